@@ -1,0 +1,85 @@
+# Everything a person or a machine does with this repository. Needs Python >= 3.11 and make
+# (GNU make 3.81 or newer), no root. `make help` lists the targets.
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.setup-done
+EXTRAS := review,dev,peers
+
+# The first interpreter that is new enough; `make setup PYTHON=/path/to/python3` picks another.
+PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python; do \
+	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
+	&& { echo "$$name"; break; }; done)
+
+SRC ?=
+OUT ?= out
+ARGS ?=
+BENCH ?= ask tell_local spawn fanout failover
+
+.PHONY: help setup demo test check lint format types layers tidy fix wheel soak bench clean distclean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+setup: $(STAMP)  ## create .venv and install Callboard with all it needs here
+
+# Installed again only when pyproject.toml changed. The stamp is written last, so that an
+# interrupted or failed installation is repeated.
+$(STAMP): pyproject.toml
+	@if [ ! -x $(BIN)/pip ]; then \
+	  "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	    echo "Callboard needs Python 3.11 or newer; found: $$("$(or $(PYTHON),python3)" --version 2>&1)." >&2; \
+	    echo "Install one, or name it: make setup PYTHON=/path/to/python3.12" >&2; \
+	    exit 1; }; \
+	  echo "Creating $(VENV) with $$("$(PYTHON)" --version)"; \
+	  "$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); exit 1; }; \
+	fi
+	@echo "Installing Callboard and its extras ($(EXTRAS)) into $(VENV); a minute or two the first time"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
+	@touch $(STAMP)
+
+demo: $(STAMP)  ## review a source tree (SRC=path; default: Python's own library) into OUT=out
+	@$(BIN)/python -m examples.review $(if $(SRC),"$(SRC)") --out "$(OUT)" $(ARGS)
+
+test: $(STAMP)  ## pass the tests (ARGS="-k name" for some of them)
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: lint format types layers tidy  ## the fast gate: lint, format, types, layers, tidiness
+
+lint: $(STAMP)
+	@$(BIN)/ruff check .
+
+format: $(STAMP)
+	@$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	@$(BIN)/mypy
+
+layers: $(STAMP)
+	@$(BIN)/lint-imports
+
+tidy: $(STAMP)
+	@$(BIN)/python -m pytest -q tests/repository/test_tidy.py
+
+fix: $(STAMP)  ## let ruff repair and format what it can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+wheel: $(STAMP)  ## build the wheel into dist, where cluster.yaml expects it
+	@rm -rf dist build  # what lies in build/ from before would get into the wheel
+	@$(BIN)/python -m build --wheel --outdir dist . >/dev/null
+	@ls dist/*.whl
+
+soak: $(STAMP)  ## the tests that run for minutes
+	@$(BIN)/python -m pytest -m soak --timeout=3600 $(ARGS)
+
+bench: $(STAMP)  ## every benchmark beside its peers (BENCH="ask spawn" for some of them)
+	@for name in $(BENCH); do $(BIN)/python -m bench $$name --peers $(ARGS) || exit 1; done
+
+clean:  ## remove what tools and runs leave behind
+	@rm -rf out build dist src/callboard.egg-info .pytest_cache .mypy_cache .ruff_cache \
+	  .hypothesis .import_linter_cache .coverage
+	@find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+distclean: clean  ## the same, and .venv
+	@rm -rf $(VENV)

@@ -1,0 +1,241 @@
+"""What users write: an actor, its handlers, and how a class becomes a dispatch table.
+
+    class Reviewer(Agent):
+        @handler
+        async def review(self, request: ReviewFile, ctx: Context) -> Findings: ...
+
+A handler takes one contract, and a `Context` if it declares a second parameter. Its
+annotations are its contract: they are read once per class, when the class is first
+started, and checked then (a reply that is not what the request names is refused before
+anything runs).
+
+A `def` handler runs in a thread, an `async def` handler on the host's event loop.
+"""
+
+import enum
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
+
+from callboard.messages.contract import Contract, Request, reply_type
+from callboard.messages.errors import SpecError
+from callboard.messages.limits import DEFAULT_LIMITS
+from callboard.messages.spec import SupervisorSpec
+
+if TYPE_CHECKING:
+    from callboard.messages.lifecycle import Exit
+
+    from .context import Context
+
+__all__ = ["Actor", "Agent", "Behaviour", "Handler", "OnError", "Overflow", "behaviour_of", "handler"]
+
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+_MARK: Final = "__callboard_handler__"
+_BEHAVIOUR: Final = "__callboard_behaviour__"
+
+
+class Overflow(enum.Enum):
+    """What a full mailbox does with one more message."""
+
+    WAIT = "wait"
+    """`send` and `ask` wait, `tell` is refused, and remote senders are paused."""
+    REJECT = "reject"
+    """The sender gets `MailboxFull`; a remote `tell` becomes a dead letter."""
+    DROP_OLDEST = "drop_oldest"
+    """The oldest message becomes a dead letter; its asker, if any, gets `MailboxFull`."""
+
+
+class OnError(enum.Enum):
+    """What an exception in a handler does to its actor. The asker is told either way."""
+
+    RESTART = "restart"
+    """The actor fails; its supervisor decides. State that may be damaged is thrown away."""
+    RESUME = "resume"
+    """The actor keeps its state and goes on: for handlers that leave nothing half done."""
+
+
+def handler(function: FunctionT) -> FunctionT:
+    """Mark a method as the handler of the contract that its first parameter names."""
+    setattr(function, _MARK, True)
+    return function
+
+
+class Actor:
+    """An object with typed handlers, a mailbox and an address.
+
+    It handles one message at a time unless `concurrency` says otherwise. Class
+    attributes are its policy; all have defaults.
+    """
+
+    mailbox_messages: ClassVar[int] = DEFAULT_LIMITS.mailbox_messages
+    overflow: ClassVar[Overflow] = Overflow.WAIT
+    on_error: ClassVar[OnError] = OnError.RESTART
+    concurrency: ClassVar[int] = 1
+    supervision: ClassVar[SupervisorSpec] = SupervisorSpec()
+    """How this actor supervises the children it spawns."""
+
+    async def started(self, ctx: "Context") -> None:
+        """Called after construction and after each restart, before the first message."""
+
+    async def stopping(self, ctx: "Context", reason: "Exit") -> None:
+        """Called when the actor stops in order, after its children; not after a crash."""
+
+
+class Agent(Actor):
+    """An actor that executes sub-tasks: an error belongs to the sub-task, not to the agent."""
+
+    on_error: ClassVar[OnError] = OnError.RESUME
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """One row of a dispatch table."""
+
+    name: str
+    function: Callable[..., Any]
+    is_async: bool
+    wants_context: bool
+    contract: type[Contract]
+    reply: type[Contract] | None
+    """What must come back; None means that the handler answers with None."""
+    is_plain: bool
+    """Whether it is simply awaited with the message."""
+
+    def accepts(self, result: Any) -> bool:
+        """Whether `result` is what the request names (or a subclass of it)."""
+        return result is None if self.reply is None else isinstance(result, self.reply)
+
+
+class Behaviour:
+    """What an actor class does: its dispatch table and its policy, read once."""
+
+    __slots__ = (
+        "actor",
+        "concurrency",
+        "handlers",
+        "has_started_hook",
+        "has_stopping_hook",
+        "mailbox_messages",
+        "overflow",
+        "restarts_on_error",
+    )
+
+    def __init__(self, actor: type[Actor]) -> None:
+        self.actor = actor
+        self.handlers: dict[type, Handler] = dict(_handlers(actor))
+        self.has_started_hook = actor.started is not Actor.started
+        self.has_stopping_hook = actor.stopping is not Actor.stopping
+        self.concurrency = _positive(actor, "concurrency", actor.concurrency)
+        self.mailbox_messages = _positive(actor, "mailbox_messages", actor.mailbox_messages)
+        self.overflow = actor.overflow
+        self.restarts_on_error = actor.on_error is OnError.RESTART
+
+    def find(self, contract: type) -> Handler | None:
+        """The handler of a contract whose own row is missing: that of its nearest base."""
+        for base in contract.__mro__[1:]:
+            found = self.handlers.get(base)
+            if found is not None:
+                self.handlers[contract] = found
+                return found
+        return None
+
+
+def behaviour_of(actor: type[Actor]) -> Behaviour:
+    """The behaviour of an actor class; raises `SpecError` naming class, method and problem."""
+    found: Behaviour | None = actor.__dict__.get(_BEHAVIOUR)
+    if found is None or found.actor is not actor:
+        if not (isinstance(actor, type) and issubclass(actor, Actor)):
+            raise SpecError(f"{actor!r} is not an Actor class.", advice="Derive it from Actor.")
+        found = Behaviour(actor)
+        setattr(actor, _BEHAVIOUR, found)
+    return found
+
+
+def _positive(actor: type[Actor], field: str, value: Any) -> int:
+    if type(value) is not int or value < 1:
+        raise SpecError(
+            f"{actor.__qualname__}.{field} is {value!r}.", advice="It is a whole number from 1 on."
+        )
+    return value
+
+
+def _handlers(actor: type[Actor]) -> Mapping[type, Handler]:
+    table: dict[type, Handler] = {}
+    for name, function in inspect.getmembers(actor, inspect.isfunction):
+        if not _is_marked(actor, name):
+            continue
+        row = _read_handler(actor, name, function)
+        other = table.get(row.contract)
+        if other is not None:
+            raise SpecError(
+                f"{actor.__qualname__}: {other.name} and {name} both handle "
+                f"{row.contract.contract_name}.",
+                advice="One handler a contract.",
+            )
+        table[row.contract] = row
+    return table
+
+
+def _is_marked(actor: type[Actor], name: str) -> bool:
+    # An override without the decorator is still the handler that its base declared.
+    return any(getattr(base.__dict__.get(name), _MARK, False) for base in actor.__mro__)
+
+
+def _read_handler(actor: type[Actor], name: str, function: Callable[..., Any]) -> Handler:
+    where = f"handler {actor.__qualname__}.{name}"
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    if not 1 <= len(parameters) <= 2:
+        raise SpecError(
+            f"{where} takes {len(parameters)} parameters besides self.",
+            advice="It takes a contract, and a Context if it wants one.",
+        )
+    hints = _hints(where, function)
+    contract = hints.get(parameters[0].name)
+    if not (isinstance(contract, type) and issubclass(contract, Contract)):
+        raise SpecError(
+            f"{where}: parameter {parameters[0].name!r} is annotated {contract!r}.",
+            advice="Annotate it with the Contract class that it handles.",
+        )
+    returned = hints.get("return", Any)
+    returned = None if returned is type(None) else returned
+    named = reply_type(contract)
+    if issubclass(contract, Request):
+        if returned is not Any and returned is not named and not _is_narrower(returned, named):
+            raise SpecError(
+                f"{where} returns {_name(returned)}, but {contract.contract_name} "
+                f"is answered by {_name(named)}.",
+                advice="Let both name the same contract.",
+            )
+    elif returned is not None and returned is not Any:
+        raise SpecError(
+            f"{where} returns {_name(returned)}, but {contract.contract_name} is no Request.",
+            advice="Derive the contract from Request[Reply], or return None.",
+        )
+    is_async = inspect.iscoroutinefunction(function)
+    wants_context = len(parameters) == 2
+    is_plain = is_async and not wants_context
+    return Handler(name, function, is_async, wants_context, contract, named, is_plain)
+
+
+def _hints(where: str, function: Callable[..., Any]) -> dict[str, Any]:
+    from .context import Context  # noqa: PLC0415 - the two name each other
+
+    try:
+        # Drivers import Context for type checkers only; it needs no import to be read.
+        return typing.get_type_hints(function, localns={"Context": Context})
+    except NameError as error:
+        raise SpecError(
+            f"{where}: its annotations do not resolve: {error}.",
+            advice="Define or import the contract at module level, before the actor starts.",
+        ) from error
+
+
+def _is_narrower(returned: Any, named: Any) -> bool:
+    return isinstance(returned, type) and isinstance(named, type) and issubclass(returned, named)
+
+
+def _name(cls: Any) -> str:
+    return str(getattr(cls, "contract_name", cls))
+

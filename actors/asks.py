@@ -1,0 +1,183 @@
+"""An ask, seen from both sides: the asker's future, and the request at its handler.
+
+An ask has exactly one outcome. The asker holds an `AskFuture`; the handler's side holds
+an `Ask`, which knows where its outcome goes (a future on the same host, or a link) and
+which worker runs it, so that a cancellation or a deadline reaches the running handler.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Protocol
+
+from callboard.messages.contract import Contract
+from callboard.messages.errors import Cancelled, CallboardError, DeadlineExceeded, WrongReply
+
+if TYPE_CHECKING:
+    from .cell import Cell
+    from .dispatcher import Worker
+
+__all__ = ["Ask", "AskFuture", "AskKeeper", "ReplySink"]
+
+
+class ReplySink(Protocol):
+    """Where the outcome of an ask goes."""
+
+    def reply(self, correlation: int, message: Contract | None) -> None:
+        """The ask succeeded."""
+
+    def fail(self, correlation: int, error: CallboardError) -> None:
+        """The ask failed."""
+
+
+class AskKeeper(Protocol):
+    """The asker's host, as its futures see it."""
+
+    def ask_settled(self, future: "AskFuture") -> None:
+        """The future has its outcome: forget it."""
+
+    def ask_abandoned(self, future: "AskFuture", error: CallboardError) -> None:
+        """The asker no longer waits: forget it, and stop what it started."""
+
+
+class AskFuture(asyncio.Future[Any]):
+    """The asker's side. Cancelling it, or its deadline, stops the handler.
+
+    Also the `ReplySink` of an ask to an actor on the same host.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        keeper: AskKeeper,
+        correlation: int,
+        slot: int,
+        origin: Any,
+        expects: type[Contract] | None = None,
+    ) -> None:
+        super().__init__(loop=loop)
+        self.keeper = keeper
+        self.correlation = correlation
+        self.slot = slot
+        """The host that is asked."""
+        self.origin = origin
+        """The `Ask` whose handler asks, or None: cancellation follows this upwards."""
+        self.expects = expects
+        """What the request names as its reply."""
+        self.bucket = -1
+        self.local: Ask | None = None
+        """The handler's side, when it is on this host."""
+        self.sent = False
+        """Whether it has left for the other host: if so, its handler may have run."""
+
+    def reply(self, correlation: int, message: Contract | None) -> None:
+        """Take the reply, unless there is an outcome already."""
+        if self.done():
+            return
+        if type(message) is not self.expects and not self._accepts(message):
+            self.fail(correlation, self._wrong_reply(message))
+            return
+        self.set_result(message)
+        self.keeper.ask_settled(self)
+
+    def _accepts(self, message: Contract | None) -> bool:
+        return message is None if self.expects is None else isinstance(message, self.expects)
+
+    def _wrong_reply(self, message: Contract | None) -> CallboardError:
+        wanted = self.expects.contract_name if self.expects is not None else "None"
+        return WrongReply(
+            f"host {self.slot} answered with a {type(message).__qualname__}, not {wanted}.",
+            advice="Both hosts must run the same release of the contracts.",
+        )
+
+    def fail(self, correlation: int, error: CallboardError) -> None:
+        """Take the failure, unless there is an outcome already."""
+        if not self.done():
+            self.set_exception(error)
+            # An ask nobody awaits any more must not be reported by the interpreter.
+            self._log_traceback = False
+            self.keeper.ask_settled(self)
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Give up; the handler is cancelled, wherever it runs."""
+        if not super().cancel(msg):
+            return False
+        self.keeper.ask_abandoned(self, Cancelled("the asker cancelled."))
+        return True
+
+    def expired(self) -> None:
+        """The deadline has passed."""
+        if self.done():
+            return
+        error = DeadlineExceeded(
+            f"no reply from {self.slot}/* within the deadline.",
+            advice="Give it more time with timeout_s, or look with `callboard tree` what it does.",
+            may_have_run=self.sent or self.local is not None,
+        )
+        self.set_exception(error)
+        self._log_traceback = False
+        self.keeper.ask_abandoned(self, error)
+
+
+class Ask:
+    """The handler's side: one request in a mailbox, or being handled."""
+
+    __slots__ = (
+        "bucket",
+        "cell",
+        "correlation",
+        "deadline_s",
+        "done",
+        "message",
+        "on_expiry",
+        "sink",
+        "stopped_by",
+        "worker",
+    )
+
+    def __init__(
+        self, message: Contract, sink: ReplySink, correlation: int, deadline_s: float
+    ) -> None:
+        self.message = message
+        self.sink = sink
+        self.correlation = correlation
+        self.deadline_s = deadline_s
+        self.bucket = -1
+        self.done = False
+        self.cell: Cell | None = None
+        self.worker: Worker | None = None
+        self.stopped_by: CallboardError | None = None
+        """Why the running handler is being cancelled."""
+        self.on_expiry: Any = None
+
+    def reply(self, message: Contract | None) -> None:
+        """Answer, unless it has an outcome already."""
+        if not self.done:
+            self.done = True
+            self.sink.reply(self.correlation, message)
+
+    def fail(self, error: CallboardError) -> None:
+        """Answer with an error, unless it has an outcome already."""
+        if not self.done:
+            self.done = True
+            self.sink.fail(self.correlation, error)
+
+    def stop(self, error: CallboardError) -> None:
+        """End it with `error`: a running handler is cancelled, a waiting one never starts."""
+        if self.done and self.worker is None:
+            return
+        self.stopped_by = error
+        self.fail(error)
+        if self.worker is not None:
+            # The handler's own asks end when it does, or when it lets them go.
+            self.worker.cancel_handler(self)
+
+    def expired(self) -> None:
+        """Its deadline has passed on this host."""
+        self.stop(
+            DeadlineExceeded(
+                f"the deadline of a {type(self.message).contract_name} passed at its handler.",
+                advice="Give it more time with timeout_s.",
+                may_have_run=self.worker is not None,
+            )
+        )
+        if self.on_expiry is not None:
+            self.on_expiry(self)

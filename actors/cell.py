@@ -1,0 +1,257 @@
+"""A cell runs one actor: its mailbox, its place in the run queue, its state of life.
+
+A cell outlives its actor: a restart puts a new actor into the same cell, so references
+and waiting messages stay good. An idle cell owns no task and no mailbox; that is what
+makes an actor cost a kilobyte.
+
+    STARTING --started--> RUNNING --stop--> STOPPING --> STOPPED
+        ^                    |
+        +---- restart -------+  (the actor failed; messages wait meanwhile)
+
+Invariants: `queued` says exactly whether the cell is in the dispatcher's ready queue;
+`free` is how many more of its messages may be handled at once.
+"""
+
+import enum
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from callboard.messages.contract import Contract
+from callboard.messages.errors import ActorStopped, MailboxFull
+
+from .actor import Actor, Behaviour, Overflow
+from .asks import Ask
+
+if TYPE_CHECKING:
+    from .dispatcher import Dispatcher
+    from .family import Family
+
+__all__ = ["Cell", "Life", "Recipe"]
+
+
+class Life(enum.IntEnum):
+    """What state a cell is in."""
+
+    STARTING = 0
+    RUNNING = 1
+    STOPPING = 2
+    STOPPED = 3
+
+
+class Recipe:
+    """How to make the actor, as often as needed."""
+
+    __slots__ = ("actor", "args", "keywords", "name")
+
+    def __init__(
+        self,
+        actor: type[Actor],
+        args: tuple[Any, ...] = (),
+        keywords: dict[str, Any] | None = None,
+        name: str | None = None,
+    ) -> None:
+        self.actor = actor
+        self.args = args
+        self.keywords = keywords
+        self.name = name
+
+    def make(self) -> Actor:
+        """A new actor; raises whatever its constructor raises."""
+        if self.keywords:
+            return self.actor(*self.args, **self.keywords)
+        return self.actor(*self.args)
+
+
+class Cell:
+    """One actor's place on a host."""
+
+    __slots__ = (
+        "actor",
+        "behaviour",
+        "box",
+        "children",
+        "dispatcher",
+        "free",
+        "id",
+        "incarnation",
+        "life",
+        "parent",
+        "pressed",
+        "queued",
+        "recipe",
+        "shard",
+        "stopping",
+    )
+
+    def __init__(
+        self, number: int, recipe: Recipe, behaviour: Behaviour, dispatcher: "Dispatcher"
+    ) -> None:
+        self.id: Final = number
+        self.recipe = recipe
+        self.behaviour = behaviour
+        self.dispatcher = dispatcher
+        self.actor: Actor | None = None
+        self.box: deque[Any] | None = None
+        self.queued = False
+        self.free = behaviour.concurrency
+        self.life = Life.STARTING
+        self.incarnation = 0
+        self.parent: Cell | None = None
+        self.children: Family | None = None
+        self.shard: Any = None
+        """The pool's shard this cell works for, if any."""
+        self.pressed: list[Any] | None = None
+        """Who waits for room here: callables, called once when there is some."""
+        self.stopping: Any = None
+        """The ordered stop under way, if any."""
+
+    @property
+    def name(self) -> str:
+        """Its name, or `$` and its number."""
+        return self.recipe.name or f"${self.id}"
+
+    @property
+    def path(self) -> str:
+        """Where it is in the tree of its host: `/parent/child`."""
+        parts = []
+        cell: Cell | None = self
+        while cell is not None:
+            parts.append(cell.name)
+            cell = cell.parent
+        return "/" + "/".join(reversed(parts))
+
+    def put(self, item: Any) -> None:
+        """Take a message (or an `Ask`) into the mailbox and see that it is handled.
+
+        Raises `MailboxFull` when there is no room and the policy is not to drop;
+        an `Ask` that may wait is taken all the same, its asker is waiting already.
+        """
+        box = self.box
+        if box is None:
+            if self.life >= Life.STOPPING:
+                self._refuse_stopped(item)
+                return
+            # Reused by the next message; given back when the cell falls idle.
+            box = self.box = deque()
+        if len(box) >= self.behaviour.mailbox_messages and not self._make_room(item):
+            return
+        box.append(item)
+        if not self.queued and self.free and self.life == Life.RUNNING:
+            self.queued = True
+            self.dispatcher.enqueue(self)
+
+    def arrive(self, item: Any) -> bool:
+        """Like `put`, for what came over a link: a sender that may wait is not refused.
+
+        True when the mailbox is over its limit now, so that the sender must be paused.
+        """
+        box = self.box
+        behaviour = self.behaviour
+        if (
+            box is not None
+            and len(box) >= behaviour.mailbox_messages
+            and behaviour.overflow is Overflow.WAIT
+        ):
+            box.append(item)
+            return True
+        self.put(item)
+        return False
+
+    def has_room(self) -> bool:
+        """Whether a message that may wait would not have to."""
+        return self.box is None or len(self.box) < self.behaviour.mailbox_messages
+
+    def when_room(self, callback: Any) -> None:
+        """Call `callback` once, when the mailbox is half empty again or the actor stops."""
+        if self.pressed is None:
+            self.pressed = []
+        self.pressed.append(callback)
+
+    def release_pressure(self) -> None:
+        """Tell everyone who waits for room."""
+        waiting, self.pressed = self.pressed, None
+        for callback in waiting or ():
+            callback()
+
+    def take(self) -> Any:
+        """The next message to handle, or None."""
+        box = self.box
+        if not box:
+            return None if self.shard is None else self.shard.take()
+        item = box.popleft()
+        if self.pressed is not None and len(box) * 2 <= self.behaviour.mailbox_messages:
+            self.release_pressure()
+        return item
+
+    def turn_over(self) -> None:
+        """A worker has served this cell: queue it again, or let it fall idle."""
+        if self.life != Life.RUNNING:
+            self.dispatcher.host.endings.turn_over(self)
+        elif self.box:
+            self.schedule()
+        elif self.shard is not None:
+            self.shard.member_ready(self)
+        elif self.free == self.behaviour.concurrency:
+            self.box = None
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether no handler of its actor runs."""
+        return self.free == self.behaviour.concurrency
+
+    def began(self) -> None:
+        """Its actor runs now: handle what waits."""
+        if self.shard is not None:
+            self.shard.member_ready(self)
+        elif self.box:
+            self.schedule()
+
+    def schedule(self) -> None:
+        """Queue the cell if it has work and may do it."""
+        if self.box and not self.queued and self.free and self.life == Life.RUNNING:
+            self.queued = True
+            self.dispatcher.enqueue(self)
+
+    def drain(self) -> list[Any]:
+        """Take everything out of the mailbox, for dead letters."""
+        items = list(self.box or ())
+        self.box = None
+        return items
+
+    def _make_room(self, item: Any) -> bool:
+        policy = self.behaviour.overflow
+        if policy is Overflow.WAIT and type(item) is Ask:
+            return True
+        full = MailboxFull(
+            f"the mailbox of {self.path} holds {self.behaviour.mailbox_messages} messages.",
+            advice="Use send or ask, which wait; or raise mailbox_messages; or slow down.",
+            may_have_run=False,
+        )
+        if policy is Overflow.DROP_OLDEST:
+            assert self.box is not None
+            oldest = self.box.popleft()
+            if type(oldest) is Ask:
+                oldest.fail(full)
+            self.dispatcher.letters.dead("mailbox_full", self.path, oldest)
+            return True
+        if type(item) is Ask:
+            item.fail(full)
+            return False
+        raise full
+
+    def _refuse_stopped(self, item: Any) -> None:
+        if type(item) is Ask:
+            item.fail(
+                ActorStopped(
+                    f"{self.path} has stopped.",
+                    advice="Look up or spawn another one.",
+                    may_have_run=False,
+                )
+            )
+        self.dispatcher.letters.dead("actor_stopped", self.path, item)
+
+
+def message_of(item: Any) -> Contract:
+    """The contract inside a mailbox item."""
+    message: Contract = item.message if type(item) is Ask else item
+    return message

@@ -1,0 +1,76 @@
+"""Deadlines of many asks with one timer: buckets of time, and a heap of the buckets.
+
+An ask nearly always ends long before its deadline, so what must be cheap is to add
+and to remove: a dictionary operation each, and no timer of the event loop. Expiry is
+late by up to `BUCKET_S`, never early.
+
+Pure: the caller says what time it is and sets the one timer.
+"""
+
+import heapq
+from typing import Final, Protocol
+
+__all__ = ["BUCKET_S", "Deadlines", "Expiring"]
+
+BUCKET_S: Final = 0.005
+
+
+class Expiring(Protocol):
+    """What has a deadline. `bucket` belongs to `Deadlines`; -1 says that it is in none."""
+
+    bucket: int
+
+    def expired(self) -> None:
+        """Called once when the deadline has passed; not after `remove`."""
+
+
+class Deadlines:
+    """All running deadlines of one host."""
+
+    __slots__ = ("_buckets", "_heap")
+
+    def __init__(self) -> None:
+        self._buckets: dict[int, dict[Expiring, None]] = {}
+        self._heap: list[int] = []
+
+    def add(self, item: Expiring, at_s: float) -> bool:
+        """Take an item in; True when the next expiry has become earlier."""
+        number = int(at_s / BUCKET_S) + 1
+        item.bucket = number
+        bucket = self._buckets.get(number)
+        if bucket is not None:
+            bucket[item] = None
+            return False
+        self._buckets[number] = {item: None}
+        heapq.heappush(self._heap, number)
+        return self._heap[0] == number
+
+    def remove(self, item: Expiring) -> None:
+        """Forget an item; nothing happens when it has expired or was never added."""
+        bucket = self._buckets.get(item.bucket)
+        if bucket is not None:
+            bucket.pop(item, None)
+        item.bucket = -1
+
+    def next_expiry_s(self) -> float | None:
+        """When to call `expire` next; None when there is no deadline."""
+        buckets = self._buckets
+        while self._heap:
+            number = self._heap[0]
+            if buckets[number]:
+                return number * BUCKET_S
+            heapq.heappop(self._heap)
+            del buckets[number]
+        return None
+
+    def expire(self, now_s: float) -> None:
+        """Call `expired` on everything whose deadline has passed, earliest first."""
+        last = int(now_s / BUCKET_S)
+        while self._heap and self._heap[0] <= last:
+            number = heapq.heappop(self._heap)
+            for item in self._buckets.pop(number):
+                item.bucket = -1
+                item.expired()
+
+    def __len__(self) -> int:
+        return sum(len(bucket) for bucket in self._buckets.values())

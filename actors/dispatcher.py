@@ -1,0 +1,315 @@
+"""The run queue of one host and the workers that serve it.
+
+Cells with work wait in one ready queue. A worker is an asyncio task that takes cells from
+it and runs their handlers inside itself: a message whose handler never waits costs no
+task of its own. When a handler waits, its worker waits with it, and another worker goes
+on with the queue; so there are about as many workers as handlers that wait.
+
+Invariant: whenever the ready queue is not empty, a wake-up is scheduled (`_kicked`) or a
+worker is running. The wake-up is one loop callback per loop iteration, not per message.
+"""
+
+import asyncio
+import concurrent.futures
+import contextlib
+import contextvars
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from callboard.messages.contract import Contract
+from callboard.messages.errors import CallboardError
+
+from .asks import Ask
+from .cell import Cell, Life
+from .context import Context
+from .failures import handler_failed, missing_handler, wrong_reply
+
+if TYPE_CHECKING:
+    from .actor import Actor, Handler
+    from .host.host import Host
+    from .letters import DeadLetters
+
+__all__ = ["Dispatcher", "Worker"]
+
+BATCH_MESSAGES: Final = 256
+"""Messages of one cell before the next cell's turn."""
+
+SLICE_S: Final = 0.004
+"""How long workers run before the event loop gets to its sockets and timers."""
+
+WORKERS_IDLE_MAX: Final = 256
+THREADS_MAX: Final = 32
+
+
+class Dispatcher:
+    """Runs the cells of one host on one event loop."""
+
+    def __init__(self, host: "Host", letters: "DeadLetters") -> None:
+        self.host: Final = host
+        self.letters: Final = letters
+        self.loop: Final = asyncio.get_running_loop()
+        self.ready: deque[Cell] = deque()
+        self.running: Worker | None = None
+        """The worker whose turn it is; what the watchdog names when the loop stands still."""
+        self.workers: set[Worker] = set()
+        self.handled = 0
+        """Messages handled since the start."""
+        self._idle: list[Worker] = []
+        self._kicked = False
+        self._threads: concurrent.futures.ThreadPoolExecutor | None = None
+
+    def enqueue(self, cell: Cell) -> None:
+        """Put a cell into the ready queue; `cell.queued` is the caller's."""
+        self.ready.append(cell)
+        if not self._kicked:
+            self._kicked = True
+            self.loop.call_soon(self._kick)
+
+    def kick_soon(self) -> None:
+        """See that somebody looks at the queue in the next loop iteration."""
+        if not self._kicked:
+            self._kicked = True
+            self.loop.call_soon(self._kick)
+
+    def wake_now(self) -> None:
+        """Wake a worker without waiting for the next loop iteration."""
+        self._wake_worker()
+
+    def _kick(self) -> None:
+        self._kicked = False
+        self._wake_worker()
+
+    def _wake_worker(self) -> None:
+        if not self.ready:
+            return
+        if self._idle:
+            self._idle.pop().wake()
+        else:
+            worker = Worker(self)
+            self.workers.add(worker)
+            # An empty context: what a handler sets in a context variable must not
+            # depend on who happened to send the first message.
+            worker.task = self.loop.create_task(worker.run(), context=contextvars.Context())
+
+    def park(self, worker: "Worker") -> bool:
+        """Keep an idle worker for later; False tells it to end."""
+        if len(self._idle) >= WORKERS_IDLE_MAX:
+            self.workers.discard(worker)
+            return False
+        self._idle.append(worker)
+        return True
+
+    def in_thread(self, function: Any, *arguments: Any) -> "asyncio.Future[Any]":
+        """Run a synchronous handler in a thread of this host's pool."""
+        if self._threads is None:
+            self._threads = concurrent.futures.ThreadPoolExecutor(
+                THREADS_MAX, thread_name_prefix="callboard-handler"
+            )
+        return asyncio.ensure_future(
+            self.loop.run_in_executor(self._threads, function, *arguments), loop=self.loop
+        )
+
+    async def close(self) -> None:
+        """End all workers. Handlers that still run are cancelled."""
+        workers = list(self.workers)
+        self.workers.clear()
+        self._idle.clear()
+        tasks = [worker.task for worker in workers if worker.task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=1.0)
+        if self._threads is not None:
+            # A thread cannot be ended; its handler's result goes nowhere.
+            self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class Worker:
+    """One task that runs handlers, one at a time."""
+
+    __slots__ = ("_cancelling", "_dispatcher", "_wake", "cell", "item", "task")
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+        self._wake: asyncio.Future[None] | None = None
+        self._cancelling: Ask | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.cell: Cell | None = None
+        self.item: Any = None
+        """What it handles now: a message, or an `Ask`."""
+
+    def wake(self) -> None:
+        """Let a parked worker look at the queue."""
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    def cancel_handler(self, ask: Ask) -> None:
+        """Cancel the handler of `ask`, which this worker is running."""
+        if self.item is ask and self._cancelling is None and self.task is not None:
+            self._cancelling = ask
+            self.task.cancel()
+
+    def interrupt(self) -> None:
+        """Cancel whatever handler this worker is running."""
+        if self.item is not None and self._cancelling is None and self.task is not None:
+            self._cancelling = self.item
+            self.task.cancel()
+
+    async def run(self) -> None:
+        """Serve the queue until there are idle workers enough."""
+        dispatcher = self._dispatcher
+        ready, loop = dispatcher.ready, dispatcher.loop
+        slice_ends_s = loop.time() + SLICE_S
+        while True:
+            if not ready:
+                self.cell = None
+                if not dispatcher.park(self):
+                    return
+                self._wake = loop.create_future()
+                await self._wake
+                self._wake = None
+                slice_ends_s = loop.time() + SLICE_S
+                continue
+            cell = ready.popleft()
+            cell.queued = False
+            if not cell.free or cell.life != Life.RUNNING:
+                continue
+            cell.free -= 1
+            self.cell = cell
+            if ready:
+                dispatcher.kick_soon()
+            try:
+                await self._serve(cell)
+            finally:
+                cell.free += 1
+                self.item = None
+            cell.turn_over()
+            if loop.time() > slice_ends_s:
+                dispatcher.kick_soon()
+                await asyncio.sleep(0)
+                slice_ends_s = loop.time() + SLICE_S
+
+    async def _serve(self, cell: Cell) -> None:
+        """One turn of a cell: up to a batch of its messages."""
+        actor = cell.actor
+        behaviour = cell.behaviour
+        handlers = behaviour.handlers
+        dispatcher = self._dispatcher
+        left = BATCH_MESSAGES
+        while left and cell.actor is actor:
+            item = cell.take()
+            if item is None:
+                break
+            left -= 1
+            if cell.free and cell.box and not cell.queued:
+                # More of its messages may be handled while this one waits.
+                cell.queued = True
+                dispatcher.enqueue(cell)
+            self.item = item
+            if type(item) is Ask:
+                if item.done:
+                    continue
+                message = item.message
+                row = handlers.get(type(message)) or behaviour.find(type(message))
+                if row is None:
+                    item.fail(missing_handler(cell, message))
+                    continue
+                item.worker = self
+                try:
+                    if row.is_plain:
+                        result = await row.function(actor, message)
+                    else:
+                        result = await self._call(row, actor, message, item)
+                    if type(result) is not row.reply and not row.accepts(result):
+                        raise wrong_reply(cell, row, result)
+                except BaseException as error:  # noqa: BLE001 - `_failed` sorts them
+                    self._failed(cell, item, error)
+                else:
+                    if not item.done:
+                        item.done = True
+                        item.sink.reply(item.correlation, result)
+                item.worker = None
+                if item.bucket >= 0:
+                    dispatcher.host.deadlines.remove(item)
+            else:
+                row = handlers.get(type(item)) or behaviour.find(type(item))
+                if row is None:
+                    dispatcher.letters.dead("no_handler", cell.path, item)
+                    continue
+                try:
+                    if row.is_plain:
+                        await row.function(actor, item)
+                    else:
+                        await self._call(row, actor, item, None)
+                except BaseException as error:  # noqa: BLE001 - `_failed` sorts them
+                    self._failed(cell, item, error)
+            if self._cancelling is not None:
+                self._cancelled_late()
+        self.item = None
+        dispatcher.handled += BATCH_MESSAGES - left
+
+    async def _call(
+        self, row: "Handler", actor: "Actor | None", message: Contract, ask: Ask | None
+    ) -> Any:
+        """Call a handler that wants a context, or runs in a thread, or both."""
+        assert self.cell is not None
+        ctx = Context(self._dispatcher.host, self.cell, ask)
+        arguments = (actor, message, ctx) if row.wants_context else (actor, message)
+        if row.is_async:
+            return await row.function(*arguments)
+        running = self._dispatcher.in_thread(row.function, *arguments)
+        stop: asyncio.CancelledError | None = None
+        while True:
+            try:
+                result = await asyncio.shield(running)
+            except asyncio.CancelledError as error:
+                if running.cancelled() or self._cancelling is None:
+                    raise
+                # The asker has been told. The thread cannot be stopped, and until it
+                # ends the actor handles a message: the next one must wait for it.
+                ctx.cancelled.set()
+                self._uncancel()
+                stop = error
+                continue
+            if stop is not None:
+                raise stop
+            return result
+
+    def _uncancel(self) -> None:
+        assert self.task is not None
+        self.task.uncancel()
+        self._cancelling = None
+
+    def _cancelled_late(self) -> None:
+        # The handler swallowed its cancellation; the worker is not to be cancelled by it.
+        self._uncancel()
+
+    def _failed(self, cell: Cell, item: Any, error: BaseException) -> None:
+        """What a raised exception means for the asker, the actor, and this worker."""
+        if isinstance(error, asyncio.CancelledError):
+            ours = self._cancelling is not None
+            if ours:
+                self._uncancel()
+            elif self._dispatcher.loop.is_closed() or self not in self._dispatcher.workers:
+                raise error
+            if type(item) is Ask and not item.done:
+                item.fail(
+                    item.stopped_by or handler_failed(cell, item.message, error, cancelled=True)
+                )
+            return
+        if isinstance(error, KeyboardInterrupt | GeneratorExit):
+            raise error
+        message = item.message if type(item) is Ask else item
+        failure = (
+            error
+            if isinstance(error, CallboardError)
+            else handler_failed(cell, message, error, cancelled=False)
+        )
+        if type(item) is Ask:
+            with contextlib.suppress(asyncio.InvalidStateError):
+                item.fail(failure)
+        else:
+            self._dispatcher.letters.dead("handler_failed", cell.path, item, failure)
+        if failure is not error and cell.behaviour.restarts_on_error:
+            self.item = None  # This handler has ended: only the actor's others are interrupted.
+            self._dispatcher.host.cell_failed(cell, failure)

@@ -1,0 +1,109 @@
+"""What a handler did wrong, as errors that cross hosts: plain data with the traceback as text.
+
+Nothing here ever pickles what a handler raised. An exception that cannot be printed
+either is named by its type alone.
+"""
+
+import traceback
+from typing import TYPE_CHECKING, Any, Final
+
+from callboard.messages.contract import Contract
+from callboard.messages.errors import (
+    ActorNotFound,
+    ActorStartFailed,
+    Cancelled,
+    CallboardError,
+    HandlerFailed,
+    WrongReply,
+)
+
+if TYPE_CHECKING:
+    from .actor import Handler
+    from .cell import Cell
+
+__all__ = [
+    "actor_not_found",
+    "describe_exception",
+    "handler_failed",
+    "missing_handler",
+    "start_failed",
+    "wrong_reply",
+]
+
+TRACEBACK_CHARS_MAX: Final = 16_000
+
+
+def describe_exception(error: BaseException) -> dict[str, str]:
+    """Type, text and traceback of an exception, whatever its own methods do."""
+    cls = type(error)
+    try:
+        text = str(error)
+    except Exception as broken:  # noqa: BLE001 - a user's __str__ may do anything
+        text = f"(its text cannot be had: {type(broken).__name__})"
+    try:
+        trace = "".join(traceback.format_exception(error))
+    except Exception:  # noqa: BLE001 - as above
+        trace = "".join(traceback.format_tb(error.__traceback__))
+    return {
+        "remote_type": f"{cls.__module__}.{cls.__qualname__}",
+        "remote_text": text[:TRACEBACK_CHARS_MAX],
+        # The end tells more than the beginning.
+        "remote_traceback": trace[-TRACEBACK_CHARS_MAX:],
+    }
+
+
+def handler_failed(
+    cell: "Cell", message: Contract, error: BaseException, *, cancelled: bool
+) -> CallboardError:
+    """The error for an asker whose handler raised, or was cancelled with its actor."""
+    where = f"{cell.path} while it handled a {type(message).contract_name}"
+    if cancelled:
+        return Cancelled(f"{where} was cancelled.", advice="Ask again if it is still wanted.")
+    told = describe_exception(error)
+    return HandlerFailed(
+        f"{where} raised {told['remote_type']}: {told['remote_text']}",
+        advice="Its traceback is in remote_traceback.",
+        **told,
+    )
+
+
+def missing_handler(cell: "Cell", message: Contract) -> CallboardError:
+    """The error for an asker whose request the actor has no handler for."""
+    handled = sorted({row.contract.contract_name for row in cell.behaviour.handlers.values()})
+    return ActorNotFound(
+        f"{cell.path} ({cell.behaviour.actor.__qualname__}) has no handler for a "
+        f"{type(message).contract_name}.",
+        advice=f"It handles: {', '.join(handled) or 'nothing'}.",
+        may_have_run=False,
+    )
+
+
+def actor_not_found(slot: int, number: int) -> CallboardError:
+    """The error for an asker whose address names no actor."""
+    return ActorNotFound(
+        f"there is no actor at {slot}/{number}.",
+        advice="It has stopped; look it up by name, or spawn it again.",
+        may_have_run=False,
+    )
+
+
+def wrong_reply(cell: "Cell", row: "Handler", result: Any) -> CallboardError:
+    """The error for an asker whose handler returned something else than promised."""
+    wanted = row.reply.contract_name if row.reply is not None else "None"
+    return WrongReply(
+        f"{cell.path}: handler {row.name} returned a {type(result).__qualname__}, "
+        f"but {row.contract.contract_name} is answered by {wanted}.",
+        advice="Return what the request names.",
+    )
+
+
+def start_failed(cell: "Cell", error: BaseException) -> ActorStartFailed:
+    """The error for whoever wanted an actor whose constructor or hook raised."""
+    told = describe_exception(error)
+    return ActorStartFailed(
+        f"{cell.path} ({cell.behaviour.actor.__qualname__}) did not start: "
+        f"{told['remote_type']}: {told['remote_text']}",
+        advice="Its traceback is in remote_traceback.",
+        may_have_run=False,
+        **told,
+    )

@@ -1,0 +1,3 @@
+"""The host: one process (or an inline stand-in for one) that runs many cells."""
+
+__all__: list[str] = []

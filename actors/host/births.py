@@ -1,0 +1,180 @@
+"""How actors come to a host: cells, their numbers, their families, their contracts."""
+
+import asyncio
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from ..actor import Behaviour, behaviour_of
+from ..cell import Cell, Life, Recipe
+from ..family import Family
+from ..shard import PoolRecipe, Shard
+from callboard.messages.control import CONTROL_CELL
+from callboard.messages.lifecycle import Exit
+from callboard.messages.spec import ChildSpec, Intensity, Restart, StopTimeout, SupervisorSpec
+
+from .warden import Warden, WardenRecipe
+
+if TYPE_CHECKING:
+    from .host import Host
+
+__all__ = ["FIRST_LOCAL_CELL", "GUARDIAN", "Births"]
+
+FIRST_LOCAL_CELL: Final = 1 << 32
+"""Cells below are numbered by the root, so that they keep their number when their host dies."""
+
+GUARDIAN: Final = SupervisorSpec(intensity=Intensity(restarts=10_000, period_s=10.0))
+"""How a host supervises its top-level actors. They are thousands and fail independently;
+what keeps a crash loop slow is the back-off, and what is beyond this is the host's own."""
+
+POOL: Final = SupervisorSpec(intensity=Intensity(restarts=1_000, period_s=10.0))
+
+
+class Births:
+    """Makes cells and hands them to their families."""
+
+    def __init__(self, host: "Host", on_failed: Callable[[Exit], None] | None) -> None:
+        self._host = host
+        self._next_local = FIRST_LOCAL_CELL
+        self._known: set[Behaviour] = set()
+        self._on_failed = on_failed
+        self._guardian: Family | None = None
+        self._all_stopped: asyncio.Future[None] | None = None
+        self._specs: dict[tuple[Restart, StopTimeout | None], ChildSpec] = {}
+
+    @property
+    def guardian(self) -> Family:
+        """The family of the top-level actors."""
+        if self._guardian is None:
+            self._guardian = Family(self._host, GUARDIAN, self._guardian_stopped)
+        return self._guardian
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the whole host is being stopped."""
+        return self._all_stopped is not None
+
+    async def stop_all(self) -> None:
+        """Stop all top-level actors in reverse order of their starts, and wait."""
+        if self._guardian is None:
+            return
+        if self._all_stopped is None:
+            self._all_stopped = self._host.loop.create_future()
+            self._guardian.supervisor.stop()
+        await asyncio.shield(self._all_stopped)
+
+    def _guardian_stopped(self, reason: Exit) -> None:
+        self._guardian = None
+        if self._all_stopped is not None:
+            self._all_stopped.set_result(None)
+            return
+        if self._on_failed is not None:
+            self._on_failed(reason)
+
+    async def spawn(
+        self,
+        recipe: Recipe,
+        parent: Cell | None,
+        restart: Restart = Restart.TRANSIENT,
+        stop_timeout: StopTimeout | None = None,
+        number: int | None = None,
+    ) -> Cell:
+        """Start an actor and wait until it runs; raises what its start raises."""
+        cell = self.begin(recipe, parent, restart, stop_timeout, number)
+        await self.outcome(cell)
+        return cell
+
+    def begin(
+        self,
+        recipe: Recipe,
+        parent: Cell | None,
+        restart: Restart = Restart.TRANSIENT,
+        stop_timeout: StopTimeout | None = None,
+        number: int | None = None,
+    ) -> Cell:
+        """Begin to start an actor; `outcome` tells how it went.
+
+        Raises `SpecError` when the class is no proper actor, `NameTaken` for its name.
+        """
+        host = self._host
+        if isinstance(recipe, PoolRecipe):
+            cell: Cell = Shard(
+                self._number(number), recipe, behaviour_of(recipe.actor), host.dispatcher
+            )
+        else:
+            cell = Cell(self._number(number), recipe, behaviour_of(recipe.actor), host.dispatcher)
+        if cell.behaviour not in self._known:
+            self._learn(cell.behaviour)
+        cell.parent = parent
+        self.family_of(parent).add(cell, self._spec(restart, stop_timeout))
+        return cell
+
+    def employ_warden(self) -> None:
+        """Put the warden into cell 0. It has no family: nobody stops or restarts it."""
+        host = self._host
+        recipe = WardenRecipe(host)
+        warden = Cell(CONTROL_CELL, recipe, behaviour_of(Warden), host.dispatcher)
+        self.install(warden)
+
+    def install(self, cell: Cell) -> None:
+        """Run a cell of the kernel's own: outside all families."""
+        self._learn(cell.behaviour)
+        cell.actor = cell.recipe.make()
+        cell.life = Life.RUNNING
+        self._host.cells[cell.id] = cell
+
+    async def outcome(self, cell: Cell) -> None:
+        """Wait for the outcome of a cell's first start; raises `ActorStartFailed`."""
+        failure = self._host.endings.start_failures.pop(cell.id, None)
+        if failure is not None:
+            raise failure
+        await self.family_of(cell.parent).started(cell)
+        self._host.endings.start_failures.pop(cell.id, None)
+
+    def fill(self, shard: Shard) -> None:
+        """Start the agents of a pool's part; called when the shard itself has started."""
+        recipe = shard.recipe
+        assert isinstance(recipe, PoolRecipe)
+        family = self.family_of(shard)
+        spec = self._spec(Restart.PERMANENT, None)
+        for _ in range(recipe.size):
+            member = Cell(self._number(None), recipe.member(), shard.behaviour, self._host.dispatcher)
+            member.parent = shard
+            member.shard = shard
+            family.add(member, spec)
+
+    def family_of(self, cell: Cell | None) -> Family:
+        """The children of a cell (made at first use), or of the host itself."""
+        if cell is None:
+            return self.guardian
+        if cell.children is None:
+            spec = POOL if isinstance(cell, Shard) else cell.behaviour.actor.supervision
+            cell.children = Family(
+                self._host, spec, functools.partial(self._host.endings.family_stopped, cell)
+            )
+        return cell.children
+
+    def _number(self, number: int | None) -> int:
+        if number is not None:
+            return number
+        self._next_local += 1
+        return self._next_local
+
+    def _learn(self, behaviour: Behaviour) -> None:
+        for row in list(behaviour.handlers.values()):
+            self._host.contracts.learn(row.contract)
+            if row.reply is not None:
+                self._host.contracts.learn(row.reply)
+        self._known.add(behaviour)
+
+    def _spec(self, restart: Restart, stop_timeout: StopTimeout | None) -> ChildSpec:
+        # Shared: a spec per actor would cost more than the actor's own state.
+        spec = self._specs.get((restart, stop_timeout))
+        if spec is None:
+            spec = (
+                ChildSpec("actor", restart=restart)
+                if stop_timeout is None
+                else ChildSpec("actor", restart=restart, stop_timeout=stop_timeout)
+            )
+            self._specs[restart, stop_timeout] = spec
+        return spec

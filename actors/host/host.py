@@ -1,0 +1,418 @@
+"""The host: the kernel of one process. Cells, links, asks and deadlines meet here.
+
+A host has a slot (its place in the cluster, which outlives it) and an epoch (which
+incarnation of the slot it is). It knows nothing of Ray: an engine gives it links'
+carriers, a blob store, a pickler and a supervisor factory, all as ports.
+
+Everything here runs on one event loop; nothing is safe to call from another thread
+unless it says so.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Final, TypeVar
+
+import msgpack
+
+from ..asks import Ask, AskFuture
+from ..cell import Cell, Recipe
+from ..context import Context
+from ..deadlines import Deadlines
+from ..dispatcher import Dispatcher
+from ..failures import actor_not_found
+from ..family import Family
+from ..letters import DeadLetters
+from ..link.link import Link
+from ..registry import Directory
+from callboard.messages.codec import Codec
+from callboard.messages.contract import Contract, ContractRegistry, Request, reply_type
+from callboard.messages.errors import (
+    ActorNotFound,
+    CallboardError,
+    DeadlineExceeded,
+    HostLost,
+    MailboxFull,
+    error_from_data,
+)
+from callboard.messages.frame import Kind, decode_frame
+from callboard.messages.lifecycle import ENDED_NORMALLY, Exit
+from callboard.messages.limits import DEFAULT_LIMITS, Limits
+from callboard.messages.ports import BlobStore, MakeSupervisor, Pickler
+from callboard.messages.ref import EXTERNAL_REF, Address, Ref
+from callboard.messages.spec import Restart, StopTimeout
+
+from .births import Births
+from .endings import Endings
+
+__all__ = ["Host"]
+
+LOGGER: Final = logging.getLogger("callboard.host")
+ReplyT = TypeVar("ReplyT")
+ASK_TIMEOUT_S: Final = 30.0
+ERROR_BYTES_MAX: Final = 60_000
+
+
+class Host:
+    """One process' part of the system."""
+
+    def __init__(  # noqa: PLR0913 - the ports of a host, all needed
+        self,
+        *,
+        slot: int,
+        epoch: int,
+        name: str,
+        make_supervisor: "MakeSupervisor",
+        blobs: BlobStore,
+        pickler: Pickler,
+        limits: Limits = DEFAULT_LIMITS,
+        ask_timeout_s: float = ASK_TIMEOUT_S,
+        on_failed: Callable[[Exit], None] | None = None,
+    ) -> None:
+        self.slot = slot
+        self.epoch = epoch
+        self.name = name
+        self.loop: Final = asyncio.get_running_loop()
+        self.now: Final = self.loop.time
+        self.limits: Final = limits
+        self.inline_bytes_max: Final = limits.inline_bytes_max
+        self.ask_timeout_s: Final = ask_timeout_s
+        self.make_supervisor: Final = make_supervisor
+        self.blobs: Final = blobs
+        self.pickler: Final = pickler
+        self.contracts: Final = ContractRegistry(limits)
+        self.codec: Final = Codec(self.contracts, limits, self._internalise)
+        self.letters: Final = DeadLetters(name)
+        self.cells: Final[dict[int, Cell]] = {}
+        self.links: Final[dict[int, Link]] = {}
+        self.pending: Final[dict[int, AskFuture]] = {}
+        """Asks to other hosts that wait for their reply."""
+        self.deadlines: Final = Deadlines()
+        self.directory: Final = Directory()
+        self.dispatcher: Final = Dispatcher(self, self.letters)
+        self.births: Final = Births(self, on_failed)
+        self.endings: Final = Endings(self)
+        self.births.employ_warden()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._correlation = 0
+        self._deadline_timer: asyncio.TimerHandle | None = None
+        self._deadline_at_s = 0.0
+
+    # --- references -----------------------------------------------------------------------
+
+    def ref(self, address: Address) -> Ref[Any]:
+        """A reference bound to this host."""
+        receiver = self.cells.get(address.cell) if address.slot == self.slot else None
+        return Ref(address, self, receiver)
+
+    def _internalise(self, value: Any) -> Any:
+        tag, *rest = value
+        if tag != EXTERNAL_REF:
+            raise ValueError(f"unknown external {tag!r}")
+        slot, cell = rest
+        return self.ref(Address(int(slot), int(cell)))
+
+    def context(self, cell: Cell) -> Context:
+        """A context that belongs to no message, for an actor's hooks."""
+        return Context(self, cell, None)
+
+    # --- the courier ------------------------------------------------------------------------
+
+    def tell(self, address: Address, message: Contract) -> None:
+        """See `Ref.tell`."""
+        if address.slot == self.slot:
+            cell = self.cells.get(address.cell)
+            if cell is None:
+                self.letters.dead("no_actor", str(address), message)
+            else:
+                cell.put(message)
+            return
+        self.link(address.slot).post(Kind.TELL, address.cell, 0, message, 0.0, None)
+
+    async def send(self, address: Address, message: Contract, timeout_s: float | None) -> None:
+        """See `Ref.send`."""
+        limit_s = self.ask_timeout_s if timeout_s is None else timeout_s
+        future: asyncio.Future[None] = self.loop.create_future()
+        if address.slot == self.slot:
+            self._put_when_room(address, message, future)
+        else:
+            self.link(address.slot).post(Kind.TELL, address.cell, 0, message, 0.0, future)
+        if not future.done():
+            try:
+                async with asyncio.timeout(limit_s):
+                    await future
+            except TimeoutError:
+                raise DeadlineExceeded(
+                    f"no room on the way to {address} within {limit_s:g} s.",
+                    advice="The receiver is slower than its senders: give it time or send less.",
+                    may_have_run=False,
+                ) from None
+        future.result()
+
+    def _put_when_room(
+        self, address: Address, message: Contract, future: "asyncio.Future[None]"
+    ) -> None:
+        if future.done():
+            return
+        cell = self.cells.get(address.cell)
+        if cell is None:
+            future.set_exception(actor_not_found(*address))
+        elif cell.has_room():
+            try:
+                cell.put(message)
+            except MailboxFull as error:
+                future.set_exception(error)
+            else:
+                future.set_result(None)
+        else:
+            cell.when_room(lambda: self._put_when_room(address, message, future))
+
+    def ask(
+        self,
+        address: Address | None,
+        request: Request[ReplyT],
+        timeout_s: float | None = None,
+        origin: Ask | None = None,
+    ) -> Awaitable[ReplyT]:
+        """See `Ref.ask`; without an address, whoever offers the contract is asked."""
+        deadline_s = self.now() + (self.ask_timeout_s if timeout_s is None else timeout_s)
+        if origin is not None and origin.deadline_s < deadline_s:
+            deadline_s = origin.deadline_s
+        if address is None:
+            address = self.directory.route(type(request))
+            if isinstance(address, CallboardError):
+                return self._failed_ask(address)
+        self._correlation = correlation = self._correlation + 1
+        future = AskFuture(
+            self.loop, self, correlation, address.slot, origin, reply_type(type(request))
+        )
+        if self.deadlines.add(future, deadline_s):
+            self.arm_deadlines()
+        if address.slot == self.slot:
+            self._ask_here(address, request, future, deadline_s)
+        else:
+            self.pending[correlation] = future
+            link = self.links.get(address.slot) or self.link(address.slot)
+            try:
+                link.post(Kind.ASK, address.cell, correlation, request, deadline_s, future)
+            except CallboardError as error:
+                future.fail(correlation, error)
+        return future
+
+    def _ask_here(
+        self, address: Address, request: Contract, future: AskFuture, deadline_s: float
+    ) -> None:
+        ask = Ask(request, future, future.correlation, deadline_s)
+        cell = self.cells.get(address.cell)
+        if cell is None:
+            ask.fail(actor_not_found(*address))
+            return
+        future.local = ask
+        cell.put(ask)
+
+    def _failed_ask(self, error: CallboardError) -> "asyncio.Future[Any]":
+        future: asyncio.Future[Any] = self.loop.create_future()
+        future.set_exception(error)
+        future.exception()  # Seen: whoever awaits it gets it, whoever does not was told.
+        return future
+
+    # --- AskKeeper --------------------------------------------------------------------------
+
+    def ask_settled(self, future: AskFuture) -> None:
+        """An ask has its outcome."""
+        self.pending.pop(future.correlation, None)
+        if future.bucket >= 0:
+            self.deadlines.remove(future)
+
+    def ask_abandoned(self, future: AskFuture, error: CallboardError) -> None:
+        """An asker gave up: its handler, here or there, is stopped."""
+        self.ask_settled(future)
+        if future.local is not None:
+            future.local.stop(error)
+        elif future.sent:
+            link = self.links.get(future.slot)
+            if link is not None:
+                link.control(Kind.CANCEL, 0, future.correlation, self.encode_error(error))
+
+    def asks_lost(self, slot: int, error: CallboardError) -> None:
+        """A host is gone: asks that had left for it fail, those that wait go on waiting."""
+        for future in [f for f in self.pending.values() if f.slot == slot and f.sent]:
+            future.fail(
+                future.correlation,
+                HostLost(
+                    error.message,
+                    advice="Its actors come back elsewhere; ask again if a repetition is safe.",
+                    may_have_run=True,
+                ),
+            )
+
+    # --- deadlines --------------------------------------------------------------------------
+
+    def arm_deadlines(self) -> None:
+        """Set the one timer to the next expiry."""
+        at_s = self.deadlines.next_expiry_s()
+        if at_s is None:
+            return
+        if self._deadline_timer is not None:
+            if self._deadline_at_s <= at_s:
+                return
+            self._deadline_timer.cancel()
+        self._deadline_at_s = at_s
+        self._deadline_timer = self.loop.call_at(at_s, self._expire)
+
+    def _expire(self) -> None:
+        self._deadline_timer = None
+        self.deadlines.expire(self.now())
+        self.arm_deadlines()
+
+    # --- links ------------------------------------------------------------------------------
+
+    def link(self, slot: int) -> Link:
+        """The link to a slot; messages wait in it until the slot is connected."""
+        found = self.links.get(slot)
+        if found is None:
+            found = self.links[slot] = Link(self, slot)
+        return found
+
+    def receive(self, data: bytes, references: Sequence[Any] = ()) -> Link | None:
+        """Take a frame; gives its link, or None when it is from an incarnation not known (yet).
+
+        Raises `FrameError` when the bytes are no frame for this host.
+        """
+        frame = decode_frame(data, self.limits)
+        header = frame.header
+        if header.target != self.slot or header.target_epoch != self.epoch:
+            return None
+        link = self.links.get(header.source)
+        if link is None or link.epoch != header.source_epoch or link.carrier is None:
+            return None
+        link.receive(frame, references)
+        return link
+
+    async def answer(
+        self, data: bytes, references: Sequence[Any] = ()
+    ) -> tuple[bytes, Sequence[Any]] | None:
+        """Take a frame and give back what is ready for its sender by then.
+
+        The actors get one turn of the event loop: what they answer at once rides on the
+        return of the very call that asked. None as in `receive`.
+        """
+        link = self.receive(data, references)
+        if link is None:
+            return None
+        link.cork()
+        try:
+            self.dispatcher.wake_now()
+            await asyncio.sleep(0)
+            return link.take_frame()
+        finally:
+            link.uncork()
+
+    def encode_error(self, error: CallboardError) -> bytes:
+        """An error for the wire; details that cannot travel are left out, and it says so."""
+        data = error.to_data()
+        try:
+            packed: bytes = msgpack.packb(data)
+            if len(packed) <= ERROR_BYTES_MAX:
+                return packed
+        except (TypeError, ValueError, OverflowError):
+            pass
+        plain = {
+            str(key): value
+            for key, value in error.details.items()
+            if isinstance(value, str | int | float | bool) and len(str(value)) < ERROR_BYTES_MAX // 4
+        }
+        return bytes(msgpack.packb({**data, "details": plain}))
+
+    def decode_error(self, body: bytes) -> CallboardError:
+        """An error from the wire."""
+        try:
+            return error_from_data(msgpack.unpackb(body))
+        except Exception as broken:  # noqa: BLE001 - bytes from outside may be anything
+            return HostLost(
+                f"another host reported an error that does not decode: {broken!r}.",
+                advice="All hosts must run the same release of Callboard.",
+            )
+
+    # --- life of actors (see births and endings) ----------------------------------------------
+
+    async def spawn(
+        self,
+        recipe: Recipe,
+        parent: Cell | None,
+        restart: Restart = Restart.TRANSIENT,
+        stop_timeout: StopTimeout | None = None,
+    ) -> Cell:
+        """Start an actor on this host and wait until it runs."""
+        return await self.births.spawn(recipe, parent, restart, stop_timeout)
+
+    def family_of(self, cell: Cell | None) -> Family:
+        """The children of a cell, or of the host itself."""
+        return self.births.family_of(cell)
+
+    def cell_failed(self, cell: Cell, failure: CallboardError) -> None:
+        """A handler raised: the actor is thrown away and its supervisor decides."""
+        self.endings.failed(cell, failure)
+
+    def stop_cell(
+        self,
+        cell: Cell,
+        timeout: StopTimeout,
+        reason: Exit,
+        stopped: Callable[[Exit], None],
+    ) -> None:
+        """Stop a cell in order, then call `stopped`."""
+        self.endings.stop(cell, timeout, reason, stopped)
+
+    def stop_self(self, cell: Cell, reason: Exit = ENDED_NORMALLY) -> None:
+        """An actor ends itself."""
+        self.endings.stop_self(cell, reason)
+
+    async def stop_child(self, parent: Cell | None, number: int) -> None:
+        """Stop one child and wait until it has stopped."""
+        await self.endings.stop_child(parent, number)
+
+    def cell_gone(self, cell: Cell, reason: Exit) -> None:
+        """A cell ended for good."""
+        self.endings.gone(cell, reason)
+
+    async def lookup(self, name: str, timeout_s: float | None = None) -> Ref[Any]:
+        """The actor of a name; waits for one that is being spawned. Raises `ActorNotFound`."""
+        address = self.directory.find(name)
+        if address is None:
+            raise ActorNotFound(
+                f"no actor has the name {name!r}.",
+                advice="Spawn it with that name, or look with `callboard tree`.",
+                may_have_run=False,
+            )
+        return self.ref(address)
+
+    # --- tasks ------------------------------------------------------------------------------
+
+    def run_task(self, coroutine: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
+        """Run something in the background of this host; its failure is logged, never lost."""
+        task = self.loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_done)
+        return task
+
+    def _task_done(self, task: "asyncio.Task[Any]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            LOGGER.error("a task of host %s failed", self.name, exc_info=task.exception())
+
+    async def close(self) -> None:
+        """Forget everything at once: no actor is asked to stop. Open asks fail."""
+        error = HostLost("the system has stopped.", advice="Start it again.", may_have_run=True)
+        for link in self.links.values():
+            link.close(error)
+        for future in list(self.pending.values()):
+            future.fail(future.correlation, error)
+        await self.dispatcher.close()
+        if self._deadline_timer is not None:
+            self._deadline_timer.cancel()
+        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=1.0)

@@ -1,0 +1,115 @@
+"""The watchdog: notices a handler that keeps the event loop from running, and names it.
+
+A thread of its own asks the loop for a sign of life. When none comes, it reads from
+outside which worker's turn it is and where in the code the loop's thread stands.
+"""
+
+import asyncio
+import logging
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from callboard.messages.contract import Contract
+
+from ..asks import Ask
+
+if TYPE_CHECKING:
+    from .host import Host
+
+__all__ = ["Blocked", "Watchdog"]
+
+LOGGER: Final = logging.getLogger("callboard.watchdog")
+PERIOD_S: Final = 0.1
+BLOCKED_S: Final = 0.5
+"""From when on a loop counts as blocked: far over what a busy but well-behaved one needs."""
+STACK_FRAMES_MAX: Final = 12
+
+
+class Blocked(NamedTuple):
+    """One blocked loop: who, since when, and where in the code."""
+
+    actor: str
+    contract: str
+    seconds: float
+    stack: str
+
+
+class Watchdog:
+    """Watches the event loop of one host from a thread."""
+
+    def __init__(
+        self,
+        host: "Host",
+        blocked_s: float = BLOCKED_S,
+        on_blocked: Callable[[Blocked], None] | None = None,
+    ) -> None:
+        self._host = host
+        self._blocked_s = blocked_s
+        self._on_blocked = on_blocked
+        self._loop = host.loop
+        self._loop_thread = threading.get_ident()
+        self._stopped = threading.Event()
+        self._answered = threading.Event()
+        self._thread = threading.Thread(
+            target=self._watch, name=f"callboard-watchdog-{host.name}", daemon=True
+        )
+        self.blocked: Blocked | None = None
+        """The newest finding; it stays when the loop runs again."""
+        self.findings = 0
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; returns at once."""
+        self._stopped.set()
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(PERIOD_S):
+            self._answered.clear()
+            asked_s = time.monotonic()
+            try:
+                self._loop.call_soon_threadsafe(self._answered.set)
+            except RuntimeError:
+                return  # The loop is closed.
+            if self._answered.wait(self._blocked_s):
+                continue
+            self._report(time.monotonic() - asked_s)
+            # One report a block: wait until the loop runs again.
+            while not self._answered.wait(PERIOD_S):
+                if self._stopped.is_set():
+                    return
+
+    def _report(self, seconds: float) -> None:
+        actor, contract = self._suspect()
+        frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001 - the only way to look
+        stack = "".join(traceback.format_stack(frame)[-STACK_FRAMES_MAX:]) if frame else ""
+        self.blocked = Blocked(actor, contract, seconds, stack)
+        self.findings += 1
+        LOGGER.warning(
+            "the event loop of host %s has not run for %.1f s: %s is handling %s\n%s"
+            "A handler that computes for long belongs into a `def` handler, which runs in "
+            "a thread, or onto a host of its own.",
+            self._host.name,
+            seconds,
+            actor,
+            contract,
+            stack,
+        )
+        if self._on_blocked is not None:
+            self._on_blocked(self.blocked)
+
+    def _suspect(self) -> tuple[str, str]:
+        """Whose turn it is. Read from another thread: what changes meanwhile is only unlucky."""
+        task = asyncio.current_task(self._loop)
+        for worker in list(self._host.dispatcher.workers):
+            cell, item = worker.cell, worker.item
+            if worker.task is task and cell is not None and item is not None:
+                message: Contract = item.message if type(item) is Ask else item
+                return cell.path, type(message).contract_name
+        return "no actor", "nothing"

@@ -1,0 +1,77 @@
+"""Dead letters: messages that reached nobody, counted by reason and shown to subscribers.
+
+A subscriber gets one `DeadLetter` each and must be quick; one that raises is dropped
+with a log line, because nothing about a dead letter may hurt the living.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Final
+
+from callboard.messages.contract import Contract
+from callboard.messages.errors import CallboardError
+from callboard.messages.letters import DeadLetter
+
+from .asks import Ask
+
+__all__ = ["DeadLetters"]
+
+LOGGER: Final = logging.getLogger("callboard.letters")
+LOGGED_MAX: Final = 20
+"""Dead letters logged one by one; after that only powers of ten, so a flood cannot flood logs."""
+
+
+class DeadLetters:
+    """The dead letters of one host."""
+
+    def __init__(self, host_name: str) -> None:
+        self._host_name = host_name
+        self._subscribers: list[Callable[[DeadLetter], None]] = []
+        self.counts: Counter[str] = Counter()
+        """How many, by reason."""
+        self._total = 0
+
+    def subscribe(self, subscriber: Callable[[DeadLetter], None]) -> Callable[[], None]:
+        """Call `subscriber` for each dead letter from now on; call the result to end that."""
+        self._subscribers.append(subscriber)
+
+        def unsubscribe() -> None:
+            if subscriber in self._subscribers:
+                self._subscribers.remove(subscriber)
+
+        return unsubscribe
+
+    def dead(
+        self, reason: str, target: str, item: Any, error: CallboardError | None = None
+    ) -> None:
+        """Record one message that was not handled."""
+        self.counts[reason] += 1
+        self._total += 1
+        message: Contract | None = item.message if type(item) is Ask else item
+        name = type(message).contract_name if message is not None else ""
+        if self._total <= LOGGED_MAX or str(self._total).strip("0") == "1":
+            LOGGER.warning(
+                "dead letter %d on %s: %s to %s: %s%s",
+                self._total,
+                self._host_name,
+                name or "a message",
+                target,
+                reason,
+                f": {error}" if error is not None else "",
+            )
+        if not self._subscribers:
+            return
+        letter = DeadLetter(
+            reason=reason,
+            target=target,
+            contract=name,
+            host=self._host_name,
+            error=None if error is None else error.to_data(),
+        )
+        for subscriber in tuple(self._subscribers):
+            try:
+                subscriber(letter)
+            except Exception:
+                LOGGER.exception("a subscriber of dead letters failed and is dropped")
+                self._subscribers.remove(subscriber)

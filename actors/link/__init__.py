@@ -1,0 +1,3 @@
+"""The ordered, flow-controlled path between two hosts."""
+
+__all__: list[str] = []

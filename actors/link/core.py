@@ -1,0 +1,123 @@
+"""What a link decides: numbering, order, repeats, acknowledgement, credit. Pure.
+
+Each direction numbers its frames from 1. A frame is kept by its sender until the other
+side says that it arrived; it is sent again when that is in doubt. The receiver hands
+frames on in order, exactly once, whatever the transport does to them.
+
+Credit counts envelopes that go into mailboxes (TELL and ASK). It is given as a running
+total, so that a lost or repeated grant does no harm. Replies need none: if they did, two
+hosts with full mailboxes could wait for each other's replies for ever.
+
+Invariants:
+- every frame number up to `received` was handed on once, and none twice;
+- `sent` envelopes never exceed `granted`;
+- `ahead` holds only numbers over `received`, at most `reorder_frames_max` of them.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Generic, TypeVar
+
+from callboard.messages.errors import FrameError
+from callboard.messages.frame import FrameHeader
+from callboard.messages.limits import Limits
+
+__all__ = ["LinkCore"]
+
+FrameT = TypeVar("FrameT")
+
+
+class LinkCore(Generic[FrameT]):
+    """The state of one link, seen from one side."""
+
+    __slots__ = (
+        "_ahead",
+        "_limits",
+        "admitted",
+        "duplicates",
+        "granted",
+        "received",
+        "sent",
+        "sequence",
+        "unacknowledged",
+    )
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._ahead: dict[int, FrameT] = {}
+        self.sequence = 0
+        """The number of the newest frame sent."""
+        self.sent = 0
+        """Envelopes sent that need credit."""
+        self.granted = limits.link_credit
+        """Envelopes this side may send in all."""
+        self.received = 0
+        """All frames up to this number have been handed on."""
+        self.admitted = 0
+        """Envelopes that have arrived in mailboxes here."""
+        self.duplicates = 0
+        self.unacknowledged: dict[int, Any] = {}
+        """Frames sent that may have to be sent again, oldest first."""
+
+    @property
+    def credit(self) -> int:
+        """How many more envelopes may be sent now."""
+        return self.granted - self.sent
+
+    def grant(self) -> int:
+        """What the other side may send in all."""
+        return self.admitted + self._limits.link_credit
+
+    def number(self, frame: Any) -> int:
+        """Number a new frame and keep it until it is acknowledged."""
+        self.sequence += 1
+        self.unacknowledged[self.sequence] = frame
+        return self.sequence
+
+    def heard(self, header: FrameHeader) -> None:
+        """Take over what the other side says of this side's direction."""
+        self.granted = max(self.granted, header.granted)
+        if header.received > self.sequence:
+            raise FrameError(
+                f"host {header.source} acknowledges frame {header.received}, "
+                f"but only {self.sequence} were sent.",
+                advice="This is a defect: please report it.",
+            )
+        for number in list(self.unacknowledged):
+            if number > header.received:
+                break
+            del self.unacknowledged[number]
+
+    def arrived(self, sequence: int, frame: FrameT) -> Iterator[FrameT]:
+        """The frames that may be handed on now, in order; none for a repeat or a gap.
+
+        Raises `FrameError` when the frame is too far ahead of a missing one.
+        """
+        if sequence <= self.received or sequence in self._ahead:
+            self.duplicates += 1
+            return iter(())
+        if sequence == self.received + 1 and not self._ahead:
+            self.received = sequence
+            return iter((frame,))
+        if len(self._ahead) >= self._limits.reorder_frames_max:
+            raise FrameError(
+                f"frame {sequence} is {sequence - self.received} ahead of what arrived.",
+                advice="The transport loses frames; look at the network between the hosts.",
+            )
+        self._ahead[sequence] = frame
+        return self._in_order()
+
+    def _in_order(self) -> Iterator[FrameT]:
+        ready: list[FrameT] = []
+        while (following := self.received + 1) in self._ahead:
+            ready.append(self._ahead.pop(following))
+            self.received = following
+        return iter(ready)
+
+    def validate_state(self) -> None:
+        """Assert the invariants of this class."""
+        assert self.sent <= self.granted
+        assert all(number > self.received + 1 for number in self._ahead)
+        assert len(self._ahead) <= self._limits.reorder_frames_max
+        numbers = list(self.unacknowledged)
+        assert numbers == sorted(numbers)
+        assert not numbers or numbers[-1] <= self.sequence

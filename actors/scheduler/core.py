@@ -1,0 +1,450 @@
+"""The scheduler's core: every decision about one execution, as a pure state machine.
+
+Events come in as method calls with `now` (and a random number where a wait is drawn),
+effects go out through `take_effects`, work through `dispatch`. No clock, no Ray, no loop:
+the shell in `actor.py` passes on what happened and does what it is told.
+
+There are no stages and no barrier. A sub-task is ready the moment the last of its own
+needs has ended, and the most urgent ready one goes to the least loaded lane that offers
+its kind and has credit.
+
+Invariants, checked by `validate_state`:
+
+- a sub-task ends exactly once; later reports about it are counted and change nothing;
+- no attempt starts before every need has ended with a result, or is optional and absent;
+- no lane holds more than its credit, no kind and no execution more than its budget, where
+  an attempt that was told to stop counts until it answers or its grace is over;
+- `ExecutionDone` is the last effect, comes once, and comes when every sub-task has ended.
+
+A result is an opaque handle here: what it stands for stays where the shell keeps it.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from callboard.messages.errors import (
+    CallboardError,
+    DeadlineExceeded,
+    HostLost,
+    InternalError,
+    PlanError,
+)
+from callboard.messages.execution import ExecutionStatus, OnFailure, Progress, TaskStatus
+from callboard.messages.plan import Plan, SubTask, check_sub_tasks
+from callboard.messages.retry import Retryability, retryability_of
+
+from . import invariants
+from .deadlines import Due
+from .dispatch import Dispatcher
+from .effects import (
+    Dispatch,
+    DoneReport,
+    Effect,
+    ExecutionDone,
+    TaskDone,
+    TaskFailed,
+    TaskRetried,
+    TasksCancelled,
+)
+from .flow import TaskFlow
+from .graph import DONE, FAILED, READY, RUNNING, STATUSES
+from .ledger import ATTEMPT_BITS, ATTEMPT_MASK
+from .retry import GiveUp, RetryAfter, decide_retry
+from .statistics import LaneStatistics, SchedulerStatistics, UnservedKind
+
+__all__ = ["CANCEL_GRACE_S", "SchedulerCore", "kind_by_request"]
+
+CANCEL_GRACE_S: Final = 5.0
+"""How long a cancelled attempt keeps its slot while it does not answer."""
+
+GOLDEN: Final = 0.6180339887498949
+"""Spreads one random number over several back-offs without repeating one soon."""
+
+
+def kind_by_request(sub_task: SubTask) -> str:
+    """The agent that the sub-task names, or else the name of its request's class."""
+    return sub_task.agent or type(sub_task.request).__qualname__
+
+
+class SchedulerCore:
+    """Runs one plan.
+
+    `open_ended` keeps the execution alive when everything known has ended, until `close`;
+    without it, a plan can still grow, but only before its last sub-task ends.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        concurrency_max: int | None = None,
+        concurrency_max_by_kind: Mapping[str, int] | None = None,
+        on_failure: OnFailure = OnFailure.FAIL_FAST,
+        kind_of: Callable[[SubTask], str] = kind_by_request,
+        cancel_grace_s: float = CANCEL_GRACE_S,
+        open_ended: bool = False,
+    ) -> None:
+        limits = concurrency_max_by_kind or {}
+        assert concurrency_max is None or concurrency_max >= 1, "a budget of 0 never ends"
+        assert all(limit >= 1 for limit in limits.values()), "a budget of 0 never ends"
+        self._flow = TaskFlow(limits, kind_of, cancel_grace_s)
+        self._graph, self._pool, self._ledger = self._flow.graph, self._flow.pool, self._flow.ledger
+        self._dispatcher = Dispatcher(self._flow, concurrency_max)
+        self._on_failure = on_failure
+        self._open_ended = open_ended
+        self._status = ExecutionStatus.RUNNING
+        self._first_failure: tuple[str, CallboardError] | None = None
+        self._attempts_started = 0
+        self._retries = 0
+        self._timeouts = 0
+        self._host_losses = 0
+        self._stale_reports = 0
+        self._cancels_unanswered = 0
+        self._flow.admit(plan.sub_tasks)
+        self._end_if_over()
+
+    # --- what the shell asks -----------------------------------------------------------
+
+    def take_effects(self) -> list[Effect]:
+        """What has been decided since the last call, in order; the shell must do all of it."""
+        effects, self._flow.effects = self._flow.effects, []
+        return effects
+
+    def next_deadline(self) -> float | None:
+        """When `advance` must be called at the latest; changes with every event."""
+        return self._flow.deadlines.next_at()
+
+    def status_of(self, task_id: str) -> TaskStatus:
+        """Where one sub-task stands."""
+        return STATUSES[self._graph.status[self._graph.index[task_id]]]
+
+    def sub_task(self, task_id: str) -> SubTask:
+        """One sub-task as it was planned."""
+        return self._graph.sub_tasks[self._graph.index[task_id]]
+
+    def error_of(self, task_id: str) -> CallboardError | None:
+        """Why a sub-task failed for good; `None` if it did not."""
+        return self._ledger.errors.get(self._graph.index[task_id])
+
+    def result_of(self, task_id: str) -> object:
+        """The handle of a finished sub-task's result; `None` if it has none."""
+        return self._ledger.results[self._graph.index[task_id]]
+
+    def bindings_of(self, task_id: str) -> dict[str, object]:
+        """The result handles for the bound fields; `None` for an absent optional need."""
+        return {
+            name: self.result_of(bound)
+            if isinstance(bound, str)
+            else tuple(self.result_of(id_) for id_ in bound)
+            for name, bound in self.sub_task(task_id).bind.items()
+        }
+
+    @property
+    def status(self) -> ExecutionStatus:
+        """Where the execution stands."""
+        return self._status
+
+    def progress(self) -> Progress:
+        """How many sub-tasks stand where, in constant time."""
+        return Progress(*self._graph.count_by_status)
+
+    def unserved(self) -> tuple[UnservedKind, ...]:
+        """Kinds with ready work that no lane offered at the last `dispatch`, and since when."""
+        return tuple(
+            UnservedKind(kind.name, kind.ready, kind.unserved_since)
+            for kind in self._pool.kinds.values()
+            if kind.unserved_since is not None and kind.ready
+        )
+
+    def statistics(self) -> SchedulerStatistics:
+        """The whole picture, for boards and tests."""
+        return SchedulerStatistics(
+            status=self._status,
+            progress=self.progress(),
+            attempts_started=self._attempts_started,
+            attempts_running=len(self._ledger.running),
+            attempts_cancelling=len(self._ledger.cancelling),
+            retries=self._retries,
+            timeouts=self._timeouts,
+            host_losses=self._host_losses,
+            stale_reports=self._stale_reports,
+            cancels_unanswered=self._cancels_unanswered,
+            deadlines=len(self._flow.deadlines),
+            lanes=tuple(
+                LaneStatistics(lane.lane_id, lane.credit, lane.occupied, len(lane.parked))
+                for lane in self._pool.lanes.values()
+            ),
+            unserved=self.unserved(),
+        )
+
+    def validate_state(self) -> None:
+        """Check every invariant, in O(sub-tasks).
+
+        Raises:
+            AssertionError: one does not hold, which is a defect of this module.
+        """
+        invariants.check_graph(self._graph)
+        invariants.check_attempts(self._graph, self._ledger, self._pool)
+        invariants.check_ready(self._graph, self._ledger, self._pool)
+        assert (self._status is ExecutionStatus.RUNNING) or self.progress().fraction == 1.0
+
+    # --- growth -------------------------------------------------------------------------
+
+    def extend(self, sub_tasks: Iterable[SubTask]) -> None:
+        """Add sub-tasks while the execution runs; they may need any that is known.
+
+        Raises:
+            PlanError: the addition is not valid (nothing was added), or the execution ended.
+        """
+        if self._status is not ExecutionStatus.RUNNING:
+            raise PlanError(
+                f"The execution has ended ({self._status}); its plan cannot grow any more.",
+                advice="Make it open-ended and close it after the last addition.",
+            )
+        added = tuple(sub_tasks)
+        check_sub_tasks(added, known=self._graph.index, known_count=len(self._graph))
+        self._flow.admit(added)
+        self._end_if_over()
+
+    def close(self) -> None:
+        """Declare an open-ended plan complete."""
+        self._open_ended = False
+        self._end_if_over()
+
+    # --- lanes --------------------------------------------------------------------------
+
+    def lane_available(
+        self, lane_id: str, credit: int, offers: frozenset[str] | None = None
+    ) -> None:
+        """A lane is there, or its credit (the most attempts it holds at once) has changed.
+
+        `offers` is required at its first sight. A credit of 0 drains it: what runs there
+        goes on, keyed work moves elsewhere.
+        """
+        assert credit >= 0, f"lane {lane_id} has the credit {credit}"
+        assert offers is not None or lane_id in self._pool.lanes, f"{lane_id} must name its offer"
+        self._flow.requeue(self._pool.set_lane(lane_id, credit, offers))
+
+    def lane_lost(self, lane_id: str, now: float) -> None:
+        """A lane died; its attempts run again elsewhere, within `host_losses_max` of each."""
+        removed = self._pool.remove_lane(lane_id)
+        if removed is None:
+            return
+        lane, parked = removed
+        self._flow.requeue(parked)
+        # All slots go back first: a failure below may end the execution and cancel the rest.
+        for ticket in self._ledger.drop_lane(lane):
+            index = ticket >> ATTEMPT_BITS
+            if self._graph.status[index] != RUNNING:
+                continue  # the execution ended, or a hedge was on the same lane
+            task_id = self._graph.ids[index]
+            error = HostLost(
+                f"{lane_id} was lost while it ran {task_id!r}.",
+                lane=lane_id,
+                task_id=task_id,
+                may_have_run=True,
+            )
+            self._attempt_failed(index, ticket & ATTEMPT_MASK, error, now, random=None)
+        self._end_if_over()
+
+    # --- dispatch -----------------------------------------------------------------------
+
+    def dispatch(self, now: float) -> list[Dispatch]:
+        """Give out as much work as lanes and budgets allow; the most urgent first."""
+        out = self._dispatcher.dispatch(now)
+        self._attempts_started += len(out)
+        return out
+
+    # --- reports ------------------------------------------------------------------------
+
+    def tasks_done(self, reports: Iterable[DoneReport], now: float) -> None:
+        """Attempts succeeded; the first good result of each sub-task counts."""
+        graph, ledger, effects = self._graph, self._ledger, self._flow.effects
+        index_of, dependants, status = graph.index, graph.dependants, graph.status
+        running, kinds, started = ledger.running, ledger.kinds, ledger.started
+        counts, results = graph.count_by_status, ledger.results
+        for task_id, attempt, result in reports:
+            assert 0 < attempt <= ATTEMPT_MASK, f"no attempt has the number {attempt}"
+            index = index_of.get(task_id, -1)
+            ticket = index << ATTEMPT_BITS | attempt
+            lane = running.pop(ticket, None)
+            if lane is None:
+                self._stale_reports += 1
+                self._flow.cancel_answered(ticket)
+                continue
+            lane.release()
+            kinds[index].running -= 1
+            status[index] = DONE
+            counts[RUNNING] -= 1
+            counts[DONE] += 1
+            results[index] = result
+            effects.append(TaskDone(task_id, attempt, result))
+            if started[index] > 1:
+                self._flow.cancel_attempts(index, now)
+            if index in dependants:
+                self._flow.need_ended(index)
+        self._end_if_over()
+
+    def task_failed(
+        self, task_id: str, attempt: int, error: CallboardError, now: float, random: float
+    ) -> None:
+        """An attempt failed, or answered its cancellation; `random` in [0, 1) draws the wait.
+
+        When a host dies, report `lane_lost` and not its attempts one by one: only that keeps
+        them from being sent there again.
+        """
+        assert 0 < attempt <= ATTEMPT_MASK, f"no attempt has the number {attempt}"
+        index = self._graph.index.get(task_id, -1)
+        ticket = index << ATTEMPT_BITS | attempt
+        lane = self._ledger.running.pop(ticket, None)
+        if lane is None:
+            if not self._flow.cancel_answered(ticket):
+                self._stale_reports += 1
+            return
+        self._ledger.release(ticket, lane)
+        self._attempt_failed(index, attempt, error, now, random)
+        self._end_if_over()
+
+    def advance(self, now: float, random: float) -> None:
+        """Do what is due: time out attempts, end back-offs, free slots of silent cancels."""
+        drawn = random
+        while (deadline := self._flow.deadlines.pop_due(now)) is not None:
+            _, due, of = deadline
+            match due:
+                case Due.ATTEMPT_TIMEOUT:
+                    drawn = (drawn + GOLDEN) % 1.0
+                    self._time_out(of, now, drawn)
+                case Due.RETRY:
+                    self._flow.back_off_ended(of)
+                case Due.CANCEL_GRACE:
+                    self._cancels_unanswered += 1
+                    self._flow.cancel_answered(of)
+        self._end_if_over()
+
+    def _time_out(self, ticket: int, now: float, random: float) -> None:
+        index, attempt = ticket >> ATTEMPT_BITS, ticket & ATTEMPT_MASK
+        timeout_s = self._graph.sub_tasks[index].timeout_s
+        self._timeouts += 1
+        self._flow.cancel_ticket(ticket, now)
+        error = DeadlineExceeded(
+            f"Attempt {attempt} of {self._graph.ids[index]!r} took over {timeout_s} s.",
+            task_id=self._graph.ids[index],
+            attempt=attempt,
+        )
+        self._attempt_failed(index, attempt, error, now, random)
+
+    # --- failure ------------------------------------------------------------------------
+
+    def _attempt_failed(
+        self, index: int, attempt: int, error: CallboardError, now: float, random: float | None
+    ) -> None:
+        """Try the sub-task again, or give it up; without `random`, at once: its lane is gone."""
+        ledger, sub_task = self._ledger, self._graph.sub_tasks[index]
+        if retryability_of(error) is Retryability.HOST_LOSS:
+            self._host_losses += 1
+            ledger.host_losses[index] = ledger.host_losses.get(index, 0) + 1
+        else:
+            ledger.failures[index] = ledger.failures.get(index, 0) + 1
+        if ledger.live_tickets(index):
+            return  # a hedge of it still runs, and may succeed
+        decision = decide_retry(
+            sub_task.retry,
+            error,
+            failures=ledger.failures.get(index, 0),
+            host_losses=ledger.host_losses.get(index, 0),
+            random=random,
+        )
+        match decision:
+            case GiveUp():
+                self._fail(index, error, now)
+            case RetryAfter(delay_s):
+                self._retries += 1
+                at = now + delay_s
+                self._flow.effects.append(TaskRetried(sub_task.id, attempt, error, at))
+                if delay_s <= 0:
+                    self._flow.make_ready(index)
+                    return
+                self._flow.back_off(index, at)
+
+    def _fail(self, index: int, error: CallboardError, now: float) -> None:
+        sub_task = self._graph.sub_tasks[index]
+        self._graph.move(index, FAILED)
+        self._ledger.errors[index] = error
+        self._flow.effects.append(TaskFailed(sub_task.id, error, sub_task.optional))
+        if not sub_task.optional and self._first_failure is None:
+            self._first_failure = (sub_task.id, error)
+            if self._on_failure is OnFailure.FAIL_FAST:
+                self._end_all(ExecutionStatus.FAILED, now)
+                return
+        self._flow.ended_absent(index)
+
+    def fail_unservable(self, kind_name: str, error: CallboardError, now: float) -> int:
+        """Fail the ready sub-tasks of a kind that no lane offers; how many were failed.
+
+        Does nothing if a lane offers it by now. Those that still wait are not touched: the
+        agent may come before their needs end.
+        """
+        kind = self._pool.kinds.get(kind_name)
+        if kind is None or kind.is_served:
+            return 0
+        failed = 0
+        for index, its_kind in enumerate(self._ledger.kinds):
+            if its_kind is kind and self._graph.status[index] == READY:
+                kind.ready -= 1
+                failed += 1
+                self._fail(index, error, now)
+        self._end_if_over()
+        return failed
+
+    # --- cancellation -------------------------------------------------------------------
+
+    def cancel(self, task_id: str, now: float) -> bool:
+        """Cancel one sub-task; whether it had not ended yet.
+
+        What needs it is skipped, unless it is optional. That alone fails no execution: it
+        is what the caller wanted.
+
+        Raises:
+            KeyError: there is no such sub-task.
+        """
+        index = self._graph.index[task_id]
+        if not self._flow.cancel(index, now):
+            return False
+        self._flow.effects.append(TasksCancelled((task_id,)))
+        self._flow.ended_absent(index)
+        self._end_if_over()
+        return True
+
+    def cancel_all(self, now: float) -> bool:
+        """Cancel the execution; whether it had not ended yet."""
+        if self._status is not ExecutionStatus.RUNNING:
+            return False
+        self._end_all(ExecutionStatus.CANCELLED, now)
+        return True
+
+    # --- the end --------------------------------------------------------------------------
+
+    def _end_all(self, status: ExecutionStatus, now: float) -> None:
+        """Cancel whatever has not ended, and the execution with it."""
+        graph = self._graph
+        cancelled = tuple(
+            graph.ids[index] for index in range(len(graph)) if self._flow.cancel(index, now)
+        )
+        if cancelled:
+            self._flow.effects.append(TasksCancelled(cancelled))
+        graph.dependants.clear()
+        self._pool.forget_work()
+        self._end(status)
+
+    def _end_if_over(self) -> None:
+        if self._status is not ExecutionStatus.RUNNING or self._open_ended:
+            return
+        if sum(self._graph.count_by_status[DONE:]) == len(self._graph):
+            self._end(ExecutionStatus.FAILED if self._first_failure else ExecutionStatus.COMPLETED)
+
+    def _end(self, status: ExecutionStatus) -> None:
+        if self._status is not ExecutionStatus.RUNNING:
+            raise InternalError(f"An execution that ended as {self._status} ended once more.")
+        self._status = status
+        failed_task, error = self._first_failure or (None, None)
+        self._flow.effects.append(ExecutionDone(status, failed_task, error))

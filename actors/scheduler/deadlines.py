@@ -1,0 +1,63 @@
+"""Everything that must happen at a time: time-outs, ends of back-offs, ends of grace.
+
+One heap for all, so that the shell needs one timer. An entry is not removed when its
+reason goes away (an attempt that was done in time): it is recognised as stale when it
+surfaces, and swept when stale ones outnumber what is alive.
+"""
+
+from collections.abc import Callable
+from enum import IntEnum
+from heapq import heapify, heappop, heappush
+from typing import Final
+
+__all__ = ["Deadline", "Deadlines", "Due"]
+
+SWEEP_MIN: Final = 1_024
+"""Below this, sweeping is not worth the pass."""
+
+
+class Due(IntEnum):
+    """What is due."""
+
+    ATTEMPT_TIMEOUT = 0
+    RETRY = 1
+    CANCEL_GRACE = 2
+
+
+Deadline = tuple[float, Due, int]
+"""When, what, and of which ticket (attempts) or index (sub-tasks)."""
+
+
+class Deadlines:
+    """A heap of deadlines, some of them stale; `is_alive` tells which."""
+
+    __slots__ = ("_heap", "_is_alive", "_sweep_at")
+
+    def __init__(self, is_alive: Callable[[Deadline], bool]) -> None:
+        self._heap: list[Deadline] = []
+        self._is_alive = is_alive
+        self._sweep_at = SWEEP_MIN
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def push(self, at: float, due: Due, of: int) -> None:
+        """Set a deadline."""
+        heappush(self._heap, (at, due, of))
+        if len(self._heap) > self._sweep_at:
+            alive = [deadline for deadline in self._heap if self._is_alive(deadline)]
+            heapify(alive)
+            self._heap = alive
+            self._sweep_at = max(SWEEP_MIN, 2 * len(alive))
+
+    def next_at(self) -> float | None:
+        """When the earliest living deadline is."""
+        heap = self._heap
+        while heap and not self._is_alive(heap[0]):
+            heappop(heap)
+        return heap[0][0] if heap else None
+
+    def pop_due(self, now: float) -> Deadline | None:
+        """Take the earliest living deadline that is not later than `now`."""
+        at = self.next_at()
+        return heappop(self._heap) if at is not None and at <= now else None

@@ -1,0 +1,198 @@
+"""The steps that a sub-task can take, and the books that each step keeps in agreement.
+
+The core decides which step comes; here a step is carried out: the state moves, counts
+and ready sets follow, dependants are told, and the effect is noted. Nothing here knows
+retry policies, budgets or the end of the execution.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from callboard.messages.plan import SubTask
+
+from .deadlines import Deadline, Deadlines, Due
+from .effects import CancelAttempt, Effect, TasksSkipped
+from .graph import BACKING_OFF, CANCELLED, DONE, READY, RUNNING, SKIPPED, WAITING, TaskGraph
+from .ledger import ATTEMPT_BITS, ATTEMPT_MASK, Ledger
+from .pool import LanePool
+from .ready import ReadyEntry
+
+__all__ = ["TaskFlow"]
+
+
+class TaskFlow:
+    """Graph, pool, ledger, deadlines and effects of one execution."""
+
+    __slots__ = (
+        "cancel_grace_s",
+        "deadlines",
+        "effects",
+        "graph",
+        "kind_of",
+        "ledger",
+        "pool",
+        "retry_at",
+    )
+
+    def __init__(
+        self, limits: Mapping[str, int], kind_of: Callable[[SubTask], str], cancel_grace_s: float
+    ) -> None:
+        self.graph = TaskGraph()
+        self.pool = LanePool(limits)
+        self.ledger = Ledger()
+        self.deadlines = Deadlines(self._is_alive)
+        self.effects: list[Effect] = []
+        self.retry_at: dict[int, float] = {}
+        self.kind_of = kind_of
+        self.cancel_grace_s = cancel_grace_s
+
+    def admit(self, sub_tasks: tuple[SubTask, ...]) -> None:
+        """Add checked sub-tasks; what has no open need becomes ready in one batch."""
+        graph, pool = self.graph, self.pool
+        base, doomed, raised = graph.add(sub_tasks)
+        known, kind_of = pool.kinds, self.kind_of
+        kinds = []
+        for sub_task in sub_tasks:
+            name = kind_of(sub_task)
+            kinds.append(known.get(name) or pool.kind(name))
+        self.ledger.grow(kinds)
+        # All of them first: one that is optional would let another doomed one run.
+        for i in doomed:
+            graph.move(i, SKIPPED)
+            self.effects.append(TasksSkipped((graph.ids[i],), self._absent_need(i)))
+        for i in doomed:
+            self.ended_absent(i)
+        status, unmet, rank = graph.status, graph.unmet, graph.rank
+        batches: dict[str, list[ReadyEntry]] = {}
+        ready = 0
+        for i, sub_task in enumerate(sub_tasks, base):
+            if not unmet[i] and status[i] == WAITING:
+                status[i] = READY
+                ready += 1
+                kind = kinds[i - base]
+                kind.ready += 1
+                batch = batches.get(kind.name)
+                if batch is None:
+                    batch = batches[kind.name] = []
+                batch.append((-sub_task.priority, -rank[i], i))
+        graph.count_by_status[WAITING] -= ready
+        graph.count_by_status[READY] += ready
+        for name, batch in batches.items():
+            known[name].queue.push_many(batch)
+        for i in raised:
+            if status[i] == READY:
+                self.ledger.kinds[i].queue.push(self.entry(i))
+
+    def _absent_need(self, index: int) -> str:
+        graph = self.graph
+        return next(
+            need
+            for need in graph.sub_tasks[index].needs
+            if graph.is_absent(graph.index[need])
+            and not graph.sub_tasks[graph.index[need]].optional
+        )
+
+    def requeue(self, entries: Iterable[ReadyEntry]) -> None:
+        """Put entries back into the ready sets they came from."""
+        for entry in entries:
+            self.ledger.kinds[entry[2]].queue.push(entry)
+
+    # --- the way of a sub-task -----------------------------------------------------------
+
+    def entry(self, index: int) -> ReadyEntry:
+        """How urgent a sub-task is, in the order of the ready set."""
+        return (-self.graph.sub_tasks[index].priority, -self.graph.rank[index], index)
+
+    def make_ready(self, index: int) -> None:
+        """Let a sub-task run as soon as a lane can take it."""
+        self.graph.move(index, READY)
+        kind = self.ledger.kinds[index]
+        kind.ready += 1
+        kind.queue.push(self.entry(index))
+
+    def back_off(self, index: int, at: float) -> None:
+        """Let a sub-task wait for its next attempt until `at`."""
+        self.graph.move(index, BACKING_OFF)
+        self.retry_at[index] = at
+        self.deadlines.push(at, Due.RETRY, index)
+
+    def back_off_ended(self, index: int) -> None:
+        """The wait is over."""
+        del self.retry_at[index]
+        self.make_ready(index)
+
+    def need_ended(self, index: int) -> None:
+        """Something ended as its dependants wished, or was optional."""
+        unmet, status = self.graph.unmet, self.graph.status
+        for dependant in self.graph.dependants.pop(index, ()):
+            unmet[dependant] -= 1
+            if not unmet[dependant] and status[dependant] == WAITING:
+                self.make_ready(dependant)
+
+    def ended_absent(self, index: int) -> None:
+        """Something ended without a result: its dependants do without it, or are skipped."""
+        graph = self.graph
+        if graph.sub_tasks[index].optional:
+            self.need_ended(index)
+            return
+        skipped: list[str] = []
+        pending = [index]
+        while pending:
+            for dependant in graph.dependants.pop(pending.pop(), ()):
+                graph.unmet[dependant] -= 1
+                if graph.status[dependant] != WAITING:
+                    continue
+                graph.move(dependant, SKIPPED)
+                skipped.append(graph.ids[dependant])
+                if graph.sub_tasks[dependant].optional:
+                    self.need_ended(dependant)
+                else:
+                    pending.append(dependant)
+        if skipped:
+            self.effects.append(TasksSkipped(tuple(skipped), graph.ids[index]))
+
+    # --- cancellation and deadlines ------------------------------------------------------
+
+    def cancel(self, index: int, now: float) -> bool:
+        """Cancel a sub-task and its attempts; whether it had not ended. Dependants are not told."""
+        before = self.graph.status[index]
+        if before >= DONE:
+            return False
+        if before == READY:
+            self.ledger.kinds[index].ready -= 1
+        elif before == RUNNING:
+            self.cancel_attempts(index, now)
+        elif before == BACKING_OFF:
+            del self.retry_at[index]
+        self.graph.move(index, CANCELLED)
+        return True
+
+    def cancel_attempts(self, index: int, now: float) -> None:
+        """Tell every running attempt of a sub-task to stop."""
+        for ticket in self.ledger.live_tickets(index):
+            self.cancel_ticket(ticket, now)
+
+    def cancel_ticket(self, ticket: int, now: float) -> None:
+        """Tell one attempt to stop; it keeps its slot until it answers or the grace is over."""
+        lane = self.ledger.running.pop(ticket)
+        self.ledger.cancelling[ticket] = lane
+        self.deadlines.push(now + self.cancel_grace_s, Due.CANCEL_GRACE, ticket)
+        task_id = self.graph.ids[ticket >> ATTEMPT_BITS]
+        self.effects.append(CancelAttempt(task_id, ticket & ATTEMPT_MASK, lane.lane_id))
+
+    def cancel_answered(self, ticket: int) -> bool:
+        """Free the slot of a cancelled attempt; whether it was one."""
+        lane = self.ledger.cancelling.pop(ticket, None)
+        if lane is None:
+            return False
+        self.ledger.release(ticket, lane)
+        return True
+
+    def _is_alive(self, deadline: Deadline) -> bool:
+        at, due, of = deadline
+        match due:
+            case Due.ATTEMPT_TIMEOUT:
+                return of in self.ledger.running
+            case Due.RETRY:
+                return self.retry_at.get(of) == at
+            case Due.CANCEL_GRACE:
+                return of in self.ledger.cancelling

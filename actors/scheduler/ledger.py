@@ -1,0 +1,84 @@
+"""The attempts of one execution: which run where, and how often what has gone wrong.
+
+An attempt is a ticket: one number that holds the sub-task's index and the number of the
+attempt. A sub-task may have several tickets running at once, which hedging needs; the
+first good result wins.
+
+Invariants: a ticket is running, or cancelling, or neither, never both; each of either
+takes exactly one slot of its lane and one of its kind.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from callboard.messages.errors import CallboardError
+
+from .lanes import Lane
+from .pool import Kind
+
+__all__ = ["ATTEMPT_BITS", "ATTEMPT_MASK", "Ledger"]
+
+ATTEMPT_BITS: Final = 12
+"""4,095 attempts of a sub-task: over the sum of what a retry policy can allow (2,000)."""
+
+ATTEMPT_MASK: Final = (1 << ATTEMPT_BITS) - 1
+
+
+class Ledger:
+    """Attempts, slots, results and failures, by index of the sub-task."""
+
+    __slots__ = (
+        "cancelling",
+        "errors",
+        "failures",
+        "host_losses",
+        "kinds",
+        "results",
+        "running",
+        "started",
+    )
+
+    def __init__(self) -> None:
+        self.running: dict[int, Lane] = {}
+        self.cancelling: dict[int, Lane] = {}  # told to stop, and have not answered
+        self.kinds: list[Kind] = []
+        self.started: list[int] = []  # attempts so far
+        self.results: list[Any] = []  # opaque handles; the values stay with the shell
+        # Most sub-tasks never fail: these hold only those that did.
+        self.failures: dict[int, int] = {}
+        self.host_losses: dict[int, int] = {}
+        self.errors: dict[int, CallboardError] = {}
+
+    @property
+    def occupied(self) -> int:
+        """Slots taken on all lanes."""
+        return len(self.running) + len(self.cancelling)
+
+    def grow(self, kinds: Sequence[Kind]) -> None:
+        """Make room for new sub-tasks of these kinds."""
+        self.kinds += kinds
+        self.started += [0] * len(kinds)
+        self.results += [None] * len(kinds)
+
+    def release(self, ticket: int, lane: Lane) -> None:
+        """Give back the slot that a ticket took; the ticket is in neither book any more."""
+        self.kinds[ticket >> ATTEMPT_BITS].running -= 1
+        lane.release()
+
+    def live_tickets(self, index: int) -> list[int]:
+        """The running attempts of one sub-task."""
+        base = index << ATTEMPT_BITS
+        tickets = range(base + 1, base + self.started[index] + 1)
+        return [ticket for ticket in tickets if ticket in self.running]
+
+    def drop_lane(self, lane: Lane) -> list[int]:
+        """Give back every slot of a lost lane; returns the tickets that ran there.
+
+        Looks at all attempts: losing a lane is rare, and knowing them costs at each dispatch.
+        """
+        lost = [ticket for ticket, at in self.running.items() if at is lane]
+        for book in (self.running, self.cancelling):
+            for ticket in [ticket for ticket, at in book.items() if at is lane]:
+                del book[ticket]
+                self.release(ticket, lane)
+        return lost

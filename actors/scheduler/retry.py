@@ -1,0 +1,50 @@
+"""The one decision after a failed attempt: run the sub-task again, or give it up."""
+
+from dataclasses import dataclass
+
+from callboard.messages.errors import CallboardError
+from callboard.messages.retry import Retryability, RetryPolicy
+
+__all__ = ["GiveUp", "RetryAfter", "decide_retry"]
+
+
+@dataclass(frozen=True, slots=True)
+class RetryAfter:
+    """Run it again after so long."""
+
+    delay_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """It has failed for good."""
+
+
+def decide_retry(
+    policy: RetryPolicy,
+    error: CallboardError,
+    *,
+    failures: int,
+    host_losses: int,
+    random: float | None,
+) -> RetryAfter | GiveUp:
+    """Decide, the failure or loss that `error` reports being counted in already.
+
+    `random` in [0, 1) draws the wait; without it there is none: the lane that failed is
+    gone, so the next attempt cannot meet the same trouble there.
+    """
+
+    def wait_s(times: int) -> float:
+        return 0.0 if random is None else policy.backoff_s(times, random)
+
+    match policy.retries(error):
+        case Retryability.NEVER:
+            return GiveUp()
+        case Retryability.HOST_LOSS:
+            if host_losses > policy.host_losses_max:
+                return GiveUp()
+            return RetryAfter(wait_s(host_losses))
+        case Retryability.ATTEMPT:
+            if failures >= policy.attempts_max:
+                return GiveUp()
+            return RetryAfter(wait_s(failures))

@@ -1,0 +1,84 @@
+"""The command line: `python -m bench NAME [--smoke] [--json] [--peers] [--repeat N]`.
+
+Exit codes: 0 when every side that was to run was measured or is not installed, 1 when
+ours, or a peer that always runs, failed, 2 for a wrong command line. Another peer's
+failure is reported and does not change the exit code: it is not ours to mend.
+"""
+
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+import click
+from rich.console import Console
+
+from bench.machine import describe_machine
+from bench.registry import BENCHES, bench_named
+from bench.report import (
+    benches_as_data,
+    print_benches,
+    print_report,
+    report_as_data,
+    to_json,
+)
+from bench.rounds import REPEAT_MAX, Report, run_bench
+
+__all__ = ["exit_code", "main"]
+
+LIST = "list"
+SIGNAL_EXIT_CODE = 128
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("name", type=click.Choice([LIST, *(bench.name for bench in BENCHES)]))
+@click.option("--smoke", is_flag=True, help="Tiny sizes: does it run, not how fast.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@click.option("--peers", "all_peers", is_flag=True, help="Run every installed peer too.")
+@click.option(
+    "--repeat",
+    type=click.IntRange(1, REPEAT_MAX),
+    default=1,
+    show_default=True,
+    help="Rounds; the figures are medians over them.",
+)
+def main(*, name: str, smoke: bool, as_json: bool, all_peers: bool, repeat: int) -> None:
+    """Run the bench NAME, or `list` what there is."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _exit_on_signal)
+    if name == LIST:
+        if as_json:
+            click.echo(to_json(benches_as_data(BENCHES)))
+        else:
+            print_benches(BENCHES, Console())
+        return
+    told = Console(stderr=True)
+    machine = describe_machine()
+    report = run_bench(
+        bench_named(name),
+        smoke=smoke,
+        repeat=repeat,
+        all_peers=all_peers,
+        progress=lambda line: told.print(line, style="dim"),
+    )
+    if as_json:
+        click.echo(to_json(report_as_data(report, machine)))
+    else:
+        print_report(report, machine, Console())
+    sys.exit(exit_code(report))
+
+
+def exit_code(report: Report) -> int:
+    """1 if ours or a peer that always runs failed or is absent, else 0."""
+    always = {peer.name for peer in bench_named(report.bench).peers if peer.always}
+    required = (report.ours, *(peer for peer in report.peers if peer.name in always))
+    return int(any(side.status != "measured" for side in required))
+
+
+def _exit_on_signal(number: int, _frame: FrameType | None) -> NoReturn:
+    # As an exception, so that the side under way is ended on the way out.
+    sys.exit(SIGNAL_EXIT_CODE + number)
+
+
+if __name__ == "__main__":
+    main()

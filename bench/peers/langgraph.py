@@ -1,0 +1,70 @@
+"""LangGraph in memory, without checkpoints: `fanout`.
+
+One node for each sub-task by `Send`, results merged by an `operator.add` reducer; all
+within this process.
+"""
+
+import operator
+from typing import Annotated, Any, TypedDict
+
+from langgraph.graph import END, START, StateGraph
+from langgraph.types import Send
+
+from bench.entry import serve
+from bench.loop import run_on_fastest_loop
+from bench.outcome import Outcome, Params, check_of
+from bench.timing import timed
+from bench.workload import merge_sub_tasks, sub_task_result
+
+__all__: list[str] = []
+
+
+class State(TypedDict):
+    """The numbers to fan out over, and what the sub-tasks found."""
+
+    numbers: list[int]
+    results: Annotated[list[dict[str, Any]], operator.add]
+
+
+class SubTask(TypedDict):
+    """What one sub-task is given."""
+
+    number: int
+
+
+def _fan_out(state: State) -> list[Send]:
+    return [Send("sub_task", {"number": number}) for number in state["numbers"]]
+
+
+async def _sub_task(task: SubTask) -> dict[str, Any]:
+    return {"results": [sub_task_result(task["number"])]}
+
+
+def _graph() -> Any:
+    builder: Any = StateGraph(State)
+    builder.add_node("sub_task", _sub_task)
+    builder.add_conditional_edges(START, _fan_out, ["sub_task"])
+    builder.add_edge("sub_task", END)
+    return builder.compile()
+
+
+async def _merged(graph: Any, count: int) -> dict[str, Any]:
+    state = await graph.ainvoke({"numbers": list(range(count)), "results": []})
+    return merge_sub_tasks(state["results"])
+
+
+async def _fanout(params: Params) -> Outcome:
+    graph = _graph()
+    await _merged(graph, params["warm_up"])
+    with timed() as stopwatch:
+        merged = await _merged(graph, params["sub_tasks"])
+    return Outcome({"sub_tasks_per_s": stopwatch.per_s(params["sub_tasks"])}, check_of(merged))
+
+
+def fanout(params: Params) -> Outcome:
+    """One super-step over all sub-tasks, merged by the reducer."""
+    return run_on_fastest_loop(_fanout(params))
+
+
+if __name__ == "__main__":
+    serve({"fanout": fanout})

@@ -1,0 +1,166 @@
+"""Ray's async actors: `ask`, `tell_local`, `spawn`, `fanout` and `failover`.
+
+The driver calls an actor in another process. Where Ray has no counterpart the nearest
+honest thing is measured, and a note says so: Ray knows no actors within one process, and
+loses one actor with one process.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError
+
+from bench.entry import serve
+from bench.memory import own_bytes
+from bench.outcome import Outcome, Params, check_of, check_of_each
+from bench.peers.ray_local import CPUS, measure_asks, ray_cluster
+from bench.timing import timed
+from bench.workload import ask_reply, ask_request, merge_sub_tasks, sub_task_result
+
+__all__: list[str] = []
+
+FAILOVER_TIMEOUT_S = 60.0
+
+
+class Worker:
+    """Answers asks, counts tells, computes sub-tasks; knows the number it was given."""
+
+    def __init__(self, number: int = 0) -> None:
+        self._number = number
+        self._tally = {"count": 0, "total": 0}
+
+    async def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        return ask_reply(**request)
+
+    async def tell(self, message: dict[str, Any]) -> None:
+        self._tally["count"] += 1
+        self._tally["total"] += message["number"]
+
+    async def tally(self, count: int) -> dict[str, int]:
+        # Ray starts the calls of an async actor in no certain order: without the wait
+        # this one can overtake the tells. Reading starts a new count.
+        while self._tally["count"] < count:  # noqa: ASYNC110 - an event would slow each tell
+            await asyncio.sleep(0)
+        tally, self._tally = self._tally, {"count": 0, "total": 0}
+        return tally
+
+    async def sub_task(self, number: int) -> dict[str, Any]:
+        return sub_task_result(number)
+
+    async def number(self) -> int:
+        return self._number
+
+    async def process_id(self) -> int:
+        return os.getpid()
+
+
+REMOTE_WORKER: Any = ray.remote(Worker)  # Any: Ray makes the class another thing.
+
+
+def ask(params: Params) -> Outcome:
+    """Calls pipelined, then one at a time."""
+    with ray_cluster():
+        worker = REMOTE_WORKER.remote()
+        return measure_asks(worker.ask.remote, params)
+
+
+def tell_local(params: Params) -> Outcome:
+    """Calls whose results nobody takes, until the actor has seen the last."""
+    with ray_cluster():
+        worker = REMOTE_WORKER.remote()
+        for n in range(params["warm_up"]):
+            worker.tell.remote(ask_request(n))
+        ray.get(worker.tally.remote(params["warm_up"]))
+        messages = [ask_request(n) for n in range(params["messages"])]
+        with timed() as stopwatch:
+            for message in messages:
+                worker.tell.remote(message)
+            tally = ray.get(worker.tally.remote(len(messages)))
+    return Outcome(
+        {"messages_per_s": stopwatch.per_s(len(messages))},
+        check_of(tally),
+        ("across two processes: Ray has no actors within one",),
+    )
+
+
+def spawn(params: Params) -> Outcome:
+    """Actors created, until each has answered; the memory is that of their processes."""
+    with ray_cluster():
+        with timed() as stopwatch:
+            # No CPU is reserved, so that more of them fit than the machine has cores.
+            workers = [REMOTE_WORKER.options(num_cpus=0).remote(n) for n in range(params["actors"])]
+            pids = ray.get([worker.process_id.remote() for worker in workers])
+        size_bytes = sum(own_bytes(pid) for pid in pids)
+        numbers = ray.get([worker.number.remote() for worker in workers])
+    return Outcome(
+        {
+            "actors_per_s": stopwatch.per_s(len(workers)),
+            "bytes_per_actor": size_bytes / len(workers),
+        },
+        check_of_each(numbers),
+    )
+
+
+def fanout(params: Params) -> Outcome:
+    """Sub-tasks dealt out to one actor a core, all of them under way at once."""
+    with ray_cluster():
+        workers = [REMOTE_WORKER.remote() for _ in range(CPUS)]
+        ray.get([workers[n % CPUS].sub_task.remote(n) for n in range(params["warm_up"])])
+        with timed() as stopwatch:
+            merged = merge_sub_tasks(
+                ray.get([workers[n % CPUS].sub_task.remote(n) for n in range(params["sub_tasks"])])
+            )
+    return Outcome({"sub_tasks_per_s": stopwatch.per_s(params["sub_tasks"])}, check_of(merged))
+
+
+def failover(params: Params) -> Outcome:
+    """Kill -9 of the actors' processes, until each actor has answered again.
+
+    Ray restarts them and retries the call itself (`max_restarts`, `max_task_retries`).
+    """
+    with ray_cluster():
+        options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
+        workers = [REMOTE_WORKER.options(**options).remote(n) for n in range(params["actors"])]
+        pids = ray.get([worker.process_id.remote() for worker in workers])
+        with timed() as stopwatch:
+            for pid in pids:
+                os.kill(pid, signal.SIGKILL)
+            numbers = [
+                _answer(worker, old_pid=pid) for worker, pid in zip(workers, pids, strict=True)
+            ]
+    return Outcome(
+        {"all_answering_ms": stopwatch.elapsed_ms},
+        check_of_each(numbers),
+        (f"{len(workers)} actor(s), one a process: a process of Ray's holds no more",),
+    )
+
+
+def _answer(worker: Any, *, old_pid: int) -> int:  # Any: Ray's handles are untyped.
+    """The number the restarted actor answers with; an answer of the old process is none."""
+    deadline = time.monotonic() + FAILOVER_TIMEOUT_S
+    while time.monotonic() < deadline:
+        # The call may still reach the dying process, or be refused before Ray has seen
+        # its death: both are asked again.
+        with contextlib.suppress(RayActorError):
+            if ray.get(worker.process_id.remote(), timeout=FAILOVER_TIMEOUT_S) != old_pid:
+                number: int = ray.get(worker.number.remote(), timeout=FAILOVER_TIMEOUT_S)
+                return number
+    msg = f"the actor of process {old_pid} did not come back"
+    raise TimeoutError(msg)
+
+
+if __name__ == "__main__":
+    serve(
+        {
+            "ask": ask,
+            "tell_local": tell_local,
+            "spawn": spawn,
+            "fanout": fanout,
+            "failover": failover,
+        }
+    )

@@ -1,0 +1,52 @@
+"""Ray as its peers here use it: a local cluster of their own, quiet, shut down at the end.
+
+Also the one loop of asks that its actors and its tasks are measured with alike.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+
+from bench.outcome import Outcome, Params, check_of_each
+from bench.timing import round_trip_results, timed
+from bench.workload import ask_request
+
+__all__ = ["CPUS", "measure_asks", "ray_cluster"]
+
+CPUS = 2
+
+
+@contextmanager
+def ray_cluster() -> Iterator[None]:
+    """A fresh local Ray for the block; `address="local"` never joins another's."""
+    ray.init(
+        address="local",
+        num_cpus=CPUS,
+        include_dashboard=False,
+        logging_level=logging.ERROR,
+        log_to_driver=False,
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def measure_asks(call: Callable[[dict[str, Any]], "ray.ObjectRef[Any]"], params: Params) -> Outcome:
+    """Calls pipelined (all submitted, then all taken), then one at a time."""
+    ray.get([call(ask_request(number)) for number in range(params["warm_up"])])
+    requests = [ask_request(number) for number in range(params["messages"])]
+    with timed() as pipelined:
+        replies = ray.get([call(request) for request in requests])
+    round_trips_ns = []
+    for number in range(params["round_trips"]):
+        request = ask_request(number)
+        start_ns = time.perf_counter_ns()
+        ray.get(call(request))
+        round_trips_ns.append(time.perf_counter_ns() - start_ns)
+    results = {"pipelined_per_s": pipelined.per_s(len(replies))}
+    return Outcome(results | round_trip_results(round_trips_ns), check_of_each(replies))

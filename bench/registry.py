@@ -1,0 +1,221 @@
+"""Every bench and every peer, as data: which sides there are and how large they run.
+
+A side is ours or a peer's: a module that is run in a process of its own. Each side has
+its own sizes, because a size that one finishes in a second takes another an hour; the
+expected check is computed for the size that was run.
+
+Adding a bench is one entry in `BENCHES` and one file in `bench/ours/`; adding a peer is
+one file in `bench/peers/` and one `Side` in each bench it can do.
+"""
+
+import importlib.metadata
+import importlib.util
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, assert_never
+
+from bench import workload
+from bench.outcome import Params
+
+__all__ = ["BENCHES", "Bench", "Requirement", "Side", "bench_named", "missing", "versions"]
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """What must be installed for a side to run: a Python module, or a program."""
+
+    kind: Literal["module", "program"]
+    name: str
+    advice: str
+    distribution: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One implementation of a bench: `python -m MODULE FIGURE --params JSON`."""
+
+    name: str
+    module: str
+    full: Params
+    smoke: Params
+    requires: tuple[Requirement, ...] = field(default=())
+    always: bool = False
+
+    def params(self, *, smoke: bool) -> Params:
+        """The sizes this side runs with."""
+        return self.smoke if smoke else self.full
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """One question, our side, the peers, and the check that every side must reach."""
+
+    name: str
+    question: str
+    ours: Side
+    peers: tuple[Side, ...]
+    expected_check: Callable[[Params], str]
+    timeout_s: float = 180.0
+
+
+def missing(requirements: tuple[Requirement, ...]) -> str | None:
+    """Why a side with these requirements cannot run here, or None if it can."""
+    for requirement in requirements:
+        match requirement.kind:
+            case "module":
+                found = importlib.util.find_spec(requirement.name) is not None
+            case "program":
+                found = shutil.which(requirement.name) is not None
+            case _:
+                assert_never(requirement.kind)
+        if not found:
+            return f"no {requirement.kind} {requirement.name!r} here: {requirement.advice}"
+    return None
+
+
+def versions(requirements: tuple[Requirement, ...]) -> dict[str, str]:
+    """The installed version of each required distribution."""
+    return {
+        requirement.distribution: importlib.metadata.version(requirement.distribution)
+        for requirement in requirements
+        if requirement.distribution
+    }
+
+
+def _module(name: str, distribution: str) -> Requirement:
+    return Requirement("module", name, "pip install 'callboard[peers]'", distribution)
+
+
+RAY = Requirement("module", "ray", "pip install callboard", "ray")
+XOSCAR = _module("xoscar", "xoscar")
+PYKKA = _module("pykka", "pykka")
+DASK = _module("distributed", "distributed")
+LANGGRAPH = _module("langgraph", "langgraph")
+AUTOGEN = _module("autogen_core", "autogen-core")
+MONARCH = Requirement("module", "monarch", "pip install 'callboard[monarch]'", "torchmonarch")
+ERLC = Requirement("program", "erlc", "install Erlang/OTP (on Debian: erlang-base)")
+ERL = Requirement("program", "erl", "install Erlang/OTP (on Debian: erlang-base)")
+
+
+def _ours(full: Params, smoke: Params) -> Side:
+    return Side("callboard", "bench.ours", full, smoke, (RAY,), always=True)
+
+
+def _peer(name: str, requirement: Requirement, full: Params, smoke: Params) -> Side:
+    return Side(name, f"bench.peers.{name}", full, smoke, (requirement,))
+
+
+def _ray(name: str, full: Params, smoke: Params) -> Side:
+    return Side(name, f"bench.peers.{name}", full, smoke, (RAY,), always=True)
+
+
+def _erlang(full: Params, smoke: Params) -> Side:
+    return Side("erlang", "bench.peers.erlang", full, smoke, (ERL, ERLC))
+
+
+def _asks(messages: int, round_trips: int, warm_up: int) -> dict[str, int]:
+    return {"messages": messages, "round_trips": round_trips, "warm_up": warm_up}
+
+
+ASKS_SMOKE = _asks(messages=200, round_trips=20, warm_up=10)
+
+
+def _tells(messages: int) -> dict[str, int]:
+    return {"messages": messages, "warm_up": messages // 20}
+
+
+TELLS_SMOKE = _tells(1_000)
+
+ASK = Bench(
+    name="ask",
+    question="How fast does one process ask another and get a typed answer?",
+    ours=_ours(_asks(200_000, 2_000, 5_000), ASKS_SMOKE),
+    peers=(
+        _ray("ray_async_actor", _asks(4_000, 2_000, 500), ASKS_SMOKE),
+        _ray("ray_sync_actor", _asks(4_000, 2_000, 500), ASKS_SMOKE),
+        _ray("ray_tasks", _asks(3_000, 500, 100), ASKS_SMOKE),
+        _peer("xoscar", XOSCAR, _asks(40_000, 2_000, 2_000), ASKS_SMOKE),
+        _peer("dask", DASK, _asks(5_000, 1_000, 200), ASKS_SMOKE),
+        _peer("monarch", MONARCH, _asks(10_000, 2_000, 500), ASKS_SMOKE),
+    ),
+    expected_check=workload.expected_ask,
+)
+
+TELL_LOCAL = Bench(
+    name="tell_local",
+    question="How many messages a second does one actor take from another in its process?",
+    ours=_ours(_tells(1_000_000), TELLS_SMOKE),
+    peers=(
+        _ray("ray_async_actor", _tells(10_000), TELLS_SMOKE),
+        _peer("pykka", PYKKA, _tells(200_000), TELLS_SMOKE),
+        _peer("xoscar", XOSCAR, _tells(50_000), TELLS_SMOKE),
+        _peer("autogen", AUTOGEN, _tells(20_000), TELLS_SMOKE),
+        _erlang(_tells(1_000_000), TELLS_SMOKE),
+    ),
+    expected_check=workload.expected_tell_local,
+)
+
+SPAWN = Bench(
+    name="spawn",
+    question="How many actors a second can be spawned, and what does one weigh?",
+    ours=_ours({"actors": 100_000}, {"actors": 500}),
+    peers=(
+        _ray("ray_async_actor", {"actors": 8}, {"actors": 2}),
+        _peer("pykka", PYKKA, {"actors": 2_000}, {"actors": 50}),
+        _peer("xoscar", XOSCAR, {"actors": 20_000}, {"actors": 50}),
+        _peer("autogen", AUTOGEN, {"actors": 20_000}, {"actors": 50}),
+        _peer("monarch", MONARCH, {"actors": 200}, {"actors": 5}),
+        _erlang({"actors": 200_000}, {"actors": 500}),
+    ),
+    expected_check=workload.expected_spawn,
+)
+
+# As wide for LangGraph as for us: it slows down with the width of a fan-out.
+FANOUT = Bench(
+    name="fanout",
+    question="How many sub-tasks a second, scheduled in parallel and merged into one result?",
+    ours=_ours({"sub_tasks": 10_000, "warm_up": 1_000}, {"sub_tasks": 200, "warm_up": 10}),
+    peers=(
+        _ray("ray_tasks", {"sub_tasks": 4_000, "warm_up": 200}, {"sub_tasks": 50, "warm_up": 4}),
+        _ray(
+            "ray_async_actor",
+            {"sub_tasks": 8_000, "warm_up": 400},
+            {"sub_tasks": 50, "warm_up": 4},
+        ),
+        _peer(
+            "langgraph",
+            LANGGRAPH,
+            {"sub_tasks": 10_000, "warm_up": 200},
+            {"sub_tasks": 50, "warm_up": 4},
+        ),
+        _peer("dask", DASK, {"sub_tasks": 4_000, "warm_up": 200}, {"sub_tasks": 50, "warm_up": 4}),
+        _peer(
+            "autogen",
+            AUTOGEN,
+            {"sub_tasks": 10_000, "warm_up": 200},
+            {"sub_tasks": 50, "warm_up": 4},
+        ),
+    ),
+    expected_check=workload.expected_fanout,
+)
+
+FAILOVER = Bench(
+    name="failover",
+    question="After kill -9 of a process with actors: how long until all of them answer again?",
+    ours=_ours({"actors": 10_000}, {"actors": 100}),
+    # Ray keeps one actor in a process, so one actor is all a process can lose there.
+    peers=(_ray("ray_async_actor", {"actors": 1}, {"actors": 1}),),
+    expected_check=workload.expected_failover,
+)
+
+BENCHES: tuple[Bench, ...] = (ASK, TELL_LOCAL, SPAWN, FANOUT, FAILOVER)
+
+
+def bench_named(name: str) -> Bench:
+    """The bench of that name.
+
+    Raises:
+        KeyError: if there is none.
+    """
+    return {bench.name: bench for bench in BENCHES}[name]

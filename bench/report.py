@@ -1,0 +1,120 @@
+"""A report for machines (JSON) and for people (a table).
+
+The keys `bench`, `machine`, `params`, `results`, `ratios` and `check` are a fixed point:
+other programs read them. The rest says what was run and what could not be.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bench.registry import Bench
+from bench.rounds import Report, SideReport
+
+__all__ = ["benches_as_data", "print_benches", "print_report", "report_as_data", "to_json"]
+
+DIGITS = 6
+LARGE = 100
+
+
+def to_json(data: object) -> str:
+    """`data` as JSON text."""
+    return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def report_as_data(report: Report, machine: Mapping[str, str | int | float]) -> dict[str, Any]:
+    """The report as plain data for JSON."""
+    return {
+        "bench": report.bench,
+        "machine": dict(machine),
+        "params": {**report.ours.params, "smoke": report.smoke, "repeat": report.repeat},
+        "results": _rounded(report.ours.results),
+        "ratios": _rounded(report.ratios),
+        "check": report.ours.check,
+        "ours": _side_as_data(report.ours),
+        "peers": {peer.name: _side_as_data(peer) for peer in report.peers},
+    }
+
+
+def _side_as_data(side: SideReport) -> dict[str, Any]:
+    return {
+        "status": side.status,
+        "reason": side.reason,
+        "versions": dict(side.versions),
+        "params": dict(side.params),
+        "results": _rounded(side.results),
+        "rounds": [_rounded(results) for results in side.rounds],
+        "check": side.check,
+        "notes": list(side.notes),
+    }
+
+
+def _rounded(results: Mapping[str, float]) -> dict[str, float]:
+    # Six significant digits: no clock here is better, and a diff stays readable.
+    return {name: float(f"{value:.{DIGITS}g}") for name, value in results.items()}
+
+
+def benches_as_data(benches: tuple[Bench, ...]) -> list[dict[str, Any]]:
+    """What `list --json` prints."""
+    return [
+        {
+            "bench": bench.name,
+            "question": bench.question,
+            "peers": [peer.name for peer in bench.peers],
+        }
+        for bench in benches
+    ]
+
+
+def print_benches(benches: tuple[Bench, ...], console: Console) -> None:
+    """The benches and their peers as a table."""
+    table = Table("bench", "question", "peers", box=box.SIMPLE)
+    for bench in benches:
+        names = (f"{peer.name}{'' if peer.always else ' *'}" for peer in bench.peers)
+        table.add_row(bench.name, bench.question, ", ".join(names))
+    console.print(table)
+    console.print("* runs with --peers only", style="dim")
+
+
+def print_report(
+    report: Report, machine: Mapping[str, str | int | float], console: Console
+) -> None:
+    """The report as a table: a row a figure and side; then what could not be measured."""
+    console.print(Text(f"{report.bench}: {report.question}", style="bold"))
+    _say(console, ", ".join(f"{name} {value}" for name, value in machine.items()))
+    table = Table("figure", "side", "value", "ours is better by", box=box.SIMPLE)
+    ratios = report.ratios
+    measured = [side for side in (report.ours, *report.peers) if side.status == "measured"]
+    for figure in dict.fromkeys(name for side in measured for name in side.results):
+        for side in measured:
+            if figure in side.results:
+                better = ratios.get(f"{side.name}.{figure}")
+                table.add_row(
+                    figure,
+                    side.name,
+                    _number(side.results[figure]),
+                    "" if better is None else f"{better:.3g} x",
+                )
+        table.add_section()
+    console.print(table)
+    for side in (report.ours, *report.peers):
+        if side.status == "measured":
+            sizes = ", ".join(f"{name} {value:,}" for name, value in side.params.items())
+            _say(console, "; ".join((f"{side.name}: {sizes}", *side.notes)), style="dim")
+        else:
+            style = "red" if side.status == "failed" else "yellow"
+            _say(console, f"{side.name}: {side.status}: {side.reason}", style=style)
+
+
+def _say(console: Console, line: str, *, style: str = "") -> None:
+    # Not wrapped and not read as markup: a traceback holds brackets and long lines.
+    console.print(Text(line, style=style), soft_wrap=True)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= LARGE else f"{value:.3g}"

@@ -1,0 +1,1 @@
+"""Examples of Callboard: each folder is one runnable job."""

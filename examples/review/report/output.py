@@ -1,0 +1,83 @@
+"""Put reports into a folder: checked before the work, written whole or not at all."""
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from callboard.messages.errors import OutputError
+
+from .html import render_html
+from .model import Report
+from .report_json import render_json
+from .sarif import render_sarif
+
+__all__ = ["REPORT_NAMES", "prepare_output", "write_atomically", "write_reports"]
+
+REPORT_NAMES: Final = ("report.json", "report.sarif", "report.html")
+ADVICE: Final = "Name a folder that you may write to."
+
+
+def prepare_output(folder: Path | str) -> Path:
+    """Make the output folder, and prove that reports can be written into it.
+
+    To be called before the work begins. Really writes, and removes, a small file: what
+    permissions promise is not what every file system keeps.
+
+    Raises OutputError, naming the folder, when it cannot be used.
+    """
+    place = Path(folder)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=place, prefix=".probe-"):
+            pass
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise OutputError(f"cannot write into {place}: {reason}.", advice=ADVICE) from error
+    for name in REPORT_NAMES:
+        if (place / name).is_dir():
+            raise OutputError(
+                f"cannot write {place / name}: a folder of that name is there.", advice=ADVICE
+            )
+    return place
+
+
+def write_atomically(target: Path, data: bytes) -> None:
+    """Replace `target` by `data`; a reader sees the old content or the new, never a part.
+
+    Raises OutputError when it cannot be written; then `target` is as it was.
+    """
+    unfinished: Path | None = None
+    try:
+        with tempfile.NamedTemporaryFile(
+            dir=target.parent, prefix=f".{target.name}-", delete=False
+        ) as stream:
+            unfinished = Path(stream.name)
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        unfinished.chmod(0o644)
+        unfinished.replace(target)
+    except OSError as error:
+        if unfinished is not None:
+            unfinished.unlink(missing_ok=True)
+        raise OutputError(f"cannot write {target}: {error.strerror}.", advice=ADVICE) from error
+
+
+def write_reports(
+    report: Report, folder: Path | str, timings: Mapping[str, float] | None = None
+) -> tuple[Path, ...]:
+    """Write `report.json`, `report.sarif` and `report.html`; the paths written.
+
+    Raises OutputError when one cannot be written.
+    """
+    place = prepare_output(folder)
+    contents = {
+        "report.json": render_json(report, timings),
+        "report.sarif": render_sarif(report),
+        "report.html": render_html(report, timings),
+    }
+    for name, data in contents.items():
+        write_atomically(place / name, data)
+    return tuple(place / name for name in REPORT_NAMES)

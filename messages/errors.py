@@ -1,0 +1,332 @@
+"""Every error Callboard raises, named by who must act, with one picklable base.
+
+An error is data first: `to_data` gives a plain mapping that crosses hosts inside a
+frame, and `from_data` gives back an exception of the same class. Nothing that a
+remote handler raises is ever unpickled; its traceback comes along as text.
+
+Each error says what happened, where, and what to do about it (`advice`).
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final, Self, final
+
+__all__ = [
+    "ActorBlocked",
+    "ActorNotFound",
+    "ActorStartFailed",
+    "ActorStopped",
+    "AskError",
+    "CallboardError",
+    "Cancelled",
+    "ClusterError",
+    "ClusterUnreachable",
+    "ContractError",
+    "DeadlineExceeded",
+    "ExecutionFailed",
+    "FrameError",
+    "HandlerFailed",
+    "HostLost",
+    "InternalError",
+    "InvalidMessage",
+    "MailboxFull",
+    "NameTaken",
+    "NoAgentOffers",
+    "OutputError",
+    "PayloadLost",
+    "PayloadTooLarge",
+    "PlanError",
+    "PortInUse",
+    "RequestRejected",
+    "ResultRejected",
+    "RestartIntensityExceeded",
+    "SpecError",
+    "UnknownContract",
+    "UsageError",
+    "VersionMismatch",
+    "WrongReply",
+    "error_from_data",
+]
+
+MESSAGE_CHARS_MAX: Final = 4_000
+"""A longer message is cut: an error must never outweigh what failed."""
+
+
+class CallboardError(Exception):
+    """The base of every error that Callboard raises.
+
+    `message` says what failed and where, `advice` what to do, and `details` holds
+    plain values (str, int, float, bool, None, and lists or dicts of them).
+    """
+
+    code: ClassVar[str] = "callboard"
+
+    def __init__(self, message: str, /, *, advice: str = "", **details: Any) -> None:
+        super().__init__(message[:MESSAGE_CHARS_MAX])
+        self.message: Final = message[:MESSAGE_CHARS_MAX]
+        self.advice: Final = advice
+        self.details: Final = details
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.advice}" if self.advice else self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The default pickles `args`, which loses keyword-only state.
+        return (error_from_data, (self.to_data(),))
+
+    def to_data(self) -> dict[str, Any]:
+        """This error as plain data that any codec can carry."""
+        return {
+            "code": self.code,
+            "message": self.message,
+            "advice": self.advice,
+            "details": self.details,
+        }
+
+    @classmethod
+    def _build(cls, data: Mapping[str, Any]) -> Self:
+        return cls(
+            str(data.get("message", "")),
+            advice=str(data.get("advice", "")),
+            **{str(key): value for key, value in dict(data.get("details") or {}).items()},
+        )
+
+
+# --- the author of a message must act -----------------------------------------
+
+
+class ContractError(CallboardError):
+    """A message does not keep its contract."""
+
+    code = "contract"
+
+
+class UnknownContract(ContractError):
+    """The receiver knows no contract of that name."""
+
+    code = "unknown_contract"
+
+
+class VersionMismatch(ContractError):
+    """The receiver has another version, or another schema, and no upcaster leads to it."""
+
+    code = "version_mismatch"
+
+
+class InvalidMessage(ContractError):
+    """The fields do not validate, or a value cannot be encoded."""
+
+    code = "invalid_message"
+
+
+class PayloadTooLarge(ContractError):
+    """A message is over a named limit of size, depth or count."""
+
+    code = "payload_too_large"
+
+
+class FrameError(ContractError):
+    """Bytes that are not a frame: malformed, truncated or oversized."""
+
+    code = "frame"
+
+
+class WrongReply(ContractError):
+    """A handler answered with something else than its request names."""
+
+    code = "wrong_reply"
+
+
+class SpecError(CallboardError):
+    """A specification (of an actor, a supervisor, a configuration) is wrong."""
+
+    code = "spec"
+
+
+class PlanError(CallboardError):
+    """A plan has a cycle, a missing dependency, a duplicate id, or is over a limit."""
+
+    code = "plan"
+
+
+class UsageError(CallboardError):
+    """Callboard's API or command line was used in a way that cannot work."""
+
+    code = "usage"
+
+
+class NameTaken(CallboardError):
+    """Another living actor has this name."""
+
+    code = "name_taken"
+
+
+class OutputError(CallboardError):
+    """A result could not be written to where it was to go."""
+
+    code = "output"
+
+
+class RequestRejected(CallboardError):
+    """The validation of a submitted request refused it."""
+
+    code = "request_rejected"
+
+
+class ResultRejected(CallboardError):
+    """The validation of a merged result refused it."""
+
+    code = "result_rejected"
+
+
+# --- the caller decides whether to try again ------------------------------------
+
+
+class AskError(CallboardError):
+    """An ask has no reply; `may_have_run` says whether its handler may have started.
+
+    An ask whose handler certainly never started is safe to repeat.
+    """
+
+    code = "ask"
+
+    @property
+    def may_have_run(self) -> bool:
+        """Whether the handler may have started, so that a repetition could act twice."""
+        return bool(self.details.get("may_have_run", True))
+
+
+class DeadlineExceeded(AskError):
+    """The deadline passed before the reply came; the handler was cancelled."""
+
+    code = "deadline_exceeded"
+
+
+class Cancelled(AskError):
+    """The caller, or something above it, cancelled the work."""
+
+    code = "cancelled"
+
+
+class ActorNotFound(AskError):
+    """There is no such actor; it never ran."""
+
+    code = "actor_not_found"
+
+
+class ActorStopped(AskError):
+    """The actor stopped before it answered."""
+
+    code = "actor_stopped"
+
+
+class ActorStartFailed(AskError):
+    """The actor's constructor or `started` hook failed."""
+
+    code = "actor_start_failed"
+
+
+class NoAgentOffers(AskError):
+    """No living actor offers a handler for this contract."""
+
+    code = "no_agent_offers"
+
+
+class MailboxFull(AskError):
+    """The receiver's mailbox is full and its policy is to reject."""
+
+    code = "mailbox_full"
+
+
+class HostLost(AskError):
+    """The host died or cannot be reached."""
+
+    code = "host_lost"
+
+
+class PayloadLost(AskError):
+    """A large value that a message refers to could not be fetched."""
+
+    code = "payload_lost"
+
+
+class HandlerFailed(AskError):
+    """The handler raised; `remote_type` and `remote_traceback` tell what and where."""
+
+    code = "handler_failed"
+
+    @property
+    def remote_type(self) -> str:
+        """The qualified name of the exception class that the handler raised."""
+        return str(self.details.get("remote_type", ""))
+
+    @property
+    def remote_traceback(self) -> str:
+        """The remote traceback, as text."""
+        return str(self.details.get("remote_traceback", ""))
+
+
+class ExecutionFailed(AskError):
+    """An execution ended without a result."""
+
+    code = "execution_failed"
+
+
+# --- the operator must act --------------------------------------------------------
+
+
+class ClusterError(CallboardError):
+    """The cluster cannot be used as asked."""
+
+    code = "cluster"
+
+
+class ClusterUnreachable(ClusterError):
+    """No cluster answers at the address."""
+
+    code = "cluster_unreachable"
+
+
+class PortInUse(ClusterError):
+    """Another process listens on a port that is needed."""
+
+    code = "port_in_use"
+
+
+class RestartIntensityExceeded(CallboardError):
+    """A supervisor gave up: more restarts than its intensity allows within its period."""
+
+    code = "restart_intensity_exceeded"
+
+
+class ActorBlocked(CallboardError):
+    """A handler has kept the event loop from running; it is named."""
+
+    code = "actor_blocked"
+
+
+# --- we must act -------------------------------------------------------------------
+
+
+@final
+class InternalError(CallboardError):
+    """A defect of Callboard itself: please report it with its text."""
+
+    code = "internal"
+
+
+def _classes() -> dict[str, type[CallboardError]]:
+    found: dict[str, type[CallboardError]] = {}
+    pending: list[type[CallboardError]] = [CallboardError]
+    while pending:
+        cls = pending.pop()
+        # The first class of a code wins, so that a user's subclass without a code of
+        # its own comes back as the Callboard class it extends.
+        found.setdefault(cls.code, cls)
+        pending.extend(cls.__subclasses__())
+    return found
+
+
+def error_from_data(data: Mapping[str, Any]) -> CallboardError:
+    """The exception that `data` describes; an unknown code gives the base class."""
+    cls = _classes().get(str(data.get("code", "")), CallboardError)
+    return cls._build(data)

@@ -1,0 +1,226 @@
+"""Frames: one batch of envelopes from one host to another, as bytes.
+
+    magic "CB" | format 1 | CRC-32 of the rest, 4 bytes | msgpack [header, contracts, envelopes]
+
+The header numbers the frame within its link and carries what the link's other
+direction needs (what arrived, how much more may come). A frame names its contracts
+once, in a table, and an envelope points into it; so a frame is understood by itself,
+whatever was lost before it.
+
+The body of a message stays packed inside its envelope: one message that does not decode
+spoils neither its frame nor its neighbours, and a host can refuse it by name.
+"""
+
+import struct
+import zlib
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import msgpack
+
+from .contract import ContractKey
+from .errors import FrameError
+from .limits import DEFAULT_LIMITS, Limits
+
+__all__ = ["Envelope", "Frame", "FrameHeader", "FrameWriter", "Kind", "decode_frame"]
+
+MAGIC: Final = b"CB\x01"
+PREFIX: Final = struct.Struct(">3sI")
+NO_CONTRACT: Final = -1
+
+
+class Kind:
+    """What an envelope is. Plain ints: the hot path compares them."""
+
+    TELL: Final = 0
+    ASK: Final = 1
+    REPLY: Final = 2
+    ERROR: Final = 3
+    CANCEL: Final = 4
+    PAUSE: Final = 5
+    RESUME: Final = 6
+    KINDS: Final = 7
+
+
+class FrameHeader(NamedTuple):
+    """Who sends to whom, and the link's bookkeeping."""
+
+    source: int
+    """Slot of the sending host."""
+    source_epoch: int
+    target: int
+    target_epoch: int
+    sequence: int
+    """Number of this frame in its direction, from 1; 0 carries bookkeeping only."""
+    received: int
+    """All frames up to this number arrived at the sender of this frame."""
+    granted: int
+    """Envelopes the other side may send in all, since the link began."""
+
+
+class Envelope(NamedTuple):
+    """One message under way.
+
+    `target` is a cell for TELL, ASK, PAUSE and RESUME; for the others `correlation` says
+    which ask is meant. `budget_ms` is what is left of the deadline, 0 for none.
+    `reference` is the place, in the references beside the frame, of a body that
+    travels apart; `body` is empty then.
+    """
+
+    kind: int
+    target: int
+    correlation: int
+    contract: int
+    body: bytes
+    budget_ms: int = 0
+    buffers: tuple[bytes, ...] = ()
+    reference: int = -1
+
+
+class Frame(NamedTuple):
+    """A decoded frame; envelopes are still packed inside."""
+
+    header: FrameHeader
+    contracts: tuple[ContractKey, ...]
+    envelopes: list[Envelope]
+
+
+class FrameWriter:
+    """Collects envelopes for one frame; knows its size as it grows."""
+
+    __slots__ = ("_chunks", "_contracts", "_pack", "count", "references", "size_bytes")
+
+    def __init__(self) -> None:
+        self._pack = msgpack.Packer().pack
+        self._contracts: dict[ContractKey, int] = {}
+        self._chunks: list[bytes] = []
+        self.references: list[Any] = []
+        self.count = 0
+        self.size_bytes = 0
+
+    def contract(self, key: ContractKey) -> int:
+        """The number of a contract in this frame's table."""
+        table = self._contracts
+        number = table.get(key)
+        if number is None:
+            number = table[key] = len(table)
+            self.size_bytes += len(key.name) + 16
+        return number
+
+    def add(  # noqa: PLR0913 - the fields of an envelope, unpacked for speed
+        self,
+        kind: int,
+        target: int,
+        correlation: int,
+        contract: int,
+        body: bytes,
+        budget_ms: int = 0,
+        buffers: Sequence[Any] = (),
+        reference: int = -1,
+    ) -> None:
+        """Append one envelope."""
+        if buffers or reference >= 0:
+            chunk = self._pack(
+                (kind, target, correlation, contract, body, budget_ms, buffers, reference)
+            )
+        else:
+            chunk = self._pack((kind, target, correlation, contract, body, budget_ms))
+        self._chunks.append(chunk)
+        self.count += 1
+        self.size_bytes += len(chunk)
+
+    def add_reference(self, reference: Any) -> int:
+        """Let an object reference ride beside the frame; gives its number."""
+        self.references.append(reference)
+        return len(self.references) - 1
+
+    def finish(self, header: FrameHeader) -> bytes:
+        """The bytes of the frame; the writer is empty again."""
+        packer = msgpack.Packer(autoreset=False)
+        packer.pack_array_header(3)
+        packer.pack(tuple(header))
+        packer.pack([(key.name, key.version, key.fingerprint) for key in self._contracts])
+        packer.pack_array_header(self.count)
+        self._chunks.insert(0, packer.bytes())
+        rest = b"".join(self._chunks)
+        self._chunks = []
+        self._contracts = {}
+        self.references = []
+        self.count = 0
+        self.size_bytes = 0
+        return PREFIX.pack(MAGIC, zlib.crc32(rest)) + rest
+
+
+def decode_frame(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Frame:
+    """The frame in `data`.
+
+    Raises `FrameError` and nothing else, whatever the bytes: too long, truncated,
+    altered, or shaped otherwise than a frame.
+    """
+    if len(data) > limits.frame_bytes_max:
+        raise _bad(data, f"it is over the limit of {limits.frame_bytes_max} bytes")
+    if len(data) < PREFIX.size:
+        raise _bad(data, f"a frame has at least {PREFIX.size} bytes")
+    magic, checksum = PREFIX.unpack_from(data)
+    if magic != MAGIC:
+        raise _bad(data, f"it begins with {bytes(magic)!r}, not {MAGIC!r}")
+    rest = memoryview(data)[PREFIX.size :]
+    if zlib.crc32(rest) != checksum:
+        raise _bad(data, "its checksum is wrong: it was cut or altered")
+    try:
+        parts = msgpack.unpackb(
+            rest, max_array_len=limits.items_max, max_map_len=0, use_list=False, max_ext_len=0
+        )
+        header, contracts, envelopes = parts
+        return Frame(
+            _checked_header(header),
+            tuple(_checked_contract(*row) for row in contracts),
+            _checked_envelopes(envelopes, len(contracts), limits),
+        )
+    except FrameError:
+        raise
+    except Exception as error:
+        raise _bad(data, f"it does not decode: {type(error).__name__}: {error}") from error
+
+
+def _bad(data: bytes, why: str) -> FrameError:
+    return FrameError(
+        f"{len(data)} bytes are not a frame: {why}.",
+        advice="Both sides must run the same release of Callboard.",
+        size_bytes=len(data),
+    )
+
+
+def _checked_header(row: tuple[Any, ...]) -> FrameHeader:
+    header = FrameHeader(*row)
+    if not all(type(number) is int and number >= 0 for number in header):
+        raise ValueError("a number of the header is not a whole number from 0 on")
+    return header
+
+
+def _checked_contract(name: Any, version: Any, fingerprint: Any) -> ContractKey:
+    if type(name) is not str or type(version) is not int or type(fingerprint) is not int:
+        raise ValueError("a row of the contract table is malformed")
+    return ContractKey(name, version, fingerprint)
+
+
+def _checked_envelopes(
+    rows: tuple[tuple[Any, ...], ...], contracts: int, limits: Limits
+) -> list[Envelope]:
+    if len(rows) > limits.frame_messages_max:
+        raise ValueError(f"{len(rows)} envelopes, the limit is {limits.frame_messages_max}")
+    envelopes = [Envelope(*row) for row in rows]
+    for kind, target, correlation, contract, body, budget_ms, buffers, reference in envelopes:
+        # One chained test: this loop runs for every message that arrives.
+        if not (
+            type(kind) is type(target) is type(correlation) is int
+            and type(contract) is type(budget_ms) is type(reference) is int
+            and type(body) is bytes
+            and 0 <= kind < Kind.KINDS
+            and NO_CONTRACT <= contract < contracts
+            and type(buffers) is tuple
+        ):
+            raise ValueError("an envelope is malformed")
+        if buffers and not all(type(buffer) is bytes for buffer in buffers):
+            raise ValueError("a buffer is not bytes")
+    return envelopes

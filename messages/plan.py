@@ -1,0 +1,228 @@
+"""A plan: what one execution has to do, as data.
+
+A plan is a graph of sub-tasks. It holds no behaviour: the scheduler's core runs it, a
+host may carry it, a journal may store it. Everything that can be wrong with a plan is
+found when it is made, all of it at once, so the code that runs plans never re-checks.
+
+Invariants of a `Plan`: every id occurs once, every need is a sub-task of the same plan,
+no sub-task needs itself through others, and every bound field names one of its needs.
+
+Sub-tasks are slotted dataclasses without validation of their own, on purpose: a plan of
+100,000 of them is ordinary, and one check of the whole plan costs less than 100,000 checks.
+"""
+
+import math
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from .errors import PlanError
+from .retry import RETRY_DEFAULT, RetryPolicy
+
+__all__ = [
+    "PROBLEMS_MAX",
+    "SUB_TASKS_MAX",
+    "Plan",
+    "SubTask",
+    "check_sub_tasks",
+]
+
+SUB_TASKS_MAX: Final = 1_000_000
+"""The most sub-tasks of one execution, growth included: about 1 GB of scheduler state."""
+
+PROBLEMS_MAX: Final = 20
+"""The most problems that one `PlanError` lists; more would bury the first."""
+
+CYCLE_NAMES_MAX: Final = 12
+"""A longer cycle is written with its middle left out."""
+
+NAME_CHARS_MAX: Final = 80
+"""A longer id is cut in messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class SubTask:
+    """One piece of work: a request for an agent, and what must be done before it.
+
+    `bind` fills fields of the request at dispatch: a field bound to one id gets that
+    sub-task's result, a field bound to a tuple of ids gets a tuple of their results.
+
+    An `optional` sub-task that ends without a result (failed, cancelled or skipped) does
+    not fail the execution: what needs it runs, and a field bound to it gets `None`.
+
+    `agent` names the pool or agent that must run it; without, any agent that offers the
+    request's contract may. Sub-tasks with the same `key` run on one and the same host as
+    long as that lives, so that the keyed agent behind them exists once.
+    """
+
+    id: str
+    request: Any  # a contract object; neither plan nor scheduler looks into it
+    needs: tuple[str, ...] = ()
+    bind: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    priority: int = 0
+    timeout_s: float | None = None
+    retry: RetryPolicy = RETRY_DEFAULT
+    weight: float = 1.0
+    optional: bool = False
+    agent: str | None = None
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A checked graph of sub-tasks; to hold one is to know that it can run.
+
+    Raises:
+        PlanError: with all problems (up to `PROBLEMS_MAX`): cycles with their path, missing
+            needs and who needs them, duplicate ids, wrong fields, or too many sub-tasks.
+    """
+
+    sub_tasks: tuple[SubTask, ...]
+
+    def __init__(self, sub_tasks: Iterable[SubTask] = ()) -> None:
+        object.__setattr__(self, "sub_tasks", tuple(sub_tasks))
+        check_sub_tasks(self.sub_tasks)
+
+    def __len__(self) -> int:
+        return len(self.sub_tasks)
+
+
+def check_sub_tasks(
+    sub_tasks: Sequence[SubTask], *, known: Container[str] = frozenset(), known_count: int = 0
+) -> None:
+    """Check `sub_tasks` as an addition to a valid plan with the ids `known`, in O(new).
+
+    Only new sub-tasks can form a cycle: an old one cannot need a new one.
+
+    Raises:
+        PlanError: lists every problem found, up to `PROBLEMS_MAX`.
+    """
+    total = known_count + len(sub_tasks)
+    if total > SUB_TASKS_MAX:
+        raise PlanError(
+            f"A plan of {total} sub-tasks is over the limit of {SUB_TASKS_MAX}.",
+            advice="Let one sub-task do more, or submit several executions.",
+            limit=SUB_TASKS_MAX,
+            count=total,
+        )
+    problems: list[str] = []
+    new = {sub_task.id: sub_task for sub_task in sub_tasks}
+    if len(new) != len(sub_tasks):
+        problems += _duplicates(sub_tasks)
+    if known_count:
+        problems += [f"{_name(id_)} is in the plan already" for id_ in new if id_ in known]
+    tied = False
+    for sub_task in sub_tasks:
+        tied = tied or bool(sub_task.needs)
+        # One comparison chain for what is nearly always right keeps a plan of 100,000 cheap.
+        if not (
+            sub_task.needs == ()
+            and not sub_task.bind
+            and 0 < sub_task.weight < math.inf
+            and sub_task.id
+            and sub_task.timeout_s is None
+        ):
+            problems += _wrong_fields(sub_task, new, known)
+    cycles = _cycles(new) if tied else []
+    problems += ["cycle: " + " -> ".join(_shortened(cycle)) for cycle in cycles]
+    if problems:
+        _raise_problems(problems, cycles)
+
+
+def _raise_problems(problems: list[str], cycles: list[list[str]]) -> None:
+    shown = problems[:PROBLEMS_MAX]
+    more = f"; and {len(problems) - len(shown)} more" if len(problems) > len(shown) else ""
+    count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
+    raise PlanError(
+        f"The plan has {count}: " + "; ".join(shown) + more + ".",
+        advice="No sub-task of it was run.",
+        problems=shown,
+        problems_count=len(problems),
+        cycle=_shortened(cycles[0]) if cycles else [],
+    )
+
+
+def _name(id_: object) -> str:
+    text = repr(id_)
+    return text if len(text) <= NAME_CHARS_MAX else text[: NAME_CHARS_MAX - 3] + "..."
+
+
+def _shortened(cycle: list[str]) -> list[str]:
+    names = [_name(id_) for id_ in cycle]
+    if len(names) <= CYCLE_NAMES_MAX:
+        return names
+    half = CYCLE_NAMES_MAX // 2
+    return [*names[:half], f"({len(names) - 2 * half} more)", *names[-half:]]
+
+
+def _duplicates(sub_tasks: Sequence[SubTask]) -> list[str]:
+    times: dict[str, int] = {}
+    for sub_task in sub_tasks:
+        times[sub_task.id] = times.get(sub_task.id, 0) + 1
+    return [f"the id {_name(id_)} occurs {n} times" for id_, n in times.items() if n > 1]
+
+
+def _wrong_fields(
+    sub_task: SubTask, new: Mapping[str, SubTask], known: Container[str]
+) -> list[str]:
+    name = _name(sub_task.id)
+    problems = []
+    if not sub_task.id or not isinstance(sub_task.id, str):
+        problems.append(f"the id {name} is no text or empty")
+    if not 0 < sub_task.weight < math.inf:
+        problems.append(f"{name} has the weight {sub_task.weight}, not a positive number")
+    if sub_task.timeout_s is not None and not 0 < sub_task.timeout_s < math.inf:
+        problems.append(f"{name} has the timeout_s {sub_task.timeout_s}, not a positive number")
+    if not _is_tuple(sub_task.needs):
+        return [*problems, f"{name} has {type(sub_task.needs).__name__} as needs, not a tuple"]
+    problems += [
+        f"{name} needs {_name(need)}, which is not in the plan"
+        for need in dict.fromkeys(sub_task.needs)
+        if need not in new and need not in known
+    ]
+    for field_name, bound in sub_task.bind.items():
+        ids = (bound,) if isinstance(bound, str) else bound
+        problems += [
+            f"{name} binds {field_name} to {_name(id_)}, which is not among its needs"
+            for id_ in ids
+            if id_ not in sub_task.needs
+        ]
+    return problems
+
+
+def _cycles(new: Mapping[str, SubTask]) -> list[list[str]]:
+    """One path for every edge that closes a cycle, up to PROBLEMS_MAX; depth first, no recursion.
+
+    A path reads `a -> b -> a`: a needs b, b needs a.
+    """
+    found: list[list[str]] = []
+    done: set[str] = set()
+    for start in new:
+        if start in done:
+            continue
+        path: dict[str, None] = {start: None}
+        trail = [iter(_needs_of(new[start]))]
+        while trail:
+            need = next(trail[-1], None)
+            if need is None:
+                trail.pop()
+                done.add(path.popitem()[0])
+            elif need in path:
+                names = list(path)
+                found.append([*names[names.index(need) :], need])
+                if len(found) == PROBLEMS_MAX:
+                    return found
+            elif need in new and need not in done:
+                path[need] = None
+                trail.append(iter(_needs_of(new[need])))
+    return found
+
+
+def _needs_of(sub_task: SubTask) -> tuple[str, ...]:
+    # A needs="abc" is told as a wrong field; here its letters must not count as ids.
+    return sub_task.needs if _is_tuple(sub_task.needs) else ()
+
+
+def _is_tuple(value: object) -> bool:
+    # Typed as `object`: a type checker believes the annotation, a caller without one may not.
+    return isinstance(value, tuple)

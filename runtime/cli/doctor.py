@@ -1,0 +1,131 @@
+"""`callboard doctor` says whether this machine is ready, and if not, what is to be done.
+
+Invariants: it starts no Ray and changes nothing, it always ends (an address that does not
+answer costs its deadline and no more), and every finding that is not `ok` says what to do.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import click
+import psutil
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ..cluster.check import Check, Status, guarded, worst
+from ..cluster.machine import (
+    available_memory_bytes,
+    check_disk,
+    check_memory,
+    check_open_files,
+    check_python,
+    check_ray,
+    check_shared_memory,
+    check_uvloop,
+    imported_version,
+    is_writable,
+    open_files_limit,
+    ray_temporary_folder,
+    shared_memory_bytes,
+    usable_folder,
+)
+from ..cluster.network import ADDRESS_DEADLINE_S, RAY_PORTS, check_address, check_port
+from ..cluster.processes import check_strays, seen_processes
+from ..cluster.token import check_token
+
+__all__ = ["doctor", "run_checks"]
+
+LOOKS: Final[Mapping[Status, str]] = {
+    Status.OK: "[green]ok[/]",
+    Status.WARN: "[yellow]warn[/]",
+    Status.FAIL: "[bold red]fail[/]",
+}
+
+
+def run_checks(
+    *,
+    address: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    home: Path | None = None,
+    ports: Mapping[int, str] = RAY_PORTS,
+    deadline_s: float = ADDRESS_DEADLINE_S,
+) -> list[Check]:
+    """Make every check and return all findings; a check that breaks is a finding itself.
+
+    With `address`, the cluster there is tried too, for at most `deadline_s`.
+    """
+    settings = os.environ if environment is None else environment
+    folder = ray_temporary_folder(settings)
+    house = Path.home() if home is None else home
+    checks: list[tuple[str, Callable[[], Check]]] = [
+        ("python", lambda: check_python(sys.version_info[:3])),
+        ("ray", lambda: check_ray(imported_version)),
+        ("uvloop", lambda: check_uvloop(imported_version, sys.platform)),
+        ("token", lambda: check_token(settings, house, joining=address is not None)),
+        *((f"port {port}", partial(check_port, port, use)) for port, use in ports.items()),
+        ("disk", lambda: _disk(folder)),
+        ("shared memory", lambda: check_shared_memory(shared_memory_bytes())),
+        ("memory", lambda: check_memory(available_memory_bytes())),
+        ("open files", lambda: check_open_files(open_files_limit())),
+        ("stray processes", lambda: check_strays(seen_processes())),
+    ]
+    if address is not None:
+        target = address
+        checks.append(("address", lambda: check_address(target, deadline_s=deadline_s)))
+    return [guarded(name, check) for name, check in checks]
+
+
+def _disk(folder: Path) -> Check:
+    usage = psutil.disk_usage(str(usable_folder(folder)))
+    return check_disk(folder, usage.total, usage.free, writable=is_writable(folder))
+
+
+def _print_table(checks: Sequence[Check], console: Console) -> None:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("check", no_wrap=True)
+    table.add_column("")
+    table.add_column("found", overflow="fold")
+    for check in checks:
+        table.add_row(check.name, LOOKS[check.status], escape(check.found))
+    console.print(table)
+    todo = [check for check in checks if check.status is not Status.OK]
+    if todo:
+        console.print("\nWhat to do")
+    for check in todo:
+        look = LOOKS[check.status]
+        console.print(f"  {look} {check.name}: {escape(check.advice)}", highlight=False)
+    verdicts = {
+        Status.OK: "Ready.",
+        Status.WARN: "Ready, with the warnings above.",
+        Status.FAIL: "Not ready: repair what failed.",
+    }
+    console.print(f"\n{verdicts[worst(checks)]}")
+
+
+@click.command()
+@click.option(
+    "--address",
+    metavar="HOST:PORT",
+    help="Also try the cluster at this address; gives up after 5 seconds.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@click.pass_context
+def doctor(context: click.Context, /, *, address: str | None, as_json: bool) -> None:
+    """Check this machine: Python, Ray, token, ports, disk, memory, stray processes.
+
+    Starts nothing and changes nothing. Exits with 1 when a check failed, otherwise with 0.
+    """
+    checks = run_checks(address=address)
+    ready = worst(checks) is not Status.FAIL
+    if as_json:
+        data = {"ready": ready, "checks": [check.to_data() for check in checks]}
+        click.echo(json.dumps(data, indent=2))
+    else:
+        _print_table(checks, Console())
+    context.exit(0 if ready else 1)

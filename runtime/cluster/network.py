@@ -1,0 +1,162 @@
+"""Ports and addresses: who listens on Ray's ports, and whether an address answers in time.
+
+Nothing here can hang: every connection attempt, the name's resolution included, ends at its
+deadline.
+"""
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+import psutil
+
+from callboard.messages.errors import UsageError
+
+from .check import Check, Status
+
+__all__ = [
+    "ADDRESS_DEADLINE_S",
+    "RAY_PORTS",
+    "Endpoint",
+    "check_address",
+    "check_port",
+    "connect_error",
+    "is_listening",
+    "parse_address",
+    "port_owner",
+]
+
+ADDRESS_DEADLINE_S: Final = 5.0
+LOOPBACK_DEADLINE_S: Final = 0.5
+PORT_MAX: Final = 65_535
+RAY_PORTS: Final = {6379: "the head's GCS", 8265: "the dashboard", 10001: "Ray Client"}
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A host and a port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_address(address: str) -> Endpoint:
+    """The endpoint that `host:port`, `[v6]:port` or `ray://host:port` names.
+
+    Raises UsageError when it names none.
+    """
+    text = address.strip()
+    try:
+        parts = urlsplit(text if "://" in text else f"//{text}")
+        host, port = parts.hostname, parts.port
+        known = parts.scheme in {"", "ray"} and parts.path in {"", "/"}
+    except ValueError:  # a port that is no number, or too large
+        host, port, known = None, None, False
+    if not host or not port or not known:
+        message = f"{address!r} is no address of a cluster."
+        raise UsageError(message, advice="Write host:port, for instance 192.0.2.10:6379.")
+    return Endpoint(host, port)
+
+
+def connect_error(endpoint: Endpoint, deadline_s: float) -> str | None:
+    """Why no TCP connection to `endpoint` came about within `deadline_s`, or None if one did.
+
+    The attempt runs in a thread of its own, because resolving a name cannot be given a
+    timeout: a thread that is still at it when the deadline passes is left behind.
+    """
+    outcome: list[str | None] = []
+
+    def attempt() -> None:
+        try:
+            with socket.create_connection((endpoint.host, endpoint.port), timeout=deadline_s):
+                outcome.append(None)
+        except TimeoutError:
+            outcome.append(f"no answer within {deadline_s:g} s")
+        except OSError as error:
+            outcome.append(error.strerror or str(error))
+
+    thread = threading.Thread(target=attempt, name="callboard-connect", daemon=True)
+    thread.start()
+    thread.join(deadline_s)
+    return outcome[0] if outcome else f"no answer within {deadline_s:g} s"
+
+
+def check_address(
+    address: str,
+    *,
+    deadline_s: float = ADDRESS_DEADLINE_S,
+    connect: Callable[[Endpoint, float], str | None] = connect_error,
+) -> Check:
+    """Whether something accepts connections at `address`."""
+    name = "address"
+    try:
+        endpoint = parse_address(address)
+    except UsageError as error:
+        return Check(name, Status.FAIL, error.message, error.advice)
+    began = time.monotonic()
+    reason = connect(endpoint, deadline_s)
+    if reason is None:
+        took_ms = (time.monotonic() - began) * 1_000
+        return Check(name, Status.OK, f"{endpoint} accepts connections ({took_ms:.0f} ms)")
+    return Check(
+        name,
+        Status.FAIL,
+        f"{endpoint} does not answer: {reason}",
+        "Check that the head runs (ray status on it), that the port is the one it was started "
+        "with (--port, 6379 by default), and that no firewall stands between.",
+    )
+
+
+def is_listening(port: int) -> bool:
+    """Whether anything on this machine listens on TCP `port`."""
+    assert 0 < port <= PORT_MAX, f"{port} is no port"
+    if connect_error(Endpoint("127.0.0.1", port), LOOPBACK_DEADLINE_S) is None:
+        return True
+    # A listener on another interface only is seen by trying to take the port everywhere.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return True
+    return False
+
+
+def port_owner(port: int) -> str:
+    """Name and id of the process that listens on `port`; "" where that may not be seen."""
+    try:
+        for connection in psutil.net_connections(kind="tcp"):
+            listens = connection.status == psutil.CONN_LISTEN
+            if listens and connection.laddr and connection.laddr.port == port and connection.pid:
+                return f"{psutil.Process(connection.pid).name()} (process {connection.pid})"
+    except (psutil.Error, OSError):  # macOS shows other users' sockets to root only
+        return ""
+    return ""
+
+
+def check_port(
+    port: int,
+    purpose: str,
+    *,
+    listening: Callable[[int], bool] = is_listening,
+    owner: Callable[[int], str] = port_owner,
+) -> Check:
+    """Whether `port` is free. One in use is no failure: a local Ray then takes another."""
+    name = f"port {port}"
+    if not listening(port):
+        return Check(name, Status.OK, f"free, for {purpose}")
+    who = owner(port) or "a process that this user may not see"
+    return Check(
+        name,
+        Status.WARN,
+        f"in use by {who}, so {purpose} cannot have it",
+        "If it is a Ray of yours, use it by --address or stop it (ray stop). A local run takes "
+        "other ports by itself; `ray start --head` must be told another one.",
+    )

@@ -1,0 +1,112 @@
+"""Whether Ray's token authentication is set up as it should be, before Ray aborts over it.
+
+Ray takes the token from RAY_AUTH_TOKEN, else from the file that RAY_AUTH_TOKEN_PATH names,
+else from ~/.ray/auth_token. Invariant: no token, and no part of one, ever gets into a finding.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from .check import Check, Status
+
+__all__ = ["check_token", "default_token_file"]
+
+NAME: Final = "token"
+GENERATE: Final = "Generate one: ray get-auth-token --generate."
+OTHERS_MAY_READ: Final = 0o077
+
+
+def default_token_file(home: Path) -> Path:
+    """Where Ray looks when no environment variable names a token."""
+    return home / ".ray" / "auth_token"
+
+
+def check_token(environment: Mapping[str, str], home: Path, *, joining: bool) -> Check:
+    """Judge mode and token; `joining` says that a running cluster is to be used by address.
+
+    A local Ray turns authentication on by itself and writes a token when there is none. One
+    that is joined by address does neither, so the same settings mean another thing there.
+    """
+    mode = environment.get("RAY_AUTH_MODE", "").strip().lower()
+    if mode == "disabled":
+        return Check(
+            NAME,
+            Status.WARN,
+            "RAY_AUTH_MODE=disabled: whoever reaches the ports can run code",
+            "Set RAY_AUTH_MODE=token, on every node and for the driver.",
+        )
+    if mode not in {"", "token"}:
+        return Check(
+            NAME,
+            Status.FAIL,
+            f"RAY_AUTH_MODE={mode} is no mode that Callboard uses",
+            "Set RAY_AUTH_MODE=token, on every node and for the driver.",
+        )
+    problem = _check_source(environment, home, mode=mode, joining=joining)
+    if problem.status is Status.OK and joining and not mode:
+        return Check(
+            NAME,
+            Status.WARN,
+            f"{problem.found}, but RAY_AUTH_MODE is not set and joining does not turn it on",
+            "Set RAY_AUTH_MODE=token if the cluster uses tokens (cluster.yaml does).",
+        )
+    return problem
+
+
+def _check_source(environment: Mapping[str, str], home: Path, *, mode: str, joining: bool) -> Check:
+    if environment.get("RAY_AUTH_TOKEN", "").strip():
+        return Check(NAME, Status.OK, "in RAY_AUTH_TOKEN")
+    named = environment.get("RAY_AUTH_TOKEN_PATH", "").strip()
+    if named:
+        return _check_file(Path(named).expanduser(), "RAY_AUTH_TOKEN_PATH names")
+    file = default_token_file(home)
+    if file.exists():
+        return _check_file(file, "the default is")
+    if joining:
+        return Check(
+            NAME,
+            Status.FAIL if mode == "token" else Status.WARN,
+            f"none: no RAY_AUTH_TOKEN, no RAY_AUTH_TOKEN_PATH, no {file}",
+            f"Copy the cluster's token to {file} (mode 600).",
+        )
+    nearest = file.parent if file.parent.exists() else home
+    if not os.access(nearest, os.W_OK):
+        return Check(
+            NAME,
+            Status.FAIL,
+            f"none, and Ray cannot write one: {nearest} is not writable",
+            "Set RAY_AUTH_TOKEN to a long random text, or make the folder writable.",
+        )
+    return Check(NAME, Status.OK, "none yet; a local Ray writes one when it starts")
+
+
+def _check_file(file: Path, which: str) -> Check:
+    try:
+        empty = not file.read_text(encoding="utf-8").strip()
+        mode = file.stat().st_mode
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        return Check(
+            NAME,
+            Status.FAIL,
+            f"{which} {file}, which cannot be read: {reason}",
+            f"Make it a readable text file, or unset the variable. {GENERATE}",
+        )
+    if empty:
+        return Check(
+            NAME,
+            Status.FAIL,
+            f"{which} {file}, which is empty: Ray aborts over it",
+            f"Remove it. {GENERATE}",
+        )
+    if sys.platform != "win32" and mode & OTHERS_MAY_READ:
+        return Check(
+            NAME,
+            Status.WARN,
+            f"{file} may be read by other users (mode {mode & 0o777:03o})",
+            f"chmod 600 {file}",
+        )
+    return Check(NAME, Status.OK, f"in {file}")

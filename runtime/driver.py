@@ -1,0 +1,43 @@
+"""The blocking entry of driver scripts: run one async function with a system, and clean up."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from .settings import Settings
+from .system import System, start
+
+__all__ = ["run"]
+
+ResultT = TypeVar("ResultT")
+
+
+def run(
+    main: Callable[[System], Coroutine[Any, Any, ResultT]],
+    settings: Settings | None = None,
+    **options: Any,
+) -> ResultT:
+    """Start a system, run `main(system)` and give its result; stop the system in any case.
+
+    `options` are the fields of `Settings`, such as `hosts=4`, `engine="inline"` or
+    `address="10.0.0.1:6379"`. Ctrl-C stops everything within 5 seconds and raises
+    `KeyboardInterrupt`.
+    """
+
+    async def whole() -> ResultT:
+        async with start(settings, **options) as system:
+            return await main(system)
+
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(whole())
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if sys.platform == "win32":
+        return None
+    try:
+        import uvloop  # noqa: PLC0415 - absent where the platform has none
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

@@ -1,0 +1,3 @@
+"""Engines: what gives hosts processes, links and stores."""
+
+__all__: list[str] = []

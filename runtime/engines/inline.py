@@ -1,0 +1,170 @@
+"""The inline engine: all hosts in the caller's process and event loop, real time.
+
+For tests and notebooks: it starts in milliseconds. Hosts are real hosts with real links;
+frames are encoded, numbered and checked as between processes.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from callboard.actors.host.host import Host
+from callboard.actors.host.watchdog import Watchdog
+from callboard.messages.control import CONTROL_SLOT
+from callboard.messages.errors import HostLost, PayloadLost
+from callboard.messages.lifecycle import SHUT_DOWN, Exit, ExitReason
+from callboard.messages.ports import BlobStore, FrameCarrier, HostProcess, TransportBroken
+
+from ..settings import Settings
+from ..wiring import make_host
+
+__all__ = ["InlineEngine"]
+
+HOSTS_DEFAULT: Final = 2
+
+
+class InlineBlobs:
+    """Large values by reference inside one process."""
+
+    def put(self, body: bytes, buffers: Sequence[Any]) -> Any:
+        """The value itself is its reference."""
+        return (body, tuple(bytes(buffer) for buffer in buffers))
+
+    async def get(self, reference: Any) -> tuple[bytes, Sequence[Any]]:
+        """The value again."""
+        if not isinstance(reference, tuple):
+            raise PayloadLost("a reference of another engine.", advice="Please report this.")
+        body, buffers = reference
+        return body, buffers
+
+
+class InlineCarrier:
+    """Carries frames to a host of the same process, one loop iteration later."""
+
+    def __init__(self, process: "InlineProcess") -> None:
+        self._process = process
+
+    async def deliver(self, frame: bytes, references: Sequence[Any]) -> tuple[bytes, Sequence[Any]]:
+        """Hand a frame over; see `FrameCarrier`."""
+        host = self._process.host
+        if host is None:
+            raise HostLost(f"{self._process.name} has ended.", advice="It comes back elsewhere.")
+        answer = await host.answer(frame, references)
+        if answer is None:
+            raise TransportBroken("the peer does not know this incarnation yet")
+        return answer
+
+
+class InlineProcess:
+    """A stand-in for a process: killing it drops the host without any goodbye."""
+
+    def __init__(self, engine: "InlineEngine", number: int) -> None:
+        self.name = f"{engine.settings.name}-inline-{number}"
+        self.host: Host | None = None
+        self._engine = engine
+        self._watchdog: Watchdog | None = None
+        self._ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+
+    async def become(self, slot: int, epoch: int, name: str) -> FrameCarrier:
+        """Make the host; see `HostProcess`."""
+        control = self._engine.control
+        self.host, self._watchdog = make_host(
+            slot=slot,
+            epoch=epoch,
+            name=name,
+            settings=self._engine.settings,
+            blobs=self._engine.blobs(),
+            on_failed=self._end,
+        )
+        assert control is not None
+        self.host.link(CONTROL_SLOT).connect(control.epoch, ControlCarrier(control))
+        return InlineCarrier(self)
+
+    def bring_frames(self, slot: int, epoch: int) -> None:
+        """Nothing to do: an inline host hands its frames over itself."""
+
+    async def connect(self, peers: Mapping[int, tuple[int, HostProcess]]) -> None:
+        """Connect to other hosts of this process."""
+        if self.host is None:
+            raise HostLost(f"{self.name} has ended.")
+        for slot, (epoch, process) in peers.items():
+            assert isinstance(process, InlineProcess)
+            self.host.link(slot).connect(epoch, InlineCarrier(process))
+
+    async def watch(self) -> Exit:
+        """How it ended."""
+        return await asyncio.shield(self._ended)
+
+    async def ping(self) -> None:
+        """Answers as long as it lives."""
+        if self._ended.done():
+            raise HostLost(f"{self.name} has ended.")
+
+    async def kill(self) -> None:
+        """End it at once."""
+        await self._close(Exit(ExitReason.KILLED))
+
+    def _end(self, reason: Exit) -> None:
+        if self.host is not None:
+            self.host.run_task(self._close(reason))
+
+    async def _close(self, reason: Exit) -> None:
+        host, self.host = self.host, None
+        if self._watchdog is not None:
+            self._watchdog.stop()
+        if not self._ended.done():
+            self._ended.set_result(reason)
+        if host is not None:
+            await host.close()
+
+
+class ControlCarrier:
+    """Carries frames to the control host."""
+
+    def __init__(self, control: Host) -> None:
+        self._control = control
+
+    async def deliver(self, frame: bytes, references: Sequence[Any]) -> tuple[bytes, Sequence[Any]]:
+        """Hand a frame over; see `FrameCarrier`."""
+        answer = await self._control.answer(frame, references)
+        if answer is None:
+            raise TransportBroken("the control host does not know this incarnation yet")
+        return answer
+
+
+class InlineEngine:
+    """Hosts without processes."""
+
+    name = "inline"
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.control: Host | None = None
+        self._blobs = InlineBlobs()
+        self._processes: list[InlineProcess] = []
+
+    async def start(self) -> None:
+        """Nothing to get ready."""
+
+    async def start_process(self, number: int) -> HostProcess:
+        """One more stand-in."""
+        process = InlineProcess(self, number)
+        self._processes.append(process)
+        return process
+
+    def attach(self, control: Host) -> None:
+        """Remember the control host."""
+        self.control = control
+
+    def default_hosts(self) -> int:
+        """Enough to have links."""
+        return HOSTS_DEFAULT
+
+    def blobs(self) -> BlobStore:
+        """One for all."""
+        return self._blobs
+
+    async def stop(self) -> None:
+        """End all hosts."""
+        for process in self._processes:
+            await process._close(SHUT_DOWN)

@@ -1,0 +1,3 @@
+"""The Ray engine: hosts are Ray actors, frames are Ray calls."""
+
+__all__: list[str] = []

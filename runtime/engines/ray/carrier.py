@@ -1,0 +1,61 @@
+"""Frames as Ray calls: the carrier of links between any two nodes."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import ray.exceptions
+
+from callboard.messages.errors import HostLost
+from callboard.messages.ports import TransportBroken
+
+__all__ = ["NOT_CONNECTED", "RayCarrier", "host_lost", "pack_answer", "unpack_answer"]
+
+NOT_CONNECTED: Final = None
+"""The answer of a host that does not know the sender's incarnation (yet)."""
+
+
+def pack_answer(frame: bytes, references: Sequence[Any]) -> Any:
+    """A frame and its references as one return value; nearly always just the bytes."""
+    return (frame, list(references)) if references else frame
+
+
+def unpack_answer(answer: Any) -> tuple[bytes, Sequence[Any]]:
+    """The frame and its references again."""
+    if isinstance(answer, bytes):
+        return answer, ()
+    frame, references = answer
+    return frame, references
+
+
+def host_lost(name: str, error: BaseException) -> HostLost:
+    """A dead Ray actor, in Callboard's words."""
+    return HostLost(
+        f"{name} is lost: {type(error).__name__}: {str(error).strip().splitlines()[0][:200]}",
+        advice="Its actors come back on an understudy.",
+    )
+
+
+class RayCarrier:
+    """Delivers frames to one Ray actor."""
+
+    __slots__ = ("_deliver", "_name")
+
+    def __init__(self, handle: Any, name: str = "a host") -> None:
+        self._deliver = handle.deliver
+        self._name = name
+
+    async def deliver(self, frame: bytes, references: Sequence[Any]) -> tuple[bytes, Sequence[Any]]:
+        """Hand a frame over; see `FrameCarrier`."""
+        try:
+            if references:
+                # Inside a list they stay references; as arguments Ray would fetch them.
+                answer = await self._deliver.remote(frame, list(references))
+            else:
+                answer = await self._deliver.remote(frame)
+        except ray.exceptions.ActorDiedError as error:
+            raise host_lost(self._name, error) from None
+        except (ray.exceptions.RayError, ConnectionError, OSError) as error:
+            raise TransportBroken(f"{type(error).__name__}: {error}") from error
+        if answer is NOT_CONNECTED:
+            raise TransportBroken("the peer does not know this incarnation yet")
+        return unpack_answer(answer)

@@ -1,0 +1,258 @@
+"""The Ray engine, seen from the driver: connecting to a cluster and starting processes.
+
+Ray restarts nothing here (`max_restarts=0`): Callboard's supervisors do, because Ray can
+neither delay restarts nor count them within a period.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import pathlib
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import ray
+import ray.exceptions
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from callboard.actors.host.host import Host
+from callboard.messages.errors import ClusterError, ClusterUnreachable, HostLost
+from callboard.messages.lifecycle import Exit, ExitReason
+from callboard.messages.ports import BlobStore, FrameCarrier, HostProcess
+
+from ...cluster.network import connect_error, parse_address
+from ...settings import Settings
+from .blobs import RayBlobs
+from .carrier import RayCarrier, host_lost, unpack_answer
+from .process import HostActor
+
+__all__ = ["RayEngine"]
+
+LOGGER: Final = logging.getLogger("callboard.ray")
+PULL_RETRY_S: Final = 0.1
+CONTROL_CALLS_MAX: Final = 4
+CALLS_MAX: Final = 10_000
+"""Calls of one host at once: frames of many peers, plus what stays outstanding."""
+
+
+class RayProcess:
+    """The driver's handle on one Ray actor."""
+
+    def __init__(self, handle: Any, name: str, engine: "RayEngine") -> None:
+        self.name = name
+        self.handle = handle
+        self._engine = engine
+        self.pid = 0
+
+    async def become(self, slot: int, epoch: int, name: str) -> FrameCarrier:
+        """See `HostProcess`."""
+        control = self._engine.control
+        assert control is not None
+        await self._call(self.handle.become.remote(slot, epoch, name, control.epoch))
+        return RayCarrier(self.handle, self.name)
+
+    def bring_frames(self, slot: int, epoch: int) -> None:
+        """Keep one pull outstanding."""
+        control = self._engine.control
+        assert control is not None
+        control.run_task(self._pull(control, slot, epoch))
+
+    async def _pull(self, control: Host, slot: int, epoch: int) -> None:
+        link = control.link(slot)
+        while link.epoch == epoch and link.carrier is not None:
+            try:
+                answers = await self.handle.pull.remote(link.bookkeeping())
+            except ray.exceptions.ActorDiedError:
+                return  # `watch` tells the root.
+            except ray.exceptions.RayError as error:
+                LOGGER.warning("pulling from %s: %s", self.name, error)
+                await asyncio.sleep(PULL_RETRY_S)
+                continue
+            for answer in answers:
+                control.receive(*unpack_answer(answer))
+
+    async def connect(self, peers: Mapping[int, tuple[int, HostProcess]]) -> None:
+        """See `HostProcess`."""
+        handles = {
+            slot: (epoch, process.handle)
+            for slot, (epoch, process) in peers.items()
+            if isinstance(process, RayProcess)
+        }
+        if handles:
+            await self._call(self.handle.connect.remote(handles))
+
+    async def watch(self) -> Exit:
+        """How it ended: an outstanding call fails as soon as the actor is dead."""
+        while True:
+            try:
+                return Exit.from_data(await self.handle.watch.remote())
+            except ray.exceptions.ActorUnavailableError:
+                # The network, not the actor: heartbeats decide when that is too long.
+                await asyncio.sleep(PULL_RETRY_S)
+            except ray.exceptions.RayError as error:
+                return Exit.of_error(ExitReason.HOST_LOST, host_lost(self.name, error))
+
+    async def ping(self) -> None:
+        """See `HostProcess`."""
+        self.pid = await self._call(self.handle.ping.remote())
+
+    async def kill(self) -> None:
+        """End the process at once."""
+        with contextlib.suppress(ray.exceptions.RayError):
+            await asyncio.to_thread(ray.kill, self.handle, no_restart=True)
+
+    async def _call(self, reference: Any) -> Any:
+        try:
+            return await reference
+        except ray.exceptions.ActorDiedError as error:
+            raise host_lost(self.name, error) from None
+        except ray.exceptions.ActorUnavailableError as error:
+            raise HostLost(f"{self.name} cannot be reached: {error}") from None
+
+
+class RayEngine:
+    """Hosts as Ray actors, spread over all nodes of a cluster."""
+
+    name = "ray"
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.control: Host | None = None
+        self._blobs = RayBlobs()
+        self._processes: list[RayProcess] = []
+        self._owns_ray = False
+        self._system = f"{settings.name}-{secrets.token_hex(3)}"
+
+    async def start(self) -> None:
+        """Start Ray on this machine, or connect to the cluster at the address.
+
+        Raises `ClusterUnreachable` when nothing answers there within the deadline.
+        """
+        if ray.is_initialized():
+            return  # The driver has connected already, and disconnects itself.
+        settings = self.settings
+        if settings.address is not None:
+            await self._check_address(settings.address)
+        self._owns_ray = True
+        try:
+            async with asyncio.timeout(settings.start_timeout_s):
+                if settings.address is None:
+                    self._init()  # In this thread: Ray takes over its SIGTERM only here.
+                else:
+                    await asyncio.to_thread(self._init)
+        except TimeoutError:
+            raise ClusterUnreachable(
+                f"Ray did not start within {settings.start_timeout_s:g} s.",
+                advice="Run `callboard doctor`; raise start_timeout_s on a slow machine.",
+            ) from None
+        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            raise ClusterUnreachable(
+                f"Ray cannot be used: {str(error).strip().splitlines()[0][:300]}",
+                advice="Run `callboard doctor --address ...` on this machine.",
+            ) from error
+
+    def _init(self) -> None:
+        settings = self.settings
+        options: dict[str, Any] = {
+            "logging_level": logging.ERROR,
+            "log_to_driver": settings.show_host_logs,
+            "namespace": self._system,
+        }
+        if settings.address is None:
+            # "local" never joins somebody else's cluster on this machine.
+            options |= {"address": "local", "include_dashboard": settings.dashboard}
+        else:
+            options["address"] = settings.address
+            _use_token()
+        ray.init(**options)
+
+    async def _check_address(self, address: str) -> None:
+        endpoint = parse_address(address)
+        error = await asyncio.to_thread(
+            connect_error, endpoint, min(self.settings.start_timeout_s, 5.0)
+        )
+        if error is not None:
+            raise ClusterUnreachable(
+                f"no cluster answers at {address}: {error}.",
+                advice="Is it running (`ray status`), is the port open, is this machine a "
+                "node of it? `callboard doctor --address` looks at each.",
+                address=address,
+            )
+
+    def attach(self, control: Host) -> None:
+        """See `Engine`."""
+        self.control = control
+
+    def default_hosts(self) -> int:
+        """One for each CPU of the cluster."""
+        return max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+    def blobs(self) -> BlobStore:
+        """Ray's object store."""
+        return self._blobs
+
+    async def start_process(self, number: int) -> HostProcess:
+        """A Ray actor on the node whose turn it is."""
+        name = f"{self._system}-host-{number}"
+        actor = ray.remote(concurrency_groups={"control": CONTROL_CALLS_MAX})(HostActor).options(
+            name=name,
+            max_restarts=0,
+            max_task_retries=0,
+            max_concurrency=CALLS_MAX,
+            num_cpus=0,
+            scheduling_strategy=_node_for(number),
+        )
+        process = RayProcess(actor.remote(self.settings, name), name, self)
+        self._processes.append(process)
+        try:
+            async with asyncio.timeout(self.settings.start_timeout_s):
+                process.pid = await process.handle.ready.remote()
+        except TimeoutError:
+            await process.kill()
+            raise ClusterError(
+                f"{name} did not start within {self.settings.start_timeout_s:g} s.",
+                advice="Is there memory for one more process? `ray status` and the "
+                "dashboard tell what Ray waits for.",
+            ) from None
+        except ray.exceptions.RayError as error:
+            raise ClusterError(
+                f"{name} did not start: {str(error).strip().splitlines()[-1][:300]}",
+                advice="Is Callboard installed on every node, in the same release?",
+            ) from error
+        return process
+
+    async def stop(self) -> None:
+        """Kill what still lives and leave the cluster."""
+        if not ray.is_initialized():
+            return
+        for process in self._processes:
+            with contextlib.suppress(ray.exceptions.RayError):
+                ray.kill(process.handle, no_restart=True)
+        self._processes.clear()
+        if self._owns_ray:
+            await asyncio.to_thread(ray.shutdown)
+
+
+def _node_for(number: int) -> Any:
+    """Nodes in turn; soft, so that a lost node does not keep hosts from coming back."""
+    nodes: Sequence[Mapping[str, Any]] = sorted(
+        (node for node in ray.nodes() if node["Alive"]), key=lambda node: str(node["NodeID"])
+    )
+    return NodeAffinitySchedulingStrategy(nodes[number % len(nodes)]["NodeID"], soft=True)
+
+
+def _use_token() -> None:
+    """Ray enables its token for a local cluster only; towards an address we must say so."""
+    if "RAY_AUTH_MODE" in os.environ:
+        return
+    has_token = (
+        "RAY_AUTH_TOKEN" in os.environ
+        or "RAY_AUTH_TOKEN_PATH" in os.environ
+        or (pathlib.Path.home() / ".ray" / "auth_token").exists()
+    )
+    if has_token:
+        os.environ["RAY_AUTH_MODE"] = "token"
+
+

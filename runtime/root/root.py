@@ -1,0 +1,331 @@
+"""The root supervisor, the shell: hosts are its children, a slot each.
+
+When a host dies, its slot is taken over by an understudy at once: become, start the
+slot's actors, open the way for what has waited. A new understudy is started behind it.
+What to do when is decided by the same supervisor core that supervises actors.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from callboard.actors.host.host import Host
+from callboard.actors.host.warden import Birth
+from callboard.messages.control import (
+    CONTROL_CELL,
+    DirectoryChanged,
+    StartActors,
+    StopActors,
+    StopHost,
+)
+from callboard.messages.errors import CallboardError, HostLost, error_from_data
+from callboard.messages.lifecycle import SHUT_DOWN, Exit, ExitReason
+from callboard.messages.ports import Engine, HostProcess, TimerHandle
+from callboard.messages.ref import Address
+from callboard.messages.spec import ChildId, ChildSpec, Restart, StopTimeout
+from callboard.supervisors.supervisor import Supervisor
+
+from ..settings import Settings
+from ..wiring import HostClock
+from .slots import Slot, SlotTable
+
+__all__ = ["Root"]
+
+LOGGER: Final = logging.getLogger("callboard.root")
+START_BATCH: Final = 1_000
+"""Top-level actors started by one message: a few frames' worth, so decoding and starting overlap."""
+START_ACTORS_TIMEOUT_S: Final = 60.0
+
+
+class Root:
+    """Keeps hosts alive. It is the `ChildRunner` of hosts."""
+
+    def __init__(
+        self,
+        control: Host,
+        engine: Engine,
+        settings: Settings,
+        on_failed: Callable[[CallboardError], None],
+    ) -> None:
+        self.table: Final = SlotTable()
+        self._control = control
+        self._engine = engine
+        self._settings = settings
+        self._on_failed = on_failed
+        self._spares: list[HostProcess] = []
+        self._processes_started = 0
+        self._directory_version = 0
+        self._directory_scheduled = False
+        self._stopping = False
+        self._started: asyncio.Future[None] = control.loop.create_future()
+        self._stopped: asyncio.Future[None] = control.loop.create_future()
+        self.lost_hosts = 0
+        self.supervisor: Final = Supervisor(
+            settings.host_supervision, self, HostClock(control.now), random.random
+        )
+        self.supervisor.start()
+
+    # --- start and stop ---------------------------------------------------------------------
+
+    async def start(self, hosts: int) -> None:
+        """Start the hosts and the understudies; raises when one of the hosts cannot."""
+        wanted = hosts + self._settings.understudies
+        processes = await asyncio.gather(*(self._start_process() for _ in range(wanted)))
+        self._spares.extend(processes)
+        spec = ChildSpec(
+            "host",
+            restart=Restart.PERMANENT,
+            stop_timeout=StopTimeout(self._settings.stop_timeout_s),
+        )
+        for _ in range(hosts):
+            slot = self.table.add_slot("")
+            slot.name = f"host-{slot.number}"
+            self.supervisor.add_child(spec, slot.number)
+        async with asyncio.timeout(self._settings.start_timeout_s):
+            await self._started
+
+    async def stop(self, timeout_s: float) -> None:
+        """Stop all actors in order, then their processes; at the timeout, at once."""
+        self._stopping = True
+        try:
+            async with asyncio.timeout(timeout_s):
+                self.supervisor.stop()
+                await asyncio.shield(self._stopped)
+        except TimeoutError:
+            LOGGER.warning("not all actors stopped within %.1f s; ending their hosts", timeout_s)
+        for slot in self.table.slots.values():
+            slot.is_up = False
+
+    # --- ChildRunner ---------------------------------------------------------------------------
+
+    def start_child(self, child: ChildId, incarnation: int, spec: ChildSpec) -> None:
+        """Bring a slot up."""
+        assert isinstance(child, int)
+        self._control.run_task(self._bring_up(self.table.slots[child], incarnation))
+
+    def stop_child(
+        self, child: ChildId, incarnation: int, timeout: StopTimeout, reason: Exit
+    ) -> None:
+        """Stop a slot's actors in order, then its process."""
+        assert isinstance(child, int)
+        self._control.run_task(self._bring_down(self.table.slots[child], incarnation, timeout))
+
+    def child_gone(self, child: ChildId, reason: Exit) -> None:
+        """A slot that is never tried again: what waits for it is told."""
+        assert isinstance(child, int)
+        self._control.link(child).close(HostLost(f"host {child} is gone for good.", advice=""))
+
+    def supervisor_stopped(self, reason: Exit) -> None:
+        """All hosts are down: by request, or because they kept dying."""
+        if not self._stopped.done():
+            self._stopped.set_result(None)
+        if not self._stopping:
+            error = HostLost(
+                "hosts keep dying faster than they may be replaced; the system gives up.",
+                advice="`callboard doctor` and the hosts' logs tell why.",
+                reason=reason.to_data(),
+            )
+            for number in self.table.slots:
+                self._control.link(number).close(error)
+            self._on_failed(error)
+
+    def set_timer(self, at_s: float, callback: Callable[[], None]) -> TimerHandle:
+        """A timer of the control host's loop."""
+        return self._control.loop.call_at(at_s, callback)
+
+    # --- hosts up and down ------------------------------------------------------------------------
+
+    async def _start_process(self) -> HostProcess:
+        self._processes_started += 1
+        return await self._engine.start_process(self._processes_started)
+
+    async def _bring_up(self, slot: Slot, incarnation: int) -> None:
+        process: HostProcess | None = None
+        try:
+            process = self._spares.pop(0) if self._spares else await self._start_process()
+            await self._take_over(slot, process, incarnation)
+        except CallboardError as error:
+            LOGGER.warning("host %s did not come up: %s", slot.name, error)
+            if process is not None:
+                await process.kill()
+            reason = Exit.of_error(ExitReason.START_FAILED, error)
+            self.supervisor.child_start_failed(slot.number, incarnation, reason)
+            return
+        self.supervisor.child_started(slot.number, incarnation)
+        if not self._started.done() and all(s.is_up for s in self.table.slots.values()):
+            self._started.set_result(None)
+        if len(self._spares) < self._settings.understudies and not self._stopping:
+            await self._hire()
+
+    async def _take_over(self, slot: Slot, process: HostProcess, incarnation: int) -> None:
+        slot.epoch += 1
+        epoch = slot.epoch
+        slot.process = process
+        carrier = await process.become(slot.number, epoch, slot.name)
+        link = self._control.link(slot.number)
+        link.connect(epoch, carrier, is_open=False)
+        process.bring_frames(slot.number, epoch)
+        self._control.run_task(self._watch(slot, process, incarnation, epoch))
+        self._control.run_task(self._heartbeat(slot, process, epoch))
+        peers = {other.number: (other.epoch, other.process) for other in self._others(slot)}
+        await process.connect(peers)
+        self._control.tell(Address(slot.number, CONTROL_CELL), self._directory())
+        await self._populate(slot)
+        link.open()
+        slot.is_up = True
+        here = {slot.number: (epoch, process)}
+        await asyncio.gather(
+            *(other.process.connect(here) for other in self._others(slot)),
+            return_exceptions=True,  # One that dies meanwhile is connected when it is back.
+        )
+
+    def _others(self, slot: Slot) -> list[Slot]:
+        return [other for other in self.table.living() if other is not slot]
+
+    async def _populate(self, slot: Slot) -> None:
+        """Start the actors that belong to a slot."""
+        births = list(slot.births.values())
+        if not births:
+            return
+        batches = [births[i : i + START_BATCH] for i in range(0, len(births), START_BATCH)]
+        outcomes = await asyncio.gather(*(self._start_actors(slot, batch) for batch in batches))
+        for failures in outcomes:
+            for cell, failure in failures.items():
+                LOGGER.warning("actor %d/%d did not come back: %s", slot.number, cell, failure)
+                self.forget(Address(slot.number, cell))
+
+    async def _start_actors(
+        self, slot: Slot, births: Sequence[Birth]
+    ) -> dict[int, CallboardError]:
+        command = StartActors(births=self._control.pickler.dumps(births))
+        answer = await self._control.ask(
+            Address(slot.number, CONTROL_CELL), command, START_ACTORS_TIMEOUT_S
+        )
+        return {cell: error_from_data(data) for cell, data in answer.failures.items()}
+
+    async def _watch(
+        self, slot: Slot, process: HostProcess, incarnation: int, epoch: int
+    ) -> None:
+        reason = await process.watch()
+        slot.is_up = False
+        error = HostLost(f"{slot.name} ({process.name}) is lost.", slot=slot.number)
+        self._control.link(slot.number).lost(epoch, error)
+        if not self._stopping:
+            self.lost_hosts += 1
+            LOGGER.warning("%s An understudy takes over.", error.message)
+        self.supervisor.child_exited(slot.number, incarnation, reason)
+        await process.kill()  # It may have failed without its process having died.
+
+    async def _heartbeat(self, slot: Slot, process: HostProcess, epoch: int) -> None:
+        """A process that is silent for long is as good as dead: make it so."""
+        settings, missed = self._settings, 0
+        while slot.epoch == epoch and missed < settings.heartbeats_missed_max:
+            await asyncio.sleep(settings.heartbeat_s)
+            try:
+                async with asyncio.timeout(settings.heartbeat_s):
+                    await process.ping()
+                missed = 0
+            except TimeoutError:
+                missed += 1
+            except HostLost:
+                return
+        if slot.epoch == epoch and not self._stopping:
+            LOGGER.warning("%s has missed %d heartbeats and is ended", slot.name, missed)
+            await process.kill()
+
+    async def _bring_down(self, slot: Slot, incarnation: int, timeout: StopTimeout) -> None:
+        limit_s = None if timeout.is_infinite else timeout.seconds
+        reason = SHUT_DOWN
+        try:
+            async with asyncio.timeout(limit_s):
+                await self._control.ask(Address(slot.number, CONTROL_CELL), StopHost(), limit_s)
+        except (CallboardError, TimeoutError):
+            reason = Exit(ExitReason.KILLED)
+        slot.is_up = False
+        slot.epoch += 1
+        process, slot.process = slot.process, None
+        if process is not None:
+            await process.kill()
+        self.supervisor.child_exited(slot.number, incarnation, reason)
+
+    async def _hire(self) -> None:
+        try:
+            self._spares.append(await self._start_process())
+        except CallboardError as error:
+            LOGGER.warning("no understudy: %s", error)
+
+    # --- top-level actors -----------------------------------------------------------------------------
+
+    async def spawn(self, slot: Slot, births: Sequence[Birth]) -> dict[int, CallboardError]:
+        """Start top-level actors on a slot; gives the failures by cell."""
+        for birth in births:
+            slot.births[birth[0]] = birth
+        failures: dict[int, CallboardError] = {}
+        batches = [births[i : i + START_BATCH] for i in range(0, len(births), START_BATCH)]
+        try:
+            for outcome in await asyncio.gather(
+                *(self._start_actors(slot, batch) for batch in batches)
+            ):
+                failures.update(outcome)
+        except HostLost:
+            # The slot's next host starts them: they are written down.
+            async with asyncio.timeout(self._settings.ask_timeout_s):
+                for outcome in await asyncio.gather(
+                    *(self._start_actors(slot, batch) for batch in batches)
+                ):
+                    failures.update(outcome)
+        for cell in failures:
+            self.forget(Address(slot.number, cell))
+        return failures
+
+    async def stop_actor(self, address: Address) -> None:
+        """Stop a top-level actor in order; it does not come back."""
+        slot = self.table.slot_of(address)
+        self.forget(address)
+        await self._control.ask(
+            Address(slot.number, CONTROL_CELL), StopActors(cells=(address.cell,)), None
+        )
+
+    def forget(self, address: Address) -> None:
+        """An actor has ended for good."""
+        if self.table.forget(address):
+            self.directory_changed()
+
+    # --- the directory ----------------------------------------------------------------------------------
+
+    def directory_changed(self) -> None:
+        """Tell all hosts, once for all changes of this moment."""
+        if not self._directory_scheduled:
+            self._directory_scheduled = True
+            self._control.loop.call_soon(self._publish)
+
+    def _publish(self) -> None:
+        self._directory_scheduled = False
+        self._directory_version += 1
+        change = self._directory()
+        table = self.table
+        self._control.directory.replace(change.version, table.names, table.offers, table.sizes)
+        for slot in table.living():
+            self._control.tell(Address(slot.number, CONTROL_CELL), change)
+
+    async def published(self) -> None:
+        """Wait until this host's own copy is up to date."""
+        while self._directory_scheduled:
+            await asyncio.sleep(0)
+
+    def _directory(self) -> DirectoryChanged:
+        return DirectoryChanged(
+            version=self._directory_version,
+            names={name: tuple(where) for name, where in self.table.names.items()},
+            offers={
+                name: tuple(tuple(where) for where in places)
+                for name, places in self.table.offers.items()
+            },
+            sizes={str(where): size for where, size in self.table.sizes.items()},
+        )
+
+    def statistics(self) -> dict[str, Any]:
+        """Counts for `callboard tree`."""
+        return {"lost_hosts": self.lost_hosts, "understudies": len(self._spares)}

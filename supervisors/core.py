@@ -1,0 +1,293 @@
+"""The supervisor core: decides who starts, restarts and stops, and does none of it.
+
+Every method is an event: it takes the time `now` (monotonic seconds), changes the
+state, and returns the effects that the caller must perform, in order. Ids are whatever
+the caller uses, so the same core supervises actors in a host and hosts in a cluster.
+What the performer of the effects owes the core stands in `effects`.
+
+The semantics are Erlang/OTP's. Where OTP blocks (a supervisor that starts or stops
+children handles nothing else), this core keeps a `Sequence` and puts the ends of other
+children aside until it is over, so the outcome is OTP's while the caller never waits.
+Four things go beyond OTP, or against its letter:
+
+- restarts are delayed by a back-off, during which other events are handled;
+- dynamic children start independently of each other, and one that ends for good is
+  forgotten, as OTP does it with simple_one_for_one only;
+- a failed restart counts at once, not when it is tried again;
+- all members of a group are down while it waits: OTP, which does not wait, leaves those
+  up that were restarted before one failed.
+
+States and their changes are a table: `tree.EDGES`.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import final
+
+from callboard.messages.errors import ActorNotFound, UsageError
+from callboard.messages.lifecycle import Exit
+from callboard.messages.spec import ChildId, ChildSpec, Restart, SupervisorSpec
+
+from .admission import check_accepts, check_fits
+from .decisions import Decisions
+from .effects import NOTHING, Effects
+from .tree import Child, ChildState, Goal
+from .views import ChildView, SupervisorState, SupervisorStatistics, view_of
+
+__all__ = ["SupervisorCore"]
+
+
+@final
+class SupervisorCore:
+    """One supervisor: events in, effects out.
+
+    `random` gives numbers in [0, 1) for the jitter of the back-off. `children` start in
+    order when `start` is called. Raises SpecError for children that cannot be had together.
+    """
+
+    __slots__ = ("_decisions", "_now_s", "_spec")
+
+    def __init__(
+        self,
+        spec: SupervisorSpec,
+        random: Callable[[], float],
+        children: Iterable[ChildSpec] = (),
+    ) -> None:
+        self._spec = spec
+        self._decisions = Decisions(spec, random)
+        self._now_s = 0.0
+        tree = self._decisions.tree
+        for child_spec in children:
+            check_fits(spec, child_spec, child_spec.id, tree.children)
+            tree.insert(
+                Child(child_spec.id, child_spec, ChildState.PENDING, Goal.RUN, is_dynamic=False)
+            )
+
+    # --- events: the supervisor itself ---------------------------------------------
+
+    def start(self, now: float) -> Effects:
+        """Start the initial children, each once the one before it runs.
+
+        Ends in SupervisorStarted; or, when one fails to start, in Escalate after those
+        that run were stopped in reverse. Raises UsageError when called twice.
+        """
+        self._now_s = now
+        if self.state is not SupervisorState.NEW:
+            raise UsageError(
+                f"The supervisor is {self.state} and cannot be started.",
+                advice="Make a new core for a new life.",
+            )
+        return self._decisions.start(now)
+
+    def stop(self, now: float) -> Effects:
+        """Stop all children in reverse start order; ends in SupervisorStopped.
+
+        Does nothing when the supervisor is already stopping, for whatever reason.
+        """
+        self._now_s = now
+        if self.state in {SupervisorState.STOPPING, SupervisorState.STOPPED}:
+            return NOTHING
+        return self._decisions.stop(now)
+
+    # --- events: requests about one child --------------------------------------------
+
+    def add_child(self, spec: ChildSpec, now: float, child_id: ChildId = None) -> Effects:
+        """Add a dynamic child and start it, after any sequence that is under way.
+
+        `child_id` replaces the spec's id, so that many children can share one spec. If
+        its first start fails it is forgotten (ChildGone). Raises SpecError for an id in
+        use or a child that does not fit this supervisor, UsageError when there are
+        children_max children, ActorStopped when the supervisor is stopping.
+        """
+        self._now_s = now
+        key = spec.id if child_id is None else child_id
+        decisions = self._decisions
+        if decisions.state is not SupervisorState.RUNNING:
+            check_accepts(self.state, key)
+        check_fits(self._spec, spec, key, self._decisions.tree.children)
+        sequence = decisions.sequence
+        state = ChildState.STARTING if sequence is None else ChildState.PENDING
+        child = Child(key, spec, state, Goal.GONE, is_dynamic=True)
+        decisions.tree.insert(child)
+        if sequence is None:
+            return (decisions.tree.start(child),)
+        sequence.members.append(child)
+        return NOTHING
+
+    def adopt_child(
+        self, spec: ChildSpec, incarnation: int, now: float, child_id: ChildId = None
+    ) -> Effects:
+        """Add a child that already runs: what a supervisor that was restarted does first.
+
+        Raises like `add_child`, and UsageError while a sequence runs or when the
+        incarnation is in use.
+        """
+        self._now_s = now
+        key = spec.id if child_id is None else child_id
+        check_accepts(self.state, key)
+        check_fits(self._spec, spec, key, self._decisions.tree.children)
+        tree = self._decisions.tree
+        # Incarnations are given in ascending order, so a higher one is surely free.
+        in_use = incarnation <= tree.incarnations and any(
+            other.incarnation == incarnation for other in tree.children.values()
+        )
+        if self._decisions.sequence is not None or incarnation < 1 or in_use:
+            raise UsageError(
+                f"Child {key!r} cannot be adopted with incarnation {incarnation}.",
+                advice="Adopt right after the start, each child with the incarnation it has.",
+            )
+        child = Child(key, spec, ChildState.RUNNING, Goal.RUN, is_dynamic=True)
+        child.incarnation = incarnation
+        tree.insert(child)
+        tree.running += 1
+        tree.incarnations = max(tree.incarnations, incarnation)
+        return NOTHING
+
+    def terminate_child(self, child_id: ChildId, now: float) -> Effects:
+        """Stop a child and keep its spec, unless it is temporary. Raises ActorNotFound."""
+        self._now_s = now
+        child = self._find(child_id)
+        is_kept = child.spec.restart is not Restart.TEMPORARY
+        return self._decisions.retire(child, Goal.DOWN if is_kept else Goal.GONE, now=now)
+
+    def remove_child(self, child_id: ChildId, now: float) -> Effects:
+        """Stop a child and forget it; ends in ChildGone. Raises ActorNotFound."""
+        self._now_s = now
+        return self._decisions.retire(self._find(child_id), Goal.GONE, now=now)
+
+    def restart_child(self, child_id: ChildId, now: float) -> Effects:
+        """Start a child that is down; if that fails it stays down.
+
+        Raises ActorNotFound, ActorStopped when the supervisor is stopping, and UsageError
+        when the child is not down.
+        """
+        self._now_s = now
+        child = self._find(child_id)
+        check_accepts(self.state, child_id)
+        if child.state is not ChildState.DOWN:
+            raise UsageError(
+                f"Child {child_id!r} is {child.state.name.lower()}, not down.",
+                advice="Terminate it first.",
+                state=child.state.name,
+            )
+        child.goal = Goal.DOWN
+        tree, sequence = self._decisions.tree, self._decisions.sequence
+        if sequence is None:
+            return (tree.start(child),)
+        tree.move(child, ChildState.PENDING)
+        sequence.members.append(child)
+        return NOTHING
+
+    # --- events: what became of an effect ----------------------------------------------
+
+    def child_started(self, child_id: ChildId, incarnation: int, now: float) -> Effects:
+        """The child runs."""
+        self._now_s = now
+        decisions = self._decisions
+        tree = decisions.tree
+        child = tree.children.get(child_id)
+        if (
+            child is None
+            or child.incarnation != incarnation
+            or child.state is not ChildState.STARTING
+        ):
+            return NOTHING
+        # Not through `move`: this is the hot path, and the guard above is the edge.
+        child.state = ChildState.RUNNING
+        child.goal = Goal.RUN
+        tree.running += 1
+        if child.history is not None:
+            child.history.started_at_s = now
+        return NOTHING if decisions.sequence is None else decisions.proceed(now)
+
+    def child_start_failed(
+        self, child_id: ChildId, incarnation: int, exit_: Exit, now: float
+    ) -> Effects:
+        """The child did not come up; it never reported its start."""
+        self._now_s = now
+        child = self._alive(child_id, incarnation)
+        if child is None or child.state is ChildState.RUNNING:
+            return NOTHING
+        return self._decisions.ended(child, exit_, now=now)
+
+    def child_exited(self, child_id: ChildId, incarnation: int, exit_: Exit, now: float) -> Effects:
+        """The child ended, asked for or not."""
+        self._now_s = now
+        child = self._alive(child_id, incarnation)
+        return NOTHING if child is None else self._decisions.ended(child, exit_, now=now)
+
+    def timer_fired(self, child_id: ChildId, incarnation: int, now: float) -> Effects:
+        """A back-off is over: the child, or the group it took down, starts again."""
+        self._now_s = now
+        tree, sequence = self._decisions.tree, self._decisions.sequence
+        if sequence is not None and sequence.is_waiting:
+            if sequence.owner_key != (child_id, incarnation):
+                return NOTHING
+            sequence.resume()
+            return self._decisions.proceed(now)
+        child = tree.children.get(child_id)
+        if (
+            child is None
+            or child.incarnation != incarnation
+            or child.state is not ChildState.WAITING
+        ):
+            return NOTHING
+        return (tree.start(child),)
+
+    # --- looking ------------------------------------------------------------------------
+
+    @property
+    def state(self) -> SupervisorState:
+        """Where the supervisor is in its life."""
+        return self._decisions.state
+
+    def __len__(self) -> int:
+        return len(self._decisions.tree.children)
+
+    def __contains__(self, child_id: ChildId) -> bool:
+        return child_id in self._decisions.tree.children
+
+    def child(self, child_id: ChildId) -> ChildView:
+        """One child as it is now. Raises ActorNotFound."""
+        return view_of(self._find(child_id))
+
+    def children(self) -> Iterator[ChildView]:
+        """All children as they are now, in start order."""
+        return map(view_of, self._decisions.tree.children.values())
+
+    def statistics(self) -> SupervisorStatistics:
+        """Counts, at a cost that does not depend on how many children there are."""
+        decisions = self._decisions
+        return SupervisorStatistics(
+            state=decisions.state,
+            children=len(decisions.tree.children),
+            running=decisions.tree.running,
+            starts=decisions.tree.incarnations,
+            restarts=decisions.restarts,
+            restarts_recent=len(decisions.window),
+            undecided=len(decisions.undecided),
+            last_event_at_s=self._now_s,
+        )
+
+    def validate_state(self) -> None:
+        """Check every invariant, at O(children). Raises InternalError."""
+        self._decisions.validate()
+
+    # --- finding ------------------------------------------------------------------------
+
+    def _find(self, child_id: ChildId) -> Child:
+        child = self._decisions.tree.children.get(child_id)
+        if child is None:
+            raise ActorNotFound(
+                f"The supervisor has no child {child_id!r}.",
+                advice="It may have ended for good and been forgotten.",
+                may_have_run=False,
+            )
+        return child
+
+    def _alive(self, child_id: ChildId, incarnation: int) -> Child | None:
+        """The child, if this incarnation of it was started and has not yet ended."""
+        child = self._decisions.tree.children.get(child_id)
+        if child is None or child.incarnation != incarnation:
+            return None
+        is_alive = child.state in {ChildState.STARTING, ChildState.RUNNING, ChildState.STOPPING}
+        return child if is_alive else None

@@ -1,0 +1,287 @@
+"""The judgement of a supervisor: what follows when a child ends, and in what order.
+
+`core` receives the events and keeps the simple ones; whatever needs a decision comes
+here. An end is decided at once, or put aside while a sequence stops or starts children,
+as OTP's mailbox would hold it meanwhile.
+
+Invariants (`validate` checks them): without a sequence nothing is put aside and no
+child waits for its turn; the initial start and the shutdown are exactly the states
+STARTING and STOPPING; single back-off timers exist under one_for_one only.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import assert_never, final
+
+from callboard.messages.errors import InternalError
+from callboard.messages.lifecycle import SHUT_DOWN, Exit, ExitReason
+from callboard.messages.spec import AutoShutdown, Restart, Strategy, SupervisorSpec
+
+from .effects import (
+    NOTHING,
+    CancelTimer,
+    Effect,
+    Effects,
+    Escalate,
+    SetTimer,
+    SupervisorStarted,
+    SupervisorStopped,
+)
+from .policies import RestartWindow, backoff_delay_s
+from .sequence import Phase, Purpose, Sequence
+from .strategies import restart_group, restarts_after
+from .tree import Child, ChildState, ChildTree, Goal, History
+from .views import SupervisorState
+
+__all__ = ["Decisions"]
+
+
+@final
+class Decisions:
+    """The children of one supervisor, the sequence under way, and the rules on them."""
+
+    __slots__ = ("_random", "restarts", "sequence", "spec", "state", "tree", "undecided", "window")
+
+    def __init__(self, spec: SupervisorSpec, random: Callable[[], float]) -> None:
+        self._random = random
+        self.spec = spec
+        self.state = SupervisorState.NEW
+        self.tree = ChildTree()
+        self.window = RestartWindow(spec.intensity)
+        self.sequence: Sequence | None = None
+        self.restarts = 0
+        # The child, its incarnation then (an older one is stale), and whether it was a
+        # start that failed.
+        self.undecided: deque[tuple[Child, int, bool]] = deque()
+
+    def start(self, now: float) -> Effects:
+        """Begin the initial start."""
+        self.state = SupervisorState.STARTING
+        self.sequence = Sequence.initial(list(self.tree.children.values()))
+        return self._conclude([], now)
+
+    def stop(self, now: float) -> Effects:
+        """Begin the shutdown that was asked for."""
+        effects: list[Effect] = []
+        self._shut_down(SupervisorStopped(SHUT_DOWN), effects)
+        return self._conclude(effects, now)
+
+    def proceed(self, now: float) -> Effects:
+        """Take the sequence on after an answer it may have waited for."""
+        return self._conclude([], now)
+
+    def ended(self, child: Child, exit_: Exit, *, now: float) -> Effects:
+        """A child that was started is no more."""
+        effects: list[Effect] = []
+        state = child.state
+        is_stopping = self.state is SupervisorState.STOPPING
+        child.last_exit = exit_
+        if (
+            state is ChildState.STOPPING
+            or is_stopping
+            or (state is ChildState.STARTING and child.goal is not Goal.RUN)
+        ):
+            self.tree.settle(child, exit_, effects, for_good=is_stopping)
+        elif state is ChildState.STARTING and self.state is SupervisorState.STARTING:
+            self.tree.move(child, ChildState.DOWN)
+            self._shut_down(Escalate(_start_failure(child, exit_)), effects)
+        else:
+            if state is ChildState.STARTING and self.sequence is not None:
+                self.sequence.fail()
+            self.tree.move(child, ChildState.EXITED)
+            self.undecided.append((child, child.incarnation, state is ChildState.STARTING))
+        return self._conclude(effects, now)
+
+    def retire(self, child: Child, goal: Goal, *, now: float) -> Effects:
+        """Take one child down on request, and keep its spec or not, as `goal` says."""
+        effects: list[Effect] = []
+        match child.state:
+            case ChildState.STARTING | ChildState.RUNNING:
+                child.goal = goal
+                effects.append(self.tree.stop(child))
+            case ChildState.STOPPING:
+                # A later wish may go further than an earlier one, not back.
+                child.goal = max(child.goal, goal)
+            case ChildState.PENDING | ChildState.EXITED | ChildState.WAITING | ChildState.DOWN:
+                if child.state is ChildState.WAITING:
+                    effects.append(CancelTimer(child.id, child.incarnation))
+                if goal is Goal.GONE or child.goal is Goal.GONE:
+                    self.tree.forget(child, SHUT_DOWN, effects)
+                elif child.state is not ChildState.DOWN:
+                    self.tree.move(child, ChildState.DOWN)
+            case ChildState.GONE:
+                raise InternalError(f"Child {child.id!r} is gone, but was found.")
+            case _:
+                assert_never(child.state)
+        return self._conclude(effects, now)
+
+    # --- one event to its end -----------------------------------------------------------
+
+    def _conclude(self, effects: list[Effect], now: float) -> Effects:
+        """Take the sequence and what was put aside as far as they go without an answer."""
+        while True:
+            sequence = self.sequence
+            if sequence is not None and sequence.is_blocking:
+                sequence.advance(self.tree, now, effects)
+                if sequence.phase is Phase.DONE:
+                    self.sequence = None
+                    self._finish(sequence, effects)
+                elif sequence.is_blocking:
+                    break  # a member's answer moves it on
+            if not self.undecided:
+                break
+            child, incarnation, start_failed = self.undecided.popleft()
+            # Stale when a group's restart or a request has meanwhile dealt with it.
+            if child.state is ChildState.EXITED and child.incarnation == incarnation:
+                self._decide(child, start_failed=start_failed, now=now, effects=effects)
+        return tuple(effects) if effects else NOTHING
+
+    def _finish(self, sequence: Sequence, effects: list[Effect]) -> None:
+        match sequence.purpose:
+            case Purpose.INITIAL:
+                self.state = SupervisorState.RUNNING
+                effects.append(SupervisorStarted())
+            case Purpose.RESTART:
+                pass
+            case Purpose.SHUTDOWN:
+                assert sequence.ending is not None, "a shutdown knows its ending"
+                self.state = SupervisorState.STOPPED
+                self.tree.clear()
+                effects.append(sequence.ending)
+            case _:
+                assert_never(sequence.purpose)
+
+    # --- the rules ------------------------------------------------------------------------
+
+    def _decide(
+        self, child: Child, *, start_failed: bool, now: float, effects: list[Effect]
+    ) -> None:
+        exit_ = child.last_exit
+        assert exit_ is not None, "an exited child has an exit"
+        if start_failed or restarts_after(child.spec.restart, exit_):
+            self._restart(child, exit_, now, effects)
+            return
+        if child.spec.restart is Restart.TEMPORARY or child.is_dynamic:
+            self.tree.forget(child, exit_, effects)
+        else:
+            self.tree.move(child, ChildState.DOWN)
+        if child.spec.significant:
+            self._auto_shut_down(child, exit_, effects)
+
+    def _auto_shut_down(self, child: Child, exit_: Exit, effects: list[Effect]) -> None:
+        match self.spec.auto_shutdown:
+            case AutoShutdown.NEVER:
+                return
+            case AutoShutdown.ANY_SIGNIFICANT:
+                pass
+            case AutoShutdown.ALL_SIGNIFICANT:
+                if self.tree.significant:
+                    return
+            case _:
+                assert_never(self.spec.auto_shutdown)
+        detail = {"cause": "auto_shutdown", "child": str(child.id), "exit": exit_.to_data()}
+        self._shut_down(SupervisorStopped(Exit(ExitReason.SHUTDOWN, detail)), effects)
+
+    def _restart(self, child: Child, exit_: Exit, now: float, effects: list[Effect]) -> None:
+        if not self.window.admit(now):
+            self.tree.move(child, ChildState.DOWN)
+            detail = {
+                "cause": "restart_intensity_exceeded",
+                "child": str(child.id),
+                "restarts": self.spec.intensity.restarts,
+                "period_s": self.spec.intensity.period_s,
+                "exit": exit_.to_data(),
+            }
+            self._shut_down(Escalate(Exit(ExitReason.SHUTDOWN, detail)), effects)
+            return
+        self.restarts += 1
+        delay_s = self._delay_s(child, now)
+        if self.spec.strategy is not Strategy.ONE_FOR_ONE:
+            self._restart_group(child, now + delay_s, effects)
+        elif delay_s > 0.0:
+            self.tree.move(child, ChildState.WAITING)
+            effects.append(SetTimer(child.id, child.incarnation, now + delay_s))
+        else:
+            effects.append(self.tree.start(child))
+
+    def _delay_s(self, child: Child, now: float) -> float:
+        history = child.history
+        if history is None:
+            history = child.history = History()
+        elif (
+            history.started_at_s is not None
+            and now - history.started_at_s >= self.spec.backoff.max_s
+        ):
+            history.consecutive = 0
+        history.consecutive += 1
+        history.restarts += 1
+        return backoff_delay_s(self.spec.backoff, history.consecutive, self._random())
+
+    def _restart_group(self, child: Child, resume_at_s: float, effects: list[Effect]) -> None:
+        members = restart_group(self.spec.strategy, child, self.tree.newest_first())
+        unfinished = self.sequence
+        if unfinished is not None:
+            # A start failed in it, or an older sibling ended while it waited: the new group
+            # takes over, together with whatever else was to start.
+            assert not unfinished.is_blocking, "an end is decided between sequences only"
+            if unfinished.is_waiting:
+                effects.append(CancelTimer(*unfinished.owner_key))
+            known = set(map(id, members))
+            members += [
+                member
+                for member in unfinished.members
+                if member.state is ChildState.PENDING and id(member) not in known
+            ]
+        self.sequence = Sequence.restart(members, child, resume_at_s, self.tree, effects)
+
+    def _shut_down(self, ending: "Escalate | SupervisorStopped", effects: list[Effect]) -> None:
+        """Take all children down for good; whatever else was planned is off."""
+        if self.sequence is not None and self.sequence.is_waiting:
+            effects.append(CancelTimer(*self.sequence.owner_key))
+        self.state = SupervisorState.STOPPING
+        self.undecided.clear()
+        self.sequence = Sequence.shutdown(list(self.tree.children.values()), ending)
+
+    # --- the invariants -------------------------------------------------------------------
+
+    def validate(self) -> None:
+        """Check every invariant; for tests and for doubts. Raises InternalError."""
+        self.tree.validate()
+        children = self.tree.children.values()
+        found = {child.state for child in children}
+        sequence = self.sequence
+        purpose = None if sequence is None else sequence.purpose
+        put_aside = {(id(child), incarnation) for child, incarnation, _ in self.undecided}
+        checks = {
+            "more children than children_max": len(children) <= self.spec.children_max,
+            "the window holds too much": len(self.window) <= self.spec.intensity.restarts + 1,
+            "INITIAL and STARTING disagree": (purpose is Purpose.INITIAL)
+            == (self.state is SupervisorState.STARTING),
+            "SHUTDOWN and STOPPING disagree": (purpose is Purpose.SHUTDOWN)
+            == (self.state is SupervisorState.STOPPING),
+            "a child waits alone outside one_for_one": ChildState.WAITING not in found
+            or self.spec.strategy is Strategy.ONE_FOR_ONE,
+            "children are left": self.state is not SupervisorState.STOPPED or not children,
+            "an end was put aside for nothing": not self.undecided
+            or (sequence is not None and sequence.is_blocking),
+            "a sequence is over, but still there": sequence is None
+            or sequence.is_blocking
+            or sequence.is_waiting,
+            "a child waits for no sequence": ChildState.PENDING not in found
+            or sequence is not None
+            or self.state is SupervisorState.NEW,
+            "an end was forgotten": self.state is SupervisorState.STOPPING
+            or all(
+                (id(child), child.incarnation) in put_aside
+                for child in children
+                if child.state is ChildState.EXITED
+            ),
+        }
+        for problem, holds in checks.items():
+            if not holds:
+                raise InternalError(f"Supervisor: {problem}.")
+
+
+def _start_failure(child: Child, exit_: Exit) -> Exit:
+    detail = {"cause": "child_start_failed", "child": str(child.id), "exit": exit_.to_data()}
+    return Exit(ExitReason.START_FAILED, detail)

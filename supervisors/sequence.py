@@ -1,0 +1,194 @@
+"""A sequence: several children started or stopped in order, one at a time.
+
+There are three. The initial start brings all children up, oldest first. A group's
+restart takes its members down, newest first, waits for the back-off, and brings them
+up, oldest first. The shutdown takes all children down, newest first, for good.
+
+A supervisor runs at most one. In OTP such a sequence blocks the supervisor, and what
+arrives meanwhile is looked at afterwards; here nothing blocks, so a sequence is a place
+in a list, moved on by each answer. Its phases STOPPING and STARTING keep OTP's order
+(the core puts other exits aside for so long), WAITING does not.
+
+Invariant: every member is visited once in each direction, so a shutdown of n children
+takes O(n) steps in all, and moving on twice with no answer in between does nothing.
+"""
+
+from enum import Enum, unique
+from typing import assert_never, final
+
+from callboard.messages.lifecycle import SHUT_DOWN
+from callboard.messages.spec import ChildId, Restart
+
+from .effects import CancelTimer, Effect, Escalate, SetTimer, SupervisorStopped
+from .tree import Child, ChildState, ChildTree, Goal
+
+__all__ = ["Phase", "Purpose", "Sequence"]
+
+
+@final
+@unique
+class Purpose(Enum):
+    """Why children are taken through a sequence."""
+
+    INITIAL = "initial"
+    RESTART = "restart"
+    SHUTDOWN = "shutdown"
+
+
+@final
+@unique
+class Phase(Enum):
+    """Where a sequence is."""
+
+    STOPPING = "stopping"  # on to WAITING (delayed restart), STARTING or DONE (shutdown)
+    WAITING = "waiting"  # on to STARTING, by the timer
+    STARTING = "starting"  # on to DONE, or to FAILED when a member of a group did not start
+    DONE = "done"
+    FAILED = "failed"  # within one event: the decision on that member begins a new sequence
+
+
+@final
+class Sequence:
+    """One sequence under way; made by `initial`, `restart` or `shutdown`."""
+
+    __slots__ = ("ending", "members", "owner_key", "phase", "position", "purpose", "resume_at_s")
+
+    def __init__(self, purpose: Purpose, phase: Phase, members: list[Child]) -> None:
+        self.purpose = purpose
+        self.phase = phase
+        self.members = members
+        """In start order."""
+        self.position = 0 if phase is Phase.STARTING else len(members) - 1
+        self.owner_key: tuple[ChildId, int] = (None, 0)
+        """Id and incarnation of the child whose end caused a restart: its timer's key."""
+        self.resume_at_s = 0.0
+        self.ending: Escalate | SupervisorStopped | None = None
+        """A shutdown's last effect."""
+
+    @classmethod
+    def initial(cls, members: list[Child]) -> "Sequence":
+        """Start the members, oldest first."""
+        return cls(Purpose.INITIAL, Phase.STARTING, members)
+
+    @classmethod
+    def restart(
+        cls,
+        members: list[Child],
+        owner: Child,
+        resume_at_s: float,
+        tree: ChildTree,
+        effects: list[Effect],
+    ) -> "Sequence":
+        """Stop the members, newest first, and start them from `resume_at_s` on.
+
+        As in OTP, members that are down start again with their group, and temporary
+        ones do not outlive it.
+        """
+        sequence = cls(Purpose.RESTART, Phase.STOPPING, members)
+        sequence.owner_key = (owner.id, owner.incarnation)
+        sequence.resume_at_s = resume_at_s
+        for child in members:
+            # Only now: one that a request takes down later, during the sequence, stays down.
+            if child.state is ChildState.DOWN:
+                child.goal = Goal.RUN
+                tree.move(child, ChildState.PENDING)
+            elif child.state is ChildState.EXITED:
+                _await_restart(child, tree, effects)
+        return sequence
+
+    @classmethod
+    def shutdown(cls, members: list[Child], ending: "Escalate | SupervisorStopped") -> "Sequence":
+        """Stop the members, newest first, and end with `ending`."""
+        sequence = cls(Purpose.SHUTDOWN, Phase.STOPPING, members)
+        sequence.ending = ending
+        return sequence
+
+    @property
+    def is_blocking(self) -> bool:
+        """Whether the ends of other children have to wait until it is over."""
+        return self.phase is Phase.STOPPING or self.phase is Phase.STARTING
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether its timer runs, and nothing else moves it on."""
+        return self.phase is Phase.WAITING
+
+    def advance(self, tree: ChildTree, now: float, effects: list[Effect]) -> None:
+        """Move on as far as possible without another event."""
+        if self.phase is Phase.STOPPING and self._stop_members(tree, effects):
+            if self.purpose is Purpose.SHUTDOWN:
+                self.phase = Phase.DONE
+            elif self.resume_at_s > now:
+                self.phase = Phase.WAITING
+                effects.append(SetTimer(*self.owner_key, at_s=self.resume_at_s))
+            else:
+                self.resume()
+        if self.phase is Phase.STARTING and self._start_members(tree, effects):
+            self.phase = Phase.DONE
+
+    def resume(self) -> None:
+        """Begin with the starts."""
+        self.phase = Phase.STARTING
+        self.position = 0
+
+    def fail(self) -> None:
+        """A member of a group did not start, so the rest of the group does not either."""
+        if self.purpose is Purpose.RESTART:
+            self.phase = Phase.FAILED
+
+    def _stop_members(self, tree: ChildTree, effects: list[Effect]) -> bool:
+        """Go down to the next member whose exit must be awaited; True when there is none."""
+        while self.position >= 0:
+            child = self.members[self.position]
+            state = child.state
+            if state is ChildState.STOPPING:
+                return False
+            if state is ChildState.RUNNING or state is ChildState.STARTING:
+                if self.purpose is Purpose.RESTART:
+                    is_temporary = child.spec.restart is Restart.TEMPORARY
+                    child.goal = Goal.GONE if is_temporary else Goal.RUN
+                effects.append(tree.stop(child))
+                return False
+            if self.purpose is Purpose.SHUTDOWN:
+                _lay_down(child, tree, effects)
+            elif state is ChildState.EXITED:
+                # It ended by itself before its turn; what was put aside about it is stale.
+                _await_restart(child, tree, effects)
+            self.position -= 1
+        return True
+
+    def _start_members(self, tree: ChildTree, effects: list[Effect]) -> bool:
+        """Go up to the next member whose start must be awaited; True when there is none."""
+        while self.position < len(self.members):
+            child = self.members[self.position]
+            if child.state is ChildState.STARTING:
+                return False
+            if child.state is ChildState.PENDING:
+                effects.append(tree.start(child))
+                return False
+            self.position += 1
+        return True
+
+
+def _await_restart(child: Child, tree: ChildTree, effects: list[Effect]) -> None:
+    """An ended member waits for its group's start, or is dropped when it is temporary."""
+    if child.spec.restart is Restart.TEMPORARY:
+        tree.forget(child, child.last_exit or SHUT_DOWN, effects)
+    else:
+        tree.move(child, ChildState.PENDING)
+
+
+def _lay_down(child: Child, tree: ChildTree, effects: list[Effect]) -> None:
+    """A member that does not run stays down, for its supervisor ends."""
+    match child.state:
+        case ChildState.PENDING | ChildState.EXITED:
+            tree.move(child, ChildState.DOWN)
+        case ChildState.WAITING:
+            effects.append(CancelTimer(child.id, child.incarnation))
+            tree.move(child, ChildState.DOWN)
+        case ChildState.DOWN | ChildState.GONE:
+            pass
+        case ChildState.STARTING | ChildState.RUNNING | ChildState.STOPPING:
+            raise AssertionError(f"child {child.id!r} is {child.state.name}, not at rest")
+        case _:
+            assert_never(child.state)

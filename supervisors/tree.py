@@ -1,0 +1,269 @@
+"""The children of one supervisor: their order, their states, and what changes them.
+
+Children stand in start order, which is the order of a dict; a stop runs through it
+backwards, and a restarted child keeps its place. A child that never failed costs one
+small record here: its history begins with its first restart.
+
+Invariants (`validate` checks them): a child's state changes only along `EDGES`; an
+incarnation is never used twice; the counters agree with the states.
+"""
+
+from collections.abc import Iterator
+from enum import IntEnum, unique
+from typing import Final, final
+
+from callboard.messages.errors import InternalError
+from callboard.messages.lifecycle import SHUT_DOWN, Exit
+from callboard.messages.spec import ChildId, ChildSpec
+
+from .effects import ChildGone, Effect, StartChild, StopChild
+
+__all__ = ["EDGES", "Child", "ChildState", "ChildTree", "Goal", "History"]
+
+
+@final
+@unique
+class ChildState(IntEnum):
+    """What a supervisor knows of one child. IntEnum, because Enum hashes in Python."""
+
+    PENDING = 0
+    """It waits for its turn in an ordered start."""
+
+    STARTING = 1
+    """StartChild was given and not yet answered."""
+
+    RUNNING = 2
+    """It runs."""
+
+    STOPPING = 3
+    """StopChild was given and its exit not yet seen."""
+
+    EXITED = 4
+    """It ended, and what to do about it is decided once the running sequence is over."""
+
+    WAITING = 5
+    """Its back-off timer runs."""
+
+    DOWN = 6
+    """It ended or was terminated; its spec is kept."""
+
+    GONE = 7
+    """It is forgotten; only a sequence that began before may still hold the record."""
+
+
+_S = ChildState
+
+# Every change of state there is; a new child begins PENDING (during a sequence), STARTING
+# (otherwise) or RUNNING (adopted). docs/supervision.md shows the same table.
+EDGES: Final[dict[ChildState, frozenset[ChildState]]] = {
+    _S.PENDING: frozenset(
+        {
+            _S.STARTING,  # its turn has come
+            _S.DOWN,  # terminated, or the supervisor stops
+            _S.GONE,  # removed, or a temporary one terminated
+        }
+    ),
+    _S.STARTING: frozenset(
+        {
+            _S.RUNNING,  # it reported its start
+            _S.STOPPING,  # somebody no longer wants it
+            _S.EXITED,  # the start of a restart failed: to be tried again
+            _S.DOWN,  # the start of an initial or of a restarted-by-hand child failed
+            _S.GONE,  # the first start of a dynamic child failed
+        }
+    ),
+    _S.RUNNING: frozenset(
+        {
+            _S.STOPPING,  # a group's restart, a stop or a request takes it down
+            _S.EXITED,  # it ended by itself
+            _S.DOWN,  # it ended by itself while the supervisor stops
+        }
+    ),
+    _S.STOPPING: frozenset(
+        {
+            _S.PENDING,  # stopped with its group, to be started with it
+            _S.DOWN,  # terminated, or the supervisor stops
+            _S.GONE,  # removed, or temporary
+        }
+    ),
+    _S.EXITED: frozenset(
+        {
+            _S.STARTING,  # restarted at once
+            _S.WAITING,  # restarted after its back-off
+            _S.PENDING,  # restarted with its group
+            _S.DOWN,  # not restarted, or terminated, or the supervisor stops
+            _S.GONE,  # not restarted and not kept, or removed
+        }
+    ),
+    _S.WAITING: frozenset(
+        {
+            _S.STARTING,  # the timer fired
+            _S.DOWN,  # terminated, or the supervisor stops
+            _S.GONE,  # removed
+        }
+    ),
+    _S.DOWN: frozenset(
+        {
+            _S.STARTING,  # restarted by hand
+            _S.PENDING,  # restarted with its group, or by hand during a sequence
+            _S.GONE,  # removed
+        }
+    ),
+    _S.GONE: frozenset(),
+}
+
+
+@final
+@unique
+class Goal(IntEnum):
+    """What becomes of a child when its start or its stop leaves it not running."""
+
+    RUN = 0
+    """It is to run: a failed start is tried again, a stop was for its group's restart."""
+
+    DOWN = 1
+    """It stays down with its spec kept: terminated, or restarted by hand in vain."""
+
+    GONE = 2
+    """It is forgotten: removed, temporary, or a dynamic child whose first start failed."""
+
+
+@final
+class History:
+    """What is remembered of a child that has been restarted."""
+
+    __slots__ = ("consecutive", "restarts", "started_at_s")
+
+    def __init__(self) -> None:
+        self.consecutive = 0
+        self.restarts = 0
+        self.started_at_s: float | None = None
+
+
+@final
+class Child:
+    """One child. Mutable and slotted: there are 100,000 of them in one supervisor."""
+
+    __slots__ = ("goal", "history", "id", "incarnation", "is_dynamic", "last_exit", "spec", "state")
+
+    def __init__(
+        self, child_id: ChildId, spec: ChildSpec, state: ChildState, goal: Goal, *, is_dynamic: bool
+    ) -> None:
+        self.id = child_id
+        self.spec = spec
+        self.state = state
+        self.goal = goal
+        self.is_dynamic = is_dynamic
+        self.incarnation = 0
+        self.history: History | None = None
+        self.last_exit: Exit | None = None
+
+
+@final
+class ChildTree:
+    """All children of one supervisor, in start order."""
+
+    __slots__ = ("children", "incarnations", "running", "significant")
+
+    def __init__(self) -> None:
+        self.children: dict[ChildId, Child] = {}
+        self.incarnations = 0
+        """The last incarnation used: unique in the supervisor, also for an id used again."""
+        self.running = 0
+        self.significant = 0
+        """Significant children that are not DOWN: for them, all_significant waits."""
+
+    def insert(self, child: Child) -> None:
+        """Add a child at the end of the start order."""
+        self.children[child.id] = child
+        if child.spec.significant:
+            self.significant += 1
+
+    def newest_first(self) -> Iterator[Child]:
+        """Every child in reverse start order."""
+        return reversed(self.children.values())
+
+    def move(self, child: Child, state: ChildState) -> None:
+        """Change a child's state along an edge, and keep the counters."""
+        old = child.state
+        if state not in EDGES[old]:
+            raise InternalError(f"Child {child.id!r}: no way from {old.name} to {state.name}.")
+        child.state = state
+        if old is _S.RUNNING:
+            self.running -= 1
+        elif state is _S.RUNNING:
+            self.running += 1
+        if child.spec.significant:
+            if state is _S.DOWN or (state is _S.GONE and old is not _S.DOWN):
+                self.significant -= 1
+            elif old is _S.DOWN and state is not _S.GONE:
+                self.significant += 1
+
+    def start(self, child: Child) -> StartChild:
+        """Begin a new incarnation of a child that does not run."""
+        if child.state is not _S.STARTING:  # a dynamic child is made STARTING
+            self.move(child, _S.STARTING)
+        if child.history is not None:
+            child.history.started_at_s = None  # the run before must not count for this one
+        self.incarnations = child.incarnation = self.incarnations + 1
+        return StartChild(child.id, child.incarnation, child.spec)
+
+    def stop(self, child: Child) -> StopChild:
+        """Take a child down; its goal says what becomes of it then."""
+        self.move(child, _S.STOPPING)
+        return StopChild(child.id, child.incarnation, child.spec.stop_timeout, SHUT_DOWN)
+
+    def forget(self, child: Child, exit_: Exit, effects: list[Effect]) -> None:
+        """Drop a child that does not run, and say so."""
+        self.move(child, _S.GONE)
+        del self.children[child.id]
+        effects.append(ChildGone(child.id, exit_))
+
+    def settle(self, child: Child, exit_: Exit, effects: list[Effect], *, for_good: bool) -> None:
+        """Give a child that ended as it was expected to what its goal says.
+
+        `for_good` when the supervisor itself stops, so that nothing starts again.
+        """
+        if child.goal is Goal.GONE:
+            self.forget(child, exit_, effects)
+        elif for_good or child.goal is Goal.DOWN:
+            self.move(child, _S.DOWN)
+        else:
+            self.move(child, _S.PENDING)
+
+    def clear(self) -> None:
+        """Drop all children at once: the supervisor has stopped, and says so as a whole."""
+        assert self.running == 0, "a stopped supervisor has no running child"
+        self.children.clear()
+        self.significant = 0
+
+    def validate(self) -> None:
+        """Check the invariants of the children. Raises InternalError."""
+        running = significant = 0
+        incarnations: set[int] = set()
+        for child_id, child in self.children.items():
+            running += child.state is _S.RUNNING
+            significant += child.spec.significant and child.state is not _S.DOWN
+            self._check(child.id == child_id, f"child {child.id!r} stands under {child_id!r}")
+            self._check(child.state is not _S.GONE, f"child {child_id!r} is gone, but kept")
+            if child.incarnation:
+                self._check(
+                    child.incarnation not in incarnations, f"incarnation of {child_id!r} repeats"
+                )
+                incarnations.add(child.incarnation)
+            else:
+                # Never started: nothing but waiting for it, or giving it up, is possible.
+                self._check(
+                    child.state in {_S.PENDING, _S.DOWN}, f"child {child_id!r} runs unstarted"
+                )
+        self._check(running == self.running, f"{running} children run, {self.running} counted")
+        self._check(
+            significant == self.significant,
+            f"{significant} significant children, {self.significant} counted",
+        )
+        self._check(max(incarnations, default=0) <= self.incarnations, "an incarnation is ahead")
+
+    @staticmethod
+    def _check(holds: bool, problem: str) -> None:  # noqa: FBT001 -- reads as an assertion
+        if not holds:
+            raise InternalError(f"Supervisor tree: {problem}.")

@@ -1,0 +1,231 @@
+"""The scheduler's core when attempts fail, time out, run twice or are cancelled."""
+
+import pytest
+
+from callboard.actors.scheduler.core import SchedulerCore
+from callboard.actors.scheduler.effects import (
+    CancelAttempt,
+    Dispatch,
+    ExecutionDone,
+    TaskDone,
+    TaskFailed,
+    TaskRetried,
+    TasksCancelled,
+    TasksSkipped,
+)
+from callboard.messages.errors import Cancelled
+from callboard.messages.execution import ExecutionStatus, OnFailure, TaskStatus
+from callboard.messages.retry import RetryPolicy
+from tests.actors.scheduler.drive import (
+    add_lane,
+    broken,
+    done,
+    failed,
+    flaky,
+    names,
+    started,
+    task,
+)
+
+AT_ONCE = RetryPolicy(backoff_min_s=0, jitter=0)
+
+
+# --- failure, retry, timeout ------------------------------------------------------------------
+
+
+def test_retry_after_backoff_then_done() -> None:
+    core = started(task("a", retry=RetryPolicy(backoff_min_s=2, jitter=0)))
+    (first,) = core.dispatch(0)
+    failed(core, first, now=10)
+    assert core.status_of("a") is TaskStatus.BACKING_OFF
+    assert core.dispatch(11) == []
+    assert core.next_deadline() == 12
+    core.advance(12, 0.5)
+    (second,) = core.dispatch(12)
+    done(core, second)
+    assert second.attempt == 2
+    kinds = [type(effect) for effect in core.take_effects()]
+    assert kinds == [TaskRetried, TaskDone, ExecutionDone]
+
+
+def test_retry_stops_at_attempts_max() -> None:
+    core = started(task("a", retry=RetryPolicy(attempts_max=3, backoff_min_s=0, jitter=0)))
+    for _ in range(3):
+        (attempt,) = core.dispatch(0)
+        failed(core, attempt)
+    assert core.dispatch(0) == []
+    assert core.status is ExecutionStatus.FAILED
+
+
+def test_programming_error_is_not_retried() -> None:
+    core = started(task("a"))
+    failed(core, core.dispatch(0)[0], broken())
+    assert core.status_of("a") is TaskStatus.FAILED
+
+
+def test_cancelled_by_the_host_is_not_retried_and_fails() -> None:
+    core = started(task("a"))
+    failed(core, core.dispatch(0)[0], Cancelled("the host stops"))
+    assert core.status is ExecutionStatus.FAILED
+
+
+def test_timeout_cancels_the_attempt_and_retries() -> None:
+    core = started(task("a", timeout_s=5, retry=AT_ONCE), credit=2)
+    core.dispatch(0)
+    assert core.next_deadline() == 5
+    core.advance(5, 0.5)
+    assert core.take_effects()[0] == CancelAttempt("a", 1, "h1")
+    assert core.dispatch(5) == [Dispatch("a", 2, "h1")]
+    assert core.statistics().timeouts == 1
+
+
+def test_timeout_of_a_finished_attempt_is_no_deadline() -> None:
+    core = started(task("a", timeout_s=5), task("b"))
+    done(core, core.dispatch(0)[0])
+    assert core.next_deadline() is None
+
+
+def test_late_result_of_a_timed_out_attempt_is_ignored_and_counted() -> None:
+    core = started(task("a", timeout_s=5, retry=AT_ONCE), credit=2)
+    (first,) = core.dispatch(0)
+    core.advance(5, 0.5)
+    (second,) = core.dispatch(5)
+    core.tasks_done([("a", first.attempt, "late")], 6)
+    assert core.status_of("a") is TaskStatus.RUNNING
+    core.tasks_done([("a", second.attempt, "good"), ("a", second.attempt, "again")], 6)
+    assert core.result_of("a") == "good"
+    assert core.statistics().stale_reports == 2
+    core.validate_state()
+
+
+def test_report_of_an_unknown_task_is_ignored_and_counted() -> None:
+    core = started(task("a"))
+    core.tasks_done([("nobody", 1, None)], 0)
+    core.task_failed("nobody", 1, flaky(), 0, 0.5)
+    assert core.statistics().stale_reports == 2
+
+
+def test_fail_fast_cancels_the_rest() -> None:
+    core = started(task("a", priority=1), task("b"), task("c", "b"), credit=2)
+    first, second = core.dispatch(0)
+    failed(core, first, broken())
+    effects = core.take_effects()
+    assert isinstance(effects[0], TaskFailed)
+    assert effects[1:3] == [CancelAttempt("b", 1, second.lane), TasksCancelled(("b", "c"))]
+    assert isinstance(effects[3], ExecutionDone)
+    assert (effects[3].status, effects[3].failed_task) == (ExecutionStatus.FAILED, "a")
+    assert core.dispatch(0) == []
+
+
+def test_finish_rest_runs_what_does_not_need_the_failed() -> None:
+    core = started(
+        task("a"), task("b", "a"), task("c", "b"), task("d"), on_failure=OnFailure.FINISH_REST
+    )
+    failed(core, core.dispatch(0)[0], broken())
+    assert TasksSkipped(("b", "c"), "a") in core.take_effects()
+    done(core, *core.dispatch(0))
+    assert core.status_of("d") is TaskStatus.DONE
+    assert core.status is ExecutionStatus.FAILED
+
+
+def test_optional_failure_gives_dependants_none() -> None:
+    core = started(
+        task("a", optional=True), task("b"), task("c", "a", "b", bind={"x": "a", "y": ("a", "b")})
+    )
+    failed(core, core.dispatch(0)[0], broken())
+    done(core, *core.dispatch(0))
+    assert core.bindings_of("c") == {"x": None, "y": (None, "B")}
+    done(core, *core.dispatch(0))
+    assert core.status is ExecutionStatus.COMPLETED
+
+
+def test_optional_task_between_is_skipped_and_its_dependants_run() -> None:
+    core = started(
+        task("a"), task("b", "a", optional=True), task("c", "b"), on_failure=OnFailure.FINISH_REST
+    )
+    failed(core, core.dispatch(0)[0], broken())
+    assert core.status_of("b") is TaskStatus.SKIPPED
+    assert names(core.dispatch(0)) == ["c"]
+
+
+# --- two attempts at once -----------------------------------------------------------------------
+
+
+def hedged() -> tuple[SchedulerCore, Dispatch]:
+    """A task with a second attempt beside the first, as hedging will start them."""
+    core = started(task("a", retry=RetryPolicy(attempts_max=1)), credit=2)
+    (first,) = core.dispatch(0)
+    ledger, lane = core._ledger, core._pool.lanes["h1"]
+    ledger.started[0] += 1
+    ledger.running[2] = lane
+    ledger.kinds[0].running += 1
+    lane.occupy()
+    core.validate_state()
+    return core, first
+
+
+def test_two_attempts_the_first_result_wins_and_cancels_the_other() -> None:
+    core, first = hedged()
+    core.tasks_done([("a", 2, "second")], 1)
+    effects = core.take_effects()
+    assert effects[:2] == [TaskDone("a", 2, "second"), CancelAttempt("a", 1, "h1")]
+    core.tasks_done([("a", first.attempt, "first")], 1)
+    assert core.result_of("a") == "second"
+    core.validate_state()
+
+
+def test_two_attempts_one_failure_decides_nothing() -> None:
+    core, first = hedged()
+    failed(core, first, broken())
+    assert core.status_of("a") is TaskStatus.RUNNING
+    core.tasks_done([("a", 2, "second")], 1)
+    assert core.status is ExecutionStatus.COMPLETED
+
+
+def test_two_attempts_on_one_lost_lane_run_again_once() -> None:
+    core, _ = hedged()
+    core.lane_lost("h1", 1)
+    add_lane(core, "h2", credit=4)
+    assert core.dispatch(1) == [Dispatch("a", 3, "h2")]
+    core.validate_state()
+
+
+# --- cancellation -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", ["waiting", "ready", "running", "backing_off"])
+def test_cancel_one_in_every_state(state: str) -> None:
+    patient = RetryPolicy(backoff_min_s=9, jitter=0)
+    core = started(task("root", priority=1), task("a", retry=patient), task("b", "root"))
+    if state != "waiting":
+        done(core, *core.dispatch(0))
+    victim = "b" if state == "waiting" else "a"
+    if state in ("running", "backing_off"):
+        (attempt,) = core.dispatch(0)
+        if state == "backing_off":
+            failed(core, attempt)
+    assert core.status_of(victim) == state
+    assert core.cancel(victim, 1)
+    assert core.status_of(victim) is TaskStatus.CANCELLED
+    assert not core.cancel(victim, 1)
+    core.validate_state()
+    assert [n for n in names(core.dispatch(2)) if n == victim] == []
+
+
+def test_cancel_one_skips_its_dependants_and_fails_nothing() -> None:
+    core = started(task("a"), task("b", "a"), task("c"))
+    core.cancel("a", 0)
+    assert core.status_of("b") is TaskStatus.SKIPPED
+    done(core, *core.dispatch(0))
+    assert core.status is ExecutionStatus.COMPLETED
+
+
+def test_cancel_all_ends_at_once() -> None:
+    core = started(task("a"), task("b"), task("c", "a"))
+    (first,) = core.dispatch(0)
+    assert core.cancel_all(1)
+    assert not core.cancel_all(1)
+    effects = core.take_effects()
+    assert effects[0] == CancelAttempt("a", 1, first.lane)
+    assert effects[-1] == ExecutionDone(ExecutionStatus.CANCELLED, None, None)
+    assert core.progress().cancelled == 3

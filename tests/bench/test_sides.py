@@ -1,0 +1,42 @@
+"""Ours and every installed peer run each of their figures at smoke size, output proven.
+
+They cannot rot unseen: a release of a peer that renames a function fails here.
+"""
+
+import pytest
+
+from bench.comparison import direction_of
+from bench.registry import BENCHES, Bench, Side, missing
+from bench.rounds import run_bench
+
+CASES = [
+    pytest.param(
+        bench,
+        side,
+        id=f"{bench.name}-{side.name}",
+        marks=[pytest.mark.ray] if side.always else [],
+    )
+    for bench in BENCHES
+    for side in (bench.ours, *bench.peers)
+]
+
+FIGURES = {
+    "ask": {"pipelined_per_s", "round_trip_p50_ms", "round_trip_p99_ms"},
+    "tell_local": {"messages_per_s"},
+    "spawn": {"actors_per_s", "bytes_per_actor"},
+    "fanout": {"sub_tasks_per_s"},
+    "failover": {"all_answering_ms"},
+}
+
+
+@pytest.mark.parametrize(("bench", "side"), CASES)
+def test_a_side_runs_and_its_output_is_right(bench: Bench, side: Side) -> None:
+    reason = missing(side.requires)
+    if reason is not None:
+        pytest.skip(reason)
+    # It stands in for ours, so that it is the only side that runs.
+    alone = Bench(bench.name, bench.question, side, (), bench.expected_check)
+    report = run_bench(alone, smoke=True, repeat=1, all_peers=False)
+    assert report.ours.status == "measured", report.ours.reason
+    assert report.ours.results.keys() >= FIGURES[bench.name]
+    assert all(direction_of(figure) is not None for figure in report.ours.results)

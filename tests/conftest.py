@@ -1,0 +1,49 @@
+"""What every test can use: the repository's root and its files, as a fresh clone has them."""
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+NOT_OURS: Final = frozenset({".git", ".venv", "__pycache__", "build", "dist", "out"})
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The folder that holds `pyproject.toml`."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def repository_files() -> list[Path]:
+    """The files of the repository, relative to its root, without what is ignored.
+
+    Git is asked when there is one: files that are tracked, and new ones that would be. A copy
+    without Git (an archive) is walked. Links are listed as links and not followed.
+    """
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    try:
+        listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError):
+        return sorted(_walked())
+    paths = {Path(name) for name in listed.stdout.split("\0") if name}
+    return sorted(path for path in paths if (ROOT / path).is_file() or (ROOT / path).is_symlink())
+
+
+def _walked() -> list[Path]:
+    found: list[Path] = []
+    for folder, names, files in os.walk(ROOT):
+        here = Path(folder).relative_to(ROOT)
+        links = [name for name in names if (ROOT / here / name).is_symlink()]
+        names[:] = [
+            name
+            for name in names
+            if name not in NOT_OURS
+            and name not in links
+            and not name.endswith((".egg-info", "_cache"))
+        ]
+        found += [here / name for name in (*files, *links)]
+    return found

@@ -1,0 +1,90 @@
+"""What a user installs is what the repository holds: the links survive packaging.
+
+Some build tools drop linked folders without a word, so the wheel is built and compared. It is
+built by way of the source distribution, as an installer without a wheel would do it.
+"""
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+import callboard
+
+FOLDERS: Final = ("actors", "messages", "runtime", "supervisors")
+IMPORT_ALL: Final = """
+import importlib, pkgutil, sys
+import callboard
+assert callboard.__file__.startswith(sys.argv[1]), callboard.__file__
+for module in pkgutil.walk_packages(callboard.__path__, "callboard."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(
+    root: Path, repository_files: list[Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A wheel built from a copy, because building writes beside the sources."""
+    copy = tmp_path_factory.mktemp("copy")
+    for file in repository_files:
+        (copy / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(root / file, copy / file, follow_symlinks=False)
+    out = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(copy)]
+    built = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert built.returncode == 0, built.stdout + built.stderr
+    (made,) = out.glob("*.whl")
+    return made
+
+
+def test_the_four_folders_are_relative_links(root: Path) -> None:
+    for name in FOLDERS:
+        link = root / "src" / "callboard" / name
+        assert link.is_symlink(), f"{link} must be a link; on Windows set core.symlinks=true"
+        assert link.readlink() == Path("../..") / name
+
+
+def test_a_wheel_holds_exactly_the_tracked_files(wheel: Path, repository_files: list[Path]) -> None:
+    expected = {
+        str(Path("callboard") / file) for file in repository_files if file.parts[0] in FOLDERS
+    } | {"callboard/__init__.py", "callboard/py.typed"}
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name for name in archive.namelist() if ".dist-info/" not in name}
+    missing, surplus = sorted(expected - held), sorted(held - expected)
+    assert not missing, f"not in the wheel (is an __init__.py missing?): {missing}"
+    assert not surplus, f"in the wheel, but not in the repository: {surplus}"
+
+
+def test_a_wheel_carries_its_licence_and_its_command(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        (entry_points,) = [name for name in names if name.endswith("entry_points.txt")]
+        text = archive.read(entry_points).decode()
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert "callboard = callboard.runtime.cli.main:main" in text
+
+
+def test_the_package_says_the_version_it_is_released_as(wheel: Path) -> None:
+    assert wheel.name == f"callboard-{callboard.__version__}-py3-none-any.whl"
+
+
+def test_every_module_imports_from_an_unpacked_wheel(wheel: Path, tmp_path: Path) -> None:
+    unpacked = tmp_path / "site"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(unpacked)
+    command = [sys.executable, "-c", IMPORT_ALL, str(unpacked)]
+    done = subprocess.run(
+        command,
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(unpacked), "PATH": "", "HOME": str(tmp_path)},
+    )
+    assert done.returncode == 0, done.stderr

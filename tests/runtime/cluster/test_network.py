@@ -1,0 +1,131 @@
+"""Ports and addresses, on real sockets."""
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from callboard.messages.errors import UsageError
+from callboard.runtime.cluster.check import Status
+from callboard.runtime.cluster.network import (
+    Endpoint,
+    check_address,
+    check_port,
+    connect_error,
+    is_listening,
+    parse_address,
+    port_owner,
+)
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server
+
+
+def port_of(server: socket.socket) -> int:
+    return int(server.getsockname()[1])
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return port_of(server)
+
+
+@pytest.mark.parametrize(
+    ("text", "endpoint"),
+    [
+        ("192.0.2.10:6379", Endpoint("192.0.2.10", 6379)),
+        (" head.example:6379 ", Endpoint("head.example", 6379)),
+        ("ray://head.example:10001", Endpoint("head.example", 10001)),
+        ("[2001:db8::1]:6379", Endpoint("2001:db8::1", 6379)),
+    ],
+)
+def test_addresses_that_name_an_endpoint(text: str, endpoint: Endpoint) -> None:
+    assert parse_address(text) == endpoint
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "head", "head:", ":6379", "head:port", "head:0", "head:70000", "http://head:80", "a:1/b"],
+)
+def test_addresses_that_name_none_are_refused_with_advice(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_address(text)
+    assert "192.0.2.10:6379" in caught.value.advice
+    assert check_address(text).status is Status.FAIL
+
+
+def test_an_endpoint_reads_as_it_is_written() -> None:
+    assert str(Endpoint("2001:db8::1", 6379)) == "[2001:db8::1]:6379"
+    assert str(Endpoint("head", 6379)) == "head:6379"
+
+
+def test_a_port_that_accepts_is_an_address_that_answers(listener: socket.socket) -> None:
+    assert check_address(f"127.0.0.1:{port_of(listener)}").status is Status.OK
+
+
+def test_a_refused_connection_fails_at_once() -> None:
+    check = check_address(f"127.0.0.1:{free_port()}")
+    assert check.status is Status.FAIL
+    assert "does not answer" in check.found
+    assert "firewall" in check.advice
+
+
+def test_an_unknown_host_name_fails() -> None:
+    check = check_address("no-such-host.invalid:6379", deadline_s=3)
+    assert check.status is Status.FAIL
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse what Linux drops")
+def test_an_address_that_never_answers_costs_its_deadline_and_no_more() -> None:
+    with ExitStack() as stack:
+        silent = stack.enter_context(socket.socket())
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(0)
+        # A full backlog: from now on the kernel drops what arrives, as a firewall would.
+        for _ in range(4):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(silent.getsockname())
+        began = time.monotonic()
+        check = check_address(f"127.0.0.1:{port_of(silent)}", deadline_s=0.3)
+        took_s = time.monotonic() - began
+    assert check.status is Status.FAIL
+    assert "no answer within 0.3 s" in check.found
+    assert took_s < 2
+
+
+def test_a_connection_that_comes_about_has_no_error(listener: socket.socket) -> None:
+    assert connect_error(Endpoint("127.0.0.1", port_of(listener)), 1.0) is None
+
+
+def test_a_port_in_use_is_seen_with_its_owner(listener: socket.socket) -> None:
+    port = port_of(listener)
+    assert is_listening(port)
+    check = check_port(port, "the dashboard")
+    assert check.status is Status.WARN
+    assert "in use by" in check.found
+    assert "ray stop" in check.advice
+    owner = port_owner(port)
+    assert owner == "" or f"process {os.getpid()}" in owner
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8")
+def test_a_listener_on_another_interface_counts() -> None:
+    with socket.create_server(("127.0.0.2", 0)) as server:
+        assert is_listening(port_of(server))
+
+
+def test_a_free_port_is_ok() -> None:
+    assert check_port(free_port(), "the dashboard").status is Status.OK
+
+
+def test_an_owner_that_may_not_be_seen_is_said_so() -> None:
+    check = check_port(6379, "the head's GCS", listening=lambda _: True, owner=lambda _: "")
+    assert "may not see" in check.found

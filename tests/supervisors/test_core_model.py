@@ -1,0 +1,328 @@
+"""The core against a plain model, and against any interleaving of answers.
+
+`ModelMachine` lets every answer come at once and predicts each trace, in the words of
+OTP's manual. `InterleavingMachine` holds answers back and delivers them in any order;
+there no trace is predicted, but nothing may ever be broken, and once all answers are
+in, everybody who should run does.
+"""
+
+import hypothesis.strategies as st
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from callboard.messages.errors import CallboardError
+from callboard.messages.lifecycle import Exit
+from callboard.messages.spec import (
+    AutoShutdown,
+    Backoff,
+    ChildId,
+    ChildSpec,
+    Intensity,
+    Restart,
+    Strategy,
+    SupervisorSpec,
+)
+from callboard.supervisors.tree import ChildState
+from callboard.supervisors.views import SupervisorState
+
+from .world import CRASH, EXITS, World, reachable_states
+
+IDS = st.integers(0, 7)
+REACHABLE = reachable_states()
+STEPS = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+class ModelMachine(RuleBasedStateMachine):
+    """No start fails, no answer waits: every trace is what the manual says."""
+
+    world: World
+    strategy: Strategy
+    limit: int
+    kinds: dict[ChildId, Restart]
+    dynamic: set[ChildId]
+    up: dict[ChildId, bool]
+
+    @initialize(
+        strategy=st.sampled_from(Strategy),
+        restarts=st.lists(st.sampled_from(Restart), max_size=5),
+        limit=st.integers(0, 8),
+    )
+    def begin(self, strategy: Strategy, restarts: list[Restart], limit: int) -> None:
+        self.strategy, self.limit = strategy, limit
+        self.kinds = dict(enumerate(restarts))
+        self.dynamic = set()
+        self.up = dict.fromkeys(self.kinds, True)
+        # An hour: here the window only counts. Its sliding is tested with the policies.
+        spec = SupervisorSpec(strategy, Intensity(limit, 3600.0), Backoff(max_s=0.0))
+        self.world = World(
+            spec, [ChildSpec(child_id, restart=kind) for child_id, kind in self.kinds.items()]
+        ).started()
+
+    def is_over(self) -> bool:
+        return self.world.ending is not None
+
+    def running(self) -> list[ChildId]:
+        return [child_id for child_id, is_up in self.up.items() if is_up]
+
+    def expect(self, *steps: str) -> None:
+        assert self.world.taken() == list(steps)
+        if not self.is_over():
+            assert self.world.order() == list(self.up)
+            assert set(self.world.running) == set(self.running())
+
+    def forget(self, child_id: ChildId) -> None:
+        del self.up[child_id], self.kinds[child_id]
+        self.dynamic.discard(child_id)
+
+    @precondition(lambda self: not self.is_over())
+    @rule(child_id=IDS, kind=st.sampled_from(Restart))
+    def add(self, child_id: int, kind: Restart) -> None:
+        if child_id not in self.up:
+            self.up[child_id], self.kinds[child_id] = True, kind
+            self.dynamic.add(child_id)
+            self.world.perform(
+                self.world.core.add_child(ChildSpec(child_id, restart=kind), self.world.now)
+            )
+            self.expect(f"start {child_id}")
+
+    @precondition(lambda self: not self.is_over())
+    @rule(child_id=IDS, exit_=st.sampled_from(list(EXITS.values())))
+    def exits(self, child_id: int, exit_: Exit) -> None:
+        if not self.up.get(child_id):
+            return
+        kind = self.kinds[child_id]
+        self.world.exits(child_id, exit_)
+        if kind is Restart.TEMPORARY or (kind is Restart.TRANSIENT and not exit_.is_abnormal):
+            if kind is Restart.TEMPORARY or child_id in self.dynamic:
+                self.forget(child_id)
+                self.expect(f"gone {child_id}")
+            else:
+                self.up[child_id] = False
+                self.expect()
+            return
+        self.up[child_id] = False
+        self.limit -= 1
+        if self.limit < 0:
+            self.expect(*(f"stop {other}" for other in reversed(self.running())), "escalate")
+            return
+        self.expect_restart(child_id)
+
+    def expect_restart(self, child_id: ChildId) -> None:
+        order = list(self.up)
+        group = {
+            Strategy.ONE_FOR_ONE: [child_id],
+            Strategy.ONE_FOR_ALL: order,
+            Strategy.REST_FOR_ONE: order[order.index(child_id) :],
+        }[self.strategy]
+        steps = []
+        for member in reversed(group):
+            if self.up[member]:
+                steps.append(f"stop {member}")
+                if self.kinds[member] is Restart.TEMPORARY:
+                    steps.append(f"gone {member}")
+                    self.forget(member)
+        for member in group:
+            if member in self.up:
+                steps.append(f"start {member}")
+                self.up[member] = True
+        self.expect(*steps)
+
+    @precondition(lambda self: not self.is_over())
+    @rule(child_id=IDS)
+    def terminate(self, child_id: int) -> None:
+        if child_id in self.up:
+            steps = [f"stop {child_id}"] if self.up[child_id] else []
+            self.up[child_id] = False
+            if self.kinds[child_id] is Restart.TEMPORARY:
+                self.forget(child_id)
+                steps.append(f"gone {child_id}")
+            self.world.perform(self.world.core.terminate_child(child_id, self.world.now))
+            self.expect(*steps)
+
+    @precondition(lambda self: not self.is_over())
+    @rule(child_id=IDS)
+    def remove(self, child_id: int) -> None:
+        if child_id in self.up:
+            steps = [f"stop {child_id}"] if self.up[child_id] else []
+            self.forget(child_id)
+            self.world.perform(self.world.core.remove_child(child_id, self.world.now))
+            self.expect(*steps, f"gone {child_id}")
+
+    @precondition(lambda self: not self.is_over())
+    @rule(child_id=IDS)
+    def restart_by_hand(self, child_id: int) -> None:
+        if self.up.get(child_id) is False:
+            self.up[child_id] = True
+            self.world.perform(self.world.core.restart_child(child_id, self.world.now))
+            self.expect(f"start {child_id}")
+
+    @precondition(lambda self: not self.is_over())
+    @rule(rarely=st.integers(0, 9))
+    def stop(self, rarely: int) -> None:
+        if rarely == 0:
+            self.world.perform(self.world.core.stop(self.world.now))
+            self.expect(*(f"stop {child_id}" for child_id in reversed(self.running())), "stopped")
+
+    @precondition(lambda self: self.is_over())
+    @rule(child_id=IDS, incarnation=st.integers(1, 30))
+    def hears_late_news(self, child_id: int, incarnation: int) -> None:
+        core, now = self.world.core, self.world.now
+        assert core.child_started(child_id, incarnation, now) == ()
+        assert core.child_exited(child_id, incarnation, CRASH, now) == ()
+        assert core.timer_fired(child_id, incarnation, now) == ()
+        assert core.stop(now) == ()
+
+
+class InterleavingMachine(RuleBasedStateMachine):
+    """Answers come late and in any order, starts fail, timers wait, requests interfere."""
+
+    world: World
+    wanted: dict[ChildId, ChildSpec]
+
+    @initialize(
+        strategy=st.sampled_from(Strategy),
+        auto_shutdown=st.sampled_from(AutoShutdown),
+        intensity=st.sampled_from([Intensity(0, 1.0), Intensity(2, 1.0), Intensity(1000, 1.0)]),
+        backoff=st.sampled_from([Backoff(max_s=0.0), Backoff(), Backoff(min_s=1.0)]),
+        children=st.lists(st.tuples(st.sampled_from(Restart), st.booleans()), max_size=5),
+    )
+    def begin(
+        self,
+        strategy: Strategy,
+        auto_shutdown: AutoShutdown,
+        intensity: Intensity,
+        backoff: Backoff,
+        children: list[tuple[Restart, bool]],
+    ) -> None:
+        self.auto_shutdown = auto_shutdown
+        spec = SupervisorSpec(strategy, intensity, backoff, auto_shutdown)
+        specs = [self.spec_of(n, *options) for n, options in enumerate(children)]
+        self.wanted = {child.id: child for child in specs if child.restart is Restart.PERMANENT}
+        self.world = World(spec, specs, answers=False).start()
+        self.states = self.world.states()
+
+    def spec_of(self, child_id: int, kind: Restart, significant: bool) -> ChildSpec:
+        significant &= kind is not Restart.PERMANENT and self.auto_shutdown is not (
+            AutoShutdown.NEVER
+        )
+        return ChildSpec(child_id, restart=kind, significant=significant)
+
+    def after(self) -> None:
+        """Every change of state was along the table's edges."""
+        before, self.states = self.states, self.world.states()
+        for child_id, state in self.states.items():
+            # An id that was forgotten and given again is another child.
+            if child_id in before and child_id not in self.world.gone:
+                assert state in REACHABLE[before[child_id]]
+        self.world.gone.clear()
+        at_rest = self.world.core.statistics()
+        assert at_rest.running == sum(s is ChildState.RUNNING for s in self.states.values())
+
+    def pick(self, from_: dict[ChildId, int], index: int) -> ChildId | None:
+        return list(from_)[index % len(from_)] if from_ else None
+
+    @rule(index=IDS)
+    def starts(self, index: int) -> None:
+        if (child_id := self.pick(self.world.starting, index)) is not None:
+            self.world.answer_start(child_id)
+            self.after()
+
+    @rule(index=IDS)
+    def fails_to_start(self, index: int) -> None:
+        if (child_id := self.pick(self.world.starting, index)) is not None:
+            view = self.world.core.child(child_id)
+            self.world.answer_failed_start(child_id)
+            if child_id not in self.world.core or (
+                view.restarts == 0 and self.world.states()[child_id] is ChildState.DOWN
+            ):
+                # A first start, or one by hand: not tried again.
+                self.wanted.pop(child_id, None)
+            self.after()
+
+    @rule(index=IDS, exit_=st.sampled_from(list(EXITS.values())))
+    def exits(self, index: int, exit_: Exit) -> None:
+        if (child_id := self.pick(self.world.running, index)) is not None:
+            self.world.exits(child_id, exit_)
+            self.after()
+
+    @rule(index=IDS)
+    def stops(self, index: int) -> None:
+        if (child_id := self.pick(self.world.stopping, index)) is not None:
+            self.world.answer_stop(child_id)
+            self.after()
+
+    @rule()
+    def fires(self) -> None:
+        if self.world.timers:
+            self.world.fire()
+            self.after()
+
+    @rule(elapsed_s=st.floats(0, 3))
+    def waits(self, elapsed_s: float) -> None:
+        self.world.now += elapsed_s
+
+    @rule(child_id=IDS, kind=st.sampled_from(Restart), significant=st.booleans())
+    def adds(self, child_id: int, kind: Restart, significant: bool) -> None:
+        spec = self.spec_of(child_id, kind, significant)
+        try:
+            self.world.perform(self.world.core.add_child(spec, self.world.now))
+        except CallboardError:
+            return
+        if kind is Restart.PERMANENT:
+            self.wanted[child_id] = spec
+        self.after()
+
+    @rule(child_id=IDS, request=st.sampled_from(["terminate", "remove", "restart"]))
+    def requests(self, child_id: int, request: str) -> None:
+        core = self.world.core
+        try:
+            effects = getattr(core, f"{request}_child")(child_id, self.world.now)
+        except CallboardError:
+            return
+        # From here on a failed start leaves it down, so nothing is promised about it.
+        self.wanted.pop(child_id, None)
+        self.world.perform(effects)
+        self.after()
+
+    @rule(rarely=st.integers(0, 19))
+    def stop(self, rarely: int) -> None:
+        if rarely == 0:
+            self.world.perform(self.world.core.stop(self.world.now))
+            self.after()
+
+    def teardown(self) -> None:
+        """All answers come in, good ones: the supervisor comes to rest, and holds its word."""
+        if not hasattr(self, "world"):
+            return
+        world = self.world
+        for _ in range(1000):
+            if world.stopping:
+                world.answer_stop(next(iter(world.stopping)))
+            elif world.starting:
+                world.answer_start(next(iter(world.starting)))
+            elif world.timers:
+                world.fire()
+            else:
+                break
+        else:
+            raise AssertionError("it never comes to rest")
+        if world.ending is not None:
+            assert world.core.state is SupervisorState.STOPPED
+            assert len(world.core) == 0
+            return
+        assert world.core.state is SupervisorState.RUNNING
+        assert set(world.states().values()) <= {ChildState.RUNNING, ChildState.DOWN}
+        assert set(self.wanted) <= set(world.running)
+        world.perform(world.core.stop(world.now))
+        stopped: list[ChildId] = []
+        while world.stopping:
+            assert len(world.stopping) == 1, "one at a time"
+            stopped.extend(world.stopping)
+            world.answer_stop(stopped[-1], CRASH)
+        assert world.ending is not None
+
+
+TestModel = ModelMachine.TestCase
+TestModel.settings = STEPS
+TestInterleaving = InterleavingMachine.TestCase
+TestInterleaving.settings = STEPS
