@@ -6,7 +6,7 @@ which worker runs it, so that a cancellation or a deadline reaches the running h
 """
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from callboard.messages.contract import Contract
 from callboard.messages.errors import Cancelled, CallboardError, DeadlineExceeded, WrongReply
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from .cell import Cell
     from .dispatcher import Worker
 
-__all__ = ["Ask", "AskFuture", "AskKeeper", "ReplySink"]
+__all__ = ["Ask", "AskFuture", "AskKeeper", "Call", "ReplySink"]
+
+CHILDREN_SWEPT: Final = 1_024
+"""After so many asks a handler's finished ones are forgotten."""
 
 
 class ReplySink(Protocol):
@@ -26,6 +29,24 @@ class ReplySink(Protocol):
 
     def fail(self, correlation: int, error: CallboardError) -> None:
         """The ask failed."""
+
+
+class Call(ReplySink, Protocol):
+    """The asker's side of an ask: an `AskFuture`, or a cheaper object of the asker's own.
+
+    Whoever is one takes itself out of `Host.pending` when it has its outcome.
+    """
+
+    correlation: int
+    slot: int
+    """The host that is asked."""
+    local: "Ask | None"
+    """The handler's side, when it is on this host."""
+    sent: bool
+    """Whether it has left for the other host: if so, its handler may have run."""
+
+    def done(self) -> bool:
+        """Whether it has its outcome."""
 
 
 class AskKeeper(Protocol):
@@ -44,13 +65,19 @@ class AskFuture(asyncio.Future[Any]):
     Also the `ReplySink` of an ask to an actor on the same host.
     """
 
+    # Defaults of the class: an ask is made a hundred thousand times a second.
+    bucket = -1
+    local: "Ask | None" = None
+    """The handler's side, when it is on this host."""
+    sent = False
+    """Whether it has left for the other host: if so, its handler may have run."""
+
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         keeper: AskKeeper,
         correlation: int,
         slot: int,
-        origin: Any,
         expects: type[Contract] | None = None,
     ) -> None:
         super().__init__(loop=loop)
@@ -58,15 +85,8 @@ class AskFuture(asyncio.Future[Any]):
         self.correlation = correlation
         self.slot = slot
         """The host that is asked."""
-        self.origin = origin
-        """The `Ask` whose handler asks, or None: cancellation follows this upwards."""
         self.expects = expects
         """What the request names as its reply."""
-        self.bucket = -1
-        self.local: Ask | None = None
-        """The handler's side, when it is on this host."""
-        self.sent = False
-        """Whether it has left for the other host: if so, its handler may have run."""
 
     def reply(self, correlation: int, message: Contract | None) -> None:
         """Take the reply, unless there is an outcome already."""
@@ -123,6 +143,7 @@ class Ask:
     __slots__ = (
         "bucket",
         "cell",
+        "children",
         "correlation",
         "deadline_s",
         "done",
@@ -147,6 +168,8 @@ class Ask:
         self.stopped_by: CallboardError | None = None
         """Why the running handler is being cancelled."""
         self.on_expiry: Any = None
+        self.children: list[AskFuture] | None = None
+        """Asks that its handler has made: they end with it when it is cancelled."""
 
     def reply(self, message: Contract | None) -> None:
         """Answer, unless it has an outcome already."""
@@ -160,6 +183,16 @@ class Ask:
             self.done = True
             self.sink.fail(self.correlation, error)
 
+    def adopt(self, child: AskFuture) -> None:
+        """Remember an ask that the handler makes."""
+        children = self.children
+        if children is None:
+            self.children = [child]
+            return
+        children.append(child)
+        if not len(children) % CHILDREN_SWEPT:
+            self.children = [ask for ask in children if not ask.done()]
+
     def stop(self, error: CallboardError) -> None:
         """End it with `error`: a running handler is cancelled, a waiting one never starts."""
         if self.done and self.worker is None:
@@ -167,8 +200,9 @@ class Ask:
         self.stopped_by = error
         self.fail(error)
         if self.worker is not None:
-            # The handler's own asks end when it does, or when it lets them go.
             self.worker.cancel_handler(self)
+        for child in self.children or ():
+            child.cancel()
 
     def expired(self) -> None:
         """Its deadline has passed on this host."""

@@ -159,7 +159,12 @@ class Cell:
 
     def has_room(self) -> bool:
         """Whether a message that may wait would not have to."""
-        return self.box is None or len(self.box) < self.behaviour.mailbox_messages
+        behaviour = self.behaviour
+        return (
+            self.box is None
+            or len(self.box) < behaviour.mailbox_messages
+            or behaviour.overflow is not Overflow.WAIT
+        )
 
     def when_room(self, callback: Any) -> None:
         """Call `callback` once, when the mailbox is half empty again or the actor stops."""

@@ -4,6 +4,9 @@ An ask nearly always ends long before its deadline, so what must be cheap is to 
 and to remove: a dictionary operation each, and no timer of the event loop. Expiry is
 late by up to `BUCKET_S`, never early.
 
+Invariant between calls: the heap holds exactly the numbers of the buckets. A bucket that
+has fallen empty stays until its time comes, or until there are many of them.
+
 Pure: the caller says what time it is and sets the one timer.
 """
 
@@ -13,6 +16,9 @@ from typing import Final, Protocol
 __all__ = ["BUCKET_S", "Deadlines", "Expiring"]
 
 BUCKET_S: Final = 0.005
+BUCKETS_KEPT: Final = 4_096
+"""Buckets before the empty ones are thrown away: with deadlines an hour away, a bucket
+every 5 ms would otherwise pile up."""
 
 
 class Expiring(Protocol):
@@ -27,11 +33,12 @@ class Expiring(Protocol):
 class Deadlines:
     """All running deadlines of one host."""
 
-    __slots__ = ("_buckets", "_heap")
+    __slots__ = ("_buckets", "_heap", "_prune_at")
 
     def __init__(self) -> None:
         self._buckets: dict[int, dict[Expiring, None]] = {}
         self._heap: list[int] = []
+        self._prune_at = BUCKETS_KEPT
 
     def add(self, item: Expiring, at_s: float) -> bool:
         """Take an item in; True when the next expiry has become earlier."""
@@ -41,6 +48,8 @@ class Deadlines:
         if bucket is not None:
             bucket[item] = None
             return False
+        if len(self._heap) >= self._prune_at:
+            self._prune()
         self._buckets[number] = {item: None}
         heapq.heappush(self._heap, number)
         return self._heap[0] == number
@@ -64,13 +73,25 @@ class Deadlines:
         return None
 
     def expire(self, now_s: float) -> None:
-        """Call `expired` on everything whose deadline has passed, earliest first."""
-        last = int(now_s / BUCKET_S)
-        while self._heap and self._heap[0] <= last:
-            number = heapq.heappop(self._heap)
-            for item in self._buckets.pop(number):
-                item.bucket = -1
-                item.expired()
+        """Call `expired` on everything whose deadline has passed, earliest bucket first.
+
+        `expired` may add and remove items, those that are due now too. What it raises is
+        raised; the items after it keep their turn for the next call.
+        """
+        # The very comparison that `next_expiry_s` promises: a division would round
+        # differently, and a timer that fires on time would find nothing to do.
+        while (at_s := self.next_expiry_s()) is not None and at_s <= now_s:
+            bucket = self._buckets[self._heap[0]]
+            for item in tuple(bucket):
+                if item in bucket:
+                    del bucket[item]
+                    item.bucket = -1
+                    item.expired()
+
+    def _prune(self) -> None:
+        self._buckets = {number: bucket for number, bucket in self._buckets.items() if bucket}
+        self._heap = sorted(self._buckets)
+        self._prune_at = max(BUCKETS_KEPT, 2 * len(self._heap))
 
     def __len__(self) -> int:
         return sum(len(bucket) for bucket in self._buckets.values())

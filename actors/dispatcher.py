@@ -106,7 +106,8 @@ class Dispatcher:
                 THREADS_MAX, thread_name_prefix="callboard-handler"
             )
         return asyncio.ensure_future(
-            self.loop.run_in_executor(self._threads, function, *arguments), loop=self.loop
+            self.loop.run_in_executor(self._threads, _run_in_thread, function, *arguments),
+            loop=self.loop,
         )
 
     async def close(self) -> None:
@@ -201,10 +202,9 @@ class Worker:
             if item is None:
                 break
             left -= 1
-            if cell.free and cell.box and not cell.queued:
-                # More of its messages may be handled while this one waits.
-                cell.queued = True
-                dispatcher.enqueue(cell)
+            if cell.free and not cell.queued:
+                # More messages may be handled while this one waits: its own, or its pool's.
+                cell.began()
             self.item = item
             if type(item) is Ask:
                 if item.done:
@@ -257,6 +257,7 @@ class Worker:
         arguments = (actor, message, ctx) if row.wants_context else (actor, message)
         if row.is_async:
             return await row.function(*arguments)
+        cancelled = ctx.cancelled  # Made here: two threads must not make one each.
         running = self._dispatcher.in_thread(row.function, *arguments)
         stop: asyncio.CancelledError | None = None
         while True:
@@ -267,7 +268,7 @@ class Worker:
                     raise
                 # The asker has been told. The thread cannot be stopped, and until it
                 # ends the actor handles a message: the next one must wait for it.
-                ctx.cancelled.set()
+                cancelled.set()
                 self._uncancel()
                 stop = error
                 continue
@@ -313,3 +314,11 @@ class Worker:
         if failure is not error and cell.behaviour.restarts_on_error:
             self.item = None  # This handler has ended: only the actor's others are interrupted.
             self._dispatcher.host.cell_failed(cell, failure)
+
+
+def _run_in_thread(function: Any, *arguments: Any) -> Any:
+    try:
+        return function(*arguments)
+    except StopIteration as error:
+        # A future cannot hold one: its waiter would wait for ever.
+        raise RuntimeError("a handler raised StopIteration") from error

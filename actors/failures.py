@@ -46,10 +46,15 @@ def describe_exception(error: BaseException) -> dict[str, str]:
         trace = "".join(traceback.format_tb(error.__traceback__))
     return {
         "remote_type": f"{cls.__module__}.{cls.__qualname__}",
-        "remote_text": text[:TRACEBACK_CHARS_MAX],
+        "remote_text": _printable(text[:TRACEBACK_CHARS_MAX]),
         # The end tells more than the beginning.
-        "remote_traceback": trace[-TRACEBACK_CHARS_MAX:],
+        "remote_traceback": _printable(trace[-TRACEBACK_CHARS_MAX:]),
     }
+
+
+def _printable(text: str) -> str:
+    # A file name that is not UTF-8 comes with lone surrogates, which nothing can encode.
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def handler_failed(

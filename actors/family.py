@@ -57,6 +57,7 @@ class Family:
             self.supervisor.add_child(spec, cell.id)
         except CallboardError:
             self._forget(cell)
+            self._host.cells.pop(cell.id, None)
             raise
 
     async def started(self, cell: Cell) -> None:
@@ -81,24 +82,31 @@ class Family:
         """Make the actor of a cell: at once, or in a task when it has a start hook."""
         assert isinstance(child, int)
         cell = self.cells[child]
+        is_first = not cell.incarnation
         cell.incarnation = incarnation
         cell.life = Life.STARTING
         try:
             cell.actor = cell.recipe.make()
-        except Exception as error:  # noqa: BLE001 - a constructor may raise anything
-            self._start_failed(cell, incarnation, error)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a constructor may raise anything
+            self._start_failed(cell, incarnation, error, is_first=is_first)
             return
         if cell.behaviour.has_started_hook:
-            self._host.run_task(self._run_started_hook(cell, incarnation))
+            self._host.run_task(self._run_started_hook(cell, incarnation, is_first=is_first))
         else:
             self._running(cell, incarnation)
 
-    async def _run_started_hook(self, cell: Cell, incarnation: int) -> None:
+    async def _run_started_hook(self, cell: Cell, incarnation: int, *, is_first: bool) -> None:
         assert cell.actor is not None
         try:
             await cell.actor.started(self._host.context(cell))
-        except Exception as error:  # noqa: BLE001 - a hook may raise anything
-            self._start_failed(cell, incarnation, error)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            if _is_being_cancelled(error):
+                raise
+            self._start_failed(cell, incarnation, error, is_first=is_first)
             return
         if cell.incarnation == incarnation and cell.life == Life.STARTING:
             self._running(cell, incarnation)
@@ -111,7 +119,9 @@ class Family:
         self.supervisor.child_started(cell.id, incarnation)
         cell.began()
 
-    def _start_failed(self, cell: Cell, incarnation: int, error: BaseException) -> None:
+    def _start_failed(
+        self, cell: Cell, incarnation: int, error: BaseException, *, is_first: bool
+    ) -> None:
         if cell.incarnation != incarnation:
             return
         cell.actor = None
@@ -120,7 +130,8 @@ class Family:
         if waiting is not None and not waiting.done():
             waiting.set_exception(failure)
             waiting.exception()  # Retrieved here: the spawner may have given up waiting.
-        self._host.endings.start_failures[cell.id] = failure
+        elif is_first:
+            self._host.endings.start_failures[cell.id] = failure
         self.supervisor.child_start_failed(
             cell.id, incarnation, Exit.of_error(ExitReason.START_FAILED, failure)
         )
@@ -166,3 +177,10 @@ class Family:
                 SpecError(f"{cell.path} was stopped before it started.", advice="Spawn it again.")
             )
             waiting.exception()
+
+
+def _is_being_cancelled(error: BaseException) -> bool:
+    """Whether a task is really being cancelled; a hook may also raise `CancelledError` itself."""
+    task = asyncio.current_task()
+    is_cancelled = isinstance(error, asyncio.CancelledError)
+    return is_cancelled and task is not None and task.cancelling() > 0

@@ -5,7 +5,6 @@ own behind which work could be stuck. The shard itself handles nothing: agents t
 its mailbox by reference, and replies go straight from the agent to the asker.
 """
 
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from .actor import Actor, Behaviour
@@ -53,7 +52,8 @@ class Shard(Cell):
         super().__init__(number, recipe, behaviour, dispatcher)
         # Never scheduled itself: `free` stays 0, its members run its messages.
         self.free = 0
-        self._idle: deque[Cell] = deque()
+        # In the order in which they fell idle; each once, also when it may do several at once.
+        self._idle: dict[Cell, None] = {}
 
     def put(self, item: Any) -> None:
         """Take a message and wake an idle agent for it."""
@@ -86,7 +86,7 @@ class Shard(Cell):
             member.queued = True
             self.dispatcher.enqueue(member)
         else:
-            self._idle.append(member)
+            self._idle[member] = None
 
     def turn_over(self) -> None:
         """Never called: a shard has no turn of its own."""
@@ -98,7 +98,8 @@ class Shard(Cell):
 
     def _wake_one(self) -> None:
         while self._idle:
-            member = self._idle.popleft()
+            member = next(iter(self._idle))
+            del self._idle[member]
             if member.life == Life.RUNNING and not member.queued and member.free:
                 member.queued = True
                 self.dispatcher.enqueue(member)

@@ -8,26 +8,29 @@ extension type; what a contract nests travels by one of two rules:
 - a contract is self-describing (name, version, schema), so that a subclass stays what
   it is, and so that nested contracts are upcast like outer ones.
 
-Arrays are not copied into the message: their buffers ride beside the body and come back as read-only views of the received memory.
+Arrays are not copied into the message: their buffers ride beside the body and come back
+as read-only views of the received memory.
+
+Whatever the bytes, decoding ends in a message or in a `ContractError`: what nests is
+counted, because each level of extensions takes 32 KB of the C stack, and no length that a
+header claims is believed beyond the bytes that are there.
 """
 
-import datetime as dt
 import enum
 import functools
 import math
 import pathlib
-import uuid
 from collections.abc import Callable
-from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
 
 import msgpack
 import numpy as np
-from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, RootModel
 from pydantic_core import core_schema
 
-from .contract import Contract, ContractRegistry, describe_contract
+from .contract import Contract, ContractRegistry, check_depth, describe_contract
 from .errors import CallboardError, InvalidMessage, PayloadTooLarge
+from .extensions import DECODERS, ENCODERS, Ext, pack_plain
 from .limits import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
@@ -35,21 +38,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Array", "Buffers", "Codec", "External", "size_bytes"]
 
+SAME_RELEASE: Final = "Sender and receiver must run the same release of Callboard."
+FLATTEN: Final = "Flatten it, or put it into a store and send a reference."
 
-class Ext(enum.IntEnum):
-    """Extension types on the wire. Numbers are for ever: never reuse one."""
-
-    DATETIME = 1
-    DATE = 2
-    TIME = 3
-    TIMEDELTA = 4
-    UUID = 5
-    DECIMAL = 6
-    BIG_INT = 7
-    CONTRACT = 8
-    ARRAY = 9
-    EXTERNAL = 10
-    COMPLEX = 11
+_NATIVE: Final = frozenset({type(None), bool, float, str, bytes, list, tuple, dict})
+_UNCHECKED_EXTENSIONS: Final = 8
+"""Extensions inside each other whose lists nobody counts: msgpack stops each at 511, and
+deeper than this, all of them together could exhaust the C stack."""
 
 
 class External(Protocol):
@@ -81,15 +76,6 @@ Array = Annotated[np.ndarray[Any, np.dtype[Any]], _ArraySchema()]
 """A numpy array as a field of a contract. It arrives read-only, without a copy."""
 
 
-def _timedelta_parts(value: dt.timedelta) -> bytes:
-    return _pack_plain((value.days, value.seconds, value.microseconds))
-
-
-def _pack_plain(value: Any) -> bytes:
-    packed: bytes = msgpack.packb(value)
-    return packed
-
-
 class Codec:
     """Encodes and decodes for one host; holds no state between messages.
 
@@ -97,7 +83,19 @@ class Codec:
     the host that received it). Not safe for use by two threads at once.
     """
 
-    __slots__ = ("_buffers", "_inline_bytes_max", "_internalise", "_limits", "_pack", "_registry", "_unpack")
+    __slots__ = (
+        "_buffers",
+        "_depth",
+        "_inline_bytes_max",
+        "_internalise",
+        "_limits",
+        "_pack",
+        "_registry",
+        "_unpack",
+        "_unpack_options",
+        "_unpack_quick",
+        "_unpack_quick_bytes_max",
+    )
 
     def __init__(
         self,
@@ -110,14 +108,21 @@ class Codec:
         self._inline_bytes_max = limits.inline_bytes_max
         self._internalise = internalise
         self._buffers: list[Any] = []
+        self._depth = 0
         self._pack: Callable[[Any], bytes] = msgpack.Packer(default=self._encode_other).pack
-        self._unpack: Callable[[bytes], Any] = functools.partial(
-            msgpack.unpackb,
-            ext_hook=self._decode_extension,
-            strict_map_key=False,
-            max_array_len=limits.items_max,
-            max_map_len=limits.items_max,
+        self._unpack_options: dict[str, Any] = {
+            "ext_hook": self._decode_extension,
+            "strict_map_key": False,
+        }
+        # msgpack itself bounds every claimed length by the bytes that are there, which is
+        # tighter than `items_max` as long as there are fewer bytes than that.
+        self._unpack_quick: Callable[[bytes], Any] = functools.partial(
+            msgpack.unpackb, **self._unpack_options
         )
+        self._unpack_quick_bytes_max = min(
+            limits.inline_bytes_max, limits.items_max, limits.payload_bytes_max
+        )
+        self._unpack: Callable[[bytes], Any] = self._unpack_quick
 
     def encode(self, message: Contract) -> tuple[bytes, Buffers]:
         """The body of a message, and the buffers beside it (most messages have none).
@@ -127,12 +132,12 @@ class Codec:
         """
         buffers = self._buffers
         try:
-            body = self._pack(message.__dict__)
-        except CallboardError:
+            body = self._pack(_fields_of(message) if message.contract_caches else message.__dict__)
+        except BaseException as error:
             buffers.clear()
-            raise
-        except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            buffers.clear()
+            self._depth = 0
+            if not isinstance(error, Exception):
+                raise
             raise _unencodable(message, error) from error
         if not buffers:
             if len(body) > self._inline_bytes_max:
@@ -148,31 +153,72 @@ class Codec:
     ) -> Contract:
         """The message in `body`; `build` comes from `ContractRegistry.resolve`.
 
-        Raises `InvalidMessage` or `PayloadTooLarge`; never anything else, whatever the bytes.
+        Raises a `ContractError` and never anything else, whatever the bytes:
+        `InvalidMessage` or `PayloadTooLarge`, and for a contract nested in the message
+        also what `ContractRegistry.resolve` raises.
         """
         self._buffers = buffers
         try:
-            fields = self._unpack(body)
+            if len(body) <= self._unpack_quick_bytes_max:
+                fields = self._unpack_quick(body)
+            else:
+                fields = self._unpack_large(body)
+            if type(fields) is dict:
+                return build(fields)
         except CallboardError:
             raise
-        except Exception as error:
-            raise InvalidMessage(
-                f"a message of {len(body)} bytes does not decode: {type(error).__name__}: {error}.",
-                advice="Sender and receiver must run the same release of Callboard.",
-            ) from error
+        except Exception as error:  # noqa: BLE001 - bytes from outside may be anything
+            return self._decode_again(body, build, error)
         finally:
             self._buffers = []
-        if type(fields) is not dict:
-            raise InvalidMessage(
-                f"a message of {len(body)} bytes holds a {type(fields).__name__}, not fields.",
-                advice="Sender and receiver must run the same release of Callboard.",
-            )
-        try:
-            return build(fields)
-        except RecursionError as error:
+        raise InvalidMessage(
+            f"a message of {len(body)} bytes holds a {type(fields).__name__}, not fields.",
+            advice=SAME_RELEASE,
+        )
+
+    def _decode_again(
+        self, body: bytes, build: Callable[[dict[str, Any]], Contract], error: Exception
+    ) -> Contract:
+        """The second try, for keys that are tuples; otherwise the error that fits."""
+        if type(error) is TypeError and "unhashable" in str(error):
+            try:
+                self._unpack = functools.partial(
+                    msgpack.unpackb, object_pairs_hook=_hashable_keys, **self._unpack_options
+                )
+                return build(self._unpack(body))
+            except CallboardError:
+                raise
+            except Exception as still:  # noqa: BLE001 - bytes from outside may be anything
+                error = still
+            finally:
+                self._unpack = self._unpack_quick
+        if isinstance(error, RecursionError):
             raise PayloadTooLarge(
-                "a message nests too deep to validate.",
-                advice="Flatten it, or put it into a store and send a reference.",
+                "a message nests too deep to validate.", advice=FLATTEN
+            ) from error
+        raise InvalidMessage(
+            f"a message of {len(body)} bytes does not decode: {type(error).__name__}: {error}.",
+            advice=SAME_RELEASE,
+        ) from error
+
+    def _unpack_large(self, body: bytes) -> Any:
+        limits = self._limits
+        if len(body) > limits.payload_bytes_max:
+            raise PayloadTooLarge(
+                f"a message has {len(body)} bytes, the limit is {limits.payload_bytes_max}.",
+                advice="Put the large part into a store and send a reference to it.",
+            )
+        items_max = min(len(body), limits.items_max)
+        try:
+            return msgpack.unpackb(
+                body, max_array_len=items_max, max_map_len=items_max, **self._unpack_options
+            )
+        except ValueError as error:
+            if "exceeds max_" not in str(error):
+                raise
+            raise PayloadTooLarge(
+                f"a message of {len(body)} bytes has too many items: {error}.",
+                advice="Split it, or put it into a store and send a reference.",
             ) from error
 
     def _check_size(self, cls: type[Contract], size_bytes: int) -> None:
@@ -186,72 +232,112 @@ class Codec:
 
     # --- encoding what msgpack does not know ----------------------------------
 
-    def _encode_other(self, value: Any) -> Any:  # noqa: PLR0911 - one line a type reads best
+    def _encode_other(self, value: Any) -> Any:
         if isinstance(value, BaseModel):
             if isinstance(value, Contract):
                 return self._encode_contract(value)
-            return value.__dict__
-        encode = _ENCODERS.get(type(value))
+            if isinstance(value, RootModel):
+                return self._encode_inner(value.root)
+            return _fields_of(value)
+        encode = ENCODERS.get(type(value))
         if encode is not None:
             return encode(value)
         if isinstance(value, np.ndarray):
             return self._encode_array(value)
         if isinstance(value, np.generic):
-            return value.item()
+            item = value.item()
+            if not isinstance(item, np.generic):
+                return self._encode_inner(item)
         if isinstance(value, enum.Enum):
-            return value.value
+            if isinstance(value.value, tuple | list | dict | set | frozenset):
+                # It would arrive as a list, which names no member.
+                raise TypeError(f"{value} stands for a {type(value.value).__name__}")
+            return self._encode_inner(value.value)
         if isinstance(value, pathlib.PurePath):
             return str(value)
         external = getattr(value, "to_external", None)
         if external is not None:
             return msgpack.ExtType(Ext.EXTERNAL, self._nested(external()))
-        for cls, encode in _ENCODERS.items():
+        for cls, encode in ENCODERS.items():
             if isinstance(value, cls):
                 return encode(value)
         raise TypeError(f"a {type(value).__qualname__} has no encoding")
 
+    def _encode_inner(self, value: Any) -> Any:
+        # msgpack asks once per value: what stands in for another must be encoded here.
+        if type(value) in _NATIVE or (type(value) is int and -(2**63) <= value < 2**64):
+            return value
+        return self._encode_other(value)
+
     def _nested(self, value: Any) -> bytes:
         # A packer is not re-entrant: what is inside an extension gets one of its own.
+        depth = self._depth
+        if depth >= self._limits.depth_max:
+            raise RecursionError(f"deeper than {depth} extensions")
+        if depth >= _UNCHECKED_EXTENSIONS:
+            check_depth(value, self._limits.depth_max)
+        self._depth = depth + 1
         packed: bytes = msgpack.packb(value, default=self._encode_other)
+        self._depth = depth
         return packed
 
     def _encode_contract(self, value: Contract) -> msgpack.ExtType:
         key = describe_contract(type(value)).key
         return msgpack.ExtType(
             Ext.CONTRACT,
-            self._nested((key.name, key.version, key.fingerprint, value.__dict__)),
+            self._nested((key.name, key.version, key.fingerprint, _fields_of(value))),
         )
 
     def _encode_array(self, value: "np.ndarray[Any, Any]") -> msgpack.ExtType:
         if value.dtype.hasobject:
             raise TypeError(f"an array of dtype {value.dtype} holds Python objects")
+        if isinstance(value, np.ma.MaskedArray):
+            raise TypeError("a masked array would lose its mask: send data and mask")
+        if not value.dtype.itemsize:
+            raise TypeError(f"an array of dtype {value.dtype} holds nothing")
         index = len(self._buffers)
-        contiguous = value if value.flags.c_contiguous else np.ascontiguousarray(value)
+        if index >= self._limits.buffers_max:
+            raise PayloadTooLarge(
+                f"it holds more than {index} arrays", advice="Join them into fewer arrays."
+            )
+        contiguous = np.ascontiguousarray(value)
         # The view keeps the array alive; the copy, if any, is the transport's.
-        view = memoryview(contiguous.reshape(-1).view(np.uint8)) if value.size else b""
+        view = contiguous.reshape(-1).view(np.uint8).data if value.size else b""
         self._buffers.append(view)
         described = (index, np.lib.format.dtype_to_descr(value.dtype), value.shape)
-        return msgpack.ExtType(Ext.ARRAY, _pack_plain(described))
+        return msgpack.ExtType(Ext.ARRAY, pack_plain(described))
 
     # --- decoding extensions ----------------------------------------------------
 
     def _decode_extension(self, code: int, data: bytes) -> Any:
+        decode = DECODERS.get(code)
+        if decode is not None:
+            return decode(data)
         if code == Ext.CONTRACT:
-            name, version, fingerprint, fields = self._unpack(data)
+            name, version, fingerprint, fields = self._unpack_inner(data)
             return self._registry.resolve(name, version, fingerprint)(fields)
         if code == Ext.ARRAY:
             return self._decode_array(data)
         if code == Ext.EXTERNAL:
-            value = self._unpack(data)
+            value = self._unpack_inner(data)
             return value if self._internalise is None else self._internalise(value)
-        decode = _DECODERS.get(code)
-        if decode is None:
-            raise ValueError(f"unknown extension type {code}")
-        return decode(data)
+        raise ValueError(f"unknown extension type {code}")
+
+    def _unpack_inner(self, data: bytes) -> Any:
+        depth = self._depth
+        if depth >= self._limits.depth_max:
+            raise PayloadTooLarge(f"a message nests {depth} extensions.", advice=FLATTEN)
+        self._depth = depth + 1
+        try:
+            if len(data) > self._unpack_quick_bytes_max:
+                return self._unpack_large(data)
+            return self._unpack(data)
+        finally:
+            self._depth = depth
 
     def _decode_array(self, data: bytes) -> "np.ndarray[Any, Any]":
         index, description, shape = msgpack.unpackb(data)
-        dtype = np.dtype(_tuples(description))
+        dtype = np.lib.format.descr_to_dtype(_dtype_description(description))
         if dtype.hasobject or index < 0:
             raise ValueError(f"an array of dtype {dtype} cannot come from outside")
         buffer = self._buffers[index]
@@ -267,55 +353,48 @@ def size_bytes(body: bytes, buffers: Buffers) -> int:
     return len(body) + sum(len(buffer) for buffer in buffers)
 
 
-def _tuples(description: Any) -> Any:
-    """A structured dtype's description, as msgpack gave it (lists) and numpy wants it."""
-    if isinstance(description, list):
-        return [
-            tuple(_tuples(p) if isinstance(p, list) else p for p in field) for field in description
-        ]
-    return description
+def _dtype_description(description: Any) -> Any:
+    """A dtype's description as numpy wants it (tuples), from how msgpack gives it (lists)."""
+    if isinstance(description, str):
+        return description
+    return [
+        (
+            tuple(name) if isinstance(name, list) else name,
+            _dtype_description(kind),
+            *(tuple(sides) for sides in shape),
+        )
+        for name, kind, *shape in description
+    ]
+
+
+def _fields_of(model: BaseModel) -> dict[str, Any]:
+    """What travels of a model: its fields and allowed extras, not its cached properties."""
+    fields = model.__dict__
+    declared = type(model).__pydantic_fields__
+    if len(fields) != len(declared):
+        fields = {name: value for name, value in fields.items() if name in declared}
+    extra = model.__pydantic_extra__
+    return {**fields, **extra} if extra else fields
+
+
+def _hashable_keys(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    return {_hashable(key): value for key, value in pairs}
+
+
+def _hashable(key: Any) -> Any:
+    return tuple(_hashable(part) for part in key) if type(key) is list else key
 
 
 def _unencodable(message: Contract, error: Exception) -> CallboardError:
     name = type(message).contract_name
     if isinstance(error, RecursionError) or "recursion" in str(error):
-        return PayloadTooLarge(
-            f"a {name} nests too deep to encode.",
-            advice="Flatten it, or put it into a store and send a reference.",
-            contract=name,
-        )
+        return PayloadTooLarge(f"a {name} nests too deep to encode.", advice=FLATTEN, contract=name)
+    if isinstance(error, PayloadTooLarge):
+        text = f"a {name} is over a limit: {error.message}"
+        return PayloadTooLarge(text, advice=error.advice, contract=name)
+    reason = error.message if isinstance(error, CallboardError) else str(error)
     return InvalidMessage(
-        f"a {name} cannot be encoded: {error}.",
+        f"a {name} cannot be encoded: {reason or type(error).__name__}.",
         advice="Use contracts, pydantic models, arrays and plain values as fields.",
         contract=name,
     )
-
-
-def _extension(code: Ext, text: Callable[[Any], bytes]) -> Callable[[Any], msgpack.ExtType]:
-    return lambda value: msgpack.ExtType(code, text(value))
-
-
-_ENCODERS: Final[dict[type, Callable[[Any], Any]]] = {
-    dt.datetime: _extension(Ext.DATETIME, lambda value: value.isoformat().encode()),
-    dt.date: _extension(Ext.DATE, lambda value: value.isoformat().encode()),
-    dt.time: _extension(Ext.TIME, lambda value: value.isoformat().encode()),
-    dt.timedelta: _extension(Ext.TIMEDELTA, _timedelta_parts),
-    uuid.UUID: _extension(Ext.UUID, lambda value: value.bytes),
-    Decimal: _extension(Ext.DECIMAL, lambda value: str(value).encode()),
-    complex: _extension(Ext.COMPLEX, lambda value: _pack_plain((value.real, value.imag))),
-    int: _extension(Ext.BIG_INT, lambda value: f"{value:x}".encode()),
-    set: list,
-    frozenset: list,
-}
-# The order matters for subclasses: a datetime is a date too, so it comes first.
-
-_DECODERS: Final[dict[int, Callable[[bytes], Any]]] = {
-    Ext.DATETIME: lambda data: dt.datetime.fromisoformat(data.decode()),
-    Ext.DATE: lambda data: dt.date.fromisoformat(data.decode()),
-    Ext.TIME: lambda data: dt.time.fromisoformat(data.decode()),
-    Ext.TIMEDELTA: lambda data: dt.timedelta(*msgpack.unpackb(data)),
-    Ext.UUID: lambda data: uuid.UUID(bytes=data),
-    Ext.DECIMAL: lambda data: Decimal(data.decode()),
-    Ext.COMPLEX: lambda data: complex(*msgpack.unpackb(data)),
-    Ext.BIG_INT: lambda data: int(data.decode(), 16),
-}

@@ -19,13 +19,23 @@ belongs to one host and learns contracts from the actors it starts; what it does
 know yet it looks for among the imported subclasses of `Contract`.
 """
 
-import hashlib
-import json
+import functools
 from collections.abc import Callable, Iterator, Mapping
-from types import GenericAlias, UnionType
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NamedTuple, TypeVar, get_args, get_origin
+from types import GenericAlias
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Final,
+    Generic,
+    NamedTuple,
+    TypeVar,
+    get_args,
+    get_origin,
+)
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.errors import PydanticUndefinedAnnotation
 
 from .errors import (
     InvalidMessage,
@@ -35,6 +45,7 @@ from .errors import (
     VersionMismatch,
 )
 from .limits import DEFAULT_LIMITS, Limits
+from .schema import depth_is_bounded, schema_fingerprint
 
 __all__ = [
     "Contract",
@@ -72,27 +83,34 @@ class Contract(BaseModel):
 
     contract_name: ClassVar[str] = "callboard.Contract"
     contract_version: ClassVar[int] = 1
+    contract_caches: ClassVar[bool] = False
+    """Whether it has cached properties: they lie among the fields and do not travel."""
     upcasters: ClassVar[Mapping[int, Upcaster]] = {}
 
     def __init_subclass__(
         cls, *, name: str | None = None, version: int = 1, **keywords: Any
     ) -> None:
         super().__init_subclass__(**keywords)
-        if not isinstance(version, int) or version < 1:
+        if type(version) is not int or version < 1:
             raise SpecError(
                 f"contract {cls.__qualname__}: version is {version!r}.",
                 advice="Versions are whole numbers from 1 on.",
             )
         chosen = name if name is not None else f"{cls.__module__}.{cls.__qualname__}"
-        if not chosen or len(chosen) > NAME_CHARS_MAX:
+        if not isinstance(chosen, str) or not 1 <= len(chosen) <= NAME_CHARS_MAX:
             raise SpecError(
-                f"contract {cls.__qualname__}: the name has {len(chosen)} characters.",
-                advice=f"Give it 1 to {NAME_CHARS_MAX}.",
+                f"contract {cls.__qualname__}: the name is {chosen!r:.{NAME_CHARS_MAX}}.",
+                advice=f"A name is a text of 1 to {NAME_CHARS_MAX} characters.",
             )
         # Plain class attributes: they survive cloudpickle's two-step rebuild of a
         # class from `__main__`, which does not repeat the class keywords.
         cls.contract_name = chosen
         cls.contract_version = version
+        cls.contract_caches = any(
+            isinstance(attribute, functools.cached_property)
+            for base in cls.__mro__
+            for attribute in vars(base).values()
+        )
 
 
 if TYPE_CHECKING:
@@ -155,15 +173,14 @@ class ContractInfo:
 
     def __init__(self, cls: type[Contract]) -> None:
         self.cls = cls
-        schema = _schema(cls)
-        digest = hashlib.sha256(schema.encode()).digest()
-        self.key = ContractKey(
-            cls.contract_name, cls.contract_version, int.from_bytes(digest[:7], "big")
-        )
+        self.key = ContractKey(cls.contract_name, cls.contract_version, schema_fingerprint(cls))
         self.validate: Callable[[Any], Contract] = cls.__pydantic_validator__.validate_python
+        if "validation_alias" in repr(cls.__pydantic_core_schema__):
+            # Fields travel by their names, also those of a nested model with aliases.
+            self.validate = functools.partial(self.validate, by_name=True)
         # A schema without free-form parts bounds the depth of what validates; only the
         # others need their decoded fields walked.
-        self.bounded = _depth_is_bounded(cls)
+        self.bounded = depth_is_bounded(cls)
 
     def build(self, fields: Fields) -> Contract:
         """A message from decoded fields; raises `InvalidMessage` naming field and problem."""
@@ -187,73 +204,34 @@ def _problems(error: ValidationError) -> str:
     return shown + (f"; and {more} more" if more > 0 else "")
 
 
-def _schema(cls: type[Contract]) -> str:
-    try:
-        described: Any = cls.model_json_schema()
-    except Exception:  # noqa: BLE001 - a field type of the user's may have no JSON schema
-        described = {
-            field: repr(info.annotation) + ("" if info.is_required() else "?")
-            for field, info in cls.model_fields.items()
-        }
-    else:
-        described = _without_prose(described)
-    return json.dumps(described, sort_keys=True, default=repr)
-
-
-def _without_prose(schema: Any) -> Any:
-    """A schema without its descriptions: rewording a docstring is no new schema."""
-    if isinstance(schema, dict):
-        return {
-            key: _without_prose(value)
-            for key, value in schema.items()
-            if not (key in {"description", "title", "examples"} and isinstance(value, str | list))
-        }
-    if isinstance(schema, list):
-        return [_without_prose(item) for item in schema]
-    return schema
-
-
-def _depth_is_bounded(cls: type[BaseModel], above: tuple[type, ...] = ()) -> bool:
-    if cls in above:
-        return False
-    return all(
-        _annotation_is_bounded(field.annotation, (*above, cls))
-        for field in cls.model_fields.values()
-    )
-
-
-def _annotation_is_bounded(annotation: Any, above: tuple[type, ...]) -> bool:
-    arguments = get_args(annotation)
-    if arguments:
-        origin = get_origin(annotation)
-        return (isinstance(origin, type) or origin is UnionType or origin is not None) and all(
-            _annotation_is_bounded(argument, above)
-            for argument in arguments
-            if argument is not Ellipsis
-        )
-    if annotation is Any or annotation is object:
-        return False
-    if annotation is None or not isinstance(annotation, type):
-        # The values of a Literal end here; a type variable or alias bounds nothing.
-        return isinstance(annotation, str | int | bytes | bool) or annotation is None
-    if issubclass(annotation, BaseModel):
-        return _depth_is_bounded(annotation, above)
-    return not issubclass(annotation, list | dict | tuple | set | frozenset)
-
-
 # Looked up once per message sent: kept on the class itself, so that a class that is
 # collected takes its entry with it.
 _INFO_ATTRIBUTE: Final = "__callboard_contract_info__"
 
 
 def describe_contract(cls: type[Contract]) -> ContractInfo:
-    """The `ContractInfo` of a class, made at first use."""
+    """The `ContractInfo` of a class, made at first use; raises `SpecError` if it is none."""
     info: ContractInfo | None = cls.__dict__.get(_INFO_ATTRIBUTE)
     if info is None or info.cls is not cls:
-        cls.model_rebuild()
+        _check_class(cls)
         info = ContractInfo(cls)
         setattr(cls, _INFO_ATTRIBUTE, info)
     return info
+
+
+def _check_class(cls: type[Contract]) -> None:
+    try:
+        cls.model_rebuild()
+    except PydanticUndefinedAnnotation as error:
+        raise SpecError(
+            f"contract {cls.__qualname__}: {error.name!r} in its annotations is not defined.",
+            advice="Define or import it at module level, also while running.",
+        ) from error
+    if not cls.model_config.get("frozen") or cls.model_config.get("extra") == "allow":
+        raise SpecError(
+            f"contract {cls.__qualname__} is not frozen, or open to unknown fields.",
+            advice="Leave frozen=True; extra may be 'forbid' or 'ignore'.",
+        )
 
 
 def contract_key(cls: type[Contract]) -> ContractKey:
@@ -264,10 +242,11 @@ def contract_key(cls: type[Contract]) -> ContractKey:
 class ContractRegistry:
     """The contracts one host knows, by name; `resolve` is what the edge asks."""
 
-    __slots__ = ("_by_name", "_depth_max", "_resolved")
+    __slots__ = ("_by_name", "_depth_max", "_resolved", "_resolved_max")
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
         self._depth_max = limits.depth_max
+        self._resolved_max = limits.contracts_max
         self._by_name: dict[str, ContractInfo] = {}
         self._resolved: dict[tuple[str, int, int], Callable[[Fields], Contract]] = {}
 
@@ -301,9 +280,11 @@ class ContractRegistry:
         """
         builder = self._resolved.get((name, version, fingerprint))
         if builder is None:
-            builder = self._resolved[(name, version, fingerprint)] = self._builder(
-                ContractKey(name, version, fingerprint)
-            )
+            builder = self._builder(ContractKey(name, version, fingerprint))
+            if len(self._resolved) >= self._resolved_max:
+                # An old version is taken under any fingerprint, so a peer chooses the keys.
+                self._resolved.clear()
+            self._resolved[(name, version, fingerprint)] = builder
         return builder
 
     def _builder(self, key: ContractKey) -> Callable[[Fields], Contract]:
@@ -323,16 +304,15 @@ class ContractRegistry:
                 advice="Raise its version when its fields change, and add an upcaster.",
                 contract=key.name,
             )
-        steps = [info.cls.upcasters.get(step) for step in range(key.version, info.key.version)]
-        if key.version > info.key.version or None in steps:
+        steps = _upcasters_from(key.version, info)
+        if steps is None:
             raise VersionMismatch(
                 f"contract {key.name} is v{info.key.version} here, the message is "
                 f"v{key.version}, and no chain of upcasters leads there.",
                 advice="Update this host, or add the missing upcaster.",
                 contract=key.name,
             )
-        upcast = _upcasting(info, [step for step in steps if step is not None])
-        return self._depth_checking(upcast)
+        return self._depth_checking(_upcasting(info, steps))
 
     def _depth_checking(self, build: Callable[[Fields], Contract]) -> Callable[[Fields], Contract]:
         def checked(fields: Fields) -> Contract:
@@ -354,6 +334,18 @@ class ContractRegistry:
     def names(self) -> tuple[str, ...]:
         """The names of all contracts taken in so far, in order."""
         return tuple(sorted(self._by_name))
+
+
+def _upcasters_from(version: int, info: ContractInfo) -> list[Upcaster] | None:
+    if not 1 <= version < info.key.version:
+        return None
+    steps: list[Upcaster] = []
+    for number in range(version, info.key.version):
+        step = info.cls.upcasters.get(number)
+        if step is None:
+            return None
+        steps.append(step)
+    return steps
 
 
 def _upcasting(info: ContractInfo, steps: list[Upcaster]) -> Callable[[Fields], Contract]:
@@ -397,4 +389,3 @@ def _subclasses(cls: type[Contract]) -> Iterator[type[Contract]]:
     for child in cls.__subclasses__():
         yield child
         yield from _subclasses(child)
-

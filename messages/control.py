@@ -13,9 +13,9 @@ __all__ = [
     "CONTROL_CELL",
     "CONTROL_SLOT",
     "ActorEnded",
+    "ActorView",
     "ActorsStarted",
     "ActorsStopped",
-    "ActorView",
     "CallboardView",
     "DirectoryChanged",
     "HostStopped",
@@ -142,9 +142,7 @@ class SubscribedDeadLetters(Contract, name="callboard.subscribed_dead_letters"):
     before: dict[str, int]
 
 
-class SubscribeDeadLetters(
-    Request[SubscribedDeadLetters], name="callboard.subscribe_dead_letters"
-):
+class SubscribeDeadLetters(Request[SubscribedDeadLetters], name="callboard.subscribe_dead_letters"):
     """Send each dead letter of the host to an actor from now on."""
 
     subscriber: Ref[Any]

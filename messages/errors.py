@@ -37,8 +37,8 @@ __all__ = [
     "PlanError",
     "PortInUse",
     "RequestRejected",
-    "ResultRejected",
     "RestartIntensityExceeded",
+    "ResultRejected",
     "SpecError",
     "UnknownContract",
     "UsageError",
@@ -49,6 +49,9 @@ __all__ = [
 
 MESSAGE_CHARS_MAX: Final = 4_000
 """A longer message is cut: an error must never outweigh what failed."""
+
+DETAILS_DEPTH_MAX: Final = 8
+"""Details that nest deeper are told by their text."""
 
 
 class CallboardError(Exception):
@@ -74,21 +77,50 @@ class CallboardError(Exception):
         return (error_from_data, (self.to_data(),))
 
     def to_data(self) -> dict[str, Any]:
-        """This error as plain data that any codec can carry."""
+        """This error as plain data that any codec can carry, whatever its details are."""
         return {
             "code": self.code,
-            "message": self.message,
-            "advice": self.advice,
-            "details": self.details,
+            "message": _text(self.message),
+            "advice": _text(self.advice),
+            "details": {_text(str(key)): _plain(value) for key, value in self.details.items()},
         }
 
     @classmethod
     def _build(cls, data: Mapping[str, Any]) -> Self:
-        return cls(
-            str(data.get("message", "")),
-            advice=str(data.get("advice", "")),
-            **{str(key): value for key, value in dict(data.get("details") or {}).items()},
+        details = data.get("details")
+        # Not through `cls(...)`: a subclass may want other arguments, and what arrives may
+        # hold a detail named like an argument.
+        error = cls.__new__(cls)
+        CallboardError.__init__(
+            error, str(data.get("message", "")), advice=str(data.get("advice", ""))
         )
+        if isinstance(details, Mapping):
+            error.details.update((str(key), value) for key, value in details.items())
+        return error
+
+
+def _plain(value: Any, depth: int = 0) -> Any:
+    """A detail as any codec can carry it; what is no plain value is told by its text."""
+    if value is None or type(value) in (bool, float):
+        return value
+    if isinstance(value, str):
+        return _text(value)
+    if type(value) is int and -(2**63) <= value < 2**64:
+        return value
+    if depth < DETAILS_DEPTH_MAX:
+        if isinstance(value, Mapping):
+            return {_text(str(key)): _plain(part, depth + 1) for key, part in value.items()}
+        if isinstance(value, list | tuple | set | frozenset):
+            return [_plain(part, depth + 1) for part in value]
+    try:
+        return _text(repr(value)[:MESSAGE_CHARS_MAX])
+    except Exception as error:  # noqa: BLE001 - somebody's __repr__ may do anything
+        return f"a {type(value).__qualname__} ({type(error).__name__} in its repr)"
+
+
+def _text(value: str) -> str:
+    # A lone surrogate (from a file name that is not UTF-8, say) has no encoding.
+    return value.encode("utf-8", "backslashreplace").decode()
 
 
 # --- the author of a message must act -----------------------------------------
@@ -326,7 +358,12 @@ def _classes() -> dict[str, type[CallboardError]]:
     return found
 
 
-def error_from_data(data: Mapping[str, Any]) -> CallboardError:
-    """The exception that `data` describes; an unknown code gives the base class."""
+def error_from_data(data: Any) -> CallboardError:
+    """The exception that `data` describes; an unknown code gives the base class.
+
+    Never fails: data from another host may be anything.
+    """
+    if not isinstance(data, Mapping):
+        return CallboardError(f"an error arrived as {type(data).__name__}, not as data.")
     cls = _classes().get(str(data.get("code", "")), CallboardError)
     return cls._build(data)

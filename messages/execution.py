@@ -131,6 +131,8 @@ class StateTransitionTrigger(StrEnum):
     CANCEL_REQUESTED = auto()
     NEED_UNMET = auto()
     UNSERVABLE = auto()
+    PART_FAILED = auto()
+    """A part of the job's way (validation, merge, delivery, ...) refused or raised."""
 
 
 @dataclass(frozen=True, slots=True)

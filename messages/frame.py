@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 
 import msgpack
 
-from .contract import ContractKey
+from .contract import Contract, ContractKey, describe_contract
 from .errors import FrameError
 from .limits import DEFAULT_LIMITS, Limits
 
@@ -88,11 +88,12 @@ class Frame(NamedTuple):
 class FrameWriter:
     """Collects envelopes for one frame; knows its size as it grows."""
 
-    __slots__ = ("_chunks", "_contracts", "_pack", "count", "references", "size_bytes")
+    __slots__ = ("_chunks", "_classes", "_contracts", "_pack", "count", "references", "size_bytes")
 
     def __init__(self) -> None:
         self._pack = msgpack.Packer().pack
         self._contracts: dict[ContractKey, int] = {}
+        self._classes: dict[type[Contract], int] = {}
         self._chunks: list[bytes] = []
         self.references: list[Any] = []
         self.count = 0
@@ -107,7 +108,14 @@ class FrameWriter:
             self.size_bytes += len(key.name) + 16
         return number
 
-    def add(  # noqa: PLR0913 - the fields of an envelope, unpacked for speed
+    def number_of(self, cls: type[Contract]) -> int:
+        """The number of a contract class in this frame's table."""
+        number = self._classes.get(cls)
+        if number is None:
+            number = self._classes[cls] = self.contract(describe_contract(cls).key)
+        return number
+
+    def add(
         self,
         kind: int,
         target: int,
@@ -145,6 +153,7 @@ class FrameWriter:
         rest = b"".join(self._chunks)
         self._chunks = []
         self._contracts = {}
+        self._classes = {}
         self.references = []
         self.count = 0
         self.size_bytes = 0
@@ -167,14 +176,20 @@ def decode_frame(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Frame:
     rest = memoryview(data)[PREFIX.size :]
     if zlib.crc32(rest) != checksum:
         raise _bad(data, "its checksum is wrong: it was cut or altered")
+    # A tuple takes its memory when its length is read: no list of a frame is longer.
+    items_max = max(limits.frame_messages_max, limits.contracts_max, limits.buffers_max)
     try:
         parts = msgpack.unpackb(
-            rest, max_array_len=limits.items_max, max_map_len=0, use_list=False, max_ext_len=0
+            rest,
+            max_array_len=min(items_max, len(rest)),
+            max_map_len=0,
+            use_list=False,
+            max_ext_len=0,
         )
         header, contracts, envelopes = parts
         return Frame(
             _checked_header(header),
-            tuple(_checked_contract(*row) for row in contracts),
+            _checked_contracts(contracts, limits),
             _checked_envelopes(envelopes, len(contracts), limits),
         )
     except FrameError:
@@ -196,6 +211,14 @@ def _checked_header(row: tuple[Any, ...]) -> FrameHeader:
     if not all(type(number) is int and number >= 0 for number in header):
         raise ValueError("a number of the header is not a whole number from 0 on")
     return header
+
+
+def _checked_contracts(
+    rows: tuple[tuple[Any, ...], ...], limits: Limits
+) -> tuple[ContractKey, ...]:
+    if len(rows) > limits.contracts_max:
+        raise ValueError(f"{len(rows)} contracts, the limit is {limits.contracts_max}")
+    return tuple(_checked_contract(*row) for row in rows)
 
 
 def _checked_contract(name: Any, version: Any, fingerprint: Any) -> ContractKey:

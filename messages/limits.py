@@ -29,6 +29,10 @@ class Limits:
     frame_bytes_max: int = 80 * KIB + 2 * 64 * KIB * KIB
     """A frame over this is refused unread."""
 
+    frame_messages_soft: int = 128
+    """A frame is closed once it holds so many: few enough that the receiver works on one
+    while the sender writes the next, and enough that a frame's own cost is under 5 %."""
+
     frame_messages_max: int = 4_096
     """Envelopes in one frame: bounds how long one frame occupies the receiver's loop."""
 
@@ -37,6 +41,9 @@ class Limits:
 
     items_max: int = 10_000_000
     """Items in one list or map: a header may claim 4 billion, memory may not follow."""
+
+    buffers_max: int = 1_024
+    """Arrays in one message: each is an item of its own in the frame."""
 
     contracts_max: int = 4_096
     """Distinct contracts in one frame."""

@@ -93,12 +93,21 @@ class SupervisorPort(Protocol):
 MakeSupervisor = Callable[[SupervisorSpec, ChildRunner], SupervisorPort]
 
 
-class TransportBroken(Exception):  # noqa: N818 - it says what happened, not whose fault
+class TransportBroken(Exception):
     """It cannot be known whether a frame arrived: it is sent again under its number."""
 
 
 class FrameCarrier(Protocol):
     """One peer, as a link's transport reaches it."""
+
+    def write(self, frame: bytes) -> bool:
+        """Hand a frame over without waiting, if the transport can; otherwise False.
+
+        True promises nothing about arrival: the link sends again what is not acknowledged.
+        """
+
+    def close(self) -> None:
+        """The link is done with it."""
 
     async def deliver(self, frame: bytes, references: Sequence[Any]) -> tuple[bytes, Sequence[Any]]:
         """Hand a frame over and bring the peer's waiting frame back.

@@ -90,9 +90,7 @@ class Ref(Generic[ActorT]):
         """
         await self._courier.send(self.address, message, timeout_s)
 
-    def ask(
-        self, request: Request[ReplyT], *, timeout_s: float | None = None
-    ) -> Awaitable[ReplyT]:
+    def ask(self, request: Request[ReplyT], *, timeout_s: float | None = None) -> Awaitable[ReplyT]:
         """The reply to `request`, within `timeout_s` (default: the system's ask timeout).
 
         The request is on its way when this returns; awaiting gives the reply. Cancelling

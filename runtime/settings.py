@@ -1,16 +1,31 @@
-"""Settings of one system: code first, checked once, a wrong one is refused by name."""
+"""Settings of one system: code first, checked once, a wrong one is refused by name.
 
+What the code leaves open, the environment may say: `CALLBOARD_ENGINE`, `CALLBOARD_HOSTS`,
+`CALLBOARD_ADDRESS` and `CALLBOARD_NAME`. `callboard run` sets them from its options, so one
+driver runs on this machine and on a cluster without a change.
+"""
+
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from callboard.messages.errors import SpecError
 from callboard.messages.limits import DEFAULT_LIMITS, Limits
 from callboard.messages.spec import Backoff, Intensity, SupervisorSpec
 
-__all__ = ["ENGINES", "Settings"]
+__all__ = ["ENGINES", "FROM_ENVIRONMENT", "Settings", "settings_of"]
 
+LOGGER: Final = logging.getLogger("callboard")
 ENGINES: Final = ("ray", "inline")
 HOSTS_MAX: Final = 4_096
+FROM_ENVIRONMENT: Final = {
+    "engine": "CALLBOARD_ENGINE",
+    "hosts": "CALLBOARD_HOSTS",
+    "address": "CALLBOARD_ADDRESS",
+    "name": "CALLBOARD_NAME",
+}
+"""The settings that the environment may give, and the variables that give them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,5 +75,40 @@ class Settings:
                 _refuse(name, getattr(self, name), "over 0")
 
 
-def _refuse(name: str, value: Any, wanted: str) -> None:
+def _refuse(name: str, value: Any, wanted: str) -> NoReturn:
     raise SpecError(f"setting {name} is {value!r}.", advice=f"It must be {wanted}.", field=name)
+
+
+def settings_of(options: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:
+    """The settings that `options` name; what they leave open or None, `environment` may say.
+
+    Raises `SpecError` for an option that is no setting, and for a wrong value from anywhere.
+    """
+    for name in options:
+        if name not in Settings.__dataclass_fields__:
+            known = ", ".join(sorted(Settings.__dataclass_fields__))
+            raise SpecError(
+                f"there is no setting {name!r}.", advice=f"Settings are: {known}.", field=name
+            )
+    said = {name: value for name, value in options.items() if value is not None}
+    for name, variable in FROM_ENVIRONMENT.items():
+        text = environment.get(variable, "").strip()
+        if not text:
+            continue
+        if name not in said:
+            said[name] = _whole_number(variable, text) if name == "hosts" else text
+        elif str(said[name]) != text:
+            LOGGER.warning(
+                "%s=%s is not used: the code says %s=%r. Leave %s out there to choose it outside.",
+                variable, text, name, said[name], name,
+            )  # fmt: skip
+    if options.get("engine") == "inline" and options.get("address") is None:
+        said.pop("address", None)  # The code wants no cluster, wherever the others run.
+    return Settings(**said)
+
+
+def _whole_number(variable: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        _refuse(variable, text, "a whole number")

@@ -39,7 +39,7 @@ from .letterbox import Letterbox
 from .root.desk import open_desk
 from .root.root import Root
 from .root.slots import Slot
-from .settings import Settings
+from .settings import Settings, settings_of
 from .wiring import make_host
 
 __all__ = ["System", "start"]
@@ -123,7 +123,7 @@ class System:
 
     # --- actors ---------------------------------------------------------------------------------
 
-    async def spawn(  # noqa: PLR0913 - each is a choice of the caller's
+    async def spawn(
         self,
         actor: type[ActorT],
         *args: Any,
@@ -312,10 +312,11 @@ class System:
 async def start(settings: Settings | None = None, **options: Any) -> AsyncIterator[System]:
     """Start a system on the running event loop and stop it at the end.
 
-    `options` are the fields of `Settings`. Raises `SpecError` for a wrong one, and
+    `options` are the fields of `Settings`; what they leave out or None, the environment may
+    say (`CALLBOARD_HOSTS` and so on). Raises `SpecError` for a wrong one, and
     `ClusterUnreachable` or another `ClusterError` when the hosts cannot be had.
     """
-    system = System(settings if settings is not None else _settings(options))
+    system = System(settings if settings is not None else settings_of(options, os.environ))
     interrupted = False
     try:
         await system._start()
@@ -328,15 +329,3 @@ async def start(settings: Settings | None = None, **options: Any) -> AsyncIterat
     finally:
         timeout_s = INTERRUPTED_STOP_S if interrupted else system.settings.stop_timeout_s
         await asyncio.shield(asyncio.ensure_future(system._stop(timeout_s)))
-
-
-def _settings(options: dict[str, Any]) -> Settings:
-    known = Settings.__dataclass_fields__
-    for name in options:
-        if name not in known:
-            raise SpecError(
-                f"there is no setting {name!r}.",
-                advice=f"Settings are: {', '.join(sorted(known))}.",
-                field=name,
-            )
-    return Settings(**options)

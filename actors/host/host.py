@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 
 import msgpack
 
-from ..asks import Ask, AskFuture
+from ..asks import Ask, AskFuture, Call
 from ..cell import Cell, Recipe
 from ..context import Context
 from ..deadlines import Deadlines
@@ -85,7 +85,7 @@ class Host:
         self.letters: Final = DeadLetters(name)
         self.cells: Final[dict[int, Cell]] = {}
         self.links: Final[dict[int, Link]] = {}
-        self.pending: Final[dict[int, AskFuture]] = {}
+        self.pending: Final[dict[int, Call]] = {}
         """Asks to other hosts that wait for their reply."""
         self.deadlines: Final = Deadlines()
         self.directory: Final = Directory()
@@ -184,8 +184,10 @@ class Host:
                 return self._failed_ask(address)
         self._correlation = correlation = self._correlation + 1
         future = AskFuture(
-            self.loop, self, correlation, address.slot, origin, reply_type(type(request))
+            self.loop, self, correlation, address.slot, reply_type(type(request))
         )
+        if origin is not None:
+            origin.adopt(future)
         if self.deadlines.add(future, deadline_s):
             self.arm_deadlines()
         if address.slot == self.slot:
@@ -199,8 +201,37 @@ class Host:
                 future.fail(correlation, error)
         return future
 
+    def call(self, address: Address, request: Contract, deadline_s: float, call: Call) -> None:
+        """Ask with the caller's own object in the future's place, for who asks by the thousand.
+
+        The deadline travels along to the handler, but here it is the caller's to watch. A
+        request that cannot be sent fails the call; nothing is raised.
+        """
+        self._correlation = correlation = self._correlation + 1
+        call.correlation = correlation
+        if address.slot == self.slot:
+            self._ask_here(address, request, call, deadline_s)
+            return
+        self.pending[correlation] = call
+        link = self.links.get(address.slot) or self.link(address.slot)
+        try:
+            link.post(Kind.ASK, address.cell, correlation, request, deadline_s, call)  # type: ignore[arg-type]
+        except CallboardError as error:
+            call.fail(correlation, error)
+
+    def stop_call(self, call: Call, error: CallboardError) -> None:
+        """Stop the handler of a call. The call still gets an outcome: at once, or from there."""
+        if call.local is not None:
+            call.local.stop(error)
+        elif call.sent:
+            link = self.links.get(call.slot)
+            if link is not None:
+                link.control(Kind.CANCEL, 0, call.correlation, self.encode_error(error))
+        else:
+            call.fail(call.correlation, error)
+
     def _ask_here(
-        self, address: Address, request: Contract, future: AskFuture, deadline_s: float
+        self, address: Address, request: Contract, future: Call, deadline_s: float
     ) -> None:
         ask = Ask(request, future, future.correlation, deadline_s)
         cell = self.cells.get(address.cell)
@@ -289,6 +320,15 @@ class Host:
         link.receive(frame, references)
         return link
 
+    def take(self, data: bytes) -> None:
+        """Take a frame whose answer goes another way, and let the actors run soon.
+
+        A frame of an incarnation that is not known (yet) is dropped: its sender sends it
+        again. Raises `FrameError`.
+        """
+        if self.receive(data) is not None:
+            self.dispatcher.wake_now()
+
     async def answer(
         self, data: bytes, references: Sequence[Any] = ()
     ) -> tuple[bytes, Sequence[Any]] | None:
@@ -312,7 +352,7 @@ class Host:
         """An error for the wire; details that cannot travel are left out, and it says so."""
         data = error.to_data()
         try:
-            packed: bytes = msgpack.packb(data)
+            packed: bytes = msgpack.packb(data, unicode_errors="backslashreplace")
             if len(packed) <= ERROR_BYTES_MAX:
                 return packed
         except (TypeError, ValueError, OverflowError):
@@ -322,7 +362,9 @@ class Host:
             for key, value in error.details.items()
             if isinstance(value, str | int | float | bool) and len(str(value)) < ERROR_BYTES_MAX // 4
         }
-        return bytes(msgpack.packb({**data, "details": plain}))
+        return bytes(
+            msgpack.packb({**data, "details": plain}, unicode_errors="backslashreplace")
+        )
 
     def decode_error(self, body: bytes) -> CallboardError:
         """An error from the wire."""

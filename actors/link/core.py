@@ -11,7 +11,7 @@ hosts with full mailboxes could wait for each other's replies for ever.
 Invariants:
 - every frame number up to `received` was handed on once, and none twice;
 - `sent` envelopes never exceed `granted`;
-- `ahead` holds only numbers over `received`, at most `reorder_frames_max` of them.
+- `ahead` holds only numbers over `received`, by at most `reorder_frames_max`.
 """
 
 from collections.abc import Iterator
@@ -75,13 +75,13 @@ class LinkCore(Generic[FrameT]):
 
     def heard(self, header: FrameHeader) -> None:
         """Take over what the other side says of this side's direction."""
-        self.granted = max(self.granted, header.granted)
         if header.received > self.sequence:
             raise FrameError(
                 f"host {header.source} acknowledges frame {header.received}, "
                 f"but only {self.sequence} were sent.",
                 advice="This is a defect: please report it.",
             )
+        self.granted = max(self.granted, header.granted)
         for number in list(self.unacknowledged):
             if number > header.received:
                 break
@@ -98,7 +98,8 @@ class LinkCore(Generic[FrameT]):
         if sequence == self.received + 1 and not self._ahead:
             self.received = sequence
             return iter((frame,))
-        if len(self._ahead) >= self._limits.reorder_frames_max:
+        # By distance, not by count: so the missing frame itself always finds room.
+        if sequence - self.received > self._limits.reorder_frames_max:
             raise FrameError(
                 f"frame {sequence} is {sequence - self.received} ahead of what arrived.",
                 advice="The transport loses frames; look at the network between the hosts.",
@@ -117,7 +118,9 @@ class LinkCore(Generic[FrameT]):
         """Assert the invariants of this class."""
         assert self.sent <= self.granted
         assert all(number > self.received + 1 for number in self._ahead)
-        assert len(self._ahead) <= self._limits.reorder_frames_max
+        assert all(
+            number <= self.received + self._limits.reorder_frames_max for number in self._ahead
+        )
         numbers = list(self.unacknowledged)
         assert numbers == sorted(numbers)
         assert not numbers or numbers[-1] <= self.sequence

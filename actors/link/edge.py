@@ -158,9 +158,9 @@ class Edge:
         elif envelope.kind == Kind.CANCEL:
             link.cancelled(envelope.correlation, link.host.decode_error(envelope.body))
         elif envelope.kind == Kind.PAUSE:
-            link.pause(envelope.target)
+            link.outbox.pause(envelope.target)
         elif envelope.kind == Kind.RESUME:
-            link.resume(envelope.target)
+            link.outbox.resume(envelope.target)
 
 
 def _fetched(fetched: Sequence[Any], reference: int) -> tuple[bytes, Sequence[Any]]:

@@ -44,6 +44,13 @@ class InlineCarrier:
     def __init__(self, process: "InlineProcess") -> None:
         self._process = process
 
+    def write(self, frame: bytes) -> bool:
+        """Frames are answered here, which has to be awaited."""
+        return False
+
+    def close(self) -> None:
+        """Nothing to close."""
+
     async def deliver(self, frame: bytes, references: Sequence[Any]) -> tuple[bytes, Sequence[Any]]:
         """Hand a frame over; see `FrameCarrier`."""
         host = self._process.host
@@ -123,6 +130,13 @@ class ControlCarrier:
 
     def __init__(self, control: Host) -> None:
         self._control = control
+
+    def write(self, frame: bytes) -> bool:
+        """Frames are answered here, which has to be awaited."""
+        return False
+
+    def close(self) -> None:
+        """Nothing to close."""
 
     async def deliver(self, frame: bytes, references: Sequence[Any]) -> tuple[bytes, Sequence[Any]]:
         """Hand a frame over; see `FrameCarrier`."""

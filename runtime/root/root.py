@@ -20,7 +20,13 @@ from callboard.messages.control import (
     StopActors,
     StopHost,
 )
-from callboard.messages.errors import CallboardError, HostLost, error_from_data
+from callboard.messages.errors import (
+    CallboardError,
+    ClusterError,
+    HostLost,
+    InternalError,
+    error_from_data,
+)
 from callboard.messages.lifecycle import SHUT_DOWN, Exit, ExitReason
 from callboard.messages.ports import Engine, HostProcess, TimerHandle
 from callboard.messages.ref import Address
@@ -61,6 +67,7 @@ class Root:
         self._stopping = False
         self._started: asyncio.Future[None] = control.loop.create_future()
         self._stopped: asyncio.Future[None] = control.loop.create_future()
+        self._last_failure: CallboardError | None = None
         self.lost_hosts = 0
         self.supervisor: Final = Supervisor(
             settings.host_supervision, self, HostClock(control.now), random.random
@@ -83,8 +90,15 @@ class Root:
             slot = self.table.add_slot("")
             slot.name = f"host-{slot.number}"
             self.supervisor.add_child(spec, slot.number)
-        async with asyncio.timeout(self._settings.start_timeout_s):
-            await self._started
+        try:
+            async with asyncio.timeout(self._settings.start_timeout_s):
+                await asyncio.shield(self._started)
+        except TimeoutError:
+            raise ClusterError(
+                f"{hosts} hosts did not come up within {self._settings.start_timeout_s:g} s"
+                f"{f' ({self._last_failure})' if self._last_failure else ''}.",
+                advice="Raise start_timeout_s, or start fewer hosts.",
+            ) from None
 
     async def stop(self, timeout_s: float) -> None:
         """Stop all actors in order, then their processes; at the timeout, at once."""
@@ -115,7 +129,10 @@ class Root:
     def child_gone(self, child: ChildId, reason: Exit) -> None:
         """A slot that is never tried again: what waits for it is told."""
         assert isinstance(child, int)
-        self._control.link(child).close(HostLost(f"host {child} is gone for good.", advice=""))
+        error = self._last_failure or HostLost(f"host {child} is gone for good.", advice="")
+        self._control.link(child).close(error)
+        if not self._started.done() and not self._stopping:
+            self._started.set_exception(error)
 
     def supervisor_stopped(self, reason: Exit) -> None:
         """All hosts are down: by request, or because they kept dying."""
@@ -146,11 +163,17 @@ class Root:
         try:
             process = self._spares.pop(0) if self._spares else await self._start_process()
             await self._take_over(slot, process, incarnation)
-        except CallboardError as error:
-            LOGGER.warning("host %s did not come up: %s", slot.name, error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the supervisor must know
+            failure = (
+                error
+                if isinstance(error, CallboardError)
+                else InternalError(f"{slot.name} did not come up: {error!r}", advice="Report it.")
+            )
+            LOGGER.warning("host %s did not come up: %s", slot.name, failure)
+            self._last_failure = failure
             if process is not None:
                 await process.kill()
-            reason = Exit.of_error(ExitReason.START_FAILED, error)
+            reason = Exit.of_error(ExitReason.START_FAILED, failure)
             self.supervisor.child_start_failed(slot.number, incarnation, reason)
             return
         self.supervisor.child_started(slot.number, incarnation)
@@ -173,6 +196,8 @@ class Root:
         await process.connect(peers)
         self._control.tell(Address(slot.number, CONTROL_CELL), self._directory())
         await self._populate(slot)
+        if slot.dead_epoch == epoch:
+            raise HostLost(f"{process.name} died while it took over {slot.name}.")
         link.open()
         slot.is_up = True
         here = {slot.number: (epoch, process)}
@@ -209,13 +234,15 @@ class Root:
         self, slot: Slot, process: HostProcess, incarnation: int, epoch: int
     ) -> None:
         reason = await process.watch()
-        slot.is_up = False
+        was_up, slot.is_up = slot.is_up, False
+        slot.dead_epoch = epoch
         error = HostLost(f"{slot.name} ({process.name}) is lost.", slot=slot.number)
         self._control.link(slot.number).lost(epoch, error)
         if not self._stopping:
             self.lost_hosts += 1
             LOGGER.warning("%s An understudy takes over.", error.message)
-        self.supervisor.child_exited(slot.number, incarnation, reason)
+        if was_up:  # Otherwise it is still being brought up, and that fails.
+            self.supervisor.child_exited(slot.number, incarnation, reason)
         await process.kill()  # It may have failed without its process having died.
 
     async def _heartbeat(self, slot: Slot, process: HostProcess, epoch: int) -> None:

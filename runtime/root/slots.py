@@ -17,13 +17,15 @@ __all__ = ["Slot", "SlotTable"]
 class Slot:
     """One host's place."""
 
-    __slots__ = ("births", "epoch", "is_up", "name", "number", "process")
+    __slots__ = ("births", "dead_epoch", "epoch", "is_up", "name", "number", "process")
 
     def __init__(self, number: int, name: str) -> None:
         self.number = number
         self.name = name
         self.epoch = 0
         """How often a process has taken it over."""
+        self.dead_epoch = 0
+        """The newest epoch whose process is known to be dead."""
         self.is_up = False
         self.process: Any = None
         self.births: dict[int, Birth] = {}

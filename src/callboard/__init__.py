@@ -1,5 +1,135 @@
-"""Callboard: a supervised actor runtime on Ray."""
+"""Callboard: a supervised actor runtime on Ray.
 
-__all__ = ["__version__"]
+Everything that a driver script needs is here; `callboard.errors` holds what it may catch.
 
-__version__ = "0.1.0"
+    from callboard import Agent, Contract, Request, System, handler, run
+
+Invariants: importing this package imports neither Ray nor any other part of Callboard, each
+name is fetched from its one home when it is first used, and a name is public only if it is
+in `__all__`.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from callboard.actors.actor import Actor, Agent, OnError, Overflow, handler
+    from callboard.actors.context import Context
+    from callboard.actors.execution.handle import ExecutionHandle
+    from callboard.messages import errors, updates
+    from callboard.messages.codec import Array
+    from callboard.messages.contract import Contract, Request
+    from callboard.messages.errors import CallboardError
+    from callboard.messages.execution import OnFailure
+    from callboard.messages.job import Job, JobContext, Route
+    from callboard.messages.letters import DeadLetter
+    from callboard.messages.lifecycle import Exit, ExitReason
+    from callboard.messages.limits import Limits
+    from callboard.messages.plan import Plan, SubTask
+    from callboard.messages.ref import Ref
+    from callboard.messages.retry import RetryPolicy
+    from callboard.messages.spec import (
+        Backoff,
+        ChildSpec,
+        Intensity,
+        Restart,
+        StopTimeout,
+        Strategy,
+        SupervisorSpec,
+    )
+    from callboard.runtime.driver import run
+    from callboard.runtime.settings import Settings
+    from callboard.runtime.system import System, start
+
+__all__ = [
+    "Actor",
+    "Agent",
+    "Array",
+    "Backoff",
+    "CallboardError",
+    "ChildSpec",
+    "Context",
+    "Contract",
+    "DeadLetter",
+    "ExecutionHandle",
+    "Exit",
+    "ExitReason",
+    "Intensity",
+    "Job",
+    "JobContext",
+    "Limits",
+    "OnError",
+    "OnFailure",
+    "Overflow",
+    "Plan",
+    "Ref",
+    "Request",
+    "Restart",
+    "RetryPolicy",
+    "Route",
+    "Settings",
+    "StopTimeout",
+    "Strategy",
+    "SubTask",
+    "SupervisorSpec",
+    "System",
+    "__version__",
+    "errors",
+    "handler",
+    "run",
+    "start",
+    "updates",
+]
+
+__version__: Final = "0.1.0"
+
+# Fetched at first use, so that `callboard --help` and a host that needs one part of it do not
+# pay for all; a test holds it against the imports above, which type checkers read.
+_HOMES: Final = {
+    "callboard.actors.actor": ("Actor", "Agent", "OnError", "Overflow", "handler"),
+    "callboard.actors.context": ("Context",),
+    "callboard.actors.execution.handle": ("ExecutionHandle",),
+    "callboard.messages": ("errors", "updates"),
+    "callboard.messages.codec": ("Array",),
+    "callboard.messages.contract": ("Contract", "Request"),
+    "callboard.messages.errors": ("CallboardError",),
+    "callboard.messages.execution": ("OnFailure",),
+    "callboard.messages.job": ("Job", "JobContext", "Route"),
+    "callboard.messages.letters": ("DeadLetter",),
+    "callboard.messages.lifecycle": ("Exit", "ExitReason"),
+    "callboard.messages.limits": ("Limits",),
+    "callboard.messages.plan": ("Plan", "SubTask"),
+    "callboard.messages.ref": ("Ref",),
+    "callboard.messages.retry": ("RetryPolicy",),
+    "callboard.messages.spec": (
+        "Backoff",
+        "ChildSpec",
+        "Intensity",
+        "Restart",
+        "StopTimeout",
+        "Strategy",
+        "SupervisorSpec",
+    ),
+    "callboard.runtime.driver": ("run",),
+    "callboard.runtime.settings": ("Settings",),
+    "callboard.runtime.system": ("System", "start"),
+}
+
+
+if not TYPE_CHECKING:  # or a type checker would take any misspelt name for an Any
+
+    def __getattr__(name: str) -> Any:
+        for home, names in _HOMES.items():
+            if name in names:
+                module = importlib.import_module(home)
+                if home == "callboard.messages":
+                    value: Any = importlib.import_module(f"{home}.{name}")
+                else:
+                    value = getattr(module, name)
+                globals()[name] = value
+                return value
+        raise AttributeError(f"module 'callboard' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

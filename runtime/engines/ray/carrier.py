@@ -44,6 +44,13 @@ class RayCarrier:
         self._deliver = handle.deliver
         self._name = name
 
+    def write(self, frame: bytes) -> bool:
+        """A Ray call has to be awaited."""
+        return False
+
+    def close(self) -> None:
+        """Nothing to close."""
+
     async def deliver(self, frame: bytes, references: Sequence[Any]) -> tuple[bytes, Sequence[Any]]:
         """Hand a frame over; see `FrameCarrier`."""
         try:

@@ -24,6 +24,7 @@ from callboard.messages.ports import BlobStore, FrameCarrier, HostProcess
 
 from ...cluster.network import connect_error, parse_address
 from ...settings import Settings
+from ...transport.sockets import SocketAddress, SocketCarrier, SocketServer
 from .blobs import RayBlobs
 from .carrier import RayCarrier, host_lost, unpack_answer
 from .process import HostActor
@@ -45,13 +46,20 @@ class RayProcess:
         self.handle = handle
         self._engine = engine
         self.pid = 0
+        self.address: SocketAddress | None = None
 
     async def become(self, slot: int, epoch: int, name: str) -> FrameCarrier:
         """See `HostProcess`."""
         control = self._engine.control
         assert control is not None
-        await self._call(self.handle.become.remote(slot, epoch, name, control.epoch))
-        return RayCarrier(self.handle, self.name)
+        mine = await self._engine.socket_address()
+        self.address = await self._call(
+            self.handle.become.remote(slot, epoch, name, control.epoch, mine)
+        )
+        by_call = RayCarrier(self.handle, self.name)
+        if self.address is None or mine is None or self.address.node != mine.node:
+            return by_call
+        return SocketCarrier(self.address, by_call)
 
     def bring_frames(self, slot: int, epoch: int) -> None:
         """Keep one pull outstanding."""
@@ -76,7 +84,7 @@ class RayProcess:
     async def connect(self, peers: Mapping[int, tuple[int, HostProcess]]) -> None:
         """See `HostProcess`."""
         handles = {
-            slot: (epoch, process.handle)
+            slot: (epoch, process.handle, process.address)
             for slot, (epoch, process) in peers.items()
             if isinstance(process, RayProcess)
         }
@@ -122,6 +130,8 @@ class RayEngine:
         self.control: Host | None = None
         self._blobs = RayBlobs()
         self._processes: list[RayProcess] = []
+        self._server: SocketServer | None = None
+        self._listening: asyncio.Future[SocketAddress | None] | None = None
         self._owns_ray = False
         self._system = f"{settings.name}-{secrets.token_hex(3)}"
 
@@ -185,6 +195,16 @@ class RayEngine:
         """See `Engine`."""
         self.control = control
 
+    async def socket_address(self) -> SocketAddress | None:
+        """Where this driver takes frames from hosts of its own node."""
+        if self._server is None:
+            assert self.control is not None
+            self._server = SocketServer(self.control.take, self.settings.limits)
+            node = ray.get_runtime_context().get_node_id()
+            self._listening = asyncio.ensure_future(self._server.start(node))
+        assert self._listening is not None
+        return await asyncio.shield(self._listening)
+
     def default_hosts(self) -> int:
         """One for each CPU of the cluster."""
         return max(1, int(ray.cluster_resources().get("CPU", 1)))
@@ -225,6 +245,8 @@ class RayEngine:
 
     async def stop(self) -> None:
         """Kill what still lives and leave the cluster."""
+        if self._server is not None:
+            await self._server.stop()
         if not ray.is_initialized():
             return
         for process in self._processes:

@@ -21,8 +21,10 @@ from callboard.actors.host.watchdog import Watchdog
 from callboard.messages.control import CONTROL_SLOT
 from callboard.messages.errors import FrameError, InternalError
 from callboard.messages.lifecycle import Exit
+from callboard.messages.ports import FrameCarrier
 
 from ...settings import Settings
+from ...transport.sockets import SocketAddress, SocketCarrier, SocketServer
 from ...wiring import make_host
 from .blobs import RayBlobs
 from .carrier import NOT_CONNECTED, RayCarrier, pack_answer
@@ -40,6 +42,13 @@ class PullCarrier:
     def __init__(self) -> None:
         self._frames: deque[tuple[bytes, Sequence[Any], asyncio.Future[None]]] = deque()
         self._waiting: asyncio.Future[None] | None = None
+
+    def write(self, frame: bytes) -> bool:
+        """A pull takes frames along; there may be none outstanding."""
+        return False
+
+    def close(self) -> None:
+        """Nothing to close."""
 
     async def deliver(self, frame: bytes, references: Sequence[Any]) -> tuple[bytes, Sequence[Any]]:
         """Returns once the frame is on its way with a pull; loss is the link's business."""
@@ -76,6 +85,8 @@ class HostActor:
         self._host: Host | None = None
         self._watchdog: Watchdog | None = None
         self._pulls = PullCarrier()
+        self._server: SocketServer | None = None
+        self._address: SocketAddress | None = None
         self._ended: asyncio.Future[Exit] | None = None
 
     def __repr__(self) -> str:
@@ -87,8 +98,15 @@ class HostActor:
         self._ended = asyncio.get_running_loop().create_future()
         return os.getpid()
 
-    async def become(self, slot: int, epoch: int, name: str, control_epoch: int) -> int:
-        """Take over a slot; gives the process id."""
+    async def become(
+        self,
+        slot: int,
+        epoch: int,
+        name: str,
+        control_epoch: int,
+        control_address: SocketAddress | None,
+    ) -> SocketAddress | None:
+        """Take over a slot; gives the socket on which this process takes frames."""
         self._host, self._watchdog = make_host(
             slot=slot,
             epoch=epoch,
@@ -97,18 +115,32 @@ class HostActor:
             blobs=RayBlobs(),
             on_failed=self._failed,
         )
-        self._host.link(CONTROL_SLOT).connect(control_epoch, self._pulls)
-        return os.getpid()
+        node = ray.get_runtime_context().get_node_id()
+        self._server = SocketServer(self._host.take, self._settings.limits)
+        self._address = await self._server.start(node)
+        self._host.link(CONTROL_SLOT).connect(
+            control_epoch, self._way_to(control_address, self._pulls)
+        )
+        return self._address
+
+    def _way_to(self, address: SocketAddress | None, by_call: FrameCarrier) -> FrameCarrier:
+        """The quickest way to a peer: a socket on this node, Ray calls to another."""
+        mine = self._address
+        if address is None or mine is None or address.node != mine.node:
+            return by_call
+        return SocketCarrier(address, by_call)
 
     def _failed(self, reason: Exit) -> None:
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(reason)
 
-    async def connect(self, peers: Mapping[int, tuple[int, Any]]) -> None:
-        """Who is at other slots: slot to (epoch, actor handle)."""
+    async def connect(
+        self, peers: Mapping[int, tuple[int, Any, SocketAddress | None]]
+    ) -> None:
+        """Who is at other slots: slot to (epoch, actor handle, socket)."""
         host = self._living()
-        for slot, (epoch, handle) in peers.items():
-            host.link(slot).connect(epoch, RayCarrier(handle))
+        for slot, (epoch, handle, address) in peers.items():
+            host.link(slot).connect(epoch, self._way_to(address, RayCarrier(handle)))
 
     async def deliver(self, frame: bytes, references: Sequence[Any] = ()) -> Answer:
         """Take a frame; gives the frame that is ready for its sender."""

@@ -1,0 +1,7 @@
+"""One execution: a submitted request on its whole way, from validation to delivery.
+
+`execution` walks the way, `run` is the shell of the scheduler's core, `pace` decides how
+much work is under way at each lane.
+"""
+
+__all__: list[str] = []

@@ -1,0 +1,112 @@
+"""One attempt of a sub-task under way: the cheapest thing that the kernel takes for an ask.
+
+There may be thousands of them at a time and 50,000 in a second, so it is neither a task
+nor a future: its outcome is put into a list of its run, which looks at the list once per
+turn of the event loop.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from callboard.messages.contract import Contract
+from callboard.messages.errors import CallboardError, WrongReply
+from callboard.messages.plan import SubTask
+
+if TYPE_CHECKING:
+    from ..asks import Ask
+    from .lanes import Lane
+    from .run import PlanRun
+
+__all__ = ["TaskCall"]
+
+
+class TaskCall:
+    """The asker's side of one attempt; see `actors.asks.Call`."""
+
+    __slots__ = (
+        "attempt",
+        "correlation",
+        "expects",
+        "is_cancelled",
+        "is_over",
+        "lane",
+        "local",
+        "run",
+        "sent",
+        "sent_s",
+        "slot",
+        "sub_task",
+        "under_way",
+    )
+
+    def __init__(
+        self, run: "PlanRun", lane: "Lane", sub_task: SubTask, attempt: int, sent_s: float
+    ) -> None:
+        self.run = run
+        self.lane = lane
+        self.sub_task = sub_task
+        self.attempt = attempt
+        self.sent_s = sent_s
+        lane.started = started = lane.started + 1
+        self.under_way = started - lane.delivered
+        """How many attempts the lane held when this one was given to it, itself included."""
+        self.slot = lane.address.slot
+        self.correlation = 0
+        self.expects: type[Contract] | None = None
+        self.local: Ask | None = None
+        self.sent = False
+        self.is_cancelled = False
+        """Told to stop: its outcome only frees its slot."""
+        self.is_over = False
+
+    def done(self) -> bool:
+        """Whether it has its outcome."""
+        return self.is_over
+
+    def reply(self, correlation: int, message: Contract | None) -> None:
+        """Take the reply, unless there is an outcome already."""
+        if self.is_over:
+            return
+        if type(message) is not self.expects and not self._accepts(message):
+            self.fail(correlation, self._wrong_reply(message))
+            return
+        self.is_over = True
+        run = self.run
+        run.asks.pop(correlation, None)
+        lane = self.lane
+        lane.delivered += 1
+        if lane.latest is None:
+            run.touched.append(lane)
+        lane.latest = self
+        task_id = self.sub_task.id
+        if not self.is_cancelled:
+            del run.calls[task_id]
+        run.reports.append((task_id, self.attempt, message))
+        if not run.is_woken:
+            run.wake()
+
+    def fail(self, correlation: int, error: CallboardError) -> None:
+        """Take the failure, unless there is an outcome already."""
+        if self.is_over:
+            return
+        self.is_over = True
+        run = self.run
+        run.asks.pop(correlation, None)
+        lane = self.lane
+        lane.delivered += 1
+        if lane.latest is None:
+            run.touched.append(lane)
+        lane.latest = self
+        if not self.is_cancelled:
+            del run.calls[self.sub_task.id]
+        run.attempt_failed(self, error)
+
+    def _accepts(self, message: Contract | None) -> bool:
+        return message is None if self.expects is None else isinstance(message, self.expects)
+
+    def _wrong_reply(self, message: Any) -> CallboardError:
+        wanted = self.expects.contract_name if self.expects is not None else "None"
+        return WrongReply(
+            f"lane {self.lane.id} answered sub-task {self.sub_task.id!r} with a "
+            f"{type(message).__qualname__}, not {wanted}.",
+            advice="Both hosts must run the same release of the contracts.",
+        )

@@ -1,0 +1,103 @@
+"""Collects results and reduces them as they come, so that nothing waits for the last one.
+
+A result is folded in at once when the reducer does not mind the order and the plan does
+not grow. Otherwise it is kept and folded in at the end, in the order of the plan, where
+what grew out of a sub-task comes right behind it: a merged result never depends on who
+finished first.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+
+from ..aggregator.reducers import Collect
+from ..scheduler.core import SchedulerCore
+from ..scheduler.effects import TaskDone
+from callboard.messages.job import LEFT_OUT, Job, Reduces
+from callboard.messages.plan import SubTask
+
+__all__ = ["Collector"]
+
+FOLDED_AT_ONCE: Final = 2_048
+"""Results folded in at the end before the event loop gets its turn."""
+
+Path = tuple[int, ...]
+"""A place in a plan that grew: the sub-task's number, behind those of what it grew out of."""
+
+
+class Collector:
+    """The results of one execution."""
+
+    __slots__ = ("_accumulator", "_collect", "_held", "_paths", "_places", "_reducer", "results")
+
+    def __init__(self, job: Job[Any, Any]) -> None:
+        self._reducer: Final[Reduces] = Collect() if job.reducer is None else job.reducer
+        self._collect = job.collect
+        folds_at_once = self._reducer.commutative and job.expand is None
+        self._held: list[tuple[Any, Any]] | None = None if folds_at_once else []
+        self._places: dict[str, int] = {}
+        self._paths: dict[str, Path] | None = None if job.expand is None else {}
+        self._accumulator = self._reducer.initial()
+        self.results = 0
+        """How many have been collected."""
+
+    def admit(self, sub_tasks: Sequence[SubTask], parent: str | None = None) -> None:
+        """Give every new sub-task its place, once, before its result can come."""
+        if self._paths is None:
+            ids = [sub_task.id for sub_task in sub_tasks]
+            self._places.update(zip(ids, range(len(ids)), strict=True))
+            return
+        above: Path = () if parent is None else self._paths[parent]
+        for number, sub_task in enumerate(sub_tasks):
+            self._paths[sub_task.id] = (*above, number)
+
+    def take(self, done: Sequence[TaskDone], core: SchedulerCore) -> None:
+        """Take results in; raises what the job's `collect` or reducer raises."""
+        collect = self._collect
+        if self._held is None:
+            add, places, accumulator = self._reducer.add, self._places, self._accumulator
+            count = len(done)
+            for task_id, _, result in done:
+                if collect is not None:
+                    result = collect(core.sub_task(task_id), result)  # noqa: PLW2901
+                    if result is LEFT_OUT:
+                        count -= 1
+                        continue
+                accumulator = add(accumulator, result, places[task_id])
+            self._accumulator = accumulator
+            self.results += count
+            return
+        orders: Any = self._places if self._paths is None else self._paths
+        for task_id, _, result in done:
+            picked = result if collect is None else collect(core.sub_task(task_id), result)
+            if picked is not LEFT_OUT:
+                self._held.append((orders[task_id], picked))
+                self.results += 1
+
+    def partial(self) -> Any:
+        """What the results so far reduce to; raises what the reducer raises."""
+        reducer = self._reducer
+        if self._held is None:
+            return reducer.finish(self._accumulator)
+        accumulator = reducer.initial()
+        for key, (_, value) in enumerate(sorted(self._held, key=_place)):
+            accumulator = reducer.add(accumulator, value, key)
+        return reducer.finish(accumulator)
+
+    async def fold(self) -> None:
+        """Fold in what has been kept for the end."""
+        if self._held is None:
+            return
+        held, self._held = sorted(self._held, key=_place), None
+        for start in range(0, len(held), FOLDED_AT_ONCE):
+            for key, (_, value) in enumerate(held[start : start + FOLDED_AT_ONCE], start):
+                self._accumulator = self._reducer.add(self._accumulator, value, key)
+            await asyncio.sleep(0)
+
+    def merged(self) -> Any:
+        """The merged result, once all is folded in; raises what the reducer raises."""
+        return self._reducer.finish(self._accumulator)
+
+
+def _place(held: tuple[Any, Any]) -> Any:
+    return held[0]

@@ -1,0 +1,152 @@
+"""From what a plan-maker gives to a plan that runs: checked, with the job's defaults.
+
+A plan of 100,000 sub-tasks takes a tenth of a second to check and to enter. A large one
+is therefore prepared in a thread, and what a generator yields is taken in slices.
+"""
+
+import asyncio
+import dataclasses
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from ..scheduler.core import SchedulerCore
+from callboard.messages.contract import Contract
+from callboard.messages.errors import PlanError
+from callboard.messages.execution import TASK_TRANSITIONS
+from callboard.messages.job import Job, Route
+from callboard.messages.plan import PROBLEMS_MAX, Plan, SubTask
+from callboard.messages.retry import RETRY_DEFAULT
+from callboard.messages.updates import DEPENDENCIES_SHOWN_MAX, TaskDependency
+
+from .collector import Collector
+
+if TYPE_CHECKING:
+    from ..host.host import Host
+    from .lanes import Lanes
+
+__all__ = ["PLAN_INLINE_MAX", "Preparation", "gather_sub_tasks"]
+
+PLAN_INLINE_MAX: Final = 4_000
+"""A plan of more sub-tasks than this, some 10 ms of work, is prepared in a thread."""
+
+DEPENDENCIES_LOOKED_AT: Final = 2_000
+"""Bounds what it costs to look at an execution."""
+
+ENDED: Final = frozenset(status for status, steps in TASK_TRANSITIONS.items() if not steps)
+
+TAKEN_AT_ONCE: Final = 1_024
+"""Sub-tasks that a generator yields before the event loop gets its turn."""
+
+
+async def gather_sub_tasks(made: Plan | Iterable[SubTask]) -> Plan | tuple[SubTask, ...]:
+    """Everything that a plan-maker yields; a generator is run in slices."""
+    if isinstance(made, Plan):
+        return made
+    if not isinstance(made, Iterator):
+        return tuple(made)
+    gathered: list[SubTask] = []
+    while some := list(islice(made, TAKEN_AT_ONCE)):
+        gathered += some
+        await asyncio.sleep(0)
+    return tuple(gathered)
+
+
+class Preparation:
+    """Makes the core of one execution, and prepares what its plan grows by."""
+
+    def __init__(
+        self, host: "Host", job: Job[Any, Any], route: Route, lanes: "Lanes", collector: Collector
+    ) -> None:
+        self._host = host
+        self._job = job
+        self._agents = dict(route.agents)
+        self._lanes = lanes
+        self._collector = collector
+        self._made: SchedulerCore | None = None
+        self._tied: deque[SubTask] = deque()
+        """Sub-tasks that need others; those at the front are open."""
+        self._has_defaults = (
+            job.task_timeout_s is not None or job.task_retry is not None or job.task_priority != 0
+        )
+
+    async def core(self, made: Plan | Sequence[SubTask]) -> SchedulerCore:
+        """The core that runs what a plan-maker made. Raises `PlanError`."""
+        if len(made) <= PLAN_INLINE_MAX:
+            return self._core(made)
+        core: SchedulerCore = await self._host.dispatcher.in_thread(self._core, made)
+        return core
+
+    def _core(self, made: Plan | Sequence[SubTask]) -> SchedulerCore:
+        job = self._job
+        sub_tasks = made.sub_tasks if isinstance(made, Plan) else made
+        complete = self.complete(sub_tasks)
+        is_checked = isinstance(made, Plan) and complete is sub_tasks
+        plan = made if is_checked and isinstance(made, Plan) else Plan(complete)
+        self._collector.admit(plan.sub_tasks)
+        self._tied.extend(sub_task for sub_task in plan.sub_tasks if sub_task.needs)
+        self._made = SchedulerCore(
+            plan,
+            concurrency_max=job.concurrency_max,
+            concurrency_max_by_kind=job.concurrency_max_by_kind,
+            on_failure=job.on_failure,
+            kind_of=self._kind_of,
+            open_ended=job.expand is not None,
+        )
+        return self._made
+
+    def dependencies(self) -> tuple[TaskDependency, ...]:
+        """Sub-tasks that need others and have not ended, the first `DEPENDENCIES_SHOWN_MAX`."""
+        core = self._made
+        assert core is not None
+        while self._tied and core.status_of(self._tied[0].id) in ENDED:
+            self._tied.popleft()
+        looked_at = islice(self._tied, DEPENDENCIES_LOOKED_AT)
+        open_ones = (task for task in looked_at if core.status_of(task.id) not in ENDED)
+        return tuple(
+            TaskDependency(task_id=task.id, needs=task.needs)
+            for task in islice(open_ones, DEPENDENCIES_SHOWN_MAX)
+        )
+
+    def expand(self, sub_task: SubTask, result: Any) -> Sequence[SubTask]:
+        """What a result makes the plan grow by, with the job's defaults."""
+        assert self._job.expand is not None
+        more = self._job.expand(sub_task, result)
+        added = self.complete(tuple(more)) if more else ()
+        self._tied.extend(task for task in added if task.needs)
+        return added
+
+    def complete(self, sub_tasks: Sequence[SubTask]) -> Sequence[SubTask]:
+        """The sub-tasks with the job's defaults; raises `PlanError` for what is no request."""
+        wrong = [task for task in sub_tasks if not isinstance(task.request, Contract)]
+        if wrong:
+            shown = ", ".join(
+                f"{task.id!r} has a {type(task.request).__qualname__}"
+                for task in wrong[:PROBLEMS_MAX]
+            )
+            raise PlanError(
+                f"{len(wrong)} sub-tasks have no contract as their request: {shown}.",
+                advice="No sub-task of this addition was run. Derive it from Request.",
+            )
+        if not self._has_defaults:
+            return sub_tasks
+        return tuple(self._with_defaults(sub_task) for sub_task in sub_tasks)
+
+    def _with_defaults(self, sub_task: SubTask) -> SubTask:
+        job = self._job
+        timeout_s, retry = sub_task.timeout_s, sub_task.retry
+        return dataclasses.replace(
+            sub_task,
+            timeout_s=job.task_timeout_s if timeout_s is None else timeout_s,
+            priority=sub_task.priority or job.task_priority,
+            retry=job.task_retry if retry is RETRY_DEFAULT and job.task_retry else retry,
+        )
+
+    def _kind_of(self, sub_task: SubTask) -> str:
+        kind = sub_task.agent
+        if kind is None:
+            name: str = sub_task.request.contract_name
+            kind = self._agents.get(name, name) if self._agents else name
+        self._lanes.want(kind)
+        return kind

@@ -1,0 +1,378 @@
+"""Runs one plan: the shell around the scheduler's core.
+
+What comes back is only noted; once per turn of the event loop everything noted is given
+to the core in one batch, its effects are done, and new work is sent. So the cost of a
+turn is shared by hundreds of sub-tasks, and no sub-task has a task or a timer of its own.
+
+A turn is bounded: at most `REPORTS_PER_TURN` outcomes are taken in, and at most
+`SENT_PER_TURN` attempts are sent. The rest waits for the next turn, so replies, timers and
+other work of the loop come in between.
+
+Invariants: `calls` holds exactly the attempts that the core counts as running; each gets
+one outcome, or its lane is reported as lost; `ended` is set exactly once.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, assert_never
+
+from ..scheduler.core import SchedulerCore
+from ..scheduler.effects import (
+    CancelAttempt,
+    DoneReport,
+    ExecutionDone,
+    TaskDone,
+    TaskFailed,
+    TaskRetried,
+    TasksCancelled,
+    TasksSkipped,
+)
+from callboard.messages.contract import describe_contract, reply_type
+from callboard.messages.errors import (
+    CallboardError,
+    Cancelled,
+    HostLost,
+    InternalError,
+    NoAgentOffers,
+)
+from callboard.messages.execution import ExecutionStatus
+from callboard.messages.plan import SubTask
+
+from .call import TaskCall
+from .lanes import Lane, Lanes
+
+if TYPE_CHECKING:
+    from ..host.host import Host
+    from .collector import Collector
+
+__all__ = ["PlanRun"]
+
+REPORTS_PER_TURN: Final = 4_096
+"""About 20 ms of work; more outcomes wait for the next turn of the loop."""
+
+SENT_PER_TURN: Final = 1_024
+"""About 5 ms of work. Counted, not timed: a loop's clock may stand still within a turn."""
+
+LOOK_S: Final = 0.25
+"""How often the directory is looked at while nothing else happens."""
+
+LOOK_SOON_S: Final = 0.02
+"""The same while an agent or a host is missing."""
+
+Expand = Callable[[SubTask, Any], Sequence[SubTask]]
+
+
+class PlanRun:
+    """The running part of one execution."""
+
+    def __init__(
+        self,
+        *,
+        host: "Host",
+        core: SchedulerCore,
+        lanes: Lanes,
+        collector: "Collector",
+        expand: Expand | None,
+        deadline_s: float,
+        unserved_grace_s: float,
+        random: Callable[[], float],
+        on_turn: Callable[[], None],
+        on_trouble: Callable[[str, int, CallboardError, bool], None],
+    ) -> None:
+        self._host = host
+        self.core: Final = core
+        self._lanes = lanes
+        self._collector = collector
+        self._expand = expand
+        self._deadline_s = deadline_s
+        self._unserved_grace_s = unserved_grace_s
+        self._random = random
+        self._on_turn = on_turn
+        self._on_trouble = on_trouble
+        self.ended: Final[asyncio.Future[ExecutionDone]] = host.loop.create_future()
+        # What calls write into, read by `_turn`.
+        self.asks: Final[dict[int, Any]] = host.pending
+        self.calls: Final[dict[str, TaskCall]] = {}
+        self.reports: list[DoneReport] = []
+        self.touched: list[Lane] = []
+        self.is_woken = False
+        self._failed: list[tuple[TaskCall, CallboardError]] = []
+        self._lost: list[Lane] = []
+        self._to_send: deque[TaskCall] = deque()
+        self._sends_later = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at_s = 0.0
+
+    # --- what calls and callers say ------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin; `ended` says when it is over."""
+        self._turn()
+
+    def cancel(self) -> bool:
+        """Cancel everything; whether it had not ended."""
+        if not self.core.cancel_all(self._host.now()):
+            return False
+        self._turn()
+        return True
+
+    def cancel_task(self, task_id: str) -> bool:
+        """Cancel one sub-task; whether it had not ended. Raises `KeyError`."""
+        cancelled = self.core.cancel(task_id, self._host.now())
+        self.wake()
+        return cancelled
+
+    def wake(self) -> None:
+        """See that what is noted is looked at in the next turn of the loop."""
+        if not self.is_woken:
+            self.is_woken = True
+            self._host.loop.call_soon(self._woken)
+
+    def attempt_failed(self, call: TaskCall, error: CallboardError) -> None:
+        """An attempt has failed, alone or together with its whole lane."""
+        lane = call.lane
+        if lane.is_lost:
+            return
+        if isinstance(error, HostLost) and self._has_lost_its_host(lane):
+            self._lanes.lost(lane)
+            self._lost.append(lane)
+        else:
+            self._failed.append((call, error))
+        self.wake()
+
+    def _has_lost_its_host(self, lane: Lane) -> bool:
+        # A handler whose own ask met a dead host fails with `HostLost` as well, on a lane
+        # that is in good health.
+        slot = lane.address.slot
+        return slot != self._host.slot and self._host.link(slot).carrier is None
+
+    # --- a turn --------------------------------------------------------------------------
+
+    def _woken(self) -> None:
+        self.is_woken = False
+        self._turn()
+
+    def _timer_fired(self) -> None:
+        self._timer = None
+        self._turn()
+
+    def _turn(self) -> None:
+        """Tell the core what has happened and do what it decides."""
+        if self.ended.done():
+            return
+        try:
+            self._turn_unless_broken()
+        except Exception as error:  # noqa: BLE001 - a part of the job may raise anything
+            self.break_off(error)
+
+    def _turn_unless_broken(self) -> None:
+        core, now = self.core, self._host.now()
+        self._report(now)
+        due = core.next_deadline()
+        if due is not None and due <= now:
+            core.advance(now, self._random())
+        self._perform(now)
+        if self.ended.done():
+            return
+        if self.touched:
+            touched, self.touched = self.touched, []
+            for lane in touched:
+                self._lanes.set_pace(core, lane, now)
+        self._lanes.refresh(core)
+        self._start_attempts(now)
+        is_short = self._fail_unservable(now)
+        self._on_turn()
+        if not self.ended.done():
+            self._arm(now, is_short=is_short)
+        if self.reports:
+            self.wake()
+
+    def _report(self, now: float) -> None:
+        core = self.core
+        # A lost lane takes everything with it that the core has not heard of by then.
+        if len(self.reports) <= REPORTS_PER_TURN or self._lost:
+            reports, self.reports = self.reports, []
+        else:
+            reports = self.reports[:REPORTS_PER_TURN]
+            del self.reports[:REPORTS_PER_TURN]
+        if reports:
+            core.tasks_done(reports, now)
+        if self._failed:
+            failed, self._failed = self._failed, []
+            for call, error in failed:
+                if not call.lane.is_lost:
+                    core.task_failed(call.sub_task.id, call.attempt, error, now, self._random())
+        if self._lost:
+            lost, self._lost = self._lost, []
+            for lane in lost:
+                self._drop_calls(lane)
+                core.lane_lost(lane.id, now)
+
+    def _drop_calls(self, lane: Lane) -> None:
+        """Forget attempts that still wait for the way to a lost lane: they run elsewhere."""
+        for task_id, call in list(self.calls.items()):
+            if call.lane is lane:
+                call.is_over = True
+                del self.calls[task_id]
+                self.asks.pop(call.correlation, None)
+
+    def _perform(self, now: float) -> None:
+        """Do everything that the core has decided, also what follows from doing it."""
+        while effects := self.core.take_effects():
+            done = [effect for effect in effects if type(effect) is TaskDone]
+            if done:
+                self._collector.take(done, self.core)
+                if self._expand is not None:
+                    self._grow(done)
+            for effect in effects:
+                if type(effect) is TaskDone:
+                    continue
+                match effect:
+                    case CancelAttempt(task_id, attempt, _):
+                        self._stop_attempt(task_id, attempt)
+                    case TaskFailed(task_id, error, _):
+                        self._on_trouble(task_id, 0, error, False)
+                    case TaskRetried(task_id, attempt, error, _):
+                        self._on_trouble(task_id, attempt, error, True)
+                    case TasksSkipped() | TasksCancelled() | TaskDone():
+                        pass  # the counts of `progress` say it
+                    case ExecutionDone():
+                        self._end(effect)
+                    case unknown:
+                        assert_never(unknown)
+        if self._expand is not None and not self.reports and not self.ended.done():
+            progress = self.core.progress()
+            if progress.ended == progress.total:
+                # Nothing is left that could still make the plan grow.
+                self.core.close()
+                self._perform(now)
+
+    def _grow(self, done: Sequence[TaskDone]) -> None:
+        assert self._expand is not None
+        for task_id, _, result in done:
+            if self.core.status is not ExecutionStatus.RUNNING:
+                return  # Something has failed meanwhile: it is not done any more.
+            more = self._expand(self.core.sub_task(task_id), result)
+            if more:
+                self.core.extend(more)
+                self._collector.admit(more, task_id)
+
+    def _stop_attempt(self, task_id: str, attempt: int) -> None:
+        call = self.calls.get(task_id)
+        if call is None or call.attempt != attempt:
+            return
+        del self.calls[task_id]
+        call.is_cancelled = True
+        self._host.stop_call(
+            call,
+            Cancelled(
+                f"nobody waits for attempt {attempt} of {task_id!r} any more.", may_have_run=True
+            ),
+        )
+
+    def _end(self, how: ExecutionDone) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._to_send.clear()
+        if not self.ended.done():
+            self.ended.set_result(how)
+
+    def break_off(self, error: BaseException) -> None:
+        """A part of the job failed: stop everything and end with its error."""
+        if self.ended.done():
+            return
+        self.ended.set_exception(error)
+        self.core.cancel_all(self._host.now())
+        for effect in self.core.take_effects():
+            if type(effect) is CancelAttempt:
+                self._stop_attempt(effect.task_id, effect.attempt)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._to_send.clear()
+
+    # --- sending -------------------------------------------------------------------------
+
+    def _start_attempts(self, now: float) -> None:
+        core, lanes, calls, to_send = self.core, self._lanes.open, self.calls, self._to_send
+        sub_task_of = core.sub_task
+        for task_id, attempt, lane_id in core.dispatch(now):
+            lane = lanes[lane_id]
+            call = TaskCall(self, lane, sub_task_of(task_id), attempt, now)
+            if call.under_way == 1:
+                lane.pace.sent(now, lane.delivered)
+            calls[task_id] = call
+            to_send.append(call)
+        if to_send and not self._sends_later:
+            self._send()
+
+    def _send_later(self) -> None:
+        self._sends_later = False
+        self._send()
+
+    def _send(self) -> None:
+        host, queue, deadline_s = self._host, self._to_send, self._deadline_s
+        call_host = host.call
+        for _ in range(min(len(queue), SENT_PER_TURN)):
+            call = queue.popleft()
+            if call.is_over:
+                continue
+            sub_task = call.sub_task
+            at_s = deadline_s
+            if sub_task.timeout_s is not None:
+                at_s = min(at_s, call.sent_s + sub_task.timeout_s)
+            try:
+                request = self._bound(sub_task) if sub_task.bind else sub_task.request
+                call.expects = reply_type(type(request))
+                call_host(call.lane.address, request, at_s, call)
+            except CallboardError as error:
+                call.fail(call.correlation, error)
+            except Exception as error:  # noqa: BLE001 - a user's type may fail to encode
+                call.fail(
+                    call.correlation,
+                    InternalError(f"{sub_task.id!r} cannot be sent: {error!r}."),
+                )
+        if queue:
+            self._sends_later = True
+            host.loop.call_soon(self._send_later)
+
+    def _bound(self, sub_task: SubTask) -> Any:
+        """The request with the results that it is bound to; raises `InvalidMessage`."""
+        request = sub_task.request
+        fields = {**request.__dict__, **self.core.bindings_of(sub_task.id)}
+        return describe_contract(type(request)).build(fields)
+
+    # --- what is missing -----------------------------------------------------------------
+
+    def _fail_unservable(self, now: float) -> bool:
+        """Give up on kinds that nobody has offered for too long; whether any is missing."""
+        unserved = self.core.unserved()
+        for kind in unserved:
+            if self._lanes.is_offered(kind.kind) or now - kind.since < self._unserved_grace_s:
+                continue
+            offered = ", ".join(self._lanes.offered_kinds()) or "nothing"
+            error = NoAgentOffers(
+                f"nobody has offered {kind.kind} for {self._unserved_grace_s:g} s, "
+                f"and {kind.ready} sub-tasks need it; of this plan's needs is offered: {offered}.",
+                advice="Start a pool of agents that handle it.",
+                may_have_run=False,
+                kind=kind.kind,
+            )
+            self.core.fail_unservable(kind.kind, error, now)
+        if unserved:
+            self._perform(now)
+        return bool(unserved)
+
+    def _arm(self, now: float, *, is_short: bool) -> None:
+        """Set the one timer to when something is due, at the latest to the next look around."""
+        at_s = now + (LOOK_SOON_S if is_short or self._lanes.some_are_down else LOOK_S)
+        due_s = self.core.next_deadline()
+        if due_s is not None and due_s < at_s:
+            at_s = due_s
+        if self._timer is not None:
+            if self._timer_at_s <= at_s:
+                return
+            self._timer.cancel()
+        self._timer_at_s = at_s
+        self._timer = self._host.loop.call_at(at_s, self._timer_fired)

@@ -1,0 +1,143 @@
+"""The updates of one execution, for any number of readers, however slow.
+
+Nothing is pushed: a reader takes the next update when it is ready for it, and what it
+takes is made then. So a slow reader costs no memory, and sees the newest progress, not a
+queue of old ones. What must not be missed is a short log that every reader walks from its
+beginning; `Finished` is always the last.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from time import perf_counter
+from typing import Any, Final
+
+from callboard.messages.updates import (
+    TROUBLES_MAX,
+    ExecutionUpdate,
+    Finished,
+    PartialResult,
+    PhaseChanged,
+    Progressed,
+    StateChanged,
+    TaskTroubled,
+)
+
+__all__ = ["INTERVAL_S", "UpdateStream"]
+
+INTERVAL_S: Final = 0.05
+"""Between two reports of progress, and between two partial results, of one reader."""
+
+PARTIAL_PAUSE: Final = 20
+"""A partial result is followed by a pause of this many times what it took to make."""
+
+
+class UpdateStream:
+    """What has happened, and who waits to hear more."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        now: Callable[[], float],
+        progress: Callable[[], Progressed],
+        partial: Callable[[], PartialResult | None],
+    ) -> None:
+        self._loop = loop
+        self._now = now
+        self._progress = progress
+        self._partial = partial
+        self._log: list[StateChanged | PhaseChanged | TaskTroubled] = []
+        self._troubles = 0
+        self._finished: Finished | None = None
+        self._moved = 0
+        """Grows whenever progress may have changed."""
+        self._results = 0
+        self._partials_seen = 0
+        """Results that the newest partial result could hold."""
+        self._waiting: list[asyncio.Future[None]] = []
+
+    def note(self, update: StateChanged | PhaseChanged | TaskTroubled) -> None:
+        """Log something that every reader gets."""
+        if type(update) is TaskTroubled:
+            self._troubles += 1
+            if self._troubles > TROUBLES_MAX:
+                return
+        self._log.append(update)
+        self._wake()
+
+    def moved(self, results: int, partial_every: int) -> None:
+        """Progress may have changed, and there are so many results now."""
+        self._moved += 1
+        self._results = results
+        if partial_every and results - self._partials_seen >= partial_every:
+            self._partials_seen = results
+        if self._waiting:
+            self._wake()
+
+    def finish(self, update: Finished) -> None:
+        """The last word."""
+        self._finished = update
+        self._wake()
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    async def read(self) -> AsyncIterator[ExecutionUpdate]:
+        """All updates from the beginning on, until the end."""
+        position = moved = partials = 0
+        progress_at_s = partial_at_s = self._now() - INTERVAL_S
+        while True:
+            while position < len(self._log):
+                position += 1
+                yield self._log[position - 1]
+            now = self._now()
+            finished = self._finished
+            if moved < self._moved and (now >= progress_at_s or finished is not None):
+                moved = self._moved
+                progress_at_s = now + INTERVAL_S
+                yield self._progress()
+                continue
+            if finished is not None:
+                yield finished
+                return
+            if partials < self._partials_seen and now >= partial_at_s:
+                partials = self._partials_seen
+                # What it costs is measured apart: a loop's clock may stand still within a turn.
+                began_s = perf_counter()
+                update = self._partial()
+                took_s = perf_counter() - began_s
+                partial_at_s = now + max(INTERVAL_S, took_s * PARTIAL_PAUSE)
+                if update is not None:
+                    yield update
+                continue
+            due_s = [
+                at_s
+                for at_s, is_due in (
+                    (progress_at_s, moved < self._moved),
+                    (partial_at_s, partials < self._partials_seen),
+                )
+                if is_due
+            ]
+            await self._wait(min(due_s, default=None))
+
+    async def _wait(self, until_s: float | None) -> None:
+        """Wait for something new to be told, or until what is there may be told."""
+        future: asyncio.Future[Any] = self._loop.create_future()
+        timer = None
+        if until_s is not None:
+            timer = self._loop.call_at(until_s, _let_go, future)
+        self._waiting.append(future)
+        try:
+            await future
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if future in self._waiting:
+                self._waiting.remove(future)
+
+
+def _let_go(future: "asyncio.Future[Any]") -> None:
+    if not future.done():
+        future.set_result(None)

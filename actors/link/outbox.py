@@ -1,0 +1,261 @@
+"""The outbox of a link: messages in, sealed frames out.
+
+A message is encoded once, into the frame that is open. What cannot be written now (no
+credit, the peer is down, its actor's mailbox is full) waits unencoded in a bounded
+backlog, in order.
+
+A message waits for nothing that it does not need: replies and control envelopes need no
+credit and never wait behind requests, and requests for one full mailbox do not hold up
+those for another.
+"""
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from callboard.messages.codec import size_bytes
+from callboard.messages.contract import Contract
+from callboard.messages.control import CONTROL_CELL
+from callboard.messages.errors import CallboardError, MailboxFull
+from callboard.messages.frame import FrameWriter, Kind
+
+if TYPE_CHECKING:
+    from .link import Link
+
+__all__ = ["Outbox", "Waiting"]
+
+
+class Waiting(NamedTuple):
+    """A message that cannot be written yet."""
+
+    kind: int
+    target: int
+    correlation: int
+    message: Contract
+    deadline_s: float
+    future: "asyncio.Future[Any] | Any | None"
+
+
+class Outbox:
+    """What one link still has to send."""
+
+    def __init__(self, link: "Link") -> None:
+        self._link = link
+        self._host = link.host
+        self._encode = link.host.codec.encode
+        self._now = link.host.now
+        limits = link.host.limits
+        self._inline_bytes_max = limits.inline_bytes_max
+        self._frame_bytes_soft = limits.frame_bytes_soft
+        self._frame_messages = limits.frame_messages_soft
+        self._backlog_max = limits.link_backlog_max
+        self._writer = FrameWriter()
+        self._sealed: deque[tuple[FrameWriter, int]] = deque()
+        self._credit_used = 0
+        """Envelopes in the open frame that need credit."""
+        self._credit_sealed = 0
+        self._backlog: deque[Waiting] = deque()
+        self._paused: dict[int, deque[Waiting]] = {}
+        self._tells_waiting = 0
+        self.is_open = False
+        """Whether requests may leave: the slot is connected and its actors are there."""
+
+    @property
+    def has_frames(self) -> bool:
+        """Whether there is something to send now."""
+        return bool(self._writer.count or self._sealed)
+
+    @property
+    def waiting(self) -> int:
+        """Messages that wait to be written."""
+        return len(self._backlog) + sum(len(row) for row in self._paused.values())
+
+    # --- requests ---------------------------------------------------------------------
+
+    def post(  # noqa: PLR0913 - the parts of a message, unpacked for speed
+        self,
+        kind: int,
+        target: int,
+        correlation: int,
+        message: Contract,
+        deadline_s: float,
+        future: Any,
+    ) -> None:
+        """Send a TELL or an ASK, or let it wait; see `Link.post`."""
+        if (
+            self.is_open
+            and not self._backlog
+            and not self._paused
+            and self._link.core.credit > self._credit_used + self._credit_sealed
+            and len(self._sealed) < self._link.frames_sealed_max
+        ) or (target == CONTROL_CELL and self._link.is_connected):
+            # The control plane never waits behind data.
+            self._write(kind, target, correlation, message, deadline_s, future)
+        else:
+            self._wait(Waiting(kind, target, correlation, message, deadline_s, future))
+
+    def _may_write(self) -> bool:
+        return (
+            self.is_open
+            and self._link.core.credit > self._credit_used + self._credit_sealed
+            and len(self._sealed) < self._link.frames_sealed_max
+        )
+
+    def _wait(self, item: Waiting) -> None:
+        if item.future is None:
+            if self._tells_waiting >= self._backlog_max:
+                raise MailboxFull(
+                    f"{self._tells_waiting} messages wait for host {self._link.slot}.",
+                    advice="Use send or ask, which wait for room.",
+                    may_have_run=False,
+                )
+            self._tells_waiting += 1
+        row = self._paused.get(item.target)
+        if row is not None:
+            row.append(item)
+            return
+        self._backlog.append(item)
+        self.drain()
+
+    def _write(  # noqa: PLR0913 - as `post`
+        self,
+        kind: int,
+        target: int,
+        correlation: int,
+        message: Contract,
+        deadline_s: float,
+        future: Any,
+    ) -> None:
+        body, buffers = self._encode(message)
+        writer = self._writer
+        budget_ms = 0
+        if deadline_s:
+            budget_ms = int((deadline_s - self._now()) * 1000.0)
+            if budget_ms < 1:
+                budget_ms = 1  # 0 would mean that there is no deadline.
+        number = writer.number_of(type(message))
+        if buffers or len(body) > self._inline_bytes_max:
+            body, buffers, reference = self._large(body, buffers)
+            writer.add(kind, target, correlation, number, body, budget_ms, buffers, reference)
+        else:
+            writer.add(kind, target, correlation, number, body, budget_ms)
+        self._credit_used += 1
+        if future is not None:
+            if kind == Kind.ASK:
+                future.sent = True
+            elif not future.done():
+                future.set_result(None)
+        self._written(writer)
+
+    # --- replies and control ------------------------------------------------------------
+
+    def reply(self, correlation: int, message: Contract | None) -> None:
+        """Write a reply; raises `InvalidMessage` or `PayloadTooLarge` when it cannot travel."""
+        if message is None:
+            self.control(Kind.REPLY, 0, correlation, b"")
+            return
+        body, buffers = self._encode(message)
+        writer = self._writer
+        number = writer.number_of(type(message))
+        if buffers or len(body) > self._inline_bytes_max:
+            body, buffers, reference = self._large(body, buffers)
+            writer.add(Kind.REPLY, 0, correlation, number, body, 0, buffers, reference)
+        else:
+            writer.add(Kind.REPLY, 0, correlation, number, body)
+        self._written(writer)
+
+    def control(self, kind: int, target: int, correlation: int, body: bytes) -> None:
+        """Write an envelope without a contract."""
+        self._writer.add(kind, target, correlation, -1, body)
+        self._written(self._writer)
+
+    def _written(self, writer: FrameWriter) -> None:
+        if writer.count >= self._frame_messages or writer.size_bytes >= self._frame_bytes_soft:
+            self._seal()
+            # The peer works on this frame while the next one is written.
+            self._link.flush()
+        else:
+            self._link.flush_soon()
+
+    def _large(self, body: bytes, buffers: Any) -> tuple[bytes, Any, int]:
+        if size_bytes(body, buffers) <= self._inline_bytes_max:
+            return body, buffers, -1
+        reference = self._host.blobs.put(body, buffers)
+        return b"", (), self._writer.add_reference(reference)
+
+    def _seal(self) -> None:
+        self._sealed.append((self._writer, self._credit_used))
+        self._credit_sealed += self._credit_used
+        self._writer = FrameWriter()
+        self._credit_used = 0
+
+    # --- frames -------------------------------------------------------------------------
+
+    def next_frame(self) -> tuple[FrameWriter, int]:
+        """The next frame to send, and how much credit it takes."""
+        if not self._sealed:
+            self._seal()
+        writer, credit_used = self._sealed.popleft()
+        self._credit_sealed -= credit_used
+        return writer, credit_used
+
+    # --- what waits -----------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Write what has waited, as far as that goes."""
+        backlog = self._backlog
+        while backlog and self._may_write():
+            item = backlog.popleft()
+            row = self._paused.get(item.target)
+            if row is not None:
+                row.append(item)
+                continue
+            if item.future is None:
+                self._tells_waiting -= 1
+            elif item.future.done():
+                continue  # Its deadline passed, or its asker gave up: it never leaves.
+            try:
+                self._write(*item)
+            except CallboardError as error:
+                self._refuse(item, error)
+
+    def _refuse(self, item: Waiting, error: CallboardError) -> None:
+        if item.future is None:
+            where = f"{self._link.slot}/{item.target}"
+            self._host.letters.dead("not_sent", where, item.message, error)
+        elif not item.future.done():
+            if item.kind == Kind.ASK:
+                item.future.fail(item.correlation, error)
+            else:
+                item.future.set_exception(error)
+
+    def pause(self, target: int) -> None:
+        """The peer says that this actor's mailbox is full."""
+        self._paused.setdefault(target, deque())
+
+    def resume(self, target: int) -> None:
+        """The peer says that there is room again."""
+        row = self._paused.pop(target, None)
+        if row:
+            self._backlog.extendleft(reversed(row))
+        self.drain()
+
+    def reset(self) -> None:
+        """The peer is gone: what was written is lost, what waits goes on waiting."""
+        self._writer = FrameWriter()
+        self._sealed.clear()
+        self._credit_used = 0
+        self._credit_sealed = 0
+        self.is_open = False
+        # What waited for a mailbox of the old incarnation waits for the new one's.
+        paused, self._paused = self._paused, {}
+        for row in paused.values():
+            self._backlog.extend(row)
+
+    def close(self, error: CallboardError) -> None:
+        """Nothing waits any longer."""
+        self.reset()
+        waiting, self._backlog = self._backlog, deque()
+        self._tells_waiting = 0
+        for item in waiting:
+            self._refuse(item, error)

@@ -1,0 +1,80 @@
+"""`failover`: kill -9 of the process of a host, until all its actors have answered again.
+
+Every actor is asked at once after the kill, and an ask is repeated only when it fails
+with `HostLost`: what has not left for the lost host simply waits for its understudy.
+"""
+
+import asyncio
+import os
+import signal
+
+from bench.outcome import Outcome, Params, check_of_each
+from bench.timing import timed
+from callboard.actors.actor import Agent, handler
+from callboard.messages.contract import Contract, Request
+from callboard.messages.errors import HostLost
+from callboard.messages.ref import Ref
+from callboard.runtime.driver import run as run_system
+from callboard.runtime.system import System
+
+__all__ = ["run"]
+
+ALL_ANSWERING_TIMEOUT_S = 60.0
+HOST = 1
+
+
+class Number(Contract):
+    """The number an actor was given, and the process that says it."""
+
+    number: int
+    process_id: int
+
+
+class ReadNumber(Request[Number]):
+    """Ask for it."""
+
+
+class Worker(Agent):
+    """Knows the number it was given."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    @handler
+    async def number(self, request: ReadNumber) -> Number:
+        """Tell it."""
+        return Number(number=self._number, process_id=os.getpid())
+
+
+async def _ask_all(workers: list[Ref[Worker]]) -> list[Number]:
+    """What each answers, in order; who was asked on a host that died is asked again."""
+    answers: dict[int, Number] = {}
+    while len(answers) < len(workers):
+        missing = [place for place in range(len(workers)) if place not in answers]
+        asks = [(place, workers[place].ask(ReadNumber())) for place in missing]
+        for place, ask in asks:
+            try:
+                answers[place] = await ask
+            except HostLost:
+                continue
+    return [answers[place] for place in range(len(workers))]
+
+
+def run(params: Params) -> Outcome:
+    """One host with all actors, one understudy."""
+
+    async def main(system: System) -> Outcome:
+        workers = await system.spawn_many(
+            Worker, ((number,) for number in range(params["actors"])), host=HOST
+        )
+        before = await _ask_all(workers)
+        old_process_id = before[0].process_id
+        with timed() as stopwatch:
+            os.kill(old_process_id, signal.SIGKILL)
+            async with asyncio.timeout(ALL_ANSWERING_TIMEOUT_S):
+                answers = await _ask_all(workers)
+        # An answer that the dying process still gave would prove nothing.
+        living = [answer.number for answer in answers if answer.process_id != old_process_id]
+        return Outcome({"all_answering_ms": stopwatch.elapsed_ms}, check_of_each(living))
+
+    return run_system(main, hosts=1, understudies=1)

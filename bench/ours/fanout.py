@@ -1,0 +1,88 @@
+"""`fanout`: one request taken apart into sub-tasks, run on a pool, merged into one result.
+
+The whole way of an execution: a plan, the scheduler with its retries and credits, contracts
+checked at both ends, and the results collected in the order of the plan.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from bench.outcome import Outcome, Params, check_of
+from bench.timing import timed
+from bench.workload import merge_sub_tasks, sub_task_result
+from callboard.actors.actor import Agent, handler
+from callboard.messages.contract import Contract, Request
+from callboard.messages.job import Job
+from callboard.messages.plan import SubTask
+from callboard.runtime.driver import run as run_system
+from callboard.runtime.system import System
+
+__all__ = ["run"]
+
+HOSTS = 1
+"""On 2 cores, one for the driver's scheduler and one for a host; more hosts were slower."""
+AGENTS = 8
+
+
+class Square(Contract):
+    """What one sub-task computes."""
+
+    number: int
+    text: str
+
+
+class SquareNumber(Request[Square]):
+    """One sub-task."""
+
+    number: int
+
+
+class Merged(Contract):
+    """What all sub-tasks computed."""
+
+    sum: int
+    texts: tuple[str, ...]
+
+
+class SquareNumbers(Request[Merged]):
+    """The whole: all numbers below `count`."""
+
+    count: int
+
+
+class Squarer(Agent):
+    """Computes sub-tasks."""
+
+    @handler
+    async def square(self, request: SquareNumber) -> Square:
+        """The result that the workload defines."""
+        return Square(**sub_task_result(request.number))
+
+
+def _decompose(request: SquareNumbers) -> Iterator[SubTask]:
+    return (
+        SubTask(str(number), SquareNumber(number=number)) for number in range(request.count)
+    )
+
+
+def _merge(squares: Sequence[Square]) -> Merged:
+    return Merged(**merge_sub_tasks({"number": s.number, "text": s.text} for s in squares))
+
+
+JOB = Job[SquareNumbers, Merged](name="squares", decompose=_decompose, transform=_merge)
+
+
+def run(params: Params) -> Outcome:
+    """One execution on a pool."""
+
+    async def main(system: System) -> Outcome:
+        await system.pool(Squarer, size=params.get("agents", AGENTS))
+        await system.submit(JOB, SquareNumbers(count=params["warm_up"])).result()
+        with timed() as stopwatch:
+            request = SquareNumbers(count=params["sub_tasks"])
+            merged = await system.submit(JOB, request).result()
+        return Outcome(
+            {"sub_tasks_per_s": stopwatch.per_s(params["sub_tasks"])},
+            check_of({"sum": merged.sum, "texts": list(merged.texts)}),
+        )
+
+    return run_system(main, hosts=params.get("hosts", HOSTS), understudies=0)

@@ -1,0 +1,113 @@
+"""`spawn`: actors started within one host, all alive at once, each then asked its number.
+
+`actors_per_s` is `Context.spawn`, one after another: what an actor does that starts
+children, and what the peers do. `top_level_actors_per_s` is `System.spawn_many`: the
+driver starts them through the root, which keeps what it needs to start them elsewhere
+when their host dies.
+"""
+
+import time
+
+from bench.memory import own_bytes
+from bench.outcome import Outcome, Params, check_of_each
+from bench.timing import NS_PER_S, timed
+from callboard.actors.actor import Agent, handler
+from callboard.actors.context import Context
+from callboard.messages.contract import Contract, Request
+from callboard.messages.ref import Ref
+from callboard.runtime.driver import run as run_system
+from callboard.runtime.system import System
+
+__all__ = ["run"]
+
+SPAWN_TIMEOUT_S = 120.0
+ASKED_AT_ONCE = 2_000
+
+
+class Number(Contract):
+    """The number an actor was given."""
+
+    number: int
+
+
+class ReadNumber(Request[Number]):
+    """Ask for it."""
+
+
+class Spawned(Contract):
+    """How long it took, what they weigh together, and the number each answered with."""
+
+    elapsed_ns: int
+    size_bytes: int
+    numbers: list[int]
+
+
+class SpawnAll(Request[Spawned]):
+    """Spawn so many children."""
+
+    count: int
+
+
+class Worker(Agent):
+    """Knows the number it was given."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    @handler
+    async def number(self, request: ReadNumber) -> Number:
+        """Tell it."""
+        return Number(number=self._number)
+
+
+class Parent(Agent):
+    """Spawns children."""
+
+    @handler
+    async def spawn_all(self, request: SpawnAll, ctx: Context) -> Spawned:
+        """Spawn them, weigh them, ask each."""
+        # One outside the count, so that what is made once is not charged to the actors.
+        await ctx.spawn(Worker, 0)
+        before_bytes = own_bytes()
+        with timed() as stopwatch:
+            workers = [await ctx.spawn(Worker, number) for number in range(request.count)]
+        size_bytes = own_bytes() - before_bytes
+        return Spawned(
+            elapsed_ns=stopwatch.elapsed_ns,
+            size_bytes=size_bytes,
+            numbers=await _numbers(workers),
+        )
+
+
+async def _numbers(workers: list[Ref[Worker]]) -> list[int]:
+    numbers: list[int] = []
+    for start in range(0, len(workers), ASKED_AT_ONCE):
+        asks = [worker.ask(ReadNumber()) for worker in workers[start : start + ASKED_AT_ONCE]]
+        numbers += [(await ask).number for ask in asks]
+    return numbers
+
+
+def run(params: Params) -> Outcome:
+    """Spawns within one host of the inline engine: one process, one event loop."""
+    count = params["actors"]
+
+    async def main(system: System) -> Outcome:
+        parent = await system.spawn(Parent)
+        spawned = await parent.ask(SpawnAll(count=count), timeout_s=SPAWN_TIMEOUT_S)
+        await system.stop(parent)
+        before_bytes = own_bytes()
+        with timed() as top_level:
+            workers = await system.spawn_many(Worker, ((number,) for number in range(count)))
+        size_bytes = own_bytes() - before_bytes
+        assert await _numbers(workers) == spawned.numbers
+        return Outcome(
+            {
+                "actors_per_s": count / (max(spawned.elapsed_ns, 1) / NS_PER_S),
+                "bytes_per_actor": spawned.size_bytes / count,
+                "top_level_actors_per_s": top_level.per_s(count),
+                "bytes_per_top_level_actor": size_bytes / count,
+            },
+            check_of_each(spawned.numbers),
+        )
+
+    return run_system(main, engine="inline", hosts=1, understudies=0)

@@ -1,0 +1,3 @@
+"""Transports that engines share."""
+
+__all__: list[str] = []

@@ -1,0 +1,638 @@
+"""The codec: every supported type comes back as what it was, and what cannot travel says so."""
+
+import datetime as dt
+import enum
+import functools
+import math
+import pathlib
+import uuid
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any, ClassVar, Final, Literal
+from zoneinfo import ZoneInfo
+
+import msgpack
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict, Field, RootModel, create_model, field_validator
+from tests.messages.way import Free, Way, nested
+
+from callboard.messages.codec import size_bytes
+from callboard.messages.contract import Contract, contract_key
+from callboard.messages.errors import (
+    CallboardError,
+    InvalidMessage,
+    PayloadTooLarge,
+    UnknownContract,
+    VersionMismatch,
+)
+from callboard.messages.limits import Limits
+from callboard.messages.ref import Address, Ref
+
+KIB: Final = 1024
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    BLUE = 2
+
+
+class Shade(enum.StrEnum):
+    DARK = "dark"
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+    HUGE = 2**70
+
+
+class Day(enum.Enum):
+    LEAP = dt.date(2024, 2, 29)
+
+
+class Pair(enum.Enum):
+    BOTH = (1, 2)
+
+
+class Point(BaseModel):
+    x: int
+    label: str = Field(default="", alias="name")
+    when: dt.datetime | None = None
+
+
+class Numbers(RootModel[list[int]]):
+    pass
+
+
+class Moment(RootModel[dt.datetime]):
+    pass
+
+
+class Open(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    x: int
+
+
+class Place(Contract, name="tests.codec.place"):
+    line: int
+
+
+class Span(Place, name="tests.codec.span"):
+    last: int
+
+
+class Nest(Contract, name="tests.codec.nest"):
+    inside: "tuple[Nest, ...]" = ()
+
+
+# --- round trips -----------------------------------------------------------------------------
+
+AWARE: Final = st.datetimes(
+    timezones=st.one_of(
+        st.just(dt.UTC),
+        st.builds(dt.timezone, st.timedeltas(dt.timedelta(hours=-23), dt.timedelta(hours=23))),
+    )
+)
+LEAVES: Final = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.integers(min_value=-(2**300), max_value=2**300),
+    st.floats(allow_nan=False),
+    st.text(),
+    st.binary(),
+    st.datetimes(),
+    AWARE,
+    st.dates(),
+    st.times(),
+    st.timedeltas(),
+    st.uuids(),
+    st.decimals(allow_nan=False),
+    st.complex_numbers(allow_nan=False),
+)
+KEYS: Final = st.one_of(
+    st.text(), st.integers(-(2**63), 2**63 - 1), st.binary(), st.booleans(), st.dates(), st.uuids()
+)
+VALUES: Final = st.recursive(
+    LEAVES,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4),
+        st.dictionaries(KEYS, inner, max_size=4),
+        st.dictionaries(st.tuples(st.integers(0, 9), st.text()), inner, max_size=2),
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(value=VALUES)
+def test_any_nesting_of_plain_values_comes_back_equal_and_of_the_same_type(value: Any) -> None:
+    decoded = Way().value(value)
+    assert decoded == value
+    assert type(decoded) is type(value)
+
+
+class Everything(Contract, name="tests.codec.everything"):
+    moment: dt.datetime
+    day: dt.date
+    time: dt.time
+    span: dt.timedelta
+    id: uuid.UUID
+    amount: Decimal
+    blob: bytes
+    colour: Colour
+    shade: Shade
+    level: Level
+    leap: Day
+    names: frozenset[str]
+    numbers: set[int]
+    pair: tuple[int, str]
+    by_pair: dict[tuple[int, int], str]
+    by_set: dict[frozenset[int], int]
+    number: int
+    wave: complex
+    kind: Literal["a", 1, None]
+    point: Point
+    points: tuple[Point, ...]
+    place: Place
+    path: pathlib.PurePosixPath
+    nothing: None
+
+
+EVERYTHING: Final = st.builds(
+    Everything,
+    moment=st.one_of(st.datetimes(), AWARE),
+    day=st.dates(),
+    time=st.times(),
+    span=st.timedeltas(),
+    id=st.uuids(),
+    amount=st.decimals(allow_nan=False, allow_infinity=False),
+    blob=st.binary(),
+    colour=st.sampled_from(Colour),
+    shade=st.sampled_from(Shade),
+    level=st.just(Level.LOW),
+    leap=st.sampled_from(Day),
+    names=st.frozensets(st.text()),
+    numbers=st.sets(st.integers()),
+    pair=st.tuples(st.integers(), st.text()),
+    by_pair=st.dictionaries(st.tuples(st.integers(), st.integers()), st.text(), max_size=3),
+    by_set=st.dictionaries(st.frozensets(st.integers()), st.integers(), max_size=3),
+    number=st.integers(),
+    wave=st.complex_numbers(allow_nan=False),
+    kind=st.sampled_from(["a", 1, None]),
+    point=st.builds(Point, x=st.integers(), name=st.text(), when=st.none() | AWARE),
+    points=st.lists(st.builds(Point, x=st.integers()), max_size=3).map(tuple),
+    place=st.builds(Place, line=st.integers()) | st.builds(Span, line=st.just(1), last=st.just(2)),
+    path=st.sampled_from([pathlib.PurePosixPath("a/b.py"), pathlib.PurePosixPath("/")]),
+    nothing=st.none(),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(message=EVERYTHING)
+def test_declared_fields_of_every_supported_type_come_back_equal(message: Everything) -> None:
+    decoded = Way().back(message)
+    assert decoded == message
+    for field in Everything.model_fields:
+        assert type(getattr(decoded, field)) is type(getattr(message, field)), field
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        dt.datetime(2024, 10, 27, 2, 30, fold=1),  # noqa: DTZ001 - a naive one is the case
+        dt.datetime(2024, 10, 27, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"), fold=1),
+        dt.datetime(2024, 10, 27, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"), fold=0),
+        dt.datetime(1850, 1, 1, tzinfo=ZoneInfo("Europe/Berlin")),
+        dt.datetime.min,
+        dt.datetime.max.replace(tzinfo=dt.timezone(dt.timedelta(hours=-23, minutes=-59))),
+    ],
+)
+def test_datetime_keeps_its_fold_its_offset_and_its_fields(moment: dt.datetime) -> None:
+    decoded = Way().value(moment)
+    assert decoded.replace(tzinfo=None) == moment.replace(tzinfo=None)
+    assert (decoded.fold, decoded.utcoffset()) == (moment.fold, moment.utcoffset())
+
+
+def test_time_keeps_its_fold_and_its_offset() -> None:
+    time = dt.time(2, 30, 0, 5, tzinfo=dt.timezone(dt.timedelta(hours=2)), fold=1)
+    decoded = Way().value(time)
+    assert (decoded, decoded.fold) == (time, 1)
+
+
+@pytest.mark.parametrize(
+    "text", ["NaN", "sNaN", "-NaN7", "Infinity", "-Infinity", "-0", "1E+500000", "1.20", "1E-99999"]
+)
+def test_decimal_keeps_every_digit_sign_and_special_value(text: str) -> None:
+    assert str(Way().value(Decimal(text))) == text
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -0.0])
+def test_float_keeps_special_values(value: float) -> None:
+    assert repr(Way().value(value)) == repr(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [2**63 - 1, 2**63, 2**64 - 1, 2**64, -(2**63), -(2**63) - 1, 10**5000, -(10**5000)],
+    ids=lambda value: f"{'-' if value < 0 else ''}{value.bit_length()} bits",
+)
+def test_integer_of_any_size_comes_back(value: int) -> None:
+    assert Way().value(value) == value
+    assert Way().value({"in": [value]}) == {"in": [value]}
+
+
+@pytest.mark.parametrize(
+    ("value", "arrives"),
+    [
+        (np.float64(1.5), 1.5),
+        (np.int8(-3), -3),
+        (np.bool_(True), True),
+        (np.str_("x"), "x"),
+        (np.complex128(1 + 2j), 1 + 2j),
+        (np.datetime64("2024-02-29"), dt.date(2024, 2, 29)),
+        (np.timedelta64(5, "s"), dt.timedelta(seconds=5)),
+        (bytearray(b"ab"), b"ab"),
+        (memoryview(b"ab"), b"ab"),
+        (Colour.RED, "red"),
+        (Day.LEAP, dt.date(2024, 2, 29)),
+        (Level.HUGE, 2**70),
+        ({1, 2}, [1, 2]),
+        ((1, (2,)), [1, [2]]),
+        (Point(x=1, name="n"), {"x": 1, "label": "n", "when": None}),
+        (Moment(dt.datetime(2024, 1, 1, tzinfo=dt.UTC)), dt.datetime(2024, 1, 1, tzinfo=dt.UTC)),
+    ],
+)
+def test_in_a_field_that_may_be_anything_a_value_arrives_as_its_plain_form(
+    value: Any, arrives: Any
+) -> None:
+    assert Way().value(value) == arrives
+
+
+def test_subclass_of_a_value_type_travels_as_that_type() -> None:
+    class Stamp(dt.datetime):
+        pass
+
+    class Id(uuid.UUID):
+        pass
+
+    assert Way().value(Stamp(2024, 1, 1)) == dt.datetime(2024, 1, 1)  # noqa: DTZ001
+    assert Way().value(Id(int=5)) == uuid.UUID(int=5)
+
+
+# --- what is nested -----------------------------------------------------------------------------
+
+
+def test_nested_contract_stays_the_subclass_it_is() -> None:
+    class Holder(Contract, name="tests.codec.holder"):
+        place: Place
+        places: list[Place]
+
+    held = Way().back(Holder(place=Span(line=1, last=2), places=[Place(line=3)]))
+    assert type(held.place) is Span
+    assert held.place == Span(line=1, last=2)
+    assert type(held.places[0]) is Place
+
+
+def test_nested_contract_in_a_free_field_is_a_contract_again() -> None:
+    assert Way().value({"deep": [Span(line=1, last=2)]}) == {"deep": [Span(line=1, last=2)]}
+
+
+def test_nested_contract_of_an_older_version_is_upcast() -> None:
+    name = "tests.codec.grown"
+    old = type(Contract)("Grown", (Contract,), {"__module__": __name__}, name=name, version=1)
+    body, _ = Way().codec.encode(Free(x=[old()]))
+    way = Way()
+
+    class Grown(Contract, name="tests.codec.grown", version=2):
+        line: int
+        upcasters: ClassVar = {1: lambda fields: {"line": 7}}
+
+    way.registry.learn(Grown)
+    decoded = way.decode(body)
+    assert isinstance(decoded, Free)
+    assert decoded.x == [Grown(line=7)]
+
+
+def test_nested_contract_that_is_unknown_or_newer_says_so() -> None:
+    def body(name: str, version: int) -> bytes:
+        inner = msgpack.packb((name, version, 1, {}))
+        return bytes(msgpack.packb({"x": msgpack.ExtType(8, inner)}))
+
+    way = Way()
+    way.registry.learn(Place)
+    with pytest.raises(UnknownContract):
+        way.decode(body("nobody.knows.this", 1))
+    for version in (1, 2, -(10**15)):
+        with pytest.raises(VersionMismatch):
+            way.decode(body("tests.codec.place", version))
+
+
+class Holds(Contract, name="tests.codec.holds"):
+    point: Point
+    numbers: Numbers
+    moment: Moment
+    extended: Open
+
+
+def test_nested_models_with_aliases_roots_and_extras_come_back_whole() -> None:
+    message = Holds(
+        point=Point(x=1, name="alias"),
+        numbers=Numbers([1, 2]),
+        moment=Moment(dt.datetime(2024, 1, 1, tzinfo=dt.UTC)),
+        extended=Open(x=1, more="kept"),  # type: ignore[call-arg]
+    )
+    assert Way().back(message) == message
+
+
+def test_cached_properties_do_not_travel() -> None:
+    class Inner(BaseModel):
+        x: int
+
+        @functools.cached_property
+        def twice(self) -> int:
+            return self.x * 2
+
+    class Outer(Contract, name="tests.codec.outer"):
+        inner: Inner
+
+        @functools.cached_property
+        def thrice(self) -> int:
+            return self.inner.x * 3
+
+    message = Outer(inner=Inner(x=2))
+    assert (message.thrice, message.inner.twice) == (6, 4)
+    for sent in (message, Free(x=message)):
+        Way().back(sent)
+    decoded = Way().back(message)
+    assert set(vars(decoded)) == {"inner"}
+    assert (decoded.thrice, decoded.inner.twice) == (6, 4)
+
+
+class NoCourier:
+    def tell(self, address: Address, message: Contract) -> None:
+        raise AssertionError
+
+    async def send(self, address: Address, message: Contract, timeout_s: float | None) -> None:
+        raise AssertionError
+
+    def ask(self, address: Address, request: Any, timeout_s: float | None) -> Any:
+        raise AssertionError
+
+
+def test_reference_rides_as_an_external_and_is_bound_where_it_arrives() -> None:
+    class Subscribe(Contract, name="tests.codec.subscribe"):
+        who: Ref[Any]
+        others: dict[str, Ref[Any]]
+
+    there = NoCourier()
+
+    def internalise(data: Any) -> Ref[Any]:
+        kind, slot, cell = data
+        assert kind == "ref"
+        return Ref(Address(slot, cell), there)
+
+    ref: Ref[Any] = Ref(Address(3, 9), NoCourier())
+    decoded = Way(internalise=internalise).back(Subscribe(who=ref, others={"a": ref}))
+    assert decoded.who == ref == decoded.others["a"]
+    assert decoded.who._courier is there
+
+
+def test_external_that_names_nothing_here_is_an_invalid_message() -> None:
+    def internalise(data: Any) -> Any:
+        raise LookupError(data)
+
+    with pytest.raises(InvalidMessage, match="LookupError"):
+        Way(internalise=internalise).value(Ref(Address(1, 2), NoCourier()))
+
+
+# --- what cannot travel ---------------------------------------------------------------------------
+
+
+class Unprintable:
+    def __getattr__(self, name: str) -> Any:
+        raise KeyError(name)
+
+
+def endless() -> Iterator[int]:
+    yield 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        object(),
+        object,
+        len,
+        endless(),
+        Unprintable(),
+        "\ud800",
+        {"key": {1: object()}},
+        Pair.BOTH,
+        {object(): 1},
+        np.longdouble(1),
+        [np.array([1, 2]), object()],
+        Place.model_construct(line=object()),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_value_without_an_encoding_is_an_invalid_message_naming_the_contract(value: Any) -> None:
+    way = Way()
+    with pytest.raises(InvalidMessage, match=r"tests\.messages\.free cannot be encoded") as caught:
+        way.value(value)
+    assert caught.value.details["contract"] == "tests.messages.free"
+    assert way.codec.encode(Free(x=1)) == (msgpack.packb({"x": 1}), ())
+    assert way.value([1]) == [1]
+
+
+@pytest.mark.parametrize("levels", [2_000, 10_000])
+def test_nesting_too_deep_to_encode_is_payload_too_large(levels: int) -> None:
+    way = Way()
+    with pytest.raises(PayloadTooLarge, match=r"tests\.messages\.free"):
+        way.value(nested(levels))
+    assert way.value(1) == 1
+
+
+def test_nesting_over_the_limit_is_refused_by_the_receiver() -> None:
+    way = Way(Limits(depth_max=20))
+    assert way.value(nested(19)) == nested(19)
+    with pytest.raises(PayloadTooLarge, match="deeper than 20"):
+        way.value(nested(21))
+    assert way.value(1) == 1
+
+
+def test_contracts_in_contracts_are_encoded_up_to_the_limit() -> None:
+    def nest(levels: int) -> Nest:
+        message = Nest()
+        for _ in range(levels):
+            message = Nest.model_construct(inside=(message,))
+        return message
+
+    way = Way()
+    assert way.back(nest(64)) == nest(64)
+    for levels in (65, 2_000):
+        with pytest.raises(PayloadTooLarge, match=r"tests\.codec\.nest"):
+            way.codec.encode(nest(levels))
+        assert way.back(nest(3)) == nest(3)
+
+
+def test_deep_lists_in_deep_contracts_end_before_the_stack_does() -> None:
+    """Each contract starts a packer of its own, so msgpack's limit counts from 0 in each."""
+    message = Free(x=1)
+    for _ in range(60):
+        message = Free.model_construct(x=[nested(0), nested(400), message])
+    for _ in range(200):
+        message = Free.model_construct(x=[message])
+        for _ in range(400):
+            message.__dict__["x"] = [message.__dict__["x"]]
+    way = Way()
+    with pytest.raises(PayloadTooLarge, match=r"tests\.messages\.free"):
+        way.codec.encode(message)
+    assert way.value(1) == 1
+
+
+def test_message_over_the_size_limit_is_payload_too_large_on_both_sides() -> None:
+    limits = Limits(payload_bytes_max=1000, inline_bytes_max=500)
+    way = Way(limits)
+    assert way.value("x" * 900) == "x" * 900
+    with pytest.raises(PayloadTooLarge, match=r"tests\.messages\.free has 10\d\d bytes"):
+        way.value("x" * 1000)
+    with pytest.raises(PayloadTooLarge, match="the limit is 1000"):
+        way.decode(Way().codec.encode(Free(x="x" * 1000))[0])
+    assert way.value(1) == 1
+
+
+@pytest.mark.parametrize("value", [list(range(200)), {str(n): n for n in range(200)}])
+def test_more_items_than_the_limit_are_payload_too_large(value: Any) -> None:
+    way = Way(Limits(items_max=100))
+    assert way.value(list(range(100))) == list(range(100))
+    with pytest.raises(PayloadTooLarge, match="too many items"):
+        way.value(value)
+    with pytest.raises(PayloadTooLarge, match="too many items"):
+        way.value([Free(x=value)])
+    assert way.value(1) == 1
+
+
+def test_size_counts_the_body_and_what_rides_beside() -> None:
+    body, buffers = Way().codec.encode(Free(x=np.zeros(1000)))
+    assert size_bytes(body, buffers) == len(body) + 8000
+
+
+# --- validators of users -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("raised", [KeyError("k"), ZeroDivisionError(), RuntimeError("r")])
+def test_validator_that_raises_what_pydantic_lets_through_is_an_invalid_message(
+    raised: Exception,
+) -> None:
+    def check(cls: type, value: int) -> int:
+        if value == 2:
+            raise raised
+        return value
+
+    picky: type[Contract] = create_model(
+        "Picky",
+        __base__=Contract,
+        __cls_kwargs__={"name": "tests.codec.picky"},
+        __validators__={"check": field_validator("x")(check)},  # type: ignore[dict-item]
+        x=(int, ...),
+    )
+    way = Way()
+    body, _ = way.codec.encode(picky.model_construct(x=2))
+    with pytest.raises(InvalidMessage):
+        way.decode(body, picky)
+
+
+# --- hostile bytes ------------------------------------------------------------------------------
+
+BODIES: Final = tuple(
+    Way().codec.encode(message)[0]
+    for message in (
+        Free(x=[1, "a", b"b", None, 1.5, dt.datetime(2024, 1, 1, tzinfo=dt.UTC), uuid.UUID(int=1)]),
+        Free(x={"a": Span(line=1, last=2), (1, 2): Decimal("1.5"), "t": dt.timedelta(1)}),
+        Free(x=[np.zeros((2, 3)), np.zeros(2, [("a", "<f4", (2,)), ("b", "i2")])]),
+        Free(x=Nest(inside=(Nest(inside=(Nest(),)),))),
+        Free(x=[Ref(Address(1, 2), NoCourier()), 2**100, 1j, dt.time(1, fold=1)]),
+    )
+)
+
+
+def refused_or_decoded(body: bytes, buffers: tuple[bytes, ...]) -> None:
+    way = Way()
+    try:
+        decoded = way.decode(body, buffers=buffers)
+    except CallboardError:
+        pass
+    else:
+        assert type(decoded) is Free
+    assert way.value(1) == 1, "the codec is good for the next message"
+
+
+@settings(max_examples=3000, deadline=None)
+@given(body=st.binary(max_size=200), buffers=st.lists(st.binary(max_size=50), max_size=2))
+def test_random_bytes_never_raise_anything_else(body: bytes, buffers: list[bytes]) -> None:
+    refused_or_decoded(body, tuple(buffers))
+
+
+@settings(max_examples=3000, deadline=None)
+@given(body=st.binary(max_size=200), code=st.integers(0, 12))
+def test_random_bytes_in_an_extension_never_raise_anything_else(body: bytes, code: int) -> None:
+    refused_or_decoded(msgpack.packb({"x": msgpack.ExtType(code, body)}), (b"12345678",))
+
+
+@settings(max_examples=3000, deadline=None)
+@given(data=st.data())
+def test_mutated_messages_never_raise_anything_else(data: st.DataObject) -> None:
+    body = bytearray(data.draw(st.sampled_from(BODIES)))
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(body) - 1))
+        body[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
+        if not body:
+            break
+    refused_or_decoded(bytes(body), (bytes(48), bytes(20)))
+
+
+def extension(code: int, data: bytes) -> bytes:
+    return bytes(msgpack.packb(msgpack.ExtType(code, data)))
+
+
+@pytest.mark.parametrize("code", [8, 10])
+def test_extensions_inside_extensions_end_before_the_stack_does(code: int) -> None:
+    """6 kB of such bytes ended the process: each level takes 32 kB of the C stack."""
+    body = msgpack.packb(None)
+    for _ in range(3000):
+        inner = msgpack.packb(("tests.messages.free", 1, 1))[1:] + body
+        body = extension(code, body if code == 10 else b"\x94" + inner)
+    with pytest.raises(PayloadTooLarge, match="nests 64 extensions"):
+        Way().decode(b"\x81\xa1x" + body)
+
+
+def test_lists_a_thousand_deep_are_refused() -> None:
+    for levels in (100, 1_000, 5_000):
+        with pytest.raises((PayloadTooLarge, InvalidMessage)):
+            Way().decode(b"\x81\xa1x" + b"\x91" * levels + b"\x01")
+
+
+@pytest.mark.parametrize("head", [b"\xdd", b"\xdf", b"\xc6", b"\xdb", b"\xc9"])
+@pytest.mark.parametrize("claimed", [9_999_999, 2**32 - 1])
+def test_claimed_lengths_are_not_believed(head: bytes, claimed: int) -> None:
+    claim = head + claimed.to_bytes(4, "big")
+    for body in (b"\x81\xa1x" + claim, b"\x81\xa1x" + claim * 300):
+        with pytest.raises((InvalidMessage, PayloadTooLarge)):
+            Way().decode(body)
+
+
+@pytest.mark.parametrize("value", [1, "text", [1], None, b"x", {1: 2}, {"y": 1}, {}])
+def test_body_that_is_not_the_fields_is_an_invalid_message(value: Any) -> None:
+    with pytest.raises(InvalidMessage):
+        Way().decode(msgpack.packb(value))
+
+
+def test_message_names_what_is_wrong_with_it() -> None:
+    with pytest.raises(InvalidMessage, match="unknown extension type 77"):
+        Way().decode(msgpack.packb({"x": msgpack.ExtType(77, b"")}))
+    key = contract_key(Free)
+    with pytest.raises(InvalidMessage, match=rf"{key.name} v1.*x: Field required"):
+        Way().decode(msgpack.packb({}))

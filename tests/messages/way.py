@@ -1,0 +1,52 @@
+"""A codec with its registry, and a message's whole way through it, for the tests beside."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from callboard.messages.codec import Codec
+from callboard.messages.contract import Contract, ContractRegistry, contract_key
+from callboard.messages.limits import DEFAULT_LIMITS, Limits
+
+__all__ = ["Free", "Way", "nested"]
+
+MessageT = TypeVar("MessageT", bound=Contract)
+
+
+class Free(Contract, name="tests.messages.free"):
+    """Holds anything."""
+
+    x: Any
+
+
+class Way:
+    """From a message to bytes and back."""
+
+    def __init__(
+        self, limits: Limits = DEFAULT_LIMITS, internalise: Callable[[Any], Any] | None = None
+    ) -> None:
+        self.registry = ContractRegistry(limits)
+        self.codec = Codec(self.registry, limits, internalise)
+
+    def back(self, message: MessageT) -> MessageT:
+        """The message after its way; the bytes are copied as a transport would."""
+        body, buffers = self.codec.encode(message)
+        build = self.registry.resolve(*contract_key(type(message)))
+        decoded = self.codec.decode(body, build, tuple(bytes(buffer) for buffer in buffers))
+        assert type(decoded) is type(message)
+        return decoded
+
+    def value(self, value: Any) -> Any:
+        """What arrives of a value in a field that may be anything."""
+        return self.back(Free(x=value)).x
+
+    def decode(self, body: bytes, cls: type[Contract] = Free, buffers: Any = ()) -> Contract:
+        """What bytes from outside become."""
+        return self.codec.decode(body, self.registry.resolve(*contract_key(cls)), buffers)
+
+
+def nested(levels: int) -> Any:
+    """A list in a list in a list."""
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
