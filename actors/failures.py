@@ -4,6 +4,7 @@ Nothing here ever pickles what a handler raised. An exception that cannot be pri
 either is named by its type alone.
 """
 
+import asyncio
 import traceback
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +26,7 @@ __all__ = [
     "actor_not_found",
     "describe_exception",
     "handler_failed",
+    "is_being_cancelled",
     "missing_handler",
     "start_failed",
     "wrong_reply",
@@ -112,3 +114,10 @@ def start_failed(cell: "Cell", error: BaseException) -> ActorStartFailed:
         may_have_run=False,
         **told,
     )
+
+
+def is_being_cancelled(error: BaseException) -> bool:
+    """Whether a task is really being cancelled; a hook may also raise `CancelledError` itself."""
+    task = asyncio.current_task()
+    is_cancelled = isinstance(error, asyncio.CancelledError)
+    return is_cancelled and task is not None and task.cancelling() > 0

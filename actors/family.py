@@ -14,7 +14,7 @@ from callboard.messages.ports import SupervisorPort, TimerHandle
 from callboard.messages.spec import ChildId, ChildSpec, StopTimeout, SupervisorSpec
 
 from .cell import Cell, Life
-from .failures import start_failed
+from .failures import is_being_cancelled, start_failed
 
 if TYPE_CHECKING:
     from .host.host import Host
@@ -104,7 +104,7 @@ class Family:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            if _is_being_cancelled(error):
+            if is_being_cancelled(error):
                 raise
             self._start_failed(cell, incarnation, error, is_first=is_first)
             return
@@ -177,10 +177,3 @@ class Family:
                 SpecError(f"{cell.path} was stopped before it started.", advice="Spawn it again.")
             )
             waiting.exception()
-
-
-def _is_being_cancelled(error: BaseException) -> bool:
-    """Whether a task is really being cancelled; a hook may also raise `CancelledError` itself."""
-    task = asyncio.current_task()
-    is_cancelled = isinstance(error, asyncio.CancelledError)
-    return is_cancelled and task is not None and task.cancelling() > 0

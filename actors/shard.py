@@ -44,7 +44,7 @@ class PoolRecipe(Recipe):
 class Shard(Cell):
     """The cell of a pool's part: a mailbox that many cells serve."""
 
-    __slots__ = ("_idle",)
+    __slots__ = ("_idle", "newborn")
 
     def __init__(
         self, number: int, recipe: PoolRecipe, behaviour: Behaviour, dispatcher: "Dispatcher"
@@ -54,6 +54,8 @@ class Shard(Cell):
         self.free = 0
         # In the order in which they fell idle; each once, also when it may do several at once.
         self._idle: dict[Cell, None] = {}
+        self.newborn: list[Cell] = []
+        """Agents whose first start has not been asked after yet."""
 
     def put(self, item: Any) -> None:
         """Take a message and wake an idle agent for it."""

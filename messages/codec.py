@@ -43,8 +43,8 @@ FLATTEN: Final = "Flatten it, or put it into a store and send a reference."
 
 _NATIVE: Final = frozenset({type(None), bool, float, str, bytes, list, tuple, dict})
 _UNCHECKED_EXTENSIONS: Final = 8
-"""Extensions inside each other whose lists nobody counts: msgpack stops each at 511, and
-deeper than this, all of them together could exhaust the C stack."""
+"""Extensions inside each other whose lists nobody counts: msgpack stops each at 511 or
+1,024 (by its release), and deeper than this, all of them together could exhaust the C stack."""
 
 
 class External(Protocol):

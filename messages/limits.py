@@ -37,7 +37,7 @@ class Limits:
     """Envelopes in one frame: bounds how long one frame occupies the receiver's loop."""
 
     depth_max: int = 64
-    """Nesting of one message. msgpack itself stops at 511, close to the C stack."""
+    """Nesting of one message. msgpack itself stops at 511 or 1,024, close to the C stack."""
 
     items_max: int = 10_000_000
     """Items in one list or map: a header may claim 4 billion, memory may not follow."""

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from .memory import calm_collector
 from .settings import Settings
 from .system import System, start
 
@@ -27,6 +28,7 @@ def run(
 
     async def whole() -> ResultT:
         async with start(settings, **options) as system:
+            calm_collector()
             return await main(system)
 
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:

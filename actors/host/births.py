@@ -10,6 +10,7 @@ from ..cell import Cell, Life, Recipe
 from ..family import Family
 from ..shard import PoolRecipe, Shard
 from callboard.messages.control import CONTROL_CELL
+from callboard.messages.errors import ActorStartFailed
 from callboard.messages.lifecycle import Exit
 from callboard.messages.spec import ChildSpec, Intensity, Restart, StopTimeout, SupervisorSpec
 
@@ -129,7 +130,20 @@ class Births:
         if failure is not None:
             raise failure
         await self.family_of(cell.parent).started(cell)
-        self._host.endings.start_failures.pop(cell.id, None)
+        if isinstance(cell, Shard):
+            await self._members_started(cell)
+
+    async def _members_started(self, shard: Shard) -> None:
+        """Wait for a pool's agents; one that does not start ends its part of the pool."""
+        members, shard.newborn = shard.newborn, []
+        try:
+            for member in members:
+                await self.outcome(member)
+        except ActorStartFailed:
+            for member in members:
+                self._host.endings.start_failures.pop(member.id, None)
+            await self._host.stop_child(shard.parent, shard.id)
+            raise
 
     def fill(self, shard: Shard) -> None:
         """Start the agents of a pool's part; called when the shard itself has started."""
@@ -141,6 +155,7 @@ class Births:
             member = Cell(self._number(None), recipe.member(), shard.behaviour, self._host.dispatcher)
             member.parent = shard
             member.shard = shard
+            shard.newborn.append(member)
             family.add(member, spec)
 
     def family_of(self, cell: Cell | None) -> Family:

@@ -68,7 +68,9 @@ def _merge(squares: Sequence[Square]) -> Merged:
     return Merged(**merge_sub_tasks({"number": s.number, "text": s.text} for s in squares))
 
 
-JOB = Job[SquareNumbers, Merged](name="squares", decompose=_decompose, transform=_merge)
+JOB: Job[SquareNumbers, Merged] = Job(
+    name="squares", decompose=_decompose, transform=_merge
+)
 
 
 def run(params: Params) -> Outcome:

@@ -23,6 +23,7 @@ from callboard.messages.errors import FrameError, InternalError
 from callboard.messages.lifecycle import Exit
 from callboard.messages.ports import FrameCarrier
 
+from ...memory import calm_collector
 from ...settings import Settings
 from ...transport.sockets import SocketAddress, SocketCarrier, SocketServer
 from ...wiring import make_host
@@ -96,6 +97,7 @@ class HostActor:
     async def ready(self) -> int:
         """The process id, once the process has started; called before anything else."""
         self._ended = asyncio.get_running_loop().create_future()
+        calm_collector()
         return os.getpid()
 
     async def become(

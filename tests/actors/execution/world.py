@@ -139,6 +139,12 @@ class Wire:
         self.to = to
         self.is_cut = False
 
+    def write(self, frame: bytes) -> bool:
+        return False
+
+    def close(self) -> None:
+        pass
+
     async def deliver(self, frame: bytes, references: Sequence[Any]) -> Any:
         await asyncio.sleep(0)
         answered = None if self.is_cut else await self.to.answer(frame, references)

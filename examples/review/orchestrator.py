@@ -1,0 +1,260 @@
+"""The review as a job: every part of an execution's way, used for what it is for.
+
+    validate    the root is a folder, the specialists exist
+    enrich      looks up the files' sizes, by which work is shared out
+    route       small trees go file by file, others by size; each request to its pool
+    decompose   batches of files, for each specialist; the long ones first
+    expand      what an agent had no time for becomes one more sub-task
+    reduce      keeps the agents' answers in the order of the plan
+    resolve     settles what several agents said about the same place
+    check       every file was seen once by every specialist, whatever died on the way
+    transform   makes the report
+    format      renders it as JSON, SARIF and HTML
+    deliver     puts each file into the folder, whole or not at all
+
+The parts are functions of what they get; what belongs to one review (its tree, its
+folder) is bound to them in `review_job`.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from callboard.actors.aggregator.reducers import Collect
+from callboard.messages.contract import Contract
+from callboard.messages.errors import RequestRejected, ResultRejected
+from callboard.messages.job import Job, JobContext, Route
+from callboard.messages.plan import SubTask
+from callboard.messages.retry import RetryPolicy
+from callboard.messages.updates import ExecutionPhase
+
+from .agents import SLICE_S, SPECIALISTS, BatchFindings
+from .finding import Finding
+from .report import Report, build_report, render_json
+from .report.html import render_html
+from .report.output import write_atomically
+from .report.sarif import render_sarif
+from .resolve import resolve
+from .source import local_name
+from .tree import SourceTree
+
+__all__ = ["ReviewTree", "Settled", "review_job", "review_request"]
+
+BATCH_BYTES: Final = 200_000
+"""Half a second of the slowest specialist's work: a standard library makes some 60 batches,
+so that the hosts end at about the same time and a lost one loses little."""
+
+SMALL_TREE_FILES: Final = 40
+"""Below, even a batch would leave hosts without work."""
+
+TASK_TIMEOUT_S: Final = 300.0
+"""A specialist that says nothing for so long hangs."""
+
+BY_FILE: Final = "by-file"
+Timings = Callable[[], Mapping[str, float]]
+
+
+class ReviewTree(Contract, name="review.tree"):
+    """The request: review these files under `root`. `sizes_bytes` is filled in on the way."""
+
+    root: str
+    paths: tuple[str, ...]
+    specialists: tuple[str, ...]
+    slice_s: float = SLICE_S
+    sizes_bytes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The merged result: resolved findings, and how often each specialist saw each file."""
+
+    findings: tuple[Finding, ...]
+    seen: Mapping[tuple[str, str], int]
+
+
+def review_request(tree: SourceTree, *, slice_s: float = SLICE_S) -> ReviewTree:
+    """The request for a review of `tree` by every specialist."""
+    return ReviewTree(
+        root=str(tree.root.resolve()),
+        paths=tree.paths,
+        specialists=tuple(SPECIALISTS),
+        slice_s=slice_s,
+    )
+
+
+def review_job(tree: SourceTree, folder: Path, timings: Timings) -> Job[ReviewTree, Report]:
+    """The job that reviews `tree` and delivers into `folder`; `timings` go into the files."""
+    phase = ExecutionPhase
+    return Job[ReviewTree, Report](
+        name="review",
+        validate=(root_is_a_folder, specialists_exist),
+        enrich=with_sizes,
+        route=route,
+        decompose=by_size,
+        plan_makers={BY_FILE: by_file},
+        expand=what_is_left,
+        reducer=Collect[BatchFindings](),
+        resolve=settle,
+        check=(partial(everything_was_seen, tree), partial(findings_are_of, tree)),
+        transform=partial(_report_on, tree),
+        format=partial(_rendered, timings),
+        deliver=partial(_write, folder),
+        # Thousands of findings take seconds here, in which progress goes on.
+        threads=frozenset(
+            {
+                phase.ENRICHING, phase.RESOLVING, phase.CHECKING, phase.TRANSFORMING,
+                phase.FORMATTING, phase.DELIVERING,
+            }
+        ),
+        task_timeout_s=TASK_TIMEOUT_S,
+        task_retry=RetryPolicy(attempts_max=2),
+    )  # fmt: skip
+
+
+# --- before the agents work --------------------------------------------------------------------
+
+
+def root_is_a_folder(request: ReviewTree) -> None:
+    """The tree may have gone since it was scanned. Raises `RequestRejected`."""
+    if not Path(request.root).is_dir():
+        raise RequestRejected(
+            f"the source tree {request.root} is no folder.",
+            advice="Name the folder that holds the source tree.",
+        )
+
+
+def specialists_exist(request: ReviewTree) -> None:
+    """Raises `RequestRejected` for a name that is unknown or comes twice."""
+    wrong = sorted(
+        name
+        for name, times in Counter(request.specialists).items()
+        if times > 1 or name not in SPECIALISTS
+    )
+    if wrong:
+        raise RequestRejected(
+            f"these specialists are unknown or named twice: {', '.join(wrong)}.",
+            advice=f"There are: {', '.join(SPECIALISTS)}.",
+        )
+
+
+def with_sizes(request: ReviewTree, context: JobContext) -> ReviewTree:  # noqa: ARG001 - a part's shape
+    """The request with the size of each file; 0 for one that cannot be looked at."""
+    sizes = tuple(_size_bytes(Path(request.root), path) for path in request.paths)
+    return request.model_copy(update={"sizes_bytes": sizes})
+
+
+def _size_bytes(root: Path, path: str) -> int:
+    for name in (path, local_name(path)):
+        try:
+            return os.lstat(root / name).st_size
+        except (OSError, ValueError):
+            continue
+    return 0
+
+
+def route(request: ReviewTree) -> Route:
+    """Small trees file by file; each specialist's requests to the pool of its name."""
+    return Route(
+        plan_maker=BY_FILE if len(request.paths) < SMALL_TREE_FILES else None,
+        agents={SPECIALISTS[name].request.contract_name: name for name in request.specialists},
+    )
+
+
+def by_size(request: ReviewTree) -> Iterator[SubTask]:
+    """Batches of about `BATCH_BYTES`, for each specialist."""
+    batch: list[str] = []
+    batch_bytes = number = 0
+    for path, size_bytes in zip(request.paths, request.sizes_bytes, strict=True):
+        if batch and batch_bytes + size_bytes > BATCH_BYTES:
+            yield from _for_all(request, number, batch, batch_bytes)
+            batch, batch_bytes, number = [], 0, number + 1
+        batch.append(path)
+        batch_bytes += size_bytes
+    if batch:
+        yield from _for_all(request, number, batch, batch_bytes)
+
+
+def by_file(request: ReviewTree) -> Iterator[SubTask]:
+    """Each file alone, for each specialist."""
+    for number, path in enumerate(request.paths):
+        yield from _for_all(request, number, [path], request.sizes_bytes[number])
+
+
+def _for_all(
+    request: ReviewTree, number: int, batch: Sequence[str], size_bytes: int
+) -> Iterator[SubTask]:
+    for name in request.specialists:
+        agent = SPECIALISTS[name]
+        work = agent.request(root=request.root, paths=tuple(batch), slice_s=request.slice_s)
+        # The longest first: what comes last is short, and no host waits for another.
+        yield SubTask(f"{name}/{number}", work, priority=agent.cost * (1 + size_bytes // 1_000))
+
+
+# --- while the agents work ---------------------------------------------------------------------
+
+
+def what_is_left(sub_task: SubTask, answer: BatchFindings) -> tuple[SubTask, ...]:
+    """One more sub-task for the files that an agent had no time for."""
+    if not answer.left:
+        return ()
+    work = sub_task.request.model_copy(update={"paths": answer.left})
+    origin, _, part = sub_task.id.partition("+")
+    files = len(answer.reviewed) + len(answer.left)
+    priority = sub_task.priority * len(answer.left) // files
+    return (SubTask(f"{origin}+{int(part or 0) + 1}", work, priority=priority),)
+
+
+# --- after the agents have worked --------------------------------------------------------------
+
+
+def settle(answers: Sequence[BatchFindings]) -> Settled:
+    """One finding for each place and topic; what agents disagree about is decided."""
+    seen: Counter[tuple[str, str]] = Counter()
+    for answer in answers:
+        seen.update((answer.specialist, path) for path in answer.reviewed)
+    return Settled(resolve(finding for answer in answers for finding in answer.findings), seen)
+
+
+def everything_was_seen(tree: SourceTree, settled: Settled) -> None:
+    """No file left out and none seen twice. Raises `ResultRejected`."""
+    expected = {(name, path) for name in SPECIALISTS for path in tree.paths}
+    wrong = sorted(expected ^ settled.seen.keys())
+    wrong += sorted(pair for pair, times in settled.seen.items() if times != 1)
+    if wrong:
+        name, path = wrong[0]
+        raise ResultRejected(
+            f"{len(wrong)} files were left out or seen twice, the first by {name}: {path}.",
+            advice="This is a defect of the plan: please report it.",
+        )
+
+
+def findings_are_of(tree: SourceTree, settled: Settled) -> None:
+    """Each finding is about a file of the tree. Raises `ResultRejected`."""
+    strangers = sorted({finding.path for finding in settled.findings} - set(tree.paths))
+    if strangers:
+        raise ResultRejected(
+            f"{len(strangers)} findings are about no file of the tree, one is {strangers[0]}.",
+            advice="This is a defect of an analyser: please report it.",
+        )
+
+
+def _report_on(tree: SourceTree, settled: Settled) -> Report:
+    return build_report(tree, tuple(SPECIALISTS), settled.findings)
+
+
+def _rendered(timings: Timings, report: Report) -> dict[str, bytes]:
+    taken = timings()
+    return {
+        "report.json": render_json(report, taken),
+        "report.sarif": render_sarif(report),
+        "report.html": render_html(report, taken),
+    }
+
+
+def _write(folder: Path, contents: Mapping[str, bytes]) -> None:
+    for name, data in contents.items():
+        write_atomically(folder / name, data)
