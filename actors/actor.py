@@ -29,7 +29,16 @@ if TYPE_CHECKING:
 
     from .context import Context
 
-__all__ = ["Actor", "Agent", "Behaviour", "Handler", "OnError", "Overflow", "behaviour_of", "handler"]
+__all__ = [
+    "Actor",
+    "Agent",
+    "Behaviour",
+    "Handler",
+    "OnError",
+    "Overflow",
+    "behaviour_of",
+    "handler",
+]
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 _MARK: Final = "__callboard_handler__"
@@ -220,7 +229,7 @@ def _read_handler(actor: type[Actor], name: str, function: Callable[..., Any]) -
 
 
 def _hints(where: str, function: Callable[..., Any]) -> dict[str, Any]:
-    from .context import Context  # noqa: PLC0415 - the two name each other
+    from .context import Context
 
     try:
         # Drivers import Context for type checkers only; it needs no import to be read.

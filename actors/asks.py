@@ -9,7 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from callboard.messages.contract import Contract
-from callboard.messages.errors import Cancelled, CallboardError, DeadlineExceeded, WrongReply
+from callboard.messages.errors import CallboardError, Cancelled, DeadlineExceeded, WrongReply
 
 if TYPE_CHECKING:
     from .cell import Cell

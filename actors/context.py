@@ -85,7 +85,9 @@ class Context:
         """Like `Ref.tell`."""
         to.tell(message)
 
-    async def send(self, to: "Ref[Any]", message: Contract, *, timeout_s: float | None = None) -> None:
+    async def send(
+        self, to: "Ref[Any]", message: Contract, *, timeout_s: float | None = None
+    ) -> None:
         """Like `Ref.send`, within this message's deadline."""
         remaining = self.remaining_s()
         if remaining is not None:
@@ -106,7 +108,7 @@ class Context:
         Raises `ActorStartFailed` when its constructor or hook fails, `NameTaken` when a
         living sibling has the name, `SpecError` when the class is not a proper actor.
         """
-        from .cell import Recipe  # noqa: PLC0415 - cell and context name each other
+        from .cell import Recipe
 
         recipe = Recipe(actor, args, keywords or None, name)
         cell = await self._host.spawn(recipe, self._cell, restart, stop_timeout)

@@ -12,8 +12,8 @@ from callboard.messages.contract import Contract
 from callboard.messages.errors import (
     ActorNotFound,
     ActorStartFailed,
-    Cancelled,
     CallboardError,
+    Cancelled,
     HandlerFailed,
     WrongReply,
 )
@@ -49,9 +49,16 @@ def describe_exception(error: BaseException) -> dict[str, str]:
     return {
         "remote_type": f"{cls.__module__}.{cls.__qualname__}",
         "remote_text": _printable(text[:TRACEBACK_CHARS_MAX]),
-        # The end tells more than the beginning.
-        "remote_traceback": _printable(trace[-TRACEBACK_CHARS_MAX:]),
+        "remote_traceback": _printable(_shortened(trace)),
     }
+
+
+def _shortened(trace: str) -> str:
+    """Both ends: one tells where, and the other what, whichever of the two is long."""
+    if len(trace) <= TRACEBACK_CHARS_MAX:
+        return trace
+    half = TRACEBACK_CHARS_MAX // 2
+    return f"{trace[:half]}\n[...]\n{trace[-half:]}"
 
 
 def _printable(text: str) -> str:

@@ -21,7 +21,7 @@ class PoolRecipe(Recipe):
 
     __slots__ = ("size",)
 
-    def __init__(  # noqa: PLR0913 - a recipe and its size
+    def __init__(
         self,
         actor: type[Actor],
         args: tuple[Any, ...],
@@ -78,6 +78,7 @@ class Shard(Cell):
     def began(self) -> None:
         """Start the agents."""
         self._idle.clear()
+        self.newborn = []
         self.dispatcher.host.births.fill(self)
 
     def member_ready(self, member: Cell) -> None:

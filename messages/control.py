@@ -95,6 +95,8 @@ class ActorView(Contract, name="callboard.actor_view"):
     incarnation: int
     children: int
     """How many children it has in all; `members` may show fewer."""
+    restarts: int = 0
+    """Restarts that it caused itself; a sibling's count with the sibling."""
     last_failure: str = ""
     members: "tuple[ActorView, ...]" = ()
 

@@ -35,6 +35,10 @@ class Ext(enum.IntEnum):
 FOLD: Final = b"~"
 """Ends a time that is the second one of its name; ISO 8601 has no word for it."""
 
+DECIMAL_EXPONENT_MAX: Final = 6_144
+"""That of decimal128, beyond the digits that are written out: twelve bytes could otherwise
+name a number whose conversion to an integer takes seconds."""
+
 
 def pack_plain(value: Any) -> bytes:
     """The bytes of something that msgpack knows itself."""
@@ -63,6 +67,18 @@ def _time(data: bytes) -> dt.time:
     return dt.time.fromisoformat(data.decode())
 
 
+def _in_range(value: Decimal, digits: int) -> Decimal:
+    if value.is_finite() and abs(value.adjusted()) > DECIMAL_EXPONENT_MAX + digits:
+        raise ValueError(f"the exponent of a Decimal is over {DECIMAL_EXPONENT_MAX}")
+    return value
+
+
+def _decimal_text(value: Decimal) -> bytes:
+    text = str(value).encode()
+    _in_range(value, len(text))
+    return text
+
+
 def _extension(code: Ext, text: Callable[[Any], bytes]) -> Callable[[Any], msgpack.ExtType]:
     return lambda value: msgpack.ExtType(code, text(value))
 
@@ -73,7 +89,7 @@ ENCODERS: Final[dict[type, Callable[[Any], Any]]] = {
     dt.time: _extension(Ext.TIME, _iso),
     dt.timedelta: _extension(Ext.TIMEDELTA, _timedelta_parts),
     uuid.UUID: _extension(Ext.UUID, lambda value: value.bytes),
-    Decimal: _extension(Ext.DECIMAL, lambda value: str(value).encode()),
+    Decimal: _extension(Ext.DECIMAL, _decimal_text),
     complex: _extension(Ext.COMPLEX, lambda value: pack_plain((value.real, value.imag))),
     int: _extension(Ext.BIG_INT, lambda value: f"{value:x}".encode()),
     set: list,
@@ -87,7 +103,7 @@ DECODERS: Final[dict[int, Callable[[bytes], Any]]] = {
     Ext.TIME: _time,
     Ext.TIMEDELTA: lambda data: dt.timedelta(*msgpack.unpackb(data)),
     Ext.UUID: lambda data: uuid.UUID(bytes=data),
-    Ext.DECIMAL: lambda data: Decimal(data.decode()),
+    Ext.DECIMAL: lambda data: _in_range(Decimal(data.decode()), len(data)),
     Ext.COMPLEX: lambda data: complex(*msgpack.unpackb(data)),
     Ext.BIG_INT: lambda data: int(data.decode(), 16),
 }

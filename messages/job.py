@@ -114,12 +114,12 @@ def unchanged(value: ValueT) -> ValueT:
     return value
 
 
-def unchanged_in_context(request: ValueT, context: JobContext) -> ValueT:  # noqa: ARG001 - a part's shape
+def unchanged_in_context(request: ValueT, _context: JobContext) -> ValueT:
     """Pass it on as it is."""
     return request
 
 
-def straight(request: Contract) -> Route:  # noqa: ARG001 - a part's shape
+def straight(_request: Contract) -> Route:
     """The one plan-maker of the job, and whoever offers the contracts."""
     return Route()
 
@@ -133,7 +133,8 @@ def nowhere(output: object) -> None:
     """The result goes to the caller only."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# No slots: in Python 3.11 a slotted frozen dataclass cannot be made as `Job[A, B](...)`.
+@dataclass(frozen=True, kw_only=True)
 class Job(Generic[RequestT, ResultT]):
     """One kind of execution: its parts in the order of its way, then its options.
 
@@ -180,9 +181,7 @@ class Job(Generic[RequestT, ResultT]):
     """Phases that run in a thread, because they compute or wait for long."""
     concurrency_max: int | None = None
     """Sub-tasks that run at once; by default, as many as the agents take."""
-    concurrency_max_by_kind: Mapping[str, int] = field(
-        default_factory=lambda: MappingProxyType({})
-    )
+    concurrency_max_by_kind: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     """The same for one contract or pool, by its name."""
     on_failure: OnFailure = OnFailure.FAIL_FAST
     timeout_s: float | None = None

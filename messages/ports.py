@@ -86,6 +86,9 @@ class SupervisorPort(Protocol):
     def stop(self) -> None:
         """Stop all children in reverse order, then report `supervisor_stopped`."""
 
+    def child(self, child: ChildId) -> Any:
+        """A frozen picture of one child: `restarts`, `last_exit`. Raises `ActorNotFound`."""
+
     def statistics(self) -> Any:
         """A frozen picture of it."""
 

@@ -14,6 +14,8 @@ import datetime as dt
 from enum import StrEnum, auto
 from typing import Any, Final
 
+from pydantic import Field
+
 from .contract import Contract
 from .execution import ExecutionStatus, StateTransition, StateTransitionTrigger
 
@@ -67,7 +69,7 @@ class StateChanged(Contract, name="callboard.execution.state_changed"):
     timestamp: float
     """Seconds since 1970."""
     trigger: StateTransitionTrigger
-    metadata: dict[str, Any] = {}
+    metadata: dict[str, Any] = Field(default_factory=dict)
 
     def transition(self) -> StateTransition:
         """The same as it is journalled."""
@@ -137,9 +139,7 @@ class Finished(Contract, name="callboard.execution.finished"):
     """What it raises, as data (`messages.errors.error_from_data`)."""
 
 
-ExecutionUpdate = (
-    StateChanged | PhaseChanged | Progressed | TaskTroubled | PartialResult | Finished
-)
+ExecutionUpdate = StateChanged | PhaseChanged | Progressed | TaskTroubled | PartialResult | Finished
 """Everything that `ExecutionHandle.updates` gives; a closed vocabulary for `match`."""
 
 

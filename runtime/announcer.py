@@ -1,7 +1,9 @@
 """Announces a running system on this machine, so that `callboard tree` finds it.
 
 A Unix socket in a folder that only this user can enter answers one question: what is
-there. The folder's name says whose system it is; a file whose process is gone is swept.
+there. The folder's name says whose system it is, the socket's which process it lives in
+(the system's own name may be anything, and as long as it likes); a file whose process is
+gone is swept. A folder that is not ours alone is neither used nor believed.
 """
 
 import asyncio
@@ -9,6 +11,7 @@ import contextlib
 import json
 import os
 import pathlib
+import secrets
 import tempfile
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,7 +37,7 @@ class Announcer:
     def __init__(self, system: "System") -> None:
         self._system = system
         self._server: asyncio.Server | None = None
-        self._path = _folder() / f"{system.settings.name}-{os.getpid()}.sock"
+        self._path = _folder() / f"{secrets.token_hex(4)}-{os.getpid()}.sock"
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -75,19 +78,23 @@ class Announcer:
                 _folder().rmdir()  # Only the last one out succeeds.
 
 
-def _own_folder() -> None:
+def _own_folder() -> pathlib.Path:
     folder = _folder()
-    folder.mkdir(mode=0o700, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
     found = folder.lstat()
     if found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise PermissionError(f"{folder} is not ours alone")
+    return folder
 
 
 def announced_systems() -> list[pathlib.Path]:
     """The sockets of this user's running systems; those of dead processes are removed."""
     living = []
     with contextlib.suppress(OSError):
-        for path in sorted(_folder().glob("*.sock")):
+        if not _folder().exists():
+            return []
+        for path in sorted(_own_folder().glob("*.sock")):
             pid = path.stem.rpartition("-")[2]
             if pid.isdigit() and _is_alive(int(pid)):
                 living.append(path)

@@ -17,13 +17,15 @@ ResultT = TypeVar("ResultT")
 def run(
     main: Callable[[System], Coroutine[Any, Any, ResultT]],
     settings: Settings | None = None,
+    /,
     **options: Any,
 ) -> ResultT:
     """Start a system, run `main(system)` and give its result; stop the system in any case.
 
     `options` are the fields of `Settings`, such as `hosts=4`, `engine="inline"` or
-    `address="10.0.0.1:6379"`. Ctrl-C stops everything within 5 seconds and raises
-    `KeyboardInterrupt`.
+    `address="10.0.0.1:6379"`. What they leave out or None, the environment may say
+    (`CALLBOARD_HOSTS` and so on), and so may `callboard run`. Ctrl-C stops everything within
+    5 seconds and raises `KeyboardInterrupt`.
     """
 
     async def whole() -> ResultT:
@@ -39,7 +41,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     if sys.platform == "win32":
         return None
     try:
-        import uvloop  # noqa: PLC0415 - absent where the platform has none
+        import uvloop
     except ImportError:
         return None
     return uvloop.new_event_loop

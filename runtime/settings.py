@@ -91,6 +91,8 @@ def settings_of(options: Mapping[str, Any], environment: Mapping[str, str]) -> S
                 f"there is no setting {name!r}.", advice=f"Settings are: {known}.", field=name
             )
     said = {name: value for name, value in options.items() if value is not None}
+    if isinstance(said.get("hosts"), str):  # From a command line, `hosts=4`.
+        said["hosts"] = _whole_number("hosts", said["hosts"])
     for name, variable in FROM_ENVIRONMENT.items():
         text = environment.get(variable, "").strip()
         if not text:

@@ -14,13 +14,18 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+import random
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from callboard.actors.actor import Actor, behaviour_of
+from callboard.actors.execution.execution import Execution
+from callboard.actors.execution.handle import ExecutionHandle
 from callboard.actors.host.host import Host
 from callboard.actors.host.warden import Birth
-from callboard.messages.contract import Request
+from callboard.messages.contract import Contract, Request
 from callboard.messages.control import (
     CONTROL_CELL,
     CONTROL_SLOT,
@@ -29,6 +34,7 @@ from callboard.messages.control import (
     SubscribeDeadLetters,
 )
 from callboard.messages.errors import CallboardError, SpecError, UsageError
+from callboard.messages.job import Job
 from callboard.messages.letters import DeadLetter
 from callboard.messages.ref import Address, Ref
 from callboard.messages.spec import Restart, StopTimeout
@@ -47,6 +53,8 @@ __all__ = ["System", "start"]
 LOGGER: Final = logging.getLogger("callboard")
 ActorT = TypeVar("ActorT", bound=Actor)
 ReplyT = TypeVar("ReplyT")
+RequestT = TypeVar("RequestT", bound=Contract)
+ResultT = TypeVar("ResultT")
 POOL_SIZE_MAX: Final = 1_000_000
 INTERRUPTED_STOP_S: Final = 1.5
 """How long actors may take to stop after Ctrl-C: ending Ray takes about as long again, and
@@ -68,7 +76,8 @@ class System:
 
     # --- life ---------------------------------------------------------------------------------
 
-    async def _start(self) -> None:
+    async def open(self) -> None:
+        """Bring everything up; `start` calls it."""
         await self._engine.start()
         self._driver = asyncio.current_task()
         self._host, self._watchdog = make_host(
@@ -85,7 +94,8 @@ class System:
         self._announcer = Announcer(self)
         self._announcer.start()
 
-    async def _stop(self, timeout_s: float) -> None:
+    async def close(self, timeout_s: float) -> None:
+        """Bring everything down; `start` calls it."""
         if self._announcer is not None:
             await self._announcer.stop()
         if self._root is not None:
@@ -275,6 +285,30 @@ class System:
         """The actor of that name; raises `ActorNotFound`."""
         return await self.host.lookup(name)
 
+    # --- executions -----------------------------------------------------------------------------
+
+    def submit(
+        self,
+        job: Job[RequestT, ResultT],
+        request: RequestT,
+        *,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> ExecutionHandle[ResultT]:
+        """Take `request` the whole way of `job`; it is on its way when this returns.
+
+        `attributes` reach the job's `enrich`. Nothing is raised here: what fails, the
+        handle's `result` raises.
+        """
+        return Execution.start(
+            self.host,
+            job,
+            request,
+            new_id=lambda: uuid.uuid4().hex,
+            random=random.random,
+            wall_time=time.time,
+            attributes=attributes,
+        )
+
     # --- looking ------------------------------------------------------------------------------------
 
     async def view(self, actors_max: int = 50) -> CallboardView:
@@ -309,7 +343,9 @@ class System:
 
 
 @contextlib.asynccontextmanager
-async def start(settings: Settings | None = None, **options: Any) -> AsyncIterator[System]:
+async def start(
+    settings: Settings | None = None, /, **options: Any
+) -> AsyncIterator[System]:
     """Start a system on the running event loop and stop it at the end.
 
     `options` are the fields of `Settings`; what they leave out or None, the environment may
@@ -319,7 +355,7 @@ async def start(settings: Settings | None = None, **options: Any) -> AsyncIterat
     system = System(settings if settings is not None else settings_of(options, os.environ))
     interrupted = False
     try:
-        await system._start()
+        await system.open()
         yield system
     except (asyncio.CancelledError, KeyboardInterrupt):
         interrupted = True
@@ -328,4 +364,4 @@ async def start(settings: Settings | None = None, **options: Any) -> AsyncIterat
         raise
     finally:
         timeout_s = INTERRUPTED_STOP_S if interrupted else system.settings.stop_timeout_s
-        await asyncio.shield(asyncio.ensure_future(system._stop(timeout_s)))
+        await asyncio.shield(asyncio.ensure_future(system.close(timeout_s)))

@@ -1,5 +1,8 @@
 """The wiring: where hosts meet their adapters. Nothing else sees both."""
 
+import asyncio
+import io
+import pickle  # noqa: TID251 - code and constructor arguments, never messages
 import random
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +13,7 @@ from callboard.actors.host.host import Host
 from callboard.actors.host.watchdog import Watchdog
 from callboard.messages.lifecycle import Exit
 from callboard.messages.ports import BlobStore, ChildRunner, SupervisorPort
+from callboard.messages.ref import Address, Ref
 from callboard.messages.spec import SupervisorSpec
 from callboard.supervisors.supervisor import Supervisor
 
@@ -18,16 +22,42 @@ from .settings import Settings
 __all__ = ["CloudPickler", "HostClock", "make_host"]
 
 
+class _RefPickler(cloudpickle.Pickler):  # type: ignore[misc] - it comes without types
+    """Writes references as addresses: what they are bound to stays here."""
+
+    def persistent_id(self, value: Any) -> Any:
+        return tuple(value.address) if type(value) is Ref else None
+
+
+class _RefUnpickler(pickle.Unpickler):
+    """Binds references to the host that reads them."""
+
+    def __init__(self, file: io.BytesIO, bind: Callable[[Address], Ref[Any]]) -> None:
+        super().__init__(file)
+        self._bind = bind
+
+    def persistent_load(self, address: Any) -> Any:
+        return self._bind(Address(*address))
+
+
 class CloudPickler:
-    """Ships actor classes, also those of a driver's `__main__`, and constructor arguments."""
+    """Ships actor classes, also those of a driver's `__main__`, and constructor arguments.
+
+    `bind` makes a reference that came along one of this host's own.
+    """
+
+    def __init__(self, bind: Callable[[Address], Ref[Any]]) -> None:
+        self._bind = bind
 
     def dumps(self, value: Any) -> bytes:
         """Pickle, by value what cannot be imported elsewhere."""
-        return bytes(cloudpickle.dumps(value))
+        file = io.BytesIO()
+        _RefPickler(file).dump(value)
+        return file.getvalue()
 
     def loads(self, data: bytes) -> Any:
         """The value again."""
-        return cloudpickle.loads(data)
+        return _RefUnpickler(io.BytesIO(data), self._bind).load()
 
 
 class HostClock:
@@ -39,7 +69,7 @@ class HostClock:
         self.now = now
 
 
-def make_host(  # noqa: PLR0913 - what makes one host differ from another
+def make_host(
     *,
     slot: int,
     epoch: int,
@@ -49,22 +79,22 @@ def make_host(  # noqa: PLR0913 - what makes one host differ from another
     on_failed: Callable[[Exit], None] | None = None,
 ) -> tuple[Host, Watchdog]:
     """A host on the running event loop, with its watchdog running."""
-    host: Host
+    clock = HostClock(asyncio.get_running_loop().time)
 
     def make_supervisor(spec: SupervisorSpec, runner: ChildRunner) -> SupervisorPort:
-        return Supervisor(spec, runner, HostClock(host.now), random.random)
+        return Supervisor(spec, runner, clock, random.random)
 
     host = Host(
         slot=slot,
         epoch=epoch,
         name=name,
-        make_supervisor=lambda spec, runner: make_supervisor(spec, runner),
+        make_supervisor=make_supervisor,
         blobs=blobs,
-        pickler=CloudPickler(),
+        pickler=CloudPickler(lambda address: host.ref(address)),
         limits=settings.limits,
         ask_timeout_s=settings.ask_timeout_s,
         on_failed=on_failed,
     )
-    watchdog = Watchdog(host, settings.blocked_s)
+    watchdog = Watchdog(host, settings.blocked_s, shares_loop=settings.engine == "inline")
     watchdog.start()
     return host, watchdog

@@ -83,6 +83,10 @@ class Supervisor:
         """Stop all children in reverse order."""
         self._perform(self.core.stop(self._clock.now()))
 
+    def child(self, child: ChildId) -> Any:
+        """One child as the core shows it."""
+        return self.core.child(child)
+
     def statistics(self) -> Any:
         """The core's statistics."""
         return self.core.statistics()

@@ -10,11 +10,12 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
 
+from callboard.messages.job import LEFT_OUT, Job, Reduces
+from callboard.messages.plan import SubTask
+
 from ..aggregator.reducers import Collect
 from ..scheduler.core import SchedulerCore
 from ..scheduler.effects import TaskDone
-from callboard.messages.job import LEFT_OUT, Job, Reduces
-from callboard.messages.plan import SubTask
 
 __all__ = ["Collector"]
 

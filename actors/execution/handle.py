@@ -8,7 +8,8 @@ from callboard.messages.errors import DeadlineExceeded
 from callboard.messages.updates import ExecutionState, ExecutionUpdate
 
 if TYPE_CHECKING:
-    from .execution import Execution, ExecutionStatistics
+    from .execution import Execution
+    from .record import ExecutionStatistics
 
 __all__ = ["ExecutionHandle"]
 
@@ -22,7 +23,7 @@ class ExecutionHandle(Generic[ResultT]):
 
     def __init__(self, execution: "Execution[ResultT]") -> None:
         self._execution = execution
-        self.id = execution.id
+        self.id = execution.record.id
 
     async def result(self, timeout_s: float | None = None) -> ResultT:
         """What the job's `transform` gave, when everything has been delivered.
@@ -51,7 +52,7 @@ class ExecutionHandle(Generic[ResultT]):
         Any number of readers may read, each at its own speed: a slow one sees fewer
         `Progressed` and `PartialResult`, and all else.
         """
-        return self._execution.stream.read()
+        return self._execution.record.stream.read()
 
     def cancel(self) -> bool:
         """Stop everything; whether it had not ended. `result` then raises `Cancelled`.
@@ -71,8 +72,8 @@ class ExecutionHandle(Generic[ResultT]):
 
     def state(self) -> ExecutionState:
         """Where it stands, now."""
-        return self._execution.state()
+        return self._execution.record.state()
 
     def statistics(self) -> "ExecutionStatistics":
         """All its figures, down to each lane."""
-        return self._execution.statistics()
+        return self._execution.record.statistics()

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from ..scheduler.core import SchedulerCore
 from callboard.messages.ref import Address
 
+from ..scheduler.core import SchedulerCore
 from .pace import Pace
 
 if TYPE_CHECKING:

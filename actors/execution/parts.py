@@ -4,7 +4,6 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, Final, assert_never
 
-from ..scheduler.effects import ExecutionDone
 from callboard.messages.errors import (
     CallboardError,
     ExecutionFailed,
@@ -13,6 +12,8 @@ from callboard.messages.errors import (
     ResultRejected,
 )
 from callboard.messages.updates import ExecutionPhase
+
+from ..scheduler.effects import ExecutionDone
 
 __all__ = ["check_all", "part_failed", "sub_task_failed"]
 

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from ..scheduler.core import SchedulerCore
 from callboard.messages.contract import Contract
 from callboard.messages.errors import PlanError
 from callboard.messages.execution import TASK_TRANSITIONS
@@ -20,6 +19,7 @@ from callboard.messages.plan import PROBLEMS_MAX, Plan, SubTask
 from callboard.messages.retry import RETRY_DEFAULT
 from callboard.messages.updates import DEPENDENCIES_SHOWN_MAX, TaskDependency
 
+from ..scheduler.core import SchedulerCore
 from .collector import Collector
 
 if TYPE_CHECKING:

@@ -17,17 +17,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
-from ..scheduler.core import SchedulerCore
-from ..scheduler.effects import (
-    CancelAttempt,
-    DoneReport,
-    ExecutionDone,
-    TaskDone,
-    TaskFailed,
-    TaskRetried,
-    TasksCancelled,
-    TasksSkipped,
-)
 from callboard.messages.contract import describe_contract, reply_type
 from callboard.messages.errors import (
     CallboardError,
@@ -39,6 +28,17 @@ from callboard.messages.errors import (
 from callboard.messages.execution import ExecutionStatus
 from callboard.messages.plan import SubTask
 
+from ..scheduler.core import SchedulerCore
+from ..scheduler.effects import (
+    CancelAttempt,
+    DoneReport,
+    ExecutionDone,
+    TaskDone,
+    TaskFailed,
+    TaskRetried,
+    TasksCancelled,
+    TasksSkipped,
+)
 from .call import TaskCall
 from .lanes import Lane, Lanes
 
@@ -78,7 +78,7 @@ class PlanRun:
         unserved_grace_s: float,
         random: Callable[[], float],
         on_turn: Callable[[], None],
-        on_trouble: Callable[[str, int, CallboardError, bool], None],
+        on_trouble: Callable[[str, int, CallboardError], None],
     ) -> None:
         self._host = host
         self.core: Final = core
@@ -232,9 +232,9 @@ class PlanRun:
                     case CancelAttempt(task_id, attempt, _):
                         self._stop_attempt(task_id, attempt)
                     case TaskFailed(task_id, error, _):
-                        self._on_trouble(task_id, 0, error, False)
+                        self._on_trouble(task_id, 0, error)
                     case TaskRetried(task_id, attempt, error, _):
-                        self._on_trouble(task_id, attempt, error, True)
+                        self._on_trouble(task_id, attempt, error)
                     case TasksSkipped() | TasksCancelled() | TaskDone():
                         pass  # the counts of `progress` say it
                     case ExecutionDone():

@@ -5,15 +5,15 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from ..actor import Behaviour, behaviour_of
-from ..cell import Cell, Life, Recipe
-from ..family import Family
-from ..shard import PoolRecipe, Shard
 from callboard.messages.control import CONTROL_CELL
 from callboard.messages.errors import ActorStartFailed
 from callboard.messages.lifecycle import Exit
 from callboard.messages.spec import ChildSpec, Intensity, Restart, StopTimeout, SupervisorSpec
 
+from ..actor import Behaviour, behaviour_of
+from ..cell import Cell, Life, Recipe
+from ..family import Family
+from ..shard import PoolRecipe, Shard
 from .warden import Warden, WardenRecipe
 
 if TYPE_CHECKING:

@@ -10,13 +10,14 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
+from callboard.messages.errors import ActorNotFound, ActorStartFailed, ActorStopped, CallboardError
+from callboard.messages.lifecycle import Exit, ExitReason
+from callboard.messages.spec import AutoShutdown, StopTimeout
+
 from ..asks import Ask
 from ..cell import Cell, Life
 from ..dispatcher import Worker
 from ..failures import describe_exception, is_being_cancelled
-from callboard.messages.errors import ActorNotFound, ActorStartFailed, ActorStopped, CallboardError
-from callboard.messages.lifecycle import Exit, ExitReason
-from callboard.messages.spec import StopTimeout
 
 if TYPE_CHECKING:
     from .host import Host
@@ -208,6 +209,10 @@ class Endings:
             cell.actor = None
             for worker in self._workers(cell):
                 worker.interrupt()
+            if cell.behaviour.actor.supervision.auto_shutdown is AutoShutdown.NEVER:
+                # OTP calls this end a shutdown. But an actor is more than the supervisor of
+                # its children: a transient one would be gone without a word.
+                reason = Exit(ExitReason.FAILED, reason.detail)
             self._report_failed(cell, reason)
 
     # --- the end ------------------------------------------------------------------------------

@@ -10,21 +10,12 @@ unless it says so.
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
 import msgpack
 
-from ..asks import Ask, AskFuture, Call
-from ..cell import Cell, Recipe
-from ..context import Context
-from ..deadlines import Deadlines
-from ..dispatcher import Dispatcher
-from ..failures import actor_not_found
-from ..family import Family
-from ..letters import DeadLetters
-from ..link.link import Link
-from ..registry import Directory
 from callboard.messages.codec import Codec
 from callboard.messages.contract import Contract, ContractRegistry, Request, reply_type
 from callboard.messages.errors import (
@@ -42,6 +33,16 @@ from callboard.messages.ports import BlobStore, MakeSupervisor, Pickler
 from callboard.messages.ref import EXTERNAL_REF, Address, Ref
 from callboard.messages.spec import Restart, StopTimeout
 
+from ..asks import Ask, AskFuture, Call
+from ..cell import Cell, Recipe
+from ..context import Context
+from ..deadlines import Deadlines
+from ..dispatcher import Dispatcher
+from ..failures import actor_not_found
+from ..family import Family
+from ..letters import DeadLetters
+from ..link.link import Link
+from ..registry import Directory
 from .births import Births
 from .endings import Endings
 
@@ -50,13 +51,15 @@ __all__ = ["Host"]
 LOGGER: Final = logging.getLogger("callboard.host")
 ReplyT = TypeVar("ReplyT")
 ASK_TIMEOUT_S: Final = 30.0
+EARLY_FRAMES_MAX: Final = 256
+"""Frames kept for incarnations that the root has not told this host of yet."""
 ERROR_BYTES_MAX: Final = 60_000
 
 
 class Host:
     """One process' part of the system."""
 
-    def __init__(  # noqa: PLR0913 - the ports of a host, all needed
+    def __init__(
         self,
         *,
         slot: int,
@@ -94,6 +97,7 @@ class Host:
         self.endings: Final = Endings(self)
         self.births.employ_warden()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._early: deque[bytes] = deque(maxlen=EARLY_FRAMES_MAX)
         self._correlation = 0
         self._deadline_timer: asyncio.TimerHandle | None = None
         self._deadline_at_s = 0.0
@@ -215,7 +219,7 @@ class Host:
         self.pending[correlation] = call
         link = self.links.get(address.slot) or self.link(address.slot)
         try:
-            link.post(Kind.ASK, address.cell, correlation, request, deadline_s, call)  # type: ignore[arg-type]
+            link.post(Kind.ASK, address.cell, correlation, request, deadline_s, call)
         except CallboardError as error:
             call.fail(correlation, error)
 
@@ -323,11 +327,23 @@ class Host:
     def take(self, data: bytes) -> None:
         """Take a frame whose answer goes another way, and let the actors run soon.
 
-        A frame of an incarnation that is not known (yet) is dropped: its sender sends it
-        again. Raises `FrameError`.
+        A frame of an incarnation that is not known yet is kept until it is; when too many
+        are kept, the oldest is dropped, and its sender sends it again. Raises `FrameError`.
         """
         if self.receive(data) is not None:
             self.dispatcher.wake_now()
+        else:
+            self._early.append(data)
+
+    def connected(self) -> None:
+        """A link has learnt of a new incarnation: take the frames that came too early."""
+        early = list(self._early)
+        self._early.clear()
+        for data in early:
+            header = decode_frame(data, self.limits).header
+            link = self.links.get(header.source)
+            if link is None or header.source_epoch >= link.epoch:
+                self.take(data)
 
     async def answer(
         self, data: bytes, references: Sequence[Any] = ()
@@ -431,8 +447,12 @@ class Host:
 
     # --- tasks ------------------------------------------------------------------------------
 
-    def run_task(self, coroutine: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
+    def run_task(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         """Run something in the background of this host; its failure is logged, never lost."""
+        self.start_task(coroutine)
+
+    def start_task(self, coroutine: Coroutine[Any, Any, ReplyT]) -> "asyncio.Task[ReplyT]":
+        """Like `run_task`, for who wants to cancel it."""
         task = self.loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._task_done)

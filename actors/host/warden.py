@@ -1,5 +1,6 @@
 """The warden: cell 0 of every host, where the root's commands are carried out."""
 
+import itertools
 import os
 import resource
 import socket
@@ -24,7 +25,12 @@ from callboard.messages.control import (
     SubscribedDeadLetters,
     SubscribeDeadLetters,
 )
-from callboard.messages.errors import ActorStartFailed, CallboardError, MailboxFull
+from callboard.messages.errors import (
+    ActorNotFound,
+    ActorStartFailed,
+    CallboardError,
+    MailboxFull,
+)
 from callboard.messages.letters import DeadLetter
 from callboard.messages.lifecycle import Exit
 from callboard.messages.ref import Address
@@ -32,6 +38,7 @@ from callboard.messages.spec import Restart, StopTimeout
 
 from ..actor import Actor, OnError, handler
 from ..cell import Cell, Recipe
+from ..family import Family
 from ..shard import PoolRecipe
 
 if TYPE_CHECKING:
@@ -40,6 +47,8 @@ if TYPE_CHECKING:
 __all__ = ["Birth", "Warden", "WardenRecipe"]
 
 PAGE_BYTES: Final = resource.getpagesize()
+FAILURE_CHARS_MAX: Final = 200
+"""A longer reason is cut in views: a line of `callboard tree` is for looking."""
 
 Birth = tuple[
     int,
@@ -145,7 +154,7 @@ class Warden(Actor):
             pending_asks=len(host.pending),
             dead_letters=dict(host.letters.counts),
             memory_bytes=_memory_bytes(),
-            members=_views(list(family.cells.values()), request.actors_max),
+            members=_views(family, request.actors_max),
         )
 
     @handler
@@ -173,10 +182,12 @@ class Warden(Actor):
             del error
 
 
-def _views(cells: list[Cell], actors_max: int) -> tuple[ActorView, ...]:
+def _views(family: Family | None, actors_max: int) -> tuple[ActorView, ...]:
+    if family is None:
+        return ()
     views = []
-    for cell in cells[:actors_max]:
-        children = list(cell.children.cells.values()) if cell.children is not None else []
+    for cell in itertools.islice(family.cells.values(), actors_max):
+        restarts, last_failure = _trouble(family, cell)
         views.append(
             ActorView(
                 cell=cell.id,
@@ -185,11 +196,25 @@ def _views(cells: list[Cell], actors_max: int) -> tuple[ActorView, ...]:
                 life=cell.life.name.lower(),
                 mailbox=len(cell.box or ()),
                 incarnation=cell.incarnation,
-                children=len(children),
-                members=_views(children, max(actors_max // 4, 4)),
+                children=0 if cell.children is None else len(cell.children.cells),
+                restarts=restarts,
+                last_failure=last_failure,
+                members=_views(cell.children, actors_max // 4),
             )
         )
     return tuple(views)
+
+
+def _trouble(family: Family, cell: Cell) -> tuple[int, str]:
+    """How often it was restarted, and why last."""
+    try:
+        child = family.supervisor.child(cell.id)
+    except ActorNotFound:
+        return 0, ""  # Gone for its supervisor, and about to go for its family.
+    if child.last_exit is None or not child.last_exit.is_abnormal:
+        return child.restarts, ""
+    reason = str(child.last_exit.detail.get("message", "")) or child.last_exit.kind.value
+    return child.restarts, reason[:FAILURE_CHARS_MAX]
 
 
 def _memory_bytes() -> int:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from callboard.messages.contract import Contract
+from callboard.messages.control import CONTROL_SLOT
 
 from ..asks import Ask
 
@@ -26,6 +27,7 @@ LOGGER: Final = logging.getLogger("callboard.watchdog")
 PERIOD_S: Final = 0.1
 BLOCKED_S: Final = 0.5
 """From when on a loop counts as blocked: far over what a busy but well-behaved one needs."""
+NOBODY: Final = "no actor"
 STACK_FRAMES_MAX: Final = 12
 
 
@@ -46,10 +48,13 @@ class Watchdog:
         host: "Host",
         blocked_s: float = BLOCKED_S,
         on_blocked: Callable[[Blocked], None] | None = None,
+        *,
+        shares_loop: bool = False,
     ) -> None:
         self._host = host
         self._blocked_s = blocked_s
         self._on_blocked = on_blocked
+        self._shares_loop = shares_loop
         self._loop = host.loop
         self._loop_thread = threading.get_ident()
         self._stopped = threading.Event()
@@ -87,6 +92,8 @@ class Watchdog:
 
     def _report(self, seconds: float) -> None:
         actor, contract = self._suspect()
+        if actor == NOBODY and self._host.slot != CONTROL_SLOT and self._shares_loop:
+            return  # Another host of this loop has the actor; the driver speaks for nobody.
         frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001 - the only way to look
         stack = "".join(traceback.format_stack(frame)[-STACK_FRAMES_MAX:]) if frame else ""
         self.blocked = Blocked(actor, contract, seconds, stack)
@@ -112,4 +119,4 @@ class Watchdog:
             if worker.task is task and cell is not None and item is not None:
                 message: Contract = item.message if type(item) is Ask else item
                 return cell.path, type(message).contract_name
-        return "no actor", "nothing"
+        return NOBODY, "nothing"

@@ -10,8 +10,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..asks import Ask
-from ..failures import actor_not_found
 from callboard.messages.contract import Contract
 from callboard.messages.errors import (
     CallboardError,
@@ -21,6 +19,9 @@ from callboard.messages.errors import (
     UnknownContract,
 )
 from callboard.messages.frame import Envelope, Frame, Kind
+
+from ..asks import Ask
+from ..failures import actor_not_found
 
 if TYPE_CHECKING:
     from .link import Link
@@ -64,7 +65,10 @@ class Edge:
                 self._deliver(frame, fetched)
         self._fetching = False
 
-    def _deliver(self, frame: Frame, fetched: Sequence[Any]) -> None:
+    # One loop on purpose: it runs for every message that arrives.
+    def _deliver(  # noqa: C901, PLR0912, PLR0915 - as above
+        self, frame: Frame, fetched: Sequence[Any]
+    ) -> None:
         host = self._link.host
         builders: list[Build | CallboardError | None] = [None] * len(frame.contracts)
         pending, cells, deadlines = host.pending, host.cells, host.deadlines
@@ -72,7 +76,8 @@ class Edge:
         now_s = host.now()
         admitted = 0
         for envelope in frame.envelopes:
-            kind, target, correlation, contract, body, budget_ms, buffers, reference = envelope
+            kind, target, correlation, contract, body, budget_ms, beside, reference = envelope
+            future = None
             if kind >= Kind.ERROR:
                 self._control(envelope)
                 continue
@@ -86,8 +91,9 @@ class Edge:
             else:
                 admitted += 1
             try:
+                buffers: Sequence[Any] = beside
                 if reference >= 0:
-                    body, buffers = _fetched(fetched, reference)  # noqa: PLW2901
+                    body, buffers = _fetched(fetched, reference)
                 build = builders[contract] or self._builder(frame, contract, builders)
                 if isinstance(build, CallboardError):
                     raise build
@@ -95,8 +101,8 @@ class Edge:
             except CallboardError as error:
                 self._undecodable(envelope, error)
                 continue
-            if kind == Kind.REPLY:
-                future.reply(correlation, message)  # type: ignore[union-attr]
+            if future is not None:
+                future.reply(correlation, message)
                 continue
             cell = cells.get(target)
             if kind == Kind.ASK:

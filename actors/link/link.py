@@ -89,6 +89,7 @@ class Link:
         self.carrier = carrier
         if is_open:
             self.open()
+        self.host.connected()
 
     def open(self) -> None:
         """Let everything through that has waited."""
@@ -128,7 +129,7 @@ class Link:
 
     # --- messages out ---------------------------------------------------------------
 
-    def post(  # noqa: PLR0913 - the parts of a message, unpacked for speed
+    def post(
         self,
         kind: int,
         target: int,
@@ -209,6 +210,8 @@ class Link:
         frame = SentFrame(data, references, self.host.now())
         core.number(frame)
         self._ack_owed = False
+        if self._ack_timer is None:
+            self._arm(RESEND_AFTER_S)  # Who sends must find out that nothing comes back.
         return frame, number
 
     def _header(self, number: int) -> FrameHeader:
@@ -311,9 +314,18 @@ class Link:
     # --- acknowledgement and loss ---------------------------------------------------------
 
     def _owe_ack(self) -> None:
-        self._ack_owed = True
-        if self._ack_timer is None:
-            self._ack_timer = self.host.loop.call_later(ACK_DELAY_S, self._ack_due)
+        if not self._ack_owed:
+            self._ack_owed = True
+            self._arm(ACK_DELAY_S)
+
+    def _arm(self, delay_s: float) -> None:
+        """See that `_ack_due` is called after `delay_s` at the latest."""
+        at_s = self.host.now() + delay_s
+        if self._ack_timer is not None:
+            if self._ack_timer.when() <= at_s:
+                return
+            self._ack_timer.cancel()
+        self._ack_timer = self.host.loop.call_at(at_s, self._ack_due)
 
     def _ack_due(self) -> None:
         self._ack_timer = None
@@ -321,7 +333,7 @@ class Link:
         if oldest is not None:
             if self.host.now() - oldest.sent_s > RESEND_AFTER_S and not self._in_flight:
                 self._resend()
-            self._ack_timer = self.host.loop.call_later(RESEND_AFTER_S, self._ack_due)
+            self._arm(RESEND_AFTER_S)
         if self._ack_owed:
             self._ack_now()
 

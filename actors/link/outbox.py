@@ -9,7 +9,6 @@ credit and never wait behind requests, and requests for one full mailbox do not 
 those for another.
 """
 
-import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -33,7 +32,8 @@ class Waiting(NamedTuple):
     correlation: int
     message: Contract
     deadline_s: float
-    future: "asyncio.Future[Any] | Any | None"
+    future: Any
+    """An `AskFuture` or another `Call` for an ask, a plain future for a send, or None."""
 
 
 class Outbox:
@@ -72,7 +72,7 @@ class Outbox:
 
     # --- requests ---------------------------------------------------------------------
 
-    def post(  # noqa: PLR0913 - the parts of a message, unpacked for speed
+    def post(
         self,
         kind: int,
         target: int,
@@ -117,7 +117,7 @@ class Outbox:
         self._backlog.append(item)
         self.drain()
 
-    def _write(  # noqa: PLR0913 - as `post`
+    def _write(
         self,
         kind: int,
         target: int,
@@ -131,8 +131,7 @@ class Outbox:
         budget_ms = 0
         if deadline_s:
             budget_ms = int((deadline_s - self._now()) * 1000.0)
-            if budget_ms < 1:
-                budget_ms = 1  # 0 would mean that there is no deadline.
+            budget_ms = max(budget_ms, 1)  # 0 would mean that there is no deadline.
         number = writer.number_of(type(message))
         if buffers or len(body) > self._inline_bytes_max:
             body, buffers, reference = self._large(body, buffers)

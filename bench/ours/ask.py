@@ -5,16 +5,14 @@ so that while one takes its replies the others' requests are under way. Then one
 """
 
 import asyncio
+import itertools
 import time
 
+import callboard
 from bench.outcome import Outcome, Params, check_of_each
 from bench.timing import round_trip_results, timed
 from bench.workload import ask_reply, ask_request
-from callboard.actors.actor import Agent, handler
-from callboard.messages.contract import Contract, Request
-from callboard.messages.ref import Ref
-from callboard.runtime.driver import run as run_system
-from callboard.runtime.system import System
+from callboard import Agent, Contract, Ref, Request, System, handler
 
 __all__ = ["run"]
 
@@ -61,7 +59,7 @@ async def _ask_each(answerer: Ref[Answerer], numbers: range) -> list[Answer]:
 async def _ask_all(answerer: Ref[Answerer], count: int) -> list[Answer]:
     """The answers to `count` questions, in order."""
     bounds = [count * turn // ASKERS for turn in range(ASKERS + 1)]
-    parts = [range(start, end) for start, end in zip(bounds, bounds[1:], strict=False)]
+    parts = [range(start, end) for start, end in itertools.pairwise(bounds)]
     answers = await asyncio.gather(*(_ask_each(answerer, part) for part in parts))
     return [answer for part in answers for answer in part]
 
@@ -91,4 +89,4 @@ def run(params: Params) -> Outcome:
             check_of_each(answer.model_dump() for answer in answers),
         )
 
-    return run_system(main, hosts=1, understudies=0)
+    return callboard.run(main, hosts=1, understudies=0)

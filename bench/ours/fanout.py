@@ -6,15 +6,11 @@ checked at both ends, and the results collected in the order of the plan.
 
 from collections.abc import Iterator, Sequence
 
+import callboard
 from bench.outcome import Outcome, Params, check_of
 from bench.timing import timed
 from bench.workload import merge_sub_tasks, sub_task_result
-from callboard.actors.actor import Agent, handler
-from callboard.messages.contract import Contract, Request
-from callboard.messages.job import Job
-from callboard.messages.plan import SubTask
-from callboard.runtime.driver import run as run_system
-from callboard.runtime.system import System
+from callboard import Agent, Contract, Job, Request, SubTask, System, handler
 
 __all__ = ["run"]
 
@@ -59,18 +55,14 @@ class Squarer(Agent):
 
 
 def _decompose(request: SquareNumbers) -> Iterator[SubTask]:
-    return (
-        SubTask(str(number), SquareNumber(number=number)) for number in range(request.count)
-    )
+    return (SubTask(str(number), SquareNumber(number=number)) for number in range(request.count))
 
 
 def _merge(squares: Sequence[Square]) -> Merged:
     return Merged(**merge_sub_tasks({"number": s.number, "text": s.text} for s in squares))
 
 
-JOB: Job[SquareNumbers, Merged] = Job(
-    name="squares", decompose=_decompose, transform=_merge
-)
+JOB: Job[SquareNumbers, Merged] = Job(name="squares", decompose=_decompose, transform=_merge)
 
 
 def run(params: Params) -> Outcome:
@@ -87,4 +79,4 @@ def run(params: Params) -> Outcome:
             check_of({"sum": merged.sum, "texts": list(merged.texts)}),
         )
 
-    return run_system(main, hosts=params.get("hosts", HOSTS), understudies=0)
+    return callboard.run(main, hosts=params.get("hosts", HOSTS), understudies=0)

@@ -1,26 +1,22 @@
 """`spawn`: actors started within one host, all alive at once, each then asked its number.
 
 `actors_per_s` is `Context.spawn`, one after another: what an actor does that starts
-children, and what the peers do. `top_level_actors_per_s` is `System.spawn_many`: the
-driver starts them through the root, which keeps what it needs to start them elsewhere
-when their host dies.
+children, and what the peers do. `top_level_actors_per_s` is `System.spawn_many`: another
+process, the driver, starts them through the root, which keeps what it needs to start them
+elsewhere when their host dies.
 """
 
-import time
-
+import callboard
 from bench.memory import own_bytes
 from bench.outcome import Outcome, Params, check_of_each
 from bench.timing import NS_PER_S, timed
-from callboard.actors.actor import Agent, handler
-from callboard.actors.context import Context
-from callboard.messages.contract import Contract, Request
-from callboard.messages.ref import Ref
-from callboard.runtime.driver import run as run_system
-from callboard.runtime.system import System
+from callboard import Agent, Context, Contract, Ref, Request, System, handler
 
 __all__ = ["run"]
 
 SPAWN_TIMEOUT_S = 120.0
+BLOCKED_S = 60.0
+"""A parent that starts 100,000 children without a pause blocks its host, and is meant to."""
 ASKED_AT_ONCE = 2_000
 
 
@@ -88,26 +84,25 @@ async def _numbers(workers: list[Ref[Worker]]) -> list[int]:
 
 
 def run(params: Params) -> Outcome:
-    """Spawns within one host of the inline engine: one process, one event loop."""
+    """Spawns within the process of one host."""
     count = params["actors"]
 
     async def main(system: System) -> Outcome:
         parent = await system.spawn(Parent)
         spawned = await parent.ask(SpawnAll(count=count), timeout_s=SPAWN_TIMEOUT_S)
         await system.stop(parent)
-        before_bytes = own_bytes()
         with timed() as top_level:
             workers = await system.spawn_many(Worker, ((number,) for number in range(count)))
-        size_bytes = own_bytes() - before_bytes
-        assert await _numbers(workers) == spawned.numbers
+        if await _numbers(workers) != spawned.numbers:
+            msg = "top-level actors do not answer with the numbers they were given"
+            raise AssertionError(msg)
         return Outcome(
             {
                 "actors_per_s": count / (max(spawned.elapsed_ns, 1) / NS_PER_S),
                 "bytes_per_actor": spawned.size_bytes / count,
                 "top_level_actors_per_s": top_level.per_s(count),
-                "bytes_per_top_level_actor": size_bytes / count,
             },
             check_of_each(spawned.numbers),
         )
 
-    return run_system(main, engine="inline", hosts=1, understudies=0)
+    return callboard.run(main, hosts=1, understudies=0, blocked_s=BLOCKED_S)

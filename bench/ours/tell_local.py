@@ -6,16 +6,12 @@ room, for the message that was refused: fast, and bounded in memory.
 
 import asyncio
 
+import callboard
 from bench.outcome import Outcome, Params, check_of
 from bench.timing import NS_PER_S, timed
 from bench.workload import ask_request
-from callboard.actors.actor import Agent, handler
-from callboard.actors.context import Context
-from callboard.messages.contract import Contract, Request
+from callboard import Agent, Context, Contract, Ref, Request, System, handler
 from callboard.messages.errors import MailboxFull
-from callboard.messages.ref import Ref
-from callboard.runtime.driver import run as run_system
-from callboard.runtime.system import System
 
 __all__ = ["run"]
 
@@ -124,4 +120,4 @@ def run(params: Params) -> Outcome:
             check_of({"count": told.count, "total": told.total}),
         )
 
-    return run_system(main, engine="inline", hosts=1, understudies=0)
+    return callboard.run(main, engine="inline", hosts=1, understudies=0)

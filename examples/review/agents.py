@@ -100,7 +100,7 @@ class Specialist(Agent):
     request: ClassVar[type[ReviewBatch]]
     cost: ClassVar[int]
     """How long it takes for the same files, compared with the others."""
-    works_alone: ClassVar[bool] = True
+    computes_here: ClassVar[bool] = True
     """Whether it computes in its host's process, and not in one of its own."""
 
     @cached_property
@@ -112,7 +112,7 @@ class Specialist(Agent):
 
     def look(self, request: ReviewBatch, ctx: Context) -> BatchFindings:
         """What the analyser finds within the time of one slice."""
-        if not self.works_alone:
+        if not self.computes_here:
             return self._look(request, ctx.cancelled, len(request.paths))
         with _INTERPRETER:
             return self._look(request, ctx.cancelled, 1)
@@ -184,7 +184,7 @@ class Linter(Specialist):
     specialist = "ruff"
     request = FindMistakes
     cost = 2
-    works_alone = False
+    computes_here = False
 
     @handler
     def find_mistakes(self, request: FindMistakes, ctx: Context) -> BatchFindings:

@@ -16,13 +16,14 @@ The parts are functions of what they get; what belongs to one review (its tree, 
 folder) is bound to them in `review_job`.
 """
 
+import asyncio
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from callboard.actors.aggregator.reducers import Collect
 from callboard.messages.contract import Contract
@@ -34,6 +35,7 @@ from callboard.messages.updates import ExecutionPhase
 
 from .agents import SLICE_S, SPECIALISTS, BatchFindings
 from .finding import Finding
+from .progress import View, follow
 from .report import Report, build_report, render_json
 from .report.html import render_html
 from .report.output import write_atomically
@@ -42,7 +44,10 @@ from .resolve import resolve
 from .source import local_name
 from .tree import SourceTree
 
-__all__ = ["ReviewTree", "Settled", "review_job", "review_request"]
+if TYPE_CHECKING:
+    from callboard.runtime.system import System
+
+__all__ = ["ReviewTree", "Settled", "review_job", "review_request", "review_tree"]
 
 BATCH_BYTES: Final = 200_000
 """Half a second of the slowest specialist's work: a standard library makes some 60 batches,
@@ -89,7 +94,7 @@ def review_request(tree: SourceTree, *, slice_s: float = SLICE_S) -> ReviewTree:
 def review_job(tree: SourceTree, folder: Path, timings: Timings) -> Job[ReviewTree, Report]:
     """The job that reviews `tree` and delivers into `folder`; `timings` go into the files."""
     phase = ExecutionPhase
-    return Job[ReviewTree, Report](
+    return Job(
         name="review",
         validate=(root_is_a_folder, specialists_exist),
         enrich=with_sizes,
@@ -113,6 +118,33 @@ def review_job(tree: SourceTree, folder: Path, timings: Timings) -> Job[ReviewTr
         task_timeout_s=TASK_TIMEOUT_S,
         task_retry=RetryPolicy(attempts_max=2),
     )  # fmt: skip
+
+
+async def review_tree(
+    system: "System", tree: SourceTree, folder: Path, timings: Timings, view: View
+) -> Report:
+    """Start the agents, submit the review of `tree`, and show its updates until it is done.
+
+    Raises a `CallboardError` when it failed; then nothing has been delivered.
+    """
+    hosts = len(system.host_processes())
+    # One of each on every host: of more, only one could compute at a time anyway.
+    await asyncio.gather(
+        *(system.pool(agent, size=hosts, name=name) for name, agent in SPECIALISTS.items())
+    )
+    handle = system.submit(review_job(tree, folder, timings), review_request(tree))
+    try:
+        with view:
+            await follow(
+                handle.updates(),
+                view,
+                files=len(tree.paths),
+                living_hosts=lambda: len(system.host_processes()),
+            )
+        return await handle.result()
+    finally:
+        # After Ctrl-C the agents must hear of it before the system can end quickly.
+        handle.cancel()
 
 
 # --- before the agents work --------------------------------------------------------------------

@@ -25,6 +25,7 @@ __all__ = [
     "check_address",
     "check_port",
     "connect_error",
+    "grpc_error",
     "is_listening",
     "parse_address",
     "port_owner",
@@ -33,6 +34,10 @@ __all__ = [
 ADDRESS_DEADLINE_S: Final = 5.0
 LOOPBACK_DEADLINE_S: Final = 0.5
 PORT_MAX: Final = 65_535
+HTTP2_GREETING: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
+"""What opens a connection of gRPC: the preface, and settings that set nothing."""
+HTTP2_FRAME_HEAD_BYTES: Final = 9
+HTTP2_SETTINGS: Final = 4
 RAY_PORTS: Final = {6379: "the head's GCS", 8265: "the dashboard", 10001: "Ray Client"}
 
 
@@ -71,12 +76,39 @@ def connect_error(endpoint: Endpoint, deadline_s: float) -> str | None:
     The attempt runs in a thread of its own, because resolving a name cannot be given a
     timeout: a thread that is still at it when the deadline passes is left behind.
     """
+    return _attempt(endpoint, deadline_s, lambda _connection: None)
+
+
+def grpc_error(endpoint: Endpoint, deadline_s: float) -> str | None:
+    """Why nothing that speaks gRPC without TLS answered at `endpoint` in time, or None.
+
+    A port that accepts connections may still be silent, or another program's, and Ray's own
+    client would wait for it without an end.
+    """
+
+    def greet(connection: socket.socket) -> str | None:
+        connection.sendall(HTTP2_GREETING)
+        head = b""
+        while len(head) < HTTP2_FRAME_HEAD_BYTES:
+            part = connection.recv(HTTP2_FRAME_HEAD_BYTES - len(head))
+            if not part:
+                return "it hung up at a greeting of gRPC"
+            head += part
+        return None if head[3] == HTTP2_SETTINGS else "it does not speak gRPC"
+
+    return _attempt(endpoint, deadline_s, greet)
+
+
+def _attempt(
+    endpoint: Endpoint, deadline_s: float, talk: Callable[[socket.socket], str | None]
+) -> str | None:
     outcome: list[str | None] = []
 
     def attempt() -> None:
         try:
-            with socket.create_connection((endpoint.host, endpoint.port), timeout=deadline_s):
-                outcome.append(None)
+            place = (endpoint.host, endpoint.port)
+            with socket.create_connection(place, timeout=deadline_s) as connection:
+                outcome.append(talk(connection))
         except TimeoutError:
             outcome.append(f"no answer within {deadline_s:g} s")
         except OSError as error:

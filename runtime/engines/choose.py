@@ -12,6 +12,6 @@ def make_engine(settings: Settings) -> Engine:
     """The engine that the settings name."""
     if settings.engine == "inline":
         return InlineEngine(settings)
-    from .ray.engine import RayEngine  # noqa: PLC0415 - 0.3 s that the inline engine saves
+    from .ray.engine import RayEngine
 
     return RayEngine(settings)

@@ -109,13 +109,14 @@ class InlineProcess:
 
     async def kill(self) -> None:
         """End it at once."""
-        await self._close(Exit(ExitReason.KILLED))
+        await self.end(Exit(ExitReason.KILLED))
 
     def _end(self, reason: Exit) -> None:
         if self.host is not None:
-            self.host.run_task(self._close(reason))
+            self.host.run_task(self.end(reason))
 
-    async def _close(self, reason: Exit) -> None:
+    async def end(self, reason: Exit) -> None:
+        """Drop the host; `reason` is what `watch` tells."""
         host, self.host = self.host, None
         if self._watchdog is not None:
             self._watchdog.stop()
@@ -181,4 +182,4 @@ class InlineEngine:
     async def stop(self) -> None:
         """End all hosts."""
         for process in self._processes:
-            await process._close(SHUT_DOWN)
+            await process.end(SHUT_DOWN)

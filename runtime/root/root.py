@@ -6,6 +6,7 @@ What to do when is decided by the same supervisor core that supervises actors.
 """
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Callable, Sequence
@@ -25,10 +26,11 @@ from callboard.messages.errors import (
     ClusterError,
     HostLost,
     InternalError,
+    SpecError,
     error_from_data,
 )
 from callboard.messages.lifecycle import SHUT_DOWN, Exit, ExitReason
-from callboard.messages.ports import Engine, HostProcess, TimerHandle
+from callboard.messages.ports import Engine, FrameCarrier, HostProcess, TimerHandle
 from callboard.messages.ref import Address
 from callboard.messages.spec import ChildId, ChildSpec, Restart, StopTimeout
 from callboard.supervisors.supervisor import Supervisor
@@ -43,6 +45,7 @@ LOGGER: Final = logging.getLogger("callboard.root")
 START_BATCH: Final = 1_000
 """Top-level actors started by one message: a few frames' worth, so decoding and starting overlap."""
 START_ACTORS_TIMEOUT_S: Final = 60.0
+SPARE_LIFE_MIN_S: Final = 5.0
 
 
 class Root:
@@ -61,6 +64,7 @@ class Root:
         self._settings = settings
         self._on_failed = on_failed
         self._spares: list[HostProcess] = []
+        self._hiring = 0
         self._processes_started = 0
         self._directory_version = 0
         self._directory_scheduled = False
@@ -80,7 +84,8 @@ class Root:
         """Start the hosts and the understudies; raises when one of the hosts cannot."""
         wanted = hosts + self._settings.understudies
         processes = await asyncio.gather(*(self._start_process() for _ in range(wanted)))
-        self._spares.extend(processes)
+        for process in processes:
+            self._keep_spare(process)
         spec = ChildSpec(
             "host",
             restart=Restart.PERMANENT,
@@ -179,32 +184,46 @@ class Root:
         self.supervisor.child_started(slot.number, incarnation)
         if not self._started.done() and all(s.is_up for s in self.table.slots.values()):
             self._started.set_result(None)
-        if len(self._spares) < self._settings.understudies and not self._stopping:
-            await self._hire()
+        await self._hire()
 
     async def _take_over(self, slot: Slot, process: HostProcess, incarnation: int) -> None:
         slot.epoch += 1
         epoch = slot.epoch
         slot.process = process
-        carrier = await process.become(slot.number, epoch, slot.name)
+        carrier = await self._become(slot, process, epoch)
         link = self._control.link(slot.number)
         link.connect(epoch, carrier, is_open=False)
         process.bring_frames(slot.number, epoch)
         self._control.run_task(self._watch(slot, process, incarnation, epoch))
         self._control.run_task(self._heartbeat(slot, process, epoch))
-        peers = {other.number: (other.epoch, other.process) for other in self._others(slot)}
-        await process.connect(peers)
+        await process.connect(self._peers(slot))
         self._control.tell(Address(slot.number, CONTROL_CELL), self._directory())
         await self._populate(slot)
         if slot.dead_epoch == epoch:
             raise HostLost(f"{process.name} died while it took over {slot.name}.")
         link.open()
         slot.is_up = True
+        # Again: what has changed meanwhile was sent to living hosts only, and of two that
+        # come up together neither could be told of the other before.
+        self._control.tell(Address(slot.number, CONTROL_CELL), self._directory())
         here = {slot.number: (epoch, process)}
         await asyncio.gather(
+            process.connect(self._peers(slot)),
             *(other.process.connect(here) for other in self._others(slot)),
             return_exceptions=True,  # One that dies meanwhile is connected when it is back.
         )
+
+    async def _become(self, slot: Slot, process: HostProcess, epoch: int) -> FrameCarrier:
+        # An understudy may hang, and nobody listens to its heart yet.
+        limit_s = self._settings.heartbeat_s * self._settings.heartbeats_missed_max
+        try:
+            async with asyncio.timeout(limit_s):
+                return await process.become(slot.number, epoch, slot.name)
+        except TimeoutError:
+            raise HostLost(f"{process.name} has not answered for {limit_s:g} s.") from None
+
+    def _peers(self, slot: Slot) -> dict[int, tuple[int, HostProcess]]:
+        return {other.number: (other.epoch, other.process) for other in self._others(slot)}
 
     def _others(self, slot: Slot) -> list[Slot]:
         return [other for other in self.table.living() if other is not slot]
@@ -224,7 +243,14 @@ class Root:
     async def _start_actors(
         self, slot: Slot, births: Sequence[Birth]
     ) -> dict[int, CallboardError]:
-        command = StartActors(births=self._control.pickler.dumps(births))
+        try:
+            command = StartActors(births=self._control.pickler.dumps(births))
+        except Exception as error:
+            raise SpecError(
+                f"{births[0][1].__qualname__} cannot be sent to a host: {error!r}.",
+                advice="Its class and constructor arguments must be picklable: open files, locks "
+                "and connections are made in the constructor or in `started`.",
+            ) from error
         answer = await self._control.ask(
             Address(slot.number, CONTROL_CELL), command, START_ACTORS_TIMEOUT_S
         )
@@ -254,10 +280,8 @@ class Root:
                 async with asyncio.timeout(settings.heartbeat_s):
                     await process.ping()
                 missed = 0
-            except TimeoutError:
-                missed += 1
-            except HostLost:
-                return
+            except (TimeoutError, HostLost):
+                missed += 1  # Unreachable is not dead: `watch` says when it is that.
         if slot.epoch == epoch and not self._stopping:
             LOGGER.warning("%s has missed %d heartbeats and is ended", slot.name, missed)
             await process.kill()
@@ -278,34 +302,73 @@ class Root:
         self.supervisor.child_exited(slot.number, incarnation, reason)
 
     async def _hire(self) -> None:
-        try:
-            self._spares.append(await self._start_process())
-        except CallboardError as error:
-            LOGGER.warning("no understudy: %s", error)
+        """Start understudies until there are as many as wanted."""
+        while not self._stopping and self._hiring + len(self._spares) < self._settings.understudies:
+            self._hiring += 1
+            try:
+                self._keep_spare(await self._start_process())
+            except CallboardError as error:
+                LOGGER.warning("no understudy: %s", error)
+                return
+            finally:
+                self._hiring -= 1
+
+    def _keep_spare(self, process: HostProcess) -> None:
+        self._spares.append(process)
+        self._control.run_task(self._watch_spare(process))
+
+    async def _watch_spare(self, process: HostProcess) -> None:
+        """Replace an understudy that dies before it is needed."""
+        began_s = self._control.now()
+        await process.watch()
+        if process in self._spares and not self._stopping:
+            self._spares.remove(process)
+            LOGGER.warning("understudy %s is lost and replaced", process.name)
+            # One that dies at once would be replaced without end, as fast as they start.
+            await asyncio.sleep(max(0.0, began_s + SPARE_LIFE_MIN_S - self._control.now()))
+            await self._hire()
 
     # --- top-level actors -----------------------------------------------------------------------------
 
     async def spawn(self, slot: Slot, births: Sequence[Birth]) -> dict[int, CallboardError]:
-        """Start top-level actors on a slot; gives the failures by cell."""
+        """Start top-level actors on a slot; gives the failures by cell.
+
+        Raises `SpecError` when they cannot be shipped, and what the slot's host answers;
+        none of them is to run then.
+        """
         for birth in births:
             slot.births[birth[0]] = birth
-        failures: dict[int, CallboardError] = {}
-        batches = [births[i : i + START_BATCH] for i in range(0, len(births), START_BATCH)]
         try:
-            for outcome in await asyncio.gather(
-                *(self._start_actors(slot, batch) for batch in batches)
-            ):
-                failures.update(outcome)
-        except HostLost:
-            # The slot's next host starts them: they are written down.
-            async with asyncio.timeout(self._settings.ask_timeout_s):
-                for outcome in await asyncio.gather(
-                    *(self._start_actors(slot, batch) for batch in batches)
-                ):
-                    failures.update(outcome)
+            try:
+                failures = await self._start_all(slot, births)
+            except HostLost:
+                # The slot's next host starts them: they are written down.
+                failures = await self._start_all(slot, births)
+        except BaseException:
+            self._give_up_births(slot, births)
+            raise
         for cell in failures:
             self.forget(Address(slot.number, cell))
         return failures
+
+    async def _start_all(
+        self, slot: Slot, births: Sequence[Birth]
+    ) -> dict[int, CallboardError]:
+        batches = [births[i : i + START_BATCH] for i in range(0, len(births), START_BATCH)]
+        failures: dict[int, CallboardError] = {}
+        for outcome in await asyncio.gather(
+            *(self._start_actors(slot, batch) for batch in batches)
+        ):
+            failures.update(outcome)
+        return failures
+
+    def _give_up_births(self, slot: Slot, births: Sequence[Birth]) -> None:
+        cells = tuple(birth[0] for birth in births)
+        for cell in cells:
+            self.forget(Address(slot.number, cell))
+        with contextlib.suppress(CallboardError):
+            # Some may have started all the same.
+            self._control.tell(Address(slot.number, CONTROL_CELL), StopActors(cells=cells))
 
     async def stop_actor(self, address: Address) -> None:
         """Stop a top-level actor in order; it does not come back."""

@@ -29,7 +29,7 @@ from typing import Any, Final, NamedTuple
 
 from callboard.messages.errors import FrameError
 from callboard.messages.limits import Limits
-from callboard.messages.ports import FrameCarrier, TransportBroken
+from callboard.messages.ports import FrameCarrier
 
 __all__ = ["SocketAddress", "SocketCarrier", "SocketServer"]
 
@@ -54,12 +54,12 @@ class SocketServer:
     """Takes connections and hands every frame to `receive`."""
 
     def __init__(self, receive: Callable[[bytes], object], limits: Limits) -> None:
-        self._receive = receive
-        self._limits = limits
+        self.receive: Final = receive
+        self.limits: Final = limits
         self._server: asyncio.AbstractServer | None = None
         self._folder: str | None = None
-        self._connections: set[asyncio.BaseTransport] = set()
-        self._token = secrets.token_bytes(TOKEN_BYTES)
+        self.connections: set[asyncio.BaseTransport] = set()
+        self.token: Final = secrets.token_bytes(TOKEN_BYTES)
 
     async def start(self, node: str) -> SocketAddress | None:
         """Listen; None where there are no Unix sockets, so that links use another way."""
@@ -73,7 +73,6 @@ class SocketServer:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             listener.bind(name)
-            listener.setblocking(False)
             self._server = await asyncio.get_running_loop().create_unix_server(
                 lambda: _Incoming(self), sock=listener
             )
@@ -81,13 +80,13 @@ class SocketServer:
             LOGGER.warning("no Unix socket, links of this node use Ray calls: %s", error)
             listener.close()
             return None
-        return SocketAddress(node, name, self._token)
+        return SocketAddress(node, name, self.token)
 
     async def stop(self) -> None:
         """Stop listening and close all connections."""
         if self._server is not None:
             self._server.close()
-        for connection in list(self._connections):
+        for connection in list(self.connections):
             connection.close()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -105,7 +104,7 @@ class _Incoming(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Let in this user's processes only."""
         self._transport = transport
-        self._server._connections.add(transport)
+        self._server.connections.add(transport)
         if not _same_user(transport):
             LOGGER.warning("a process of another user tried to connect and was refused")
             transport.close()
@@ -113,7 +112,7 @@ class _Incoming(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Whatever was half sent is sent again by the link."""
         if self._transport is not None:
-            self._server._connections.discard(self._transport)
+            self._server.connections.discard(self._transport)
 
     def data_received(self, data: bytes) -> None:
         """Cut the stream into frames."""
@@ -123,14 +122,14 @@ class _Incoming(asyncio.Protocol):
         if not self._trusted:
             if end < TOKEN_BYTES:
                 return
-            if not hmac.compare_digest(bytes(buffer[:TOKEN_BYTES]), self._server._token):
+            if not hmac.compare_digest(bytes(buffer[:TOKEN_BYTES]), self._server.token):
                 self._refuse("its token is wrong")
                 return
             self._trusted = True
             start = TOKEN_BYTES
         while end - start >= LENGTH.size:
             (length,) = LENGTH.unpack_from(buffer, start)
-            if length > self._server._limits.frame_bytes_max:
+            if length > self._server.limits.frame_bytes_max:
                 self._refuse(f"it announced a frame of {length} bytes")
                 return
             frame_end = start + LENGTH.size + length
@@ -139,7 +138,7 @@ class _Incoming(asyncio.Protocol):
             frame = bytes(memoryview(buffer)[start + LENGTH.size : frame_end])
             start = frame_end
             try:
-                self._server._receive(frame)
+                self._server.receive(frame)
             except FrameError as error:
                 self._refuse(str(error))
                 return
@@ -190,14 +189,12 @@ class SocketCarrier(asyncio.Protocol):
             return await self._behind.deliver(frame, references)
         if self._transport is None:
             await self._connect()
-        while self._paused and self._transport is not None:
+        while self._paused and not self._given_up:
             self._room = asyncio.get_running_loop().create_future()
             await self._room
-        if not self.write(frame):
-            if self._given_up:
-                return await self._behind.deliver(frame, references)
-            raise TransportBroken("the socket was closed")
-        return b"", ()
+        if self.write(frame):
+            return b"", ()
+        return await self._behind.deliver(frame, references)
 
     async def _connect(self) -> None:
         if self._connecting is None:
@@ -206,7 +203,6 @@ class SocketCarrier(asyncio.Protocol):
 
     async def _open(self) -> None:
         peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        peer.setblocking(False)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 # A Unix socket connects at once or not at all.

@@ -5,8 +5,8 @@ import enum
 import functools
 import math
 import pathlib
+import types
 import uuid
-from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any, ClassVar, Final, Literal
 from zoneinfo import ZoneInfo
@@ -16,22 +16,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel, ConfigDict, Field, RootModel, create_model, field_validator
-from tests.messages.way import Free, Way, nested
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
-from callboard.messages.codec import size_bytes
-from callboard.messages.contract import Contract, contract_key
+from callboard.messages.contract import Contract
 from callboard.messages.errors import (
-    CallboardError,
     InvalidMessage,
-    PayloadTooLarge,
     UnknownContract,
     VersionMismatch,
 )
-from callboard.messages.limits import Limits
 from callboard.messages.ref import Address, Ref
-
-KIB: Final = 1024
+from tests.messages.way import Free, NoCourier, Place, Span, Way
 
 
 class Colour(enum.Enum):
@@ -50,10 +44,6 @@ class Level(enum.IntEnum):
 
 class Day(enum.Enum):
     LEAP = dt.date(2024, 2, 29)
-
-
-class Pair(enum.Enum):
-    BOTH = (1, 2)
 
 
 class Point(BaseModel):
@@ -75,19 +65,7 @@ class Open(BaseModel):
     x: int
 
 
-class Place(Contract, name="tests.codec.place"):
-    line: int
-
-
-class Span(Place, name="tests.codec.span"):
-    last: int
-
-
-class Nest(Contract, name="tests.codec.nest"):
-    inside: "tuple[Nest, ...]" = ()
-
-
-# --- round trips -----------------------------------------------------------------------------
+# --- round trips ---------------------------------------------------------------------------------
 
 AWARE: Final = st.datetimes(
     timezones=st.one_of(
@@ -153,7 +131,7 @@ class Everything(Contract, name="tests.codec.everything"):
     by_set: dict[frozenset[int], int]
     number: int
     wave: complex
-    kind: Literal["a", 1, None]
+    kind: Literal["a", 1] | None
     point: Point
     points: tuple[Point, ...]
     place: Place
@@ -206,7 +184,7 @@ def test_declared_fields_of_every_supported_type_come_back_equal(message: Everyt
         dt.datetime(2024, 10, 27, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"), fold=1),
         dt.datetime(2024, 10, 27, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"), fold=0),
         dt.datetime(1850, 1, 1, tzinfo=ZoneInfo("Europe/Berlin")),
-        dt.datetime.min,
+        dt.datetime.min,  # noqa: DTZ901 - a naive one is the case
         dt.datetime.max.replace(tzinfo=dt.timezone(dt.timedelta(hours=-23, minutes=-59))),
     ],
 )
@@ -223,7 +201,7 @@ def test_time_keeps_its_fold_and_its_offset() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["NaN", "sNaN", "-NaN7", "Infinity", "-Infinity", "-0", "1E+500000", "1.20", "1E-99999"]
+    "text", ["NaN", "sNaN", "-NaN7", "Infinity", "-Infinity", "-0", "1E+6144", "1.20", "1E-6144"]
 )
 def test_decimal_keeps_every_digit_sign_and_special_value(text: str) -> None:
     assert str(Way().value(Decimal(text))) == text
@@ -282,7 +260,7 @@ def test_subclass_of_a_value_type_travels_as_that_type() -> None:
     assert Way().value(Id(int=5)) == uuid.UUID(int=5)
 
 
-# --- what is nested -----------------------------------------------------------------------------
+# --- what is nested ------------------------------------------------------------------------------
 
 
 def test_nested_contract_stays_the_subclass_it_is() -> None:
@@ -302,7 +280,7 @@ def test_nested_contract_in_a_free_field_is_a_contract_again() -> None:
 
 def test_nested_contract_of_an_older_version_is_upcast() -> None:
     name = "tests.codec.grown"
-    old = type(Contract)("Grown", (Contract,), {"__module__": __name__}, name=name, version=1)
+    old = types.new_class("Grown", (Contract,), {"name": name, "version": 1})
     body, _ = Way().codec.encode(Free(x=[old()]))
     way = Way()
 
@@ -371,17 +349,6 @@ def test_cached_properties_do_not_travel() -> None:
     assert (decoded.thrice, decoded.inner.twice) == (6, 4)
 
 
-class NoCourier:
-    def tell(self, address: Address, message: Contract) -> None:
-        raise AssertionError
-
-    async def send(self, address: Address, message: Contract, timeout_s: float | None) -> None:
-        raise AssertionError
-
-    def ask(self, address: Address, request: Any, timeout_s: float | None) -> Any:
-        raise AssertionError
-
-
 def test_reference_rides_as_an_external_and_is_bound_where_it_arrives() -> None:
     class Subscribe(Contract, name="tests.codec.subscribe"):
         who: Ref[Any]
@@ -406,233 +373,3 @@ def test_external_that_names_nothing_here_is_an_invalid_message() -> None:
 
     with pytest.raises(InvalidMessage, match="LookupError"):
         Way(internalise=internalise).value(Ref(Address(1, 2), NoCourier()))
-
-
-# --- what cannot travel ---------------------------------------------------------------------------
-
-
-class Unprintable:
-    def __getattr__(self, name: str) -> Any:
-        raise KeyError(name)
-
-
-def endless() -> Iterator[int]:
-    yield 1
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        object(),
-        object,
-        len,
-        endless(),
-        Unprintable(),
-        "\ud800",
-        {"key": {1: object()}},
-        Pair.BOTH,
-        {object(): 1},
-        np.longdouble(1),
-        [np.array([1, 2]), object()],
-        Place.model_construct(line=object()),
-    ],
-    ids=lambda value: type(value).__name__,
-)
-def test_value_without_an_encoding_is_an_invalid_message_naming_the_contract(value: Any) -> None:
-    way = Way()
-    with pytest.raises(InvalidMessage, match=r"tests\.messages\.free cannot be encoded") as caught:
-        way.value(value)
-    assert caught.value.details["contract"] == "tests.messages.free"
-    assert way.codec.encode(Free(x=1)) == (msgpack.packb({"x": 1}), ())
-    assert way.value([1]) == [1]
-
-
-@pytest.mark.parametrize("levels", [2_000, 10_000])
-def test_nesting_too_deep_to_encode_is_payload_too_large(levels: int) -> None:
-    way = Way()
-    with pytest.raises(PayloadTooLarge, match=r"tests\.messages\.free"):
-        way.value(nested(levels))
-    assert way.value(1) == 1
-
-
-def test_nesting_over_the_limit_is_refused_by_the_receiver() -> None:
-    way = Way(Limits(depth_max=20))
-    assert way.value(nested(19)) == nested(19)
-    with pytest.raises(PayloadTooLarge, match="deeper than 20"):
-        way.value(nested(21))
-    assert way.value(1) == 1
-
-
-def test_contracts_in_contracts_are_encoded_up_to_the_limit() -> None:
-    def nest(levels: int) -> Nest:
-        message = Nest()
-        for _ in range(levels):
-            message = Nest.model_construct(inside=(message,))
-        return message
-
-    way = Way()
-    assert way.back(nest(64)) == nest(64)
-    for levels in (65, 2_000):
-        with pytest.raises(PayloadTooLarge, match=r"tests\.codec\.nest"):
-            way.codec.encode(nest(levels))
-        assert way.back(nest(3)) == nest(3)
-
-
-def test_deep_lists_in_deep_contracts_end_before_the_stack_does() -> None:
-    """Each contract starts a packer of its own, so msgpack's limit counts from 0 in each."""
-    message = Free(x=1)
-    for _ in range(60):
-        message = Free.model_construct(x=[nested(0), nested(400), message])
-    for _ in range(200):
-        message = Free.model_construct(x=[message])
-        for _ in range(400):
-            message.__dict__["x"] = [message.__dict__["x"]]
-    way = Way()
-    with pytest.raises(PayloadTooLarge, match=r"tests\.messages\.free"):
-        way.codec.encode(message)
-    assert way.value(1) == 1
-
-
-def test_message_over_the_size_limit_is_payload_too_large_on_both_sides() -> None:
-    limits = Limits(payload_bytes_max=1000, inline_bytes_max=500)
-    way = Way(limits)
-    assert way.value("x" * 900) == "x" * 900
-    with pytest.raises(PayloadTooLarge, match=r"tests\.messages\.free has 10\d\d bytes"):
-        way.value("x" * 1000)
-    with pytest.raises(PayloadTooLarge, match="the limit is 1000"):
-        way.decode(Way().codec.encode(Free(x="x" * 1000))[0])
-    assert way.value(1) == 1
-
-
-@pytest.mark.parametrize("value", [list(range(200)), {str(n): n for n in range(200)}])
-def test_more_items_than_the_limit_are_payload_too_large(value: Any) -> None:
-    way = Way(Limits(items_max=100))
-    assert way.value(list(range(100))) == list(range(100))
-    with pytest.raises(PayloadTooLarge, match="too many items"):
-        way.value(value)
-    with pytest.raises(PayloadTooLarge, match="too many items"):
-        way.value([Free(x=value)])
-    assert way.value(1) == 1
-
-
-def test_size_counts_the_body_and_what_rides_beside() -> None:
-    body, buffers = Way().codec.encode(Free(x=np.zeros(1000)))
-    assert size_bytes(body, buffers) == len(body) + 8000
-
-
-# --- validators of users -----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("raised", [KeyError("k"), ZeroDivisionError(), RuntimeError("r")])
-def test_validator_that_raises_what_pydantic_lets_through_is_an_invalid_message(
-    raised: Exception,
-) -> None:
-    def check(cls: type, value: int) -> int:
-        if value == 2:
-            raise raised
-        return value
-
-    picky: type[Contract] = create_model(
-        "Picky",
-        __base__=Contract,
-        __cls_kwargs__={"name": "tests.codec.picky"},
-        __validators__={"check": field_validator("x")(check)},  # type: ignore[dict-item]
-        x=(int, ...),
-    )
-    way = Way()
-    body, _ = way.codec.encode(picky.model_construct(x=2))
-    with pytest.raises(InvalidMessage):
-        way.decode(body, picky)
-
-
-# --- hostile bytes ------------------------------------------------------------------------------
-
-BODIES: Final = tuple(
-    Way().codec.encode(message)[0]
-    for message in (
-        Free(x=[1, "a", b"b", None, 1.5, dt.datetime(2024, 1, 1, tzinfo=dt.UTC), uuid.UUID(int=1)]),
-        Free(x={"a": Span(line=1, last=2), (1, 2): Decimal("1.5"), "t": dt.timedelta(1)}),
-        Free(x=[np.zeros((2, 3)), np.zeros(2, [("a", "<f4", (2,)), ("b", "i2")])]),
-        Free(x=Nest(inside=(Nest(inside=(Nest(),)),))),
-        Free(x=[Ref(Address(1, 2), NoCourier()), 2**100, 1j, dt.time(1, fold=1)]),
-    )
-)
-
-
-def refused_or_decoded(body: bytes, buffers: tuple[bytes, ...]) -> None:
-    way = Way()
-    try:
-        decoded = way.decode(body, buffers=buffers)
-    except CallboardError:
-        pass
-    else:
-        assert type(decoded) is Free
-    assert way.value(1) == 1, "the codec is good for the next message"
-
-
-@settings(max_examples=3000, deadline=None)
-@given(body=st.binary(max_size=200), buffers=st.lists(st.binary(max_size=50), max_size=2))
-def test_random_bytes_never_raise_anything_else(body: bytes, buffers: list[bytes]) -> None:
-    refused_or_decoded(body, tuple(buffers))
-
-
-@settings(max_examples=3000, deadline=None)
-@given(body=st.binary(max_size=200), code=st.integers(0, 12))
-def test_random_bytes_in_an_extension_never_raise_anything_else(body: bytes, code: int) -> None:
-    refused_or_decoded(msgpack.packb({"x": msgpack.ExtType(code, body)}), (b"12345678",))
-
-
-@settings(max_examples=3000, deadline=None)
-@given(data=st.data())
-def test_mutated_messages_never_raise_anything_else(data: st.DataObject) -> None:
-    body = bytearray(data.draw(st.sampled_from(BODIES)))
-    for _ in range(data.draw(st.integers(1, 4))):
-        at = data.draw(st.integers(0, len(body) - 1))
-        body[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
-        if not body:
-            break
-    refused_or_decoded(bytes(body), (bytes(48), bytes(20)))
-
-
-def extension(code: int, data: bytes) -> bytes:
-    return bytes(msgpack.packb(msgpack.ExtType(code, data)))
-
-
-@pytest.mark.parametrize("code", [8, 10])
-def test_extensions_inside_extensions_end_before_the_stack_does(code: int) -> None:
-    """6 kB of such bytes ended the process: each level takes 32 kB of the C stack."""
-    body = msgpack.packb(None)
-    for _ in range(3000):
-        inner = msgpack.packb(("tests.messages.free", 1, 1))[1:] + body
-        body = extension(code, body if code == 10 else b"\x94" + inner)
-    with pytest.raises(PayloadTooLarge, match="nests 64 extensions"):
-        Way().decode(b"\x81\xa1x" + body)
-
-
-def test_lists_a_thousand_deep_are_refused() -> None:
-    for levels in (100, 1_000, 5_000):
-        with pytest.raises((PayloadTooLarge, InvalidMessage)):
-            Way().decode(b"\x81\xa1x" + b"\x91" * levels + b"\x01")
-
-
-@pytest.mark.parametrize("head", [b"\xdd", b"\xdf", b"\xc6", b"\xdb", b"\xc9"])
-@pytest.mark.parametrize("claimed", [9_999_999, 2**32 - 1])
-def test_claimed_lengths_are_not_believed(head: bytes, claimed: int) -> None:
-    claim = head + claimed.to_bytes(4, "big")
-    for body in (b"\x81\xa1x" + claim, b"\x81\xa1x" + claim * 300):
-        with pytest.raises((InvalidMessage, PayloadTooLarge)):
-            Way().decode(body)
-
-
-@pytest.mark.parametrize("value", [1, "text", [1], None, b"x", {1: 2}, {"y": 1}, {}])
-def test_body_that_is_not_the_fields_is_an_invalid_message(value: Any) -> None:
-    with pytest.raises(InvalidMessage):
-        Way().decode(msgpack.packb(value))
-
-
-def test_message_names_what_is_wrong_with_it() -> None:
-    with pytest.raises(InvalidMessage, match="unknown extension type 77"):
-        Way().decode(msgpack.packb({"x": msgpack.ExtType(77, b"")}))
-    key = contract_key(Free)
-    with pytest.raises(InvalidMessage, match=rf"{key.name} v1.*x: Field required"):
-        Way().decode(msgpack.packb({}))

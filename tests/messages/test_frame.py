@@ -120,7 +120,7 @@ def test_envelope_that_cannot_be_packed_leaves_the_frame_as_it_was() -> None:
     assert bodies == [b"first", b"second"]
 
 
-# --- bytes that are no frame -------------------------------------------------------------------
+# --- bytes that are no frame ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("length", range(len(SMALL)))
@@ -234,7 +234,7 @@ def test_the_shape_those_cases_vary_is_a_frame() -> None:
     assert decode_frame(packed([list(HEADER), [["name", 1, 1]], [GOOD_ROW]]))
 
 
-# --- fuzz --------------------------------------------------------------------------------------
+# --- fuzz ----------------------------------------------------------------------------------------
 
 
 def refused_or_decoded(data: bytes) -> None:
@@ -272,7 +272,7 @@ def test_mutated_bytes_under_a_right_checksum_raise_nothing_else(data: st.DataOb
     refused_or_decoded(framed(bytes(rest)))
 
 
-# --- memory ------------------------------------------------------------------------------------
+# --- memory --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

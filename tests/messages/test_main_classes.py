@@ -69,15 +69,16 @@ def rebuilt(tmp_path: Path, mode: str) -> object:
     (tmp_path / "driver.py").write_text(DRIVER)
     (tmp_path / "worker.py").write_text(WORKER)
     pickled = str(tmp_path / "classes.bin")
-    for script, *more in (("driver.py", mode), ("worker.py",)):
+
+    def told(*command: str) -> str:
         ran = subprocess.run(
-            [sys.executable, str(tmp_path / script), pickled, *more],
-            check=False,
-            capture_output=True,
-            text=True,
+            [sys.executable, *command], check=False, capture_output=True, text=True
         )
         assert ran.returncode == 0, ran.stderr
-    return json.loads(ran.stdout)
+        return ran.stdout
+
+    told(str(tmp_path / "driver.py"), pickled, mode)
+    return json.loads(told(str(tmp_path / "worker.py"), pickled))
 
 
 EXPECTED = {

@@ -6,8 +6,9 @@ from typing import Any, TypeVar
 from callboard.messages.codec import Codec
 from callboard.messages.contract import Contract, ContractRegistry, contract_key
 from callboard.messages.limits import DEFAULT_LIMITS, Limits
+from callboard.messages.ref import Address
 
-__all__ = ["Free", "Way", "nested"]
+__all__ = ["Free", "Nest", "NoCourier", "Place", "Span", "Way", "nested"]
 
 MessageT = TypeVar("MessageT", bound=Contract)
 
@@ -16,6 +17,37 @@ class Free(Contract, name="tests.messages.free"):
     """Holds anything."""
 
     x: Any
+
+
+class Place(Contract, name="tests.codec.place"):
+    """One field."""
+
+    line: int
+
+
+class Span(Place, name="tests.codec.span"):
+    """One more."""
+
+    last: int
+
+
+class Nest(Contract, name="tests.codec.nest"):
+    """Contracts in contracts."""
+
+    inside: "tuple[Nest, ...]" = ()
+
+
+class NoCourier:
+    """Carries nothing: these references are only sent."""
+
+    def tell(self, address: Address, message: Contract) -> None:
+        raise AssertionError
+
+    async def send(self, address: Address, message: Contract, timeout_s: float | None) -> None:
+        raise AssertionError
+
+    def ask(self, address: Address, request: Any, timeout_s: float | None) -> Any:
+        raise AssertionError
 
 
 class Way:

@@ -10,7 +10,8 @@ import logging
 import os
 import pathlib
 import secrets
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import ray
@@ -22,7 +23,7 @@ from callboard.messages.errors import ClusterError, ClusterUnreachable, HostLost
 from callboard.messages.lifecycle import Exit, ExitReason
 from callboard.messages.ports import BlobStore, FrameCarrier, HostProcess
 
-from ...cluster.network import connect_error, parse_address
+from ...cluster.network import ADDRESS_DEADLINE_S, connect_error, grpc_error, parse_address
 from ...settings import Settings
 from ...transport.sockets import SocketAddress, SocketCarrier, SocketServer
 from .blobs import RayBlobs
@@ -151,7 +152,7 @@ class RayEngine:
                 if settings.address is None:
                     self._init()  # In this thread: Ray takes over its SIGTERM only here.
                 else:
-                    await asyncio.to_thread(self._init)
+                    await _in_daemon_thread(self._init)
         except TimeoutError:
             raise ClusterUnreachable(
                 f"Ray did not start within {settings.start_timeout_s:g} s.",
@@ -180,8 +181,12 @@ class RayEngine:
 
     async def _check_address(self, address: str) -> None:
         endpoint = parse_address(address)
+        # TLS is negotiated before anything that could be recognised.
+        uses_tls = os.environ.get("RAY_USE_TLS", "0") not in {"", "0"}
         error = await asyncio.to_thread(
-            connect_error, endpoint, min(self.settings.start_timeout_s, 5.0)
+            connect_error if uses_tls else grpc_error,
+            endpoint,
+            min(self.settings.start_timeout_s, ADDRESS_DEADLINE_S),
         )
         if error is not None:
             raise ClusterUnreachable(
@@ -255,6 +260,32 @@ class RayEngine:
         self._processes.clear()
         if self._owns_ray:
             await asyncio.to_thread(ray.shutdown)
+
+
+async def _in_daemon_thread(function: Callable[[], None]) -> None:
+    """Like `asyncio.to_thread`, but what never returns does not keep the process alive."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def settle(error: BaseException | None) -> None:
+        if done.done():
+            return  # Nobody waits for it any more.
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+    def call() -> None:
+        error: BaseException | None = None
+        try:
+            function()
+        except BaseException as caught:  # noqa: BLE001 - it is raised where it is awaited
+            error = caught
+        with contextlib.suppress(RuntimeError):  # The loop has been closed meanwhile.
+            loop.call_soon_threadsafe(settle, error)
+
+    threading.Thread(target=call, name="callboard-ray-init", daemon=True).start()
+    await done
 
 
 def _node_for(number: int) -> Any:

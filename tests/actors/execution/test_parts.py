@@ -1,7 +1,8 @@
 """The parts of a job: each is called in its phase, may be replaced, and may refuse."""
 
+import dataclasses
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -20,6 +21,8 @@ from callboard.messages.job import LEFT_OUT, Job, JobContext, Route
 from callboard.messages.plan import Plan, SubTask
 from callboard.messages.updates import ExecutionPhase
 from tests.actors.execution.world import Square, Squared, SumUp, World, squares
+
+ValueT = TypeVar("ValueT")
 
 
 class Total(Count):
@@ -46,7 +49,7 @@ async def test_every_part_is_called_in_its_order_with_what_the_one_before_gave(
 ) -> None:
     called: list[str] = []
 
-    def note(name: str, value: Any) -> Any:
+    def note(name: str, value: ValueT) -> ValueT:
         called.append(name)
         return value
 
@@ -60,15 +63,13 @@ async def test_every_part_is_called_in_its_order_with_what_the_one_before_gave(
         enrich=enrich,
         route=lambda request: note("route", Route(plan_maker="many")),
         plan_makers={"many": lambda request: note("decompose", squares(request.number))},
-        collect=lambda sub_task, result: note("collect", result)
-        if result.number
-        else LEFT_OUT,
+        collect=lambda sub_task, result: note("collect", result) if result.number else LEFT_OUT,
         reducer=Total(),
         resolve=lambda merged: note("resolve", merged + 100),
         check=(lambda merged: note("check", None),),
         transform=lambda merged: note("transform", f"the sum is {merged}"),
         format=lambda result: note("format", result.encode()),
-        deliver=lambda output: note("deliver", called.append(output.decode())),
+        deliver=lambda output: called.extend((output.decode(), "deliver")),
     )
     assert await world.submit(job, Square(number=1), more=2).result(5) == "the sum is 105"
     assert called == [
@@ -123,8 +124,9 @@ async def test_a_part_that_breaks_is_named_with_its_phase(
     def broken(*given: Any) -> Any:
         raise KeyError("nobody expected this")
 
+    job: Job[Square, Any] = dataclasses.replace(Job(), **{part: broken})  # type: ignore[arg-type]
     with pytest.raises(error, match=rf"failed while {phase}: KeyError") as caught:
-        await world.submit(Job(**{part: broken})).result(5)
+        await world.submit(job).result(5)
     assert isinstance(caught.value.__cause__, KeyError)
 
 

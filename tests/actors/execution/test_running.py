@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from callboard.actors.aggregator.reducers import Count
+from callboard.actors.execution.handle import ExecutionHandle
+from callboard.actors.scheduler.statistics import SchedulerStatistics
 from callboard.messages.errors import (
     Cancelled,
     DeadlineExceeded,
@@ -16,6 +18,7 @@ from callboard.messages.execution import ExecutionStatus, OnFailure
 from callboard.messages.job import Job
 from callboard.messages.plan import SubTask
 from callboard.messages.retry import RetryPolicy
+from callboard.messages.updates import PartialResult, Progressed, TaskTroubled
 from tests.actors.execution.world import (
     Linger,
     Nobody,
@@ -38,6 +41,19 @@ def lingering(*labels: str, **fields: Any) -> tuple[SubTask, ...]:
     return tuple(SubTask(label, Linger(label=label), **fields) for label in labels)
 
 
+async def results_of(handle: ExecutionHandle[Any], count: int) -> None:
+    """Wait until so many results are there."""
+    async for update in handle.updates():
+        if isinstance(update, PartialResult) and update.results >= count:
+            return
+
+
+def scheduler_of(handle: ExecutionHandle[Any]) -> SchedulerStatistics:
+    figures = handle.statistics().scheduler
+    assert figures is not None
+    return figures
+
+
 async def failure_of(handle: Any) -> dict[str, Any]:
     with pytest.raises(ExecutionFailed) as caught:
         await handle.result(5)
@@ -56,7 +72,7 @@ async def test_a_plan_grows_by_what_its_results_show(world: World) -> None:
 
     handle = world.submit(plan_of(SubTask("t", Square(number=1)), expand=more))
     assert len(await handle.result(5)) == 1 + 2 + 4 + 8
-    assert handle.statistics().scheduler.progress.done == 15
+    assert scheduler_of(handle).progress.done == 15
 
 
 async def test_grown_results_stand_behind_what_they_grew_out_of(world: World) -> None:
@@ -86,7 +102,7 @@ async def test_growth_that_is_no_plan_fails_the_execution(world: World) -> None:
 async def test_a_failing_sub_task_is_tried_again_until_it_works(world: World) -> None:
     handle = world.submit(plan_of(SubTask("s", Stumble(label="s", times=2), retry=AT_ONCE)))
     assert (await handle.result(5))[0].number == 3
-    assert handle.statistics().scheduler.retries == 2
+    assert scheduler_of(handle).retries == 2
 
 
 async def test_a_back_off_is_waited_for(world: World) -> None:
@@ -208,7 +224,7 @@ async def test_finish_rest_lets_the_others_end_and_then_fails(world: World) -> N
     )
     handle = world.submit(job)
     await failure_of(handle)
-    progress = handle.statistics().scheduler.progress
+    progress = scheduler_of(handle).progress
     assert (progress.done, progress.failed, progress.skipped) == (20, 1, 1)
     assert 99 not in world.ticks.handled
 
@@ -255,7 +271,7 @@ async def test_the_work_of_a_lost_host_is_done_by_another(world: World) -> None:
     world.ticks.release.set()
     assert len(await handle.result(5)) == 13
     figures = handle.statistics()
-    assert figures.scheduler.host_losses >= 3
+    assert scheduler_of(handle).host_losses >= 3
     assert "1/100" not in [lane.lane for lane in figures.lanes]
 
 
@@ -267,7 +283,7 @@ async def test_a_lost_host_that_comes_back_goes_on(world: World) -> None:
     world.ticks.release.set()
     await world.revive(1, 4)
     assert len(await handle.result(5)) == 2
-    assert handle.statistics().scheduler.host_losses == 2
+    assert scheduler_of(handle).host_losses == 2
     assert world.ticks.begun == {"a": 2, "b": 2}
 
 
@@ -276,12 +292,34 @@ async def test_losing_hosts_in_the_middle_of_much_work_loses_and_repeats_no_resu
 ) -> None:
     await world.add_pool(2, 4)
     handle = world.submit(plan_of(*squares(5_000)))
-    while handle.statistics().results < 500:
-        await asyncio.sleep(0)
+    await results_of(handle, 500)
     world.kill(2)
     await asyncio.sleep(0)
     await world.revive(2, 4)
     assert [each.number for each in await handle.result(10)] == list(range(5_000))
+
+
+async def test_what_still_waited_for_the_way_to_a_lost_host_runs_once_elsewhere(
+    world: World,
+) -> None:
+    soon = RetryPolicy(backoff_min_s=0.02, jitter=0.0)
+    again = SubTask("again", Stumble(label="again"), retry=soon)
+    handle = world.submit(plan_of(again, *lingering("a")))
+    async for update in handle.updates():
+        if isinstance(update, TaskTroubled):
+            break
+    world.driver.link(1).outbox.pause(100)
+    async for update in handle.updates():
+        if isinstance(update, Progressed) and update.running == 2:
+            break
+    assert world.ticks.begun == {"again": 1, "a": 1}
+    await world.add_pool(2, 4)
+    world.kill(1)
+    world.ticks.release.set()
+    assert len(await handle.result(5)) == 2
+    await world.revive(1, 4)
+    await turns()
+    assert world.ticks.begun == {"again": 2, "a": 2}
 
 
 # --- order, limits, volume ----------------------------------------------------------------
@@ -310,7 +348,9 @@ async def test_slow_work_is_not_queued_at_a_busy_lane(world: World) -> None:
     await turns()
     assert [lane.under_way for lane in handle.statistics().lanes] == [4]
     await world.add_pool(2, 4)
-    await asyncio.sleep(0.3)
+    async for update in handle.updates():
+        if isinstance(update, Progressed) and update.running >= 8:
+            break
     assert [lane.under_way for lane in handle.statistics().lanes] == [4, 4]
     world.ticks.release.set()
     assert len(await handle.result(5)) == 12
@@ -332,7 +372,7 @@ async def test_twenty_thousand_sub_tasks_are_all_done_once(
     assert await handle.result(60) == sum(n * n for n in range(20_000))
     assert sorted(empty_world.ticks.handled) == list(range(20_000))
     figures = handle.statistics()
-    assert figures.scheduler.attempts_started == 20_000
+    assert scheduler_of(handle).attempts_started == 20_000
     assert sum(lane.delivered for lane in figures.lanes) == 20_000
     assert all(lane.credit > 4 for lane in figures.lanes)
     assert not empty_world.driver.pending
@@ -350,5 +390,3 @@ async def test_a_host_that_closes_leaves_no_caller_waiting(world: World) -> None
     await world.driver.close()
     with pytest.raises(Exception, match=r"cancelled|stopped"):
         await handle.result(5)
-
-

@@ -7,8 +7,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import cloudpickle
-
 from callboard.actors.actor import Agent, handler
 from callboard.actors.cell import Recipe
 from callboard.actors.context import Context
@@ -122,6 +120,16 @@ def supervise(spec: SupervisorSpec, runner: ChildRunner) -> Supervisor:
     return Supervisor(spec, runner, Now(), lambda: 0.5)
 
 
+class NoPickler:
+    """No code travels here."""
+
+    def dumps(self, value: Any) -> bytes:
+        raise AssertionError("everything is started in place")
+
+    def loads(self, data: bytes) -> Any:
+        raise AssertionError("everything is started in place")
+
+
 class NoBlobs:
     """Large values never leave the process here."""
 
@@ -173,7 +181,7 @@ class World:
             name=f"host-{slot}",
             make_supervisor=supervise,
             blobs=NoBlobs(),
-            pickler=cloudpickle,
+            pickler=NoPickler(),
         )
 
     async def add_pool(

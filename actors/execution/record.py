@@ -1,0 +1,229 @@
+"""The record of one execution: where it stands, how it got there, and who is told.
+
+Everything here is for looking; nothing decides. The record holds on to the parts that it
+reports about, and asks them when somebody looks.
+
+Invariants: every step of the status is one that `EXECUTION_TRANSITIONS` allows; phases
+only go forward.
+"""
+
+import dataclasses
+import datetime as dt
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from callboard.messages.errors import CallboardError
+from callboard.messages.execution import (
+    ExecutionStatus,
+    Progress,
+    StateTransition,
+    StateTransitionTrigger,
+)
+from callboard.messages.updates import (
+    ExecutionMetrics,
+    ExecutionPhase,
+    ExecutionState,
+    Finished,
+    PartialResult,
+    PhaseChanged,
+    Progressed,
+    StateChanged,
+    TaskTroubled,
+)
+
+from ..scheduler.statistics import SchedulerStatistics
+from .collector import Collector
+from .lanes import LaneFigures, Lanes
+from .stream import UpdateStream
+
+if TYPE_CHECKING:
+    from ..host.host import Host
+    from .preparation import Preparation
+    from .run import PlanRun
+
+__all__ = ["ExecutionRecord", "ExecutionStatistics"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ExecutionStatistics:
+    """The figures of one execution; those of the plan are None until there is one."""
+
+    execution_id: str
+    status: ExecutionStatus
+    phase: ExecutionPhase
+    elapsed_s: float
+    results: int
+    scheduler: SchedulerStatistics | None
+    lanes: tuple[LaneFigures, ...]
+
+
+class ExecutionRecord:
+    """What one execution says about itself."""
+
+    def __init__(
+        self,
+        host: "Host",
+        *,
+        execution_id: str,
+        job: str,
+        attributes: Mapping[str, Any],
+        partial_every: int,
+        wall_time: Callable[[], float],
+    ) -> None:
+        self.id: Final = execution_id
+        self.job: Final = job
+        self.attributes: Final = dict(attributes)
+        self.started_s: Final = host.now()
+        self.started_at: Final = wall_time()
+        self.status = ExecutionStatus.PENDING
+        self.phase = ExecutionPhase.VALIDATING
+        self.error: CallboardError | None = None
+        self.lanes: Final = Lanes(host)
+        self.collector: Collector | None = None
+        self.preparation: Preparation | None = None
+        self.run: PlanRun | None = None
+        self.stream: Final = UpdateStream(host.loop, host.now, self._progressed, self._partial)
+        self._host = host
+        self._partial_every = partial_every
+        self._wall_time = wall_time
+        self._ended_s: float | None = None
+        self._ended_at: float | None = None
+        self._transitions: list[StateChanged] = []
+        self._note_phase()
+
+    # --- what happens --------------------------------------------------------------------
+
+    def enter(self, phase: ExecutionPhase) -> None:
+        """The next part of the way begins."""
+        if phase is not self.phase:
+            self.phase = phase
+            self._note_phase()
+
+    def _note_phase(self) -> None:
+        self.stream.note(
+            PhaseChanged(execution_id=self.id, phase=self.phase, timestamp=self._wall_time())
+        )
+
+    def step(self, to: ExecutionStatus, trigger: StateTransitionTrigger, **metadata: Any) -> None:
+        """The status changes. Raises `InternalError` for a step that the table does not know."""
+        step = StateTransition(self.status, to, self._wall_time(), trigger, metadata)
+        change = StateChanged(
+            execution_id=self.id,
+            from_status=self.status,
+            to=to,
+            timestamp=step.timestamp,
+            trigger=trigger,
+            metadata=metadata,
+        )
+        self.status = to
+        self._transitions.append(change)
+        self.stream.note(change)
+
+    def moved(self) -> None:
+        """Sub-tasks have started or ended."""
+        assert self.collector is not None
+        self.stream.moved(self.collector.results, self._partial_every)
+
+    def troubled(self, task_id: str, attempt: int, error: CallboardError) -> None:
+        """An attempt failed; 0 says that the sub-task failed for good."""
+        self.stream.note(
+            TaskTroubled(
+                execution_id=self.id,
+                task_id=task_id,
+                attempt=attempt,
+                code=error.code,
+                message=error.message,
+                retried=attempt > 0,
+            )
+        )
+
+    def finish(self, result: Any, error: CallboardError | None) -> None:
+        """It is over."""
+        self._ended_s, self._ended_at = self._host.now(), self._wall_time()
+        self.error = error
+        self.enter(ExecutionPhase.ENDED)
+        self.stream.finish(
+            Finished(
+                execution_id=self.id,
+                status=self.status,
+                elapsed_s=self._elapsed_s(),
+                result=result,
+                error=None if error is None else error.to_data(),
+            )
+        )
+
+    # --- who looks -----------------------------------------------------------------------
+
+    @property
+    def results(self) -> int:
+        """How many results have been collected."""
+        return 0 if self.collector is None else self.collector.results
+
+    def _elapsed_s(self) -> float:
+        return (self._host.now() if self._ended_s is None else self._ended_s) - self.started_s
+
+    def _progressed(self) -> Progressed:
+        counts = Progress() if self.run is None else self.run.core.progress()
+        return Progressed(
+            execution_id=self.id,
+            total=counts.total,
+            fraction=counts.fraction,
+            retries=0 if self.run is None else self.run.core.statistics().retries,
+            elapsed_s=self._elapsed_s(),
+            **dataclasses.asdict(counts),
+        )
+
+    def _partial(self) -> PartialResult | None:
+        if self.collector is None or self.run is None or self.run.ended.done():
+            return None
+        try:
+            value = self.collector.partial()
+        except Exception:  # noqa: BLE001 - what cannot be reduced yet may be later; the end tells
+            return None
+        return PartialResult(execution_id=self.id, value=value, results=self.results)
+
+    def state(self) -> ExecutionState:
+        """See `ExecutionHandle.state`."""
+        figures = None if self.run is None else self.run.core.statistics()
+        progress = Progress() if figures is None else figures.progress
+        return ExecutionState(
+            execution_id=self.id,
+            agent_id=self._host.name,
+            job=self.job,
+            status=self.status,
+            current_phase=self.phase,
+            start_time=_moment(self.started_at),
+            end_time=None if self._ended_at is None else _moment(self._ended_at),
+            context=self.attributes,
+            intermediate_results=self.results,
+            metrics=ExecutionMetrics(
+                sub_tasks=progress.total,
+                done=progress.done,
+                failed=progress.failed,
+                running=progress.running,
+                attempts=0 if figures is None else figures.attempts_started,
+                retries=0 if figures is None else figures.retries,
+                timeouts=0 if figures is None else figures.timeouts,
+                host_losses=0 if figures is None else figures.host_losses,
+                elapsed_s=self._elapsed_s(),
+            ),
+            dependencies=() if self.preparation is None else self.preparation.dependencies(),
+            transitions=tuple(self._transitions),
+            error=None if self.error is None else self.error.to_data(),
+        )
+
+    def statistics(self) -> ExecutionStatistics:
+        """See `ExecutionHandle.statistics`."""
+        return ExecutionStatistics(
+            execution_id=self.id,
+            status=self.status,
+            phase=self.phase,
+            elapsed_s=self._elapsed_s(),
+            results=self.results,
+            scheduler=None if self.run is None else self.run.core.statistics(),
+            lanes=tuple(lane.figures() for lane in self.lanes.open.values()),
+        )
+
+
+def _moment(timestamp: float) -> dt.datetime:
+    return dt.datetime.fromtimestamp(timestamp, dt.UTC)

@@ -1,0 +1,25 @@
+"""The `callboard` command and its subcommands."""
+
+import click
+
+import callboard
+
+from .doctor import doctor
+from .run import run
+from .tree import tree
+
+__all__ = ["command"]
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="`callboard COMMAND --help` tells more of each.",
+)
+@click.version_option(callboard.__version__, prog_name="callboard")
+def command() -> None:
+    """Callboard: a supervised actor runtime on Ray for multi-agent jobs."""
+
+
+command.add_command(run)
+command.add_command(tree)
+command.add_command(doctor)

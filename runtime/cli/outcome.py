@@ -1,0 +1,116 @@
+"""How a command ended: its exit code, and what it says when it failed.
+
+Invariant: each kind of failure has one exit code, so that a script can tell what to do next,
+and a failure is told in a sentence with an advice; a traceback comes with `--verbose` only.
+"""
+
+import enum
+import traceback
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from callboard.messages.errors import (
+    CallboardError,
+    ClusterError,
+    DeadlineExceeded,
+    HandlerFailed,
+    InternalError,
+    SpecError,
+    UsageError,
+)
+
+__all__ = ["ExitCode", "Failure", "failure_of", "print_failure"]
+
+VERBOSE_ADVICE: Final = "--verbose shows the traceback."
+
+
+class ExitCode(enum.IntEnum):
+    """What `callboard` exits with."""
+
+    OK = 0
+    FAILED = 1
+    """The work failed."""
+    USAGE = 2
+    """The command, a setting or a specification is wrong: nothing was tried."""
+    UNREACHABLE = 3
+    """The cluster cannot be had, or not as asked."""
+    TIMEOUT = 4
+    INTERRUPTED = 130
+    """Ctrl-C: 128 and the number of SIGINT, as shells have it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One failure, as it is shown."""
+
+    exit_code: int
+    code: str
+    message: str
+    advice: str = ""
+    details: str = ""
+    """Tracebacks, for `--verbose`."""
+
+    def to_data(self) -> dict[str, Any]:
+        """The failure for machines."""
+        return {"code": self.code, "message": self.message, "advice": self.advice}
+
+
+def failure_of(error: BaseException) -> Failure:
+    """What to say of an error, and what to exit with."""
+    details = "".join(traceback.format_exception(error)).rstrip()
+    match error:
+        case HandlerFailed():
+            details = error.remote_traceback or details
+            return Failure(ExitCode.FAILED, error.code, error.message, VERBOSE_ADVICE, details)
+        case CallboardError():
+            code = _exit_code(error)
+            return Failure(code, error.code, error.message, error.advice, details)
+        case KeyboardInterrupt() | click.Abort():
+            message = "Interrupted; everything has been stopped."
+            return Failure(ExitCode.INTERRUPTED, "interrupted", message)
+        case TimeoutError():
+            message = str(error) or f"a timeout passed{_place(error.__traceback__)}."
+            return Failure(ExitCode.TIMEOUT, "timeout", message, VERBOSE_ADVICE, details)
+        case _:
+            text = str(error).strip()
+            name = type(error).__name__ + (f": {text}" if text else "")
+            message = f"{name}{_place(error.__traceback__)}"
+            return Failure(ExitCode.FAILED, "exception", message, VERBOSE_ADVICE, details)
+
+
+def _exit_code(error: CallboardError) -> ExitCode:
+    match error:
+        case ClusterError():
+            return ExitCode.UNREACHABLE
+        case DeadlineExceeded():
+            return ExitCode.TIMEOUT
+        case UsageError() | SpecError():
+            return ExitCode.USAGE
+        case InternalError():
+            return ExitCode.FAILED
+        case _:
+            return ExitCode.FAILED
+
+
+def _place(trace: TracebackType | None) -> str:
+    """Where it was raised: the innermost line that is not Python's own."""
+    frames = [frame for frame in traceback.extract_tb(trace) if not frame.filename.startswith("<")]
+    return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+
+
+def print_failure(failure: Failure, *, verbose: bool) -> None:
+    """Say it on stderr: what happened, and what to do about it."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    if verbose and failure.details:
+        console.print(Text(failure.details, style="dim"))
+    if failure.exit_code == ExitCode.INTERRUPTED:
+        console.print(failure.message)
+        return
+    console.print(Text.assemble(("Error: ", "bold red"), failure.message))
+    if failure.advice:
+        console.print(Text(failure.advice))

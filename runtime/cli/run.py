@@ -1,0 +1,272 @@
+"""`callboard run`: a driver script, a function, or an actor that is asked one request.
+
+Invariants: however it ends, what it started is stopped first; each kind of failure has its
+exit code; stdout carries the result and what the target itself prints, nothing else.
+"""
+
+import contextlib
+import json
+import os
+import runpy
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from pydantic_core import to_jsonable_python
+from rich.console import Console
+
+from callboard.actors.actor import Actor
+from callboard.messages.contract import Request
+from callboard.messages.errors import UsageError
+
+from ..driver import run as run_driver
+from ..settings import ENGINES, FROM_ENVIRONMENT
+from ..system import System
+from .outcome import ExitCode, Failure, failure_of, print_failure
+from .progress import Line
+from .target import Function, Script, Target, actor_in, find_target, request_for
+
+__all__ = ["run"]
+
+HELP: Final = """Run TARGET: a driver script, or a part of a module.
+
+\b
+  callboard run driver.py --address 192.0.2.10:6379 -- --its-own option
+  callboard run jobs:main
+  callboard run jobs:Reviewer --request '{"path": "a.py"}'
+
+A script runs as `python driver.py` would. An `async def` function is called with the running
+system. An actor class is started and asked, and its reply is printed. ARGS are the target's
+own sys.argv.
+
+--engine, --hosts, --address and --name hold for what the code leaves open; the variables
+CALLBOARD_ENGINE, CALLBOARD_HOSTS, CALLBOARD_ADDRESS and CALLBOARD_NAME do the same.
+
+\b
+Exit codes: 0 done, 1 the work failed, 2 wrong usage, 3 the cluster cannot be had,
+4 timeout, 130 Ctrl-C. A script's own exit code is passed on.
+"""
+
+
+@click.command(help=HELP)
+@click.argument("target")
+@click.argument("arguments", metavar="[-- ARGS]...", nargs=-1, type=click.UNPROCESSED)
+@click.option("--engine", type=click.Choice(ENGINES), help="Ray, or all in this process.")
+@click.option("--hosts", type=click.IntRange(min=1), help="Hosts (default: one a processor).")
+@click.option("--address", metavar="HOST:PORT", help="A running cluster (default: start Ray here).")
+@click.option("--name", help="What the system is called in `callboard tree` and the dashboard.")
+@click.option("--request", "fields", metavar="JSON", help="The fields of the request; - for stdin.")
+@click.option("--contract", metavar="NAME", help="Which request, if the actor answers several.")
+@click.option(
+    "--pool",
+    "pools",
+    metavar="CLASS[=SIZE]",
+    multiple=True,
+    help="Also start agents that the actor asks for; may be repeated.",
+)
+@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0, min_open=True), metavar="S")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON line, last.")
+@click.option("--verbose", is_flag=True, help="Show tracebacks.")
+@click.pass_context
+def run(context: click.Context, /, **options: Any) -> None:
+    """Run a target and exit with what came of it."""
+    began = time.monotonic()
+    result, failure = _outcome(options)
+    elapsed_s = round(time.monotonic() - began, 3)
+    if failure is not None and failure.message:
+        print_failure(failure, verbose=options["verbose"])
+    if options["as_json"]:
+        _print_line(result, failure, elapsed_s)
+    elif failure is None:
+        _print_result(result)
+    context.exit(ExitCode.OK if failure is None else failure.exit_code)
+
+
+def _outcome(options: Mapping[str, Any]) -> tuple[Any, Failure | None]:
+    timeout_s: float | None = options["timeout_s"]
+    passed = threading.Event()
+    said = {variable: options[name] for name, variable in FROM_ENVIRONMENT.items()}
+    try:
+        with _environment(said), _interrupted_after(timeout_s, passed):
+            return _perform(options), None
+    except SystemExit as error:
+        return None, _exit_failure(error)
+    except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 - ends by exit code
+        if passed.is_set():
+            message = f"not done within {timeout_s:g} s; everything has been stopped."
+            advice = "Raise --timeout, or look with `callboard tree` at what it waits for."
+            return None, Failure(ExitCode.TIMEOUT, "timeout", message, advice)
+        return None, failure_of(error)
+
+
+def _exit_failure(error: SystemExit) -> Failure | None:
+    """What a script's own `sys.exit` means."""
+    if error.code is None or error.code == 0:
+        return None
+    if isinstance(error.code, int):
+        return Failure(error.code, "exit", "")
+    return Failure(ExitCode.FAILED, "exit", str(error.code))
+
+
+def _perform(options: Mapping[str, Any]) -> Any:
+    name: str = options["target"]
+    fields: str | None = options["fields"]
+    target = find_target(name)
+    _check_options(name, target, options)
+    with _own_argv([name, *options["arguments"]]):
+        if isinstance(target, Script):
+            _run_script(target.path)
+            return None
+        line = Line()
+        with line.shown(f"{name}: starting"):
+            if isinstance(target, Function):
+                return run_driver(partial(_call, target, line))
+            assert fields is not None, "checked with the other options"
+            text = sys.stdin.read() if fields == "-" else fields
+            request = request_for(target, text, options["contract"])
+            pools = [_pool(target, pool) for pool in options["pools"]]
+            timeout_s: float | None = options["timeout_s"]
+            return run_driver(partial(_ask, target, request, pools, line, timeout_s))
+
+
+def _check_options(name: str, target: Target, options: Mapping[str, Any]) -> None:
+    if isinstance(target, type):
+        if options["fields"] is None:
+            raise UsageError(
+                f"{name} is an actor and needs a request.",
+                advice="""Give its fields: --request '{"field": "value"}'.""",
+            )
+        return
+    for option in ("fields", "contract", "pools"):
+        if options[option]:
+            flag = {"fields": "request", "pools": "pool"}.get(option, option)
+            raise UsageError(f"--{flag} is for an actor, and {name} is none.", advice="Leave it.")
+
+
+def _pool(neighbour: type[Actor], text: str) -> tuple[type[Actor], int | None]:
+    name, equals, size = text.partition("=")
+    if equals and not (size.isascii() and size.isdigit()):
+        raise UsageError(f"--pool {text!r}: {size!r} is no size.", advice="Write CLASS=8.")
+    return actor_in(neighbour, name), int(size) if equals else None
+
+
+async def _call(target: Function, line: Line, system: System) -> Any:
+    async with line.following(system):
+        return await target.function(system)
+
+
+async def _ask(
+    actor: type[Actor],
+    request: Request[Any],
+    pools: Sequence[tuple[type[Actor], int | None]],
+    line: Line,
+    timeout_s: float | None,
+    system: System,
+) -> Any:
+    async with line.following(system):
+        for agent, size in pools:
+            await system.pool(agent, size=size)
+        reference = await system.spawn(actor)
+        # Without --timeout it may take as long as it takes: Ctrl-C ends it.
+        return await reference.ask(request, timeout_s=timeout_s or threading.TIMEOUT_MAX)
+
+
+def _run_script(path: Path) -> None:
+    folder = str(path.resolve().parent)
+    sys.path.insert(0, folder)  # As Python does for a script; Ray's workers follow it.
+    try:
+        runpy.run_path(str(path), run_name="__main__")
+    finally:
+        with contextlib.suppress(ValueError):
+            sys.path.remove(folder)
+
+
+# --- what surrounds it --------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _environment(values: Mapping[str, Any]) -> Iterator[None]:
+    said = {name: str(value) for name, value in values.items() if value is not None}
+    before = {name: os.environ.get(name) for name in said}
+    os.environ.update(said)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _own_argv(argv: list[str]) -> Iterator[None]:
+    before, sys.argv = sys.argv, argv
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
+@contextlib.contextmanager
+def _interrupted_after(timeout_s: float | None, passed: threading.Event) -> Iterator[None]:
+    """Interrupt the work as Ctrl-C would: that way out stops whatever the target is doing."""
+    if timeout_s is None:
+        yield
+        return
+    lock = threading.Lock()
+    finished = False
+
+    def interrupt() -> None:
+        with lock:
+            if not finished:
+                passed.set()
+                os.kill(os.getpid(), signal.SIGINT)
+
+    # A shell's background job ignores Ctrl-C, and would ignore its timeout as well.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    timer = threading.Timer(timeout_s, interrupt)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        with lock:
+            finished = True
+        timer.cancel()
+        signal.signal(signal.SIGINT, before)
+
+
+# --- what it prints -----------------------------------------------------------------------------
+
+
+def _plain(result: Any) -> Any:
+    return to_jsonable_python(result, bytes_mode="base64", inf_nan_mode="strings", fallback=_other)
+
+
+def _other(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else repr(value)
+
+
+def _print_line(result: Any, failure: Failure | None, elapsed_s: float) -> None:
+    data: dict[str, Any] = {"ok": failure is None, "exit_code": 0, "elapsed_s": elapsed_s}
+    if failure is None:
+        data["result"] = _plain(result)
+    else:
+        data |= {"exit_code": int(failure.exit_code), "error": failure.to_data()}
+    click.echo(json.dumps(data))
+
+
+def _print_result(result: Any) -> None:
+    if result is None:
+        return
+    if isinstance(result, str):
+        click.echo(result)
+    else:
+        Console().print_json(json.dumps(_plain(result)))

@@ -1,0 +1,155 @@
+"""What a handler did wrong, told as plain data whatever it raised."""
+
+import asyncio
+from typing import Any, cast
+
+import msgpack
+import pytest
+
+from callboard.actors.actor import Actor, behaviour_of, handler
+from callboard.actors.cell import Cell, Recipe
+from callboard.actors.failures import (
+    TRACEBACK_CHARS_MAX,
+    actor_not_found,
+    describe_exception,
+    handler_failed,
+    missing_handler,
+    start_failed,
+    wrong_reply,
+)
+from callboard.messages.contract import Contract, Request
+from callboard.messages.errors import (
+    MESSAGE_CHARS_MAX,
+    ActorNotFound,
+    ActorStartFailed,
+    CallboardError,
+    Cancelled,
+    HandlerFailed,
+    WrongReply,
+    error_from_data,
+)
+
+
+class Answer(Contract, name="tests.failures.answer"):
+    pass
+
+
+class Question(Request[Answer], name="tests.failures.question"):
+    pass
+
+
+class Answerer(Actor):
+    @handler
+    async def answer(self, question: Question) -> Answer:
+        return Answer()
+
+
+class Mute(Actor):
+    pass
+
+
+class Unprintable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+class Unpicklable(Exception):
+    def __init__(self) -> None:
+        super().__init__("holds a function")
+        self.function = lambda: None
+
+
+def cell_of(actor: type[Actor]) -> Cell:
+    return Cell(3, Recipe(actor, name="it"), behaviour_of(actor), cast("Any", None))
+
+
+def raised(error: BaseException) -> BaseException:
+    with pytest.raises(type(error)) as caught:
+        raise error
+    return caught.value
+
+
+def arrives(error: CallboardError) -> CallboardError:
+    """The error after its way to another host."""
+    return error_from_data(msgpack.unpackb(msgpack.packb(error.to_data())))
+
+
+@pytest.mark.parametrize(
+    ("error", "name", "text"),
+    [
+        (ValueError("bad"), "builtins.ValueError", "bad"),
+        (Unprintable(), f"{__name__}.Unprintable", "(its text cannot be had: RuntimeError)"),
+        (Unpicklable(), f"{__name__}.Unpicklable", "holds a function"),
+        (ExceptionGroup("many", [ValueError("one")]), "builtins.ExceptionGroup", "many"),
+        (KeyboardInterrupt(), "builtins.KeyboardInterrupt", ""),
+        (OSError("no file \udcff"), "builtins.OSError", "no file"),
+    ],
+)
+def test_failure_of_any_kind_crosses_hosts_with_type_text_and_traceback(
+    error: BaseException, name: str, text: str
+) -> None:
+    failed = handler_failed(cell_of(Answerer), Question(), raised(error), cancelled=False)
+    back = arrives(failed)
+    assert isinstance(back, HandlerFailed)
+    assert back.remote_type == name
+    assert text in back.details["remote_text"]
+    assert text in back.message
+    assert "in raised" in back.remote_traceback
+    assert back.message.startswith("/it while it handled a tests.failures.question raised ")
+
+
+def test_chained_failure_shows_its_cause() -> None:
+    with pytest.raises(ValueError, match="second") as caught:
+        raise ValueError("second") from raised(KeyError("first"))
+    told = describe_exception(caught.value)
+    assert "KeyError: 'first'" in told["remote_traceback"]
+    assert told["remote_text"] == "second"
+
+
+def test_enormous_failure_is_cut_and_both_ends_of_its_traceback_are_kept() -> None:
+    error = raised(ValueError("x" * 1_000_000 + "the end"))
+    failed = handler_failed(cell_of(Answerer), Question(), error, cancelled=False)
+    assert isinstance(failed, HandlerFailed)
+    assert len(failed.message) == MESSAGE_CHARS_MAX
+    assert len(failed.remote_traceback) <= TRACEBACK_CHARS_MAX + len("\n[...]\n")
+    assert "in raised" in failed.remote_traceback
+    assert failed.remote_traceback.rstrip().endswith("the end")
+
+
+def test_cancelled_handler_is_told_as_cancelled() -> None:
+    error = handler_failed(cell_of(Answerer), Question(), asyncio.CancelledError(), cancelled=True)
+    assert isinstance(error, Cancelled)
+
+
+@pytest.mark.parametrize(
+    ("actor", "handled"), [(Answerer, "tests.failures.question"), (Mute, "nothing")]
+)
+def test_missing_handler_names_what_is_handled(actor: type[Actor], handled: str) -> None:
+    error = arrives(missing_handler(cell_of(actor), Answer()))
+    assert isinstance(error, ActorNotFound)
+    assert error.advice == f"It handles: {handled}."
+    assert error.may_have_run is False
+
+
+def test_missing_actor_is_named_by_its_address_and_never_ran() -> None:
+    error = actor_not_found(4, 5)
+    assert isinstance(error, ActorNotFound)
+    assert "4/5" in error.message
+    assert error.may_have_run is False
+
+
+@pytest.mark.parametrize("result", [None, 1, Question(), Answer])
+def test_wrong_reply_names_what_came_and_what_was_promised(result: Any) -> None:
+    row = behaviour_of(Answerer).handlers[Question]
+    error = arrives(wrong_reply(cell_of(Answerer), row, result))
+    assert isinstance(error, WrongReply)
+    assert type(result).__qualname__ in error.message
+    assert "tests.failures.answer" in error.message
+
+
+def test_failed_start_tells_the_traceback_and_never_ran() -> None:
+    error = arrives(start_failed(cell_of(Answerer), raised(LookupError("no key"))))
+    assert isinstance(error, ActorStartFailed)
+    assert error.may_have_run is False
+    assert "no key" in error.message
+    assert "in raised" in error.details["remote_traceback"]

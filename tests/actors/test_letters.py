@@ -1,0 +1,111 @@
+"""Dead letters: counted by reason, shown to subscribers, and harmless to everything else."""
+
+import logging
+
+import pytest
+
+from callboard.actors.asks import Ask
+from callboard.actors.letters import LOGGED_MAX, DeadLetters
+from callboard.messages.contract import Contract
+from callboard.messages.errors import CallboardError, MailboxFull
+from callboard.messages.letters import DeadLetter
+
+
+class Job(Contract, name="tests.letters.job"):
+    pass
+
+
+class NoSink:
+    def reply(self, correlation: int, message: Contract | None) -> None:
+        raise AssertionError
+
+    def fail(self, correlation: int, error: CallboardError) -> None:
+        raise AssertionError
+
+
+@pytest.fixture
+def letters(caplog: pytest.LogCaptureFixture) -> DeadLetters:
+    caplog.set_level(logging.WARNING, logger="callboard.letters")
+    return DeadLetters("host-1")
+
+
+def test_letters_are_counted_by_reason(letters: DeadLetters) -> None:
+    for reason in ("no_actor", "expired", "no_actor"):
+        letters.dead(reason, "/a", Job())
+    assert letters.counts == {"no_actor": 2, "expired": 1}
+
+
+def test_subscriber_gets_a_letter_without_the_message(letters: DeadLetters) -> None:
+    got: list[DeadLetter] = []
+    letters.subscribe(got.append)
+    error = MailboxFull("full.", advice="wait.", may_have_run=False)
+    letters.dead("mailbox_full", "/a/b", Job(), error)
+    assert got == [
+        DeadLetter(
+            reason="mailbox_full",
+            target="/a/b",
+            contract="tests.letters.job",
+            host="host-1",
+            error=error.to_data(),
+        )
+    ]
+
+
+def test_letter_of_an_ask_names_the_request_and_that_of_unreadable_bytes_nothing(
+    letters: DeadLetters,
+) -> None:
+    got: list[str] = []
+    letters.subscribe(lambda letter: got.append(letter.contract))
+    letters.dead("no_actor", "1/2", Ask(Job(), NoSink(), 1, 0.0))
+    letters.dead("undecodable", "1/2", None)
+    assert got == ["tests.letters.job", ""]
+
+
+def test_unsubscribed_gets_no_more_and_may_unsubscribe_twice(letters: DeadLetters) -> None:
+    got: list[DeadLetter] = []
+    end = letters.subscribe(got.append)
+    letters.dead("expired", "/a", Job())
+    end()
+    end()
+    letters.dead("expired", "/a", Job())
+    assert len(got) == 1
+
+
+def test_subscriber_that_raises_is_dropped_and_the_others_are_served(
+    letters: DeadLetters, caplog: pytest.LogCaptureFixture
+) -> None:
+    got: list[DeadLetter] = []
+    calls: list[int] = []
+
+    def broken(letter: DeadLetter) -> None:
+        calls.append(1)
+        raise LookupError
+
+    letters.subscribe(broken)
+    letters.subscribe(got.append)
+    letters.dead("expired", "/a", Job())
+    letters.dead("expired", "/a", Job())
+    assert (len(calls), len(got)) == (1, 2)
+    assert "failed and is dropped" in caplog.text
+
+
+def test_subscriber_may_unsubscribe_while_it_is_called(letters: DeadLetters) -> None:
+    got: list[DeadLetter] = []
+
+    def once(letter: DeadLetter) -> None:
+        got.append(letter)
+        end()
+
+    end = letters.subscribe(once)
+    letters.dead("expired", "/a", Job())
+    letters.dead("expired", "/a", Job())
+    assert len(got) == 1
+
+
+def test_flood_of_letters_is_no_flood_of_log_lines(
+    letters: DeadLetters, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(10_000):
+        letters.dead("mailbox_full", "/a", Job())
+    told = [record.args[0] for record in caplog.records if isinstance(record.args, tuple)]
+    assert told == [*range(1, LOGGED_MAX + 1), 100, 1_000, 10_000]

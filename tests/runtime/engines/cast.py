@@ -1,0 +1,697 @@
+"""The cast of the engines' contract suite: contracts, and actors that behave in every way.
+
+What happens on another host is observed through a `Witness`: an actor that is told of
+events and answers `Expect` once it has heard enough of them, so that no test sleeps.
+"""
+
+import asyncio
+import threading
+import time
+from typing import Any, ClassVar, Final
+
+import numpy as np
+
+from callboard.actors.actor import Actor, Agent, OnError, Overflow, handler
+from callboard.actors.context import Context
+from callboard.messages.codec import Array
+from callboard.messages.contract import Contract, Request
+from callboard.messages.errors import DeadlineExceeded, UsageError
+from callboard.messages.lifecycle import Exit
+from callboard.messages.ref import Ref
+from callboard.messages.spec import Intensity, Restart, StopTimeout, SupervisorSpec
+
+FOREVER_S: Final = 3_600.0
+
+
+class Number(Contract, name="cast.number"):
+    n: int
+
+
+class Ping(Request[Number], name="cast.ping"):
+    n: int
+
+
+class Note(Contract, name="cast.note"):
+    n: int
+
+
+class Text(Contract, name="cast.text"):
+    text: str
+
+
+class WhereAreYou(Request[Text], name="cast.where"):
+    """The name of the host."""
+
+
+class Heard(Contract, name="cast.heard"):
+    events: tuple[str, ...]
+
+
+class Event(Contract, name="cast.event"):
+    text: str
+
+
+class Expect(Request[Heard], name="cast.expect"):
+    """Answered once `count` events that begin with `prefix` have been told."""
+
+    prefix: str
+    count: int = 1
+
+
+class Witness(Actor):
+    """Remembers events."""
+
+    concurrency: ClassVar[int] = 64
+
+    def __init__(self) -> None:
+        self._events: list[str] = []
+        self._more = asyncio.Condition()
+
+    @handler
+    async def event(self, event: Event) -> None:
+        async with self._more:
+            self._events.append(event.text)
+            self._more.notify_all()
+
+    @handler
+    async def expect(self, request: Expect) -> Heard:
+        def found() -> tuple[str, ...]:
+            return tuple(text for text in self._events if text.startswith(request.prefix))
+
+        async with self._more:
+            await self._more.wait_for(lambda: len(found()) >= request.count)
+        return Heard(events=found())
+
+
+# --- messages --------------------------------------------------------------------------
+
+
+class Received(Contract, name="cast.received"):
+    count: int
+    in_order: bool
+    newest: int
+
+
+class AskReceived(Request[Received], name="cast.ask_received"):
+    """What came so far; answered in its turn, so after all that was told before."""
+
+
+class Counter(Actor):
+    """Checks that numbered notes come once each and in order."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._newest = -1
+        self._in_order = True
+
+    @handler
+    async def note(self, note: Note) -> None:
+        self._in_order &= note.n == self._newest + 1
+        self._newest = note.n
+        self._count += 1
+
+    @handler
+    async def received(self, request: AskReceived) -> Received:
+        return Received(count=self._count, in_order=self._in_order, newest=self._newest)
+
+    @handler
+    async def ping(self, request: Ping) -> Number:
+        return Number(n=request.n)
+
+    @handler
+    async def where(self, request: WhereAreYou, ctx: Context) -> Text:
+        return Text(text=ctx.host_name)
+
+
+class Shower(Request[Number], name="cast.shower"):
+    """Send `count` numbered notes to `to`, and answer when all have left."""
+
+    to: Ref[Any]
+    count: int
+    first: int = 0
+
+
+class Source(Actor):
+    """Sends numbered notes from its own host."""
+
+    @handler
+    async def shower(self, request: Shower, ctx: Context) -> Number:
+        for n in range(request.first, request.first + request.count):
+            await ctx.send(request.to, Note(n=n))
+        return Number(n=request.count)
+
+
+class Relay(Request[Number], name="cast.relay"):
+    """Ask `to` from here."""
+
+    to: Ref[Any]
+    n: int
+    timeout_s: float | None = None
+
+
+class RelayMany(Request[Number], name="cast.relay_many"):
+    """Ask `to` from here `count` times at once; gives the sum."""
+
+    to: Ref[Any]
+    count: int
+
+
+class Relayer(Agent):
+    """Asks others on behalf of the driver; its errors are those of the asked."""
+
+    concurrency: ClassVar[int] = 64
+
+    @handler
+    async def relay(self, request: Relay, ctx: Context) -> Number:
+        return await ctx.ask(Ping(n=request.n), request.to, timeout_s=request.timeout_s)
+
+    @handler
+    async def relay_many(self, request: RelayMany, ctx: Context) -> Number:
+        asks = [ctx.ask(Ping(n=n), request.to) for n in range(request.count)]
+        return Number(n=sum(reply.n for reply in await asyncio.gather(*asks)))
+
+
+# --- wrong in every way ------------------------------------------------------------------
+
+
+class Misbehave(Request[Number], name="cast.misbehave"):
+    how: str
+
+
+class Unhandled(Request[Number], name="cast.unhandled"):
+    """Nobody handles it."""
+
+
+class Unpicklable(Exception):
+    """Cannot be pickled, on purpose."""
+
+    def __init__(self, lock: Any, *, key: str) -> None:
+        super().__init__(key)
+        self.lock = lock
+
+
+class BrokenText(Exception):
+    """Cannot be printed, on purpose."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text for you")
+
+
+def misbehave(how: str) -> Any:
+    """Raise or return what no handler should."""
+    match how:
+        case "plain":
+            raise ValueError("plain")
+        case "unpicklable":
+            raise Unpicklable(threading.Lock(), key="unpicklable")
+        case "broken_text":
+            raise BrokenText
+        case "system_exit":
+            raise SystemExit(3)
+        case "stop_iteration":
+            raise StopIteration
+        case "cancelled":
+            raise asyncio.CancelledError
+        case "long":
+            raise ValueError("x" * 5_000_000)
+        case "surrogates":
+            raise ValueError("a file named \udcff\ud800")
+        case "deliberate":
+            raise UsageError("said on purpose", advice="Do as told.", field="n")
+        case "odd_details":
+            raise UsageError("odd \udcff", advice="", thing=object())
+        case "wrong_type":
+            return 7
+        case "wrong_contract":
+            return Note(n=1)
+        case "none":
+            return None
+        case _:
+            return Number(n=0)
+
+
+class Fragile(Actor):
+    """Counts what it has handled since it was (re)started, and misbehaves when asked to."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    @handler
+    async def misbehave(self, request: Misbehave) -> Number:
+        result: Number = misbehave(request.how)
+        return result
+
+    @handler
+    async def note(self, note: Note) -> None:
+        self._count += 1
+        if note.n < 0:
+            raise ValueError("negative")
+
+    @handler
+    async def received(self, request: AskReceived) -> Received:
+        return Received(count=self._count, in_order=True, newest=0)
+
+    @handler
+    async def ping(self, request: Ping) -> Number:
+        return Number(n=request.n)
+
+
+class FragileThread(Actor):
+    """The same, in a thread."""
+
+    on_error: ClassVar[OnError] = OnError.RESUME
+
+    @handler
+    def misbehave(self, request: Misbehave) -> Number:
+        result: Number = misbehave(request.how)
+        return result
+
+
+# --- deadlines ------------------------------------------------------------------------------
+
+
+class Hang(Request[Number], name="cast.hang"):
+    """Never answered; tells the witness when it starts and how it ends."""
+
+    witness: Ref[Any]
+    label: str
+    deep: int = 0
+    to: tuple[Ref[Any], ...] = ()
+    """Whom to ask in turn: the first with the rest, `deep` times."""
+    timeout_s: float | None = None
+
+
+class Remaining(Request[Heard], name="cast.remaining"):
+    """What is left of the deadline at each hop, in seconds as text."""
+
+    to: tuple[Ref[Any], ...] = ()
+
+
+class Hanger(Actor):
+    """Hangs, and asks others that hang."""
+
+    concurrency: ClassVar[int] = 64
+
+    @handler
+    async def hang(self, request: Hang, ctx: Context) -> Number:
+        ctx.tell(request.witness, Event(text=f"{request.label} started {len(request.to)}"))
+        try:
+            if request.to:
+                onward = Hang(witness=request.witness, label=request.label, to=request.to[1:])
+                return await ctx.ask(onward, request.to[0], timeout_s=request.timeout_s)
+            await asyncio.sleep(FOREVER_S)
+        except (asyncio.CancelledError, DeadlineExceeded) as error:
+            # Its own deadline and that of what it asks pass together: either is seen first.
+            how = "cancelled" if isinstance(error, asyncio.CancelledError) else "expired"
+            ctx.tell(request.witness, Event(text=f"{request.label} ended {len(request.to)} {how}"))
+            raise
+        return Number(n=0)
+
+    @handler
+    async def remaining(self, request: Remaining, ctx: Context) -> Heard:
+        left = ctx.remaining_s()
+        later: tuple[str, ...] = ()
+        if request.to:
+            later = (await ctx.ask(Remaining(to=request.to[1:]), request.to[0])).events
+        return Heard(events=(f"{left:.6f}", *later))
+
+    @handler
+    async def ping(self, request: Ping) -> Number:
+        return Number(n=request.n)
+
+
+class Slow(Actor):
+    """One message at a time, each held until the gate is opened for it."""
+
+    mailbox_messages: ClassVar[int] = 8
+
+    def __init__(self, witness: Ref[Any] | None = None) -> None:
+        self._witness = witness
+        self._count = 0
+
+    @handler
+    async def hang(self, request: Hang, ctx: Context) -> Number:
+        ctx.tell(request.witness, Event(text=f"{request.label} started"))
+        await ctx.ask(Expect(prefix=f"{request.label} go"), request.witness)
+        return Number(n=1)
+
+    @handler
+    async def note(self, note: Note) -> None:
+        self._count += 1
+
+    @handler
+    async def ping(self, request: Ping) -> Number:
+        return Number(n=request.n)
+
+    @handler
+    async def received(self, request: AskReceived) -> Received:
+        return Received(count=self._count, in_order=True, newest=0)
+
+
+class RejectingSlow(Slow):
+    overflow: ClassVar[Overflow] = Overflow.REJECT
+
+
+class DroppingSlow(Slow):
+    overflow: ClassVar[Overflow] = Overflow.DROP_OLDEST
+
+
+class Gated(Contract, name="cast.gated"):
+    """One note of a flood."""
+
+    payload: bytes
+
+
+class Sink(Actor):
+    """Takes a flood slowly: a little real work for each message, on the loop."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    @handler
+    async def gated(self, message: Gated) -> None:
+        self._count += 1
+        if not self._count % 64:
+            await asyncio.sleep(0.001)
+
+    @handler
+    async def received(self, request: AskReceived) -> Received:
+        return Received(count=self._count, in_order=True, newest=0)
+
+
+class Flood(Request[Number], name="cast.flood"):
+    to: Ref[Any]
+    count: int
+
+
+class Flooder(Actor):
+    """Sends 1 KB messages as fast as it is let."""
+
+    @handler
+    async def flood(self, request: Flood, ctx: Context) -> Number:
+        message = Gated(payload=bytes(1024))
+        for _ in range(request.count):
+            await ctx.send(request.to, message)
+        return Number(n=request.count)
+
+
+# --- threads and blocking -----------------------------------------------------------------------
+
+
+class Work(Request[Number], name="cast.work"):
+    """Work in a thread until cancelled (or not at all)."""
+
+    witness: Ref[Any]
+    label: str
+    until_cancelled: bool = True
+
+
+class Threaded(Actor):
+    """Synchronous handlers."""
+
+    on_error: ClassVar[OnError] = OnError.RESUME
+
+    def __init__(self) -> None:
+        self._at_once = 0
+        self._most = 0
+
+    @handler
+    def work(self, request: Work, ctx: Context) -> Number:
+        self._at_once += 1
+        self._most = max(self._most, self._at_once)
+        try:
+            if request.until_cancelled and not ctx.cancelled.wait(30.0):
+                raise RuntimeError("never cancelled")
+            return Number(n=self._most)
+        finally:
+            self._at_once -= 1
+
+    @handler
+    def ping(self, request: Ping) -> Number:
+        assert threading.current_thread().name.startswith("callboard-handler")
+        return Number(n=request.n)
+
+
+class Block(Request[Number], name="cast.block"):
+    seconds: float
+
+
+class Blocker(Agent):
+    """Keeps the event loop from running."""
+
+    @handler
+    async def block(self, request: Block) -> Number:
+        time.sleep(request.seconds)  # noqa: ASYNC251 - that is the fault
+        return Number(n=1)
+
+
+# --- life -----------------------------------------------------------------------------------------
+
+
+class FailingConstructor(Actor):
+    def __init__(self, how: str = "plain") -> None:
+        misbehave(how)
+
+
+class FailingStart(Actor):
+    """Its hook fails as often as it is told to; the count lives with the witness."""
+
+    def __init__(self, how: str = "plain") -> None:
+        self._how = how
+
+    async def started(self, ctx: Context) -> None:
+        misbehave(self._how)
+
+    @handler
+    async def ping(self, request: Ping) -> Number:
+        return Number(n=request.n)
+
+
+class Crash(Contract, name="cast.crash"):
+    """Raise."""
+
+
+class Leave(Contract, name="cast.leave"):
+    """Stop yourself."""
+
+
+class Spawn(Request[Text], name="cast.spawn"):
+    label: str
+    kind: str = "child"
+
+
+class Children(Contract, name="cast.children"):
+    refs: tuple[Ref[Any], ...]
+
+
+class AskChildren(Request[Children], name="cast.ask_children"):
+    """The living children."""
+
+
+class StopChild(Request[Number], name="cast.stop_child"):
+    child: Ref[Any]
+
+
+class Person(Actor):
+    """Tells the witness of each step of its life; spawns more of its kind."""
+
+    def __init__(self, witness: Ref[Any], label: str, children: int = 0) -> None:
+        self._witness = witness
+        self._label = label
+        self._children = children
+        self._notes = 0
+
+    async def started(self, ctx: Context) -> None:
+        for number in range(self._children):
+            await ctx.spawn(Person, self._witness, f"{self._label}.{number}", name=f"c{number}")
+        ctx.tell(self._witness, Event(text=f"{self._label} started"))
+
+    async def stopping(self, ctx: Context, reason: Exit) -> None:
+        ctx.tell(self._witness, Event(text=f"{self._label} stopping {reason.kind}"))
+
+    @handler
+    async def crash(self, message: Crash) -> None:
+        raise ValueError("crash")
+
+    @handler
+    async def leave(self, message: Leave, ctx: Context) -> None:
+        ctx.stop()
+
+    @handler
+    async def note(self, note: Note) -> None:
+        self._notes += 1
+
+    @handler
+    async def received(self, request: AskReceived) -> Received:
+        return Received(count=self._notes, in_order=True, newest=0)
+
+    @handler
+    async def spawn(self, request: Spawn, ctx: Context) -> Text:
+        label = f"{self._label}.{request.label}"
+        child = await ctx.spawn(Person, self._witness, label, name=request.label)
+        return Text(text=str(child.address))
+
+    @handler
+    async def children(self, request: AskChildren, ctx: Context) -> Children:
+        return Children(refs=tuple(ctx.children()))
+
+    @handler
+    async def stop_child(self, request: StopChild, ctx: Context) -> Number:
+        await ctx.stop_child(request.child)
+        return Number(n=1)
+
+    @handler
+    async def hang(self, request: Hang, ctx: Context) -> Number:
+        ctx.tell(request.witness, Event(text=f"{request.label} started"))
+        try:
+            await asyncio.sleep(FOREVER_S)
+        except asyncio.CancelledError:
+            ctx.tell(request.witness, Event(text=f"{request.label} cancelled"))
+            raise
+        return Number(n=0)
+
+    @handler
+    async def ping(self, request: Ping) -> Number:
+        return Number(n=request.n)
+
+
+class FussyChild(Actor):
+    """Cannot be started again after its first life."""
+
+    lives: ClassVar[list[int]] = []
+
+    def __init__(self, witness: Ref[Any], label: str) -> None:
+        self._witness = witness
+        self._label = label
+
+    async def started(self, ctx: Context) -> None:
+        ctx.tell(self._witness, Event(text=f"{self._label} starting"))
+        heard = await ctx.ask(Expect(prefix=f"{self._label} starting"), self._witness)
+        if len(heard.events) > 1:
+            raise ValueError("only one life")
+
+    @handler
+    async def crash(self, message: Crash) -> None:
+        raise ValueError("crash")
+
+
+class FussyParent(Actor):
+    """Its child does not come back, so its supervisor gives up and it fails itself."""
+
+    supervision: ClassVar[SupervisorSpec] = SupervisorSpec(intensity=Intensity(restarts=2))
+
+    def __init__(self, witness: Ref[Any], label: str) -> None:
+        self._witness = witness
+        self._label = label
+
+    async def started(self, ctx: Context) -> None:
+        ctx.tell(self._witness, Event(text=f"{self._label} parent started"))
+
+    @handler
+    async def spawn(self, request: Spawn, ctx: Context) -> Text:
+        child = await ctx.spawn(
+            FussyChild, self._witness, f"{self._label} {request.label}", restart=Restart.PERMANENT
+        )
+        ctx.tell(child, Crash())
+        return Text(text=str(child.address))
+
+
+class Stubborn(Actor):
+    """Has a child whose handler does not end when asked to."""
+
+    def __init__(self, witness: Ref[Any], label: str) -> None:
+        self._witness = witness
+        self._label = label
+
+    async def started(self, ctx: Context) -> None:
+        await ctx.spawn(
+            Person, self._witness, f"{self._label}.c", name="c", stop_timeout=StopTimeout.INFINITY
+        )
+
+    @handler
+    async def children(self, request: AskChildren, ctx: Context) -> Children:
+        return Children(refs=tuple(ctx.children()))
+
+
+# --- pools -------------------------------------------------------------------------------------------
+
+
+class Hold(Request[Text], name="cast.hold"):
+    """Answered by the host's name once the witness has heard `go`."""
+
+    witness: Ref[Any]
+    label: str
+    go: str
+
+
+class Worker(Agent):
+    """One of a pool."""
+
+    @handler
+    async def hold(self, request: Hold, ctx: Context) -> Text:
+        ctx.tell(request.witness, Event(text=f"{request.label} held"))
+        await ctx.ask(Expect(prefix=request.go), request.witness)
+        return Text(text=ctx.host_name)
+
+    @handler
+    async def ping(self, request: Ping) -> Number:
+        return Number(n=request.n)
+
+
+class DoubleWorker(Worker):
+    """Two requests at once."""
+
+    concurrency: ClassVar[int] = 2
+
+
+class Errand(Request[Text], name="cast.errand"):
+    """Only pools of `Runner` offer it."""
+
+
+class Runner(Agent):
+    def __init__(self, how: str = "") -> None:
+        misbehave(how)
+
+    @handler
+    async def errand(self, request: Errand, ctx: Context) -> Text:
+        return Text(text=ctx.host_name)
+
+
+# --- large values ---------------------------------------------------------------------------------------
+
+
+class Blob(Contract, name="cast.blob"):
+    data: bytes
+
+
+class EchoBlob(Request[Blob], name="cast.echo_blob"):
+    data: bytes
+
+
+class Matrix(Contract, name="cast.matrix"):
+    values: Array
+    total: float
+    owns_data: bool
+    writeable: bool
+
+
+class EchoMatrix(Request[Matrix], name="cast.echo_matrix"):
+    values: Array
+
+
+class Keeper(Agent):
+    """Answers with what it was sent."""
+
+    @handler
+    async def blob(self, request: EchoBlob) -> Blob:
+        return Blob(data=request.data)
+
+    @handler
+    async def matrix(self, request: EchoMatrix) -> Matrix:
+        flags = request.values.flags
+        return Matrix(
+            values=request.values,
+            total=float(np.sum(request.values)),
+            owns_data=bool(flags.owndata),
+            writeable=bool(flags.writeable),
+        )

@@ -1,0 +1,42 @@
+"""One running system per engine for the whole contract suite; faults get their own."""
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import cloudpickle
+import pytest
+import pytest_asyncio
+
+from callboard.messages.ref import Ref
+from callboard.runtime.system import System, start
+
+from . import cast
+
+
+@pytest.fixture(scope="session", autouse=True)
+def by_value() -> Iterator[None]:
+    """The cast travels by value, as the classes of a driver script do."""
+    cloudpickle.register_pickle_by_value(cast)
+    yield
+    cloudpickle.unregister_pickle_by_value(cast)
+
+
+ENGINES = [
+    pytest.param("inline", id="inline"),
+    pytest.param("ray", id="ray", marks=pytest.mark.ray),
+]
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session", params=ENGINES)
+async def system(request: pytest.FixtureRequest) -> AsyncIterator[System]:
+    """Two hosts of each engine in turn."""
+    async with start(engine=request.param, hosts=2, name="contract") as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def witness(system: System) -> AsyncIterator[Ref[Any]]:
+    """An actor that is told of events; it lives on the first host."""
+    ref = await system.spawn(cast.Witness, host=1)
+    yield ref
+    await system.stop(ref)

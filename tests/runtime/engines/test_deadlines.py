@@ -1,0 +1,174 @@
+"""Deadlines and cancellation reach what they started, wherever it runs."""
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from callboard.messages.errors import DeadlineExceeded
+from callboard.messages.ref import Ref
+from callboard.runtime.system import System
+
+from . import cast
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+LATE_S = 2.0
+"""How late an expiry may be seen on a loaded machine; the deadlines here are shorter."""
+
+
+async def hangers(system: System, *hosts: int) -> list[Ref[Any]]:
+    return [await system.spawn(cast.Hanger, host=host) for host in hosts]
+
+
+async def expect(witness: Ref[Any], prefix: str, count: int = 1) -> tuple[str, ...]:
+    heard = await witness.ask(cast.Expect(prefix=prefix, count=count), timeout_s=20.0)
+    return heard.events
+
+
+@pytest.mark.parametrize("host", [1, 2])
+async def test_deadline_cancels_the_handler(
+    system: System, witness: Ref[Any], host: int
+) -> None:
+    (hanger,) = await hangers(system, host)
+    began_s = time.monotonic()
+    with pytest.raises(DeadlineExceeded) as caught:
+        await hanger.ask(cast.Hang(witness=witness, label="one"), timeout_s=0.3)
+    assert 0.3 <= time.monotonic() - began_s < 0.3 + LATE_S
+    assert caught.value.may_have_run is True
+    await expect(witness, "one ended")
+    assert (await hanger.ask(cast.Ping(n=1))).n == 1
+
+
+async def test_deadline_reaches_nested_asks_on_other_hosts(
+    system: System, witness: Ref[Any]
+) -> None:
+    first, second, third = await hangers(system, 1, 2, 1)
+    with pytest.raises(DeadlineExceeded):
+        await first.ask(
+            cast.Hang(witness=witness, label="deep", to=(second, third)), timeout_s=0.5
+        )
+    ended = await expect(witness, "deep ended", 3)
+    assert "deep ended 0 cancelled" in ended
+    assert sorted(text.split()[2] for text in ended) == ["0", "1", "2"]
+
+
+async def test_deadline_shrinks_through_nested_asks(system: System) -> None:
+    first, second, third = await hangers(system, 1, 2, 1)
+    heard = await first.ask(cast.Remaining(to=(second, third)), timeout_s=5.0)
+    left = [float(text) for text in heard.events]
+    assert 5.0 >= left[0] >= left[1] >= left[2] > 0.0
+
+
+async def test_inner_timeout_over_the_outer_deadline_does_not_extend_it(
+    system: System, witness: Ref[Any]
+) -> None:
+    first, second = await hangers(system, 1, 2)
+    began_s = time.monotonic()
+    with pytest.raises(DeadlineExceeded):
+        await first.ask(
+            cast.Hang(witness=witness, label="greedy", to=(second,), timeout_s=60.0),
+            timeout_s=0.3,
+        )
+    assert time.monotonic() - began_s < 0.3 + LATE_S
+    await expect(witness, "greedy ended", 2)
+
+
+async def test_inner_timeout_ends_before_the_outer_deadline(
+    system: System, witness: Ref[Any]
+) -> None:
+    """The inner expiry is the outer handler's error, and the outer ask has time left."""
+    first, second = await hangers(system, 1, 2)
+    with pytest.raises(DeadlineExceeded):
+        await first.ask(
+            cast.Hang(witness=witness, label="inner", to=(second,), timeout_s=0.2),
+            timeout_s=60.0,
+        )
+    assert set(await expect(witness, "inner ended", 2)) == {
+        "inner ended 0 cancelled",
+        "inner ended 1 expired",
+    }
+
+
+@pytest.mark.parametrize("host", [1, 2])
+async def test_cancelled_await_reaches_the_handlers_on_other_hosts(
+    system: System, witness: Ref[Any], host: int
+) -> None:
+    first, second = await hangers(system, host, 3 - host)
+    ask = asyncio.ensure_future(
+        first.ask(cast.Hang(witness=witness, label="gone", to=(second,)), timeout_s=60.0)
+    )
+    await expect(witness, "gone started", 2)
+    ask.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await ask
+    await expect(witness, "gone ended", 2)
+
+
+async def test_cancelling_a_task_that_awaits_cancels_the_handler(
+    system: System, witness: Ref[Any]
+) -> None:
+    (hanger,) = await hangers(system, 2)
+
+    async def wait() -> None:
+        await hanger.ask(cast.Hang(witness=witness, label="task"), timeout_s=60.0)
+
+    task = asyncio.create_task(wait())
+    await expect(witness, "task started")
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    await expect(witness, "task ended")
+
+
+async def test_ask_that_expires_in_a_mailbox_never_runs(
+    system: System, witness: Ref[Any]
+) -> None:
+    slow = await system.spawn(cast.Slow, host=2)
+    first = asyncio.ensure_future(
+        slow.ask(cast.Hang(witness=witness, label="first"), timeout_s=60.0)
+    )
+    await expect(witness, "first started")
+    with pytest.raises(DeadlineExceeded):
+        await slow.ask(cast.Hang(witness=witness, label="second"), timeout_s=0.2)
+    witness.tell(cast.Event(text="first go"))
+    assert (await first).n == 1
+    assert (await slow.ask(cast.Ping(n=1))).n == 1
+    witness.tell(cast.Event(text="second marker"))
+    assert await expect(witness, "second") == ("second marker",)
+
+
+async def test_thousands_of_asks_expire_together(system: System, witness: Ref[Any]) -> None:
+    (hanger,) = await hangers(system, 2)
+    asks = [
+        hanger.ask(cast.Hang(witness=witness, label="many"), timeout_s=0.3) for _ in range(3_000)
+    ]
+    outcomes = await asyncio.gather(*asks, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {DeadlineExceeded}
+    assert (await hanger.ask(cast.Ping(n=1))).n == 1
+
+
+# --- threads -------------------------------------------------------------------------------------
+
+
+async def test_synchronous_handler_sees_that_its_asker_gave_up(
+    system: System, witness: Ref[Any]
+) -> None:
+    ref = await system.spawn(cast.Threaded, host=2)
+    with pytest.raises(DeadlineExceeded):
+        await ref.ask(cast.Work(witness=witness, label="work"), timeout_s=0.2)
+    # It could not answer this before the thread of the first one has ended.
+    reply = await ref.ask(
+        cast.Work(witness=witness, label="next", until_cancelled=False), timeout_s=20.0
+    )
+    assert reply.n == 1, "never two of its handlers at once"
+
+
+async def test_synchronous_handlers_run_one_at_a_time(system: System, witness: Ref[Any]) -> None:
+    ref = await system.spawn(cast.Threaded, host=2)
+    asks = [
+        ref.ask(cast.Work(witness=witness, label="", until_cancelled=False)) for _ in range(50)
+    ]
+    assert {reply.n for reply in await asyncio.gather(*asks)} == {1}
+    assert (await ref.ask(cast.Ping(n=3))).n == 3

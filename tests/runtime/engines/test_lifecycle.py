@@ -1,0 +1,271 @@
+"""Starting, restarting, children and ordered stop, the same on every engine."""
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+from callboard.messages.errors import (
+    ActorNotFound,
+    ActorStartFailed,
+    ActorStopped,
+    NameTaken,
+    SpecError,
+)
+from callboard.messages.ref import Ref
+from callboard.messages.spec import Restart, StopTimeout
+from callboard.runtime.system import System
+
+from . import cast
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def expect(witness: Ref[Any], prefix: str, count: int = 1) -> tuple[str, ...]:
+    heard = await witness.ask(cast.Expect(prefix=prefix, count=count), timeout_s=20.0)
+    return heard.events
+
+
+# --- starts that fail --------------------------------------------------------------------------
+
+WAYS = [
+    ("plain", "ValueError"),
+    ("unpicklable", "Unpicklable"),
+    ("broken_text", "BrokenText"),
+    ("system_exit", "SystemExit"),
+    ("cancelled", "CancelledError"),
+    ("surrogates", "ValueError"),
+    ("long", "ValueError"),
+]
+
+
+@pytest.mark.parametrize("actor", [cast.FailingConstructor, cast.FailingStart])
+@pytest.mark.parametrize(("how", "named"), WAYS)
+async def test_first_start_that_fails_is_told_to_the_spawner(
+    system: System, actor: Any, how: str, named: str
+) -> None:
+    with pytest.raises(ActorStartFailed, match=named) as caught:
+        await system.spawn(actor, how, name="unborn", host=2)
+    assert "misbehave" in str(caught.value.details["remote_traceback"])
+    assert caught.value.may_have_run is False
+    with pytest.raises(ActorNotFound):
+        await system.lookup("unborn")
+    ref = await system.spawn(actor, "", name="unborn", host=2)  # The name is free, the host lives.
+    await system.stop(ref)
+
+
+async def test_what_cannot_be_sent_is_refused_and_leaves_nothing_behind(system: System) -> None:
+    with pytest.raises(SpecError, match="FailingConstructor"):
+        await system.spawn(cast.FailingConstructor, threading.Lock(), name="lock", host=1)
+    assert not any(
+        birth[1] is cast.FailingConstructor
+        for slot in system.root.table.slots.values()
+        for birth in slot.births.values()
+    ), "or it would keep the host's successor from coming up"
+    ref = await system.spawn(cast.FailingConstructor, "", name="lock", host=1)
+    await system.stop(ref)
+
+
+async def test_one_of_many_that_fails_leaves_the_others(system: System) -> None:
+    with pytest.raises(ActorStartFailed, match="ValueError"):
+        await system.spawn_many(cast.FailingConstructor, [("",), ("plain",), ("",)])
+
+
+# --- restart ----------------------------------------------------------------------------------------
+
+
+async def test_restart_keeps_the_reference_and_what_waits(
+    system: System, witness: Ref[Any]
+) -> None:
+    ref = await system.spawn(cast.Person, witness, "phoenix", host=2)
+    ref.tell(cast.Note(n=1))
+    ref.tell(cast.Crash())
+    for _ in range(5):
+        ref.tell(cast.Note(n=1))
+    assert (await ref.ask(cast.AskReceived())).count == 5
+    assert await expect(witness, "phoenix") == ("phoenix started", "phoenix started")
+
+
+async def test_crash_stops_the_children_in_reverse_and_the_next_life_makes_new_ones(
+    system: System, witness: Ref[Any]
+) -> None:
+    ref = await system.spawn(cast.Person, witness, "p", 3, host=2)
+    before = await expect(witness, "p", 4)
+    assert before == ("p.0 started", "p.1 started", "p.2 started", "p started")
+    old = (await ref.ask(cast.AskChildren())).refs
+    ref.tell(cast.Crash())
+    after = (await expect(witness, "p", 4 + 3 + 4))[4:]
+    assert after[:3] == tuple(f"p.{n} stopping shutdown" for n in (2, 1, 0))
+    assert after[3:] == before
+    new = (await ref.ask(cast.AskChildren())).refs
+    assert len(new) == 3
+    assert not set(new) & set(old)
+    with pytest.raises((ActorNotFound, ActorStopped)):
+        await old[0].ask(cast.Ping(n=1))
+
+
+async def test_start_that_fails_again_and_again_escalates_to_the_parent(
+    system: System, witness: Ref[Any]
+) -> None:
+    """A child that does not come back is tried as often as its parent's intensity allows."""
+    ref = await system.spawn(cast.FussyParent, witness, "fussy", host=2)
+    await ref.ask(cast.Spawn(label="child"))
+    await expect(witness, "fussy parent started", 2)
+    assert len(await expect(witness, "fussy child starting")) == 3, "one life, and two restarts"
+    await system.stop(ref)
+
+
+# --- ordered stop --------------------------------------------------------------------------------------
+
+
+async def test_stop_takes_children_in_reverse_and_calls_each_hook_once(
+    system: System, witness: Ref[Any]
+) -> None:
+    ref = await system.spawn(cast.Person, witness, "s", 3, host=2)
+    await expect(witness, "s", 4)
+    await system.stop(ref)
+    witness.tell(cast.Event(text="s end"))
+    assert (await expect(witness, "s", 9))[4:] == (
+        "s.2 stopping shutdown",
+        "s.1 stopping shutdown",
+        "s.0 stopping shutdown",
+        "s stopping shutdown",
+        "s end",
+    )
+    with pytest.raises(ActorNotFound):
+        await ref.ask(cast.Ping(n=1))
+
+
+async def test_child_stopped_by_its_parent(system: System, witness: Ref[Any]) -> None:
+    ref = await system.spawn(cast.Person, witness, "q", 2, host=2)
+    first, second = (await ref.ask(cast.AskChildren())).refs
+    await ref.ask(cast.StopChild(child=first))
+    assert (await expect(witness, "q.0 stopping")) == ("q.0 stopping shutdown",)
+    assert (await ref.ask(cast.AskChildren())).refs == (second,)
+    with pytest.raises((ActorNotFound, ActorStopped)):
+        await first.ask(cast.Ping(n=1))
+    assert (await second.ask(cast.Ping(n=1))).n == 1
+    with pytest.raises(ActorNotFound):
+        await ref.ask(cast.StopChild(child=first))
+
+
+async def test_stop_waits_for_the_running_handler_and_refuses_what_waits(
+    system: System, witness: Ref[Any]
+) -> None:
+    ref = await system.spawn(cast.Slow, host=2)
+    running = asyncio.ensure_future(ref.ask(cast.Hang(witness=witness, label="run")))
+    await expect(witness, "run started")
+    waiting = asyncio.ensure_future(ref.ask(cast.Ping(n=1)))
+    stopping = asyncio.ensure_future(system.stop(ref))
+    with pytest.raises(ActorStopped) as caught:
+        await waiting
+    assert caught.value.may_have_run is False
+    witness.tell(cast.Event(text="run go"))
+    assert (await running).n == 1
+    await stopping
+
+
+async def test_handler_that_outlasts_the_stop_timeout_is_cancelled(
+    system: System, witness: Ref[Any]
+) -> None:
+    ref = await system.spawn(
+        cast.Person, witness, "slow", host=2, stop_timeout=StopTimeout(0.2)
+    )
+    running = asyncio.ensure_future(ref.ask(cast.Hang(witness=witness, label="handler")))
+    await expect(witness, "handler started")
+    await system.stop(ref)
+    with pytest.raises(ActorStopped) as caught:
+        await running
+    assert caught.value.may_have_run is True
+    await expect(witness, "handler cancelled")
+
+
+async def test_kill_takes_children_along_that_would_never_stop(
+    system: System, witness: Ref[Any]
+) -> None:
+    ref = await system.spawn(
+        cast.Stubborn, witness, "stub", host=2, stop_timeout=StopTimeout(0.2)
+    )
+    (child,) = (await ref.ask(cast.AskChildren())).refs
+    running = asyncio.ensure_future(child.ask(cast.Hang(witness=witness, label="stuck")))
+    await expect(witness, "stuck started")
+    waiting = asyncio.ensure_future(child.ask(cast.Ping(n=1)))
+    await system.stop(ref)
+    for ask in (running, waiting):
+        with pytest.raises(ActorStopped):
+            await ask
+    with pytest.raises(ActorNotFound):
+        await child.ask(cast.Ping(n=1))
+
+
+async def test_actor_that_stops_itself_is_gone_and_its_name_is_free(
+    system: System, witness: Ref[Any]
+) -> None:
+    ref = await system.spawn(cast.Person, witness, "leaver", 1, name="leaver", host=2)
+    ref.tell(cast.Leave())
+    assert await expect(witness, "leaver stopping") == ("leaver stopping normal",)
+    with pytest.raises((ActorNotFound, ActorStopped)):
+        await ref.ask(cast.Ping(n=1))
+    while True:  # The root hears of it in its own time.
+        try:
+            again = await system.spawn(cast.Person, witness, "other", name="leaver", host=1)
+        except NameTaken:
+            await system.view(actors_max=0)
+            continue
+        break
+    await system.stop(again)
+
+
+async def test_permanent_actor_that_stops_itself_comes_back(
+    system: System, witness: Ref[Any]
+) -> None:
+    ref = await system.spawn(
+        cast.Person, witness, "again", host=2, restart=Restart.PERMANENT
+    )
+    ref.tell(cast.Leave())
+    await expect(witness, "again started", 2)
+    assert (await ref.ask(cast.Ping(n=3))).n == 3
+
+
+async def test_temporary_actor_that_crashes_is_gone(system: System, witness: Ref[Any]) -> None:
+    ref = await system.spawn(
+        cast.Person, witness, "mayfly", host=2, restart=Restart.TEMPORARY
+    )
+    ref.tell(cast.Crash())
+    with pytest.raises((ActorNotFound, ActorStopped)):
+        await ref.ask(cast.Ping(n=1))
+
+
+# --- names ------------------------------------------------------------------------------------------------
+
+
+async def test_names_are_unique_found_and_freed(system: System) -> None:
+    first = await system.spawn(cast.Counter, name="only", host=2)
+    with pytest.raises(NameTaken, match="only"):
+        await system.spawn(cast.Counter, name="only", host=1)
+    assert await system.lookup("only") == first
+    await system.stop(first)
+    with pytest.raises(ActorNotFound, match="only"):
+        await system.lookup("only")
+    second = await system.spawn(cast.Counter, name="only", host=1)
+    found = await system.lookup("only")
+    assert found == second
+    assert (await found.ask(cast.Ping(n=5))).n == 5
+    await system.stop(second)
+
+
+async def test_siblings_have_different_names(system: System, witness: Ref[Any]) -> None:
+    ref = await system.spawn(cast.Person, witness, "parent", host=2)
+    await ref.ask(cast.Spawn(label="twin"))
+    with pytest.raises(NameTaken):
+        await ref.ask(cast.Spawn(label="twin"))
+
+
+async def test_stop_of_a_child_is_its_parents_business(
+    system: System, witness: Ref[Any]
+) -> None:
+    ref = await system.spawn(cast.Person, witness, "family", 1, host=2)
+    (child,) = (await ref.ask(cast.AskChildren())).refs
+    with pytest.raises(ActorNotFound, match="parent"):
+        await system.stop(child)
