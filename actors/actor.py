@@ -40,6 +40,7 @@ __all__ = [
     "handler",
 ]
 
+EnumT = TypeVar("EnumT", bound=enum.Enum)
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 _MARK: Final = "__callboard_handler__"
 _BEHAVIOUR: Final = "__callboard_behaviour__"
@@ -138,8 +139,10 @@ class Behaviour:
         self.has_stopping_hook = actor.stopping is not Actor.stopping
         self.concurrency = _positive(actor, "concurrency", actor.concurrency)
         self.mailbox_messages = _positive(actor, "mailbox_messages", actor.mailbox_messages)
-        self.overflow = actor.overflow
-        self.restarts_on_error = actor.on_error is OnError.RESTART
+        self.overflow = _chosen(actor, "overflow", actor.overflow, Overflow)
+        self.restarts_on_error = (
+            _chosen(actor, "on_error", actor.on_error, OnError) is OnError.RESTART
+        )
 
     def find(self, contract: type) -> Handler | None:
         """The handler of a contract whose own row is missing: that of its nearest base."""
@@ -153,10 +156,10 @@ class Behaviour:
 
 def behaviour_of(actor: type[Actor]) -> Behaviour:
     """The behaviour of an actor class; raises `SpecError` naming class, method and problem."""
+    if not (isinstance(actor, type) and issubclass(actor, Actor)):
+        raise SpecError(f"{actor!r} is not an Actor class.", advice="Derive it from Actor.")
     found: Behaviour | None = actor.__dict__.get(_BEHAVIOUR)
     if found is None or found.actor is not actor:
-        if not (isinstance(actor, type) and issubclass(actor, Actor)):
-            raise SpecError(f"{actor!r} is not an Actor class.", advice="Derive it from Actor.")
         found = Behaviour(actor)
         setattr(actor, _BEHAVIOUR, found)
     return found
@@ -166,6 +169,15 @@ def _positive(actor: type[Actor], field: str, value: Any) -> int:
     if type(value) is not int or value < 1:
         raise SpecError(
             f"{actor.__qualname__}.{field} is {value!r}.", advice="It is a whole number from 1 on."
+        )
+    return value
+
+
+def _chosen(actor: type[Actor], field: str, value: Any, kind: type[EnumT]) -> EnumT:
+    if not isinstance(value, kind):
+        raise SpecError(
+            f"{actor.__qualname__}.{field} is {value!r}.",
+            advice=f"It is one of {', '.join(str(choice) for choice in kind)}.",
         )
     return value
 
@@ -195,10 +207,12 @@ def _is_marked(actor: type[Actor], name: str) -> bool:
 def _read_handler(actor: type[Actor], name: str, function: Callable[..., Any]) -> Handler:
     where = f"handler {actor.__qualname__}.{name}"
     parameters = list(inspect.signature(function).parameters.values())[1:]
-    if not 1 <= len(parameters) <= 2:
+    positional = all(parameter.kind in _POSITIONAL for parameter in parameters)
+    if not 1 <= len(parameters) <= 2 or not positional or inspect.isasyncgenfunction(function):
         raise SpecError(
-            f"{where} takes {len(parameters)} parameters besides self.",
-            advice="It takes a contract, and a Context if it wants one.",
+            f"{where} has the signature {inspect.signature(function)}.",
+            advice="Besides self it takes a contract, and a Context if it wants one, by "
+            "position, and it returns; it does not yield.",
         )
     hints = _hints(where, function)
     contract = hints.get(parameters[0].name)
@@ -207,6 +221,7 @@ def _read_handler(actor: type[Actor], name: str, function: Callable[..., Any]) -
             f"{where}: parameter {parameters[0].name!r} is annotated {contract!r}.",
             advice="Annotate it with the Contract class that it handles.",
         )
+    _check_context(where, [hints.get(parameter.name) for parameter in parameters[1:]])
     returned = hints.get("return", Any)
     returned = None if returned is type(None) else returned
     named = reply_type(contract)
@@ -234,11 +249,29 @@ def _hints(where: str, function: Callable[..., Any]) -> dict[str, Any]:
     try:
         # Drivers import Context for type checkers only; it needs no import to be read.
         return typing.get_type_hints(function, localns={"Context": Context})
-    except NameError as error:
+    except Exception as error:
+        # Annotations are code of the user's: besides names, anything in them may be wrong.
         raise SpecError(
-            f"{where}: its annotations do not resolve: {error}.",
+            f"{where}: its annotations do not resolve: {type(error).__name__}: {error}.",
             advice="Define or import the contract at module level, before the actor starts.",
         ) from error
+
+
+_POSITIONAL: Final = (
+    inspect.Parameter.POSITIONAL_ONLY,
+    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+)
+
+
+def _check_context(where: str, annotations: list[Any]) -> None:
+    from .context import Context  # noqa: PLC0415 - the two name each other
+
+    for annotation in annotations:
+        if annotation not in {None, Any, Context}:
+            raise SpecError(
+                f"{where}: its second parameter is annotated {annotation!r}.",
+                advice="The second parameter is the Context.",
+            )
 
 
 def _is_narrower(returned: Any, named: Any) -> bool:

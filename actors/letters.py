@@ -37,8 +37,7 @@ class DeadLetters:
         self._subscribers.append(subscriber)
 
         def unsubscribe() -> None:
-            if subscriber in self._subscribers:
-                self._subscribers.remove(subscriber)
+            self._drop(subscriber)
 
         return unsubscribe
 
@@ -74,4 +73,8 @@ class DeadLetters:
                 subscriber(letter)
             except Exception:
                 LOGGER.exception("a subscriber of dead letters failed and is dropped")
-                self._subscribers.remove(subscriber)
+                self._drop(subscriber)
+
+    def _drop(self, subscriber: Callable[[DeadLetter], None]) -> None:
+        if subscriber in self._subscribers:  # It may have gone by itself meanwhile.
+            self._subscribers.remove(subscriber)

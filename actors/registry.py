@@ -17,13 +17,13 @@ __all__ = ["Directory"]
 class Directory:
     """Names and offers, as one host knows them."""
 
-    __slots__ = ("_names", "_offers", "_sizes", "_turn", "version")
+    __slots__ = ("_names", "_offers", "_sizes", "_turns", "version")
 
     def __init__(self) -> None:
         self._names: dict[str, Address] = {}
         self._offers: dict[str, Sequence[Address]] = {}
         self._sizes: dict[Address, int] = {}
-        self._turn = 0
+        self._turns: dict[str, int] = {}
         self.version = 0
         """Grows with each change; an older copy never replaces a newer one."""
 
@@ -58,8 +58,9 @@ class Directory:
         addresses = self._offers.get(contract.contract_name)
         if not addresses:
             return no_agent_offers(contract.contract_name)
-        self._turn += 1
-        return addresses[self._turn % len(addresses)]
+        turn = self._turns.get(contract.contract_name, 0)
+        self._turns[contract.contract_name] = turn + 1
+        return addresses[turn % len(addresses)]
 
 
 def no_agent_offers(contract_name: str) -> CallboardError:

@@ -24,6 +24,7 @@ from callboard.messages.errors import (
     DeadlineExceeded,
     HostLost,
     MailboxFull,
+    UsageError,
     error_from_data,
 )
 from callboard.messages.frame import Kind, decode_frame
@@ -54,6 +55,17 @@ ASK_TIMEOUT_S: Final = 30.0
 EARLY_FRAMES_MAX: Final = 256
 """Frames kept for incarnations that the root has not told this host of yet."""
 ERROR_BYTES_MAX: Final = 60_000
+TIMEOUT_S_MAX: Final = 1e9
+"""About 30 years: beyond it, a deadline is a mistake, and its arithmetic loses milliseconds."""
+
+
+def _checked_timeout(timeout_s: float) -> float:
+    if not 0.0 <= timeout_s <= TIMEOUT_S_MAX:
+        raise UsageError(
+            f"a timeout of {timeout_s!r} s.",
+            advice=f"Give seconds from 0 to {TIMEOUT_S_MAX:g}: every wait has a deadline.",
+        )
+    return timeout_s
 
 
 class Host:
@@ -135,7 +147,7 @@ class Host:
 
     async def send(self, address: Address, message: Contract, timeout_s: float | None) -> None:
         """See `Ref.send`."""
-        limit_s = self.ask_timeout_s if timeout_s is None else timeout_s
+        limit_s = self.ask_timeout_s if timeout_s is None else _checked_timeout(timeout_s)
         future: asyncio.Future[None] = self.loop.create_future()
         if address.slot == self.slot:
             self._put_when_room(address, message, future)
@@ -179,7 +191,9 @@ class Host:
         origin: Ask | None = None,
     ) -> Awaitable[ReplyT]:
         """See `Ref.ask`; without an address, whoever offers the contract is asked."""
-        deadline_s = self.now() + (self.ask_timeout_s if timeout_s is None else timeout_s)
+        deadline_s = self.now() + (
+            self.ask_timeout_s if timeout_s is None else _checked_timeout(timeout_s)
+        )
         if origin is not None and origin.deadline_s < deadline_s:
             deadline_s = origin.deadline_s
         if address is None:

@@ -84,6 +84,9 @@ class Link:
         """
         if epoch <= self.epoch:
             return
+        if self.is_connected:
+            gone = HostLost(f"host {self.slot} has a new incarnation.", advice="", slot=self.slot)
+            self.lost(self.epoch, gone)
         self._reset()
         self.epoch = epoch
         self.carrier = carrier

@@ -29,6 +29,8 @@ WATCH_EVERY_S: Final = 1.0
 ACTORS_DEFAULT: Final = 20
 ACTORS_MAX: Final = 10_000
 MIB: Final = 1024 * 1024
+CHILDREN_FROM: Final = 2**32
+"""From here on cells are numbered by their hosts: numbers that tell a reader nothing."""
 SILENT_ADVICE: Final = "Its driver may be computing, or be stopped; look again."
 
 
@@ -178,7 +180,8 @@ def _host_line(host: HostView) -> Text:
 
 def _add_actor(branch: Tree, actor: ActorView) -> None:
     name = "" if not actor.name or actor.name in (actor.kind, f"${actor.cell}") else actor.name
-    line = Text.assemble((actor.kind, "bold"), f" {name}" if name else "", f" #{actor.cell}  ")
+    number = f" #{actor.cell}" if actor.cell < CHILDREN_FROM else ""
+    line = Text.assemble((actor.kind, "bold"), f" {name}" if name else "", f"{number}  ")
     line.append(actor.life, style="green" if actor.life == "running" else "red")
     if actor.mailbox:
         line.append(f", {actor.mailbox:,} in its mailbox")

@@ -12,7 +12,8 @@ import pathlib
 import secrets
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
 import ray
 import ray.exceptions
@@ -23,7 +24,7 @@ from callboard.messages.errors import ClusterError, ClusterUnreachable, HostLost
 from callboard.messages.lifecycle import Exit, ExitReason
 from callboard.messages.ports import BlobStore, FrameCarrier, HostProcess
 
-from ...cluster.network import ADDRESS_DEADLINE_S, connect_error, grpc_error, parse_address
+from ...cluster.network import connect_error, grpc_error, parse_address
 from ...settings import Settings
 from ...transport.sockets import SocketAddress, SocketCarrier, SocketServer
 from .blobs import RayBlobs
@@ -35,6 +36,9 @@ __all__ = ["RayEngine"]
 LOGGER: Final = logging.getLogger("callboard.ray")
 PULL_RETRY_S: Final = 0.1
 CONTROL_CALLS_MAX: Final = 4
+ANSWER_DEADLINE_S: Final = 4.0
+"""How long a cluster may take to answer at all, before Ray's own client is let near it."""
+ResultT = TypeVar("ResultT")
 CALLS_MAX: Final = 10_000
 """Calls of one host at once: frames of many peers, plus what stays outstanding."""
 
@@ -183,11 +187,9 @@ class RayEngine:
         endpoint = parse_address(address)
         # TLS is negotiated before anything that could be recognised.
         uses_tls = os.environ.get("RAY_USE_TLS", "0") not in {"", "0"}
-        error = await asyncio.to_thread(
-            connect_error if uses_tls else grpc_error,
-            endpoint,
-            min(self.settings.start_timeout_s, ADDRESS_DEADLINE_S),
-        )
+        try_it = connect_error if uses_tls else grpc_error
+        deadline_s = min(self.settings.start_timeout_s, ANSWER_DEADLINE_S)
+        error = await _in_daemon_thread(lambda: try_it(endpoint, deadline_s))
         if error is not None:
             raise ClusterUnreachable(
                 f"no cluster answers at {address}: {error}.",
@@ -262,30 +264,25 @@ class RayEngine:
             await asyncio.to_thread(ray.shutdown)
 
 
-async def _in_daemon_thread(function: Callable[[], None]) -> None:
+async def _in_daemon_thread(function: Callable[[], ResultT]) -> ResultT:
     """Like `asyncio.to_thread`, but what never returns does not keep the process alive."""
     loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
+    done: asyncio.Future[ResultT] = loop.create_future()
 
-    def settle(error: BaseException | None) -> None:
-        if done.done():
-            return  # Nobody waits for it any more.
-        if error is None:
-            done.set_result(None)
-        else:
-            done.set_exception(error)
+    def settle(call: Callable[[], None]) -> None:
+        if not done.done():  # Otherwise nobody waits for it any more.
+            call()
 
     def call() -> None:
-        error: BaseException | None = None
         try:
-            function()
-        except BaseException as caught:  # noqa: BLE001 - it is raised where it is awaited
-            error = caught
+            outcome = partial(done.set_result, function())
+        except BaseException as error:  # noqa: BLE001 - it is raised where it is awaited
+            outcome = partial(done.set_exception, error)
         with contextlib.suppress(RuntimeError):  # The loop has been closed meanwhile.
-            loop.call_soon_threadsafe(settle, error)
+            loop.call_soon_threadsafe(settle, outcome)
 
-    threading.Thread(target=call, name="callboard-ray-init", daemon=True).start()
-    await done
+    threading.Thread(target=call, name="callboard-ray", daemon=True).start()
+    return await done
 
 
 def _node_for(number: int) -> Any:
@@ -307,5 +304,3 @@ def _use_token() -> None:
     )
     if has_token:
         os.environ["RAY_AUTH_MODE"] = "token"
-
-

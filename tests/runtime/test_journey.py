@@ -1,0 +1,83 @@
+"""One message's journey, held against the list in ARCHITECTURE.md."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from callboard.actors.actor import Agent, handler
+from callboard.actors.asks import AskFuture
+from callboard.actors.cell import Cell
+from callboard.actors.host.host import Host
+from callboard.actors.link.edge import Edge
+from callboard.actors.link.link import Link
+from callboard.actors.link.outbox import Outbox
+from callboard.messages.codec import Codec
+from callboard.messages.contract import Contract, Request
+from callboard.runtime.system import start
+
+
+class Length(Contract):
+    characters: int
+
+
+class Measure(Request[Length]):
+    text: str
+
+
+class Ruler(Agent):
+    @handler
+    async def measure(self, request: Measure) -> Length:
+        return Length(characters=len(request.text))
+
+
+STOPS: list[tuple[str, type, str]] = [
+    ("Host.ask", Host, "ask"),
+    ("Link.post", Link, "post"),
+    ("Outbox.post", Outbox, "post"),
+    ("Codec.encode", Codec, "encode"),
+    ("Host.receive", Host, "receive"),
+    ("Edge.accept", Edge, "accept"),
+    ("Codec.decode", Codec, "decode"),
+    ("Cell.arrive", Cell, "arrive"),
+    ("Link.reply", Link, "reply"),
+    ("AskFuture.reply", AskFuture, "reply"),
+]
+
+
+async def test_an_ask_takes_the_way_that_the_document_tells(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every stop is passed, in this order, and the first passes are enough to see it."""
+    passed: list[str] = []
+
+    def watched(name: str, function: Any) -> Any:
+        def stop(*args: Any, **keywords: Any) -> Any:
+            if recording and name not in passed:
+                passed.append(name)
+            return function(*args, **keywords)
+
+        return stop
+
+    recording = False
+    for name, cls, attribute in STOPS:
+        monkeypatch.setattr(cls, attribute, watched(name, getattr(cls, attribute)))
+    async with start(engine="inline", hosts=1, understudies=0) as system:
+        ref = await system.spawn(Ruler)
+        recording = True
+        assert (await ref.ask(Measure(text="four"))).characters == 4
+        recording = False
+    # The codec binds its methods when a host is made; its stops are seen on the classes only.
+    wanted = [name for name, _, _ in STOPS]
+    assert passed == [name for name in wanted if name in passed]
+    assert {"Host.ask", "Link.post", "Outbox.post", "Host.receive", "Edge.accept"} <= set(passed)
+    assert passed[-1] == "AskFuture.reply"
+
+
+def test_the_document_names_every_stop(root: Path) -> None:
+    text = (root / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    journey = text[text.index("## One message's journey") : text.index("## What keeps memory")]
+    for name, _, attribute in STOPS:
+        cls = name.split(".")[0]
+        assert re.search(rf"`{cls}`|`{cls}\.|`{attribute}`", journey), name
