@@ -285,15 +285,13 @@ class Host:
 
     def asks_lost(self, slot: int, error: CallboardError) -> None:
         """A host is gone: asks that had left for it fail, those that wait go on waiting."""
+        lost = HostLost(
+            error.message,
+            advice="Its actors come back elsewhere; ask again if a repetition is safe.",
+            may_have_run=True,
+        )
         for future in [f for f in self.pending.values() if f.slot == slot and f.sent]:
-            future.fail(
-                future.correlation,
-                HostLost(
-                    error.message,
-                    advice="Its actors come back elsewhere; ask again if a repetition is safe.",
-                    may_have_run=True,
-                ),
-            )
+            future.fail(future.correlation, lost)
 
     # --- deadlines --------------------------------------------------------------------------
 

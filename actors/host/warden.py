@@ -37,7 +37,7 @@ from callboard.messages.ref import Address
 from callboard.messages.spec import Restart, StopTimeout
 
 from ..actor import Actor, OnError, handler
-from ..cell import Cell, Recipe
+from ..cell import Cell, Life, Recipe
 from ..family import Family
 from ..shard import PoolRecipe
 
@@ -102,6 +102,8 @@ class Warden(Actor):
             else:
                 begun.append(cell)
         for cell in begun:
+            if cell.life == Life.RUNNING:
+                continue  # Nearly all: only a start hook takes longer than its `begin`.
             try:
                 await self._host.births.outcome(cell)
             except ActorStartFailed as error:

@@ -10,7 +10,7 @@ those for another.
 """
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from callboard.messages.codec import size_bytes
 from callboard.messages.contract import Contract
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Outbox", "Waiting"]
 
+SWEEP_MIN: Final = 1_024
+"""A row of so many is looked through for what has expired."""
+
 
 class Waiting(NamedTuple):
     """A message that cannot be written yet."""
@@ -34,6 +37,41 @@ class Waiting(NamedTuple):
     deadline_s: float
     future: Any
     """An `AskFuture` or another `Call` for an ask, a plain future for a send, or None."""
+
+
+class Row(deque[Waiting]):
+    """Messages that wait, in order. What has expired is swept out before it piles up."""
+
+    __slots__ = ("_sweep_at", "tells")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sweep_at = SWEEP_MIN
+        self.tells = 0
+        """How many have nobody who waits for them, so that only a limit bounds them."""
+
+    def put(self, item: Waiting) -> None:
+        """Add a message behind the others."""
+        self.append(item)
+        if item.future is None:
+            self.tells += 1
+        elif len(self) >= self._sweep_at:
+            living = [old for old in self if old.future is None or not old.future.done()]
+            self.clear()
+            self.extend(living)
+            self._sweep_at = max(SWEEP_MIN, 2 * len(living))
+
+    def take(self) -> Waiting:
+        """The message that has waited longest."""
+        item = self.popleft()
+        if item.future is None:
+            self.tells -= 1
+        return item
+
+    def put_first(self, row: "Row") -> None:
+        """Add messages before the others, in their order."""
+        self.extendleft(reversed(row))
+        self.tells += row.tells
 
 
 class Outbox:
@@ -54,9 +92,8 @@ class Outbox:
         self._credit_used = 0
         """Envelopes in the open frame that need credit."""
         self._credit_sealed = 0
-        self._backlog: deque[Waiting] = deque()
-        self._paused: dict[int, deque[Waiting]] = {}
-        self._tells_waiting = 0
+        self._backlog = Row()
+        self._paused: dict[int, Row] = {}
         self.is_open = False
         """Whether requests may leave: the slot is connected and its actors are there."""
 
@@ -102,19 +139,24 @@ class Outbox:
         )
 
     def _wait(self, item: Waiting) -> None:
+        row = self._paused.get(item.target)
         if item.future is None:
-            if self._tells_waiting >= self._backlog_max:
+            # What waits for full mailboxes is counted apart: it refuses nothing to others.
+            tells = (
+                self._backlog.tells
+                if row is None
+                else sum(other.tells for other in self._paused.values())
+            )
+            if tells >= self._backlog_max:
                 raise MailboxFull(
-                    f"{self._tells_waiting} messages wait for host {self._link.slot}.",
+                    f"{tells} messages wait for host {self._link.slot}.",
                     advice="Use send or ask, which wait for room.",
                     may_have_run=False,
                 )
-            self._tells_waiting += 1
-        row = self._paused.get(item.target)
         if row is not None:
-            row.append(item)
+            row.put(item)
             return
-        self._backlog.append(item)
+        self._backlog.put(item)
         self.drain()
 
     def _write(
@@ -204,14 +246,12 @@ class Outbox:
         """Write what has waited, as far as that goes."""
         backlog = self._backlog
         while backlog and self._may_write():
-            item = backlog.popleft()
+            item = backlog.take()
             row = self._paused.get(item.target)
             if row is not None:
-                row.append(item)
+                row.put(item)
                 continue
-            if item.future is None:
-                self._tells_waiting -= 1
-            elif item.future.done():
+            if item.future is not None and item.future.done():
                 continue  # Its deadline passed, or its asker gave up: it never leaves.
             try:
                 self._write(*item)
@@ -230,13 +270,14 @@ class Outbox:
 
     def pause(self, target: int) -> None:
         """The peer says that this actor's mailbox is full."""
-        self._paused.setdefault(target, deque())
+        if target not in self._paused:
+            self._paused[target] = Row()
 
     def resume(self, target: int) -> None:
         """The peer says that there is room again."""
         row = self._paused.pop(target, None)
         if row:
-            self._backlog.extendleft(reversed(row))
+            self._backlog.put_first(row)
         self.drain()
 
     def reset(self) -> None:
@@ -249,12 +290,12 @@ class Outbox:
         # What waited for a mailbox of the old incarnation waits for the new one's.
         paused, self._paused = self._paused, {}
         for row in paused.values():
-            self._backlog.extend(row)
+            # Before what came later for the same actors.
+            self._backlog.put_first(row)
 
     def close(self, error: CallboardError) -> None:
         """Nothing waits any longer."""
         self.reset()
-        waiting, self._backlog = self._backlog, deque()
-        self._tells_waiting = 0
+        waiting, self._backlog = self._backlog, Row()
         for item in waiting:
             self._refuse(item, error)

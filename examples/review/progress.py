@@ -26,7 +26,7 @@ from callboard.messages.updates import (
     TaskTroubled,
 )
 
-from .agents import BatchFindings
+from .agents import SPECIALISTS, BatchFindings
 
 __all__ = ["LinesView", "NoView", "Standing", "TableView", "Tally", "View", "choose_view", "follow"]
 
@@ -211,10 +211,18 @@ def table_of(standing: Standing) -> Group:
     table.add_column("", width=BAR_WIDTH)
     table.add_column("files", justify="right")
     table.add_column("findings", justify="right")
-    for name, tally in standing.by_specialist.items():
+    for name in SPECIALISTS:
+        tally = standing.by_specialist.get(name, Tally())
+        bar = ProgressBar(
+            total=max(1, standing.files),
+            completed=tally.files,
+            width=BAR_WIDTH,
+            complete_style="cyan",
+            finished_style="green",
+        )
         table.add_row(
             name,
-            ProgressBar(total=max(1, standing.files), completed=tally.files, width=BAR_WIDTH),
+            bar,
             f"{tally.files:,} / {standing.files:,}",
             f"{tally.findings:,}",
         )

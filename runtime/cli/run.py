@@ -34,6 +34,9 @@ from .target import Function, Script, Target, actor_in, find_target, request_for
 
 __all__ = ["run"]
 
+UNTIL_CTRL_C_S: Final = 365 * 24 * 3600.0
+"""Without --timeout a request may take as long as it takes; every ask has a deadline, though."""
+
 HELP: Final = """Run TARGET: a driver script, or a part of a module.
 
 \b
@@ -173,8 +176,7 @@ async def _ask(
         for agent, size in pools:
             await system.pool(agent, size=size)
         reference = await system.spawn(actor)
-        # Without --timeout it may take as long as it takes: Ctrl-C ends it.
-        return await reference.ask(request, timeout_s=timeout_s or threading.TIMEOUT_MAX)
+        return await reference.ask(request, timeout_s=timeout_s or UNTIL_CTRL_C_S)
 
 
 def _run_script(path: Path) -> None:

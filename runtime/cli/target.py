@@ -68,11 +68,13 @@ def find_target(name: str) -> Target:
 
 def actor_in(neighbour: type[Actor], name: str) -> type[Actor]:
     """The actor class of that name in the neighbour's module, or `module:Class` anywhere."""
-    module_name, colon, attribute = name.rpartition(":")
-    found = find_target(name if colon else f"{neighbour.__module__}:{attribute}")
+    full = name if ":" in name else f"{neighbour.__module__}:{name}"
+    found = find_target(full)
     if isinstance(found, type):
         return found
-    raise UsageError(f"{name} in {module_name or neighbour.__module__} is no Actor class.")
+    raise UsageError(
+        f"{full} is no Actor class.", advice="A pool is made of actors that handle a request."
+    )
 
 
 def _module(name: str) -> Any:

@@ -44,6 +44,7 @@ __all__ = ["Root"]
 LOGGER: Final = logging.getLogger("callboard.root")
 START_BATCH: Final = 1_000
 """Top-level actors started by one message: a few frames' worth, so decoding and starting overlap."""
+HIRE_DELAY_S: Final = 1.0
 START_ACTORS_TIMEOUT_S: Final = 60.0
 SPARE_LIFE_MIN_S: Final = 5.0
 
@@ -184,7 +185,10 @@ class Root:
         self.supervisor.child_started(slot.number, incarnation)
         if not self._started.done() and all(s.is_up for s in self.table.slots.values()):
             self._started.set_result(None)
-        await self._hire()
+        if len(self._spares) < self._settings.understudies:
+            # A starting process takes a core for a while: those that are back need it first.
+            await asyncio.sleep(HIRE_DELAY_S)
+            await self._hire()
 
     async def _take_over(self, slot: Slot, process: HostProcess, incarnation: int) -> None:
         slot.epoch += 1
@@ -263,12 +267,14 @@ class Root:
         was_up, slot.is_up = slot.is_up, False
         slot.dead_epoch = epoch
         error = HostLost(f"{slot.name} ({process.name}) is lost.", slot=slot.number)
+        if was_up:  # Otherwise it is still being brought up, and that fails.
+            # First of all: what follows may be ten thousand asks that fail.
+            self.supervisor.child_exited(slot.number, incarnation, reason)
+            await asyncio.sleep(0)
         self._control.link(slot.number).lost(epoch, error)
         if not self._stopping:
             self.lost_hosts += 1
             LOGGER.warning("%s An understudy takes over.", error.message)
-        if was_up:  # Otherwise it is still being brought up, and that fails.
-            self.supervisor.child_exited(slot.number, incarnation, reason)
         await process.kill()  # It may have failed without its process having died.
 
     async def _heartbeat(self, slot: Slot, process: HostProcess, epoch: int) -> None:

@@ -190,8 +190,10 @@ class SocketCarrier(asyncio.Protocol):
         if self._transport is None:
             await self._connect()
         while self._paused and not self._given_up:
-            self._room = asyncio.get_running_loop().create_future()
-            await self._room
+            # One future for all frames that wait: each must be let go.
+            if self._room is None or self._room.done():
+                self._room = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._room)
         if self.write(frame):
             return b"", ()
         return await self._behind.deliver(frame, references)

@@ -85,6 +85,12 @@ async def too_late(system):
         await asyncio.sleep(30)
 
 
+async def hangs(system):
+    await system.pool(Player, size=3)
+    print("up", flush=True)
+    await asyncio.sleep(60)
+
+
 async def stands(system):
     """Runs until its stdin ends."""
     await system.pool(Player, size=3)

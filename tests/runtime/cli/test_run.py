@@ -231,7 +231,7 @@ def test_ctrl_c_inline_exits_130(start: Run) -> None:
 
 @pytest.mark.ray
 def test_ctrl_c_in_the_middle_leaves_nothing_on_ray(start: Run) -> None:
-    process = start("run", "jobs:stands", *RAY)
+    process = start("run", "jobs:hangs", *RAY)
     process.wait_for("up")
     process.interrupt()
     ended = process.end(5.0)
@@ -241,7 +241,7 @@ def test_ctrl_c_in_the_middle_leaves_nothing_on_ray(start: Run) -> None:
 
 @pytest.mark.ray
 def test_a_timeout_leaves_nothing_on_ray(start: Run) -> None:
-    process = start("run", "jobs:stands", *RAY, "--timeout", "15")
+    process = start("run", "jobs:hangs", *RAY, "--timeout", "15")
     process.wait_for("up")
     assert process.end().code == ExitCode.TIMEOUT
     assert process.left_behind() == []

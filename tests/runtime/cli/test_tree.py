@@ -1,12 +1,17 @@
 """`callboard tree` looks at systems of other processes, as they are."""
 
 import json
+import os
 import signal
-from collections.abc import Callable
+import socket
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from callboard.messages.control import ActorView, CallboardView, HostView
 from callboard.runtime.announcer import announced_systems
@@ -17,11 +22,168 @@ Run = Callable[..., Any]
 
 
 @pytest.fixture(autouse=True)
-def own_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Systems of other tests, and of the user, are not seen here. Socket paths must be short."""
-    import tempfile
+def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder for announcements of its own: what else runs on this machine is not seen."""
+    with tempfile.TemporaryDirectory(prefix="cb") as folder:  # A socket's path must be short.
+        monkeypatch.setenv("TMPDIR", folder)
+        monkeypatch.setattr(tempfile, "tempdir", None)
+        yield Path(folder)
 
-    with tempfile.TemporaryDirectory(prefix="cb", dir="/tmp", delete=False) as folder:
-        pass
-    monkeypatch.setenv("TMPDIR", folder)
-    monkeypatch.setattr(tempfile, "tempdir", None)
+
+def announcements(temporary: Path) -> Path:
+    folder = temporary / f"callboard-{os.getuid()}"
+    folder.mkdir(mode=0o700)
+    return folder
+
+
+# --- running systems ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ["inline", pytest.param("ray", marks=pytest.mark.ray)])
+def test_a_running_system_is_seen_from_another_process(
+    engine: str, callboard: Run, start: Run, temporary: Path
+) -> None:
+    system = start(
+        "run", "jobs:stands", "--engine", engine, "--hosts", "2", "--name", "a name/of any kind"
+    )
+    system.wait_for("up")
+    found = json.loads(callboard("tree", "--json").out)["systems"]
+    drawn = callboard("tree")
+    ended = system.end(text="\n")
+    assert ended.code == ExitCode.OK, ended.err
+
+    assert [(one["name"], one["pid"]) for one in found] == [("a name/of any kind", system.pid)]
+    hosts = found[0]["hosts"]
+    assert [host["name"] for host in hosts] == ["driver", "host-1", "host-2"]
+    assert len({host["pid"] for host in hosts}) == (1 if engine == "inline" else 3)
+    actors = {actor["kind"]: actor for host in hosts for actor in host["members"]}
+    assert (actors["Referee"]["name"], actors["Referee"]["restarts"]) == ("referee", 1)
+    assert "on purpose" in actors["Referee"]["last_failure"]
+    assert actors["Player"]["children"] in {1, 2}
+    assert sum(sum(host["dead_letters"].values()) for host in hosts) == 1
+
+    assert drawn.code == ExitCode.OK
+    for text in ("a name/of any kind", "host-2", "Referee referee", "1 restart", "dead letters"):
+        assert text in " ".join(drawn.out.split()), drawn.out
+    assert not list(temporary.rglob("*.sock")), "the announcement outlived its system"
+
+
+def test_nothing_running_exits_1_with_advice(callboard: Run) -> None:
+    ended = callboard("tree")
+    assert ended.code == ExitCode.FAILED
+    assert "callboard run" in ended.err
+    assert json.loads(callboard("tree", "--json").out) == {"systems": []}
+
+
+def test_watching_ends_with_ctrl_c_and_that_is_no_failure(start: Run) -> None:
+    system = start("run", "jobs:stands", "--engine", "inline")
+    system.wait_for("up")
+    watch = start("tree", "--watch", "--json")
+    watch.wait_for(str(system.pid))
+    watch.wait_for(str(system.pid))
+    watch.popen.send_signal(signal.SIGINT)
+    assert watch.end(5.0).code == ExitCode.OK
+    assert system.end(text="\n").code == ExitCode.OK
+
+
+# --- announcements that lead nowhere ----------------------------------------------------------------
+
+
+def test_what_a_killed_driver_left_is_swept(temporary: Path, start: Run, callboard: Run) -> None:
+    system = start("run", "jobs:stands", "--engine", "inline")
+    system.wait_for("up")
+    assert len(announced_systems()) == 1
+    system.popen.kill()
+    system.end()
+    assert callboard("tree").code == ExitCode.FAILED
+    assert not list(temporary.rglob("*.sock"))
+
+
+def test_a_process_that_took_over_the_number_is_no_system(temporary: Path, callboard: Run) -> None:
+    stale = announcements(temporary) / f"0-{os.getpid()}.sock"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(stale))
+    assert callboard("tree").code == ExitCode.FAILED
+
+
+def test_a_system_that_answers_nonsense_is_told(temporary: Path, start: Run, callboard: Run) -> None:
+    path = announcements(temporary) / f"0-{os.getpid()}.sock"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+        looking = start("tree")
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(1_000)
+            connection.sendall(b"[1, 2]\n")
+        ended = looking.end()
+    assert ended.code == ExitCode.FAILED
+    assert str(os.getpid()) in ended.out
+    assert "Traceback" not in ended.err
+
+
+def test_a_folder_that_others_may_enter_is_not_believed(temporary: Path, callboard: Run) -> None:
+    folder = announcements(temporary)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(folder / f"0-{os.getpid()}.sock"))
+        server.listen()
+        folder.chmod(stat.S_IRWXU | stat.S_IRWXO)
+        assert announced_systems() == []
+        folder.chmod(stat.S_IRWXU)
+        assert len(announced_systems()) == 1
+
+
+# --- drawing ----------------------------------------------------------------------------------------
+
+
+def drawn(sight: Sight) -> str:
+    console = Console(width=200)
+    with console.capture() as capture:
+        console.print(draw(sight))
+    return capture.get()
+
+
+def host_view(**changes: Any) -> HostView:
+    fields: dict[str, Any] = {
+        "slot": 1,
+        "epoch": 1,
+        "name": "host-1",
+        "pid": 7,
+        "node": "here",
+        "actors": 0,
+        "handled": 0,
+        "pending_asks": 0,
+        "dead_letters": {},
+        "memory_bytes": 0,
+    }
+    return HostView(**(fields | changes))
+
+
+def system_view(*hosts: HostView, restarts: int = 0) -> Sight:
+    driver = host_view(slot=0, name="driver")
+    return Sight(1, CallboardView(name="s", hosts=(driver, *hosts), restarts=restarts, understudies=1))
+
+
+def test_a_host_that_is_down_and_replacements_are_drawn() -> None:
+    text = drawn(system_view(host_view(name="host-1 (down)", pid=0, actors=3), restarts=2))
+    assert "host-1 (down)" in text
+    assert "3 actors waiting" in text
+    assert "2 hosts replaced" in text
+
+
+def test_actors_that_are_not_shown_are_counted() -> None:
+    child = ActorView(
+        cell=9, name="", kind="Child", life="running", mailbox=1_500, incarnation=1, children=0
+    )
+    parent = ActorView(
+        cell=1, name="$1", kind="Parent", life="stopping", mailbox=0, incarnation=1, children=5,
+        members=(child,),
+    )  # fmt: skip
+    text = drawn(system_view(host_view(actors=6, members=(parent,))))
+    assert "and 4 more actors" in text
+    assert "1,500 in its mailbox" in text
+    assert "stopping, 5 children" in text
+
+
+def test_markup_in_names_is_text() -> None:
+    assert "[bold]x[/]" in drawn(system_view(host_view(name="[bold]x[/]")))
