@@ -265,11 +265,11 @@ class Worker:
             try:
                 result = await asyncio.shield(running)
             except asyncio.CancelledError as error:
+                cancelled.set()
                 if running.cancelled() or self._cancelling is None:
-                    raise
+                    raise  # The host closes: nobody waits for the thread.
                 # The asker has been told. The thread cannot be stopped, and until it
                 # ends the actor handles a message: the next one must wait for it.
-                cancelled.set()
                 self._uncancel()
                 stop = error
                 continue

@@ -146,8 +146,14 @@ class HostProcess(Protocol):
     def bring_frames(self, slot: int, epoch: int) -> None:
         """Bring the host's frames to the control host, whose link to it is connected now."""
 
-    async def connect(self, peers: "Mapping[int, tuple[int, HostProcess]]") -> None:
-        """Tell the host who is at other slots: slot to (epoch, process). Raises `HostLost`."""
+    async def connect(
+        self, peers: "Mapping[int, tuple[int, HostProcess]]", *, is_open: bool = True
+    ) -> None:
+        """Tell the host who is at other slots: slot to (epoch, process).
+
+        With `is_open` False requests for their actors go on waiting, because those are
+        still being started: until the same peers are told again. Raises `HostLost`.
+        """
 
     async def watch(self) -> Exit:
         """Returns how the host ended, once it has; waits as long as that takes."""

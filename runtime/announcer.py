@@ -50,9 +50,7 @@ class Announcer:
             self._path.unlink(missing_ok=True)
             self._server = await asyncio.start_unix_server(self._answer, str(self._path))
 
-    async def _answer(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.TimeoutError):
             async with asyncio.timeout(LOOK_TIMEOUT_S):
                 question = await reader.readline()

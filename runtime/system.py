@@ -329,6 +329,7 @@ class System:
         """Call `subscriber` with each dead letter of the driver and all hosts from now on."""
         box = await self.host.spawn(Letterbox.recipe(subscriber), None)
         ref = self.host.ref(Address(CONTROL_SLOT, box.id))
+        self.root.letter_subscribers.append(ref)
         slots = [CONTROL_SLOT, *(slot.number for slot in self.root.table.living())]
         await asyncio.gather(
             *(

@@ -94,7 +94,10 @@ class Edge:
                 buffers: Sequence[Any] = beside
                 if reference >= 0:
                     body, buffers = _fetched(fetched, reference)
-                build = builders[contract] or self._builder(frame, contract, builders)
+                # A number below 0 would name the last one.
+                build = builders[contract] if contract >= 0 else _no_contract()
+                if build is None:
+                    build = self._builder(frame, contract, builders)
                 if isinstance(build, CallboardError):
                     raise build
                 message = decode(body, build, buffers)
@@ -134,8 +137,6 @@ class Edge:
     ) -> Build | CallboardError:
         build: Build | CallboardError
         try:
-            if contract < 0:
-                raise UnknownContract("a message names no contract.", advice="Please report this.")
             build = self._link.host.contracts.resolve(*frame.contracts[contract])
         except CallboardError as error:
             build = error
@@ -184,3 +185,7 @@ def _fetched(fetched: Sequence[Any], reference: int) -> tuple[bytes, Sequence[An
 def _surely_not_run(error: CallboardError) -> CallboardError:
     error.details.setdefault("may_have_run", False)
     return error
+
+
+def _no_contract() -> CallboardError:
+    return UnknownContract("a message names no contract.", advice="Please report this.")

@@ -83,6 +83,8 @@ class Link:
         started first, and what waits for them goes on waiting.
         """
         if epoch <= self.epoch:
+            if epoch == self.epoch and is_open:
+                self.open()
             return
         if self.is_connected:
             gone = HostLost(f"host {self.slot} has a new incarnation.", advice="", slot=self.slot)

@@ -32,6 +32,7 @@ class Line:
         self._console = Console(stderr=True) if console is None else console
         self._spinner = Spinner("dots")
         self._began = time.monotonic()
+        self.text = ""
 
     @property
     def is_shown(self) -> bool:
@@ -58,7 +59,8 @@ class Line:
 
     def say(self, text: str) -> None:
         """Change the text."""
-        self._spinner.update(text=f"{text}  {time.monotonic() - self._began:.1f} s")
+        self.text = f"{text}  {time.monotonic() - self._began:.1f} s"
+        self._spinner.update(text=self.text)
 
     @contextlib.asynccontextmanager
     async def following(self, system: "System") -> AsyncIterator[None]:

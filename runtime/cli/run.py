@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 from rich.console import Console
 
@@ -249,6 +250,11 @@ def _interrupted_after(timeout_s: float | None, passed: threading.Event) -> Iter
 
 
 def _plain(result: Any) -> Any:
+    """The result as JSON can hold it; bytes become base64, and what nothing fits its repr."""
+    if isinstance(result, BaseModel):
+        result = result.model_dump()  # Left as it is, it would be written by its own settings.
+    elif isinstance(result, list | tuple):
+        result = [_plain(item) for item in result]
     return to_jsonable_python(result, bytes_mode="base64", inf_nan_mode="strings", fallback=_other)
 
 

@@ -90,13 +90,15 @@ class InlineProcess:
     def bring_frames(self, slot: int, epoch: int) -> None:
         """Nothing to do: an inline host hands its frames over itself."""
 
-    async def connect(self, peers: Mapping[int, tuple[int, HostProcess]]) -> None:
+    async def connect(
+        self, peers: Mapping[int, tuple[int, HostProcess]], *, is_open: bool = True
+    ) -> None:
         """Connect to other hosts of this process."""
         if self.host is None:
             raise HostLost(f"{self.name} has ended.")
         for slot, (epoch, process) in peers.items():
             assert isinstance(process, InlineProcess)
-            self.host.link(slot).connect(epoch, InlineCarrier(process))
+            self.host.link(slot).connect(epoch, InlineCarrier(process), is_open=is_open)
 
     async def watch(self) -> Exit:
         """How it ended."""

@@ -20,6 +20,7 @@ from callboard.messages.control import (
     StartActors,
     StopActors,
     StopHost,
+    SubscribeDeadLetters,
 )
 from callboard.messages.errors import (
     CallboardError,
@@ -31,7 +32,7 @@ from callboard.messages.errors import (
 )
 from callboard.messages.lifecycle import SHUT_DOWN, Exit, ExitReason
 from callboard.messages.ports import Engine, FrameCarrier, HostProcess, TimerHandle
-from callboard.messages.ref import Address
+from callboard.messages.ref import Address, Ref
 from callboard.messages.spec import ChildId, ChildSpec, Restart, StopTimeout
 from callboard.supervisors.supervisor import Supervisor
 
@@ -74,6 +75,8 @@ class Root:
         self._stopped: asyncio.Future[None] = control.loop.create_future()
         self._last_failure: CallboardError | None = None
         self.lost_hosts = 0
+        self.letter_subscribers: Final[list[Ref[Any]]] = []
+        """Actors that get the dead letters of all hosts, also of those to come."""
         self.supervisor: Final = Supervisor(
             settings.host_supervision, self, HostClock(control.now), random.random
         )
@@ -200,8 +203,15 @@ class Root:
         process.bring_frames(slot.number, epoch)
         self._control.run_task(self._watch(slot, process, incarnation, epoch))
         self._control.run_task(self._heartbeat(slot, process, epoch))
+        here = {slot.number: (epoch, process)}
+        # Hooks of its actors may ask others, whose hosts must be able to answer; but what
+        # they have for these actors waits until all have been started.
+        self._control.run_task(self._introduce(slot, here, is_open=False))
         await process.connect(self._peers(slot))
-        self._control.tell(Address(slot.number, CONTROL_CELL), self._directory())
+        warden = Address(slot.number, CONTROL_CELL)
+        self._control.tell(warden, self._directory())
+        for subscriber in self.letter_subscribers:
+            self._control.tell(warden, SubscribeDeadLetters(subscriber=subscriber))
         await self._populate(slot)
         if slot.dead_epoch == epoch:
             raise HostLost(f"{process.name} died while it took over {slot.name}.")
@@ -209,11 +219,18 @@ class Root:
         slot.is_up = True
         # Again: what has changed meanwhile was sent to living hosts only, and of two that
         # come up together neither could be told of the other before.
-        self._control.tell(Address(slot.number, CONTROL_CELL), self._directory())
-        here = {slot.number: (epoch, process)}
+        self._control.tell(warden, self._directory())
         await asyncio.gather(
             process.connect(self._peers(slot)),
-            *(other.process.connect(here) for other in self._others(slot)),
+            self._introduce(slot, here, is_open=True),
+            return_exceptions=True,
+        )
+
+    async def _introduce(
+        self, slot: Slot, here: dict[int, tuple[int, HostProcess]], *, is_open: bool
+    ) -> None:
+        await asyncio.gather(
+            *(other.process.connect(here, is_open=is_open) for other in self._others(slot)),
             return_exceptions=True,  # One that dies meanwhile is connected when it is back.
         )
 

@@ -10,7 +10,9 @@ import pytest
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 FENCE: Final = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PAGES: Final = sorted(page for page in (ROOT / "docs").rglob("*.md") if FENCE.search(page.read_text()))
+PAGES: Final = sorted(
+    page for page in (ROOT / "docs").rglob("*.md") if FENCE.search(page.read_text())
+)
 
 
 def script_of(page: str) -> str:

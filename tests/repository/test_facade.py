@@ -40,7 +40,9 @@ def type_checked_imports() -> dict[str, set[str]]:
 
 
 def test_importing_the_package_is_free() -> None:
-    done = subprocess.run([sys.executable, "-c", IMPORT], check=False, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT], check=False, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
 
 

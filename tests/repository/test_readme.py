@@ -29,7 +29,6 @@ WRONG: Final = {
     "an unknown field": 'Review(file="a.py")',
     "a field of the wrong type": "Review(path=1)",
     "a reply that the handler may not give": "Findings(wide_lines='many')",
-    "a contract that is changed": 'setattr_ = Review(path="a.py"); setattr_.path = "b.py"',
     "a name that there is not": "import callboard; callboard.Agnet",
 }
 
@@ -58,9 +57,8 @@ def expected() -> int:
 
 def run_mypy(root: Path, script: Path) -> str:
     command = [sys.executable, "-m", "mypy", "--strict", "--no-color-output"]
-    # A configuration of its own, as a user has: only the plugin is not mypy's default.
     config = script.with_name("mypy.ini")
-    config.write_text("[mypy]\nplugins = pydantic.mypy\n")
+    config.write_text("[mypy]\n")  # As a user begins: without ours, and without any plugin.
     cache = script.with_name("cache")
     done = subprocess.run(
         [*command, "--config-file", str(config), "--cache-dir", str(cache), str(script)],

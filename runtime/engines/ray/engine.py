@@ -86,7 +86,9 @@ class RayProcess:
             for answer in answers:
                 control.receive(*unpack_answer(answer))
 
-    async def connect(self, peers: Mapping[int, tuple[int, HostProcess]]) -> None:
+    async def connect(
+        self, peers: Mapping[int, tuple[int, HostProcess]], *, is_open: bool = True
+    ) -> None:
         """See `HostProcess`."""
         handles = {
             slot: (epoch, process.handle, process.address)
@@ -94,7 +96,7 @@ class RayProcess:
             if isinstance(process, RayProcess)
         }
         if handles:
-            await self._call(self.handle.connect.remote(handles))
+            await self._call(self.handle.connect.remote(handles, is_open))
 
     async def watch(self) -> Exit:
         """How it ended: an outstanding call fails as soon as the actor is dead."""

@@ -137,12 +137,15 @@ class HostActor:
             self._ended.set_result(reason)
 
     async def connect(
-        self, peers: Mapping[int, tuple[int, Any, SocketAddress | None]]
+        self,
+        peers: Mapping[int, tuple[int, Any, SocketAddress | None]],
+        is_open: bool,  # noqa: FBT001 - as an argument of a Ray call
     ) -> None:
-        """Who is at other slots: slot to (epoch, actor handle, socket)."""
+        """Who is at other slots: slot to (epoch, actor handle, socket); see `HostProcess`."""
         host = self._living()
         for slot, (epoch, handle, address) in peers.items():
-            host.link(slot).connect(epoch, self._way_to(address, RayCarrier(handle)))
+            carrier = self._way_to(address, RayCarrier(handle))
+            host.link(slot).connect(epoch, carrier, is_open=is_open)
 
     async def deliver(self, frame: bytes, references: Sequence[Any] = ()) -> Answer:
         """Take a frame; gives the frame that is ready for its sender."""

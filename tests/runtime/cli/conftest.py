@@ -18,7 +18,9 @@ JOBS: Final = '''
 import asyncio
 import sys
 
-from callboard import Actor, Agent, Context, Contract, Request, handler
+import numpy as np
+
+from callboard import Actor, Agent, Array, Context, Contract, Request, handler
 
 
 class Pong(Contract):
@@ -28,6 +30,11 @@ class Pong(Contract):
 
 class Ping(Request[Pong]):
     n: int
+
+
+class Odd(Contract):
+    grid: Array
+    raw: bytes
 
 
 class Wait(Request[Pong]):
@@ -72,6 +79,10 @@ async def arguments(system):
     return sys.argv[1:]
 
 
+async def odd_values(system):
+    return [Odd(grid=np.arange(3.0), raw=b"\\xff"), float("nan"), {"a": {1}}, object]
+
+
 async def hosts(system):
     return len(system.host_processes())
 
@@ -104,6 +115,14 @@ async def stands(system):
 def not_async(system):
     pass
 '''
+
+# A shell's background job ignores Ctrl-C, and so would all that it starts.
+ENTRY: Final = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from callboard.runtime.cli.main import main
+main()
+"""
 
 
 @dataclass(frozen=True)
@@ -150,7 +169,7 @@ class Process:
 
     def __init__(self, folder: Path, arguments: tuple[str, ...]) -> None:
         self._shared_before = shared_memory()
-        command = [sys.executable, "-c", "from callboard.runtime.cli.main import main; main()"]
+        command = [sys.executable, "-c", ENTRY]
         self.popen = subprocess.Popen(
             [*command, *arguments],
             cwd=folder,
@@ -159,8 +178,6 @@ class Process:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            # A shell's background job ignores Ctrl-C, and so would what it starts.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
         )
         self._family: list[psutil.Process] = []
 

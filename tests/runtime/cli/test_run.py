@@ -67,7 +67,9 @@ def test_a_script_runs_as_main_with_its_arguments_and_neighbours(
     (inner / "messages.py").write_text("MINE = 'mine'\n")
     ended = callboard("run", "inner/driver.py", *INLINE, "--", "x", "--y")
     assert ended.code == ExitCode.OK, ended.err
-    assert ended.out.strip() == str((["inner/driver.py", "x", "--y"], "__main__", "mine", 2, "inline"))
+    assert ended.out.strip() == str(
+        (["inner/driver.py", "x", "--y"], "__main__", "mine", 2, "inline")
+    )
 
 
 @pytest.mark.parametrize(
@@ -99,6 +101,14 @@ def test_json_is_the_last_line_and_holds_the_result(callboard: Run, folder: Path
     ended = callboard("run", "jobs:arguments", *INLINE, "--json", "--", "a")
     outcome = json.loads(ended.out.splitlines()[-1])
     assert (outcome["ok"], outcome["exit_code"], outcome["result"]) == (True, 0, ["a"])
+
+
+def test_json_holds_whatever_a_result_holds(callboard: Run) -> None:
+    ended = callboard("run", "jobs:odd_values", *INLINE, "--json")
+    assert ended.code == ExitCode.OK, ended.err
+    result = json.loads(ended.out)["result"]
+    assert result[:3] == [{"grid": [0.0, 1.0, 2.0], "raw": "_w=="}, "NaN", {"a": [1]}]
+    assert "object" in result[3]
 
 
 def test_json_tells_a_failure_with_its_code_and_advice(callboard: Run) -> None:
@@ -153,7 +163,10 @@ def test_wrong_usage_exits_2_with_advice(arguments: tuple[str, ...], callboard: 
     [
         (("jobs:fails",), "LookupError: nothing there"),
         (("jobs:Player", "--request", '{"n": -1}'), "below zero"),
-        (("jobs:Referee", "--contract", "Ping", "--request", '{"n": 1}'), "nobody offers jobs.Ping"),
+        (
+            ("jobs:Referee", "--contract", "Ping", "--request", '{"n": 1}'),
+            "nobody offers jobs.Ping",
+        ),
     ],
 )
 def test_failed_work_exits_1_and_says_what_failed(

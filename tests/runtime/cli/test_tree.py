@@ -106,7 +106,9 @@ def test_a_process_that_took_over_the_number_is_no_system(temporary: Path, callb
     assert callboard("tree").code == ExitCode.FAILED
 
 
-def test_a_system_that_answers_nonsense_is_told(temporary: Path, start: Run, callboard: Run) -> None:
+def test_a_system_that_answers_nonsense_is_told(
+    temporary: Path, start: Run, callboard: Run
+) -> None:
     path = announcements(temporary) / f"0-{os.getpid()}.sock"
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(path))
@@ -133,7 +135,7 @@ def test_a_folder_that_others_may_enter_is_not_believed(temporary: Path, callboa
         assert len(announced_systems()) == 1
 
 
-# --- drawing ----------------------------------------------------------------------------------------
+# --- drawing --------------------------------------------------------------------------------
 
 
 def drawn(sight: Sight) -> str:
@@ -161,7 +163,9 @@ def host_view(**changes: Any) -> HostView:
 
 def system_view(*hosts: HostView, restarts: int = 0) -> Sight:
     driver = host_view(slot=0, name="driver")
-    return Sight(1, CallboardView(name="s", hosts=(driver, *hosts), restarts=restarts, understudies=1))
+    return Sight(
+        1, CallboardView(name="s", hosts=(driver, *hosts), restarts=restarts, understudies=1)
+    )
 
 
 def test_a_host_that_is_down_and_replacements_are_drawn() -> None:

@@ -3,6 +3,7 @@
 import os
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -16,6 +17,7 @@ from callboard.runtime.cluster.network import (
     check_address,
     check_port,
     connect_error,
+    grpc_error,
     is_listening,
     parse_address,
     port_owner,
@@ -103,6 +105,37 @@ def test_an_address_that_never_answers_costs_its_deadline_and_no_more() -> None:
 
 def test_a_connection_that_comes_about_has_no_error(listener: socket.socket) -> None:
     assert connect_error(Endpoint("127.0.0.1", port_of(listener)), 1.0) is None
+
+
+def answering(listener: socket.socket, answer: bytes) -> str | None:
+    """What `grpc_error` makes of a peer that answers a greeting so and hangs up."""
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(1_000)
+            connection.sendall(answer)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        return grpc_error(Endpoint("127.0.0.1", port_of(listener)), 5.0)
+    finally:
+        thread.join()
+
+
+def test_what_greets_back_as_grpc_does_is_no_error(listener: socket.socket) -> None:
+    assert answering(listener, b"\0\0\6\4\0\0\0\0\0\0\3\0\0\0\x64") is None
+
+
+def test_what_speaks_something_else_or_hangs_up_is_no_cluster(listener: socket.socket) -> None:
+    assert answering(listener, b"HTTP/1.1 400 Bad Request") == "it does not speak gRPC"
+    assert "hung up" in str(answering(listener, b""))
+    assert "hung up" in str(answering(listener, b"\0\0\6\4"))
+
+
+def test_what_never_greets_back_costs_its_deadline(listener: socket.socket) -> None:
+    assert grpc_error(Endpoint("127.0.0.1", port_of(listener)), 0.2) == "no answer within 0.2 s"
 
 
 def test_a_port_in_use_is_seen_with_its_owner(listener: socket.socket) -> None:

@@ -695,3 +695,16 @@ class Keeper(Agent):
             owns_data=bool(flags.owndata),
             writeable=bool(flags.writeable),
         )
+
+
+class Find(Request[Text], name="cast.find"):
+    """The address of a name, as this host knows it, after an errand of whoever offers one."""
+
+    name: str
+
+
+class Finder(Agent):
+    @handler
+    async def find(self, request: Find, ctx: Context) -> Text:
+        await ctx.ask(Errand())
+        return Text(text=str((await ctx.lookup(request.name)).address))

@@ -1,0 +1,29 @@
+"""Systems of their own for tests that break them, on one Ray."""
+
+from collections.abc import Iterator
+
+import cloudpickle
+import pytest
+
+from ..engines import cast
+
+
+@pytest.fixture(scope="session", autouse=True)
+def by_value() -> Iterator[None]:
+    """The cast travels by value, as the classes of a driver script do."""
+    cloudpickle.register_pickle_by_value(cast)
+    yield
+    cloudpickle.unregister_pickle_by_value(cast)
+
+
+@pytest.fixture(scope="session")
+def ray_here() -> Iterator[None]:
+    """One Ray for all systems; a system that finds it does not shut it down."""
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    ray.init(address="local", include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    yield
+    ray.shutdown()

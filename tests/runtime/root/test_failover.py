@@ -1,0 +1,284 @@
+"""Hosts die in every way, and the system goes on at the same references."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from callboard.messages.errors import ActorNotFound, CallboardError, HostLost
+from callboard.messages.letters import DeadLetter
+from callboard.messages.ref import Ref
+from callboard.messages.spec import Backoff, Intensity, SupervisorSpec
+from callboard.runtime.system import System, start
+
+from ..engines import cast
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_here")]
+
+
+@asynccontextmanager
+async def running(**options: Any) -> AsyncIterator[System]:
+    async with start(engine="ray", name="faults", **{"hosts": 2, **options}) as system:
+        yield system
+
+
+async def pid_of(system: System, slot: int) -> int:
+    process = system.root.table.slots[slot].process
+    await process.ping()
+    return int(process.pid)
+
+
+async def kill(system: System, slot: int, how: signal.Signals = signal.SIGKILL) -> int:
+    pid = await pid_of(system, slot)
+    os.kill(pid, how)
+    return pid
+
+
+async def ask_until_answered(
+    ref: Ref[Any], n: int = 1, request: cast.Ping | cast.Relay | None = None
+) -> None:
+    """Ask again when it was lost on the way, as an asker may whose handler may run twice."""
+    async with asyncio.timeout(40.0):
+        while True:
+            try:
+                assert (await ref.ask(request or cast.Ping(n=n), timeout_s=30.0)).n == n
+            except HostLost as error:
+                assert error.may_have_run is True
+                continue
+            return
+
+
+async def relay_until_answered(relayer: Ref[Any], to: Ref[Any], n: int) -> None:
+    """The same from another host, which may not have heard of the death yet."""
+    await ask_until_answered(relayer, n, cast.Relay(to=to, n=n))
+
+
+async def understudies(system: System, wanted: int) -> None:
+    async with asyncio.timeout(30.0):
+        while (await system.view(actors_max=0)).understudies != wanted:
+            pass
+
+
+async def test_killed_host_comes_back_at_the_same_references() -> None:
+    async with running() as system:
+        refs = await system.spawn_many(cast.Counter, [()] * 500, host=1)
+        named = await system.spawn(cast.Counter, name="steady", host=1)
+        other = await system.spawn(cast.Counter, host=2)
+        parts = await system.pool(cast.Runner, size=4)
+        relayer = await system.spawn(cast.Relayer, host=2)
+        old = await kill(system, 1)
+        await asyncio.gather(*(ask_until_answered(ref, n) for n, ref in enumerate(refs)))
+        assert await pid_of(system, 1) != old
+        assert await system.lookup("steady") == named
+        await ask_until_answered(named)
+        await relay_until_answered(relayer, refs[0], 7)
+        assert (await other.ask(cast.Ping(n=1))).n == 1
+        replies = await asyncio.gather(*(system.ask(cast.Errand()) for _ in range(20)))
+        assert {reply.text for reply in replies} == {"host-1", "host-2"}
+        assert len(parts) == 2
+        await understudies(system, 1)
+        view = await system.view(actors_max=0)
+        assert view.restarts == 1
+        assert [host.name for host in view.hosts] == ["driver", "host-1", "host-2"]
+
+
+async def test_pending_asks_fail_and_say_that_they_may_have_run() -> None:
+    """The driver's and another host's: both must be told, though neither sends any more."""
+    async with running() as system:
+        witness = await system.spawn(cast.Witness, host=2)
+        victim = await system.spawn(cast.Hanger, host=1)
+        relay = await system.spawn(cast.Hanger, host=2)
+        direct = asyncio.ensure_future(
+            victim.ask(cast.Hang(witness=witness, label="direct"), timeout_s=60.0)
+        )
+        nested = asyncio.ensure_future(
+            relay.ask(cast.Hang(witness=witness, label="nested", to=(victim,)), timeout_s=60.0)
+        )
+        await witness.ask(cast.Expect(prefix="direct started"))
+        await witness.ask(cast.Expect(prefix="nested started", count=2))
+        await kill(system, 1)
+        for ask in (direct, nested):
+            with pytest.raises(HostLost) as caught:
+                await asyncio.wait_for(ask, 20.0)
+            assert caught.value.may_have_run is True
+
+
+async def test_asks_of_a_dead_host_stop_the_handlers_they_started() -> None:
+    async with running() as system:
+        witness = await system.spawn(cast.Witness, host=2)
+        asker = await system.spawn(cast.Hanger, host=1)
+        asked = await system.spawn(cast.Hanger, host=2)
+        ask = asyncio.ensure_future(
+            asker.ask(cast.Hang(witness=witness, label="orphan", to=(asked,)), timeout_s=60.0)
+        )
+        await witness.ask(cast.Expect(prefix="orphan started", count=2))
+        await kill(system, 1)
+        await witness.ask(cast.Expect(prefix="orphan ended 0"), timeout_s=20.0)
+        with pytest.raises(HostLost):
+            await ask
+
+
+async def test_asks_while_a_host_is_down_wait_for_its_successor() -> None:
+    async with running(understudies=0) as system:
+        ref = await system.spawn(cast.Counter, host=1)
+        relayer = await system.spawn(cast.Relayer, host=2)
+        await kill(system, 1)
+        async with asyncio.timeout(20.0):
+            while system.root.table.slots[1].is_up:
+                await system.view(actors_max=0)
+        assert (await ref.ask(cast.Ping(n=5), timeout_s=30.0)).n == 5
+        await relay_until_answered(relayer, ref, 6)
+
+
+async def test_parents_make_their_children_again() -> None:
+    async with running() as system:
+        witness = await system.spawn(cast.Witness, host=2)
+        parent = await system.spawn(cast.Person, witness, "p", 2, host=1)
+        await kill(system, 1)
+        await ask_until_answered(parent)
+        heard = await witness.ask(cast.Expect(prefix="p.", count=4), timeout_s=20.0)
+        assert heard.events == ("p.0 started", "p.1 started") * 2
+        assert len((await parent.ask(cast.AskChildren())).refs) == 2
+
+
+async def test_actor_that_has_ended_does_not_come_back_with_its_host() -> None:
+    async with running() as system:
+        witness = await system.spawn(cast.Witness, host=2)
+        gone = await system.spawn(cast.Person, witness, "gone", host=1, name="gone")
+        kept = await system.spawn(cast.Counter, host=1)
+        gone.tell(cast.Leave())
+        await witness.ask(cast.Expect(prefix="gone stopping"))
+        async with asyncio.timeout(20.0):
+            while gone.address.cell in system.root.table.slots[1].births:
+                await system.view(actors_max=0)
+        await kill(system, 1)
+        await ask_until_answered(kept)
+        with pytest.raises(CallboardError):
+            await system.lookup("gone")
+
+
+async def test_two_hosts_killed_at_once_find_each_other_again() -> None:
+    async with running() as system:
+        refs = [await system.spawn(cast.Counter, host=host) for host in (1, 2)]
+        relayers = [await system.spawn(cast.Relayer, host=host) for host in (1, 2)]
+        await asyncio.gather(kill(system, 1), kill(system, 2))
+        for relayer, ref in zip(relayers, reversed(refs), strict=True):
+            await ask_until_answered(ref)
+            await relay_until_answered(relayer, ref, 3)
+        await understudies(system, 1)
+
+
+async def test_understudy_killed_while_it_takes_over() -> None:
+    async with running() as system:
+        refs = await system.spawn_many(cast.Counter, [()] * 2_000, host=1)
+        spare = system.root._spares[0]
+        spare_pid = await spare.handle.ready.remote()  # type: ignore[attr-defined]
+        await kill(system, 1)
+        async with asyncio.timeout(20.0):
+            while system.root.table.slots[1].process is not spare:
+                await asyncio.sleep(0)
+        os.kill(spare_pid, signal.SIGKILL)
+        await asyncio.gather(*(ask_until_answered(ref, n) for n, ref in enumerate(refs)))
+
+
+async def test_dead_understudy_is_replaced_before_it_is_needed() -> None:
+    async with running() as system:
+        spare = system.root._spares[0]
+        os.kill(await spare.handle.ready.remote(), signal.SIGKILL)  # type: ignore[attr-defined]
+        async with asyncio.timeout(30.0):
+            while spare in system.root._spares:
+                await system.view(actors_max=0)
+        await understudies(system, 1)
+        ref = await system.spawn(cast.Counter, host=1)
+        await kill(system, 1)
+        await ask_until_answered(ref)
+
+
+@pytest.mark.parametrize("times", [4])
+async def test_same_host_killed_again_and_again(times: int) -> None:
+    async with running() as system:
+        ref = await system.spawn(cast.Counter, host=1)
+        for n in range(times):
+            await kill(system, 1)
+            await ask_until_answered(ref, n)
+        assert (await system.view(actors_max=0)).restarts == times
+
+
+async def test_hosts_that_die_faster_than_they_may_end_the_system_with_the_reason() -> None:
+    frail = SupervisorSpec(intensity=Intensity(restarts=1, period_s=60.0), backoff=Backoff())
+    with pytest.raises(HostLost, match="gives up"):
+        async with running(host_supervision=frail, hosts=1) as system:
+            ref = await system.spawn(cast.Counter, host=1)
+            for _ in range(3):
+                await kill(system, 1)
+                await ask_until_answered(ref)
+            await asyncio.sleep(60.0)
+
+
+async def test_actor_that_does_not_start_on_the_successor_is_given_up_alone() -> None:
+    async with running() as system:
+        witness = await system.spawn(cast.Witness, host=2)
+        once = await system.spawn(cast.FussyChild, witness, "once", host=1)
+        kept = await system.spawn(cast.Counter, host=1)
+        await kill(system, 1)
+        await ask_until_answered(kept)
+        with pytest.raises(ActorNotFound):
+            await once.ask(cast.Ping(n=1), timeout_s=10.0)
+
+
+async def test_stopped_process_is_noticed_by_its_heartbeats_and_replaced() -> None:
+    async with running(heartbeat_s=0.3, heartbeats_missed_max=3) as system:
+        ref = await system.spawn(cast.Counter, host=1)
+        relayer = await system.spawn(cast.Relayer, host=2)
+        old = await kill(system, 1, signal.SIGSTOP)
+        try:
+            await ask_until_answered(ref)
+            await relay_until_answered(relayer, ref, 2)
+            assert await pid_of(system, 1) != old
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(old, signal.SIGCONT)
+        assert (await ref.ask(cast.Ping(n=4))).n == 4
+
+
+async def test_blocked_loop_is_no_dead_host() -> None:
+    """Its heart beats on a thread of its own; the host is slow, not replaced."""
+    async with running(heartbeat_s=0.2, heartbeats_missed_max=3) as system:
+        blocker = await system.spawn(cast.Blocker, host=1)
+        other = await system.spawn(cast.Counter, host=1)
+        pid = await pid_of(system, 1)
+        block = asyncio.ensure_future(blocker.ask(cast.Block(seconds=2.0)))
+        await system.root.table.slots[1].process.ping()
+        assert (await block).n == 1
+        assert (await other.ask(cast.Ping(n=1))).n == 1
+        assert await pid_of(system, 1) == pid
+        assert (await system.view(actors_max=0)).restarts == 0
+
+
+async def test_dead_letters_of_a_successor_reach_subscribers_too() -> None:
+    async with running() as system:
+        letters: list[DeadLetter] = []
+        await system.on_dead_letter(letters.append)
+        ref = await system.spawn(cast.Fragile, host=1)
+        await kill(system, 1)
+        await ask_until_answered(ref)
+        ref.tell(cast.Note(n=-1))
+        await ref.ask(cast.Ping(n=1))
+        async with asyncio.timeout(20.0):
+            while not any(letter.reason == "handler_failed" for letter in letters):
+                await system.view(actors_max=0)
+
+
+async def test_names_given_while_a_host_comes_up_are_known_to_it() -> None:
+    async with running(hosts=2) as system:
+        refs = await system.spawn_many(cast.Counter, [()] * 1_000, host=1)
+        await kill(system, 1)
+        runner = await system.spawn(cast.Runner, host=2, offer=True, name="late")
+        await asyncio.gather(*(ask_until_answered(ref, n) for n, ref in enumerate(refs)))
+        asker = await system.spawn(cast.Finder, host=1)
+        assert (await asker.ask(cast.Find(name="late"))).text == str(runner.address)

@@ -1,0 +1,74 @@
+"""Settings: what the code says, what the environment may add, and what is refused."""
+
+import logging
+from typing import Any
+
+import pytest
+
+from callboard.messages.errors import SpecError
+from callboard.runtime.settings import FROM_ENVIRONMENT, Settings, settings_of
+
+EVERY = {
+    "CALLBOARD_ENGINE": "ray",
+    "CALLBOARD_HOSTS": "7",
+    "CALLBOARD_ADDRESS": "192.0.2.10:6379",
+    "CALLBOARD_NAME": "theirs",
+}
+
+
+def test_the_environment_says_what_the_code_leaves_open() -> None:
+    settings = settings_of({}, EVERY)
+    assert (settings.engine, settings.hosts) == ("ray", 7)
+    assert (settings.address, settings.name) == ("192.0.2.10:6379", "theirs")
+    assert set(EVERY) == set(FROM_ENVIRONMENT.values())
+
+
+def test_none_leaves_it_open_too() -> None:
+    assert settings_of(dict.fromkeys(FROM_ENVIRONMENT), EVERY) == settings_of({}, EVERY)
+    assert settings_of(dict.fromkeys(FROM_ENVIRONMENT), {}) == Settings()
+
+
+def test_the_code_counts_more_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "callboard"):
+        assert settings_of({"hosts": 2}, EVERY).hosts == 2
+    assert "CALLBOARD_HOSTS=7 is not used" in caplog.text
+
+
+def test_the_same_word_twice_is_no_news(caplog: pytest.LogCaptureFixture) -> None:
+    assert settings_of({"hosts": 7, "engine": "ray"}, EVERY).hosts == 7
+    assert not caplog.text
+
+
+def test_a_driver_that_is_inline_by_its_code_needs_no_cluster() -> None:
+    settings = settings_of({"engine": "inline"}, EVERY | {"CALLBOARD_ENGINE": ""})
+    assert (settings.engine, settings.address) == ("inline", None)
+
+
+def test_blank_variables_say_nothing() -> None:
+    assert settings_of({}, dict.fromkeys(EVERY, "  ")) == Settings()
+
+
+def test_hosts_may_come_as_text_from_a_command_line() -> None:
+    assert settings_of({"hosts": "3"}, {}).hosts == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "named"),
+    [
+        ({"hots": 2}, {}, "hots"),
+        ({"hosts": "many"}, {}, "hosts"),
+        ({"hosts": 0}, {}, "hosts"),
+        ({"engine": "cloud"}, {}, "engine"),
+        ({"ask_timeout_s": 0}, {}, "ask_timeout_s"),
+        ({}, {"CALLBOARD_HOSTS": "1.5"}, "CALLBOARD_HOSTS"),
+        ({}, {"CALLBOARD_ENGINE": "cloud"}, "engine"),
+        ({}, {"CALLBOARD_ENGINE": "inline", "CALLBOARD_ADDRESS": "h:1"}, "address"),
+    ],
+)
+def test_a_wrong_setting_is_refused_by_its_name(
+    options: dict[str, Any], environment: dict[str, str], named: str
+) -> None:
+    with pytest.raises(SpecError) as refused:
+        settings_of(options, environment)
+    assert refused.value.details["field"] == named
+    assert refused.value.advice
