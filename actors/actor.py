@@ -264,7 +264,7 @@ _POSITIONAL: Final = (
 
 
 def _check_context(where: str, annotations: list[Any]) -> None:
-    from .context import Context  # noqa: PLC0415 - the two name each other
+    from .context import Context  # The two name each other.
 
     for annotation in annotations:
         if annotation not in {None, Any, Context}:
@@ -280,4 +280,3 @@ def _is_narrower(returned: Any, named: Any) -> bool:
 
 def _name(cls: Any) -> str:
     return str(getattr(cls, "contract_name", cls))
-

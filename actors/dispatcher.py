@@ -105,10 +105,11 @@ class Dispatcher:
             self._threads = concurrent.futures.ThreadPoolExecutor(
                 THREADS_MAX, thread_name_prefix="callboard-handler"
             )
-        return asyncio.ensure_future(
+        running: asyncio.Future[Any] = asyncio.ensure_future(
             self.loop.run_in_executor(self._threads, _run_in_thread, function, *arguments),
             loop=self.loop,
         )
+        return running
 
     async def close(self) -> None:
         """End all workers. Handlers that still run are cancelled."""

@@ -309,7 +309,7 @@ class System:
             attributes=attributes,
         )
 
-    # --- looking ------------------------------------------------------------------------------------
+    # --- looking ----------------------------------------------------------------------
 
     async def view(self, actors_max: int = 50) -> CallboardView:
         """All hosts and their actors, as `callboard tree` shows them."""
@@ -344,9 +344,7 @@ class System:
 
 
 @contextlib.asynccontextmanager
-async def start(
-    settings: Settings | None = None, /, **options: Any
-) -> AsyncIterator[System]:
+async def start(settings: Settings | None = None, /, **options: Any) -> AsyncIterator[System]:
     """Start a system on the running event loop and stop it at the end.
 
     `options` are the fields of `Settings`; what they leave out or None, the environment may

@@ -22,7 +22,7 @@ from .settings import Settings
 __all__ = ["CloudPickler", "HostClock", "make_host"]
 
 
-class _RefPickler(cloudpickle.Pickler):  # type: ignore[misc] - it comes without types
+class _RefPickler(cloudpickle.Pickler):  # type: ignore[misc] # it comes without types
     """Writes references as addresses: what they are bound to stays here."""
 
     def persistent_id(self, value: Any) -> Any:
@@ -90,7 +90,7 @@ def make_host(
         name=name,
         make_supervisor=make_supervisor,
         blobs=blobs,
-        pickler=CloudPickler(lambda address: host.ref(address)),
+        pickler=CloudPickler(lambda address: host.ref(address)),  # noqa: PLW0108 - made later
         limits=settings.limits,
         ask_timeout_s=settings.ask_timeout_s,
         on_failed=on_failed,

@@ -152,7 +152,8 @@ class Births:
         family = self.family_of(shard)
         spec = self._spec(Restart.PERMANENT, None)
         for _ in range(recipe.size):
-            member = Cell(self._number(None), recipe.member(), shard.behaviour, self._host.dispatcher)
+            number = self._number(None)
+            member = Cell(number, recipe.member(), shard.behaviour, self._host.dispatcher)
             member.parent = shard
             member.shard = shard
             shard.newborn.append(member)

@@ -201,9 +201,7 @@ class Host:
             if isinstance(address, CallboardError):
                 return self._failed_ask(address)
         self._correlation = correlation = self._correlation + 1
-        future = AskFuture(
-            self.loop, self, correlation, address.slot, reply_type(type(request))
-        )
+        future = AskFuture(self.loop, self, correlation, address.slot, reply_type(type(request)))
         if origin is not None:
             origin.adopt(future)
         if self.deadlines.add(future, deadline_s):
@@ -388,11 +386,10 @@ class Host:
         plain = {
             str(key): value
             for key, value in error.details.items()
-            if isinstance(value, str | int | float | bool) and len(str(value)) < ERROR_BYTES_MAX // 4
+            if isinstance(value, str | int | float | bool)
+            and len(str(value)) < ERROR_BYTES_MAX // 4
         }
-        return bytes(
-            msgpack.packb({**data, "details": plain}, unicode_errors="backslashreplace")
-        )
+        return bytes(msgpack.packb({**data, "details": plain}, unicode_errors="backslashreplace"))
 
     def decode_error(self, body: bytes) -> CallboardError:
         """An error from the wire."""
@@ -461,7 +458,7 @@ class Host:
 
     def run_task(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         """Run something in the background of this host; its failure is logged, never lost."""
-        self.start_task(coroutine)
+        _ = self.start_task(coroutine)  # Kept in `_tasks` until it is done.
 
     def start_task(self, coroutine: Coroutine[Any, Any, ReplyT]) -> "asyncio.Task[ReplyT]":
         """Like `run_task`, for who wants to cancel it."""

@@ -2,9 +2,9 @@
 
 import itertools
 import os
+import pathlib
 import resource
 import socket
-import sys
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from callboard.messages.contract import Contract
@@ -221,7 +221,7 @@ def _trouble(family: Family, cell: Cell) -> tuple[int, str]:
 
 def _memory_bytes() -> int:
     """Resident memory of this process; its peak where the system does not tell more."""
-    if sys.platform == "linux":
-        with open("/proc/self/statm", encoding="ascii") as file:
-            return int(file.read().split()[1]) * PAGE_BYTES
+    statm = pathlib.Path("/proc/self/statm")
+    if statm.exists():
+        return int(statm.read_text(encoding="ascii").split()[1]) * PAGE_BYTES
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import click
 from pydantic import BaseModel
-from pydantic_core import to_jsonable_python
+from pydantic_core import to_json
 from rich.console import Console
 
 from callboard.actors.actor import Actor
@@ -255,7 +255,8 @@ def _plain(result: Any) -> Any:
         result = result.model_dump()  # Left as it is, it would be written by its own settings.
     elif isinstance(result, list | tuple):
         result = [_plain(item) for item in result]
-    return to_jsonable_python(result, bytes_mode="base64", inf_nan_mode="strings", fallback=_other)
+    text = to_json(result, bytes_mode="base64", inf_nan_mode="strings", fallback=_other)
+    return json.loads(text)
 
 
 def _other(value: Any) -> Any:

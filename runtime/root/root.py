@@ -44,7 +44,7 @@ __all__ = ["Root"]
 
 LOGGER: Final = logging.getLogger("callboard.root")
 START_BATCH: Final = 1_000
-"""Top-level actors started by one message: a few frames' worth, so decoding and starting overlap."""
+"""Top-level actors started by one message: decoding and starting overlap."""
 HIRE_DELAY_S: Final = 1.0
 START_ACTORS_TIMEOUT_S: Final = 60.0
 SPARE_LIFE_MIN_S: Final = 5.0
@@ -261,9 +261,7 @@ class Root:
                 LOGGER.warning("actor %d/%d did not come back: %s", slot.number, cell, failure)
                 self.forget(Address(slot.number, cell))
 
-    async def _start_actors(
-        self, slot: Slot, births: Sequence[Birth]
-    ) -> dict[int, CallboardError]:
+    async def _start_actors(self, slot: Slot, births: Sequence[Birth]) -> dict[int, CallboardError]:
         try:
             command = StartActors(births=self._control.pickler.dumps(births))
         except Exception as error:
@@ -277,9 +275,7 @@ class Root:
         )
         return {cell: error_from_data(data) for cell, data in answer.failures.items()}
 
-    async def _watch(
-        self, slot: Slot, process: HostProcess, incarnation: int, epoch: int
-    ) -> None:
+    async def _watch(self, slot: Slot, process: HostProcess, incarnation: int, epoch: int) -> None:
         reason = await process.watch()
         was_up, slot.is_up = slot.is_up, False
         slot.dead_epoch = epoch
@@ -309,7 +305,12 @@ class Root:
             LOGGER.warning("%s has missed %d heartbeats and is ended", slot.name, missed)
             await process.kill()
 
-    async def _bring_down(self, slot: Slot, incarnation: int, timeout: StopTimeout) -> None:
+    async def _bring_down(
+        self,
+        slot: Slot,
+        incarnation: int,
+        timeout: StopTimeout,  # noqa: ASYNC109 - a spec
+    ) -> None:
         limit_s = None if timeout.is_infinite else timeout.seconds
         reason = SHUT_DOWN
         try:
@@ -351,7 +352,7 @@ class Root:
             await asyncio.sleep(max(0.0, began_s + SPARE_LIFE_MIN_S - self._control.now()))
             await self._hire()
 
-    # --- top-level actors -----------------------------------------------------------------------------
+    # --- top-level actors -------------------------------------------------------------
 
     async def spawn(self, slot: Slot, births: Sequence[Birth]) -> dict[int, CallboardError]:
         """Start top-level actors on a slot; gives the failures by cell.
@@ -374,9 +375,7 @@ class Root:
             self.forget(Address(slot.number, cell))
         return failures
 
-    async def _start_all(
-        self, slot: Slot, births: Sequence[Birth]
-    ) -> dict[int, CallboardError]:
+    async def _start_all(self, slot: Slot, births: Sequence[Birth]) -> dict[int, CallboardError]:
         batches = [births[i : i + START_BATCH] for i in range(0, len(births), START_BATCH)]
         failures: dict[int, CallboardError] = {}
         for outcome in await asyncio.gather(
@@ -406,7 +405,7 @@ class Root:
         if self.table.forget(address):
             self.directory_changed()
 
-    # --- the directory ----------------------------------------------------------------------------------
+    # --- the directory ----------------------------------------------------------------
 
     def directory_changed(self) -> None:
         """Tell all hosts, once for all changes of this moment."""
@@ -425,15 +424,15 @@ class Root:
 
     async def published(self) -> None:
         """Wait until this host's own copy is up to date."""
-        while self._directory_scheduled:
-            await asyncio.sleep(0)
+        if self._directory_scheduled:
+            await asyncio.sleep(0)  # `_publish` was scheduled before this.
 
     def _directory(self) -> DirectoryChanged:
         return DirectoryChanged(
             version=self._directory_version,
-            names={name: tuple(where) for name, where in self.table.names.items()},
+            names={name: (where.slot, where.cell) for name, where in self.table.names.items()},
             offers={
-                name: tuple(tuple(where) for where in places)
+                name: tuple((where.slot, where.cell) for where in places)
                 for name, places in self.table.offers.items()
             },
             sizes={str(where): size for where, size in self.table.sizes.items()},

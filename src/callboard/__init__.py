@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from callboard.actors.actor import Actor, Agent, OnError, Overflow, handler
+    from callboard.actors.aggregator import conflicts, reducers
     from callboard.actors.context import Context
     from callboard.actors.execution.handle import ExecutionHandle
     from callboard.messages import errors, updates
@@ -74,8 +75,10 @@ __all__ = [
     "SupervisorSpec",
     "System",
     "__version__",
+    "conflicts",
     "errors",
     "handler",
+    "reducers",
     "run",
     "start",
     "updates",
@@ -85,8 +88,12 @@ __version__: Final = "0.1.0"
 
 # Fetched at first use, so that `callboard --help` and a host that needs one part of it do not
 # pay for all; a test holds it against the imports above, which type checkers read.
+_HOMES_OF_MODULES: Final = ("callboard.actors.aggregator", "callboard.messages")
+"""Folders of which whole modules are public."""
+
 _HOMES: Final = {
     "callboard.actors.actor": ("Actor", "Agent", "OnError", "Overflow", "handler"),
+    "callboard.actors.aggregator": ("conflicts", "reducers"),
     "callboard.actors.context": ("Context",),
     "callboard.actors.execution.handle": ("ExecutionHandle",),
     "callboard.messages": ("errors", "updates"),
@@ -121,11 +128,11 @@ if not TYPE_CHECKING:  # or a type checker would take any misspelt name for an A
     def __getattr__(name: str) -> Any:
         for home, names in _HOMES.items():
             if name in names:
-                module = importlib.import_module(home)
-                if home == "callboard.messages":
-                    value: Any = importlib.import_module(f"{home}.{name}")
+                value: Any
+                if home in _HOMES_OF_MODULES:
+                    value = importlib.import_module(f"{home}.{name}")
                 else:
-                    value = getattr(module, name)
+                    value = getattr(importlib.import_module(home), name)
                 globals()[name] = value
                 return value
         raise AttributeError(f"module 'callboard' has no attribute {name!r}")

@@ -140,6 +140,15 @@ def test_a_side_that_leaves_processes_behind_fails_and_they_are_killed(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads process states from /proc")
+def written_pids(path: Path, count: int) -> list[int]:
+    """The process ids in a file, once there are so many."""
+    deadline = time.monotonic() + GONE_WAIT_S
+    while not (path.exists() and len(path.read_text().split()) == count):
+        assert time.monotonic() < deadline, "the side did not start"
+        time.sleep(0.02)
+    return [int(pid) for pid in path.read_text().split()]
+
+
 def test_a_side_does_not_outlive_a_harness_that_is_killed(tmp_path: Path) -> None:
     """Kill -9 gives the harness no time to clean up: the side must see it by itself."""
     pids_file = tmp_path / "pids"
@@ -154,11 +163,7 @@ def test_a_side_does_not_outlive_a_harness_that_is_killed(tmp_path: Path) -> Non
         env={**os.environ, "FAKE_SIDE_PIDS": str(pids_file), "TMPDIR": str(tmp_path)},
     )
     try:
-        deadline = time.monotonic() + GONE_WAIT_S
-        while not (pids_file.exists() and len(pids_file.read_text().split()) == 3):
-            assert time.monotonic() < deadline, "the side did not start"
-            time.sleep(0.02)
-        pids = [int(pid) for pid in pids_file.read_text().split()]
+        pids = written_pids(pids_file, 3)
     finally:
         harness.kill()
         harness.wait()

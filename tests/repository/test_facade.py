@@ -62,11 +62,11 @@ def test_type_checkers_and_programs_find_the_same_names_in_the_same_places() -> 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_name_is_defined_and_public_in_its_home(name: str) -> None:
     value: Any = getattr(callboard, name)
+    (home,) = (home for home, names in callboard._HOMES.items() if name in names)
     if inspect.ismodule(value):
-        assert value.__name__ == f"callboard.messages.{name}"
+        assert value.__name__ == f"{home}.{name}"
         assert value.__doc__
         return
-    (home,) = (home for home, names in callboard._HOMES.items() if name in names)
     module = importlib.import_module(home)
     assert value is getattr(module, name)
     assert name in module.__all__

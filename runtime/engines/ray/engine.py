@@ -216,7 +216,8 @@ class RayEngine:
 
     def default_hosts(self) -> int:
         """One for each CPU of the cluster."""
-        return max(1, int(ray.cluster_resources().get("CPU", 1)))
+        resources: Mapping[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        return max(1, int(resources.get("CPU", 1)))
 
     def blobs(self) -> BlobStore:
         """Ray's object store."""
@@ -225,7 +226,9 @@ class RayEngine:
     async def start_process(self, number: int) -> HostProcess:
         """A Ray actor on the node whose turn it is."""
         name = f"{self._system}-host-{number}"
-        actor = ray.remote(concurrency_groups={"control": CONTROL_CALLS_MAX})(HostActor).options(
+        # Ray's types do not know `concurrency_groups`.
+        remote: Any = ray.remote
+        actor = remote(concurrency_groups={"control": CONTROL_CALLS_MAX})(HostActor).options(
             name=name,
             max_restarts=0,
             max_task_retries=0,
@@ -288,11 +291,14 @@ async def _in_daemon_thread(function: Callable[[], ResultT]) -> ResultT:
 
 
 def _node_for(number: int) -> Any:
-    """Nodes in turn; soft, so that a lost node does not keep hosts from coming back."""
-    nodes: Sequence[Mapping[str, Any]] = sorted(
-        (node for node in ray.nodes() if node["Alive"]), key=lambda node: str(node["NodeID"])
-    )
-    return NodeAffinitySchedulingStrategy(nodes[number % len(nodes)]["NodeID"], soft=True)
+    """Nodes in turn.
+
+    Not soft: Ray then takes any node it likes. A node that is lost meanwhile fails the
+    start, and the next one is tried on another.
+    """
+    known: Sequence[Mapping[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    nodes = sorted((node for node in known if node["Alive"]), key=lambda node: str(node["NodeID"]))
+    return NodeAffinitySchedulingStrategy(nodes[number % len(nodes)]["NodeID"], soft=False)
 
 
 def _use_token() -> None:

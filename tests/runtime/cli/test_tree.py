@@ -86,7 +86,7 @@ def test_watching_ends_with_ctrl_c_and_that_is_no_failure(start: Run) -> None:
     assert system.end(text="\n").code == ExitCode.OK
 
 
-# --- announcements that lead nowhere ----------------------------------------------------------------
+# --- announcements that lead nowhere -------------------------------------------------------
 
 
 def test_what_a_killed_driver_left_is_swept(temporary: Path, start: Run, callboard: Run) -> None:
