@@ -5,7 +5,6 @@ is therefore prepared in a thread, and what a generator yields is taken in slice
 """
 
 import asyncio
-import dataclasses
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -136,8 +135,7 @@ class Preparation:
     def _with_defaults(self, sub_task: SubTask) -> SubTask:
         job = self._job
         timeout_s, retry = sub_task.timeout_s, sub_task.retry
-        return dataclasses.replace(
-            sub_task,
+        return sub_task._replace(
             timeout_s=job.task_timeout_s if timeout_s is None else timeout_s,
             priority=sub_task.priority or job.task_priority,
             retry=job.task_retry if retry is RETRY_DEFAULT and job.task_retry else retry,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from callboard.messages.control import CONTROL_CELL
-from callboard.messages.errors import ActorStartFailed
+from callboard.messages.errors import ActorStartFailed, ActorStopped
 from callboard.messages.lifecycle import Exit
 from callboard.messages.spec import ChildSpec, Intensity, Restart, StopTimeout, SupervisorSpec
 
@@ -98,6 +98,12 @@ class Births:
         Raises `SpecError` when the class is no proper actor, `NameTaken` for its name.
         """
         host = self._host
+        if parent is None and self.is_stopping:
+            raise ActorStopped(
+                f"host {host.name} is being stopped.",
+                advice="Nothing is started on it any more.",
+                may_have_run=False,
+            )
         if isinstance(recipe, PoolRecipe):
             cell: Cell = Shard(
                 self._number(number), recipe, behaviour_of(recipe.actor), host.dispatcher

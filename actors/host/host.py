@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 import msgpack
 
 from callboard.messages.codec import Codec
-from callboard.messages.contract import Contract, ContractRegistry, Request, reply_type
+from callboard.messages.contract import Contract, ContractRegistry, Request
 from callboard.messages.errors import (
     ActorNotFound,
     CallboardError,
@@ -201,18 +201,20 @@ class Host:
             if isinstance(address, CallboardError):
                 return self._failed_ask(address)
         self._correlation = correlation = self._correlation + 1
-        future = AskFuture(self.loop, self, correlation, address.slot, reply_type(type(request)))
+        slot, cell = address
+        expects = getattr(request, "reply_contract", None)
+        future = AskFuture(self.loop, self, correlation, slot, expects)
         if origin is not None:
             origin.adopt(future)
         if self.deadlines.add(future, deadline_s):
             self.arm_deadlines()
-        if address.slot == self.slot:
+        if slot == self.slot:
             self._ask_here(address, request, future, deadline_s)
         else:
             self.pending[correlation] = future
-            link = self.links.get(address.slot) or self.link(address.slot)
+            link = self.links.get(slot) or self.link(slot)
             try:
-                link.post(Kind.ASK, address.cell, correlation, request, deadline_s, future)
+                link.post(Kind.ASK, cell, correlation, request, deadline_s, future)
             except CallboardError as error:
                 future.fail(correlation, error)
         return future

@@ -102,8 +102,10 @@ class Warden(Actor):
             else:
                 begun.append(cell)
         for cell in begun:
-            if cell.life == Life.RUNNING:
-                continue  # Nearly all: only a start hook takes longer than its `begin`.
+            if cell.life == Life.RUNNING and type(cell) is Cell:
+                # Nearly all: only a start hook takes longer than its `begin`, and a pool's
+                # part runs before its agents do.
+                continue
             try:
                 await self._host.births.outcome(cell)
             except ActorStartFailed as error:

@@ -63,7 +63,7 @@ class Link:
         self._window: Final = host.limits.link_frames_in_flight
         self._in_flight = 0
         self._corked = 0
-        self._flush_scheduled = False
+        self.flush_is_scheduled = False
         self._granted = host.limits.link_credit
         """The grant that the peer was last told."""
         self._ack_owed = False
@@ -183,12 +183,12 @@ class Link:
 
     def flush_soon(self) -> None:
         """Send what there is in the next loop iteration, together with what comes until then."""
-        if not self._flush_scheduled:
-            self._flush_scheduled = True
+        if not self.flush_is_scheduled:
+            self.flush_is_scheduled = True
             self.host.loop.call_soon(self._flush_scheduled_now)
 
     def _flush_scheduled_now(self) -> None:
-        self._flush_scheduled = False
+        self.flush_is_scheduled = False
         self.flush()
 
     def flush(self) -> None:

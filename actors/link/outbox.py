@@ -172,8 +172,8 @@ class Outbox:
         writer = self._writer
         budget_ms = 0
         if deadline_s:
-            budget_ms = int((deadline_s - self._now()) * 1000.0)
-            budget_ms = max(budget_ms, 1)  # 0 would mean that there is no deadline.
+            # Rounded up: a deadline in the same millisecond has not passed.
+            budget_ms = int((deadline_s - self._now()) * 1000.0) + 1
         number = writer.number_of(type(message))
         if buffers or len(body) > self._inline_bytes_max:
             body, buffers, reference = self._large(body, buffers)
@@ -186,7 +186,10 @@ class Outbox:
                 future.sent = True
             elif not future.done():
                 future.set_result(None)
-        self._written(writer)
+        if writer.count >= self._frame_messages or writer.size_bytes >= self._frame_bytes_soft:
+            self._written(writer)
+        elif not self._link.flush_is_scheduled:
+            self._link.flush_soon()
 
     # --- replies and control ------------------------------------------------------------
 

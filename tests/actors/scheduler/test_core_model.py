@@ -5,7 +5,6 @@ schedule on m identical lanes may take longer than W/m + (1 - 1/m) * CP.
 """
 
 from collections import Counter
-from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -270,7 +269,7 @@ def critical_path(tasks: list[SubTask]) -> float:
 
 @given(added_tasks(least=2), st.integers(1, 5), st.booleans())
 def test_schedule_keeps_grahams_bound(tasks: list[SubTask], lanes: int, one_lane: bool) -> None:
-    tasks = [replace(task, key=None, priority=0) for task in tasks]
+    tasks = [task._replace(key=None, priority=0) for task in tasks]
     core = SchedulerCore(Plan(tasks))
     for n in range(1 if one_lane else lanes):
         core.lane_available(f"h{n}", lanes if one_lane else 1, frozenset(KINDS))

@@ -28,7 +28,7 @@ print(run(main))
 Run = Callable[..., Any]
 
 
-# --- targets --------------------------------------------------------------------------------------
+# --- targets --------------------------------------------------------------------------
 
 
 def test_an_actor_is_asked_its_only_request(callboard: Run) -> None:
@@ -94,7 +94,7 @@ def test_what_the_code_says_counts_and_the_option_is_not_ignored_in_silence(
     assert "CALLBOARD_HOSTS=2 is not used" in caplog.text
 
 
-# --- json -----------------------------------------------------------------------------------------
+# --- json -----------------------------------------------------------------------------
 
 
 def test_json_is_the_last_line_and_holds_the_result(callboard: Run, folder: Path) -> None:
@@ -119,7 +119,7 @@ def test_json_tells_a_failure_with_its_code_and_advice(callboard: Run) -> None:
     assert outcome["error"]["advice"]
 
 
-# --- failures -------------------------------------------------------------------------------------
+# --- failures -------------------------------------------------------------------------
 
 WRONG_USAGE = {
     "no such script": ("gone.py",),

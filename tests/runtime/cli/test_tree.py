@@ -36,7 +36,7 @@ def announcements(temporary: Path) -> Path:
     return folder
 
 
-# --- running systems ----------------------------------------------------------------------------
+# --- running systems ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("engine", ["inline", pytest.param("ray", marks=pytest.mark.ray)])
@@ -86,7 +86,7 @@ def test_watching_ends_with_ctrl_c_and_that_is_no_failure(start: Run) -> None:
     assert system.end(text="\n").code == ExitCode.OK
 
 
-# --- announcements that lead nowhere -------------------------------------------------------
+# --- announcements that lead nowhere --------------------------------------------------
 
 
 def test_what_a_killed_driver_left_is_swept(temporary: Path, start: Run, callboard: Run) -> None:
@@ -135,7 +135,7 @@ def test_a_folder_that_others_may_enter_is_not_believed(temporary: Path, callboa
         assert len(announced_systems()) == 1
 
 
-# --- drawing --------------------------------------------------------------------------------
+# --- drawing --------------------------------------------------------------------------
 
 
 def drawn(sight: Sight) -> str:

@@ -1,6 +1,6 @@
 """One running system per engine for the whole contract suite; faults get their own."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import cloudpickle
@@ -10,15 +10,14 @@ import pytest_asyncio
 from callboard.messages.ref import Ref
 from callboard.runtime.system import System, start
 
-from . import cast
+from . import cast, company
 
 
 @pytest.fixture(scope="session", autouse=True)
-def by_value() -> Iterator[None]:
+def by_value() -> None:
     """The cast travels by value, as the classes of a driver script do."""
-    cloudpickle.register_pickle_by_value(cast)
-    yield
-    cloudpickle.unregister_pickle_by_value(cast)
+    for module in (cast, company):
+        cloudpickle.register_pickle_by_value(module)
 
 
 ENGINES = [

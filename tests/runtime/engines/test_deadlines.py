@@ -28,9 +28,7 @@ async def expect(witness: Ref[Any], prefix: str, count: int = 1) -> tuple[str, .
 
 
 @pytest.mark.parametrize("host", [1, 2])
-async def test_deadline_cancels_the_handler(
-    system: System, witness: Ref[Any], host: int
-) -> None:
+async def test_deadline_cancels_the_handler(system: System, witness: Ref[Any], host: int) -> None:
     (hanger,) = await hangers(system, host)
     began_s = time.monotonic()
     with pytest.raises(DeadlineExceeded) as caught:
@@ -46,9 +44,7 @@ async def test_deadline_reaches_nested_asks_on_other_hosts(
 ) -> None:
     first, second, third = await hangers(system, 1, 2, 1)
     with pytest.raises(DeadlineExceeded):
-        await first.ask(
-            cast.Hang(witness=witness, label="deep", to=(second, third)), timeout_s=0.5
-        )
+        await first.ask(cast.Hang(witness=witness, label="deep", to=(second, third)), timeout_s=0.5)
     ended = await expect(witness, "deep ended", 3)
     assert "deep ended 0 cancelled" in ended
     assert sorted(text.split()[2] for text in ended) == ["0", "1", "2"]
@@ -122,9 +118,7 @@ async def test_cancelling_a_task_that_awaits_cancels_the_handler(
     await expect(witness, "task ended")
 
 
-async def test_ask_that_expires_in_a_mailbox_never_runs(
-    system: System, witness: Ref[Any]
-) -> None:
+async def test_ask_that_expires_in_a_mailbox_never_runs(system: System, witness: Ref[Any]) -> None:
     slow = await system.spawn(cast.Slow, host=2)
     first = asyncio.ensure_future(
         slow.ask(cast.Hang(witness=witness, label="first"), timeout_s=60.0)
@@ -149,7 +143,7 @@ async def test_thousands_of_asks_expire_together(system: System, witness: Ref[An
     assert (await hanger.ask(cast.Ping(n=1))).n == 1
 
 
-# --- threads -------------------------------------------------------------------------------------
+# --- threads --------------------------------------------------------------------------
 
 
 async def test_synchronous_handler_sees_that_its_asker_gave_up(
@@ -167,8 +161,6 @@ async def test_synchronous_handler_sees_that_its_asker_gave_up(
 
 async def test_synchronous_handlers_run_one_at_a_time(system: System, witness: Ref[Any]) -> None:
     ref = await system.spawn(cast.Threaded, host=2)
-    asks = [
-        ref.ask(cast.Work(witness=witness, label="", until_cancelled=False)) for _ in range(50)
-    ]
+    asks = [ref.ask(cast.Work(witness=witness, label="", until_cancelled=False)) for _ in range(50)]
     assert {reply.n for reply in await asyncio.gather(*asks)} == {1}
     assert (await ref.ask(cast.Ping(n=3))).n == 3

@@ -12,7 +12,7 @@ from callboard.messages.letters import DeadLetter
 from callboard.messages.ref import Ref
 from callboard.runtime.system import System
 
-from . import cast
+from . import cast, company
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -32,16 +32,14 @@ async def expect(witness: Ref[Any], prefix: str, count: int = 1) -> tuple[str, .
 
 async def fill(ref: Ref[Any], witness: Ref[Any], label: str) -> "asyncio.Future[Any]":
     """Keep the actor busy, then fill its mailbox of 8."""
-    busy = asyncio.ensure_future(
-        ref.ask(cast.Hang(witness=witness, label=label), timeout_s=60.0)
-    )
+    busy = asyncio.ensure_future(ref.ask(cast.Hang(witness=witness, label=label), timeout_s=60.0))
     await expect(witness, f"{label} started")
     for n in range(8):
         ref.tell(cast.Note(n=n))
     return busy
 
 
-# --- policies ----------------------------------------------------------------------------------
+# --- policies -------------------------------------------------------------------------
 
 
 async def test_full_mailbox_that_waits_takes_asks_and_makes_send_wait(
@@ -74,9 +72,7 @@ async def test_full_local_mailbox_refuses_tell_and_send_waits(
 
 
 @pytest.mark.parametrize("is_local", [True, False])
-async def test_full_mailbox_that_rejects(
-    system: System, witness: Ref[Any], is_local: bool
-) -> None:
+async def test_full_mailbox_that_rejects(system: System, witness: Ref[Any], is_local: bool) -> None:
     ref = (
         await _on_drivers_host(system, cast.RejectingSlow)
         if is_local
@@ -112,9 +108,7 @@ async def test_full_mailbox_that_drops_the_oldest(
         else await system.spawn(cast.DroppingSlow, host=2)
     )
     before = (await system.dead_letters()).get("mailbox_full", 0)
-    busy = asyncio.ensure_future(
-        ref.ask(cast.Hang(witness=witness, label="d"), timeout_s=60.0)
-    )
+    busy = asyncio.ensure_future(ref.ask(cast.Hang(witness=witness, label="d"), timeout_s=60.0))
     await expect(witness, "d started")
     oldest = asyncio.ensure_future(ref.ask(cast.Ping(n=0), timeout_s=60.0))
     await asyncio.sleep(0)
@@ -138,7 +132,7 @@ async def _on_drivers_host(system: System, actor: Any) -> Ref[Any]:
     return system.host.ref(Address(0, cell.id))
 
 
-# --- floods --------------------------------------------------------------------------------------
+# --- floods ---------------------------------------------------------------------------
 
 
 async def _memory(system: System) -> list[int]:
@@ -152,9 +146,7 @@ async def test_flood_from_another_host_stays_flat_and_blocks_nobody_else(system:
     relayer = await system.spawn(cast.Relayer, host=1)
     await flooder.ask(cast.Flood(to=sink, count=5_000))
     before = await _memory(system)
-    flood = asyncio.ensure_future(
-        flooder.ask(cast.Flood(to=sink, count=FLOOD), timeout_s=100.0)
-    )
+    flood = asyncio.ensure_future(flooder.ask(cast.Flood(to=sink, count=FLOOD), timeout_s=100.0))
     worst_s, peaks = 0.0, before
     while not flood.done():
         began_s = time.monotonic()
@@ -180,12 +172,15 @@ async def test_tells_to_a_full_actor_do_not_refuse_tells_to_another(
     other = await system.spawn(cast.Counter, host=2)
     busy = await fill(slow, witness, "full")
     told = 8
-    with pytest.raises(MailboxFull):
-        for _ in range(500_000):
+    while told < 500_000:
+        try:
             slow.tell(cast.Note(n=0))
-            told += 1
-            if not told % 1_000:
-                await other.ask(cast.Ping(n=1))
+        except MailboxFull:
+            break
+        told += 1
+        if not told % 1_000:
+            await other.ask(cast.Ping(n=1))
+    assert told < 500_000, "somebody must say that it is too much"
     for n in range(1_000):
         other.tell(cast.Note(n=n))
     assert (await other.ask(cast.AskReceived())).count == 1_000
@@ -212,7 +207,7 @@ async def test_asks_for_an_actor_that_hangs_are_forgotten_when_they_expire(
     assert (await slow.ask(cast.Ping(n=1))).n == 1
 
 
-# --- dead letters ----------------------------------------------------------------------------------
+# --- dead letters ---------------------------------------------------------------------
 
 
 async def test_dead_letters_of_all_hosts_are_counted_and_reach_subscribers(
@@ -232,7 +227,7 @@ async def test_dead_letters_of_all_hosts_are_counted_and_reach_subscribers(
     stopped = await system.spawn(cast.Counter, host=2)
     await system.stop(stopped)
     stopped.tell(cast.Note(n=1))
-    refs[1].tell(cast.Leave())
+    refs[1].tell(company.Leave())
     assert (await refs[1].ask(cast.Ping(n=1))).n == 1
     after = await system.dead_letters()
     grown = {reason: after[reason] - before.get(reason, 0) for reason in after}
@@ -251,20 +246,20 @@ async def test_dead_letters_of_all_hosts_are_counted_and_reach_subscribers(
     assert "negative" in failed.error["message"]
 
 
-# --- large values -------------------------------------------------------------------------------------
+# --- large values ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("host", [1, 2])
 async def test_large_bytes_there_and_back(system: System, host: int) -> None:
-    keeper = await system.spawn(cast.Keeper, host=host)
+    keeper = await system.spawn(company.Keeper, host=host)
     data = bytes(range(256)) * 4096
-    assert (await keeper.ask(cast.EchoBlob(data=data))).data == data
+    assert (await keeper.ask(company.EchoBlob(data=data))).data == data
 
 
 async def test_large_array_there_and_back_is_read_only_and_not_copied(system: System) -> None:
-    keeper = await system.spawn(cast.Keeper, host=2)
+    keeper = await system.spawn(company.Keeper, host=2)
     values = np.arange(50 * 1024 * 1024 // 8, dtype=np.float64)
-    reply = await keeper.ask(cast.EchoMatrix(values=values), timeout_s=60.0)
+    reply = await keeper.ask(company.EchoMatrix(values=values), timeout_s=60.0)
     assert reply.total == float(values.sum())
     assert (reply.owns_data, reply.writeable) == (False, False)
     assert reply.values.flags.writeable is False
@@ -273,20 +268,20 @@ async def test_large_array_there_and_back_is_read_only_and_not_copied(system: Sy
 
 
 async def test_large_and_small_messages_keep_their_order(system: System) -> None:
-    keeper = await system.spawn(cast.Keeper, host=2)
+    keeper = await system.spawn(company.Keeper, host=2)
     sizes = [1, 200_000, 10, 300_000, 5, 70_000, 1]
     replies = await asyncio.gather(
-        *(keeper.ask(cast.EchoBlob(data=b"x" * size)) for size in sizes)
+        *(keeper.ask(company.EchoBlob(data=b"x" * size)) for size in sizes)
     )
     assert [len(reply.data) for reply in replies] == sizes
 
 
 async def test_too_large_a_message_is_refused_at_the_sender(system: System) -> None:
-    keeper = await system.spawn(cast.Keeper, host=2)
+    keeper = await system.spawn(company.Keeper, host=2)
     limit = system.settings.limits.payload_bytes_max
     with pytest.raises(PayloadTooLarge):
-        await keeper.ask(cast.EchoBlob(data=bytes(limit + 1)))
-    assert (await keeper.ask(cast.EchoBlob(data=b"x"))).data == b"x"
+        await keeper.ask(company.EchoBlob(data=bytes(limit + 1)))
+    assert (await keeper.ask(company.EchoBlob(data=b"x"))).data == b"x"
 
 
 async def test_references_in_messages_work_where_they_arrive(system: System) -> None:

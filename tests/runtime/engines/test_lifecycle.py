@@ -17,7 +17,7 @@ from callboard.messages.ref import Ref
 from callboard.messages.spec import Restart, StopTimeout
 from callboard.runtime.system import System
 
-from . import cast
+from . import cast, company
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -27,7 +27,7 @@ async def expect(witness: Ref[Any], prefix: str, count: int = 1) -> tuple[str, .
     return heard.events
 
 
-# --- starts that fail --------------------------------------------------------------------------
+# --- starts that fail -----------------------------------------------------------------
 
 WAYS = [
     ("plain", "ValueError"),
@@ -40,7 +40,7 @@ WAYS = [
 ]
 
 
-@pytest.mark.parametrize("actor", [cast.FailingConstructor, cast.FailingStart])
+@pytest.mark.parametrize("actor", [company.FailingConstructor, company.FailingStart])
 @pytest.mark.parametrize(("how", "named"), WAYS)
 async def test_first_start_that_fails_is_told_to_the_spawner(
     system: System, actor: Any, how: str, named: str
@@ -57,30 +57,30 @@ async def test_first_start_that_fails_is_told_to_the_spawner(
 
 async def test_what_cannot_be_sent_is_refused_and_leaves_nothing_behind(system: System) -> None:
     with pytest.raises(SpecError, match="FailingConstructor"):
-        await system.spawn(cast.FailingConstructor, threading.Lock(), name="lock", host=1)
+        await system.spawn(company.FailingConstructor, threading.Lock(), name="lock", host=1)
     assert not any(
-        birth[1] is cast.FailingConstructor
+        birth[1] is company.FailingConstructor
         for slot in system.root.table.slots.values()
         for birth in slot.births.values()
     ), "or it would keep the host's successor from coming up"
-    ref = await system.spawn(cast.FailingConstructor, "", name="lock", host=1)
+    ref = await system.spawn(company.FailingConstructor, "", name="lock", host=1)
     await system.stop(ref)
 
 
 async def test_one_of_many_that_fails_leaves_the_others(system: System) -> None:
     with pytest.raises(ActorStartFailed, match="ValueError"):
-        await system.spawn_many(cast.FailingConstructor, [("",), ("plain",), ("",)])
+        await system.spawn_many(company.FailingConstructor, [("",), ("plain",), ("",)])
 
 
-# --- restart ----------------------------------------------------------------------------------------
+# --- restart --------------------------------------------------------------------------
 
 
 async def test_restart_keeps_the_reference_and_what_waits(
     system: System, witness: Ref[Any]
 ) -> None:
-    ref = await system.spawn(cast.Person, witness, "phoenix", host=2)
+    ref = await system.spawn(company.Person, witness, "phoenix", host=2)
     ref.tell(cast.Note(n=1))
-    ref.tell(cast.Crash())
+    ref.tell(company.Crash())
     for _ in range(5):
         ref.tell(cast.Note(n=1))
     assert (await ref.ask(cast.AskReceived())).count == 5
@@ -90,15 +90,15 @@ async def test_restart_keeps_the_reference_and_what_waits(
 async def test_crash_stops_the_children_in_reverse_and_the_next_life_makes_new_ones(
     system: System, witness: Ref[Any]
 ) -> None:
-    ref = await system.spawn(cast.Person, witness, "p", 3, host=2)
+    ref = await system.spawn(company.Person, witness, "p", 3, host=2)
     before = await expect(witness, "p", 4)
     assert before == ("p.0 started", "p.1 started", "p.2 started", "p started")
-    old = (await ref.ask(cast.AskChildren())).refs
-    ref.tell(cast.Crash())
+    old = (await ref.ask(company.AskChildren())).refs
+    ref.tell(company.Crash())
     after = (await expect(witness, "p", 4 + 3 + 4))[4:]
     assert after[:3] == tuple(f"p.{n} stopping shutdown" for n in (2, 1, 0))
     assert after[3:] == before
-    new = (await ref.ask(cast.AskChildren())).refs
+    new = (await ref.ask(company.AskChildren())).refs
     assert len(new) == 3
     assert not set(new) & set(old)
     with pytest.raises((ActorNotFound, ActorStopped)):
@@ -109,20 +109,20 @@ async def test_start_that_fails_again_and_again_escalates_to_the_parent(
     system: System, witness: Ref[Any]
 ) -> None:
     """A child that does not come back is tried as often as its parent's intensity allows."""
-    ref = await system.spawn(cast.FussyParent, witness, "fussy", host=2)
-    await ref.ask(cast.Spawn(label="child"))
+    ref = await system.spawn(company.FussyParent, witness, "fussy", host=2)
+    await ref.ask(company.Spawn(label="child"))
     await expect(witness, "fussy parent started", 2)
     assert len(await expect(witness, "fussy child starting")) == 3, "one life, and two restarts"
     await system.stop(ref)
 
 
-# --- ordered stop --------------------------------------------------------------------------------------
+# --- ordered stop ---------------------------------------------------------------------
 
 
 async def test_stop_takes_children_in_reverse_and_calls_each_hook_once(
     system: System, witness: Ref[Any]
 ) -> None:
-    ref = await system.spawn(cast.Person, witness, "s", 3, host=2)
+    ref = await system.spawn(company.Person, witness, "s", 3, host=2)
     await expect(witness, "s", 4)
     await system.stop(ref)
     witness.tell(cast.Event(text="s end"))
@@ -138,16 +138,16 @@ async def test_stop_takes_children_in_reverse_and_calls_each_hook_once(
 
 
 async def test_child_stopped_by_its_parent(system: System, witness: Ref[Any]) -> None:
-    ref = await system.spawn(cast.Person, witness, "q", 2, host=2)
-    first, second = (await ref.ask(cast.AskChildren())).refs
-    await ref.ask(cast.StopChild(child=first))
+    ref = await system.spawn(company.Person, witness, "q", 2, host=2)
+    first, second = (await ref.ask(company.AskChildren())).refs
+    await ref.ask(company.StopChild(child=first))
     assert (await expect(witness, "q.0 stopping")) == ("q.0 stopping shutdown",)
-    assert (await ref.ask(cast.AskChildren())).refs == (second,)
+    assert (await ref.ask(company.AskChildren())).refs == (second,)
     with pytest.raises((ActorNotFound, ActorStopped)):
         await first.ask(cast.Ping(n=1))
     assert (await second.ask(cast.Ping(n=1))).n == 1
     with pytest.raises(ActorNotFound):
-        await ref.ask(cast.StopChild(child=first))
+        await ref.ask(company.StopChild(child=first))
 
 
 async def test_stop_waits_for_the_running_handler_and_refuses_what_waits(
@@ -169,9 +169,7 @@ async def test_stop_waits_for_the_running_handler_and_refuses_what_waits(
 async def test_handler_that_outlasts_the_stop_timeout_is_cancelled(
     system: System, witness: Ref[Any]
 ) -> None:
-    ref = await system.spawn(
-        cast.Person, witness, "slow", host=2, stop_timeout=StopTimeout(0.2)
-    )
+    ref = await system.spawn(company.Person, witness, "slow", host=2, stop_timeout=StopTimeout(0.2))
     running = asyncio.ensure_future(ref.ask(cast.Hang(witness=witness, label="handler")))
     await expect(witness, "handler started")
     await system.stop(ref)
@@ -185,9 +183,9 @@ async def test_kill_takes_children_along_that_would_never_stop(
     system: System, witness: Ref[Any]
 ) -> None:
     ref = await system.spawn(
-        cast.Stubborn, witness, "stub", host=2, stop_timeout=StopTimeout(0.2)
+        company.Stubborn, witness, "stub", host=2, stop_timeout=StopTimeout(0.2)
     )
-    (child,) = (await ref.ask(cast.AskChildren())).refs
+    (child,) = (await ref.ask(company.AskChildren())).refs
     running = asyncio.ensure_future(child.ask(cast.Hang(witness=witness, label="stuck")))
     await expect(witness, "stuck started")
     waiting = asyncio.ensure_future(child.ask(cast.Ping(n=1)))
@@ -202,14 +200,14 @@ async def test_kill_takes_children_along_that_would_never_stop(
 async def test_actor_that_stops_itself_is_gone_and_its_name_is_free(
     system: System, witness: Ref[Any]
 ) -> None:
-    ref = await system.spawn(cast.Person, witness, "leaver", 1, name="leaver", host=2)
-    ref.tell(cast.Leave())
+    ref = await system.spawn(company.Person, witness, "leaver", 1, name="leaver", host=2)
+    ref.tell(company.Leave())
     assert await expect(witness, "leaver stopping") == ("leaver stopping normal",)
     with pytest.raises((ActorNotFound, ActorStopped)):
         await ref.ask(cast.Ping(n=1))
     while True:  # The root hears of it in its own time.
         try:
-            again = await system.spawn(cast.Person, witness, "other", name="leaver", host=1)
+            again = await system.spawn(company.Person, witness, "other", name="leaver", host=1)
         except NameTaken:
             await system.view(actors_max=0)
             continue
@@ -220,24 +218,20 @@ async def test_actor_that_stops_itself_is_gone_and_its_name_is_free(
 async def test_permanent_actor_that_stops_itself_comes_back(
     system: System, witness: Ref[Any]
 ) -> None:
-    ref = await system.spawn(
-        cast.Person, witness, "again", host=2, restart=Restart.PERMANENT
-    )
-    ref.tell(cast.Leave())
+    ref = await system.spawn(company.Person, witness, "again", host=2, restart=Restart.PERMANENT)
+    ref.tell(company.Leave())
     await expect(witness, "again started", 2)
     assert (await ref.ask(cast.Ping(n=3))).n == 3
 
 
 async def test_temporary_actor_that_crashes_is_gone(system: System, witness: Ref[Any]) -> None:
-    ref = await system.spawn(
-        cast.Person, witness, "mayfly", host=2, restart=Restart.TEMPORARY
-    )
-    ref.tell(cast.Crash())
+    ref = await system.spawn(company.Person, witness, "mayfly", host=2, restart=Restart.TEMPORARY)
+    ref.tell(company.Crash())
     with pytest.raises((ActorNotFound, ActorStopped)):
         await ref.ask(cast.Ping(n=1))
 
 
-# --- names ------------------------------------------------------------------------------------------------
+# --- names ----------------------------------------------------------------------------
 
 
 async def test_names_are_unique_found_and_freed(system: System) -> None:
@@ -256,16 +250,14 @@ async def test_names_are_unique_found_and_freed(system: System) -> None:
 
 
 async def test_siblings_have_different_names(system: System, witness: Ref[Any]) -> None:
-    ref = await system.spawn(cast.Person, witness, "parent", host=2)
-    await ref.ask(cast.Spawn(label="twin"))
+    ref = await system.spawn(company.Person, witness, "parent", host=2)
+    await ref.ask(company.Spawn(label="twin"))
     with pytest.raises(NameTaken):
-        await ref.ask(cast.Spawn(label="twin"))
+        await ref.ask(company.Spawn(label="twin"))
 
 
-async def test_stop_of_a_child_is_its_parents_business(
-    system: System, witness: Ref[Any]
-) -> None:
-    ref = await system.spawn(cast.Person, witness, "family", 1, host=2)
-    (child,) = (await ref.ask(cast.AskChildren())).refs
+async def test_stop_of_a_child_is_its_parents_business(system: System, witness: Ref[Any]) -> None:
+    ref = await system.spawn(company.Person, witness, "family", 1, host=2)
+    (child,) = (await ref.ask(company.AskChildren())).refs
     with pytest.raises(ActorNotFound, match="parent"):
         await system.stop(child)

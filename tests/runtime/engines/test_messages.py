@@ -79,7 +79,7 @@ async def test_sends_at_once_keep_their_order_when_the_mailbox_is_full(system: S
     )
 
 
-# --- nobody there -------------------------------------------------------------------------------
+# --- nobody there ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -115,13 +115,14 @@ async def test_ask_that_nobody_offers(system: System) -> None:
 
 async def test_message_that_cannot_be_encoded_is_the_senders_error(system: System) -> None:
     ref = await system.spawn(cast.Counter, host=2)
-    broken = cast.Note.model_construct(n=object())
+    fields: dict[str, Any] = {"n": object()}
+    broken = cast.Note.model_construct(**fields)
     with pytest.raises(InvalidMessage):
         ref.tell(broken)
     assert (await ref.ask(cast.AskReceived())).count == 0
 
 
-# --- handlers that misbehave ---------------------------------------------------------------------
+# --- handlers that misbehave ----------------------------------------------------------
 
 
 @pytest.mark.parametrize("actor", [cast.Fragile, cast.FragileThread])

@@ -9,49 +9,47 @@ from callboard.messages.errors import ActorStartFailed, NoAgentOffers, SpecError
 from callboard.messages.ref import Ref
 from callboard.runtime.system import System
 
-from . import cast
+from . import cast, company
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_pool_serves_from_all_hosts_and_is_gone_when_stopped(system: System) -> None:
-    parts = await system.pool(cast.Runner, size=4)
+    parts = await system.pool(company.Runner, size=4)
     assert sorted(ref.address.slot for ref in parts) == [1, 2]
-    replies = await asyncio.gather(*(system.ask(cast.Errand()) for _ in range(20)))
+    replies = await asyncio.gather(*(system.ask(company.Errand()) for _ in range(20)))
     assert {reply.text for reply in replies} == {"host-1", "host-2"}
     for part in parts:
         await system.stop(part)
     with pytest.raises(NoAgentOffers, match=r"cast\.errand"):
-        await system.ask(cast.Errand())
+        await system.ask(company.Errand())
 
 
 async def test_pool_whose_agents_do_not_start_says_so(system: System) -> None:
     with pytest.raises(ActorStartFailed, match="ValueError"):
-        await system.pool(cast.Runner, "plain", size=2)
+        await system.pool(company.Runner, "plain", size=2)
     with pytest.raises(NoAgentOffers):
-        await system.ask(cast.Errand())
+        await system.ask(company.Errand())
 
 
 @pytest.mark.parametrize("size", [0, -1, 2_000_000])
 async def test_pool_of_a_silly_size_is_refused(system: System, size: int) -> None:
     with pytest.raises(SpecError):
-        await system.pool(cast.Runner, size=size)
+        await system.pool(company.Runner, size=size)
 
 
 async def test_slow_agents_do_not_block_idle_ones(system: System, witness: Ref[Any]) -> None:
     """With all agents of a part held but one, that one does the rest of the work."""
-    parts = await system.pool(cast.Worker, size=8)
+    parts = await system.pool(company.Worker, size=8)
     part = parts[0]
     held = [
         asyncio.ensure_future(
-            part.ask(cast.Hold(witness=witness, label=f"h{n}", go="go"), timeout_s=60.0)
+            part.ask(company.Hold(witness=witness, label=f"h{n}", go="go"), timeout_s=60.0)
         )
         for n in range(3)
     ]
     await witness.ask(cast.Expect(prefix="h", count=3))
-    replies = await asyncio.gather(
-        *(part.ask(cast.Ping(n=n), timeout_s=10.0) for n in range(500))
-    )
+    replies = await asyncio.gather(*(part.ask(cast.Ping(n=n), timeout_s=10.0) for n in range(500)))
     assert [reply.n for reply in replies] == list(range(500))
     assert not any(ask.done() for ask in held)
     witness.tell(cast.Event(text="go"))
@@ -63,13 +61,13 @@ async def test_slow_agents_do_not_block_idle_ones(system: System, witness: Ref[A
 async def test_waiting_work_goes_to_whoever_is_free_first(
     system: System, witness: Ref[Any]
 ) -> None:
-    (part,) = await system.pool(cast.Worker, size=1)
+    (part,) = await system.pool(company.Worker, size=1)
     first = asyncio.ensure_future(
-        part.ask(cast.Hold(witness=witness, label="a", go="go a"), timeout_s=60.0)
+        part.ask(company.Hold(witness=witness, label="a", go="go a"), timeout_s=60.0)
     )
     await witness.ask(cast.Expect(prefix="a held"))
     second = asyncio.ensure_future(
-        part.ask(cast.Hold(witness=witness, label="b", go="go b"), timeout_s=60.0)
+        part.ask(company.Hold(witness=witness, label="b", go="go b"), timeout_s=60.0)
     )
     witness.tell(cast.Event(text="go a"))
     await first
@@ -82,10 +80,10 @@ async def test_waiting_work_goes_to_whoever_is_free_first(
 async def test_agents_with_concurrency_take_that_many_at_once(
     system: System, witness: Ref[Any]
 ) -> None:
-    (part,) = await system.pool(cast.DoubleWorker, size=1)
+    (part,) = await system.pool(company.DoubleWorker, size=1)
     held = [
         asyncio.ensure_future(
-            part.ask(cast.Hold(witness=witness, label=f"d{n}", go="go"), timeout_s=60.0)
+            part.ask(company.Hold(witness=witness, label=f"d{n}", go="go"), timeout_s=60.0)
         )
         for n in range(4)
     ]
@@ -97,9 +95,9 @@ async def test_agents_with_concurrency_take_that_many_at_once(
 
 
 async def test_actors_that_offer_are_found_by_contract_from_other_hosts(system: System) -> None:
-    ref = await system.spawn(cast.Runner, host=2, offer=True)
-    relayed = await asyncio.gather(*(system.ask(cast.Errand()) for _ in range(5)))
+    ref = await system.spawn(company.Runner, host=2, offer=True)
+    relayed = await asyncio.gather(*(system.ask(company.Errand()) for _ in range(5)))
     assert {reply.text for reply in relayed} == {"host-2"}
     await system.stop(ref)
     with pytest.raises(NoAgentOffers):
-        await system.ask(cast.Errand())
+        await system.ask(company.Errand())

@@ -1,19 +1,19 @@
 """Systems of their own for tests that break them, on one Ray."""
 
+import logging
 from collections.abc import Iterator
 
 import cloudpickle
 import pytest
 
-from ..engines import cast
+from ..engines import cast, company
 
 
 @pytest.fixture(scope="session", autouse=True)
-def by_value() -> Iterator[None]:
+def by_value() -> None:
     """The cast travels by value, as the classes of a driver script do."""
-    cloudpickle.register_pickle_by_value(cast)
-    yield
-    cloudpickle.unregister_pickle_by_value(cast)
+    for module in (cast, company):
+        cloudpickle.register_pickle_by_value(module)
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +24,8 @@ def ray_here() -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    ray.init(address="local", include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    ray.init(
+        address="local", include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False
+    )
     yield
     ray.shutdown()

@@ -1,0 +1,53 @@
+"""One host without an engine, for what needs none."""
+
+import random
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest_asyncio
+
+from callboard.actors.cell import Recipe
+from callboard.actors.host.host import Host
+from callboard.messages.ports import ChildRunner, SupervisorPort
+from callboard.messages.ref import Address, Ref
+from callboard.messages.spec import SupervisorSpec
+from callboard.runtime.engines.inline import InlineBlobs
+from callboard.runtime.wiring import CloudPickler, HostClock
+from callboard.supervisors.supervisor import Supervisor
+
+Spawn = Callable[..., Any]
+
+
+@pytest_asyncio.fixture
+async def host() -> AsyncIterator[Host]:
+    """Host 1, alone in the world."""
+    made: list[Host] = []
+
+    def bind(address: Address) -> Ref[Any]:
+        return made[0].ref(address)
+
+    def supervisor(spec: SupervisorSpec, runner: ChildRunner) -> SupervisorPort:
+        return Supervisor(spec, runner, HostClock(made[0].now), random.random)
+
+    host = Host(
+        slot=1,
+        epoch=1,
+        name="alone",
+        make_supervisor=supervisor,
+        blobs=InlineBlobs(),
+        pickler=CloudPickler(bind),
+    )
+    made.append(host)
+    yield host
+    await host.close()
+
+
+@pytest_asyncio.fixture
+async def spawn(host: Host) -> Spawn:
+    """Start a top-level actor and give its reference."""
+
+    async def started(actor: Any, *args: Any, **options: Any) -> Ref[Any]:
+        cell = await host.spawn(Recipe(actor, args), None, **options)
+        return host.ref(Address(1, cell.id))
+
+    return started

@@ -1,0 +1,222 @@
+"""One host alone: fairness, what stays behind, and the watchdog."""
+
+import asyncio
+import threading
+import time
+from typing import Any, ClassVar
+
+import pytest
+
+from callboard.actors.actor import Actor, Agent, OnError, handler
+from callboard.actors.cell import Recipe
+from callboard.actors.context import Context
+from callboard.actors.host.host import Host
+from callboard.actors.host.watchdog import Blocked, Watchdog
+from callboard.actors.shard import PoolRecipe
+from callboard.messages.contract import Contract, Request
+from callboard.messages.errors import (
+    ActorStartFailed,
+    ActorStopped,
+    Cancelled,
+    DeadlineExceeded,
+    HandlerFailed,
+    NameTaken,
+)
+from callboard.messages.lifecycle import Exit
+from callboard.messages.spec import StopTimeout
+
+
+class Number(Contract, name="host.number"):
+    n: int
+
+
+class Ping(Request[Number], name="host.ping"):
+    n: int
+
+
+class Wait(Request[Number], name="host.wait"):
+    """Waits for ever."""
+
+
+class Stall(Contract, name="host.stall"):
+    seconds: float
+
+
+class Both(Actor):
+    """Two at once, and any error is its end."""
+
+    concurrency: ClassVar[int] = 2
+
+    @handler
+    async def ping(self, request: Ping) -> Number:
+        if request.n < 0:
+            raise ValueError("negative")
+        return Number(n=request.n)
+
+    @handler
+    async def wait(self, request: Wait) -> Number:
+        await asyncio.sleep(3_600.0)
+        return Number(n=0)
+
+    @handler
+    async def stall(self, message: Stall) -> None:
+        time.sleep(message.seconds)  # noqa: ASYNC251 - that is the fault
+
+
+class Swallower(Agent):
+    """Does not let itself be cancelled, once."""
+
+    @handler
+    async def wait(self, request: Wait) -> Number:
+        try:
+            await asyncio.sleep(3_600.0)
+        except asyncio.CancelledError:
+            return Number(n=-1)
+        return Number(n=0)
+
+    @handler
+    async def ping(self, request: Ping, ctx: Context) -> Number:
+        await asyncio.sleep(0)
+        return Number(n=request.n)
+
+
+class Timeouts(Agent):
+    """Uses asyncio's own cancellation inside a handler that is cancelled."""
+
+    @handler
+    async def wait(self, request: Wait) -> Number:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(asyncio.sleep(3_600.0))
+        return Number(n=0)
+
+    @handler
+    async def ping(self, request: Ping) -> Number:
+        try:
+            async with asyncio.timeout(0.001):
+                await asyncio.sleep(3_600.0)
+        except TimeoutError:
+            return Number(n=request.n)
+        return Number(n=-1)
+
+
+class Unborn(Actor):
+    def __init__(self) -> None:
+        raise ValueError("unborn")
+
+
+class Leaver(Actor):
+    def __init__(self, stopped: list[int], number: int) -> None:
+        self._stopped = stopped
+        self._number = number
+
+    async def stopping(self, ctx: Context, reason: Exit) -> None:
+        self._stopped.append(self._number)
+
+
+class Born(Actor):
+    on_error: ClassVar[OnError] = OnError.RESUME
+
+
+async def test_crash_cancels_the_actors_other_handlers(host: Host, spawn: Any) -> None:
+    ref = await spawn(Both)
+    waiting = ref.ask(Wait())
+    with pytest.raises(HandlerFailed):
+        await ref.ask(Ping(n=-1))
+    with pytest.raises(Cancelled):
+        await waiting
+    assert (await ref.ask(Ping(n=1))).n == 1
+
+
+async def test_handler_that_swallows_its_cancellation_harms_nobody_after_it(
+    host: Host, spawn: Any
+) -> None:
+    ref = await spawn(Swallower)
+    for n in range(20):
+        with pytest.raises(DeadlineExceeded):
+            await ref.ask(Wait(), timeout_s=0.01)
+        assert (await ref.ask(Ping(n=n))).n == n
+
+
+async def test_asyncios_own_timeouts_and_groups_work_in_handlers(host: Host, spawn: Any) -> None:
+    ref = await spawn(Timeouts)
+    with pytest.raises(DeadlineExceeded):
+        await ref.ask(Wait(), timeout_s=0.02)
+    assert (await ref.ask(Ping(n=2))).n == 2
+
+
+async def test_nothing_stays_behind_of_actors_that_did_not_start(host: Host, spawn: Any) -> None:
+    cells = len(host.cells)
+    for _ in range(3):
+        with pytest.raises(ActorStartFailed):
+            await spawn(Unborn)
+    with pytest.raises(ActorStartFailed):
+        await host.spawn(PoolRecipe(Unborn, (), None, "pool", 3), None)
+    assert len(host.cells) == cells
+    assert host.endings.start_failures == {}
+
+
+async def test_nothing_stays_behind_of_actors_that_are_refused(host: Host) -> None:
+    await host.spawn(Recipe(Born, (), None, "one"), None)
+    cells = len(host.cells)
+    with pytest.raises(NameTaken):
+        await host.spawn(Recipe(Born, (), None, "one"), None)
+    await host.births.stop_all()
+    with pytest.raises(ActorStopped):
+        await host.spawn(Recipe(Born, (), None, "two"), None)
+    assert len(host.cells) == cells - 1
+
+
+async def test_nothing_stays_behind_of_asks(host: Host, spawn: Any) -> None:
+    ref = await spawn(Both)
+    await asyncio.gather(*(ref.ask(Ping(n=n)) for n in range(1_000)))
+    asks = [ref.ask(Wait(), timeout_s=0.01) for _ in range(100)]
+    await asyncio.gather(*asks, return_exceptions=True)
+    cancelled = asyncio.ensure_future(ref.ask(Wait()))
+    await asyncio.sleep(0)
+    cancelled.cancel()
+    assert len(host.deadlines) == 0
+    assert host.pending == {}
+    assert (await ref.ask(Ping(n=1))).n == 1
+
+
+async def test_stop_order_is_reverse_of_start(host: Host, spawn: Any) -> None:
+    stopped: list[int] = []
+    for number in range(5):
+        await spawn(Leaver, stopped, number)
+    await host.births.stop_all()
+    assert stopped == [4, 3, 2, 1, 0]
+
+
+async def test_handler_that_outlasts_the_stop_timeout_is_ended(host: Host, spawn: Any) -> None:
+    ref = await spawn(Both, stop_timeout=StopTimeout(0.05))
+    waiting = ref.ask(Wait())
+    assert (await ref.ask(Ping(n=1))).n == 1
+    await host.stop_child(None, ref.address.cell)
+    with pytest.raises(ActorStopped) as caught:
+        await waiting
+    assert caught.value.may_have_run is True
+    assert ref.address.cell not in host.cells
+
+
+async def test_watchdog_names_actor_contract_and_line(host: Host, spawn: Any) -> None:
+    found: list[Blocked] = []
+    noticed = threading.Event()
+
+    def blocked(finding: Blocked) -> None:
+        found.append(finding)
+        noticed.set()
+
+    watchdog = Watchdog(host, 0.2, blocked)
+    watchdog.start()
+    try:
+        ref = await spawn(Both)
+        ref.tell(Stall(seconds=1.0))
+        assert (await ref.ask(Ping(n=1))).n == 1
+        assert noticed.is_set()
+    finally:
+        watchdog.stop()
+    (finding,) = found
+    assert finding.actor == f"/${ref.address.cell}"
+    assert finding.contract == "host.stall"
+    assert "time.sleep(message.seconds)" in finding.stack
+    assert finding.seconds >= 0.2

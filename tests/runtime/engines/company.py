@@ -1,0 +1,292 @@
+"""The rest of the cast: lives and families, pools, and large values."""
+
+import asyncio
+from typing import Any, ClassVar
+
+import numpy as np
+
+from callboard.actors.actor import Actor, Agent, handler
+from callboard.actors.context import Context
+from callboard.messages.codec import Array
+from callboard.messages.contract import Contract, Request
+from callboard.messages.lifecycle import Exit
+from callboard.messages.ref import Ref
+from callboard.messages.spec import Intensity, Restart, StopTimeout, SupervisorSpec
+
+from .cast import (
+    FOREVER_S,
+    AskReceived,
+    Event,
+    Expect,
+    Hang,
+    Note,
+    Number,
+    Ping,
+    Received,
+    Text,
+    misbehave,
+)
+
+# --- life -----------------------------------------------------------------------------
+
+
+class FailingConstructor(Actor):
+    def __init__(self, how: str = "plain") -> None:
+        misbehave(how)
+
+
+class FailingStart(Actor):
+    """Its hook fails as often as it is told to; the count lives with the witness."""
+
+    def __init__(self, how: str = "plain") -> None:
+        self._how = how
+
+    async def started(self, ctx: Context) -> None:
+        misbehave(self._how)
+
+    @handler
+    async def ping(self, request: Ping) -> Number:
+        return Number(n=request.n)
+
+
+class Crash(Contract, name="cast.crash"):
+    """Raise."""
+
+
+class Leave(Contract, name="cast.leave"):
+    """Stop yourself."""
+
+
+class Spawn(Request[Text], name="cast.spawn"):
+    label: str
+    kind: str = "child"
+
+
+class Children(Contract, name="cast.children"):
+    refs: tuple[Ref[Any], ...]
+
+
+class AskChildren(Request[Children], name="cast.ask_children"):
+    """The living children."""
+
+
+class StopChild(Request[Number], name="cast.stop_child"):
+    child: Ref[Any]
+
+
+class Person(Actor):
+    """Tells the witness of each step of its life; spawns more of its kind."""
+
+    def __init__(self, witness: Ref[Any], label: str, children: int = 0) -> None:
+        self._witness = witness
+        self._label = label
+        self._children = children
+        self._notes = 0
+
+    async def started(self, ctx: Context) -> None:
+        for number in range(self._children):
+            await ctx.spawn(Person, self._witness, f"{self._label}.{number}", name=f"c{number}")
+        ctx.tell(self._witness, Event(text=f"{self._label} started"))
+
+    async def stopping(self, ctx: Context, reason: Exit) -> None:
+        ctx.tell(self._witness, Event(text=f"{self._label} stopping {reason.kind}"))
+
+    @handler
+    async def crash(self, message: Crash) -> None:
+        raise ValueError("crash")
+
+    @handler
+    async def leave(self, message: Leave, ctx: Context) -> None:
+        ctx.stop()
+
+    @handler
+    async def note(self, note: Note) -> None:
+        self._notes += 1
+
+    @handler
+    async def received(self, request: AskReceived) -> Received:
+        return Received(count=self._notes, in_order=True, newest=0)
+
+    @handler
+    async def spawn(self, request: Spawn, ctx: Context) -> Text:
+        label = f"{self._label}.{request.label}"
+        child = await ctx.spawn(Person, self._witness, label, name=request.label)
+        return Text(text=str(child.address))
+
+    @handler
+    async def children(self, request: AskChildren, ctx: Context) -> Children:
+        return Children(refs=tuple(ctx.children()))
+
+    @handler
+    async def stop_child(self, request: StopChild, ctx: Context) -> Number:
+        await ctx.stop_child(request.child)
+        return Number(n=1)
+
+    @handler
+    async def hang(self, request: Hang, ctx: Context) -> Number:
+        ctx.tell(request.witness, Event(text=f"{request.label} started"))
+        try:
+            await asyncio.sleep(FOREVER_S)
+        except asyncio.CancelledError:
+            ctx.tell(request.witness, Event(text=f"{request.label} cancelled"))
+            raise
+        return Number(n=0)
+
+    @handler
+    async def ping(self, request: Ping) -> Number:
+        return Number(n=request.n)
+
+
+class FussyChild(Actor):
+    """Cannot be started again after its first life."""
+
+    lives: ClassVar[list[int]] = []
+
+    def __init__(self, witness: Ref[Any], label: str) -> None:
+        self._witness = witness
+        self._label = label
+
+    async def started(self, ctx: Context) -> None:
+        ctx.tell(self._witness, Event(text=f"{self._label} starting"))
+        heard = await ctx.ask(Expect(prefix=f"{self._label} starting"), self._witness)
+        if len(heard.events) > 1:
+            raise ValueError("only one life")
+
+    @handler
+    async def crash(self, message: Crash) -> None:
+        raise ValueError("crash")
+
+
+class FussyParent(Actor):
+    """Its child does not come back, so its supervisor gives up and it fails itself."""
+
+    supervision: ClassVar[SupervisorSpec] = SupervisorSpec(intensity=Intensity(restarts=2))
+
+    def __init__(self, witness: Ref[Any], label: str) -> None:
+        self._witness = witness
+        self._label = label
+
+    async def started(self, ctx: Context) -> None:
+        ctx.tell(self._witness, Event(text=f"{self._label} parent started"))
+
+    @handler
+    async def spawn(self, request: Spawn, ctx: Context) -> Text:
+        child = await ctx.spawn(
+            FussyChild, self._witness, f"{self._label} {request.label}", restart=Restart.PERMANENT
+        )
+        ctx.tell(child, Crash())
+        return Text(text=str(child.address))
+
+
+class Stubborn(Actor):
+    """Has a child whose handler does not end when asked to."""
+
+    def __init__(self, witness: Ref[Any], label: str) -> None:
+        self._witness = witness
+        self._label = label
+
+    async def started(self, ctx: Context) -> None:
+        await ctx.spawn(
+            Person, self._witness, f"{self._label}.c", name="c", stop_timeout=StopTimeout.INFINITY
+        )
+
+    @handler
+    async def children(self, request: AskChildren, ctx: Context) -> Children:
+        return Children(refs=tuple(ctx.children()))
+
+
+# --- pools ----------------------------------------------------------------------------
+
+
+class Hold(Request[Text], name="cast.hold"):
+    """Answered by the host's name once the witness has heard `go`."""
+
+    witness: Ref[Any]
+    label: str
+    go: str
+
+
+class Worker(Agent):
+    """One of a pool."""
+
+    @handler
+    async def hold(self, request: Hold, ctx: Context) -> Text:
+        ctx.tell(request.witness, Event(text=f"{request.label} held"))
+        await ctx.ask(Expect(prefix=request.go), request.witness)
+        return Text(text=ctx.host_name)
+
+    @handler
+    async def ping(self, request: Ping) -> Number:
+        return Number(n=request.n)
+
+
+class DoubleWorker(Worker):
+    """Two requests at once."""
+
+    concurrency: ClassVar[int] = 2
+
+
+class Errand(Request[Text], name="cast.errand"):
+    """Only pools of `Runner` offer it."""
+
+
+class Runner(Agent):
+    def __init__(self, how: str = "") -> None:
+        misbehave(how)
+
+    @handler
+    async def errand(self, request: Errand, ctx: Context) -> Text:
+        return Text(text=ctx.host_name)
+
+
+# --- large values ---------------------------------------------------------------------
+
+
+class Blob(Contract, name="cast.blob"):
+    data: bytes
+
+
+class EchoBlob(Request[Blob], name="cast.echo_blob"):
+    data: bytes
+
+
+class Matrix(Contract, name="cast.matrix"):
+    values: Array
+    total: float
+    owns_data: bool
+    writeable: bool
+
+
+class EchoMatrix(Request[Matrix], name="cast.echo_matrix"):
+    values: Array
+
+
+class Keeper(Agent):
+    """Answers with what it was sent."""
+
+    @handler
+    async def blob(self, request: EchoBlob) -> Blob:
+        return Blob(data=request.data)
+
+    @handler
+    async def matrix(self, request: EchoMatrix) -> Matrix:
+        flags = request.values.flags
+        return Matrix(
+            values=request.values,
+            total=float(np.sum(request.values)),
+            owns_data=bool(flags.owndata),
+            writeable=bool(flags.writeable),
+        )
+
+
+class Find(Request[Text], name="cast.find"):
+    """The address of a name, as this host knows it, after an errand of whoever offers one."""
+
+    name: str
+
+
+class Finder(Agent):
+    @handler
+    async def find(self, request: Find, ctx: Context) -> Text:
+        await ctx.ask(Errand())
+        return Text(text=str((await ctx.lookup(request.name)).address))
