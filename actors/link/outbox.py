@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from callboard.messages.codec import size_bytes
 from callboard.messages.contract import Contract
 from callboard.messages.control import CONTROL_CELL
-from callboard.messages.errors import CallboardError, MailboxFull
+from callboard.messages.errors import CallboardError, MailboxFull, PayloadLost
 from callboard.messages.frame import FrameWriter, Kind
 
 if TYPE_CHECKING:
@@ -172,8 +172,8 @@ class Outbox:
         writer = self._writer
         budget_ms = 0
         if deadline_s:
-            # Rounded up: a deadline in the same millisecond has not passed.
-            budget_ms = int((deadline_s - self._now()) * 1000.0) + 1
+            # Rounded down, so that it shrinks from hop to hop; but 0 would say "none".
+            budget_ms = int((deadline_s - self._now()) * 1000.0) or 1
         number = writer.number_of(type(message))
         if buffers or len(body) > self._inline_bytes_max:
             body, buffers, reference = self._large(body, buffers)
@@ -224,7 +224,14 @@ class Outbox:
     def _large(self, body: bytes, buffers: Any) -> tuple[bytes, Any, int]:
         if size_bytes(body, buffers) <= self._inline_bytes_max:
             return body, buffers, -1
-        reference = self._host.blobs.put(body, buffers)
+        try:
+            reference = self._host.blobs.put(body, buffers)
+        except Exception as error:
+            raise PayloadLost(
+                f"a message of {size_bytes(body, buffers)} bytes could not be stored: {error!r}.",
+                advice="Is the object store full? `ray status` tells.",
+                may_have_run=False,
+            ) from error
         return b"", (), self._writer.add_reference(reference)
 
     def _seal(self) -> None:
