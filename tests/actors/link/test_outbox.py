@@ -34,7 +34,7 @@ def full(blobs: InlineBlobs, body: bytes, buffers: Sequence[Any]) -> Any:
 
 
 async def failing(ask: Awaitable[Blob]) -> PayloadLost:
-    with pytest.raises(PayloadLost, match="could not be stored.*no space left") as caught:
+    with pytest.raises(PayloadLost, match=r"could not be stored.*no space left") as caught:
         await ask
     return caught.value
 
