@@ -4,6 +4,7 @@ Nothing here can hang: every connection attempt, the name's resolution included,
 deadline.
 """
 
+import os
 import socket
 import threading
 import time
@@ -24,6 +25,7 @@ __all__ = [
     "Endpoint",
     "check_address",
     "check_port",
+    "cluster_error",
     "connect_error",
     "grpc_error",
     "is_listening",
@@ -99,6 +101,16 @@ def grpc_error(endpoint: Endpoint, deadline_s: float) -> str | None:
     return _attempt(endpoint, deadline_s, greet)
 
 
+def cluster_error(endpoint: Endpoint, deadline_s: float) -> str | None:
+    """Why nothing that can be a cluster answered at `endpoint` in time, or None.
+
+    With Ray's TLS only the connection is looked at: TLS is negotiated before anything that
+    could be recognised.
+    """
+    uses_tls = os.environ.get("RAY_USE_TLS", "0") not in {"", "0"}
+    return (connect_error if uses_tls else grpc_error)(endpoint, deadline_s)
+
+
 def _attempt(
     endpoint: Endpoint, deadline_s: float, talk: Callable[[socket.socket], str | None]
 ) -> str | None:
@@ -124,9 +136,9 @@ def check_address(
     address: str,
     *,
     deadline_s: float = ADDRESS_DEADLINE_S,
-    connect: Callable[[Endpoint, float], str | None] = connect_error,
+    connect: Callable[[Endpoint, float], str | None] = cluster_error,
 ) -> Check:
-    """Whether something accepts connections at `address`."""
+    """Whether something that can be a cluster answers at `address`."""
     name = "address"
     try:
         endpoint = parse_address(address)
@@ -136,7 +148,7 @@ def check_address(
     reason = connect(endpoint, deadline_s)
     if reason is None:
         took_ms = (time.monotonic() - began) * 1_000
-        return Check(name, Status.OK, f"{endpoint} accepts connections ({took_ms:.0f} ms)")
+        return Check(name, Status.OK, f"{endpoint} answers ({took_ms:.0f} ms)")
     return Check(
         name,
         Status.FAIL,

@@ -24,7 +24,7 @@ from callboard.messages.errors import ClusterError, ClusterUnreachable, HostLost
 from callboard.messages.lifecycle import Exit, ExitReason
 from callboard.messages.ports import BlobStore, FrameCarrier, HostProcess
 
-from ...cluster.network import connect_error, grpc_error, parse_address
+from ...cluster.network import cluster_error, parse_address
 from ...settings import Settings
 from ...transport.sockets import SocketAddress, SocketCarrier, SocketServer
 from .blobs import RayBlobs
@@ -187,11 +187,8 @@ class RayEngine:
 
     async def _check_address(self, address: str) -> None:
         endpoint = parse_address(address)
-        # TLS is negotiated before anything that could be recognised.
-        uses_tls = os.environ.get("RAY_USE_TLS", "0") not in {"", "0"}
-        try_it = connect_error if uses_tls else grpc_error
         deadline_s = min(self.settings.start_timeout_s, ANSWER_DEADLINE_S)
-        error = await _in_daemon_thread(lambda: try_it(endpoint, deadline_s))
+        error = await _in_daemon_thread(lambda: cluster_error(endpoint, deadline_s))
         if error is not None:
             raise ClusterUnreachable(
                 f"no cluster answers at {address}: {error}.",

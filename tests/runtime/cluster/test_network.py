@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -68,7 +68,23 @@ def test_an_endpoint_reads_as_it_is_written() -> None:
     assert str(Endpoint("head", 6379)) == "head:6379"
 
 
-def test_a_port_that_accepts_is_an_address_that_answers(listener: socket.socket) -> None:
+def test_a_port_that_greets_as_grpc_does_is_an_address_that_answers(
+    listener: socket.socket,
+) -> None:
+    with peer_that_answers(listener, GRPC_SETTINGS):
+        assert check_address(f"127.0.0.1:{port_of(listener)}").status is Status.OK
+
+
+def test_a_port_that_accepts_and_is_silent_does_not_answer(listener: socket.socket) -> None:
+    check = check_address(f"127.0.0.1:{port_of(listener)}", deadline_s=0.2)
+    assert check.status is Status.FAIL
+    assert "no answer within 0.2 s" in check.found
+
+
+def test_with_tls_a_connection_is_all_that_can_be_seen(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_USE_TLS", "1")
     assert check_address(f"127.0.0.1:{port_of(listener)}").status is Status.OK
 
 
@@ -107,8 +123,12 @@ def test_a_connection_that_comes_about_has_no_error(listener: socket.socket) -> 
     assert connect_error(Endpoint("127.0.0.1", port_of(listener)), 1.0) is None
 
 
-def answering(listener: socket.socket, answer: bytes) -> str | None:
-    """What `grpc_error` makes of a peer that answers a greeting so and hangs up."""
+GRPC_SETTINGS = b"\0\0\6\4\0\0\0\0\0\0\3\0\0\0\x64"
+
+
+@contextmanager
+def peer_that_answers(listener: socket.socket, answer: bytes) -> Iterator[None]:
+    """A peer that answers a greeting so and hangs up."""
 
     def serve() -> None:
         connection, _ = listener.accept()
@@ -119,13 +139,19 @@ def answering(listener: socket.socket, answer: bytes) -> str | None:
     thread = threading.Thread(target=serve)
     thread.start()
     try:
-        return grpc_error(Endpoint("127.0.0.1", port_of(listener)), 5.0)
+        yield
     finally:
         thread.join()
 
 
+def answering(listener: socket.socket, answer: bytes) -> str | None:
+    """What `grpc_error` makes of a peer that answers a greeting so and hangs up."""
+    with peer_that_answers(listener, answer):
+        return grpc_error(Endpoint("127.0.0.1", port_of(listener)), 5.0)
+
+
 def test_what_greets_back_as_grpc_does_is_no_error(listener: socket.socket) -> None:
-    assert answering(listener, b"\0\0\6\4\0\0\0\0\0\0\3\0\0\0\x64") is None
+    assert answering(listener, GRPC_SETTINGS) is None
 
 
 def test_what_speaks_something_else_or_hangs_up_is_no_cluster(listener: socket.socket) -> None:
