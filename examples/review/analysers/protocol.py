@@ -1,6 +1,7 @@
 """What every analyser is: a name, and a pure function from files to raw findings."""
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import ClassVar, Final, Protocol
 
@@ -78,7 +79,7 @@ def problem_finding(agent: str, path: str, problem: Problem) -> Finding:
     )
 
 
-class PerFileAnalyser:
+class PerFileAnalyser(ABC):
     """An analyser that works in this process, one file after the other.
 
     A subclass gives `name` and `check`, and `needs_tree` when text is enough for it.
@@ -87,9 +88,9 @@ class PerFileAnalyser:
     name: ClassVar[str]
     needs_tree: ClassVar[bool] = True
 
+    @abstractmethod
     def check(self, file: SourceFile) -> Iterable[Finding]:
         """The raw findings of one file that has no problem."""
-        raise NotImplementedError
 
     def analyse(self, file: SourceFile) -> tuple[Finding, ...]:
         """The raw findings of one file, sorted; whatever fails is a finding."""
