@@ -10,8 +10,9 @@ import logging
 import os
 import pathlib
 import secrets
+import signal
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -29,12 +30,15 @@ from ...settings import Settings
 from ...transport.sockets import SocketAddress, SocketCarrier, SocketServer
 from .blobs import RayBlobs
 from .carrier import RayCarrier, host_lost, unpack_answer
+from .leftovers import end_family, ray_family
 from .process import HostActor
 
 __all__ = ["RayEngine"]
 
 LOGGER: Final = logging.getLogger("callboard.ray")
 PULL_RETRY_S: Final = 0.1
+INTERRUPTED_GOODBYE_S: Final = 1.5
+"""How long Ray may take to undo a start that was interrupted."""
 CONTROL_CALLS_MAX: Final = 4
 ANSWER_DEADLINE_S: Final = 4.0
 """How long a cluster may take to answer at all, before Ray's own client is let near it."""
@@ -156,7 +160,9 @@ class RayEngine:
         try:
             async with asyncio.timeout(settings.start_timeout_s):
                 if settings.address is None:
-                    self._init()  # In this thread: Ray takes over its SIGTERM only here.
+                    # In this thread: Ray takes over its SIGTERM only here.
+                    with _interruptible():
+                        self._init()
                 else:
                     await _in_daemon_thread(self._init)
         except TimeoutError:
@@ -257,13 +263,44 @@ class RayEngine:
         if self._server is not None:
             await self._server.stop()
         if not ray.is_initialized():
+            if self._owns_ray:  # Its start was interrupted.
+                _shut_down(limit_s=INTERRUPTED_GOODBYE_S)
             return
         for process in self._processes:
             with contextlib.suppress(ray.exceptions.RayError):
                 ray.kill(process.handle, no_restart=True)
         self._processes.clear()
         if self._owns_ray:
-            await asyncio.to_thread(ray.shutdown)
+            await asyncio.to_thread(_shut_down)
+
+
+def _shut_down(limit_s: float | None = None) -> None:
+    family = ray_family()
+    # First its own way, while its processes live: its client library ends this process
+    # when it finds them gone.
+    goodbye = threading.Thread(target=ray.shutdown, name="callboard-ray-end", daemon=True)
+    goodbye.start()
+    goodbye.join(limit_s)
+    end_family(family)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C interrupt what blocks the event loop.
+
+    While asyncio runs a main task, it only notes a SIGINT and cancels the task once the
+    loop runs again; Ray's start keeps the loop for seconds.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or not callable(before):
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 async def _in_daemon_thread(function: Callable[[], ResultT]) -> ResultT:
