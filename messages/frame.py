@@ -27,6 +27,9 @@ __all__ = ["Envelope", "Frame", "FrameHeader", "FrameWriter", "Kind", "decode_fr
 MAGIC: Final = b"CB\x01"
 PREFIX: Final = struct.Struct(">3sI")
 NO_CONTRACT: Final = -1
+PACKER_BYTES: Final = 4_096
+"""What a packer begins with; it grows by itself. Its default of 256 KiB is memory that the
+system maps and unmaps again for every frame: 15 µs, most of what a lone message cost."""
 
 
 class Kind:
@@ -79,7 +82,7 @@ class Envelope(NamedTuple):
 
 FIELDS: Final = len(Envelope._fields)
 DEFAULTS: Final = tuple(Envelope._field_defaults.values())
-_new_tuple: Final = tuple.__new__  # Half the price of Envelope(*row), for every message.
+_new_tuple: Final = tuple.__new__  # A quarter cheaper than Envelope(*row).
 
 
 class Frame(NamedTuple):
@@ -96,7 +99,7 @@ class FrameWriter:
     __slots__ = ("_chunks", "_classes", "_contracts", "_pack", "count", "references", "size_bytes")
 
     def __init__(self) -> None:
-        self._pack = msgpack.Packer().pack
+        self._pack = msgpack.Packer(buf_size=PACKER_BYTES).pack
         self._contracts: dict[ContractKey, int] = {}
         self._classes: dict[type[Contract], int] = {}
         self._chunks: list[bytes] = []
@@ -149,7 +152,7 @@ class FrameWriter:
 
     def finish(self, header: FrameHeader) -> bytes:
         """The bytes of the frame; the writer is empty again."""
-        packer = msgpack.Packer(autoreset=False)
+        packer = msgpack.Packer(autoreset=False, buf_size=PACKER_BYTES)
         packer.pack_array_header(3)
         packer.pack(tuple(header))
         packer.pack([(key.name, key.version, key.fingerprint) for key in self._contracts])

@@ -31,7 +31,8 @@ class Limits:
 
     frame_messages_soft: int = 128
     """A frame is closed once it holds so many: few enough that the receiver works on one
-    while the sender writes the next, and enough that a frame's own cost is under 5 %."""
+    while the sender writes the next, and enough that writing and
+    decoding a frame by itself, some 6 µs, is under 1 % of what its messages cost."""
 
     frame_messages_max: int = 4_096
     """Envelopes in one frame: bounds how long one frame occupies the receiver's loop."""

@@ -8,7 +8,7 @@ Invariants of a `Plan`: every id occurs once, every need is a sub-task of the sa
 no sub-task needs itself through others, and every bound field names one of its needs.
 
 Sub-tasks are named tuples without validation of their own, on purpose: a plan of 100,000
-of them is ordinary, making one costs a third of a frozen dataclass, and one check of the
+of them is ordinary, making one costs a quarter of a frozen dataclass, and one check of the
 whole plan costs less than 100,000 checks.
 """
 
