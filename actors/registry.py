@@ -17,13 +17,15 @@ __all__ = ["Directory"]
 class Directory:
     """Names and offers, as one host knows them."""
 
-    __slots__ = ("_names", "_offers", "_sizes", "_turns", "version")
+    __slots__ = ("_names", "_offers", "_sizes", "_turns", "hosts", "version")
 
     def __init__(self) -> None:
         self._names: dict[str, Address] = {}
         self._offers: dict[str, Sequence[Address]] = {}
         self._sizes: dict[Address, int] = {}
         self._turns: dict[str, int] = {}
+        self.hosts: Sequence[int] = ()
+        """The slots of all hosts that take actors of any kind, up or not."""
         self.version = 0
         """Grows with each change; an older copy never replaces a newer one."""
 
@@ -33,6 +35,7 @@ class Directory:
         names: Mapping[str, Address],
         offers: Mapping[str, Sequence[Address]],
         sizes: Mapping[Address, int],
+        hosts: Sequence[int] = (),
     ) -> None:
         """Take over a newer copy."""
         if version > self.version:
@@ -40,6 +43,7 @@ class Directory:
             self._names = dict(names)
             self._offers = {name: tuple(places) for name, places in offers.items()}
             self._sizes = dict(sizes)
+            self.hosts = tuple(hosts)
 
     def find(self, name: str) -> Address | None:
         """Where the actor of that name is."""

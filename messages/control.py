@@ -13,15 +13,10 @@ __all__ = [
     "CONTROL_CELL",
     "CONTROL_SLOT",
     "ActorEnded",
-    "ActorView",
     "ActorsStarted",
     "ActorsStopped",
-    "CallboardView",
     "DirectoryChanged",
     "HostStopped",
-    "HostView",
-    "LookAtHost",
-    "LookAtSystem",
     "StartActors",
     "StopActors",
     "StopHost",
@@ -46,6 +41,8 @@ class StartActors(Request[ActorsStarted], name="callboard.start_actors"):
     """Start top-level actors; `births` is pickled code and constructor arguments."""
 
     births: bytes
+    cells: tuple[int, ...]
+    """The first number of each birth, in order; 0 for one that has ended meanwhile."""
 
 
 class ActorsStopped(Contract, name="callboard.actors_stopped"):
@@ -78,64 +75,12 @@ class DirectoryChanged(Contract, name="callboard.directory_changed"):
     """The whole directory: names, and who offers which contract, as (slot, cell)."""
 
     version: int
+    hosts: tuple[int, ...]
+    """The slots of all hosts that take actors of any kind, up or not; isolated ones are not."""
     names: dict[str, tuple[int, int]]
     offers: dict[str, tuple[tuple[int, int], ...]]
     sizes: dict[str, int]
     """Agents behind an address, written `slot/cell`."""
-
-
-class ActorView(Contract, name="callboard.actor_view"):
-    """One actor as `callboard tree` shows it."""
-
-    cell: int
-    name: str
-    kind: str
-    life: str
-    mailbox: int
-    incarnation: int
-    children: int
-    """How many children it has in all; `members` may show fewer."""
-    restarts: int = 0
-    """Restarts that it caused itself; a sibling's count with the sibling."""
-    last_failure: str = ""
-    members: "tuple[ActorView, ...]" = ()
-
-
-class HostView(Contract, name="callboard.host_view"):
-    """One host as `callboard tree` shows it."""
-
-    slot: int
-    epoch: int
-    name: str
-    pid: int
-    node: str
-    actors: int
-    handled: int
-    pending_asks: int
-    dead_letters: dict[str, int]
-    memory_bytes: int
-    members: tuple[ActorView, ...] = ()
-
-
-class LookAtHost(Request[HostView], name="callboard.look_at_host"):
-    """What is on a host; at most `actors_max` actors are told one by one."""
-
-    actors_max: int = 50
-
-
-class CallboardView(Contract, name="callboard.view"):
-    """The whole system."""
-
-    name: str
-    hosts: tuple[HostView, ...]
-    restarts: int
-    understudies: int
-
-
-class LookAtSystem(Request[CallboardView], name="callboard.look_at_system"):
-    """What there is in the system."""
-
-    actors_max: int = 50
 
 
 class SubscribedDeadLetters(Contract, name="callboard.subscribed_dead_letters"):

@@ -14,39 +14,41 @@ import asyncio
 import contextlib
 import logging
 import os
-import random
-import time
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
-from callboard.actors.actor import Actor, behaviour_of
+from callboard.actors.actor import Actor, Behaviour, behaviour_of
 from callboard.actors.execution.execution import Execution
 from callboard.actors.execution.handle import ExecutionHandle
 from callboard.actors.host.host import Host
 from callboard.actors.host.warden import Birth
 from callboard.messages.contract import Contract, Request
-from callboard.messages.control import (
-    CONTROL_CELL,
-    CONTROL_SLOT,
-    CallboardView,
-    LookAtSystem,
-    SubscribeDeadLetters,
-)
-from callboard.messages.errors import CallboardError, SpecError, UsageError
+from callboard.messages.control import CONTROL_CELL, CONTROL_SLOT
+from callboard.messages.errors import CallboardError, SpecError, UsageError, error_from_data
 from callboard.messages.job import Job
 from callboard.messages.letters import DeadLetter
+from callboard.messages.placement import Placement
+from callboard.messages.ports import Engine
 from callboard.messages.ref import Address, Ref
+from callboard.messages.spawning import (
+    Offer,
+    Spawn,
+    Spawned,
+    SpawnPart,
+    StopActor,
+    SubscribeAllLetters,
+)
 from callboard.messages.spec import Restart, StopTimeout
+from callboard.messages.views import CallboardView, LookAtSystem
 
 from .announcer import Announcer
+from .births import START_BATCH, part_of
+from .control import Control
 from .engines.choose import make_engine
+from .environment import REAL, Environment
 from .letterbox import Letterbox
-from .root.desk import open_desk
 from .root.root import Root
-from .root.slots import Slot
 from .settings import Settings, settings_of
-from .wiring import make_host
 
 __all__ = ["System", "start"]
 
@@ -56,6 +58,9 @@ ReplyT = TypeVar("ReplyT")
 RequestT = TypeVar("RequestT", bound=Contract)
 ResultT = TypeVar("ResultT")
 POOL_SIZE_MAX: Final = 1_000_000
+ROOT_TIMEOUT_S: Final = 150.0
+"""How long the root may take: it waits for the start hooks of actors, twice if a host dies."""
+DESK: Final = Address(CONTROL_SLOT, CONTROL_CELL)
 INTERRUPTED_STOP_S: Final = 1.5
 """How long actors may take to stop after Ctrl-C: ending Ray takes about as long again, and
 everything has to be gone within 5 s."""
@@ -64,12 +69,13 @@ everything has to be gone within 5 s."""
 class System:
     """A running system, seen from its driver. Made by `start` or `run`."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self, settings: Settings, engine: Engine | None = None, environment: Environment = REAL
+    ) -> None:
         self.settings: Final = settings
-        self._engine = make_engine(settings)
-        self._host: Host | None = None
-        self._root: Root | None = None
-        self._watchdog: Any = None
+        self._engine = make_engine(settings) if engine is None else engine
+        self._environment = environment
+        self._control: Control | None = None
         self._announcer: Announcer | None = None
         self._failure: CallboardError | None = None
         self._driver: asyncio.Task[Any] | None = None
@@ -80,30 +86,18 @@ class System:
         """Bring everything up; `start` calls it."""
         await self._engine.start()
         self._driver = asyncio.current_task()
-        self._host, self._watchdog = make_host(
-            slot=CONTROL_SLOT,
-            epoch=os.getpid(),
-            name="driver",
-            settings=self.settings,
-            blobs=self._engine.blobs(),
-        )
-        self._engine.attach(self._host)
-        self._root = Root(self._host, self._engine, self.settings, self._failed)
-        open_desk(self._host, self._root, self.settings.name)
-        await self._root.start(self.settings.hosts or self._engine.default_hosts())
-        self._announcer = Announcer(self)
-        self._announcer.start()
+        self._control = Control(self.settings, self._engine, self._environment, self._failed)
+        await self._control.start()
+        if self._environment.is_real:
+            self._announcer = Announcer(self)
+            self._announcer.start()
 
     async def close(self, timeout_s: float) -> None:
         """Bring everything down; `start` calls it."""
         if self._announcer is not None:
             await self._announcer.stop()
-        if self._root is not None:
-            await self._root.stop(timeout_s)
-        if self._watchdog is not None:
-            self._watchdog.stop()
-        if self._host is not None:
-            await self._host.close()
+        if self._control is not None:
+            await self._control.stop(timeout_s)
         await self._engine.stop()
 
     def _failed(self, error: CallboardError) -> None:
@@ -120,16 +114,17 @@ class System:
     @property
     def host(self) -> Host:
         """The driver's own host (slot 0): the kernel under this API."""
-        if self._host is None:
-            raise UsageError("the system is not running.", advice="Use `async with start(...)`.")
-        return self._host
+        return self._running().host
 
     @property
     def root(self) -> Root:
         """The root supervisor."""
-        if self._root is None:
+        return self._running().root
+
+    def _running(self) -> Control:
+        if self._control is None:
             raise UsageError("the system is not running.", advice="Use `async with start(...)`.")
-        return self._root
+        return self._control
 
     # --- actors ---------------------------------------------------------------------------------
 
@@ -140,33 +135,28 @@ class System:
         name: str | None = None,
         host: int | None = None,
         offer: bool = False,
+        placement: Placement | None = None,
         restart: Restart = Restart.TRANSIENT,
         stop_timeout: StopTimeout | None = None,
         **keywords: Any,
     ) -> Ref[ActorT]:
         """Start an actor on the least loaded host (or on host number `host`, from 1).
 
-        With `offer`, it is found by the contracts it handles, as a pool is. Raises
-        `ActorStartFailed`, `NameTaken`, `SpecError`.
+        `placement` says more: an isolated actor gets a host of its own. With `offer`, the
+        actor is found by the contracts it handles, as a pool is. Raises `ActorStartFailed`,
+        `NameTaken`, `SpecError`, `UsageError`.
         """
-        slot = self._slot(host)
-        number = self.root.table.next_cell()
-        address = Address(slot.number, number)
         behaviour = behaviour_of(actor)
         self._learn(actor)
-        if name is not None:
-            self.root.table.take_name(name, address)
-        birth: Birth = (number, actor, args, keywords or None, name, restart, stop_timeout, 0)
-        failures = await self.root.spawn(slot, [birth])
-        for failure in failures.values():
-            raise failure
-        if offer:
-            names = [row.contract.contract_name for row in behaviour.handlers.values()]
-            self.root.table.offer(names, address, behaviour.concurrency)
+        birth: Birth = (actor, args, keywords or None, name, restart, stop_timeout, 0)
+        place = Placement(host) if placement is None else placement
+        offers = []
         if offer or name is not None:
-            self.root.directory_changed()
-            await self.root.published()
-        return self.host.ref(address)
+            contracts = _contracts(behaviour) if offer else ()
+            offers.append(Offer(part=0, name=name, contracts=contracts, size=behaviour.concurrency))
+        part = part_of(self.host.pickler, [birth], place)
+        (ref,) = await self._spawn((part,), offers)
+        return ref
 
     async def spawn_many(
         self,
@@ -183,21 +173,32 @@ class System:
         """
         behaviour_of(actor)
         self._learn(actor)
-        slots = [self._slot(host)] if host is not None else list(self.root.table.slots.values())
-        births: dict[int, list[Birth]] = {slot.number: [] for slot in slots}
-        addresses = []
-        for turn, args in enumerate(arguments):
-            number = self.root.table.next_cell()
-            slot = slots[turn % len(slots)]
-            births[slot.number].append((number, actor, args, None, None, restart, None, 0))
-            addresses.append(Address(slot.number, number))
-        outcomes = await asyncio.gather(
-            *(self.root.spawn(slot, births[slot.number]) for slot in slots)
+        hosts = self.host.directory.hosts if host is None else (host,)
+        births: list[Birth] = [(actor, args, None, None, restart, None, 0) for args in arguments]
+        refs: list[Any] = [None] * len(births)
+        rows = [range(i, len(births), len(hosts)) for i in range(len(hosts))]
+        chunks = [
+            (number, row[i : i + START_BATCH])
+            for number, row in zip(hosts, rows, strict=True)
+            for i in range(0, len(row), START_BATCH)
+        ]
+
+        async def start(number: int, chunk: Sequence[int]) -> None:
+            wanted = [births[place] for place in chunk]
+            part = part_of(self.host.pickler, wanted, Placement(number))
+            started = await self._ask_root(Spawn(parts=(part,)))
+            slot, first = started.parts[0]
+            for offset, place in enumerate(chunk):
+                refs[place] = self.host.ref(Address(slot, first + offset))
+            _raise_first(started)
+
+        failures = await asyncio.gather(
+            *(start(*chunk) for chunk in chunks), return_exceptions=True
         )
-        for failures in outcomes:
-            for failure in failures.values():
+        for failure in failures:
+            if failure is not None:
                 raise failure
-        return [self.host.ref(address) for address in addresses]
+        return refs
 
     async def pool(
         self,
@@ -210,54 +211,45 @@ class System:
         """Start a pool: `size` agents over all hosts (default: 2 a host), found by contract.
 
         `ask` without a target reaches whichever agent is idle. Gives one reference a host,
-        to that host's part of the pool. Raises `ActorStartFailed`, `SpecError`.
+        to that host's part of the pool. Raises `ActorStartFailed` (no agent is left running
+        then), `SpecError`.
         """
-        slots = list(self.root.table.slots.values())
-        total = 2 * len(slots) if size is None else size
+        hosts = self.host.directory.hosts
+        total = 2 * len(hosts) if size is None else size
         if not 1 <= total <= POOL_SIZE_MAX:
             raise SpecError(
                 f"a pool of {total} agents.", advice=f"Give it 1 to {POOL_SIZE_MAX}.", field="size"
             )
         behaviour = behaviour_of(agent)
         self._learn(agent)
-        shares = [total // len(slots) + (i < total % len(slots)) for i in range(len(slots))]
-        addresses = []
-        starts = []
-        for slot, share in zip(slots, shares, strict=True):
+        shares = [total // len(hosts) + (i < total % len(hosts)) for i in range(len(hosts))]
+        contracts = (*_contracts(behaviour), *(() if name is None else (name,)))
+        parts: list[SpawnPart] = []
+        offers: list[Offer] = []
+        for host, share in zip(hosts, shares, strict=True):
             if share:
-                number = self.root.table.next_cell()
-                part = f"{name or agent.__name__}"
                 birth: Birth = (
-                    number, agent, args, keywords or None, part, Restart.PERMANENT, None, share,
+                    agent, args, keywords or None, name or agent.__name__,
+                    Restart.PERMANENT, None, share,
                 )  # fmt: skip
-                addresses.append((Address(slot.number, number), share))
-                starts.append(self.root.spawn(slot, [birth]))
-        for failures in await asyncio.gather(*starts):
-            for failure in failures.values():
-                raise failure
-        names = [row.contract.contract_name for row in behaviour.handlers.values()]
-        if name is not None:
-            names.append(name)
-        for address, share in addresses:
-            self.root.table.offer(names, address, share * behaviour.concurrency)
-        self.root.directory_changed()
-        await self.root.published()
-        return [self.host.ref(address) for address, _ in addresses]
+                working = share * behaviour.concurrency
+                offers.append(Offer(part=len(parts), contracts=contracts, size=working))
+                parts.append(part_of(self.host.pickler, [birth], Placement(host)))
+        return await self._spawn(tuple(parts), offers)
 
     async def stop(self, actor: Ref[Any]) -> None:
         """Stop a top-level actor in order, and wait. Raises `ActorNotFound`."""
-        await self.root.stop_actor(actor.address)
+        await self._ask_root(StopActor(slot=actor.address.slot, cell=actor.address.cell))
 
-    def _slot(self, number: int | None) -> Slot:
-        if number is None:
-            return self.root.table.least_loaded()
-        slot = self.root.table.slots.get(number)
-        if slot is None:
-            raise UsageError(
-                f"there is no host {number}.",
-                advice=f"Hosts are numbered from 1 to {len(self.root.table.slots)}.",
-            )
-        return slot
+    async def _spawn(self, parts: tuple[SpawnPart, ...], offers: Sequence[Offer]) -> list[Ref[Any]]:
+        started = await self._ask_root(
+            Spawn(parts=parts, offers=tuple(offers), all_or_none=len(parts) > 1)
+        )
+        _raise_first(started)
+        return [self.host.ref(Address(*first)) for first in started.parts]
+
+    async def _ask_root(self, request: Request[ReplyT]) -> ReplyT:
+        return await self.host.ask(DESK, request, ROOT_TIMEOUT_S)
 
     def _learn(self, actor: type[Actor]) -> None:
         # A driver that asks must be able to read the replies.
@@ -303,9 +295,9 @@ class System:
             self.host,
             job,
             request,
-            new_id=lambda: uuid.uuid4().hex,
-            random=random.random,
-            wall_time=time.time,
+            new_id=self._environment.new_id,
+            random=self._environment.random,
+            wall_time=self._environment.wall_time,
             attributes=attributes,
         )
 
@@ -313,9 +305,7 @@ class System:
 
     async def view(self, actors_max: int = 50) -> CallboardView:
         """All hosts and their actors, as `callboard tree` shows them."""
-        return await self.host.ask(
-            Address(CONTROL_SLOT, CONTROL_CELL), LookAtSystem(actors_max=actors_max)
-        )
+        return await self.host.ask(DESK, LookAtSystem(actors_max=actors_max))
 
     async def dead_letters(self) -> dict[str, int]:
         """How many dead letters there have been on all living hosts, by reason."""
@@ -328,19 +318,21 @@ class System:
     async def on_dead_letter(self, subscriber: Callable[[DeadLetter], None]) -> None:
         """Call `subscriber` with each dead letter of the driver and all hosts from now on."""
         box = await self.host.spawn(Letterbox.recipe(subscriber), None)
-        ref = self.host.ref(Address(CONTROL_SLOT, box.id))
-        self.root.letter_subscribers.append(ref)
-        slots = [CONTROL_SLOT, *(slot.number for slot in self.root.table.living())]
-        await asyncio.gather(
-            *(
-                self.host.ask(Address(slot, CONTROL_CELL), SubscribeDeadLetters(subscriber=ref))
-                for slot in slots
-            )
-        )
+        ref = self.host.ref(Address(self.host.slot, box.id))
+        await self._ask_root(SubscribeAllLetters(subscriber=ref))
 
     def host_processes(self) -> Sequence[Any]:
         """The processes of the living hosts, in the order of their slots."""
         return [slot.process for slot in self.root.table.living()]
+
+
+def _contracts(behaviour: Behaviour) -> tuple[str, ...]:
+    return tuple(row.contract.contract_name for row in behaviour.handlers.values())
+
+
+def _raise_first(started: Spawned) -> None:
+    for data in started.failures.values():
+        raise error_from_data(data)
 
 
 @contextlib.asynccontextmanager

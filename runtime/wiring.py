@@ -3,7 +3,6 @@
 import asyncio
 import io
 import pickle  # noqa: TID251 - code and constructor arguments, never messages
-import random
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +16,7 @@ from callboard.messages.ref import Address, Ref
 from callboard.messages.spec import SupervisorSpec
 from callboard.supervisors.supervisor import Supervisor
 
+from .environment import REAL, Environment
 from .settings import Settings
 
 __all__ = ["CloudPickler", "HostClock", "make_host"]
@@ -77,12 +77,13 @@ def make_host(
     settings: Settings,
     blobs: BlobStore,
     on_failed: Callable[[Exit], None] | None = None,
+    environment: Environment = REAL,
 ) -> tuple[Host, Watchdog]:
-    """A host on the running event loop, with its watchdog running."""
+    """A host on the running event loop, with its watchdog running in a real environment."""
     clock = HostClock(asyncio.get_running_loop().time)
 
     def make_supervisor(spec: SupervisorSpec, runner: ChildRunner) -> SupervisorPort:
-        return Supervisor(spec, runner, clock, random.random)
+        return Supervisor(spec, runner, clock, environment.random)
 
     host = Host(
         slot=slot,
@@ -96,5 +97,6 @@ def make_host(
         on_failed=on_failed,
     )
     watchdog = Watchdog(host, settings.blocked_s, shares_loop=settings.engine == "inline")
-    watchdog.start()
+    if environment.is_real:
+        watchdog.start()
     return host, watchdog

@@ -14,11 +14,8 @@ from callboard.messages.control import (
     ActorEnded,
     ActorsStarted,
     ActorsStopped,
-    ActorView,
     DirectoryChanged,
     HostStopped,
-    HostView,
-    LookAtHost,
     StartActors,
     StopActors,
     StopHost,
@@ -35,6 +32,7 @@ from callboard.messages.letters import DeadLetter
 from callboard.messages.lifecycle import Exit
 from callboard.messages.ref import Address
 from callboard.messages.spec import Restart, StopTimeout
+from callboard.messages.views import ActorView, HostView, LookAtHost
 
 from ..actor import Actor, OnError, handler
 from ..cell import Cell, Life, Recipe
@@ -51,7 +49,6 @@ FAILURE_CHARS_MAX: Final = 200
 """A longer reason is cut in views: a line of `callboard tree` is for looking."""
 
 Birth = tuple[
-    int,
     type[Actor],
     tuple[Any, ...],
     dict[str, Any] | None,
@@ -60,7 +57,7 @@ Birth = tuple[
     StopTimeout | None,
     int,
 ]
-"""Cell, actor, arguments, keywords, name, restart, stop timeout, pool size (0: no pool)."""
+"""Actor, arguments, keywords, name, restart, stop timeout, pool size (0: no pool)."""
 
 
 class WardenRecipe(Recipe):
@@ -87,9 +84,10 @@ class Warden(Actor):
         births: list[Birth] = self._host.pickler.loads(command.births)
         failures: dict[int, dict[str, Any]] = {}
         begun: list[Cell] = []
-        for number, actor, args, keywords, name, restart, stop_timeout, size in births:
-            if number in self._host.cells:
-                continue  # A repeated command: it runs already.
+        for number, birth in zip(command.cells, births, strict=True):
+            if not number or number in self._host.cells:
+                continue  # It has ended for good, or the command is repeated.
+            actor, args, keywords, name, restart, stop_timeout, size = birth
             recipe = (
                 PoolRecipe(actor, args, keywords, name, size)
                 if size
@@ -140,6 +138,7 @@ class Warden(Actor):
                 Address(*(int(part) for part in where.split("/"))): size
                 for where, size in change.sizes.items()
             },
+            change.hosts,
         )
 
     @handler

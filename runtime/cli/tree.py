@@ -18,7 +18,7 @@ from rich.live import Live
 from rich.text import Text
 from rich.tree import Tree
 
-from callboard.messages.control import ActorView, CallboardView, HostView
+from callboard.messages.views import ActorView, CallboardView, HostView
 
 from ..announcer import announced_systems, look_at
 from .outcome import ExitCode, Failure, print_failure

@@ -1,22 +1,24 @@
 """The root's desk: cell 0 of the control host, where hosts report to the root."""
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from callboard.actors.actor import behaviour_of, handler
 from callboard.actors.cell import Cell, Recipe
 from callboard.actors.host.host import Host
 from callboard.actors.host.warden import Warden
-from callboard.messages.control import (
-    CONTROL_CELL,
-    ActorEnded,
-    CallboardView,
-    HostView,
-    LookAtHost,
-    LookAtSystem,
-)
+from callboard.messages.control import CONTROL_CELL, ActorEnded
 from callboard.messages.errors import CallboardError
 from callboard.messages.ref import Address
+from callboard.messages.spawning import (
+    AllLettersSubscribed,
+    Spawn,
+    Spawned,
+    StopActor,
+    StoppedActor,
+    SubscribeAllLetters,
+)
+from callboard.messages.views import CallboardView, HostView, LookAtHost, LookAtSystem
 
 if TYPE_CHECKING:
     from .root import Root
@@ -29,6 +31,9 @@ LOOK_TIMEOUT_S = 2.0
 class Desk(Warden):
     """The warden of the control host, which also knows the root."""
 
+    concurrency: ClassVar[int] = 4_096
+    """Starts wait for start hooks; neither a look nor another start waits for them."""
+
     def __init__(self, host: Host, root: "Root", system_name: str) -> None:
         super().__init__(host)
         self._root = root
@@ -37,7 +42,24 @@ class Desk(Warden):
     @handler
     async def ended(self, report: ActorEnded) -> None:
         """A top-level actor ended for good on its host."""
-        self._root.forget(Address(report.slot, report.cell))
+        self._root.registrar.forget(Address(report.slot, report.cell))
+
+    @handler
+    async def spawn(self, request: Spawn) -> Spawned:
+        """Start top-level actors."""
+        return await self._root.registrar.spawn(request)
+
+    @handler
+    async def stop_one(self, request: StopActor) -> StoppedActor:
+        """Stop a top-level actor in order."""
+        await self._root.registrar.stop_actor(Address(request.slot, request.cell))
+        return StoppedActor()
+
+    @handler
+    async def subscribe(self, request: SubscribeAllLetters) -> AllLettersSubscribed:
+        """Send the dead letters of all hosts to an actor."""
+        await self._root.subscribe_letters(request.subscriber)
+        return AllLettersSubscribed()
 
     @handler
     async def look_at_all(self, request: LookAtSystem) -> CallboardView:

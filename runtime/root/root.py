@@ -6,19 +6,14 @@ What to do when is decided by the same supervisor core that supervises actors.
 """
 
 import asyncio
-import contextlib
 import logging
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final
 
 from callboard.actors.host.host import Host
-from callboard.actors.host.warden import Birth
 from callboard.messages.control import (
     CONTROL_CELL,
-    DirectoryChanged,
-    StartActors,
-    StopActors,
+    CONTROL_SLOT,
     StopHost,
     SubscribeDeadLetters,
 )
@@ -27,8 +22,6 @@ from callboard.messages.errors import (
     ClusterError,
     HostLost,
     InternalError,
-    SpecError,
-    error_from_data,
 )
 from callboard.messages.lifecycle import SHUT_DOWN, Exit, ExitReason
 from callboard.messages.ports import Engine, FrameCarrier, HostProcess, TimerHandle
@@ -36,17 +29,16 @@ from callboard.messages.ref import Address, Ref
 from callboard.messages.spec import ChildId, ChildSpec, Restart, StopTimeout
 from callboard.supervisors.supervisor import Supervisor
 
+from ..environment import Environment
 from ..settings import Settings
 from ..wiring import HostClock
+from .registrar import Registrar
 from .slots import Slot, SlotTable
 
 __all__ = ["Root"]
 
 LOGGER: Final = logging.getLogger("callboard.root")
-START_BATCH: Final = 1_000
-"""Top-level actors started by one message: decoding and starting overlap."""
 HIRE_DELAY_S: Final = 1.0
-START_ACTORS_TIMEOUT_S: Final = 60.0
 SPARE_LIFE_MIN_S: Final = 5.0
 
 
@@ -59,6 +51,7 @@ class Root:
         engine: Engine,
         settings: Settings,
         on_failed: Callable[[CallboardError], None],
+        environment: Environment,
     ) -> None:
         self.table: Final = SlotTable()
         self._control = control
@@ -68,8 +61,7 @@ class Root:
         self._spares: list[HostProcess] = []
         self._hiring = 0
         self._processes_started = 0
-        self._directory_version = 0
-        self._directory_scheduled = False
+        self.registrar: Final = Registrar(control, self.table)
         self._stopping = False
         self._started: asyncio.Future[None] = control.loop.create_future()
         self._stopped: asyncio.Future[None] = control.loop.create_future()
@@ -78,7 +70,7 @@ class Root:
         self.letter_subscribers: Final[list[Ref[Any]]] = []
         """Actors that get the dead letters of all hosts, also of those to come."""
         self.supervisor: Final = Supervisor(
-            settings.host_supervision, self, HostClock(control.now), random.random
+            settings.host_supervision, self, HostClock(control.now), environment.random
         )
         self.supervisor.start()
 
@@ -99,6 +91,7 @@ class Root:
             slot = self.table.add_slot("")
             slot.name = f"host-{slot.number}"
             self.supervisor.add_child(spec, slot.number)
+        self.registrar.directory_changed()
         try:
             async with asyncio.timeout(self._settings.start_timeout_s):
                 await asyncio.shield(self._started)
@@ -209,17 +202,17 @@ class Root:
         self._control.run_task(self._introduce(slot, here, is_open=False))
         await process.connect(self._peers(slot))
         warden = Address(slot.number, CONTROL_CELL)
-        self._control.tell(warden, self._directory())
+        self._control.tell(warden, self.registrar.directory())
         for subscriber in self.letter_subscribers:
             self._control.tell(warden, SubscribeDeadLetters(subscriber=subscriber))
-        await self._populate(slot)
+        await self.registrar.populate(slot)
         if slot.dead_epoch == epoch:
             raise HostLost(f"{process.name} died while it took over {slot.name}.")
         link.open()
         slot.is_up = True
         # Again: what has changed meanwhile was sent to living hosts only, and of two that
         # come up together neither could be told of the other before.
-        self._control.tell(warden, self._directory())
+        self._control.tell(warden, self.registrar.directory())
         await asyncio.gather(
             process.connect(self._peers(slot)),
             self._introduce(slot, here, is_open=True),
@@ -249,36 +242,11 @@ class Root:
     def _others(self, slot: Slot) -> list[Slot]:
         return [other for other in self.table.living() if other is not slot]
 
-    async def _populate(self, slot: Slot) -> None:
-        """Start the actors that belong to a slot."""
-        births = list(slot.births.values())
-        if not births:
-            return
-        batches = [births[i : i + START_BATCH] for i in range(0, len(births), START_BATCH)]
-        outcomes = await asyncio.gather(*(self._start_actors(slot, batch) for batch in batches))
-        for failures in outcomes:
-            for cell, failure in failures.items():
-                LOGGER.warning("actor %d/%d did not come back: %s", slot.number, cell, failure)
-                self.forget(Address(slot.number, cell))
-
-    async def _start_actors(self, slot: Slot, births: Sequence[Birth]) -> dict[int, CallboardError]:
-        try:
-            command = StartActors(births=self._control.pickler.dumps(births))
-        except Exception as error:
-            raise SpecError(
-                f"{births[0][1].__qualname__} cannot be sent to a host: {error!r}.",
-                advice="Its class and constructor arguments must be picklable: open files, locks "
-                "and connections are made in the constructor or in `started`.",
-            ) from error
-        answer = await self._control.ask(
-            Address(slot.number, CONTROL_CELL), command, START_ACTORS_TIMEOUT_S
-        )
-        return {cell: error_from_data(data) for cell, data in answer.failures.items()}
-
     async def _watch(self, slot: Slot, process: HostProcess, incarnation: int, epoch: int) -> None:
         reason = await process.watch()
         was_up, slot.is_up = slot.is_up, False
         slot.dead_epoch = epoch
+        self.registrar.host_lost(slot)
         error = HostLost(f"{slot.name} ({process.name}) is lost.", slot=slot.number)
         if was_up:  # Otherwise it is still being brought up, and that fails.
             # First of all: what follows may be ten thousand asks that fail.
@@ -352,90 +320,17 @@ class Root:
             await asyncio.sleep(max(0.0, began_s + SPARE_LIFE_MIN_S - self._control.now()))
             await self._hire()
 
-    # --- top-level actors -------------------------------------------------------------
-
-    async def spawn(self, slot: Slot, births: Sequence[Birth]) -> dict[int, CallboardError]:
-        """Start top-level actors on a slot; gives the failures by cell.
-
-        Raises `SpecError` when they cannot be shipped, and what the slot's host answers;
-        none of them is to run then.
-        """
-        for birth in births:
-            slot.births[birth[0]] = birth
-        try:
-            try:
-                failures = await self._start_all(slot, births)
-            except HostLost:
-                # The slot's next host starts them: they are written down.
-                failures = await self._start_all(slot, births)
-        except BaseException:
-            self._give_up_births(slot, births)
-            raise
-        for cell in failures:
-            self.forget(Address(slot.number, cell))
-        return failures
-
-    async def _start_all(self, slot: Slot, births: Sequence[Birth]) -> dict[int, CallboardError]:
-        batches = [births[i : i + START_BATCH] for i in range(0, len(births), START_BATCH)]
-        failures: dict[int, CallboardError] = {}
-        for outcome in await asyncio.gather(
-            *(self._start_actors(slot, batch) for batch in batches)
-        ):
-            failures.update(outcome)
-        return failures
-
-    def _give_up_births(self, slot: Slot, births: Sequence[Birth]) -> None:
-        cells = tuple(birth[0] for birth in births)
-        for cell in cells:
-            self.forget(Address(slot.number, cell))
-        with contextlib.suppress(CallboardError):
-            # Some may have started all the same.
-            self._control.tell(Address(slot.number, CONTROL_CELL), StopActors(cells=cells))
-
-    async def stop_actor(self, address: Address) -> None:
-        """Stop a top-level actor in order; it does not come back."""
-        slot = self.table.slot_of(address)
-        self.forget(address)
-        await self._control.ask(
-            Address(slot.number, CONTROL_CELL), StopActors(cells=(address.cell,)), None
-        )
-
-    def forget(self, address: Address) -> None:
-        """An actor has ended for good."""
-        if self.table.forget(address):
-            self.directory_changed()
-
-    # --- the directory ----------------------------------------------------------------
-
-    def directory_changed(self) -> None:
-        """Tell all hosts, once for all changes of this moment."""
-        if not self._directory_scheduled:
-            self._directory_scheduled = True
-            self._control.loop.call_soon(self._publish)
-
-    def _publish(self) -> None:
-        self._directory_scheduled = False
-        self._directory_version += 1
-        change = self._directory()
-        table = self.table
-        self._control.directory.replace(change.version, table.names, table.offers, table.sizes)
-        for slot in table.living():
-            self._control.tell(Address(slot.number, CONTROL_CELL), change)
-
-    async def published(self) -> None:
-        """Wait until this host's own copy is up to date."""
-        if self._directory_scheduled:
-            await asyncio.sleep(0)  # `_publish` was scheduled before this.
-
-    def _directory(self) -> DirectoryChanged:
-        return DirectoryChanged(
-            version=self._directory_version,
-            names={name: (where.slot, where.cell) for name, where in self.table.names.items()},
-            offers={
-                name: tuple((where.slot, where.cell) for where in places)
-                for name, places in self.table.offers.items()
-            },
-            sizes={str(where): size for where, size in self.table.sizes.items()},
+    async def subscribe_letters(self, subscriber: Ref[Any]) -> None:
+        """Send each dead letter of every host, also of hosts to come, to an actor."""
+        self.letter_subscribers.append(subscriber)
+        slots = [CONTROL_SLOT, *(slot.number for slot in self.table.living())]
+        await asyncio.gather(
+            *(
+                self._control.ask(
+                    Address(slot, CONTROL_CELL), SubscribeDeadLetters(subscriber=subscriber)
+                )
+                for slot in slots
+            )
         )
 
     def statistics(self) -> dict[str, Any]:

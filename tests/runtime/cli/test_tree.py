@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from callboard.messages.control import ActorView, CallboardView, HostView
+from callboard.messages.views import ActorView, CallboardView, HostView
 from callboard.runtime.announcer import announced_systems
 from callboard.runtime.cli.outcome import ExitCode
 from callboard.runtime.cli.tree import Sight, draw

@@ -4,7 +4,8 @@ import pytest
 
 from callboard.messages.errors import ActorNotFound, NameTaken
 from callboard.messages.ref import Address
-from callboard.runtime.root.slots import SlotTable
+from callboard.messages.spawning import SpawnPart
+from callboard.runtime.root.slots import Batch, SlotTable
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def test_slots_are_numbered_from_one(table: SlotTable) -> None:
 
 def test_next_actor_goes_to_the_emptiest_slot_that_is_up(table: SlotTable) -> None:
     assert table.least_loaded().number == 1
-    table.slots[1].births[1] = None  # type: ignore[assignment]
+    table.slots[1].add(Batch(SpawnPart(births=b"", count=1), 1))
     assert table.least_loaded().number == 2
     table.slots[2].is_up = False
     assert table.least_loaded().number == 1
@@ -30,7 +31,8 @@ def test_next_actor_goes_to_the_emptiest_slot_that_is_up(table: SlotTable) -> No
 
 
 def test_cells_are_never_given_twice(table: SlotTable) -> None:
-    assert len({table.next_cell() for _ in range(100)}) == 100
+    taken = [range(first, first + 3) for first in (table.take_cells(3) for _ in range(100))]
+    assert len({cell for cells in taken for cell in cells}) == 300
 
 
 def test_name_is_taken_once_and_free_again(table: SlotTable) -> None:
@@ -42,8 +44,8 @@ def test_name_is_taken_once_and_free_again(table: SlotTable) -> None:
 
 
 def test_forgotten_actor_takes_its_offers_along(table: SlotTable) -> None:
-    table.offer(["x", "y"], Address(1, 1), 4)
-    table.offer(["x"], Address(2, 2), 2)
+    table.offer(("x", "y"), Address(1, 1), 4)
+    table.offer(("x",), Address(2, 2), 2)
     assert table.forget(Address(1, 1)) is True
     assert table.offers == {"x": [Address(2, 2)]}
     assert table.sizes == {Address(2, 2): 2}
@@ -54,3 +56,16 @@ def test_unknown_actor_has_no_slot(table: SlotTable) -> None:
     for address in (Address(1, 5), Address(9, 1)):
         with pytest.raises(ActorNotFound):
             table.slot_of(address)
+
+
+def test_an_actor_that_ended_is_not_born_again_with_its_batch(table: SlotTable) -> None:
+    slot = table.slots[1]
+    batch = Batch(SpawnPart(births=b"", count=3, numbers_each=2), 10)
+    slot.add(batch)
+    table.take_name("child", Address(1, 13))
+    assert table.forget(Address(1, 12)) is True, "the names of its whole tree are free"
+    assert batch.cells == [10, 0, 14]
+    assert slot.batches() == [batch]
+    table.forget(Address(1, 10))
+    table.forget(Address(1, 14))
+    assert slot.batches() == []

@@ -1,0 +1,96 @@
+"""What a driver asks of the root: to start actors, to stop them, to be told of things.
+
+The root may live in another process than the driver, so what is to be started travels as
+bytes that the root passes on and never reads: it needs none of the user's code.
+"""
+
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict
+
+from .contract import Contract, Request
+from .ref import Ref
+
+__all__ = [
+    "AllLettersSubscribed",
+    "Offer",
+    "Spawn",
+    "SpawnPart",
+    "Spawned",
+    "StopActor",
+    "StoppedActor",
+    "SubscribeAllLetters",
+]
+
+_FROZEN: Final = ConfigDict(frozen=True, extra="forbid")
+
+
+class Offer(BaseModel):
+    """Let one of the new actors be found: by the contracts it handles, or by a name.
+
+    The actor is the one with the number `offset` after the first number of part `part`.
+    """
+
+    model_config = _FROZEN
+
+    part: int
+    offset: int = 0
+    contracts: tuple[str, ...] = ()
+    name: str | None = None
+    size: int = 1
+    """How many messages it works on at once: agents times their concurrency."""
+
+
+class SpawnPart(BaseModel):
+    """Actors that are started together, on one host."""
+
+    model_config = _FROZEN
+
+    births: bytes
+    """A pickled list of `Birth`; see `actors/host/warden.py`."""
+    count: int
+    """How many births there are."""
+    numbers_each: int = 1
+    """Cell numbers that each birth takes: one, or as many as its tree has nodes."""
+    placement: dict[str, Any] | None = None
+    """`Placement.to_data()`; None: the least loaded host."""
+    comes_back: bool = True
+    """Whether it is started again where its host is replaced; otherwise it is gone with it."""
+
+
+class Spawned(Contract, name="callboard.spawned"):
+    """Where the actors are: slot and first cell number of each part, in order."""
+
+    parts: tuple[tuple[int, int], ...]
+    failures: dict[int, dict[str, Any]]
+    """The cells that did not start, and why (errors as data)."""
+
+
+class Spawn(Request[Spawned], name="callboard.spawn"):
+    """Start actors; when it is answered, names and offers can be used from the asker's host."""
+
+    parts: tuple[SpawnPart, ...]
+    offers: tuple[Offer, ...] = ()
+    all_or_none: bool = False
+    """Whether all are stopped again when one of them does not start."""
+
+
+class StoppedActor(Contract, name="callboard.stopped_actor"):
+    """The actor has stopped."""
+
+
+class StopActor(Request[StoppedActor], name="callboard.stop_actor"):
+    """Stop a top-level actor in order; it does not come back. Fails with `ActorNotFound`."""
+
+    slot: int
+    cell: int
+
+
+class AllLettersSubscribed(Contract, name="callboard.all_letters_subscribed"):
+    """Every living host has the subscriber, and those to come will."""
+
+
+class SubscribeAllLetters(Request[AllLettersSubscribed], name="callboard.subscribe_all_letters"):
+    """Send each dead letter of every host, also of hosts to come, to an actor."""
+
+    subscriber: Ref[Any]

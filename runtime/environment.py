@@ -1,0 +1,41 @@
+"""What a system takes from the world besides messages: chance, the wall clock, identities.
+
+All of it comes in here, so that the simulator can give a system a world of its own.
+"""
+
+import os
+import random
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, final
+
+__all__ = ["REAL", "Environment"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The world of one system."""
+
+    random: Callable[[], float]
+    """Numbers in [0, 1), for jitter."""
+    wall_time: Callable[[], float]
+    """Seconds since 1970, for people; durations come from the event loop's clock."""
+    new_id: Callable[[], str]
+    """A text that is never given twice, for executions."""
+    epoch: Callable[[], int]
+    """A number that a later incarnation of the same control host does not have."""
+    is_real: bool = True
+    """Whether there are threads to watch event loops from, and a machine to announce on."""
+
+
+REAL: Final = Environment(
+    # Looked up at each call: a program may seed the module, or fork.
+    random=lambda: random.random(),  # noqa: PLW0108, S311 - as above; jitter is no secret
+    wall_time=time.time,
+    new_id=lambda: uuid.uuid4().hex,
+    epoch=os.getpid,
+)
+"""This machine's."""
