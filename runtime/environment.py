@@ -9,7 +9,11 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, final
+from typing import Any, Final, final
+
+from callboard.messages.ports import Pickler
+from callboard.messages.ref import Address, Ref
+from callboard.supervisors.supervisor import Supervisor
 
 __all__ = ["REAL", "Environment"]
 
@@ -29,6 +33,10 @@ class Environment:
     """A number that a later incarnation of the same control host does not have."""
     is_real: bool = True
     """Whether there are threads to watch event loops from, and a machine to announce on."""
+    make_pickler: Callable[[Callable[[Address], Ref[Any]]], Pickler] | None = None
+    """What ships code, if something else than pickles does; it is given what binds references."""
+    make_supervisor: Callable[..., Supervisor] = Supervisor
+    """What makes supervisors, of actors and of hosts: a place to look on from."""
 
 
 REAL: Final = Environment(

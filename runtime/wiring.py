@@ -14,10 +14,10 @@ from callboard.messages.lifecycle import Exit
 from callboard.messages.ports import BlobStore, ChildRunner, SupervisorPort
 from callboard.messages.ref import Address, Ref
 from callboard.messages.spec import SupervisorSpec
-from callboard.supervisors.supervisor import Supervisor
 
 from .environment import REAL, Environment
 from .settings import Settings
+from .telemetry.vitals import process_vitals
 
 __all__ = ["CloudPickler", "HostClock", "make_host"]
 
@@ -83,15 +83,16 @@ def make_host(
     clock = HostClock(asyncio.get_running_loop().time)
 
     def make_supervisor(spec: SupervisorSpec, runner: ChildRunner) -> SupervisorPort:
-        return Supervisor(spec, runner, clock, environment.random)
+        return environment.make_supervisor(spec, runner, clock, environment.random)
 
+    make_pickler = environment.make_pickler or CloudPickler
     host = Host(
         slot=slot,
         epoch=epoch,
         name=name,
         make_supervisor=make_supervisor,
         blobs=blobs,
-        pickler=CloudPickler(lambda address: host.ref(address)),  # noqa: PLW0108 - made later
+        pickler=make_pickler(lambda address: host.ref(address)),  # noqa: PLW0108 - made later
         limits=settings.limits,
         ask_timeout_s=settings.ask_timeout_s,
         on_failed=on_failed,
@@ -99,4 +100,5 @@ def make_host(
     watchdog = Watchdog(host, settings.blocked_s, shares_loop=settings.engine == "inline")
     if environment.is_real:
         watchdog.start()
+        host.meters.vitals = process_vitals
     return host, watchdog

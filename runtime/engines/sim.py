@@ -1,0 +1,221 @@
+"""The simulated engine: hosts as simulated processes of one world, on its clock and chance."""
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from callboard.actors.host.host import Host
+from callboard.messages.errors import ClusterError, FrameError, PayloadLost
+from callboard.messages.lifecycle import Exit
+from callboard.messages.ports import BlobStore, HostProcess
+from callboard.messages.ref import Address, Ref
+from callboard.supervisors.supervisor import Supervisor
+
+from ..environment import Environment
+from ..settings import Settings
+from ..simulation.network import Network
+from ..simulation.process import SimulatedProcess
+from ..simulation.world import World
+from ..wiring import CloudPickler, make_host
+
+__all__ = ["SimulatedEngine", "SimulatedPickler", "environment_of"]
+
+HOSTS_DEFAULT: Final = 2
+WALL_TIME_S: Final = 1_700_000_000.0
+"""What people's clocks show when a world begins."""
+START_MIN_S: Final = 0.2
+START_SPREAD_S: Final = 0.4
+"""How long a process takes to start: what was measured with Ray."""
+PLAIN: Final = (str, int, float, bool, bytes, type(None))
+
+
+class SimulatedBlobs:
+    """Large values by reference inside one process."""
+
+    def put(self, body: bytes, buffers: Sequence[Any]) -> Any:
+        """The value itself is its reference."""
+        return (body, tuple(bytes(buffer) for buffer in buffers))
+
+    async def get(self, reference: Any) -> tuple[bytes, Sequence[Any]]:
+        """The value again."""
+        if not isinstance(reference, tuple):
+            raise PayloadLost("a reference of another engine.", advice="Please report this.")
+        body, buffers = reference
+        return body, buffers
+
+
+class SimulatedPickler:
+    """Ships births without pickling what needs no copy; the rest is pickled as ever.
+
+    A class and plain arguments come out the same, and pickling a class by value for
+    every seed takes longer than the seed's whole run.
+    """
+
+    def __init__(self, kept: list[Any], bind: Callable[[Address], Ref[Any]]) -> None:
+        self._kept = kept
+        self._bind = bind
+        self._pickler = CloudPickler(bind)
+
+    def dumps(self, value: Any) -> bytes:
+        """The place where the value is kept, or its pickle."""
+        if not _is_plain(value):
+            return b"P" + self._pickler.dumps(value)
+        self._kept.append(value)
+        return b"K%d" % (len(self._kept) - 1)
+
+    def loads(self, data: bytes) -> Any:
+        """The value again, its references bound to this host."""
+        if data[:1] == b"P":
+            return self._pickler.loads(data[1:])
+        return self._bound(self._kept[int(data[1:])])
+
+    def _bound(self, value: Any) -> Any:
+        kind = type(value)
+        if kind is Ref:
+            return self._bind(value.address)
+        if kind is tuple or kind is list:
+            return kind(map(self._bound, value))
+        if kind is dict:
+            return {key: self._bound(each) for key, each in value.items()}
+        return value
+
+
+def _is_plain(value: Any) -> bool:
+    kind = type(value)
+    if kind is tuple or kind is list:
+        return all(map(_is_plain, value))
+    if kind is dict:
+        return all(map(_is_plain, value)) and all(map(_is_plain, value.values()))
+    # Specs and restart kinds are frozen.
+    return (
+        isinstance(value, PLAIN)
+        or kind is Ref
+        or isinstance(value, type)
+        or (kind.__module__ == "callboard.messages.spec")
+    )
+
+
+class _Driver:
+    """The driver's process, as far as calls that go to it are concerned."""
+
+    def __init__(self, world: World) -> None:
+        self.name = "driver"
+        self.loop = world.driver
+
+
+class SimulatedEngine:
+    """Processes of one world."""
+
+    name = "sim"
+
+    def __init__(
+        self,
+        world: World,
+        settings: Settings,
+        network: Network | None = None,
+        *,
+        environment: Environment | None = None,
+        on_host: Callable[[Host], None] | None = None,
+    ) -> None:
+        self.world: Final = world
+        self.settings: Final = settings
+        self.network: Final = Network(world) if network is None else network
+        self.control: Host | None = None
+        self.driver: Final[Any] = _Driver(world)
+        self.processes: Final[list[SimulatedProcess]] = []
+        """All that ever were, in the order of their starts."""
+        self.failing_starts = 0
+        """How many of the next process starts fail."""
+        self.refusals: Final[list[str]] = []
+        """Frames that were refused: none, when all hosts are well."""
+        self._blobs = SimulatedBlobs()
+        self._on_host = on_host
+        self.environment: Final = environment or environment_of(world)
+
+    async def start(self) -> None:
+        """Nothing to get ready."""
+
+    async def start_process(self, number: int) -> HostProcess:
+        """One more process, after a while."""
+        loop = self.world.driver
+        started = loop.create_future()
+        after_s = START_MIN_S + START_SPREAD_S * self.world.random.random()
+        self.world.on(loop, self.world.now_s + after_s, _set, started)
+        await started
+        if self.failing_starts:
+            self.failing_starts -= 1
+            self.world.trace.tell(self.world.now_s, f"process-{number} does not start")
+            raise ClusterError(f"process {number} did not start.", advice="As the seed has it.")
+        process = SimulatedProcess(self, number)
+        self.processes.append(process)
+        return process
+
+    def make_host(
+        self, slot: int, epoch: int, name: str, on_failed: Callable[[Exit], None]
+    ) -> Host:
+        """A host in the process whose step this is."""
+        host, _ = make_host(
+            slot=slot,
+            epoch=epoch,
+            name=name,
+            settings=self.settings,
+            blobs=self._blobs,
+            on_failed=on_failed,
+            environment=self.environment,
+        )
+        if self._on_host is not None:
+            self._on_host(host)
+        return host
+
+    def attach(self, control: Host) -> None:
+        """Remember the control host."""
+        self.control = control
+        if self._on_host is not None:
+            self._on_host(control)
+
+    def refused(self, host: Host, error: FrameError) -> None:
+        """A host has refused a frame."""
+        self.refusals.append(f"{host.name} refuses a frame: {error}")
+
+    def process_of(self, slot: int) -> SimulatedProcess | None:
+        """The living process that is the host of a slot."""
+        found = None
+        for process in self.processes:
+            host = process.host
+            if host is not None and host.slot == slot and not process.loop.is_dead:
+                found = process  # A later one has a later epoch: they are started in turn.
+        return found
+
+    def default_hosts(self) -> int:
+        """Enough to have links."""
+        return HOSTS_DEFAULT
+
+    def blobs(self) -> BlobStore:
+        """One for all."""
+        return self._blobs
+
+    async def stop(self) -> None:
+        """End all processes."""
+        for process in self.processes:
+            process.die("ends with its system")
+
+
+def environment_of(
+    world: World, *, make_supervisor: Callable[..., Supervisor] = Supervisor
+) -> Environment:
+    """What systems in a world take from outside."""
+    ids, kept = itertools.count(1), list[Any]()
+    return Environment(
+        random=world.random.random,
+        wall_time=lambda: WALL_TIME_S + world.now_s,
+        new_id=lambda: f"execution-{next(ids)}",
+        epoch=lambda: 1,
+        is_real=False,
+        make_pickler=lambda bind: SimulatedPickler(kept, bind),
+        make_supervisor=make_supervisor,
+    )
+
+
+def _set(future: Any) -> None:
+    if not future.done():
+        future.set_result(None)

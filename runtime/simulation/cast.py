@@ -1,0 +1,275 @@
+"""The cast of the scenarios: actors that write into the ledger what they see.
+
+What they do wrong they do on purpose, by the seed's chance or because they are told to.
+"""
+
+import asyncio
+from typing import Any, ClassVar, Final
+
+from callboard.actors.actor import Actor, Agent, handler
+from callboard.actors.context import Context
+from callboard.messages.contract import Contract, Request
+from callboard.messages.errors import CallboardError, MailboxFull
+from callboard.messages.lifecycle import Exit
+from callboard.messages.ref import Ref
+from callboard.messages.spec import Restart, SupervisorSpec
+
+from .ledger import ledger_here
+
+__all__ = [
+    "Burst",
+    "Child",
+    "Done",
+    "Echo",
+    "Echoed",
+    "Fail",
+    "Note",
+    "Parent",
+    "Poke",
+    "Receiver",
+    "Relay",
+    "Sender",
+    "Square",
+    "Squared",
+    "SquaringAgent",
+]
+
+MAILBOX: Final = 8
+"""Small, so that mailboxes fill."""
+NOTE_S: Final = 0.002
+"""How long a receiver takes for some notes, at most."""
+
+
+class Note(Contract, name="sim.note"):
+    """A numbered message of one sender."""
+
+    sender: int
+    number: int
+
+
+class Echoed(Contract, name="sim.echoed"):
+    """The number of the ask."""
+
+    number: int
+
+
+class Echo(Request[Echoed], name="sim.echo"):
+    """Answered with its number: at once, late, or never."""
+
+    number: int
+    how: str = ""
+    seconds: float = 0.0
+
+
+class Relay(Request[Echoed], name="sim.relay"):
+    """Ask somebody else, and answer with that."""
+
+    number: int
+    onward: int
+    to: Ref[Any]
+
+
+class Done(Contract, name="sim.done"):
+    """It is done."""
+
+
+class Burst(Request[Done], name="sim.burst"):
+    """Tell `count` notes to each of `to`."""
+
+    to: tuple[Ref[Any], ...]
+    count: int
+    waits: bool = False
+
+
+class Fail(Contract, name="sim.fail"):
+    """Raise."""
+
+
+class Poke(Contract, name="sim.poke"):
+    """Have the child at this place raise, or stop."""
+
+    place: int
+    how: str = "fail"
+
+
+class Squared(Contract, name="sim.squared"):
+    """A number and its square."""
+
+    number: int
+    square: int
+
+
+class Square(Request[Squared], name="sim.square"):
+    """One sub-task."""
+
+    number: int
+
+
+class Receiver(Actor):
+    """Takes notes and asks."""
+
+    mailbox_messages: ClassVar[int] = MAILBOX
+    supervision: ClassVar[SupervisorSpec] = SupervisorSpec()
+
+    def __init__(self) -> None:
+        self._ledger = ledger_here()
+
+    @handler
+    async def note(self, note: Note, ctx: Context) -> None:
+        """Write it down; sometimes it takes a while."""
+        ledger = self._ledger
+        ledger.took(note.sender, str(ctx.self_ref.address), note.number)
+        chance = ledger.random()
+        if chance < 0.2:
+            await asyncio.sleep(NOTE_S * chance)
+
+    @handler
+    async def echo(self, request: Echo) -> Echoed:
+        """Answer as told."""
+        return await echo(request)
+
+    @handler
+    async def fail(self, message: Fail) -> None:
+        """Raise."""
+        raise ValueError("told to fail")
+
+
+async def echo(request: Echo) -> Echoed:
+    """Answer an `Echo` as it says."""
+    ledger_here().began(request.number)
+    if request.seconds:
+        await asyncio.sleep(request.seconds)
+    if request.how == "fail":
+        raise ValueError("told to fail")
+    return Echoed(number=request.number)
+
+
+class Sender(Actor):
+    """Sends notes, and asks on behalf of others."""
+
+    concurrency: ClassVar[int] = 4
+
+    def __init__(self) -> None:
+        self._numbers: dict[Any, int] = {}
+        self._sender = 0
+
+    @handler
+    async def burst(self, request: Burst, ctx: Context) -> Done:
+        """Tell notes; what is refused has not been sent."""
+        ledger = ledger_here()
+        host = ctx._host  # noqa: SLF001 - which incarnation sends is nobody else's business
+        sender = ledger.new_sender(host.slot, host.epoch)
+        for number in range(1, request.count + 1):
+            for to in request.to:
+                try:
+                    if request.waits:
+                        await ctx.send(to, Note(sender=sender, number=number))
+                    else:
+                        to.tell(Note(sender=sender, number=number))
+                except (MailboxFull, CallboardError):
+                    continue
+                pair = (sender, str(to.address))
+                ledger.sent[pair] = ledger.sent.get(pair, 0) + 1
+            if ledger.random() < 0.3:
+                await asyncio.sleep(NOTE_S)
+        return Done()
+
+    @handler
+    async def relay(self, request: Relay, ctx: Context) -> Echoed:
+        """Ask on, within the deadline."""
+        ledger_here().began(request.number)
+        await ctx.ask(Echo(number=request.onward), request.to)
+        return Echoed(number=request.number)
+
+
+class SquaringAgent(Agent):
+    """Does sub-tasks; sometimes it fails, sometimes it takes long."""
+
+    @handler
+    async def square(self, request: Square) -> Squared:
+        """Square a number."""
+        chance = ledger_here().random()
+        if chance < 0.05:
+            raise OSError("a passing trouble")
+        if chance < 0.3:
+            await asyncio.sleep(chance)
+        return Squared(number=request.number, square=request.number**2)
+
+    @handler
+    async def echo(self, request: Echo) -> Echoed:
+        """Answer as told."""
+        return await echo(request)
+
+
+class Child(Actor):
+    """Starts and stops with hooks that take time or fail, by chance."""
+
+    def __init__(self, trouble: float) -> None:
+        self._trouble = trouble
+        if ledger_here().random() < trouble / 2:
+            raise OSError("its constructor fails")
+
+    async def started(self, ctx: Context) -> None:
+        """Take a while, or fail."""
+        chance = ledger_here().random()
+        if chance < self._trouble:
+            await asyncio.sleep(0.1 * chance)
+            if chance < self._trouble / 2:
+                raise OSError("its start hook fails")
+
+    async def stopping(self, ctx: Context, reason: Exit) -> None:
+        """Take a while."""
+        chance = ledger_here().random()
+        if chance < 0.5:
+            await asyncio.sleep(0.05 * chance)
+
+    @handler
+    async def poke(self, message: Poke, ctx: Context) -> None:
+        """Raise, or stop."""
+        if message.how == "stop":
+            ctx.stop()
+        else:
+            raise ValueError("told to fail")
+
+
+def parent_of(spec: SupervisorSpec) -> type["Parent"]:
+    """A parent class with this supervision."""
+    return type("Parent", (Parent,), {"supervision": spec, "__module__": __name__})
+
+
+class Parent(Actor):
+    """Supervises children of all kinds."""
+
+    def __init__(self, kinds: tuple[str, ...], trouble: float) -> None:
+        self._kinds = kinds
+        self._trouble = trouble
+        self._children: list[Ref[Any]] = []
+
+    async def started(self, ctx: Context) -> None:
+        """Start the children."""
+        for kind in self._kinds:
+            try:
+                child = await ctx.spawn(Child, self._trouble, restart=Restart(kind))
+            except CallboardError:
+                continue  # Its first start has failed: the others go on.
+            self._children.append(child)
+
+    @handler
+    async def poke(self, message: Poke, ctx: Context) -> None:
+        """Pass it on."""
+        children = ctx.children()
+        if not children:
+            return
+        child = children[message.place % len(children)]
+        if message.how == "remove":
+            try:
+                await ctx.stop_child(child)
+            except CallboardError:
+                return
+        else:
+            child.tell(message)
+
+    @handler
+    async def fail(self, message: Fail) -> None:
+        """Raise."""
+        raise ValueError("told to fail")

@@ -1,0 +1,125 @@
+"""Faults, drawn from the seed: what breaks, when, and for how long."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, final
+
+from callboard.messages.errors import UsageError
+
+from .network import Weather
+
+if TYPE_CHECKING:
+    from .system import SimulatedSystem
+
+__all__ = ["FAULTS", "LINK_FAULTS", "Fault", "draw_faults", "draw_weather", "schedule_faults"]
+
+FAULTS: Final = ("crash", "crash", "hang", "slow", "cut", "cut_one_way", "storm", "failing_start")
+LINK_FAULTS: Final = ("cut", "cut_one_way", "storm", "hang")
+STEPS_LATE_MAX: Final = 40
+"""A fault comes up to so many steps after its time: in the middle of what happens then."""
+HANG_MAX_S: Final = 1.5
+SLOW_STEP_MAX_S: Final = 0.002
+CUT_MAX_S: Final = 2.0
+STORM: Final = Weather(
+    delay_max_s=0.02, loss=0.1, double=0.1, reorder=0.2, late_s=0.05, streams=0.5
+)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault; `slot` and `other` are hosts, `seconds` is how long it lasts."""
+
+    kind: str
+    at_s: float
+    slot: int
+    other: int
+    seconds: float
+    steps_late: int
+
+
+def draw_faults(
+    draw: Callable[[], float], *, hosts: int, until_s: float, count: int,
+    kinds: Sequence[str] = FAULTS,
+) -> list[Fault]:  # fmt: skip
+    """So many faults within a time; the driver itself neither crashes nor hangs."""
+    faults = []
+    for _ in range(count):
+        kind = kinds[int(draw() * len(kinds))]
+        slot = 1 + int(draw() * hosts)
+        other = int(draw() * hosts)  # Another one, or the driver.
+        other = other if other < slot else other + 1
+        faults.append(
+            Fault(kind, draw() * until_s, slot, other, draw(), int(draw() * STEPS_LATE_MAX))
+        )
+    return faults
+
+
+def draw_weather(draw: Callable[[], float]) -> Weather:
+    """What the network is like while nothing special happens."""
+    if draw() < 0.4:
+        return Weather(streams=draw())
+    return Weather(
+        delay_max_s=0.0005 + 0.01 * draw() ** 2,
+        loss=0.05 * draw() ** 2,
+        double=0.1 * draw() ** 2,
+        reorder=0.2 * draw() ** 2,
+        late_s=0.02 * draw(),
+        streams=draw(),
+    )
+
+
+def schedule_faults(system: "SimulatedSystem", faults: Sequence[Fault]) -> None:
+    """Have them happen."""
+    world = system.world
+    began_s = world.now_s
+
+    def come(fault: Fault, steps_late: int) -> None:
+        if steps_late:
+            world.outside.call_soon(come, fault, steps_late - 1)
+            return
+        _happen(system, fault)
+
+    for fault in faults:
+        world.at(began_s + fault.at_s, come, fault, fault.steps_late)
+
+
+def _happen(system: "SimulatedSystem", fault: Fault) -> None:
+    try:
+        _perform(system, fault)
+    except UsageError:
+        return  # There is no such host just now.
+
+
+def _perform(system: "SimulatedSystem", fault: Fault) -> None:
+    world = system.world
+    match fault.kind:
+        case "crash":
+            system.crash(fault.slot)
+        case "hang":
+            system.hang(fault.slot, HANG_MAX_S * fault.seconds)
+        case "slow":
+            loop = system.loop(fault.slot)
+            system.slow(fault.slot, SLOW_STEP_MAX_S * fault.seconds)
+            world.at(world.now_s + fault.seconds, _quick, loop)
+        case "cut" | "cut_one_way":
+            ways = system.loop(fault.slot), system.loop(fault.other)
+            system.network.cut(*ways, both=fault.kind == "cut")
+            world.at(world.now_s + CUT_MAX_S * fault.seconds, system.network.heal, *ways)
+        case "storm":
+            before = system.network.weather
+            world.trace.tell(world.now_s, "a storm begins")
+            system.network.weather = STORM
+            world.at(world.now_s + fault.seconds, _calm, system, before)
+        case _:
+            system.engine.failing_starts += 1
+            world.trace.tell(world.now_s, "the next process start fails")
+
+
+def _quick(loop: Any) -> None:
+    loop.step_cost_s = 0.0
+
+
+def _calm(system: "SimulatedSystem", weather: Weather) -> None:
+    if system.network.weather is STORM:
+        system.network.weather = weather

@@ -1,0 +1,319 @@
+"""What must hold, each in a function of its own: its name, and a sentence that says it.
+
+They look into the kernel from outside and count anew. What is about messages and asks is in
+`ledger`, what is about supervisors in `witness`, because it is seen where it happens; the
+sentences of those are in `SEEN`.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, final
+
+from callboard.actors.cell import Cell, Life
+from callboard.actors.family import Family
+from callboard.actors.host.host import Host
+from callboard.messages.control import CONTROL_CELL, CONTROL_SLOT
+
+from .witness import WitnessedSupervisor
+
+if TYPE_CHECKING:
+    from .run import Run
+
+__all__ = [
+    "AFTER_EACH_STEP",
+    "AT_REST",
+    "AT_THE_END",
+    "SEEN",
+    "WHEN_DOWN",
+    "Invariant",
+    "sentence_of",
+]
+
+UNACKNOWLEDGED_MAX: Final = 512
+"""Frames without acknowledgement: replies and control need no credit, so only time bounds them."""
+OVERDUE_S: Final = 0.3
+BUCKET_S: Final = 0.005
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Invariant:
+    """One thing that must hold; `check` gives what it has found instead, or nothing."""
+
+    name: str
+    sentence: str
+    check: Callable[..., str | None]
+
+
+def _of(*checks: Callable[..., str | None]) -> tuple[Invariant, ...]:
+    return tuple(
+        Invariant(check.__name__, (check.__doc__ or "").partition("\n")[0], check)
+        for check in checks
+    )
+
+
+# --- after each step: of the process that took it -------------------------------------------
+
+
+def credit_kept(host: Host) -> str | None:
+    """Nobody sends more than its peer has granted."""
+    for link in host.links.values():
+        core = link.core
+        if core.sent > core.granted:
+            return f"{_link(host, link)}: {core.sent} sent, {core.granted} granted"
+    return None
+
+
+def link_queues_bounded(host: Host) -> str | None:
+    """Each queue of a link stays within its bound."""
+    limits = host.limits
+    for link in host.links.values():
+        core = link.core
+        if len(core.unacknowledged) > UNACKNOWLEDGED_MAX:
+            return f"{_link(host, link)}: {len(core.unacknowledged)} frames unacknowledged"
+        if len(core._ahead) > limits.reorder_frames_max:  # noqa: SLF001 - as the core bounds it
+            return f"{_link(host, link)}: {len(core._ahead)} frames ahead"  # noqa: SLF001 - as above
+        if link.outbox._backlog.tells > limits.link_backlog_max:  # noqa: SLF001 - as above
+            return f"{_link(host, link)}: {link.outbox.waiting} messages wait"
+    return None
+
+
+# --- at rest: when the process has nothing more to do for the moment -------------------------
+
+
+def mailboxes_bounded(run: "Run", host: Host) -> str | None:
+    """A mailbox holds no more than its size, except what its senders are waiting with."""
+    for cell in host.cells.values():
+        box = cell.box
+        if box is None or len(box) <= cell.behaviour.mailbox_messages:
+            continue
+        held = sum(link._held.get(cell.id, 0) for link in host.links.values())  # noqa: SLF001 - the books of links
+        asks = sum(hasattr(item, "sink") for item in box)
+        if len(box) > cell.behaviour.mailbox_messages + held + asks:
+            return f"{cell.path}: {len(box)} messages, {held} held, {asks} asks"
+    return None
+
+
+def asks_not_forgotten(run: "Run", host: Host) -> str | None:
+    """Each open ask waits for a host that may still answer, and not beyond its deadline."""
+    if not host.pending:
+        return None
+    overdue = (host.now() - OVERDUE_S) / BUCKET_S
+    for future in host.pending.values():
+        if future.done():
+            return f"ask {future.correlation} of {host.name} has an outcome and is still open"
+        link = host.links.get(future.slot)
+        if future.sent and (link is None or link.carrier is None):
+            return f"ask {future.correlation} of {host.name} waits for slot {future.slot}, lost"
+        bucket = getattr(future, "bucket", -1)
+        if 0 <= bucket < overdue:
+            return f"ask {future.correlation} of {host.name} is beyond its deadline"
+    return None
+
+
+def tree_is_what_runs(run: "Run", host: Host) -> str | None:
+    """No child runs that the tree does not know, and the tree knows none that does not run."""
+    known: dict[int, Cell] = {}
+    for family in _families(host):
+        book = family.supervisor.book if isinstance(family.supervisor, WitnessedSupervisor) else None
+        for cell in family.cells.values():
+            known[cell.id] = cell
+            if book is None:
+                continue
+            incarnation = book.alive.get(cell.id)
+            if cell.life is Life.RUNNING and incarnation != cell.incarnation:
+                return f"{cell.path} runs as {cell.incarnation}, its supervisor has {incarnation}"
+            if incarnation is not None and cell.life is Life.STOPPED:
+                return f"{cell.path} has stopped, its supervisor has {incarnation}"
+    for number, cell in host.cells.items():
+        if number != CONTROL_CELL and known.get(number) is not cell and cell.recipe.actor in run.ours:
+            return f"{cell.path} ({cell.life.name}) is in no family"
+    for number, cell in known.items():
+        if host.cells.get(number) is not cell:
+            return f"{cell.path} is in a family, but cannot be reached"
+    return None
+
+
+def _families(host: Host) -> Iterator[Family]:
+    guardian = host.births._guardian  # noqa: SLF001 - the property would make one
+    waiting = [] if guardian is None else [guardian]
+    while waiting:
+        family = waiting.pop()
+        yield family
+        waiting.extend(c.children for c in family.cells.values() if c.children is not None)
+
+
+# --- at the end: all has healed, and time enough has passed ------------------------------------
+
+
+def all_slots_up(run: "Run") -> str | None:
+    """Every slot has a host again."""
+    for slot in run.simulated.system.root.table.slots.values():
+        if not slot.is_up:
+            return f"{slot.name} is down"
+    return None
+
+
+def all_connected(run: "Run") -> str | None:
+    """Every two hosts are connected, in both directions, to the incarnations that live."""
+    for source, target in _pairs(run):
+        link = source.links.get(target.slot)
+        if link is None or link.carrier is None or link.epoch != target.epoch:
+            return f"{source.name} is not connected to {target.name}, epoch {target.epoch}"
+        if not link.outbox.is_open:
+            return f"{source.name} lets nothing through to {target.name}"
+    return None
+
+
+def links_agree(run: "Run") -> str | None:
+    """Both sides of a link have counted the same frames and the same credit."""
+    for source, target in _pairs(run):
+        out, back = source.links[target.slot].core, target.links[source.slot]
+        held = sum(back._held.values())  # noqa: SLF001 - the link's books
+        if out.sequence != back.core.received:
+            return f"{source.name} to {target.name}: {out.sequence} frames, {back.core.received} came"
+        if out.sent != back.core.admitted + held:
+            return (
+                f"{source.name} to {target.name}: {out.sent} messages sent, "
+                f"{back.core.admitted} admitted, {held} held"
+            )
+        if out.unacknowledged:
+            return f"{source.name} to {target.name}: {len(out.unacknowledged)} unacknowledged"
+        waiting = source.links[target.slot].outbox.waiting
+        if waiting:
+            return f"{source.name} to {target.name}: {waiting} messages wait for nothing"
+    return None
+
+
+def directories_agree(run: "Run") -> str | None:
+    """Every host has the newest directory, and what it names lives."""
+    registrar = run.simulated.system.root.registrar
+    table = run.simulated.system.root.table
+    newest = registrar.directory()
+    for host in run.living():
+        if host.directory.version != newest.version:
+            return f"{host.name} has directory {host.directory.version}, not {newest.version}"
+    named = [*table.names.values(), *(a for places in table.offers.values() for a in places)]
+    hosts = {host.slot: host for host in run.living()}
+    for address in named:
+        host = hosts.get(address.slot)
+        if host is None or address.cell not in host.cells:
+            return f"{address} is in the directory and nowhere else"
+    return None
+
+
+def births_live(run: "Run") -> str | None:
+    """Every top-level actor that is written down lives, and no other."""
+    table = run.simulated.system.root.table
+    for host in run.living():
+        if host.slot == CONTROL_SLOT:
+            continue
+        guardian = host.births._guardian  # noqa: SLF001 - the property would make one
+        alive = set() if guardian is None else set(guardian.cells)
+        written = set(table.slots[host.slot].births)
+        if alive != written:
+            return f"{host.name} has {sorted(alive)}, written down are {sorted(written)}"
+    return None
+
+
+def no_ask_left(run: "Run") -> str | None:
+    """Every ask has its outcome."""
+    for host in run.living():
+        if host.pending:
+            return f"{host.name} has {len(host.pending)} open asks"
+    for record in run.ledger.asks:
+        if not record.outcome and record.number not in run.abandoned:
+            return f"ask {record.number} has no outcome"
+    return None
+
+
+def no_note_lost(run: "Run") -> str | None:
+    """What was told between two hosts that lived all the time has arrived."""
+    table = run.simulated.system.root.table
+    stable = {slot.number for slot in table.slots.values() if slot.epoch == 1}
+    stable.add(CONTROL_SLOT)
+    ledger = run.ledger
+    for (sender, receiver), count in ledger.sent.items():
+        slot, epoch = ledger.homes[sender]
+        to_slot = int(receiver.partition("/")[0])
+        if slot in stable and to_slot in stable and epoch == 1 and receiver in run.permanent:
+            handled = ledger.handled.get((sender, receiver), 0)
+            if handled != count:
+                return f"sender {sender} told {receiver} {count} notes, {handled} came"
+    return None
+
+
+def _pairs(run: "Run") -> Iterator[tuple[Host, Host]]:
+    hosts = list(run.living())
+    for source in hosts:
+        for target in hosts:
+            if source is not target:
+                yield source, target
+
+
+# --- when the system is down ----------------------------------------------------------------
+
+
+def nothing_left(run: "Run") -> str | None:
+    """No task, timer, ask or message is left."""
+    world = run.world
+    host = run.simulated.engine.control
+    assert host is not None
+    loop = world.driver
+    left: dict[str, Any] = {
+        "tasks": [task.get_coro() for task in loop.tasks],
+        "timers": world.timers_of(loop),
+        "open asks": list(host.pending),
+        "deadlines": len(host.deadlines),
+        "workers": list(host.dispatcher.workers),
+        "links": [slot for slot, link in host.links.items() if link.carrier is not None],
+        "waiting": sum(link.outbox.waiting for link in host.links.values()),
+        "processes": [p.name for p in run.simulated.engine.processes if not p.loop.is_dead],
+    }
+    found = {name: what for name, what in left.items() if what}
+    return f"left: {found}" if found else None
+
+
+def _link(host: Host, link: Any) -> str:
+    return f"link {host.slot} to {link.slot}"
+
+
+AFTER_EACH_STEP: Final = _of(credit_kept, link_queues_bounded)
+AT_REST: Final = _of(mailboxes_bounded, asks_not_forgotten, tree_is_what_runs)
+AT_THE_END: Final = _of(
+    all_slots_up,
+    all_connected,
+    links_agree,
+    directories_agree,
+    births_live,
+    no_ask_left,
+    no_note_lost,
+)
+WHEN_DOWN: Final = _of(nothing_left)
+
+SEEN: Final = MappingProxyType(
+    {
+        "delivered_once": "No message is delivered twice.",
+        "order_kept": "Messages of one sender to one receiver keep their order.",
+        "one_outcome": "Every ask has exactly one outcome, and it is the right one.",
+        "within_deadline": "Every ask ends at its deadline at the latest.",
+        "told_the_truth": "Who is told that a handler never ran is told the truth.",
+        "one_incarnation": "A child is started only when its last incarnation has ended.",
+        "restart_kinds": "Only what is to be restarted is restarted.",
+        "restart_intensity": "Restarts within a period never exceed the intensity.",
+        "stop_order": "Children stop in the exact reverse of the order of their starts.",
+        "execution_is_right": "Every execution ends with the right result or a stated failure.",
+        "no_error_of_its_own": "The kernel logs no error and raises none of its own.",
+        "it_ends": "Everything comes to its end.",
+    }
+)
+"""Invariants that are seen where they break."""
+
+
+def sentence_of(name: str) -> str:
+    """What an invariant says."""
+    for invariant in (*AFTER_EACH_STEP, *AT_REST, *AT_THE_END, *WHEN_DOWN):
+        if invariant.name == name:
+            return invariant.sentence
+    return SEEN[name]

@@ -1,0 +1,148 @@
+"""The ledger of a run: what was sent and asked, and what became of it.
+
+Actors of a scenario write down what they handle, its driver what it asks. The ledger is
+outside all processes, so it survives them, and knows of each message whether it came twice,
+too early, or after somebody was told that it never would.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from callboard.messages.errors import AskError, CallboardError
+
+if TYPE_CHECKING:
+    from .world import World
+
+__all__ = ["AskRecord", "Ledger", "ledger_here"]
+
+LATE_S: Final = 0.3
+"""How much later than its deadline an ask may end: buckets, slow steps, and nothing else."""
+
+Pair = tuple[int, str]
+
+
+class AskRecord:
+    """One ask: when it must be over, how often its handler began, how it ended."""
+
+    __slots__ = ("began", "deadline_s", "not_run", "number", "outcome")
+
+    def __init__(self, number: int, deadline_s: float) -> None:
+        self.number = number
+        self.deadline_s = deadline_s
+        self.began = 0
+        self.outcome = ""
+        self.not_run = False
+        """Whether the asker was told that the handler has not run."""
+
+
+class Ledger:
+    """The book of one run."""
+
+    def __init__(self, world: "World", complain: Callable[[str, str], None]) -> None:
+        self._world = world
+        self._complain = complain
+        self.asks: Final[list[AskRecord]] = []
+        self.sent: Final[dict[Pair, int]] = {}
+        """Notes that were accepted, by sender and receiver."""
+        self.homes: Final[dict[int, tuple[int, int]]] = {}
+        """Slot and epoch of each sender."""
+        self.handled: Final[dict[Pair, int]] = {}
+        self._newest: dict[Pair, int] = {}
+        self._senders = 0
+
+    @property
+    def random(self) -> Callable[[], float]:
+        """The seed's chance, for actors that misbehave by it."""
+        return self._world.random.random
+
+    # --- notes ----------------------------------------------------------------------------
+
+    def new_sender(self, slot: int, epoch: int) -> int:
+        """A number that no other sender has."""
+        self._senders += 1
+        self.homes[self._senders] = (slot, epoch)
+        return self._senders
+
+    def took(self, sender: int, receiver: str, number: int) -> None:
+        """A receiver begins to handle a note."""
+        pair = (sender, receiver)
+        newest = self._newest.get(pair, 0)
+        self._world.trace.add(f"n{sender}>{receiver}:{number}")
+        if number <= newest:
+            name = "delivered_once" if number == newest else "order_kept"
+            self._complain(
+                name, f"{receiver} takes note {number} of sender {sender} after note {newest}"
+            )
+        self._newest[pair] = max(number, newest)
+        self.handled[pair] = self.handled.get(pair, 0) + 1
+
+    # --- asks -----------------------------------------------------------------------------
+
+    def new_ask(self, timeout_s: float) -> AskRecord:
+        """Write down an ask that is about to be made."""
+        record = AskRecord(len(self.asks), self._world.now_s + timeout_s)
+        self.asks.append(record)
+        return record
+
+    def began(self, number: int) -> None:
+        """A handler begins with an ask."""
+        record = self.asks[number]
+        record.began += 1
+        if record.began > 1:
+            self._complain("delivered_once", f"ask {number} is handled {record.began} times")
+        if record.not_run:
+            self._complain(
+                "told_the_truth", f"ask {number} is handled after its asker was told it never ran"
+            )
+
+    async def outcome_of(
+        self, record: AskRecord, reply: Awaitable[Any], check: Callable[[Any], bool]
+    ) -> Any:
+        """Wait for an ask; its reply, or None when it failed in a proper way."""
+        try:
+            answer = await reply
+        except CallboardError as error:
+            self._ended(record, error.code)
+            if isinstance(error, AskError) and not error.may_have_run:
+                record.not_run = True
+                if record.began:
+                    self._complain(
+                        "told_the_truth",
+                        f"ask {record.number} failed with {error.code}, which says that it "
+                        "never ran, but it did",
+                    )
+            return None
+        except asyncio.CancelledError:
+            self._ended(record, "given up")
+            raise
+        except Exception as error:  # noqa: BLE001 - that is what is looked for
+            self._ended(record, "?")
+            self._complain("one_outcome", f"ask {record.number} failed with {error!r}")
+            return None
+        self._ended(record, "reply")
+        if not check(answer):
+            self._complain("one_outcome", f"ask {record.number} got the wrong reply {answer!r}")
+        if not record.began:
+            self._complain("one_outcome", f"ask {record.number} was answered by nobody")
+        return answer
+
+    def _ended(self, record: AskRecord, outcome: str) -> None:
+        world = self._world
+        world.trace.add(f"a{record.number}:{outcome}")
+        if record.outcome:
+            self._complain("one_outcome", f"ask {record.number} ended twice")
+        record.outcome = outcome
+        late_s = world.now_s - record.deadline_s
+        if late_s > LATE_S:
+            self._complain(
+                "within_deadline",
+                f"ask {record.number} ended with {outcome} {late_s:.3f} s after its deadline",
+            )
+
+
+def ledger_here() -> Ledger:
+    """The ledger of the world whose step this is."""
+    loop: Any = asyncio.get_running_loop()
+    ledger: Ledger = loop.world.ledger
+    return ledger

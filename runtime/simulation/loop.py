@@ -1,0 +1,267 @@
+"""The event loop of one simulated process: a queue, and a clock that somebody else turns.
+
+It runs nothing by itself. The world draws which process takes its next step, and a step is
+one ready callback of its loop. Within a loop callbacks run in the order in which they
+became ready, as asyncio promises; between loops the order is the seed's.
+
+A process that is dead, hung or slow is one whose loop is stepped never, later, or rarely.
+"""
+
+import asyncio
+import concurrent.futures
+import contextvars
+import math
+from asyncio import events
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from callboard.messages.errors import UsageError
+
+if TYPE_CHECKING:
+    from .world import World
+
+__all__ = ["SimulatedLoop", "Step"]
+
+
+class Step(asyncio.TimerHandle):
+    """One callback of one loop, ready or due later."""
+
+    __slots__ = ("due_s",)
+
+    # Not the base's: a step is made ten thousand times for each seed.
+    def __init__(  # as above
+        self,
+        callback: Callable[..., Any],
+        args: tuple[Any, ...],
+        loop: "SimulatedLoop",
+        context: contextvars.Context | None,
+        when_s: float = 0.0,
+    ) -> None:
+        self._callback = callback
+        self._args = args
+        self._loop = loop
+        self._context = contextvars.copy_context() if context is None else context
+        self._cancelled = False
+        self._repr = None
+        self._source_traceback = None
+        self._scheduled = False
+        self._when = when_s
+        self.due_s = 0.0
+        """When it is due, in the world's time."""
+
+    def cancel(self) -> None:
+        """Never run it."""
+        self._cancelled = True
+        self._callback = _nothing
+        self._args = ()
+
+
+def _nothing() -> None:
+    """What a cancelled step does."""
+
+
+class SimulatedLoop(asyncio.AbstractEventLoop):
+    """An asyncio event loop on a world's clock.
+
+    `time()` is `offset_s + rate * world time`: clocks of different processes differ.
+    """
+
+    def __init__(
+        self, world: "World", name: str, *, rate: float = 1.0, offset_s: float = 0.0
+    ) -> None:
+        self.world: Final = world
+        self.name: Final = name
+        self.number: Final = len(world.loops)
+        self.rate: Final = rate
+        self.offset_s: Final = offset_s
+        self.ready: Final[deque[Step]] = deque()
+        self.is_listed = False
+        """Whether the world may draw it: it has something to do, and may."""
+        self.is_dead = False
+        self.paused_until_s = 0.0
+        """Until then, in the world's time, it is not stepped."""
+        self.step_cost_s = 0.0
+        """How long each of its steps takes; over 0 it is slow."""
+        self.steps = 0
+        self.tasks: Final[dict[asyncio.Task[Any], None]] = {}
+        """Tasks that are not done, in the order of their making."""
+        self.errors: Final[list[str]] = []
+        """What callbacks have raised: nothing in a system that is well."""
+        world.loops.append(self)
+
+    def __repr__(self) -> str:
+        return f"<SimulatedLoop {self.name}>"
+
+    # --- time ---------------------------------------------------------------------------
+
+    def time(self) -> float:
+        """This process' clock."""
+        return self.offset_s + self.rate * self.world.now_s
+
+    def world_time(self, when_s: float) -> float:
+        """The first moment of the world at which this clock shows `when_s` or more."""
+        due_s = (when_s - self.offset_s) / self.rate
+        # Who is called at a time must see that time: rounding may not bring it too early.
+        while self.offset_s + self.rate * due_s < when_s:
+            due_s = math.nextafter(due_s, math.inf)
+        return due_s
+
+    # --- callbacks --------------------------------------------------------------------------
+
+    def call_soon(
+        self,
+        callback: Callable[..., Any],
+        *args: Any,
+        context: contextvars.Context | None = None,
+    ) -> Step:
+        """Run `callback` in a step of its own, after those that are ready already."""
+        step = Step(callback, args, self, context)
+        self.ready.append(step)
+        if not self.is_listed:
+            self.world.list_loop(self)
+        return step
+
+    call_soon_threadsafe = call_soon
+
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[..., Any],
+        *args: Any,
+        context: contextvars.Context | None = None,
+    ) -> Step:
+        """Run `callback` once this clock has gone on by `delay`."""
+        return self.call_at(self.time() + delay, callback, *args, context=context)
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[..., Any],
+        *args: Any,
+        context: contextvars.Context | None = None,
+    ) -> Step:
+        """Run `callback` when this clock shows `when`."""
+        step = Step(callback, args, self, context, when)
+        if math.isfinite(when):
+            step.due_s = self.world_time(when)
+            self.world.schedule(step)
+        return step
+
+    def run_in_executor(
+        self,
+        executor: concurrent.futures.Executor | None,
+        func: Callable[..., Any],
+        *args: Any,
+    ) -> "asyncio.Future[Any]":
+        """Run `func` in a later step of this loop: there are no threads here."""
+        future: asyncio.Future[Any] = self.create_future()
+
+        def run() -> None:
+            if future.done():
+                return
+            try:
+                result = func(*args)
+            except BaseException as error:
+                if isinstance(error, KeyboardInterrupt | SystemExit):
+                    raise
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        self.call_soon(run)
+        return future
+
+    # --- futures and tasks ------------------------------------------------------------------
+
+    def create_future(self) -> "asyncio.Future[Any]":
+        """A future of this loop."""
+        return asyncio.Future(loop=self)
+
+    def create_task(
+        self,
+        coro: Any,
+        *,
+        name: str | None = None,
+        context: contextvars.Context | None = None,
+        **_options: Any,
+    ) -> "asyncio.Task[Any]":
+        """A task of this loop."""
+        task: asyncio.Task[Any] = asyncio.Task(coro, loop=self, name=name, context=context)
+        # A process that dies leaves tasks behind, and that is no defect.
+        task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - no other way
+        self.tasks[task] = None
+        task.add_done_callback(self._forget_task)
+        return task
+
+    def _forget_task(self, task: "asyncio.Task[Any]") -> None:
+        self.tasks.pop(task, None)
+
+    # --- life ---------------------------------------------------------------------------------
+
+    def die(self) -> None:
+        """Never step again: what is ready, under way or due is lost, without any goodbye."""
+        self.is_dead = True
+        self.ready.clear()
+        self.world.unlist_loop(self)
+
+    def bury(self) -> None:
+        """Close what a dead process has left, quietly; nothing of it runs."""
+        self.is_dead = True
+        left, before = list(self.tasks), events._get_running_loop()  # noqa: SLF001 - a loop's own
+        self.tasks.clear()
+        events._set_running_loop(self)  # noqa: SLF001 - as above
+        try:
+            for task in left:
+                _close(task.get_coro())
+        finally:
+            events._set_running_loop(before)  # noqa: SLF001 - as above
+        self.ready.clear()
+
+    def get_debug(self) -> bool:
+        """Never: it would look at real time."""
+        return False
+
+    def set_debug(self, enabled: bool) -> None:  # noqa: FBT001 - asyncio's signature
+        """Nothing changes."""
+
+    def is_running(self) -> bool:
+        """Whether it may be stepped."""
+        return not self.is_dead
+
+    def is_closed(self) -> bool:
+        """Whether its process is dead."""
+        return self.is_dead
+
+    def close(self) -> None:
+        """The same as the death of its process."""
+        self.die()
+
+    def failed(self, step: Step, error: BaseException) -> None:
+        """Note that a callback has raised: in a kernel that is well none does."""
+        self.errors.append(f"a callback of {self.name} raised {error!r} ({step!r})")
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Nothing: what the collector finds, it finds at no fixed time."""
+
+    async def shutdown_asyncgens(self) -> None:
+        """There is nothing to do."""
+
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncio's signature
+        """There are no threads."""
+
+    def run_forever(self) -> NoReturn:
+        """Raises `UsageError`: a world runs its loops."""
+        raise UsageError("a simulated loop does not run by itself.", advice="Use World.run.")
+
+    def run_until_complete(self, future: Any) -> NoReturn:
+        """Raises `UsageError`: a world runs its loops."""
+        self.run_forever()
+
+
+def _close(coroutine: "Coroutine[Any, Any, Any] | Any") -> None:
+    try:
+        coroutine.close()
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise

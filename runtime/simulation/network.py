@@ -1,0 +1,262 @@
+"""The network between simulated processes, and its faults.
+
+Three kinds of traffic cross it, each with the promises of what it stands for:
+
+- a stream (a socket between processes of one node) takes a frame at once and says nothing
+  about its arrival;
+- a call with a frame (a Ray call) returns the peer's answer, or fails with
+  `TransportBroken`, when it cannot be known whether the frame arrived, or `HostLost`;
+- a control call (Ray's own channel) is not lost: it waits while the way is cut, and fails
+  with `HostLost` once the process is dead or out of reach for long.
+
+A dead process is noticed by Ray's control plane, which no cut between two hosts keeps from
+noticing: `NOTICE_S` later all that waits for it fails.
+"""
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, final
+
+from callboard.messages.errors import HostLost
+from callboard.messages.ports import TransportBroken
+
+from .loop import SimulatedLoop
+
+if TYPE_CHECKING:
+    from .process import SimulatedProcess
+    from .world import World
+
+__all__ = ["CALM", "NOTICE_S", "Network", "Weather"]
+
+NOTICE_S: Final = 0.01
+"""How soon a death is noticed."""
+UNREACHABLE_S: Final = 20.0
+"""How long a control call waits for a way that is cut."""
+RETRY_S: Final = 0.1
+BROKEN_AFTER_S: Final = 0.5
+"""How long a call whose frame was lost takes to fail, at most."""
+
+Way = tuple[SimulatedLoop, SimulatedLoop]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Weather:
+    """What the network does to frames; shares are from 0 to 1."""
+
+    delay_min_s: float = 0.0001
+    delay_max_s: float = 0.001
+    loss: float = 0.0
+    """How many frames are lost."""
+    double: float = 0.0
+    """How many arrive twice."""
+    reorder: float = 0.0
+    """How many are overtaken by later ones."""
+    late_s: float = 0.05
+    """How much later those arrive."""
+    streams: float = 0.5
+    """How many of the links run over streams, and not over calls."""
+
+
+CALM: Final = Weather()
+
+
+class Network:
+    """All ways between the processes of one world."""
+
+    def __init__(self, world: "World", weather: Weather = CALM) -> None:
+        self.world: Final = world
+        self.weather = weather
+        self.frames = 0
+        self._cuts: dict[Way, None] = {}
+        self._arrivals: dict[Way, float] = {}
+        self._calls: dict[SimulatedLoop, dict[asyncio.Future[Any], SimulatedLoop]] = {}
+
+    # --- faults ---------------------------------------------------------------------------
+
+    def cut(self, source: SimulatedLoop, target: SimulatedLoop, *, both: bool = True) -> None:
+        """Let nothing through any more, in both directions or one."""
+        self.world.trace.tell(
+            self.world.now_s, f"cut {source.name} {'<->' if both else '->'} {target.name}"
+        )
+        self._cuts[source, target] = None
+        if both:
+            self._cuts[target, source] = None
+
+    def heal(self, source: SimulatedLoop, target: SimulatedLoop) -> None:
+        """Let everything through again, in both directions."""
+        self.world.trace.tell(self.world.now_s, f"heal {source.name} <-> {target.name}")
+        self._cuts.pop((source, target), None)
+        self._cuts.pop((target, source), None)
+
+    def heal_all(self) -> None:
+        """No cut any more, and fine weather."""
+        self.world.trace.tell(self.world.now_s, "the network heals")
+        self._cuts.clear()
+        self.weather = CALM
+
+    def is_cut(self, source: SimulatedLoop, target: SimulatedLoop) -> bool:
+        """Whether nothing gets from one to the other."""
+        return (source, target) in self._cuts
+
+    # --- frames -----------------------------------------------------------------------------
+
+    def post(
+        self,
+        source: SimulatedLoop,
+        target: SimulatedLoop,
+        callback: Callable[..., Any],
+        *args: Any,
+    ) -> bool:
+        """Have a frame taken by `callback` in the target's process; False when it is lost."""
+        world, weather = self.world, self.weather
+        self.frames += 1
+        draw = world.random.random
+        if (source, target) in self._cuts or (weather.loss and draw() < weather.loss):
+            world.trace.add(f"lost {source.number}>{target.number}")
+            return False
+        at_s = world.now_s + weather.delay_min_s
+        at_s += draw() * (weather.delay_max_s - weather.delay_min_s)
+        if weather.reorder and draw() < weather.reorder:
+            at_s += weather.late_s * draw()
+        else:
+            # What is not overtaken on purpose stays in order, as in a stream.
+            at_s = max(at_s, self._arrivals.get((source, target), 0.0))
+            self._arrivals[source, target] = at_s
+        world.on(target, at_s, callback, *args)
+        if weather.double and draw() < weather.double:
+            world.on(target, at_s + weather.late_s * draw(), callback, *args)
+        return True
+
+    async def exchange(
+        self, process: "SimulatedProcess", answer: Callable[[bytes, Any], Any], frame: bytes,
+        references: Any,
+    ) -> Any:  # fmt: skip
+        """Take a frame to a process by a call, and its answer back; see `FrameCarrier`."""
+        source, target = _running(), process.loop
+        outcome = self._expect(process, source)
+
+        def arrive() -> None:
+            target.create_task(self._answer(process, answer, frame, references, back))
+
+        def back(result: Any) -> None:
+            if not self.post(target, source, _settle, outcome, result, None):
+                self._break(outcome, source)
+
+        if not self.post(source, target, arrive):
+            self._break(outcome, source)
+        return await outcome
+
+    async def _answer(
+        self, process: "SimulatedProcess", answer: Callable[[bytes, Any], Any], frame: bytes,
+        references: Any, back: Callable[[Any], None],
+    ) -> None:  # fmt: skip
+        back(await answer(frame, references))
+
+    def _break(self, outcome: "asyncio.Future[Any]", source: SimulatedLoop) -> None:
+        after_s = self.world.random.random() * BROKEN_AFTER_S
+        error = TransportBroken("the connection broke")
+        self.world.on(source, self.world.now_s + after_s, _settle, outcome, None, error)
+
+    # --- control calls ------------------------------------------------------------------------
+
+    async def call(
+        self, process: "SimulatedProcess", function: Callable[..., Any], *args: Any
+    ) -> Any:
+        """Call a function, plain or async, in a process; raises what it raises, and `HostLost`."""
+        source = _running()
+        outcome = self._expect(process, source)
+        self._leave(process, source, outcome, lambda: self._perform(
+            process, source, outcome, function, args
+        ), self.world.now_s + UNREACHABLE_S)  # fmt: skip
+        return await outcome
+
+    def _leave(
+        self, process: "SimulatedProcess", source: SimulatedLoop, outcome: "asyncio.Future[Any]",
+        arrive: Callable[[], None], until_s: float,
+    ) -> None:  # fmt: skip
+        target = process.loop
+        self._send_surely(source, target, arrive, until_s, lambda: _settle(
+            outcome, None, HostLost(f"{process.name} cannot be reached.")
+        ))  # fmt: skip
+
+    def _send_surely(
+        self, source: SimulatedLoop, target: SimulatedLoop, arrive: Callable[[], None],
+        until_s: float, give_up: Callable[[], None],
+    ) -> None:  # fmt: skip
+        """Have something arrive as soon as there is a way."""
+        world, weather = self.world, self.weather
+        if (source, target) not in self._cuts:
+            spread_s = weather.delay_max_s - weather.delay_min_s
+            after_s = weather.delay_min_s + spread_s * world.random.random()
+            world.on(target, world.now_s + after_s, arrive)
+        elif world.now_s > until_s:
+            world.on(source, world.now_s, give_up)
+        else:
+            world.at(
+                world.now_s + RETRY_S, self._send_surely, source, target, arrive, until_s, give_up
+            )
+
+    def _perform(
+        self, process: "SimulatedProcess", source: SimulatedLoop, outcome: "asyncio.Future[Any]",
+        function: Callable[..., Any], args: tuple[Any, ...],
+    ) -> None:  # fmt: skip
+        async def perform() -> None:
+            result, failure = None, None
+            try:
+                result = function(*args)
+                if inspect.isawaitable(result):
+                    result = await result
+            except Exception as error:  # noqa: BLE001 - it is raised where it is awaited
+                failure = error
+            until_s = self.world.now_s + UNREACHABLE_S
+            self._send_surely(
+                process.loop,
+                source,
+                lambda: _settle(outcome, result, failure),
+                until_s,
+                lambda: None,
+            )
+
+        process.loop.create_task(perform())
+
+    # --- death --------------------------------------------------------------------------------
+
+    def _expect(self, process: "SimulatedProcess", source: SimulatedLoop) -> "asyncio.Future[Any]":
+        """A future of the caller's that fails when the process is dead."""
+        outcome: asyncio.Future[Any] = source.create_future()
+        if process.loop.is_dead:
+            self._lose(process, outcome, source)
+            return outcome
+        calls = self._calls.setdefault(process.loop, {})
+        calls[outcome] = source
+        outcome.add_done_callback(lambda done: calls.pop(done, None))
+        return outcome
+
+    def died(self, process: "SimulatedProcess") -> None:
+        """Let all that waits for a process fail, as soon as its death is noticed."""
+        for outcome, source in self._calls.pop(process.loop, {}).items():
+            self._lose(process, outcome, source)
+
+    def _lose(
+        self, process: "SimulatedProcess", outcome: "asyncio.Future[Any]", source: SimulatedLoop
+    ) -> None:
+        error = HostLost(f"{process.name} is dead.", advice="Its actors come back elsewhere.")
+        self.world.on(source, self.world.now_s + NOTICE_S, _settle, outcome, None, error)
+
+
+def _running() -> SimulatedLoop:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, SimulatedLoop), "simulated processes run on simulated loops"
+    return loop
+
+
+def _settle(outcome: "asyncio.Future[Any]", result: Any, error: BaseException | None) -> None:
+    if outcome.done():
+        return
+    if error is not None:
+        outcome.set_exception(error)
+    else:
+        outcome.set_result(result)

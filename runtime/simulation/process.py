@@ -1,0 +1,202 @@
+"""Simulated processes, as the root sees them, and the carriers of the links between them."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from callboard.actors.host.host import Host
+from callboard.messages.control import CONTROL_SLOT
+from callboard.messages.errors import FrameError, HostLost, InternalError
+from callboard.messages.lifecycle import Exit, ExitReason
+from callboard.messages.ports import FrameCarrier, HostProcess, TransportBroken
+
+from .loop import SimulatedLoop
+from .network import NOTICE_S
+
+if TYPE_CHECKING:
+    from ..engines.sim import SimulatedEngine
+
+__all__ = ["SimulatedCarrier", "SimulatedProcess"]
+
+CONNECTING_S: Final = 0.0005
+CLOCK_OFFSET_S: Final = 1_000.0
+CLOCK_RATE_SPREAD: Final = 0.01
+"""Clocks of processes go up to so much faster or slower than the world's."""
+
+
+class SimulatedProcess:
+    """One process: a loop of its own, and a host once it has become one."""
+
+    def __init__(self, engine: "SimulatedEngine", number: int) -> None:
+        world = engine.world
+        self.name = f"{engine.settings.name}-process-{number}"
+        draw = world.random.random
+        self.loop: Final = SimulatedLoop(
+            world,
+            f"process-{number}",
+            rate=1.0 + (2.0 * draw() - 1.0) * CLOCK_RATE_SPREAD,
+            offset_s=CLOCK_OFFSET_S * draw(),
+        )
+        self.host: Host | None = None
+        self._engine = engine
+        self._ended: asyncio.Future[Exit] | None = None
+
+    # --- the root's side, in its process --------------------------------------------------------
+
+    async def become(self, slot: int, epoch: int, name: str) -> FrameCarrier:
+        """Take over a slot; see `HostProcess`."""
+        await self._call(self._become, slot, epoch, name)
+        return SimulatedCarrier(self._engine, self)
+
+    def bring_frames(self, slot: int, epoch: int) -> None:
+        """Nothing to do: a simulated host hands its frames over itself."""
+
+    async def connect(
+        self, peers: Mapping[int, tuple[int, HostProcess]], *, is_open: bool = True
+    ) -> None:
+        """Connect to other hosts; see `HostProcess`."""
+        await self._call(self._connect, peers, is_open)
+
+    async def watch(self) -> Exit:
+        """How it ended; see `HostProcess`."""
+        try:
+            reason: Exit = await self._call(self._wait_for_end)
+        except HostLost as error:
+            return Exit.of_error(ExitReason.HOST_LOST, error)
+        return reason
+
+    async def ping(self) -> None:
+        """Answers as long as it lives; see `HostProcess`."""
+        await self._call(int)
+
+    async def kill(self) -> None:
+        """End it at once: by the node's own means, which no cut keeps from working."""
+        world = self._engine.world
+        world.at(world.now_s + world.random.random() * NOTICE_S, self.die, "is killed")
+
+    def _call(self, function: Any, *args: Any) -> Any:
+        return self._engine.network.call(self, function, *args)
+
+    # --- its own side, in its process ---------------------------------------------------------
+
+    def _become(self, slot: int, epoch: int, name: str) -> None:
+        control = self._engine.control
+        assert control is not None
+        self.host = self._engine.make_host(slot, epoch, name, self._failed)
+        self.host.link(CONTROL_SLOT).connect(control.epoch, SimulatedCarrier(self._engine, None))
+        world = self._engine.world
+        world.trace.tell(world.now_s, f"{self.loop.name} becomes {name}, epoch {epoch}")
+
+    def _connect(
+        self,
+        peers: Mapping[int, tuple[int, "SimulatedProcess"]],
+        is_open: bool,  # noqa: FBT001 - as an argument of a call
+    ) -> None:
+        if self.host is None:
+            raise InternalError(f"{self.name} has not become a host yet.")
+        for slot, (epoch, process) in peers.items():
+            carrier = SimulatedCarrier(self._engine, process)
+            self.host.link(slot).connect(epoch, carrier, is_open=is_open)
+
+    async def _wait_for_end(self) -> Exit:
+        if self._ended is None:
+            self._ended = self.loop.create_future()
+        return await asyncio.shield(self._ended)
+
+    def _failed(self, reason: Exit) -> None:
+        if self._ended is None:
+            self._ended = self.loop.create_future()
+        if not self._ended.done():
+            self._ended.set_result(reason)
+
+    async def answer(self, frame: bytes, references: Sequence[Any]) -> Any:
+        """Take a frame of a call; None when its sender is not known here (yet)."""
+        return None if self.host is None else await self.host.answer(frame, references)
+
+    # --- faults -----------------------------------------------------------------------------
+
+    def die(self, why: str) -> None:
+        """Take no step any more, from now on."""
+        if self.loop.is_dead:
+            return
+        world = self._engine.world
+        what = f" ({self.host.name}, epoch {self.host.epoch})" if self.host is not None else ""
+        world.trace.tell(world.now_s, f"{self.loop.name}{what} {why}")
+        self.loop.die()
+        self._engine.network.died(self)
+
+
+class SimulatedCarrier:
+    """Carries the frames of one link, over a stream or by calls, as the seed says.
+
+    Made in the sender's process. Without a process it leads to the control host.
+    """
+
+    def __init__(self, engine: "SimulatedEngine", process: SimulatedProcess | None) -> None:
+        self._engine = engine
+        self._process = process
+        network = engine.network
+        self._source: SimulatedLoop = asyncio.get_running_loop()  # type: ignore[assignment]
+        self._target = engine.world.driver if process is None else process.loop
+        self._has_stream = engine.world.random.random() < network.weather.streams
+        self._is_connected = False
+        self._is_closed = False
+
+    def write(self, frame: bytes) -> bool:
+        """Hand a frame to the stream, if there is one and its peer lives."""
+        if not self._is_connected or self._is_closed:
+            return False
+        if self._target.is_dead:
+            # A socket whose other end is gone is closed at once.
+            self._is_connected = self._has_stream = False
+            return False
+        self._engine.network.post(self._source, self._target, self._take, frame)
+        return True
+
+    def close(self) -> None:
+        """The link is done with it."""
+        self._is_closed = True
+
+    async def deliver(self, frame: bytes, references: Sequence[Any]) -> tuple[bytes, Sequence[Any]]:
+        """Hand a frame over; see `FrameCarrier`."""
+        if self._has_stream and not references:
+            if not self._is_connected:
+                await asyncio.sleep(CONNECTING_S)
+                self._is_connected = self._has_stream
+            if self.write(frame):
+                return b"", ()
+        return await self._exchange(frame, references)
+
+    async def _exchange(
+        self, frame: bytes, references: Sequence[Any]
+    ) -> tuple[bytes, Sequence[Any]]:
+        process = self._process if self._process is not None else self._engine.driver
+        answer = await self._engine.network.exchange(process, self._answer, frame, references)
+        if answer is None:
+            raise TransportBroken("the peer does not know this incarnation yet")
+        data, beside = answer
+        return data, beside
+
+    # --- in the receiver's process --------------------------------------------------------------
+
+    def _receiver(self) -> Host | None:
+        return self._engine.control if self._process is None else self._process.host
+
+    def _take(self, frame: bytes) -> None:
+        host = self._receiver()
+        if host is None:
+            return
+        try:
+            host.take(frame)
+        except FrameError as error:
+            self._engine.refused(host, error)
+
+    async def _answer(self, frame: bytes, references: Sequence[Any]) -> Any:
+        host = self._receiver()
+        if host is None:
+            return None
+        try:
+            return await host.answer(frame, references)
+        except FrameError as error:
+            self._engine.refused(host, error)
+            return None

@@ -1,0 +1,226 @@
+"""One seed of one scenario: the run, what broke in it, and its story."""
+
+import contextlib
+import logging
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, final
+
+from callboard.actors.host.host import Host
+from callboard.messages.errors import CallboardError, InternalError
+
+from ..engines.sim import environment_of
+from . import cast
+from .invariants import AFTER_EACH_STEP, AT_REST, AT_THE_END, WHEN_DOWN, Invariant, sentence_of
+from .ledger import Ledger
+from .loop import SimulatedLoop
+from .system import SimulatedSystem
+from .witness import witnesses
+from .world import World, WorldStuck
+
+if TYPE_CHECKING:
+    from callboard.runtime.environment import Environment
+
+__all__ = ["InvariantBroken", "Outcome", "Run", "Scenario", "run_seed"]
+
+STEP_COSTS_S: Final = (0.0, 0.0, 0.000_002, 0.000_05)
+STICKINESS: Final = (0.0, 0.5, 0.9)
+STORY_LINES: Final = 60
+SETTLE_S: Final = 0.1
+"""What is still on its way when a system is down has arrived by then."""
+LOGGER: Final = logging.getLogger("callboard")
+
+Scenario = Callable[["Run"], Coroutine[Any, Any, None]]
+
+
+class InvariantBroken(InternalError):
+    """Something that must hold does not."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one seed."""
+
+    scenario: str
+    seed: int
+    broken: str
+    """The name of the invariant that broke; empty when all held."""
+    seen: str
+    digest: str
+    """The hash of the whole run: the same seed gives the same, on every machine."""
+    steps: int
+    seconds: float
+    """Time that passed in the world."""
+    story: tuple[str, ...]
+
+    def told(self) -> str:
+        """The story of a failing seed, and how to see it again."""
+        lines = [
+            f"seed {self.seed} of scenario {self.scenario!r} breaks an invariant.",
+            f"  {self.broken}: {sentence_of(self.broken)}",
+            f"  seen: {self.seen}",
+            f"  after {self.steps} steps, {self.seconds:.3f} s; trace {self.digest}",
+            *(f"    {line}" for line in self.story),
+            f"replay: callboard sim --first-seed {self.seed} --seeds 1 --scenario {self.scenario}",
+        ]
+        return "\n".join(lines)
+
+
+class Run:
+    """The run of one seed, for its scenario and its invariants."""
+
+    ours: Final = frozenset({cast.Receiver, cast.Sender, cast.Child, cast.SquaringAgent})
+    """The actors that must be in a family: the kernel's own are in none."""
+
+    def __init__(self, seed: int) -> None:
+        world = self.world = World(seed)
+        draw = self.draw = world.random.random
+        world.step_cost_s = STEP_COSTS_S[int(draw() * len(STEP_COSTS_S))]
+        world.stickiness = STICKINESS[int(draw() * len(STICKINESS))]
+        self.broken: list[tuple[str, str]] = []
+        self.ledger = Ledger(world, self.complain)
+        world.ledger = self.ledger
+        world.after_step = self._after_step
+        self.tree_changes = 0
+        self.environment: Environment = environment_of(world, make_supervisor=witnesses(self))
+        self.permanent: set[str] = set()
+        """Receivers that are never stopped on purpose, as `slot/cell`."""
+        self.abandoned: set[int] = set()
+        """Asks whose asker has died: nobody is there to see their outcome."""
+        self._system: SimulatedSystem | None = None
+        self._hosts: dict[SimulatedLoop, Host] = {}
+        self._looked: dict[SimulatedLoop, int] = {}
+
+    # --- for scenarios ------------------------------------------------------------------
+
+    @property
+    def simulated(self) -> SimulatedSystem:
+        """The system under test."""
+        assert self._system is not None, "the scenario has not opened one"
+        return self._system
+
+    def watch(self, system: SimulatedSystem) -> None:
+        """Take the system that the scenario has opened."""
+        self._system = system
+
+    def add_host(self, host: Host) -> None:
+        """Look at a host from now on."""
+        loop: Any = host.loop
+        self._hosts[loop] = host
+
+    def living(self) -> Iterator[Host]:
+        """The hosts of all slots, the control host among them."""
+        control = self.simulated.engine.control
+        assert control is not None
+        yield control
+        for slot in self.simulated.system.root.table.slots:
+            process = self.simulated.engine.process_of(slot)
+            if process is not None and process.host is not None:
+                yield process.host
+
+    def complain(self, invariant: str, seen: str) -> None:
+        """An invariant is broken."""
+        self.broken.append((invariant, seen))
+        self.world.trace.tell(self.world.now_s, f"{invariant}: {seen}")
+
+    def check_end(self) -> None:
+        """All has healed and come to rest; raises `InvariantBroken`."""
+        self._check(AT_THE_END)
+
+    def check_down(self) -> None:
+        """The system has been stopped; raises `InvariantBroken`."""
+        self._check(WHEN_DOWN)
+
+    # --- looking ------------------------------------------------------------------------
+
+    def _check(self, invariants: tuple[Invariant, ...]) -> None:
+        for invariant in invariants:
+            seen = invariant.check(self)
+            if seen is not None:
+                self.complain(invariant.name, seen)
+        self._raise()
+
+    def _after_step(self, loop: SimulatedLoop) -> None:
+        host = self._hosts.get(loop)
+        if host is not None:
+            for invariant in AFTER_EACH_STEP:
+                seen = invariant.check(host)
+                if seen is not None:
+                    self.complain(invariant.name, seen)
+            if not loop.ready and not loop.is_dead:
+                self._at_rest(loop, host)
+        if loop.errors:
+            self.complain("no_error_of_its_own", loop.errors.pop())
+        if self.broken:
+            self._raise()
+
+    def _at_rest(self, loop: SimulatedLoop, host: Host) -> None:
+        changes = self.tree_changes
+        for invariant in AT_REST[:-1] if self._looked.get(loop) == changes else AT_REST:
+            seen = invariant.check(self, host)
+            if seen is not None:
+                self.complain(invariant.name, seen)
+        self._looked[loop] = changes
+
+    def _raise(self) -> None:
+        if self._system is not None and self._system.engine.refusals:
+            self.complain("no_error_of_its_own", self._system.engine.refusals[0])
+        if self.broken:
+            name, seen = self.broken[0]
+            raise InvariantBroken(f"{name}: {seen}", advice=sentence_of(name))
+
+
+def run_seed(name: str, scenario: Scenario, seed: int) -> Outcome:
+    """Run one seed of a scenario; never raises for what it finds."""
+    run = Run(seed)
+    world = run.world
+    try:
+        with _errors_seen(run):
+            try:
+                world.run(scenario(run))
+                world.advance(SETTLE_S)
+                run.check_down()
+            except InvariantBroken:
+                pass
+            except WorldStuck as error:
+                run.complain("it_ends", str(error))
+            except CallboardError as error:
+                run.complain("it_ends", f"the scenario itself failed: {error!r}")
+    finally:
+        world.after_step = None
+        world.close()
+    broken, seen = run.broken[0] if run.broken else ("", "")
+    story = tuple(f"{at_s:9.4f} s  {text}" for at_s, text in list(world.trace.story)[-STORY_LINES:])
+    return Outcome(
+        name, seed, broken, seen, world.trace.digest, world.steps, world.now_s,
+        story if broken else (),
+    )  # fmt: skip
+
+
+class _Errors(logging.Handler):
+    """Errors that the kernel logs are defects; its warnings are about what the seed does."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(logging.ERROR)
+        self._run = run
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Complain."""
+        why = f": {record.exc_info[1]!r}" if record.exc_info else ""
+        self._run.complain("no_error_of_its_own", record.getMessage() + why)
+
+
+@contextlib.contextmanager
+def _errors_seen(run: Run) -> Iterator[None]:
+    handler = _Errors(run)
+    before = LOGGER.level, LOGGER.propagate
+    LOGGER.addHandler(handler)
+    LOGGER.setLevel(logging.ERROR)
+    LOGGER.propagate = False
+    try:
+        yield
+    finally:
+        LOGGER.removeHandler(handler)
+        LOGGER.setLevel(before[0])
+        LOGGER.propagate = before[1]

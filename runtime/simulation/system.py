@@ -1,0 +1,108 @@
+"""A whole system in a world: the driver's API as ever, with simulated processes under it.
+
+world = World(seed=7)
+
+async def main() -> None:
+    async with open_system(world, hosts=3) as simulated:
+        await simulated.system.spawn(Worker)
+        simulated.crash(2)                      # the host of slot 2 dies now
+        ...
+
+world.run(main())
+world.close()
+"""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final
+
+from callboard.actors.host.host import Host
+from callboard.messages.errors import UsageError
+
+from ..engines.sim import SimulatedEngine
+from ..environment import Environment
+from ..settings import Settings
+from ..system import System
+from .loop import SimulatedLoop
+from .network import Network, Weather
+from .process import SimulatedProcess
+from .world import World
+
+__all__ = ["SimulatedSystem", "open_system"]
+
+
+class SimulatedSystem:
+    """A running system, and the hands of fate."""
+
+    def __init__(self, system: System, engine: SimulatedEngine) -> None:
+        self.system: Final = system
+        self.engine: Final = engine
+        self.world: Final = engine.world
+        self.network: Final = engine.network
+
+    def process(self, slot: int) -> SimulatedProcess:
+        """The living process of a slot (from 1); raises `UsageError`."""
+        found = self.engine.process_of(slot)
+        if found is None:
+            raise UsageError(f"no living process has slot {slot}.", advice="It may be down now.")
+        return found
+
+    def host(self, slot: int) -> Host:
+        """The host of a slot; 0 is the driver's. Raises `UsageError`."""
+        if slot == 0:
+            return self.system.host
+        host = self.process(slot).host
+        assert host is not None
+        return host
+
+    def loop(self, slot: int) -> SimulatedLoop:
+        """The event loop of a slot's process; 0 is the driver's. Raises `UsageError`."""
+        return self.world.driver if slot == 0 else self.process(slot).loop
+
+    def crash(self, slot: int) -> None:
+        """The process of a slot dies at once, without any goodbye."""
+        self.process(slot).die("crashes")
+
+    def hang(self, slot: int, seconds: float) -> None:
+        """The process of a slot does nothing for so long."""
+        loop = self.loop(slot)
+        self.world.trace.tell(self.world.now_s, f"{loop.name} hangs for {seconds:.3f} s")
+        self.world.pause(loop, seconds)
+
+    def slow(self, slot: int, step_cost_s: float) -> None:
+        """Each step of a slot's process takes so long from now on; 0 makes it quick again."""
+        loop = self.loop(slot)
+        self.world.trace.tell(self.world.now_s, f"{loop.name} takes {step_cost_s:.6f} s a step")
+        loop.step_cost_s = step_cost_s
+
+    def cut(self, slot: int, other: int, *, both: bool = True) -> None:
+        """Nothing gets from one slot's host to the other's, and back neither with `both`."""
+        self.network.cut(self.loop(slot), self.loop(other), both=both)
+
+    def heal(self) -> None:
+        """No cut any more, and fine weather."""
+        self.network.heal_all()
+
+
+@contextlib.asynccontextmanager
+async def open_system(
+    world: World,
+    *,
+    weather: Weather | None = None,
+    on_host: Callable[[Host], None] | None = None,
+    environment: Environment | None = None,
+    **options: Any,
+) -> AsyncIterator[SimulatedSystem]:
+    """Start a system on the running loop of `world`, and stop it at the end.
+
+    `options` are the fields of `Settings`. Raises what `callboard.start` raises.
+    """
+    settings = Settings(engine="inline", **options)
+    network = Network(world) if weather is None else Network(world, weather)
+    engine = SimulatedEngine(world, settings, network, environment=environment, on_host=on_host)
+    system = System(settings, engine, engine.environment)
+    try:
+        await system.open()
+        yield SimulatedSystem(system, engine)
+    finally:
+        await system.close(settings.stop_timeout_s)

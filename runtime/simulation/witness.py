@@ -1,0 +1,223 @@
+"""The witness of a supervisor: sees its events and effects, and judges them by itself.
+
+It stands between a supervisor's core and what performs its decisions, keeps its own book of
+who was started, stopped and has ended, and never asks the core what it has counted.
+"""
+
+import bisect
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Protocol
+
+from callboard.messages.lifecycle import Exit
+from callboard.messages.ports import ChildRunner, Clock
+from callboard.messages.spec import (
+    ChildId,
+    ChildSpec,
+    Restart,
+    StopTimeout,
+    Strategy,
+    SupervisorSpec,
+)
+from callboard.supervisors.supervisor import Supervisor
+
+__all__ = ["Book", "Observer", "WitnessedSupervisor", "witnesses"]
+
+
+class Observer(Protocol):
+    """Whom a witness tells."""
+
+    tree_changes: int
+    """How often a tree has changed."""
+
+    def complain(self, invariant: str, seen: str) -> None:
+        """An invariant is broken."""
+
+
+
+class Book:
+    """What a witness has seen of one supervisor."""
+
+    def __init__(self, spec: SupervisorSpec, now: Callable[[], float], observer: Observer) -> None:
+        self._spec = spec
+        self._now = now
+        self._observer = observer
+        self._complain = observer.complain
+        self._places: dict[ChildId, int] = {}
+        """The children in the order of their first start."""
+        self._next_place = 0
+        self.alive: Final[dict[ChildId, int]] = {}
+        """Started and not ended: child to incarnation."""
+        self._asked: dict[ChildId, int] = {}
+        """Asked to stop, and not ended."""
+        self._removed: dict[ChildId, None] = {}
+        self._trouble: dict[ChildId, float] = {}
+        """When a child ended whose end was decided at once."""
+        self._good_ends: dict[ChildId, None] = {}
+        self._restarts: list[float] = []
+        """When restarts were decided, ascending."""
+
+    # --- effects --------------------------------------------------------------------------
+
+    def starts(self, child: ChildId, incarnation: int, spec: ChildSpec) -> None:
+        """The supervisor has a child started."""
+        self._observer.tree_changes += 1
+        if child in self.alive:
+            self._complain(
+                "one_incarnation",
+                f"child {child!r} is started as incarnation {incarnation}, but "
+                f"{self.alive[child]} has not ended",
+            )
+        self.alive[child] = incarnation
+        if child not in self._places:
+            self._places[child] = self._next_place
+            self._next_place += 1
+            return
+        if spec.restart is Restart.TEMPORARY:
+            self._complain("restart_kinds", f"temporary child {child!r} is restarted")
+        elif child in self._good_ends and spec.restart is Restart.TRANSIENT and self._is_single:
+            self._complain("restart_kinds", f"transient child {child!r} is restarted for nothing")
+        self._good_ends.pop(child, None)
+        at_s = self._trouble.pop(child, None)
+        if at_s is not None:
+            self._count(at_s)
+
+    def _count(self, at_s: float) -> None:
+        times_s, intensity = self._restarts, self._spec.intensity
+        bisect.insort(times_s, at_s)
+        for last in range(bisect.bisect_left(times_s, at_s), len(times_s)):
+            first = bisect.bisect_left(times_s, times_s[last] - intensity.period_s)
+            if last + 1 - first > intensity.restarts:
+                self._complain(
+                    "restart_intensity",
+                    f"{last + 1 - first} restarts within {intensity.period_s:g} s, "
+                    f"{intensity.restarts} are allowed",
+                )
+                return
+
+    def stops(self, child: ChildId, incarnation: int) -> None:
+        """The supervisor has a child stopped."""
+        self._asked[child] = incarnation
+        if child in self._removed:
+            return
+        place = self._places.get(child, -1)
+        later = [c for c in self.alive if self._places.get(c, -1) > place and c != child]
+        if later:
+            self._complain(
+                "stop_order", f"child {child!r} is stopped before {later!r}, which came after it"
+            )
+
+    def gone(self, child: ChildId) -> None:
+        """The supervisor forgets a child."""
+        for row in (self._places, self._asked, self._removed, self._trouble, self._good_ends):
+            row.pop(child, None)
+        if child in self.alive:
+            self._complain("one_incarnation", f"child {child!r} is forgotten while it runs")
+            del self.alive[child]
+
+    def ended(self) -> None:
+        """The supervisor has ended."""
+        if self.alive:
+            self._complain("stop_order", f"it ends before its children {list(self.alive)!r}")
+
+    # --- events ---------------------------------------------------------------------------
+
+    @property
+    def _is_single(self) -> bool:
+        return self._spec.strategy is Strategy.ONE_FOR_ONE
+
+    def removes(self, child: ChildId) -> None:
+        """A child is to be stopped and forgotten."""
+        self._removed[child] = None
+
+    def exited(
+        self, child: ChildId, incarnation: int, reason: Exit, *, never_ran: bool = False
+    ) -> None:
+        """A child has ended, or did not start."""
+        if self.alive.get(child) != incarnation:
+            return
+        self._observer.tree_changes += 1
+        del self.alive[child]
+        was_asked = self._asked.pop(child, None) == incarnation
+        self._good_ends.pop(child, None)
+        if was_asked:
+            return
+        if not (reason.is_abnormal or never_ran):
+            self._good_ends[child] = None
+        # In a group an end may be put aside until the group is up again: such are not counted.
+        if self._is_single or not (self._asked or self._trouble):
+            self._trouble[child] = self._now()
+
+
+class _Runner:
+    """Performs a supervisor's decisions, after they have been written down."""
+
+    def __init__(self, runner: ChildRunner, book: Book) -> None:
+        self._runner = runner
+        self._book = book
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._runner, name)
+
+    def start_child(self, child: ChildId, incarnation: int, spec: ChildSpec) -> None:
+        self._book.starts(child, incarnation, spec)
+        self._runner.start_child(child, incarnation, spec)
+
+    def stop_child(
+        self, child: ChildId, incarnation: int, timeout: StopTimeout, reason: Exit
+    ) -> None:
+        self._book.stops(child, incarnation)
+        self._runner.stop_child(child, incarnation, timeout, reason)
+
+    def child_gone(self, child: ChildId, reason: Exit) -> None:
+        self._book.gone(child)
+        self._runner.child_gone(child, reason)
+
+    def supervisor_stopped(self, reason: Exit) -> None:
+        self._book.ended()
+        self._runner.supervisor_stopped(reason)
+
+
+class WitnessedSupervisor(Supervisor):
+    """A supervisor, with a witness beside it."""
+
+    __slots__ = ("book",)
+
+    def __init__(
+        self,
+        observer: Observer,
+        spec: SupervisorSpec,
+        runner: ChildRunner,
+        clock: Clock,
+        random: Callable[[], float],
+        children: Iterable[ChildSpec] = (),
+        **options: Any,
+    ) -> None:
+        self.book = Book(spec, clock.now, observer)
+        watched: Any = _Runner(runner, self.book)
+        super().__init__(spec, watched, clock, random, children, **options)
+
+    def child_start_failed(self, child: ChildId, incarnation: int, reason: Exit) -> None:
+        """The start failed."""
+        self.book.exited(child, incarnation, reason, never_ran=True)
+        super().child_start_failed(child, incarnation, reason)
+
+    def child_exited(self, child: ChildId, incarnation: int, reason: Exit) -> None:
+        """A started child ended."""
+        self.book.exited(child, incarnation, reason)
+        super().child_exited(child, incarnation, reason)
+
+    def remove_child(self, child: ChildId) -> None:
+        """Stop and forget a child."""
+        self.book.removes(child)
+        super().remove_child(child)
+
+
+def witnesses(observer: Observer) -> Callable[..., Supervisor]:
+    """What makes supervisors with a witness that tells what it must not see."""
+
+    def make(*args: Any, **options: Any) -> Supervisor:
+        return WitnessedSupervisor(observer, *args, **options)
+
+    return make
+
+

@@ -1,0 +1,226 @@
+"""The world of one seed: time, chance, and whose turn it is.
+
+    world = World(seed=7)
+    result = world.run(main())       # `main` runs in the process "driver"
+    world.close()
+
+Everything a run decides by chance is drawn from `world.random`, so a seed is a whole run:
+the same seed gives the same `world.trace.digest` on every machine. Nothing here reads a
+clock, starts a thread, opens a socket or uses the state of the `random` module.
+"""
+
+import heapq
+import itertools
+import random
+from asyncio import events
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, TypeVar
+
+from callboard.messages.errors import InternalError
+
+from .loop import SimulatedLoop, Step
+from .trace import Trace
+
+__all__ = ["World", "WorldStuck"]
+
+ResultT = TypeVar("ResultT")
+STEPS_AT_ONCE_MAX: Final = 200_000
+"""Steps without a pause: beyond, something goes round in circles."""
+
+
+class WorldStuck(InternalError):
+    """Nothing can happen any more, or nothing ends."""
+
+
+class World:
+    """Processes, a clock, and a seed.
+
+    `step_cost_s` is how long a step of any process takes; `stickiness` how likely a process
+    goes on when others are ready too. Both decide which interleavings a run meets.
+    """
+
+    def __init__(self, seed: int, *, step_cost_s: float = 0.0, stickiness: float = 0.0) -> None:
+        self.seed: Final = seed
+        self.random: Final = random.Random(seed)  # noqa: S311 - nothing secret
+        self.now_s = 0.0
+        """The world's time in seconds; clocks of processes differ from it."""
+        self.trace: Final = Trace()
+        self.loops: Final[list[SimulatedLoop]] = []
+        self.steps = 0
+        self.step_cost_s = step_cost_s
+        self.stickiness = stickiness
+        self.ledger: Any = None
+        """What actors of a scenario write into; see `ledger`."""
+        self.after_step: Callable[[SimulatedLoop], None] | None = None
+        """Called with the loop after each step: what checks invariants."""
+        self._runnable: Final[list[SimulatedLoop]] = []
+        self._timers: Final[list[tuple[float, int, Step]]] = []
+        self._numbers: Final = itertools.count(1)
+        self.outside: Final = SimulatedLoop(self, "world")
+        """Whose steps are events of the world itself: faults, and what engines do behind all."""
+        self.driver: Final = SimulatedLoop(self, "driver")
+        """The process of the driver and the control host."""
+
+    # --- for loops ----------------------------------------------------------------------------
+
+    def list_loop(self, loop: SimulatedLoop) -> None:
+        """Let a loop take turns: it has something to do."""
+        if not (loop.is_dead or loop.is_listed or loop.paused_until_s > self.now_s):
+            loop.is_listed = True
+            self._runnable.append(loop)
+
+    def unlist_loop(self, loop: SimulatedLoop) -> None:
+        """Let a loop take no turn for now."""
+        if loop.is_listed:
+            loop.is_listed = False
+            self._runnable.remove(loop)
+
+    def schedule(self, step: Step) -> None:
+        """Make a step ready at its time."""
+        heapq.heappush(self._timers, (step.due_s, next(self._numbers), step))
+
+    def at(self, when_s: float, callback: Callable[..., Any], *args: Any) -> Step:
+        """Do something at a time of the world, outside all processes."""
+        return self.on(self.outside, when_s, callback, *args)
+
+    def on(
+        self, loop: SimulatedLoop, when_s: float, callback: Callable[..., Any], *args: Any
+    ) -> Step:
+        """Run a callback in a process at a time of the world."""
+        step = Step(callback, args, loop, None)
+        step.due_s = when_s
+        self.schedule(step)
+        return step
+
+    # --- faults -------------------------------------------------------------------------------
+
+    def pause(self, loop: SimulatedLoop, seconds: float) -> None:
+        """Hang a process for so long: it takes no step, and its clock goes on."""
+        until_s = self.now_s + seconds
+        if loop.is_dead or until_s <= loop.paused_until_s:
+            return
+        loop.paused_until_s = until_s
+        self.unlist_loop(loop)
+        self.at(until_s, self._resume, loop)
+
+    def _resume(self, loop: SimulatedLoop) -> None:
+        if loop.ready:
+            self.list_loop(loop)
+
+    # --- running ------------------------------------------------------------------------------
+
+    def run(
+        self, main: Coroutine[Any, Any, ResultT], *, on: SimulatedLoop | None = None
+    ) -> ResultT:
+        """Run a coroutine in a process (the driver's) until it is done; gives its result.
+
+        Raises what it raises, and `WorldStuck` when nothing can happen any more.
+        """
+        loop = self.driver if on is None else on
+        task = loop.create_task(main)
+        self.run_until(task.done)
+        result: ResultT = task.result()
+        return result
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass: all that is due within is done."""
+        until_s = self.now_s + seconds
+        reached: list[bool] = []
+        self.at(until_s, reached.append, True)  # noqa: FBT003 - a mark
+        self.run_until(lambda: bool(reached))
+
+    def run_until(self, is_done: Callable[[], bool]) -> None:
+        """Take steps until `is_done`, which is asked after each."""
+        before = events._get_running_loop()  # noqa: SLF001 - a loop's own
+        try:
+            self._run_until(is_done)
+        finally:
+            events._set_running_loop(before)  # noqa: SLF001 - as above
+
+    # One loop on purpose: it runs for every step of every seed.
+    def _run_until(self, is_done: Callable[[], bool]) -> None:
+        runnable, timers, trace = self._runnable, self._timers, self.trace
+        draw, marks, enter = self.random.random, trace.steps, events._set_running_loop  # noqa: SLF001 - as above
+        last: SimulatedLoop | None = None
+        limit = self.steps + STEPS_AT_ONCE_MAX
+        while not is_done():
+            if not runnable:
+                if not timers:
+                    raise WorldStuck(
+                        f"nothing can happen any more at {self.now_s:.6f} s.",
+                        advice="What is waited for never comes.",
+                    )
+                self._next_moment()
+                limit = self.steps + STEPS_AT_ONCE_MAX
+                continue
+            count = len(runnable)
+            if count == 1:
+                loop = runnable[0]
+            elif last is not None and last.is_listed and draw() < self.stickiness:
+                loop = last
+            else:
+                loop = runnable[int(draw() * count)]
+            if loop is not last:
+                enter(loop)
+                last = loop
+            marks.append(loop.number & 255)
+            step = loop.ready.popleft()
+            if not step._cancelled:  # noqa: SLF001 - a step of ours
+                try:
+                    step._context.run(step._callback, *step._args)  # noqa: SLF001 - as above
+                except (KeyboardInterrupt, SystemExit):
+                    raise
+                except BaseException as error:  # noqa: BLE001 - as asyncio does it
+                    loop.failed(step, error)
+            self.steps += 1
+            loop.steps += 1
+            if not loop.ready:
+                self.unlist_loop(loop)
+            if self.after_step is not None:
+                self.after_step(loop)
+            cost_s = self.step_cost_s
+            if loop.step_cost_s:
+                self.pause(loop, loop.step_cost_s)
+            if cost_s:
+                self.now_s += cost_s
+                if timers and timers[0][0] <= self.now_s:
+                    self._make_ready()
+            if self.steps > limit:
+                raise WorldStuck(
+                    f"{loop.name} has taken {loop.steps} steps by {self.now_s:.6f} s.",
+                    advice="Something goes round in circles.",
+                )
+
+    def _next_moment(self) -> None:
+        due_s = self._timers[0][0]
+        self.now_s = max(self.now_s, due_s)
+        self._make_ready()
+
+    def _make_ready(self) -> None:
+        timers, now_s = self._timers, self.now_s
+        self.trace.moved(now_s)
+        while timers and timers[0][0] <= now_s:
+            _, _, step = heapq.heappop(timers)
+            loop = step._loop  # noqa: SLF001 - a step of ours
+            if step._cancelled or loop.is_dead:  # noqa: SLF001 - as above
+                continue
+            loop.ready.append(step)
+            if not loop.is_listed:
+                self.list_loop(loop)
+
+    # --- the end ------------------------------------------------------------------------------
+
+    def timers_of(self, loop: SimulatedLoop) -> list[Step]:
+        """What is still due in a process."""
+        return [
+            step
+            for _, _, step in sorted(self._timers)
+            if step._loop is loop and not step._cancelled  # noqa: SLF001 - a step of ours
+        ]
+
+    def close(self) -> None:
+        """End all processes, and close quietly what they have left."""
+        for loop in self.loops:
+            loop.bury()
+        self._timers.clear()
+        self._runnable.clear()

@@ -1,0 +1,211 @@
+"""Fault plans: what goes wrong in a simulated run, and when, as data.
+
+    FaultPlan((Crash(at_s=10.0, host=1), Cut(at_s=20.0, host=1, other=2, for_s=5.0)))
+
+Times are virtual seconds from the start of the plan. A fault whose host is down at its time
+does nothing but is told in the story.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from random import Random
+from typing import Final, Self, TypeAlias, assert_never, final
+
+from callboard.messages.errors import SpecError, UsageError
+
+from ..simulation.network import Weather
+from ..simulation.system import SimulatedSystem
+
+__all__ = [
+    "NO_FAULTS",
+    "Crash",
+    "Cut",
+    "FailStarts",
+    "Fault",
+    "FaultPlan",
+    "Hang",
+    "Slow",
+    "Storm",
+    "apply",
+]
+
+FAULTS_MAX: Final = 10_000
+SHORTEST_S: Final = 0.05
+"""The least that a drawn fault lasts."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Timed:
+    at_s: float
+
+    def __post_init__(self) -> None:
+        kind = type(self).__name__
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if each.name.endswith("_s") and not (
+                isinstance(value, int | float) and 0 <= value < math.inf
+            ):
+                raise SpecError(
+                    f"{kind}.{each.name} is {value!r}.",
+                    advice="Give seconds from 0 on.",
+                    field=f"{kind}.{each.name}",
+                )
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Crash(_Timed):
+    """The process of a host dies, without any goodbye."""
+
+    host: int
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Hang(_Timed):
+    """The process of a host does nothing for a while."""
+
+    host: int
+    for_s: float
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Slow(_Timed):
+    """Each step of a host's process takes `step_s` for a while."""
+
+    host: int
+    for_s: float
+    step_s: float = 0.001
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Cut(_Timed):
+    """Nothing gets from one host to another for a while; host 0 is the driver."""
+
+    host: int
+    other: int
+    for_s: float
+    both: bool = True
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Storm(_Timed):
+    """The network loses, doubles and reorders that share of all frames for a while."""
+
+    for_s: float
+    loss: float = 0.1
+    double: float = 0.1
+    reorder: float = 0.1
+
+    def __post_init__(self) -> None:
+        _Timed.__post_init__(self)
+        for name in ("loss", "double", "reorder"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise SpecError(
+                    f"Storm.{name} is {getattr(self, name)!r}.",
+                    advice="Give a share from 0 to 1.",
+                    field=f"Storm.{name}",
+                )
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class FailStarts(_Timed):
+    """The next processes that are started fail to start."""
+
+    count: int = 1
+
+
+Fault: TypeAlias = Crash | Hang | Slow | Cut | Storm | FailStarts
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class FaultPlan:
+    """What goes wrong, in any order."""
+
+    faults: tuple[Fault, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.faults) > FAULTS_MAX:
+            raise SpecError(
+                f"FaultPlan.faults holds {len(self.faults)}.",
+                advice=f"At most {FAULTS_MAX:,}.",
+                field="FaultPlan.faults",
+            )
+
+    @classmethod
+    def drawn(cls, random: Random, *, count: int, within_s: float, hosts: Sequence[int]) -> Self:
+        """So many faults of all kinds, drawn from `random` (a seed's own chance).
+
+        Each begins within `within_s` and lasts a tenth of that at most.
+        """
+
+        def draw() -> Fault:
+            at_s, host = random.uniform(0.0, within_s), random.choice(list(hosts))
+            for_s = random.uniform(SHORTEST_S, max(SHORTEST_S, within_s / 10.0))
+            match random.randrange(6):
+                case 0:
+                    return Crash(at_s, host)
+                case 1:
+                    return Hang(at_s, host, for_s)
+                case 2:
+                    return Slow(at_s, host, for_s)
+                case 3:
+                    other = random.choice([0, *(each for each in hosts if each != host)])
+                    return Cut(at_s, host, other, for_s, both=random.random() < 0.5)
+                case 4:
+                    return Storm(at_s, for_s)
+                case _:
+                    return FailStarts(at_s)
+
+        return cls(tuple(draw() for _ in range(count)))
+
+
+NO_FAULTS: Final = FaultPlan()
+
+
+def apply(plan: FaultPlan, simulated: SimulatedSystem) -> None:
+    """Schedule a plan from now on."""
+    world = simulated.world
+    for fault in plan.faults:
+        world.at(world.now_s + fault.at_s, _strike, fault, simulated)
+
+
+def _strike(fault: Fault, simulated: SimulatedSystem) -> None:
+    try:
+        _do(fault, simulated)
+    except UsageError as error:
+        simulated.world.trace.tell(simulated.world.now_s, f"{fault} does nothing: {error.message}")
+
+
+def _do(fault: Fault, simulated: SimulatedSystem) -> None:
+    world, network = simulated.world, simulated.network
+    match fault:
+        case Crash(host=host):
+            simulated.crash(host)
+        case Hang(host=host, for_s=for_s):
+            simulated.hang(host, for_s)
+        case Slow(host=host, for_s=for_s, step_s=step_s):
+            loop = simulated.loop(host)
+            simulated.slow(host, step_s)
+            world.at(world.now_s + for_s, setattr, loop, "step_cost_s", 0.0)
+        case Cut(host=host, other=other, for_s=for_s, both=both):
+            ends = simulated.loop(host), simulated.loop(other)
+            network.cut(*ends, both=both)
+            world.at(world.now_s + for_s, network.heal, *ends)
+        case Storm(for_s=for_s, loss=loss, double=double, reorder=reorder):
+            before = network.weather
+            network.weather = Weather(
+                loss=loss, double=double, reorder=reorder, streams=before.streams
+            )
+            world.trace.tell(world.now_s, f"{fault}")
+            world.at(world.now_s + for_s, setattr, network, "weather", before)
+        case FailStarts(count=count):
+            simulated.engine.failing_starts += count
+        case _:
+            assert_never(fault)

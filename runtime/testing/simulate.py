@@ -1,0 +1,199 @@
+"""Simulated runs of a user's own scenario: virtual time, seeds, faults.
+
+    async def scenario(sim: Simulation) -> None:
+        ref = await sim.system.spawn(Flaky)
+        await asyncio.sleep(600)                  # ten minutes, in milliseconds
+        assert (await ref.ask(HowOften())).starts == 5
+
+    simulate(scenario, seed=7, faults=FaultPlan((Crash(at_s=60.0, host=1),)))
+
+The same seed gives the same run. A failure carries the seed and the story of its run as a
+note, and `simulate(scenario, seed=...)` replays it.
+"""
+
+import asyncio
+import functools
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from random import Random
+from typing import Any, Concatenate, Final, ParamSpec, TypeAlias, TypeVar
+
+from callboard.messages.contract import Contract
+from callboard.messages.errors import DeadlineExceeded, UsageError
+
+from ..simulation.network import Weather
+from ..simulation.system import SimulatedSystem, open_system
+from ..simulation.world import World
+from ..system import System
+from .plan import NO_FAULTS, FaultPlan, apply
+from .probe import Answer, Probe, open_probe
+
+__all__ = ["Simulation", "simulate", "simulated"]
+
+ResultT = TypeVar("ResultT")
+P = ParamSpec("P")
+LIMIT_S: Final = 7 * 24 * 3600.0
+"""Virtual seconds that a scenario may take: a week."""
+UP_WITHIN_S: Final = 120.0
+LOOK_EVERY_S: Final = 0.1
+STORY_LINES: Final = 30
+
+
+class Simulation:
+    """A running system in a world of its own, and the hands of fate. Times are virtual."""
+
+    def __init__(self, simulated: SimulatedSystem) -> None:
+        self._simulated: Final = simulated
+
+    @property
+    def system(self) -> System:
+        """The system, as in any driver."""
+        return self._simulated.system
+
+    @property
+    def random(self) -> Random:
+        """The seed's chance: what a scenario draws from it is replayed with it."""
+        return self._simulated.world.random
+
+    @property
+    def now_s(self) -> float:
+        """Virtual seconds since the world began."""
+        return self._simulated.world.now_s
+
+    async def probe(
+        self, *contracts: type[Contract], answers: Mapping[type[Contract], Answer] | None = None
+    ) -> Probe:
+        """An actor of the test's own, which notes what it gets; see `open_probe`."""
+        return await open_probe(self.system, *contracts, answers=answers)
+
+    async def sleep(self, seconds: float) -> None:
+        """Let virtual time pass."""
+        await asyncio.sleep(seconds)
+
+    async def all_up(self, *, within_s: float = UP_WITHIN_S) -> None:
+        """Wait until every host is up; raises `DeadlineExceeded`."""
+        ends_s = self.now_s + within_s
+        while any(not slot.is_up for slot in self.system.root.table.slots.values()):
+            if self.now_s > ends_s:
+                raise DeadlineExceeded(
+                    f"not all hosts are up within {within_s:g} s.",
+                    advice="The story below tells what happened.",
+                )
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    # --- faults -------------------------------------------------------------------------------
+
+    def apply(self, plan: FaultPlan) -> None:
+        """Let a plan begin now."""
+        apply(plan, self._simulated)
+
+    def crash(self, host: int) -> None:
+        """The process of a host dies now. Raises `UsageError` when it is down."""
+        self._simulated.crash(host)
+
+    def hang(self, host: int, seconds: float) -> None:
+        """The process of a host does nothing for so long."""
+        self._simulated.hang(host, seconds)
+
+    def slow(self, host: int, step_s: float) -> None:
+        """Each step of a host's process takes so long from now on; 0 makes it quick again."""
+        self._simulated.slow(host, step_s)
+
+    def cut(self, host: int, other: int, *, both: bool = True) -> None:
+        """Nothing gets from one host to the other any more; 0 is the driver."""
+        self._simulated.cut(host, other, both=both)
+
+    def weather(self, *, loss: float = 0.0, double: float = 0.0, reorder: float = 0.0) -> None:
+        """The network loses, doubles and reorders these shares of frames from now on."""
+        self._simulated.network.weather = Weather(loss=loss, double=double, reorder=reorder)
+
+    def heal(self) -> None:
+        """No cut any more, and fine weather."""
+        self._simulated.heal()
+
+
+Scenario: TypeAlias = Callable[[Simulation], Awaitable[ResultT]]
+
+
+def simulate(
+    scenario: Scenario[ResultT],
+    *,
+    seed: int = 0,
+    faults: FaultPlan = NO_FAULTS,
+    limit_s: float = LIMIT_S,
+    **options: Any,
+) -> ResultT:
+    """Run a scenario in a world of its own and give its result.
+
+    `options` are the fields of `Settings` (hosts, understudies, ...); `faults` begin with
+    the scenario. Raises what the scenario raises, with the seed's story as a note, and
+    `TimeoutError` after `limit_s` virtual seconds.
+    """
+    world = World(seed)
+
+    async def main() -> ResultT:
+        async with open_system(world, **{"hosts": 2, **options}) as simulated:
+            apply(faults, simulated)
+            async with asyncio.timeout(limit_s):
+                return await scenario(Simulation(simulated))
+
+    _refuse_running_loop()
+    try:
+        return world.run(main())
+    except BaseException as error:
+        error.add_note(_story(world))
+        raise
+    finally:
+        world.close()
+
+
+def _refuse_running_loop() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise UsageError(
+        "a simulation runs on loops of its own, not inside another one.",
+        advice="Call `simulate` from a plain function, or decorate the test with `@simulated`.",
+    )
+
+
+def _story(world: World) -> str:
+    lines = list(world.trace.story)[-STORY_LINES:]
+    told = "\n".join(f"  {at_s:12.6f} s  {what}" for at_s, what in lines)
+    return (
+        f"simulated with seed={world.seed}; it ended at {world.now_s:.6f} s after "
+        f"{world.steps} steps, trace {world.trace.digest}. What happened:\n{told}"
+    )
+
+
+def simulated(
+    *, seeds: int | Iterable[int] = 1, faults: FaultPlan = NO_FAULTS, **options: Any
+) -> Callable[[Callable[Concatenate[Simulation, P], Awaitable[None]]], Callable[P, None]]:
+    """Make a test of `async def test_...(sim, ...)`, run once for each seed.
+
+    `seeds` is how many, from 0, or which. Other parameters stay pytest's fixtures.
+    """
+    chosen = range(seeds) if isinstance(seeds, int) else tuple(seeds)
+
+    def decorate(
+        scenario: Callable[Concatenate[Simulation, P], Awaitable[None]],
+    ) -> Callable[P, None]:
+        @functools.wraps(scenario)
+        def test(*args: P.args, **keywords: P.kwargs) -> None:
+            for seed in chosen:
+                simulate(
+                    lambda sim: scenario(sim, *args, **keywords),
+                    seed=seed,
+                    faults=faults,
+                    **options,
+                )
+
+        # What pytest looks at: without the simulation, and no coroutine function.
+        del test.__wrapped__
+        signature = inspect.signature(scenario)
+        rest = list(signature.parameters.values())[1:]
+        test.__signature__ = signature.replace(parameters=rest)  # type: ignore[attr-defined]
+        return test
+
+    return decorate

@@ -1,0 +1,39 @@
+"""The actors that are tested with `callboard.testing` here."""
+
+from callboard import Actor, Context, Contract, Ref, Request, handler
+
+
+class Number(Contract):
+    number: int
+
+
+class Next(Request[Number]):
+    pass
+
+
+class Tell(Contract):
+    text: str
+
+
+class Counter(Actor):
+    """Counts its requests."""
+
+    def __init__(self) -> None:
+        self._number = 0
+
+    @handler
+    async def next(self, request: Next) -> Number:
+        self._number += 1
+        return Number(number=self._number)
+
+
+class Repeater(Actor):
+    """Asks another one, and tells a third what it heard."""
+
+    def __init__(self, asked: Ref, told: Ref) -> None:  # type: ignore[type-arg]
+        self._asked, self._told = asked, told
+
+    @handler
+    async def repeat(self, message: Tell, ctx: Context) -> None:
+        number = await ctx.ask(Next(), self._asked)
+        self._told.tell(Tell(text=f"{message.text} {number.number}"))
