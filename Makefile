@@ -14,7 +14,7 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python; d
 SRC ?=
 OUT ?= out
 ARGS ?=
-BENCH ?= ask tell_local spawn fanout failover
+BENCH ?= ask tell_local spawn fanout failover supervise kills flap million savina
 
 .PHONY: help setup demo test check lint format types layers tidy fix wheel soak bench clean distclean
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
-from callboard.messages.contract import Contract, Request, reply_type
+from callboard.messages.contract import Contract, Request, is_same_contract, reply_type
 from callboard.messages.errors import SpecError
 from callboard.messages.limits import DEFAULT_LIMITS
 from callboard.messages.spec import SupervisorSpec
@@ -35,6 +35,7 @@ __all__ = [
     "Behaviour",
     "Handler",
     "OnError",
+    "OnRestart",
     "Overflow",
     "behaviour_of",
     "handler",
@@ -42,7 +43,12 @@ __all__ = [
 
 EnumT = TypeVar("EnumT", bound=enum.Enum)
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+STASH_MESSAGES: Final = 1_024
+ROWS_MAX: Final = 1_024
+"""Rows of a dispatch table, those for other classes of its contracts included."""
 _MARK: Final = "__callboard_handler__"
+HOOKS: Final = frozenset({"started", "stopping"})
+"""What the kernel calls by name."""
 _BEHAVIOUR: Final = "__callboard_behaviour__"
 
 
@@ -66,6 +72,17 @@ class OnError(enum.Enum):
     """The actor keeps its state and goes on: for handlers that leave nothing half done."""
 
 
+class OnRestart(enum.Enum):
+    """What a restart does with the messages that wait, in the mailbox and in the stash."""
+
+    KEEP = "keep"
+    """The next incarnation handles them, the stashed ones first."""
+    DROP = "drop"
+    """Asks fail with `ActorRestarted`; tells are counted as `dropped_at_restart`, and gone."""
+    DEAD_LETTERS = "dead_letters"
+    """Asks fail with `ActorRestarted`; tells become dead letters of the reason `restarted`."""
+
+
 def handler(function: FunctionT) -> FunctionT:
     """Mark a method as the handler of the contract that its first parameter names."""
     setattr(function, _MARK, True)
@@ -83,8 +100,15 @@ class Actor:
     overflow: ClassVar[Overflow] = Overflow.WAIT
     on_error: ClassVar[OnError] = OnError.RESTART
     concurrency: ClassVar[int] = 1
+    mailbox_on_restart: ClassVar[OnRestart] = OnRestart.KEEP
+    stash_messages: ClassVar[int] = STASH_MESSAGES
+    """How many messages `Context.stash` may put aside."""
+    attempts_max: ClassVar[int] = 1
+    """How many incarnations a message may crash before it goes to dead letters."""
     supervision: ClassVar[SupervisorSpec] = SupervisorSpec()
     """How this actor supervises the children it spawns."""
+    trap_exits: ClassVar[bool] = False
+    """Whether the end of a linked actor is told to it (`Exited`) instead of being its own."""
 
     async def started(self, ctx: "Context") -> None:
         """Called after construction and after each restart, before the first message."""
@@ -123,13 +147,17 @@ class Behaviour:
 
     __slots__ = (
         "actor",
+        "attempts_max",
         "concurrency",
         "handlers",
         "has_started_hook",
         "has_stopping_hook",
         "mailbox_messages",
+        "mailbox_on_restart",
         "overflow",
         "restarts_on_error",
+        "stash_messages",
+        "trap_exits",
     )
 
     def __init__(self, actor: type[Actor]) -> None:
@@ -140,18 +168,31 @@ class Behaviour:
         self.concurrency = _positive(actor, "concurrency", actor.concurrency)
         self.mailbox_messages = _positive(actor, "mailbox_messages", actor.mailbox_messages)
         self.overflow = _chosen(actor, "overflow", actor.overflow, Overflow)
+        self.mailbox_on_restart = _chosen(
+            actor, "mailbox_on_restart", actor.mailbox_on_restart, OnRestart
+        )
+        self.stash_messages = _positive(actor, "stash_messages", actor.stash_messages)
+        self.attempts_max = _positive(actor, "attempts_max", actor.attempts_max)
+        self.trap_exits = _truth(actor, "trap_exits", actor.trap_exits)
         self.restarts_on_error = (
             _chosen(actor, "on_error", actor.on_error, OnError) is OnError.RESTART
         )
 
     def find(self, contract: type) -> Handler | None:
-        """The handler of a contract whose own row is missing: that of its nearest base."""
+        """The handler of a contract whose own row is missing.
+
+        That of its nearest base, or of the same contract as another class.
+        """
         for base in contract.__mro__[1:]:
             found = self.handlers.get(base)
             if found is not None:
-                self.handlers[contract] = found
-                return found
-        return None
+                break
+        else:
+            rows = self.handlers.items()
+            found = next((row for own, row in rows if is_same_contract(own, contract)), None)
+        if found is not None and len(self.handlers) < ROWS_MAX:
+            self.handlers[contract] = found
+        return found
 
 
 def behaviour_of(actor: type[Actor]) -> Behaviour:
@@ -173,6 +214,14 @@ def _positive(actor: type[Actor], field: str, value: Any) -> int:
     return value
 
 
+def _truth(actor: type[Actor], field: str, value: Any) -> bool:
+    if type(value) is not bool:
+        raise SpecError(
+            f"{actor.__qualname__}.{field} is {value!r}.", advice="It is True or False."
+        )
+    return value
+
+
 def _chosen(actor: type[Actor], field: str, value: Any, kind: type[EnumT]) -> EnumT:
     if not isinstance(value, kind):
         raise SpecError(
@@ -187,6 +236,12 @@ def _handlers(actor: type[Actor]) -> Mapping[type, Handler]:
     for name, function in inspect.getmembers(actor, inspect.isfunction):
         if not _is_marked(actor, name):
             continue
+        if name in HOOKS:
+            raise SpecError(
+                f"{actor.__qualname__}.{name} is marked as a handler, but it is a hook of Actor.",
+                advice="Give the handler another name: it would be called as the hook, too.",
+                field=name,
+            )
         row = _read_handler(actor, name, function)
         other = table.get(row.contract)
         if other is not None:

@@ -8,7 +8,7 @@ which worker runs it, so that a cancellation or a deadline reaches the running h
 import asyncio
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from callboard.messages.contract import Contract
+from callboard.messages.contract import Contract, is_same_contract
 from callboard.messages.errors import CallboardError, Cancelled, DeadlineExceeded, WrongReply
 
 if TYPE_CHECKING:
@@ -99,7 +99,10 @@ class AskFuture(asyncio.Future[Any]):
         self.keeper.ask_settled(self)
 
     def _accepts(self, message: Contract | None) -> bool:
-        return message is None if self.expects is None else isinstance(message, self.expects)
+        expects = self.expects
+        if message is None or expects is None:
+            return message is expects
+        return isinstance(message, expects) or is_same_contract(type(message), expects)
 
     def _wrong_reply(self, message: Contract | None) -> CallboardError:
         wanted = self.expects.contract_name if self.expects is not None else "None"

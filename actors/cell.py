@@ -21,8 +21,12 @@ from callboard.messages.errors import ActorStopped, MailboxFull
 
 from .actor import Actor, Behaviour, Overflow
 from .asks import Ask
+from .notices import is_notice
 
 if TYPE_CHECKING:
+    from callboard.messages.lifecycle import Exit
+
+    from .context import Context
     from .dispatcher import Dispatcher
     from .family import Family
 
@@ -157,6 +161,19 @@ class Cell:
         self.put(item)
         return False
 
+    def put_notice(self, notice: Ask) -> bool:
+        """Take what the actor has asked to be told, full or not; see `Notices`.
+
+        False when the actor ends, so that nobody is there to be told.
+        """
+        if self.life >= Life.STOPPING:
+            return False
+        if self.box is None:
+            self.box = deque()
+        self.box.append(notice)
+        self.schedule()
+        return True
+
     def has_room(self) -> bool:
         """Whether a message that may wait would not have to."""
         behaviour = self.behaviour
@@ -165,6 +182,15 @@ class Cell:
             or len(self.box) < behaviour.mailbox_messages
             or behaviour.overflow is not Overflow.WAIT
         )
+
+    def has_room_for(self, message: Contract) -> bool:
+        """The same for one message; where it goes may depend on it."""
+        return self.has_room()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the mailbox is at its limit, whatever its policy makes of that."""
+        return self.box is not None and len(self.box) >= self.behaviour.mailbox_messages
 
     def when_room(self, callback: Any) -> None:
         """Call `callback` once, when the mailbox is half empty again or the actor stops."""
@@ -206,16 +232,32 @@ class Cell:
 
     def began(self) -> None:
         """Its actor runs now: handle what waits."""
-        if self.shard is not None:
-            self.shard.member_ready(self)
-        elif self.box:
+        if self.box:
             self.schedule()
+        elif self.shard is not None:
+            self.shard.member_ready(self)
 
     def schedule(self) -> None:
         """Queue the cell if it has work and may do it."""
         if self.box and not self.queued and self.free and self.life == Life.RUNNING:
             self.queued = True
             self.dispatcher.enqueue(self)
+
+    async def run_started(self, ctx: "Context") -> None:
+        """Call the actor's hook of that name."""
+        assert self.actor is not None
+        await self.actor.started(ctx)
+
+    async def run_stopping(self, ctx: "Context", reason: "Exit") -> None:
+        """Call the actor's hook of that name."""
+        assert self.actor is not None
+        await self.actor.stopping(ctx, reason)
+
+    async def prepare_stop(self) -> None:
+        """It stops in order, and its children are about to be stopped."""
+
+    def ended(self) -> None:
+        """It is gone for good."""
 
     def drain(self) -> list[Any]:
         """Take everything out of the mailbox, for dead letters."""
@@ -234,7 +276,9 @@ class Cell:
         )
         if policy is Overflow.DROP_OLDEST:
             assert self.box is not None
-            oldest = self.box.popleft()
+            oldest = _take_oldest(self.box)
+            if oldest is None:
+                return True
             if type(oldest) is Ask:
                 oldest.fail(full)
             self.dispatcher.letters.dead("mailbox_full", self.path, oldest)
@@ -254,6 +298,15 @@ class Cell:
                 )
             )
         self.dispatcher.letters.dead("actor_stopped", self.path, item)
+
+
+def _take_oldest(box: deque[Any]) -> Any:
+    """The oldest message that may be dropped, or None: notices are owed to the actor."""
+    for place, item in enumerate(box):
+        if not is_notice(item):
+            del box[place]
+            return item
+    return None
 
 
 def message_of(item: Any) -> Contract:

@@ -4,20 +4,30 @@ A context belongs to one message. Its asks inherit what is left of that message'
 deadline, and are cancelled with it.
 """
 
+import math
 import threading
 from collections.abc import Awaitable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 from callboard.messages.contract import Contract, Request
+from callboard.messages.control import CONTROL_CELL
+from callboard.messages.errors import ActorStopped
 from callboard.messages.lifecycle import ENDED_NORMALLY, Exit
+from callboard.messages.notices import NameChanged, Offers
 from callboard.messages.ref import Address, Ref
 from callboard.messages.spec import Restart, StopTimeout
+
+from .mailbox import put_first
+from .stash import Stashed
+from .subscriptions import contract_name_of
 
 if TYPE_CHECKING:
     from .actor import Actor
     from .asks import Ask
     from .cell import Cell
     from .host.host import Host
+    from .timers import Timer
+    from .watch.watching import Watch
 
 __all__ = ["Context"]
 
@@ -60,7 +70,7 @@ class Context:
 
     def remaining_s(self) -> float | None:
         """What is left of this message's deadline in seconds; None when it has none."""
-        if self._ask is None:
+        if self._ask is None or self._ask.deadline_s == math.inf:
             return None
         return max(0.0, self._ask.deadline_s - self._host.now())
 
@@ -81,9 +91,21 @@ class Context:
             None if to is None else to.address, request, timeout_s, origin=self._ask
         )
 
-    def tell(self, to: "Ref[Any]", message: Contract) -> None:
-        """Like `Ref.tell`."""
-        to.tell(message)
+    @overload
+    def tell(self, to: "Ref[Any]", message: Contract) -> None: ...
+    @overload
+    def tell(self, to: Contract, message: "Ref[Any] | None" = None) -> None: ...
+    def tell(self, to: Any, message: Any = None) -> None:
+        """Like `Ref.tell`; `tell(message)` reaches whoever offers the contract.
+
+        The two may stand in either order. Raises `NoAgentOffers` too.
+        """
+        if isinstance(to, Contract):
+            to, message = message, to
+        if to is None:
+            self._host.tell(self._host.directory.address_for(message), message)
+        else:
+            to.tell(message)
 
     async def send(
         self, to: "Ref[Any]", message: Contract, *, timeout_s: float | None = None
@@ -125,9 +147,108 @@ class Context:
         """Stop a child in order, and wait until it has stopped."""
         await self._host.stop_child(self._cell, child.address.cell)
 
+    def stash(self) -> NoReturn:
+        """Put the message aside that is being handled, and end its handler here.
+
+        `unstash_all` gives it back. An ask stays open, and its deadline goes on. Raises
+        `StashFull` when `stash_messages` are aside already.
+        """
+        stashes = self._host.dispatcher.stashes
+        stashes.check_room(self._cell)
+        raise Stashed
+
+    def unstash_all(self) -> int:
+        """Put everything that is stashed back, before what waits; gives how much that was."""
+        stashed = self._host.dispatcher.stashes.take(self._cell)
+        put_first(self._cell, stashed)
+        self._cell.schedule()
+        return len(stashed)
+
     def stop(self, reason: Exit = ENDED_NORMALLY) -> None:
         """Stop this actor after the current message; a transient one is not restarted."""
         self._host.stop_self(self._cell, reason)
+
+    # --- what an actor can ask to be told -------------------------------------------------
+
+    def watch(self, ref: "Ref[Any]") -> "Watch":
+        """Get one `Down` when the incarnation that runs behind `ref` ends.
+
+        At once (`NO_ACTOR`) when there is none; of an actor that is just being restarted the
+        next incarnation is watched. Then the watch is over, as it is when this actor itself
+        is restarted or stops. Watching twice gives two notices. Raises `UsageError` when this
+        actor has no handler for `Down`, or more watches and links than `TIES_MAX`.
+        """
+        return self._host.watching.watch(self._living(), ref)
+
+    def watch_host(self, number: int) -> "Watch":
+        """The same for a host, by its number: its process, whatever becomes of its slot."""
+        ref = self._host.ref(Address(number, CONTROL_CELL))
+        return self._host.watching.watch(self._living(), ref)
+
+    def unwatch(self, watched: "Watch | Ref[Any]") -> None:
+        """End a watch, or all watches on one actor: no `Down` of theirs is handled after this."""
+        self._host.watching.unwatch(self._living(), watched)
+
+    def link(self, ref: "Ref[Any]") -> None:
+        """Tie this actor's life to another's, wherever it lives, and that one's to this.
+
+        When either ends abnormally, the other fails with the same reason, and its supervisor
+        decides; with `trap_exits` it gets an `Exited` instead, of normal ends too. Linking
+        to an actor that is not there is felt as an end with `NO_ACTOR`. Linking twice is
+        linking once. Raises `UsageError`.
+        """
+        self._host.watching.link(self._living(), ref)
+
+    def unlink(self, ref: "Ref[Any]") -> None:
+        """End a link: the other's end is not felt after this."""
+        self._host.watching.unlink(self._living(), ref)
+
+    def send_after(self, delay_s: float, message: Contract) -> "Timer":
+        """Send this actor a message after `delay_s` seconds, if it has not been restarted.
+
+        Raises `UsageError` for a delay that is none, a message that this actor has no
+        handler for, or more timers than `TIMERS_MAX`.
+        """
+        return self._host.timers.after(self._living(), delay_s, message)
+
+    def send_every(self, period_s: float, message: Contract) -> "Timer":
+        """Send this actor a message every `period_s` seconds, first after one period.
+
+        While one of them waits in the mailbox, or that is full, the next ones are left out.
+        Raises like `send_after`.
+        """
+        return self._host.timers.every(self._living(), period_s, message)
+
+    def subscribe(self, contract: type[Contract] | str) -> None:
+        """Get an `Offers` of who offers a contract, at once and after each change.
+
+        Anywhere in the system. Raises `UsageError` when this actor has no handler for
+        `Offers`, or more subscriptions than `SUBSCRIPTIONS_MAX`.
+        """
+        subject = (Offers, contract_name_of(contract))
+        self._host.subscriptions.subscribe(self._living(), subject)
+
+    def unsubscribe(self, contract: type[Contract] | str) -> None:
+        """No `Offers` of that contract is handled after this."""
+        subject = (Offers, contract_name_of(contract))
+        self._host.subscriptions.unsubscribe(self._living(), subject)
+
+    def subscribe_name(self, name: str) -> None:
+        """Get a `NameChanged` of who has a name, at once and after each change."""
+        self._host.subscriptions.subscribe(self._living(), (NameChanged, name))
+
+    def unsubscribe_name(self, name: str) -> None:
+        """No `NameChanged` of that name is handled after this."""
+        self._host.subscriptions.unsubscribe(self._living(), (NameChanged, name))
+
+    def _living(self) -> "Cell":
+        cell = self._cell
+        if cell.actor is None:
+            raise ActorStopped(
+                f"{cell.path} has ended while this handler went on.",
+                advice="Let the handler end when it is cancelled.",
+            )
+        return cell
 
     async def lookup(self, name: str, *, timeout_s: float | None = None) -> "Ref[Any]":
         """The actor of that name, anywhere in the system; raises `ActorNotFound`."""

@@ -22,11 +22,15 @@ from callboard.messages.errors import CallboardError
 from .asks import Ask
 from .cell import Cell, Life
 from .context import Context
-from .failures import handler_failed, missing_handler, wrong_reply
+from .failures import handler_failed, missing_handler, passed_on, wrong_reply
+from .mailbox import actor_restarts, put_first
+from .poison import Attempts
+from .stash import Stashed, Stashes
 
 if TYPE_CHECKING:
     from .actor import Actor, Handler
     from .host.host import Host
+    from .host.meters import Activity
     from .letters import DeadLetters
 
 __all__ = ["Dispatcher", "Worker"]
@@ -54,6 +58,10 @@ class Dispatcher:
         self.workers: set[Worker] = set()
         self.handled = 0
         """Messages handled since the start."""
+        self.activity: Activity | None = None
+        """Counts what each actor handles; None while nobody looks."""
+        self.stashes: Final = Stashes()
+        self.attempts: Final = Attempts(host.name)
         self._idle: list[Worker] = []
         self._kicked = False
         self._threads: concurrent.futures.ThreadPoolExecutor | None = None
@@ -151,6 +159,10 @@ class Worker:
             self._cancelling = ask
             self.task.cancel()
 
+    def disown(self) -> None:
+        """Let its handler run on for nobody: the cell is not its own any more."""
+        self.cell = None
+
     def interrupt(self) -> None:
         """Cancel whatever handler this worker is running."""
         if self.item is not None and self._cancelling is None and self.task is not None:
@@ -183,9 +195,12 @@ class Worker:
             try:
                 await self._serve(cell)
             finally:
-                cell.free += 1
                 self.item = None
-            cell.turn_over()
+                is_mine = self.cell is cell
+                if is_mine:
+                    cell.free += 1
+            if is_mine:
+                cell.turn_over()
             if loop.time() > slice_ends_s:
                 dispatcher.kick_soon()
                 await asyncio.sleep(0)
@@ -225,13 +240,13 @@ class Worker:
                     if type(result) is not row.reply and not row.accepts(result):
                         raise wrong_reply(cell, row, result)  # noqa: TRY301 - one way out
                 except BaseException as error:  # noqa: BLE001 - `_failed` sorts them
-                    self._failed(cell, item, error)
+                    self._failed(cell, actor, item, error)
                 else:
                     if not item.done:
                         item.done = True
                         item.sink.reply(item.correlation, result)
                 item.worker = None
-                if item.bucket >= 0:
+                if item.bucket >= 0 and item.done:  # A stashed one is still open.
                     dispatcher.host.deadlines.remove(item)
             else:
                 row = handlers.get(type(item)) or behaviour.find(type(item))
@@ -244,11 +259,13 @@ class Worker:
                     else:
                         await self._call(row, actor, item, None)
                 except BaseException as error:  # noqa: BLE001 - `_failed` sorts them
-                    self._failed(cell, item, error)
+                    self._failed(cell, actor, item, error)
             if self._cancelling is not None:
                 self._cancelled_late()
         self.item = None
         dispatcher.handled += BATCH_MESSAGES - left
+        if dispatcher.activity is not None:
+            dispatcher.activity.add(cell.id, BATCH_MESSAGES - left)
 
     async def _call(
         self, row: "Handler", actor: "Actor | None", message: Contract, ask: Ask | None
@@ -287,7 +304,9 @@ class Worker:
         # The handler swallowed its cancellation; the worker is not to be cancelled by it.
         self._uncancel()
 
-    def _failed(self, cell: Cell, item: Any, error: BaseException) -> None:
+    def _failed(
+        self, cell: Cell, actor: "Actor | None", item: Any, error: BaseException
+    ) -> None:
         """What a raised exception means for the asker, the actor, and this worker."""
         if isinstance(error, asyncio.CancelledError):
             ours = self._cancelling is not None
@@ -302,20 +321,47 @@ class Worker:
             return
         if isinstance(error, KeyboardInterrupt | GeneratorExit):
             raise error
+        if isinstance(error, Stashed):
+            self._dispatcher.stashes.put(cell, item)
+            return
         message = item.message if type(item) is Ask else item
         failure = (
             error
             if isinstance(error, CallboardError)
             else handler_failed(cell, message, error, cancelled=False)
         )
-        if type(item) is Ask:
+        restarts = failure is not error and cell.behaviour.restarts_on_error
+        again = None
+        if restarts and cell.behaviour.attempts_max > 1 and cell.life < Life.STOPPING:
+            again = self._once_more(cell, item, failure)
+        elif type(item) is Ask:
             with contextlib.suppress(asyncio.InvalidStateError):
-                item.fail(failure)
+                item.fail(passed_on(failure))
         else:
             self._dispatcher.letters.dead("handler_failed", cell.path, item, failure)
-        if failure is not error and cell.behaviour.restarts_on_error:
+        if restarts:
             self.item = None  # This handler has ended: only the actor's others are interrupted.
-            self._dispatcher.host.cell_failed(cell, failure)
+            # A handler that was left behind must not take the next incarnation down.
+            is_newest = cell.actor is actor
+            if is_newest and cell.life == Life.RUNNING:
+                actor_restarts(cell)
+            if again is not None:
+                put_first(cell, (again,))
+                cell.schedule()
+            if is_newest:
+                self._dispatcher.host.cell_failed(cell, failure)
+
+    def _once_more(self, cell: Cell, item: Any, failure: CallboardError) -> Any:
+        """What the next incarnation is to handle first; None when the message is done with."""
+        again, told, story = self._dispatcher.attempts.judge(cell, item, failure)
+        if again is not None:
+            return again
+        if type(item) is Ask:
+            item.fail(told)
+        if story or type(item) is not Ask:
+            reason = "poison" if story else "handler_failed"
+            self._dispatcher.letters.dead(reason, cell.path, item, told, story)
+        return None
 
 
 def _run_in_thread(function: Any, *arguments: Any) -> Any:

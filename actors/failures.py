@@ -12,13 +12,17 @@ from callboard.messages.contract import Contract
 from callboard.messages.errors import (
     ActorNotFound,
     ActorStartFailed,
+    AskError,
     CallboardError,
     Cancelled,
     HandlerFailed,
     WrongReply,
+    error_from_data,
 )
 
 if TYPE_CHECKING:
+    from callboard.messages.lifecycle import Exit
+
     from .actor import Handler
     from .cell import Cell
 
@@ -27,7 +31,9 @@ __all__ = [
     "describe_exception",
     "handler_failed",
     "is_being_cancelled",
+    "linked_ended",
     "missing_handler",
+    "passed_on",
     "start_failed",
     "wrong_reply",
 ]
@@ -81,6 +87,18 @@ def handler_failed(
     )
 
 
+def passed_on(error: CallboardError) -> CallboardError:
+    """What a handler raised, for its asker.
+
+    What it passes on of an ask of its own may say that *that* handler never started; of
+    itself it would be a lie, and its asker would repeat what has been done.
+    """
+    if not isinstance(error, AskError) or error.may_have_run:
+        return error
+    data = error.to_data()
+    return error_from_data({**data, "details": {**data["details"], "may_have_run": True}})
+
+
 def missing_handler(cell: "Cell", message: Contract) -> CallboardError:
     """The error for an asker whose request the actor has no handler for."""
     handled = sorted({row.contract.contract_name for row in cell.behaviour.handlers.values()})
@@ -119,7 +137,19 @@ def start_failed(cell: "Cell", error: BaseException) -> ActorStartFailed:
         f"{told['remote_type']}: {told['remote_text']}",
         advice="Its traceback is in remote_traceback.",
         may_have_run=False,
+        path=cell.path,
         **told,
+    )
+
+
+def linked_ended(cell: "Cell", reason: "Exit") -> ActorStartFailed:
+    """The error for whoever wanted an actor that was linked to one that ended meanwhile."""
+    return ActorStartFailed(
+        f"{cell.path} did not start: an actor that its start hook linked it to ended "
+        f"({reason.kind.value}).",
+        advice="What ended the other is in reason.",
+        may_have_run=False,
+        reason=reason.to_data(),
     )
 
 

@@ -5,16 +5,19 @@ back. It is the `ChildRunner` of actors; hosts have another one with the same co
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from callboard.messages.errors import CallboardError, NameTaken, SpecError
+from callboard.messages.errors import ActorStartFailed, CallboardError, NameTaken, SpecError
 from callboard.messages.lifecycle import Exit, ExitReason
 from callboard.messages.ports import SupervisorPort, TimerHandle
 from callboard.messages.spec import ChildId, ChildSpec, StopTimeout, SupervisorSpec
 
 from .cell import Cell, Life
-from .failures import is_being_cancelled, start_failed
+from .failures import is_being_cancelled, linked_ended, start_failed
+from .mailbox import refuse_waiting
+from .shard import Shard
+from .tree.branch import Branch
 
 if TYPE_CHECKING:
     from .host.host import Host
@@ -25,18 +28,55 @@ __all__ = ["Family"]
 class Family:
     """Performs one supervisor's decisions on cells."""
 
-    __slots__ = ("_host", "_names", "_on_stopped", "_waiting", "cells", "supervisor")
+    __slots__ = (
+        "_host",
+        "_names",
+        "_on_stopped",
+        "_waiting",
+        "branch",
+        "cells",
+        "spec",
+        "supervisor",
+    )
 
     def __init__(
-        self, host: "Host", spec: SupervisorSpec, on_stopped: Callable[[Exit], None]
+        self,
+        host: "Host",
+        spec: SupervisorSpec,
+        on_stopped: Callable[[Exit], None],
+        branch: Branch | None = None,
     ) -> None:
         self._host = host
+        self.branch = branch
+        """The branch whose children these are; None for an actor's, or the host's own."""
+        self.spec = spec
         self._on_stopped = on_stopped
         self._names: dict[str, int] = {}
         self._waiting: dict[int, asyncio.Future[None]] = {}
         self.cells: dict[int, Cell] = {}
         """The children, in the order of their start."""
         self.supervisor: SupervisorPort = host.make_supervisor(spec, self)
+        if branch is None:
+            self.supervisor.start()
+            return
+        if branch.past is not None:
+            self.supervisor.inherit(branch.past)
+        branch.past = self.supervisor
+
+    def grow(self) -> None:
+        """Start the children of a branch, in order; the branch runs once they all do."""
+        branch = self.branch
+        assert branch is not None, "only a branch's children are known beforehand"
+        branch.start_failure = None
+        for cell in branch.cells_below():
+            # Also those that had ended for good: it is the branch's start that counts.
+            self._host.cells[cell.id] = cell
+            if cell.life == Life.STOPPED:
+                cell.life = Life.STARTING
+        for cell, spec in branch.members.values():
+            self.cells[cell.id] = cell
+            self._names[cell.name] = cell.id
+            self.supervisor.expect_child(spec)
         self.supervisor.start()
 
     def add(self, cell: Cell, spec: ChildSpec) -> None:
@@ -70,11 +110,49 @@ class Family:
 
     def failed(self, cell: Cell, reason: Exit) -> None:
         """A running child failed; its actor is gone already."""
+        self._host.meters.past.failed(cell, reason, self._host.now())
         self.supervisor.child_exited(cell.id, cell.incarnation, reason)
 
     def remove(self, cell: Cell) -> None:
         """Stop and forget one child."""
         self.supervisor.remove_child(cell.id)
+
+    def branch_runs(self, branch: Branch) -> None:
+        """All children of a branch here have started."""
+        self._running(branch, branch.incarnation)
+
+    def branch_failed_to_start(self, branch: Branch, failure: ActorStartFailed) -> None:
+        """A child of a branch here did not start, and so the branch did not."""
+        self._start_ended(branch, branch.incarnation, failure, is_first=not branch.has_run)
+
+    def patience_s(self) -> float:
+        """How long an ordered stop of these may take, each within its own time.
+
+        One without a limit counts nothing: its time is that of whoever stops them.
+        """
+        total_s = 0.0
+        for number, timeout in self.supervisor.stop_timeouts():
+            cell = self.cells.get(number) if isinstance(number, int) else None
+            if not timeout.is_infinite:
+                total_s += timeout.seconds
+            if cell is not None and cell.children is not None:
+                is_own = timeout.is_infinite or not isinstance(cell, Branch)
+                total_s += cell.children.patience_s() if is_own else 0.0
+        return total_s
+
+    def is_member(self, cell: Cell) -> bool:
+        """Whether a child was declared with its branch, and so outlives its own end."""
+        return self.branch is not None and cell.id in self.branch.members
+
+    def lay_down(self, cell: Cell) -> None:
+        """Refuse what waits for a declared child if it stays down: nobody knows how long."""
+        is_kept = self.is_member(cell) and cell.id in self.cells and not self._is_stopping()
+        if is_kept and self.supervisor.child(cell.id).is_down:
+            cell.life = Life.STOPPED
+            refuse_waiting(cell)
+
+    def _is_stopping(self) -> bool:
+        return str(self.supervisor.statistics().state) in {"stopping", "stopped"}
 
     # --- ChildRunner ------------------------------------------------------------
 
@@ -85,6 +163,8 @@ class Family:
         is_first = not cell.incarnation
         cell.incarnation = incarnation
         cell.life = Life.STARTING
+        if not is_first:
+            self._host.meters.restarts += 1
         try:
             cell.actor = cell.recipe.make()
         except KeyboardInterrupt:
@@ -92,24 +172,63 @@ class Family:
         except BaseException as error:  # noqa: BLE001 - a constructor may raise anything
             self._start_failed(cell, incarnation, error, is_first=is_first)
             return
-        if cell.behaviour.has_started_hook:
-            self._host.run_task(self._run_started_hook(cell, incarnation, is_first=is_first))
+        if isinstance(cell, Branch):
+            self._host.births.family_of(cell).grow()
+        elif cell.behaviour.has_started_hook and not isinstance(cell, Shard):
+            self._start_hook(cell, self._run_started_hook(cell, incarnation, is_first=is_first))
+        elif isinstance(cell, Shard) and self.is_member(cell):
+            self._start_hook(cell, self._run_pool(cell, incarnation))
         else:
             self._running(cell, incarnation)
 
     async def _run_started_hook(self, cell: Cell, incarnation: int, *, is_first: bool) -> None:
         assert cell.actor is not None
         try:
-            await cell.actor.started(self._host.context(cell))
-        except KeyboardInterrupt:
-            raise
+            await cell.run_started(self._host.context(cell))
+        except (KeyboardInterrupt, GeneratorExit):
+            raise  # The second: its process has ended before it.
         except BaseException as error:
             if is_being_cancelled(error):
                 raise
             self._start_failed(cell, incarnation, error, is_first=is_first)
             return
+        finally:
+            self._hook_over(cell)
         if cell.incarnation == incarnation and cell.life == Life.STARTING:
+            felt = self._host.watching.felt_late(cell)
+            if felt is not None:
+                self._start_ended(cell, incarnation, linked_ended(cell, felt), is_first=is_first)
+                return
             self._running(cell, incarnation)
+
+    def _start_hook(self, cell: Cell, hook: Coroutine[Any, Any, None]) -> None:
+        self._host.endings.start_hooks[cell.id] = self._host.start_task(hook)
+
+    def _hook_over(self, cell: Cell) -> None:
+        hooks = self._host.endings.start_hooks
+        if hooks.get(cell.id) is asyncio.current_task():
+            del hooks[cell.id]
+
+    async def _run_pool(self, shard: Shard, incarnation: int) -> None:
+        """Bring a declared pool up: it runs once all its agents do."""
+        members: list[Cell] = []
+        try:
+            shard.began()
+            members, shard.newborn = shard.newborn, members
+            for member in members:
+                await self._host.births.outcome(member)
+        except ActorStartFailed as failure:
+            for member in members:
+                self._host.endings.start_failures.pop(member.id, None)
+            await self._host.endings.stop_children(shard)
+            shard.children = None
+            if shard.incarnation == incarnation and shard.life == Life.STARTING:
+                self._start_ended(shard, incarnation, failure, is_first=False)
+            return
+        finally:
+            self._hook_over(shard)
+        if shard.incarnation == incarnation and shard.life == Life.STARTING:
+            self._running(shard, incarnation)
 
     def _running(self, cell: Cell, incarnation: int) -> None:
         cell.life = Life.RUNNING
@@ -117,47 +236,77 @@ class Family:
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
         self.supervisor.child_started(cell.id, incarnation)
-        cell.began()
+        if not (isinstance(cell, Shard) and self.is_member(cell)):
+            cell.began()
 
     def _start_failed(
         self, cell: Cell, incarnation: int, error: BaseException, *, is_first: bool
     ) -> None:
-        if cell.incarnation != incarnation:
+        if cell.incarnation != incarnation or cell.life != Life.STARTING:
             return
+        self._start_ended(cell, incarnation, start_failed(cell, error), is_first=is_first)
+
+    def _start_ended(
+        self, cell: Cell, incarnation: int, failure: ActorStartFailed, *, is_first: bool
+    ) -> None:
         cell.actor = None
-        failure = start_failed(cell, error)
         waiting = self._waiting.pop(cell.id, None)
         if waiting is not None and not waiting.done():
             waiting.set_exception(failure)
             waiting.exception()  # Retrieved here: the spawner may have given up waiting.
-        elif is_first:
+        elif is_first and not self.is_member(cell):
             self._host.endings.start_failures[cell.id] = failure
-        self.supervisor.child_start_failed(
-            cell.id, incarnation, Exit.of_error(ExitReason.START_FAILED, failure)
-        )
+        if self.branch is not None:
+            self.branch.start_failure = failure
+        reason = Exit.of_error(ExitReason.START_FAILED, failure)
+        self._host.belongings.never_ran(cell, reason)
+        self._host.meters.past.failed(cell, reason, self._host.now())
+        self.supervisor.child_start_failed(cell.id, incarnation, reason)
+        self.lay_down(cell)
 
     def stop_child(
-        self, child: ChildId, incarnation: int, timeout: StopTimeout, reason: Exit
+        self,
+        child: ChildId,
+        incarnation: int,
+        timeout: StopTimeout,
+        reason: Exit,
+        *,
+        comes_back: bool,
     ) -> None:
         """Stop a cell in order and report it."""
         assert isinstance(child, int)
         cell = self.cells[child]
+        if self.branch is not None and not comes_back and self.is_member(cell):
+            comes_back = self.branch.keeps_for(is_stopping=self._is_stopping())
 
         def stopped(outcome: Exit) -> None:
             self.supervisor.child_exited(child, incarnation, outcome)
 
-        self._host.stop_cell(cell, timeout, reason, stopped)
+        self._host.endings.stop(cell, timeout, reason, stopped, comes_back=comes_back)
 
     def child_gone(self, child: ChildId, reason: Exit) -> None:
         """A child ended for good: its messages are dead letters now."""
         cell = self.cells.get(child) if isinstance(child, int) else None
         if cell is not None:
+            self._remember(cell, reason)
             self._forget(cell)
             self._host.cell_gone(cell, reason)
+
+    def supervisor_started(self) -> None:
+        """Every declared child runs: so does the branch."""
+        branch = self.branch
+        if branch is not None and branch.children is self and branch.life == Life.STARTING:
+            branch.has_run = True
+            self._host.family_of(branch.parent).branch_runs(branch)
 
     def supervisor_stopped(self, reason: Exit) -> None:
         """All children have stopped; the owner decides what that means."""
         for cell in list(self.cells.values()):
+            if self.is_member(cell):
+                self._forget(cell)  # Its branch has it; what becomes of that is not known yet.
+                continue
+            if not self._host.births.is_stopping:
+                self._remember(cell, reason)
             self._forget(cell)
             self._host.cell_gone(cell, reason)
         self._on_stopped(reason)
@@ -165,6 +314,14 @@ class Family:
     def set_timer(self, at_s: float, callback: Callable[[], None]) -> TimerHandle:
         """A timer of the host's event loop."""
         return self._host.loop.call_at(at_s, callback)
+
+    def named(self, name: str) -> Cell | None:
+        """The child of that name."""
+        return self.cells.get(self._names.get(name, -1))
+
+    def _remember(self, cell: Cell, reason: Exit) -> None:
+        history = self.supervisor.history(cell.id).entries
+        self._host.meters.past.gone(cell, reason, self._host.now(), history)
 
     def _forget(self, cell: Cell) -> None:
         self.cells.pop(cell.id, None)

@@ -6,12 +6,12 @@ with a log line, because nothing about a dead letter may hurt the living.
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from callboard.messages.contract import Contract
 from callboard.messages.errors import CallboardError
-from callboard.messages.letters import DeadLetter
+from callboard.messages.letters import Attempt, DeadLetter
 
 from .asks import Ask
 
@@ -42,7 +42,12 @@ class DeadLetters:
         return unsubscribe
 
     def dead(
-        self, reason: str, target: str, item: Any, error: CallboardError | None = None
+        self,
+        reason: str,
+        target: str,
+        item: Any,
+        error: CallboardError | None = None,
+        story: Sequence[Attempt] = (),
     ) -> None:
         """Record one message that was not handled."""
         self.counts[reason] += 1
@@ -67,6 +72,7 @@ class DeadLetters:
             contract=name,
             host=self._host_name,
             error=None if error is None else error.to_data(),
+            story=tuple(story),
         )
         for subscriber in tuple(self._subscribers):
             try:

@@ -4,12 +4,15 @@ Every host holds a copy, the root holds the original and sends each change to al
 route is chosen from the copy, so an ask without an address costs no extra hop.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from callboard.messages.contract import Contract
 from callboard.messages.errors import CallboardError, NoAgentOffers
 from callboard.messages.ref import Address
+from callboard.messages.routing import ROUTING_DEFAULT, Routing, RoutingKind
+
+from .routing import Load, Router, router_of
 
 __all__ = ["Directory"]
 
@@ -17,15 +20,32 @@ __all__ = ["Directory"]
 class Directory:
     """Names and offers, as one host knows them."""
 
-    __slots__ = ("_names", "_offers", "_sizes", "_turns", "hosts", "version")
+    __slots__ = (
+        "_loads",
+        "_names",
+        "_offers",
+        "_routers",
+        "_routings",
+        "_sizes",
+        "hosts",
+        "keeper",
+        "on_changed",
+        "version",
+    )
 
     def __init__(self) -> None:
         self._names: dict[str, Address] = {}
         self._offers: dict[str, Sequence[Address]] = {}
         self._sizes: dict[Address, int] = {}
-        self._turns: dict[str, int] = {}
+        self._routings: dict[str, str] = {}
+        self._routers: dict[str, Router] = {}
+        self._loads: dict[Address, Load] = {}
+        self.keeper: Any = None
+        """The host, which keeps the asks that a router counts."""
         self.hosts: Sequence[int] = ()
         """The slots of all hosts that take actors of any kind, up or not."""
+        self.on_changed: Callable[[], None] | None = None
+        """Called after each change."""
         self.version = 0
         """Grows with each change; an older copy never replaces a newer one."""
 
@@ -36,14 +56,21 @@ class Directory:
         offers: Mapping[str, Sequence[Address]],
         sizes: Mapping[Address, int],
         hosts: Sequence[int] = (),
+        routings: Mapping[str, str] | None = None,
     ) -> None:
         """Take over a newer copy."""
         if version > self.version:
             self.version = version
             self._names = dict(names)
-            self._offers = {name: tuple(places) for name, places in offers.items()}
+            before, self._offers = (
+                self._offers,
+                {name: tuple(places) for name, places in offers.items()},
+            )
             self._sizes = dict(sizes)
+            self._renew_routers(before, dict(routings or {}))
             self.hosts = tuple(hosts)
+            if self.on_changed is not None:
+                self.on_changed()
 
     def find(self, name: str) -> Address | None:
         """Where the actor of that name is."""
@@ -57,14 +84,47 @@ class Directory:
         """How many agents stand behind an offer."""
         return self._sizes.get(address, 1)
 
-    def route(self, contract: type[Contract]) -> Any:
-        """The address to send a contract to, each offer in turn; an error when there is none."""
-        addresses = self._offers.get(contract.contract_name)
-        if not addresses:
-            return no_agent_offers(contract.contract_name)
-        turn = self._turns.get(contract.contract_name, 0)
-        self._turns[contract.contract_name] = turn + 1
-        return addresses[turn % len(addresses)]
+    def route(self, message: Contract) -> Any:
+        """Where a message goes: an address, or a `Load` that keeps the ask; or an error."""
+        name = type(message).contract_name
+        router = self._routers.get(name)
+        if router is None:
+            addresses = self._offers.get(name)
+            if not addresses:
+                return no_agent_offers(name)
+            router = self._routers[name] = self._router(name, addresses)
+        try:
+            return router.choose(message)
+        except CallboardError as error:
+            return error
+
+    def address_for(self, message: Contract) -> Address:
+        """Where a message goes that nobody answers; raises `NoAgentOffers`."""
+        chosen = self.route(message)
+        if isinstance(chosen, CallboardError):
+            raise chosen
+        address: Address = chosen.address if type(chosen) is Load else chosen
+        return address
+
+    def _router(self, name: str, addresses: Sequence[Address]) -> Router:
+        text = self._routings.get(name)
+        routing = ROUTING_DEFAULT if text is None else Routing.from_text(text)
+        is_counted = routing.kind is RoutingKind.LEAST_LOADED
+        for address in addresses if is_counted else ():
+            self._loads.setdefault(address, Load(address, self.size_of(address), self.keeper))
+        return router_of(routing, addresses, self._loads)
+
+    def _renew_routers(
+        self, before: Mapping[str, Sequence[Address]], routings: dict[str, str]
+    ) -> None:
+        # One whose offers are the same goes on where it is in its turn.
+        for name in list(self._routers):
+            same = self._offers.get(name) == before.get(name)
+            if not same or routings.get(name) != self._routings.get(name):
+                del self._routers[name]
+        self._routings = routings
+        for address in [address for address in self._loads if address not in self._sizes]:
+            del self._loads[address]
 
 
 def no_agent_offers(contract_name: str) -> CallboardError:

@@ -1,5 +1,8 @@
 """The command line: `python -m bench NAME [--smoke] [--json] [--peers] [--repeat N]`.
 
+A suite (`savina`) takes `--only PART,…` as well, and `--table`, which writes its figures
+into the docs.
+
 Exit codes: 0 when every side that was to run was measured or is not installed, 1 when
 ours, or a peer that always runs, failed, 2 for a wrong command line. Another peer's
 failure is reported and does not change the exit code: it is not ours to mend.
@@ -14,7 +17,7 @@ import click
 from rich.console import Console
 
 from bench.machine import describe_machine
-from bench.registry import BENCHES, bench_named
+from bench.registry import BENCHES, Bench, bench_named
 from bench.report import (
     benches_as_data,
     print_benches,
@@ -23,6 +26,7 @@ from bench.report import (
     to_json,
 )
 from bench.rounds import REPEAT_MAX, Report, run_bench
+from bench.savina.table import table_of, write_table
 
 __all__ = ["exit_code", "main"]
 
@@ -42,7 +46,18 @@ SIGNAL_EXIT_CODE = 128
     show_default=True,
     help="Rounds; the figures are medians over them.",
 )
-def main(*, name: str, smoke: bool, as_json: bool, all_peers: bool, repeat: int) -> None:
+@click.option("--only", "parts", default="", help="Of a suite: these parts alone, with commas.")
+@click.option("--table", "as_table", is_flag=True, help="Of a suite: write the docs' table too.")
+def main(
+    *,
+    name: str,
+    smoke: bool,
+    as_json: bool,
+    all_peers: bool,
+    repeat: int,
+    parts: str,
+    as_table: bool,
+) -> None:
     """Run the bench NAME, or `list` what there is."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _exit_on_signal)
@@ -52,10 +67,13 @@ def main(*, name: str, smoke: bool, as_json: bool, all_peers: bool, repeat: int)
         else:
             print_benches(BENCHES, Console())
         return
+    bench = _chosen(bench_named(name), parts)
+    if as_table and (not bench.parts or parts or smoke):
+        raise click.UsageError("--table is for a whole suite at full size.")
     told = Console(stderr=True)
     machine = describe_machine()
     report = run_bench(
-        bench_named(name),
+        bench,
         smoke=smoke,
         repeat=repeat,
         all_peers=all_peers,
@@ -65,7 +83,21 @@ def main(*, name: str, smoke: bool, as_json: bool, all_peers: bool, repeat: int)
         click.echo(to_json(report_as_data(report, machine)))
     else:
         print_report(report, machine, Console())
+    if as_table and report.ours.status == "measured":
+        write_table(table_of(report, machine))
     sys.exit(exit_code(report))
+
+
+def _chosen(bench: Bench, parts: str) -> Bench:
+    """The bench, or those parts of it."""
+    if not parts:
+        return bench
+    names = parts.split(",")
+    unknown = [name for name in names if name not in bench.parts]
+    if unknown:
+        known = ", ".join(bench.parts) or "no parts"
+        raise click.UsageError(f"{bench.name} has no {', '.join(unknown)}; it has {known}.")
+    return bench.only(names)
 
 
 def exit_code(report: Report) -> int:

@@ -16,11 +16,15 @@ Direction: TypeAlias = Literal["higher", "lower"]
 
 HIGHER_SUFFIXES = ("_per_s",)
 LOWER_SUFFIXES = ("_ms", "_us", "_ns", "_s", "_bytes")
+STATISTICS = ("_median", "_worst", "_p99")
+"""What a figure of many measurements may say after its unit."""
 LOWER_PREFIXES = ("bytes_per_", "ms_per_", "us_per_")
 
 
 def direction_of(figure: str) -> Direction | None:
     """Whether the figure is better `higher` or `lower`; None if its name has no unit."""
+    for statistic in STATISTICS:
+        figure = figure.removesuffix(statistic)
     # `_per_s` ends with `_s` too, so the rates are asked for first.
     if figure.endswith(HIGHER_SUFFIXES):
         return "higher"

@@ -11,12 +11,14 @@ one file in `bench/peers/` and one `Side` in each bench it can do.
 import importlib.metadata
 import importlib.util
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal, assert_never
 
 from bench import workload
 from bench.outcome import Params
+from bench.savina import sizes
+from bench.savina.games import GAMES, SEPARATOR, expected_savina
 
 __all__ = ["BENCHES", "Bench", "Requirement", "Side", "bench_named", "missing", "versions"]
 
@@ -41,10 +43,25 @@ class Side:
     smoke: Params
     requires: tuple[Requirement, ...] = field(default=())
     always: bool = False
+    cannot: Mapping[str, str] = field(default_factory=dict)
+    """The parts of a suite that this side leaves out, with the reason."""
 
     def params(self, *, smoke: bool) -> Params:
         """The sizes this side runs with."""
         return self.smoke if smoke else self.full
+
+    def only(self, parts: Sequence[str]) -> "Side":
+        """This side with the sizes of those parts of a suite alone."""
+        return replace(
+            self,
+            full=_only(self.full, parts),
+            smoke=_only(self.smoke, parts),
+            cannot={part: why for part, why in self.cannot.items() if part in parts},
+        )
+
+
+def _only(params: Params, parts: Sequence[str]) -> dict[str, int]:
+    return {name: size for name, size in params.items() if name.partition(SEPARATOR)[0] in parts}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +74,18 @@ class Bench:
     peers: tuple[Side, ...]
     expected_check: Callable[[Params], str]
     timeout_s: float = 180.0
+    parts: tuple[str, ...] = ()
+    """The benchmarks that a suite consists of; their names begin those of their sizes."""
+
+    def only(self, parts: Sequence[str]) -> "Bench":
+        """This suite with those parts alone; a peer that can do none of them is left out."""
+        peers = [peer.only(parts) for peer in self.peers]
+        return replace(
+            self,
+            ours=self.ours.only(parts),
+            peers=tuple(peer for peer in peers if peer.full),
+            parts=tuple(part for part in self.parts if part in parts),
+        )
 
 
 def missing(requirements: tuple[Requirement, ...]) -> str | None:
@@ -203,13 +232,110 @@ FANOUT = Bench(
 FAILOVER = Bench(
     name="failover",
     question="After kill -9 of a process with actors: how long until all of them answer again?",
-    ours=_ours({"actors": 10_000}, {"actors": 100}),
+    ours=_ours({"actors": 10_000, "rounds": 20}, {"actors": 100, "rounds": 2}),
     # Ray keeps one actor in a process, so one actor is all a process can lose there.
-    peers=(_ray("ray_async_actor", {"actors": 1}, {"actors": 1}),),
+    peers=(_ray("ray_async_actor", {"actors": 1, "rounds": 20}, {"actors": 1, "rounds": 1}),),
     expected_check=workload.expected_failover,
+    timeout_s=300.0,
 )
 
-BENCHES: tuple[Bench, ...] = (ASK, TELL_LOCAL, SPAWN, FANOUT, FAILOVER)
+SUPERVISE = Bench(
+    name="supervise",
+    question="How long does a restart take, and news of a death to another host?",
+    ours=_ours(
+        {"warm_up": 100, "restarts": 2_000, "notices": 100, "kills": 20},
+        {"warm_up": 1, "restarts": 5, "notices": 2, "kills": 1},
+    ),
+    peers=(
+        _ray("ray_async_actor", {"restarts": 20}, {"restarts": 1}),
+        _erlang({"warm_up": 100, "restarts": 2_000}, {"warm_up": 1, "restarts": 5}),
+    ),
+    expected_check=workload.expected_supervise,
+    timeout_s=300.0,
+)
+
+KILLS = Bench(
+    name="kills",
+    question="Under a steady load: what do kill -9 of random hosts, again and again, cost?",
+    ours=_ours(
+        {
+            "hosts": 4,
+            "understudies": 2,
+            "actors": 400,
+            "asks_per_s": 2_000,
+            "kills": 100,
+            "interval_ms": 1_000,
+            "seed": 1,
+        },
+        {
+            "hosts": 2,
+            "understudies": 1,
+            "actors": 20,
+            "asks_per_s": 500,
+            "kills": 2,
+            "interval_ms": 500,
+            "seed": 1,
+        },
+    ),
+    peers=(),
+    expected_check=workload.expected_kills,
+    timeout_s=420.0,
+)
+
+FLAP = Bench(
+    name="flap",
+    question="While many actors flap: how fast do their supervisor and its healthy child answer?",
+    ours=_ours({"actors": 1_000, "seconds": 20}, {"actors": 50, "seconds": 1}),
+    peers=(),
+    expected_check=workload.expected_flap,
+)
+
+MILLION = Bench(
+    name="million",
+    question="A million actors in one system: made how fast, how large, and does each answer?",
+    ours=_ours(
+        {"actors": 1_000_000, "hosts": 4, "top_level": 1},
+        {"actors": 2_000, "hosts": 2, "top_level": 0},
+    ),
+    peers=(_erlang({"actors": 1_000_000}, {"actors": 2_000}),),
+    expected_check=workload.expected_million,
+    timeout_s=900.0,
+)
+
+SAVINA = Bench(
+    name="savina",
+    question="The Savina actor benchmarks: how much a second, within one process?",
+    ours=_ours(sizes.FULL, sizes.SMOKE),
+    peers=(
+        Side("erlang", "bench.peers.savina.erlang", sizes.FULL, sizes.SMOKE, (ERL, ERLC)),
+        Side("pykka", "bench.peers.savina.pykka", sizes.PYKKA, sizes.SMOKE, (PYKKA,)),
+        Side("xoscar", "bench.peers.savina.xoscar", sizes.XOSCAR, sizes.SMOKE, (XOSCAR,)),
+        Side(
+            "ray",
+            "bench.peers.savina.ray",
+            sizes.RAY,
+            sizes.RAY_SMOKE,
+            (RAY,),
+            cannot=sizes.RAY_CANNOT,
+        ),
+    ),
+    expected_check=expected_savina,
+    timeout_s=900.0,
+    parts=tuple(game.name for game in GAMES),
+)
+
+BENCHES: tuple[Bench, ...] = (
+    ASK,
+    TELL_LOCAL,
+    SPAWN,
+    FANOUT,
+    FAILOVER,
+    SUPERVISE,
+    KILLS,
+    FLAP,
+    MILLION,
+    SAVINA,
+)
 
 
 def bench_named(name: str) -> Bench:

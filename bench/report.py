@@ -51,6 +51,7 @@ def _side_as_data(side: SideReport) -> dict[str, Any]:
         "rounds": [_rounded(results) for results in side.rounds],
         "check": side.check,
         "notes": list(side.notes),
+        "cannot": dict(side.cannot),
     }
 
 
@@ -105,7 +106,9 @@ def print_report(
     for side in (report.ours, *report.peers):
         if side.status == "measured":
             sizes = ", ".join(f"{name} {value:,}" for name, value in side.params.items())
-            _say(console, "; ".join((f"{side.name}: {sizes}", *side.notes)), style="dim")
+            cannot = (f"cannot do {part}: {why}" for part, why in side.cannot.items())
+            said = "; ".join((f"{side.name}: {sizes}", *side.notes, *cannot))
+            _say(console, said, style="dim")
         else:
             style = "red" if side.status == "failed" else "yellow"
             _say(console, f"{side.name}: {side.status}: {side.reason}", style=style)

@@ -41,6 +41,7 @@ class SideReport:
     check: str = ""
     notes: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+    cannot: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +163,7 @@ class _SideRuns:
             check=self._expected,
             notes=self._notes,
             versions=found,
+            cannot=self.side.cannot,
         )
 
 

@@ -6,12 +6,20 @@ interpolation.
 
 import gc
 import math
+import statistics
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-__all__ = ["Stopwatch", "percentile", "round_trip_results", "timed"]
+__all__ = [
+    "Stopwatch",
+    "median_and_p99",
+    "median_and_worst",
+    "percentile",
+    "round_trip_results",
+    "timed",
+]
 
 NS_PER_MS = 1e6
 NS_PER_S = 1e9
@@ -71,3 +79,13 @@ def round_trip_results(round_trips_ns: Sequence[int]) -> dict[str, float]:
         "round_trip_p50_ms": percentile(round_trips_ns, 50) / NS_PER_MS,
         "round_trip_p99_ms": percentile(round_trips_ns, 99) / NS_PER_MS,
     }
+
+
+def median_and_worst(figure: str, values: Sequence[float]) -> dict[str, float]:
+    """The two figures of something that happened a few times: `FIGURE_median`, `FIGURE_worst`."""
+    return {f"{figure}_median": statistics.median(values), f"{figure}_worst": max(values)}
+
+
+def median_and_p99(figure: str, values: Sequence[float]) -> dict[str, float]:
+    """The two figures of something that happened many times: `FIGURE_median`, `FIGURE_p99`."""
+    return {f"{figure}_median": statistics.median(values), f"{figure}_p99": percentile(values, 99)}

@@ -17,7 +17,11 @@ __all__ = [
     "expected_ask",
     "expected_failover",
     "expected_fanout",
+    "expected_flap",
+    "expected_kills",
+    "expected_million",
     "expected_spawn",
+    "expected_supervise",
     "expected_tell_local",
     "merge_sub_tasks",
     "sub_task_result",
@@ -89,5 +93,36 @@ def _results(count: int) -> Iterator[dict[str, Any]]:
 
 
 def expected_failover(params: Params) -> str:
-    """The check over the number each actor answers with after the kill, in order."""
-    return check_of_each(range(params["actors"]))
+    """The check over the number each actor answers with after each kill, in order."""
+    rounds = range(params["rounds"])
+    return check_of_each(number for _ in rounds for number in range(params["actors"]))
+
+
+def expected_supervise(params: Params) -> str:
+    """The check over how many of each were measured; a peer leaves out what it has not."""
+    return check_of(
+        {name: params[name] for name in ("restarts", "notices", "kills") if name in params}
+    )
+
+
+def expected_kills(params: Params) -> str:
+    """The check over the kills and all that must not happen: each ask has one outcome."""
+    faults = {
+        "without_outcome": 0,
+        "with_more_outcomes": 0,
+        "other_outcomes": 0,
+        "wrong_answers": 0,
+        "repeated": 0,
+    }
+    return check_of({"kills": params["kills"], **faults})
+
+
+def expected_flap(params: Params) -> str:
+    """The check that every actor has flapped and every probe was answered."""
+    return check_of({"actors": params["actors"], "all_flapped": True, "unanswered": 0})
+
+
+def expected_million(params: Params) -> str:
+    """The check over how many answered, and the sum of their numbers."""
+    actors = params["actors"]
+    return check_of({"actors": actors, "sum": actors * (actors - 1) // 2})

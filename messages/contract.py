@@ -57,6 +57,7 @@ __all__ = [
     "check_depth",
     "contract_key",
     "describe_contract",
+    "is_same_contract",
     "reply_type",
 ]
 
@@ -237,6 +238,20 @@ def _check_class(cls: type[Contract]) -> None:
 def contract_key(cls: type[Contract]) -> ContractKey:
     """Name, version and schema fingerprint of a contract class."""
     return describe_contract(cls).key
+
+
+def is_same_contract(cls: type, other: type) -> bool:
+    """Whether two classes are one contract: the same name, version and schema.
+
+    There may be several: each run of a driver script makes its own of what its `__main__`
+    defines, and actors of several runs may live on one host.
+    """
+    return (
+        issubclass(cls, Contract)
+        and issubclass(other, Contract)
+        and cls.contract_name == other.contract_name
+        and contract_key(cls) == contract_key(other)
+    )
 
 
 class ContractRegistry:

@@ -16,6 +16,7 @@ __all__ = [
     "ActorsStarted",
     "ActorsStopped",
     "DirectoryChanged",
+    "HostDown",
     "HostStopped",
     "StartActors",
     "StopActors",
@@ -63,6 +64,16 @@ class StopHost(Request[HostStopped], name="callboard.stop_host"):
     """Stop everything on the host in order."""
 
 
+class HostDown(Contract, name="callboard.host_down"):
+    """An incarnation of a host is gone; told to all others as soon as the root knows."""
+
+    slot: int
+    epoch: int
+    reason: dict[str, Any]
+    comes_back: bool
+    """Whether its slot is taken over again; if not, nothing waits for it any longer."""
+
+
 class ActorEnded(Contract, name="callboard.actor_ended"):
     """A top-level actor ended for good, so it must not come back with its host."""
 
@@ -81,6 +92,13 @@ class DirectoryChanged(Contract, name="callboard.directory_changed"):
     offers: dict[str, tuple[tuple[int, int], ...]]
     sizes: dict[str, int]
     """Agents behind an address, written `slot/cell`."""
+    routings: dict[str, str] = {}
+    """How a contract is routed (`Routing.to_text`), where somebody has said so."""
+    places: dict[int, int]
+    """Every slot there is, isolated ones too, each with the epoch after which it rests (its
+    host ended and does not come back by itself); 0 for those that do not rest."""
+    newest_slot: int
+    """The highest number ever given: what is below and has no place is gone for good."""
 
 
 class SubscribedDeadLetters(Contract, name="callboard.subscribed_dead_letters"):

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Final, Self, final
 __all__ = [
     "ActorBlocked",
     "ActorNotFound",
+    "ActorRestarted",
     "ActorStartFailed",
     "ActorStopped",
     "AskError",
@@ -40,6 +41,9 @@ __all__ = [
     "RestartIntensityExceeded",
     "ResultRejected",
     "SpecError",
+    "StashFull",
+    "StateConflict",
+    "StoreFailed",
     "UnknownContract",
     "UsageError",
     "VersionMismatch",
@@ -251,6 +255,12 @@ class ActorStopped(AskError):
     code = "actor_stopped"
 
 
+class ActorRestarted(AskError):
+    """The actor failed before it handled the request, and does not keep its mailbox."""
+
+    code = "actor_restarted"
+
+
 class ActorStartFailed(AskError):
     """The actor's constructor or `started` hook failed."""
 
@@ -267,6 +277,24 @@ class MailboxFull(AskError):
     """The receiver's mailbox is full and its policy is to reject."""
 
     code = "mailbox_full"
+
+
+class StashFull(AskError):
+    """An actor wanted to put one more message aside than its class allows."""
+
+    code = "stash_full"
+
+
+class StoreFailed(AskError):
+    """The store of keyed actors could not load or save a state."""
+
+    code = "store_failed"
+
+
+class StateConflict(StoreFailed):
+    """Somebody else has saved a newer state: the writer is an old incarnation."""
+
+    code = "state_conflict"
 
 
 class HostLost(AskError):

@@ -40,6 +40,9 @@ class ExitReason(StrEnum):
     START_FAILED = "start_failed"
     """It never ran: its constructor, its start hook or its placement failed."""
 
+    NO_ACTOR = "no_actor"
+    """There was none to watch or to link to. Only a watcher or a partner sees this one."""
+
     @property
     def is_abnormal(self) -> bool:
         """Whether a transient child with this end is restarted."""

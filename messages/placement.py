@@ -85,15 +85,16 @@ class Resources:
 class Placement:
     """Where to run: `Placement()` anywhere, `Placement(host=2)`, `Placement(isolated=...)`."""
 
-    host: int | None = None
-    """The number of a host, from 1; None: the least loaded."""
+    host: int | str | None = None
+    """A host by its number, from 1, or by its name; None: the least loaded."""
     isolated: Resources | None = None
     """A host of its own, with these resources."""
 
     def __post_init__(self) -> None:
         if self.host is not None:
-            if type(self.host) is not int or not 1 <= self.host <= HOST_NUMBER_MAX:
-                _refuse("Placement.host", f"is {self.host!r}", "Hosts are numbered from 1.")
+            is_number = type(self.host) is int and 1 <= self.host <= HOST_NUMBER_MAX
+            if not is_number and not (isinstance(self.host, str) and self.host):
+                _refuse("Placement.host", f"is {self.host!r}", "Give a name, or a number from 1.")
             if self.isolated is not None:
                 _refuse("Placement.host", "is set beside isolated", "A host of its own has none.")
         if self.isolated is not None and not isinstance(self.isolated, Resources):

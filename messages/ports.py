@@ -3,9 +3,10 @@
 Only the wiring knows which adapter stands behind a port.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from .hosts import ProcessOrder
 from .lifecycle import Exit
 from .spec import ChildId, ChildSpec, StopTimeout, SupervisorSpec
 
@@ -16,7 +17,9 @@ __all__ = [
     "Engine",
     "FrameCarrier",
     "HostProcess",
+    "Ledger",
     "MakeSupervisor",
+    "MetricSink",
     "Pickler",
     "SupervisorPort",
     "TimerHandle",
@@ -45,12 +48,24 @@ class ChildRunner(Protocol):
         """Begin to start it; report `child_started` or `child_start_failed`."""
 
     def stop_child(
-        self, child: ChildId, incarnation: int, timeout: StopTimeout, reason: Exit
+        self,
+        child: ChildId,
+        incarnation: int,
+        timeout: StopTimeout,
+        reason: Exit,
+        *,
+        comes_back: bool,
     ) -> None:
-        """Begin to stop it, kill it after `timeout`; report `child_exited`."""
+        """Begin to stop it, kill it after `timeout`; report `child_exited`.
+
+        `comes_back` when it is to be started again with its group.
+        """
 
     def child_gone(self, child: ChildId, reason: Exit) -> None:
         """It ended and is not restarted: forget it."""
+
+    def supervisor_started(self) -> None:
+        """Every child given at the start runs."""
 
     def supervisor_stopped(self, reason: Exit) -> None:
         """The supervisor has ended, and all its children with it."""
@@ -61,6 +76,9 @@ class ChildRunner(Protocol):
 
 class SupervisorPort(Protocol):
     """A supervisor as its owner sees it: events go in here, `ChildRunner` is called."""
+
+    def expect_child(self, spec: ChildSpec) -> None:
+        """Add a child that `start` starts, after those added before it. Raises `SpecError`."""
 
     def start(self) -> None:
         """Begin; children given at the start are started in order."""
@@ -83,11 +101,32 @@ class SupervisorPort(Protocol):
     def remove_child(self, child: ChildId) -> None:
         """Stop and forget a child."""
 
+    def terminate_child(self, child: ChildId) -> None:
+        """Stop a child and keep its spec, unless it is temporary. Raises `ActorNotFound`."""
+
+    def restart_child(self, child: ChildId) -> None:
+        """Start a child that is down. Raises `ActorNotFound`, `UsageError`, `ActorStopped`."""
+
     def stop(self) -> None:
         """Stop all children in reverse order, then report `supervisor_stopped`."""
 
+    def abandon(self) -> None:
+        """Its children are gone by force: nothing is performed or heard any more."""
+
     def child(self, child: ChildId) -> Any:
-        """A frozen picture of one child: `restarts`, `last_exit`. Raises `ActorNotFound`."""
+        """A frozen picture of one child: `restarts`, `last_exit`, `is_down`.
+
+        Raises `ActorNotFound`.
+        """
+
+    def stop_timeouts(self) -> Iterable[tuple[ChildId, StopTimeout]]:
+        """How long each child may take to stop."""
+
+    def history(self, child: ChildId) -> Any:
+        """Its last ends and what was decided, oldest first; also of one that is forgotten."""
+
+    def inherit(self, other: "SupervisorPort") -> None:
+        """Go on with the histories that another supervisor kept of the same children."""
 
     def statistics(self) -> Any:
         """A frozen picture of it."""
@@ -155,6 +194,9 @@ class HostProcess(Protocol):
         still being started: until the same peers are told again. Raises `HostLost`.
         """
 
+    async def warm(self, codes: Sequence[bytes]) -> None:
+        """Load the code of actors ahead of time; what cannot be loaded is left. Raises nothing."""
+
     async def watch(self) -> Exit:
         """Returns how the host ended, once it has; waits as long as that takes."""
 
@@ -173,8 +215,13 @@ class Engine(Protocol):
     async def start(self) -> None:
         """Get ready; raises `ClusterUnreachable` within its deadline."""
 
-    async def start_process(self, number: int) -> HostProcess:
-        """Start one more process, empty. Raises `ClusterError`."""
+    async def start_process(self, number: int, order: ProcessOrder | None = None) -> HostProcess:
+        """Start one more process, empty; with what `order` asks for.
+
+        Raises `ClusterError`, at once and naming what is missing when no node has it, and
+        within the start timeout when it is only taken. When the caller is cancelled nothing
+        of the process is left.
+        """
 
     def attach(self, control: Any) -> None:
         """The control host, to which processes bring their frames."""
@@ -187,6 +234,29 @@ class Engine(Protocol):
 
     async def stop(self) -> None:
         """End all processes and let go of the cluster."""
+
+
+class Ledger(Protocol):
+    """Where a root writes down what its next incarnation must know. Small, slow, and safe."""
+
+    async def write(self, entries: Mapping[str, bytes | None]) -> None:
+        """Save these values, in this order; None erases. Returns once they are safe.
+
+        Raises `ClusterError`; some may have been saved then.
+        """
+
+    async def read(self) -> dict[str, bytes]:
+        """Everything that was saved. Raises `ClusterError`."""
+
+
+class MetricSink(Protocol):
+    """Takes the metrics of one host; it knows the labels."""
+
+    def gauge(self, name: str, value: float) -> None:
+        """A metric that goes up and down is this now."""
+
+    def count(self, name: str, increase: float) -> None:
+        """A metric that only grows has grown by this, which may be 0 at first."""
 
 
 class Pickler(Protocol):

@@ -39,6 +39,8 @@ class Offer(BaseModel):
     name: str | None = None
     size: int = 1
     """How many messages it works on at once: agents times their concurrency."""
+    routing: str | None = None
+    """How its contracts are routed (`Routing.to_text`); None leaves it as it is."""
 
 
 class SpawnPart(BaseModel):
@@ -48,12 +50,16 @@ class SpawnPart(BaseModel):
 
     births: bytes
     """A pickled list of `Birth`; see `actors/host/warden.py`."""
+    code: bytes = b""
+    """The pickled classes alone: what an understudy loads before it is needed."""
     count: int
     """How many births there are."""
     numbers_each: int = 1
     """Cell numbers that each birth takes: one, or as many as its tree has nodes."""
     placement: dict[str, Any] | None = None
     """`Placement.to_data()`; None: the least loaded host."""
+    host: dict[str, Any] | None = None
+    """For an isolated placement, `HostSpec.to_data()` of the host to start for it."""
     comes_back: bool = True
     """Whether it is started again where its host is replaced; otherwise it is gone with it."""
 
@@ -73,6 +79,9 @@ class Spawn(Request[Spawned], name="callboard.spawn"):
     offers: tuple[Offer, ...] = ()
     all_or_none: bool = False
     """Whether all are stopped again when one of them does not start."""
+    token: str = ""
+    """For a driver that may have to ask again, because the root died: what has been started
+    under this token is not started twice. Empty when it never asks again."""
 
 
 class StoppedActor(Contract, name="callboard.stopped_actor"):

@@ -20,6 +20,7 @@ from .errors import SpecError
 __all__ = [
     "BACKOFF_STEP_S",
     "CHILDREN_MAX",
+    "STOP_TIMEOUT_DEFAULT",
     "AutoShutdown",
     "Backoff",
     "ChildId",
@@ -224,6 +225,9 @@ class ChildSpec:
     restart: Restart = Restart.PERMANENT
     stop_timeout: StopTimeout = STOP_TIMEOUT_DEFAULT
     significant: bool = False
+    backoff: Backoff | None = None
+    """Its own back-off; None: its supervisor's. A group waits as long as the child whose
+    end took it down."""
 
     def __post_init__(self) -> None:
         if self.id is None or self.id == "" or not _is_hashable(self.id):
@@ -231,6 +235,8 @@ class ChildSpec:
         _check_type("ChildSpec.restart", self.restart, Restart)
         _check_type("ChildSpec.stop_timeout", self.stop_timeout, StopTimeout)
         _check_type("ChildSpec.significant", self.significant, bool)
+        if self.backoff is not None:
+            _check_type("ChildSpec.backoff", self.backoff, Backoff)
         if self.significant and self.restart is Restart.PERMANENT:
             _refuse(
                 "ChildSpec.significant",

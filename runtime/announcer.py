@@ -1,30 +1,34 @@
-"""Announces a running system on this machine, so that `callboard tree` finds it.
+"""Announces a running system on this machine, so that `callboard tree`, `top` and `why` find it.
 
-A Unix socket in a folder that only this user can enter answers one question: what is
-there. The folder's name says whose system it is, the socket's which process it lives in
-(the system's own name may be anything, and as long as it likes); a file whose process is
-gone is swept. A folder that is not ours alone is neither used nor believed.
+A Unix socket in a folder that only this user can enter answers looks (see `looking.py`),
+one for each connection. The folder's name says whose system it is, the socket's which
+process it lives in (the system's own name may be anything, and as long as it likes); a
+file whose process is gone is swept. A folder that is not ours alone is neither used nor
+believed.
 """
 
 import asyncio
 import contextlib
-import json
 import os
 import pathlib
 import secrets
 import tempfile
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import Final, TypeVar
 
-from callboard.messages.errors import CallboardError
+from callboard.messages.contract import Request
 
-if TYPE_CHECKING:
-    from .system import System
+from .looking import Ask, answer_of, answered, question_of
 
-__all__ = ["Announcer", "announced_systems", "look_at"]
+__all__ = ["Announcer", "announced_systems", "ask_announced", "process_of"]
 
-QUESTION_BYTES_MAX: Final = 1_000
+ReplyT = TypeVar("ReplyT")
+QUESTION_BYTES_MAX: Final = 16_384
+ANSWER_BYTES_MAX: Final = 1 << 26
+CONNECTIONS_MAX: Final = 64
+"""Looks at once; more are turned away."""
 LOOK_TIMEOUT_S: Final = 5.0
-ACTORS_DEFAULT: Final = 50
+"""For the question, the look and the answer; a look itself waits 2 s for a host."""
 
 
 def _folder() -> pathlib.Path:
@@ -32,13 +36,14 @@ def _folder() -> pathlib.Path:
 
 
 class Announcer:
-    """Answers `callboard tree` for one system."""
+    """Answers looks at one system, which `ask` asks."""
 
-    def __init__(self, system: "System") -> None:
-        self._system = system
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
         self._server: asyncio.Server | None = None
         self._path = _folder() / f"{secrets.token_hex(4)}-{os.getpid()}.sock"
         self._task: asyncio.Task[None] | None = None
+        self._answering: dict[asyncio.Task[None], None] = {}
 
     def start(self) -> None:
         """Listen; a machine without Unix sockets goes without."""
@@ -48,22 +53,25 @@ class Announcer:
         with contextlib.suppress(OSError, NotImplementedError):
             _own_folder()
             self._path.unlink(missing_ok=True)
-            self._server = await asyncio.start_unix_server(self._answer, str(self._path))
+            self._server = await asyncio.start_unix_server(
+                self._answer, str(self._path), limit=QUESTION_BYTES_MAX
+            )
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.TimeoutError):
-            async with asyncio.timeout(LOOK_TIMEOUT_S):
-                question = await reader.readline()
-                try:
-                    asked = json.loads(question[:QUESTION_BYTES_MAX] or b"{}")
-                    actors_max = max(0, min(int(asked.get("actors_max", ACTORS_DEFAULT)), 10_000))
-                    view = await self._system.view(actors_max)
-                    answer: dict[str, Any] = view.model_dump(mode="json")
-                except (ValueError, AttributeError, TypeError, CallboardError) as error:
-                    answer = {"error": str(error)}
-                writer.write(json.dumps(answer).encode() + b"\n")
-                await writer.drain()
-        writer.close()
+        task = asyncio.current_task()
+        assert task is not None
+        self._answering[task] = None
+        try:
+            # A line that is too long is a ValueError: who asks like that gets no answer.
+            with contextlib.suppress(OSError, TimeoutError, ValueError):
+                async with asyncio.timeout(LOOK_TIMEOUT_S):
+                    if len(self._answering) <= CONNECTIONS_MAX:
+                        question = await reader.readline()
+                        writer.write(await answer_of(question, self._ask))
+                        await writer.drain()
+        finally:
+            del self._answering[task]
+            writer.close()
 
     async def stop(self) -> None:
         """Stop listening and take the file away."""
@@ -71,6 +79,8 @@ class Announcer:
             await self._task
         if self._server is not None:
             self._server.close()
+            for task in list(self._answering):
+                task.cancel()  # Nobody is left who could answer.
             self._path.unlink(missing_ok=True)
             with contextlib.suppress(OSError):
                 _folder().rmdir()  # Only the last one out succeeds.
@@ -111,14 +121,23 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-async def look_at(path: pathlib.Path, actors_max: int = ACTORS_DEFAULT) -> dict[str, Any]:
-    """What a system says of itself; raises OSError or TimeoutError when it does not answer."""
+def process_of(path: pathlib.Path) -> int:
+    """The process that a system's socket belongs to."""
+    return int(path.stem.rpartition("-")[2])
+
+
+def ask_announced(path: pathlib.Path) -> Ask:
+    """A way to ask the system behind a socket."""
+    return partial(_ask_over, path)
+
+
+async def _ask_over(path: pathlib.Path, request: Request[ReplyT]) -> ReplyT:
     async with asyncio.timeout(LOOK_TIMEOUT_S):
-        reader, writer = await asyncio.open_unix_connection(str(path), limit=1 << 26)
+        reader, writer = await asyncio.open_unix_connection(str(path), limit=ANSWER_BYTES_MAX)
         try:
-            writer.write(json.dumps({"actors_max": actors_max}).encode() + b"\n")
+            writer.write(question_of(request))
             await writer.drain()
-            answer: dict[str, Any] = json.loads(await reader.readline())
+            line = await reader.readline()
         finally:
             writer.close()
-    return answer
+    return answered(request, line)

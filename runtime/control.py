@@ -4,26 +4,54 @@ It lives in the driver's process, and ends with it; or, when the system is detac
 process of its own.
 """
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol, TypeVar
 
-from callboard.messages.control import CONTROL_SLOT
+from callboard.actors.host.host import Host
+from callboard.messages.contract import Request
+from callboard.messages.control import CONTROL_CELL, CONTROL_SLOT
 from callboard.messages.errors import CallboardError
+from callboard.messages.hosts import HostSpec, host_specs
 from callboard.messages.ports import Engine
+from callboard.messages.ref import Address
 
 from .environment import Environment
+from .root.adoption import FindProcess, adopt
 from .root.desk import open_desk
+from .root.records import Records, Remembered
 from .root.root import Root
 from .settings import Settings
 from .wiring import make_host
 
-__all__ = ["Control"]
+__all__ = ["DESK", "Control", "Presence"]
+
+ReplyT = TypeVar("ReplyT")
+EPOCH_BITS: Final = 32
+"""Changes of the directory that one incarnation of a root may tell of."""
+DESK: Final = Address(CONTROL_SLOT, CONTROL_CELL)
+
+
+class Presence(Protocol):
+    """A driver's part in a system: its control plane, or a guest's way to that."""
+
+    host: Host
+    """The driver's own host."""
+
+    async def ask_desk(self, request: Request[ReplyT], timeout_s: float) -> ReplyT:
+        """Ask the root's desk; see `Ref.ask`."""
+
+    def processes(self) -> Sequence[Any]:
+        """The processes of the living hosts, in the order of their slots."""
+
+    async def stop(self, timeout_s: float) -> None:
+        """End this driver's part, and with it all that lives as long as the driver."""
 
 
 class Control:
     """Root, desk and hosts of one system, on the running event loop.
 
-    `on_failed` is called once when the root gives up.
+    `on_failed` is called once when the root gives up. With `records`, what its next
+    incarnation must know is written down.
     """
 
     def __init__(
@@ -32,27 +60,55 @@ class Control:
         engine: Engine,
         environment: Environment,
         on_failed: Callable[[CallboardError], None],
+        *,
+        name: str = "driver",
+        records: Records | None = None,
     ) -> None:
         self._settings = settings
-        self._engine = engine
+        self.engine: Final = engine
         self.host, self._watchdog = make_host(
             slot=CONTROL_SLOT,
             epoch=environment.epoch(),
-            name="driver",
+            name=name,
             settings=settings,
             blobs=engine.blobs(),
             environment=environment,
         )
         engine.attach(self.host)
-        self.root: Final = Root(self.host, engine, settings, on_failed, environment)
+        if records is not None:
+            records.attach(self.host)
+        self.root: Final = Root(self.host, engine, settings, on_failed, environment, records)
+        if records is not None:
+            # Above all that an earlier root has told.
+            self.root.registrar.directory_version = self.host.epoch << EPOCH_BITS
         open_desk(self.host, self.root, settings.name)
 
     async def start(self) -> None:
         """Bring up the hosts; raises a `ClusterError` when they cannot be had."""
-        await self.root.start(self._settings.hosts or self._engine.default_hosts())
+        await self.root.start(self._specs())
+
+    async def resume(self, find: FindProcess, remembered: Remembered) -> dict[int, None]:
+        """Take over what an earlier incarnation has left, instead of starting.
+
+        Gives the slots of the drivers that the hosts know.
+        """
+        settings = self._settings
+        answer_s = settings.heartbeat_s * settings.heartbeats_missed_max
+        return await adopt(self.root, self.host, find, remembered, self._specs(), answer_s=answer_s)
+
+    def _specs(self) -> tuple[HostSpec, ...]:
+        return host_specs(self._settings.hosts or self.engine.default_hosts())
+
+    async def ask_desk(self, request: Request[ReplyT], timeout_s: float) -> ReplyT:
+        """Ask the desk, which is here."""
+        return await self.host.ask(DESK, request, timeout_s)
+
+    def processes(self) -> Sequence[Any]:
+        """The processes of the living hosts, in the order of their slots."""
+        return [slot.process for slot in self.root.table.living()]
 
     async def stop(self, timeout_s: float) -> None:
-        """Stop all actors in order, and forget everything."""
+        """Stop all actors in order, end their processes, and let go of the cluster."""
         await self.root.stop(timeout_s)
         self._watchdog.stop()
         await self.host.close()

@@ -6,19 +6,19 @@ driver runs on this machine and on a cluster without a change.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
 from callboard.messages.errors import SpecError
+from callboard.messages.hosts import HOSTS_MAX, HostSpec, host_specs
 from callboard.messages.limits import DEFAULT_LIMITS, Limits
-from callboard.messages.spec import Backoff, Intensity, SupervisorSpec
+from callboard.messages.spec import AutoShutdown, Backoff, Intensity, SupervisorSpec
 
 __all__ = ["ENGINES", "FROM_ENVIRONMENT", "Settings", "settings_of"]
 
 LOGGER: Final = logging.getLogger("callboard")
 ENGINES: Final = ("ray", "inline")
-HOSTS_MAX: Final = 4_096
 FROM_ENVIRONMENT: Final = {
     "engine": "CALLBOARD_ENGINE",
     "hosts": "CALLBOARD_HOSTS",
@@ -33,23 +33,29 @@ class Settings:
     """How a system is run. Times in seconds."""
 
     engine: str = "ray"
-    hosts: int | None = None
-    """Hosts that run actors; None: one for each CPU of the cluster."""
+    hosts: int | Sequence[HostSpec] | None = None
+    """Hosts that run actors, or what each of them is; None: one for each CPU of the cluster."""
     understudies: int = 1
     """Warm, empty processes that take over when a host dies."""
     address: str | None = None
     """A running cluster (`host:port`); None starts Ray on this machine, embedded."""
     name: str = "callboard"
+    detached: bool = False
+    """Whether the system outlives this driver: others `attach` to it by its name, and
+    `callboard down` stops it. It needs a cluster that outlives the driver."""
     dashboard: bool = False
     """Whether an embedded Ray starts its dashboard too; a cluster's is there anyway."""
     show_host_logs: bool = False
     """Whether what hosts print and log appears in the driver's terminal too."""
     ask_timeout_s: float = 30.0
     start_timeout_s: float = 60.0
-    stop_timeout_s: float = 5.0
-    """How long actors may take to stop before their processes are ended."""
+    stop_timeout_s: float = 30.0
+    """The last resort: how long all hosts may take to stop before their processes are ended.
+    Each actor has a stop timeout of its own, and a host as much as its actors need."""
     blocked_s: float = 0.5
     """From when on a handler that keeps the event loop from running is reported."""
+    metrics_s: float = 5.0
+    """How often each host publishes its figures as Ray's metrics; 0 for never."""
     heartbeat_s: float = 1.0
     heartbeats_missed_max: int = 5
     """A host that misses so many in a row counts as dead and is killed."""
@@ -64,15 +70,37 @@ class Settings:
     def __post_init__(self) -> None:
         if self.engine not in ENGINES:
             _refuse("engine", self.engine, f"one of {', '.join(ENGINES)}")
-        if self.hosts is not None and not 1 <= self.hosts <= HOSTS_MAX:
-            _refuse("hosts", self.hosts, f"a number from 1 to {HOSTS_MAX}, or None")
+        if self.hosts is not None:
+            self._check_hosts(self.hosts)
         if not 0 <= self.understudies <= HOSTS_MAX:
             _refuse("understudies", self.understudies, f"a number from 0 to {HOSTS_MAX}")
         if self.engine == "inline" and self.address is not None:
             _refuse("address", self.address, "None for the inline engine: it has no cluster")
+        if self.engine == "inline" and self.detached:
+            _refuse("detached", self.detached, "False for the inline engine: it is one process")
         for name in ("ask_timeout_s", "start_timeout_s", "stop_timeout_s", "heartbeat_s"):
             if not getattr(self, name) > 0:
                 _refuse(name, getattr(self, name), "over 0")
+        if not self.metrics_s >= 0:
+            _refuse("metrics_s", self.metrics_s, "over 0, or 0 for no metrics")
+
+    def _check_hosts(self, hosts: int | Sequence[HostSpec]) -> None:
+        wanted = f"a number from 1 to {HOSTS_MAX}, HostSpecs, or None"
+        if isinstance(hosts, int):
+            if isinstance(hosts, bool) or not 1 <= hosts <= HOSTS_MAX:
+                _refuse("hosts", hosts, wanted)
+            return
+        if not isinstance(hosts, list | tuple) or not all(
+            isinstance(spec, HostSpec) for spec in hosts
+        ):
+            _refuse("hosts", hosts, wanted)
+        object.__setattr__(self, "hosts", tuple(hosts))  # A list could change after the check.
+        ends_never = self.host_supervision.auto_shutdown is AutoShutdown.NEVER
+        for spec in host_specs(hosts):
+            if spec.significant and ends_never:
+                _refuse(
+                    "hosts", spec, "without significant, or host_supervision with auto_shutdown"
+                )
 
 
 def _refuse(name: str, value: Any, wanted: str) -> NoReturn:

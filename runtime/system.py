@@ -7,7 +7,7 @@
     callboard.run(main, hosts=2)
 
 A system lives on the event loop it was started on. When its driver ends, everything it
-started ends too.
+started ends too; unless it is detached: then it goes on, and drivers come and go.
 """
 
 import asyncio
@@ -22,14 +22,20 @@ from callboard.actors.execution.execution import Execution
 from callboard.actors.execution.handle import ExecutionHandle
 from callboard.actors.host.host import Host
 from callboard.actors.host.warden import Birth
+from callboard.actors.keyed.keeper import KeyedPlan
+from callboard.actors.subscriptions import contract_name_of
+from callboard.actors.tree.ref import TreeRef
+from callboard.actors.tree.spec import ActorSpec, TreeSpec, walk
 from callboard.messages.contract import Contract, Request
-from callboard.messages.control import CONTROL_CELL, CONTROL_SLOT
-from callboard.messages.errors import CallboardError, SpecError, UsageError, error_from_data
+from callboard.messages.control import CONTROL_CELL
+from callboard.messages.errors import CallboardError, UsageError, error_from_data
 from callboard.messages.job import Job
 from callboard.messages.letters import DeadLetter
-from callboard.messages.placement import Placement
+from callboard.messages.notices import Down, Offers
+from callboard.messages.placement import Placement, Resources
 from callboard.messages.ports import Engine
 from callboard.messages.ref import Address, Ref
+from callboard.messages.routing import Routing
 from callboard.messages.spawning import (
     Offer,
     Spawn,
@@ -39,28 +45,31 @@ from callboard.messages.spawning import (
     SubscribeAllLetters,
 )
 from callboard.messages.spec import Restart, StopTimeout
+from callboard.messages.stores import KeyedStore
 from callboard.messages.views import CallboardView, LookAtSystem
 
+from . import notices
 from .announcer import Announcer
 from .births import START_BATCH, part_of
-from .control import Control
+from .control import Control, Presence
 from .engines.choose import make_engine
 from .environment import REAL, Environment
+from .keyed import keepers_of, store_of
 from .letterbox import Letterbox
+from .pools import PoolPlan
 from .root.root import Root
 from .settings import Settings, settings_of
+from .trees import spawn_of
 
-__all__ = ["System", "start"]
+__all__ = ["System", "attach", "start"]
 
 LOGGER: Final = logging.getLogger("callboard")
 ActorT = TypeVar("ActorT", bound=Actor)
 ReplyT = TypeVar("ReplyT")
 RequestT = TypeVar("RequestT", bound=Contract)
 ResultT = TypeVar("ResultT")
-POOL_SIZE_MAX: Final = 1_000_000
 ROOT_TIMEOUT_S: Final = 150.0
 """How long the root may take: it waits for the start hooks of actors, twice if a host dies."""
-DESK: Final = Address(CONTROL_SLOT, CONTROL_CELL)
 INTERRUPTED_STOP_S: Final = 1.5
 """How long actors may take to stop after Ctrl-C: ending Ray takes about as long again, and
 everything has to be gone within 5 s."""
@@ -70,12 +79,19 @@ class System:
     """A running system, seen from its driver. Made by `start` or `run`."""
 
     def __init__(
-        self, settings: Settings, engine: Engine | None = None, environment: Environment = REAL
+        self,
+        settings: Settings,
+        engine: Engine | None = None,
+        environment: Environment = REAL,
+        *,
+        joins: bool = False,
     ) -> None:
         self.settings: Final = settings
-        self._engine = make_engine(settings) if engine is None else engine
+        self._engine = engine
         self._environment = environment
-        self._control: Control | None = None
+        self._joins = joins
+        """Whether a detached system is attached to, not started."""
+        self._presence: Presence | None = None
         self._announcer: Announcer | None = None
         self._failure: CallboardError | None = None
         self._driver: asyncio.Task[Any] | None = None
@@ -83,22 +99,33 @@ class System:
     # --- life ---------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Bring everything up; `start` calls it."""
-        await self._engine.start()
+        """Bring everything up, or attach to what is up; `start` and `attach` call it."""
         self._driver = asyncio.current_task()
-        self._control = Control(self.settings, self._engine, self._environment, self._failed)
-        await self._control.start()
+        if self.settings.detached:
+            from .detached.entry import enter
+
+            self._presence = await enter(
+                self.settings, self._environment, self._failed, starts=not self._joins
+            )
+            return
+        if self._engine is None:
+            self._engine = make_engine(self.settings)
+        await self._engine.start()
+        control = Control(self.settings, self._engine, self._environment, self._failed)
+        self._presence = control
+        await control.start()
         if self._environment.is_real:
-            self._announcer = Announcer(self)
+            self._announcer = Announcer(self._ask_root)
             self._announcer.start()
 
     async def close(self, timeout_s: float) -> None:
-        """Bring everything down; `start` calls it."""
-        if self._announcer is not None:
+        """Bring everything down that lives as long as this driver; `start` calls it."""
+        if self._presence is not None:
+            await self._presence.stop(timeout_s)
+        if self._announcer is not None:  # Not before: one may look at what stops slowly.
             await self._announcer.stop()
-        if self._control is not None:
-            await self._control.stop(timeout_s)
-        await self._engine.stop()
+        if self._engine is not None:
+            await self._engine.stop()
 
     def _failed(self, error: CallboardError) -> None:
         """The root gave up: the driver's waits end with the reason."""
@@ -113,18 +140,21 @@ class System:
 
     @property
     def host(self) -> Host:
-        """The driver's own host (slot 0): the kernel under this API."""
+        """The driver's own host: the kernel under this API."""
         return self._running().host
 
     @property
     def root(self) -> Root:
-        """The root supervisor."""
-        return self._running().root
+        """The root supervisor; that of a detached system lives elsewhere (`UsageError`)."""
+        presence = self._running()
+        if not isinstance(presence, Control):
+            raise UsageError("the root of a detached system is not here.", advice="Ask its desk.")
+        return presence.root
 
-    def _running(self) -> Control:
-        if self._control is None:
+    def _running(self) -> Presence:
+        if self._presence is None:
             raise UsageError("the system is not running.", advice="Use `async with start(...)`.")
-        return self._control
+        return self._presence
 
     # --- actors ---------------------------------------------------------------------------------
 
@@ -133,14 +163,14 @@ class System:
         actor: type[ActorT],
         *args: Any,
         name: str | None = None,
-        host: int | None = None,
+        host: int | str | None = None,
         offer: bool = False,
         placement: Placement | None = None,
         restart: Restart = Restart.TRANSIENT,
         stop_timeout: StopTimeout | None = None,
         **keywords: Any,
     ) -> Ref[ActorT]:
-        """Start an actor on the least loaded host (or on host number `host`, from 1).
+        """Start an actor on the least loaded host (or on `host`: a number from 1, or a name).
 
         `placement` says more: an isolated actor gets a host of its own. With `offer`, the
         actor is found by the contracts it handles, as a pool is. Raises `ActorStartFailed`,
@@ -163,7 +193,7 @@ class System:
         actor: type[ActorT],
         arguments: Iterable[tuple[Any, ...]],
         *,
-        host: int | None = None,
+        host: int | str | None = None,
         restart: Restart = Restart.TRANSIENT,
     ) -> list[Ref[ActorT]]:
         """Start one actor for each tuple of constructor arguments, spread over the hosts.
@@ -183,7 +213,7 @@ class System:
             for i in range(0, len(row), START_BATCH)
         ]
 
-        async def start(number: int, chunk: Sequence[int]) -> None:
+        async def start(number: int | str, chunk: Sequence[int]) -> None:
             wanted = [births[place] for place in chunk]
             part = part_of(self.host.pickler, wanted, Placement(number))
             started = await self._ask_root(Spawn(parts=(part,)))
@@ -206,39 +236,62 @@ class System:
         *args: Any,
         size: int | None = None,
         name: str | None = None,
+        routing: Routing | None = None,
+        isolated: Resources | None = None,
         **keywords: Any,
     ) -> list[Ref[ActorT]]:
         """Start a pool: `size` agents over all hosts (default: 2 a host), found by contract.
 
-        `ask` without a target reaches whichever agent is idle. Gives one reference a host,
-        to that host's part of the pool. Raises `ActorStartFailed` (no agent is left running
-        then), `SpecError`.
+        `ask` without a target reaches whichever agent is idle; `routing` says how a host is
+        chosen. With `isolated` each agent gets a host of its own with these resources. Gives
+        one reference a host, to that host's part of the pool. Raises `ActorStartFailed` (no
+        agent is left running then), `ClusterError` for resources that cannot be had,
+        `SpecError`.
         """
-        hosts = self.host.directory.hosts
-        total = 2 * len(hosts) if size is None else size
-        if not 1 <= total <= POOL_SIZE_MAX:
-            raise SpecError(
-                f"a pool of {total} agents.", advice=f"Give it 1 to {POOL_SIZE_MAX}.", field="size"
-            )
-        behaviour = behaviour_of(agent)
+        plan = PoolPlan(agent, args, keywords, size, name, routing, isolated)
+        parts, offers = plan.parts(self.host.pickler, self.host.directory.hosts)
         self._learn(agent)
-        shares = [total // len(hosts) + (i < total % len(hosts)) for i in range(len(hosts))]
-        contracts = (*_contracts(behaviour), *(() if name is None else (name,)))
-        parts: list[SpawnPart] = []
-        offers: list[Offer] = []
-        for host, share in zip(hosts, shares, strict=True):
-            if share:
-                birth: Birth = (
-                    agent, args, keywords or None, name or agent.__name__,
-                    Restart.PERMANENT, None, share,
-                )  # fmt: skip
-                working = share * behaviour.concurrency
-                offers.append(Offer(part=len(parts), contracts=contracts, size=working))
-                parts.append(part_of(self.host.pickler, [birth], Placement(host)))
-        return await self._spawn(tuple(parts), offers)
+        return await self._spawn(parts, offers)
 
-    async def stop(self, actor: Ref[Any]) -> None:
-        """Stop a top-level actor in order, and wait. Raises `ActorNotFound`."""
+    async def keyed(
+        self,
+        actor: type[ActorT],
+        *args: Any,
+        store: KeyedStore | Ref[Any] | None = None,
+        idle_s: float = 60.0,
+        active_max: int = 100_000,
+        memory_bytes_max: int | None = None,
+        save_every: int | None = None,
+        save_after_s: float | None = None,
+        name: str | None = None,
+        **keywords: Any,
+    ) -> list[Ref[ActorT]]:
+        """Activate a keyed actor by messages for its key; see `KeyedPlan`. Gives the keepers."""
+        plan = KeyedPlan(
+            actor, args, keywords or None, name or actor.__name__, store_of(store),
+            idle_s, active_max, memory_bytes_max, save_every, save_after_s,
+        )  # fmt: skip
+        parts, offers = keepers_of(self.host.pickler, self.host.directory.hosts, plan)
+        self._learn(actor)
+        return await self._spawn(parts, offers)
+
+    async def start_tree(self, tree: TreeSpec) -> TreeRef:
+        """Start a supervision tree, each child once the one before it runs.
+
+        When one does not start, those before it are stopped in reverse and nothing is left.
+        Raises `ActorStartFailed`, whose `details["path"]` names the child, `NameTaken`, and
+        `SpecError` for what cannot be sent to a host.
+        """
+        spawn = spawn_of(self.host.pickler, tree)
+        for _, node in walk(tree):
+            if isinstance(node, ActorSpec):
+                self._learn(node.actor)
+        started = await self._ask_root(spawn)
+        _raise_first(started)
+        return TreeRef(self.host, tree, Address(*started.parts[0]))
+
+    async def stop(self, actor: Ref[Any] | TreeRef) -> None:
+        """Stop a top-level actor or a tree in order, and wait. Raises `ActorNotFound`."""
         await self._ask_root(StopActor(slot=actor.address.slot, cell=actor.address.cell))
 
     async def _spawn(self, parts: tuple[SpawnPart, ...], offers: Sequence[Offer]) -> list[Ref[Any]]:
@@ -249,7 +302,7 @@ class System:
         return [self.host.ref(Address(*first)) for first in started.parts]
 
     async def _ask_root(self, request: Request[ReplyT]) -> ReplyT:
-        return await self.host.ask(DESK, request, ROOT_TIMEOUT_S)
+        return await self._running().ask_desk(request, ROOT_TIMEOUT_S)
 
     def _learn(self, actor: type[Actor]) -> None:
         # A driver that asks must be able to read the replies.
@@ -273,9 +326,43 @@ class System:
         """
         return self.host.ask(None if to is None else to.address, request, timeout_s)
 
+    def tell(self, message: Contract, to: Ref[Any] | None = None) -> None:
+        """Send and forget, to `to` or else to whoever offers the contract; see `Ref.tell`."""
+        self.host.tell(self._address(message, to), message)
+
+    async def send(
+        self, message: Contract, to: Ref[Any] | None = None, *, timeout_s: float | None = None
+    ) -> None:
+        """Like `tell`, but waits until there is room; see `Ref.send`."""
+        await self.host.send(self._address(message, to), message, timeout_s)
+
+    def _address(self, message: Contract, to: Ref[Any] | None) -> Address:
+        return self.host.directory.address_for(message) if to is None else to.address
+
     async def lookup(self, name: str) -> Ref[Any]:
         """The actor of that name; raises `ActorNotFound`."""
         return await self.host.lookup(name)
+
+    # --- being told -----------------------------------------------------------------------------
+
+    def watch(self, ref: Ref[Any]) -> "asyncio.Future[Down]":
+        """The death notice of the incarnation that runs behind `ref`; see `Context.watch`.
+
+        Await it, or cancel it to end the watch. Never fails: what is still watched when the
+        system stops has lost its host.
+        """
+        return notices.watch(self.host, ref.address)
+
+    def watch_host(self, number: int) -> "asyncio.Future[Down]":
+        """The same for a host, by its number from 1."""
+        return notices.watch(self.host, Address(number, CONTROL_CELL))
+
+    def offers(self, contract: type[Contract] | str) -> AsyncIterator[Offers]:
+        """Who offers a contract: at once, and after each change until the system stops.
+
+        An iteration that is slow sees the newest state, not every one before it.
+        """
+        return notices.offers_of(self.host, contract_name_of(contract))
 
     # --- executions -----------------------------------------------------------------------------
 
@@ -305,7 +392,7 @@ class System:
 
     async def view(self, actors_max: int = 50) -> CallboardView:
         """All hosts and their actors, as `callboard tree` shows them."""
-        return await self.host.ask(DESK, LookAtSystem(actors_max=actors_max))
+        return await self._ask_root(LookAtSystem(actors_max=actors_max))
 
     async def dead_letters(self) -> dict[str, int]:
         """How many dead letters there have been on all living hosts, by reason."""
@@ -323,7 +410,7 @@ class System:
 
     def host_processes(self) -> Sequence[Any]:
         """The processes of the living hosts, in the order of their slots."""
-        return [slot.process for slot in self.root.table.living()]
+        return self._running().processes()
 
 
 def _contracts(behaviour: Behaviour) -> tuple[str, ...]:
@@ -339,15 +426,52 @@ def _raise_first(started: Spawned) -> None:
 async def start(settings: Settings | None = None, /, **options: Any) -> AsyncIterator[System]:
     """Start a system on the running event loop and stop it at the end.
 
-    `options` are the fields of `Settings`; what they leave out or None, the environment may
-    say (`CALLBOARD_HOSTS` and so on). Raises `SpecError` for a wrong one, and
-    `ClusterUnreachable` or another `ClusterError` when the hosts cannot be had.
+    A detached one goes on: only this driver leaves it at the end. `options` are the fields
+    of `Settings`; what they leave out or None, the environment may say (`CALLBOARD_HOSTS`
+    and so on). Raises `SpecError` for a wrong one, `NameTaken` for a detached system that
+    runs already, and `ClusterUnreachable` or another `ClusterError` when the hosts cannot be
+    had.
     """
     system = System(settings if settings is not None else settings_of(options, os.environ))
+    async with _open(system):
+        yield system
+
+
+@contextlib.asynccontextmanager
+async def attach(
+    name: str,
+    *,
+    address: str | None = None,
+    start_timeout_s: float | None = None,
+) -> AsyncIterator[System]:
+    """Take part in a running detached system, and leave it at the end.
+
+    `address` is its cluster's, `"auto"` for the one of this machine; None: what
+    `CALLBOARD_ADDRESS` or `RAY_ADDRESS` say. Several drivers may be there at once. What this
+    one has under way (asks, executions) ends with it; the system and its actors go on.
+
+    The root may die meanwhile: the driver waits until it is back. When the system is
+    stopped, or this process was silent for so long that it was dropped, waits end with
+    `HostLost`. Raises `ActorNotFound` when no such system runs, `SpecError` without an
+    address, `ClusterError` when the cluster cannot be used.
+    """
+    options = {
+        "name": name,
+        "address": address,
+        "start_timeout_s": start_timeout_s,
+        "detached": True,
+    }
+    system = System(settings_of(options, os.environ), joins=True)
+    async with _open(system):
+        yield system
+
+
+@contextlib.asynccontextmanager
+async def _open(system: System) -> AsyncIterator[None]:
     interrupted = False
     try:
         await system.open()
-        yield system
+        yield
     except (asyncio.CancelledError, KeyboardInterrupt):
         interrupted = True
         if system.failure is not None:

@@ -4,12 +4,13 @@ import asyncio
 import io
 import pickle  # noqa: TID251 - code and constructor arguments, never messages
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import cloudpickle
 
 from callboard.actors.host.host import Host
 from callboard.actors.host.watchdog import Watchdog
+from callboard.messages.guests import is_guest
 from callboard.messages.lifecycle import Exit
 from callboard.messages.ports import BlobStore, ChildRunner, SupervisorPort
 from callboard.messages.ref import Address, Ref
@@ -17,9 +18,13 @@ from callboard.messages.spec import SupervisorSpec
 
 from .environment import REAL, Environment
 from .settings import Settings
+from .telemetry.metrics import Publisher
 from .telemetry.vitals import process_vitals
 
 __all__ = ["CloudPickler", "HostClock", "make_host"]
+
+
+METRICS_DELAY_S: Final = 1.0
 
 
 class _RefPickler(cloudpickle.Pickler):  # type: ignore[misc] # it comes without types
@@ -101,4 +106,19 @@ def make_host(
     if environment.is_real:
         watchdog.start()
         host.meters.vitals = process_vitals
+        if settings.engine == "ray" and settings.metrics_s:
+            host.run_task(_publish(host, settings))
     return host, watchdog
+
+
+async def _publish(host: Host, settings: Settings) -> None:
+    """Publish the host's metrics where Ray's are.
+
+    A moment later: a host that takes over has more urgent things to do.
+    """
+    await asyncio.sleep(min(METRICS_DELAY_S, settings.metrics_s))
+    from .telemetry.ray_metrics import RayMetrics
+
+    # Drivers come and go under names of their own, which must not become labels.
+    label = "guest" if is_guest(host.slot) else host.name
+    Publisher(host, RayMetrics(settings.name, label), settings.metrics_s).start()

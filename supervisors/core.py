@@ -25,13 +25,19 @@ from typing import final
 
 from callboard.messages.errors import ActorNotFound, UsageError
 from callboard.messages.lifecycle import Exit
-from callboard.messages.spec import ChildId, ChildSpec, Restart, SupervisorSpec
+from callboard.messages.spec import ChildId, ChildSpec, Restart, StopTimeout, SupervisorSpec
 
 from .admission import check_accepts, check_fits
 from .decisions import Decisions
 from .effects import NOTHING, Effects
 from .tree import Child, ChildState, Goal
-from .views import ChildView, SupervisorState, SupervisorStatistics, view_of
+from .views import (
+    ChildHistory,
+    ChildView,
+    SupervisorState,
+    SupervisorStatistics,
+    view_of,
+)
 
 __all__ = ["SupervisorCore"]
 
@@ -55,14 +61,24 @@ class SupervisorCore:
         self._spec = spec
         self._decisions = Decisions(spec, random)
         self._now_s = 0.0
-        tree = self._decisions.tree
         for child_spec in children:
-            check_fits(spec, child_spec, child_spec.id, tree.children)
-            tree.insert(
-                Child(child_spec.id, child_spec, ChildState.PENDING, Goal.RUN, is_dynamic=False)
-            )
+            self.expect_child(child_spec)
 
     # --- events: the supervisor itself ---------------------------------------------
+
+    def expect_child(self, spec: ChildSpec) -> None:
+        """Add a child that `start` starts, after those added before it.
+
+        Raises UsageError once the supervisor was started, and SpecError like `add_child`.
+        """
+        if self.state is not SupervisorState.NEW:
+            raise UsageError(
+                f"The supervisor is {self.state}; child {spec.id!r} comes too late.",
+                advice="Add it as a dynamic child.",
+            )
+        tree = self._decisions.tree
+        check_fits(self._spec, spec, spec.id, tree.children)
+        tree.insert(Child(spec.id, spec, ChildState.PENDING, Goal.RUN, is_dynamic=False))
 
     def start(self, now: float) -> Effects:
         """Start the initial children, each once the one before it runs.
@@ -253,6 +269,23 @@ class SupervisorCore:
     def children(self) -> Iterator[ChildView]:
         """All children as they are now, in start order."""
         return map(view_of, self._decisions.tree.children.values())
+
+    def stop_timeouts(self) -> Iterator[tuple[ChildId, StopTimeout]]:
+        """How long each child may take to stop, in start order."""
+        children = self._decisions.tree.children.values()
+        return ((child.id, child.spec.stop_timeout) for child in children)
+
+    def history(self, child_id: ChildId) -> ChildHistory:
+        """The last ends of a child, also of one that is forgotten; empty if it never failed."""
+        chronicle = self._decisions.chronicle
+        return ChildHistory(child_id, ()) if chronicle is None else chronicle.of(child_id)
+
+    def inherit(self, other: "SupervisorCore") -> None:
+        """Go on with the stories and the incarnations of another core of the same children.
+
+        A report about what that one started is stale here, too.
+        """
+        self._decisions.inherit(other._decisions)  # noqa: SLF001 -- another one of this class
 
     def statistics(self) -> SupervisorStatistics:
         """Counts, at a cost that does not depend on how many children there are."""

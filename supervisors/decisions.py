@@ -17,6 +17,7 @@ from callboard.messages.errors import InternalError
 from callboard.messages.lifecycle import SHUT_DOWN, Exit, ExitReason
 from callboard.messages.spec import AutoShutdown, Restart, Strategy, SupervisorSpec
 
+from .chronicle import Chronicle
 from .effects import (
     NOTHING,
     CancelTimer,
@@ -31,7 +32,7 @@ from .policies import RestartWindow, backoff_delay_s
 from .sequence import Phase, Purpose, Sequence
 from .strategies import restart_group, restarts_after
 from .tree import Child, ChildState, ChildTree, Goal, History
-from .views import SupervisorState
+from .views import Decision, SupervisorState
 
 __all__ = ["Decisions"]
 
@@ -40,19 +41,36 @@ __all__ = ["Decisions"]
 class Decisions:
     """The children of one supervisor, the sequence under way, and the rules on them."""
 
-    __slots__ = ("_random", "restarts", "sequence", "spec", "state", "tree", "undecided", "window")
+    __slots__ = (
+        "_random",
+        "chronicle",
+        "restarts",
+        "sequence",
+        "spec",
+        "state",
+        "tree",
+        "undecided",
+        "window",
+    )
 
     def __init__(self, spec: SupervisorSpec, random: Callable[[], float]) -> None:
         self._random = random
         self.spec = spec
         self.state = SupervisorState.NEW
         self.tree = ChildTree()
+        self.chronicle: Chronicle | None = None
+        """Made when the first child fails."""
         self.window = RestartWindow(spec.intensity)
         self.sequence: Sequence | None = None
         self.restarts = 0
         # The child, its incarnation then (an older one is stale), and whether it was a
         # start that failed.
         self.undecided: deque[tuple[Child, int, bool]] = deque()
+
+    def inherit(self, other: "Decisions") -> None:
+        """Go on with the stories and the incarnations of another."""
+        self.chronicle = other.chronicle
+        self.tree.incarnations = other.tree.incarnations
 
     def start(self, now: float) -> Effects:
         """Begin the initial start."""
@@ -84,6 +102,7 @@ class Decisions:
             self.tree.settle(child, exit_, effects, for_good=is_stopping)
         elif state is ChildState.STARTING and self.state is SupervisorState.STARTING:
             self.tree.move(child, ChildState.DOWN)
+            self._record(child, exit_, now, Decision.START_UNDONE)
             self._shut_down(Escalate(_start_failure(child, exit_)), effects)
         else:
             if state is ChildState.STARTING and self.sequence is not None:
@@ -162,25 +181,30 @@ class Decisions:
             self._restart(child, exit_, now, effects)
             return
         if child.spec.restart is Restart.TEMPORARY or child.is_dynamic:
+            decision = Decision.FORGOTTEN
             self.tree.forget(child, exit_, effects)
         else:
+            decision = Decision.LEFT_DOWN
             self.tree.move(child, ChildState.DOWN)
-        if child.spec.significant:
-            self._auto_shut_down(child, exit_, effects)
+        if child.spec.significant and self._auto_shut_down(child, exit_, effects):
+            decision = Decision.SHUT_DOWN
+        if exit_.is_abnormal:
+            self._record(child, exit_, now, decision)
 
-    def _auto_shut_down(self, child: Child, exit_: Exit, effects: list[Effect]) -> None:
+    def _auto_shut_down(self, child: Child, exit_: Exit, effects: list[Effect]) -> bool:
         match self.spec.auto_shutdown:
             case AutoShutdown.NEVER:
-                return
+                return False
             case AutoShutdown.ANY_SIGNIFICANT:
                 pass
             case AutoShutdown.ALL_SIGNIFICANT:
                 if self.tree.significant:
-                    return
+                    return False
             case _:
                 assert_never(self.spec.auto_shutdown)
         detail = {"cause": "auto_shutdown", "child": str(child.id), "exit": exit_.to_data()}
         self._shut_down(SupervisorStopped(Exit(ExitReason.SHUTDOWN, detail)), effects)
+        return True
 
     def _restart(self, child: Child, exit_: Exit, now: float, effects: list[Effect]) -> None:
         if not self.window.admit(now):
@@ -192,11 +216,15 @@ class Decisions:
                 "period_s": self.spec.intensity.period_s,
                 "exit": exit_.to_data(),
             }
+            self._record(child, exit_, now, Decision.GAVE_UP)
             self._shut_down(Escalate(Exit(ExitReason.SHUTDOWN, detail)), effects)
             return
         self.restarts += 1
         delay_s = self._delay_s(child, now)
-        if self.spec.strategy is not Strategy.ONE_FOR_ONE:
+        is_alone = self.spec.strategy is Strategy.ONE_FOR_ONE
+        decision = Decision.RESTARTED if is_alone else Decision.RESTARTED_GROUP
+        self._record(child, exit_, now, decision, delay_s)
+        if not is_alone:
             self._restart_group(child, now + delay_s, effects)
         elif delay_s > 0.0:
             self.tree.move(child, ChildState.WAITING)
@@ -205,17 +233,22 @@ class Decisions:
             effects.append(self.tree.start(child))
 
     def _delay_s(self, child: Child, now: float) -> float:
+        backoff = child.spec.backoff or self.spec.backoff
         history = child.history
         if history is None:
             history = child.history = History()
-        elif (
-            history.started_at_s is not None
-            and now - history.started_at_s >= self.spec.backoff.max_s
-        ):
+        elif history.started_at_s is not None and now - history.started_at_s >= backoff.max_s:
             history.consecutive = 0
         history.consecutive += 1
         history.restarts += 1
-        return backoff_delay_s(self.spec.backoff, history.consecutive, self._random())
+        return backoff_delay_s(backoff, history.consecutive, self._random())
+
+    def _record(
+        self, child: Child, exit_: Exit, now: float, decision: Decision, delay_s: float = 0.0
+    ) -> None:
+        if self.chronicle is None:
+            self.chronicle = Chronicle()
+        self.chronicle.record(child.id, child.incarnation, exit_, now, decision, delay_s)
 
     def _restart_group(self, child: Child, resume_at_s: float, effects: list[Effect]) -> None:
         members = restart_group(self.spec.strategy, child, self.tree.newest_first())

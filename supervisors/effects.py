@@ -55,6 +55,8 @@ class StopChild:
     incarnation: int
     timeout: StopTimeout
     reason: Exit
+    comes_back: bool = False
+    """Whether it is stopped to be started again with its group."""
 
 
 @final

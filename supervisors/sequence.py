@@ -144,10 +144,11 @@ class Sequence:
             if state is ChildState.STOPPING:
                 return False
             if state is ChildState.RUNNING or state is ChildState.STARTING:
+                comes_back = False
                 if self.purpose is Purpose.RESTART:
-                    is_temporary = child.spec.restart is Restart.TEMPORARY
-                    child.goal = Goal.GONE if is_temporary else Goal.RUN
-                effects.append(tree.stop(child))
+                    comes_back = child.spec.restart is not Restart.TEMPORARY
+                    child.goal = Goal.RUN if comes_back else Goal.GONE
+                effects.append(tree.stop(child, comes_back=comes_back))
                 return False
             if self.purpose is Purpose.SHUTDOWN:
                 _lay_down(child, tree, effects)

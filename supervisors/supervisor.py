@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, assert_never
 
 from callboard.messages.lifecycle import Exit
-from callboard.messages.ports import ChildRunner, Clock, TimerHandle
-from callboard.messages.spec import ChildId, ChildSpec, SupervisorSpec
+from callboard.messages.ports import ChildRunner, Clock, SupervisorPort, TimerHandle
+from callboard.messages.spec import ChildId, ChildSpec, StopTimeout, SupervisorSpec
 
 from .core import SupervisorCore
 from .effects import (
@@ -29,11 +29,14 @@ from .effects import (
 
 __all__ = ["Supervisor"]
 
+EFFECTS_AT_ONCE: Final = 2_000
+"""Some 40 ms on the machine this was measured on: under what anybody may wait for an answer."""
+
 
 class Supervisor:
     """One running supervisor; see `SupervisorPort` for what the methods promise."""
 
-    __slots__ = ("_clock", "_performing", "_runner", "_timers", "_waiting", "core")
+    __slots__ = ("_clock", "_is_abandoned", "_performing", "_runner", "_timers", "_waiting", "core")
 
     def __init__(
         self,
@@ -49,6 +52,11 @@ class Supervisor:
         self._timers: dict[tuple[ChildId, int], TimerHandle] = {}
         self._waiting: deque[Effect] = deque()
         self._performing = False
+        self._is_abandoned = False
+
+    def expect_child(self, spec: ChildSpec) -> None:
+        """Add a child that `start` starts."""
+        self.core.expect_child(spec)
 
     def start(self) -> None:
         """Begin; initial children are started in order."""
@@ -79,40 +87,77 @@ class Supervisor:
         if child in self.core:
             self._perform(self.core.remove_child(child, self._clock.now()))
 
+    def terminate_child(self, child: ChildId) -> None:
+        """Stop a child and keep its spec."""
+        self._perform(self.core.terminate_child(child, self._clock.now()))
+
+    def restart_child(self, child: ChildId) -> None:
+        """Start a child that is down."""
+        self._perform(self.core.restart_child(child, self._clock.now()))
+
     def stop(self) -> None:
         """Stop all children in reverse order."""
         self._perform(self.core.stop(self._clock.now()))
 
+    def abandon(self) -> None:
+        """Perform nothing more: the children are gone by force, and the timers go too."""
+        self._is_abandoned = True
+        self._waiting.clear()
+        self._cancel_timers()
+
     def child(self, child: ChildId) -> Any:
         """One child as the core shows it."""
         return self.core.child(child)
+
+    def stop_timeouts(self) -> Iterable[tuple[ChildId, StopTimeout]]:
+        """How long each child may take to stop."""
+        return self.core.stop_timeouts()
+
+    def history(self, child: ChildId) -> Any:
+        """The `ChildHistory` of one child."""
+        return self.core.history(child)
+
+    def inherit(self, other: SupervisorPort) -> None:
+        """Go on with what another supervisor remembers of the same children."""
+        assert isinstance(other, Supervisor), "made by the same factory"
+        self.core.inherit(other.core)
 
     def statistics(self) -> Any:
         """The core's statistics."""
         return self.core.statistics()
 
     def _perform(self, effects: Effects) -> None:
-        if not effects:
+        if not effects or self._is_abandoned:
             return
-        if self._performing:
-            self._waiting.extend(effects)
-            return
+        self._waiting.extend(effects)
+        if not self._performing:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Perform what waits; after so many effects let others have a turn first.
+
+        To stop a hundred thousand children takes seconds, and whoever looks at the
+        supervisor, or waits for another actor of its host, must not wait for all of them.
+        """
         self._performing = True
         try:
-            for effect in effects:
-                self._do(effect)
-            while self._waiting:
+            for _ in range(EFFECTS_AT_ONCE):
+                if not self._waiting:  # An effect may add more, or be the one that ends all.
+                    break
                 self._do(self._waiting.popleft())
         finally:
             self._performing = False
+        if self._waiting:
+            self._performing = True
+            self._runner.set_timer(self._clock.now(), self._go_on)
 
     def _do(self, effect: Effect) -> None:
         runner = self._runner
         match effect:
             case StartChild(child, incarnation, spec):
                 runner.start_child(child, incarnation, spec)
-            case StopChild(child, incarnation, timeout, reason):
-                runner.stop_child(child, incarnation, timeout, reason)
+            case StopChild(child, incarnation, timeout, reason, comes_back):
+                runner.stop_child(child, incarnation, timeout, reason, comes_back=comes_back)
             case SetTimer(child, incarnation, at_s):
                 self._timers[child, incarnation] = runner.set_timer(
                     at_s, lambda: self._fire(child, incarnation)
@@ -124,14 +169,17 @@ class Supervisor:
             case ChildGone(child, reason):
                 runner.child_gone(child, reason)
             case SupervisorStarted():
-                pass
+                runner.supervisor_started()
             case SupervisorStopped(reason) | Escalate(reason):
-                for timer in self._timers.values():
-                    timer.cancel()
-                self._timers.clear()
+                self._cancel_timers()
                 runner.supervisor_stopped(reason)
             case _:
                 assert_never(effect)
+
+    def _cancel_timers(self) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
 
     def _fire(self, child: ChildId, incarnation: int) -> None:
         self._timers.pop((child, incarnation), None)

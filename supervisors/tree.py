@@ -208,10 +208,11 @@ class ChildTree:
         self.incarnations = child.incarnation = self.incarnations + 1
         return StartChild(child.id, child.incarnation, child.spec)
 
-    def stop(self, child: Child) -> StopChild:
+    def stop(self, child: Child, *, comes_back: bool = False) -> StopChild:
         """Take a child down; its goal says what becomes of it then."""
         self.move(child, _S.STOPPING)
-        return StopChild(child.id, child.incarnation, child.spec.stop_timeout, SHUT_DOWN)
+        timeout = child.spec.stop_timeout
+        return StopChild(child.id, child.incarnation, timeout, SHUT_DOWN, comes_back)
 
     def forget(self, child: Child, exit_: Exit, effects: list[Effect]) -> None:
         """Drop a child that does not run, and say so."""

@@ -4,12 +4,20 @@ from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import final
 
-from callboard.messages.lifecycle import Exit
+from callboard.messages.lifecycle import Exit, ExitReason
 from callboard.messages.spec import ChildId, ChildSpec
 
 from .tree import Child, ChildState
 
-__all__ = ["ChildView", "SupervisorState", "SupervisorStatistics", "view_of"]
+__all__ = [
+    "ChildHistory",
+    "ChildView",
+    "Decision",
+    "HistoryEntry",
+    "SupervisorState",
+    "SupervisorStatistics",
+    "view_of",
+]
 
 
 @final
@@ -25,6 +33,45 @@ class SupervisorState(StrEnum):
 
 
 @final
+@unique
+class Decision(StrEnum):
+    """What a supervisor did about a child that ended."""
+
+    RESTARTED = "restarted"
+    RESTARTED_GROUP = "restarted with its group"
+    GAVE_UP = "gave up: one restart too many"
+    START_UNDONE = "gave up: a first start failed"
+    LEFT_DOWN = "left down"
+    FORGOTTEN = "forgotten"
+    SHUT_DOWN = "ended with its significant child"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One end of one child, and what was decided about it."""
+
+    at_s: float
+    """When, on the clock of the child's host."""
+    incarnation: int
+    kind: ExitReason
+    message: str
+    traceback: str
+    decision: Decision
+    delay_s: float
+    """How long the restart waited for its back-off."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ChildHistory:
+    """The last ends of one child, oldest first. Empty for one that never failed."""
+
+    id: ChildId
+    entries: tuple[HistoryEntry, ...]
+
+
+@final
 @dataclass(frozen=True, slots=True)
 class ChildView:
     """One child, as it was when looked at."""
@@ -36,6 +83,11 @@ class ChildView:
     restarts: int
     """Restarts that this child caused; a sibling's count with the sibling."""
     last_exit: Exit | None
+
+    @property
+    def is_down(self) -> bool:
+        """Whether it stays down until somebody, or its group, starts it again."""
+        return self.state is ChildState.DOWN
 
 
 @final

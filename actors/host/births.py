@@ -2,18 +2,22 @@
 
 import asyncio
 import functools
+import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from callboard.messages.control import CONTROL_CELL
-from callboard.messages.errors import ActorStartFailed, ActorStopped
-from callboard.messages.lifecycle import Exit
+from callboard.messages.errors import ActorStartFailed, ActorStopped, CallboardError
+from callboard.messages.lifecycle import SHUT_DOWN, Exit
 from callboard.messages.spec import ChildSpec, Intensity, Restart, StopTimeout, SupervisorSpec
 
 from ..actor import Behaviour, behaviour_of
 from ..cell import Cell, Life, Recipe
 from ..family import Family
+from ..keyed.keeper import Keeper, Keepership
 from ..shard import PoolRecipe, Shard
+from ..tree.branch import Branch, plant
+from ..tree.spec import Node, TreeSpec, child_spec
 from .warden import Warden, WardenRecipe
 
 if TYPE_CHECKING:
@@ -99,21 +103,58 @@ class Births:
         """
         host = self._host
         if parent is None and self.is_stopping:
-            raise ActorStopped(
-                f"host {host.name} is being stopped.",
-                advice="Nothing is started on it any more.",
-                may_have_run=False,
-            )
+            raise self._refusal()
         if isinstance(recipe, PoolRecipe):
             cell: Cell = Shard(
                 self._number(number), recipe, behaviour_of(recipe.actor), host.dispatcher
             )
         else:
-            cell = Cell(self._number(number), recipe, behaviour_of(recipe.actor), host.dispatcher)
+            make = Keeper if recipe.actor is Keepership else Cell
+            cell = make(self._number(number), recipe, behaviour_of(recipe.actor), host.dispatcher)
         if cell.behaviour not in self._known:
             self._learn(cell.behaviour)
         cell.parent = parent
         self.family_of(parent).add(cell, self._spec(restart, stop_timeout))
+        return cell
+
+    def begin_child(self, make: Callable[[int], Cell], parent: Cell, restart: Restart) -> Cell:
+        """Begin to start a child whose cell is of a kind of its own; see `outcome`."""
+        cell = make(self._number(None))
+        self.family_of(parent).add(cell, self._spec(restart, None))
+        return cell
+
+    def learn(self, behaviour: Behaviour) -> None:
+        """Take in the contracts of an actor class that is going to run here."""
+        if behaviour not in self._known:
+            self._learn(behaviour)
+
+    def begin_tree(self, tree: TreeSpec, number: int | None = None) -> Cell:
+        """Begin to start a tree, whose cells take numbers from `number` on; see `outcome`.
+
+        Raises `SpecError` when a class in it is no proper actor, `NameTaken` for its name.
+        """
+        if self.is_stopping:
+            raise self._refusal()
+        branch = self.plant(tree, None, number)
+        try:
+            self.guardian.add(branch, child_spec(tree, "tree", tree.name))
+        except CallboardError:
+            self._host.endings.gone(branch, SHUT_DOWN)
+            raise
+        return branch
+
+    def plant(self, node: Node, parent: Cell | None, number: int | None = None) -> Cell:
+        """The cells of a node and of all below it, known to this host and not started."""
+        following = None if number is None else itertools.count(number)
+        cell = plant(
+            node,
+            lambda: self._number(None if following is None else next(following)),
+            self._host.dispatcher,
+            parent,
+        )
+        for planted in (cell, *(cell.cells_below() if isinstance(cell, Branch) else ())):
+            if planted.behaviour not in self._known:
+                self._learn(planted.behaviour)
         return cell
 
     def employ_warden(self) -> None:
@@ -170,11 +211,21 @@ class Births:
         if cell is None:
             return self.guardian
         if cell.children is None:
-            spec = POOL if isinstance(cell, Shard) else cell.behaviour.actor.supervision
-            cell.children = Family(
-                self._host, spec, functools.partial(self._host.endings.family_stopped, cell)
-            )
+            branch = cell if isinstance(cell, Branch) else None
+            if branch is not None:
+                spec = branch.spec.supervisor
+            else:
+                spec = POOL if isinstance(cell, Shard) else cell.behaviour.actor.supervision
+            on_stopped = functools.partial(self._host.endings.family_stopped, cell)
+            cell.children = Family(self._host, spec, on_stopped, branch)
         return cell.children
+
+    def _refusal(self) -> ActorStopped:
+        return ActorStopped(
+            f"host {self._host.name} is being stopped.",
+            advice="Nothing is started on it any more.",
+            may_have_run=False,
+        )
 
     def _number(self, number: int | None) -> int:
         if number is not None:

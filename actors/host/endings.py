@@ -3,21 +3,30 @@
 An ordered stop of a cell: no more messages, children in reverse, the running handler
 until the timeout and then no longer, the `stopping` hook, and the report. Whoever waits
 for an answer from it gets `ActorStopped`.
+
+An actor's stop timeout is its own: its children have theirs, one after another, before it
+begins; a child without a limit has its parent's. A branch's is its whole tree's, as in OTP.
+Ended by force means: the actor is gone for all others at once; a coroutine is cancelled; a
+thread (a `def` handler) cannot be, so it runs on for nobody, sees `ctx.cancelled`, and its
+result is dropped.
 """
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from callboard.messages.errors import ActorNotFound, ActorStartFailed, ActorStopped, CallboardError
+from callboard.messages.errors import ActorNotFound, ActorStartFailed, CallboardError
 from callboard.messages.lifecycle import Exit, ExitReason
-from callboard.messages.spec import AutoShutdown, StopTimeout
+from callboard.messages.spec import AutoShutdown, Restart, StopTimeout
 
 from ..asks import Ask
 from ..cell import Cell, Life
 from ..dispatcher import Worker
 from ..failures import describe_exception, is_being_cancelled
+from ..mailbox import accept_waiting, actor_restarts, refuse_waiting, stopped_too_soon
+from ..tree.branch import Branch, describe_end
 
 if TYPE_CHECKING:
     from .host import Host
@@ -34,23 +43,31 @@ KILL_GRACE_S: Final = 1.0
 class OrderlyStop:
     """One ordered stop under way. Whoever asks for a second one waits for the first."""
 
-    __slots__ = ("_ends_at_s", "_timeout", "callbacks")
+    __slots__ = ("_more_s", "_now", "_seconds", "_timeout", "callbacks")
 
-    def __init__(self, stopped: Stopped) -> None:
+    def __init__(self, stopped: Stopped, timeout: StopTimeout, now: Callable[[], float]) -> None:
         self.callbacks = [stopped]
-        self._ends_at_s: float | None = None
+        self._now = now
+        self._seconds = timeout.seconds
+        self._more_s = 0.0
         self._timeout: asyncio.Timeout | None = None
 
-    def end_by(self, at_s: float) -> None:
-        """Give it until then at most."""
-        if self._ends_at_s is None or at_s < self._ends_at_s:
-            self._ends_at_s = at_s
-            if self._timeout is not None:
-                self._timeout.reschedule(at_s)
+    def shorten(self, timeout: StopTimeout) -> None:
+        """Give it so much from now on at most; before its own time has begun, from then on."""
+        self._seconds = min(self._seconds, timeout.seconds)
+        if self._timeout is not None:
+            ends_at_s = self._now() + timeout.seconds + self._more_s
+            before_s = self._timeout.when()
+            if ends_at_s < (math.inf if before_s is None else before_s):
+                self._timeout.reschedule(ends_at_s)
 
-    def limit(self) -> asyncio.Timeout:
-        """The limit to work within; entered at once."""
-        self._timeout = asyncio.timeout_at(self._ends_at_s)
+    def limit(self, more_s: float = 0.0) -> asyncio.Timeout:
+        """The limit to work within, `more_s` longer than its own time, which begins now."""
+        if self._timeout is not None and self._timeout.expired():
+            self._seconds = 0.0
+        self._more_s = more_s
+        seconds = self._seconds + more_s
+        self._timeout = asyncio.timeout_at(None if seconds == math.inf else self._now() + seconds)
         return self._timeout
 
 
@@ -64,6 +81,8 @@ class Endings:
         self._stopped: dict[int, asyncio.Future[None]] = {}
         self._quiet: dict[int, asyncio.Future[None]] = {}
         self._stops: dict[int, OrderlyStop] = {}
+        self.start_hooks: Final[dict[int, asyncio.Task[None]]] = {}
+        """The start hooks that run, and pools that come up, by their cell."""
         self._watchers: list[Callable[[Cell, Exit], None]] = []
 
     def watch(self, watcher: Callable[[Cell, Exit], None]) -> None:
@@ -72,24 +91,47 @@ class Endings:
 
     # --- ordered stop -------------------------------------------------------------------
 
-    def stop(self, cell: Cell, timeout: StopTimeout, reason: Exit, stopped: Stopped) -> None:
-        """Stop a cell; at once when nothing runs in it, in a task otherwise."""
-        ends_at_s = None if timeout.is_infinite else self._host.now() + timeout.seconds
+    def stop(
+        self,
+        cell: Cell,
+        timeout: StopTimeout,
+        reason: Exit,
+        stopped: Stopped,
+        *,
+        comes_back: bool = False,
+    ) -> None:
+        """Stop a cell; at once when nothing runs in it, in a task otherwise.
+
+        With `comes_back` it is started again afterwards, and its mailbox is treated so.
+        """
         under_way = self._stops.get(cell.id)
         if under_way is not None:
             under_way.callbacks.append(stopped)
-            if ends_at_s is not None:
-                under_way.end_by(ends_at_s)
+            if timeout.is_brutal:
+                self._kill_and_finish(cell, under_way.callbacks)
+            else:
+                under_way.shorten(timeout)
             return
         was_running = cell.life == Life.RUNNING
         cell.life = Life.STOPPING
-        self._refuse_waiting(cell)
-        if cell.children is None and not cell.behaviour.has_stopping_hook and cell.is_quiet:
+        if isinstance(cell, Branch):
+            cell.keeps = comes_back
+        if comes_back:
+            actor_restarts(cell)
+            accept_waiting(cell)
+        else:
+            refuse_waiting(cell)
+        if timeout.is_brutal:
+            self._kill_and_finish(cell, (stopped,))
+        elif (
+            cell.children is None
+            and not (cell.behaviour.has_stopping_hook and was_running)
+            and cell.is_quiet
+            and cell.id not in self.start_hooks
+        ):
             self._finish(cell, reason, (stopped,))
         else:
-            ordered = self._stops[cell.id] = OrderlyStop(stopped)
-            if ends_at_s is not None:
-                ordered.end_by(ends_at_s)
+            ordered = self._stops[cell.id] = OrderlyStop(stopped, timeout, self._host.now)
             self._host.run_task(self._stop(cell, ordered, reason, was_running=was_running))
 
     async def _stop(
@@ -97,30 +139,51 @@ class Endings:
     ) -> None:
         outcome = reason
         began_at_s = self._host.now()
+        if not isinstance(cell, Branch) and cell.children is not None:
+            try:
+                async with ordered.limit(cell.children.patience_s()):
+                    await self._start_hook_ends(cell, ordered)
+                    await cell.prepare_stop()
+                    await self.stop_children(cell)
+                    cell.children = None
+                began_at_s = self._host.now()
+            except TimeoutError:
+                pass  # The limit below has passed, too.
+            if self._stops.get(cell.id) is not ordered:
+                return  # Killed meanwhile.
         limit = ordered.limit()
         try:
             async with limit:
-                await self._stop_children(cell)
+                await self._start_hook_ends(cell, ordered)
+                await self.stop_children(cell)
                 await self._handlers_end(cell)
                 if cell.behaviour.has_stopping_hook and was_running and cell.actor is not None:
-                    await cell.actor.stopping(self._host.context(cell), reason)
-        except KeyboardInterrupt:
-            raise
+                    await cell.run_stopping(self._host.context(cell), reason)
+        except (KeyboardInterrupt, GeneratorExit):
+            raise  # The second: its process has ended before it.
         except BaseException as error:
             if limit.expired():
                 took_s = self._host.now() - began_at_s
-                message = f"{cell.path} did not stop within {took_s:.1f} s."
-                outcome = Exit(ExitReason.KILLED, {"message": message})
-                self._kill(cell)
+                outcome = _killed(f"{cell.path} did not stop within {took_s:.1f} s.")
+                if self._stops.get(cell.id) is ordered:
+                    self._kill(cell)
             elif is_being_cancelled(error):
                 raise
             else:
                 LOGGER.exception("the stopping hook of %s failed", cell.path)
                 outcome = Exit(ExitReason.FAILED, describe_exception(error))
-        self._stops.pop(cell.id, None)
-        self._finish(cell, outcome, ordered.callbacks)
+        if self._stops.get(cell.id) is ordered:
+            del self._stops[cell.id]
+            self._finish(cell, outcome, ordered.callbacks)
 
-    async def _stop_children(self, cell: Cell) -> None:
+    async def _start_hook_ends(self, cell: Cell, ordered: OrderlyStop) -> None:
+        hook = self.start_hooks.pop(cell.id, None)
+        if hook is not None and self._stops.get(cell.id) is ordered:
+            hook.cancel()
+            await asyncio.wait((hook,))
+
+    async def stop_children(self, cell: Cell) -> None:
+        """Stop the children of a cell in reverse, each within its own time, and wait."""
         family = cell.children
         if family is None:
             return
@@ -144,23 +207,40 @@ class Endings:
     def _workers(self, cell: Cell) -> list[Worker]:
         return [worker for worker in self._host.dispatcher.workers if worker.cell is cell]
 
+    def _kill_and_finish(self, cell: Cell, callbacks: Sequence[Stopped]) -> None:
+        self._stops.pop(cell.id, None)
+        self._kill(cell)
+        self._finish(cell, _killed(f"{cell.path} was not asked to stop."), callbacks)
+
     def _kill(self, cell: Cell) -> None:
+        """End what runs in a cell and all below it; the caller finishes the cell itself."""
+        hook = self.start_hooks.pop(cell.id, None)
+        if hook is not None:
+            hook.cancel()
         workers = self._workers(cell)
         for worker in workers:
             if type(worker.item) is Ask:
-                worker.item.fail(_stopped_too_soon(cell, may_have_run=True))
+                worker.item.fail(stopped_too_soon(cell, may_have_run=True))
             worker.interrupt()
+            worker.disown()
         if workers:
-            self._host.loop.call_later(KILL_GRACE_S, self._tell_left_behind, cell)
-        if cell.children is not None:
-            for child in reversed(list(cell.children.cells.values())):
-                self._kill(child)
-                self._finish(child, Exit(ExitReason.KILLED), ())
-                self.gone(child, Exit(ExitReason.KILLED))
-
-    def _tell_left_behind(self, cell: Cell) -> None:
-        if any(worker.item is not None for worker in self._workers(cell)):
-            LOGGER.warning("a handler of %s goes on although it was cancelled", cell.path)
+            # A handler that does not end does not keep the next incarnation from working.
+            cell.free = cell.behaviour.concurrency
+            self._host.loop.call_later(KILL_GRACE_S, _tell_left_behind, cell.path, workers)
+        family = cell.children
+        if family is None:
+            return
+        family.supervisor.abandon()
+        for child in reversed(list(family.cells.values())):
+            outcome = _killed(f"{child.path} was killed with {cell.path}.")
+            self._stops.pop(child.id, None)
+            self._kill(child)
+            comes_back = isinstance(cell, Branch) and cell.keeps_for(is_stopping=True)
+            self._finish(child, outcome, ())
+            if comes_back:
+                accept_waiting(child)
+            else:
+                self.gone(child, outcome)
 
     def _finish(self, cell: Cell, outcome: Exit, callbacks: Sequence[Stopped]) -> None:
         cell.life = Life.STOPPED
@@ -168,27 +248,38 @@ class Endings:
         cell.children = None
         if cell.stopping is not None and cell.stopping.done():
             cell.stopping = None
+        tied = self._host.belongings.leave(cell)
         for stopped in callbacks:
             stopped(outcome)
+        self._host.belongings.tell_soon(tied, cell, outcome)
 
     # --- failure ---------------------------------------------------------------------------
 
     def failed(self, cell: Cell, failure: CallboardError) -> None:
         """Throw the actor away; its mailbox waits for the next one."""
+        self.fail(cell, Exit.of_error(ExitReason.FAILED, failure))
+
+    def fail(self, cell: Cell, reason: Exit) -> None:
+        """Let a running actor end like this; its supervisor decides."""
         if cell.life != Life.RUNNING:
             return
+        tied = self._host.belongings.leave(cell)
         cell.life = Life.STARTING
         cell.actor = None
         for worker in self._workers(cell):
             worker.interrupt()
-        reason = Exit.of_error(ExitReason.FAILED, failure)
         if cell.children is None:
             self._report_failed(cell, reason)
+            self._host.belongings.tell(tied, cell, reason)
         else:
+            self._host.belongings.tell(tied, cell, reason)  # Its children may take long.
             self._host.run_task(self._fail_after_children(cell, reason))
 
     async def _fail_after_children(self, cell: Cell, reason: Exit) -> None:
-        await self._stop_children(cell)
+        incarnation = cell.incarnation
+        await self.stop_children(cell)
+        if cell.incarnation != incarnation or cell.life != Life.STARTING:
+            return  # Stopped meanwhile, and perhaps started again.
         cell.children = None
         self._report_failed(cell, reason)
 
@@ -204,9 +295,13 @@ class Endings:
                 waiting.set_result(None)
             return
         cell.children = None
-        if cell.life == Life.RUNNING:
+        if isinstance(cell, Branch):
+            self._branch_ended(cell, reason)
+        elif cell.life == Life.RUNNING:
+            tied = self._host.belongings.leave(cell)
             cell.life = Life.STARTING
             cell.actor = None
+            actor_restarts(cell)
             for worker in self._workers(cell):
                 worker.interrupt()
             if cell.behaviour.actor.supervision.auto_shutdown is AutoShutdown.NEVER:
@@ -214,6 +309,19 @@ class Endings:
                 # its children: a transient one would be gone without a word.
                 reason = Exit(ExitReason.FAILED, reason.detail)
             self._report_failed(cell, reason)
+            self._host.belongings.tell(tied, cell, reason)
+
+    def _branch_ended(self, branch: Branch, reason: Exit) -> None:
+        """A supervisor of a tree gave up, shut itself down, or did not come up."""
+        family = self._host.family_of(branch.parent)
+        if branch.life == Life.RUNNING:
+            tied = self._host.belongings.leave(branch)
+            branch.life = Life.STARTING
+            branch.actor = None
+            family.failed(branch, reason)
+            self._host.belongings.tell(tied, branch, reason)
+        elif branch.life == Life.STARTING:
+            family.branch_failed_to_start(branch, describe_end(branch, reason))
 
     # --- the end ------------------------------------------------------------------------------
 
@@ -221,10 +329,12 @@ class Endings:
         """An actor ends itself, after the message it is handling."""
 
         def stopped(outcome: Exit) -> None:
-            self._host.family_of(cell.parent).failed(cell, outcome)
+            family.failed(cell, outcome)
 
         if cell.life == Life.RUNNING:
-            self.stop(cell, StopTimeout.INFINITY, reason, stopped)
+            family = self._host.family_of(cell.parent)
+            comes_back = family.supervisor.child(cell.id).spec.restart is Restart.PERMANENT
+            self.stop(cell, StopTimeout.INFINITY, reason, stopped, comes_back=comes_back)
 
     async def stop_child(self, parent: Cell | None, number: int) -> None:
         """Stop one child and wait; raises `ActorNotFound` when there is none."""
@@ -246,7 +356,14 @@ class Endings:
             del self._host.cells[cell.id]
         cell.life = Life.STOPPED
         cell.actor = None
-        self._refuse_waiting(cell)
+        if isinstance(cell, Branch):
+            for member, _ in reversed(cell.members.values()):
+                if self._host.cells.get(member.id) is member:
+                    self.gone(member, reason)
+        refuse_waiting(cell)
+        cell.ended()
+        # What was to be tied to its next incarnation, which will not be.
+        self._host.belongings.tell(self._host.belongings.leave(cell), cell, reason)
         waiting = self._stopped.pop(cell.id, None)
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
@@ -254,20 +371,11 @@ class Endings:
             for watcher in self._watchers:
                 watcher(cell, reason)
 
-    def _refuse_waiting(self, cell: Cell) -> None:
-        for item in cell.drain():
-            if type(item) is Ask:
-                item.fail(_stopped_too_soon(cell, may_have_run=False))
-            else:
-                self._host.letters.dead("actor_stopped", cell.path, item)
-        if cell.pressed is not None:
-            cell.release_pressure()
+
+def _killed(message: str) -> Exit:
+    return Exit(ExitReason.KILLED, {"message": message})
 
 
-def _stopped_too_soon(cell: Cell, *, may_have_run: bool) -> ActorStopped:
-    when = "while" if may_have_run else "before"
-    return ActorStopped(
-        f"{cell.path} stopped {when} it handled the request.",
-        advice="Look it up again, or spawn another one.",
-        may_have_run=may_have_run,
-    )
+def _tell_left_behind(path: str, workers: Sequence[Worker]) -> None:
+    if any(worker.item is not None and worker.cell is None for worker in workers):
+        LOGGER.warning("a handler of %s goes on although it was cancelled", path)

@@ -14,8 +14,6 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
-import msgpack
-
 from callboard.messages.codec import Codec
 from callboard.messages.contract import Contract, ContractRegistry, Request
 from callboard.messages.errors import (
@@ -23,9 +21,7 @@ from callboard.messages.errors import (
     CallboardError,
     DeadlineExceeded,
     HostLost,
-    MailboxFull,
     UsageError,
-    error_from_data,
 )
 from callboard.messages.frame import Kind, decode_frame
 from callboard.messages.lifecycle import ENDED_NORMALLY, Exit
@@ -34,7 +30,7 @@ from callboard.messages.ports import BlobStore, MakeSupervisor, Pickler
 from callboard.messages.ref import EXTERNAL_REF, Address, Ref
 from callboard.messages.spec import Restart, StopTimeout
 
-from ..asks import Ask, AskFuture, Call
+from ..asks import Ask, AskFuture, AskKeeper, Call
 from ..cell import Cell, Recipe
 from ..context import Context
 from ..deadlines import Deadlines
@@ -42,10 +38,19 @@ from ..dispatcher import Dispatcher
 from ..failures import actor_not_found
 from ..family import Family
 from ..letters import DeadLetters
+from ..link.failures import encode_error
 from ..link.link import Link
+from ..notices import Notices
 from ..registry import Directory
+from ..routing import Load
+from ..subscriptions import Subscriptions
+from ..timers import Timers
+from ..watch.watching import Watching
+from .belongings import Belongings
 from .births import Births
 from .endings import Endings
+from .meters import Meters
+from .places import Places
 
 __all__ = ["Host"]
 
@@ -54,7 +59,8 @@ ReplyT = TypeVar("ReplyT")
 ASK_TIMEOUT_S: Final = 30.0
 EARLY_FRAMES_MAX: Final = 256
 """Frames kept for incarnations that the root has not told this host of yet."""
-ERROR_BYTES_MAX: Final = 60_000
+GONE_MAX: Final = 1_024
+"""Slots of drivers that have left and are remembered, so that nothing waits for them."""
 TIMEOUT_S_MAX: Final = 1e9
 """About 30 years: beyond it, a deadline is a mistake, and its arithmetic loses milliseconds."""
 
@@ -104,12 +110,21 @@ class Host:
         """Asks to other hosts that wait for their reply."""
         self.deadlines: Final = Deadlines()
         self.directory: Final = Directory()
+        self.directory.keeper = self
         self.dispatcher: Final = Dispatcher(self, self.letters)
+        self.meters: Final = Meters(self)
+        self.notices: Final = Notices(self.letters)
+        self.timers: Final = Timers(self.loop, self.notices)
+        self.subscriptions: Final = Subscriptions(self)
+        self.watching: Final = Watching(self)
+        self.belongings: Final = Belongings(self)
+        self.places: Final = Places(self)
         self.births: Final = Births(self, on_failed)
         self.endings: Final = Endings(self)
         self.births.employ_warden()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._early: deque[bytes] = deque(maxlen=EARLY_FRAMES_MAX)
+        self._gone: deque[int] = deque()
         self._correlation = 0
         self._deadline_timer: asyncio.TimerHandle | None = None
         self._deadline_at_s = 0.0
@@ -173,10 +188,10 @@ class Host:
         cell = self.cells.get(address.cell)
         if cell is None:
             future.set_exception(actor_not_found(*address))
-        elif cell.has_room():
+        elif cell.has_room_for(message):
             try:
                 cell.put(message)
-            except MailboxFull as error:
+            except CallboardError as error:
                 future.set_exception(error)
             else:
                 future.set_result(None)
@@ -196,14 +211,20 @@ class Host:
         )
         if origin is not None and origin.deadline_s < deadline_s:
             deadline_s = origin.deadline_s
+        keeper: AskKeeper = self
         if address is None:
-            address = self.directory.route(type(request))
-            if isinstance(address, CallboardError):
-                return self._failed_ask(address)
+            chosen = self.directory.route(request)
+            if isinstance(chosen, CallboardError):
+                return self._failed_ask(chosen)
+            if type(chosen) is Load:
+                chosen.outstanding += 1
+                keeper, address = chosen, chosen.address
+            else:
+                address = chosen
         self._correlation = correlation = self._correlation + 1
         slot, cell = address
         expects = getattr(request, "reply_contract", None)
-        future = AskFuture(self.loop, self, correlation, slot, expects)
+        future = AskFuture(self.loop, keeper, correlation, slot, expects)
         if origin is not None:
             origin.adopt(future)
         if self.deadlines.add(future, deadline_s):
@@ -244,7 +265,7 @@ class Host:
         elif call.sent:
             link = self.links.get(call.slot)
             if link is not None:
-                link.control(Kind.CANCEL, 0, call.correlation, self.encode_error(error))
+                link.control(Kind.CANCEL, 0, call.correlation, encode_error(error))
         else:
             call.fail(call.correlation, error)
 
@@ -281,7 +302,7 @@ class Host:
         elif future.sent:
             link = self.links.get(future.slot)
             if link is not None:
-                link.control(Kind.CANCEL, 0, future.correlation, self.encode_error(error))
+                link.control(Kind.CANCEL, 0, future.correlation, encode_error(error))
 
     def asks_lost(self, slot: int, error: CallboardError) -> None:
         """A host is gone: asks that had left for it fail, those that wait go on waiting."""
@@ -318,8 +339,15 @@ class Host:
         """The link to a slot; messages wait in it until the slot is connected."""
         found = self.links.get(slot)
         if found is None:
-            found = self.links[slot] = Link(self, slot)
+            found = self.places.make_link(slot)
         return found
+
+    def forget(self, slot: int, error: CallboardError) -> None:
+        """A slot is gone and is never used again: what is sent to it is refused."""
+        self.link(slot).close(error)
+        self._gone.append(slot)
+        if len(self._gone) > GONE_MAX:
+            self.links.pop(self._gone.popleft(), None)
 
     def receive(self, data: bytes, references: Sequence[Any] = ()) -> Link | None:
         """Take a frame; gives its link, or None when it is from an incarnation not known (yet).
@@ -333,6 +361,7 @@ class Host:
         link = self.links.get(header.source)
         if link is None or link.epoch != header.source_epoch or link.carrier is None:
             return None
+        link.counted_in(len(data))
         link.receive(frame, references)
         return link
 
@@ -376,33 +405,6 @@ class Host:
         finally:
             link.uncork()
 
-    def encode_error(self, error: CallboardError) -> bytes:
-        """An error for the wire; details that cannot travel are left out, and it says so."""
-        data = error.to_data()
-        try:
-            packed: bytes = msgpack.packb(data, unicode_errors="backslashreplace")
-            if len(packed) <= ERROR_BYTES_MAX:
-                return packed
-        except (TypeError, ValueError, OverflowError):
-            pass
-        plain = {
-            str(key): value
-            for key, value in error.details.items()
-            if isinstance(value, str | int | float | bool)
-            and len(str(value)) < ERROR_BYTES_MAX // 4
-        }
-        return bytes(msgpack.packb({**data, "details": plain}, unicode_errors="backslashreplace"))
-
-    def decode_error(self, body: bytes) -> CallboardError:
-        """An error from the wire."""
-        try:
-            return error_from_data(msgpack.unpackb(body))
-        except Exception as broken:  # noqa: BLE001 - bytes from outside may be anything
-            return HostLost(
-                f"another host reported an error that does not decode: {broken!r}.",
-                advice="All hosts must run the same release of Callboard.",
-            )
-
     # --- life of actors (see births and endings) ----------------------------------------------
 
     async def spawn(
@@ -422,16 +424,6 @@ class Host:
     def cell_failed(self, cell: Cell, failure: CallboardError) -> None:
         """A handler raised: the actor is thrown away and its supervisor decides."""
         self.endings.failed(cell, failure)
-
-    def stop_cell(
-        self,
-        cell: Cell,
-        timeout: StopTimeout,
-        reason: Exit,
-        stopped: Callable[[Exit], None],
-    ) -> None:
-        """Stop a cell in order, then call `stopped`."""
-        self.endings.stop(cell, timeout, reason, stopped)
 
     def stop_self(self, cell: Cell, reason: Exit = ENDED_NORMALLY) -> None:
         """An actor ends itself."""
@@ -476,11 +468,13 @@ class Host:
 
     async def close(self) -> None:
         """Forget everything at once: no actor is asked to stop. Open asks fail."""
+        self.belongings.close()
         error = HostLost("the system has stopped.", advice="Start it again.", may_have_run=True)
         for link in self.links.values():
             link.close(error)
         for future in list(self.pending.values()):
             future.fail(future.correlation, error)
+        self.meters.close()
         await self.dispatcher.close()
         if self._deadline_timer is not None:
             self._deadline_timer.cancel()

@@ -1,11 +1,6 @@
 """The warden: cell 0 of every host, where the root's commands are carried out."""
 
-import itertools
-import os
-import pathlib
-import resource
-import socket
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from callboard.messages.contract import Contract
 from callboard.messages.control import (
@@ -15,6 +10,7 @@ from callboard.messages.control import (
     ActorsStarted,
     ActorsStopped,
     DirectoryChanged,
+    HostDown,
     HostStopped,
     StartActors,
     StopActors,
@@ -23,30 +19,38 @@ from callboard.messages.control import (
     SubscribeDeadLetters,
 )
 from callboard.messages.errors import (
-    ActorNotFound,
     ActorStartFailed,
     CallboardError,
+    HostLost,
     MailboxFull,
 )
 from callboard.messages.letters import DeadLetter
-from callboard.messages.lifecycle import Exit
+from callboard.messages.lifecycle import SHUT_DOWN, Exit
 from callboard.messages.ref import Address
 from callboard.messages.spec import Restart, StopTimeout
-from callboard.messages.views import ActorView, HostView, LookAtHost
+from callboard.messages.ties import TieDropped, TieEnded, TieRequested
+from callboard.messages.trees import (
+    AddChild,
+    BranchView,
+    ChangeChild,
+    ChildAdded,
+    ChildChanged,
+    LookAtBranch,
+)
+from callboard.messages.views import HostView, LookAtHost, LookAtHostActor, Stories
 
 from ..actor import Actor, OnError, handler
 from ..cell import Cell, Life, Recipe
-from ..family import Family
 from ..shard import PoolRecipe
+from ..tree.gardener import Gardener
+from ..tree.spec import TreeSpec
+from .look import look_at_host
+from .story import stories_of
 
 if TYPE_CHECKING:
     from .host import Host
 
 __all__ = ["Birth", "Warden", "WardenRecipe"]
-
-PAGE_BYTES: Final = resource.getpagesize()
-FAILURE_CHARS_MAX: Final = 200
-"""A longer reason is cut in views: a line of `callboard tree` is for looking."""
 
 Birth = tuple[
     type[Actor],
@@ -71,30 +75,25 @@ class Warden(Actor):
     """Carries out what the root wants done on this host."""
 
     on_error: ClassVar[OnError] = OnError.RESUME
-    concurrency: ClassVar[int] = 64
-    """Starts and stops wait for user code; a look at the host must not wait for them."""
+    concurrency: ClassVar[int] = 4_096
+    """Starts and stops wait for user code; a look or a death notice must not wait for them."""
 
     def __init__(self, host: "Host") -> None:
         self._host = host
+        self._gardener = Gardener(host)
         host.endings.watch(self._ended)
 
     @handler
     async def start(self, command: StartActors) -> ActorsStarted:
         """Start actors, all at once; tell which failed."""
-        births: list[Birth] = self._host.pickler.loads(command.births)
+        births: list[Birth | TreeSpec] = self._host.pickler.loads(command.births)
         failures: dict[int, dict[str, Any]] = {}
         begun: list[Cell] = []
         for number, birth in zip(command.cells, births, strict=True):
             if not number or number in self._host.cells:
                 continue  # It has ended for good, or the command is repeated.
-            actor, args, keywords, name, restart, stop_timeout, size = birth
-            recipe = (
-                PoolRecipe(actor, args, keywords, name, size)
-                if size
-                else Recipe(actor, args, keywords, name)
-            )
             try:
-                cell = self._host.births.begin(recipe, None, restart, stop_timeout, number)
+                cell = self._begin(birth, number)
             except CallboardError as error:
                 failures[number] = error.to_data()
             else:
@@ -110,6 +109,17 @@ class Warden(Actor):
                 failures[cell.id] = error.to_data()
         return ActorsStarted(failures=failures)
 
+    def _begin(self, birth: Birth | TreeSpec, number: int) -> Cell:
+        if isinstance(birth, TreeSpec):
+            return self._host.births.begin_tree(birth, number)
+        actor, args, keywords, name, restart, stop_timeout, size = birth
+        recipe = (
+            PoolRecipe(actor, args, keywords, name, size)
+            if size
+            else Recipe(actor, args, keywords, name)
+        )
+        return self._host.births.begin(recipe, None, restart, stop_timeout, number)
+
     @handler
     async def stop(self, command: StopActors) -> ActorsStopped:
         """Stop actors in order."""
@@ -122,11 +132,40 @@ class Warden(Actor):
     async def stop_host(self, command: StopHost) -> HostStopped:
         """Stop every actor, in reverse order of their starts."""
         await self._host.births.stop_all()
+        watching = self._host.watching
+        watching.farewell(watching.leave(CONTROL_CELL), SHUT_DOWN, comes_back=None)
         return HostStopped()
+
+    @handler
+    async def host_down(self, notice: HostDown) -> None:
+        """Another host is gone: let everybody here know who waits for it or watches it."""
+        self._host.watching.host_down(notice)
+        link = self._host.link(notice.slot)
+        error = HostLost(f"host {notice.slot} has ended.", slot=notice.slot)
+        if notice.comes_back:
+            link.declared_dead(notice.epoch, error)
+        else:
+            link.close(error)
+
+    @handler
+    async def tie(self, request: TieRequested) -> None:
+        """An actor of another host watches one of this host, or is linked to it."""
+        self._host.watching.requested(request)
+
+    @handler
+    async def tie_ended(self, notice: TieEnded) -> None:
+        """What an actor of this host is tied to has ended."""
+        self._host.watching.ended(notice)
+
+    @handler
+    async def tie_dropped(self, notice: TieDropped) -> None:
+        """Somebody watches an actor of this host no longer."""
+        self._host.watching.dropped(notice)
 
     @handler
     async def directory(self, change: DirectoryChanged) -> None:
         """Take over a newer directory."""
+        is_newer = change.version > self._host.directory.version
         self._host.directory.replace(
             change.version,
             {name: Address(*where) for name, where in change.names.items()},
@@ -139,37 +178,50 @@ class Warden(Actor):
                 for where, size in change.sizes.items()
             },
             change.hosts,
+            change.routings,
         )
+        if is_newer:
+            self._host.places.changed(change.places, change.newest_slot)
 
     @handler
     async def look(self, request: LookAtHost) -> HostView:
         """What is on this host."""
-        host = self._host
-        family = host.births.guardian
-        return HostView(
-            slot=host.slot,
-            epoch=host.epoch,
-            name=host.name,
-            pid=os.getpid(),
-            node=socket.gethostname(),
-            actors=len(host.cells) - 1,
-            handled=host.dispatcher.handled,
-            pending_asks=len(host.pending),
-            dead_letters=dict(host.letters.counts),
-            memory_bytes=_memory_bytes(),
-            members=_views(family, request.actors_max),
-        )
+        return await look_at_host(self._host, request)
+
+    @handler
+    async def look_at_actor(self, request: LookAtHostActor) -> Stories:
+        """Why an actor of this host is as it is."""
+        return stories_of(self._host, request)
+
+    @handler
+    async def look_at_branch(self, request: LookAtBranch) -> BranchView:
+        """What a supervisor of a tree has, also while it starts or stops a child."""
+        return self._gardener.look(request)
+
+    @handler
+    async def change_child(self, request: ChangeChild) -> ChildChanged:
+        """Terminate, restart or delete a child of a tree by hand."""
+        return await self._gardener.change(request)
+
+    @handler
+    async def add_child(self, request: AddChild) -> ChildAdded:
+        """Add a child to a tree by hand."""
+        return await self._gardener.add(request)
 
     @handler
     async def letters(self, request: SubscribeDeadLetters) -> SubscribedDeadLetters:
         """Send dead letters to an actor; one that cannot take them loses them."""
+        subscriber = request.subscriber.address
 
         def pass_on(letter: DeadLetter) -> None:
+            link = self._host.links.get(subscriber.slot)
+            if link is not None and link.outbox.closed_by is not None:
+                unsubscribe()  # A driver that has left.
             # A dead letter of a dead letter would go round for ever.
-            if letter.contract != DeadLetter.contract_name:
-                self._tell(request.subscriber.address, letter)
+            elif letter.contract != DeadLetter.contract_name:
+                self._tell(subscriber, letter)
 
-        self._host.letters.subscribe(pass_on)
+        unsubscribe = self._host.letters.subscribe(pass_on)
         return SubscribedDeadLetters(before=dict(self._host.letters.counts))
 
     def _ended(self, cell: Cell, reason: Exit) -> None:
@@ -183,46 +235,3 @@ class Warden(Actor):
         except MailboxFull as error:
             self._host.letters.counts["not_sent"] += 1
             del error
-
-
-def _views(family: Family | None, actors_max: int) -> tuple[ActorView, ...]:
-    if family is None:
-        return ()
-    views = []
-    for cell in itertools.islice(family.cells.values(), actors_max):
-        restarts, last_failure = _trouble(family, cell)
-        views.append(
-            ActorView(
-                cell=cell.id,
-                name=cell.name,
-                kind=cell.behaviour.actor.__qualname__,
-                life=cell.life.name.lower(),
-                mailbox=len(cell.box or ()),
-                incarnation=cell.incarnation,
-                children=0 if cell.children is None else len(cell.children.cells),
-                restarts=restarts,
-                last_failure=last_failure,
-                members=_views(cell.children, actors_max // 4),
-            )
-        )
-    return tuple(views)
-
-
-def _trouble(family: Family, cell: Cell) -> tuple[int, str]:
-    """How often it was restarted, and why last."""
-    try:
-        child = family.supervisor.child(cell.id)
-    except ActorNotFound:
-        return 0, ""  # Gone for its supervisor, and about to go for its family.
-    if child.last_exit is None or not child.last_exit.is_abnormal:
-        return child.restarts, ""
-    reason = str(child.last_exit.detail.get("message", "")) or child.last_exit.kind.value
-    return child.restarts, reason[:FAILURE_CHARS_MAX]
-
-
-def _memory_bytes() -> int:
-    """Resident memory of this process; its peak where the system does not tell more."""
-    statm = pathlib.Path("/proc/self/statm")
-    if statm.exists():
-        return int(statm.read_text(encoding="ascii").split()[1]) * PAGE_BYTES
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

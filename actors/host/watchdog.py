@@ -67,11 +67,13 @@ class Watchdog:
         self.findings = 0
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Begin to watch, and to measure the loop's lag."""
+        self._host.meters.lag.start()
         self._thread.start()
 
     def stop(self) -> None:
         """End the thread; returns at once."""
+        self._host.meters.lag.stop()
         self._stopped.set()
 
     def _watch(self) -> None:

@@ -22,6 +22,7 @@ from callboard.messages.frame import Envelope, Frame, Kind
 
 from ..asks import Ask
 from ..failures import actor_not_found
+from .failures import decode_error
 
 if TYPE_CHECKING:
     from .link import Link
@@ -161,9 +162,9 @@ class Edge:
         if envelope.kind == Kind.ERROR:
             future = link.host.pending.get(envelope.correlation)
             if future is not None:
-                future.fail(envelope.correlation, link.host.decode_error(envelope.body))
+                future.fail(envelope.correlation, decode_error(envelope.body))
         elif envelope.kind == Kind.CANCEL:
-            link.cancelled(envelope.correlation, link.host.decode_error(envelope.body))
+            link.cancelled(envelope.correlation, decode_error(envelope.body))
         elif envelope.kind == Kind.PAUSE:
             link.outbox.pause(envelope.target)
         elif envelope.kind == Kind.RESUME:

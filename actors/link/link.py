@@ -20,6 +20,7 @@ from ..asks import Ask
 from ..cell import Cell
 from .core import LinkCore
 from .edge import Edge
+from .failures import encode_error
 from .outbox import Outbox
 
 if TYPE_CHECKING:
@@ -52,6 +53,10 @@ class Link:
         self.slot: Final = slot
         self.epoch = 0
         """Which incarnation of the slot this link talks to; 0 before the first."""
+        self.dead_epoch = 0
+        """The newest incarnation that is known to be dead: it is never talked to again."""
+        self.is_closed = False
+        """Whether the slot is gone for good."""
         self.carrier: FrameCarrier | None = None
         self.core: LinkCore[Any] = LinkCore(host.limits)
         self.asks: dict[int, Ask] = {}
@@ -68,6 +73,12 @@ class Link:
         """The grant that the peer was last told."""
         self._ack_owed = False
         self._ack_timer: asyncio.TimerHandle | None = None
+        self.frames_out = 0
+        """Frames and bytes since the host came up, whoever was at the other end."""
+        self.bytes_out = 0
+        self.frames_in = 0
+        self.bytes_in = 0
+        self.frames_resent = 0
 
     # --- connection ----------------------------------------------------------------
 
@@ -86,10 +97,13 @@ class Link:
             if epoch == self.epoch and is_open:
                 self.open()
             return
+        if epoch <= self.dead_epoch:
+            return
         if self.is_connected:
             gone = HostLost(f"host {self.slot} has a new incarnation.", advice="", slot=self.slot)
             self.lost(self.epoch, gone)
         self._reset()
+        self.is_closed = False
         self.epoch = epoch
         self.carrier = carrier
         if is_open:
@@ -100,6 +114,8 @@ class Link:
         """Let everything through that has waited."""
         self.outbox.is_open = self.is_connected
         self.outbox.drain()
+        if self.is_connected:
+            self.host.watching.opened(self.slot, self.epoch)
 
     def lost(self, epoch: int, error: CallboardError) -> None:
         """That incarnation is gone: what was under way is lost, what waits goes on waiting."""
@@ -107,11 +123,20 @@ class Link:
             return
         self._reset()
         self.host.asks_lost(self.slot, error)
+        self.host.watching.lost(self.slot, epoch)
+
+    def declared_dead(self, epoch: int, error: CallboardError) -> None:
+        """Somebody who must know says that this incarnation, and all before it, are gone."""
+        self.dead_epoch = max(self.dead_epoch, epoch)
+        if self.epoch <= epoch:
+            self.lost(self.epoch, error)
 
     def close(self, error: CallboardError) -> None:
         """The slot is gone for good: nothing waits any longer."""
+        self.is_closed = True
         self._reset()
         self.host.asks_lost(self.slot, error)
+        self.host.watching.closed(self.slot)
         self.outbox.close(error)
         if self._ack_timer is not None:
             self._ack_timer.cancel()
@@ -162,7 +187,7 @@ class Link:
     def fail(self, correlation: int, error: CallboardError) -> None:
         """Send the failure of an ask that came over this link."""
         self.asks.pop(correlation, None)
-        self.control(Kind.ERROR, 0, correlation, self.host.encode_error(error))
+        self.control(Kind.ERROR, 0, correlation, encode_error(error))
 
     def control(self, kind: int, target: int = 0, correlation: int = 0, body: bytes = b"") -> None:
         """Send an envelope that needs no credit."""
@@ -212,6 +237,8 @@ class Link:
         references = writer.references
         number = core.sequence + 1
         data = writer.finish(self._header(number))
+        self.frames_out += 1
+        self.bytes_out += len(data)
         frame = SentFrame(data, references, self.host.now())
         core.number(frame)
         self._ack_owed = False
@@ -235,7 +262,10 @@ class Link:
     def bookkeeping(self) -> bytes:
         """A frame without messages: what arrived here, and what may come."""
         self._ack_owed = False
-        return FrameWriter().finish(self._header(0))
+        data = FrameWriter().finish(self._header(0))
+        self.frames_out += 1
+        self.bytes_out += len(data)
+        return data
 
     def take_frame(self) -> tuple[bytes, Sequence[Any]]:
         """The frame that a returning call takes along; bookkeeping when there is none."""
@@ -268,6 +298,11 @@ class Link:
             return
 
     # --- frames in -------------------------------------------------------------------------
+
+    def counted_in(self, size_bytes: int) -> None:
+        """A frame came, whatever becomes of it."""
+        self.frames_in += 1
+        self.bytes_in += size_bytes
 
     def receive(self, frame: Frame, references: Sequence[Any]) -> None:
         """Take a frame of this link's incarnation; raises `FrameError`."""
@@ -366,6 +401,8 @@ class Link:
             if self._in_flight >= self._window:
                 return
             self._in_flight += 1
+            self.frames_resent += 1
+            self.bytes_out += len(frame.data)
             renewed = frame._replace(sent_s=self.host.now())
             self.core.unacknowledged[number] = renewed
             self.host.run_task(self._carry(renewed, number, self.epoch))

@@ -96,6 +96,8 @@ class Outbox:
         self._paused: dict[int, Row] = {}
         self.is_open = False
         """Whether requests may leave: the slot is connected and its actors are there."""
+        self.closed_by: CallboardError | None = None
+        """Why the slot is gone for good; nothing waits for it any more."""
 
     @property
     def has_frames(self) -> bool:
@@ -139,21 +141,24 @@ class Outbox:
         )
 
     def _wait(self, item: Waiting) -> None:
+        if self.closed_by is not None:
+            self._refuse(item, self.closed_by)
+            return
         row = self._paused.get(item.target)
+        # While there is a backlog, older messages for the same actor may be in it.
+        is_next = row is not None and not self._backlog
         if item.future is None:
             # What waits for full mailboxes is counted apart: it refuses nothing to others.
-            tells = (
-                self._backlog.tells
-                if row is None
-                else sum(other.tells for other in self._paused.values())
-            )
+            tells = 0 if is_next else self._backlog.tells
+            if row is not None:
+                tells = max(tells, sum(other.tells for other in self._paused.values()))
             if tells >= self._backlog_max:
                 raise MailboxFull(
                     f"{tells} messages wait for host {self._link.slot}.",
                     advice="Use send or ask, which wait for room.",
                     may_have_run=False,
                 )
-        if row is not None:
+        if row is not None and is_next:
             row.put(item)
             return
         self._backlog.put(item)
@@ -292,6 +297,7 @@ class Outbox:
 
     def reset(self) -> None:
         """The peer is gone: what was written is lost, what waits goes on waiting."""
+        self.closed_by = None
         self._writer = FrameWriter()
         self._sealed.clear()
         self._credit_used = 0
@@ -306,6 +312,7 @@ class Outbox:
     def close(self, error: CallboardError) -> None:
         """Nothing waits any longer."""
         self.reset()
+        self.closed_by = error
         waiting, self._backlog = self._backlog, Row()
         for item in waiting:
             self._refuse(item, error)

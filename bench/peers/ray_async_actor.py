@@ -1,4 +1,4 @@
-"""Ray's async actors: `ask`, `tell_local`, `spawn`, `fanout` and `failover`.
+"""Ray's async actors: `ask`, `tell_local`, `spawn`, `fanout`, `failover` and `supervise`.
 
 The driver calls an actor in another process. Where Ray has no counterpart the nearest
 honest thing is measured, and a note says so: Ray knows no actors within one process, and
@@ -19,7 +19,7 @@ from bench.entry import serve
 from bench.memory import own_bytes
 from bench.outcome import Outcome, Params, check_of, check_of_each
 from bench.peers.ray_local import CPUS, measure_asks, ray_cluster
-from bench.timing import timed
+from bench.timing import median_and_p99, median_and_worst, timed
 from bench.workload import ask_reply, ask_request, merge_sub_tasks, sub_task_result
 
 __all__: list[str] = []
@@ -57,6 +57,9 @@ class Worker:
 
     async def process_id(self) -> int:
         return os.getpid()
+
+    async def end_process(self) -> None:
+        os._exit(1)
 
 
 REMOTE_WORKER: Any = ray.remote(Worker)  # Any: Ray makes the class another thing.
@@ -119,24 +122,46 @@ def fanout(params: Params) -> Outcome:
 
 
 def failover(params: Params) -> Outcome:
-    """Kill -9 of the actors' processes, until each actor has answered again.
+    """Kill -9 of the actors' processes, until each actor has answered again; so many times.
 
     Ray restarts them and retries the call itself (`max_restarts`, `max_task_retries`).
     """
+    numbers: list[int] = []
+    took_ms: list[float] = []
     with ray_cluster():
         options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
         workers = [REMOTE_WORKER.options(**options).remote(n) for n in range(params["actors"])]
-        pids = ray.get([worker.process_id.remote() for worker in workers])
-        with timed() as stopwatch:
-            for pid in pids:
-                os.kill(pid, signal.SIGKILL)
-            numbers = [
-                _answer(worker, old_pid=pid) for worker, pid in zip(workers, pids, strict=True)
-            ]
+        for _ in range(params["rounds"]):
+            pids = ray.get([worker.process_id.remote() for worker in workers])
+            with timed() as stopwatch:
+                for pid in pids:
+                    os.kill(pid, signal.SIGKILL)
+                numbers += [
+                    _answer(worker, old_pid=pid) for worker, pid in zip(workers, pids, strict=True)
+                ]
+            took_ms.append(stopwatch.elapsed_ms)
     return Outcome(
-        {"all_answering_ms": stopwatch.elapsed_ms},
+        median_and_worst("all_answering_ms", took_ms),
         check_of_each(numbers),
         (f"{len(workers)} actor(s), one a process: a process of Ray's holds no more",),
+    )
+
+
+def supervise(params: Params) -> Outcome:
+    """An actor whose process ends by itself, until it answers again; Ray restarts it."""
+    took_ms: list[float] = []
+    with ray_cluster():
+        worker = REMOTE_WORKER.options(max_restarts=-1).remote()
+        for _ in range(params["restarts"]):
+            pid = ray.get(worker.process_id.remote())
+            with timed() as stopwatch:
+                worker.end_process.remote()
+                _answer(worker, old_pid=pid)
+            took_ms.append(stopwatch.elapsed_ms)
+    return Outcome(
+        median_and_p99("restart_ms", took_ms),
+        check_of({"restarts": len(took_ms)}),
+        ("an exception does not end an actor of Ray's: its process is ended instead",),
     )
 
 
@@ -162,5 +187,6 @@ if __name__ == "__main__":
             "spawn": spawn,
             "fanout": fanout,
             "failover": failover,
+            "supervise": supervise,
         }
     )

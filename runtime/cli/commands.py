@@ -5,8 +5,12 @@ import click
 import callboard
 
 from .doctor import doctor
+from .down import down
 from .run import run
+from .sim import sim
+from .top import top
 from .tree import tree
+from .why import why
 
 __all__ = ["command"]
 
@@ -22,4 +26,8 @@ def command() -> None:
 
 command.add_command(run)
 command.add_command(tree)
+command.add_command(top)
+command.add_command(why)
 command.add_command(doctor)
+command.add_command(down)
+command.add_command(sim)

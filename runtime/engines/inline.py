@@ -12,6 +12,7 @@ from callboard.actors.host.host import Host
 from callboard.actors.host.watchdog import Watchdog
 from callboard.messages.control import CONTROL_SLOT
 from callboard.messages.errors import HostLost, PayloadLost
+from callboard.messages.hosts import ProcessOrder
 from callboard.messages.lifecycle import SHUT_DOWN, Exit, ExitReason
 from callboard.messages.ports import BlobStore, FrameCarrier, HostProcess, TransportBroken
 
@@ -100,6 +101,9 @@ class InlineProcess:
             assert isinstance(process, InlineProcess)
             self.host.link(slot).connect(epoch, InlineCarrier(process), is_open=is_open)
 
+    async def warm(self, codes: Sequence[bytes]) -> None:
+        """Nothing to do: its code is this process' own."""
+
     async def watch(self) -> Exit:
         """How it ended."""
         return await asyncio.shield(self._ended)
@@ -122,6 +126,7 @@ class InlineProcess:
         host, self.host = self.host, None
         if self._watchdog is not None:
             self._watchdog.stop()
+        self._engine.forget(self)
         if not self._ended.done():
             self._ended.set_result(reason)
         if host is not None:
@@ -158,16 +163,20 @@ class InlineEngine:
         self.settings = settings
         self.control: Host | None = None
         self._blobs = InlineBlobs()
-        self._processes: list[InlineProcess] = []
+        self._processes: dict[InlineProcess, None] = {}
 
     async def start(self) -> None:
         """Nothing to get ready."""
 
-    async def start_process(self, number: int) -> HostProcess:
-        """One more stand-in."""
+    async def start_process(self, number: int, order: ProcessOrder | None = None) -> HostProcess:
+        """One more stand-in; all have the resources of this one process."""
         process = InlineProcess(self, number)
-        self._processes.append(process)
+        self._processes[process] = None
         return process
+
+    def forget(self, process: InlineProcess) -> None:
+        """One has ended."""
+        self._processes.pop(process, None)
 
     def attach(self, control: Host) -> None:
         """Remember the control host."""
@@ -183,5 +192,5 @@ class InlineEngine:
 
     async def stop(self) -> None:
         """End all hosts."""
-        for process in self._processes:
+        for process in list(self._processes):
             await process.end(SHUT_DOWN)

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from callboard.actors.host.host import Host
 from callboard.messages.errors import ClusterError, FrameError, PayloadLost
+from callboard.messages.hosts import ProcessOrder
 from callboard.messages.lifecycle import Exit
 from callboard.messages.ports import BlobStore, HostProcess
 from callboard.messages.ref import Address, Ref
@@ -135,12 +136,11 @@ class SimulatedEngine:
     async def start(self) -> None:
         """Nothing to get ready."""
 
-    async def start_process(self, number: int) -> HostProcess:
+    async def start_process(self, number: int, order: ProcessOrder | None = None) -> HostProcess:
         """One more process, after a while."""
-        loop = self.world.driver
-        started = loop.create_future()
+        started = self.world.driver.create_future()
         after_s = START_MIN_S + START_SPREAD_S * self.world.random.random()
-        self.world.on(loop, self.world.now_s + after_s, _set, started)
+        self.world.at(self.world.now_s + after_s, _set, started)
         await started
         if self.failing_starts:
             self.failing_starts -= 1

@@ -1,6 +1,5 @@
 """The root's desk: cell 0 of the control host, where hosts report to the root."""
 
-import asyncio
 from typing import TYPE_CHECKING, ClassVar
 
 from callboard.actors.actor import behaviour_of, handler
@@ -8,7 +7,6 @@ from callboard.actors.cell import Cell, Recipe
 from callboard.actors.host.host import Host
 from callboard.actors.host.warden import Warden
 from callboard.messages.control import CONTROL_CELL, ActorEnded
-from callboard.messages.errors import CallboardError
 from callboard.messages.ref import Address
 from callboard.messages.spawning import (
     AllLettersSubscribed,
@@ -18,14 +16,14 @@ from callboard.messages.spawning import (
     StoppedActor,
     SubscribeAllLetters,
 )
-from callboard.messages.views import CallboardView, HostView, LookAtHost, LookAtSystem
+from callboard.messages.views import CallboardView, LookAtActor, LookAtSystem, Stories
+
+from .looks import Looks
 
 if TYPE_CHECKING:
     from .root import Root
 
 __all__ = ["Desk", "open_desk"]
-
-LOOK_TIMEOUT_S = 2.0
 
 
 class Desk(Warden):
@@ -37,7 +35,7 @@ class Desk(Warden):
     def __init__(self, host: Host, root: "Root", system_name: str) -> None:
         super().__init__(host)
         self._root = root
-        self._system_name = system_name
+        self._looks = Looks(host, root, system_name)
 
     @handler
     async def ended(self, report: ActorEnded) -> None:
@@ -64,42 +62,12 @@ class Desk(Warden):
     @handler
     async def look_at_all(self, request: LookAtSystem) -> CallboardView:
         """Every host that answers, and a line for each that does not."""
-        own = await self.look(LookAtHost(actors_max=request.actors_max))
-        slots = list(self._root.table.slots.values())
-        views = await asyncio.gather(*(self._look(slot.number, request) for slot in slots))
-        numbers = self._root.statistics()
-        return CallboardView(
-            name=self._system_name,
-            hosts=(own, *views),
-            restarts=numbers["lost_hosts"],
-            understudies=numbers["understudies"],
-        )
+        return await self._looks.system(request)
 
-    async def _look(self, number: int, request: LookAtSystem) -> HostView:
-        slot = self._root.table.slots[number]
-        try:
-            if slot.is_up:
-                return await self._host.ask(
-                    Address(number, CONTROL_CELL),
-                    LookAtHost(actors_max=request.actors_max),
-                    LOOK_TIMEOUT_S,
-                )
-        except CallboardError as error:
-            silent = error.code
-        else:
-            silent = "down"
-        return HostView(
-            slot=number,
-            epoch=slot.epoch,
-            name=f"{slot.name} ({silent})",
-            pid=0,
-            node="",
-            actors=len(slot.births),
-            handled=0,
-            pending_asks=0,
-            dead_letters={},
-            memory_bytes=0,
-        )
+    @handler
+    async def look_for_actor(self, request: LookAtActor) -> Stories:
+        """Why an actor or a host is as it is."""
+        return await self._looks.actor(request)
 
 
 class _DeskRecipe(Recipe):

@@ -7,7 +7,8 @@ meanwhile starts it; and it tells every host of each change of names and offers.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from callboard.actors.host.host import Host
@@ -17,11 +18,20 @@ from callboard.messages.control import (
     StartActors,
     StopActors,
 )
-from callboard.messages.errors import CallboardError, HostLost, error_from_data
+from callboard.messages.errors import (
+    CallboardError,
+    HostLost,
+    InternalError,
+    SpecError,
+    error_from_data,
+)
+from callboard.messages.hosts import HostSpec
 from callboard.messages.placement import ANYWHERE, Placement
 from callboard.messages.ref import Address
+from callboard.messages.routing import Routing, RoutingKind
 from callboard.messages.spawning import Offer, Spawn, Spawned, SpawnPart
 
+from .records import Records
 from .slots import Batch, Slot, SlotTable
 
 __all__ = ["Registrar"]
@@ -37,10 +47,17 @@ Failures = dict[int, dict[str, Any]]
 class Registrar:
     """The top-level actors of a system."""
 
-    def __init__(self, control: Host, table: SlotTable) -> None:
+    def __init__(self, control: Host, table: SlotTable, records: Records | None = None) -> None:
         self.table: Final = table
+        self.records: Final = Records(None) if records is None else records
         self._control = control
-        self._directory_version = 0
+        self.open_isolated: Callable[[Slot, HostSpec], Coroutine[Any, Any, None]] = _nobody
+        """Brings an isolated host up; the root sets it."""
+        self.close_isolated: Callable[[Slot], Coroutine[Any, Any, None]] = _nobody
+        """Ends an isolated host whose actor is no more; the root sets it."""
+        self.on_code: Callable[[bytes], None] = _nothing
+        """Told of the code of what is started; the root sets it."""
+        self.directory_version = 0
         self._directory_scheduled = False
 
     # --- starting and stopping actors ---------------------------------------------------
@@ -51,12 +68,18 @@ class Registrar:
         Raises `UsageError` for a host that is not there, `NameTaken`, and what the host
         answers; none of the actors is to run then.
         """
-        placed = [self._place(part) for part in request.parts]
-        self._take_names(request.offers, placed)
-        for slot, batch in placed:
-            slot.add(batch)
+        known = self.records.kept.get(request.token)
+        if known is not None:
+            return known  # An earlier root has answered, but the answer was lost with it.
+        placed: list[Placed] = []
         failures: Failures = {}
         try:
+            for offer in request.offers:
+                self.table.check_routing(offer.contracts, offer.routing)
+            placed.extend(self._place(part) for part in request.parts)
+            request = _with_places(request, placed)
+            self._take_names(request.offers, placed)
+            await self.records.reserve(self.table.next_cell, self.table.newest_slot)
             for outcome in await asyncio.gather(*(self._start(*place) for place in placed)):
                 failures |= outcome
         except BaseException:
@@ -68,21 +91,39 @@ class Registrar:
             for cell in [cell for cell in batch.cells if cell in failures]:
                 self.forget(Address(slot.number, cell))
         if request.offers and not failures:
+            try:
+                for offer in request.offers:  # Others may have come meanwhile.
+                    self.table.check_routing(offer.contracts, offer.routing)
+            except SpecError:
+                self._give_up(placed)
+                raise
             for offer in request.offers:
                 slot, batch = placed[offer.part]
                 address = Address(slot.number, batch.first + offer.offset)
-                self.table.offer(offer.contracts, address, offer.size)
+                self.table.offer(offer.contracts, address, offer.size, offer.routing)
             self.directory_changed()
             await self.published()
-        return Spawned(
+        answer = Spawned(
             parts=tuple((slot.number, batch.first) for slot, batch in placed), failures=failures
         )
+        if request.token and any(any(batch.cells) for _, batch in placed):
+            await self.records.keep(request, placed, answer)
+        return answer
 
     def _place(self, part: SpawnPart) -> Placed:
         wanted = ANYWHERE if part.placement is None else Placement.from_data(part.placement)
         table = self.table
-        slot = table.least_loaded() if wanted.host is None else table.slot(wanted.host)
-        return slot, Batch(part, table.take_cells(part.count * part.numbers_each))
+        if wanted.isolated is not None:
+            spec = _host_of(part.host)
+            slot = table.add_slot(spec.name, spec.resources, is_isolated=True)
+            slot.name = f"{spec.name}-isolated-{slot.number}"
+        else:
+            slot = table.least_loaded() if wanted.host is None else table.slot(wanted.host)
+        self.on_code(part.code)
+        batch = Batch(part, table.take_cells(part.count * part.numbers_each))
+        if not slot.is_isolated:
+            slot.add(batch)
+        return slot, batch
 
     def _take_names(self, offers: Sequence[Offer], placed: Sequence[Placed]) -> None:
         taken: list[Address] = []
@@ -99,6 +140,10 @@ class Registrar:
             raise
 
     async def _start(self, slot: Slot, batch: Batch) -> Failures:
+        if slot.is_isolated:
+            await self.open_isolated(slot, _host_of(batch.host))
+            # Only now: its host would have started it already, and logged what failed.
+            slot.add(batch)
         try:
             return await self._start_batch(slot, batch)
         except HostLost:
@@ -117,6 +162,9 @@ class Registrar:
             cells = tuple(cell for cell in batch.cells if cell)
             for cell in cells:
                 self.forget(Address(slot.number, cell))
+            if slot.is_isolated:
+                self._control.run_task(self.close_isolated(slot))
+                continue
             with contextlib.suppress(CallboardError):
                 # Some may have started all the same.
                 self._control.tell(Address(slot.number, CONTROL_CELL), StopActors(cells=cells))
@@ -142,14 +190,48 @@ class Registrar:
         """Stop a top-level actor in order; it does not come back. Raises `ActorNotFound`."""
         slot = self.table.slot_of(address)
         self.forget(address)
-        await self._control.ask(
-            Address(slot.number, CONTROL_CELL), StopActors(cells=(address.cell,)), None
-        )
+        if slot.is_isolated:
+            await self.close_isolated(slot)
+            return
+        warden, command = Address(slot.number, CONTROL_CELL), StopActors(cells=(address.cell,))
+        try:
+            await self._control.ask(warden, command, None)
+        except BaseException:
+            # It is in no book any more, so nobody else would ever stop it: whoever gave up
+            # waiting, a tell has no deadline.
+            with contextlib.suppress(CallboardError):
+                self._control.tell(warden, command)
+            raise
 
     def forget(self, address: Address) -> None:
-        """An actor has ended for good."""
+        """An actor has ended for good, and with it a host of its own."""
+        slot = self.table.slots.get(address.slot)
+        batch = None if slot is None else slot.births.get(address.cell)
         if self.table.forget(address):
             self.directory_changed()
+        if batch is not None:
+            self.records.ended(batch)
+        if slot is not None and slot.is_isolated and not slot.births:
+            self._control.run_task(self.close_isolated(slot))
+
+    def forget_all(self, slot: Slot) -> None:
+        """All actors of a slot have ended for good."""
+        for cell in list(slot.births):
+            self.forget(Address(slot.number, cell))
+
+    def lay_to_rest(self, slot: Slot) -> None:
+        """A host has ended and does not come back by itself: its actors neither."""
+        slot.rest_epoch = slot.epoch
+        self.records.slot_changed(slot, is_populated=False)
+        self.forget_all(slot)
+        self.directory_changed()
+
+    def remove_slot(self, slot: Slot) -> None:
+        """A host is gone for good, and its number is never given again."""
+        self.forget_all(slot)
+        self.table.remove_slot(slot)
+        self.records.slot_gone(slot.number)
+        self.directory_changed()
 
     # --- the directory ----------------------------------------------------------------
 
@@ -161,13 +243,19 @@ class Registrar:
 
     def _publish(self) -> None:
         self._directory_scheduled = False
-        self._directory_version += 1
+        self.directory_version += 1
         change = self.directory()
         table = self.table
         self._control.directory.replace(
-            change.version, table.names, table.offers, table.sizes, table.shared()
+            change.version,
+            table.names,
+            table.offers,
+            table.sizes,
+            table.shared(),
+            table.routings,
         )
-        for slot in table.living():
+        self._control.places.changed(change.places, change.newest_slot)
+        for slot in table.reached():
             self._control.tell(Address(slot.number, CONTROL_CELL), change)
 
     async def published(self) -> None:
@@ -178,7 +266,7 @@ class Registrar:
     def directory(self) -> DirectoryChanged:
         """The whole directory, as hosts are told of it."""
         return DirectoryChanged(
-            version=self._directory_version,
+            version=self.directory_version,
             hosts=self.table.shared(),
             names={name: (where.slot, where.cell) for name, where in self.table.names.items()},
             offers={
@@ -186,4 +274,42 @@ class Registrar:
                 for name, places in self.table.offers.items()
             },
             sizes={str(where): size for where, size in self.table.sizes.items()},
+            routings=dict(self.table.routings),
+            places=self.table.places(),
+            newest_slot=self.table.newest_slot,
         )
+
+
+def _with_places(request: Spawn, placed: Sequence[Placed]) -> Spawn:
+    """Write the places of keyed actors into their routing: they share the keys for ever."""
+    places: dict[str, list[tuple[int, int]]] = {}
+    for offer in request.offers:
+        if offer.routing is not None:
+            slot, batch = placed[offer.part]
+            places.setdefault(offer.routing, []).append((slot.number, batch.first + offer.offset))
+    texts = {}
+    for text, rows in places.items():
+        routing = Routing.from_text(text)
+        if routing.kind is RoutingKind.KEYED:
+            texts[text] = replace(routing, places=tuple(rows)).to_text()
+    if not texts:
+        return request
+    offers = tuple(
+        offer.model_copy(update={"routing": texts.get(offer.routing or "", offer.routing)})
+        for offer in request.offers
+    )
+    return request.model_copy(update={"offers": offers})
+
+
+def _host_of(data: dict[str, Any] | None) -> HostSpec:
+    if data is None:
+        raise SpecError("an isolated actor without its host.", advice="Fill SpawnPart.host.")
+    return HostSpec.from_data(data)
+
+
+async def _nobody(*_: object) -> None:
+    raise InternalError("nobody starts or ends isolated hosts here.", advice="Report it.")
+
+
+def _nothing(code: bytes) -> None:
+    """Nobody wants to know."""

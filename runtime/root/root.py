@@ -1,49 +1,46 @@
-"""The root supervisor, the shell: hosts are its children, a slot each.
+"""The root supervisor: hosts are its children, a slot each.
 
-When a host dies, its slot is taken over by an understudy at once: become, start the
-slot's actors, open the way for what has waited. A new understudy is started behind it.
-What to do when is decided by the same supervisor core that supervises actors.
+It has two families of them: the system's own hosts, supervised together as the settings
+say, and isolated hosts, each for one actor. When a host dies, its slot is taken over by an
+understudy at once; what to do when is decided by the same supervisor core that supervises
+actors. Stop order is start order reversed: isolated hosts, the newest first, then the
+system's own.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from callboard.actors.host.host import Host
-from callboard.messages.control import (
-    CONTROL_CELL,
-    CONTROL_SLOT,
-    StopHost,
-    SubscribeDeadLetters,
-)
-from callboard.messages.errors import (
-    CallboardError,
-    ClusterError,
-    HostLost,
-    InternalError,
-)
-from callboard.messages.lifecycle import SHUT_DOWN, Exit, ExitReason
-from callboard.messages.ports import Engine, FrameCarrier, HostProcess, TimerHandle
+from callboard.messages.control import CONTROL_CELL, CONTROL_SLOT, SubscribeDeadLetters
+from callboard.messages.errors import CallboardError, ClusterError, HostLost
+from callboard.messages.hosts import HostSpec
+from callboard.messages.lifecycle import Exit
+from callboard.messages.ports import Engine
 from callboard.messages.ref import Address, Ref
-from callboard.messages.spec import ChildId, ChildSpec, Restart, StopTimeout
+from callboard.messages.spec import Intensity, SupervisorSpec
 from callboard.supervisors.supervisor import Supervisor
 
 from ..environment import Environment
 from ..settings import Settings
-from ..wiring import HostClock
+from .family import HostFamily, child_spec
+from .hosting import Hosting
+from .records import Records
 from .registrar import Registrar
 from .slots import Slot, SlotTable
+from .understudies import Understudies
 
 __all__ = ["Root"]
 
 LOGGER: Final = logging.getLogger("callboard.root")
-HIRE_DELAY_S: Final = 1.0
-SPARE_LIFE_MIN_S: Final = 5.0
+ISOLATED: Final = Intensity(restarts=10_000, period_s=10.0)
+"""Isolated hosts are many and fail independently; what keeps one that fails again and again
+slow is its back-off, which is that of the other hosts."""
 
 
 class Root:
-    """Keeps hosts alive. It is the `ChildRunner` of hosts."""
+    """Keeps hosts alive, and knows what has to run on them."""
 
     def __init__(
         self,
@@ -52,53 +49,71 @@ class Root:
         settings: Settings,
         on_failed: Callable[[CallboardError], None],
         environment: Environment,
+        records: Records | None = None,
     ) -> None:
         self.table: Final = SlotTable()
+        self.registrar: Final = Registrar(control, self.table, records)
+        self.hosting: Final = Hosting(control, engine, settings, self.registrar)
         self._control = control
-        self._engine = engine
         self._settings = settings
         self._on_failed = on_failed
-        self._spares: list[HostProcess] = []
-        self._hiring = 0
-        self._processes_started = 0
-        self.registrar: Final = Registrar(control, self.table)
         self._stopping = False
-        self._started: asyncio.Future[None] = control.loop.create_future()
-        self._stopped: asyncio.Future[None] = control.loop.create_future()
-        self._last_failure: CallboardError | None = None
-        self.lost_hosts = 0
-        self.letter_subscribers: Final[list[Ref[Any]]] = []
-        """Actors that get the dead letters of all hosts, also of those to come."""
-        self.supervisor: Final = Supervisor(
-            settings.host_supervision, self, HostClock(control.now), environment.random
+        isolated = SupervisorSpec(intensity=ISOLATED, backoff=settings.host_supervision.backoff)
+        self.hosts: Final = HostFamily(
+            control, self.hosting, self.registrar, settings.host_supervision, environment,
+            self._hosts_stopped,
+        )  # fmt: skip
+        """The system's own hosts."""
+        self.isolated: Final = HostFamily(
+            control, self.hosting, self.registrar, isolated, environment, self._hosts_stopped
         )
-        self.supervisor.start()
+        self.registrar.open_isolated = self.isolated.add
+        self.registrar.close_isolated = self.isolated.remove
+
+    @property
+    def supervisor(self) -> Supervisor:
+        """The supervisor of the system's own hosts; a child's id is its slot's number."""
+        return self.hosts.supervisor
+
+    def supervisor_of(self, slot: Slot) -> Supervisor:
+        """The supervisor that a slot's host is a child of."""
+        return (self.isolated if slot.is_isolated else self.hosts).supervisor
+
+    @property
+    def understudies(self) -> Understudies:
+        """Processes that wait to take over a slot."""
+        return self.hosting.understudies
+
+    @property
+    def lost_hosts(self) -> int:
+        """How many hosts have ended by themselves."""
+        return self.hosting.lost_hosts
 
     # --- start and stop ---------------------------------------------------------------------
 
-    async def start(self, hosts: int) -> None:
-        """Start the hosts and the understudies; raises when one of the hosts cannot."""
-        wanted = hosts + self._settings.understudies
-        processes = await asyncio.gather(*(self._start_process() for _ in range(wanted)))
-        for process in processes:
-            self._keep_spare(process)
-        spec = ChildSpec(
-            "host",
-            restart=Restart.PERMANENT,
-            stop_timeout=StopTimeout(self._settings.stop_timeout_s),
-        )
-        for _ in range(hosts):
-            slot = self.table.add_slot("")
-            slot.name = f"host-{slot.number}"
-            self.supervisor.add_child(spec, slot.number)
+    async def start(self, specs: Sequence[HostSpec]) -> None:
+        """Start the hosts, in the order of their specs, and the understudies.
+
+        Raises when one of them cannot be had; those before it have been stopped then.
+        """
+        # Their processes start all at once, and become hosts one after the other.
+        slots = [self.table.add_slot(spec.name, spec.resources) for spec in specs]
+        for slot, spec in zip(slots, specs, strict=True):
+            self.supervisor.expect_child(child_spec(slot, spec))
+            if slot.resources is not None:
+                self.hosting.prepare(slot)
         self.registrar.directory_changed()
+        await self.understudies.gather(sum(slot.resources is None for slot in slots))
+        self.isolated.start()
+        self.hosts.start()
         try:
             async with asyncio.timeout(self._settings.start_timeout_s):
-                await asyncio.shield(self._started)
+                await asyncio.shield(self.hosts.started)
         except TimeoutError:
+            failure = self.hosts.last_failure
             raise ClusterError(
-                f"{hosts} hosts did not come up within {self._settings.start_timeout_s:g} s"
-                f"{f' ({self._last_failure})' if self._last_failure else ''}.",
+                f"{len(specs)} hosts did not come up within {self._settings.start_timeout_s:g} s"
+                f"{f' ({failure})' if failure else ''}.",
                 advice="Raise start_timeout_s, or start fewer hosts.",
             ) from None
 
@@ -107,222 +122,37 @@ class Root:
         self._stopping = True
         try:
             async with asyncio.timeout(timeout_s):
-                self.supervisor.stop()
-                await asyncio.shield(self._stopped)
+                await self.hosting.close()
+                await self.isolated.stop()
+                await self.hosts.stop()
         except TimeoutError:
             LOGGER.warning("not all actors stopped within %.1f s; ending their hosts", timeout_s)
         for slot in self.table.slots.values():
             slot.is_up = False
+            slot.process = None
 
-    # --- ChildRunner ---------------------------------------------------------------------------
-
-    def start_child(self, child: ChildId, incarnation: int, spec: ChildSpec) -> None:
-        """Bring a slot up."""
-        assert isinstance(child, int)
-        self._control.run_task(self._bring_up(self.table.slots[child], incarnation))
-
-    def stop_child(
-        self, child: ChildId, incarnation: int, timeout: StopTimeout, reason: Exit
-    ) -> None:
-        """Stop a slot's actors in order, then its process."""
-        assert isinstance(child, int)
-        self._control.run_task(self._bring_down(self.table.slots[child], incarnation, timeout))
-
-    def child_gone(self, child: ChildId, reason: Exit) -> None:
-        """A slot that is never tried again: what waits for it is told."""
-        assert isinstance(child, int)
-        error = self._last_failure or HostLost(f"host {child} is gone for good.", advice="")
-        self._control.link(child).close(error)
-        if not self._started.done() and not self._stopping:
-            self._started.set_exception(error)
-
-    def supervisor_stopped(self, reason: Exit) -> None:
-        """All hosts are down: by request, or because they kept dying."""
-        if not self._stopped.done():
-            self._stopped.set_result(None)
-        if not self._stopping:
-            error = HostLost(
-                "hosts keep dying faster than they may be replaced; the system gives up.",
-                advice="`callboard doctor` and the hosts' logs tell why.",
-                reason=reason.to_data(),
-            )
-            for number in self.table.slots:
-                self._control.link(number).close(error)
-            self._on_failed(error)
-
-    def set_timer(self, at_s: float, callback: Callable[[], None]) -> TimerHandle:
-        """A timer of the control host's loop."""
-        return self._control.loop.call_at(at_s, callback)
-
-    # --- hosts up and down ------------------------------------------------------------------------
-
-    async def _start_process(self) -> HostProcess:
-        self._processes_started += 1
-        return await self._engine.start_process(self._processes_started)
-
-    async def _bring_up(self, slot: Slot, incarnation: int) -> None:
-        process: HostProcess | None = None
-        try:
-            process = self._spares.pop(0) if self._spares else await self._start_process()
-            await self._take_over(slot, process, incarnation)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the supervisor must know
-            failure = (
-                error
-                if isinstance(error, CallboardError)
-                else InternalError(f"{slot.name} did not come up: {error!r}", advice="Report it.")
-            )
-            LOGGER.warning("host %s did not come up: %s", slot.name, failure)
-            self._last_failure = failure
-            if process is not None:
-                await process.kill()
-            reason = Exit.of_error(ExitReason.START_FAILED, failure)
-            self.supervisor.child_start_failed(slot.number, incarnation, reason)
+    def _hosts_stopped(self, reason: Exit) -> None:
+        """All hosts of a family are down: by request, or because they kept dying."""
+        if self._stopping:
             return
-        self.supervisor.child_started(slot.number, incarnation)
-        if not self._started.done() and all(s.is_up for s in self.table.slots.values()):
-            self._started.set_result(None)
-        if len(self._spares) < self._settings.understudies:
-            # A starting process takes a core for a while: those that are back need it first.
-            await asyncio.sleep(HIRE_DELAY_S)
-            await self._hire()
+        error = _why_it_ended(reason, self.hosts.last_failure)
+        if not self.hosts.started.done():
+            self.hosts.started.set_exception(error)
+            self.hosts.started.exception()  # Whoever starts the system is told, if still there.
+            return
+        for number in self.table.slots:
+            self._control.link(number).close(error)
+        self._on_failed(error)
 
-    async def _take_over(self, slot: Slot, process: HostProcess, incarnation: int) -> None:
-        slot.epoch += 1
-        epoch = slot.epoch
-        slot.process = process
-        carrier = await self._become(slot, process, epoch)
-        link = self._control.link(slot.number)
-        link.connect(epoch, carrier, is_open=False)
-        process.bring_frames(slot.number, epoch)
-        self._control.run_task(self._watch(slot, process, incarnation, epoch))
-        self._control.run_task(self._heartbeat(slot, process, epoch))
-        here = {slot.number: (epoch, process)}
-        # Hooks of its actors may ask others, whose hosts must be able to answer; but what
-        # they have for these actors waits until all have been started.
-        self._control.run_task(self._introduce(slot, here, is_open=False))
-        await process.connect(self._peers(slot))
-        warden = Address(slot.number, CONTROL_CELL)
-        self._control.tell(warden, self.registrar.directory())
-        for subscriber in self.letter_subscribers:
-            self._control.tell(warden, SubscribeDeadLetters(subscriber=subscriber))
-        await self.registrar.populate(slot)
-        if slot.dead_epoch == epoch:
-            raise HostLost(f"{process.name} died while it took over {slot.name}.")
-        link.open()
-        slot.is_up = True
-        # Again: what has changed meanwhile was sent to living hosts only, and of two that
-        # come up together neither could be told of the other before.
-        self._control.tell(warden, self.registrar.directory())
-        await asyncio.gather(
-            process.connect(self._peers(slot)),
-            self._introduce(slot, here, is_open=True),
-            return_exceptions=True,
-        )
-
-    async def _introduce(
-        self, slot: Slot, here: dict[int, tuple[int, HostProcess]], *, is_open: bool
-    ) -> None:
-        await asyncio.gather(
-            *(other.process.connect(here, is_open=is_open) for other in self._others(slot)),
-            return_exceptions=True,  # One that dies meanwhile is connected when it is back.
-        )
-
-    async def _become(self, slot: Slot, process: HostProcess, epoch: int) -> FrameCarrier:
-        # An understudy may hang, and nobody listens to its heart yet.
-        limit_s = self._settings.heartbeat_s * self._settings.heartbeats_missed_max
-        try:
-            async with asyncio.timeout(limit_s):
-                return await process.become(slot.number, epoch, slot.name)
-        except TimeoutError:
-            raise HostLost(f"{process.name} has not answered for {limit_s:g} s.") from None
-
-    def _peers(self, slot: Slot) -> dict[int, tuple[int, HostProcess]]:
-        return {other.number: (other.epoch, other.process) for other in self._others(slot)}
-
-    def _others(self, slot: Slot) -> list[Slot]:
-        return [other for other in self.table.living() if other is not slot]
-
-    async def _watch(self, slot: Slot, process: HostProcess, incarnation: int, epoch: int) -> None:
-        reason = await process.watch()
-        was_up, slot.is_up = slot.is_up, False
-        slot.dead_epoch = epoch
-        self.registrar.host_lost(slot)
-        error = HostLost(f"{slot.name} ({process.name}) is lost.", slot=slot.number)
-        if was_up:  # Otherwise it is still being brought up, and that fails.
-            # First of all: what follows may be ten thousand asks that fail.
-            self.supervisor.child_exited(slot.number, incarnation, reason)
-            await asyncio.sleep(0)
-        self._control.link(slot.number).lost(epoch, error)
-        if not self._stopping:
-            self.lost_hosts += 1
-            LOGGER.warning("%s An understudy takes over.", error.message)
-        await process.kill()  # It may have failed without its process having died.
-
-    async def _heartbeat(self, slot: Slot, process: HostProcess, epoch: int) -> None:
-        """A process that is silent for long is as good as dead: make it so."""
-        settings, missed = self._settings, 0
-        while slot.epoch == epoch and missed < settings.heartbeats_missed_max:
-            await asyncio.sleep(settings.heartbeat_s)
-            try:
-                async with asyncio.timeout(settings.heartbeat_s):
-                    await process.ping()
-                missed = 0
-            except (TimeoutError, HostLost):
-                missed += 1  # Unreachable is not dead: `watch` says when it is that.
-        if slot.epoch == epoch and not self._stopping:
-            LOGGER.warning("%s has missed %d heartbeats and is ended", slot.name, missed)
-            await process.kill()
-
-    async def _bring_down(
-        self,
-        slot: Slot,
-        incarnation: int,
-        timeout: StopTimeout,  # noqa: ASYNC109 - a spec
-    ) -> None:
-        limit_s = None if timeout.is_infinite else timeout.seconds
-        reason = SHUT_DOWN
-        try:
-            async with asyncio.timeout(limit_s):
-                await self._control.ask(Address(slot.number, CONTROL_CELL), StopHost(), limit_s)
-        except (CallboardError, TimeoutError):
-            reason = Exit(ExitReason.KILLED)
-        slot.is_up = False
-        slot.epoch += 1
-        process, slot.process = slot.process, None
-        if process is not None:
-            await process.kill()
-        self.supervisor.child_exited(slot.number, incarnation, reason)
-
-    async def _hire(self) -> None:
-        """Start understudies until there are as many as wanted."""
-        while not self._stopping and self._hiring + len(self._spares) < self._settings.understudies:
-            self._hiring += 1
-            try:
-                self._keep_spare(await self._start_process())
-            except CallboardError as error:
-                LOGGER.warning("no understudy: %s", error)
-                return
-            finally:
-                self._hiring -= 1
-
-    def _keep_spare(self, process: HostProcess) -> None:
-        self._spares.append(process)
-        self._control.run_task(self._watch_spare(process))
-
-    async def _watch_spare(self, process: HostProcess) -> None:
-        """Replace an understudy that dies before it is needed."""
-        began_s = self._control.now()
-        await process.watch()
-        if process in self._spares and not self._stopping:
-            self._spares.remove(process)
-            LOGGER.warning("understudy %s is lost and replaced", process.name)
-            # One that dies at once would be replaced without end, as fast as they start.
-            await asyncio.sleep(max(0.0, began_s + SPARE_LIFE_MIN_S - self._control.now()))
-            await self._hire()
+    # --- dead letters -------------------------------------------------------------------------
 
     async def subscribe_letters(self, subscriber: Ref[Any]) -> None:
         """Send each dead letter of every host, also of hosts to come, to an actor."""
-        self.letter_subscribers.append(subscriber)
+        subscribers = self.hosting.letter_subscribers
+        if subscriber in subscribers:
+            return  # A driver asks again when the root has died meanwhile.
+        subscribers.append(subscriber)
+        await self.registrar.records.letters([ref.address for ref in subscribers])
         slots = [CONTROL_SLOT, *(slot.number for slot in self.table.living())]
         await asyncio.gather(
             *(
@@ -333,6 +163,32 @@ class Root:
             )
         )
 
+    async def forget_letters(self, slot: int) -> None:
+        """A driver has left, and what it subscribed to dead letters with it."""
+        subscribers = self.hosting.letter_subscribers
+        left = [ref for ref in subscribers if ref.address.slot != slot]
+        if len(left) != len(subscribers):
+            subscribers[:] = left
+            await self.registrar.records.letters([ref.address for ref in left])
+
     def statistics(self) -> dict[str, Any]:
         """Counts for `callboard tree`."""
-        return {"lost_hosts": self.lost_hosts, "understudies": len(self._spares)}
+        return {"lost_hosts": self.lost_hosts, "understudies": len(self.understudies.spares)}
+
+
+def _why_it_ended(reason: Exit, last_failure: CallboardError | None) -> CallboardError:
+    match reason.detail.get("cause"):
+        case "child_start_failed" if last_failure is not None:
+            return last_failure
+        case "auto_shutdown":
+            return HostLost(
+                f"significant host {reason.detail.get('child')} has ended, and with it the system.",
+                advice="That is what host_supervision.auto_shutdown asks for.",
+                reason=reason.to_data(),
+            )
+        case _:
+            return HostLost(
+                "hosts keep dying faster than they may be replaced; the system gives up.",
+                advice="`callboard doctor` and the hosts' logs tell why.",
+                reason=reason.to_data(),
+            )

@@ -8,8 +8,10 @@ only a host reads them.
 from collections.abc import Iterator
 from typing import Any
 
-from callboard.messages.errors import ActorNotFound, NameTaken, UsageError
+from callboard.messages.errors import ActorNotFound, NameTaken, SpecError, UsageError
+from callboard.messages.placement import Resources
 from callboard.messages.ref import Address
+from callboard.messages.routing import Routing, RoutingKind
 from callboard.messages.spawning import SpawnPart
 
 __all__ = ["Batch", "Slot", "SlotTable"]
@@ -18,13 +20,15 @@ __all__ = ["Batch", "Slot", "SlotTable"]
 class Batch:
     """Births that were pickled together, and which of them still have an actor."""
 
-    __slots__ = ("births", "cells", "comes_back", "first", "numbers_each")
+    __slots__ = ("births", "cells", "comes_back", "first", "host", "numbers_each")
 
     def __init__(self, part: SpawnPart, first: int) -> None:
         self.births = part.births
         self.first = first
         self.numbers_each = part.numbers_each
         self.comes_back = part.comes_back
+        self.host = part.host
+        """The host of its own, as data, if it has one."""
         self.cells = [first + i * part.numbers_each for i in range(part.count)]
         """The first number of each birth, in order; 0 once its actor has ended for good."""
 
@@ -36,11 +40,33 @@ class Batch:
 class Slot:
     """One host's place."""
 
-    __slots__ = ("births", "dead_epoch", "epoch", "is_up", "name", "number", "process")
+    __slots__ = (
+        "births",
+        "dead_epoch",
+        "epoch",
+        "is_isolated",
+        "is_up",
+        "name",
+        "number",
+        "problem",
+        "process",
+        "resources",
+        "rest_epoch",
+    )
 
-    def __init__(self, number: int, name: str) -> None:
+    def __init__(
+        self, number: int, name: str, resources: Resources | None, *, is_isolated: bool
+    ) -> None:
         self.number = number
         self.name = name
+        self.resources = resources
+        """What its processes reserve; None: whatever an understudy has, which is nothing."""
+        self.is_isolated = is_isolated
+        """Whether it belongs to one actor alone, and ends with it."""
+        self.problem = ""
+        """Why it is not up; for people."""
+        self.rest_epoch = 0
+        """The epoch whose host ended and is not to come back by itself; 0 while one is."""
         self.epoch = 0
         """How often a process has taken it over."""
         self.dead_epoch = 0
@@ -64,19 +90,44 @@ class SlotTable:
 
     def __init__(self) -> None:
         self.slots: dict[int, Slot] = {}
+        self.newest_slot = 0
+        """The highest number ever given: numbers are not used again."""
+        self.guests: dict[int, Slot] = {}
+        """Drivers that have attached: told of everything, and no place for actors."""
         self.names: dict[str, Address] = {}
         self.offers: dict[str, list[Address]] = {}
         self.sizes: dict[Address, int] = {}
         """How many agents stand behind an offer."""
+        self.routings: dict[str, str] = {}
+        """How a contract is routed, as text, where somebody has said so."""
         self._found: dict[Address, tuple[list[str], list[str]]] = {}
         """The names and the contracts by which an actor is found."""
         self.next_cell = 1
 
-    def add_slot(self, name: str) -> Slot:
+    def add_slot(
+        self, name: str, resources: Resources | None = None, *, is_isolated: bool = False
+    ) -> Slot:
         """One more place for a host."""
-        number = len(self.slots) + 1
-        slot = self.slots[number] = Slot(number, name)
+        self.newest_slot += 1
+        number = self.newest_slot
+        slot = self.slots[number] = Slot(number, name, resources, is_isolated=is_isolated)
         return slot
+
+    def add_guest(self, number: int, name: str, epoch: int, process: Any) -> None:
+        """One more driver."""
+        guest = self.guests[number] = Slot(number, name, None, is_isolated=True)
+        guest.epoch = epoch
+        guest.process = process
+        guest.is_up = True
+
+    def remove_slot(self, slot: Slot) -> None:
+        """A place that no host takes any more; its actors are forgotten already."""
+        assert not slot.births, "whoever removes a slot forgets its actors first"
+        self.slots.pop(slot.number, None)
+
+    def places(self) -> dict[int, int]:
+        """All slots, each with the epoch it rests after; 0 for those that do not rest."""
+        return {slot.number: slot.rest_epoch for slot in self.slots.values()}
 
     def take_cells(self, count: int) -> int:
         """Numbers for actors, unique in the system: gives the first of so many."""
@@ -86,21 +137,40 @@ class SlotTable:
 
     def shared(self) -> tuple[int, ...]:
         """The numbers of the hosts that take actors of any kind, up or not."""
-        return tuple(self.slots)
+        return tuple(slot.number for slot in self._shared())
+
+    def _shared(self) -> Iterator[Slot]:
+        return (slot for slot in self.slots.values() if _takes_actors(slot))
 
     def least_loaded(self) -> Slot:
-        """The slot for the next actor: the one with the fewest; up before down."""
-        return min(
-            self.slots.values(), key=lambda slot: (not slot.is_up, len(slot.births), slot.number)
-        )
+        """The slot for the next actor: the one with the fewest; up before down.
 
-    def slot(self, number: int) -> Slot:
-        """The slot of that number; raises `UsageError`."""
-        found = self.slots.get(number)
+        Raises `UsageError` when every host has ended for good.
+        """
+        found = min(
+            self._shared(),
+            key=lambda slot: (not slot.is_up, len(slot.births), slot.number),
+            default=None,
+        )
         if found is None:
             raise UsageError(
-                f"there is no host {number}.",
-                advice=f"Hosts are numbered from 1 to {len(self.slots)}.",
+                "no host is left that takes actors.",
+                advice="Those there were have ended, and their restart kinds keep them down.",
+            )
+        return found
+
+    def slot(self, host: int | str) -> Slot:
+        """The slot of that number or name, where actors may be placed; raises `UsageError`."""
+        found = (
+            self.slots.get(host)
+            if isinstance(host, int)
+            else next((slot for slot in self._shared() if slot.name == host), None)
+        )
+        if found is None or not _takes_actors(found):
+            takers = ", ".join(f"{slot.number} ({slot.name})" for slot in self._shared())
+            raise UsageError(
+                f"there is no host {host!r} that takes actors.",
+                advice=f"Hosts that do: {takers or 'none'}.",
             )
         return found
 
@@ -114,8 +184,36 @@ class SlotTable:
         self.names[name] = address
         self._found.setdefault(address, ([], []))[0].append(name)
 
-    def offer(self, contracts: tuple[str, ...], address: Address, size: int) -> None:
+    def check_routing(self, contracts: tuple[str, ...], routing: str | None) -> None:
+        """Raises `SpecError` when a contract is routed in another way already.
+
+        Keyed actors share their contracts with nobody: each key has its place for ever.
+        """
+        for contract in contracts:
+            before = self.routings.get(contract)
+            if contract in self.offers and (_is_keyed(before) or _is_keyed(routing)):
+                raise SpecError(
+                    f"{contract} is handled already (routing {before or 'round_robin'}).",
+                    advice="Keyed actors share their contracts with nobody: stop the others first.",
+                    field="routing",
+                )
+            if routing is not None and before not in {None, routing}:
+                raise SpecError(
+                    f"{contract} is routed by {before} already, not by {routing}.",
+                    advice="All that offer one contract share its routing.",
+                    field="routing",
+                )
+
+    def offer(
+        self,
+        contracts: tuple[str, ...],
+        address: Address,
+        size: int,
+        routing: str | None = None,
+    ) -> None:
         """Let an address be found by the contracts it handles."""
+        if routing is not None:
+            self.routings.update(dict.fromkeys(contracts, routing))
         self.sizes[address] = size
         self._found.setdefault(address, ([], []))[1].extend(contracts)
         for contract in contracts:
@@ -148,6 +246,7 @@ class SlotTable:
             addresses.remove(address)
             if not addresses:
                 del self.offers[contract]
+                self.routings.pop(contract, None)
         return True
 
     def slot_of(self, address: Address) -> Slot:
@@ -164,3 +263,21 @@ class SlotTable:
     def living(self) -> Iterator[Slot]:
         """Slots that have a running host."""
         return (slot for slot in self.slots.values() if slot.is_up)
+
+    def everybody(self) -> Iterator[Slot]:
+        """All slots, up or not, and the drivers that have attached."""
+        yield from self.slots.values()
+        yield from self.guests.values()
+
+    def reached(self) -> Iterator[Slot]:
+        """Those, and the drivers that have attached: who is to know of the others."""
+        yield from self.living()
+        yield from self.guests.values()
+
+
+def _is_keyed(routing: str | None) -> bool:
+    return routing is not None and Routing.from_text(routing).kind is RoutingKind.KEYED
+
+
+def _takes_actors(slot: Slot) -> bool:
+    return not slot.is_isolated and not slot.rest_epoch

@@ -4,6 +4,9 @@ What they do wrong they do on purpose, by the seed's chance or because they are 
 """
 
 import asyncio
+import contextlib
+import functools
+from collections.abc import Awaitable
 from typing import Any, ClassVar, Final
 
 from callboard.actors.actor import Actor, Agent, handler
@@ -12,7 +15,7 @@ from callboard.messages.contract import Contract, Request
 from callboard.messages.errors import CallboardError, MailboxFull
 from callboard.messages.lifecycle import Exit
 from callboard.messages.ref import Ref
-from callboard.messages.spec import Restart, SupervisorSpec
+from callboard.messages.spec import Restart, StopTimeout, SupervisorSpec
 
 from .ledger import ledger_here
 
@@ -224,35 +227,58 @@ class Child(Actor):
             await asyncio.sleep(0.05 * chance)
 
     @handler
+    async def fail(self, message: Fail) -> None:
+        """Raise."""
+        raise ValueError("told to fail")
+
+    @handler
     async def poke(self, message: Poke, ctx: Context) -> None:
-        """Raise, or stop."""
+        """Raise, or stop; before, sometimes, take a while."""
+        chance = ledger_here().random()
+        if chance < 0.3:
+            await asyncio.sleep(0.1 * chance)
         if message.how == "stop":
             ctx.stop()
         else:
             raise ValueError("told to fail")
 
 
+async def _tried(wanted: Awaitable[Any]) -> None:
+    """Wait for what may fail: its supervisor goes on."""
+    with contextlib.suppress(CallboardError):
+        await wanted
+
+
+@functools.cache
 def parent_of(spec: SupervisorSpec) -> type["Parent"]:
-    """A parent class with this supervision."""
+    """A parent class with this supervision; kept, because reading a class takes a while."""
     return type("Parent", (Parent,), {"supervision": spec, "__module__": __name__})
 
 
 class Parent(Actor):
     """Supervises children of all kinds."""
 
-    def __init__(self, kinds: tuple[str, ...], trouble: float) -> None:
+    def __init__(
+        self, kinds: tuple[str, ...], trouble: float, nested: tuple[SupervisorSpec, ...] = ()
+    ) -> None:
         self._kinds = kinds
         self._trouble = trouble
-        self._children: list[Ref[Any]] = []
+        self._nested = nested
 
     async def started(self, ctx: Context) -> None:
-        """Start the children."""
-        for kind in self._kinds:
-            try:
-                child = await ctx.spawn(Child, self._trouble, restart=Restart(kind))
-            except CallboardError:
-                continue  # Its first start has failed: the others go on.
-            self._children.append(child)
+        """Start the children, and a parent in their midst."""
+        middle = len(self._kinds) // 2
+        for place, kind in enumerate(self._kinds):
+            if place == middle and self._nested:
+                actor, rest = parent_of(self._nested[0]), self._nested[1:]
+                await _tried(ctx.spawn(actor, self._kinds, self._trouble, rest))
+            timeout = StopTimeout(0.02) if place % 2 else None
+            child = ctx.spawn(Child, self._trouble, restart=Restart(kind), stop_timeout=timeout)
+            await _tried(child)
+
+    async def stopping(self, ctx: Context, reason: Exit) -> None:
+        """Take a while."""
+        await asyncio.sleep(0.03 * ledger_here().random())
 
     @handler
     async def poke(self, message: Poke, ctx: Context) -> None:
@@ -262,10 +288,9 @@ class Parent(Actor):
             return
         child = children[message.place % len(children)]
         if message.how == "remove":
-            try:
-                await ctx.stop_child(child)
-            except CallboardError:
-                return
+            await _tried(ctx.stop_child(child))
+        elif message.how == "crash":
+            child.tell(Fail())
         else:
             child.tell(message)
 

@@ -27,6 +27,7 @@ __all__ = [
     "SEEN",
     "WHEN_DOWN",
     "Invariant",
+    "links_are_well",
     "sentence_of",
 ]
 
@@ -79,10 +80,25 @@ def link_queues_bounded(host: Host) -> str | None:
     return None
 
 
+def links_are_well(host: Host) -> bool:
+    """Whether all that is checked after each step holds: a look at all of it at once."""
+    limits = host.limits
+    for link in host.links.values():
+        core = link.core
+        if (
+            core.sent > core.granted
+            or len(core.unacknowledged) > UNACKNOWLEDGED_MAX
+            or len(core._ahead) > limits.reorder_frames_max  # noqa: SLF001 - as the core bounds it
+            or link.outbox._backlog.tells > limits.link_backlog_max  # noqa: SLF001 - as above
+        ):
+            return False
+    return True
+
+
 # --- at rest: when the process has nothing more to do for the moment -------------------------
 
 
-def mailboxes_bounded(run: "Run", host: Host) -> str | None:
+def mailboxes_bounded(_run: "Run", host: Host) -> str | None:
     """A mailbox holds no more than its size, except what its senders are waiting with."""
     for cell in host.cells.values():
         box = cell.box
@@ -95,7 +111,7 @@ def mailboxes_bounded(run: "Run", host: Host) -> str | None:
     return None
 
 
-def asks_not_forgotten(run: "Run", host: Host) -> str | None:
+def asks_not_forgotten(_run: "Run", host: Host) -> str | None:
     """Each open ask waits for a host that may still answer, and not beyond its deadline."""
     if not host.pending:
         return None
@@ -116,7 +132,9 @@ def tree_is_what_runs(run: "Run", host: Host) -> str | None:
     """No child runs that the tree does not know, and the tree knows none that does not run."""
     known: dict[int, Cell] = {}
     for family in _families(host):
-        book = family.supervisor.book if isinstance(family.supervisor, WitnessedSupervisor) else None
+        book = (
+            family.supervisor.book if isinstance(family.supervisor, WitnessedSupervisor) else None
+        )
         for cell in family.cells.values():
             known[cell.id] = cell
             if book is None:
@@ -127,7 +145,11 @@ def tree_is_what_runs(run: "Run", host: Host) -> str | None:
             if incarnation is not None and cell.life is Life.STOPPED:
                 return f"{cell.path} has stopped, its supervisor has {incarnation}"
     for number, cell in host.cells.items():
-        if number != CONTROL_CELL and known.get(number) is not cell and cell.recipe.actor in run.ours:
+        if (
+            number != CONTROL_CELL
+            and known.get(number) is not cell
+            and cell.recipe.actor in run.ours
+        ):
             return f"{cell.path} ({cell.life.name}) is in no family"
     for number, cell in known.items():
         if host.cells.get(number) is not cell:
@@ -172,7 +194,9 @@ def links_agree(run: "Run") -> str | None:
         out, back = source.links[target.slot].core, target.links[source.slot]
         held = sum(back._held.values())  # noqa: SLF001 - the link's books
         if out.sequence != back.core.received:
-            return f"{source.name} to {target.name}: {out.sequence} frames, {back.core.received} came"
+            return (
+                f"{source.name} to {target.name}: {out.sequence} frames, {back.core.received} came"
+            )
         if out.sent != back.core.admitted + held:
             return (
                 f"{source.name} to {target.name}: {out.sent} messages sent, "
@@ -197,8 +221,8 @@ def directories_agree(run: "Run") -> str | None:
     named = [*table.names.values(), *(a for places in table.offers.values() for a in places)]
     hosts = {host.slot: host for host in run.living()}
     for address in named:
-        host = hosts.get(address.slot)
-        if host is None or address.cell not in host.cells:
+        found = hosts.get(address.slot)
+        if found is None or address.cell not in found.cells:
             return f"{address} is in the directory and nowhere else"
     return None
 
@@ -303,6 +327,8 @@ SEEN: Final = MappingProxyType(
         "restart_kinds": "Only what is to be restarted is restarted.",
         "restart_intensity": "Restarts within a period never exceed the intensity.",
         "stop_order": "Children stop in the exact reverse of the order of their starts.",
+        "told_once": "Who watches is told once of each end, and of none that was not.",
+        "one_activation": "A key has at most one actor at work in the whole system.",
         "execution_is_right": "Every execution ends with the right result or a stated failure.",
         "no_error_of_its_own": "The kernel logs no error and raises none of its own.",
         "it_ends": "Everything comes to its end.",

@@ -41,13 +41,15 @@ class Ledger:
 
     def __init__(self, world: "World", complain: Callable[[str, str], None]) -> None:
         self._world = world
-        self._complain = complain
+        self.complain = complain
         self.asks: Final[list[AskRecord]] = []
         self.sent: Final[dict[Pair, int]] = {}
         """Notes that were accepted, by sender and receiver."""
         self.homes: Final[dict[int, tuple[int, int]]] = {}
         """Slot and epoch of each sender."""
         self.handled: Final[dict[Pair, int]] = {}
+        self.active: Final[dict[str, Any]] = {}
+        """Keys whose actor is at work, and which one that is."""
         self._newest: dict[Pair, int] = {}
         self._senders = 0
 
@@ -71,7 +73,7 @@ class Ledger:
         self._world.trace.add(f"n{sender}>{receiver}:{number}")
         if number <= newest:
             name = "delivered_once" if number == newest else "order_kept"
-            self._complain(
+            self.complain(
                 name, f"{receiver} takes note {number} of sender {sender} after note {newest}"
             )
         self._newest[pair] = max(number, newest)
@@ -90,9 +92,9 @@ class Ledger:
         record = self.asks[number]
         record.began += 1
         if record.began > 1:
-            self._complain("delivered_once", f"ask {number} is handled {record.began} times")
+            self.complain("delivered_once", f"ask {number} is handled {record.began} times")
         if record.not_run:
-            self._complain(
+            self.complain(
                 "told_the_truth", f"ask {number} is handled after its asker was told it never ran"
             )
 
@@ -107,7 +109,7 @@ class Ledger:
             if isinstance(error, AskError) and not error.may_have_run:
                 record.not_run = True
                 if record.began:
-                    self._complain(
+                    self.complain(
                         "told_the_truth",
                         f"ask {record.number} failed with {error.code}, which says that it "
                         "never ran, but it did",
@@ -118,24 +120,24 @@ class Ledger:
             raise
         except Exception as error:  # noqa: BLE001 - that is what is looked for
             self._ended(record, "?")
-            self._complain("one_outcome", f"ask {record.number} failed with {error!r}")
+            self.complain("one_outcome", f"ask {record.number} failed with {error!r}")
             return None
         self._ended(record, "reply")
         if not check(answer):
-            self._complain("one_outcome", f"ask {record.number} got the wrong reply {answer!r}")
+            self.complain("one_outcome", f"ask {record.number} got the wrong reply {answer!r}")
         if not record.began:
-            self._complain("one_outcome", f"ask {record.number} was answered by nobody")
+            self.complain("one_outcome", f"ask {record.number} was answered by nobody")
         return answer
 
     def _ended(self, record: AskRecord, outcome: str) -> None:
         world = self._world
         world.trace.add(f"a{record.number}:{outcome}")
         if record.outcome:
-            self._complain("one_outcome", f"ask {record.number} ended twice")
+            self.complain("one_outcome", f"ask {record.number} ended twice")
         record.outcome = outcome
         late_s = world.now_s - record.deadline_s
         if late_s > LATE_S:
-            self._complain(
+            self.complain(
                 "within_deadline",
                 f"ask {record.number} ended with {outcome} {late_s:.3f} s after its deadline",
             )

@@ -13,15 +13,25 @@ import contextvars
 import math
 from asyncio import events
 from collections import deque
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from collections.abc import Callable, Coroutine, Generator
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, TypeVarTuple
 
 from callboard.messages.errors import UsageError
 
 if TYPE_CHECKING:
     from .world import World
 
+    # Whatever of it is not here, no actor may use; at run time it raises NotImplementedError.
+    _EventLoop = asyncio.BaseEventLoop
+else:
+    _EventLoop = asyncio.AbstractEventLoop
+
 __all__ = ["SimulatedLoop", "Step"]
+
+ArgumentsT = TypeVarTuple("ArgumentsT")
+ResultT = TypeVar("ResultT")
+TASKS_KEPT: Final = 256
+"""After so many tasks those that are done are forgotten."""
 
 
 class Step(asyncio.TimerHandle):
@@ -61,7 +71,7 @@ def _nothing() -> None:
     """What a cancelled step does."""
 
 
-class SimulatedLoop(asyncio.AbstractEventLoop):
+class SimulatedLoop(_EventLoop):
     """An asyncio event loop on a world's clock.
 
     `time()` is `offset_s + rate * world time`: clocks of different processes differ.
@@ -84,8 +94,12 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         self.step_cost_s = 0.0
         """How long each of its steps takes; over 0 it is slow."""
         self.steps = 0
-        self.tasks: Final[dict[asyncio.Task[Any], None]] = {}
-        """Tasks that are not done, in the order of their making."""
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._tasks_kept = TASKS_KEPT
+        self.host: Any = None
+        """The host that runs here, for who looks on."""
+        self.is_touched = False
+        """Whether a frame has come or gone since somebody looked on."""
         self.errors: Final[list[str]] = []
         """What callbacks have raised: nothing in a system that is well."""
         world.loops.append(self)
@@ -111,8 +125,8 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
 
     def call_soon(
         self,
-        callback: Callable[..., Any],
-        *args: Any,
+        callback: Callable[[*ArgumentsT], object],
+        *args: *ArgumentsT,
         context: contextvars.Context | None = None,
     ) -> Step:
         """Run `callback` in a step of its own, after those that are ready already."""
@@ -127,8 +141,8 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
     def call_later(
         self,
         delay: float,
-        callback: Callable[..., Any],
-        *args: Any,
+        callback: Callable[[*ArgumentsT], object],
+        *args: *ArgumentsT,
         context: contextvars.Context | None = None,
     ) -> Step:
         """Run `callback` once this clock has gone on by `delay`."""
@@ -137,8 +151,8 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
     def call_at(
         self,
         when: float,
-        callback: Callable[..., Any],
-        *args: Any,
+        callback: Callable[[*ArgumentsT], object],
+        *args: *ArgumentsT,
         context: contextvars.Context | None = None,
     ) -> Step:
         """Run `callback` when this clock shows `when`."""
@@ -151,11 +165,11 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
     def run_in_executor(
         self,
         executor: concurrent.futures.Executor | None,
-        func: Callable[..., Any],
-        *args: Any,
-    ) -> "asyncio.Future[Any]":
+        func: Callable[[*ArgumentsT], ResultT],
+        *args: *ArgumentsT,
+    ) -> "asyncio.Future[ResultT]":
         """Run `func` in a later step of this loop: there are no threads here."""
-        future: asyncio.Future[Any] = self.create_future()
+        future: asyncio.Future[ResultT] = self.create_future()
 
         def run() -> None:
             if future.done():
@@ -180,22 +194,27 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
 
     def create_task(
         self,
-        coro: Any,
+        coro: Generator[Any, None, ResultT] | Coroutine[Any, Any, ResultT],
         *,
-        name: str | None = None,
+        name: object = None,
         context: contextvars.Context | None = None,
         **_options: Any,
-    ) -> "asyncio.Task[Any]":
+    ) -> "asyncio.Task[ResultT]":
         """A task of this loop."""
-        task: asyncio.Task[Any] = asyncio.Task(coro, loop=self, name=name, context=context)
+        named = None if name is None else str(name)
+        task: asyncio.Task[ResultT] = asyncio.Task(coro, loop=self, name=named, context=context)
         # A process that dies leaves tasks behind, and that is no defect.
         task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - no other way
-        self.tasks[task] = None
-        task.add_done_callback(self._forget_task)
+        self._tasks.append(task)
+        if len(self._tasks) >= self._tasks_kept:
+            self._tasks = self.tasks
+            self._tasks_kept = TASKS_KEPT + 2 * len(self._tasks)
         return task
 
-    def _forget_task(self, task: "asyncio.Task[Any]") -> None:
-        self.tasks.pop(task, None)
+    @property
+    def tasks(self) -> "list[asyncio.Task[Any]]":
+        """Tasks that are not done, in the order of their making."""
+        return [task for task in self._tasks if not task.done()]
 
     # --- life ---------------------------------------------------------------------------------
 
@@ -208,12 +227,13 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
     def bury(self) -> None:
         """Close what a dead process has left, quietly; nothing of it runs."""
         self.is_dead = True
-        left, before = list(self.tasks), events._get_running_loop()  # noqa: SLF001 - a loop's own
-        self.tasks.clear()
+        before = events._get_running_loop()  # noqa: SLF001 - a loop's own
         events._set_running_loop(self)  # noqa: SLF001 - as above
         try:
-            for task in left:
-                _close(task.get_coro())
+            while left := self.tasks:  # What is closed may leave more behind.
+                self._tasks.clear()
+                for task in left:
+                    _close(task.get_coro())
         finally:
             events._set_running_loop(before)  # noqa: SLF001 - as above
         self.ready.clear()

@@ -15,7 +15,7 @@ noticing: `NOTICE_S` later all that waits for it fails.
 
 import asyncio
 import inspect
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, final
 
@@ -35,6 +35,8 @@ NOTICE_S: Final = 0.01
 UNREACHABLE_S: Final = 20.0
 """How long a control call waits for a way that is cut."""
 RETRY_S: Final = 0.1
+CALLS_KEPT: Final = 128
+"""After so many calls of a process those that are over are forgotten."""
 BROKEN_AFTER_S: Final = 0.5
 """How long a call whose frame was lost takes to fail, at most."""
 
@@ -72,7 +74,7 @@ class Network:
         self.frames = 0
         self._cuts: dict[Way, None] = {}
         self._arrivals: dict[Way, float] = {}
-        self._calls: dict[SimulatedLoop, dict[asyncio.Future[Any], SimulatedLoop]] = {}
+        self._calls: dict[SimulatedLoop, list[tuple[asyncio.Future[Any], SimulatedLoop]]] = {}
 
     # --- faults ---------------------------------------------------------------------------
 
@@ -113,6 +115,7 @@ class Network:
         """Have a frame taken by `callback` in the target's process; False when it is lost."""
         world, weather = self.world, self.weather
         self.frames += 1
+        source.is_touched = True
         draw = world.random.random
         if (source, target) in self._cuts or (weather.loss and draw() < weather.loss):
             world.trace.add(f"lost {source.number}>{target.number}")
@@ -139,7 +142,7 @@ class Network:
         outcome = self._expect(process, source)
 
         def arrive() -> None:
-            target.create_task(self._answer(process, answer, frame, references, back))
+            _ = target.create_task(self._answer(process, answer, frame, references, back))
 
         def back(result: Any) -> None:
             if not self.post(target, source, _settle, outcome, result, None):
@@ -203,24 +206,38 @@ class Network:
         self, process: "SimulatedProcess", source: SimulatedLoop, outcome: "asyncio.Future[Any]",
         function: Callable[..., Any], args: tuple[Any, ...],
     ) -> None:  # fmt: skip
-        async def perform() -> None:
-            result, failure = None, None
-            try:
-                result = function(*args)
-                if inspect.isawaitable(result):
-                    result = await result
-            except Exception as error:  # noqa: BLE001 - it is raised where it is awaited
-                failure = error
-            until_s = self.world.now_s + UNREACHABLE_S
-            self._send_surely(
-                process.loop,
-                source,
-                lambda: _settle(outcome, result, failure),
-                until_s,
-                lambda: None,
-            )
+        try:
+            result = function(*args)
+        except Exception as error:  # noqa: BLE001 - it is raised where it is awaited
+            self._reply(process, source, outcome, None, error)
+            return
+        if inspect.isawaitable(result):
+            _ = process.loop.create_task(self._wait(process, source, outcome, result))
+        else:
+            self._reply(process, source, outcome, result, None)
 
-        process.loop.create_task(perform())
+    async def _wait(
+        self, process: "SimulatedProcess", source: SimulatedLoop, outcome: "asyncio.Future[Any]",
+        result: Awaitable[Any],
+    ) -> None:  # fmt: skip
+        try:
+            reply = await result
+        except Exception as error:  # noqa: BLE001 - it is raised where it is awaited
+            self._reply(process, source, outcome, None, error)
+        else:
+            self._reply(process, source, outcome, reply, None)
+
+    def _reply(
+        self, process: "SimulatedProcess", source: SimulatedLoop, outcome: "asyncio.Future[Any]",
+        result: Any, error: Exception | None,
+    ) -> None:  # fmt: skip
+        self._send_surely(
+            process.loop,
+            source,
+            lambda: _settle(outcome, result, error),
+            self.world.now_s + UNREACHABLE_S,
+            lambda: None,
+        )
 
     # --- death --------------------------------------------------------------------------------
 
@@ -230,15 +247,17 @@ class Network:
         if process.loop.is_dead:
             self._lose(process, outcome, source)
             return outcome
-        calls = self._calls.setdefault(process.loop, {})
-        calls[outcome] = source
-        outcome.add_done_callback(lambda done: calls.pop(done, None))
+        calls = self._calls.setdefault(process.loop, [])
+        if len(calls) > CALLS_KEPT:
+            calls[:] = [call for call in calls if not call[0].done()]
+        calls.append((outcome, source))
         return outcome
 
     def died(self, process: "SimulatedProcess") -> None:
         """Let all that waits for a process fail, as soon as its death is noticed."""
-        for outcome, source in self._calls.pop(process.loop, {}).items():
-            self._lose(process, outcome, source)
+        for outcome, source in self._calls.pop(process.loop, ()):
+            if not outcome.done():
+                self._lose(process, outcome, source)
 
     def _lose(
         self, process: "SimulatedProcess", outcome: "asyncio.Future[Any]", source: SimulatedLoop

@@ -57,6 +57,9 @@ class SimulatedProcess:
         """Connect to other hosts; see `HostProcess`."""
         await self._call(self._connect, peers, is_open)
 
+    async def warm(self, codes: Sequence[bytes]) -> None:
+        """Nothing to do: its code is there."""
+
     async def watch(self) -> Exit:
         """How it ended; see `HostProcess`."""
         try:
@@ -180,6 +183,7 @@ class SimulatedCarrier:
     # --- in the receiver's process --------------------------------------------------------------
 
     def _receiver(self) -> Host | None:
+        self._target.is_touched = True
         return self._engine.control if self._process is None else self._process.host
 
     def _take(self, frame: bytes) -> None:

@@ -1,30 +1,41 @@
 """One seed of one scenario: the run, what broke in it, and its story."""
 
 import contextlib
+import gc
 import logging
-from collections.abc import Callable, Coroutine, Iterator
+import traceback
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import Any, Final, final
 
+from callboard.actors import failures
 from callboard.actors.host.host import Host
-from callboard.messages.errors import CallboardError, InternalError
+from callboard.messages.errors import CallboardError
 
 from ..engines.sim import environment_of
+from ..environment import Environment
 from . import cast
-from .invariants import AFTER_EACH_STEP, AT_REST, AT_THE_END, WHEN_DOWN, Invariant, sentence_of
+from .invariants import (
+    AFTER_EACH_STEP,
+    AT_REST,
+    AT_THE_END,
+    WHEN_DOWN,
+    Invariant,
+    links_are_well,
+    sentence_of,
+)
 from .ledger import Ledger
 from .loop import SimulatedLoop
 from .system import SimulatedSystem
 from .witness import witnesses
 from .world import World, WorldStuck
 
-if TYPE_CHECKING:
-    from callboard.runtime.environment import Environment
-
-__all__ = ["InvariantBroken", "Outcome", "Run", "Scenario", "run_seed"]
+__all__ = ["InvariantBroken", "Outcome", "Run", "Scenario", "run_seed", "run_seeds"]
 
 STEP_COSTS_S: Final = (0.0, 0.0, 0.000_002, 0.000_05)
 STICKINESS: Final = (0.0, 0.5, 0.9)
+COLLECT_EVERY: Final = 25
+"""A seed leaves a megabyte or two in circles."""
 STORY_LINES: Final = 60
 SETTLE_S: Final = 0.1
 """What is still on its way when a system is down has arrived by then."""
@@ -33,8 +44,10 @@ LOGGER: Final = logging.getLogger("callboard")
 Scenario = Callable[["Run"], Coroutine[Any, Any, None]]
 
 
-class InvariantBroken(InternalError):
+class InvariantBroken(CallboardError):
     """Something that must hold does not."""
+
+    code = "invariant_broken"
 
 
 @final
@@ -89,7 +102,6 @@ class Run:
         self.abandoned: set[int] = set()
         """Asks whose asker has died: nobody is there to see their outcome."""
         self._system: SimulatedSystem | None = None
-        self._hosts: dict[SimulatedLoop, Host] = {}
         self._looked: dict[SimulatedLoop, int] = {}
 
     # --- for scenarios ------------------------------------------------------------------
@@ -107,7 +119,7 @@ class Run:
     def add_host(self, host: Host) -> None:
         """Look at a host from now on."""
         loop: Any = host.loop
-        self._hosts[loop] = host
+        loop.host = host
 
     def living(self) -> Iterator[Host]:
         """The hosts of all slots, the control host among them."""
@@ -128,6 +140,10 @@ class Run:
         """All has healed and come to rest; raises `InvariantBroken`."""
         self._check(AT_THE_END)
 
+    def check_now(self) -> None:
+        """Raise `InvariantBroken` for what has been complained of."""
+        self._raise()
+
     def check_down(self) -> None:
         """The system has been stopped; raises `InvariantBroken`."""
         self._check(WHEN_DOWN)
@@ -142,18 +158,25 @@ class Run:
         self._raise()
 
     def _after_step(self, loop: SimulatedLoop) -> None:
-        host = self._hosts.get(loop)
+        host = loop.host
         if host is not None:
-            for invariant in AFTER_EACH_STEP:
-                seen = invariant.check(host)
-                if seen is not None:
-                    self.complain(invariant.name, seen)
-            if not loop.ready and not loop.is_dead:
-                self._at_rest(loop, host)
+            at_rest = not loop.ready
+            if (loop.is_touched or at_rest) and not loop.is_dead:
+                loop.is_touched = False
+                if not links_are_well(host):
+                    self._complain_of(host)
+                if at_rest:
+                    self._at_rest(loop, host)
         if loop.errors:
             self.complain("no_error_of_its_own", loop.errors.pop())
         if self.broken:
             self._raise()
+
+    def _complain_of(self, host: Host) -> None:
+        for invariant in AFTER_EACH_STEP:
+            seen = invariant.check(host)
+            if seen is not None:
+                self.complain(invariant.name, seen)
 
     def _at_rest(self, loop: SimulatedLoop, host: Host) -> None:
         changes = self.tree_changes
@@ -175,27 +198,39 @@ def run_seed(name: str, scenario: Scenario, seed: int) -> Outcome:
     """Run one seed of a scenario; never raises for what it finds."""
     run = Run(seed)
     world = run.world
-    try:
-        with _errors_seen(run):
-            try:
-                world.run(scenario(run))
-                world.advance(SETTLE_S)
-                run.check_down()
-            except InvariantBroken:
-                pass
-            except WorldStuck as error:
-                run.complain("it_ends", str(error))
-            except CallboardError as error:
-                run.complain("it_ends", f"the scenario itself failed: {error!r}")
-    finally:
-        world.after_step = None
-        world.close()
+    with _errors_seen(run):
+        try:
+            world.run(scenario(run))
+            world.advance(SETTLE_S)
+            run.check_down()
+        except InvariantBroken:
+            pass
+        except WorldStuck as error:
+            run.complain("it_ends", str(error))
+        except CallboardError as error:
+            run.complain("it_ends", f"the scenario itself failed: {error!r}")
+    world.after_step = None
+    world.close()
     broken, seen = run.broken[0] if run.broken else ("", "")
     story = tuple(f"{at_s:9.4f} s  {text}" for at_s, text in list(world.trace.story)[-STORY_LINES:])
     return Outcome(
         name, seed, broken, seen, world.trace.digest, world.steps, world.now_s,
         story if broken else (),
     )  # fmt: skip
+
+
+def run_seeds(name: str, scenario: Scenario, seeds: Iterable[int]) -> Iterator[Outcome]:
+    """Run many seeds of a scenario, one after the other."""
+    was_collecting = gc.isenabled()
+    gc.disable()  # It would look through all that lives, again and again, for nothing.
+    try:
+        for count, seed in enumerate(seeds, start=1):
+            yield run_seed(name, scenario, seed)
+            if not count % COLLECT_EVERY:
+                gc.collect()
+    finally:
+        if was_collecting:
+            gc.enable()
 
 
 class _Errors(logging.Handler):
@@ -211,6 +246,15 @@ class _Errors(logging.Handler):
         self._run.complain("no_error_of_its_own", record.getMessage() + why)
 
 
+class _NoTracebacks:
+    """What stands for the `traceback` module while a seed runs."""
+
+    @staticmethod
+    def format_exception(error: BaseException) -> list[str]:
+        """Its type alone."""
+        return [type(error).__qualname__]
+
+
 @contextlib.contextmanager
 def _errors_seen(run: Run) -> Iterator[None]:
     handler = _Errors(run)
@@ -218,9 +262,13 @@ def _errors_seen(run: Run) -> Iterator[None]:
     LOGGER.addHandler(handler)
     LOGGER.setLevel(logging.ERROR)
     LOGGER.propagate = False
+    # Tracebacks take a while to write, and name files of this machine, which must not get
+    # into frames: the same seed is the same run everywhere.
+    failures.__dict__["traceback"] = _NoTracebacks
     try:
         yield
     finally:
+        failures.__dict__["traceback"] = traceback
         LOGGER.removeHandler(handler)
         LOGGER.setLevel(before[0])
         LOGGER.propagate = before[1]

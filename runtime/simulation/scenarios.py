@@ -4,256 +4,21 @@ Each opens a system, does its work under faults, lets everything heal, waits unt
 come to rest, has the invariants checked, and stops the system.
 """
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 
-from callboard.messages.errors import CallboardError
-from callboard.messages.job import Job
-from callboard.messages.limits import Limits
-from callboard.messages.plan import SubTask
-from callboard.messages.ref import Ref
-from callboard.messages.retry import RetryPolicy
-from callboard.messages.spec import Backoff, Intensity, Restart, Strategy, SupervisorSpec
-
-from . import cast
-from .faults import FAULTS, LINK_FAULTS, draw_faults, draw_weather, schedule_faults
+from . import keys, notices
+from .faults import LINK_FAULTS
 from .run import Run, Scenario
-from .system import open_system
+from .stage import act, open_stage
 
 __all__ = ["SCENARIOS"]
 
-HOSTS: Final = 3
-LIMITS: Final = Limits(
-    link_credit=24,
-    link_backlog_max=48,
-    link_frames_in_flight=2,
-    frame_messages_soft=6,
-    mailbox_messages=64,
-)
-"""Small, so that everything that can be full is full at times."""
-BUSY_S: Final = 2.0
-"""How long faults come."""
-REST_MAX_S: Final = 60.0
-"""How long everything may take to come to rest once all has healed."""
-QUIET_S: Final = 2.6
-"""What is sent again is sent again within this."""
-LOOK_S: Final = 0.5
-KINDS: Final = tuple(str(kind) for kind in Restart)
-
-
-class Stage:
-    """A system with some actors, and what can be done with them."""
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self.system = run.simulated.system
-        self.draw = run.draw
-        self.receivers: list[Ref[Any]] = []
-        self.senders: list[Ref[Any]] = []
-        self.parents: list[Ref[Any]] = []
-
-    async def cast(self, *, receivers: int, senders: int, parents: int, agents: int) -> None:
-        """Start the actors; one whose start fails by the seed is simply not there."""
-        for place in range(receivers):
-            ref = await self.system.spawn(cast.Receiver, host=1 + place % HOSTS)
-            self.receivers.append(ref)
-            self.run.permanent.add(str(ref.address))
-        for place in range(senders):
-            ref = await self.system.spawn(cast.Sender, host=1 + (place + 1) % HOSTS)
-            self.senders.append(ref)
-        for _ in range(parents):
-            await self.add_parent()
-        if agents:
-            await self.system.pool(cast.SquaringAgent, size=agents)
-
-    async def add_parent(self) -> None:
-        """A parent with children of all kinds, and any strategy."""
-        draw = self.draw
-        strategies = tuple(Strategy)
-        spec = SupervisorSpec(
-            strategy=strategies[int(draw() * len(strategies))],
-            intensity=Intensity(restarts=1 + int(draw() * 3), period_s=0.5 + draw()),
-            backoff=Backoff(max_s=0.3 * draw()),
-        )
-        kinds = tuple(KINDS[int(draw() * len(KINDS))] for _ in range(2 + int(draw() * 3)))
-        parent = cast.parent_of(spec)
-        with contextlib.suppress(CallboardError):
-            self.parents.append(await self.system.spawn(parent, kinds, 0.3 * draw()))
-
-    def some(self, refs: Sequence[Ref[Any]]) -> Ref[Any]:
-        """One of them."""
-        return refs[int(self.draw() * len(refs))]
-
-    # --- what is done ---------------------------------------------------------------------
-
-    async def later(self, seconds: float) -> None:
-        """Wait for some part of a time."""
-        await asyncio.sleep(self.draw() * seconds)
-
-    async def burst(self, count: int = 6) -> None:
-        """Have notes told."""
-        draw = self.draw
-        await self.later(BUSY_S)
-        to = tuple(dict.fromkeys(self.some(self.receivers) for _ in range(2)))
-        request = cast.Burst(to=to, count=1 + int(draw() * count), waits=draw() < 0.3)
-        with contextlib.suppress(CallboardError):
-            await self.system.ask(request, self.some(self.senders), timeout_s=4.0)
-
-    async def ask(self) -> None:
-        """Ask one receiver, or the pool."""
-        draw, ledger = self.draw, self.run.ledger
-        await self.later(BUSY_S)
-        timeout_s = 0.05 + 2.0 * draw() ** 2
-        chance = draw()
-        how = "fail" if chance < 0.1 else ""
-        seconds = 3.0 * draw() if chance > 0.85 else 0.0
-        record = ledger.new_ask(timeout_s)
-        request = cast.Echo(number=record.number, how=how, seconds=seconds)
-        to = None if draw() < 0.2 else self.some(self.receivers)
-        reply = asyncio.ensure_future(self.system.ask(request, to, timeout_s=timeout_s))
-        waiting = ledger.outcome_of(record, reply, lambda answer: answer.number == record.number)
-        if draw() < 0.1:
-            task = asyncio.ensure_future(waiting)
-            await self.later(0.1)
-            task.cancel()
-            await asyncio.wait((task,))
-            return
-        await waiting
-
-    async def relay(self) -> None:
-        """Have somebody ask somebody else."""
-        ledger = self.run.ledger
-        await self.later(BUSY_S)
-        timeout_s = 0.2 + 2.0 * self.draw()
-        record, onward = ledger.new_ask(timeout_s), ledger.new_ask(timeout_s)
-        self.run.abandoned.add(onward.number)
-        request = cast.Relay(
-            number=record.number, onward=onward.number, to=self.some(self.receivers)
-        )
-        reply = self.system.ask(request, self.some(self.senders), timeout_s=timeout_s)
-        await ledger.outcome_of(record, reply, lambda answer: answer.number == record.number)
-
-    async def poke(self) -> None:
-        """Let a child fail, stop, or be removed."""
-        await self.later(BUSY_S)
-        if not self.parents:
-            return
-        chance = self.draw()
-        how = "stop" if chance < 0.2 else "remove" if chance < 0.3 else "fail"
-        parent = self.some(self.parents)
-        with contextlib.suppress(CallboardError):
-            parent.tell(
-                cast.Fail() if chance > 0.93 else cast.Poke(place=int(self.draw() * 8), how=how)
-            )
-
-    async def fail(self) -> None:
-        """Let a receiver fail; its mailbox waits for the next incarnation."""
-        await self.later(BUSY_S)
-        with contextlib.suppress(CallboardError):
-            self.some(self.receivers).tell(cast.Fail())
-
-    async def come_and_go(self) -> None:
-        """Start an actor, use it, and stop it."""
-        await self.later(BUSY_S)
-        with contextlib.suppress(CallboardError):
-            ref = await self.system.spawn(cast.Receiver, name=f"guest-{self.draw()}")
-            await self.later(0.2)
-            await self.system.stop(ref)
-
-    async def execute(self, tasks: int) -> None:
-        """Run a job of so many sub-tasks; it ends rightly or says why not."""
-        await self.later(BUSY_S / 2)
-        draw = self.draw
-
-        def decompose(request: cast.Square) -> tuple[SubTask, ...]:
-            return tuple(
-                SubTask(f"t{n}", cast.Square(number=n), needs=(f"t{n - 7}",) if n >= 7 else ())
-                for n in range(tasks)
-            )
-
-        job: Job[Any, Any] = Job(
-            name="squares",
-            decompose=decompose,
-            task_retry=RetryPolicy(attempts_max=4, backoff_min_s=0.02, backoff_max_s=0.5),
-            task_timeout_s=0.2 + 2.0 * draw(),
-            timeout_s=3.0 + 10.0 * draw(),
-            threads=frozenset(),
-            partial_every=0,
-        )
-        handle = self.system.submit(job, cast.Square(number=0))
-        if draw() < 0.05:
-            await self.later(1.0)
-            handle.cancel()
-        try:
-            result = await handle.result(timeout_s=60.0)
-        except CallboardError as error:
-            self.run.world.trace.add(error.code)
-        else:
-            squares = [(each.number, each.square) for each in result]
-            if len(squares) != tasks or squares != [(n, n * n) for n in range(tasks)]:
-                self.run.complain("execution_is_right", f"the result is {squares}")
-
-
-@contextlib.asynccontextmanager
-async def _stage(run: Run, *, calm: bool = False) -> AsyncIterator[Stage]:
-    """A system whose hosts are up, in some weather."""
-    weather = None if calm else draw_weather(run.draw)
-    async with open_system(
-        run.world,
-        weather=weather,
-        environment=run.environment,
-        on_host=run.add_host,
-        hosts=HOSTS,
-        understudies=1,
-        name="sim",
-        heartbeat_s=1.5,
-        heartbeats_missed_max=3,
-        ask_timeout_s=3.0,
-        stop_timeout_s=10.0,
-        limits=LIMITS,
-        host_supervision=SupervisorSpec(
-            intensity=Intensity(restarts=30, period_s=30.0), backoff=Backoff(max_s=0.5)
-        ),
-    ) as simulated:
-        run.watch(simulated)
-        yield Stage(run)
-
-
-async def _act(stage: Stage, *acts: Coroutine[Any, Any, None], faults: Sequence[str] = FAULTS,
-               count: int = 3) -> None:  # fmt: skip
-    """Do everything at once under faults; then let it heal and come to rest."""
-    run = stage.run
-    drawn = draw_faults(
-        run.draw, hosts=HOSTS, until_s=BUSY_S, count=int(run.draw() * (count + 1)), kinds=faults
-    )
-    schedule_faults(run.simulated, drawn)
-    tasks = [asyncio.ensure_future(act) for act in acts]
-    await asyncio.sleep(BUSY_S)
-    run.simulated.heal()
-    done, late = await asyncio.wait(tasks, timeout=REST_MAX_S)
-    for task in done:
-        task.result()
-    if late:
-        run.complain("it_ends", f"{len(late)} activities go on: {late}")
-    await _rest(stage)
-    run.check_end()
-
-
-async def _rest(stage: Stage) -> None:
-    """Wait until all hosts are up and nothing is under way."""
-    run = stage.run
-    until_s = run.world.now_s + REST_MAX_S
-    table = run.simulated.system.root.table
-    while run.world.now_s < until_s:
-        await asyncio.sleep(LOOK_S)
-        if all(slot.is_up for slot in table.slots.values()) and not any(
-            host.pending for host in run.living()
-        ):
-            break
-    await asyncio.sleep(QUIET_S)
+Act = Callable[[], Coroutine[Any, Any, None]]
+ACTS_SHARE: Final = 0.5
+"""How much of all that can be done a seed of `mixed` does."""
 
 
 # --- the scenarios --------------------------------------------------------------------------
@@ -261,28 +26,31 @@ async def _rest(stage: Stage) -> None:
 
 async def mixed(run: Run) -> None:
     """A little of everything."""
-    async with _stage(run) as stage:
-        await stage.cast(receivers=3, senders=2, parents=1, agents=4)
-        await _act(
-            stage,
-            *(stage.burst() for _ in range(3)),
-            *(stage.ask() for _ in range(6)),
-            *(stage.relay() for _ in range(2)),
-            *(stage.poke() for _ in range(4)),
-            stage.fail(),
-            stage.come_and_go(),
-            stage.execute(16),
+    async with open_stage(run) as stage:
+        await stage.cast(receivers=3, senders=2, parents=run.draw() < 0.7, agents=3)
+        acts: tuple[Act, ...] = (
+            *(stage.burst,) * 3,
+            *(stage.ask,) * 7,
+            *(stage.poke,) * 4,
+            stage.relay,
+            stage.relay,
+            stage.fail,
+            stage.come_and_go,
+            partial(stage.execute, 8 + int(run.draw() * 8)),
         )
+        # A part of it for each seed: seeds are many, and each is to be quick.
+        await act(stage, *(begin() for begin in acts if run.draw() < ACTS_SHARE))
 
 
 async def links(run: Run) -> None:
     """Many messages over bad links, and hosts that live."""
-    async with _stage(run) as stage:
+    async with open_stage(run) as stage:
         await stage.cast(receivers=3, senders=3, parents=0, agents=0)
-        await _act(
+        await act(
             stage,
             *(stage.burst(20) for _ in range(8)),
             *(stage.ask() for _ in range(8)),
+            *(stage.fail() for _ in range(3)),
             faults=LINK_FAULTS,
             count=4,
         )
@@ -290,23 +58,23 @@ async def links(run: Run) -> None:
 
 async def supervision(run: Run) -> None:
     """Children of all kinds that fail, on hosts that live."""
-    async with _stage(run, calm=True) as stage:
+    async with open_stage(run, calm=True) as stage:
         await stage.cast(receivers=0, senders=0, parents=3, agents=0)
-        await _act(stage, *(stage.poke() for _ in range(30)), faults=("slow", "hang"), count=1)
+        await act(stage, *(stage.poke() for _ in range(30)), faults=("slow", "hang"), count=1)
 
 
 async def execution(run: Run) -> None:
     """Jobs on a pool whose hosts die."""
-    async with _stage(run) as stage:
+    async with open_stage(run) as stage:
         await stage.cast(receivers=0, senders=0, parents=0, agents=6)
-        await _act(stage, stage.execute(40), stage.execute(20), count=3)
+        await act(stage, stage.execute(40), stage.execute(20), count=3)
 
 
 async def failover(run: Run) -> None:
     """Hosts that die in the middle of everything, those that take over too."""
-    async with _stage(run) as stage:
+    async with open_stage(run) as stage:
         await stage.cast(receivers=3, senders=2, parents=1, agents=3)
-        await _act(
+        await act(
             stage,
             *(stage.burst() for _ in range(2)),
             *(stage.ask() for _ in range(8)),
@@ -324,6 +92,8 @@ SCENARIOS: Final[Mapping[str, Scenario]] = MappingProxyType(
         "supervision": supervision,
         "execution": execution,
         "failover": failover,
+        "watch": notices.watch,
+        "keyed": keys.keyed,
     }
 )
 """The scenarios by name; the first is the default."""

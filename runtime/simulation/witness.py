@@ -33,7 +33,6 @@ class Observer(Protocol):
         """An invariant is broken."""
 
 
-
 class Book:
     """What a witness has seen of one supervisor."""
 
@@ -61,6 +60,7 @@ class Book:
     def starts(self, child: ChildId, incarnation: int, spec: ChildSpec) -> None:
         """The supervisor has a child started."""
         self._observer.tree_changes += 1
+        self._removed.pop(child, None)
         if child in self.alive:
             self._complain(
                 "one_incarnation",
@@ -114,6 +114,12 @@ class Book:
             self._complain("one_incarnation", f"child {child!r} is forgotten while it runs")
             del self.alive[child]
 
+    def abandoned(self) -> None:
+        """The children are gone by force, all at once."""
+        self._observer.tree_changes += 1
+        self.alive.clear()
+        self._asked.clear()
+
     def ended(self) -> None:
         """The supervisor has ended."""
         if self.alive:
@@ -163,10 +169,15 @@ class _Runner:
         self._runner.start_child(child, incarnation, spec)
 
     def stop_child(
-        self, child: ChildId, incarnation: int, timeout: StopTimeout, reason: Exit
+        self,
+        child: ChildId,
+        incarnation: int,
+        timeout: StopTimeout,
+        reason: Exit,
+        **options: Any,
     ) -> None:
         self._book.stops(child, incarnation)
-        self._runner.stop_child(child, incarnation, timeout, reason)
+        self._runner.stop_child(child, incarnation, timeout, reason, **options)
 
     def child_gone(self, child: ChildId, reason: Exit) -> None:
         self._book.gone(child)
@@ -211,6 +222,16 @@ class WitnessedSupervisor(Supervisor):
         self.book.removes(child)
         super().remove_child(child)
 
+    def terminate_child(self, child: ChildId) -> None:
+        """Stop a child and keep its spec."""
+        self.book.removes(child)
+        super().terminate_child(child)
+
+    def abandon(self) -> None:
+        """Perform nothing more: the children are gone by force."""
+        self.book.abandoned()
+        super().abandon()
+
 
 def witnesses(observer: Observer) -> Callable[..., Supervisor]:
     """What makes supervisors with a witness that tells what it must not see."""
@@ -219,5 +240,3 @@ def witnesses(observer: Observer) -> Callable[..., Supervisor]:
         return WitnessedSupervisor(observer, *args, **options)
 
     return make
-
-

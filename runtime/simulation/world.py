@@ -11,12 +11,13 @@ clock, starts a thread, opens a socket or uses the state of the `random` module.
 
 import heapq
 import itertools
+import logging
 import random
 from asyncio import events
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
-from callboard.messages.errors import InternalError
+from callboard.messages.errors import CallboardError
 
 from .loop import SimulatedLoop, Step
 from .trace import Trace
@@ -28,8 +29,10 @@ STEPS_AT_ONCE_MAX: Final = 200_000
 """Steps without a pause: beyond, something goes round in circles."""
 
 
-class WorldStuck(InternalError):
+class WorldStuck(CallboardError):
     """Nothing can happen any more, or nothing ends."""
+
+    code = "world_stuck"
 
 
 class World:
@@ -138,7 +141,7 @@ class World:
             events._set_running_loop(before)  # noqa: SLF001 - as above
 
     # One loop on purpose: it runs for every step of every seed.
-    def _run_until(self, is_done: Callable[[], bool]) -> None:
+    def _run_until(self, is_done: Callable[[], bool]) -> None:  # noqa: C901 - as above
         runnable, timers, trace = self._runnable, self._timers, self.trace
         draw, marks, enter = self.random.random, trace.steps, events._set_running_loop  # noqa: SLF001 - as above
         last: SimulatedLoop | None = None
@@ -220,7 +223,13 @@ class World:
 
     def close(self) -> None:
         """End all processes, and close quietly what they have left."""
-        for loop in self.loops:
-            loop.bury()
+        # What its death makes the code of a process say is of no interest.
+        before = logging.root.manager.disable
+        logging.disable(logging.CRITICAL)
+        try:
+            for loop in self.loops:
+                loop.bury()
+        finally:
+            logging.disable(before)
         self._timers.clear()
         self._runnable.clear()

@@ -66,7 +66,7 @@ class Simulation:
         """An actor of the test's own, which notes what it gets; see `open_probe`."""
         return await open_probe(self.system, *contracts, answers=answers)
 
-    async def sleep(self, seconds: float) -> None:
+    async def advance(self, seconds: float) -> None:
         """Let virtual time pass."""
         await asyncio.sleep(seconds)
 

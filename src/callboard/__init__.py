@@ -13,23 +13,33 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from callboard.actors.actor import Actor, Agent, OnError, Overflow, handler
+    from callboard.actors.actor import Actor, Agent, OnError, OnRestart, Overflow, handler
     from callboard.actors.aggregator import conflicts, reducers
     from callboard.actors.context import Context
     from callboard.actors.execution.handle import ExecutionHandle
+    from callboard.actors.keyed.actor import KeyedActor, StoreActor
+    from callboard.actors.timers import Timer
+    from callboard.actors.tree.ref import TreeRef
+    from callboard.actors.tree.spec import ActorSpec, TreeSpec
+    from callboard.actors.watch.watching import Watch
     from callboard.messages import errors, updates
     from callboard.messages.codec import Array
     from callboard.messages.contract import Contract, Request
     from callboard.messages.errors import CallboardError
     from callboard.messages.execution import OnFailure
+    from callboard.messages.hosts import HostSpec
     from callboard.messages.job import Job, JobContext, Route
     from callboard.messages.letters import DeadLetter
     from callboard.messages.lifecycle import Exit, ExitReason
     from callboard.messages.limits import Limits
+    from callboard.messages.notices import Down, Exited, NameChanged, Offers
+    from callboard.messages.placement import Placement, Resources
     from callboard.messages.plan import Plan, SubTask
     from callboard.messages.ref import Ref
     from callboard.messages.retry import RetryPolicy
+    from callboard.messages.routing import Routing, consistent_hash
     from callboard.messages.spec import (
+        AutoShutdown,
         Backoff,
         ChildSpec,
         Intensity,
@@ -40,42 +50,61 @@ if TYPE_CHECKING:
     )
     from callboard.runtime.driver import run
     from callboard.runtime.settings import Settings
-    from callboard.runtime.system import System, start
+    from callboard.runtime.system import System, attach, start
 
 __all__ = [
     "Actor",
+    "ActorSpec",
     "Agent",
     "Array",
+    "AutoShutdown",
     "Backoff",
     "CallboardError",
     "ChildSpec",
     "Context",
     "Contract",
     "DeadLetter",
+    "Down",
     "ExecutionHandle",
     "Exit",
     "ExitReason",
+    "Exited",
+    "HostSpec",
     "Intensity",
     "Job",
     "JobContext",
+    "KeyedActor",
     "Limits",
+    "NameChanged",
+    "Offers",
     "OnError",
     "OnFailure",
+    "OnRestart",
     "Overflow",
+    "Placement",
     "Plan",
     "Ref",
     "Request",
+    "Resources",
     "Restart",
     "RetryPolicy",
     "Route",
+    "Routing",
     "Settings",
     "StopTimeout",
+    "StoreActor",
     "Strategy",
     "SubTask",
     "SupervisorSpec",
     "System",
+    "Timer",
+    "TreeRef",
+    "TreeSpec",
+    "Watch",
     "__version__",
+    "attach",
     "conflicts",
+    "consistent_hash",
     "errors",
     "handler",
     "reducers",
@@ -92,23 +121,33 @@ _HOMES_OF_MODULES: Final = ("callboard.actors.aggregator", "callboard.messages")
 """Folders of which whole modules are public."""
 
 _HOMES: Final = {
-    "callboard.actors.actor": ("Actor", "Agent", "OnError", "Overflow", "handler"),
+    "callboard.actors.actor": ("Actor", "Agent", "OnError", "OnRestart", "Overflow", "handler"),
     "callboard.actors.aggregator": ("conflicts", "reducers"),
     "callboard.actors.context": ("Context",),
     "callboard.actors.execution.handle": ("ExecutionHandle",),
+    "callboard.actors.keyed.actor": ("KeyedActor", "StoreActor"),
+    "callboard.actors.timers": ("Timer",),
+    "callboard.actors.tree.ref": ("TreeRef",),
+    "callboard.actors.tree.spec": ("ActorSpec", "TreeSpec"),
+    "callboard.actors.watch.watching": ("Watch",),
     "callboard.messages": ("errors", "updates"),
     "callboard.messages.codec": ("Array",),
     "callboard.messages.contract": ("Contract", "Request"),
     "callboard.messages.errors": ("CallboardError",),
     "callboard.messages.execution": ("OnFailure",),
+    "callboard.messages.hosts": ("HostSpec",),
     "callboard.messages.job": ("Job", "JobContext", "Route"),
     "callboard.messages.letters": ("DeadLetter",),
     "callboard.messages.lifecycle": ("Exit", "ExitReason"),
     "callboard.messages.limits": ("Limits",),
+    "callboard.messages.notices": ("Down", "Exited", "NameChanged", "Offers"),
+    "callboard.messages.placement": ("Placement", "Resources"),
     "callboard.messages.plan": ("Plan", "SubTask"),
     "callboard.messages.ref": ("Ref",),
+    "callboard.messages.routing": ("Routing", "consistent_hash"),
     "callboard.messages.retry": ("RetryPolicy",),
     "callboard.messages.spec": (
+        "AutoShutdown",
         "Backoff",
         "ChildSpec",
         "Intensity",
@@ -119,7 +158,7 @@ _HOMES: Final = {
     ),
     "callboard.runtime.driver": ("run",),
     "callboard.runtime.settings": ("Settings",),
-    "callboard.runtime.system": ("System", "start"),
+    "callboard.runtime.system": ("System", "attach", "start"),
 }
 
 

@@ -327,6 +327,11 @@ class ReplyToATell(Actor):
         return Findings()
 
 
+class HookAsHandler(Actor):
+    @handler
+    async def started(self, ctx: Note) -> None: ...  # type: ignore[override]
+
+
 class Twice(Actor):
     @handler
     async def run(self, message: Note) -> None: ...
@@ -355,6 +360,7 @@ class Unresolved(Actor):
         (ReplyForNone, r"returns tests\.actor\.findings.* answered by None"),
         (ReplyToATell, r"tests\.actor\.note is no Request"),
         (Twice, r"again and run both handle tests\.actor\.note"),
+        (HookAsHandler, r"HookAsHandler\.started is marked as a handler, but it is a hook"),
         (Unresolved, r"Unresolved\.run: its annotations do not resolve: .*DefinedNowhere"),
     ],
 )

@@ -59,14 +59,14 @@ def test_copy_does_not_change_with_what_it_was_made_from() -> None:
 
 def test_route_takes_every_offer_in_turn() -> None:
     made = directory()
-    taken = Counter(made.route(Job) for _ in range(9))
+    taken = Counter(made.route(Job()) for _ in range(9))
     assert taken == {A: 3, B: 3, C: 3}
 
 
 def test_route_of_what_nobody_offers_is_an_error_that_says_it_did_not_run() -> None:
     for made in (Directory(), directory()):
         made.replace(4, {}, {Job.contract_name: []}, {})
-        error = made.route(Job)
+        error = made.route(Job())
         assert isinstance(error, NoAgentOffers)
         assert error.may_have_run is False
         assert "tests.registry.job" in str(error)

@@ -97,6 +97,17 @@ def test_the_machine_is_described_without_saying_which_one() -> None:
     assert not any("/home" in str(value) or "/root" in str(value) for value in machine.values())
 
 
-def test_list_names_all_five_benches() -> None:
+def test_list_names_all_benches() -> None:
     names = [bench["bench"] for bench in benches_as_data(BENCHES)]
-    assert names == ["ask", "tell_local", "spawn", "fanout", "failover"]
+    first_round = ["ask", "tell_local", "spawn", "fanout", "failover"]
+    assert names == [*first_round, "supervise", "kills", "flap", "million", "savina"]
+
+
+def test_what_a_side_cannot_do_stands_in_the_json_and_in_the_table() -> None:
+    cannot = {"sleeping_barber": "no chairs"}
+    ray = SideReport("ray", "measured", {}, results={"big_messages_per_s": 5.0}, cannot=cannot)
+    report = report_of(measured("callboard", big_messages_per_s=10.0), ray, bench="savina")
+    assert report_as_data(report, MACHINE)["peers"]["ray"]["cannot"] == cannot
+    output = io.StringIO()
+    print_report(report, MACHINE, Console(file=output, width=100))
+    assert "cannot do sleeping_barber: no chairs" in output.getvalue()

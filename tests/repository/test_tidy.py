@@ -264,7 +264,9 @@ def test_text_files_are(rule: Rule, sources: list[Source]) -> None:
 
 def test_no_module_is_dead(sources: list[Source], root: Path) -> None:
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    entry_points = {target.partition(":")[0] for target in project["scripts"].values()}
+    groups = [project["scripts"], *project.get("entry-points", {}).values()]
+    targets = [target for group in groups for target in group.values()]
+    entry_points = {target.partition(":")[0] for target in targets}
     python = [source for source in sources if source.path.suffix == ".py"]
     report([f"{path}: nothing imports it" for path in dead_modules(python, entry_points)])
 

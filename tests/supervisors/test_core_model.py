@@ -6,12 +6,15 @@ there no trace is predicted, but nothing may ever be broken, and once all answer
 in, everybody who should run does.
 """
 
+import contextlib
+from collections.abc import Iterator
+
 import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from callboard.messages.errors import CallboardError
-from callboard.messages.lifecycle import Exit
+from callboard.messages.lifecycle import Exit, ExitReason
 from callboard.messages.spec import (
     AutoShutdown,
     Backoff,
@@ -33,30 +36,74 @@ STEPS = settings(max_examples=150, stateful_step_count=40, deadline=None)
 
 
 class ModelMachine(RuleBasedStateMachine):
-    """No start fails, no answer waits: every trace is what the manual says."""
+    """No restart fails, no answer waits: every trace is what the manual says.
+
+    From the manual: children start in order, and when one does not, those before it are
+    stopped in reverse and the supervisor does not start; a significant child that ends by
+    itself, and is not restarted, ends its supervisor (any_significant), or does so once it
+    was the last one up (all_significant); one that the supervisor stops never does.
+    """
 
     world: World
     strategy: Strategy
+    auto_shutdown: AutoShutdown
     limit: int
     kinds: dict[ChildId, Restart]
+    significant: set[ChildId]
     dynamic: set[ChildId]
     up: dict[ChildId, bool]
 
     @initialize(
         strategy=st.sampled_from(Strategy),
-        restarts=st.lists(st.sampled_from(Restart), max_size=5),
+        auto_shutdown=st.sampled_from(AutoShutdown),
+        restarts=st.lists(st.tuples(st.sampled_from(Restart), st.booleans()), max_size=5),
         limit=st.integers(0, 8),
+        unstartable=st.one_of(*[st.none()] * 4, st.integers(0, 4)),
     )
-    def begin(self, strategy: Strategy, restarts: list[Restart], limit: int) -> None:
-        self.strategy, self.limit = strategy, limit
-        self.kinds = dict(enumerate(restarts))
+    def begin(
+        self,
+        strategy: Strategy,
+        auto_shutdown: AutoShutdown,
+        restarts: list[tuple[Restart, bool]],
+        limit: int,
+        unstartable: int | None,
+    ) -> None:
+        self.strategy, self.limit, self.auto_shutdown = strategy, limit, auto_shutdown
+        self.kinds, self.significant = {}, set()
+        specs = [self.declare(child_id, *row) for child_id, row in enumerate(restarts)]
         self.dynamic = set()
         self.up = dict.fromkeys(self.kinds, True)
         # An hour: here the window only counts. Its sliding is tested with the policies.
-        spec = SupervisorSpec(strategy, Intensity(limit, 3600.0), Backoff(max_s=0.0))
-        self.world = World(
-            spec, [ChildSpec(child_id, restart=kind) for child_id, kind in self.kinds.items()]
-        ).started()
+        spec = SupervisorSpec(strategy, Intensity(limit, 3600.0), Backoff(max_s=0.0), auto_shutdown)
+        self.world = World(spec, specs)
+        if unstartable is None or unstartable >= len(specs):
+            self.world.started()
+            return
+        self.world.unstartable.add(unstartable)
+        self.world.start()
+        self.expect(
+            *(f"start {child_id}" for child_id in range(unstartable + 1)),
+            *(f"stop {child_id}" for child_id in reversed(range(unstartable))),
+            "escalate",
+        )
+        self.expect_ending(ExitReason.START_FAILED, "child_start_failed", unstartable)
+
+    def declare(self, child_id: ChildId, kind: Restart, significant: bool) -> ChildSpec:
+        """A spec that the manual allows."""
+        self.kinds[child_id] = kind
+        if (
+            significant
+            and kind is not Restart.PERMANENT
+            and self.auto_shutdown is not AutoShutdown.NEVER
+        ):
+            self.significant.add(child_id)
+        return ChildSpec(child_id, restart=kind, significant=child_id in self.significant)
+
+    def expect_ending(self, kind: ExitReason, cause: str, child_id: ChildId) -> None:
+        assert self.world.ending is not None
+        exit_ = self.world.ending.exit
+        assert (exit_.kind, exit_.detail["cause"]) == (kind, cause)
+        assert exit_.detail["child"] == str(child_id)
 
     def is_over(self) -> bool:
         return self.world.ending is not None
@@ -73,17 +120,35 @@ class ModelMachine(RuleBasedStateMachine):
     def forget(self, child_id: ChildId) -> None:
         del self.up[child_id], self.kinds[child_id]
         self.dynamic.discard(child_id)
+        self.significant.discard(child_id)
 
     @precondition(lambda self: not self.is_over())
-    @rule(child_id=IDS, kind=st.sampled_from(Restart))
-    def add(self, child_id: int, kind: Restart) -> None:
-        if child_id not in self.up:
-            self.up[child_id], self.kinds[child_id] = True, kind
-            self.dynamic.add(child_id)
-            self.world.perform(
-                self.world.core.add_child(ChildSpec(child_id, restart=kind), self.world.now)
-            )
+    @rule(
+        child_id=IDS,
+        kind=st.sampled_from(Restart),
+        significant=st.booleans(),
+        starts=st.sampled_from([True, True, False]),
+    )
+    def add(self, child_id: int, kind: Restart, significant: bool, starts: bool) -> None:
+        if child_id in self.up:
+            return
+        spec = self.declare(child_id, kind, significant)
+        self.up[child_id] = True
+        self.dynamic.add(child_id)
+        with self.startable(child_id, starts=starts):
+            self.world.perform(self.world.core.add_child(spec, self.world.now))
+        if starts:
             self.expect(f"start {child_id}")
+        else:
+            self.forget(child_id)
+            self.expect(f"start {child_id}", f"gone {child_id}")
+
+    @contextlib.contextmanager
+    def startable(self, child_id: ChildId, *, starts: bool) -> Iterator[None]:
+        if not starts:
+            self.world.unstartable.add(child_id)
+        yield
+        self.world.unstartable.discard(child_id)
 
     @precondition(lambda self: not self.is_over())
     @rule(child_id=IDS, exit_=st.sampled_from(list(EXITS.values())))
@@ -93,19 +158,32 @@ class ModelMachine(RuleBasedStateMachine):
         kind = self.kinds[child_id]
         self.world.exits(child_id, exit_)
         if kind is Restart.TEMPORARY or (kind is Restart.TRANSIENT and not exit_.is_abnormal):
+            counts = child_id in self.significant
+            steps: list[str] = []
             if kind is Restart.TEMPORARY or child_id in self.dynamic:
                 self.forget(child_id)
-                self.expect(f"gone {child_id}")
+                steps.append(f"gone {child_id}")
             else:
                 self.up[child_id] = False
-                self.expect()
+            if counts and self.shuts_down():
+                steps += [f"stop {other}" for other in reversed(self.running())]
+                self.expect(*steps, "stopped")
+                self.expect_ending(ExitReason.SHUTDOWN, "auto_shutdown", child_id)
+            else:
+                self.expect(*steps)
             return
         self.up[child_id] = False
         self.limit -= 1
         if self.limit < 0:
             self.expect(*(f"stop {other}" for other in reversed(self.running())), "escalate")
+            self.expect_ending(ExitReason.SHUTDOWN, "restart_intensity_exceeded", child_id)
             return
         self.expect_restart(child_id)
+
+    def shuts_down(self) -> bool:
+        if self.auto_shutdown is AutoShutdown.ANY_SIGNIFICANT:
+            return True
+        return not any(self.up[child_id] for child_id in self.significant)
 
     def expect_restart(self, child_id: ChildId) -> None:
         order = list(self.up)
@@ -149,11 +227,12 @@ class ModelMachine(RuleBasedStateMachine):
             self.expect(*steps, f"gone {child_id}")
 
     @precondition(lambda self: not self.is_over())
-    @rule(child_id=IDS)
-    def restart_by_hand(self, child_id: int) -> None:
+    @rule(child_id=IDS, starts=st.booleans())
+    def restart_by_hand(self, child_id: int, starts: bool) -> None:
         if self.up.get(child_id) is False:
-            self.up[child_id] = True
-            self.world.perform(self.world.core.restart_child(child_id, self.world.now))
+            with self.startable(child_id, starts=starts):
+                self.world.perform(self.world.core.restart_child(child_id, self.world.now))
+            self.up[child_id] = starts
             self.expect(f"start {child_id}")
 
     @precondition(lambda self: not self.is_over())

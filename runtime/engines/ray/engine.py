@@ -1,4 +1,4 @@
-"""The Ray engine, seen from the driver: connecting to a cluster and starting processes.
+"""The Ray engine: connecting to a cluster, starting processes, and finding them again.
 
 Ray restarts nothing here (`max_restarts=0`): Callboard's supervisors do, because Ray can
 neither delay restarts nor count them within a period.
@@ -12,30 +12,37 @@ import pathlib
 import secrets
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
+import psutil
 import ray
 import ray.exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from callboard.actors.host.host import Host
 from callboard.messages.errors import ClusterError, ClusterUnreachable, HostLost
+from callboard.messages.hosts import ProcessOrder
 from callboard.messages.lifecycle import Exit, ExitReason
 from callboard.messages.ports import BlobStore, FrameCarrier, HostProcess
 
 from ...cluster.network import cluster_error, parse_address
+from ...detached.guest_process import GuestProcess
+from ...detached.names import NAMESPACE
 from ...settings import Settings
 from ...transport.sockets import SocketAddress, SocketCarrier, SocketServer
 from .blobs import RayBlobs
+from .capacity import what_is_missing, what_is_taken
 from .carrier import RayCarrier, host_lost, unpack_answer
 from .leftovers import end_family, ray_family
-from .process import HostActor
+from .process import Adopted, HostActor
 
-__all__ = ["RayEngine"]
+__all__ = ["RayEngine", "RayProcess", "end_by_name"]
 
 LOGGER: Final = logging.getLogger("callboard.ray")
+CAPACITY_EVERY_S: Final = 1.0
+"""How often it is looked whether what a process waits for is still there at all."""
 PULL_RETRY_S: Final = 0.1
 INTERRUPTED_GOODBYE_S: Final = 1.5
 """How long Ray may take to undo a start that was interrupted."""
@@ -48,7 +55,7 @@ CALLS_MAX: Final = 10_000
 
 
 class RayProcess:
-    """The driver's handle on one Ray actor."""
+    """The root's, or a driver's, handle on one Ray actor."""
 
     def __init__(self, handle: Any, name: str, engine: "RayEngine") -> None:
         self.name = name
@@ -63,16 +70,36 @@ class RayProcess:
         assert control is not None
         mine = await self._engine.socket_address()
         self.address = await self._call(
-            self.handle.become.remote(slot, epoch, name, control.epoch, mine)
+            self.handle.become.remote(
+                slot, epoch, name, control.epoch, mine, self._engine.control_handle
+            )
         )
+        return await self.carrier()
+
+    async def adopt(self, control_epoch: int) -> Adopted | None:
+        """Take over a host that works already; None when it is none. Raises `HostLost`."""
+        mine = await self._engine.socket_address()
+        handle = self._engine.control_handle
+        adopted: Adopted | None = await self._call(
+            self.handle.adopt.remote(control_epoch, mine, handle)
+        )
+        if adopted is not None:
+            self.address = adopted.address
+        return adopted
+
+    async def carrier(self) -> FrameCarrier:
+        """The way for frames of this process' own host to that one."""
+        mine = await self._engine.socket_address()
         by_call = RayCarrier(self.handle, self.name)
         if self.address is None or mine is None or self.address.node != mine.node:
             return by_call
         return SocketCarrier(self.address, by_call)
 
     def bring_frames(self, slot: int, epoch: int) -> None:
-        """Keep one pull outstanding."""
+        """Keep one pull outstanding, unless this process is a Ray actor and can be called."""
         control = self._engine.control
+        if self._engine.control_handle is not None:
+            return
         assert control is not None
         control.run_task(self._pull(control, slot, epoch))
 
@@ -80,7 +107,7 @@ class RayProcess:
         link = control.link(slot)
         while link.epoch == epoch and link.carrier is not None:
             try:
-                answers = await self.handle.pull.remote(link.bookkeeping())
+                answers = await self.handle.pull.remote(control.slot, link.bookkeeping())
             except ray.exceptions.ActorDiedError:
                 return  # `watch` tells the root.
             except ray.exceptions.RayError as error:
@@ -97,10 +124,19 @@ class RayProcess:
         handles = {
             slot: (epoch, process.handle, process.address)
             for slot, (epoch, process) in peers.items()
-            if isinstance(process, RayProcess)
+            if isinstance(process, RayProcess | GuestProcess)
         }
         if handles:
             await self._call(self.handle.connect.remote(handles, is_open))
+
+    async def disconnect(self, slot: int) -> None:
+        """Tell the host that a driver has left. Raises `HostLost`."""
+        await self._call(self.handle.disconnect.remote(slot))
+
+    async def warm(self, codes: Sequence[bytes]) -> None:
+        """See `HostProcess`."""
+        with contextlib.suppress(HostLost, ray.exceptions.RayError):
+            await self._call(self.handle.warm.remote(list(codes)))
 
     async def watch(self) -> Exit:
         """How it ended: an outstanding call fails as soon as the actor is dead."""
@@ -119,8 +155,11 @@ class RayProcess:
 
     async def kill(self) -> None:
         """End the process at once."""
+        self._engine.forget(self)
         with contextlib.suppress(ray.exceptions.RayError):
             await asyncio.to_thread(ray.kill, self.handle, no_restart=True)
+        if self._engine.after_end is not None:
+            self._engine.after_end(self.name)
 
     async def _call(self, reference: Any) -> Any:
         try:
@@ -136,15 +175,23 @@ class RayEngine:
 
     name = "ray"
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self, settings: Settings, *, system: str | None = None, control_handle: Any = None
+    ) -> None:
         self.settings = settings
         self.control: Host | None = None
+        self.control_handle: Final = control_handle
+        """The Ray actor that this is; None in a driver. Its processes outlive it then."""
+        self.before_start: Callable[[str], Awaitable[None]] | None = None
+        """Called with a process' name before that is started."""
+        self.after_end: Callable[[str], None] | None = None
+        """Called with a process' name when it has been ended."""
         self._blobs = RayBlobs()
-        self._processes: list[RayProcess] = []
+        self._processes: dict[RayProcess, None] = {}
         self._server: SocketServer | None = None
         self._listening: asyncio.Future[SocketAddress | None] | None = None
         self._owns_ray = False
-        self._system = f"{settings.name}-{secrets.token_hex(3)}"
+        self._system = f"{settings.name}-{secrets.token_hex(3)}" if system is None else system
 
     async def start(self) -> None:
         """Start Ray on this machine, or connect to the cluster at the address.
@@ -192,6 +239,8 @@ class RayEngine:
         ray.init(**options)
 
     async def _check_address(self, address: str) -> None:
+        if address == "auto":
+            return  # Ray itself looks for a cluster of this machine, and fails at once.
         endpoint = parse_address(address)
         deadline_s = min(self.settings.start_timeout_s, ANSWER_DEADLINE_S)
         error = await _in_daemon_thread(lambda: cluster_error(endpoint, deadline_s))
@@ -226,9 +275,14 @@ class RayEngine:
         """Ray's object store."""
         return self._blobs
 
-    async def start_process(self, number: int) -> HostProcess:
-        """A Ray actor on the node whose turn it is."""
-        name = f"{self._system}-host-{number}"
+    async def start_process(self, number: int, order: ProcessOrder | None = None) -> HostProcess:
+        """A Ray actor on the node whose turn it is, or where Ray finds what is ordered."""
+        what = "host" if order is None else order.name
+        name = f"{self._system}-{what}-{number}"
+        if order is not None:
+            _check_capacity(name, order)
+        if self.before_start is not None:
+            await self.before_start(name)
         # Ray's types do not know `concurrency_groups`.
         remote: Any = ray.remote
         actor = remote(concurrency_groups={"control": CONTROL_CALLS_MAX})(HostActor).options(
@@ -236,21 +290,25 @@ class RayEngine:
             max_restarts=0,
             max_task_retries=0,
             max_concurrency=CALLS_MAX,
-            num_cpus=0,
-            scheduling_strategy=_node_for(number),
+            **_place_for(number, order),
+            **self._life(),
         )
         process = RayProcess(actor.remote(self.settings, name), name, self)
-        self._processes.append(process)
+        self._processes[process] = None
+        limit_s = self.settings.start_timeout_s
         try:
-            async with asyncio.timeout(self.settings.start_timeout_s):
-                process.pid = await process.handle.ready.remote()
+            process.pid = await _wait_until_ready(process, order, limit_s)
         except TimeoutError:
             await process.kill()
+            why = "" if order is None else what_is_taken(order.resources, _free())
             raise ClusterError(
-                f"{name} did not start within {self.settings.start_timeout_s:g} s.",
+                f"{name} did not start within {limit_s:g} s{f': {why}' if why else ''}.",
                 advice="Is there memory for one more process? `ray status` and the "
                 "dashboard tell what Ray waits for.",
             ) from None
+        except (ClusterError, asyncio.CancelledError):
+            await asyncio.shield(process.kill())
+            raise
         except ray.exceptions.RayError as error:
             raise ClusterError(
                 f"{name} did not start: {str(error).strip().splitlines()[-1][:300]}",
@@ -258,24 +316,54 @@ class RayEngine:
             ) from error
         return process
 
+    def _life(self) -> dict[str, Any]:
+        """How long its processes live: as long as this one, or until they are ended."""
+        if self.control_handle is None:
+            return {}
+        return {"lifetime": "detached", "namespace": NAMESPACE}
+
+    async def find(self, name: str) -> RayProcess | None:
+        """A process of a detached system; None when there is none of that name any more."""
+        try:
+            handle = await asyncio.to_thread(ray.get_actor, name, NAMESPACE)
+        except ValueError:
+            return None
+        process = RayProcess(handle, name, self)
+        if self.control_handle is not None:  # A driver that attaches ends nobody.
+            self._processes[process] = None
+        return process
+
+    def forget(self, process: RayProcess) -> None:
+        """One is ended."""
+        self._processes.pop(process, None)
+
     async def stop(self) -> None:
         """Kill what still lives and leave the cluster."""
         if self._server is not None:
             await self._server.stop()
         if not ray.is_initialized():
             if self._owns_ray:  # Its start was interrupted.
-                _shut_down(limit_s=INTERRUPTED_GOODBYE_S)
+                _shut_down(ray_family(), limit_s=INTERRUPTED_GOODBYE_S)
             return
         for process in self._processes:
             with contextlib.suppress(ray.exceptions.RayError):
                 ray.kill(process.handle, no_restart=True)
         self._processes.clear()
         if self._owns_ray:
-            await asyncio.to_thread(_shut_down)
+            # A cluster that is only joined may run below this process all the same.
+            family = ray_family() if self.settings.address is None else []
+            await asyncio.to_thread(_shut_down, family)
 
 
-def _shut_down(limit_s: float | None = None) -> None:
-    family = ray_family()
+async def end_by_name(names: Iterable[str]) -> None:
+    """End processes of a detached system, as far as they live."""
+    for name in names:
+        with contextlib.suppress(ValueError, ray.exceptions.RayError):
+            handle = await asyncio.to_thread(ray.get_actor, name, NAMESPACE)
+            await asyncio.to_thread(ray.kill, handle, no_restart=True)
+
+
+def _shut_down(family: list[psutil.Process], limit_s: float | None = None) -> None:
     # First its own way, while its processes live: its client library ends this process
     # when it finds them gone.
     goodbye = threading.Thread(target=ray.shutdown, name="callboard-ray-end", daemon=True)
@@ -322,6 +410,60 @@ async def _in_daemon_thread(function: Callable[[], ResultT]) -> ResultT:
 
     threading.Thread(target=call, name="callboard-ray", daemon=True).start()
     return await done
+
+
+async def _wait_until_ready(
+    process: RayProcess, order: ProcessOrder | None, limit_s: float
+) -> int:
+    """The process id, once it runs.
+
+    What is ordered may be taken by others for a while, which is told, or be lost with its
+    node, which ends the wait with `ClusterError`. Raises `TimeoutError`.
+    """
+    ready = asyncio.ensure_future(process.handle.ready.remote())
+    try:
+        async with asyncio.timeout(limit_s):
+            while order is not None and not ready.done():
+                await asyncio.wait((ready,), timeout=CAPACITY_EVERY_S)
+                if not ready.done():
+                    _check_capacity(process.name, order)
+                    order.on_waiting(what_is_taken(order.resources, _free()))
+            pid: int = await ready
+            return pid
+    finally:
+        ready.cancel()
+        if order is not None:
+            order.on_waiting("")
+
+
+def _check_capacity(name: str, order: ProcessOrder) -> None:
+    """Raises `ClusterError` that names what no node has, and for what a start would wait."""
+    nodes: Sequence[Mapping[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    missing = what_is_missing(order.resources, nodes)
+    if missing:
+        raise ClusterError(
+            f"{name} cannot be placed: {missing}.",
+            advice="Ask for less, or add a node that has it; `ray status` shows what there is.",
+        )
+
+
+def _free() -> Mapping[str, float]:
+    free: Mapping[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
+    return free
+
+
+def _place_for(number: int, order: ProcessOrder | None) -> dict[str, Any]:
+    """Ray's options that say where a process runs and what it reserves."""
+    if order is None:
+        return {"num_cpus": 0, "scheduling_strategy": _node_for(number)}
+    wanted = order.resources
+    return {
+        "num_cpus": wanted.cpus,
+        "num_gpus": wanted.gpus,
+        "memory": wanted.memory_bytes or None,
+        "resources": dict(wanted.custom) or None,
+        "label_selector": dict(wanted.node_labels) or None,
+    }
 
 
 def _node_for(number: int) -> Any:

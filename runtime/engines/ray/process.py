@@ -1,9 +1,12 @@
 """What runs inside a Ray worker: one host, and the calls that reach it.
 
-Frames come in by `deliver`. The control host is no Ray actor and cannot be called: it
-keeps one `pull` outstanding, and its frames leave with that. `watch` never returns while
+Frames come in by `deliver`. A driver is no Ray actor and cannot be called: it keeps one
+`pull` outstanding, and the frames for it leave with that. `watch` never returns while
 the host lives: it is how death is noticed. `ping` runs on a thread and loop of its own,
 so it answers while a handler blocks the host's loop.
+
+The host of a detached system outlives its root. It goes on working meanwhile, and the
+next root takes it over with `adopt`.
 """
 
 import asyncio
@@ -12,57 +15,84 @@ import os
 import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import ray
 
+import callboard
 from callboard.actors.host.host import Host
 from callboard.actors.host.watchdog import Watchdog
 from callboard.messages.control import CONTROL_SLOT
-from callboard.messages.errors import FrameError, InternalError
+from callboard.messages.errors import FrameError, HostLost, InternalError
+from callboard.messages.guests import is_guest
 from callboard.messages.lifecycle import Exit
 from callboard.messages.ports import FrameCarrier
+from callboard.messages.ref import Address, Ref
 
 from ...memory import calm_collector
 from ...settings import Settings
 from ...transport.sockets import SocketAddress, SocketCarrier, SocketServer
-from ...wiring import make_host
+from ...wiring import CloudPickler, make_host
 from .blobs import RayBlobs
 from .carrier import NOT_CONNECTED, RayCarrier, pack_answer
 
-__all__ = ["HostActor", "PullCarrier"]
+__all__ = ["Adopted", "HostActor", "PullCarrier", "take_call"]
 
 LOGGER: Final = logging.getLogger("callboard.ray")
 
 Answer = Any
 
 
+class Adopted(NamedTuple):
+    """What a host tells the root that takes it over."""
+
+    slot: int
+    epoch: int
+    address: SocketAddress | None
+    cells: tuple[int, ...]
+    """The numbers of its top-level actors."""
+    guests: tuple[int, ...]
+    """The slots of the drivers that it knows."""
+
+
 class PullCarrier:
-    """Lets frames wait for the control host's next pull."""
+    """Lets frames wait for the next pull of a driver."""
 
     def __init__(self) -> None:
         self._frames: deque[tuple[bytes, Sequence[Any], asyncio.Future[None]]] = deque()
         self._waiting: asyncio.Future[None] | None = None
+        self._closed = False
 
     def write(self, frame: bytes) -> bool:
         """A pull takes frames along; there may be none outstanding."""
         return False
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Let go of who waits: nobody pulls, and nothing is sent, any more."""
+        self._closed = True
+        self._wake()
+        while self._frames:
+            _, _, gone = self._frames.popleft()
+            if not gone.done():
+                gone.set_result(None)
 
     async def deliver(self, frame: bytes, references: Sequence[Any]) -> tuple[bytes, Sequence[Any]]:
         """Returns once the frame is on its way with a pull; loss is the link's business."""
+        if self._closed:
+            raise HostLost("the driver has left.")
         gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._frames.append((frame, references, gone))
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(None)
+        self._wake()
         await gone
         return b"", ()
 
+    def _wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
     async def take(self) -> list[tuple[bytes, Sequence[Any]]]:
-        """All frames that wait; waits for one."""
-        while not self._frames:
+        """All frames that wait; waits for one. None any more when it was closed."""
+        while not self._frames and not self._closed:
             self._waiting = asyncio.get_running_loop().create_future()
             await self._waiting
         taken = []
@@ -72,6 +102,18 @@ class PullCarrier:
             if not gone.done():
                 gone.set_result(None)
         return taken
+
+
+async def take_call(host: Host | None, frame: bytes, references: Sequence[Any]) -> Answer:
+    """Take a frame that came by a Ray call; gives the frame that is ready for its sender."""
+    if host is None:
+        return NOT_CONNECTED
+    try:
+        answer = await host.answer(frame, references)
+    except FrameError as error:
+        LOGGER.warning("host %s refuses a frame: %s", host.name, error)
+        return NOT_CONNECTED
+    return NOT_CONNECTED if answer is None else pack_answer(*answer)
 
 
 class HostActor:
@@ -85,7 +127,8 @@ class HostActor:
         self._name = name
         self._host: Host | None = None
         self._watchdog: Watchdog | None = None
-        self._pulls = PullCarrier()
+        self._pulls: dict[int, PullCarrier] = {}
+        """Frames for drivers, by the driver's slot."""
         self._server: SocketServer | None = None
         self._address: SocketAddress | None = None
         self._ended: asyncio.Future[Exit] | None = None
@@ -100,6 +143,16 @@ class HostActor:
         calm_collector()
         return os.getpid()
 
+    async def warm(self, codes: Sequence[bytes]) -> None:
+        """Load the public names of Callboard and these classes, while nobody waits for it."""
+        for name in callboard.__all__:
+            getattr(callboard, name)
+        for code in codes:
+            try:
+                CloudPickler(_no_ref).loads(code)
+            except Exception as error:  # noqa: BLE001 - it is loaded again, and told, when needed
+                LOGGER.debug("an understudy cannot load a class: %r", error)
+
     async def become(
         self,
         slot: int,
@@ -107,8 +160,12 @@ class HostActor:
         name: str,
         control_epoch: int,
         control_address: SocketAddress | None,
+        control: Any = None,
     ) -> SocketAddress | None:
-        """Take over a slot; gives the socket on which this process takes frames."""
+        """Take over a slot; gives the socket on which this process takes frames.
+
+        `control` is the root's Ray actor; None when the root lives in a driver.
+        """
         self._host, self._watchdog = make_host(
             slot=slot,
             epoch=epoch,
@@ -121,9 +178,32 @@ class HostActor:
         self._server = SocketServer(self._host.take, self._settings.limits)
         self._address = await self._server.start(node)
         self._host.link(CONTROL_SLOT).connect(
-            control_epoch, self._way_to(control_address, self._pulls)
+            control_epoch, self._way_to(control_address, self._calls_to(CONTROL_SLOT, control))
         )
         return self._address
+
+    async def adopt(
+        self, control_epoch: int, control_address: SocketAddress | None, control: Any
+    ) -> Adopted | None:
+        """Belong to another incarnation of the root from now on; None when this is no host yet."""
+        host = self._host
+        if host is None:
+            return None
+        way = self._way_to(control_address, self._calls_to(CONTROL_SLOT, control))
+        host.link(CONTROL_SLOT).connect(control_epoch, way)
+        return Adopted(
+            host.slot,
+            host.epoch,
+            self._address,
+            tuple(host.births.guardian.cells),
+            tuple(s for s, link in host.links.items() if is_guest(s) and link.is_connected),
+        )
+
+    def _calls_to(self, slot: int, handle: Any) -> FrameCarrier:
+        """Ray calls to a Ray actor; to a driver, which has no handle, frames for its pulls."""
+        if handle is not None:
+            return RayCarrier(handle)
+        return self._pulls.setdefault(slot, PullCarrier())
 
     def _way_to(self, address: SocketAddress | None, by_call: FrameCarrier) -> FrameCarrier:
         """The quickest way to a peer: a socket on this node, Ray calls to another."""
@@ -141,27 +221,32 @@ class HostActor:
         peers: Mapping[int, tuple[int, Any, SocketAddress | None]],
         is_open: bool,  # noqa: FBT001 - as an argument of a Ray call
     ) -> None:
-        """Who is at other slots: slot to (epoch, actor handle, socket); see `HostProcess`."""
+        """Who is at other slots: slot to (epoch, actor handle, socket); see `HostProcess`.
+
+        A driver has no handle.
+        """
         host = self._living()
         for slot, (epoch, handle, address) in peers.items():
-            carrier = self._way_to(address, RayCarrier(handle))
+            carrier = self._way_to(address, self._calls_to(slot, handle))
             host.link(slot).connect(epoch, carrier, is_open=is_open)
+
+    async def disconnect(self, slot: int) -> None:
+        """A driver has left for good: its asks are stopped, and nothing waits for it."""
+        left = HostLost("the driver has left.", advice="Nobody waits for this.", slot=slot)
+        self._living().forget(slot, left)
+        pulls = self._pulls.pop(slot, None)
+        if pulls is not None:
+            pulls.close()
 
     async def deliver(self, frame: bytes, references: Sequence[Any] = ()) -> Answer:
         """Take a frame; gives the frame that is ready for its sender."""
-        if self._host is None:
-            return NOT_CONNECTED
-        try:
-            answer = await self._host.answer(frame, references)
-        except FrameError as error:
-            LOGGER.warning("host %s refuses a frame: %s", self._name, error)
-            return NOT_CONNECTED
-        return NOT_CONNECTED if answer is None else pack_answer(*answer)
+        return await take_call(self._host, frame, references)
 
-    async def pull(self, bookkeeping: bytes) -> Answer:
-        """The frames for the control host, as soon as there are some."""
+    async def pull(self, slot: int, bookkeeping: bytes) -> Answer:
+        """The frames for a driver, as soon as there are some; none: it is not known (yet)."""
         self._living().receive(bookkeeping)
-        return [pack_answer(*taken) for taken in await self._pulls.take()]
+        pulls = self._pulls.get(slot)
+        return [] if pulls is None else [pack_answer(*taken) for taken in await pulls.take()]
 
     async def watch(self) -> dict[str, Any]:
         """How the host failed, if it fails while its process lives."""
@@ -177,3 +262,7 @@ class HostActor:
         if self._host is None:
             raise InternalError(f"{self._name} has not become a host yet.")
         return self._host
+
+
+def _no_ref(address: Address) -> Ref[Any]:
+    raise InternalError(f"a class holds a reference to {address}; there is no host to bind it to.")

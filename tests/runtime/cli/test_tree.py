@@ -16,14 +16,18 @@ from rich.console import Console
 from callboard.messages.views import ActorView, CallboardView, HostView
 from callboard.runtime.announcer import announced_systems
 from callboard.runtime.cli.outcome import ExitCode
-from callboard.runtime.cli.tree import Sight, draw
+from callboard.runtime.cli.sources import Sight
+from callboard.runtime.cli.tree import draw
 
 Run = Callable[..., Any]
 
 
 @pytest.fixture(autouse=True)
-def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder for announcements of its own: what else runs on this machine is not seen."""
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder for announcements of its own: what else runs on this machine is not seen.
+
+    After `tmp_path`, which pytest would otherwise put into it for the whole session.
+    """
     with tempfile.TemporaryDirectory(prefix="cb") as folder:  # A socket's path must be short.
         monkeypatch.setenv("TMPDIR", folder)
         monkeypatch.setattr(tempfile, "tempdir", None)
@@ -138,7 +142,7 @@ def test_a_folder_that_others_may_enter_is_not_believed(temporary: Path, callboa
 # --- drawing --------------------------------------------------------------------------
 
 
-def drawn(sight: Sight) -> str:
+def drawn(sight: Sight[CallboardView]) -> str:
     console = Console(width=200)
     with console.capture() as capture:
         console.print(draw(sight))
@@ -161,7 +165,7 @@ def host_view(**changes: Any) -> HostView:
     return HostView(**(fields | changes))
 
 
-def system_view(*hosts: HostView, restarts: int = 0) -> Sight:
+def system_view(*hosts: HostView, restarts: int = 0) -> Sight[CallboardView]:
     driver = host_view(slot=0, name="driver")
     return Sight(
         1, CallboardView(name="s", hosts=(driver, *hosts), restarts=restarts, understudies=1)
@@ -169,25 +173,57 @@ def system_view(*hosts: HostView, restarts: int = 0) -> Sight:
 
 
 def test_a_host_that_is_down_and_replacements_are_drawn() -> None:
-    text = drawn(system_view(host_view(name="host-1 (down)", pid=0, actors=3), restarts=2))
-    assert "host-1 (down)" in text
+    down = host_view(pid=0, actors=3, state="down", problem="killed: signal 9")
+    text = drawn(system_view(down, restarts=2))
+    assert "host-1  down (killed: signal 9)" in text
     assert "3 actors waiting" in text
     assert "2 hosts replaced" in text
 
 
-def test_actors_that_are_not_shown_are_counted() -> None:
-    child = ActorView(
-        cell=9, name="", kind="Child", life="running", mailbox=1_500, incarnation=1, children=0
+def test_a_host_that_hangs_is_drawn_with_its_deadline() -> None:
+    text = drawn(
+        system_view(host_view(pid=0, state="silent", problem="it has not answered for 2 s"))
     )
-    parent = ActorView(
-        cell=1, name="$1", kind="Parent", life="stopping", mailbox=0, incarnation=1, children=5,
-        members=(child,),
-    )  # fmt: skip
-    text = drawn(system_view(host_view(actors=6, members=(parent,))))
-    assert "and 4 more actors" in text
+    assert "host-1  silent (it has not answered for 2 s)" in text
+
+
+def actor_view(**changes: Any) -> ActorView:
+    fields: dict[str, Any] = {
+        "cell": 1,
+        "name": "$1",
+        "kind": "Parent",
+        "life": "running",
+        "mailbox": 0,
+        "incarnation": 1,
+        "children": 0,
+    }
+    return ActorView(**(fields | changes))
+
+
+def test_actors_that_are_not_shown_are_counted_where_they_are() -> None:
+    child = actor_view(cell=9, name="$9", kind="Child", mailbox=1_500)
+    parent = actor_view(
+        life="stopping", children=5, strategy="rest_for_one", members=(child,), running=2, stash=7
+    )
+    text = drawn(system_view(host_view(actors=16, top_level=3, members=(parent,))))
+    assert "and 2 more actors not shown (--actors)" in text
+    assert "and 4 more children not shown (--actors)" in text
     assert "1,500 in its mailbox" in text
-    assert "stopping, 5 children" in text
+    assert "stopping, 2 handlers at work, 7 stashed, 5 children rest_for_one" in text
 
 
-def test_markup_in_names_is_text() -> None:
-    assert "[bold]x[/]" in drawn(system_view(host_view(name="[bold]x[/]")))
+def test_no_actor_shown_is_said_too() -> None:
+    assert "3 actors not shown (--actors)" in drawn(system_view(host_view(actors=3, top_level=3)))
+
+
+def test_a_significant_failure_is_drawn_with_its_age() -> None:
+    failed = actor_view(
+        restarts=2, significant=True, last_failure="ValueError: no", failed_ago_s=90.0
+    )
+    text = drawn(system_view(host_view(actors=1, top_level=1, members=(failed,))))
+    assert "significant, 2 restarts  1 min 30 s ago: ValueError: no" in text
+
+
+def test_markup_in_names_is_text_and_control_characters_are_not_printed() -> None:
+    text = drawn(system_view(host_view(name="[bold]x[/]\x1b[2J")))
+    assert "[bold]x[/]·[2J" in text

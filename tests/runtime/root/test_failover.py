@@ -176,7 +176,7 @@ async def test_two_hosts_killed_at_once_find_each_other_again() -> None:
 async def test_understudy_killed_while_it_takes_over() -> None:
     async with running() as system:
         refs = await system.spawn_many(cast.Counter, [()] * 2_000, host=1)
-        spare = system.root._spares[0]
+        spare = system.root.understudies.spares[0]
         spare_pid = await spare.handle.ready.remote()  # type: ignore[attr-defined]
         await kill(system, 1)
         async with asyncio.timeout(20.0):
@@ -188,10 +188,10 @@ async def test_understudy_killed_while_it_takes_over() -> None:
 
 async def test_dead_understudy_is_replaced_before_it_is_needed() -> None:
     async with running() as system:
-        spare = system.root._spares[0]
+        spare = system.root.understudies.spares[0]
         os.kill(await spare.handle.ready.remote(), signal.SIGKILL)  # type: ignore[attr-defined]
         async with asyncio.timeout(30.0):
-            while spare in system.root._spares:
+            while spare in system.root.understudies.spares:
                 await system.view(actors_max=0)
         await understudies(system, 1)
         ref = await system.spawn(cast.Counter, host=1)

@@ -55,7 +55,7 @@ def test_a_failure_tells_its_story_and_replays() -> None:
 
 def test_a_scenario_has_a_limit_in_virtual_time() -> None:
     async def sleeps(sim: Simulation) -> None:
-        await sim.sleep(2 * HOUR_S)
+        await sim.advance(2 * HOUR_S)
 
     simulate(sleeps)
     with pytest.raises(TimeoutError):
@@ -87,7 +87,7 @@ def test_a_decorated_test_runs_every_seed_and_keeps_its_fixtures() -> None:
 async def test_a_crashed_host_comes_back_without_its_state(sim: Simulation) -> None:
     counter = await sim.system.spawn(Counter, host=1)
     assert (await counter.ask(Next())).number == 1
-    await sim.sleep(1.5)
+    await sim.advance(1.5)
     await sim.all_up()
     assert (await counter.ask(Next())).number == 1
 
@@ -109,13 +109,13 @@ async def test_what_does_not_kill_changes_no_answer(sim: Simulation) -> None:
     counter = await sim.system.spawn(Counter, host=1)
     for expected in range(1, 30):
         assert (await counter.ask(Next())).number == expected
-        await sim.sleep(0.5)
+        await sim.advance(0.5)
 
 
 def test_a_fault_on_a_host_that_is_down_is_only_told() -> None:
     async def scenario(sim: Simulation) -> None:
         sim.apply(FaultPlan((Crash(at_s=1.0, host=1), Hang(at_s=1.001, host=1, for_s=1.0))))
-        await sim.sleep(1.01)
+        await sim.advance(1.01)
         raise ValueError("done")
 
     with pytest.raises(ValueError, match="done") as caught:

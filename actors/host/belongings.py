@@ -1,0 +1,74 @@
+"""What an incarnation of an actor has besides its state, and what ends with it.
+
+Watches, links, timers, subscriptions, and the notices of all of these that it has not
+handled. Actors that have none of them are not in any table here.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from callboard.messages.errors import ActorNotFound
+from callboard.messages.lifecycle import Exit
+
+from ..cell import Cell, Life
+from ..watch.core import End
+
+if TYPE_CHECKING:
+    from .host import Host
+
+__all__ = ["Belongings"]
+
+
+class Belongings:
+    """Clears up after incarnations, and tells those that are tied to them."""
+
+    __slots__ = ("_host",)
+
+    def __init__(self, host: "Host") -> None:
+        self._host = host
+
+    def leave(self, cell: Cell) -> Sequence[End]:
+        """An incarnation has ended; gives whom `tell` is to tell of it."""
+        host, number = self._host, cell.id
+        host.notices.drop(number)
+        host.timers.drop(number)
+        host.subscriptions.drop(number)
+        return host.watching.leave(number)
+
+    def tell(self, ends: Sequence[End], cell: Cell, reason: Exit) -> None:
+        """Tell how it ended, now that its supervisor has decided (or will take its time)."""
+        if ends:
+            self._host.watching.farewell(ends, reason, comes_back=self._comes_back(cell))
+
+    def tell_soon(self, ends: Sequence[End], cell: Cell, reason: Exit) -> None:
+        """The same, once its supervisor is through with what it is doing."""
+        if ends:
+            self._host.loop.call_soon(self.tell, ends, cell, reason)
+
+    def never_ran(self, cell: Cell, reason: Exit) -> None:
+        """A start failed, whose hook may have asked for things."""
+        host, number = self._host, cell.id
+        host.notices.drop(number)
+        host.timers.drop(number)
+        host.subscriptions.drop(number)
+        host.watching.abandon(number, reason)
+
+    def close(self) -> None:
+        """Forget everything: the host is gone."""
+        self._host.timers.close()
+        self._host.subscriptions.close()
+        self._host.watching.close()
+
+    def _comes_back(self, cell: Cell) -> bool | None:
+        """Whether it is started again, as far as that has been decided."""
+        if self._host.cells.get(cell.id) is not cell:
+            return False
+        if cell.life == Life.RUNNING:
+            return True
+        supervisor = self._host.family_of(cell.parent).supervisor
+        try:
+            state = supervisor.child(cell.id).state.name
+        except ActorNotFound:
+            return None
+        is_planned = state in {"PENDING", "STARTING", "WAITING"}
+        return True if is_planned and supervisor.statistics().state == "running" else None

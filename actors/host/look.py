@@ -1,0 +1,260 @@
+"""Looks at one host: its numbers, its tree of actors, its busiest ones.
+
+A look takes what is there without stopping anything. It is limited in what it tells, and
+what takes long with many actors is done in slices, so that handlers run in between.
+"""
+
+import asyncio
+import heapq
+from collections import deque
+from itertools import islice
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from callboard.messages.control import CONTROL_CELL
+from callboard.messages.errors import ActorNotFound
+from callboard.messages.views import ActorLoad, ActorView, HostView, LinkView, LookAtHost
+
+from ..cell import Cell
+from ..family import Family
+
+if TYPE_CHECKING:
+    from ..link.link import Link
+    from .host import Host
+
+__all__ = ["ACTORS_MAX", "Depths", "look_at_host", "measure_mailboxes"]
+
+FAILURE_CHARS_MAX: Final = 200
+"""A longer reason is cut in views: a line of `callboard tree` is for looking."""
+ACTORS_MAX: Final = 10_000
+"""Actors told one by one, whatever a look asks for."""
+BUSIEST_MAX: Final = 1_000
+LINKS_MAX: Final = 1_000
+DEPTH_MAX: Final = 50
+"""Generations of a tree that are told. What is below is counted by its parent."""
+NOBODY: Final = -1
+"""The parent of top-level actors."""
+SLICE_CELLS: Final = 10_000
+"""Cells measured in a row: well under a millisecond."""
+
+
+class Depths(NamedTuple):
+    """How full the mailboxes of a host are."""
+
+    total: int
+    deepest: int
+    fullest: list[Cell]
+    """Cells with the fullest mailboxes, as many as were asked for."""
+
+
+async def look_at_host(host: "Host", request: LookAtHost) -> HostView:
+    """What is on this host now."""
+    busiest: tuple[ActorLoad, ...] = ()
+    links: tuple[LinkView, ...] = ()
+    window_s = 0.0
+    depths: Depths | None = None
+    busiest_max = min(max(0, request.busiest_max), BUSIEST_MAX)
+    if busiest_max:
+        depths = await measure_mailboxes(host, busiest_max)
+        window = host.meters.window()
+        window_s = window.seconds
+        busiest = _busiest(host, window.handled, depths, busiest_max)
+        links = tuple(_link_view(link) for link in islice(host.links.values(), LINKS_MAX))
+    family = host.births.guardian
+    meters = host.meters
+    vitals = meters.vitals()
+    return HostView(
+        slot=host.slot,
+        epoch=host.epoch,
+        name=host.name,
+        pid=vitals.pid,
+        node=vitals.node,
+        actors=len(host.cells) - 1,
+        handled=host.dispatcher.handled,
+        pending_asks=len(host.pending),
+        dead_letters=dict(host.letters.counts),
+        memory_bytes=vitals.memory_bytes,
+        at_s=host.now(),
+        uptime_s=host.now() - meters.born_s,
+        is_stopping=host.births.is_stopping,
+        top_level=len(family.cells),
+        strategy=family.spec.strategy.value,
+        restarts=meters.restarts,
+        deaths=meters.past.deaths,
+        mailbox=None if depths is None else depths.total,
+        mailbox_max=None if depths is None else depths.deepest,
+        cpu_s=vitals.cpu_s,
+        lag_mean_s=meters.lag.mean_s(),
+        lag_max_s=meters.lag.max_s(),
+        links=links,
+        busiest=busiest,
+        busiest_window_s=window_s,
+        members=_members(host, family, min(max(0, request.actors_max), ACTORS_MAX)),
+    )
+
+
+# --- the tree -----------------------------------------------------------------------------
+
+
+def _members(host: "Host", family: Family, actors_max: int) -> tuple[ActorView, ...]:
+    chosen = _choose(host, family, actors_max)
+    return _views(host, family, chosen)
+
+
+def _choose(host: "Host", guardian: Family, actors_max: int) -> dict[int, None]:
+    """The cells to tell: who failed lately with all ancestors, then generation by generation."""
+    chosen, by_parent = _troubled(host, actors_max)
+    generations = deque([(NOBODY, guardian, 1)])
+    while generations:
+        parent, family, depth = generations.popleft()
+        here = by_parent.get(parent, [])
+        others = (number for number in family.cells if number not in chosen)
+        here += islice(others, actors_max - len(chosen))
+        chosen.update(dict.fromkeys(here))
+        for number in here:
+            children = family.cells[number].children
+            if children is not None and depth < DEPTH_MAX:
+                generations.append((number, children, depth + 1))
+    return chosen
+
+
+def _troubled(host: "Host", actors_max: int) -> tuple[dict[int, None], dict[int, list[int]]]:
+    """Living actors that failed lately, the newest first, and their ancestors; by parent too."""
+    chosen: dict[int, None] = {}
+    by_parent: dict[int, list[int]] = {}
+    for number in reversed(host.meters.past.failed_at_s):
+        line = _line_of(host, number)
+        new = [cell for cell in line if cell.id not in chosen]
+        if not new or len(line) > DEPTH_MAX or len(chosen) + len(new) > actors_max:
+            continue
+        for cell in new:
+            chosen[cell.id] = None
+            parent = NOBODY if cell.parent is None else cell.parent.id
+            by_parent.setdefault(parent, []).append(cell.id)
+    return chosen, by_parent
+
+
+def _line_of(host: "Host", number: int) -> list[Cell]:
+    """A living cell and its ancestors; empty when one of them is about to go."""
+    line = []
+    cell = host.cells.get(number)
+    while cell is not None:
+        family = host.births.guardian if cell.parent is None else cell.parent.children
+        if family is None or cell.id not in family.cells:
+            return []
+        line.append(cell)
+        cell = cell.parent
+    return line
+
+
+def _views(host: "Host", family: Family, chosen: dict[int, None]) -> tuple[ActorView, ...]:
+    # In the order of their start; a family of many is not gone through for the sake of few.
+    if len(family.cells) <= 4 * len(chosen):
+        cells = [cell for cell in family.cells.values() if cell.id in chosen]
+    else:
+        cells = [family.cells[number] for number in chosen if number in family.cells]
+    return tuple(_view(host, family, cell, chosen) for cell in cells)
+
+
+def _view(host: "Host", family: Family, cell: Cell, chosen: dict[int, None]) -> ActorView:
+    failed_at_s = host.meters.past.failed_at_s.get(cell.id)
+    restarts, last_failure, restart, significant = _trouble(family, cell)
+    return ActorView(
+        cell=cell.id,
+        name=cell.name,
+        kind=cell.behaviour.actor.__qualname__,
+        life=cell.life.name.lower(),
+        mailbox=len(cell.box or ()),
+        incarnation=cell.incarnation,
+        children=0 if cell.children is None else len(cell.children.cells),
+        path=cell.path,
+        running=_running(cell),
+        stash=host.dispatcher.stashes.size(cell),
+        restart=restart,
+        significant=significant,
+        strategy="" if cell.children is None else cell.children.spec.strategy.value,
+        restarts=restarts,
+        last_failure=last_failure,
+        failed_ago_s=None if failed_at_s is None else host.now() - failed_at_s,
+        members=() if cell.children is None else _views(host, cell.children, chosen),
+    )
+
+
+def _running(cell: Cell) -> int:
+    """How many of its handlers run or wait; a pool's shard has none of its own."""
+    return 0 if cell.is_quiet else cell.behaviour.concurrency - cell.free
+
+
+def _trouble(family: Family, cell: Cell) -> tuple[int, str, str, bool]:
+    """How often it was restarted, why last, and how it is restarted."""
+    try:
+        child = family.supervisor.child(cell.id)
+    except ActorNotFound:
+        return 0, "", "", False  # Gone for its supervisor, and about to go for its family.
+    kind, significant = child.spec.restart.value, child.spec.significant
+    if child.last_exit is None or not child.last_exit.is_abnormal:
+        return child.restarts, "", kind, significant
+    reason = str(child.last_exit.detail.get("message", "")) or child.last_exit.kind.value
+    return child.restarts, reason[:FAILURE_CHARS_MAX], kind, significant
+
+
+# --- load -----------------------------------------------------------------------------------
+
+
+async def measure_mailboxes(host: "Host", fullest_max: int = 0) -> Depths:
+    """How full the mailboxes are; the warden's own does not count."""
+    cells = list(host.cells.values())
+    total, deepest = 0, 0
+    fullest: list[tuple[int, int]] = []
+    for begin in range(0, len(cells), SLICE_CELLS):
+        if begin:
+            await asyncio.sleep(0)
+        filled = [
+            (len(cell.box), cell.id)
+            for cell in islice(cells, begin, begin + SLICE_CELLS)
+            if cell.box and cell.id != CONTROL_CELL
+        ]
+        if filled:
+            total += sum(depth for depth, _ in filled)
+            deepest = max(deepest, max(filled)[0])
+            if fullest_max:
+                fullest = heapq.nlargest(fullest_max, [*fullest, *filled])
+    living = (host.cells.get(number) for _, number in fullest)
+    return Depths(total, deepest, [cell for cell in living if cell is not None])
+
+
+def _busiest(
+    host: "Host", handled: dict[int, int], depths: Depths, busiest_max: int
+) -> tuple[ActorLoad, ...]:
+    most = heapq.nlargest(busiest_max, handled.items(), key=lambda item: item[1])
+    numbers = dict.fromkeys(number for number, _ in most if number != CONTROL_CELL)
+    numbers.update(dict.fromkeys(cell.id for cell in depths.fullest))
+    loads = []
+    for number in numbers:
+        cell = host.cells.get(number)
+        if cell is not None:
+            loads.append(
+                ActorLoad(
+                    cell=number,
+                    path=cell.path,
+                    kind=cell.behaviour.actor.__qualname__,
+                    handled=handled.get(number, 0),
+                    mailbox=len(cell.box or ()),
+                    running=_running(cell),
+                )
+            )
+    loads.sort(key=lambda load: (-load.handled, -load.mailbox))
+    return tuple(loads[:busiest_max])
+
+
+def _link_view(link: "Link") -> LinkView:
+    state = "down" if not link.is_connected else "open" if link.outbox.is_open else "connected"
+    return LinkView(
+        slot=link.slot,
+        state=state,
+        frames_out=link.frames_out,
+        frames_in=link.frames_in,
+        bytes_out=link.bytes_out,
+        bytes_in=link.bytes_in,
+        frames_resent=link.frames_resent,
+        waiting=link.outbox.waiting,
+    )

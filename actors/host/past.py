@@ -1,0 +1,67 @@
+"""The past of a host: who failed lately, and the actors that ended for good.
+
+Two rings of ended actors, so that a flood of ordinary ends does not wash failures away.
+Everything here is bounded, and written only when something ends.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+from callboard.messages.lifecycle import Exit
+
+from ..cell import Cell
+
+__all__ = ["ENDED_MAX", "FAILED_MAX", "Ended", "Past"]
+
+FAILED_MAX: Final = 256
+"""Living actors that failed lately; a look at the tree shows them first."""
+ENDED_MAX: Final = 256
+"""Ended actors in each of the two rings."""
+
+
+class Ended(NamedTuple):
+    """An actor that ended for good."""
+
+    cell: int
+    path: str
+    kind: str
+    incarnation: int
+    at_s: float
+    reason: Exit
+    history: tuple[Any, ...]
+    """What its supervisor remembered of it, oldest first."""
+
+
+class Past:
+    """What a host remembers of what is no more."""
+
+    def __init__(self) -> None:
+        self.deaths = 0
+        """Incarnations that ended abnormally, since the start."""
+        self.failed_at_s: Final[dict[int, float]] = {}
+        """When cells failed last, the newest at the end."""
+        self._failed: deque[Ended] = deque(maxlen=ENDED_MAX)
+        self._ended: deque[Ended] = deque(maxlen=ENDED_MAX)
+
+    def failed(self, cell: Cell, reason: Exit, at_s: float) -> None:
+        """An incarnation of a cell ended, or did not start."""
+        if not reason.is_abnormal:
+            return
+        self.deaths += 1
+        self.failed_at_s.pop(cell.id, None)
+        self.failed_at_s[cell.id] = at_s
+        if len(self.failed_at_s) > FAILED_MAX:
+            del self.failed_at_s[next(iter(self.failed_at_s))]
+
+    def gone(self, cell: Cell, reason: Exit, at_s: float, history: tuple[Any, ...]) -> None:
+        """A cell ended for good."""
+        self.failed_at_s.pop(cell.id, None)
+        ring = self._failed if reason.is_abnormal or history else self._ended
+        kind = cell.behaviour.actor.__qualname__
+        ring.append(Ended(cell.id, cell.path, kind, cell.incarnation, at_s, reason, history))
+
+    def ended(self) -> Iterator[Ended]:
+        """The actors that ended for good: those that failed, then the others, newest first."""
+        yield from reversed(self._failed)
+        yield from reversed(self._ended)

@@ -1,0 +1,68 @@
+"""Which slots there are, as the root has told this host: nothing waits for one that is gone.
+
+A slot that rests (its host ended, and only its group may start it again) refuses what is
+sent to it until then. A number below the newest that has no place is never used again, so
+what is gone need not be remembered one by one.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from callboard.messages.control import CONTROL_SLOT
+from callboard.messages.errors import HostLost
+
+from ..link.link import Link
+
+if TYPE_CHECKING:
+    from .host import Host
+
+__all__ = ["Places"]
+
+
+class Places:
+    """The slots of one system, as one of its hosts knows them."""
+
+    __slots__ = ("_host", "_newest_slot", "_places")
+
+    def __init__(self, host: "Host") -> None:
+        self._host = host
+        self._places: Mapping[int, int] = {}
+        self._newest_slot = 0
+
+    def make_link(self, slot: int) -> Link:
+        """A link to a slot; kept by the host unless the slot is gone for good."""
+        link = Link(self._host, slot)
+        rest_epoch = self._rest_epoch(slot)
+        if rest_epoch != 0:
+            link.close(_has_ended(slot))
+        if rest_epoch is not None:
+            self._host.links[slot] = link
+        return link
+
+    def changed(self, places: Mapping[int, int], newest_slot: int) -> None:
+        """The root has told anew which slots there are."""
+        self._places = places
+        self._newest_slot = newest_slot
+        links = self._host.links
+        for slot, link in list(links.items()):
+            rest_epoch = self._rest_epoch(slot)
+            if rest_epoch is None or link.epoch <= rest_epoch != 0:
+                if not link.is_closed:
+                    link.close(_has_ended(slot))
+                if rest_epoch is None:
+                    del links[slot]
+
+    def _rest_epoch(self, slot: int) -> int | None:
+        """0 for a slot that has a host, or will have one; None when it is gone for good."""
+        if slot in (CONTROL_SLOT, self._host.slot) or slot > self._newest_slot:
+            return 0  # What is not known yet may come.
+        return self._places.get(slot)
+
+
+def _has_ended(slot: int) -> HostLost:
+    return HostLost(
+        f"host {slot} has ended and does not come back by itself.",
+        advice="Its actors have ended with it: spawn them again.",
+        may_have_run=False,
+        slot=slot,
+    )

@@ -1,0 +1,177 @@
+"""The story of an actor: where it is, how it is supervised, and each failure it had.
+
+An actor is named by its path, part by part; a part is a name, or `$` (or `#`) and the number of an
+actor without one. Those that ended for good are found too, as long as they are remembered.
+"""
+
+import difflib
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from callboard.messages.errors import ActorNotFound
+from callboard.messages.lifecycle import Exit
+from callboard.messages.spec import SupervisorSpec
+from callboard.messages.views import ActorStory, LookAtHostActor, Stories, StoryEntry
+
+from ..cell import Cell
+from ..family import Family
+from .past import Ended
+
+if TYPE_CHECKING:
+    from .host import Host
+
+__all__ = ["MATCHES_MAX", "NEAR_MAX", "entries_of", "stories_of", "supervision_of"]
+
+MATCHES_MAX: Final = 20
+NEAR_MAX: Final = 5
+NEAR_LOOKED_AT: Final = 2_000
+"""Names compared for likeness: with many more a look would keep the host from its work."""
+PARTS_MAX: Final = 100
+
+
+def stories_of(host: "Host", request: LookAtHostActor) -> Stories:
+    """The story of each actor that `request` may mean; with none, the paths that look alike."""
+    parts = [part for part in request.path.split("/") if part][:PARTS_MAX]
+    if request.cell:
+        cell = host.cells.get(request.cell)
+        cells = [] if cell is None else [cell]
+        ended = [one for one in host.meters.past.ended() if one.cell == request.cell]
+    else:
+        cells = list(_find(host, host.births.guardian, parts))
+        path = "/" + "/".join(_plain(part) for part in parts)
+        ended = [one for one in host.meters.past.ended() if one.path == path]
+    if cells:
+        matches = [_story(host, cell) for cell in cells]
+    else:
+        # The newest life of a path that was used again; a cell's number is used once.
+        matches = [_story_of_ended(host, one) for one in ended[:1]]
+    near = () if matches or request.cell else _near(host, parts)
+    return Stories(
+        matches=tuple(matches[:MATCHES_MAX]),
+        matches_left_off=max(0, len(matches) - MATCHES_MAX),
+        near=near,
+    )
+
+
+def _plain(part: str) -> str:
+    """`#7` is how one may type `$7` without a shell taking it for its own."""
+    return f"${part[1:]}" if part.startswith("#") and part[1:].isdigit() else part
+
+
+def _child(family: Family, part: str) -> Cell | None:
+    found = family.named(part)
+    if found is None and part[:1] in {"$", "#"} and part[1:].isdigit():
+        found = family.cells.get(int(part[1:]))
+    return found
+
+
+def _find(host: "Host", family: Family, parts: Sequence[str]) -> Iterator[Cell]:
+    """The actors that a path may mean: more than one only if names have slashes in them."""
+    for used in range(1, len(parts) + 1):
+        cell = _child(family, "/".join(parts[:used]))
+        if cell is None:
+            continue
+        if used == len(parts):
+            yield cell
+        elif cell.children is not None:
+            yield from _find(host, cell.children, parts[used:])
+
+
+def _near(host: "Host", parts: Sequence[str]) -> tuple[str, ...]:
+    """Paths that look alike: among the siblings of the first part that is unknown, and the dead."""
+    family, prefix = host.births.guardian, ""
+    rest = list(parts)
+    while len(rest) > 1:
+        cell = _child(family, rest[0])
+        if cell is None or cell.children is None:
+            break
+        family, prefix = cell.children, cell.path
+        rest.pop(0)
+    if not rest:
+        return ()
+    names = [cell.name for cell in islice(family.cells.values(), NEAR_LOOKED_AT)]
+    wanted = "/".join(rest)
+    alike = difflib.get_close_matches(rest[0], names, NEAR_MAX) or [
+        name for name in names if rest[0].lower() in name.lower()
+    ]
+    paths = [f"{prefix}/{name}" for name in alike]
+    dead = list(dict.fromkeys(one.path for one in host.meters.past.ended()))
+    paths += difflib.get_close_matches(f"{prefix}/{wanted}", dead, NEAR_MAX)
+    return tuple(list(dict.fromkeys(paths))[:NEAR_MAX])
+
+
+# --- telling --------------------------------------------------------------------------------
+
+
+def _story(host: "Host", cell: Cell) -> ActorStory:
+    family = host.births.guardian if cell.parent is None else cell.parent.children
+    restarts, restart = 0, ""
+    entries: tuple[StoryEntry, ...] = ()
+    supervision = ""
+    if family is not None:
+        supervision = supervision_of(family.spec)
+        entries = entries_of(family.supervisor.history(cell.id).entries, host.now())
+        try:
+            child = family.supervisor.child(cell.id)
+        except ActorNotFound:
+            pass  # Gone for its supervisor, and about to go for its family.
+        else:
+            restarts, restart = child.restarts, child.spec.restart.value
+    return ActorStory(
+        host=host.name,
+        path=cell.path,
+        kind=cell.behaviour.actor.__qualname__,
+        life=cell.life.name.lower(),
+        cell=cell.id,
+        incarnation=cell.incarnation,
+        mailbox=len(cell.box or ()),
+        restarts=restarts,
+        restart=restart,
+        supervision=supervision,
+        entries=entries,
+    )
+
+
+def _story_of_ended(host: "Host", ended: Ended) -> ActorStory:
+    return ActorStory(
+        host=host.name,
+        path=ended.path,
+        kind=ended.kind,
+        life="ended",
+        cell=ended.cell,
+        incarnation=ended.incarnation,
+        ended_ago_s=host.now() - ended.at_s,
+        ended=_told(ended.reason),
+        entries=entries_of(ended.history, host.now()),
+    )
+
+
+def _told(reason: Exit) -> str:
+    message = str(reason.detail.get("message", ""))
+    return f"{reason.kind.value}: {message}" if message else reason.kind.value
+
+
+def entries_of(history: Sequence[Any], now: float) -> tuple[StoryEntry, ...]:
+    """What a supervisor remembers of a child, as it is told."""
+    return tuple(
+        StoryEntry(
+            ago_s=max(0.0, now - entry.at_s),
+            incarnation=entry.incarnation,
+            reason=entry.kind.value,
+            message=entry.message,
+            traceback=entry.traceback,
+            decision=entry.decision.value,
+            delay_s=entry.delay_s,
+        )
+        for entry in history
+    )
+
+
+def supervision_of(spec: SupervisorSpec) -> str:
+    """How a supervisor judges, in a few words."""
+    intensity = spec.intensity
+    return (
+        f"{spec.strategy.value}, at most {intensity.restarts:,} restarts "
+        f"in {intensity.period_s:g} s"
+    )

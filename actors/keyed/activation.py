@@ -1,0 +1,157 @@
+"""The cell of one key's actor: it has its state before its first message, and saves it."""
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from callboard.messages.errors import CallboardError, StateConflict
+
+from ..actor import Behaviour
+from ..cell import Cell, Life, Recipe
+from ..failures import is_being_cancelled
+from .actor import KeyedActor
+
+if TYPE_CHECKING:
+    from callboard.messages.lifecycle import Exit
+
+    from ..context import Context
+    from .keeper import Keeper
+
+__all__ = ["Activation"]
+
+LOGGER: Final = logging.getLogger("callboard.keyed")
+LAST_SAVE_WAIT_MIN_S: Final = 0.05
+LAST_SAVE_WAIT_MAX_S: Final = 1.0
+
+
+class Activation(Cell):
+    """The cell of one key's actor while that is active."""
+
+    __slots__ = (
+        "failure",
+        "keeper",
+        "key",
+        "pausing",
+        "saved_s",
+        "saving",
+        "unsaved",
+        "version",
+    )
+
+    def __init__(self, number: int, keeper: "Keeper", key: str, behaviour: Behaviour) -> None:
+        plan = keeper.plan
+        recipe = Recipe(plan.actor, plan.args, plan.keywords, key)
+        super().__init__(number, recipe, behaviour, keeper.dispatcher)
+        self.parent = keeper
+        self.keeper = keeper
+        self.key = key
+        self.version = 0
+        self.unsaved = 0
+        """Messages taken since the last save."""
+        self.saved_s = keeper.now()
+        self.pausing = False
+        """Whether it takes no message, so that its state can be saved when it is quiet."""
+        self.saving = False
+        """Whether its state is being saved, and it takes no message."""
+        self.failure: CallboardError | None = None
+        """Why it did not start, or is renewed."""
+
+    def take(self) -> Any:
+        """The next message, unless the state is to be saved before it."""
+        if self.saving:
+            return None
+        if self.unsaved and (self.pausing or self._save_is_due()):
+            self.pausing = True
+            return None
+        item = super().take()
+        if item is not None:
+            self.unsaved += 1
+        return item
+
+    def give(self, item: Any) -> None:
+        """Take what the keeper has held, full or not: it was accepted already."""
+        if not self.put_notice(item):
+            self.keeper.refuse_late(self, item)
+
+    def turn_over(self) -> None:
+        """A worker has served it: save, go on, or be idle."""
+        if self.life == Life.RUNNING:
+            if self.saving:
+                return
+            if self.pausing:
+                if not self.is_quiet:
+                    return  # The last one saves.
+                if self.keeper.save(self):
+                    return
+                self.pausing = False
+        super().turn_over()
+        self.look_whether_idle()
+
+    def began(self) -> None:
+        """It runs, perhaps again, or may do more at once."""
+        self.pausing = False
+        super().began()
+        self.look_whether_idle()
+
+    def drain(self) -> list[Any]:
+        """What waits in one that ends is for the key's next activation."""
+        items = super().drain()
+        if self.life >= Life.STOPPING and self.keeper.take_back(self, items):
+            return []
+        return items
+
+    def ended(self) -> None:
+        """It is gone."""
+        self.keeper.activation_gone(self)
+
+    async def run_started(self, ctx: "Context") -> None:
+        """Give the actor its state before its own hook runs."""
+        try:
+            await self.keeper.states.restore(self)
+            await super().run_started(ctx)
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:
+            if not is_being_cancelled(error):
+                self.keeper.did_not_start(self, error)
+            raise
+
+    async def run_stopping(self, ctx: "Context", reason: "Exit") -> None:
+        """Let the actor's own hook run, then save what is not saved yet."""
+        await super().run_stopping(ctx, reason)
+        assert self.actor is not None
+        if type(self.actor).stopping is not KeyedActor.stopping:
+            self.unsaved += 1  # The hook may have changed it.
+        wait_s = LAST_SAVE_WAIT_MIN_S
+        while self.unsaved and not self.keeper.gives_up():
+            try:
+                await self.keeper.states.write(self)
+            except StateConflict as error:
+                LOGGER.warning("%s is thrown away: %s", self.path, error)
+                return
+            except CallboardError as error:
+                # Until the stop timeout, which belongs to whoever stops it.
+                LOGGER.warning("%s is not saved, and stops: %s", self.path, error)
+                await asyncio.sleep(wait_s)
+                wait_s = min(LAST_SAVE_WAIT_MAX_S, wait_s * 2.0)
+        if self.unsaved:
+            LOGGER.error("%s has stopped and is not saved.", self.path)
+
+    def look_whether_idle(self) -> None:
+        """Tell the keeper when nothing is left to do; save what is due."""
+        if self.life != Life.RUNNING or self.saving or self.box or not self.is_quiet:
+            return
+        if self.unsaved and self._save_is_due():
+            self.keeper.save(self)
+        elif not self.dispatcher.stashes.size(self):
+            self.keeper.idle(self)
+
+    def _save_is_due(self) -> bool:
+        plan = self.keeper.plan
+        return (
+            (plan.save_every is not None and self.unsaved >= plan.save_every)
+            or (
+                plan.save_after_s is not None
+                and self.keeper.now() - self.saved_s >= plan.save_after_s
+            )
+        ) and self.keeper.may_save(self)

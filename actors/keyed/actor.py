@@ -1,0 +1,89 @@
+"""What users write of a keyed actor, and the actor that keeps states for all hosts."""
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from callboard.messages.contract import Contract
+from callboard.messages.errors import SpecError
+from callboard.messages.stores import (
+    KeyedStore,
+    LoadedState,
+    LoadState,
+    MemoryStore,
+    SavedState,
+    SaveState,
+)
+
+from ..actor import Actor, Behaviour, OnError, behaviour_of, handler
+
+if TYPE_CHECKING:
+    from callboard.messages.lifecycle import Exit
+
+    from ..context import Context
+
+__all__ = ["KeyedActor", "StoreActor", "check_keyed"]
+
+
+class KeyedActor(Actor):
+    """An actor that belongs to a key: every contract it handles has the field `key` names.
+
+    There is at most one of a key in the whole system. It is made when a message for the key
+    comes and put away when it is not used; `snapshot` and `restore` are what stays of it.
+    """
+
+    key: ClassVar[str] = ""
+
+    def snapshot(self) -> Any:
+        """The state to keep (a contract, or None); may be async. Called between messages."""
+        return None
+
+    def restore(self, state: Any) -> Any:
+        """Take over the state that was kept, None the first time; may be async."""
+
+    async def started(self, ctx: "Context") -> None:
+        """Called after `restore`, before the first message."""
+
+    async def stopping(self, ctx: "Context", reason: "Exit") -> None:
+        """Called before the state is saved for the last time, when the actor stops in order."""
+
+
+class StoreActor(Actor):
+    """Keeps states for actors of all hosts; by default in its memory."""
+
+    on_error: ClassVar[OnError] = OnError.RESUME
+
+    def __init__(self, store: KeyedStore | None = None) -> None:
+        self._store: KeyedStore = MemoryStore() if store is None else store
+
+    @handler
+    async def load(self, request: LoadState) -> LoadedState:
+        """What is kept of a key."""
+        return await self._store.load(request.kind, request.key)
+
+    @handler
+    async def save(self, request: SaveState) -> SavedState:
+        """Keep a state; fails with `StateConflict`."""
+        version = await self._store.save(request.kind, request.key, request.state, request.version)
+        return SavedState(version=version)
+
+
+def check_keyed(actor: type[Any]) -> Behaviour:
+    """The behaviour of a keyed actor class; raises `SpecError` naming class, contract, field."""
+    behaviour = behaviour_of(actor)
+    if not issubclass(actor, KeyedActor):
+        raise SpecError(
+            f"{actor.__qualname__} is no keyed actor.", advice="Derive it from KeyedActor."
+        )
+    if not isinstance(actor.key, str) or not actor.key.isidentifier():
+        raise SpecError(
+            f"{actor.__qualname__}.key is {actor.key!r}.",
+            advice="It names the field that holds the key in each contract.",
+        )
+    for row in behaviour.handlers.values():
+        contract: type[Contract] = row.contract
+        if actor.key not in contract.model_fields:
+            raise SpecError(
+                f"{actor.__qualname__} handles {contract.contract_name}, which has no field "
+                f"{actor.key!r}.",
+                advice="Each contract of a keyed actor has the field that its `key` names.",
+            )
+    return behaviour

@@ -1,0 +1,465 @@
+"""The keeper: one host's part of a kind of keyed actors, and its activations.
+
+The keeper's cell handles nothing: what arrives goes to the activation of its key by
+reference, with its asker and its deadline. Which keeper a key belongs to is decided by a
+stable hash over all keepers there were when the kind was made, whose addresses name slots:
+the one activation of a key outlives a host at the same address, and an old process of a
+slot is cut off.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Final, assert_never
+
+from callboard.messages.contract import Contract
+from callboard.messages.errors import (
+    ActorNotFound,
+    ActorStopped,
+    CallboardError,
+    MailboxFull,
+    StateConflict,
+)
+from callboard.messages.ref import Address
+from callboard.messages.spec import Intensity, Restart, SupervisorSpec
+from callboard.messages.stores import KeyedStore, MemoryStore
+
+from ..actor import Actor, Behaviour, Overflow, behaviour_of
+from ..asks import Ask
+from ..cell import Cell, Life, Recipe, message_of
+from ..failures import start_failed
+from ..mailbox import actor_restarts
+from ..routing import key_text
+from .activation import Activation
+from .core import (
+    Activate,
+    Deliver,
+    Effect,
+    Fail,
+    KeeperCore,
+    KeeperLimits,
+    Refuse,
+    Renew,
+    Save,
+    State,
+    Stop,
+)
+from .states import States
+
+if TYPE_CHECKING:
+    from ..dispatcher import Dispatcher
+
+__all__ = ["Keeper", "Keepership", "KeyedPlan"]
+
+LOGGER: Final = logging.getLogger("callboard.keyed")
+TICK_MIN_S: Final = 0.01
+TICK_MAX_S: Final = 1.0
+STOPS_AT_ONCE: Final = 64
+"""Activations that stop, and save, at the same time when their keeper stops."""
+LAST_SAVES_S: Final = 10.0
+"""How long a keeper that stops tries to save what a store refuses."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedPlan:
+    """What a keeper keeps, and how.
+
+    `store` keeps the states: a `KeyedStore`, of which each host gets a copy, or the way to a
+    `StoreActor`; None: each host's own memory. An activation is put away when it has been
+    idle for `idle_s`, when more than `active_max` of a host are wanted, or when its process
+    is over `memory_bytes_max`. States are saved then, and when the system stops in order.
+    After kill -9 of a host its keys have the state of their last save: `save_every` messages
+    and `save_after_s` bound what is lost.
+    """
+
+    actor: type[Any]
+    args: tuple[Any, ...]
+    keywords: dict[str, Any] | None
+    kind: str
+    store: KeyedStore | None
+    idle_s: float
+    active_max: int
+    memory_bytes_max: int | None
+    save_every: int | None
+    save_after_s: float | None
+
+
+class Keepership(Actor):
+    """The keeper's own actor, which handles nothing."""
+
+    supervision: ClassVar[SupervisorSpec] = SupervisorSpec(
+        intensity=Intensity(restarts=10_000, period_s=10.0)
+    )
+    """Activations fail independently; what keeps a crash loop slow is the back-off."""
+
+    def __init__(self, plan: KeyedPlan) -> None:
+        self.plan = plan
+
+
+class Keeper(Cell):
+    """The cell that all messages for the keys of one host come to."""
+
+    __slots__ = (
+        "_cells",
+        "_core",
+        "_full_key",
+        "_gives_up_s",
+        "_pressed",
+        "_timer",
+        "plan",
+        "states",
+    )
+
+    def __init__(
+        self, number: int, recipe: Recipe, behaviour: Behaviour, dispatcher: "Dispatcher"
+    ) -> None:
+        super().__init__(number, recipe, behaviour, dispatcher)
+        self.free = 0  # Never scheduled itself.
+        (plan,) = recipe.args
+        self.plan: KeyedPlan = plan
+        store = MemoryStore() if plan.store is None else plan.store
+        self.states = States(dispatcher.host, plan.kind, store)
+        self._timer: asyncio.TimerHandle | None = None
+        self._full_key = ""
+        """The key that had no room, for the `when_room` that follows."""
+        self._pressed: dict[str, list[Callable[[], None]]] = {}
+        """Who waits for room at keys that are not active."""
+        self._gives_up_s: float | None = None
+        self._cells: dict[str, Activation] = {}
+        held_max = behaviour_of(plan.actor).mailbox_messages
+        self._core = KeeperCore(KeeperLimits(plan.active_max, plan.idle_s, held_max))
+
+    def now(self) -> float:
+        """The host's time."""
+        return self.dispatcher.loop.time()
+
+    # --- messages -------------------------------------------------------------------------
+
+    def put(self, item: Any) -> None:
+        """Give a message to the activation of its key; see `Cell.put`.
+
+        Raises for a tell with a bad key (`InvalidMessage`) or with one of another host
+        (`ActorNotFound`) too.
+        """
+        if self.life != Life.RUNNING:
+            super().put(item)  # Which keeps it until it runs, or refuses it.
+            return
+        try:
+            self._take(item, comes_over_link=False)
+        except CallboardError as error:
+            if type(item) is not Ask:
+                raise
+            item.fail(error)
+
+    def arrive(self, item: Any) -> bool:
+        """Like `put`; a sender that may wait is paused when one activation has too much."""
+        if self.life != Life.RUNNING:
+            return super().arrive(item)
+        try:
+            return self._take(item, comes_over_link=True)
+        except CallboardError as error:
+            reason = "mailbox_full" if isinstance(error, MailboxFull) else "refused"
+            self.fail(item, error, reason)
+            return False
+
+    def _take(self, item: Any, *, comes_over_link: bool) -> bool:
+        key = key_text(message_of(item), self.plan.actor.key)
+        core = self._core
+        if core.state_of(key) is None:
+            self._check_owner(item)
+        may_wait = self._waits and (comes_over_link or type(item) is Ask)
+        effects = core.arrived(key, item, self.now(), may_wait=may_wait)
+        if effects and type(effects[0]) is Deliver:
+            cell = self._cells[key]
+            if not comes_over_link:
+                cell.put(item)
+                return False
+            is_over = cell.arrive(item)
+        else:
+            self._perform(effects)
+            is_over = comes_over_link and self._waits and self._is_over(key)
+        self._full_key = key
+        return is_over
+
+    @property
+    def _waits(self) -> bool:
+        return behaviour_of(self.plan.actor).overflow is Overflow.WAIT
+
+    def _is_over(self, key: str) -> bool:
+        return self._core.state_of(key) is not State.ACTIVE and self._core.is_full(key)
+
+    def has_room_for(self, message: Contract) -> bool:
+        """Whether the activation of its key has room, or will have as soon as it is active."""
+        if self.life != Life.RUNNING:
+            return super().has_room_for(message)
+        try:
+            key = key_text(message, self.plan.actor.key)
+        except CallboardError:
+            return True  # `put` says what is wrong.
+        self._full_key = key
+        if self._core.state_of(key) is State.ACTIVE:
+            return self._cells[key].has_room()
+        return not self._waits or not self._core.is_full(key)
+
+    def when_room(self, callback: Any) -> None:
+        """Call `callback` once the activation that has too much has room, or never will."""
+        key = self._full_key
+        if self.life != Life.RUNNING:
+            super().when_room(callback)
+        elif self._core.state_of(key) is State.ACTIVE:
+            self._cells[key].when_room(callback)
+        else:
+            self._pressed.setdefault(key, []).append(callback)
+
+    def _release(self, key: str) -> None:
+        """See who waited for room at a key that has become active, or absent."""
+        for callback in self._pressed.pop(key, ()):
+            cell = self._cells.get(key)
+            if cell is not None and cell.is_full:
+                cell.when_room(callback)
+            else:
+                callback()
+
+    @property
+    def is_quiet(self) -> bool:
+        """A keeper runs no handler itself."""
+        return True
+
+    def began(self) -> None:
+        """It may activate from now on."""
+        self.dispatcher.host.births.learn(behaviour_of(self.plan.actor))
+        waiting = self.drain()
+        self._cells = {}
+        self._core = KeeperCore(self._core.limits)
+        for item in waiting:
+            try:
+                self.put(item)
+            except CallboardError as error:
+                self.fail(item, error, "refused")
+
+    def drain(self) -> list[Any]:
+        """Everything that waits for an activation."""
+        items = [*self._core.drain(), *super().drain()]
+        for key in list(self._pressed):
+            self._release(key)
+        return items
+
+    def turn_over(self) -> None:
+        """Never called: a keeper has no turn of its own."""
+
+    def _check_owner(self, item: Any) -> None:
+        directory = self.dispatcher.host.directory
+        owner = directory.route(message_of(item))
+        here = Address(self.dispatcher.host.slot, self.id)
+        if isinstance(owner, Address) and owner != here:
+            raise ActorNotFound(
+                f"{self.path} at {here} does not have this key: {owner} has.",
+                advice="Send without a reference: the key finds its actor.",
+                may_have_run=False,
+            )
+
+    def fail(self, item: Any, error: CallboardError, reason: str) -> None:
+        """A message that no activation handles."""
+        if type(item) is Ask:
+            item.fail(error)
+        else:
+            self.dispatcher.letters.dead(reason, self.path, item, error)
+
+    def refuse_late(self, cell: Activation, item: Any) -> None:
+        """A message whose activation has just ended."""
+        self.fail(item, _stopped(cell.path), "actor_stopped")
+
+    # --- the core's effects -----------------------------------------------------------------
+
+    def _perform(self, effects: list[Effect]) -> None:
+        host = self.dispatcher.host
+        for effect in effects:
+            match effect:
+                case Deliver(key, item):
+                    self._cells[key].give(item)
+                case Activate(key):
+                    host.run_task(self._activate(key))
+                case Save(key):
+                    cell = self._cells[key]
+                    cell.saving = True
+                    host.run_task(self._save(cell))
+                case Stop(key):
+                    host.family_of(self).remove(self._cells[key])
+                case Renew(key):
+                    self._renew(self._cells[key])
+                case Refuse(key):
+                    raise self._full(key)
+                case Fail(key, items):
+                    raise AssertionError(key, items)  # Only `_activate` meets it.
+                case _:
+                    assert_never(effect)
+        if self._timer is None and self._core.active:
+            self._set_timer()
+
+    def _renew(self, cell: Activation) -> None:
+        if cell.life == Life.RUNNING:
+            assert cell.failure is not None
+            actor_restarts(cell)
+            self.dispatcher.host.cell_failed(cell, cell.failure)
+
+    def _full(self, key: str) -> MailboxFull:
+        return MailboxFull(
+            f"too many messages wait for {self.path}/{key} to be active.",
+            advice="Use send or ask, which wait; raise mailbox_messages or active_max; slow down.",
+            may_have_run=False,
+        )
+
+    def _set_timer(self) -> None:
+        plan = self.plan
+        shortest_s = min(plan.idle_s, plan.save_after_s or plan.idle_s)
+        wait_s = min(TICK_MAX_S, max(TICK_MIN_S, shortest_s / 4.0))
+        self._timer = self.dispatcher.loop.call_later(wait_s, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        if self.life != Life.RUNNING:
+            return
+        limit = self.plan.memory_bytes_max
+        vitals = self.dispatcher.host.meters.vitals
+        is_over = limit is not None and vitals().memory_bytes > limit
+        if self.plan.save_after_s is not None:
+            for cell in [cell for cell in self._cells.values() if cell.unsaved]:
+                cell.look_whether_idle()
+        self._perform(self._core.tick(self.now(), is_over_memory=is_over))
+        for key in [key for key in self._pressed if self._core.state_of(key) is None]:
+            self._release(key)
+        if self._timer is None and self._pressed:
+            self._set_timer()
+
+    # --- activations ------------------------------------------------------------------------
+
+    async def _activate(self, key: str) -> None:
+        births = self.dispatcher.host.births
+        behaviour = behaviour_of(self.plan.actor)
+        cell: Activation | None = None
+        try:
+            begun = births.begin_child(
+                lambda number: Activation(number, self, key, behaviour), self, Restart.TRANSIENT
+            )
+            assert isinstance(begun, Activation)
+            cell = self._cells[key] = begun
+            await births.outcome(cell)
+            if self._cells.get(key) is not cell:
+                raise _stopped(cell.path)
+        except CallboardError as error:
+            failure = cell.failure if cell is not None and cell.failure is not None else error
+            if cell is None or self._cells.get(key) is cell:
+                self._cells.pop(key, None)
+            if self.life == Life.RUNNING:
+                self._activation_failed(key, failure)
+        else:
+            if self.life == Life.RUNNING:
+                self._perform(self._core.activated(key, self.now()))
+                self._release(key)
+
+    def _activation_failed(self, key: str, error: CallboardError) -> None:
+        failure, *effects = self._core.activation_failed(key, self.now())
+        assert isinstance(failure, Fail)
+        for item in failure.items:
+            self.fail(item, error, "activation_failed")
+        self._perform(effects)
+        self._release(key)
+
+    def did_not_start(self, cell: Activation, error: BaseException) -> None:
+        """The state or the start hook of an activation failed: its key is absent again.
+
+        Also when it was active before and crashed: the next message tries again, not a timer.
+        """
+        failure = error if isinstance(error, CallboardError) else start_failed(cell, error)
+        cell.failure = failure
+        if self._core.state_of(cell.key) is State.ACTIVATING or self.life >= Life.STOPPING:
+            return  # Whoever waits for it is told by `_activate`, or has been.
+        for item in Cell.drain(cell):
+            self.fail(item, failure, "activation_failed")
+        self.dispatcher.loop.call_soon(self._give_up, cell)
+
+    def _give_up(self, cell: Activation) -> None:
+        if self._cells.get(cell.key) is cell and cell.life == Life.STARTING:
+            self.dispatcher.host.family_of(self).remove(cell)
+
+    def idle(self, cell: Activation) -> None:
+        """An activation has handled everything."""
+        self._perform(self._core.idle(cell.key, self.now()))
+
+    def may_save(self, cell: Activation) -> bool:
+        """Whether its last save is not known to have just failed."""
+        entry = self._core.entries.get(cell.key)
+        return entry is not None and self.now() >= entry.retry_s
+
+    def save(self, cell: Activation) -> bool:
+        """Save the state of a quiet activation, which goes on afterwards; False: not now."""
+        self._perform(self._core.save(cell.key, self.now()))
+        return cell.saving
+
+    async def _save(self, cell: Activation) -> None:
+        core, finish = self._core, self._core.saved
+        try:
+            await self.states.write(cell)
+        except StateConflict as error:
+            LOGGER.error("%s is thrown away: %s", cell.path, error)  # noqa: TRY400 - told
+            cell.failure = error
+            finish = core.conflicted
+        except CallboardError as error:
+            LOGGER.warning("%s is not saved, and stays active: %s", cell.path, error)
+            finish = core.save_failed
+        cell.saving = False
+        cell.pausing = False
+        if self._cells.get(cell.key) is not cell or self.life != Life.RUNNING:
+            return
+        if cell.life != Life.RUNNING and finish == core.saved:
+            finish = core.save_failed  # It has crashed by a link; its next incarnation stays.
+        self._perform(finish(cell.key, self.now()))
+        self._release(cell.key)
+        cell.schedule()
+        cell.look_whether_idle()
+
+    def take_back(self, cell: Activation, items: list[Any]) -> bool:
+        """Keep what an activation that ends has not handled; False when nobody ever will."""
+        if self.life != Life.RUNNING or self._cells.get(cell.key) is not cell:
+            return False
+        if self._core.state_of(cell.key) is None:
+            return False
+        self._core.returned(cell.key, items)
+        return True
+
+    def activation_gone(self, cell: Activation) -> None:
+        """An activation has ended: its key is absent now."""
+        if self._cells.get(cell.key) is not cell:
+            return
+        del self._cells[cell.key]
+        if self.life == Life.RUNNING:
+            self._perform(self._core.gone(cell.key, self.now()))
+            if self._core.state_of(cell.key) is None:
+                self._release(cell.key)
+
+    # --- the end ----------------------------------------------------------------------------
+
+    def gives_up(self) -> bool:
+        """Whether it has been stopping for so long that nothing is saved any more."""
+        return self._gives_up_s is not None and self.now() >= self._gives_up_s
+
+    async def prepare_stop(self) -> None:
+        """Stop all activations, many at a time: each may have to wait for the store."""
+        self._gives_up_s = self.now() + LAST_SAVES_S
+        pending = reversed(list(self._cells.values()))
+        await asyncio.gather(*(self._stop_some(pending) for _ in range(STOPS_AT_ONCE)))
+
+    async def _stop_some(self, pending: Iterator[Activation]) -> None:
+        for cell in pending:
+            with contextlib.suppress(ActorNotFound):
+                await self.dispatcher.host.stop_child(self, cell.id)
+
+
+def _stopped(path: str) -> ActorStopped:
+    return ActorStopped(
+        f"{path} stopped before it handled the message.",
+        advice="Send it again: the key is activated anew.",
+        may_have_run=False,
+    )

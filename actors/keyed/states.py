@@ -1,0 +1,134 @@
+"""The way between the activations of one host and the store that keeps their states.
+
+A save names the version that it replaces and who writes it. When the answer to a save is
+lost, the next one meets a newer version: if that is the writer's own, it goes on from there.
+"""
+
+import asyncio
+import inspect
+from typing import TYPE_CHECKING, Any, Final
+
+from callboard.messages.contract import describe_contract
+from callboard.messages.errors import StateConflict, StoreFailed
+from callboard.messages.stores import EncodedState, KeyedStore
+
+from .actor import KeyedActor
+
+if TYPE_CHECKING:
+    from ..host.host import Host
+    from .activation import Activation
+
+__all__ = ["States"]
+
+STORE_TIMEOUT_S: Final = 20.0
+"""How long a store may take to load or to save one state."""
+SAVES_AT_ONCE: Final = 64
+LOADS_AT_ONCE: Final = 256
+
+
+class States:
+    """Loads and saves for one keeper."""
+
+    def __init__(self, host: "Host", kind: str, store: KeyedStore) -> None:
+        self._host = host
+        self._kind = kind
+        self._store = store
+        self._writing: dict[str, asyncio.Future[None]] = {}
+        """The saves under way: of a key there is one at a time, and no load beside it."""
+        self._saves = asyncio.Semaphore(SAVES_AT_ONCE)
+        self._loads = asyncio.Semaphore(LOADS_AT_ONCE)
+
+    async def restore(self, cell: "Activation") -> None:
+        """Load the state of a key into its new actor. Raises `StoreFailed`."""
+        host, actor = self._host, cell.actor
+        assert isinstance(actor, KeyedActor)
+        await self._written(cell.key)
+        try:
+            async with self._loads, asyncio.timeout(STORE_TIMEOUT_S):
+                loaded = await self._store.load(self._kind, cell.key)
+            message = None
+            state = loaded.state
+            if state is not None and state.contract:
+                build = host.contracts.resolve(state.contract, state.version, state.fingerprint)
+                message = host.codec.decode(state.body, build, state.buffers)
+        except Exception as error:
+            raise _store_failed("load", cell, error) from error
+        result = actor.restore(message)
+        if inspect.isawaitable(result):
+            await result
+        cell.version = loaded.version
+        cell.unsaved = 0
+        cell.saved_s = host.now()
+
+    async def write(self, cell: "Activation") -> None:
+        """Save the state of a quiet activation. Raises `StoreFailed`, `StateConflict`."""
+        await self._written(cell.key)
+        done = self._writing[cell.key] = self._host.loop.create_future()
+        try:
+            await self._write(cell)
+        finally:
+            del self._writing[cell.key]
+            done.set_result(None)
+
+    async def _written(self, key: str) -> None:
+        while (writing := self._writing.get(key)) is not None:
+            await asyncio.shield(writing)
+
+    async def _write(self, cell: "Activation") -> None:
+        actor, taken = cell.actor, cell.unsaved
+        if not taken or not isinstance(actor, KeyedActor):
+            return  # Saved meanwhile, or thrown away.
+        try:
+            snapshot = actor.snapshot()
+            if inspect.isawaitable(snapshot):
+                snapshot = await snapshot
+            state = self._encoded(cell, snapshot)
+            async with self._saves, asyncio.timeout(STORE_TIMEOUT_S):
+                version = await self._replace(cell, state)
+        except StateConflict:
+            raise
+        except Exception as error:
+            raise _store_failed("save", cell, error) from error
+        if cell.actor is actor:
+            cell.version = version
+            cell.unsaved -= taken
+            cell.saved_s = self._host.now()
+
+    async def _replace(self, cell: "Activation", state: EncodedState) -> int:
+        store, kind, key = self._store, self._kind, cell.key
+        try:
+            return await store.save(kind, key, state, cell.version)
+        except StateConflict:
+            kept = await store.load(kind, key)
+            if (
+                kept.state is None
+                or kept.state.writer != state.writer
+                or kept.version != cell.version + 1
+            ):
+                raise
+            # Our own, whose answer was lost.
+            return await store.save(kind, key, state, kept.version)
+
+    def _encoded(self, cell: "Activation", snapshot: Any) -> EncodedState:
+        host = self._host
+        writer = f"{host.slot}.{host.epoch}.{cell.id}.{cell.incarnation}"
+        if snapshot is None:
+            return EncodedState(contract="", version=0, fingerprint=0, body=b"", writer=writer)
+        key = describe_contract(type(snapshot)).key
+        body, buffers = host.codec.encode(snapshot)
+        return EncodedState(
+            contract=key.name,
+            version=key.version,
+            fingerprint=key.fingerprint,
+            body=body,
+            buffers=tuple(bytes(buffer) for buffer in buffers),
+            writer=writer,
+        )
+
+
+def _store_failed(what: str, cell: "Activation", error: Exception) -> StoreFailed:
+    return StoreFailed(
+        f"the state of {cell.path} did not {what}: {type(error).__name__}: {error}",
+        advice="Look at the store; the next message or save tries again.",
+        may_have_run=False,
+    )

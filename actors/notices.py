@@ -1,0 +1,157 @@
+"""Notices: what the kernel itself puts into mailboxes, over their limit if need be.
+
+Each has a tag, so that it can be taken back until it is handled. A notice belongs to the
+incarnation it was meant for and ends with it, also when the mailbox lives on.
+
+In the mailbox a notice is an `Ask` whose outcome comes back here: that is how it is known
+when it has been handled, at no cost to any other message.
+"""
+
+import math
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING
+
+from callboard.messages.contract import Contract
+from callboard.messages.errors import (
+    ActorNotFound,
+    ActorStopped,
+    CallboardError,
+    Cancelled,
+    UsageError,
+)
+
+from .asks import Ask
+
+if TYPE_CHECKING:
+    from .cell import Cell
+    from .letters import DeadLetters
+
+__all__ = ["Notice", "Notices", "check_handled", "is_notice"]
+
+
+class Notice:
+    """One notice in a mailbox: the `ReplySink` of its ask."""
+
+    __slots__ = ("_notices", "_on_handled", "ask", "cell", "tag")
+
+    def __init__(
+        self,
+        notices: "Notices",
+        cell: "Cell",
+        tag: Hashable,
+        message: Contract,
+        on_handled: Callable[[], None] | None,
+    ) -> None:
+        self._notices = notices
+        self._on_handled = on_handled
+        self.cell = cell
+        self.tag = tag
+        self.ask = Ask(message, self, 0, math.inf)
+
+    def reply(self, correlation: int, message: Contract | None) -> None:
+        """It has been handled."""
+        self._notices.settled(self)
+        if self._on_handled is not None:
+            self._on_handled()
+
+    def fail(self, correlation: int, error: CallboardError) -> None:
+        """Its handler raised, or will never run."""
+        self._notices.failed(self, error)
+        if self._on_handled is not None:
+            self._on_handled()
+
+
+class Notices:
+    """The notices of one host that have not been handled yet."""
+
+    __slots__ = ("_letters", "_waiting")
+
+    def __init__(self, letters: "DeadLetters") -> None:
+        self._letters = letters
+        self._waiting: dict[int, dict[Hashable, Notice]] = {}
+
+    def put(
+        self,
+        cell: "Cell",
+        tag: Hashable,
+        message: Contract,
+        on_handled: Callable[[], None] | None = None,
+    ) -> None:
+        """Put a message into a mailbox, full or not.
+
+        It takes the place of one with the same tag that still waits.
+        """
+        if self.waits(cell.id, tag):
+            self._waiting[cell.id][tag].ask.message = message
+            return
+        notice = Notice(self, cell, tag, message, on_handled)
+        if cell.put_notice(notice.ask):
+            self._waiting.setdefault(cell.id, {})[tag] = notice
+
+    def waits(self, number: int, tag: Hashable) -> bool:
+        """Whether that one is still in the mailbox, its handler not begun."""
+        row = self._waiting.get(number)
+        notice = None if row is None else row.get(tag)
+        return notice is not None and notice.ask.worker is None
+
+    def count(self, number: int) -> int:
+        """How many a cell has still to handle."""
+        return len(self._waiting.get(number, ()))
+
+    def withdraw(self, number: int, tag: Hashable) -> None:
+        """Take one back: unless its handler has begun, it is never handled."""
+        row = self._waiting.get(number)
+        notice = None if row is None else row.get(tag)
+        if notice is not None:
+            self.settled(notice)
+            _void(notice)
+
+    def withdraw_all(self, number: int, is_meant: Callable[[Contract], bool]) -> None:
+        """Take back those of a cell that are meant."""
+        for tag, notice in list(self._waiting.get(number, {}).items()):
+            if is_meant(notice.ask.message):
+                self.withdraw(number, tag)
+
+    def drop(self, number: int) -> None:
+        """Take back all of an incarnation that has ended."""
+        if self._waiting:
+            for notice in self._waiting.pop(number, {}).values():
+                _void(notice)
+
+    def settled(self, notice: Notice) -> bool:
+        """Forget one; False when that has happened before."""
+        row = self._waiting.get(notice.cell.id)
+        if row is None or row.get(notice.tag) is not notice:
+            return False
+        del row[notice.tag]
+        if not row:
+            del self._waiting[notice.cell.id]
+        return True
+
+    def failed(self, notice: Notice, error: CallboardError) -> None:
+        """Forget one that was not handled well; it is a dead letter, as a message would be."""
+        if not self.settled(notice) or isinstance(error, ActorStopped | Cancelled):
+            return  # Its incarnation is gone, and it with that.
+        reason = "no_handler" if isinstance(error, ActorNotFound) else "handler_failed"
+        self._letters.dead(reason, notice.cell.path, notice.ask.message, error)
+
+
+def is_notice(item: object) -> bool:
+    """Whether something in a mailbox is a notice, which no policy may drop."""
+    return type(item) is Ask and type(item.sink) is Notice
+
+
+def _void(notice: Notice) -> None:
+    if notice.ask.worker is None:  # Otherwise its handler runs already, and may fail.
+        notice.ask.done = True
+
+
+def check_handled(cell: "Cell", contract: type[Contract]) -> None:
+    """Raise `UsageError` when the actor has no handler for what it asks to be told."""
+    behaviour = cell.behaviour
+    if contract not in behaviour.handlers and behaviour.find(contract) is None:
+        raise UsageError(
+            f"{cell.path} ({behaviour.actor.__qualname__}) has no handler for a "
+            f"{contract.contract_name}.",
+            advice=f"Write a handler whose first parameter is a {contract.__name__}.",
+        )

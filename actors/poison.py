@@ -1,0 +1,133 @@
+"""Poison: messages that crash their actor, how often they may, and what is told of them.
+
+A message whose handler crashes the actor is handled again by the next incarnation until
+it has done so `attempts_max` times. The count belongs to the message and not to the
+actor: it ends with the message, whether that is handled, expires, or is thrown away.
+"""
+
+import contextlib
+import weakref
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from callboard.messages.contract import Contract
+from callboard.messages.errors import CallboardError, HandlerFailed
+from callboard.messages.letters import Attempt
+
+from .asks import Ask
+from .notices import is_notice
+
+if TYPE_CHECKING:
+    from .cell import Cell
+
+__all__ = ["Attempts", "Verdict"]
+
+STORY_ATTEMPTS_MAX: Final = 8
+"""Attempts told one by one: the first, and the newest of the others."""
+STORY_TRACEBACK_CHARS_MAX: Final = 3_000
+"""A story travels inside an error, and an error over 60 kB loses its details."""
+
+
+class Verdict(NamedTuple):
+    """What becomes of a message that has crashed its actor."""
+
+    again: Any
+    """What the next incarnation handles first; None when it is not tried again."""
+    failure: CallboardError
+    """What its asker is told."""
+    story: tuple[Attempt, ...]
+    """Every attempt; empty unless it is poison."""
+
+
+class _Count:
+    """The attempts of one message so far."""
+
+    __slots__ = ("attempts", "failure", "message", "told")
+
+    def __init__(self) -> None:
+        self.attempts = 0
+        self.told: list[Attempt] = []
+        self.message: weakref.ref[Contract] | None = None
+        self.failure: CallboardError | None = None
+
+    def add(self, attempt: Attempt, failure: CallboardError) -> None:
+        self.attempts += 1
+        self.failure = failure
+        self.told.append(attempt)
+        if len(self.told) > STORY_ATTEMPTS_MAX:
+            del self.told[1]
+
+
+class Attempts:
+    """The messages of one host that have crashed their actor and are tried again."""
+
+    __slots__ = ("_by_cell", "_host_name")
+
+    def __init__(self, host_name: str) -> None:
+        self._host_name = host_name
+        self._by_cell: dict[int, list[_Count]] = {}
+
+    def judge(self, cell: "Cell", item: Any, failure: CallboardError) -> Verdict:
+        """A handler has crashed its actor: say whether its message is tried again."""
+        message: Contract = item.message if type(item) is Ask else item
+        if is_notice(item) or (type(item) is Ask and item.done):
+            return Verdict(None, failure, ())
+        count = self._find(cell.id, message) or _Count()
+        count.add(_attempt(cell, self._host_name, failure), failure)
+        if count.attempts >= cell.behaviour.attempts_max:
+            self._forget(cell.id, count)
+            return Verdict(None, _with_story(failure, count), tuple(count.told))
+        # A copy, because the sender may have told the very same object twice.
+        copy = message.model_copy()
+        number = cell.id
+        count.message = weakref.ref(copy, lambda _: self._forget(number, count))
+        counts = self._by_cell.setdefault(number, [])
+        if count not in counts:
+            counts.append(count)
+        if type(item) is Ask:
+            item.message = copy
+        return Verdict(item if type(item) is Ask else copy, failure, ())
+
+    def last_failure(self, cell: "Cell", item: Any) -> CallboardError | None:
+        """Why a message that waits was not handled the last time, if it was tried."""
+        if not self._by_cell:
+            return None
+        count = self._find(cell.id, item.message if type(item) is Ask else item)
+        return None if count is None else count.failure
+
+    def __len__(self) -> int:
+        return sum(len(counts) for counts in self._by_cell.values())
+
+    def _find(self, number: int, message: Contract) -> _Count | None:
+        for count in self._by_cell.get(number, ()):
+            if count.message is not None and count.message() is message:
+                return count
+        return None
+
+    def _forget(self, number: int, count: _Count) -> None:
+        counts = self._by_cell.get(number)
+        if counts is None:
+            return
+        with contextlib.suppress(ValueError):
+            counts.remove(count)
+        if not counts:
+            del self._by_cell[number]
+
+
+def _attempt(cell: "Cell", host_name: str, failure: CallboardError) -> Attempt:
+    details = failure.details
+    return Attempt(
+        incarnation=cell.incarnation,
+        host=host_name,
+        error_type=str(details.get("remote_type", failure.code)),
+        text=str(details.get("remote_text", failure.message)),
+        traceback=str(details.get("remote_traceback", ""))[-STORY_TRACEBACK_CHARS_MAX:],
+    )
+
+
+def _with_story(failure: CallboardError, count: _Count) -> CallboardError:
+    return HandlerFailed(
+        f"{failure.message} It has crashed its actor {count.attempts} times.",
+        advice="It is a dead letter of the reason poison; `story` tells each attempt.",
+        **failure.details,
+        story=[attempt.model_dump() for attempt in count.told],
+    )

@@ -1,0 +1,179 @@
+"""Routing: which of several offers a message goes to. Pure.
+
+A router belongs to one contract on one host and chooses from what that host knows, so a
+choice costs no hop. The address of an offer names a slot and stays good when its host
+dies, so choices need not change then.
+"""
+
+import bisect
+import enum
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Final, Protocol
+from uuid import UUID
+
+from callboard.messages.contract import Contract
+from callboard.messages.errors import CallboardError, InvalidMessage
+from callboard.messages.ref import Address
+from callboard.messages.routing import Routing, RoutingKind
+
+if TYPE_CHECKING:
+    from .asks import AskFuture, AskKeeper
+
+__all__ = ["ConsistentHash", "LeastLoaded", "Load", "RoundRobin", "Router", "key_text", "router_of"]
+
+POINTS_EACH: Final = 128
+"""Points of an address on the ring: its share of the keys is within about a tenth of fair."""
+SCANNED_MAX: Final = 8
+"""Up to so many offers are all compared; of more, two are drawn."""
+_MULTIPLIER: Final = 6_364_136_223_846_793_005
+_MASK: Final = 2**64 - 1
+
+
+class Load:
+    """What this host has outstanding at one address. Keeps the asks that it counts."""
+
+    __slots__ = ("_keeper", "address", "outstanding", "share")
+
+    def __init__(self, address: Address, size: int, keeper: "AskKeeper") -> None:
+        self._keeper = keeper
+        self.address: Final = address
+        self.outstanding = 0
+        self.share = 1.0 / size
+        """How much of the address one outstanding ask takes up."""
+
+    def ask_settled(self, future: "AskFuture") -> None:
+        """See `AskKeeper`."""
+        self.outstanding -= 1
+        self._keeper.ask_settled(future)
+
+    def ask_abandoned(self, future: "AskFuture", error: CallboardError) -> None:
+        """See `AskKeeper`."""
+        self.outstanding -= 1
+        self._keeper.ask_abandoned(future, error)
+
+
+class Router(Protocol):
+    """Chooses one of the offers of a contract."""
+
+    def choose(self, message: Contract) -> Address | Load:
+        """Where the message goes; a `Load` wants to keep the ask. Raises `InvalidMessage`."""
+
+
+class RoundRobin:
+    """Each offer in turn."""
+
+    __slots__ = ("_addresses", "_turn")
+
+    def __init__(self, addresses: Sequence[Address]) -> None:
+        self._addresses = addresses
+        self._turn = -1
+
+    def choose(self, message: Contract) -> Address:
+        """The next one."""
+        self._turn = turn = (self._turn + 1) % len(self._addresses)
+        return self._addresses[turn]
+
+
+class LeastLoaded:
+    """The offer with the least outstanding for its size; equal ones in turn.
+
+    Of many offers two are drawn, which is nearly as even. The draw is a sequence of its
+    own: the same messages in the same order take the same way.
+    """
+
+    __slots__ = ("_loads", "_state")
+
+    def __init__(self, loads: Sequence[Load]) -> None:
+        self._loads = loads
+        self._state = 0
+
+    def choose(self, message: Contract) -> Load:
+        """The one with the most room."""
+        loads = self._loads
+        count = len(loads)
+        if count > SCANNED_MAX:
+            return self._choose_of_two()
+        self._state = first = (self._state + 1) % count
+        best = loads[first]
+        least = best.outstanding * best.share
+        if least:
+            # From the next in turn on, so that equal ones take turns.
+            for offset in range(1 - count + first, first):
+                load = loads[offset]
+                taken = load.outstanding * load.share
+                if taken < least:
+                    best, least = load, taken
+        return best
+
+    def _choose_of_two(self) -> Load:
+        count = len(self._loads)
+        self._state = state = (self._state * _MULTIPLIER + 1_442_695_040_888_963_407) & _MASK
+        one = self._loads[(state >> 33) % count]
+        other = self._loads[(state >> 11) % count]
+        return other if other.outstanding * other.share < one.outstanding * one.share else one
+
+
+class ConsistentHash:
+    """Equal keys to equal offers; one offer more or less moves its own share of the keys only."""
+
+    __slots__ = ("_addresses", "_field", "_owners", "_points")
+
+    def __init__(self, addresses: Sequence[Address], field: str) -> None:
+        self._field = field
+        self._addresses = addresses
+        self._points: list[int] | None = None
+        self._owners: list[Address] = []
+
+    def choose(self, message: Contract) -> Address:
+        """The offer that the key in the message belongs to."""
+        return self.owner(key_text(message, self._field))
+
+    def owner(self, key: str) -> Address:
+        """The offer that a key belongs to."""
+        if self._points is None:  # Made at first use: most copies of a directory are not used.
+            ring = sorted(
+                (_hash(f"{address}#{number}"), address)
+                for address in self._addresses
+                for number in range(POINTS_EACH)
+            )
+            self._points = [point for point, _ in ring]
+            self._owners = [address for _, address in ring]
+        place = bisect.bisect(self._points, _hash(key))
+        return self._owners[place if place < len(self._owners) else 0]
+
+
+def router_of(
+    routing: Routing, addresses: Sequence[Address], loads: Mapping[Address, Load]
+) -> Router:
+    """The router over the offers of one contract."""
+    match routing.kind:
+        case RoutingKind.ROUND_ROBIN:
+            return RoundRobin(addresses)
+        case RoutingKind.LEAST_LOADED:
+            return LeastLoaded([loads[address] for address in addresses])
+        case RoutingKind.CONSISTENT_HASH:
+            return ConsistentHash(addresses, routing.field)
+        case RoutingKind.KEYED:
+            return ConsistentHash([Address(*place) for place in routing.places], routing.field)
+
+
+def key_text(message: Contract, field: str) -> str:
+    """The key in a message as text; raises `InvalidMessage` when it cannot be one."""
+    key = getattr(message, field, None)
+    if isinstance(key, enum.Enum):
+        key = key.value
+    if isinstance(key, bytes):
+        return key.hex()
+    if isinstance(key, str | int | UUID):
+        return str(key)
+    raise InvalidMessage(
+        f"the key {field!r} of a {type(message).contract_name} is a {type(key).__qualname__}.",
+        advice="A key is a str, an int, bytes, a UUID, or an Enum of those.",
+        contract=type(message).contract_name,
+    )
+
+
+def _hash(text: str) -> int:
+    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big")

@@ -1,0 +1,149 @@
+"""Subscriptions to the directory: who offers a contract, who has a name, now and later.
+
+Every host has a copy of the directory already, so a subscription costs no message: when
+the copy is replaced, what is subscribed to is looked up again, and a notice goes to the
+local subscribers of what has changed.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from callboard.messages.contract import Contract
+from callboard.messages.errors import UsageError
+from callboard.messages.notices import NameChanged, Offers
+
+from .notices import check_handled
+
+if TYPE_CHECKING:
+    from .cell import Cell
+    from .host.host import Host
+
+__all__ = ["SUBSCRIPTIONS_MAX", "Subject", "Subscriptions", "contract_name_of"]
+
+SUBSCRIPTIONS_MAX: Final = 1_024
+"""Contracts and names that one actor may subscribe to."""
+
+Subject = tuple[type[Offers] | type[NameChanged], str]
+"""What is told, and the name of the contract or the actor."""
+Told = Callable[[Offers | NameChanged | None], None]
+"""None: the host is gone, and nothing comes any more."""
+
+
+def contract_name_of(contract: type[Contract] | str) -> str:
+    """The name of a contract given by its class or its name; raises `UsageError`."""
+    if isinstance(contract, str) and contract:
+        return contract
+    if isinstance(contract, type) and issubclass(contract, Contract):
+        return contract.contract_name
+    raise UsageError(f"{contract!r} is no contract.", advice="Give a Contract class or its name.")
+
+
+class Subscriptions:
+    """Who on one host wants to know of which changes."""
+
+    __slots__ = ("_found", "_host", "_listeners", "_number", "_of", "_subscribers")
+
+    def __init__(self, host: "Host") -> None:
+        self._host = host
+        self._subscribers: dict[Subject, dict[int, Cell]] = {}
+        self._of: dict[int, dict[Subject, None]] = {}
+        self._listeners: dict[Subject, dict[int, Told]] = {}
+        self._found: dict[Subject, object] = {}
+        """What each subject was when it was last told of."""
+        self._number = 0
+        host.directory.on_changed = self._changed
+
+    # --- actors ---------------------------------------------------------------------------
+
+    def subscribe(self, cell: "Cell", subject: Subject) -> None:
+        """Tell an actor at once and after each change; raises `UsageError`."""
+        check_handled(cell, subject[0])
+        row = self._of.setdefault(cell.id, {})
+        if subject not in row and len(row) >= SUBSCRIPTIONS_MAX:
+            raise UsageError(
+                f"{cell.path} has {SUBSCRIPTIONS_MAX} subscriptions.",
+                advice="End those it no longer needs.",
+            )
+        row[subject] = None
+        self._subscribers.setdefault(subject, {})[cell.id] = cell
+        self._found.setdefault(subject, self._look(subject))
+        self._host.notices.put(cell, subject, self._notice(subject))
+
+    def unsubscribe(self, cell: "Cell", subject: Subject) -> None:
+        """No notice comes after this."""
+        row = self._of.get(cell.id)
+        if row is not None and subject in row:
+            del row[subject]
+            if not row:
+                del self._of[cell.id]
+            del self._subscribers[subject][cell.id]
+            self._forget_unwanted(subject)
+            self._host.notices.withdraw(cell.id, subject)
+
+    def drop(self, number: int) -> None:
+        """An incarnation has ended, and with it what it subscribed to."""
+        if self._of:
+            for subject in self._of.pop(number, ()):
+                del self._subscribers[subject][number]
+                self._forget_unwanted(subject)
+
+    # --- drivers ----------------------------------------------------------------------------
+
+    def listen(self, subject: Subject, told: Told) -> Callable[[], None]:
+        """Call a function at once and after each change; gives what ends that."""
+        self._number += 1
+        number = self._number
+        self._found.setdefault(subject, self._look(subject))
+        self._listeners.setdefault(subject, {})[number] = told
+        told(self._notice(subject))
+
+        def unlisten() -> None:
+            self._listeners.get(subject, {}).pop(number, None)
+            self._forget_unwanted(subject)
+
+        return unlisten
+
+    # --- changes ----------------------------------------------------------------------------
+
+    def _changed(self) -> None:
+        for subject, before in list(self._found.items()):
+            found = self._look(subject)
+            if found == before:
+                continue
+            self._found[subject] = found
+            notice = self._notice(subject)
+            for cell in list(self._subscribers.get(subject, {}).values()):
+                self._host.notices.put(cell, subject, notice)
+            for told in list(self._listeners.get(subject, {}).values()):
+                told(notice)
+
+    def _look(self, subject: Subject) -> object:
+        kind, name = subject
+        directory = self._host.directory
+        return tuple(directory.offers(name)) if kind is Offers else directory.find(name)
+
+    def _notice(self, subject: Subject) -> Offers | NameChanged:
+        kind, name = subject
+        host = self._host
+        directory = host.directory
+        if kind is Offers:
+            refs = tuple(host.ref(address) for address in directory.offers(name))
+            return Offers(contract=name, refs=refs, version=directory.version)
+        address = directory.find(name)
+        ref = None if address is None else host.ref(address)
+        return NameChanged(name=name, ref=ref, version=directory.version)
+
+    def _forget_unwanted(self, subject: Subject) -> None:
+        for row in (self._subscribers, self._listeners):
+            if subject in row and not row[subject]:
+                del row[subject]
+        if subject not in self._subscribers and subject not in self._listeners:
+            self._found.pop(subject, None)
+
+    def close(self) -> None:
+        """Forget everything: the host is gone."""
+        self._host.directory.on_changed = None
+        listeners, self._listeners = self._listeners, {}
+        for row in listeners.values():
+            for told in row.values():
+                told(None)

@@ -1,0 +1,152 @@
+"""Timers: messages that an actor sends itself later, once or again and again.
+
+A timer belongs to the incarnation that set it and ends with it. A periodic one keeps to
+its first schedule: a tick that comes late moves none of the next ones, and ticks that
+could not be given are left out, not made up for.
+"""
+
+import asyncio
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from callboard.messages.contract import Contract
+from callboard.messages.errors import UsageError
+
+from .notices import Notices, check_handled
+
+if TYPE_CHECKING:
+    from .cell import Cell
+
+__all__ = ["DELAY_S_MAX", "PERIOD_S_MIN", "TIMERS_MAX", "Timer", "Timers"]
+
+TIMERS_MAX: Final = 65_536
+"""Timers of one actor that are still to fire, or whose message is still to be handled."""
+PERIOD_S_MIN: Final = 0.001
+"""A shorter period would be a busy loop."""
+DELAY_S_MAX: Final = 1e9
+"""About 30 years, as with deadlines."""
+
+
+class Timer:
+    """A timer that was set with `Context.send_after` or `Context.send_every`."""
+
+    __slots__ = ("_cell", "_handle", "_message", "_period_s", "_start_s", "_timers", "_turn")
+
+    def __init__(
+        self, timers: "Timers", cell: "Cell", message: Contract, start_s: float, period_s: float
+    ) -> None:
+        self._timers = timers
+        self._cell = cell
+        self._message = message
+        self._start_s = start_s
+        self._period_s = period_s
+        """0: it fires once."""
+        self._turn = 0
+        self._handle: asyncio.TimerHandle | None = timers.call_at(start_s, self._fire)
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it will still fire."""
+        return self._handle is not None
+
+    def cancel(self) -> None:
+        """End it. A message of its own that waits in the mailbox is not handled any more."""
+        self.stop()
+        self._timers.forget(self._cell.id, self)
+
+    def stop(self) -> None:
+        """Do not fire again."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            handle.cancel()
+
+    def _fire(self) -> None:
+        if self._period_s:
+            now_s = self._timers.now()
+            # From the first one on, not from the last: otherwise each delay would add up.
+            passed = math.floor((now_s - self._start_s) / self._period_s)
+            # A loop may call a little early; the same tick does not come again.
+            self._turn = max(self._turn, passed) + 1
+            at_s = self._start_s + self._turn * self._period_s
+            self._handle = self._timers.call_at(at_s, self._fire)
+        else:
+            self._handle = None
+        self._timers.fired(self._cell, self, self._message, is_periodic=bool(self._period_s))
+
+
+class Timers:
+    """The timers of one host's actors."""
+
+    __slots__ = ("_notices", "_of", "call_at", "now")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, notices: Notices) -> None:
+        self._notices = notices
+        self._of: dict[int, dict[Timer, None]] = {}
+        self.call_at: Final[Callable[..., asyncio.TimerHandle]] = loop.call_at
+        self.now: Final[Callable[[], float]] = loop.time
+
+    def after(self, cell: "Cell", delay_s: float, message: Contract) -> Timer:
+        """Set one that fires once; raises `UsageError`."""
+        _check("delay_s", delay_s, 0.0)
+        return self._set(cell, message, delay_s, 0.0)
+
+    def every(self, cell: "Cell", period_s: float, message: Contract) -> Timer:
+        """Set one that fires again and again; raises `UsageError`."""
+        _check("period_s", period_s, PERIOD_S_MIN)
+        return self._set(cell, message, period_s, period_s)
+
+    def _set(self, cell: "Cell", message: Contract, delay_s: float, period_s: float) -> Timer:
+        if not isinstance(message, Contract):
+            raise UsageError(
+                f"a timer of {cell.path} is to send {message!r}.", advice="Give it a Contract."
+            )
+        check_handled(cell, type(message))
+        row = self._of.setdefault(cell.id, {})
+        if len(row) >= TIMERS_MAX:
+            raise UsageError(
+                f"{cell.path} has {TIMERS_MAX} timers.",
+                advice="Cancel those it no longer needs, or let one timer stand for many.",
+            )
+        timer = Timer(self, cell, message, self.now() + delay_s, period_s)
+        row[timer] = None
+        return timer
+
+    def fired(self, cell: "Cell", timer: Timer, message: Contract, *, is_periodic: bool) -> None:
+        """Put a timer's message into the mailbox."""
+        if not is_periodic:
+            self._notices.put(cell, timer, message, lambda: self.forget(cell.id, timer))
+        elif not self._notices.waits(cell.id, timer) and not cell.is_full:
+            self._notices.put(cell, timer, message)
+
+    def forget(self, number: int, timer: Timer) -> None:
+        """One is over, and so is its message."""
+        row = self._of.get(number)
+        if row is not None and row.pop(timer, timer) is None:
+            self._notices.withdraw(number, timer)
+            if not row:
+                del self._of[number]
+
+    def drop(self, number: int) -> None:
+        """End all of an incarnation that has ended."""
+        if self._of:
+            for timer in self._of.pop(number, ()):
+                timer.stop()
+
+    def count(self, number: int) -> int:
+        """How many a cell has."""
+        return len(self._of.get(number, ()))
+
+    def close(self) -> None:
+        """End all: the host is gone."""
+        for number in list(self._of):
+            self.drop(number)
+
+
+def _check(name: str, value_s: float, least_s: float) -> None:
+    is_number = isinstance(value_s, int | float) and not isinstance(value_s, bool)
+    if not is_number or not least_s <= value_s <= DELAY_S_MAX:
+        raise UsageError(
+            f"{name} of a timer is {value_s!r}.",
+            advice=f"Give seconds from {least_s:g} to {DELAY_S_MAX:g}.",
+        )

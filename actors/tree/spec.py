@@ -1,0 +1,335 @@
+"""A supervision tree as data: what runs, in which order, and who looks after it.
+
+    TreeSpec(
+        "reviews",
+        children=(
+            ActorSpec("store", Store, args=("/data",)),
+            TreeSpec("workers", children=(ActorSpec("0", Worker), ActorSpec("1", Worker))),
+        ),
+        supervisor=SupervisorSpec(strategy=Strategy.REST_FOR_ONE),
+    )
+
+A `TreeSpec` is a supervisor and nothing else, as in OTP: it handles no messages, its
+children start in the order given, and it runs once all of them do. An `ActorSpec` is a
+worker, or a pool of them. A tree is checked as a whole when it is made, an `ActorSpec` by
+the tree that it is put into, because only that knows its place.
+
+Invariant: every refusal is a `SpecError` whose text and `details["field"]` name the place,
+such as `reviews.children[2].stop_timeout`.
+"""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, NoReturn, TypeAlias, final
+
+from callboard.messages.errors import SpecError
+from callboard.messages.placement import Placement
+from callboard.messages.ports import Pickler
+from callboard.messages.spec import (
+    STOP_TIMEOUT_DEFAULT,
+    AutoShutdown,
+    Backoff,
+    ChildId,
+    ChildSpec,
+    Restart,
+    StopTimeout,
+    SupervisorSpec,
+)
+
+from ..actor import Actor, behaviour_of
+
+__all__ = [
+    "TREE_DEPTH_MAX",
+    "TREE_NODES_MAX",
+    "TREE_POOL_MAX",
+    "ActorSpec",
+    "Node",
+    "TreeSpec",
+    "check_child",
+    "check_ships",
+    "child_spec",
+    "places",
+    "walk",
+]
+
+TREE_DEPTH_MAX: Final = 32
+"""Supervisors above each other. OTP's largest applications have about ten."""
+
+TREE_NODES_MAX: Final = 100_000
+"""Supervisors and actors in one tree: what one host is measured with. What is more is
+spawned, or split into trees."""
+
+TREE_POOL_MAX: Final = 100_000
+"""Agents of one pool in a tree, all on one host."""
+
+
+SUPERVISOR_DEFAULT: Final = SupervisorSpec()
+"""OTP's strategy by default, and the intensity and back-off of `SupervisorSpec`."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ActorSpec:
+    """One worker of a tree: an actor, or with `size` a pool of so many on its host.
+
+    With `register`, it is found by its name in the whole system; with `offer`, by the
+    contracts it handles. `placement` puts it elsewhere than its supervisor.
+    """
+
+    name: str
+    actor: type[Actor]
+    args: tuple[Any, ...] = ()
+    keywords: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    restart: Restart = Restart.PERMANENT
+    stop_timeout: StopTimeout = STOP_TIMEOUT_DEFAULT
+    significant: bool = False
+    backoff: Backoff | None = None
+    """Its own back-off; None: its supervisor's."""
+    size: int | None = None
+    offer: bool = False
+    register: bool = False
+    placement: Placement | None = None
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class TreeSpec:
+    """A supervisor and its children, in start order; a child may be a tree itself.
+
+    Raises SpecError when it is made and anything in it is wrong. Its stop timeout is
+    infinite unless said otherwise, because its children each have their own.
+    """
+
+    name: str
+    children: tuple["Node", ...] = ()
+    supervisor: SupervisorSpec = SUPERVISOR_DEFAULT
+    restart: Restart = Restart.PERMANENT
+    stop_timeout: StopTimeout = StopTimeout.INFINITY
+    significant: bool = False
+    backoff: Backoff | None = None
+    placement: Placement | None = None
+
+    def __post_init__(self) -> None:
+        place = self.name if isinstance(self.name, str) and self.name else "TreeSpec"
+        _check_name(place, self.name)
+        _check_kind(f"{place}.placement", self.placement, Placement | None)
+        _check_supervisor(place, self)
+        nodes = 0
+        signatures: dict[type, inspect.Signature | None] = {}
+        for nested_place, node, depth in places(place, self, 1):
+            nodes += 1
+            if depth > TREE_DEPTH_MAX:
+                _refuse(
+                    nested_place,
+                    f"is {depth} supervisors deep",
+                    f"A tree has at most {TREE_DEPTH_MAX} levels.",
+                )
+            if isinstance(node, ActorSpec) and depth == 1:  # Subtrees have checked theirs.
+                _check_actor(nested_place, node, signatures)
+        if nodes > TREE_NODES_MAX:
+            _refuse(
+                f"{place}.children",
+                f"are {nodes:,} in all",
+                f"A tree has at most {TREE_NODES_MAX:,}; spawn them, or make several trees.",
+            )
+        child_spec(self, self.name, place)
+        _check_registered(place, self)
+
+
+Node: TypeAlias = ActorSpec | TreeSpec
+
+
+def walk(node: Node, path: str = "") -> Iterator[tuple[str, Node]]:
+    """Every node with its path below the root (`""` for the root), each before its children.
+
+    The order is that of the cell numbers: a node's is the root's plus its place here.
+    """
+    yield path, node
+    if isinstance(node, TreeSpec):
+        for child in node.children:
+            yield from walk(child, f"{path}/{child.name}" if path else child.name)
+
+
+def child_spec(node: Node, child_id: ChildId, place: str) -> ChildSpec:
+    """A node as its supervisor sees it. Raises `SpecError` that names the place."""
+    try:
+        return ChildSpec(
+            child_id,
+            start=node,
+            restart=node.restart,
+            stop_timeout=node.stop_timeout,
+            significant=node.significant,
+            backoff=node.backoff,
+        )
+    except SpecError as error:
+        wrong = str(error.details.get("field", "ChildSpec.id")).partition(".")[2]
+        where = f"{place}.{wrong}"
+        message = error.message.replace(f"ChildSpec.{wrong}", where)
+        raise SpecError(message, advice=error.advice, field=where) from None
+
+
+def check_child(tree: TreeSpec, child: Node) -> None:
+    """Check one more child of a running tree. Raises `SpecError`, with `child` as the place."""
+    if isinstance(child, ActorSpec):
+        _check_name("child", child.name)
+        child_spec(child, child.name, "child")
+        _check_actor("child", child, {})
+    elif not isinstance(child, TreeSpec):
+        _refuse("child", f"is {child!r}", "It must be an ActorSpec or a TreeSpec.")
+    if child.significant and tree.supervisor.auto_shutdown is AutoShutdown.NEVER:
+        _refuse("child.significant", "is set, but auto_shutdown is never", "Set auto_shutdown.")
+
+
+def check_ships(tree: Node, pickler: Pickler) -> None:
+    """Check that each node can be sent to a host; raises `SpecError` naming what cannot."""
+    for place, node, _ in places(tree.name, tree, 1):
+        if isinstance(node, ActorSpec):
+            for where, value in _parts(place, node):
+                try:
+                    pickler.dumps(value)
+                except Exception as error:
+                    raise SpecError(
+                        f"{where} cannot be sent to a host: {type(error).__name__}: {error}.",
+                        advice="It must be picklable: open files, locks and connections are made "
+                        "in the constructor or in `started`.",
+                        field=where,
+                    ) from error
+
+
+def _parts(place: str, node: ActorSpec) -> Iterator[tuple[str, Any]]:
+    yield f"{place}.actor", node.actor
+    for index, value in enumerate(node.args):
+        yield f"{place}.args[{index}]", value
+    for name, value in node.keywords.items():
+        yield f"{place}.keywords[{name!r}]", value
+
+
+# --- the checks ------------------------------------------------------------------------------
+
+
+def _refuse(where: str, problem: str, advice: str) -> NoReturn:
+    raise SpecError(f"{where} {problem}.", advice=advice, field=where)
+
+
+def _check_kind(where: str, value: object, kind: Any) -> None:
+    if not isinstance(value, kind):
+        name = getattr(kind, "__name__", str(kind))
+        _refuse(where, f"is {value!r}", f"It must be {name}.")
+
+
+def _check_name(place: str, name: object) -> None:
+    if not isinstance(name, str) or not name or "/" in name:
+        _refuse(f"{place}.name", f"is {name!r}", "Give a name without '/': paths are made of it.")
+
+
+def places(place: str, tree: Node, depth: int) -> Iterator[tuple[str, Node, int]]:
+    """Every node in the order of `walk`, with its place as errors name it, and its depth."""
+    yield place, tree, depth
+    if isinstance(tree, ActorSpec):
+        return
+    for index, child in enumerate(tree.children):
+        nested = f"{place}.children[{index}]"
+        if isinstance(child, TreeSpec):
+            yield from places(nested, child, depth + 1)
+        else:
+            yield nested, child, depth
+
+
+def _check_supervisor(place: str, tree: TreeSpec) -> None:
+    """What concerns the children together; those that are trees have checked themselves."""
+    _check_kind(f"{place}.supervisor", tree.supervisor, SupervisorSpec)
+    _check_kind(f"{place}.children", tree.children, tuple)
+    names: dict[str, int] = {}
+    significant = 0
+    for index, child in enumerate(tree.children):
+        where = f"{place}.children[{index}]"
+        if not isinstance(child, ActorSpec | TreeSpec):
+            _refuse(where, f"is {child!r}", "It must be an ActorSpec or a TreeSpec.")
+        _check_name(where, child.name)
+        if child.name in names:
+            _refuse(
+                f"{where}.name",
+                f"is {child.name!r}, as that of children[{names[child.name]}] is",
+                "Siblings need different names.",
+            )
+        names[child.name] = index
+        child_spec(child, child.name, where)
+        if child.significant and tree.supervisor.auto_shutdown is AutoShutdown.NEVER:
+            _refuse(
+                f"{where}.significant",
+                f"is set, but {place}.supervisor.auto_shutdown is never",
+                "Set auto_shutdown, or let the child not be significant.",
+            )
+        significant += child.significant
+    if tree.supervisor.auto_shutdown is not AutoShutdown.NEVER and not significant:
+        _refuse(
+            f"{place}.supervisor.auto_shutdown",
+            f"is {tree.supervisor.auto_shutdown.value}, but no child is significant",
+            "Let a child be significant, or auto_shutdown be never.",
+        )
+    if len(tree.children) > tree.supervisor.children_max:
+        _refuse(
+            f"{place}.supervisor.children_max",
+            f"is {tree.supervisor.children_max}, but there are {len(tree.children)} children",
+            "Raise it, or spread the children over supervisors.",
+        )
+
+
+def _check_actor(
+    place: str, node: ActorSpec, signatures: dict[type, inspect.Signature | None]
+) -> None:
+    """What concerns one worker; `signatures` are those that have been read already."""
+    try:
+        behaviour_of(node.actor)
+    except SpecError as error:
+        where = f"{place}.actor"
+        raise SpecError(
+            f"{where}: {error.message}", advice=error.advice, field=where
+        ) from error.__cause__
+    _check_kind(f"{place}.args", node.args, tuple)
+    _check_kind(f"{place}.keywords", node.keywords, Mapping)
+    _check_kind(f"{place}.offer", node.offer, bool)
+    _check_kind(f"{place}.register", node.register, bool)
+    _check_kind(f"{place}.placement", node.placement, Placement | None)
+    if node.size is not None and (
+        type(node.size) is not int or not 1 <= node.size <= TREE_POOL_MAX
+    ):
+        _refuse(
+            f"{place}.size",
+            f"is {node.size!r}",
+            f"It is None, or the agents of a pool: 1 to {TREE_POOL_MAX:,}.",
+        )
+    if node.actor not in signatures:
+        signatures[node.actor] = _signature(node.actor)
+    signature = signatures[node.actor]
+    if signature is None:
+        return
+    try:
+        signature.bind(*node.args, **node.keywords)
+    except TypeError as error:
+        _refuse(
+            f"{place}.args",
+            f"do not fit {node.actor.__qualname__}{signature}: {error}",
+            "Give the constructor's arguments in args and keywords.",
+        )
+
+
+def _signature(actor: type[Actor]) -> inspect.Signature | None:
+    try:
+        return inspect.signature(actor)
+    except (TypeError, ValueError):
+        return None  # A constructor written in C tells nothing about itself.
+
+
+def _check_registered(place: str, tree: TreeSpec) -> None:
+    taken: dict[str, str] = {}
+    for where, node, _ in places(place, tree, 1):
+        if isinstance(node, ActorSpec) and node.register:
+            if node.name in taken:
+                _refuse(
+                    f"{where}.register",
+                    f"is set for {node.name!r}, which {taken[node.name]} registers too",
+                    "A registered name is the system's: use it once.",
+                )
+            taken[node.name] = where

@@ -1,0 +1,3 @@
+"""Watches and links between actors, on one host or across hosts."""
+
+__all__: list[str] = []

@@ -1,0 +1,354 @@
+"""Watches and links, the shell: from actors to the table of ties, and from it to others.
+
+The end of a tie on this host has the last word: a notice is given when that end is taken
+out of the table, and by nobody else. What is asked of another host is asked of its warden,
+once the way there is open; until then it waits in the table.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from callboard.messages.contract import Contract
+from callboard.messages.control import CONTROL_CELL, HostDown
+from callboard.messages.errors import CallboardError, UsageError
+from callboard.messages.lifecycle import Exit, ExitReason
+from callboard.messages.notices import Down, Exited
+from callboard.messages.ref import Address, Ref
+from callboard.messages.ties import TieDropped, TieEnded, TieRequested
+
+from ..cell import Cell, Life
+from ..notices import check_handled
+from .core import Drop, Effect, End, Key, Notify, Role, Tell, Ties, farewell
+
+if TYPE_CHECKING:
+    from ..host.host import Host
+
+__all__ = ["TIES_MAX", "Watch", "Watching"]
+
+TIES_MAX: Final = 65_536
+"""Watches and links of one actor: what may be in its mailbox over the limit of that."""
+NOBODY: Final = -1
+"""In place of a cell: a function of the driver's watches."""
+DETAIL_CHARS_MAX: Final = 1_000
+GONE: Final = Exit(ExitReason.HOST_LOST, {"message": "the system has stopped."})
+LOST: Final = Exit(ExitReason.HOST_LOST, {"message": "its host is gone."})
+
+
+class Watch:
+    """A watch that was begun with `Context.watch`; `Context.unwatch` ends it."""
+
+    __slots__ = ("_key", "ref")
+
+    def __init__(self, ref: Ref[Any], key: Key) -> None:
+        self.ref: Final = ref
+        """What is watched."""
+        self._key: Final = key
+
+    @property
+    def key(self) -> Key:
+        """Which end it is, for the kernel."""
+        return self._key
+
+    def __repr__(self) -> str:
+        return f"<Watch {self._key.number} on {self.ref.address}>"
+
+
+class Watching:
+    """The ties of one host's actors."""
+
+    def __init__(self, host: "Host") -> None:
+        self._host = host
+        self._ties = Ties(host.slot)
+        self._callers: dict[int, Callable[[Down], None]] = {}
+        """Functions that watch, by the number of their tie."""
+        self._signals: dict[int, tuple[Cell, int, Address, Exit]] = {}
+        """Ends of linked actors that are about to be felt here."""
+        self._signal = 0
+        self._late: dict[int, tuple[int, Exit]] = {}
+        """What ends an actor as soon as its start hook is through: its incarnation, and why."""
+
+    @property
+    def count(self) -> int:
+        """How many ends of ties there are on this host."""
+        return len(self._ties)
+
+    # --- what actors and drivers want -----------------------------------------------------
+
+    def watch(self, cell: Cell, ref: Ref[Any]) -> Watch:
+        """Begin to watch for an actor; raises `UsageError`."""
+        check_handled(cell, Down)
+        self._check_number(cell)
+        end = self._ties.ask(cell.id, ref.address, is_link=False)
+        self._request(end)
+        return Watch(ref, end.key)
+
+    def watch_for(self, caller: Callable[[Down], None], address: Address) -> Callable[[], None]:
+        """Call a function with the notice, once; gives what ends the watch."""
+        end = self._ties.ask(NOBODY, address, is_link=False)
+        self._callers[end.key.number] = caller
+
+        def unwatch() -> None:
+            self._callers.pop(end.key.number, None)
+            self._drop(self._ties.take_all([end]))
+
+        # Never called back before it has the means to end the watch.
+        self._host.loop.call_soon(self._request, end)
+        return unwatch
+
+    def unwatch(self, cell: Cell, watched: Watch | Ref[Any]) -> None:
+        """End a watch, or all that the actor has on one other: no notice comes after this."""
+        if isinstance(watched, Watch):
+            found = self._ties.find(watched.key)
+            ends = [found] if found is not None and found.here == cell.id else []
+            self._host.notices.withdraw(cell.id, watched.key)
+        else:
+            ends = self._ties.between(cell.id, watched.address, Role.WATCHER)
+            self._host.notices.withdraw_all(
+                cell.id, lambda told: isinstance(told, Down) and told.ref == watched
+            )
+        self._drop(self._ties.take_all(ends))
+
+    def link(self, cell: Cell, ref: Ref[Any]) -> None:
+        """Link an actor to another; raises `UsageError`."""
+        address = ref.address
+        if address.cell == CONTROL_CELL:
+            raise UsageError("a host cannot be linked to.", advice="Watch it: ctx.watch_host.")
+        if cell.behaviour.trap_exits:
+            check_handled(cell, Exited)
+        if address == Address(self._host.slot, cell.id):
+            return
+        if self._ties.between(cell.id, address, Role.PARTNER):
+            return
+        self._check_number(cell)
+        self._request(self._ties.ask(cell.id, address, is_link=True))
+
+    def unlink(self, cell: Cell, ref: Ref[Any]) -> None:
+        """End a link; the other's end is not felt after this."""
+        address = ref.address
+        for number, (feeling, _, partner, _) in list(self._signals.items()):
+            if feeling is cell and partner == address:
+                del self._signals[number]
+        self._host.notices.withdraw_all(
+            cell.id, lambda told: isinstance(told, Exited) and told.ref == ref
+        )
+        self._drop(self._ties.take_all(self._ties.between(cell.id, address, Role.PARTNER)))
+
+    def _check_number(self, cell: Cell) -> None:
+        if self._ties.of_asker(cell.id) + self._host.notices.count(cell.id) >= TIES_MAX:
+            raise UsageError(
+                f"{cell.path} has {TIES_MAX} watches and links.",
+                advice="End those it no longer needs, or let several actors watch.",
+            )
+
+    # --- the way to the other host ----------------------------------------------------------
+
+    def _request(self, end: End) -> None:
+        host = self._host
+        slot, cell = end.there
+        if self._ties.find(end.key) is not end:
+            return  # Ended before it began.
+        if slot == host.slot:
+            end.epoch = host.epoch
+            is_link = end.role is Role.PARTNER
+            self._accept(end.key, cell, end.here, slot, host.epoch, is_link=is_link)
+            return
+        link = host.link(slot)
+        if link.is_closed:
+            self._gone(self._ties.take_all([end]), LOST, comes_back=False)
+        elif link.outbox.is_open:
+            self._send_request(end, link.epoch)
+
+    def _send_request(self, end: End, epoch: int) -> None:
+        end.epoch = epoch
+        host = self._host
+        request = TieRequested(
+            slot=host.slot,
+            epoch=host.epoch,
+            number=end.key.number,
+            cell=end.there.cell,
+            asker=end.here,
+            is_link=end.role is Role.PARTNER,
+        )
+        self._tell(end.there.slot, request)
+
+    def _tell(self, slot: int, message: Contract) -> None:
+        link = self._host.links.get(slot)
+        if link is not None and link.is_connected:  # Otherwise its loss has told everything.
+            self._host.tell(Address(slot, CONTROL_CELL), message)
+
+    def opened(self, slot: int, epoch: int) -> None:
+        """The way to a slot is open: ask there for what has waited."""
+        for end in self._ties.untold(slot):
+            self._send_request(end, epoch)
+
+    # --- what other hosts say -----------------------------------------------------------------
+
+    def requested(self, request: TieRequested) -> None:
+        """Another host asks for a tie with an actor here."""
+        link = self._host.links.get(request.slot)
+        if link is None or not link.is_connected or link.epoch != request.epoch:
+            return  # From an incarnation that is gone.
+        key = Key(request.slot, request.number, is_asked=False)
+        self._accept(
+            key, request.cell, request.asker, request.slot, request.epoch, is_link=request.is_link
+        )
+
+    def _accept(
+        self, asker: Key, cell: int, asking: int, slot: int, epoch: int, *, is_link: bool
+    ) -> None:
+        if cell in self._host.cells:
+            there = Address(slot, asking)
+            self._ties.accept(asker.slot, asker.number, cell, there, epoch, is_link=is_link)
+            return
+        message = f"there is no actor at {self._host.slot}/{cell}."
+        self._send_end(
+            slot, asker, Exit(ExitReason.NO_ACTOR, {"message": message}), comes_back=False
+        )
+
+    def ended(self, told: TieEnded) -> None:
+        """Another host says that an actor there has ended."""
+        key = Key(told.slot, told.number, not told.to_asker)
+        reason = Exit(ExitReason(told.kind), told.detail)
+        self._perform(self._ties.ended(key, reason, comes_back=told.comes_back))
+
+    def dropped(self, told: TieDropped) -> None:
+        """Another host's end is not interested any more."""
+        self._ties.take(Key(told.slot, told.number, not told.to_asker))
+
+    # --- what links notice --------------------------------------------------------------------
+
+    def lost(self, slot: int, epoch: int, reason: Exit = LOST) -> None:
+        """An incarnation of a host is gone."""
+        self._gone(self._ties.lost(slot, epoch), reason, comes_back=None)
+
+    def closed(self, slot: int) -> None:
+        """A slot is gone for good."""
+        self._gone(self._ties.closed(slot), LOST, comes_back=False)
+
+    def host_down(self, notice: HostDown) -> None:
+        """The root says that a host is gone. Its link is its own business."""
+        reason = Exit.from_data(notice.reason)
+        if reason.kind is not ExitReason.SHUTDOWN:
+            detail = {"message": f"host {notice.slot} has ended.", **reason.detail}
+            reason = Exit(ExitReason.HOST_LOST, detail)
+        self.lost(notice.slot, notice.epoch, reason)
+
+    def _gone(self, ends: Sequence[End], reason: Exit, *, comes_back: bool | None) -> None:
+        self._perform(
+            [Notify(end, reason, comes_back) for end in ends if end.role is not Role.WATCHED]
+        )
+
+    def close(self) -> None:
+        """Forget everything: the host is gone."""
+        self._signals.clear()
+        ties, self._ties = self._ties, Ties(self._host.slot)
+        self._gone(ties.of(NOBODY), GONE, comes_back=None)
+
+    # --- what becomes of actors here --------------------------------------------------------
+
+    def leave(self, number: int) -> Sequence[End]:
+        """An incarnation has ended: take its ends out, to be told with `farewell`."""
+        if self._late:
+            self._late.pop(number, None)
+        return self._ties.leave(number) if self._ties else ()
+
+    def farewell(self, ends: Sequence[End], reason: Exit, *, comes_back: bool | None) -> None:
+        """Tell all that were tied to an incarnation how it ended."""
+        self._perform(farewell(ends, reason, comes_back=comes_back))
+
+    def abandon(self, number: int, reason: Exit) -> None:
+        """An incarnation never ran: what its start hook asked for is void."""
+        self._late.pop(number, None)
+        if self._ties:
+            self._perform(farewell(self._ties.abandon(number), reason, comes_back=None))
+
+    def felt_late(self, cell: Cell) -> Exit | None:
+        """How a linked actor ended while the start hook of this one ran."""
+        if not self._late:
+            return None
+        incarnation, reason = self._late.pop(cell.id, (0, LOST))
+        return reason if incarnation == cell.incarnation else None
+
+    # --- effects ------------------------------------------------------------------------------
+
+    def _perform(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Notify(end, reason, comes_back):
+                    self._notify(end, reason, comes_back=comes_back)
+                case Tell(end, reason, comes_back):
+                    self._send_end(end.there.slot, end.key.other, reason, comes_back=comes_back)
+                case Drop(end):
+                    self._drop([end])
+
+    def _drop(self, ends: Sequence[End]) -> None:
+        for end in ends:
+            slot, key = end.there.slot, end.key.other
+            if slot == self._host.slot:
+                self._ties.take(key)
+            elif end.epoch:
+                self._tell(
+                    slot,
+                    TieDropped(slot=key.slot, number=key.number, to_asker=not key.is_asked),
+                )
+
+    def _send_end(self, slot: int, key: Key, reason: Exit, *, comes_back: bool | None) -> None:
+        if slot == self._host.slot:
+            self._perform(self._ties.ended(key, reason, comes_back=comes_back))
+            return
+        told = TieEnded(
+            slot=key.slot,
+            number=key.number,
+            to_asker=not key.is_asked,
+            kind=reason.kind.value,
+            detail=dict(reason.detail),
+            comes_back=comes_back,
+        )
+        try:
+            self._tell(slot, told)
+        except CallboardError:  # What cannot travel is its detail; that it ended must.
+            text = str(reason.detail.get("message", ""))[:DETAIL_CHARS_MAX]
+            self._tell(slot, told.model_copy(update={"detail": {"message": text}}))
+
+    def _notify(self, end: End, reason: Exit, *, comes_back: bool | None) -> None:
+        if end.role is Role.PARTNER:
+            self._feel(end, reason)
+            return
+        down = Down(
+            ref=self._host.ref(end.there),
+            kind=reason.kind,
+            detail=dict(reason.detail),
+            comes_back=comes_back,
+        )
+        caller = self._callers.pop(end.key.number, None)
+        if caller is not None:
+            caller(down)
+            return
+        cell = self._host.cells.get(end.here)
+        if cell is not None:
+            self._host.notices.put(cell, end.key, down)
+
+    def _feel(self, end: End, reason: Exit) -> None:
+        """Let a linked actor feel it, but not in the middle of what is going on here."""
+        cell = self._host.cells.get(end.here)
+        if cell is not None:
+            self._signal += 1
+            self._signals[self._signal] = (cell, cell.incarnation, end.there, reason)
+            self._host.loop.call_soon(self._felt, self._signal)
+
+    def _felt(self, number: int) -> None:
+        signal = self._signals.pop(number, None)
+        if signal is None:
+            return  # It was unlinked meanwhile, or the host is gone.
+        cell, incarnation, partner, reason = signal
+        if cell.incarnation != incarnation or cell.actor is None or cell.life >= Life.STOPPING:
+            return
+        if cell.behaviour.trap_exits:
+            told = Exited(ref=self._host.ref(partner), kind=reason.kind, detail=dict(reason.detail))
+            self._host.notices.put(cell, ("exit", number), told)
+        elif not reason.is_abnormal:
+            return
+        elif cell.life == Life.RUNNING:
+            self._host.endings.fail(cell, reason)
+        else:
+            self._late[cell.id] = (incarnation, reason)

@@ -1,0 +1,192 @@
+"""`flap`: many children of one supervisor fail again and again, with back-off, all at once.
+
+Meanwhile the driver asks three that must not suffer, each every 10 ms: the supervising
+actor itself, the host (the look that `callboard tree` takes), and a healthy sibling.
+"""
+
+import asyncio
+import time
+from typing import Any, ClassVar
+
+import callboard
+from bench.outcome import Outcome, Params, check_of
+from bench.timing import NS_PER_MS, percentile
+from callboard import (
+    Actor,
+    Backoff,
+    Context,
+    Contract,
+    Intensity,
+    Ref,
+    Request,
+    SupervisorSpec,
+    System,
+    handler,
+)
+from callboard.messages.control import CONTROL_CELL
+from callboard.messages.errors import CallboardError
+from callboard.messages.ref import Address
+from callboard.messages.views import LookAtHost
+
+__all__ = ["run"]
+
+HOST = 1
+PROBE_EVERY_S = 0.01
+ANSWER_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 120.0
+STARTS: dict[int, int] = {}
+"""How often each flapping actor was made, in the process of their host."""
+
+
+class Fail(Contract):
+    """Makes a flapping actor fail."""
+
+
+class Flapper(Actor):
+    """Fails as soon as it runs."""
+
+    def __init__(self, number: int) -> None:
+        STARTS[number] = STARTS.get(number, 0) + 1
+
+    async def started(self, ctx: Context) -> None:
+        """Bring the next failure on."""
+        ctx.self_ref.tell(Fail())
+
+    @handler
+    async def fail(self, message: Fail) -> None:
+        """Fail."""
+        raise RuntimeError("flapping, as was asked for")
+
+
+class Well(Contract):
+    """An answer."""
+
+
+class AreYouWell(Request[Well]):
+    """Ask whoever must not suffer."""
+
+
+class Healthy(Actor):
+    """Never fails."""
+
+    @handler
+    async def well(self, request: AreYouWell) -> Well:
+        """It is."""
+        return Well()
+
+
+class Flock(Contract):
+    """The healthy sibling."""
+
+    healthy: Ref[Any]
+
+
+class StartFlock(Request[Flock]):
+    """Start so many that flap."""
+
+    count: int
+
+
+class Restarts(Contract):
+    """How often they were restarted: all together, and the one that was least often."""
+
+    actors: int
+    total: int
+    fewest: int
+
+
+class ReadRestarts(Request[Restarts]):
+    """Ask for it."""
+
+
+class Parent(Actor):
+    """Supervises them."""
+
+    supervision: ClassVar[SupervisorSpec] = SupervisorSpec(
+        intensity=Intensity(restarts=1_000_000, period_s=1.0), backoff=Backoff(max_s=0.5)
+    )
+
+    @handler
+    async def start(self, request: StartFlock, ctx: Context) -> Flock:
+        """The healthy one first, then all that flap."""
+        healthy = await ctx.spawn(Healthy)
+        for number in range(request.count):
+            await ctx.spawn(Flapper, number)
+        return Flock(healthy=healthy)
+
+    @handler
+    async def well(self, request: AreYouWell) -> Well:
+        """The supervisor answers."""
+        return Well()
+
+    @handler
+    async def read(self, request: ReadRestarts) -> Restarts:
+        """Restarts so far: the first start is none."""
+        starts = STARTS.values()
+        return Restarts(actors=len(starts), total=sum(starts) - len(starts), fewest=min(starts) - 1)
+
+
+class Probe:
+    """Asks one of them every 10 ms, whether or not the one before was answered."""
+
+    def __init__(self, name: str, system: System, address: Address, request: Request[Any]) -> None:
+        self.name = name
+        self.took_ms: list[float] = []
+        self.unanswered = 0
+        self._system = system
+        self._address = address
+        self._request = request
+
+    async def run(self, seconds: int) -> None:
+        """Ask for so long, then wait for what is under way."""
+        async with asyncio.TaskGroup() as group:
+            next_s = time.monotonic()
+            end_s = next_s + seconds
+            while next_s < end_s:
+                group.create_task(self._ask())
+                next_s += PROBE_EVERY_S
+                await asyncio.sleep(max(0.0, next_s - time.monotonic()))
+
+    async def _ask(self) -> None:
+        start_ns = time.perf_counter_ns()
+        try:
+            await self._system.host.ask(self._address, self._request, ANSWER_TIMEOUT_S)
+        except CallboardError:
+            self.unanswered += 1
+        else:
+            self.took_ms.append((time.perf_counter_ns() - start_ns) / NS_PER_MS)
+
+    def results(self) -> dict[str, float]:
+        """The figures of one that was asked."""
+        return {
+            f"{self.name}_ms_p99": percentile(self.took_ms, 99),
+            f"{self.name}_ms_worst": max(self.took_ms),
+        }
+
+
+def run(params: Params) -> Outcome:
+    """One host, one supervisor."""
+
+    async def main(system: System) -> Outcome:
+        parent = await system.spawn(Parent, host=HOST)
+        start = StartFlock(count=params["actors"])
+        flock = await parent.ask(start, timeout_s=START_TIMEOUT_S)
+        before = await parent.ask(ReadRestarts())
+        probes = [
+            Probe("supervisor", system, parent.address, AreYouWell()),
+            Probe("host_view", system, Address(HOST, CONTROL_CELL), LookAtHost(actors_max=0)),
+            Probe("sibling", system, flock.healthy.address, AreYouWell()),
+        ]
+        await asyncio.gather(*(probe.run(params["seconds"]) for probe in probes))
+        after = await parent.ask(ReadRestarts())
+        results = {"restarts_per_s": (after.total - before.total) / params["seconds"]}
+        for probe in probes:
+            results |= probe.results()
+        done = {
+            "actors": after.actors,
+            "all_flapped": after.fewest > 0,
+            "unanswered": sum(probe.unanswered for probe in probes),
+        }
+        return Outcome(results, check_of(done))
+
+    return callboard.run(main, hosts=1, understudies=0)

@@ -1,0 +1,144 @@
+"""A steady load of asks, and the book of their outcomes."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from callboard import Ref, Request
+from callboard.messages.errors import CallboardError
+
+from .recovery import BUCKET_S, Bucket
+
+__all__ = ["Load", "Reply"]
+
+TICK_S = 0.01
+"""Asks go out in small groups: a timer for each would cost more than an ask."""
+LAST_OUTCOMES_S = 60.0
+ANSWERED, LOST = "answered", "host_lost"
+
+
+class Reply(Protocol):
+    """What a worker answers with."""
+
+    number: int
+    process_id: int
+    is_repeated: bool
+
+
+class MakeRequest(Protocol):
+    """How an ask is made."""
+
+    def __call__(self, *, number: int) -> Request[Any]:
+        """The request with that number."""
+
+
+class Load:
+    """Asks workers in turn, so many a second, until it is stopped.
+
+    Invariant: ask number n has `_outcomes[n]` outcomes so far; in the end each must have
+    one.
+    """
+
+    def __init__(self, workers: Sequence[Ref[Any]], per_s: int, request: MakeRequest) -> None:
+        self.kinds: Counter[str] = Counter()
+        """Outcomes by kind: `answered`, or the code of an error."""
+        self.processes: dict[int, int] = {}
+        """The process that has last answered for each host."""
+        self._workers = workers
+        self._per_tick = max(1, round(per_s * TICK_S))
+        self._request = request
+        self._outcomes = bytearray()
+        self._answered_s: list[float] = []
+        self._open = 0
+        self._wrong = self._repeated = self._contradictions = 0
+        self._stopping = False
+        self._closed = asyncio.Event()
+
+    @property
+    def asked(self) -> int:
+        """How many asks there were."""
+        return len(self._outcomes)
+
+    async def run(self) -> None:
+        """Ask at the rate, whatever becomes of it."""
+        asyncio.get_running_loop().set_exception_handler(self._contradicted)
+        next_s = time.monotonic()
+        while not self._stopping:
+            for _ in range(self._per_tick):
+                self._ask()
+            next_s += TICK_S
+            await asyncio.sleep(max(0.0, next_s - time.monotonic()))
+
+    def _ask(self) -> None:
+        number = len(self._outcomes)
+        worker = self._workers[number % len(self._workers)]
+        self._outcomes.append(0)
+        self._open += 1
+        future: asyncio.Future[Any] = asyncio.ensure_future(
+            worker.ask(self._request(number=number))
+        )
+        future.add_done_callback(lambda done: self._settled(number, worker.address.slot, done))
+
+    def _settled(self, number: int, slot: int, future: "asyncio.Future[Any]") -> None:
+        self._outcomes[number] += 1
+        self._open -= 1
+        error = None if future.cancelled() else future.exception()
+        if future.cancelled():
+            self.kinds["cancelled"] += 1
+        elif error is not None:
+            code = error.code if isinstance(error, CallboardError) else type(error).__name__
+            self.kinds[code] += 1
+        else:
+            self._answered(number, slot, future.result())
+        if self._stopping and not self._open:
+            self._closed.set()
+
+    def _answered(self, number: int, slot: int, reply: Reply) -> None:
+        self.kinds[ANSWERED] += 1
+        self._answered_s.append(time.monotonic())
+        self.processes[slot] = reply.process_id
+        self._wrong += reply.number != number
+        self._repeated += reply.is_repeated
+
+    def _contradicted(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A second outcome for a future is an error that nobody awaits: the loop tells it."""
+        self._contradictions += isinstance(context.get("exception"), asyncio.InvalidStateError)
+        loop.default_exception_handler(context)
+
+    async def stop(self, running: "asyncio.Task[None]") -> None:
+        """Ask no more, and wait for the outcomes that are open; what has none then is counted."""
+        self._stopping = True
+        await running
+        if self._open:
+            try:
+                async with asyncio.timeout(LAST_OUTCOMES_S):
+                    await self._closed.wait()
+            except TimeoutError:
+                return
+
+    def rates(self, *, from_s: float, until_s: float) -> list[Bucket]:
+        """Answers a second, bucket by bucket; `from_s` lies within the time measured."""
+        first_s = self._answered_s[0]
+        start_s = first_s + (from_s - first_s) // BUCKET_S * BUCKET_S - 5 * BUCKET_S
+        counts = [0] * int((until_s - start_s) / BUCKET_S)
+        for at_s in self._answered_s:
+            place = int((at_s - start_s) // BUCKET_S)
+            if 0 <= place < len(counts):
+                counts[place] += 1
+        return [
+            Bucket(start_s + place * BUCKET_S, count / BUCKET_S)
+            for place, count in enumerate(counts)
+        ]
+
+    def faults(self) -> dict[str, int]:
+        """What must be zero: the check says so."""
+        others = sum(n for kind, n in self.kinds.items() if kind not in {ANSWERED, LOST})
+        return {
+            "without_outcome": sum(count == 0 for count in self._outcomes),
+            "with_more_outcomes": self._contradictions + sum(count > 1 for count in self._outcomes),
+            "other_outcomes": others,
+            "wrong_answers": self._wrong,
+            "repeated": self._repeated,
+        }

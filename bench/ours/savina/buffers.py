@@ -1,0 +1,150 @@
+"""Producers and consumers around a buffer with a limit."""
+
+from collections import deque
+from typing import Any
+
+from callboard import Actor, Context, Contract, Ref, handler
+
+from .stage import Report, Stage, Start
+
+__all__ = ["BoundedBuffer"]
+
+
+class Item(Contract):
+    """What is produced, and who may go on producing once there is room."""
+
+    value: int
+    producer: Ref[Any]
+
+
+class Produce(Contract):
+    """There is room for one more."""
+
+
+class Consume(Contract):
+    """An item for a consumer."""
+
+    value: int
+
+
+class Available(Contract):
+    """A consumer can take an item."""
+
+    consumer: Ref[Any]
+
+
+class Close(Contract):
+    """All items are consumed."""
+
+
+class Buffer(Actor):
+    """Holds at most so many items: a producer goes on when it is told to."""
+
+    def __init__(self, stage: Ref[Stage], sizes: dict[str, int]) -> None:
+        self._stage = stage
+        self._capacity = sizes["capacity"]
+        # Each producer may have one item on its way here.
+        self._full_at = sizes["capacity"] - sizes["producers"]
+        self._items_left = sizes["producers"] * sizes["items"]
+        self._consumers = sizes["consumers"]
+        self._values: deque[int] = deque()
+        self._largest = 0
+        self._waiting: deque[Ref[Any]] = deque()
+        self._idle: deque[Ref[Any]] = deque()
+
+    @handler
+    async def item(self, item: Item) -> None:
+        """Pass it on or keep it; let its producer go on while there is room."""
+        if self._idle:
+            self._hand_out(self._idle.popleft(), item.value)
+        else:
+            self._values.append(item.value)
+            self._largest = max(self._largest, len(self._values))
+        if len(self._values) >= self._full_at:
+            self._waiting.append(item.producer)
+        else:
+            item.producer.tell(Produce())
+
+    @handler
+    async def available(self, message: Available) -> None:
+        """Give it an item, now or when there is one."""
+        if self._values:
+            self._hand_out(message.consumer, self._values.popleft())
+            if self._waiting:
+                self._waiting.popleft().tell(Produce())
+            return
+        self._idle.append(message.consumer)
+        if not self._items_left and len(self._idle) == self._consumers:
+            for consumer in self._idle:
+                consumer.tell(Close())
+            over = int(self._largest > self._capacity)
+            self._stage.tell(Report(counts={"over_capacity": over}))
+
+    def _hand_out(self, consumer: Ref[Any], value: int) -> None:
+        self._items_left -= 1
+        consumer.tell(Consume(value=value))
+
+
+class Producer(Actor):
+    """Produces its items, each when it is told to."""
+
+    def __init__(self, buffer: Ref[Buffer], number: int, items: int) -> None:
+        self._buffer = buffer
+        self._values = iter(range(number * items, (number + 1) * items))
+
+    @handler
+    async def produce(self, message: Produce, ctx: Context) -> None:
+        """One more, if there is one."""
+        value = next(self._values, None)
+        if value is not None:
+            self._buffer.tell(Item(value=value, producer=ctx.self_ref))
+
+
+class Consumer(Actor):
+    """Consumes, and asks for more."""
+
+    def __init__(self, stage: Ref[Stage], buffer: Ref[Buffer]) -> None:
+        self._stage = stage
+        self._buffer = buffer
+        self._consumed = 0
+        self._values = 0
+
+    @handler
+    async def start(self, message: Start, ctx: Context) -> None:
+        """Ask for the first item."""
+        self._buffer.tell(Available(consumer=ctx.self_ref))
+
+    @handler
+    async def consume(self, item: Consume, ctx: Context) -> None:
+        """Count it, and ask for the next."""
+        self._consumed += 1
+        self._values += item.value
+        self._buffer.tell(Available(consumer=ctx.self_ref))
+
+    @handler
+    async def close(self, message: Close) -> None:
+        """Report."""
+        self._stage.tell(Report(counts={"consumed": self._consumed, "values": self._values}))
+
+
+class BoundedBuffer(Stage):
+    """Producers wait when the buffer is full, consumers when it is empty."""
+
+    async def prepare(self, sizes: dict[str, int], ctx: Context) -> None:
+        """Spawn everybody."""
+        buffer = await ctx.spawn(Buffer, ctx.self_ref, sizes)
+        self._producers = [
+            await ctx.spawn(Producer, buffer, number, sizes["items"])
+            for number in range(sizes["producers"])
+        ]
+        self._consumers = [
+            await ctx.spawn(Consumer, ctx.self_ref, buffer) for _ in range(sizes["consumers"])
+        ]
+
+    async def perform(self, sizes: dict[str, int], ctx: Context) -> dict[str, int]:
+        """Until all items are consumed."""
+        for consumer in self._consumers:
+            consumer.tell(Start())
+        for producer in self._producers:
+            producer.tell(Produce())
+        return await self.reports(1 + len(self._consumers))

@@ -1,0 +1,250 @@
+"""Messages alone: ping-pong, counting, the two fork-joins, the ring."""
+
+import math
+from typing import Any
+
+from callboard import Actor, Context, Contract, Ref, Request, handler
+from callboard.messages.errors import MailboxFull
+
+from .stage import Report, Stage, Start
+
+__all__ = ["Counting", "ForkJoinCreate", "ForkJoinThroughput", "PingPong", "ThreadRing"]
+
+ANGLE = 37.2
+
+
+class Ping(Contract):
+    """To whom the pong goes."""
+
+    sender: Ref[Any]
+
+
+class Pong(Contract):
+    """The answer to a ping."""
+
+
+class Ponger(Actor):
+    """Answers pings."""
+
+    def __init__(self) -> None:
+        self._pings = 0
+
+    @handler
+    async def ping(self, ping: Ping) -> None:
+        """Answer one."""
+        self._pings += 1
+        ping.sender.tell(Pong())
+
+    @handler
+    async def tally(self, request: "ReadCount") -> "Count":
+        """How many there were."""
+        return Count(count=self._pings)
+
+
+class Pinger(Actor):
+    """Sends a ping after each pong."""
+
+    def __init__(self, stage: Ref[Stage], ponger: Ref[Ponger], round_trips: int) -> None:
+        self._stage = stage
+        self._ponger = ponger
+        self._round_trips = round_trips
+        self._pongs = 0
+
+    @handler
+    async def start(self, message: Start, ctx: Context) -> None:
+        """Send the first."""
+        self._ponger.tell(Ping(sender=ctx.self_ref))
+
+    @handler
+    async def pong(self, message: Pong, ctx: Context) -> None:
+        """Send the next, or report."""
+        self._pongs += 1
+        if self._pongs < self._round_trips:
+            self._ponger.tell(Ping(sender=ctx.self_ref))
+        else:
+            self._stage.tell(Report(counts={"pongs": self._pongs}))
+
+
+class PingPong(Stage):
+    """Two actors send one message to and fro."""
+
+    async def prepare(self, sizes: dict[str, int], ctx: Context) -> None:
+        """Spawn the two."""
+        self._ponger = await ctx.spawn(Ponger)
+        self._pinger = await ctx.spawn(Pinger, ctx.self_ref, self._ponger, sizes["round_trips"])
+
+    async def perform(self, sizes: dict[str, int], ctx: Context) -> dict[str, int]:
+        """Until the last pong."""
+        self._pinger.tell(Start())
+        counts = await self.reports(1)
+        return counts | {"pings": (await ctx.ask(ReadCount(), self._ponger)).count}
+
+
+class Count(Contract):
+    """How many."""
+
+    count: int
+
+
+class ReadCount(Request[Count]):
+    """Ask for the count."""
+
+
+class Increment(Contract):
+    """One more."""
+
+
+class Counter(Actor):
+    """Counts."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    @handler
+    async def increment(self, message: Increment) -> None:
+        """One more."""
+        self._count += 1
+
+    @handler
+    async def read(self, request: ReadCount) -> Count:
+        """The count so far."""
+        return Count(count=self._count)
+
+
+class Counting(Stage):
+    """One sends, another counts."""
+
+    async def prepare(self, sizes: dict[str, int], ctx: Context) -> None:
+        """Spawn the counter."""
+        self._counter = await ctx.spawn(Counter)
+
+    async def perform(self, sizes: dict[str, int], ctx: Context) -> dict[str, int]:
+        """Tell all, then ask for the sum."""
+        counter = self._counter
+        for _ in range(sizes["messages"]):
+            message = Increment()
+            try:
+                counter.tell(message)
+            except MailboxFull:
+                await counter.send(message)
+        return {"count": (await ctx.ask(ReadCount(), counter)).count}
+
+
+class Work(Contract):
+    """Compute a sine."""
+
+
+class Worker(Actor):
+    """Computes so many sines, then reports."""
+
+    def __init__(self, stage: Ref[Stage], messages: int) -> None:
+        self._stage = stage
+        self._messages = messages
+        self._handled = 0
+
+    @handler
+    async def work(self, message: Work) -> None:
+        """One of them."""
+        assert math.sin(ANGLE) ** 2 > 0
+        self._handled += 1
+        if self._handled == self._messages:
+            self._stage.tell(Report(counts={"handled": self._handled}))
+
+
+class ForkJoinThroughput(Stage):
+    """Messages dealt out to many actors."""
+
+    async def prepare(self, sizes: dict[str, int], ctx: Context) -> None:
+        """Spawn the workers."""
+        stage, messages = ctx.self_ref, sizes["messages"]
+        self._workers = [await ctx.spawn(Worker, stage, messages) for _ in range(sizes["actors"])]
+
+    async def perform(self, sizes: dict[str, int], ctx: Context) -> dict[str, int]:
+        """Deal out, one each in turn."""
+        for _ in range(sizes["messages"]):
+            for worker in self._workers:
+                message = Work()
+                try:
+                    worker.tell(message)
+                except MailboxFull:
+                    await worker.send(message)
+        return await self.reports(len(self._workers))
+
+
+class ShortLived(Actor):
+    """Computes one sine and ends."""
+
+    def __init__(self, stage: Ref[Stage]) -> None:
+        self._stage = stage
+
+    @handler
+    async def work(self, message: Work, ctx: Context) -> None:
+        """The only message it gets."""
+        assert math.sin(ANGLE) ** 2 > 0
+        self._stage.tell(Report(counts={"finished": 1}))
+        ctx.stop()
+
+
+class ForkJoinCreate(Stage):
+    """Actors created for one message each."""
+
+    async def perform(self, sizes: dict[str, int], ctx: Context) -> dict[str, int]:
+        """Spawn and tell each."""
+        stage = ctx.self_ref
+        for _ in range(sizes["actors"]):
+            (await ctx.spawn(ShortLived, stage)).tell(Work())
+        return await self.reports(sizes["actors"])
+
+
+class Neighbour(Contract):
+    """Who comes next in the ring."""
+
+    next: Ref[Any]
+
+
+class Token(Contract):
+    """How many hops are left."""
+
+    hops_left: int
+
+
+class Member(Actor):
+    """One actor of the ring."""
+
+    def __init__(self, stage: Ref[Stage], place: int, hops: int) -> None:
+        self._stage = stage
+        self._place = place
+        self._hops = hops
+        self._next: Ref[Any] | None = None
+
+    @handler
+    async def join(self, neighbour: Neighbour) -> None:
+        """Learn who comes next."""
+        self._next = neighbour.next
+
+    @handler
+    async def token(self, token: Token) -> None:
+        """Pass it on, or report."""
+        assert self._next is not None
+        if token.hops_left:
+            self._next.tell(Token(hops_left=token.hops_left - 1))
+        else:
+            self._stage.tell(Report(counts={"last": self._place, "hops": self._hops}))
+
+
+class ThreadRing(Stage):
+    """A token goes round."""
+
+    async def prepare(self, sizes: dict[str, int], ctx: Context) -> None:
+        """Spawn the ring and close it."""
+        self._ring = [
+            await ctx.spawn(Member, ctx.self_ref, place, sizes["hops"])
+            for place in range(sizes["actors"])
+        ]
+        for member, following in zip(self._ring, self._ring[1:] + self._ring[:1], strict=True):
+            member.tell(Neighbour(next=following))
+
+    async def perform(self, sizes: dict[str, int], ctx: Context) -> dict[str, int]:
+        """Until it has made all hops."""
+        self._ring[0].tell(Token(hops_left=sizes["hops"]))
+        return await self.reports(1)

@@ -1,0 +1,37 @@
+"""What benches that kill hosts share: settings without back-off, and the wait in between.
+
+Each kill is meant to be a first failure. By default a host that is lost again within
+seconds waits before it is replaced, and one kill a second is near the intensity at which
+the system gives up; both are right, and neither is what these benches ask.
+"""
+
+import asyncio
+import time
+
+from callboard import Backoff, Intensity, SupervisorSpec, System
+
+__all__ = ["KILLED_OFTEN", "wait_until_standing"]
+
+KILLED_OFTEN = SupervisorSpec(
+    intensity=Intensity(restarts=1_000, period_s=30.0), backoff=Backoff(max_s=0.0)
+)
+STANDING_TIMEOUT_S = 60.0
+LOOK_EVERY_S = 0.05
+
+
+async def wait_until_standing(system: System, *, understudies: int) -> None:
+    """Until every host is up and so many understudies stand by, as the system's view says.
+
+    Raises:
+        TimeoutError: if that does not happen.
+    """
+    deadline_s = time.monotonic() + STANDING_TIMEOUT_S
+    while True:
+        view = await system.view(actors_max=0)
+        # A host that is down has no process.
+        if view.understudies >= understudies and all(host.pid for host in view.hosts):
+            return
+        if time.monotonic() > deadline_s:
+            msg = f"{view.understudies} of {understudies} understudies after {STANDING_TIMEOUT_S} s"
+            raise TimeoutError(msg)
+        await asyncio.sleep(LOOK_EVERY_S)

@@ -1,0 +1,136 @@
+"""Hosts as data: what processes a system has, in which order, with what and how supervised.
+
+    Settings(hosts=(HostSpec("store"), HostSpec("gpu", count=2, resources=Resources(gpus=1))))
+
+Hosts start in the order of their specs and stop in its reverse. A spec says what belongs
+to one kind of host; how they are supervised together is `Settings.host_supervision`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn, Self, final
+
+from .errors import SpecError
+from .placement import Resources
+from .spec import Restart, StopTimeout
+
+__all__ = ["HOSTS_MAX", "NAME_CHARS_MAX", "HostSpec", "ProcessOrder", "host_specs"]
+
+HOSTS_MAX: Final = 4_096
+NAME_CHARS_MAX: Final = 100
+
+
+def _refuse(name: str, problem: str, advice: str) -> NoReturn:
+    raise SpecError(f"{name} {problem}.", advice=advice, field=name)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class HostSpec:
+    """One host, or `count` hosts that differ in their number only."""
+
+    name: str
+    """What `Placement(host=...)` and `callboard tree` call it; with a count over 1 a number
+    is added: `gpu-1`, `gpu-2`."""
+    count: int = 1
+    resources: Resources | None = None
+    """What Ray reserves for its process; None: nothing, and understudies may take it over."""
+    restart: Restart = Restart.PERMANENT
+    stop_timeout: StopTimeout = StopTimeout.INFINITY
+    """How long it may take to stop. Infinite, it takes what its actors' own timeouts need,
+    and is killed when its event loop no longer answers: a host is a supervisor of actors."""
+    significant: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not 0 < len(self.name) <= NAME_CHARS_MAX:
+            _refuse("HostSpec.name", f"is {self.name!r}", f"Give 1 to {NAME_CHARS_MAX} letters.")
+        if type(self.count) is not int or not 1 <= self.count <= HOSTS_MAX:
+            _refuse("HostSpec.count", f"is {self.count!r}", f"It must be from 1 to {HOSTS_MAX}.")
+        for name, kind in (
+            ("resources", Resources | None),
+            ("restart", Restart),
+            ("stop_timeout", StopTimeout),
+            ("significant", bool),
+        ):
+            value = getattr(self, name)
+            if not isinstance(value, kind):
+                _refuse(f"HostSpec.{name}", f"is {value!r}", f"It must be a {kind}.")
+        if self.significant and self.restart is Restart.PERMANENT:
+            _refuse(
+                "HostSpec.significant",
+                f"is set, but {self.name!r} is permanent and never ends by itself",
+                "Make it transient or temporary.",
+            )
+
+    def names(self) -> Iterator[str]:
+        """What each of its hosts is called."""
+        if self.count == 1:
+            yield self.name
+        else:
+            yield from (f"{self.name}-{number}" for number in range(1, self.count + 1))
+
+    def to_data(self) -> dict[str, Any]:
+        """This spec as plain data that any codec can carry."""
+        return {
+            "name": self.name,
+            "count": self.count,
+            "resources": None if self.resources is None else self.resources.to_data(),
+            "restart": self.restart.value,
+            "stop_timeout_s": self.stop_timeout.seconds,
+            "significant": self.significant,
+        }
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Self:
+        """The spec that `data` describes. Raises SpecError."""
+        resources = data.get("resources")
+        return cls(
+            data["name"],
+            data["count"],
+            None if resources is None else Resources.from_data(resources),
+            Restart(data["restart"]),
+            StopTimeout(data["stop_timeout_s"]),
+            data["significant"],
+        )
+
+
+def host_specs(hosts: int | Sequence[HostSpec]) -> tuple[HostSpec, ...]:
+    """The hosts one by one, in start order; a number stands for `host-1`, `host-2` and so on.
+
+    Raises SpecError for none, too many, and two of one name.
+    """
+    specs = (
+        tuple(HostSpec(f"host-{number}") for number in range(1, hosts + 1))
+        if isinstance(hosts, int)
+        else tuple(
+            HostSpec(
+                name,
+                resources=spec.resources,
+                restart=spec.restart,
+                stop_timeout=spec.stop_timeout,
+                significant=spec.significant,
+            )
+            for spec in hosts
+            for name in spec.names()
+        )
+    )
+    if not 1 <= len(specs) <= HOSTS_MAX:
+        _refuse("hosts", f"are {len(specs)}", f"There may be 1 to {HOSTS_MAX}.")
+    names: dict[str, None] = {}
+    for spec in specs:
+        if spec.name in names:
+            _refuse("hosts", f"have two called {spec.name!r}", "Give each a name of its own.")
+        names[spec.name] = None
+    return specs
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ProcessOrder:
+    """What the root wants of a process that is not like all others."""
+
+    name: str
+    """What the Ray dashboard calls it; the engine adds the system before and a number after."""
+    resources: Resources
+    on_waiting: Callable[[str], None]
+    """Told what the process waits for, as often as that changes; empty when it no longer does."""

@@ -1,0 +1,85 @@
+"""What is asked of a host about a supervision tree on it, while the tree runs.
+
+These go to the host's warden and not to the supervisor, which handles no messages: they
+are answered while the supervisor starts or stops a child, however long that takes.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from .contract import Contract, Request
+
+__all__ = [
+    "AddChild",
+    "BranchView",
+    "ChangeChild",
+    "ChildAdded",
+    "ChildChanged",
+    "DeclaredChild",
+    "LookAtBranch",
+]
+
+
+class DeclaredChild(BaseModel):
+    """One child of a supervisor, as OTP's `which_children` tells it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    cell: int
+    kind: Literal["supervisor", "worker"]
+    state: str
+    """A state of docs/supervision.md, in lower case: running, stopping, down, ..."""
+    restarts: int
+    is_dynamic: bool
+    """Whether it was added by hand, and so is gone when its supervisor restarts."""
+
+
+class BranchView(Contract, name="callboard.branch_view"):
+    """A supervisor and its children in start order; `count_children` is the four counts."""
+
+    path: str
+    state: str
+    strategy: str
+    children: tuple[DeclaredChild, ...]
+    specs: int
+    active: int
+    supervisors: int
+    workers: int
+
+
+class LookAtBranch(Request[BranchView], name="callboard.look_at_branch"):
+    """What a supervisor of a tree has. Fails with `ActorNotFound`."""
+
+    cell: int
+
+
+class ChildChanged(Contract, name="callboard.child_changed"):
+    """The child is as was wanted."""
+
+
+class ChangeChild(Request[ChildChanged], name="callboard.change_child"):
+    """Terminate, restart or delete a child by hand, as OTP has it.
+
+    Fails with `ActorNotFound`, `UsageError` (to restart what is not down, to delete what
+    is), `ActorStartFailed`, `ActorStopped`.
+    """
+
+    cell: int
+    """The supervisor's."""
+    name: str
+    action: Literal["terminate", "restart", "delete"]
+
+
+class ChildAdded(Contract, name="callboard.child_added"):
+    """The number of the new child's cell."""
+
+    cell: int
+
+
+class AddChild(Request[ChildAdded], name="callboard.add_child"):
+    """Add a child by hand and start it after the others; `spec` is a pickled node."""
+
+    cell: int
+    spec: bytes

@@ -1,0 +1,81 @@
+"""`callboard down`: stops a detached system of a cluster, or lists those that run there.
+
+Invariant: what it says is stopped has left no process; a system whose root does not answer
+is ended with all its hosts, and that is said.
+"""
+
+import asyncio
+import json
+
+import click
+
+from .outcome import ExitCode
+
+__all__ = ["down"]
+
+ADDRESS_DEFAULT = "auto"
+TIMEOUT_DEFAULT_S = 10.0
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option(
+    "--address",
+    metavar="HOST:PORT",
+    envvar="CALLBOARD_ADDRESS",
+    help="The cluster it runs on (default: the one of this machine).",
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0),
+    default=TIMEOUT_DEFAULT_S,
+    show_default=True,
+    metavar="S",
+    help="How long its actors may take to stop before they are ended.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@click.pass_context
+def down(
+    context: click.Context,
+    /,
+    *,
+    name: str | None,
+    address: str | None,
+    timeout_s: float,
+    as_json: bool,
+) -> None:
+    """Stop the detached system NAME; without NAME, list those that run.
+
+    Its actors are stopped in order, newest first, and then all its processes. Drivers that
+    are attached to it are told. Exits with 1 when there is no such system.
+    """
+    if name is None:
+        names = asyncio.run(_list(address))
+        if as_json:
+            click.echo(json.dumps({"systems": names}))
+        else:
+            click.echo("\n".join(names) or "no detached system runs there.")
+        context.exit(ExitCode.OK)
+    in_order = asyncio.run(_stop(name, address, timeout_s))
+    if as_json:
+        click.echo(json.dumps({"name": name, "in_order": in_order}))
+    elif in_order:
+        click.echo(f"{name} has been stopped.")
+    else:
+        click.echo(f"{name} did not answer; it has been ended with all its hosts.")
+    context.exit(ExitCode.OK)
+
+
+async def _list(address: str | None) -> list[str]:
+    from ..detached.entry import list_systems, visit
+
+    async with visit(address or ADDRESS_DEFAULT):
+        return await list_systems()
+
+
+async def _stop(name: str, address: str | None, timeout_s: float) -> bool:
+    from ..detached.entry import stop_system, visit
+
+    async with visit(address or ADDRESS_DEFAULT):
+        return (await stop_system(name, timeout_s)).in_order

@@ -1,0 +1,270 @@
+"""`callboard top`: the busiest hosts, links and actors of the running systems, each second.
+
+A rate needs two looks, so `--once` takes a second. What each actor handles is counted only
+while somebody looks; the first look begins it.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
+from typing import Any, Final
+
+import click
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from callboard.messages.views import CallboardView, LookAtSystem
+
+from .figures import counted, printable, rate, size
+from .outcome import ExitCode, print_failure
+from .rates import ActorRow, HostRow, LinkRow, SystemRows, Trend
+from .sources import NOTHING_RUNS, Sight, Source, announced_sources, look
+
+__all__ = ["SORTS", "Watcher", "draw", "sorted_rows", "top"]
+
+LOOK_EVERY_S: Final = 1.0
+BUSIEST_DEFAULT: Final = 15
+BUSIEST_MAX: Final = 1_000
+MS: Final = 1000.0
+SORTS: Final[Mapping[str, tuple[str, str, str]]] = {
+    "messages": ("messages_per_s", "frames_out_per_s", "messages_per_s"),
+    "mailbox": ("mailbox", "waiting", "mailbox"),
+    "restarts": ("restarts_per_min", "frames_resent", "messages_per_s"),
+    "lag": ("lag_max_s", "waiting", "messages_per_s"),
+    "cpu": ("cpu_percent", "frames_out_per_s", "messages_per_s"),
+    "memory": ("memory_bytes", "bytes_out_per_s", "messages_per_s"),
+    "frames": ("frames_per_s", "frames_out_per_s", "messages_per_s"),
+    "bytes": ("bytes_per_s", "bytes_out_per_s", "messages_per_s"),
+    "asks": ("pending_asks", "waiting", "running"),
+    "name": ("", "", ""),
+}
+"""By what hosts, links and actors are sorted, most first; by name as the hosts are numbered."""
+
+
+class Watcher:
+    """Looks at systems again and again, and knows each one's trend."""
+
+    def __init__(self, sources: Callable[[], Sequence[Source]], busiest_max: int) -> None:
+        self._sources = sources
+        self._request = LookAtSystem(actors_max=0, busiest_max=busiest_max)
+        self._trends: dict[tuple[int, str], Trend] = {}
+
+    async def look(self) -> list[Sight[SystemRows]]:
+        """One look at all systems; those that are gone are forgotten."""
+        sights = await look(self._sources(), self._request)
+        trends, self._trends = self._trends, {}
+        rows: list[Sight[SystemRows]] = []
+        for sight in sights:
+            if sight.view is None:
+                rows.append(Sight(sight.pid, None, sight.problem))
+                continue
+            key = (sight.pid, _identity(sight.view))
+            self._trends[key] = trend = trends.get(key) or Trend()
+            rows.append(Sight(sight.pid, trend.add(sight.view)))
+        return rows
+
+
+def _identity(view: CallboardView) -> str:
+    # Several systems may live in one process, and have the same name.
+    return f"{view.name}/{view.hosts[0].epoch}/{view.hosts[0].at_s - view.hosts[0].uptime_s:.3f}"
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@click.option("--once", is_flag=True, help="Show one second, and end.")
+@click.option(
+    "--sort",
+    type=click.Choice(list(SORTS)),
+    default="messages",
+    show_default=True,
+    help="What comes first.",
+)
+@click.option(
+    "--actors",
+    "busiest_max",
+    type=click.IntRange(1, BUSIEST_MAX),
+    default=BUSIEST_DEFAULT,
+    show_default=True,
+    help="How many actors of each host are told.",
+)
+@click.pass_context
+def top(
+    context: click.Context, /, *, as_json: bool, once: bool, sort: str, busiest_max: int
+) -> None:
+    """Show the busiest hosts, links and actors: rates, mailboxes, restarts, lag, processor.
+
+    Without --once it goes on until Ctrl-C. Exits with 1 when there is no system, or none that
+    answers.
+    """
+    watcher = Watcher(announced_sources, busiest_max)
+    try:
+        sights = asyncio.run(_watch(watcher, sort, as_json=as_json, once=once))
+    except KeyboardInterrupt:
+        if once:
+            raise
+        return  # The way out, and so no failure.
+    if not sights:
+        print_failure(NOTHING_RUNS, verbose=False)
+    seen = any(sight.view is not None for sight in sights)
+    context.exit(ExitCode.OK if seen else ExitCode.FAILED)
+
+
+async def _watch(
+    watcher: Watcher, sort: str, *, as_json: bool, once: bool
+) -> list[Sight[SystemRows]]:
+    sights = await watcher.look()
+    if once:
+        if sights:
+            await asyncio.sleep(LOOK_EVERY_S)
+            sights = await watcher.look()
+        if as_json:
+            click.echo(json.dumps(_data(sights, sort), indent=2))
+        elif sights:
+            Console().print(_whole(sights, sort))
+        return sights
+    if as_json:
+        while True:
+            click.echo(json.dumps(_data(sights, sort)))
+            await asyncio.sleep(LOOK_EVERY_S)
+            sights = await watcher.look()
+    with Live(console=Console(), auto_refresh=False, screen=True) as live:
+        while True:
+            live.update(_whole(sights, sort), refresh=True)
+            await asyncio.sleep(LOOK_EVERY_S)
+            sights = await watcher.look()
+
+
+def sorted_rows(rows: SystemRows, sort: str) -> SystemRows:
+    """The rows with what comes first first."""
+    by_host, by_link, by_actor = SORTS[sort]
+    return SystemRows(
+        rows.name,
+        rows.understudies,
+        rows.hosts_replaced,
+        tuple(_most_first(rows.hosts, by_host)),
+        tuple(_most_first(rows.links, by_link)),
+        tuple(_most_first(rows.actors, by_actor)),
+    )
+
+
+def _most_first(rows: Sequence[Any], column: str) -> list[Any]:
+    if not column:
+        return list(rows)
+    value = attrgetter(column)
+    return sorted(rows, key=lambda row: -(value(row) or 0))
+
+
+def _data(sights: Sequence[Sight[SystemRows]], sort: str) -> dict[str, Any]:
+    systems: list[dict[str, Any]] = []
+    for sight in sights:
+        if sight.view is None:
+            systems.append({"pid": sight.pid, "problem": sight.problem})
+        else:
+            systems.append({"pid": sight.pid, **sorted_rows(sight.view, sort).to_data()})
+    return {"systems": systems}
+
+
+# --- drawing --------------------------------------------------------------------------------
+
+
+def _whole(sights: Sequence[Sight[SystemRows]], sort: str) -> RenderableType:
+    if not sights:
+        return Text(NOTHING_RUNS.message)
+    return Group(*(draw(sight, sort) for sight in sights))
+
+
+def draw(sight: Sight[SystemRows], sort: str = "messages") -> RenderableType:
+    """One system: a table of hosts, one of links, one of actors."""
+    if sight.view is None:
+        return Text(f"process {sight.pid} {printable(sight.problem)}", style="yellow")
+    rows = sorted_rows(sight.view, sort)
+    facts = [
+        counted(len(rows.hosts) - 1, "host"),
+        counted(rows.understudies, "understudy", "understudies"),
+        f"{counted(rows.hosts_replaced, 'host')} replaced",
+    ]
+    title = Text.assemble((printable(rows.name), "bold"), f"  process {sight.pid}  ")
+    title.append(", ".join(facts))
+    return Group(title, _hosts(rows.hosts), _links(rows.links), _actors(rows.actors), Text())
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="left" if place == 0 else "right", no_wrap=True)
+    return table
+
+
+def _hosts(rows: Sequence[HostRow]) -> Table:
+    table = _table(
+        "host", "actors", "msg/s", "mailbox", "max", "restarts/min", "lag ms", "max",
+        "CPU %", "memory", "frames/s", "bytes/s", "asks", "dead letters",
+    )  # fmt: skip
+    for row in rows:
+        name = Text(printable(row.name), style="bold cyan")
+        if row.state != "up":
+            name.append(f" {row.state}", style="yellow")
+            if row.problem:
+                name.append(f" ({printable(row.problem)})", style="yellow")
+        if row.state in {"down", "silent"}:
+            table.add_row(name, f"{row.actors:,}", *["–"] * 12)
+            continue
+        table.add_row(
+            name,
+            f"{row.actors:,}",
+            rate(row.messages_per_s),
+            _count(row.mailbox),
+            _count(row.mailbox_max),
+            rate(row.restarts_per_min),
+            _milliseconds(row.lag_mean_s),
+            _milliseconds(row.lag_max_s),
+            rate(row.cpu_percent),
+            size(row.memory_bytes),
+            rate(row.frames_per_s),
+            size(row.bytes_per_s),
+            f"{row.pending_asks:,}",
+            f"{row.dead_letters:,}",
+        )
+    return table
+
+
+def _links(rows: Sequence[LinkRow]) -> Table:
+    table = _table("link", "frames/s out", "in", "bytes/s out", "in", "waiting", "sent again")
+    for row in rows:
+        name = Text(f"{printable(row.host)} → {printable(row.peer)}")
+        if row.state != "open":
+            name.append(f" {row.state}", style="yellow")
+        table.add_row(
+            name,
+            rate(row.frames_out_per_s),
+            rate(row.frames_in_per_s),
+            size(row.bytes_out_per_s),
+            size(row.bytes_in_per_s),
+            f"{row.waiting:,}",
+            f"{row.frames_resent:,}",
+        )
+    return table
+
+
+def _actors(rows: Sequence[ActorRow]) -> Table:
+    table = _table("actor", "msg/s", "mailbox", "at work", "kind")
+    for row in rows:
+        table.add_row(
+            Text(printable(row.path), style="bold"),
+            rate(row.messages_per_s),
+            f"{row.mailbox:,}",
+            f"{row.running:,}",
+            Text(printable(row.kind)),
+        )
+    return table
+
+
+def _count(count: int | None) -> str:
+    return "–" if count is None else f"{count:,}"
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return "–" if seconds is None else f"{seconds * MS:.1f}"

@@ -1,0 +1,197 @@
+"""`callboard why PATH`: what happened to an actor, or to a host, and what was decided about it.
+
+PATH is what `callboard tree` shows: `host-1/reviews/store`; `/reviews/store` on any host; a
+registered name; or a host.
+"""
+
+import asyncio
+import datetime as dt
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+from callboard.messages.errors import UsageError
+from callboard.messages.views import ActorStory, LookAtActor, StoryEntry
+
+from .figures import age, counted, printable
+from .outcome import ExitCode, print_failure
+from .sources import NOTHING_RUNS, Source, announced_sources, look
+
+__all__ = ["Found", "draw", "find", "full_path", "why"]
+
+Clock = Callable[[], dt.datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The one story that a path means, and what could not be asked."""
+
+    system: str
+    pid: int
+    story: ActorStory
+    silent: tuple[str, ...] = ()
+
+    def to_data(self) -> dict[str, Any]:
+        """The story for machines."""
+        return {
+            "system": self.system,
+            "pid": self.pid,
+            "silent": list(self.silent),
+            **self.story.model_dump(mode="json"),
+        }
+
+
+@click.command()
+@click.argument("path")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@click.option("--system", metavar="NAME", help="Only in the system of this name.")
+@click.option("--traceback/--no-traceback", "traces", default=True, help="Show the tracebacks.")
+@click.pass_context
+def why(
+    context: click.Context, /, *, path: str, as_json: bool, system: str | None, traces: bool
+) -> None:
+    """Show why an actor or a host is as it is: its failures, and what its supervisor did.
+
+    PATH is as `callboard tree` shows it (host-1/reviews/store), without the host
+    (/reviews/store), a registered name, or a host (host-1). Actors that ended are
+    remembered for a while. Exits with 1 when no system answers, with 2 when PATH is unknown or
+    may mean several.
+    """
+    sources = announced_sources()
+    if not sources:
+        print_failure(NOTHING_RUNS, verbose=False)
+        context.exit(ExitCode.FAILED)
+    found = asyncio.run(find(sources, path, system))
+    if as_json:
+        click.echo(json.dumps(found.to_data(), indent=2))
+    else:
+        Console().print(draw(found, traces=traces))
+
+
+async def find(sources: Sequence[Source], path: str, system: str | None = None) -> Found:
+    """The story that `path` means. Raises `UsageError` when it means none, or several."""
+    names: dict[str, None] = {}
+    found: list[Found] = []
+    near: list[str] = []
+    silent: list[str] = []
+    left_off = 0
+    for sight in await look(sources, LookAtActor(path=path)):
+        if sight.view is None:
+            silent.append(f"process {sight.pid} {sight.problem}")
+            continue
+        name = sight.view.system
+        names[name] = None
+        if system is not None and name != system:
+            continue
+        unanswered = tuple(f"{host}: {reason}" for host, reason in sight.view.silent)
+        silent += unanswered
+        near += sight.view.near
+        left_off += sight.view.matches_left_off
+        found += [Found(name, sight.pid, story, unanswered) for story in sight.view.matches]
+    if len(found) == 1 and not left_off:
+        return found[0]
+    if found:
+        raise _ambiguous(path, found, left_off)
+    if system is not None and system not in names:
+        known = ", ".join(sorted(names)) or "none that answers"
+        raise UsageError(f"no system is named {system!r}.", advice=f"There is: {known}.")
+    raise _unknown(path, near, silent)
+
+
+def full_path(story: ActorStory) -> str:
+    """Host and path, as one may ask again."""
+    return f"{story.host}{story.path}"
+
+
+def _ambiguous(path: str, found: Sequence[Found], left_off: int) -> UsageError:
+    several = len({(one.system, one.pid) for one in found}) > 1
+    paths = ", ".join(
+        full_path(one.story) + (f" (system {one.system}, process {one.pid})" if several else "")
+        for one in found
+    )
+    more = f", and {left_off:,} more" if left_off else ""
+    choose = "Choose one" + (" with --system." if several else ".")
+    return UsageError(
+        f"{path!r} may mean {counted(len(found) + left_off, 'actor')}: {paths}{more}.",
+        advice=choose,
+    )
+
+
+def _unknown(path: str, near: Sequence[str], silent: Sequence[str]) -> UsageError:
+    alike = f"Did you mean {' or '.join(near)}? " if near else ""
+    unasked = f" These did not answer, it may be there: {'; '.join(silent)}." if silent else ""
+    return UsageError(
+        f"no actor and no host is known as {path!r}.{unasked}",
+        advice=f"{alike}`callboard tree` shows what there is; ended actors are forgotten in time.",
+    )
+
+
+# --- drawing --------------------------------------------------------------------------------
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now().astimezone()
+
+
+def draw(found: Found, *, traces: bool = True, now: Clock = _now) -> RenderableType:
+    """One story: who it is, then each failure, oldest first."""
+    story = found.story
+    life_style = "green" if story.life == "running" else "red"
+    head = Text.assemble(
+        (printable(full_path(story)), "bold"),
+        f"  {printable(story.kind)}  ",
+        (story.life, life_style),
+        f"  system {printable(found.system)}, process {found.pid}" if found.system else "",
+    )
+    parts: list[RenderableType] = [head, Text(", ".join(_facts(story)))]
+    if story.ended_ago_s is not None:
+        parts.append(
+            Text(f"ended {_when(story.ended_ago_s, now)}: {printable(story.ended)}", style="yellow")
+        )
+    if story.note:
+        parts.append(Text(printable(story.note), style="dim"))
+    parts += [Text(f"not asked: {printable(text)}", style="yellow") for text in found.silent]
+    if not story.entries:
+        parts.append(Text("It has not failed, as far as is remembered."))
+    for entry in story.entries:
+        parts += _entry(entry, now, traces=traces)
+    return Group(*parts)
+
+
+def _facts(story: ActorStory) -> list[str]:
+    facts = [counted(story.restarts, "restart")] if story.ended_ago_s is None else []
+    if story.restart:
+        facts.insert(0, story.restart)
+    if story.mailbox:
+        facts.append(f"{story.mailbox:,} in its mailbox")
+    if story.supervision:
+        facts.append(f"supervised {story.supervision}")
+    return facts
+
+
+def _entry(entry: StoryEntry, now: Clock, *, traces: bool) -> list[RenderableType]:
+    line = Text.assemble(
+        (_when(entry.ago_s, now), "bold"),
+        f"  incarnation {entry.incarnation}  ",
+        (entry.reason, "red"),
+        f"  {printable(entry.message)}",
+    )
+    decided = entry.decision
+    if entry.delay_s:
+        decided += f" after {age(entry.delay_s)}"
+    parts: list[RenderableType] = [Text(), line, Text(f"  → {decided}", style="cyan")]
+    if traces and entry.traceback:
+        trace = Text(printable(entry.traceback.rstrip()), style="dim")
+        parts.append(Padding(trace, (0, 0, 0, 4)))
+    return parts
+
+
+def _when(ago_s: float, now: Clock) -> str:
+    at = now() - dt.timedelta(seconds=ago_s)
+    return f"{at:%Y-%m-%d %H:%M:%S} ({age(ago_s)} ago)"

@@ -1,0 +1,253 @@
+"""Into detached systems and out of them: starting one, attaching, stopping, listing."""
+
+import asyncio
+import contextlib
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from typing import Any, Final, NamedTuple, TypeVar
+
+import ray
+import ray.exceptions
+import ray.util
+
+import callboard
+from callboard.messages.contract import Request
+from callboard.messages.errors import (
+    ActorNotFound,
+    CallboardError,
+    ClusterError,
+    NameTaken,
+    SpecError,
+)
+
+from ..engines.ray.engine import CALLS_MAX, CONTROL_CALLS_MAX, RayEngine, end_by_name
+from ..engines.ray.ledger import RayLedger
+from ..environment import Environment
+from ..looking import Ask, answered, question_of
+from ..root.records import Remembered
+from ..settings import Settings
+from .guest import Guest
+from .names import NAMESPACE, check_name, root_name, system_of
+from .root_actor import RootActor
+
+__all__ = ["Stopped", "cluster_address", "enter", "list_systems", "look_at", "stop_system", "visit"]
+
+ReplyT = TypeVar("ReplyT")
+LOOK_TIMEOUT_S: Final = 10.0
+
+RETRY_S: Final = 0.1
+GONE_POLL_S: Final = 0.02
+GONE_TIMEOUT_S: Final = 10.0
+"""How long Ray may take to end processes that it was told to kill."""
+ROOT_OVERHEAD_S: Final = 5.0
+"""What the root may take beyond the time its actors have."""
+HERE: Final = frozenset({"ray_local", "local"})
+
+
+class Stopped(NamedTuple):
+    """How a detached system was stopped."""
+
+    name: str
+    in_order: bool
+    """Whether its actors were asked to stop; otherwise its root did not answer."""
+
+
+def cluster_address(address: str | None) -> str | None:
+    """The cluster that outlives this driver: as given, or as Ray's environment says.
+
+    None for one that this driver is connected to already. Raises `SpecError` when there is
+    none, or when it would end with this driver.
+    """
+    found = address or os.environ.get("RAY_ADDRESS", "").strip()
+    if found and found not in HERE:
+        return found
+    if ray.is_initialized() and not _is_embedded():
+        return None
+    raise SpecError(
+        "a detached system needs a cluster that outlives its driver.",
+        advice="Start one, on this machine by `ray start --head`, and give its address: "
+        'address="auto" for one on this machine, or "host:port".',
+        field="address",
+    )
+
+
+def _is_embedded() -> bool:
+    # Ray has no public way to tell that this process has started the cluster.
+    node: Any = getattr(ray._private.worker, "_global_node", None)  # noqa: SLF001 - as above
+    return node is not None and bool(node.is_head())
+
+
+async def enter(
+    settings: Settings,
+    environment: Environment,
+    on_failed: Callable[[CallboardError], None],
+    *,
+    starts: bool,
+) -> Guest:
+    """Start a detached system, or attach to a running one; then be its guest.
+
+    Raises `NameTaken` or `ActorNotFound`, `SpecError`, `ClusterError`.
+    """
+    check_name(settings.name)
+    settings = replace(settings, address=cluster_address(settings.address))
+    engine = RayEngine(settings)
+    try:
+        await engine.start()
+        root = await (_create(settings) if starts else _find(settings.name))
+        release, theirs = await _answer(root.introduce.remote, settings)
+        _check_release(release, settings.name)
+        guest = Guest(
+            replace(theirs, address=settings.address), engine, environment, on_failed, root
+        )
+        await guest.start()
+    except BaseException:
+        await engine.stop()
+        raise
+    return guest
+
+
+def _check_release(release: str, name: str) -> None:
+    if release != callboard.__version__:
+        raise ClusterError(
+            f"the system {name!r} runs Callboard {release}, this is {callboard.__version__}.",
+            advice="Use the same release, or stop it and start it anew.",
+        )
+
+
+async def _answer(call: Callable[[], Any], settings: Settings) -> Any:
+    """What the root answers; waits for one that is just coming back."""
+    try:
+        async with asyncio.timeout(settings.start_timeout_s):
+            while True:
+                try:
+                    return await call()
+                except ray.exceptions.ActorUnavailableError:
+                    await asyncio.sleep(RETRY_S)
+    except TimeoutError:
+        raise ClusterError(
+            f"the root of {settings.name!r} has not answered for {settings.start_timeout_s:g} s.",
+            advice="It may be coming back on another node: look at `ray list actors`.",
+        ) from None
+    except ray.exceptions.RayError as error:
+        raise _root_failed(settings.name, error) from error
+
+
+def _root_failed(name: str, error: BaseException) -> CallboardError:
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, CallboardError):
+        return cause
+    return ClusterError(
+        f"the root of {name!r} failed: {str(error).strip().splitlines()[-1][:300]}",
+        advice="Is Callboard installed on every node, in the same release?",
+    )
+
+
+async def _create(settings: Settings) -> Any:
+    name = settings.name
+    remote: Any = ray.remote  # Ray's types do not know `concurrency_groups`.
+    actor = remote(concurrency_groups={"control": CONTROL_CALLS_MAX})(RootActor).options(
+        name=root_name(name),
+        namespace=NAMESPACE,
+        lifetime="detached",
+        max_restarts=-1,
+        max_task_retries=0,
+        max_concurrency=CALLS_MAX,
+        num_cpus=0,
+    )
+    try:
+        root = actor.remote(settings, f"{name}-{secrets.token_hex(3)}")
+    except ValueError:
+        raise NameTaken(
+            f"a detached system {name!r} runs on this cluster already.",
+            advice=f"Attach to it, or stop it by `callboard down {name}`.",
+        ) from None
+    try:
+        await _answer(root.ready.remote, settings)
+    except BaseException:
+        await asyncio.shield(_end(root, name))
+        raise
+    return root
+
+
+async def _find(name: str) -> Any:
+    try:
+        return await asyncio.to_thread(ray.get_actor, root_name(name), NAMESPACE)
+    except ValueError:
+        others = ", ".join(await list_systems()) or "none"
+        raise ActorNotFound(
+            f"no detached system {name!r} runs on this cluster.",
+            advice=f"Those that run: {others}.",
+            may_have_run=False,
+        ) from None
+
+
+@contextlib.asynccontextmanager
+async def visit(address: str | None = None) -> AsyncIterator[None]:
+    """Be connected to a cluster, for the functions below.
+
+    Raises `SpecError` without an address, `ClusterUnreachable` when nothing answers there.
+    """
+    engine = RayEngine(Settings(address=cluster_address(address)))
+    try:
+        await engine.start()
+        yield
+    finally:
+        await engine.stop()
+
+
+async def look_at(name: str) -> Ask:
+    """A way to ask a detached system what `callboard tree`, `top` and `why` show.
+
+    Raises `ActorNotFound`.
+    """
+    root = await _find(name)
+
+    async def ask(request: Request[ReplyT]) -> ReplyT:
+        async with asyncio.timeout(LOOK_TIMEOUT_S):
+            try:
+                answer: bytes = await root.look.remote(question_of(request))
+            except ray.exceptions.RayError as error:
+                raise _root_failed(name, error) from error
+        return answered(request, answer)
+
+    return ask
+
+
+async def list_systems() -> list[str]:
+    """The names of all detached systems of the cluster that Ray is connected to."""
+    rows = await asyncio.to_thread(ray.util.list_named_actors, all_namespaces=True)
+    names = [system_of(row["name"]) for row in rows if row["namespace"] == NAMESPACE]
+    return sorted(name for name in names if name is not None)
+
+
+async def stop_system(name: str, timeout_s: float) -> Stopped:
+    """Stop a detached system: its actors in order, then its processes; nothing is left.
+
+    Its actors have `timeout_s`; a root that does not answer is ended with all its hosts.
+    Raises `ActorNotFound` when there is no such system.
+    """
+    root = await _find(name)
+    in_order = True
+    try:
+        async with asyncio.timeout(timeout_s + ROOT_OVERHEAD_S):
+            await root.stop.remote(timeout_s)
+    except (TimeoutError, ray.exceptions.RayError):
+        in_order = False
+    await _end(root, name)
+    return Stopped(name, in_order)
+
+
+async def _end(root: Any, name: str) -> None:
+    """End the root for good, and whatever it has left."""
+    with contextlib.suppress(ray.exceptions.RayError):
+        await asyncio.to_thread(ray.kill, root, no_restart=True)
+    ledger = RayLedger(name)
+    left = Remembered.from_entries(await ledger.read()).processes
+    await end_by_name(left)
+    await ledger.erase()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(GONE_TIMEOUT_S):
+            while name in await list_systems():  # noqa: ASYNC110 - Ray tells nobody
+                await asyncio.sleep(GONE_POLL_S)

@@ -1,0 +1,39 @@
+"""A guest as hosts are told of it: a peer with a slot, and without a process of ours."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from callboard.actors.host.host import Host
+from callboard.messages.control import CONTROL_CELL
+from callboard.messages.guests import PeersChanged
+from callboard.messages.ref import Address
+
+from ..transport.sockets import SocketAddress
+
+__all__ = ["GuestProcess"]
+
+
+class GuestProcess:
+    """Stands where a `HostProcess` stands for a host."""
+
+    def __init__(self, control: Host, slot: int, name: str, address: SocketAddress | None) -> None:
+        self.name = name
+        self.address = address
+        self.handle: Any = None
+        """A driver is no Ray actor: it pulls what is for it."""
+        self._control = control
+        self._slot = slot
+
+    async def warm(self, codes: Sequence[bytes]) -> None:
+        """Nothing to do: a driver never takes over."""
+
+    async def connect(self, peers: Mapping[int, tuple[int, Any]], *, is_open: bool = True) -> None:
+        """Tell the guest who is at other slots; what is no Ray actor it cannot reach."""
+        known = {
+            slot: (epoch, process.name, process.address)
+            for slot, (epoch, process) in peers.items()
+            if process.handle is not None
+        }
+        if known:
+            warden = Address(self._slot, CONTROL_CELL)
+            self._control.tell(warden, PeersChanged(peers=known, is_open=is_open))

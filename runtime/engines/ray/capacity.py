@@ -1,0 +1,84 @@
+"""What a cluster has for a process: what no node has at all, and what is only taken now. Pure.
+
+Ray lets a process that no node can take wait without end and without a word; here it is
+said what is missing, node by node, before the process is asked for and while it waits.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from callboard.messages.placement import Resources
+
+__all__ = ["demand_of", "matches", "what_is_missing", "what_is_taken"]
+
+GIB: Final = 1024**3
+
+
+def demand_of(resources: Resources) -> dict[str, float]:
+    """The amounts asked for, by Ray's names; what is not asked for is left out."""
+    amounts = {
+        "CPU": resources.cpus,
+        "GPU": resources.gpus,
+        "memory": float(resources.memory_bytes),
+        **resources.custom,
+    }
+    return {name: amount for name, amount in amounts.items() if amount > 0}
+
+
+def matches(labels: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    """Whether a node's labels are what Ray's selectors `wanted` ask for."""
+    return all(_matches(labels.get(name), selector) for name, selector in wanted.items())
+
+
+def _matches(value: str | None, selector: str) -> bool:
+    is_negated = selector.startswith("!")
+    text = selector.removeprefix("!")
+    if text.startswith("in(") and text.endswith(")"):
+        values = [each.strip() for each in text[3:-1].split(",")]
+    else:
+        values = [text]
+    return (value in values) is not is_negated
+
+
+def what_is_missing(resources: Resources, nodes: Sequence[Mapping[str, Any]]) -> str:
+    """Why no living node could ever take it; empty when one could. `nodes` as Ray lists them."""
+    living = [node for node in nodes if node["Alive"]]
+    labelled = [node for node in living if matches(node.get("Labels", {}), resources.node_labels)]
+    if not labelled:
+        selectors = ", ".join(f"{name}={text}" for name, text in resources.node_labels.items())
+        return f"none of {len(living)} living nodes has the labels {selectors}"
+    demand = demand_of(resources)
+    if any(_holds(node["Resources"], demand) for node in labelled):
+        return ""
+    where = "with these labels " if resources.node_labels else ""
+    lacking = [
+        f"{_amount(name, amount)} (the most a node {where}has is "
+        f"{_amount(name, max(node['Resources'].get(name, 0.0) for node in labelled))})"
+        for name, amount in demand.items()
+        if all(node["Resources"].get(name, 0.0) < amount for node in labelled)
+    ]
+    if lacking:
+        return f"no node has {', '.join(lacking)}"
+    together = ", ".join(_amount(name, amount) for name, amount in demand.items())
+    return f"no single node has all of {together}"
+
+
+def what_is_taken(resources: Resources, free: Mapping[str, float]) -> str:
+    """What of the cluster is in use, for something that it could take otherwise."""
+    short = [
+        f"{_amount(name, amount)} ({_amount(name, free.get(name, 0.0))} free)"
+        for name, amount in demand_of(resources).items()
+        if free.get(name, 0.0) < amount
+    ]
+    wanted = ", ".join(short) or ", ".join(
+        _amount(name, amount) for name, amount in demand_of(resources).items()
+    )
+    return f"the cluster is busy; waiting for {wanted or 'a node'}"
+
+
+def _holds(has: Mapping[str, float], demand: Mapping[str, float]) -> bool:
+    return all(has.get(name, 0.0) >= amount for name, amount in demand.items())
+
+
+def _amount(name: str, amount: float) -> str:
+    return f"{amount / GIB:.3g} GiB memory" if name == "memory" else f"{amount:g} {name}"

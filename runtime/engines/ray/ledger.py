@@ -1,0 +1,73 @@
+"""A ledger in Ray's own key-value store, where it outlives every process but the cluster's head.
+
+With a fault-tolerant head (Ray's `RAY_REDIS_ADDRESS`) it outlives that too.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+
+import ray.exceptions
+from ray.experimental import internal_kv
+
+from callboard.messages.errors import ClusterError
+
+__all__ = ["LEDGER_NAMESPACE", "RayLedger"]
+
+LEDGER_NAMESPACE: Final = b"callboard"
+store: Final[Any] = internal_kv
+"""Ray gives it no types."""
+
+
+class RayLedger:
+    """The entries of one system; see `Ledger`."""
+
+    def __init__(self, system: str) -> None:
+        self._prefix = f"{system}/".encode()
+
+    async def write(self, entries: Mapping[str, bytes | None]) -> None:
+        """One call after the other, in a thread: each takes a millisecond of waiting."""
+        await asyncio.to_thread(self._write, dict(entries))
+
+    def _write(self, entries: Mapping[str, bytes | None]) -> None:
+        try:
+            for key, value in entries.items():
+                name = self._prefix + key.encode()
+                if value is None:
+                    store._internal_kv_del(name, namespace=LEDGER_NAMESPACE)  # noqa: SLF001 - Ray's name for it
+                else:
+                    store._internal_kv_put(name, value, namespace=LEDGER_NAMESPACE)  # noqa: SLF001 - as above
+        except (ray.exceptions.RayError, RuntimeError, OSError) as error:
+            raise _unreachable(error) from error
+
+    async def read(self) -> dict[str, bytes]:
+        """Everything that was saved."""
+        return await asyncio.to_thread(self._read)
+
+    def _read(self) -> dict[str, bytes]:
+        found: dict[str, bytes] = {}
+        try:
+            for name in store._internal_kv_list(self._prefix, namespace=LEDGER_NAMESPACE):  # noqa: SLF001 - as above
+                value = store._internal_kv_get(name, namespace=LEDGER_NAMESPACE)  # noqa: SLF001 - as above
+                if value is not None:
+                    found[bytes(name)[len(self._prefix) :].decode()] = bytes(value)
+        except (ray.exceptions.RayError, RuntimeError, OSError) as error:
+            raise _unreachable(error) from error
+        return found
+
+    async def erase(self) -> None:
+        """Forget everything."""
+        await asyncio.to_thread(self._erase)
+
+    def _erase(self) -> None:
+        try:
+            store._internal_kv_del(self._prefix, del_by_prefix=True, namespace=LEDGER_NAMESPACE)  # noqa: SLF001 - as above
+        except (ray.exceptions.RayError, RuntimeError, OSError) as error:
+            raise _unreachable(error) from error
+
+
+def _unreachable(error: BaseException) -> ClusterError:
+    return ClusterError(
+        f"the cluster's head does not take what is to be remembered: {error!r}.",
+        advice="`ray status` tells whether the head node lives.",
+    )

@@ -1,0 +1,229 @@
+"""Adoption: a root that comes back takes over what its predecessor has left.
+
+Living hosts go on working meanwhile: they are told of the new root and asked what runs on
+them. What they no longer have has ended; what nobody was told of is stopped. A host that
+cannot be taken over is ended and replaced, as one that died.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Sequence
+from typing import Final, NamedTuple, Protocol
+
+from callboard.actors.host.births import FIRST_LOCAL_CELL
+from callboard.actors.host.host import Host
+from callboard.messages.control import CONTROL_CELL, StopActors
+from callboard.messages.errors import CallboardError
+from callboard.messages.hosts import HostSpec
+from callboard.messages.placement import Resources
+from callboard.messages.ports import FrameCarrier, HostProcess
+from callboard.messages.ref import Address
+
+from .records import KeptBatch, KeptSlot, Remembered
+from .root import Root
+from .slots import Batch, Slot
+
+__all__ = ["FindProcess", "Found", "LastingProcess", "adopt"]
+
+LOGGER: Final = logging.getLogger("callboard.root")
+
+
+class Found(Protocol):
+    """What a host tells the root that takes it over."""
+
+    @property
+    def slot(self) -> int:
+        """Its slot."""
+
+    @property
+    def epoch(self) -> int:
+        """Which incarnation of the slot it is."""
+
+    @property
+    def cells(self) -> tuple[int, ...]:
+        """The numbers of its top-level actors."""
+
+    @property
+    def guests(self) -> tuple[int, ...]:
+        """The slots of the drivers that it knows."""
+
+
+class LastingProcess(HostProcess, Protocol):
+    """A process that outlives the root."""
+
+    async def adopt(self, control_epoch: int) -> Found | None:
+        """Belong to this root from now on; None when it is no host. Raises `HostLost`."""
+
+    async def carrier(self) -> FrameCarrier:
+        """The way to it."""
+
+
+class FindProcess(Protocol):
+    """Finds what was left."""
+
+    async def __call__(self, name: str) -> LastingProcess | None:
+        """The process of that name; None when it is gone."""
+
+
+class _Taken(NamedTuple):
+    """A host that was taken over."""
+
+    slot: Slot
+    process: LastingProcess
+    found: Found
+
+
+class _Adoption:
+    def __init__(
+        self,
+        root: Root,
+        control: Host,
+        find: FindProcess,
+        remembered: Remembered,
+        specs: Sequence[HostSpec],
+    ) -> None:
+        self._root = root
+        self._control = control
+        self._find = find
+        self._remembered = remembered
+        self._specs = {spec.name: spec for spec in specs}
+        self._idle: list[LastingProcess] = []
+
+    async def perform(self, answer_s: float) -> dict[int, None]:
+        root, remembered, table = self._root, self._remembered, self._root.table
+        table.next_cell = remembered.next_cell
+        table.newest_slot = remembered.newest_slot
+        letters = [self._control.ref(address) for address in remembered.letters]
+        root.hosting.letter_subscribers[:] = letters
+        for kept in remembered.slots:
+            table.slots[kept.number] = _slot_of(kept)
+            table.newest_slot = max(table.newest_slot, kept.number)
+        for batch in remembered.batches:
+            self._restore(batch)
+        for token, answer in remembered.kept.items():
+            firsts = [batch.first for batch in remembered.batches if batch.token == token]
+            root.registrar.records.remember(token, firsts, answer)
+        root.isolated.start()
+        root.hosts.start()
+        homes = {kept.process: kept for kept in remembered.slots if kept.process}
+        taken = await asyncio.gather(
+            *(self._take(name, homes.get(name), answer_s) for name in remembered.processes)
+        )
+        living = [one for one in taken if one is not None]
+        for one in living:
+            await self._go_on(one)
+        for process in self._idle:
+            root.understudies.keep(process)
+        self._replace_others({one.slot.number for one in living})
+        root.registrar.directory_changed()
+        await root.registrar.published()
+        self._control.run_task(root.understudies.hire())
+        return dict.fromkeys(slot for one in living for slot in one.found.guests)
+
+    def _restore(self, kept: KeptBatch) -> None:
+        """Write down again what was to run, and how it is found."""
+        table = self._root.table
+        slot = table.slots.get(kept.slot)
+        if slot is None:
+            return
+        batch = Batch(kept.part, kept.first)
+        batch.cells = [
+            cell if lives else 0 for cell, lives in zip(batch.cells, kept.living, strict=True)
+        ]
+        slot.births.update((cell, batch) for cell in batch.cells if cell)
+        for offer in kept.offers:
+            if batch.cells[offer.offset // kept.part.numbers_each]:
+                address = Address(slot.number, kept.first + offer.offset)
+                if offer.name is not None:
+                    table.take_name(offer.name, address)
+                if offer.contracts:
+                    table.offer(offer.contracts, address, offer.size, offer.routing)
+
+    async def _take(self, name: str, kept: KeptSlot | None, answer_s: float) -> _Taken | None:
+        """Take a process over; what cannot be is ended."""
+        records = self._root.registrar.records
+        process = await self._find(name)
+        if process is None:
+            records.process_gone(name)
+            return None
+        found = None
+        try:
+            async with asyncio.timeout(answer_s):
+                found = await process.adopt(self._control.epoch)
+                if found is None and kept is None:
+                    await process.ping()
+                    self._idle.append(process)
+                    return None
+        except (CallboardError, TimeoutError) as error:
+            LOGGER.warning("%s cannot be taken over: %s", name, error)
+        slot = None if kept is None else self._root.table.slots[kept.number]
+        if (
+            found is not None
+            and kept is not None
+            and slot is not None
+            and kept.is_populated
+            and (found.slot, found.epoch) == (slot.number, slot.epoch)
+            and (slot.births or not slot.is_isolated)
+        ):
+            return _Taken(slot, process, found)
+        await process.kill()
+        return None
+
+    async def _go_on(self, one: _Taken) -> None:
+        slot, process, found = one
+        family = self._root.isolated if slot.is_isolated else self._root.hosts
+        await family.adopt(slot, self._spec(slot), process, await process.carrier())
+        there = dict.fromkeys(found.cells)
+        unknown = tuple(c for c in there if c < FIRST_LOCAL_CELL and c not in slot.births)
+        if unknown:
+            # Its start was under way when the root died, and nobody was told of it.
+            with contextlib.suppress(CallboardError):
+                warden = Address(slot.number, CONTROL_CELL)
+                self._control.tell(warden, StopActors(cells=unknown))
+        for cell in [cell for cell in slot.births if cell not in there]:
+            self._root.registrar.forget(Address(slot.number, cell))
+
+    def _replace_others(self, living: set[int]) -> None:
+        for slot in list(self._root.table.slots.values()):
+            if slot.number in living or slot.rest_epoch:
+                continue
+            self._root.registrar.host_lost(slot)
+            if not slot.is_isolated:
+                self._root.hosts.add_later(slot, self._spec(slot))
+            elif slot.births:
+                self._root.isolated.add_later(slot, self._spec(slot))
+            else:
+                self._root.registrar.remove_slot(slot)
+
+    def _spec(self, slot: Slot) -> HostSpec:
+        if slot.is_isolated:
+            for batch in slot.batches():
+                if batch.host is not None:
+                    return HostSpec.from_data(batch.host)
+        return self._specs.get(slot.name, HostSpec(slot.name, resources=slot.resources))
+
+
+def _slot_of(kept: KeptSlot) -> Slot:
+    resources = None if kept.resources is None else Resources.from_data(kept.resources)
+    slot = Slot(kept.number, kept.name, resources, is_isolated=kept.is_isolated)
+    slot.epoch = kept.epoch
+    slot.rest_epoch = kept.rest_epoch
+    return slot
+
+
+async def adopt(
+    root: Root,
+    control: Host,
+    find: FindProcess,
+    remembered: Remembered,
+    specs: Sequence[HostSpec],
+    *,
+    answer_s: float,
+) -> dict[int, None]:
+    """Take over; gives the drivers that hosts know, which may come again.
+
+    `specs` are the hosts of a system that starts. One that does not answer within
+    `answer_s` is ended.
+    """
+    return await _Adoption(root, control, find, remembered, specs).perform(answer_s)

@@ -1,0 +1,247 @@
+"""A family of hosts: the slots of one supervisor, and what performs its decisions on them.
+
+The same supervisor core as for actors. The system's own hosts are one family, supervised
+as the settings say; isolated hosts are another, because each belongs to one actor alone:
+they fail independently, whatever the strategy of the others is.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from callboard.actors.host.host import Host
+from callboard.messages.errors import CallboardError, HostLost, InternalError
+from callboard.messages.hosts import HostSpec
+from callboard.messages.lifecycle import SHUT_DOWN, Exit, ExitReason
+from callboard.messages.ports import FrameCarrier, HostProcess, TimerHandle
+from callboard.messages.spec import ChildId, ChildSpec, StopTimeout, SupervisorSpec
+
+from ..environment import Environment
+from ..wiring import HostClock
+from .hosting import Hosting
+
+if TYPE_CHECKING:
+    from .registrar import Registrar
+    from .slots import Slot
+
+__all__ = ["HostFamily", "child_spec"]
+
+LOGGER: Final = logging.getLogger("callboard.root")
+
+
+def child_spec(slot: "Slot", spec: HostSpec) -> ChildSpec:
+    """A host as its supervisor sees it: slots are its children's ids."""
+    return ChildSpec(
+        slot.number,
+        restart=spec.restart,
+        stop_timeout=spec.stop_timeout,
+        significant=spec.significant,
+    )
+
+
+class HostFamily:
+    """Performs one supervisor's decisions on slots: a `ChildRunner`."""
+
+    def __init__(
+        self,
+        control: Host,
+        hosting: Hosting,
+        registrar: "Registrar",
+        spec: SupervisorSpec,
+        environment: Environment,
+        on_stopped: Callable[[Exit], None],
+    ) -> None:
+        self._control = control
+        self._hosting = hosting
+        self._registrar = registrar
+        self._on_stopped = on_stopped
+        self._starts: dict[int, asyncio.Task[None]] = {}
+        self._waiting: dict[int, asyncio.Future[None]] = {}
+        self._gone: dict[int, asyncio.Future[None]] = {}
+        self._failures: dict[int, CallboardError] = {}
+        self._ended: dict[int, None] = {}
+        """Slots whose process has ended and whose fate may not be decided yet."""
+        self._adopted = 0
+        self.spec: Final = spec
+        self.last_failure: CallboardError | None = None
+        self.started: Final[asyncio.Future[None]] = control.loop.create_future()
+        self.stopped: Final[asyncio.Future[None]] = control.loop.create_future()
+        self.supervisor: Final = environment.make_supervisor(
+            spec, self, HostClock(control.now), environment.random
+        )
+
+    # --- what the root wants ----------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the hosts that the supervisor expects, one after the other."""
+        self.supervisor.start()
+
+    async def stop(self) -> None:
+        """Stop all hosts in reverse order of their starts, and wait."""
+        self.supervisor.stop()
+        await asyncio.shield(self.stopped)
+
+    async def add(self, slot: "Slot", spec: HostSpec) -> None:
+        """Start one more host and wait until it is up; raises what keeps it from that."""
+        waiting = self._waiting[slot.number] = self._control.loop.create_future()
+        self.supervisor.add_child(child_spec(slot, spec), slot.number)
+        await asyncio.shield(waiting)
+
+    async def adopt(
+        self, slot: "Slot", spec: HostSpec, process: HostProcess, carrier: FrameCarrier
+    ) -> None:
+        """Go on with a host that works already."""
+        incarnation = self._adopted = self._adopted + 1
+        self.supervisor.adopt_child(child_spec(slot, spec), incarnation, slot.number)
+
+        def ended(reason: Exit) -> None:
+            self._has_ended(slot, incarnation, reason)
+
+        await self._hosting.adopt(slot, process, carrier, ended)
+
+    def add_later(self, slot: "Slot", spec: HostSpec) -> None:
+        """Start one more host, for which nobody waits."""
+        self.supervisor.add_child(child_spec(slot, spec), slot.number)
+
+    async def remove(self, slot: "Slot") -> None:
+        """Stop a host in order and forget it, and wait."""
+        if slot.number not in self.supervisor.core:
+            if slot.number in self._registrar.table.slots:  # It was never started.
+                self._registrar.remove_slot(slot)
+        else:
+            gone = self._gone.setdefault(slot.number, self._control.loop.create_future())
+            self.supervisor.remove_child(slot.number)
+            await asyncio.shield(gone)
+
+    # --- ChildRunner --------------------------------------------------------------------------
+
+    def start_child(self, child: ChildId, incarnation: int, spec: ChildSpec) -> None:
+        """Bring a slot up."""
+        slot = self._slot(child)
+        self._ended.pop(slot.number, None)
+        task = self._control.start_task(self._bring_up(slot, incarnation))
+        self._starts[slot.number] = task
+
+    async def _bring_up(self, slot: "Slot", incarnation: int) -> None:
+        def ended(reason: Exit) -> None:
+            self._has_ended(slot, incarnation, reason)
+
+        try:
+            await self._hosting.bring_up(slot, ended)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the supervisor must know
+            failure = (
+                error
+                if isinstance(error, CallboardError)
+                else InternalError(f"{slot.name} did not come up: {error!r}", advice="Report it.")
+            )
+            LOGGER.warning("host %s did not come up: %s", slot.name, failure)
+            self.last_failure = self._failures[slot.number] = failure
+            slot.problem = failure.message
+            reason = Exit.of_error(ExitReason.START_FAILED, failure)
+            self.supervisor.child_start_failed(slot.number, incarnation, reason)
+            self._lay_to_rest()
+            return
+        self._failures.pop(slot.number, None)
+        self.supervisor.child_started(slot.number, incarnation)
+        waiting = self._waiting.pop(slot.number, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
+
+    def _has_ended(self, slot: "Slot", incarnation: int, reason: Exit) -> None:
+        slot.problem = str(reason.detail.get("message", "")) or reason.kind.value
+        self._ended[slot.number] = None
+        self.supervisor.child_exited(slot.number, incarnation, reason)
+        self._lay_to_rest()
+        if slot.number in self._ended and slot.resources is None and not self._hosting.is_closing:
+            # It comes back after others of its group: its process starts meanwhile.
+            self._hosting.prepare(slot)
+
+    def stop_child(
+        self,
+        child: ChildId,
+        incarnation: int,
+        timeout: StopTimeout,
+        reason: Exit,
+        *,
+        comes_back: bool,
+    ) -> None:
+        """Stop a slot's actors in order, then its process."""
+        slot = self._slot(child)
+        if comes_back:
+            # Its next process starts while others of the group are still being stopped.
+            self._hosting.prepare(slot)
+        self._control.run_task(self._bring_down(slot, incarnation, timeout))
+
+    async def _bring_down(
+        self,
+        slot: "Slot",
+        incarnation: int,
+        timeout: StopTimeout,  # noqa: ASYNC109 - a spec
+    ) -> None:
+        start = self._starts.pop(slot.number, None)
+        if start is not None and not start.done():
+            start.cancel()
+            await asyncio.wait((start,))
+        outcome = await self._hosting.bring_down(slot, timeout)
+        self._has_ended(slot, incarnation, outcome)
+
+    def child_gone(self, child: ChildId, reason: Exit) -> None:
+        """A host that never comes back: its slot is gone, and who waits for it is told."""
+        slot = self._slot(child)
+        number = slot.number
+        self._hosting.announce(slot, slot.epoch, reason, comes_back=False)
+        self._ended.pop(number, None)
+        self._starts.pop(number, None)
+        self._hosting.forget(slot)
+        self._registrar.remove_slot(slot)
+        failure = self._failures.pop(number, None) or HostLost(
+            f"{slot.name} is gone for good: {reason.kind.value}.", advice=""
+        )
+        waiting = self._waiting.pop(number, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_exception(failure)
+        gone = self._gone.pop(number, None)
+        if gone is not None and not gone.done():
+            gone.set_result(None)
+
+    def supervisor_started(self) -> None:
+        """Every host given at construction is up."""
+        if not self.started.done():
+            self.started.set_result(None)
+
+    def supervisor_stopped(self, reason: Exit) -> None:
+        """All hosts are down: by request, or because they kept dying."""
+        for waiting in (*self._waiting.values(), *self._gone.values()):
+            if not waiting.done():
+                waiting.set_exception(HostLost("the system has stopped.", advice=""))
+                waiting.exception()
+        if not self.stopped.done():
+            self.stopped.set_result(None)
+        self._on_stopped(reason)
+
+    def set_timer(self, at_s: float, callback: Callable[[], None]) -> TimerHandle:
+        """A timer of the control host's loop."""
+        return self._control.loop.call_at(at_s, callback)
+
+    # --- hosts that stay down -----------------------------------------------------------------
+
+    def _lay_to_rest(self) -> None:
+        """See which of the hosts that ended are not to come back by themselves.
+
+        A transient one that ended in good order stays down with its spec; its group may
+        start it again. Until then what was on it has ended, and nothing waits for it.
+        """
+        for number in list(self._ended):
+            slot = self._registrar.table.slots.get(number)
+            if slot is None or number not in self.supervisor.core:
+                self._ended.pop(number, None)
+            elif self.supervisor.child(number).is_down:
+                self._ended.pop(number, None)
+                reason = self.supervisor.child(number).last_exit or SHUT_DOWN
+                self._hosting.announce(slot, slot.epoch, reason, comes_back=False)
+                self._registrar.lay_to_rest(slot)
+
+    def _slot(self, child: ChildId) -> "Slot":
+        assert isinstance(child, int)
+        return self._registrar.table.slots[child]

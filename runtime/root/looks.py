@@ -1,0 +1,221 @@
+"""Looks at the whole system, for its desk.
+
+Every host is asked, each with a deadline, so that one that hangs does not hide the others;
+of those that do not answer, it is told what the root knows.
+"""
+
+import asyncio
+import difflib
+from collections.abc import Awaitable, Sequence
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from callboard.actors.host.look import look_at_host
+from callboard.actors.host.story import (
+    MATCHES_MAX,
+    NEAR_MAX,
+    entries_of,
+    stories_of,
+    supervision_of,
+)
+from callboard.messages.contract import Request
+from callboard.messages.control import CONTROL_CELL, CONTROL_SLOT
+from callboard.messages.errors import ActorNotFound, CallboardError, DeadlineExceeded
+from callboard.messages.ref import Address
+from callboard.messages.views import (
+    ActorStory,
+    CallboardView,
+    HostView,
+    LookAtActor,
+    LookAtHost,
+    LookAtHostActor,
+    LookAtSystem,
+    Stories,
+)
+
+from .slots import Slot
+
+if TYPE_CHECKING:
+    from callboard.actors.host.host import Host
+
+    from .root import Root
+
+__all__ = ["Looks"]
+
+LOOK_TIMEOUT_S: Final = 2.0
+"""How long a host may take to answer; one that hangs must not hide the others."""
+ReplyT = TypeVar("ReplyT")
+
+
+class Looks:
+    """Looks at one system."""
+
+    def __init__(self, host: "Host", root: "Root", system_name: str) -> None:
+        self._host = host
+        self._root = root
+        self._system_name = system_name
+        host.meters.hosts_replaced = lambda: root.lost_hosts
+
+    # --- everything -----------------------------------------------------------------------
+
+    async def system(self, request: LookAtSystem) -> CallboardView:
+        """Every host that answers, and a line for each that does not."""
+        wanted = LookAtHost(actors_max=request.actors_max, busiest_max=request.busiest_max)
+        slots = list(self._root.table.slots.values())
+        own, *views = await asyncio.gather(
+            look_at_host(self._host, wanted), *(self._look(slot, wanted) for slot in slots)
+        )
+        numbers = self._root.statistics()
+        return CallboardView(
+            name=self._system_name,
+            hosts=(own, *views),
+            restarts=numbers["lost_hosts"],
+            understudies=numbers["understudies"],
+        )
+
+    async def _look(self, slot: Slot, request: LookAtHost) -> HostView:
+        if not slot.is_up:
+            return self._absent(slot, "down", slot.problem or _last_end(self._root, slot))
+        try:
+            view = await self._ask(slot, request)
+        except CallboardError as error:
+            return self._absent(slot, "silent" if slot.is_up else "down", _why_silent(error))
+        return view
+
+    def _ask(self, slot: Slot, request: Request[ReplyT]) -> Awaitable[ReplyT]:
+        return self._host.ask(Address(slot.number, CONTROL_CELL), request, LOOK_TIMEOUT_S)
+
+    def _absent(self, slot: Slot, state: str, problem: str) -> HostView:
+        return HostView(
+            slot=slot.number,
+            epoch=slot.epoch,
+            name=slot.name,
+            pid=0,
+            node="",
+            actors=len(slot.births),
+            handled=0,
+            pending_asks=0,
+            dead_letters={},
+            memory_bytes=0,
+            state=state,
+            problem=problem,
+            at_s=self._host.now(),
+        )
+
+    # --- one actor ------------------------------------------------------------------------
+
+    async def actor(self, request: LookAtActor) -> Stories:
+        """The story of an actor or a host, wherever it is; or what its name is like."""
+        stories = await self._stories_of(request.path.strip())
+        return stories.model_copy(update={"system": self._system_name})
+
+    async def _stories_of(self, text: str) -> Stories:
+        named = self._root.table.names.get(text)
+        if named is not None:
+            found = await self._on_hosts([named.slot], "", named.cell)
+            if found.matches or found.silent:
+                return found
+        head, _, rest = text.partition("/")
+        numbers = {self._host.name: CONTROL_SLOT} | {
+            slot.name: slot.number for slot in self._root.table.slots.values()
+        }
+        if head in numbers:
+            if not rest.strip("/"):
+                return Stories(matches=(self._host_story(numbers[head]),))
+            return await self._on_hosts([numbers[head]], rest, 0)
+        if not text.strip("/"):
+            return Stories(near=tuple(numbers)[:NEAR_MAX])
+        found = await self._on_hosts(list(numbers.values()), text, 0)
+        if found.matches:
+            return found
+        alike = difflib.get_close_matches(head, numbers, NEAR_MAX)
+        alike += difflib.get_close_matches(text, self._root.table.names, NEAR_MAX)
+        near = tuple(dict.fromkeys([*alike, *found.near]))[:NEAR_MAX]
+        return Stories(near=near, silent=found.silent)
+
+    async def _on_hosts(self, numbers: Sequence[int], path: str, cell: int) -> Stories:
+        wanted = LookAtHostActor(path=path, cell=cell)
+        told = await asyncio.gather(*(self._stories(number, wanted) for number in numbers))
+        living = [match for stories in told for match in stories.matches if match.life != "ended"]
+        # What lives under the path is meant; what ended there, only when nothing does.
+        matches = living or [match for stories in told for match in stories.matches]
+        names = {slot.number: slot.name for slot in self._root.table.slots.values()}
+        names[CONTROL_SLOT] = self._host.name
+        near = [
+            f"{names[number]}{path}"
+            for number, stories in zip(numbers, told, strict=True)
+            for path in stories.near
+        ]
+        return Stories(
+            matches=tuple(matches[:MATCHES_MAX]),
+            matches_left_off=max(0, len(matches) - MATCHES_MAX)
+            + sum(stories.matches_left_off for stories in told),
+            near=tuple(near[:NEAR_MAX]),
+            silent=tuple(silent for stories in told for silent in stories.silent),
+        )
+
+    async def _stories(self, number: int, request: LookAtHostActor) -> Stories:
+        if number == CONTROL_SLOT:
+            return stories_of(self._host, request)
+        slot = self._root.table.slots.get(number)
+        if slot is None:
+            return Stories()  # It has just ended for good.
+        if not slot.is_up:
+            return Stories(silent=((slot.name, "down"),))
+        try:
+            stories = await self._ask(slot, request)
+        except CallboardError as error:
+            return Stories(silent=((slot.name, _why_silent(error)),))
+        if slot.epoch == 1:
+            return stories
+        note = (
+            f"{slot.name} has been taken over {_times(slot.epoch - 1)}; what happened to the actor "
+            f"before is not remembered. `callboard why {slot.name}` tells of the host."
+        )
+        matches = tuple(match.model_copy(update={"note": note}) for match in stories.matches)
+        return stories.model_copy(update={"matches": matches})
+
+    def _host_story(self, number: int) -> ActorStory:
+        if number == CONTROL_SLOT:
+            return ActorStory(
+                host=self._host.name,
+                path="",
+                kind="control host",
+                life="running",
+                note="Nobody supervises it: when it ends, the system does.",
+            )
+        slot = self._root.table.slots[number]
+        family = self._root.isolated if slot.is_isolated else self._root.hosts
+        restarts, restart = 0, ""
+        try:
+            child = family.supervisor.child(number)
+        except ActorNotFound:
+            pass  # Given up for good.
+        else:
+            restarts, restart = child.restarts, child.spec.restart.value
+        return ActorStory(
+            host=slot.name,
+            path="",
+            kind="host",
+            life="running" if slot.is_up else "down",
+            incarnation=slot.epoch,
+            restarts=restarts,
+            restart=restart,
+            supervision=supervision_of(family.spec),
+            entries=entries_of(family.supervisor.history(number).entries, self._host.now()),
+        )
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
+def _why_silent(error: CallboardError) -> str:
+    if isinstance(error, DeadlineExceeded):
+        return f"it has not answered for {LOOK_TIMEOUT_S:g} s"
+    return error.message
+
+
+def _last_end(root: "Root", slot: Slot) -> str:
+    """Why the last process of a slot ended, if it did."""
+    entries = root.supervisor_of(slot).history(slot.number).entries
+    return f"{entries[-1].kind.value}: {entries[-1].message}" if entries else ""

@@ -1,0 +1,302 @@
+"""What a root writes down, so that its next incarnation can go on from there.
+
+Only what nobody else could tell is written, and before it counts: which process has taken
+a slot over, which actors a driver was told of, which numbers may have been given. What
+hosts know of themselves (which of their actors have ended) is written a little later, for
+the case that such a host dies together with the root.
+
+Without a ledger nothing is written, and nothing waits.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import msgpack
+
+from callboard.messages.errors import CallboardError
+from callboard.messages.ports import Ledger
+from callboard.messages.ref import Address
+from callboard.messages.spawning import Offer, Spawn, Spawned, SpawnPart
+
+from .slots import Batch, Slot
+
+if TYPE_CHECKING:
+    from callboard.actors.host.host import Host
+
+__all__ = ["KeptBatch", "KeptSlot", "Records", "Remembered"]
+
+LOGGER: Final = logging.getLogger("callboard.root")
+WRITE_RETRY_S: Final = 0.5
+CELLS_AHEAD: Final = 1 << 20
+"""Actor numbers that are reserved at once: a new root begins after them."""
+
+EPOCH: Final = "epoch"
+STARTED: Final = "started"
+CELLS: Final = "cells"
+LETTERS: Final = "letters"
+SLOT: Final = "slot/"
+PROCESS: Final = "process/"
+BATCH: Final = "batch/"
+ENDED: Final = "ended/"
+KEPT: Final = "kept/"
+
+
+@dataclass(frozen=True, slots=True)
+class KeptSlot:
+    """One slot as it was written down."""
+
+    number: int
+    name: str
+    epoch: int
+    rest_epoch: int
+    process: str
+    """The name of its process; empty when it had none."""
+    is_populated: bool
+    """Whether its actors had all been started there."""
+    is_isolated: bool
+    resources: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeptBatch:
+    """Actors that a driver was told of."""
+
+    slot: int
+    first: int
+    token: str
+    part: SpawnPart
+    offers: tuple[Offer, ...]
+    """Those of this part; `part` is 0 in each."""
+    living: bytes
+    """For each birth whether its actor still belonged to the slot, as 0 or 1."""
+
+
+@dataclass(slots=True)
+class Remembered:
+    """Everything a root left behind."""
+
+    system: str = ""
+    """Whose it is: systems of one name, one after the other, have different ones."""
+    epoch: int = 0
+    """The newest control epoch that was used."""
+    was_started: bool = False
+    next_cell: int = 1
+    newest_slot: int = 0
+    letters: list[Address] = field(default_factory=list)
+    slots: list[KeptSlot] = field(default_factory=list)
+    processes: list[str] = field(default_factory=list)
+    batches: list[KeptBatch] = field(default_factory=list)
+    kept: dict[str, Spawned] = field(default_factory=dict)
+
+    @classmethod
+    def from_entries(cls, entries: Mapping[str, bytes]) -> "Remembered":
+        """Read what was written. What was not acknowledged to anybody is left out."""
+        found = cls()
+        ended: dict[int, bytes] = {}
+        batches: list[tuple[int, Any]] = []
+        for key, value in sorted(entries.items()):
+            kind, slash, name = key.partition("/")
+            if key == EPOCH:
+                found.system, found.epoch = msgpack.unpackb(value)
+            elif key == STARTED:
+                found.was_started = True
+            elif key == CELLS:
+                found.next_cell, found.newest_slot = msgpack.unpackb(value)
+            elif key == LETTERS:
+                found.letters = [Address(*row) for row in msgpack.unpackb(value)]
+            elif kind + slash == SLOT:
+                found.slots.append(KeptSlot(*msgpack.unpackb(value)))
+            elif kind + slash == PROCESS:
+                found.processes.append(name)
+            elif kind + slash == ENDED:
+                ended[int(name)] = value
+            elif kind + slash == KEPT:
+                found.kept[name] = Spawned.model_validate(_unpacked(value))
+            elif kind + slash == BATCH:
+                batches.append((int(name), _unpacked(value)))
+        found.slots.sort(key=lambda slot: slot.number)
+        for first, data in sorted(batches, key=lambda row: row[0]):
+            if data["token"] in found.kept:
+                part = SpawnPart.model_validate(data["part"])
+                offers = tuple(Offer.model_validate(offer) for offer in data["offers"])
+                living = ended.get(first, b"\1" * part.count)
+                found.batches.append(
+                    KeptBatch(data["slot"], first, data["token"], part, offers, living)
+                )
+        return found
+
+
+class Records:
+    """What is to be written, and when it has been."""
+
+    def __init__(self, ledger: Ledger | None) -> None:
+        self._ledger = ledger
+        self._host: Host | None = None
+        self._changes: dict[str, Callable[[], bytes | None]] = {}
+        self._waiting: list[asyncio.Future[None]] = []
+        self._is_writing = False
+        self._reserved = (1, 0)
+        self._tokens: dict[int, str] = {}
+        """The token of the request that each batch came by."""
+        self._living: dict[str, int] = {}
+        """How many batches of a request have a living actor."""
+        self.kept: Final[dict[str, Spawned]] = {}
+        """What was answered to requests whose actors live, by the request's token."""
+
+    def attach(self, host: "Host") -> None:
+        """The control host, whose tasks the writing is among."""
+        self._host = host
+
+    # --- facts --------------------------------------------------------------------------
+
+    async def epoch(self, system: str, epoch: int) -> None:
+        """This control epoch is used from now on."""
+        self._note(EPOCH, lambda: msgpack.packb((system, epoch)))
+        await self._written()
+
+    async def started(self) -> None:
+        """The system is up; before, a new root begins from nothing."""
+        self._note(STARTED, lambda: b"")
+        await self._written()
+
+    async def reserve(self, next_cell: int, newest_slot: int) -> None:
+        """Numbers of actors below this one, and of slots up to that, may have been given."""
+        cells, slots = self._reserved
+        if next_cell > cells or newest_slot != slots:
+            mark = self._reserved = (max(cells, next_cell + CELLS_AHEAD), newest_slot)
+            self._note(CELLS, lambda: msgpack.packb(mark))
+            await self._written()
+
+    async def process(self, name: str) -> None:
+        """A process of that name is about to be started."""
+        self._note(PROCESS + name, lambda: b"")
+        await self._written()
+
+    def process_gone(self, name: str) -> None:
+        """A process has ended."""
+        self._note(PROCESS + name, lambda: None)
+
+    async def slot(self, slot: Slot, *, is_populated: bool) -> None:
+        """A process takes a slot over; or all the slot's actors have been started on it."""
+        if self._ledger is not None:
+            self.slot_changed(slot, is_populated=is_populated)
+            await self._written()
+
+    def slot_changed(self, slot: Slot, *, is_populated: bool) -> None:
+        """The same, where nothing has to wait for it."""
+        row = (
+            slot.number,
+            slot.name,
+            slot.epoch,
+            slot.rest_epoch,
+            "" if slot.process is None else slot.process.name,
+            is_populated,
+            slot.is_isolated,
+            None if slot.resources is None else slot.resources.to_data(),
+        )
+        self._note(f"{SLOT}{slot.number}", lambda: msgpack.packb(row))
+
+    def slot_gone(self, number: int) -> None:
+        """A slot is never used again."""
+        self._note(f"{SLOT}{number}", lambda: None)
+
+    async def keep(
+        self, request: Spawn, placed: Sequence[tuple[Slot, Batch]], answer: Spawned
+    ) -> None:
+        """A driver is about to be told of these actors."""
+        if self._ledger is None:
+            return
+        token = request.token
+        for number, (slot, batch) in enumerate(placed):
+            own = [offer for offer in request.offers if offer.part == number]
+            data = {
+                "slot": slot.number,
+                "token": token,
+                "part": request.parts[number].model_dump(),
+                "offers": [{**offer.model_dump(), "part": 0} for offer in own],
+            }
+            self._note(f"{BATCH}{batch.first}", partial(msgpack.packb, data))
+            if not all(batch.cells):
+                self._note_ended(batch)
+        self.remember(token, [batch.first for _, batch in placed], answer)
+        # Last: with it the others count.
+        self._note(KEPT + token, lambda: msgpack.packb(answer.model_dump()))
+        await self._written()
+
+    def remember(self, token: str, firsts: Sequence[int], answer: Spawned) -> None:
+        """Go on with what an earlier root has kept."""
+        self.kept[token] = answer
+        self._living[token] = len(firsts)
+        self._tokens.update(dict.fromkeys(firsts, token))
+
+    def ended(self, batch: Batch) -> None:
+        """An actor of a batch has ended for good."""
+        token = self._tokens.get(batch.first)
+        if token is None:
+            return
+        if any(batch.cells):
+            self._note_ended(batch)
+            return
+        del self._tokens[batch.first]
+        self._note(f"{BATCH}{batch.first}", lambda: None)
+        self._note(f"{ENDED}{batch.first}", lambda: None)
+        self._living[token] -= 1
+        if not self._living[token]:
+            del self._living[token]
+            del self.kept[token]
+            self._note(KEPT + token, lambda: None)
+
+    def _note_ended(self, batch: Batch) -> None:
+        self._note(f"{ENDED}{batch.first}", lambda: bytes(map(bool, batch.cells)))
+
+    async def letters(self, subscribers: Sequence[Address]) -> None:
+        """These actors get all dead letters."""
+        rows = [tuple(subscriber) for subscriber in subscribers]
+        self._note(LETTERS, lambda: msgpack.packb(rows))
+        await self._written()
+
+    # --- writing ------------------------------------------------------------------------
+
+    def _note(self, key: str, value: Callable[[], bytes | None]) -> None:
+        if self._ledger is None:
+            return
+        self._changes.pop(key, None)  # To the end: the order of writing is the order of facts.
+        self._changes[key] = value
+        if not self._is_writing:
+            assert self._host is not None, "attach comes first"
+            self._is_writing = True
+            self._host.run_task(self._write(self._ledger))
+
+    async def _written(self) -> None:
+        """Wait until everything noted so far is safe."""
+        if self._is_writing:
+            assert self._host is not None
+            done = self._host.loop.create_future()
+            self._waiting.append(done)
+            await done
+
+    async def _write(self, ledger: Ledger) -> None:
+        while self._changes:
+            changes, self._changes = self._changes, {}
+            waiting, self._waiting = self._waiting, []
+            entries = {key: value() for key, value in changes.items()}
+            while True:
+                try:
+                    await ledger.write(entries)
+                    break
+                except CallboardError as error:
+                    # Whoever waits has a deadline of its own; what is written must not be lost.
+                    LOGGER.warning("%s It is tried again.", error)
+                    await asyncio.sleep(WRITE_RETRY_S)
+            for done in waiting:
+                if not done.done():
+                    done.set_result(None)
+        self._is_writing = False
+
+
+def _unpacked(value: bytes) -> Any:
+    return msgpack.unpackb(value, strict_map_key=False)

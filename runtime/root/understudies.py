@@ -1,0 +1,105 @@
+"""Understudies: warm, empty processes that wait to take over a slot.
+
+A host that dies is replaced by one of them in milliseconds, while the next one starts
+behind it. What reserves resources has no understudy: it would reserve them twice.
+"""
+
+import asyncio
+import logging
+from typing import Final
+
+from callboard.actors.host.host import Host
+from callboard.messages.errors import CallboardError
+from callboard.messages.ports import Engine, HostProcess
+
+__all__ = ["Understudies"]
+
+LOGGER: Final = logging.getLogger("callboard.root")
+SPARE_LIFE_MIN_S: Final = 5.0
+CODES_MAX: Final = 256
+"""Kinds of actors whose code understudies load; of more, the newest."""
+
+
+class Understudies:
+    """The empty processes of one system."""
+
+    def __init__(self, control: Host, engine: Engine, wanted: int) -> None:
+        self.spares: Final[list[HostProcess]] = []
+        self._control = control
+        self._engine = engine
+        self._wanted = wanted
+        self._hiring = 0
+        self._numbered = 0
+        self._closed = False
+        self._codes: dict[bytes, None] = {}
+
+    @property
+    def are_missing(self) -> bool:
+        """Whether there are fewer than wanted, not counting those that start."""
+        return len(self.spares) < self._wanted
+
+    def next_number(self) -> int:
+        """A number for one more process, unique in the system."""
+        self._numbered += 1
+        return self._numbered
+
+    async def start_process(self) -> HostProcess:
+        """Start a process that reserves nothing. Raises `ClusterError`."""
+        return await self._engine.start_process(self.next_number())
+
+    async def gather(self, hosts: int) -> None:
+        """Start processes for so many hosts, and the understudies, all at once."""
+        starts = (self.start_process() for _ in range(hosts + self._wanted))
+        for process in await asyncio.gather(*starts):
+            self.keep(process)
+
+    async def take(self) -> HostProcess:
+        """A process to become a host: one that waits, or a new one. Raises `ClusterError`."""
+        return self.spares.pop(0) if self.spares else await self.start_process()
+
+    async def hire(self) -> None:
+        """Start understudies until there are as many as wanted."""
+        while not self._closed and self._hiring + len(self.spares) < self._wanted:
+            self._hiring += 1
+            try:
+                process = await self.start_process()
+                self.keep(process)
+                self._control.run_task(process.warm(tuple(self._codes)))
+            except CallboardError as error:
+                LOGGER.warning("no understudy: %s", error)
+                return
+            finally:
+                self._hiring -= 1
+
+    def close(self) -> None:
+        """Hire nobody any more."""
+        self._closed = True
+
+    def learn(self, code: bytes) -> None:
+        """Actors of this code run in the system: whoever takes over will need it at once.
+
+        Loading it takes longer than all the rest of taking over.
+        """
+        if not code or code in self._codes:
+            return
+        if len(self._codes) >= CODES_MAX:
+            del self._codes[next(iter(self._codes))]
+        self._codes[code] = None
+        for process in self.spares:
+            self._control.run_task(process.warm((code,)))
+
+    def keep(self, process: HostProcess) -> None:
+        """One more empty process, started or found."""
+        self.spares.append(process)
+        self._control.run_task(self._watch(process))
+
+    async def _watch(self, process: HostProcess) -> None:
+        """Replace an understudy that dies before it is needed."""
+        began_s = self._control.now()
+        await process.watch()
+        if process in self.spares and not self._closed:
+            self.spares.remove(process)
+            LOGGER.warning("understudy %s is lost and replaced", process.name)
+            # One that dies at once would be replaced without end, as fast as they start.
+            await asyncio.sleep(max(0.0, began_s + SPARE_LIFE_MIN_S - self._control.now()))
+            await self.hire()

@@ -1,0 +1,277 @@
+"""Defects of the kernel on purpose: the simulator must find each, or it finds nothing.
+
+Each changes one method for as long as it lasts:
+
+    with MUTATIONS["dedupe_skipped"].applied():
+        assert run_seed("links", links, seed).broken
+"""
+
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final, final
+
+from callboard.actors.asks import AskFuture
+from callboard.actors.host.endings import Endings
+from callboard.actors.host.host import Host
+from callboard.actors.link.core import LinkCore
+from callboard.actors.link.link import Link
+from callboard.actors.link.outbox import Outbox, Row
+from callboard.actors.registry import Directory
+from callboard.actors.scheduler.core import SchedulerCore
+from callboard.actors.scheduler.effects import TaskDone
+from callboard.messages.spec import Restart
+from callboard.supervisors import decisions
+from callboard.supervisors.policies import RestartWindow
+from callboard.supervisors.sequence import Sequence
+
+__all__ = ["MUTATIONS", "Mutation"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """One defect: which attribute of what is replaced, and the scenario that finds it."""
+
+    what: str
+    owner: Any
+    attribute: str
+    defect: Callable[[Any], Any]
+    """Gives the defective attribute, from the right one."""
+    scenario: str = "mixed"
+
+    @contextlib.contextmanager
+    def applied(self) -> Iterator[None]:
+        """The kernel has this defect for so long."""
+        right = getattr(self.owner, self.attribute)
+        setattr(self.owner, self.attribute, self.defect(right))
+        try:
+            yield
+        finally:
+            setattr(self.owner, self.attribute, right)
+
+
+def _dedupe_skipped(right: Any) -> Any:
+    def arrived(self: Any, sequence: int, frame: Any) -> Any:
+        if sequence <= self.received:
+            return iter((frame,))
+        return right(self, sequence, frame)
+
+    return arrived
+
+
+def _order_forgotten(_right: Any) -> Any:
+    def arrived(self: Any, sequence: int, frame: Any) -> Any:
+        if sequence <= self.received:
+            return iter(())
+        self.received = sequence
+        return iter((frame,))
+
+    return arrived
+
+
+def _one_restart_too_many(_right: Any) -> Any:
+    def admit(self: Any, now: float) -> bool:
+        times_s = self._times_s
+        while times_s and times_s[0] < now - self._intensity.period_s:
+            times_s.popleft()
+        full = len(times_s) > self._intensity.restarts
+        times_s.append(now)
+        return not full
+
+    return admit
+
+
+def _credit_lost(right: Any) -> Any:
+    def admitted(self: Any, count: int) -> None:
+        right(self, count if count < 3 else count - 1)
+
+    return admitted
+
+
+def _credit_ignored(_right: Any) -> Any:
+    def may_write(self: Any) -> bool:
+        return bool(self.is_open and len(self._sealed) < self._link.frames_sealed_max)
+
+    return may_write
+
+
+def _asks_not_lost(_right: Any) -> Any:
+    def asks_lost(self: Any, slot: int, error: Any) -> None:
+        """Leave them to their deadlines."""
+
+    return asks_lost
+
+
+def _stops_in_start_order(right: Any) -> Any:
+    def shutdown(members: Any, ending: Any) -> Any:
+        return right(list(reversed(members)), ending)
+
+    return shutdown
+
+
+def _sent_again_under_a_new_number(_right: Any) -> Any:
+    def resend(self: Any) -> None:
+        for number, frame in list(self.core.unacknowledged.items()):
+            del self.core.unacknowledged[number]
+            data = _renumbered(self, frame, self.core.sequence + 1)
+            renewed = frame._replace(data=data, sent_s=self.host.now())
+            again = self.core.number(renewed)
+            self._in_flight += 1
+            self.host.run_task(self._carry(renewed, again, self.epoch))
+
+    return resend
+
+
+def _renumbered(link: Any, frame: Any, number: int) -> bytes:
+    from callboard.messages.frame import FrameWriter, decode_frame
+
+    old, writer = decode_frame(frame.data), FrameWriter()
+    for key in old.contracts:
+        writer.contract(key)
+    for envelope in old.envelopes:
+        writer.add(*envelope)
+    return writer.finish(link._header(number))  # noqa: SLF001 - a defect needs its insides
+
+
+def _backlog_turned_over(_right: Any) -> Any:
+    def put_first(self: Any, row: Any) -> None:
+        self.extendleft(row)
+        self.tells += row.tells
+
+    return put_first
+
+
+def _temporary_children_restarted(right: Any) -> Any:
+    def restarts_after(restart: Restart, *args: Any) -> Any:
+        kind = Restart.PERMANENT if restart is Restart.TEMPORARY else restart
+        return right(kind, *args)
+
+    return restarts_after
+
+
+def _directory_not_replaced(right: Any) -> Any:
+    def replace(self: Any, version: int, *args: Any) -> Any:
+        return right(self, version, *args) if version < 4 else None
+
+    return replace
+
+
+def _deadlines_ignored(_right: Any) -> Any:
+    def expired(self: Any) -> None:
+        """Go on waiting."""
+
+    return expired
+
+
+def _replies_to_the_lost(right: Any) -> Any:
+    def fail(self: Any, correlation: int, error: Any) -> None:
+        if type(error).__name__ == "HandlerFailed":
+            error.details["may_have_run"] = False
+        right(self, correlation, error)
+
+    return fail
+
+
+def _result_taken_twice(right: Any) -> Any:
+    def tasks_done(self: Any, reports: Any, now: float) -> None:
+        known = list(reports)
+        right(self, known, now)
+        again = [TaskDone(*report) for report in known if report[1] > 1]
+        self._flow.effects.extend(again)
+
+    return tasks_done
+
+
+def _mailbox_thrown_away(right: Any) -> Any:
+    def failed(self: Any, cell: Any, failure: Any) -> None:
+        if cell.box:
+            cell.box = deque()
+        right(self, cell, failure)
+
+    return failed
+
+
+def _pause_ignored(_right: Any) -> Any:
+    def hold(self: Any, _cell: Any) -> None:
+        self.core.admitted += 1
+
+    return hold
+
+
+def _old_frames_accepted(_right: Any) -> Any:
+    def lost(self: Any, epoch: int, error: Any) -> None:
+        if epoch == self.epoch and self.carrier is not None:
+            self.host.asks_lost(self.slot, error)
+            self.carrier = None
+
+    return lost
+
+
+MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
+    {
+        "dedupe_skipped": Mutation(
+            "a repeated frame is handed on again", LinkCore, "arrived", _dedupe_skipped, "links"
+        ),
+        "order_forgotten": Mutation(
+            "frames are handed on as they come", LinkCore, "arrived", _order_forgotten, "links"
+        ),
+        "one_restart_too_many": Mutation(
+            "the intensity window admits one more",
+            RestartWindow, "admit", _one_restart_too_many, "supervision",
+        ),
+        "credit_lost": Mutation(
+            "a message in its mailbox gives no credit back", Link, "admitted", _credit_lost, "links"
+        ),
+        "credit_ignored": Mutation(
+            "what waited is sent without credit", Outbox, "_may_write", _credit_ignored, "links"
+        ),
+        "asks_not_lost": Mutation(
+            "asks to a dead host go on waiting", Host, "asks_lost", _asks_not_lost, "failover"
+        ),
+        "stops_in_start_order": Mutation(
+            "a supervisor stops its oldest child first",
+            Sequence, "shutdown", _stops_in_start_order, "supervision",
+        ),
+        "sent_again_under_a_new_number": Mutation(
+            "a frame is numbered anew when it is sent again",
+            Link, "_resend", _sent_again_under_a_new_number, "links",
+        ),
+        "backlog_turned_over": Mutation(
+            "what waited for a mailbox is sent in reverse",
+            Row, "put_first", _backlog_turned_over, "links",
+        ),
+        "temporary_children_restarted": Mutation(
+            "a temporary child is restarted",
+            decisions, "restarts_after", _temporary_children_restarted, "supervision",
+        ),
+        "directory_not_replaced": Mutation(
+            "hosts do not take newer directories",
+            Directory, "replace", _directory_not_replaced, "failover",
+        ),
+        "deadlines_ignored": Mutation(
+            "an asker waits beyond its deadline", AskFuture, "expired", _deadlines_ignored
+        ),
+        "result_taken_twice": Mutation(
+            "the result of a second attempt is committed twice",
+            SchedulerCore, "tasks_done", _result_taken_twice, "execution",
+        ),
+        "mailbox_thrown_away": Mutation(
+            "a failed actor's mailbox is lost", Endings, "failed", _mailbox_thrown_away, "links"
+        ),
+        "pause_ignored": Mutation(
+            "a full mailbox takes more and more", Link, "hold", _pause_ignored, "links"
+        ),
+        "link_not_reset": Mutation(
+            "a lost link keeps the numbers of the dead host",
+            Link, "lost", _old_frames_accepted, "failover",
+        ),
+        "lies_about_having_run": Mutation(
+            "an ask whose handler failed is said not to have run",
+            Link, "fail", _replies_to_the_lost,
+        ),
+    }
+)  # fmt: skip
+"""The defects by name."""

@@ -1,0 +1,136 @@
+"""The metrics of a host: their names, and who publishes them, every few seconds.
+
+Metrics are for graphs and alarms over days, so their number must not grow with the system's
+life: a host is labelled by its name, which its next incarnation has too, and nothing is
+ever labelled by an actor or an execution.
+"""
+
+import asyncio
+import enum
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from callboard.actors.host.host import Host
+from callboard.actors.host.look import measure_mailboxes
+from callboard.messages.ports import MetricSink
+
+__all__ = ["METRICS", "Kind", "Metric", "Publisher", "figures_of"]
+
+LOGGER: Final = logging.getLogger("callboard.metrics")
+
+
+@enum.unique
+class Kind(enum.Enum):
+    """What a metric does."""
+
+    GAUGE = "gauge"
+    """It goes up and down."""
+    COUNTER = "counter"
+    """It grows, and begins at 0 with each incarnation of a host."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric."""
+
+    kind: Kind
+    text: str
+
+
+METRICS: Final[Mapping[str, Metric]] = {
+    "callboard_actors": Metric(Kind.GAUGE, "Actors on the host."),
+    "callboard_mailbox_messages": Metric(Kind.GAUGE, "Messages in all mailboxes."),
+    "callboard_mailbox_messages_max": Metric(Kind.GAUGE, "Messages in the fullest mailbox."),
+    "callboard_pending_asks": Metric(Kind.GAUGE, "Asks to other hosts that have no outcome yet."),
+    "callboard_loop_lag_seconds": Metric(
+        Kind.GAUGE, "How late timers were, mean of the last 10 s."
+    ),
+    "callboard_loop_lag_seconds_max": Metric(
+        Kind.GAUGE, "How late timers were, worst of the last 10 s."
+    ),
+    "callboard_hosts_replaced": Metric(
+        Kind.GAUGE, "Hosts that were replaced since the start; of the control host only."
+    ),
+    "callboard_messages_handled": Metric(Kind.COUNTER, "Messages that were handled."),
+    "callboard_restarts": Metric(Kind.COUNTER, "Restarts of actors."),
+    "callboard_deaths": Metric(
+        Kind.COUNTER, "Actors that failed or did not start, restarted or not."
+    ),
+    "callboard_dead_letters": Metric(Kind.COUNTER, "Messages that reached nobody."),
+    "callboard_frames_sent": Metric(Kind.COUNTER, "Frames sent to other hosts."),
+    "callboard_frames_received": Metric(Kind.COUNTER, "Frames received from other hosts."),
+    "callboard_frames_resent": Metric(Kind.COUNTER, "Frames that had to be sent again."),
+    "callboard_bytes_sent": Metric(Kind.COUNTER, "Bytes of the frames sent."),
+    "callboard_bytes_received": Metric(Kind.COUNTER, "Bytes of the frames received."),
+}
+"""Every metric there is. Ray writes `ray_` before the names of its own exporter."""
+
+
+async def figures_of(host: Host) -> dict[str, float]:
+    """The metrics of a host now; counters since it came up. What is not measured is left out."""
+    depths = await measure_mailboxes(host)
+    meters, links = host.meters, list(host.links.values())
+    figures: dict[str, float | None] = {
+        "callboard_actors": len(host.cells) - 1,
+        "callboard_mailbox_messages": depths.total,
+        "callboard_mailbox_messages_max": depths.deepest,
+        "callboard_pending_asks": len(host.pending),
+        "callboard_loop_lag_seconds": meters.lag.mean_s(),
+        "callboard_loop_lag_seconds_max": meters.lag.max_s(),
+        "callboard_hosts_replaced": meters.hosts_replaced and meters.hosts_replaced(),
+        "callboard_messages_handled": host.dispatcher.handled,
+        "callboard_restarts": meters.restarts,
+        "callboard_deaths": meters.past.deaths,
+        "callboard_dead_letters": sum(host.letters.counts.values()),
+        "callboard_frames_sent": sum(link.frames_out for link in links),
+        "callboard_frames_received": sum(link.frames_in for link in links),
+        "callboard_frames_resent": sum(link.frames_resent for link in links),
+        "callboard_bytes_sent": sum(link.bytes_out for link in links),
+        "callboard_bytes_received": sum(link.bytes_in for link in links),
+    }
+    return {name: value for name, value in figures.items() if value is not None}
+
+
+class Publisher:
+    """Publishes the metrics of one host, as long as that lives."""
+
+    def __init__(self, host: Host, sink: MetricSink, every_s: float) -> None:
+        self._host = host
+        self._sink = sink
+        self._every_s = every_s
+        self._before: dict[str, float] = {}
+        self._is_broken = False
+
+    def start(self) -> None:
+        """Begin; it ends with the host."""
+        self._host.run_task(self._run())
+
+    async def _run(self) -> None:
+        while True:
+            await self.publish()
+            await asyncio.sleep(self._every_s)
+
+    async def publish(self) -> None:
+        """Give the sink the figures as of now; one that fails is logged once, and tried again."""
+        figures = await figures_of(self._host)
+        try:
+            for name, value in figures.items():
+                self._give(name, value)
+        except Exception as error:  # noqa: BLE001 - metrics must not hurt what they are about
+            if not self._is_broken:
+                LOGGER.warning("metrics of %s cannot be published: %r", self._host.name, error)
+            self._is_broken = True
+        else:
+            self._is_broken = False
+
+    def _give(self, name: str, value: float) -> None:
+        if METRICS[name].kind is Kind.GAUGE:
+            self._sink.gauge(name, value)
+            return
+        increase = value - self._before.get(name, 0.0)
+        # A counter that nothing was counted by is there all the same, with 0.
+        if increase > 0.0 or name not in self._before:
+            self._sink.count(name, increase)
+        self._before[name] = value

@@ -1,0 +1,32 @@
+"""What the operating system says of this process."""
+
+import os
+import pathlib
+import resource
+import socket
+from typing import Final
+
+from callboard.actors.host.meters import Vitals
+
+__all__ = ["process_vitals"]
+
+PAGE_BYTES: Final = resource.getpagesize()
+STATM: Final = pathlib.Path("/proc/self/statm")
+
+
+def process_vitals() -> Vitals:
+    """This process' number, machine, memory and processor time."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return Vitals(
+        pid=os.getpid(),
+        node=socket.gethostname(),
+        memory_bytes=_memory_bytes(usage),
+        cpu_s=usage.ru_utime + usage.ru_stime,
+    )
+
+
+def _memory_bytes(usage: resource.struct_rusage) -> int:
+    """Resident memory; its peak where the system does not tell more."""
+    if STATM.exists():
+        return int(STATM.read_text(encoding="ascii").split()[1]) * PAGE_BYTES
+    return usage.ru_maxrss

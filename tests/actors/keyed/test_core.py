@@ -1,0 +1,247 @@
+"""The keeper's core: never two activations of a key, nothing lost, order kept, limits kept."""
+
+from collections import deque
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from callboard.actors.keyed.core import (
+    Activate,
+    Deliver,
+    Effect,
+    Fail,
+    KeeperCore,
+    KeeperLimits,
+    Refuse,
+    Renew,
+    Save,
+    State,
+    Stop,
+)
+
+KEYS = st.sampled_from("abcde")
+
+
+def core(active_max: int = 2, held_max: int = 4) -> KeeperCore:
+    return KeeperCore(KeeperLimits(active_max, 10.0, held_max))
+
+
+def test_failed_activation_fails_what_waits_and_the_next_message_tries_again() -> None:
+    made = core()
+    assert made.arrived("a", 1, 0.0) == [Activate("a")]
+    assert made.arrived("a", 2, 0.0) == []
+    assert made.activation_failed("a", 0.0) == [Fail("a", (1, 2))]
+    assert made.arrived("a", 3, 0.0) == [Activate("a")]
+
+
+def test_more_than_may_wait_for_a_key_is_refused() -> None:
+    made = core(held_max=1)
+    made.arrived("a", 1, 0.0)
+    assert made.arrived("a", 2, 0.0) == [Refuse("a", 2)]
+
+
+def test_more_than_may_wait_is_taken_from_a_sender_that_waits() -> None:
+    made = core(held_max=1)
+    made.arrived("a", 1, 0.0)
+    assert made.is_full("a")
+    assert made.arrived("a", 2, 0.0, may_wait=True) == []
+    assert made.activated("a", 0.0) == [Deliver("a", 1), Deliver("a", 2)]
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_conflict_renews_it_whether_it_was_to_stay_or_not(leaves: bool) -> None:
+    made = core()
+    made.arrived("a", 1, 0.0)
+    made.activated("a", 0.0)
+    made.idle("a", 0.0)
+    assert (made.tick(10.0) if leaves else made.save("a", 0.0)) == [Save("a")]
+    made.arrived("a", 2, 10.0)
+    assert made.conflicted("a", 10.0) == [Renew("a"), Deliver("a", 2)]
+    assert made.tick(30.0) == [], "it is busy until it has handled what waits"
+    made.idle("a", 30.0)
+    assert made.tick(40.0) == [Save("a")]
+
+
+def test_what_is_held_is_given_back_and_nothing_is_activated_for_it() -> None:
+    made = core(active_max=1)
+    for number, key in enumerate("aabb"):
+        made.arrived(key, number, 0.0)
+    assert made.drain() == [0, 1, 2, 3]
+    made.validate_state()
+    assert made.activated("a", 0.0) == []
+    assert made.state_of("b") is None
+
+
+def test_failed_save_keeps_it_active_and_waits_longer_each_time() -> None:
+    made = core()
+    made.arrived("a", 1, 0.0)
+    made.activated("a", 0.0)
+    made.idle("a", 0.0)
+    assert made.tick(10.0) == [Save("a")]
+    assert made.arrived("a", 2, 10.0) == []
+    assert made.save_failed("a", 10.0) == [Deliver("a", 2)]
+    made.idle("a", 10.0)
+    assert made.save("a", 10.05) == []
+    assert made.save("a", 10.1) == [Save("a")]
+    made.save_failed("a", 10.1)
+    assert made.save("a", 10.25) == []
+    assert made.save("a", 10.3) == [Save("a")]
+
+
+def test_message_that_comes_while_it_stops_goes_to_the_next_activation() -> None:
+    made = core()
+    made.arrived("a", 1, 0.0)
+    made.activated("a", 0.0)
+    made.idle("a", 0.0)
+    made.tick(10.0)
+    assert made.saved("a", 10.0) == [Stop("a")]
+    assert made.arrived("a", 2, 10.0) == []
+    assert made.gone("a", 10.0) == [Activate("a")]
+    assert made.activated("a", 10.0) == [Deliver("a", 2)]
+
+
+def test_least_recently_used_makes_room() -> None:
+    made = core(active_max=2)
+    for now, key in enumerate("ab"):
+        made.arrived(key, key, now)
+        made.activated(key, now)
+        made.idle(key, now)
+    made.arrived("a", 2, 3.0)
+    made.idle("a", 3.0)
+    assert made.arrived("c", 3, 4.0) == [Save("b")]
+    assert made.saved("b", 4.0) == [Stop("b")]
+    assert made.gone("b", 4.0) == [Activate("c")]
+
+
+@pytest.mark.parametrize(("over", "saves"), [(True, [Save("a")]), (False, [])])
+def test_short_memory_puts_an_idle_one_away(over: bool, saves: list[Effect]) -> None:
+    made = core()
+    made.arrived("a", 1, 0.0)
+    made.activated("a", 0.0)
+    made.idle("a", 0.0)
+    assert made.tick(0.1, is_over_memory=over) == saves
+
+
+class KeeperMachine(RuleBasedStateMachine):
+    """A keeper whose shell does what it is told, some time later, or fails at it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.core = core(active_max=2, held_max=6)
+        self.now = 0.0
+        self.number = 0
+        self.running: dict[str, deque[Any]] = {}
+        self.starting: dict[str, None] = {}
+        self.saving: dict[str, None] = {}
+        self.stopping: dict[str, None] = {}
+        self.renewed: dict[str, None] = {}
+        """Activations whose next incarnation has not started yet."""
+        self.expected: dict[str, deque[int]] = {key: deque() for key in "abcde"}
+
+    def perform(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Activate(key):
+                    assert key not in self.running
+                    assert key not in self.starting
+                    self.starting[key] = None
+                case Deliver(key, item):
+                    assert key not in self.stopping
+                    self.running[key].append(item)
+                case Save(key):
+                    assert key in self.running
+                    assert key not in self.renewed
+                    assert not self.running[key]
+                    self.saving[key] = None
+                case Stop(key):
+                    self.stopping[key] = None
+                case Renew(key):
+                    assert key in self.running
+                    self.renewed[key] = None
+                case Refuse(key, item):
+                    self.expected[key].remove(item)
+                case Fail(key, items):
+                    for item in items:
+                        assert self.expected[key].popleft() == item
+
+    @rule(key=KEYS, may_wait=st.booleans())
+    def message(self, key: str, may_wait: bool) -> None:
+        self.number += 1
+        self.expected[key].append(self.number)
+        self.perform(self.core.arrived(key, self.number, self.now, may_wait=may_wait))
+
+    @rule(key=KEYS)
+    def next_incarnation_starts(self, key: str) -> None:
+        if key in self.renewed:
+            del self.renewed[key]
+            if not self.running[key]:
+                self.perform(self.core.idle(key, self.now))
+
+    @rule(key=KEYS, works=st.booleans())
+    def start_ends(self, key: str, works: bool) -> None:
+        if key in self.starting:
+            del self.starting[key]
+            if works:
+                self.running[key] = deque()
+                self.perform(self.core.activated(key, self.now))
+            else:
+                self.perform(self.core.activation_failed(key, self.now))
+
+    @rule(key=KEYS)
+    def handle(self, key: str) -> None:
+        box = self.running.get(key)
+        if box and key not in self.renewed:
+            assert box.popleft() == self.expected[key].popleft()
+            if not box:
+                self.perform(self.core.idle(key, self.now))
+
+    @rule(key=KEYS)
+    def periodic_save(self, key: str) -> None:
+        off = key in self.stopping or key in self.renewed
+        if key in self.running and not self.running[key] and not off:
+            self.perform(self.core.save(key, self.now))
+
+    @rule(key=KEYS, how=st.sampled_from(["saved", "save_failed", "conflicted"]))
+    def save_ends(self, key: str, how: str) -> None:
+        if key in self.saving:
+            del self.saving[key]
+            self.perform(getattr(self.core, how)(key, self.now))
+
+    @rule(key=KEYS)
+    def stop_ends(self, key: str) -> None:
+        if key in self.stopping:
+            del self.stopping[key], self.running[key]
+            self.perform(self.core.gone(key, self.now))
+
+    @rule(key=KEYS)
+    def ends_by_itself(self, key: str) -> None:
+        if self.core.state_of(key) is State.ACTIVE:
+            self.core.returned(key, self.running[key])
+            self.running[key].clear()
+            self.renewed.pop(key, None)
+            self.stopping[key] = None
+
+    @rule(seconds=st.sampled_from([0.1, 1.0, 20.0]), is_over=st.booleans())
+    def time_passes(self, seconds: float, is_over: bool) -> None:
+        self.now += seconds
+        self.perform(self.core.tick(self.now, is_over_memory=is_over))
+
+    @invariant()
+    def state_is_valid(self) -> None:
+        self.core.validate_state()
+
+    @invariant()
+    def nothing_is_lost_and_the_order_is_kept(self) -> None:
+        for key, expected in self.expected.items():
+            entry = self.core.entries.get(key)
+            held = list(entry.held) if entry is not None else []
+            assert [*self.running.get(key, ()), *held] == list(expected)
+
+    @invariant()
+    def no_more_than_allowed_are_active(self) -> None:
+        assert len({*self.starting, *self.running}) <= 2
+
+
+TestKeeper = KeeperMachine.TestCase

@@ -1,0 +1,287 @@
+"""Keyed actors and their keys: who has which, what is refused, and who waits for room."""
+
+import asyncio
+from collections import Counter as Tally
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import pytest
+
+from callboard.actors.actor import Actor, handler
+from callboard.actors.context import Context
+from callboard.actors.keyed.actor import KeyedActor, check_keyed
+from callboard.messages.contract import Contract, Request
+from callboard.messages.errors import (
+    ActorNotFound,
+    CallboardError,
+    InvalidMessage,
+    MailboxFull,
+    NoAgentOffers,
+    SpecError,
+)
+from callboard.messages.letters import DeadLetter
+from callboard.messages.ref import Ref
+from callboard.messages.routing import Routing, consistent_hash
+from callboard.runtime.system import start
+from callboard.testing import Simulation, simulated
+
+from .disk import Add, AddSoon, Count, Counter, Disk, Small, Strict, Wait
+
+USERS = [f"u{n}" for n in range(40)]
+
+
+@pytest.fixture(autouse=True)
+def disk() -> Iterator[None]:
+    Disk.wipe()
+    yield
+    Disk.wipe()
+
+
+class Told(Contract, name="keyed.told"):
+    error: str
+
+
+class TellOf(Request[Told], name="keyed.tell_of"):
+    to: Ref[Any] | None = None
+    user: str
+    times: int = 1
+
+
+class SendOf(Request[Told], name="keyed.send_of"):
+    to: Ref[Any]
+    user: str
+    times: int
+
+
+class Odd(Contract, name="keyed.odd"):
+    user: float
+
+
+class Friend(Actor):
+    """Tells and sends from where it is."""
+
+    @handler
+    async def tell_of(self, request: TellOf, ctx: Context) -> Told:
+        try:
+            for _ in range(request.times):
+                if request.to is None:
+                    ctx.tell(AddSoon(user=request.user))
+                else:
+                    request.to.tell(AddSoon(user=request.user))
+        except CallboardError as error:
+            return Told(error=type(error).__name__)
+        return Told(error="")
+
+    @handler
+    async def send_of(self, request: SendOf, ctx: Context) -> Told:
+        for _ in range(request.times):
+            await ctx.send(request.to, AddSoon(user=request.user))
+        return Told(error="")
+
+
+class Oddly(KeyedActor):
+    key: ClassVar[str] = "user"
+
+    @handler
+    async def odd(self, message: Odd) -> None:
+        raise AssertionError(message)
+
+
+class Plain(Actor):
+    @handler
+    async def add(self, request: Add) -> Count:
+        return Count(number=-1)
+
+
+class NoKey(KeyedActor):
+    @handler
+    async def add(self, request: Add) -> Count:
+        return Count(number=-1)
+
+
+class WrongKey(NoKey):
+    key: ClassVar[str] = "account"
+
+
+@pytest.mark.parametrize(
+    ("actor", "says"),
+    [
+        (Plain, "Plain is no keyed actor"),
+        (NoKey, r"NoKey.key is ''"),
+        (WrongKey, r"WrongKey handles keyed\.add, which has no field 'account'"),
+    ],
+)
+def test_wrong_keyed_actor_is_refused(actor: type[Any], says: str) -> None:
+    with pytest.raises(SpecError, match=says):
+        check_keyed(actor)
+
+
+@pytest.mark.parametrize("field", ["idle_s", "active_max", "save_every", "save_after_s"])
+async def test_wrong_limit_is_refused(field: str) -> None:
+    async with start(engine="inline", hosts=1) as system:
+        limits: dict[str, Any] = {field: 0}
+        with pytest.raises(SpecError, match=field):
+            await system.keyed(Counter, **limits)
+
+
+async def owners(sim: Simulation) -> dict[str, str]:
+    found = {}
+    for user in USERS:
+        try:
+            found[user] = (await sim.system.ask(Add(user=user))).host
+        except ActorNotFound:
+            found[user] = ""
+    return found
+
+
+@simulated(hosts=3)
+async def test_keys_of_a_stopped_keeper_are_nobodys_and_none_moves(sim: Simulation) -> None:
+    keepers = await sim.system.keyed(Counter)
+    before = await owners(sim)
+    assert Tally(before.values()).keys() == {"host-1", "host-2", "host-3"}
+    await sim.system.stop(keepers[1])
+    assert await owners(sim) == {u: "" if h == "host-2" else h for u, h in before.items()}
+    with pytest.raises(SpecError, match="handled already"):
+        await sim.system.keyed(Counter, name="again")
+    await sim.system.stop(keepers[0])
+    await sim.system.stop(keepers[2])
+    with pytest.raises(NoAgentOffers):
+        await sim.system.ask(Add(user="u1"))
+    await sim.system.keyed(Counter)
+    assert "" not in (await owners(sim)).values()
+
+
+@simulated(hosts=3)
+async def test_keys_of_a_host_that_is_down_wait_for_it(sim: Simulation) -> None:
+    await sim.system.keyed(Counter)
+    before = await owners(sim)
+    sim.crash(2)
+    await asyncio.sleep(0.05)
+    assert await owners(sim) == before
+
+
+@simulated()
+async def test_keyed_actors_share_their_contracts_with_nobody(sim: Simulation) -> None:
+    await sim.system.spawn(Plain, offer=True, name="plain")
+    with pytest.raises(SpecError, match="handled already"):
+        await sim.system.keyed(Counter)
+    await sim.system.stop(await sim.system.lookup("plain"))
+    await sim.system.keyed(Counter)
+    with pytest.raises(SpecError, match="handled already"):
+        await sim.system.spawn(Plain, offer=True)
+    with pytest.raises(SpecError, match="handled already"):
+        await sim.system.pool(Plain)
+
+
+@simulated()
+async def test_two_kinds_of_one_contract_at_once_are_one(sim: Simulation) -> None:
+    kinds = (sim.system.keyed(Counter, name=name) for name in ("one", "two"))
+    outcomes = await asyncio.gather(*kinds, return_exceptions=True)
+    assert [isinstance(outcome, SpecError) for outcome in outcomes].count(True) == 1
+    assert (await sim.system.ask(Add(user="a"))).number == 1
+    assert (await sim.system.ask(Add(user="a"))).number == 2
+
+
+@simulated(hosts=2)
+async def test_message_of_a_bad_key_or_of_another_hosts_key_says_so(
+    sim: Simulation,
+) -> None:
+    letters: asyncio.Queue[DeadLetter] = asyncio.Queue()
+    await sim.system.on_dead_letter(letters.put_nowait)
+    keepers = await sim.system.keyed(Counter)
+    await sim.system.keyed(Oddly)
+    before = await owners(sim)
+    here = next(user for user, host in before.items() if host == "host-1")
+    there = next(user for user, host in before.items() if host == "host-2")
+    with pytest.raises(ActorNotFound, match="does not have this key"):
+        await keepers[0].ask(Add(user=there))
+    assert (await keepers[0].ask(Add(user=here))).number == 2
+    keepers[0].tell(AddSoon(user=there))
+    letter = await letters.get()
+    assert (letter.reason, letter.error and letter.error["code"]) == ("refused", "actor_not_found")
+    friend = await sim.system.spawn(Friend, host=1)
+    told = await friend.ask(TellOf(to=keepers[0], user=there))
+    assert told.error == "ActorNotFound"
+    with pytest.raises(InvalidMessage, match="A key is a str"):
+        sim.system.tell(Odd(user=1.5))
+
+
+@simulated(hosts=2)
+async def test_tell_and_send_by_contract_reach_the_key_from_drivers_and_actors(
+    sim: Simulation,
+) -> None:
+    await sim.system.keyed(Counter)
+    friends = [await sim.system.spawn(Friend, host=host) for host in (1, 2)]
+    for user in USERS[:8]:
+        sim.system.tell(AddSoon(user=user))
+        await sim.system.send(AddSoon(user=user))
+        for friend in friends:
+            assert (await friend.ask(TellOf(user=user))).error == ""
+        assert (await sim.system.ask(Add(user=user))).number == 5
+
+
+@simulated(hosts=1)
+async def test_tell_to_a_full_key_is_refused_and_send_waits(sim: Simulation) -> None:
+    """On the keeper's own host; while it is activated, and while it is active."""
+    (keeper,) = await sim.system.keyed(Small, store=Disk())
+    friend = await sim.system.spawn(Friend, host=1)
+    for user, busy_s in (("loading", 0.0), ("working", 1.0)):
+        Disk.takes_s = 1.0 - busy_s
+        wait = asyncio.ensure_future(sim.system.ask(Wait(user=user, for_s=busy_s)))
+        await asyncio.sleep(0.5)
+        assert (await friend.ask(TellOf(to=keeper, user=user, times=5))).error == "MailboxFull"
+        await friend.ask(SendOf(to=keeper, user=user, times=20))
+        await wait
+        sent = 20 + (1 if busy_s == 0.0 else 2)
+        assert (await sim.system.ask(Add(user=user))).number == sent + 1
+
+
+@simulated(hosts=1)
+async def test_messages_from_afar_wait_for_a_full_key_in_order(sim: Simulation) -> None:
+    await sim.system.keyed(Small, store=Disk())
+    for user, busy_s in (("loading", 0.0), ("working", 1.0)):
+        Disk.takes_s = 1.0 - busy_s
+        wait = asyncio.ensure_future(sim.system.ask(Wait(user=user, for_s=busy_s)))
+        await asyncio.sleep(0.5)
+        for _ in range(50):
+            await sim.system.send(AddSoon(user=user))
+        asks = [asyncio.ensure_future(sim.system.ask(Add(user=user))) for _ in range(50)]
+        assert [reply.number for reply in await asyncio.gather(*asks)] == [*range(51, 101)]
+        await wait
+
+
+@simulated(hosts=1)
+async def test_full_key_of_a_kind_that_refuses_refuses(sim: Simulation) -> None:
+    await sim.system.keyed(Strict, store=Disk())
+    Disk.takes_s = 1.0
+    asks = [asyncio.ensure_future(sim.system.ask(Add(user="a"))) for _ in range(5)]
+    outcomes = await asyncio.gather(*asks, return_exceptions=True)
+    assert [isinstance(outcome, MailboxFull) for outcome in outcomes] == [False] * 2 + [True] * 3
+
+
+@simulated(hosts=3)
+async def test_pool_by_consistent_hash_keeps_a_key_at_a_host(sim: Simulation) -> None:
+    await sim.system.pool(Placed, size=6, routing=consistent_hash("user"))
+    for _ in range(2):
+        hosts = [(await sim.system.ask(Add(user=user))).host for user in USERS]
+        assert len(set(hosts)) == 3
+        again = [(await sim.system.ask(Add(user=user))).host for user in USERS]
+        assert hosts == again
+
+
+@simulated(hosts=3)
+async def test_pool_that_is_routed_in_another_way_is_refused(sim: Simulation) -> None:
+    parts = await sim.system.pool(Placed, routing=Routing.LEAST_LOADED)
+    with pytest.raises(SpecError, match="routed by least_loaded already, not by round_robin"):
+        await sim.system.pool(Placed, routing=Routing.ROUND_ROBIN, name="other")
+    for part in parts:
+        await sim.system.stop(part)
+    await sim.system.pool(Placed, routing=Routing.ROUND_ROBIN)
+    hosts = Tally([(await sim.system.ask(Add(user="a"))).host for _ in range(9)])
+    assert hosts == {"host-1": 3, "host-2": 3, "host-3": 3}
+
+
+class Placed(Actor):
+    @handler
+    async def add(self, request: Add, ctx: Context) -> Count:
+        return Count(number=0, host=ctx.host_name)

@@ -1,0 +1,138 @@
+"""Poison: a message may crash `attempts_max` incarnations, and then its story is told."""
+
+import asyncio
+import gc
+from typing import Any, ClassVar
+
+import pytest
+
+from callboard.actors.actor import Actor, behaviour_of
+from callboard.actors.host.host import Host
+from callboard.messages.errors import DeadlineExceeded, HandlerFailed, SpecError
+from callboard.messages.spec import Restart
+
+from .crashing import AskBoom, Boom, Crashing, Diary, Do, Get, Text, Thrice, letters_of
+
+
+@pytest.mark.parametrize("value", [0, -1, True, 1.5])
+def test_wrong_number_of_attempts_is_refused(value: Any) -> None:
+    with pytest.raises(SpecError, match=r"Wrong\.attempts_max"):
+        behaviour_of(type("Wrong", (Actor,), {"attempts_max": value}))
+
+
+async def test_poison_tell_is_a_dead_letter_with_the_story_of_each_attempt(
+    host: Host, spawn: Any
+) -> None:
+    diary, letters = Diary(), letters_of(host)
+    ref = await spawn(Thrice, diary)
+    ref.tell(Boom())
+    assert await ref.ask(Get(what="after")) == Text(text="after")
+    assert diary.events == ["boom"] * 3 + ["after"]
+    (letter,) = letters
+    assert letter.reason == "poison"
+    assert [(a.incarnation, a.error_type, a.text) for a in letter.story] == [
+        (n, "builtins.ValueError", f"boom {n}") for n in (1, 2, 3)
+    ]
+    assert all(a.host == host.name and "in crash" in a.traceback for a in letter.story)
+
+
+async def test_poison_ask_fails_with_the_last_error_and_its_story(host: Host, spawn: Any) -> None:
+    letters = letters_of(host)
+    ref = await spawn(Thrice, Diary())
+    with pytest.raises(HandlerFailed, match=r"boom 3.*crashed its actor 3 times") as caught:
+        await ref.ask(AskBoom())
+    assert [attempt["text"] for attempt in caught.value.details["story"]] == [
+        "boom 1",
+        "boom 2",
+        "boom 3",
+    ]
+    assert caught.value.remote_type == "builtins.ValueError"
+    assert [letter.reason for letter in letters] == ["poison"]
+
+
+async def test_message_that_survives_a_later_attempt_is_answered(host: Host, spawn: Any) -> None:
+    ref = await spawn(Thrice, Diary())
+    assert await ref.ask(AskBoom(times=2)) == Text(text="survived")
+    assert not host.letters.counts
+
+
+async def test_tried_message_stays_in_front_of_those_that_wait(spawn: Any) -> None:
+    diary = Diary()
+    ref = await spawn(Thrice, diary)
+    for message in (Do(what="a"), Boom(times=2), Do(what="b"), Boom(what="bang"), Do(what="c")):
+        ref.tell(message)
+    await ref.ask(Get(what="d"))
+    assert diary.events == ["a", "boom", "boom", "boom", "b", "bang", "bang", "bang", "c", "d"]
+
+
+async def test_same_object_told_twice_is_two_messages(host: Host, spawn: Any) -> None:
+    diary, letters = Diary(), letters_of(host)
+    ref = await spawn(Thrice, diary)
+    message = Boom(times=4)
+    ref.tell(message)
+    ref.tell(message)
+    await ref.ask(Get(what="after"))
+    assert diary.events == ["boom"] * 5 + ["after"]
+    assert [letter.reason for letter in letters] == ["poison"]
+
+
+async def test_deadline_ends_an_ask_between_two_attempts(host: Host, spawn: Any) -> None:
+    diary = Diary()
+    ref = await spawn(Thrice, diary)
+    # The second restart in a row waits for a second at least.
+    asks = [ref.ask(AskBoom(), timeout_s=0.04)]
+    with pytest.raises(DeadlineExceeded):
+        await asks[0]
+    assert 1 <= diary.events.count("boom") < 3
+
+
+async def test_actor_that_is_not_restarted_answers_with_what_ended_it(
+    host: Host, spawn: Any
+) -> None:
+    letters = letters_of(host)
+    first = await spawn(Thrice, Diary(), restart=Restart.TEMPORARY)
+    with pytest.raises(HandlerFailed, match="boom 1") as caught:
+        await first.ask(AskBoom())
+    assert caught.value.may_have_run
+    second = await spawn(Thrice, Diary(), restart=Restart.TEMPORARY)
+    second.tell(Boom())
+    while not letters:  # noqa: ASYNC110 - a turn of the loop; there is no event to wait for
+        await asyncio.sleep(0)
+    assert [letter.reason for letter in letters] == ["handler_failed"]
+
+
+async def test_one_attempt_is_the_default_and_no_poison(host: Host, spawn: Any) -> None:
+    letters = letters_of(host)
+    ref = await spawn(Crashing, Diary())
+    ref.tell(Boom())
+    with pytest.raises(HandlerFailed) as caught:
+        await ref.ask(AskBoom())
+    assert "story" not in caught.value.details
+    assert [letter.reason for letter in letters] == ["handler_failed"]
+
+
+async def test_nothing_is_remembered_of_a_message_that_is_gone(host: Host, spawn: Any) -> None:
+    diary = Diary()
+    ref = await spawn(Thrice, diary)
+    ref.tell(Boom(times=1))
+    await ref.ask(Get(what="after"))
+    await ref.ask(Get(what="again"))
+    gc.collect()
+    assert len(host.dispatcher.attempts) == 0
+
+
+class Many(Thrice):
+    attempts_max: ClassVar[int] = 12
+
+
+async def test_long_story_tells_the_first_attempt_and_the_newest(host: Host, spawn: Any) -> None:
+    ref = await spawn(Many, Diary())
+    cell = host.cells[ref.address.cell]
+    item: Any = Boom()
+    story: Any = ()
+    for number in range(1, 13):
+        cell.incarnation = number
+        failure = HandlerFailed("it raised.", remote_text="again")
+        item, _, story = host.dispatcher.attempts.judge(cell, item, failure)
+    assert item is None
+    assert [attempt.incarnation for attempt in story] == [1, *range(6, 13)]

@@ -1,0 +1,111 @@
+"""Actors for trees that write down what happens to them, and the tree to start them in."""
+
+import asyncio
+from typing import Any, ClassVar, Final
+
+from callboard.actors.actor import Actor, handler
+from callboard.actors.context import Context
+from callboard.actors.tree.ref import TreeRef
+from callboard.actors.tree.spec import ActorSpec
+from callboard.messages.contract import Contract, Request
+from callboard.messages.lifecycle import Exit, ExitReason
+from callboard.messages.spec import Backoff, Intensity, Strategy, SupervisorSpec
+
+__all__ = ["AT_ONCE", "LOG", "Child", "End", "Log", "Ping", "Pong", "child", "states", "supervised"]
+
+AT_ONCE: Final = Backoff(max_s=0.0)
+WAIT_S: Final = 10.0
+
+
+class Log:
+    """What happened, in order; all hosts of the inline engine share it."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.failing: dict[str, int] = {}
+        """How often starts of a child are still to fail."""
+        self._changed: asyncio.Event = asyncio.Event()
+
+    def clear(self) -> None:
+        self.__init__()  # type: ignore[misc]
+
+    def write(self, line: str) -> None:
+        self.lines.append(line)
+        self._changed.set()
+
+    def taken(self) -> list[str]:
+        lines, self.lines = self.lines, []
+        return lines
+
+    async def reach(self, count: int) -> None:
+        """Wait until so many lines are there."""
+        async with asyncio.timeout(WAIT_S):
+            while len(self.lines) < count:
+                self._changed.clear()
+                await self._changed.wait()
+
+
+LOG: Final = Log()
+
+
+class Pong(Contract, name="trees.pong"):
+    label: str
+    incarnation: int
+
+
+class Ping(Request[Pong], name="trees.ping"):
+    """Tell who you are."""
+
+
+class End(Contract, name="trees.end"):
+    """End by yourself."""
+
+    kind: str
+
+
+class Child(Actor):
+    """Writes its starts down, and its ordered stops."""
+
+    lives: ClassVar[dict[str, int]] = {}
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        if LOG.failing.get(label, 0) > 0:
+            LOG.failing[label] -= 1
+            LOG.write(f"fail {label}")
+            raise ValueError(f"{label} does not start")
+        self.lives[label] = self.lives.get(label, 0) + 1
+        self.life = self.lives[label]
+
+    async def started(self, ctx: Context) -> None:
+        LOG.write(f"start {self.label}")
+
+    async def stopping(self, ctx: Context, reason: Exit) -> None:
+        LOG.write(f"stop {self.label}")
+
+    @handler
+    async def ping(self, request: Ping) -> Pong:
+        return Pong(label=self.label, incarnation=self.life)
+
+    @handler
+    async def end(self, message: End, ctx: Context) -> None:
+        if message.kind == ExitReason.FAILED:
+            raise ValueError("boom")
+        ctx.stop(Exit(ExitReason(message.kind)))
+
+
+def child(label: str, **options: Any) -> ActorSpec:
+    """A `Child` of that name."""
+    return ActorSpec(label, Child, (label,), **options)
+
+
+def supervised(
+    strategy: Strategy = Strategy.ONE_FOR_ONE, restarts: int = 100, **options: Any
+) -> SupervisorSpec:
+    """A supervisor that restarts at once."""
+    return SupervisorSpec(strategy, Intensity(restarts, 60.0), AT_ONCE, **options)
+
+
+async def states(tree: TreeRef, path: str = "") -> dict[str, str]:
+    """The children of a supervisor, and what state they are in."""
+    return {row.name: row.state for row in (await tree.children(path)).children}

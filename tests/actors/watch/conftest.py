@@ -1,0 +1,14 @@
+"""Three hosts in this process, and guests on them."""
+
+from collections.abc import AsyncIterator
+
+import pytest_asyncio
+
+from callboard.runtime.system import System, start
+
+
+@pytest_asyncio.fixture
+async def system() -> AsyncIterator[System]:
+    """A system that a test may break."""
+    async with start(engine="inline", hosts=3, name="party") as running:
+        yield running

@@ -1,0 +1,198 @@
+"""Links: what ends abnormally on one side ends the other, wherever it lives, or is told."""
+
+import asyncio
+import itertools
+
+import pytest
+
+from callboard.messages.errors import ActorStartFailed, CallboardError
+from callboard.messages.lifecycle import ExitReason
+from callboard.messages.ref import Address
+from callboard.runtime.system import System
+
+from .party import Bound, Crash, DeafTrapper, Do, Guest, Leave, Listener, Tell, Trapper
+from .test_watching import HOSTS, back, host_of, process_of, settle, ties, told
+
+
+async def test_a_host_cannot_be_linked_to(system: System) -> None:
+    guest = await system.spawn(Guest)
+    with pytest.raises(CallboardError, match="a host cannot be linked to"):
+        await guest.ask(Do(what="link", ref=system.host.ref(Address(1, 0))))
+
+
+async def test_a_trapper_without_a_handler_is_refused(system: System) -> None:
+    deaf = await system.spawn(DeafTrapper)
+    guest = await system.spawn(Guest)
+    with pytest.raises(CallboardError, match=r"has no handler for a callboard\.exited"):
+        await deaf.ask(Do(what="link", ref=guest))
+
+
+@HOSTS
+async def test_an_abnormal_end_is_the_end_of_the_other(system: System, host: int) -> None:
+    first = await system.spawn(Guest, host=1)
+    second = await system.spawn(Guest, host=host)
+    await second.ask(Do(what="link", ref=first))
+    await ties(system, 2)
+    felt = system.watch(second)
+    await settle(system)
+    first.tell(Crash())
+    down = await felt
+    assert down.kind is ExitReason.FAILED
+    assert "as told" in down.detail["message"]
+    await back(system, second)
+    await ties(system, 0)
+
+
+@HOSTS
+async def test_it_works_both_ways(system: System, host: int) -> None:
+    first = await system.spawn(Guest, host=1)
+    second = await system.spawn(Guest, host=host)
+    await second.ask(Do(what="link", ref=first))
+    await ties(system, 2)
+    felt = system.watch(first)
+    await settle(system)
+    second.tell(Crash())
+    assert (await felt).kind is ExitReason.FAILED
+
+
+@HOSTS
+async def test_a_normal_end_is_not_felt(system: System, host: int) -> None:
+    first = await system.spawn(Guest, host=1)
+    second = await system.spawn(Listener, host=host)
+    await second.ask(Do(what="link", ref=first))
+    await ties(system, 2)
+    felt = system.watch(second)
+    await settle(system)
+    first.tell(Leave())
+    await settle(system)
+    await ties(system, 1)  # The driver's watch.
+    assert not felt.done()
+
+
+@HOSTS
+@pytest.mark.parametrize("message", [Crash(), Leave()], ids=["crash", "leave"])
+async def test_a_trapper_is_told_and_lives_on(
+    system: System, host: int, message: Crash | Leave
+) -> None:
+    first = await system.spawn(Guest, host=1)
+    second = await system.spawn(Trapper, host=host)
+    await second.ask(Do(what="link", ref=first))
+    await ties(system, 2)
+    first.tell(message)
+    [exited] = (await told(second, 1)).exits
+    wanted = ExitReason.FAILED if isinstance(message, Crash) else ExitReason.NORMAL
+    assert (exited.ref, exited.kind) == (first, wanted)
+
+
+@HOSTS
+async def test_linking_to_nobody_is_felt_as_such(system: System, host: int) -> None:
+    nobody = system.host.ref(Address(1, 999))
+    trapper = await system.spawn(Trapper, host=host)
+    await trapper.ask(Do(what="link", ref=nobody))
+    assert [exited.kind for exited in (await told(trapper, 1)).exits] == [ExitReason.NO_ACTOR]
+    guest = await system.spawn(Guest, host=host)
+    felt = system.watch(guest)
+    await settle(system)
+    await guest.ask(Do(what="link", ref=nobody))
+    assert (await felt).kind is ExitReason.NO_ACTOR
+
+
+async def test_a_lost_host_is_felt(system: System) -> None:
+    first = await system.spawn(Guest, host=1)
+    second = await system.spawn(Guest, host=2)
+    trapper = await system.spawn(Trapper, host=2)
+    for linked in (second, trapper):
+        await linked.ask(Do(what="link", ref=first))
+    await ties(system, 4)
+    felt = system.watch(second)
+    await settle(system)
+    await process_of(system, 1).kill()
+    assert (await felt).kind is ExitReason.HOST_LOST
+    assert [exited.kind for exited in (await told(trapper, 1)).exits] == [ExitReason.HOST_LOST]
+
+
+@HOSTS
+async def test_linking_twice_is_linking_once(system: System, host: int) -> None:
+    first = await system.spawn(Guest, host=1)
+    second = await system.spawn(Trapper, host=host)
+    await second.ask(Do(what="link", ref=first, times=3))
+    await ties(system, 2)
+    first.tell(Crash())
+    assert len((await told(second, 1)).exits) == 1
+    await settle(system)
+    assert len((await told(second)).exits) == 1
+
+
+async def test_a_link_to_itself_is_none(system: System) -> None:
+    guest = await system.spawn(Guest, host=1)
+    await guest.ask(Do(what="link", ref=guest))
+    await ties(system, 0)
+
+
+@HOSTS
+async def test_after_unlink_nothing_is_felt(system: System, host: int) -> None:
+    first = await system.spawn(Guest, host=1)
+    second = await system.spawn(Guest, host=host)
+    await second.ask(Do(what="link", ref=first))
+    await ties(system, 2)
+    await first.ask(Do(what="unlink", ref=second))  # From the side that was asked.
+    await ties(system, 0)
+    felt = system.watch(second)
+    await settle(system)
+    first.tell(Crash())
+    await settle(system)
+    assert not felt.done()
+
+
+async def test_unlink_takes_back_what_is_about_to_be_felt(system: System) -> None:
+    nobody = system.host.ref(Address(1, 999))
+    guest = await system.spawn(Guest, host=1)
+    felt = system.watch(guest)
+    await settle(system)
+    await guest.ask(Do(what="link and unlink", ref=nobody))
+    await settle(system)
+    assert not felt.done()
+
+
+async def test_a_restart_ends_the_link(system: System) -> None:
+    first = await system.spawn(Guest, host=1)
+    second = await system.spawn(Trapper, host=2)
+    await second.ask(Do(what="link", ref=first))
+    await ties(system, 2)
+    first.tell(Crash())
+    await told(second, 1)
+    first.tell(Crash())
+    await settle(system)
+    assert len((await told(second)).exits) == 1
+
+
+async def test_an_actor_linked_in_its_start_hook_does_not_start_when_the_other_ends(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end is felt once the hook is through: an actor that never ran cannot fail."""
+    partner = await system.spawn(Guest, host=1)
+    gate = asyncio.Event()
+    monkeypatch.setattr(Bound, "gate", gate)
+    starting = asyncio.ensure_future(system.spawn(Bound, partner, host=1))
+    await ties(system, 2)
+    partner.tell(Crash())
+    await back(system, partner)
+    gate.set()
+    with pytest.raises(ActorStartFailed, match="its start hook linked it to ended"):
+        await starting
+    await ties(system, 0)
+
+
+async def test_a_chain_of_links_falls_together(system: System) -> None:
+    guests = [await system.spawn(Guest, host=1 + number % 3) for number in range(9)]
+    for left, right in itertools.pairwise(guests):
+        await left.ask(Do(what="link", ref=right))
+    await ties(system, 16)
+    felt = [system.watch(guest) for guest in guests]
+    await settle(system)
+    guests[4].tell(Crash())
+    assert {(await down).kind for down in felt} == {ExitReason.FAILED}
+    for guest in guests:
+        await back(system, guest)
+    assert host_of(system, 1).watching.count == 0
+    await guests[0].ask(Tell())

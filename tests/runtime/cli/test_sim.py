@@ -1,0 +1,38 @@
+"""`callboard sim`: what it prints and exits with."""
+
+import json
+
+import pytest
+
+from callboard.runtime.cli.main import main
+from callboard.runtime.simulation.mutations import MUTATIONS
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as left:
+        main(["sim", *arguments])
+    return int(left.value.code or 0)
+
+
+def test_an_unknown_scenario_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--scenario", "quiet") == 2
+    assert "mixed" in capsys.readouterr().err
+
+
+def test_a_broken_invariant_is_told_and_replayed(capsys: pytest.CaptureFixture[str]) -> None:
+    with MUTATIONS["credit_lost"].applied():
+        assert run("--seeds", "1", "--scenario", "links") == 1
+        told = capsys.readouterr().out
+        assert "links_agree" in told
+        assert "callboard sim --first-seed 0 --seeds 1 --scenario links" in told
+        assert run("--seeds", "1", "--scenario", "links", "--json") == 1
+        found = json.loads(capsys.readouterr().out)
+    assert found["broken"][0]["digest"] in told
+
+
+def test_seeds_that_hold_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--seeds", "2", "--first-seed", "5", "--json") == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["seeds"] == 2
+    assert summary["first_seed"] == 5
+    assert summary["broken"] == []

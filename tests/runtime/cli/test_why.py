@@ -1,0 +1,228 @@
+"""`callboard why`: the story of an actor or a host, wherever it is, and however it is named."""
+
+import asyncio
+import datetime as dt
+import json
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from rich.console import Console
+
+from callboard.actors.actor import Actor, handler
+from callboard.messages.contract import Contract, Request
+from callboard.messages.control import CONTROL_CELL, CONTROL_SLOT
+from callboard.messages.errors import ActorStopped, HandlerFailed, UsageError
+from callboard.messages.ref import Address
+from callboard.messages.spec import Restart
+from callboard.messages.views import ActorStory, StoryEntry
+from callboard.runtime.cli.outcome import ExitCode
+from callboard.runtime.cli.sources import Source
+from callboard.runtime.cli.why import Found, draw, find, full_path
+from callboard.runtime.root import looks
+from callboard.runtime.system import System
+from callboard.runtime.system import start as start_system
+
+Run = Callable[..., Any]
+
+
+class Done(Contract, name="why.done"):
+    pass
+
+
+class Crash(Request[Done], name="why.crash"):
+    pass
+
+
+class Fragile(Actor):
+    @handler
+    async def crash(self, request: Crash) -> Done:
+        raise ValueError("on purpose")
+
+
+def source_of(system: System) -> Source:
+    desk = Address(CONTROL_SLOT, CONTROL_CELL)
+    return Source(1, lambda request: system.host.ask(desk, request))
+
+
+async def crash(system: System, ref: Any) -> None:
+    with pytest.raises((HandlerFailed, ActorStopped)):
+        await system.ask(Crash(), to=ref)
+
+
+@pytest_asyncio.fixture
+async def system() -> AsyncIterator[System]:
+    async with start_system(engine="inline", hosts=2, name="s", stop_timeout_s=0.2) as running:
+        yield running
+
+
+# --- finding ------------------------------------------------------------------------------------
+
+
+async def test_a_path_that_may_mean_several_names_them(system: System) -> None:
+    for host in (1, 2):
+        await system.spawn_many(Fragile, [()], host=host)
+    async with start_system(engine="inline", hosts=1, name="other") as other:
+        await system.spawn(Fragile, name="twin", host=1)
+        await other.spawn(Fragile, name="twin")
+        both = [source_of(system), source_of(other)]
+        with pytest.raises(UsageError, match=r"may mean 2 actors.*system s.*system other") as error:
+            await find(both, "twin")
+        assert "--system" in error.value.advice
+        found = await find(both, "twin", "other")
+        assert (found.system, found.story.path) == ("other", "/twin")
+        with pytest.raises(UsageError, match="no system is named 'third'") as error:
+            await find(both, "twin", "third")
+        assert "other, s" in error.value.advice
+
+
+async def test_an_unknown_path_names_what_looks_alike(system: System) -> None:
+    await system.spawn(Fragile, name="referee", host=2)
+    for path in ("refere", "/refere", "host-2/refere"):
+        with pytest.raises(UsageError, match=r"no actor and no host is known") as error:
+            await find([source_of(system)], path)
+        assert "referee" in error.value.advice, path
+    with pytest.raises(UsageError) as error:
+        await find([source_of(system)], "hots-1")
+    assert "host-1" in error.value.advice
+    with pytest.raises(UsageError):
+        await find([source_of(system)], " / ")
+
+
+async def test_every_way_to_name_an_actor_leads_to_it(system: System) -> None:
+    ref = await system.spawn(Fragile, name="referee", host=2)
+    await crash(system, ref)
+    number = ref.address.cell
+    for path in ("host-2/referee", "/referee", "referee", " host-2/referee/ ", f"host-2/#{number}"):
+        story = (await find([source_of(system)], path)).story
+        assert (full_path(story), story.restarts) == ("host-2/referee", 1), path
+        (entry,) = story.entries
+        assert entry.decision == "restarted"
+        assert "on purpose" in entry.traceback
+
+
+async def test_one_that_ended_is_found_and_so_is_its_namesake(system: System) -> None:
+    ref = await system.spawn(Fragile, name="once", host=1, restart=Restart.TEMPORARY)
+    await crash(system, ref)
+    story = (await find([source_of(system)], "once")).story
+    assert (story.life, full_path(story)) == ("ended", "host-1/once")
+    assert "on purpose" in story.ended
+    async with asyncio.timeout(5.0):
+        while system.root.table.names:  # noqa: ASYNC110 - the report of an end has no event
+            await asyncio.sleep(0)
+    await system.spawn(Fragile, name="once", host=2)
+    assert full_path((await find([source_of(system)], "once")).story) == "host-2/once"
+
+
+async def test_hosts_have_stories_too(system: System) -> None:
+    ref = await system.spawn(Fragile, name="referee", host=1)
+    await crash(system, ref)
+    story = (await find([source_of(system)], "driver")).story
+    assert "the system does" in story.note
+    before = (await find([source_of(system)], "host-1")).story
+    assert (before.kind, before.incarnation, before.entries) == ("host", 1, ())
+    await system.host_processes()[0].kill()
+    async with asyncio.timeout(10.0):
+        while not (await find([source_of(system)], "host-1")).story.incarnation > 1:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0)
+        while (await find([source_of(system)], "host-1")).story.life != "running":  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0)
+    story = (await find([source_of(system)], "host-1/")).story
+    assert (story.restarts, story.entries[0].reason) == (1, "killed")
+    actor = (await find([source_of(system)], "referee")).story
+    assert "taken over once" in actor.note
+    assert actor.entries == ()
+
+
+async def test_a_host_that_hangs_is_told_and_does_not_hide_the_others(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looks, "LOOK_TIMEOUT_S", 0.05)
+    await system.spawn(Fragile, name="here", host=1)
+    hanging = system.host_processes()[1].host
+    monkeypatch.setattr(hanging, "answer", lambda *_: asyncio.sleep(3_600.0))
+    found = await find([source_of(system)], "/here")
+    assert full_path(found.story) == "host-1/here"
+    assert found.silent == ("host-2: it has not answered for 0.05 s",)
+    with pytest.raises(UsageError, match="it may be there: host-2: it has not answered"):
+        await find([source_of(system)], "/there")
+    view = await system.view()
+    assert [host.state for host in view.hosts] == ["up", "up", "silent"]
+
+
+# --- drawing ------------------------------------------------------------------------------------
+
+
+def drawn(found: Found, **options: Any) -> str:
+    def now() -> dt.datetime:
+        return dt.datetime(2030, 1, 2, 12, 0, 0, tzinfo=dt.UTC)
+
+    console = Console(width=200)
+    with console.capture() as capture:
+        console.print(draw(found, now=now, **options))
+    return capture.get()
+
+
+def test_a_story_is_drawn_with_times_and_decisions() -> None:
+    entry = StoryEntry(
+        ago_s=3_600.0, incarnation=3, reason="failed", message="ValueError: [bold]no[/]\x1b[2J",
+        traceback="Traceback: line 7", decision="restarted", delay_s=0.5,
+    )  # fmt: skip
+    story = ActorStory(
+        host="host-1", path="/a", kind="A", life="running", restarts=1, restart="transient",
+        supervision="one_for_one, at most 3 restarts in 5 s", entries=(entry,),
+    )  # fmt: skip
+    text = drawn(Found("s", 7, story, ("host-2: down",)))
+    assert "host-1/a  A  running  system s, process 7" in text
+    assert "2030-01-02 11:00:00 (1 h 0 min ago)  incarnation 3  failed" in text
+    assert "ValueError: [bold]no[/]·[2J" in text
+    assert "→ restarted after 0.5 s" in text
+    assert "Traceback: line 7" in text
+    assert "not asked: host-2: down" in text
+    assert "Traceback" not in drawn(Found("s", 7, story), traces=False)
+
+
+def test_one_without_failures_says_so() -> None:
+    story = ActorStory(host="host-1", path="/a", kind="A", life="running")
+    assert "It has not failed" in drawn(Found("s", 7, story))
+
+
+# --- the commands -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder for announcements of its own (after `tmp_path`, which is not to be in it)."""
+    assert tmp_path.exists()
+    with tempfile.TemporaryDirectory(prefix="cb") as folder:
+        monkeypatch.setenv("TMPDIR", folder)
+        monkeypatch.setattr(tempfile, "tempdir", None)
+        yield Path(folder)
+
+
+def test_a_running_system_is_asked_from_another_process(
+    temporary: Path, callboard: Run, start: Run
+) -> None:
+    assert callboard("why", "x").code == ExitCode.FAILED
+    system = start("run", "jobs:stands", "--engine", "inline", "--hosts", "2", "--name", "s")
+    system.wait_for("up")
+    told = json.loads(callboard("why", "referee", "--json").out)
+    shown = callboard("why", "referee")
+    unknown = callboard("why", "refere")
+    busiest = json.loads(callboard("top", "--once", "--json", "--sort", "memory").out)
+    assert system.end(text="\n").code == ExitCode.OK
+
+    assert (told["system"], told["pid"], told["restarts"]) == ("s", system.pid, 1)
+    assert told["entries"][0]["decision"] == "restarted"
+    assert shown.code == ExitCode.OK
+    assert "on purpose" in shown.out
+    assert "in crash" in shown.out
+    assert unknown.code == ExitCode.USAGE
+    assert "referee" in unknown.err
+    (one,) = busiest["systems"]
+    assert [host["name"] for host in one["hosts"] if host["messages_per_s"] is None] == []
+    assert all(host["lag_max_s"] is not None for host in one["hosts"])
+    assert {link["state"] for link in one["links"]} == {"open"}

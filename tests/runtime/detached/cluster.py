@@ -1,0 +1,232 @@
+"""A Ray cluster as an operator starts it, and drivers of it, each in a process of its own."""
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import psutil
+
+__all__ = ["CAST", "Cluster", "Driver", "gone", "running_cluster"]
+
+UP_WITHIN_S: Final = 60.0
+GONE_WITHIN_S: Final = 20.0
+
+CAST: Final = """
+import asyncio, json, os, signal, sys, time
+
+import ray
+
+from callboard import (
+    Actor, CallboardError, Context, Contract, Request, attach, errors, handler, start
+)
+
+ADDRESS = os.environ["CLUSTER"]
+
+class Count(Contract):
+    n: int
+    pid: int
+
+class Add(Request[Count]):
+    pass
+
+class Hang(Request[Count]):
+    pass
+
+class Hung(Contract):
+    running: int
+    cancelled: int
+
+class HowMany(Request[Hung]):
+    pass
+
+class Counter(Actor):
+    def __init__(self):
+        self.n = 0
+
+    @handler
+    async def add(self, request: Add) -> Count:
+        self.n += 1
+        return Count(n=self.n, pid=os.getpid())
+
+class Slow(Counter):
+    async def started(self, ctx: Context) -> None:
+        await asyncio.sleep(0.1)
+
+class Waiting(Actor):
+    concurrency = 8
+
+    def __init__(self):
+        self.running = self.cancelled = 0
+
+    @handler
+    async def hang(self, request: Hang) -> Count:
+        self.running += 1
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            self.cancelled += 1
+            self.running -= 1
+        return Count(n=0, pid=0)
+
+    @handler
+    async def how_many(self, request: HowMany) -> Hung:
+        return Hung(running=self.running, cancelled=self.cancelled)
+
+def say(**values):
+    print(json.dumps(values), flush=True)
+
+async def root_pid(name):
+    return await ray.get_actor(f"{name}/root", "callboard").ping.remote()
+
+async def pids(system):
+    view = await system.view()
+    return {host.name: host.pid for host in view.hosts if host.slot}
+"""
+
+
+class Driver:
+    """One driver script, under way."""
+
+    def __init__(self, cluster: "Cluster", text: str) -> None:
+        folder = pathlib.Path(tempfile.mkdtemp(dir=cluster.folder))
+        path = folder / "driver.py"
+        path.write_text(CAST + textwrap.dedent(text), encoding="utf-8")
+        self.errors = folder / "errors"
+        with self.errors.open("wb") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, str(path)],
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                env=cluster.environment,
+            )
+
+    def hear(self) -> dict[str, Any]:
+        """The next line that the driver says."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith("{"):
+                said: dict[str, Any] = json.loads(line)
+                return said
+        raise AssertionError(f"it ended: {self.errors.read_text()[-3_000:]}")
+
+    def end(self) -> int:
+        """Its exit code."""
+        self.process.communicate(timeout=60.0)
+        return self.process.returncode
+
+    def kill(self) -> None:
+        """As the kernel kills."""
+        self.process.send_signal(signal.SIGKILL)
+        self.end()
+
+
+@dataclass
+class Cluster:
+    """One `ray start --head`."""
+
+    address: str
+    folder: pathlib.Path
+    environment: dict[str, str] = field(repr=False)
+
+    def driver(self, text: str) -> Driver:
+        """Start a driver of this cluster."""
+        return Driver(self, text)
+
+    def said(self, text: str) -> dict[str, Any]:
+        """What a driver says once before it ends well."""
+        driver = self.driver(text)
+        said = driver.hear()
+        assert driver.end() == 0, driver.errors.read_text()[-3_000:]
+        return said
+
+    def callboard(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the command line here."""
+        code = "from callboard.runtime.cli.main import main; main()"
+        return subprocess.run(
+            [sys.executable, "-c", code, *arguments, "--address", self.address],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60.0,
+            env=self.environment,
+        )
+
+
+@contextlib.contextmanager
+def running_cluster() -> Iterator[Cluster]:
+    """Start Ray's head in a process of its own, and end it with all that it started."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="cb-", dir="/tmp"))  # Socket paths are short.
+    with socket.socket() as free, socket.socket() as other:
+        free.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", 0))
+        port, client_port = free.getsockname()[1], other.getsockname()[1]
+    address = f"127.0.0.1:{port}"
+    environment = {
+        **os.environ,
+        "RAY_AUTH_MODE": "disabled",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "CLUSTER": address,
+    }
+    environment.pop("RAY_ADDRESS", None)
+    options = (
+        f"--head --block --port={port} --node-ip-address=127.0.0.1 --num-cpus=4 "
+        f"--include-dashboard=false --temp-dir={folder} --ray-client-server-port={client_port} "
+        "--object-store-memory=200000000"
+    )
+    with (folder / "head").open("wb") as log:
+        head = subprocess.Popen(
+            [sys.executable, "-m", "ray.scripts.scripts", "start", *options.split()],
+            stdout=log,
+            stderr=log,
+            env=environment,
+        )
+    process = psutil.Process(head.pid)
+    try:
+        _wait_until_it_answers(folder, port, head)
+        yield Cluster(address, folder, environment)
+    finally:
+        family = []
+        with contextlib.suppress(psutil.NoSuchProcess):
+            family = process.children(recursive=True)
+        head.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            head.wait(timeout=GONE_WITHIN_S)
+        for child in [process, *family]:
+            with contextlib.suppress(psutil.Error):
+                child.kill()
+        head.wait()
+        psutil.wait_procs(family, timeout=GONE_WITHIN_S)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _wait_until_it_answers(
+    folder: pathlib.Path, port: int, head: "subprocess.Popen[bytes]"
+) -> None:
+    deadline_s = time.monotonic() + UP_WITHIN_S
+    while "Ray runtime started" not in (folder / "head").read_text(errors="replace"):
+        assert head.poll() is None, (folder / "head").read_text(errors="replace")
+        assert time.monotonic() < deadline_s, f"no head at port {port}"
+        time.sleep(0.05)
+
+
+def gone(pids: list[int]) -> None:
+    """Wait until none of these processes is left."""
+    processes = []
+    for pid in pids:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            processes.append(psutil.Process(pid))
+    _, alive = psutil.wait_procs(processes, timeout=GONE_WITHIN_S)
+    assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]

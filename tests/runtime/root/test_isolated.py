@@ -1,0 +1,280 @@
+"""Isolated actors: a host of their own that comes back with them, and ends with them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from callboard.messages.errors import (
+    ActorNotFound,
+    ActorStartFailed,
+    ClusterError,
+    HostLost,
+    SpecError,
+    UsageError,
+)
+from callboard.messages.hosts import ProcessOrder
+from callboard.messages.placement import Placement, Resources
+from callboard.messages.ports import HostProcess
+from callboard.messages.ref import Ref
+from callboard.messages.spec import Backoff, Restart, StopTimeout, SupervisorSpec
+from callboard.runtime.engines.inline import InlineEngine
+from callboard.runtime.settings import Settings
+from callboard.runtime.system import System
+
+from ..engines import cast, company
+
+ALONE = Placement(isolated=Resources(cpus=1.0))
+AT_ONCE = SupervisorSpec(backoff=Backoff(max_s=0.0))
+
+
+class Scarce(InlineEngine):
+    """Has what is ordered, or not, as the test says."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.orders: list[ProcessOrder] = []
+        self.problem = ""
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def start_process(self, number: int, order: ProcessOrder | None = None) -> HostProcess:
+        if order is not None:
+            self.orders.append(order)
+            if self.problem:
+                raise ClusterError(self.problem, advice="")
+            if not self.gate.is_set():
+                order.on_waiting("waits for the gate")
+                await self.gate.wait()
+        return await super().start_process(number, order)
+
+
+@asynccontextmanager
+async def running(**options: Any) -> AsyncIterator[tuple[System, Scarce]]:
+    settings = Settings(engine="inline", hosts=2, host_supervision=AT_ONCE, **options)
+    engine = Scarce(settings)
+    system = System(settings, engine)
+    await system.open()
+    try:
+        yield system, engine
+    finally:
+        await system.close(5.0)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop run until something holds."""
+    async with asyncio.timeout(5.0):
+        while not condition():  # noqa: ASYNC110 - it may be any condition
+            await asyncio.sleep(0)
+
+
+async def answered(ref: Ref[Any]) -> None:
+    async with asyncio.timeout(5.0):
+        while True:
+            try:
+                assert (await ref.ask(cast.Ping(n=1))).n == 1
+            except HostLost:
+                continue
+            return
+
+
+def slot_of(system: System, ref: Ref[Any]) -> Any:
+    return system.root.table.slots[ref.address.slot]
+
+
+# --- what cannot be had ---------------------------------------------------------------------
+
+
+async def test_resources_that_nobody_has_fail_the_spawn_and_leave_nothing() -> None:
+    async with running() as (system, engine):
+        engine.problem = "no node has 8 GPU"
+        with pytest.raises(ClusterError, match="8 GPU"):
+            await system.spawn(cast.Counter, name="big", placement=ALONE)
+        assert list(system.root.table.slots) == [1, 2]
+        engine.problem = ""
+        assert await system.spawn(cast.Counter, name="big")
+
+
+async def test_isolated_actor_that_does_not_start_takes_its_host_along() -> None:
+    async with running() as (system, _):
+        witness = await system.spawn(cast.Witness)
+        with pytest.raises(ActorStartFailed):
+            await system.spawn(company.FussyChild, witness, "a", fails=True, placement=ALONE)
+        await until(lambda: list(system.root.table.slots) == [1, 2])
+
+
+async def test_pool_of_isolated_agents_is_there_whole_or_not_at_all() -> None:
+    async with running() as (system, engine):
+        start_process = engine.start_process
+
+        async def third_fails(number: int, order: ProcessOrder | None = None) -> HostProcess:
+            if len(engine.orders) == 2:
+                engine.problem = "no GPU left"
+            return await start_process(number, order)
+
+        engine.start_process = third_fails  # type: ignore[method-assign]
+        with pytest.raises(ClusterError, match="no GPU left"):
+            await system.pool(company.Runner, size=4, isolated=Resources(gpus=1.0))
+        await until(lambda: list(system.root.table.slots) == [1, 2])
+        assert not system.host.directory.offers(company.Errand.contract_name)
+
+
+async def test_isolated_pool_needs_a_size_and_hosts_are_no_places_for_others() -> None:
+    async with running() as (system, _):
+        with pytest.raises(SpecError, match="0 agents"):
+            await system.pool(company.Runner, isolated=Resources())
+        ref = await system.spawn(cast.Counter, placement=ALONE)
+        with pytest.raises(UsageError, match="takes actors"):
+            await system.spawn(cast.Counter, host=ref.address.slot)
+
+
+# --- its life -------------------------------------------------------------------------------
+
+
+async def test_isolated_actor_has_a_host_of_its_own_with_its_resources() -> None:
+    wanted = Resources(cpus=2.0, gpus=1.0, node_labels={"zone": "a"})
+    async with running() as (system, engine):
+        ref = await system.spawn(cast.Counter, name="alone", placement=Placement(isolated=wanted))
+        assert (await ref.ask(cast.WhereAreYou())).text == "alone-isolated-3"
+        assert [order.resources for order in engine.orders] == [wanted]
+        others = [await system.spawn(cast.Counter) for _ in range(8)]
+        assert {other.address.slot for other in others} == {1, 2}
+        assert system.host.directory.hosts == (1, 2)
+
+
+async def test_killed_isolated_host_comes_back_in_a_new_process_not_an_understudy() -> None:
+    async with running(understudies=1) as (system, engine):
+        ref = await system.spawn(cast.Counter, placement=ALONE)
+        spare = system.root.understudies.spares[0]
+        old = slot_of(system, ref).process
+        await old.kill()
+        await answered(ref)
+        assert slot_of(system, ref).process not in (old, spare)
+        assert system.root.understudies.spares == [spare]
+        assert len(engine.orders) == 2
+
+
+async def test_temporary_isolated_actor_ends_with_its_process() -> None:
+    async with running() as (system, _):
+        ref = await system.spawn(cast.Counter, placement=ALONE, restart=Restart.TEMPORARY)
+        await slot_of(system, ref).process.kill()
+        await until(lambda: list(system.root.table.slots) == [1, 2])
+        with pytest.raises(HostLost):
+            await ref.ask(cast.Ping(n=1))
+
+
+async def test_isolated_host_that_waits_says_why_and_comes_up_when_it_can() -> None:
+    async with running() as (system, engine):
+        ref = await system.spawn(cast.Counter, placement=ALONE)
+        engine.gate.clear()
+        await slot_of(system, ref).process.kill()
+        await until(lambda: len(engine.orders) == 2)
+        view = await system.view()
+        assert [host.problem for host in view.hosts if host.slot == 3] == ["waits for the gate"]
+        engine.gate.set()
+        await answered(ref)
+
+
+async def test_isolated_host_is_tried_again_until_its_resources_are_back() -> None:
+    async with running() as (system, engine):
+        ref = await system.spawn(cast.Counter, placement=ALONE)
+        engine.problem = "none of 1 living nodes has the labels zone=a"
+        await slot_of(system, ref).process.kill()
+        await until(lambda: len(engine.orders) > 3)
+        view = await system.view()
+        assert [host.problem for host in view.hosts if host.slot == 3] == [engine.problem]
+        engine.problem = ""
+        await answered(ref)
+
+
+@pytest.mark.parametrize("how", ["stopped", "ends"])
+async def test_host_ends_with_its_actor(how: str) -> None:
+    async with running() as (system, engine):
+        witness = await system.spawn(cast.Witness)
+        ref = await system.spawn(company.Person, witness, "p", placement=ALONE)
+        process = slot_of(system, ref).process
+        if how == "stopped":
+            await system.stop(ref)
+        else:
+            ref.tell(company.Leave())
+        await until(lambda: list(system.root.table.slots) == [1, 2])
+        heard = await witness.ask(cast.Expect(prefix="p stopping"))
+        assert len(heard.events) == 1
+        await until(lambda: process not in engine._processes)
+
+
+async def test_stop_while_its_process_starts_leaves_no_process() -> None:
+    async with running() as (system, engine):
+        processes = len(engine._processes)
+        engine.gate.clear()
+        spawn = asyncio.ensure_future(system.spawn(cast.Counter, placement=ALONE))
+        await until(lambda: bool(engine.orders))
+        await system.root.isolated.remove(system.root.table.slots[3])
+        with pytest.raises(HostLost):
+            await spawn
+        assert len(engine._processes) == processes
+        assert list(system.root.table.slots) == [1, 2]
+
+
+async def test_isolated_actor_that_hangs_is_killed_after_its_own_stop_timeout() -> None:
+    async with running() as (system, _):
+        witness = await system.spawn(cast.Witness)
+        ref = await system.spawn(cast.Hanger, placement=ALONE, stop_timeout=StopTimeout.KILL)
+        ask = asyncio.ensure_future(ref.ask(cast.Hang(witness=witness, label="h")))
+        await witness.ask(cast.Expect(prefix="h started"))
+        await system.stop(ref)
+        with pytest.raises(HostLost):
+            await ask
+
+
+async def test_isolated_agents_are_offered_together() -> None:
+    async with running() as (system, engine):
+        parts = await system.pool(company.Runner, size=3, isolated=Resources(gpus=1.0))
+        assert len(parts) == 3
+        assert len(engine.orders) == 3
+        replies = [await system.ask(company.Errand()) for _ in range(6)]
+        assert {reply.text for reply in replies} == {f"Runner-isolated-{n}" for n in (3, 4, 5)}
+
+
+async def test_thirty_isolated_hosts_leave_nothing_behind_on_any_host() -> None:
+    async with running() as (system, engine):
+        relayers = [await system.spawn(cast.Relayer, host=host) for host in (1, 2)]
+        processes = len(engine._processes)
+        for _ in range(30):
+            ref = await system.spawn(cast.Counter, name="one", placement=ALONE)
+            for relayer in relayers:
+                await relayer.ask(cast.Relay(to=ref, n=1))
+            await system.stop(ref)
+        table, root = system.root.table, system.root
+        assert list(table.slots) == [1, 2]
+        assert len(root.isolated.supervisor.core) == 0
+        for leftover in (
+            root.isolated._starts, root.isolated._waiting, root.isolated._gone,
+            root.isolated._failures, root.isolated._ended, root.hosting._prepared,
+        ):  # fmt: skip
+            assert not leftover
+        assert len(engine._processes) == processes
+        hosts = [system.host, *(slot.process.host for slot in table.slots.values())]
+        await until(lambda: all(max(host.links, default=0) <= 2 for host in hosts))
+        with pytest.raises(ActorNotFound):
+            await system.stop(ref)
+        with pytest.raises(HostLost, match="ended"):
+            await relayers[0].ask(cast.Relay(to=ref, n=1))
+
+
+async def test_isolated_hosts_stop_before_the_others_newest_first() -> None:
+    ended: list[str] = []
+    async with running() as (system, _):
+        witness = await system.spawn(cast.Witness, host=1)
+        for name in "ab":
+            await system.spawn(company.Person, witness, name, placement=ALONE)
+        bring_down = system.root.hosting.bring_down
+
+        async def noted(slot: Any, timeout: StopTimeout) -> Any:  # noqa: ASYNC109 - a spec
+            ended.append(slot.name)
+            return await bring_down(slot, timeout)
+
+        system.root.hosting.bring_down = noted  # type: ignore[method-assign]
+    assert ended == ["Person-isolated-4", "Person-isolated-3", "host-2", "host-1"]

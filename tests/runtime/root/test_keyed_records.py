@@ -1,0 +1,32 @@
+"""The places of keyed actors outlive their root, also those whose keepers have ended."""
+
+from types import SimpleNamespace
+from typing import Any
+
+from callboard.messages.spawning import Offer, Spawn, SpawnPart
+from callboard.runtime.root import adoption, registrar
+from callboard.runtime.root.records import KeptBatch, Remembered
+from callboard.runtime.root.slots import Batch, Slot, SlotTable
+
+PLACES = "keyed:user:1/1,2/2"
+
+
+def test_next_root_knows_all_places_though_one_keeper_is_left() -> None:
+    table = SlotTable()
+    slots = [table.add_slot(name, None) for name in ("host-1", "host-2")]
+    part = SpawnPart(births=b"", count=1)
+    request = Spawn(
+        parts=(part, part),
+        offers=tuple(Offer(part=n, contracts=("add",), routing="keyed:user") for n in range(2)),
+    )
+    placed: list[tuple[Slot, Batch]] = [(slots[0], Batch(part, 1)), (slots[1], Batch(part, 2))]
+    offers = registrar._with_places(request, placed).offers
+    assert [offer.routing for offer in offers] == [PLACES, PLACES]
+
+    kept = KeptBatch(2, 2, "token", part, (offers[1].model_copy(update={"part": 0}),), b"\1")
+    root: Any = SimpleNamespace(table=table)
+    control: Any = None
+    find: Any = None
+    adoption._Adoption(root, control, find, Remembered(), ())._restore(kept)
+    assert table.routings == {"add": PLACES}
+    assert [str(where) for where in table.offers["add"]] == ["2/2"]

@@ -1,0 +1,298 @@
+"""The matrix, for hosts: strategy x restart kind x how a host ends, on real hosts and a real root.
+
+Hosts a, b and c start in this order; b is of the restart kind in the name, the others are
+permanent, and b ends. A case says what follows, in order: `-c` c is stopped, `+c` it is
+brought up again; b comes to rest (its spec is kept), or its slot is gone.
+"""
+
+import asyncio
+import functools
+import inspect
+import itertools
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any, Self
+
+import pytest
+
+from callboard.messages.errors import ClusterError, HostLost, UsageError
+from callboard.messages.hosts import HostSpec
+from callboard.messages.lifecycle import ENDED_NORMALLY, SHUT_DOWN, Exit, ExitReason
+from callboard.messages.spec import (
+    AutoShutdown,
+    Backoff,
+    Intensity,
+    Restart,
+    StopTimeout,
+    Strategy,
+    SupervisorSpec,
+)
+from callboard.runtime.engines.inline import InlineEngine
+from callboard.runtime.root.slots import Slot
+from callboard.runtime.settings import Settings
+from callboard.runtime.system import System
+
+from ..engines import cast
+
+EXITS = {
+    "normal": [ENDED_NORMALLY],
+    "shutdown": [SHUT_DOWN],
+    "abnormal": [Exit(ExitReason.KILLED), Exit(ExitReason.FAILED), Exit(ExitReason.HOST_LOST)],
+}
+AT_ONCE = Backoff(max_s=0.0)
+
+
+class Three:
+    """Hosts a, b and c, and a log of what is done to them."""
+
+    def __init__(self, b: HostSpec, **supervision: Any) -> None:
+        spec = SupervisorSpec(**{"backoff": AT_ONCE, **supervision})
+        hosts = (HostSpec("a"), b, HostSpec("c"))
+        settings = Settings(
+            engine="inline", hosts=hosts, understudies=0, host_supervision=spec, name="matrix"
+        )
+        self.system = System(settings)
+        self.log: list[str] = []
+        self.refuses_start: list[str] = []
+
+    async def __aenter__(self) -> Self:
+        await self.system.open()
+        hosting = self.system.root.hosting
+        bring_up, bring_down = hosting.bring_up, hosting.bring_down
+
+        async def up(slot: Slot, ended: Any) -> None:
+            self.log.append(f"+{slot.name}")
+            if slot.name in self.refuses_start:
+                self.refuses_start.remove(slot.name)
+                raise ClusterError(f"{slot.name} does not start.", advice="")
+            await bring_up(slot, ended)
+
+        async def down(slot: Slot, timeout: StopTimeout) -> Exit:  # noqa: ASYNC109 - a spec
+            self.log.append(f"-{slot.name}")
+            return await bring_down(slot, timeout)
+
+        hosting.bring_up = up  # type: ignore[method-assign]
+        hosting.bring_down = down  # type: ignore[method-assign]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.system.close(5.0)
+
+    def slot(self, name: str) -> Slot | None:
+        slots = self.system.root.table.slots.values()
+        return next((slot for slot in slots if slot.name == name), None)
+
+    async def end(self, name: str, reason: Exit = EXITS["abnormal"][0]) -> None:
+        slot = self.slot(name)
+        assert slot is not None
+        await slot.process.end(reason)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(5.0):
+            while not condition():  # noqa: ASYNC110 - it may be any condition
+                await asyncio.sleep(0)
+
+    def all_up(self) -> bool:
+        return all(slot.is_up for slot in self.system.root.table.slots.values())
+
+
+async def follow(name: str, what: str, reason: Exit) -> None:
+    """Let b end and see that exactly this follows."""
+    found = re.match(r"test_(one_for_one|one_for_all|rest_for_one)_([a-z]+)_", name)
+    assert found is not None
+    b = HostSpec("b", restart=Restart(found[2]))
+    async with Three(b, strategy=Strategy(found[1])) as three:
+        refs = [await three.system.spawn(cast.Counter, host=host) for host in "abc"]
+        before = {name: slot.process for name in "abc" if (slot := three.slot(name))}
+        await three.end("b", reason)
+        if what.startswith("b "):
+            kept = what == "b rests"
+            await three.until(lambda: (slot := three.slot("b")) is None or bool(slot.rest_epoch))
+            assert (three.slot("b") is not None) is kept
+            assert three.log == []
+            with pytest.raises(HostLost):
+                await refs[1].ask(cast.Ping(n=1))
+            with pytest.raises(UsageError):
+                await three.system.spawn(cast.Counter, host="b")
+            living = [refs[0], refs[2]]
+        else:
+            await three.until(lambda: three.log == what.split() and three.all_up())
+            living = refs
+        assert [(await ref.ask(cast.Ping(n=n))).n for n, ref in enumerate(living)] == list(
+            range(len(living))
+        )
+        assert " ".join(three.log) == ("" if what.startswith("b ") else what)
+        untouched = [name for name in "ac" if f"+{name}" not in three.log]
+        now = {name: slot.process for name in untouched if (slot := three.slot(name))}
+        assert now == {name: before[name] for name in untouched}
+
+
+class case:  # noqa: N801 - reads as what follows
+    """One cell of the matrix; its name says which."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+
+def as_tests(found: dict[str, Any]) -> None:
+    """Make a test of each case, under its name, for every exit that its name stands for."""
+    for name, one in list(found.items()):
+        if isinstance(one, case):
+            exits = EXITS[name.rpartition("_")[2]]
+
+            async def test(reason: Exit, name: str, what: str) -> None:
+                await follow(name, what, reason)
+
+            bound: Callable[..., Awaitable[None]] = functools.partial(
+                test, name=name, what=one.what
+            )
+
+            async def run(reason: Exit, bound: Any = bound) -> None:
+                await bound(reason)
+
+            run.__name__ = name
+            run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+                [inspect.Parameter("reason", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+            )
+            ids = [exit_.kind.value for exit_ in exits]
+            found[name] = pytest.mark.parametrize("reason", exits, ids=ids)(run)
+
+
+test_one_for_one_permanent_normal = case("+b")
+test_one_for_one_permanent_shutdown = case("+b")
+test_one_for_one_permanent_abnormal = case("+b")
+test_one_for_one_transient_normal = case("b rests")
+test_one_for_one_transient_shutdown = case("b rests")
+test_one_for_one_transient_abnormal = case("+b")
+test_one_for_one_temporary_normal = case("b gone")
+test_one_for_one_temporary_shutdown = case("b gone")
+test_one_for_one_temporary_abnormal = case("b gone")
+test_one_for_all_permanent_normal = case("-c -a +a +b +c")
+test_one_for_all_permanent_shutdown = case("-c -a +a +b +c")
+test_one_for_all_permanent_abnormal = case("-c -a +a +b +c")
+test_one_for_all_transient_normal = case("b rests")
+test_one_for_all_transient_shutdown = case("b rests")
+test_one_for_all_transient_abnormal = case("-c -a +a +b +c")
+test_one_for_all_temporary_normal = case("b gone")
+test_one_for_all_temporary_shutdown = case("b gone")
+test_one_for_all_temporary_abnormal = case("b gone")
+test_rest_for_one_permanent_normal = case("-c +b +c")
+test_rest_for_one_permanent_shutdown = case("-c +b +c")
+test_rest_for_one_permanent_abnormal = case("-c +b +c")
+test_rest_for_one_transient_normal = case("b rests")
+test_rest_for_one_transient_shutdown = case("b rests")
+test_rest_for_one_transient_abnormal = case("-c +b +c")
+test_rest_for_one_temporary_normal = case("b gone")
+test_rest_for_one_temporary_shutdown = case("b gone")
+test_rest_for_one_temporary_abnormal = case("b gone")
+
+CELLS = {name for name, one in globals().items() if isinstance(one, case)}
+as_tests(globals())
+
+
+def test_matrix_is_complete() -> None:
+    wanted = {
+        f"test_{strategy}_{restart}_{how}"
+        for strategy, restart, how in itertools.product(Strategy, Restart, EXITS)
+    }
+    assert wanted == CELLS
+    assert {exit_.kind for exits in EXITS.values() for exit_ in exits} == set(ExitReason) - {
+        ExitReason.START_FAILED,  # an end that never ran: see the half-way start below
+        ExitReason.NO_ACTOR,  # nobody's end; watchers see it
+    }
+
+
+# --- a supervisor of hosts as a whole -------------------------------------------------------
+
+
+@pytest.mark.parametrize("strategy", list(Strategy))
+async def test_escalation(strategy: Strategy) -> None:
+    three = Three(HostSpec("b"), strategy=strategy, intensity=Intensity(restarts=1, period_s=60.0))
+    async with three:
+        failed: list[Any] = []
+        three.system.root._on_failed = failed.append  # type: ignore[misc]
+        await three.end("b")
+        await three.until(lambda: "+b" in three.log and three.all_up())
+        await three.until(lambda: three.system.root.supervisor.statistics().running == 3)
+        three.log.clear()
+        await three.end("b")
+        await three.until(lambda: bool(failed))
+        assert three.log == ["-c", "-a"], "the shutdown is in reverse, and nothing comes back"
+        assert isinstance(failed[0], HostLost)
+        assert "gives up" in failed[0].message
+        assert failed[0].details["reason"]["detail"]["cause"] == "restart_intensity_exceeded"
+
+
+async def test_start_that_fails_half_way_is_undone_in_reverse_and_raised() -> None:
+    settings = Settings(engine="inline", hosts=3, understudies=0)
+    engine = InlineEngine(settings)
+    system = System(settings, engine)
+    start_process = engine.start_process
+    made: list[Any] = []
+
+    async def refuse(*_: Any) -> None:
+        raise ClusterError("no place.", advice="")
+
+    async def third_is_broken(*args: Any) -> Any:
+        process: Any = await start_process(*args)
+        made.append(process)
+        if len(made) == 3:
+            process.become = refuse
+        return process
+
+    engine.start_process = third_is_broken  # type: ignore[method-assign]
+    with pytest.raises(ClusterError, match="no place"):
+        await system.open()
+    assert all(not slot.is_up for slot in system.root.table.slots.values())
+    assert not any(process.host for process in made)
+    await system.close(5.0)
+
+
+async def test_rest_for_one_failed_restart_is_tried_again_from_the_one_that_failed() -> None:
+    async with Three(HostSpec("b"), strategy=Strategy.REST_FOR_ONE) as three:
+        three.refuses_start.append("c")
+        await three.end("b")
+        await three.until(lambda: three.log.count("+c") == 2 and three.all_up())
+        assert three.log == ["-c", "+b", "+c", "+c"]
+
+
+async def test_back_off_waits_before_the_next_start() -> None:
+    patient = Backoff(min_s=0.2, max_s=0.2, jitter=0.0)
+    async with Three(HostSpec("b"), backoff=patient) as three:
+        began_s = three.system.host.now()
+        await three.end("b")
+        await three.until(lambda: three.log == ["+b"])
+        assert three.system.host.now() - began_s >= 0.2
+
+
+async def test_hosts_start_in_order_and_stop_in_reverse_one_at_a_time() -> None:
+    async with Three(HostSpec("b")) as three:
+        assert [slot.name for slot in three.system.root.table.slots.values()] == ["a", "b", "c"]
+    assert three.log == ["-c", "-b", "-a"]
+
+
+async def test_resting_host_comes_back_empty_with_its_group() -> None:
+    b = HostSpec("b", restart=Restart.TRANSIENT)
+    async with Three(b, strategy=Strategy.ONE_FOR_ALL) as three:
+        old = await three.system.spawn(cast.Counter, host="b", name="old")
+        await three.end("b", ENDED_NORMALLY)
+        await three.until(lambda: (slot := three.slot("b")) is not None and bool(slot.rest_epoch))
+        await three.end("a")
+        await three.until(lambda: three.log == ["-c", "+a", "+b", "+c"] and three.all_up())
+        new = await three.system.spawn(cast.Counter, host="b", name="old")
+        assert (await new.ask(cast.Ping(n=1))).n == 1
+        assert new.address != old.address
+
+
+@pytest.mark.parametrize(
+    "auto_shutdown", [AutoShutdown.ANY_SIGNIFICANT, AutoShutdown.ALL_SIGNIFICANT]
+)
+async def test_auto_shutdown_ends_the_system(auto_shutdown: AutoShutdown) -> None:
+    b = HostSpec("b", restart=Restart.TRANSIENT, significant=True)
+    async with Three(b, auto_shutdown=auto_shutdown) as three:
+        failed: list[Any] = []
+        three.system.root._on_failed = failed.append  # type: ignore[misc]
+        await three.end("b", ENDED_NORMALLY)
+        await three.until(lambda: bool(failed))
+        assert "significant" in failed[0].message
+        assert three.log == ["-c", "-a"]

@@ -1,0 +1,179 @@
+"""What a root writes down, and what its next incarnation reads from it."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+import pytest
+
+from callboard.actors.host.host import Host
+from callboard.messages.errors import ClusterError
+from callboard.messages.ref import Address
+from callboard.messages.spawning import Offer, Spawn, Spawned, SpawnPart
+from callboard.runtime.engines.inline import InlineBlobs
+from callboard.runtime.root import records as module
+from callboard.runtime.root.records import Records, Remembered
+from callboard.runtime.root.slots import Batch, Slot
+from callboard.runtime.settings import Settings
+from callboard.runtime.wiring import make_host
+
+
+class Memory:
+    """A ledger that may refuse."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, bytes] = {}
+        self.writes: list[list[str]] = []
+        self.refuses = 0
+
+    async def write(self, entries: Mapping[str, bytes | None]) -> None:
+        await asyncio.sleep(0)
+        if self.refuses:
+            self.refuses -= 1
+            raise ClusterError("no head.")
+        self.writes.append(list(entries))
+        for key, value in entries.items():
+            if value is None:
+                self.entries.pop(key, None)
+            else:
+                self.entries[key] = value
+
+    async def read(self) -> dict[str, bytes]:
+        return self.entries
+
+    @property
+    def remembered(self) -> Remembered:
+        return Remembered.from_entries(self.entries)
+
+
+class Office:
+    """Records with a host and a ledger, and a slot to write about."""
+
+    def __init__(self) -> None:
+        self.ledger = Memory()
+        self.records = Records(self.ledger)
+        self.host: Host
+        self.host, self._watchdog = make_host(
+            slot=0, epoch=1, name="root", settings=Settings(engine="inline"), blobs=InlineBlobs()
+        )
+        self.records.attach(self.host)
+        self.slot = Slot(1, "host-1", None, is_isolated=False)
+        self.slot.epoch = 3
+
+    async def keep(self, token: str, *, first: int = 10, count: int = 3) -> Batch:
+        part = SpawnPart(births=b"births", count=count)
+        batch = Batch(part, first)
+        offer = Offer(part=0, offset=1, name="second", contracts=("ask",), size=2)
+        request = Spawn(parts=(part,), offers=(offer,), token=token)
+        answer = Spawned(parts=((1, first),), failures={})
+        await self.records.keep(request, [(self.slot, batch)], answer)
+        return batch
+
+    async def close(self) -> None:
+        self._watchdog.stop()
+        await self.host.close()
+
+
+def office(case: Callable[[Office], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    """Run a case with an office."""
+
+    def run() -> None:
+        async def whole() -> None:
+            here = Office()
+            try:
+                await case(here)
+            finally:
+                await here.close()
+
+        asyncio.run(whole())
+
+    run.__name__ = case.__name__
+    return run
+
+
+@office
+async def test_what_was_not_acknowledged_is_not_remembered(here: Office) -> None:
+    await here.keep("told")
+    await here.keep("untold", first=20)
+    del here.ledger.entries["kept/untold"]
+    (batch,) = here.ledger.remembered.batches
+    assert (batch.slot, batch.first, batch.token, batch.living) == (1, 10, "told", b"\1\1\1")
+    assert batch.part == SpawnPart(births=b"births", count=3)
+    assert batch.offers[0].name == "second"
+    assert here.ledger.remembered.kept == {"told": Spawned(parts=((1, 10),), failures={})}
+
+
+@office
+async def test_acknowledgement_is_written_after_what_it_acknowledges(here: Office) -> None:
+    await here.keep("told")
+    assert [keys[-1] for keys in here.ledger.writes if "batch/10" in keys] == ["kept/told"]
+
+
+@office
+async def test_ended_actors_are_not_remembered(here: Office) -> None:
+    batch = await here.keep("told")
+    batch.forget(11)
+    here.records.ended(batch)
+    await here.records.started()
+    assert here.ledger.remembered.batches[0].living == b"\1\0\1"
+
+
+@office
+async def test_a_batch_whose_actors_have_all_ended_leaves_no_entry(here: Office) -> None:
+    batch = await here.keep("told")
+    assert set(here.records.kept) == {"told"}
+    for cell in (10, 11, 12):
+        batch.forget(cell)
+        here.records.ended(batch)
+    await here.records.started()
+    assert set(here.ledger.entries) == {"started"}
+    assert not here.records.kept
+
+
+@office
+async def test_slots_and_numbers_are_remembered(here: Office) -> None:
+    records = here.records
+    await records.epoch("it-1", 7)
+    await records.reserve(1_000, 4)
+    await records.slot(here.slot, is_populated=True)
+    await records.process("it-1-host-1")
+    await records.letters([Address(5, 6)])
+    found = here.ledger.remembered
+    assert (found.system, found.epoch, found.was_started) == ("it-1", 7, False)
+    assert (found.next_cell, found.newest_slot) == (1_000 + module.CELLS_AHEAD, 4)
+    assert (found.slots[0].number, found.slots[0].epoch, found.slots[0].process) == (1, 3, "")
+    assert found.slots[0].is_populated
+    assert (found.processes, found.letters) == (["it-1-host-1"], [Address(5, 6)])
+
+
+@office
+async def test_numbers_are_reserved_ahead_and_not_one_by_one(here: Office) -> None:
+    await here.records.reserve(1, 1)
+    before = len(here.ledger.writes)
+    for number in range(2, 1_000):
+        await here.records.reserve(number, 1)
+    assert len(here.ledger.writes) == before
+
+
+def test_a_ledger_that_refuses_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WRITE_RETRY_S", 0.0)
+
+    @office
+    async def case(here: Office) -> None:
+        here.ledger.refuses = 2
+        await here.records.started()
+        assert here.ledger.remembered.was_started
+
+    case()
+
+
+def test_without_a_ledger_nothing_waits() -> None:
+    async def case() -> None:
+        records = Records(None)
+        await records.epoch("it-1", 1)
+        await records.reserve(10, 1)
+        await records.slot(Slot(1, "host-1", None, is_isolated=False), is_populated=True)
+
+    running = case()
+    with pytest.raises(StopIteration):
+        running.send(None)  # It ends in its first step.

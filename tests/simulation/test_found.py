@@ -1,0 +1,163 @@
+"""What the simulator has found in the kernel, each as a test of its own.
+
+Times pass in a world, so that waiting for two seconds costs nothing.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar
+
+import pytest
+
+from callboard.actors.actor import Actor, handler
+from callboard.actors.context import Context
+from callboard.messages.contract import Contract, Request
+from callboard.messages.errors import ActorNotFound, DeadlineExceeded
+from callboard.messages.limits import Limits
+from callboard.messages.ref import Address, Ref
+from callboard.messages.spec import Restart, Strategy, SupervisorSpec
+from callboard.runtime.simulation.system import SimulatedSystem, open_system
+from callboard.runtime.simulation.world import World
+
+Main = Callable[[SimulatedSystem], Awaitable[Any]]
+
+
+def simulate(main: Main, **options: Any) -> Any:
+    world = World(seed=0)
+
+    async def run() -> Any:
+        async with open_system(world, **options) as simulated:
+            return await main(simulated)
+
+    try:
+        return world.run(run())
+    finally:
+        world.close()
+
+
+class Numbered(Contract, name="found.numbered"):
+    n: int
+
+
+class Seen(Contract, name="found.seen"):
+    numbers: tuple[int, ...]
+
+
+class Look(Request[Seen], name="found.look"):
+    pass
+
+
+class Onward(Request[Seen], name="found.onward"):
+    """Ask an actor that is not there."""
+
+    to: Ref[Any]
+
+
+class Tight(Actor):
+    mailbox_messages: ClassVar[int] = 4
+
+    def __init__(self) -> None:
+        self._numbers: list[int] = []
+
+    @handler
+    async def numbered(self, message: Numbered) -> None:
+        self._numbers.append(message.n)
+        await asyncio.sleep(0.01)
+
+    @handler
+    async def look(self, request: Look) -> Seen:
+        return Seen(numbers=tuple(self._numbers))
+
+    @handler
+    async def onward(self, request: Onward, ctx: Context) -> Seen:
+        return await ctx.ask(Look(), request.to)
+
+
+def test_messages_keep_their_order_when_a_full_mailbox_meets_a_link_without_credit() -> None:
+    async def main(simulated: SimulatedSystem) -> tuple[int, ...]:
+        ref = await simulated.system.spawn(Tight, host=1)
+        for n in range(60):
+            ref.tell(Numbered(n=n))
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(5.0)
+        seen: Seen = await simulated.system.ask(Look(), ref)
+        return seen.numbers
+
+    limits = Limits(link_credit=6, link_backlog_max=100, frame_messages_soft=2)
+    assert simulate(main, hosts=1, limits=limits) == tuple(range(60))
+
+
+def test_an_actor_whose_stop_nobody_could_wait_for_is_stopped_all_the_same() -> None:
+    async def main(simulated: SimulatedSystem) -> None:
+        ref = await simulated.system.spawn(Tight, host=1)
+        simulated.hang(1, 4.0)
+        with pytest.raises(DeadlineExceeded):
+            await simulated.system.stop(ref)
+        await asyncio.sleep(8.0)
+        assert ref.address.cell not in simulated.host(1).cells
+
+    simulate(main, hosts=1, ask_timeout_s=2.0, heartbeat_s=5.0)
+
+
+def test_a_handler_that_passes_on_an_error_has_run() -> None:
+    async def main(simulated: SimulatedSystem) -> bool:
+        system = simulated.system
+        ref = await system.spawn(Tight, host=1)
+        nobody: Ref[Any] = system.host.ref(Address(1, 999))
+        with pytest.raises(ActorNotFound) as caught:
+            await system.ask(Onward(to=nobody), ref)
+        return caught.value.may_have_run
+
+    assert simulate(main, hosts=1) is True
+
+
+class Leaf(Actor):
+    async def stopping(self, ctx: Context, reason: Any) -> None:
+        await asyncio.sleep(0.2)
+
+    @handler
+    async def numbered(self, message: Numbered) -> None:
+        raise ValueError("told to fail")
+
+
+class Middle(Actor):
+    async def started(self, ctx: Context) -> None:
+        await ctx.spawn(Leaf)
+        await asyncio.sleep(0.01)
+
+    @handler
+    async def numbered(self, message: Numbered) -> None:
+        raise ValueError("told to fail")
+
+    @handler
+    async def look(self, request: Look) -> Seen:
+        return Seen(numbers=())
+
+
+class Top(Actor):
+    supervision: ClassVar[SupervisorSpec] = SupervisorSpec(strategy=Strategy.ONE_FOR_ALL)
+
+    async def started(self, ctx: Context) -> None:
+        self._middle = await ctx.spawn(Middle, restart=Restart.PERMANENT)
+        self._leaf = await ctx.spawn(Leaf, restart=Restart.PERMANENT)
+
+    @handler
+    async def numbered(self, message: Numbered) -> None:
+        self._middle.tell(message)
+        self._leaf.tell(message)
+
+    @handler
+    async def look(self, request: Look, ctx: Context) -> Seen:
+        return await ctx.ask(Look(), self._middle)
+
+
+def test_a_failing_parent_that_its_group_stops_meanwhile_comes_back_once() -> None:
+    async def main(simulated: SimulatedSystem) -> None:
+        ref = await simulated.system.spawn(Top, host=1)
+        ref.tell(Numbered(n=0))
+        await asyncio.sleep(5.0)
+        await simulated.system.ask(Look(), ref)
+        cells = simulated.host(1).cells.values()
+        assert [cell.recipe.actor for cell in cells].count(Middle) == 1
+
+    simulate(main, hosts=1)

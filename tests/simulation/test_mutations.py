@@ -1,0 +1,38 @@
+"""The simulator finds what is wrong: each defect of the kernel within its seeds."""
+
+import pytest
+
+from callboard.runtime.simulation.mutations import MUTATIONS
+from callboard.runtime.simulation.run import run_seeds
+from callboard.runtime.simulation.scenarios import SCENARIOS
+
+SEEDS_MAX = 2_000
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_defect_is_found(name: str) -> None:
+    mutation = MUTATIONS[name]
+    with mutation.applied():
+        outcomes = run_seeds(mutation.scenario, SCENARIOS[mutation.scenario], range(SEEDS_MAX))
+        assert any(outcome.broken for outcome in outcomes), mutation.what
+
+
+def test_a_defect_lasts_no_longer_than_asked() -> None:
+    mutation = MUTATIONS["dedupe_skipped"]
+    right = getattr(mutation.owner, mutation.attribute)
+    with mutation.applied():
+        assert getattr(mutation.owner, mutation.attribute) is not right
+    assert getattr(mutation.owner, mutation.attribute) is right
+
+
+def test_a_failing_seed_tells_its_story_and_fails_again() -> None:
+    mutation = MUTATIONS["dedupe_skipped"]
+    scenario = SCENARIOS[mutation.scenario]
+    with mutation.applied():
+        found = next(o for o in run_seeds(mutation.scenario, scenario, range(99)) if o.broken)
+        again = next(run_seeds(mutation.scenario, scenario, [found.seed]))
+    told = found.told()
+    assert again == found
+    assert found.digest in told
+    assert f"callboard sim --first-seed {found.seed} --seeds 1 --scenario links" in told
+    assert "becomes host-1" in told

@@ -1,0 +1,144 @@
+"""What a supervisor remembers of children that failed, and what it says of those it stops."""
+
+import pytest
+
+from callboard.messages.errors import SpecError, UsageError
+from callboard.messages.lifecycle import ENDED_NORMALLY, Exit, ExitReason
+from callboard.messages.spec import Backoff, ChildSpec, Intensity, Restart, Strategy
+from callboard.supervisors.chronicle import (
+    CHILDREN_KEPT,
+    ENTRIES_KEPT,
+    TEXT_CHARS_MAX,
+    Chronicle,
+)
+from callboard.supervisors.core import SupervisorCore
+from callboard.supervisors.views import Decision
+
+from .world import CRASH, PATIENT, World, spec_of, world_of
+
+
+def decisions(world: World, child_id: str) -> list[Decision]:
+    return [entry.decision for entry in world.core.history(child_id).entries]
+
+
+def test_child_that_never_failed_has_no_history() -> None:
+    world = world_of(restart=Restart.TRANSIENT).started()
+    world.exits("b", ENDED_NORMALLY)
+    assert world.core.history("b").entries == ()
+    assert world.core.history("nobody").entries == ()
+
+
+def test_history_tells_each_end_and_what_was_decided() -> None:
+    world = world_of(intensity=Intensity(2, 60.0), backoff=Backoff(jitter=0.0)).started()
+    world.exits("b", CRASH)
+    world.now += 1
+    world.exits("b", Exit(ExitReason.KILLED))
+    world.fire()
+    world.exits("b", CRASH)
+    first, second, third = world.core.history("b").entries
+    assert (first.at_s, first.kind, first.message) == (100.0, ExitReason.FAILED, "boom")
+    assert (first.decision, first.delay_s) == (Decision.RESTARTED, 0.0)
+    assert second.kind is ExitReason.KILLED
+    assert second.delay_s == pytest.approx(0.1)
+    assert first.incarnation < second.incarnation < third.incarnation
+    assert third.decision is Decision.GAVE_UP
+
+
+@pytest.mark.parametrize(
+    ("strategy", "kind", "decision"),
+    [
+        (Strategy.ONE_FOR_ALL, Restart.PERMANENT, Decision.RESTARTED_GROUP),
+        (Strategy.ONE_FOR_ONE, Restart.TEMPORARY, Decision.FORGOTTEN),
+    ],
+)
+def test_history_says_group_and_forgotten(
+    strategy: Strategy, kind: Restart, decision: Decision
+) -> None:
+    world = world_of(strategy, kind).started()
+    world.exits("b", CRASH)
+    assert decisions(world, "b") == [decision]
+    assert decisions(world, "a") == []
+
+
+def test_history_of_a_first_start_that_failed() -> None:
+    world = world_of()
+    world.unstartable.add("c")
+    world.start()
+    assert decisions(world, "c") == [Decision.START_UNDONE]
+
+
+def test_history_is_bounded() -> None:
+    chronicle = Chronicle()
+    long = Exit(ExitReason.FAILED, {"message": "m", "details": {"remote_traceback": "x" * 99_999}})
+    for number in range(CHILDREN_KEPT + 3):
+        for incarnation in range(ENTRIES_KEPT + 2 if number > CHILDREN_KEPT else 1):
+            chronicle.record(number, incarnation, long, 1.0, Decision.RESTARTED)
+    assert chronicle.of(0).entries == ()
+    assert len(chronicle.of(3).entries) == 1
+    newest = chronicle.of(CHILDREN_KEPT + 2).entries
+    assert [entry.incarnation for entry in newest] == list(range(2, ENTRIES_KEPT + 2))
+    assert len(newest[0].traceback) == TEXT_CHARS_MAX
+
+
+def test_history_of_an_escalation_tells_what_began_it() -> None:
+    world = world_of(intensity=Intensity(0, 1.0)).started()
+    cause = Exit(ExitReason.FAILED, {"message": "boom", "details": {"remote_traceback": "T"}})
+    world.exits("b", cause)
+    assert world.ending is not None
+    above = World(spec_of(), [ChildSpec("inner")]).started()
+    above.exits("inner", world.ending.exit)
+    (entry,) = above.core.history("inner").entries
+    assert entry.kind is ExitReason.SHUTDOWN
+    assert entry.message == "restart_intensity_exceeded of child b: boom"
+    assert entry.traceback == "T"
+
+
+def test_next_core_inherits_histories_and_takes_new_incarnations() -> None:
+    world = world_of().started()
+    world.exits("b", CRASH)
+    heir = SupervisorCore(spec_of(), lambda: 0.0, [ChildSpec("b")])
+    heir.inherit(world.core)
+    (start,) = heir.start(0.0)
+    assert heir.history("b") == world.core.history("b")
+    assert start.incarnation > world.core.child("b").incarnation  # type: ignore[union-attr]
+
+
+def test_stop_says_whether_the_child_comes_back() -> None:
+    world = world_of(Strategy.ONE_FOR_ALL, Restart.TEMPORARY).started()
+    world.exits("c", CRASH)
+    assert [(stop.id, stop.comes_back) for stop in world.stops] == [
+        ("d", True), ("b", False), ("a", True),
+    ]  # fmt: skip
+    world.stops.clear()
+    world.perform(world.core.terminate_child("a", world.now))
+    world.perform(world.core.stop(world.now))
+    assert not any(stop.comes_back for stop in world.stops)
+
+
+def test_child_with_its_own_back_off_waits_for_that() -> None:
+    own = ChildSpec("a", backoff=Backoff(min_s=7.0, jitter=0.0))
+    world = World(spec_of(intensity=PATIENT), [own, ChildSpec("b")]).started()
+    world.exits("a", CRASH)
+    world.exits("b", CRASH)
+    assert world.taken() == ["timer a", "start b"]
+    assert set(world.timers.values()) == {world.now + 7.0}
+
+
+def test_group_waits_as_long_as_the_child_that_ended() -> None:
+    own = ChildSpec("a", backoff=Backoff(min_s=7.0, jitter=0.0))
+    world = World(spec_of(Strategy.ONE_FOR_ALL), [own, ChildSpec("b")]).started()
+    world.exits("a", CRASH)
+    assert world.taken() == ["stop b", "timer a"]
+    world.fire()
+    assert world.taken() == ["start a", "start b"]
+
+
+def test_wrong_back_off_of_a_child_is_refused() -> None:
+    with pytest.raises(SpecError, match=r"ChildSpec\.backoff"):
+        ChildSpec("a", backoff=1.0)  # type: ignore[arg-type]
+
+
+def test_child_expected_after_the_start_is_refused() -> None:
+    world = world_of().started()
+    with pytest.raises(UsageError, match="too late"):
+        world.core.expect_child(ChildSpec("late"))
