@@ -101,7 +101,7 @@ class AskFuture(asyncio.Future[Any]):
     def _accepts(self, message: Contract | None) -> bool:
         expects = self.expects
         if message is None or expects is None:
-            return message is expects
+            return message is None and expects is None
         return isinstance(message, expects) or is_same_contract(type(message), expects)
 
     def _wrong_reply(self, message: Contract | None) -> CallboardError:

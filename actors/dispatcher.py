@@ -304,9 +304,7 @@ class Worker:
         # The handler swallowed its cancellation; the worker is not to be cancelled by it.
         self._uncancel()
 
-    def _failed(
-        self, cell: Cell, actor: "Actor | None", item: Any, error: BaseException
-    ) -> None:
+    def _failed(self, cell: Cell, actor: "Actor | None", item: Any, error: BaseException) -> None:
         """What a raised exception means for the asker, the actor, and this worker."""
         if isinstance(error, asyncio.CancelledError):
             ours = self._cancelling is not None

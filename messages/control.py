@@ -6,6 +6,8 @@ control host (the root's desk), and are written before data that waits.
 
 from typing import Any, Final
 
+from pydantic import Field
+
 from .contract import Contract, Request
 from .ref import Ref
 
@@ -92,7 +94,7 @@ class DirectoryChanged(Contract, name="callboard.directory_changed"):
     offers: dict[str, tuple[tuple[int, int], ...]]
     sizes: dict[str, int]
     """Agents behind an address, written `slot/cell`."""
-    routings: dict[str, str] = {}
+    routings: dict[str, str] = Field(default_factory=dict)
     """How a contract is routed (`Routing.to_text`), where somebody has said so."""
     places: dict[int, int]
     """Every slot there is, isolated ones too, each with the epoch after which it rests (its

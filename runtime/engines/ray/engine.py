@@ -412,9 +412,7 @@ async def _in_daemon_thread(function: Callable[[], ResultT]) -> ResultT:
     return await done
 
 
-async def _wait_until_ready(
-    process: RayProcess, order: ProcessOrder | None, limit_s: float
-) -> int:
+async def _wait_until_ready(process: RayProcess, order: ProcessOrder | None, limit_s: float) -> int:
     """The process id, once it runs.
 
     What is ordered may be taken by others for a while, which is told, or be lost with its

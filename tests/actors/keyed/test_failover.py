@@ -120,10 +120,10 @@ async def test_store_lost_with_its_memory_gets_the_states_of_living_activations_
     for _ in range(3):
         before = {user: await add(sim.system, user) for user in users}
     sim.crash(1)
-    await asyncio.sleep(1.0)
+    await sim.advance(1.0)
     alive = [user for user, (_, host) in before.items() if host == "host-2"]
     assert [(await add(sim.system, user))[0] for user in alive] == [4] * len(alive)
-    await asyncio.sleep(30.0)  # Put away, with what they have.
+    await sim.advance(30.0)  # Put away, with what they have.
     assert [(await add(sim.system, user))[0] for user in alive] == [5] * len(alive)
 
 
@@ -142,7 +142,7 @@ async def test_store_and_keepers_lost_together_have_what_the_store_itself_kept(
     for _ in range(3):
         for user in users:
             await add(sim.system, user)
-    await asyncio.sleep(1.0)
+    await sim.advance(1.0)
     sim.crash(1)
     sim.crash(2)
     numbers = {(await add(sim.system, user))[0] for user in users}
@@ -186,8 +186,8 @@ async def steady(sim: Simulation, user: str, got: list[int]) -> None:
         try:
             got.append((await sim.system.ask(Add(user=user), timeout_s=5.0)).number)
         except AskError:
-            await asyncio.sleep(0.2)
-        await asyncio.sleep(0.1 + 0.4 * sim.random.random())
+            await sim.advance(0.2)
+        await sim.advance(0.1 + 0.4 * sim.random.random())
 
 
 async def one_run(sim: Simulation, faults: FaultPlan) -> None:
@@ -226,20 +226,20 @@ async def test_old_incarnation_that_wakes_up_cannot_save_to_a_store_it_still_rea
     users = [f"u{n}" for n in range(12)]
     for user in users:
         await add(sim.system, user)
-    await asyncio.sleep(12.0)
+    await sim.advance(12.0)
     for user in users:
         sim.system.tell(AddSoon(user=user, number=1_000))
-    await asyncio.sleep(0.5)
+    await sim.advance(0.5)
     with undead(sim, 2):
         sim.hang(2, 40.0)
-        await asyncio.sleep(8.0)
+        await sim.advance(8.0)
         numbers = {}
         for _ in range(3):
             for user in users:
                 numbers[user], _ = await add(sim.system, user)
-            await asyncio.sleep(9.0)
+            await sim.advance(9.0)
         assert Disk.conflicts == 0
-        await asyncio.sleep(30.0)
+        await sim.advance(30.0)
     assert Disk.conflicts > 0, "it has woken up, and tried"
     for user in users:
         number, _ = await add(sim.system, user)

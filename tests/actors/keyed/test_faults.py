@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from callboard.actors.host.meters import Vitals
 from callboard.messages.errors import ActorStopped, CallboardError, HandlerFailed, StoreFailed
 from callboard.testing import Simulation, simulated
 
@@ -59,7 +60,7 @@ async def test_failing_load_after_a_crash_leaves_the_key_absent(sim: Simulation)
     Disk.load_failures = 1
     with pytest.raises(HandlerFailed):
         await sim.system.ask(Crash(user="a"))
-    await asyncio.sleep(0.1)
+    await sim.advance(0.1)
     assert await active(sim) == 0
     assert await add(sim) == 2
 
@@ -72,7 +73,7 @@ async def test_failing_saves_are_tried_again_ever_later_and_nothing_is_lost(
     Disk.save_failures = 5
     for number in range(1, 101):
         assert await add(sim) == number
-        await asyncio.sleep(0.1)
+        await sim.advance(0.1)
     assert await kept(sim, "a") == 100
     gaps = [late - early for early, late in zip(Disk.saves[:6], Disk.saves[1:6], strict=False)]
     for gap, wanted in zip(gaps, (0.1, 0.2, 0.4, 0.8, 1.6), strict=True):
@@ -84,10 +85,10 @@ async def test_failing_save_when_put_away_keeps_it_and_is_tried_again(sim: Simul
     await sim.system.keyed(Counter, store=Disk(), idle_s=1.0)
     assert await add(sim) == 1
     Disk.save_failures = 2
-    await asyncio.sleep(1.5)
+    await sim.advance(1.5)
     assert Disk.save_failures < 2
     assert await add(sim) == 2
-    await asyncio.sleep(10.0)
+    await sim.advance(10.0)
     assert (await active(sim), await kept(sim, "a")) == (0, 2)
 
 
@@ -97,7 +98,7 @@ async def test_save_whose_answer_was_lost_is_known_as_ones_own(sim: Simulation) 
     Disk.lost_answers = 1
     for number in range(1, 6):
         assert await add(sim) == number
-        await asyncio.sleep(0.2)
+        await sim.advance(0.2)
     assert await kept(sim, "a") == 5
 
 
@@ -107,7 +108,7 @@ async def test_running_one_whose_state_is_old_goes_on_from_the_newer_one(sim: Si
     await sim.system.ask(Add(user="b", number=100))
     assert await add(sim, "b") == 101
     assert [await add(sim) for _ in range(2)] == [1, 2]
-    await asyncio.sleep(1.0)
+    await sim.advance(1.0)
     await Disk.overwrite("Counter", "a", by="b")
     asks = [asyncio.ensure_future(add(sim)) for _ in range(6)]
     # Two before it is noticed; the others wait for the next incarnation, in order.
@@ -121,10 +122,10 @@ async def test_one_put_away_with_an_old_state_is_renewed_and_put_away_later(
     await sim.system.keyed(Counter, store=Disk(), idle_s=1.0)
     for user in "ab":
         await sim.system.ask(Add(user=user, number=100))
-    await asyncio.sleep(10.0)
+    await sim.advance(10.0)
     assert await add(sim) == 101
     await Disk.overwrite("Counter", "a", by="b")
-    await asyncio.sleep(7.0)
+    await sim.advance(7.0)
     assert await active(sim) == 0
     assert await add(sim) == 101, "the newer state had 100"
 
@@ -149,10 +150,10 @@ async def test_save_after_holds_under_steady_load_and_when_idle(sim: Simulation)
     await sim.system.keyed(Counter, store=Disk(), save_after_s=1.0)
     for _ in range(100):
         await add(sim)
-        await asyncio.sleep(0.1)
+        await sim.advance(0.1)
     gaps = [late - early for early, late in zip(Disk.saves, Disk.saves[1:], strict=False)]
     assert max(gaps) <= 1.3
-    await asyncio.sleep(1.5)
+    await sim.advance(1.5)
     assert await kept(sim, "a") == 100
 
 
@@ -197,7 +198,7 @@ async def test_ordered_stop_during_a_save_saves_what_came_after(sim: Simulation)
     parts = await sim.system.keyed(Parting, store=Disk(), save_every=1, name="Counter")
     Disk.takes_s = 1.0
     assert await add(sim) == 1
-    await asyncio.sleep(0.5)
+    await sim.advance(0.5)
     for part in parts:
         await sim.system.stop(part)
     assert await kept(sim, "a") == 1_001
@@ -208,7 +209,7 @@ async def test_what_waits_for_an_activation_is_told_when_its_keeper_stops(sim: S
     parts = await sim.system.keyed(Counter, store=Disk())
     Disk.takes_s = 5.0
     ask = asyncio.ensure_future(add(sim))
-    await asyncio.sleep(0.1)
+    await sim.advance(0.1)
     for part in parts:
         await sim.system.stop(part)
     with pytest.raises(ActorStopped):
@@ -219,9 +220,22 @@ async def test_what_waits_for_an_activation_is_told_when_its_keeper_stops(sim: S
 async def test_keeper_that_stops_lets_the_running_handler_end(sim: Simulation) -> None:
     parts = await sim.system.keyed(Counter, store=Disk())
     ask = asyncio.ensure_future(sim.system.ask(Wait(user="a", for_s=2.0)))
-    await asyncio.sleep(0.1)
+    await sim.advance(0.1)
     for part in parts:
         await sim.system.stop(part)
     assert (await ask).number == 0
     with pytest.raises(CallboardError):
         await add(sim)
+
+
+@simulated(hosts=1)
+async def test_idle_ones_are_put_away_when_memory_is_short_and_come_back(sim: Simulation) -> None:
+    await sim.system.keyed(Counter, store=Disk(), idle_s=1_000.0, memory_bytes_max=1_000)
+    for user in "abcdefgh":
+        await add(sim, user)
+    await sim.advance(20.0)
+    assert await active(sim) == 8
+    sim._simulated.host(1).meters.vitals = lambda: Vitals(0, "", 2_000, 0.0)
+    await sim.advance(20.0)
+    assert await active(sim) == 0
+    assert [await add(sim, user) for user in "abcdefgh"] == [2] * 8

@@ -156,7 +156,7 @@ async def test_keys_of_a_host_that_is_down_wait_for_it(sim: Simulation) -> None:
     await sim.system.keyed(Counter)
     before = await owners(sim)
     sim.crash(2)
-    await asyncio.sleep(0.05)
+    await sim.advance(0.05)
     assert await owners(sim) == before
 
 
@@ -228,7 +228,7 @@ async def test_tell_to_a_full_key_is_refused_and_send_waits(sim: Simulation) -> 
     for user, busy_s in (("loading", 0.0), ("working", 1.0)):
         Disk.takes_s = 1.0 - busy_s
         wait = asyncio.ensure_future(sim.system.ask(Wait(user=user, for_s=busy_s)))
-        await asyncio.sleep(0.5)
+        await sim.advance(0.5)
         assert (await friend.ask(TellOf(to=keeper, user=user, times=5))).error == "MailboxFull"
         await friend.ask(SendOf(to=keeper, user=user, times=20))
         await wait
@@ -242,7 +242,7 @@ async def test_messages_from_afar_wait_for_a_full_key_in_order(sim: Simulation) 
     for user, busy_s in (("loading", 0.0), ("working", 1.0)):
         Disk.takes_s = 1.0 - busy_s
         wait = asyncio.ensure_future(sim.system.ask(Wait(user=user, for_s=busy_s)))
-        await asyncio.sleep(0.5)
+        await sim.advance(0.5)
         for _ in range(50):
             await sim.system.send(AddSoon(user=user))
         asks = [asyncio.ensure_future(sim.system.ask(Add(user=user))) for _ in range(50)]

@@ -78,20 +78,6 @@ async def test_states_are_saved_when_the_keepers_stop_in_order() -> None:
         assert [reply.amount for reply in replies] == [4] * 6
 
 
-async def test_idle_activations_are_put_away_when_memory_is_short() -> None:
-    async with start(engine="inline", hosts=1) as system:
-        await system.keyed(Account, idle_s=0.2, memory_bytes_max=1)
-        await system.ask(Deposit(account="a", amount=3))
-        host = system.root.table.slots[1].process.host
-        host.meters.vitals = lambda: Vitals(2, "", 0, 0.0)
-        (keeper,) = (cell for cell in host.cells.values() if cell.name == "Account")
-        keeper.plan = replace(keeper.plan, idle_s=LONG_S)
-        keeper._core.limits = replace(keeper._core.limits, idle_s=LONG_S)
-        while any(m.children for host in (await system.view()).hosts for m in host.members):
-            pass  # Each look takes turns of the loop.
-        assert (await system.ask(Deposit(account="a", amount=3))).amount == 6
-
-
 async def test_idle_activation_is_put_away_and_comes_back_with_its_state() -> None:
     async with start(engine="inline", hosts=1) as system:
         await system.keyed(Account, idle_s=0.02)

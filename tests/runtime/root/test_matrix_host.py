@@ -210,7 +210,7 @@ async def test_escalation(strategy: Strategy) -> None:
     three = Three(HostSpec("b"), strategy=strategy, intensity=Intensity(restarts=1, period_s=60.0))
     async with three:
         failed: list[Any] = []
-        three.system.root._on_failed = failed.append  # type: ignore[misc]
+        three.system.root._on_failed = failed.append
         await three.end("b")
         await three.until(lambda: "+b" in three.log and three.all_up())
         await three.until(lambda: three.system.root.supervisor.statistics().running == 3)
@@ -240,7 +240,7 @@ async def test_start_that_fails_half_way_is_undone_in_reverse_and_raised() -> No
             process.become = refuse
         return process
 
-    engine.start_process = third_is_broken  # type: ignore[method-assign]
+    engine.start_process = third_is_broken  # type: ignore[method-assign,assignment]
     with pytest.raises(ClusterError, match="no place"):
         await system.open()
     assert all(not slot.is_up for slot in system.root.table.slots.values())
@@ -291,7 +291,7 @@ async def test_auto_shutdown_ends_the_system(auto_shutdown: AutoShutdown) -> Non
     b = HostSpec("b", restart=Restart.TRANSIENT, significant=True)
     async with Three(b, auto_shutdown=auto_shutdown) as three:
         failed: list[Any] = []
-        three.system.root._on_failed = failed.append  # type: ignore[misc]
+        three.system.root._on_failed = failed.append
         await three.end("b", ENDED_NORMALLY)
         await three.until(lambda: bool(failed))
         assert "significant" in failed[0].message
