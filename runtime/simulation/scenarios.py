@@ -17,7 +17,7 @@ from .stage import act, open_stage
 __all__ = ["SCENARIOS"]
 
 Act = Callable[[], Coroutine[Any, Any, None]]
-ACTS_SHARE: Final = 0.5
+ACTS_SHARE: Final = 0.4
 """How much of all that can be done a seed of `mixed` does."""
 
 

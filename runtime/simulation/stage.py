@@ -60,12 +60,11 @@ class Stage:
             *(spawn(cast.Receiver, host=1 + place % HOSTS) for place in range(receivers)),
             *(spawn(cast.Sender, host=1 + (place + 1) % HOSTS) for place in range(senders)),
             *(self.add_parent() for _ in range(parents)),
+            *(self.system.pool(cast.SquaringAgent, size=agents) for _ in range(bool(agents))),
         )
         self.receivers = list(refs[:receivers])
         self.senders = list(refs[receivers : receivers + senders])
         self.run.permanent.update(str(ref.address) for ref in self.receivers)
-        if agents:
-            await self.system.pool(cast.SquaringAgent, size=agents)
 
     async def add_parent(self) -> None:
         """A parent with children of all kinds, and any strategy."""
@@ -246,7 +245,8 @@ async def act(stage: Stage, *acts: Coroutine[Any, Any, None], faults: Sequence[s
     tasks = [asyncio.ensure_future(act) for act in acts]
     await asyncio.sleep(BUSY_S)
     run.simulated.heal()
-    done, late = await asyncio.wait(tasks, timeout=REST_MAX_S)
+    # A seed may draw no activity at all.
+    done, late = await asyncio.wait(tasks, timeout=REST_MAX_S) if tasks else ((), ())
     for task in done:
         task.result()
     if late:
