@@ -115,6 +115,7 @@ async def test_what_the_cluster_does_not_have_fails_at_once_and_is_named() -> No
                 await system.spawn(cast.Counter, placement=Placement(isolated=labelled))
 
 
+@pytest.mark.soak
 async def test_what_is_taken_is_waited_for_until_the_deadline_and_said() -> None:
     import ray
 

@@ -6,7 +6,7 @@ import pytest
 
 from .test_ends import Driver, gone
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.ray, pytest.mark.soak, pytest.mark.timeout(120)]
 
 
 def test_isolated_actor_waits_for_a_node_with_its_labels_and_says_so(
