@@ -44,6 +44,8 @@ class Call(ReplySink, Protocol):
     """The handler's side, when it is on this host."""
     sent: bool
     """Whether it has left for the other host: if so, its handler may have run."""
+    step: str
+    """The step of an execution that it is an attempt of; empty for any other ask."""
 
     def done(self) -> bool:
         """Whether it has its outcome."""
@@ -71,6 +73,7 @@ class AskFuture(asyncio.Future[Any]):
     """The handler's side, when it is on this host."""
     sent = False
     """Whether it has left for the other host: if so, its handler may have run."""
+    step = ""
 
     def __init__(
         self,
@@ -153,14 +156,22 @@ class Ask:
         "message",
         "on_expiry",
         "sink",
+        "step",
         "stopped_by",
         "worker",
     )
 
     def __init__(
-        self, message: Contract, sink: ReplySink, correlation: int, deadline_s: float
+        self,
+        message: Contract,
+        sink: ReplySink,
+        correlation: int,
+        deadline_s: float,
+        step: str = "",
     ) -> None:
         self.message = message
+        self.step = step
+        """The step of an execution that this is an attempt of."""
         self.sink = sink
         self.correlation = correlation
         self.deadline_s = deadline_s

@@ -248,13 +248,20 @@ class Cell:
         assert self.actor is not None
         await self.actor.started(ctx)
 
-    async def run_stopping(self, ctx: "Context", reason: "Exit") -> None:
-        """Call the actor's hook of that name."""
+    async def run_stopping(self, ctx: "Context", reason: "Exit") -> "Exit":
+        """Call the actor's hook of that name; gives how the actor has ended with it."""
         assert self.actor is not None
         await self.actor.stopping(ctx, reason)
+        return reason
 
     async def prepare_stop(self) -> None:
         """It stops in order, and its children are about to be stopped."""
+
+    def killed(self) -> None:
+        """It is ended by force."""
+
+    def laid_down(self) -> None:
+        """It stays down until it is started by hand, or with its supervisor."""
 
     def ended(self) -> None:
         """It is gone for good."""
@@ -295,6 +302,8 @@ class Cell:
                     f"{self.path} has stopped.",
                     advice="Look up or spawn another one.",
                     may_have_run=False,
+                    slot=self.dispatcher.host.slot,
+                    cell=self.id,
                 )
             )
         self.dispatcher.letters.dead("actor_stopped", self.path, item)

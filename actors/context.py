@@ -68,6 +68,15 @@ class Context:
             self._cancelled = threading.Event()
         return self._cancelled
 
+    @property
+    def idempotency_key(self) -> str:
+        """The same text for every attempt of a step of an execution, also after a resume.
+
+        Give it to whatever has an effect outside: a service that knows it again does nothing
+        twice. Empty for a message that is no sub-task.
+        """
+        return "" if self._ask is None else self._ask.step
+
     def remaining_s(self) -> float | None:
         """What is left of this message's deadline in seconds; None when it has none."""
         if self._ask is None or self._ask.deadline_s == math.inf:

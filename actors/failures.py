@@ -116,6 +116,8 @@ def actor_not_found(slot: int, number: int) -> CallboardError:
         f"there is no actor at {slot}/{number}.",
         advice="It has stopped; look it up by name, or spawn it again.",
         may_have_run=False,
+        slot=slot,
+        cell=number,
     )
 
 

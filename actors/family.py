@@ -18,6 +18,7 @@ from .failures import is_being_cancelled, linked_ended, start_failed
 from .mailbox import refuse_waiting
 from .shard import Shard
 from .tree.branch import Branch
+from .tree.envoy import EnvoyCell
 
 if TYPE_CHECKING:
     from .host.host import Host
@@ -55,7 +56,9 @@ class Family:
         self._waiting: dict[int, asyncio.Future[None]] = {}
         self.cells: dict[int, Cell] = {}
         """The children, in the order of their start."""
-        self.supervisor: SupervisorPort = host.make_supervisor(spec, self)
+        self.supervisor: SupervisorPort = (
+            host.make_supervisor(spec, self) if branch is None else branch.make_supervisor(self)
+        )
         if branch is None:
             self.supervisor.start()
             return
@@ -150,6 +153,7 @@ class Family:
         if is_kept and self.supervisor.child(cell.id).is_down:
             cell.life = Life.STOPPED
             refuse_waiting(cell)
+            cell.laid_down()
 
     def _is_stopping(self) -> bool:
         return str(self.supervisor.statistics().state) in {"stopping", "stopped"}
@@ -244,7 +248,11 @@ class Family:
     ) -> None:
         if cell.incarnation != incarnation or cell.life != Life.STARTING:
             return
-        self._start_ended(cell, incarnation, start_failed(cell, error), is_first=is_first)
+        # Of a placed child: where it failed, it has been described.
+        is_told = isinstance(cell, EnvoyCell) and isinstance(error, ActorStartFailed)
+        failure = error if is_told else start_failed(cell, error)
+        assert isinstance(failure, ActorStartFailed)
+        self._start_ended(cell, incarnation, failure, is_first=is_first)
 
     def _start_ended(
         self, cell: Cell, incarnation: int, failure: ActorStartFailed, *, is_first: bool

@@ -83,4 +83,6 @@ def stopped_too_soon(cell: "Cell", *, may_have_run: bool) -> ActorStopped:
         f"{cell.path} stopped {when} it handled the request.",
         advice="Look it up again, or spawn another one.",
         may_have_run=may_have_run,
+        slot=cell.dispatcher.host.slot,
+        cell=cell.id,
     )

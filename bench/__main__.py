@@ -1,7 +1,7 @@
 """The command line: `python -m bench NAME [--smoke] [--json] [--peers] [--repeat N]`.
 
 A suite (`savina`) takes `--only PART,…` as well, and `--table`, which writes its figures
-into the docs.
+into the docs. `durable`, `resume`, `append` and `project` take `--store sqlite|postgres`.
 
 Exit codes: 0 when every side that was to run was measured or is not installed, 1 when
 ours, or a peer that always runs, failed, 2 for a wrong command line. Another peer's
@@ -17,7 +17,7 @@ import click
 from rich.console import Console
 
 from bench.machine import describe_machine
-from bench.registry import BENCHES, Bench, bench_named
+from bench.registry import BENCHES, STORES, Bench, bench_named
 from bench.report import (
     benches_as_data,
     print_benches,
@@ -47,6 +47,11 @@ SIGNAL_EXIT_CODE = 128
     help="Rounds; the figures are medians over them.",
 )
 @click.option("--only", "parts", default="", help="Of a suite: these parts alone, with commas.")
+@click.option(
+    "--store",
+    type=click.Choice(STORES),
+    help="Of durable benches: what our side writes to (default: sqlite).",
+)
 @click.option("--table", "as_table", is_flag=True, help="Of a suite: write the docs' table too.")
 def main(
     *,
@@ -56,6 +61,7 @@ def main(
     all_peers: bool,
     repeat: int,
     parts: str,
+    store: str | None,
     as_table: bool,
 ) -> None:
     """Run the bench NAME, or `list` what there is."""
@@ -67,7 +73,7 @@ def main(
         else:
             print_benches(BENCHES, Console())
         return
-    bench = _chosen(bench_named(name), parts)
+    bench = _on_store(_chosen(bench_named(name), parts), store)
     if as_table and (not bench.parts or parts or smoke):
         raise click.UsageError("--table is for a whole suite at full size.")
     told = Console(stderr=True)
@@ -98,6 +104,15 @@ def _chosen(bench: Bench, parts: str) -> Bench:
         known = ", ".join(bench.parts) or "no parts"
         raise click.UsageError(f"{bench.name} has no {', '.join(unknown)}; it has {known}.")
     return bench.only(names)
+
+
+def _on_store(bench: Bench, store: str | None) -> Bench:
+    """The bench, on the store that was chosen."""
+    if store is None:
+        return bench
+    if store not in bench.stores:
+        raise click.UsageError(f"{bench.name} writes to no store that can be chosen.")
+    return bench.on_store(store)
 
 
 def exit_code(report: Report) -> int:

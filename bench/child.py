@@ -76,6 +76,7 @@ def run_child(
                         MARK_ENV: mark,
                         PARENT_PIPE_ENV: str(parent_pipe),
                         "TMPDIR": folder,
+                        "CALLBOARD_HOME": folder,
                     },
                     stdin=subprocess.DEVNULL,
                     stdout=stdout_file,

@@ -1,20 +1,20 @@
 """What one side of a bench gives back, and the hash that proves it did the work.
 
-Invariants: parameters are whole numbers, results are plain numbers with their unit in
-the name, and the check is a SHA-256 over what the side really computed, so that a side
-that answers fast and wrong cannot win.
+Invariants: parameters are whole numbers and the name of a store, results are plain numbers
+with their unit in the name, and the check is a SHA-256 over what the side really computed, so
+that a side that answers fast and wrong cannot win.
 """
 
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 __all__ = ["Outcome", "Params", "canonical_json", "check_of", "check_of_each"]
 
-Params: TypeAlias = Mapping[str, int]
-"""The parameters of one side: counts and sizes, nothing else."""
+Params: TypeAlias = Mapping[str, Any]
+"""The parameters of one side: counts and sizes as whole numbers, and `store`, a name."""
 
 
 @dataclass(frozen=True, slots=True)

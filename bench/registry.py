@@ -20,7 +20,16 @@ from bench.outcome import Params
 from bench.savina import sizes
 from bench.savina.games import GAMES, SEPARATOR, expected_savina
 
-__all__ = ["BENCHES", "Bench", "Requirement", "Side", "bench_named", "missing", "versions"]
+__all__ = [
+    "BENCHES",
+    "STORES",
+    "Bench",
+    "Requirement",
+    "Side",
+    "bench_named",
+    "missing",
+    "versions",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +69,7 @@ class Side:
         )
 
 
-def _only(params: Params, parts: Sequence[str]) -> dict[str, int]:
+def _only(params: Params, parts: Sequence[str]) -> Params:
     return {name: size for name, size in params.items() if name.partition(SEPARATOR)[0] in parts}
 
 
@@ -74,8 +83,18 @@ class Bench:
     peers: tuple[Side, ...]
     expected_check: Callable[[Params], str]
     timeout_s: float = 180.0
+    stores: tuple[str, ...] = ()
+    """What ours can be put on by `--store`; the first one where none is chosen."""
     parts: tuple[str, ...] = ()
     """The benchmarks that a suite consists of; their names begin those of their sizes."""
+
+    def on_store(self, store: str) -> "Bench":
+        """This bench with our side on that store; the peers stay on theirs."""
+        chosen = {"store": store}
+        ours = replace(
+            self.ours, full={**self.ours.full, **chosen}, smoke={**self.ours.smoke, **chosen}
+        )
+        return replace(self, ours=ours)
 
     def only(self, parts: Sequence[str]) -> "Bench":
         """This suite with those parts alone; a peer that can do none of them is left out."""
@@ -121,6 +140,9 @@ XOSCAR = _module("xoscar", "xoscar")
 PYKKA = _module("pykka", "pykka")
 DASK = _module("distributed", "distributed")
 LANGGRAPH = _module("langgraph", "langgraph")
+LANGGRAPH_SQLITE = _module("aiosqlite", "langgraph-checkpoint-sqlite")
+DBOS = _module("dbos", "dbos")
+EVENTSOURCING = _module("eventsourcing", "eventsourcing")
 AUTOGEN = _module("autogen_core", "autogen-core")
 MONARCH = Requirement("module", "monarch", "pip install 'callboard[monarch]'", "torchmonarch")
 ERLC = Requirement("program", "erlc", "install Erlang/OTP (on Debian: erlang-base)")
@@ -324,6 +346,91 @@ SAVINA = Bench(
     parts=tuple(game.name for game in GAMES),
 )
 
+STATE = Bench(
+    name="state",
+    question="How fast are many states read, from the cache and the primary store, and stored?",
+    ours=_ours({"states": 10_000, "alone": 200}, {"states": 200, "alone": 5}),
+    peers=(),
+    expected_check=workload.expected_state,
+)
+
+STORES = ("sqlite", "postgres")
+
+DURABLE = Bench(
+    name="durable",
+    question="What does it cost to have every step of an execution on disk?",
+    ours=_ours({"sub_tasks": 100_000, "warm_up": 1_000}, {"sub_tasks": 200, "warm_up": 10}),
+    peers=(
+        Side(
+            "langgraph",
+            "bench.peers.langgraph",
+            {"sub_tasks": 4_000, "warm_up": 100},
+            {"sub_tasks": 50, "warm_up": 4},
+            (LANGGRAPH, LANGGRAPH_SQLITE),
+        ),
+        _peer("dbos", DBOS, {"sub_tasks": 2_000, "warm_up": 100}, {"sub_tasks": 50, "warm_up": 4}),
+    ),
+    expected_check=workload.expected_fanout,
+    timeout_s=600.0,
+    stores=STORES,
+)
+
+RESUME = Bench(
+    name="resume",
+    question="How long until an execution goes on whose system ended just before its end?",
+    ours=_ours({"sub_tasks": 100_000}, {"sub_tasks": 200}),
+    peers=(),
+    expected_check=workload.expected_fanout,
+    timeout_s=600.0,
+    stores=STORES,
+)
+
+APPEND = Bench(
+    name="append",
+    question="How long until an event is on disk, and how many can be written in a second?",
+    ours=_ours(
+        {
+            "warm_up": 1_600,
+            "alone": 2_000,
+            "one_at_a_time_events": 16_000,
+            "events": 800_000,
+            "batched_events": 800_000,
+        },
+        {
+            "warm_up": 16,
+            "alone": 10,
+            "one_at_a_time_events": 32,
+            "events": 320,
+            "batched_events": 320,
+        },
+    ),
+    peers=(
+        _peer(
+            "eventsourcing",
+            EVENTSOURCING,
+            {
+                "warm_up": 1_600,
+                "alone": 2_000,
+                "one_at_a_time_events": 4_000,
+                "batched_events": 320_000,
+            },
+            {"warm_up": 16, "alone": 10, "one_at_a_time_events": 32, "batched_events": 320},
+        ),
+    ),
+    expected_check=workload.expected_append,
+    stores=STORES,
+)
+
+PROJECT = Bench(
+    name="project",
+    question="How many events a second are applied to a read model, each exactly once?",
+    ours=_ours({"events": 300_000, "accounts": 10_000}, {"events": 300, "accounts": 50}),
+    peers=(),
+    expected_check=workload.expected_project,
+    timeout_s=600.0,
+    stores=STORES,
+)
+
 BENCHES: tuple[Bench, ...] = (
     ASK,
     TELL_LOCAL,
@@ -335,6 +442,11 @@ BENCHES: tuple[Bench, ...] = (
     FLAP,
     MILLION,
     SAVINA,
+    STATE,
+    DURABLE,
+    RESUME,
+    APPEND,
+    PROJECT,
 )
 
 

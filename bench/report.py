@@ -105,7 +105,10 @@ def print_report(
     console.print(table)
     for side in (report.ours, *report.peers):
         if side.status == "measured":
-            sizes = ", ".join(f"{name} {value:,}" for name, value in side.params.items())
+            sizes = ", ".join(
+                f"{name} {value:,}" if isinstance(value, int) else f"{name} {value}"
+                for name, value in side.params.items()
+            )
             cannot = (f"cannot do {part}: {why}" for part, why in side.cannot.items())
             said = "; ".join((f"{side.name}: {sizes}", *side.notes, *cannot))
             _say(console, said, style="dim")

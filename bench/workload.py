@@ -6,24 +6,36 @@ side whose check differs. Nothing here is random, so a figure can be compared wi
 yesterday's.
 """
 
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from bench.outcome import Params, check_of, check_of_each
 
 __all__ = [
+    "APPEND_WRITERS",
+    "account_of",
+    "amount_of",
+    "append_total",
+    "appended_check",
     "ask_reply",
     "ask_request",
+    "event_data",
+    "event_number",
+    "expected_append",
     "expected_ask",
     "expected_failover",
     "expected_fanout",
     "expected_flap",
     "expected_kills",
     "expected_million",
+    "expected_project",
     "expected_spawn",
+    "expected_state",
     "expected_supervise",
     "expected_tell_local",
     "merge_sub_tasks",
+    "projected_check",
     "sub_task_result",
     "tally",
 ]
@@ -96,6 +108,69 @@ def expected_failover(params: Params) -> str:
     """The check over the number each actor answers with after each kill, in order."""
     rounds = range(params["rounds"])
     return check_of_each(number for _ in rounds for number in range(params["actors"]))
+
+
+APPEND_WRITERS = 16
+EVENT_BYTES = 200
+
+
+def event_data(number: int) -> bytes:
+    """What an appended event holds: its number, in 200 bytes."""
+    return number.to_bytes(EVENT_BYTES, "big")
+
+
+def event_number(data: bytes) -> int:
+    """The number of an event that was read; raises `ValueError` when it is not as it was."""
+    if len(data) != EVENT_BYTES:
+        msg = f"an event has {len(data)} bytes, not {EVENT_BYTES}"
+        raise ValueError(msg)
+    return int.from_bytes(data, "big")
+
+
+def append_total(params: Params) -> int:
+    """How many events a side appends; what 16 writers share is rounded down to them."""
+    shared = ("warm_up", "one_at_a_time_events", "events", "batched_events")
+    writers = APPEND_WRITERS
+    return int(sum(params.get(name, 0) // writers * writers for name in shared) + params["alone"])
+
+
+def appended_check(numbers: Iterable[int]) -> str:
+    """The check over the numbers of all events that the log gives back, in any order."""
+    return check_of_each(sorted(numbers))
+
+
+def expected_append(params: Params) -> str:
+    """The check that each event is in the log, once."""
+    return appended_check(range(append_total(params)))
+
+
+def account_of(number: int, params: Params) -> str:
+    """The account that an event to project is about: any of them, in no order."""
+    return f"account-{zlib.crc32(number.to_bytes(8, 'big')) % params['accounts']:06d}"
+
+
+def amount_of(number: int) -> int:
+    """What an event to project adds to its account; below zero it takes away."""
+    return number % 200 - 70 or 1
+
+
+def projected_check(balances: Mapping[str, int]) -> str:
+    """The check over the balance of each account, in order."""
+    return check_of_each(sorted(balances.items()))
+
+
+def expected_project(params: Params) -> str:
+    """The check that each event has changed its account once."""
+    balances: dict[str, int] = {}
+    for number in range(params["events"]):
+        account = account_of(number, params)
+        balances[account] = balances.get(account, 0) + amount_of(number)
+    return projected_check(balances)
+
+
+def expected_state(params: Params) -> str:
+    """The check that every state is there, in its first version."""
+    return check_of({"states": params["states"], "versions": params["states"]})
 
 
 def expected_supervise(params: Params) -> str:

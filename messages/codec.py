@@ -124,6 +124,10 @@ class Codec:
         )
         self._unpack: Callable[[bytes], Any] = self._unpack_quick
 
+    def copy(self) -> "Codec":
+        """Another one of the same settings: each thread needs its own."""
+        return Codec(self._registry, self._limits, self._internalise)
+
     def encode(self, message: Contract) -> tuple[bytes, Buffers]:
         """The body of a message, and the buffers beside it (most messages have none).
 

@@ -46,6 +46,11 @@ class StartActors(Request[ActorsStarted], name="callboard.start_actors"):
     births: bytes
     cells: tuple[int, ...]
     """The first number of each birth, in order; 0 for one that has ended meanwhile."""
+    places: tuple[tuple[int, int], ...] = ()
+    """Slot and cell of the lodges of a tree's placed children; see docs/supervision.md."""
+    waits: bool = True
+    """Whether it is answered when all have started; otherwise as soon as messages for them
+    may come, and one that does not start is reported as one that ended."""
 
 
 class ActorsStopped(Contract, name="callboard.actors_stopped"):
@@ -64,6 +69,9 @@ class HostStopped(Contract, name="callboard.host_stopped"):
 
 class StopHost(Request[HostStopped], name="callboard.stop_host"):
     """Stop everything on the host in order."""
+
+    comes_back: bool = False
+    """Whether its actors are started again afterwards, in another process, with their group."""
 
 
 class HostDown(Contract, name="callboard.host_down"):

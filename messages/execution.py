@@ -15,6 +15,7 @@ from .errors import InternalError
 __all__ = [
     "EXECUTION_TRANSITIONS",
     "TASK_TRANSITIONS",
+    "Decision",
     "ExecutionStatus",
     "OnFailure",
     "Progress",
@@ -43,6 +44,15 @@ class OnFailure(StrEnum):
     """What does not need the failed one still runs; then the execution fails."""
 
 
+class Decision(StrEnum):
+    """What becomes of an unsafe sub-task of which an attempt may have run."""
+
+    ASK = auto()
+    """A person decides: `callboard approve`, or `ExecutionHandle.decide`."""
+    RUN_AGAIN = auto()
+    FAIL = auto()
+
+
 class TaskStatus(StrEnum):
     """Where a sub-task stands."""
 
@@ -52,6 +62,8 @@ class TaskStatus(StrEnum):
     RUNNING = auto()
     BACKING_OFF = auto()
     """Between a failed attempt and the next."""
+    IN_DOUBT = auto()
+    """Unsafe, and an attempt of it may have run: a policy or a person decides."""
     DONE = auto()
     FAILED = auto()
     CANCELLED = auto()
@@ -104,11 +116,19 @@ TASK_TRANSITIONS: Final[Mapping[TaskStatus, frozenset[TaskStatus]]] = MappingPro
                 TaskStatus.DONE,
                 TaskStatus.BACKING_OFF,  # failed, and will be tried again
                 TaskStatus.READY,  # its host was lost, or the back-off is zero
+                TaskStatus.IN_DOUBT,  # it must not run twice, and may have run
                 TaskStatus.FAILED,  # for good
                 TaskStatus.CANCELLED,
             }
         ),
         TaskStatus.BACKING_OFF: frozenset({TaskStatus.READY, TaskStatus.CANCELLED}),
+        TaskStatus.IN_DOUBT: frozenset(
+            {
+                TaskStatus.READY,  # it was decided to run it again
+                TaskStatus.FAILED,  # it was decided not to
+                TaskStatus.CANCELLED,
+            }
+        ),
         TaskStatus.DONE: frozenset(),
         TaskStatus.FAILED: frozenset(),
         TaskStatus.CANCELLED: frozenset(),
@@ -171,6 +191,7 @@ class Progress:
     ready: int = 0
     running: int = 0
     backing_off: int = 0
+    in_doubt: int = 0
     done: int = 0
     failed: int = 0
     cancelled: int = 0
@@ -184,7 +205,8 @@ class Progress:
     @property
     def total(self) -> int:
         """All that are known so far; a plan may grow."""
-        return self.ended + self.waiting + self.ready + self.running + self.backing_off
+        open_ones = self.waiting + self.ready + self.running + self.backing_off + self.in_doubt
+        return self.ended + open_ones
 
     @property
     def fraction(self) -> float:

@@ -67,7 +67,8 @@ class Envelope(NamedTuple):
     `target` is a cell for TELL, ASK, PAUSE and RESUME; for the others `correlation` says
     which ask is meant. `budget_ms` is what is left of the deadline, 0 for none.
     `reference` is the place, in the references beside the frame, of a body that
-    travels apart; `body` is empty then.
+    travels apart; `body` is empty then. `step` names the step of an execution that an
+    ASK is an attempt of.
     """
 
     kind: int
@@ -78,6 +79,7 @@ class Envelope(NamedTuple):
     budget_ms: int = 0
     buffers: tuple[bytes, ...] = ()
     reference: int = -1
+    step: str = ""
 
 
 FIELDS: Final = len(Envelope._fields)
@@ -133,9 +135,15 @@ class FrameWriter:
         budget_ms: int = 0,
         buffers: Sequence[Any] = (),
         reference: int = -1,
+        *,
+        step: str = "",
     ) -> None:
         """Append one envelope."""
-        if buffers or reference >= 0:
+        if step:
+            chunk = self._pack(
+                (kind, target, correlation, contract, body, budget_ms, buffers, reference, step)
+            )
+        elif buffers or reference >= 0:
             chunk = self._pack(
                 (kind, target, correlation, contract, body, budget_ms, buffers, reference)
             )
@@ -244,12 +252,14 @@ def _checked_envelopes(
         _new_tuple(Envelope, row if len(row) == FIELDS else row + DEFAULTS[len(row) - FIELDS :])
         for row in rows
     ]
-    for kind, target, correlation, contract, body, budget_ms, buffers, reference in envelopes:
+    for row in envelopes:
+        kind, target, correlation, contract, body, budget_ms, buffers, reference, step = row
         # One chained test: this loop runs for every message that arrives.
         if not (
             type(kind) is type(target) is type(correlation) is int
             and type(contract) is type(budget_ms) is type(reference) is int
             and type(body) is bytes
+            and type(step) is str
             and 0 <= kind < Kind.KINDS
             and NO_CONTRACT <= contract < contracts
             and type(buffers) is tuple

@@ -20,8 +20,8 @@ from types import MappingProxyType
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from .contract import Contract
-from .errors import SpecError
-from .execution import OnFailure
+from .errors import CallboardError, SpecError
+from .execution import Decision, OnFailure
 from .plan import Plan, SubTask
 from .retry import RetryPolicy
 from .updates import ExecutionPhase
@@ -29,11 +29,13 @@ from .updates import ExecutionPhase
 __all__ = [
     "LEFT_OUT",
     "Collect",
+    "Decision",
     "Decompose",
     "Job",
     "JobContext",
     "Reduces",
     "Route",
+    "ask_a_person",
     "one_sub_task",
     "unchanged",
 ]
@@ -44,6 +46,8 @@ ValueT = TypeVar("ValueT")
 
 UNSERVED_GRACE_S: Final = 5.0
 """How long a sub-task waits for an agent that nobody offers: a pool may be starting."""
+
+RESULT_BYTES_MAX: Final = 4 * 2**20
 
 
 class _LeftOut(Enum):
@@ -119,6 +123,11 @@ def unchanged_in_context(request: ValueT, _context: JobContext) -> ValueT:
     return request
 
 
+def ask_a_person(_sub_task: SubTask, _error: CallboardError) -> Decision:
+    """Nobody here can know."""
+    return Decision.ASK
+
+
 def straight(_request: Contract) -> Route:
     """The one plan-maker of the job, and whoever offers the contracts."""
     return Route()
@@ -163,6 +172,8 @@ class Job(Generic[RequestT, ResultT]):
     """Called with each result: what else must be done, now that this is known."""
     collect: Collect | None = None
     """By default, every result is reduced as it is."""
+    in_doubt: Callable[[SubTask, CallboardError], Decision] = ask_a_person
+    """What becomes of an unsafe sub-task of which an attempt may have run."""
     reducer: Reduces | None = None
     """By default, a list of the results in the order of the plan."""
     resolve: Callable[[Any], Any] = unchanged
@@ -195,6 +206,8 @@ class Job(Generic[RequestT, ResultT]):
     partial_every: int = 1
     """A partial result after so many more results; 0 for none. However many there are, they
     come at most every 50 ms and take at most a twentieth of the time."""
+    result_bytes_max: int = RESULT_BYTES_MAX
+    """A larger result of a sub-task cannot be journalled: the sub-task fails at once."""
     unserved_grace_s: float = UNSERVED_GRACE_S
     """How long to wait for an agent that nobody offers."""
 
@@ -209,6 +222,7 @@ class Job(Generic[RequestT, ResultT]):
                     self.task_timeout_s is not None and not self.task_timeout_s > 0,
                     "task_timeout_s is not over 0",
                 ),
+                (self.result_bytes_max < 0, "result_bytes_max is below 0"),
                 (self.partial_every < 0, "partial_every is below 0"),
                 (not self.unserved_grace_s >= 0, "unserved_grace_s is below 0"),
                 (

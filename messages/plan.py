@@ -57,6 +57,10 @@ class SubTask(NamedTuple):
     `agent` names the pool or agent that must run it; without, any agent that offers the
     request's contract may. Sub-tasks with the same `key` run on one and the same host as
     long as that lives, so that the keyed agent behind them exists once.
+
+    An `unsafe` sub-task has effects outside that must not happen twice, and cannot be guarded
+    by an idempotency key: an attempt that may have run is never repeated. What becomes of it
+    then, `Job.in_doubt` or a person decides.
     """
 
     id: str
@@ -70,6 +74,7 @@ class SubTask(NamedTuple):
     optional: bool = False
     agent: str | None = None
     key: str | None = None
+    unsafe: bool = False
 
 
 @dataclass(frozen=True, slots=True)

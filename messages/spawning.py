@@ -62,6 +62,14 @@ class SpawnPart(BaseModel):
     """For an isolated placement, `HostSpec.to_data()` of the host to start for it."""
     comes_back: bool = True
     """Whether it is started again where its host is replaced; otherwise it is gone with it."""
+    field: str = ""
+    """What errors about its placement name; empty where nobody would know more by it."""
+    is_lodge: bool = False
+    """Whether it holds a placed child of the tree in part 0 of its request, and ends with it."""
+    lodges: tuple[int, ...] = ()
+    """The parts of its request that hold the placed children of its tree, in their order."""
+    places: tuple[tuple[int, int], ...] = ()
+    """Where those are: slot and first cell number of each. The root fills it in."""
 
 
 class Spawned(Contract, name="callboard.spawned"):

@@ -4,7 +4,7 @@ These go to the host's warden and not to the supervisor, which handles no messag
 are answered while the supervisor starts or stops a child, however long that takes.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -17,7 +17,12 @@ __all__ = [
     "ChildAdded",
     "ChildChanged",
     "DeclaredChild",
+    "LodgerEnded",
+    "LodgerStarted",
+    "LodgerStopped",
     "LookAtBranch",
+    "StartLodger",
+    "StopLodger",
 ]
 
 
@@ -83,3 +88,60 @@ class AddChild(Request[ChildAdded], name="callboard.add_child"):
 
     cell: int
     spec: bytes
+
+
+# --- placed children: what the hosts of an envoy and of its lodge tell each other -------------
+
+
+class LodgerStarted(Contract, name="callboard.lodger_started"):
+    """The placed child runs."""
+
+    epoch: int
+    """The incarnation of the host that it runs on."""
+
+
+class StartLodger(Request[LodgerStarted], name="callboard.start_lodger"):
+    """Start a placed child, after the end of what an earlier turn has started.
+
+    Fails with `ActorStartFailed` as a local start would, with `ActorNotFound` when there is
+    no such lodge, with `ActorStopped` when the turn is over or its envoy's host is gone.
+    """
+
+    lodge: int
+    slot: int
+    epoch: int
+    """The incarnation of the envoy's host: what a dead one had wanted is void."""
+    cell: int
+    """The envoy's."""
+    turn: int
+    """Which start of this envoy it is; higher ones are newer."""
+
+
+class LodgerStopped(Contract, name="callboard.lodger_stopped"):
+    """Nothing of that turn, or of an earlier one, runs any more."""
+
+    reason: dict[str, Any]
+    """An `Exit` as data."""
+
+
+class StopLodger(Request[LodgerStopped], name="callboard.stop_lodger"):
+    """Stop a placed child in order, within its own time, and start nothing of that turn."""
+
+    lodge: int
+    slot: int
+    epoch: int
+    turn: int
+    comes_back: bool
+    """Whether what waits for it goes on waiting; otherwise it is refused from now on."""
+    is_brutal: bool = False
+    """Whether it is not asked, but ended at once."""
+
+
+class LodgerEnded(Contract, name="callboard.lodger_ended"):
+    """A placed child has ended by itself, or has failed."""
+
+    cell: int
+    """The envoy's."""
+    turn: int
+    kind: str
+    detail: dict[str, Any]

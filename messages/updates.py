@@ -94,6 +94,7 @@ class Progressed(Contract, name="callboard.execution.progressed"):
     ready: int
     running: int
     backing_off: int
+    in_doubt: int = 0
     done: int
     failed: int
     cancelled: int

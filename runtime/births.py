@@ -5,15 +5,16 @@ from typing import Any, Final
 
 from callboard.actors.actor import Actor
 from callboard.actors.host.warden import Birth
-from callboard.actors.tree.spec import TreeSpec
-from callboard.messages.errors import SpecError
+from callboard.actors.tree.lodging import LodgeBirth
+from callboard.actors.tree.spec import ActorSpec, Node, TreeSpec
+from callboard.messages.errors import SpecError, error_from_data
 from callboard.messages.hosts import NAME_CHARS_MAX, HostSpec
 from callboard.messages.placement import Placement, Resources
 from callboard.messages.ports import Pickler
-from callboard.messages.spawning import SpawnPart
+from callboard.messages.spawning import Spawned, SpawnPart
 from callboard.messages.spec import STOP_TIMEOUT_DEFAULT, StopTimeout
 
-__all__ = ["START_BATCH", "part_of"]
+__all__ = ["START_BATCH", "part_of", "raise_first"]
 
 STOP_GRACE_S: Final = 1.0
 START_BATCH: Final = 1_000
@@ -22,7 +23,7 @@ START_BATCH: Final = 1_000
 
 def part_of(
     pickler: Pickler,
-    births: Sequence[Birth | TreeSpec],
+    births: Sequence[Birth | TreeSpec | LodgeBirth],
     placement: Placement,
     *,
     numbers_each: int = 1,
@@ -47,23 +48,46 @@ def part_of(
     )
 
 
-def _title(birth: Birth | TreeSpec) -> str:
-    return birth.name if isinstance(birth, TreeSpec) else birth[0].__qualname__
+def raise_first(started: Spawned) -> None:
+    """Raise the first failure among what was to start, if there is one."""
+    for data in started.failures.values():
+        raise error_from_data(data)
 
 
-def _classes(births: Sequence[Birth | TreeSpec]) -> Iterator[type[Actor]]:
+def _title(birth: Birth | TreeSpec | LodgeBirth) -> str:
+    match birth:
+        case TreeSpec():
+            return birth.name
+        case LodgeBirth():
+            return birth.node.name
+        case _:
+            return birth[0].__qualname__
+
+
+def _classes(births: Sequence[Birth | TreeSpec | LodgeBirth]) -> Iterator[type[Actor]]:
     for birth in births:
         if isinstance(birth, TreeSpec):
-            for child in birth.children:
-                yield from _classes([child]) if isinstance(child, TreeSpec) else [child.actor]
+            yield from _classes_of(birth)
+        elif isinstance(birth, LodgeBirth):
+            yield from _classes_of(birth.node)
         else:
             yield birth[0]
 
 
-def _own_host(birth: Birth | TreeSpec, resources: Resources) -> dict[str, Any]:
+def _classes_of(node: Node) -> Iterator[type[Actor]]:
+    if isinstance(node, ActorSpec):
+        yield node.actor
+        return
+    for child in node.children:
+        if isinstance(child, ActorSpec | TreeSpec):
+            yield from _classes_of(child)
+
+
+def _own_host(birth: Birth | TreeSpec | LodgeBirth, resources: Resources) -> dict[str, Any]:
     """The host of an isolated actor: named, restarted and stopped as the actor itself."""
-    if isinstance(birth, TreeSpec):
-        name, restart, stop_timeout = birth.name, birth.restart, birth.stop_timeout
+    if isinstance(birth, TreeSpec | LodgeBirth):
+        node = birth if isinstance(birth, TreeSpec) else birth.node
+        name, restart, stop_timeout = node.name, node.restart, node.stop_timeout
     else:
         actor, _, _, given, restart, limit, _ = birth
         name, stop_timeout = given or actor.__name__, limit or STOP_TIMEOUT_DEFAULT

@@ -7,7 +7,7 @@ import os
 import random
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, final
 
@@ -15,7 +15,15 @@ from callboard.messages.ports import Pickler
 from callboard.messages.ref import Address, Ref
 from callboard.supervisors.supervisor import Supervisor
 
-__all__ = ["REAL", "Environment"]
+from .journals import OpenJournal, open_journal
+from .settings import Settings
+
+__all__ = ["REAL", "Environment", "no_journal"]
+
+
+async def no_journal(_settings: Settings) -> OpenJournal | None:
+    """Nothing is journalled."""
+    return None
 
 
 @final
@@ -37,6 +45,8 @@ class Environment:
     """What ships code, if something else than pickles does; it is given what binds references."""
     make_supervisor: Callable[..., Supervisor] = Supervisor
     """What makes supervisors, of actors and of hosts: a place to look on from."""
+    open_journal: Callable[[Settings], Awaitable[OpenJournal | None]] = no_journal
+    """Opens the journal that the settings name."""
 
 
 REAL: Final = Environment(
@@ -45,5 +55,6 @@ REAL: Final = Environment(
     wall_time=time.time,
     new_id=lambda: uuid.uuid4().hex,
     epoch=os.getpid,
+    open_journal=lambda settings: open_journal(settings, os.environ),
 )
 """This machine's."""

@@ -1,7 +1,9 @@
 """Looks at a running system as questions and answers of plain data, over whatever carries them.
 
 A question names its look and the arguments of its request; an answer is the reply's fields,
-or an error as data. Only what is in `LOOKS` can be asked: a look changes nothing.
+or an error as data. Only what is in `LOOKS` can be asked: a look changes nothing, and the two
+wishes among them, to cancel an execution and to settle a step of one, are granted by the driver
+that runs it.
 """
 
 import json
@@ -12,13 +14,23 @@ from pydantic import ValidationError
 
 from callboard.messages.contract import Contract, Request
 from callboard.messages.errors import CallboardError, UsageError, error_from_data
-from callboard.messages.views import LookAtActor, LookAtSystem
+from callboard.messages.views import (
+    CancelExecution,
+    DecideStep,
+    LookAtActor,
+    LookAtSystem,
+)
 
 __all__ = ["LOOKS", "Ask", "answer_of", "answered", "question_of"]
 
 ReplyT = TypeVar("ReplyT")
-LOOKS: Final[Mapping[str, type[Request[Any]]]] = {"system": LookAtSystem, "actor": LookAtActor}
-"""The looks there are, by the name that a question has for them."""
+LOOKS: Final[Mapping[str, type[Request[Any]]]] = {
+    "system": LookAtSystem,
+    "actor": LookAtActor,
+    "cancel": CancelExecution,
+    "decide": DecideStep,
+}
+"""The looks there are, by the name that a question has for them; the last two are wishes."""
 QUESTION_ADVICE: Final = "Both sides must run the same release of Callboard."
 
 

@@ -1,8 +1,8 @@
 """Settings of one system: code first, checked once, a wrong one is refused by name.
 
 What the code leaves open, the environment may say: `CALLBOARD_ENGINE`, `CALLBOARD_HOSTS`,
-`CALLBOARD_ADDRESS` and `CALLBOARD_NAME`. `callboard run` sets them from its options, so one
-driver runs on this machine and on a cluster without a change.
+`CALLBOARD_ADDRESS`, `CALLBOARD_NAME` and `CALLBOARD_JOURNAL`. `callboard run` sets them from
+its options, so one driver runs on this machine and on a cluster without a change.
 """
 
 import logging
@@ -19,11 +19,13 @@ __all__ = ["ENGINES", "FROM_ENVIRONMENT", "Settings", "settings_of"]
 
 LOGGER: Final = logging.getLogger("callboard")
 ENGINES: Final = ("ray", "inline")
+DURABILITIES: Final = ("full", "normal", "off")
 FROM_ENVIRONMENT: Final = {
     "engine": "CALLBOARD_ENGINE",
     "hosts": "CALLBOARD_HOSTS",
     "address": "CALLBOARD_ADDRESS",
     "name": "CALLBOARD_NAME",
+    "journal": "CALLBOARD_JOURNAL",
 }
 """The settings that the environment may give, and the variables that give them."""
 
@@ -66,6 +68,13 @@ class Settings:
     )
     """How lost hosts are replaced."""
     limits: Limits = DEFAULT_LIMITS
+    journal: str = "auto"
+    """Where executions are journalled: a path, `sqlite:///path`, `postgresql://...`, `memory:`,
+    or `off`. By default, with the engine `ray`, a file of the system's own below
+    `CALLBOARD_HOME`."""
+    durability: str = "full"
+    """What a commit of an SQLite journal survives: `full` (loss of power), `normal` (the end of
+    any process), `off`."""
 
     def __post_init__(self) -> None:
         if self.engine not in ENGINES:
@@ -81,6 +90,8 @@ class Settings:
         for name in ("ask_timeout_s", "start_timeout_s", "stop_timeout_s", "heartbeat_s"):
             if not getattr(self, name) > 0:
                 _refuse(name, getattr(self, name), "over 0")
+        if self.durability not in DURABILITIES:
+            _refuse("durability", self.durability, f"one of {', '.join(DURABILITIES)}")
         if not self.metrics_s >= 0:
             _refuse("metrics_s", self.metrics_s, "over 0, or 0 for no metrics")
 
@@ -127,7 +138,7 @@ def settings_of(options: Mapping[str, Any], environment: Mapping[str, str]) -> S
             continue
         if name not in said:
             said[name] = _whole_number(variable, text) if name == "hosts" else text
-        elif str(said[name]) != text:
+        elif not _is_same(name, str(said[name]), text):
             LOGGER.warning(
                 "%s=%s is not used: the code says %s=%r. Leave %s out there to choose it outside.",
                 variable, text, name, said[name], name,
@@ -135,6 +146,19 @@ def settings_of(options: Mapping[str, Any], environment: Mapping[str, str]) -> S
     if options.get("engine") == "inline" and options.get("address") is None:
         said.pop("address", None)  # The code wants no cluster, wherever the others run.
     return Settings(**said)
+
+
+def _is_same(name: str, said: str, text: str) -> bool:
+    """Whether both mean the same: a journal's file has many names."""
+    if said == text or name != "journal":
+        return said == text
+    from .stores.choose import path_of  # A driver without a journal loads no stores.
+
+    try:
+        one, other = path_of(said), path_of(text)
+    except SpecError:
+        return False
+    return one is not None and other is not None and one.resolve() == other.resolve()
 
 
 def _whole_number(variable: str, text: str) -> int:

@@ -18,7 +18,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from typing import Any, Final, TypeVar
 
 from callboard.actors.actor import Actor, Behaviour, behaviour_of
-from callboard.actors.execution.execution import Execution
 from callboard.actors.execution.handle import ExecutionHandle
 from callboard.actors.host.host import Host
 from callboard.actors.host.warden import Birth
@@ -28,7 +27,7 @@ from callboard.actors.tree.ref import TreeRef
 from callboard.actors.tree.spec import ActorSpec, TreeSpec, walk
 from callboard.messages.contract import Contract, Request
 from callboard.messages.control import CONTROL_CELL
-from callboard.messages.errors import CallboardError, UsageError, error_from_data
+from callboard.messages.errors import CallboardError, UsageError
 from callboard.messages.job import Job
 from callboard.messages.letters import DeadLetter
 from callboard.messages.notices import Down, Offers
@@ -39,7 +38,6 @@ from callboard.messages.routing import Routing
 from callboard.messages.spawning import (
     Offer,
     Spawn,
-    Spawned,
     SpawnPart,
     StopActor,
     SubscribeAllLetters,
@@ -50,16 +48,17 @@ from callboard.messages.views import CallboardView, LookAtSystem
 
 from . import notices
 from .announcer import Announcer
-from .births import START_BATCH, part_of
+from .births import START_BATCH, part_of, raise_first
 from .control import Control, Presence
 from .engines.choose import make_engine
 from .environment import REAL, Environment
+from .executions import Executions, OpenJournal
 from .keyed import keepers_of, store_of
 from .letterbox import Letterbox
 from .pools import PoolPlan
 from .root.root import Root
 from .settings import Settings, settings_of
-from .trees import spawn_of
+from .trees import places_in, spawn_of
 
 __all__ = ["System", "attach", "start"]
 
@@ -95,19 +94,26 @@ class System:
         self._announcer: Announcer | None = None
         self._failure: CallboardError | None = None
         self._driver: asyncio.Task[Any] | None = None
+        self._journal: OpenJournal | None = None
+        self._executions: Executions
 
     # --- life ---------------------------------------------------------------------------------
 
     async def open(self) -> None:
         """Bring everything up, or attach to what is up; `start` and `attach` call it."""
         self._driver = asyncio.current_task()
-        if self.settings.detached:
-            from .detached.entry import enter
+        self._journal = await self._environment.open_journal(self.settings)
+        self._presence = await (self._enter() if self.settings.detached else self._bring_up())
+        self._executions = Executions(self.host, self._environment, self._journal)
+        await self._executions.prepare()
 
-            self._presence = await enter(
-                self.settings, self._environment, self._failed, starts=not self._joins
-            )
-            return
+    async def _enter(self) -> Presence:
+        from .detached.entry import enter
+
+        starts = not self._joins
+        return await enter(self.settings, self._environment, self._failed, starts=starts)
+
+    async def _bring_up(self) -> Presence:
         if self._engine is None:
             self._engine = make_engine(self.settings)
         await self._engine.start()
@@ -115,8 +121,9 @@ class System:
         self._presence = control
         await control.start()
         if self._environment.is_real:
-            self._announcer = Announcer(self._ask_root)
+            self._announcer = Announcer(lambda ask: self._executions.answer(ask, self._ask_root))
             self._announcer.start()
+        return control
 
     async def close(self, timeout_s: float) -> None:
         """Bring everything down that lives as long as this driver; `start` calls it."""
@@ -124,6 +131,8 @@ class System:
             await self._presence.stop(timeout_s)
         if self._announcer is not None:  # Not before: one may look at what stops slowly.
             await self._announcer.stop()
+        if self._journal is not None:
+            await self._journal.close()
         if self._engine is not None:
             await self._engine.stop()
 
@@ -220,7 +229,7 @@ class System:
             slot, first = started.parts[0]
             for offset, place in enumerate(chunk):
                 refs[place] = self.host.ref(Address(slot, first + offset))
-            _raise_first(started)
+            raise_first(started)
 
         failures = await asyncio.gather(
             *(start(*chunk) for chunk in chunks), return_exceptions=True
@@ -287,18 +296,23 @@ class System:
             if isinstance(node, ActorSpec):
                 self._learn(node.actor)
         started = await self._ask_root(spawn)
-        _raise_first(started)
-        return TreeRef(self.host, tree, Address(*started.parts[0]))
+        raise_first(started)
+        return TreeRef(self.host, tree, places_in(tree, started))
 
     async def stop(self, actor: Ref[Any] | TreeRef) -> None:
-        """Stop a top-level actor or a tree in order, and wait. Raises `ActorNotFound`."""
+        """Stop a top-level actor or a tree in order, and wait. Raises `ActorNotFound`.
+
+        A `subtree` is stopped as `TreeRef.terminate_child` does it.
+        """
+        if isinstance(actor, TreeRef) and await actor.stop_inside():
+            return
         await self._ask_root(StopActor(slot=actor.address.slot, cell=actor.address.cell))
 
     async def _spawn(self, parts: tuple[SpawnPart, ...], offers: Sequence[Offer]) -> list[Ref[Any]]:
         started = await self._ask_root(
             Spawn(parts=parts, offers=tuple(offers), all_or_none=len(parts) > 1)
         )
-        _raise_first(started)
+        raise_first(started)
         return [self.host.ref(Address(*first)) for first in started.parts]
 
     async def _ask_root(self, request: Request[ReplyT]) -> ReplyT:
@@ -372,21 +386,29 @@ class System:
         request: RequestT,
         *,
         attributes: Mapping[str, Any] | None = None,
+        execution_id: str | None = None,
     ) -> ExecutionHandle[ResultT]:
         """Take `request` the whole way of `job`; it is on its way when this returns.
 
         `attributes` reach the job's `enrich`. Nothing is raised here: what fails, the
-        handle's `result` raises.
+        handle's `result` raises. An `execution_id` of one's own must be new to the journal.
+
+        A driver that `callboard resume` starts once more goes on here with the execution that
+        is named there, when it is one of this job.
         """
-        return Execution.start(
-            self.host,
-            job,
-            request,
-            new_id=self._environment.new_id,
-            random=self._environment.random,
-            wall_time=self._environment.wall_time,
-            attributes=attributes,
-        )
+        self._running()
+        return self._executions.submit(job, request, attributes, execution_id)
+
+    async def resume(
+        self, job: Job[RequestT, ResultT], execution_id: str
+    ) -> ExecutionHandle[ResultT]:
+        """Go on with an execution of the journal: what has ended in it is not run again.
+
+        One that is over is not run at all: its result, or its error, is there again. Raises
+        `UsageError` when there is none of that id and job.
+        """
+        self._running()
+        return await self._executions.resume(job, execution_id)
 
     # --- looking ----------------------------------------------------------------------
 
@@ -415,11 +437,6 @@ class System:
 
 def _contracts(behaviour: Behaviour) -> tuple[str, ...]:
     return tuple(row.contract.contract_name for row in behaviour.handlers.values())
-
-
-def _raise_first(started: Spawned) -> None:
-    for data in started.failures.values():
-        raise error_from_data(data)
 
 
 @contextlib.asynccontextmanager

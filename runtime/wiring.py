@@ -3,8 +3,9 @@
 import asyncio
 import io
 import pickle  # noqa: TID251 - code and constructor arguments, never messages
+import types
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import cloudpickle
 
@@ -27,8 +28,26 @@ __all__ = ["CloudPickler", "HostClock", "make_host"]
 METRICS_DELAY_S: Final = 1.0
 
 
+DYNAMIC: Final = "<dynamic-code>"
+"""What cloudpickle has called the file of every class of a `__main__` since its release 3.1.3."""
+
+
+def _reduce_code(code: types.CodeType) -> tuple[Any, ...]:
+    """As cloudpickle does, but with the file's name: remote tracebacks show their source by it."""
+    make, arguments = cloudpickle.Pickler.dispatch_table[types.CodeType](code)
+    named = (
+        code.co_filename if isinstance(given, str) and given == DYNAMIC else given
+        for given in arguments
+    )
+    return make, tuple(named)
+
+
 class _RefPickler(cloudpickle.Pickler):  # type: ignore[misc] # it comes without types
     """Writes references as addresses: what they are bound to stays here."""
+
+    dispatch_table: ClassVar = cloudpickle.Pickler.dispatch_table.new_child(
+        {types.CodeType: _reduce_code}
+    )
 
     def persistent_id(self, value: Any) -> Any:
         return tuple(value.address) if type(value) is Ref else None

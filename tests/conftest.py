@@ -7,8 +7,16 @@ from typing import Final
 
 import pytest
 
+pytest_plugins = ["tests.servers.fixtures"]
+
 ROOT: Final = Path(__file__).resolve().parents[1]
 NOT_OURS: Final = frozenset({".git", ".venv", "__pycache__", "build", "dist", "out"})
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _callboard_home(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What outlives a process goes to a folder of this run, in child processes too."""
+    os.environ["CALLBOARD_HOME"] = str(tmp_path_factory.mktemp("callboard-home"))
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,7 @@ class TaskCall:
         "sent",
         "sent_s",
         "slot",
+        "step",
         "sub_task",
         "under_way",
     )
@@ -50,6 +51,7 @@ class TaskCall:
         self.under_way = started - lane.delivered
         """How many attempts the lane held when this one was given to it, itself included."""
         self.slot = lane.address.slot
+        self.step = run.step_prefix + sub_task.id
         self.correlation = 0
         self.expects: type[Contract] | None = None
         self.local: Ask | None = None

@@ -8,6 +8,7 @@ of the job raises comes out as the outcome and nowhere else.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
@@ -19,14 +20,18 @@ from callboard.messages.errors import (
     RequestRejected,
     ResultRejected,
     UsageError,
+    error_from_data,
 )
-from callboard.messages.execution import ExecutionStatus, StateTransitionTrigger
+from callboard.messages.execution import Decision, ExecutionStatus, StateTransitionTrigger
 from callboard.messages.job import Decompose, Job, JobContext, Route
 from callboard.messages.plan import Plan
 from callboard.messages.updates import ExecutionPhase
 
 from .collector import Collector
 from .handle import ExecutionHandle
+from .history.fold import ExecutionHistory
+from .history.recorder import Recorder
+from .history.replay import Replay
 from .parts import check_all, part_failed, sub_task_failed
 from .preparation import Preparation, gather_sub_tasks
 from .record import ExecutionRecord
@@ -54,8 +59,11 @@ class Execution(Generic[ResultT]):
         request: Contract,
         record: ExecutionRecord,
         random: Callable[[], float],
+        history: ExecutionHistory | None,
     ) -> None:
         self.record: Final = record
+        self._recorder = record.recorder
+        self._history = history
         self.outcome: Final[asyncio.Future[ResultT]] = host.loop.create_future()
         self._host = host
         self._job = job
@@ -78,21 +86,30 @@ class Execution(Generic[ResultT]):
         random: Callable[[], float],
         wall_time: Callable[[], float],
         attributes: Mapping[str, Any] | None = None,
+        recorder: Recorder | None = None,
+        history: ExecutionHistory | None = None,
     ) -> ExecutionHandle[ResultT]:
         """Submit `request`; it is on its way when this returns.
 
         `wall_time` gives seconds since 1970, `random` numbers in [0, 1), `new_id` a name
         that no other execution has. `attributes` reach the job's `enrich`.
+
+        With a `recorder`, everything is journalled under the recorder's id. With a `history`
+        as well, the execution goes on from there.
         """
         record = ExecutionRecord(
             host,
-            execution_id=new_id(),
+            execution_id=new_id() if recorder is None else recorder.execution_id,
             job=job.name,
             attributes=attributes or {},
             partial_every=job.partial_every,
             wall_time=wall_time,
+            recorder=recorder,
+            history=history,
         )
-        execution: Execution[ResultT] = Execution(host, job, request, record, random)
+        execution: Execution[ResultT] = Execution(host, job, request, record, random, history)
+        if recorder is not None:
+            recorder.on_failure = execution._not_journalled
         execution._begin()
         return ExecutionHandle(execution)
 
@@ -109,30 +126,63 @@ class Execution(Generic[ResultT]):
 
     async def _walk(self) -> None:
         try:
-            self._end(await self._way())
+            if self._history is not None and self._history.is_over:
+                self._end(await self._look_back(self._history))
+                return
+            result = await self._way()
+            await self._journal_step(ExecutionStatus.COMPLETED, StateTransitionTrigger.SUCCEEDED)
+            self._end(result)
         except asyncio.CancelledError:
-            self._fail(self._stopped_by or self._cancelled())
+            await self._fail_durably(self._stopped_by or self._cancelled())
         except Exception as error:  # noqa: BLE001 - the parts of a job may raise anything
             failed = part_failed(self._job.name, self.record.phase, error)
-            self._fail(self._stopped_by or failed)
+            await self._fail_durably(self._stopped_by or failed)
 
     async def _way(self) -> ResultT:
+        if self._history is not None and self._history.has_plan:
+            replay = Replay(self._history, self._host.codec.copy(), self._host.contracts)
+            route = Route(self._history.plan_maker, self._history.agents)
+            return await self._finished(await self._run_plan(replay, route))
+        made, route = await self._planned()
+        return await self._finished(await self._run_plan(made, route))
+
+    async def _look_back(self, history: ExecutionHistory) -> ResultT:
+        """What an execution that has ended came to; nothing is delivered a second time."""
+        if history.status is not ExecutionStatus.COMPLETED:
+            raise error_from_data(history.steps[-1].metadata.get("error"))
+        replay = Replay(history, self._host.codec.copy(), self._host.contracts)
+        collector = await self._run_plan(replay, Route(history.plan_maker, history.agents))
+        return await self._merged(collector)
+
+    async def _planned(self) -> tuple[Any, Route]:
+        """From the request to the plan."""
         job, phase = self._job, ExecutionPhase
+        if self._recorder is not None and self._recorder.failure is not None:
+            raise self._recorder.failure  # What was submitted cannot be journalled.
         await self._part(phase.VALIDATING, check_all, job.validate, self._request, RequestRejected)
         request = await self._part(phase.ENRICHING, job.enrich, self._request, self._context())
         route: Route = await self._part(phase.ROUTING, job.route, request)
         plan_maker = job.plan_maker(route.plan_maker)
         made: Any = await self._part(phase.DECOMPOSING, self._made_by, plan_maker, request)
-        made = await gather_sub_tasks(made)
-        collector = await self._run_plan(made, route)
+        return await gather_sub_tasks(made), route
+
+    async def _finished(self, collector: Collector) -> ResultT:
+        """From the results to the delivered one."""
+        job, phase = self._job, ExecutionPhase
+        result = await self._merged(collector)
+        output = await self._part(phase.FORMATTING, job.format, result)
+        await self._part(phase.DELIVERING, job.deliver, output)
+        return result
+
+    async def _merged(self, collector: Collector) -> ResultT:
+        """From the results to the one that the caller gets."""
+        job, phase = self._job, ExecutionPhase
         self.record.enter(phase.MERGING)
         await collector.fold()
         merged = await self._part(phase.MERGING, collector.merged)
         merged = await self._part(phase.RESOLVING, job.resolve, merged)
         await self._part(phase.CHECKING, check_all, job.check, merged, ResultRejected)
         result: ResultT = await self._part(phase.TRANSFORMING, job.transform, merged)
-        output = await self._part(phase.FORMATTING, job.format, result)
-        await self._part(phase.DELIVERING, job.deliver, output)
         return result
 
     async def _part(self, phase: ExecutionPhase, part: Callable[..., Any], *given: Any) -> Any:
@@ -162,7 +212,14 @@ class Execution(Generic[ResultT]):
         job, record = self._job, self.record
         collector = Collector(job)
         preparation = Preparation(self._host, job, route, record.lanes, collector)
-        core = await preparation.core(made)
+        if isinstance(made, Replay):
+            core = await preparation.restored(made)
+        else:
+            core = await preparation.core(made)
+            if self._recorder is not None:
+                # That somebody wants this is durable before any agent hears of it.
+                await self._recorder.settled()
+                await self._recorder.planned(route, core.sub_tasks())
         record.enter(ExecutionPhase.RUNNING)
         run = PlanRun(
             host=self._host,
@@ -175,10 +232,15 @@ class Execution(Generic[ResultT]):
             random=self._random,
             on_turn=record.moved,
             on_trouble=record.troubled,
+            execution_id=record.id,
+            in_doubt=job.in_doubt,
+            recorder=self._recorder,
         )
         record.collector, record.preparation = collector, preparation
         self._run = record.run = run
-        record.step(ExecutionStatus.RUNNING, StateTransitionTrigger.SUBMITTED)
+        if record.status is ExecutionStatus.PENDING:
+            self._note_step(ExecutionStatus.RUNNING, StateTransitionTrigger.SUBMITTED)
+            record.step(ExecutionStatus.RUNNING, StateTransitionTrigger.SUBMITTED)
         try:
             run.start()
             how = await run.ended
@@ -211,6 +273,14 @@ class Execution(Generic[ResultT]):
             )
         return self._run.cancel_task(task_id)
 
+    def decide(self, task_id: str, decision: Decision, by: str) -> bool:
+        """See `ExecutionHandle.decide`."""
+        if self._run is None or self._run.ended.done():
+            raise UsageError(
+                f"execution {self.record.id} is {self.record.phase}: nothing of it is in doubt."
+            )
+        return self._run.decide(task_id, decision, by)
+
     def _cancelled(self) -> Cancelled:
         return Cancelled(f"execution {self.record.id} of job {self._job.name!r} was cancelled.")
 
@@ -236,24 +306,78 @@ class Execution(Generic[ResultT]):
     # --- the end -------------------------------------------------------------------------
 
     def _end(self, result: ResultT) -> None:
-        self.record.step(ExecutionStatus.COMPLETED, StateTransitionTrigger.SUCCEEDED)
+        if not self._was_over:
+            self.record.step(ExecutionStatus.COMPLETED, StateTransitionTrigger.SUCCEEDED)
         self._finish(result, None)
         self.outcome.set_result(result)
 
     def _fail(self, error: CallboardError) -> None:
-        phase = self.record.phase
-        status, trigger = ExecutionStatus.FAILED, StateTransitionTrigger.PART_FAILED
-        if isinstance(error, Cancelled):
-            status, trigger = ExecutionStatus.CANCELLED, StateTransitionTrigger.CANCEL_REQUESTED
-        elif error is self._stopped_by:
-            trigger = StateTransitionTrigger.TIMED_OUT
-        elif phase is ExecutionPhase.RUNNING:
-            trigger = StateTransitionTrigger.ATTEMPT_FAILED
-        self.record.step(status, trigger, code=error.code, phase=str(phase))
+        if not self._was_over:
+            to, trigger = self._end_of(error)
+            self.record.step(to, trigger, code=error.code, phase=str(self.record.phase))
         self._finish(None, error)
         self.outcome.set_exception(error)
         # Whoever asks for the result gets it; nobody has to.
         self.outcome.exception()
+
+    @property
+    def _was_over(self) -> bool:
+        return self._history is not None and self._history.is_over
+
+    def _end_of(self, error: CallboardError) -> tuple[ExecutionStatus, StateTransitionTrigger]:
+        if isinstance(error, Cancelled):
+            return ExecutionStatus.CANCELLED, StateTransitionTrigger.CANCEL_REQUESTED
+        if error is self._stopped_by:
+            return ExecutionStatus.FAILED, StateTransitionTrigger.TIMED_OUT
+        if self.record.phase is ExecutionPhase.RUNNING:
+            return ExecutionStatus.FAILED, StateTransitionTrigger.ATTEMPT_FAILED
+        return ExecutionStatus.FAILED, StateTransitionTrigger.PART_FAILED
+
+    # --- the journal -----------------------------------------------------------------------
+
+    def _note_step(
+        self, to: ExecutionStatus, trigger: StateTransitionTrigger, **metadata: Any
+    ) -> None:
+        if self._recorder is not None:
+            now = self.record.wall_time()
+            self._recorder.stepped(self.record.status, to, now, trigger, metadata)
+
+    async def _journal_step(
+        self, to: ExecutionStatus, trigger: StateTransitionTrigger, **metadata: Any
+    ) -> None:
+        """Write the last step, and wait: what leaves the system is durable before."""
+        self._note_step(to, trigger, **metadata)
+        if self._recorder is not None:
+            await self._recorder.settled()
+
+    async def _fail_durably(self, error: CallboardError) -> None:
+        """Fail, once that is journalled.
+
+        Somebody who wants its end has said so with `cancel`; an execution whose driver goes
+        away has not ended, and neither has one that cannot be journalled: both are resumed.
+        """
+        wants_end = self._stopped_by is not None or not isinstance(error, Cancelled)
+        if self._recorder is not None and wants_end and not self._was_over:
+            to, trigger = self._end_of(error)
+            with contextlib.suppress(CallboardError):
+                await self._journal_step(
+                    to,
+                    trigger,
+                    code=error.code,
+                    phase=str(self.record.phase),
+                    error=error.to_data(),
+                )
+        self._fail(error)
+
+    def _not_journalled(self, error: CallboardError) -> None:
+        """Nothing can be written any more: what is done from here on would be lost."""
+        if self.outcome.done() or self._stopped_by is not None:
+            return
+        self._stopped_by = error
+        if self._run is not None and not self._run.ended.done():
+            self._run.break_off(error)
+        elif self._task is not None:
+            self._task.cancel()
 
     def _finish(self, result: Any, error: CallboardError | None) -> None:
         if self._deadline is not None:

@@ -1,10 +1,11 @@
 """What the caller of a submitted request holds: its result, its updates, its end."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from callboard.messages.errors import DeadlineExceeded
+from callboard.messages.execution import Decision
 from callboard.messages.updates import ExecutionState, ExecutionUpdate
 
 if TYPE_CHECKING:
@@ -69,6 +70,19 @@ class ExecutionHandle(Generic[ResultT]):
             UsageError: the plan is not there yet, or the execution has ended.
         """
         return self._execution.cancel_task(task_id)
+
+    def on_end(self, call: Callable[[], None]) -> None:
+        """Call this once it is over, soon after."""
+        self._execution.outcome.add_done_callback(lambda _outcome: call())
+
+    def decide(self, task_id: str, decision: Decision, *, by: str = "driver") -> bool:
+        """Settle an unsafe sub-task of which an attempt may have run; whether it was in doubt.
+
+        Raises:
+            KeyError: there is no such sub-task.
+            UsageError: the execution is not running.
+        """
+        return self._execution.decide(task_id, decision, by)
 
     def state(self) -> ExecutionState:
         """Where it stands, now."""

@@ -19,10 +19,12 @@ from callboard.messages.retry import RETRY_DEFAULT
 from callboard.messages.updates import DEPENDENCIES_SHOWN_MAX, TaskDependency
 
 from ..scheduler.core import SchedulerCore
+from ..scheduler.effects import TaskDone
 from .collector import Collector
 
 if TYPE_CHECKING:
     from ..host.host import Host
+    from .history.replay import Replay
     from .lanes import Lanes
 
 __all__ = ["PLAN_INLINE_MAX", "Preparation", "gather_sub_tasks"]
@@ -75,6 +77,20 @@ class Preparation:
         if len(made) <= PLAN_INLINE_MAX:
             return self._core(made)
         core: SchedulerCore = await self._host.dispatcher.in_thread(self._core, made)
+        return core
+
+    async def restored(self, replay: "Replay") -> SchedulerCore:
+        """The core of an execution that goes on; raises what its messages' contracts raise."""
+        core: SchedulerCore = await self._host.dispatcher.in_thread(self._restored, replay)
+        return core
+
+    def _restored(self, replay: "Replay") -> SchedulerCore:
+        core = self._core(replay.plan())
+        replay.apply(core, self._collector, self._host.now())
+        self._collector.take(
+            [effect for effect in core.take_effects() if type(effect) is TaskDone], core
+        )
+        replay.leave_doubts(core)  # These are news: the run sees to them.
         return core
 
     def _core(self, made: Plan | Sequence[SubTask]) -> SchedulerCore:

@@ -38,6 +38,8 @@ from .stream import UpdateStream
 
 if TYPE_CHECKING:
     from ..host.host import Host
+    from .history.fold import ExecutionHistory
+    from .history.recorder import Recorder
     from .preparation import Preparation
     from .run import PlanRun
 
@@ -69,12 +71,15 @@ class ExecutionRecord:
         attributes: Mapping[str, Any],
         partial_every: int,
         wall_time: Callable[[], float],
+        recorder: "Recorder | None" = None,
+        history: "ExecutionHistory | None" = None,
     ) -> None:
+        self.recorder: Final = recorder
         self.id: Final = execution_id
         self.job: Final = job
         self.attributes: Final = dict(attributes)
         self.started_s: Final = host.now()
-        self.started_at: Final = wall_time()
+        self.started_at = wall_time()
         self.status = ExecutionStatus.PENDING
         self.phase = ExecutionPhase.VALIDATING
         self.error: CallboardError | None = None
@@ -85,11 +90,14 @@ class ExecutionRecord:
         self.stream: Final = UpdateStream(host.loop, host.now, self._progressed, self._partial)
         self._host = host
         self._partial_every = partial_every
-        self._wall_time = wall_time
+        self.wall_time: Final = wall_time
         self._ended_s: float | None = None
         self._ended_at: float | None = None
         self._transitions: list[StateChanged] = []
-        self._note_phase()
+        if history is None:
+            self._note_phase()
+        else:
+            self._restore(history)
 
     # --- what happens --------------------------------------------------------------------
 
@@ -99,14 +107,32 @@ class ExecutionRecord:
             self.phase = phase
             self._note_phase()
 
+    def _restore(self, history: "ExecutionHistory") -> None:
+        """Take over what an earlier owner of the execution has told."""
+        self.started_at = history.submitted["at"]
+        for step in history.steps:
+            change = StateChanged(
+                execution_id=self.id,
+                from_status=step.from_status,
+                to=step.to,
+                timestamp=step.at,
+                trigger=StateTransitionTrigger(step.trigger),
+                metadata=step.metadata,
+            )
+            self._transitions.append(change)
+            self.stream.note(change)
+        self.status = history.status
+
     def _note_phase(self) -> None:
+        if self.recorder is not None:
+            self.recorder.entered(str(self.phase))
         self.stream.note(
-            PhaseChanged(execution_id=self.id, phase=self.phase, timestamp=self._wall_time())
+            PhaseChanged(execution_id=self.id, phase=self.phase, timestamp=self.wall_time())
         )
 
     def step(self, to: ExecutionStatus, trigger: StateTransitionTrigger, **metadata: Any) -> None:
         """The status changes. Raises `InternalError` for a step that the table does not know."""
-        step = StateTransition(self.status, to, self._wall_time(), trigger, metadata)
+        step = StateTransition(self.status, to, self.wall_time(), trigger, metadata)
         change = StateChanged(
             execution_id=self.id,
             from_status=self.status,
@@ -139,7 +165,7 @@ class ExecutionRecord:
 
     def finish(self, result: Any, error: CallboardError | None) -> None:
         """It is over."""
-        self._ended_s, self._ended_at = self._host.now(), self._wall_time()
+        self._ended_s, self._ended_at = self._host.now(), self.wall_time()
         self.error = error
         self.enter(ExecutionPhase.ENDED)
         self.stream.finish(

@@ -10,6 +10,9 @@ other work of the loop come in between.
 
 Invariants: `calls` holds exactly the attempts that the core counts as running; each gets
 one outcome, or its lane is reported as lost; `ended` is set exactly once.
+
+With a recorder, each turn is one append to the journal. The core goes on with results that are
+not durable yet, but nothing is collected, told or ended before it is.
 """
 
 import asyncio
@@ -25,26 +28,30 @@ from callboard.messages.errors import (
     InternalError,
     NoAgentOffers,
 )
-from callboard.messages.execution import ExecutionStatus
+from callboard.messages.execution import Decision, ExecutionStatus
 from callboard.messages.plan import SubTask
 
 from ..scheduler.core import SchedulerCore
 from ..scheduler.effects import (
     CancelAttempt,
     DoneReport,
+    Effect,
     ExecutionDone,
     TaskDone,
+    TaskDoubtful,
     TaskFailed,
     TaskRetried,
     TasksCancelled,
     TasksSkipped,
 )
 from .call import TaskCall
+from .history.turn import keep_results, record_effect
 from .lanes import Lane, Lanes
 
 if TYPE_CHECKING:
     from ..host.host import Host
     from .collector import Collector
+    from .history.recorder import Recorder
 
 __all__ = ["PlanRun"]
 
@@ -79,6 +86,9 @@ class PlanRun:
         random: Callable[[], float],
         on_turn: Callable[[], None],
         on_trouble: Callable[[str, int, CallboardError], None],
+        execution_id: str,
+        in_doubt: Callable[[SubTask, CallboardError], Decision],
+        recorder: "Recorder | None" = None,
     ) -> None:
         self._host = host
         self.core: Final = core
@@ -90,6 +100,17 @@ class PlanRun:
         self._random = random
         self._on_turn = on_turn
         self._on_trouble = on_trouble
+        self._recorder = recorder
+        self._in_doubt = in_doubt
+        self._unsafe: list[TaskCall] = []
+        """Attempts that are sent once their beginning is durable."""
+        self.step_prefix: Final = execution_id + "/"
+        self._held: list[TaskDone] = []
+        """Results of this turn, collected once they are durable."""
+        self._uncommitted = 0
+        """Turns whose append is under way."""
+        self._how: ExecutionDone | None = None
+        """How it ended; `ended` says so once all of it is durable."""
         self.ended: Final[asyncio.Future[ExecutionDone]] = host.loop.create_future()
         # What calls write into, read by `_turn`.
         self.asks: Final[dict[int, Any]] = host.pending
@@ -108,7 +129,12 @@ class PlanRun:
 
     def start(self) -> None:
         """Begin; `ended` says when it is over."""
-        self._turn()
+        # An execution that goes on may have come to its end before.
+        self._how = self.core.ended
+        if self._how is None:
+            self._turn()
+        else:
+            self._end_when_durable()
 
     def cancel(self) -> bool:
         """Cancel everything; whether it had not ended."""
@@ -122,6 +148,14 @@ class PlanRun:
         cancelled = self.core.cancel(task_id, self._host.now())
         self.wake()
         return cancelled
+
+    def decide(self, task_id: str, decision: Decision, by: str) -> bool:
+        """Settle a sub-task that is in doubt; whether it was. Raises `KeyError`."""
+        is_settled = self.core.decide(task_id, decision, self._host.now())
+        if is_settled and self._recorder is not None:
+            self._recorder.decided(self.core.numbers[task_id], decision, by)
+        self.wake()
+        return is_settled
 
     def wake(self) -> None:
         """See that what is noted is looked at in the next turn of the loop."""
@@ -159,12 +193,17 @@ class PlanRun:
 
     def _turn(self) -> None:
         """Tell the core what has happened and do what it decides."""
-        if self.ended.done():
+        if self._is_over:
             return
         try:
             self._turn_unless_broken()
+            self._commit()
         except Exception as error:  # noqa: BLE001 - a part of the job may raise anything
             self.break_off(error)
+
+    @property
+    def _is_over(self) -> bool:
+        return self._how is not None or self.ended.done()
 
     def _turn_unless_broken(self) -> None:
         core, now = self.core, self._host.now()
@@ -173,17 +212,18 @@ class PlanRun:
         if due is not None and due <= now:
             core.advance(now, self._random())
         self._perform(now)
-        if self.ended.done():
+        if self._is_over:
             return
         if self.touched:
             touched, self.touched = self.touched, []
             for lane in touched:
                 self._lanes.set_pace(core, lane, now)
         self._lanes.refresh(core)
-        self._start_attempts(now)
+        if self._recorder is None or self._recorder.has_room:
+            self._start_attempts(now)
         is_short = self._fail_unservable(now)
         self._on_turn()
-        if not self.ended.done():
+        if not self._is_over:
             self._arm(now, is_short=is_short)
         if self.reports:
             self.wake()
@@ -196,6 +236,10 @@ class PlanRun:
         else:
             reports = self.reports[:REPORTS_PER_TURN]
             del self.reports[:REPORTS_PER_TURN]
+        if reports and self._recorder is not None:
+            reports, refused = keep_results(self._recorder, reports)
+            for task_id, attempt, error in refused:
+                core.task_failed(task_id, attempt, error, now, self._random())
         if reports:
             core.tasks_done(reports, now)
         if self._failed:
@@ -222,31 +266,81 @@ class PlanRun:
         while effects := self.core.take_effects():
             done = [effect for effect in effects if type(effect) is TaskDone]
             if done:
-                self._collector.take(done, self.core)
+                self._take(done, now)
                 if self._expand is not None:
                     self._grow(done)
             for effect in effects:
-                if type(effect) is TaskDone:
-                    continue
-                match effect:
-                    case CancelAttempt(task_id, attempt, _):
-                        self._stop_attempt(task_id, attempt)
-                    case TaskFailed(task_id, error, _):
-                        self._on_trouble(task_id, 0, error)
-                    case TaskRetried(task_id, attempt, error, _):
-                        self._on_trouble(task_id, attempt, error)
-                    case TasksSkipped() | TasksCancelled() | TaskDone():
-                        pass  # the counts of `progress` say it
-                    case ExecutionDone():
-                        self._end(effect)
-                    case unknown:
-                        assert_never(unknown)
-        if self._expand is not None and not self.reports and not self.ended.done():
+                if type(effect) is not TaskDone:
+                    self._do(effect, now)
+        if self._expand is not None and not self.reports and not self._is_over:
             progress = self.core.progress()
             if progress.ended == progress.total:
                 # Nothing is left that could still make the plan grow.
                 self.core.close()
                 self._perform(now)
+
+    def _do(self, effect: Effect, now: float) -> None:
+        if self._recorder is not None:
+            record_effect(self._recorder, effect, self.core.numbers, now)
+        match effect:
+            case CancelAttempt(task_id, attempt, _):
+                self._stop_attempt(task_id, attempt)
+            case TaskFailed(task_id, error, _):
+                self._on_trouble(task_id, 0, error)
+            case TaskRetried(task_id, attempt, error, _):
+                self._on_trouble(task_id, attempt, error)
+            case TaskDoubtful():
+                self._doubt(effect)
+            case TasksSkipped() | TasksCancelled() | TaskDone():
+                pass  # the counts of `progress` say it
+            case ExecutionDone():
+                self._end(effect)
+            case unknown:
+                assert_never(unknown)
+
+    def _take(self, done: list[TaskDone], now: float) -> None:
+        recorder = self._recorder
+        if recorder is None:
+            self._collector.take(done, self.core)
+            return
+        numbers = self.core.numbers
+        for task_id, attempt, _ in done:
+            recorder.done(numbers[task_id], task_id, attempt, now)
+        self._held += done
+
+    def _commit(self) -> None:
+        """Append what this turn has brought."""
+        if self._recorder is not None:
+            held, self._held = self._held, []
+            unsafe, self._unsafe = self._unsafe, []
+            if self._recorder.flush(lambda: self._committed(held, unsafe)):
+                self._uncommitted += 1
+        self._end_when_durable()
+
+    def _committed(self, held: list[TaskDone], unsafe: list[TaskCall]) -> None:
+        """A turn is durable: its results count, and what must not run twice may begin."""
+        self._uncommitted -= 1
+        if self.ended.done():
+            return
+        try:
+            if held:
+                self._collector.take(held, self.core)
+        except Exception as error:  # noqa: BLE001 - a part of the job may raise anything
+            self.break_off(error)
+            return
+        self._end_when_durable()
+        if unsafe and not self._is_over:
+            self._to_send.extend(unsafe)
+            self._send()
+        if not self.ended.done():
+            self._on_turn()
+            self.wake()  # There may be room again.
+
+    def _doubt(self, effect: TaskDoubtful) -> None:
+        task_id, attempt, error = effect
+        self._on_trouble(task_id, attempt, error)
+        decision = self._in_doubt(self.core.sub_task(task_id), error)
+        self.decide(task_id, decision, "policy")
 
     def _grow(self, done: Sequence[TaskDone]) -> None:
         assert self._expand is not None
@@ -257,6 +351,9 @@ class PlanRun:
             if more:
                 self.core.extend(more)
                 self._collector.admit(more, task_id)
+                if self._recorder is not None:
+                    numbers = self.core.numbers
+                    self._recorder.grown(numbers[task_id], more, numbers)
 
     def _stop_attempt(self, task_id: str, attempt: int) -> None:
         call = self.calls.get(task_id)
@@ -276,8 +373,11 @@ class PlanRun:
             self._timer.cancel()
             self._timer = None
         self._to_send.clear()
-        if not self.ended.done():
-            self.ended.set_result(how)
+        self._how = how
+
+    def _end_when_durable(self) -> None:
+        if self._how is not None and not self._uncommitted and not self.ended.done():
+            self.ended.set_result(self._how)
 
     def break_off(self, error: BaseException) -> None:
         """A part of the job failed: stop everything and end with its error."""
@@ -296,14 +396,22 @@ class PlanRun:
 
     def _start_attempts(self, now: float) -> None:
         core, lanes, calls, to_send = self.core, self._lanes.open, self.calls, self._to_send
-        sub_task_of = core.sub_task
+        sub_task_of, recorder = core.sub_task, self._recorder
         for task_id, attempt, lane_id in core.dispatch(now):
             lane = lanes[lane_id]
             call = TaskCall(self, lane, sub_task_of(task_id), attempt, now)
             if call.under_way == 1:
                 lane.pace.sent(now, lane.delivered)
             calls[task_id] = call
-            to_send.append(call)
+            if recorder is None:
+                to_send.append(call)
+                continue
+            recorder.began(task_id, lane_id, now)
+            if call.sub_task.unsafe:
+                recorder.began_unsafe(core.numbers[task_id], attempt)
+                self._unsafe.append(call)
+            else:
+                to_send.append(call)
         if to_send and not self._sends_later:
             self._send()
 

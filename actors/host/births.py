@@ -3,12 +3,13 @@
 import asyncio
 import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from callboard.messages.control import CONTROL_CELL
 from callboard.messages.errors import ActorStartFailed, ActorStopped, CallboardError
 from callboard.messages.lifecycle import SHUT_DOWN, Exit
+from callboard.messages.ref import Address
 from callboard.messages.spec import ChildSpec, Intensity, Restart, StopTimeout, SupervisorSpec
 
 from ..actor import Behaviour, behaviour_of
@@ -45,6 +46,8 @@ class Births:
         self._on_failed = on_failed
         self._guardian: Family | None = None
         self._all_stopped: asyncio.Future[None] | None = None
+        self.comes_back = False
+        """Whether the host is stopped only to be started again, in another process."""
         self._specs: dict[tuple[Restart, StopTimeout | None], ChildSpec] = {}
 
     @property
@@ -59,11 +62,15 @@ class Births:
         """Whether the whole host is being stopped."""
         return self._all_stopped is not None
 
-    async def stop_all(self) -> None:
-        """Stop all top-level actors in reverse order of their starts, and wait."""
+    async def stop_all(self, *, comes_back: bool = False) -> None:
+        """Stop all top-level actors in reverse order of their starts, and wait.
+
+        With `comes_back`, another process is to take the slot over with the same actors.
+        """
         if self._guardian is None:
             return
         if self._all_stopped is None:
+            self.comes_back = comes_back
             self._all_stopped = self._host.loop.create_future()
             self._guardian.supervisor.stop()
         await asyncio.shield(self._all_stopped)
@@ -128,14 +135,16 @@ class Births:
         if behaviour not in self._known:
             self._learn(behaviour)
 
-    def begin_tree(self, tree: TreeSpec, number: int | None = None) -> Cell:
+    def begin_tree(
+        self, tree: TreeSpec, number: int | None = None, places: Sequence[Address] = ()
+    ) -> Cell:
         """Begin to start a tree, whose cells take numbers from `number` on; see `outcome`.
 
         Raises `SpecError` when a class in it is no proper actor, `NameTaken` for its name.
         """
         if self.is_stopping:
             raise self._refusal()
-        branch = self.plant(tree, None, number)
+        branch = self.plant(tree, None, number, places)
         try:
             self.guardian.add(branch, child_spec(tree, "tree", tree.name))
         except CallboardError:
@@ -143,7 +152,13 @@ class Births:
             raise
         return branch
 
-    def plant(self, node: Node, parent: Cell | None, number: int | None = None) -> Cell:
+    def plant(
+        self,
+        node: Node,
+        parent: Cell | None,
+        number: int | None = None,
+        places: Sequence[Address] = (),
+    ) -> Cell:
         """The cells of a node and of all below it, known to this host and not started."""
         following = None if number is None else itertools.count(number)
         cell = plant(
@@ -151,6 +166,7 @@ class Births:
             lambda: self._number(None if following is None else next(following)),
             self._host.dispatcher,
             parent,
+            iter(places),
         )
         for planted in (cell, *(cell.cells_below() if isinstance(cell, Branch) else ())):
             if planted.behaviour not in self._known:

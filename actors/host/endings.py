@@ -27,6 +27,7 @@ from ..dispatcher import Worker
 from ..failures import describe_exception, is_being_cancelled
 from ..mailbox import accept_waiting, actor_restarts, refuse_waiting, stopped_too_soon
 from ..tree.branch import Branch, describe_end
+from ..tree.envoy import EnvoyCell
 
 if TYPE_CHECKING:
     from .host import Host
@@ -114,7 +115,7 @@ class Endings:
             return
         was_running = cell.life == Life.RUNNING
         cell.life = Life.STOPPING
-        if isinstance(cell, Branch):
+        if isinstance(cell, Branch | EnvoyCell):
             cell.keeps = comes_back
         if comes_back:
             actor_restarts(cell)
@@ -158,7 +159,7 @@ class Endings:
                 await self.stop_children(cell)
                 await self._handlers_end(cell)
                 if cell.behaviour.has_stopping_hook and was_running and cell.actor is not None:
-                    await cell.run_stopping(self._host.context(cell), reason)
+                    outcome = await cell.run_stopping(self._host.context(cell), reason)
         except (KeyboardInterrupt, GeneratorExit):
             raise  # The second: its process has ended before it.
         except BaseException as error:
@@ -227,6 +228,7 @@ class Endings:
             # A handler that does not end does not keep the next incarnation from working.
             cell.free = cell.behaviour.concurrency
             self._host.loop.call_later(KILL_GRACE_S, _tell_left_behind, cell.path, workers)
+        cell.killed()
         family = cell.children
         if family is None:
             return
@@ -234,8 +236,10 @@ class Endings:
         for child in reversed(list(family.cells.values())):
             outcome = _killed(f"{child.path} was killed with {cell.path}.")
             self._stops.pop(child.id, None)
-            self._kill(child)
             comes_back = isinstance(cell, Branch) and cell.keeps_for(is_stopping=True)
+            if isinstance(child, EnvoyCell):
+                child.keeps = comes_back
+            self._kill(child)
             self._finish(child, outcome, ())
             if comes_back:
                 accept_waiting(child)

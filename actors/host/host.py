@@ -45,6 +45,8 @@ from ..registry import Directory
 from ..routing import Load
 from ..subscriptions import Subscriptions
 from ..timers import Timers
+from ..tree.envoy import Envoys
+from ..tree.lodging import Lodgings
 from ..watch.watching import Watching
 from .belongings import Belongings
 from .births import Births
@@ -121,6 +123,8 @@ class Host:
         self.places: Final = Places(self)
         self.births: Final = Births(self, on_failed)
         self.endings: Final = Endings(self)
+        self.envoys: Final = Envoys(self)
+        self.lodgings: Final = Lodgings(self)
         self.births.employ_warden()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._early: deque[bytes] = deque(maxlen=EARLY_FRAMES_MAX)
@@ -272,7 +276,7 @@ class Host:
     def _ask_here(
         self, address: Address, request: Contract, future: Call, deadline_s: float
     ) -> None:
-        ask = Ask(request, future, future.correlation, deadline_s)
+        ask = Ask(request, future, future.correlation, deadline_s, future.step)
         cell = self.cells.get(address.cell)
         if cell is None:
             ask.fail(actor_not_found(*address))

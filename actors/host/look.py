@@ -16,6 +16,8 @@ from callboard.messages.views import ActorLoad, ActorView, HostView, LinkView, L
 
 from ..cell import Cell
 from ..family import Family
+from ..tree.envoy import EnvoyCell
+from ..tree.lodging import Lodge
 
 if TYPE_CHECKING:
     from ..link.link import Link
@@ -158,10 +160,11 @@ def _views(host: "Host", family: Family, chosen: dict[int, None]) -> tuple[Actor
 def _view(host: "Host", family: Family, cell: Cell, chosen: dict[int, None]) -> ActorView:
     failed_at_s = host.meters.past.failed_at_s.get(cell.id)
     restarts, last_failure, restart, significant = _trouble(family, cell)
+    envoy = cell if isinstance(cell, EnvoyCell) else None
     return ActorView(
         cell=cell.id,
         name=cell.name,
-        kind=cell.behaviour.actor.__qualname__,
+        kind=cell.behaviour.actor.__qualname__ if envoy is None else envoy.spec.kind,
         life=cell.life.name.lower(),
         mailbox=len(cell.box or ()),
         incarnation=cell.incarnation,
@@ -176,6 +179,9 @@ def _view(host: "Host", family: Family, cell: Cell, chosen: dict[int, None]) -> 
         last_failure=last_failure,
         failed_ago_s=None if failed_at_s is None else host.now() - failed_at_s,
         members=() if cell.children is None else _views(host, cell.children, chosen),
+        runs_on=0 if envoy is None else envoy.place.slot,
+        runs_as=0 if envoy is None else envoy.lodger,
+        is_lodge=isinstance(cell, Lodge),
     )
 
 

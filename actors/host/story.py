@@ -16,6 +16,7 @@ from callboard.messages.views import ActorStory, LookAtHostActor, Stories, Story
 
 from ..cell import Cell
 from ..family import Family
+from ..tree.envoy import EnvoyCell
 from .past import Ended
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def _story(host: "Host", cell: Cell) -> ActorStory:
     return ActorStory(
         host=host.name,
         path=cell.path,
-        kind=cell.behaviour.actor.__qualname__,
+        kind=cell.spec.kind if isinstance(cell, EnvoyCell) else cell.behaviour.actor.__qualname__,
         life=cell.life.name.lower(),
         cell=cell.id,
         incarnation=cell.incarnation,

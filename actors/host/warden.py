@@ -1,5 +1,7 @@
 """The warden: cell 0 of every host, where the root's commands are carried out."""
 
+import contextlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from callboard.messages.contract import Contract
@@ -35,7 +37,12 @@ from callboard.messages.trees import (
     ChangeChild,
     ChildAdded,
     ChildChanged,
+    LodgerEnded,
+    LodgerStarted,
+    LodgerStopped,
     LookAtBranch,
+    StartLodger,
+    StopLodger,
 )
 from callboard.messages.views import HostView, LookAtHost, LookAtHostActor, Stories
 
@@ -43,6 +50,7 @@ from ..actor import Actor, OnError, handler
 from ..cell import Cell, Life, Recipe
 from ..shard import PoolRecipe
 from ..tree.gardener import Gardener
+from ..tree.lodging import LodgeBirth
 from ..tree.spec import TreeSpec
 from .look import look_at_host
 from .story import stories_of
@@ -86,18 +94,22 @@ class Warden(Actor):
     @handler
     async def start(self, command: StartActors) -> ActorsStarted:
         """Start actors, all at once; tell which failed."""
-        births: list[Birth | TreeSpec] = self._host.pickler.loads(command.births)
+        births: list[Birth | TreeSpec | LodgeBirth] = self._host.pickler.loads(command.births)
+        places = [Address(*place) for place in command.places]
         failures: dict[int, dict[str, Any]] = {}
         begun: list[Cell] = []
         for number, birth in zip(command.cells, births, strict=True):
             if not number or number in self._host.cells:
                 continue  # It has ended for good, or the command is repeated.
             try:
-                cell = self._begin(birth, number)
+                cell = self._begin(birth, number, places)
             except CallboardError as error:
                 failures[number] = error.to_data()
             else:
                 begun.append(cell)
+        if not command.waits:
+            self._host.run_task(self._outcomes(begun))
+            return ActorsStarted(failures=failures)
         for cell in begun:
             if cell.life == Life.RUNNING and type(cell) is Cell:
                 # Nearly all: only a start hook takes longer than its `begin`, and a pool's
@@ -109,9 +121,19 @@ class Warden(Actor):
                 failures[cell.id] = error.to_data()
         return ActorsStarted(failures=failures)
 
-    def _begin(self, birth: Birth | TreeSpec, number: int) -> Cell:
+    async def _outcomes(self, cells: Sequence[Cell]) -> None:
+        """Wait for starts that nobody else waits for: what failed, its family has reported."""
+        for cell in cells:
+            with contextlib.suppress(CallboardError):
+                await self._host.births.outcome(cell)
+
+    def _begin(
+        self, birth: Birth | TreeSpec | LodgeBirth, number: int, places: Sequence[Address]
+    ) -> Cell:
+        if isinstance(birth, LodgeBirth):
+            return self._host.lodgings.begin(birth, number, places)
         if isinstance(birth, TreeSpec):
-            return self._host.births.begin_tree(birth, number)
+            return self._host.births.begin_tree(birth, number, places)
         actor, args, keywords, name, restart, stop_timeout, size = birth
         recipe = (
             PoolRecipe(actor, args, keywords, name, size)
@@ -131,7 +153,7 @@ class Warden(Actor):
     @handler
     async def stop_host(self, command: StopHost) -> HostStopped:
         """Stop every actor, in reverse order of their starts."""
-        await self._host.births.stop_all()
+        await self._host.births.stop_all(comes_back=command.comes_back)
         watching = self._host.watching
         watching.farewell(watching.leave(CONTROL_CELL), SHUT_DOWN, comes_back=None)
         return HostStopped()
@@ -207,6 +229,21 @@ class Warden(Actor):
     async def add_child(self, request: AddChild) -> ChildAdded:
         """Add a child to a tree by hand."""
         return await self._gardener.add(request)
+
+    @handler
+    async def start_lodger(self, request: StartLodger) -> LodgerStarted:
+        """Start a placed child of a tree whose supervisor is on another host."""
+        return await self._host.lodgings.start(request)
+
+    @handler
+    async def stop_lodger(self, request: StopLodger) -> LodgerStopped:
+        """Stop a placed child."""
+        return await self._host.lodgings.stop(request)
+
+    @handler
+    async def lodger_ended(self, told: LodgerEnded) -> None:
+        """A placed child of a tree here has ended on its host."""
+        self._host.envoys.ended(told)
 
     @handler
     async def letters(self, request: SubscribeDeadLetters) -> SubscribedDeadLetters:

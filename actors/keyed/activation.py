@@ -116,9 +116,9 @@ class Activation(Cell):
                 self.keeper.did_not_start(self, error)
             raise
 
-    async def run_stopping(self, ctx: "Context", reason: "Exit") -> None:
+    async def run_stopping(self, ctx: "Context", reason: "Exit") -> "Exit":
         """Let the actor's own hook run, then save what is not saved yet."""
-        await super().run_stopping(ctx, reason)
+        outcome = await super().run_stopping(ctx, reason)
         assert self.actor is not None
         if type(self.actor).stopping is not KeyedActor.stopping:
             self.unsaved += 1  # The hook may have changed it.
@@ -128,7 +128,7 @@ class Activation(Cell):
                 await self.keeper.states.write(self)
             except StateConflict as error:
                 LOGGER.warning("%s is thrown away: %s", self.path, error)
-                return
+                return outcome
             except CallboardError as error:
                 # Until the stop timeout, which belongs to whoever stops it.
                 LOGGER.warning("%s is not saved, and stops: %s", self.path, error)
@@ -136,6 +136,7 @@ class Activation(Cell):
                 wait_s = min(LAST_SAVE_WAIT_MAX_S, wait_s * 2.0)
         if self.unsaved:
             LOGGER.error("%s has stopped and is not saved.", self.path)
+        return outcome
 
     def look_whether_idle(self) -> None:
         """Tell the keeper when nothing is left to do; save what is due."""

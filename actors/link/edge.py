@@ -77,7 +77,7 @@ class Edge:
         now_s = host.now()
         admitted = 0
         for envelope in frame.envelopes:
-            kind, target, correlation, contract, body, budget_ms, beside, reference = envelope
+            kind, target, correlation, contract, body, budget_ms, beside, reference, step = envelope
             future = None
             if kind >= Kind.ERROR:
                 self._control(envelope)
@@ -110,7 +110,7 @@ class Edge:
                 continue
             cell = cells.get(target)
             if kind == Kind.ASK:
-                ask = Ask(message, self._link, correlation, now_s + budget_ms / 1000.0)
+                ask = Ask(message, self._link, correlation, now_s + budget_ms / 1000.0, step)
                 if cell is None:
                     ask.fail(actor_not_found(host.slot, target))
                     continue

@@ -20,7 +20,7 @@ from ..asks import Ask
 from ..cell import Cell
 from .core import LinkCore
 from .edge import Edge
-from .failures import encode_error
+from .failures import encode_error, leaves_for_a_while, missed_here
 from .outbox import Outbox
 
 if TYPE_CHECKING:
@@ -117,6 +117,10 @@ class Link:
         if self.is_connected:
             self.host.watching.opened(self.slot, self.epoch)
 
+    def hold_back(self) -> None:
+        """Let nothing more through but the control plane: what comes waits for the next one."""
+        self.outbox.is_open = False
+
     def lost(self, epoch: int, error: CallboardError) -> None:
         """That incarnation is gone: what was under way is lost, what waits goes on waiting."""
         if epoch != self.epoch or self.carrier is None:
@@ -187,6 +191,12 @@ class Link:
     def fail(self, correlation: int, error: CallboardError) -> None:
         """Send the failure of an ask that came over this link."""
         self.asks.pop(correlation, None)
+        if self.host.births.comes_back:
+            missed = missed_here(self.host.slot, error)
+            if missed is not None:
+                # What else its host has for this actor waits there for the next incarnation.
+                self.control(Kind.PAUSE, missed)
+                error = leaves_for_a_while(self.host.name, error)
         self.control(Kind.ERROR, 0, correlation, encode_error(error))
 
     def control(self, kind: int, target: int = 0, correlation: int = 0, body: bytes = b"") -> None:

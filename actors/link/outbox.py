@@ -180,9 +180,12 @@ class Outbox:
             # Rounded down, so that it shrinks from hop to hop; but 0 would say "none".
             budget_ms = int((deadline_s - self._now()) * 1000.0) or 1
         number = writer.number_of(type(message))
-        if buffers or len(body) > self._inline_bytes_max:
+        step = "" if future is None or kind != Kind.ASK else future.step
+        if step or buffers or len(body) > self._inline_bytes_max:
             body, buffers, reference = self._large(body, buffers)
-            writer.add(kind, target, correlation, number, body, budget_ms, buffers, reference)
+            writer.add(
+                kind, target, correlation, number, body, budget_ms, buffers, reference, step=step
+            )
         else:
             writer.add(kind, target, correlation, number, body, budget_ms)
         self._credit_used += 1

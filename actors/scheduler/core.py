@@ -20,7 +20,7 @@ A result is an opaque handle here: what it stands for stays where the shell keep
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from callboard.messages.errors import (
     CallboardError,
@@ -29,7 +29,7 @@ from callboard.messages.errors import (
     InternalError,
     PlanError,
 )
-from callboard.messages.execution import ExecutionStatus, OnFailure, Progress, TaskStatus
+from callboard.messages.execution import Decision, ExecutionStatus, OnFailure
 from callboard.messages.plan import Plan, SubTask, check_sub_tasks
 from callboard.messages.retry import Retryability, retryability_of
 
@@ -42,15 +42,16 @@ from .effects import (
     Effect,
     ExecutionDone,
     TaskDone,
+    TaskDoubtful,
     TaskFailed,
     TaskRetried,
     TasksCancelled,
 )
 from .flow import TaskFlow
-from .graph import DONE, FAILED, READY, RUNNING, STATUSES
+from .graph import DONE, FAILED, IN_DOUBT, READY, RUNNING
 from .ledger import ATTEMPT_BITS, ATTEMPT_MASK
+from .looks import SchedulerLooks
 from .retry import GiveUp, RetryAfter, decide_retry
-from .statistics import LaneStatistics, SchedulerStatistics, UnservedKind
 
 __all__ = ["CANCEL_GRACE_S", "SchedulerCore", "kind_by_request"]
 
@@ -66,7 +67,7 @@ def kind_by_request(sub_task: SubTask) -> str:
     return sub_task.agent or type(sub_task.request).__qualname__
 
 
-class SchedulerCore:
+class SchedulerCore(SchedulerLooks):
     """Runs one plan.
 
     `open_ended` keeps the execution alive when everything known has ended, until `close`;
@@ -93,6 +94,7 @@ class SchedulerCore:
         self._on_failure = on_failure
         self._open_ended = open_ended
         self._status = ExecutionStatus.RUNNING
+        self._doubts: dict[int, tuple[int, CallboardError]] = {}
         self._first_failure: tuple[str, CallboardError] | None = None
         self._attempts_started = 0
         self._retries = 0
@@ -114,75 +116,8 @@ class SchedulerCore:
         """When `advance` must be called at the latest; changes with every event."""
         return self._flow.deadlines.next_at()
 
-    def status_of(self, task_id: str) -> TaskStatus:
-        """Where one sub-task stands."""
-        return STATUSES[self._graph.status[self._graph.index[task_id]]]
-
-    def sub_task(self, task_id: str) -> SubTask:
-        """One sub-task as it was planned."""
-        return self._graph.sub_tasks[self._graph.index[task_id]]
-
-    def error_of(self, task_id: str) -> CallboardError | None:
-        """Why a sub-task failed for good; `None` if it did not."""
-        return self._ledger.errors.get(self._graph.index[task_id])
-
-    def result_of(self, task_id: str) -> object:
-        """The handle of a finished sub-task's result; `None` if it has none."""
-        return self._ledger.results[self._graph.index[task_id]]
-
-    def bindings_of(self, task_id: str) -> dict[str, object]:
-        """The result handles for the bound fields; `None` for an absent optional need."""
-        return {
-            name: self.result_of(bound)
-            if isinstance(bound, str)
-            else tuple(self.result_of(id_) for id_ in bound)
-            for name, bound in self.sub_task(task_id).bind.items()
-        }
-
-    @property
-    def status(self) -> ExecutionStatus:
-        """Where the execution stands."""
-        return self._status
-
-    def progress(self) -> Progress:
-        """How many sub-tasks stand where, in constant time."""
-        return Progress(*self._graph.count_by_status)
-
-    def unserved(self) -> tuple[UnservedKind, ...]:
-        """Kinds with ready work that no lane offered at the last `dispatch`, and since when."""
-        return tuple(
-            UnservedKind(kind.name, kind.ready, kind.unserved_since)
-            for kind in self._pool.kinds.values()
-            if kind.unserved_since is not None and kind.ready
-        )
-
-    def statistics(self) -> SchedulerStatistics:
-        """The whole picture, for boards and tests."""
-        return SchedulerStatistics(
-            status=self._status,
-            progress=self.progress(),
-            attempts_started=self._attempts_started,
-            attempts_running=len(self._ledger.running),
-            attempts_cancelling=len(self._ledger.cancelling),
-            retries=self._retries,
-            timeouts=self._timeouts,
-            host_losses=self._host_losses,
-            stale_reports=self._stale_reports,
-            cancels_unanswered=self._cancels_unanswered,
-            deadlines=len(self._flow.deadlines),
-            lanes=tuple(
-                LaneStatistics(lane.lane_id, lane.credit, lane.occupied, len(lane.parked))
-                for lane in self._pool.lanes.values()
-            ),
-            unserved=self.unserved(),
-        )
-
     def validate_state(self) -> None:
-        """Check every invariant, in O(sub-tasks).
-
-        Raises:
-            AssertionError: one does not hold, which is a defect of this module.
-        """
+        """Check every invariant, in O(sub-tasks); `AssertionError` is a defect of ours."""
         invariants.check_graph(self._graph)
         invariants.check_attempts(self._graph, self._ledger, self._pool)
         invariants.check_ready(self._graph, self._ledger, self._pool)
@@ -210,6 +145,63 @@ class SchedulerCore:
         """Declare an open-ended plan complete."""
         self._open_ended = False
         self._end_if_over()
+
+    # --- what happened before -------------------------------------------------------------
+
+    def restore_done(self, reports: Iterable[tuple[int, int, Any]]) -> None:
+        """These sub-tasks (by number) were done in an earlier life, by these attempts."""
+        graph, ledger, effects = self._graph, self._ledger, self._flow.effects
+        for index, attempt, result in reports:
+            before = graph.status[index]
+            if before >= DONE:
+                continue
+            if before == READY:
+                ledger.kinds[index].ready -= 1  # Its entry is stale: the taker looks.
+            graph.move(index, DONE)
+            ledger.started[index] = max(ledger.started[index], attempt)
+            ledger.results[index] = result
+            effects.append(TaskDone(graph.ids[index], attempt, result))
+            self._flow.need_ended(index)
+        self._end_if_over()
+
+    def restore_trouble(self, index: int, attempt: int, *, is_loss: bool) -> None:
+        """An attempt of it failed in an earlier life, and counts."""
+        ledger = self._ledger
+        counts = ledger.host_losses if is_loss else ledger.failures
+        counts[index] = counts.get(index, 0) + 1
+        ledger.started[index] = max(ledger.started[index], attempt)
+
+    def restore_failure(self, index: int, error: CallboardError, now: float) -> None:
+        """It failed for good in an earlier life."""
+        before = self._graph.status[index]
+        if before >= DONE:
+            return
+        if before == READY:
+            self._ledger.kinds[index].ready -= 1
+        self._fail(index, error, now)
+        self._end_if_over()
+
+    def restore_doubt(self, index: int, attempt: int, error: CallboardError) -> None:
+        """An attempt of an unsafe one had begun in an earlier life, and its end is not known."""
+        before = self._graph.status[index]
+        if before >= IN_DOUBT:
+            return
+        if before == READY:
+            self._ledger.kinds[index].ready -= 1
+        self._ledger.started[index] = max(self._ledger.started[index], attempt)
+        self._doubt(index, attempt, error)
+
+    @property
+    def ended(self) -> ExecutionDone | None:
+        """How the execution ended; None while it runs."""
+        if self._status is ExecutionStatus.RUNNING:
+            return None
+        return ExecutionDone(self._status, *(self._first_failure or (None, None)))
+
+    @property
+    def numbers(self) -> Mapping[str, int]:
+        """The number of each sub-task, in the order in which they were added."""
+        return self._graph.index
 
     # --- lanes --------------------------------------------------------------------------
 
@@ -347,6 +339,9 @@ class SchedulerCore:
             ledger.failures[index] = ledger.failures.get(index, 0) + 1
         if ledger.live_tickets(index):
             return  # a hedge of it still runs, and may succeed
+        if sub_task.unsafe and error.details.get("may_have_run", True) is not False:
+            self._doubt(index, attempt, error)
+            return
         decision = decide_retry(
             sub_task.retry,
             error,
@@ -377,6 +372,28 @@ class SchedulerCore:
                 self._end_all(ExecutionStatus.FAILED, now)
                 return
         self._flow.ended_absent(index)
+
+    def _doubt(self, index: int, attempt: int, error: CallboardError) -> None:
+        self._graph.move(index, IN_DOUBT)
+        self._doubts[index] = (attempt, error)
+        self._flow.effects.append(TaskDoubtful(self._graph.ids[index], attempt, error))
+
+    def decide(self, task_id: str, decision: Decision, now: float) -> bool:
+        """Settle a sub-task that is in doubt; whether it was, and was settled.
+
+        Raises:
+            KeyError: there is no such sub-task.
+        """
+        index = self._graph.index[task_id]
+        if self._graph.status[index] != IN_DOUBT or decision is Decision.ASK:
+            return False
+        _, error = self._doubts.pop(index)
+        if decision is Decision.RUN_AGAIN:
+            self._flow.make_ready(index)
+        else:
+            self._fail(index, error, now)
+            self._end_if_over()
+        return True
 
     def fail_unservable(self, kind_name: str, error: CallboardError, now: float) -> int:
         """Fail the ready sub-tasks of a kind that no lane offers; how many were failed.

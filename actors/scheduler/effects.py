@@ -22,6 +22,7 @@ __all__ = [
     "Effect",
     "ExecutionDone",
     "TaskDone",
+    "TaskDoubtful",
     "TaskFailed",
     "TaskRetried",
     "TasksCancelled",
@@ -70,6 +71,14 @@ class TaskRetried(NamedTuple):
     at: float
 
 
+class TaskDoubtful(NamedTuple):
+    """An attempt of an unsafe sub-task may have run: `decide` says what becomes of it."""
+
+    task_id: str
+    attempt: int
+    error: CallboardError
+
+
 class TasksSkipped(NamedTuple):
     """These can never run: `because` ended without a result, and they need it."""
 
@@ -99,6 +108,7 @@ Effect = (
     | TaskDone
     | TaskFailed
     | TaskRetried
+    | TaskDoubtful
     | TasksSkipped
     | TasksCancelled
     | ExecutionDone

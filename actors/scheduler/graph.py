@@ -24,6 +24,7 @@ __all__ = [
     "CANCELLED",
     "DONE",
     "FAILED",
+    "IN_DOUBT",
     "READY",
     "RUNNING",
     "SKIPPED",
@@ -42,6 +43,7 @@ WAITING: Final = STATUSES.index(TaskStatus.WAITING)
 READY: Final = STATUSES.index(TaskStatus.READY)
 RUNNING: Final = STATUSES.index(TaskStatus.RUNNING)
 BACKING_OFF: Final = STATUSES.index(TaskStatus.BACKING_OFF)
+IN_DOUBT: Final = STATUSES.index(TaskStatus.IN_DOUBT)
 DONE: Final = STATUSES.index(TaskStatus.DONE)
 FAILED: Final = STATUSES.index(TaskStatus.FAILED)
 CANCELLED: Final = STATUSES.index(TaskStatus.CANCELLED)

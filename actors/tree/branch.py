@@ -5,23 +5,25 @@ follow its own, and live as long as it does: through restarts of themselves, of 
 and of the host, so that references to them stay good and what waits for them stays.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from callboard.messages.errors import ActorStartFailed
 from callboard.messages.lifecycle import Exit
-from callboard.messages.ports import SupervisorPort
+from callboard.messages.ports import ChildRunner, SupervisorPort
+from callboard.messages.ref import Address
 from callboard.messages.spec import ChildSpec
 
 from ..actor import Actor, behaviour_of
 from ..cell import Cell, Life, Recipe
 from ..shard import PoolRecipe, Shard
-from .spec import ActorSpec, Node, TreeSpec, child_spec
+from .envoy import EnvoyCell
+from .spec import ActorSpec, Elsewhere, Node, TreeSpec, child_spec
 
 if TYPE_CHECKING:
     from ..dispatcher import Dispatcher
 
-__all__ = ["Branch", "Supervisor", "describe_end", "plant"]
+__all__ = ["Branch", "Supervisor", "describe_end", "plant", "plant_below"]
 
 
 class Supervisor(Actor):
@@ -73,6 +75,10 @@ class Branch(Cell):
                 return None
         return cell
 
+    def make_supervisor(self, runner: ChildRunner) -> SupervisorPort:
+        """Who decides about its children: a supervisor of its own."""
+        return self.dispatcher.host.make_supervisor(self.spec.supervisor, runner)
+
     def keeps_for(self, *, is_stopping: bool) -> bool:
         """Whether a child that is stopped now keeps its messages.
 
@@ -82,21 +88,40 @@ class Branch(Cell):
 
 
 def plant(
-    node: Node, number: Callable[[], int], dispatcher: "Dispatcher", parent: Cell | None = None
+    node: Node | Elsewhere,
+    number: Callable[[], int],
+    dispatcher: "Dispatcher",
+    parent: Cell | None = None,
+    places: Iterator[Address] = iter(()),  # noqa: B008 - empty, and stays it
 ) -> Cell:
-    """The cells of a node and of all below it, numbered in the order of `spec.walk`.
+    """The cells of a node and of all below it on this host, in the order of `spec.parts_of`.
 
-    Nothing is started. Raises `SpecError` when a class is no proper actor.
+    `places` are the lodges of the placed children. Nothing is started. Raises `SpecError`
+    when a class is no proper actor.
     """
     if isinstance(node, ActorSpec):
         cell = _worker(node, number(), dispatcher)
+    elif isinstance(node, Elsewhere):
+        cell = EnvoyCell(number(), node, next(places), dispatcher)
+        for _ in range(node.below):
+            next(places)  # The lodge's host has them.
     else:
         cell = branch = Branch(number(), node, dispatcher)
-        for child in node.children:
-            member = plant(child, number, dispatcher, branch)
-            branch.members[member.id] = (member, child_spec(child, member.id, node.name))
+        plant_below(branch, node.children, number, places)
     cell.parent = parent
     return cell
+
+
+def plant_below(
+    branch: Branch,
+    children: Iterable[Node | Elsewhere],
+    number: Callable[[], int],
+    places: Iterator[Address],
+) -> None:
+    """The cells of the children of a branch, and of all below them."""
+    for child in children:
+        member = plant(child, number, branch.dispatcher, branch, places)
+        branch.members[member.id] = (member, child_spec(child, member.id, branch.spec.name))
 
 
 def _worker(node: ActorSpec, number: int, dispatcher: "Dispatcher") -> Cell:

@@ -4,7 +4,7 @@ The warden asks for it; a supervisor that is busy with a child keeps nobody wait
 """
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from callboard.messages.errors import (
     ActorNotFound,
@@ -27,6 +27,7 @@ from callboard.messages.trees import (
 
 from ..cell import Cell, Life
 from .branch import Branch
+from .envoy import EnvoyCell
 from .spec import ActorSpec, TreeSpec, child_spec
 
 if TYPE_CHECKING:
@@ -34,6 +35,13 @@ if TYPE_CHECKING:
     from ..host.host import Host
 
 __all__ = ["Gardener"]
+
+
+def _kind(cell: Cell) -> Literal["supervisor", "worker"]:
+    is_supervisor = (
+        cell.spec.is_supervisor if isinstance(cell, EnvoyCell) else isinstance(cell, Branch)
+    )
+    return "supervisor" if is_supervisor else "worker"
 
 
 class Gardener:
@@ -135,7 +143,7 @@ class Gardener:
         return DeclaredChild(
             name=cell.name,
             cell=cell.id,
-            kind="supervisor" if isinstance(cell, Branch) else "worker",
+            kind=_kind(cell),
             state=view.state.name.lower(),
             restarts=view.restarts,
             is_dynamic=cell.id not in branch.members,

@@ -1,6 +1,6 @@
 """A running tree as its starter sees it: references to its actors, and what is done by hand."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from callboard.messages.control import CONTROL_CELL
@@ -26,18 +26,25 @@ class TreeRef:
     good through restarts of the actors, of their supervisors, and of the host.
     """
 
-    def __init__(self, host: "Host", spec: TreeSpec, address: Address) -> None:
+    def __init__(
+        self,
+        host: "Host",
+        spec: TreeSpec,
+        places: Mapping[str, Address],
+        above: "tuple[TreeRef, str] | None" = None,
+    ) -> None:
+        """A tree whose nodes are at `places`, by their paths; `above` is what it is a part of."""
         self._host = host
+        self._above = above
         self.spec: Final = spec
-        self.address: Final = address
+        self.address: Final = places[""]
         """That of its outermost supervisor."""
-        self._nodes: dict[str, tuple[int, Node]] = {
-            path: (offset, node) for offset, (path, node) in enumerate(walk(spec))
-        }
+        self._places: Final = places
+        self._nodes: Final[dict[str, Node]] = dict(walk(spec))
 
     def __getitem__(self, path: str) -> Ref[Any]:
-        offset, _ = self._find(path)
-        return self._host.ref(Address(self.address.slot, self.address.cell + offset))
+        self._find(path)
+        return self._host.ref(self._places[path])
 
     def __repr__(self) -> str:
         return f"<TreeRef {self.spec.name} at {self.address}>"
@@ -48,23 +55,42 @@ class TreeRef:
         return self._host.ref(self.address)
 
     def subtree(self, path: str) -> "TreeRef":
-        """A supervisor inside this tree as a tree of its own. Raises `SpecError`."""
-        offset, node = self._find(path)
+        """A supervisor inside this tree, as a tree. Raises `SpecError`.
+
+        `System.stop` of it is `terminate_child`: its supervisor keeps its spec.
+        """
+        if not path:
+            return self
+        node = self._find(path)
         if not isinstance(node, TreeSpec):
             raise SpecError(
                 f"{path!r} of tree {self.spec.name!r} is a worker.",
                 advice="Only a supervisor has children.",
                 field=path,
             )
-        address = Address(self.address.slot, self.address.cell + offset)
-        return TreeRef(self._host, node, address)
+        places = {
+            below: self._places[f"{path}/{below}" if below else path] for below, _ in walk(node)
+        }
+        return TreeRef(self._host, node, places, (self, path))
 
     def children(self, path: str = "") -> Awaitable[BranchView]:
         """The children of a supervisor in start order, and their counts.
 
         It is answered also while that supervisor starts or stops a child.
         """
-        return self._ask_warden(LookAtBranch(cell=self._branch(path)))
+        address = self._branch(path)
+        return self._ask_warden(address, LookAtBranch(cell=address.cell))
+
+    async def stop_inside(self) -> bool:
+        """Stop it as a child of the tree that it is a part of; False for a tree of its own.
+
+        That is `terminate_child` of the whole, with what this one raises.
+        """
+        if self._above is None:
+            return False
+        whole, path = self._above
+        await whole.terminate_child(path)
+        return True
 
     async def terminate_child(self, path: str) -> None:
         """Stop a child and keep its spec (a temporary one is forgotten), as OTP has it.
@@ -90,20 +116,24 @@ class TreeRef:
         As in OTP it is gone when its supervisor restarts. Raises `ActorStartFailed`,
         `NameTaken`, `SpecError`, `UsageError` when there are `children_max`.
         """
-        check_child(self.subtree(path).spec if path else self.spec, child)
+        tree = self.subtree(path) if path else self
+        check_child(tree.spec, child)
         check_ships(child, self._host.pickler)
         spec = self._host.pickler.dumps(child)
-        added = await self._ask_warden(AddChild(cell=self._branch(path), spec=spec))
-        return self._host.ref(Address(self.address.slot, added.cell))
+        address = tree.address
+        added = await self._ask_warden(address, AddChild(cell=address.cell, spec=spec))
+        return self._host.ref(Address(address.slot, added.cell))
 
     async def _change(self, path: str, action: Literal["terminate", "restart", "delete"]) -> None:
         above, _, name = path.rpartition("/")
-        await self._ask_warden(ChangeChild(cell=self._branch(above), name=name, action=action))
+        address = self._branch(above)
+        request = ChangeChild(cell=address.cell, name=name, action=action)
+        await self._ask_warden(address, request)
 
-    def _branch(self, path: str) -> int:
-        return self.subtree(path).address.cell if path else self.address.cell
+    def _branch(self, path: str) -> Address:
+        return self.subtree(path).address if path else self.address
 
-    def _find(self, path: str) -> tuple[int, Node]:
+    def _find(self, path: str) -> Node:
         found = self._nodes.get(path)
         if found is None:
             names = ", ".join(repr(path) for path in list(self._nodes)[1:6])
@@ -114,6 +144,6 @@ class TreeRef:
             )
         return found
 
-    def _ask_warden(self, request: Any) -> Awaitable[Any]:
-        warden = Address(self.address.slot, CONTROL_CELL)
+    def _ask_warden(self, address: Address, request: Any) -> Awaitable[Any]:
+        warden = Address(address.slot, CONTROL_CELL)
         return self._host.ask(warden, request, ADD_TIMEOUT_S)

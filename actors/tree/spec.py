@@ -20,8 +20,8 @@ such as `reviews.children[2].stop_timeout`.
 
 import inspect
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, NoReturn, TypeAlias, final
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, NamedTuple, NoReturn, TypeAlias, final
 
 from callboard.messages.errors import SpecError
 from callboard.messages.placement import Placement
@@ -44,13 +44,17 @@ __all__ = [
     "TREE_NODES_MAX",
     "TREE_POOL_MAX",
     "ActorSpec",
+    "Elsewhere",
     "Node",
+    "Part",
     "TreeSpec",
     "check_child",
     "check_ships",
     "child_spec",
+    "parts_of",
     "places",
     "walk",
+    "without_placed",
 ]
 
 TREE_DEPTH_MAX: Final = 32
@@ -102,7 +106,7 @@ class TreeSpec:
     """
 
     name: str
-    children: tuple["Node", ...] = ()
+    children: tuple["Node | Elsewhere", ...] = ()
     supervisor: SupervisorSpec = SUPERVISOR_DEFAULT
     restart: Restart = Restart.PERMANENT
     stop_timeout: StopTimeout = StopTimeout.INFINITY
@@ -137,28 +141,118 @@ class TreeSpec:
         _check_registered(place, self)
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """A placed child as the host of its supervisor knows it: all but what runs in it.
+
+    Neither its code nor its arguments are needed there.
+    """
+
+    name: str
+    kind: str
+    """What runs there, for people."""
+    is_supervisor: bool
+    restart: Restart
+    stop_timeout: StopTimeout
+    significant: bool
+    backoff: Backoff | None
+    below: int
+    """How many placed children there are below it."""
+
+
 Node: TypeAlias = ActorSpec | TreeSpec
+
+
+class Part(NamedTuple):
+    """What of a tree is on one host: a placed node, or the outermost, and what goes with it."""
+
+    path: str
+    place: str
+    """The node, as errors name it."""
+    node: Node
+    paths: list[str | None]
+    """What has the numbers of this part, in order; None for an envoy of a placed child."""
+    below: list[int]
+    """The parts of the placed children in it, at any depth, as places in `parts_of`."""
 
 
 def walk(node: Node, path: str = "") -> Iterator[tuple[str, Node]]:
     """Every node with its path below the root (`""` for the root), each before its children.
 
-    The order is that of the cell numbers: a node's is the root's plus its place here.
+    The order is that of the cell numbers, of each host's own: see `parts_of`.
     """
     yield path, node
     if isinstance(node, TreeSpec):
         for child in node.children:
-            yield from walk(child, f"{path}/{child.name}" if path else child.name)
+            if not isinstance(child, Elsewhere):
+                yield from walk(child, f"{path}/{child.name}" if path else child.name)
 
 
-def child_spec(node: Node, child_id: ChildId, place: str) -> ChildSpec:
+def parts_of(tree: Node) -> list[Part]:
+    """A tree in the parts that its placements make of it, each before those in it."""
+    found: list[Part] = []
+
+    def begin(path: str, place: str, node: Node) -> None:
+        part = Part(path, place, node, [], [])
+        number = len(found)
+        found.append(part)
+        go_on(part, path, place, node)
+        part.below.extend(range(number + 1, len(found)))
+
+    def go_on(part: Part, path: str, place: str, node: Node) -> None:
+        part.paths.append(path)
+        for index, child in enumerate(node.children if isinstance(node, TreeSpec) else ()):
+            assert not isinstance(child, Elsewhere), "only what is shipped has those"
+            below = f"{path}/{child.name}" if path else child.name
+            if child.placement is None:
+                go_on(part, below, f"{place}.children[{index}]", child)
+            else:
+                part.paths.append(None)
+                begin(below, f"{place}.children[{index}]", child)
+
+    begin("", tree.name, tree)
+    return found
+
+
+def without_placed(node: Node) -> Node:
+    """A node as its own host gets it: of placed children only that there are such."""
+    if isinstance(node, ActorSpec):
+        return node
+    children = tuple(
+        child
+        if isinstance(child, Elsewhere)
+        else without_placed(child)
+        if child.placement is None
+        else _elsewhere(child)
+        for child in node.children
+    )
+    if all(ours is theirs for ours, theirs in zip(children, node.children, strict=True)):
+        return node
+    return replace(node, children=children)
+
+
+def _elsewhere(child: Node) -> Elsewhere:
+    return Elsewhere(
+        name=child.name,
+        kind="Supervisor" if isinstance(child, TreeSpec) else child.actor.__qualname__,
+        is_supervisor=isinstance(child, TreeSpec),
+        restart=child.restart,
+        stop_timeout=child.stop_timeout,
+        significant=child.significant,
+        backoff=child.backoff,
+        below=len(parts_of(child)) - 1,
+    )
+
+
+def child_spec(node: Node | Elsewhere, child_id: ChildId, place: str) -> ChildSpec:
     """A node as its supervisor sees it. Raises `SpecError` that names the place."""
     try:
         return ChildSpec(
             child_id,
             start=node,
             restart=node.restart,
-            stop_timeout=node.stop_timeout,
+            stop_timeout=_stop_timeout(node),
             significant=node.significant,
             backoff=node.backoff,
         )
@@ -169,6 +263,12 @@ def child_spec(node: Node, child_id: ChildId, place: str) -> ChildSpec:
         raise SpecError(message, advice=error.advice, field=where) from None
 
 
+def _stop_timeout(node: Node | Elsewhere) -> StopTimeout:
+    if isinstance(node, Elsewhere) and not node.stop_timeout.is_brutal:
+        return StopTimeout.INFINITY  # Where it runs, it is held to its own.
+    return node.stop_timeout
+
+
 def check_child(tree: TreeSpec, child: Node) -> None:
     """Check one more child of a running tree. Raises `SpecError`, with `child` as the place."""
     if isinstance(child, ActorSpec):
@@ -177,6 +277,13 @@ def check_child(tree: TreeSpec, child: Node) -> None:
         _check_actor("child", child, {})
     elif not isinstance(child, TreeSpec):
         _refuse("child", f"is {child!r}", "It must be an ActorSpec or a TreeSpec.")
+    for part in parts_of(child):
+        if part.node.placement is not None:
+            _refuse(
+                f"child{part.place.removeprefix(child.name)}.placement",
+                "is set, but only declared children have places of their own",
+                "Declare it in the tree, or start it as a tree of its own.",
+            )
     if child.significant and tree.supervisor.auto_shutdown is AutoShutdown.NEVER:
         _refuse("child.significant", "is set, but auto_shutdown is never", "Set auto_shutdown.")
 
@@ -232,7 +339,7 @@ def places(place: str, tree: Node, depth: int) -> Iterator[tuple[str, Node, int]
         nested = f"{place}.children[{index}]"
         if isinstance(child, TreeSpec):
             yield from places(nested, child, depth + 1)
-        else:
+        elif isinstance(child, ActorSpec):
             yield nested, child, depth
 
 
@@ -244,7 +351,7 @@ def _check_supervisor(place: str, tree: TreeSpec) -> None:
     significant = 0
     for index, child in enumerate(tree.children):
         where = f"{place}.children[{index}]"
-        if not isinstance(child, ActorSpec | TreeSpec):
+        if not isinstance(child, ActorSpec | TreeSpec | Elsewhere):
             _refuse(where, f"is {child!r}", "It must be an ActorSpec or a TreeSpec.")
         _check_name(where, child.name)
         if child.name in names:

@@ -5,6 +5,7 @@ out of the table, and by nobody else. What is asked of another host is asked of 
 once the way there is open; until then it waits in the table.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -180,6 +181,7 @@ class Watching:
         """The way to a slot is open: ask there for what has waited."""
         for end in self._ties.untold(slot):
             self._send_request(end, epoch)
+        self._host.envoys.opened(slot)
 
     # --- what other hosts say -----------------------------------------------------------------
 
@@ -220,10 +222,14 @@ class Watching:
     def lost(self, slot: int, epoch: int, reason: Exit = LOST) -> None:
         """An incarnation of a host is gone."""
         self._gone(self._ties.lost(slot, epoch), reason, comes_back=None)
+        self._host.envoys.lost(slot, epoch)
+        self._host.lodgings.owner_lost(slot, epoch)
 
     def closed(self, slot: int) -> None:
         """A slot is gone for good."""
         self._gone(self._ties.closed(slot), LOST, comes_back=False)
+        self._host.envoys.lost(slot, math.inf)
+        self._host.lodgings.owner_lost(slot, math.inf)
 
     def host_down(self, notice: HostDown) -> None:
         """The root says that a host is gone. Its link is its own business."""
@@ -241,6 +247,8 @@ class Watching:
     def close(self) -> None:
         """Forget everything: the host is gone."""
         self._signals.clear()
+        self._host.envoys.close()
+        self._host.lodgings.close()
         ties, self._ties = self._ties, Ties(self._host.slot)
         self._gone(ties.of(NOBODY), GONE, comes_back=None)
 

@@ -1,7 +1,8 @@
 """`fanout`: one request taken apart into sub-tasks, run on a pool, merged into one result.
 
 The whole way of an execution: a plan, the scheduler with its retries and credits, contracts
-checked at both ends, and the results collected in the order of the plan.
+checked at both ends, and the results collected in the order of the plan. In memory, as its
+peers are; `durable` is the same with a journal.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,16 @@ from bench.timing import timed
 from bench.workload import merge_sub_tasks, sub_task_result
 from callboard import Agent, Contract, Job, Request, SubTask, System, handler
 
-__all__ = ["run"]
+__all__ = [
+    "JOB",
+    "Merged",
+    "Square",
+    "SquareNumber",
+    "SquareNumbers",
+    "Squarer",
+    "merge_squares",
+    "run",
+]
 
 HOSTS = 1
 """On 2 cores, one for the driver's scheduler and one for a host; more hosts were slower."""
@@ -58,11 +68,12 @@ def _decompose(request: SquareNumbers) -> Iterator[SubTask]:
     return (SubTask(str(number), SquareNumber(number=number)) for number in range(request.count))
 
 
-def _merge(squares: Sequence[Square]) -> Merged:
+def merge_squares(squares: Sequence[Square]) -> Merged:
+    """All results as one."""
     return Merged(**merge_sub_tasks({"number": s.number, "text": s.text} for s in squares))
 
 
-JOB: Job[SquareNumbers, Merged] = Job(name="squares", decompose=_decompose, transform=_merge)
+JOB: Job[SquareNumbers, Merged] = Job(name="squares", decompose=_decompose, transform=merge_squares)
 
 
 def run(params: Params) -> Outcome:
@@ -79,4 +90,4 @@ def run(params: Params) -> Outcome:
             check_of({"sum": merged.sum, "texts": list(merged.texts)}),
         )
 
-    return callboard.run(main, hosts=params.get("hosts", HOSTS), understudies=0)
+    return callboard.run(main, hosts=params.get("hosts", HOSTS), understudies=0, journal="off")

@@ -1,10 +1,13 @@
-"""LangGraph in memory, without checkpoints: `fanout`.
+"""LangGraph in memory, without checkpoints: `fanout`; with checkpoints in SQLite: `durable`.
 
 One node for each sub-task by `Send`, results merged by an `operator.add` reducer; all
-within this process.
+within this process. `durable` writes each checkpoint before the next step begins
+(`durability="sync"`), and SQLite syncs each commit.
 """
 
 import operator
+import tempfile
+from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 from langgraph.graph import END, START, StateGraph
@@ -17,6 +20,8 @@ from bench.timing import timed
 from bench.workload import merge_sub_tasks, sub_task_result
 
 __all__: list[str] = []
+
+FULL = 2
 
 
 class State(TypedDict):
@@ -40,16 +45,16 @@ async def _sub_task(task: SubTask) -> dict[str, Any]:
     return {"results": [sub_task_result(task["number"])]}
 
 
-def _graph() -> Any:
+def _graph(checkpointer: Any = None) -> Any:
     builder: Any = StateGraph(State)
     builder.add_node("sub_task", _sub_task)
     builder.add_conditional_edges(START, _fan_out, ["sub_task"])
     builder.add_edge("sub_task", END)
-    return builder.compile()
+    return builder.compile(checkpointer=checkpointer)
 
 
-async def _merged(graph: Any, count: int) -> dict[str, Any]:
-    state = await graph.ainvoke({"numbers": list(range(count)), "results": []})
+async def _merged(graph: Any, count: int, **options: Any) -> dict[str, Any]:
+    state = await graph.ainvoke({"numbers": list(range(count)), "results": []}, **options)
     return merge_sub_tasks(state["results"])
 
 
@@ -66,5 +71,28 @@ def fanout(params: Params) -> Outcome:
     return run_on_fastest_loop(_fanout(params))
 
 
+async def _durable(params: Params) -> Outcome:
+    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+
+    with tempfile.TemporaryDirectory(prefix="bench-langgraph-") as folder:
+        async with AsyncSqliteSaver.from_conn_string(str(Path(folder) / "log.db")) as saver:
+            async with saver.conn.execute("PRAGMA synchronous") as cursor:
+                assert await cursor.fetchone() == (FULL,), "its commits are not synced"
+            graph = _graph(saver)
+            await _merged(graph, params["warm_up"], **_thread("warm-up"))
+            with timed() as stopwatch:
+                merged = await _merged(graph, params["sub_tasks"], **_thread("measured"))
+    return Outcome({"sub_tasks_per_s": stopwatch.per_s(params["sub_tasks"])}, check_of(merged))
+
+
+def _thread(name: str) -> dict[str, Any]:
+    return {"config": {"configurable": {"thread_id": name}}, "durability": "sync"}
+
+
+def durable(params: Params) -> Outcome:
+    """The same super-step, with what each sub-task gives written as it ends."""
+    return run_on_fastest_loop(_durable(params))
+
+
 if __name__ == "__main__":
-    serve({"fanout": fanout})
+    serve({"fanout": fanout, "durable": durable})

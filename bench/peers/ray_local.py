@@ -4,6 +4,7 @@ Also the one loop of asks that its actors and its tasks are measured with alike.
 """
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,21 +16,21 @@ from bench.outcome import Outcome, Params, check_of_each
 from bench.timing import round_trip_results, timed
 from bench.workload import ask_request
 
-__all__ = ["CPUS", "measure_asks", "ray_cluster"]
+__all__ = ["ADDRESS_ENV", "CPUS", "measure_asks", "ray_cluster"]
 
 CPUS = 2
+ADDRESS_ENV = "CALLBOARD_BENCH_RAY_ADDRESS"
+"""Names a cluster to join instead: what smoke runs save most of their time by, and no run
+that is compared may use."""
 
 
 @contextmanager
 def ray_cluster() -> Iterator[None]:
     """A fresh local Ray for the block; `address="local"` never joins another's."""
-    ray.init(
-        address="local",
-        num_cpus=CPUS,
-        include_dashboard=False,
-        logging_level=logging.ERROR,
-        log_to_driver=False,
-    )
+    address = os.environ.get(ADDRESS_ENV)
+    own: dict[str, Any] = {"address": "local", "num_cpus": CPUS, "include_dashboard": False}
+    options = own if address is None else {"address": address}
+    ray.init(**options, logging_level=logging.ERROR, log_to_driver=False)
     try:
         yield
     finally:

@@ -4,10 +4,19 @@ import click
 
 import callboard
 
+from .approve import approve
+from .cancel import cancel
 from .doctor import doctor
 from .down import down
+from .events import events
+from .fork import fork
+from .ls import ls
+from .resume import resume
 from .run import run
+from .show import show
 from .sim import sim
+from .store import store
+from .tail import tail
 from .top import top
 from .tree import tree
 from .why import why
@@ -31,3 +40,12 @@ command.add_command(why)
 command.add_command(doctor)
 command.add_command(down)
 command.add_command(sim)
+command.add_command(ls)
+command.add_command(show)
+command.add_command(tail)
+command.add_command(cancel)
+command.add_command(approve)
+command.add_command(resume)
+command.add_command(fork)
+command.add_command(events)
+command.add_command(store)

@@ -1,9 +1,11 @@
 """`callboard doctor` says whether this machine is ready, and if not, what is to be done.
 
-Invariants: it starts no Ray and changes nothing, it always ends (an address that does not
-answer costs its deadline and no more), and every finding that is not `ok` says what to do.
+Invariants: it starts no Ray and changes nothing (to a cluster that answers it connects as a
+driver that does nothing), it always ends (an address that does not answer costs its deadline
+and no more), and every finding that is not `ok` says what to do.
 """
 
+import asyncio
 import json
 import os
 import sys
@@ -18,7 +20,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from callboard.messages.errors import CallboardError
+
 from ..cluster.check import Check, Status, guarded, worst
+from ..cluster.leftovers import check_leftovers, leftovers_unknown
 from ..cluster.machine import (
     available_memory_bytes,
     check_disk,
@@ -41,6 +46,8 @@ from ..cluster.token import check_token
 
 __all__ = ["doctor", "run_checks"]
 
+CONNECT_DEADLINE_S: Final = 15.0
+"""How long Ray's client may take to connect to a cluster that answers."""
 LOOKS: Final[Mapping[Status, str]] = {
     Status.OK: "[green]ok[/]",
     Status.WARN: "[yellow]warn[/]",
@@ -58,7 +65,8 @@ def run_checks(
 ) -> list[Check]:
     """Make every check and return all findings; a check that breaks is a finding itself.
 
-    With `address`, the cluster there is tried too, for at most `deadline_s`.
+    With `address`, the cluster there is tried too, for at most `deadline_s`; one that answers
+    is asked what detached systems have left there, for at most `CONNECT_DEADLINE_S` more.
     """
     settings = os.environ if environment is None else environment
     folder = ray_temporary_folder(settings)
@@ -75,10 +83,27 @@ def run_checks(
         ("open files", lambda: check_open_files(open_files_limit())),
         ("stray processes", lambda: check_strays(seen_processes())),
     ]
+    found = [guarded(name, check) for name, check in checks]
     if address is not None:
         target = address
-        checks.append(("address", lambda: check_address(target, deadline_s=deadline_s)))
-    return [guarded(name, check) for name, check in checks]
+        answers = guarded("address", lambda: check_address(target, deadline_s=deadline_s))
+        found.append(answers)
+        if answers.status is Status.OK:
+            found.append(guarded("detached systems", lambda: _leftovers(target)))
+    return found
+
+
+def _leftovers(address: str) -> Check:
+    async def names() -> list[str]:
+        from ..detached.entry import list_leftovers, visit
+
+        async with visit(address, start_timeout_s=CONNECT_DEADLINE_S):
+            return await list_leftovers()
+
+    try:
+        return check_leftovers(address, asyncio.run(names()))
+    except CallboardError as error:
+        return leftovers_unknown(error.message)
 
 
 def _disk(folder: Path) -> Check:
@@ -112,7 +137,7 @@ def _print_table(checks: Sequence[Check], console: Console) -> None:
 @click.option(
     "--address",
     metavar="HOST:PORT",
-    help="Also try the cluster at this address; gives up after 5 seconds.",
+    help="Also try the cluster at this address, and look there for dead systems.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @click.pass_context

@@ -48,14 +48,19 @@ def down(
     """Stop the detached system NAME; without NAME, list those that run.
 
     Its actors are stopped in order, newest first, and then all its processes. Drivers that
-    are attached to it are told. Exits with 1 when there is no such system.
+    are attached to it are told. What a system with a dead root has left is listed, and removed,
+    too. Exits with 1 when there is no such system.
     """
     if name is None:
-        names = asyncio.run(_list(address))
+        names, leftovers = asyncio.run(_list(address))
         if as_json:
-            click.echo(json.dumps({"systems": names}))
+            click.echo(json.dumps({"systems": names, "leftovers": leftovers}))
         else:
-            click.echo("\n".join(names) or "no detached system runs there.")
+            dead = [
+                f"{name}  (its root is dead; `callboard down {name}` removes what it left)"
+                for name in leftovers
+            ]
+            click.echo("\n".join([*names, *dead]) or "no detached system runs there.")
         context.exit(ExitCode.OK)
     in_order = asyncio.run(_stop(name, address, timeout_s))
     if as_json:
@@ -67,11 +72,12 @@ def down(
     context.exit(ExitCode.OK)
 
 
-async def _list(address: str | None) -> list[str]:
-    from ..detached.entry import list_systems, visit
+async def _list(address: str | None) -> tuple[list[str], list[str]]:
+    """Those that run, and those of which only something is left."""
+    from ..detached.entry import list_leftovers, list_systems, visit
 
     async with visit(address or ADDRESS_DEFAULT):
-        return await list_systems()
+        return await list_systems(), await list_leftovers()
 
 
 async def _stop(name: str, address: str | None, timeout_s: float) -> bool:

@@ -49,8 +49,9 @@ A script runs as `python driver.py` would. An `async def` function is called wit
 system. An actor class is started and asked, and its reply is printed. ARGS are the target's
 own sys.argv.
 
---engine, --hosts, --address and --name hold for what the code leaves open; the variables
-CALLBOARD_ENGINE, CALLBOARD_HOSTS, CALLBOARD_ADDRESS and CALLBOARD_NAME do the same.
+--engine, --hosts, --address, --name and --journal hold for what the code leaves open; the
+variables CALLBOARD_ENGINE, CALLBOARD_HOSTS, CALLBOARD_ADDRESS, CALLBOARD_NAME and
+CALLBOARD_JOURNAL do the same.
 
 \b
 Exit codes: 0 done, 1 the work failed, 2 wrong usage, 3 the cluster cannot be had,
@@ -65,6 +66,7 @@ Exit codes: 0 done, 1 the work failed, 2 wrong usage, 3 the cluster cannot be ha
 @click.option("--hosts", type=click.IntRange(min=1), help="Hosts (default: one a processor).")
 @click.option("--address", metavar="HOST:PORT", help="A running cluster (default: start Ray here).")
 @click.option("--name", help="What the system is called in `callboard tree` and the dashboard.")
+@click.option("--journal", metavar="PLACE", help="Where executions are journalled, or off.")
 @click.option("--request", "fields", metavar="JSON", help="The fields of the request; - for stdin.")
 @click.option("--contract", metavar="NAME", help="Which request, if the actor answers several.")
 @click.option(

@@ -5,10 +5,12 @@ is told with the reason; it never hides the others.
 """
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
+import click
 from pydantic import ValidationError
 
 from callboard.messages.contract import Request
@@ -18,9 +20,19 @@ from ..announcer import announced_systems, ask_announced, process_of
 from ..looking import Ask
 from .outcome import ExitCode, Failure
 
-__all__ = ["NOTHING_RUNS", "Sight", "Source", "announced_sources", "look"]
+__all__ = [
+    "NOTHING_RUNS",
+    "Place",
+    "Sight",
+    "Source",
+    "announced_sources",
+    "look",
+    "look_elsewhere",
+]
 
 ReplyT = TypeVar("ReplyT")
+CommandT = TypeVar("CommandT", bound=Callable[..., Any])
+ADDRESS_DEFAULT: Final = "auto"
 SILENT_ADVICE: Final = "Its driver may be computing, or be stopped; look again."
 NOTHING_RUNS: Final = Failure(
     ExitCode.FAILED,
@@ -35,8 +47,10 @@ class Source:
     """One system that can be asked."""
 
     pid: int
-    """The process that answers; 0 for one on another machine."""
+    """The process that answers; 0 for a detached system that is asked through its cluster."""
     ask: Ask
+    name: str = ""
+    """The detached system's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +60,64 @@ class Sight(Generic[ReplyT]):
     pid: int
     view: ReplyT | None
     problem: str = ""
+    name: str = ""
+
+    @property
+    def who(self) -> str:
+        """Who was asked, for people."""
+        return f"process {self.pid}" if self.pid else f"detached system {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a command looks: at this machine, or at detached systems of a cluster."""
+
+    address: str | None = None
+    name: str | None = None
+
+    @property
+    def nothing_runs(self) -> Failure:
+        """What to say when there is no system."""
+        if self.address is None and self.name is None:
+            return NOTHING_RUNS
+        return Failure(
+            ExitCode.FAILED,
+            "nothing_runs",
+            f"no detached system runs on the cluster at {self.address or ADDRESS_DEFAULT}.",
+            "Start one with detached=True, or look at this machine's systems without --address.",
+        )
+
+    @contextlib.asynccontextmanager
+    async def sources(self) -> AsyncIterator[Callable[[], Sequence[Source]]]:
+        """What gives the systems to ask, for as long as somebody looks.
+
+        Those of a cluster are found once. Raises `ActorNotFound`, which names those that run,
+        when there is none of this name, and `ClusterUnreachable` within its deadline.
+        """
+        if self.address is None and self.name is None:
+            yield announced_sources
+            return
+        from ..detached.entry import list_systems, look_at, visit
+
+        async with visit(self.address or ADDRESS_DEFAULT):
+            names = await list_systems() if self.name is None else [self.name]
+            found = [Source(0, await look_at(name), name) for name in names]
+            yield lambda: found
+
+
+def look_elsewhere(command: CommandT) -> CommandT:
+    """Give a command `--address` and `--name`, the fields of its `Place`."""
+    address = click.option(
+        "--address",
+        metavar="HOST:PORT",
+        help="Look at the detached systems of this cluster ('auto': the one of this machine).",
+    )
+    name = click.option(
+        "--name",
+        metavar="NAME",
+        help="Look at this detached system only; without --address, on this machine's cluster.",
+    )
+    return address(name(command))
 
 
 def announced_sources() -> list[Source]:
@@ -60,15 +132,17 @@ async def look(sources: Sequence[Source], request: Request[ReplyT]) -> list[Sigh
 
 
 async def _look_at(source: Source, request: Request[ReplyT]) -> Sight[ReplyT] | None:
+    pid, name = source.pid, source.name
     try:
-        return Sight(source.pid, await source.ask(request))
+        return Sight(pid, await source.ask(request), name=name)
     except (FileNotFoundError, ConnectionRefusedError):
         return None  # It ended just now.
     except TimeoutError:
-        return Sight(source.pid, None, f"does not answer. {SILENT_ADVICE}")
+        problem = f"does not answer. {SILENT_ADVICE}"
     except CallboardError as error:
-        return Sight(source.pid, None, f"answers with an error: {error}")
+        problem = f"answers with an error: {error}"
     except ValidationError:
-        return Sight(source.pid, None, "answers nonsense. Is it another release of Callboard?")
+        problem = "answers nonsense. Is it another release of Callboard?"
     except (OSError, ValueError) as error:
-        return Sight(source.pid, None, f"cannot be asked: {error}")
+        problem = f"cannot be asked: {error}"
+    return Sight(pid, None, problem, name)

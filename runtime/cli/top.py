@@ -21,7 +21,7 @@ from callboard.messages.views import CallboardView, LookAtSystem
 from .figures import counted, printable, rate, size
 from .outcome import ExitCode, print_failure
 from .rates import ActorRow, HostRow, LinkRow, SystemRows, Trend
-from .sources import NOTHING_RUNS, Sight, Source, announced_sources, look
+from .sources import Place, Sight, Source, look, look_elsewhere
 
 __all__ = ["SORTS", "Watcher", "draw", "sorted_rows", "top"]
 
@@ -59,11 +59,11 @@ class Watcher:
         rows: list[Sight[SystemRows]] = []
         for sight in sights:
             if sight.view is None:
-                rows.append(Sight(sight.pid, None, sight.problem))
+                rows.append(Sight(sight.pid, None, sight.problem, sight.name))
                 continue
             key = (sight.pid, _identity(sight.view))
             self._trends[key] = trend = trends.get(key) or Trend()
-            rows.append(Sight(sight.pid, trend.add(sight.view)))
+            rows.append(Sight(sight.pid, trend.add(sight.view), name=sight.name))
         return rows
 
 
@@ -90,51 +90,65 @@ def _identity(view: CallboardView) -> str:
     show_default=True,
     help="How many actors of each host are told.",
 )
+@look_elsewhere
 @click.pass_context
 def top(
-    context: click.Context, /, *, as_json: bool, once: bool, sort: str, busiest_max: int
+    context: click.Context,
+    /,
+    *,
+    as_json: bool,
+    once: bool,
+    sort: str,
+    busiest_max: int,
+    address: str | None,
+    name: str | None,
 ) -> None:
     """Show the busiest hosts, links and actors: rates, mailboxes, restarts, lag, processor.
 
     Without --once it goes on until Ctrl-C. Exits with 1 when there is no system, or none that
     answers.
     """
-    watcher = Watcher(announced_sources, busiest_max)
+    place = Place(address, name)
     try:
-        sights = asyncio.run(_watch(watcher, sort, as_json=as_json, once=once))
+        sights = asyncio.run(_look_on(place, busiest_max, sort, as_json=as_json, once=once))
     except KeyboardInterrupt:
         if once:
             raise
         return  # The way out, and so no failure.
     if not sights:
-        print_failure(NOTHING_RUNS, verbose=False)
+        print_failure(place.nothing_runs, verbose=False)
     seen = any(sight.view is not None for sight in sights)
     context.exit(ExitCode.OK if seen else ExitCode.FAILED)
 
 
-async def _watch(
-    watcher: Watcher, sort: str, *, as_json: bool, once: bool
+async def _look_on(
+    place: Place, busiest_max: int, sort: str, *, as_json: bool, once: bool
 ) -> list[Sight[SystemRows]]:
-    sights = await watcher.look()
-    if once:
-        if sights:
-            await asyncio.sleep(LOOK_EVERY_S)
-            sights = await watcher.look()
+    """Look for a second, or until Ctrl-C; gives the last look."""
+    async with place.sources() as sources:
+        watcher = Watcher(sources, busiest_max)
+        if once:
+            return await _once(watcher, sort, as_json=as_json)
         if as_json:
-            click.echo(json.dumps(_data(sights, sort), indent=2))
-        elif sights:
-            Console().print(_whole(sights, sort))
-        return sights
+            while True:
+                click.echo(json.dumps(_data(await watcher.look(), sort)))
+                await asyncio.sleep(LOOK_EVERY_S)
+        with Live(console=Console(), auto_refresh=False, screen=True) as live:
+            while True:
+                live.update(_whole(await watcher.look(), sort, place), refresh=True)
+                await asyncio.sleep(LOOK_EVERY_S)
+
+
+async def _once(watcher: Watcher, sort: str, *, as_json: bool) -> list[Sight[SystemRows]]:
+    sights = await watcher.look()
+    if sights:
+        await asyncio.sleep(LOOK_EVERY_S)
+        sights = await watcher.look()
     if as_json:
-        while True:
-            click.echo(json.dumps(_data(sights, sort)))
-            await asyncio.sleep(LOOK_EVERY_S)
-            sights = await watcher.look()
-    with Live(console=Console(), auto_refresh=False, screen=True) as live:
-        while True:
-            live.update(_whole(sights, sort), refresh=True)
-            await asyncio.sleep(LOOK_EVERY_S)
-            sights = await watcher.look()
+        click.echo(json.dumps(_data(sights, sort), indent=2))
+    elif sights:
+        Console().print(Group(*(draw(sight, sort) for sight in sights)))
+    return sights
 
 
 def sorted_rows(rows: SystemRows, sort: str) -> SystemRows:
@@ -161,7 +175,8 @@ def _data(sights: Sequence[Sight[SystemRows]], sort: str) -> dict[str, Any]:
     systems: list[dict[str, Any]] = []
     for sight in sights:
         if sight.view is None:
-            systems.append({"pid": sight.pid, "problem": sight.problem})
+            name = {"name": sight.name} if sight.name else {}
+            systems.append({"pid": sight.pid, **name, "problem": sight.problem})
         else:
             systems.append({"pid": sight.pid, **sorted_rows(sight.view, sort).to_data()})
     return {"systems": systems}
@@ -170,23 +185,24 @@ def _data(sights: Sequence[Sight[SystemRows]], sort: str) -> dict[str, Any]:
 # --- drawing --------------------------------------------------------------------------------
 
 
-def _whole(sights: Sequence[Sight[SystemRows]], sort: str) -> RenderableType:
+def _whole(sights: Sequence[Sight[SystemRows]], sort: str, place: Place) -> RenderableType:
     if not sights:
-        return Text(NOTHING_RUNS.message)
+        return Text(place.nothing_runs.message)
     return Group(*(draw(sight, sort) for sight in sights))
 
 
 def draw(sight: Sight[SystemRows], sort: str = "messages") -> RenderableType:
     """One system: a table of hosts, one of links, one of actors."""
     if sight.view is None:
-        return Text(f"process {sight.pid} {printable(sight.problem)}", style="yellow")
+        return Text(f"{sight.who} {printable(sight.problem)}", style="yellow")
     rows = sorted_rows(sight.view, sort)
     facts = [
         counted(len(rows.hosts) - 1, "host"),
         counted(rows.understudies, "understudy", "understudies"),
         f"{counted(rows.hosts_replaced, 'host')} replaced",
     ]
-    title = Text.assemble((printable(rows.name), "bold"), f"  process {sight.pid}  ")
+    kind = f"process {sight.pid}" if sight.pid else "detached"
+    title = Text.assemble((printable(rows.name), "bold"), f"  {kind}  ")
     title.append(", ".join(facts))
     return Group(title, _hosts(rows.hosts), _links(rows.links), _actors(rows.actors), Text())
 

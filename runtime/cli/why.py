@@ -21,7 +21,7 @@ from callboard.messages.views import ActorStory, LookAtActor, StoryEntry
 
 from .figures import age, counted, printable
 from .outcome import ExitCode, print_failure
-from .sources import NOTHING_RUNS, Source, announced_sources, look
+from .sources import Place, Source, look, look_elsewhere
 
 __all__ = ["Found", "draw", "find", "full_path", "why"]
 
@@ -52,9 +52,18 @@ class Found:
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 @click.option("--system", metavar="NAME", help="Only in the system of this name.")
 @click.option("--traceback/--no-traceback", "traces", default=True, help="Show the tracebacks.")
+@look_elsewhere
 @click.pass_context
 def why(
-    context: click.Context, /, *, path: str, as_json: bool, system: str | None, traces: bool
+    context: click.Context,
+    /,
+    *,
+    path: str,
+    as_json: bool,
+    system: str | None,
+    traces: bool,
+    address: str | None,
+    name: str | None,
 ) -> None:
     """Show why an actor or a host is as it is: its failures, and what its supervisor did.
 
@@ -63,15 +72,22 @@ def why(
     remembered for a while. Exits with 1 when no system answers, with 2 when PATH is unknown or
     may mean several.
     """
-    sources = announced_sources()
-    if not sources:
-        print_failure(NOTHING_RUNS, verbose=False)
+    place = Place(address, name)
+    found = asyncio.run(_find_at(place, path, system))
+    if found is None:
+        print_failure(place.nothing_runs, verbose=False)
         context.exit(ExitCode.FAILED)
-    found = asyncio.run(find(sources, path, system))
     if as_json:
         click.echo(json.dumps(found.to_data(), indent=2))
     else:
         Console().print(draw(found, traces=traces))
+
+
+async def _find_at(place: Place, path: str, system: str | None) -> Found | None:
+    """The story, or None when no system runs there."""
+    async with place.sources() as sources:
+        asked = sources()
+        return await find(asked, path, system) if asked else None
 
 
 async def find(sources: Sequence[Source], path: str, system: str | None = None) -> Found:
@@ -83,7 +99,7 @@ async def find(sources: Sequence[Source], path: str, system: str | None = None) 
     left_off = 0
     for sight in await look(sources, LookAtActor(path=path)):
         if sight.view is None:
-            silent.append(f"process {sight.pid} {sight.problem}")
+            silent.append(f"{sight.who} {sight.problem}")
             continue
         name = sight.view.system
         names[name] = None
@@ -109,11 +125,16 @@ def full_path(story: ActorStory) -> str:
     return f"{story.host}{story.path}"
 
 
+def _where(found: Found) -> str:
+    if found.pid:
+        return f"system {found.system}, process {found.pid}"
+    return f"detached system {found.system}"
+
+
 def _ambiguous(path: str, found: Sequence[Found], left_off: int) -> UsageError:
     several = len({(one.system, one.pid) for one in found}) > 1
     paths = ", ".join(
-        full_path(one.story) + (f" (system {one.system}, process {one.pid})" if several else "")
-        for one in found
+        full_path(one.story) + (f" ({_where(one)})" if several else "") for one in found
     )
     more = f", and {left_off:,} more" if left_off else ""
     choose = "Choose one" + (" with --system." if several else ".")
@@ -147,7 +168,7 @@ def draw(found: Found, *, traces: bool = True, now: Clock = _now) -> RenderableT
         (printable(full_path(story)), "bold"),
         f"  {printable(story.kind)}  ",
         (story.life, life_style),
-        f"  system {printable(found.system)}, process {found.pid}" if found.system else "",
+        f"  {printable(_where(found))}" if found.system else "",
     )
     parts: list[RenderableType] = [head, Text(", ".join(_facts(story)))]
     if story.ended_ago_s is not None:

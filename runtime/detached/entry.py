@@ -32,11 +32,21 @@ from .guest import Guest
 from .names import NAMESPACE, check_name, root_name, system_of
 from .root_actor import RootActor
 
-__all__ = ["Stopped", "cluster_address", "enter", "list_systems", "look_at", "stop_system", "visit"]
+__all__ = [
+    "Stopped",
+    "cluster_address",
+    "enter",
+    "list_leftovers",
+    "list_systems",
+    "look_at",
+    "stop_system",
+    "visit",
+]
 
 ReplyT = TypeVar("ReplyT")
 LOOK_TIMEOUT_S: Final = 10.0
-
+VISIT_TIMEOUT_S: Final = 30.0
+"""How long connecting to a cluster may take where nothing is started there."""
 RETRY_S: Final = 0.1
 GONE_POLL_S: Final = 0.02
 GONE_TIMEOUT_S: Final = 10.0
@@ -184,12 +194,16 @@ async def _find(name: str) -> Any:
 
 
 @contextlib.asynccontextmanager
-async def visit(address: str | None = None) -> AsyncIterator[None]:
+async def visit(
+    address: str | None = None, *, start_timeout_s: float = VISIT_TIMEOUT_S
+) -> AsyncIterator[None]:
     """Be connected to a cluster, for the functions below.
 
-    Raises `SpecError` without an address, `ClusterUnreachable` when nothing answers there.
+    Raises `SpecError` without an address, `ClusterUnreachable` when nothing answers there, or
+    Ray's client has not connected within `start_timeout_s`.
     """
-    engine = RayEngine(Settings(address=cluster_address(address)))
+    settings = Settings(address=cluster_address(address), start_timeout_s=start_timeout_s)
+    engine = RayEngine(settings)
     try:
         await engine.start()
         yield
@@ -200,17 +214,22 @@ async def visit(address: str | None = None) -> AsyncIterator[None]:
 async def look_at(name: str) -> Ask:
     """A way to ask a detached system what `callboard tree`, `top` and `why` show.
 
-    Raises `ActorNotFound`.
+    A root that is just coming back is waited for; `TimeoutError` when it takes longer than
+    `LOOK_TIMEOUT_S`. Raises `ActorNotFound`.
     """
     root = await _find(name)
 
     async def ask(request: Request[ReplyT]) -> ReplyT:
         async with asyncio.timeout(LOOK_TIMEOUT_S):
-            try:
-                answer: bytes = await root.look.remote(question_of(request))
-            except ray.exceptions.RayError as error:
-                raise _root_failed(name, error) from error
-        return answered(request, answer)
+            while True:
+                try:
+                    answer: bytes = await root.look.remote(question_of(request))
+                except ray.exceptions.ActorUnavailableError:
+                    await asyncio.sleep(RETRY_S)
+                except ray.exceptions.RayError as error:
+                    raise _root_failed(name, error) from error
+                else:
+                    return answered(request, answer)
 
     return ask
 
@@ -222,13 +241,30 @@ async def list_systems() -> list[str]:
     return sorted(name for name in names if name is not None)
 
 
+async def list_leftovers() -> list[str]:
+    """The detached systems whose root is dead for good, while their entries are there.
+
+    Their hosts may be, too: Ray ends no detached actor by itself. `stop_system` clears up.
+    """
+    known = await RayLedger.systems()  # First: one that starts now is not taken for dead.
+    living = await list_systems()
+    return [name for name in known if name not in living]
+
+
 async def stop_system(name: str, timeout_s: float) -> Stopped:
     """Stop a detached system: its actors in order, then its processes; nothing is left.
 
-    Its actors have `timeout_s`; a root that does not answer is ended with all its hosts.
-    Raises `ActorNotFound` when there is no such system.
+    Its actors have `timeout_s`; a root that does not answer is ended with all its hosts, and
+    what a dead root has left is ended as well. Raises `ActorNotFound` when there is no such
+    system.
     """
-    root = await _find(name)
+    try:
+        root = await _find(name)
+    except ActorNotFound:
+        if name not in await list_leftovers():
+            raise
+        await _clear_up(name)
+        return Stopped(name, in_order=False)
     in_order = True
     try:
         async with asyncio.timeout(timeout_s + ROOT_OVERHEAD_S):
@@ -243,11 +279,15 @@ async def _end(root: Any, name: str) -> None:
     """End the root for good, and whatever it has left."""
     with contextlib.suppress(ray.exceptions.RayError):
         await asyncio.to_thread(ray.kill, root, no_restart=True)
-    ledger = RayLedger(name)
-    left = Remembered.from_entries(await ledger.read()).processes
-    await end_by_name(left)
-    await ledger.erase()
+    await _clear_up(name)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(GONE_TIMEOUT_S):
             while name in await list_systems():  # noqa: ASYNC110 - Ray tells nobody
                 await asyncio.sleep(GONE_POLL_S)
+
+
+async def _clear_up(name: str) -> None:
+    """End the processes that a root has left, and forget it."""
+    ledger = RayLedger(name)
+    await end_by_name(Remembered.from_entries(await ledger.read()).processes)
+    await ledger.erase()

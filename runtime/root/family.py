@@ -171,19 +171,22 @@ class HostFamily:
         if comes_back:
             # Its next process starts while others of the group are still being stopped.
             self._hosting.prepare(slot)
-        self._control.run_task(self._bring_down(slot, incarnation, timeout))
+        down = self._bring_down(slot, incarnation, timeout, comes_back=comes_back)
+        self._control.run_task(down)
 
     async def _bring_down(
         self,
         slot: "Slot",
         incarnation: int,
         timeout: StopTimeout,  # noqa: ASYNC109 - a spec
+        *,
+        comes_back: bool,
     ) -> None:
         start = self._starts.pop(slot.number, None)
         if start is not None and not start.done():
             start.cancel()
             await asyncio.wait((start,))
-        outcome = await self._hosting.bring_down(slot, timeout)
+        outcome = await self._hosting.bring_down(slot, timeout, comes_back=comes_back)
         self._has_ended(slot, incarnation, outcome)
 
     def child_gone(self, child: ChildId, reason: Exit) -> None:

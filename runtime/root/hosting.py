@@ -216,6 +216,8 @@ class Hosting:
             self._control.link(slot.number).lost(epoch, error)
             return
         was_up, slot.is_up = slot.is_up, False
+        # Who is told of its end may ask at once, and that is for the next incarnation.
+        self._control.link(slot.number).hold_back()
         slot.dead_epoch = epoch
         self.announce(slot, epoch, reason)
         self._registrar.host_lost(slot)
@@ -261,13 +263,24 @@ class Hosting:
 
     # --- down -------------------------------------------------------------------------------
 
-    async def bring_down(self, slot: "Slot", timeout: StopTimeout) -> Exit:  # noqa: ASYNC109 - spec
+    async def bring_down(
+        self,
+        slot: "Slot",
+        timeout: StopTimeout,  # noqa: ASYNC109 - a spec
+        *,
+        comes_back: bool = False,
+    ) -> Exit:
         """Stop a slot's actors in order, then its process; killed when `timeout` has passed.
 
-        Gives how it ended: shut down, or killed.
+        With `comes_back` it is brought up again with its group, and what is for its actors
+        waits for that. Gives how it ended: shut down, or killed.
         """
         process = slot.process
-        in_order = slot.is_up and not timeout.is_brutal and await self._stop_actors(slot, timeout)
+        in_order = (
+            slot.is_up
+            and not timeout.is_brutal
+            and await self._stop_actors(slot, timeout, comes_back=comes_back)
+        )
         outcome = SHUT_DOWN if in_order else Exit(ExitReason.KILLED)
         if slot.process is process:
             slot.is_up = False
@@ -282,12 +295,19 @@ class Hosting:
                 await process.kill()
         return outcome
 
-    async def _stop_actors(self, slot: "Slot", timeout: StopTimeout) -> bool:  # noqa: ASYNC109
+    async def _stop_actors(
+        self,
+        slot: "Slot",
+        timeout: StopTimeout,  # noqa: ASYNC109 - a spec
+        *,
+        comes_back: bool,
+    ) -> bool:
         """Have all actors of a host stopped; False when they were not."""
         limit_s = None if timeout.is_infinite else timeout.seconds
         warden = Address(slot.number, CONTROL_CELL)
+        command = StopHost(comes_back=comes_back)
         stop = asyncio.ensure_future(
-            self._control.ask(warden, StopHost(), FOREVER_S if limit_s is None else limit_s)
+            self._control.ask(warden, command, FOREVER_S if limit_s is None else limit_s)
         )
         silence = self._control.loop.create_task(self._silence(warden))
         try:

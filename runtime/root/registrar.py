@@ -7,7 +7,7 @@ meanwhile starts it; and it tells every host of each change of names and offers.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -78,10 +78,14 @@ class Registrar:
                 self.table.check_routing(offer.contracts, offer.routing)
             placed.extend(self._place(part) for part in request.parts)
             request = _with_places(request, placed)
+            request = _with_lodges(request, placed)
             self._take_names(request.offers, placed)
             await self.records.reserve(self.table.next_cell, self.table.newest_slot)
-            for outcome in await asyncio.gather(*(self._start(*place) for place in placed)):
-                failures |= outcome
+            # The lodges of a tree before the tree, which starts its placed children in them.
+            for wanted in (True, False):
+                starts = [self._start(*place) for place in placed if place[1].is_lodge is wanted]
+                for outcome in await asyncio.gather(*starts):
+                    failures |= outcome
         except BaseException:
             self._give_up(placed)
             raise
@@ -118,7 +122,8 @@ class Registrar:
             slot = table.add_slot(spec.name, spec.resources, is_isolated=True)
             slot.name = f"{spec.name}-isolated-{slot.number}"
         else:
-            slot = table.least_loaded() if wanted.host is None else table.slot(wanted.host)
+            with _naming(part.field):
+                slot = table.least_loaded() if wanted.host is None else table.slot(wanted.host)
         self.on_code(part.code)
         batch = Batch(part, table.take_cells(part.count * part.numbers_each))
         if not slot.is_isolated:
@@ -141,7 +146,8 @@ class Registrar:
 
     async def _start(self, slot: Slot, batch: Batch) -> Failures:
         if slot.is_isolated:
-            await self.open_isolated(slot, _host_of(batch.host))
+            with _naming(batch.field):
+                await self.open_isolated(slot, _host_of(batch.host))
             # Only now: its host would have started it already, and logged what failed.
             slot.add(batch)
         try:
@@ -150,8 +156,10 @@ class Registrar:
             # The slot's next host starts them: they are written down.
             return await self._start_batch(slot, batch)
 
-    async def _start_batch(self, slot: Slot, batch: Batch) -> Failures:
-        command = StartActors(births=batch.births, cells=tuple(batch.cells))
+    async def _start_batch(self, slot: Slot, batch: Batch, *, waits: bool = True) -> Failures:
+        command = StartActors(
+            births=batch.births, cells=tuple(batch.cells), places=batch.places, waits=waits
+        )
         answer = await self._control.ask(
             Address(slot.number, CONTROL_CELL), command, START_ACTORS_TIMEOUT_S
         )
@@ -172,7 +180,10 @@ class Registrar:
     async def populate(self, slot: Slot) -> None:
         """Start the actors that belong to a slot, on the process that has taken it over."""
         batches = [batch for batch in slot.batches() if batch.comes_back]
-        outcomes = await asyncio.gather(*(self._start_batch(slot, batch) for batch in batches))
+        # A tree with placed children needs other hosts, which may need this one to come up.
+        outcomes = await asyncio.gather(
+            *(self._start_batch(slot, batch, waits=not batch.places) for batch in batches)
+        )
         for failures in outcomes:
             for cell, data in failures.items():
                 failure = error_from_data(data)
@@ -189,7 +200,16 @@ class Registrar:
     async def stop_actor(self, address: Address) -> None:
         """Stop a top-level actor in order; it does not come back. Raises `ActorNotFound`."""
         slot = self.table.slot_of(address)
-        self.forget(address)
+        batch = slot.births[address.cell]
+        self.forget(address, is_over=False)
+        try:
+            await self._stop(slot, address)
+        finally:
+            ends = self._end_lodges(batch)
+        if ends:
+            await asyncio.wait(ends)
+
+    async def _stop(self, slot: Slot, address: Address) -> None:
         if slot.is_isolated:
             await self.close_isolated(slot)
             return
@@ -203,14 +223,40 @@ class Registrar:
                 self._control.tell(warden, command)
             raise
 
-    def forget(self, address: Address) -> None:
-        """An actor has ended for good, and with it a host of its own."""
+    def _end_lodges(self, batch: Batch) -> list[asyncio.Task[None]]:
+        """A tree has ended for good, and with it what is elsewhere for its placed children."""
+        places = () if batch.is_lodge else batch.places
+        return [self._control.start_task(self._end_lodge(Address(*place))) for place in places]
+
+    async def _end_lodge(self, address: Address) -> None:
+        with contextlib.suppress(CallboardError):  # It may have ended with its host.
+            await self.stop_actor(address)
+
+    async def stop_spread(self) -> None:
+        """Stop trees that are on several hosts, the newest first, while all of them are up."""
+        batches = {
+            batch: slot
+            for slot in self.table.slots.values()
+            for batch in slot.batches()
+            if batch.places and not batch.is_lodge
+        }
+        for batch in sorted(batches, key=lambda batch: -batch.first):
+            with contextlib.suppress(CallboardError):  # Its host may be down.
+                await self.stop_actor(Address(batches[batch].number, batch.first))
+
+    def forget(self, address: Address, *, is_over: bool = True) -> None:
+        """An actor has ended for good, and with it a host of its own.
+
+        Without `is_over` it is about to end: what is elsewhere for it is needed for that.
+        """
         slot = self.table.slots.get(address.slot)
         batch = None if slot is None else slot.births.get(address.cell)
         if self.table.forget(address):
             self.directory_changed()
         if batch is not None:
             self.records.ended(batch)
+            if is_over:
+                self._end_lodges(batch)
         if slot is not None and slot.is_isolated and not slot.births:
             self._control.run_task(self.close_isolated(slot))
 
@@ -299,6 +345,31 @@ def _with_places(request: Spawn, placed: Sequence[Placed]) -> Spawn:
         for offer in request.offers
     )
     return request.model_copy(update={"offers": offers})
+
+
+def _with_lodges(request: Spawn, placed: Sequence[Placed]) -> Spawn:
+    """Write into the parts of a tree where its placed children are."""
+    parts = list(request.parts)
+    for number, part in enumerate(parts):
+        if part.lodges:
+            places = tuple((placed[i][0].number, placed[i][1].first) for i in part.lodges)
+            parts[number] = part.model_copy(update={"places": places})
+            placed[number][1].places = places
+    return request.model_copy(update={"parts": tuple(parts)})
+
+
+@contextlib.contextmanager
+def _naming(field: str) -> Iterator[None]:
+    """Let errors about a placement say whose it is."""
+    try:
+        yield
+    except CallboardError as error:
+        if not field:
+            raise
+        data = error.to_data()
+        details = {**data["details"], "field": field}
+        told = {**data, "message": f"{field}: {error.message}", "details": details}
+        raise error_from_data(told) from error
 
 
 def _host_of(data: dict[str, Any] | None) -> HostSpec:

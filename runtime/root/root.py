@@ -122,6 +122,7 @@ class Root:
         self._stopping = True
         try:
             async with asyncio.timeout(timeout_s):
+                await self.registrar.stop_spread()
                 await self.hosting.close()
                 await self.isolated.stop()
                 await self.hosts.stop()
@@ -173,7 +174,7 @@ class Root:
 
     def statistics(self) -> dict[str, Any]:
         """Counts for `callboard tree`."""
-        return {"lost_hosts": self.lost_hosts, "understudies": len(self.understudies.spares)}
+        return {"lost_hosts": self.lost_hosts, "understudies": self.understudies.ready}
 
 
 def _why_it_ended(reason: Exit, last_failure: CallboardError | None) -> CallboardError:

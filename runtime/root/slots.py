@@ -20,7 +20,17 @@ __all__ = ["Batch", "Slot", "SlotTable"]
 class Batch:
     """Births that were pickled together, and which of them still have an actor."""
 
-    __slots__ = ("births", "cells", "comes_back", "first", "host", "numbers_each")
+    __slots__ = (
+        "births",
+        "cells",
+        "comes_back",
+        "field",
+        "first",
+        "host",
+        "is_lodge",
+        "numbers_each",
+        "places",
+    )
 
     def __init__(self, part: SpawnPart, first: int) -> None:
         self.births = part.births
@@ -29,6 +39,12 @@ class Batch:
         self.comes_back = part.comes_back
         self.host = part.host
         """The host of its own, as data, if it has one."""
+        self.field = part.field
+        """What errors about its placement name."""
+        self.is_lodge = part.is_lodge
+        """Whether it holds a placed child of a tree elsewhere."""
+        self.places = part.places
+        """Slot and cell of what holds the placed children of its tree."""
         self.cells = [first + i * part.numbers_each for i in range(part.count)]
         """The first number of each birth, in order; 0 once its actor has ended for good."""
 

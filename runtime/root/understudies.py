@@ -32,6 +32,12 @@ class Understudies:
         self._numbered = 0
         self._closed = False
         self._codes: dict[bytes, None] = {}
+        self._warming: dict[HostProcess, int] = {}
+
+    @property
+    def ready(self) -> int:
+        """How many wait that have loaded what they will need."""
+        return sum(process not in self._warming for process in self.spares)
 
     @property
     def are_missing(self) -> bool:
@@ -55,7 +61,12 @@ class Understudies:
 
     async def take(self) -> HostProcess:
         """A process to become a host: one that waits, or a new one. Raises `ClusterError`."""
-        return self.spares.pop(0) if self.spares else await self.start_process()
+        if not self.spares:
+            return await self.start_process()
+        warm = (process for process in self.spares if process not in self._warming)
+        process = next(warm, self.spares[0])
+        self.spares.remove(process)
+        return process
 
     async def hire(self) -> None:
         """Start understudies until there are as many as wanted."""
@@ -63,8 +74,8 @@ class Understudies:
             self._hiring += 1
             try:
                 process = await self.start_process()
+                self._warm(process, tuple(self._codes))
                 self.keep(process)
-                self._control.run_task(process.warm(tuple(self._codes)))
             except CallboardError as error:
                 LOGGER.warning("no understudy: %s", error)
                 return
@@ -86,7 +97,20 @@ class Understudies:
             del self._codes[next(iter(self._codes))]
         self._codes[code] = None
         for process in self.spares:
-            self._control.run_task(process.warm((code,)))
+            self._warm(process, (code,))
+
+    def _warm(self, process: HostProcess, codes: tuple[bytes, ...]) -> None:
+        """Let it load code; until it has, others are taken before it."""
+        self._warming[process] = self._warming.get(process, 0) + 1
+        self._control.run_task(self._until_warm(process, codes))
+
+    async def _until_warm(self, process: HostProcess, codes: tuple[bytes, ...]) -> None:
+        try:
+            await process.warm(codes)
+        finally:
+            self._warming[process] -= 1
+            if not self._warming[process]:
+                del self._warming[process]
 
     def keep(self, process: HostProcess) -> None:
         """One more empty process, started or found."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 from callboard.actors.cell import Cell, Life
 from callboard.actors.family import Family
 from callboard.actors.host.host import Host
+from callboard.actors.tree.branch import Branch
 from callboard.messages.control import CONTROL_CELL, CONTROL_SLOT
 
 from .witness import WitnessedSupervisor
@@ -149,12 +150,20 @@ def tree_is_what_runs(run: "Run", host: Host) -> str | None:
             number != CONTROL_CELL
             and known.get(number) is not cell
             and cell.recipe.actor in run.ours
+            and not _is_declared(cell)
         ):
             return f"{cell.path} ({cell.life.name}) is in no family"
     for number, cell in known.items():
         if host.cells.get(number) is not cell:
             return f"{cell.path} is in a family, but cannot be reached"
     return None
+
+
+def _is_declared(cell: Cell) -> bool:
+    """Whether it is a child of a supervisor of a tree, which has not started it (again) yet."""
+    parent = cell.parent
+    is_member = isinstance(parent, Branch) and cell.id in parent.members
+    return is_member and cell.life is not Life.RUNNING
 
 
 def _families(host: Host) -> Iterator[Family]:
@@ -329,7 +338,14 @@ SEEN: Final = MappingProxyType(
         "stop_order": "Children stop in the exact reverse of the order of their starts.",
         "told_once": "Who watches is told once of each end, and of none that was not.",
         "one_activation": "A key has at most one actor at work in the whole system.",
+        "placed_once": "A placed child of a tree runs for its envoy, and for nobody else.",
+        "placed_children_come_back": "Placed children answer again once all has healed.",
         "execution_is_right": "Every execution ends with the right result or a stated failure.",
+        "positions_gapless": "Positions of a log and versions of a stream have no gap.",
+        "committed_once": "Each result and each end of an execution is committed once.",
+        "done_stays_done": "What was durably done before a resume is not run again.",
+        "durable_before_it_leaves": "Nothing is collected or handed on before it is durable.",
+        "superseded_is_silent": "An owner that was superseded writes nothing any more.",
         "no_error_of_its_own": "The kernel logs no error and raises none of its own.",
         "it_ends": "Everything comes to its end.",
     }

@@ -50,6 +50,8 @@ class Ledger:
         self.handled: Final[dict[Pair, int]] = {}
         self.active: Final[dict[str, Any]] = {}
         """Keys whose actor is at work, and which one that is."""
+        self.book: Any = None
+        """What a scenario of durable executions has seen; it outlives this ledger."""
         self._newest: dict[Pair, int] = {}
         self._senders = 0
 

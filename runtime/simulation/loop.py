@@ -14,7 +14,7 @@ import math
 from asyncio import events
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, TypeVar, TypeVarTuple
 
 from callboard.messages.errors import UsageError
 
@@ -26,12 +26,22 @@ if TYPE_CHECKING:
 else:
     _EventLoop = asyncio.AbstractEventLoop
 
-__all__ = ["SimulatedLoop", "Step"]
+__all__ = ["Later", "SimulatedLoop", "Step"]
 
 ArgumentsT = TypeVarTuple("ArgumentsT")
 ResultT = TypeVar("ResultT")
 TASKS_KEPT: Final = 256
 """After so many tasks those that are done are forgotten."""
+
+
+class Later(NamedTuple):
+    """What a blocking call gives that takes time: after so many seconds `then` gives the outcome.
+
+    `then` may give a `Later` again. A process that dies meanwhile never comes to it.
+    """
+
+    seconds: float
+    then: Callable[[], Any]
 
 
 class Step(asyncio.TimerHandle):
@@ -168,22 +178,31 @@ class SimulatedLoop(_EventLoop):
         func: Callable[[*ArgumentsT], ResultT],
         *args: *ArgumentsT,
     ) -> "asyncio.Future[ResultT]":
-        """Run `func` in a later step of this loop: there are no threads here."""
+        """Run `func` in a later step of this loop: there are no threads here.
+
+        What gives a `Later` goes on then; nobody who gave up waiting keeps it from that.
+        """
         future: asyncio.Future[ResultT] = self.create_future()
 
-        def run() -> None:
-            if future.done():
-                return
+        def run(call: Callable[[], Any]) -> None:
             try:
-                result = func(*args)
+                result = call()
             except BaseException as error:
                 if isinstance(error, KeyboardInterrupt | SystemExit):
                     raise
-                future.set_exception(error)
-            else:
+                if not future.done():
+                    future.set_exception(error)
+                return
+            if type(result) is Later:
+                self.call_later(result.seconds, run, result.then)
+            elif not future.done():
                 future.set_result(result)
 
-        self.call_soon(run)
+        def begin() -> None:
+            if not future.done():
+                run(lambda: func(*args))
+
+        self.call_soon(begin)
         return future
 
     # --- futures and tasks ------------------------------------------------------------------

@@ -14,18 +14,24 @@ from types import MappingProxyType
 from typing import Any, Final, final
 
 from callboard.actors.asks import AskFuture
+from callboard.actors.execution.history.recorder import Recorder
+from callboard.actors.execution.run import PlanRun
 from callboard.actors.host.endings import Endings
 from callboard.actors.host.host import Host
+from callboard.actors.journal.journal import Journal
 from callboard.actors.link.core import LinkCore
 from callboard.actors.link.link import Link
 from callboard.actors.link.outbox import Outbox, Row
 from callboard.actors.registry import Directory
 from callboard.actors.scheduler.core import SchedulerCore
 from callboard.actors.scheduler.effects import TaskDone
+from callboard.messages.events import ANY
 from callboard.messages.spec import Restart
 from callboard.supervisors import decisions
 from callboard.supervisors.policies import RestartWindow
 from callboard.supervisors.sequence import Sequence
+
+from ..executions import Executions
 
 __all__ = ["MUTATIONS", "Mutation"]
 
@@ -132,7 +138,7 @@ def _renumbered(link: Any, frame: Any, number: int) -> bytes:
     for key in old.contracts:
         writer.contract(key)
     for envelope in old.envelopes:
-        writer.add(*envelope)
+        writer.add(*envelope[:8], step=envelope.step)
     return writer.finish(link._header(number))  # noqa: SLF001 - a defect needs its insides
 
 
@@ -210,6 +216,54 @@ def _old_frames_accepted(_right: Any) -> Any:
     return lost
 
 
+def _collected_before_the_commit(_right: Any) -> Any:
+    def take(self: Any, done: Any, now: float) -> None:
+        self._collector.take(done, self.core)
+        for task_id, attempt, _ in done:
+            if self._recorder is not None:
+                self._recorder.done(self.core.numbers[task_id], task_id, attempt, now)
+
+    return take
+
+
+def _done_row_forgotten(right: Any) -> Any:
+    def restore_done(self: Any, rows: Any) -> Any:
+        return right(self, list(rows)[:-1])
+
+    return restore_done
+
+
+def _version_not_expected(right: Any) -> Any:
+    def submit(self: Any, append: Any, done: Any) -> None:
+        right(self, append._replace(expected=ANY), done)
+
+    return submit
+
+
+def _row_not_written(right: Any) -> Any:
+    def close_turn(self: Any) -> None:
+        if len(self._done) > 1:
+            self._done.pop()
+        right(self)
+
+    return close_turn
+
+
+def _end_not_awaited(_right: Any) -> Any:
+    async def settled(self: Any) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+    return settled
+
+
+def _not_silenced(_right: Any) -> Any:
+    async def silence(_self: Any, _execution_id: str) -> bool:
+        return False
+
+    return silence
+
+
 MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
     {
         "dedupe_skipped": Mutation(
@@ -271,6 +325,30 @@ MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
         "lies_about_having_run": Mutation(
             "an ask whose handler failed is said not to have run",
             Link, "fail", _replies_to_the_lost,
+        ),
+        "collected_before_the_commit": Mutation(
+            "a result is collected before it is durable",
+            PlanRun, "_take", _collected_before_the_commit, "durable",
+        ),
+        "done_row_forgotten": Mutation(
+            "a resume forgets a sub-task that is done",
+            SchedulerCore, "restore_done", _done_row_forgotten, "durable",
+        ),
+        "version_not_expected": Mutation(
+            "an owner appends whatever the version is",
+            Journal, "submit", _version_not_expected, "durable",
+        ),
+        "row_not_written": Mutation(
+            "of several results of one turn the last is not journalled",
+            Recorder, "_close_turn", _row_not_written, "durable",
+        ),
+        "old_owner_goes_on": Mutation(
+            "an owner may append on behind an append that was refused",
+            Executions, "_silence", _not_silenced, "durable",
+        ),
+        "end_not_awaited": Mutation(
+            "a result is handed on while its end is being written",
+            Recorder, "settled", _end_not_awaited, "durable",
         ),
     }
 )  # fmt: skip

@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import logging
+import sys
 import traceback
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
@@ -255,6 +256,10 @@ class _NoTracebacks:
         return [type(error).__qualname__]
 
 
+def _leave(_generator: Any) -> None:
+    """What becomes of an open generator of a dead process."""
+
+
 @contextlib.contextmanager
 def _errors_seen(run: Run) -> Iterator[None]:
     handler = _Errors(run)
@@ -265,9 +270,13 @@ def _errors_seen(run: Run) -> Iterator[None]:
     # Tracebacks take a while to write, and name files of this machine, which must not get
     # into frames: the same seed is the same run everywhere.
     failures.__dict__["traceback"] = _NoTracebacks
+    # What a killed process has left open stays as it is: nothing of it runs any more.
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(finalizer=_leave)
     try:
         yield
     finally:
+        sys.set_asyncgen_hooks(*hooks)
         failures.__dict__["traceback"] = traceback
         LOGGER.removeHandler(handler)
         LOGGER.setLevel(before[0])

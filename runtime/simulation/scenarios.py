@@ -10,8 +10,11 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from . import keys, notices
+from .durable import Book, durable, finish, new_book, prepare, pursue
 from .faults import LINK_FAULTS
+from .lives import draw_kill, live
 from .run import Run, Scenario
+from .spread import spread
 from .stage import act, open_stage
 
 __all__ = ["SCENARIOS"]
@@ -20,13 +23,27 @@ Act = Callable[[], Coroutine[Any, Any, None]]
 ACTS_SHARE: Final = 0.4
 """How much of all that can be done a seed of `mixed` does."""
 
+KILLED_SHARE: Final = 0.12
+"""In how many seeds of `mixed` everything is killed, and a new driver goes on."""
+
 
 # --- the scenarios --------------------------------------------------------------------------
 
 
 async def mixed(run: Run) -> None:
-    """A little of everything."""
+    """A little of everything; in a part of the seeds everything is killed in its midst."""
+    if run.draw() >= KILLED_SHARE:
+        await _mixed(run, None)
+        return
+    book = new_book(run, 4 + int(run.draw() * 5))
+    if not await live(run, book.disk, book, lambda: _mixed(run, book), draw_kill(run.draw)):
+        await live(run, book.disk, book, lambda: _mixed(run, book), None)
+
+
+async def _mixed(run: Run, book: Book | None) -> None:
     async with open_stage(run) as stage:
+        if book is not None:
+            await prepare(stage, book, is_last=True)
         await stage.cast(receivers=3, senders=2, parents=run.draw() < 0.7, agents=3)
         acts: tuple[Act, ...] = (
             *(stage.burst,) * 3,
@@ -39,7 +56,12 @@ async def mixed(run: Run) -> None:
             partial(stage.execute, 8 + int(run.draw() * 8)),
         )
         # A part of it for each seed: seeds are many, and each is to be quick.
-        await act(stage, *(begin() for begin in acts if run.draw() < ACTS_SHARE))
+        chosen = [begin() for begin in acts if run.draw() < ACTS_SHARE]
+        if book is not None:
+            chosen.append(pursue(stage, book))
+        await act(stage, *chosen)
+        if book is not None:
+            await finish(stage, book)
 
 
 async def links(run: Run) -> None:
@@ -94,6 +116,8 @@ SCENARIOS: Final[Mapping[str, Scenario]] = MappingProxyType(
         "failover": failover,
         "watch": notices.watch,
         "keyed": keys.keyed,
+        "spread": spread,
+        "durable": durable,
     }
 )
 """The scenarios by name; the first is the default."""

@@ -42,10 +42,14 @@ class Book:
         self._observer = observer
         self._complain = observer.complain
         self._places: dict[ChildId, int] = {}
-        """The children in the order of their first start."""
+        """The children in their order: as they were expected, or first started."""
         self._next_place = 0
+        self._started: dict[ChildId, None] = {}
+        """Those that have been started before."""
         self.alive: Final[dict[ChildId, int]] = {}
         """Started and not ended: child to incarnation."""
+        self._starting: dict[ChildId, None] = {}
+        """Of those, the ones that have not reported yet."""
         self._asked: dict[ChildId, int] = {}
         """Asked to stop, and not ended."""
         self._removed: dict[ChildId, None] = {}
@@ -68,9 +72,10 @@ class Book:
                 f"{self.alive[child]} has not ended",
             )
         self.alive[child] = incarnation
-        if child not in self._places:
-            self._places[child] = self._next_place
-            self._next_place += 1
+        self._starting[child] = None
+        self.expects(child)
+        if child not in self._started:
+            self._started[child] = None
             return
         if spec.restart is Restart.TEMPORARY:
             self._complain("restart_kinds", f"temporary child {child!r} is restarted")
@@ -94,6 +99,22 @@ class Book:
                 )
                 return
 
+    def expects(self, child: ChildId) -> None:
+        """A child has its place in the order."""
+        if child not in self._places:
+            self._places[child] = self._next_place
+            self._next_place += 1
+
+    def by_hand(self, child: ChildId) -> None:
+        """Somebody has a child started that is down: that is no restart of the supervisor's."""
+        self._trouble.pop(child, None)
+        self._good_ends.pop(child, None)
+
+    def runs(self, child: ChildId, incarnation: int) -> None:
+        """A child has reported its start."""
+        if self.alive.get(child) == incarnation:
+            self._starting.pop(child, None)
+
     def stops(self, child: ChildId, incarnation: int) -> None:
         """The supervisor has a child stopped."""
         self._asked[child] = incarnation
@@ -110,6 +131,8 @@ class Book:
         """The supervisor forgets a child."""
         for row in (self._places, self._asked, self._removed, self._trouble, self._good_ends):
             row.pop(child, None)
+        self._started.pop(child, None)
+        self._starting.pop(child, None)
         if child in self.alive:
             self._complain("one_incarnation", f"child {child!r} is forgotten while it runs")
             del self.alive[child]
@@ -118,6 +141,7 @@ class Book:
         """The children are gone by force, all at once."""
         self._observer.tree_changes += 1
         self.alive.clear()
+        self._starting.clear()
         self._asked.clear()
 
     def ended(self) -> None:
@@ -143,6 +167,7 @@ class Book:
             return
         self._observer.tree_changes += 1
         del self.alive[child]
+        self._starting.pop(child, None)
         was_asked = self._asked.pop(child, None) == incarnation
         self._good_ends.pop(child, None)
         if was_asked:
@@ -150,7 +175,7 @@ class Book:
         if not (reason.is_abnormal or never_ran):
             self._good_ends[child] = None
         # In a group an end may be put aside until the group is up again: such are not counted.
-        if self._is_single or not (self._asked or self._trouble):
+        if self._is_single or not (self._asked or self._trouble or self._starting):
             self._trouble[child] = self._now()
 
 
@@ -207,6 +232,11 @@ class WitnessedSupervisor(Supervisor):
         watched: Any = _Runner(runner, self.book)
         super().__init__(spec, watched, clock, random, children, **options)
 
+    def child_started(self, child: ChildId, incarnation: int) -> None:
+        """The start succeeded."""
+        self.book.runs(child, incarnation)
+        super().child_started(child, incarnation)
+
     def child_start_failed(self, child: ChildId, incarnation: int, reason: Exit) -> None:
         """The start failed."""
         self.book.exited(child, incarnation, reason, never_ran=True)
@@ -216,6 +246,17 @@ class WitnessedSupervisor(Supervisor):
         """A started child ended."""
         self.book.exited(child, incarnation, reason)
         super().child_exited(child, incarnation, reason)
+
+    def expect_child(self, spec: ChildSpec) -> None:
+        """Add a child that `start` starts."""
+        super().expect_child(spec)
+        self.book.expects(spec.id)
+
+    def restart_child(self, child: ChildId) -> None:
+        """Start a child that is down."""
+        if child in self.core and self.child(child).is_down:
+            self.book.by_hand(child)
+        super().restart_child(child)
 
     def remove_child(self, child: ChildId) -> None:
         """Stop and forget a child."""

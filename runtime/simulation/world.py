@@ -13,6 +13,7 @@ import heapq
 import itertools
 import logging
 import random
+import warnings
 from asyncio import events
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
@@ -61,8 +62,8 @@ class World:
         self._numbers: Final = itertools.count(1)
         self.outside: Final = SimulatedLoop(self, "world")
         """Whose steps are events of the world itself: faults, and what engines do behind all."""
-        self.driver: Final = SimulatedLoop(self, "driver")
-        """The process of the driver and the control host."""
+        self.driver = SimulatedLoop(self, "driver")
+        """The process of the driver and the control host; another one after it was killed."""
 
     # --- for loops ----------------------------------------------------------------------------
 
@@ -227,8 +228,11 @@ class World:
         before = logging.root.manager.disable
         logging.disable(logging.CRITICAL)
         try:
-            for loop in self.loops:
-                loop.bury()
+            with warnings.catch_warnings():
+                # Of what was about to be called, and never is.
+                warnings.simplefilter("ignore", RuntimeWarning)
+                for loop in self.loops:
+                    loop.bury()
         finally:
             logging.disable(before)
         self._timers.clear()

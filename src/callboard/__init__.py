@@ -16,6 +16,17 @@ if TYPE_CHECKING:
     from callboard.actors.actor import Actor, Agent, OnError, OnRestart, Overflow, handler
     from callboard.actors.aggregator import conflicts, reducers
     from callboard.actors.context import Context
+    from callboard.actors.events.aggregate import Aggregate, applies, decides
+    from callboard.actors.events.codec import EventCodec, Unknown
+    from callboard.actors.events.commands import Commands
+    from callboard.actors.events.consumers.core import ConsumersLimits
+    from callboard.actors.events.consumers.group import ConsumerGroup
+    from callboard.actors.events.log import FollowedLog
+    from callboard.actors.events.projection.projection import Projection, Rows, projects
+    from callboard.actors.events.projection.projector import Projector
+    from callboard.actors.events.projection.queries import Queries
+    from callboard.actors.events.snapshots import Snapshots
+    from callboard.actors.events.subscription.subscription import Follower, Subscription
     from callboard.actors.execution.handle import ExecutionHandle
     from callboard.actors.keyed.actor import KeyedActor, StoreActor
     from callboard.actors.timers import Timer
@@ -49,6 +60,7 @@ if TYPE_CHECKING:
         SupervisorSpec,
     )
     from callboard.runtime.driver import run
+    from callboard.runtime.durable import open_log, open_states
     from callboard.runtime.settings import Settings
     from callboard.runtime.system import System, attach, start
 
@@ -56,19 +68,26 @@ __all__ = [
     "Actor",
     "ActorSpec",
     "Agent",
+    "Aggregate",
     "Array",
     "AutoShutdown",
     "Backoff",
     "CallboardError",
     "ChildSpec",
+    "Commands",
+    "ConsumerGroup",
+    "ConsumersLimits",
     "Context",
     "Contract",
     "DeadLetter",
     "Down",
+    "EventCodec",
     "ExecutionHandle",
     "Exit",
     "ExitReason",
     "Exited",
+    "FollowedLog",
+    "Follower",
     "HostSpec",
     "Intensity",
     "Job",
@@ -83,6 +102,9 @@ __all__ = [
     "Overflow",
     "Placement",
     "Plan",
+    "Projection",
+    "Projector",
+    "Queries",
     "Ref",
     "Request",
     "Resources",
@@ -90,23 +112,32 @@ __all__ = [
     "RetryPolicy",
     "Route",
     "Routing",
+    "Rows",
     "Settings",
+    "Snapshots",
     "StopTimeout",
     "StoreActor",
     "Strategy",
     "SubTask",
+    "Subscription",
     "SupervisorSpec",
     "System",
     "Timer",
     "TreeRef",
     "TreeSpec",
+    "Unknown",
     "Watch",
     "__version__",
+    "applies",
     "attach",
     "conflicts",
     "consistent_hash",
+    "decides",
     "errors",
     "handler",
+    "open_log",
+    "open_states",
+    "projects",
     "reducers",
     "run",
     "start",
@@ -124,6 +155,17 @@ _HOMES: Final = {
     "callboard.actors.actor": ("Actor", "Agent", "OnError", "OnRestart", "Overflow", "handler"),
     "callboard.actors.aggregator": ("conflicts", "reducers"),
     "callboard.actors.context": ("Context",),
+    "callboard.actors.events.aggregate": ("Aggregate", "applies", "decides"),
+    "callboard.actors.events.codec": ("EventCodec", "Unknown"),
+    "callboard.actors.events.commands": ("Commands",),
+    "callboard.actors.events.consumers.core": ("ConsumersLimits",),
+    "callboard.actors.events.consumers.group": ("ConsumerGroup",),
+    "callboard.actors.events.log": ("FollowedLog",),
+    "callboard.actors.events.projection.projection": ("Projection", "Rows", "projects"),
+    "callboard.actors.events.projection.projector": ("Projector",),
+    "callboard.actors.events.projection.queries": ("Queries",),
+    "callboard.actors.events.snapshots": ("Snapshots",),
+    "callboard.actors.events.subscription.subscription": ("Follower", "Subscription"),
     "callboard.actors.execution.handle": ("ExecutionHandle",),
     "callboard.actors.keyed.actor": ("KeyedActor", "StoreActor"),
     "callboard.actors.timers": ("Timer",),
@@ -157,6 +199,7 @@ _HOMES: Final = {
         "SupervisorSpec",
     ),
     "callboard.runtime.driver": ("run",),
+    "callboard.runtime.durable": ("open_log", "open_states"),
     "callboard.runtime.settings": ("Settings",),
     "callboard.runtime.system": ("System", "attach", "start"),
 }

@@ -42,6 +42,8 @@ def test_list_as_a_table_names_every_bench() -> None:
         ("ask", "--no-such-option"),
         ("ask", "--only", "big"),
         ("ask", "--table"),
+        ("ask", "--store", "postgres"),
+        ("append", "--store", "oracle"),
         ("savina", "--only", "no_such_game"),
         ("savina", "--table", "--smoke"),
         ("savina", "--table", "--only", "big"),

@@ -100,7 +100,8 @@ def test_the_machine_is_described_without_saying_which_one() -> None:
 def test_list_names_all_benches() -> None:
     names = [bench["bench"] for bench in benches_as_data(BENCHES)]
     first_round = ["ask", "tell_local", "spawn", "fanout", "failover"]
-    assert names == [*first_round, "supervise", "kills", "flap", "million", "savina"]
+    hosts = ["supervise", "kills", "flap", "million", "savina"]
+    assert names == [*first_round, *hosts, "state", "durable", "resume", "append", "project"]
 
 
 def test_what_a_side_cannot_do_stands_in_the_json_and_in_the_table() -> None:

@@ -3,12 +3,17 @@
 They cannot rot unseen: a release of a peer that renames a function fails here.
 """
 
+from collections.abc import Iterator
+
 import pytest
 
 from bench.comparison import direction_of
+from bench.peers.ray_local import ADDRESS_ENV
 from bench.registry import BENCHES, RAY, Bench, Side, missing
 from bench.rounds import run_bench
 from bench.savina.games import games_in
+
+from ..runtime.detached.cluster import Cluster, running_cluster
 
 CASES = [
     pytest.param(
@@ -30,22 +35,57 @@ FIGURES = {
     "supervise": {"restart_ms_median", "restart_ms_p99"},
     "kills": {"back_at_90_percent_ms_median", "back_at_90_percent_ms_worst", "answers_per_s"},
     "flap": {"supervisor_ms_worst", "host_view_ms_worst", "sibling_ms_worst", "restarts_per_s"},
+    "state": {"synchronise_warm_ms", "synchronise_cold_ms", "persisted_in_groups_per_s"},
+    "durable": {"sub_tasks_per_s"},
+    "resume": {"resume_s", "run_again"},
+    "append": {"append_p50_ms", "append_p99_ms", "events_per_s", "batched_events_per_s"},
+    "project": {"events_per_s", "rebuild_per_s"},
     "million": {"created_per_s", "answered_per_s", "bytes_per_actor"},
 }
-COUNTS = ("outcome_", "processes_", "descriptors_", "asks")
-"""Figures that are counts: told, never compared."""
+COUNTS = (
+    *("outcome_", "processes_", "descriptors_", "asks"),
+    *("slowdown", "journal_", "run_again", "append_p50_over_fsync"),
+)
+"""Figures that are counts, or compare with ourselves: told, never compared with others."""
 
 
-ONE_HOST_IS_ENOUGH = frozenset({"flap", "savina"})
-"""What measures inside one host is proven without Ray: its start takes longer than the rest."""
+ONE_PROCESS_IS_ENOUGH = frozenset(
+    {"fanout", "flap", "million", "savina", "spawn", "state", "durable", "resume", "append"}
+    | {"project"}
+)
+"""Of ours, what needs no process to be killed and no second one to talk to: it runs without
+Ray, whose start takes longer than all the rest."""
+RAY_OF_ITS_OWN = frozenset({("ask", "callboard"), ("ask", "ray_async_actor")})
+"""They start Ray themselves, as all sides do when they are measured; the others share one."""
 
 
-@pytest.mark.parametrize(("bench", "side"), CASES)
-def test_a_side_runs_and_its_output_is_right(
-    bench: Bench, side: Side, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """One Ray for the sides that may share it."""
+    with running_cluster() as started:
+        yield started
+
+
+@pytest.fixture
+def surroundings(
+    bench: Bench,
+    side: Side,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if bench.name in ONE_HOST_IS_ENOUGH and side is bench.ours:
+    """The engine and the cluster that a side finds."""
+    if side is bench.ours and bench.name in ONE_PROCESS_IS_ENOUGH:
         monkeypatch.setenv("CALLBOARD_ENGINE", "inline")
+    elif RAY in side.requires and (bench.name, side.name) not in RAY_OF_ITS_OWN:
+        shared: Cluster = request.getfixturevalue("cluster")
+        monkeypatch.setenv("RAY_AUTH_MODE", shared.environment["RAY_AUTH_MODE"])
+        monkeypatch.setenv("CALLBOARD_ADDRESS", shared.address)
+        monkeypatch.setenv(ADDRESS_ENV, shared.address)
+
+
+@pytest.mark.usefixtures("surroundings")
+@pytest.mark.parametrize(("bench", "side"), CASES)
+def test_a_side_runs_and_its_output_is_right(bench: Bench, side: Side) -> None:
     reason = missing(side.requires)
     if reason is not None:
         pytest.skip(reason)

@@ -77,6 +77,7 @@ def test_what_the_writer_took_comes_out() -> None:
             NUMBERS,
             st.lists(st.binary(), max_size=3).map(tuple),
             st.integers(-1, 10),
+            st.text(),
         ),
         max_size=8,
     ),
@@ -86,9 +87,9 @@ def test_any_frame_comes_back(
 ) -> None:
     writer = FrameWriter()
     numbers = [writer.contract(key) for key in keys]
-    for kind, target, correlation, contract, *others in envelopes:
+    for kind, target, correlation, contract, *others, step in envelopes:
         chosen = -1 if contract < 0 else numbers[contract % len(numbers)]
-        writer.add(kind, target, correlation, chosen, *others)
+        writer.add(kind, target, correlation, chosen, *others, step=step)
     frame = decode_frame(writer.finish(header))
     assert frame.header == header
     assert frame.contracts == tuple(dict.fromkeys(keys))

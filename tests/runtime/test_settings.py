@@ -1,6 +1,7 @@
 """Settings: what the code says, what the environment may add, and what is refused."""
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ EVERY = {
     "CALLBOARD_HOSTS": "7",
     "CALLBOARD_ADDRESS": "192.0.2.10:6379",
     "CALLBOARD_NAME": "theirs",
+    "CALLBOARD_JOURNAL": "/journals/theirs.db",
 }
 
 
@@ -72,3 +74,29 @@ def test_a_wrong_setting_is_refused_by_its_name(
         settings_of(options, environment)
     assert refused.value.details["field"] == named
     assert refused.value.advice
+
+
+@pytest.mark.parametrize(
+    ("said", "text", "is_told"),
+    [
+        ("j.db", "sqlite:///j.db", False),
+        ("j.db", "{here}/j.db", False),
+        ("off", "off", False),
+        ("j.db", "k.db", True),
+        ("memory:", "j.db", True),
+        ("off", "", False),
+    ],
+)
+def test_a_journal_under_another_name_is_the_same(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    said: str,
+    text: str,
+    is_told: bool,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    environment = {"CALLBOARD_JOURNAL": text.format(here=tmp_path)}
+    with caplog.at_level("WARNING", "callboard"):
+        assert settings_of({"journal": said}, environment).journal == said
+    assert ("CALLBOARD_JOURNAL" in caplog.text) == is_told

@@ -6,6 +6,7 @@ neither delay restarts nor count them within a period.
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import pathlib
@@ -52,6 +53,13 @@ ANSWER_DEADLINE_S: Final = 4.0
 ResultT = TypeVar("ResultT")
 CALLS_MAX: Final = 10_000
 """Calls of one host at once: frames of many peers, plus what stays outstanding."""
+
+
+@functools.cache
+def _host_class() -> Any:
+    """What Ray starts as a host. Made once: each one made is exported to the whole cluster."""
+    remote: Any = ray.remote  # Ray's types do not know `concurrency_groups`.
+    return remote(concurrency_groups={"control": CONTROL_CALLS_MAX})(HostActor)
 
 
 class RayProcess:
@@ -283,9 +291,7 @@ class RayEngine:
             _check_capacity(name, order)
         if self.before_start is not None:
             await self.before_start(name)
-        # Ray's types do not know `concurrency_groups`.
-        remote: Any = ray.remote
-        actor = remote(concurrency_groups={"control": CONTROL_CALLS_MAX})(HostActor).options(
+        actor = _host_class().options(
             name=name,
             max_restarts=0,
             max_task_retries=0,

@@ -55,6 +55,11 @@ class RayLedger:
             raise _unreachable(error) from error
         return found
 
+    @staticmethod
+    async def systems() -> list[str]:
+        """The names of all systems that have entries in the cluster."""
+        return await asyncio.to_thread(_systems)
+
     async def erase(self) -> None:
         """Forget everything."""
         await asyncio.to_thread(self._erase)
@@ -64,6 +69,14 @@ class RayLedger:
             store._internal_kv_del(self._prefix, del_by_prefix=True, namespace=LEDGER_NAMESPACE)  # noqa: SLF001 - as above
         except (ray.exceptions.RayError, RuntimeError, OSError) as error:
             raise _unreachable(error) from error
+
+
+def _systems() -> list[str]:
+    try:
+        names = store._internal_kv_list(b"", namespace=LEDGER_NAMESPACE)  # noqa: SLF001 - Ray's name for it
+    except (ray.exceptions.RayError, RuntimeError, OSError) as error:
+        raise _unreachable(error) from error
+    return sorted({bytes(name).decode().partition("/")[0] for name in names})
 
 
 def _unreachable(error: BaseException) -> ClusterError:

@@ -20,8 +20,11 @@ from typing import Any, Final, NamedTuple
 import ray
 
 import callboard
+from callboard.actors.actor import Actor, behaviour_of
 from callboard.actors.host.host import Host
+from callboard.actors.host.warden import Warden
 from callboard.actors.host.watchdog import Watchdog
+from callboard.messages.contract import describe_contract
 from callboard.messages.control import CONTROL_SLOT
 from callboard.messages.errors import FrameError, HostLost, InternalError
 from callboard.messages.guests import is_guest
@@ -147,9 +150,13 @@ class HostActor:
         """Load the public names of Callboard and these classes, while nobody waits for it."""
         for name in callboard.__all__:
             getattr(callboard, name)
+        _prepare(Warden)
         for code in codes:
             try:
-                CloudPickler(_no_ref).loads(code)
+                loaded = CloudPickler(_no_ref).loads(code)
+                for actor in loaded if isinstance(loaded, list | tuple) else (loaded,):
+                    if isinstance(actor, type) and issubclass(actor, Actor):
+                        _prepare(actor)
             except Exception as error:  # noqa: BLE001 - it is loaded again, and told, when needed
                 LOGGER.debug("an understudy cannot load a class: %r", error)
 
@@ -266,3 +273,11 @@ class HostActor:
 
 def _no_ref(address: Address) -> Ref[Any]:
     raise InternalError(f"a class holds a reference to {address}; there is no host to bind it to.")
+
+
+def _prepare(actor: type[Actor]) -> None:
+    """Read its handlers and schemas ahead of time: 20 ms for those of a host's own warden."""
+    for row in behaviour_of(actor).handlers.values():
+        describe_contract(row.contract)
+        if row.reply is not None:
+            describe_contract(row.reply)

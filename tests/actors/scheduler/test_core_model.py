@@ -16,6 +16,7 @@ from callboard.actors.scheduler.effects import (
     Dispatch,
     ExecutionDone,
     TaskDone,
+    TaskDoubtful,
     TaskFailed,
     TaskRetried,
     TasksCancelled,
@@ -194,6 +195,8 @@ class CoreMachine(RuleBasedStateMachine):
                     self.executions_done.append(effect)
                 case CancelAttempt() | TaskRetried():
                     pass
+                case TaskDoubtful():
+                    raise AssertionError("nothing here is unsafe")
         final = {id_ for id_, state in self.model.state.items() if state in ENDED}
         assert self.ended == dict.fromkeys(final, 1), "each ends once, and says so"
         assert len(self.executions_done) == (self.model.status is not ExecutionStatus.RUNNING)

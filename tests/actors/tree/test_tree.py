@@ -13,7 +13,6 @@ from callboard.actors.tree.spec import ActorSpec, TreeSpec
 from callboard.messages.contract import Contract
 from callboard.messages.errors import ActorNotFound, ActorStartFailed, SpecError
 from callboard.messages.lifecycle import Exit
-from callboard.messages.placement import Placement
 from callboard.messages.spec import Backoff, Intensity, Restart, StopTimeout, Strategy
 from callboard.messages.spec import SupervisorSpec as Spec
 from callboard.runtime.system import start
@@ -142,14 +141,6 @@ async def test_pool_that_does_not_start_undoes_the_tree() -> None:
         assert LOG.lines[-1] == "stop a"
 
 
-async def test_child_that_belongs_elsewhere_is_refused_with_its_place() -> None:
-    elsewhere = TreeSpec("t", (child("a"), child("b", placement=Placement(host=1))))
-    async with start(**ALONE) as system:
-        with pytest.raises(SpecError, match="one host") as refused:
-            await system.start_tree(elsewhere)
-        assert refused.value.details["field"] == "t.children[1].placement"
-
-
 async def test_unknown_path_is_refused_with_those_there_are() -> None:
     async with start(**ALONE) as system:
         tree = await system.start_tree(TreeSpec("t", (child("a"),)))
@@ -211,7 +202,7 @@ async def test_start_hook_that_runs_when_its_tree_is_stopped_is_cancelled() -> N
         starting = asyncio.ensure_future(system.start_tree(wanted))
         await LOG.reach(2)
         (cell,) = [view.members[0].cell for view in (await system.view()).hosts if view.slot == 1]
-        await system.stop(TreeRef(system.host, wanted, _address(cell)))
+        await system.stop(TreeRef(system.host, wanted, {"": _address(cell)}))
         assert LOG.lines == ["start a", "starting slow", "hook of slow ended", "stop a"]
         with pytest.raises(Exception, match="stopped before it started"):
             await starting

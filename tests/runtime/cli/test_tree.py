@@ -7,19 +7,36 @@ import socket
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from callboard import Actor, Contract, handler
+from callboard.actors.tree.spec import ActorSpec, TreeSpec
+from callboard.messages.placement import Placement
 from callboard.messages.views import ActorView, CallboardView, HostView
 from callboard.runtime.announcer import announced_systems
+from callboard.runtime.cli.drawing import draw
 from callboard.runtime.cli.outcome import ExitCode
 from callboard.runtime.cli.sources import Sight
-from callboard.runtime.cli.tree import draw
+from callboard.runtime.system import start as start_system
 
 Run = Callable[..., Any]
+
+
+class Nothing(Contract, name="tests.tree.nothing"):
+    """A message."""
+
+
+class Idle(Actor):
+    """An actor that is there."""
+
+    @handler
+    async def nothing(self, message: Nothing) -> None:
+        pass
 
 
 @pytest.fixture(autouse=True)
@@ -227,3 +244,82 @@ def test_a_significant_failure_is_drawn_with_its_age() -> None:
 def test_markup_in_names_is_text_and_control_characters_are_not_printed() -> None:
     text = drawn(system_view(host_view(name="[bold]x[/]\x1b[2J")))
     assert "[bold]x[/]·[2J" in text
+
+
+# --- placed children --------------------------------------------------------------------
+
+
+def placed_children(**lodger: Any) -> tuple[HostView, HostView]:
+    """A tree on host-1 with the children a, b on host-2, and c; and host-2."""
+    a = actor_view(cell=2, name="a", kind="Child")
+    envoy = actor_view(
+        cell=3, name="b", kind="Child", runs_on=2, runs_as=8, restarts=3, significant=True
+    )
+    c = actor_view(cell=4, name="c", kind="Child")
+    tree = actor_view(cell=1, name="t", kind="Supervisor", children=3, members=(a, envoy, c))
+    there = actor_view(cell=8, name="b", kind="Child", path="/t/b", **lodger)
+    lodge = actor_view(
+        cell=7, name="t", kind="Supervisor", is_lodge=True, children=1, members=(there,)
+    )
+    return (
+        host_view(actors=4, top_level=1, members=(tree,)),
+        host_view(slot=2, name="host-2", actors=2, top_level=1, members=(lodge,)),
+    )
+
+
+def test_a_placed_child_is_drawn_with_its_tree_and_not_where_its_lodge_is() -> None:
+    below = actor_view(cell=9, name="d", kind="Below")
+    hosts = placed_children(mailbox=12, children=1, members=(below,), restarts=99)
+    lines = [line.strip() for line in drawn(system_view(*hosts)).splitlines()]
+    kinds = [line for line in lines if "Child" in line or "Below" in line or "Super" in line]
+    assert [next(name for name in "tabdc" if f" {name}  " in line) for line in kinds] == [
+        "t", "a", "b", "d", "c",
+    ]  # fmt: skip
+    b = next(line for line in kinds if " b  " in line)
+    assert "running on host-2, 12 in its mailbox" in b
+    assert "significant, 3 restarts" in b, "its supervisor counts, not its lodge"
+    assert "host-2" in lines[-1], "nothing below the host that it runs on"
+    assert not any("not shown" in line for line in lines)
+
+
+def test_a_placed_child_whose_host_is_down_is_drawn_by_what_its_supervisor_knows() -> None:
+    home, _ = placed_children()
+    down = host_view(slot=2, name="host-2", pid=0, actors=2, state="down", problem="killed")
+    assert "Child b  running on host-2 (down), significant, 3 restarts" in drawn(
+        system_view(home, down)
+    )
+
+
+def test_a_placed_child_whose_supervisor_is_not_seen_is_drawn_where_it_runs() -> None:
+    _, there = placed_children(mailbox=5)
+    silent = host_view(pid=0, state="silent", problem="it has not answered for 2 s")
+    text = drawn(system_view(silent, there))
+    assert "Child /t/b  running, 5 in its mailbox" in text
+    assert "Supervisor" not in text
+
+
+async def test_placed_children_of_a_running_tree_are_drawn_in_their_order() -> None:
+    inner = TreeSpec("s", (ActorSpec("c", Idle), ActorSpec("d", Idle, placement=Placement(1))))
+    wanted = TreeSpec(
+        "t",
+        (
+            ActorSpec("a", Idle),
+            ActorSpec("b", Idle, placement=Placement(2)),
+            replace(inner, placement=Placement(2)),
+            ActorSpec("e", Idle),
+        ),
+        placement=Placement(1),
+    )
+    async with start_system(engine="inline", hosts=2, understudies=0) as system:
+        await system.start_tree(wanted)
+        text = drawn(Sight(1, await system.view()))
+    lines = [line for line in text.splitlines() if "Idle" in line or "Supervisor" in line]
+    assert [line.split("── ")[1].rstrip() for line in lines] == [
+        "Supervisor t  running, 4 children one_for_one",
+        "Idle a  running",
+        "Idle b  running on host-2",
+        "Supervisor s  running on host-2, 2 children one_for_one",
+        "Idle c  running",
+        "Idle d  running on host-1",
+        "Idle e  running",
+    ]

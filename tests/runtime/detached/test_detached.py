@@ -3,6 +3,7 @@
 One system for all cases of this page: that it survives each of them is the point.
 """
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -210,6 +211,93 @@ def test_a_host_that_dies_with_the_root_is_replaced(
     assert said["n"] == 1, "its state was lost with its host"
     assert said["pid"] == after["host-1"] != before["host-1"]
     assert after["host-2"] == before["host-2"]
+
+
+COMMANDS = """
+import contextlib, io
+
+from callboard.runtime.cli.main import main as command
+
+def run(*arguments):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            command([*arguments, "--address", ADDRESS])
+        except SystemExit as ended:
+            return {"code": ended.code, "out": out.getvalue(), "err": err.getvalue()}
+"""
+"""The command line, several times in one process: each look connects and leaves again."""
+
+
+def test_tree_top_and_why_reach_it_through_its_cluster(
+    cluster: Cluster, hosts: dict[str, Any]
+) -> None:
+    said = cluster.said(
+        COMMANDS
+        + """
+say(
+    tree=run("tree", "--name", "lasting", "--json"),
+    drawn=run("tree"),
+    top=run("top", "--name", "lasting", "--once", "--json"),
+    why=run("why", "counter", "--name", "lasting", "--json"),
+    unknown=run("tree", "--name", "another"),
+)
+"""
+    )
+    assert [said[name]["code"] for name in ("tree", "drawn", "top", "why")] == [0, 0, 0, 0], said
+    (tree,) = json.loads(said["tree"]["out"])["systems"]
+    assert (tree["pid"], tree["name"]) == (0, "lasting")
+    assert {"host-1", "host-2"} <= {host["name"] for host in tree["hosts"]}
+    assert "lasting  detached" in said["drawn"]["out"]
+    (top,) = json.loads(said["top"]["out"])["systems"]
+    assert any(row["messages_per_s"] is not None for row in top["hosts"]), "two looks make a rate"
+    assert json.loads(said["why"]["out"])["path"] == "/counter"
+    assert said["unknown"]["code"] == 1
+    assert "Those that run: lasting" in said["unknown"]["err"].replace("\n", " ")
+
+
+def test_what_a_dead_root_has_left_is_found_and_removed(cluster: Cluster) -> None:
+    pids = cluster.said(
+        """
+        async def main():
+            async with start(
+                name="orphaned", detached=True, address=ADDRESS, hosts=1, understudies=0
+            ) as system:
+                hosts = await pids(system)
+            ray.init(address=ADDRESS, log_to_driver=False, logging_level="ERROR")
+            root = await root_pid("orphaned")
+            ray.kill(ray.get_actor("orphaned/root", "callboard"), no_restart=True)
+            while any(row["name"] == "orphaned/root" for row in
+                      ray.util.list_named_actors(all_namespaces=True)):
+                await asyncio.sleep(0.02)
+            say(root=root, **hosts)
+
+        asyncio.run(main())
+        """
+    )
+    said = cluster.said(
+        COMMANDS
+        + """
+say(
+    before=run("doctor", "--json"),
+    listed=run("down", "--json"),
+    down=run("down", "orphaned", "--json"),
+    after=run("doctor", "--json"),
+)
+"""
+    )
+    before, after = (
+        {check["name"]: check for check in json.loads(said[when]["out"])["checks"]}
+        for when in ("before", "after")
+    )
+    assert (
+        f"callboard down orphaned --address {cluster.address}"
+        in (before["detached systems"]["advice"])
+    )
+    assert "orphaned" in json.loads(said["listed"]["out"])["leftovers"]
+    assert json.loads(said["down"]["out"]) == {"name": "orphaned", "in_order": False}
+    assert "orphaned" not in after["detached systems"]["found"]
+    gone(list(pids.values()))
 
 
 def test_down_leaves_no_process_and_tells_drivers(cluster: Cluster) -> None:

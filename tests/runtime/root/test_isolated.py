@@ -275,9 +275,9 @@ async def test_isolated_hosts_stop_before_the_others_newest_first() -> None:
             await system.spawn(company.Person, witness, name, placement=ALONE)
         bring_down = system.root.hosting.bring_down
 
-        async def noted(slot: Any, timeout: StopTimeout) -> Any:  # noqa: ASYNC109 - a spec
+        async def noted(slot: Any, *how: Any, **options: Any) -> Any:
             ended.append(slot.name)
-            return await bring_down(slot, timeout)
+            return await bring_down(slot, *how, **options)
 
         system.root.hosting.bring_down = noted  # type: ignore[method-assign]
     assert ended == ["Person-isolated-4", "Person-isolated-3", "host-2", "host-1"]

@@ -1,15 +1,11 @@
 """The matrix, for hosts: strategy x restart kind x how a host ends, on real hosts and a real root.
 
 Hosts a, b and c start in this order; b is of the restart kind in the name, the others are
-permanent, and b ends. A case says what follows, in order: `-c` c is stopped, `+c` it is
-brought up again; b comes to rest (its spec is kept), or its slot is gone.
+permanent, and b ends. What follows says the table that actors are held to as well. In logs
+`-c` means that c is stopped, `+c` that it is brought up again.
 """
 
 import asyncio
-import functools
-import inspect
-import itertools
-import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Self
 
@@ -17,13 +13,12 @@ import pytest
 
 from callboard.messages.errors import ClusterError, HostLost, UsageError
 from callboard.messages.hosts import HostSpec
-from callboard.messages.lifecycle import ENDED_NORMALLY, SHUT_DOWN, Exit, ExitReason
+from callboard.messages.lifecycle import ENDED_NORMALLY, Exit, ExitReason
 from callboard.messages.spec import (
     AutoShutdown,
     Backoff,
     Intensity,
     Restart,
-    StopTimeout,
     Strategy,
     SupervisorSpec,
 )
@@ -32,13 +27,9 @@ from callboard.runtime.root.slots import Slot
 from callboard.runtime.settings import Settings
 from callboard.runtime.system import System
 
+from ...supervisors.matrix import CELLS, EXITS, SUBJECT, Cell, Outcome, names
 from ..engines import cast
 
-EXITS = {
-    "normal": [ENDED_NORMALLY],
-    "shutdown": [SHUT_DOWN],
-    "abnormal": [Exit(ExitReason.KILLED), Exit(ExitReason.FAILED), Exit(ExitReason.HOST_LOST)],
-}
 AT_ONCE = Backoff(max_s=0.0)
 
 
@@ -67,9 +58,9 @@ class Three:
                 raise ClusterError(f"{slot.name} does not start.", advice="")
             await bring_up(slot, ended)
 
-        async def down(slot: Slot, timeout: StopTimeout) -> Exit:  # noqa: ASYNC109 - a spec
+        async def down(slot: Slot, *how: Any, **options: Any) -> Exit:
             self.log.append(f"-{slot.name}")
-            return await bring_down(slot, timeout)
+            return await bring_down(slot, *how, **options)
 
         hosting.bring_up = up  # type: ignore[method-assign]
         hosting.bring_down = down  # type: ignore[method-assign]
@@ -82,7 +73,7 @@ class Three:
         slots = self.system.root.table.slots.values()
         return next((slot for slot in slots if slot.name == name), None)
 
-    async def end(self, name: str, reason: Exit = EXITS["abnormal"][0]) -> None:
+    async def end(self, name: str, reason: Exit = EXITS["killed"]) -> None:
         slot = self.slot(name)
         assert slot is not None
         await slot.process.end(reason)
@@ -96,107 +87,61 @@ class Three:
         return all(slot.is_up for slot in self.system.root.table.slots.values())
 
 
-async def follow(name: str, what: str, reason: Exit) -> None:
-    """Let b end and see that exactly this follows."""
-    found = re.match(r"test_(one_for_one|one_for_all|rest_for_one)_([a-z]+)_", name)
-    assert found is not None
-    b = HostSpec("b", restart=Restart(found[2]))
-    async with Three(b, strategy=Strategy(found[1])) as three:
+HOST_OF = {"first": "a", SUBJECT: "b", "next": "c"}
+"""The hosts in the places of the table's children; its last one is left out here."""
+
+
+def log_of(outcome: Outcome) -> list[str]:
+    """What is done to the hosts, by the table."""
+    stops = [f"-{HOST_OF[child]}" for child in outcome.stops if child in HOST_OF]
+    return stops + [f"+{HOST_OF[child]}" for child in outcome.starts]
+
+
+async def follow(cell: Cell) -> None:
+    """Let b end and see that exactly what the table says follows."""
+    b, expected = HostSpec("b", restart=cell.restart), log_of(cell.outcome)
+    async with Three(b, strategy=cell.strategy) as three:
         refs = [await three.system.spawn(cast.Counter, host=host) for host in "abc"]
         before = {name: slot.process for name in "abc" if (slot := three.slot(name))}
-        await three.end("b", reason)
-        if what.startswith("b "):
-            kept = what == "b rests"
+        await three.end("b", EXITS[cell.reason])
+        if cell.outcome.subject == "running":
+            await three.until(lambda: three.log == expected and three.all_up())
+            living = refs
+        else:
             await three.until(lambda: (slot := three.slot("b")) is None or bool(slot.rest_epoch))
-            assert (three.slot("b") is not None) is kept
+            assert (three.slot("b") is not None) is (cell.outcome.subject == "down")
             assert three.log == []
             with pytest.raises(HostLost):
                 await refs[1].ask(cast.Ping(n=1))
             with pytest.raises(UsageError):
                 await three.system.spawn(cast.Counter, host="b")
             living = [refs[0], refs[2]]
-        else:
-            await three.until(lambda: three.log == what.split() and three.all_up())
-            living = refs
         assert [(await ref.ask(cast.Ping(n=n))).n for n, ref in enumerate(living)] == list(
             range(len(living))
         )
-        assert " ".join(three.log) == ("" if what.startswith("b ") else what)
+        assert three.log == expected
         untouched = [name for name in "ac" if f"+{name}" not in three.log]
         now = {name: slot.process for name in untouched if (slot := three.slot(name))}
         assert now == {name: before[name] for name in untouched}
 
 
-class case:  # noqa: N801 - reads as what follows
-    """One cell of the matrix; its name says which."""
+def test_of(cell: Cell) -> Callable[[], Awaitable[None]]:
+    """The test of one cell."""
 
-    def __init__(self, what: str) -> None:
-        self.what = what
+    async def test() -> None:
+        await follow(cell)
 
-
-def as_tests(found: dict[str, Any]) -> None:
-    """Make a test of each case, under its name, for every exit that its name stands for."""
-    for name, one in list(found.items()):
-        if isinstance(one, case):
-            exits = EXITS[name.rpartition("_")[2]]
-
-            async def test(reason: Exit, name: str, what: str) -> None:
-                await follow(name, what, reason)
-
-            bound: Callable[..., Awaitable[None]] = functools.partial(
-                test, name=name, what=one.what
-            )
-
-            async def run(reason: Exit, bound: Any = bound) -> None:
-                await bound(reason)
-
-            run.__name__ = name
-            run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-                [inspect.Parameter("reason", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
-            )
-            ids = [exit_.kind.value for exit_ in exits]
-            found[name] = pytest.mark.parametrize("reason", exits, ids=ids)(run)
+    test.__name__ = test.__qualname__ = cell.name
+    return test
 
 
-test_one_for_one_permanent_normal = case("+b")
-test_one_for_one_permanent_shutdown = case("+b")
-test_one_for_one_permanent_abnormal = case("+b")
-test_one_for_one_transient_normal = case("b rests")
-test_one_for_one_transient_shutdown = case("b rests")
-test_one_for_one_transient_abnormal = case("+b")
-test_one_for_one_temporary_normal = case("b gone")
-test_one_for_one_temporary_shutdown = case("b gone")
-test_one_for_one_temporary_abnormal = case("b gone")
-test_one_for_all_permanent_normal = case("-c -a +a +b +c")
-test_one_for_all_permanent_shutdown = case("-c -a +a +b +c")
-test_one_for_all_permanent_abnormal = case("-c -a +a +b +c")
-test_one_for_all_transient_normal = case("b rests")
-test_one_for_all_transient_shutdown = case("b rests")
-test_one_for_all_transient_abnormal = case("-c -a +a +b +c")
-test_one_for_all_temporary_normal = case("b gone")
-test_one_for_all_temporary_shutdown = case("b gone")
-test_one_for_all_temporary_abnormal = case("b gone")
-test_rest_for_one_permanent_normal = case("-c +b +c")
-test_rest_for_one_permanent_shutdown = case("-c +b +c")
-test_rest_for_one_permanent_abnormal = case("-c +b +c")
-test_rest_for_one_transient_normal = case("b rests")
-test_rest_for_one_transient_shutdown = case("b rests")
-test_rest_for_one_transient_abnormal = case("-c +b +c")
-test_rest_for_one_temporary_normal = case("b gone")
-test_rest_for_one_temporary_shutdown = case("b gone")
-test_rest_for_one_temporary_abnormal = case("b gone")
-
-CELLS = {name for name, one in globals().items() if isinstance(one, case)}
-as_tests(globals())
+test_of.__test__ = False  # type: ignore[attr-defined]
+globals().update({cell.name: test_of(cell) for cell in CELLS})
 
 
 def test_matrix_is_complete() -> None:
-    wanted = {
-        f"test_{strategy}_{restart}_{how}"
-        for strategy, restart, how in itertools.product(Strategy, Restart, EXITS)
-    }
-    assert wanted == CELLS
-    assert {exit_.kind for exits in EXITS.values() for exit_ in exits} == set(ExitReason) - {
+    assert set(names(())) <= set(globals())
+    assert {exit_.kind for exit_ in EXITS.values()} == set(ExitReason) - {
         ExitReason.START_FAILED,  # an end that never ran: see the half-way start below
         ExitReason.NO_ACTOR,  # nobody's end; watchers see it
     }

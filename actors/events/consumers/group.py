@@ -1,0 +1,467 @@
+"""A named group of competing consumers over a log.
+
+The group reads the log by a subscription, `ConsumersCore` says who gets what, and what must
+outlive the process stands in the read model `consumers/NAME`: the checkpoint (its position),
+what is done above it, what is parked, and who serves it. All of it changes in one transaction.
+
+Delivery is at least once: what was acknowledged after the last save (`save_every_s`, and at
+`close`) is given out again after a crash. A group is served in one place at a time: who opens
+it takes it over, and the next save of who served it before fails with `GroupTaken`. Events
+that the codec skips are done without a consumer.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, NamedTuple, Self
+
+from callboard.messages.errors import CallboardError, InternalError, UsageError
+from callboard.messages.events import RecordedEvent
+from callboard.messages.storage import ReadModelStore
+from callboard.messages.storage_errors import CommitUnknown, StoreUnavailable
+
+from ..codec import Event, EventCodec
+from ..errors import GroupTaken
+from ..log import Blocking
+from ..subscription.core import back_off_s
+from ..subscription.subscription import Follower, Subscription
+from .consumer import Consumer, Delivery
+from .core import ConsumersCore, ConsumersLimits, Deliver, Effect, Park
+from .kept import KeptGroup, ParkedRow, TakenOver
+
+__all__ = ["ConsumerGroup", "ConsumersStatistics", "Parked"]
+
+LOGGER: Final = logging.getLogger("callboard.events")
+SAVE_EVERY_S: Final = 0.5
+"""How often what was acknowledged is saved; a crash repeats at most that much."""
+PARKED_PAGE: Final = 1_000
+
+KeyOf = Callable[[Event], str]
+Handle = Callable[[Event], Awaitable[None]]
+
+
+class Parked(NamedTuple):
+    """An event that was given up for now."""
+
+    event: Event
+    """As the log keeps it; `body` is None when it is not known here any more."""
+    attempts: int
+    story: tuple[str, ...]
+    """Why each of its last attempts failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumersStatistics:
+    """A group now."""
+
+    checkpoint: int
+    head: int
+    lag_positions: int
+    open: int
+    """Events that are taken in and neither done nor parked."""
+    parked: int
+    consumers: int
+    acks: int
+    nacks: int
+    timeouts: int
+    late: int
+    """Acknowledgements that came too late."""
+    parkings: int
+    save_failures: int
+
+
+class ConsumerGroup:
+    """Gives each event of a log to one of its consumers, again until it is done or parked.
+
+    `key` names the partition of an event: events of one key are given out one after another,
+    in their order. Without it no order is promised.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        follower: Follower,
+        codec: EventCodec,
+        models: ReadModelStore,
+        *,
+        stream: str | None = None,
+        kinds: Sequence[str] | None = None,
+        key: KeyOf | None = None,
+        limits: ConsumersLimits | None = None,
+        save_every_s: float = SAVE_EVERY_S,
+    ) -> None:
+        self.name: Final = name
+        self._follower = follower
+        self._codec = codec
+        self._kept = KeptGroup(name, models)
+        self._stream, self._kinds, self._key_of = stream, kinds, key
+        self._limits = limits or ConsumersLimits()
+        self._save_every_s = save_every_s
+        self._blocking = Blocking("consumers")
+        self._loop = asyncio.get_running_loop()
+        self._core = ConsumersCore(self._limits, 0)
+        self._events: dict[int, Event] = {}
+        """The events of all that is open."""
+        self._version = 0
+        """Of a stream's group: the version of the event that was taken in last."""
+        self._saved = 0
+        self._changes: dict[int, ParkedRow | None] = {}
+        """What has been parked since it was saved, or (None) is parked no more."""
+        self._is_dirty = False
+        self._save_failures = 0
+        self._saving = asyncio.Lock()
+        self._consumers: dict[str, Consumer] = {}
+        self._subscription: Subscription | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._replays: set[int] = set()
+        self._is_saving = True
+        """Whether what is done can still be saved."""
+        self._room = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._error: CallboardError | None = None
+        self._is_closed = False
+
+    # --- life -------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Take the group over, and go on from its checkpoint. Raises what the stores raise."""
+        try:
+            self._saved, done, self._version = await self._blocking.call(self._kept.take_over)
+            self._core = ConsumersCore(self._limits, self._saved, done)
+            after = 0
+            while rows := await self._blocking.call(self._kept.parked, after, PARKED_PAGE):
+                for row in rows:
+                    self._core.keep_parked(row.position, row.key, row.story)
+                after = rows[-1].position
+        except BaseException:
+            self._blocking.close()
+            raise
+        self._subscription = Subscription(
+            self._follower,
+            self._codec,
+            after=self._version if self._stream is not None else self._saved,
+            stream=self._stream,
+            kinds=self._kinds,
+        )
+        self._tasks = [
+            self._loop.create_task(self._guarded(work)) for work in (self._feed, self._keep_saved)
+        ]
+
+    async def close(self) -> None:
+        """Save what is done, and end; consumers end too. May be called twice.
+
+        What is not acknowledged is given out again by who serves the group next.
+        """
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if self._subscription is not None:
+            self._subscription.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # Without `left`: an end in order is no failed attempt.
+        consumers, self._consumers = self._consumers, {}
+        for consumer in consumers.values():
+            consumer.close()
+        try:
+            if self._is_saving and self._tasks and self._has_news:
+                await self._save()
+        finally:
+            self._blocking.close()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001 - whatever ends the work is told to consumers
+            if not isinstance(error, CallboardError):
+                unforeseen = InternalError(f"the consumers {self.name!r} failed: {error!r}.")
+                unforeseen.__cause__ = error
+                error = unforeseen
+            LOGGER.error("The consumers %r have stopped: %s", self.name, error)  # noqa: TRY400 - it is raised by every consumer
+            self._error = self._error or error
+            self._is_saving = self._is_saving and work != self._keep_saved
+            for consumer in tuple(self._consumers.values()):
+                consumer.end(self._error)
+
+    # --- consumers --------------------------------------------------------------------------
+
+    def consumer(self, name: str, *, capacity: int = 1) -> Consumer:
+        """A new consumer that has at most `capacity` events at once; close it when done.
+
+        Raises `SpecError` for a name that is taken, `UsageError` when the group is closed,
+        and why the group has stopped, if it has.
+        """
+        if self._error is not None:
+            raise self._error
+        if self._is_closed or not self._tasks:
+            raise UsageError(f"the group {self.name!r} is not open.", advice="Open it first.")
+        consumer = Consumer(self, name)
+        # It must be known before the first event comes, and not stay if the name is taken.
+        others = self._consumers
+        self._consumers = {name: consumer, **others}
+        try:
+            self._perform(self._core.joined(name, capacity, self._loop.time()))
+        except CallboardError:
+            self._consumers = others
+            raise
+        return consumer
+
+    async def run(self, handle: Handle, *, consumers: int = 1) -> None:
+        """Let so many consumers handle events until the group is closed.
+
+        Returning acknowledges; raising is a failed attempt with the error as its reason.
+        Raises why the group has stopped, if it has, and what `consumer` raises.
+        """
+
+        async def work(number: int) -> None:
+            with self.consumer(f"{self.name}-{number}") as consumer:
+                async for delivery in consumer:
+                    try:
+                        await handle(delivery.event)
+                    except Exception as error:  # noqa: BLE001 - a handler may raise anything
+                        delivery.nack(repr(error))
+                    else:
+                        delivery.ack()
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for number in range(consumers):
+                    group.create_task(work(number))
+        except ExceptionGroup as errors:
+            # All of them say the same.
+            raise errors.exceptions[0] from None
+
+    def left(self, name: str) -> None:
+        """A consumer is gone; called by `Consumer.close`."""
+        if self._consumers.pop(name, None) is not None:
+            self._perform(self._core.left(name, self._loop.time()))
+
+    def has(self, delivery: Delivery) -> bool:
+        """Whether a delivery may still be answered."""
+        position = delivery.event.position
+        return self._core.has(delivery.consumer, position, delivery.attempt)
+
+    def ack(self, delivery: Delivery) -> bool:
+        """See `Delivery.ack`."""
+        if self._is_closed or not self._is_saving:
+            return False
+        position = delivery.event.position
+        taken, effects = self._core.ack(
+            delivery.consumer, position, delivery.attempt, self._loop.time()
+        )
+        if taken:
+            self._finished(position)
+        self._perform(effects)
+        return taken
+
+    def nack(self, delivery: Delivery, reason: str) -> bool:
+        """See `Delivery.nack`."""
+        if self._is_closed or not self._is_saving:
+            return False
+        taken, effects = self._core.nack(
+            delivery.consumer,
+            delivery.event.position,
+            delivery.attempt,
+            reason,
+            self._loop.time(),
+        )
+        self._perform(effects)
+        return taken
+
+    def _finished(self, position: int) -> None:
+        del self._events[position]
+        if position in self._replays:
+            self._replays.discard(position)
+            self._changes[position] = None
+        self._is_dirty = True
+
+    def _perform(self, effects: Sequence[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Deliver(position, name, attempt):
+                    event = self._events[position]
+                    self._consumers[name].give(Delivery(self, name, event, attempt))
+                case Park(position, attempts, story):
+                    event = self._events.pop(position)
+                    self._replays.discard(position)
+                    key = self._core.parked[position].key
+                    self._changes[position] = ParkedRow(position, attempts, key, story)
+                    self._is_dirty = True
+                    LOGGER.warning(
+                        "The consumers %r have parked the event at %d (%s) after %d attempts: %s",
+                        self.name,
+                        position,
+                        event.recorded.kind,
+                        attempts,
+                        story[-1],
+                    )
+        self._room.set()
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        due_s = self._core.due_s
+        if due_s is None or self._is_closed:
+            return
+        if self._timer is None or due_s < self._timer.when():
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_at(due_s, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        if not self._is_closed and self._error is None:
+            self._perform(self._core.tick(self._loop.time()))
+
+    # --- work -------------------------------------------------------------------------------
+
+    async def _feed(self) -> None:
+        assert self._subscription is not None
+        core, subscription = self._core, self._subscription
+        while not self._is_closed:
+            rest = await subscription.next_page(self._save_every_s)
+            while rest:
+                while core.room <= 0:
+                    self._room.clear()
+                    await self._room.wait()
+                now, rest = rest[: core.room], rest[core.room :]
+                self._take_in(now)
+            core.passed(subscription.position)
+
+    def _take_in(self, events: list[Event]) -> None:
+        key_of = self._key_of
+        rows = [(e.position, None if key_of is None else key_of(e)) for e in events]
+        self._events.update((event.position, event) for event in events)
+        self._version = events[-1].recorded.version
+        effects = self._core.arrived(rows, self._loop.time())
+        # What an earlier life of the group has done is not open.
+        for position, _ in rows:
+            if position not in self._core.entries:
+                self._events.pop(position, None)
+        self._perform(effects)
+
+    async def _keep_saved(self) -> None:
+        failures = 0
+        while True:
+            await asyncio.sleep(back_off_s(failures) if failures else self._save_every_s)
+            if not self._has_news:
+                continue
+            try:
+                await self._save()
+            except (StoreUnavailable, CommitUnknown) as error:
+                failures += 1
+                self._save_failures += 1
+                LOGGER.warning("The consumers %r could not be saved: %s", self.name, error)
+            else:
+                failures = 0
+
+    async def flush(self) -> None:
+        """Save now what is done and parked. Raises `GroupTaken` and what the store raises."""
+        await self._save()
+
+    @property
+    def _has_news(self) -> bool:
+        return self._is_dirty or self._core.checkpoint != self._saved
+
+    async def _save(self) -> None:
+        async with self._saving:
+            core = self._core
+            now = TakenOver(core.checkpoint, core.done_above(), self._version_done())
+            changes, self._changes = self._changes, {}
+            self._is_dirty = False
+            try:
+                await self._blocking.call(self._kept.write, now, changes)
+            except BaseException as error:
+                # It may have been written all the same; a second time does no harm.
+                self._changes = {**changes, **self._changes}
+                self._is_dirty = True
+                self._is_saving = self._is_saving and not isinstance(error, GroupTaken)
+                raise
+            self._saved = now.checkpoint
+
+    def _version_done(self) -> int:
+        first = self._core.first_open
+        return self._version if first is None else self._events[first].recorded.version - 1
+
+    # --- what is parked -----------------------------------------------------------------------
+
+    async def parked(self, *, after: int = 0, limit: int = 100) -> list[Parked]:
+        """Parked events behind a position, those that are being replayed included."""
+        await self._save()
+        found: list[Parked] = []
+        for row in await self._blocking.call(self._kept.parked, after, limit):
+            recorded = await self._recorded(row.position)
+            event = Event(self._codec.body_of(recorded), recorded)
+            found.append(Parked(event, row.attempts, row.story))
+        return found
+
+    async def replay(self, position: int) -> None:
+        """Give a parked event out again, with its attempts from 0.
+
+        It stays parked for the case of a crash until it is done. Raises `UsageError` when it
+        is not parked, and `UnknownEvent` or `EventUnreadable` when it still cannot be read.
+        """
+        self._check_parked(position)
+        event = self._codec.decode(await self._recorded(position))
+        self._check_parked(position)
+        if event is None:
+            raise UsageError(
+                f"the event at {position} is unknown here and skipped.", advice="Drop it."
+            )
+        self._events[position] = event
+        self._replays.add(position)
+        self._perform(self._core.replay(position, self._loop.time()))
+
+    async def drop(self, position: int) -> None:
+        """Give a parked event up for good. Raises `UsageError` when it is not parked."""
+        self._check_parked(position)
+        self._core.drop(position)
+        self._changes[position] = None
+        await self._save()
+
+    def _check_parked(self, position: int) -> None:
+        if position not in self._core.parked:
+            raise UsageError(
+                f"no event at {position} is parked by the consumers {self.name!r}.",
+                advice="`parked` lists those that are; one may be on its way already.",
+            )
+
+    async def _recorded(self, position: int) -> RecordedEvent:
+        found = await self._follower.log.read(position - 1, 1)
+        if not found or found[0].position != position:
+            raise UsageError(f"the log has no event at {position}.", advice="Drop what is parked.")
+        return found[0]
+
+    def statistics(self) -> ConsumersStatistics:
+        """How the group stands now."""
+        core, head = self._core, self._follower.log.head
+        return ConsumersStatistics(
+            checkpoint=core.checkpoint,
+            head=head,
+            lag_positions=max(0, head - core.checkpoint),
+            open=len(core.entries),
+            parked=len(core.parked),
+            consumers=len(self._consumers),
+            acks=core.acks,
+            nacks=core.nacks,
+            timeouts=core.timeouts,
+            late=core.late,
+            parkings=core.parkings,
+            save_failures=self._save_failures,
+        )

@@ -1,0 +1,64 @@
+"""Methods found by what they take: `applies` and `decides` of aggregates, `projects`."""
+
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+
+from callboard.messages.contract import Contract
+from callboard.messages.errors import SpecError
+
+__all__ = ["contracts_of", "marked", "methods_of"]
+
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+_MARK: Final = "__callboard_event_role__"
+
+
+def marked(function: FunctionT, role: str) -> FunctionT:
+    """The function with a role that `methods_of` finds."""
+    setattr(function, _MARK, role)
+    return function
+
+
+def methods_of(owner: type, role: str, parameters: int, contract_at: int) -> Mapping[str, Any]:
+    """The methods of that role by the name of the contract that one parameter is annotated with.
+
+    Raises `SpecError` for another number of parameters, an annotation that is no contract,
+    and two methods for one contract.
+    """
+    table: dict[str, Any] = {}
+    for name, function in inspect.getmembers(owner, inspect.isfunction):
+        roles = [getattr(base.__dict__.get(name), _MARK, None) for base in owner.__mro__]
+        if role not in roles:
+            continue
+        where = f"{owner.__qualname__}.{name}"
+        named = list(inspect.signature(function).parameters)[1:]
+        if len(named) != parameters:
+            raise SpecError(
+                f"{where} has the signature {inspect.signature(function)}.",
+                advice=f"Besides self it takes {parameters} arguments.",
+            )
+        try:
+            contract = typing.get_type_hints(function).get(named[contract_at])
+        except Exception as error:
+            raise SpecError(
+                f"{where}: its annotations do not resolve: {error!r}.",
+                advice="Define or import the contract at module level.",
+            ) from error
+        if not (isinstance(contract, type) and issubclass(contract, Contract)):
+            raise SpecError(
+                f"{where}: parameter {named[contract_at]!r} is annotated {contract!r}.",
+                advice="Annotate it with the Contract class that it is about.",
+            )
+        if contract.contract_name in table:
+            raise SpecError(
+                f"{where}: another method is about {contract.contract_name} already.",
+                advice="One method for each contract.",
+            )
+        table[contract.contract_name] = (function, contract)
+    return table
+
+
+def contracts_of(table: Mapping[str, Any]) -> list[type[Contract]]:
+    """The contracts of what `methods_of` found."""
+    return [contract for _, contract in table.values()]

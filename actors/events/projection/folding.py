@@ -1,0 +1,163 @@
+"""The blocking half of a projector: a page of events to changes of rows, and those to the store.
+
+Belongs to one thread at a time, the projector's own. Events before one that cannot be folded
+are folded all the same: what comes out is the longest prefix that works, and why it ends.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgpack
+
+from callboard.messages.errors import CallboardError, StoreFailed
+from callboard.messages.events import RecordedEvent
+from callboard.messages.storage import ReadModelStore
+
+from ..codec import Event, EventCodec
+from ..errors import ProjectionChanged, ProjectionFailed
+from .projection import FOLD_ROW, Projection, RowCodec, Rows
+
+__all__ = ["Folded", "ModelFold", "next_model"]
+
+
+class Folded(NamedTuple):
+    """What some events change."""
+
+    before: int
+    """The position that the model must have for it."""
+    after: int
+    changes: dict[str, bytes | None]
+    failed: ProjectionFailed | None
+    """Why the event behind `after` cannot be folded; None when there is no such event."""
+
+
+class ModelFold:
+    """One read model, and the rows of it that are in memory."""
+
+    def __init__(
+        self,
+        projection: Projection[Any],
+        store: ReadModelStore,
+        codec: EventCodec,
+        rows_cached_max: int,
+    ) -> None:
+        self.model = projection.name
+        self.is_beside = False
+        self._projection: Final = projection
+        self._store = store
+        self._codec = codec
+        self._at = 0
+        self._rows: Rows[Any] = Rows(RowCodec(projection.row), self._fetch, rows_cached_max)
+
+    def _fetch(self, key: str) -> bytes | None:
+        return self._store.get_many(self.model, (key,))[0]
+
+    def open(self, model: str) -> int:
+        """Begin, or begin again, from what the store holds of a model; gives its position.
+
+        Raises `ProjectionChanged` when another version of the projection made it.
+        """
+        self.model = model
+        position = self._store.position(model)
+        self._rows.forget(is_empty=position == 0)
+        if position:
+            version = self.version_of(model)
+            if version != self._projection.version:
+                raise ProjectionChanged(
+                    f"the read model {model!r} was made by version {version} of its projection; "
+                    f"this is version {self._projection.version}.",
+                    advice="Build it anew beside the live one (beside=True), then switch.",
+                    model=model,
+                )
+        return position
+
+    def version_of(self, model: str) -> int | None:
+        """The version of the projection that made a model; None for a new model."""
+        data = self._store.get_many(model, (FOLD_ROW,))[0]
+        return None if data is None else int(msgpack.unpackb(data))
+
+    def open_beside(self) -> int:
+        """Begin with a model beside the live one, or go on with it; gives its position.
+
+        What another version had begun to build there is thrown away, the first time. When the
+        name means this model meanwhile, it is not beside any more.
+        """
+        meaning = self._store.meaning(self._projection.name)
+        if not self.is_beside:
+            self.is_beside = True
+            self.model = next_model(meaning)
+            if self.version_of(self.model) not in (None, self._projection.version):
+                self._store.drop(self.model)
+        self.is_beside = self.model != meaning
+        return self.open(self.model)
+
+    def fold(self, before: int, page: Sequence[RecordedEvent], seen: int) -> Folded:
+        """Fold a page that reaches up to `seen`. Raises what the store raises."""
+        version = {} if before else {FOLD_ROW: msgpack.packb(self._projection.version)}
+        changes: dict[str, bytes | None] = {}
+        failed: ProjectionFailed | None = None
+        self._rows.is_checking = False
+        while True:
+            try:
+                self._projection.fold(self._rows, self._decoded(page))
+                changes = self._rows.changes()
+                break
+            except StoreFailed:
+                self._rows.forget()
+                raise
+            except Exception as error:
+                self._rows.forget(is_empty=before == 0)
+                if not self._rows.is_checking:
+                    # Once more: it may have been a row without an encoding, of any event.
+                    self._rows.is_checking = True
+                    continue
+                if not page:
+                    raise
+                failed = _failure(self._projection, page[self._at], error)
+                page = page[: self._at]
+        after = seen if failed is None else max(before, failed.details["position"] - 1)
+        return Folded(before, after, {**version, **changes}, failed)
+
+    def _decoded(self, page: Sequence[RecordedEvent]) -> Iterator[Event]:
+        decode = self._codec.decode
+        for self._at, recorded in enumerate(page):
+            event = decode(recorded)
+            if event is not None:
+                yield event
+
+    def apply(self, folded: Folded) -> bool:
+        """Bring the model forward; False when somebody else has. Raises what the store raises."""
+        try:
+            applied = self._store.apply(self.model, folded.before, folded.after, folded.changes)
+        except BaseException:
+            self._rows.forget()
+            raise
+        if applied:
+            self._rows.keep()
+        else:
+            self._rows.forget()
+        return applied
+
+
+def next_model(model: str) -> str:
+    """The name of the model that is built to replace this one."""
+    name, _, number = model.partition("@")
+    return f"{name}@{int(number or 1) + 1}"
+
+
+def _failure(
+    projection: Projection[Any], recorded: RecordedEvent, error: Exception
+) -> ProjectionFailed:
+    why = error.message if isinstance(error, CallboardError) else repr(error)
+    failed = ProjectionFailed(
+        f"the projection {projection.name!r} v{projection.version} cannot fold the event at "
+        f"position {recorded.position} ({recorded.kind!r} v{recorded.schema} of stream "
+        f"{recorded.stream!r}): {why}",
+        advice="All events before it are in the read model; correct the projection and start "
+        "its projector again.",
+        position=recorded.position,
+        kind=recorded.kind,
+        stream=recorded.stream,
+    )
+    failed.__cause__ = error
+    return failed

@@ -1,0 +1,200 @@
+"""A projection: what each event changes in the rows of a read model.
+
+    class Balances(Projection[int]):
+        name = "balances"
+
+        @projects
+        def deposited(self, rows: Rows[int], event: Deposited) -> None:
+            rows[event.account] = rows.get(event.account, 0) + event.amount
+
+A row is plain data, or a contract when `row` names its class. Only what is assigned (or
+deleted) is written: changing a row in place does nothing. A method may be called again for an
+event whose transaction did not happen, so it changes rows and nothing else.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, Final, Generic, TypeVar, cast
+
+import msgpack
+
+from callboard.messages.codec import Codec
+from callboard.messages.contract import Contract, ContractRegistry
+from callboard.messages.errors import SpecError, UsageError
+
+from ..codec import Event
+from ..folds import FunctionT, contracts_of, marked, methods_of
+
+__all__ = ["FOLD_ROW", "Projection", "RowCodec", "Rows", "projects"]
+
+RowT = TypeVar("RowT")
+Fold = Callable[["Rows[Any]", Contract], None]
+
+FOLD_ROW: Final = ""
+"""The row that tells which version of the projection made the model. `Rows` refuses its key."""
+
+
+def projects(function: FunctionT) -> FunctionT:
+    """Mark a method that folds an event into rows: (self, rows, event)."""
+    return marked(function, "projects")
+
+
+class RowCodec(Generic[RowT]):
+    """Rows to bytes and back: plain data, or one contract. Serves one thread at a time."""
+
+    def __init__(self, row: type[Contract] | None) -> None:
+        self._row = row
+        registry = ContractRegistry()
+        self._build = None if row is None else registry.learn(row).build
+        self._codec = Codec(registry)
+
+    def encode(self, row: RowT) -> bytes:
+        """The bytes of a row. Raises `InvalidMessage` or `TypeError` for what has none."""
+        if self._row is None:
+            packed: bytes = msgpack.packb(row)
+            return packed
+        if not isinstance(row, self._row):
+            raise TypeError(f"a row is a {type(row).__qualname__}, not a {self._row.__qualname__}")
+        body, beside = self._codec.encode(row)
+        if beside:
+            raise TypeError("a row holds an array")
+        return body
+
+    def decode(self, data: bytes) -> RowT:
+        """The row in these bytes."""
+        if self._build is None:
+            return cast("RowT", msgpack.unpackb(data, strict_map_key=False))
+        return cast("RowT", self._codec.decode(data, self._build))
+
+
+class Rows(Generic[RowT]):
+    """The rows of a read model while events are folded: a mapping that remembers changes.
+
+    Rows that are not in memory are fetched one by one; those used last stay, `cached_max`.
+    Of a model that began empty nothing is fetched while all its rows are in memory.
+    """
+
+    def __init__(
+        self,
+        codec: RowCodec[RowT],
+        fetch: Callable[[str], bytes | None],
+        cached_max: int,
+    ) -> None:
+        self._codec = codec
+        self._fetch = fetch
+        self._cached_max = cached_max
+        self._rows: OrderedDict[str, RowT | None] = OrderedDict()
+        self._changed: set[str] = set()
+        self._is_complete = False
+        self.is_checking = False
+        """Whether a row is encoded when it is assigned: then the event that set it is known."""
+
+    def get(self, key: str, default: RowT | None = None) -> RowT | Any:
+        """The row of this key as of the event, or the default."""
+        rows = self._rows
+        if key in rows:
+            row = rows[key]
+        elif self._is_complete or not key:
+            row = None
+        else:
+            data = self._fetch(key)
+            row = rows[key] = None if data is None else self._codec.decode(data)
+        return default if row is None else row
+
+    def __getitem__(self, key: str) -> RowT:
+        row = self.get(key)
+        if row is None:
+            raise KeyError(key)
+        return cast("RowT", row)
+
+    def __contains__(self, key: str) -> bool:
+        return self.get(key) is not None
+
+    def __setitem__(self, key: str, row: RowT) -> None:
+        if not key or row is None:
+            raise UsageError(
+                f"the row {key!r} is set to {row!r}.",
+                advice="A key is a text with something in it; delete a row with `del`.",
+            )
+        if self.is_checking:
+            self._codec.encode(row)
+        self._rows[key] = row
+        self._changed.add(key)
+
+    def __delitem__(self, key: str) -> None:
+        if not key:
+            raise UsageError("the row '' is deleted.", advice="No row has this key.")
+        self._rows[key] = None
+        self._changed.add(key)
+
+    def changes(self) -> dict[str, bytes | None]:
+        """What has changed since the last `keep`, as the store takes it."""
+        rows, encode = self._rows, self._codec.encode
+        return {key: None if (row := rows[key]) is None else encode(row) for key in self._changed}
+
+    def keep(self) -> None:
+        """The changes are in the store: go on from them."""
+        rows = self._rows
+        for key in self._changed:
+            if self._is_complete and rows[key] is None:
+                del rows[key]
+            else:
+                rows.move_to_end(key)
+        self._changed.clear()
+        while len(rows) > self._cached_max:
+            self._is_complete = False
+            rows.popitem(last=False)
+
+    def forget(self, *, is_empty: bool = False) -> None:
+        """Start again from what is in the store; with `is_empty`, there is nothing."""
+        self._rows.clear()
+        self._changed.clear()
+        self._is_complete = is_empty
+
+
+class Projection(Generic[RowT]):
+    """What events mean for a read model. `name` is the model's; `version` that of the fold.
+
+    With `reads_all` (the default) it is given every event of the log, so that its codec
+    meets the unknown ones; without it, only the kinds it has methods for are read.
+    Events that the codec knows and no method takes change nothing.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    row: ClassVar[type[Contract] | None] = None
+    reads_all: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        name = getattr(type(self), "name", None)
+        if not isinstance(name, str) or not name or "@" in name:
+            raise SpecError(
+                f"{type(self).__qualname__}.name is {name!r}.",
+                advice="It is a text without @, which numbers the rebuilt models.",
+            )
+        methods = methods_of(type(self), "projects", 2, 1)
+        self.contracts: Final = tuple(contracts_of(methods))
+        """The contracts of the events that change something."""
+        self._table: Final[dict[str, Callable[..., None]]] = {
+            kind: function for kind, (function, _) in methods.items()
+        }
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of events that change something, in order."""
+        return tuple(sorted(self._table))
+
+    def unkept(self, rows: Rows[RowT], event: Event) -> None:
+        """An unknown event that the codec keeps: change nothing, unless overridden."""
+
+    def fold(self, rows: Rows[RowT], events: Iterable[Event]) -> None:
+        """Fold some events into rows."""
+        table = self._table
+        for event in events:
+            body = event.body
+            if body is None:
+                self.unkept(rows, event)
+                continue
+            function = table.get(event.recorded.kind)
+            if function is not None:
+                function(self, rows, body)

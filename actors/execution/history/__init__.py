@@ -1,0 +1,3 @@
+"""What an execution did, as events: written while it runs, folded to look or to resume."""
+
+__all__: list[str] = []

@@ -1,0 +1,264 @@
+"""The fold: what the events of one execution amount to, without any of the user's code.
+
+Messages stay packed, so that the history can be shown by a command that cannot import them.
+
+Invariants: lists over sub-tasks have one entry for each, in the order in which they were added;
+a sub-task that is done has the place of its result.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, Final, NamedTuple
+
+from callboard.messages.contract import ContractKey
+from callboard.messages.events import RecordedEvent
+from callboard.messages.execution import (
+    EXECUTION_TRANSITIONS,
+    Decision,
+    ExecutionStatus,
+    TaskStatus,
+)
+from callboard.messages.storage_errors import StoreDamaged, UnknownEvent
+
+from .events import Kind, Moved, Packed, RowReader, unpack
+
+__all__ = ["Attempt", "ExecutionHistory", "HistoryStep", "fold"]
+
+
+class HistoryStep(NamedTuple):
+    """A step of the execution's status."""
+
+    from_status: ExecutionStatus
+    to: ExecutionStatus
+    at: float
+    trigger: str
+    metadata: dict[str, Any]
+
+
+class Attempt(NamedTuple):
+    """An attempt that has ended."""
+
+    task: int
+    attempt: int
+    lane: str
+    began_at: float
+    took_s: float
+    code: str
+    """Empty when it succeeded."""
+    message: str
+
+
+class Added(NamedTuple):
+    """One `grown` event, still packed."""
+
+    first: int
+    """The number of its first sub-task."""
+    reader: RowReader
+
+
+class ExecutionHistory:
+    """The state of one execution as its journal tells it."""
+
+    def __init__(self, execution_id: str) -> None:
+        self.id: Final = execution_id
+        self.version = 0
+        """The version of the last event that is in it."""
+        self.submitted: dict[str, Any] = {}
+        self.fork: dict[str, Any] = {}
+        """The fields of its `forked` event, for a fork: `of` is its origin, `from` the step."""
+        self.status = ExecutionStatus.PENDING
+        self.steps: Final[list[HistoryStep]] = []
+        self.phases: Final[list[tuple[str, float]]] = []
+        self.owners: Final[list[tuple[str, float]]] = []
+        self.agents: dict[str, str] = {}
+        """Which pool serves which contract, by the route that was taken."""
+        self.plan_maker: str | None = None
+        self._planned_count: int | None = None
+        self.added: Final[list[Added]] = []
+        self.ids: Final[list[str]] = []
+        self.statuses: Final[list[TaskStatus]] = []
+        self.results: Final[dict[int, tuple[int, Packed]]] = {}
+        """Of those that are done: the attempt that succeeded, and its result."""
+        self.order: Final[list[tuple[str, Any]]] = []
+        """What happened to sub-tasks, in its order: what a resume does again."""
+        self.attempts: Final[list[Attempt]] = []
+        self.began: Final[dict[int, int]] = {}
+        """Unsafe sub-tasks with an attempt whose end is not known."""
+        self.doubtful: Final[dict[int, tuple[int, str, str]]] = {}
+        self.errors: Final[dict[int, dict[str, Any]]] = {}
+        self.at = 0.0
+        """When the last event was written, in seconds since 1970."""
+
+    def apply(self, event: RecordedEvent) -> None:
+        """Take one more event in. Raises `UnknownEvent`, `StoreDamaged`."""
+        take = self._takes.get(event.kind)
+        if take is None:
+            raise UnknownEvent(
+                f"execution {self.id} has an event {event.kind!r} (version {event.version}) "
+                "that this release does not know.",
+                advice="A later release of Callboard wrote it: use that one.",
+            )
+        if event.version != self.version + 1:
+            raise StoreDamaged(
+                f"execution {self.id}: version {event.version} follows {self.version}.",
+                advice="Look at the store with `callboard store check`.",
+            )
+        try:
+            take(self, unpack(event.kind, event.data))
+        except StoreDamaged as error:
+            raise StoreDamaged(
+                f"execution {self.id}: event {event.version}: {error.message}", advice=error.advice
+            ) from error
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise StoreDamaged(
+                f"execution {self.id}: event {event.version} ({event.kind}) is malformed: "
+                f"{error!r}."
+            ) from error
+        self.version = event.version
+        self.at = event.recorded_at
+
+    # --- one method a kind -----------------------------------------------------------------
+
+    def _submitted(self, fields: Mapping[str, Any]) -> None:
+        self.submitted = dict(fields)
+        self.owners.append((fields["by"], fields["at"]))
+
+    def _resumed(self, fields: Mapping[str, Any]) -> None:
+        self.owners.append((fields["by"], fields["at"]))
+        if not self.has_plan:
+            # It was written in part: the new owner makes it again.
+            self.added.clear()
+            self.ids.clear()
+            self.statuses.clear()
+            self.order.clear()
+
+    def _entered(self, fields: Mapping[str, Any]) -> None:
+        self.phases.extend((name, at) for name, at in fields["phases"])
+
+    def _planned(self, fields: Mapping[str, Any]) -> None:
+        self.agents = dict(fields["agents"])
+        self.plan_maker = fields["plan_maker"]
+        self._planned_count = fields["sub_tasks"]
+
+    def _grown(self, fields: Mapping[str, Any]) -> None:
+        reader = RowReader(fields)
+        added = Added(len(self.ids), reader)
+        self.added.append(added)
+        self.ids.extend([row[0] for row in reader.rows])
+        self.statuses.extend([TaskStatus.WAITING] * len(reader.rows))
+        self.order.append(("grown", added))
+
+    def _began(self, fields: Mapping[str, Any]) -> None:
+        for index, attempt in fields["rows"]:
+            self.began[index] = attempt
+            self.statuses[index] = TaskStatus.RUNNING
+
+    def _moved(self, fields: Mapping[str, Any]) -> None:
+        moved = Moved(**fields)
+        keys = [ContractKey(*key) for key in moved.contracts]
+        at, lanes, attempts, done = moved.at, moved.lanes, self.attempts, []
+        for index, attempt, lane, began, took, contract, body, *buffers in moved.done:
+            packed = Packed(keys[contract], body, tuple(buffers[0]) if buffers else ())
+            self.results[index] = (attempt, packed)
+            self.statuses[index] = TaskStatus.DONE
+            attempts.append(
+                Attempt(index, attempt, lanes[lane], at - began / 1e6, took / 1e6, "", "")
+            )
+            done.append(index)
+        if done:
+            self.order.append(("done", done))
+        if self.began:
+            for index in done:
+                self.began.pop(index, None)
+        for index, attempt, lane, began, took, code, message, is_loss in moved.troubled:
+            attempts.append(
+                Attempt(index, attempt, lanes[lane], at - began / 1e6, took / 1e6, code, message)
+            )
+            self.began.pop(index, None)
+            self.order.append(("troubled", (index, attempt, is_loss)))
+        for index, attempt, code, message in moved.doubtful:
+            self.doubtful[index] = (attempt, code, message)
+            self.began.pop(index, None)
+            self.statuses[index] = TaskStatus.IN_DOUBT
+            self.order.append(("doubtful", (index, attempt, code, message)))
+        for index, error in moved.failed:
+            self.statuses[index] = TaskStatus.FAILED
+            self.errors[index] = error
+            self.began.pop(index, None)
+            self.order.append(("failed", (index, error)))
+        for index in moved.cancelled:
+            self.statuses[index] = TaskStatus.CANCELLED
+            self.order.append(("cancelled", index))
+        for index in moved.skipped:
+            self.statuses[index] = TaskStatus.SKIPPED
+
+    def _stepped(self, fields: Mapping[str, Any]) -> None:
+        to = ExecutionStatus(fields["to"])
+        step = HistoryStep(
+            ExecutionStatus(fields["from"]), to, fields["at"], fields["trigger"], fields["metadata"]
+        )
+        self.status = to
+        self.steps.append(step)
+
+    def _forked(self, _fields: Mapping[str, Any]) -> None:
+        raise StoreDamaged(
+            f"execution {self.id}: a fork begins with its origin, and only there.",
+            advice="Read it with `read_history`, which reads the origin too.",
+        )
+
+    def begin_fork(self, origin: "ExecutionHistory", fields: Mapping[str, Any]) -> None:
+        """Take over from the origin of a fork what was wanted, and how it was planned."""
+        self.fork = dict(fields)
+        self.submitted = {
+            **origin.submitted, "id": self.id, "at": fields["at"], "by": fields["by"]
+        }  # fmt: skip
+        self.owners.append((fields["by"], fields["at"]))
+        self.agents, self.plan_maker = dict(origin.agents), origin.plan_maker
+        self._planned_count = origin._planned_count  # noqa: SLF001 - of the same class
+
+    def _decided(self, fields: Mapping[str, Any]) -> None:
+        index = fields["index"]
+        _, code, message = self.doubtful.pop(index, (0, "", ""))
+        if fields["decision"] == Decision.RUN_AGAIN:
+            self.statuses[index] = TaskStatus.READY
+        else:
+            self.statuses[index] = TaskStatus.FAILED
+            self.errors[index] = {"code": code, "message": message}
+        self.order.append(("decided", (index, fields["decision"])))
+
+    _takes: ClassVar[Mapping[str, Callable[[Any, Mapping[str, Any]], None]]] = {
+        Kind.SUBMITTED: _submitted,
+        Kind.RESUMED: _resumed,
+        Kind.ENTERED: _entered,
+        Kind.PLANNED: _planned,
+        Kind.GROWN: _grown,
+        Kind.BEGAN: _began,
+        Kind.MOVED: _moved,
+        Kind.STEPPED: _stepped,
+        Kind.DECIDED: _decided,
+        Kind.FORKED: _forked,
+    }
+
+    # --- looking ---------------------------------------------------------------------------
+
+    @property
+    def job(self) -> str:
+        """The job's name."""
+        return str(self.submitted.get("job", ""))
+
+    @property
+    def has_plan(self) -> bool:
+        """Whether the whole plan is there."""
+        return self._planned_count is not None and len(self.ids) >= self._planned_count
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the execution has ended."""
+        return not EXECUTION_TRANSITIONS[self.status]
+
+
+def fold(execution_id: str, events: Iterable[RecordedEvent]) -> ExecutionHistory:
+    """The history that these events, from the first on, amount to."""
+    history = ExecutionHistory(execution_id)
+    for event in events:
+        history.apply(event)
+    return history

@@ -1,0 +1,171 @@
+"""A fork: a new execution that begins with what another one has done, up to a step.
+
+What is kept of the origin is its results: those of every sub-task that is done, except the step
+that the fork begins from, what needs that step, directly or not, and what grew out of any of
+these. A sub-task that had failed, or was cancelled or skipped, runs in the fork; only where a
+kept result was made without it (it was optional) it stays as it is.
+
+What grew out of a sub-task that runs again is taken out of the plan: it grows again. So the
+sub-tasks of a fork are numbered anew.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from callboard.messages.errors import UsageError
+from callboard.messages.execution import EXECUTION_TRANSITIONS, TASK_TRANSITIONS, TaskStatus
+from callboard.messages.updates import ExecutionPhase
+
+from .events import RowReader
+from .fold import Added, ExecutionHistory
+
+__all__ = ["forked"]
+
+NEEDS: Final = 4
+"""Where a row of a `grown` event has its needs; a plain row is shorter, and needs nothing."""
+PHASES: Final = list(ExecutionPhase)
+LATER_PHASES: Final = frozenset(PHASES[PHASES.index(ExecutionPhase.RUNNING) + 1 :])
+ENDED: Final = frozenset(status for status, steps in TASK_TRANSITIONS.items() if not steps)
+
+
+def forked(
+    origin: ExecutionHistory, execution_id: str, fields: Mapping[str, Any]
+) -> ExecutionHistory:
+    """The history of a fork that has only its `forked` event; `fields` are that event's.
+
+    Raises `UsageError` when the origin has no plan, or no such step.
+    """
+    if not origin.has_plan:
+        raise UsageError(
+            f"execution {origin.id} cannot be forked: it had no plan by then.",
+            advice="Resume it, or submit its request once more.",
+        )
+    step = fields["from"]
+    if step not in origin.ids:
+        raise UsageError(f"execution {origin.id} has no sub-task {step!r}.")
+    return _Fork(origin, origin.ids.index(step)).history(execution_id, fields)
+
+
+class _Fork:
+    """One origin, and which of its sub-tasks run again."""
+
+    def __init__(self, origin: ExecutionHistory, step: int) -> None:
+        self._origin = origin
+        self._needs = [_needs_of(row) for added in origin.added for row in added.reader.rows]
+        self._parents = [added.reader.parent for added in origin.added for _ in added.reader.rows]
+        again = self._again(step)
+        self._kept = self._kept_without(again)
+        self._numbers: dict[int, int] = {}
+        self._added: dict[int, Added] = {}
+        """What is still added, by the number that its first sub-task had."""
+        for added in origin.added:
+            if added.reader.parent not in again:
+                self._renumber(added)
+
+    def _again(self, step: int) -> set[int]:
+        """The sub-tasks that run again, or grow again, because of `step`."""
+        needed_by: dict[int, list[int]] = {}
+        grown_from: dict[int, list[int]] = {}
+        for index, needs in enumerate(self._needs):
+            for need in needs:
+                needed_by.setdefault(need, []).append(index)
+        for index, parent in enumerate(self._parents):
+            if parent is not None:
+                grown_from.setdefault(parent, []).append(index)
+        again, todo = {step}, [step]
+        while todo:
+            while todo:
+                index = todo.pop()
+                follows = (*needed_by.get(index, ()), *grown_from.get(index, ()))
+                new = [other for other in follows if other not in again]
+                again.update(new)
+                todo += new
+            # What needs a sub-task that must grow again cannot stay in the plan before that.
+            for index in tuple(again):
+                parent = self._parents[index]
+                if parent is None or parent in again:
+                    continue
+                if any(self._parents[need] in again for need in self._needs[index]):
+                    again.add(parent)
+                    todo.append(parent)
+        return again
+
+    def _kept_without(self, again: set[int]) -> set[int]:
+        statuses = self._origin.statuses
+        kept = {
+            index
+            for index, status in enumerate(statuses)
+            if status is TaskStatus.DONE and index not in again
+        }
+        todo = list(kept)
+        while todo:
+            for need in self._needs[todo.pop()]:
+                if need not in kept and need not in again and statuses[need] in ENDED:
+                    kept.add(need)
+                    todo.append(need)
+        return kept
+
+    def _renumber(self, added: Added) -> None:
+        reader, first = added.reader, len(self._numbers)
+        for offset in range(len(reader.rows)):
+            self._numbers[added.first + offset] = first + offset
+        self._added[added.first] = Added(first, reader)
+
+    def history(self, execution_id: str, fields: Mapping[str, Any]) -> ExecutionHistory:
+        origin, made = self._origin, ExecutionHistory(execution_id)
+        made.begin_fork(origin, fields)
+        made.steps.extend(step for step in origin.steps if EXECUTION_TRANSITIONS[step.to])
+        if made.steps:
+            made.status = made.steps[-1].to
+        made.phases.extend(phase for phase in origin.phases if phase[0] not in LATER_PHASES)
+        for was, added in self._added.items():
+            changed = Added(added.first, self._changed(added.reader))
+            self._added[was] = changed
+            made.added.append(changed)
+            made.ids.extend(row[0] for row in changed.reader.rows)
+        made.statuses.extend([TaskStatus.WAITING] * len(made.ids))
+        for index in self._kept:
+            number = self._numbers[index]
+            made.statuses[number] = origin.statuses[index]
+            if index in origin.results:
+                made.results[number] = origin.results[index]
+            if index in origin.errors:
+                made.errors[number] = origin.errors[index]
+        made.attempts.extend(
+            attempt._replace(task=self._numbers[attempt.task])
+            for attempt in origin.attempts
+            if attempt.task in self._kept
+        )
+        made.order.extend(self._order())
+        return made
+
+    def _changed(self, reader: RowReader) -> RowReader:
+        rows = [self._row(row) for row in reader.rows]
+        parent = None if reader.parent is None else self._numbers[reader.parent]
+        return RowReader({**reader.fields, "rows": rows, "parent": parent})
+
+    def _row(self, row: Sequence[Any]) -> list[Any]:
+        changed = list(row)
+        if len(row) > NEEDS:
+            changed[NEEDS] = [self._numbers[need] for need in row[NEEDS]]
+        return changed
+
+    def _order(self) -> Iterable[tuple[str, Any]]:
+        numbers, kept = self._numbers, self._kept
+        for what, how in self._origin.order:
+            if what == "grown":
+                if how.first in self._added:
+                    yield what, self._added[how.first]
+            elif what == "done":
+                done = [numbers[index] for index in how if index in kept]
+                if done:
+                    yield what, done
+            elif isinstance(how, tuple):
+                if how[0] in kept:
+                    yield what, (numbers[how[0]], *how[1:])
+            elif how in kept:
+                yield what, numbers[how]
+
+
+def _needs_of(row: Sequence[Any]) -> Sequence[int]:
+    return row[NEEDS] if len(row) > NEEDS else ()

@@ -1,0 +1,81 @@
+"""Reads the history of one execution out of a log; that of a fork begins in its origin's."""
+
+from collections.abc import Awaitable
+from typing import Final, Protocol
+
+from callboard.messages.events import RecordedEvent
+from callboard.messages.storage_errors import StoreDamaged
+
+from .events import Kind, stream_of, unpack
+from .fold import ExecutionHistory
+from .fork import forked
+
+__all__ = ["EVENTS_AT_ONCE", "ReadStream", "read_history"]
+
+EVENTS_AT_ONCE: Final = 256
+FORKS_MAX: Final = 64
+"""Forks of forks; each is read on the way to its result."""
+
+
+class ReadStream(Protocol):
+    """A page of one stream: what a journal and a client of one have."""
+
+    def __call__(
+        self, stream: str, *, after: int = 0, limit: int = 1_000
+    ) -> Awaitable[list[RecordedEvent]]:
+        """See `EventStore.read_stream`."""
+
+
+async def read_history(
+    read: ReadStream, execution_id: str, *, up_to: int | None = None
+) -> ExecutionHistory | None:
+    """The history of one execution, up to a version; None when there is none of that id.
+
+    Raises `StoreDamaged`, also when the origin of a fork is not there any more, and
+    `UnknownEvent`.
+    """
+    return await _read(read, execution_id, up_to, ())
+
+
+async def _read(
+    read: ReadStream, execution_id: str, up_to: int | None, forks: tuple[str, ...]
+) -> ExecutionHistory | None:
+    history = ExecutionHistory(execution_id)
+    stream = stream_of(execution_id)
+    while found := await read(stream, after=history.version, limit=EVENTS_AT_ONCE):
+        for event in found:
+            if up_to is not None and event.version > up_to:
+                return history
+            if event.kind == Kind.FORKED and history.version == 0:
+                history = await _forked(read, execution_id, event, (*forks, execution_id))
+            else:
+                history.apply(event)
+    return history if history.version else None
+
+
+async def _forked(
+    read: ReadStream, execution_id: str, event: RecordedEvent, forks: tuple[str, ...]
+) -> ExecutionHistory:
+    fields = unpack(event.kind, event.data)
+    try:
+        of, version = str(fields["of"]), int(fields["version"])
+        if of in forks or len(forks) > FORKS_MAX:
+            raise StoreDamaged(
+                f"execution {execution_id} is a fork of {of}, and that again of forks: "
+                f"{len(forks)} so far, which has no end."
+            )
+        origin = await _read(read, of, version, forks)
+        if origin is None or origin.version < version:
+            raise StoreDamaged(
+                f"execution {execution_id} is a fork of {of}, which is not in this journal any "
+                f"more{'' if origin is None else f' beyond version {origin.version}'}.",
+                advice="A fork needs the events of its origin: put those back.",
+            )
+        history = forked(origin, execution_id, fields)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise StoreDamaged(
+            f"execution {execution_id}: event {event.version} ({event.kind}) is malformed: "
+            f"{error!r}."
+        ) from error
+    history.version, history.at = event.version, event.recorded_at
+    return history

@@ -1,0 +1,421 @@
+"""Writes what an execution does into the journal, while it goes on.
+
+Everything of one turn is one append. Appends are under way while the execution works on; each
+expects the version that the one before it leads to, so that an owner that was superseded (another
+process has resumed the execution) can write nothing any more and learns it at its next append.
+
+Invariants: what was submitted is in the order in which it happened; after a failure nothing is
+submitted any more; `is_settled` says that everything submitted is durable.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from callboard.messages.codec import Codec, size_bytes
+from callboard.messages.contract import Contract, ContractKey, describe_contract
+from callboard.messages.errors import CallboardError, PayloadTooLarge
+from callboard.messages.events import Append, Appended, NewEvent
+from callboard.messages.execution import Decision, ExecutionStatus, StateTransitionTrigger
+from callboard.messages.job import Route
+from callboard.messages.plan import SubTask
+from callboard.messages.storage_errors import WrongExpectedVersion
+
+from .events import Kind, Packed, RowWriter, pack, stream_of
+
+if TYPE_CHECKING:
+    from ...journal.journal import Journal
+
+__all__ = ["GROWN_BYTES_MAX", "GROWN_ROWS_MAX", "NOTHING", "GivenAttributes", "Recorder"]
+
+GROWN_ROWS_MAX: Final = 1_024
+"""Sub-tasks of one event: about 2 ms of packing."""
+
+GROWN_BYTES_MAX: Final = 2**20
+"""Bytes of requests after which another event begins."""
+
+NOTHING: Final = ContractKey("", 0, 0)
+"""Stands for the reply None."""
+
+Then = Callable[[], None]
+
+
+class Recorder:
+    """The history of one execution, as its owner writes it.
+
+    `owner` names who runs it; `nonce` is a text that no other recorder ever has. `on_failure`
+    is called once, when something could not be written.
+    """
+
+    def __init__(
+        self,
+        journal: "Journal",
+        codec: Codec,
+        *,
+        execution_id: str,
+        owner: str,
+        nonce: str,
+        wall_time: Callable[[], float],
+        result_bytes_max: int,
+        version: int = 0,
+    ) -> None:
+        self.execution_id: Final = execution_id
+        self.owner: Final = owner
+        self.failure: CallboardError | None = None
+        self.on_failure: Callable[[CallboardError], None] | None = None
+        self._journal = journal
+        self._codec = codec
+        self._stream = stream_of(execution_id)
+        self._nonce = nonce
+        self._wall_time = wall_time
+        self._result_bytes_max = result_bytes_max
+        self._version = version
+        self._numbered = 0
+        self._under_way = 0
+        self._noted: list[NewEvent] = []
+        self._is_owner = False
+        """Whether the first append has succeeded: until then there is one at a time."""
+        self._held_back: list[Then] = []
+        self._phases: list[tuple[str, float]] = []
+        self._waiters: list[asyncio.Future[None]] = []
+        # What has happened since the last append, in the shape of a `Moved`.
+        self._done: list[list[Any]] = []
+        self._troubled: list[list[Any]] = []
+        self._failed: list[list[Any]] = []
+        self._cancelled: list[int] = []
+        self._skipped: list[int] = []
+        self._doubtful: list[list[Any]] = []
+        self._starting: list[list[int]] = []
+        self._contracts: dict[ContractKey, int] = {}
+        self._lanes: dict[str, int] = {}
+        self._packed: dict[tuple[str, int], Packed] = {}
+        self._began: dict[str, tuple[str, float]] = {}
+
+    # --- around the plan ---------------------------------------------------------------------
+
+    def submitted(
+        self,
+        job: str,
+        request: Contract,
+        attributes: Mapping[str, Any],
+        driver: Mapping[str, Any],
+    ) -> None:
+        """Somebody wants this. Raises a `ContractError` for what cannot be written."""
+        packed = self._pack(request)
+        given = self._codec.encode(GivenAttributes(values=dict(attributes)))
+        self._note(
+            Kind.SUBMITTED,
+            {
+                "id": self.execution_id,
+                "job": job,
+                "request": [*packed.contract, packed.body, list(packed.buffers)],
+                "attributes": [given[0], list(given[1])],
+                "at": self._wall_time(),
+                "by": self.owner,
+                "driver": dict(driver),
+            },
+        )
+        self.flush()
+
+    def resumed(self) -> None:
+        """This owner goes on."""
+        self._note(Kind.RESUMED, {"by": self.owner, "at": self._wall_time()})
+        self.flush()
+
+    def entered(self, phase: str) -> None:
+        """The next phase; written along with what comes next."""
+        self._phases.append((phase, self._wall_time()))
+
+    def stepped(
+        self,
+        from_status: ExecutionStatus,
+        to: ExecutionStatus,
+        at: float,
+        trigger: StateTransitionTrigger,
+        metadata: Mapping[str, Any],
+    ) -> None:
+        """The status changed."""
+        self._note(
+            Kind.STEPPED,
+            {
+                "from": str(from_status),
+                "to": str(to),
+                "at": at,
+                "trigger": str(trigger),
+                "metadata": dict(metadata),
+            },
+        )
+        self.flush()
+
+    async def planned(self, route: Route, sub_tasks: Sequence[SubTask]) -> None:
+        """The plan is made. Waits only for room; raises what could not be written before."""
+        self._note(
+            Kind.PLANNED,
+            {
+                "agents": dict(route.agents),
+                "plan_maker": route.plan_maker,
+                "sub_tasks": len(sub_tasks),
+            },
+        )
+        index_of = {sub_task.id: number for number, sub_task in enumerate(sub_tasks)}
+        writer = RowWriter()
+        for sub_task in sub_tasks:
+            writer.add(sub_task, self._pack(sub_task.request), index_of)
+            if len(writer.rows) >= GROWN_ROWS_MAX or writer.bytes >= GROWN_BYTES_MAX:
+                self._note(Kind.GROWN, writer.fields(None))
+                self.flush()
+                writer = RowWriter()
+                await asyncio.sleep(0)
+                while not self._journal.has_room and self.failure is None:
+                    await self.settled()
+        if writer.rows:
+            self._note(Kind.GROWN, writer.fields(None))
+        self.flush()
+
+    # --- in a turn ---------------------------------------------------------------------------
+
+    def began(self, task_id: str, lane: str, now: float) -> None:
+        """An attempt is about to be sent."""
+        self._began[task_id] = (lane, now)
+
+    def began_unsafe(self, index: int, attempt: int) -> None:
+        """An attempt that must not run twice waits until this is durable."""
+        self._starting.append([index, attempt])
+
+    def doubtful(self, index: int, attempt: int, error: CallboardError) -> None:
+        """An attempt that must not run twice may have run."""
+        self._doubtful.append([index, attempt, error.code, error.message])
+
+    def decided(self, index: int, decision: Decision, by: str) -> None:
+        """What becomes of a sub-task that was in doubt."""
+        self._close_turn()
+        fields = {"index": index, "decision": str(decision), "by": by, "at": self._wall_time()}
+        self._note(Kind.DECIDED, fields)
+
+    def result(self, task_id: str, attempt: int, message: Contract | None) -> CallboardError | None:
+        """Keep a result for when the core accepts it; why it cannot be kept, if so."""
+        try:
+            packed = Packed(NOTHING, b"") if message is None else self._pack(message)
+        except CallboardError as error:
+            return error
+        size = len(packed.body) if not packed.buffers else size_bytes(packed.body, packed.buffers)
+        if size > self._result_bytes_max:
+            return PayloadTooLarge(
+                f"the result of sub-task {task_id!r} has {size} bytes, more than the "
+                f"{self._result_bytes_max} that are journalled.",
+                advice="Put it into a store and give back a reference, or raise "
+                "Job.result_bytes_max.",
+                task_id=task_id,
+                may_have_run=True,
+            )
+        self._packed[task_id, attempt] = packed
+        return None
+
+    def done(self, index: int, task_id: str, attempt: int, now: float) -> None:
+        """The core accepted the result of an attempt."""
+        packed = self._packed.pop((task_id, attempt))
+        lane, began, took = self._times(task_id, now)
+        contract = self._contracts.setdefault(packed.contract, len(self._contracts))
+        row = [index, attempt, lane, began, took, contract, packed.body]
+        if packed.buffers:
+            row.append(list(packed.buffers))
+        self._done.append(row)
+
+    def troubled(
+        self,
+        index: int,
+        task_id: str,
+        attempt: int,
+        error: CallboardError,
+        now: float,
+        *,
+        loss: bool,
+    ) -> None:
+        """An attempt failed and is tried again."""
+        times = self._times(task_id, now)
+        self._troubled.append([index, attempt, *times, error.code, error.message, loss])
+
+    def failed(self, index: int, error: CallboardError) -> None:
+        """A sub-task failed for good."""
+        self._failed.append([index, error.to_data()])
+
+    def cancelled(self, indices: Sequence[int]) -> None:
+        """Sub-tasks were cancelled."""
+        self._cancelled += indices
+
+    def skipped(self, indices: Sequence[int]) -> None:
+        """Sub-tasks can never run."""
+        self._skipped += indices
+
+    def grown(self, parent: int, sub_tasks: Sequence[SubTask], index_of: Mapping[str, int]) -> None:
+        """The plan grew by what a result has brought. Raises a `ContractError`."""
+        self._close_turn()
+        for start in range(0, len(sub_tasks), GROWN_ROWS_MAX):
+            writer = RowWriter()
+            for sub_task in sub_tasks[start : start + GROWN_ROWS_MAX]:
+                writer.add(sub_task, self._pack(sub_task.request), index_of)
+            self._note(Kind.GROWN, writer.fields(parent))
+
+    def _times(self, task_id: str, now: float) -> tuple[int, int, int]:
+        lane, began_s = self._began.pop(task_id, ("", now))
+        number = self._lanes.setdefault(lane, len(self._lanes))
+        took = int((now - began_s) * 1e6)
+        return number, took, took
+
+    # --- appending ---------------------------------------------------------------------------
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the journal keeps up."""
+        return self._journal.has_room
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether everything submitted is durable."""
+        return not self._under_way
+
+    def flush(self, then: Then | None = None) -> bool:
+        """Append what was noted; `then` is called once it is durable. False: nothing was."""
+        self._close_turn()
+        if self._starting:
+            self._note(Kind.BEGAN, {"at": self._wall_time(), "rows": self._starting})
+            self._starting = []
+        self._packed.clear()  # Results that came too late to count.
+        if self._phases:
+            phases, self._phases = self._phases, []
+            self._noted.insert(0, self._event(Kind.ENTERED, {"phases": phases}))
+        if not self._noted or self.failure is not None:
+            self._noted = []
+            return False
+        thens = () if then is None else (then,)
+        if self._under_way and not self._is_owner:
+            # Were the first append refused, a later one could still meet the version that it
+            # expects: another owner's first event has taken it.
+            self._held_back += thens
+        else:
+            self._append(thens)
+        return True
+
+    def _append(self, thens: Sequence[Then]) -> None:
+        events, self._noted = self._noted, []
+        append = Append(self._stream, tuple(events), self._version)
+        self._version += len(events)
+        self._under_way += 1
+        try:
+            self._journal.submit(append, lambda outcome: self._answered(outcome, thens))
+        except CallboardError as error:
+            self._answered(error, ())
+
+    def _close_turn(self) -> None:
+        if not (
+            self._done
+            or self._troubled
+            or self._failed
+            or self._cancelled
+            or self._skipped
+            or self._doubtful
+        ):
+            return
+        fields = {
+            "at": self._wall_time(),
+            "lanes": list(self._lanes),
+            "contracts": [list(key) for key in self._contracts],
+            "done": self._done,
+            "troubled": self._troubled,
+            "failed": self._failed,
+            "cancelled": self._cancelled,
+            "skipped": self._skipped,
+            "doubtful": self._doubtful,
+        }
+        self._note(Kind.MOVED, fields)
+        self._done, self._troubled, self._failed = [], [], []
+        self._cancelled, self._skipped, self._doubtful = [], [], []
+        self._contracts, self._lanes = {}, {}
+
+    def _answered(self, outcome: Appended | CallboardError, thens: Sequence[Then]) -> None:
+        self._under_way -= 1
+        if isinstance(outcome, CallboardError):
+            self.give_up(outcome)
+        elif self.failure is None:
+            if not self._is_owner:
+                self._is_owner = True
+                held_back, self._held_back = self._held_back, []
+                if self._noted:
+                    self._append(held_back)
+            for then in thens:
+                then()
+        if self._under_way == 0 or self.failure is not None:
+            waiters, self._waiters = self._waiters, []
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    def give_up(self, error: CallboardError) -> None:
+        """Write nothing any more."""
+        if self.failure is not None:
+            return
+        if isinstance(error, WrongExpectedVersion):
+            error = _superseded(self.execution_id, error)
+        self.failure = error
+        if self.on_failure is not None:
+            self.on_failure(error)
+
+    async def settled(self) -> None:
+        """Wait until everything submitted is durable; raises why something is not."""
+        while self._under_way and self.failure is None:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            await waiter
+        if self.failure is not None:
+            raise self.failure
+
+    async def supersede(self) -> None:
+        """Somebody in this process is about to resume: write no more, and wait for what is written.
+
+        Appends under way are one behind the other. One of them could otherwise be refused for
+        the new owner's first event, and the next one meet the version that it expects.
+        """
+        self.give_up(
+            WrongExpectedVersion(f"stream {self._stream!r} is taken over in this process.")
+        )
+        while self._under_way:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            await waiter
+
+    # --- packing -----------------------------------------------------------------------------
+
+    def _pack(self, message: Contract) -> Packed:
+        body, buffers = self._codec.encode(message)
+        key = describe_contract(type(message)).key
+        if buffers:
+            return Packed(key, body, tuple(bytes(buffer) for buffer in buffers))
+        return Packed(key, body)
+
+    def _note(self, kind: Kind, fields: Mapping[str, Any]) -> None:
+        if self.failure is None:
+            self._noted.append(self._event(kind, fields))
+
+    def _event(self, kind: Kind, fields: Mapping[str, Any]) -> NewEvent:
+        self._numbered += 1
+        # A name of its own for each event of each owner: an append that is repeated after a
+        # broken commit is known again, and that of another owner never taken for it.
+        digest = hashlib.blake2b(f"{self._nonce}/{self._numbered}".encode(), digest_size=16)
+        return NewEvent(digest.digest(), str(kind), pack(fields))
+
+
+class GivenAttributes(Contract, name="callboard.execution.attributes"):
+    """What the caller gave along, as it is journalled."""
+
+    values: dict[str, Any]
+
+
+def _superseded(execution_id: str, error: CallboardError) -> CallboardError:
+    superseded = WrongExpectedVersion(
+        f"execution {execution_id} goes on elsewhere: somebody has resumed it. {error.message}",
+        advice="Nothing of what happened here since then counts.",
+        **error.details,
+    )
+    superseded.__cause__ = error
+    return superseded

@@ -1,0 +1,134 @@
+"""Brings a new scheduler's core to where the journal says that an execution stands.
+
+What had ended is not run again; what was under way, or never begun, runs. Everything is done
+in the order in which it happened, so that a plan which grew grows the same way.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from callboard.messages.codec import Codec
+from callboard.messages.contract import Contract, ContractRegistry, describe_contract
+from callboard.messages.errors import HostLost, error_from_data
+from callboard.messages.execution import Decision
+from callboard.messages.plan import SubTask
+
+from ...scheduler.core import SchedulerCore
+from ..collector import Collector
+from .events import Packed
+from .fold import Added, ExecutionHistory
+from .recorder import NOTHING, GivenAttributes
+
+__all__ = ["Replay", "lost_attempt"]
+
+
+def lost_attempt(history: ExecutionHistory, index: int) -> HostLost:
+    """Why an unsafe attempt is in doubt that had begun when its owner ended."""
+    return HostLost(
+        f"attempt {history.began[index]} of {history.ids[index]!r} had begun when its execution "
+        "was interrupted.",
+        may_have_run=True,
+    )
+
+
+class Replay:
+    """Decodes one history for the host that goes on with it."""
+
+    def __init__(
+        self, history: ExecutionHistory, codec: Codec, contracts: ContractRegistry
+    ) -> None:
+        self._history = history
+        self._codec = codec
+        self._contracts = contracts
+        self._growths = _growths(history)
+
+    def request(self) -> Contract:
+        """What was submitted. Raises a `ContractError` when it cannot be read here."""
+        name, version, fingerprint, body, buffers = self._history.submitted["request"]
+        build = self._contracts.resolve(name, version, fingerprint)
+        return self._codec.decode(body, build, tuple(buffers))
+
+    def attributes(self) -> dict[str, Any]:
+        """What the caller gave along."""
+        body, buffers = self._history.submitted["attributes"]
+        given = self._codec.decode(body, describe_contract(GivenAttributes).build, tuple(buffers))
+        assert isinstance(given, GivenAttributes)
+        return given.values
+
+    def plan(self) -> Sequence[SubTask]:
+        """The sub-tasks that were planned at first."""
+        parent, added = next(self._growths, (None, ()))
+        assert parent is None, "an execution begins with its plan"
+        return self._sub_tasks(added)
+
+    def _sub_tasks(self, added: Sequence[Added]) -> list[SubTask]:
+        ids, message = self._history.ids, self._message
+        return [
+            part.reader.sub_task(row, message(part.reader.packed(row)), ids)
+            for part in added
+            for row in part.reader.rows
+        ]
+
+    def _message(self, packed: Packed) -> Any:
+        if packed.contract == NOTHING:
+            return None
+        build = self._contracts.resolve(*packed.contract)
+        return self._codec.decode(packed.body, build, packed.buffers)
+
+    def apply(self, core: SchedulerCore, collector: Collector, now: float) -> None:
+        """Do to the core of the first plan what has happened since."""
+        history = self._history
+        seen = set[int]()
+        for what, how in history.order:
+            if what == "grown":
+                if how.reader.parent is not None and how.reader.parent not in seen:
+                    seen.add(how.reader.parent)
+                    self._grow(core, collector)
+            elif what == "done":
+                core.restore_done(
+                    (index, attempt, self._message(packed))
+                    for index in how
+                    for attempt, packed in (history.results[index],)
+                )
+            elif what == "troubled":
+                index, attempt, is_loss = how
+                core.restore_trouble(index, attempt, is_loss=is_loss)
+            elif what == "failed":
+                index, error = how
+                core.restore_failure(index, error_from_data(error), now)
+            elif what == "cancelled":
+                core.cancel(history.ids[how], now)
+            elif what == "doubtful":
+                index, attempt, code, message = how
+                core.restore_doubt(
+                    index, attempt, error_from_data({"code": code, "message": message})
+                )
+            elif what == "decided":
+                index, decision = how
+                core.decide(history.ids[index], Decision(decision), now)
+
+    def leave_doubts(self, core: SchedulerCore) -> None:
+        """Unsafe attempts that had begun when the last owner ended: nobody knows of their end."""
+        for index, attempt in self._history.began.items():
+            core.restore_doubt(index, attempt, lost_attempt(self._history, index))
+
+    def _grow(self, core: SchedulerCore, collector: Collector) -> None:
+        parent, added = next(self._growths)
+        assert parent is not None
+        sub_tasks = self._sub_tasks(added)
+        core.extend(sub_tasks)
+        collector.admit(sub_tasks, self._history.ids[parent])
+
+
+def _growths(history: ExecutionHistory) -> Iterator[tuple[int | None, Sequence[Added]]]:
+    """What was added, with what it grew out of: a large addition stands in several events."""
+    parent: int | None = None
+    together: list[Added] = []
+    for added in history.added:
+        if added.reader.parent != parent and together:
+            yield parent, together
+            together = []
+        parent = added.reader.parent
+        together.append(added)
+    if together:
+        yield parent, together

@@ -1,0 +1,60 @@
+"""What one turn of a run tells its recorder."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from callboard.messages.errors import CallboardError
+from callboard.messages.retry import Retryability, retryability_of
+
+from ...scheduler.effects import (
+    DoneReport,
+    Effect,
+    TaskDoubtful,
+    TaskFailed,
+    TaskRetried,
+    TasksCancelled,
+    TasksSkipped,
+)
+
+if TYPE_CHECKING:
+    from .recorder import Recorder
+
+__all__ = ["keep_results", "record_effect"]
+
+Refused = tuple[str, int, CallboardError]
+"""A sub-task's id, the number of the attempt, and why its result cannot be journalled."""
+
+
+def keep_results(
+    recorder: "Recorder", reports: Sequence[DoneReport]
+) -> tuple[list[DoneReport], list[Refused]]:
+    """Give the results to the recorder: those that it keeps, and those that it cannot."""
+    kept: list[DoneReport] = []
+    refused: list[Refused] = []
+    for report in reports:
+        error = recorder.result(*report)
+        if error is None:
+            kept.append(report)
+        else:
+            refused.append((report[0], report[1], error))
+    return kept, refused
+
+
+def record_effect(
+    recorder: "Recorder", effect: Effect, numbers: Mapping[str, int], now: float
+) -> None:
+    """Note an effect of the scheduler; what it does not note follows from the rest."""
+    match effect:
+        case TaskFailed(task_id, error, _):
+            recorder.failed(numbers[task_id], error)
+        case TaskRetried(task_id, attempt, error, _):
+            loss = retryability_of(error) is Retryability.HOST_LOSS
+            recorder.troubled(numbers[task_id], task_id, attempt, error, now, loss=loss)
+        case TaskDoubtful(task_id, attempt, error):
+            recorder.doubtful(numbers[task_id], attempt, error)
+        case TasksSkipped(task_ids, _):
+            recorder.skipped([numbers[task_id] for task_id in task_ids])
+        case TasksCancelled(task_ids):
+            recorder.cancelled([numbers[task_id] for task_id in task_ids])
+        case _:
+            pass

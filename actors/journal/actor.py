@@ -1,0 +1,143 @@
+"""A log as an actor: the one writer, supervised, for whoever knows its name.
+
+It is started like any actor and restarted like any actor: a writer that was fenced, or whose
+store is damaged, fails, and its supervisor decides. A read is limited in events and in bytes,
+so that no answer outgrows a message; who reads on gets the rest.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Final
+
+from callboard.messages.errors import ActorStopped, CallboardError
+from callboard.messages.events import EventStore, RecordedEvent
+from callboard.messages.lifecycle import Exit, ExitReason
+from callboard.messages.log import (
+    AppendEvents,
+    AwaitHead,
+    EventsAppended,
+    EventsRead,
+    LogHead,
+    ReadEvents,
+    ReadStream,
+    VersionOf,
+)
+
+from ..actor import Actor, handler
+from ..context import Context
+from .core import JournalLimits
+from .journal import Journal
+
+__all__ = ["LogActor"]
+
+PAGE_EVENTS: Final = 4_096
+PAGE_BYTES: Final = 8 * 2**20
+WAIT_MAX_S: Final = 30.0
+AT_ONCE: Final = 4_096
+
+
+class LogActor(Actor):
+    """Writes and reads one log.
+
+    `make_store` is called on the actor's host: the store must be reachable from there.
+    """
+
+    concurrency: ClassVar[int] = AT_ONCE
+    mailbox_messages: ClassVar[int] = 2 * AT_ONCE
+
+    def __init__(
+        self, make_store: Callable[[], EventStore], limits: JournalLimits | None = None
+    ) -> None:
+        self._make_store = make_store
+        self._limits = limits
+        self._journal: Journal | None = None
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._stop: Callable[[Exit], None] | None = None
+
+    async def started(self, ctx: Context) -> None:
+        """Open the store and take the log over."""
+        owner = f"{ctx.host_name}{ctx.path}"
+        journal = Journal(
+            self._make_store(), owner=owner, limits=self._limits, on_broken=self._ended
+        )
+        try:
+            await journal.open()
+        except BaseException:
+            await journal.close()
+            raise
+        self._stop = ctx.stop
+        journal.on_commit(self._moved)
+        self._journal = journal
+
+    async def stopping(self, ctx: Context, reason: Exit) -> None:
+        """Write what has arrived."""
+        if self._journal is not None:
+            await self._journal.close()
+
+    def _ended(self, error: CallboardError) -> None:
+        # This writer can write nothing any more: its supervisor decides what follows.
+        if self._stop is not None:
+            self._stop(Exit.of_error(ExitReason.FAILED, error))
+
+    def _moved(self, _head: int) -> None:
+        waiters, self._waiters = self._waiters, set()
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _open(self) -> Journal:
+        if self._journal is None:
+            raise ActorStopped("the log is not open.", may_have_run=False)
+        return self._journal
+
+    @handler
+    async def append(self, request: AppendEvents) -> EventsAppended:
+        """Append; raises what `Journal.append` raises."""
+        appended = await self._open().append(request.stream, request.new_events(), request.expected)
+        return EventsAppended(**appended._asdict())
+
+    @handler
+    async def read(self, request: ReadEvents) -> EventsRead:
+        """A page of all streams."""
+        limit = min(request.limit, PAGE_EVENTS)
+        return _page(await self._open().read(request.after, limit, kinds=request.kinds))
+
+    @handler
+    async def read_stream(self, request: ReadStream) -> EventsRead:
+        """A page of one stream."""
+        found = await self._open().read_stream(
+            request.stream,
+            after=request.after,
+            limit=min(request.limit, PAGE_EVENTS),
+            backwards=request.backwards,
+        )
+        return _page(found)
+
+    @handler
+    async def head(self, request: AwaitHead) -> LogHead:
+        """The log's end, once it has moved on."""
+        journal = self._open()
+        if journal.head <= request.after and request.wait_s > 0:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.add(waiter)
+            try:
+                await asyncio.wait((waiter,), timeout=min(request.wait_s, WAIT_MAX_S))
+            finally:
+                self._waiters.discard(waiter)
+        return LogHead(head=journal.head)
+
+    @handler
+    async def version_of(self, request: VersionOf) -> LogHead:
+        """A stream's version."""
+        journal = self._open()
+        return LogHead(head=await journal.call(journal.store.version_of, request.stream))
+
+
+def _page(found: Sequence[RecordedEvent]) -> EventsRead:
+    kept, size = 0, 0
+    for event in found:
+        size += len(event.data) + len(event.metadata)
+        if kept and size > PAGE_BYTES:
+            break
+        kept += 1
+    return EventsRead(events=tuple(tuple(event) for event in found[:kept]))

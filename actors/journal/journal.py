@@ -1,0 +1,293 @@
+"""The journal: the one writer of a log, on an event loop, and its readers.
+
+The store blocks, so its calls run in threads: the commits in one of their own, reads in a few
+others. Everything else happens on the loop. An append's outcome comes after its commit is
+durable, never before.
+"""
+
+import asyncio
+import concurrent.futures
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from callboard.messages.errors import CallboardError, DeadlineExceeded, InternalError
+from callboard.messages.events import (
+    ANY,
+    Append,
+    Appended,
+    EventStore,
+    NewEvent,
+    RecordedEvent,
+)
+
+from .core import GroupCommit, JournalLimits, Outcome, Submitted, Writing
+
+__all__ = ["Journal", "JournalFigures"]
+
+ReturnT = TypeVar("ReturnT")
+Done = Callable[[Appended | CallboardError], None]
+READERS: Final = 4
+
+
+@dataclass(slots=True)
+class JournalFigures:
+    """What one writer has done; for looks and metrics."""
+
+    commits: int = 0
+    events: int = 0
+    bytes: int = 0
+    retries: int = 0
+    """Commits that were tried again."""
+    failures: int = 0
+    """Appends that failed because the store did."""
+    refusals: int = 0
+    """Appends that the log refused: a wrong version, a reused id, too large."""
+    commit_s: float = 0.0
+    """Seconds that commits have taken, together."""
+
+
+class Journal:
+    """One log, written by nobody else while this writer has its epoch.
+
+    `on_broken` is called once when the writer must end: it was fenced, or the store is
+    damaged. A supervisor decides what follows.
+    """
+
+    def __init__(
+        self,
+        store: EventStore,
+        *,
+        owner: str,
+        limits: JournalLimits | None = None,
+        on_broken: Callable[[CallboardError], None] | None = None,
+    ) -> None:
+        self.store: Final = store
+        self.owner: Final = owner
+        self.figures: Final = JournalFigures()
+        self.head = 0
+        """The position of the last committed event."""
+        self._core = GroupCommit(limits or JournalLimits())
+        self._loop = asyncio.get_running_loop()
+        self._on_broken = on_broken
+        self._writer = concurrent.futures.ThreadPoolExecutor(1, "callboard-journal")
+        self._readers = concurrent.futures.ThreadPoolExecutor(READERS, "callboard-journal-read")
+        self._listeners: dict[int, Callable[[int], None]] = {}
+        self._listener_number = 0
+        self._room: list[asyncio.Future[None]] = []
+        self._idle: list[asyncio.Future[None]] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_closed = False
+
+    async def open(self) -> None:
+        """Open the store and become its writer; raises what the store raises."""
+        await self._loop.run_in_executor(self._writer, self.store.open)
+        await self._loop.run_in_executor(self._writer, self.store.take_over, self.owner)
+        self.head = await self._loop.run_in_executor(self._writer, self.store.head)
+
+    # --- appending -------------------------------------------------------------------------
+
+    async def append(
+        self, stream: str, events: Sequence[NewEvent], expected: int = ANY
+    ) -> Appended:
+        """Append events to a stream, and wait until they are durable.
+
+        Waits for room first when too much is waiting. Raises `WrongExpectedVersion`,
+        `EventIdReused`, `EventTooLarge`, and a `StoreFailed` when the store has failed for
+        longer than the journal's patience. Being cancelled takes nothing back.
+        """
+        while not self._core.has_room and self._core.broken is None:
+            room = self._loop.create_future()
+            self._room.append(room)
+            await room
+        outcome: asyncio.Future[Appended] = self._loop.create_future()
+
+        def done(result: Appended | CallboardError) -> None:
+            if outcome.done():
+                return
+            if isinstance(result, CallboardError):
+                outcome.set_exception(result)
+            else:
+                outcome.set_result(result)
+
+        self.submit(Append(stream, tuple(events), expected), done)
+        return await outcome
+
+    def submit(self, append: Append, done: Done) -> None:
+        """Append without waiting; `done` is called on the loop, once, with the outcome.
+
+        Raises `MailboxFull` when too much is waiting (see `has_room`), or why the writer has
+        ended; `done` is not called then.
+        """
+        core = self._core
+        core.add(append, done)
+        if core.state is Writing.IDLE:
+            # In the next step of the loop: what is submitted in this one is the same group.
+            core.state = Writing.COMMITTING
+            self._loop.call_soon(self._begin)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether `submit` would take an append."""
+        return self._core.has_room
+
+    @property
+    def waiting_events(self) -> int:
+        """How many events wait for a commit."""
+        return self._core.waiting_events
+
+    def _begin(self) -> None:
+        if self._core.state is Writing.COMMITTING:
+            self._core.state = Writing.IDLE
+            self._commit()
+
+    def _commit(self) -> None:
+        self._timer = None
+        group = self._core.take()
+        if group is None:
+            return
+        appends = [submitted.append for submitted in group]
+        began_s = self._loop.time()
+        running = self._loop.run_in_executor(self._writer, self.store.commit, appends)
+        running.add_done_callback(lambda ended: self._ended(ended, group, began_s))
+        self._let_in()
+
+    def _ended(self, ended: "asyncio.Future[Any]", group: list[Submitted], began_s: float) -> None:
+        if self._core.state is Writing.BROKEN:
+            return
+        now = self._loop.time()
+        self.figures.commit_s += now - began_s
+        error = None if ended.cancelled() else ended.exception()
+        if ended.cancelled():
+            error = InternalError("the thread of the journal was ended in a commit.")
+        if error is None:
+            self._told(group, ended.result())
+            return
+        if not isinstance(error, CallboardError):
+            error = _unforeseen(self.store.name, error)
+        self._failed(self._core.failed(error, now))
+
+    def _told(self, group: list[Submitted], results: list[Appended | CallboardError]) -> None:
+        figures, core = self.figures, self._core
+        figures.commits += 1
+        core.committed()
+        # The next commit begins before anybody is told of this one: the disk need not wait.
+        if core.waiting:
+            self._commit()
+        head, events, size = self.head, 0, 0
+        for (append, done, bytes_), result in zip(group, results, strict=True):
+            if isinstance(result, Appended):
+                head = max(head, result.last)
+                events += len(append.events)
+                size += bytes_
+            else:
+                figures.refusals += 1
+            done(result)
+        figures.events += events
+        figures.bytes += size
+        if head > self.head:
+            self.head = head
+            for listener in tuple(self._listeners.values()):
+                listener(head)
+        self._let_in()
+
+    def _failed(self, outcome: Outcome) -> None:
+        if outcome.retry_s is not None:
+            self.figures.retries += 1
+            self._timer = self._loop.call_later(outcome.retry_s, self._commit)
+            return
+        assert outcome.error is not None
+        self.figures.failures += len(outcome.failed)
+        for submitted in outcome.failed:
+            submitted.token(outcome.error)
+        if self._core.broken is not None and self._on_broken is not None:
+            on_broken, self._on_broken = self._on_broken, None
+            on_broken(self._core.broken)
+        self._commit()
+        self._let_in()
+
+    def _let_in(self) -> None:
+        if self._room and (self._core.has_room or self._core.broken is not None):
+            room, self._room = self._room, []
+            for waiter in room:
+                if not waiter.done():
+                    waiter.set_result(None)
+        if self._idle and self._core.is_done:
+            idle, self._idle = self._idle, []
+            for waiter in idle:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    async def flush(self, timeout_s: float) -> None:
+        """Wait until all that was submitted has its outcome. Raises `DeadlineExceeded`."""
+        if self._core.is_done:
+            return
+        waiter = self._loop.create_future()
+        self._idle.append(waiter)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await waiter
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"the journal {self.store.name} has not written {self.waiting_events} events "
+                f"within {timeout_s} s."
+            ) from None
+
+    # --- reading ---------------------------------------------------------------------------
+
+    async def read(
+        self, after: int, limit: int, *, kinds: Sequence[str] | None = None
+    ) -> list[RecordedEvent]:
+        """See `EventStore.read`."""
+        return await self.call(lambda: self.store.read(after, limit, kinds=kinds))
+
+    async def read_stream(
+        self, stream: str, *, after: int = 0, limit: int = 1_000, backwards: bool = False
+    ) -> list[RecordedEvent]:
+        """See `EventStore.read_stream`."""
+        return await self.call(
+            lambda: self.store.read_stream(stream, after=after, limit=limit, backwards=backwards)
+        )
+
+    async def call(self, function: Callable[..., ReturnT], *args: Any) -> ReturnT:
+        """Run a blocking call of the store in a reader's thread."""
+        return await self._loop.run_in_executor(self._readers, function, *args)
+
+    def on_commit(self, listener: Callable[[int], None]) -> Callable[[], None]:
+        """Call `listener` with the new head after each commit; gives what ends that."""
+        self._listener_number = number = self._listener_number + 1
+        self._listeners[number] = listener
+
+        def end() -> None:
+            self._listeners.pop(number, None)
+
+        return end
+
+    # --- the end ---------------------------------------------------------------------------
+
+    async def close(self, timeout_s: float = 30.0) -> None:
+        """Write what was submitted, then let go of the store; may be called twice.
+
+        What cannot be written within `timeout_s` fails.
+        """
+        self._core.close()
+        try:
+            await self.flush(timeout_s)
+        except DeadlineExceeded as error:
+            self._failed(self._core.give_up(error))
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._is_closed:
+            return
+        self._is_closed = True
+        # After whatever the threads still do; a store that hangs must not hang the caller.
+        closing = self._loop.run_in_executor(self._writer, self.store.close)
+        await asyncio.wait((closing,), timeout=timeout_s)
+        self._writer.shutdown(wait=False)
+        self._readers.shutdown(wait=False)
+
+
+def _unforeseen(name: str, error: BaseException) -> CallboardError:
+    failed = InternalError(f"the store {name} failed in a commit: {error!r}.")
+    failed.__cause__ = error
+    return failed

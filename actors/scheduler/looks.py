@@ -1,0 +1,98 @@
+"""What can be read of one execution's scheduler; nothing here changes anything."""
+
+from collections.abc import Sequence
+
+from callboard.messages.errors import CallboardError
+from callboard.messages.execution import ExecutionStatus, Progress, TaskStatus
+from callboard.messages.plan import SubTask
+
+from .flow import TaskFlow
+from .graph import STATUSES, TaskGraph
+from .ledger import Ledger
+from .pool import LanePool
+from .statistics import LaneStatistics, SchedulerStatistics, UnservedKind
+
+__all__ = ["SchedulerLooks"]
+
+
+class SchedulerLooks:
+    """The readable side of a `SchedulerCore`."""
+
+    _flow: TaskFlow
+    _graph: TaskGraph
+    _ledger: Ledger
+    _pool: LanePool
+    _status: ExecutionStatus
+    _attempts_started: int
+    _retries: int
+    _timeouts: int
+    _host_losses: int
+    _stale_reports: int
+    _cancels_unanswered: int
+
+    def status_of(self, task_id: str) -> TaskStatus:
+        """Where one sub-task stands."""
+        return STATUSES[self._graph.status[self._graph.index[task_id]]]
+
+    def sub_task(self, task_id: str) -> SubTask:
+        """One sub-task as it was planned."""
+        return self._graph.sub_tasks[self._graph.index[task_id]]
+
+    def sub_tasks(self) -> Sequence[SubTask]:
+        """All sub-tasks that are known, in the order in which they were added."""
+        return self._graph.sub_tasks
+
+    def error_of(self, task_id: str) -> CallboardError | None:
+        """Why a sub-task failed for good; `None` if it did not."""
+        return self._ledger.errors.get(self._graph.index[task_id])
+
+    def result_of(self, task_id: str) -> object:
+        """The handle of a finished sub-task's result; `None` if it has none."""
+        return self._ledger.results[self._graph.index[task_id]]
+
+    def bindings_of(self, task_id: str) -> dict[str, object]:
+        """The result handles for the bound fields; `None` for an absent optional need."""
+        return {
+            name: self.result_of(bound)
+            if isinstance(bound, str)
+            else tuple(self.result_of(id_) for id_ in bound)
+            for name, bound in self.sub_task(task_id).bind.items()
+        }
+
+    @property
+    def status(self) -> ExecutionStatus:
+        """Where the execution stands."""
+        return self._status
+
+    def progress(self) -> Progress:
+        """How many sub-tasks stand where, in constant time."""
+        return Progress(*self._graph.count_by_status)
+
+    def unserved(self) -> tuple[UnservedKind, ...]:
+        """Kinds with ready work that no lane offered at the last `dispatch`, and since when."""
+        return tuple(
+            UnservedKind(kind.name, kind.ready, kind.unserved_since)
+            for kind in self._pool.kinds.values()
+            if kind.unserved_since is not None and kind.ready
+        )
+
+    def statistics(self) -> SchedulerStatistics:
+        """The whole picture."""
+        return SchedulerStatistics(
+            status=self._status,
+            progress=self.progress(),
+            attempts_started=self._attempts_started,
+            attempts_running=len(self._ledger.running),
+            attempts_cancelling=len(self._ledger.cancelling),
+            retries=self._retries,
+            timeouts=self._timeouts,
+            host_losses=self._host_losses,
+            stale_reports=self._stale_reports,
+            cancels_unanswered=self._cancels_unanswered,
+            deadlines=len(self._flow.deadlines),
+            lanes=tuple(
+                LaneStatistics(lane.lane_id, lane.credit, lane.occupied, len(lane.parked))
+                for lane in self._pool.lanes.values()
+            ),
+            unserved=self.unserved(),
+        )

@@ -1,0 +1,128 @@
+"""What may be stored, which step is allowed, and which changes are still to be told."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from callboard.messages.errors import UsageError
+from callboard.messages.execution import (
+    EXECUTION_TRANSITIONS,
+    ExecutionStatus,
+    StateTransitionTrigger,
+)
+from callboard.messages.state import AgentExecutionState, AgentStateChanged
+from callboard.messages.storage_errors import StoreFull, TransitionRefused
+from callboard.messages.updates import StateChanged
+
+__all__ = ["RESERVED", "UNTOLD_MAX", "Untold", "check_history", "check_id", "step"]
+
+RESERVED: Final = ":"
+"""What no execution id begins with: the manager keeps rows of its own beside the states."""
+
+UNTOLD_MAX: Final = 10_000
+"""Executions whose change could not be told yet; with more, nothing is stored any more."""
+
+
+def check_id(execution_id: str) -> None:
+    """Raises `UsageError` for an id that the manager needs itself."""
+    if execution_id.startswith(RESERVED):
+        raise UsageError(
+            f"the execution id {execution_id!r} begins with {RESERVED!r}.",
+            advice="Give it another name.",
+        )
+
+
+def _check_step(execution_id: str, before: ExecutionStatus, to: ExecutionStatus) -> None:
+    allowed = sorted(EXECUTION_TRANSITIONS[before])
+    if to not in allowed:
+        raise TransitionRefused(
+            f"execution {execution_id}: no step leads from {before} to {to}; "
+            f"allowed from {before}: {', '.join(allowed) or 'none, it has ended'}.",
+            advice="Look at its state: somebody else may have changed it.",
+            from_status=str(before),
+            to=str(to),
+            allowed=[str(status) for status in allowed],
+        )
+
+
+def check_history(state: AgentExecutionState) -> None:
+    """Raises `TransitionRefused` when the steps do not lead from pending to its status."""
+    status = ExecutionStatus.PENDING
+    for change in state.transitions:
+        if change.from_status is not status:
+            _refuse_gap(state.execution_id, status, change.from_status)
+        _check_step(state.execution_id, status, change.to)
+        status = change.to
+    if status is not state.status:
+        _refuse_gap(state.execution_id, status, state.status)
+
+
+def _refuse_gap(execution_id: str, before: ExecutionStatus, to: ExecutionStatus) -> None:
+    _check_step(execution_id, before, to)
+    raise TransitionRefused(
+        f"execution {execution_id}: the step from {before} to {to} is not in its transitions.",
+        advice="Change the status by `transition`, which records the step.",
+        from_status=str(before),
+        to=str(to),
+    )
+
+
+def step(
+    state: AgentExecutionState,
+    to: ExecutionStatus,
+    trigger: StateTransitionTrigger,
+    metadata: Mapping[str, Any],
+    timestamp: float,
+) -> AgentExecutionState:
+    """The state after one step, which it records. Raises `TransitionRefused`."""
+    _check_step(state.execution_id, state.status, to)
+    change = StateChanged(
+        execution_id=state.execution_id,
+        from_status=state.status,
+        to=to,
+        timestamp=timestamp,
+        trigger=trigger,
+        metadata=dict(metadata),
+    )
+    return state.model_copy(update={"status": to, "transitions": (*state.transitions, change)})
+
+
+class Untold:
+    """Changes that are stored, or about to be, and not told yet; the newest of each execution."""
+
+    def __init__(self) -> None:
+        self._changes: dict[str, AgentStateChanged] = {}
+
+    def __len__(self) -> int:
+        return len(self._changes)
+
+    def add(self, changes: Iterable[AgentStateChanged]) -> None:
+        """These are to be told; of one execution only the newest is."""
+        for change in changes:
+            before = self._changes.pop(change.execution_id, None)
+            is_newer = before is None or before.version <= change.version
+            self._changes[change.execution_id] = change if is_newer or before is None else before
+
+    def with_these(self, changes: Sequence[AgentStateChanged]) -> list[AgentStateChanged]:
+        """All that would be to tell if these were added."""
+        both = Untold()
+        both.add(self._changes.values())
+        both.add(changes)
+        return both.all()
+
+    def all(self) -> list[AgentStateChanged]:
+        """The oldest first."""
+        return list(self._changes.values())
+
+    def told(self, changes: Iterable[AgentStateChanged]) -> None:
+        """These were told; what has changed again meanwhile stays."""
+        for change in changes:
+            if self._changes.get(change.execution_id) is change:
+                del self._changes[change.execution_id]
+
+    def check_room(self) -> None:
+        """Raises `StoreFull` when too many wait to be told."""
+        if len(self._changes) >= UNTOLD_MAX:
+            raise StoreFull(
+                f"the changes of {len(self._changes)} executions could not be told.",
+                advice="Repair whoever is told of changes; nothing that was stored is lost.",
+            )

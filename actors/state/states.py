@@ -1,0 +1,462 @@
+"""`AgentStateManager`: states are stored, then cached, then told of, in this order.
+
+| what fails | what happens |
+|---|---|
+| the primary store | the error is raised; nothing is cached, nothing is told |
+| the cache | it is counted; the state is stored and told, and read from the primary store |
+| the publisher | it is counted; the state is stored and cached, and told later |
+
+A change is told at least once. What is not told yet stands in a row beside the states, written
+in the transaction that stores them; it is told again with a growing delay, and by `open` after
+a crash. Of several changes of one execution that wait, the newest is told.
+
+A state is only replaced by one whose version is higher by 1 than the one that was read, so of
+two nodes that change it at the same time one is refused, reads again, and decides again.
+"""
+
+import asyncio
+import os
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from callboard.messages.errors import CallboardError, StateConflict
+from callboard.messages.execution import ExecutionStatus, StateTransitionTrigger
+from callboard.messages.state import (
+    WRITER_BYTES,
+    AgentExecutionState,
+    AgentStateChanged,
+    StateCodec,
+    UnknownState,
+    decode_changes,
+    encode_changes,
+    writer_of,
+)
+from callboard.messages.storage import Cache, StateRow, StateStore
+from callboard.messages.storage_errors import CommitUnknown, TransitionRefused
+
+from .core import RESERVED, Untold, check_history, check_id, step
+
+__all__ = ["AgentStateManager", "Publish", "StateStatistics"]
+
+TABLE: Final = "agent_states"
+TTL_S: Final = 3_600.0
+"""For how long a state is cached."""
+PUBLISH_S_MAX: Final = 5.0
+CACHE_S_MAX: Final = 5.0
+"""A cache bounds itself; one that does not is left alone after this."""
+RETRY_S_MIN: Final = 0.1
+RETRY_S_MAX: Final = 10.0
+GROUP_MAX: Final = 1_000
+"""States in one transaction."""
+TRIES_MAX: Final = 32
+"""How often a transition is decided again because somebody else was faster."""
+DECODED_MAX: Final = 20_000
+"""Decoded states that are kept beside the cache."""
+DECODED_IN_A_ROW: Final = 250
+"""States decoded before others on the loop have their turn."""
+
+Publish = Callable[[Sequence[AgentStateChanged]], Awaitable[None]]
+"""Tells of changes; raises when it could not, and is then given them again."""
+
+ReturnT = TypeVar("ReturnT")
+
+
+@dataclass(frozen=True, slots=True)
+class StateStatistics:
+    """What has happened since the manager was made."""
+
+    stored: int
+    groups: int
+    """Transactions that stored them."""
+    conflicts: int
+    """Changes refused because the state had changed meanwhile."""
+    read_cached: int
+    read_primary: int
+    read_unknown: int
+    cache_failures: int
+    undecodable: int
+    """Cached values that were no state: they were read from the primary store."""
+    told: int
+    publish_failures: int
+    untold: int
+    """Executions whose newest change is not told yet."""
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    row: StateRow
+    change: AgentStateChanged
+    done: "asyncio.Future[bool]"
+
+
+class AgentStateManager:
+    """See the module. For one event loop; `open` first, `close` at the end.
+
+    `owner` names the manager over restarts: what it had not told, the next one of this name
+    tells. Of one name there is one at a time. Without `publish` nothing is told.
+    """
+
+    def __init__(
+        self,
+        store: StateStore,
+        cache: Cache,
+        publish: Publish | None = None,
+        *,
+        owner: str = "main",
+        ttl_s: float = TTL_S,
+        codec: StateCodec | None = None,
+        wall_time: Callable[[], float] = time.time,
+        random_bytes: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self._store = store
+        self._cache = cache
+        self._publish = publish
+        self._ttl_s = ttl_s
+        self._codec = codec or StateCodec()
+        self._wall_time = wall_time
+        self._random_bytes = random_bytes
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="callboard-states")
+        self._outbox_id = f"{RESERVED}untold{RESERVED}{owner}"
+        self._outbox_version = 0
+        self._outbox_is_empty = True
+        self._untold = Untold()
+        self._waiting: list[_Waiting] = []
+        self._writing: asyncio.Task[None] | None = None
+        self._telling: asyncio.Task[None] | None = None
+        self._is_failing = False
+        self._decoded: OrderedDict[str, tuple[bytes, AgentExecutionState]] = OrderedDict()
+        self._stored = self._groups = self._conflicts = self._told = 0
+        self._read_cached = self._read_primary = self._read_unknown = 0
+        self._cache_failures = self._undecodable = self._publish_failures = 0
+
+    async def open(self) -> None:
+        """Open the store, and begin to tell what an earlier manager of this name had not."""
+        await self._call(self._store.open)
+        row = (await self._call(self._store.find_by_ids, TABLE, [self._outbox_id]))[0]
+        if row is None:
+            return
+        self._outbox_version = row.version
+        left = decode_changes(row.data)
+        self._outbox_is_empty = not left
+        # Told as it stands now: it may have changed since, or never have been stored.
+        found = await self._call(
+            self._store.find_by_ids, TABLE, [change.execution_id for change in left]
+        )
+        states = [self._codec.decode(row.data) for row in found if row is not None]
+        self._untold.add(self._change_of(state) for state in states)
+        self._retell()
+
+    async def close(self) -> None:
+        """Finish what is being stored, and let go of the store. What is untold stays noted."""
+        while self._writing is not None:
+            await asyncio.gather(self._writing, return_exceptions=True)
+        if self._telling is not None:
+            self._telling.cancel()
+            await asyncio.gather(self._telling, return_exceptions=True)
+        try:
+            if not len(self._untold) and not self._outbox_is_empty:
+                await self._call(self._store.upsert, TABLE, [self._outbox_row([])])
+        finally:
+            await self._call(self._store.close)
+            self._threads.shutdown(wait=False)
+
+    # --- changing --------------------------------------------------------------------------
+
+    async def persist(self, state: AgentExecutionState) -> AgentExecutionState:
+        """Store, cache and tell; gives the state as it is kept, its version higher by 1.
+
+        Raises `StateConflict` when somebody else has changed it since it was read,
+        `TransitionRefused` when its status and transitions do not fit, `InvalidMessage` or
+        `PayloadTooLarge` when it cannot be encoded, `StoreFull` when too many changes could
+        not be told, and what the store raises. `CommitUnknown` says that it may be stored; then
+        it may be told as well. Whoever is cancelled in here may have stored it.
+        """
+        check_id(state.execution_id)
+        check_history(state)
+        self._untold.check_room()
+        kept = state.model_copy(update={"version": state.version + 1})
+        data = self._codec.encode(kept, self._random_bytes(WRITER_BYTES))
+        row = StateRow(kept.execution_id, kept.version, data)
+        waiting = _Waiting(row, self._change_of(kept), asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        if self._writing is None:
+            self._writing = asyncio.ensure_future(self._write())
+        if not await waiting.done:
+            self._conflicts += 1
+            raise StateConflict(
+                f"the state of {kept.execution_id} has changed since version {state.version}.",
+                advice="Read it again, and decide again.",
+                may_have_run=False,
+            )
+        return kept
+
+    async def transition(
+        self,
+        execution_id: str,
+        to: ExecutionStatus,
+        trigger: StateTransitionTrigger,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> AgentExecutionState:
+        """Let the status take one step, and record it with its time, trigger and metadata.
+
+        Raises `TransitionRefused` for a step that the table does not allow, `UnknownState`,
+        and what `persist` raises. When others change the state at the same time, it is
+        decided again on what they made of it.
+        """
+        state = (await self.synchronise([execution_id]))[0]
+        for _ in range(TRIES_MAX):
+            if state is None:
+                raise UnknownState(
+                    f"no state of execution {execution_id!r} is stored.", advice="Persist it first."
+                )
+            try:
+                after = step(state, to, trigger, metadata or {}, self._wall_time())
+                return await self.persist(after)
+            except (TransitionRefused, StateConflict) as error:
+                # It may have been decided on an old state: only the primary store's counts.
+                newest = (await self._from_primary([execution_id]))[0]
+                if newest is None or newest.version != state.version:
+                    state = newest
+                elif isinstance(error, TransitionRefused):
+                    raise
+        raise StateConflict(
+            f"the state of {execution_id} was changed by others {TRIES_MAX} times in a row.",
+            advice="Try again later.",
+            may_have_run=False,
+        )
+
+    async def forget(self, execution_ids: Sequence[str]) -> None:
+        """Delete these states, from the primary store and then from the cache."""
+        for execution_id in execution_ids:
+            check_id(execution_id)
+        await self._call(self._store.delete, TABLE, list(execution_ids))
+        for execution_id in execution_ids:
+            self._decoded.pop(execution_id, None)
+        await self._cached(self._cache.delete_many([_key(name) for name in execution_ids]))
+
+    # --- reading ---------------------------------------------------------------------------
+
+    async def synchronise(self, execution_ids: Sequence[str]) -> list[AgentExecutionState | None]:
+        """The states of these executions, in this order; None for one that nobody has stored.
+
+        The cache is asked first, in one batch; then the primary store for the rest, in one
+        batch, and what it gives is cached. A cached state may be as old as the cache allows.
+        """
+        for execution_id in execution_ids:
+            check_id(execution_id)
+        ids = list(dict.fromkeys(execution_ids))
+        cached = await self._cached(self._cache.get_many([_key(name) for name in ids]))
+        found: dict[str, AgentExecutionState | None] = {}
+        missing: list[str] = []
+        decoded = 0
+        for name, data in zip(ids, cached or [None] * len(ids), strict=True):
+            if data is None:
+                missing.append(name)
+                continue
+            kept = self._decoded.get(name)
+            if kept is not None and kept[0] is data:
+                found[name] = kept[1]
+                continue
+            decoded += 1
+            if not decoded % DECODED_IN_A_ROW:
+                await asyncio.sleep(0)
+            try:
+                found[name] = self._remember(name, data, self._codec.decode(data))
+            except CallboardError:
+                self._undecodable += 1
+                missing.append(name)
+        self._read_cached += len(found)
+        if missing:
+            found.update(zip(missing, await self._from_primary(missing), strict=True))
+        return [found[name] for name in execution_ids]
+
+    def statistics(self) -> StateStatistics:
+        """As of now."""
+        return StateStatistics(
+            stored=self._stored,
+            groups=self._groups,
+            conflicts=self._conflicts,
+            read_cached=self._read_cached,
+            read_primary=self._read_primary,
+            read_unknown=self._read_unknown,
+            cache_failures=self._cache_failures,
+            undecodable=self._undecodable,
+            told=self._told,
+            publish_failures=self._publish_failures,
+            untold=len(self._untold),
+        )
+
+    async def _from_primary(self, ids: Sequence[str]) -> list[AgentExecutionState | None]:
+        rows = await self._call(self._store.find_by_ids, TABLE, ids)
+        states: list[AgentExecutionState | None] = []
+        values: dict[str, bytes] = {}
+        for number, (name, row) in enumerate(zip(ids, rows, strict=True), start=1):
+            if row is None:
+                self._read_unknown += 1
+                states.append(None)
+                continue
+            if not number % DECODED_IN_A_ROW:
+                await asyncio.sleep(0)
+            states.append(self._remember(name, row.data, self._codec.decode(row.data)))
+            values[_key(name)] = row.data
+        self._read_primary += len(values)
+        if values:
+            await self._cached(self._cache.set_many(values, self._ttl_s))
+        return states
+
+    def _remember(self, name: str, data: bytes, state: AgentExecutionState) -> AgentExecutionState:
+        """Keep it for as long as the cache gives the very same bytes, which it then stands for."""
+        self._decoded[name] = (data, state)
+        if len(self._decoded) > DECODED_MAX:
+            self._decoded.popitem(last=False)
+        return state
+
+    # --- storing, in groups ----------------------------------------------------------------
+
+    async def _write(self) -> None:
+        """Store what waits, group after group: what comes meanwhile is the next group."""
+        while self._waiting:
+            group = self._next_group()
+            try:
+                kept = await self._store_group(group)
+            except Exception as error:  # noqa: BLE001 - whoever waits is given it
+                if isinstance(error, CommitUnknown) and self._publish is not None:
+                    # It may be there, with its note: it is told as what may have happened.
+                    self._untold.add(waiting.change for waiting in group)
+                    self._retell()
+                for waiting in group:
+                    if not waiting.done.done():
+                        waiting.done.set_exception(error)
+                continue
+            self._groups += 1
+            self._stored += len(kept)
+            self._untold.add(waiting.change for waiting in kept if self._publish is not None)
+            if kept:
+                values = {_key(waiting.row.id): waiting.row.data for waiting in kept}
+                await self._cached(self._cache.set_many(values, self._ttl_s))
+                if not self._is_failing:
+                    await self._tell()
+            stored = {id(waiting) for waiting in kept}
+            for waiting in group:
+                if not waiting.done.done():
+                    waiting.done.set_result(id(waiting) in stored)
+        self._writing = None
+
+    def _next_group(self) -> list[_Waiting]:
+        """Of one state only the first: the second is for the next transaction."""
+        group: dict[str, _Waiting] = {}
+        later: list[_Waiting] = []
+        for waiting in self._waiting:
+            if waiting.row.id in group or len(group) >= GROUP_MAX:
+                later.append(waiting)
+            else:
+                group[waiting.row.id] = waiting
+        self._waiting = later
+        return list(group.values())
+
+    async def _store_group(self, group: list[_Waiting]) -> list[_Waiting]:
+        """Those of the group that are stored now."""
+        rows = [waiting.row for waiting in group]
+        if self._publish is not None:
+            changes = [waiting.change for waiting in group]
+            rows.append(self._outbox_row(self._untold.with_these(changes)))
+        try:
+            newer = await self._call(self._store.upsert, TABLE, rows)
+        except CommitUnknown:
+            # The same rows again: what was committed is refused, and known by its writer.
+            newer = await self._call(self._store.upsert, TABLE, rows)
+        if self._publish is not None and not newer[-1]:
+            await self._take_over(rows[-1])
+        refused = [waiting for waiting, is_new in zip(group, newer, strict=False) if not is_new]
+        if refused:
+            ids = [waiting.row.id for waiting in refused]
+            there = await self._call(self._store.find_by_ids, TABLE, ids)
+            others = {
+                id(waiting)
+                for waiting, row in zip(refused, there, strict=True)
+                if row is None or writer_of(row.data) != writer_of(waiting.row.data)
+            }
+            return [waiting for waiting in group if id(waiting) not in others]
+        return group
+
+    async def _take_over(self, note: StateRow) -> None:
+        """The note has a lower version than what is there: another of this name has written."""
+        there = (await self._call(self._store.find_by_ids, TABLE, [note.id]))[0]
+        if there is None or there.data == note.data:
+            return  # It is this one, written by the first try of the same transaction.
+        self._outbox_version = there.version + 1
+        again = note._replace(version=self._outbox_version)
+        await self._call(self._store.upsert, TABLE, [again])
+
+    def _outbox_row(self, changes: list[AgentStateChanged]) -> StateRow:
+        self._outbox_version += 1
+        self._outbox_is_empty = not changes
+        return StateRow(self._outbox_id, self._outbox_version, encode_changes(changes))
+
+    # --- telling ---------------------------------------------------------------------------
+
+    async def _tell(self) -> None:
+        changes = self._untold.all()
+        if self._publish is None or not changes:
+            return
+        try:
+            async with asyncio.timeout(PUBLISH_S_MAX):
+                await self._publish(changes)
+        except Exception:  # noqa: BLE001 - whatever a publisher raises: it is told again
+            self._publish_failures += 1
+            self._is_failing = True
+            self._retell()
+        else:
+            self._is_failing = False
+            self._told += len(changes)
+            self._untold.told(changes)
+
+    def _retell(self) -> None:
+        if self._telling is None and self._publish is not None and len(self._untold):
+            self._is_failing = True
+            self._telling = asyncio.ensure_future(self._tell_again())
+
+    async def _tell_again(self) -> None:
+        """The only one who publishes while it runs, so changes stay in order."""
+        delay_s = 0.0
+        while len(self._untold):
+            await asyncio.sleep(delay_s)
+            delay_s = min(RETRY_S_MAX, max(RETRY_S_MIN, delay_s * 2))
+            await self._tell()
+            if self._is_failing:
+                continue
+            self._is_failing = bool(len(self._untold))
+            delay_s = 0.0
+        self._is_failing = False
+        self._telling = None
+
+    # --- ways out --------------------------------------------------------------------------
+
+    def _change_of(self, state: AgentExecutionState) -> AgentStateChanged:
+        return AgentStateChanged(
+            execution_id=state.execution_id,
+            status=state.status,
+            timestamp=self._wall_time(),
+            version=state.version,
+        )
+
+    async def _cached(self, call: Awaitable[ReturnT]) -> ReturnT | None:
+        """What the cache gives; None when it fails, though its port promises that it does not."""
+        try:
+            async with asyncio.timeout(CACHE_S_MAX):
+                return await call
+        except Exception:  # noqa: BLE001 - a cache costs speed at most
+            self._cache_failures += 1
+            return None
+
+    async def _call(self, function: Callable[..., ReturnT], *arguments: Any) -> ReturnT:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, function, *arguments)
+
+
+def _key(execution_id: str) -> str:
+    return f"state:{execution_id}"

@@ -1,0 +1,92 @@
+"""Contracts of an event log that is an actor: append to it, read it, wait for more."""
+
+from typing import Any
+
+from pydantic import Field
+
+from .contract import Contract, Request
+from .events import ANY, Appended, NewEvent, RecordedEvent
+
+__all__ = [
+    "AppendEvents",
+    "AwaitHead",
+    "EventsAppended",
+    "EventsRead",
+    "LogHead",
+    "ReadEvents",
+    "ReadStream",
+    "VersionOf",
+]
+
+
+class EventsAppended(Contract, name="callboard.log.events_appended"):
+    """Where they stand; see `Appended`."""
+
+    first: int
+    last: int
+    version: int
+    is_repeat: bool
+
+    def appended(self) -> Appended:
+        """The same as a store gives it."""
+        return Appended(self.first, self.last, self.version, self.is_repeat)
+
+
+class AppendEvents(Request[EventsAppended], name="callboard.log.append_events"):
+    """Append events to a stream; answered once they are durable."""
+
+    stream: str = Field(min_length=1)
+    events: tuple[tuple[bytes, str, bytes, int, bytes], ...]
+    """The fields of `NewEvent`, in order."""
+    expected: int = ANY
+
+    def new_events(self) -> tuple[NewEvent, ...]:
+        """The events as a store takes them."""
+        return tuple(NewEvent(*event) for event in self.events)
+
+
+class EventsRead(Contract, name="callboard.log.events_read"):
+    """A page of events."""
+
+    events: tuple[tuple[Any, ...], ...]
+    """The fields of `RecordedEvent`, in order."""
+
+    def recorded(self) -> list[RecordedEvent]:
+        """The events as a store gives them."""
+        return [RecordedEvent(*event) for event in self.events]
+
+
+class ReadEvents(Request[EventsRead], name="callboard.log.read_events"):
+    """Events of all streams behind a position."""
+
+    after: int = Field(ge=0)
+    limit: int = Field(ge=1)
+    kinds: tuple[str, ...] | None = None
+
+
+class ReadStream(Request[EventsRead], name="callboard.log.read_stream"):
+    """Events of one stream behind a version, or before it."""
+
+    stream: str
+    after: int = Field(default=0, ge=0)
+    limit: int = Field(default=1_000, ge=1)
+    backwards: bool = False
+
+
+class LogHead(Contract, name="callboard.log.head"):
+    """The position of the log's last event."""
+
+    head: int
+
+
+class AwaitHead(Request[LogHead], name="callboard.log.await_head"):
+    """Where the log ends: answered once that is behind `after`, or after `wait_s`."""
+
+    after: int = -1
+    wait_s: float = Field(default=0.0, ge=0)
+
+
+class VersionOf(Request[LogHead], name="callboard.log.version_of"):
+    """The version of a stream's last event, as `head`."""
+
+    stream: str

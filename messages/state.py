@@ -1,0 +1,278 @@
+"""The state of an agent's execution as it is stored, and the event that tells of its change.
+
+`AgentExecutionState` has the fields of the data-flow document in Python spelling. It is what
+`updates.ExecutionState` shows of a running execution, in the form that outlives it.
+
+A stored state is a header and the packed fields. The header has fixed places, so that a cache
+can compare two values by their first eight bytes without knowing what they are:
+
+| bytes | what |
+|---|---|
+| 0 to 7 | the version of the state, big-endian: it grows with each change |
+| 8 to 11 | the version of the contract |
+| 12 to 19 | the fingerprint of the contract's schema |
+| 20 to 35 | who wrote it: a number that no other write has |
+
+Contracts inside the declared fields are stored as their fields: the outer contract's
+fingerprint covers their schemas too. What stands inside `context` and other free fields is
+self-describing, as in any message.
+"""
+
+import struct
+from collections.abc import Callable
+from typing import Any, Final, Self
+
+import msgpack
+from pydantic import AwareDatetime, Field
+
+from .codec import Codec
+from .contract import Contract, ContractRegistry, check_depth, contract_key
+from .errors import CallboardError, InvalidMessage
+from .execution import ExecutionStatus
+from .limits import DEFAULT_LIMITS, Limits
+from .storage_errors import StoreDamaged
+from .updates import (
+    ExecutionMetrics,
+    ExecutionPhase,
+    ExecutionState,
+    StateChanged,
+    TaskDependency,
+)
+
+__all__ = [
+    "INTERMEDIATE_RESULTS_MAX",
+    "WRITER_BYTES",
+    "AgentExecutionState",
+    "AgentStateChanged",
+    "IntermediateResult",
+    "StateCodec",
+    "UnknownState",
+    "decode_changes",
+    "encode_changes",
+    "version_of",
+    "writer_of",
+]
+
+INTERMEDIATE_RESULTS_MAX: Final = 1_000
+"""What a state holds of results so far: it is written as a whole with each change."""
+
+WRITER_BYTES: Final = 16
+HEADER: Final = struct.Struct(f">QIQ{WRITER_BYTES}s")
+CHANGES_FORMAT: Final = 1
+
+
+class UnknownState(CallboardError):
+    """No state is kept under this execution id."""
+
+    code = "unknown_state"
+
+
+class IntermediateResult(Contract, name="callboard.agent.intermediate_result"):
+    """What a part of the task has given so far. Something large is stored as its reference."""
+
+    task_id: str
+    value: Any
+    timestamp: float
+    """Seconds since 1970."""
+
+
+class AgentExecutionState(Contract, name="callboard.agent.execution_state"):
+    """Where an agent stands in an execution: the record that is stored and cached."""
+
+    execution_id: str = Field(min_length=1)
+    agent_id: str
+    """Who works on it: an agent, or the host that drives the execution."""
+    task_id: str
+    """What it works on: a sub-task, or the job for the execution as a whole."""
+    status: ExecutionStatus = ExecutionStatus.PENDING
+    start_time: AwareDatetime
+    current_phase: ExecutionPhase = ExecutionPhase.VALIDATING
+    context: dict[str, Any] = Field(default_factory=dict)
+    """What the caller gave along."""
+    intermediate_results: tuple[IntermediateResult, ...] = Field(
+        default=(), max_length=INTERMEDIATE_RESULTS_MAX
+    )
+    metrics: ExecutionMetrics | None = None
+    dependencies: tuple[TaskDependency, ...] = ()
+    end_time: AwareDatetime | None = None
+    transitions: tuple[StateChanged, ...] = ()
+    """Every step of the status, the first one first."""
+    error: dict[str, Any] | None = None
+    version: int = Field(default=0, ge=0, lt=2**53)
+    """How often it was changed; 0 when it was never stored. Who changes it raises it by 1."""
+
+    @classmethod
+    def of(cls, record: ExecutionState, *, version: int = 0) -> Self:
+        """The stored form of what an execution shows of itself.
+
+        The record only counts its results: `metrics` has the number, the results are not in it.
+        """
+        return cls(
+            execution_id=record.execution_id,
+            agent_id=record.agent_id,
+            task_id=record.job,
+            status=record.status,
+            start_time=record.start_time,
+            current_phase=record.current_phase,
+            context=record.context,
+            metrics=record.metrics,
+            dependencies=record.dependencies,
+            end_time=record.end_time,
+            transitions=record.transitions,
+            error=record.error,
+            version=version,
+        )
+
+
+class AgentStateChanged(Contract, name="agent.state.changed"):
+    """A state was stored. It says that there is something new, the state says what."""
+
+    execution_id: str
+    status: ExecutionStatus
+    timestamp: float
+    """Seconds since 1970, by the clock of whoever stored it."""
+    version: int
+    """That of the state: who has seen a higher one need not look again."""
+
+
+def version_of(data: bytes) -> int:
+    """The version of a stored state, without decoding it."""
+    return int.from_bytes(data[:8], "big")
+
+
+def writer_of(data: bytes) -> bytes:
+    """Who wrote it."""
+    return data[HEADER.size - WRITER_BYTES : HEADER.size]
+
+
+class StateCodec:
+    """States as bytes and back; for one thread.
+
+    What has this release's schema is validated and nothing else; an older version goes through
+    the contract's upcasters first. `contract` may be a subclass with fields of its own.
+    """
+
+    def __init__(
+        self,
+        contract: type[AgentExecutionState] = AgentExecutionState,
+        *,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        self._contracts = ContractRegistry(limits)
+        self._info = self._contracts.learn(contract)
+        self._codec = Codec(self._contracts, limits)
+        self._depth_max = limits.depth_max
+
+    def encode(self, state: AgentExecutionState, writer: bytes) -> bytes:
+        """The bytes that a store keeps. `writer` are `WRITER_BYTES` bytes.
+
+        Raises `InvalidMessage` for what has no encoding (an array: put it into a store and
+        keep its reference) and `PayloadTooLarge` for what is over the limits.
+        """
+        key = self._info.key
+        if type(state) is not self._info.cls:
+            state = self._same_contract(state)
+        fields = _flat(state)
+        # Here and not when it is read: states are read far more often than written.
+        check_depth(_free_parts(state), self._depth_max)
+        # Only a carrier of the fields: it is not seen by anybody, so nothing is validated.
+        flat = type(state).__new__(type(state))
+        for name, value in (("__dict__", fields), ("__pydantic_extra__", None)):
+            object.__setattr__(flat, name, value)
+        body, buffers = self._codec.encode(flat)
+        if buffers:
+            raise InvalidMessage(
+                f"the state of {state.execution_id} holds an array.",
+                advice="Put it into a store, and keep its reference in the state.",
+                contract=key.name,
+            )
+        return HEADER.pack(state.version, key.version, key.fingerprint, writer) + body
+
+    def _same_contract(self, state: AgentExecutionState) -> AgentExecutionState:
+        if contract_key(type(state)) == self._info.key:
+            return state
+        raise InvalidMessage(
+            f"the state of {state.execution_id} is a {contract_key(type(state))}, "
+            f"here {self._info.key} are stored.",
+            advice="Give the manager the contract of the states that it is to keep.",
+        )
+
+    def decode(self, data: bytes) -> AgentExecutionState:
+        """The state in these bytes.
+
+        Raises `StoreDamaged` for bytes that are no state, and `VersionMismatch` for a version
+        from which no upcaster leads here, or a later release's.
+        """
+        if len(data) < HEADER.size:
+            raise _damaged(data, "it is shorter than its header")
+        version, contract_version, fingerprint, _ = HEADER.unpack_from(data)
+        key = self._info.key
+        if contract_version == key.version and fingerprint == key.fingerprint:
+            build: Callable[[dict[str, Any]], Contract] = self._info.build
+        else:
+            build = self._contracts.resolve(key.name, contract_version, fingerprint)
+        try:
+            state = self._codec.decode(data[HEADER.size :], build)
+        except InvalidMessage as error:
+            raise _damaged(data, error.message) from error
+        assert isinstance(state, AgentExecutionState)
+        if state.version != version:
+            raise _damaged(data, f"its header says version {version}, its fields {state.version}")
+        return state
+
+
+def _flat(state: AgentExecutionState) -> dict[str, Any]:
+    """The fields, with declared contracts as their fields and times as texts."""
+    fields = dict(state.__dict__)
+    fields["start_time"] = state.start_time.isoformat()
+    if state.end_time is not None:
+        fields["end_time"] = state.end_time.isoformat()
+    if state.metrics is not None:
+        fields["metrics"] = state.metrics.__dict__
+    for name in ("intermediate_results", "dependencies", "transitions"):
+        fields[name] = [part.__dict__ for part in fields[name]]
+    return fields
+
+
+def _free_parts(state: AgentExecutionState) -> list[Any]:
+    """What no schema bounds the depth of."""
+    declared = AgentExecutionState.model_fields
+    return [
+        state.context,
+        state.error,
+        [result.value for result in state.intermediate_results],
+        [step.metadata for step in state.transitions],
+        [value for name, value in state.__dict__.items() if name not in declared],
+    ]
+
+
+def _damaged(data: bytes, why: str) -> StoreDamaged:
+    return StoreDamaged(
+        f"a stored state of {len(data)} bytes does not decode: {why}.",
+        advice="Restore it from a backup, or forget it and let the execution store it again.",
+    )
+
+
+def encode_changes(changes: list[AgentStateChanged]) -> bytes:
+    """Changes that are still to be told, as one value of a store."""
+    rows = [
+        (change.execution_id, change.status, change.timestamp, change.version) for change in changes
+    ]
+    packed: bytes = msgpack.packb((CHANGES_FORMAT, rows))
+    return packed
+
+
+def decode_changes(data: bytes) -> list[AgentStateChanged]:
+    """What `encode_changes` made. Raises `StoreDamaged`."""
+    try:
+        form, rows = msgpack.unpackb(data)
+        assert form == CHANGES_FORMAT, f"its format is {form!r}"
+        return [
+            AgentStateChanged(execution_id=name, status=status, timestamp=at, version=version)
+            for name, status, at, version in rows
+        ]
+    except (AssertionError, ValueError, TypeError, msgpack.UnpackException) as error:
+        raise StoreDamaged(
+            f"the list of untold changes does not decode: {error}.",
+            advice="Forget it, and let who listens look at all states again.",
+        ) from error

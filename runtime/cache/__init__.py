@@ -1,0 +1,3 @@
+"""Caches of bytes by key: in this process, in Redis, and both together."""
+
+__all__: list[str] = []

@@ -1,0 +1,58 @@
+"""What Redis does in one step: write or delete, and tell the other nodes.
+
+A value in Redis begins with the moment when it expires, by the server's clock, in
+milliseconds: a node that copies it into its local tier must not keep it for longer.
+
+A script and not `MULTI`: the comparison with what is there, the write and the message are one
+step, so a write without its message cannot exist. All keys of a call must live on one server.
+"""
+
+import struct
+from typing import Final
+
+__all__ = ["DELETE", "EXPIRY", "TOMBSTONE", "WRITE"]
+
+EXPIRY: Final = struct.Struct(">Q")
+TOMBSTONE: Final = b"-"
+"""Stands under a deleted key for a while; every value is longer."""
+
+# Versions are compared as numbers: Lua compares texts by the server's locale. A version over
+# 2^53 would be rounded, and wins over an equal one then, which is a refresh.
+WRITE: Final = """
+local newest_wins, channel, message = ARGV[1] == '1', ARGV[2], ARGV[3]
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local refused = {}
+for i, key in ipairs(KEYS) do
+  local value, ttl = ARGV[2 * i + 2], tonumber(ARGV[2 * i + 3])
+  local keep = true
+  if newest_wins then
+    local old = redis.call('GETRANGE', key, 0, 15)
+    if old == '-' then
+      keep = false
+    elseif #old == 16 then
+      keep = struct.unpack('>I8', string.sub(old, 9)) <= struct.unpack('>I8', value)
+    end
+  end
+  if keep then
+    redis.call('SET', key, struct.pack('>I8', now + ttl) .. value, 'PX', ttl)
+  else
+    refused[#refused + 1] = i - 1
+  end
+end
+if channel ~= '' then redis.call('PUBLISH', channel, message) end
+return refused
+"""
+
+DELETE: Final = """
+local tombstone_ms, channel, message = tonumber(ARGV[1]), ARGV[2], ARGV[3]
+for _, key in ipairs(KEYS) do
+  if tombstone_ms > 0 then
+    redis.call('SET', key, '-', 'PX', tombstone_ms)
+  else
+    redis.call('DEL', key)
+  end
+end
+if channel ~= '' then redis.call('PUBLISH', channel, message) end
+return #KEYS
+"""

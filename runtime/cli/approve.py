@@ -1,0 +1,137 @@
+"""`callboard approve ID STEP`: settles an unsafe step of which an attempt may have run."""
+
+import asyncio
+import json
+import os
+import pwd
+import time
+from difflib import get_close_matches
+from typing import Any
+
+import click
+
+from callboard.actors.execution.history.events import Kind, Moved
+from callboard.actors.execution.history.fold import ExecutionHistory
+from callboard.actors.execution.history.replay import lost_attempt
+from callboard.messages.errors import UsageError
+from callboard.messages.job import Decision
+from callboard.messages.views import DecideStep
+
+from .cancel import TIMEOUT_DEFAULT_S, ask_owner, wait_until
+from .logs import Found, find, history_of, journal_option, open_logs
+from .resume import check_free
+from .story import doubts, standing_of
+from .writing import Change, writer_of
+
+__all__ = ["approve"]
+
+
+@click.command()
+@click.argument("execution_id", metavar="ID")
+@click.argument("step")
+@click.option("--fail", "fails", is_flag=True, help="It counts as failed: it is not run again.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0),
+    default=TIMEOUT_DEFAULT_S,
+    show_default=True,
+    metavar="S",
+    help="How long its system may take.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@click.option(
+    "--take-over", is_flag=True, help="Even where nobody can tell whether its system runs."
+)
+@journal_option
+def approve(
+    *,
+    execution_id: str,
+    step: str,
+    fails: bool,
+    timeout_s: float,
+    as_json: bool,
+    take_over: bool,
+    url: str | None,
+) -> None:
+    """Let STEP of the execution ID run again, or fail, when an attempt of it may have run.
+
+    Look outside first whether the step has had its effect. A running system is told at once;
+    otherwise the journal is, and `callboard resume` goes on from there. Exits with 4 when a
+    running system has not taken it in time.
+    """
+    with open_logs(url) as logs:
+        found = find(logs, execution_id)
+        history = history_of(found)
+        index = _checked(history, step, is_gone=_is_gone(found, history))
+        request = DecideStep(execution_id=found.id, step=step, runs_again=not fails, by=_user())
+        reply = asyncio.run(ask_owner(found, request))
+        if reply is None:
+            check_free(found, take_over=take_over)
+            _write(found, step, request)
+            how = f"its system does not run: callboard resume {found.id[:12]}"
+        elif reply.is_settled:
+            wait_until(found, lambda now: index not in now.doubtful, "settle it", timeout_s)
+            how = "its system goes on"
+        else:
+            raise UsageError(f"step {step!r} of execution {found.id} is not in doubt any more.")
+    decision = Decision.FAIL if fails else Decision.RUN_AGAIN
+    if as_json:
+        click.echo(json.dumps({"id": found.id, "step": step, "decision": str(decision)}))
+    else:
+        becomes = "fails" if fails else "runs again"
+        click.echo(f"step {step!r} of execution {found.id} {becomes}; {how}.")
+
+
+def _is_gone(found: Found, history: ExecutionHistory) -> bool:
+    """Whether nobody runs it, as far as one can tell: then what had begun is in doubt too."""
+    return not (history.owners and found.log.lives(history.owners[-1][0]))
+
+
+def _checked(history: ExecutionHistory, step: str, *, is_gone: bool) -> int:
+    """The number of a step that is in doubt. Raises `UsageError` for all others."""
+    if history.is_over:
+        raise UsageError(f"execution {history.id} is over: {history.status}.")
+    waiting = doubts(history, is_gone=is_gone)
+    for doubt in waiting:
+        if doubt.step == step:
+            return doubt.number
+    names = [doubt.step for doubt in waiting[:10]]
+    advice = f"In doubt are: {', '.join(names)}." if names else "Nothing of it is in doubt."
+    if step in history.ids:
+        what = standing_of(history, history.ids.index(step))
+        raise UsageError(
+            f"step {step!r} of execution {history.id} is {what}, not in doubt.", advice=advice
+        )
+    near = get_close_matches(step, history.ids[:10_000])
+    raise UsageError(
+        f"execution {history.id} has no sub-task {step!r}.",
+        advice=f"Did you mean {' or '.join(near)}?" if near else advice,
+    )
+
+
+def _user() -> str:
+    try:
+        return f"user {pwd.getpwuid(os.getuid()).pw_name}"
+    except KeyError:  # Containers have users without a name.
+        return f"user {os.getuid()}"
+
+
+def _write(found: Found, step: str, request: DecideStep) -> None:
+    with writer_of(found) as writer:
+        history = history_of(found)
+        index = _checked(history, step, is_gone=True)
+        now = time.time()
+        changes: list[Change] = []
+        if index not in history.doubtful:
+            changes.append((Kind.MOVED, _doubtful(history, index, now)))
+        decision = Decision.RUN_AGAIN if request.runs_again else Decision.FAIL
+        fields = {"index": index, "decision": str(decision), "by": request.by, "at": now}
+        writer.append(found.id, [*changes, (Kind.DECIDED, fields)], history.version)
+
+
+def _doubtful(history: ExecutionHistory, index: int, now: float) -> dict[str, Any]:
+    """What its next owner would have said first: the attempt that had begun is in doubt."""
+    error = lost_attempt(history, index)
+    row = [index, history.began[index], error.code, error.message]
+    return Moved(now, [], [], [], [], [], [], [], [row])._asdict()

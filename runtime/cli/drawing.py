@@ -1,0 +1,164 @@
+"""A system drawn as a tree: hosts, their actors, placed children where they were declared."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from rich.text import Text
+from rich.tree import Tree
+
+from callboard.messages.views import ActorView, CallboardView, HostView
+
+from .figures import age, counted, printable, size
+from .sources import Sight
+
+__all__ = ["draw"]
+
+Place = tuple[int, int]
+"""A slot, and a cell there."""
+
+
+def draw(sight: Sight[CallboardView]) -> Tree:
+    """One system as a tree: itself, its hosts, their actors."""
+    view = sight.view
+    if view is None:
+        return Tree(Text(f"{sight.who} {printable(sight.problem)}", style="yellow"))
+    facts = [
+        counted(len(view.hosts) - 1, "host"),
+        counted(sum(host.actors for host in view.hosts), "actor"),
+        counted(view.understudies, "understudy", "understudies"),
+    ]
+    if view.restarts:
+        facts.append(f"{counted(view.restarts, 'host')} replaced")
+    name = (printable(view.name), "bold")
+    kind = f"process {sight.pid}" if sight.pid else "detached"
+    drawn = Tree(Text.assemble(name, f"  {kind}  ", ", ".join(facts)))
+    placed = _Placed(view)
+    for host in view.hosts:
+        branch = drawn.add(_host_line(host))
+        for actor in host.members:
+            if not actor.is_lodge:
+                _add_actor(branch, actor, placed)
+            elif not placed.is_shown(host, actor):
+                for lodger in actor.members:
+                    # What declares it cannot be seen: it is drawn where it runs, by its path.
+                    _add_actor(branch, lodger.model_copy(update={"name": lodger.path}), placed)
+        _add_hidden(branch, host.top_level - len(host.members), "actor", host.members)
+    return drawn
+
+
+class _Placed:
+    """The placed children of all trees, wherever they run."""
+
+    def __init__(self, view: CallboardView) -> None:
+        self._hosts: Final = {host.slot: host for host in view.hosts}
+        self._lodgers: Final = {
+            (host.slot, lodger.cell): lodger
+            for host in view.hosts
+            for lodge in host.members
+            if lodge.is_lodge
+            for lodger in lodge.members
+        }
+        self._shown: Final[set[Place]] = set()
+        for host in view.hosts:
+            self._note(host.members)
+
+    def _note(self, members: Sequence[ActorView]) -> None:
+        for actor in members:
+            if actor.runs_on:
+                self._shown.add((actor.runs_on, actor.runs_as))
+            self._note(actor.members)
+
+    def is_shown(self, host: HostView, lodge: ActorView) -> bool:
+        """Whether all that a lodge holds is drawn below the supervisors that declare it."""
+        return all((host.slot, lodger.cell) in self._shown for lodger in lodge.members)
+
+    def whole(self, actor: ActorView) -> ActorView:
+        """A placed child as one actor: its life as its supervisor tells it, its work from there.
+
+        What its host did not tell (it is down, or shows fewer) is left out.
+        """
+        lodger = self._lodgers.get((actor.runs_on, actor.runs_as))
+        if lodger is None:
+            return actor
+        ours = ("name", "kind", "life", "restart", "significant", "restarts", "last_failure")
+        known = {name: getattr(actor, name) for name in (*ours, "failed_ago_s", "runs_on")}
+        return lodger.model_copy(update=known)
+
+    def host_of(self, actor: ActorView) -> str:
+        """The host that a placed child runs on, and its state unless that is up."""
+        host = self._hosts.get(actor.runs_on)
+        if host is None:
+            return f"host {actor.runs_on}"
+        return host.name if host.state == "up" else f"{host.name} ({host.state})"
+
+
+def _host_line(host: HostView) -> Text:
+    name = printable(host.name)
+    if not host.pid and host.state != "up":
+        line = Text.assemble((name, "bold"), f"  {host.state}", style="yellow")
+        if host.problem:
+            line.append(f" ({printable(host.problem)})")
+        waiting = "waiting" if host.state == "down" else "on it"
+        return line.append(f"  {counted(host.actors, 'actor')} {waiting}")
+    facts = [
+        f"process {host.pid} on {printable(host.node)}",
+        f"up {age(host.uptime_s)}",
+        counted(host.actors, "actor"),
+        f"{host.handled:,} handled",
+        size(host.memory_bytes),
+    ]
+    if host.epoch > 1 and host.slot:
+        facts.insert(1, f"take-over {host.epoch}")
+    if host.pending_asks:
+        facts.append(counted(host.pending_asks, "pending ask"))
+    line = Text.assemble((name, "bold cyan"), "  ", ", ".join(facts))
+    if host.is_stopping:
+        line.append("  stopping", style="red")
+    if host.restarts:
+        line.append(f"  {counted(host.restarts, 'restart')}", style="yellow")
+    if host.dead_letters:
+        letters = ", ".join(
+            f"{count:,} {printable(reason)}" for reason, count in host.dead_letters.items()
+        )
+        line.append(f"  dead letters: {letters}", style="yellow")
+    return line
+
+
+def _add_actor(branch: Tree, actor: ActorView, placed: _Placed) -> None:
+    is_placed = bool(actor.runs_on)
+    if is_placed:
+        actor = placed.whole(actor)
+    name = "" if actor.name == actor.kind else f" {printable(actor.name)}"
+    line = Text.assemble((printable(actor.kind), "bold"), f"{name}  ")
+    line.append(actor.life, style="green" if actor.life == "running" else "red")
+    if is_placed:
+        line.append(f" on {printable(placed.host_of(actor))}", style="cyan")
+    if actor.running:
+        line.append(f", {counted(actor.running, 'handler')} at work")
+    if actor.mailbox:
+        line.append(f", {actor.mailbox:,} in its mailbox")
+    if actor.stash:
+        line.append(f", {actor.stash:,} stashed")
+    if actor.children:
+        line.append(f", {counted(actor.children, 'child', 'children')} {actor.strategy}".rstrip())
+    if actor.significant:
+        line.append(", significant", style="bold")
+    if actor.restarts:
+        line.append(f", {counted(actor.restarts, 'restart')}", style="yellow")
+    if actor.last_failure:
+        when = "" if actor.failed_ago_s is None else f" {age(actor.failed_ago_s)} ago:"
+        style = "bold red" if actor.significant else "red"
+        line.append(f" {when} {printable(actor.last_failure)}", style=style)
+    below = branch.add(line)
+    for member in actor.members:
+        _add_actor(below, member, placed)
+    _add_hidden(below, actor.children - len(actor.members), "child", actor.members)
+
+
+def _add_hidden(branch: Tree, hidden: int, noun: str, shown: Sequence[ActorView]) -> None:
+    if hidden <= 0:
+        return
+    more = f"more {noun}" if shown else noun
+    many = f"{more}ren" if noun == "child" else f"{more}s"
+    text = f"… and {counted(hidden, more, many)}" if shown else counted(hidden, more, many)
+    branch.add(Text(f"{text} not shown (--actors)", style="dim"))

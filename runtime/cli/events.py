@@ -1,0 +1,115 @@
+"""`callboard events STREAM`: the events of a journal as they stand there."""
+
+import datetime as dt
+import json
+from typing import Any, Final
+
+import click
+
+from callboard.actors.execution.history.events import Kind, unpack
+from callboard.messages.errors import CallboardError, UsageError
+from callboard.messages.events import RecordedEvent
+
+from .figures import printable
+from .logs import Log, find, journal_option, open_logs, plain
+
+__all__ = ["events", "line_of", "to_data"]
+
+LIMIT_DEFAULT: Final = 100
+TEXT_MAX: Final = 160
+KINDS: Final = frozenset(map(str, Kind))
+
+
+@click.command()
+@click.argument("stream", required=False)
+@click.option("--all", "all_streams", is_flag=True, help="Those of all streams, as committed.")
+@click.option("--after", type=click.IntRange(min=0), default=0, help="Begin behind this one.")
+@click.option("--limit", type=click.IntRange(min=1), default=LIMIT_DEFAULT, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print each as a line of JSON.")
+@journal_option
+def events(
+    *,
+    stream: str | None,
+    all_streams: bool,
+    after: int,
+    limit: int,
+    as_json: bool,
+    url: str | None,
+) -> None:
+    """Print the events of STREAM, or of an execution by its id, oldest first.
+
+    --after is a version of the stream; with --all, a position of the log.
+    """
+    if (stream is None) != all_streams:
+        raise UsageError("name a stream, or ask for --all.", advice="Not both, and not neither.")
+    with open_logs(url) as logs:
+        if stream is None:
+            if len(logs) > 1:
+                names = ", ".join(log.url for log in logs)
+                raise UsageError("there are several journals.", advice=f"Choose one: {names}.")
+            found = logs[0].store.read(after, limit) if logs else []
+        else:
+            log, name = _stream(logs, stream)
+            found = log.store.read_stream(name, after=after, limit=limit)
+    for event in found:
+        click.echo(json.dumps(to_data(event)) if as_json else line_of(event))
+    if len(found) == limit:
+        last = found[-1].position if stream is None else found[-1].version
+        click.echo(f"there may be more: --after {last}", err=True)
+
+
+def _stream(logs: list[Log], name: str) -> tuple[Log, str]:
+    having = [log for log in logs if log.store.version_of(name)]
+    if len(having) > 1:
+        names = ", ".join(log.url for log in having)
+        raise UsageError(f"several journals have {name!r}.", advice=f"Choose one: {names}.")
+    if having:
+        return having[0], name
+    found = find(logs, name.removeprefix("execution/"))
+    return found.log, f"execution/{found.id}"
+
+
+def fields_of(event: RecordedEvent) -> dict[str, Any] | None:
+    """What an event of an execution says; None for others, and for one that is damaged."""
+    if event.kind not in KINDS:
+        return None
+    try:
+        fields: dict[str, Any] = plain(unpack(event.kind, event.data))
+    except CallboardError as error:
+        return {"damaged": error.message}
+    return fields
+
+
+def to_data(event: RecordedEvent) -> dict[str, Any]:
+    """One event for machines."""
+    return {
+        "position": event.position,
+        "stream": event.stream,
+        "version": event.version,
+        "id": event.id.hex(),
+        "kind": event.kind,
+        "schema": event.schema,
+        "bytes": len(event.data),
+        "recorded_at": event.recorded_at,
+        "fields": fields_of(event),
+    }
+
+
+def line_of(event: RecordedEvent) -> str:
+    """One event for people."""
+    fields = fields_of(event)
+    said = f"{len(event.data)} bytes" if fields is None else _short(fields)
+    at = dt.datetime.fromtimestamp(event.recorded_at, dt.UTC).astimezone()
+    kind = event.kind.removeprefix("callboard.execution.")
+    where = f"{event.position} {event.stream} {event.version}"
+    return printable(f"{at:%H:%M:%S.%f}  {where}  {kind}  {said}")
+
+
+def _short(fields: dict[str, Any]) -> str:
+    parts = (
+        f"{name}={len(value)}" if isinstance(value, list) else f"{name}={value}"
+        for name, value in fields.items()
+        if value not in ([], None, "", {})
+    )
+    text = " ".join(parts).replace("\n", " ")
+    return text if len(text) <= TEXT_MAX else text[: TEXT_MAX - 1] + "…"

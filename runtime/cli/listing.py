@@ -1,0 +1,143 @@
+"""The executions of a journal, each as one row, from the few events that say where it stands."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from callboard.actors.execution.history.events import PREFIX, Kind, stream_of, unpack
+from callboard.messages.errors import CallboardError
+from callboard.messages.execution import EXECUTION_TRANSITIONS, ExecutionStatus
+from callboard.messages.storage_errors import StoreDamaged
+
+from .logs import Found, Log, history_of
+from .story import doubts
+
+__all__ = ["Row", "chosen", "count_done", "find_doubts", "rows_of"]
+
+KINDS: Final = tuple(
+    str(kind)
+    for kind in (
+        Kind.SUBMITTED, Kind.FORKED, Kind.PLANNED, Kind.BEGAN, Kind.STEPPED, Kind.RESUMED,
+    )
+)  # fmt: skip
+EVENTS_AT_ONCE: Final = 1_000
+PROGRESS_EVENTS_MAX: Final = 500
+"""Events of one execution that are read to say how many sub-tasks are done."""
+
+
+@dataclass(slots=True)
+class Row:
+    """One execution."""
+
+    id: str
+    journal: str
+    job: str = ""
+    status: ExecutionStatus = ExecutionStatus.PENDING
+    submitted_at: float = 0.0
+    ended_at: float | None = None
+    owner: str = ""
+    sub_tasks: int | None = None
+    done: int | None = None
+    """How many are done; None where that would cost much to say."""
+    fork_of: str = ""
+    interrupted: bool | None = False
+    """Whether it has not ended though its system is gone; None where nobody can tell."""
+    problem: str = ""
+    has_unsafe: bool = False
+    """Whether it has run steps that must not run twice."""
+    in_doubt: tuple[str, ...] = ()
+    """Steps that wait for a decision."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended."""
+        return not EXECUTION_TRANSITIONS[self.status]
+
+    def to_data(self) -> dict[str, Any]:
+        """The row for machines."""
+        return {name: getattr(self, name) for name in self.__slots__} | {"status": str(self.status)}
+
+
+def rows_of(log: Log) -> list[Row]:
+    """All executions of a journal, newest first."""
+    rows: dict[str, Row] = {}
+    after = 0
+    while found := log.store.read(after, EVENTS_AT_ONCE, kinds=KINDS):
+        for event in found:
+            execution_id = event.stream.removeprefix(PREFIX)
+            row = rows.setdefault(execution_id, Row(execution_id, log.url))
+            try:
+                _take(row, event.kind, unpack(event.kind, event.data), rows)
+            except (StoreDamaged, KeyError, TypeError, ValueError) as error:
+                row.problem = f"event {event.version} ({event.kind}) is damaged: {error!r}"
+        after = found[-1].position
+    writer = log.writer()
+    for row in rows.values():
+        if row.is_over:
+            row.interrupted = False
+        elif writer is None:
+            row.interrupted = None
+        else:
+            row.interrupted = not writer or row.owner.rpartition("/")[2] != writer
+    return sorted(rows.values(), key=lambda row: row.submitted_at, reverse=True)
+
+
+def _take(row: Row, kind: str, fields: dict[str, Any], rows: dict[str, Row]) -> None:
+    match kind:
+        case Kind.SUBMITTED:
+            row.job, row.owner = str(fields["job"]), str(fields["by"])
+            row.submitted_at = float(fields["at"])
+        case Kind.FORKED:
+            row.fork_of, row.owner = str(fields["of"]), str(fields["by"])
+            row.submitted_at = float(fields["at"])
+            origin = rows.get(row.fork_of)
+            if origin is not None:
+                row.job, row.status = origin.job, ExecutionStatus.RUNNING
+                row.sub_tasks = origin.sub_tasks
+        case Kind.PLANNED:
+            row.sub_tasks = int(fields["sub_tasks"])
+        case Kind.RESUMED:
+            row.owner = str(fields["by"])
+        case Kind.BEGAN:
+            row.has_unsafe = True
+        case _:
+            row.status = ExecutionStatus(fields["to"])
+            row.ended_at = float(fields["at"]) if row.is_over else None
+
+
+def count_done(log: Log, row: Row) -> None:
+    """Say how many sub-tasks are done, if that takes few events."""
+    found = log.store.read_stream(stream_of(row.id), limit=PROGRESS_EVENTS_MAX)
+    if len(found) == PROGRESS_EVENTS_MAX or row.fork_of:
+        return
+    try:
+        row.done = sum(_done_in(event.kind, event.data) for event in found)
+    except (StoreDamaged, KeyError, TypeError) as error:
+        row.problem = f"an event is damaged: {error!r}"
+
+
+def find_doubts(log: Log, row: Row) -> None:
+    """Say which steps wait for a decision; reads the execution if any may."""
+    if row.is_over or not row.has_unsafe:
+        return
+    try:
+        history = history_of(Found(log, row.id))
+    except CallboardError as error:
+        row.problem = error.message
+    else:
+        row.in_doubt = tuple(doubt.step for doubt in doubts(history, is_gone=bool(row.interrupted)))
+
+
+def _done_in(kind: str, data: bytes) -> int:
+    return len(unpack(kind, data)["done"]) if kind == Kind.MOVED else 0
+
+
+def chosen(rows: list[Row], status: str | None, job: str | None, limit: int) -> Iterator[Row]:
+    """The rows that a filter lets through."""
+    for row in rows:
+        if limit <= 0:
+            return
+        shown = "interrupted" if row.interrupted else str(row.status)
+        if (status is None or status in (shown, str(row.status))) and job in (None, row.job):
+            limit -= 1
+            yield row

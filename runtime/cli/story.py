@@ -1,0 +1,216 @@
+"""The history of one execution as text and as data; what is left off is counted."""
+
+import datetime as dt
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+from rich.tree import Tree
+
+from callboard.actors.execution.history.fold import Attempt, ExecutionHistory
+from callboard.actors.execution.history.replay import lost_attempt
+
+from .figures import age, counted, printable
+from .logs import plain
+
+__all__ = [
+    "Doubt",
+    "Node",
+    "approval",
+    "doubts",
+    "draw",
+    "lanes",
+    "nodes",
+    "standing_of",
+    "to_data",
+]
+
+NODES_MAX: Final = 60
+"""A plan of more sub-tasks is counted by kind."""
+ATTEMPTS_MAX: Final = 30
+DOUBTS_MAX: Final = 20
+
+
+class Node(NamedTuple):
+    """One sub-task."""
+
+    id: str
+    kind: str
+    needs: tuple[str, ...]
+    parent: str | None
+    status: str
+    error: str
+
+
+class Doubt(NamedTuple):
+    """One unsafe step of which an attempt may have run: somebody must decide."""
+
+    step: str
+    number: int
+    """Its place in the plan."""
+    attempt: int
+    code: str
+    message: str
+
+
+def doubts(history: ExecutionHistory, *, is_gone: bool) -> list[Doubt]:
+    """What waits for a decision. Of a system that is gone, what had begun does too."""
+    if history.is_over:
+        return []
+    ids = history.ids
+    found = [Doubt(ids[index], index, *doubt) for index, doubt in history.doubtful.items()]
+    if is_gone:
+        for index, attempt in history.began.items():
+            error = lost_attempt(history, index)
+            found.append(Doubt(ids[index], index, attempt, error.code, error.message))
+    return found
+
+
+def approval(execution_id: str, step: str) -> str:
+    """The command that settles a step."""
+    return printable(f"callboard approve {execution_id[:12]} {shlex.quote(step)}")
+
+
+def standing_of(history: ExecutionHistory, index: int) -> str:
+    """Where a sub-task stands, in a word."""
+    return "in_doubt" if index in history.doubtful else str(history.statuses[index])
+
+
+def nodes(history: ExecutionHistory, limit: int | None = None) -> Iterator[Node]:
+    """The sub-tasks in the order in which they were added."""
+    ids = history.ids
+    for added in history.added:
+        reader = added.reader
+        parent = None if reader.parent is None else ids[reader.parent]
+        for offset, row in enumerate(reader.rows):
+            index = added.first + offset
+            if limit is not None and index >= limit:
+                return
+            needs = tuple(ids[need] for need in row[4]) if len(row) > 4 else ()
+            error = str(history.errors.get(index, {}).get("message", ""))
+            status = standing_of(history, index)
+            name = reader.contracts[row[1]].name
+            yield Node(ids[index], name, needs, parent, status, error)
+
+
+def _standing(history: ExecutionHistory, *, lives: bool | None) -> str:
+    return "interrupted" if not history.is_over and lives is False else str(history.status)
+
+
+def to_data(
+    history: ExecutionHistory, *, lives: bool | None, shows_all: bool = False
+) -> dict[str, Any]:
+    """The execution for machines."""
+    limit = None if shows_all else NODES_MAX
+    attempts = history.attempts if shows_all else history.attempts[-ATTEMPTS_MAX:]
+    return {
+        "id": history.id,
+        "job": history.job,
+        "status": str(history.status),
+        "interrupted": False if history.is_over else None if lives is None else not lives,
+        "version": history.version,
+        "fork": plain(history.fork) or None,
+        "submitted_at": history.submitted.get("at"),
+        "updated_at": history.at,
+        "owners": [{"owner": owner, "at": at} for owner, at in history.owners],
+        "phases": [{"phase": phase, "at": at} for phase, at in history.phases],
+        "steps": [plain(step._asdict()) for step in history.steps],
+        "counts": dict(Counter(map(str, history.statuses))),
+        "sub_tasks": [node._asdict() for node in nodes(history, limit)],
+        "sub_tasks_left_off": 0 if limit is None else max(0, len(history.ids) - limit),
+        "attempts": [
+            attempt._asdict() | {"task": history.ids[attempt.task]} for attempt in attempts
+        ],
+        "attempts_left_off": len(history.attempts) - len(attempts),
+        "in_doubt": [doubt._asdict() for doubt in doubts(history, is_gone=lives is False)],
+    }
+
+
+def draw(
+    history: ExecutionHistory, *, lives: bool | None, shows_all: bool = False
+) -> RenderableType:
+    """The execution for people."""
+    standing = _standing(history, lives=lives)
+    parts: list[RenderableType] = [
+        Text.assemble((history.id, "bold"), f"  {printable(history.job)}  ", (standing, "bold"))
+    ]
+    if history.fork:
+        parts.append(Text(f"a fork of {history.fork['of']} from {history.fork['from']}"))
+    if standing == "interrupted":
+        parts.append(Text(f"callboard resume {history.id[:12]}  # goes on with it", "yellow"))
+    parts += _doubts(history, lives=lives)
+    for owner, at in history.owners:
+        parts.append(Text(printable(f"{_moment(at)}  owner {owner}"), "dim"))
+    # What a fork shares with its origin was before the fork.
+    began = min([history.submitted.get("at", history.at), *(at for _, at in history.phases)])
+    for phase, at in history.phases:
+        parts.append(Text(printable(f"{_moment(at)}  +{at - began:.3f} s  {phase}")))
+    for step in history.steps:
+        text = f"{_moment(step.at)}  {step.from_status} → {step.to}  by {step.trigger}"
+        error = step.metadata.get("error") or {}
+        told = f"  {error.get('message', '')}" if isinstance(error, dict) else ""
+        parts.append(Text(printable(text + told)))
+    parts += [Text(), *_graph(history, shows_all=shows_all), Text()]
+    attempts = history.attempts if shows_all else history.attempts[-ATTEMPTS_MAX:]
+    hidden = len(history.attempts) - len(attempts)
+    if hidden:
+        parts.append(Text(f"… {counted(hidden, 'earlier attempt')} not shown (--all)", "dim"))
+    parts += [_attempt(history, attempt, began) for attempt in attempts]
+    return Group(*parts)
+
+
+def _doubts(history: ExecutionHistory, *, lives: bool | None) -> Iterator[RenderableType]:
+    found = doubts(history, is_gone=lives is False)
+    for doubt in found[:DOUBTS_MAX]:
+        told = f"{doubt.step} may have run (attempt {doubt.attempt}): {doubt.message}"
+        yield Text(printable(told), "yellow")
+        command = approval(history.id, doubt.step)
+        yield Text(f"{command}  # runs it again; with --fail it fails", "yellow")
+    if len(found) > DOUBTS_MAX:
+        yield Text(f"… and {len(found) - DOUBTS_MAX:,} more wait for a decision", "yellow")
+
+
+def _graph(history: ExecutionHistory, *, shows_all: bool) -> list[RenderableType]:
+    if len(history.ids) > NODES_MAX and not shows_all:
+        counts = Counter((node.kind, node.status) for node in nodes(history))
+        lines: list[RenderableType] = [
+            Text(printable(f"{kind}  {count:,} {status}"))
+            for (kind, status), count in sorted(counts.items())[:NODES_MAX]
+        ]
+        return [Text(f"{counted(len(history.ids), 'sub-task')} (--all shows each)"), *lines]
+    tree = Tree(Text(counted(len(history.ids), "sub-task")))
+    branches: dict[str, Tree] = {}
+    for node in nodes(history):
+        # Below the last thing that it waited for; a sub-task with several needs names the others.
+        above = node.needs[-1] if node.needs else node.parent
+        others = f"  needs also {', '.join(node.needs[:-1])}" if len(node.needs) > 1 else ""
+        error = f"  {node.error}" if node.error else ""
+        line = Text(printable(f"{node.id}  {node.kind}  {node.status}{others}{error}"))
+        branches[node.id] = branches.get(above or "", tree).add(line)
+    return [tree]
+
+
+def _attempt(history: ExecutionHistory, attempt: Attempt, began: float) -> Text:
+    told = f"  {attempt.code}: {attempt.message}" if attempt.code else "  done"
+    return Text(
+        printable(
+            f"+{attempt.began_at - began:.3f} s  {history.ids[attempt.task]}  "
+            f"attempt {attempt.attempt} on {attempt.lane}  {age(attempt.took_s)}{told}"
+        ),
+        "red" if attempt.code else "",
+    )
+
+
+def _moment(at: float) -> str:
+    return f"{dt.datetime.fromtimestamp(at, dt.UTC).astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def lanes(attempts: Sequence[Attempt]) -> dict[str, list[Attempt]]:
+    """Attempts by lane, each by its begin."""
+    found: dict[str, list[Attempt]] = {}
+    for attempt in sorted(attempts, key=lambda attempt: attempt.began_at):
+        found.setdefault(attempt.lane, []).append(attempt)
+    return found

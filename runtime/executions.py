@@ -1,0 +1,219 @@
+"""The executions of one driver: submitted, journalled, and taken up again."""
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+
+from callboard.actors.execution.execution import Execution
+from callboard.actors.execution.handle import ExecutionHandle
+from callboard.actors.execution.history import reading
+from callboard.actors.execution.history.fold import ExecutionHistory
+from callboard.actors.execution.history.recorder import Recorder
+from callboard.actors.execution.history.replay import Replay
+from callboard.actors.host.host import Host
+from callboard.actors.journal.journal import Journal
+from callboard.messages.contract import Contract, Request
+from callboard.messages.errors import CallboardError, UsageError
+from callboard.messages.job import Decision, Job
+from callboard.messages.views import (
+    CancelExecution,
+    DecideStep,
+    ExecutionCancelled,
+    StepDecided,
+)
+
+from .environment import Environment
+from .journals import OpenJournal
+from .looking import Ask
+
+__all__ = ["RESUME_VARIABLE", "Executions", "OpenJournal", "read_history"]
+
+RequestT = TypeVar("RequestT", bound=Contract)
+ResultT = TypeVar("ResultT")
+RESUME_VARIABLE: Final = "CALLBOARD_RESUME"
+"""The execution that a driver, started once more, is to go on with: `callboard resume` sets it."""
+
+
+async def read_history(journal: Journal, execution_id: str) -> ExecutionHistory | None:
+    """The history of one execution; None when the journal has none."""
+    return await reading.read_history(journal.read_stream, execution_id)
+
+
+class Executions:
+    """What one driver has submitted."""
+
+    def __init__(self, host: Host, environment: Environment, journal: OpenJournal | None) -> None:
+        self._host = host
+        self._environment = environment
+        self.journal: Final = None if journal is None else journal.journal
+        self._goes_on: ExecutionHistory | None = None
+        self._by_id: dict[str, ExecutionHandle[Any]] = {}
+        """Those that run."""
+        self._recorders: dict[str, list[Recorder]] = {}
+        """Of those that run, also when somebody here has superseded them."""
+
+    async def prepare(self) -> None:
+        """Let a submission go on with the execution that this driver is to resume, if any.
+
+        Raises `UsageError` when the journal does not know it.
+        """
+        execution_id = os.environ.get(RESUME_VARIABLE) if self._environment.is_real else None
+        if execution_id:
+            self._goes_on = await self._known(execution_id)
+
+    async def _known(self, execution_id: str) -> ExecutionHistory:
+        if self.journal is None:
+            raise UsageError(
+                f"execution {execution_id} cannot be resumed: this system has no journal.",
+                advice="Start it with `journal=...`, or set CALLBOARD_JOURNAL.",
+            )
+        history = await read_history(self.journal, execution_id)
+        if history is None:
+            raise UsageError(
+                f"there is no execution {execution_id!r} in {self.journal.store.name}.",
+                advice="`callboard ls` lists them.",
+            )
+        return history
+
+    def submit(
+        self,
+        job: Job[RequestT, ResultT],
+        request: RequestT,
+        attributes: Mapping[str, Any] | None,
+        execution_id: str | None,
+    ) -> ExecutionHandle[ResultT]:
+        """See `System.submit`."""
+        history = self._goes_on
+        if history is not None and history.job == job.name and execution_id in (None, history.id):
+            self._goes_on = None
+            return self._go_on(job, history)
+        recorder = None
+        if self.journal is not None:
+            recorder = self._recorder(job, execution_id or self._environment.new_id(), 0)
+            try:
+                recorder.submitted(job.name, request, attributes or {}, self._driver())
+            except CallboardError as error:
+                recorder.give_up(error)
+        return self._start(job, request, attributes, recorder, None, execution_id)
+
+    async def resume(
+        self, job: Job[RequestT, ResultT], execution_id: str
+    ) -> ExecutionHandle[ResultT]:
+        """See `System.resume`."""
+        history = await self._known(execution_id)
+        while await self._silence(execution_id):
+            history = await self._known(execution_id)
+        if history.job != job.name:
+            raise UsageError(
+                f"execution {execution_id} is one of job {history.job!r}, not {job.name!r}."
+            )
+        return self._go_on(job, history)
+
+    async def _silence(self, execution_id: str) -> bool:
+        """End those here that still write this execution; whether there were any.
+
+        An owner in another process has lost its epoch by then, and needs nothing of this.
+        """
+        recorders = self._recorders.get(execution_id, ())
+        running = [recorder for recorder in recorders if recorder.failure is None]
+        for recorder in running:
+            await recorder.supersede()
+        return bool(running)
+
+    def _go_on(
+        self, job: Job[RequestT, ResultT], history: ExecutionHistory
+    ) -> ExecutionHandle[ResultT]:
+        replay = Replay(history, self._host.codec, self._host.contracts)
+        recorder = self._recorder(job, history.id, history.version)
+        if not history.is_over:
+            recorder.resumed()
+        return self._start(job, replay.request(), replay.attributes(), recorder, history, None)
+
+    def _start(
+        self,
+        job: Job[Any, ResultT],
+        request: Any,
+        attributes: Mapping[str, Any] | None,
+        recorder: Recorder | None,
+        history: ExecutionHistory | None,
+        execution_id: str | None,
+    ) -> ExecutionHandle[ResultT]:
+        new_id: Callable[[], str] = self._environment.new_id
+        handle = Execution.start(
+            self._host,
+            job,
+            request,
+            new_id=new_id if execution_id is None else lambda: execution_id,
+            random=self._environment.random,
+            wall_time=self._environment.wall_time,
+            attributes=attributes,
+            recorder=recorder,
+            history=history,
+        )
+        self._by_id[handle.id] = handle
+        if recorder is not None:
+            self._recorders.setdefault(handle.id, []).append(recorder)
+        handle.on_end(lambda: self._ended(handle, recorder))
+        return handle
+
+    def _ended(self, handle: ExecutionHandle[Any], recorder: Recorder | None) -> None:
+        if recorder is not None:
+            recorders = self._recorders[handle.id]
+            recorders.remove(recorder)
+            if not recorders:
+                del self._recorders[handle.id]
+        # The same execution may have been taken up again since.
+        if self._by_id.get(handle.id) is handle:
+            del self._by_id[handle.id]
+
+    async def answer(self, request: Request[Any], ask_desk: Ask) -> Any:
+        """What a command on this machine asks: executions are here, all else at the desk."""
+        if isinstance(request, CancelExecution):
+            return ExecutionCancelled(is_known=self.cancel(request.execution_id))
+        if isinstance(request, DecideStep):
+            return self._decide(request)
+        return await ask_desk(request)
+
+    def cancel(self, execution_id: str) -> bool:
+        """Cancel one of this driver's executions; False when it runs none of this id."""
+        handle = self._by_id.get(execution_id)
+        if handle is None:
+            return False
+        handle.cancel()
+        return True
+
+    def _decide(self, request: DecideStep) -> StepDecided:
+        handle = self._by_id.get(request.execution_id)
+        if handle is None:
+            return StepDecided(is_known=False)
+        decision = Decision.RUN_AGAIN if request.runs_again else Decision.FAIL
+        try:
+            is_settled = handle.decide(request.step, decision, by=request.by)
+        except KeyError:
+            raise UsageError(f"execution {handle.id} has no sub-task {request.step!r}.") from None
+        return StepDecided(is_known=True, is_settled=is_settled)
+
+    def _recorder(self, job: Job[Any, Any], execution_id: str, version: int) -> Recorder:
+        assert self.journal is not None
+        return Recorder(
+            self.journal,
+            self._host.codec,
+            execution_id=execution_id,
+            owner=self.journal.owner,
+            nonce=self._environment.new_id(),
+            wall_time=self._environment.wall_time,
+            result_bytes_max=job.result_bytes_max,
+            version=version,
+        )
+
+    def _driver(self) -> Mapping[str, Any]:
+        """How this driver was started, so that it can be started again."""
+        if not self._environment.is_real:
+            return {}
+        return {
+            "argv": list(sys.orig_argv),
+            "executable": sys.executable,
+            "folder": os.getcwd(),  # noqa: PTH109 - a text is wanted
+            "pid": os.getpid(),
+        }

@@ -1,0 +1,168 @@
+"""Where the journal of a system is, and how it is opened.
+
+A journal has one writer, so two systems never share one. Of a file, a lock tells whether its
+writer lives: the system's own file is taken when it is free, otherwise the next one beside it.
+"""
+
+import contextlib
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from callboard.actors.journal.journal import Journal
+from callboard.messages.errors import CallboardError, SpecError
+from callboard.messages.storage_errors import StoreUnavailable
+
+from .settings import Settings
+
+__all__ = ["AUTO", "OFF", "FileLock", "OpenJournal", "home", "journal_files", "open_journal"]
+
+LOGGER: Final = logging.getLogger("callboard")
+AUTO: Final = "auto"
+OFF: Final = "off"
+FILES_MAX: Final = 64
+"""Systems of one name that run at once and each have a file."""
+TRIES_MAX: Final = 3
+TRY_AGAIN_S: Final = 0.015
+
+
+def home(environment: Mapping[str, str]) -> Path:
+    """Where Callboard keeps what outlives a process: `CALLBOARD_HOME`, or the user's state."""
+    chosen = environment.get("CALLBOARD_HOME")
+    if chosen:
+        return Path(chosen)
+    state = environment.get("XDG_STATE_HOME")
+    return (Path(state) if state else Path.home() / ".local" / "state") / "callboard"
+
+
+def journal_files(environment: Mapping[str, str]) -> list[Path]:
+    """The journals that systems made of themselves, by name."""
+    return sorted((home(environment) / "journals").glob("*.db"))
+
+
+class FileLock:
+    """Says that the writer of a file lives. The system lets go of it however the process ends."""
+
+    def __init__(self, path: Path, *, pause: Callable[[float], None] = time.sleep) -> None:
+        self._path = path.with_name(path.name + ".lock")
+        self._pause = pause
+        self._handle: int | None = None
+
+    def take(self) -> bool:
+        """Whether it is ours now; tries for some hundredths of a second."""
+        handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        for tries in range(1, TRIES_MAX + 1):
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if tries == TRIES_MAX:
+                    os.close(handle)
+                    return False
+                # Whoever asks whether a writer lives has the lock for an instant.
+                self._pause(TRY_AGAIN_S)
+        os.ftruncate(handle, 0)
+        os.write(handle, f"{os.getpid()}\n".encode())
+        self._handle = handle
+        return True
+
+    def owner(self) -> str:
+        """The process that has it, for people."""
+        with contextlib.suppress(OSError):
+            return self._path.read_text().strip() or "unknown"
+        return "unknown"
+
+    def release(self) -> None:
+        """Let go of it; may be called twice."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+
+class OpenJournal:
+    """A journal and the lock that makes it ours."""
+
+    def __init__(self, journal: Journal, lock: FileLock | None) -> None:
+        self.journal: Final = journal
+        self._lock = lock
+
+    async def close(self) -> None:
+        """Write what was submitted, and let go."""
+        await self.journal.close()
+        if self._lock is not None:
+            self._lock.release()
+
+
+async def open_journal(settings: Settings, environment: Mapping[str, str]) -> OpenJournal | None:
+    """The journal that the settings name; None when there is to be none.
+
+    One that is named must work: raises what its store raises, `StoreUnavailable` when another
+    system writes it, `SpecError` for what names no store. The one of the default is done
+    without, with a warning, when it cannot be had.
+    """
+    if settings.journal == OFF or (settings.journal == AUTO and settings.engine != "ray"):
+        return None
+    if settings.journal != AUTO:
+        return await _open(settings.journal, settings)
+    try:
+        return await _open_own(settings, environment)
+    except (CallboardError, OSError) as error:
+        LOGGER.warning(
+            "executions are not journalled: %s Name a journal with the setting `journal`, or "
+            "turn it off with journal=%r.", error, OFF,
+        )  # fmt: skip
+        return None
+
+
+async def _open_own(settings: Settings, environment: Mapping[str, str]) -> OpenJournal | None:
+    folder = home(environment) / "journals"
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(1, FILES_MAX + 1):
+        name = settings.name if number == 1 else f"{settings.name}-{number}"
+        path = folder / f"{name}.db"
+        lock = FileLock(path)
+        if lock.take():
+            return await _opened(str(path), settings, lock)
+    raise StoreUnavailable(f"{FILES_MAX} systems named {settings.name!r} have their journals open.")
+
+
+async def _open(url: str, settings: Settings) -> OpenJournal:
+    from .stores.choose import path_of
+
+    path = path_of(url)
+    if path is None:
+        return await _opened(url, settings, None)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        is_free = lock.take()
+    except OSError as error:
+        raise SpecError(
+            f"setting journal is {url!r}: {error}.", advice="Name a file that can be written."
+        ) from error
+    if not is_free:
+        raise StoreUnavailable(
+            f"the journal {path} is written by process {lock.owner()}.",
+            advice="A journal has one writer: stop that system, or name another journal.",
+        )
+    return await _opened(url, settings, lock)
+
+
+async def _opened(url: str, settings: Settings, lock: FileLock | None) -> OpenJournal:
+    from .stores.choose import event_store  # A driver without a journal loads no database.
+
+    journal = Journal(
+        event_store(url, durability=settings.durability), owner=f"{settings.name}/{os.getpid()}"
+    )
+    try:
+        await journal.open()
+    except BaseException:
+        await journal.close()
+        if lock is not None:
+            lock.release()
+        raise
+    return OpenJournal(journal, lock)

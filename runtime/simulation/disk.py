@@ -1,0 +1,215 @@
+"""A simulated disk with one event log: it takes time, it fails, and it forgets what is not synced.
+
+A commit is written, then synced, then answered, each a moment of the world. Who reads sees what
+is synced. When the machine crashes, what was written and not synced may be lost, from some
+commit on; a commit that was on its way is wholly there or not at all.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, final
+
+from callboard.messages.errors import CallboardError
+from callboard.messages.events import Append, Appended, NewEvent, RecordedEvent, Snapshot
+from callboard.messages.storage_errors import (
+    CommitUnknown,
+    StoreFull,
+    StoreUnavailable,
+    WriterFenced,
+)
+
+from ..stores.memory import MemoryEventStore
+from .loop import Later
+
+__all__ = ["CALM", "DiskWeather", "SimulatedDisk", "SimulatedEventStore"]
+
+ALL: Final = 1_000_000
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class DiskWeather:
+    """How a disk behaves: chances are per call, times in seconds."""
+
+    write_max_s: float = 0.001
+    sync_max_s: float = 0.004
+    unavailable: float = 0.0
+    full: float = 0.0
+    unknown: float = 0.0
+    """A commit that ends without an answer: it may be written, and synced, or not."""
+
+
+CALM: Final = DiskWeather()
+
+
+class SimulatedDisk:
+    """What outlives every process of a world; `on_synced` is told of each event, once."""
+
+    def __init__(
+        self,
+        draw: Callable[[], float],
+        wall_time: Callable[[], float],
+        on_synced: Callable[[RecordedEvent], None],
+    ) -> None:
+        self.draw: Final = draw
+        self.weather = CALM
+        self.epoch = 0
+        self.owner = ""
+        self.synced = 0
+        """The position up to which nothing is lost."""
+        self.under_way: list[tuple[int, Sequence[Append]]] = []
+        """Commits that are not written yet, with their writers' epochs."""
+        self._wall_time = wall_time
+        self._on_synced = on_synced
+        self._ends: list[int] = []
+        """Where commits end that are written and not synced."""
+        self.log = self._new_log()
+
+    def _new_log(self) -> MemoryEventStore:
+        log = MemoryEventStore(wall_time=self._wall_time)
+        log.take_over("the disk")
+        return log
+
+    def write(self, epoch: int, appends: Sequence[Append]) -> list[Appended | CallboardError]:
+        """One transaction: the epoch is checked in it. Raises `WriterFenced`."""
+        if epoch != self.epoch:
+            raise WriterFenced(
+                f"{self.owner} writes this log (epoch {self.epoch}), not epoch {epoch}.",
+                may_have_run=False,
+            )
+        results = self.log.commit(appends)
+        self._ends.append(self.log.head())
+        return results
+
+    def sync(self) -> None:
+        """What is written stays."""
+        self._ends.clear()
+        head = self.log.head()
+        if head > self.synced:
+            found = self.log.read(self.synced, head - self.synced)
+            self.synced = head
+            for event in found:
+                self._on_synced(event)
+
+    def crash(self) -> None:
+        """The machine is gone, and comes back with what the disk has kept."""
+        draw = self.draw
+        under_way, self.under_way = self.under_way, []
+        for epoch, appends in under_way:
+            if epoch == self.epoch and draw() < 0.5:
+                self.write(epoch, appends)
+        kept = [self.synced, *self._ends]
+        end = kept[int(draw() * len(kept))]
+        if end < self.log.head():
+            before, self.log = self.log.read(0, end), self._new_log()
+            for event in before:
+                new = NewEvent(event.id, event.kind, event.data, event.schema, event.metadata)
+                self.log.commit([Append(event.stream, (new,))])
+        self.sync()
+
+
+class SimulatedEventStore:
+    """One process' way to the disk: an `EventStore` whose calls take time where they would."""
+
+    name = "simulated"
+
+    def __init__(self, disk: SimulatedDisk) -> None:
+        self._disk = disk
+        self._epoch = -1
+
+    def open(self) -> None:
+        """See `EventStore.open`."""
+
+    def take_over(self, owner: str) -> int:
+        """See `EventStore.take_over`."""
+        disk = self._disk
+        disk.epoch += 1
+        disk.owner, self._epoch = owner, disk.epoch
+        return disk.epoch
+
+    def commit(self, appends: Sequence[Append]) -> Any:
+        """See `EventStore.commit`; the outcome comes later."""
+        disk, weather, draw = self._disk, self._disk.weather, self._disk.draw
+        chance = draw() if weather is not CALM else 1.0
+        if chance < weather.unavailable:
+            raise StoreUnavailable("the disk does not answer.", may_have_run=False)
+        if chance < weather.unavailable + weather.full:
+            raise StoreFull("the disk is full.", may_have_run=False)
+        is_unknown = chance < weather.unavailable + weather.full + weather.unknown
+        entry = (self._epoch, appends)
+        disk.under_way.append(entry)
+
+        def written() -> Any:
+            disk.under_way.remove(entry)
+            how = draw() if is_unknown else 1.0
+            if how < 0.4:
+                raise CommitUnknown("the connection is gone, nothing is written.")
+            results = disk.write(self._epoch, appends)
+            if how < 0.7:
+                raise CommitUnknown("the connection is gone, all is written.")
+
+            def synced() -> list[Appended | CallboardError]:
+                disk.sync()
+                if is_unknown:
+                    raise CommitUnknown("the connection is gone, all is synced.")
+                return results
+
+            return Later(weather.sync_max_s * draw(), synced)
+
+        return Later(weather.write_max_s * draw(), written)
+
+    # --- reading: what is synced -----------------------------------------------------------
+
+    def _may_read(self) -> None:
+        weather = self._disk.weather
+        if weather.unavailable and self._disk.draw() < weather.unavailable:
+            raise StoreUnavailable("the disk does not answer.", may_have_run=False)
+
+    def head(self) -> int:
+        """See `EventStore.head`."""
+        return self._disk.synced
+
+    def version_of(self, stream: str) -> int:
+        """See `EventStore.version_of`."""
+        return len(self._stream(stream))
+
+    def _stream(self, stream: str) -> list[RecordedEvent]:
+        found = self._disk.log.read_stream(stream, limit=ALL)
+        return [event for event in found if event.position <= self._disk.synced]
+
+    def read(
+        self, after: int, limit: int, *, kinds: Sequence[str] | None = None
+    ) -> list[RecordedEvent]:
+        """See `EventStore.read`."""
+        self._may_read()
+        found = self._disk.log.read(after, limit, kinds=kinds)
+        return [event for event in found if event.position <= self._disk.synced]
+
+    def read_stream(
+        self, stream: str, *, after: int = 0, limit: int = 1_000, backwards: bool = False
+    ) -> list[RecordedEvent]:
+        """See `EventStore.read_stream`."""
+        self._may_read()
+        found = self._stream(stream)
+        if backwards:
+            return found[: after - 1 if after else None][::-1][:limit]
+        return found[after : after + limit]
+
+    def streams(self, prefix: str = "", *, after: str = "", limit: int = 1_000) -> list[str]:
+        """See `EventStore.streams`."""
+        return self._disk.log.streams(prefix, after=after, limit=limit)
+
+    def save_snapshot(self, snapshot: Snapshot) -> None:
+        """See `EventStore.save_snapshot`."""
+        self._disk.log.save_snapshot(snapshot)
+
+    def load_snapshot(self, stream: str) -> Snapshot | None:
+        """See `EventStore.load_snapshot`."""
+        return self._disk.log.load_snapshot(stream)
+
+    def drop_snapshots(self, stream: str) -> None:
+        """See `EventStore.drop_snapshots`."""
+        self._disk.log.drop_snapshots(stream)
+
+    def close(self) -> None:
+        """See `EventStore.close`; the disk stays."""

@@ -1,0 +1,193 @@
+"""The scenario of spread trees: children with places of their own, on hosts that die.
+
+A tree with its supervisor on one host, and below it children on the others and a subtree
+with a child that is placed back. Whatever dies, each child runs for exactly one envoy, and
+once all has healed every child answers again.
+"""
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any, Final
+
+from callboard.actors.host.host import Host
+from callboard.actors.tree.envoy import EnvoyCell
+from callboard.actors.tree.ref import TreeRef
+from callboard.actors.tree.spec import ActorSpec, TreeSpec
+from callboard.messages.errors import CallboardError
+from callboard.messages.placement import Placement
+from callboard.messages.spec import Backoff, Intensity, Strategy, SupervisorSpec
+
+from . import cast
+from .run import Run
+from .stage import BUSY_S, HOSTS, Stage, act, open_stage
+
+if TYPE_CHECKING:
+    from callboard.actors.tree.lodging import Lodge
+
+__all__ = ["spread"]
+
+SETTLED_S: Final = 20.0
+"""How long a tree may take until all in it answer, once all has healed."""
+LOOK_S: Final = 0.2
+FAULTS: Final = ("crash", "crash", "crash", "hang", "slow", "cut", "storm", "failing_start")
+PATHS: Final = ("a", "b", "s", "s/c", "s/d", "e")
+
+
+async def spread(run: Run) -> None:
+    """Trees on several hosts, whose hosts and children fail."""
+    async with open_stage(run) as stage:
+        tree = await _start(stage)
+        if tree is None:
+            return
+        await act(
+            stage,
+            *(_ask(stage, tree) for _ in range(6)),
+            *(_fail(stage, tree) for _ in range(3)),
+            *(_by_hand(stage, tree) for _ in range(1 + (run.draw() < 0.3))),
+            _settle(stage, tree),
+            faults=FAULTS,
+            count=4,
+        )
+        _check(run)
+        if run.draw() < 0.5:
+            await stage.system.stop(tree)
+            await asyncio.sleep(BUSY_S)
+            _check_gone(run)
+
+
+async def _start(stage: Stage) -> TreeRef | None:
+    draw = stage.draw
+    home = int(draw() * HOSTS)
+
+    def at(offset: int) -> Placement:
+        return Placement(host=1 + (home + offset) % HOSTS)
+
+    def spec() -> SupervisorSpec:
+        return SupervisorSpec(
+            strategy=tuple(Strategy)[int(draw() * 3)],
+            intensity=Intensity(1 if draw() < 0.3 else 1_000, period_s=1.0),
+            backoff=Backoff(max_s=0.2 if draw() < 0.5 else 0.0),
+        )
+
+    inner = TreeSpec(
+        "s",
+        (ActorSpec("c", cast.Receiver), ActorSpec("d", cast.Receiver, placement=at(0))),
+        spec(),
+        placement=at(2),
+    )
+    tree = TreeSpec(
+        "spread",
+        (
+            ActorSpec("a", cast.Receiver),
+            ActorSpec("b", cast.Receiver, placement=at(1)),
+            inner,
+            ActorSpec("e", cast.Receiver, placement=at(1)),
+        ),
+        spec(),
+        placement=at(0),
+    )
+    with contextlib.suppress(CallboardError):
+        return await stage.system.start_tree(tree)
+    return None
+
+
+def _leaf(stage: Stage) -> str:
+    leaves = [path for path in PATHS if path != "s"]
+    return leaves[int(stage.draw() * len(leaves))]
+
+
+async def _ask(stage: Stage, tree: TreeRef) -> None:
+    await stage.later(BUSY_S)
+    ledger, timeout_s = stage.run.ledger, 0.1 + 2.0 * stage.draw()
+    record = ledger.new_ask(timeout_s)
+    reply = tree[_leaf(stage)].ask(cast.Echo(number=record.number), timeout_s=timeout_s)
+    await ledger.outcome_of(record, reply, lambda answer: answer.number == record.number)
+
+
+async def _fail(stage: Stage, tree: TreeRef) -> None:
+    await stage.later(BUSY_S)
+    with contextlib.suppress(CallboardError):
+        tree[_leaf(stage)].tell(cast.Fail())
+
+
+async def _by_hand(stage: Stage, tree: TreeRef) -> None:
+    """Take a child down and start it again; an error is the answer of a host that dies."""
+    await stage.later(BUSY_S)
+    path = PATHS[int(stage.draw() * len(PATHS))]
+    with contextlib.suppress(CallboardError):
+        await tree.terminate_child(path)
+    await stage.later(0.3)
+    with contextlib.suppress(CallboardError):
+        await tree.restart_child(path)
+
+
+async def _settle(stage: Stage, tree: TreeRef) -> None:
+    """All children answer again: those that somebody took down are started by hand."""
+    await asyncio.sleep(BUSY_S)
+    run = stage.run
+    until_s = run.world.now_s + SETTLED_S
+    silent = list(PATHS)
+    while silent and run.world.now_s < until_s:
+        for path in PATHS:
+            with contextlib.suppress(CallboardError):
+                await tree.restart_child(path)
+        await asyncio.sleep(LOOK_S)
+        silent = [path for path in PATHS if path != "s" and not await _answers(stage, tree, path)]
+    if silent and _is_written(run, tree):
+        run.complain("placed_children_come_back", f"{silent} of the tree do not answer")
+
+
+async def _answers(stage: Stage, tree: TreeRef, path: str) -> bool:
+    ledger = stage.run.ledger
+    record = ledger.new_ask(2.0)
+    reply = tree[path].ask(cast.Echo(number=record.number), timeout_s=2.0)
+    answer: Any = await ledger.outcome_of(
+        record, reply, lambda answer: answer.number == record.number
+    )
+    return answer is not None
+
+
+def _is_written(run: Run, tree: TreeRef) -> bool:
+    """Whether the tree still belongs to the system: it has ended if its host could not start it."""
+    slot = run.simulated.system.root.table.slots[tree.address.slot]
+    return tree.address.cell in slot.births
+
+
+# --- what must hold -----------------------------------------------------------------------------
+
+
+def _check(run: Run) -> None:
+    hosts = {host.slot: host for host in run.living()}
+    for host in hosts.values():
+        for lodge in host.lodgings.all:
+            seen = _wrong(hosts, host, lodge)
+            if seen is not None:
+                run.complain("placed_once", seen)
+        for cell in host.cells.values():
+            if isinstance(cell, EnvoyCell) and cell.life.name == "RUNNING":
+                there = hosts[cell.place.slot]
+                lodger = there.cells.get(cell.lodger)
+                if lodger is None or lodger.life.name != "RUNNING":
+                    run.complain("placed_once", f"{cell.path} runs here, and not on {there.name}")
+    run.check_now()
+
+
+def _wrong(hosts: dict[int, Host], host: Host, lodge: "Lodge") -> str | None:
+    """What is wrong with a lodge once all is at rest: its lodger runs for nobody."""
+    keeper, owner = lodge.keeper, lodge.owner
+    if keeper is None or keeper.is_down:
+        return None
+    home = hosts.get(owner.slot)
+    envoy = None if home is None else home.cells.get(owner.cell)
+    if home is None or home.epoch != owner.epoch or not isinstance(envoy, EnvoyCell):
+        return f"{keeper.path} runs on {host.name} for {owner}, which is gone"
+    if envoy.turn != owner.turn or envoy.life.name != "RUNNING":
+        return f"{keeper.path} runs for {owner}, its envoy is {envoy.life.name} in {envoy.turn}"
+    return None
+
+
+def _check_gone(run: Run) -> None:
+    for host in run.living():
+        for lodge in host.lodgings.all:
+            run.complain("placed_once", f"{lodge.path} is on {host.name}, its tree has ended")
+    run.check_now()

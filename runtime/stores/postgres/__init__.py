@@ -1,0 +1,7 @@
+"""Stores in PostgreSQL, by URL. Needs the extra `callboard[postgres]`."""
+
+from .events import PostgresEventStore
+from .read_models import PostgresReadModelStore
+from .states import PostgresStateStore
+
+__all__ = ["PostgresEventStore", "PostgresReadModelStore", "PostgresStateStore"]

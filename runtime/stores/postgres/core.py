@@ -1,0 +1,137 @@
+"""What becomes of each append of a group, decided before the database is asked to keep it.
+
+The writer knows where the log ends and how long the streams are: nobody else writes while it
+has its epoch, and the statement that keeps the events checks both. So most groups need no
+question first. A question is asked when an append does not fit: it may be a repeat, and only
+the ids that stand in the log can tell (`Plan.doubtful`). Ids that are used again and were not
+asked for violate a constraint; then all are asked for.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from callboard.messages.errors import CallboardError, InvalidMessage
+from callboard.messages.events import ANY, Append, Appended, NewEvent
+from callboard.messages.storage_errors import EventIdReused
+
+from ..rules import check_sizes, reused_id, wrong_version
+
+__all__ = ["NONE", "Plan", "Standing", "Stream", "plan_group"]
+
+
+class Stream(NamedTuple):
+    """A stream as the writer knows it."""
+
+    number: int
+    version: int
+
+
+NONE: Final = Stream(0, 0)
+"""A stream without an event."""
+
+
+class Standing(NamedTuple):
+    """Where an event with a certain id stands."""
+
+    stream: str
+    version: int
+    position: int
+
+
+@dataclass(slots=True)
+class Plan:
+    """A group's outcomes, and the columns of the events that are to be kept.
+
+    The events stand in the order of their positions, which begin behind `head`.
+    """
+
+    head: int
+    outcomes: list[Appended | CallboardError] = field(default_factory=list)
+    doubtful: list[int] = field(default_factory=list)
+    """Appends whose ids must be looked up before they can be decided."""
+    streams: dict[str, Stream] = field(default_factory=dict)
+    """The streams that are longer afterwards."""
+    born: dict[str, int] = field(default_factory=dict)
+    """Streams that get their first event, and their numbers."""
+    numbers: list[int] = field(default_factory=list)
+    versions: list[int] = field(default_factory=list)
+    events: list[NewEvent] = field(default_factory=list)
+
+
+def plan_group(
+    appends: Sequence[Append],
+    *,
+    head: int,
+    streams: Mapping[str, Stream],
+    standing: Mapping[bytes, Standing],
+    asked: Collection[int] | None,
+    event_bytes_max: int,
+) -> Plan:
+    """Decide for a group on a log that ends at `head`.
+
+    `streams` holds every stream of the group that exists, `standing` the ids that were found,
+    and `asked` the indices of the appends whose ids were looked up; None means all.
+    """
+    plan = Plan(head)
+    placed: dict[bytes, Standing] = {}
+    for index, append in enumerate(appends):
+        stream = plan.streams.get(append.stream) or streams.get(append.stream, NONE)
+        refused = _malformed(append, event_bytes_max)
+        if refused is not None:
+            plan.outcomes.append(refused)
+            continue
+        found = [placed.get(event.id) or standing.get(event.id) for event in append.events]
+        if any(found):
+            plan.outcomes.append(_again(append, found))
+            continue
+        if append.expected not in {ANY, stream.version}:
+            if asked is not None and index not in asked:
+                plan.doubtful.append(index)
+            plan.outcomes.append(wrong_version(append, stream.version))
+            continue
+        plan.outcomes.append(_keep(plan, append, stream, placed))
+    return plan
+
+
+def _keep(plan: Plan, append: Append, stream: Stream, placed: dict[bytes, Standing]) -> Appended:
+    first = plan.head + len(plan.events) + 1
+    number, version = stream
+    if not version:
+        number = plan.born[append.stream] = first
+    for offset, event in enumerate(append.events):
+        placed[event.id] = Standing(append.stream, version + 1 + offset, first + offset)
+    count = len(append.events)
+    plan.events += append.events
+    plan.numbers += [number] * count
+    plan.versions += range(version + 1, version + count + 1)
+    plan.streams[append.stream] = Stream(number, version + count)
+    return Appended(first, first + count - 1, version + count)
+
+
+def _again(append: Append, found: Sequence[Standing | None]) -> Appended | EventIdReused:
+    """The append's outcome when at least one of its ids stands in the log."""
+    first = found[0]
+    if first is not None and list(found) == [
+        Standing(append.stream, first.version + offset, first.position + offset)
+        for offset in range(len(found))
+    ]:
+        last = len(found) - 1
+        return Appended(first.position, first.position + last, first.version + last, is_repeat=True)
+    return reused_id(append)
+
+
+def _malformed(append: Append, event_bytes_max: int) -> CallboardError | None:
+    """Why no store could take the append; None when one can."""
+    if not append.events:
+        return InvalidMessage(f"an append to the stream {append.stream!r} holds no event.")
+    if "\0" in append.stream:
+        return InvalidMessage(f"the stream's name {append.stream!r} holds a NUL character.")
+    if any("\0" in event.kind for event in append.events):
+        return InvalidMessage(
+            f"the kind of an event for stream {append.stream!r} holds a NUL character."
+        )
+    refused = check_sizes(append, event_bytes_max)
+    if refused is None and len({event.id for event in append.events}) != len(append.events):
+        return reused_id(append)
+    return refused

@@ -1,0 +1,102 @@
+"""What PostgreSQL answers, as the errors of stores.
+
+The server's own sentence is kept, its statement and values are not: they are not for logs.
+"""
+
+from typing import Final
+
+import psycopg
+
+from callboard.messages.errors import CallboardError, InternalError
+from callboard.messages.storage_errors import (
+    StoreDamaged,
+    StoreFull,
+    StoreReadOnly,
+    StoreUnavailable,
+)
+
+__all__ = ["cannot_connect", "is_lasting", "is_settled", "told"]
+
+FULL: Final = frozenset({"53100"})  # disk_full
+READ_ONLY: Final = frozenset({"25006", "42501"})  # a read-only transaction; no privilege
+DAMAGED: Final = frozenset({"XX001", "XX002", "58030", "58P01"})  # data, index, I/O, a file
+GONE: Final = frozenset({"3F000", "42P01", "42703"})  # no schema, table or column of ours
+PASSES: Final = ("08", "40", "53", "55", "57")
+"""Classes that waiting may end: connection, conflict, resources, locks, operator's action."""
+
+LASTING: Final = (
+    "authentication failed",
+    "no password supplied",
+    "pg_hba.conf",
+    "does not exist",
+    "certificate",
+)
+"""libpq gives no code for a failed connection, only text. In another language than English a
+lasting failure is tried again until the time to reconnect is over: slower, never wrong."""
+
+
+def told(error: psycopg.Error, *, name: str, what: str) -> CallboardError:
+    """The store's error for what the server has refused; nothing has been changed."""
+    state = error.sqlstate or ""
+    said = f"{name}: {what} failed: {_sentence(error)}"
+    details = {"sqlstate": state, "may_have_run": False}
+    if state in FULL:
+        return StoreFull(
+            said,
+            advice="Make room on the disk of the database; then it goes on by itself.",
+            **details,
+        )
+    if state in READ_ONLY:
+        return StoreReadOnly(
+            said,
+            advice="Connect to the primary, as a role that owns the schema or may write to it.",
+            **details,
+        )
+    if state in DAMAGED:
+        return StoreDamaged(
+            said,
+            advice="Stop all writers, and restore the database from its backup.",
+            **details,
+        )
+    if state in GONE:
+        return StoreDamaged(
+            said,
+            advice="Its tables were changed or dropped by somebody else; open the store anew, or "
+            "restore it.",
+            **details,
+        )
+    if state.startswith(PASSES):
+        return StoreUnavailable(
+            said,
+            advice="It is tried again; if it stays, look into the server's log.",
+            **details,
+        )
+    return InternalError(f"{said} ({type(error).__name__}, {state or 'no SQLSTATE'})")
+
+
+def cannot_connect(error: psycopg.Error, *, name: str, tries: int) -> StoreUnavailable:
+    """No connection, for now or for good."""
+    return StoreUnavailable(
+        f"{name} cannot be reached after {tries} tries: {_sentence(error)}",
+        advice="Check that the server runs, and the user and the password of the URL."
+        if is_lasting(error)
+        else "Check that the server runs and takes connections from here.",
+        may_have_run=False,
+    )
+
+
+def is_lasting(error: psycopg.Error) -> bool:
+    """Whether a failed connection would fail again, however long one waits."""
+    text = str(error)
+    return any(part in text for part in LASTING)
+
+
+def is_settled(error: psycopg.Error) -> bool:
+    """Whether the server has told that the transaction is rolled back."""
+    return error.sqlstate is not None
+
+
+def _sentence(error: psycopg.Error) -> str:
+    primary = error.diag.message_primary
+    text = primary or " ".join(str(error).split()) or type(error).__name__
+    return text if text.endswith(".") else f"{text}."

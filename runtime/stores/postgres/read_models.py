@@ -1,0 +1,142 @@
+"""Read models in PostgreSQL: what an event changes, and how far the model is, in one statement."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from .connections import Connections
+from .packed import blobs, texts
+from .place import Durability, Place, PostgresTimeouts
+from .statements import after_prefix
+from .tables import open_tables, statement
+
+__all__ = ["PostgresReadModelStore"]
+
+CONNECTIONS_MAX: Final = 4
+
+# As in a commit of events: without a row of `moved` nothing is changed.
+APPLY: Final = """
+WITH moved AS (
+  INSERT INTO {s}.models AS old (model, position)
+  SELECT $1::text, $3::bigint
+  WHERE $2::bigint = 0 OR EXISTS (SELECT 1 FROM {s}.models WHERE model = $1)
+  ON CONFLICT (model) DO UPDATE SET position = excluded.position WHERE old.position = $2::bigint
+  RETURNING 1
+), kept AS (
+  INSERT INTO {s}.model_items (model, key, value)
+  SELECT $1, n.key, n.value FROM moved, unnest($4::text[], $5::bytea[]) AS n (key, value)
+  ON CONFLICT (model, key) DO UPDATE SET value = excluded.value
+), gone AS (
+  DELETE FROM {s}.model_items AS old USING moved
+  WHERE old.model = $1 AND old.key = ANY ($6::text[])
+)
+SELECT count(*) FROM moved
+"""
+
+
+class PostgresReadModelStore:
+    """See `ReadModelStore`."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        durability: Durability = "full",
+        timeouts: PostgresTimeouts | None = None,
+    ) -> None:
+        """Raises `SpecError` for a URL that names no place."""
+        limits = timeouts or PostgresTimeouts()
+        place = Place.of(url, limits)
+        self.name = place.shown
+        self.connections: Final = Connections(place, limits, durability, size=CONNECTIONS_MAX)
+
+        def text(words: str) -> bytes:
+            return statement(words, place.schema)
+
+        self._apply = text(APPLY)
+        self._position = text("SELECT position FROM {s}.models WHERE model = $1")
+        self._get = text(
+            "SELECT key, value FROM {s}.model_items WHERE model = $1 AND key = ANY ($2::text[])"
+        )
+        self._items = text(
+            "SELECT key, value FROM {s}.model_items WHERE model = $1 AND key >= $3 "
+            "AND ($2::text = '' OR key > $2) "
+            "AND ($4::text IS NULL OR key < $4) ORDER BY key LIMIT $5"
+        )
+        self._switch = text(
+            "INSERT INTO {s}.model_names (name, model) VALUES ($1, $2) "
+            "ON CONFLICT (name) DO UPDATE SET model = excluded.model"
+        )
+        self._meaning = text("SELECT model FROM {s}.model_names WHERE name = $1")
+        self._drop = text(
+            "WITH items AS (DELETE FROM {s}.model_items WHERE model = $1) "
+            "DELETE FROM {s}.models WHERE model = $1"
+        )
+
+    def open(self) -> None:
+        """See `ReadModelStore.open`."""
+        self.connections.open_for(open_tables)
+
+    def close(self) -> None:
+        """See `ReadModelStore.close`."""
+        self.connections.close()
+
+    def position(self, model: str) -> int:
+        """See `ReadModelStore.position`."""
+        rows = self._rows(self._position, model)
+        return int(rows[0][0]) if rows else 0
+
+    def apply(
+        self, model: str, before: int, after: int, changes: Mapping[str, bytes | None]
+    ) -> bool:
+        """See `ReadModelStore.apply`.
+
+        Raises `CommitUnknown` when the connection breaks in it: `position` tells.
+        """
+        # In the order of their keys, so that two that apply to one model never wait in a ring.
+        kept = sorted((key, value) for key, value in changes.items() if value is not None)
+        values = (
+            model,
+            before,
+            after,
+            texts(key for key, _ in kept),
+            blobs([value for _, value in kept]),
+            texts(sorted(key for key, value in changes.items() if value is None)),
+        )
+        ((count,),) = self.connections.run(
+            lambda connection: connection.rows(self._apply, *values),
+            "applying events",
+            repeatable=False,
+        )
+        return bool(count)
+
+    def get_many(self, model: str, keys: Sequence[str]) -> list[bytes | None]:
+        """See `ReadModelStore.get_many`."""
+        if not keys:
+            return []
+        found: dict[str, bytes] = dict(self._rows(self._get, model, texts(keys)))
+        return [found.get(key) for key in keys]
+
+    def items(
+        self, model: str, prefix: str = "", *, after: str = "", limit: int = 1_000
+    ) -> list[tuple[str, bytes]]:
+        """See `ReadModelStore.items`."""
+        rows = self._rows(self._items, model, after, prefix, after_prefix(prefix), max(limit, 0))
+        return [(key, value) for key, value in rows]
+
+    def switch(self, name: str, model: str) -> None:
+        """See `ReadModelStore.switch`."""
+        self._rows(self._switch, name, model)
+
+    def meaning(self, name: str) -> str:
+        """See `ReadModelStore.meaning`."""
+        rows = self._rows(self._meaning, name)
+        return str(rows[0][0]) if rows else name
+
+    def drop(self, model: str) -> None:
+        """See `ReadModelStore.drop`."""
+        self._rows(self._drop, model)
+
+    def _rows(self, words: bytes, *values: object) -> list[tuple[Any, ...]]:
+        return self.connections.run(
+            lambda connection: connection.rows(words, *values), "a read model"
+        )

@@ -1,0 +1,130 @@
+"""The primary store of states in PostgreSQL: one row a state, replaced by newer ones only."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from callboard.messages.storage import StateRow
+
+from .connection import StoreConnection
+from .connections import Connections
+from .packed import big_integers, blobs, texts
+from .place import Durability, Place, PostgresTimeouts
+from .tables import open_tables, statement
+
+__all__ = ["PostgresStateStore"]
+
+CONNECTIONS_MAX: Final = 4
+
+
+class PostgresStateStore:
+    """See `StateStore`. What is done twice has the same outcome as what is done once."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        durability: Durability = "full",
+        timeouts: PostgresTimeouts | None = None,
+    ) -> None:
+        """Raises `SpecError` for a URL that names no place."""
+        limits = timeouts or PostgresTimeouts()
+        place = Place.of(url, limits)
+        self.name = place.shown
+        self.connections: Final = Connections(place, limits, durability, size=CONNECTIONS_MAX)
+        self._upsert = statement(
+            "INSERT INTO {s}.states AS old (kind, id, version, data) "
+            "SELECT $1::text, n.id, n.version, n.data "
+            "FROM unnest($2::text[], $3::bigint[], $4::bytea[]) AS n (id, version, data) "
+            "ON CONFLICT (kind, id) DO UPDATE SET version = excluded.version, "
+            "data = excluded.data WHERE old.version < excluded.version RETURNING id",
+            place.schema,
+        )
+        self._find = statement(
+            "SELECT id, version, data FROM {s}.states WHERE kind = $1 AND id = ANY ($2::text[])",
+            place.schema,
+        )
+        self._delete = statement(
+            "DELETE FROM {s}.states WHERE kind = $1 AND id = ANY ($2::text[])", place.schema
+        )
+
+    def open(self) -> None:
+        """See `StateStore.open`."""
+        self.connections.open_for(open_tables)
+
+    def close(self) -> None:
+        """See `StateStore.close`."""
+        self.connections.close()
+
+    def upsert(self, table: str, rows: Sequence[StateRow]) -> list[bool]:
+        """See `StateStore.upsert`.
+
+        Raises `CommitUnknown` when the connection breaks in it. Rows that were kept then
+        are not newer when they come again.
+        """
+        if not rows:
+            return []
+        waves = _waves(rows)
+
+        def upsert(connection: StoreConnection) -> list[bool]:
+            newer = [False] * len(rows)
+            if len(waves) == 1:
+                self._upsert_wave(connection, table, rows, waves[0], newer)
+                return newer
+            with connection.transaction():
+                for wave in waves:
+                    self._upsert_wave(connection, table, rows, wave, newer)
+            return newer
+
+        return self.connections.run(upsert, "keeping states", repeatable=False)
+
+    def _upsert_wave(
+        self,
+        connection: StoreConnection,
+        table: str,
+        rows: Sequence[StateRow],
+        wave: Sequence[int],
+        newer: list[bool],
+    ) -> None:
+        # In the order of their ids: two that keep the same rows wait for each other, and never
+        # both for the other.
+        ordered = sorted((rows[index] for index in wave), key=lambda row: row.id)
+        found = connection.rows(
+            self._upsert,
+            table,
+            texts(row.id for row in ordered),
+            big_integers([row.version for row in ordered]),
+            blobs([row.data for row in ordered]),
+        )
+        kept = {row[0] for row in found}
+        for index in wave:
+            newer[index] = rows[index].id in kept
+
+    def find_by_ids(self, table: str, ids: Sequence[str]) -> list[StateRow | None]:
+        """See `StateStore.find_by_ids`."""
+        if not ids:
+            return []
+        rows = self.connections.run(
+            lambda connection: connection.rows(self._find, table, texts(ids)), "reading states"
+        )
+        found = {row[0]: StateRow._make(row) for row in rows}
+        return [found.get(id_) for id_ in ids]
+
+    def delete(self, table: str, ids: Sequence[str]) -> None:
+        """See `StateStore.delete`."""
+        self.connections.run(
+            lambda connection: connection.rows(self._delete, table, texts(sorted(ids))),
+            "forgetting states",
+        )
+
+
+def _waves(rows: Sequence[StateRow]) -> list[list[int]]:
+    """Indices of rows such that no wave holds an id twice: one statement takes each id once."""
+    seen: dict[str, int] = {}
+    waves: list[list[int]] = []
+    for index, row in enumerate(rows):
+        number = seen.get(row.id, 0)
+        seen[row.id] = number + 1
+        if number == len(waves):
+            waves.append([])
+        waves[number].append(index)
+    return waves

@@ -1,0 +1,180 @@
+"""The tables of a store, and how those of an earlier release are brought forward.
+
+Each step leads from one version to the next; all that are missing are made in one
+transaction, so that a store is never half of a version. An advisory lock lets one process do
+it while others wait.
+"""
+
+import zlib
+from collections.abc import Sequence
+from typing import Final
+
+import psycopg
+
+from callboard.messages.errors import SpecError
+from callboard.messages.storage_errors import StoreTooNew, StoreTooOld
+
+from .connection import StoreConnection
+from .connections import Connections
+
+__all__ = ["STEPS", "open_tables", "statement"]
+
+# A stream's number is the position of its first event: no sequence, and no gap in one.
+# The writer's row changes in each commit; the room beside it lets that happen in one page.
+FIRST: Final = """
+CREATE TABLE {s}.about (
+  only_one boolean PRIMARY KEY DEFAULT true CHECK (only_one),
+  version integer NOT NULL
+);
+INSERT INTO {s}.about (version) VALUES (0);
+
+CREATE TABLE {s}.writer (
+  only_one boolean PRIMARY KEY DEFAULT true CHECK (only_one),
+  epoch bigint NOT NULL,
+  owner text NOT NULL,
+  since timestamptz NOT NULL,
+  head bigint NOT NULL
+) WITH (fillfactor = 10);
+INSERT INTO {s}.writer (epoch, owner, since, head) VALUES (0, '', now(), 0);
+
+CREATE TABLE {s}.streams (
+  number bigint PRIMARY KEY,
+  name text COLLATE "C" NOT NULL,
+  CONSTRAINT streams_name UNIQUE (name)
+);
+
+CREATE TABLE {s}.events (
+  position bigint PRIMARY KEY,
+  stream bigint NOT NULL,
+  version bigint NOT NULL,
+  recorded_at double precision NOT NULL,
+  schema integer NOT NULL,
+  id bytea NOT NULL,
+  kind text NOT NULL,
+  data bytea NOT NULL,
+  metadata bytea NOT NULL,
+  CONSTRAINT events_id UNIQUE (id),
+  CONSTRAINT events_version UNIQUE (stream, version)
+);
+
+CREATE TABLE {s}.snapshots (
+  stream text COLLATE "C" PRIMARY KEY,
+  version bigint NOT NULL,
+  schema integer NOT NULL,
+  data bytea NOT NULL
+);
+
+CREATE TABLE {s}.states (
+  kind text COLLATE "C" NOT NULL,
+  id text COLLATE "C" NOT NULL,
+  version bigint NOT NULL,
+  data bytea NOT NULL,
+  PRIMARY KEY (kind, id)
+);
+
+CREATE TABLE {s}.models (
+  model text COLLATE "C" PRIMARY KEY,
+  position bigint NOT NULL
+);
+
+CREATE TABLE {s}.model_items (
+  model text COLLATE "C" NOT NULL,
+  key text COLLATE "C" NOT NULL,
+  value bytea NOT NULL,
+  PRIMARY KEY (model, key)
+);
+
+CREATE TABLE {s}.model_names (
+  name text COLLATE "C" PRIMARY KEY,
+  model text COLLATE "C" NOT NULL
+);
+"""
+
+STEPS: Final = (FIRST,)
+"""The step at i leads from version i to i + 1."""
+
+OLDEST: Final = 0
+"""The oldest version that the steps lead from; 0 is an empty schema."""
+
+UNDEFINED: Final = frozenset({"3F000", "42P01"})  # no such schema, no such table
+DUPLICATE_TABLE: Final = "42P07"
+
+
+def statement(text: str, schema: str) -> bytes:
+    """The text with its schema's name, which `Place` has checked."""
+    return text.replace("{s}", f'"{schema}"').encode()
+
+
+def open_tables(
+    connections: Connections, *, steps: Sequence[str] = STEPS, oldest: int = OLDEST
+) -> None:
+    """Make the tables, or bring them forward to the last step.
+
+    Raises `StoreTooNew`, `StoreTooOld`, and what `Connections.run` raises. A store that is as
+    it should be is only looked at, so that a role which may only read can open it.
+    """
+    schema = connections.place.schema
+    found = connections.run(lambda connection: _version(connection, schema), "opening")
+    if found is not None:
+        _check(connections.place.shown, found, len(steps), oldest)
+    if found != len(steps):
+        connections.run(
+            lambda connection: _bring_forward(connections, connection, steps, oldest), "opening"
+        )
+
+
+def _version(connection: StoreConnection, schema: str) -> int | None:
+    """The version of the tables; None when there are none."""
+    try:
+        rows = connection.execute(statement("SELECT version FROM {s}.about", schema)).fetchall()
+    except psycopg.Error as error:
+        if error.sqlstate in UNDEFINED:
+            return None
+        raise
+    return int(rows[0][0]) if rows else None
+
+
+def _bring_forward(
+    connections: Connections, connection: StoreConnection, steps: Sequence[str], oldest: int
+) -> None:
+    place = connections.place
+    schema = place.schema
+    lock = zlib.crc32(f"callboard {schema}".encode())
+    with connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock($1)", (lock,))
+        row = connection.execute(
+            "SELECT to_regnamespace($1) IS NOT NULL, to_regclass($2) IS NOT NULL",
+            (schema, f"{schema}.about"),
+        ).fetchone()
+        assert row is not None
+        if not row[0]:
+            connection.execute(statement("CREATE SCHEMA {s}", schema))
+        # Another process may have done all of it while this one has waited for the lock.
+        version = (_version(connection, schema) or 0) if row[1] else 0
+        _check(place.shown, version, len(steps), oldest)
+        if version == len(steps):
+            return
+        try:
+            for step in steps[version:]:
+                connection.execute(statement(step, schema))
+        except psycopg.errors.DuplicateTable:
+            raise SpecError(
+                f"{place.shown}: the schema holds other tables of the same names.",
+                advice="Name a schema of its own: `?schema=…`.",
+            ) from None
+        connection.execute(statement("UPDATE {s}.about SET version = $1", schema), (len(steps),))
+
+
+def _check(name: str, found: int, newest: int, oldest: int) -> None:
+    if found > newest:
+        raise StoreTooNew(
+            f"{name} has version {found}; this release knows {newest}.",
+            advice="Use the release that made it, or a later one.",
+            may_have_run=False,
+        )
+    if found < oldest:
+        raise StoreTooOld(
+            f"{name} has version {found}; this release brings {oldest} and later forward.",
+            advice="Open it once with an earlier release of Callboard.",
+            may_have_run=False,
+        )

@@ -1,0 +1,53 @@
+"""What every event store refuses, and in which words."""
+
+from typing import Final
+
+from callboard.messages.events import EVENT_ID_BYTES, Append
+from callboard.messages.storage_errors import EventIdReused, EventTooLarge, WrongExpectedVersion
+
+__all__ = ["EVENT_BYTES_MAX", "check_sizes", "reused_id", "wrong_version"]
+
+EVENT_BYTES_MAX: Final = 16 * 2**20
+
+
+def check_sizes(append: Append, event_bytes_max: int) -> EventTooLarge | EventIdReused | None:
+    """Why an append cannot be kept, whatever the log holds."""
+    for event in append.events:
+        if len(event.id) != EVENT_ID_BYTES:
+            return EventIdReused(
+                f"an event {event.kind} for stream {append.stream!r} has an id of "
+                f"{len(event.id)} bytes.",
+                advice=f"An id has {EVENT_ID_BYTES} bytes: uuid.uuid4().bytes, for instance.",
+                stream=append.stream,
+            )
+        size = len(event.data) + len(event.metadata)
+        if size > event_bytes_max:
+            return EventTooLarge(
+                f"an event {event.kind} for stream {append.stream!r} has {size} bytes, the limit "
+                f"is {event_bytes_max}.",
+                advice="Put the large part into a store and keep a reference.",
+                stream=append.stream,
+            )
+    return None
+
+
+def wrong_version(append: Append, version: int) -> WrongExpectedVersion:
+    """Somebody else has appended."""
+    wanted = "no event" if append.expected == 0 else f"version {append.expected}"
+    return WrongExpectedVersion(
+        f"stream {append.stream!r} is at version {version}; the append expects {wanted}.",
+        advice="Read what has been appended, decide again, and append with the new version.",
+        stream=append.stream,
+        version=version,
+        expected=append.expected,
+    )
+
+
+def reused_id(append: Append) -> EventIdReused:
+    """An id stands for something else already."""
+    return EventIdReused(
+        f"an id of the {len(append.events)} event(s) for stream {append.stream!r} belongs to "
+        "another event of the log, or to another append.",
+        advice="Give each event an id of its own, and repeat an append only as a whole.",
+        stream=append.stream,
+    )

@@ -1,0 +1,273 @@
+"""One SQLite file and its connections: one to write, and one to read for each thread.
+
+WAL mode: readers see the last commit and never wait for the writer, nor it for them. What a
+commit survives is the durability: `full` syncs the log at each commit (loss of power), `normal`
+only at checkpoints (the end of any process), `off` never.
+"""
+
+import logging
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from callboard.messages.errors import SpecError
+from callboard.messages.storage_errors import StoreDamaged, StoreUnavailable
+
+from .faults import fault_of, told
+from .schema import bring_forward, check_tables
+from .tail import NOTHING, Tail, log_of, tail_of
+
+__all__ = ["DURABILITIES", "Database"]
+
+LOGGER: Final = logging.getLogger("callboard.stores")
+DURABILITIES: Final = {"full": "FULL", "normal": "NORMAL", "off": "OFF"}
+BUSY_S: Final = 5.0
+"""How long to wait for a lock that another process holds."""
+BUSY_LOOK_S: Final = 0.01
+CHECKPOINT_PAGES: Final = 4_000
+"""Pages in the log after which a commit moves them into the file: about 16 MB."""
+LOG_BYTES_KEPT: Final = 64 * 2**20
+CACHE_KIB: Final = 16_384
+
+
+class Database:
+    """Opens a file, and makes every error one of ours. Made once for each store.
+
+    With `reads_only` it never makes a file, never changes one, and never waits for its writer.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        durability: str = "full",
+        busy_s: float = BUSY_S,
+        reads_only: bool = False,
+    ) -> None:
+        if durability not in DURABILITIES:
+            raise SpecError(
+                f"durability is {durability!r}.",
+                advice=f"It must be one of {', '.join(DURABILITIES)}.",
+                field="durability",
+            )
+        self.path: Final = Path(path)
+        self.name: Final = f"sqlite {self.path}"
+        self._durability = durability
+        self._busy_s = busy_s
+        self._reads_only = reads_only
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._connections: list[sqlite3.Connection] = []
+        self._writer: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
+        self._found_log: bool | None = None
+        """Whether there was a log when the first connection was made."""
+        self._is_closed = False
+
+    def open(self) -> None:
+        """Make the file and its tables, or bring them forward; see `schema.bring_forward`.
+
+        To read only, it must be there: raises `StoreUnavailable`, and what `check_tables` does.
+        """
+        if self._reads_only:
+            if not self.path.is_file():
+                raise StoreUnavailable(f"{self.name}: there is no such file.")
+            with told(self.name):
+                check_tables(self.reader(), self.name)
+            return
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"{self.name}: {error}.", advice="Name another folder."
+            ) from error
+        with told(self.name):
+            writer = self.writer()
+            bring_forward(writer, self.name)
+
+    # --- connections ---------------------------------------------------------------------------
+
+    def writer(self) -> sqlite3.Connection:
+        """The one connection that writes; used by one thread at a time."""
+        self._check_file()
+        if self._writer is None:
+            self._writer = self._connect()
+            found = self.path.stat()
+            self._identity = (found.st_dev, found.st_ino)
+        return self._writer
+
+    def _check_file(self) -> None:
+        """A file that was removed still takes writes, and loses them: look before each."""
+        if self._identity is None:
+            return
+        try:
+            found = self.path.stat()
+            if (found.st_dev, found.st_ino) == self._identity:
+                return
+        except OSError:
+            pass
+        raise StoreUnavailable(
+            f"{self.name}: the file was removed or replaced while it is in use.",
+            advice="Bring it back from a copy and start again: nothing more is written.",
+        )
+
+    def drop_writer(self) -> None:
+        """Let go of a connection that cannot be trusted any more."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            self._forget(writer)
+
+    def reader(self) -> sqlite3.Connection:
+        """This thread's connection to read."""
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._connect()
+            connection.execute("PRAGMA query_only = ON")
+            self._local.connection = connection
+        return connection
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._is_closed:
+            raise StoreUnavailable(f"{self.name} is closed.")
+        if self._found_log is None:
+            log = log_of(self.path)
+            self._found_log = log.exists() and log.stat().st_size > 0
+        where = f"{self.path.absolute().as_uri()}?mode={'ro' if self._reads_only else 'rwc'}"
+        connection = sqlite3.connect(
+            where, timeout=self._busy_s, isolation_level=None, check_same_thread=False, uri=True
+        )
+        try:
+            connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+            connection.execute("PRAGMA temp_store = MEMORY")
+            if not self._reads_only:
+                self._use_log(connection)
+        except BaseException:
+            connection.close()
+            raise
+        with self._lock:
+            self._connections.append(connection)
+        return connection
+
+    def _use_log(self, connection: sqlite3.Connection) -> None:
+        mode = self._begin_log(connection)
+        if mode != "wal":
+            raise StoreUnavailable(
+                f"{self.name}: the file system does not carry a write-ahead log ({mode}).",
+                advice="Put the file on a local disk.",
+            )
+        for pragma in (
+            f"synchronous = {DURABILITIES[self._durability]}",
+            f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
+            f"journal_size_limit = {LOG_BYTES_KEPT}",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    def _begin_log(self, connection: sqlite3.Connection) -> str:
+        """Ask for a log, for as long as a lock is waited for elsewhere; gives the mode."""
+        deadline_s = time.monotonic() + self._busy_s
+        while True:
+            try:
+                (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            except sqlite3.OperationalError as error:
+                # Several who make one file at once: SQLite does not wait here, so we do.
+                is_busy = error.sqlite_errorname.startswith("SQLITE_BUSY")
+                if not is_busy or time.monotonic() >= deadline_s:
+                    raise
+                time.sleep(BUSY_LOOK_S)
+            else:
+                return str(mode)
+
+    def _forget(self, connection: sqlite3.Connection) -> None:
+        with self._lock:
+            if connection in self._connections:
+                self._connections.remove(connection)
+        try:
+            connection.close()
+        except sqlite3.Error as error:
+            LOGGER.warning("%s: a connection does not close: %s", self.name, error)
+
+    # --- looking ---------------------------------------------------------------------------------
+
+    def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        """What a query gives."""
+        with told(self.name):
+            return self.reader().execute(statement, parameters).fetchall()
+
+    def tail(self) -> Tail:
+        """What of the log was cut off when the file was opened after a crash."""
+        with told(self.name):
+            writer = self.writer()
+            writer.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            if not self._found_log:
+                return NOTHING
+            try:
+                # A checkpoint tells how many frames it has found, whatever it could move.
+                _, taken, _ = writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            except sqlite3.Error:
+                return NOTHING  # It cannot write; whoever writes next is told why.
+        tail = tail_of(self.path, taken)
+        if tail.bytes:
+            LOGGER.warning(
+                "%s: %d bytes at the end of its log were not committed (a write was torn, or its "
+                "process ended in it); they are cut off.", self.name, tail.bytes,
+            )  # fmt: skip
+        return tail
+
+    def check(self) -> None:
+        """Read everything; raises `StoreDamaged` with what SQLite finds."""
+        with told(self.name):
+            found = [row[0] for row in self.reader().execute("PRAGMA integrity_check(20)")]
+        if found != ["ok"]:
+            raise StoreDamaged(
+                f"{self.name} is damaged: {'; '.join(found)}.",
+                advice="Keep a copy, and restore a backup.",
+            )
+
+    # --- transactions ----------------------------------------------------------------------------
+
+    def begin(self) -> sqlite3.Connection:
+        """Begin to write; `commit` or `roll_back` must follow."""
+        try:
+            writer = self.writer()
+            writer.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            raise fault_of(self.name, error) from error
+        return writer
+
+    def commit(self, writer: sqlite3.Connection) -> None:
+        """Make it durable, as the durability says."""
+        try:
+            writer.execute("COMMIT")
+        except sqlite3.Error as error:
+            failed = fault_of(self.name, error, committing=True)
+            self.roll_back(writer)
+            raise failed from error
+
+    def roll_back(self, writer: sqlite3.Connection) -> None:
+        """Nothing of it has happened."""
+        try:
+            if writer.in_transaction:
+                writer.execute("ROLLBACK")
+        except sqlite3.Error:
+            self.drop_writer()
+
+    def close(self) -> None:
+        """Close all connections; may be called twice."""
+        self._is_closed = True
+        self._writer = None
+        with self._lock:
+            connections, self._connections = self._connections, []
+        for connection in connections:
+            try:
+                connection.close()
+            except sqlite3.Error as error:
+                LOGGER.warning("%s: a connection does not close: %s", self.name, error)
+
+    def size_bytes(self) -> int:
+        """The file, and the log beside it."""
+        log = self.path.with_name(self.path.name + "-wal")
+        return sum(os.stat(each).st_size for each in (self.path, log) if each.exists())  # noqa: PTH116 - as short as it gets

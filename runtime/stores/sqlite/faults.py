@@ -1,0 +1,60 @@
+"""What SQLite's errors mean here, and what to do about each."""
+
+import contextlib
+import resource
+import sqlite3
+from collections.abc import Iterator
+
+from callboard.messages.errors import CallboardError, StoreFailed
+from callboard.messages.storage_errors import (
+    CommitUnknown,
+    StoreDamaged,
+    StoreFull,
+    StoreReadOnly,
+    StoreUnavailable,
+)
+
+__all__ = ["fault_of", "told"]
+
+
+def fault_of(name: str, error: sqlite3.Error, *, committing: bool = False) -> CallboardError:
+    """The error that says it in our words; `committing` when the transaction may stand."""
+    code = getattr(error, "sqlite_errorname", "") or ""
+    kind = code.removeprefix("SQLITE_").split("_")[0]
+    text = f"{name}: {error} ({code or type(error).__name__})."
+    failed: StoreFailed
+    if code == "SQLITE_IOERR_FSYNC" and committing:
+        failed = CommitUnknown(text, advice="Append the same events again.", may_have_run=True)
+    elif kind == "FULL" or (code == "SQLITE_IOERR_WRITE" and _is_limited()):
+        failed = StoreFull(text, advice="Make room on the disk; nothing was changed.")
+    elif kind in ("READONLY", "PERM", "AUTH"):
+        failed = StoreReadOnly(text, advice="Make file and folder writable, or name others.")
+    elif kind in ("CORRUPT", "NOTADB"):
+        failed = StoreDamaged(
+            text,
+            advice="Keep a copy, look with `callboard store check "
+            f"{name.removeprefix('sqlite ')}`, restore a backup.",
+        )
+    elif kind in ("BUSY", "LOCKED"):
+        failed = StoreUnavailable(
+            text, advice="Another process holds its lock: look with `fuser` who has it open."
+        )
+    else:
+        failed = StoreUnavailable(text, advice="Look whether file, folder and disk are there.")
+    failed.__cause__ = error
+    return failed
+
+
+@contextlib.contextmanager
+def told(name: str) -> Iterator[None]:
+    """Let errors of SQLite come out in our words."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise fault_of(name, error) from error
+
+
+def _is_limited() -> bool:
+    """Whether this process may not write files of any size: SQLite tells no more than "I/O"."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    return soft != resource.RLIM_INFINITY

@@ -1,0 +1,137 @@
+"""Read models and their positions in an SQLite file."""
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from .database import Database
+from .faults import told
+
+__all__ = ["SqliteReadModelStore"]
+
+KEYS_AT_ONCE: Final = 10_000
+ROWS_AT_ONCE: Final = 500
+"""Values of one statement: one step of SQLite, which lets go of the interpreter meanwhile."""
+
+
+class SqliteReadModelStore:
+    """A `ReadModelStore`; several may share one file, also with an event store."""
+
+    def __init__(self, path: str | Path, *, durability: str = "full") -> None:
+        self._database = Database(path, durability=durability)
+        self.name: Final = self._database.name
+        self._writing = threading.Lock()
+
+    def open(self) -> None:
+        """See `ReadModelStore.open`."""
+        self._database.open()
+
+    def position(self, model: str) -> int:
+        """See `ReadModelStore.position`."""
+        rows = self._database.rows("SELECT position FROM models WHERE name = ?", (model,))
+        return int(rows[0][0]) if rows else 0
+
+    def apply(
+        self, model: str, before: int, after: int, changes: Mapping[str, bytes | None]
+    ) -> bool:
+        """See `ReadModelStore.apply`."""
+        with self._transaction() as writer:
+            if not _move(writer, model, before, after):
+                return False
+            (number,) = writer.execute("SELECT id FROM models WHERE name = ?", (model,)).fetchone()
+            _change(writer, number, changes)
+        return True
+
+    def get_many(self, model: str, keys: Sequence[str]) -> list[bytes | None]:
+        """See `ReadModelStore.get_many`."""
+        found: dict[str, bytes] = {}
+        for start in range(0, len(keys), KEYS_AT_ONCE):
+            some = keys[start : start + KEYS_AT_ONCE]
+            marks = ",".join("?" * len(some))
+            found.update(
+                self._database.rows(
+                    "SELECT key, value FROM model_values WHERE "  # noqa: S608 - marks only
+                    f"model = (SELECT id FROM models WHERE name = ?) AND key IN ({marks})",
+                    (model, *some),
+                )
+            )
+        return [found.get(key) for key in keys]
+
+    def items(
+        self, model: str, prefix: str = "", *, after: str = "", limit: int = 1_000
+    ) -> list[tuple[str, bytes]]:
+        """See `ReadModelStore.items`."""
+        rows = self._database.rows(
+            "SELECT key, value FROM model_values WHERE "
+            "model = (SELECT id FROM models WHERE name = ?) AND key >= ? AND key > ? "
+            "AND substr(key, 1, ?) = ? ORDER BY key LIMIT ?",
+            (model, prefix, after, len(prefix), prefix, limit),
+        )
+        if not after and not prefix:
+            # A key may be empty, and nothing is behind an `after` that was not given.
+            empty = self.get_many(model, [""])[0]
+            if empty is not None:
+                rows = [("", empty), *rows][:limit]
+        return rows
+
+    def switch(self, name: str, model: str) -> None:
+        """See `ReadModelStore.switch`."""
+        with self._transaction() as writer:
+            writer.execute("INSERT OR REPLACE INTO meanings VALUES (?, ?)", (name, model))
+
+    def meaning(self, name: str) -> str:
+        """See `ReadModelStore.meaning`."""
+        rows = self._database.rows("SELECT model FROM meanings WHERE name = ?", (name,))
+        return str(rows[0][0]) if rows else name
+
+    def drop(self, model: str) -> None:
+        """See `ReadModelStore.drop`."""
+        with self._transaction() as writer:
+            writer.execute(
+                "DELETE FROM model_values WHERE model = (SELECT id FROM models WHERE name = ?)",
+                (model,),
+            )
+            writer.execute("DELETE FROM models WHERE name = ?", (model,))
+
+    def close(self) -> None:
+        """See `ReadModelStore.close`."""
+        self._database.close()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """Write, one thread after another: there is one connection to write with."""
+        database = self._database
+        with self._writing:
+            writer = database.begin()
+            try:
+                with told(self.name):
+                    yield writer
+            except BaseException:
+                database.roll_back(writer)
+                raise
+            database.commit(writer)
+
+
+def _move(writer: sqlite3.Connection, model: str, before: int, after: int) -> bool:
+    """Whether the model stood at `before`; it stands at `after` now."""
+    if before == 0:
+        writer.execute("INSERT OR IGNORE INTO models (name, position) VALUES (?, 0)", (model,))
+    moved = writer.execute(
+        "UPDATE models SET position = ? WHERE name = ? AND position = ?", (after, model, before)
+    )
+    return moved.rowcount == 1
+
+
+def _change(writer: sqlite3.Connection, number: int, changes: Mapping[str, bytes | None]) -> None:
+    gone = [(number, key) for key, value in changes.items() if value is None]
+    if gone:
+        writer.executemany("DELETE FROM model_values WHERE model = ? AND key = ?", gone)
+    kept = sorted((key, value) for key, value in changes.items() if value is not None)
+    for start in range(0, len(kept), ROWS_AT_ONCE):
+        some = kept[start : start + ROWS_AT_ONCE]
+        marks = ",".join(["(?,?,?)"] * len(some))
+        parameters = [part for key, value in some for part in (number, key, value)]
+        writer.execute(f"INSERT OR REPLACE INTO model_values VALUES {marks}", parameters)  # noqa: S608 - marks only

@@ -1,0 +1,127 @@
+"""The tables, and how those of an earlier release are brought forward.
+
+The version stands in `user_version`, and `application_id` says that a file is ours. A migration
+happens in one transaction: a file is at one version or at the next.
+
+| version | what it has |
+|---|---|
+| 1 | everything but the index by kind |
+| 2 | the index by kind, without which reading some kinds reads all events |
+"""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from callboard.messages.storage_errors import (
+    StoreDamaged,
+    StoreTooNew,
+    StoreTooOld,
+    StoreUnavailable,
+)
+
+__all__ = ["APPLICATION_ID", "SCHEMA", "bring_forward", "check_tables", "create"]
+
+APPLICATION_ID: Final = 0x43424F44
+"""Says "CBOD" in a file's header."""
+
+SCHEMA: Final = 2
+OLDEST: Final = 1
+"""From here on a file is brought forward when it is opened."""
+
+VERSION_1: Final = (
+    "CREATE TABLE writer (one INTEGER PRIMARY KEY CHECK (one = 1), epoch INTEGER, owner TEXT)",
+    "INSERT INTO writer VALUES (1, 0, '')",
+    "CREATE TABLE streams (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
+    "CREATE TABLE kinds (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
+    """CREATE TABLE events (
+        position INTEGER PRIMARY KEY, stream INTEGER NOT NULL, version INTEGER NOT NULL,
+        id BLOB NOT NULL, kind INTEGER NOT NULL, schema INTEGER NOT NULL, at REAL NOT NULL,
+        data BLOB NOT NULL, metadata BLOB NOT NULL)""",
+    "CREATE UNIQUE INDEX events_by_stream ON events (stream, version)",
+    "CREATE UNIQUE INDEX events_by_id ON events (id)",
+    """CREATE TABLE snapshots (
+        stream TEXT PRIMARY KEY, version INTEGER, schema INTEGER, data BLOB) WITHOUT ROWID""",
+    """CREATE TABLE states (
+        kind TEXT, id TEXT, version INTEGER, data BLOB, PRIMARY KEY (kind, id)) WITHOUT ROWID""",
+    "CREATE TABLE models (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, position INTEGER)",
+    """CREATE TABLE model_values (
+        model INTEGER, key TEXT, value BLOB, PRIMARY KEY (model, key)) WITHOUT ROWID""",
+    "CREATE TABLE meanings (name TEXT PRIMARY KEY, model TEXT) WITHOUT ROWID",
+)
+
+STEPS: Final[Mapping[int, Sequence[str]]] = {
+    1: ("CREATE INDEX events_by_kind ON events (kind, position)",),
+}
+"""What leads from each version to the next."""
+
+
+def create(connection: sqlite3.Connection) -> None:
+    """Make all tables in a new file, in the transaction that is open."""
+    for statement in (*VERSION_1, *(each for step in STEPS.values() for each in step)):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {SCHEMA}")
+
+
+def version_of(connection: sqlite3.Connection, name: str) -> int:
+    """The version of the tables; 0 when there are none. Raises `StoreDamaged` for others' files."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if not tables and not version:
+        return 0
+    if application != APPLICATION_ID:
+        raise StoreDamaged(
+            f"{name} is an SQLite file of another program.", advice="Name another file."
+        )
+    return int(version)
+
+
+def bring_forward(connection: sqlite3.Connection, name: str) -> None:
+    """Make or migrate the tables. Raises `StoreTooNew`, `StoreTooOld`, `StoreDamaged`."""
+    if version_of(connection, name) == SCHEMA:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        version = version_of(connection, name)  # Another process may have been faster.
+        if version == 0:
+            create(connection)
+        else:
+            _check(version, name)
+        for step in range(version or SCHEMA, SCHEMA):
+            for statement in STEPS[step]:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {step + 1}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def check_tables(connection: sqlite3.Connection, name: str) -> None:
+    """See that this release can read the tables, and change nothing.
+
+    Raises what `bring_forward` does, and `StoreUnavailable` when there are none.
+    """
+    version = version_of(connection, name)
+    if version == 0:
+        raise StoreUnavailable(
+            f"{name} has no tables so far.", advice="Look again when its writer has started."
+        )
+    _check(version, name)
+
+
+def _check(version: int, name: str) -> None:
+    if version > SCHEMA:
+        raise StoreTooNew(
+            f"{name} has tables of version {version}; this release knows {SCHEMA}.",
+            advice="Use the release of Callboard that wrote it. Nothing was changed.",
+        )
+    if version < OLDEST:
+        raise StoreTooOld(
+            f"{name} has tables of version {version}; this release opens {OLDEST} and later.",
+            advice="Make a copy, then run `callboard store migrate "
+            f"{name.removeprefix('sqlite ')}`.",
+        )

@@ -1,0 +1,266 @@
+"""The history of an execution: recorded, folded, and gone on with from wherever its driver died."""
+
+import asyncio
+import itertools
+import random
+import time
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from callboard.actors.execution.execution import Execution
+from callboard.actors.execution.handle import ExecutionHandle
+from callboard.actors.execution.history.events import Kind, pack, stream_of
+from callboard.actors.execution.history.fold import ExecutionHistory, fold
+from callboard.actors.execution.history.reading import read_history
+from callboard.actors.execution.history.recorder import Recorder
+from callboard.actors.execution.history.replay import Replay
+from callboard.actors.journal.journal import Journal
+from callboard.messages.errors import CallboardError, PayloadTooLarge
+from callboard.messages.events import Append, NewEvent, RecordedEvent
+from callboard.messages.execution import TaskStatus
+from callboard.messages.job import Job
+from callboard.messages.plan import SubTask
+from callboard.messages.retry import RetryPolicy
+from callboard.messages.storage_errors import StoreDamaged, UnknownEvent, WrongExpectedVersion
+from callboard.runtime.stores.memory import MemoryEventStore
+from tests.actors.execution.world import Linger, Square, Squared, Stumble, World, squares, turns
+
+ID = "e-1"
+WAIT_S = 10.0
+NONCES = itertools.count(1)
+# In each life a stumbler fails once more, and failures of earlier lives count.
+AGAIN = RetryPolicy(attempts_max=6, backoff_min_s=0.001, backoff_max_s=0.001)
+
+
+async def opened(store: MemoryEventStore) -> Journal:
+    journal = Journal(store, owner="test")
+    await journal.open()
+    return journal
+
+
+def recorder_of(world: World, journal: Journal, job: Job[Any, Any], version: int = 0) -> Recorder:
+    return Recorder(
+        journal,
+        world.driver.codec,
+        execution_id=ID,
+        owner="test",
+        nonce=f"nonce-{next(NONCES)}",
+        wall_time=time.time,
+        result_bytes_max=job.result_bytes_max,
+        version=version,
+    )
+
+
+def begin(
+    world: World,
+    job: Job[Any, Any],
+    recorder: Recorder,
+    history: ExecutionHistory | None = None,
+    **attributes: Any,
+) -> ExecutionHandle[Any]:
+    return Execution.start(
+        world.driver,
+        job,
+        Square(number=7),
+        new_id=lambda: ID,
+        random=random.Random(1).random,
+        wall_time=time.time,
+        attributes=attributes,
+        recorder=recorder,
+        history=history,
+    )
+
+
+def submit(
+    world: World, journal: Journal, job: Job[Any, Any], **attributes: Any
+) -> ExecutionHandle[Any]:
+    recorder = recorder_of(world, journal, job)
+    recorder.submitted(job.name, Square(number=7), attributes, {})
+    return begin(world, job, recorder, **attributes)
+
+
+async def resume(world: World, journal: Journal, job: Job[Any, Any]) -> ExecutionHandle[Any]:
+    history = await read_history(journal.read_stream, ID)
+    if history is None:
+        return submit(world, journal, job)
+    recorder = recorder_of(world, journal, job, history.version)
+    if not history.is_over:
+        recorder.resumed()
+    return begin(world, job, recorder, history)
+
+
+def events_of(store: MemoryEventStore) -> list[RecordedEvent]:
+    return store.read_stream(stream_of(ID), limit=10_000)
+
+
+def random_job(plan: list[tuple[bool, bool]]) -> Job[Any, Any]:
+    """Each sub-task: whether it needs the one before the last, and whether it stumbles once."""
+
+    def decompose(_request: Any) -> tuple[SubTask, ...]:
+        return tuple(
+            SubTask(
+                f"t{n}",
+                Stumble(label=f"t{n}") if stumbles else Square(number=n),
+                needs=(f"t{n - 2}",) if needs and n > 1 else (),
+            )
+            for n, (needs, stumbles) in enumerate(plan)
+        )
+
+    def expand(sub_task: SubTask, _result: Any) -> tuple[SubTask, ...]:
+        number = getattr(sub_task.request, "number", -1)
+        if 0 <= number < 100 and number % 3 == 0:
+            return (SubTask(f"g{number}", Square(number=100 + number)),)
+        return ()
+
+    return Job(
+        name="random", decompose=decompose, expand=expand, task_retry=AGAIN, threads=frozenset()
+    )
+
+
+def undisturbed(plan: list[tuple[bool, bool]]) -> list[int]:
+    right: list[int] = []
+    for n, (_, stumbles) in enumerate(plan):
+        right.append(-1 if stumbles else n)
+        if not stumbles and n % 3 == 0:
+            right.append(100 + n)
+    return right
+
+
+@given(
+    plan=st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=12),
+    steps=st.lists(st.integers(0, 60), max_size=3),
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_an_abandoned_execution_goes_on_to_the_same_result(
+    plan: list[tuple[bool, bool]], steps: list[int]
+) -> None:
+    asyncio.run(_abandon_and_resume(plan, steps))
+
+
+async def _abandon_and_resume(plan: list[tuple[bool, bool]], steps: list[int]) -> None:
+    job, store = random_job(plan), MemoryEventStore()
+    for limit in (*steps, None):
+        # A world of its own for each driver: nothing of the one before it is there.
+        world = World()
+        await world.add_pool(1, 4)
+        journal = await opened(store.beside())  # type: ignore[arg-type] # of the same class
+        done = _done(store)
+        handle = await resume(world, journal, job)
+        if limit is not None:
+            await turns(limit)
+            # The driver is gone: from here on it is another's log.
+            store.take_over("the next driver")
+        else:
+            result = await asyncio.wait_for(handle.result(), WAIT_S)
+            found = [-1 if value.number == 2 and stumbled else value.number
+                     for value, stumbled in zip(result, _stumbled(plan), strict=True)]  # fmt: skip
+            assert found == undisturbed(plan)
+            history = fold(ID, events_of(store))
+            assert set(history.statuses) == {TaskStatus.DONE}
+            core = handle._execution.record.run.core  # type: ignore[union-attr] # the core's own view
+            assert [core.status_of(id_) for id_ in history.ids] == history.statuses
+        ran = {f"t{n}" if n < 100 else f"g{n - 100}" for n in world.ticks.handled}
+        assert not (ran | set(world.ticks.begun)) & done
+        await world.close()
+        await journal.close()
+
+
+def _stumbled(plan: list[tuple[bool, bool]]) -> list[bool]:
+    return [number == -1 for number in undisturbed(plan)]
+
+
+def _done(store: MemoryEventStore) -> set[str]:
+    history = fold(ID, events_of(store))
+    return {history.ids[index] for index in history.results}
+
+
+async def test_what_was_submitted_comes_back(world: World) -> None:
+    store, job = MemoryEventStore(), Job[Any, Any](name="j", threads=frozenset())
+    journal = await opened(store)
+    handle = submit(world, journal, job, who="me", count=3)
+    await handle.result(timeout_s=WAIT_S)
+    replay = Replay(fold(ID, events_of(store)), world.driver.codec, world.driver.contracts)
+    assert replay.request() == Square(number=7)
+    assert replay.attributes() == {"who": "me", "count": 3}
+    again = await resume(world, journal, job)
+    assert await again.result(timeout_s=WAIT_S) == [Squared(number=7, square=49)]
+    assert world.ticks.handled == [7]
+    await journal.close()
+
+
+async def test_a_result_that_is_too_large_fails_at_once(world: World) -> None:
+    store = MemoryEventStore()
+    journal = await opened(store)
+    job = Job[Any, Any](
+        name="j", decompose=lambda _: squares(1), result_bytes_max=1, threads=frozenset()
+    )
+    with pytest.raises(CallboardError) as caught:
+        await submit(world, journal, job).result(timeout_s=WAIT_S)
+    assert isinstance(caught.value, PayloadTooLarge) or PayloadTooLarge.code in str(
+        caught.value.to_data()
+    )
+    assert "s0" in str(caught.value)
+    assert world.ticks.handled == [0]
+    history = fold(ID, events_of(store))
+    assert history.statuses == [TaskStatus.FAILED]
+    assert not history.results
+    await journal.close()
+
+
+async def test_an_owner_that_was_superseded_fails_and_delivers_nothing(world: World) -> None:
+    store, delivered = MemoryEventStore(), list[str]()
+    journal = await opened(store)
+
+    def job_of(owner: str) -> Job[Any, Any]:
+        return Job(
+            name="j",
+            decompose=lambda _: (*squares(20), SubTask("slow", Linger())),
+            deliver=lambda _result: delivered.append(owner),
+            threads=frozenset(),
+        )
+
+    first = submit(world, journal, job_of("first"))
+    async with asyncio.timeout(WAIT_S):
+        await world.ticks.lingering.wait()
+    await first._execution._recorder.supersede()  # type: ignore[union-attr] # as `Executions` does
+    second = await resume(world, journal, job_of("second"))
+    world.ticks.release.set()
+    with pytest.raises(WrongExpectedVersion, match="goes on elsewhere"):
+        await first.result(timeout_s=WAIT_S)
+    assert len(await second.result(timeout_s=WAIT_S)) == 21
+    assert delivered == ["second"]
+    await journal.close()
+
+
+async def test_nothing_is_appended_behind_a_first_event_that_was_refused(world: World) -> None:
+    store, job = MemoryEventStore(), Job[Any, Any](name="j")
+    journal = await opened(store)
+    await journal.append(stream_of(ID), [NewEvent(bytes(16), "somebody", b"")])
+    recorder = recorder_of(world, journal, job)
+    recorder.submitted("j", Square(number=1), {}, {})
+    recorder.resumed()  # Would expect version 1, which the stream has.
+    with pytest.raises(WrongExpectedVersion):
+        await recorder.settled()
+    await journal.flush(WAIT_S)
+    assert len(events_of(store)) == 1
+    await journal.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "error"),
+    [
+        ("callboard.execution.dreamt", pack({}), UnknownEvent),
+        (str(Kind.STEPPED), b"\xc1", StoreDamaged),
+        (str(Kind.STEPPED), pack({"to": "nowhere"}), StoreDamaged),
+        (str(Kind.MOVED), b"", StoreDamaged),
+    ],
+)
+def test_what_cannot_be_read_is_said(kind: str, data: bytes, error: type[CallboardError]) -> None:
+    store = MemoryEventStore()
+    store.take_over("test")
+    store.commit([Append(stream_of(ID), (NewEvent(bytes(16), kind, data),))])
+    with pytest.raises(error):
+        fold(ID, events_of(store))

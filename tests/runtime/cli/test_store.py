@@ -1,0 +1,90 @@
+"""`callboard store`: a store is checked and brought forward from the command line."""
+
+import json
+import os
+import sqlite3
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from callboard.messages.events import Append, NewEvent
+from callboard.runtime.cli.outcome import ExitCode
+from callboard.runtime.stores.sqlite import SqliteEventStore
+from callboard.runtime.stores.sqlite.schema import APPLICATION_ID, SCHEMA, VERSION_1
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A store of 600 events in 3 streams."""
+    made = tmp_path / "log.db"
+    store = SqliteEventStore(made, durability="off")
+    store.open()
+    store.take_over("the test")
+    store.commit(
+        [Append(f"s{n % 3}", (NewEvent(uuid.uuid4().bytes, "k", b"x" * 300),)) for n in range(600)]
+    )
+    store.close()
+    return made
+
+
+def test_a_store_that_is_well(callboard: Run, path: Path) -> None:
+    ended = callboard("store", "check", str(path))
+    assert ended.code == ExitCode.OK
+    assert "600 events in 3 streams" in ended.out
+    told = callboard("store", "check", f"sqlite:///{path}", "--json")
+    assert json.loads(told.out) == {"url": f"sqlite:///{path}", "events": 600, "streams": 3}
+
+
+def test_a_damaged_store_fails_with_an_advice(callboard: Run, path: Path) -> None:
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(size // 4)
+        file.write(os.urandom(size // 2))
+    ended = callboard("store", "check", str(path))
+    assert ended.code == ExitCode.FAILED
+    assert str(path) in ended.err
+    assert "backup" in ended.err
+
+
+def test_a_gap_is_found_that_sqlite_knows_nothing_of(callboard: Run, path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("DELETE FROM events WHERE position = 300")
+    connection.close()
+    ended = callboard("store", "check", str(path))
+    assert ended.code == ExitCode.FAILED
+    assert "position 299" in " ".join(ended.err.split())
+
+
+@pytest.mark.parametrize("command", ["check", "migrate"])
+def test_a_file_that_is_not_there_is_not_made(callboard: Run, tmp_path: Path, command: str) -> None:
+    ended = callboard("store", command, str(tmp_path / "none.db"))
+    assert ended.code == ExitCode.USAGE
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_an_earlier_release_s_file_is_checked_as_it_is_and_brought_forward(
+    callboard: Run, tmp_path: Path
+) -> None:
+    path = tmp_path / "old.db"
+    connection = sqlite3.connect(path, isolation_level=None)
+    for statement in VERSION_1:
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    assert callboard("store", "check", str(path)).code == ExitCode.OK
+    assert version(path) == 1
+    assert callboard("store", "migrate", str(path)).code == ExitCode.OK
+    assert version(path) == SCHEMA
+
+
+def version(path: Path) -> int:
+    connection = sqlite3.connect(path)
+    (found,) = connection.execute("PRAGMA user_version").fetchone()
+    connection.close()
+    return int(found)

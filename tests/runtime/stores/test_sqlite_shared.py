@@ -1,0 +1,110 @@
+"""A file that several processes have open: locks that stay, and readers that change nothing."""
+
+import sqlite3
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from callboard.messages.events import Append, Appended, NewEvent
+from callboard.messages.storage_errors import StoreReadOnly, StoreTooNew, StoreUnavailable
+from callboard.runtime.stores.sqlite import SqliteEventStore
+from callboard.runtime.stores.sqlite.schema import APPLICATION_ID, SCHEMA, VERSION_1
+
+# The byte of the index that every connection has a lock on. Who can have it alone takes itself
+# for the first to come, and empties the index.
+IS_ALONE: Final = """
+import fcntl, sys
+
+with open(sys.argv[1], "r+b") as file:
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 128)
+    except OSError:
+        print("others have it")
+    else:
+        print("alone")
+"""
+
+
+def group() -> list[Append]:
+    return [Append("s", (NewEvent(uuid.uuid4().bytes, "k", b"x"),))]
+
+
+def is_alone(path: Path) -> str:
+    command = [sys.executable, "-c", IS_ALONE, f"{path}-shm"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    return done.stdout.strip()
+
+
+def test_a_writer_keeps_its_lock_on_the_index(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    first, second = SqliteEventStore(path), SqliteEventStore(path)
+    try:
+        first.open()
+        first.take_over("the first")
+        first.commit(group())
+        assert is_alone(path) == "others have it"
+        second.open()
+        second.take_over("the second")  # It looks at what the first has left in the log.
+        second.commit(group())
+        assert is_alone(path) == "others have it"
+    finally:
+        first.close()
+        second.close()
+
+
+def test_a_reader_sees_each_commit_and_cannot_write(tmp_path: Path) -> None:
+    path = tmp_path / "log?mode=rwc#.db"  # A name is no part of a URI.
+    writer, reader = SqliteEventStore(path), SqliteEventStore(path, reads_only=True)
+    try:
+        writer.open()
+        writer.take_over("the writer")
+        reader.open()
+        for head in range(1, 4):
+            assert isinstance(writer.commit(group())[0], Appended)
+            assert reader.head() == head
+        with pytest.raises(StoreReadOnly):
+            reader.take_over("the reader")
+        assert reader.streams() == ["s"]
+        assert isinstance(writer.commit(group())[0], Appended)
+    finally:
+        reader.close()
+        writer.close()
+    assert [each.name for each in tmp_path.iterdir() if each.name.endswith(".db")] == [path.name]
+
+
+def test_a_reader_makes_no_file_and_no_tables(tmp_path: Path) -> None:
+    missing, empty = tmp_path / "a" / "missing.db", tmp_path / "empty.db"
+    empty.touch()
+    for path, said in ((missing, "no such file"), (empty, "no tables")):
+        reader = SqliteEventStore(path, reads_only=True)
+        with pytest.raises(StoreUnavailable, match=said):
+            reader.open()
+        reader.close()
+    assert not missing.parent.exists()
+    assert empty.stat().st_size == 0
+
+
+@pytest.mark.parametrize("version", [1, SCHEMA + 1])
+def test_a_reader_brings_no_tables_forward(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "log.db"
+    connection = sqlite3.connect(path)
+    for statement in VERSION_1:
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {version}")
+    connection.commit()
+    connection.close()
+    before = path.read_bytes()
+    reader = SqliteEventStore(path, reads_only=True)
+    if version > SCHEMA:
+        with pytest.raises(StoreTooNew):
+            reader.open()
+    else:
+        reader.open()
+        assert reader.read(0, 10, kinds=["k"]) == []
+    reader.close()
+    assert path.read_bytes() == before

@@ -1,0 +1,53 @@
+"""Logs and states as users open them."""
+
+import asyncio
+import uuid
+from pathlib import Path
+
+import pytest
+
+import callboard
+from callboard.actors.journal.client import LogClient
+from callboard.messages.errors import SpecError
+from callboard.messages.events import NO_STREAM, Appended, NewEvent
+from callboard.messages.storage_errors import WrongExpectedVersion
+
+
+def _event(text: str) -> NewEvent:
+    return NewEvent(uuid.uuid4().bytes, "noted", text.encode())
+
+
+async def test_a_log_is_an_actor_that_others_find(tmp_path: Path) -> None:
+    url = str(tmp_path / "log.db")
+    async with callboard.start(engine="inline", hosts=2) as system:
+        log = await callboard.open_log(system, url, name="orders", host=2)
+        assert await log.append("a", [_event("one"), _event("two")], NO_STREAM) == Appended(1, 2, 2)
+        other = LogClient(await system.lookup("orders"))
+        await other.open()
+        heads: asyncio.Queue[int] = asyncio.Queue()
+        end = other.on_commit(heads.put_nowait)
+        with pytest.raises(WrongExpectedVersion):
+            await other.append("a", [_event("late")], NO_STREAM)
+        await log.append("a", [_event("three")])
+        assert await asyncio.wait_for(heads.get(), 10) == 3
+        end()
+        assert [e.data for e in await other.read(1, 10)] == [b"two", b"three"]
+        assert await other.version_of("a") == 3
+        await other.close()
+    async with callboard.start(engine="inline", hosts=1) as system:
+        log = await callboard.open_log(system, url, name="orders")
+        assert [e.data for e in await log.read_stream("a")] == [b"one", b"two", b"three"]
+
+
+async def test_a_wrong_url_is_refused_at_once() -> None:
+    async with callboard.start(engine="inline", hosts=1) as system:
+        with pytest.raises(SpecError, match="mysql"):
+            await callboard.open_log(system, "mysql://x/y", name="orders")
+
+
+async def test_states_are_there_in_the_next_life(tmp_path: Path) -> None:
+    url = str(tmp_path / "states.db")
+    async with callboard.open_states(url) as states:
+        assert await states.synchronise(["nobody"]) == [None]
+    async with callboard.open_states(url) as states:
+        assert states.statistics().read_unknown == 0

@@ -1,0 +1,111 @@
+"""The simulated disk: what is synced stays, what is not may be lost, and a commit is whole."""
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from callboard.messages.errors import StoreFailed
+from callboard.messages.events import Append, NewEvent, RecordedEvent
+from callboard.messages.storage_errors import CommitUnknown, WriterFenced
+from callboard.runtime.simulation.disk import DiskWeather, SimulatedDisk, SimulatedEventStore
+from callboard.runtime.simulation.loop import Later
+from callboard.runtime.simulation.mutations import MUTATIONS
+from callboard.runtime.simulation.run import run_seed
+from callboard.runtime.simulation.scenarios import SCENARIOS
+
+
+def disk_of(seed: int = 0) -> tuple[SimulatedDisk, list[RecordedEvent]]:
+    synced: list[RecordedEvent] = []
+    return SimulatedDisk(random.Random(seed).random, lambda: 0.0, synced.append), synced
+
+
+def two(number: int) -> list[Append]:
+    events = [NewEvent(bytes([number, n]) * 8, "k", b"") for n in range(2)]
+    return [Append("s", tuple(events))]
+
+
+def to_its_end(outcome: Any) -> Any:
+    while isinstance(outcome, Later):
+        outcome = outcome.then()
+    return outcome
+
+
+def test_what_is_not_synced_is_not_read() -> None:
+    disk, synced = disk_of()
+    store = SimulatedEventStore(disk)
+    store.take_over("me")
+    written = store.commit(two(1)).then()
+    assert store.read(0, 10) == []
+    (appended,) = to_its_end(written)
+    assert (appended.first, appended.last) == (1, 2)
+    assert [event.position for event in store.read_stream("s")] == [1, 2]
+    assert synced == store.read(0, 10)
+
+
+@pytest.mark.parametrize("moment", ["on its way", "written"])
+def test_a_crash_leaves_a_commit_wholly_or_not_at_all(moment: str) -> None:
+    kept = set()
+    for seed in range(40):
+        disk, synced = disk_of(seed)
+        store = SimulatedEventStore(disk)
+        store.take_over("me")
+        to_its_end(store.commit(two(1)))
+        later = store.commit(two(2))
+        if moment == "written":
+            later.then()
+        disk.crash()
+        kept.add(len(synced))
+        assert disk.log.head() == disk.synced == len(synced)
+    assert kept == {2, 4}
+
+
+def test_an_old_writer_is_fenced_at_the_moment_of_its_write() -> None:
+    disk, synced = disk_of()
+    old, new = SimulatedEventStore(disk), SimulatedEventStore(disk)
+    old.take_over("old")
+    on_its_way = old.commit(two(1))
+    new.take_over("new")
+    with pytest.raises(WriterFenced):
+        to_its_end(on_its_way)
+    assert synced == []
+
+
+def test_a_commit_without_an_answer_is_repeated_safely() -> None:
+    hidden = set()
+    for seed in range(40):
+        disk, _ = disk_of(seed)
+        store = SimulatedEventStore(disk)
+        store.take_over("me")
+        disk.weather = DiskWeather(unknown=1.0)
+        with pytest.raises(CommitUnknown):
+            to_its_end(store.commit(two(1)))
+        hidden.add(disk.log.head())
+        disk.weather = DiskWeather()
+        (appended,) = to_its_end(store.commit(two(1)))
+        assert (appended.first, disk.synced) == (1, 2)
+    assert hidden == {0, 2}
+
+
+@pytest.mark.parametrize("weather", [DiskWeather(unavailable=1.0), DiskWeather(full=1.0)])
+def test_a_disk_that_fails_has_written_nothing(weather: DiskWeather) -> None:
+    disk, _ = disk_of()
+    store = SimulatedEventStore(disk)
+    store.take_over("me")
+    disk.weather = weather
+    with pytest.raises(StoreFailed):
+        store.commit(two(1))
+    assert disk.log.head() == 0
+
+
+def broken(seeds: range) -> list[int]:
+    run: Callable[[int], Any] = lambda seed: run_seed("durable", SCENARIOS["durable"], seed)  # noqa: E731
+    return [seed for seed in seeds if run(seed).broken]
+
+
+def test_an_append_behind_a_refused_one_never_meets_the_version_it_expects() -> None:
+    """The seeds from 60 on: an old owner went on behind the new owner's first event."""
+    with MUTATIONS["old_owner_goes_on"].applied():
+        assert broken(range(60, 80))
+    assert not broken(range(60, 80))
