@@ -1,5 +1,6 @@
 """A cell's mailbox: what each policy does when it is full, and when it is queued to be served."""
 
+from types import SimpleNamespace
 from typing import Any, ClassVar, cast
 
 import pytest
@@ -32,6 +33,7 @@ class Queue:
     """Stands where a dispatcher does: keeps what is queued, and never serves it."""
 
     def __init__(self) -> None:
+        self.host = SimpleNamespace(slot=1)
         self.letters = DeadLetters("host-1")
         self.queued: list[Cell] = []
 
