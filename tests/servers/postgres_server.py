@@ -32,6 +32,7 @@ PASSWORD: Final = "s3cr3t-passw0rd"
 HBA: Final = f"local all {PASSWORD_ROLE} scram-sha-256\nlocal all all trust\n"
 # Durable as in production: what is tested is what an acknowledged commit promises.
 SETTINGS: Final = {
+    "dynamic_shared_memory_type": "mmap",  # in its folder: kill -9 leaves nothing elsewhere
     "fsync": "on",
     "jit": "off",
     "listen_addresses": "",

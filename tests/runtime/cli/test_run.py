@@ -253,6 +253,7 @@ def test_ctrl_c_in_the_middle_leaves_nothing_on_ray(start: Run) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.soak
 def test_a_timeout_leaves_nothing_on_ray(start: Run) -> None:
     process = start("run", "jobs:hangs", *RAY, "--timeout", "15")
     process.wait_for("up")

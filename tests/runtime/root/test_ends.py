@@ -181,6 +181,7 @@ def test_ctrl_c_stops_everything_though_handlers_hang(tmp_path: pathlib.Path) ->
     gone(pids)
 
 
+@pytest.mark.soak
 @pytest.mark.usefixtures("shared_memory")
 def test_exception_in_the_driver_comes_out_and_leaves_nothing(tmp_path: pathlib.Path) -> None:
     driver = Driver(
@@ -200,6 +201,7 @@ def test_exception_in_the_driver_comes_out_and_leaves_nothing(tmp_path: pathlib.
     gone(pids)
 
 
+@pytest.mark.soak
 @pytest.mark.usefixtures("shared_memory")
 def test_two_nodes_share_the_hosts_and_a_lost_node_is_survived(tmp_path: pathlib.Path) -> None:
     """On one machine, with Ray's own test cluster: hosts on both nodes, and one removed."""
