@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from callboard.messages.ref import Ref
 
 __all__ = ["LogClient"]
 
+LOGGER: Final = logging.getLogger("callboard.journal")
 WAIT_S: Final = 20.0
 RETRY_S: Final = 0.2
 
@@ -90,7 +92,8 @@ class LogClient:
                 # The log is being restarted, or gone for now: who reads will hear the reason.
                 await asyncio.sleep(RETRY_S)
                 continue
-            except CallboardError:
+            except CallboardError as error:
+                LOGGER.warning("the log at %s is not followed any more: %s", self.ref, error)
                 return
             if head > self.head:
                 self.head = head
