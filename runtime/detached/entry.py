@@ -22,8 +22,9 @@ from callboard.messages.errors import (
     SpecError,
 )
 
-from ..engines.ray.engine import CALLS_MAX, CONTROL_CALLS_MAX, RayEngine, end_by_name
+from ..engines.ray.engine import RayEngine, end_by_name
 from ..engines.ray.ledger import RayLedger
+from ..engines.ray.starts import CALLS_MAX, CONTROL_CALLS_MAX
 from ..environment import Environment
 from ..looking import Ask, answered, question_of
 from ..root.records import Remembered

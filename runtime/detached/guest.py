@@ -29,7 +29,8 @@ from callboard.messages.views import LookAtHost
 
 from ..control import DESK
 from ..engines.ray.carrier import RayCarrier, unpack_answer
-from ..engines.ray.engine import RayEngine, RayProcess
+from ..engines.ray.engine import RayEngine
+from ..engines.ray.handle import RayProcess
 from ..environment import Environment
 from ..settings import Settings
 from ..transport.sockets import SocketAddress, SocketCarrier

@@ -8,7 +8,7 @@ import ray.exceptions
 from callboard.messages.errors import HostLost
 from callboard.messages.ports import TransportBroken
 
-__all__ = ["NOT_CONNECTED", "RayCarrier", "host_lost", "pack_answer", "unpack_answer"]
+__all__ = ["NOT_CONNECTED", "RayCarrier", "describe", "host_lost", "pack_answer", "unpack_answer"]
 
 NOT_CONNECTED: Final = None
 """The answer of a host that does not know the sender's incarnation (yet)."""
@@ -27,12 +27,14 @@ def unpack_answer(answer: Any) -> tuple[bytes, Sequence[Any]]:
     return frame, references
 
 
-def host_lost(name: str, error: BaseException) -> HostLost:
-    """A dead Ray actor, in Callboard's words."""
-    return HostLost(
-        f"{name} is lost: {type(error).__name__}: {str(error).strip().splitlines()[0][:200]}",
-        advice="Its actors come back on an understudy.",
-    )
+def host_lost(name: str, why: str) -> HostLost:
+    """A host that is dead, in Callboard's words."""
+    return HostLost(f"{name} is lost: {why}", advice="Its actors come back on an understudy.")
+
+
+def describe(error: BaseException) -> str:
+    """An error of Ray's in one line; most of them are a page."""
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
 
 
 class RayCarrier:
@@ -60,7 +62,7 @@ class RayCarrier:
             else:
                 answer = await self._deliver.remote(frame)
         except ray.exceptions.ActorDiedError as error:
-            raise host_lost(self._name, error) from None
+            raise host_lost(self._name, describe(error)) from None
         except (ray.exceptions.RayError, ConnectionError, OSError) as error:
             raise TransportBroken(f"{type(error).__name__}: {error}") from error
         if answer is NOT_CONNECTED:

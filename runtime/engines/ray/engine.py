@@ -6,176 +6,42 @@ neither delay restarts nor count them within a period.
 
 import asyncio
 import contextlib
-import functools
 import logging
 import os
 import pathlib
 import secrets
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, Final, TypeVar
 
 import psutil
 import ray
 import ray.exceptions
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from callboard.actors.host.host import Host
-from callboard.messages.errors import ClusterError, ClusterUnreachable, HostLost
+from callboard.messages.errors import ClusterError, ClusterUnreachable
 from callboard.messages.hosts import ProcessOrder
-from callboard.messages.lifecycle import Exit, ExitReason
-from callboard.messages.ports import BlobStore, FrameCarrier, HostProcess
+from callboard.messages.ports import BlobStore, HostProcess
 
 from ...cluster.network import cluster_error, parse_address
-from ...detached.guest_process import GuestProcess
 from ...detached.names import NAMESPACE
 from ...settings import Settings
-from ...transport.sockets import SocketAddress, SocketCarrier, SocketServer
+from ...transport.sockets import SocketAddress, SocketServer
 from .blobs import RayBlobs
-from .capacity import what_is_missing, what_is_taken
-from .carrier import RayCarrier, host_lost, unpack_answer
+from .handle import RayProcess
 from .leftovers import end_family, ray_family
-from .process import Adopted, HostActor
+from .starts import check_order, create, taken_now, wait_until_ready
 
 __all__ = ["RayEngine", "RayProcess", "end_by_name"]
 
 LOGGER: Final = logging.getLogger("callboard.ray")
-CAPACITY_EVERY_S: Final = 1.0
-"""How often it is looked whether what a process waits for is still there at all."""
-PULL_RETRY_S: Final = 0.1
 INTERRUPTED_GOODBYE_S: Final = 1.5
 """How long Ray may take to undo a start that was interrupted."""
-CONTROL_CALLS_MAX: Final = 4
 ANSWER_DEADLINE_S: Final = 4.0
 """How long a cluster may take to answer at all, before Ray's own client is let near it."""
 ResultT = TypeVar("ResultT")
-CALLS_MAX: Final = 10_000
-"""Calls of one host at once: frames of many peers, plus what stays outstanding."""
-
-
-@functools.cache
-def _host_class() -> Any:
-    """What Ray starts as a host. Made once: each one made is exported to the whole cluster."""
-    remote: Any = ray.remote  # Ray's types do not know `concurrency_groups`.
-    return remote(concurrency_groups={"control": CONTROL_CALLS_MAX})(HostActor)
-
-
-class RayProcess:
-    """The root's, or a driver's, handle on one Ray actor."""
-
-    def __init__(self, handle: Any, name: str, engine: "RayEngine") -> None:
-        self.name = name
-        self.handle = handle
-        self._engine = engine
-        self.pid = 0
-        self.address: SocketAddress | None = None
-
-    async def become(self, slot: int, epoch: int, name: str) -> FrameCarrier:
-        """See `HostProcess`."""
-        control = self._engine.control
-        assert control is not None
-        mine = await self._engine.socket_address()
-        self.address = await self._call(
-            self.handle.become.remote(
-                slot, epoch, name, control.epoch, mine, self._engine.control_handle
-            )
-        )
-        return await self.carrier()
-
-    async def adopt(self, control_epoch: int) -> Adopted | None:
-        """Take over a host that works already; None when it is none. Raises `HostLost`."""
-        mine = await self._engine.socket_address()
-        handle = self._engine.control_handle
-        adopted: Adopted | None = await self._call(
-            self.handle.adopt.remote(control_epoch, mine, handle)
-        )
-        if adopted is not None:
-            self.address = adopted.address
-        return adopted
-
-    async def carrier(self) -> FrameCarrier:
-        """The way for frames of this process' own host to that one."""
-        mine = await self._engine.socket_address()
-        by_call = RayCarrier(self.handle, self.name)
-        if self.address is None or mine is None or self.address.node != mine.node:
-            return by_call
-        return SocketCarrier(self.address, by_call)
-
-    def bring_frames(self, slot: int, epoch: int) -> None:
-        """Keep one pull outstanding, unless this process is a Ray actor and can be called."""
-        control = self._engine.control
-        if self._engine.control_handle is not None:
-            return
-        assert control is not None
-        control.run_task(self._pull(control, slot, epoch))
-
-    async def _pull(self, control: Host, slot: int, epoch: int) -> None:
-        link = control.link(slot)
-        while link.epoch == epoch and link.carrier is not None:
-            try:
-                answers = await self.handle.pull.remote(control.slot, link.bookkeeping())
-            except ray.exceptions.ActorDiedError:
-                return  # `watch` tells the root.
-            except ray.exceptions.RayError as error:
-                LOGGER.warning("pulling from %s: %s", self.name, error)
-                await asyncio.sleep(PULL_RETRY_S)
-                continue
-            for answer in answers:
-                control.receive(*unpack_answer(answer))
-
-    async def connect(
-        self, peers: Mapping[int, tuple[int, HostProcess]], *, is_open: bool = True
-    ) -> None:
-        """See `HostProcess`."""
-        handles = {
-            slot: (epoch, process.handle, process.address)
-            for slot, (epoch, process) in peers.items()
-            if isinstance(process, RayProcess | GuestProcess)
-        }
-        if handles:
-            await self._call(self.handle.connect.remote(handles, is_open))
-
-    async def disconnect(self, slot: int) -> None:
-        """Tell the host that a driver has left. Raises `HostLost`."""
-        await self._call(self.handle.disconnect.remote(slot))
-
-    async def warm(self, codes: Sequence[bytes]) -> None:
-        """See `HostProcess`."""
-        with contextlib.suppress(HostLost, ray.exceptions.RayError):
-            await self._call(self.handle.warm.remote(list(codes)))
-
-    async def watch(self) -> Exit:
-        """How it ended: an outstanding call fails as soon as the actor is dead."""
-        while True:
-            try:
-                return Exit.from_data(await self.handle.watch.remote())
-            except ray.exceptions.ActorUnavailableError:
-                # The network, not the actor: heartbeats decide when that is too long.
-                await asyncio.sleep(PULL_RETRY_S)
-            except ray.exceptions.RayError as error:
-                return Exit.of_error(ExitReason.HOST_LOST, host_lost(self.name, error))
-
-    async def ping(self) -> None:
-        """See `HostProcess`."""
-        self.pid = await self._call(self.handle.ping.remote())
-
-    async def kill(self) -> None:
-        """End the process at once."""
-        self._engine.forget(self)
-        with contextlib.suppress(ray.exceptions.RayError):
-            await asyncio.to_thread(ray.kill, self.handle, no_restart=True)
-        if self._engine.after_end is not None:
-            self._engine.after_end(self.name)
-
-    async def _call(self, reference: Any) -> Any:
-        try:
-            return await reference
-        except ray.exceptions.ActorDiedError as error:
-            raise host_lost(self.name, error) from None
-        except ray.exceptions.ActorUnavailableError as error:
-            raise HostLost(f"{self.name} cannot be reached: {error}") from None
 
 
 class RayEngine:
@@ -287,26 +153,18 @@ class RayEngine:
         """A Ray actor on the node whose turn it is, or where Ray finds what is ordered."""
         what = "host" if order is None else order.name
         name = f"{self._system}-{what}-{number}"
-        if order is not None:
-            _check_capacity(name, order)
+        await check_order(name, order)
         if self.before_start is not None:
             await self.before_start(name)
-        actor = _host_class().options(
-            name=name,
-            max_restarts=0,
-            max_task_retries=0,
-            max_concurrency=CALLS_MAX,
-            **_place_for(number, order),
-            **self._life(),
-        )
-        process = RayProcess(actor.remote(self.settings, name), name, self)
+        handle = await create(self.settings, name, number, order, self._life())
+        process = RayProcess(handle, name, self)
         self._processes[process] = None
         limit_s = self.settings.start_timeout_s
         try:
-            process.pid = await _wait_until_ready(process, order, limit_s)
+            process.identity = await wait_until_ready(handle, name, order, limit_s)
         except TimeoutError:
             await process.kill()
-            why = "" if order is None else what_is_taken(order.resources, _free())
+            why = "" if order is None else await taken_now(order)
             raise ClusterError(
                 f"{name} did not start within {limit_s:g} s{f': {why}' if why else ''}.",
                 advice="Is there memory for one more process? `ray status` and the "
@@ -320,6 +178,7 @@ class RayEngine:
                 f"{name} did not start: {str(error).strip().splitlines()[-1][:300]}",
                 advice="Is Callboard installed on every node, in the same release?",
             ) from error
+        process.pid = process.identity.process_id
         return process
 
     def _life(self) -> dict[str, Any]:
@@ -416,69 +275,6 @@ async def _in_daemon_thread(function: Callable[[], ResultT]) -> ResultT:
 
     threading.Thread(target=call, name="callboard-ray", daemon=True).start()
     return await done
-
-
-async def _wait_until_ready(process: RayProcess, order: ProcessOrder | None, limit_s: float) -> int:
-    """The process id, once it runs.
-
-    What is ordered may be taken by others for a while, which is told, or be lost with its
-    node, which ends the wait with `ClusterError`. Raises `TimeoutError`.
-    """
-    ready = asyncio.ensure_future(process.handle.ready.remote())
-    try:
-        async with asyncio.timeout(limit_s):
-            while order is not None and not ready.done():
-                await asyncio.wait((ready,), timeout=CAPACITY_EVERY_S)
-                if not ready.done():
-                    _check_capacity(process.name, order)
-                    order.on_waiting(what_is_taken(order.resources, _free()))
-            pid: int = await ready
-            return pid
-    finally:
-        ready.cancel()
-        if order is not None:
-            order.on_waiting("")
-
-
-def _check_capacity(name: str, order: ProcessOrder) -> None:
-    """Raises `ClusterError` that names what no node has, and for what a start would wait."""
-    nodes: Sequence[Mapping[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    missing = what_is_missing(order.resources, nodes)
-    if missing:
-        raise ClusterError(
-            f"{name} cannot be placed: {missing}.",
-            advice="Ask for less, or add a node that has it; `ray status` shows what there is.",
-        )
-
-
-def _free() -> Mapping[str, float]:
-    free: Mapping[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
-    return free
-
-
-def _place_for(number: int, order: ProcessOrder | None) -> dict[str, Any]:
-    """Ray's options that say where a process runs and what it reserves."""
-    if order is None:
-        return {"num_cpus": 0, "scheduling_strategy": _node_for(number)}
-    wanted = order.resources
-    return {
-        "num_cpus": wanted.cpus,
-        "num_gpus": wanted.gpus,
-        "memory": wanted.memory_bytes or None,
-        "resources": dict(wanted.custom) or None,
-        "label_selector": dict(wanted.node_labels) or None,
-    }
-
-
-def _node_for(number: int) -> Any:
-    """Nodes in turn.
-
-    Not soft: Ray then takes any node it likes. A node that is lost meanwhile fails the
-    start, and the next one is tried on another.
-    """
-    known: Sequence[Mapping[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    nodes = sorted((node for node in known if node["Alive"]), key=lambda node: str(node["NodeID"]))
-    return NodeAffinitySchedulingStrategy(nodes[number % len(nodes)]["NodeID"], soft=False)
 
 
 def _use_token() -> None:

@@ -38,6 +38,7 @@ from ...transport.sockets import SocketAddress, SocketCarrier, SocketServer
 from ...wiring import CloudPickler, make_host
 from .blobs import RayBlobs
 from .carrier import NOT_CONNECTED, RayCarrier, pack_answer
+from .lifeline import Identity, identity_of
 
 __all__ = ["Adopted", "HostActor", "PullCarrier", "take_call"]
 
@@ -52,6 +53,7 @@ class Adopted(NamedTuple):
     slot: int
     epoch: int
     address: SocketAddress | None
+    identity: Identity
     cells: tuple[int, ...]
     """The numbers of its top-level actors."""
     guests: tuple[int, ...]
@@ -140,11 +142,11 @@ class HostActor:
         # What the Ray dashboard shows beside the class.
         return self._name
 
-    async def ready(self) -> int:
-        """The process id, once the process has started; called before anything else."""
+    async def ready(self) -> Identity:
+        """What this process is, once it has started; called before anything else."""
         self._ended = asyncio.get_running_loop().create_future()
         calm_collector()
-        return os.getpid()
+        return identity_of(os.getpid())
 
     async def warm(self, codes: Sequence[bytes]) -> None:
         """Load the public names of Callboard and these classes, while nobody waits for it."""
@@ -202,6 +204,7 @@ class HostActor:
             host.slot,
             host.epoch,
             self._address,
+            identity_of(os.getpid()),
             tuple(host.births.guardian.cells),
             tuple(s for s, link in host.links.items() if is_guest(s) and link.is_connected),
         )
