@@ -5,7 +5,7 @@ back. It is the `ChildRunner` of actors; hosts have another one with the same co
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from callboard.messages.errors import ActorStartFailed, CallboardError, NameTaken, SpecError
@@ -103,6 +103,23 @@ class Family:
             self._host.cells.pop(cell.id, None)
             raise
 
+    def add_all(self, cells: Sequence[Cell], spec: ChildSpec) -> None:
+        """Start children that share a spec, and have neither names nor start hooks.
+
+        As `add` for each, at less than half the cost; all of them, or none.
+        """
+        numbers = [cell.id for cell in cells]
+        born = dict(zip(numbers, cells, strict=True))
+        self.cells.update(born)
+        self._host.cells.update(born)
+        try:
+            self.supervisor.add_children(spec, numbers)
+        except CallboardError:
+            for cell in cells:
+                self._forget(cell)
+                self._host.cells.pop(cell.id, None)
+            raise
+
     async def started(self, cell: Cell) -> None:
         """Wait for the outcome of a first start; raises `ActorStartFailed`."""
         if cell.life == Life.STARTING and cell.id in self.cells:
@@ -184,6 +201,27 @@ class Family:
             self._start_hook(cell, self._run_pool(cell, incarnation))
         else:
             self._running(cell, incarnation)
+
+    def start_children(
+        self, children: Sequence[ChildId], first_incarnation: int, spec: ChildSpec
+    ) -> None:
+        """Make the actors of new cells, those of `add_all`: there is no hook to wait for."""
+        cells: Any = self.cells
+        for incarnation, child in enumerate(children, first_incarnation):
+            cell = cells[child]
+            cell.incarnation = incarnation
+            try:
+                cell.actor = cell.recipe.make()
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # noqa: BLE001 - a constructor may raise anything
+                self._start_failed(cell, incarnation, error, is_first=True)
+                continue
+            cell.life = Life.RUNNING
+            if cell.box:  # The constructor of another has told it something.
+                cell.schedule()
+        # Those that failed are forgotten already, and left out.
+        self.supervisor.children_started(children, first_incarnation)
 
     async def _run_started_hook(self, cell: Cell, incarnation: int, *, is_first: bool) -> None:
         assert cell.actor is not None

@@ -47,6 +47,14 @@ class ChildRunner(Protocol):
     def start_child(self, child: ChildId, incarnation: int, spec: ChildSpec) -> None:
         """Begin to start it; report `child_started` or `child_start_failed`."""
 
+    def start_children(
+        self, children: Sequence[ChildId], first_incarnation: int, spec: ChildSpec
+    ) -> None:
+        """Begin to start those of one `add_children`; report on each as for `start_child`.
+
+        Those that run at once may be reported together, by `children_started`.
+        """
+
     def stop_child(
         self,
         child: ChildId,
@@ -89,8 +97,14 @@ class SupervisorPort(Protocol):
         Raises `SpecError` for an id in use, `UsageError` when there are too many.
         """
 
+    def add_children(self, spec: ChildSpec, children: Sequence[ChildId]) -> None:
+        """Start more children that share a spec; all of them, or none. Raises like `add_child`."""
+
     def child_started(self, child: ChildId, incarnation: int) -> None:
         """The start succeeded."""
+
+    def children_started(self, children: Sequence[ChildId], first_incarnation: int) -> None:
+        """These starts succeeded; the incarnations are consecutive."""
 
     def child_start_failed(self, child: ChildId, incarnation: int, reason: Exit) -> None:
         """The start failed."""

@@ -8,7 +8,7 @@ from callboard.messages.spec import AutoShutdown, ChildId, ChildSpec, Supervisor
 
 from .views import SupervisorState
 
-__all__ = ["check_accepts", "check_fits"]
+__all__ = ["check_accepts", "check_fits", "check_room"]
 
 
 class _Children(Container[ChildId], Sized, Protocol):
@@ -53,7 +53,12 @@ def check_fits(
             advice="Set SupervisorSpec.auto_shutdown, or let the child not be significant.",
             field="ChildSpec.significant",
         )
-    if len(children) >= supervisor.children_max:
+    check_room(supervisor, child_id, len(children))
+
+
+def check_room(supervisor: SupervisorSpec, child_id: ChildId, children: int) -> None:
+    """Check that there is room for this child beside so many. Raises UsageError."""
+    if children >= supervisor.children_max:
         raise UsageError(
             f"The supervisor has its {supervisor.children_max} children (children_max); "
             f"there is no room for {child_id!r}.",

@@ -20,14 +20,14 @@ Four things go beyond OTP, or against its letter:
 States and their changes are a table: `tree.EDGES`.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import final
 
 from callboard.messages.errors import ActorNotFound, UsageError
 from callboard.messages.lifecycle import Exit
 from callboard.messages.spec import ChildId, ChildSpec, Restart, StopTimeout, SupervisorSpec
 
-from .admission import check_accepts, check_fits
+from .admission import check_accepts, check_fits, check_room
 from .decisions import Decisions
 from .effects import NOTHING, Effects
 from .tree import Child, ChildState, Goal
@@ -129,6 +129,31 @@ class SupervisorCore:
         sequence.members.append(child)
         return NOTHING
 
+    def add_children(self, spec: ChildSpec, child_ids: Sequence[ChildId], now: float) -> Effects:
+        """Add dynamic children that share a spec and start them; all of them, or none.
+
+        The same as `add_child` for each, at less than half the cost. Raises like `add_child`.
+        """
+        self._now_s = now
+        decisions, tree = self._decisions, self._decisions.tree
+        if decisions.state is not SupervisorState.RUNNING:
+            check_accepts(self.state, child_ids[0])
+        known = tree.children.keys()
+        if len(set(child_ids)) < len(child_ids) or not known.isdisjoint(child_ids):
+            seen = set(known)
+            for child_id in child_ids:
+                check_fits(self._spec, spec, child_id, seen)
+                seen.add(child_id)
+        check_fits(self._spec, spec, child_ids[0], known)
+        check_room(self._spec, child_ids[-1], len(known) + len(child_ids) - 1)
+        if decisions.sequence is None:
+            return (tree.start_all(spec, child_ids),)
+        for child_id in child_ids:
+            child = Child(child_id, spec, ChildState.PENDING, Goal.GONE, is_dynamic=True)
+            tree.insert(child)
+            decisions.sequence.members.append(child)
+        return NOTHING
+
     def adopt_child(
         self, spec: ChildSpec, incarnation: int, now: float, child_id: ChildId = None
     ) -> Effects:
@@ -213,6 +238,26 @@ class SupervisorCore:
         tree.running += 1
         if child.history is not None:
             child.history.started_at_s = now
+        return NOTHING if decisions.sequence is None else decisions.proceed(now)
+
+    def children_started(
+        self, child_ids: Sequence[ChildId], first_incarnation: int, now: float
+    ) -> Effects:
+        """These children, started together, run. The same as `child_started` for each."""
+        self._now_s = now
+        decisions = self._decisions
+        get, running = decisions.tree.children.get, 0
+        for incarnation, child_id in enumerate(child_ids, first_incarnation):
+            child = get(child_id)
+            if (
+                child is not None
+                and child.incarnation == incarnation
+                and child.state is ChildState.STARTING
+            ):
+                child.state = ChildState.RUNNING
+                child.goal = Goal.RUN
+                running += 1
+        decisions.tree.running += running
         return NOTHING if decisions.sequence is None else decisions.proceed(now)
 
     def child_start_failed(

@@ -7,7 +7,8 @@ recognised as stale.
 
 What the performer owes the core:
 
-- every StartChild is answered once, by `child_started` or `child_start_failed`;
+- every StartChild is answered once, by `child_started` or `child_start_failed`, and
+  StartChildren once for each of its children;
 - every StopChild is answered by `child_exited`, within its timeout: the performer asks
   the child to stop, kills it when the timeout has passed, and reports the exit. A child
   may be stopped while it still starts (`child_start_failed` is an answer then, too);
@@ -15,6 +16,7 @@ What the performer owes the core:
 - a timer that is not cancelled is reported by `timer_fired`, at its time or later.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias, final
 
@@ -30,6 +32,7 @@ __all__ = [
     "Escalate",
     "SetTimer",
     "StartChild",
+    "StartChildren",
     "StopChild",
     "SupervisorStarted",
     "SupervisorStopped",
@@ -43,6 +46,20 @@ class StartChild:
 
     id: ChildId
     incarnation: int
+    spec: ChildSpec
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class StartChildren:
+    """Start these children from the spec that they share, each for itself.
+
+    Their incarnations are consecutive. It is answered child by child, or for all those
+    that run at once by `children_started`.
+    """
+
+    ids: Sequence[ChildId]
+    first_incarnation: int
     spec: ChildSpec
 
 
@@ -114,6 +131,7 @@ class Escalate:
 
 Effect: TypeAlias = (
     StartChild
+    | StartChildren
     | StopChild
     | SetTimer
     | CancelTimer

@@ -6,7 +6,7 @@ them are done, so the core always sees them in order.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, assert_never
 
 from callboard.messages.lifecycle import Exit
@@ -22,6 +22,7 @@ from .effects import (
     Escalate,
     SetTimer,
     StartChild,
+    StartChildren,
     StopChild,
     SupervisorStarted,
     SupervisorStopped,
@@ -66,13 +67,25 @@ class Supervisor:
         """Start one more child."""
         self._perform(self.core.add_child(spec, self._clock.now(), child))
 
+    def add_children(self, spec: ChildSpec, children: Sequence[ChildId]) -> None:
+        """Start more children that share a spec."""
+        self._perform(self.core.add_children(spec, children, self._clock.now()))
+
     def adopt_child(self, spec: ChildSpec, incarnation: int, child: ChildId = None) -> None:
         """Take over a child that runs already."""
         self._perform(self.core.adopt_child(spec, incarnation, self._clock.now(), child))
 
     def child_started(self, child: ChildId, incarnation: int) -> None:
         """The start succeeded."""
-        self._perform(self.core.child_started(child, incarnation, self._clock.now()))
+        effects = self.core.child_started(child, incarnation, self._clock.now())
+        if effects:
+            self._perform(effects)
+
+    def children_started(self, children: Sequence[ChildId], first_incarnation: int) -> None:
+        """These starts succeeded."""
+        effects = self.core.children_started(children, first_incarnation, self._clock.now())
+        if effects:
+            self._perform(effects)
 
     def child_start_failed(self, child: ChildId, incarnation: int, reason: Exit) -> None:
         """The start failed."""
@@ -156,6 +169,8 @@ class Supervisor:
         match effect:
             case StartChild(child, incarnation, spec):
                 runner.start_child(child, incarnation, spec)
+            case StartChildren(children, first, spec):
+                runner.start_children(children, first, spec)
             case StopChild(child, incarnation, timeout, reason, comes_back):
                 runner.stop_child(child, incarnation, timeout, reason, comes_back=comes_back)
             case SetTimer(child, incarnation, at_s):

@@ -8,7 +8,7 @@ Invariants (`validate` checks them): a child's state changes only along `EDGES`;
 incarnation is never used twice; the counters agree with the states.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import IntEnum, unique
 from typing import Final, final
 
@@ -16,7 +16,7 @@ from callboard.messages.errors import InternalError
 from callboard.messages.lifecycle import SHUT_DOWN, Exit
 from callboard.messages.spec import ChildId, ChildSpec
 
-from .effects import ChildGone, Effect, StartChild, StopChild
+from .effects import ChildGone, Effect, StartChild, StartChildren, StopChild
 
 __all__ = ["EDGES", "Child", "ChildState", "ChildTree", "Goal", "History"]
 
@@ -207,6 +207,18 @@ class ChildTree:
             child.history.started_at_s = None  # the run before must not count for this one
         self.incarnations = child.incarnation = self.incarnations + 1
         return StartChild(child.id, child.incarnation, child.spec)
+
+    def start_all(self, spec: ChildSpec, child_ids: Sequence[ChildId]) -> StartChildren:
+        """Insert new dynamic children, in this order, and begin the first incarnation of each."""
+        children, first = self.children, self.incarnations + 1
+        for incarnation, child_id in enumerate(child_ids, first):
+            child = Child(child_id, spec, _S.STARTING, Goal.GONE, is_dynamic=True)
+            child.incarnation = incarnation
+            children[child_id] = child
+        self.incarnations += len(child_ids)
+        if spec.significant:
+            self.significant += len(child_ids)
+        return StartChildren(child_ids, first, spec)
 
     def stop(self, child: Child, *, comes_back: bool = False) -> StopChild:
         """Take a child down; its goal says what becomes of it then."""

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from callboard.messages.control import CONTROL_CELL
-from callboard.messages.errors import ActorStartFailed, ActorStopped, CallboardError
+from callboard.messages.errors import ActorStartFailed, ActorStopped, CallboardError, SpecError
 from callboard.messages.lifecycle import SHUT_DOWN, Exit
 from callboard.messages.ref import Address
 from callboard.messages.spec import ChildSpec, Intensity, Restart, StopTimeout, SupervisorSpec
 
-from ..actor import Behaviour, behaviour_of
+from ..actor import Actor, Behaviour, behaviour_of
 from ..cell import Cell, Life, Recipe
 from ..family import Family
 from ..keyed.keeper import Keeper, Keepership
@@ -121,13 +121,35 @@ class Births:
         if cell.behaviour not in self._known:
             self._learn(cell.behaviour)
         cell.parent = parent
-        self.family_of(parent).add(cell, self._spec(restart, stop_timeout))
+        self.family_of(parent).add(cell, self.spec(restart, stop_timeout))
         return cell
+
+    def is_plain(self, actor: type[Actor]) -> bool:
+        """Whether actors of a class are all there once they are made: no hook, no own cell."""
+        try:
+            return not behaviour_of(actor).has_started_hook and actor is not Keepership
+        except SpecError:  # For whoever begins it.
+            return False
+
+    def begin_all(
+        self, actor: type[Actor], births: Sequence[tuple[int, Recipe]], spec: ChildSpec
+    ) -> list[Cell]:
+        """Begin to start top-level actors of a plain class, by their numbers; see `is_plain`.
+
+        As `begin` for each, at less than half the cost; all of them, or none.
+        """
+        if self.is_stopping:
+            raise self._refusal()
+        behaviour, dispatcher = behaviour_of(actor), self._host.dispatcher
+        self.learn(behaviour)
+        cells = [Cell(number, recipe, behaviour, dispatcher) for number, recipe in births]
+        self.guardian.add_all(cells, spec)
+        return cells
 
     def begin_child(self, make: Callable[[int], Cell], parent: Cell, restart: Restart) -> Cell:
         """Begin to start a child whose cell is of a kind of its own; see `outcome`."""
         cell = make(self._number(None))
-        self.family_of(parent).add(cell, self._spec(restart, None))
+        self.family_of(parent).add(cell, self.spec(restart, None))
         return cell
 
     def learn(self, behaviour: Behaviour) -> None:
@@ -213,7 +235,7 @@ class Births:
         recipe = shard.recipe
         assert isinstance(recipe, PoolRecipe)
         family = self.family_of(shard)
-        spec = self._spec(Restart.PERMANENT, None)
+        spec = self.spec(Restart.PERMANENT, None)
         for _ in range(recipe.size):
             number = self._number(None)
             member = Cell(number, recipe.member(), shard.behaviour, self._host.dispatcher)
@@ -256,7 +278,8 @@ class Births:
                 self._host.contracts.learn(row.reply)
         self._known.add(behaviour)
 
-    def _spec(self, restart: Restart, stop_timeout: StopTimeout | None) -> ChildSpec:
+    def spec(self, restart: Restart, stop_timeout: StopTimeout | None) -> ChildSpec:
+        """The spec of an actor that is none of a tree's."""
         # Shared: a spec per actor would cost more than the actor's own state.
         spec = self._specs.get((restart, stop_timeout))
         if spec is None:

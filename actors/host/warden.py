@@ -1,7 +1,8 @@
 """The warden: cell 0 of every host, where the root's commands are carried out."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from callboard.messages.contract import Contract
@@ -72,6 +73,11 @@ Birth = tuple[
 """Actor, arguments, keywords, name, restart, stop timeout, pool size (0: no pool)."""
 
 
+Wanted = tuple[int, Any]
+"""A number, and the `Birth`, tree or lodge that is to have it."""
+Kind = tuple[type[Actor], Restart, StopTimeout | None]
+
+
 class WardenRecipe(Recipe):
     """Makes the warden of a host; never leaves its process."""
 
@@ -98,15 +104,18 @@ class Warden(Actor):
         places = [Address(*place) for place in command.places]
         failures: dict[int, dict[str, Any]] = {}
         begun: list[Cell] = []
-        for number, birth in zip(command.cells, births, strict=True):
-            if not number or number in self._host.cells:
-                continue  # It has ended for good, or the command is repeated.
-            try:
-                cell = self._begin(birth, number, places)
-            except CallboardError as error:
-                failures[number] = error.to_data()
+        known = self._host.cells
+        wanted = [
+            (number, birth)
+            for number, birth in zip(command.cells, births, strict=True)
+            # Otherwise it has ended for good, or the command is repeated.
+            if number and number not in known
+        ]
+        for kind, alike in groupby(wanted, self._kind_of):
+            if kind is not None:
+                begun += self._begin_alike(kind, list(alike), failures)
             else:
-                begun.append(cell)
+                begun += self._begin_each(alike, places, failures)
         if not command.waits:
             self._host.run_task(self._outcomes(begun))
             return ActorsStarted(failures=failures)
@@ -126,6 +135,42 @@ class Warden(Actor):
         for cell in cells:
             with contextlib.suppress(CallboardError):
                 await self._host.births.outcome(cell)
+
+    def _kind_of(self, wanted: Wanted) -> Kind | None:
+        """What a plain actor has in common with others, or None for what is begun by itself."""
+        birth = wanted[1]
+        if type(birth) is not tuple:
+            return None
+        actor, _, _, name, restart, stop_timeout, size = birth
+        if size or name is not None or not self._host.births.is_plain(actor):
+            return None
+        return actor, restart, stop_timeout
+
+    def _begin_alike(
+        self, kind: Kind, alike: Sequence[Wanted], failures: dict[int, dict[str, Any]]
+    ) -> list[Cell]:
+        actor, restart, stop_timeout = kind
+        recipes = [(number, Recipe(actor, birth[1], birth[2])) for number, birth in alike]
+        births = self._host.births
+        try:
+            return births.begin_all(actor, recipes, births.spec(restart, stop_timeout))
+        except CallboardError:
+            # One by one, so that those which can be had are, and each other one is told why.
+            return self._begin_each(alike, (), failures)
+
+    def _begin_each(
+        self,
+        wanted: Iterable[Wanted],
+        places: Sequence[Address],
+        failures: dict[int, dict[str, Any]],
+    ) -> list[Cell]:
+        begun = []
+        for number, birth in wanted:
+            try:
+                begun.append(self._begin(birth, number, places))
+            except CallboardError as error:
+                failures[number] = error.to_data()
+        return begun
 
     def _begin(
         self, birth: Birth | TreeSpec | LodgeBirth, number: int, places: Sequence[Address]

@@ -225,6 +225,10 @@ class Keeper:
             self._lodger_state = LodgerState.RUNNING
             _settle(self._started, None)
 
+    def children_started(self, children: Sequence[ChildId], first_incarnation: int) -> None:
+        """There is one at most, which reports for itself."""
+        raise self._refusal()
+
     def child_start_failed(self, child: ChildId, incarnation: int, reason: Exit) -> None:
         """The lodger did not start."""
         if incarnation == self._incarnation and self._lodger_state is LodgerState.STARTING:
@@ -282,6 +286,10 @@ class Keeper:
     # --- SupervisorPort: what is done by hand, and is not done here ---------------------------
 
     def add_child(self, spec: ChildSpec, child: ChildId = None) -> None:
+        """Raises `UsageError`."""
+        raise self._refusal()
+
+    def add_children(self, spec: ChildSpec, children: Sequence[ChildId]) -> None:
         """Raises `UsageError`."""
         raise self._refusal()
 

@@ -7,7 +7,7 @@ they fail independently, whatever the strategy of the others is.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from callboard.actors.host.host import Host
@@ -122,6 +122,13 @@ class HostFamily:
         self._ended.pop(slot.number, None)
         task = self._control.start_task(self._bring_up(slot, incarnation))
         self._starts[slot.number] = task
+
+    def start_children(
+        self, children: Sequence[ChildId], first_incarnation: int, spec: ChildSpec
+    ) -> None:
+        """Bring slots up."""
+        for incarnation, child in enumerate(children, first_incarnation):
+            self.start_child(child, incarnation, spec)
 
     async def _bring_up(self, slot: "Slot", incarnation: int) -> None:
         def ended(reason: Exit) -> None:

@@ -5,7 +5,7 @@ who was started, stopped and has ended, and never asks the core what it has coun
 """
 
 import bisect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Protocol
 
 from callboard.messages.lifecycle import Exit
@@ -193,6 +193,13 @@ class _Runner:
         self._book.starts(child, incarnation, spec)
         self._runner.start_child(child, incarnation, spec)
 
+    def start_children(
+        self, children: Sequence[ChildId], first_incarnation: int, spec: ChildSpec
+    ) -> None:
+        for incarnation, child in enumerate(children, first_incarnation):
+            self._book.starts(child, incarnation, spec)
+        self._runner.start_children(children, first_incarnation, spec)
+
     def stop_child(
         self,
         child: ChildId,
@@ -236,6 +243,12 @@ class WitnessedSupervisor(Supervisor):
         """The start succeeded."""
         self.book.runs(child, incarnation)
         super().child_started(child, incarnation)
+
+    def children_started(self, children: Sequence[ChildId], first_incarnation: int) -> None:
+        """These starts succeeded; those that did not have been reported before."""
+        for incarnation, child in enumerate(children, first_incarnation):
+            self.book.runs(child, incarnation)
+        super().children_started(children, first_incarnation)
 
     def child_start_failed(self, child: ChildId, incarnation: int, reason: Exit) -> None:
         """The start failed."""

@@ -351,6 +351,19 @@ class InterleavingMachine(RuleBasedStateMachine):
             self.wanted[child_id] = spec
         self.after()
 
+    @rule(child_ids=st.lists(IDS, min_size=1, max_size=3), kind=st.sampled_from(Restart))
+    def adds_many(self, child_ids: list[int], kind: Restart) -> None:
+        spec = self.spec_of(child_ids[0], kind, significant=False)
+        before = self.world.states()
+        try:
+            self.world.perform(self.world.core.add_children(spec, child_ids, self.world.now))
+        except CallboardError:
+            assert self.world.states() == before  # All of them, or none.
+            return
+        if kind is Restart.PERMANENT:
+            self.wanted |= dict.fromkeys(child_ids, spec)
+        self.after()
+
     @rule(child_id=IDS, request=st.sampled_from(["terminate", "remove", "restart"]))
     def requests(self, child_id: int, request: str) -> None:
         core = self.world.core

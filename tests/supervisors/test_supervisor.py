@@ -1,7 +1,7 @@
 """The shell: what it has performed, and that others have their turn between."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -30,6 +30,12 @@ class Runner:
     def start_child(self, child: ChildId, incarnation: int, spec: ChildSpec) -> None:
         assert self.supervisor is not None
         self.supervisor.child_started(child, incarnation)
+
+    def start_children(
+        self, children: Sequence[ChildId], first_incarnation: int, spec: ChildSpec
+    ) -> None:
+        assert self.supervisor is not None
+        self.supervisor.children_started(children, first_incarnation)
 
     def stop_child(
         self,

@@ -25,6 +25,7 @@ from callboard.supervisors.effects import (
     Escalate,
     SetTimer,
     StartChild,
+    StartChildren,
     StopChild,
     SupervisorStarted,
     SupervisorStopped,
@@ -96,13 +97,11 @@ class World:
         for effect in effects:
             assert self.ending is None, f"{effect} after the end"
             match effect:
-                case StartChild(child_id, incarnation, _):
-                    assert not self.is_alive(child_id), f"{child_id} would live twice"
-                    assert incarnation > self._last_incarnation, "an incarnation came again"
-                    self._last_incarnation = incarnation
-                    self.starting[child_id] = incarnation
-                    self.trace.append(f"start {child_id}")
-                    self._unanswered.append(effect)
+                case StartChild():
+                    self._begins(effect)
+                case StartChildren(ids, first, spec):
+                    for incarnation, child_id in enumerate(ids, first):
+                        self._begins(StartChild(child_id, incarnation, spec))
                 case StopChild(child_id, incarnation, _, _):
                     alive = self.starting.pop(child_id, None) or self.running.pop(child_id, None)
                     assert alive == incarnation, f"stop of {child_id}, which does not live"
@@ -131,6 +130,15 @@ class World:
         self.core.validate_state()
         while self.answers and self._unanswered:
             self.answer(self._unanswered.popleft())
+
+    def _begins(self, start: StartChild) -> None:
+        child_id, incarnation = start.id, start.incarnation
+        assert not self.is_alive(child_id), f"{child_id} would live twice"
+        assert incarnation > self._last_incarnation, "an incarnation came again"
+        self._last_incarnation = incarnation
+        self.starting[child_id] = incarnation
+        self.trace.append(f"start {child_id}")
+        self._unanswered.append(start)
 
     def is_alive(self, child_id: ChildId) -> bool:
         return child_id in self.starting or child_id in self.running or child_id in self.stopping
