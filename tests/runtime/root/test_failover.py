@@ -177,7 +177,7 @@ async def test_understudy_killed_while_it_takes_over() -> None:
     async with running() as system:
         refs = await system.spawn_many(cast.Counter, [()] * 2_000, host=1)
         spare = system.root.understudies.spares[0]
-        spare_pid = await spare.handle.ready.remote()  # type: ignore[attr-defined]
+        spare_pid = spare.pid  # type: ignore[attr-defined]
         await kill(system, 1)
         async with asyncio.timeout(20.0):
             while system.root.table.slots[1].process is not spare:
@@ -189,7 +189,7 @@ async def test_understudy_killed_while_it_takes_over() -> None:
 async def test_dead_understudy_is_replaced_before_it_is_needed() -> None:
     async with running() as system:
         spare = system.root.understudies.spares[0]
-        os.kill(await spare.handle.ready.remote(), signal.SIGKILL)  # type: ignore[attr-defined]
+        os.kill(spare.pid, signal.SIGKILL)  # type: ignore[attr-defined]
         async with asyncio.timeout(30.0):
             while spare in system.root.understudies.spares:
                 await system.view(actors_max=0)
