@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["Hosting"]
 
 LOGGER: Final = logging.getLogger("callboard.root")
-HIRE_DELAY_S: Final = 1.0
-HIRE_SOON_S: Final = 0.4
+HIRE_DELAY_S: Final = 0.4
+"""A starting process takes a core for a while: the actors that come back need it first."""
 STOP_ANSWER_S: Final = 2.0
 """How long the event loop of a host that stops may be silent, twice, before it is killed."""
 FOREVER_S: Final = 1e8
@@ -121,10 +121,7 @@ class Hosting:
 
     async def _hire(self) -> None:
         if self.understudies.are_missing:
-            # A starting process takes a core for a while: those that are back need it first. But
-            # with none left, the next host that dies would wait for all of such a start.
-            has_spare = bool(self.understudies.spares)
-            await asyncio.sleep(HIRE_DELAY_S if has_spare else HIRE_SOON_S)
+            await asyncio.sleep(HIRE_DELAY_S)
             await self.understudies.hire()
 
     async def _take_over(self, slot: "Slot", process: HostProcess, ended: Ended) -> None:
