@@ -58,36 +58,44 @@ class Worker(Agent):
         return Echo(number=request.number, process_id=os.getpid(), is_repeated=is_repeated)
 
 
-async def _kill_hosts(load: Load, params: Params) -> list[float]:
-    """Kill one after another; when each was killed."""
-    chance = random.Random(params["seed"])
-    slots = sorted(load.processes)
-    killed: set[int] = set()
-    times_s: list[float] = []
-    next_s = time.monotonic()
-    while len(times_s) < params["kills"]:
-        chosen = chance.choice(slots)
-        # One that has not answered since it was killed cannot be killed: the next one is.
-        turn = slots[slots.index(chosen) :] + slots[: slots.index(chosen)]
-        alive = (load.processes[slot] for slot in turn)
-        process_id = next((pid for pid in alive if pid not in killed), None)
-        if process_id is not None:
-            killed.add(process_id)
-            times_s.append(time.monotonic())
-            os.kill(process_id, signal.SIGKILL)
-        next_s += params["interval_ms"] / MS_PER_S
-        await asyncio.sleep(max(0.0, next_s - time.monotonic()))
-    return times_s
+class Killer:
+    """Kills hosts, as chance will have it."""
+
+    def __init__(self, load: Load, params: Params) -> None:
+        self.times_s: list[float] = []
+        self._load = load
+        self._chance = random.Random(params["seed"])
+        self._every_s = params["interval_ms"] / MS_PER_S
+        self._killed: set[int] = set()
+
+    async def kill(self, until: int) -> None:
+        """Kill one after another, until there have been so many."""
+        slots = sorted(self._load.processes)
+        next_s = time.monotonic()
+        while len(self.times_s) < until:
+            chosen = self._chance.choice(slots)
+            # One that has not answered since it was killed cannot be killed: the next one is.
+            turn = slots[slots.index(chosen) :] + slots[: slots.index(chosen)]
+            alive = (self._load.processes[slot] for slot in turn)
+            process_id = next((pid for pid in alive if pid not in self._killed), None)
+            if process_id is not None:
+                self._killed.add(process_id)
+                self.times_s.append(time.monotonic())
+                os.kill(process_id, signal.SIGKILL)
+            next_s += self._every_s
+            await asyncio.sleep(max(0.0, next_s - time.monotonic()))
+
+
+def _memory(when: str) -> dict[str, float]:
+    found = own_bytes()
+    return {} if found is None else {f"driver_{when}_bytes": float(found)}
 
 
 def _footprint(when: str) -> dict[str, float]:
     """What must not grow."""
-    found = {
-        f"driver_{when}_bytes": own_bytes(),
-        f"processes_{when}": descendants(),
-        f"descriptors_{when}": open_descriptors(),
-    }
-    return {name: float(value) for name, value in found.items() if value is not None}
+    found = {f"processes_{when}": descendants(), f"descriptors_{when}": open_descriptors()}
+    counts = {name: float(value) for name, value in found.items() if value is not None}
+    return _memory(when) | counts
 
 
 def _results(load: Load, kills_s: list[float], until_s: float) -> dict[str, float]:
@@ -116,12 +124,15 @@ def run(params: Params) -> Outcome:
         loading = asyncio.create_task(load.run())
         await asyncio.sleep(WARM_UP_S)
         begin = _footprint("begin")
-        kills_s = await _kill_hosts(load, params)
+        killer = Killer(load, params)
+        await killer.kill(params["kills"] // 2)
+        middle = _memory("middle")  # What is needed once only is there by now.
+        await killer.kill(params["kills"])
         until_s = time.monotonic()
         await load.stop(loading)
         await wait_until_standing(system, understudies=understudies)
-        results = _results(load, kills_s, until_s) | begin | _footprint("end")
-        return Outcome(results, check_of({"kills": len(kills_s), **load.faults()}))
+        results = _results(load, killer.times_s, until_s) | begin | middle | _footprint("end")
+        return Outcome(results, check_of({"kills": len(killer.times_s), **load.faults()}))
 
     return callboard.run(
         main,
