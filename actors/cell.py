@@ -21,6 +21,7 @@ from callboard.messages.errors import ActorStopped, MailboxFull
 
 from .actor import Actor, Behaviour, Overflow
 from .asks import Ask
+from .link.pauses import WHOLE, Lane
 from .notices import is_notice
 
 if TYPE_CHECKING:
@@ -192,8 +193,15 @@ class Cell:
         """Whether the mailbox is at its limit, whatever its policy makes of that."""
         return self.box is not None and len(self.box) >= self.behaviour.mailbox_messages
 
-    def when_room(self, callback: Any) -> None:
-        """Call `callback` once, when the mailbox is half empty again or the actor stops."""
+    def lane_of(self, message: Contract) -> Lane:
+        """Which of its messages have to wait when there is no room for this one."""
+        return WHOLE
+
+    def when_room(self, message: Contract, callback: Any) -> None:
+        """Call `callback` once, when there is room for such a message, or nobody for it.
+
+        A mailbox that was full has room when it is half empty.
+        """
         if self.pressed is None:
             self.pressed = []
         self.pressed.append(callback)

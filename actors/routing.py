@@ -20,7 +20,17 @@ from callboard.messages.routing import Routing, RoutingKind
 if TYPE_CHECKING:
     from .asks import AskFuture, AskKeeper
 
-__all__ = ["ConsistentHash", "LeastLoaded", "Load", "RoundRobin", "Router", "key_text", "router_of"]
+__all__ = [
+    "ConsistentHash",
+    "LeastLoaded",
+    "Load",
+    "RoundRobin",
+    "Router",
+    "key_hash",
+    "key_text",
+    "router_of",
+    "text_hash",
+]
 
 POINTS_EACH: Final = 128
 """Points of an address on the ring: its share of the keys is within about a tenth of fair."""
@@ -133,13 +143,13 @@ class ConsistentHash:
         """The offer that a key belongs to."""
         if self._points is None:  # Made at first use: most copies of a directory are not used.
             ring = sorted(
-                (_hash(f"{address}#{number}"), address)
+                (text_hash(f"{address}#{number}"), address)
                 for address in self._addresses
                 for number in range(POINTS_EACH)
             )
             self._points = [point for point, _ in ring]
             self._owners = [address for _, address in ring]
-        place = bisect.bisect(self._points, _hash(key))
+        place = bisect.bisect(self._points, text_hash(key))
         return self._owners[place if place < len(self._owners) else 0]
 
 
@@ -174,6 +184,12 @@ def key_text(message: Contract, field: str) -> str:
     )
 
 
-def _hash(text: str) -> int:
+def key_hash(message: Contract, field: str) -> int:
+    """The key in a message as a number of 64 bits; raises `InvalidMessage` like `key_text`."""
+    return text_hash(key_text(message, field))
+
+
+def text_hash(text: str) -> int:
+    """A text as a number of 64 bits, the same in every process."""
     digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big")

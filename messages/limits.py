@@ -50,7 +50,8 @@ class Limits:
     """Distinct contracts in one frame."""
 
     link_credit: int = 16_384
-    """Messages a peer may have under way that are not yet in a mailbox."""
+    """Messages a peer may have under way that are not yet in a mailbox; as many again may
+    have come and wait for mailboxes that are full."""
 
     link_backlog_max: int = 32_768
     """Messages waiting for a link before `tell` refuses and `send` waits."""

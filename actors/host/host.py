@@ -200,7 +200,7 @@ class Host:
             else:
                 future.set_result(None)
         else:
-            cell.when_room(lambda: self._put_when_room(address, message, future))
+            cell.when_room(message, lambda: self._put_when_room(address, message, future))
 
     def ask(
         self,

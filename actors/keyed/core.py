@@ -145,13 +145,15 @@ class KeeperCore:
 
     # --- messages -------------------------------------------------------------------------
 
-    def arrived(self, key: str, item: Any, now: float, *, may_wait: bool = False) -> list[Effect]:
-        """A message for a key; one that may wait is never refused."""
+    def arrived(
+        self, key: str, item: Any, now: float, *, may_wait: bool = False, beside: int = 0
+    ) -> list[Effect]:
+        """A message for a key; one that may wait is never refused. `beside`: see `is_full`."""
         entry = self.entries.get(key)
         if entry is not None and entry.state is State.ACTIVE:
             entry.busy = True
             return [Deliver(key, item)]
-        if not may_wait and self.is_full(key):
+        if not may_wait and self.is_full(key, beside):
             return [Refuse(key, item)]
         is_new = entry is None
         if entry is None:
@@ -161,10 +163,14 @@ class KeeperCore:
         self.held += 1
         return self._make_room(now) if is_new else []
 
-    def is_full(self, key: str) -> bool:
-        """Whether no more messages of a key that is not active are held."""
+    def is_full(self, key: str, beside: int = 0) -> bool:
+        """Whether no more messages of a key that is not active are held.
+
+        `beside` is how many more of the key its actor has in its mailbox: one that is being
+        saved between two messages.
+        """
         entry = self.entries.get(key)
-        held = 0 if entry is None else len(entry.held)
+        held = beside + (0 if entry is None else len(entry.held))
         return held >= self.limits.held_max or self.held >= self.limits.held_total_max
 
     def drain(self) -> list[Any]:

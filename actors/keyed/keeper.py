@@ -30,6 +30,7 @@ from ..actor import Actor, Behaviour, Overflow, behaviour_of
 from ..asks import Ask
 from ..cell import Cell, Life, Recipe, message_of
 from ..failures import start_failed
+from ..link.pauses import Lane
 from ..mailbox import actor_restarts
 from ..routing import key_text
 from .activation import Activation
@@ -104,7 +105,6 @@ class Keeper(Cell):
     __slots__ = (
         "_cells",
         "_core",
-        "_full_key",
         "_gives_up_s",
         "_pressed",
         "_timer",
@@ -122,9 +122,7 @@ class Keeper(Cell):
         store = MemoryStore() if plan.store is None else plan.store
         self.states = States(dispatcher.host, plan.kind, store)
         self._timer: asyncio.TimerHandle | None = None
-        self._full_key = ""
-        """The key that had no room, for the `when_room` that follows."""
-        self._pressed: dict[str, list[Callable[[], None]]] = {}
+        self._pressed: dict[str, list[tuple[Contract, Callable[[], None]]]] = {}
         """Who waits for room at keys that are not active."""
         self._gives_up_s: float | None = None
         self._cells: dict[str, Activation] = {}
@@ -134,6 +132,11 @@ class Keeper(Cell):
     def now(self) -> float:
         """The host's time."""
         return self.dispatcher.loop.time()
+
+    @property
+    def keys_active(self) -> int:
+        """How many keys have an activation, or are getting or losing one."""
+        return self._core.active
 
     # --- messages -------------------------------------------------------------------------
 
@@ -154,7 +157,7 @@ class Keeper(Cell):
             item.fail(error)
 
     def arrive(self, item: Any) -> bool:
-        """Like `put`; a sender that may wait is paused when one activation has too much."""
+        """Like `put`; a sender that may wait is paused for a key that has too much."""
         if self.life != Life.RUNNING:
             return super().arrive(item)
         try:
@@ -170,25 +173,28 @@ class Keeper(Cell):
         if core.state_of(key) is None:
             self._check_owner(item)
         may_wait = self._waits and (comes_over_link or type(item) is Ask)
-        effects = core.arrived(key, item, self.now(), may_wait=may_wait)
+        beside = self._beside(key)
+        effects = core.arrived(key, item, self.now(), may_wait=may_wait, beside=beside)
         if effects and type(effects[0]) is Deliver:
             cell = self._cells[key]
-            if not comes_over_link:
-                cell.put(item)
-                return False
-            is_over = cell.arrive(item)
-        else:
-            self._perform(effects)
-            is_over = comes_over_link and self._waits and self._is_over(key)
-        self._full_key = key
-        return is_over
+            if comes_over_link:
+                return cell.arrive(item)
+            cell.put(item)
+            return False
+        self._perform(effects)
+        return comes_over_link and self._waits and self._is_over(key)
 
     @property
     def _waits(self) -> bool:
         return behaviour_of(self.plan.actor).overflow is Overflow.WAIT
 
     def _is_over(self, key: str) -> bool:
-        return self._core.state_of(key) is not State.ACTIVE and self._core.is_full(key)
+        core = self._core
+        return core.state_of(key) is not State.ACTIVE and core.is_full(key, self._beside(key))
+
+    def _beside(self, key: str) -> int:
+        cell = self._cells.get(key)
+        return 0 if cell is None or cell.box is None else len(cell.box)
 
     def has_room_for(self, message: Contract) -> bool:
         """Whether the activation of its key has room, or will have as soon as it is active."""
@@ -198,27 +204,35 @@ class Keeper(Cell):
             key = key_text(message, self.plan.actor.key)
         except CallboardError:
             return True  # `put` says what is wrong.
-        self._full_key = key
         if self._core.state_of(key) is State.ACTIVE:
             return self._cells[key].has_room()
-        return not self._waits or not self._core.is_full(key)
+        return not self._waits or not self._is_over(key)
 
-    def when_room(self, callback: Any) -> None:
-        """Call `callback` once the activation that has too much has room, or never will."""
-        key = self._full_key
+    def lane_of(self, message: Contract) -> Lane:
+        """The key's own, so that a key that is full holds up no other."""
         if self.life != Life.RUNNING:
-            super().when_room(callback)
-        elif self._core.state_of(key) is State.ACTIVE:
-            self._cells[key].when_room(callback)
+            return super().lane_of(message)
+        return Lane.of(message, self.plan.actor.key)
+
+    def when_room(self, message: Contract, callback: Any) -> None:
+        """Call `callback` once the message's key has room, or never will."""
+        if self.life != Life.RUNNING:
+            super().when_room(message, callback)
+            return
+        key = key_text(message, self.plan.actor.key)
+        if self._core.state_of(key) is State.ACTIVE:
+            self._cells[key].when_room(message, callback)
         else:
-            self._pressed.setdefault(key, []).append(callback)
+            self._pressed.setdefault(key, []).append((message, callback))
 
     def _release(self, key: str) -> None:
-        """See who waited for room at a key that has become active, or absent."""
-        for callback in self._pressed.pop(key, ()):
+        """See who waited for room at a key that may have some now, or is absent."""
+        if self._core.state_of(key) is not None and self._is_over(key):
+            return  # What is held now is handed on first.
+        for message, callback in self._pressed.pop(key, ()):
             cell = self._cells.get(key)
             if cell is not None and cell.is_full:
-                cell.when_room(callback)
+                cell.when_room(message, callback)
             else:
                 callback()
 
@@ -230,7 +244,7 @@ class Keeper(Cell):
     def began(self) -> None:
         """It may activate from now on."""
         self.dispatcher.host.births.learn(behaviour_of(self.plan.actor))
-        waiting = self.drain()
+        waiting = self._take_all()
         self._cells = {}
         self._core = KeeperCore(self._core.limits)
         for item in waiting:
@@ -238,13 +252,22 @@ class Keeper(Cell):
                 self.put(item)
             except CallboardError as error:
                 self.fail(item, error, "refused")
+        self._release_all()  # Behind what was here before.
 
     def drain(self) -> list[Any]:
         """Everything that waits for an activation."""
-        items = [*self._core.drain(), *super().drain()]
+        items = self._take_all()
+        self._release_all()
+        return items
+
+    def _take_all(self) -> list[Any]:
+        return [*self._core.drain(), *super().drain()]
+
+    def _release_all(self) -> None:
         for key in list(self._pressed):
             self._release(key)
-        return items
+        if self.pressed is not None:
+            self.release_pressure()
 
     def turn_over(self) -> None:
         """Never called: a keeper has no turn of its own."""

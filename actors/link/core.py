@@ -8,9 +8,15 @@ Credit counts envelopes that go into mailboxes (TELL and ASK). It is given as a 
 total, so that a lost or repeated grant does no harm. Replies need none: if they did, two
 hosts with full mailboxes could wait for each other's replies for ever.
 
+What has come and found its mailbox full is held: its sender is told to send no more there,
+and gets credit for others in its place. Only once a whole credit is held does it take away
+from that of the others; so what a burst to one slow receiver has used up, the others have
+again at once, and what is in no mailbox is never more than two credits.
+
 Invariants:
 - every frame number up to `received` was handed on once, and none twice;
 - `sent` envelopes never exceed `granted`;
+- at most two credits of envelopes have been sent and are in no mailbox;
 - `ahead` holds only numbers over `received`, by at most `reorder_frames_max`.
 """
 
@@ -35,6 +41,7 @@ class LinkCore(Generic[FrameT]):
         "admitted",
         "duplicates",
         "granted",
+        "held",
         "received",
         "sent",
         "sequence",
@@ -54,6 +61,8 @@ class LinkCore(Generic[FrameT]):
         """All frames up to this number have been handed on."""
         self.admitted = 0
         """Envelopes that have arrived in mailboxes here."""
+        self.held = 0
+        """Envelopes that have arrived here, and whose mailboxes are full."""
         self.duplicates = 0
         self.unacknowledged: dict[int, Any] = {}
         """Frames sent that may have to be sent again, oldest first."""
@@ -65,7 +74,8 @@ class LinkCore(Generic[FrameT]):
 
     def grant(self) -> int:
         """What the other side may send in all."""
-        return self.admitted + self._limits.link_credit
+        credit = self._limits.link_credit
+        return self.admitted + min(self.held, credit) + credit
 
     def number(self, frame: Any) -> int:
         """Number a new frame and keep it until it is acknowledged."""
@@ -117,6 +127,7 @@ class LinkCore(Generic[FrameT]):
     def validate_state(self) -> None:
         """Assert the invariants of this class."""
         assert self.sent <= self.granted
+        assert self.held >= 0
         assert all(number > self.received + 1 for number in self._ahead)
         assert all(
             number <= self.received + self._limits.reorder_frames_max for number in self._ahead

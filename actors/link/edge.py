@@ -6,9 +6,10 @@ exception on the receiving side, and never silence.
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from callboard.messages.contract import Contract
 from callboard.messages.errors import (
@@ -23,12 +24,14 @@ from callboard.messages.frame import Envelope, Frame, Kind
 from ..asks import Ask
 from ..failures import actor_not_found
 from .failures import decode_error
+from .pauses import read_lane
 
 if TYPE_CHECKING:
     from .link import Link
 
 __all__ = ["Edge"]
 
+LOGGER: Final = logging.getLogger("callboard.link")
 Build = Callable[[dict[str, Any]], Contract]
 
 
@@ -119,7 +122,7 @@ class Edge:
                     host.arm_deadlines()
                 if cell.arrive(ask):
                     admitted -= 1
-                    self._link.hold(cell)
+                    self._link.hold(cell, message)
             elif cell is None:
                 host.letters.dead("no_actor", f"{host.slot}/{target}", message)
             else:
@@ -130,7 +133,7 @@ class Edge:
                     continue
                 if over:
                     admitted -= 1
-                    self._link.hold(cell)
+                    self._link.hold(cell, message)
         self._link.admitted(admitted)
 
     def _builder(
@@ -165,10 +168,12 @@ class Edge:
                 future.fail(envelope.correlation, decode_error(envelope.body))
         elif envelope.kind == Kind.CANCEL:
             link.cancelled(envelope.correlation, decode_error(envelope.body))
+        elif (lane := read_lane(envelope.body)) is None:
+            LOGGER.warning("host %d names a lane that is none: %r", link.slot, envelope.body[:80])
         elif envelope.kind == Kind.PAUSE:
-            link.outbox.pause(envelope.target)
+            link.outbox.pause(envelope.target, lane)
         elif envelope.kind == Kind.RESUME:
-            link.outbox.resume(envelope.target)
+            link.outbox.resume(envelope.target, lane)
 
 
 def _fetched(fetched: Sequence[Any], reference: int) -> tuple[bytes, Sequence[Any]]:

@@ -22,6 +22,7 @@ from .core import LinkCore
 from .edge import Edge
 from .failures import encode_error, leaves_for_a_while, missed_here
 from .outbox import Outbox
+from .pauses import Lane
 
 if TYPE_CHECKING:
     from ..host.host import Host
@@ -64,7 +65,8 @@ class Link:
         self.frames_sealed_max: Final = host.limits.link_frames_in_flight
         self.outbox: Final = Outbox(self)
         self._edge = Edge(self)
-        self._held: dict[int, int] = {}
+        self._held: dict[tuple[int, Lane], int] = {}
+        """Messages that came and found no room, by cell and lane."""
         self._window: Final = host.limits.link_frames_in_flight
         self._in_flight = 0
         self._corked = 0
@@ -339,21 +341,26 @@ class Link:
         """Whether `edge` still belongs to the incarnation this link talks to."""
         return edge is self._edge
 
-    def hold(self, cell: Cell) -> None:
-        """Keep back the credit of a message that its mailbox has no room for yet."""
-        held = self._held
-        if cell.id in held:
-            held[cell.id] += 1
+    def hold(self, cell: Cell, message: Contract) -> None:
+        """Keep back the credit of a message that there is no room for yet, and pause its lane."""
+        self.core.held += 1
+        place = (cell.id, cell.lane_of(message))
+        if place in self._held:
+            self._held[place] += 1
             return
-        held[cell.id] = 1
+        self._held[place] = 1
         edge = self._edge
-        cell.when_room(lambda: self._release(cell.id, edge))
-        self.control(Kind.PAUSE, cell.id)
+        cell.when_room(message, lambda: self._release(place, edge))
+        number, lane = place
+        self.control(Kind.PAUSE, number, 0, lane.to_bytes())
 
-    def _release(self, number: int, edge: Edge) -> None:
+    def _release(self, place: tuple[int, Lane], edge: Edge) -> None:
         if edge is self._edge:
-            self.core.admitted += self._held.pop(number, 0)
-            self.control(Kind.RESUME, number)
+            count = self._held.pop(place, 0)
+            self.core.held -= count
+            self.core.admitted += count
+            number, lane = place
+            self.control(Kind.RESUME, number, 0, lane.to_bytes())
 
     def cancelled(self, correlation: int, error: CallboardError) -> None:
         """The asker over there gave up."""

@@ -5,12 +5,12 @@ credit, the peer is down, its actor's mailbox is full) waits unencoded in a boun
 backlog, in order.
 
 A message waits for nothing that it does not need: replies and control envelopes need no
-credit and never wait behind requests, and requests for one full mailbox do not hold up
-those for another.
+credit and never wait behind requests, and requests for one full mailbox, or for one full
+key of many, do not hold up those for another.
 """
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from callboard.messages.codec import size_bytes
 from callboard.messages.contract import Contract
@@ -18,60 +18,13 @@ from callboard.messages.control import CONTROL_CELL
 from callboard.messages.errors import CallboardError, MailboxFull, PayloadLost
 from callboard.messages.frame import FrameWriter, Kind
 
+from .pauses import Lane, Pauses
+from .rows import Row, Waiting
+
 if TYPE_CHECKING:
     from .link import Link
 
-__all__ = ["Outbox", "Waiting"]
-
-SWEEP_MIN: Final = 1_024
-"""A row of so many is looked through for what has expired."""
-
-
-class Waiting(NamedTuple):
-    """A message that cannot be written yet."""
-
-    kind: int
-    target: int
-    correlation: int
-    message: Contract
-    deadline_s: float
-    future: Any
-    """An `AskFuture` or another `Call` for an ask, a plain future for a send, or None."""
-
-
-class Row(deque[Waiting]):
-    """Messages that wait, in order. What has expired is swept out before it piles up."""
-
-    __slots__ = ("_sweep_at", "tells")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._sweep_at = SWEEP_MIN
-        self.tells = 0
-        """How many have nobody who waits for them, so that only a limit bounds them."""
-
-    def put(self, item: Waiting) -> None:
-        """Add a message behind the others."""
-        self.append(item)
-        if item.future is None:
-            self.tells += 1
-        elif len(self) >= self._sweep_at:
-            living = [old for old in self if old.future is None or not old.future.done()]
-            self.clear()
-            self.extend(living)
-            self._sweep_at = max(SWEEP_MIN, 2 * len(living))
-
-    def take(self) -> Waiting:
-        """The message that has waited longest."""
-        item = self.popleft()
-        if item.future is None:
-            self.tells -= 1
-        return item
-
-    def put_first(self, row: "Row") -> None:
-        """Add messages before the others, in their order."""
-        self.extendleft(reversed(row))
-        self.tells += row.tells
+__all__ = ["Outbox"]
 
 
 class Outbox:
@@ -93,7 +46,7 @@ class Outbox:
         """Envelopes in the open frame that need credit."""
         self._credit_sealed = 0
         self._backlog = Row()
-        self._paused: dict[int, Row] = {}
+        self._paused = Pauses()
         self.is_open = False
         """Whether requests may leave: the slot is connected and its actors are there."""
         self.closed_by: CallboardError | None = None
@@ -107,7 +60,7 @@ class Outbox:
     @property
     def waiting(self) -> int:
         """Messages that wait to be written."""
-        return len(self._backlog) + sum(len(row) for row in self._paused.values())
+        return len(self._backlog) + len(self._paused)
 
     # --- requests ---------------------------------------------------------------------
 
@@ -144,14 +97,14 @@ class Outbox:
         if self.closed_by is not None:
             self._refuse(item, self.closed_by)
             return
-        row = self._paused.get(item.target)
+        row = self._paused.row_of(item.target, item.message)
         # While there is a backlog, older messages for the same actor may be in it.
         is_next = row is not None and not self._backlog
         if item.future is None:
             # What waits for full mailboxes is counted apart: it refuses nothing to others.
             tells = 0 if is_next else self._backlog.tells
             if row is not None:
-                tells = max(tells, sum(other.tells for other in self._paused.values()))
+                tells = max(tells, self._paused.tells)
             if tells >= self._backlog_max:
                 raise MailboxFull(
                     f"{tells} messages wait for host {self._link.slot}.",
@@ -159,7 +112,7 @@ class Outbox:
                     may_have_run=False,
                 )
         if row is not None and is_next:
-            row.put(item)
+            self._paused.put(row, item)
             return
         self._backlog.put(item)
         self.drain()
@@ -265,9 +218,9 @@ class Outbox:
         backlog = self._backlog
         while backlog and self._may_write():
             item = backlog.take()
-            row = self._paused.get(item.target)
+            row = self._paused.row_of(item.target, item.message)
             if row is not None:
-                row.put(item)
+                self._paused.put(row, item)
                 continue
             if item.future is not None and item.future.done():
                 continue  # Its deadline passed, or its asker gave up: it never leaves.
@@ -286,14 +239,13 @@ class Outbox:
             else:
                 item.future.set_exception(error)
 
-    def pause(self, target: int) -> None:
-        """The peer says that this actor's mailbox is full."""
-        if target not in self._paused:
-            self._paused[target] = Row()
+    def pause(self, target: int, lane: Lane) -> None:
+        """The peer says that there is no room for these."""
+        self._paused.pause(target, lane)
 
-    def resume(self, target: int) -> None:
+    def resume(self, target: int, lane: Lane) -> None:
         """The peer says that there is room again."""
-        row = self._paused.pop(target, None)
+        row = self._paused.resume(target, lane)
         if row:
             self._backlog.put_first(row)
         self.drain()
@@ -307,8 +259,7 @@ class Outbox:
         self._credit_sealed = 0
         self.is_open = False
         # What waited for a mailbox of the old incarnation waits for the new one's.
-        paused, self._paused = self._paused, {}
-        for row in paused.values():
+        for row in self._paused.clear():
             # Before what came later for the same actors.
             self._backlog.put_first(row)
 

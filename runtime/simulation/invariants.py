@@ -13,6 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, final
 from callboard.actors.cell import Cell, Life
 from callboard.actors.family import Family
 from callboard.actors.host.host import Host
+from callboard.actors.keyed.activation import Activation
+from callboard.actors.link.link import Link
+from callboard.actors.link.pauses import WHOLE, Lane
+from callboard.actors.routing import text_hash
 from callboard.actors.tree.branch import Branch
 from callboard.messages.control import CONTROL_CELL, CONTROL_SLOT
 
@@ -105,11 +109,22 @@ def mailboxes_bounded(_run: "Run", host: Host) -> str | None:
         box = cell.box
         if box is None or len(box) <= cell.behaviour.mailbox_messages:
             continue
-        held = sum(link._held.get(cell.id, 0) for link in host.links.values())  # noqa: SLF001 - the books of links
+        place = (cell.id, WHOLE)
+        if isinstance(cell, Activation):
+            lane = Lane(cell.keeper.plan.actor.key, text_hash(cell.key))
+            place = (cell.keeper.id, lane)
+        held = sum(link._held.get(place, 0) for link in host.links.values())  # noqa: SLF001 - the books of links
+        held += sum(map(_left_behind, host.links.values()))
         asks = sum(hasattr(item, "sink") for item in box)
         if len(box) > cell.behaviour.mailbox_messages + held + asks:
             return f"{cell.path}: {len(box)} messages, {held} held, {asks} asks"
     return None
+
+
+def _left_behind(link: Link) -> int:
+    """What incarnations of a peer that are gone may have left in a mailbox that was full."""
+    gone = link.epoch - link.is_connected
+    return max(0, gone) * 2 * link.host.limits.link_credit
 
 
 def asks_not_forgotten(_run: "Run", host: Host) -> str | None:

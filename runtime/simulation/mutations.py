@@ -19,9 +19,12 @@ from callboard.actors.execution.run import PlanRun
 from callboard.actors.host.endings import Endings
 from callboard.actors.host.host import Host
 from callboard.actors.journal.journal import Journal
+from callboard.actors.keyed.keeper import Keeper
 from callboard.actors.link.core import LinkCore
 from callboard.actors.link.link import Link
-from callboard.actors.link.outbox import Outbox, Row
+from callboard.actors.link.outbox import Outbox
+from callboard.actors.link.pauses import Pauses
+from callboard.actors.link.rows import Row
 from callboard.actors.registry import Directory
 from callboard.actors.scheduler.core import SchedulerCore
 from callboard.actors.scheduler.effects import TaskDone
@@ -201,10 +204,24 @@ def _mailbox_thrown_away(right: Any) -> Any:
 
 
 def _pause_ignored(_right: Any) -> Any:
-    def hold(self: Any, _cell: Any) -> None:
+    def hold(self: Any, _cell: Any, _message: Any) -> None:
         self.core.admitted += 1
 
     return hold
+
+
+def _pause_of_a_key_kept(right: Any) -> Any:
+    def resume(self: Any, target: int, lane: Any) -> Any:
+        return None if lane.field else right(self, target, lane)
+
+    return resume
+
+
+def _key_never_full(_right: Any) -> Any:
+    def _is_over(_self: Any, _key: str) -> bool:
+        return False
+
+    return _is_over
 
 
 def _old_frames_accepted(_right: Any) -> Any:
@@ -317,6 +334,14 @@ MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
         ),
         "pause_ignored": Mutation(
             "a full mailbox takes more and more", Link, "hold", _pause_ignored, "links"
+        ),
+        "pause_of_a_key_kept": Mutation(
+            "who waits for a full key is not told of its room",
+            Pauses, "resume", _pause_of_a_key_kept, "keyed",
+        ),
+        "key_never_full": Mutation(
+            "a key that is not active takes more and more",
+            Keeper, "_is_over", _key_never_full, "keyed",
         ),
         "link_not_reset": Mutation(
             "a lost link keeps the numbers of the dead host",

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, Final
 
 from callboard.actors.host.host import Host
@@ -235,8 +235,11 @@ async def open_stage(run: Run, *, calm: bool = False) -> AsyncIterator[Stage]:
 
 
 async def act(stage: Stage, *acts: Coroutine[Any, Any, None], faults: Sequence[str] = FAULTS,
-               count: int = 3) -> None:  # fmt: skip
-    """Do everything at once under faults; then let it heal and come to rest."""
+               count: int = 3, is_idle: Callable[[Host], bool] = bool) -> None:  # fmt: skip
+    """Do everything at once under faults; then let it heal and come to rest.
+
+    It rests when nothing is under way between hosts, and each of them `is_idle`.
+    """
     run = stage.run
     drawn = draw_faults(
         run.draw, hosts=HOSTS, until_s=BUSY_S, count=int(run.draw() * (count + 1)), kinds=faults
@@ -251,18 +254,21 @@ async def act(stage: Stage, *acts: Coroutine[Any, Any, None], faults: Sequence[s
         task.result()
     if late:
         run.complain("it_ends", f"{len(late)} activities go on: {late}")
-    await _rest(stage)
+    await _rest(stage, is_idle)
     run.check_end()
 
 
-async def _rest(stage: Stage) -> None:
+async def _rest(stage: Stage, is_idle: Callable[[Host], bool]) -> None:
     """Wait until all hosts are up and nothing is under way."""
     run = stage.run
     until_s = run.world.now_s + REST_MAX_S
     table = run.simulated.system.root.table
     while run.world.now_s < until_s:
         await asyncio.sleep(LOOK_S)
-        if all(slot.is_up for slot in table.slots.values()) and all(map(_is_quiet, run.living())):
+        hosts = list(run.living())
+        if all(slot.is_up for slot in table.slots.values()) and all(
+            _is_quiet(host) and is_idle(host) for host in hosts
+        ):
             break
     await asyncio.sleep(QUIET_S)
 

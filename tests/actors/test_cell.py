@@ -177,7 +177,7 @@ def test_who_waits_for_room_is_told_once_when_half_is_free() -> None:
     told: list[int] = []
     assert not cell.has_room()
     for number in range(2):
-        cell.when_room(lambda number=number: told.append(number))
+        cell.when_room(Job(), lambda number=number: told.append(number))
     cell.take()
     assert told == []
     cell.take()

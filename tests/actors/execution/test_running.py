@@ -7,6 +7,7 @@ import pytest
 
 from callboard.actors.aggregator.reducers import Count
 from callboard.actors.execution.handle import ExecutionHandle
+from callboard.actors.link.pauses import WHOLE
 from callboard.actors.scheduler.statistics import SchedulerStatistics
 from callboard.messages.errors import (
     Cancelled,
@@ -308,7 +309,7 @@ async def test_what_still_waited_for_the_way_to_a_lost_host_runs_once_elsewhere(
     async for update in handle.updates():
         if isinstance(update, TaskTroubled):
             break
-    world.driver.link(1).outbox.pause(100)
+    world.driver.link(1).outbox.pause(100, WHOLE)
     async for update in handle.updates():
         if isinstance(update, Progressed) and update.running == 2:
             break

@@ -31,6 +31,7 @@ class End:
         self.sent: list[tuple[int, ...]] = []
         self.handed: list[tuple[int, ...]] = []
         self.in_mailboxes = 0
+        """Handed on here and in their mailboxes, or read since."""
         self.envelopes = 0
 
     def header(self, sequence: int) -> FrameHeader:
@@ -56,12 +57,19 @@ class End:
 
     @property
     def waiting(self) -> int:
-        """Envelopes handed on here that no mailbox had room for yet."""
+        """Envelopes handed on here that are in no mailbox yet."""
         return sum(len(content) for content in self.handed) - self.in_mailboxes
 
     def admit(self, count: int) -> None:
         self.in_mailboxes += count
         self.core.admitted += count
+
+    def hold(self, count: int) -> None:
+        self.core.held += count
+
+    def release(self, count: int) -> None:
+        self.core.held -= count
+        self.admit(count)
 
 
 class LinkModel(RuleBasedStateMachine):
@@ -102,7 +110,17 @@ class LinkModel(RuleBasedStateMachine):
     @rule(side=st.integers(0, 1), count=st.integers(1, 20))
     def mailboxes_take(self, side: int, count: int) -> None:
         end = self.ends[side]
-        end.admit(min(count, end.waiting))
+        end.admit(min(count, end.waiting - end.core.held))
+
+    @rule(side=st.integers(0, 1), count=st.integers(1, 20))
+    def mailboxes_are_full(self, side: int, count: int) -> None:
+        end = self.ends[side]
+        end.hold(min(count, end.waiting - end.core.held))
+
+    @rule(side=st.integers(0, 1), count=st.integers(1, 20))
+    def mailboxes_have_room(self, side: int, count: int) -> None:
+        end = self.ends[side]
+        end.release(min(count, end.core.held))
 
     @invariant()
     def handed_on_once_and_in_order(self) -> None:
@@ -114,7 +132,8 @@ class LinkModel(RuleBasedStateMachine):
     def credit_is_never_exceeded(self) -> None:
         for end in self.ends:
             assert end.core.credit >= 0
-            assert end.waiting <= LIMITS.link_credit
+            assert end.waiting - end.core.held <= LIMITS.link_credit
+            assert end.waiting <= 2 * LIMITS.link_credit
 
     @invariant()
     def each_core_is_valid(self) -> None:
@@ -128,6 +147,7 @@ class LinkModel(RuleBasedStateMachine):
             for end, other in (self.ends, self.ends[::-1]):
                 for packet in end.resend():
                     other.take(packet)
+                other.release(other.core.held)
                 other.admit(other.waiting)
                 end.take(Packet(other.header(0), ()))
         for end, other in (self.ends, self.ends[::-1]):
@@ -176,6 +196,16 @@ def test_grant_is_a_running_total_so_repeats_and_losses_do_no_harm() -> None:
     for granted in (20, 15, 20):
         link.heard(header(granted=granted))
     assert link.credit == 10
+
+
+def test_who_is_held_takes_nothing_from_the_others_until_a_whole_credit_is_held() -> None:
+    link, credit = core(), LIMITS.link_credit
+    link.held = credit
+    assert link.grant() == 2 * credit
+    link.held = 2 * credit
+    assert link.grant() == 2 * credit
+    link.held, link.admitted = 0, 2 * credit
+    assert link.grant() == 3 * credit
 
 
 def test_gap_is_filled_and_everything_behind_it_follows() -> None:

@@ -1,0 +1,161 @@
+"""Pauses: which messages must not leave for a host now, because what they are for is full. Pure.
+
+A pause names a lane: all messages for one cell, or of those only the ones of one key. Each
+lane that is paused has its row, so what is full holds up nothing else. Lanes of keys are
+found by the key in the message, which the pause says how to read: the sender need not know
+that it talks to keyed actors.
+
+Invariants:
+- a message is in the row of its key's lane if that is paused, and only otherwise in the row
+  of its whole cell, so whatever ends first, the messages of a key keep their order;
+- `tells` is what all rows together hold of messages that nobody waits for.
+"""
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+import msgpack
+
+from callboard.messages.contract import Contract
+from callboard.messages.errors import InvalidMessage
+
+from ..routing import key_hash
+from .rows import Row, Waiting
+
+__all__ = ["WHOLE", "Lane", "Pauses", "read_lane"]
+
+
+class Lane(NamedTuple):
+    """Some of the messages for a cell: those whose `field` has a key of this hash."""
+
+    field: str
+    """Empty for all messages of the cell."""
+    key: int
+
+    @classmethod
+    def of(cls, message: Contract, field: str) -> "Lane":
+        """The lane of a message; raises `InvalidMessage` when the field holds no key."""
+        return cls(field, key_hash(message, field))
+
+    def to_bytes(self) -> bytes:
+        """For the wire; a whole cell takes no byte."""
+        return bytes(msgpack.packb(tuple(self))) if self.field else b""
+
+
+WHOLE: Final = Lane("", 0)
+"""All messages for a cell."""
+
+
+def read_lane(body: bytes) -> Lane | None:
+    """A lane from the wire; None when the bytes are none."""
+    if not body:
+        return WHOLE
+    try:
+        field, key = msgpack.unpackb(body)
+    except Exception:  # noqa: BLE001 - bytes from outside may be anything
+        return None
+    return Lane(field, key) if type(field) is str and field and type(key) is int else None
+
+
+class _Cell:
+    """What is paused of one cell."""
+
+    __slots__ = ("field", "lanes", "whole")
+
+    def __init__(self) -> None:
+        self.field = ""
+        """What the key of its messages is in; all its lanes have the same."""
+        self.lanes: dict[int, Row] = {}
+        self.whole: Row | None = None
+
+    def lane_of(self, message: Contract) -> Row | None:
+        """The row of the message's key, if that is paused by itself."""
+        if not self.lanes:
+            return None
+        try:
+            return self.lanes.get(key_hash(message, self.field))
+        except InvalidMessage:
+            return None  # It has no key, and the other side says so.
+
+
+class Pauses:
+    """The lanes that are paused, and what waits in them."""
+
+    __slots__ = ("_cells", "tells")
+
+    def __init__(self) -> None:
+        self._cells: dict[int, _Cell] = {}
+        self.tells = 0
+
+    def __bool__(self) -> bool:
+        """Whether anything is paused."""
+        return bool(self._cells)
+
+    def __len__(self) -> int:
+        """How many messages wait."""
+        return sum(len(row) for row in self._rows())
+
+    def row_of(self, target: int, message: Contract) -> Row | None:
+        """The row that a message has to wait in; None when it need not."""
+        cell = self._cells.get(target)
+        if cell is None:
+            return None
+        lane = cell.lane_of(message)
+        return cell.whole if lane is None else lane
+
+    def put(self, row: Row, item: Waiting) -> None:
+        """Let a message wait in the row that `row_of` gave for it."""
+        self.tells -= row.tells
+        row.put(item)
+        self.tells += row.tells
+
+    def pause(self, target: int, lane: Lane) -> None:
+        """Let nothing more of a lane through."""
+        cell = self._cells.get(target)
+        if cell is None:
+            cell = self._cells[target] = _Cell()
+        if lane == WHOLE:
+            if cell.whole is None:
+                cell.whole = Row()
+            return
+        if not cell.lanes:
+            cell.field = lane.field
+        if lane.key not in cell.lanes and lane.field == cell.field:
+            row = cell.lanes[lane.key] = Row()
+            if cell.whole is not None:
+                # Older ones of the same key: before what will come.
+                items, cell.whole = cell.whole, Row()
+                for item in items:
+                    (row if cell.lane_of(item.message) is row else cell.whole).put(item)
+
+    def resume(self, target: int, lane: Lane) -> Row | None:
+        """End a pause; gives what has waited for that and is free to go now."""
+        cell = self._cells.get(target)
+        if cell is None:
+            return None
+        if lane == WHOLE:
+            row, cell.whole = cell.whole, None
+        else:
+            row = cell.lanes.pop(lane.key, None) if lane.field == cell.field else None
+            if row is not None and cell.whole is not None:
+                for item in row:
+                    cell.whole.put(item)
+                row = None
+        if cell.whole is None and not cell.lanes:
+            del self._cells[target]
+        if row is not None:
+            self.tells -= row.tells
+        return row
+
+    def clear(self) -> list[Row]:
+        """End all pauses; gives what has waited, in order within each lane."""
+        rows = list(self._rows())
+        self._cells.clear()
+        self.tells = 0
+        return rows
+
+    def _rows(self) -> Iterator[Row]:
+        for cell in self._cells.values():
+            if cell.whole is not None:
+                yield cell.whole
+            yield from cell.lanes.values()
