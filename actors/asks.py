@@ -12,7 +12,6 @@ from callboard.messages.contract import Contract, is_same_contract
 from callboard.messages.errors import CallboardError, Cancelled, DeadlineExceeded, WrongReply
 
 if TYPE_CHECKING:
-    from .cell import Cell
     from .dispatcher import Worker
 
 __all__ = ["Ask", "AskFuture", "AskKeeper", "Call", "ReplySink"]
@@ -148,7 +147,6 @@ class Ask:
 
     __slots__ = (
         "bucket",
-        "cell",
         "children",
         "correlation",
         "deadline_s",
@@ -158,6 +156,7 @@ class Ask:
         "sink",
         "step",
         "stopped_by",
+        "target",
         "worker",
     )
 
@@ -168,8 +167,11 @@ class Ask:
         correlation: int,
         deadline_s: float,
         step: str = "",
+        target: int = -1,
     ) -> None:
         self.message = message
+        self.target = target
+        """The cell that it was addressed to, if it came over a link."""
         self.step = step
         """The step of an execution that this is an attempt of."""
         self.sink = sink
@@ -177,7 +179,6 @@ class Ask:
         self.deadline_s = deadline_s
         self.bucket = -1
         self.done = False
-        self.cell: Cell | None = None
         self.worker: Worker | None = None
         self.stopped_by: CallboardError | None = None
         """Why the running handler is being cancelled."""

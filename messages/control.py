@@ -19,7 +19,9 @@ __all__ = [
     "ActorsStopped",
     "DirectoryChanged",
     "HostDown",
+    "HostLeaves",
     "HostStopped",
+    "LeaveTaken",
     "StartActors",
     "StopActors",
     "StopHost",
@@ -72,6 +74,17 @@ class StopHost(Request[HostStopped], name="callboard.stop_host"):
 
     comes_back: bool = False
     """Whether its actors are started again afterwards, in another process, with their group."""
+
+
+class LeaveTaken(Contract, name="callboard.leave_taken"):
+    """Nothing more leaves for that incarnation; what had, is before this."""
+
+
+class HostLeaves(Request[LeaveTaken], name="callboard.host_leaves"):
+    """The actors of a host have stopped, and come back with its next incarnation."""
+
+    slot: int
+    epoch: int
 
 
 class HostDown(Contract, name="callboard.host_down"):

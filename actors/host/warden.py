@@ -1,9 +1,10 @@
 """The warden: cell 0 of every host, where the root's commands are carried out."""
 
+import asyncio
 import contextlib
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from callboard.messages.contract import Contract
 from callboard.messages.control import (
@@ -14,7 +15,9 @@ from callboard.messages.control import (
     ActorsStopped,
     DirectoryChanged,
     HostDown,
+    HostLeaves,
     HostStopped,
+    LeaveTaken,
     StartActors,
     StopActors,
     StopHost,
@@ -61,6 +64,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Birth", "Warden", "WardenRecipe"]
 
+LEAVE_S: Final = 0.5
+"""How long a host that is to come back waits for each of its peers before it ends."""
 Birth = tuple[
     type[Actor],
     tuple[Any, ...],
@@ -199,9 +204,39 @@ class Warden(Actor):
     async def stop_host(self, command: StopHost) -> HostStopped:
         """Stop every actor, in reverse order of their starts."""
         await self._host.births.stop_all(comes_back=command.comes_back)
+        if command.comes_back:
+            await self._take_leave()
         watching = self._host.watching
         watching.farewell(watching.leave(CONTROL_CELL), SHUT_DOWN, comes_back=None)
         return HostStopped()
+
+    async def _take_leave(self) -> None:
+        """See that no ask is lost that came too late, or is on its way.
+
+        Once a peer has answered, all that it had sent is here and goes back to it; once it has
+        answered again, that is there.
+        """
+        host = self._host
+        peers = [slot for slot, link in host.links.items() if link.is_connected]
+        leave = HostLeaves(slot=host.slot, epoch=host.epoch)
+        for _ in range(2):
+            answers = await asyncio.gather(
+                *(host.ask(Address(slot, CONTROL_CELL), leave, LEAVE_S) for slot in peers),
+                return_exceptions=True,
+            )
+            peers = [
+                slot
+                for slot, answer in zip(peers, answers, strict=True)
+                if not isinstance(answer, BaseException)
+            ]
+
+    @handler
+    async def host_leaves(self, notice: HostLeaves) -> LeaveTaken:
+        """Let what is for the actors of another host wait for its next incarnation."""
+        link = self._host.link(notice.slot)
+        if link.epoch == notice.epoch:
+            link.hold_back()
+        return LeaveTaken()
 
     @handler
     async def host_down(self, notice: HostDown) -> None:

@@ -25,6 +25,7 @@ from ..asks import Ask
 from ..failures import actor_not_found
 from .failures import decode_error
 from .pauses import read_lane
+from .rows import Waiting
 
 if TYPE_CHECKING:
     from .link import Link
@@ -83,7 +84,10 @@ class Edge:
             kind, target, correlation, contract, body, budget_ms, beside, reference, step = envelope
             future = None
             if kind >= Kind.ERROR:
-                self._control(envelope)
+                if kind == Kind.RETURN:
+                    self._came_back(envelope, frame, fetched, builders)
+                else:
+                    self._control(envelope)
                 continue
             if kind == Kind.REPLY:
                 future = pending.get(correlation)
@@ -113,11 +117,12 @@ class Edge:
                 continue
             cell = cells.get(target)
             if kind == Kind.ASK:
-                ask = Ask(message, self._link, correlation, now_s + budget_ms / 1000.0, step)
+                until_s = now_s + budget_ms / 1000.0
+                ask = Ask(message, self._link, correlation, until_s, step, target)
+                self._link.asks[correlation] = ask
                 if cell is None:
                     ask.fail(actor_not_found(host.slot, target))
                     continue
-                self._link.asks[correlation] = ask
                 if deadlines.add(ask, ask.deadline_s):
                     host.arm_deadlines()
                 if cell.arrive(ask):
@@ -159,6 +164,34 @@ class Edge:
                 future.fail(envelope.correlation, error)
         else:
             host.letters.dead("undecodable", f"{host.slot}/{envelope.target}", None, error)
+
+    def _came_back(
+        self,
+        envelope: Envelope,
+        frame: Frame,
+        fetched: Sequence[Any],
+        builders: list[Build | CallboardError | None],
+    ) -> None:
+        """An ask of this host's that has not run: it waits here for its actor to be back."""
+        host = self._link.host
+        future = host.pending.get(envelope.correlation)
+        if future is None:
+            return
+        buffers: Sequence[Any] = envelope.buffers
+        body, contract = envelope.body, envelope.contract
+        try:
+            if envelope.reference >= 0:
+                body, buffers = _fetched(fetched, envelope.reference)
+            build = self._builder(frame, contract, builders) if contract >= 0 else _no_contract()
+            if isinstance(build, CallboardError):
+                raise build
+            message = host.codec.decode(body, build, buffers)
+        except CallboardError as error:
+            future.fail(envelope.correlation, _surely_not_run(error))
+            return
+        until_s = host.now() + envelope.budget_ms / 1000.0
+        item = Waiting(Kind.ASK, envelope.target, future.correlation, message, until_s, future)
+        self._link.outbox.take_back(item)
 
     def _control(self, envelope: Envelope) -> None:
         link = self._link

@@ -1,18 +1,19 @@
 """Errors on the wire: plain data, whatever somebody has put into their details."""
 
-from typing import Final
+from typing import Final, TypeGuard
 
 import msgpack
 
 from callboard.messages.errors import (
     ActorNotFound,
     ActorStopped,
+    AskError,
     CallboardError,
     HostLost,
     error_from_data,
 )
 
-__all__ = ["decode_error", "encode_error", "leaves_for_a_while", "missed_here"]
+__all__ = ["decode_error", "encode_error", "is_missed_here", "leaves_for_a_while"]
 
 ERROR_BYTES_MAX: Final = 60_000
 
@@ -45,18 +46,17 @@ def decode_error(body: bytes) -> CallboardError:
         )
 
 
-def missed_here(slot: int, error: CallboardError) -> int | None:
-    """The cell that an ask did not find, or found stopped, on this host; None for other errors."""
-    if not isinstance(error, ActorNotFound | ActorStopped) or error.details.get("slot") != slot:
-        return None
-    cell = error.details.get("cell")
-    return cell if isinstance(cell, int) else None
+def is_missed_here(error: CallboardError, slot: int) -> TypeGuard[AskError]:
+    """Whether an ask did not find its actor on this host, or found it stopped."""
+    return (
+        isinstance(error, ActorNotFound | ActorStopped) and error.details.get("slot", slot) == slot
+    )
 
 
-def leaves_for_a_while(name: str, error: CallboardError) -> HostLost:
+def leaves_for_a_while(name: str, error: AskError) -> HostLost:
     """The same for an asker, where the host is stopped only to be started again."""
     return HostLost(
         f"{name} is being restarted with its group: {error.message}",
         advice="Its actors come back at the same references; ask again if a repetition is safe.",
-        may_have_run=bool(error.details.get("may_have_run", True)),
+        may_have_run=error.may_have_run,
     )

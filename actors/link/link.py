@@ -20,7 +20,7 @@ from ..asks import Ask
 from ..cell import Cell
 from .core import LinkCore
 from .edge import Edge
-from .failures import encode_error, leaves_for_a_while, missed_here
+from .failures import encode_error, is_missed_here, leaves_for_a_while
 from .outbox import Outbox
 from .pauses import Lane
 
@@ -191,15 +191,31 @@ class Link:
             self.fail(correlation, error)
 
     def fail(self, correlation: int, error: CallboardError) -> None:
-        """Send the failure of an ask that came over this link."""
-        self.asks.pop(correlation, None)
-        if self.host.births.comes_back:
-            missed = missed_here(self.host.slot, error)
-            if missed is not None:
-                # What else its host has for this actor waits there for the next incarnation.
-                self.control(Kind.PAUSE, missed)
-                error = leaves_for_a_while(self.host.name, error)
+        """Send the failure of an ask that came over this link.
+
+        Where the actor only ends to come back with its host, an ask that has not run goes
+        back to its sender instead, and waits there for the actor.
+        """
+        ask = self.asks.pop(correlation, None)
+        comes_back = self.host.births.comes_back
+        if comes_back and ask is not None and is_missed_here(error, self.host.slot):
+            if not error.may_have_run and self._gave_back(ask):
+                return
+            # What else its host has for this actor waits there for the next incarnation.
+            self.control(Kind.PAUSE, ask.target)
+            error = leaves_for_a_while(self.host.name, error)
         self.control(Kind.ERROR, 0, correlation, encode_error(error))
+
+    def _gave_back(self, ask: Ask) -> bool:
+        budget_ms = max(1, int((ask.deadline_s - self.host.now()) * 1000.0))
+        try:
+            if self.carrier is not None:
+                self.outbox.give_back(
+                    ask.target, ask.correlation, ask.message, budget_ms, step=ask.step
+                )
+        except CallboardError:
+            return False  # It came in a form that this host cannot write any more.
+        return True
 
     def control(self, kind: int, target: int = 0, correlation: int = 0, body: bytes = b"") -> None:
         """Send an envelope that needs no credit."""

@@ -169,6 +169,18 @@ class Outbox:
             writer.add(Kind.REPLY, 0, correlation, number, body)
         self._written(writer)
 
+    def give_back(
+        self, target: int, correlation: int, message: Contract, budget_ms: int, *, step: str
+    ) -> None:
+        """Write an ask that goes back to its sender; raises like `reply`."""
+        body, buffers, reference = self._large(*self._encode(message))
+        writer = self._writer
+        number = writer.number_of(type(message))
+        writer.add(
+            Kind.RETURN, target, correlation, number, body, budget_ms, buffers, reference, step=step
+        )
+        self._written(writer)
+
     def control(self, kind: int, target: int, correlation: int, body: bytes) -> None:
         """Write an envelope without a contract."""
         self._writer.add(kind, target, correlation, -1, body)
@@ -249,6 +261,11 @@ class Outbox:
         if row:
             self._backlog.put_first(row)
         self.drain()
+
+    def take_back(self, item: Waiting) -> None:
+        """An ask has come back: it, and what follows for its actor, waits for the next one."""
+        item.future.sent = False
+        self._paused.take_back(item)
 
     def reset(self) -> None:
         """The peer is gone: what was written is lost, what waits goes on waiting."""

@@ -5,6 +5,9 @@ lane that is paused has its row, so what is full holds up nothing else. Lanes of
 found by the key in the message, which the pause says how to read: the sender need not know
 that it talks to keyed actors.
 
+A cell whose actor leaves with its host, to come back, sends back what it has not run. That
+goes before all that waits for the cell, and nothing leaves for it until the host is gone.
+
 Invariants:
 - a message is in the row of its key's lane if that is paused, and only otherwise in the row
   of its whole cell, so whatever ends first, the messages of a key keep their order;
@@ -60,13 +63,15 @@ def read_lane(body: bytes) -> Lane | None:
 class _Cell:
     """What is paused of one cell."""
 
-    __slots__ = ("field", "lanes", "whole")
+    __slots__ = ("field", "lanes", "returned", "whole")
 
     def __init__(self) -> None:
         self.field = ""
         """What the key of its messages is in; all its lanes have the same."""
         self.lanes: dict[int, Row] = {}
         self.whole: Row | None = None
+        self.returned: Row | None = None
+        """What has come back; there is a `whole` then, for as long as the host is there."""
 
     def lane_of(self, message: Contract) -> Row | None:
         """The row of the message's key, if that is paused by itself."""
@@ -134,6 +139,8 @@ class Pauses:
         if cell is None:
             return None
         if lane == WHOLE:
+            if cell.returned is not None:
+                return None
             row, cell.whole = cell.whole, None
         else:
             row = cell.lanes.pop(lane.key, None) if lane.field == cell.field else None
@@ -147,8 +154,16 @@ class Pauses:
             self.tells -= row.tells
         return row
 
+    def take_back(self, item: Waiting) -> None:
+        """A message has come back from a cell: until `clear`, nothing more leaves for that."""
+        self.pause(item.target, WHOLE)
+        cell = self._cells[item.target]
+        if cell.returned is None:
+            cell.returned = Row()
+        self.put(cell.returned, item)
+
     def clear(self) -> list[Row]:
-        """End all pauses; gives what has waited, in order within each lane."""
+        """End all pauses; gives what has waited. Of one cell, earlier rows go after later ones."""
         rows = list(self._rows())
         self._cells.clear()
         self.tells = 0
@@ -159,3 +174,5 @@ class Pauses:
             if cell.whole is not None:
                 yield cell.whole
             yield from cell.lanes.values()
+            if cell.returned is not None:
+                yield cell.returned

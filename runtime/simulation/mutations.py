@@ -345,7 +345,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
         ),
         "link_not_reset": Mutation(
             "a lost link keeps the numbers of the dead host",
-            Link, "lost", _old_frames_accepted, "failover",
+            Link, "lost", _old_frames_accepted, "keyed",
         ),
         "lies_about_having_run": Mutation(
             "an ask whose handler failed is said not to have run",

@@ -46,6 +46,9 @@ class PausesModel(RuleBasedStateMachine):
         super().__init__()
         self.pauses = Pauses()
         self.paused: set[tuple[int, Lane]] = set()
+        self.left: list[Waiting] = []
+        """What has left and may come back, in its order."""
+        self.leaving: set[int] = set()
         self.posted: dict[tuple[int, str], list[int]] = {}
         self.gone: dict[tuple[int, str], list[int]] = {}
         self.number = 0
@@ -60,6 +63,7 @@ class PausesModel(RuleBasedStateMachine):
         assert not key or (item.target, lane_of(key)) not in self.paused
         number: int = item.message.number  # type: ignore[attr-defined]  # both have it
         self.gone.setdefault((item.target, key), []).append(number)
+        self.left.append(item)
 
     @rule(cell=st.sampled_from(CELLS), key=st.sampled_from(KEYS))
     def post(self, cell: int, key: str) -> None:
@@ -77,18 +81,36 @@ class PausesModel(RuleBasedStateMachine):
     def resume(self, cell: int, key: str) -> None:
         lane = lane_of(key) if key else WHOLE
         row = self.pauses.resume(cell, lane)
-        self.paused.discard((cell, lane))
+        if lane != WHOLE or cell not in self.leaving:
+            self.paused.discard((cell, lane))
         for item in row or ():
             self.leave(item)
 
+    @rule(cell=st.sampled_from(CELLS))
+    def host_of_a_cell_sends_back(self, cell: int) -> None:
+        """All that it has got and not handled, once and in order; it handles nothing more."""
+        back = [item for item in self.left if item.target == cell]
+        if cell in self.leaving or not back:
+            return
+        self.leaving.add(cell)
+        self.paused.add((cell, WHOLE))
+        for item in back:
+            self.pauses.take_back(item)
+        for place in [place for place in self.gone if place[0] == cell]:
+            del self.gone[place]
+        self.left = [item for item in self.left if item.target != cell]
+
     @rule()
     def reset(self) -> None:
-        rows = self.pauses.clear()
+        """The host is gone, and all that waits is for the next one."""
+        backlog = Row()
+        for row in self.pauses.clear():
+            backlog.put_first(row)
         self.paused.clear()
+        self.leaving.clear()
         assert not self.pauses
-        for row in rows:
-            for item in row:
-                self.leave(item)
+        for item in backlog:
+            self.leave(item)
         assert self.gone == self.posted
 
     @invariant()

@@ -1,18 +1,20 @@
 """Asks to actors of a host that is stopped with its group, and comes back with it."""
 
 import asyncio
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any, ClassVar, Final
 
 import pytest
 
 from callboard.actors.actor import Actor, handler
 from callboard.actors.context import Context
+from callboard.actors.keyed.actor import KeyedActor
 from callboard.messages.contract import Contract, Request
-from callboard.messages.errors import ActorNotFound, HostLost
+from callboard.messages.errors import ActorNotFound, DeadlineExceeded, HostLost
 from callboard.messages.hosts import HostSpec
 from callboard.messages.lifecycle import Exit
 from callboard.messages.ref import Ref
-from callboard.messages.spec import Backoff, Strategy, SupervisorSpec
+from callboard.messages.spec import Backoff, StopTimeout, Strategy, SupervisorSpec
 from callboard.runtime.system import System, start
 
 WAIT_S: Final = 10.0
@@ -33,6 +35,18 @@ class Life(Contract, name="group.life"):
 class Which(Request[Life], name="group.which"):
     """Which of its lives it is in."""
 
+    number: int = 0
+    holds: bool = False
+    ballast: bytes = b""
+
+
+class Where(Contract, name="group.where"):
+    host: str
+
+
+class WhoseKey(Request[Where], name="group.whose_key"):
+    user: str
+
 
 class PassOn(Request[Life], name="group.pass_on"):
     to: Ref[Any]
@@ -45,6 +59,9 @@ class Stage:
         self.lives = 0
         self.stopping = asyncio.Event()
         self.may_stop = asyncio.Event()
+        self.begun = asyncio.Event()
+        self.go_on = asyncio.Event()
+        self.taken: list[int] = []
 
 
 STAGE: Final = Stage()
@@ -67,8 +84,20 @@ class Slow(Actor):
         await STAGE.may_stop.wait()
 
     @handler
-    async def which(self, _: Which) -> Life:
+    async def which(self, request: Which) -> Life:
+        STAGE.taken.append(request.number)
+        if request.holds:
+            STAGE.begun.set()
+            await STAGE.go_on.wait()
         return Life(number=self.life)
+
+
+class Held(KeyedActor):
+    key: ClassVar[str] = "user"
+
+    @handler
+    async def whose(self, _: WhoseKey, ctx: Context) -> Where:
+        return Where(host=ctx.host_name)
 
 
 class Other(Actor):
@@ -84,40 +113,113 @@ async def end(system: System, slot: int) -> None:
     await system.root.table.slots[slot].process.kill()
 
 
-async def test_asks_to_a_host_that_is_restarted_with_its_group_wait_after_one_refusal() -> None:
+async def stop_by_its_group(system: System) -> None:
+    """End host b: with it, c is to be restarted; returns when that is stopping its actors."""
+    await end(system, 2)
+    async with asyncio.timeout(WAIT_S):
+        await STAGE.stopping.wait()
+
+
+async def all_wait(asks: Sequence["asyncio.Future[Any]"]) -> list[Any]:
+    """What they all get once the host may end, and not before."""
+    done, _ = await asyncio.wait(asks, timeout=0.1)
+    assert not done, "it is stopping still"
+    STAGE.may_stop.set()
+    async with asyncio.timeout(WAIT_S):
+        return list(await asyncio.gather(*asks))
+
+
+async def test_asks_to_a_host_that_is_restarted_with_its_group_wait_and_keep_their_order() -> None:
     async with start(**OPTIONS) as system:
         slow = await system.spawn(Slow, host="c")
-        assert (await slow.ask(Which())).number == 1
+        assert (await slow.ask(Which(number=0))).number == 1
+        await stop_by_its_group(system)
+        asks = [asyncio.ensure_future(slow.ask(Which(number=1), timeout_s=WAIT_S))]
+        # The first gets there and comes back; these follow it there, or wait here.
+        for number in range(2, 40):
+            asks.append(asyncio.ensure_future(slow.ask(Which(number=number), timeout_s=WAIT_S)))
+            await asyncio.wait(asks, timeout=0.0001 * number)
+        assert {life.number for life in await all_wait(asks)} == {2}
+        assert STAGE.taken == [*range(40)]
+
+
+async def test_asks_that_wait_in_the_mailbox_wait_for_the_next_one() -> None:
+    async with start(**OPTIONS) as system:
+        slow = await system.spawn(Slow, host="c")
+        busy = asyncio.ensure_future(slow.ask(Which(number=0, holds=True), timeout_s=WAIT_S))
+        async with asyncio.timeout(WAIT_S):
+            await STAGE.begun.wait()
+        asks = [
+            asyncio.ensure_future(slow.ask(Which(number=number), timeout_s=WAIT_S))
+            for number in range(1, 10)
+        ]
         await end(system, 2)
-        async with asyncio.timeout(WAIT_S):
-            await STAGE.stopping.wait()
-        # The first one gets there, and nothing of it is done.
-        with pytest.raises(HostLost, match="restarted with its group") as lost:
-            await slow.ask(Which(), timeout_s=WAIT_S)
-        assert lost.value.details["may_have_run"] is False
-        waiting = [asyncio.ensure_future(slow.ask(Which(), timeout_s=WAIT_S)) for _ in range(3)]
-        done, _ = await asyncio.wait(waiting, timeout=0.1)
-        assert not done, "it is stopping still"
-        STAGE.may_stop.set()
-        async with asyncio.timeout(WAIT_S):
-            assert [(await one).number for one in waiting] == [2, 2, 2]
+        done, _ = await asyncio.wait([busy, *asks], timeout=0.1)
+        assert not done, "the one that has begun may end, and the others have not begun"
+        STAGE.go_on.set()
+        assert (await busy).number == 1
+        assert {life.number for life in await all_wait(asks)} == {2}
+        assert STAGE.taken == [*range(10)]
 
 
 async def test_an_actor_of_another_host_waits_as_well() -> None:
     async with start(**OPTIONS | {"host_supervision": REST}) as system:
         slow = await system.spawn(Slow, host="c")
         other = await system.spawn(Other, host="a")
-        await end(system, 2)
-        async with asyncio.timeout(WAIT_S):
-            await STAGE.stopping.wait()
-        with pytest.raises(HostLost, match="restarted with its group"):
-            await other.ask(PassOn(to=slow), timeout_s=WAIT_S)
-        waiting = asyncio.ensure_future(other.ask(PassOn(to=slow), timeout_s=WAIT_S))
-        done, _ = await asyncio.wait((waiting,), timeout=0.1)
-        assert not done
+        await stop_by_its_group(system)
+        asks = [asyncio.ensure_future(other.ask(PassOn(to=slow), timeout_s=WAIT_S))]
+        assert [life.number for life in await all_wait(asks)] == [2]
+
+
+async def test_a_key_of_such_a_host_waits_as_well() -> None:
+    async with start(**OPTIONS | {"host_supervision": REST}) as system:
+        await system.spawn(Slow, host="c")
+        await system.keyed(Held)
+        users = [f"u{number}" for number in range(30)]
+        before = {user: (await system.ask(WhoseKey(user=user))).host for user in users}
+        users = [user for user, host in before.items() if host == "c"]
+        assert users
+        await stop_by_its_group(system)
+        asks = [
+            asyncio.ensure_future(system.ask(WhoseKey(user=user), timeout_s=WAIT_S))
+            for user in users
+        ]
         STAGE.may_stop.set()
         async with asyncio.timeout(WAIT_S):
-            assert (await waiting).number == 2
+            assert {held.host for held in await asyncio.gather(*asks)} == {"c"}
+
+
+async def test_an_ask_whose_handler_had_begun_is_lost_and_says_so() -> None:
+    async with start(**OPTIONS) as system:
+        slow = await system.spawn(Slow, host="c", stop_timeout=StopTimeout(0.1))
+        busy = asyncio.ensure_future(slow.ask(Which(number=0, holds=True), timeout_s=WAIT_S))
+        async with asyncio.timeout(WAIT_S):
+            await STAGE.begun.wait()
+        await end(system, 2)
+        with pytest.raises(HostLost, match="restarted with its group") as lost:
+            await busy
+        assert lost.value.may_have_run
+
+
+async def test_an_ask_that_came_back_ends_at_its_deadline_and_has_not_run() -> None:
+    async with start(**OPTIONS) as system:
+        slow = await system.spawn(Slow, host="c")
+        await stop_by_its_group(system)
+        with pytest.raises(DeadlineExceeded) as late:
+            await slow.ask(Which(number=0), timeout_s=0.2)
+        assert not late.value.may_have_run
+        STAGE.may_stop.set()
+        assert (await slow.ask(Which(number=1), timeout_s=WAIT_S)).number == 2
+        assert STAGE.taken == [1]
+
+
+async def test_a_large_ask_comes_back_as_well() -> None:
+    async with start(**OPTIONS) as system:
+        slow = await system.spawn(Slow, host="c")
+        await stop_by_its_group(system)
+        large = Which(number=7, ballast=b"x" * 300_000)
+        asks = [asyncio.ensure_future(slow.ask(large, timeout_s=WAIT_S))]
+        assert [life.number for life in await all_wait(asks)] == [2]
 
 
 async def test_an_actor_that_is_stopped_for_good_is_still_said_to_be() -> None:

@@ -40,7 +40,7 @@ async def answered(system: System, ref: Ref[Any]) -> None:
         while True:
             try:
                 await ref.ask(cast.Ping(n=1), timeout_s=30.0)
-            except AskError:  # Lost, or refused because it is being stopped with its group.
+            except AskError:  # Lost with its host.
                 await system.view(actors_max=0)
                 continue
             return
@@ -69,6 +69,23 @@ async def test_killed_host_takes_along_whom_its_strategy_says(
             await answered(system, ref)
         after = await pids(system)
         assert {name for name in "abc" if before[name] != after[name]} == restarted
+
+
+async def test_no_ask_fails_at_a_host_that_is_restarted_with_its_group() -> None:
+    supervision = SupervisorSpec(Strategy.REST_FOR_ONE, backoff=Backoff(max_s=0.0))
+    hosts = tuple(HostSpec(name) for name in "abc")
+    async with running(hosts=hosts, host_supervision=supervision) as system:
+        ref = await system.spawn(cast.Counter, host="c")
+        before = await pids(system)
+        watch = system.watch_host(3)
+        asks = [asyncio.ensure_future(ref.ask(cast.Ping(n=0), timeout_s=60.0))]
+        os.kill(before["b"], signal.SIGKILL)
+        while not watch.done():
+            # Some get there before it stops, some come back, some wait.
+            asks.append(asyncio.ensure_future(ref.ask(cast.Ping(n=0), timeout_s=60.0)))
+            await asyncio.wait((watch,), timeout=0.001)
+        await asyncio.gather(*asks)
+        assert (await pids(system))["c"] != before["c"]
 
 
 async def test_escalation_by_kills_ends_the_system_with_the_reason() -> None:
