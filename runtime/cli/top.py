@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import Any, Final
 
 import click
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -20,6 +20,7 @@ from callboard.messages.views import CallboardView, LookAtSystem
 
 from .figures import counted, printable, rate, size
 from .outcome import ExitCode, print_failure
+from .paper import paper
 from .rates import ActorRow, HostRow, LinkRow, SystemRows, Trend
 from .sources import Place, Sight, Source, look, look_elsewhere
 
@@ -133,7 +134,7 @@ async def _look_on(
             while True:
                 click.echo(json.dumps(_data(await watcher.look(), sort)))
                 await asyncio.sleep(LOOK_EVERY_S)
-        with Live(console=Console(), auto_refresh=False, screen=True) as live:
+        with Live(console=paper(), auto_refresh=False, screen=True) as live:
             while True:
                 live.update(_whole(await watcher.look(), sort, place), refresh=True)
                 await asyncio.sleep(LOOK_EVERY_S)
@@ -147,7 +148,7 @@ async def _once(watcher: Watcher, sort: str, *, as_json: bool) -> list[Sight[Sys
     if as_json:
         click.echo(json.dumps(_data(sights, sort), indent=2))
     elif sights:
-        Console().print(Group(*(draw(sight, sort) for sight in sights)))
+        paper().print(Group(*(draw(sight, sort) for sight in sights)))
     return sights
 
 
@@ -214,37 +215,43 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _hosts(rows: Sequence[HostRow]) -> Table:
-    table = _table(
-        "host", "actors", "msg/s", "mailbox", "max", "restarts/min", "lag ms", "max",
-        "CPU %", "memory", "frames/s", "bytes/s", "asks", "dead letters",
-    )  # fmt: skip
+def _hosts(rows: Sequence[HostRow]) -> Group:
+    """What hosts do, and what it costs: two tables, which fit where one would be cut."""
+    work = _table(
+        "host", "actors", "msg/s", "mailbox", "max", "restarts/min", "asks", "dead letters"
+    )
+    cost = _table("host", "lag ms", "max", "CPU %", "memory", "frames/s", "bytes/s")
     for row in rows:
         name = Text(printable(row.name), style="bold cyan")
+        state = name.copy()
         if row.state != "up":
-            name.append(f" {row.state}", style="yellow")
+            state.append(f" {row.state}", style="yellow")
             if row.problem:
-                name.append(f" ({printable(row.problem)})", style="yellow")
+                state.append(f" ({printable(row.problem)})", style="yellow")
         if row.state in {"down", "silent"}:
-            table.add_row(name, f"{row.actors:,}", *["–"] * 12)
+            work.add_row(state, f"{row.actors:,}", *["–"] * 6)
+            cost.add_row(name, *["–"] * 6)
             continue
-        table.add_row(
-            name,
+        work.add_row(
+            state,
             f"{row.actors:,}",
             rate(row.messages_per_s),
             _count(row.mailbox),
             _count(row.mailbox_max),
             rate(row.restarts_per_min),
+            f"{row.pending_asks:,}",
+            f"{row.dead_letters:,}",
+        )
+        cost.add_row(
+            name,
             _milliseconds(row.lag_mean_s),
             _milliseconds(row.lag_max_s),
             rate(row.cpu_percent),
             size(row.memory_bytes),
             rate(row.frames_per_s),
             size(row.bytes_per_s),
-            f"{row.pending_asks:,}",
-            f"{row.dead_letters:,}",
         )
-    return table
+    return Group(work, cost)
 
 
 def _links(rows: Sequence[LinkRow]) -> Table:

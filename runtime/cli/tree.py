@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import click
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
@@ -20,6 +20,7 @@ from callboard.messages.views import CallboardView, LookAtSystem
 
 from .drawing import draw
 from .outcome import ExitCode, print_failure
+from .paper import paper
 from .sources import Place, Sight, Source, look, look_elsewhere
 
 __all__ = ["to_data", "tree"]
@@ -67,7 +68,7 @@ def tree(
     if as_json:
         click.echo(json.dumps(_data(sights), indent=2))
     elif sights:
-        Console().print(_whole(sights, place))
+        paper().print(_whole(sights, place))
     if not sights:
         print_failure(place.nothing_runs, verbose=False)
     seen = any(sight.view is not None for sight in sights)
@@ -80,7 +81,7 @@ async def _watch(place: Place, actors_max: int, *, as_json: bool) -> None:
             while True:
                 click.echo(json.dumps(_data(await _look(sources, actors_max))))
                 await asyncio.sleep(WATCH_EVERY_S)
-        with Live(console=Console(), auto_refresh=False, vertical_overflow="ellipsis") as live:
+        with Live(console=paper(), auto_refresh=False, vertical_overflow="ellipsis") as live:
             while True:
                 sights = await _look(sources, actors_max)
                 live.update(_whole(sights, place), refresh=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import click
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
@@ -21,6 +21,7 @@ from callboard.messages.views import ActorStory, LookAtActor, StoryEntry
 
 from .figures import age, counted, printable
 from .outcome import ExitCode, print_failure
+from .paper import paper
 from .sources import Place, Source, look, look_elsewhere
 
 __all__ = ["Found", "draw", "find", "full_path", "why"]
@@ -80,7 +81,7 @@ def why(
     if as_json:
         click.echo(json.dumps(found.to_data(), indent=2))
     else:
-        Console().print(draw(found, traces=traces))
+        paper().print(draw(found, traces=traces))
 
 
 async def _find_at(place: Place, path: str, system: str | None) -> Found | None:
@@ -209,7 +210,7 @@ def _entry(entry: StoryEntry, now: Clock, *, traces: bool) -> list[RenderableTyp
     parts: list[RenderableType] = [Text(), line, Text(f"  → {decided}", style="cyan")]
     if traces and entry.traceback:
         trace = Text(printable(entry.traceback.rstrip()), style="dim")
-        parts.append(Padding(trace, (0, 0, 0, 4)))
+        parts.append(Padding(trace, (0, 0, 0, 4), expand=False))
     return parts
 
 

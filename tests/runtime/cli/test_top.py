@@ -129,8 +129,8 @@ def test_what_comes_first_comes_first() -> None:
 # --- drawing ------------------------------------------------------------------------------------
 
 
-def drawn(sight: Sight[SystemRows]) -> str:
-    console = Console(width=200)
+def drawn(sight: Sight[SystemRows], width: int = 200) -> str:
+    console = Console(width=width)
     with console.capture() as capture:
         console.print(draw(sight))
     return capture.get()
@@ -143,6 +143,17 @@ def test_hosts_that_do_not_answer_are_drawn_with_the_reason() -> None:
     text = drawn(Sight(1, rows))
     assert "host-1 silent (2 s)" in text
     assert "driver" in text
+
+
+def test_nothing_is_cut_in_a_terminal_of_80_columns() -> None:
+    busy = host(1.0, name="host-12", handled=10_000_000, mailbox=1_234_567, pending_asks=99_999)
+    trend = Trend()
+    trend.add(system(host(0.0, name="host-12")))
+    text = drawn(Sight(1, trend.add(system(busy))), 80)
+    assert "…" not in text
+    for column in ("mailbox", "restarts/min", "dead letters", "memory", "frames/s", "bytes/s"):
+        assert column in text
+    assert {"1,234,567", "99,999"} <= set(text.split())
 
 
 def test_a_system_that_does_not_answer_is_drawn() -> None:

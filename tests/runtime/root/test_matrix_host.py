@@ -27,7 +27,7 @@ from callboard.runtime.root.slots import Slot
 from callboard.runtime.settings import Settings
 from callboard.runtime.system import System
 
-from ...supervisors.matrix import CELLS, EXITS, SUBJECT, Cell, Outcome, names
+from ...supervisors.matrix import CELLS, EXITS, EXTRAS, SUBJECT, Cell, Outcome, names
 from ..engines import cast
 
 AT_ONCE = Backoff(max_s=0.0)
@@ -135,23 +135,7 @@ def test_of(cell: Cell) -> Callable[[], Awaitable[None]]:
     return test
 
 
-test_of.__test__ = False  # type: ignore[attr-defined]
-globals().update({cell.name: test_of(cell) for cell in CELLS})
-
-
-def test_matrix_is_complete() -> None:
-    assert set(names(())) <= set(globals())
-    assert {exit_.kind for exit_ in EXITS.values()} == set(ExitReason) - {
-        ExitReason.START_FAILED,  # an end that never ran: see the half-way start below
-        ExitReason.NO_ACTOR,  # nobody's end; watchers see it
-    }
-
-
-# --- a supervisor of hosts as a whole -------------------------------------------------------
-
-
-@pytest.mark.parametrize("strategy", list(Strategy))
-async def test_escalation(strategy: Strategy) -> None:
+async def escalation(strategy: Strategy) -> None:
     three = Three(HostSpec("b"), strategy=strategy, intensity=Intensity(restarts=1, period_s=60.0))
     async with three:
         failed: list[Any] = []
@@ -168,8 +152,9 @@ async def test_escalation(strategy: Strategy) -> None:
         assert failed[0].details["reason"]["detail"]["cause"] == "restart_intensity_exceeded"
 
 
-async def test_start_that_fails_half_way_is_undone_in_reverse_and_raised() -> None:
-    settings = Settings(engine="inline", hosts=3, understudies=0)
+async def start_fails_half_way(strategy: Strategy) -> None:
+    supervision = SupervisorSpec(strategy)
+    settings = Settings(engine="inline", hosts=3, understudies=0, host_supervision=supervision)
     engine = InlineEngine(settings)
     system = System(settings, engine)
     start_process = engine.start_process
@@ -193,7 +178,60 @@ async def test_start_that_fails_half_way_is_undone_in_reverse_and_raised() -> No
     await system.close(5.0)
 
 
-async def test_rest_for_one_failed_restart_is_tried_again_from_the_one_that_failed() -> None:
+TRIED_AGAIN = {
+    Strategy.ONE_FOR_ONE: ["+b", "+b"],
+    Strategy.ONE_FOR_ALL: ["-c", "-a", "+a", "+b", "-a", "+a", "+b", "+c"],
+    Strategy.REST_FOR_ONE: ["-c", "+b", "+b", "+c"],
+}
+"""A failed start takes along whom an end would, of those that are up again."""
+
+
+async def restart_that_fails(strategy: Strategy) -> None:
+    async with Three(HostSpec("b"), strategy=strategy) as three:
+        three.refuses_start.append("b")
+        await three.end("b")
+        wanted = TRIED_AGAIN[strategy]
+        await three.until(lambda: len(three.log) >= len(wanted) and three.all_up())
+        assert three.log == wanted
+
+
+async def ordered_stop(strategy: Strategy) -> None:
+    async with Three(HostSpec("b"), strategy=strategy) as three:
+        assert [slot.name for slot in three.system.root.table.slots.values()] == ["a", "b", "c"]
+    assert three.log == ["-c", "-b", "-a"]
+
+
+def test_with(strategy: Strategy, extra: str) -> Callable[[], Awaitable[None]]:
+    """The test of what every strategy has to show besides."""
+    shown: Callable[[Strategy], Awaitable[None]] = globals()[extra]
+
+    async def test() -> None:
+        await shown(strategy)
+
+    test.__name__ = test.__qualname__ = f"test_{strategy}_{extra}"
+    return test
+
+
+test_of.__test__ = False  # type: ignore[attr-defined]
+test_with.__test__ = False  # type: ignore[attr-defined]
+globals().update({cell.name: test_of(cell) for cell in CELLS})
+for _strategy in Strategy:
+    for _extra in EXTRAS:
+        globals()[f"test_{_strategy}_{_extra}"] = test_with(_strategy, _extra)
+
+
+def test_matrix_is_complete() -> None:
+    assert [name for name in names() if name not in globals()] == []
+    assert {exit_.kind for exit_ in EXITS.values()} == set(ExitReason) - {
+        ExitReason.START_FAILED,  # an end that never ran: see the half-way start above
+        ExitReason.NO_ACTOR,  # nobody's end; watchers see it
+    }
+
+
+# --- a supervisor of hosts as a whole -------------------------------------------------------
+
+
+async def test_rest_for_one_failed_restart_of_a_later_one_is_tried_again_alone() -> None:
     async with Three(HostSpec("b"), strategy=Strategy.REST_FOR_ONE) as three:
         three.refuses_start.append("c")
         await three.end("b")
@@ -208,12 +246,6 @@ async def test_back_off_waits_before_the_next_start() -> None:
         await three.end("b")
         await three.until(lambda: three.log == ["+b"])
         assert three.system.host.now() - began_s >= 0.2
-
-
-async def test_hosts_start_in_order_and_stop_in_reverse_one_at_a_time() -> None:
-    async with Three(HostSpec("b")) as three:
-        assert [slot.name for slot in three.system.root.table.slots.values()] == ["a", "b", "c"]
-    assert three.log == ["-c", "-b", "-a"]
 
 
 async def test_resting_host_comes_back_empty_with_its_group() -> None:
