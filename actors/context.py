@@ -116,14 +116,27 @@ class Context:
         else:
             to.tell(message)
 
+    @overload
     async def send(
         self, to: "Ref[Any]", message: Contract, *, timeout_s: float | None = None
-    ) -> None:
-        """Like `Ref.send`, within this message's deadline."""
+    ) -> None: ...
+    @overload
+    async def send(
+        self, to: Contract, message: "Ref[Any] | None" = None, *, timeout_s: float | None = None
+    ) -> None: ...
+    async def send(self, to: Any, message: Any = None, *, timeout_s: float | None = None) -> None:
+        """Like `Ref.send`, within this message's deadline.
+
+        `send(message)` reaches whoever offers the contract, and raises `NoAgentOffers` too;
+        the two may stand in either order.
+        """
+        if isinstance(to, Contract):
+            to, message = message, to
         remaining = self.remaining_s()
         if remaining is not None:
             timeout_s = remaining if timeout_s is None else min(timeout_s, remaining)
-        await self._host.send(to.address, message, timeout_s)
+        address = self._host.directory.address_for(message) if to is None else to.address
+        await self._host.send(address, message, timeout_s)
 
     async def spawn(
         self,

@@ -46,15 +46,15 @@ class HostSpec:
             _refuse("HostSpec.name", f"is {self.name!r}", f"Give 1 to {NAME_CHARS_MAX} letters.")
         if type(self.count) is not int or not 1 <= self.count <= HOSTS_MAX:
             _refuse("HostSpec.count", f"is {self.count!r}", f"It must be from 1 to {HOSTS_MAX}.")
-        for name, kind in (
-            ("resources", Resources | None),
-            ("restart", Restart),
-            ("stop_timeout", StopTimeout),
-            ("significant", bool),
+        for name, kind, wanted in (
+            ("resources", Resources | None, "a Resources, or None"),
+            ("restart", Restart, "a Restart"),
+            ("stop_timeout", StopTimeout, "a StopTimeout"),
+            ("significant", bool, "a bool"),
         ):
             value = getattr(self, name)
             if not isinstance(value, kind):
-                _refuse(f"HostSpec.{name}", f"is {value!r}", f"It must be a {kind}.")
+                _refuse(f"HostSpec.{name}", f"is {value!r}", f"It must be {wanted}.")
         if self.significant and self.restart is Restart.PERMANENT:
             _refuse(
                 "HostSpec.significant",

@@ -55,7 +55,8 @@ def _check_number(field: str, value: object, *, low: float, high: float = math.i
 
 def _check_type(field: str, value: object, wanted: type) -> None:
     if not isinstance(value, wanted):
-        _refuse(field, f"is {value!r}", f"It must be a {wanted.__name__}.")
+        article = "an" if wanted.__name__[0] in "AEIOU" else "a"
+        _refuse(field, f"is {value!r}", f"It must be {article} {wanted.__name__}.")
 
 
 def _is_hashable(value: object) -> bool:

@@ -62,6 +62,7 @@ class Enter(Request[Entered], name="sim.enter"):
 
     accounts: tuple[str, ...]
     count: int
+    waits: bool
 
 
 class Account(KeyedActor):
@@ -126,7 +127,10 @@ class Clerk(Actor):
             for account in request.accounts:
                 entry = Entry(account=account, sender=sender, number=number)
                 with contextlib.suppress(CallboardError):
-                    ctx.tell(entry)
+                    if request.waits:
+                        await ctx.send(entry)
+                    else:
+                        ctx.tell(entry)
         return Entered()
 
 
@@ -161,7 +165,7 @@ async def _enter(stage: Stage, clerks: list[Ref[Any]]) -> None:
     draw = stage.draw
     await stage.later(BUSY_S)
     accounts = tuple(dict.fromkeys(_some_account(stage) for _ in range(2)))
-    request = Enter(accounts=accounts, count=1 + int(12 * draw()))
+    request = Enter(accounts=accounts, count=1 + int(12 * draw()), waits=draw() < 0.3)
     with contextlib.suppress(CallboardError):
         await stage.system.ask(request, stage.some(clerks), timeout_s=4.0)
 

@@ -48,9 +48,9 @@ class TellOf(Request[Told], name="keyed.tell_of"):
 
 
 class SendOf(Request[Told], name="keyed.send_of"):
-    to: Ref[Any]
+    to: Ref[Any] | None = None
     user: str
-    times: int
+    times: int = 1
 
 
 class Odd(Contract, name="keyed.odd"):
@@ -75,7 +75,10 @@ class Friend(Actor):
     @handler
     async def send_of(self, request: SendOf, ctx: Context) -> Told:
         for _ in range(request.times):
-            await ctx.send(request.to, AddSoon(user=request.user))
+            if request.to is None:
+                await ctx.send(AddSoon(user=request.user))
+            else:
+                await ctx.send(request.to, AddSoon(user=request.user))
         return Told(error="")
 
 
@@ -217,7 +220,8 @@ async def test_tell_and_send_by_contract_reach_the_key_from_drivers_and_actors(
         await sim.system.send(AddSoon(user=user))
         for friend in friends:
             assert (await friend.ask(TellOf(user=user))).error == ""
-        assert (await sim.system.ask(Add(user=user))).number == 5
+            assert (await friend.ask(SendOf(user=user))).error == ""
+        assert (await sim.system.ask(Add(user=user))).number == 7
 
 
 @simulated(hosts=1)
