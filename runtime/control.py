@@ -75,6 +75,7 @@ class Control:
             environment=environment,
         )
         engine.attach(self.host)
+        self._records = records
         if records is not None:
             records.attach(self.host)
         self.root: Final = Root(self.host, engine, settings, on_failed, environment, records)
@@ -87,7 +88,7 @@ class Control:
         """Bring up the hosts; raises a `ClusterError` when they cannot be had."""
         await self.root.start(self._specs())
 
-    async def resume(self, find: FindProcess, remembered: Remembered) -> dict[int, None]:
+    async def resume(self, find: FindProcess, remembered: Remembered) -> tuple[int, ...]:
         """Take over what an earlier incarnation has left, instead of starting.
 
         Gives the slots of the drivers that the hosts know.
@@ -110,5 +111,7 @@ class Control:
     async def stop(self, timeout_s: float) -> None:
         """Stop all actors in order, end their processes, and let go of the cluster."""
         await self.root.stop(timeout_s)
+        if self._records is not None:
+            await self._records.close()
         self._watchdog.stop()
         await self.host.close()

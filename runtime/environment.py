@@ -18,12 +18,19 @@ from callboard.supervisors.supervisor import Supervisor
 from .journals import OpenJournal, open_journal
 from .settings import Settings
 
-__all__ = ["REAL", "Environment", "no_journal"]
+__all__ = ["REAL", "Environment", "enter_on_ray", "no_journal"]
 
 
 async def no_journal(_settings: Settings) -> OpenJournal | None:
     """Nothing is journalled."""
     return None
+
+
+async def enter_on_ray(*args: Any, **options: Any) -> Any:
+    """See `detached.entry.enter`."""
+    from .detached.entry import enter
+
+    return await enter(*args, **options)
 
 
 @final
@@ -47,6 +54,8 @@ class Environment:
     """What makes supervisors, of actors and of hosts: a place to look on from."""
     open_journal: Callable[[Settings], Awaitable[OpenJournal | None]] = no_journal
     """Opens the journal that the settings name."""
+    enter: Callable[..., Awaitable[Any]] = enter_on_ray
+    """Starts or attaches to a detached system; gives the driver's `Presence` in it."""
 
 
 REAL: Final = Environment(

@@ -103,15 +103,15 @@ class System:
         """Bring everything up, or attach to what is up; `start` and `attach` call it."""
         self._driver = asyncio.current_task()
         self._journal = await self._environment.open_journal(self.settings)
-        self._presence = await (self._enter() if self.settings.detached else self._bring_up())
+        if self.settings.detached:
+            enter, starts = self._environment.enter, not self._joins
+            self._presence = await enter(
+                self.settings, self._environment, self._failed, starts=starts
+            )
+        else:
+            self._presence = await self._bring_up()
         self._executions = Executions(self.host, self._environment, self._journal)
         await self._executions.prepare()
-
-    async def _enter(self) -> Presence:
-        from .detached.entry import enter
-
-        starts = not self._joins
-        return await enter(self.settings, self._environment, self._failed, starts=starts)
 
     async def _bring_up(self) -> Presence:
         if self._engine is None:

@@ -353,6 +353,10 @@ class Host:
         if len(self._gone) > GONE_MAX:
             self.links.pop(self._gone.popleft(), None)
 
+    def has_forgotten(self, slot: int) -> bool:
+        """Whether a slot is gone: who is told of it now, is told too late."""
+        return slot in self._gone
+
     def receive(self, data: bytes, references: Sequence[Any] = ()) -> Link | None:
         """Take a frame; gives its link, or None when it is from an incarnation not known (yet).
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import secrets
+import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any, Final, NamedTuple, TypeVar
@@ -31,6 +32,7 @@ from ..root.records import Remembered
 from ..settings import Settings
 from .guest import Guest
 from .names import NAMESPACE, check_name, root_name, system_of
+from .ray_line import RayLine
 from .root_actor import RootActor
 
 __all__ = [
@@ -110,7 +112,12 @@ async def enter(
         release, theirs = await _answer(root.introduce.remote, settings)
         _check_release(release, settings.name)
         guest = Guest(
-            replace(theirs, address=settings.address), engine, environment, on_failed, root
+            f"driver-{os.getpid()}@{socket.gethostname()}",
+            replace(theirs, address=settings.address),
+            engine,
+            environment,
+            on_failed,
+            RayLine(root, settings.name),
         )
         await guest.start()
     except BaseException:

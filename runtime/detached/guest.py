@@ -8,13 +8,8 @@ from hosts go on.
 import asyncio
 import contextlib
 import logging
-import os
-import socket
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
-
-import ray.exceptions
 
 from callboard.actors.actor import behaviour_of, handler
 from callboard.actors.cell import Cell, Recipe
@@ -23,21 +18,19 @@ from callboard.messages.contract import Request
 from callboard.messages.control import CONTROL_CELL, CONTROL_SLOT
 from callboard.messages.errors import CallboardError, HostLost
 from callboard.messages.guests import FIRST_GUEST_SLOT, Peer, PeersChanged
+from callboard.messages.ports import TransportBroken
 from callboard.messages.ref import Address
 from callboard.messages.spawning import Spawn, StopActor
 from callboard.messages.views import LookAtHost
 
 from ..control import DESK
-from ..engines.ray.carrier import RayCarrier, unpack_answer
-from ..engines.ray.engine import RayEngine
-from ..engines.ray.handle import RayProcess
 from ..environment import Environment
 from ..settings import Settings
-from ..transport.sockets import SocketAddress, SocketCarrier
+from ..transport.sockets import SocketAddress
 from ..wiring import make_host
-from .guests import Admission
+from .ports import GuestEngine, Neighbour, Pulled, RootAway, RootLine, Visitor
 
-__all__ = ["Guest"]
+__all__ = ["Guest", "slot_of"]
 
 LOGGER: Final = logging.getLogger("callboard.driver")
 ReplyT = TypeVar("ReplyT")
@@ -47,6 +40,11 @@ RETRY_S: Final = 0.1
 LEAVE_TIMEOUT_S: Final = 2.0
 SLOT_DIGITS: Final = 8
 """Hexadecimal digits of an id that make a slot: 4 billion."""
+
+
+def slot_of(identity: str) -> int:
+    """The slot of a driver, from an id that is never given twice."""
+    return FIRST_GUEST_SLOT + int(identity[:SLOT_DIGITS], 16)
 
 
 class GuestWarden(Warden):
@@ -78,12 +76,14 @@ class Guest:
 
     def __init__(
         self,
+        name: str,
         settings: Settings,
-        engine: RayEngine,
+        engine: GuestEngine,
         environment: Environment,
         on_failed: Callable[[CallboardError], None],
-        root: Any,
+        root: RootLine,
     ) -> None:
+        self._name = name
         self._settings = settings
         self.engine: Final = engine
         self._on_failed = on_failed
@@ -91,18 +91,18 @@ class Guest:
         self._new_id = environment.new_id
         self._control_epoch = 0
         self._is_over = False
-        self._left = threading.Event()
-        self._name = f"driver-{os.getpid()}@{socket.gethostname()}"
+        self._has_left = False
+        self._stop_beating: Callable[[], None] = _nothing
         self.host, self._watchdog = make_host(
-            slot=FIRST_GUEST_SLOT + int(environment.new_id()[:SLOT_DIGITS], 16),
+            slot=slot_of(environment.new_id()),
             epoch=EPOCH,
-            name=self._name,
+            name=name,
             settings=settings,
             blobs=engine.blobs(),
             environment=environment,
         )
         engine.attach(self.host)
-        self._processes: Final[dict[int, RayProcess]] = {}
+        self._processes: Final[dict[int, Neighbour]] = {}
         """The processes of the hosts, by their slots."""
         recipe = _GuestRecipe(self)
         warden = Cell(CONTROL_CELL, recipe, behaviour_of(GuestWarden), self.host.dispatcher)
@@ -112,20 +112,24 @@ class Guest:
 
     async def start(self) -> None:
         """Be admitted; raises `HostLost` when the system ends meanwhile."""
-        await self._be_admitted()
-        await self._directory_taken()
+        # First: a driver may compute for long as soon as it has been let in.
+        self._stop_beating = self._root.beat(self.host.slot, self._settings.heartbeat_s)
+        try:
+            await self._be_admitted()
+            await self._directory_taken()
+        except BaseException:
+            self._leave()
+            raise
         self.host.run_task(self._stay())
-        beating = threading.Thread(target=self._beat, name="callboard-guest", daemon=True)
-        beating.start()
 
     async def stop(self, timeout_s: float) -> None:
         """Leave: what this driver has under way ends, and the system goes on."""
-        self._left.set()
+        self._leave()
         over, self._is_over = self._is_over, True
         if not over:
-            with contextlib.suppress(ray.exceptions.RayError, TimeoutError):
+            with contextlib.suppress(RootAway, HostLost, TimeoutError):
                 async with asyncio.timeout(min(timeout_s, LEAVE_TIMEOUT_S)):
-                    await self._root.leave.remote(self.host.slot)
+                    await self._root.leave(self.host.slot)
         self._watchdog.stop()
         await self.host.close()
         await self.engine.stop()
@@ -133,18 +137,14 @@ class Guest:
     def _over(self, error: CallboardError) -> None:
         if not self._is_over:
             self._is_over = True
-            self._left.set()
+            self._leave()
             for link in list(self.host.links.values()):
                 link.close(error)
             self._on_failed(error)
 
-    def _beat(self) -> None:
-        """Give signs of life, from a thread: a driver that computes is not a dead one."""
-        while not self._left.wait(self._settings.heartbeat_s):
-            try:
-                self._root.heard.remote(self.host.slot)
-            except Exception:  # noqa: BLE001 - Ray has been shut down: the driver ends
-                return
+    def _leave(self) -> None:
+        self._has_left = True
+        self._stop_beating()
 
     # --- the root ---------------------------------------------------------------------------
 
@@ -177,21 +177,16 @@ class Guest:
 
     async def _be_admitted(self) -> None:
         """Come in, or in again, however long the root takes to come back."""
-        address = await self.engine.socket_address()
-        admission: Admission | None = None
-        is_answered = False
+        engine, slot = self.engine, self.host.slot
+        address = await engine.socket_address()
+        job, identity = engine.job(), engine.identity()
+        visitor = Visitor(slot, EPOCH, self._name, address, job, identity)
+        admission, is_answered = None, False
         while not is_answered:
             try:
-                admission = await self._root.admit.remote(
-                    self.host.slot, EPOCH, self._name, address, self._control_epoch
-                )
+                admission = await self._root.admit(visitor, self._control_epoch)
                 is_answered = True
-            except ray.exceptions.ActorDiedError:
-                raise HostLost(
-                    f"the system {self._settings.name!r} has ended.",
-                    advice="Somebody has stopped it, or it gave up: the logs of its root tell.",
-                ) from None
-            except ray.exceptions.RayError as error:
+            except RootAway as error:
                 LOGGER.info("the root of %s is away: %s", self._settings.name, error)
                 await asyncio.sleep(RETRY_S)
         if admission is None:
@@ -201,28 +196,26 @@ class Guest:
                 advice="Attach again. Was the process stopped, or the machine asleep?",
             )
         self._control_epoch = admission.control_epoch
-        by_call = RayCarrier(self._root, "the root")
         link = self.host.link(CONTROL_SLOT)
-        link.connect(admission.control_epoch, _way(admission.control_address, address, by_call))
+        link.connect(admission.control_epoch, self._root.carrier(admission, address))
         await self.meet(admission.peers, is_open=True)
-        self.host.tell(Address(self.host.slot, CONTROL_CELL), admission.directory)
+        self.host.tell(Address(slot, CONTROL_CELL), admission.directory)
 
     async def _stay(self) -> None:
         """Keep one pull outstanding: it brings the root's frames, and tells when it dies."""
         link = self.host.link(CONTROL_SLOT)
         while not self._is_over:
-            try:
-                answers = await self._root.pull.remote(self.host.slot, link.bookkeeping())
-            except ray.exceptions.RayError:
-                answers = None
-            if answers is not None:
-                for answer in answers:
-                    self.host.receive(*unpack_answer(answer))
+            pulled: Pulled | None = None
+            with contextlib.suppress(RootAway, HostLost):
+                pulled = await self._root.pull(self.host.slot, link.bookkeeping())
+            if pulled is not None:
+                for frame, references in pulled:
+                    self.host.receive(frame, references)
                 continue
-            if self._left.is_set():
+            if self._has_left:
                 return
-            away = HostLost("the root died; its next incarnation takes over.", advice="")
-            link.lost(link.epoch, away)
+            # It may be the way to it that is gone, not the root: what was said stays said then.
+            link.hold_back()
             try:
                 await self._be_admitted()
             except HostLost as error:
@@ -254,27 +247,23 @@ class Guest:
             if is_new:
                 self.host.run_task(self._bring(process, slot, epoch))
 
-    async def _bring(self, process: RayProcess, slot: int, epoch: int) -> None:
+    async def _bring(self, process: Neighbour, slot: int, epoch: int) -> None:
         """Keep one pull outstanding at a host; it also tells when the host dies."""
         link = self.host.link(slot)
         while link.epoch == epoch and link.carrier is not None:
+            pulled: Pulled = ()
             try:
-                answers = await process.handle.pull.remote(self.host.slot, link.bookkeeping())
-            except ray.exceptions.ActorDiedError:
+                pulled = await process.pull(self.host.slot, link.bookkeeping())
+            except HostLost:
                 link.lost(epoch, HostLost(f"{process.name} is lost.", slot=slot))
                 return
-            except ray.exceptions.RayError as error:
+            except TransportBroken as error:
                 LOGGER.info("pulling from %s: %s", process.name, error)
-                answers = ()
-            if not answers:
+            if not pulled:
                 await asyncio.sleep(RETRY_S)  # The host has not been told of this driver yet.
-            for answer in answers:
-                self.host.receive(*unpack_answer(answer))
+            for frame, references in pulled:
+                self.host.receive(frame, references)
 
 
-def _way(
-    address: SocketAddress | None, mine: SocketAddress | None, by_call: RayCarrier
-) -> RayCarrier | SocketCarrier:
-    if address is None or mine is None or address.node != mine.node:
-        return by_call
-    return SocketCarrier(address, by_call)
+def _nothing() -> None:
+    """There are no signs of life to end."""

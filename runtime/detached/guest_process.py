@@ -20,7 +20,7 @@ class GuestProcess:
         self.name = name
         self.address = address
         self.handle: Any = None
-        """A driver is no Ray actor: it pulls what is for it."""
+        """A driver cannot be called: it pulls what is for it."""
         self._control = control
         self._slot = slot
 
@@ -28,11 +28,11 @@ class GuestProcess:
         """Nothing to do: a driver never takes over."""
 
     async def connect(self, peers: Mapping[int, tuple[int, Any]], *, is_open: bool = True) -> None:
-        """Tell the guest who is at other slots; what is no Ray actor it cannot reach."""
+        """Tell the guest who is at other slots; other guests it cannot reach."""
         known = {
             slot: (epoch, process.name, process.address)
             for slot, (epoch, process) in peers.items()
-            if process.handle is not None
+            if not isinstance(process, GuestProcess)
         }
         if known:
             warden = Address(self._slot, CONTROL_CELL)

@@ -9,71 +9,74 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
 from callboard.actors.host.host import Host
-from callboard.messages.control import DirectoryChanged
 from callboard.messages.errors import CallboardError, HostLost
-from callboard.messages.guests import Peer
 from callboard.messages.ports import FrameCarrier
 
 from ..root.root import Root
-from ..transport.sockets import SocketAddress
 from .guest_process import GuestProcess
+from .ports import Admission, Surroundings, Visitor
 
-__all__ = ["Admission", "Guests"]
+__all__ = ["Guests"]
 
 LOGGER: Final = logging.getLogger("callboard.root")
-
-
-class Admission(NamedTuple):
-    """What a guest needs to take part."""
-
-    control_epoch: int
-    control_address: SocketAddress | None
-    peers: dict[int, Peer]
-    directory: DirectoryChanged
 
 
 class Guests:
     """All guests of one root."""
 
     def __init__(
-        self, control: Host, root: Root, silence_s: float, expected: Mapping[int, None]
+        self,
+        control: Host,
+        root: Root,
+        around: Surroundings,
+        silence_s: float,
+        expected: Mapping[int, Visitor | None],
     ) -> None:
         self._control = control
         self._root = root
+        self._around = around
         self._silence_s = silence_s
         """A guest that has said nothing for so long is dropped."""
-        self._expected = dict(expected)
-        """Guests of the root before, that hosts still know: they come again, or are dead."""
-        self._heard_s: dict[int, float] = {}
-        self._adopted_s = control.now()
+        self.expected: Final = dict(expected)
+        """Drivers that an earlier root has let in: they come again, or are dead. None: nothing
+        is known of one but that hosts know it."""
+        # One that computes gives signs of life before it is ready to come again.
+        self._heard_s: Final = dict.fromkeys(self.expected, control.now())
+        self._watches: dict[int, Callable[[], None]] = {}
+        """What ends the watch over each driver's process."""
+        for visitor in self.expected.values():
+            if visitor is not None:
+                self._watch_over(visitor)
+        self.on_dropped: Callable[[int], None] = _nobody
+        """Called with the slot of a driver that is a guest no longer."""
 
-    def admit(
-        self,
-        slot: int,
-        epoch: int,
-        name: str,
-        address: SocketAddress | None,
-        carrier: FrameCarrier,
-        known_epoch: int,
+    async def admit(
+        self, visitor: Visitor, carrier: FrameCarrier, known_epoch: int
     ) -> Admission | None:
         """Let a driver in, or in again; None when it was dropped meanwhile.
 
         `known_epoch` is the control epoch that had let it in before, or 0.
         """
-        guests = self._root.table.guests
+        slot, guests = visitor.slot, self._root.table.guests
+        if self._control.has_forgotten(slot):
+            return None
         if slot not in guests:
-            if known_epoch == self._control.epoch:
+            if known_epoch and slot not in self.expected:
                 return None
-            if known_epoch and slot not in self._expected:
-                return None
-            self._expected.pop(slot, None)
-            process = GuestProcess(self._control, slot, name, address)
-            self._control.link(slot).connect(epoch, carrier)
-            self._root.table.add_guest(slot, name, epoch, process)
-            LOGGER.info("driver %s has attached", name)
+            await self._root.registrar.records.guest(slot, visitor)
+        if slot not in guests:
+            if known_epoch and slot not in self.expected:
+                return None  # It has left meanwhile.
+            self.expected.pop(slot, None)
+            process = GuestProcess(self._control, slot, visitor.name, visitor.address)
+            self._control.link(slot).connect(visitor.epoch, carrier)
+            self._root.table.add_guest(slot, visitor.name, visitor.epoch, process)
+            if slot not in self._watches:
+                self._watch_over(visitor)
+            LOGGER.info("driver %s has attached", visitor.name)
         self.heard(slot)
         self._control.run_task(self._introduce(slot))
         return Admission(
@@ -85,6 +88,10 @@ class Guests:
             },
             self._root.registrar.directory(),
         )
+
+    def _watch_over(self, visitor: Visitor) -> None:
+        slot = visitor.slot
+        self._watches[slot] = self._around.watch_over(visitor, lambda: self._gone(slot))
 
     async def _introduce(self, slot: int) -> None:
         guest = self._root.table.guests.get(slot)
@@ -101,31 +108,53 @@ class Guests:
 
     def heard(self, slot: int) -> None:
         """A guest gives a sign of life. May be called from another thread."""
-        if self.is_known(slot):
+        if self.is_known(slot) or slot in self.expected:
             self._heard_s[slot] = self._control.now()
 
-    async def watch(self, every_s: float, on_dropped: Callable[[int], None]) -> None:
+    async def watch(self, every_s: float) -> None:
         """Drop who is silent, for ever."""
         while True:
             await asyncio.sleep(every_s)
             now_s = self._control.now()
             silent = [s for s, at_s in self._heard_s.items() if now_s - at_s > self._silence_s]
-            if self._expected and now_s - self._adopted_s > self._silence_s:
-                silent += self._expected
             for slot in silent:
-                LOGGER.warning("a driver (slot %d) is gone", slot)
+                LOGGER.warning("a driver (slot %d) is silent and is dropped", slot)
                 await self.drop(slot)
-                on_dropped(slot)
+
+    def _gone(self, slot: int) -> None:
+        """The process of a guest has ended without a word."""
+        if self.is_known(slot) or slot in self.expected:
+            LOGGER.warning("a driver (slot %d) is dead and is dropped", slot)
+            self._control.run_task(self.drop(slot))
 
     async def drop(self, slot: int) -> None:
         """A guest has left, or is dead: everybody forgets it."""
+        watch = self._watches.pop(slot, None)
+        if watch is not None:
+            watch()
         self._heard_s.pop(slot, None)
-        self._expected.pop(slot, None)
+        self.expected.pop(slot, None)
         self._root.table.guests.pop(slot, None)
         self._control.forget(slot, HostLost("the driver has left.", slot=slot))
+        self._root.registrar.records.guest_gone(slot)
+        self.on_dropped(slot)
         with contextlib.suppress(CallboardError):
             await self._root.forget_letters(slot)
+        # Those that are just coming up too: they have been told of it already.
         await asyncio.gather(
-            *(host.process.disconnect(slot) for host in self._root.table.living()),
+            *(
+                host.process.disconnect(slot)
+                for host in self._root.table.slots.values()
+                if host.process is not None
+            ),
             return_exceptions=True,
         )
+
+    def close(self) -> None:
+        """Watch over nobody any more: the system is being stopped."""
+        while self._watches:
+            self._watches.popitem()[1]()
+
+
+def _nobody(_slot: int) -> None:
+    """Nobody wants to know."""

@@ -1,11 +1,12 @@
 """The simulated engine: hosts as simulated processes of one world, on its clock and chance."""
 
+import asyncio
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from callboard.actors.host.host import Host
-from callboard.messages.errors import ClusterError, FrameError, PayloadLost
+from callboard.messages.errors import ClusterError, FrameError, HostLost, PayloadLost
 from callboard.messages.hosts import ProcessOrder
 from callboard.messages.lifecycle import Exit
 from callboard.messages.ports import BlobStore, HostProcess
@@ -15,7 +16,7 @@ from callboard.supervisors.supervisor import Supervisor
 from ..environment import Environment
 from ..settings import Settings
 from ..simulation.network import Network
-from ..simulation.process import SimulatedProcess
+from ..simulation.process import Reached, SimulatedProcess
 from ..simulation.world import World
 from ..wiring import CloudPickler, make_host
 
@@ -99,9 +100,17 @@ def _is_plain(value: Any) -> bool:
 class _Driver:
     """The driver's process, as far as calls that go to it are concerned."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, engine: "SimulatedEngine") -> None:
+        self._engine = engine
         self.name = "driver"
-        self.loop = world.driver
+        self.loop = engine.world.driver
+
+    @property
+    def host(self) -> Host | None:
+        return self._engine.control
+
+    def death(self, why: str) -> Exception:
+        return HostLost(f"the driver {why}.")
 
 
 class SimulatedEngine:
@@ -122,7 +131,8 @@ class SimulatedEngine:
         self.settings: Final = settings
         self.network: Final = Network(world) if network is None else network
         self.control: Host | None = None
-        self.driver: Final[Any] = _Driver(world)
+        self.driver: Reached = _Driver(self)
+        """Where the control host is."""
         self.processes: Final[list[SimulatedProcess]] = []
         """All that ever were, in the order of their starts."""
         self.failing_starts = 0
@@ -138,7 +148,7 @@ class SimulatedEngine:
 
     async def start_process(self, number: int, order: ProcessOrder | None = None) -> HostProcess:
         """One more process, after a while."""
-        started = self.world.driver.create_future()
+        started = asyncio.get_running_loop().create_future()
         after_s = START_MIN_S + START_SPREAD_S * self.world.random.random()
         self.world.at(self.world.now_s + after_s, _set, started)
         await started
@@ -146,9 +156,12 @@ class SimulatedEngine:
             self.failing_starts -= 1
             self.world.trace.tell(self.world.now_s, f"process-{number} does not start")
             raise ClusterError(f"process {number} did not start.", advice="As the seed has it.")
-        process = SimulatedProcess(self, number)
+        process = self._new_process(number)
         self.processes.append(process)
         return process
+
+    def _new_process(self, number: int) -> SimulatedProcess:
+        return SimulatedProcess(self, number)
 
     def make_host(
         self, slot: int, epoch: int, name: str, on_failed: Callable[[Exit], None]

@@ -8,7 +8,7 @@ cannot be taken over is ended and replaced, as one that died.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from callboard.actors.host.births import FIRST_LOCAL_CELL
@@ -72,6 +72,7 @@ class _Taken(NamedTuple):
     slot: Slot
     process: LastingProcess
     found: Found
+    carrier: FrameCarrier
 
 
 class _Adoption:
@@ -90,7 +91,7 @@ class _Adoption:
         self._specs = {spec.name: spec for spec in specs}
         self._idle: list[LastingProcess] = []
 
-    async def perform(self, answer_s: float) -> dict[int, None]:
+    async def perform(self, answer_s: float) -> tuple[int, ...]:
         root, remembered, table = self._root, self._remembered, self._root.table
         table.next_cell = remembered.next_cell
         table.newest_slot = remembered.newest_slot
@@ -110,16 +111,26 @@ class _Adoption:
         taken = await asyncio.gather(
             *(self._take(name, homes.get(name), answer_s) for name in remembered.processes)
         )
-        living = [one for one in taken if one is not None]
-        for one in living:
-            await self._go_on(one)
+        living = {one.slot.number: one for one in taken if one is not None}
+        # Without a pause: an end is decided on when all are known again, as any other end.
         for process in self._idle:
             root.understudies.keep(process)
-        self._replace_others({one.slot.number for one in living})
+        for slot, incarnation in self._known_again(living):
+            family = root.supervised_by(slot)
+            if slot.number in living:
+                one = living[slot.number]
+                family.go_on(slot, incarnation, one.process, one.carrier)
+            else:
+                root.registrar.host_lost(slot)
+                family.has_died(slot, incarnation)
         root.registrar.directory_changed()
+        await asyncio.gather(
+            root.hosting.introduce([one.slot for one in living.values()]),
+            *(self._settle(one, answer_s) for one in living.values()),
+        )
         await root.registrar.published()
         self._control.run_task(root.understudies.hire())
-        return dict.fromkeys(slot for one in living for slot in one.found.guests)
+        return tuple(dict.fromkeys(s for one in living.values() for s in one.found.guests))
 
     def _restore(self, kept: KeptBatch) -> None:
         """Write down again what was to run, and how it is found."""
@@ -166,35 +177,35 @@ class _Adoption:
             and (found.slot, found.epoch) == (slot.number, slot.epoch)
             and (slot.births or not slot.is_isolated)
         ):
-            return _Taken(slot, process, found)
+            return _Taken(slot, process, found, await process.carrier())
         await process.kill()
         return None
 
-    async def _go_on(self, one: _Taken) -> None:
-        slot, process, found = one
-        family = self._root.isolated if slot.is_isolated else self._root.hosts
-        await family.adopt(slot, self._spec(slot), process, await process.carrier())
-        there = dict.fromkeys(found.cells)
-        unknown = tuple(c for c in there if c < FIRST_LOCAL_CELL and c not in slot.births)
-        if unknown:
-            # Its start was under way when the root died, and nobody was told of it.
-            with contextlib.suppress(CallboardError):
-                warden = Address(slot.number, CONTROL_CELL)
-                self._control.tell(warden, StopActors(cells=unknown))
+    def _known_again(self, living: Mapping[int, _Taken]) -> list[tuple[Slot, int]]:
+        """Make all slots known to their supervisors, the living first; with incarnations."""
+        root, known = self._root, list[tuple[Slot, int]]()
+        for slot in list(root.table.slots.values()):
+            if slot.number not in living:
+                if slot.rest_epoch:
+                    continue
+                if slot.is_isolated and not slot.births:
+                    root.registrar.remove_slot(slot)
+                    continue
+            known.append((slot, root.supervised_by(slot).know_again(slot, self._spec(slot))))
+        return sorted(known, key=lambda row: row[0].number not in living)
+
+    async def _settle(self, one: _Taken, limit_s: float) -> None:
+        """What runs on a host and what is to run there become the same."""
+        slot, there = one.slot, dict.fromkeys(one.found.cells)
         for cell in [cell for cell in slot.births if cell not in there]:
             self._root.registrar.forget(Address(slot.number, cell))
-
-    def _replace_others(self, living: set[int]) -> None:
-        for slot in list(self._root.table.slots.values()):
-            if slot.number in living or slot.rest_epoch:
-                continue
-            self._root.registrar.host_lost(slot)
-            if not slot.is_isolated:
-                self._root.hosts.add_later(slot, self._spec(slot))
-            elif slot.births:
-                self._root.isolated.add_later(slot, self._spec(slot))
-            else:
-                self._root.registrar.remove_slot(slot)
+        unknown = tuple(c for c in there if c < FIRST_LOCAL_CELL and c not in slot.births)
+        if unknown:
+            # Its start was under way when the root died, and nobody was told of it. Whoever
+            # asked for it asks again, and that one must find the name free.
+            warden, command = Address(slot.number, CONTROL_CELL), StopActors(cells=unknown)
+            with contextlib.suppress(CallboardError):
+                await self._control.ask(warden, command, limit_s)
 
     def _spec(self, slot: Slot) -> HostSpec:
         if slot.is_isolated:
@@ -220,7 +231,7 @@ async def adopt(
     specs: Sequence[HostSpec],
     *,
     answer_s: float,
-) -> dict[int, None]:
+) -> tuple[int, ...]:
     """Take over; gives the drivers that hosts know, which may come again.
 
     `specs` are the hosts of a system that starts. One that does not answer within

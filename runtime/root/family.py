@@ -88,21 +88,32 @@ class HostFamily:
         self.supervisor.add_child(child_spec(slot, spec), slot.number)
         await asyncio.shield(waiting)
 
-    async def adopt(
-        self, slot: "Slot", spec: HostSpec, process: HostProcess, carrier: FrameCarrier
-    ) -> None:
-        """Go on with a host that works already."""
+    def know_again(self, slot: "Slot", spec: HostSpec) -> int:
+        """Take in a host that an earlier root has started; gives its incarnation here.
+
+        To be followed by `go_on` or `has_died`.
+        """
         incarnation = self._adopted = self._adopted + 1
         self.supervisor.adopt_child(child_spec(slot, spec), incarnation, slot.number)
+        return incarnation
+
+    def go_on(
+        self, slot: "Slot", incarnation: int, process: HostProcess, carrier: FrameCarrier
+    ) -> None:
+        """Go on with a host that works already."""
 
         def ended(reason: Exit) -> None:
             self._has_ended(slot, incarnation, reason)
 
-        await self._hosting.adopt(slot, process, carrier, ended)
+        self._hosting.adopt(slot, process, carrier, ended)
 
-    def add_later(self, slot: "Slot", spec: HostSpec) -> None:
-        """Start one more host, for which nobody waits."""
-        self.supervisor.add_child(child_spec(slot, spec), slot.number)
+    def has_died(self, slot: "Slot", incarnation: int) -> None:
+        """A host has died while there was no root: its end is decided on as any other."""
+        lost = HostLost(f"{slot.name} has died while there was no root.", slot=slot.number)
+        reason = Exit.of_error(ExitReason.HOST_LOST, lost)
+        slot.dead_epoch = slot.epoch
+        self._hosting.announce(slot, slot.epoch, reason)
+        self._has_ended(slot, incarnation, reason)
 
     async def remove(self, slot: "Slot") -> None:
         """Stop a host in order and forget it, and wait."""

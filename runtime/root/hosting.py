@@ -7,7 +7,7 @@ decided here; whoever asked for a slot to be brought up is told when its process
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -166,7 +166,7 @@ class Hosting:
             return_exceptions=True,
         )
 
-    async def adopt(
+    def adopt(
         self, slot: "Slot", process: HostProcess, carrier: FrameCarrier, ended: Ended
     ) -> None:
         """Go on with a host that works already; `ended` as in `bring_up`."""
@@ -177,11 +177,16 @@ class Hosting:
         slot.is_up = True
         self._control.run_task(self._watch(slot, process, slot.epoch, ended))
         self._control.run_task(self._heartbeat(slot, process))
-        here = {slot.number: (slot.epoch, process)}
+
+    async def introduce(self, slots: "Sequence[Slot]") -> None:
+        """Tell hosts that were adopted of each other; one that dies meanwhile is replaced."""
         await asyncio.gather(
-            process.connect(self._peers(slot)),
-            self._introduce(slot, here, is_open=True),
-            return_exceptions=True,  # One that dies meanwhile is replaced.
+            *(
+                slot.process.connect(self._peers(slot))
+                for slot in slots
+                if slot.process is not None and slot.is_up
+            ),
+            return_exceptions=True,
         )
 
     async def _introduce(

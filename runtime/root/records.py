@@ -9,6 +9,7 @@ Without a ledger nothing is written, and nothing waits.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ __all__ = ["KeptBatch", "KeptSlot", "Records", "Remembered"]
 
 LOGGER: Final = logging.getLogger("callboard.root")
 WRITE_RETRY_S: Final = 0.5
+CLOSE_TIMEOUT_S: Final = 2.0
+"""How long a head that does not answer keeps a root from ending."""
 CELLS_AHEAD: Final = 1 << 20
 """Actor numbers that are reserved at once: a new root begins after them."""
 
@@ -43,6 +46,7 @@ PROCESS: Final = "process/"
 BATCH: Final = "batch/"
 ENDED: Final = "ended/"
 KEPT: Final = "kept/"
+GUEST: Final = "guest/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,8 @@ class Remembered:
     processes: list[str] = field(default_factory=list)
     batches: list[KeptBatch] = field(default_factory=list)
     kept: dict[str, Spawned] = field(default_factory=dict)
+    guests: dict[int, tuple[Any, ...]] = field(default_factory=dict)
+    """The drivers that were let in, by their slots; see `Records.guest`."""
 
     @classmethod
     def from_entries(cls, entries: Mapping[str, bytes]) -> "Remembered":
@@ -114,6 +120,8 @@ class Remembered:
                 found.processes.append(name)
             elif kind + slash == ENDED:
                 ended[int(name)] = value
+            elif kind + slash == GUEST:
+                found.guests[int(name)] = tuple(msgpack.unpackb(value))
             elif kind + slash == KEPT:
                 found.kept[name] = Spawned.model_validate(_unpacked(value))
             elif kind + slash == BATCH:
@@ -259,6 +267,22 @@ class Records:
         self._note(LETTERS, lambda: msgpack.packb(rows))
         await self._written()
 
+    async def close(self) -> None:
+        """Write nothing more, and wait until nothing is being written: all is to be forgotten."""
+        self._ledger = None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self._written()
+
+    async def guest(self, slot: int, row: Sequence[Any]) -> None:
+        """A driver is about to be let in; `row` is plain data."""
+        self._note(f"{GUEST}{slot}", lambda: msgpack.packb(row))
+        await self._written()
+
+    def guest_gone(self, slot: int) -> None:
+        """A driver has left, or was dropped: it is never let in again."""
+        self._note(f"{GUEST}{slot}", lambda: None)
+
     # --- writing ------------------------------------------------------------------------
 
     def _note(self, key: str, value: Callable[[], bytes | None]) -> None:
@@ -292,10 +316,16 @@ class Records:
                     # Whoever waits has a deadline of its own; what is written must not be lost.
                     LOGGER.warning("%s It is tried again.", error)
                     await asyncio.sleep(WRITE_RETRY_S)
-            for done in waiting:
-                if not done.done():
-                    done.set_result(None)
+            _let_go(waiting)
         self._is_writing = False
+        _let_go(self._waiting)  # Who waits for the end of the writing itself.
+        self._waiting.clear()
+
+
+def _let_go(waiting: Sequence["asyncio.Future[None]"]) -> None:
+    for done in waiting:
+        if not done.done():
+            done.set_result(None)
 
 
 def _unpacked(value: bytes) -> Any:

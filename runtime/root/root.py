@@ -75,9 +75,13 @@ class Root:
         """The supervisor of the system's own hosts; a child's id is its slot's number."""
         return self.hosts.supervisor
 
+    def supervised_by(self, slot: Slot) -> HostFamily:
+        """The family that a slot's host belongs to."""
+        return self.isolated if slot.is_isolated else self.hosts
+
     def supervisor_of(self, slot: Slot) -> Supervisor:
         """The supervisor that a slot's host is a child of."""
-        return (self.isolated if slot.is_isolated else self.hosts).supervisor
+        return self.supervised_by(slot).supervisor
 
     @property
     def understudies(self) -> Understudies:

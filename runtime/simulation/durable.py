@@ -34,7 +34,17 @@ from .lives import draw_kill, live, open_disk_journal
 from .run import Run
 from .stage import BUSY_S, Stage, act, open_stage
 
-__all__ = ["Book", "durable", "finish", "new_book", "prepare", "pursue", "take_over"]
+__all__ = [
+    "ENDED",
+    "Book",
+    "LaborAgent",
+    "durable",
+    "finish",
+    "new_book",
+    "prepare",
+    "pursue",
+    "take_over",
+]
 
 EXECUTION: Final = "durable-1"
 KILLS_MAX: Final = 3
@@ -43,6 +53,8 @@ NUMBERS_MAX: Final = 600
 """No owner of a run writes more events."""
 OPTIONAL: Final = 9_999
 """The number of the sub-task that never succeeds."""
+BOOKED: Final = 1 << 24
+"""Identities from here on are those of a book."""
 ENDED: Final = ("completed", "failed", "cancelled")
 
 
@@ -101,7 +113,7 @@ class Book:
 
     def new_id(self) -> str:
         """A name that no life of the run gives again."""
-        self.nonces.append(f"identity-{next(self._identities)}")
+        self.nonces.append(f"{BOOKED + next(self._identities):08x}")
         return self.nonces[-1]
 
     def begin_life(self) -> None:
@@ -280,7 +292,7 @@ async def take_over(stage: Stage, book: Book) -> None:
     await stage.later(BUSY_S)
     system = stage.system
     opened = await open_disk_journal(system.settings, book.disk, "another writer")
-    system._executions = Executions(system.host, book.run.environment, opened)  # noqa: SLF001 - as a second driver would have
+    system._executions = Executions(system.host, system._environment, opened)  # noqa: SLF001 - as a second driver would have
     book.opened.append(opened)
     await pursue(stage, book)
 
@@ -331,7 +343,7 @@ async def finish(stage: Stage, book: Book) -> None:
     book.disk.weather = CALM
     opened = await open_disk_journal(stage.system.settings, book.disk, "the last writer")
     system = stage.system
-    system._executions = Executions(system.host, book.run.environment, opened)  # noqa: SLF001 - as above
+    system._executions = Executions(system.host, system._environment, opened)  # noqa: SLF001 - as above
     await pursue(stage, book)
     # Not before: whoever has superseded the one that opened a journal goes on with it.
     for journal in (*book.opened, opened):

@@ -11,7 +11,16 @@ from .network import Weather
 if TYPE_CHECKING:
     from .system import SimulatedSystem
 
-__all__ = ["FAULTS", "LINK_FAULTS", "Fault", "draw_faults", "draw_weather", "schedule_faults"]
+__all__ = [
+    "FAULTS",
+    "LINK_FAULTS",
+    "STEPS_LATE_MAX",
+    "Fault",
+    "draw_faults",
+    "draw_weather",
+    "perform",
+    "schedule_faults",
+]
 
 FAULTS: Final = ("crash", "crash", "hang", "slow", "cut", "cut_one_way", "storm", "failing_start")
 LINK_FAULTS: Final = ("cut", "cut_one_way", "storm", "hang")
@@ -36,6 +45,9 @@ class Fault:
     other: int
     seconds: float
     steps_late: int
+
+
+Happen = Callable[[Any, Fault], None]
 
 
 def draw_faults(
@@ -69,8 +81,11 @@ def draw_weather(draw: Callable[[], float]) -> Weather:
     )
 
 
-def schedule_faults(system: "SimulatedSystem", faults: Sequence[Fault]) -> None:
-    """Have them happen."""
+def schedule_faults(
+    system: "SimulatedSystem", faults: Sequence[Fault], happen: Happen | None = None
+) -> None:
+    """Have them happen; `happen` is for worlds that know more kinds."""
+    happen = perform if happen is None else happen
     world = system.world
     began_s = world.now_s
 
@@ -78,20 +93,17 @@ def schedule_faults(system: "SimulatedSystem", faults: Sequence[Fault]) -> None:
         if steps_late:
             world.outside.call_soon(come, fault, steps_late - 1)
             return
-        _happen(system, fault)
+        try:
+            happen(system, fault)
+        except UsageError:
+            return  # There is no such process just now.
 
     for fault in faults:
         world.at(began_s + fault.at_s, come, fault, fault.steps_late)
 
 
-def _happen(system: "SimulatedSystem", fault: Fault) -> None:
-    try:
-        _perform(system, fault)
-    except UsageError:
-        return  # There is no such host just now.
-
-
-def _perform(system: "SimulatedSystem", fault: Fault) -> None:
+def perform(system: "SimulatedSystem", fault: Fault) -> None:
+    """Have a fault happen now. Raises `UsageError` when there is no such process."""
     world = system.world
     match fault.kind:
         case "crash":

@@ -25,10 +25,12 @@ Pair = tuple[int, str]
 class AskRecord:
     """One ask: when it must be over, how often its handler began, how it ended."""
 
-    __slots__ = ("began", "deadline_s", "not_run", "number", "outcome")
+    __slots__ = ("asker", "began", "deadline_s", "not_run", "number", "outcome")
 
-    def __init__(self, number: int, deadline_s: float) -> None:
+    def __init__(self, number: int, deadline_s: float, asker: Any) -> None:
         self.number = number
+        self.asker = asker
+        """The process that asks."""
         self.deadline_s = deadline_s
         self.began = 0
         self.outcome = ""
@@ -85,7 +87,8 @@ class Ledger:
 
     def new_ask(self, timeout_s: float) -> AskRecord:
         """Write down an ask that is about to be made."""
-        record = AskRecord(len(self.asks), self._world.now_s + timeout_s)
+        asker = asyncio.get_running_loop()
+        record = AskRecord(len(self.asks), self._world.now_s + timeout_s, asker)
         self.asks.append(record)
         return record
 
@@ -137,7 +140,8 @@ class Ledger:
         if record.outcome:
             self.complain("one_outcome", f"ask {record.number} ended twice")
         record.outcome = outcome
-        late_s = world.now_s - record.deadline_s
+        # Who was stopped meanwhile cannot see it earlier.
+        late_s = world.now_s - max(record.deadline_s, record.asker.paused_until_s)
         if late_s > LATE_S:
             self.complain(
                 "within_deadline",

@@ -6,12 +6,10 @@ Each changes one method for as long as it lasts:
         assert run_seed("links", links, seed).broken
 """
 
-import contextlib
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Final, final
+from typing import Any, Final
 
 from callboard.actors.asks import AskFuture
 from callboard.actors.execution.history.recorder import Recorder
@@ -35,31 +33,10 @@ from callboard.supervisors.policies import RestartWindow
 from callboard.supervisors.sequence import Sequence
 
 from ..executions import Executions
+from .detached.mutations import DETACHED
+from .mutation import Mutation
 
-__all__ = ["MUTATIONS", "Mutation"]
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Mutation:
-    """One defect: which attribute of what is replaced, and the scenario that finds it."""
-
-    what: str
-    owner: Any
-    attribute: str
-    defect: Callable[[Any], Any]
-    """Gives the defective attribute, from the right one."""
-    scenario: str = "mixed"
-
-    @contextlib.contextmanager
-    def applied(self) -> Iterator[None]:
-        """The kernel has this defect for so long."""
-        right = getattr(self.owner, self.attribute)
-        setattr(self.owner, self.attribute, self.defect(right))
-        try:
-            yield
-        finally:
-            setattr(self.owner, self.attribute, right)
+__all__ = ["MUTATIONS"]
 
 
 def _dedupe_skipped(right: Any) -> Any:
@@ -375,6 +352,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
             "a result is handed on while its end is being written",
             Recorder, "settled", _end_not_awaited, "durable",
         ),
+        **DETACHED,
     }
 )  # fmt: skip
 """The defects by name."""

@@ -19,13 +19,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, final
 
-from callboard.messages.errors import HostLost
 from callboard.messages.ports import TransportBroken
 
 from .loop import SimulatedLoop
 
 if TYPE_CHECKING:
-    from .process import SimulatedProcess
+    from .process import Reached
     from .world import World
 
 __all__ = ["CALM", "NOTICE_S", "Network", "Weather"]
@@ -134,7 +133,7 @@ class Network:
         return True
 
     async def exchange(
-        self, process: "SimulatedProcess", answer: Callable[[bytes, Any], Any], frame: bytes,
+        self, process: "Reached", answer: Callable[[bytes, Any], Any], frame: bytes,
         references: Any,
     ) -> Any:  # fmt: skip
         """Take a frame to a process by a call, and its answer back; see `FrameCarrier`."""
@@ -153,7 +152,7 @@ class Network:
         return await outcome
 
     async def _answer(
-        self, process: "SimulatedProcess", answer: Callable[[bytes, Any], Any], frame: bytes,
+        self, process: "Reached", answer: Callable[[bytes, Any], Any], frame: bytes,
         references: Any, back: Callable[[Any], None],
     ) -> None:  # fmt: skip
         back(await answer(frame, references))
@@ -165,9 +164,7 @@ class Network:
 
     # --- control calls ------------------------------------------------------------------------
 
-    async def call(
-        self, process: "SimulatedProcess", function: Callable[..., Any], *args: Any
-    ) -> Any:
+    async def call(self, process: "Reached", function: Callable[..., Any], *args: Any) -> Any:
         """Call a function, plain or async, in a process; raises what it raises, and `HostLost`."""
         source = _running()
         outcome = self._expect(process, source)
@@ -177,15 +174,15 @@ class Network:
         return await outcome
 
     def _leave(
-        self, process: "SimulatedProcess", source: SimulatedLoop, outcome: "asyncio.Future[Any]",
+        self, process: "Reached", source: SimulatedLoop, outcome: "asyncio.Future[Any]",
         arrive: Callable[[], None], until_s: float,
     ) -> None:  # fmt: skip
         target = process.loop
-        self._send_surely(source, target, arrive, until_s, lambda: _settle(
-            outcome, None, HostLost(f"{process.name} cannot be reached.")
+        self.send_surely(source, target, arrive, until_s, lambda: _settle(
+            outcome, None, process.death("cannot be reached")
         ))  # fmt: skip
 
-    def _send_surely(
+    def send_surely(
         self, source: SimulatedLoop, target: SimulatedLoop, arrive: Callable[[], None],
         until_s: float, give_up: Callable[[], None],
     ) -> None:  # fmt: skip
@@ -199,11 +196,11 @@ class Network:
             world.on(source, world.now_s, give_up)
         else:
             world.at(
-                world.now_s + RETRY_S, self._send_surely, source, target, arrive, until_s, give_up
+                world.now_s + RETRY_S, self.send_surely, source, target, arrive, until_s, give_up
             )
 
     def _perform(
-        self, process: "SimulatedProcess", source: SimulatedLoop, outcome: "asyncio.Future[Any]",
+        self, process: "Reached", source: SimulatedLoop, outcome: "asyncio.Future[Any]",
         function: Callable[..., Any], args: tuple[Any, ...],
     ) -> None:  # fmt: skip
         try:
@@ -217,7 +214,7 @@ class Network:
             self._reply(process, source, outcome, result, None)
 
     async def _wait(
-        self, process: "SimulatedProcess", source: SimulatedLoop, outcome: "asyncio.Future[Any]",
+        self, process: "Reached", source: SimulatedLoop, outcome: "asyncio.Future[Any]",
         result: Awaitable[Any],
     ) -> None:  # fmt: skip
         try:
@@ -228,10 +225,10 @@ class Network:
             self._reply(process, source, outcome, reply, None)
 
     def _reply(
-        self, process: "SimulatedProcess", source: SimulatedLoop, outcome: "asyncio.Future[Any]",
+        self, process: "Reached", source: SimulatedLoop, outcome: "asyncio.Future[Any]",
         result: Any, error: Exception | None,
     ) -> None:  # fmt: skip
-        self._send_surely(
+        self.send_surely(
             process.loop,
             source,
             lambda: _settle(outcome, result, error),
@@ -241,7 +238,7 @@ class Network:
 
     # --- death --------------------------------------------------------------------------------
 
-    def _expect(self, process: "SimulatedProcess", source: SimulatedLoop) -> "asyncio.Future[Any]":
+    def _expect(self, process: "Reached", source: SimulatedLoop) -> "asyncio.Future[Any]":
         """A future of the caller's that fails when the process is dead."""
         outcome: asyncio.Future[Any] = source.create_future()
         if process.loop.is_dead:
@@ -253,16 +250,16 @@ class Network:
         calls.append((outcome, source))
         return outcome
 
-    def died(self, process: "SimulatedProcess") -> None:
+    def died(self, process: "Reached") -> None:
         """Let all that waits for a process fail, as soon as its death is noticed."""
         for outcome, source in self._calls.pop(process.loop, ()):
             if not outcome.done():
                 self._lose(process, outcome, source)
 
     def _lose(
-        self, process: "SimulatedProcess", outcome: "asyncio.Future[Any]", source: SimulatedLoop
+        self, process: "Reached", outcome: "asyncio.Future[Any]", source: SimulatedLoop
     ) -> None:
-        error = HostLost(f"{process.name} is dead.", advice="Its actors come back elsewhere.")
+        error = process.death("is dead")
         self.world.on(source, self.world.now_s + NOTICE_S, _settle, outcome, None, error)
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from callboard.actors.host.host import Host
 from callboard.messages.control import CONTROL_SLOT
@@ -16,7 +16,7 @@ from .network import NOTICE_S
 if TYPE_CHECKING:
     from ..engines.sim import SimulatedEngine
 
-__all__ = ["SimulatedCarrier", "SimulatedProcess"]
+__all__ = ["Reached", "SimulatedCarrier", "SimulatedProcess"]
 
 CONNECTING_S: Final = 0.0005
 CLOCK_OFFSET_S: Final = 1_000.0
@@ -45,7 +45,9 @@ class SimulatedProcess:
 
     async def become(self, slot: int, epoch: int, name: str) -> FrameCarrier:
         """Take over a slot; see `HostProcess`."""
-        await self._call(self._become, slot, epoch, name)
+        control = self._engine.control
+        assert control is not None
+        await self._call(self._become, slot, epoch, name, control.epoch)
         return SimulatedCarrier(self._engine, self)
 
     def bring_frames(self, slot: int, epoch: int) -> None:
@@ -82,11 +84,10 @@ class SimulatedProcess:
 
     # --- its own side, in its process ---------------------------------------------------------
 
-    def _become(self, slot: int, epoch: int, name: str) -> None:
-        control = self._engine.control
-        assert control is not None
+    def _become(self, slot: int, epoch: int, name: str, control_epoch: int) -> None:
         self.host = self._engine.make_host(slot, epoch, name, self._failed)
-        self.host.link(CONTROL_SLOT).connect(control.epoch, SimulatedCarrier(self._engine, None))
+        way = SimulatedCarrier(self._engine, self._engine.driver)
+        self.host.link(CONTROL_SLOT).connect(control_epoch, way)
         world = self._engine.world
         world.trace.tell(world.now_s, f"{self.loop.name} becomes {name}, epoch {epoch}")
 
@@ -112,10 +113,6 @@ class SimulatedProcess:
         if not self._ended.done():
             self._ended.set_result(reason)
 
-    async def answer(self, frame: bytes, references: Sequence[Any]) -> Any:
-        """Take a frame of a call; None when its sender is not known here (yet)."""
-        return None if self.host is None else await self.host.answer(frame, references)
-
     # --- faults -----------------------------------------------------------------------------
 
     def die(self, why: str) -> None:
@@ -128,19 +125,45 @@ class SimulatedProcess:
         self.loop.die()
         self._engine.network.died(self)
 
+    def death(self, why: str) -> Exception:
+        """See `Reached`: nobody of its name comes back."""
+        return HostLost(f"{self.name} {why}.", advice="Its actors come back elsewhere.")
+
+
+class Reached(Protocol):
+    """A process that frames are carried to."""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+
+    @property
+    def loop(self) -> SimulatedLoop:
+        """Where it runs now."""
+
+    @property
+    def host(self) -> Host | None:
+        """Its host, once it has one."""
+
+    def death(self, why: str) -> Exception:
+        """What fails a call that it has not answered, or cannot be reached for."""
+
 
 class SimulatedCarrier:
     """Carries the frames of one link, over a stream or by calls, as the seed says.
 
-    Made in the sender's process. Without a process it leads to the control host.
+    Made in the sender's process. What cannot be called has a carrier behind it instead.
     """
 
-    def __init__(self, engine: "SimulatedEngine", process: SimulatedProcess | None) -> None:
+    def __init__(
+        self, engine: "SimulatedEngine", peer: Reached, behind: FrameCarrier | None = None
+    ) -> None:
         self._engine = engine
-        self._process = process
+        self._peer = peer
+        self._behind = behind
         network = engine.network
         self._source: SimulatedLoop = asyncio.get_running_loop()  # type: ignore[assignment]
-        self._target = engine.world.driver if process is None else process.loop
+        self._target = peer.loop
         self._has_stream = engine.world.random.random() < network.weather.streams
         self._is_connected = False
         self._is_closed = False
@@ -168,13 +191,15 @@ class SimulatedCarrier:
                 self._is_connected = self._has_stream
             if self.write(frame):
                 return b"", ()
+        if self._behind is not None:
+            return await self._behind.deliver(frame, references)
         return await self._exchange(frame, references)
 
     async def _exchange(
         self, frame: bytes, references: Sequence[Any]
     ) -> tuple[bytes, Sequence[Any]]:
-        process = self._process if self._process is not None else self._engine.driver
-        answer = await self._engine.network.exchange(process, self._answer, frame, references)
+        network = self._engine.network
+        answer = await network.exchange(self._peer, self._answer, frame, references)
         if answer is None:
             raise TransportBroken("the peer does not know this incarnation yet")
         data, beside = answer
@@ -182,12 +207,9 @@ class SimulatedCarrier:
 
     # --- in the receiver's process --------------------------------------------------------------
 
-    def _receiver(self) -> Host | None:
-        self._target.is_touched = True
-        return self._engine.control if self._process is None else self._process.host
-
     def _take(self, frame: bytes) -> None:
-        host = self._receiver()
+        self._target.is_touched = True
+        host = self._peer.host
         if host is None:
             return
         try:
@@ -196,7 +218,8 @@ class SimulatedCarrier:
             self._engine.refused(host, error)
 
     async def _answer(self, frame: bytes, references: Sequence[Any]) -> Any:
-        host = self._receiver()
+        self._peer.loop.is_touched = True
+        host = self._peer.host
         if host is None:
             return None
         try:

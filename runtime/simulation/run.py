@@ -123,14 +123,8 @@ class Run:
         loop.host = host
 
     def living(self) -> Iterator[Host]:
-        """The hosts of all slots, the control host among them."""
-        control = self.simulated.engine.control
-        assert control is not None
-        yield control
-        for slot in self.simulated.system.root.table.slots:
-            process = self.simulated.engine.process_of(slot)
-            if process is not None and process.host is not None:
-                yield process.host
+        """The hosts of all slots, the control host among them, and those of drivers apart."""
+        return self.simulated.living()
 
     def complain(self, invariant: str, seen: str) -> None:
         """An invariant is broken."""

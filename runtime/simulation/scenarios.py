@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from . import keys, notices
+from .detached.scenario import detached
 from .durable import Book, durable, finish, new_book, prepare, pursue
 from .faults import LINK_FAULTS
 from .lives import draw_kill, live
@@ -118,6 +119,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = MappingProxyType(
         "keyed": keys.keyed,
         "spread": spread,
         "durable": durable,
+        "detached": detached,
     }
 )
 """The scenarios by name; the first is the default."""

@@ -149,7 +149,7 @@ async def _answers(stage: Stage, tree: TreeRef, path: str) -> bool:
 
 def _is_written(run: Run, tree: TreeRef) -> bool:
     """Whether the tree still belongs to the system: it has ended if its host could not start it."""
-    slot = run.simulated.system.root.table.slots[tree.address.slot]
+    slot = run.simulated.root.table.slots[tree.address.slot]
     return tree.address.cell in slot.births
 
 

@@ -14,12 +14,24 @@ from callboard.messages.ref import Ref
 from callboard.messages.retry import RetryPolicy
 from callboard.messages.spec import Backoff, Intensity, Restart, Strategy, SupervisorSpec
 
+from ..system import System
 from . import cast
 from .faults import FAULTS, draw_faults, draw_weather, schedule_faults
 from .run import Run
 from .system import open_system
 
-__all__ = ["BUSY_S", "HOSTS", "Stage", "act", "open_stage"]
+__all__ = [
+    "BUSY_S",
+    "HOSTS",
+    "LIMITS",
+    "LOOK_S",
+    "QUIET_S",
+    "REST_MAX_S",
+    "Stage",
+    "act",
+    "is_quiet",
+    "open_stage",
+]
 
 HOSTS: Final = 3
 LIMITS: Final = Limits(
@@ -45,9 +57,9 @@ KINDS: Final = tuple(str(kind) for kind in Restart)
 class Stage:
     """A system with some actors, and what can be done with them."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, system: System | None = None) -> None:
         self.run = run
-        self.system = run.simulated.system
+        self.system = run.simulated.system if system is None else system
         self.draw = run.draw
         self.receivers: list[Ref[Any]] = []
         self.senders: list[Ref[Any]] = []
@@ -262,18 +274,19 @@ async def _rest(stage: Stage, is_idle: Callable[[Host], bool]) -> None:
     """Wait until all hosts are up and nothing is under way."""
     run = stage.run
     until_s = run.world.now_s + REST_MAX_S
-    table = run.simulated.system.root.table
+    table = run.simulated.root.table
     while run.world.now_s < until_s:
         await asyncio.sleep(LOOK_S)
         hosts = list(run.living())
         if all(slot.is_up for slot in table.slots.values()) and all(
-            _is_quiet(host) and is_idle(host) for host in hosts
+            is_quiet(host) and is_idle(host) for host in hosts
         ):
             break
     await asyncio.sleep(QUIET_S)
 
 
-def _is_quiet(host: Host) -> bool:
+def is_quiet(host: Host) -> bool:
+    """Whether nothing is under way from a host."""
     return not host.pending and not any(
         link.core.unacknowledged or link.outbox.waiting for link in host.links.values()
     )

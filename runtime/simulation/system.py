@@ -13,7 +13,7 @@ world.close()
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Final
 
 from callboard.actors.host.host import Host
@@ -21,6 +21,7 @@ from callboard.messages.errors import UsageError
 
 from ..engines.sim import SimulatedEngine
 from ..environment import Environment
+from ..root.root import Root
 from ..settings import Settings
 from ..system import System
 from .loop import SimulatedLoop
@@ -39,6 +40,21 @@ class SimulatedSystem:
         self.engine: Final = engine
         self.world: Final = engine.world
         self.network: Final = engine.network
+
+    @property
+    def root(self) -> Root:
+        """The root supervisor."""
+        return self.system.root
+
+    def living(self) -> Iterator[Host]:
+        """The hosts of all slots, the control host among them."""
+        control = self.engine.control
+        assert control is not None
+        yield control
+        for slot in self.root.table.slots:
+            process = self.engine.process_of(slot)
+            if process is not None and process.host is not None:
+                yield process.host
 
     def process(self, slot: int) -> SimulatedProcess:
         """The living process of a slot (from 1); raises `UsageError`."""

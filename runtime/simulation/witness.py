@@ -105,6 +105,13 @@ class Book:
             self._places[child] = self._next_place
             self._next_place += 1
 
+    def adopts(self, child: ChildId, incarnation: int) -> None:
+        """A child that somebody else has started belongs to this supervisor."""
+        self._observer.tree_changes += 1
+        self.expects(child)
+        self._started[child] = None
+        self.alive[child] = incarnation
+
     def by_hand(self, child: ChildId) -> None:
         """Somebody has a child started that is down: that is no restart of the supervisor's."""
         self._trouble.pop(child, None)
@@ -264,6 +271,11 @@ class WitnessedSupervisor(Supervisor):
         """Add a child that `start` starts."""
         super().expect_child(spec)
         self.book.expects(spec.id)
+
+    def adopt_child(self, spec: ChildSpec, incarnation: int, child: ChildId = None) -> None:
+        """Add a child that was started before."""
+        super().adopt_child(spec, incarnation, child)
+        self.book.adopts(spec.id if child is None else child, incarnation)
 
     def restart_child(self, child: ChildId) -> None:
         """Start a child that is down."""

@@ -9,6 +9,8 @@ from callboard.runtime.simulation.scenarios import SCENARIOS
 
 SOAK_SEEDS = 10_000
 SOAK_S = 300.0
+SEEDS = {"detached": 150}
+SEEDS_OTHERWISE = 40
 
 
 def check(name: str, seeds: range) -> None:
@@ -23,7 +25,7 @@ def test_every_invariant_holds_while_everything_breaks(first: int) -> None:
 
 @pytest.mark.parametrize("name", [name for name in SCENARIOS if name != "mixed"])
 def test_every_invariant_holds_in(name: str) -> None:
-    check(name, range(40))
+    check(name, range(SEEDS.get(name, SEEDS_OTHERWISE)))
 
 
 @pytest.mark.soak

@@ -32,6 +32,7 @@ from ...transport.sockets import SocketAddress, SocketServer
 from .blobs import RayBlobs
 from .handle import RayProcess
 from .leftovers import end_family, ray_family
+from .lifeline import Identity, identity_of
 from .starts import check_order, create, taken_now, wait_until_ready
 
 __all__ = ["RayEngine", "RayProcess", "end_by_name"]
@@ -139,6 +140,14 @@ class RayEngine:
             self._listening = asyncio.ensure_future(self._server.start(node))
         assert self._listening is not None
         return await asyncio.shield(self._listening)
+
+    def job(self) -> str:
+        """What Ray calls the job of this process."""
+        return str(ray.get_runtime_context().get_job_id())
+
+    def identity(self) -> Identity | None:
+        """What process this is, to others of its machine."""
+        return identity_of(os.getpid())
 
     def default_hosts(self) -> int:
         """One for each CPU of the cluster."""

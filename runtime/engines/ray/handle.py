@@ -12,9 +12,10 @@ import ray.exceptions
 from callboard.actors.host.host import Host
 from callboard.messages.errors import HostLost
 from callboard.messages.lifecycle import Exit, ExitReason
-from callboard.messages.ports import FrameCarrier, HostProcess
+from callboard.messages.ports import FrameCarrier, HostProcess, TransportBroken
 
 from ...detached.guest_process import GuestProcess
+from ...detached.ports import Pulled
 from ...transport.sockets import SocketAddress, SocketCarrier
 from .carrier import RayCarrier, describe, host_lost, unpack_answer
 from .lifeline import Identity, until_ended
@@ -85,15 +86,25 @@ class RayProcess:
         link = control.link(slot)
         while link.epoch == epoch and link.carrier is not None:
             try:
-                answers = await self.handle.pull.remote(control.slot, link.bookkeeping())
-            except ray.exceptions.ActorDiedError:
+                pulled = await self.pull(control.slot, link.bookkeeping())
+            except HostLost:
                 return  # `watch` tells the root.
-            except ray.exceptions.RayError as error:
+            except TransportBroken as error:
                 LOGGER.warning("pulling from %s: %s", self.name, error)
                 await asyncio.sleep(PULL_RETRY_S)
                 continue
-            for answer in answers:
-                control.receive(*unpack_answer(answer))
+            for frame, references in pulled:
+                control.receive(frame, references)
+
+    async def pull(self, slot: int, bookkeeping: bytes) -> Pulled:
+        """What waits there for this driver. Raises `HostLost`, `TransportBroken`."""
+        try:
+            answers = await self.handle.pull.remote(slot, bookkeeping)
+        except ray.exceptions.ActorDiedError as error:
+            raise host_lost(self.name, describe(error)) from None
+        except ray.exceptions.RayError as error:
+            raise TransportBroken(f"{type(error).__name__}: {error}") from error
+        return [unpack_answer(answer) for answer in answers]
 
     async def connect(
         self, peers: Mapping[int, tuple[int, HostProcess]], *, is_open: bool = True

@@ -13,7 +13,6 @@ import asyncio
 import logging
 import os
 import sys
-from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -34,13 +33,14 @@ from callboard.messages.ref import Address, Ref
 
 from ...memory import calm_collector
 from ...settings import Settings
+from ...transport.pulls import Pulls
 from ...transport.sockets import SocketAddress, SocketCarrier, SocketServer
 from ...wiring import CloudPickler, make_host
 from .blobs import RayBlobs
 from .carrier import NOT_CONNECTED, RayCarrier, pack_answer
 from .lifeline import Identity, identity_of
 
-__all__ = ["Adopted", "HostActor", "PullCarrier", "take_call"]
+__all__ = ["Adopted", "HostActor", "take_call"]
 
 LOGGER: Final = logging.getLogger("callboard.ray")
 
@@ -58,55 +58,6 @@ class Adopted(NamedTuple):
     """The numbers of its top-level actors."""
     guests: tuple[int, ...]
     """The slots of the drivers that it knows."""
-
-
-class PullCarrier:
-    """Lets frames wait for the next pull of a driver."""
-
-    def __init__(self) -> None:
-        self._frames: deque[tuple[bytes, Sequence[Any], asyncio.Future[None]]] = deque()
-        self._waiting: asyncio.Future[None] | None = None
-        self._closed = False
-
-    def write(self, frame: bytes) -> bool:
-        """A pull takes frames along; there may be none outstanding."""
-        return False
-
-    def close(self) -> None:
-        """Let go of who waits: nobody pulls, and nothing is sent, any more."""
-        self._closed = True
-        self._wake()
-        while self._frames:
-            _, _, gone = self._frames.popleft()
-            if not gone.done():
-                gone.set_result(None)
-
-    async def deliver(self, frame: bytes, references: Sequence[Any]) -> tuple[bytes, Sequence[Any]]:
-        """Returns once the frame is on its way with a pull; loss is the link's business."""
-        if self._closed:
-            raise HostLost("the driver has left.")
-        gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._frames.append((frame, references, gone))
-        self._wake()
-        await gone
-        return b"", ()
-
-    def _wake(self) -> None:
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(None)
-
-    async def take(self) -> list[tuple[bytes, Sequence[Any]]]:
-        """All frames that wait; waits for one. None any more when it was closed."""
-        while not self._frames and not self._closed:
-            self._waiting = asyncio.get_running_loop().create_future()
-            await self._waiting
-        taken = []
-        while self._frames:
-            frame, references, gone = self._frames.popleft()
-            taken.append((frame, references))
-            if not gone.done():
-                gone.set_result(None)
-        return taken
 
 
 async def take_call(host: Host | None, frame: bytes, references: Sequence[Any]) -> Answer:
@@ -132,8 +83,7 @@ class HostActor:
         self._name = name
         self._host: Host | None = None
         self._watchdog: Watchdog | None = None
-        self._pulls: dict[int, PullCarrier] = {}
-        """Frames for drivers, by the driver's slot."""
+        self._pulls: Final = Pulls()
         self._server: SocketServer | None = None
         self._address: SocketAddress | None = None
         self._ended: asyncio.Future[Exit] | None = None
@@ -213,7 +163,7 @@ class HostActor:
         """Ray calls to a Ray actor; to a driver, which has no handle, frames for its pulls."""
         if handle is not None:
             return RayCarrier(handle)
-        return self._pulls.setdefault(slot, PullCarrier())
+        return self._pulls.carrier(slot)
 
     def _way_to(self, address: SocketAddress | None, by_call: FrameCarrier) -> FrameCarrier:
         """The quickest way to a peer: a socket on this node, Ray calls to another."""
@@ -237,6 +187,8 @@ class HostActor:
         """
         host = self._living()
         for slot, (epoch, handle, address) in peers.items():
+            if host.has_forgotten(slot):
+                continue  # A driver that has left since this was sent.
             carrier = self._way_to(address, self._calls_to(slot, handle))
             host.link(slot).connect(epoch, carrier, is_open=is_open)
 
@@ -244,9 +196,7 @@ class HostActor:
         """A driver has left for good: its asks are stopped, and nothing waits for it."""
         left = HostLost("the driver has left.", advice="Nobody waits for this.", slot=slot)
         self._living().forget(slot, left)
-        pulls = self._pulls.pop(slot, None)
-        if pulls is not None:
-            pulls.close()
+        self._pulls.end(slot)
 
     async def deliver(self, frame: bytes, references: Sequence[Any] = ()) -> Answer:
         """Take a frame; gives the frame that is ready for its sender."""
@@ -255,8 +205,7 @@ class HostActor:
     async def pull(self, slot: int, bookkeeping: bytes) -> Answer:
         """The frames for a driver, as soon as there are some; none: it is not known (yet)."""
         self._living().receive(bookkeeping)
-        pulls = self._pulls.get(slot)
-        return [] if pulls is None else [pack_answer(*taken) for taken in await pulls.take()]
+        return [pack_answer(*taken) for taken in await self._pulls.take(slot)]
 
     async def watch(self) -> dict[str, Any]:
         """How the host failed, if it fails while its process lives."""

@@ -1,0 +1,177 @@
+"""The root of a detached system: it outlives drivers, dies, and goes on where it was.
+
+One of these is one incarnation. It reads what its predecessor has written down, takes the
+living hosts over without stopping their work, and replaces those that died meanwhile.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+from typing import Any, Final, TypeVar
+
+from callboard.messages.contract import Request
+from callboard.messages.errors import CallboardError, ClusterError
+from callboard.messages.ports import FrameCarrier
+
+from ..announcer import Announcer
+from ..control import Control
+from ..environment import Environment
+from ..looking import answer_of
+from ..root.records import Records, Remembered
+from ..settings import Settings
+from ..transport.pulls import Pulls
+from .guests import Guests
+from .ports import Admission, LastingEngine, Pulled, Surroundings, Visitor, visitor_of
+
+__all__ = ["LastingRoot"]
+
+LOGGER: Final = logging.getLogger("callboard.root")
+ReplyT = TypeVar("ReplyT")
+LOOK_TIMEOUT_S: Final = 10.0
+READ_RETRY_S: Final = 0.5
+SILENCES: Final = 2.0
+"""A driver may be silent for so many times as long as a host: it may be starting a process."""
+
+
+class LastingRoot:
+    """One incarnation of a root, on the running event loop. `system` is the same for all."""
+
+    def __init__(
+        self, settings: Settings, system: str, environment: Environment, around: Surroundings
+    ) -> None:
+        self._settings = settings
+        self._system = system
+        self._environment = environment
+        self._around = around
+        self._pulls: Final = Pulls()
+        self.control: Control | None = None
+        """Its control plane, as soon as there is one."""
+        self.guests: Guests | None = None
+        """Its drivers, once it is ready."""
+        self._engine: LastingEngine | None = None
+        self._announcer: Announcer | None = None
+        self._stopping: asyncio.Task[None] | None = None
+        self._ready: Final = asyncio.ensure_future(self._begin())
+        # A failure is told to whoever asks; nobody may be there to ask.
+        self._ready.add_done_callback(lambda ready: ready.cancelled() or ready.exception())
+
+    async def _begin(self) -> None:
+        around, settings = self._around, self._settings
+        remembered = await self._remembered()
+        if remembered.system != self._system:
+            # What a system of this name has left that nobody could end.
+            await around.end_processes(remembered.processes)
+            await around.forget()
+            remembered = Remembered()
+        epoch = remembered.epoch + 1
+        engine = self._engine = around.engine(epoch)
+        records = Records(around.ledger)
+        engine.before_start = records.process
+        engine.after_end = records.process_gone
+        environment = dataclasses.replace(self._environment, epoch=lambda: epoch)
+        control = self.control = Control(
+            settings, engine, environment, self._failed, name="root", records=records
+        )
+        await records.epoch(self._system, epoch)
+        await engine.start()
+        expected: dict[int, Visitor | None] = {}
+        if remembered.was_started:
+            expected.update(dict.fromkeys(await control.resume(engine.find, remembered)))
+            expected.update((slot, visitor_of(row)) for slot, row in remembered.guests.items())
+        else:
+            await around.end_processes(remembered.processes)
+            await control.start()
+        await records.started()
+        if environment.is_real:
+            self._announcer = Announcer(self._ask)
+            self._announcer.start()
+        silence_s = SILENCES * settings.heartbeat_s * settings.heartbeats_missed_max
+        self.guests = Guests(control.host, control.root, around, silence_s, expected)
+        self.guests.on_dropped = self._pulls.end
+        control.host.run_task(self.guests.watch(settings.heartbeat_s))
+
+    async def _remembered(self) -> Remembered:
+        """What its predecessors have written down, however long that takes."""
+        while True:
+            try:
+                return Remembered.from_entries(await self._around.ledger.read())
+            except ClusterError as error:
+                LOGGER.warning("%s It is tried again.", error)
+                await asyncio.sleep(READ_RETRY_S)
+
+    def _failed(self, error: CallboardError) -> None:
+        """The root gave up: the system is over, and drivers find that it is gone."""
+        LOGGER.error("detached system %s gives up: %s", self._settings.name, error)
+        self._stopping = asyncio.ensure_future(self._give_up())
+
+    async def _give_up(self) -> None:
+        try:
+            await self.stop(self._settings.stop_timeout_s)
+        finally:
+            await self._around.end()
+
+    # --- for who looks for it ---------------------------------------------------------------
+
+    async def ready(self) -> None:
+        """Returns when the hosts are up; raises what kept them from that."""
+        await asyncio.shield(self._ready)
+
+    async def stop(self, timeout_s: float) -> None:
+        """Stop all actors in order, end all processes but this one, and forget everything."""
+        with contextlib.suppress(CallboardError):
+            await self._ready
+        if self._announcer is not None:
+            await self._announcer.stop()
+        if self.guests is not None:
+            self.guests.close()
+        if self.control is not None:
+            await self.control.stop(timeout_s)
+        if self._engine is not None:
+            await self._engine.stop()
+        await self._around.forget()
+
+    async def look(self, question: bytes) -> bytes:
+        """Answer a look at the system; see `looking.py`."""
+        await self.ready()
+        return await answer_of(question, self._ask)
+
+    async def _ask(self, request: Request[ReplyT]) -> ReplyT:
+        assert self.control is not None
+        return await self.control.ask_desk(request, LOOK_TIMEOUT_S)
+
+    # --- guests -------------------------------------------------------------------------------
+
+    async def admit(self, visitor: Visitor, known_epoch: int) -> Admission | None:
+        """Let a driver in, or in again; None when it was dropped meanwhile.
+
+        `known_epoch` is the control epoch that had let it in before, or 0.
+        """
+        await self.ready()
+        assert self.guests is not None
+        carrier: FrameCarrier
+        carrier, mine = await self._around.way_to(visitor, self._pulls.carrier(visitor.slot))
+        admission = await self.guests.admit(visitor, carrier, known_epoch)
+        if admission is None:
+            self._pulls.end(visitor.slot)
+            return None
+        return admission._replace(control_address=mine)
+
+    def heard(self, slot: int) -> None:
+        """A guest lives. May be called from another thread."""
+        if self.guests is not None:
+            self.guests.heard(slot)
+
+    async def leave(self, slot: int) -> None:
+        """A guest leaves."""
+        if self.guests is not None:
+            await self.guests.drop(slot)
+
+    async def pull(self, slot: int, bookkeeping: bytes) -> Pulled | None:
+        """The frames for a guest, as soon as there are some; None when it is not known (yet)."""
+        guests, control = self.guests, self.control
+        if guests is None or control is None or not guests.is_known(slot):
+            return None
+        control.host.receive(bookkeeping)
+        taken: Any = await self._pulls.take(slot)
+        return taken if guests.is_known(slot) else None

@@ -1,0 +1,77 @@
+"""A driver's line to a root that is a Ray actor, and a root's watch over its drivers there."""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+
+import ray
+import ray.exceptions
+
+from callboard.messages.errors import HostLost
+from callboard.messages.ports import FrameCarrier
+
+from ..engines.ray.carrier import RayCarrier, unpack_answer
+from ..transport.sockets import SocketAddress, SocketCarrier
+from .ports import Admission, Pulled, RootAway, Visitor
+
+__all__ = ["RayLine"]
+
+LOGGER: Final = logging.getLogger("callboard.driver")
+
+
+class RayLine:
+    """See `RootLine`: Ray calls to the root's actor, which Ray restarts."""
+
+    def __init__(self, root: Any, system: str) -> None:
+        self._root = root
+        self._system = system
+
+    async def _answer(self, reference: Any) -> Any:
+        try:
+            return await reference
+        except ray.exceptions.ActorDiedError:
+            raise HostLost(
+                f"the system {self._system!r} has ended.",
+                advice="Somebody has stopped it, or it gave up: the logs of its root tell.",
+            ) from None
+        except ray.exceptions.RayError as error:
+            raise RootAway(f"{type(error).__name__}: {error}") from error
+
+    async def admit(self, visitor: Visitor, known_epoch: int) -> Admission | None:
+        """See `RootLine`."""
+        admission: Admission | None = await self._answer(
+            self._root.admit.remote(visitor, known_epoch)
+        )
+        return admission
+
+    async def pull(self, slot: int, bookkeeping: bytes) -> Pulled | None:
+        """See `RootLine`."""
+        answers = await self._answer(self._root.pull.remote(slot, bookkeeping))
+        return None if answers is None else [unpack_answer(answer) for answer in answers]
+
+    async def leave(self, slot: int) -> None:
+        """See `RootLine`."""
+        await self._answer(self._root.leave.remote(slot))
+
+    def beat(self, slot: int, every_s: float) -> Callable[[], None]:
+        """See `RootLine`: from a thread, so a driver that computes is not taken for dead."""
+        left = threading.Event()
+
+        def beat() -> None:
+            while not left.wait(every_s):
+                try:
+                    self._root.heard.remote(slot)
+                except Exception:  # noqa: BLE001 - Ray has been shut down: the driver ends
+                    return
+
+        threading.Thread(target=beat, name="callboard-guest", daemon=True).start()
+        return left.set
+
+    def carrier(self, admission: Admission, mine: SocketAddress | None) -> FrameCarrier:
+        """See `RootLine`: a socket on the same node, Ray calls to another."""
+        by_call = RayCarrier(self._root, "the root")
+        address = admission.control_address
+        if address is None or mine is None or address.node != mine.node:
+            return by_call
+        return SocketCarrier(address, by_call)

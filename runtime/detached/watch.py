@@ -1,0 +1,80 @@
+"""A root's watch over the process of a driver, which cannot be called.
+
+Two things tell of its end and of nothing else: the kernel of its machine, at once, and its job,
+which the raylet of its node declares dead to the cluster, within a heartbeat and anywhere. A
+driver that computes, or is stopped for a while, has not ended for either. A connection or a call
+that fails says nothing.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+import ray
+import ray.exceptions
+
+from ..engines.ray.lifeline import until_ended
+from .ports import Visitor
+
+__all__ = ["watch_over"]
+
+LOGGER: Final = logging.getLogger("callboard.root")
+ANSWER_S: Final = 5.0
+"""How long the head of the cluster may take to tell of a job."""
+
+
+def watch_over(visitor: Visitor, gone: Callable[[], None], every_s: float) -> Callable[[], None]:
+    """Call `gone` once when the driver's process has ended; gives what ends the watch.
+
+    The job is looked at every `every_s`.
+    """
+    tasks: set[asyncio.Task[None]] = set()
+    loop = asyncio.get_running_loop()
+    if visitor.identity is not None:
+        tasks.add(loop.create_task(until_ended(visitor.identity)))
+    if visitor.job:
+        tasks.add(loop.create_task(_job_ended(visitor.job, every_s)))
+    if not tasks:
+        return _nothing
+
+    async def watch() -> None:
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+        gone()
+
+    watching = loop.create_task(watch())
+
+    def end() -> None:
+        watching.cancel()
+
+    return end
+
+
+def _nothing() -> None:
+    """There is nothing to look at: only its silence tells."""
+
+
+async def _job_ended(job: str, every_s: float) -> None:
+    """Returns when the cluster knows that the job's driver is dead."""
+    while True:
+        await asyncio.sleep(every_s)
+        try:
+            if await asyncio.to_thread(_is_dead, job):
+                return
+        except (ray.exceptions.RayError, RuntimeError, OSError) as error:
+            LOGGER.info("the cluster does not tell of job %s: %s", job, error)
+
+
+def _is_dead(job: str) -> bool:
+    worker: Any = ray._private.worker.global_worker  # noqa: SLF001 - Ray has no public way
+    found = worker.gcs_client.get_all_job_info(
+        job_or_submission_id=job,
+        skip_submission_job_info_field=True,
+        skip_is_running_tasks_field=True,
+        timeout=ANSWER_S,
+    )
+    return any(info.is_dead for info in found.values())

@@ -1,0 +1,223 @@
+"""The simulated engine of a detached system: its processes outlive the root that started them."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+from callboard.actors.host.host import Host
+from callboard.messages.control import CONTROL_SLOT
+from callboard.messages.errors import ClusterError, HostLost
+from callboard.messages.guests import is_guest
+from callboard.messages.hosts import ProcessOrder
+from callboard.messages.ports import FrameCarrier, HostProcess
+
+from ...detached.guest_process import GuestProcess
+from ...detached.ports import Pulled
+from ...engines.sim import START_MIN_S, START_SPREAD_S, SimulatedEngine
+from ...transport.pulls import Pulls
+from ..loop import SimulatedLoop
+from ..process import Reached, SimulatedCarrier, SimulatedProcess
+
+__all__ = ["DriverProcess", "LastingSimulatedEngine", "LastingSimulatedProcess"]
+
+
+class Adopted(NamedTuple):
+    """What a host tells the root that takes it over."""
+
+    slot: int
+    epoch: int
+    cells: tuple[int, ...]
+    guests: tuple[int, ...]
+
+
+class DriverProcess:
+    """The process of one driver: nobody can call it, but streams reach it."""
+
+    def __init__(self, loop: SimulatedLoop) -> None:
+        self.loop: Final = loop
+        self.host: Host | None = None
+        self.suspended_until_s = 0.0
+        """Until then not even its threads do anything."""
+        self._when_dead: list[Callable[[], object]] = []
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return self.loop.name
+
+    def death(self, why: str) -> Exception:
+        """See `Reached`."""
+        return HostLost(f"{self.name} {why}.")
+
+    def when_dead(self, told: Callable[[], object]) -> None:
+        """Have somebody told of its death."""
+        if self.loop.is_dead:
+            told()
+        else:
+            self._when_dead.append(told)
+
+    def die(self) -> None:
+        """Take no step any more."""
+        self.loop.die()
+        told, self._when_dead = self._when_dead, []
+        for tell in told:
+            tell()
+
+
+class LastingSimulatedProcess(SimulatedProcess):
+    """A host's process, which a root takes over from its predecessor."""
+
+    address: Any = None
+    """Whether two processes share a node is the seed's business; see `SimulatedCarrier`."""
+
+    def __init__(self, engine: "LastingSimulatedEngine", number: int, name: str) -> None:
+        super().__init__(engine, number)
+        self.name = name
+        self.pulls: Final = Pulls()
+        self._lasting = engine
+
+    # --- the side of the root, and of drivers -------------------------------------------------
+
+    async def adopt(self, control_epoch: int) -> Adopted | None:
+        """See `LastingProcess`."""
+        adopted: Adopted | None = await self._call(self._adopt, control_epoch)
+        return adopted
+
+    async def carrier(self) -> FrameCarrier:
+        """See `LastingProcess`."""
+        return SimulatedCarrier(self._lasting, self)
+
+    async def disconnect(self, slot: int) -> None:
+        """A driver has left; see `HostActor`."""
+        await self._call(self._disconnect, slot)
+
+    async def pull(self, slot: int, bookkeeping: bytes) -> Pulled:
+        """See `Neighbour`."""
+
+        async def pulled(frame: bytes, _references: Any) -> Pulled:
+            self.loop.is_touched = True
+            if self.host is None:
+                return ()
+            self.host.receive(frame)
+            return await self.pulls.take(slot)
+
+        answer: Pulled = await self._lasting.network.exchange(self, pulled, bookkeeping, ())
+        return answer
+
+    async def kill(self) -> None:
+        """See `HostProcess`."""
+        await super().kill()
+        if self._lasting.after_end is not None:
+            self._lasting.after_end(self.name)
+
+    # --- its own side -------------------------------------------------------------------------
+
+    def _adopt(self, control_epoch: int) -> Adopted | None:
+        host = self.host
+        if host is None:
+            return None
+        way = SimulatedCarrier(self._lasting, self._lasting.driver)
+        host.link(CONTROL_SLOT).connect(control_epoch, way)
+        return Adopted(
+            host.slot,
+            host.epoch,
+            tuple(host.births.guardian.cells),
+            tuple(s for s, link in host.links.items() if is_guest(s) and link.is_connected),
+        )
+
+    def _connect(
+        self,
+        peers: Mapping[int, tuple[int, Any]],
+        is_open: bool,  # noqa: FBT001 - as an argument of a call
+    ) -> None:
+        guests = {s: peer for s, peer in peers.items() if isinstance(peer[1], GuestProcess)}
+        super()._connect({s: peer for s, peer in peers.items() if s not in guests}, is_open)
+        assert self.host is not None
+        for slot, (epoch, _) in guests.items():
+            if self.host.has_forgotten(slot):
+                continue
+            driver = self._lasting.drivers[slot]
+            carrier = SimulatedCarrier(self._lasting, driver, self.pulls.carrier(slot))
+            self.host.link(slot).connect(epoch, carrier, is_open=is_open)
+
+    def _disconnect(self, slot: int) -> None:
+        if self.host is None:
+            raise HostLost(f"{self.name} has not become a host yet.")
+        self.host.forget(slot, HostLost("the driver has left.", advice="Nobody waits for this."))
+        self.pulls.end(slot)
+
+
+class LastingSimulatedEngine(SimulatedEngine):
+    """One for all incarnations of a root: only one of them lives at a time."""
+
+    before_start: Callable[[str], Awaitable[None]] | None = None
+    after_end: Callable[[str], None] | None = None
+
+    def __init__(self, *args: Any, root: Reached, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.driver = root
+        self.epoch = 0
+        self.named: Final[dict[str, LastingSimulatedProcess]] = {}
+        """All processes that ever were, by name."""
+        self.drivers: Final[dict[int, DriverProcess]] = {}
+        """All drivers that ever were, by slot."""
+
+    def renew(self, epoch: int) -> None:
+        """Another incarnation of the root goes on with it."""
+        self.epoch = epoch
+        self.control = None
+        self.before_start = self.after_end = None
+
+    async def start_process(self, number: int, order: ProcessOrder | None = None) -> HostProcess:
+        """One more process after a while, also when the root dies meanwhile."""
+        world = self.world
+        name = f"{self.settings.name}.{self.epoch}-process-{number}"
+        if self.before_start is not None:
+            await self.before_start(name)
+        loop = asyncio.get_running_loop()
+        started: asyncio.Future[LastingSimulatedProcess] = loop.create_future()
+        fails, self.failing_starts = bool(self.failing_starts), max(0, self.failing_starts - 1)
+
+        def come() -> None:
+            if fails:
+                world.trace.tell(world.now_s, f"{name} does not start")
+                error = ClusterError(f"{name} did not start.", advice="As the seed has it.")
+                world.on(self.driver.loop, world.now_s, _fail, started, error)
+                return
+            process = LastingSimulatedProcess(self, len(self.processes) + 1, name)
+            self.processes.append(process)
+            self.named[name] = process
+            world.on(self.driver.loop, world.now_s, _settle, started, process)
+
+        after_s = START_MIN_S + START_SPREAD_S * world.random.random()
+        world.at(world.now_s + after_s, come)
+        try:
+            return await started
+        except asyncio.CancelledError:
+            world.at(world.now_s + START_MIN_S + START_SPREAD_S, self.end_process, name)
+            raise
+
+    async def find(self, name: str) -> LastingSimulatedProcess | None:
+        """The process of that name, if it lives."""
+        process = self.named.get(name)
+        return None if process is None or process.loop.is_dead else process
+
+    def end_process(self, name: str) -> None:
+        """End a process, if it lives."""
+        process = self.named.get(name)
+        if process is not None:
+            process.die("is ended by name")
+
+    def living(self) -> list[str]:
+        """The names of the processes that live."""
+        return [process.name for process in self.named.values() if not process.loop.is_dead]
+
+
+def _settle(future: "asyncio.Future[Any]", value: Any) -> None:
+    if not future.done():
+        future.set_result(value)
+
+
+def _fail(future: "asyncio.Future[Any]", error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)

@@ -1,0 +1,97 @@
+"""Defects on purpose of roots that come back and of their drivers."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+from callboard.actors.host.host import Host
+
+from ...detached.guest import Guest
+from ...detached.guests import Guests
+from ...root.adoption import _Adoption
+from ...root.records import Records
+from ..mutation import Mutation
+
+__all__ = ["DETACHED"]
+
+
+def _told_before_it_is_written(_right: Any) -> Any:
+    async def keep(self: Any, request: Any, placed: Any, answer: Any) -> None:
+        self.remember(request.token, [batch.first for _, batch in placed], answer)
+
+    return keep
+
+
+def _asked_anew(right: Any) -> Any:
+    async def ask_until(self: Any, request: Any, deadline_s: float) -> Any:
+        if hasattr(request, "token"):
+            request = request.model_copy(update={"token": ""})
+        return await right(self, request, deadline_s)
+
+    return ask_until
+
+
+def _half_started_left(_right: Any) -> Any:
+    async def settle(_self: Any, _one: Any, _limit_s: float) -> None:
+        """Leave what runs as it is."""
+
+    return settle
+
+
+def _living_hosts_ended(right: Any) -> Any:
+    async def take(self: Any, name: str, kept: Any, answer_s: float) -> Any:
+        found = await right(self, name, kept, answer_s)
+        if found is not None and found.slot.number % 2:
+            await found.process.kill()
+            return None
+        return found
+
+    return take
+
+
+def _signs_of_life_unheard(_right: Any) -> Any:
+    def heard(self: Any, slot: int) -> None:
+        if self.is_known(slot):
+            self._heard_s[slot] = self._control.now()
+
+    return heard
+
+
+def _asks_of_the_dead_go_on(right: Any) -> Any:
+    def forget(self: Any, slot: int, error: Any) -> None:
+        asks, self.link(slot).asks = self.link(slot).asks, {}
+        right(self, slot, error)
+        del asks
+
+    return forget
+
+
+DETACHED: Final[Mapping[str, Mutation]] = MappingProxyType(
+    {
+        "told_before_it_is_written": Mutation(
+            "a driver is told of actors that are not written down",
+            Records, "keep", _told_before_it_is_written, "detached",
+        ),
+        "asked_anew": Mutation(
+            "a start is not recognised when it is asked for again",
+            Guest, "_ask_until", _asked_anew, "detached",
+        ),
+        "half_started_left": Mutation(
+            "what was half started when the root died goes on",
+            _Adoption, "_settle", _half_started_left, "detached",
+        ),
+        "living_hosts_ended": Mutation(
+            "a root that comes back ends hosts that live",
+            _Adoption, "_take", _living_hosts_ended, "detached",
+        ),
+        "signs_of_life_unheard": Mutation(
+            "a driver that has not come back yet is not heard",
+            Guests, "heard", _signs_of_life_unheard, "detached",
+        ),
+        "asks_of_the_dead_go_on": Mutation(
+            "handlers go on for a driver that is dead",
+            Host, "forget", _asks_of_the_dead_go_on, "detached",
+        ),
+    }
+)  # fmt: skip
+"""The defects by name."""

@@ -1,0 +1,145 @@
+"""What is known of one run of a detached system from outside, and what must hold of it."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from callboard.actors.host.host import Host
+from callboard.messages.guests import is_guest
+from callboard.messages.ref import Address
+
+from ..durable import Book
+from ..run import Run
+from .system import DetachedSystem, Driver
+
+__all__ = ["Play"]
+
+
+class Play:
+    """The book of those who look on."""
+
+    def __init__(self, run: Run, system: DetachedSystem) -> None:
+        self.run: Final = run
+        self.system: Final = system
+        self.receivers: list[Address] = []
+        self.senders: list[Address] = []
+        self.waiter: Address | None = None
+        self.at_work: Final[dict[int, None]] = {}
+        """Drivers that have not done all that they had to."""
+        self.told: Final[dict[int, Address]] = {}
+        """Where the actors are that a driver was told of and has not stopped, by their tags."""
+        self.stopped: Final[set[int]] = set()
+        """Those that were stopped, as somebody was told."""
+        self.book: Book | None = None
+        """What is journalled, if an execution is."""
+        self.may_leave = False
+        self.is_going_down = False
+        self._tags = 0
+
+    def new_tag(self) -> int:
+        """A number that nothing else has."""
+        self._tags += 1
+        return self._tags
+
+    # --- where it happens -------------------------------------------------------------------
+
+    def check_loss(self, driver: Driver, to: Address) -> None:
+        """An ask has failed with its host: something must have hit that, or the driver."""
+        hit = self.system.touched
+        if not (self.is_going_down or driver.was_suspended or hit & {to.slot, driver.number}):
+            self.run.complain("work_goes_on", f"an ask to {to} was lost, whose host never died")
+
+    # --- at rest ----------------------------------------------------------------------------
+
+    def check_at_rest(self) -> None:
+        """All has healed, and time enough has passed."""
+        hosts = {host.slot: host for host in self.run.living()}
+        for name, seen in (
+            *(("work_goes_on", seen) for seen in self._restarted()),
+            *(("started_once", seen) for seen in self._started(hosts)),
+            *(("guests_forgotten", seen) for seen in self._remembered(hosts)),
+            *(("drivers_are_kept", seen) for seen in self._dropped()),
+        ):
+            self.run.complain(name, seen)
+        self.run.check_now()
+
+    def _restarted(self) -> Iterator[str]:
+        """Hosts that ended though nothing had hit them."""
+        for slot in self.system.root.table.slots.values():
+            if slot.number not in self.system.touched and slot.epoch > 1:
+                yield f"{slot.name} is in its epoch {slot.epoch}, and nothing has hit it"
+
+    def _started(self, hosts: dict[int, Host]) -> Iterator[str]:
+        """Actors that run twice, that are missing, or that run after they were stopped."""
+        found: dict[int, list[Address]] = {}
+        for host in hosts.values():
+            for number, cell in host.cells.items():
+                tag = getattr(cell.actor, "tag", None)
+                if tag is not None:
+                    found.setdefault(tag, []).append(Address(host.slot, number))
+        for tag, places in found.items():
+            if len(places) > 1:
+                yield f"actor {tag} runs at {places}"
+            if tag in self.stopped:
+                yield f"actor {tag} runs at {places} after it was stopped"
+        for tag, address in self.told.items():
+            if found.get(tag) != [address]:
+                yield f"actor {tag} was at {address}, now it is at {found.get(tag, 'no place')}"
+
+    def _remembered(self, hosts: dict[int, Host]) -> Iterator[str]:
+        """What is left of drivers that are gone."""
+        attached = {driver.slot for driver in self.system.drivers if driver.is_attached}
+        for host in hosts.values():
+            if is_guest(host.slot):
+                continue
+            for slot, link in host.links.items():
+                if is_guest(slot) and slot not in attached and (link.is_connected or link.asks):
+                    yield f"{host.name} still talks to driver {slot}, which is gone"
+        for process in self.system.cluster.named.values():
+            left = set(process.pulls.slots) - attached
+            if left and not process.loop.is_dead:
+                yield f"{process.name} keeps frames for drivers {left}, which are gone"
+        for ref in self.system.root.hosting.letter_subscribers:
+            if is_guest(ref.address.slot) and ref.address.slot not in attached:
+                yield f"dead letters go to {ref}, which is gone"
+        waiting = self._waiting(hosts)
+        if waiting:
+            yield f"asks {waiting} still run, and nobody waits for them"
+
+    def _waiting(self, hosts: dict[int, Host]) -> list[int]:
+        host = None if self.waiter is None else hosts.get(self.waiter.slot)
+        cell: Any = (
+            None if host is None or self.waiter is None else host.cells.get(self.waiter.cell)
+        )
+        return [] if cell is None else list(cell.actor.waiting)
+
+    def _dropped(self) -> Iterator[str]:
+        """Drivers that were dropped though they gave signs of life."""
+        for driver in self.system.drivers:
+            if driver.system.failure is not None and not driver.was_suspended:
+                yield f"{driver.name} was dropped: {driver.system.failure}"
+
+    # --- down -------------------------------------------------------------------------------
+
+    def check_down(self) -> None:
+        """The system has been taken down, and who was attached has been told."""
+        for seen in self._left():
+            self.run.complain("nothing_left", seen)
+        self.run.check_now()
+
+    def _left(self) -> Iterator[str]:
+        living = self.system.cluster.living()
+        if living:
+            yield f"left: processes {living}"
+        if self.system.lasting.ledger.entries:
+            yield f"left: entries {list(self.system.lasting.ledger.entries)}"
+        for driver in self.system.drivers:
+            loop = driver.process.loop
+            if loop.is_dead:
+                continue
+            if driver.task is None or not driver.task.done():
+                yield f"{driver.name} was not told that the system has ended"
+            elif loop.tasks or self.run.world.timers_of(loop):
+                timers = self.run.world.timers_of(loop)
+                yield f"left of {driver.name}: {[t.get_coro() for t in loop.tasks]}, {timers}"
+            elif not driver.task.cancelled() and driver.task.exception() is not None:
+                yield f"{driver.name} ended with {driver.task.exception()!r}"

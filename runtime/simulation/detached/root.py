@@ -1,0 +1,211 @@
+"""The root of a simulated detached system: a process that comes back when it has died."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from callboard.actors.host.host import Host
+from callboard.messages.errors import ClusterError, HostLost
+from callboard.messages.ports import FrameCarrier, TransportBroken
+
+from ...detached.lasting import LastingRoot
+from ...detached.ports import Visitor
+from ...environment import Environment
+from ...settings import Settings
+from ...transport.pulls import PullCarrier
+from ..loop import SimulatedLoop
+from ..network import NOTICE_S, Network
+from ..process import CLOCK_OFFSET_S, CLOCK_RATE_SPREAD, SimulatedCarrier
+from ..world import World
+from .engine import LastingSimulatedEngine
+
+__all__ = ["WRITE_MAX_S", "SimulatedLedger", "SimulatedRoot"]
+
+RESTART_MIN_S: Final = 0.3
+RESTART_SPREAD_S: Final = 2.2
+"""How long Ray takes to start its process again."""
+WRITE_MAX_S: Final = 0.002
+"""How long an entry takes to be safe, and again until the writer knows, at most."""
+ON_THIS_NODE: Final = 0.5
+"""How many drivers are on the root's node."""
+JOB_LOOK_S: Final = 1.0
+"""How long the cluster takes to know of the death of a driver on another node, at most."""
+
+
+class SimulatedLedger:
+    """Entries that outlive all processes; see `Ledger`. Who dies over a write may have written."""
+
+    def __init__(self, world: World) -> None:
+        self.entries: Final[dict[str, bytes]] = {}
+        self.failing = 0.0
+        """How many of the calls fail."""
+        self._world = world
+
+    async def write(self, entries: Mapping[str, bytes | None]) -> None:
+        """One entry after the other, each safe before it is known to be."""
+        for key, value in entries.items():
+            await self._reached()
+            await self._changed(key, value)
+
+    async def _changed(self, key: str, value: bytes | None) -> None:
+        world = self._world
+        draw = world.random.random
+        loop: Any = asyncio.get_running_loop()
+        done = loop.create_future()
+
+        def apply() -> None:
+            if value is None:
+                self.entries.pop(key, None)
+            else:
+                self.entries[key] = value
+            world.on(loop, world.now_s + WRITE_MAX_S * draw(), _set, done)
+
+        world.at(world.now_s + WRITE_MAX_S * draw(), apply)
+        await done
+
+    async def read(self) -> dict[str, bytes]:
+        """Everything that was written."""
+        await self._reached()
+        return dict(self.entries)
+
+    async def erase(self) -> None:
+        """Forget everything."""
+        await self._reached()
+        self.entries.clear()
+
+    async def _reached(self) -> None:
+        await asyncio.sleep(WRITE_MAX_S * self._world.random.random())
+        if self.failing and self._world.random.random() < self.failing:
+            raise ClusterError("the head does not answer.", advice="As the seed has it.")
+
+
+class SimulatedRoot:
+    """The root as those who call it hold it, whichever incarnation there is."""
+
+    name = "root"
+
+    def __init__(self, settings: Settings, environment: Environment, network: Network) -> None:
+        self.world: Final = network.world
+        self.network: Final = network
+        self.ledger: Final = SimulatedLedger(network.world)
+        self.engine: LastingSimulatedEngine
+        self.lasting: LastingRoot | None = None
+        self.is_over = False
+        """Whether it is not to come back."""
+        self.deaths = 0
+        self.loop = self._new_loop()
+        self._settings = settings
+        self._environment = environment
+
+    def _new_loop(self) -> SimulatedLoop:
+        draw = self.world.random.random
+        rate = 1.0 + (2.0 * draw() - 1.0) * CLOCK_RATE_SPREAD
+        name = f"root-{self.deaths + 1}"
+        return SimulatedLoop(self.world, name, rate=rate, offset_s=CLOCK_OFFSET_S * draw())
+
+    @property
+    def host(self) -> Host | None:
+        """Its control host, once there is one."""
+        control = None if self.lasting is None else self.lasting.control
+        return None if control is None else control.host
+
+    def death(self, why: str) -> Exception:
+        """See `Reached`: it comes back, unless it is over."""
+        if self.is_over:
+            return HostLost(f"the system has ended: its root {why}.")
+        return TransportBroken(f"the root {why}")
+
+    # --- its life -------------------------------------------------------------------------------
+
+    def come(self) -> None:
+        """Begin an incarnation."""
+        self.world.on(self.loop, self.world.now_s, self._begin)
+
+    def _begin(self) -> None:
+        self.lasting = LastingRoot(
+            self._settings, "sim", self._environment, SimulatedSurroundings(self)
+        )
+
+    def crash(self) -> None:
+        """Die at once; Ray starts it again."""
+        if self.loop.is_dead or self.is_over:
+            return
+        self.world.trace.tell(self.world.now_s, f"{self.loop.name} crashes")
+        self._die()
+        after_s = RESTART_MIN_S + RESTART_SPREAD_S * self.world.random.random()
+        self.world.at(self.world.now_s + after_s, self._come_back)
+
+    def _die(self) -> None:
+        self.deaths += 1
+        self.lasting = None
+        self.loop.die()
+        self.network.died(self)
+
+    def _come_back(self) -> None:
+        if not self.is_over:
+            self.loop = self._new_loop()
+            self.world.trace.tell(self.world.now_s, f"{self.loop.name} comes back")
+            self.come()
+
+    def end_for_good(self) -> None:
+        """Die, and never come back."""
+        self.is_over = True
+        if not self.loop.is_dead:
+            self._die()
+
+
+class SimulatedSurroundings:
+    """Where an incarnation of the root lives; see `Surroundings`."""
+
+    def __init__(self, root: SimulatedRoot) -> None:
+        self._root = root
+
+    @property
+    def ledger(self) -> SimulatedLedger:
+        """See `Surroundings`."""
+        return self._root.ledger
+
+    def engine(self, epoch: int) -> LastingSimulatedEngine:
+        """See `Surroundings`."""
+        self._root.engine.renew(epoch)
+        return self._root.engine
+
+    async def end_processes(self, names: Iterable[str]) -> None:
+        """See `Surroundings`."""
+        for name in names:
+            self._root.engine.end_process(name)
+
+    async def forget(self) -> None:
+        """See `Surroundings`."""
+        await self.ledger.erase()
+
+    async def way_to(self, visitor: Visitor, pulls: PullCarrier) -> tuple[FrameCarrier, None]:
+        """See `Surroundings`."""
+        engine = self._root.engine
+        return SimulatedCarrier(engine, engine.drivers[visitor.slot], pulls), None
+
+    def watch_over(self, visitor: Visitor, gone: Callable[[], None]) -> Callable[[], None]:
+        """See `Surroundings`."""
+        root = self._root
+        world, loop = root.world, root.loop
+        draw = world.random.random
+        is_watched = [True]
+        within_s = (NOTICE_S if draw() < ON_THIS_NODE else JOB_LOOK_S) * draw()
+
+        def tell() -> None:
+            if is_watched:
+                gone()
+
+        root.engine.drivers[visitor.slot].when_dead(
+            lambda: world.on(loop, world.now_s + within_s, tell)
+        )
+        return is_watched.clear
+
+    async def end(self) -> None:
+        """See `Surroundings`."""
+        self._root.end_for_good()
+
+
+def _set(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,0 +1,232 @@
+"""A whole detached system in a world: a root, hosts, drivers, and the hands of fate."""
+
+import asyncio
+import itertools
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import replace
+from typing import Any, Final, final
+
+from callboard.actors.host.host import Host
+from callboard.messages.errors import HostLost, UsageError
+from callboard.messages.ports import TransportBroken
+
+from ...environment import Environment
+from ...root.records import Remembered
+from ...root.root import Root
+from ...settings import Settings
+from ...system import System
+from ..loop import SimulatedLoop
+from ..network import Network, Weather
+from ..process import CLOCK_OFFSET_S, CLOCK_RATE_SPREAD
+from ..system import SimulatedSystem
+from ..world import World
+from .driver import driver_system
+from .engine import DriverProcess, LastingSimulatedEngine, LastingSimulatedProcess
+from .root import WRITE_MAX_S, SimulatedRoot
+
+__all__ = ["FIRST_DRIVER", "ROOT", "DetachedSystem", "Driver"]
+
+RETRY_S: Final = 0.1
+ROOT: Final = 0
+FIRST_DRIVER: Final = 101
+"""Faults name the root 0, hosts by their slots, and drivers from here on."""
+Main = Callable[["Driver"], Coroutine[Any, Any, None]]
+
+
+@final
+class Driver:
+    """One driver: its process, its part in the system, and what it was told."""
+
+    def __init__(self, number: int, process: DriverProcess, system: System) -> None:
+        self.number: Final = number
+        self.process: Final = process
+        self.system: Final = system
+        self.task: asyncio.Task[None] | None = None
+        self.has_left = False
+        self.was_suspended = False
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return self.process.name
+
+    @property
+    def slot(self) -> int:
+        """The slot of its host."""
+        assert self.process.host is not None, "it has not attached yet"
+        return self.process.host.slot
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether it lives and takes part."""
+        return (
+            not self.process.loop.is_dead
+            and not self.has_left
+            and self.system.failure is None
+            and self.process.host is not None
+        )
+
+
+class DetachedSystem(SimulatedSystem):
+    """A system that outlives its drivers, from outside."""
+
+    def __init__(
+        self,
+        world: World,
+        settings: Settings,
+        environment: Environment,
+        on_host: Callable[[Host], None],
+        weather: Weather,
+    ) -> None:
+        network = Network(world, weather)
+        self._settings = settings
+        self._environment = environment
+        self._on_host = on_host
+        self._ids = itertools.count(1)
+        self.lasting: Final = SimulatedRoot(settings, environment, network)
+        self.cluster: Final = LastingSimulatedEngine(
+            world, settings, network, root=self.lasting, environment=environment, on_host=on_host
+        )
+        self.lasting.engine = self.cluster
+        self.drivers: Final[list[Driver]] = []
+        self.touched: Final[set[int]] = set()
+        """What a fault has hit: who is not among these has no reason to end."""
+        unused: Any = None  # Each driver has a `System` of its own.
+        super().__init__(unused, self.cluster)
+
+    # --- the system ---------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start the root, and wait until its hosts are up, whatever happens meanwhile."""
+        self.lasting.come()
+        while not await self._root_call("ready"):  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(RETRY_S)
+
+    async def down(self, timeout_s: float) -> None:
+        """As `callboard down` does it: actors in order, processes, and what is left."""
+        while not await self._root_call("stop", timeout_s):  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(RETRY_S)
+        lasting = self.lasting
+        lasting.end_for_good()
+        await asyncio.sleep(2.0 * WRITE_MAX_S)  # What it was writing is written.
+        left = Remembered.from_entries(lasting.ledger.entries)
+        for name in left.processes:
+            self.cluster.end_process(name)
+        lasting.ledger.entries.clear()
+
+    async def _root_call(self, name: str, *args: Any) -> bool:
+        """Call the root; False when it is away."""
+        lasting = self.lasting
+
+        async def perform() -> None:
+            if lasting.lasting is None:
+                raise TransportBroken("it has only just come back")
+            await getattr(lasting.lasting, name)(*args)
+
+        try:
+            await self.network.call(lasting, perform)
+        except TransportBroken:
+            return False
+        return True
+
+    @property
+    def root(self) -> Root:
+        """The root supervisor of the newest incarnation."""
+        control = None if self.lasting.lasting is None else self.lasting.lasting.control
+        assert control is not None, "the root is away"
+        return control.root
+
+    def is_up(self) -> bool:
+        """Whether the root is there and all its hosts are up."""
+        lasting = self.lasting.lasting
+        if lasting is None or lasting.guests is None:
+            return False
+        return all(slot.is_up for slot in self.root.table.slots.values())
+
+    def living(self) -> Iterator[Host]:
+        """The hosts of all slots, the control host, and those of attached drivers."""
+        yield from super().living()
+        for driver in self.drivers:
+            if driver.is_attached and driver.process.host is not None:
+                yield driver.process.host
+
+    # --- drivers ------------------------------------------------------------------------------
+
+    def begin(self, main: Main, environment: Environment | None = None) -> Driver:
+        """Start a driver that attaches, does its work, and leaves."""
+        world = self.world
+        draw = world.random.random
+        number = FIRST_DRIVER + len(self.drivers)
+        loop = SimulatedLoop(
+            world,
+            f"driver-{number}",
+            rate=1.0 + (2.0 * draw() - 1.0) * CLOCK_RATE_SPREAD,
+            offset_s=CLOCK_OFFSET_S * draw(),
+        )
+        process = DriverProcess(loop)
+        settings = replace(self._settings, engine="ray", detached=True, address="auto")
+        if environment is None:
+            environment = replace(self._environment, new_id=lambda: f"{next(self._ids):08x}")
+        system = driver_system(settings, environment, self.lasting, process, self._on_host)
+        driver = Driver(number, process, system)
+        self.drivers.append(driver)
+
+        def come() -> None:
+            driver.task = loop.create_task(self._live(driver, main))
+
+        world.on(loop, world.now_s, come)
+        return driver
+
+    async def _live(self, driver: Driver, main: Main) -> None:
+        system = driver.system
+        try:
+            await system.open()
+            await main(driver)
+        except asyncio.CancelledError:
+            if system.failure is None:
+                raise
+        except HostLost:
+            if not (self.lasting.is_over or driver.was_suspended):
+                raise
+        finally:
+            driver.has_left = True
+            await system.close(self._settings.stop_timeout_s)
+
+    def process(self, slot: int) -> LastingSimulatedProcess:
+        """The living process of a slot (from 1); raises `UsageError`."""
+        return self.cluster.named[super().process(slot).name]
+
+    # --- the hands of fate --------------------------------------------------------------------
+
+    def driver(self, number: int) -> Driver:
+        """An attached driver; raises `UsageError`."""
+        for driver in self.drivers:
+            if driver.number == number and driver.is_attached:
+                return driver
+        raise UsageError(f"there is no driver {number}.", advice="It may have left.")
+
+    def loop(self, slot: int) -> SimulatedLoop:
+        """The event loop of the root (0), of a slot's process, or of a driver (from 101)."""
+        if slot == ROOT:
+            return self.lasting.loop
+        if slot >= FIRST_DRIVER:
+            return self.driver(slot).process.loop
+        return self.process(slot).loop
+
+    def crash(self, slot: int) -> None:
+        """The root, a slot's process, or a driver dies at once, without any goodbye."""
+        if slot == ROOT:
+            self.lasting.crash()
+        elif slot >= FIRST_DRIVER:
+            process = self.driver(slot).process
+            self.world.trace.tell(self.world.now_s, f"{process.name} is killed")
+            process.die()
+        else:
+            super().crash(slot)
+
+    def suspend(self, number: int, seconds: float) -> None:
+        """A driver does nothing for so long, not even in its threads."""
+        driver = self.driver(number)
+        driver.was_suspended = True
+        driver.process.suspended_until_s = self.world.now_s + seconds
+        self.hang(number, seconds)

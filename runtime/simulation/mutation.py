@@ -1,0 +1,31 @@
+"""A defect on purpose, and how the kernel gets and loses it."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, final
+
+__all__ = ["Mutation"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """One defect: which attribute of what is replaced, and the scenario that finds it."""
+
+    what: str
+    owner: Any
+    attribute: str
+    defect: Callable[[Any], Any]
+    """Gives the defective attribute, from the right one."""
+    scenario: str = "mixed"
+
+    @contextlib.contextmanager
+    def applied(self) -> Iterator[None]:
+        """The kernel has this defect for so long."""
+        right = getattr(self.owner, self.attribute)
+        setattr(self.owner, self.attribute, self.defect(right))
+        try:
+            yield
+        finally:
+            setattr(self.owner, self.attribute, right)
