@@ -27,6 +27,9 @@ from .slots import Batch, Slot
 __all__ = ["FindProcess", "Found", "LastingProcess", "adopt"]
 
 LOGGER: Final = logging.getLogger("callboard.root")
+SETTLE_TIMEOUT_S: Final = 10.0
+"""How long the stop of what was half started may keep others waiting: over a frame that is lost
+and sent again, and the usual stop timeout."""
 
 
 class Found(Protocol):
@@ -102,6 +105,8 @@ class _Adoption:
             table.newest_slot = max(table.newest_slot, kept.number)
         for batch in remembered.batches:
             self._restore(batch)
+        for first in remembered.orphans:
+            root.registrar.records.orphaned(first)
         for token, answer in remembered.kept.items():
             firsts = [batch.first for batch in remembered.batches if batch.token == token]
             root.registrar.records.remember(token, firsts, answer)
@@ -126,7 +131,7 @@ class _Adoption:
         root.registrar.directory_changed()
         await asyncio.gather(
             root.hosting.introduce([one.slot for one in living.values()]),
-            *(self._settle(one, answer_s) for one in living.values()),
+            *(self._settle(one) for one in living.values()),
         )
         await root.registrar.published()
         self._control.run_task(root.understudies.hire())
@@ -194,7 +199,7 @@ class _Adoption:
             known.append((slot, root.supervised_by(slot).know_again(slot, self._spec(slot))))
         return sorted(known, key=lambda row: row[0].number not in living)
 
-    async def _settle(self, one: _Taken, limit_s: float) -> None:
+    async def _settle(self, one: _Taken) -> None:
         """What runs on a host and what is to run there become the same."""
         slot, there = one.slot, dict.fromkeys(one.found.cells)
         for cell in [cell for cell in slot.births if cell not in there]:
@@ -204,8 +209,12 @@ class _Adoption:
             # Its start was under way when the root died, and nobody was told of it. Whoever
             # asked for it asks again, and that one must find the name free.
             warden, command = Address(slot.number, CONTROL_CELL), StopActors(cells=unknown)
-            with contextlib.suppress(CallboardError):
-                await self._control.ask(warden, command, limit_s)
+            try:
+                await self._control.ask(warden, command, SETTLE_TIMEOUT_S)
+            except CallboardError:
+                # Whoever gave up waiting, a tell has no deadline.
+                with contextlib.suppress(CallboardError):
+                    self._control.tell(warden, command)
 
     def _spec(self, slot: Slot) -> HostSpec:
         if slot.is_isolated:

@@ -94,6 +94,8 @@ class Remembered:
     slots: list[KeptSlot] = field(default_factory=list)
     processes: list[str] = field(default_factory=list)
     batches: list[KeptBatch] = field(default_factory=list)
+    orphans: list[int] = field(default_factory=list)
+    """The first numbers of batches that a root died over: they were asked for again since."""
     kept: dict[str, Spawned] = field(default_factory=dict)
     guests: dict[int, tuple[Any, ...]] = field(default_factory=dict)
     """The drivers that were let in, by their slots; see `Records.guest`."""
@@ -128,7 +130,10 @@ class Remembered:
                 batches.append((int(name), _unpacked(value)))
         found.slots.sort(key=lambda slot: slot.number)
         for first, data in sorted(batches, key=lambda row: row[0]):
-            if data["token"] in found.kept:
+            answer = found.kept.get(data["token"])
+            if answer is None or (data["slot"], first) not in answer.parts:
+                found.orphans.append(first)
+            else:
                 part = SpawnPart.model_validate(data["part"])
                 offers = tuple(Offer.model_validate(offer) for offer in data["offers"])
                 living = ended.get(first, b"\1" * part.count)
@@ -240,6 +245,11 @@ class Records:
         self.kept[token] = answer
         self._living[token] = len(firsts)
         self._tokens.update(dict.fromkeys(firsts, token))
+
+    def orphaned(self, first: int) -> None:
+        """A batch was written down, but nobody was told of it."""
+        self._note(f"{BATCH}{first}", lambda: None)
+        self._note(f"{ENDED}{first}", lambda: None)
 
     def ended(self, batch: Batch) -> None:
         """An actor of a batch has ended for good."""

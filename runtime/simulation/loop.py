@@ -117,6 +117,11 @@ class SimulatedLoop(_EventLoop):
     def __repr__(self) -> str:
         return f"<SimulatedLoop {self.name}>"
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether its process hangs now."""
+        return not self.is_dead and self.paused_until_s > self.world.now_s
+
     # --- time ---------------------------------------------------------------------------
 
     def time(self) -> float:

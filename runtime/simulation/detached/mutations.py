@@ -32,7 +32,7 @@ def _asked_anew(right: Any) -> Any:
 
 
 def _half_started_left(_right: Any) -> Any:
-    async def settle(_self: Any, _one: Any, _limit_s: float) -> None:
+    async def settle(_self: Any, _one: Any) -> None:
         """Leave what runs as it is."""
 
     return settle

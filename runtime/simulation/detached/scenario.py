@@ -314,4 +314,5 @@ def _is_at_rest(system: DetachedSystem) -> bool:
         and set(table.guests) == attached
         and not lasting.guests.expected
         and all(map(is_quiet, system.living()))
+        and not any(process.loop.is_paused for process in system.cluster.named.values())
     )

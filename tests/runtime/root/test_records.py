@@ -177,3 +177,38 @@ def test_without_a_ledger_nothing_waits() -> None:
     running = case()
     with pytest.raises(StopIteration):
         running.send(None)  # It ends in its first step.
+
+
+@office
+async def test_what_a_root_died_over_is_not_restored_beside_what_was_started_instead(
+    here: Office,
+) -> None:
+    """Both came by the same request; a name of theirs was taken twice, and no root came back."""
+    await here.keep("token", first=10)
+    died_over = here.ledger.entries["batch/10"]
+    await here.keep("token", first=20)
+    here.ledger.entries["batch/10"] = died_over
+    remembered = here.ledger.remembered
+    assert [batch.first for batch in remembered.batches] == [20]
+    assert remembered.orphans == [10]
+    here.records.orphaned(10)
+    await here.records.close()
+    assert "batch/10" not in here.ledger.entries
+
+
+@office
+async def test_drivers_that_were_let_in_are_remembered_until_they_are_gone(here: Office) -> None:
+    row = (1 << 32, 1, "driver", ("node", "name", b"token"), "job", None)
+    await here.records.guest(1 << 32, row)
+    assert here.ledger.remembered.guests.keys() == {1 << 32}
+    here.records.guest_gone(1 << 32)
+    await here.records.close()
+    assert here.ledger.remembered.guests == {}
+
+
+@office
+async def test_nothing_is_written_after_the_end(here: Office) -> None:
+    await here.records.process("two")
+    await here.records.close()
+    await here.records.process("three")
+    assert set(here.ledger.entries) == {"process/two"}
