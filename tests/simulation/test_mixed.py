@@ -9,7 +9,7 @@ from callboard.runtime.simulation.scenarios import SCENARIOS
 
 SOAK_SEEDS = 10_000
 SOAK_S = 300.0
-SEEDS = {"detached": 150}
+SEEDS = {"detached": 100}
 SEEDS_OTHERWISE = 40
 
 
