@@ -12,16 +12,12 @@ __all__ = [
     "ActorStory",
     "ActorView",
     "CallboardView",
-    "CancelExecution",
-    "DecideStep",
-    "ExecutionCancelled",
     "HostView",
     "LinkView",
     "LookAtActor",
     "LookAtHost",
     "LookAtHostActor",
     "LookAtSystem",
-    "StepDecided",
     "Stories",
     "StoryEntry",
 ]
@@ -222,36 +218,3 @@ class LookAtHostActor(Request[Stories], name="callboard.look_at_host_actor"):
 
     path: str
     cell: int = 0
-
-
-class ExecutionCancelled(Contract, name="callboard.execution_cancelled"):
-    """What became of a wish to cancel."""
-
-    is_known: bool
-    """Whether the driver that was asked runs this execution; it is being cancelled then."""
-
-
-class CancelExecution(Request[ExecutionCancelled], name="callboard.cancel_execution"):
-    """Asks a driver to cancel an execution; answered at once, it ends soon after."""
-
-    execution_id: str
-
-
-class StepDecided(Contract, name="callboard.step_decided"):
-    """What became of a decision."""
-
-    is_known: bool
-    """Whether the driver that was asked runs this execution."""
-    is_settled: bool = False
-    """Whether the step was in doubt, and is not any more."""
-
-
-class DecideStep(Request[StepDecided], name="callboard.decide_step"):
-    """Asks a driver to settle an unsafe step of which an attempt may have run."""
-
-    execution_id: str
-    step: str
-    runs_again: bool
-    """Otherwise the step fails."""
-    by: str
-    """Who says so, for the journal."""

@@ -20,10 +20,14 @@ from callboard.messages.contract import Request
 
 from .looking import Ask, answer_of, answered, question_of
 
-__all__ = ["Announcer", "announced_systems", "ask_announced", "process_of"]
+__all__ = ["GUEST", "SYSTEM", "Announcer", "announced", "ask_announced", "process_of"]
 
 ReplyT = TypeVar("ReplyT")
-QUESTION_BYTES_MAX: Final = 16_384
+SYSTEM: Final = ".sock"
+"""What the socket of a system ends with."""
+GUEST: Final = ".guest"
+"""That of a driver whose system is elsewhere: what it runs can be steered, and is not a system."""
+QUESTION_BYTES_MAX: Final = 65_536
 ANSWER_BYTES_MAX: Final = 1 << 26
 CONNECTIONS_MAX: Final = 64
 """Looks at once; more are turned away."""
@@ -36,12 +40,12 @@ def _folder() -> pathlib.Path:
 
 
 class Announcer:
-    """Answers looks at one system, which `ask` asks."""
+    """Answers looks at one system, which `ask` asks, and wishes."""
 
-    def __init__(self, ask: Ask) -> None:
+    def __init__(self, ask: Ask, kind: str = SYSTEM) -> None:
         self._ask = ask
         self._server: asyncio.Server | None = None
-        self._path = _folder() / f"{secrets.token_hex(4)}-{os.getpid()}.sock"
+        self._path = _folder() / f"{secrets.token_hex(4)}-{os.getpid()}{kind}"
         self._task: asyncio.Task[None] | None = None
         self._answering: dict[asyncio.Task[None], None] = {}
 
@@ -96,13 +100,13 @@ def _own_folder() -> pathlib.Path:
     return folder
 
 
-def announced_systems() -> list[pathlib.Path]:
-    """The sockets of this user's running systems; those of dead processes are removed."""
+def announced(kind: str) -> list[pathlib.Path]:
+    """The sockets of this user's running systems, or guests; those of the dead are removed."""
     living = []
     with contextlib.suppress(OSError):
         if not _folder().exists():
             return []
-        for path in sorted(_own_folder().glob("*.sock")):
+        for path in sorted(_own_folder().glob(f"*{kind}")):
             pid = path.stem.rpartition("-")[2]
             if pid.isdigit() and _is_alive(int(pid)):
                 living.append(path)

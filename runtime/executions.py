@@ -13,19 +13,12 @@ from callboard.actors.execution.history.recorder import Recorder
 from callboard.actors.execution.history.replay import Replay
 from callboard.actors.host.host import Host
 from callboard.actors.journal.journal import Journal
-from callboard.messages.contract import Contract, Request
+from callboard.messages.contract import Contract
 from callboard.messages.errors import CallboardError, UsageError
-from callboard.messages.job import Decision, Job
-from callboard.messages.views import (
-    CancelExecution,
-    DecideStep,
-    ExecutionCancelled,
-    StepDecided,
-)
+from callboard.messages.job import Job
 
 from .environment import Environment
 from .journals import OpenJournal
-from .looking import Ask
 
 __all__ = ["RESUME_VARIABLE", "Executions", "OpenJournal", "read_history"]
 
@@ -33,6 +26,8 @@ RequestT = TypeVar("RequestT", bound=Contract)
 ResultT = TypeVar("ResultT")
 RESUME_VARIABLE: Final = "CALLBOARD_RESUME"
 """The execution that a driver, started once more, is to go on with: `callboard resume` sets it."""
+JOBS_MAX: Final = 1_000
+"""Jobs that a driver remembers; of more, those that were used last."""
 
 
 async def read_history(journal: Journal, execution_id: str) -> ExecutionHistory | None:
@@ -50,6 +45,7 @@ class Executions:
         self._goes_on: ExecutionHistory | None = None
         self._by_id: dict[str, ExecutionHandle[Any]] = {}
         """Those that run."""
+        self._jobs: dict[str, Job[Any, Any]] = {}
         self._recorders: dict[str, list[Recorder]] = {}
         """Of those that run, also when somebody here has superseded them."""
 
@@ -140,6 +136,7 @@ class Executions:
         execution_id: str | None,
     ) -> ExecutionHandle[ResultT]:
         new_id: Callable[[], str] = self._environment.new_id
+        self._remember(job)
         handle = Execution.start(
             self._host,
             job,
@@ -157,6 +154,12 @@ class Executions:
         handle.on_end(lambda: self._ended(handle, recorder))
         return handle
 
+    def _remember(self, job: Job[Any, Any]) -> None:
+        self._jobs.pop(job.name, None)
+        self._jobs[job.name] = job
+        if len(self._jobs) > JOBS_MAX:
+            del self._jobs[next(iter(self._jobs))]
+
     def _ended(self, handle: ExecutionHandle[Any], recorder: Recorder | None) -> None:
         if recorder is not None:
             recorders = self._recorders[handle.id]
@@ -167,32 +170,13 @@ class Executions:
         if self._by_id.get(handle.id) is handle:
             del self._by_id[handle.id]
 
-    async def answer(self, request: Request[Any], ask_desk: Ask) -> Any:
-        """What a command on this machine asks: executions are here, all else at the desk."""
-        if isinstance(request, CancelExecution):
-            return ExecutionCancelled(is_known=self.cancel(request.execution_id))
-        if isinstance(request, DecideStep):
-            return self._decide(request)
-        return await ask_desk(request)
+    def running(self, execution_id: str) -> ExecutionHandle[Any] | None:
+        """One of this driver's executions, while it runs."""
+        return self._by_id.get(execution_id)
 
-    def cancel(self, execution_id: str) -> bool:
-        """Cancel one of this driver's executions; False when it runs none of this id."""
-        handle = self._by_id.get(execution_id)
-        if handle is None:
-            return False
-        handle.cancel()
-        return True
-
-    def _decide(self, request: DecideStep) -> StepDecided:
-        handle = self._by_id.get(request.execution_id)
-        if handle is None:
-            return StepDecided(is_known=False)
-        decision = Decision.RUN_AGAIN if request.runs_again else Decision.FAIL
-        try:
-            is_settled = handle.decide(request.step, decision, by=request.by)
-        except KeyError:
-            raise UsageError(f"execution {handle.id} has no sub-task {request.step!r}.") from None
-        return StepDecided(is_known=True, is_settled=is_settled)
+    def job(self, name: str) -> Job[Any, Any] | None:
+        """A job of which this driver has submitted a request, or gone on with one."""
+        return self._jobs.get(name)
 
     def _recorder(self, job: Job[Any, Any], execution_id: str, version: int) -> Recorder:
         assert self.journal is not None

@@ -1,9 +1,8 @@
 """Looks at a running system as questions and answers of plain data, over whatever carries them.
 
 A question names its look and the arguments of its request; an answer is the reply's fields,
-or an error as data. Only what is in `LOOKS` can be asked: a look changes nothing, and the two
-wishes among them, to cancel an execution and to settle a step of one, are granted by the driver
-that runs it.
+or an error as data. Only what is in `LOOKS` can be asked: a look changes nothing, and the wishes
+among them are granted by the driver that has the execution (see `wishes.py`).
 """
 
 import json
@@ -14,11 +13,12 @@ from pydantic import ValidationError
 
 from callboard.messages.contract import Contract, Request
 from callboard.messages.errors import CallboardError, UsageError, error_from_data
-from callboard.messages.views import (
+from callboard.messages.views import LookAtActor, LookAtSystem
+from callboard.messages.wishes import (
     CancelExecution,
     DecideStep,
-    LookAtActor,
-    LookAtSystem,
+    ResumeExecution,
+    WriteEvents,
 )
 
 __all__ = ["LOOKS", "Ask", "answer_of", "answered", "question_of"]
@@ -29,8 +29,10 @@ LOOKS: Final[Mapping[str, type[Request[Any]]]] = {
     "actor": LookAtActor,
     "cancel": CancelExecution,
     "decide": DecideStep,
+    "resume": ResumeExecution,
+    "write": WriteEvents,
 }
-"""The looks there are, by the name that a question has for them; the last two are wishes."""
+"""The looks there are, by the name that a question has for them; behind the first two, wishes."""
 QUESTION_ADVICE: Final = "Both sides must run the same release of Callboard."
 
 

@@ -47,7 +47,7 @@ from callboard.messages.stores import KeyedStore
 from callboard.messages.views import CallboardView, LookAtSystem
 
 from . import notices
-from .announcer import Announcer
+from .announcer import GUEST, SYSTEM, Announcer
 from .births import START_BATCH, part_of, raise_first
 from .control import Control, Presence
 from .engines.choose import make_engine
@@ -59,6 +59,7 @@ from .pools import PoolPlan
 from .root.root import Root
 from .settings import Settings, settings_of
 from .trees import places_in, spawn_of
+from .wishes import Wishes
 
 __all__ = ["System", "attach", "start"]
 
@@ -111,6 +112,10 @@ class System:
         else:
             self._presence = await self._bring_up()
         self._executions = Executions(self.host, self._environment, self._journal)
+        if self._environment.is_real:
+            kind = GUEST if self.settings.detached else SYSTEM
+            self._announcer = Announcer(Wishes(self._executions, self._ask_root).answer, kind)
+            self._announcer.start()
         await self._executions.prepare()
 
     async def _bring_up(self) -> Presence:
@@ -120,9 +125,6 @@ class System:
         control = Control(self.settings, self._engine, self._environment, self._failed)
         self._presence = control
         await control.start()
-        if self._environment.is_real:
-            self._announcer = Announcer(lambda ask: self._executions.answer(ask, self._ask_root))
-            self._announcer.start()
         return control
 
     async def close(self, timeout_s: float) -> None:

@@ -1,6 +1,5 @@
 """`callboard approve ID STEP`: settles an unsafe step of which an attempt may have run."""
 
-import asyncio
 import json
 import os
 import pwd
@@ -15,13 +14,14 @@ from callboard.actors.execution.history.fold import ExecutionHistory
 from callboard.actors.execution.history.replay import lost_attempt
 from callboard.messages.errors import UsageError
 from callboard.messages.job import Decision
-from callboard.messages.views import DecideStep
+from callboard.messages.wishes import DecideStep
 
-from .cancel import TIMEOUT_DEFAULT_S, ask_owner, wait_until
-from .logs import Found, find, history_of, journal_option, open_logs
-from .resume import check_free
+from .figures import short
+from .logs import Found, find, history_of, open_logs
+from .options import journal_option, json_option, take_over_option, timeout_option
+from .owners import ask_owner, wait_until
 from .story import doubts, standing_of
-from .writing import Change, writer_of
+from .writing import Change, write
 
 __all__ = ["approve"]
 
@@ -30,19 +30,9 @@ __all__ = ["approve"]
 @click.argument("execution_id", metavar="ID")
 @click.argument("step")
 @click.option("--fail", "fails", is_flag=True, help="It counts as failed: it is not run again.")
-@click.option(
-    "--timeout",
-    "timeout_s",
-    type=click.FloatRange(min=0),
-    default=TIMEOUT_DEFAULT_S,
-    show_default=True,
-    metavar="S",
-    help="How long its system may take.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
-@click.option(
-    "--take-over", is_flag=True, help="Even where nobody can tell whether its system runs."
-)
+@timeout_option("How long its system may take.")
+@json_option
+@take_over_option
 @journal_option
 def approve(
     *,
@@ -65,13 +55,15 @@ def approve(
         history = history_of(found)
         index = _checked(history, step, is_gone=_is_gone(found, history))
         request = DecideStep(execution_id=found.id, step=step, runs_again=not fails, by=_user())
-        reply = asyncio.run(ask_owner(found, request))
+        reply = ask_owner(found, request)
         if reply is None:
-            check_free(found, take_over=take_over)
-            _write(found, step, request)
-            how = f"its system does not run: callboard resume {found.id[:12]}"
+            changes = _changes(history, index, request)
+            write(found, history, changes, take_over=take_over)
+            how = f"nobody runs it: callboard resume {short(found.id)}"
         elif reply.is_settled:
-            wait_until(found, lambda now: index not in now.doubtful, "settle it", timeout_s)
+            wait_until(
+                found, history, lambda now: index not in now.doubtful, "settle it", timeout_s
+            )
             how = "its system goes on"
         else:
             raise UsageError(f"step {step!r} of execution {found.id} is not in doubt any more.")
@@ -117,17 +109,14 @@ def _user() -> str:
         return f"user {os.getuid()}"
 
 
-def _write(found: Found, step: str, request: DecideStep) -> None:
-    with writer_of(found) as writer:
-        history = history_of(found)
-        index = _checked(history, step, is_gone=True)
-        now = time.time()
-        changes: list[Change] = []
-        if index not in history.doubtful:
-            changes.append((Kind.MOVED, _doubtful(history, index, now)))
-        decision = Decision.RUN_AGAIN if request.runs_again else Decision.FAIL
-        fields = {"index": index, "decision": str(decision), "by": request.by, "at": now}
-        writer.append(found.id, [*changes, (Kind.DECIDED, fields)], history.version)
+def _changes(history: ExecutionHistory, index: int, request: DecideStep) -> list[Change]:
+    now = time.time()
+    changes: list[Change] = []
+    if index not in history.doubtful:
+        changes.append((Kind.MOVED, _doubtful(history, index, now)))
+    decision = Decision.RUN_AGAIN if request.runs_again else Decision.FAIL
+    fields = {"index": index, "decision": str(decision), "by": request.by, "at": now}
+    return [*changes, (Kind.DECIDED, fields)]
 
 
 def _doubtful(history: ExecutionHistory, index: int, now: float) -> dict[str, Any]:

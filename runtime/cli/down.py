@@ -9,12 +9,12 @@ import json
 
 import click
 
+from .options import json_option, timeout_option
 from .outcome import ExitCode
 
 __all__ = ["down"]
 
 ADDRESS_DEFAULT = "auto"
-TIMEOUT_DEFAULT_S = 10.0
 
 
 @click.command()
@@ -25,16 +25,8 @@ TIMEOUT_DEFAULT_S = 10.0
     envvar="CALLBOARD_ADDRESS",
     help="The cluster it runs on (default: the one of this machine).",
 )
-@click.option(
-    "--timeout",
-    "timeout_s",
-    type=click.FloatRange(min=0),
-    default=TIMEOUT_DEFAULT_S,
-    show_default=True,
-    metavar="S",
-    help="How long its actors may take to stop before they are ended.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@timeout_option("How long its actors may take to stop before they are ended.")
+@json_option
 @click.pass_context
 def down(
     context: click.Context,

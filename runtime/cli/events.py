@@ -11,7 +11,8 @@ from callboard.messages.errors import CallboardError, UsageError
 from callboard.messages.events import RecordedEvent
 
 from .figures import printable
-from .logs import Log, find, journal_option, open_logs, plain
+from .logs import Log, find, open_logs, plain
+from .options import journal_option
 
 __all__ = ["events", "line_of", "to_data"]
 

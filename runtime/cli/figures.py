@@ -3,12 +3,13 @@
 import re
 from typing import Final
 
-__all__ = ["age", "counted", "printable", "rate", "size"]
+__all__ = ["age", "counted", "printable", "rate", "short", "size"]
 
 MINUTE_S: Final = 60.0
 HOUR_S: Final = 3600.0
 DAY_S: Final = 86_400.0
 KIB: Final = 1024.0
+SHORT: Final = 12
 CONTROL_CHARACTERS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x80-\x9f]")
 
 
@@ -18,15 +19,29 @@ def counted(count: int, one: str, many: str = "") -> str:
 
 
 def age(seconds: float) -> str:
-    """A duration in its two largest units."""
-    whole = max(0, int(seconds))
-    if whole < MINUTE_S:
-        return f"{max(0.0, seconds):.1f} s" if seconds < 10.0 else f"{whole} s"
+    """A duration: below a minute in the unit that fits, above in its two largest units."""
+    if seconds < MINUTE_S:
+        return _below_a_minute(max(0.0, seconds))
+    whole = int(seconds)
     if whole < HOUR_S:
         return f"{whole // 60} min {whole % 60} s"
     if whole < DAY_S:
         return f"{whole // 3600} h {whole % 3600 // 60} min"
     return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
+
+
+def _below_a_minute(seconds: float) -> str:
+    if seconds < 0.000_999_5:
+        return f"{seconds * 1e6:.0f} µs" if seconds else "0 s"
+    if seconds < 0.999_5:
+        thousands = seconds * 1e3
+        return f"{thousands:.1f} ms" if thousands < 9.95 else f"{thousands:.0f} ms"
+    return f"{seconds:.1f} s" if seconds < 9.95 else f"{int(seconds)} s"
+
+
+def short(execution_id: str) -> str:
+    """An id as it is shown: its beginning, which the commands take for the whole."""
+    return printable(execution_id[:SHORT])
 
 
 def rate(per_second: float | None) -> str:

@@ -40,6 +40,8 @@ class Row:
     done: int | None = None
     """How many are done; None where that would cost much to say."""
     fork_of: str = ""
+    shared: int = 0
+    """Of a fork: how many sub-tasks its origin has done for it."""
     interrupted: bool | None = False
     """Whether it has not ended though its system is gone; None where nobody can tell."""
     problem: str = ""
@@ -90,10 +92,9 @@ def _take(row: Row, kind: str, fields: dict[str, Any], rows: dict[str, Row]) -> 
         case Kind.FORKED:
             row.fork_of, row.owner = str(fields["of"]), str(fields["by"])
             row.submitted_at = float(fields["at"])
-            origin = rows.get(row.fork_of)
-            if origin is not None:
-                row.job, row.status = origin.job, ExecutionStatus.RUNNING
-                row.sub_tasks = origin.sub_tasks
+            row.status, row.shared = ExecutionStatus.RUNNING, int(fields["shared"])
+            row.sub_tasks = int(fields["sub_tasks"])
+            row.job = rows[row.fork_of].job if row.fork_of in rows else ""
         case Kind.PLANNED:
             row.sub_tasks = int(fields["sub_tasks"])
         case Kind.RESUMED:
@@ -106,12 +107,15 @@ def _take(row: Row, kind: str, fields: dict[str, Any], rows: dict[str, Row]) -> 
 
 
 def count_done(log: Log, row: Row) -> None:
-    """Say how many sub-tasks are done, if that takes few events."""
+    """Say how many sub-tasks there are and are done, if that takes few events."""
     found = log.store.read_stream(stream_of(row.id), limit=PROGRESS_EVENTS_MAX)
-    if len(found) == PROGRESS_EVENTS_MAX or row.fork_of:
+    if len(found) == PROGRESS_EVENTS_MAX:
         return
     try:
-        row.done = sum(_done_in(event.kind, event.data) for event in found)
+        counts = [_counts_in(event.kind, event.data) for event in found]
+        row.done = row.shared + sum(done for done, _ in counts)
+        if row.sub_tasks is not None:
+            row.sub_tasks += sum(grown for _, grown in counts)
     except (StoreDamaged, KeyError, TypeError) as error:
         row.problem = f"an event is damaged: {error!r}"
 
@@ -128,8 +132,14 @@ def find_doubts(log: Log, row: Row) -> None:
         row.in_doubt = tuple(doubt.step for doubt in doubts(history, is_gone=bool(row.interrupted)))
 
 
-def _done_in(kind: str, data: bytes) -> int:
-    return len(unpack(kind, data)["done"]) if kind == Kind.MOVED else 0
+def _counts_in(kind: str, data: bytes) -> tuple[int, int]:
+    """How many sub-tasks an event says to be done, and how many it adds to the plan."""
+    if kind == Kind.MOVED:
+        return len(unpack(kind, data)["done"]), 0
+    if kind == Kind.GROWN:
+        fields = unpack(kind, data)
+        return 0, 0 if fields["parent"] is None else len(fields["rows"])
+    return 0, 0
 
 
 def chosen(rows: list[Row], status: str | None, job: str | None, limit: int) -> Iterator[Row]:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import click
 
-from callboard.actors.execution.history.events import PREFIX
+from callboard.actors.execution.history.events import PREFIX, stream_of
 from callboard.actors.execution.history.fold import ExecutionHistory
 from callboard.actors.execution.history.reading import read_history
 from callboard.messages.errors import CallboardError, UsageError
@@ -19,16 +19,9 @@ from callboard.messages.events import EventStore, RecordedEvent
 
 from ..journals import journal_files
 
-__all__ = ["Found", "Log", "find", "history_of", "journal_option", "open_logs", "plain"]
+__all__ = ["Found", "Log", "catch_up", "find", "history_of", "open_logs", "plain"]
 
 MATCHES_SHOWN: Final = 5
-
-journal_option = click.option(
-    "--journal",
-    "url",
-    metavar="URL",
-    help="Look into this journal only: a file, or postgresql://... (default: all of this user).",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +131,14 @@ def history_of(found: Found, up_to: int | None = None) -> ExecutionHistory:
     if history is None:
         raise UsageError(f"execution {found.id} has no events.")
     return history
+
+
+def catch_up(found: Found, history: ExecutionHistory) -> None:
+    """Bring a history to what the journal says now. Raises as `history_of` does."""
+    stream = stream_of(history.id)
+    while events := found.log.store.read_stream(stream, after=history.version):
+        for event in events:
+            history.apply(event)
 
 
 def plain(value: Any) -> Any:

@@ -12,15 +12,15 @@ from rich.text import Text
 
 from callboard.messages.execution import ExecutionStatus
 
-from .figures import age, printable
+from .figures import age, printable, short
 from .listing import Row, chosen, count_done, find_doubts, rows_of
-from .logs import journal_option, open_logs
+from .logs import open_logs
+from .options import journal_option, json_option
 from .story import approval
 
-__all__ = ["SHORT", "draw", "ls"]
+__all__ = ["draw", "ls"]
 
 LIMIT_DEFAULT: Final = 20
-SHORT: Final = 12
 DOUBTS_MAX: Final = 5
 """Commands that are named for one execution; `show` has more."""
 STYLES: Final = {"running": "cyan", "completed": "green", "failed": "red", "interrupted": "yellow"}
@@ -30,7 +30,7 @@ STYLES: Final = {"running": "cyan", "completed": "green", "failed": "red", "inte
 @click.option("--status", type=click.Choice([*ExecutionStatus, "interrupted"]))
 @click.option("--job", metavar="NAME", help="Only those of this job.")
 @click.option("--limit", type=click.IntRange(min=1), default=LIMIT_DEFAULT, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@json_option
 @journal_option
 def ls(*, status: str | None, job: str | None, limit: int, as_json: bool, url: str | None) -> None:
     """List executions, newest first: where each stands, and which can be resumed.
@@ -67,7 +67,7 @@ def draw(rows: Sequence[Row], now: float) -> Table:
         said = f"{status}\n{len(row.in_doubt):,} in doubt" if row.in_doubt else status
         ended = now if row.ended_at is None else row.ended_at
         table.add_row(
-            Text(printable(row.id[:SHORT])),
+            Text(short(row.id)),
             Text(printable(row.job)),
             Text(said + (f" ({printable(row.problem)})" if row.problem else ""),
                  style=STYLES.get(status, "")),
@@ -84,6 +84,6 @@ def _advise(rows: Sequence[Row]) -> None:
         click.echo("no executions.", err=True)
     for row in rows:
         if row.interrupted:
-            click.echo(f"callboard resume {printable(row.id[:SHORT])}  # goes on with it", err=True)
+            click.echo(f"callboard resume {short(row.id)}  # goes on with it", err=True)
         for step in row.in_doubt[:DOUBTS_MAX]:
             click.echo(f"{approval(row.id, step)}  # it may have run: decide", err=True)

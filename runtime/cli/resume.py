@@ -5,29 +5,35 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
-from callboard.messages.errors import UsageError
+from callboard.actors.execution.history.fold import ExecutionHistory
+from callboard.messages.errors import HostLost, UsageError
+from callboard.messages.execution import ExecutionStatus
+from callboard.messages.wishes import ResumeExecution
 
 from ..executions import RESUME_VARIABLE
-from .logs import Found, find, history_of, journal_option, open_logs
+from .figures import short
+from .logs import Found, catch_up, find, history_of, open_logs
+from .options import journal_option, take_over_option
 from .outcome import ExitCode
+from .owners import ask_owner, check_free, last_event
 
-__all__ = ["check_free", "resume", "script_of"]
+__all__ = ["resume", "script_of"]
 
+POLL_S: Final = 0.2
 WITH_VALUE: Final = frozenset({"-W", "-X", "--check-hash-based-pycs"})
 
 
 @click.command()
 @click.argument("execution_id", metavar="ID")
 @click.option("--json", "as_json", is_flag=True, help="Print how it ended as JSON, last.")
-@click.option(
-    "--take-over", is_flag=True, help="Even where nobody can tell whether its system runs."
-)
+@take_over_option
 @journal_option
 @click.pass_context
 def resume(
@@ -36,7 +42,8 @@ def resume(
     """Go on with the execution ID: start its driver again, as it was started before.
 
     What has ended is not run again. The driver's output and its exit code are passed on. Exits
-    with 1 when the driver has ended well, but the execution has not ended.
+    with 1 when the driver has ended well, but the execution has not ended. Where a system runs
+    that writes the journal, it goes on with it, and this command waits for the end.
     """
     with open_logs(url) as logs:
         found = find(logs, execution_id)
@@ -44,8 +51,16 @@ def resume(
         if history.is_over:
             raise UsageError(
                 f"execution {found.id} is over: {history.status}.",
-                advice=f"`callboard show {found.id}` tells more, `callboard fork` begins anew.",
+                advice=f"`callboard show {short(found.id)}` tells more, `fork` begins anew.",
             )
+        wish = ResumeExecution(
+            execution_id=found.id, version=history.version, event=last_event(found, history)
+        )
+        if ask_owner(found, wish) is not None:
+            status = _follow(found, history)
+            code = 0 if status is ExecutionStatus.COMPLETED else ExitCode.FAILED
+            _tell(found, status, code, as_json=as_json)
+            context.exit(code)
         check_free(found, take_over=take_over)
         command, folder = _command(found.id, history.submitted.get("driver") or {})
         journal = str(found.log.url if found.log.path is None else found.log.path.resolve())
@@ -53,9 +68,6 @@ def resume(
     code = _run(command, folder, environment)
     with open_logs(journal) as logs:
         after = history_of(find(logs, found.id))
-    if as_json:
-        data = {"id": found.id, "status": str(after.status), "exit_code": code}
-        click.echo(json.dumps(data))
     if code == 0 and not after.is_over:
         click.echo(
             f"the driver has ended, and execution {found.id} is {after.status}: did it submit a "
@@ -63,23 +75,36 @@ def resume(
             err=True,
         )
         code = ExitCode.FAILED
+    if as_json:
+        _tell(found, after.status, code, as_json=True)
     context.exit(code)
 
 
-def check_free(found: Found, *, take_over: bool) -> None:
-    """Refuse when somebody writes the journal. Raises `UsageError`."""
-    writer = found.log.writer()
-    if writer:
-        raise UsageError(
-            f"the journal {found.log.url} is being written by process {writer}: execution "
-            f"{found.id} may be running there.",
-            advice="Follow it with `callboard tail`, or stop that system first.",
-        )
-    if writer is None and not take_over:
-        raise UsageError(
-            f"whether somebody writes {found.log.store.name} cannot be known here.",
-            advice="When its system is gone for sure, say --take-over: the old writer is fenced.",
-        )
+def _follow(found: Found, history: ExecutionHistory) -> ExecutionStatus:
+    """Wait until the system that goes on with it has ended it; raises when it ends before."""
+    click.echo(
+        f"the system of process {found.log.writer() or 'unknown'} goes on with it; Ctrl-C ends "
+        "this command only.",
+        err=True,
+    )
+    while True:
+        is_gone = found.log.writer() == ""  # Before the look: what it has written is seen then.
+        catch_up(found, history)
+        if history.is_over:
+            return history.status
+        if is_gone:
+            raise HostLost(
+                f"the system that went on with execution {found.id} has ended before it.",
+                advice=f"callboard resume {short(found.id)}",
+            )
+        time.sleep(POLL_S)
+
+
+def _tell(found: Found, status: ExecutionStatus, code: int, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"id": found.id, "status": str(status), "exit_code": int(code)}))
+    else:
+        click.echo(f"execution {found.id}: {status}.")
 
 
 def _command(execution_id: str, driver: Mapping[str, Any]) -> tuple[list[str], str]:

@@ -7,7 +7,8 @@ import click
 from rich.console import Console
 
 from .chart import timeline
-from .logs import find, history_of, journal_option, open_logs
+from .logs import find, history_of, open_logs
+from .options import journal_option, json_option
 from .page import page
 from .story import draw, to_data
 
@@ -19,7 +20,7 @@ __all__ = ["show"]
 @click.option("--all", "shows_all", is_flag=True, help="Every sub-task and every attempt.")
 @click.option("--timeline", "as_timeline", is_flag=True, help="Lanes over time, as bars.")
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a page.")
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@json_option
 @journal_option
 def show(
     *,

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
 import click
@@ -16,7 +17,7 @@ from pydantic import ValidationError
 from callboard.messages.contract import Request
 from callboard.messages.errors import CallboardError
 
-from ..announcer import announced_systems, ask_announced, process_of
+from ..announcer import GUEST, SYSTEM, announced, ask_announced, process_of
 from ..looking import Ask
 from .outcome import ExitCode, Failure
 
@@ -25,6 +26,7 @@ __all__ = [
     "Place",
     "Sight",
     "Source",
+    "announced_drivers",
     "announced_sources",
     "look",
     "look_elsewhere",
@@ -122,7 +124,16 @@ def look_elsewhere(command: CommandT) -> CommandT:
 
 def announced_sources() -> list[Source]:
     """The systems of this user on this machine."""
-    return [Source(process_of(path), ask_announced(path)) for path in announced_systems()]
+    return _sources_of(announced(SYSTEM))
+
+
+def announced_drivers() -> list[Source]:
+    """What runs executions of this user on this machine: systems, and guests of detached ones."""
+    return _sources_of([*announced(SYSTEM), *announced(GUEST)])
+
+
+def _sources_of(paths: Sequence[Path]) -> list[Source]:
+    return [Source(process_of(path), ask_announced(path)) for path in paths]
 
 
 async def look(sources: Sequence[Source], request: Request[ReplyT]) -> list[Sight[ReplyT]]:

@@ -11,10 +11,11 @@ from callboard.messages.errors import UsageError
 from callboard.messages.events import EventStore
 from callboard.messages.storage_errors import StoreDamaged
 
+from .options import json_option
+
 __all__ = ["store"]
 
 PAGE: Final = 4_096
-json_option = click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 
 
 @click.group()

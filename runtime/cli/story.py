@@ -13,7 +13,7 @@ from rich.tree import Tree
 from callboard.actors.execution.history.fold import Attempt, ExecutionHistory
 from callboard.actors.execution.history.replay import lost_attempt
 
-from .figures import age, counted, printable
+from .figures import age, counted, printable, short
 from .logs import plain
 
 __all__ = [
@@ -71,7 +71,7 @@ def doubts(history: ExecutionHistory, *, is_gone: bool) -> list[Doubt]:
 
 def approval(execution_id: str, step: str) -> str:
     """The command that settles a step."""
-    return printable(f"callboard approve {execution_id[:12]} {shlex.quote(step)}")
+    return printable(f"callboard approve {short(execution_id)} {shlex.quote(step)}")
 
 
 def standing_of(history: ExecutionHistory, index: int) -> str:
@@ -140,7 +140,7 @@ def draw(
     if history.fork:
         parts.append(Text(f"a fork of {history.fork['of']} from {history.fork['from']}"))
     if standing == "interrupted":
-        parts.append(Text(f"callboard resume {history.id[:12]}  # goes on with it", "yellow"))
+        parts.append(Text(f"callboard resume {short(history.id)}  # goes on with it", "yellow"))
     parts += _doubts(history, lives=lives)
     for owner, at in history.owners:
         parts.append(Text(printable(f"{_moment(at)}  owner {owner}"), "dim"))

@@ -12,7 +12,8 @@ from callboard.messages.execution import EXECUTION_TRANSITIONS, ExecutionStatus
 from callboard.messages.storage_errors import StoreDamaged
 
 from .events import line_of, to_data
-from .logs import find, journal_option, open_logs
+from .logs import find, open_logs
+from .options import journal_option
 
 __all__ = ["tail"]
 

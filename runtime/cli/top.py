@@ -19,6 +19,7 @@ from rich.text import Text
 from callboard.messages.views import CallboardView, LookAtSystem
 
 from .figures import counted, printable, rate, size
+from .options import json_option
 from .outcome import ExitCode, print_failure
 from .paper import paper
 from .rates import ActorRow, HostRow, LinkRow, SystemRows, Trend
@@ -74,7 +75,7 @@ def _identity(view: CallboardView) -> str:
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@json_option
 @click.option("--once", is_flag=True, help="Show one second, and end.")
 @click.option(
     "--sort",

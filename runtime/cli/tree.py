@@ -19,6 +19,7 @@ from rich.text import Text
 from callboard.messages.views import CallboardView, LookAtSystem
 
 from .drawing import draw
+from .options import json_option
 from .outcome import ExitCode, print_failure
 from .paper import paper
 from .sources import Place, Sight, Source, look, look_elsewhere
@@ -32,7 +33,7 @@ Seen = Sight[CallboardView]
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@json_option
 @click.option("--watch", is_flag=True, help="Show it again each second, until Ctrl-C.")
 @click.option(
     "--actors",

@@ -20,6 +20,7 @@ from callboard.messages.errors import UsageError
 from callboard.messages.views import ActorStory, LookAtActor, StoryEntry
 
 from .figures import age, counted, printable
+from .options import json_option
 from .outcome import ExitCode, print_failure
 from .paper import paper
 from .sources import Place, Source, look, look_elsewhere
@@ -50,7 +51,7 @@ class Found:
 
 @click.command()
 @click.argument("path")
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@json_option
 @click.option("--system", metavar="NAME", help="Only in the system of this name.")
 @click.option("--traceback/--no-traceback", "traces", default=True, help="Show the tracebacks.")
 @look_elsewhere

@@ -1,4 +1,8 @@
-"""A command that writes into a journal whose system is gone: it becomes the writer meanwhile."""
+"""A command that writes into a journal: through the system that writes it, or as its writer.
+
+Invariant: the events have their ids before they are sent anywhere, so that an answer that was lost
+does no harm: what stands there is not appended again.
+"""
 
 import contextlib
 import os
@@ -7,39 +11,65 @@ from typing import Any, Final
 from uuid import uuid4
 
 from callboard.actors.execution.history.events import Kind, pack, stream_of
+from callboard.actors.execution.history.fold import ExecutionHistory
 from callboard.messages.errors import CallboardError, UsageError
 from callboard.messages.events import Append, EventStore, NewEvent
+from callboard.messages.wishes import WriteEvents
 
 from ..journals import FileLock
 from .logs import Found
+from .owners import ask_owner, check_free, last_event
 
-__all__ = ["Writer", "writer_of"]
+__all__ = ["Change", "write", "writer_name"]
 
 WRITER_NAME: Final = "callboard-command"
 Change = tuple[Kind, Mapping[str, Any]]
 
 
-class Writer:
-    """The writer of one journal, for the time of a command."""
+def writer_name() -> str:
+    """What a command is called that writes events of its own."""
+    return f"{WRITER_NAME}/{os.getpid()}"
 
-    def __init__(self, store: EventStore, name: str) -> None:
-        self.name: Final = name
-        self._store = store
 
-    def append(self, execution_id: str, changes: Sequence[Change], expected: int) -> None:
-        """Append events to an execution, all or none, durably. Raises what the store raises."""
-        events = tuple(NewEvent(uuid4().bytes, str(kind), pack(of)) for kind, of in changes)
-        (outcome,) = self._store.commit([Append(stream_of(execution_id), events, expected)])
-        if isinstance(outcome, CallboardError):
-            raise outcome
+def write(
+    found: Found,
+    history: ExecutionHistory,
+    changes: Sequence[Change],
+    *,
+    take_over: bool,
+    append_to: str | None = None,
+    expected: int | None = None,
+) -> bool:
+    """Append events to an execution that nobody runs, all or none, durably.
+
+    It is the one that was found, as `history` tells it, if `append_to` names no other. Gives
+    whether a running system has written them. Raises what the store raises, and `UsageError`
+    where somebody else writes the journal, or may.
+    """
+    to = found.id if append_to is None else append_to
+    after = history.version if expected is None else expected
+    events = tuple(NewEvent(uuid4().bytes, str(kind), pack(of)) for kind, of in changes)
+    wish = WriteEvents(
+        execution_id=found.id,
+        version=history.version,
+        event=last_event(found, history),
+        append_to=to,
+        expected=after,
+        events=tuple((event.id.hex(), event.kind, event.data.hex()) for event in events),
+    )
+    if ask_owner(found, wish) is not None:
+        return True
+    check_free(found, take_over=take_over)
+    with _taken_over(found) as store:
+        (outcome,) = store.commit([Append(stream_of(to), events, after)])
+    if isinstance(outcome, CallboardError):
+        raise outcome
+    return False
 
 
 @contextlib.contextmanager
-def writer_of(found: Found) -> Iterator[Writer]:
-    """Be the writer of the journal that has an execution.
-
-    Raises `UsageError` when somebody else writes it.
-    """
+def _taken_over(found: Found) -> Iterator[EventStore]:
+    """The store, whose writer the command is meanwhile."""
     from ..stores.choose import event_store
 
     path = found.log.path
@@ -52,10 +82,9 @@ def writer_of(found: Found) -> Iterator[Writer]:
         )
     store = event_store(found.log.url)
     try:
-        name = f"{WRITER_NAME}/{os.getpid()}"
         store.open()
-        store.take_over(name)
-        yield Writer(store, name)
+        store.take_over(writer_name())
+        yield store
     finally:
         store.close()
         if lock is not None:

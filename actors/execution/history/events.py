@@ -15,7 +15,7 @@ the scheduler is one event, so a busy turn costs one row of the log, not one a s
 | stepped | the status changed | from, to, at, trigger, metadata |
 | resumed | another owner goes on | by, at |
 | decided | a person or a policy settled a step in doubt | index, decision, by, at |
-| forked | the first event: begins with what another had done | of, version, from, at, by |
+| forked | the first: begins with what another did | of, version, from, sub_tasks, shared, at, by |
 
 Sub-tasks are numbered in the order in which they were added, over all `grown` events. A message
 is packed as in a frame: the number of its contract in the event's own table, its body, and the

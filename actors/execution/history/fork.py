@@ -10,6 +10,7 @@ sub-tasks of a fork are numbered anew.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any, Final
 
 from callboard.messages.errors import UsageError
@@ -23,6 +24,8 @@ __all__ = ["forked"]
 
 NEEDS: Final = 4
 """Where a row of a `grown` event has its needs; a plain row is shorter, and needs nothing."""
+NEAR_AMONG: Final = 10_000
+"""Names among which one that is not there is looked for."""
 PHASES: Final = list(ExecutionPhase)
 LATER_PHASES: Final = frozenset(PHASES[PHASES.index(ExecutionPhase.RUNNING) + 1 :])
 ENDED: Final = frozenset(status for status, steps in TASK_TRANSITIONS.items() if not steps)
@@ -42,7 +45,11 @@ def forked(
         )
     step = fields["from"]
     if step not in origin.ids:
-        raise UsageError(f"execution {origin.id} has no sub-task {step!r}.")
+        near = get_close_matches(step, origin.ids[:NEAR_AMONG])
+        raise UsageError(
+            f"execution {origin.id} has no sub-task {step!r}.",
+            advice=f"Did you mean {' or '.join(near)}?" if near else "See `callboard show --all`.",
+        )
     return _Fork(origin, origin.ids.index(step)).history(execution_id, fields)
 
 

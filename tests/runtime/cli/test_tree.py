@@ -18,7 +18,7 @@ from callboard import Actor, Contract, handler
 from callboard.actors.tree.spec import ActorSpec, TreeSpec
 from callboard.messages.placement import Placement
 from callboard.messages.views import ActorView, CallboardView, HostView
-from callboard.runtime.announcer import announced_systems
+from callboard.runtime.announcer import SYSTEM, announced
 from callboard.runtime.cli.drawing import draw
 from callboard.runtime.cli.outcome import ExitCode
 from callboard.runtime.cli.sources import Sight
@@ -113,7 +113,7 @@ def test_watching_ends_with_ctrl_c_and_that_is_no_failure(start: Run) -> None:
 def test_what_a_killed_driver_left_is_swept(temporary: Path, start: Run, callboard: Run) -> None:
     system = start("run", "jobs:stands", "--engine", "inline")
     system.wait_for("up")
-    assert len(announced_systems()) == 1
+    assert len(announced(SYSTEM)) == 1
     system.popen.kill()
     system.end()
     assert callboard("tree").code == ExitCode.FAILED
@@ -151,9 +151,9 @@ def test_a_folder_that_others_may_enter_is_not_believed(temporary: Path, callboa
         server.bind(str(folder / f"0-{os.getpid()}.sock"))
         server.listen()
         folder.chmod(stat.S_IRWXU | stat.S_IRWXO)
-        assert announced_systems() == []
+        assert announced(SYSTEM) == []
         folder.chmod(stat.S_IRWXU)
-        assert len(announced_systems()) == 1
+        assert len(announced(SYSTEM)) == 1
 
 
 # --- drawing --------------------------------------------------------------------------

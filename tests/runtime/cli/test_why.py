@@ -179,7 +179,7 @@ def test_a_story_is_drawn_with_times_and_decisions() -> None:
     assert "host-1/a  A  running  system s, process 7" in text
     assert "2030-01-02 11:00:00 (1 h 0 min ago)  incarnation 3  failed" in text
     assert "ValueError: [bold]no[/]·[2J" in text
-    assert "→ restarted after 0.5 s" in text
+    assert "→ restarted after 500 ms" in text
     assert "Traceback: line 7" in text
     assert "not asked: host-2: down" in text
     assert "Traceback" not in drawn(Found("s", 7, story), traces=False)

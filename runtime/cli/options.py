@@ -1,0 +1,37 @@
+"""Options that several commands have, each said once."""
+
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import click
+
+__all__ = ["journal_option", "json_option", "take_over_option", "timeout_option"]
+
+CommandT = TypeVar("CommandT", bound=Callable[..., Any])
+TIMEOUT_DEFAULT_S: Final = 10.0
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+
+journal_option = click.option(
+    "--journal",
+    "url",
+    metavar="URL",
+    help="Look into this journal only: a file, or postgresql://... (default: all of this user).",
+)
+
+take_over_option = click.option(
+    "--take-over", is_flag=True, help="Even where nobody can tell whether its system runs."
+)
+
+
+def timeout_option(what: str) -> Callable[[CommandT], CommandT]:
+    """`--timeout S`, with what it says of itself."""
+    return click.option(
+        "--timeout",
+        "timeout_s",
+        type=click.FloatRange(min=0),
+        default=TIMEOUT_DEFAULT_S,
+        show_default=True,
+        metavar="S",
+        help=what,
+    )

@@ -1,0 +1,233 @@
+"""Executions that nobody runs are steered while a system has their journal, and through it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from callboard.runtime.cli.outcome import ExitCode
+
+Run = Callable[..., Any]
+DRIVER: Final = """
+import asyncio
+import sys
+
+from callboard import Agent, Contract, Job, Request, SubTask, handler, run
+
+
+class Part(Contract):
+    n: int
+
+
+class Step(Request[Part]):
+    n: int
+
+
+class All(Contract):
+    count: int
+
+
+class Worker(Agent):
+    @handler
+    async def step(self, request: Step) -> Part:
+        with open("runs.txt", "a") as file:
+            file.write(f"{request.n}\\n")
+        if request.n == 5:
+            raise ValueError("it may have been paid")
+        return Part(n=request.n)
+
+
+def plan(request):
+    return [
+        SubTask(f"s{n}", Step(n=n), needs=(f"s{n - 1}",) if n else (), unsafe=n == 5)
+        for n in range(request.count)
+    ]
+
+
+def grows(sub_task, _part):
+    return [SubTask("more", Step(n=9))] if sub_task.id == "s1" else []
+
+
+STEPS = Job(name="steps", decompose=plan, expand=grows)
+
+
+async def main(system):
+    await system.pool(Worker, size=2)
+    print("up", flush=True)
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        execution_id, count = line.split()
+        execution = system.submit(STEPS, All(count=int(count)), execution_id=execution_id)
+        print(len(await execution.result()), flush=True)
+
+
+run(main, engine="inline", hosts=1, name="demo", journal="j.db")
+"""
+
+
+class Driver:
+    """A driver that submits what it is told, and stays."""
+
+    def __init__(self, folder: Path) -> None:
+        (folder / "driver.py").write_text(DRIVER)
+        self.process = subprocess.Popen(
+            [sys.executable, "driver.py"],
+            cwd=folder,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == "up\n"
+
+    def submit(self, execution_id: str, count: int = 4) -> int:
+        """How many results it has."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{execution_id} {count}\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+    def kill(self) -> None:
+        os.kill(self.process.pid, signal.SIGKILL)
+        self.process.wait(30)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def begin(folder: Path) -> Iterator[Callable[[], Driver]]:
+    started: list[Driver] = []
+
+    def begin() -> Driver:
+        started.append(Driver(folder))
+        return started[-1]
+
+    yield begin
+    for driver in started:
+        driver.close()
+
+
+@pytest.fixture
+def told(callboard: Run) -> Callable[..., Any]:
+    """What a command gives as JSON."""
+
+    def run(*arguments: str) -> Any:
+        ended = callboard(*arguments, "--journal", "j.db", "--json")
+        assert ended.code == 0, ended.err
+        return json.loads(ended.out)
+
+    return run
+
+
+def listed(told: Run) -> dict[str, Any]:
+    return {row["id"]: row for row in told("ls")["executions"]}
+
+
+def test_a_system_that_runs_keeps_a_fork_and_goes_on_with_it(
+    begin: Callable[[], Driver], callboard: Run, told: Run, folder: Path
+) -> None:
+    driver = begin()
+    assert driver.submit("origin") == 5
+    fork = told("fork", "origin", "--from", "s2")
+    assert (fork["shared"], fork["sub_tasks"]) == (3, 5)
+    row = listed(told)[fork["id"]]
+    assert (row["done"], row["sub_tasks"], row["shared"]) == (3, 5, 3)
+    assert (row["job"], row["interrupted"]) == ("steps", True)
+    assert driver.submit("after") == 5, "its writer was not fenced"
+
+    (folder / "runs.txt").write_text("")
+    ended = told("resume", fork["id"])
+    assert ended == {"id": fork["id"], "status": "completed", "exit_code": 0}
+    assert (folder / "runs.txt").read_text().split() == ["2", "3"]
+    row = listed(told)[fork["id"]]
+    assert (row["done"], row["sub_tasks"], row["interrupted"]) == (5, 5, False)
+    shown = told("show", fork["id"])
+    assert shown["owners"][-1]["owner"] == f"demo/{driver.process.pid}"
+    assert driver.submit("again") == 5
+
+
+def test_a_fork_that_grows_again_is_counted_with_what_grew(
+    begin: Callable[[], Driver], told: Run
+) -> None:
+    driver = begin()
+    driver.submit("origin")
+    fork = told("fork", "origin", "--from", "s1")
+    assert (fork["shared"], fork["sub_tasks"]) == (1, 4)
+    second = told("fork", fork["id"], "--from", "s0")
+    rows = listed(told)
+    assert (rows[fork["id"]]["done"], rows[fork["id"]]["sub_tasks"]) == (1, 4)
+    assert (rows[second["id"]]["done"], rows[second["id"]]["sub_tasks"]) == (0, 4)
+    told("resume", second["id"])
+    told("resume", fork["id"])
+    rows = listed(told)
+    for each in (fork["id"], second["id"], "origin"):
+        assert (rows[each]["done"], rows[each]["sub_tasks"]) == (5, 5)
+
+
+def test_what_nobody_runs_is_cancelled_and_decided_through_the_system(
+    begin: Callable[[], Driver], callboard: Run, told: Run
+) -> None:
+    first = begin()
+    assert first.process.stdin is not None
+    first.process.stdin.write("doubtful 7\n")
+    first.process.stdin.flush()
+    wait_for_doubt(callboard)
+    first.kill()
+
+    second = begin()
+    second.submit("other")
+    fork = told("fork", "other", "--from", "s3")
+    assert told("cancel", fork["id"])["status"] == "cancelled"
+    decided = told("approve", "doubtful", "s5", "--fail")
+    assert decided["decision"] == "fail"
+    assert listed(told)["doubtful"]["in_doubt"] == []
+    assert listed(told)["doubtful"]["status"] == "running"
+    ended = callboard("resume", "doubtful", "--journal", "j.db", "--json")
+    assert ended.code == ExitCode.FAILED
+    assert json.loads(ended.out)["status"] == "failed"
+    assert second.submit("after") == 5
+
+
+def wait_for_doubt(callboard: Run) -> None:
+    ends_s, pause = time.monotonic() + 30, threading.Event()
+    while time.monotonic() < ends_s:
+        seen = callboard("ls", "--journal", "j.db", "--json")
+        if any(row["in_doubt"] for row in json.loads(seen.out)["executions"]):
+            return
+        pause.wait(0.05)
+    pytest.fail("nothing is in doubt")
+
+
+def test_a_system_that_does_not_know_the_job_says_so(
+    begin: Callable[[], Driver], callboard: Run, told: Run
+) -> None:
+    first = begin()
+    first.submit("origin")
+    fork = told("fork", "origin", "--from", "s3")
+    first.kill()
+    begin()
+    ended = callboard("resume", fork["id"], "--journal", "j.db", "--json")
+    assert ended.code == ExitCode.USAGE
+    assert "no request of job 'steps'" in ended.err
+
+
+def test_a_fork_waits_for_no_system_that_hangs(begin: Callable[[], Driver], callboard: Run) -> None:
+    driver = begin()
+    driver.submit("origin")
+    os.kill(driver.process.pid, signal.SIGSTOP)
+    try:
+        ended = callboard("fork", "origin", "--from", "s1", "--journal", "j.db")
+    finally:
+        os.kill(driver.process.pid, signal.SIGCONT)
+    assert ended.code == ExitCode.USAGE
+    assert f"process {driver.process.pid}, which does not answer" in ended.err
