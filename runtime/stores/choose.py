@@ -1,7 +1,8 @@
 """Stores by their URL: `memory:`, `sqlite:///path` or a path, `postgresql://...`."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from callboard.messages.errors import SpecError
@@ -35,61 +36,55 @@ def path_of(url: str) -> Path | None:
     return Path(url)
 
 
-def event_store(url: str, *, durability: str = "full", reads_only: bool = False) -> EventStore:
-    """The event store at a URL, not yet opened. Raises `SpecError`.
+class _Kind(NamedTuple):
+    """One kind of store, and how a store of it is made."""
 
-    With `reads_only` a file must be there, and is neither changed nor brought forward.
-    """
-    path = path_of(url)
+    events: Callable[..., EventStore]
+    states: Callable[..., StateStore]
+    read_models: Callable[..., ReadModelStore]
+    place: tuple[str | Path, ...]
+    options: Mapping[str, Any]
+
+
+def _kind(url: str, durability: str) -> _Kind:
+    # A driver loads the one store that it has.
+    path, options = path_of(url), {"durability": durability}
     if path is not None:
-        from .sqlite import SqliteEventStore
+        from .sqlite import SqliteEventStore, SqliteReadModelStore, SqliteStateStore
 
-        return SqliteEventStore(path, durability=durability, reads_only=reads_only)
+        return _Kind(SqliteEventStore, SqliteStateStore, SqliteReadModelStore, (path,), options)
     if url.startswith("memory:"):
-        from .memory import MemoryEventStore
+        from .memory import MemoryEventStore, MemoryReadModelStore, MemoryStateStore
 
-        return MemoryEventStore()
-    store: EventStore = _postgres(url).PostgresEventStore(url, durability=durability)
-    return store
-
-
-def state_store(url: str, *, durability: str = "full") -> StateStore:
-    """The store of states at a URL, not yet opened. Raises `SpecError`."""
-    path = path_of(url)
-    if path is not None:
-        from .sqlite import SqliteStateStore
-
-        return SqliteStateStore(path, durability=durability)
-    if url.startswith("memory:"):
-        from .memory import MemoryStateStore
-
-        return MemoryStateStore()
-    store: StateStore = _postgres(url).PostgresStateStore(url, durability=durability)
-    return store
-
-
-def read_model_store(url: str, *, durability: str = "full") -> ReadModelStore:
-    """The store of read models at a URL, not yet opened. Raises `SpecError`."""
-    path = path_of(url)
-    if path is not None:
-        from .sqlite import SqliteReadModelStore
-
-        return SqliteReadModelStore(path, durability=durability)
-    if url.startswith("memory:"):
-        from .memory import MemoryReadModelStore
-
-        return MemoryReadModelStore()
-    store: ReadModelStore = _postgres(url).PostgresReadModelStore(url, durability=durability)
-    return store
-
-
-def _postgres(url: str) -> Any:
+        return _Kind(MemoryEventStore, MemoryStateStore, MemoryReadModelStore, (), {})
     try:
-        from . import postgres
+        from .postgres import PostgresEventStore, PostgresReadModelStore, PostgresStateStore
     except ImportError as error:
         host = urlsplit(url).hostname or "the server"
         raise SpecError(
             f"a store on {host} needs the package psycopg ({error}).",
             advice="Install the extra: pip install 'callboard[postgres]'.",
         ) from error
-    return postgres
+    return _Kind(PostgresEventStore, PostgresStateStore, PostgresReadModelStore, (url,), options)
+
+
+def event_store(url: str, *, durability: str = "full", reads_only: bool = False) -> EventStore:
+    """The event store at a URL, not yet opened. Raises `SpecError`.
+
+    With `reads_only` a file must be there, and is neither changed nor brought forward.
+    """
+    kind = _kind(url, durability)
+    of_file = {} if path_of(url) is None else {"reads_only": reads_only}
+    return kind.events(*kind.place, **kind.options, **of_file)
+
+
+def state_store(url: str, *, durability: str = "full") -> StateStore:
+    """The store of states at a URL, not yet opened. Raises `SpecError`."""
+    kind = _kind(url, durability)
+    return kind.states(*kind.place, **kind.options)
+
+
+def read_model_store(url: str, *, durability: str = "full") -> ReadModelStore:
+    """The store of read models at a URL, not yet opened. Raises `SpecError`."""
+    kind = _kind(url, durability)
+    return kind.read_models(*kind.place, **kind.options)

@@ -1,17 +1,13 @@
 """Read models in PostgreSQL: what an event changes, and how far the model is, in one statement."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
-from .connections import Connections
 from .packed import blobs, texts
-from .place import Durability, Place, PostgresTimeouts
+from .row_store import RowStore
 from .statements import after_prefix
-from .tables import open_tables, statement
 
 __all__ = ["PostgresReadModelStore"]
-
-CONNECTIONS_MAX: Final = 4
 
 # As in a commit of events: without a row of `moved` nothing is changed.
 APPLY: Final = """
@@ -33,56 +29,32 @@ SELECT count(*) FROM moved
 """
 
 
-class PostgresReadModelStore:
+class PostgresReadModelStore(RowStore):
     """See `ReadModelStore`."""
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        durability: Durability = "full",
-        timeouts: PostgresTimeouts | None = None,
-    ) -> None:
-        """Raises `SpecError` for a URL that names no place."""
-        limits = timeouts or PostgresTimeouts()
-        place = Place.of(url, limits)
-        self.name = place.shown
-        self.connections: Final = Connections(place, limits, durability, size=CONNECTIONS_MAX)
-
-        def text(words: str) -> bytes:
-            return statement(words, place.schema)
-
-        self._apply = text(APPLY)
-        self._position = text("SELECT position FROM {s}.models WHERE model = $1")
-        self._get = text(
-            "SELECT key, value FROM {s}.model_items WHERE model = $1 AND key = ANY ($2::text[])"
-        )
-        self._items = text(
+    WORDS: ClassVar[Mapping[str, str]] = {
+        "apply": APPLY,
+        "position": "SELECT position FROM {s}.models WHERE model = $1",
+        "get": "SELECT key, value FROM {s}.model_items WHERE model = $1 AND key = ANY ($2::text[])",
+        "items": (
             "SELECT key, value FROM {s}.model_items WHERE model = $1 AND key >= $3 "
             "AND ($2::text = '' OR key > $2) "
             "AND ($4::text IS NULL OR key < $4) ORDER BY key LIMIT $5"
-        )
-        self._switch = text(
+        ),
+        "switch": (
             "INSERT INTO {s}.model_names (name, model) VALUES ($1, $2) "
             "ON CONFLICT (name) DO UPDATE SET model = excluded.model"
-        )
-        self._meaning = text("SELECT model FROM {s}.model_names WHERE name = $1")
-        self._drop = text(
+        ),
+        "meaning": "SELECT model FROM {s}.model_names WHERE name = $1",
+        "drop": (
             "WITH items AS (DELETE FROM {s}.model_items WHERE model = $1) "
             "DELETE FROM {s}.models WHERE model = $1"
-        )
-
-    def open(self) -> None:
-        """See `ReadModelStore.open`."""
-        self.connections.open_for(open_tables)
-
-    def close(self) -> None:
-        """See `ReadModelStore.close`."""
-        self.connections.close()
+        ),
+    }
 
     def position(self, model: str) -> int:
         """See `ReadModelStore.position`."""
-        rows = self._rows(self._position, model)
+        rows = self._rows("position", model)
         return int(rows[0][0]) if rows else 0
 
     def apply(
@@ -103,7 +75,7 @@ class PostgresReadModelStore:
             texts(sorted(key for key, value in changes.items() if value is None)),
         )
         ((count,),) = self.connections.run(
-            lambda connection: connection.rows(self._apply, *values),
+            lambda connection: connection.rows(self.sql["apply"], *values),
             "applying events",
             repeatable=False,
         )
@@ -113,30 +85,30 @@ class PostgresReadModelStore:
         """See `ReadModelStore.get_many`."""
         if not keys:
             return []
-        found: dict[str, bytes] = dict(self._rows(self._get, model, texts(keys)))
+        found: dict[str, bytes] = dict(self._rows("get", model, texts(keys)))
         return [found.get(key) for key in keys]
 
     def items(
         self, model: str, prefix: str = "", *, after: str = "", limit: int = 1_000
     ) -> list[tuple[str, bytes]]:
         """See `ReadModelStore.items`."""
-        rows = self._rows(self._items, model, after, prefix, after_prefix(prefix), max(limit, 0))
+        rows = self._rows("items", model, after, prefix, after_prefix(prefix), max(limit, 0))
         return [(key, value) for key, value in rows]
 
     def switch(self, name: str, model: str) -> None:
         """See `ReadModelStore.switch`."""
-        self._rows(self._switch, name, model)
+        self._rows("switch", name, model)
 
     def meaning(self, name: str) -> str:
         """See `ReadModelStore.meaning`."""
-        rows = self._rows(self._meaning, name)
+        rows = self._rows("meaning", name)
         return str(rows[0][0]) if rows else name
 
     def drop(self, model: str) -> None:
         """See `ReadModelStore.drop`."""
-        self._rows(self._drop, model)
+        self._rows("drop", model)
 
-    def _rows(self, words: bytes, *values: object) -> list[tuple[Any, ...]]:
+    def _rows(self, name: str, *values: object) -> list[tuple[Any, ...]]:
         return self.connections.run(
-            lambda connection: connection.rows(words, *values), "a read model"
+            lambda connection: connection.rows(self.sql[name], *values), "a read model"
         )

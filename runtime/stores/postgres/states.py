@@ -1,59 +1,33 @@
 """The primary store of states in PostgreSQL: one row a state, replaced by newer ones only."""
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 from callboard.messages.storage import StateRow
 
 from .connection import StoreConnection
-from .connections import Connections
 from .packed import big_integers, blobs, texts
-from .place import Durability, Place, PostgresTimeouts
-from .tables import open_tables, statement
+from .row_store import RowStore
 
 __all__ = ["PostgresStateStore"]
 
-CONNECTIONS_MAX: Final = 4
 
-
-class PostgresStateStore:
+class PostgresStateStore(RowStore):
     """See `StateStore`. What is done twice has the same outcome as what is done once."""
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        durability: Durability = "full",
-        timeouts: PostgresTimeouts | None = None,
-    ) -> None:
-        """Raises `SpecError` for a URL that names no place."""
-        limits = timeouts or PostgresTimeouts()
-        place = Place.of(url, limits)
-        self.name = place.shown
-        self.connections: Final = Connections(place, limits, durability, size=CONNECTIONS_MAX)
-        self._upsert = statement(
+    WORDS: ClassVar[Mapping[str, str]] = {
+        "upsert": (
             "INSERT INTO {s}.states AS old (kind, id, version, data) "
             "SELECT $1::text, n.id, n.version, n.data "
             "FROM unnest($2::text[], $3::bigint[], $4::bytea[]) AS n (id, version, data) "
             "ON CONFLICT (kind, id) DO UPDATE SET version = excluded.version, "
-            "data = excluded.data WHERE old.version < excluded.version RETURNING id",
-            place.schema,
-        )
-        self._find = statement(
-            "SELECT id, version, data FROM {s}.states WHERE kind = $1 AND id = ANY ($2::text[])",
-            place.schema,
-        )
-        self._delete = statement(
-            "DELETE FROM {s}.states WHERE kind = $1 AND id = ANY ($2::text[])", place.schema
-        )
-
-    def open(self) -> None:
-        """See `StateStore.open`."""
-        self.connections.open_for(open_tables)
-
-    def close(self) -> None:
-        """See `StateStore.close`."""
-        self.connections.close()
+            "data = excluded.data WHERE old.version < excluded.version RETURNING id"
+        ),
+        "find": (
+            "SELECT id, version, data FROM {s}.states WHERE kind = $1 AND id = ANY ($2::text[])"
+        ),
+        "delete": "DELETE FROM {s}.states WHERE kind = $1 AND id = ANY ($2::text[])",
+    }
 
     def upsert(self, table: str, rows: Sequence[StateRow]) -> list[bool]:
         """See `StateStore.upsert`.
@@ -89,7 +63,7 @@ class PostgresStateStore:
         # both for the other.
         ordered = sorted((rows[index] for index in wave), key=lambda row: row.id)
         found = connection.rows(
-            self._upsert,
+            self.sql["upsert"],
             table,
             texts(row.id for row in ordered),
             big_integers([row.version for row in ordered]),
@@ -104,7 +78,8 @@ class PostgresStateStore:
         if not ids:
             return []
         rows = self.connections.run(
-            lambda connection: connection.rows(self._find, table, texts(ids)), "reading states"
+            lambda connection: connection.rows(self.sql["find"], table, texts(ids)),
+            "reading states",
         )
         found = {row[0]: StateRow._make(row) for row in rows}
         return [found.get(id_) for id_ in ids]
@@ -112,7 +87,7 @@ class PostgresStateStore:
     def delete(self, table: str, ids: Sequence[str]) -> None:
         """See `StateStore.delete`."""
         self.connections.run(
-            lambda connection: connection.rows(self._delete, table, texts(sorted(ids))),
+            lambda connection: connection.rows(self.sql["delete"], table, texts(sorted(ids))),
             "forgetting states",
         )
 
