@@ -406,7 +406,7 @@ class PlanRun:
             if recorder is None:
                 to_send.append(call)
                 continue
-            recorder.began(task_id, lane_id, now)
+            recorder.began(task_id, attempt, lane_id, now)
             if call.sub_task.unsafe:
                 recorder.began_unsafe(core.numbers[task_id], attempt)
                 self._unsafe.append(call)

@@ -1,43 +1,61 @@
 """The lanes of an execution over time, as bars in a terminal."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from callboard.actors.execution.history.fold import ExecutionHistory
+from callboard.actors.execution.history.fold import Attempt, ExecutionHistory
 
 from .figures import age, counted, printable
-from .story import lanes
+from .lanes import lane_rows
 
 __all__ = ["timeline"]
 
-LANES_MAX: Final = 40
+ROWS_MAX: Final = 60
 NAME_MAX: Final = 20
 WIDTH_MIN: Final = 10
+SHADES: Final = "█▓"
+FAILED: Final = "×"
 
 
 def timeline(history: ExecutionHistory, width: int) -> RenderableType:
-    """A row for each lane: `█` where an attempt ran, `×` where one failed; with its scale."""
+    """The rows of each lane; attempts that follow each other have different shades."""
     if not history.attempts:
         return Text("no attempt has ended so far.")
     begin = min(attempt.began_at for attempt in history.attempts)
     end = max(attempt.began_at + attempt.took_s for attempt in history.attempts)
     span = max(end - begin, 1e-6)
-    cells = max(WIDTH_MIN, width - NAME_MAX - 3)
-    by_lane = lanes(history.attempts)
+    cells = max(WIDTH_MIN, width - NAME_MAX - 2)
     rows: list[RenderableType] = []
-    for lane, attempts in list(by_lane.items())[:LANES_MAX]:
-        bar = [" "] * cells
-        for attempt in attempts:
-            first = min(cells - 1, int((attempt.began_at - begin) / span * cells))
-            last = (attempt.began_at + attempt.took_s - begin) / span * cells
-            for cell in range(first, max(first + 1, min(cells, int(last)))):
-                bar[cell] = "×" if attempt.code or bar[cell] == "×" else "█"
-        name = printable(lane or "–")[:NAME_MAX].ljust(NAME_MAX)
-        rows.append(Text(f"{name} │{''.join(bar)}", no_wrap=True))
-    if len(by_lane) > LANES_MAX:
-        rows.append(Text(f"… and {counted(len(by_lane) - LANES_MAX, 'more lane')}"))
+    hidden = 0
+    for lane in lane_rows(history, history.attempts):
+        for number, attempts in enumerate(lane.rows):
+            if len(rows) >= ROWS_MAX:
+                hidden += 1
+                continue
+            name = printable(lane.name) if number == 0 else ""
+            bar = _bar(attempts, begin, cells / span, cells)
+            rows.append(Text(f"{_fitted(name)} │{bar}", no_wrap=True))
+    if hidden:
+        rows.append(Text(f"… and {counted(hidden, 'more row')}"))
     right = age(span)
     rows.append(Text(f"{' ' * NAME_MAX} 0 s{right.rjust(cells - 2)}", no_wrap=True))
-    return Group(*rows)
+    legend = f"{' '.join(SHADES)}  attempts in turn   {FAILED}  one that failed, or is in doubt"
+    return Group(*rows, Text(legend, "dim"))
+
+
+def _fitted(name: str) -> str:
+    return name.ljust(NAME_MAX) if len(name) <= NAME_MAX else f"{name[: NAME_MAX - 1]}…"
+
+
+def _bar(attempts: Sequence[Attempt], begin: float, cells_a_second: float, cells: int) -> str:
+    bar = [" "] * cells
+    for number, attempt in enumerate(attempts):
+        first = min(cells - 1, int((attempt.began_at - begin) * cells_a_second))
+        last = int((attempt.began_at + attempt.took_s - begin) * cells_a_second)
+        for cell in range(first, max(first + 1, min(cells, last))):
+            is_bad = bool(attempt.code) or bar[cell] == FAILED
+            bar[cell] = FAILED if is_bad else SHADES[number % len(SHADES)]
+    return "".join(bar)

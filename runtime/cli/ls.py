@@ -57,13 +57,13 @@ def ls(*, status: str | None, job: str | None, limit: int, as_json: bool, url: s
 def draw(rows: Sequence[Row], now: float) -> Table:
     """The rows as a table."""
     table = Table(box=None, pad_edge=False)
-    for title in ("id", "job", "status", "sub-tasks", "age", "duration", "owner"):
+    for title in ("id", "job", "status", "done", "age", "duration", "owner"):
         table.add_column(title, no_wrap=title == "id")
     for row in rows:
         status = "interrupted" if row.interrupted else str(row.status)
         count = "–" if row.sub_tasks is None else f"{row.sub_tasks:,}"
         if row.done is not None:
-            count = f"{row.done:,} done of {count}" if row.sub_tasks is not None else "–"
+            count = f"{row.done:,} of {count}" if row.sub_tasks is not None else "–"
         said = f"{status}\n{len(row.in_doubt):,} in doubt" if row.in_doubt else status
         ended = now if row.ended_at is None else row.ended_at
         table.add_row(

@@ -57,7 +57,10 @@ def resume(
             execution_id=found.id, version=history.version, event=last_event(found, history)
         )
         if ask_owner(found, wish) is not None:
-            status = _follow(found, history)
+            try:
+                status = _follow(found, history)
+            except KeyboardInterrupt:
+                context.exit(ExitCode.INTERRUPTED)
             code = 0 if status is ExecutionStatus.COMPLETED else ExitCode.FAILED
             _tell(found, status, code, as_json=as_json)
             context.exit(code)

@@ -40,7 +40,7 @@ def show(
         history = history_of(found)
         lives = found.log.lives(history.owners[-1][0]) if history.owners else None
     if html is not None:
-        html.write_text(page(history), encoding="utf-8")
+        html.write_text(page(history, lives=lives), encoding="utf-8")
         click.echo(f"written: {html}", err=True)
     if as_json:
         click.echo(json.dumps(to_data(history, lives=lives, shows_all=shows_all), indent=2))

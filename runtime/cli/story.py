@@ -3,7 +3,7 @@
 import datetime as dt
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from rich.console import Group, RenderableType
@@ -14,17 +14,20 @@ from callboard.actors.execution.history.fold import Attempt, ExecutionHistory
 from callboard.actors.execution.history.replay import lost_attempt
 
 from .figures import age, counted, printable, short
+from .lanes import place_of
 from .logs import plain
 
 __all__ = [
     "Doubt",
     "Node",
     "approval",
+    "began_of",
     "doubts",
     "draw",
-    "lanes",
+    "failure_of",
     "nodes",
     "standing_of",
+    "standing_of_all",
     "to_data",
 ]
 
@@ -96,7 +99,8 @@ def nodes(history: ExecutionHistory, limit: int | None = None) -> Iterator[Node]
             yield Node(ids[index], name, needs, parent, status, error)
 
 
-def _standing(history: ExecutionHistory, *, lives: bool | None) -> str:
+def standing_of_all(history: ExecutionHistory, *, lives: bool | None) -> str:
+    """Where the execution stands, in a word."""
     return "interrupted" if not history.is_over and lives is False else str(history.status)
 
 
@@ -133,7 +137,7 @@ def draw(
     history: ExecutionHistory, *, lives: bool | None, shows_all: bool = False
 ) -> RenderableType:
     """The execution for people."""
-    standing = _standing(history, lives=lives)
+    standing = standing_of_all(history, lives=lives)
     parts: list[RenderableType] = [
         Text.assemble((history.id, "bold"), f"  {printable(history.job)}  ", (standing, "bold"))
     ]
@@ -144,15 +148,14 @@ def draw(
     parts += _doubts(history, lives=lives)
     for owner, at in history.owners:
         parts.append(Text(printable(f"{_moment(at)}  owner {owner}"), "dim"))
-    # What a fork shares with its origin was before the fork.
-    began = min([history.submitted.get("at", history.at), *(at for _, at in history.phases)])
+    began = began_of(history)
     for phase, at in history.phases:
         parts.append(Text(printable(f"{_moment(at)}  +{at - began:.3f} s  {phase}")))
     for step in history.steps:
         text = f"{_moment(step.at)}  {step.from_status} → {step.to}  by {step.trigger}"
-        error = step.metadata.get("error") or {}
-        told = f"  {error.get('message', '')}" if isinstance(error, dict) else ""
-        parts.append(Text(printable(text + told)))
+        parts.append(Text(printable(text)))
+    if error := failure_of(history):
+        parts.append(Text(printable(error), "red"))
     parts += [Text(), *_graph(history, shows_all=shows_all), Text()]
     attempts = history.attempts if shows_all else history.attempts[-ATTEMPTS_MAX:]
     hidden = len(history.attempts) - len(attempts)
@@ -198,7 +201,7 @@ def _attempt(history: ExecutionHistory, attempt: Attempt, began: float) -> Text:
     return Text(
         printable(
             f"+{attempt.began_at - began:.3f} s  {history.ids[attempt.task]}  "
-            f"attempt {attempt.attempt} on {attempt.lane}  {age(attempt.took_s)}{told}"
+            f"attempt {attempt.attempt} on {place_of(attempt.lane)}  {age(attempt.took_s)}{told}"
         ),
         "red" if attempt.code else "",
     )
@@ -208,9 +211,18 @@ def _moment(at: float) -> str:
     return f"{dt.datetime.fromtimestamp(at, dt.UTC).astimezone():%Y-%m-%d %H:%M:%S}"
 
 
-def lanes(attempts: Sequence[Attempt]) -> dict[str, list[Attempt]]:
-    """Attempts by lane, each by its begin."""
-    found: dict[str, list[Attempt]] = {}
-    for attempt in sorted(attempts, key=lambda attempt: attempt.began_at):
-        found.setdefault(attempt.lane, []).append(attempt)
-    return found
+def began_of(history: ExecutionHistory) -> float:
+    """When it began; what a fork shares with its origin was before the fork."""
+    return min(
+        [
+            float(history.submitted.get("at", history.at)),
+            *(at for _, at in history.phases),
+            *(attempt.began_at for attempt in history.attempts),
+        ]
+    )
+
+
+def failure_of(history: ExecutionHistory) -> str:
+    """Why the execution ended without a result, if it did."""
+    error = history.steps[-1].metadata.get("error") if history.steps else None
+    return str(error.get("message", "")) if isinstance(error, dict) else ""

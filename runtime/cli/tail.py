@@ -1,5 +1,6 @@
 """`callboard tail ID`: follows an execution, an event a line, until it has ended."""
 
+import datetime as dt
 import json
 import time
 from typing import Final
@@ -7,13 +8,17 @@ from typing import Final
 import click
 
 from callboard.actors.execution.history.events import Kind, stream_of, unpack
-from callboard.messages.errors import DeadlineExceeded
+from callboard.actors.execution.history.fold import ExecutionHistory
+from callboard.messages.errors import CallboardError, DeadlineExceeded
+from callboard.messages.events import RecordedEvent
 from callboard.messages.execution import EXECUTION_TRANSITIONS, ExecutionStatus
 from callboard.messages.storage_errors import StoreDamaged
 
 from .events import line_of, to_data
-from .logs import find, open_logs
+from .logs import Found, find, history_of, open_logs
 from .options import journal_option
+from .outcome import ExitCode
+from .telling import words_of
 
 __all__ = ["tail"]
 
@@ -29,26 +34,63 @@ EVENTS_AT_ONCE: Final = 256
 def tail(*, execution_id: str, for_s: float | None, as_json: bool, url: str | None) -> None:
     """Print what happens in the execution ID until it ends; what has happened comes first.
 
-    The journal is looked at five times a second. Exits with 4 when --for is over before.
+    The journal is looked at five times a second. Exits with 4 when --for is over before. With
+    --json each event is printed as it stands in the journal.
     """
     ends_s = None if for_s is None else time.monotonic() + for_s
     with open_logs(url) as logs:
         found = find(logs, execution_id)
-        version = 0
-        while True:
-            new = found.log.store.read_stream(
-                stream_of(found.id), after=version, limit=EVENTS_AT_ONCE
-            )
-            for event in new:
-                click.echo(json.dumps(to_data(event)) if as_json else line_of(event))
-                version = event.version
-                if event.kind == Kind.STEPPED and _is_end(event.data):
-                    return
-            if new:
-                continue
-            if ends_s is not None and time.monotonic() >= ends_s:
-                raise DeadlineExceeded(f"execution {found.id} has not ended within {for_s:g} s.")
-            time.sleep(POLL_S)
+        try:
+            _follow(found, ends_s, as_json=as_json)
+        except KeyboardInterrupt:  # Only this command ends.
+            raise click.exceptions.Exit(ExitCode.INTERRUPTED) from None
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"execution {found.id} has not ended within {for_s:g} s."
+            ) from None
+
+
+def _follow(found: Found, ends_s: float | None, *, as_json: bool) -> None:
+    teller = _Teller(found)
+    version = 0
+    while True:
+        new = found.log.store.read_stream(stream_of(found.id), after=version, limit=EVENTS_AT_ONCE)
+        for event in new:
+            click.echo(json.dumps(to_data(event)) if as_json else teller.tell(event))
+            version = event.version
+            if event.kind == Kind.STEPPED and _is_end(event.data):
+                return
+        if new:
+            continue
+        if ends_s is not None and time.monotonic() >= ends_s:
+            raise TimeoutError
+        time.sleep(POLL_S)
+
+
+class _Teller:
+    """Tells events in words; from one on that cannot be understood, as they stand there."""
+
+    def __init__(self, found: Found) -> None:
+        self._found = found
+        self._history: ExecutionHistory | None = ExecutionHistory(found.id)
+
+    def tell(self, event: RecordedEvent) -> str:
+        if self._history is not None:
+            try:
+                return self._words(self._history, event)
+            except (CallboardError, KeyError, IndexError, TypeError, ValueError):
+                self._history = None
+        return line_of(event)
+
+    def _words(self, history: ExecutionHistory, event: RecordedEvent) -> str:
+        if event.kind == Kind.FORKED:
+            self._history = history = history_of(self._found, up_to=event.version)
+        else:
+            history.apply(event)
+        at = dt.datetime.fromtimestamp(event.recorded_at, dt.UTC).astimezone()
+        head = f"{at:%H:%M:%S}.{at.microsecond // 1000:03}  "
+        lines = words_of(event.kind, unpack(event.kind, event.data), history)
+        return "\n".join(head + line for line in lines)
 
 
 def _is_end(data: bytes) -> bool:

@@ -93,11 +93,13 @@ class Moved(NamedTuple):
     troubled: list[list[Any]]
     """[index, attempt, lane, began, took, code, message, is the host's fault]: tried again"""
     failed: list[list[Any]]
-    """[index, error as data]: failed for good"""
+    """[index, error as data; attempt, lane, began, took if one was under way]: failed for good"""
     cancelled: list[int]
     skipped: list[int]
     doubtful: list[list[Any]]
-    """[index, attempt, code, message]: may have run, and must not run twice"""
+    """[index, attempt, code, message, lane, began, took]: may have run, and must not run twice
+
+    Without the last three of an attempt whose owner had ended."""
 
 
 MOVED_FIELDS: Final = Moved._fields

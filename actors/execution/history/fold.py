@@ -6,7 +6,7 @@ Invariants: lists over sub-tasks have one entry for each, in the order in which 
 a sub-task that is done has the place of its result.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Final, NamedTuple
 
 from callboard.messages.contract import ContractKey
@@ -156,6 +156,13 @@ class ExecutionHistory:
         moved = Moved(**fields)
         keys = [ContractKey(*key) for key in moved.contracts]
         at, lanes, attempts, done = moved.at, moved.lanes, self.attempts, []
+
+        def ended(index: int, attempt: int, times: Sequence[int], code: str, message: str) -> None:
+            lane, began, took = times
+            attempts.append(
+                Attempt(index, attempt, lanes[lane], at - began / 1e6, took / 1e6, code, message)
+            )
+
         for index, attempt, lane, began, took, contract, body, *buffers in moved.done:
             packed = Packed(keys[contract], body, tuple(buffers[0]) if buffers else ())
             self.results[index] = (attempt, packed)
@@ -169,24 +176,27 @@ class ExecutionHistory:
         if self.began:
             for index in done:
                 self.began.pop(index, None)
-        for index, attempt, lane, began, took, code, message, is_loss in moved.troubled:
-            attempts.append(
-                Attempt(index, attempt, lanes[lane], at - began / 1e6, took / 1e6, code, message)
-            )
+        for index, attempt, *times, code, message, is_loss in moved.troubled:
+            ended(index, attempt, times, code, message)
             self.began.pop(index, None)
             self.order.append(("troubled", (index, attempt, is_loss)))
-        for index, attempt, code, message in moved.doubtful:
+        for index, attempt, code, message, *times in moved.doubtful:
+            if times:
+                ended(index, attempt, times, code, message)
             self.doubtful[index] = (attempt, code, message)
             self.began.pop(index, None)
             self.statuses[index] = TaskStatus.IN_DOUBT
             self.order.append(("doubtful", (index, attempt, code, message)))
-        for index, error in moved.failed:
+        for index, error, *last in moved.failed:
+            if last:
+                ended(index, last[0], last[1:], error["code"], error["message"])
             self.statuses[index] = TaskStatus.FAILED
             self.errors[index] = error
             self.began.pop(index, None)
             self.order.append(("failed", (index, error)))
         for index in moved.cancelled:
             self.statuses[index] = TaskStatus.CANCELLED
+            self.doubtful.pop(index, None)
             self.order.append(("cancelled", index))
         for index in moved.skipped:
             self.statuses[index] = TaskStatus.SKIPPED

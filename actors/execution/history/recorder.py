@@ -90,7 +90,8 @@ class Recorder:
         self._contracts: dict[ContractKey, int] = {}
         self._lanes: dict[str, int] = {}
         self._packed: dict[tuple[str, int], Packed] = {}
-        self._began: dict[str, tuple[str, float]] = {}
+        self._began: dict[str, tuple[str, float, int]] = {}
+        """Of attempts under way: the lane, since when, and the number."""
 
     # --- around the plan ---------------------------------------------------------------------
 
@@ -175,17 +176,20 @@ class Recorder:
 
     # --- in a turn ---------------------------------------------------------------------------
 
-    def began(self, task_id: str, lane: str, now: float) -> None:
+    def began(self, task_id: str, attempt: int, lane: str, now: float) -> None:
         """An attempt is about to be sent."""
-        self._began[task_id] = (lane, now)
+        self._began[task_id] = (lane, now, attempt)
 
     def began_unsafe(self, index: int, attempt: int) -> None:
         """An attempt that must not run twice waits until this is durable."""
         self._starting.append([index, attempt])
 
-    def doubtful(self, index: int, attempt: int, error: CallboardError) -> None:
+    def doubtful(
+        self, index: int, task_id: str, attempt: int, error: CallboardError, now: float
+    ) -> None:
         """An attempt that must not run twice may have run."""
-        self._doubtful.append([index, attempt, error.code, error.message])
+        row = [index, attempt, error.code, error.message, *self._times(task_id, now)]
+        self._doubtful.append(row)
 
     def decided(self, index: int, decision: Decision, by: str) -> None:
         """What becomes of a sub-task that was in doubt."""
@@ -236,9 +240,12 @@ class Recorder:
         times = self._times(task_id, now)
         self._troubled.append([index, attempt, *times, error.code, error.message, loss])
 
-    def failed(self, index: int, error: CallboardError) -> None:
-        """A sub-task failed for good."""
-        self._failed.append([index, error.to_data()])
+    def failed(self, index: int, task_id: str, error: CallboardError, now: float) -> None:
+        """A sub-task failed for good, usually with its last attempt."""
+        row: list[Any] = [index, error.to_data()]
+        if task_id in self._began:
+            row += [self._began[task_id][2], *self._times(task_id, now)]
+        self._failed.append(row)
 
     def cancelled(self, indices: Sequence[int]) -> None:
         """Sub-tasks were cancelled."""
@@ -258,7 +265,7 @@ class Recorder:
             self._note(Kind.GROWN, writer.fields(parent))
 
     def _times(self, task_id: str, now: float) -> tuple[int, int, int]:
-        lane, began_s = self._began.pop(task_id, ("", now))
+        lane, began_s, _ = self._began.pop(task_id, ("", now, 0))
         number = self._lanes.setdefault(lane, len(self._lanes))
         took = int((now - began_s) * 1e6)
         return number, took, took

@@ -46,12 +46,12 @@ def record_effect(
     """Note an effect of the scheduler; what it does not note follows from the rest."""
     match effect:
         case TaskFailed(task_id, error, _):
-            recorder.failed(numbers[task_id], error)
+            recorder.failed(numbers[task_id], task_id, error, now)
         case TaskRetried(task_id, attempt, error, _):
             loss = retryability_of(error) is Retryability.HOST_LOSS
             recorder.troubled(numbers[task_id], task_id, attempt, error, now, loss=loss)
         case TaskDoubtful(task_id, attempt, error):
-            recorder.doubtful(numbers[task_id], attempt, error)
+            recorder.doubtful(numbers[task_id], task_id, attempt, error, now)
         case TasksSkipped(task_ids, _):
             recorder.skipped([numbers[task_id] for task_id in task_ids])
         case TasksCancelled(task_ids):

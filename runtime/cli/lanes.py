@@ -1,0 +1,64 @@
+"""Where attempts ran, for the eye: a lane by what it does, its attempts in rows."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from callboard.actors.execution.history.fold import Attempt, ExecutionHistory
+
+__all__ = ["LaneRows", "kinds_of", "lane_rows", "place_of", "short_kind"]
+
+
+class LaneRows(NamedTuple):
+    """One lane; no two attempts of a row overlap."""
+
+    name: str
+    rows: list[list[Attempt]]
+
+
+def kinds_of(history: ExecutionHistory) -> list[str]:
+    """The name of the contract of each sub-task, in the order in which they were added."""
+    return [
+        added.reader.contracts[row[1]].name for added in history.added for row in added.reader.rows
+    ]
+
+
+def short_kind(kind: str) -> str:
+    """The last part of a contract's name."""
+    return kind.rpartition(".")[2] or kind
+
+
+def place_of(lane: str) -> str:
+    """The host of a lane, for people: a lane is the address of an agent."""
+    slot, _, cell = lane.partition("/")
+    return f"host {slot}" if slot.isdigit() and cell.isdigit() else lane or "–"
+
+
+def lane_rows(history: ExecutionHistory, attempts: Sequence[Attempt]) -> list[LaneRows]:
+    """The lanes of these attempts, hosts in their order, each with as many rows as it needs."""
+    kinds, by_lane = kinds_of(history), dict[str, list[Attempt]]()
+    for attempt in sorted(attempts, key=lambda attempt: attempt.began_at):
+        by_lane.setdefault(attempt.lane, []).append(attempt)
+    found: list[LaneRows] = []
+    for lane in sorted(by_lane, key=_order):
+        done = by_lane[lane]
+        said = ", ".join(sorted({short_kind(kinds[attempt.task]) for attempt in done}))
+        found.append(LaneRows(f"{place_of(lane)} {said}", _rows(done)))
+    return found
+
+
+def _order(lane: str) -> tuple[int, int, str]:
+    slot, _, cell = lane.partition("/")
+    return (int(slot), int(cell), "") if slot.isdigit() and cell.isdigit() else (0, 0, lane)
+
+
+def _rows(attempts: Sequence[Attempt]) -> list[list[Attempt]]:
+    """Each into the first row that is free by then; they come by their begin."""
+    rows: list[list[Attempt]] = []
+    for attempt in attempts:
+        for row in rows:
+            if row[-1].began_at + row[-1].took_s <= attempt.began_at:
+                row.append(attempt)
+                break
+        else:
+            rows.append([attempt])
+    return rows

@@ -1,0 +1,95 @@
+"""The attempts of an execution over time as a drawing, a row for each that ran beside others."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from callboard.actors.execution.history.fold import Attempt, ExecutionHistory
+
+from ..figures import age
+from ..lanes import lane_rows
+from .markup import clipped, left_off, text
+
+__all__ = ["draw", "ticks"]
+
+BARS_MAX: Final = 5_000
+ROWS_MAX: Final = 200
+WIDTH: Final = 1_120
+LEFT: Final = 190
+ROW: Final = 20
+NAME_CHARS: Final = 27
+TICKS_MAX: Final = 8
+
+
+def draw(history: ExecutionHistory) -> str:
+    """The drawing as SVG; bars that follow each other in a row have different shades."""
+    shown = history.attempts[-BARS_MAX:]
+    if not shown:
+        return '<p class="soft">No attempt has ended so far.</p>'
+    begin = min(attempt.began_at for attempt in shown)
+    span = max(max(attempt.began_at + attempt.took_s for attempt in shown) - begin, 1e-6)
+    scale = (WIDTH - LEFT - 1) / span
+    parts, row, hidden = [], 0, 0
+    for lane in lane_rows(history, shown):
+        for number, attempts in enumerate(lane.rows):
+            if row == ROWS_MAX:
+                hidden += 1
+                continue
+            y = row * ROW
+            if number == 0:
+                name = text(clipped(lane.name, NAME_CHARS))
+                parts.append(
+                    f'<line class="grid" x1="0" x2="{WIDTH}" y1="{y}" y2="{y}"/>'
+                    f'<text x="0" y="{y + 14}">{name}<title>{text(lane.name)}</title></text>'
+                )
+            parts += [
+                _bar(history, attempt, begin, scale, y, index)
+                for index, attempt in enumerate(attempts)
+            ]
+            row += 1
+    high = row * ROW
+    lines = "".join(
+        f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{high}"/>'
+        f'<text class="soft" x="{x:.1f}" y="{high + 16}" text-anchor="{anchor}">{age(at)}</text>'
+        for at, x, anchor in _axis(span, scale)
+    )
+    failed = sum(1 for attempt in shown if attempt.code)
+    return (
+        f'<div class="wide" tabindex="0" role="region" aria-label="Lanes over time">'
+        f'<svg width="{WIDTH}" height="{high + 22}" role="img" aria-label="{len(shown)} attempts '
+        f'over {age(span)}, {failed} of them failed: the table of attempts says the same.">'
+        f"{lines}{''.join(parts)}</svg></div>"
+        + left_off(len(history.attempts) - len(shown), "earlier attempts")
+        + left_off(hidden, "rows")
+    )
+
+
+def _bar(
+    history: ExecutionHistory, attempt: Attempt, begin: float, scale: float, y: int, index: int
+) -> str:
+    x = LEFT + (attempt.began_at - begin) * scale
+    wide = max(1.5, attempt.took_s * scale)
+    said = f"{history.ids[attempt.task]}, attempt {attempt.attempt}: {age(attempt.took_s)}"
+    if attempt.code:
+        said += f", {attempt.code}: {attempt.message}"
+    shade = " x" if attempt.code else " b" if index % 2 else ""
+    return (
+        f'<rect class="bar{shade}" x="{x:.1f}" y="{y + 3}" width="{wide:.1f}" height="{ROW - 6}" '
+        f'rx="2"><title>{text(said)}</title></rect>'
+    )
+
+
+def _axis(span: float, scale: float) -> Iterator[tuple[float, float, str]]:
+    for at in ticks(span):
+        x = LEFT + at * scale
+        yield at, x, "end" if x > WIDTH - 30 else "middle"
+
+
+def ticks(span: float) -> list[float]:
+    """Round numbers from 0 on, at most 8 of them."""
+    step = 1e-6
+    factors = (2.0, 2.5, 2.0)  # 1, 2, 5, 10, ...
+    number = 0
+    while span / step > TICKS_MAX - 1:
+        step *= factors[number % 3]
+        number += 1
+    return [index * step for index in range(int(span / step) + 1)]

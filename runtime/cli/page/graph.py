@@ -1,0 +1,155 @@
+"""The graph of an execution as a drawing: what needs what, from left to right.
+
+A large plan is drawn by kinds: a box for each contract, with how its sub-tasks stand.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+from callboard.actors.execution.history.fold import ExecutionHistory
+
+from ..figures import counted
+from ..lanes import short_kind
+from ..story import Node, nodes
+from .markup import clipped, text
+
+__all__ = ["NODES_MAX", "Box", "draw", "places"]
+
+NODES_MAX: Final = 150
+"""Boxes of a drawing."""
+WIDTH: Final = 190
+HEIGHT: Final = 42
+GAP_X: Final = 56
+GAP_Y: Final = 14
+NAME_CHARS: Final = 25
+
+
+class Box(NamedTuple):
+    """One box of the drawing."""
+
+    name: str
+    said: str
+    status: str
+    before: tuple[int, ...]
+    """The boxes that it needs, by their numbers; all of them smaller than its own."""
+    grown_from: int | None = None
+
+
+def draw(history: ExecutionHistory) -> str:
+    """The drawing as SVG, with how many sub-tasks it stands for."""
+    all_nodes = list(nodes(history))
+    if not all_nodes:
+        return "<p class=soft>There is no plan so far.</p>"
+    is_large = len(all_nodes) > NODES_MAX
+    boxes = _by_kind(all_nodes) if is_large else _each(all_nodes)
+    said = (
+        f"{counted(len(all_nodes), 'sub-task')} of {counted(len(boxes), 'kind')}; arrows lead from "
+        "what is needed to what needs it"
+        if is_large
+        else f"Arrows lead from what is needed to what needs it; a broken line, to what grew out "
+        f"of it. {counted(len(boxes), 'sub-task')}"
+    )
+    return f"<p class=soft>{said}.</p>{_svg(boxes)}"
+
+
+def _each(all_nodes: Sequence[Node]) -> list[Box]:
+    numbers = {node.id: number for number, node in enumerate(all_nodes)}
+    return [
+        Box(
+            node.id,
+            f"{short_kind(node.kind)} · {node.status.replace('_', ' ')}",
+            node.status,
+            # What grew may need what grew later: drawn only from left to right.
+            tuple(numbers[need] for need in node.needs if numbers[need] < number),
+            None if node.parent is None else numbers[node.parent],
+        )
+        for number, node in enumerate(all_nodes)
+    ]
+
+
+def _by_kind(all_nodes: Sequence[Node]) -> list[Box]:
+    kind_of = {node.id: node.kind for node in all_nodes}
+    kinds = list(dict.fromkeys(node.kind for node in all_nodes))[:NODES_MAX]
+    numbers = {kind: number for number, kind in enumerate(kinds)}
+    statuses: dict[str, Counter[str]] = {kind: Counter() for kind in kinds}
+    before: dict[str, set[int]] = {kind: set() for kind in kinds}
+    for node in all_nodes:
+        if node.kind not in numbers:
+            continue
+        statuses[node.kind][node.status] += 1
+        above = (*node.needs, *(() if node.parent is None else (node.parent,)))
+        found = {numbers.get(kind_of[name], len(kinds)) for name in above}
+        before[node.kind] |= {number for number in found if number < numbers[node.kind]}
+    return [
+        Box(
+            short_kind(kind),
+            ", ".join(f"{count:,} {status}" for status, count in statuses[kind].most_common(2)),
+            _worst(statuses[kind]),
+            tuple(sorted(before[kind])),
+        )
+        for kind in kinds
+    ]
+
+
+def _worst(statuses: Mapping[str, int]) -> str:
+    for status in ("failed", "in_doubt", "running", "ready", "backing_off", "waiting"):
+        if statuses.get(status):
+            return status
+    return next(iter(statuses))
+
+
+def places(boxes: Sequence[Box]) -> list[tuple[int, int]]:
+    """A column and a row for each box: right of all that it needs, near to their middle."""
+    columns: list[int] = []
+    for box in boxes:
+        above = (*box.before, *(() if box.grown_from is None else (box.grown_from,)))
+        columns.append(1 + max((columns[number] for number in above), default=-1))
+    found = [(0, 0)] * len(boxes)
+    for column in range(max(columns, default=-1) + 1):
+        here = [number for number, at in enumerate(columns) if at == column]
+        here.sort(key=lambda number: _middle(boxes[number], found))
+        for row, number in enumerate(here):
+            found[number] = (column, row)
+    return found
+
+
+def _middle(box: Box, found: Sequence[tuple[int, int]]) -> float:
+    above = (*box.before, *(() if box.grown_from is None else (box.grown_from,)))
+    return sum(found[number][1] for number in above) / len(above) if above else 0.0
+
+
+def _svg(boxes: Sequence[Box]) -> str:
+    at = [(1 + x * (WIDTH + GAP_X), 1 + y * (HEIGHT + GAP_Y)) for x, y in places(boxes)]
+    wide = max(x for x, _ in at) + WIDTH + 1
+    high = max(y for _, y in at) + HEIGHT + 1
+    parts = [
+        _edge(at[number], at[index], "edge")
+        for index, box in enumerate(boxes)
+        for number in box.before
+    ]
+    parts += [
+        _edge(at[box.grown_from], at[index], "edge grown")
+        for index, box in enumerate(boxes)
+        if box.grown_from is not None and box.grown_from not in box.before
+    ]
+    for box, (x, y) in zip(boxes, at, strict=True):
+        parts.append(
+            f'<g class="node {text(box.status)}"><title>{text(box.name)}: {text(box.said)}</title>'
+            f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="6"/>'
+            f'<text x="{x + 10}" y="{y + 17}">{text(clipped(box.name, NAME_CHARS))}</text>'
+            f'<text class="soft" x="{x + 10}" y="{y + 33}">'
+            f"{text(clipped(box.said, NAME_CHARS + 2))}</text></g>"
+        )
+    return (
+        '<div class="wide" tabindex="0" role="region" aria-label="Graph">'
+        f'<svg width="{wide}" height="{high}" role="img" aria-label="What needs what: the table of '
+        f'sub-tasks says the same in words.">{"".join(parts)}</svg></div>'
+    )
+
+
+def _edge(begin: tuple[int, int], end: tuple[int, int], name: str) -> str:
+    x, y = begin[0] + WIDTH, begin[1] + HEIGHT // 2
+    to_x, to_y = end[0], end[1] + HEIGHT // 2
+    bend = max(GAP_X // 2, (to_x - x) // 2)
+    return f'<path class="{name}" d="M{x} {y}C{x + bend} {y} {to_x - bend} {to_y} {to_x} {to_y}"/>'

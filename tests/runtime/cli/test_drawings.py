@@ -1,0 +1,225 @@
+"""How executions are shown: durations, lanes over time, the page, and events in words."""
+
+import asyncio
+import itertools
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+import callboard as cb
+from callboard import Agent, Contract, Job, Request, RetryPolicy, SubTask, handler
+from callboard.actors.execution.history.fold import Attempt, ExecutionHistory
+from callboard.messages.errors import ExecutionFailed
+from callboard.runtime.cli.chart import timeline
+from callboard.runtime.cli.figures import age
+from callboard.runtime.cli.lanes import lane_rows
+from callboard.runtime.cli.logs import find, history_of, open_logs
+from callboard.runtime.cli.page import page
+from callboard.runtime.cli.page.gantt import ticks
+from callboard.runtime.cli.page.graph import NODES_MAX, Box, places
+
+Run = Callable[..., Any]
+
+
+class Part(Contract, name="drawings.part"):
+    """Done."""
+
+
+class Step(Request[Part], name="drawings.step"):
+    name: str
+
+
+class Pay(Request[Part], name="drawings.pay"):
+    """Must not run twice."""
+
+
+class Bank(Agent):
+    """Fails when it has paid, perhaps."""
+
+    paid: ClassVar[asyncio.Event]
+
+    @handler
+    async def pay(self, _request: Pay) -> Part:
+        Bank.paid.set()
+        raise ConnectionError("is it paid?")
+
+
+class Worker(Agent):
+    """Fails, but not before the bank."""
+
+    @handler
+    async def step(self, request: Step) -> Part:
+        if request.name == "bad":
+            await Bank.paid.wait()
+            raise ValueError("no <such> file")
+        return Part()
+
+
+def plan(request: Step) -> list[SubTask]:
+    twice = RetryPolicy(attempts_max=2, backoff_min_s=0.001)
+    return [
+        SubTask("first", Step(name="first")),
+        SubTask("pay", Pay(), needs=("first",), unsafe=True, optional=True),
+        SubTask("bad", Step(name="bad"), needs=("first",), retry=twice),
+        *(SubTask(f"n{n}", Step(name="n"), needs=("first",)) for n in range(int(request.name))),
+    ]
+
+
+async def fail(count: int) -> None:
+    job = Job[Step, list[Part]](name="drawn", decompose=plan)
+    Bank.paid = asyncio.Event()
+    async with cb.start(engine="inline", hosts=1, journal="j.db") as system:
+        await system.spawn(Bank, offer=True)
+        await system.spawn(Worker, offer=True)
+        with pytest.raises(ExecutionFailed):
+            await system.submit(job, Step(name=str(count)), execution_id="one").result(30)
+
+
+def drawn(count: int) -> ExecutionHistory:
+    asyncio.run(fail(count))
+    with open_logs("j.db") as logs:
+        return history_of(find(logs, "one"))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "0 s"),
+        (0.000_000_4, "0 µs"),
+        (0.000_25, "250 µs"),
+        (0.000_999_7, "1.0 ms"),
+        (0.004_2, "4.2 ms"),
+        (0.049_9, "50 ms"),
+        (0.999_6, "1.0 s"),
+        (9.94, "9.9 s"),
+        (59.9, "59 s"),
+        (61.0, "1 min 1 s"),
+        (-1.0, "0 s"),
+    ],
+)
+def test_a_duration_has_the_unit_that_fits(seconds: float, text: str) -> None:
+    assert age(seconds) == text
+
+
+def test_the_last_attempt_of_what_failed_is_told_with_its_times(folder: Path) -> None:
+    history = drawn(0)
+    ended = [(history.ids[one.task], one.attempt, one.code) for one in history.attempts]
+    failed = "handler_failed"
+    assert sorted(ended) == [
+        ("bad", 1, failed), ("bad", 2, failed), ("first", 1, ""), ("pay", 1, failed)
+    ]  # fmt: skip
+    assert all(one.lane and one.took_s > 0 for one in history.attempts)
+    assert not history.doubtful, "it was cancelled with the execution"
+
+
+def test_tail_names_what_happens_in_words(folder: Path, callboard: Run) -> None:
+    drawn(8)
+    ended = callboard("tail", "one", "--journal", "j.db")
+    assert ended.code == 0, ended.err
+    for said in (
+        "job drawn submitted",
+        "planned: 11 sub-tasks",
+        "to do: first, pay, bad, n0, n1, n2 and 5 more",
+        r"done: first \(\d+ [µm]s, host 1\)",
+        "begins, must not run twice: pay",
+        "in doubt: pay, attempt 1 may have run",
+        r"runs again: bad, attempt 1 failed in .*no <such> file",
+        "failed: bad: ",
+        "running → failed, by attempt_failed",
+    ):
+        assert re.search(said, ended.out), said
+
+
+class Balanced(HTMLParser):
+    """Checks that each tag that is opened is closed, and that nothing is loaded."""
+
+    VOID: Final = {"meta", "rect", "line", "path"}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert not {"src", "href", "xlink:href", "onclick"} & {name for name, _ in attrs}
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+
+@pytest.mark.parametrize("count", [0, 3, NODES_MAX + 50])
+def test_the_page_is_whole_and_needs_nothing_else(folder: Path, count: int) -> None:
+    history = drawn(count)
+    html = page(history, lives=False)
+    parser = Balanced()
+    parser.feed(html)
+    parser.close()
+    assert parser.open == []
+    assert "url(" not in html
+    assert "@import" not in html
+    assert "no &lt;such&gt; file" in html
+    assert html.count('class="bar x"') == 3
+    if count > NODES_MAX:
+        assert f"{count + 3} sub-tasks of 2 kinds" in html
+    else:
+        assert f"{count + 3} sub-tasks." in html
+
+
+BOXES: Final = st.lists(st.sets(st.integers(0, 30), max_size=3), max_size=30)
+
+
+@given(BOXES)
+def test_a_box_stands_right_of_what_it_needs_and_alone(needs: list[set[int]]) -> None:
+    boxes = [
+        Box("b", "", "done", tuple(number for number in before if number < index))
+        for index, before in enumerate(needs)
+    ]
+    found = places(boxes)
+    assert len(set(found)) == len(boxes)
+    for box, (column, _) in zip(boxes, found, strict=True):
+        assert all(found[number][0] < column for number in box.before)
+
+
+TIMES: Final = st.lists(
+    st.tuples(st.integers(0, 1_000), st.integers(1, 200), st.sampled_from(["1/1", "2/1", "x"])),
+    min_size=1,
+    max_size=40,
+)
+
+
+@given(TIMES)
+def test_attempts_of_one_row_do_not_overlap_and_none_is_left_out(
+    times: list[tuple[int, int, str]],
+) -> None:
+    history = ExecutionHistory("x")
+    history.ids.append("a")
+    attempts = [Attempt(0, 1, lane, began, took, "", "") for began, took, lane in times]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("callboard.runtime.cli.lanes.kinds_of", lambda _history: ["a.Step"])
+        lanes = lane_rows(history, attempts)
+        history.attempts.extend(attempts)
+        console = Console(width=80, record=True, file=None, force_terminal=False)
+        console.print(timeline(history, 80))
+    assert sorted(one for lane in lanes for row in lane.rows for one in row) == sorted(attempts)
+    for lane in lanes:
+        for row in lane.rows:
+            for one, after in itertools.pairwise(row):
+                assert one.began_at + one.took_s <= after.began_at
+    assert all(len(line) <= 80 for line in console.export_text().splitlines())
+
+
+@given(st.floats(1e-6, 1e7))
+def test_an_axis_has_few_round_marks(span: float) -> None:
+    marks = ticks(span)
+    assert 1 <= len(marks) <= 9
+    assert marks[0] == 0
+    assert marks[-1] <= span * 1.000_001
