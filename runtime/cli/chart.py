@@ -9,7 +9,7 @@ from rich.text import Text
 from callboard.actors.execution.history.fold import Attempt, ExecutionHistory
 
 from .figures import age, counted, printable
-from .lanes import lane_rows
+from .lanes import LaneRows, at_once, lane_rows
 
 __all__ = ["timeline"]
 
@@ -18,10 +18,14 @@ NAME_MAX: Final = 20
 WIDTH_MIN: Final = 10
 SHADES: Final = "█▓"
 FAILED: Final = "×"
+HEIGHTS: Final = " ▁▂▃▄▅▆▇█"
 
 
 def timeline(history: ExecutionHistory, width: int) -> RenderableType:
-    """The rows of each lane; attempts that follow each other have different shades."""
+    """The rows of each lane; attempts that follow each other have different shades.
+
+    A lane with many attempts at once is one row: how many there were.
+    """
     if not history.attempts:
         return Text("no attempt has ended so far.")
     begin = min(attempt.began_at for attempt in history.attempts)
@@ -31,6 +35,10 @@ def timeline(history: ExecutionHistory, width: int) -> RenderableType:
     rows: list[RenderableType] = []
     hidden = 0
     for lane in lane_rows(history, history.attempts):
+        if not lane.rows and len(rows) < ROWS_MAX:
+            counts = at_once(lane.attempts, begin, span / cells, cells)
+            rows.append(Text(f"{_fitted(printable(lane.name))} │{_heights(counts)}", no_wrap=True))
+            rows.append(Text(f"{' ' * NAME_MAX}  {_said(lane, counts)}", "dim", no_wrap=True))
         for number, attempts in enumerate(lane.rows):
             if len(rows) >= ROWS_MAX:
                 hidden += 1
@@ -48,6 +56,17 @@ def timeline(history: ExecutionHistory, width: int) -> RenderableType:
 
 def _fitted(name: str) -> str:
     return name.ljust(NAME_MAX) if len(name) <= NAME_MAX else f"{name[: NAME_MAX - 1]}…"
+
+
+def _heights(counts: Sequence[int]) -> str:
+    most = max(counts)
+    return "".join(HEIGHTS[-(-count * (len(HEIGHTS) - 1) // most)] for count in counts)
+
+
+def _said(lane: LaneRows, counts: Sequence[int]) -> str:
+    failed = sum(1 for attempt in lane.attempts if attempt.code)
+    attempts = counted(len(lane.attempts), "attempt")
+    return f"{attempts}, up to {max(counts):,} at once, {failed:,} failed"
 
 
 def _bar(attempts: Sequence[Attempt], begin: float, cells_a_second: float, cells: int) -> str:

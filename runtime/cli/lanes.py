@@ -1,18 +1,24 @@
 """Where attempts ran, for the eye: a lane by what it does, its attempts in rows."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from itertools import accumulate
+from typing import Final, NamedTuple
 
 from callboard.actors.execution.history.fold import Attempt, ExecutionHistory
 
-__all__ = ["LaneRows", "kinds_of", "lane_rows", "place_of", "short_kind"]
+__all__ = ["LaneRows", "at_once", "kinds_of", "lane_rows", "place_of", "short_kind"]
+
+ROWS_MAX: Final = 12
+"""Rows of one lane; where more ran side by side, it is told how many."""
 
 
 class LaneRows(NamedTuple):
     """One lane; no two attempts of a row overlap."""
 
     name: str
+    attempts: list[Attempt]
     rows: list[list[Attempt]]
+    """Empty for a crowd: a lane with too many attempts at once."""
 
 
 def kinds_of(history: ExecutionHistory) -> list[str]:
@@ -42,7 +48,7 @@ def lane_rows(history: ExecutionHistory, attempts: Sequence[Attempt]) -> list[La
     for lane in sorted(by_lane, key=_order):
         done = by_lane[lane]
         said = ", ".join(sorted({short_kind(kinds[attempt.task]) for attempt in done}))
-        found.append(LaneRows(f"{place_of(lane)} {said}", _rows(done)))
+        found.append(LaneRows(f"{place_of(lane)} {said}", done, _rows(done)))
     return found
 
 
@@ -60,5 +66,18 @@ def _rows(attempts: Sequence[Attempt]) -> list[list[Attempt]]:
                 row.append(attempt)
                 break
         else:
+            if len(rows) == ROWS_MAX:
+                return []
             rows.append([attempt])
     return rows
+
+
+def at_once(attempts: Sequence[Attempt], begin: float, cell_s: float, cells: int) -> list[int]:
+    """How many attempts touch each of `cells` spans of time from `begin` on."""
+    changes = [0] * (cells + 1)
+    for attempt in attempts:
+        first = min(cells - 1, int((attempt.began_at - begin) / cell_s))
+        last = int((attempt.began_at + attempt.took_s - begin) / cell_s)
+        changes[first] += 1
+        changes[max(first, min(cells - 1, last)) + 1] -= 1
+    return list(accumulate(changes[:cells]))

@@ -5,8 +5,8 @@ from typing import Final
 
 from callboard.actors.execution.history.fold import Attempt, ExecutionHistory
 
-from ..figures import age
-from ..lanes import lane_rows
+from ..figures import age, counted
+from ..lanes import LaneRows, at_once, lane_rows
 from .markup import clipped, left_off, text
 
 __all__ = ["draw", "ticks"]
@@ -14,8 +14,11 @@ __all__ = ["draw", "ticks"]
 BARS_MAX: Final = 5_000
 ROWS_MAX: Final = 200
 WIDTH: Final = 1_120
-LEFT: Final = 190
+LEFT: Final = 260
 ROW: Final = 20
+CROWD: Final = 48
+"""The height of a lane with many attempts at once."""
+CELLS: Final = 240
 NAME_CHARS: Final = 27
 TICKS_MAX: Final = 8
 
@@ -28,25 +31,26 @@ def draw(history: ExecutionHistory) -> str:
     begin = min(attempt.began_at for attempt in shown)
     span = max(max(attempt.began_at + attempt.took_s for attempt in shown) - begin, 1e-6)
     scale = (WIDTH - LEFT - 1) / span
-    parts, row, hidden = [], 0, 0
+    parts: list[str] = []
+    high = hidden = 0
     for lane in lane_rows(history, shown):
-        for number, attempts in enumerate(lane.rows):
-            if row == ROWS_MAX:
-                hidden += 1
-                continue
-            y = row * ROW
-            if number == 0:
-                name = text(clipped(lane.name, NAME_CHARS))
-                parts.append(
-                    f'<line class="grid" x1="0" x2="{WIDTH}" y1="{y}" y2="{y}"/>'
-                    f'<text x="0" y="{y + 14}">{name}<title>{text(lane.name)}</title></text>'
-                )
+        if high >= ROWS_MAX * ROW:
+            hidden += 1
+            continue
+        parts.append(
+            f'<line class="grid" x1="0" x2="{WIDTH}" y1="{high}" y2="{high}"/>'
+            f'<text x="0" y="{high + 14}">{text(clipped(lane.name, NAME_CHARS))}'
+            f"<title>{text(lane.name)}</title></text>"
+        )
+        if not lane.rows:
+            parts.append(_crowd(lane, begin, span, high))
+            high += CROWD
+        for attempts in lane.rows:
             parts += [
-                _bar(history, attempt, begin, scale, y, index)
+                _bar(history, attempt, begin, scale, high, index)
                 for index, attempt in enumerate(attempts)
             ]
-            row += 1
-    high = row * ROW
+            high += ROW
     lines = "".join(
         f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{high}"/>'
         f'<text class="soft" x="{x:.1f}" y="{high + 16}" text-anchor="{anchor}">{age(at)}</text>'
@@ -59,7 +63,7 @@ def draw(history: ExecutionHistory) -> str:
         f'over {age(span)}, {failed} of them failed: the table of attempts says the same.">'
         f"{lines}{''.join(parts)}</svg></div>"
         + left_off(len(history.attempts) - len(shown), "earlier attempts")
-        + left_off(hidden, "rows")
+        + left_off(hidden, "lanes")
     )
 
 
@@ -75,6 +79,20 @@ def _bar(
     return (
         f'<rect class="bar{shade}" x="{x:.1f}" y="{y + 3}" width="{wide:.1f}" height="{ROW - 6}" '
         f'rx="2"><title>{text(said)}</title></rect>'
+    )
+
+
+def _crowd(lane: LaneRows, begin: float, span: float, y: int) -> str:
+    """How many attempts there were at once, as heights."""
+    counts = at_once(lane.attempts, begin, span / CELLS, CELLS)
+    wide, most = (WIDTH - LEFT - 1) / CELLS, max(counts)
+    path = "".join(f"V{y + CROWD - (CROWD - 6) * count / most:.1f}h{wide:.2f}" for count in counts)
+    failed = sum(1 for attempt in lane.attempts if attempt.code)
+    said = f"{counted(len(lane.attempts), 'attempt')}, up to {most:,} at once, {failed:,} failed"
+    return (
+        f'<path class="bar b" d="M{LEFT} {y + CROWD}{path}V{y + CROWD}Z"><title>{said}</title>'
+        "</path>"
+        f'<text class="soft" x="0" y="{y + 32}">{said}</text>'
     )
 
 

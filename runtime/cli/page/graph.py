@@ -152,4 +152,5 @@ def _edge(begin: tuple[int, int], end: tuple[int, int], name: str) -> str:
     x, y = begin[0] + WIDTH, begin[1] + HEIGHT // 2
     to_x, to_y = end[0], end[1] + HEIGHT // 2
     bend = max(GAP_X // 2, (to_x - x) // 2)
-    return f'<path class="{name}" d="M{x} {y}C{x + bend} {y} {to_x - bend} {to_y} {to_x} {to_y}"/>'
+    path = f"M{x} {y}C{x + bend} {y} {to_x - bend} {to_y} {to_x} {to_y}"
+    return f'<path class="{name}" d="{path}"></path>'
