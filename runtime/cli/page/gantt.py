@@ -12,6 +12,7 @@ from .markup import clipped, left_off, text
 __all__ = ["draw", "ticks"]
 
 BARS_MAX: Final = 5_000
+"""After so many, lanes are drawn as crowds."""
 ROWS_MAX: Final = 200
 WIDTH: Final = 1_120
 LEFT: Final = 260
@@ -25,14 +26,14 @@ TICKS_MAX: Final = 8
 
 def draw(history: ExecutionHistory) -> str:
     """The drawing as SVG; bars that follow each other in a row have different shades."""
-    shown = history.attempts[-BARS_MAX:]
+    shown = history.attempts
     if not shown:
         return '<p class="soft">No attempt has ended so far.</p>'
     begin = min(attempt.began_at for attempt in shown)
     span = max(max(attempt.began_at + attempt.took_s for attempt in shown) - begin, 1e-6)
     scale = (WIDTH - LEFT - 1) / span
     parts: list[str] = []
-    high = hidden = 0
+    high = hidden = bars = 0
     for lane in lane_rows(history, shown):
         if high >= ROWS_MAX * ROW:
             hidden += 1
@@ -42,9 +43,11 @@ def draw(history: ExecutionHistory) -> str:
             f'<text x="0" y="{high + 14}">{text(clipped(lane.name, NAME_CHARS))}'
             f"<title>{text(lane.name)}</title></text>"
         )
-        if not lane.rows:
+        bars += len(lane.attempts)
+        if not lane.rows or bars > BARS_MAX:
             parts.append(_crowd(lane, begin, span, high))
             high += CROWD
+            continue
         for attempts in lane.rows:
             parts += [
                 _bar(history, attempt, begin, scale, high, index)
@@ -61,9 +64,7 @@ def draw(history: ExecutionHistory) -> str:
         f'<div class="wide" tabindex="0" role="region" aria-label="Lanes over time">'
         f'<svg width="{WIDTH}" height="{high + 22}" role="img" aria-label="{len(shown)} attempts '
         f'over {age(span)}, {failed} of them failed: the table of attempts says the same.">'
-        f"{lines}{''.join(parts)}</svg></div>"
-        + left_off(len(history.attempts) - len(shown), "earlier attempts")
-        + left_off(hidden, "lanes")
+        f"{lines}{''.join(parts)}</svg></div>" + left_off(hidden, "lanes")
     )
 
 
@@ -88,7 +89,8 @@ def _crowd(lane: LaneRows, begin: float, span: float, y: int) -> str:
     wide, most = (WIDTH - LEFT - 1) / CELLS, max(counts)
     path = "".join(f"V{y + CROWD - (CROWD - 6) * count / most:.1f}h{wide:.2f}" for count in counts)
     failed = sum(1 for attempt in lane.attempts if attempt.code)
-    said = f"{counted(len(lane.attempts), 'attempt')}, up to {most:,} at once, {failed:,} failed"
+    said = f"{counted(len(lane.attempts), 'attempt')}, up to {most:,} at once"
+    said += f", {failed:,} failed" if failed else ""
     return (
         f'<path class="bar b" d="M{LEFT} {y + CROWD}{path}V{y + CROWD}Z"><title>{said}</title>'
         "</path>"

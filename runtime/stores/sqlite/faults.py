@@ -20,29 +20,33 @@ __all__ = ["fault_of", "told"]
 def fault_of(name: str, error: sqlite3.Error, *, committing: bool = False) -> CallboardError:
     """The error that says it in our words; `committing` when the transaction may stand."""
     code = getattr(error, "sqlite_errorname", "") or ""
-    kind = code.removeprefix("SQLITE_").split("_")[0]
     text = f"{name}: {error} ({code or type(error).__name__})."
     failed: StoreFailed
     if code == "SQLITE_IOERR_FSYNC" and committing:
         failed = CommitUnknown(text, advice="Append the same events again.", may_have_run=True)
-    elif kind == "FULL" or (code == "SQLITE_IOERR_WRITE" and _is_limited()):
-        failed = StoreFull(text, advice="Make room on the disk; nothing was changed.")
-    elif kind in ("READONLY", "PERM", "AUTH"):
-        failed = StoreReadOnly(text, advice="Make file and folder writable, or name others.")
-    elif kind in ("CORRUPT", "NOTADB"):
-        failed = StoreDamaged(
-            text,
-            advice="Keep a copy, look with `callboard store check "
-            f"{name.removeprefix('sqlite ')}`, restore a backup.",
-        )
-    elif kind in ("BUSY", "LOCKED"):
-        failed = StoreUnavailable(
-            text, advice="Another process holds its lock: look with `fuser` who has it open."
-        )
     else:
-        failed = StoreUnavailable(text, advice="Look whether file, folder and disk are there.")
+        what, advice = _what(name, code)
+        failed = what(text, advice=advice, may_have_run=False)
     failed.__cause__ = error
     return failed
+
+
+def _what(name: str, code: str) -> tuple[type[StoreFailed], str]:
+    kind = code.removeprefix("SQLITE_").split("_")[0]
+    if kind == "FULL" or (code == "SQLITE_IOERR_WRITE" and _is_limited()):
+        return StoreFull, "Make room on the disk; nothing was changed."
+    if kind in ("READONLY", "PERM", "AUTH"):
+        return StoreReadOnly, "Make file and folder writable, or name others."
+    if kind in ("CORRUPT", "NOTADB"):
+        path = name.removeprefix("sqlite ")
+        return StoreDamaged, (
+            f"Keep a copy, look with `callboard store check {path}`, restore a backup."
+        )
+    if kind in ("BUSY", "LOCKED"):
+        return StoreUnavailable, (
+            "Another process holds its lock: look with `fuser` who has it open."
+        )
+    return StoreUnavailable, "Look whether file, folder and disk are there."
 
 
 @contextlib.contextmanager

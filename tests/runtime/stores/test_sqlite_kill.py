@@ -1,94 +1,157 @@
-"""A writer is killed with -9 at a random moment, again and again, on one log.
+"""A writer is killed with -9 two hundred times on one log: at any moment, and at each kind of one.
 
-What it acknowledged over its pipe is there, nothing is there twice, no position is missing.
+What it acknowledged over its pipe is there, nothing is there twice, no position is missing. What
+it did not acknowledge is there wholly or not at all, and appending it again is safe.
 """
 
-import random
-import select
+import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from callboard.messages.events import Append, Appended, NewEvent
 from callboard.runtime.stores.sqlite import SqliteEventStore
 
-RUN_S_MAX: Final = 30.0
-LIFE_S_MAX: Final = 0.08
-WRITER: Final = """
-import os, sys, uuid
+KILLS: Final = 200
+# One process forks all writers: each begins at once, and with the store loaded.
+NURSERY: Final = """
+import json, os, random, signal, sys, time
 from callboard.messages.events import Append, NewEvent
 from callboard.runtime.stores.sqlite import SqliteEventStore
 
-store = SqliteEventStore(sys.argv[1])
-store.open()
-store.take_over(f"process {os.getpid()}")
-os.write(1, b"ready\\n")
-while True:
-    group = [
-        Append(f"s{stream}", tuple(NewEvent(uuid.uuid4().bytes, "k", b"x" * 200) for _ in range(3)))
+WHEN = ("any time", "before a commit", "in a commit", "after a commit")
+
+
+def group(run, number):
+    return [
+        Append(f"s{stream}", tuple(
+            NewEvent(b"%6d%6d%2d%2d" % (run, number, stream, n), "k", b"x" * 200) for n in range(3)
+        ))
         for stream in range(4)
     ]
-    store.commit(group)
-    ids = "".join(event.id.hex() for append in group for event in append.events)
-    os.write(1, ids.encode() + b"\\n")
-"""
-ID_CHARS: Final = 32
 
 
-def acknowledged_before_kill(path: Path, seed: int) -> list[bytes]:
-    """Run a writer, kill it, and give the ids of the events it was sure of."""
-    command = [sys.executable, "-c", WRITER, str(path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
-        assert writer.stdout is not None
-        try:
-            assert select.select([writer.stdout], [], [], RUN_S_MAX)[0], "the writer hangs"
-            assert writer.stdout.readline() == b"ready\n"
-            # The moment of death is random; nothing else is there to wait for.
-            time.sleep(random.Random(seed).uniform(0, LIFE_S_MAX))
-        finally:
-            writer.kill()
-        lines = writer.stdout.read().split(b"\n")
-    # The last piece is empty, or a line that the kill has cut: then nobody was told.
-    return [
-        bytes.fromhex(line[at : at + ID_CHARS].decode())
-        for line in lines[:-1]
-        for at in range(0, len(line), ID_CHARS)
-    ]
-
-
-def check(path: Path, acknowledged: list[bytes]) -> None:
+def write(path, run, when, last, pipe):
     store = SqliteEventStore(path)
     store.open()
-    try:
-        events = store.read(0, 10**9)
-        store.check()
-    finally:
-        store.close()
+    store.take_over(f"run {run}")
+    if when == "in a commit":
+        # Its own alarm strikes somewhere in the writes and syncs of the last commit.
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    for number in range(10**9):
+        if number == last and when == "before a commit":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if number == last and when == "in a commit":
+            signal.setitimer(signal.ITIMER_REAL, random.Random(run).uniform(1e-5, 2e-3))
+        store.commit(group(run, number))
+        if number == last and when == "after a commit":
+            os.kill(os.getpid(), signal.SIGKILL)
+        os.write(pipe, b"%d\\n" % number)
+
+
+for run in range(int(sys.argv[2])):
+    chance = random.Random(run)
+    when, last = WHEN[run % 4], chance.randrange(4)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(reading)
+            write(sys.argv[1], run, when, last, writing)
+        finally:
+            os._exit(9)
+    os.close(writing)
+    if when == "any time":
+        time.sleep(chance.uniform(0, 0.05))
+        os.kill(child, signal.SIGKILL)
+    told = b""
+    while piece := os.read(reading, 65_536):
+        told += piece
+    os.close(reading)
+    _, status = os.waitpid(child, 0)
+    # What the kill has cut off behind the last line was not said.
+    acknowledged = told.count(b"\\n")
+    print(json.dumps([run, when, acknowledged, os.WTERMSIG(status)]), flush=True)
+"""
+
+
+def ids_of(run: int, number: int) -> list[bytes]:
+    """The ids of one commit, as the writer makes them."""
+    return [b"%6d%6d%2d%2d" % (run, number, stream, n) for stream in range(4) for n in range(3)]
+
+
+def killed(path: Path, kills: int) -> list[tuple[int, str, int]]:
+    """Each run: its number, when its writer was killed, and how many commits it acknowledged."""
+    done = subprocess.run(
+        [sys.executable, "-c", NURSERY, str(path), str(kills)],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert all(signal in (9, 14) for *_, signal in rows), "each was killed"
+    return [(run, when, acknowledged) for run, when, acknowledged, _ in rows]
+
+
+def check(store: SqliteEventStore, runs: list[tuple[int, str, int]]) -> None:
+    events = store.read(0, 10**9)
+    store.check()
     assert [event.position for event in events] == list(range(1, len(events) + 1))
-    ids = [event.id for event in events]
-    assert len(set(ids)) == len(ids)
-    assert set(acknowledged) <= set(ids)
     versions: dict[str, int] = {}
     for event in events:
         assert event.version == versions.get(event.stream, 0) + 1
         versions[event.stream] = event.version
+    found = [event.id for event in events]
+    expected: list[bytes] = []
+    for run, when, acknowledged in runs:
+        # All that was acknowledged; what was not yet, wholly or not at all.
+        commits = acknowledged
+        if found[len(expected) + commits * 12 :][:1] == ids_of(run, commits)[:1]:
+            commits += 1
+            assert when != "before a commit"
+        else:
+            assert when != "after a commit", "it was durable, and nobody knew"
+        expected += [each for number in range(commits) for each in ids_of(run, number)]
+        assert found[: len(expected)] == expected, (run, when)
+    assert found == expected
 
 
-def kill_again_and_again(path: Path, runs: int) -> None:
-    acknowledged: list[bytes] = []
-    for seed in range(runs):
-        acknowledged += acknowledged_before_kill(path, seed)
-        check(path, acknowledged)
-    assert acknowledged, "every writer died before its first commit"
+def again(store: SqliteEventStore, run: int, number: int) -> list[bool]:
+    """Append a commit once more; for each stream, whether it stood there before."""
+    group = [
+        Append(
+            f"s{stream}",
+            tuple(
+                NewEvent(b"%6d%6d%2d%2d" % (run, number, stream, n), "k", b"x" * 200)
+                for n in range(3)
+            ),
+        )
+        for stream in range(4)
+    ]
+    outcomes = store.commit(group)
+    return [isinstance(outcome, Appended) and outcome.is_repeat for outcome in outcomes]
 
 
-def test_nothing_acknowledged_is_lost_by_kill_9(tmp_path: Path) -> None:
-    kill_again_and_again(tmp_path / "log.db", runs=40)
-
-
-@pytest.mark.soak
-def test_nothing_acknowledged_is_lost_by_kill_9_for_long(tmp_path: Path) -> None:
-    kill_again_and_again(tmp_path / "log.db", runs=200)
+@pytest.mark.timeout(360)
+def test_nothing_acknowledged_is_lost_and_nothing_is_twice(tmp_path: Path) -> None:
+    runs = killed(tmp_path / "log.db", KILLS)
+    assert sum(acknowledged for *_, acknowledged in runs), "every writer died before its first"
+    store = SqliteEventStore(tmp_path / "log.db")
+    store.open()
+    try:
+        check(store, runs)
+        store.take_over("who asks again")
+        head = store.head()
+        after = [
+            (run, acknowledged) for run, when, acknowledged in runs if when == "after a commit"
+        ]
+        for run, acknowledged in after:
+            # Its answer was lost: who appends the same again is told that it stands there.
+            assert again(store, run, acknowledged) == [True] * 4
+        assert store.head() == head
+    finally:
+        store.close()
