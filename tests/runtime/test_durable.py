@@ -1,6 +1,7 @@
 """Logs and states as users open them."""
 
 import asyncio
+import datetime as dt
 import uuid
 from pathlib import Path
 
@@ -10,7 +11,12 @@ import callboard
 from callboard.actors.journal.client import LogClient
 from callboard.messages.errors import SpecError
 from callboard.messages.events import NO_STREAM, Appended, NewEvent
+from callboard.messages.state import AgentExecutionState
 from callboard.messages.storage_errors import WrongExpectedVersion
+from tests.servers.redis_server import RedisServer
+
+LEFT = "return redis.call('PTTL', redis.call('KEYS', '*an-hour*')[1])"
+"""What Redis says of how long the one key lives that has this name in it."""
 
 
 def _event(text: str) -> NewEvent:
@@ -51,3 +57,20 @@ async def test_states_are_there_in_the_next_life(tmp_path: Path) -> None:
         assert await states.synchronise(["nobody"]) == [None]
     async with callboard.open_states(url) as states:
         assert states.statistics().read_unknown == 0
+
+
+async def test_a_cached_state_lives_an_hour_in_redis(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    url = str(tmp_path / "states.db")
+    async with callboard.open_states(url, cache=redis_server.url) as states:
+        await states.persist(
+            AgentExecutionState(
+                execution_id="an-hour",
+                agent_id="a",
+                task_id="t",
+                start_time=dt.datetime.now(dt.UTC),
+            )
+        )
+        left_ms = int(redis_server.command("EVAL", LEFT, "0").removeprefix(":"))
+        assert 3_600_000 * 0.9 - 60_000 < left_ms <= 3_600_000

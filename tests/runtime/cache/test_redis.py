@@ -19,6 +19,14 @@ CALL_S_MAX: Final = 0.3
 SLACK_S: Final = 1.5
 """For a loop that shares its machine."""
 STALE_S_MAX: Final = 0.4
+LEFT: Final = """
+local left = {}
+for number, key in ipairs(redis.call('KEYS', '*jitter:*')) do
+    left[number] = redis.call('PTTL', key)
+end
+return {ok = table.concat(left, ' ')}
+"""
+"""How long the keys of one test live, in milliseconds, in one line."""
 
 
 def versioned(number: int, text: bytes = b"") -> bytes:
@@ -114,6 +122,20 @@ async def test_an_older_value_or_one_after_a_delete_is_refused(redis_server: Red
     assert await cache.write({"a": versioned(8)}, 60) == ["a"]
     assert await cache.get_many(["a"]) == [None]
     assert cache.statistics().refused_older == 2
+    await cache.close()
+
+
+async def test_what_is_cached_together_does_not_expire_together(redis_server: RedisServer) -> None:
+    cache = RedisCache(redis_server.url, call_s_max=5.0)
+    names = [f"jitter:{number}" for number in range(200)]
+    await cache.set_many(dict.fromkeys(names, b"x"), 3_600.0)
+    left = redis_server.command("EVAL", LEFT, "0").removeprefix("+")
+    left_ms = [int(each) for each in left.split()]
+    assert len(left_ms) == len(names)
+    assert max(left_ms) <= 3_600_000, "never later"
+    assert min(left_ms) > 3_600_000 * 0.9 - DEADLINE_S * 1_000
+    assert max(left_ms) - min(left_ms) > 3_600_000 * 0.1 / 2
+    assert len(set(left_ms)) > 150
     await cache.close()
 
 
