@@ -71,11 +71,12 @@ def _kind(url: str, durability: str) -> _Kind:
 def event_store(url: str, *, durability: str = "full", reads_only: bool = False) -> EventStore:
     """The event store at a URL, not yet opened. Raises `SpecError`.
 
-    With `reads_only` a file must be there, and is neither changed nor brought forward.
+    With `reads_only` it must be there, and is neither changed nor brought forward.
     """
     kind = _kind(url, durability)
-    of_file = {} if path_of(url) is None else {"reads_only": reads_only}
-    return kind.events(*kind.place, **kind.options, **of_file)
+    # What a process keeps in memory is its own: there is nothing to leave alone.
+    kept = {"reads_only": reads_only} if kind.options else {}
+    return kind.events(*kind.place, **kind.options, **kept)
 
 
 def state_store(url: str, *, durability: str = "full") -> StateStore:

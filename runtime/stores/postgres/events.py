@@ -38,7 +38,7 @@ from .core import Plan, Standing, Stream, plan_group
 from .packed import big_integers, blobs, integers, texts
 from .place import Durability, Place, PostgresTimeouts
 from .statements import Statements, after_prefix
-from .tables import open_tables
+from .tables import check_tables, open_tables
 
 __all__ = ["PostgresEventStore"]
 
@@ -57,6 +57,8 @@ ValueT = TypeVar("ValueT")
 class PostgresEventStore:
     """See `EventStore`. `durability` is `full`, or less (`synchronous_commit` is off then).
 
+    With `reads_only` the tables must be there, and are neither made nor brought forward.
+
     With less than `full`, a crash of the server loses the commits of about the last second, in
     order; the log stays whole.
     """
@@ -68,6 +70,7 @@ class PostgresEventStore:
         durability: Durability = "full",
         timeouts: PostgresTimeouts | None = None,
         event_bytes_max: int = EVENT_BYTES_MAX,
+        reads_only: bool = False,
     ) -> None:
         """Raises `SpecError` for a URL that names no place."""
         limits = timeouts or PostgresTimeouts()
@@ -79,6 +82,7 @@ class PostgresEventStore:
             place, limits, durability, size=READERS_MAX, plans="force_custom_plan"
         )
         self._event_bytes_max = event_bytes_max
+        self._reads_only = reads_only
         self._sql = Statements(place.schema)
         self._one_writer = threading.Lock()
         self._epoch: int | None = None
@@ -88,7 +92,7 @@ class PostgresEventStore:
 
     def open(self) -> None:
         """See `EventStore.open`."""
-        self.writing.open_for(open_tables)
+        self.writing.open_for(check_tables if self._reads_only else open_tables)
         self.reading.open()
 
     def close(self) -> None:

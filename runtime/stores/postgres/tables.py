@@ -12,12 +12,12 @@ from typing import Final
 import psycopg
 
 from callboard.messages.errors import SpecError
-from callboard.messages.storage_errors import StoreTooNew, StoreTooOld
+from callboard.messages.storage_errors import StoreTooNew, StoreTooOld, StoreUnavailable
 
 from .connection import StoreConnection
 from .connections import Connections
 
-__all__ = ["STEPS", "open_tables", "statement"]
+__all__ = ["STEPS", "check_tables", "open_tables", "statement"]
 
 # A stream's number is the position of its first event: no sequence, and no gap in one.
 # The writer's row changes in each commit; the room beside it lets that happen in one page.
@@ -123,6 +123,22 @@ def open_tables(
         )
 
 
+def check_tables(connections: Connections) -> None:
+    """See that this release can read the tables, and change nothing.
+
+    Raises what `open_tables` does, and `StoreUnavailable` when there are none.
+    """
+    schema, name = connections.place.schema, connections.place.shown
+    found = connections.run(lambda connection: _version(connection, schema), "opening")
+    if found is None:
+        raise StoreUnavailable(
+            f"{name} has no tables so far.",
+            advice="Look again when its writer has started, or name another `?schema=...`.",
+            may_have_run=False,
+        )
+    _check(name, found, len(STEPS), OLDEST)
+
+
 def _version(connection: StoreConnection, schema: str) -> int | None:
     """The version of the tables; None when there are none."""
     try:
@@ -175,6 +191,7 @@ def _check(name: str, found: int, newest: int, oldest: int) -> None:
     if found < oldest:
         raise StoreTooOld(
             f"{name} has version {found}; this release brings {oldest} and later forward.",
-            advice="Open it once with an earlier release of Callboard.",
+            advice="Make a copy, then run `callboard store migrate URL` with the release of Callboard "
+            "before this one.",
             may_have_run=False,
         )

@@ -123,5 +123,5 @@ def _check(version: int, name: str) -> None:
         raise StoreTooOld(
             f"{name} has tables of version {version}; this release opens {OLDEST} and later.",
             advice="Make a copy, then run `callboard store migrate "
-            f"{name.removeprefix('sqlite ')}`.",
+            f"{name.removeprefix('sqlite ')}` with the release of Callboard before this one.",
         )

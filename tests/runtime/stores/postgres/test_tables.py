@@ -7,7 +7,7 @@ import pytest
 
 from callboard.messages.errors import SpecError
 from callboard.messages.events import Appended
-from callboard.messages.storage_errors import StoreTooNew, StoreTooOld
+from callboard.messages.storage_errors import StoreTooNew, StoreTooOld, StoreUnavailable
 from callboard.runtime.stores.choose import event_store
 from callboard.runtime.stores.postgres.events import PostgresEventStore
 from callboard.runtime.stores.postgres.place import Place, PostgresTimeouts
@@ -40,6 +40,25 @@ def test_many_that_open_at_once_make_the_tables_once(postgres_url: str) -> None:
     for thread in threads:
         thread.join(60)
     assert not errors
+
+
+def test_who_only_reads_makes_and_moves_nothing(
+    postgres_server: PostgresServer, postgres_url: str, postgres_schema: str
+) -> None:
+    with pytest.raises(StoreUnavailable, match="no tables so far"):
+        event_store(postgres_url, reads_only=True).open()
+    assert not postgres_server.execute(
+        "SELECT 1 FROM pg_namespace WHERE nspname = %s", postgres_schema
+    )
+    with opened(postgres_url) as store:
+        store.commit([append("a", b"1")])
+    reader = event_store(postgres_url, reads_only=True)
+    reader.open()
+    assert [event.data for event in reader.read(0, 10)] == [b"1"]
+    reader.close()
+    postgres_server.execute(f"UPDATE {postgres_schema}.about SET version = {len(STEPS) + 1}")
+    with pytest.raises(StoreTooNew):
+        event_store(postgres_url, reads_only=True).open()
 
 
 def test_a_store_is_brought_forward_with_its_events(
