@@ -191,7 +191,7 @@ def _check(name: str, found: int, newest: int, oldest: int) -> None:
     if found < oldest:
         raise StoreTooOld(
             f"{name} has version {found}; this release brings {oldest} and later forward.",
-            advice="Make a copy, then run `callboard store migrate URL` with the release of Callboard "
-            "before this one.",
+            advice="Make a copy, then run `callboard store migrate URL` with the release of "
+            "Callboard before this one.",
             may_have_run=False,
         )
