@@ -105,9 +105,8 @@ class System:
         self._driver = asyncio.current_task()
         self._journal = await self._environment.open_journal(self.settings)
         if self.settings.detached:
-            enter, starts = self._environment.enter, not self._joins
-            self._presence = await enter(
-                self.settings, self._environment, self._failed, starts=starts
+            self._presence = await self._environment.enter(
+                self.settings, self._environment, self._failed, starts=not self._joins
             )
         else:
             self._presence = await self._bring_up()
