@@ -302,6 +302,11 @@ class ContractRegistry:
             self._resolved[(name, version, fingerprint)] = builder
         return builder
 
+    def find(self, name: str) -> type[Contract] | None:
+        """The class that a name stands for here; None when there is none."""
+        info = self._by_name.get(name) or self._search(name)
+        return None if info is None else info.cls
+
     def _builder(self, key: ContractKey) -> Callable[[Fields], Contract]:
         info = self._by_name.get(key.name) or self._search(key.name)
         if info is None:

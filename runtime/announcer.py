@@ -26,7 +26,7 @@ ReplyT = TypeVar("ReplyT")
 SYSTEM: Final = ".sock"
 """What the socket of a system ends with."""
 GUEST: Final = ".guest"
-"""That of a driver whose system is elsewhere: what it runs can be steered, and is not a system."""
+"""That of what runs executions in a system that is elsewhere: it is not a system itself."""
 QUESTION_BYTES_MAX: Final = 65_536
 ANSWER_BYTES_MAX: Final = 1 << 26
 CONNECTIONS_MAX: Final = 64

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from callboard.actors.actor import Actor
+from callboard.actors.actor import Actor, Behaviour
 from callboard.actors.host.warden import Birth
 from callboard.actors.tree.lodging import LodgeBirth
 from callboard.actors.tree.spec import ActorSpec, Node, TreeSpec
@@ -14,7 +14,7 @@ from callboard.messages.ports import Pickler
 from callboard.messages.spawning import Spawned, SpawnPart
 from callboard.messages.spec import STOP_TIMEOUT_DEFAULT, StopTimeout
 
-__all__ = ["START_BATCH", "part_of", "raise_first"]
+__all__ = ["START_BATCH", "contracts_of", "part_of", "raise_first"]
 
 STOP_GRACE_S: Final = 1.0
 START_BATCH: Final = 1_000
@@ -46,6 +46,11 @@ def part_of(
         placement=placement.to_data(),
         host=None if placement.isolated is None else _own_host(births[0], placement.isolated),
     )
+
+
+def contracts_of(behaviour: Behaviour) -> tuple[str, ...]:
+    """The names of the contracts that an actor handles, by which it is found."""
+    return tuple(row.contract.contract_name for row in behaviour.handlers.values())
 
 
 def raise_first(started: Spawned) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from .memory import calm_collector
+from .opening import start
 from .settings import Settings
-from .system import System, start
+from .system import System
 
 __all__ = ["run"]
 

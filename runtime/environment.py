@@ -55,7 +55,8 @@ class Environment:
     open_journal: Callable[[Settings], Awaitable[OpenJournal | None]] = no_journal
     """Opens the journal that the settings name."""
     enter: Callable[..., Awaitable[Any]] = enter_on_ray
-    """Starts or attaches to a detached system; gives the driver's `Presence` in it."""
+    """Starts or attaches to a detached system; gives the driver's `Presence` in it, and where it
+    submits: None where its executions are its own."""
 
 
 REAL: Final = Environment(

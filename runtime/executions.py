@@ -1,9 +1,12 @@
-"""The executions of one driver: submitted, journalled, and taken up again."""
+"""The executions that one process runs: submitted, journalled, and taken up again.
+
+That is a driver; or, in a detached system that journals, its steward (`detached/steward.py`).
+"""
 
 import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from callboard.actors.execution.execution import Execution
 from callboard.actors.execution.handle import ExecutionHandle
@@ -20,7 +23,15 @@ from callboard.messages.job import Job
 from .environment import Environment
 from .journals import OpenJournal
 
-__all__ = ["RESUME_VARIABLE", "Executions", "OpenJournal", "read_history"]
+__all__ = [
+    "RESUME_VARIABLE",
+    "Executions",
+    "OpenJournal",
+    "Submits",
+    "how_started",
+    "read_history",
+    "resumed_id",
+]
 
 RequestT = TypeVar("RequestT", bound=Contract)
 ResultT = TypeVar("ResultT")
@@ -35,8 +46,49 @@ async def read_history(journal: Journal, execution_id: str) -> ExecutionHistory 
     return await reading.read_history(journal.read_stream, execution_id)
 
 
+def resumed_id(environment: Environment) -> str:
+    """The execution that this driver was started to go on with; empty for none."""
+    return os.environ.get(RESUME_VARIABLE, "") if environment.is_real else ""
+
+
+def how_started(environment: Environment) -> dict[str, Any]:
+    """How this driver was started, so that it can be started again."""
+    if not environment.is_real:
+        return {}
+    return {
+        "argv": list(sys.orig_argv),
+        "executable": sys.executable,
+        "folder": os.getcwd(),  # noqa: PTH109 - a text is wanted
+        "pid": os.getpid(),
+    }
+
+
+class Submits(Protocol):
+    """Where a driver submits: to its own process, or into the system that it has attached to."""
+
+    async def prepare(self) -> None:
+        """See `Executions.prepare`."""
+
+    def submit(
+        self,
+        job: Job[RequestT, ResultT],
+        request: RequestT,
+        attributes: Mapping[str, Any] | None,
+        execution_id: str | None,
+    ) -> ExecutionHandle[ResultT]:
+        """See `System.submit`."""
+
+    async def resume(
+        self, job: Job[RequestT, ResultT], execution_id: str
+    ) -> ExecutionHandle[ResultT]:
+        """See `System.resume`."""
+
+    async def leave(self) -> None:
+        """The driver goes."""
+
+
 class Executions:
-    """What one driver has submitted."""
+    """What one process has submitted."""
 
     def __init__(self, host: Host, environment: Environment, journal: OpenJournal | None) -> None:
         self._host = host
@@ -54,7 +106,7 @@ class Executions:
 
         Raises `UsageError` when the journal does not know it.
         """
-        execution_id = os.environ.get(RESUME_VARIABLE) if self._environment.is_real else None
+        execution_id = resumed_id(self._environment)
         if execution_id:
             self._goes_on = await self._known(execution_id)
 
@@ -78,8 +130,9 @@ class Executions:
         request: RequestT,
         attributes: Mapping[str, Any] | None,
         execution_id: str | None,
+        driver: Mapping[str, Any] | None = None,
     ) -> ExecutionHandle[ResultT]:
-        """See `System.submit`."""
+        """See `System.submit`; `driver` says how the driver was started, if it is not this."""
         history = self._goes_on
         if history is not None and history.job == job.name and execution_id in (None, history.id):
             self._goes_on = None
@@ -88,7 +141,8 @@ class Executions:
         if self.journal is not None:
             recorder = self._recorder(job, execution_id or self._environment.new_id(), 0)
             try:
-                recorder.submitted(job.name, request, attributes or {}, self._driver())
+                driver = how_started(self._environment) if driver is None else driver
+                recorder.submitted(job.name, request, attributes or {}, driver)
             except CallboardError as error:
                 recorder.give_up(error)
         return self._start(job, request, attributes, recorder, None, execution_id)
@@ -171,12 +225,15 @@ class Executions:
             del self._by_id[handle.id]
 
     def running(self, execution_id: str) -> ExecutionHandle[Any] | None:
-        """One of this driver's executions, while it runs."""
+        """One of these executions, while it runs."""
         return self._by_id.get(execution_id)
 
     def job(self, name: str) -> Job[Any, Any] | None:
-        """A job of which this driver has submitted a request, or gone on with one."""
+        """A job of which a request was submitted here, or taken up again."""
         return self._jobs.get(name)
+
+    async def leave(self) -> None:
+        """Nothing: they end with the host that runs them."""
 
     def _recorder(self, job: Job[Any, Any], execution_id: str, version: int) -> Recorder:
         assert self.journal is not None
@@ -190,14 +247,3 @@ class Executions:
             result_bytes_max=job.result_bytes_max,
             version=version,
         )
-
-    def _driver(self) -> Mapping[str, Any]:
-        """How this driver was started, so that it can be started again."""
-        if not self._environment.is_real:
-            return {}
-        return {
-            "argv": list(sys.orig_argv),
-            "executable": sys.executable,
-            "folder": os.getcwd(),  # noqa: PTH109 - a text is wanted
-            "pid": os.getpid(),
-        }

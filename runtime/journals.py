@@ -19,7 +19,16 @@ from callboard.messages.storage_errors import StoreUnavailable
 
 from .settings import Settings
 
-__all__ = ["AUTO", "OFF", "FileLock", "OpenJournal", "home", "journal_files", "open_journal"]
+__all__ = [
+    "AUTO",
+    "OFF",
+    "FileLock",
+    "OpenJournal",
+    "home",
+    "journal_files",
+    "lasting_journal",
+    "open_journal",
+]
 
 LOGGER: Final = logging.getLogger("callboard")
 AUTO: Final = "auto"
@@ -111,14 +120,23 @@ async def open_journal(settings: Settings, environment: Mapping[str, str]) -> Op
     try:
         return await _open_own(settings, environment)
     except (CallboardError, OSError) as error:
-        LOGGER.warning(
-            "executions are not journalled: %s Name a journal with the setting `journal`, or "
-            "turn it off with journal=%r.", error, OFF,
-        )  # fmt: skip
+        _warn(error)
         return None
 
 
-async def _open_own(settings: Settings, environment: Mapping[str, str]) -> OpenJournal | None:
+def _warn(error: Exception) -> None:
+    LOGGER.warning(
+        "executions are not journalled: %s Name a journal with the setting `journal`, or "
+        "turn it off with journal=%r.", error, OFF,
+    )  # fmt: skip
+
+
+async def _open_own(settings: Settings, environment: Mapping[str, str]) -> OpenJournal:
+    lock, path = _own_lock(settings, environment)
+    return await _opened(str(path), settings, lock)
+
+
+def _own_lock(settings: Settings, environment: Mapping[str, str]) -> tuple[FileLock, Path]:
     folder = home(environment) / "journals"
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(1, FILES_MAX + 1):
@@ -126,8 +144,36 @@ async def _open_own(settings: Settings, environment: Mapping[str, str]) -> OpenJ
         path = folder / f"{name}.db"
         lock = FileLock(path)
         if lock.take():
-            return await _opened(str(path), settings, lock)
+            return lock, path
     raise StoreUnavailable(f"{FILES_MAX} systems named {settings.name!r} have their journals open.")
+
+
+def lasting_journal(settings: Settings, environment: Mapping[str, str]) -> str:
+    """The journal of a detached system, as whatever process of it is to open it finds it.
+
+    A file is named from the root on. Raises `SpecError` for what names no store; without a file
+    of its own the system goes without, with a warning.
+    """
+    if settings.journal == OFF:
+        return OFF
+    if settings.journal == AUTO:
+        try:
+            return str(_own_file(settings, environment).absolute())
+        except (CallboardError, OSError) as error:
+            _warn(error)
+            return OFF
+    from .stores.choose import event_store, path_of
+
+    event_store(settings.journal)  # A wrong one is refused here, not where it is opened.
+    path = path_of(settings.journal)
+    return settings.journal if path is None else str(path.absolute())
+
+
+def _own_file(settings: Settings, environment: Mapping[str, str]) -> Path:
+    """The first of a system's own files that nobody writes."""
+    lock, path = _own_lock(settings, environment)
+    lock.release()
+    return path
 
 
 async def _open(url: str, settings: Settings) -> OpenJournal:

@@ -72,6 +72,9 @@ class Settings:
     """Where executions are journalled: a path, `sqlite:///path`, `postgresql://...`, `memory:`,
     or `off`. By default, with the engine `ray`, a file of the system's own below
     `CALLBOARD_HOME`."""
+    journal_node: str = ""
+    """Of a detached system whose journal is a file: the address of the node that has it, in
+    Ray's words. By default that of the driver that starts the system."""
     durability: str = "full"
     """What a commit of an SQLite journal survives: `full` (loss of power), `normal` (the end of
     any process), `off`."""

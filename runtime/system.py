@@ -11,13 +11,11 @@ started ends too; unless it is detached: then it goes on, and drivers come and g
 """
 
 import asyncio
-import contextlib
 import logging
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
-from callboard.actors.actor import Actor, Behaviour, behaviour_of
+from callboard.actors.actor import Actor, behaviour_of
 from callboard.actors.execution.handle import ExecutionHandle
 from callboard.actors.host.host import Host
 from callboard.actors.host.warden import Birth
@@ -47,21 +45,21 @@ from callboard.messages.stores import KeyedStore
 from callboard.messages.views import CallboardView, LookAtSystem
 
 from . import notices
-from .announcer import GUEST, SYSTEM, Announcer
-from .births import START_BATCH, part_of, raise_first
+from .announcer import Announcer
+from .births import START_BATCH, contracts_of, part_of, raise_first
 from .control import Control, Presence
 from .engines.choose import make_engine
 from .environment import REAL, Environment
-from .executions import Executions, OpenJournal
+from .executions import Executions, OpenJournal, Submits
 from .keyed import keepers_of, store_of
 from .letterbox import Letterbox
 from .pools import PoolPlan
 from .root.root import Root
-from .settings import Settings, settings_of
+from .settings import Settings
 from .trees import places_in, spawn_of
 from .wishes import Wishes
 
-__all__ = ["System", "attach", "start"]
+__all__ = ["System"]
 
 LOGGER: Final = logging.getLogger("callboard")
 ActorT = TypeVar("ActorT", bound=Actor)
@@ -70,9 +68,6 @@ RequestT = TypeVar("RequestT", bound=Contract)
 ResultT = TypeVar("ResultT")
 ROOT_TIMEOUT_S: Final = 150.0
 """How long the root may take: it waits for the start hooks of actors, twice if a host dies."""
-INTERRUPTED_STOP_S: Final = 1.5
-"""How long actors may take to stop after Ctrl-C: ending Ray takes about as long again, and
-everything has to be gone within 5 s."""
 
 
 class System:
@@ -96,38 +91,44 @@ class System:
         self._failure: CallboardError | None = None
         self._driver: asyncio.Task[Any] | None = None
         self._journal: OpenJournal | None = None
-        self._executions: Executions
+        self._executions: Submits | None = None
 
     # --- life ---------------------------------------------------------------------------------
 
     async def open(self) -> None:
         """Bring everything up, or attach to what is up; `start` and `attach` call it."""
         self._driver = asyncio.current_task()
-        self._journal = await self._environment.open_journal(self.settings)
         if self.settings.detached:
-            self._presence = await self._environment.enter(
+            self._presence, executions = await self._environment.enter(
                 self.settings, self._environment, self._failed, starts=not self._joins
             )
         else:
-            self._presence = await self._bring_up()
-        self._executions = Executions(self.host, self._environment, self._journal)
-        if self._environment.is_real:
-            kind = GUEST if self.settings.detached else SYSTEM
-            self._announcer = Announcer(Wishes(self._executions, self._ask_root).answer, kind)
-            self._announcer.start()
-        await self._executions.prepare()
+            executions = await self._bring_up()
+        if executions is None:
+            executions = Executions(self.host, self._environment, await self._open_journal())
+        self._executions = executions
+        await executions.prepare()
 
-    async def _bring_up(self) -> Presence:
-        if self._engine is None:
-            self._engine = make_engine(self.settings)
-        await self._engine.start()
-        control = Control(self.settings, self._engine, self._environment, self._failed)
-        self._presence = control
+    async def _open_journal(self) -> OpenJournal | None:
+        self._journal = await self._environment.open_journal(self.settings)
+        return self._journal
+
+    async def _bring_up(self) -> Submits:
+        journal = await self._open_journal()
+        engine = self._engine = self._engine or make_engine(self.settings)
+        await engine.start()
+        self._presence = control = Control(self.settings, engine, self._environment, self._failed)
         await control.start()
-        return control
+        executions = Executions(control.host, self._environment, journal)
+        if self._environment.is_real:
+            self._announcer = Announcer(Wishes(executions, self._ask_root).answer)
+            self._announcer.start()
+        return executions
 
     async def close(self, timeout_s: float) -> None:
         """Bring everything down that lives as long as this driver; `start` calls it."""
+        if self._executions is not None:
+            await self._executions.leave()
         if self._presence is not None:
             await self._presence.stop(timeout_s)
         if self._announcer is not None:  # Not before: one may look at what stops slowly.
@@ -192,7 +193,7 @@ class System:
         place = Placement(host) if placement is None else placement
         offers = []
         if offer or name is not None:
-            contracts = _contracts(behaviour) if offer else ()
+            contracts = contracts_of(behaviour) if offer else ()
             offers.append(Offer(part=0, name=name, contracts=contracts, size=behaviour.concurrency))
         part = part_of(self.host.pickler, [birth], place)
         (ref,) = await self._spawn((part,), offers)
@@ -391,25 +392,27 @@ class System:
     ) -> ExecutionHandle[ResultT]:
         """Take `request` the whole way of `job`; it is on its way when this returns.
 
-        `attributes` reach the job's `enrich`. Nothing is raised here: what fails, the
-        handle's `result` raises. An `execution_id` of one's own must be new to the journal.
-
-        A driver that `callboard resume` starts once more goes on here with the execution that
-        is named there, when it is one of this job.
+        `attributes` reach the job's `enrich`. Nothing is raised here: what fails, the handle's
+        `result` raises. An `execution_id` of one's own must be new to the journal. A detached
+        system runs the job itself: `SpecError` says what of it cannot be sent there. A driver
+        that `callboard resume` starts goes on here with the execution named there.
         """
-        self._running()
-        return self._executions.submit(job, request, attributes, execution_id)
+        return self._submits().submit(job, request, attributes, execution_id)
 
     async def resume(
         self, job: Job[RequestT, ResultT], execution_id: str
     ) -> ExecutionHandle[ResultT]:
         """Go on with an execution of the journal: what has ended in it is not run again.
 
-        One that is over is not run at all: its result, or its error, is there again. Raises
-        `UsageError` when there is none of that id and job.
+        One that is over gives its result, or its error, once more; one that a detached system
+        runs is followed. Raises `UsageError` when there is none of that id and job.
         """
+        return await self._submits().resume(job, execution_id)
+
+    def _submits(self) -> Submits:
         self._running()
-        return await self._executions.resume(job, execution_id)
+        assert self._executions is not None
+        return self._executions
 
     # --- looking ----------------------------------------------------------------------
 
@@ -434,67 +437,3 @@ class System:
     def host_processes(self) -> Sequence[Any]:
         """The processes of the living hosts, in the order of their slots."""
         return self._running().processes()
-
-
-def _contracts(behaviour: Behaviour) -> tuple[str, ...]:
-    return tuple(row.contract.contract_name for row in behaviour.handlers.values())
-
-
-@contextlib.asynccontextmanager
-async def start(settings: Settings | None = None, /, **options: Any) -> AsyncIterator[System]:
-    """Start a system on the running event loop and stop it at the end.
-
-    A detached one goes on: only this driver leaves it at the end. `options` are the fields
-    of `Settings`; what they leave out or None, the environment may say (`CALLBOARD_HOSTS`
-    and so on). Raises `SpecError` for a wrong one, `NameTaken` for a detached system that
-    runs already, and `ClusterUnreachable` or another `ClusterError` when the hosts cannot be
-    had.
-    """
-    system = System(settings if settings is not None else settings_of(options, os.environ))
-    async with _open(system):
-        yield system
-
-
-@contextlib.asynccontextmanager
-async def attach(
-    name: str,
-    *,
-    address: str | None = None,
-    start_timeout_s: float | None = None,
-) -> AsyncIterator[System]:
-    """Take part in a running detached system, and leave it at the end.
-
-    `address` is its cluster's, `"auto"` for the one of this machine; None: what
-    `CALLBOARD_ADDRESS` or `RAY_ADDRESS` say. Several drivers may be there at once. What this
-    one has under way (asks, executions) ends with it; the system and its actors go on.
-
-    The root may die meanwhile: the driver waits until it is back. When the system is
-    stopped, or this process was silent for so long that it was dropped, waits end with
-    `HostLost`. Raises `ActorNotFound` when no such system runs, `SpecError` without an
-    address, `ClusterError` when the cluster cannot be used.
-    """
-    options = {
-        "name": name,
-        "address": address,
-        "start_timeout_s": start_timeout_s,
-        "detached": True,
-    }
-    system = System(settings_of(options, os.environ), joins=True)
-    async with _open(system):
-        yield system
-
-
-@contextlib.asynccontextmanager
-async def _open(system: System) -> AsyncIterator[None]:
-    interrupted = False
-    try:
-        await system.open()
-        yield
-    except (asyncio.CancelledError, KeyboardInterrupt):
-        interrupted = True
-        if system.failure is not None:
-            raise system.failure from None
-        raise
-    finally:
-        timeout_s = INTERRUPTED_STOP_S if interrupted else system.settings.stop_timeout_s
-        await asyncio.shield(asyncio.ensure_future(system.close(timeout_s)))

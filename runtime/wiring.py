@@ -22,7 +22,7 @@ from .settings import Settings
 from .telemetry.metrics import Publisher
 from .telemetry.vitals import process_vitals
 
-__all__ = ["CloudPickler", "HostClock", "make_host"]
+__all__ = ["CloudPickler", "HostClock", "RefPickler", "RefUnpickler", "make_host"]
 
 
 METRICS_DELAY_S: Final = 1.0
@@ -42,7 +42,7 @@ def _reduce_code(code: types.CodeType) -> tuple[Any, ...]:
     return make, tuple(named)
 
 
-class _RefPickler(cloudpickle.Pickler):  # type: ignore[misc] # it comes without types
+class RefPickler(cloudpickle.Pickler):  # type: ignore[misc] # it comes without types
     """Writes references as addresses: what they are bound to stays here."""
 
     dispatch_table: ClassVar = cloudpickle.Pickler.dispatch_table.new_child(
@@ -50,10 +50,11 @@ class _RefPickler(cloudpickle.Pickler):  # type: ignore[misc] # it comes without
     )
 
     def persistent_id(self, value: Any) -> Any:
+        """What stands for a value in the pickle; None for one that is pickled."""
         return tuple(value.address) if type(value) is Ref else None
 
 
-class _RefUnpickler(pickle.Unpickler):
+class RefUnpickler(pickle.Unpickler):
     """Binds references to the host that reads them."""
 
     def __init__(self, file: io.BytesIO, bind: Callable[[Address], Ref[Any]]) -> None:
@@ -61,6 +62,7 @@ class _RefUnpickler(pickle.Unpickler):
         self._bind = bind
 
     def persistent_load(self, address: Any) -> Any:
+        """What it stands for."""
         return self._bind(Address(*address))
 
 
@@ -76,12 +78,12 @@ class CloudPickler:
     def dumps(self, value: Any) -> bytes:
         """Pickle, by value what cannot be imported elsewhere."""
         file = io.BytesIO()
-        _RefPickler(file).dump(value)
+        RefPickler(file).dump(value)
         return file.getvalue()
 
     def loads(self, data: bytes) -> Any:
         """The value again."""
-        return _RefUnpickler(io.BytesIO(data), self._bind).load()
+        return RefUnpickler(io.BytesIO(data), self._bind).load()
 
 
 class HostClock:

@@ -11,7 +11,7 @@ from callboard.actors.execution.history.events import stream_of
 from callboard.messages.contract import Contract, Request
 from callboard.messages.errors import UsageError
 from callboard.messages.events import NewEvent
-from callboard.messages.job import Decision
+from callboard.messages.job import Decision, Job
 from callboard.messages.wishes import (
     CancelExecution,
     DecideStep,
@@ -28,16 +28,24 @@ from .looking import Ask
 
 __all__ = ["Wishes"]
 
+TakeUp = Callable[[Job[Any, Any], str], Awaitable[object]]
+
 
 class Wishes:
-    """Answers what is asked of one driver: wishes here, looks by its system's desk."""
+    """Answers what is asked of who runs executions: wishes here, looks by `ask_desk`.
 
-    def __init__(self, executions: Executions, ask_desk: Ask) -> None:
+    `take_up` goes on with an execution, if that is more than to resume it.
+    """
+
+    def __init__(
+        self, executions: Executions, ask_desk: Ask, take_up: TakeUp | None = None
+    ) -> None:
         self._executions = executions
         self._ask_desk = ask_desk
+        self._take_up: TakeUp = executions.resume if take_up is None else take_up
         self._grants: Final[Mapping[type, Callable[[Any], Awaitable[Contract]]]] = {
             CancelExecution: self._cancel,
-            DecideStep: self._decide,
+            DecideStep: self.decide,
             ResumeExecution: self._resume,
             WriteEvents: self._write,
         }
@@ -52,15 +60,13 @@ class Wishes:
             handle.cancel()
         return ExecutionCancelled(is_known=handle is not None)
 
-    async def _decide(self, request: DecideStep) -> StepDecided:
+    async def decide(self, request: DecideStep) -> StepDecided:
+        """Settle a step of one that runs. Raises `UsageError`."""
         handle = self._executions.running(request.execution_id)
         if handle is None:
             return StepDecided(is_known=False)
         decision = Decision.RUN_AGAIN if request.runs_again else Decision.FAIL
-        try:
-            is_settled = handle.decide(request.step, decision, by=request.by)
-        except KeyError:
-            raise UsageError(f"execution {handle.id} has no sub-task {request.step!r}.") from None
+        is_settled = await handle.decide(request.step, decision, by=request.by)
         return StepDecided(is_known=True, is_settled=is_settled)
 
     async def _resume(self, request: ResumeExecution) -> ExecutionResumed:
@@ -78,7 +84,7 @@ class Wishes:
                 f"{history.job!r}: it does not know how to go on.",
                 advice="Resume when that system has ended, or by `System.resume` in it.",
             )
-        await executions.resume(job, execution_id)
+        await self._take_up(job, execution_id)
         return ExecutionResumed(is_known=True)
 
     async def _write(self, request: WriteEvents) -> EventsWritten:

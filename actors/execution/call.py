@@ -7,7 +7,7 @@ turn of the event loop.
 
 from typing import TYPE_CHECKING, Any
 
-from callboard.messages.contract import Contract
+from callboard.messages.contract import Contract, is_same_contract
 from callboard.messages.errors import CallboardError, WrongReply
 from callboard.messages.plan import SubTask
 
@@ -69,8 +69,11 @@ class TaskCall:
         if self.is_over:
             return
         if type(message) is not self.expects and not self._accepts(message):
-            self.fail(correlation, self._wrong_reply(message))
-            return
+            try:
+                message = self._own(message)
+            except CallboardError as error:
+                self.fail(correlation, error)
+                return
         self.is_over = True
         run = self.run
         run.asks.pop(correlation, None)
@@ -104,6 +107,16 @@ class TaskCall:
 
     def _accepts(self, message: Contract | None) -> bool:
         return message is None if self.expects is None else isinstance(message, self.expects)
+
+    def _own(self, message: Contract | None) -> Contract:
+        """The reply as this job's own class of its contract: its agents may have another one.
+
+        Raises `WrongReply` for another contract.
+        """
+        expects = self.expects
+        if message is None or expects is None or not is_same_contract(type(message), expects):
+            raise self._wrong_reply(message)
+        return self.run.recast(message, expects)
 
     def _wrong_reply(self, message: Any) -> CallboardError:
         wanted = self.expects.contract_name if self.expects is not None else "None"

@@ -9,7 +9,7 @@ of the job raises comes out as the outcome and nowhere else.
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from callboard.messages.contract import Contract
@@ -25,7 +25,7 @@ from callboard.messages.errors import (
 from callboard.messages.execution import Decision, ExecutionStatus, StateTransitionTrigger
 from callboard.messages.job import Decompose, Job, JobContext, Route
 from callboard.messages.plan import Plan
-from callboard.messages.updates import ExecutionPhase
+from callboard.messages.updates import ExecutionPhase, ExecutionState, ExecutionUpdate
 
 from .collector import Collector
 from .handle import ExecutionHandle
@@ -34,7 +34,7 @@ from .history.recorder import Recorder
 from .history.replay import Replay
 from .parts import check_all, part_failed, sub_task_failed
 from .preparation import Preparation, gather_sub_tasks
-from .record import ExecutionRecord
+from .record import ExecutionRecord, ExecutionStatistics
 from .run import PlanRun
 
 if TYPE_CHECKING:
@@ -61,7 +61,10 @@ class Execution(Generic[ResultT]):
         random: Callable[[], float],
         history: ExecutionHistory | None,
     ) -> None:
+        self.id: Final = record.id
         self.record: Final = record
+        self.is_journalled = False
+        """Whether its end is in the journal: nobody has to go on with it any more."""
         self._recorder = record.recorder
         self._history = history
         self.outcome: Final[asyncio.Future[ResultT]] = host.loop.create_future()
@@ -127,10 +130,12 @@ class Execution(Generic[ResultT]):
     async def _walk(self) -> None:
         try:
             if self._history is not None and self._history.is_over:
+                self.is_journalled = True
                 self._end(await self._look_back(self._history))
                 return
             result = await self._way()
             await self._journal_step(ExecutionStatus.COMPLETED, StateTransitionTrigger.SUCCEEDED)
+            self.is_journalled = self._recorder is not None
             self._end(result)
         except asyncio.CancelledError:
             await self._fail_durably(self._stopped_by or self._cancelled())
@@ -263,23 +268,39 @@ class Execution(Generic[ResultT]):
         """See `ExecutionHandle.cancel`."""
         return self._stop(self._cancelled())
 
-    def cancel_task(self, task_id: str) -> bool:
+    async def cancel_task(self, task_id: str) -> bool:
         """See `ExecutionHandle.cancel_task`."""
         if self._run is None or self._run.ended.done():
             raise UsageError(
-                f"execution {self.record.id} is {self.record.phase}: "
-                "no sub-task of it can be cancelled.",
+                f"execution {self.id} is {self.record.phase}: no sub-task of it can be cancelled.",
                 advice="Cancel the execution, or wait until it is running.",
             )
-        return self._run.cancel_task(task_id)
+        try:
+            return self._run.cancel_task(task_id)
+        except KeyError:
+            raise self._no_sub_task(task_id) from None
 
-    def decide(self, task_id: str, decision: Decision, by: str) -> bool:
+    async def decide(self, task_id: str, decision: Decision, by: str) -> bool:
         """See `ExecutionHandle.decide`."""
         if self._run is None or self._run.ended.done():
             raise UsageError(
-                f"execution {self.record.id} is {self.record.phase}: nothing of it is in doubt."
+                f"execution {self.id} is {self.record.phase}: nothing of it is in doubt."
             )
-        return self._run.decide(task_id, decision, by)
+        try:
+            return self._run.decide(task_id, decision, by)
+        except KeyError:
+            raise self._no_sub_task(task_id) from None
+
+    def _no_sub_task(self, task_id: str) -> UsageError:
+        return UsageError(
+            f"execution {self.id} has no sub-task {task_id!r}.",
+            advice="`callboard show` lists those that it has.",
+        )
+
+    def let_go(self) -> None:
+        """Stop working on it here, as the end of its process would: it can be resumed."""
+        if self._task is not None:
+            self._task.cancel()
 
     def _cancelled(self) -> Cancelled:
         return Cancelled(f"execution {self.record.id} of job {self._job.name!r} was cancelled.")
@@ -367,6 +388,7 @@ class Execution(Generic[ResultT]):
                     phase=str(self.record.phase),
                     error=error.to_data(),
                 )
+                self.is_journalled = True
         self._fail(error)
 
     def _not_journalled(self, error: CallboardError) -> None:
@@ -383,6 +405,25 @@ class Execution(Generic[ResultT]):
         if self._deadline is not None:
             self._deadline.cancel()
         self.record.finish(result, error)
+
+    # --- looking ---------------------------------------------------------------------------
+
+    def updates(self) -> AsyncIterator[ExecutionUpdate]:
+        """See `ExecutionHandle.updates`."""
+        return self.record.stream.read()
+
+    def state(self) -> ExecutionState:
+        """See `ExecutionHandle.state`."""
+        return self.record.state()
+
+    def statistics(self) -> ExecutionStatistics:
+        """See `ExecutionHandle.statistics`."""
+        return self.record.statistics()
+
+    @property
+    def problem(self) -> str:
+        """Nothing keeps it from going on that it does not tell itself."""
+        return ""
 
     def _walked(self, _task: "asyncio.Task[None]") -> None:
         if not self.outcome.done():

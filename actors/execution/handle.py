@@ -2,29 +2,63 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 from callboard.messages.errors import DeadlineExceeded
 from callboard.messages.execution import Decision
 from callboard.messages.updates import ExecutionState, ExecutionUpdate
 
 if TYPE_CHECKING:
-    from .execution import Execution
     from .record import ExecutionStatistics
 
-__all__ = ["ExecutionHandle"]
+__all__ = ["ExecutionHandle", "Pursued"]
 
 ResultT = TypeVar("ResultT")
+
+
+class Pursued(Protocol[ResultT]):
+    """An execution as its handle sees it: it runs here, or elsewhere and is followed."""
+
+    @property
+    def id(self) -> str:
+        """What no other execution is called."""
+
+    @property
+    def outcome(self) -> "asyncio.Future[ResultT]":
+        """Its result, or what it failed with."""
+
+    def updates(self) -> AsyncIterator[ExecutionUpdate]:
+        """See `ExecutionHandle.updates`."""
+
+    def cancel(self) -> bool:
+        """See `ExecutionHandle.cancel`."""
+
+    async def cancel_task(self, task_id: str) -> bool:
+        """See `ExecutionHandle.cancel_task`."""
+
+    async def decide(self, task_id: str, decision: Decision, by: str) -> bool:
+        """See `ExecutionHandle.decide`."""
+
+    def state(self) -> ExecutionState:
+        """See `ExecutionHandle.state`."""
+
+    def statistics(self) -> "ExecutionStatistics":
+        """See `ExecutionHandle.statistics`."""
+
+    @property
+    def problem(self) -> str:
+        """What keeps it from going on; empty when nothing is known to."""
 
 
 class ExecutionHandle(Generic[ResultT]):
     """One execution, for its caller. Use it on the event loop of its system."""
 
-    __slots__ = ("_execution", "id")
+    __slots__ = ("execution", "id")
 
-    def __init__(self, execution: "Execution[ResultT]") -> None:
-        self._execution = execution
-        self.id = execution.record.id
+    def __init__(self, execution: Pursued[ResultT]) -> None:
+        self.execution: Final = execution
+        """What it is a handle on; callers need nothing of it."""
+        self.id: Final = execution.id
 
     async def result(self, timeout_s: float | None = None) -> ResultT:
         """What the job's `transform` gave, when everything has been delivered.
@@ -38,12 +72,13 @@ class ExecutionHandle(Generic[ResultT]):
             Cancelled: somebody cancelled the execution.
             CallboardError: what made it fail; see `Job`.
         """
-        outcome = self._execution.outcome
+        outcome = self.execution.outcome
         done, _ = await asyncio.wait((outcome,), timeout=timeout_s)
         if not done:
+            problem = self.execution.problem
             raise DeadlineExceeded(
                 f"execution {self.id} has no result within {timeout_s} s.",
-                advice="It goes on: ask again, or cancel it.",
+                advice=problem or "It goes on: ask again, or cancel it.",
             )
         return outcome.result()
 
@@ -53,41 +88,41 @@ class ExecutionHandle(Generic[ResultT]):
         Any number of readers may read, each at its own speed: a slow one sees fewer
         `Progressed` and `PartialResult`, and all else.
         """
-        return self._execution.record.stream.read()
+        return self.execution.updates()
 
     def cancel(self) -> bool:
         """Stop everything; whether it had not ended. `result` then raises `Cancelled`.
 
-        Reaches the handlers that run, and their own asks. What has been delivered stays.
+        Reaches the handlers that run, and their own asks. What has been delivered stays. An
+        execution that runs elsewhere may have ended without this being known here yet.
         """
-        return self._execution.cancel()
+        return self.execution.cancel()
 
-    def cancel_task(self, task_id: str) -> bool:
+    async def cancel_task(self, task_id: str) -> bool:
         """Cancel one sub-task; whether it had not ended. What needs it is skipped.
 
         Raises:
-            KeyError: there is no such sub-task.
-            UsageError: the plan is not there yet, or the execution has ended.
+            UsageError: there is no such sub-task, the plan is not there yet, or the execution
+                has ended.
         """
-        return self._execution.cancel_task(task_id)
+        return await self.execution.cancel_task(task_id)
 
     def on_end(self, call: Callable[[], None]) -> None:
         """Call this once it is over, soon after."""
-        self._execution.outcome.add_done_callback(lambda _outcome: call())
+        self.execution.outcome.add_done_callback(lambda _outcome: call())
 
-    def decide(self, task_id: str, decision: Decision, *, by: str = "driver") -> bool:
+    async def decide(self, task_id: str, decision: Decision, *, by: str = "driver") -> bool:
         """Settle an unsafe sub-task of which an attempt may have run; whether it was in doubt.
 
         Raises:
-            KeyError: there is no such sub-task.
-            UsageError: the execution is not running.
+            UsageError: there is no such sub-task, or the execution is not running.
         """
-        return self._execution.decide(task_id, decision, by)
+        return await self.execution.decide(task_id, decision, by)
 
     def state(self) -> ExecutionState:
-        """Where it stands, now."""
-        return self._execution.record.state()
+        """Where it stands now; of one that runs elsewhere, as it was told last."""
+        return self.execution.state()
 
     def statistics(self) -> "ExecutionStatistics":
-        """All its figures, down to each lane."""
-        return self._execution.record.statistics()
+        """All its figures, down to each lane; as old as those of `state`."""
+        return self.execution.statistics()

@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
-from callboard.messages.contract import describe_contract, reply_type
+from callboard.messages.contract import Contract, describe_contract, reply_type
 from callboard.messages.errors import (
     CallboardError,
     Cancelled,
@@ -174,6 +174,11 @@ class PlanRun:
         else:
             self._failed.append((call, error))
         self.wake()
+
+    def recast(self, message: Contract, cls: type[Contract]) -> Contract:
+        """A message as another class of the same contract; raises a `ContractError`."""
+        body, buffers = self._host.codec.encode(message)
+        return self._host.codec.decode(body, describe_contract(cls).build, buffers)
 
     def _has_lost_its_host(self, lane: Lane) -> bool:
         # A handler whose own ask met a dead host fails with `HostLost` as well, on a lane

@@ -9,7 +9,7 @@ beginning; `Finished` is always the last.
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from time import perf_counter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from callboard.messages.updates import (
     TROUBLES_MAX,
@@ -22,13 +22,21 @@ from callboard.messages.updates import (
     TaskTroubled,
 )
 
-__all__ = ["INTERVAL_S", "UpdateStream"]
+__all__ = ["INTERVAL_S", "Mark", "UpdateStream"]
 
 INTERVAL_S: Final = 0.05
 """Between two reports of progress, and between two partial results, of one reader."""
 
 PARTIAL_PAUSE: Final = 20
 """A partial result is followed by a pause of this many times what it took to make."""
+
+
+class Mark(NamedTuple):
+    """How much of a stream somebody knows already."""
+
+    position: int = 0
+    moved: int = 0
+    partials: int = 0
 
 
 class UpdateStream:
@@ -121,6 +129,41 @@ class UpdateStream:
                 if is_due
             ]
             await self._wait(min(due_s, default=None))
+
+    async def since(
+        self, mark: Mark, wait_s: float, *, partials: bool
+    ) -> tuple[list[ExecutionUpdate], Mark]:
+        """What is new since `mark`, and the next mark; nothing when nothing is within `wait_s`.
+
+        For who passes it on: whoever asks again at once is told of progress every
+        `INTERVAL_S`, and of all else as soon as it is there. A partial result is made only
+        with `partials`.
+        """
+        began_s = self._now()
+        ends_s = began_s + wait_s
+        quiet_s = began_s + (INTERVAL_S if mark.moved else 0.0)
+        while True:
+            now = self._now()
+            if self._finished is not None or mark.position < len(self._log) or now >= ends_s:
+                break
+            is_moved = self._moved > mark.moved or (
+                partials and self._partials_seen > mark.partials
+            )
+            if is_moved and now >= quiet_s:
+                break
+            await self._wait(min(quiet_s, ends_s) if is_moved else ends_s)
+        updates: list[ExecutionUpdate] = list(self._log[mark.position :])
+        if self._moved > mark.moved:
+            updates.append(self._progress())
+        seen = mark.partials
+        if self._finished is not None:
+            updates.append(self._finished)
+        elif partials and self._partials_seen > seen:
+            seen = self._partials_seen
+            partial = self._partial()
+            if partial is not None:
+                updates.append(partial)
+        return updates, Mark(len(self._log), self._moved, seen)
 
     async def _wait(self, until_s: float | None) -> None:
         """Wait for something new to be told, or until what is there may be told."""

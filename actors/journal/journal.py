@@ -132,6 +132,11 @@ class Journal:
         return self._core.has_room
 
     @property
+    def broken(self) -> CallboardError | None:
+        """Why this writer has ended; None while it has not."""
+        return self._core.broken
+
+    @property
     def waiting_events(self) -> int:
         """How many events wait for a commit."""
         return self._core.waiting_events

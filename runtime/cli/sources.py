@@ -128,7 +128,7 @@ def announced_sources() -> list[Source]:
 
 
 def announced_drivers() -> list[Source]:
-    """What runs executions of this user on this machine: systems, and guests of detached ones."""
+    """What runs executions of this user on this machine: systems, and stewards of detached ones."""
     return _sources_of([*announced(SYSTEM), *announced(GUEST)])
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import os
 import secrets
 import socket
@@ -27,13 +28,17 @@ from ..engines.ray.engine import RayEngine, end_by_name
 from ..engines.ray.ledger import RayLedger
 from ..engines.ray.starts import CALLS_MAX, CONTROL_CALLS_MAX
 from ..environment import Environment
+from ..executions import Executions, Submits
+from ..journals import OFF, lasting_journal
 from ..looking import Ask, answered, question_of
 from ..root.records import Remembered
 from ..settings import Settings
+from ..stores.choose import path_of
 from .guest import Guest
 from .names import NAMESPACE, check_name, root_name, system_of
 from .ray_line import RayLine
 from .root_actor import RootActor
+from .stewardship.client import DistantExecutions
 
 __all__ = [
     "Stopped",
@@ -51,6 +56,10 @@ LOOK_TIMEOUT_S: Final = 10.0
 VISIT_TIMEOUT_S: Final = 30.0
 """How long connecting to a cluster may take where nothing is started there."""
 RETRY_S: Final = 0.1
+node_address: Final[Any] = ray.util.get_node_ip_address
+"""Ray gives it no types."""
+STEWARD_ENTRIES: Final = "/steward"
+"""Where the steward's entries are among those of its system: they are erased with them."""
 GONE_POLL_S: Final = 0.02
 GONE_TIMEOUT_S: Final = 10.0
 """How long Ray may take to end processes that it was told to kill."""
@@ -98,8 +107,8 @@ async def enter(
     on_failed: Callable[[CallboardError], None],
     *,
     starts: bool,
-) -> Guest:
-    """Start a detached system, or attach to a running one; then be its guest.
+) -> tuple[Guest, Submits]:
+    """Start a detached system, or attach to a running one; then be its guest, and submit to it.
 
     Raises `NameTaken` or `ActorNotFound`, `SpecError`, `ClusterError`.
     """
@@ -108,6 +117,8 @@ async def enter(
     engine = RayEngine(settings)
     try:
         await engine.start()
+        if starts:
+            settings = _with_journal(settings)
         root = await (_create(settings) if starts else _find(settings.name))
         release, theirs = await _answer(root.introduce.remote, settings)
         _check_release(release, settings.name)
@@ -123,7 +134,27 @@ async def enter(
     except BaseException:
         await engine.stop()
         raise
-    return guest
+    return guest, _executions_of(guest, environment)
+
+
+def _with_journal(settings: Settings) -> Settings:
+    """The settings with the journal as its steward finds it, and the node to find it on."""
+    journal, node = lasting_journal(settings, os.environ), settings.journal_node
+    if journal != OFF and not node and path_of(journal) is not None:
+        node = str(node_address())
+    return replace(settings, journal=journal, journal_node=node)
+
+
+def _executions_of(guest: Guest, environment: Environment) -> Submits:
+    """Where a driver of a detached system submits: to its steward, if the system journals.
+
+    Otherwise executions are the driver's own, and end with it.
+    """
+    settings = guest.settings
+    if settings.journal == OFF:
+        return Executions(guest.host, environment, None)
+    ledger = functools.partial(RayLedger, settings.name + STEWARD_ENTRIES)
+    return DistantExecutions(guest, settings, environment, ledger, lambda: guest.is_over)
 
 
 def _check_release(release: str, name: str) -> None:

@@ -134,6 +134,16 @@ class Guest:
         await self.host.close()
         await self.engine.stop()
 
+    @property
+    def settings(self) -> Settings:
+        """How the system is run."""
+        return self._settings
+
+    @property
+    def is_over(self) -> bool:
+        """Whether this driver has left, was dropped, or the system has ended."""
+        return self._is_over
+
     def _over(self, error: CallboardError) -> None:
         if not self._is_over:
             self._is_over = True

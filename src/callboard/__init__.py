@@ -61,8 +61,9 @@ if TYPE_CHECKING:
     )
     from callboard.runtime.driver import run
     from callboard.runtime.durable import open_log, open_states
+    from callboard.runtime.opening import attach, start
     from callboard.runtime.settings import Settings
-    from callboard.runtime.system import System, attach, start
+    from callboard.runtime.system import System
 
 __all__ = [
     "Actor",
@@ -201,7 +202,8 @@ _HOMES: Final = {
     "callboard.runtime.driver": ("run",),
     "callboard.runtime.durable": ("open_log", "open_states"),
     "callboard.runtime.settings": ("Settings",),
-    "callboard.runtime.system": ("System", "attach", "start"),
+    "callboard.runtime.opening": ("attach", "start"),
+    "callboard.runtime.system": ("System",),
 }
 
 

@@ -11,7 +11,8 @@ from callboard.actors import subscriptions as module
 from callboard.messages.errors import CallboardError
 from callboard.messages.notices import Offers
 from callboard.messages.ref import Ref
-from callboard.runtime.system import System, start
+from callboard.runtime.opening import start
+from callboard.runtime.system import System
 
 from .watch.party import Block, Crash, Deaf, Do, Guest, Listener, Tell, Told
 

@@ -15,7 +15,7 @@ from callboard.actors.link.link import Link
 from callboard.actors.link.outbox import Outbox
 from callboard.messages.codec import Codec
 from callboard.messages.contract import Contract, Request
-from callboard.runtime.system import start
+from callboard.runtime.opening import start
 
 
 class Length(Contract):

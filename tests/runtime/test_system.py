@@ -9,8 +9,9 @@ from callboard.actors.actor import Actor, Agent, handler
 from callboard.messages.contract import Contract, Request
 from callboard.messages.errors import HostLost, SpecError, UsageError
 from callboard.runtime.driver import run
+from callboard.runtime.opening import start
 from callboard.runtime.settings import Settings
-from callboard.runtime.system import System, start
+from callboard.runtime.system import System
 
 
 class Number(Contract, name="system.number"):

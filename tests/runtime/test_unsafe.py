@@ -113,7 +113,7 @@ async def test_a_person_decides(tmp_path: Path, store: str) -> None:
         execution = system.submit(job_of(UNSAFE), Pay(amount=1))
         await _until_in_doubt(system, execution)
         assert len(Bank.keys) == 1
-        assert execution.decide("pay", Decision.RUN_AGAIN, by="a person")
+        assert await execution.decide("pay", Decision.RUN_AGAIN, by="a person")
         assert [paid.key for paid in await execution.result(30)] == [f"{execution.id}/pay"]
     assert Bank.keys == [f"{execution.id}/pay"] * 2
 
@@ -137,6 +137,6 @@ async def test_what_had_begun_is_not_repeated_by_a_resume(tmp_path: Path) -> Non
         await system.pool(Bank, size=1)
         execution = await system.resume(job, "one")
         await _until_in_doubt(system, execution)
-        assert execution.decide("pay", Decision.RUN_AGAIN)
+        assert await execution.decide("pay", Decision.RUN_AGAIN)
         assert [paid.key for paid in await execution.result(30)] == ["one/pay"]
     assert Bank.keys == ["one/pay"] * 2

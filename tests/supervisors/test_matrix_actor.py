@@ -14,7 +14,7 @@ from callboard.actors.tree.spec import TreeSpec
 from callboard.messages.errors import ActorStartFailed, UsageError
 from callboard.messages.spec import AutoShutdown, Backoff, Intensity, Restart, Strategy
 from callboard.messages.spec import SupervisorSpec as Spec
-from callboard.runtime.system import start
+from callboard.runtime.opening import start
 
 from ..actors.tree.cast import LOG, End, Ping, child, states, supervised
 from .matrix import CELLS, CHILDREN, EXITS, EXTRAS, SUBJECT, Cell, names

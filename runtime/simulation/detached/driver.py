@@ -155,13 +155,13 @@ def driver_system(
         on_failed: Callable[[CallboardError], None],
         *,
         starts: bool,
-    ) -> Guest:
+    ) -> tuple[Guest, None]:
         assert not starts, "the root starts the system here"
         engine = SimulatedGuestEngine(root.engine, driver, on_host)
         line = SimulatedLine(root, driver)
         guest = Guest(driver.name, theirs, engine, environment, on_failed, line)
         await guest.start()
-        return guest
+        return guest, None  # Its executions are its own here.
 
     return System(settings, environment=replace(environment, enter=enter), joins=True)
 

@@ -160,7 +160,7 @@ async def _abandon_and_resume(plan: list[tuple[bool, bool]], steps: list[int]) -
             assert found == undisturbed(plan)
             history = fold(ID, events_of(store))
             assert set(history.statuses) == {TaskStatus.DONE}
-            core = handle._execution.record.run.core  # type: ignore[union-attr] # the core's own view
+            core = handle.execution.record.run.core  # type: ignore[attr-defined] # the core's own view
             assert [core.status_of(id_) for id_ in history.ids] == history.statuses
         ran = {f"t{n}" if n < 100 else f"g{n - 100}" for n in world.ticks.handled}
         assert not (ran | set(world.ticks.begun)) & done
@@ -225,7 +225,7 @@ async def test_an_owner_that_was_superseded_fails_and_delivers_nothing(world: Wo
     first = submit(world, journal, job_of("first"))
     async with asyncio.timeout(WAIT_S):
         await world.ticks.lingering.wait()
-    await first._execution._recorder.supersede()  # type: ignore[union-attr] # as `Executions` does
+    await first.execution._recorder.supersede()  # type: ignore[attr-defined] # as `Executions` does
     second = await resume(world, journal, job_of("second"))
     world.ticks.release.set()
     with pytest.raises(WrongExpectedVersion, match="goes on elsewhere"):

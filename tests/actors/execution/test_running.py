@@ -179,18 +179,18 @@ async def test_cancelling_one_sub_task_lets_the_others_finish(world: World) -> N
     )
     handle = world.submit(job)
     await world.ticks.lingering.wait()
-    assert handle.cancel_task("a")
+    assert await handle.cancel_task("a")
     assert len(await handle.result(5)) == 3
     assert world.ticks.stopped == ["a"]
     with pytest.raises(UsageError):
-        handle.cancel_task("a")
+        await handle.cancel_task("a")
 
 
 async def test_the_agent_of_a_cancelled_sub_task_serves_the_next(empty_world: World) -> None:
     await empty_world.add_pool(1, 1)
     handle = empty_world.submit(plan_of(*lingering("a"), *squares(3)))
     await empty_world.ticks.lingering.wait()
-    handle.cancel_task("a")
+    await handle.cancel_task("a")
     assert len(await handle.result(5)) == 3
 
 

@@ -5,6 +5,7 @@ import itertools
 from typing import Any
 
 from callboard.actors.aggregator.reducers import Collect, MergeDicts
+from callboard.actors.execution.stream import INTERVAL_S, Mark
 from callboard.messages.execution import ExecutionStatus
 from callboard.messages.job import Job
 from callboard.messages.plan import SubTask
@@ -192,3 +193,37 @@ async def test_updates_can_travel_as_messages(world: World) -> None:
         body, buffers = codec.encode(update)
         build = contracts.learn(type(update)).build
         assert codec.decode(body, build, buffers) == update
+
+
+async def test_what_is_new_since_a_mark_is_told_once(world: World) -> None:
+    handle = world.submit(plan_of(*squares(50)))
+    stream = handle.execution.record.stream  # type: ignore[attr-defined] # one that runs here
+    mark, told = Mark(), list[ExecutionUpdate]()
+    while not told or not isinstance(told[-1], Finished):
+        updates, mark = await stream.since(mark, 5.0, partials=False)
+        told += updates
+    assert [u.phase for u in told if isinstance(u, PhaseChanged)] == list(ExecutionPhase)
+    assert not any(isinstance(u, PartialResult) for u in told)
+    assert [u for u in told if isinstance(u, Progressed)][-1].done == 50
+    updates, again = await stream.since(mark, 5.0, partials=True)
+    assert ([type(update) for update in updates], again) == ([Finished], mark)
+
+
+async def test_nothing_new_is_told_when_the_time_is_over_and_progress_is_not_hurried(
+    world: World,
+) -> None:
+    handle = world.submit(plan_of(SubTask("a", Linger(label="a")), *squares(3)))
+    stream = handle.execution.record.stream  # type: ignore[attr-defined] # one that runs here
+    mark = Mark()
+    while handle.state().metrics.done < 3:
+        _, mark = await stream.since(mark, 5.0, partials=True)
+    _, mark = await stream.since(mark, 0.1, partials=True)
+    assert await stream.since(mark, 0.0, partials=True) == ([], mark)
+    began_s = asyncio.get_running_loop().time()
+    waiting = asyncio.ensure_future(stream.since(mark, 5.0, partials=True))
+    await asyncio.sleep(0)
+    stream.moved(3, 0)
+    updates, _ = await waiting
+    assert [type(update) for update in updates] == [Progressed]
+    assert asyncio.get_running_loop().time() - began_s >= INTERVAL_S * 0.9
+    handle.cancel()

@@ -14,7 +14,8 @@ from callboard.actors.keyed.actor import KeyedActor, StoreActor
 from callboard.messages.contract import Contract, Request
 from callboard.messages.errors import AskError
 from callboard.messages.stores import EncodedState, MemoryStore
-from callboard.runtime.system import System, start
+from callboard.runtime.opening import start
+from callboard.runtime.system import System
 from callboard.testing import Crash as CrashAt
 from callboard.testing import Cut, FaultPlan, Hang, Simulation, simulate, simulated
 

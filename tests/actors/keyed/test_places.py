@@ -22,7 +22,7 @@ from callboard.messages.errors import (
 from callboard.messages.letters import DeadLetter
 from callboard.messages.ref import Ref
 from callboard.messages.routing import Routing, consistent_hash
-from callboard.runtime.system import start
+from callboard.runtime.opening import start
 from callboard.testing import Simulation, simulated
 
 from .disk import Add, AddSoon, Count, Counter, Disk, Small, Strict, Wait

@@ -10,7 +10,8 @@ from callboard.actors.keyed.actor import KeyedActor
 from callboard.messages.contract import Contract, Request
 from callboard.messages.limits import Limits
 from callboard.messages.ref import Ref
-from callboard.runtime.system import System, start
+from callboard.runtime.opening import start
+from callboard.runtime.system import System
 
 LIMITS = Limits(link_credit=32, link_backlog_max=400, frame_messages_soft=8)
 BURST = 200

@@ -9,7 +9,7 @@ from callboard.actors.actor import Agent, handler
 from callboard.messages.contract import Contract, Request
 from callboard.messages.errors import PayloadLost
 from callboard.runtime.engines.inline import InlineBlobs
-from callboard.runtime.system import start
+from callboard.runtime.opening import start
 
 LARGE_BYTES = 200_000
 

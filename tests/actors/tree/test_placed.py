@@ -11,7 +11,8 @@ from callboard.actors.tree.spec import ActorSpec, TreeSpec
 from callboard.messages.errors import ActorStartFailed, ActorStopped, AskError, CallboardError
 from callboard.messages.placement import Placement, Resources
 from callboard.messages.spec import AutoShutdown, Restart, StopTimeout, Strategy
-from callboard.runtime.system import System, start
+from callboard.runtime.opening import start
+from callboard.runtime.system import System
 
 from .cast import LOG, Child, End, Ping, child, states, supervised
 

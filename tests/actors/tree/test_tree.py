@@ -15,7 +15,7 @@ from callboard.messages.errors import ActorNotFound, ActorStartFailed, SpecError
 from callboard.messages.lifecycle import Exit
 from callboard.messages.spec import Backoff, Intensity, Restart, StopTimeout, Strategy
 from callboard.messages.spec import SupervisorSpec as Spec
-from callboard.runtime.system import start
+from callboard.runtime.opening import start
 
 from .cast import LOG, Child, End, Ping, child, states, supervised
 

@@ -22,7 +22,7 @@ from callboard.runtime.announcer import SYSTEM, announced
 from callboard.runtime.cli.drawing import draw
 from callboard.runtime.cli.outcome import ExitCode
 from callboard.runtime.cli.sources import Sight
-from callboard.runtime.system import start as start_system
+from callboard.runtime.opening import start as start_system
 
 Run = Callable[..., Any]
 

@@ -22,9 +22,9 @@ from callboard.messages.views import ActorStory, StoryEntry
 from callboard.runtime.cli.outcome import ExitCode
 from callboard.runtime.cli.sources import Source
 from callboard.runtime.cli.why import Found, draw, find, full_path
+from callboard.runtime.opening import start as start_system
 from callboard.runtime.root import looks
 from callboard.runtime.system import System
-from callboard.runtime.system import start as start_system
 
 Run = Callable[..., Any]
 

@@ -153,10 +153,14 @@ class Cluster:
         return said
 
     def callboard(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run the command line here."""
+        """Run a command of the command line that is told of this cluster."""
+        return self.command(*arguments, "--address", self.address)
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of the command line on this machine."""
         code = "from callboard.runtime.cli.main import main; main()"
         return subprocess.run(
-            [sys.executable, "-c", code, *arguments, "--address", self.address],
+            [sys.executable, "-c", code, *arguments],
             capture_output=True,
             text=True,
             check=False,

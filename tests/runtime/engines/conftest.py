@@ -8,7 +8,8 @@ import pytest
 import pytest_asyncio
 
 from callboard.messages.ref import Ref
-from callboard.runtime.system import System, start
+from callboard.runtime.opening import start
+from callboard.runtime.system import System
 
 from . import cast, company
 

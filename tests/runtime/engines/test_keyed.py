@@ -7,7 +7,8 @@ import pytest
 
 from callboard.actors.keyed.actor import StoreActor
 from callboard.messages.errors import HandlerFailed
-from callboard.runtime.system import System, start
+from callboard.runtime.opening import start
+from callboard.runtime.system import System
 
 from .accounts import Account, Balance, Deposit, Fall, Note
 

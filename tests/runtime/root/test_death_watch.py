@@ -11,7 +11,7 @@ import pytest
 from callboard.messages.errors import HostLost
 from callboard.messages.lifecycle import ExitReason
 from callboard.messages.ref import Address
-from callboard.runtime.system import start
+from callboard.runtime.opening import start
 
 from ...actors.watch import party
 

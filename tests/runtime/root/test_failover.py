@@ -14,7 +14,8 @@ from callboard.messages.errors import ActorNotFound, CallboardError, HostLost
 from callboard.messages.letters import DeadLetter
 from callboard.messages.ref import Ref
 from callboard.messages.spec import Backoff, Intensity, SupervisorSpec
-from callboard.runtime.system import System, start
+from callboard.runtime.opening import start
+from callboard.runtime.system import System
 
 from ..engines import cast, company
 

@@ -15,7 +15,8 @@ from callboard.messages.hosts import HostSpec
 from callboard.messages.lifecycle import Exit
 from callboard.messages.ref import Ref
 from callboard.messages.spec import Backoff, StopTimeout, Strategy, SupervisorSpec
-from callboard.runtime.system import System, start
+from callboard.runtime.opening import start
+from callboard.runtime.system import System
 
 WAIT_S: Final = 10.0
 GROUP: Final = SupervisorSpec(Strategy.ONE_FOR_ALL, backoff=Backoff(max_s=0.0))

@@ -9,7 +9,8 @@ import pytest
 
 from callboard.actors.keyed.actor import StoreActor
 from callboard.messages.errors import AskError
-from callboard.runtime.system import System, start
+from callboard.runtime.opening import start
+from callboard.runtime.system import System
 
 from ..engines import accounts
 from ..engines.accounts import Account, Balance, Deposit

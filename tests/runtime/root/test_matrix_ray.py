@@ -14,7 +14,8 @@ from callboard.messages.hosts import HostSpec
 from callboard.messages.placement import Placement, Resources
 from callboard.messages.ref import Ref
 from callboard.messages.spec import Backoff, Intensity, Strategy, SupervisorSpec
-from callboard.runtime.system import System, start
+from callboard.runtime.opening import start
+from callboard.runtime.system import System
 
 from ..engines import cast
 

@@ -15,7 +15,8 @@ from callboard.actors.tree.spec import ActorSpec, TreeSpec
 from callboard.messages.contract import Contract, Request
 from callboard.messages.errors import ClusterError
 from callboard.messages.placement import Placement, Resources
-from callboard.runtime.system import System, start
+from callboard.runtime.opening import start
+from callboard.runtime.system import System
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_here"), pytest.mark.timeout(120)]
 WAIT_S: Final = 30.0

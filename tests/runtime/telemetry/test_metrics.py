@@ -11,8 +11,8 @@ import pytest
 from callboard.actors.actor import Actor, handler
 from callboard.messages.contract import Contract, Request
 from callboard.messages.errors import HandlerFailed
+from callboard.runtime.opening import start
 from callboard.runtime.settings import Settings
-from callboard.runtime.system import start
 from callboard.runtime.telemetry.metrics import METRICS, Kind, Publisher, figures_of
 from callboard.runtime.telemetry.vitals import process_vitals
 

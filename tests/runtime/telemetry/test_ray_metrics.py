@@ -12,7 +12,7 @@ from ray.util import list_named_actors
 from callboard.actors.actor import Actor, handler
 from callboard.messages.contract import Contract, Request
 from callboard.messages.errors import HandlerFailed
-from callboard.runtime.system import start
+from callboard.runtime.opening import start
 from callboard.runtime.telemetry.metrics import METRICS
 from callboard.runtime.telemetry.ray_metrics import TAG_KEYS
 

@@ -1,0 +1,277 @@
+"""A driver's executions in a detached system: handed to its steward, and followed from here."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Final, TypeVar
+
+from callboard.actors.execution.handle import ExecutionHandle
+from callboard.actors.host.host import Host
+from callboard.messages.contract import Contract, Request
+from callboard.messages.errors import (
+    ActorNotFound,
+    ActorStopped,
+    CallboardError,
+    DeadlineExceeded,
+    HostLost,
+    NameTaken,
+    UnknownContract,
+    UsageError,
+)
+from callboard.messages.job import Job
+from callboard.messages.placement import Placement, Resources
+from callboard.messages.ports import Ledger
+from callboard.messages.ref import Address
+from callboard.messages.spawning import Offer, Spawn
+from callboard.messages.spec import Restart
+from callboard.messages.stewarding import (
+    DescribeExecution,
+    ExecutionDescribed,
+    TakeExecution,
+)
+
+from ...births import part_of, raise_first
+from ...control import Presence
+from ...environment import Environment
+from ...executions import how_started, resumed_id
+from ...settings import Settings
+from ...values import Values
+from .distant import DistantExecution, has_left
+from .jobs import pack_job
+from .steward import Steward
+
+__all__ = ["STEWARD", "DistantExecutions"]
+
+RequestT = TypeVar("RequestT", bound=Contract)
+ResultT = TypeVar("ResultT")
+ReplyT = TypeVar("ReplyT")
+STEWARD: Final = "callboard.steward"
+"""The steward's name in its system."""
+START_TIMEOUT_S: Final = 150.0
+"""As for any start: the root may die over it."""
+RETRY_S: Final = 0.1
+FOLLOW_S: Final = 10.0
+"""How long the steward keeps a question that it has nothing new for."""
+ASK_TIMEOUT_S: Final = 30.0
+LEAVE_S: Final = 2.0
+"""How long wishes that are on their way may take when the driver leaves."""
+NODE_SHARE: Final = 0.001
+"""Of the resource that each node has by its address: it only says where."""
+
+
+class DistantExecutions:
+    """What one driver has submitted to a detached system that journals.
+
+    `is_over` says whether the driver has no part in the system any more.
+    """
+
+    def __init__(
+        self,
+        presence: Presence,
+        settings: Settings,
+        environment: Environment,
+        make_ledger: Callable[[], Ledger],
+        is_over: Callable[[], bool],
+    ) -> None:
+        self._presence = presence
+        self._host: Final[Host] = presence.host
+        self._settings = settings
+        self._environment = environment
+        self._make_ledger = make_ledger
+        self._is_over = is_over
+        self._values = Values(self._host)
+        self._goes_on: tuple[str, ExecutionDescribed] | None = None
+        """An execution that this driver was started to go on with."""
+        self._finding = asyncio.Lock()
+        self._found: Address | None = None
+        self._followed: dict[DistantExecution[Any], asyncio.Task[None]] = {}
+        self._wishes: set[asyncio.Task[Any]] = set()
+
+    async def prepare(self) -> None:
+        """Let a submission go on with the execution that this driver is to resume, if any.
+
+        Raises `UsageError` when the journal does not know it.
+        """
+        execution_id = resumed_id(self._environment)
+        if execution_id:
+            self._goes_on = (execution_id, await self._described(execution_id))
+
+    async def _described(self, execution_id: str) -> ExecutionDescribed:
+        described = await self._ask(DescribeExecution(execution_id=execution_id))
+        if not described.job:
+            raise UsageError(
+                f"there is no execution {execution_id!r} in the journal of this system, "
+                f"{self._settings.journal}.",
+                advice="`callboard ls` lists them.",
+            )
+        return described
+
+    # --- submitting ----------------------------------------------------------------------------
+
+    def submit(
+        self,
+        job: Job[RequestT, ResultT],
+        request: RequestT,
+        attributes: Mapping[str, Any] | None,
+        execution_id: str | None,
+    ) -> ExecutionHandle[ResultT]:
+        """See `System.submit`."""
+        if self._goes_on is not None:
+            resumed, described = self._goes_on
+            if described.job == job.name and execution_id in (None, resumed):
+                self._goes_on = None
+                return self._handle(job, resumed, lambda: self._code(job, described))
+        return self._handle(
+            job,
+            execution_id or self._environment.new_id(),
+            lambda: pack_job(job, request, attributes or {}),
+            is_new=True,
+        )
+
+    async def resume(
+        self, job: Job[RequestT, ResultT], execution_id: str
+    ) -> ExecutionHandle[ResultT]:
+        """See `System.resume`: one that runs already is followed, as by everybody else."""
+        described = await self._described(execution_id)
+        if described.job != job.name:
+            raise UsageError(
+                f"execution {execution_id} is one of job {described.job!r}, not {job.name!r}."
+            )
+        code = self._code(job, described)
+        await self._ask(self._take(job, execution_id, code, is_new=False))
+        return self._handle(job, execution_id, lambda: code)
+
+    def _code(self, job: Job[Any, Any], described: ExecutionDescribed) -> bytes:
+        contract = self._host.contracts.find(described.request)
+        if contract is None:
+            raise UnknownContract(
+                f"no contract {described.request!r} is known here, and the request is one.",
+                advice="Import its module before you resume.",
+                contract=described.request,
+            )
+        return pack_job(job, contract=contract)
+
+    def _take(
+        self, job: Job[Any, Any], execution_id: str, code: bytes, *, is_new: bool
+    ) -> TakeExecution:
+        return TakeExecution(
+            execution_id=execution_id,
+            job=job.name,
+            code=code,
+            token=self._environment.new_id(),
+            is_new=is_new,
+            driver=how_started(self._environment),
+        )
+
+    def _handle(
+        self,
+        job: Job[Any, ResultT],
+        execution_id: str,
+        code: Callable[[], bytes],
+        *,
+        is_new: bool = False,
+    ) -> ExecutionHandle[ResultT]:
+        execution: DistantExecution[ResultT] = DistantExecution(
+            execution_id,
+            job.name,
+            self._host.loop,
+            self._values,
+            self._ask,
+            self._start,
+            self._environment.wall_time(),
+        )
+        try:
+            # At once: what the caller does to its objects later is not what was submitted.
+            take = self._take(job, execution_id, code(), is_new=is_new)
+        except CallboardError as error:
+            execution.lost(error)
+        else:
+            self._followed[execution] = self._start(self._follow(execution, take))
+        return ExecutionHandle(execution)
+
+    async def _follow(self, execution: DistantExecution[Any], take: TakeExecution) -> None:
+        try:
+            await self._ask(take)
+            execution.taken.set()
+            while not execution.outcome.done():
+                answer = await self._ask(execution.question(FOLLOW_S), execution.hindered)
+                if answer.is_known:
+                    execution.told(answer)
+                else:
+                    # It was over for so long that the steward has it in the journal only.
+                    await self._ask(take)
+        except CallboardError as error:
+            execution.lost(error)
+        finally:
+            self._followed.pop(execution, None)
+            execution.lost(has_left(execution.id, self._settings.name))
+
+    # --- the steward -----------------------------------------------------------------------------
+
+    def _start(self, coroutine: Coroutine[Any, Any, ReplyT]) -> "asyncio.Task[ReplyT]":
+        task = self._host.loop.create_task(coroutine)
+        self._wishes.add(task)
+        task.add_done_callback(self._wished)
+        return task
+
+    def _wished(self, task: "asyncio.Task[Any]") -> None:
+        self._wishes.discard(task)
+        if not task.cancelled():
+            task.exception()  # Whoever awaits it is told.
+
+    async def _ask(
+        self, request: Request[ReplyT], hindered: Callable[[CallboardError], None] | None = None
+    ) -> ReplyT:
+        """Ask the steward, and again when it or the way to it was lost: nothing is done twice."""
+        while True:
+            try:
+                address = await self._address()
+                return await self._host.ask(address, request, ASK_TIMEOUT_S)
+            except (HostLost, DeadlineExceeded, ActorNotFound, ActorStopped) as error:
+                if self._is_over():
+                    raise
+                if hindered is not None:
+                    hindered(error)
+                if isinstance(error, ActorNotFound | ActorStopped):
+                    self._found = None  # Somebody has stopped it: another one is started.
+                await asyncio.sleep(RETRY_S)
+
+    async def _address(self) -> Address:
+        """Where the steward is; it is started when there is none, and stays there for ever."""
+        async with self._finding:
+            while self._found is None:
+                self._found = self._host.directory.find(STEWARD)
+                if self._found is None:
+                    self._found = await self._start_steward()
+            return self._found
+
+    async def _start_steward(self) -> Address | None:
+        settings = Settings(
+            name=self._settings.name,
+            journal=self._settings.journal,
+            durability=self._settings.durability,
+        )
+        node = self._settings.journal_node
+        custom = {f"node:{node}": NODE_SHARE} if node else {}
+        place = Placement(isolated=Resources(cpus=0.0, custom=custom))
+        arguments = (settings, self._make_ledger)
+        birth = (Steward, arguments, None, STEWARD, Restart.PERMANENT, None, 0)
+        part = part_of(self._host.pickler, [birth], place)
+        wish = Spawn(parts=(part,), offers=(Offer(part=0, name=STEWARD),))
+        try:
+            started = await self._presence.ask_desk(wish, START_TIMEOUT_S)
+        except NameTaken:
+            await asyncio.sleep(RETRY_S)  # Another driver has it started just now.
+            return None
+        raise_first(started)
+        return Address(*started.parts[0])
+
+    async def leave(self) -> None:
+        """Give wishes that are on their way some time; then nothing is followed any more."""
+        following = set(self._followed.values())
+        wishes = self._wishes - following
+        if wishes:
+            await asyncio.wait(wishes, timeout=LEAVE_S)
+        for task in following | wishes:
+            task.cancel()
+        if following:
+            await asyncio.wait(following)

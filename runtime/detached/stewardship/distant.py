@@ -1,0 +1,258 @@
+"""An execution that the system runs, as its driver sees it: what it is told, kept for its handle.
+
+It stands where `Execution` stands for one that runs here.
+"""
+
+import asyncio
+import datetime as dt
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+from callboard.actors.execution.record import ExecutionStatistics
+from callboard.actors.execution.stream import INTERVAL_S, UpdateStream
+from callboard.messages.contract import Request
+from callboard.messages.errors import CallboardError, HostLost, error_from_data
+from callboard.messages.execution import Decision, ExecutionStatus
+from callboard.messages.stewarding import CancelTask, ExecutionFollowed, FollowExecution
+from callboard.messages.updates import (
+    ExecutionMetrics,
+    ExecutionPhase,
+    ExecutionState,
+    ExecutionUpdate,
+    Finished,
+    PartialResult,
+    PhaseChanged,
+    Progressed,
+    StateChanged,
+    TaskTroubled,
+)
+from callboard.messages.wishes import CancelExecution, DecideStep
+
+from ...values import Values
+from .telling import picture_of, update_of
+
+__all__ = ["AskSteward", "DistantExecution", "has_left"]
+
+ResultT = TypeVar("ResultT")
+ReplyT = TypeVar("ReplyT")
+PARTIAL_PAUSE: Final = 20
+"""As for readers beside the execution: a partial result may take a twentieth of the time."""
+CANCEL_AGAIN_S: Final = 0.2
+PHASES: Final = list(ExecutionPhase)
+
+
+class AskSteward(Protocol):
+    """The way to the steward; waits for one that is coming back."""
+
+    def __call__(self, request: Request[ReplyT], /) -> Coroutine[Any, Any, ReplyT]:
+        """Ask. Raises what the steward answers, and `HostLost` once it is gone for good."""
+
+
+class DistantExecution(Generic[ResultT]):
+    """One execution that is followed. `begun_at` is in seconds since 1970."""
+
+    def __init__(
+        self,
+        execution_id: str,
+        job: str,
+        loop: asyncio.AbstractEventLoop,
+        values: Values,
+        ask: AskSteward,
+        start: Callable[[Coroutine[Any, Any, None]], Any],
+        begun_at: float,
+    ) -> None:
+        self.id: Final = execution_id
+        self.outcome: Final[asyncio.Future[ResultT]] = loop.create_future()
+        self.taken: Final = asyncio.Event()
+        """Set once the steward has it: a wish before that would find nothing."""
+        self.problem = ""
+        self._ask = ask
+        self._start = start
+        self._values = values
+        self._now: Final[Callable[[], float]] = loop.time
+        self._stream: Final = UpdateStream(loop, loop.time, self._newest_progress, self._newest)
+        self._readers = 0
+        self._life = ""
+        self._mark = (0, 0, 0)
+        self._steps = 0
+        """Steps of the status that have been told to readers."""
+        self._repeated = 0
+        """Steps that a new life tells once more."""
+        self._phase = -1
+        self._progress: Progressed | None = None
+        self._partial: PartialResult | None = None
+        self._partial_at_s = 0.0
+        self._state = _beginning(execution_id, job, begun_at)
+        self._statistics = ExecutionStatistics(
+            execution_id, ExecutionStatus.PENDING, ExecutionPhase.VALIDATING, 0.0, 0, None, ()
+        )
+
+    # --- following -----------------------------------------------------------------------------
+
+    def question(self, wait_s: float) -> FollowExecution:
+        """What to ask next."""
+        pause_s = self._partial_at_s - self._now()
+        if self._readers and pause_s > 0.0:
+            wait_s = min(wait_s, pause_s)
+        return FollowExecution(
+            execution_id=self.id,
+            life=self._life,
+            mark=self._mark,
+            problem=self.problem,
+            wants_partials=self._readers > 0 and pause_s <= 0.0,
+            wait_s=wait_s,
+        )
+
+    def told(self, answer: ExecutionFollowed) -> None:
+        """Take in what is new. Raises `ContractError` for what cannot be read here."""
+        self.problem = answer.problem
+        if answer.error is not None:
+            raise error_from_data(answer.error)
+        if not answer.life:
+            return
+        if answer.life != self._life:
+            self._life, self._repeated = answer.life, self._steps
+        self._mark = answer.mark
+        self._state, self._statistics = picture_of(self._values, answer.picture)
+        if answer.partial_cost_s:
+            pause_s = max(INTERVAL_S, answer.partial_cost_s * PARTIAL_PAUSE)
+            self._partial_at_s = self._now() + pause_s
+        self._take([update_of(self._values, update) for update in answer.updates])
+
+    def _take(self, updates: Sequence[ExecutionUpdate]) -> None:
+        for update in updates:
+            match update:
+                case StateChanged():
+                    if self._repeated:
+                        self._repeated -= 1
+                    else:
+                        self._steps += 1
+                        self._stream.note(update)
+                case PhaseChanged():
+                    place = PHASES.index(update.phase)
+                    if place > self._phase:  # A new life comes through some of them again.
+                        self._phase = place
+                        self._stream.note(update)
+                case TaskTroubled():
+                    self._stream.note(update)
+                case Progressed():
+                    self._progress = update
+                    self._stream.moved(0, 0)
+                case PartialResult():
+                    self._partial = update
+                    self._stream.moved(update.results, 1)
+                case Finished():
+                    self._finish(update)
+
+    def _finish(self, update: Finished) -> None:
+        self._stream.finish(update)
+        if self.outcome.done():
+            return
+        if update.error is None:
+            self.outcome.set_result(update.result)
+        else:
+            self._fail(error_from_data(update.error))
+
+    def hindered(self, error: CallboardError) -> None:
+        """The steward does not answer now, and is asked again."""
+        self.problem = f"The steward of its system does not answer: {error.message}"
+
+    def lost(self, error: CallboardError) -> None:
+        """Nothing more is known of it here: readers end, and so does who waits for the result."""
+        self.taken.set()
+        if not self.outcome.done():
+            self._fail(error)
+            elapsed_s = self._statistics.elapsed_s
+            status = self._statistics.status
+            self._stream.finish(
+                Finished(
+                    execution_id=self.id, status=status, elapsed_s=elapsed_s, error=error.to_data()
+                )
+            )
+
+    def _fail(self, error: CallboardError) -> None:
+        self.outcome.set_exception(error)
+        self.outcome.exception()  # Whoever asks for the result gets it; nobody has to.
+
+    def _newest_progress(self) -> Progressed:
+        assert self._progress is not None, "progress is told before anybody reads it"
+        return self._progress
+
+    def _newest(self) -> PartialResult | None:
+        return self._partial
+
+    # --- its handle ------------------------------------------------------------------------------
+
+    async def updates(self) -> AsyncIterator[ExecutionUpdate]:
+        """See `ExecutionHandle.updates`."""
+        self._readers += 1
+        try:
+            async for update in self._stream.read():
+                yield update
+        finally:
+            self._readers -= 1
+
+    def cancel(self) -> bool:
+        """See `ExecutionHandle.cancel`: the wish is on its way when this returns."""
+        if self.outcome.done():
+            return False
+        self._start(self._cancel())
+        return True
+
+    async def _cancel(self) -> None:
+        await self.taken.wait()
+        while not self.outcome.done():
+            if (await self._ask(CancelExecution(execution_id=self.id))).is_known:
+                return
+            await asyncio.sleep(CANCEL_AGAIN_S)  # It is just being begun, or waits.
+
+    async def cancel_task(self, task_id: str) -> bool:
+        """See `ExecutionHandle.cancel_task`."""
+        await self.taken.wait()
+        return (await self._ask(CancelTask(execution_id=self.id, task_id=task_id))).was_open
+
+    async def decide(self, task_id: str, decision: Decision, by: str) -> bool:
+        """See `ExecutionHandle.decide`."""
+        if decision is Decision.ASK:
+            return False
+        await self.taken.wait()
+        wish = DecideStep(
+            execution_id=self.id, step=task_id, runs_again=decision is Decision.RUN_AGAIN, by=by
+        )
+        return (await self._ask(wish)).is_settled
+
+    def state(self) -> ExecutionState:
+        """See `ExecutionHandle.state`."""
+        return self._state
+
+    def statistics(self) -> ExecutionStatistics:
+        """See `ExecutionHandle.statistics`."""
+        return self._statistics
+
+
+def has_left(execution_id: str, system: str) -> HostLost:
+    """What waits end with when this driver leaves."""
+    return HostLost(
+        f"this driver has left, and execution {execution_id} goes on in system {system!r}.",
+        advice=f"Attach again: `await system.resume(job, {execution_id!r})`.",
+    )
+
+
+def _beginning(execution_id: str, job: str, begun_at: float) -> ExecutionState:
+    return ExecutionState(
+        execution_id=execution_id,
+        agent_id="",
+        job=job,
+        status=ExecutionStatus.PENDING,
+        current_phase=ExecutionPhase.VALIDATING,
+        start_time=dt.datetime.fromtimestamp(begun_at, dt.UTC),
+        end_time=None,
+        context={},
+        intermediate_results=0,
+        metrics=ExecutionMetrics(
+            sub_tasks=0, done=0, failed=0, attempts=0, retries=0, timeouts=0, host_losses=0,
+            running=0, elapsed_s=0.0,
+        ),
+        dependencies=(),
+        transitions=(),
+    )  # fmt: skip

@@ -1,0 +1,104 @@
+"""Jobs as code: sent into a detached system by their driver, and loaded by its steward."""
+
+import dataclasses
+from collections.abc import Mapping
+from io import BytesIO
+from typing import Any, Final
+
+from callboard.actors.host.host import Host
+from callboard.messages.contract import Contract
+from callboard.messages.errors import CallboardError, PayloadTooLarge, SpecError
+from callboard.messages.job import Job
+
+from ...wiring import RefPickler
+
+__all__ = ["load_job", "pack_job"]
+
+CODE_BYTES_MAX: Final = 16 * 2**20
+"""Kept by the cluster's head until the execution has ended."""
+
+Loaded = tuple[Job[Any, Any], Contract | None, Mapping[str, Any] | None]
+
+
+class _JobPickler(RefPickler):
+    """Writes the contracts that it comes across behind what it was given."""
+
+    def __init__(self, file: BytesIO) -> None:
+        super().__init__(file)
+        self._contracts: list[type[Contract]] = []
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, type) and issubclass(obj, Contract):
+            self._contracts.append(obj)
+        return super().reducer_override(obj)
+
+    def write(self, *values: Any) -> None:
+        # Filled by the time that its own turn comes.
+        self.dump((*values, self._contracts))
+
+
+def _packed(*values: Any) -> bytes:
+    file = BytesIO()
+    _JobPickler(file).write(*values)
+    return file.getvalue()
+
+
+def pack_job(
+    job: Job[Any, Any],
+    request: Contract | None = None,
+    attributes: Mapping[str, Any] | None = None,
+    *,
+    contract: type[Contract] | None = None,
+) -> bytes:
+    """A job with what was submitted. Raises `SpecError` naming what cannot be sent.
+
+    `contract` is that of a request which the journal has.
+    """
+    try:
+        code = _packed(job, request, attributes, contract)
+    except Exception as error:
+        part = _culprit(job, request, attributes)
+        raise SpecError(
+            f"{part} of job {job.name!r} cannot be sent into the detached system: {error!r}.",
+            advice="The system runs the job, not the driver: its parts open files, locks and "
+            "connections themselves. With journal='off' executions stay with their driver.",
+            field=part,
+        ) from error
+    if len(code) > CODE_BYTES_MAX:
+        raise PayloadTooLarge(
+            f"a request of job {job.name!r} has {len(code)} bytes with its code, the limit is "
+            f"{CODE_BYTES_MAX}.",
+            advice="Put the large part into a store and send a reference to it.",
+        )
+    return code
+
+
+def _culprit(job: Job[Any, Any], request: Contract | None, attributes: Any) -> str:
+    parts = {field.name: getattr(job, field.name) for field in dataclasses.fields(job)}
+    for name, part in {**parts, "request": request, "attributes": attributes}.items():
+        try:
+            _packed(part)
+        except Exception:  # noqa: BLE001 - that is what is looked for
+            return f"part {name!r}"
+    return "the whole"
+
+
+def load_job(host: Host, code: bytes) -> Loaded:
+    """The job again, and what was submitted. Raises `SpecError` for what cannot be loaded here.
+
+    The contracts that come along are the ones that are used from now on: a driver that runs
+    the same script again brings classes of its own.
+    """
+    try:
+        job, request, attributes, _, contracts = host.pickler.loads(code)
+        for contract in contracts:
+            host.contracts.learn(contract)
+    except CallboardError:
+        raise
+    except Exception as error:
+        raise SpecError(
+            f"a job cannot be loaded in the detached system: {error!r}.",
+            advice="Its modules must be installed on the node that runs the executions; what "
+            "the driver's script itself defines comes along.",
+        ) from error
+    return job, request, attributes

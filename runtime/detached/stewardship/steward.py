@@ -1,0 +1,309 @@
+"""The steward: it runs the executions of a detached system, whatever becomes of their drivers.
+
+It is an actor like any other: its host is replaced when it dies, and its successor finds in the
+system's ledger what has not ended, and in the journal how far that has come. It is the one writer
+of that journal.
+
+Invariants: what `TakeExecution` was answered for is in the ledger until its end is in the journal;
+an execution has one pursuit here at a time.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import Any, ClassVar, Final, cast
+
+from callboard.actors.actor import Actor, OnError, handler
+from callboard.actors.context import Context
+from callboard.actors.execution.execution import Execution
+from callboard.actors.execution.history.events import Kind, stream_of, unpack
+from callboard.actors.host.host import Host
+from callboard.messages.errors import CallboardError, MailboxFull, SpecError, UsageError
+from callboard.messages.job import Job
+from callboard.messages.lifecycle import Exit
+from callboard.messages.ports import Ledger
+from callboard.messages.stewarding import (
+    CancelTask,
+    DescribeExecution,
+    ExecutionDescribed,
+    ExecutionFollowed,
+    ExecutionTaken,
+    FollowExecution,
+    TakeExecution,
+    TaskCancelled,
+)
+from callboard.messages.wishes import (
+    CancelExecution,
+    DecideStep,
+    ExecutionCancelled,
+    StepDecided,
+)
+
+from ...announcer import GUEST, Announcer
+from ...environment import REAL, Environment
+from ...executions import Executions, OpenJournal, read_history
+from ...settings import Settings
+from ...values import Values
+from ...wishes import Wishes
+from .core import Kept
+from .jobs import load_job, pack_job
+from .pursuit import Pursuit
+
+__all__ = ["Steward"]
+
+LOGGER: Final = logging.getLogger("callboard.steward")
+EXECUTIONS_MAX: Final = 10_000
+"""Executions that have not ended, of one system."""
+ENDED_KEPT_S: Final = 10.0
+"""How long one that is over is kept for who follows it; later it is read from the journal."""
+BEGUN_WITHIN_S: Final = 5.0
+"""How long a wish waits for an execution that is just being begun."""
+
+
+class Steward(Actor):
+    """Runs executions; see the module. `settings` name the system and its journal."""
+
+    on_error: ClassVar[OnError] = OnError.RESUME
+    concurrency: ClassVar[int] = 4_096
+    """Whoever follows an execution waits here."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        make_ledger: Callable[[], Ledger],
+        environment: Environment = REAL,
+    ) -> None:
+        self._settings = settings
+        self._make_ledger = make_ledger
+        self._environment = environment
+        self._pursuits: dict[str, Pursuit] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._opening = asyncio.Lock()
+        self._taking = asyncio.Lock()
+        self._journal: OpenJournal | None = None
+        self._executions: Executions | None = None
+        self._announcer: Announcer | None = None
+        self._host: Host
+        self._ledger: Ledger
+        self._values: Values
+
+    async def started(self, ctx: Context) -> None:
+        """Go on with what an earlier steward has left. Raises `ClusterError`."""
+        self._host = ctx._host  # noqa: SLF001 - executions run on the host itself, as a driver's do
+        self._values = Values(self._host)
+        self._ledger = self._make_ledger()
+        for data in (await self._ledger.read()).values():
+            self._pursue(Kept.from_bytes(data))
+        if self._environment.is_real:
+            self._announcer = Announcer(self._answer, GUEST)
+            self._announcer.start()
+
+    async def stopping(self, ctx: Context, reason: Exit) -> None:
+        """Let go of everything: none of it has ended by this."""
+        if self._announcer is not None:
+            await self._announcer.stop()
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*(pursuit.let_go() for pursuit in self._pursuits.values()))
+        if self._journal is not None:
+            await self._journal.close()
+
+    # --- taking ------------------------------------------------------------------------------
+
+    @handler
+    async def take(self, request: TakeExecution) -> ExecutionTaken:
+        """See `TakeExecution`."""
+        load_job(self._host, request.code)  # What cannot be loaded is refused, not kept.
+        async with self._taking:
+            if not self._has(request):
+                await self._check(request)
+                kept = Kept(
+                    request.execution_id, request.job, request.code, request.token, request.driver
+                )
+                await self._ledger.write({kept.id: kept.to_bytes()})
+                self._pursue(kept)
+        return ExecutionTaken()
+
+    def _has(self, request: TakeExecution) -> bool:
+        """Whether it is here already. Raises `UsageError` when that is another one."""
+        known = self._pursuits.get(request.execution_id)
+        if known is None or known.error is not None:
+            return False
+        if known.kept.job != request.job:
+            raise UsageError(
+                f"execution {request.execution_id} is one of job {known.kept.job!r}, not "
+                f"{request.job!r}."
+            )
+        if request.is_new and known.kept.token != request.token:
+            raise _taken(request.execution_id)
+        return True
+
+    async def _check(self, request: TakeExecution) -> None:
+        if len(self._tasks) >= EXECUTIONS_MAX:
+            raise MailboxFull(
+                f"{EXECUTIONS_MAX} executions run in this system: it takes no more.",
+                advice="Wait until some have ended.",
+                may_have_run=False,
+            )
+        token = await self._token(await self._opened(), request.execution_id)
+        if request.is_new and token not in (None, request.token):
+            raise _taken(request.execution_id)
+        if not request.is_new and token is None:
+            raise UsageError(
+                f"there is no execution {request.execution_id!r} in the journal of this system.",
+                advice="`callboard ls` lists them.",
+            )
+
+    async def _token(self, executions: Executions, execution_id: str) -> str | None:
+        """By which wish an execution came into the journal; None when it is not there."""
+        assert executions.journal is not None
+        first = await executions.journal.read_stream(stream_of(execution_id), limit=1)
+        if not first:
+            return None
+        fields = unpack(first[0].kind, first[0].data) if first[0].kind == Kind.SUBMITTED else {}
+        return str((fields.get("driver") or {}).get("token", ""))
+
+    # --- going on ----------------------------------------------------------------------------
+
+    def _pursue(self, kept: Kept) -> None:
+        pursuit = Pursuit(kept, self._begin, self._environment.new_id, self._values)
+        self._pursuits[kept.id] = pursuit
+        self._tasks[kept.id] = self._host.start_task(self._to_its_end(pursuit))
+
+    async def _to_its_end(self, pursuit: Pursuit) -> None:
+        execution_id = pursuit.kept.id
+        await pursuit.run()
+        try:
+            await self._ledger.write({execution_id: None})
+        except CallboardError as error:
+            LOGGER.warning("%s The next steward looks at execution %s.", error, execution_id)
+        self._tasks.pop(execution_id, None)
+        self._host.loop.call_later(ENDED_KEPT_S, self._drop, pursuit)
+
+    def _drop(self, pursuit: Pursuit) -> None:
+        if self._pursuits.get(pursuit.kept.id) is pursuit:
+            del self._pursuits[pursuit.kept.id]
+
+    async def _begin(self, kept: Kept) -> Execution[Any]:
+        executions = await self._opened()
+        job, request, attributes = load_job(self._host, kept.code)
+        if await self._token(executions, kept.id) is not None:
+            handle = await executions.resume(job, kept.id)
+        elif request is None:
+            raise UsageError(f"execution {kept.id} is not in the journal any more.")
+        else:
+            driver = {**kept.driver, "token": kept.token}
+            handle = executions.submit(job, request, attributes, kept.id, driver)
+        return cast("Execution[Any]", handle.execution)
+
+    async def _opened(self) -> Executions:
+        """The executions on the open journal. Raises what opening it raises."""
+        async with self._opening:
+            if self._journal is not None and self._journal.journal.broken is not None:
+                broken, self._journal = self._journal, None
+                await broken.close()
+            if self._journal is None or self._executions is None:
+                self._journal = await self._environment.open_journal(self._settings)
+                if self._journal is None:
+                    raise SpecError("this system journals nothing.", field="journal")
+                self._executions = Executions(self._host, self._environment, self._journal)
+            return self._executions
+
+    # --- following and steering ------------------------------------------------------------------
+
+    @handler
+    async def follow(self, request: FollowExecution) -> ExecutionFollowed:
+        """See `FollowExecution`."""
+        pursuit = self._pursuits.get(request.execution_id)
+        if pursuit is None:
+            return ExecutionFollowed(is_known=False)
+        return await pursuit.follow(request)
+
+    @handler
+    async def describe(self, request: DescribeExecution) -> ExecutionDescribed:
+        """See `DescribeExecution`."""
+        known = self._pursuits.get(request.execution_id)
+        if known is not None:  # The journal may not have it yet, or be out of reach.
+            _, wish, _ = load_job(self._host, known.kept.code)
+            if wish is not None:
+                return ExecutionDescribed(job=known.kept.job, request=wish.contract_name)
+        journal = (await self._opened()).journal
+        assert journal is not None
+        first = await journal.read_stream(stream_of(request.execution_id), limit=1)
+        if not first:
+            return ExecutionDescribed()
+        if first[0].kind == Kind.SUBMITTED:
+            wanted = unpack(first[0].kind, first[0].data)
+        else:  # A fork: what was wanted stands in its origin.
+            history = await read_history(journal, request.execution_id)
+            assert history is not None
+            wanted = history.submitted
+        return ExecutionDescribed(job=wanted["job"], request=wanted["request"][0])
+
+    @handler
+    async def cancel(self, request: CancelExecution) -> ExecutionCancelled:
+        """Cancel one; it ends soon after."""
+        execution = await self._running(request.execution_id)
+        return ExecutionCancelled(is_known=execution is not None and execution.cancel())
+
+    @handler
+    async def decide(self, request: DecideStep) -> StepDecided:
+        """Settle a step in doubt."""
+        if await self._running(request.execution_id) is None or self._executions is None:
+            return StepDecided(is_known=False)
+        return await self._wishes(self._executions).decide(request)
+
+    @handler
+    async def cancel_task(self, request: CancelTask) -> TaskCancelled:
+        """See `CancelTask`."""
+        execution = await self._running(request.execution_id)
+        if execution is None:
+            raise UsageError(f"execution {request.execution_id} does not run here.")
+        return TaskCancelled(was_open=await execution.cancel_task(request.task_id))
+
+    async def _running(self, execution_id: str) -> Execution[Any] | None:
+        pursuit = self._pursuits.get(execution_id)
+        return None if pursuit is None else await pursuit.begun(BEGUN_WITHIN_S)
+
+    async def _answer(self, request: Any) -> Any:
+        """What a command on this machine asks of who writes the journal."""
+        with contextlib.suppress(CallboardError):
+            await self._opened()
+        match request:
+            case CancelExecution():
+                return await self.cancel(request)
+            case DecideStep():
+                return await self.decide(request)
+            case _:
+                return await self._wishes(await self._opened()).answer(request)
+
+    def _wishes(self, executions: Executions) -> Wishes:
+        return Wishes(executions, _no_root, self._take_up)
+
+    async def _take_up(self, job: Job[Any, Any], execution_id: str) -> None:
+        """Go on with one that nobody runs, as if a driver had asked for it."""
+        await self.take(
+            TakeExecution(
+                execution_id=execution_id,
+                job=job.name,
+                code=pack_job(job),
+                token=self._environment.new_id(),
+                is_new=False,
+                driver={},
+            )
+        )
+
+
+async def _no_root(_: Any) -> Any:
+    raise UsageError(
+        "this is the steward of a detached system, not its root.",
+        advice="Look at the system by --address.",
+    )
+
+
+def _taken(execution_id: str) -> UsageError:
+    return UsageError(
+        f"there is an execution {execution_id!r} already.",
+        advice="Give another execution_id, or none; `resume` goes on with one that is there.",
+    )

@@ -1,0 +1,100 @@
+"""What is told of an execution, as bytes: its updates, and a picture of where it stands."""
+
+import time
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from callboard.actors.execution.execution import Execution
+from callboard.actors.execution.record import ExecutionStatistics
+from callboard.messages.errors import CallboardError, PayloadTooLarge, ResultRejected
+from callboard.messages.execution import ExecutionStatus
+from callboard.messages.updates import ExecutionState, ExecutionUpdate, Finished, PartialResult
+
+from ...values import Values
+
+__all__ = ["Told", "packed_picture", "packed_updates", "picture_of", "update_of"]
+
+RESULT_BYTES_MAX: Final = 60 * 2**20
+"""A message is limited to 64 MiB; around the result there is little else."""
+
+
+class Told(NamedTuple):
+    """Updates as they travel."""
+
+    updates: tuple[bytes, ...]
+    partial_cost_s: float
+    """What packing the partial result took."""
+
+
+def packed_updates(values: Values, updates: Sequence[ExecutionUpdate]) -> Told:
+    """Pack them. A partial result that cannot travel is left out; a result becomes an error."""
+    packed: list[bytes] = []
+    cost_s = 0.0
+    for update in updates:
+        if isinstance(update, PartialResult):
+            began_s = time.perf_counter()
+            partial = _packed_partial(values, update)
+            cost_s = time.perf_counter() - began_s
+            if partial is not None:
+                packed.append(partial)
+        elif isinstance(update, Finished):
+            packed.append(_packed_end(values, update))
+        else:
+            packed.append(values.pack((update, None)))
+    return Told(tuple(packed), cost_s)
+
+
+def _packed_partial(values: Values, update: PartialResult) -> bytes | None:
+    try:
+        data = values.pack((update.model_copy(update={"value": None}), update.value))
+    except Exception:  # noqa: BLE001 - a user's type may raise anything; the result will tell
+        return None
+    return data if len(data) <= RESULT_BYTES_MAX else None
+
+
+def _packed_end(values: Values, update: Finished) -> bytes:
+    bare = update.model_copy(update={"result": None})
+    refused: CallboardError
+    try:
+        data = values.pack((bare, update.result))
+    except Exception as error:  # noqa: BLE001 - a user's type may raise anything
+        refused = ResultRejected(
+            f"the result of execution {update.execution_id}, a {type(update.result).__qualname__}, "
+            f"cannot leave the detached system: {error!r}.",
+            advice="It is complete: let `transform` make a contract or plain data of it.",
+        )
+    else:
+        if len(data) <= RESULT_BYTES_MAX:
+            return data
+        refused = PayloadTooLarge(
+            f"the result of execution {update.execution_id} has {len(data)} bytes, more than the "
+            f"{RESULT_BYTES_MAX} that come out of a detached system.",
+            advice="It is complete: have `deliver` or `transform` put it into a store.",
+        )
+    return values.pack((bare.model_copy(update={"error": refused.to_data()}), None))
+
+
+def update_of(values: Values, data: bytes) -> ExecutionUpdate:
+    """An update again; raises `ContractError` for a result that is not known here."""
+    update: ExecutionUpdate
+    update, value = values.unpack(data)
+    match update:
+        case Finished():
+            if update.status is ExecutionStatus.COMPLETED and update.error is None:
+                return update.model_copy(update={"result": value})
+            return update
+        case PartialResult():
+            return update.model_copy(update={"value": value})
+        case _:
+            return update
+
+
+def packed_picture(values: Values, execution: Execution[Any]) -> bytes:
+    """Where an execution stands, and all its figures."""
+    return values.pack((execution.state(), execution.statistics()))
+
+
+def picture_of(values: Values, data: bytes) -> tuple[ExecutionState, ExecutionStatistics]:
+    """The same again."""
+    state, statistics = values.unpack(data)
+    return state, statistics

@@ -1,0 +1,216 @@
+"""A steward on the inline engine: its journal and its ledger outlive its hosts, and can fail."""
+
+import asyncio
+import contextlib
+import dataclasses
+import functools
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, ClassVar, Final
+
+import callboard
+from callboard import Agent, Contract, Job, Ref, Request, SubTask, System, handler
+from callboard.actors.journal.core import JournalLimits
+from callboard.actors.journal.journal import Journal
+from callboard.messages.events import Append, EventStore
+from callboard.messages.ref import Address
+from callboard.messages.spec import Restart
+from callboard.messages.storage_errors import StoreUnavailable
+from callboard.runtime.detached.stewardship.client import STEWARD, DistantExecutions
+from callboard.runtime.detached.stewardship.steward import Steward
+from callboard.runtime.environment import REAL
+from callboard.runtime.journals import OpenJournal
+from callboard.runtime.settings import Settings
+from callboard.runtime.stores.memory import MemoryEventStore
+
+WITHIN_S: Final = 30.0
+
+
+class Done(Contract, name="steward.done"):
+    n: int
+
+
+class Step(Request[Done], name="steward.step"):
+    n: int
+
+
+class Order(Contract, name="steward.order"):
+    count: int = 1
+
+
+class Worker(Agent):
+    """Notes each run. What is held waits until it is let through."""
+
+    concurrency: ClassVar[int] = 64
+    runs: ClassVar[list[int]] = []
+    keys: ClassVar[list[str]] = []
+    held: ClassVar[set[int]] = set()
+    fails: ClassVar[set[int]] = set()
+    gate: ClassVar["asyncio.Event | None"] = None
+
+    @handler
+    async def step(self, request: Step, ctx: callboard.Context) -> Done:
+        Worker.runs.append(request.n)
+        Worker.keys.append(ctx.idempotency_key)
+        if request.n in Worker.fails:
+            Worker.fails.discard(request.n)
+            raise ConnectionError("the line broke")
+        if request.n in Worker.held:
+            assert Worker.gate is not None
+            await Worker.gate.wait()
+        return Done(n=request.n)
+
+
+def plan(order: Order) -> list[SubTask]:
+    return [SubTask(f"s{n}", Step(n=n)) for n in range(order.count)]
+
+
+JOB: Final = Job[Order, list[Done]](name="steps", decompose=plan)
+
+
+class Away(MemoryEventStore):
+    """A store that can be out of reach."""
+
+    def __init__(self, stage: "Stage", **options: Any) -> None:
+        super().__init__(**options)
+        self._stage = stage
+
+    def open(self) -> None:
+        self._check()
+
+    def commit(self, appends: Sequence[Append]) -> Any:
+        self._check()
+        return super().commit(appends)
+
+    def _check(self) -> None:
+        if self._stage.is_away:
+            raise StoreUnavailable("the journal is out of reach.")
+
+
+class Entries:
+    """A ledger in memory."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, bytes] = {}
+
+    async def write(self, entries: Mapping[str, bytes | None]) -> None:
+        for key, value in entries.items():
+            if value is None:
+                self.entries.pop(key, None)
+            else:
+                self.entries[key] = value
+
+    async def read(self) -> dict[str, bytes]:
+        return dict(self.entries)
+
+
+STAGES: Final[dict[str, "Stage"]] = {}
+"""By name: what is shipped to a host names its stage."""
+
+
+def entries_of(name: str) -> Entries:
+    return STAGES[name].ledger
+
+
+async def journal_of(settings: Settings) -> OpenJournal:
+    stage = STAGES[settings.name]
+    limits = JournalLimits(patience_s=0.0)
+    journal = Journal(stage.store(), owner=f"life-{stage.lives}", limits=limits)
+    stage.lives += 1
+    try:
+        await journal.open()
+    except BaseException:
+        await journal.close()
+        raise
+    return OpenJournal(journal, None)
+
+
+class Driver(DistantExecutions):
+    """A driver whose stewards are its stage's."""
+
+    def __init__(self, stage: "Stage") -> None:
+        super().__init__(
+            stage.system._running(), stage.settings, stage.environment,
+            functools.partial(entries_of, stage.name), lambda: False,
+        )  # fmt: skip
+        self._stage = stage
+
+    async def _start_steward(self) -> Address | None:
+        return await self._stage.hire()
+
+
+class Stage:
+    """One system, its steward, and drivers of it."""
+
+    def __init__(self, system: System) -> None:
+        self.name = secrets.token_hex(4)
+        self.system = system
+        self.ledger = Entries()
+        self.log = MemoryEventStore()
+        self.is_away = False
+        self.lives = 0
+        self.drivers: list[Driver] = []
+        self.environment = dataclasses.replace(REAL, open_journal=journal_of, is_real=False)
+        self.settings = Settings(name=self.name, journal="memory:")
+        self.steward: Ref[Any]
+        self._hiring = asyncio.Lock()
+
+    def store(self) -> EventStore:
+        return Away(self, log=self.log._log)
+
+    async def hire(self) -> Address:
+        """The steward on host 2; it is started when there is none."""
+        async with self._hiring:
+            found = self.system.host.directory.find(STEWARD)
+            if found is not None:
+                return found
+            make_ledger = functools.partial(entries_of, self.name)
+            self.steward = await self.system.spawn(
+                Steward, self.settings, make_ledger, self.environment,
+                name=STEWARD, host=2, restart=Restart.PERMANENT,
+            )  # fmt: skip
+            return self.steward.address
+
+    async def kill(self) -> None:
+        """The steward's host ends, as by kill -9; its successor comes on an understudy."""
+        slot = self.system.root.table.slots[2]
+        epoch = slot.epoch
+        await slot.process.kill()
+        await until(lambda: slot.epoch > epoch)
+
+    def driver(self) -> Driver:
+        driver = Driver(self)
+        self.drivers.append(driver)
+        return driver
+
+    async def ran(self, count: int) -> None:
+        """Wait until so many steps have begun."""
+        await until(lambda: len(Worker.runs) >= count)
+
+    def events(self, execution_id: str) -> list[Any]:
+        return self.log.beside().read_stream(f"execution/{execution_id}", limit=10_000)
+
+
+async def until(is_so: Callable[[], object]) -> None:
+    """Wait for what nobody tells."""
+    async with asyncio.timeout(WITHIN_S):
+        while not is_so():  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.001)
+
+
+@contextlib.asynccontextmanager
+async def staged() -> AsyncIterator[Stage]:
+    """A system of two hosts: agents on the first, the steward on the second."""
+    Worker.runs, Worker.keys, Worker.held, Worker.fails = [], [], set(), set()
+    Worker.gate = asyncio.Event()
+    async with callboard.start(engine="inline", hosts=2) as system:
+        stage = Stage(system)
+        STAGES[stage.name] = stage
+        try:
+            await system.spawn(Worker, host=1, offer=True)
+            await stage.hire()
+            yield stage
+        finally:
+            for driver in stage.drivers:
+                await driver.leave()
+            del STAGES[stage.name]

@@ -1,0 +1,46 @@
+"""What becomes of an execution that its steward does not run any more."""
+
+import pytest
+
+from callboard.messages.errors import Cancelled, ExecutionFailed, StoreFailed, UsageError
+from callboard.messages.storage_errors import (
+    StoreFull,
+    StoreUnavailable,
+    WriterFenced,
+    WrongExpectedVersion,
+)
+from callboard.runtime.detached.stewardship.core import Kept, Next, pause_s, what_follows
+
+
+@pytest.mark.parametrize("error", [None, ExecutionFailed("no"), Cancelled("by a wish")])
+def test_what_the_journal_has_ended_is_forgotten(error: BaseException | None) -> None:
+    assert what_follows(error, is_journalled=True) is Next.FORGET
+
+
+def test_a_part_of_the_job_may_fail_as_a_store_does() -> None:
+    assert what_follows(StoreFailed("the job's own"), is_journalled=True) is Next.FORGET
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("away"), StoreFull("full"), Cancelled("ends")])
+def test_what_may_pass_is_tried_again(error: BaseException) -> None:
+    assert what_follows(error, is_journalled=False) is Next.TRY_AGAIN
+
+
+@pytest.mark.parametrize(
+    "error",
+    [WriterFenced("another"), WrongExpectedVersion("another"), UsageError("?"), ValueError("?")],
+)
+def test_what_another_has_or_nobody_can_do_is_given_up(error: BaseException) -> None:
+    assert what_follows(error, is_journalled=False) is Next.GIVE_UP
+
+
+def test_pauses_grow_and_are_bounded() -> None:
+    pauses = [pause_s(tries) for tries in range(1_000)]
+    assert pauses == sorted(pauses)
+    assert pauses[0] == 0.2
+    assert pauses[-1] == 30.0
+
+
+def test_what_is_kept_comes_back() -> None:
+    kept = Kept("one", "job", b"\0code", "token", {"argv": ["python", "x.py"], "pid": 7})
+    assert Kept.from_bytes(kept.to_bytes()) == kept

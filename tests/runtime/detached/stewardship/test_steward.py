@@ -1,0 +1,360 @@
+"""A steward and its drivers: who runs an execution, who follows it, and what each is told."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from callboard import ExecutionHandle, Job, SubTask
+from callboard.actors.execution.history.events import Kind
+from callboard.messages.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    ExecutionFailed,
+    HostLost,
+    ResultRejected,
+    SpecError,
+    UsageError,
+)
+from callboard.messages.execution import ExecutionStatus
+from callboard.messages.job import Decision
+from callboard.messages.storage_errors import StoreUnavailable, WriterFenced
+from callboard.messages.updates import (
+    ExecutionPhase,
+    ExecutionUpdate,
+    Finished,
+    PartialResult,
+    PhaseChanged,
+    Progressed,
+    StateChanged,
+    TaskTroubled,
+)
+from callboard.runtime.detached.stewardship import steward as stewards
+from callboard.runtime.detached.stewardship.jobs import pack_job
+from tests.runtime.detached.stewardship.stage import (
+    JOB,
+    WITHIN_S,
+    Done,
+    Order,
+    Stage,
+    Step,
+    Worker,
+    plan,
+    staged,
+    until,
+)
+
+
+@pytest.fixture
+async def stage() -> AsyncIterator[Stage]:
+    async with staged() as made:
+        yield made
+
+
+async def read_all(handle: ExecutionHandle[Any]) -> list[ExecutionUpdate]:
+    async with asyncio.timeout(WITHIN_S):
+        return [update async for update in handle.updates()]
+
+
+def numbers(results: list[Done]) -> list[int]:
+    return [done.n for done in results]
+
+
+# --- followed ------------------------------------------------------------------------------------
+
+
+async def test_a_result_and_every_update_come_as_from_an_execution_here(stage: Stage) -> None:
+    driver = stage.driver()
+    here = stage.system.submit(JOB, Order(count=100))
+    there = driver.submit(JOB, Order(count=100), {"who": "me"}, None)
+    told, said = await read_all(there), await read_all(here)
+    assert await there.result(WITHIN_S) == await here.result(WITHIN_S)
+
+    def lasting(updates: list[ExecutionUpdate]) -> list[Any]:
+        return [
+            (type(update), getattr(update, "phase", None) or getattr(update, "to", None))
+            for update in updates
+            if isinstance(update, StateChanged | PhaseChanged | Finished)
+        ]
+
+    assert lasting(told) == lasting(said)
+    assert [update.phase for update in told if isinstance(update, PhaseChanged)] == list(
+        ExecutionPhase
+    )
+    progress = [update for update in told if isinstance(update, Progressed)]
+    assert (progress[-1].done, progress[-1].total) == (100, 100)
+    state = there.state()
+    assert (state.status, state.job) == (ExecutionStatus.COMPLETED, "steps")
+    assert state.context == {"who": "me"}
+    figures = there.statistics().scheduler
+    assert figures is not None
+    assert figures.progress.done == 100
+
+
+async def test_partial_results_are_made_for_who_reads_them(stage: Stage) -> None:
+    Worker.held = {7}
+    handle = stage.driver().submit(JOB, Order(count=8), None, None)
+    async with asyncio.timeout(WITHIN_S):
+        async for update in handle.updates():
+            if isinstance(update, PartialResult) and update.results == 7:
+                assert numbers(update.value) == list(range(7))
+                break
+    assert Worker.gate is not None
+    Worker.gate.set()
+    assert numbers(await handle.result(WITHIN_S)) == list(range(8))
+
+
+async def test_a_failure_comes_with_its_code_and_its_troubles(stage: Stage) -> None:
+    Worker.fails = {0}
+    job = Job[Order, Any](
+        name="failing", decompose=lambda _: [SubTask("s0", Step(n=0), unsafe=True)],
+        in_doubt=lambda _task, _error: Decision.FAIL,
+    )  # fmt: skip
+    handle = stage.driver().submit(job, Order(), None, None)
+    updates = await read_all(handle)
+    assert any(isinstance(update, TaskTroubled) for update in updates)
+    with pytest.raises(ExecutionFailed) as caught:
+        await handle.result(WITHIN_S)
+    assert caught.value.details["failed_task"] == "s0"
+
+
+async def test_values_of_any_type_come_whole(stage: Stage) -> None:
+    job = Job[Order, Any](
+        name="odd", decompose=plan, transform=lambda merged: ({1, 2}, tuple(merged), b"x", 1j)
+    )
+    result = await stage.driver().submit(job, Order(count=2), None, None).result(WITHIN_S)
+    assert result == ({1, 2}, (Done(n=0), Done(n=1)), b"x", 1j)
+    assert type(result[1][0]) is Done
+
+
+# --- what cannot travel --------------------------------------------------------------------------
+
+
+async def test_a_job_that_cannot_be_sent_names_its_part(stage: Stage) -> None:
+    steps = (SubTask(f"s{n}", Step(n=n)) for n in range(3))
+    job = Job[Order, Any](name="local", decompose=lambda _: steps)
+    handle = stage.driver().submit(job, Order(), None, None)
+    with pytest.raises(SpecError, match=r"part 'decompose' of job 'local'.*generator") as caught:
+        await handle.result(WITHIN_S)
+    assert "journal='off'" in caught.value.advice
+    assert [type(update) for update in await read_all(handle)] == [Finished]
+    assert not stage.ledger.entries
+
+
+async def test_a_result_that_cannot_travel_says_so_and_is_complete(stage: Stage) -> None:
+    job = Job[Order, Any](
+        name="odd", decompose=plan, transform=lambda merged: (done for done in merged)
+    )
+    handle = stage.driver().submit(job, Order(), None, "one")
+    with pytest.raises(ResultRejected, match="a generator, cannot leave") as caught:
+        await handle.result(WITHIN_S)
+    assert "complete" in caught.value.advice
+    assert handle.state().status is ExecutionStatus.COMPLETED
+
+
+# --- one owner -----------------------------------------------------------------------------------
+
+
+async def test_two_drivers_resume_one_execution_and_it_runs_once(stage: Stage) -> None:
+    Worker.held = {0}
+    first = stage.driver()
+    handle = first.submit(JOB, Order(count=20), None, "one")
+    await stage.ran(20)
+    await first.leave()
+    with pytest.raises(HostLost, match=r"goes on in system") as caught:
+        await handle.result(WITHIN_S)
+    assert "system.resume(job, 'one')" in caught.value.advice
+    handles = await asyncio.gather(*(stage.driver().resume(JOB, "one") for _ in range(2)))
+    assert Worker.gate is not None
+    Worker.gate.set()
+    for follower in handles:
+        assert numbers(await follower.result(WITHIN_S)) == list(range(20))
+    assert sorted(Worker.runs) == list(range(20))
+    assert str(Kind.RESUMED) not in [event.kind for event in stage.events("one")]
+    assert stage.lives == 1
+
+
+async def test_an_id_is_taken_once_and_the_same_wish_may_come_twice(stage: Stage) -> None:
+    driver = stage.driver()
+    take = driver._take(JOB, "one", pack_job(JOB, Order(count=3), {}), is_new=True)
+    for _ in range(2):  # As after the answer was lost with the steward.
+        await driver._ask(take)
+    assert len(await (await driver.resume(JOB, "one")).result(WITHIN_S)) == 3
+    await stage.kill()
+    await driver._ask(take)  # It is in the journal only by now.
+    with pytest.raises(UsageError, match="already"):
+        await driver.submit(JOB, Order(count=3), None, "one").result(WITHIN_S)
+    with pytest.raises(UsageError, match="not 'other'"):
+        await driver.resume(Job[Order, Any](name="other", decompose=plan), "one")
+    with pytest.raises(UsageError, match="no execution 'none'"):
+        await driver.resume(JOB, "none")
+    assert sorted(Worker.runs) == [0, 1, 2]
+
+
+async def test_what_is_over_for_long_is_read_from_the_journal(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stewards, "ENDED_KEPT_S", 0.0)
+    driver = stage.driver()
+    first = await driver.submit(JOB, Order(count=3), None, "one").result(WITHIN_S)
+    before = len(stage.events("one"))
+    assert await (await driver.resume(JOB, "one")).result(WITHIN_S) == first
+    assert len(stage.events("one")) == before
+    assert sorted(Worker.runs) == [0, 1, 2]
+    await until(lambda: not stage.ledger.entries)
+
+
+# --- deaths --------------------------------------------------------------------------------------
+
+
+async def test_a_killed_steward_goes_on_and_repeats_nothing_that_was_done(stage: Stage) -> None:
+    Worker.held = {30, 31}
+    handle = stage.driver().submit(JOB, Order(count=32), None, "one")
+    reading = asyncio.ensure_future(read_all(handle))
+    await stage.ran(32)
+    await until(lambda: handle.state().metrics.done == 30)
+    await stage.kill()
+    await stage.ran(34)
+    assert Worker.gate is not None
+    Worker.gate.set()
+    assert numbers(await handle.result(WITHIN_S)) == list(range(32))
+    assert sorted(Worker.runs) == [*range(30), 30, 30, 31, 31]
+    assert Worker.keys.count("one/s30") == 2
+    updates = await reading
+    steps = [update.to for update in updates if isinstance(update, StateChanged)]
+    assert steps == [ExecutionStatus.RUNNING, ExecutionStatus.COMPLETED]
+    phases = [update.phase for update in updates if isinstance(update, PhaseChanged)]
+    assert phases == list(ExecutionPhase)
+    await until(lambda: not stage.ledger.entries)
+
+
+async def test_what_was_taken_and_not_begun_is_begun_by_the_next_steward(stage: Stage) -> None:
+    """It dies between its two writes: the ledger's, and the journal's first."""
+    driver = stage.driver()
+    await driver.submit(JOB, Order(count=1), None, "before").result(WITHIN_S)
+    stage.is_away = True
+    handle = driver.submit(JOB, Order(count=4), None, "one")
+    await until(lambda: "one" in stage.ledger.entries)
+    assert not stage.events("one")
+    await stage.kill()
+    stage.is_away = False
+    assert numbers(await handle.result(WITHIN_S)) == list(range(4))
+
+
+async def test_a_steward_that_stops_in_order_leaves_what_has_not_ended(stage: Stage) -> None:
+    Worker.held = {0}
+    handle = stage.driver().submit(JOB, Order(count=2), None, "one")
+    await stage.ran(2)
+    await stage.system.stop(stage.steward)
+    assert "one" in stage.ledger.entries
+    assert [event.kind for event in stage.events("one")].count(Kind.STEPPED) == 1
+    assert Worker.gate is not None
+    Worker.gate.set()
+    await stage.hire()
+    assert numbers(await handle.result(WITHIN_S)) == [0, 1]
+
+
+# --- the journal ---------------------------------------------------------------------------------
+
+
+async def test_without_its_journal_nothing_is_taken(stage: Stage) -> None:
+    stage.is_away = True
+    with pytest.raises(StoreUnavailable, match="out of reach"):
+        await stage.driver().submit(JOB, Order(), None, None).result(WITHIN_S)
+    assert not stage.ledger.entries
+
+
+async def test_a_journal_that_goes_away_is_waited_for(stage: Stage) -> None:
+    Worker.held = {3}
+    handle = stage.driver().submit(JOB, Order(count=4), None, "one")
+    reading = asyncio.ensure_future(read_all(handle))
+    await stage.ran(4)
+    await until(lambda: handle.state().metrics.done == 3)
+    stage.is_away = True
+    assert Worker.gate is not None
+    Worker.gate.set()
+    await until(lambda: handle.execution.problem)
+    with pytest.raises(DeadlineExceeded, match="waits for the journal") as caught:
+        await handle.result(0.0)
+    assert "out of reach" in caught.value.advice
+    stage.is_away = False
+    assert numbers(await handle.result(WITHIN_S)) == list(range(4))
+    assert sorted(Worker.runs)[:3] == [0, 1, 2]
+    # That it had to be begun again is nothing that a reader has to know.
+    told = await reading
+    steps = [update.to for update in told if isinstance(update, StateChanged)]
+    assert steps == [ExecutionStatus.RUNNING, ExecutionStatus.COMPLETED]
+    phases = [update.phase for update in told if isinstance(update, PhaseChanged)]
+    assert phases == list(ExecutionPhase)
+    await until(lambda: not stage.ledger.entries)
+
+
+async def test_a_steward_whose_journal_another_has_taken_does_not_take_it_back(
+    stage: Stage,
+) -> None:
+    Worker.held = {1}
+    driver = stage.driver()
+    handle = driver.submit(JOB, Order(count=2), None, "one")
+    await stage.ran(2)
+    stage.log.beside().take_over("another")
+    assert Worker.gate is not None
+    Worker.gate.set()
+    with pytest.raises(WriterFenced):
+        await handle.result(WITHIN_S)
+    assert stage.lives == 1
+    # Until somebody wants it again, as of any owner.
+    assert numbers(await (await driver.resume(JOB, "one")).result(WITHIN_S)) == [0, 1]
+    assert stage.lives == 2
+
+
+# --- steering ------------------------------------------------------------------------------------
+
+
+async def test_a_cancel_right_after_the_submission_is_not_lost(stage: Stage) -> None:
+    Worker.held = {0}
+    handle = stage.driver().submit(JOB, Order(), None, "one")
+    assert handle.cancel()
+    with pytest.raises(Cancelled):
+        await handle.result(WITHIN_S)
+    assert not handle.cancel()
+    assert stage.events("one")[-1].kind == Kind.STEPPED
+
+
+async def test_one_sub_task_is_cancelled(stage: Stage) -> None:
+    Worker.held = {0}
+    handle = stage.driver().submit(JOB, Order(count=3), None, "one")
+    await stage.ran(3)
+    assert await handle.cancel_task("s0")
+    assert numbers(await handle.result(WITHIN_S)) == [1, 2]
+    with pytest.raises(UsageError):
+        await handle.cancel_task("s0")
+
+
+async def test_a_step_in_doubt_waits_over_deaths_until_somebody_decides(stage: Stage) -> None:
+    Worker.fails = {0}
+    job = Job[Order, list[Done]](
+        name="unsafe", decompose=lambda _: [SubTask("s0", Step(n=0), unsafe=True)]
+    )
+    first = stage.driver()
+    handle = first.submit(job, Order(), None, "one")
+    await until_in_doubt(handle)
+    await first.leave()
+    await stage.kill()
+    handle = await stage.driver().resume(job, "one")
+    await until_in_doubt(handle)
+    with pytest.raises(UsageError, match="no sub-task 's9'"):
+        await handle.decide("s9", Decision.RUN_AGAIN)
+    assert not await handle.decide("s0", Decision.ASK)
+    assert Worker.runs == [0]
+    assert await handle.decide("s0", Decision.RUN_AGAIN, by="a person")
+    assert numbers(await handle.result(WITHIN_S)) == [0]
+    assert Worker.keys == ["one/s0"] * 2
+
+
+async def until_in_doubt(handle: ExecutionHandle[Any]) -> None:
+    async with asyncio.timeout(WITHIN_S):
+        async for _ in handle.updates():
+            figures = handle.statistics().scheduler
+            if figures is not None and figures.progress.in_doubt:
+                return
