@@ -1,4 +1,4 @@
-"""What a guest of a detached system runs is steered from the command line."""
+"""What a detached system runs is steered from the command line."""
 
 import json
 import subprocess
@@ -28,6 +28,7 @@ async def main():
         await system.pool(Worker, size=1)
         job = Job(name="hangs", decompose=lambda request: [SubTask("a", request)])
         execution = system.submit(job, Hang(), execution_id="one")
+        await anext(aiter(execution.updates()))  # Its steward runs it now.
         say(up=True)
         try:
             await execution.result()
@@ -38,7 +39,7 @@ asyncio.run(main())
 """
 
 
-def test_the_guest_cancels_what_it_runs(cluster: Cluster, tmp_path: Path) -> None:
+def test_the_steward_cancels_what_it_runs(cluster: Cluster, tmp_path: Path) -> None:
     journal = str(tmp_path / "j.db")
     driver = cluster.driver(RUNS.format(journal=journal))
     try:
