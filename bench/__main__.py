@@ -1,7 +1,8 @@
 """The command line: `python -m bench NAME [--smoke] [--json] [--peers] [--repeat N]`.
 
 A suite (`savina`) takes `--only PART,…` as well, and `--table`, which writes its figures
-into the docs. `durable`, `resume`, `append` and `project` take `--store sqlite|postgres`.
+into the docs. `durable`, `resume`, `append`, `project` and `state` take
+`--store sqlite|postgres`.
 
 Exit codes: 0 when every side that was to run was measured or is not installed, 1 when
 ours, or a peer that always runs, failed, 2 for a wrong command line. Another peer's

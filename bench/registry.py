@@ -346,15 +346,16 @@ SAVINA = Bench(
     parts=tuple(game.name for game in GAMES),
 )
 
+STORES = ("sqlite", "postgres")
+
 STATE = Bench(
     name="state",
     question="How fast are many states read, from the cache and the primary store, and stored?",
     ours=_ours({"states": 10_000, "alone": 200}, {"states": 200, "alone": 5}),
     peers=(),
     expected_check=workload.expected_state,
+    stores=STORES,
 )
-
-STORES = ("sqlite", "postgres")
 
 DURABLE = Bench(
     name="durable",

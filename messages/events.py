@@ -12,6 +12,11 @@ What is expected of a stream when something is appended to it:
 | `NO_STREAM`, which is 0 | the stream has no event |
 | n | the stream's last event has the version n |
 
+An append may also name the event that it `follows`, whatever it expects: then it succeeds only
+when this is the stream's last one. So who appends on before the append before has its outcome
+names the last event of that one: when it is refused, everything behind it is refused too, even if
+somebody else has appended meanwhile as many events as were refused.
+
 An append is idempotent by the ids of its events, whatever it expects: when exactly these
 events stand in the stream already, in this order, the answer is where they stand.
 """
@@ -62,6 +67,8 @@ class Append(NamedTuple):
     stream: str
     events: tuple[NewEvent, ...]
     expected: int = ANY
+    follows: bytes = b""
+    """The id of the event that must be the stream's last one; empty: whichever is."""
 
 
 class Appended(NamedTuple):

@@ -39,6 +39,7 @@ class AppendEvents(Request[EventsAppended], name="callboard.log.append_events"):
     events: tuple[tuple[bytes, str, bytes, int, bytes], ...]
     """The fields of `NewEvent`, in order."""
     expected: int = ANY
+    follows: bytes = b""
 
     def new_events(self) -> tuple[NewEvent, ...]:
         """The events as a store takes them."""

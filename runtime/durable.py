@@ -1,7 +1,7 @@
 """What users keep besides messages: event logs and states, in the stores that a URL names.
 
 log = await callboard.open_log(system, "orders.db", name="orders")
-await log.append("order/7", [NewEvent(uuid.uuid4().bytes, "placed", b"...")], NO_STREAM)
+await log.append("order/7", [NewEvent(new_event_id(), "placed", b"...")], NO_STREAM)
 
 async with callboard.open_states("states.db", cache="redis://localhost") as states:
     await states.persist(state)

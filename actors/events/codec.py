@@ -21,7 +21,6 @@ import enum
 import hashlib
 import logging
 import threading
-import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -30,6 +29,7 @@ import msgpack
 from callboard.messages.codec import Codec
 from callboard.messages.contract import Contract, ContractInfo, ContractRegistry, contract_key
 from callboard.messages.errors import CallboardError, InvalidMessage, SpecError, VersionMismatch
+from callboard.messages.event_ids import new_event_id
 from callboard.messages.events import EVENT_ID_BYTES, NewEvent, RecordedEvent
 from callboard.messages.limits import DEFAULT_LIMITS, Limits
 from callboard.messages.storage_errors import UnknownEvent
@@ -150,7 +150,7 @@ class EventCodec:
         id: bytes | None = None,  # noqa: A002 - the field's name in `NewEvent`
         metadata: Mapping[str, Any] | None = None,
     ) -> NewEvent:
-        """An event that says `body`; without an id it gets a random one.
+        """An event that says `body`; without an id it gets a new one.
 
         Raises `SpecError` for a contract that this codec does not know (nobody could read
         it), `InvalidMessage` and `PayloadTooLarge` for its fields.
@@ -166,9 +166,7 @@ class EventCodec:
         if beside:
             data = msgpack.packb([data, *(bytes(buffer) for buffer in beside)])
         packed = b"" if not metadata else _pack_metadata(key.name, metadata)
-        return NewEvent(
-            uuid.uuid4().bytes if id is None else id, key.name, data, key.version, packed
-        )
+        return NewEvent(new_event_id() if id is None else id, key.name, data, key.version, packed)
 
     # --- from the log ---------------------------------------------------------------------
 

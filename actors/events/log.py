@@ -50,7 +50,7 @@ class AppendLog(EventLog, Protocol):
     """A log that can be appended to as well."""
 
     async def append(
-        self, stream: str, events: Sequence[NewEvent], expected: int = ...
+        self, stream: str, events: Sequence[NewEvent], expected: int = ..., *, follows: bytes = ...
     ) -> Appended:
         """See `Journal.append`."""
 

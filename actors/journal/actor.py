@@ -93,7 +93,9 @@ class LogActor(Actor):
     @handler
     async def append(self, request: AppendEvents) -> EventsAppended:
         """Append; raises what `Journal.append` raises."""
-        appended = await self._open().append(request.stream, request.new_events(), request.expected)
+        appended = await self._open().append(
+            request.stream, request.new_events(), request.expected, follows=request.follows
+        )
         return EventsAppended(**appended._asdict())
 
     @handler

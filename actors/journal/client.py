@@ -36,11 +36,16 @@ class LogClient:
         self._following: asyncio.Task[None] | None = None
 
     async def append(
-        self, stream: str, events: Sequence[NewEvent], expected: int = ANY
+        self,
+        stream: str,
+        events: Sequence[NewEvent],
+        expected: int = ANY,
+        *,
+        follows: bytes = b"",
     ) -> Appended:
         """See `Journal.append`."""
         rows = tuple(tuple(event) for event in events)
-        request = AppendEvents(stream=stream, events=rows, expected=expected)  # type: ignore[arg-type] # the fields of NewEvent
+        request = AppendEvents(stream=stream, events=rows, expected=expected, follows=follows)  # type: ignore[arg-type] # the fields of NewEvent
         reply = await self.ref.ask(request, timeout_s=self._timeout_s)
         return reply.appended()
 

@@ -59,12 +59,11 @@ class Writing(StrEnum):
     BROKEN = auto()
 
 
-class Submitted(NamedTuple):
-    """An append with whatever its submitter is told by."""
+Submitted = tuple[Append, Any, int]
+"""An append, whatever its submitter is told by (opaque here), and its bytes.
 
-    append: Append
-    token: Any  # opaque here
-    bytes: int
+A plain tuple: there is one for each append of the log.
+"""
 
 
 class Outcome(NamedTuple):
@@ -106,24 +105,26 @@ class GroupCommit:
 
     def add(self, append: Append, token: Any) -> None:
         """Take an append in. Raises `MailboxFull`, or why the writer has ended."""
-        if self.broken is not None:
-            raise self.broken
-        if self.is_closed:
-            raise ActorStopped("the journal is closed.", may_have_run=False)
-        if not self.has_room:
-            raise MailboxFull(
-                f"{self.waiting_events} events ({self.waiting_bytes} bytes) wait for the journal: "
-                "it takes no more.",
-                advice="Append with `await journal.append(...)`, which waits for room.",
-                may_have_run=False,
-            )
-        size, count = 0, 0
-        for event in append.events:
-            size += len(event.data) + len(event.metadata)
-            count += 1
-        self.waiting.append(Submitted(append, token, size))
-        self.waiting_events += count
+        if self.broken is not None or self.is_closed or not self.has_room:
+            raise self._refusal()
+        size = 0
+        for _, _, data, _, metadata in append.events:
+            size += len(data) + len(metadata)
+        self.waiting.append((append, token, size))
+        self.waiting_events += len(append.events)
         self.waiting_bytes += size
+
+    def _refusal(self) -> CallboardError:
+        if self.broken is not None:
+            return self.broken
+        if self.is_closed:
+            return ActorStopped("the journal is closed.", may_have_run=False)
+        return MailboxFull(
+            f"{self.waiting_events} events ({self.waiting_bytes} bytes) wait for the journal: "
+            "it takes no more.",
+            advice="Append with `await journal.append(...)`, which waits for room.",
+            may_have_run=False,
+        )
 
     def take(self) -> list[Submitted] | None:
         """The group to commit now; None when there is none, or one is under way."""
@@ -132,18 +133,26 @@ class GroupCommit:
             return self._group
         if self.state is not Writing.IDLE or not self.waiting:
             return None
+        self.state = Writing.COMMITTING
         limits, waiting, group = self.limits, self.waiting, self._group
+        if self.waiting_events <= limits.group_events and self.waiting_bytes <= limits.group_bytes:
+            group += waiting
+            waiting.clear()
+            self.waiting_events = self.waiting_bytes = 0
+            return group
         events = size = 0
         while waiting:
-            events += len(waiting[0].append.events)
-            size += waiting[0].bytes
-            if group and (events > limits.group_events or size > limits.group_bytes):
+            append, _, bytes_ = waiting[0]
+            count = len(append.events)
+            if group and (
+                events + count > limits.group_events or size + bytes_ > limits.group_bytes
+            ):
                 break
-            taken = waiting.popleft()
-            self.waiting_events -= len(taken.append.events)
-            self.waiting_bytes -= taken.bytes
-            group.append(taken)
-        self.state = Writing.COMMITTING
+            events += count
+            size += bytes_
+            group.append(waiting.popleft())
+        self.waiting_events -= events
+        self.waiting_bytes -= size
         return group
 
     def committed(self) -> None:

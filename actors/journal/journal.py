@@ -8,7 +8,7 @@ durable, never before.
 import asyncio
 import concurrent.futures
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final, TypeVar
 
 from callboard.messages.errors import CallboardError, DeadlineExceeded, InternalError
@@ -23,28 +23,61 @@ from callboard.messages.events import (
 
 from .core import GroupCommit, JournalLimits, Outcome, Submitted, Writing
 
-__all__ = ["Journal", "JournalFigures"]
+__all__ = ["Journal", "JournalStatistics"]
 
 ReturnT = TypeVar("ReturnT")
 Done = Callable[[Appended | CallboardError], None]
 READERS: Final = 4
 
 
-@dataclass(slots=True)
-class JournalFigures:
-    """What one writer has done; for looks and metrics."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalStatistics:
+    """What one writer has done since it was made, and what waits for it; for looks and metrics."""
 
-    commits: int = 0
+    head: int
+    """The position of the last committed event."""
+    waiting_events: int
+    waiting_bytes: int
+    """What waits for a commit; the group under way is not in it."""
+    appends: int
+    """Appends that were committed; repeats among them."""
+    events: int
+    """The events of those appends."""
+    bytes: int
+    """Data and metadata of those events."""
+    groups: int
+    """Commits: each is one group of appends. `events / groups` is the mean size of one."""
+    group_events_last: int
+    """Events of the latest group, those of refused appends included."""
+    group_events_max: int
+    """Events of the largest group so far."""
+    commit_s: float
+    """Seconds that commits have taken, together; the failed ones too."""
+    commit_s_last: float
+    """Seconds that the latest commit took."""
+    refused: int
+    """Appends that the log refused: a wrong version, a reused id, too large."""
+    failed: int
+    """Appends that failed because the store did."""
+    retries: int
+    """Commits that were tried again."""
+
+
+@dataclass(slots=True)
+class _Done:
+    """The counters behind `JournalStatistics`, under the same names."""
+
+    appends: int = 0
     events: int = 0
     bytes: int = 0
-    retries: int = 0
-    """Commits that were tried again."""
-    failures: int = 0
-    """Appends that failed because the store did."""
-    refusals: int = 0
-    """Appends that the log refused: a wrong version, a reused id, too large."""
+    groups: int = 0
+    group_events_last: int = 0
+    group_events_max: int = 0
     commit_s: float = 0.0
-    """Seconds that commits have taken, together."""
+    commit_s_last: float = 0.0
+    refused: int = 0
+    failed: int = 0
+    retries: int = 0
 
 
 class Journal:
@@ -64,7 +97,7 @@ class Journal:
     ) -> None:
         self.store: Final = store
         self.owner: Final = owner
-        self.figures: Final = JournalFigures()
+        self._done: Final = _Done()
         self.head = 0
         """The position of the last committed event."""
         self._core = GroupCommit(limits or JournalLimits())
@@ -88,9 +121,14 @@ class Journal:
     # --- appending -------------------------------------------------------------------------
 
     async def append(
-        self, stream: str, events: Sequence[NewEvent], expected: int = ANY
+        self,
+        stream: str,
+        events: Sequence[NewEvent],
+        expected: int = ANY,
+        *,
+        follows: bytes = b"",
     ) -> Appended:
-        """Append events to a stream, and wait until they are durable.
+        """Append events to a stream, and wait until they are durable; see `Append`.
 
         Waits for room first when too much is waiting. Raises `WrongExpectedVersion`,
         `EventIdReused`, `EventTooLarge`, and a `StoreFailed` when the store has failed for
@@ -110,7 +148,7 @@ class Journal:
             else:
                 outcome.set_result(result)
 
-        self.submit(Append(stream, tuple(events), expected), done)
+        self.submit(Append(stream, tuple(events), expected, follows), done)
         return await outcome
 
     def submit(self, append: Append, done: Done) -> None:
@@ -141,6 +179,16 @@ class Journal:
         """How many events wait for a commit."""
         return self._core.waiting_events
 
+    def statistics(self) -> JournalStatistics:
+        """What the writer has done so far; taken on the loop."""
+        core = self._core
+        return JournalStatistics(
+            head=self.head,
+            waiting_events=core.waiting_events,
+            waiting_bytes=core.waiting_bytes,
+            **asdict(self._done),
+        )
+
     def _begin(self) -> None:
         if self._core.state is Writing.COMMITTING:
             self._core.state = Writing.IDLE
@@ -151,7 +199,7 @@ class Journal:
         group = self._core.take()
         if group is None:
             return
-        appends = [submitted.append for submitted in group]
+        appends = [append for append, _, _ in group]
         began_s = self._loop.time()
         running = self._loop.run_in_executor(self._writer, self.store.commit, appends)
         running.add_done_callback(lambda ended: self._ended(ended, group, began_s))
@@ -161,7 +209,8 @@ class Journal:
         if self._core.state is Writing.BROKEN:
             return
         now = self._loop.time()
-        self.figures.commit_s += now - began_s
+        self._done.commit_s_last = now - began_s
+        self._done.commit_s += now - began_s
         error = None if ended.cancelled() else ended.exception()
         if ended.cancelled():
             error = InternalError("the thread of the journal was ended in a commit.")
@@ -173,38 +222,50 @@ class Journal:
         self._failed(self._core.failed(error, now))
 
     def _told(self, group: list[Submitted], results: list[Appended | CallboardError]) -> None:
-        figures, core = self.figures, self._core
-        figures.commits += 1
+        core = self._core
         core.committed()
         # The next commit begins before anybody is told of this one: the disk need not wait.
         if core.waiting:
             self._commit()
-        head, events, size = self.head, 0, 0
+        head, events, size, refused, refused_events = self.head, 0, 0, 0, 0
+        # Once for each append of the log: nothing is looked up that could be at hand.
         for (append, done, bytes_), result in zip(group, results, strict=True):
             if isinstance(result, Appended):
-                head = max(head, result.last)
-                events += len(append.events)
+                last = result[1]
+                if last > head:  # noqa: PLR1730 - `max` would be called
+                    head = last
+                events += len(append[1])
                 size += bytes_
             else:
-                figures.refusals += 1
+                refused += 1
+                refused_events += len(append[1])
             done(result)
-        figures.events += events
-        figures.bytes += size
+        self._count(len(group) - refused, events, size, refused, events + refused_events)
         if head > self.head:
             self.head = head
             for listener in tuple(self._listeners.values()):
                 listener(head)
         self._let_in()
 
+    def _count(self, appends: int, events: int, size: int, refused: int, of_group: int) -> None:
+        done = self._done
+        done.groups += 1
+        done.appends += appends
+        done.events += events
+        done.bytes += size
+        done.refused += refused
+        done.group_events_last = of_group
+        done.group_events_max = max(done.group_events_max, of_group)
+
     def _failed(self, outcome: Outcome) -> None:
         if outcome.retry_s is not None:
-            self.figures.retries += 1
+            self._done.retries += 1
             self._timer = self._loop.call_later(outcome.retry_s, self._commit)
             return
         assert outcome.error is not None
-        self.figures.failures += len(outcome.failed)
-        for submitted in outcome.failed:
-            submitted.token(outcome.error)
+        self._done.failed += len(outcome.failed)
+        for _, done, _ in outcome.failed:
+            done(outcome.error)
         if self._core.broken is not None and self._on_broken is not None:
             on_broken, self._on_broken = self._on_broken, None
             on_broken(self._core.broken)

@@ -21,7 +21,9 @@ from bench.timing import NS_PER_MS, percentile, timed
 from bench.workload import APPEND_WRITERS, append_total, appended_check, event_data, event_number
 from callboard.actors.journal.journal import Journal
 from callboard.messages.errors import CallboardError
-from callboard.messages.events import EVENT_ID_BYTES, Append, Appended, NewEvent
+from callboard.messages.event_ids import new_event_id, new_event_ids
+from callboard.messages.events import Append, Appended, NewEvent
+from callboard.runtime.memory import calm_collector
 from callboard.runtime.stores.choose import event_store
 
 __all__ = ["run"]
@@ -35,7 +37,8 @@ PAGE: Final = 10_000
 
 
 def run(params: Params) -> Outcome:
-    """All ways, on one log."""
+    """All ways, on one log, with the collector as every host and driver sets it."""
+    calm_collector()
     with (
         tempfile.TemporaryDirectory(prefix="callboard-append-") as folder,
         store_for(params, Path(folder)) as (url, bytes_of),
@@ -73,7 +76,13 @@ async def _run(params: Params, folder: Path, url: str, bytes_of: Callable[[], in
 
 
 def _event(number: int) -> NewEvent:
-    return NewEvent(os.urandom(EVENT_ID_BYTES), "bench.appended", event_data(number))
+    return NewEvent(new_event_id(), "bench.appended", event_data(number))
+
+
+def _events(numbers: Iterator[int], count: int) -> list[NewEvent]:
+    return [
+        NewEvent(id_, "bench.appended", event_data(next(numbers))) for id_ in new_event_ids(count)
+    ]
 
 
 async def _light_load(
@@ -134,7 +143,7 @@ async def _batched(journal: Journal, numbers: Iterator[int], count: int) -> None
         left = count // APPEND_WRITERS
         while left:
             some = min(left, BATCH)
-            await journal.append(name, [_event(next(numbers)) for _ in range(some)])
+            await journal.append(name, _events(numbers, some))
             left -= some
 
     async with asyncio.TaskGroup() as group:

@@ -7,7 +7,6 @@ up to the moment at which readers see the new one. Log and model are in one stor
 
 import asyncio
 import tempfile
-import uuid
 from pathlib import Path
 from typing import Final
 
@@ -116,7 +115,7 @@ async def _fill(journal: Journal, params: Params) -> None:
                 if amount > 0
                 else Withdrawn(account=account, amount=-amount)
             )
-            events.append(codec.encode(body, id=uuid.uuid4().bytes))
+            events.append(codec.encode(body))
         await journal.append(f"accounts/{start}", events)
         await asyncio.sleep(0)
 

@@ -8,11 +8,11 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
-from uuid import uuid4
 
 from callboard.actors.execution.history.events import Kind, pack, stream_of
 from callboard.actors.execution.history.fold import ExecutionHistory
 from callboard.messages.errors import CallboardError, UsageError
+from callboard.messages.event_ids import new_event_id
 from callboard.messages.events import Append, EventStore, NewEvent
 from callboard.messages.wishes import WriteEvents
 
@@ -48,7 +48,7 @@ def write(
     """
     to = found.id if append_to is None else append_to
     after = history.version if expected is None else expected
-    events = tuple(NewEvent(uuid4().bytes, str(kind), pack(of)) for kind, of in changes)
+    events = tuple(NewEvent(new_event_id(), str(kind), pack(of)) for kind, of in changes)
     wish = WriteEvents(
         execution_id=found.id,
         version=history.version,

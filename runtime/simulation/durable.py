@@ -9,7 +9,6 @@ nothing of the kernel but the packing of events, and counts anew.
 
 import asyncio
 import contextlib
-import hashlib
 import itertools
 from collections.abc import Iterable
 from typing import Any, Final
@@ -19,6 +18,7 @@ from callboard.actors.execution.handle import ExecutionHandle
 from callboard.actors.execution.history.events import Kind, stream_of, unpack
 from callboard.messages.contract import Contract, Request
 from callboard.messages.errors import CallboardError, StoreFailed, UsageError
+from callboard.messages.event_ids import MARK, mark_of
 from callboard.messages.events import RecordedEvent
 from callboard.messages.execution import ExecutionStatus
 from callboard.messages.job import Job
@@ -49,8 +49,6 @@ __all__ = [
 EXECUTION: Final = "durable-1"
 KILLS_MAX: Final = 3
 AGAIN_S: Final = 0.1
-NUMBERS_MAX: Final = 600
-"""No owner of a run writes more events."""
 OPTIONAL: Final = 9_999
 """The number of the sub-task that never succeeds."""
 BOOKED: Final = 1 << 24
@@ -171,12 +169,8 @@ class Book:
 
     def check(self) -> None:
         """At the end: each owner wrote in a row, and none after the next."""
-        owners = {
-            hashlib.blake2b(f"{nonce}/{number}".encode(), digest_size=16).digest(): nonce
-            for nonce in self.nonces
-            for number in range(1, min(NUMBERS_MAX, 2 * len(self.events) + 20))
-        }
-        wrote = [owners.get(event.id, "?") for event in self.events]
+        owners = {mark_of(nonce): nonce for nonce in self.nonces}
+        wrote = [owners.get(event.id[MARK], "?") for event in self.events]
         turns = [owner for owner, _ in itertools.groupby(wrote)]
         if len(turns) != len(set(turns)) or "?" in turns:
             self.run.complain("superseded_is_silent", f"the events are of {turns}")

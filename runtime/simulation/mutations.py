@@ -26,7 +26,7 @@ from callboard.actors.link.rows import Row
 from callboard.actors.registry import Directory
 from callboard.actors.scheduler.core import SchedulerCore
 from callboard.actors.scheduler.effects import TaskDone
-from callboard.messages.events import ANY
+from callboard.messages.events import ANY, Append
 from callboard.messages.spec import Restart
 from callboard.supervisors import decisions
 from callboard.supervisors.policies import RestartWindow
@@ -251,8 +251,23 @@ def _end_not_awaited(_right: Any) -> Any:
     return settled
 
 
+class _FollowingNothing:
+    """A journal whose appends do not say what they follow."""
+
+    def __init__(self, journal: Any) -> None:
+        self._journal = journal
+
+    def submit(self, append: Append, done: Any) -> None:
+        self._journal.submit(append._replace(follows=b""), done)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._journal, name)
+
+
 def _not_silenced(_right: Any) -> Any:
-    async def silence(_self: Any, _execution_id: str) -> bool:
+    async def silence(self: Any, execution_id: str) -> bool:
+        for recorder in self._recorders.get(execution_id, ()):
+            recorder._journal = _FollowingNothing(recorder._journal)  # noqa: SLF001 - a defect
         return False
 
     return silence
@@ -345,7 +360,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
             Recorder, "_close_turn", _row_not_written, "durable",
         ),
         "old_owner_goes_on": Mutation(
-            "an owner may append on behind an append that was refused",
+            "an owner goes on beside the next, and behind an append that was refused",
             Executions, "_silence", _not_silenced, "durable",
         ),
         "end_not_awaited": Mutation(

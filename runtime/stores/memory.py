@@ -80,7 +80,8 @@ class MemoryEventStore:
         known = [log.by_id.get(event.id) for event in append.events]
         if any(known) or len({event.id for event in append.events}) < len(known):
             return self._repeat(append, known)
-        if append.expected not in (ANY, len(stream)):
+        last = log.events[stream[-1] - 1].id if stream else b""
+        if append.expected not in (ANY, len(stream)) or append.follows not in (b"", last):
             return wrong_version(append, len(stream))
         first = len(log.events) + 1
         stream = log.streams.setdefault(append.stream, [])

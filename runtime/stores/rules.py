@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from callboard.messages.events import EVENT_ID_BYTES, Append
+from callboard.messages.errors import CallboardError, InvalidMessage
+from callboard.messages.events import ANY, EVENT_ID_BYTES, Append
 from callboard.messages.storage_errors import EventIdReused, EventTooLarge, WrongExpectedVersion
 
 __all__ = ["EVENT_BYTES_MAX", "check_sizes", "reused_id", "wrong_version"]
@@ -10,14 +11,16 @@ __all__ = ["EVENT_BYTES_MAX", "check_sizes", "reused_id", "wrong_version"]
 EVENT_BYTES_MAX: Final = 16 * 2**20
 
 
-def check_sizes(append: Append, event_bytes_max: int) -> EventTooLarge | EventIdReused | None:
+def check_sizes(append: Append, event_bytes_max: int) -> CallboardError | None:
     """Why an append cannot be kept, whatever the log holds."""
+    if not append.events:
+        return InvalidMessage(f"an append to the stream {append.stream!r} holds no event.")
     for event in append.events:
         if len(event.id) != EVENT_ID_BYTES:
             return EventIdReused(
                 f"an event {event.kind} for stream {append.stream!r} has an id of "
                 f"{len(event.id)} bytes.",
-                advice=f"An id has {EVENT_ID_BYTES} bytes: uuid.uuid4().bytes, for instance.",
+                advice=f"An id has {EVENT_ID_BYTES} bytes; `new_event_id()` makes one.",
                 stream=append.stream,
             )
         size = len(event.data) + len(event.metadata)
@@ -33,7 +36,10 @@ def check_sizes(append: Append, event_bytes_max: int) -> EventTooLarge | EventId
 
 def wrong_version(append: Append, version: int) -> WrongExpectedVersion:
     """Somebody else has appended."""
-    wanted = "no event" if append.expected == 0 else f"version {append.expected}"
+    if append.expected in (ANY, version):
+        wanted = f"the event {append.follows.hex()} to be its last one"
+    else:
+        wanted = "no event" if append.expected == 0 else f"version {append.expected}"
     return WrongExpectedVersion(
         f"stream {append.stream!r} is at version {version}; the append expects {wanted}.",
         advice="Read what has been appended, decide again, and append with the new version.",

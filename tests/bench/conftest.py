@@ -1,5 +1,6 @@
 """A side that does what a test asks of it, as a module that only the tests know."""
 
+import os
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -66,7 +67,7 @@ FULL_SIZE = 7
 @pytest.fixture(autouse=True)
 def fake_side_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "callboard_fake_side.py").write_text(FAKE_SIDE)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
 
 
 def fake_side(

@@ -4,6 +4,7 @@ They cannot rot unseen: a release of a peer that renames a function fails here.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -15,15 +16,20 @@ from bench.savina.games import games_in
 
 from ..runtime.detached.cluster import Cluster, running_cluster
 
+
+def case(bench: Bench, side: Side, name: str) -> Any:
+    marks = [pytest.mark.ray] if RAY in side.requires else []
+    return pytest.param(bench, side, id=f"{bench.name}-{name}", marks=marks)
+
+
 CASES = [
-    pytest.param(
-        bench,
-        side,
-        id=f"{bench.name}-{side.name}",
-        marks=[pytest.mark.ray] if RAY in side.requires else [],
-    )
-    for bench in BENCHES
-    for side in (bench.ours, *bench.peers)
+    *(case(bench, side, side.name) for bench in BENCHES for side in (bench.ours, *bench.peers)),
+    *(
+        case(on_postgres, on_postgres.ours, "on_postgres")
+        for on_postgres in (
+            bench.on_store("postgres") for bench in BENCHES if "postgres" in bench.stores
+        )
+    ),
 ]
 
 FIGURES = {

@@ -1,21 +1,22 @@
 """Writes what an execution does into the journal, while it goes on.
 
 Everything of one turn is one append. Appends are under way while the execution works on; each
-expects the version that the one before it leads to, so that an owner that was superseded (another
-process has resumed the execution) can write nothing any more and learns it at its next append.
+expects the version that the one before it leads to, and follows its last event. So an owner that
+was superseded (another process has resumed the execution) can write nothing any more and learns it
+at its next append.
 
 Invariants: what was submitted is in the order in which it happened; after a failure nothing is
 submitted any more; `is_settled` says that everything submitted is durable.
 """
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from callboard.messages.codec import Codec, size_bytes
 from callboard.messages.contract import Contract, ContractKey, describe_contract
 from callboard.messages.errors import CallboardError, PayloadTooLarge
+from callboard.messages.event_ids import NumberedIds
 from callboard.messages.events import Append, Appended, NewEvent
 from callboard.messages.execution import Decision, ExecutionStatus, StateTransitionTrigger
 from callboard.messages.job import Route
@@ -67,16 +68,14 @@ class Recorder:
         self._journal = journal
         self._codec = codec
         self._stream = stream_of(execution_id)
-        self._nonce = nonce
         self._wall_time = wall_time
+        self._ids = NumberedIds(nonce, wall_time())
         self._result_bytes_max = result_bytes_max
         self._version = version
-        self._numbered = 0
+        self._last = b""
+        """The id of the event that was submitted last."""
         self._under_way = 0
         self._noted: list[NewEvent] = []
-        self._is_owner = False
-        """Whether the first append has succeeded: until then there is one at a time."""
-        self._held_back: list[Then] = []
         self._phases: list[tuple[str, float]] = []
         self._waiters: list[asyncio.Future[None]] = []
         # What has happened since the last append, in the shape of a `Moved`.
@@ -295,24 +294,18 @@ class Recorder:
         if not self._noted or self.failure is not None:
             self._noted = []
             return False
-        thens = () if then is None else (then,)
-        if self._under_way and not self._is_owner:
-            # Were the first append refused, a later one could still meet the version that it
-            # expects: another owner's first event has taken it.
-            self._held_back += thens
-        else:
-            self._append(thens)
-        return True
-
-    def _append(self, thens: Sequence[Then]) -> None:
         events, self._noted = self._noted, []
-        append = Append(self._stream, tuple(events), self._version)
+        # It follows what is under way before it: were that refused, this one could still meet the
+        # version that it expects, which another owner's events have made.
+        append = Append(self._stream, tuple(events), self._version, self._last)
         self._version += len(events)
+        self._last = events[-1].id
         self._under_way += 1
         try:
-            self._journal.submit(append, lambda outcome: self._answered(outcome, thens))
+            self._journal.submit(append, lambda outcome: self._answered(outcome, then))
         except CallboardError as error:
-            self._answered(error, ())
+            self._answered(error, None)
+        return True
 
     def _close_turn(self) -> None:
         if not (
@@ -340,18 +333,12 @@ class Recorder:
         self._cancelled, self._skipped, self._doubtful = [], [], []
         self._contracts, self._lanes = {}, {}
 
-    def _answered(self, outcome: Appended | CallboardError, thens: Sequence[Then]) -> None:
+    def _answered(self, outcome: Appended | CallboardError, then: Then | None) -> None:
         self._under_way -= 1
         if isinstance(outcome, CallboardError):
             self.give_up(outcome)
-        elif self.failure is None:
-            if not self._is_owner:
-                self._is_owner = True
-                held_back, self._held_back = self._held_back, []
-                if self._noted:
-                    self._append(held_back)
-            for then in thens:
-                then()
+        elif self.failure is None and then is not None:
+            then()
         if self._under_way == 0 or self.failure is not None:
             waiters, self._waiters = self._waiters, []
             for waiter in waiters:
@@ -380,8 +367,8 @@ class Recorder:
     async def supersede(self) -> None:
         """Somebody in this process is about to resume: write no more, and wait for what is written.
 
-        Appends under way are one behind the other. One of them could otherwise be refused for
-        the new owner's first event, and the next one meet the version that it expects.
+        An append under way would otherwise move the stream on after the new owner has read it,
+        and the new owner's first one be refused.
         """
         self.give_up(
             WrongExpectedVersion(f"stream {self._stream!r} is taken over in this process.")
@@ -405,11 +392,9 @@ class Recorder:
             self._noted.append(self._event(kind, fields))
 
     def _event(self, kind: Kind, fields: Mapping[str, Any]) -> NewEvent:
-        self._numbered += 1
-        # A name of its own for each event of each owner: an append that is repeated after a
+        # An id of its own for each event of each owner: an append that is repeated after a
         # broken commit is known again, and that of another owner never taken for it.
-        digest = hashlib.blake2b(f"{self._nonce}/{self._numbered}".encode(), digest_size=16)
-        return NewEvent(digest.digest(), str(kind), pack(fields))
+        return NewEvent(self._ids.next(), str(kind), pack(fields))
 
 
 class GivenAttributes(Contract, name="callboard.execution.attributes"):

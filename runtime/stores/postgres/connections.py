@@ -77,8 +77,9 @@ class Connections:
                 except psycopg.Error as failure:
                     if isinstance(failure, psycopg.errors.UniqueViolation):
                         raise
-                    if not connection.broken and not connection.closed:
+                    if not (connection.broken or connection.closed or _is_cut(failure)):
                         raise told(failure, name=self.place.shown, what=what) from failure
+                    connection.close()
                     error = told(failure, name=self.place.shown, what=what)
                     error.__cause__ = failure
                 if not repeatable:
@@ -169,6 +170,15 @@ class Connections:
             idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
+
+
+def _is_cut(failure: psycopg.Error) -> bool:
+    """Whether the client alone says it, not the server.
+
+    A socket that the other end has closed while it was waited for is told by such an error, and
+    the connection does not know of it yet.
+    """
+    return isinstance(failure, psycopg.OperationalError) and failure.sqlstate is None
 
 
 def _silence(name: str, what: str, silence_s: float) -> CallboardError:

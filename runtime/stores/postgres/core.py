@@ -25,9 +25,11 @@ class Stream(NamedTuple):
 
     number: int
     version: int
+    last: bytes
+    """The id of its last event."""
 
 
-NONE: Final = Stream(0, 0)
+NONE: Final = Stream(0, 0, b"")
 """A stream without an event."""
 
 
@@ -85,7 +87,7 @@ def plan_group(
         if any(found):
             plan.outcomes.append(_again(append, found))
             continue
-        if append.expected not in {ANY, stream.version}:
+        if append.expected not in {ANY, stream.version} or append.follows not in {b"", stream.last}:
             if asked is not None and index not in asked:
                 plan.doubtful.append(index)
             plan.outcomes.append(wrong_version(append, stream.version))
@@ -96,7 +98,7 @@ def plan_group(
 
 def _keep(plan: Plan, append: Append, stream: Stream, placed: dict[bytes, Standing]) -> Appended:
     first = plan.head + len(plan.events) + 1
-    number, version = stream
+    number, version, _ = stream
     if not version:
         number = plan.born[append.stream] = first
     for offset, event in enumerate(append.events):
@@ -105,7 +107,7 @@ def _keep(plan: Plan, append: Append, stream: Stream, placed: dict[bytes, Standi
     plan.events += append.events
     plan.numbers += [number] * count
     plan.versions += range(version + 1, version + count + 1)
-    plan.streams[append.stream] = Stream(number, version + count)
+    plan.streams[append.stream] = Stream(number, version + count, append.events[-1].id)
     return Appended(first, first + count - 1, version + count)
 
 
@@ -123,8 +125,6 @@ def _again(append: Append, found: Sequence[Standing | None]) -> Appended | Event
 
 def _malformed(append: Append, event_bytes_max: int) -> CallboardError | None:
     """Why no store could take the append; None when one can."""
-    if not append.events:
-        return InvalidMessage(f"an append to the stream {append.stream!r} holds no event.")
     if "\0" in append.stream:
         return InvalidMessage(f"the stream's name {append.stream!r} holds a NUL character.")
     if any("\0" in event.kind for event in append.events):

@@ -183,7 +183,8 @@ class PostgresEventStore:
         unknown = {
             append.stream
             for append in appends
-            if append.stream not in known and (append.expected != NO_STREAM or self._ask_first)
+            if append.stream not in known
+            and (append.expected != NO_STREAM or append.follows or self._ask_first)
         }
         if not unknown:
             return
@@ -191,7 +192,7 @@ class PostgresEventStore:
         rows = self.writing.run(
             lambda connection: connection.rows(self._sql.lengths, names), "looking at streams"
         )
-        known.update((name, Stream(number, version)) for name, number, version in rows)
+        known.update((name, Stream(*rest)) for name, *rest in rows)
 
     def _standing(self, appends: Sequence[Append]) -> dict[bytes, Standing]:
         ids = blobs([event.id for append in appends for event in append.events])

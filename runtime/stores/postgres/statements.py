@@ -46,8 +46,8 @@ class Statements:
         )
         self.writer: Final = text("SELECT epoch, head, owner FROM {s}.writer")
         self.lengths: Final = text(
-            "SELECT s.name, s.number, e.version FROM {s}.streams s, LATERAL ("
-            "  SELECT version FROM {s}.events WHERE stream = s.number "
+            "SELECT s.name, s.number, e.version, e.id FROM {s}.streams s, LATERAL ("
+            "  SELECT version, id FROM {s}.events WHERE stream = s.number "
             "  ORDER BY version DESC LIMIT 1) e WHERE s.name = ANY ($1::text[])"
         )
         self.standing: Final = text(

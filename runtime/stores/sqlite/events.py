@@ -2,7 +2,7 @@
 
 The writer knows what its last commit left (the head, and the versions of the streams it has
 written), because nobody else writes while its epoch stands; the epoch is checked in the same
-transaction. So a group costs one statement for some hundred events, and no query.
+transaction. So a group costs one statement for some thousand events, and no query.
 
 An id that is there already shows by its unique index: the group is rolled back and planned
 again, with what the log knows about its ids.
@@ -12,12 +12,10 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from callboard.messages.errors import CallboardError
 from callboard.messages.events import (
-    ANY,
-    EVENT_ID_BYTES,
     Append,
     Appended,
     RecordedEvent,
@@ -25,29 +23,18 @@ from callboard.messages.events import (
 )
 from callboard.messages.storage_errors import WriterFenced
 
-from ..rules import EVENT_BYTES_MAX, check_sizes, reused_id, wrong_version
+from ..rules import EVENT_BYTES_MAX
 from .database import Database
 from .faults import fault_of, told
+from .group import Group, Place, Standing
 
 __all__ = ["SqliteEventStore"]
 
-COLUMNS: Final = 9
-ROWS: Final = (1, 8, 64, 512, 3_072)
-"""Events of one statement: few texts of statements, which SQLite prepares once."""
-INSERTS: Final = {
-    count: f"INSERT INTO events VALUES {','.join(['(?,?,?,?,?,?,?,?,?)'] * count)}"  # noqa: S608 - marks only
-    for count in ROWS
-}
 IDS_AT_ONCE: Final = 10_000
-STREAMS_KNOWN: Final = 100_000
 EVENT: Final = (
     "SELECT e.position, s.name, e.version, e.id, k.name, e.schema, e.data, e.metadata, e.at "
     "FROM events e JOIN streams s ON s.id = e.stream JOIN kinds k ON k.id = e.kind "
 )
-
-
-Place = tuple[int, str, int]
-"""Where an event of a given id stands: position, stream, version in it."""
 
 
 class SqliteEventStore:
@@ -70,10 +57,7 @@ class SqliteEventStore:
         self._event_bytes_max = event_bytes_max
         self._wall_time = wall_time
         self._epoch = -1
-        # What this writer knows while its epoch stands; None: to be read again.
-        self._head: int | None = None
-        self._streams: dict[str, tuple[int, int]] = {}
-        self.kinds: Final[dict[str, int]] = {}
+        self._standing: Final = Standing()
 
     def open(self) -> None:
         """See `EventStore.open`."""
@@ -92,7 +76,7 @@ class SqliteEventStore:
             database.roll_back(writer)
             raise
         database.commit(writer)
-        self._forget()
+        self._standing.forget()
         self._epoch = epoch
         return self._epoch
 
@@ -101,36 +85,40 @@ class SqliteEventStore:
     def commit(self, appends: Sequence[Append]) -> list[Appended | CallboardError]:
         """See `EventStore.commit`."""
         try:
-            outcomes = self._commit(appends, {})
+            outcomes = self._commit(appends, None)
             if outcomes is None:
                 outcomes = self._commit(appends, self._known(appends))
         except BaseException:
-            self._forget()
+            self._standing.forget()
             raise
         assert outcomes is not None, "an id came from nowhere"
         return outcomes
 
     def _commit(
-        self, appends: Sequence[Append], known: Mapping[bytes, Place]
+        self, appends: Sequence[Append], known: Mapping[bytes, Place] | None
     ) -> list[Appended | CallboardError] | None:
-        """What became of them; None when an id that is not among the known ones is there."""
+        """What became of them; None when it takes what the log knows about their ids."""
         database = self._database
         writer = database.begin()
         try:
             self._check_epoch(writer)
-            if self._head is None:
-                self._head = _head(writer)
-            group = _Group(self, writer, dict(known))
-            outcomes = [group.add(append) for append in appends]
-            if any(outcome is None for outcome in outcomes):
+            group = Group(
+                self._standing,
+                writer,
+                known,
+                event_bytes_max=self._event_bytes_max,
+                now=self._wall_time(),
+            )
+            outcomes = list(map(group.add, appends))
+            if None in outcomes:
                 database.roll_back(writer)
-                self._forget()
+                self._standing.forget()
                 return None
             group.insert()
         except sqlite3.IntegrityError:
             database.roll_back(writer)
-            self._forget()
-            if known:
+            self._standing.forget()
+            if known is not None:
                 raise
             return None
         except sqlite3.Error as error:
@@ -140,10 +128,8 @@ class SqliteEventStore:
             database.roll_back(writer)
             raise
         database.commit(writer)
-        self._head = group.head
-        if len(self._streams) > STREAMS_KNOWN:
-            self._streams.clear()
-        return [outcome for outcome in outcomes if outcome is not None]
+        self._standing.moved(group.head)
+        return cast("list[Appended | CallboardError]", outcomes)
 
     def _check_epoch(self, writer: sqlite3.Connection) -> None:
         epoch, owner = writer.execute("SELECT epoch, owner FROM writer").fetchone()
@@ -153,11 +139,6 @@ class SqliteEventStore:
                 f"epoch {self._epoch}.",
                 may_have_run=False,
             )
-
-    def _forget(self) -> None:
-        self._head = None
-        self._streams.clear()
-        self.kinds.clear()
 
     def _known(self, appends: Sequence[Append]) -> dict[bytes, Place]:
         ids = [event.id for append in appends for event in append.events]
@@ -171,47 +152,7 @@ class SqliteEventStore:
                 some,
             ):
                 found[id_] = (place[0], place[1], place[2])
-        # Nothing known is told apart from nothing asked.
-        return found or {b"": (0, "", 0)}
-
-    def stream_known(self, writer: sqlite3.Connection, name: str) -> tuple[int, int]:
-        """A stream's number and version, for the group that is written; 0 for a new one."""
-        found = self._streams.get(name)
-        if found is None:
-            row = writer.execute(
-                "SELECT s.id, coalesce((SELECT max(e.version) FROM events e "
-                "WHERE e.stream = s.id), 0) FROM streams s WHERE s.name = ?",
-                (name,),
-            ).fetchone()
-            found = row or (0, 0)
-            if row is not None:
-                self._streams[name] = row
         return found
-
-    def stream_made(self, writer: sqlite3.Connection, name: str) -> int:
-        """The number of a new stream. Not before its first event: a refused one names none."""
-        number = writer.execute("INSERT INTO streams (name) VALUES (?)", (name,)).lastrowid
-        assert number is not None
-        return number
-
-    def moved(self, name: str, number: int, version: int) -> None:
-        """The group being written leads a stream to this version."""
-        self._streams[name] = (number, version)
-
-    def kind_number(self, writer: sqlite3.Connection, name: str) -> int:
-        """A kind's number."""
-        number = self.kinds.get(name)
-        if number is None:
-            writer.execute("INSERT OR IGNORE INTO kinds (name) VALUES (?)", (name,))
-            (number,) = writer.execute("SELECT id FROM kinds WHERE name = ?", (name,)).fetchone()
-            self.kinds[name] = number
-        return number
-
-    @property
-    def limits(self) -> tuple[int, float, int]:
-        """The largest event, the time now, and the head."""
-        assert self._head is not None
-        return self._event_bytes_max, self._wall_time(), self._head
 
     # --- reading -------------------------------------------------------------------------------
 
@@ -306,80 +247,3 @@ class SqliteEventStore:
     def close(self) -> None:
         """See `EventStore.close`."""
         self._database.close()
-
-
-class _Group:
-    """The appends of one transaction: checked one after another, inserted together."""
-
-    def __init__(
-        self, store: SqliteEventStore, writer: sqlite3.Connection, known: dict[bytes, Place]
-    ) -> None:
-        self._store = store
-        self._writer = writer
-        self._known = known
-        self._new: dict[bytes, Place] = {}
-        self._kinds = store.kinds
-        self._parameters: list[Any] = []
-        self._event_bytes_max, self._now, self.head = store.limits
-
-    def add(self, append: Append) -> Appended | CallboardError | None:
-        """Its outcome; None when the log must be asked about its ids first."""
-        # Every event of the log passes here: plain loops and locals, no objects of its own.
-        stream, events, expected = append
-        new, known, bytes_max = self._new, self._known, self._event_bytes_max
-        is_known = False
-        for id_, _, data, _, metadata in events:
-            if len(id_) != EVENT_ID_BYTES or len(data) + len(metadata) > bytes_max:
-                return check_sizes(append, bytes_max)
-            if id_ in new or id_ in known:
-                is_known = True
-        if is_known:
-            return _repeat(append, [new.get(event.id) or known.get(event.id) for event in events])
-        if len(events) > 1 and len({event.id for event in events}) < len(events):
-            return reused_id(append)
-        number, version = self._store.stream_known(self._writer, stream)
-        if expected not in (ANY, version):
-            # It may be one that came before: then its ids are there.
-            return wrong_version(append, version) if known else None
-        return self._place(append, number, version)
-
-    def _place(self, append: Append, number: int, version: int) -> Appended:
-        stream = append.stream
-        number = number or self._store.stream_made(self._writer, stream)
-        add, new, now, kinds = self._parameters.extend, self._new, self._now, self._kinds
-        head = self.head
-        first = head + 1
-        for id_, kind, data, schema, metadata in append.events:
-            head += 1
-            version += 1
-            kind_number = kinds.get(kind) or self._store.kind_number(self._writer, kind)
-            add((head, number, version, id_, kind_number, schema, now, data, metadata))
-            new[id_] = (head, stream, version)
-        self.head = head
-        self._store.moved(stream, number, version)
-        return Appended(first, head, version)
-
-    def insert(self) -> None:
-        """Write all of it, in few large statements."""
-        parameters, at = self._parameters, 0
-        for count in reversed(ROWS):
-            width = count * COLUMNS
-            while len(parameters) - at >= width:
-                self._writer.execute(INSERTS[count], parameters[at : at + width])
-                at += width
-
-
-def _head(writer: sqlite3.Connection) -> int:
-    return int(writer.execute("SELECT coalesce(max(position), 0) FROM events").fetchone()[0])
-
-
-def _repeat(append: Append, places: Sequence[Place | None]) -> Appended | CallboardError:
-    first = places[0]
-    if first is None:
-        return reused_id(append)
-    wanted = [
-        (first[0] + offset, append.stream, first[2] + offset) for offset in range(len(places))
-    ]
-    if list(places) != wanted:
-        return reused_id(append)
-    return Appended(first[0], wanted[-1][0], wanted[-1][2], is_repeat=True)

@@ -241,7 +241,7 @@ async def test_nothing_is_appended_behind_a_first_event_that_was_refused(world: 
     await journal.append(stream_of(ID), [NewEvent(bytes(16), "somebody", b"")])
     recorder = recorder_of(world, journal, job)
     recorder.submitted("j", Square(number=1), {}, {})
-    recorder.resumed()  # Would expect version 1, which the stream has.
+    recorder.resumed()  # Expects version 1, which the stream has; but it follows what was refused.
     with pytest.raises(WrongExpectedVersion):
         await recorder.settled()
     await journal.flush(WAIT_S)

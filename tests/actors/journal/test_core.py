@@ -58,8 +58,8 @@ class Writer(RuleBasedStateMachine):
     @rule(count=st.integers(1, 4), size=st.integers(0, 20))
     def add(self, count: int, size: int) -> None:
         append = append_of(count, size)
-        events = sum(len(one.append.events) for one in self.waiting)
-        size_now = sum(one.bytes for one in self.waiting)
+        events = sum(len(append.events) for append, _, _ in self.waiting)
+        size_now = sum(bytes_ for _, _, bytes_ in self.waiting)
         refused: type[Exception] | None = None
         if self.core.broken is not None:
             refused = WriterFenced
@@ -72,7 +72,7 @@ class Writer(RuleBasedStateMachine):
                 self.core.add(append, self.taken)
             return
         self.core.add(append, self.taken)
-        self.waiting.append(Submitted(append, self.taken, count * size))
+        self.waiting.append((append, self.taken, count * size))
         self.taken += 1
 
     @rule()
@@ -94,8 +94,8 @@ class Writer(RuleBasedStateMachine):
 
     def check_group_size(self) -> None:
         def fits(group: list[Submitted]) -> bool:
-            events = sum(len(one.append.events) for one in group)
-            size = sum(one.bytes for one in group)
+            events = sum(len(append.events) for append, _, _ in group)
+            size = sum(bytes_ for _, _, bytes_ in group)
             return events <= self.limits.group_events and size <= self.limits.group_bytes
 
         assert len(self.group) == 1 or fits(self.group)
@@ -105,7 +105,7 @@ class Writer(RuleBasedStateMachine):
     @rule()
     def commit(self) -> None:
         self.core.committed()
-        self.settle([one.token for one in self.group], "committed")
+        self.settle([token for _, token, _ in self.group], "committed")
         self.group, self.down_since = [], None
 
     @precondition(lambda self: self.core.state is Writing.COMMITTING)
@@ -123,7 +123,7 @@ class Writer(RuleBasedStateMachine):
         least_s = self.limits.retry_first_s
         assert self.now + least_s * 2**20 - began_s > self.limits.patience_s
         assert list(outcome.failed) == self.group
-        self.settle([one.token for one in outcome.failed], "failed")
+        self.settle([token for _, token, _ in outcome.failed], "failed")
         self.group = []
 
     @precondition(lambda self: self.core.state is Writing.COMMITTING)
@@ -139,7 +139,7 @@ class Writer(RuleBasedStateMachine):
     def end(self, outcome: Outcome) -> None:
         assert list(outcome.failed) == [*self.group, *self.waiting]
         assert outcome.retry_s is None
-        self.settle([one.token for one in outcome.failed], "failed")
+        self.settle([token for _, token, _ in outcome.failed], "failed")
         self.group, self.waiting = [], []
         assert self.core.state is Writing.BROKEN
 
@@ -150,10 +150,10 @@ class Writer(RuleBasedStateMachine):
     @invariant()
     def counts(self) -> None:
         core = self.core
-        assert core.waiting_events == sum(len(one.append.events) for one in self.waiting)
-        assert core.waiting_bytes == sum(one.bytes for one in self.waiting)
+        assert core.waiting_events == sum(len(append.events) for append, _, _ in self.waiting)
+        assert core.waiting_bytes == sum(bytes_ for _, _, bytes_ in self.waiting)
         assert core.is_done == (not self.waiting and not self.group)
-        open_ones = {one.token for one in (*self.waiting, *self.group)}
+        open_ones = {token for _, token, _ in (*self.waiting, *self.group)}
         assert open_ones | self.outcomes.keys() == set(range(self.taken))
         assert not open_ones & self.outcomes.keys()
 

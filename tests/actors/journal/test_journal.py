@@ -68,7 +68,7 @@ async def test_an_outage_is_waited_out(
     journal = await opened()
     store.faults.extend([error] * 5)
     assert await journal.append("a", events()) == Appended(1, 1, 1)
-    assert journal.figures.retries == 5
+    assert journal.statistics().retries == 5
     assert len(store.groups) == 6
     assert all(group == store.groups[0] for group in store.groups)
 
@@ -91,7 +91,7 @@ async def test_without_patience_each_append_hears_of_it_and_the_next_works(
         *(journal.append("a", events()) for _ in range(5)), return_exceptions=True
     )
     assert [type(outcome) for outcome in outcomes] == [StoreFull] * 5
-    assert journal.figures.failures == 5
+    assert journal.statistics().failed == 5
     assert store.head() == 0
     assert await journal.append("a", events()) == Appended(1, 1, 1)
 
@@ -110,7 +110,7 @@ async def test_what_waits_behind_a_commit_is_one_group_in_its_order(
         found = [await task for task in (first, *rest)]
     assert [outcome.first for outcome in found] == list(range(1, 52))
     assert [len(group) for group in store.groups] == [1, 50]
-    assert journal.figures.commits == 2
+    assert journal.statistics().groups == 2
 
 
 async def test_nobody_hears_before_it_is_durable(store: FaultyStore, opened: Make) -> None:
@@ -152,7 +152,7 @@ async def test_a_refusal_is_for_one_append_only(opened: Make) -> None:
         return_exceptions=True,
     )
     assert [type(each) for each in outcomes] == [Appended, WrongExpectedVersion, Appended]
-    assert journal.figures.refusals == 1
+    assert journal.statistics().refused == 1
 
 
 async def test_too_much_is_refused_or_waits(store: FaultyStore, opened: Make) -> None:
@@ -254,3 +254,28 @@ async def test_close_does_not_wait_for_a_store_that_hangs(store: FaultyStore, op
         await journal.close(0.1)
     assert [type(outcome) for outcome in done] == [DeadlineExceeded]
     store.gate.set()
+
+
+async def test_statistics_count_what_was_done(store: FaultyStore, opened: Make) -> None:
+    journal = await opened()
+    nothing = journal.statistics()
+    assert (nothing.appends, nothing.groups, nothing.commit_s) == (0, 0, 0.0)
+    await journal.append("a", events(3, size=7), 0)
+    store.entered.clear()
+    store.gate.clear()
+    first = asyncio.create_task(journal.append("b", events(2, size=5)))
+    await entered(store)
+    rest = [asyncio.create_task(journal.append("c", events(), 0)) for _ in range(3)]
+    await asyncio.sleep(0)
+    assert journal.statistics().waiting_events == 3
+    assert journal.statistics().waiting_bytes == 30
+    store.gate.set()
+    await asyncio.gather(first, *rest, return_exceptions=True)
+    found = journal.statistics()
+    # Of the last group, one append was kept and two had the wrong version.
+    assert (found.appends, found.events, found.bytes) == (3, 6, 3 * 7 + 2 * 5 + 10)
+    assert (found.groups, found.refused, found.failed, found.retries) == (3, 2, 0, 0)
+    assert (found.group_events_last, found.group_events_max) == (3, 3)
+    assert (found.head, found.waiting_events, found.waiting_bytes) == (6, 0, 0)
+    assert 0.0 < found.commit_s_last < found.commit_s
+    assert nothing.appends == 0, "a value of its own"

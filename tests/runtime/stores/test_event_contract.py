@@ -3,11 +3,12 @@
 import threading
 import uuid
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from callboard.messages.errors import CallboardError
+from callboard.messages.errors import CallboardError, InvalidMessage
 from callboard.messages.events import (
     ANY,
     NO_STREAM,
@@ -78,6 +79,63 @@ def test_the_expected_version(store: EventStore, expected: int, is_kept: bool) -
     if isinstance(outcome, CallboardError):
         assert outcome.details["version"] == 2
     assert store.version_of("a") == 2 + is_kept
+
+
+def test_an_append_that_follows_stands_behind_that_event_alone(store: EventStore) -> None:
+    first, second, other = event(), event(), event()
+    assert one(store, Append("a", (first,))) == Appended(1, 1, 1)
+    assert one(store, Append("a", (second,), 1, first.id)) == Appended(2, 2, 2)
+    for follows in (first.id, other.id):
+        outcome = one(store, Append("a", (other,), 2, follows))
+        assert isinstance(outcome, WrongExpectedVersion), follows
+        assert follows.hex() in outcome.message
+        assert isinstance(one(store, Append("a", (other,), ANY, follows)), WrongExpectedVersion)
+        assert isinstance(one(store, Append("b", (other,), ANY, follows)), WrongExpectedVersion)
+    assert store.streams() == ["a"]
+    assert one(store, Append("a", (other,), ANY, second.id)) == Appended(3, 3, 3)
+
+
+def test_an_append_that_follows_is_idempotent_as_any_other(store: EventStore) -> None:
+    first, second, third = event(), event(), event()
+    behind = Append("a", (second,), 1, first.id)
+    store.commit([Append("a", (first,), NO_STREAM), behind, Append("a", (third,), 2, second.id)])
+    assert one(store, behind) == Appended(2, 2, 2, is_repeat=True)
+    assert store.head() == 3
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["one group", "a group each"])
+def test_what_follows_a_refused_append_is_refused_with_it(store: EventStore, at_once: bool) -> None:
+    """Somebody else was faster, with as many events as the next append counts on."""
+    base, theirs, mine = event(), event(), [event() for _ in range(4)]
+    one(store, Append("a", (base,), NO_STREAM))
+    appends = [
+        Append("a", (theirs,), 1, base.id),
+        *(
+            Append("a", (each,), version, before.id)
+            for version, (before, each) in enumerate(pairwise([base, *mine]), start=1)
+        ),
+    ]
+    outcomes = store.commit(appends) if at_once else [one(store, each) for each in appends]
+    assert outcomes[0] == Appended(2, 2, 2)
+    assert [type(outcome) for outcome in outcomes[1:]] == [WrongExpectedVersion] * 4
+    assert [found.id for found in store.read_stream("a")] == [base.id, theirs.id]
+
+
+def test_a_writer_that_takes_over_knows_the_last_events(open_store: OpenStore) -> None:
+    old, first = open_store(), event()
+    old.take_over("old")
+    one(old, Append("a", (first,)))
+    new = open_store()
+    new.take_over("new")
+    assert isinstance(one(new, Append("a", (event(),), 1, event().id)), WrongExpectedVersion)
+    assert one(new, Append("a", (event(),), 1, first.id)) == Appended(2, 2, 2)
+
+
+def test_an_append_without_an_event_is_refused(store: EventStore) -> None:
+    for _ in range(2):
+        assert isinstance(one(store, Append("a", ())), InvalidMessage)
+        one(store, Append("a", (event(),)))
+    assert store.head() == 2
 
 
 def test_a_refused_append_does_not_touch_its_neighbours(store: EventStore) -> None:

@@ -21,9 +21,10 @@ Place = tuple[str, int, NewEvent]
 """A stream, the version in it, and the event; the place in the list is the position."""
 
 # Few ids, so that most groups hold repeats, parts of repeats, and ids of other streams.
+IDS: Final = st.integers(0, 11).map(lambda number: number.to_bytes(16, "big"))
 EVENTS: Final = st.builds(
     NewEvent,
-    id=st.integers(0, 11).map(lambda number: number.to_bytes(16, "big")),
+    id=IDS,
     kind=st.sampled_from(KINDS),
     data=st.binary(max_size=3),
     schema=st.integers(1, 3),
@@ -34,6 +35,7 @@ APPENDS: Final = st.builds(
     stream=st.sampled_from(STREAMS),
     events=st.lists(EVENTS, min_size=1, max_size=3).map(tuple),
     expected=st.integers(ANY, 3),
+    follows=st.just(b"") | IDS,
 )
 GROUPS: Final = st.lists(st.lists(APPENDS, min_size=1, max_size=5), max_size=6)
 
@@ -55,7 +57,8 @@ class Model:
         if any(id_ in logged for id_ in ids):
             return self._again(append, ids, logged)
         version = self.version_of(append.stream)
-        if append.expected not in (ANY, version):
+        last = [event.id for name, _, event in self.log if name == append.stream][-1:]
+        if append.expected not in (ANY, version) or [append.follows] not in ([b""], last):
             return WrongExpectedVersion
         first = len(self.log) + 1
         for offset, event in enumerate(append.events, start=1):

@@ -9,10 +9,11 @@ from typing import Final
 
 import pytest
 
-from callboard.messages.events import Append, Appended, NewEvent
+from callboard.messages.event_ids import new_event_id
+from callboard.messages.events import NO_STREAM, Append, Appended, NewEvent
 from callboard.messages.storage_errors import StoreDamaged, StoreFull
 from callboard.runtime.stores.sqlite import SqliteEventStore
-from callboard.runtime.stores.sqlite.schema import APPLICATION_ID, SCHEMA, VERSION_1
+from callboard.runtime.stores.sqlite.schema import APPLICATION_ID, SCHEMA, VERSION_1, create
 
 PROCESSES: Final = 4
 WAIT_S: Final = 60.0
@@ -48,6 +49,34 @@ def make_version_1(path: Path, *, events: int) -> None:
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute("PRAGMA user_version = 1")
     connection.close()
+
+
+def test_a_file_of_the_release_before_goes_on(tmp_path: Path) -> None:
+    """Its ids are in no order, and a stream was named by an append without an event."""
+    path = tmp_path / "log.db"
+    ids = [uuid.uuid4().bytes for _ in range(300)]
+    connection = sqlite3.connect(path, isolation_level=None)
+    create(connection)
+    connection.execute("INSERT INTO streams VALUES (1, 's'), (2, 'empty')")
+    connection.execute("INSERT INTO kinds VALUES (1, 'k')")
+    connection.executemany(
+        "INSERT INTO events VALUES (?, 1, ?, ?, 1, 1, 0.0, x'01', x'')",
+        [(n, n, id_) for n, id_ in enumerate(ids, start=1)],
+    )
+    connection.close()
+    store = SqliteEventStore(path)
+    try:
+        store.open()
+        store.take_over("this release")
+        old = Append("s", (NewEvent(ids[6], "k", b"\1"),))
+        behind, first = (NewEvent(new_event_id(), "k", b"\2") for _ in range(2))
+        assert store.commit(
+            [old, Append("s", (behind,), 300, ids[-1]), Append("empty", (first,), NO_STREAM)]
+        ) == [Appended(7, 7, 7, is_repeat=True), Appended(301, 301, 301), Appended(302, 302, 1)]
+        assert [event.id for event in store.read_stream("s")] == [*ids, behind.id]
+        store.check()
+    finally:
+        store.close()
 
 
 def test_another_program_s_file_is_not_touched(tmp_path: Path) -> None:
