@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .asks import Ask
     from .cell import Cell
     from .host.host import Host
+    from .host.instruments import Source
     from .timers import Timer
     from .watch.watching import Watch
 
@@ -262,6 +263,13 @@ class Context:
     def unsubscribe_name(self, name: str) -> None:
         """No `NameChanged` of that name is handled after this."""
         self._host.subscriptions.unsubscribe(self._living(), (NameChanged, name))
+
+    def measure(self, source: "Source") -> None:
+        """Tell what `source` reads among this host's metrics, until this incarnation ends.
+
+        It is called every few seconds, on the event loop. Names are `telemetry.names.METRICS`.
+        """
+        self._host.meters.instruments.add_of(self._living().id, source)
 
     def _living(self) -> "Cell":
         cell = self._cell

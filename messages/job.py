@@ -33,6 +33,7 @@ __all__ = [
     "Decompose",
     "Job",
     "JobContext",
+    "LargeResults",
     "Reduces",
     "Route",
     "ask_a_person",
@@ -48,6 +49,16 @@ UNSERVED_GRACE_S: Final = 5.0
 """How long a sub-task waits for an agent that nobody offers: a pool may be starting."""
 
 RESULT_BYTES_MAX: Final = 4 * 2**20
+STORED_BYTES_MAX: Final = 2**30
+
+
+class LargeResults(Enum):
+    """What becomes of a result that is larger than `Job.result_bytes_max`."""
+
+    FAIL = auto()
+    """Its sub-task fails at once."""
+    STORE = auto()
+    """It is stored beside the journal, durably, and the journal keeps a reference."""
 
 
 class _LeftOut(Enum):
@@ -207,7 +218,10 @@ class Job(Generic[RequestT, ResultT]):
     """A partial result after so many more results; 0 for none. However many there are, they
     come at most every 50 ms and take at most a twentieth of the time."""
     result_bytes_max: int = RESULT_BYTES_MAX
-    """A larger result of a sub-task cannot be journalled: the sub-task fails at once."""
+    """A larger result of a sub-task is not written into the journal; see `large_results`."""
+    large_results: LargeResults = LargeResults.FAIL
+    stored_bytes_max: int = STORED_BYTES_MAX
+    """A larger result is not stored either: its sub-task fails at once."""
     unserved_grace_s: float = UNSERVED_GRACE_S
     """How long to wait for an agent that nobody offers."""
 
@@ -223,6 +237,7 @@ class Job(Generic[RequestT, ResultT]):
                     "task_timeout_s is not over 0",
                 ),
                 (self.result_bytes_max < 0, "result_bytes_max is below 0"),
+                (self.stored_bytes_max < 0, "stored_bytes_max is below 0"),
                 (self.partial_every < 0, "partial_every is below 0"),
                 (not self.unserved_grace_s >= 0, "unserved_grace_s is below 0"),
                 (

@@ -264,12 +264,15 @@ class Ledger(Protocol):
 
 
 class MetricSink(Protocol):
-    """Takes the metrics of one host; it knows the labels."""
+    """Takes the metrics of one host, whose labels it knows.
 
-    def gauge(self, name: str, value: float) -> None:
+    `label` is the value of a metric's one label of its own, empty where it has none.
+    """
+
+    def gauge(self, name: str, value: float, label: str = "") -> None:
         """A metric that goes up and down is this now."""
 
-    def count(self, name: str, increase: float) -> None:
+    def count(self, name: str, increase: float, label: str = "") -> None:
         """A metric that only grows has grown by this, which may be 0 at first."""
 
 

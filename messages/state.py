@@ -98,6 +98,8 @@ class AgentExecutionState(Contract, name="callboard.agent.execution_state"):
     transitions: tuple[StateChanged, ...] = ()
     """Every step of the status, the first one first."""
     error: dict[str, Any] | None = None
+    journal_version: int = Field(default=0, ge=0)
+    """The version of its execution's stream that it shows; 0 when no journal feeds it."""
     version: int = Field(default=0, ge=0, lt=2**53)
     """How often it was changed; 0 when it was never stored. Who changes it raises it by 1."""
 

@@ -1,13 +1,19 @@
 """The errors of stores, by who must act. Those of keyed actors' stores stand in `errors.py`."""
 
+from enum import StrEnum, auto
+from typing import Final
+
 from .errors import CallboardError, StoreFailed
 
 __all__ = [
     "CommitUnknown",
     "EventIdReused",
     "EventTooLarge",
+    "ResultLost",
     "StoreDamaged",
+    "StoreFault",
     "StoreFull",
+    "StoreLocked",
     "StoreReadOnly",
     "StoreTooNew",
     "StoreTooOld",
@@ -16,6 +22,7 @@ __all__ = [
     "UnknownEvent",
     "WriterFenced",
     "WrongExpectedVersion",
+    "fault_of",
 ]
 
 
@@ -76,6 +83,18 @@ class StoreUnavailable(StoreFailed):
     code = "store_unavailable"
 
 
+class StoreLocked(StoreUnavailable):
+    """Another process has held its lock for too long."""
+
+    code = "store_locked"
+
+
+class ResultLost(StoreFailed):
+    """A result that was stored beside the journal cannot be read."""
+
+    code = "result_lost"
+
+
 class StoreFull(StoreFailed):
     """There is no room left."""
 
@@ -104,3 +123,41 @@ class StoreTooNew(StoreFailed):
     """A later release made it: this one does not touch it."""
 
     code = "store_too_new"
+
+
+# --- what is counted -------------------------------------------------------------------
+
+
+class StoreFault(StrEnum):
+    """The kinds of faults that are counted; a closed vocabulary, for metrics."""
+
+    FULL = auto()
+    READ_ONLY = auto()
+    LOCKED = auto()
+    UNREACHABLE = auto()
+    """The file or the server is not there, or the connection is lost."""
+    COMMIT_UNKNOWN = auto()
+    """The connection, or the disk's last word, was lost in a commit."""
+    FENCED = auto()
+    DAMAGED = auto()
+    OTHER = auto()
+
+
+_FAULTS: Final = (
+    (StoreFull, StoreFault.FULL),
+    (StoreReadOnly, StoreFault.READ_ONLY),
+    (StoreLocked, StoreFault.LOCKED),
+    (StoreUnavailable, StoreFault.UNREACHABLE),
+    (CommitUnknown, StoreFault.COMMIT_UNKNOWN),
+    (WriterFenced, StoreFault.FENCED),
+    (StoreDamaged, StoreFault.DAMAGED),
+)
+"""Looked at from the first on: a lock is a kind of being unavailable."""
+
+
+def fault_of(error: BaseException) -> StoreFault:
+    """The kind that a store's failure is counted as."""
+    for cls, fault in _FAULTS:
+        if isinstance(error, cls):
+            return fault
+    return StoreFault.OTHER

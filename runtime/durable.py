@@ -1,4 +1,4 @@
-"""What users keep besides messages: event logs and states, in the stores that a URL names.
+"""What users keep besides messages: logs, read models, states, in the stores that a URL names.
 
 log = await callboard.open_log(system, "orders.db", name="orders")
 await log.append("order/7", [NewEvent(new_event_id(), "placed", b"...")], NO_STREAM)
@@ -9,20 +9,29 @@ async with callboard.open_states("states.db", cache="redis://localhost") as stat
 
 import contextlib
 import functools
-from collections.abc import AsyncIterator
-from typing import Final
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final
 
+from callboard.actors.events.codec import EventCodec
+from callboard.actors.events.projection.actor import ProjectorActor
+from callboard.actors.events.projection.figures import ProjectorLimits
+from callboard.actors.events.projection.projection import Projection
 from callboard.actors.journal.actor import LogActor
 from callboard.actors.journal.client import LogClient
 from callboard.actors.journal.core import JournalLimits
 from callboard.actors.state.states import AgentStateManager, Publish
-from callboard.messages.spec import Restart
+from callboard.actors.tree.spec import ActorSpec
+from callboard.messages.events import EventStore
+from callboard.messages.placement import Placement
+from callboard.messages.ref import Ref
+from callboard.messages.spec import Backoff, Restart
 
 from .cache.tiers import open_cache
-from .stores.choose import event_store, state_store
+from .stores.choose import event_store, read_model_store, state_store
 from .system import System
+from .telemetry.measure import measure
 
-__all__ = ["open_log", "open_states"]
+__all__ = ["open_log", "open_states", "projector_spec"]
 
 TTL_S: Final = 3_600.0
 
@@ -53,6 +62,48 @@ async def open_log(
     return client
 
 
+def projector_spec(
+    projection: Callable[[], Projection[Any]],
+    *,
+    log: LogClient | Ref[Any] | str,
+    models: str,
+    name: str | None = None,
+    make_codec: Callable[[], EventCodec] | None = None,
+    retries: int | None = 0,
+    limits: ProjectorLimits | None = None,
+    restart: Restart = Restart.PERMANENT,
+    backoff: Backoff | None = None,
+    placement: Placement | None = None,
+    register: bool = False,
+    durability: str = "full",
+) -> ActorSpec:
+    """A projector as a child of a tree: it is restarted after this spec, and loses nothing.
+
+    `projection` is the class, or what makes one. `log` is a log that is an actor, or the URL of
+    one whose store is followed; `models` is the URL of the read models. Both stores must be
+    reachable from the child's host. Without a name it has that of its projection. `make_codec`,
+    `retries` and `limits` are those of `Projector`; what stops it is a failure of this child.
+    Raises `SpecError` for a URL that names no store, and for a projection without a name.
+    """
+    at: Ref[Any] | Callable[[], EventStore]
+    if isinstance(log, str):
+        event_store(log)  # A wrong URL is refused here, not on some host.
+        at = functools.partial(event_store, log)
+    else:
+        at = log.ref if isinstance(log, LogClient) else log
+    read_model_store(models)
+    return ActorSpec(
+        name or projection().name,
+        ProjectorActor,
+        (projection, at, functools.partial(read_model_store, models, durability=durability)),
+        {"make_codec": make_codec, "retries": retries, "limits": limits},
+        restart=restart,
+        backoff=backoff,
+        register=register,
+        placement=placement,
+    )
+
+
 @contextlib.asynccontextmanager
 async def open_states(
     url: str,
@@ -62,18 +113,23 @@ async def open_states(
     owner: str = "main",
     ttl_s: float = TTL_S,
     durability: str = "full",
+    system: System | None = None,
 ) -> AsyncIterator[AgentStateManager]:
     """The states in the store of a URL, cached here and, with a Redis URL, there.
 
-    See `AgentStateManager` for what is promised. Raises what the store raises.
+    With `system`, their figures and the cache's are among its metrics. See `AgentStateManager`
+    for what is promised. Raises what the store raises.
     """
     tiers = open_cache(cache, newest_wins=True)
     store = state_store(url, durability=durability)
     states = AgentStateManager(store, tiers, publish, owner=owner, ttl_s=ttl_s)
+    end_measuring = None if system is None else measure(system, states, tiers)
     try:
         await states.open()
         yield states
     finally:
+        if end_measuring is not None:
+            end_measuring()
         await states.close()
         await tiers.close()
         store.close()

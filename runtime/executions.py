@@ -3,10 +3,12 @@
 That is a driver; or, in a detached system that journals, its steward (`detached/steward.py`).
 """
 
+import functools
+import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from callboard.actors.execution.execution import Execution
 from callboard.actors.execution.handle import ExecutionHandle
@@ -14,14 +16,17 @@ from callboard.actors.execution.history import reading
 from callboard.actors.execution.history.fold import ExecutionHistory
 from callboard.actors.execution.history.recorder import Recorder
 from callboard.actors.execution.history.replay import Replay
+from callboard.actors.execution.history.snapshots import HistorySnapshots
 from callboard.actors.host.host import Host
 from callboard.actors.journal.journal import Journal
+from callboard.actors.journal.metrics import reading_of
 from callboard.messages.contract import Contract
 from callboard.messages.errors import CallboardError, UsageError
-from callboard.messages.job import Job
+from callboard.messages.job import Job, LargeResults
 
 from .environment import Environment
 from .journals import OpenJournal
+from .states import SystemStates
 
 __all__ = [
     "RESUME_VARIABLE",
@@ -35,15 +40,27 @@ __all__ = [
 
 RequestT = TypeVar("RequestT", bound=Contract)
 ResultT = TypeVar("ResultT")
+LOGGER: Final = logging.getLogger("callboard")
+LOSSES_SHOWN: Final = 5
 RESUME_VARIABLE: Final = "CALLBOARD_RESUME"
 """The execution that a driver, started once more, is to go on with: `callboard resume` sets it."""
 JOBS_MAX: Final = 1_000
 """Jobs that a driver remembers; of more, those that were used last."""
 
 
-async def read_history(journal: Journal, execution_id: str) -> ExecutionHistory | None:
+async def read_history(
+    journal: Journal, execution_id: str, snapshots: HistorySnapshots | None = None
+) -> ExecutionHistory | None:
     """The history of one execution; None when the journal has none."""
-    return await reading.read_history(journal.read_stream, execution_id)
+    base = None if snapshots is None else await snapshots.load(execution_id)
+    return await reading.read_history(journal.read_stream, execution_id, base=base)
+
+
+class Known(NamedTuple):
+    """What the journal has of an execution, and which of its results cannot be read any more."""
+
+    history: ExecutionHistory
+    losses: Mapping[int, CallboardError]
 
 
 def resumed_id(environment: Environment) -> str:
@@ -65,6 +82,10 @@ def how_started(environment: Environment) -> dict[str, Any]:
 
 class Submits(Protocol):
     """Where a driver submits: to its own process, or into the system that it has attached to."""
+
+    @property
+    def states(self) -> SystemStates:
+        """See `System.states`."""
 
     async def prepare(self) -> None:
         """See `Executions.prepare`."""
@@ -94,12 +115,32 @@ class Executions:
         self._host = host
         self._environment = environment
         self.journal: Final = None if journal is None else journal.journal
-        self._goes_on: ExecutionHistory | None = None
+        self._blobs = None if journal is None else journal.blobs
+        self._states = None if journal is None else journal.states
+        self._snapshots = None if journal is None else journal.snapshots
+        if journal is not None:
+            host.meters.instruments.add(functools.partial(reading_of, journal.journal))
+            if journal.states is not None:
+                for source in journal.states.sources():
+                    host.meters.instruments.add(source)
+            if journal.blobs is not None:
+                host.meters.instruments.add(journal.blobs.reading)
+        self._goes_on: Known | None = None
         self._by_id: dict[str, ExecutionHandle[Any]] = {}
         """Those that run."""
         self._jobs: dict[str, Job[Any, Any]] = {}
         self._recorders: dict[str, list[Recorder]] = {}
         """Of those that run, also when somebody here has superseded them."""
+
+    @property
+    def states(self) -> SystemStates:
+        """What the journal says of executions; raises `UsageError` when that is not kept."""
+        if self._states is None:
+            raise UsageError(
+                "this system keeps no states of executions.",
+                advice="Start it with `states=...`, a path or a URL.",
+            )
+        return self._states
 
     async def prepare(self) -> None:
         """Let a submission go on with the execution that this driver is to resume, if any.
@@ -110,19 +151,27 @@ class Executions:
         if execution_id:
             self._goes_on = await self._known(execution_id)
 
-    async def _known(self, execution_id: str) -> ExecutionHistory:
+    async def _known(self, execution_id: str) -> Known:
         if self.journal is None:
             raise UsageError(
                 f"execution {execution_id} cannot be resumed: this system has no journal.",
                 advice="Start it with `journal=...`, or set CALLBOARD_JOURNAL.",
             )
-        history = await read_history(self.journal, execution_id)
+        history = await read_history(self.journal, execution_id, self._snapshots)
         if history is None:
             raise UsageError(
                 f"there is no execution {execution_id!r} in {self.journal.store.name}.",
                 advice="`callboard ls` lists them.",
             )
-        return history
+        if history.is_over or not any(packed.blob for _, packed in history.results.values()):
+            return Known(history, {})
+        if self._blobs is None:
+            raise UsageError(
+                f"execution {execution_id} has results that are stored beside the journal, and "
+                "this system does not know where.",
+                advice="Give it the setting `blobs` that it had.",
+            )
+        return Known(history, await self._blobs.lost(history))
 
     def submit(
         self,
@@ -133,10 +182,11 @@ class Executions:
         driver: Mapping[str, Any] | None = None,
     ) -> ExecutionHandle[ResultT]:
         """See `System.submit`; `driver` says how the driver was started, if it is not this."""
-        history = self._goes_on
-        if history is not None and history.job == job.name and execution_id in (None, history.id):
+        known = self._goes_on
+        is_job = known is not None and known.history.job == job.name
+        if known is not None and is_job and execution_id in (None, known.history.id):
             self._goes_on = None
-            return self._go_on(job, history)
+            return self._go_on(job, known)
         recorder = None
         if self.journal is not None:
             recorder = self._recorder(job, execution_id or self._environment.new_id(), 0)
@@ -151,14 +201,14 @@ class Executions:
         self, job: Job[RequestT, ResultT], execution_id: str
     ) -> ExecutionHandle[ResultT]:
         """See `System.resume`."""
-        history = await self._known(execution_id)
+        known = await self._known(execution_id)
         while await self._silence(execution_id):
-            history = await self._known(execution_id)
-        if history.job != job.name:
+            known = await self._known(execution_id)
+        if known.history.job != job.name:
             raise UsageError(
-                f"execution {execution_id} is one of job {history.job!r}, not {job.name!r}."
+                f"execution {execution_id} is one of job {known.history.job!r}, not {job.name!r}."
             )
-        return self._go_on(job, history)
+        return self._go_on(job, known)
 
     async def _silence(self, execution_id: str) -> bool:
         """End those here that still write this execution; whether there were any.
@@ -171,14 +221,29 @@ class Executions:
             await recorder.supersede()
         return bool(running)
 
-    def _go_on(
-        self, job: Job[RequestT, ResultT], history: ExecutionHistory
-    ) -> ExecutionHandle[ResultT]:
+    def _go_on(self, job: Job[Any, ResultT], known: Known) -> ExecutionHandle[ResultT]:
+        history = known.history
         replay = Replay(history, self._host.codec, self._host.contracts)
         recorder = self._recorder(job, history.id, history.version)
         if not history.is_over:
             recorder.resumed()
+            self._tell_losses(known, recorder)
         return self._start(job, replay.request(), replay.attributes(), recorder, history, None)
+
+    def _tell_losses(self, known: Known, recorder: Recorder) -> None:
+        """Results that are gone are no results any more: their sub-tasks run again."""
+        history, losses = known
+        if not losses:
+            return
+        rows = [(index, history.results[index][0], why.message) for index, why in losses.items()]
+        history.lose(rows)
+        recorder.lost(rows)
+        shown = ", ".join(history.ids[index] for index, _, _ in rows[:LOSSES_SHOWN])
+        LOGGER.warning(
+            "Execution %s: %d results are lost, their sub-tasks run again (unsafe ones only if "
+            "that is decided): %s%s. %s", history.id, len(rows), shown,
+            ", ..." if len(rows) > LOSSES_SHOWN else "", rows[0][2],
+        )  # fmt: skip
 
     def _start(
         self,
@@ -201,6 +266,7 @@ class Executions:
             attributes=attributes,
             recorder=recorder,
             history=history,
+            blobs=None if self._blobs is None else self._blobs.store,
         )
         self._by_id[handle.id] = handle
         if recorder is not None:
@@ -220,6 +286,8 @@ class Executions:
             recorders.remove(recorder)
             if not recorders:
                 del self._recorders[handle.id]
+                if self._snapshots is not None:
+                    self._snapshots.forget(handle.id)
         # The same execution may have been taken up again since.
         if self._by_id.get(handle.id) is handle:
             del self._by_id[handle.id]
@@ -246,4 +314,7 @@ class Executions:
             wall_time=self._environment.wall_time,
             result_bytes_max=job.result_bytes_max,
             version=version,
+            blobs=self._blobs if job.large_results is LargeResults.STORE else None,
+            stored_bytes_max=job.stored_bytes_max,
+            on_durable=None if self._snapshots is None else self._snapshots.committed,
         )

@@ -13,11 +13,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from callboard.actors.execution.history.blobs import Blobs
+from callboard.actors.execution.history.snapshots import HistorySnapshots
 from callboard.actors.journal.journal import Journal
-from callboard.messages.errors import CallboardError, SpecError
+from callboard.messages.errors import CallboardError, DeadlineExceeded, SpecError
 from callboard.messages.storage_errors import StoreUnavailable
 
 from .settings import Settings
+from .states import SystemStates, open_system_states
 
 __all__ = [
     "AUTO",
@@ -35,6 +38,7 @@ AUTO: Final = "auto"
 OFF: Final = "off"
 FILES_MAX: Final = 64
 """Systems of one name that run at once and each have a file."""
+FLUSH_S: Final = 10.0
 TRIES_MAX: Final = 3
 TRY_AGAIN_S: Final = 0.015
 
@@ -93,14 +97,32 @@ class FileLock:
 
 
 class OpenJournal:
-    """A journal and the lock that makes it ours."""
+    """A journal, the lock that makes it ours, and what is kept beside it."""
 
-    def __init__(self, journal: Journal, lock: FileLock | None) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        lock: FileLock | None,
+        blobs: Blobs | None = None,
+        snapshots: HistorySnapshots | None = None,
+    ) -> None:
         self.journal: Final = journal
+        self.states: SystemStates | None = None
+        """The states that it feeds."""
+        self.snapshots: Final = snapshots
+        self.blobs: Final = blobs
         self._lock = lock
 
     async def close(self) -> None:
         """Write what was submitted, and let go."""
+        if self.blobs is not None:
+            await self.blobs.close()
+        if self.snapshots is not None:
+            await self.snapshots.close()
+        if self.states is not None:
+            with contextlib.suppress(DeadlineExceeded):
+                await self.journal.flush(FLUSH_S)
+            await self.states.close()
         await self.journal.close()
         if self._lock is not None:
             self._lock.release()
@@ -111,8 +133,19 @@ async def open_journal(settings: Settings, environment: Mapping[str, str]) -> Op
 
     One that is named must work: raises what its store raises, `StoreUnavailable` when another
     system writes it, `SpecError` for what names no store. The one of the default is done
-    without, with a warning, when it cannot be had.
+    without, with a warning, when it cannot be had. The states that it is to feed must work too.
     """
+    journal = await _open_named(settings, environment)
+    if journal is not None:
+        try:
+            journal.states = await open_system_states(settings, journal.journal)
+        except BaseException:
+            await journal.close()
+            raise
+    return journal
+
+
+async def _open_named(settings: Settings, environment: Mapping[str, str]) -> OpenJournal | None:
     if settings.journal == OFF or (settings.journal == AUTO and settings.engine != "ray"):
         return None
     if settings.journal != AUTO:
@@ -199,7 +232,10 @@ async def _open(url: str, settings: Settings) -> OpenJournal:
 
 
 async def _opened(url: str, settings: Settings, lock: FileLock | None) -> OpenJournal:
-    from .stores.choose import event_store  # A driver without a journal loads no database.
+    from .stores.choose import (  # A driver without a journal loads no database.
+        blob_store,
+        event_store,
+    )
 
     journal = Journal(
         event_store(url, durability=settings.durability), owner=f"{settings.name}/{os.getpid()}"
@@ -211,4 +247,6 @@ async def _opened(url: str, settings: Settings, lock: FileLock | None) -> OpenJo
         if lock is not None:
             lock.release()
         raise
-    return OpenJournal(journal, lock)
+    store = blob_store(settings.blobs, url, durability=settings.durability)
+    blobs = None if store is None else Blobs(store)
+    return OpenJournal(journal, lock, blobs, HistorySnapshots(journal.store))

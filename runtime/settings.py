@@ -75,6 +75,14 @@ class Settings:
     journal_node: str = ""
     """Of a detached system whose journal is a file: the address of the node that has it, in
     Ray's words. By default that of the driver that starts the system."""
+    blobs: str = "auto"
+    """Where results are kept that are too large for the journal (`Job.large_results`): a folder,
+    or `off`. By default beside a journal that is a file, with `.blobs` behind its name."""
+    states: str = "off"
+    """Where the states of executions are kept, fed from the journal: a path or a URL as for the
+    journal (a file of its own), or `off`."""
+    states_cache: str = ""
+    """A Redis URL: the second tier of the cache in front of them."""
     durability: str = "full"
     """What a commit of an SQLite journal survives: `full` (loss of power), `normal` (the end of
     any process), `off`."""
@@ -93,6 +101,11 @@ class Settings:
         for name in ("ask_timeout_s", "start_timeout_s", "stop_timeout_s", "heartbeat_s"):
             if not getattr(self, name) > 0:
                 _refuse(name, getattr(self, name), "over 0")
+        if not isinstance(self.blobs, str) or not self.blobs:
+            _refuse("blobs", self.blobs, "a folder, auto, or off")
+        has_journal = self.journal != "off" and (self.journal != "auto" or self.engine == "ray")
+        if self.states != "off" and not has_journal:
+            _refuse("states", self.states, "off where there is no journal: it feeds them")
         if self.durability not in DURABILITIES:
             _refuse("durability", self.durability, f"one of {', '.join(DURABILITIES)}")
         if not self.metrics_s >= 0:

@@ -12,6 +12,7 @@ started ends too; unless it is detached: then it goes on, and drivers come and g
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
@@ -56,6 +57,7 @@ from .letterbox import Letterbox
 from .pools import PoolPlan
 from .root.root import Root
 from .settings import Settings
+from .states import SystemStates
 from .trees import places_in, spawn_of
 from .wishes import Wishes
 
@@ -414,6 +416,11 @@ class System:
         assert self._executions is not None
         return self._executions
 
+    @property
+    def states(self) -> SystemStates:
+        """What the journal says of executions (the setting `states`); `UsageError` without it."""
+        return self._submits().states
+
     # --- looking ----------------------------------------------------------------------
 
     async def view(self, actors_max: int = 50) -> CallboardView:
@@ -422,11 +429,8 @@ class System:
 
     async def dead_letters(self) -> dict[str, int]:
         """How many dead letters there have been on all living hosts, by reason."""
-        counts: dict[str, int] = {}
-        for host in (await self.view(actors_max=0)).hosts:
-            for reason, count in host.dead_letters.items():
-                counts[reason] = counts.get(reason, 0) + count
-        return counts
+        hosts = (await self.view(actors_max=0)).hosts
+        return dict(sum((Counter(host.dead_letters) for host in hosts), Counter()))
 
     async def on_dead_letter(self, subscriber: Callable[[DeadLetter], None]) -> None:
         """Call `subscriber` with each dead letter of the driver and all hosts from now on."""

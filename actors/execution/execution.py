@@ -12,6 +12,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
+from callboard.messages.blobs import BlobStore
 from callboard.messages.contract import Contract
 from callboard.messages.errors import (
     CallboardError,
@@ -25,6 +26,7 @@ from callboard.messages.errors import (
 from callboard.messages.execution import Decision, ExecutionStatus, StateTransitionTrigger
 from callboard.messages.job import Decompose, Job, JobContext, Route
 from callboard.messages.plan import Plan
+from callboard.messages.storage_errors import ResultLost
 from callboard.messages.updates import ExecutionPhase, ExecutionState, ExecutionUpdate
 
 from .collector import Collector
@@ -60,11 +62,13 @@ class Execution(Generic[ResultT]):
         record: ExecutionRecord,
         random: Callable[[], float],
         history: ExecutionHistory | None,
+        blobs: BlobStore | None,
     ) -> None:
         self.id: Final = record.id
         self.record: Final = record
         self.is_journalled = False
         """Whether its end is in the journal: nobody has to go on with it any more."""
+        self._blobs = blobs
         self._recorder = record.recorder
         self._history = history
         self.outcome: Final[asyncio.Future[ResultT]] = host.loop.create_future()
@@ -91,6 +95,7 @@ class Execution(Generic[ResultT]):
         attributes: Mapping[str, Any] | None = None,
         recorder: Recorder | None = None,
         history: ExecutionHistory | None = None,
+        blobs: BlobStore | None = None,
     ) -> ExecutionHandle[ResultT]:
         """Submit `request`; it is on its way when this returns.
 
@@ -98,7 +103,7 @@ class Execution(Generic[ResultT]):
         that no other execution has. `attributes` reach the job's `enrich`.
 
         With a `recorder`, everything is journalled under the recorder's id. With a `history`
-        as well, the execution goes on from there.
+        as well, the execution goes on from there; `blobs` has the results that are not in it.
         """
         record = ExecutionRecord(
             host,
@@ -110,7 +115,9 @@ class Execution(Generic[ResultT]):
             recorder=recorder,
             history=history,
         )
-        execution: Execution[ResultT] = Execution(host, job, request, record, random, history)
+        execution: Execution[ResultT] = Execution(
+            host, job, request, record, random, history, blobs
+        )
         if recorder is not None:
             recorder.on_failure = execution._not_journalled
         execution._begin()
@@ -145,18 +152,21 @@ class Execution(Generic[ResultT]):
 
     async def _way(self) -> ResultT:
         if self._history is not None and self._history.has_plan:
-            replay = Replay(self._history, self._host.codec.copy(), self._host.contracts)
+            replay = self._replay(self._history)
             route = Route(self._history.plan_maker, self._history.agents)
             return await self._finished(await self._run_plan(replay, route))
         made, route = await self._planned()
         return await self._finished(await self._run_plan(made, route))
 
+    def _replay(self, history: ExecutionHistory) -> Replay:
+        return Replay(history, self._host.codec.copy(), self._host.contracts, self._blobs)
+
     async def _look_back(self, history: ExecutionHistory) -> ResultT:
         """What an execution that has ended came to; nothing is delivered a second time."""
         if history.status is not ExecutionStatus.COMPLETED:
             raise error_from_data(history.steps[-1].metadata.get("error"))
-        replay = Replay(history, self._host.codec.copy(), self._host.contracts)
-        collector = await self._run_plan(replay, Route(history.plan_maker, history.agents))
+        route = Route(history.plan_maker, history.agents)
+        collector = await self._run_plan(self._replay(history), route)
         return await self._merged(collector)
 
     async def _planned(self) -> tuple[Any, Route]:
@@ -240,6 +250,7 @@ class Execution(Generic[ResultT]):
             execution_id=record.id,
             in_doubt=job.in_doubt,
             recorder=self._recorder,
+            grown=made.grown if isinstance(made, Replay) else frozenset(),
         )
         record.collector, record.preparation = collector, preparation
         self._run = record.run = run
@@ -375,9 +386,9 @@ class Execution(Generic[ResultT]):
         """Fail, once that is journalled.
 
         Somebody who wants its end has said so with `cancel`; an execution whose driver goes
-        away has not ended, and neither has one that cannot be journalled: both are resumed.
+        away has not ended, nor one that cannot be journalled or read: they are resumed.
         """
-        wants_end = self._stopped_by is not None or not isinstance(error, Cancelled)
+        wants_end = self._stopped_by is not None or not isinstance(error, Cancelled | ResultLost)
         if self._recorder is not None and wants_end and not self._was_over:
             to, trigger = self._end_of(error)
             with contextlib.suppress(CallboardError):

@@ -89,6 +89,7 @@ class PlanRun:
         execution_id: str,
         in_doubt: Callable[[SubTask, CallboardError], Decision],
         recorder: "Recorder | None" = None,
+        grown: frozenset[str] = frozenset(),
     ) -> None:
         self._host = host
         self.core: Final = core
@@ -101,6 +102,8 @@ class PlanRun:
         self._on_turn = on_turn
         self._on_trouble = on_trouble
         self._recorder = recorder
+        self._grown = grown
+        """Sub-tasks that run again, though the plan has grown by their results before."""
         self._in_doubt = in_doubt
         self._unsafe: list[TaskCall] = []
         """Attempts that are sent once their beginning is durable."""
@@ -242,7 +245,7 @@ class PlanRun:
             reports = self.reports[:REPORTS_PER_TURN]
             del self.reports[:REPORTS_PER_TURN]
         if reports and self._recorder is not None:
-            reports, refused = keep_results(self._recorder, reports)
+            reports, refused = keep_results(self._recorder, reports, self._report_again)
             for task_id, attempt, error in refused:
                 core.task_failed(task_id, attempt, error, now, self._random())
         if reports:
@@ -257,6 +260,10 @@ class PlanRun:
             for lane in lost:
                 self._drop_calls(lane)
                 core.lane_lost(lane.id, now)
+
+    def _report_again(self, report: DoneReport) -> None:
+        self.reports.append(report)
+        self.wake()
 
     def _drop_calls(self, lane: Lane) -> None:
         """Forget attempts that still wait for the way to a lost lane: they run elsewhere."""
@@ -353,7 +360,7 @@ class PlanRun:
             if self.core.status is not ExecutionStatus.RUNNING:
                 return  # Something has failed meanwhile: it is not done any more.
             more = self._expand(self.core.sub_task(task_id), result)
-            if more:
+            if more and task_id not in self._grown:
                 self.core.extend(more)
                 self._collector.admit(more, task_id)
                 if self._recorder is not None:

@@ -1,7 +1,7 @@
 """What an incarnation of an actor has besides its state, and what ends with it.
 
-Watches, links, timers, subscriptions, and the notices of all of these that it has not
-handled. Actors that have none of them are not in any table here.
+Watches, links, timers, subscriptions, what it measures, and the notices of all of these that it
+has not handled. Actors that have none of them are not in any table here.
 """
 
 from collections.abc import Sequence
@@ -33,6 +33,7 @@ class Belongings:
         host.notices.drop(number)
         host.timers.drop(number)
         host.subscriptions.drop(number)
+        host.meters.instruments.drop(number)
         return host.watching.leave(number)
 
     def tell(self, ends: Sequence[End], cell: Cell, reason: Exit) -> None:
@@ -51,6 +52,7 @@ class Belongings:
         host.notices.drop(number)
         host.timers.drop(number)
         host.subscriptions.drop(number)
+        host.meters.instruments.drop(number)
         host.watching.abandon(number, reason)
 
     def close(self) -> None:

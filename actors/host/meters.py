@@ -7,6 +7,7 @@ each actor handles only for some seconds after a look.
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from .instruments import Instruments
 from .lag import LoopLag
 from .past import Past
 
@@ -80,6 +81,8 @@ class Meters:
         self.lag: Final = LoopLag(host.loop)
         """Runs where a watchdog does."""
         self.vitals: Callable[[], Vitals] = _no_vitals
+        self.instruments: Final = Instruments()
+        """What others measure in this process."""
         self._window = Window(0.0, {})
         self._window_began_s = 0.0
         self._looked_s = 0.0

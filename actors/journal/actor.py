@@ -27,6 +27,7 @@ from ..actor import Actor, handler
 from ..context import Context
 from .core import JournalLimits
 from .journal import Journal
+from .metrics import reading_of
 
 __all__ = ["LogActor"]
 
@@ -67,6 +68,7 @@ class LogActor(Actor):
             raise
         self._stop = ctx.stop
         journal.on_commit(self._moved)
+        ctx.measure(lambda: reading_of(journal))
         self._journal = journal
 
     async def stopping(self, ctx: Context, reason: Exit) -> None:

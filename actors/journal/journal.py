@@ -7,6 +7,7 @@ durable, never before.
 
 import asyncio
 import concurrent.futures
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, TypeVar
@@ -20,6 +21,7 @@ from callboard.messages.events import (
     NewEvent,
     RecordedEvent,
 )
+from callboard.messages.storage_errors import StoreFault, fault_of
 
 from .core import GroupCommit, JournalLimits, Outcome, Submitted, Writing
 
@@ -98,6 +100,8 @@ class Journal:
         self.store: Final = store
         self.owner: Final = owner
         self._done: Final = _Done()
+        self.faults: Final[Counter[StoreFault]] = Counter()
+        """Commits that the store did not make, each try counted."""
         self.head = 0
         """The position of the last committed event."""
         self._core = GroupCommit(limits or JournalLimits())
@@ -219,6 +223,7 @@ class Journal:
             return
         if not isinstance(error, CallboardError):
             error = _unforeseen(self.store.name, error)
+        self.faults[fault_of(error)] += 1
         self._failed(self._core.failed(error, now))
 
     def _told(self, group: list[Submitted], results: list[Appended | CallboardError]) -> None:

@@ -151,17 +151,20 @@ class SchedulerCore(SchedulerLooks):
     def restore_done(self, reports: Iterable[tuple[int, int, Any]]) -> None:
         """These sub-tasks (by number) were done in an earlier life, by these attempts."""
         graph, ledger, effects = self._graph, self._ledger, self._flow.effects
+        status, ids, dependants = graph.status, graph.ids, graph.dependants
+        kinds, started, results = ledger.kinds, ledger.started, ledger.results
         for index, attempt, result in reports:
-            before = graph.status[index]
+            before = status[index]
             if before >= DONE:
                 continue
             if before == READY:
-                ledger.kinds[index].ready -= 1  # Its entry is stale: the taker looks.
+                kinds[index].ready -= 1  # Its entry is stale: the taker looks.
             graph.move(index, DONE)
-            ledger.started[index] = max(ledger.started[index], attempt)
-            ledger.results[index] = result
-            effects.append(TaskDone(graph.ids[index], attempt, result))
-            self._flow.need_ended(index)
+            started[index] = max(started[index], attempt)
+            results[index] = result
+            effects.append(TaskDone(ids[index], attempt, result))
+            if index in dependants:
+                self._flow.need_ended(index)
         self._end_if_over()
 
     def restore_trouble(self, index: int, attempt: int, *, is_loss: bool) -> None:

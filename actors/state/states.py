@@ -274,6 +274,12 @@ class AgentStateManager:
             found.update(zip(missing, await self._from_primary(missing), strict=True))
         return [found[name] for name in execution_ids]
 
+    async def newest(self, execution_ids: Sequence[str]) -> list[AgentExecutionState | None]:
+        """The same past the cache: as the primary store has them now."""
+        for execution_id in execution_ids:
+            check_id(execution_id)
+        return await self._from_primary(list(execution_ids))
+
     def statistics(self) -> StateStatistics:
         """As of now."""
         return StateStatistics(

@@ -89,7 +89,7 @@ async def _run(params: Params, url: str) -> Outcome:
             await beside.start()
             await beside.switch(DEADLINE_S, instead_of=live)
         second = await _balances(models)
-        figures = beside.figures()
+        figures = beside.statistics()
         await beside.close()
     finally:
         await journal.close()

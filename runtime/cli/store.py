@@ -1,21 +1,26 @@
-"""`callboard store check URL` and `callboard store migrate URL`: for who looks after a store."""
+"""`callboard store check`, `migrate` and `blobs`: for who looks after a store."""
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
 import click
 
+from callboard.actors.execution.history.events import Kind, unpack
 from callboard.messages.errors import UsageError
 from callboard.messages.events import EventStore
 from callboard.messages.storage_errors import StoreDamaged
 
+from ..stores.blobs import MemoryBlobStore
 from .options import json_option
 
 __all__ = ["store"]
 
 PAGE: Final = 4_096
+BLOB: Final = 8
+"""Where a row of a `moved` event has its blob, if it has one."""
 
 
 @click.group()
@@ -52,6 +57,72 @@ def migrate(*, url: str, as_json: bool) -> None:
         head = kept.head()
     data = {"url": url, "events": head}
     _print(data, f"{kept.name} has this release's tables: {head:,} events.", as_json=as_json)
+
+
+@store.command()
+@click.argument("url", metavar="URL")
+@click.option("--blobs", "place", default="auto", help="The folder, if it is not beside the file.")
+@click.option("--drop", is_flag=True, help="Delete those that nothing refers to.")
+@click.option(
+    "--older-than",
+    "hours",
+    default=24.0,
+    show_default=True,
+    type=click.FloatRange(min=0.0),
+    help="Hours since it was stored: one that is younger may be about to be referred to.",
+)
+@json_option
+def blobs(*, url: str, place: str, drop: bool, hours: float, as_json: bool) -> None:
+    """Tell which large results are stored beside the journal at URL, and which nothing needs.
+
+    An execution that is in the journal needs its results, also when it is over. A writer may be
+    at work.
+    """
+    from ..stores.choose import blob_store
+
+    kept_blobs = blob_store(place, url)
+    if kept_blobs is None or isinstance(kept_blobs, MemoryBlobStore):
+        raise UsageError(f"{url} has no blobs beside it.", advice="Name their folder: --blobs.")
+    before = time.time() - 3_600.0 * hours
+    found = list(kept_blobs.blobs())  # Listed first: what is stored later is not looked at.
+    with _found(url, reads_only=True) as kept:
+        kept.open()
+        needed = _digests(kept)
+    unused = [blob for blob in found if blob.digest not in needed and blob.stored_at < before]
+    swept = 0
+    if drop:
+        kept_blobs.drop(blob.digest for blob in unused)
+        swept = kept_blobs.sweep(before)
+    size, unused_size = (sum(blob.size_bytes for blob in some) for some in (found, unused))
+    missing = len(needed - {blob.digest for blob in found})
+    data = {
+        "url": url,
+        "blobs": len(found),
+        "bytes": size,
+        "unused": len(unused),
+        "unused_bytes": unused_size,
+        "missing": missing,
+        "dropped": drop,
+        "swept": swept,
+    }
+    text = (
+        f"{kept_blobs.name}: {len(found):,} blobs, {size:,} bytes; nothing refers to "
+        f"{len(unused):,} of them, {unused_size:,} bytes"
+        + (": deleted" if drop else "")
+        + f"; {missing:,} that are referred to are not there."
+    )
+    _print(data, text, as_json=as_json)
+
+
+def _digests(kept: EventStore) -> set[bytes]:
+    """The blobs that events of executions refer to."""
+    position, needed = 0, set[bytes]()
+    while page := kept.read(position, PAGE, kinds=(Kind.MOVED,)):
+        for event in page:
+            rows = unpack(event.kind, event.data)["done"]
+            needed.update(row[BLOB][0] for row in rows if len(row) > BLOB)
+        position = page[-1].position
+    return needed
 
 
 @contextmanager

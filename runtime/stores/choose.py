@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from callboard.messages.blobs import BlobStore
 from callboard.messages.errors import SpecError
 from callboard.messages.events import EventStore
 from callboard.messages.storage import ReadModelStore, StateStore
 
-__all__ = ["event_store", "path_of", "read_model_store", "state_store"]
+__all__ = ["blob_store", "event_store", "path_of", "read_model_store", "state_store"]
 
 POSTGRES: Final = ("postgresql", "postgres")
 KNOWN: Final = "Use a path, sqlite:///path, postgresql://user@host/database, or memory:."
@@ -89,3 +90,20 @@ def read_model_store(url: str, *, durability: str = "full") -> ReadModelStore:
     """The store of read models at a URL, not yet opened. Raises `SpecError`."""
     kind = _kind(url, durability)
     return kind.read_models(*kind.place, **kind.options)
+
+
+def blob_store(place: str, url: str, *, durability: str = "full") -> BlobStore | None:
+    """Where the large results of a journal at a URL are kept; None: nowhere.
+
+    `place` is a folder, `off`, or `auto`: beside a file, in memory, and of a server nowhere.
+    """
+    from .blobs import FileBlobStore, MemoryBlobStore
+
+    if place == "off":
+        return None
+    if place != "auto":
+        return FileBlobStore(Path(place), durability=durability)
+    path = path_of(url)
+    if path is not None:
+        return FileBlobStore(path.with_name(path.name + ".blobs"), durability=durability)
+    return MemoryBlobStore() if url.startswith("memory:") else None

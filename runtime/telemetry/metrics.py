@@ -1,71 +1,24 @@
-"""The metrics of a host: their names, and who publishes them, every few seconds.
+"""The metrics of a host: what is measured, and who publishes it, every few seconds.
 
 Metrics are for graphs and alarms over days, so their number must not grow with the system's
-life: a host is labelled by its name, which its next incarnation has too, and nothing is
-ever labelled by an actor or an execution.
+life: a host is labelled by its name, which its next incarnation has too, some metrics by one
+more name out of a closed set, and nothing is ever labelled by an actor or an execution.
 """
 
 import asyncio
-import enum
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from callboard.actors.host.host import Host
+from callboard.actors.host.instruments import Name
 from callboard.actors.host.look import measure_mailboxes
 from callboard.messages.ports import MetricSink
 
-__all__ = ["METRICS", "Kind", "Metric", "Publisher", "figures_of"]
+from .names import METRICS, Kind
+
+__all__ = ["Publisher", "figures_of"]
 
 LOGGER: Final = logging.getLogger("callboard.metrics")
-
-
-@enum.unique
-class Kind(enum.Enum):
-    """What a metric does."""
-
-    GAUGE = "gauge"
-    """It goes up and down."""
-    COUNTER = "counter"
-    """It grows, and begins at 0 with each incarnation of a host."""
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """One metric."""
-
-    kind: Kind
-    text: str
-
-
-METRICS: Final[Mapping[str, Metric]] = {
-    "callboard_actors": Metric(Kind.GAUGE, "Actors on the host."),
-    "callboard_mailbox_messages": Metric(Kind.GAUGE, "Messages in all mailboxes."),
-    "callboard_mailbox_messages_max": Metric(Kind.GAUGE, "Messages in the fullest mailbox."),
-    "callboard_pending_asks": Metric(Kind.GAUGE, "Asks to other hosts that have no outcome yet."),
-    "callboard_loop_lag_seconds": Metric(
-        Kind.GAUGE, "How late timers were, mean of the last 10 s."
-    ),
-    "callboard_loop_lag_seconds_max": Metric(
-        Kind.GAUGE, "How late timers were, worst of the last 10 s."
-    ),
-    "callboard_hosts_replaced": Metric(
-        Kind.GAUGE, "Hosts that were replaced since the start; of the control host only."
-    ),
-    "callboard_messages_handled": Metric(Kind.COUNTER, "Messages that were handled."),
-    "callboard_restarts": Metric(Kind.COUNTER, "Restarts of actors."),
-    "callboard_deaths": Metric(
-        Kind.COUNTER, "Actors that failed or did not start, restarted or not."
-    ),
-    "callboard_dead_letters": Metric(Kind.COUNTER, "Messages that reached nobody."),
-    "callboard_frames_sent": Metric(Kind.COUNTER, "Frames sent to other hosts."),
-    "callboard_frames_received": Metric(Kind.COUNTER, "Frames received from other hosts."),
-    "callboard_frames_resent": Metric(Kind.COUNTER, "Frames that had to be sent again."),
-    "callboard_bytes_sent": Metric(Kind.COUNTER, "Bytes of the frames sent."),
-    "callboard_bytes_received": Metric(Kind.COUNTER, "Bytes of the frames received."),
-}
-"""Every metric there is. Ray writes `ray_` before the names of its own exporter."""
 
 
 async def figures_of(host: Host) -> dict[str, float]:
@@ -100,7 +53,9 @@ class Publisher:
         self._host = host
         self._sink = sink
         self._every_s = every_s
-        self._before: dict[str, float] = {}
+        self._before: dict[Name, float] = {}
+        self._gauges: set[Name] = set()
+        """What had a value the last time."""
         self._is_broken = False
 
     def start(self) -> None:
@@ -116,7 +71,13 @@ class Publisher:
         """Give the sink the figures as of now; one that fails is logged once, and tried again."""
         figures = await figures_of(self._host)
         try:
-            for name, value in figures.items():
+            for metric, value in figures.items():
+                self._give(Name(metric), value)
+            counts, gauges = self._host.meters.instruments.read()
+            for name in self._gauges - gauges.keys():
+                self._sink.gauge(name.metric, 0.0, name.label)  # Or it would stay as it was.
+            self._gauges = set(gauges)
+            for name, value in (*counts.items(), *gauges.items()):
                 self._give(name, value)
         except Exception as error:  # noqa: BLE001 - metrics must not hurt what they are about
             if not self._is_broken:
@@ -125,12 +86,12 @@ class Publisher:
         else:
             self._is_broken = False
 
-    def _give(self, name: str, value: float) -> None:
-        if METRICS[name].kind is Kind.GAUGE:
-            self._sink.gauge(name, value)
+    def _give(self, name: Name, value: float) -> None:
+        if METRICS[name.metric].kind is Kind.GAUGE:
+            self._sink.gauge(name.metric, value, name.label)
             return
         increase = value - self._before.get(name, 0.0)
         # A counter that nothing was counted by is there all the same, with 0.
         if increase > 0.0 or name not in self._before:
-            self._sink.count(name, increase)
+            self._sink.count(name.metric, increase, name.label)
         self._before[name] = value

@@ -1,14 +1,14 @@
 """Metrics as Ray's own: they are on every node's metrics port and in Ray's dashboards.
 
 Ray adds labels of its own (the node, the worker's process); ours are the system and the
-host's name.
+host's name, and of some metrics one more.
 """
 
 from typing import Any, Final
 
 from ray.util.metrics import Counter, Gauge
 
-from .metrics import METRICS, Kind
+from .names import METRICS, Kind
 
 __all__ = ["TAG_KEYS", "RayMetrics"]
 
@@ -22,16 +22,22 @@ class RayMetrics:
         self._tags: Final = dict(zip(TAG_KEYS, (system, host), strict=True))
         self._metrics: Final[dict[str, Any]] = {
             name: (Gauge if metric.kind is Kind.GAUGE else Counter)(
-                name, description=metric.text, tag_keys=TAG_KEYS
+                name,
+                description=metric.text,
+                tag_keys=(*TAG_KEYS, metric.label) if metric.label else TAG_KEYS,
             )
             for name, metric in METRICS.items()
         }
 
-    def gauge(self, name: str, value: float) -> None:
+    def gauge(self, name: str, value: float, label: str = "") -> None:
         """See `MetricSink`."""
-        self._metrics[name].set(value, tags=self._tags)
+        self._metrics[name].set(value, tags=self._tags_of(name, label))
 
-    def count(self, name: str, increase: float) -> None:
+    def count(self, name: str, increase: float, label: str = "") -> None:
         """See `MetricSink`; Ray refuses to count 0."""
         if increase > 0.0:
-            self._metrics[name].inc(increase, tags=self._tags)
+            self._metrics[name].inc(increase, tags=self._tags_of(name, label))
+
+    def _tags_of(self, name: str, label: str) -> dict[str, str]:
+        own = METRICS[name].label
+        return {**self._tags, own: label} if own else self._tags

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from callboard.actors.events.consumers.core import ConsumersLimits
     from callboard.actors.events.consumers.group import ConsumerGroup
     from callboard.actors.events.log import FollowedLog
+    from callboard.actors.events.projection.actor import ProjectorActor
     from callboard.actors.events.projection.projection import Projection, Rows, projects
     from callboard.actors.events.projection.projector import Projector
     from callboard.actors.events.projection.queries import Queries
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from callboard.messages.errors import CallboardError
     from callboard.messages.execution import OnFailure
     from callboard.messages.hosts import HostSpec
-    from callboard.messages.job import Job, JobContext, Route
+    from callboard.messages.job import Job, JobContext, LargeResults, Route
     from callboard.messages.letters import DeadLetter
     from callboard.messages.lifecycle import Exit, ExitReason
     from callboard.messages.limits import Limits
@@ -60,10 +61,11 @@ if TYPE_CHECKING:
         SupervisorSpec,
     )
     from callboard.runtime.driver import run
-    from callboard.runtime.durable import open_log, open_states
+    from callboard.runtime.durable import open_log, open_states, projector_spec
     from callboard.runtime.opening import attach, start
     from callboard.runtime.settings import Settings
     from callboard.runtime.system import System
+    from callboard.runtime.telemetry.measure import measure
 
 __all__ = [
     "Actor",
@@ -94,6 +96,7 @@ __all__ = [
     "Job",
     "JobContext",
     "KeyedActor",
+    "LargeResults",
     "Limits",
     "NameChanged",
     "Offers",
@@ -105,6 +108,7 @@ __all__ = [
     "Plan",
     "Projection",
     "Projector",
+    "ProjectorActor",
     "Queries",
     "Ref",
     "Request",
@@ -136,8 +140,10 @@ __all__ = [
     "decides",
     "errors",
     "handler",
+    "measure",
     "open_log",
     "open_states",
+    "projector_spec",
     "projects",
     "reducers",
     "run",
@@ -162,6 +168,7 @@ _HOMES: Final = {
     "callboard.actors.events.consumers.core": ("ConsumersLimits",),
     "callboard.actors.events.consumers.group": ("ConsumerGroup",),
     "callboard.actors.events.log": ("FollowedLog",),
+    "callboard.actors.events.projection.actor": ("ProjectorActor",),
     "callboard.actors.events.projection.projection": ("Projection", "Rows", "projects"),
     "callboard.actors.events.projection.projector": ("Projector",),
     "callboard.actors.events.projection.queries": ("Queries",),
@@ -179,7 +186,7 @@ _HOMES: Final = {
     "callboard.messages.errors": ("CallboardError",),
     "callboard.messages.execution": ("OnFailure",),
     "callboard.messages.hosts": ("HostSpec",),
-    "callboard.messages.job": ("Job", "JobContext", "Route"),
+    "callboard.messages.job": ("Job", "JobContext", "LargeResults", "Route"),
     "callboard.messages.letters": ("DeadLetter",),
     "callboard.messages.lifecycle": ("Exit", "ExitReason"),
     "callboard.messages.limits": ("Limits",),
@@ -200,10 +207,11 @@ _HOMES: Final = {
         "SupervisorSpec",
     ),
     "callboard.runtime.driver": ("run",),
-    "callboard.runtime.durable": ("open_log", "open_states"),
+    "callboard.runtime.durable": ("open_log", "open_states", "projector_spec"),
     "callboard.runtime.settings": ("Settings",),
     "callboard.runtime.opening": ("attach", "start"),
     "callboard.runtime.system": ("System",),
+    "callboard.runtime.telemetry.measure": ("measure",),
 }
 
 

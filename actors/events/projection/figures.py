@@ -3,7 +3,7 @@
 import enum
 from dataclasses import dataclass
 
-__all__ = ["ProjectorFigures", "ProjectorLimits", "ProjectorState"]
+__all__ = ["ProjectorLimits", "ProjectorState", "ProjectorStatistics"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class ProjectorState(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class ProjectorFigures:
+class ProjectorStatistics:
     """A projector now; the counts are since it was made."""
 
     name: str

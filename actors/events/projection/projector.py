@@ -37,7 +37,7 @@ from ..codec import EventCodec
 from ..errors import EventUnreadable, ProjectionFailed
 from ..log import Blocking, EventLog
 from ..subscription.core import Filter, Page, SubscriptionCore, back_off_s
-from .figures import ProjectorFigures, ProjectorLimits, ProjectorState
+from .figures import ProjectorLimits, ProjectorState, ProjectorStatistics
 from .folding import Folded, ModelFold
 from .projection import Projection
 
@@ -383,11 +383,11 @@ class Projector:
             raise UsageError(f"{model!r} is being built here.", advice="Close its projector.")
         await self._blocking.call(self.store.drop, model)
 
-    def figures(self) -> ProjectorFigures:
+    def statistics(self) -> ProjectorStatistics:
         """How it stands now."""
         lag = max(0, self.log.head - self.position)
         since = self._waiting_since
-        return ProjectorFigures(
+        return ProjectorStatistics(
             name=self.projection.name,
             model=self.model,
             state=self._state,

@@ -14,12 +14,14 @@ the scheduler is one event, so a busy turn costs one row of the log, not one a s
 | moved | what became of attempts and sub-tasks in one turn | see `Moved` |
 | stepped | the status changed | from, to, at, trigger, metadata |
 | resumed | another owner goes on | by, at |
+| lost | results that had been stored as blobs are gone | rows: [index, attempt, why], by, at |
 | decided | a person or a policy settled a step in doubt | index, decision, by, at |
 | forked | the first: begins with what another did | of, version, from, sub_tasks, shared, at, by |
 
 Sub-tasks are numbered in the order in which they were added, over all `grown` events. A message
 is packed as in a frame: the number of its contract in the event's own table, its body, and the
-buffers beside it if there are any.
+buffers beside it if there are any. A result that is too large stands in a blob: in its row the body
+is empty, there are no buffers, and behind them stands the reference, [digest, bytes].
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,6 +30,7 @@ from typing import Any, Final, NamedTuple
 
 import msgpack
 
+from callboard.messages.blobs import BlobRef
 from callboard.messages.contract import ContractKey
 from callboard.messages.plan import SubTask
 from callboard.messages.retry import RETRY_DEFAULT, RetryPolicy
@@ -65,6 +68,7 @@ class Kind(StrEnum):
     MOVED = "callboard.execution.moved"
     STEPPED = "callboard.execution.stepped"
     RESUMED = "callboard.execution.resumed"
+    LOST = "callboard.execution.lost"
     DECIDED = "callboard.execution.decided"
     FORKED = "callboard.execution.forked"
 
@@ -75,6 +79,13 @@ class Packed(NamedTuple):
     contract: ContractKey
     body: bytes
     buffers: tuple[bytes, ...] = ()
+    blob: BlobRef | None = None
+    """Where body and buffers are, when they are not here."""
+
+    @classmethod
+    def beside(cls, contract: ContractKey, body: bytes, more: Sequence[Any]) -> "Packed":
+        """A result out of its row; `more` is what stands behind the body."""
+        return cls(contract, body, tuple(more[0]), BlobRef(*more[1]) if len(more) > 1 else None)
 
 
 class Moved(NamedTuple):
@@ -89,7 +100,7 @@ class Moved(NamedTuple):
     """Where attempts ran: rows name a lane by its place here."""
     contracts: list[list[Any]]
     done: list[list[Any]]
-    """[index, attempt, lane, began, took, contract, body, buffers if any]"""
+    """[index, attempt, lane, began, took, contract, body, buffers if any, blob if any]"""
     troubled: list[list[Any]]
     """[index, attempt, lane, began, took, code, message, is the host's fault]: tried again"""
     failed: list[list[Any]]

@@ -47,6 +47,10 @@ class Attempt(NamedTuple):
     message: str
 
 
+EndedAttempt = tuple[int, int, str, float, float, str, str]
+"""The fields of an `Attempt`, plain: there may be a hundred thousand that nobody looks at."""
+
+
 class Added(NamedTuple):
     """One `grown` event, still packed."""
 
@@ -62,6 +66,8 @@ class ExecutionHistory:
         self.id: Final = execution_id
         self.version = 0
         """The version of the last event that is in it."""
+        self.last_id = b""
+        """The id of that event."""
         self.submitted: dict[str, Any] = {}
         self.fork: dict[str, Any] = {}
         """The fields of its `forked` event, for a fork: `of` is its origin, `from` the step."""
@@ -72,7 +78,8 @@ class ExecutionHistory:
         self.agents: dict[str, str] = {}
         """Which pool serves which contract, by the route that was taken."""
         self.plan_maker: str | None = None
-        self._planned_count: int | None = None
+        self.planned_count: int | None = None
+        """How many sub-tasks the plan has; None before it is made."""
         self.added: Final[list[Added]] = []
         self.ids: Final[list[str]] = []
         self.statuses: Final[list[TaskStatus]] = []
@@ -80,9 +87,11 @@ class ExecutionHistory:
         """Of those that are done: the attempt that succeeded, and its result."""
         self.order: Final[list[tuple[str, Any]]] = []
         """What happened to sub-tasks, in its order: what a resume does again."""
-        self.attempts: Final[list[Attempt]] = []
+        self.ended: Final[list[EndedAttempt]] = []
         self.began: Final[dict[int, int]] = {}
         """Unsafe sub-tasks with an attempt whose end is not known."""
+        self.lost: Final[dict[int, tuple[int, str]]] = {}
+        """Sub-tasks whose result is gone, and that are not done again: the attempt, and why."""
         self.doubtful: Final[dict[int, tuple[int, str, str]]] = {}
         self.errors: Final[dict[int, dict[str, Any]]] = {}
         self.at = 0.0
@@ -113,7 +122,7 @@ class ExecutionHistory:
                 f"execution {self.id}: event {event.version} ({event.kind}) is malformed: "
                 f"{error!r}."
             ) from error
-        self.version = event.version
+        self.version, self.last_id = event.version, event.id
         self.at = event.recorded_at
 
     # --- one method a kind -----------------------------------------------------------------
@@ -137,7 +146,7 @@ class ExecutionHistory:
     def _planned(self, fields: Mapping[str, Any]) -> None:
         self.agents = dict(fields["agents"])
         self.plan_maker = fields["plan_maker"]
-        self._planned_count = fields["sub_tasks"]
+        self.planned_count = fields["sub_tasks"]
 
     def _grown(self, fields: Mapping[str, Any]) -> None:
         reader = RowReader(fields)
@@ -155,27 +164,29 @@ class ExecutionHistory:
     def _moved(self, fields: Mapping[str, Any]) -> None:
         moved = Moved(**fields)
         keys = [ContractKey(*key) for key in moved.contracts]
-        at, lanes, attempts, done = moved.at, moved.lanes, self.attempts, []
+        at, lanes, attempts, done = moved.at, moved.lanes, self.ended, []
 
         def ended(index: int, attempt: int, times: Sequence[int], code: str, message: str) -> None:
             lane, began, took = times
             attempts.append(
-                Attempt(index, attempt, lanes[lane], at - began / 1e6, took / 1e6, code, message)
+                (index, attempt, lanes[lane], at - began / 1e6, took / 1e6, code, message)
             )
 
-        for index, attempt, lane, began, took, contract, body, *buffers in moved.done:
-            packed = Packed(keys[contract], body, tuple(buffers[0]) if buffers else ())
+        for index, attempt, lane, began, took, contract, body, *more in moved.done:
+            key = keys[contract]
+            packed = Packed.beside(key, body, more) if more else Packed(key, body)
             self.results[index] = (attempt, packed)
             self.statuses[index] = TaskStatus.DONE
-            attempts.append(
-                Attempt(index, attempt, lanes[lane], at - began / 1e6, took / 1e6, "", "")
-            )
+            attempts.append((index, attempt, lanes[lane], at - began / 1e6, took / 1e6, "", ""))
             done.append(index)
-        if done:
+        if done and self.order and self.order[-1][0] == "done":
+            self.order[-1][1].extend(done)
+        elif done:
             self.order.append(("done", done))
-        if self.began:
+        if self.began or self.lost:
             for index in done:
                 self.began.pop(index, None)
+                self.lost.pop(index, None)
         for index, attempt, *times, code, message, is_loss in moved.troubled:
             ended(index, attempt, times, code, message)
             self.began.pop(index, None)
@@ -201,6 +212,32 @@ class ExecutionHistory:
         for index in moved.skipped:
             self.statuses[index] = TaskStatus.SKIPPED
 
+    def _lost(self, fields: Mapping[str, Any]) -> None:
+        self.lose((index, attempt, why) for index, attempt, why in fields["rows"])
+
+    def lose(self, rows: Iterable[tuple[int, int, str]]) -> None:
+        """Results are gone: [sub-task, attempt, why]. They run again, unsafe ones if so decided."""
+        lost = {index: (attempt, why) for index, attempt, why in rows}
+        self.lost.update(lost)
+        for what, how in self.order:
+            if what == "done" and not lost.keys().isdisjoint(how):
+                how[:] = [index for index in how if index not in lost]
+        for index, (attempt, _) in lost.items():
+            del self.results[index]
+            # As with an attempt whose host is lost: the next one has the next number.
+            self.order.append(("troubled", (index, attempt, True)))
+            is_unsafe = self._is_unsafe(index)
+            self.statuses[index] = TaskStatus.RUNNING if is_unsafe else TaskStatus.READY
+            if is_unsafe:
+                self.began[index] = attempt
+
+    def _is_unsafe(self, index: int) -> bool:
+        for added in reversed(self.added):
+            if added.first <= index:
+                row = added.reader.rows[index - added.first]
+                return len(row) > 3 and bool(row[-1])
+        raise IndexError(f"there is no sub-task {index}")
+
     def _stepped(self, fields: Mapping[str, Any]) -> None:
         to = ExecutionStatus(fields["to"])
         step = HistoryStep(
@@ -223,7 +260,7 @@ class ExecutionHistory:
         }  # fmt: skip
         self.owners.append((fields["by"], fields["at"]))
         self.agents, self.plan_maker = dict(origin.agents), origin.plan_maker
-        self._planned_count = origin._planned_count  # noqa: SLF001 - of the same class
+        self.planned_count = origin.planned_count
 
     def _decided(self, fields: Mapping[str, Any]) -> None:
         index = fields["index"]
@@ -243,12 +280,18 @@ class ExecutionHistory:
         Kind.GROWN: _grown,
         Kind.BEGAN: _began,
         Kind.MOVED: _moved,
+        Kind.LOST: _lost,
         Kind.STEPPED: _stepped,
         Kind.DECIDED: _decided,
         Kind.FORKED: _forked,
     }
 
     # --- looking ---------------------------------------------------------------------------
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        """The attempts that have ended, in order."""
+        return [Attempt(*ended) for ended in self.ended]
 
     @property
     def job(self) -> str:
@@ -258,7 +301,7 @@ class ExecutionHistory:
     @property
     def has_plan(self) -> bool:
         """Whether the whole plan is there."""
-        return self._planned_count is not None and len(self.ids) >= self._planned_count
+        return self.planned_count is not None and len(self.ids) >= self.planned_count
 
     @property
     def is_over(self) -> bool:

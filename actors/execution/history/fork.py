@@ -138,10 +138,10 @@ class _Fork:
                 made.results[number] = origin.results[index]
             if index in origin.errors:
                 made.errors[number] = origin.errors[index]
-        made.attempts.extend(
-            attempt._replace(task=self._numbers[attempt.task])
-            for attempt in origin.attempts
-            if attempt.task in self._kept
+        made.ended.extend(
+            (self._numbers[ended[0]], *ended[1:])
+            for ended in origin.ended
+            if ended[0] in self._kept
         )
         made.order.extend(self._order())
         return made

@@ -27,20 +27,36 @@ class ReadStream(Protocol):
 
 
 async def read_history(
-    read: ReadStream, execution_id: str, *, up_to: int | None = None
+    read: ReadStream,
+    execution_id: str,
+    *,
+    up_to: int | None = None,
+    base: ExecutionHistory | None = None,
 ) -> ExecutionHistory | None:
     """The history of one execution, up to a version; None when there is none of that id.
 
-    Raises `StoreDamaged`, also when the origin of a fork is not there any more, and
-    `UnknownEvent`.
+    With `base`, which a snapshot held, only the events behind it are read; it is changed, and left
+    aside when the stream does not go on where it ends. Raises `StoreDamaged`, also when the
+    origin of a fork is not there any more, and `UnknownEvent`.
     """
+    if base is not None:
+        found = await read(stream_of(execution_id), after=base.version - 1, limit=1)
+        if found and (found[0].version, found[0].id) == (base.version, base.last_id):
+            return await _read_on(read, base, up_to, ())
     return await _read(read, execution_id, up_to, ())
 
 
 async def _read(
     read: ReadStream, execution_id: str, up_to: int | None, forks: tuple[str, ...]
 ) -> ExecutionHistory | None:
-    history = ExecutionHistory(execution_id)
+    history = await _read_on(read, ExecutionHistory(execution_id), up_to, forks)
+    return history if history.version else None
+
+
+async def _read_on(
+    read: ReadStream, history: ExecutionHistory, up_to: int | None, forks: tuple[str, ...]
+) -> ExecutionHistory:
+    execution_id = history.id
     stream = stream_of(execution_id)
     while found := await read(stream, after=history.version, limit=EVENTS_AT_ONCE):
         for event in found:
@@ -50,7 +66,7 @@ async def _read(
                 history = await _forked(read, execution_id, event, (*forks, execution_id))
             else:
                 history.apply(event)
-    return history if history.version else None
+    return history
 
 
 async def _forked(
@@ -78,4 +94,5 @@ async def _forked(
             f"{error!r}."
         ) from error
     history.version, history.at = event.version, event.recorded_at
+    history.last_id = event.id
     return history

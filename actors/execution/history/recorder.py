@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from callboard.messages.blobs import BlobRef
 from callboard.messages.codec import Codec, size_bytes
 from callboard.messages.contract import Contract, ContractKey, describe_contract
 from callboard.messages.errors import CallboardError, PayloadTooLarge
@@ -23,6 +24,8 @@ from callboard.messages.job import Route
 from callboard.messages.plan import SubTask
 from callboard.messages.storage_errors import WrongExpectedVersion
 
+from ...scheduler.effects import DoneReport
+from .blobs import Blobs
 from .events import Kind, Packed, RowWriter, pack, stream_of
 
 if TYPE_CHECKING:
@@ -46,7 +49,9 @@ class Recorder:
     """The history of one execution, as its owner writes it.
 
     `owner` names who runs it; `nonce` is a text that no other recorder ever has. `on_failure`
-    is called once, when something could not be written.
+    is called once, when something could not be written. With `blobs`, a result over
+    `result_bytes_max` and up to `stored_bytes_max` is stored there. `on_durable` is called with
+    the execution's id and each version that is durable.
     """
 
     def __init__(
@@ -60,6 +65,9 @@ class Recorder:
         wall_time: Callable[[], float],
         result_bytes_max: int,
         version: int = 0,
+        blobs: Blobs | None = None,
+        stored_bytes_max: int = 0,
+        on_durable: Callable[[str, int], None] | None = None,
     ) -> None:
         self.execution_id: Final = execution_id
         self.owner: Final = owner
@@ -71,6 +79,11 @@ class Recorder:
         self._wall_time = wall_time
         self._ids = NumberedIds(nonce, wall_time())
         self._result_bytes_max = result_bytes_max
+        self._stored_bytes_max = stored_bytes_max
+        self._blobs = blobs
+        self._on_durable = on_durable
+        self._stored: dict[tuple[str, int], Packed | CallboardError] = {}
+        """Results that were stored as blobs, or could not be, until they are reported again."""
         self._version = version
         self._last = b""
         """The id of the event that was submitted last."""
@@ -121,6 +134,12 @@ class Recorder:
     def resumed(self) -> None:
         """This owner goes on."""
         self._note(Kind.RESUMED, {"by": self.owner, "at": self._wall_time()})
+        self.flush()
+
+    def lost(self, rows: Sequence[tuple[int, int, str]]) -> None:
+        """Results that were stored as blobs are gone: sub-task, attempt, and why."""
+        fields = {"rows": [list(row) for row in rows], "by": self.owner, "at": self._wall_time()}
+        self._note(Kind.LOST, fields)
         self.flush()
 
     def entered(self, phase: str) -> None:
@@ -196,24 +215,61 @@ class Recorder:
         fields = {"index": index, "decision": str(decision), "by": by, "at": self._wall_time()}
         self._note(Kind.DECIDED, fields)
 
-    def result(self, task_id: str, attempt: int, message: Contract | None) -> CallboardError | None:
-        """Keep a result for when the core accepts it; why it cannot be kept, if so."""
-        try:
-            packed = Packed(NOTHING, b"") if message is None else self._pack(message)
-        except CallboardError as error:
-            return error
-        size = len(packed.body) if not packed.buffers else size_bytes(packed.body, packed.buffers)
-        if size > self._result_bytes_max:
-            return PayloadTooLarge(
-                f"the result of sub-task {task_id!r} has {size} bytes, more than the "
-                f"{self._result_bytes_max} that are journalled.",
-                advice="Put it into a store and give back a reference, or raise "
-                "Job.result_bytes_max.",
-                task_id=task_id,
-                may_have_run=True,
-            )
+    def result(
+        self, report: DoneReport, again: Callable[[DoneReport], None]
+    ) -> CallboardError | bool:
+        """Keep a result for when the core accepts it: True, or why it cannot be kept.
+
+        False: it is being stored, and `again` is called with the report once that is over.
+        """
+        task_id, attempt, message = report
+        packed = self._stored.pop((task_id, attempt), None) if self._stored else None
+        if packed is None:
+            try:
+                packed = Packed(NOTHING, b"") if message is None else self._pack(message)
+            except CallboardError as error:
+                return error
+            size = size_bytes(packed.body, packed.buffers) if packed.buffers else len(packed.body)
+            if size > self._result_bytes_max:
+                return self._keep_large(report, packed, size, again)
+        if isinstance(packed, CallboardError):
+            return packed
         self._packed[task_id, attempt] = packed
-        return None
+        return True
+
+    def _keep_large(
+        self, report: DoneReport, packed: Packed, size: int, again: Callable[[DoneReport], None]
+    ) -> CallboardError | bool:
+        task_id, attempt, _ = report
+        if self._blobs is None or size > self._stored_bytes_max:
+            return self._too_large(task_id, size)
+
+        def stored(outcome: BlobRef | CallboardError) -> None:
+            self._stored[task_id, attempt] = (
+                outcome
+                if isinstance(outcome, CallboardError)
+                else Packed(packed.contract, b"", (), outcome)
+            )
+            again(report)
+
+        self._blobs.keep(packed, stored)
+        return False
+
+    def _too_large(self, task_id: str, size: int) -> CallboardError:
+        limit, what = self._result_bytes_max, "journalled"
+        advice = "Put it into a store and give back a reference, raise Job.result_bytes_max, or "
+        if self._blobs is None:
+            advice += "let it be stored: Job.large_results, and the setting `blobs` for where."
+        else:
+            limit, what = self._stored_bytes_max, "stored"
+            advice = "Put it into a store and give back a reference, or raise Job.stored_bytes_max."
+        return PayloadTooLarge(
+            f"the result of sub-task {task_id!r} has {size} bytes, more than the {limit} that are "
+            f"{what}.",
+            advice=advice,
+            task_id=task_id,
+            may_have_run=True,
+        )
 
     def done(self, index: int, task_id: str, attempt: int, now: float) -> None:
         """The core accepted the result of an attempt."""
@@ -221,7 +277,9 @@ class Recorder:
         lane, began, took = self._times(task_id, now)
         contract = self._contracts.setdefault(packed.contract, len(self._contracts))
         row = [index, attempt, lane, began, took, contract, packed.body]
-        if packed.buffers:
+        if packed.blob is not None:
+            row += [[], list(packed.blob)]
+        elif packed.buffers:
             row.append(list(packed.buffers))
         self._done.append(row)
 
@@ -337,8 +395,11 @@ class Recorder:
         self._under_way -= 1
         if isinstance(outcome, CallboardError):
             self.give_up(outcome)
-        elif self.failure is None and then is not None:
-            then()
+        elif self.failure is None:
+            if then is not None:
+                then()
+            if self._on_durable is not None:
+                self._on_durable(self.execution_id, outcome.version)
         if self._under_way == 0 or self.failure is not None:
             waiters, self._waiters = self._waiters, []
             for waiter in waiters:

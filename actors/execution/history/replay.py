@@ -4,17 +4,20 @@ What had ended is not run again; what was under way, or never begun, runs. Every
 in the order in which it happened, so that a plan which grew grows the same way.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from callboard.messages.blobs import BlobGone, BlobStore
 from callboard.messages.codec import Codec
-from callboard.messages.contract import Contract, ContractRegistry, describe_contract
-from callboard.messages.errors import HostLost, error_from_data
+from callboard.messages.contract import Contract, ContractKey, ContractRegistry, describe_contract
+from callboard.messages.errors import HostLost, StoreFailed, error_from_data
 from callboard.messages.execution import Decision
 from callboard.messages.plan import SubTask
+from callboard.messages.storage_errors import ResultLost
 
 from ...scheduler.core import SchedulerCore
 from ..collector import Collector
+from .blobs import unpacked
 from .events import Packed
 from .fold import Added, ExecutionHistory
 from .recorder import NOTHING, GivenAttributes
@@ -23,7 +26,13 @@ __all__ = ["Replay", "lost_attempt"]
 
 
 def lost_attempt(history: ExecutionHistory, index: int) -> HostLost:
-    """Why an unsafe attempt is in doubt that had begun when its owner ended."""
+    """Why an unsafe attempt is in doubt that had begun when its owner ended, or is lost."""
+    if index in history.lost:
+        attempt, why = history.lost[index]
+        return HostLost(
+            f"attempt {attempt} of {history.ids[index]!r} was done, and its result is lost: {why}",
+            may_have_run=True,
+        )
     return HostLost(
         f"attempt {history.began[index]} of {history.ids[index]!r} had begun when its execution "
         "was interrupted.",
@@ -35,9 +44,16 @@ class Replay:
     """Decodes one history for the host that goes on with it."""
 
     def __init__(
-        self, history: ExecutionHistory, codec: Codec, contracts: ContractRegistry
+        self,
+        history: ExecutionHistory,
+        codec: Codec,
+        contracts: ContractRegistry,
+        blobs: BlobStore | None = None,
     ) -> None:
         self._history = history
+        self._blobs = blobs
+        self._builds: dict[ContractKey, Callable[[dict[str, Any]], Contract]] = {}
+        """Asked for once: there may be a hundred thousand messages of one contract."""
         self._codec = codec
         self._contracts = contracts
         self._growths = _growths(history)
@@ -70,10 +86,34 @@ class Replay:
         ]
 
     def _message(self, packed: Packed) -> Any:
-        if packed.contract == NOTHING:
-            return None
-        build = self._contracts.resolve(*packed.contract)
+        build = self._builds.get(packed.contract)
+        if build is None:
+            if packed.contract == NOTHING:
+                return None
+            build = self._builds[packed.contract] = self._contracts.resolve(*packed.contract)
         return self._codec.decode(packed.body, build, packed.buffers)
+
+    def _result(self, index: int, packed: Packed) -> Any:
+        if packed.blob is None:
+            return self._message(packed)
+        try:
+            if self._blobs is None:
+                raise BlobGone("this system keeps no blobs.", advice="Set `blobs` as it was.")
+            return self._message(unpacked(packed, self._blobs.get(packed.blob)))
+        except StoreFailed as error:
+            raise ResultLost(
+                f"execution {self._history.id}: the result of {self._history.ids[index]!r} cannot "
+                f"be read: {error.message}",
+                advice="Resume it once more. Of an execution that has ended nothing runs again: "
+                "fork it from that step.",
+            ) from error
+
+    @property
+    def grown(self) -> frozenset[str]:
+        """Sub-tasks that run again, and whose result had made the plan grow already."""
+        history = self._history
+        parents = {added.reader.parent for added in history.added}
+        return frozenset(history.ids[index] for index in history.lost if index in parents)
 
     def apply(self, core: SchedulerCore, collector: Collector, now: float) -> None:
         """Do to the core of the first plan what has happened since."""
@@ -86,7 +126,7 @@ class Replay:
                     self._grow(core, collector)
             elif what == "done":
                 core.restore_done(
-                    (index, attempt, self._message(packed))
+                    (index, attempt, self._result(index, packed))
                     for index in how
                     for attempt, packed in (history.results[index],)
                 )

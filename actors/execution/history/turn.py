@@ -1,6 +1,6 @@
 """What one turn of a run tells its recorder."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from callboard.messages.errors import CallboardError
@@ -26,17 +26,20 @@ Refused = tuple[str, int, CallboardError]
 
 
 def keep_results(
-    recorder: "Recorder", reports: Sequence[DoneReport]
+    recorder: "Recorder", reports: Sequence[DoneReport], again: Callable[[DoneReport], None]
 ) -> tuple[list[DoneReport], list[Refused]]:
-    """Give the results to the recorder: those that it keeps, and those that it cannot."""
+    """Give the results to the recorder: those that it keeps, and those that it cannot.
+
+    What it must store first is in neither: `again` is called when that is over.
+    """
     kept: list[DoneReport] = []
     refused: list[Refused] = []
     for report in reports:
-        error = recorder.result(*report)
-        if error is None:
+        outcome = recorder.result(report, again)
+        if outcome is True:
             kept.append(report)
-        else:
-            refused.append((report[0], report[1], error))
+        elif isinstance(outcome, CallboardError):
+            refused.append((report[0], report[1], outcome))
     return kept, refused
 
 

@@ -34,6 +34,7 @@ from ...control import Presence
 from ...environment import Environment
 from ...executions import how_started, resumed_id
 from ...settings import Settings
+from ...states import SystemStates
 from ...values import Values
 from .distant import DistantExecution, has_left
 from .jobs import pack_job
@@ -85,6 +86,14 @@ class DistantExecutions:
         self._found: Address | None = None
         self._followed: dict[DistantExecution[Any], asyncio.Task[None]] = {}
         self._wishes: set[asyncio.Task[Any]] = set()
+
+    @property
+    def states(self) -> SystemStates:
+        """Raises `UsageError`: they are fed where the executions run."""
+        raise UsageError(
+            f"the states of executions of {self._settings.name!r} are fed by its steward.",
+            advice="Read them by `open_states(...)` with what the system has for `states`.",
+        )
 
     async def prepare(self) -> None:
         """Let a submission go on with the execution that this driver is to resume, if any.
@@ -249,6 +258,9 @@ class DistantExecutions:
             name=self._settings.name,
             journal=self._settings.journal,
             durability=self._settings.durability,
+            blobs=self._settings.blobs,
+            states=self._settings.states,
+            states_cache=self._settings.states_cache,
         )
         node = self._settings.journal_node
         custom = {f"node:{node}": NODE_SHARE} if node else {}

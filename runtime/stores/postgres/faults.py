@@ -11,6 +11,7 @@ from callboard.messages.errors import CallboardError, InternalError
 from callboard.messages.storage_errors import (
     StoreDamaged,
     StoreFull,
+    StoreLocked,
     StoreReadOnly,
     StoreUnavailable,
 )
@@ -20,6 +21,7 @@ __all__ = ["cannot_connect", "is_lasting", "is_settled", "told"]
 FULL: Final = frozenset({"53100"})  # disk_full
 READ_ONLY: Final = frozenset({"25006", "42501"})  # a read-only transaction; no privilege
 DAMAGED: Final = frozenset({"XX001", "XX002", "58030", "58P01"})  # data, index, I/O, a file
+LOCKED: Final = frozenset({"55P03"})  # lock_not_available
 GONE: Final = frozenset({"3F000", "42P01", "42703"})  # no schema, table or column of ours
 PASSES: Final = ("08", "40", "53", "55", "57")
 """Classes that waiting may end: connection, conflict, resources, locks, operator's action."""
@@ -63,6 +65,12 @@ def told(error: psycopg.Error, *, name: str, what: str) -> CallboardError:
             said,
             advice="Its tables were changed or dropped by somebody else; open the store anew, or "
             "restore it.",
+            **details,
+        )
+    if state in LOCKED:
+        return StoreLocked(
+            said,
+            advice="Look into pg_locks who holds it; it is tried again.",
             **details,
         )
     if state.startswith(PASSES):

@@ -10,6 +10,7 @@ from callboard.messages.storage_errors import (
     CommitUnknown,
     StoreDamaged,
     StoreFull,
+    StoreLocked,
     StoreReadOnly,
     StoreUnavailable,
 )
@@ -43,9 +44,7 @@ def _what(name: str, code: str) -> tuple[type[StoreFailed], str]:
             f"Keep a copy, look with `callboard store check {path}`, restore a backup."
         )
     if kind in ("BUSY", "LOCKED"):
-        return StoreUnavailable, (
-            "Another process holds its lock: look with `fuser` who has it open."
-        )
+        return StoreLocked, ("Another process holds its lock: look with `fuser` who has it open.")
     return StoreUnavailable, "Look whether file, folder and disk are there."
 
 

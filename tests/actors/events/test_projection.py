@@ -123,11 +123,11 @@ async def test_the_model_is_the_fold_of_the_log_and_goes_on_with_it(
             last = await append(journal, events[300:])
             await projector.wait_for(last, DEADLINE_S)
             assert checked(models, "accounts", events) == 500
-        assert projector.figures().events == 500
+        assert projector.statistics().events == 500
         # A new projector finds it as it is, and has nothing to do.
         async with Projector(Accounts(), journal, models) as projector:
             await projector.wait_for(500, DEADLINE_S)
-            assert projector.figures().pages == 0
+            assert projector.statistics().pages == 0
 
 
 async def test_rows_that_do_not_fit_into_memory_are_fetched(models: ReadModelStore) -> None:
@@ -192,7 +192,7 @@ async def test_two_projectors_at_once_apply_each_event_once(models: ReadModelSto
         for projector in both:
             await projector.wait_for(600, DEADLINE_S)
             await projector.close()
-        figures = [projector.figures() for projector in both]
+        figures = [projector.statistics() for projector in both]
     assert checked(models, "accounts", events) == 600
     assert sum(each.events for each in figures) == 600
     assert sum(each.overtaken for each in figures) > 0
@@ -240,7 +240,7 @@ class TestFailures:
             assert failed.value.details["kind"] == "accounts.deposited"
             assert isinstance(failed.value.__cause__, KeyError)
             assert stopped == [failed.value]
-            assert projector.figures().state is ProjectorState.FAILED
+            assert projector.statistics().state is ProjectorState.FAILED
             assert checked(models, "accounts", events) == 30
             await projector.close()
 
@@ -251,7 +251,7 @@ class TestFailures:
             heals = Picky(failures=2)
             async with Projector(heals, journal, memory, retries=2, limits=SMALL) as projector:
                 await projector.wait_for(31, DEADLINE_S)
-                assert projector.figures().failures == 2
+                assert projector.statistics().failures == 2
         assert checked(memory, "accounts", events) == 31
 
     async def test_a_row_without_an_encoding_is_the_fault_of_its_event(
@@ -281,7 +281,7 @@ class TestFailures:
             await append(journal, events)
             async with Projector(Accounts(), journal, store, limits=SMALL) as projector:
                 await projector.wait_for(60, DEADLINE_S)
-                assert projector.figures().store_failures == 2
+                assert projector.statistics().store_failures == 2
         assert checked(memory, "accounts", events) == 60
 
     async def test_a_log_that_does_not_answer_is_waited_for(self, memory: ReadModelStore) -> None:
@@ -293,7 +293,7 @@ class TestFailures:
             log: Any = Moving(journal, errors)
             async with Projector(Accounts(), log, memory, limits=SMALL) as projector:
                 await projector.wait_for(60, DEADLINE_S)
-                assert projector.figures().store_failures == 2
+                assert projector.statistics().store_failures == 2
         assert checked(memory, "accounts", events) == 60
 
     async def test_another_version_is_refused(self, models: ReadModelStore) -> None:
@@ -351,7 +351,7 @@ class TestUnknownEvents:
             await append(journal, self.EVENTS)
             async with Projector(Accounts(), journal, memory, codec) as projector:
                 await projector.wait_for(3, DEADLINE_S)
-                assert projector.figures().skipped == 1
+                assert projector.statistics().skipped == 1
         assert balances(memory, "accounts") == {"a": 3}
 
     async def test_keep(self, memory: ReadModelStore) -> None:
@@ -387,14 +387,14 @@ async def test_lag_is_told_in_positions_and_seconds(memory: ReadModelStore) -> N
     async with open_journal() as journal:
         projector = Projector(Accounts(), journal, store, wall_time=lambda: time.time() + late_s)
         await projector.start()
-        assert (projector.figures().lag_positions, projector.figures().lag_s) == (0, 0.0)
+        assert (projector.statistics().lag_positions, projector.statistics().lag_s) == (0, 0.0)
         await append(journal, some_events(9, 10))
-        await until(lambda: projector.figures().store_failures > 0, "a failure")
-        behind = projector.figures()
+        await until(lambda: projector.statistics().store_failures > 0, "a failure")
+        behind = projector.statistics()
         assert behind.lag_positions == 10
         assert late_s <= behind.lag_s < late_s + DEADLINE_S
         await projector.wait_for(10, DEADLINE_S)
-        assert (projector.figures().lag_positions, projector.figures().lag_s) == (0, 0.0)
+        assert (projector.statistics().lag_positions, projector.statistics().lag_s) == (0, 0.0)
         await projector.close()
 
 

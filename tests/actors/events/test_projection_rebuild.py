@@ -118,7 +118,7 @@ async def test_a_rebuild_goes_on_where_it_was_left(models: ReadModelStore) -> No
         async with Projector(AccountsInCents(), journal, models, beside=True) as second:
             assert second.model == "accounts@2"
             await second.switch(DEADLINE_S)
-            assert second.figures().events == 100
+            assert second.statistics().events == 100
         # The next one has the next number, and what readers see is left alone.
         async with Projector(Accounts(), journal, models, beside=True) as third:
             assert third.model == "accounts@3"
@@ -136,7 +136,7 @@ async def test_what_another_version_had_begun_is_thrown_away(models: ReadModelSt
             await first.wait_for(100, DEADLINE_S)
         async with Projector(AccountsInCents(), journal, models, beside=True) as second:
             await second.wait_for(100, DEADLINE_S)
-            assert second.figures().events == 100
+            assert second.statistics().events == 100
     assert balances(models, "accounts@2") == folded(events, factor=100)
 
 

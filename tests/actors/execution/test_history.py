@@ -1,132 +1,34 @@
 """The history of an execution: recorded, folded, and gone on with from wherever its driver died."""
 
 import asyncio
-import itertools
-import random
-import time
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from callboard.actors.execution.execution import Execution
-from callboard.actors.execution.handle import ExecutionHandle
 from callboard.actors.execution.history.events import Kind, pack, stream_of
-from callboard.actors.execution.history.fold import ExecutionHistory, fold
-from callboard.actors.execution.history.reading import read_history
-from callboard.actors.execution.history.recorder import Recorder
+from callboard.actors.execution.history.fold import fold
 from callboard.actors.execution.history.replay import Replay
-from callboard.actors.journal.journal import Journal
 from callboard.messages.errors import CallboardError, PayloadTooLarge
-from callboard.messages.events import Append, NewEvent, RecordedEvent
+from callboard.messages.events import Append, NewEvent
 from callboard.messages.execution import TaskStatus
 from callboard.messages.job import Job
 from callboard.messages.plan import SubTask
-from callboard.messages.retry import RetryPolicy
 from callboard.messages.storage_errors import StoreDamaged, UnknownEvent, WrongExpectedVersion
 from callboard.runtime.stores.memory import MemoryEventStore
-from tests.actors.execution.world import Linger, Square, Squared, Stumble, World, squares, turns
-
-ID = "e-1"
-WAIT_S = 10.0
-NONCES = itertools.count(1)
-# In each life a stumbler fails once more, and failures of earlier lives count.
-AGAIN = RetryPolicy(attempts_max=6, backoff_min_s=0.001, backoff_max_s=0.001)
-
-
-async def opened(store: MemoryEventStore) -> Journal:
-    journal = Journal(store, owner="test")
-    await journal.open()
-    return journal
-
-
-def recorder_of(world: World, journal: Journal, job: Job[Any, Any], version: int = 0) -> Recorder:
-    return Recorder(
-        journal,
-        world.driver.codec,
-        execution_id=ID,
-        owner="test",
-        nonce=f"nonce-{next(NONCES)}",
-        wall_time=time.time,
-        result_bytes_max=job.result_bytes_max,
-        version=version,
-    )
-
-
-def begin(
-    world: World,
-    job: Job[Any, Any],
-    recorder: Recorder,
-    history: ExecutionHistory | None = None,
-    **attributes: Any,
-) -> ExecutionHandle[Any]:
-    return Execution.start(
-        world.driver,
-        job,
-        Square(number=7),
-        new_id=lambda: ID,
-        random=random.Random(1).random,
-        wall_time=time.time,
-        attributes=attributes,
-        recorder=recorder,
-        history=history,
-    )
-
-
-def submit(
-    world: World, journal: Journal, job: Job[Any, Any], **attributes: Any
-) -> ExecutionHandle[Any]:
-    recorder = recorder_of(world, journal, job)
-    recorder.submitted(job.name, Square(number=7), attributes, {})
-    return begin(world, job, recorder, **attributes)
-
-
-async def resume(world: World, journal: Journal, job: Job[Any, Any]) -> ExecutionHandle[Any]:
-    history = await read_history(journal.read_stream, ID)
-    if history is None:
-        return submit(world, journal, job)
-    recorder = recorder_of(world, journal, job, history.version)
-    if not history.is_over:
-        recorder.resumed()
-    return begin(world, job, recorder, history)
-
-
-def events_of(store: MemoryEventStore) -> list[RecordedEvent]:
-    return store.read_stream(stream_of(ID), limit=10_000)
-
-
-def random_job(plan: list[tuple[bool, bool]]) -> Job[Any, Any]:
-    """Each sub-task: whether it needs the one before the last, and whether it stumbles once."""
-
-    def decompose(_request: Any) -> tuple[SubTask, ...]:
-        return tuple(
-            SubTask(
-                f"t{n}",
-                Stumble(label=f"t{n}") if stumbles else Square(number=n),
-                needs=(f"t{n - 2}",) if needs and n > 1 else (),
-            )
-            for n, (needs, stumbles) in enumerate(plan)
-        )
-
-    def expand(sub_task: SubTask, _result: Any) -> tuple[SubTask, ...]:
-        number = getattr(sub_task.request, "number", -1)
-        if 0 <= number < 100 and number % 3 == 0:
-            return (SubTask(f"g{number}", Square(number=100 + number)),)
-        return ()
-
-    return Job(
-        name="random", decompose=decompose, expand=expand, task_retry=AGAIN, threads=frozenset()
-    )
-
-
-def undisturbed(plan: list[tuple[bool, bool]]) -> list[int]:
-    right: list[int] = []
-    for n, (_, stumbles) in enumerate(plan):
-        right.append(-1 if stumbles else n)
-        if not stumbles and n % 3 == 0:
-            right.append(100 + n)
-    return right
+from tests.actors.execution.lives import (
+    ID,
+    WAIT_S,
+    events_of,
+    opened,
+    random_job,
+    recorder_of,
+    resume,
+    submit,
+    undisturbed,
+)
+from tests.actors.execution.world import Linger, Square, Squared, World, squares, turns
 
 
 @given(

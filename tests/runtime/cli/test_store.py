@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from callboard.actors.execution.history.events import Kind, pack
 from callboard.messages.events import Append, NewEvent
 from callboard.runtime.cli.outcome import ExitCode
+from callboard.runtime.stores.blobs import FileBlobStore
 from callboard.runtime.stores.sqlite import SqliteEventStore
 from callboard.runtime.stores.sqlite.schema import APPLICATION_ID, SCHEMA, VERSION_1
 
@@ -88,3 +90,35 @@ def version(path: Path) -> int:
     (found,) = connection.execute("PRAGMA user_version").fetchone()
     connection.close()
     return int(found)
+
+
+def test_blobs_that_nothing_refers_to_are_found_and_deleted(callboard: Run, path: Path) -> None:
+    blobs = FileBlobStore(path.with_name(path.name + ".blobs"))
+    needed, unused, young, gone = (blobs.put((text,))[0] for text in (b"n", b"un", b"you", b"gone"))
+    refers = [[0, 1, 0, 0, 0, 0, b"", [], list(ref)] for ref in (needed, gone)]
+    plain = [[1, 1, 0, 0, 0, 0, b"small"], [2, 1, 0, 0, 0, 0, b"", [b"buffer"]]]
+    store = SqliteEventStore(path, durability="off")
+    store.open()
+    store.take_over("the test")
+    moved = NewEvent(uuid.uuid4().bytes, Kind.MOVED, pack({"done": [*plain, *refers]}))
+    store.commit([Append("execution/x", (moved,))])
+    store.close()
+    blobs.drop([gone.digest])
+    for blob in (needed, unused):
+        name = blob.digest.hex()
+        os.utime(path.with_name(path.name + ".blobs") / name[:2] / name, (1.0, 1.0))
+    told = json.loads(callboard("store", "blobs", str(path), "--json").out)
+    assert (told["blobs"], told["unused"], told["missing"], told["dropped"]) == (3, 1, 1, False)
+    assert (told["bytes"], told["unused_bytes"]) == (6, 2)
+    assert len(list(blobs.blobs())) == 3, "it has only looked"
+    ended = callboard("store", "blobs", str(path), "--drop")
+    assert "1 of them, 2 bytes: deleted" in " ".join(ended.out.split())
+    assert {blob.digest for blob in blobs.blobs()} == {needed.digest, young.digest}
+    callboard("store", "blobs", str(path), "--drop", "--older-than", "0")
+    assert {blob.digest for blob in blobs.blobs()} == {needed.digest}
+
+
+def test_a_store_without_blobs_beside_it_is_said(callboard: Run) -> None:
+    ended = callboard("store", "blobs", "postgresql://x/y")
+    assert ended.code != ExitCode.OK
+    assert "--blobs" in ended.err

@@ -13,7 +13,8 @@ from callboard.messages.contract import Contract, Request
 from callboard.messages.errors import HandlerFailed
 from callboard.runtime.opening import start
 from callboard.runtime.settings import Settings
-from callboard.runtime.telemetry.metrics import METRICS, Kind, Publisher, figures_of
+from callboard.runtime.telemetry.metrics import Publisher, figures_of
+from callboard.runtime.telemetry.names import METRICS, Kind
 from callboard.runtime.telemetry.vitals import process_vitals
 
 PAGE = Path(__file__).parents[3] / "docs" / "looking.md"
@@ -41,13 +42,14 @@ class MemorySink:
         self.given: list[str] = []
         self.is_broken = False
 
-    def gauge(self, name: str, value: float) -> None:
+    def gauge(self, name: str, value: float, label: str = "") -> None:
         if self.is_broken:
             raise ConnectionError("no metrics here")
         self.given.append(name)
         self.values[name] = value
 
-    def count(self, name: str, increase: float) -> None:
+    def count(self, name: str, increase: float, label: str = "") -> None:
+        assert not label, "nothing that has labels is measured here"
         self.given.append(name)
         assert increase > 0.0 or name not in self.values, "nothing was counted again"
         self.values[name] = self.values.get(name, 0.0) + increase

@@ -1,26 +1,47 @@
 """Metrics and names as Ray shows them."""
 
 import asyncio
+import contextlib
 import re
+import sqlite3
 import urllib.request
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 import ray
 from ray.util import list_named_actors
 
+import callboard
 from callboard.actors.actor import Actor, handler
+from callboard.actors.events.projection.projector import Projector
+from callboard.actors.journal.journal import Journal
 from callboard.messages.contract import Contract, Request
 from callboard.messages.errors import HandlerFailed
 from callboard.runtime.opening import start
-from callboard.runtime.telemetry.metrics import METRICS
+from callboard.runtime.stores.memory import MemoryReadModelStore
+from callboard.runtime.stores.sqlite import SqliteEventStore
+from callboard.runtime.telemetry.names import HOST, METRICS
 from callboard.runtime.telemetry.ray_metrics import TAG_KEYS
+from tests.actors.events.accounts import Accounts, append, some_events, until
 
-SYSTEM = "seen"
 SCRAPE_EVERY_S = 0.5
-QUIET = frozenset({"callboard_dead_letters", "callboard_frames_resent"})
+HOSTS = frozenset(HOST) - {"callboard_dead_letters", "callboard_frames_resent"}
 """Ray tells a counter only once it has counted something."""
-OURS = frozenset(TAG_KEYS)
+KEPT = frozenset(
+    {
+        ("callboard_journal_faults", "driver", "locked"),
+        ("callboard_journal_appends", "driver", ""),
+        ("callboard_journal_commit_seconds", "driver", ""),
+        ("callboard_cache_misses", "driver", "local"),
+        ("callboard_projection_lag_positions", "driver", "accounts"),
+        ("callboard_projection_events", "driver", "accounts"),
+        ("callboard_states_untold", "driver", ""),
+    }
+)
+"""Name, host and own label of what must be told of the parts that the driver keeps."""
+TAG = re.compile(r'(\w+)="([^"]*)"')
 LINE = re.compile(r"^ray_(callboard_\w+)\{(.*)\} (\S+)$", re.MULTILINE)
 
 
@@ -38,38 +59,54 @@ class Fragile(Actor):
         raise ValueError("on purpose")
 
 
-def scraped() -> dict[tuple[str, str], tuple[float, frozenset[str]]]:
-    """Our metrics at the node's port: name and host to the value and the labels' names."""
+class Scraped(NamedTuple):
+    """A metric as the node's port has it."""
+
+    name: str
+    tags: dict[str, str]
+    value: float
+
+
+def scraped(system: str) -> list[Scraped]:
+    """A system's metrics at the node's port; another test's may run on the same cluster."""
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     url = f"http://{nodes[0]['NodeManagerAddress']}:{nodes[0]['MetricsExportPort']}/metrics"
-    found = {}
     try:
         with urllib.request.urlopen(url, timeout=5.0) as answer:
             text = answer.read().decode()
     except OSError:
-        return {}  # The agent is still starting.
-    for name, labels, value in LINE.findall(text):
-        tags = dict(re.findall(r'(\w+)="([^"]*)"', labels))
-        # Another test's system may run on the same cluster.
-        if tags.get("system") == SYSTEM:
-            found[name, tags.get("host", "")] = (float(value), frozenset(tags))
-    return found
+        return []  # The agent is still starting.
+    found = [
+        Scraped(name.removesuffix("_total"), dict(TAG.findall(labels)), float(value))
+        for name, labels, value in LINE.findall(text)
+    ]
+    return [metric for metric in found if metric.tags.get("system") == system]
 
 
-async def wait_for_all() -> dict[tuple[str, str], Any]:
-    """Scrape until every metric is there, and the restart has been counted."""
+async def wait_for(system: str, enough: Callable[[list[Scraped]], bool]) -> list[Scraped]:
+    """Scrape until what is there is enough."""
     async with asyncio.timeout(60.0):
         while True:
-            metrics = await asyncio.to_thread(scraped)
-            names = {name.removesuffix("_total") for name, _ in metrics}
-            restarted = [host for name, host in metrics if name.startswith("callboard_restarts")]
-            if "host-1" in restarted and set(METRICS) - names <= QUIET:
+            metrics = await asyncio.to_thread(scraped, system)
+            if enough(metrics):
                 return metrics
             await asyncio.sleep(SCRAPE_EVERY_S)
 
 
-def test_labels_are_the_system_and_the_host_and_nothing_else() -> None:
+def check_labels(metrics: list[Scraped]) -> None:
+    for name, tags, _ in metrics:
+        own = METRICS[name].label
+        assert tags.keys() >= {*TAG_KEYS, *([own] if own else [])}
+        others = tags.keys() - TAG_KEYS - {own}
+        assert not [
+            label for label in others if re.search("actor|execution|stream", label, re.IGNORECASE)
+        ]
+
+
+def test_labels_are_the_system_and_the_host_and_one_of_a_closed_set() -> None:
     assert TAG_KEYS == ("system", "host")
+    own = {metric.label for metric in METRICS.values() if metric.label}
+    assert own == {"fault", "tier", "way", "projection", "group", "source"}
 
 
 @pytest.mark.ray
@@ -77,19 +114,63 @@ async def test_hosts_publish_their_figures_and_are_readable(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("RAY_metrics_report_interval_ms", "500")
-    async with start(hosts=1, understudies=0, name=SYSTEM, metrics_s=0.2) as system:
+
+    def has_all(metrics: list[Scraped]) -> bool:
+        restarted = {tags["host"] for name, tags, _ in metrics if name == "callboard_restarts"}
+        return "host-1" in restarted and {name for name, _, _ in metrics} >= HOSTS
+
+    async with start(hosts=1, understudies=0, name="seen", metrics_s=0.2) as system:
         ref = await system.spawn(Fragile, name="fragile")
         with pytest.raises(HandlerFailed):
             await system.ask(Crash(), to=ref)
-        metrics = await wait_for_all()
+        metrics = await wait_for("seen", has_all)
         actors = list_named_actors(all_namespaces=True)
-    names = {name.removesuffix("_total") for name, _ in metrics}
-    assert names <= set(METRICS)
-    assert {host for _, host in metrics} <= {"driver", "host-1"}
-    for labels in {labels for _, labels in metrics.values()}:
-        assert labels >= OURS
-        assert not [label for label in labels - OURS if "actor" in label.lower()]
-        assert not [label for label in labels - OURS if "execution" in label.lower()]
-    named = [actor["name"] for actor in actors if actor["name"].startswith(SYSTEM)]
+    check_labels(metrics)
+    assert {tags["host"] for _, tags, _ in metrics} <= {"driver", "host-1"}
+    named = [actor["name"] for actor in actors if actor["name"].startswith("seen")]
     assert len(named) == 1
-    assert re.fullmatch(rf"{SYSTEM}-\w+-host-1", named[0])
+    assert re.fullmatch(r"seen-\w+-host-1", named[0])
+
+
+@pytest.mark.ray
+async def test_what_is_stored_cached_and_projected_is_published(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Also a fault of the journal: somebody else holds its lock for a while."""
+    monkeypatch.setenv("RAY_metrics_report_interval_ms", "500")
+    path, count = tmp_path / "log.db", 20
+
+    def of(metrics: list[Scraped]) -> dict[tuple[str, str, str], float]:
+        return {
+            (name, tags["host"], tags.get(METRICS[name].label, "")): value
+            for name, tags, value in metrics
+        }
+
+    def has_all(metrics: list[Scraped]) -> bool:
+        found = of(metrics)
+        lag = ("callboard_projection_lag_positions", "driver", "accounts")
+        return found.keys() >= KEPT and found[lag] == 0.0
+
+    async with (
+        start(hosts=1, understudies=0, name="kept", metrics_s=0.2, journal="off") as system,
+        callboard.open_states(str(tmp_path / "states.db"), system=system) as states,
+    ):
+        store = SqliteEventStore(path)
+        store._database._busy_s = 0.02  # Or the lock would be waited for.
+        journal = Journal(store, owner="test")
+        await journal.open()
+        projector = Projector(Accounts(), journal, MemoryReadModelStore())
+        callboard.measure(system, journal, projector)
+        await projector.start()
+        await states.synchronise(["nobody"])
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            appending = asyncio.ensure_future(append(journal, some_events(1, count)))
+            await until(lambda: journal.statistics().retries > 0, "the lock is felt")
+            other.execute("ROLLBACK")
+        await appending
+        metrics = await wait_for("kept", has_all)
+        await projector.close()
+        await journal.close()
+    check_labels(metrics)
+    assert of(metrics)["callboard_projection_events", "driver", "accounts"] == count

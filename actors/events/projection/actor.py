@@ -1,0 +1,146 @@
+"""A projector as an actor: started, restarted and given up by its supervisor, as any other.
+
+It opens its stores on its host, begins at the position that the read model's transaction has
+left, and fails with whatever has stopped its projector. So after each end, of its actor, its
+supervisor or its host's process, each event is in the model exactly once.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Final
+
+from callboard.messages.contract import Contract, Request
+from callboard.messages.errors import ActorStopped, CallboardError
+from callboard.messages.events import EventStore
+from callboard.messages.lifecycle import Exit, ExitReason
+from callboard.messages.ref import Ref
+from callboard.messages.storage import ReadModelStore
+
+from ...actor import Actor, OnError, handler
+from ...context import Context
+from ...journal.client import LogClient
+from ..codec import EventCodec
+from ..log import FollowedLog
+from .figures import ProjectorLimits, ProjectorState
+from .metrics import reading_of
+from .projection import Projection
+from .projector import Projector
+
+__all__ = ["LookAtProjector", "ProjectorActor", "ProjectorLook"]
+
+AT_ONCE: Final = 64
+
+
+class ProjectorLook(Contract, name="callboard.projection.look"):
+    """How a projector stands; see `ProjectorStatistics`."""
+
+    model: str
+    state: ProjectorState
+    position: int
+    head: int
+    lag_positions: int
+    lag_s: float
+    events: int
+    """Since this incarnation began."""
+    overtaken: int
+    failures: int
+    store_failures: int
+    skipped: int
+
+
+class LookAtProjector(Request[ProjectorLook], name="callboard.projection.look_at"):
+    """Ask a projector how it stands."""
+
+
+class ProjectorActor(Actor):
+    """Keeps one read model up with a log; see `Projector` for what is promised.
+
+    `projection`, `make_models`, `make_codec` and, for a log that is followed in its store, `log`
+    are called on the actor's host: the stores must be reachable from there. A log that is an
+    actor is given by its reference.
+    """
+
+    on_error: ClassVar[OnError] = OnError.RESUME
+    concurrency: ClassVar[int] = AT_ONCE
+
+    def __init__(
+        self,
+        projection: Callable[[], Projection[Any]],
+        log: Ref[Any] | Callable[[], EventStore],
+        make_models: Callable[[], ReadModelStore],
+        *,
+        make_codec: Callable[[], EventCodec] | None = None,
+        retries: int | None = 0,
+        limits: ProjectorLimits | None = None,
+    ) -> None:
+        self._projection = projection
+        self._log_at = log
+        self._make_models = make_models
+        self._make_codec = make_codec
+        self._retries = retries
+        self._limits = limits
+        self._log: LogClient | FollowedLog | None = None
+        self._models: ReadModelStore | None = None
+        self._projector: Projector | None = None
+
+    async def started(self, ctx: Context) -> None:
+        """Open the stores and begin. Raises what they raise, and `ProjectionChanged`."""
+        try:
+            await self._open(ctx)
+        except BaseException:
+            await self._close()
+            raise
+
+    async def _open(self, ctx: Context) -> None:
+        at = self._log_at
+        self._log = log = LogClient(at) if isinstance(at, Ref) else FollowedLog(at())
+        await log.open()
+        self._models = models = self._make_models()
+
+        def stopped(error: CallboardError) -> None:
+            ctx.stop(Exit.of_error(ExitReason.FAILED, error))
+
+        self._projector = projector = Projector(
+            self._projection(),
+            log,
+            models,
+            None if self._make_codec is None else self._make_codec(),
+            retries=self._retries,
+            limits=self._limits,
+            on_stopped=stopped,
+        )
+        await projector.start()
+        ctx.measure(lambda: reading_of(projector))
+
+    async def stopping(self, ctx: Context, reason: Exit) -> None:
+        """End after the page that is under way."""
+        await self._close()
+
+    async def _close(self) -> None:
+        if self._projector is not None:
+            await self._projector.close()
+        if self._models is not None:
+            self._models.close()
+        if self._log is not None:
+            await self._log.close()
+            if isinstance(self._log, FollowedLog):
+                self._log.store.close()
+
+    @handler
+    async def look(self, request: LookAtProjector) -> ProjectorLook:
+        """How it stands now."""
+        if self._projector is None:
+            raise ActorStopped("the projector has not started.", may_have_run=False)
+        now = self._projector.statistics()
+        return ProjectorLook(
+            model=now.model,
+            state=now.state,
+            position=now.position,
+            head=now.head,
+            lag_positions=now.lag_positions,
+            lag_s=now.lag_s,
+            events=now.events,
+            overtaken=now.overtaken,
+            failures=now.failures,
+            store_failures=now.store_failures,
+            skipped=now.skipped,
+        )

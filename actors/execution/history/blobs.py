@@ -1,0 +1,161 @@
+"""Results that are too large for the journal: stored as blobs, referred to by its events.
+
+A blob is durable before the event that refers to it is written, so a reference in the journal
+is good until somebody deletes the blob. A store that is full or away for a while is waited for,
+as the journal waits for its own; then the attempt fails, and says that it has run.
+"""
+
+import asyncio
+import concurrent.futures
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgpack
+
+from callboard.messages.blobs import BlobDamaged, BlobGone, BlobRef, BlobStore
+from callboard.messages.errors import CallboardError, InternalError, error_from_data
+from callboard.messages.storage_errors import StoreDamaged, StoreFault, StoreFull, StoreUnavailable
+from callboard.messages.storage_errors import fault_of as kind_of
+
+from ...host.instruments import Name, Reading
+from .events import Packed
+from .fold import ExecutionHistory
+
+__all__ = ["BlobStatistics", "Blobs", "Limits", "unpacked"]
+
+THREADS: Final = 2
+HEAD_BYTES: Final = 4
+"""Before a blob's parts stand their sizes, packed, and before those how long that is."""
+Stored = Callable[[BlobRef | CallboardError], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long a store that is full or away is waited for."""
+
+    patience_s: float = 30.0
+    retry_first_s: float = 0.02
+    retry_max_s: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class BlobStatistics:
+    """What has happened since this was made."""
+
+    stored: int
+    shared: int
+    """Results that were there already: an equal one had been stored."""
+    bytes: int
+    """Of all that was stored, the shared ones left out."""
+    lost: int
+    """Results that were gone or damaged when an execution went on."""
+    faults: Counter[StoreFault]
+    """Tries to store one that failed."""
+
+
+class Blobs:
+    """The blobs of all executions of one driver. Belongs to one event loop."""
+
+    def __init__(self, store: BlobStore, limits: Limits | None = None) -> None:
+        self.store: Final = store
+        self._limits = limits or Limits()
+        self._threads = concurrent.futures.ThreadPoolExecutor(THREADS, "callboard-blobs")
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stored = self._shared = self._bytes = self._lost = 0
+        self._faults: Counter[StoreFault] = Counter()
+
+    def keep(self, packed: Packed, done: Stored) -> None:
+        """Store a result; `done` is called on the loop, once, when it is durable or has failed."""
+        sizes: bytes = msgpack.packb([len(packed.body), *map(len, packed.buffers)])
+        head = len(sizes).to_bytes(HEAD_BYTES, "big") + sizes
+        parts = (head, packed.body, *packed.buffers)
+        task = asyncio.get_running_loop().create_task(self._keep(parts, done))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _keep(self, parts: Sequence[bytes], done: Stored) -> None:
+        limits, loop = self._limits, asyncio.get_running_loop()
+        wait_s, until_s = limits.retry_first_s, loop.time() + limits.patience_s
+        while True:
+            try:
+                ref, is_new = await loop.run_in_executor(self._threads, self.store.put, parts)
+            except Exception as error:  # noqa: BLE001 - whatever a store raises is told
+                failed = _failure(self.store.name, error)
+                self._faults[kind_of(failed)] += 1
+                passes = isinstance(failed, StoreUnavailable | StoreFull)
+                if not passes or loop.time() + wait_s > until_s:
+                    done(failed)
+                    return
+                await asyncio.sleep(wait_s)
+                wait_s = min(2.0 * wait_s, limits.retry_max_s)
+                continue
+            self._stored += 1
+            self._shared += not is_new
+            self._bytes += ref.size_bytes if is_new else 0
+            done(ref)
+            return
+
+    async def lost(self, history: ExecutionHistory) -> dict[int, CallboardError]:
+        """The sub-tasks whose results are gone or damaged, and why. Raises what the store does."""
+        found: dict[int, CallboardError] = {}
+        loop = asyncio.get_running_loop()
+        for index, (_, packed) in history.results.items():
+            if packed.blob is None:
+                continue
+            try:
+                await loop.run_in_executor(self._threads, self.store.get, packed.blob)
+            except (BlobGone, BlobDamaged) as error:
+                found[index] = error
+        self._lost += len(found)
+        return found
+
+    def statistics(self) -> BlobStatistics:
+        """As of now."""
+        return BlobStatistics(
+            self._stored, self._shared, self._bytes, self._lost, Counter(self._faults)
+        )
+
+    def reading(self) -> Reading:
+        """The same as metrics of the host."""
+        counts: dict[Name, float] = {
+            Name("callboard_blobs_stored"): self._stored,
+            Name("callboard_blobs_shared"): self._shared,
+            Name("callboard_blobs_bytes"): self._bytes,
+            Name("callboard_blobs_lost"): self._lost,
+        }
+        for fault in StoreFault:
+            counts[Name("callboard_blobs_faults", fault)] = self._faults[fault]
+        return Reading(counts, {})
+
+    async def close(self) -> None:
+        """Store no more; what nobody refers to yet is left to whoever tidies up."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._threads.shutdown(wait=False)
+
+
+def unpacked(packed: Packed, data: bytes) -> Packed:
+    """The packed result that was stored as a blob. Raises `StoreDamaged`."""
+    try:
+        at = HEAD_BYTES + int.from_bytes(data[:HEAD_BYTES], "big")
+        parts = []
+        for size in msgpack.unpackb(data[HEAD_BYTES:at]):
+            parts.append(data[at : at + size])
+            at += size
+        body, *buffers = parts
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise StoreDamaged(f"a blob of {len(data)} bytes holds no result: {error!r}.") from error
+    return Packed(packed.contract, body, tuple(buffers))
+
+
+def _failure(name: str, error: Exception) -> CallboardError:
+    """What an attempt fails with whose result cannot be stored: it has run."""
+    if not isinstance(error, CallboardError):
+        failed = InternalError(f"{name} failed: {error!r}.", may_have_run=True)
+        failed.__cause__ = error
+        return failed
+    data = error.to_data()
+    return error_from_data({**data, "details": {**data["details"], "may_have_run": True}})

@@ -1,0 +1,196 @@
+"""Blobs in a folder, beside the journal whose events refer to them; and in memory, for tests.
+
+A blob is written under another name, synced, and then renamed to the name of its content, so
+that a blob is there as a whole or not at all. What a writer that was killed had begun stays
+under the other name until `sweep`.
+"""
+
+import contextlib
+import errno
+import itertools
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from callboard.messages.blobs import BlobGone, BlobRef, StoredBlob
+from callboard.messages.errors import CallboardError
+from callboard.messages.storage_errors import StoreFull, StoreReadOnly, StoreUnavailable
+
+__all__ = ["FileBlobStore", "MemoryBlobStore"]
+
+INCOMING: Final = "incoming"
+FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+READ_ONLY: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+
+
+class FileBlobStore:
+    """Blobs as files. The folder is made with the first of them.
+
+    `durability` is the journal's: with `full` a blob is on the disk when `put` returns, with
+    anything less it outlives any process.
+    """
+
+    def __init__(self, folder: Path, *, durability: str = "full") -> None:
+        self.name: Final = f"blobs {folder}"
+        self._folder: Final = folder
+        self._syncs = durability == "full"
+        self._numbers = itertools.count(1)
+
+    def put(self, parts: Sequence[bytes]) -> tuple[BlobRef, bool]:
+        """See `BlobStore`. One of the same name that was damaged is replaced."""
+        ref = BlobRef.of(parts)
+        path = self._path(ref.digest)
+        with self._told():
+            if self._is_there(path, ref):
+                os.utime(path)  # It is young again: whoever throws old ones away leaves it.
+                self._sync_folder(path.parent)
+                return ref, False
+            self._make(path.parent)
+            self._make(self._folder / INCOMING)
+            self._write(path, parts)
+        return ref, True
+
+    def _write(self, path: Path, parts: Sequence[bytes]) -> None:
+        number = f"{os.getpid()}-{threading.get_ident()}-{next(self._numbers)}"
+        begun = self._folder / INCOMING / f"{path.name}.{number}"
+        try:
+            with begun.open("wb") as file:
+                for part in parts:
+                    file.write(part)
+                file.flush()
+                if self._syncs:
+                    os.fsync(file.fileno())
+            begun.replace(path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                begun.unlink()
+            raise
+        self._sync_folder(path.parent)
+
+    def _is_there(self, path: Path, ref: BlobRef) -> bool:
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return False
+        return len(data) == ref.size_bytes and BlobRef.of((data,)) == ref
+
+    def _make(self, folder: Path) -> None:
+        if folder.is_dir():
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        self._sync_folder(folder.parent)
+        self._sync_folder(self._folder.parent)
+
+    def _sync_folder(self, folder: Path) -> None:
+        if not self._syncs:
+            return
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def get(self, ref: BlobRef) -> bytes:
+        """See `BlobStore`."""
+        try:
+            with self._told():
+                data = self._path(ref.digest).read_bytes()
+        except StoreUnavailable as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                raise _gone(self.name, ref) from None
+            raise
+        ref.check(data, self.name)
+        return data
+
+    def blobs(self) -> Iterator[StoredBlob]:
+        """See `BlobStore`."""
+        with self._told():
+            for path in sorted(self._folder.glob("??/*")):
+                with contextlib.suppress(ValueError, FileNotFoundError):
+                    found = path.stat()
+                    yield StoredBlob(bytes.fromhex(path.name), found.st_size, found.st_mtime)
+
+    def drop(self, digests: Iterable[bytes]) -> None:
+        """See `BlobStore`."""
+        with self._told():
+            for digest in digests:
+                self._path(digest).unlink(missing_ok=True)
+
+    def sweep(self, before: float) -> int:
+        """See `BlobStore`."""
+        count = 0
+        with self._told():
+            for path in (self._folder / INCOMING).glob("*"):
+                with contextlib.suppress(FileNotFoundError):
+                    if path.stat().st_mtime < before:
+                        path.unlink()
+                        count += 1
+        return count
+
+    def _path(self, digest: bytes) -> Path:
+        name = digest.hex()
+        return self._folder / name[:2] / name
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise self._fault_of(error) from error
+
+    def _fault_of(self, error: OSError) -> CallboardError:
+        text = f"{self.name}: {error.strerror or error} ({type(error).__name__})."
+        if error.errno in FULL:
+            return StoreFull(text, advice="Make room on the disk; nothing was changed.")
+        if error.errno in READ_ONLY:
+            return StoreReadOnly(text, advice="Make the folder writable, or name another.")
+        return StoreUnavailable(text, advice="Look whether the folder and its disk are there.")
+
+
+class MemoryBlobStore:
+    """Blobs that end with the process, as a journal in memory does."""
+
+    name: Final = "blobs in memory"
+
+    def __init__(self) -> None:
+        self._blobs: dict[bytes, tuple[bytes, float]] = {}
+
+    def put(self, parts: Sequence[bytes]) -> tuple[BlobRef, bool]:
+        """See `BlobStore`."""
+        ref = BlobRef.of(parts)
+        is_new = ref.digest not in self._blobs
+        self._blobs[ref.digest] = (b"".join(parts), time.time())
+        return ref, is_new
+
+    def get(self, ref: BlobRef) -> bytes:
+        """See `BlobStore`."""
+        found = self._blobs.get(ref.digest)
+        if found is None:
+            raise _gone(self.name, ref)
+        ref.check(found[0], self.name)
+        return found[0]
+
+    def blobs(self) -> Iterator[StoredBlob]:
+        """See `BlobStore`."""
+        for digest, (data, at) in sorted(self._blobs.items()):
+            yield StoredBlob(digest, len(data), at)
+
+    def drop(self, digests: Iterable[bytes]) -> None:
+        """See `BlobStore`."""
+        for digest in digests:
+            self._blobs.pop(digest, None)
+
+    def sweep(self, before: float) -> int:
+        """See `BlobStore`; nothing is left half written here."""
+        del before
+        return 0
+
+
+def _gone(name: str, ref: BlobRef) -> BlobGone:
+    return BlobGone(
+        f"{name}: the blob {ref.digest.hex()[:16]} of {ref.size_bytes} bytes is not there.",
+        advice="Put it back from a backup; a resume runs its sub-task again without it.",
+    )

@@ -1,0 +1,145 @@
+"""Every metric there is: its name, what it says, and its one label of its own, if it has one.
+
+Ray writes `ray_` before the names of its own exporter, and `_total` behind counters.
+"""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ["METRICS", "Kind", "Metric"]
+
+
+@enum.unique
+class Kind(enum.Enum):
+    """What a metric does."""
+
+    GAUGE = "gauge"
+    """It goes up and down."""
+    COUNTER = "counter"
+    """It grows, and begins at 0 with each incarnation of a host."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric."""
+
+    kind: Kind
+    text: str
+    label: str = ""
+    """What distinguishes several of its name on one host: a name out of a closed set."""
+
+
+GAUGE: Final = Kind.GAUGE
+COUNTER: Final = Kind.COUNTER
+
+HOST: Final = {
+    "callboard_actors": Metric(GAUGE, "Actors on the host."),
+    "callboard_mailbox_messages": Metric(GAUGE, "Messages in all mailboxes."),
+    "callboard_mailbox_messages_max": Metric(GAUGE, "Messages in the fullest mailbox."),
+    "callboard_pending_asks": Metric(GAUGE, "Asks to other hosts that have no outcome yet."),
+    "callboard_loop_lag_seconds": Metric(GAUGE, "How late timers were, mean of the last 10 s."),
+    "callboard_loop_lag_seconds_max": Metric(
+        GAUGE, "How late timers were, worst of the last 10 s."
+    ),
+    "callboard_hosts_replaced": Metric(
+        GAUGE, "Hosts that were replaced since the start; of the control host only."
+    ),
+    "callboard_messages_handled": Metric(COUNTER, "Messages that were handled."),
+    "callboard_restarts": Metric(COUNTER, "Restarts of actors."),
+    "callboard_deaths": Metric(COUNTER, "Actors that failed or did not start, restarted or not."),
+    "callboard_dead_letters": Metric(COUNTER, "Messages that reached nobody."),
+    "callboard_frames_sent": Metric(COUNTER, "Frames sent to other hosts."),
+    "callboard_frames_received": Metric(COUNTER, "Frames received from other hosts."),
+    "callboard_frames_resent": Metric(COUNTER, "Frames that had to be sent again."),
+    "callboard_bytes_sent": Metric(COUNTER, "Bytes of the frames sent."),
+    "callboard_bytes_received": Metric(COUNTER, "Bytes of the frames received."),
+}
+
+JOURNAL: Final = {
+    "callboard_journal_appends": Metric(COUNTER, "Appends that are durable."),
+    "callboard_journal_events": Metric(COUNTER, "Events that are durable."),
+    "callboard_journal_bytes": Metric(COUNTER, "Bytes of these events, data and metadata."),
+    "callboard_journal_commits": Metric(COUNTER, "Groups that were committed."),
+    "callboard_journal_commit_seconds": Metric(COUNTER, "Seconds that commits have taken."),
+    "callboard_journal_retries": Metric(COUNTER, "Commits that were tried again."),
+    "callboard_journal_refused": Metric(
+        COUNTER, "Appends that the log refused: a wrong version, a reused id, too large."
+    ),
+    "callboard_journal_failed": Metric(COUNTER, "Appends that failed because the store did."),
+    "callboard_journal_faults": Metric(
+        COUNTER, "Commits that the store did not make, each try counted.", "fault"
+    ),
+    "callboard_journal_waiting_events": Metric(GAUGE, "Events that wait for a commit."),
+}
+
+BLOBS: Final = {
+    "callboard_blobs_stored": Metric(COUNTER, "Results that were stored beside the journal."),
+    "callboard_blobs_shared": Metric(COUNTER, "Of these, those that were there already."),
+    "callboard_blobs_bytes": Metric(COUNTER, "Bytes of those that were not."),
+    "callboard_blobs_lost": Metric(COUNTER, "Stored results that were gone at a resume."),
+    "callboard_blobs_faults": Metric(COUNTER, "Tries to store one that failed.", "fault"),
+}
+
+CACHE: Final = {
+    "callboard_cache_hits": Metric(COUNTER, "Keys that were found in a tier.", "tier"),
+    "callboard_cache_misses": Metric(COUNTER, "Keys that were not found in a tier.", "tier"),
+    "callboard_cache_evicted": Metric(COUNTER, "Entries that gave way to others."),
+    "callboard_cache_loads": Metric(COUNTER, "Loads of what was in no tier."),
+    "callboard_cache_loads_shared": Metric(COUNTER, "Callers that waited for another's load."),
+    "callboard_cache_invalidations": Metric(
+        COUNTER, "Messages about what has changed, between nodes.", "way"
+    ),
+    "callboard_cache_redis_lost": Metric(COUNTER, "How often Redis was given up for down."),
+    "callboard_cache_redis_back": Metric(COUNTER, "How often it answered again after that."),
+    "callboard_cache_redis_skipped": Metric(
+        COUNTER, "Calls that were not made because it was down."
+    ),
+    "callboard_cache_redis_down": Metric(GAUGE, "1 while Redis is given up for down, else 0."),
+    "callboard_cache_redis_owed": Metric(GAUGE, "Keys to delete from it when it is back."),
+    "callboard_cache_bytes": Metric(GAUGE, "Bytes in the local tier."),
+}
+
+EVENTS: Final = {
+    "callboard_projection_lag_positions": Metric(
+        GAUGE, "Positions that the read model is behind the log.", "projection"
+    ),
+    "callboard_projection_lag_seconds": Metric(
+        GAUGE, "How long the oldest event not in it has been in the log.", "projection"
+    ),
+    "callboard_projection_stopped": Metric(
+        GAUGE, "1 when an event that it cannot fold has stopped it, else 0.", "projection"
+    ),
+    "callboard_projection_events": Metric(COUNTER, "Events applied.", "projection"),
+    "callboard_projection_pages": Metric(COUNTER, "Transactions of the read model.", "projection"),
+    "callboard_projection_failures": Metric(
+        COUNTER, "Events that could not be folded, each try counted.", "projection"
+    ),
+    "callboard_projection_store_failures": Metric(
+        COUNTER, "Failures of the store or the log that were waited out.", "projection"
+    ),
+    "callboard_projection_skipped": Metric(
+        COUNTER, "Unknown events that were left out.", "projection"
+    ),
+    "callboard_consumers_lag_positions": Metric(
+        GAUGE, "Positions that the group's checkpoint is behind the log.", "group"
+    ),
+    "callboard_consumers_parked": Metric(GAUGE, "Events that are parked now.", "group"),
+    "callboard_consumers_acks": Metric(COUNTER, "Events that were done.", "group"),
+    "callboard_consumers_nacks": Metric(COUNTER, "Events that a consumer gave back.", "group"),
+    "callboard_consumers_parkings": Metric(COUNTER, "Events that were parked.", "group"),
+}
+
+STATES: Final = {
+    "callboard_states_stored": Metric(COUNTER, "States that were stored."),
+    "callboard_states_conflicts": Metric(COUNTER, "Changes refused: somebody was faster."),
+    "callboard_states_read": Metric(COUNTER, "States read, and from where.", "source"),
+    "callboard_states_cache_failures": Metric(COUNTER, "Calls of the cache that failed."),
+    "callboard_states_told": Metric(COUNTER, "Changes that were told."),
+    "callboard_states_publish_failures": Metric(COUNTER, "Times that telling failed."),
+    "callboard_states_untold": Metric(GAUGE, "Executions whose newest change is not told yet."),
+}
+
+METRICS: Final[Mapping[str, Metric]] = {**HOST, **JOURNAL, **BLOBS, **CACHE, **EVENTS, **STATES}
+"""All of them, by name."""

@@ -1,0 +1,91 @@
+"""A supervised projector whose host is killed with -9: each event is in its model exactly once."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import Any, Final
+
+import cloudpickle
+import pytest
+
+import callboard
+from callboard import Backoff, Contract, ProjectorActor, System, TreeSpec, start
+from callboard.actors.events.projection.actor import LookAtProjector
+from callboard.actors.events.projection.figures import ProjectorLimits
+from callboard.messages.errors import CallboardError
+from callboard.messages.placement import Placement
+from callboard.runtime.stores.sqlite import SqliteEventStore, SqliteReadModelStore
+from tests.actors.events import accounts
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_here")]
+
+KILLS: Final = 3
+EVENTS: Final = 3_000
+LIMITS: Final = ProjectorLimits(page_events=20)
+
+
+async def killed(system: System, slot: int) -> None:
+    process: Any = system.root.table.slots[slot].process
+    await process.ping()
+    os.kill(int(process.pid), signal.SIGKILL)
+
+
+async def until_at(system: System, ref: Any, position: int) -> None:
+    """Wait until it stands there; its host may be dying, and then it is asked again."""
+    async with asyncio.timeout(2 * accounts.DEADLINE_S):
+        while True:
+            try:
+                if (await system.ask(LookAtProjector(), to=ref)).position >= position:
+                    return
+            except CallboardError:
+                await asyncio.sleep(0.01)
+
+
+def checked_while_it_goes_on(models: SqliteReadModelStore, events: list[Contract]) -> int:
+    """The same as `checked`, though the next incarnation may be at work already."""
+    for _ in range(1_000):
+        before = models.position("accounts")
+        rows = accounts.balances(models, "accounts")
+        if models.position("accounts") == before:
+            assert rows == accounts.folded(events[:before])
+            return before
+    raise AssertionError("it never stood still between two looks")
+
+
+async def test_a_projector_whose_host_is_killed_goes_on_where_its_model_stands(
+    tmp_path: Path,
+) -> None:
+    cloudpickle.register_pickle_by_value(accounts)
+    path = tmp_path / "bank.db"
+    events = accounts.some_events(7, EVENTS)
+    models = SqliteReadModelStore(path)
+    spec = callboard.projector_spec(
+        accounts.Accounts,
+        log=str(path),
+        models=str(path),
+        limits=LIMITS,
+        backoff=Backoff(max_s=0.1),
+        placement=Placement(host=1),
+    )
+    assert spec.actor is ProjectorActor
+    async with (
+        accounts.open_journal(SqliteEventStore(path)) as journal,
+        start(engine="ray", name="projects", hosts=2, journal="off") as system,
+    ):
+        tree = await system.start_tree(TreeSpec("models", (spec,)))
+        models.open()
+        stood: list[int] = []
+        for number in range(KILLS):
+            part = events[number * EVENTS // KILLS : (number + 1) * EVENTS // KILLS]
+            appending = asyncio.create_task(accounts.append(journal, part, size=20))
+            aim = number * EVENTS // KILLS + 100
+            await until_at(system, tree["accounts"], aim)
+            await killed(system, 1)
+            stood.append(checked_while_it_goes_on(models, events))
+            await appending
+        await until_at(system, tree["accounts"], EVENTS)
+        assert stood == sorted(stood)
+        assert any(0 < position < EVENTS for position in stood), "no kill was in the middle"
+        assert accounts.checked(models, "accounts", events) == EVENTS
+    models.close()
