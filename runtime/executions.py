@@ -3,12 +3,13 @@
 That is a driver; or, in a detached system that journals, its steward (`detached/steward.py`).
 """
 
+import asyncio
 import functools
 import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeVar, cast
 
 from callboard.actors.execution.execution import Execution
 from callboard.actors.execution.handle import ExecutionHandle
@@ -44,6 +45,8 @@ LOGGER: Final = logging.getLogger("callboard")
 LOSSES_SHOWN: Final = 5
 RESUME_VARIABLE: Final = "CALLBOARD_RESUME"
 """The execution that a driver, started once more, is to go on with: `callboard resume` sets it."""
+LET_GO_S: Final = 2.0
+"""How long executions may take to let go; whatever they do then, they end with their host."""
 JOBS_MAX: Final = 1_000
 """Jobs that a driver remembers; of more, those that were used last."""
 
@@ -301,7 +304,17 @@ class Executions:
         return self._jobs.get(name)
 
     async def leave(self) -> None:
-        """Nothing: they end with the host that runs them."""
+        """Let go of what is journalled, before actors are stopped: it can be resumed.
+
+        A stop would otherwise look like the failure of each attempt that it interrupts.
+        """
+        journalled = [self._by_id[id_] for id_ in self._recorders if id_ in self._by_id]
+        executions = [cast("Execution[Any]", handle.execution) for handle in journalled]
+        outcomes = [execution.outcome for execution in executions if not execution.outcome.done()]
+        for execution in executions:
+            execution.let_go()
+        if outcomes:
+            await asyncio.wait(outcomes, timeout=LET_GO_S)
 
     def _recorder(self, job: Job[Any, Any], execution_id: str, version: int) -> Recorder:
         assert self.journal is not None

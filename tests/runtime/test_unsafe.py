@@ -140,3 +140,22 @@ async def test_what_had_begun_is_not_repeated_by_a_resume(tmp_path: Path) -> Non
         assert await execution.decide("pay", Decision.RUN_AGAIN)
         assert [paid.key for paid in await execution.result(30)] == ["one/pay"]
     assert Bank.keys == ["one/pay"] * 2
+
+
+async def test_a_stop_in_order_is_no_failure_of_what_it_interrupts(tmp_path: Path) -> None:
+    """One attempt is all that the sub-task has, and it is under way when the driver leaves."""
+    journal, once = str(tmp_path / "j.db"), callboard.RetryPolicy(attempts_max=1)
+    job = job_of(SubTask("pay", Pay(amount=1), retry=once))
+    Bank.hangs = True
+    async with callboard.start(engine="inline", hosts=1, journal=journal) as system:
+        await system.pool(Bank, size=1)
+        execution = system.submit(job, Pay(amount=1), execution_id="left")
+        assert Bank.begun is not None
+        await Bank.begun.wait()
+    with pytest.raises(CallboardError):
+        await execution.result(1)
+    Bank.hangs = False
+    async with callboard.start(engine="inline", hosts=1, journal=journal) as system:
+        await system.pool(Bank, size=1)
+        (paid,) = await (await system.resume(job, "left")).result(30)
+    assert Bank.keys == [paid.key] * 2
