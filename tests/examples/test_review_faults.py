@@ -1,5 +1,6 @@
 """What dies in the middle of a review: a host, and the report is the same; or all of it."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -11,6 +12,9 @@ from typing import IO
 
 import psutil
 import pytest
+
+from callboard.messages.views import CallboardView, LookAtSystem
+from callboard.runtime.announcer import SYSTEM, announced, ask_announced, process_of
 
 from .review_runs import ROOT, command, make_tree, report_in, review
 
@@ -58,14 +62,15 @@ def wait_for_results(stream: IO[str] | None) -> str:
     pytest.fail("the review ended without any progress")
 
 
-def hosts_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    """The agents' hosts, the busiest first."""
-    found = []
-    for child in psutil.Process(process.pid).children(recursive=True):
-        with suppress(psutil.NoSuchProcess, IndexError):
-            if "HostActor" in child.cmdline()[0]:
-                found.append((sum(child.cpu_times()[:2]), child))
-    return [child for _, child in sorted(found, key=lambda pair: -pair[0])]
+def a_host_of(process: subprocess.Popen[str]) -> psutil.Process:
+    """The process of one of the agents' hosts; not an understudy, which looks the same."""
+    (socket,) = (path for path in announced(SYSTEM) if process_of(path) == process.pid)
+    view = asyncio.run(_look(socket))
+    return psutil.Process(next(host.pid for host in view.hosts if host.slot and host.pid))
+
+
+async def _look(socket: Path) -> CallboardView:
+    return await ask_announced(socket)(LookAtSystem(actors_max=0))
 
 
 @pytest.mark.ray
@@ -74,7 +79,7 @@ def test_after_the_kill_of_a_host_the_report_is_the_same(tree: Path, tmp_path: P
     assert expected.returncode == 0, expected.stderr
     with reviewing(tree, "--out", tmp_path / "out", "--hosts", "2") as process:
         wait_for_results(process.stderr)
-        victim = hosts_of(process)[0]
+        victim = a_host_of(process)
         victim.kill()
         out, errors = process.communicate(timeout=90)
         assert process.returncode == 0, errors

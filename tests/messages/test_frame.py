@@ -205,7 +205,7 @@ GOOD_ROW: Final = [Kind.TELL, 1, 0, 0, b"", 0, [], -1]
         *(
             [list(HEADER), [["name", 1, 1]], [[*GOOD_ROW[:at], wrong, *GOOD_ROW[at + 1 :]]]]
             for at, wrong in (
-                (0, 7),
+                (0, Kind.KINDS),
                 (0, -1),
                 (0, True),
                 (1, "1"),

@@ -18,6 +18,9 @@ class Process:
         self.name = "p"
         self.loop = SimulatedLoop(world, "p")
 
+    def death(self, how: str) -> HostLost:
+        return HostLost(f"{self.name} {how}.")
+
 
 @pytest.fixture
 def world() -> Iterator[World]:
