@@ -272,6 +272,7 @@ def test_an_actor_of_the_working_folder_is_asked_on_ray(start: Run) -> None:
     assert process.left_behind() == []
 
 
+@pytest.mark.soak
 @pytest.mark.ray
 def test_failed_work_on_ray_exits_1(start: Run) -> None:
     ended = start("run", "jobs:Player", *RAY, "--request", '{"n": -5}').end()

@@ -221,6 +221,7 @@ def test_a_system_that_does_not_know_the_job_says_so(
     assert "no request of job 'steps'" in ended.err
 
 
+@pytest.mark.soak
 def test_a_fork_waits_for_no_system_that_hangs(begin: Callable[[], Driver], callboard: Run) -> None:
     driver = begin()
     driver.submit("origin")

@@ -105,6 +105,7 @@ def test_the_end_of_its_job_tells_anywhere(cluster: Cluster) -> None:
     assert took_s < NOTICED_WITHIN_S
 
 
+@pytest.mark.soak
 def test_a_driver_that_computes_is_kept(cluster: Cluster) -> None:
     said = cluster.said(
         """

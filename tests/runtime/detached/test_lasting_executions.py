@@ -298,6 +298,7 @@ asyncio.run(main())
     assert shown["status"] == "cancelled"
 
 
+@pytest.mark.soak
 def test_what_the_system_leaves_when_it_is_stopped_is_resumed_in_the_next(
     cluster: Cluster, journal: Path
 ) -> None:
@@ -368,6 +369,7 @@ asyncio.run(main())
     assert not [p for p in psutil.process_iter(["cmdline"]) if "other-steward" in str(p.info)]
 
 
+@pytest.mark.soak
 def test_with_postgresql_its_steward_may_come_back_anywhere(
     cluster: Cluster, postgres_url: str
 ) -> None:

@@ -116,6 +116,7 @@ def gone(pids: list[int]) -> None:
     assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
 
 
+@pytest.mark.soak
 @pytest.mark.usefixtures("shared_memory")
 def test_ordered_end_leaves_nothing(tmp_path: pathlib.Path) -> None:
     driver = Driver(

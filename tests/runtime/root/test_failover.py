@@ -187,6 +187,7 @@ async def test_understudy_killed_while_it_takes_over() -> None:
         await asyncio.gather(*(ask_until_answered(ref, n) for n, ref in enumerate(refs)))
 
 
+@pytest.mark.soak
 async def test_dead_understudy_is_replaced_before_it_is_needed() -> None:
     async with running() as system:
         spare = system.root.understudies.spares[0]

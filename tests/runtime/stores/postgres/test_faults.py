@@ -62,6 +62,7 @@ def test_a_store_waits_for_a_server_that_comes_back(
         starting.join(30)
 
 
+@pytest.mark.soak
 def test_a_server_that_stays_away_is_said_in_time(
     postgres_server: PostgresServer, postgres_url: str
 ) -> None:
