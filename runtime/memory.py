@@ -11,8 +11,8 @@ from typing import Final
 
 __all__ = ["calm_collector"]
 
-YOUNG_OBJECTS: Final = 50_000
-MIDDLE_ROUNDS: Final = 20
+YOUNG_OBJECTS: Final = 100_000
+MIDDLE_ROUNDS: Final = 10
 OLD_ROUNDS: Final = 50
 
 

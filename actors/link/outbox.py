@@ -97,6 +97,9 @@ class Outbox:
         if self.closed_by is not None:
             self._refuse(item, self.closed_by)
             return
+        if item.future is not None and not self.is_open and not self._paused:
+            self._backlog.put(item)  # Nearly all that waits: for a host that is not there yet.
+            return
         row = self._paused.row_of(item.target, item.message)
         # While there is a backlog, older messages for the same actor may be in it.
         is_next = row is not None and not self._backlog
@@ -227,12 +230,12 @@ class Outbox:
 
     def drain(self) -> None:
         """Write what has waited, as far as that goes."""
-        backlog = self._backlog
+        backlog, paused = self._backlog, self._paused
         while backlog and self._may_write():
             item = backlog.take()
-            row = self._paused.row_of(item.target, item.message)
+            row = paused.row_of(item.target, item.message) if paused.cells else None
             if row is not None:
-                self._paused.put(row, item)
+                paused.put(row, item)
                 continue
             if item.future is not None and item.future.done():
                 continue  # Its deadline passed, or its asker gave up: it never leaves.

@@ -86,15 +86,16 @@ class _Cell:
 class Pauses:
     """The lanes that are paused, and what waits in them."""
 
-    __slots__ = ("_cells", "tells")
+    __slots__ = ("cells", "tells")
 
     def __init__(self) -> None:
-        self._cells: dict[int, _Cell] = {}
+        self.cells: Final[dict[int, _Cell]] = {}
+        """What is paused of each cell; empty nearly always, and then nothing need be asked."""
         self.tells = 0
 
     def __bool__(self) -> bool:
         """Whether anything is paused."""
-        return bool(self._cells)
+        return bool(self.cells)
 
     def __len__(self) -> int:
         """How many messages wait."""
@@ -102,7 +103,7 @@ class Pauses:
 
     def row_of(self, target: int, message: Contract) -> Row | None:
         """The row that a message has to wait in; None when it need not."""
-        cell = self._cells.get(target)
+        cell = self.cells.get(target)
         if cell is None:
             return None
         lane = cell.lane_of(message)
@@ -116,9 +117,9 @@ class Pauses:
 
     def pause(self, target: int, lane: Lane) -> None:
         """Let nothing more of a lane through."""
-        cell = self._cells.get(target)
+        cell = self.cells.get(target)
         if cell is None:
-            cell = self._cells[target] = _Cell()
+            cell = self.cells[target] = _Cell()
         if lane == WHOLE:
             if cell.whole is None:
                 cell.whole = Row()
@@ -135,7 +136,7 @@ class Pauses:
 
     def resume(self, target: int, lane: Lane) -> Row | None:
         """End a pause; gives what has waited for that and is free to go now."""
-        cell = self._cells.get(target)
+        cell = self.cells.get(target)
         if cell is None:
             return None
         if lane == WHOLE:
@@ -149,7 +150,7 @@ class Pauses:
                     cell.whole.put(item)
                 row = None
         if cell.whole is None and not cell.lanes:
-            del self._cells[target]
+            del self.cells[target]
         if row is not None:
             self.tells -= row.tells
         return row
@@ -157,7 +158,7 @@ class Pauses:
     def take_back(self, item: Waiting) -> None:
         """A message has come back from a cell: until `clear`, nothing more leaves for that."""
         self.pause(item.target, WHOLE)
-        cell = self._cells[item.target]
+        cell = self.cells[item.target]
         if cell.returned is None:
             cell.returned = Row()
         self.put(cell.returned, item)
@@ -165,12 +166,12 @@ class Pauses:
     def clear(self) -> list[Row]:
         """End all pauses; gives what has waited. Of one cell, earlier rows go after later ones."""
         rows = list(self._rows())
-        self._cells.clear()
+        self.cells.clear()
         self.tells = 0
         return rows
 
     def _rows(self) -> Iterator[Row]:
-        for cell in self._cells.values():
+        for cell in self.cells.values():
             if cell.whole is not None:
                 yield cell.whole
             yield from cell.lanes.values()
