@@ -140,7 +140,9 @@ async def test_an_execution_that_takes_too_long_is_stopped_whole(world: World) -
     with pytest.raises(DeadlineExceeded, match=r"took over 0\.05 s"):
         await handle.result(5)
     await turns()
-    assert sorted(world.ticks.stopped) == ["a", "b"]
+    # On a busy machine the time may be over before one of them has begun.
+    assert sorted(world.ticks.stopped) == sorted(world.ticks.begun)
+    assert not world.driver.pending
     assert handle.state().status is ExecutionStatus.FAILED
 
 
