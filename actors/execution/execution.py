@@ -259,9 +259,11 @@ class Execution(Generic[ResultT]):
             record.step(ExecutionStatus.RUNNING, StateTransitionTrigger.SUBMITTED)
         try:
             run.start()
-            how = await run.ended
+            # Shielded: a cancellation would end it before what is under way has been stopped.
+            how = await asyncio.shield(run.ended)
         except asyncio.CancelledError:
             run.break_off(self._stopped_by or self._cancelled())
+            run.ended.exception()  # It is raised from here.
             raise
         finally:
             record.moved()

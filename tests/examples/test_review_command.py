@@ -80,9 +80,8 @@ def test_the_inline_engine_reports_what_the_plain_loop_reports(
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize(
-    "hosts", [pytest.param(1, marks=pytest.mark.soak), 2, pytest.param(4, marks=pytest.mark.soak)]
-)
+@pytest.mark.soak
+@pytest.mark.parametrize("hosts", [1, 2, 4])
 def test_ray_hosts_report_what_the_plain_loop_reports(
     hosts: int, tree: Path, expected: bytes, tmp_path: Path
 ) -> None:

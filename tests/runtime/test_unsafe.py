@@ -1,6 +1,7 @@
 """Unsafe steps and idempotency keys on a whole system, journalled, over several lives."""
 
 import asyncio
+import time
 from pathlib import Path
 from typing import ClassVar
 
@@ -152,6 +153,8 @@ async def test_a_stop_in_order_is_no_failure_of_what_it_interrupts(tmp_path: Pat
         execution = system.submit(job, Pay(amount=1), execution_id="left")
         assert Bank.begun is not None
         await Bank.begun.wait()
+        began_s = time.monotonic()
+    assert time.monotonic() - began_s < 4.0, "nobody waits for a handler that nobody asks any more"
     with pytest.raises(CallboardError):
         await execution.result(1)
     Bank.hangs = False

@@ -168,6 +168,7 @@ async def test_burst_to_who_is_full_already_takes_no_credit_from_others() -> Non
         assert [reply.numbers[-1] for reply in replies] == [*range(len(asks))]
 
 
+@pytest.mark.soak
 @pytest.mark.ray
 @pytest.mark.timeout(120)
 async def test_other_keys_answer_while_one_key_is_full_on_ray() -> None:

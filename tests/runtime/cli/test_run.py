@@ -261,6 +261,7 @@ def test_a_timeout_leaves_nothing_on_ray(start: Run) -> None:
     assert process.left_behind() == []
 
 
+@pytest.mark.soak
 @pytest.mark.ray
 def test_an_actor_of_the_working_folder_is_asked_on_ray(start: Run) -> None:
     process = start("run", "jobs:Player", *RAY, "--request", '{"n": 5}', "--json")

@@ -338,6 +338,7 @@ asyncio.run(main())
     assert ran == [*range(40), *range(50_000, 50_010)]
 
 
+@pytest.mark.soak
 def test_a_journal_that_another_process_writes_is_told_of(cluster: Cluster) -> None:
     said = cluster.said(
         JOBS

@@ -201,6 +201,7 @@ async def test_dead_understudy_is_replaced_before_it_is_needed() -> None:
         await ask_until_answered(ref)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("times", [4])
 async def test_same_host_killed_again_and_again(times: int) -> None:
     async with running() as system:
