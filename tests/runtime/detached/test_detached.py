@@ -256,6 +256,7 @@ say(
     assert "Those that run: lasting" in said["unknown"]["err"].replace("\n", " ")
 
 
+@pytest.mark.soak
 def test_what_a_dead_root_has_left_is_found_and_removed(cluster: Cluster) -> None:
     pids = cluster.said(
         """

@@ -39,6 +39,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.soak
 def test_the_steward_cancels_what_it_runs(cluster: Cluster, tmp_path: Path) -> None:
     journal = str(tmp_path / "j.db")
     driver = cluster.driver(RUNS.format(journal=journal))
