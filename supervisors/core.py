@@ -136,6 +136,8 @@ class SupervisorCore:
         """
         self._now_s = now
         decisions, tree = self._decisions, self._decisions.tree
+        if not child_ids:
+            return NOTHING
         if decisions.state is not SupervisorState.RUNNING:
             check_accepts(self.state, child_ids[0])
         known = tree.children.keys()

@@ -119,3 +119,9 @@ def test_news_of_an_older_incarnation_counts_for_nobody() -> None:
     core.add_children(ChildSpec("alike"), [1, 2], 0.0)
     core.children_started([1, 2], 5, 0.0)
     assert core.statistics().running == 0
+
+
+def test_none_at_all_is_nothing() -> None:
+    core = running(SupervisorSpec())
+    assert core.add_children(ChildSpec("alike"), [], 0.0) == ()
+    assert core.statistics().running == 0
