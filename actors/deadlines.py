@@ -16,7 +16,7 @@ from typing import Final, Protocol
 __all__ = ["BUCKET_S", "Deadlines", "Expiring"]
 
 BUCKET_S: Final = 0.005
-BUCKETS_KEPT: Final = 4_096
+BUCKETS_KEPT: Final = 512
 """Buckets before the empty ones are thrown away: with deadlines an hour away, a bucket
 every 5 ms would otherwise pile up."""
 

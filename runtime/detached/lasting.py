@@ -30,6 +30,8 @@ LOGGER: Final = logging.getLogger("callboard.root")
 ReplyT = TypeVar("ReplyT")
 LOOK_TIMEOUT_S: Final = 10.0
 READ_RETRY_S: Final = 0.5
+AGAIN_S: Final = 1.0
+"""Before what cannot be taken over is tried again, by a new process."""
 SILENCES: Final = 2.0
 """A driver may be silent for so many times as long as a host: it may be starting a process."""
 
@@ -52,13 +54,37 @@ class LastingRoot:
         self._engine: LastingEngine | None = None
         self._announcer: Announcer | None = None
         self._stopping: asyncio.Task[None] | None = None
+        self._inherited: tuple[str, ...] = ()
+        """The names of the processes that were there before it."""
+        self._is_to_stop: Final = asyncio.Event()
         self._ready: Final = asyncio.ensure_future(self._begin())
         # A failure is told to whoever asks; nobody may be there to ask.
         self._ready.add_done_callback(lambda ready: ready.cancelled() or ready.exception())
 
     async def _begin(self) -> None:
-        around, settings = self._around, self._settings
         remembered = await self._remembered()
+        self._inherited = tuple(remembered.processes)
+        try:
+            await self._come_up(remembered)
+        except Exception as error:
+            if remembered.system != self._system or not remembered.was_started:
+                raise  # Whoever starts the system is told, and ends it.
+            # Its hosts work, and nobody else will ever watch them.
+            level = logging.WARNING if isinstance(error, CallboardError) else logging.ERROR
+            what = "%s cannot be taken over; it is tried again"
+            LOGGER.log(level, what, self._settings.name, exc_info=error)
+            if await self._has_to_stop(within_s=AGAIN_S):
+                raise
+            self._around.crash()
+
+    async def _has_to_stop(self, *, within_s: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._is_to_stop.wait()
+        return self._is_to_stop.is_set()
+
+    async def _come_up(self, remembered: Remembered) -> None:
+        around, settings = self._around, self._settings
         if remembered.system != self._system:
             # What a system of this name has left that nobody could end.
             await around.end_processes(remembered.processes)
@@ -119,8 +145,12 @@ class LastingRoot:
 
     async def stop(self, timeout_s: float) -> None:
         """Stop all actors in order, end all processes but this one, and forget everything."""
-        with contextlib.suppress(CallboardError):
+        self._is_to_stop.set()
+        try:
             await self._ready
+        except Exception as error:  # noqa: BLE001 - it is told to those who wait for it
+            LOGGER.info("what could not be taken over is ended: %s", error)
+            await self._around.end_processes(self._inherited)
         if self._announcer is not None:
             await self._announcer.stop()
         if self.guests is not None:

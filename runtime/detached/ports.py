@@ -118,6 +118,9 @@ class Surroundings(Protocol):
     async def end(self) -> None:
         """End this process; it is not to come back."""
 
+    def crash(self) -> None:
+        """End this process at once; it is started again."""
+
 
 # --- a driver's side ---------------------------------------------------------------------------
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Hosting"]
 
 LOGGER: Final = logging.getLogger("callboard.root")
-HIRE_DELAY_S: Final = 0.4
+HIRE_DELAY_S: Final = 0.25
 """A starting process takes a core for a while: the actors that come back need it first."""
 STOP_ANSWER_S: Final = 2.0
 """How long the event loop of a host that stops may be silent, twice, before it is killed."""

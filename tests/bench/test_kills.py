@@ -86,7 +86,7 @@ class Worker:
 
 async def load_of(answer: Callable[[int, "asyncio.Future[Any]"], None]) -> Load:
     worker: Any = Worker(answer)
-    load = Load([worker], 100, Say)
+    load = Load([worker], 100, Say, expected=10)
     running = asyncio.create_task(load.run())
     await worker.asked_often.wait()
     await load.stop(running)

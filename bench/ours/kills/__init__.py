@@ -120,7 +120,8 @@ def run(params: Params) -> Outcome:
             await system.spawn_many(Worker, (() for _ in range(params["actors"])))
         )
         await wait_until_standing(system, understudies=understudies)
-        load = Load(workers, params["asks_per_s"], Say)
+        lasts_s = WARM_UP_S + params["kills"] * params["interval_ms"] / MS_PER_S
+        load = Load(workers, params["asks_per_s"], Say, round(lasts_s * params["asks_per_s"]))
         loading = asyncio.create_task(load.run())
         await asyncio.sleep(WARM_UP_S)
         begin = _footprint("begin")

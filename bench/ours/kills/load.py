@@ -39,10 +39,15 @@ class Load:
     """Asks workers in turn, so many a second, until it is stopped.
 
     Invariant: ask number n has `_outcomes[n]` outcomes so far; in the end each must have
-    one.
+    one. The book is made at the beginning, for about so many asks: what grows afterwards is
+    not the bench's own.
     """
 
-    def __init__(self, workers: Sequence[Ref[Any]], per_s: int, request: MakeRequest) -> None:
+    def __init__(
+        self, workers: Sequence[Ref[Any]], per_s: int, request: MakeRequest, expected: int
+    ) -> None:
+        self.asked = 0
+        """How many asks there were."""
         self.kinds: Counter[str] = Counter()
         """Outcomes by kind: `answered`, or the code of an error."""
         self.processes: dict[int, int] = {}
@@ -50,18 +55,13 @@ class Load:
         self._workers = workers
         self._per_tick = max(1, round(per_s * TICK_S))
         self._request = request
-        self._outcomes = bytearray()
-        # Eight bytes each, where a list of floats has 32: the book is part of what is measured.
-        self._answered_s = array("d")
+        self._outcomes = bytearray(expected)
+        self._answered_s = array("d", bytes(expected * array("d").itemsize))
+        self._answered_count = 0
         self._open = 0
         self._wrong = self._repeated = self._contradictions = 0
         self._stopping = False
         self._closed = asyncio.Event()
-
-    @property
-    def asked(self) -> int:
-        """How many asks there were."""
-        return len(self._outcomes)
 
     async def run(self) -> None:
         """Ask at the rate, whatever becomes of it."""
@@ -74,9 +74,12 @@ class Load:
             await asyncio.sleep(max(0.0, next_s - time.monotonic()))
 
     def _ask(self) -> None:
-        number = len(self._outcomes)
+        number = self.asked
+        self.asked += 1
         worker = self._workers[number % len(self._workers)]
-        self._outcomes.append(0)
+        if number == len(self._outcomes):
+            self._outcomes.append(0)
+            self._answered_s.append(0.0)
         self._open += 1
         future: asyncio.Future[Any] = asyncio.ensure_future(
             worker.ask(self._request(number=number))
@@ -99,7 +102,8 @@ class Load:
 
     def _answered(self, number: int, slot: int, reply: Reply) -> None:
         self.kinds[ANSWERED] += 1
-        self._answered_s.append(time.monotonic())
+        self._answered_s[self._answered_count] = time.monotonic()
+        self._answered_count += 1
         self.processes[slot] = reply.process_id
         self._wrong += reply.number != number
         self._repeated += reply.is_repeated
@@ -125,7 +129,7 @@ class Load:
         first_s = self._answered_s[0]
         start_s = first_s + (from_s - first_s) // BUCKET_S * BUCKET_S - 5 * BUCKET_S
         counts = [0] * int((until_s - start_s) / BUCKET_S)
-        for at_s in self._answered_s:
+        for at_s in self._answered_s[: self._answered_count]:
             place = int((at_s - start_s) // BUCKET_S)
             if 0 <= place < len(counts):
                 counts[place] += 1
@@ -138,7 +142,7 @@ class Load:
         """What must be zero: the check says so."""
         others = sum(n for kind, n in self.kinds.items() if kind not in {ANSWERED, LOST})
         return {
-            "without_outcome": sum(count == 0 for count in self._outcomes),
+            "without_outcome": sum(count == 0 for count in self._outcomes[: self.asked]),
             "with_more_outcomes": self._contradictions + sum(count > 1 for count in self._outcomes),
             "other_outcomes": others,
             "wrong_answers": self._wrong,

@@ -27,6 +27,7 @@ from callboard.messages.ports import BlobStore, HostProcess
 
 from ...cluster.network import cluster_error, parse_address
 from ...detached.names import NAMESPACE
+from ...memory import limit_heaps
 from ...settings import Settings
 from ...transport.sockets import SocketAddress, SocketServer
 from .blobs import RayBlobs
@@ -111,6 +112,7 @@ class RayEngine:
         else:
             options["address"] = settings.address
             _use_token()
+        limit_heaps()
         ray.init(**options)
 
     async def _check_address(self, address: str) -> None:

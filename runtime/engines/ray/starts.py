@@ -15,6 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from callboard.messages.errors import ClusterError
 from callboard.messages.hosts import ProcessOrder
 
+from ...memory import return_free_pages
 from ...settings import Settings
 from .capacity import what_is_missing, what_is_taken
 from .lifeline import Identity
@@ -52,6 +53,7 @@ async def create(
     """
 
     def ask_ray() -> Any:
+        return_free_pages()  # Of the process that this one replaces.
         options = _host_class().options(
             name=name,
             max_restarts=0,

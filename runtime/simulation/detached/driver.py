@@ -134,7 +134,7 @@ class SimulatedGuestEngine:
 
     async def find(self, name: str) -> Neighbour | None:
         """See `GuestEngine`."""
-        return await self._engine.find(name)
+        return self._engine.named_process(name)
 
     async def stop(self) -> None:
         """See `GuestEngine`."""

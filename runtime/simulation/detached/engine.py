@@ -157,6 +157,8 @@ class LastingSimulatedEngine(SimulatedEngine):
         super().__init__(*args, **options)
         self.driver = root
         self.epoch = 0
+        self.lookups_fail = False
+        """Whether the cluster does not tell this incarnation what there is."""
         self.named: Final[dict[str, LastingSimulatedProcess]] = {}
         """All processes that ever were, by name."""
         self.drivers: Final[dict[int, DriverProcess]] = {}
@@ -198,6 +200,12 @@ class LastingSimulatedEngine(SimulatedEngine):
             raise
 
     async def find(self, name: str) -> LastingSimulatedProcess | None:
+        """The process of that name, if it lives; the cluster may not say it, to a root."""
+        if self.lookups_fail:
+            raise ClusterError("the head does not answer.", advice="As the seed has it.")
+        return self.named_process(name)
+
+    def named_process(self, name: str) -> LastingSimulatedProcess | None:
         """The process of that name, if it lives."""
         process = self.named.get(name)
         return None if process is None or process.loop.is_dead else process

@@ -8,6 +8,7 @@ from callboard.actors.host.host import Host
 
 from ...detached.guest import Guest
 from ...detached.guests import Guests
+from ...detached.lasting import LastingRoot
 from ...root.adoption import _Adoption
 from ...root.records import Records
 from ..mutation import Mutation
@@ -66,6 +67,13 @@ def _asks_of_the_dead_go_on(right: Any) -> Any:
     return forget
 
 
+def _stays_without_being_ready(_right: Any) -> Any:
+    async def has_to_stop(_self: Any, *, within_s: float) -> bool:
+        return bool(within_s)
+
+    return has_to_stop
+
+
 DETACHED: Final[Mapping[str, Mutation]] = MappingProxyType(
     {
         "told_before_it_is_written": Mutation(
@@ -91,6 +99,10 @@ DETACHED: Final[Mapping[str, Mutation]] = MappingProxyType(
         "asks_of_the_dead_go_on": Mutation(
             "handlers go on for a driver that is dead",
             Host, "forget", _asks_of_the_dead_go_on, "detached",
+        ),
+        "stays_without_being_ready": Mutation(
+            "a root that cannot take its hosts over stays as it is",
+            LastingRoot, "_has_to_stop", _stays_without_being_ready, "detached",
         ),
     }
 )  # fmt: skip

@@ -23,6 +23,8 @@ __all__ = ["WRITE_MAX_S", "SimulatedLedger", "SimulatedRoot"]
 
 RESTART_MIN_S: Final = 0.3
 RESTART_SPREAD_S: Final = 2.2
+LOOKUPS_FAIL_SHARE: Final = 0.1
+"""Of the incarnations of a root: they cannot take over what is there."""
 """How long Ray takes to start its process again."""
 WRITE_MAX_S: Final = 0.002
 """How long an entry takes to be safe, and again until the writer knows, at most."""
@@ -144,6 +146,7 @@ class SimulatedRoot:
     def _come_back(self) -> None:
         if not self.is_over:
             self.loop = self._new_loop()
+            self.engine.lookups_fail = self.world.random.random() < LOOKUPS_FAIL_SHARE
             self.world.trace.tell(self.world.now_s, f"{self.loop.name} comes back")
             self.come()
 
@@ -204,6 +207,10 @@ class SimulatedSurroundings:
     async def end(self) -> None:
         """See `Surroundings`."""
         self._root.end_for_good()
+
+    def crash(self) -> None:
+        """See `Surroundings`."""
+        self._root.crash()
 
 
 def _set(future: "asyncio.Future[None]") -> None:

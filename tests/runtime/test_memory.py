@@ -1,0 +1,94 @@
+"""What the memory of a long-lived process does."""
+
+import ctypes
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from callboard.runtime import memory
+
+ONLY_GLIBC = pytest.mark.skipif(not memory.IS_GLIBC, reason="another C library")
+
+HEAPS = """
+import ctypes, threading
+from callboard.runtime.memory import limit_heaps
+
+limit_heaps()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+together = threading.Barrier(16)
+def take():
+    together.wait(10)
+    libc.malloc(ctypes.c_size_t(50_000))
+    together.wait(10)
+threads = [threading.Thread(target=take) for _ in range(15)]
+for thread in threads:
+    thread.start()
+take()
+for thread in threads:
+    thread.join(10)
+libc.malloc_stats()
+"""
+
+
+def _heaps(**environment: str) -> int:
+    """How many heaps a process has whose 16 threads have taken memory."""
+    inherited = {k: v for k, v in os.environ.items() if k not in memory.ARENA_VARIABLES}
+    found = subprocess.run(
+        [sys.executable, "-c", HEAPS],
+        env=inherited | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return sum(line.startswith("Arena ") for line in found.stderr.splitlines())
+
+
+@ONLY_GLIBC
+def test_threads_share_few_heaps() -> None:
+    assert _heaps() <= memory.HEAPS_MAX
+
+
+@ONLY_GLIBC
+def test_a_user_may_say_how_many_heaps() -> None:
+    assert _heaps(MALLOC_ARENA_MAX="8") > memory.HEAPS_MAX
+
+
+@ONLY_GLIBC
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_free_pages_go_back() -> None:
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype = ctypes.c_void_p
+    libc.free.argtypes = [ctypes.c_void_p]
+    count, size = 800, 50_000  # Too small to be mapped alone: they come from the heap.
+    blocks = [libc.malloc(ctypes.c_size_t(size)) for _ in range(count)]
+    for block in blocks:
+        ctypes.memset(block, 1, size)
+    last = blocks.pop()  # Above all that is freed: the heap cannot simply end earlier.
+    for block in blocks:
+        libc.free(block)
+    before = _resident_bytes()
+    memory.return_free_pages()
+    after = _resident_bytes()
+    libc.free(last)
+    assert before - after > count * size / 2
+
+
+def _resident_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "IS_GLIBC", False)
+    monkeypatch.setattr(ctypes, "CDLL", _refuse)
+    memory.limit_heaps()
+    memory.return_free_pages()
+
+
+def _refuse(name: str | None) -> None:
+    raise AssertionError(f"{name} was opened")
