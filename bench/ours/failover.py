@@ -1,13 +1,14 @@
 """`failover`: kill -9 of the process of a host, until all its actors have answered again.
 
-Every actor is asked at once after the kill, and an ask is repeated only when it fails
-with `HostLost`: what has not left for the lost host simply waits for its understudy.
+Every actor is asked at once after the kill, and an ask is repeated, as soon as it fails, only
+when that is with `HostLost`: what has not left for the lost host simply waits for its understudy.
 """
 
 import asyncio
-import contextlib
 import os
 import signal
+from collections import deque
+from functools import partial
 
 import callboard
 from bench.ours.standing import KILLED_OFTEN, wait_until_standing
@@ -47,20 +48,43 @@ class Worker(Agent):
         return Number(number=self._number, process_id=os.getpid())
 
 
-async def _ask_all(workers: list[Ref[Worker]]) -> list[Number]:
-    """What each answers, in order; who was asked on a host that died is asked again."""
-    answers: dict[int, Number] = {}
-    while len(answers) < len(workers):
-        missing = [place for place in range(len(workers)) if place not in answers]
-        asks = []
-        for start in range(0, len(missing), ASKED_AT_ONCE):
-            places = missing[start : start + ASKED_AT_ONCE]
-            asks += [(place, workers[place].ask(ReadNumber())) for place in places]
-            await asyncio.sleep(0)
-        for place, ask in asks:
-            with contextlib.suppress(HostLost):
-                answers[place] = await ask
-    return [answers[place] for place in range(len(workers))]
+class Asking:
+    """One ask of each worker, repeated as soon as it fails with `HostLost`."""
+
+    def __init__(self, workers: list[Ref[Worker]]) -> None:
+        self._workers = workers
+        self._answers: dict[int, Number] = {}
+        self._loop = asyncio.get_running_loop()
+        self._done: asyncio.Future[None] = self._loop.create_future()
+        self._to_ask = deque(range(len(workers)))
+
+    async def all_answers(self) -> list[Number]:
+        """What each answers, in order."""
+        self._ask_some()
+        await self._done
+        return [self._answers[place] for place in range(len(self._workers))]
+
+    def _ask_some(self) -> None:
+        for _ in range(min(ASKED_AT_ONCE, len(self._to_ask))):
+            place = self._to_ask.popleft()
+            ask = asyncio.ensure_future(self._workers[place].ask(ReadNumber()))
+            ask.add_done_callback(partial(self._settled, place))
+        if self._to_ask:
+            self._loop.call_soon(self._ask_some)
+
+    def _settled(self, place: int, ask: "asyncio.Future[Number]") -> None:
+        error = ask.exception()
+        if isinstance(error, HostLost):
+            self._to_ask.append(place)
+            if len(self._to_ask) == 1:
+                self._loop.call_soon(self._ask_some)
+        elif error is not None:
+            if not self._done.done():
+                self._done.set_exception(error)
+        else:
+            self._answers[place] = ask.result()
+            if len(self._answers) == len(self._workers):
+                self._done.set_result(None)
 
 
 def run(params: Params) -> Outcome:
@@ -70,7 +94,7 @@ def run(params: Params) -> Outcome:
         workers = await system.spawn_many(
             Worker, ((number,) for number in range(params["actors"])), host=HOST
         )
-        process_id = (await _ask_all(workers))[0].process_id
+        process_id = (await Asking(workers).all_answers())[0].process_id
         answered: list[int] = []
         took_ms: list[float] = []
         for _ in range(params["rounds"]):
@@ -78,7 +102,7 @@ def run(params: Params) -> Outcome:
             with timed() as stopwatch:
                 os.kill(process_id, signal.SIGKILL)
                 async with asyncio.timeout(ALL_ANSWERING_TIMEOUT_S):
-                    answers = await _ask_all(workers)
+                    answers = await Asking(workers).all_answers()
             took_ms.append(stopwatch.elapsed_ms)
             # An answer that the dying process still gave would prove nothing.
             answered += [answer.number for answer in answers if answer.process_id != process_id]

@@ -1,9 +1,12 @@
 """What the memory of a long-lived process does."""
 
+import asyncio
 import ctypes
+import gc
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -92,3 +95,45 @@ def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def _refuse(name: str | None) -> None:
     raise AssertionError(f"{name} was opened")
+
+
+@pytest.fixture
+def collector() -> Iterator[None]:
+    before = gc.isenabled()
+    gc.enable()
+    yield
+    (gc.enable if before else gc.disable)()
+
+
+@pytest.mark.usefixtures("collector")
+async def test_the_collector_pauses_and_runs_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "PAUSE_S", 0.01)
+    pause = memory.CollectorPause()
+    pause.begin()
+    assert not gc.isenabled()
+    await asyncio.sleep(0.02)  # A loop's timers fire in their order.
+    assert gc.isenabled()
+    pause.begin()
+    assert not gc.isenabled()  # Another one, after the first.
+    pause.end()
+    assert gc.isenabled()
+
+
+@pytest.mark.usefixtures("collector")
+async def test_a_pause_under_way_is_not_made_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    pause = memory.CollectorPause()
+    monkeypatch.setattr(memory, "PAUSE_S", 0.01)
+    pause.begin()
+    monkeypatch.setattr(memory, "PAUSE_S", 60.0)
+    pause.begin()
+    await asyncio.sleep(0.02)
+    assert gc.isenabled()
+
+
+@pytest.mark.usefixtures("collector")
+async def test_a_collector_that_the_user_has_switched_off_stays_off() -> None:
+    gc.disable()
+    pause = memory.CollectorPause()
+    pause.begin()
+    pause.end()
+    assert not gc.isenabled()

@@ -27,7 +27,7 @@ from callboard.messages.ports import BlobStore, HostProcess
 
 from ...cluster.network import cluster_error, parse_address
 from ...detached.names import NAMESPACE
-from ...memory import limit_heaps
+from ...memory import CollectorPause, limit_heaps
 from ...settings import Settings
 from ...transport.sockets import SocketAddress, SocketServer
 from .blobs import RayBlobs
@@ -67,6 +67,8 @@ class RayEngine:
         self._server: SocketServer | None = None
         self._listening: asyncio.Future[SocketAddress | None] | None = None
         self._owns_ray = False
+        self.collector: Final = CollectorPause()
+        """Of this process, which sends what has waited for actors that come back."""
         self._system = f"{settings.name}-{secrets.token_hex(3)}" if system is None else system
 
     async def start(self) -> None:
@@ -215,6 +217,7 @@ class RayEngine:
 
     async def stop(self) -> None:
         """Kill what still lives and leave the cluster."""
+        self.collector.end()
         if self._server is not None:
             await self._server.stop()
         if not ray.is_initialized():

@@ -46,6 +46,7 @@ class RayProcess:
         """See `HostProcess`."""
         control = self._engine.control
         assert control is not None
+        self._engine.collector.begin()
         mine = await self._engine.socket_address()
         self.address = await self._call(
             self.handle.become.remote(

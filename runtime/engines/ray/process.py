@@ -31,7 +31,7 @@ from callboard.messages.lifecycle import Exit
 from callboard.messages.ports import FrameCarrier
 from callboard.messages.ref import Address, Ref
 
-from ...memory import calm_collector
+from ...memory import CollectorPause, calm_collector
 from ...settings import Settings
 from ...transport.pulls import Pulls
 from ...transport.sockets import SocketAddress, SocketCarrier, SocketServer
@@ -87,6 +87,7 @@ class HostActor:
         self._server: SocketServer | None = None
         self._address: SocketAddress | None = None
         self._ended: asyncio.Future[Exit] | None = None
+        self._collector: Final = CollectorPause()
 
     def __repr__(self) -> str:
         # What the Ray dashboard shows beside the class.
@@ -125,6 +126,7 @@ class HostActor:
 
         `control` is the root's Ray actor; None when the root lives in a driver.
         """
+        self._collector.begin()
         self._host, self._watchdog = make_host(
             slot=slot,
             epoch=epoch,
