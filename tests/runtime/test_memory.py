@@ -105,13 +105,21 @@ def collector() -> Iterator[None]:
     (gc.enable if before else gc.disable)()
 
 
+async def _later_timer() -> None:
+    """Returns when a timer behind that of the pause has fired: a loop keeps their order."""
+    loop = asyncio.get_running_loop()
+    fired = loop.create_future()
+    loop.call_later(0.02, fired.set_result, None)
+    await fired
+
+
 @pytest.mark.usefixtures("collector")
 async def test_the_collector_pauses_and_runs_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "PAUSE_S", 0.01)
     pause = memory.CollectorPause()
     pause.begin()
     assert not gc.isenabled()
-    await asyncio.sleep(0.02)  # A loop's timers fire in their order.
+    await _later_timer()
     assert gc.isenabled()
     pause.begin()
     assert not gc.isenabled()  # Another one, after the first.
@@ -126,7 +134,7 @@ async def test_a_pause_under_way_is_not_made_longer(monkeypatch: pytest.MonkeyPa
     pause.begin()
     monkeypatch.setattr(memory, "PAUSE_S", 60.0)
     pause.begin()
-    await asyncio.sleep(0.02)
+    await _later_timer()
     assert gc.isenabled()
 
 
