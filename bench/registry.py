@@ -299,7 +299,15 @@ KILLS = Bench(
             "seed": 1,
         },
     ),
-    peers=(),
+    peers=(
+        Side(
+            "ray_async_actor",
+            "bench.peers.ray_kills",
+            {"actors": 4, "asks_per_s": 500, "kills": 100, "interval_ms": 1_000, "seed": 1},
+            {"actors": 2, "asks_per_s": 100, "kills": 2, "interval_ms": 1_000, "seed": 1},
+            (RAY,),
+        ),
+    ),
     expected_check=workload.expected_kills,
     timeout_s=420.0,
 )

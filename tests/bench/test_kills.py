@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 
-from bench.ours.kills.load import Load
-from bench.ours.kills.recovery import BUCKET_S, Bucket, recoveries_s, steady_rate
-from callboard import Contract, Request
+from bench.kills.load import Asked, Load
+from bench.kills.recovery import BUCKET_S, Bucket, recoveries_s, steady_rate
+from callboard import Contract
 from callboard.messages.errors import DeadlineExceeded, HostLost
-from callboard.messages.ref import Address
 
 FAULTLESS = {
     "without_outcome": 0,
@@ -63,30 +62,24 @@ class Echo(Contract):
     is_repeated: bool = False
 
 
-class Say(Request[Echo]):
-    number: int
-
-
 class Worker:
-    """Stands in for a reference: what it answers is up to the test."""
-
-    address = Address(3, 1)
+    """What it answers is up to the test."""
 
     def __init__(self, answer: Callable[[int, "asyncio.Future[Any]"], None]) -> None:
         self._answer = answer
         self.asked_often = asyncio.Event()
 
-    def ask(self, request: Say) -> "asyncio.Future[Any]":
+    def ask(self, number: int) -> "asyncio.Future[Any]":
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._answer(request.number, future)
-        if request.number == 3:
+        self._answer(number, future)
+        if number == 3:
             self.asked_often.set()
         return future
 
 
 async def load_of(answer: Callable[[int, "asyncio.Future[Any]"], None]) -> Load:
-    worker: Any = Worker(answer)
-    load = Load([worker], 100, Say, expected=10)
+    worker = Worker(answer)
+    load = Load([Asked(3, worker.ask)], 100, HostLost, expected=2)
     running = asyncio.create_task(load.run())
     await worker.asked_often.wait()
     await load.stop(running)
@@ -112,7 +105,7 @@ async def test_a_deadline_is_a_fault() -> None:
 
 
 async def test_an_ask_without_an_outcome_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.ours.kills.load.LAST_OUTCOMES_S", 0.01)
+    monkeypatch.setattr("bench.kills.load.LAST_OUTCOMES_S", 0.01)
     load = await load_of(lambda _, future: None)
     assert load.faults() == {**FAULTLESS, "without_outcome": load.asked}
 

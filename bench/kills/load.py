@@ -4,15 +4,14 @@ import asyncio
 import time
 from array import array
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
-from callboard import Ref, Request
 from callboard.messages.errors import CallboardError
 
 from .recovery import BUCKET_S, Bucket
 
-__all__ = ["Load", "Reply"]
+__all__ = ["Asked", "Load", "Reply"]
 
 TICK_S = 0.01
 """Asks go out in small groups: a timer for each would cost more than an ask."""
@@ -28,11 +27,11 @@ class Reply(Protocol):
     is_repeated: bool
 
 
-class MakeRequest(Protocol):
-    """How an ask is made."""
+class Asked(NamedTuple):
+    """One actor: whose process it shares, and how it is asked."""
 
-    def __call__(self, *, number: int) -> Request[Any]:
-        """The request with that number."""
+    slot: int
+    ask: Callable[[int], Awaitable[Any]]
 
 
 class Load:
@@ -44,7 +43,7 @@ class Load:
     """
 
     def __init__(
-        self, workers: Sequence[Ref[Any]], per_s: int, request: MakeRequest, expected: int
+        self, asked: Sequence[Asked], per_s: int, lost: type[Exception], expected: int
     ) -> None:
         self.asked = 0
         """How many asks there were."""
@@ -52,9 +51,9 @@ class Load:
         """Outcomes by kind: `answered`, or the code of an error."""
         self.processes: dict[int, int] = {}
         """The process that has last answered for each host."""
-        self._workers = workers
+        self._workers = asked
         self._per_tick = max(1, round(per_s * TICK_S))
-        self._request = request
+        self._lost = lost
         self._outcomes = bytearray(expected)
         self._answered_s = array("d", bytes(expected * array("d").itemsize))
         self._answered_count = 0
@@ -81,10 +80,8 @@ class Load:
             self._outcomes.append(0)
             self._answered_s.append(0.0)
         self._open += 1
-        future: asyncio.Future[Any] = asyncio.ensure_future(
-            worker.ask(self._request(number=number))
-        )
-        future.add_done_callback(lambda done: self._settled(number, worker.address.slot, done))
+        future: asyncio.Future[Any] = asyncio.ensure_future(worker.ask(number))
+        future.add_done_callback(lambda done: self._settled(number, worker.slot, done))
 
     def _settled(self, number: int, slot: int, future: "asyncio.Future[Any]") -> None:
         self._outcomes[number] += 1
@@ -92,6 +89,8 @@ class Load:
         error = None if future.cancelled() else future.exception()
         if future.cancelled():
             self.kinds["cancelled"] += 1
+        elif isinstance(error, self._lost):
+            self.kinds[LOST] += 1
         elif error is not None:
             code = error.code if isinstance(error, CallboardError) else type(error).__name__
             self.kinds[code] += 1

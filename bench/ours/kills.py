@@ -1,0 +1,71 @@
+"""`kills`: kill -9 of random hosts, again and again, under a steady load of asks.
+
+The driver asks at a fixed rate, whoever's turn it is, whether or not what was asked before
+has been answered; which host is killed is drawn from a seed. Every ask must have exactly
+one outcome: its reply, or `HostLost` when it was on its way.
+"""
+
+import os
+from functools import partial
+from typing import Any
+
+import callboard
+from bench.kills.load import Asked
+from bench.kills.measure import measure_kills
+from bench.ours.standing import KILLED_OFTEN, wait_until_standing
+from bench.outcome import Outcome, Params
+from callboard import Agent, Contract, Ref, Request, System, handler
+from callboard.messages.errors import HostLost
+
+__all__ = ["run"]
+
+
+class Echo(Contract):
+    """The number of the ask, from which process, and whether the actor had seen it before."""
+
+    number: int
+    process_id: int
+    is_repeated: bool
+
+
+class Say(Request[Echo]):
+    """Ask to have a number said again; an actor is asked rising ones."""
+
+    number: int
+
+
+class Worker(Agent):
+    """Says numbers again."""
+
+    def __init__(self) -> None:
+        self._last = -1
+
+    @handler
+    async def say(self, request: Say) -> Echo:
+        """Once each."""
+        is_repeated = request.number <= self._last
+        self._last = request.number
+        return Echo(number=request.number, process_id=os.getpid(), is_repeated=is_repeated)
+
+
+def _asked(ref: Ref[Any]) -> Asked:
+    return Asked(ref.address.slot, lambda number: ref.ask(Say(number=number)))
+
+
+def run(params: Params) -> Outcome:
+    """All hosts get the same load; understudies stand by."""
+
+    async def main(system: System) -> Outcome:
+        refs: list[Ref[Any]] = list(
+            await system.spawn_many(Worker, (() for _ in range(params["actors"])))
+        )
+        asked = [_asked(ref) for ref in refs]
+        stand = partial(wait_until_standing, system, understudies=params["understudies"])
+        return await measure_kills(asked, HostLost, params, stand)
+
+    return callboard.run(
+        main,
+        hosts=params["hosts"],
+        understudies=params["understudies"],
+        host_supervision=KILLED_OFTEN,
+    )

@@ -1,0 +1,81 @@
+"""Ray's async actors: `kills`. One actor a process; Ray restarts them, and repeats no call.
+
+An ask that was on its way, or that is made while its actor restarts, fails at once: with
+`max_task_retries` Ray would run some of them twice.
+"""
+
+import asyncio
+import os
+from typing import Any, NamedTuple
+
+import ray
+from ray.exceptions import RayActorError
+
+from bench.entry import serve
+from bench.kills.load import Asked
+from bench.kills.measure import measure_kills
+from bench.outcome import Outcome, Params
+from bench.peers.ray_local import ray_cluster
+
+__all__: list[str] = []
+
+STANDING_TIMEOUT_S = 60.0
+RETRY_S = 0.05
+
+
+class Echo(NamedTuple):
+    """The number of the ask, from which process, and whether the actor had seen it before."""
+
+    number: int
+    process_id: int
+    is_repeated: bool
+
+
+class Worker:
+    """Says numbers again."""
+
+    def __init__(self) -> None:
+        self._last = -1
+
+    async def say(self, number: int) -> Echo:
+        is_repeated = number <= self._last
+        self._last = number
+        return Echo(number, os.getpid(), is_repeated)
+
+    async def process_id(self) -> int:
+        return os.getpid()
+
+
+def kills(params: Params) -> Outcome:
+    """A steady load on all of them; each kill takes one."""
+    remote: Any = ray.remote(Worker)
+    options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": 0}
+
+    async def main() -> Outcome:
+        workers = [remote.options(**options).remote() for _ in range(params["actors"])]
+        asked = [Asked(place, worker.say.remote) for place, worker in enumerate(workers)]
+
+        async def stand() -> None:
+            async with asyncio.timeout(STANDING_TIMEOUT_S):
+                await asyncio.gather(*(_answers(worker) for worker in workers))
+
+        return await measure_kills(asked, RayActorError, params, stand)
+
+    with ray_cluster():
+        outcome = asyncio.run(main())
+    note = f"{params['actors']} actors, one a process, and {params['asks_per_s']} asks a second"
+    return Outcome(outcome.results, outcome.check, (note,))
+
+
+async def _answers(worker: Any) -> None:  # Any: Ray's handles are untyped.
+    while True:
+        try:
+            await worker.process_id.remote()
+        except RayActorError:
+            await asyncio.sleep(RETRY_S)
+        else:
+            return
+
+
+if __name__ == "__main__":
+    serve({"kills": kills})
