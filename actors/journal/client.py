@@ -14,7 +14,8 @@ from callboard.messages.ref import Ref
 __all__ = ["LogClient"]
 
 LOGGER: Final = logging.getLogger("callboard.journal")
-WAIT_S: Final = 20.0
+WAIT_S: Final = 1.0
+"""How long a question for news waits in the log: an ordered stop of the log waits for it."""
 RETRY_S: Final = 0.2
 
 

@@ -112,6 +112,7 @@ class Projector:
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._wake = asyncio.Event()
         self._closing = False
+        self._reading: asyncio.Future[Any] | None = None
         self._end_listening: Callable[[], None] | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -157,7 +158,8 @@ class Projector:
                     await self._step()
                     self._store_failures_in_a_row = 0
                 except PASSING as error:
-                    await self._wait_for_store(error)
+                    if not self._closing:
+                        await self._wait_for_store(error)
         except CallboardError as error:
             self._stop(error)
         except Exception as error:
@@ -191,9 +193,16 @@ class Projector:
 
     async def _read(self) -> Page:
         core, head, size = self._core, self.log.head, self.limits.page_events
+        reading = self._reading = asyncio.ensure_future(
+            self.log.read(core.seen, size, kinds=self._filter.kinds)
+        )
         try:
             async with asyncio.timeout(self.limits.read_timeout_s):
-                found = await self.log.read(core.seen, size, kinds=self._filter.kinds)
+                found = await reading
+        except asyncio.CancelledError:
+            if not self._closing:
+                raise
+            raise StoreUnavailable("the projector closes.") from None
         except TimeoutError:
             raise StoreUnavailable(
                 f"a page of the log has not come within {self.limits.read_timeout_s} s."
@@ -203,6 +212,8 @@ class Projector:
         except AskError as error:
             # A log that is an actor: it may be on its way to another host.
             raise StoreUnavailable(f"the log does not answer: {error.message}") from error
+        finally:
+            self._reading = None
         events = core.read(found, head)
         return Page(events, core.seen)
 
@@ -407,6 +418,8 @@ class Projector:
         """End after the page that is under way; may be called twice."""
         self._closing = True
         self._wake.set()
+        if self._reading is not None:
+            self._reading.cancel()  # The log may be an actor whose host has ended before.
         if self._task is not None:
             await asyncio.wait((self._task,))
         if self.failed is None:
