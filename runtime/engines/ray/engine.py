@@ -6,6 +6,7 @@ neither delay restarts nor count them within a period.
 
 import asyncio
 import contextlib
+import importlib
 import logging
 import os
 import pathlib
@@ -302,3 +303,6 @@ def _use_token() -> None:
     )
     if has_token:
         os.environ["RAY_AUTH_MODE"] = "token"
+        # Ray reads its environment when it is imported, and again only when it is told to.
+        raylet: Any = importlib.import_module("ray._raylet")
+        raylet.Config.initialize("")

@@ -170,8 +170,11 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def running_cluster() -> Iterator[Cluster]:
-    """Start Ray's head in a process of its own, and end it with all that it started."""
+def running_cluster(*, home: pathlib.Path | None = None) -> Iterator[Cluster]:
+    """Start Ray's head in a process of its own, and end it with all that it started.
+
+    With a `home` of its own it finds its token there, and nothing says that it has one.
+    """
     folder = pathlib.Path(tempfile.mkdtemp(prefix="cb-", dir="/tmp"))  # Socket paths are short.
     with socket.socket() as free, socket.socket() as other:
         free.bind(("127.0.0.1", 0))
@@ -185,6 +188,9 @@ def running_cluster() -> Iterator[Cluster]:
         "CLUSTER": address,
     }
     environment.pop("RAY_ADDRESS", None)
+    if home is not None:
+        del environment["RAY_AUTH_MODE"]
+        environment["HOME"] = str(home)
     options = (
         f"--head --block --port={port} --node-ip-address=127.0.0.1 --num-cpus=4 "
         f"--include-dashboard=false --temp-dir={folder} --ray-client-server-port={client_port} "
