@@ -7,7 +7,7 @@ collections may be rarer.
 
 Ray's client frees what it had for a lost process in other threads than it was made in. The
 C library keeps heaps by thread, and what lies free in eight of them is not used again by a
-ninth: a driver grew by 75 KB for each host that it lost, of which 7 KB were in use. Two heaps
+ninth: a driver grew by 90 KB for each host that it lost, of which 7 KB were in use. Two heaps
 are enough for what Ray's threads do, and their free pages can be given back.
 """
 

@@ -39,7 +39,7 @@ FIGURES = {
     "fanout": {"sub_tasks_per_s"},
     "failover": {"all_answering_ms_median", "all_answering_ms_worst"},
     "supervise": {"restart_ms_median", "restart_ms_p99"},
-    "kills": {"back_at_90_percent_ms_median", "back_at_90_percent_ms_worst", "answers_per_s"},
+    "kills": {"back_at_90_percent_ms_median", "back_at_90_percent_ms_worst", "asks"},
     "flap": {"supervisor_ms_worst", "host_view_ms_worst", "sibling_ms_worst", "restarts_per_s"},
     "state": {"synchronise_warm_ms", "synchronise_cold_ms", "persisted_in_groups_per_s"},
     "durable": {"sub_tasks_per_s"},
@@ -49,7 +49,7 @@ FIGURES = {
     "million": {"created_per_s", "answered_per_s", "bytes_per_actor"},
 }
 COUNTS = (
-    *("outcome_", "processes_", "descriptors_", "asks"),
+    *("outcome_", "processes_", "descriptors_", "asks", "answers_each_second"),
     *("slowdown", "journal_", "run_again", "append_p50_over_fsync"),
 )
 """Figures that are counts, or compare with ourselves: told, never compared with others."""

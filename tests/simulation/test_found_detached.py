@@ -214,3 +214,48 @@ def test_a_driver_that_dies_while_there_is_no_root_is_forgotten_once_it_is_back(
         return list(system.lasting.lasting.guests.expected)  # type: ignore[union-attr]
 
     assert simulate(7, main, heartbeat_s=10.0) == []
+
+
+@pytest.fixture
+def lookups(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """How many of the roots that come back are told what there is."""
+
+    def fail(share: float) -> None:
+        monkeypatch.setattr("callboard.runtime.simulation.detached.root.LOOKUPS_FAIL_SHARE", share)
+
+    return fail
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_root_that_cannot_take_over_comes_back_until_it_can(
+    seed: int, lookups: Callable[[float], None]
+) -> None:
+    """It stayed up and was never ready, and nobody watched the hosts."""
+
+    async def main(system: DetachedSystem, driver: Driver) -> Any:
+        ref = await do(driver, lambda api: api.spawn(Counter))
+        await do(driver, lambda api: api.ask(Count(), ref))
+        lookups(1.0)
+        system.crash(ROOT)
+        await until(lambda: system.lasting.deaths == 3)
+        lookups(0.0)
+        await until(lambda: system.is_up())
+        return (await do(driver, lambda api: api.ask(Count(), ref))).n
+
+    assert simulate(seed, main) == 2
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_root_that_cannot_take_over_ends_all_when_it_is_to_stop(
+    seed: int, lookups: Callable[[float], None]
+) -> None:
+    async def main(system: DetachedSystem, _driver: Driver) -> None:
+        lookups(1.0)
+        system.crash(ROOT)
+        await until(lambda: system.lasting.deaths == 2)
+        while not await system._root_call("stop", DOWN_S):  # noqa: ASYNC110 - as `down`
+            await asyncio.sleep(0.1)
+        assert system.cluster.living() == []
+        assert system.lasting.ledger.entries == {}
+
+    simulate(seed, main)

@@ -20,6 +20,9 @@ from ..process import Reached, SimulatedCarrier, SimulatedProcess
 
 __all__ = ["DriverProcess", "LastingSimulatedEngine", "LastingSimulatedProcess"]
 
+LOOK_S: Final = 0.01
+"""How often one that waits for a process looks whether it runs."""
+
 
 class Adopted(NamedTuple):
     """What a host tells the root that takes it over."""
@@ -163,16 +166,22 @@ class LastingSimulatedEngine(SimulatedEngine):
         """All processes that ever were, by name."""
         self.drivers: Final[dict[int, DriverProcess]] = {}
         """All drivers that ever were, by slot."""
+        self._starting: Final[set[str]] = set()
+        """Names that the cluster has, of processes that do not run yet."""
+        self._own: list[LastingSimulatedProcess] = []
+        """What this incarnation has started or found: it knows of no other."""
 
     def renew(self, epoch: int) -> None:
         """Another incarnation of the root goes on with it."""
         self.epoch = epoch
+        self._own = []
         self.control = None
         self.before_start = self.after_end = None
 
     async def start_process(self, number: int, order: ProcessOrder | None = None) -> HostProcess:
         """One more process after a while, also when the root dies meanwhile."""
         world = self.world
+        own = self._own
         name = f"{self.settings.name}.{self.epoch}-process-{number}"
         if self.before_start is not None:
             await self.before_start(name)
@@ -180,7 +189,15 @@ class LastingSimulatedEngine(SimulatedEngine):
         started: asyncio.Future[LastingSimulatedProcess] = loop.create_future()
         fails, self.failing_starts = bool(self.failing_starts), max(0, self.failing_starts - 1)
 
+        self._starting.add(name)
+
         def come() -> None:
+            if name not in self._starting:
+                world.trace.tell(world.now_s, f"{name} was ended before it ran")
+                error = ClusterError(f"{name} did not start.", advice="It was ended.")
+                world.on(self.driver.loop, world.now_s, _fail, started, error)
+                return
+            self._starting.remove(name)
             if fails:
                 world.trace.tell(world.now_s, f"{name} does not start")
                 error = ClusterError(f"{name} did not start.", advice="As the seed has it.")
@@ -189,6 +206,7 @@ class LastingSimulatedEngine(SimulatedEngine):
             process = LastingSimulatedProcess(self, len(self.processes) + 1, name)
             self.processes.append(process)
             self.named[name] = process
+            own.append(process)
             world.on(self.driver.loop, world.now_s, _settle, started, process)
 
         after_s = START_MIN_S + START_SPREAD_S * world.random.random()
@@ -203,7 +221,12 @@ class LastingSimulatedEngine(SimulatedEngine):
         """The process of that name, if it lives; the cluster may not say it, to a root."""
         if self.lookups_fail:
             raise ClusterError("the head does not answer.", advice="As the seed has it.")
-        return self.named_process(name)
+        while name in self._starting:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(LOOK_S)
+        process = self.named_process(name)
+        if process is not None:
+            self._own.append(process)
+        return process
 
     def named_process(self, name: str) -> LastingSimulatedProcess | None:
         """The process of that name, if it lives."""
@@ -211,10 +234,16 @@ class LastingSimulatedEngine(SimulatedEngine):
         return None if process is None or process.loop.is_dead else process
 
     def end_process(self, name: str) -> None:
-        """End a process, if it lives."""
+        """End a process, if it lives or is to live."""
+        self._starting.discard(name)
         process = self.named.get(name)
         if process is not None:
             process.die("is ended by name")
+
+    async def stop(self) -> None:
+        """End what this incarnation knows of."""
+        for process in self._own:
+            process.die("ends with its system")
 
     def living(self) -> list[str]:
         """The names of the processes that live."""

@@ -23,9 +23,9 @@ __all__ = ["WRITE_MAX_S", "SimulatedLedger", "SimulatedRoot"]
 
 RESTART_MIN_S: Final = 0.3
 RESTART_SPREAD_S: Final = 2.2
+"""How long Ray takes to start its process again."""
 LOOKUPS_FAIL_SHARE: Final = 0.1
 """Of the incarnations of a root: they cannot take over what is there."""
-"""How long Ray takes to start its process again."""
 WRITE_MAX_S: Final = 0.002
 """How long an entry takes to be safe, and again until the writer knows, at most."""
 ON_THIS_NODE: Final = 0.5

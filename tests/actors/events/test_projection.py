@@ -1,5 +1,6 @@
 """Projectors: exactly once whatever interrupts them, alone and two at once; failures; lag."""
 
+import asyncio
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -396,6 +397,43 @@ async def test_lag_is_told_in_positions_and_seconds(memory: ReadModelStore) -> N
         await projector.wait_for(10, DEADLINE_S)
         assert (projector.statistics().lag_positions, projector.statistics().lag_s) == (0, 0.0)
         await projector.close()
+
+
+class Silent:
+    """A log that does not answer behind a position, as one whose host is gone."""
+
+    def __init__(self, log: EventLog, behind: int) -> None:
+        self._log = log
+        self._behind = behind
+        self.asked = asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    async def read(self, after: int, limit: int, *, kinds: Any = None) -> list[RecordedEvent]:
+        if after >= self._behind:
+            self.asked.set()
+            await asyncio.get_running_loop().create_future()
+        return await self._log.read(after, min(limit, self._behind - after), kinds=kinds)
+
+
+@pytest.mark.parametrize("behind", [0, 7])
+async def test_it_closes_though_its_log_does_not_answer(
+    memory: ReadModelStore, behind: int
+) -> None:
+    limits = ProjectorLimits(page_events=7, read_timeout_s=3_600.0)
+    events = some_events(10, 20)
+    async with open_journal() as journal:
+        await append(journal, events)
+        log: Any = Silent(journal, behind)
+        projector = Projector(Accounts(), log, memory, limits=limits)
+        await projector.start()
+        async with asyncio.timeout(DEADLINE_S):
+            await log.asked.wait()
+            await projector.close()
+    # The page that was being written meanwhile is in the model, and known to be.
+    assert projector.statistics().position == checked(memory, "accounts", events) == behind
+    assert projector.statistics().store_failures == 0
 
 
 async def test_wait_for_ends_at_its_deadline_and_with_the_projector(

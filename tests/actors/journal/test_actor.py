@@ -4,16 +4,17 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import pytest_asyncio
 
-from callboard import System, start
+from callboard import Context, System, start
 from callboard.actors.journal.actor import LogActor
 from callboard.actors.journal.client import LogClient
 from callboard.messages.errors import CallboardError
 from callboard.messages.events import Appended, NewEvent
+from callboard.messages.lifecycle import Exit
 from callboard.messages.storage_errors import EventTooLarge, WrongExpectedVersion
 from callboard.runtime.stores.sqlite import SqliteEventStore
 
@@ -106,3 +107,34 @@ async def test_a_writer_that_is_fenced_is_restarted_and_nothing_is_twice(
     again = await appended(client, "a", some)
     assert again == Appended(2, 2, 2, is_repeat=True)
     other.close()
+
+
+class Noting(LogActor):
+    """Tells whether it was stopped in order: one that takes too long is killed."""
+
+    made: ClassVar[list["Noting"]] = []
+
+    async def started(self, ctx: Context) -> None:
+        await super().started(ctx)
+        self.is_closed = False
+        Noting.made.append(self)
+
+    async def stopping(self, ctx: Context, reason: Exit) -> None:
+        await super().stopping(ctx, reason)
+        self.is_closed = True
+
+
+async def test_who_waits_for_news_does_not_keep_it_from_stopping_in_order(
+    system: System, tmp_path: Path
+) -> None:
+    Noting.made.clear()
+    client = LogClient(await system.spawn(Noting, opens(tmp_path / "log.db")))
+    await client.open()
+    client.on_commit(lambda head: None)
+    (log,) = Noting.made
+    async with asyncio.timeout(WAIT_S):
+        while not log._waiters:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.001)
+        await system.stop(client.ref)
+    assert log.is_closed
+    await client.close()
