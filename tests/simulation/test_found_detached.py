@@ -239,7 +239,7 @@ def test_a_root_that_cannot_take_over_comes_back_until_it_can(
         system.crash(ROOT)
         await until(lambda: system.lasting.deaths == 3)
         lookups(0.0)
-        await until(lambda: system.is_up())
+        await until(system.is_up)
         return (await do(driver, lambda api: api.ask(Count(), ref))).n
 
     assert simulate(seed, main) == 2
