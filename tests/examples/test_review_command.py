@@ -189,7 +189,9 @@ def test_wrong_options_are_wrong_use(options: tuple[str, ...], tree: Path, tmp_p
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("address", ["closed_address", "silent_address"])
+@pytest.mark.parametrize(
+    "address", ["closed_address", pytest.param("silent_address", marks=pytest.mark.soak)]
+)
 def test_a_cluster_that_does_not_answer_is_told_within_ten_seconds(
     address: str, request: pytest.FixtureRequest, tree: Path, tmp_path: Path
 ) -> None:

@@ -90,9 +90,10 @@ def test_after_the_kill_of_a_host_the_report_is_the_same(tree: Path, tmp_path: P
 
 
 @pytest.mark.ray
+@pytest.mark.soak
 @pytest.mark.parametrize(
     "whole_group",
-    [pytest.param(False, marks=pytest.mark.soak, id="driver"), pytest.param(True, id="terminal")],
+    [pytest.param(False, id="driver"), pytest.param(True, id="terminal")],
 )
 def test_ctrl_c_stops_everything_and_leaves_no_report(
     whole_group: bool, tree: Path, tmp_path: Path

@@ -89,6 +89,12 @@ async def until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.1)
 
 
+async def stopped(system: DetachedSystem) -> None:
+    """Have the root stop everything, as `down` does, which then ends what is left."""
+    while not await system._root_call("stop", DOWN_S):  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(0.1)
+
+
 def is_back(system: DetachedSystem, *, deaths: int = 1) -> bool:
     lasting = system.lasting.lasting
     is_ready = lasting is not None and lasting.guests is not None
@@ -253,8 +259,7 @@ def test_a_root_that_cannot_take_over_ends_all_when_it_is_to_stop(
         lookups(1.0)
         system.crash(ROOT)
         await until(lambda: system.lasting.deaths == 2)
-        while not await system._root_call("stop", DOWN_S):  # noqa: ASYNC110 - as `down`
-            await asyncio.sleep(0.1)
+        await stopped(system)
         assert system.cluster.living() == []
         assert system.lasting.ledger.entries == {}
 

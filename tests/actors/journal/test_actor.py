@@ -123,6 +123,11 @@ class Noting(LogActor):
         await super().stopping(ctx, reason)
         self.is_closed = True
 
+    async def is_followed(self) -> None:
+        """Returns once somebody waits for news."""
+        while not self._waiters:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.001)
+
 
 async def test_who_waits_for_news_does_not_keep_it_from_stopping_in_order(
     system: System, tmp_path: Path
@@ -133,8 +138,7 @@ async def test_who_waits_for_news_does_not_keep_it_from_stopping_in_order(
     client.on_commit(lambda head: None)
     (log,) = Noting.made
     async with asyncio.timeout(WAIT_S):
-        while not log._waiters:  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.001)
+        await log.is_followed()
         await system.stop(client.ref)
     assert log.is_closed
     await client.close()

@@ -1,5 +1,6 @@
 """A cluster that was given a token by `ray start` alone: drivers find it where Ray does."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -24,13 +25,46 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("has_token", [True, pytest.param(False, marks=pytest.mark.soak)])
+MODE = """
+import ray
+from ray._raylet import AuthenticationMode, get_authentication_mode
+
+from callboard.runtime.engines.ray.engine import _use_token
+
+_use_token()
+print("token" if get_authentication_mode() == AuthenticationMode.TOKEN else "none")
+"""
+
+
+def write_token(home: Path) -> None:
+    token = home / ".ray" / "auth_token"
+    token.parent.mkdir()
+    token.write_text("5ca1ab1e" * 8)
+    token.chmod(0o600)
+
+
+@pytest.mark.parametrize("has_token", [True, False])
+def test_rays_client_shows_the_token_that_is_there(tmp_path: Path, *, has_token: bool) -> None:
+    if has_token:
+        write_token(tmp_path)
+    named = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+    inherited = {key: value for key, value in os.environ.items() if key not in named}
+    ran = subprocess.run(
+        [sys.executable, "-c", MODE],
+        env={**inherited, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60.0,
+    )
+    assert ran.stdout == ("token\n" if has_token else "none\n"), ran.stderr
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("has_token", [True, False])
 def test_a_driver_needs_no_setting_of_its_own(tmp_path: Path, *, has_token: bool) -> None:
     if has_token:
-        token = tmp_path / ".ray" / "auth_token"
-        token.parent.mkdir()
-        token.write_text("5ca1ab1e" * 8)
-        token.chmod(0o600)
+        write_token(tmp_path)
     with running_cluster(home=tmp_path) as cluster:
         ran = subprocess.run(
             [sys.executable, "-c", DRIVER],

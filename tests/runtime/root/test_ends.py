@@ -156,6 +156,7 @@ def test_killed_driver_leaves_no_host(tmp_path: pathlib.Path) -> None:
     gone(pids)
 
 
+@pytest.mark.soak
 @pytest.mark.usefixtures("shared_memory")
 def test_ctrl_c_stops_everything_though_handlers_hang(tmp_path: pathlib.Path) -> None:
     driver = Driver(
