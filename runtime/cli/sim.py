@@ -1,24 +1,68 @@
-"""`callboard sim`: many seeds of a scenario, and the story of each that breaks an invariant."""
+"""`callboard sim`: many seeds of a built-in scenario, and a report of those that fail.
+
+The built-in scenarios test Callboard itself. They are in `tests/simulation`, so they come with
+a clone of the repository and not with an installed package.
+"""
 
 import contextlib
+import importlib
 import json
 import sys
 import time
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final, Protocol
 
 import click
 
+from callboard.messages.errors import UsageError
+
 from .outcome import ExitCode
 
-if TYPE_CHECKING:
-    from ..simulation.run import Outcome
+__all__ = ["load_built_in", "sim"]
 
-__all__ = ["sim"]
-
+SCENARIOS: Final = Path(__file__).resolve().parents[2] / "tests" / "simulation"
+"""Where a clone has the scenarios: `resolve` follows the links of `src/callboard` to its root."""
+PACKAGE: Final = "callboard_simulation"
+"""The name under which they are imported here: `tests` may be a package of the user's."""
 PROGRESS_S: Final = 1.0
 FAILURES_MAX: Final = 10
 """After so many failing seeds there is nothing more to learn from one run."""
+
+
+class Outcome(Protocol):
+    """What a run of one seed gives."""
+
+    @property
+    def broken(self) -> str:
+        """The name of the invariant that broke; empty when all held."""
+
+    @property
+    def steps(self) -> int:
+        """How many steps the run took."""
+
+    def report(self) -> str:
+        """What happened, and how to run the seed again."""
+
+    def to_data(self) -> dict[str, Any]:
+        """All of it for machines."""
+
+
+def load_built_in(module: str) -> Any:
+    """A module of the built-in scenarios; raises `UsageError` when there is no clone."""
+    if not (SCENARIOS / "scenarios.py").is_file():
+        raise UsageError(
+            "the built-in scenarios come with the source of Callboard, and this is an installed "
+            "package.",
+            advice="Clone the repository, run `make setup`, and run `callboard sim` from its "
+            ".venv. To simulate your own actors you need no clone: write a scenario and call "
+            "`callboard.testing.simulate(scenario, seed=1)`; docs/testing.md shows how.",
+        )
+    if PACKAGE not in sys.modules:
+        package = ModuleType(PACKAGE, "The built-in scenarios of this clone.")
+        package.__path__ = [str(SCENARIOS)]
+        sys.modules[PACKAGE] = package
+    return importlib.import_module(f"{PACKAGE}.{module}")
 
 
 @click.command()
@@ -43,20 +87,22 @@ def sim(
     Hosts crash, hang and slow down, links lose, double, reorder and cut; after every step
     invariants are checked. The same seed is the same run, on every machine.
 
-    \b
-    Exit codes: 0 all invariants held, 1 a seed broke one, 2 wrong usage.
-    """  # noqa: D301 - click's mark for a paragraph that is not to be wrapped
-    from ..simulation.mutations import MUTATIONS
-    from ..simulation.run import run_seeds
-    from ..simulation.scenarios import SCENARIOS
+    The scenarios come with a clone of the repository. Simulate your own actors with
+    callboard.testing.
 
-    scenario = SCENARIOS.get(name)
+    \b
+    Exit codes: 0 all invariants held, 1 a seed broke one, 2 wrong usage or no clone.
+    """  # noqa: D301 - click's mark for a paragraph that is not to be wrapped
+    scenarios = load_built_in("scenarios").SCENARIOS
+    mutations = load_built_in("mutations").MUTATIONS
+    run_seeds = load_built_in("run").run_seeds
+    scenario = scenarios.get(name)
     if scenario is None:
-        known = ", ".join(SCENARIOS)
+        known = ", ".join(scenarios)
         raise click.BadParameter(f"there is no scenario {name!r}; there are {known}.")
-    mutation = None if defect is None else MUTATIONS.get(defect)
+    mutation = None if defect is None else mutations.get(defect)
     if defect is not None and mutation is None:
-        known = ", ".join(MUTATIONS)
+        known = ", ".join(mutations)
         raise click.BadParameter(f"there is no defect {defect!r}; there are {known}.")
     began_s = shown_s = time.monotonic()
     broken: list[Outcome] = []
@@ -85,10 +131,10 @@ def sim(
     context.exit(ExitCode.FAILED if broken else ExitCode.OK)
 
 
-def _show(outcome: "Outcome", *, as_json: bool) -> None:
+def _show(outcome: Outcome, *, as_json: bool) -> None:
     if not as_json:
         _progress("")
-        print(outcome.told(), flush=True)
+        print(outcome.report(), flush=True)
 
 
 def _progress(text: str) -> None:
@@ -98,7 +144,7 @@ def _progress(text: str) -> None:
 
 
 def _summary(
-    name: str, first_seed: int, done: int, steps: int, took_s: float, broken: "list[Outcome]"
+    name: str, first_seed: int, done: int, steps: int, took_s: float, broken: list[Outcome]
 ) -> dict[str, Any]:
     return {
         "scenario": name,
@@ -106,5 +152,5 @@ def _summary(
         "seeds": done,
         "steps": steps,
         "seconds": round(took_s, 3),
-        "broken": [asdict(outcome) for outcome in broken],
+        "broken": [outcome.to_data() for outcome in broken],
     }

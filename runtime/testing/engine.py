@@ -15,10 +15,10 @@ from callboard.supervisors.supervisor import Supervisor
 
 from ..environment import Environment
 from ..settings import Settings
-from ..simulation.network import Network
-from ..simulation.process import Reached, SimulatedProcess
-from ..simulation.world import World
 from ..wiring import CloudPickler, make_host
+from .network import Network
+from .process import Reached, SimulatedProcess
+from .world import World
 
 __all__ = ["SimulatedEngine", "SimulatedPickler", "environment_of"]
 

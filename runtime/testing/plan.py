@@ -14,8 +14,8 @@ from typing import Final, Self, TypeAlias, assert_never, final
 
 from callboard.messages.errors import SpecError, UsageError
 
-from ..simulation.network import Weather
-from ..simulation.system import SimulatedSystem
+from .network import Weather
+from .system import SimulatedSystem
 
 __all__ = [
     "NO_FAULTS",

@@ -14,7 +14,7 @@ from .loop import SimulatedLoop
 from .network import NOTICE_S
 
 if TYPE_CHECKING:
-    from ..engines.sim import SimulatedEngine
+    from .engine import SimulatedEngine
 
 __all__ = ["Reached", "SimulatedCarrier", "SimulatedProcess"]
 

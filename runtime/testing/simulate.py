@@ -21,12 +21,12 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeAlias, TypeVar
 from callboard.messages.contract import Contract
 from callboard.messages.errors import DeadlineExceeded, UsageError
 
-from ..simulation.network import Weather
-from ..simulation.system import SimulatedSystem, open_system
-from ..simulation.world import World
 from ..system import System
+from .network import Weather
 from .plan import NO_FAULTS, FaultPlan, apply
 from .probe import Answer, Probe, open_probe
+from .system import SimulatedSystem, open_system
+from .world import World
 
 __all__ = ["Simulation", "simulate", "simulated"]
 

@@ -19,11 +19,11 @@ from typing import Any, Final
 from callboard.actors.host.host import Host
 from callboard.messages.errors import UsageError
 
-from ..engines.sim import SimulatedEngine
 from ..environment import Environment
 from ..root.root import Root
 from ..settings import Settings
 from ..system import System
+from .engine import SimulatedEngine
 from .loop import SimulatedLoop
 from .network import Network, Weather
 from .process import SimulatedProcess

@@ -17,9 +17,8 @@ from callboard.messages.storage_errors import (
     StoreUnavailable,
     WriterFenced,
 )
-
-from ..stores.memory import MemoryEventStore
-from .loop import Later
+from callboard.runtime.stores.memory import MemoryEventStore
+from callboard.runtime.testing.loop import Later
 
 __all__ = ["CALM", "DiskWeather", "SimulatedDisk", "SimulatedEventStore"]
 

@@ -11,15 +11,15 @@ from typing import Any, Final, final
 
 from callboard.actors.journal.core import JournalLimits
 from callboard.actors.journal.journal import Journal
+from callboard.runtime.journals import OpenJournal
+from callboard.runtime.settings import Settings
+from callboard.runtime.testing.engine import environment_of
+from callboard.runtime.testing.loop import SimulatedLoop
 
-from ..engines.sim import environment_of
-from ..journals import OpenJournal
-from ..settings import Settings
 from .disk import SimulatedDisk, SimulatedEventStore
-from .ledger import Ledger
-from .loop import SimulatedLoop
+from .message_log import Ledger
 from .run import Run
-from .witness import witnesses
+from .supervision_checker import witnesses
 
 __all__ = ["Kill", "draw_kill", "live", "open_disk_journal"]
 
@@ -65,7 +65,7 @@ async def live(
     over = director.create_future()
     task = world.driver.create_task(main())
 
-    def end(ended: bool) -> None:  # noqa: FBT001 - a mark
+    def end(ended: bool) -> None:
         if not over.done():
             over.set_result(ended)
 
@@ -77,9 +77,9 @@ async def live(
             for loop in world.loops[first:]:
                 loop.die()
             disk.crash()
-            director.call_soon(end, False)  # noqa: FBT003 - a mark
+            director.call_soon(end, False)
 
-    task.add_done_callback(lambda _task: director.call_soon(end, True))  # noqa: FBT003 - a mark
+    task.add_done_callback(lambda _task: director.call_soon(end, True))
     if kill is not None:
         world.at(world.now_s + kill.after_s, die, kill.steps_late)
     if not await over:

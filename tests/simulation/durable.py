@@ -25,14 +25,14 @@ from callboard.messages.job import Job
 from callboard.messages.plan import SubTask
 from callboard.messages.retry import RetryPolicy
 from callboard.messages.storage_errors import WrongExpectedVersion
+from callboard.runtime.executions import Executions
+from callboard.runtime.journals import OpenJournal
 
-from ..executions import Executions
-from ..journals import OpenJournal
 from .disk import CALM, DiskWeather, SimulatedDisk
-from .ledger import ledger_here
-from .lives import draw_kill, live, open_disk_journal
+from .driver_restarts import draw_kill, live, open_disk_journal
+from .message_log import ledger_here
 from .run import Run
-from .stage import BUSY_S, Stage, act, open_stage
+from .scenario_fixture import BUSY_S, Stage, act, open_stage
 
 __all__ = [
     "ENDED",
@@ -286,7 +286,7 @@ async def take_over(stage: Stage, book: Book) -> None:
     await stage.later(BUSY_S)
     system = stage.system
     opened = await open_disk_journal(system.settings, book.disk, "another writer")
-    system._executions = Executions(system.host, system._environment, opened)  # noqa: SLF001 - as a second driver would have
+    system._executions = Executions(system.host, system._environment, opened)
     book.opened.append(opened)
     await pursue(stage, book)
 
@@ -337,7 +337,7 @@ async def finish(stage: Stage, book: Book) -> None:
     book.disk.weather = CALM
     opened = await open_disk_journal(stage.system.settings, book.disk, "the last writer")
     system = stage.system
-    system._executions = Executions(system.host, system._environment, opened)  # noqa: SLF001 - as above
+    system._executions = Executions(system.host, system._environment, opened)
     await pursue(stage, book)
     # Not before: whoever has superseded the one that opened a journal goes on with it.
     for journal in (*book.opened, opened):

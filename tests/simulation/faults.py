@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, final
 
 from callboard.messages.errors import UsageError
-
-from .network import Weather
+from callboard.runtime.testing.network import Weather
 
 if TYPE_CHECKING:
-    from .system import SimulatedSystem
+    from callboard.runtime.testing.system import SimulatedSystem
 
 __all__ = [
     "FAULTS",

@@ -17,7 +17,7 @@ from callboard.messages.lifecycle import Exit
 from callboard.messages.ref import Ref
 from callboard.messages.spec import Restart, StopTimeout, SupervisorSpec
 
-from .ledger import ledger_here
+from .message_log import ledger_here
 
 __all__ = [
     "Burst",
@@ -160,7 +160,7 @@ class Sender(Actor):
     async def burst(self, request: Burst, ctx: Context) -> Done:
         """Tell notes; what is refused has not been sent."""
         ledger = ledger_here()
-        host = ctx._host  # noqa: SLF001 - which incarnation sends is nobody else's business
+        host = ctx._host
         sender = ledger.new_sender(host.slot, host.epoch)
         for number in range(1, request.count + 1):
             for to in request.to:

@@ -21,7 +21,7 @@ from callboard.actors.tree.branch import Branch
 from callboard.messages.control import CONTROL_CELL, CONTROL_SLOT
 from callboard.messages.guests import is_guest
 
-from .witness import WitnessedSupervisor
+from .supervision_checker import WitnessedSupervisor
 
 if TYPE_CHECKING:
     from .run import Run
@@ -79,9 +79,9 @@ def link_queues_bounded(host: Host) -> str | None:
         core = link.core
         if len(core.unacknowledged) > UNACKNOWLEDGED_MAX:
             return f"{_link(host, link)}: {len(core.unacknowledged)} frames unacknowledged"
-        if len(core._ahead) > limits.reorder_frames_max:  # noqa: SLF001 - as the core bounds it
-            return f"{_link(host, link)}: {len(core._ahead)} frames ahead"  # noqa: SLF001 - as above
-        if link.outbox._backlog.tells > limits.link_backlog_max:  # noqa: SLF001 - as above
+        if len(core._ahead) > limits.reorder_frames_max:
+            return f"{_link(host, link)}: {len(core._ahead)} frames ahead"
+        if link.outbox._backlog.tells > limits.link_backlog_max:
             return f"{_link(host, link)}: {link.outbox.waiting} messages wait"
     return None
 
@@ -94,8 +94,8 @@ def links_are_well(host: Host) -> bool:
         if (
             core.sent > core.granted
             or len(core.unacknowledged) > UNACKNOWLEDGED_MAX
-            or len(core._ahead) > limits.reorder_frames_max  # noqa: SLF001 - as the core bounds it
-            or link.outbox._backlog.tells > limits.link_backlog_max  # noqa: SLF001 - as above
+            or len(core._ahead) > limits.reorder_frames_max
+            or link.outbox._backlog.tells > limits.link_backlog_max
         ):
             return False
     return True
@@ -114,7 +114,7 @@ def mailboxes_bounded(_run: "Run", host: Host) -> str | None:
         if isinstance(cell, Activation):
             lane = Lane(cell.keeper.plan.actor.key, text_hash(cell.key))
             place = (cell.keeper.id, lane)
-        held = sum(link._held.get(place, 0) for link in host.links.values())  # noqa: SLF001 - the books of links
+        held = sum(link._held.get(place, 0) for link in host.links.values())
         held += sum(map(_left_behind, host.links.values()))
         asks = sum(hasattr(item, "sink") for item in box)
         if len(box) > cell.behaviour.mailbox_messages + held + asks:
@@ -183,7 +183,7 @@ def _is_declared(cell: Cell) -> bool:
 
 
 def _families(host: Host) -> Iterator[Family]:
-    guardian = host.births._guardian  # noqa: SLF001 - the property would make one
+    guardian = host.births._guardian
     waiting = [] if guardian is None else [guardian]
     while waiting:
         family = waiting.pop()
@@ -217,7 +217,7 @@ def links_agree(run: "Run") -> str | None:
     """Both sides of a link have counted the same frames and the same credit."""
     for source, target in _pairs(run):
         out, back = source.links[target.slot].core, target.links[source.slot]
-        held = sum(back._held.values())  # noqa: SLF001 - the link's books
+        held = sum(back._held.values())
         if out.sequence != back.core.received:
             return (
                 f"{source.name} to {target.name}: {out.sequence} frames, {back.core.received} came"
@@ -258,7 +258,7 @@ def births_live(run: "Run") -> str | None:
     for host in run.living():
         if host.slot == CONTROL_SLOT or is_guest(host.slot):
             continue
-        guardian = host.births._guardian  # noqa: SLF001 - the property would make one
+        guardian = host.births._guardian
         alive = set() if guardian is None else set(guardian.cells)
         written = set(table.slots[host.slot].births)
         if alive != written:

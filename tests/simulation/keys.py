@@ -16,11 +16,11 @@ from callboard.actors.keyed.keeper import Keeper
 from callboard.messages.contract import Contract, Request
 from callboard.messages.errors import CallboardError
 from callboard.messages.ref import Ref
+from callboard.runtime.testing.loop import SimulatedLoop
 
-from .ledger import ledger_here
-from .loop import SimulatedLoop
+from .message_log import ledger_here
 from .run import Run
-from .stage import BUSY_S, HOSTS, Stage, act, open_stage
+from .scenario_fixture import BUSY_S, HOSTS, Stage, act, open_stage
 
 __all__ = ["keyed"]
 
@@ -121,7 +121,7 @@ class Clerk(Actor):
     async def enter(self, request: Enter, ctx: Context) -> Entered:
         """Send them; what is refused has not been sent."""
         ledger = ledger_here()
-        host = ctx._host  # noqa: SLF001 - which incarnation sends is nobody else's business
+        host = ctx._host
         sender = ledger.new_sender(host.slot, host.epoch)
         for number in range(1, request.count + 1):
             for account in request.accounts:

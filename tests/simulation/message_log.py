@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from callboard.messages.errors import AskError, CallboardError
 
 if TYPE_CHECKING:
-    from .world import World
+    from callboard.runtime.testing.world import World
 
 __all__ = ["AskRecord", "Ledger", "ledger_here"]
 

@@ -28,11 +28,11 @@ from callboard.actors.scheduler.core import SchedulerCore
 from callboard.actors.scheduler.effects import TaskDone
 from callboard.messages.events import ANY, Append
 from callboard.messages.spec import Restart
+from callboard.runtime.executions import Executions
 from callboard.supervisors import decisions
 from callboard.supervisors.policies import RestartWindow
 from callboard.supervisors.sequence import Sequence
 
-from ..executions import Executions
 from .detached.mutations import DETACHED
 from .mutation import Mutation
 
@@ -119,7 +119,7 @@ def _renumbered(link: Any, frame: Any, number: int) -> bytes:
         writer.contract(key)
     for envelope in old.envelopes:
         writer.add(*envelope[:8], step=envelope.step)
-    return writer.finish(link._header(number))  # noqa: SLF001 - a defect needs its insides
+    return writer.finish(link._header(number))
 
 
 def _backlog_turned_over(_right: Any) -> Any:
@@ -267,7 +267,7 @@ class _FollowingNothing:
 def _not_silenced(_right: Any) -> Any:
     async def silence(self: Any, execution_id: str) -> bool:
         for recorder in self._recorders.get(execution_id, ()):
-            recorder._journal = _FollowingNothing(recorder._journal)  # noqa: SLF001 - a defect
+            recorder._journal = _FollowingNothing(recorder._journal)
         return False
 
     return silence

@@ -11,9 +11,9 @@ from callboard.messages.errors import CallboardError
 from callboard.messages.notices import Down
 from callboard.messages.ref import Ref
 
-from .ledger import ledger_here
+from .message_log import ledger_here
 from .run import Run
-from .stage import BUSY_S, HOSTS, Stage, act, open_stage
+from .scenario_fixture import BUSY_S, HOSTS, Stage, act, open_stage
 
 __all__ = ["watch"]
 

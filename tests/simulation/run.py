@@ -6,16 +6,19 @@ import logging
 import sys
 import traceback
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final, final
 
 from callboard.actors import failures
 from callboard.actors.host.host import Host
 from callboard.messages.errors import CallboardError
+from callboard.runtime.environment import Environment
+from callboard.runtime.testing.engine import environment_of
+from callboard.runtime.testing.loop import SimulatedLoop
+from callboard.runtime.testing.system import SimulatedSystem
+from callboard.runtime.testing.world import World, WorldStuck
 
-from ..engines.sim import environment_of
-from ..environment import Environment
-from . import cast
+from . import fixture_actors
 from .invariants import (
     AFTER_EACH_STEP,
     AT_REST,
@@ -25,11 +28,8 @@ from .invariants import (
     links_are_well,
     sentence_of,
 )
-from .ledger import Ledger
-from .loop import SimulatedLoop
-from .system import SimulatedSystem
-from .witness import witnesses
-from .world import World, WorldStuck
+from .message_log import Ledger
+from .supervision_checker import witnesses
 
 __all__ = ["InvariantBroken", "Outcome", "Run", "Scenario", "run_seed", "run_seeds"]
 
@@ -68,8 +68,12 @@ class Outcome:
     """Time that passed in the world."""
     story: tuple[str, ...]
 
-    def told(self) -> str:
-        """The story of a failing seed, and how to see it again."""
+    def to_data(self) -> dict[str, Any]:
+        """All of it for machines."""
+        return asdict(self)
+
+    def report(self) -> str:
+        """What a failing seed did, and how to run it again."""
         lines = [
             f"seed {self.seed} of scenario {self.scenario!r} breaks an invariant.",
             f"  {self.broken}: {sentence_of(self.broken)}",
@@ -84,7 +88,14 @@ class Outcome:
 class Run:
     """The run of one seed, for its scenario and its invariants."""
 
-    ours: Final = frozenset({cast.Receiver, cast.Sender, cast.Child, cast.SquaringAgent})
+    ours: Final = frozenset(
+        {
+            fixture_actors.Receiver,
+            fixture_actors.Sender,
+            fixture_actors.Child,
+            fixture_actors.SquaringAgent,
+        }
+    )
     """The actors that must be in a family: the kernel's own are in none."""
 
     def __init__(self, seed: int) -> None:

@@ -13,12 +13,12 @@ from callboard.messages.plan import SubTask
 from callboard.messages.ref import Ref
 from callboard.messages.retry import RetryPolicy
 from callboard.messages.spec import Backoff, Intensity, Restart, Strategy, SupervisorSpec
+from callboard.runtime.system import System
+from callboard.runtime.testing.system import open_system
 
-from ..system import System
-from . import cast
+from . import fixture_actors
 from .faults import FAULTS, draw_faults, draw_weather, schedule_faults
 from .run import Run
-from .system import open_system
 
 __all__ = [
     "BUSY_S",
@@ -69,10 +69,16 @@ class Stage:
         """Start the actors; one whose start fails by the seed is simply not there."""
         spawn = self.system.spawn
         refs: list[Any] = await asyncio.gather(
-            *(spawn(cast.Receiver, host=1 + place % HOSTS) for place in range(receivers)),
-            *(spawn(cast.Sender, host=1 + (place + 1) % HOSTS) for place in range(senders)),
+            *(spawn(fixture_actors.Receiver, host=1 + place % HOSTS) for place in range(receivers)),
+            *(
+                spawn(fixture_actors.Sender, host=1 + (place + 1) % HOSTS)
+                for place in range(senders)
+            ),
             *(self.add_parent() for _ in range(parents)),
-            *(self.system.pool(cast.SquaringAgent, size=agents) for _ in range(bool(agents))),
+            *(
+                self.system.pool(fixture_actors.SquaringAgent, size=agents)
+                for _ in range(bool(agents))
+            ),
         )
         self.receivers = list(refs[:receivers])
         self.senders = list(refs[receivers : receivers + senders])
@@ -86,7 +92,9 @@ class Stage:
         specs = tuple(self._spec() for _ in range(1 + nested))
         with contextlib.suppress(CallboardError):
             self.parents.append(
-                await self.system.spawn(cast.parent_of(specs[0]), kinds, 0.3 * draw(), specs[1:])
+                await self.system.spawn(
+                    fixture_actors.parent_of(specs[0]), kinds, 0.3 * draw(), specs[1:]
+                )
             )
 
     def _spec(self) -> SupervisorSpec:
@@ -114,7 +122,7 @@ class Stage:
         draw = self.draw
         await self.later(BUSY_S)
         to = tuple(dict.fromkeys(self.some(self.receivers) for _ in range(2)))
-        request = cast.Burst(to=to, count=1 + int(draw() * count), waits=draw() < 0.3)
+        request = fixture_actors.Burst(to=to, count=1 + int(draw() * count), waits=draw() < 0.3)
         with contextlib.suppress(CallboardError):
             await self.system.ask(request, self.some(self.senders), timeout_s=4.0)
 
@@ -127,7 +135,7 @@ class Stage:
         how = "fail" if chance < 0.1 else ""
         seconds = 3.0 * draw() if chance > 0.85 else 0.0
         record = ledger.new_ask(timeout_s)
-        request = cast.Echo(number=record.number, how=how, seconds=seconds)
+        request = fixture_actors.Echo(number=record.number, how=how, seconds=seconds)
         to = None if draw() < 0.2 else self.some(self.receivers)
         reply = asyncio.ensure_future(self.system.ask(request, to, timeout_s=timeout_s))
         waiting = ledger.outcome_of(record, reply, lambda answer: answer.number == record.number)
@@ -146,7 +154,7 @@ class Stage:
         timeout_s = 0.2 + 2.0 * self.draw()
         record, onward = ledger.new_ask(timeout_s), ledger.new_ask(timeout_s)
         self.run.abandoned.add(onward.number)
-        request = cast.Relay(
+        request = fixture_actors.Relay(
             number=record.number, onward=onward.number, to=self.some(self.receivers)
         )
         reply = self.system.ask(request, self.some(self.senders), timeout_s=timeout_s)
@@ -162,19 +170,23 @@ class Stage:
         how = ("stop", "remove", "crash", "fail", "fail", "fail")[int(chance * 6)]
         parent = self.some(self.parents)
         with contextlib.suppress(CallboardError):
-            parent.tell(cast.Fail() if draw() > 0.9 else cast.Poke(place=int(draw() * 8), how=how))
+            parent.tell(
+                fixture_actors.Fail()
+                if draw() > 0.9
+                else fixture_actors.Poke(place=int(draw() * 8), how=how)
+            )
 
     async def fail(self) -> None:
         """Let a receiver fail; its mailbox waits for the next incarnation."""
         await self.later(BUSY_S)
         with contextlib.suppress(CallboardError):
-            self.some(self.receivers).tell(cast.Fail())
+            self.some(self.receivers).tell(fixture_actors.Fail())
 
     async def come_and_go(self) -> None:
         """Start an actor, use it, and stop it."""
         await self.later(BUSY_S)
         with contextlib.suppress(CallboardError):
-            ref = await self.system.spawn(cast.Receiver, name=f"guest-{self.draw()}")
+            ref = await self.system.spawn(fixture_actors.Receiver, name=f"guest-{self.draw()}")
             await self.later(0.2)
             await self.system.stop(ref)
 
@@ -183,9 +195,11 @@ class Stage:
         await self.later(BUSY_S / 2)
         draw = self.draw
 
-        def decompose(_request: cast.Square) -> tuple[SubTask, ...]:
+        def decompose(_request: fixture_actors.Square) -> tuple[SubTask, ...]:
             return tuple(
-                SubTask(f"t{n}", cast.Square(number=n), needs=(f"t{n - 7}",) if n >= 7 else ())
+                SubTask(
+                    f"t{n}", fixture_actors.Square(number=n), needs=(f"t{n - 7}",) if n >= 7 else ()
+                )
                 for n in range(tasks)
             )
 
@@ -205,7 +219,7 @@ class Stage:
             threads=frozenset(),
             partial_every=0,
         )
-        handle = self.system.submit(job, cast.Square(number=0))
+        handle = self.system.submit(job, fixture_actors.Square(number=0))
         if draw() < 0.05:
             await self.later(1.0)
             handle.cancel()

@@ -11,12 +11,12 @@ from typing import Any, Final
 
 from . import keys, notices
 from .detached.scenario import detached
+from .driver_restarts import draw_kill, live
 from .durable import Book, durable, finish, new_book, prepare, pursue
 from .faults import LINK_FAULTS
-from .lives import draw_kill, live
 from .run import Run, Scenario
+from .scenario_fixture import act, open_stage
 from .spread import spread
-from .stage import act, open_stage
 
 __all__ = ["SCENARIOS"]
 

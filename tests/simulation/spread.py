@@ -17,9 +17,9 @@ from callboard.messages.errors import CallboardError
 from callboard.messages.placement import Placement
 from callboard.messages.spec import Backoff, Intensity, Strategy, SupervisorSpec
 
-from . import cast
+from . import fixture_actors
 from .run import Run
-from .stage import BUSY_S, HOSTS, Stage, act, open_stage
+from .scenario_fixture import BUSY_S, HOSTS, Stage, act, open_stage
 
 if TYPE_CHECKING:
     from callboard.actors.tree.lodging import Lodge
@@ -71,17 +71,20 @@ async def _start(stage: Stage) -> TreeRef | None:
 
     inner = TreeSpec(
         "s",
-        (ActorSpec("c", cast.Receiver), ActorSpec("d", cast.Receiver, placement=at(0))),
+        (
+            ActorSpec("c", fixture_actors.Receiver),
+            ActorSpec("d", fixture_actors.Receiver, placement=at(0)),
+        ),
         spec(),
         placement=at(2),
     )
     tree = TreeSpec(
         "spread",
         (
-            ActorSpec("a", cast.Receiver),
-            ActorSpec("b", cast.Receiver, placement=at(1)),
+            ActorSpec("a", fixture_actors.Receiver),
+            ActorSpec("b", fixture_actors.Receiver, placement=at(1)),
             inner,
-            ActorSpec("e", cast.Receiver, placement=at(1)),
+            ActorSpec("e", fixture_actors.Receiver, placement=at(1)),
         ),
         spec(),
         placement=at(0),
@@ -100,14 +103,14 @@ async def _ask(stage: Stage, tree: TreeRef) -> None:
     await stage.later(BUSY_S)
     ledger, timeout_s = stage.run.ledger, 0.1 + 2.0 * stage.draw()
     record = ledger.new_ask(timeout_s)
-    reply = tree[_leaf(stage)].ask(cast.Echo(number=record.number), timeout_s=timeout_s)
+    reply = tree[_leaf(stage)].ask(fixture_actors.Echo(number=record.number), timeout_s=timeout_s)
     await ledger.outcome_of(record, reply, lambda answer: answer.number == record.number)
 
 
 async def _fail(stage: Stage, tree: TreeRef) -> None:
     await stage.later(BUSY_S)
     with contextlib.suppress(CallboardError):
-        tree[_leaf(stage)].tell(cast.Fail())
+        tree[_leaf(stage)].tell(fixture_actors.Fail())
 
 
 async def _by_hand(stage: Stage, tree: TreeRef) -> None:
@@ -140,7 +143,7 @@ async def _settle(stage: Stage, tree: TreeRef) -> None:
 async def _answers(stage: Stage, tree: TreeRef, path: str) -> bool:
     ledger = stage.run.ledger
     record = ledger.new_ask(2.0)
-    reply = tree[path].ask(cast.Echo(number=record.number), timeout_s=2.0)
+    reply = tree[path].ask(fixture_actors.Echo(number=record.number), timeout_s=2.0)
     answer: Any = await ledger.outcome_of(
         record, reply, lambda answer: answer.number == record.number
     )

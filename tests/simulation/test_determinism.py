@@ -6,13 +6,14 @@ import sys
 
 import pytest
 
-from callboard.runtime.simulation.run import run_seed
-from callboard.runtime.simulation.scenarios import SCENARIOS
+from .run import run_seed
+from .scenarios import SCENARIOS
 
 SEEDS = 5
 PROGRAM = f"""
-from callboard.runtime.simulation.run import run_seed
-from callboard.runtime.simulation.scenarios import SCENARIOS
+from callboard.runtime.cli.sim import load_built_in
+run_seed = load_built_in("run").run_seed
+SCENARIOS = load_built_in("scenarios").SCENARIOS
 for name, scenario in SCENARIOS.items():
     for seed in range({SEEDS}):
         print(name, seed, run_seed(name, scenario, seed).digest)
@@ -31,6 +32,7 @@ def test_another_hash_seed_changes_nothing() -> None:
         )
         said.append(done.stdout.splitlines())
     assert said[0] == said[1]
+    assert said[0][0] == f"mixed 0 {run_seed('mixed', SCENARIOS['mixed'], 0).digest}"
     assert len(said[0]) == SEEDS * len(SCENARIOS)
 
 

@@ -9,11 +9,12 @@ import pytest
 from callboard.messages.errors import StoreFailed
 from callboard.messages.events import Append, NewEvent, RecordedEvent
 from callboard.messages.storage_errors import CommitUnknown, WriterFenced
-from callboard.runtime.simulation.disk import DiskWeather, SimulatedDisk, SimulatedEventStore
-from callboard.runtime.simulation.loop import Later
-from callboard.runtime.simulation.mutations import MUTATIONS
-from callboard.runtime.simulation.run import run_seed
-from callboard.runtime.simulation.scenarios import SCENARIOS
+from callboard.runtime.testing.loop import Later
+
+from .disk import DiskWeather, SimulatedDisk, SimulatedEventStore
+from .mutations import MUTATIONS
+from .run import run_seed
+from .scenarios import SCENARIOS
 
 
 def disk_of(seed: int = 0) -> tuple[SimulatedDisk, list[RecordedEvent]]:

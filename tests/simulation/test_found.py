@@ -16,8 +16,8 @@ from callboard.messages.errors import ActorNotFound, DeadlineExceeded
 from callboard.messages.limits import Limits
 from callboard.messages.ref import Address, Ref
 from callboard.messages.spec import Restart, Strategy, SupervisorSpec
-from callboard.runtime.simulation.system import SimulatedSystem, open_system
-from callboard.runtime.simulation.world import World
+from callboard.runtime.testing.system import SimulatedSystem, open_system
+from callboard.runtime.testing.world import World
 
 Main = Callable[[SimulatedSystem], Awaitable[Any]]
 

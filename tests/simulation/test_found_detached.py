@@ -11,11 +11,13 @@ from callboard.messages.contract import Contract, Request
 from callboard.messages.errors import CallboardError
 from callboard.messages.hosts import HostSpec
 from callboard.messages.spec import Intensity, Restart, SupervisorSpec
-from callboard.runtime.engines.sim import environment_of
 from callboard.runtime.settings import Settings
-from callboard.runtime.simulation.detached.system import FIRST_DRIVER, ROOT, DetachedSystem, Driver
-from callboard.runtime.simulation.network import CALM, Weather
-from callboard.runtime.simulation.world import World
+from callboard.runtime.testing.engine import environment_of
+from callboard.runtime.testing.network import CALM, Weather
+from callboard.runtime.testing.world import World
+
+from .detached import root
+from .detached.system import FIRST_DRIVER, ROOT, DetachedSystem, Driver
 
 Main = Callable[[DetachedSystem, Driver], Awaitable[Any]]
 SEEDS = range(12)
@@ -227,7 +229,7 @@ def lookups(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """How many of the roots that come back are told what there is."""
 
     def fail(share: float) -> None:
-        monkeypatch.setattr("callboard.runtime.simulation.detached.root.LOOKUPS_FAIL_SHARE", share)
+        monkeypatch.setattr(root, "LOOKUPS_FAIL_SHARE", share)
 
     return fail
 

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from callboard.runtime.simulation.run import run_seeds
-from callboard.runtime.simulation.scenarios import SCENARIOS
+from .run import run_seeds
+from .scenarios import SCENARIOS
 
 SOAK_SEEDS = 10_000
 SOAK_S = 300.0
@@ -15,7 +15,7 @@ SEEDS_OTHERWISE = 40
 
 def check(name: str, seeds: range) -> None:
     for outcome in run_seeds(name, SCENARIOS[name], seeds):
-        assert not outcome.broken, outcome.told()
+        assert not outcome.broken, outcome.report()
 
 
 @pytest.mark.parametrize("first", range(0, 300, 100))

@@ -2,9 +2,9 @@
 
 import pytest
 
-from callboard.runtime.simulation.mutations import MUTATIONS
-from callboard.runtime.simulation.run import run_seeds
-from callboard.runtime.simulation.scenarios import SCENARIOS
+from .mutations import MUTATIONS
+from .run import run_seeds
+from .scenarios import SCENARIOS
 
 SEEDS_MAX = 2_000
 
@@ -31,7 +31,7 @@ def test_a_failing_seed_tells_its_story_and_fails_again() -> None:
     with mutation.applied():
         found = next(o for o in run_seeds(mutation.scenario, scenario, range(99)) if o.broken)
         again = next(run_seeds(mutation.scenario, scenario, [found.seed]))
-    told = found.told()
+    told = found.report()
     assert again == found
     assert found.digest in told
     assert f"callboard sim --first-seed {found.seed} --seeds 1 --scenario links" in told

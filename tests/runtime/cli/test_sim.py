@@ -5,7 +5,8 @@ import json
 import pytest
 
 from callboard.runtime.cli.main import main
-from callboard.runtime.simulation.mutations import MUTATIONS
+
+from ...simulation.mutations import MUTATIONS
 
 
 def run(*arguments: str) -> int:

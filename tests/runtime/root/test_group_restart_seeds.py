@@ -11,9 +11,9 @@ from callboard.messages.contract import Contract, Request
 from callboard.messages.lifecycle import Exit
 from callboard.messages.ref import Ref
 from callboard.messages.spec import Strategy, SupervisorSpec
-from callboard.runtime.simulation.network import Weather
-from callboard.runtime.simulation.system import open_system
-from callboard.runtime.simulation.world import World
+from callboard.runtime.testing.network import Weather
+from callboard.runtime.testing.system import open_system
+from callboard.runtime.testing.world import World
 
 REST: Final = SupervisorSpec(Strategy.REST_FOR_ONE)
 SLOW: Final = Weather(delay_min_s=0.005, delay_max_s=0.02)

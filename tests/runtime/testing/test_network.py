@@ -8,9 +8,9 @@ import pytest
 
 from callboard.messages.errors import HostLost
 from callboard.messages.ports import TransportBroken
-from callboard.runtime.simulation.loop import SimulatedLoop
-from callboard.runtime.simulation.network import NOTICE_S, Network, Weather
-from callboard.runtime.simulation.world import World
+from callboard.runtime.testing.loop import SimulatedLoop
+from callboard.runtime.testing.network import NOTICE_S, Network, Weather
+from callboard.runtime.testing.world import World
 
 
 class Process:

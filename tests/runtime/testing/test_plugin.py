@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-PLUGIN = "callboard.runtime.simulation.plugin"
+PLUGIN = "callboard.runtime.testing.plugin"
 TEST = """
 import pytest
 

@@ -6,7 +6,7 @@ from callboard import CallboardError
 from callboard.messages.errors import UsageError
 from callboard.testing import Simulation, simulated
 
-from .cast import Next, Number, Repeater, Tell
+from .fixture_actors import Next, Number, Repeater, Tell
 
 
 @simulated()

@@ -19,7 +19,7 @@ from callboard.testing import (
     simulated,
 )
 
-from .cast import Counter, Next
+from .fixture_actors import Counter, Next
 
 HOUR_S = 3_600.0
 

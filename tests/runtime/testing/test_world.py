@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from callboard.messages.errors import HostLost, UsageError
-from callboard.runtime.simulation.loop import SimulatedLoop
-from callboard.runtime.simulation.world import World, WorldStuck
+from callboard.runtime.testing.loop import SimulatedLoop
+from callboard.runtime.testing.world import World, WorldStuck
 
 
 @pytest.fixture

@@ -7,14 +7,14 @@ from typing import Any, Final, TypeVar
 from callboard.actors.host.host import Host
 from callboard.messages.errors import CallboardError, HostLost
 from callboard.messages.ports import BlobStore, FrameCarrier, TransportBroken
+from callboard.runtime.detached.guest import Guest
+from callboard.runtime.detached.lasting import LastingRoot
+from callboard.runtime.detached.ports import Admission, Neighbour, Pulled, RootAway, Visitor
+from callboard.runtime.environment import Environment
+from callboard.runtime.settings import Settings
+from callboard.runtime.system import System
+from callboard.runtime.testing.process import SimulatedCarrier
 
-from ...detached.guest import Guest
-from ...detached.lasting import LastingRoot
-from ...detached.ports import Admission, Neighbour, Pulled, RootAway, Visitor
-from ...environment import Environment
-from ...settings import Settings
-from ...system import System
-from ..process import SimulatedCarrier
 from .engine import DriverProcess, LastingSimulatedEngine
 from .root import SimulatedRoot
 

@@ -10,13 +10,12 @@ from callboard.messages.errors import ClusterError, HostLost
 from callboard.messages.guests import is_guest
 from callboard.messages.hosts import ProcessOrder
 from callboard.messages.ports import FrameCarrier, HostProcess
-
-from ...detached.guest_process import GuestProcess
-from ...detached.ports import Pulled
-from ...engines.sim import START_MIN_S, START_SPREAD_S, SimulatedEngine
-from ...transport.pulls import Pulls
-from ..loop import SimulatedLoop
-from ..process import Reached, SimulatedCarrier, SimulatedProcess
+from callboard.runtime.detached.guest_process import GuestProcess
+from callboard.runtime.detached.ports import Pulled
+from callboard.runtime.testing.engine import START_MIN_S, START_SPREAD_S, SimulatedEngine
+from callboard.runtime.testing.loop import SimulatedLoop
+from callboard.runtime.testing.process import Reached, SimulatedCarrier, SimulatedProcess
+from callboard.runtime.transport.pulls import Pulls
 
 __all__ = ["DriverProcess", "LastingSimulatedEngine", "LastingSimulatedProcess"]
 
@@ -131,7 +130,7 @@ class LastingSimulatedProcess(SimulatedProcess):
     def _connect(
         self,
         peers: Mapping[int, tuple[int, Any]],
-        is_open: bool,  # noqa: FBT001 - as an argument of a call
+        is_open: bool,
     ) -> None:
         guests = {s: peer for s, peer in peers.items() if isinstance(peer[1], GuestProcess)}
         super()._connect({s: peer for s, peer in peers.items() if s not in guests}, is_open)

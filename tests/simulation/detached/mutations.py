@@ -5,12 +5,12 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from callboard.actors.host.host import Host
+from callboard.runtime.detached.guest import Guest
+from callboard.runtime.detached.guests import Guests
+from callboard.runtime.detached.lasting import LastingRoot
+from callboard.runtime.root.adoption import _Adoption
+from callboard.runtime.root.records import Records
 
-from ...detached.guest import Guest
-from ...detached.guests import Guests
-from ...detached.lasting import LastingRoot
-from ...root.adoption import _Adoption
-from ...root.records import Records
 from ..mutation import Mutation
 
 __all__ = ["DETACHED"]

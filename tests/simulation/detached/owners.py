@@ -6,12 +6,13 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final
 
-from ...engines.sim import environment_of
+from callboard.runtime.testing.engine import environment_of
+
+from ..driver_restarts import open_disk_journal
 from ..durable import ENDED, Book, finish, pursue
-from ..lives import open_disk_journal
-from ..stage import LOOK_S, REST_MAX_S, Stage
-from ..witness import witnesses
-from .play import Play
+from ..scenario_fixture import LOOK_S, REST_MAX_S, Stage
+from ..supervision_checker import witnesses
+from .run_record import Play
 from .system import Driver
 
 __all__ = ["Owners"]

@@ -7,16 +7,16 @@ from typing import Any, Final
 from callboard.actors.host.host import Host
 from callboard.messages.errors import ClusterError, HostLost
 from callboard.messages.ports import FrameCarrier, TransportBroken
+from callboard.runtime.detached.lasting import LastingRoot
+from callboard.runtime.detached.ports import Visitor
+from callboard.runtime.environment import Environment
+from callboard.runtime.settings import Settings
+from callboard.runtime.testing.loop import SimulatedLoop
+from callboard.runtime.testing.network import NOTICE_S, Network
+from callboard.runtime.testing.process import CLOCK_OFFSET_S, CLOCK_RATE_SPREAD, SimulatedCarrier
+from callboard.runtime.testing.world import World
+from callboard.runtime.transport.pulls import PullCarrier
 
-from ...detached.lasting import LastingRoot
-from ...detached.ports import Visitor
-from ...environment import Environment
-from ...settings import Settings
-from ...transport.pulls import PullCarrier
-from ..loop import SimulatedLoop
-from ..network import NOTICE_S, Network
-from ..process import CLOCK_OFFSET_S, CLOCK_RATE_SPREAD, SimulatedCarrier
-from ..world import World
 from .engine import LastingSimulatedEngine
 
 __all__ = ["WRITE_MAX_S", "SimulatedLedger", "SimulatedRoot"]

@@ -12,17 +12,17 @@ from callboard.messages.errors import CallboardError
 from callboard.messages.placement import Placement, Resources
 from callboard.messages.ref import Address, Ref
 from callboard.messages.spec import Backoff, Intensity, SupervisorSpec
+from callboard.runtime.settings import Settings
 
-from ...settings import Settings
-from .. import cast
+from .. import fixture_actors
 from ..durable import LaborAgent, new_book
 from ..faults import draw_weather, schedule_faults
-from ..ledger import ledger_here
+from ..message_log import ledger_here
 from ..run import Run
-from ..stage import BUSY_S, HOSTS, LIMITS, LOOK_S, QUIET_S, REST_MAX_S, Stage, is_quiet
+from ..scenario_fixture import BUSY_S, HOSTS, LIMITS, LOOK_S, QUIET_S, REST_MAX_S, Stage, is_quiet
 from .faults import draw_detached_faults, happen
 from .owners import Owners
-from .play import Play
+from .run_record import Play
 from .system import DetachedSystem, Driver
 
 __all__ = ["detached"]
@@ -218,7 +218,9 @@ async def _ask(play: Play, driver: Driver, stage: Stage) -> None:
     timeout_s = 0.05 + 2.0 * draw() ** 2
     record = ledger.new_ask(timeout_s)
     to = stage.some(stage.receivers)
-    request = cast.Echo(number=record.number, seconds=3.0 * draw() if draw() > 0.85 else 0.0)
+    request = fixture_actors.Echo(
+        number=record.number, seconds=3.0 * draw() if draw() > 0.85 else 0.0
+    )
     reply = driver.system.ask(request, to, timeout_s=timeout_s)
     await ledger.outcome_of(record, reply, lambda answer: answer.number == record.number)
     if record.outcome == "host_lost":

@@ -9,17 +9,17 @@ from typing import Any, Final, final
 from callboard.actors.host.host import Host
 from callboard.messages.errors import HostLost, UsageError
 from callboard.messages.ports import TransportBroken
+from callboard.runtime.environment import Environment
+from callboard.runtime.root.records import Remembered
+from callboard.runtime.root.root import Root
+from callboard.runtime.settings import Settings
+from callboard.runtime.system import System
+from callboard.runtime.testing.loop import SimulatedLoop
+from callboard.runtime.testing.network import Network, Weather
+from callboard.runtime.testing.process import CLOCK_OFFSET_S, CLOCK_RATE_SPREAD
+from callboard.runtime.testing.system import SimulatedSystem
+from callboard.runtime.testing.world import World
 
-from ...environment import Environment
-from ...root.records import Remembered
-from ...root.root import Root
-from ...settings import Settings
-from ...system import System
-from ..loop import SimulatedLoop
-from ..network import Network, Weather
-from ..process import CLOCK_OFFSET_S, CLOCK_RATE_SPREAD
-from ..system import SimulatedSystem
-from ..world import World
 from .driver import driver_system
 from .engine import DriverProcess, LastingSimulatedEngine, LastingSimulatedProcess
 from .root import WRITE_MAX_S, SimulatedRoot
