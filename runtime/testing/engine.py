@@ -16,8 +16,8 @@ from callboard.supervisors.supervisor import Supervisor
 from ..environment import Environment
 from ..settings import Settings
 from ..wiring import CloudPickler, make_host
-from .network import Network
-from .process import Reached, SimulatedProcess
+from .network import Endpoint, Network
+from .process import SimulatedProcess
 from .world import World
 
 __all__ = ["SimulatedEngine", "SimulatedPickler", "environment_of"]
@@ -131,7 +131,7 @@ class SimulatedEngine:
         self.settings: Final = settings
         self.network: Final = Network(world) if network is None else network
         self.control: Host | None = None
-        self.driver: Reached = _Driver(self)
+        self.driver: Endpoint = _Driver(self)
         """Where the control host is."""
         self.processes: Final[list[SimulatedProcess]] = []
         """All that ever were, in the order of their starts."""

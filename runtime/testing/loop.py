@@ -14,19 +14,26 @@ import math
 from asyncio import events
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, TypeVar, TypeVarTuple
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    NamedTuple,
+    NoReturn,
+    Protocol,
+    TypeVar,
+    TypeVarTuple,
+)
 
 from callboard.messages.errors import UsageError
 
 if TYPE_CHECKING:
-    from .world import World
-
     # Whatever of it is not here, no actor may use; at run time it raises NotImplementedError.
     _EventLoop = asyncio.BaseEventLoop
 else:
     _EventLoop = asyncio.AbstractEventLoop
 
-__all__ = ["Later", "SimulatedLoop", "Step"]
+__all__ = ["Later", "Scheduler", "SimulatedLoop", "Step"]
 
 ArgumentsT = TypeVarTuple("ArgumentsT")
 ResultT = TypeVar("ResultT")
@@ -81,6 +88,27 @@ def _nothing() -> None:
     """What a cancelled step does."""
 
 
+class Scheduler(Protocol):
+    """What a loop needs of its world: the time, and turns."""
+
+    @property
+    def now_s(self) -> float:
+        """The world's time in seconds."""
+
+    @property
+    def loops(self) -> "list[SimulatedLoop]":
+        """All loops that ever were, in the order of their making."""
+
+    def list_loop(self, loop: "SimulatedLoop") -> None:
+        """Let a loop take turns: it has something to do."""
+
+    def unlist_loop(self, loop: "SimulatedLoop") -> None:
+        """Let a loop take no turn for now."""
+
+    def schedule(self, step: Step) -> None:
+        """Make a step ready at its time."""
+
+
 class SimulatedLoop(_EventLoop):
     """An asyncio event loop on a world's clock.
 
@@ -88,7 +116,7 @@ class SimulatedLoop(_EventLoop):
     """
 
     def __init__(
-        self, world: "World", name: str, *, rate: float = 1.0, offset_s: float = 0.0
+        self, world: Scheduler, name: str, *, rate: float = 1.0, offset_s: float = 0.0
     ) -> None:
         self.world: Final = world
         self.name: Final = name

@@ -17,17 +17,15 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import Any, Final, Protocol, final
 
+from callboard.actors.host.host import Host
 from callboard.messages.ports import TransportBroken
 
 from .loop import SimulatedLoop
+from .world import World
 
-if TYPE_CHECKING:
-    from .process import Reached
-    from .world import World
-
-__all__ = ["CALM", "NOTICE_S", "Network", "Weather"]
+__all__ = ["CALM", "NOTICE_S", "Endpoint", "Network", "Weather"]
 
 NOTICE_S: Final = 0.01
 """How soon a death is noticed."""
@@ -64,10 +62,29 @@ class Weather:
 CALM: Final = Weather()
 
 
+class Endpoint(Protocol):
+    """A process that frames are carried to."""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+
+    @property
+    def loop(self) -> SimulatedLoop:
+        """Where it runs now."""
+
+    @property
+    def host(self) -> Host | None:
+        """Its host, once it has one."""
+
+    def death(self, why: str) -> Exception:
+        """The error of a call that it has not answered, or that cannot reach it."""
+
+
 class Network:
     """All ways between the processes of one world."""
 
-    def __init__(self, world: "World", weather: Weather = CALM) -> None:
+    def __init__(self, world: World, weather: Weather = CALM) -> None:
         self.world: Final = world
         self.weather = weather
         self.frames = 0
@@ -133,7 +150,7 @@ class Network:
         return True
 
     async def exchange(
-        self, process: "Reached", answer: Callable[[bytes, Any], Any], frame: bytes,
+        self, process: Endpoint, answer: Callable[[bytes, Any], Any], frame: bytes,
         references: Any,
     ) -> Any:  # fmt: skip
         """Take a frame to a process by a call, and its answer back; see `FrameCarrier`."""
@@ -152,7 +169,7 @@ class Network:
         return await outcome
 
     async def _answer(
-        self, process: "Reached", answer: Callable[[bytes, Any], Any], frame: bytes,
+        self, process: Endpoint, answer: Callable[[bytes, Any], Any], frame: bytes,
         references: Any, back: Callable[[Any], None],
     ) -> None:  # fmt: skip
         back(await answer(frame, references))
@@ -164,7 +181,7 @@ class Network:
 
     # --- control calls ------------------------------------------------------------------------
 
-    async def call(self, process: "Reached", function: Callable[..., Any], *args: Any) -> Any:
+    async def call(self, process: Endpoint, function: Callable[..., Any], *args: Any) -> Any:
         """Call a function, plain or async, in a process; raises what it raises, and `HostLost`."""
         source = _running()
         outcome = self._expect(process, source)
@@ -174,7 +191,7 @@ class Network:
         return await outcome
 
     def _leave(
-        self, process: "Reached", source: SimulatedLoop, outcome: "asyncio.Future[Any]",
+        self, process: Endpoint, source: SimulatedLoop, outcome: "asyncio.Future[Any]",
         arrive: Callable[[], None], until_s: float,
     ) -> None:  # fmt: skip
         target = process.loop
@@ -200,7 +217,7 @@ class Network:
             )
 
     def _perform(
-        self, process: "Reached", source: SimulatedLoop, outcome: "asyncio.Future[Any]",
+        self, process: Endpoint, source: SimulatedLoop, outcome: "asyncio.Future[Any]",
         function: Callable[..., Any], args: tuple[Any, ...],
     ) -> None:  # fmt: skip
         try:
@@ -214,7 +231,7 @@ class Network:
             self._reply(process, source, outcome, result, None)
 
     async def _wait(
-        self, process: "Reached", source: SimulatedLoop, outcome: "asyncio.Future[Any]",
+        self, process: Endpoint, source: SimulatedLoop, outcome: "asyncio.Future[Any]",
         result: Awaitable[Any],
     ) -> None:  # fmt: skip
         try:
@@ -225,7 +242,7 @@ class Network:
             self._reply(process, source, outcome, reply, None)
 
     def _reply(
-        self, process: "Reached", source: SimulatedLoop, outcome: "asyncio.Future[Any]",
+        self, process: Endpoint, source: SimulatedLoop, outcome: "asyncio.Future[Any]",
         result: Any, error: Exception | None,
     ) -> None:  # fmt: skip
         self.send_surely(
@@ -238,7 +255,7 @@ class Network:
 
     # --- death --------------------------------------------------------------------------------
 
-    def _expect(self, process: "Reached", source: SimulatedLoop) -> "asyncio.Future[Any]":
+    def _expect(self, process: Endpoint, source: SimulatedLoop) -> "asyncio.Future[Any]":
         """A future of the caller's that fails when the process is dead."""
         outcome: asyncio.Future[Any] = source.create_future()
         if process.loop.is_dead:
@@ -250,14 +267,14 @@ class Network:
         calls.append((outcome, source))
         return outcome
 
-    def died(self, process: "Reached") -> None:
+    def died(self, process: Endpoint) -> None:
         """Let all that waits for a process fail, as soon as its death is noticed."""
         for outcome, source in self._calls.pop(process.loop, ()):
             if not outcome.done():
                 self._lose(process, outcome, source)
 
     def _lose(
-        self, process: "Reached", outcome: "asyncio.Future[Any]", source: SimulatedLoop
+        self, process: Endpoint, outcome: "asyncio.Future[Any]", source: SimulatedLoop
     ) -> None:
         error = process.death("is dead")
         self.world.on(source, self.world.now_s + NOTICE_S, _settle, outcome, None, error)

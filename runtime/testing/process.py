@@ -1,8 +1,8 @@
 """Simulated processes, as the root sees them, and the carriers of the links between them."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Protocol
 
 from callboard.actors.host.host import Host
 from callboard.messages.control import CONTROL_SLOT
@@ -10,13 +10,12 @@ from callboard.messages.errors import FrameError, HostLost, InternalError
 from callboard.messages.lifecycle import Exit, ExitReason
 from callboard.messages.ports import FrameCarrier, HostProcess, TransportBroken
 
+from ..settings import Settings
 from .loop import SimulatedLoop
-from .network import NOTICE_S
+from .network import NOTICE_S, Endpoint, Network
+from .world import World
 
-if TYPE_CHECKING:
-    from .engine import SimulatedEngine
-
-__all__ = ["Reached", "SimulatedCarrier", "SimulatedProcess"]
+__all__ = ["ProcessEngine", "SimulatedCarrier", "SimulatedProcess"]
 
 CONNECTING_S: Final = 0.0005
 CLOCK_OFFSET_S: Final = 1_000.0
@@ -24,10 +23,42 @@ CLOCK_RATE_SPREAD: Final = 0.01
 """Clocks of processes go up to so much faster or slower than the world's."""
 
 
+class ProcessEngine(Protocol):
+    """What processes and carriers need of the engine that makes them."""
+
+    @property
+    def world(self) -> World:
+        """The world that they are in."""
+
+    @property
+    def settings(self) -> Settings:
+        """Those of the system."""
+
+    @property
+    def network(self) -> Network:
+        """What takes their frames and calls."""
+
+    @property
+    def control(self) -> Host | None:
+        """The control host, once there is one."""
+
+    @property
+    def driver(self) -> Endpoint:
+        """The process of the control host."""
+
+    def make_host(
+        self, slot: int, epoch: int, name: str, on_failed: Callable[[Exit], None]
+    ) -> Host:
+        """A host in the process whose step this is."""
+
+    def refused(self, host: Host, error: FrameError) -> None:
+        """A host has refused a frame."""
+
+
 class SimulatedProcess:
     """One process: a loop of its own, and a host once it has become one."""
 
-    def __init__(self, engine: "SimulatedEngine", number: int) -> None:
+    def __init__(self, engine: ProcessEngine, number: int) -> None:
         world = engine.world
         self.name = f"{engine.settings.name}-process-{number}"
         draw = world.random.random
@@ -126,27 +157,8 @@ class SimulatedProcess:
         self._engine.network.died(self)
 
     def death(self, why: str) -> Exception:
-        """See `Reached`: nobody of its name comes back."""
+        """See `Endpoint`: nobody of its name comes back."""
         return HostLost(f"{self.name} {why}.", advice="Its actors come back elsewhere.")
-
-
-class Reached(Protocol):
-    """A process that frames are carried to."""
-
-    @property
-    def name(self) -> str:
-        """For people."""
-
-    @property
-    def loop(self) -> SimulatedLoop:
-        """Where it runs now."""
-
-    @property
-    def host(self) -> Host | None:
-        """Its host, once it has one."""
-
-    def death(self, why: str) -> Exception:
-        """What fails a call that it has not answered, or cannot be reached for."""
 
 
 class SimulatedCarrier:
@@ -156,7 +168,7 @@ class SimulatedCarrier:
     """
 
     def __init__(
-        self, engine: "SimulatedEngine", peer: Reached, behind: FrameCarrier | None = None
+        self, engine: ProcessEngine, peer: Endpoint, behind: FrameCarrier | None = None
     ) -> None:
         self._engine = engine
         self._peer = peer

@@ -2,13 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import Any, Final, final
 
 from callboard.messages.errors import UsageError
 from callboard.runtime.testing.network import Weather
-
-if TYPE_CHECKING:
-    from callboard.runtime.testing.system import SimulatedSystem
+from callboard.runtime.testing.system import SimulatedSystem
 
 __all__ = [
     "FAULTS",
@@ -81,7 +79,7 @@ def draw_weather(draw: Callable[[], float]) -> Weather:
 
 
 def schedule_faults(
-    system: "SimulatedSystem", faults: Sequence[Fault], happen: Happen | None = None
+    system: SimulatedSystem, faults: Sequence[Fault], happen: Happen | None = None
 ) -> None:
     """Have them happen; `happen` is for worlds that know more kinds."""
     happen = perform if happen is None else happen
@@ -101,7 +99,7 @@ def schedule_faults(
         world.at(began_s + fault.at_s, come, fault, fault.steps_late)
 
 
-def perform(system: "SimulatedSystem", fault: Fault) -> None:
+def perform(system: SimulatedSystem, fault: Fault) -> None:
     """Have a fault happen now. Raises `UsageError` when there is no such process."""
     world = system.world
     match fault.kind:
@@ -131,6 +129,6 @@ def _quick(loop: Any) -> None:
     loop.step_cost_s = 0.0
 
 
-def _calm(system: "SimulatedSystem", weather: Weather) -> None:
+def _calm(system: SimulatedSystem, weather: Weather) -> None:
     if system.network.weather is STORM:
         system.network.weather = weather

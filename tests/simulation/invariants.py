@@ -8,8 +8,9 @@ sentences of those are in `SEEN`.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import Any, Final, Protocol, final
 
+from callboard.actors.actor import Actor
 from callboard.actors.cell import Cell, Life
 from callboard.actors.family import Family
 from callboard.actors.host.host import Host
@@ -20,11 +21,11 @@ from callboard.actors.routing import text_hash
 from callboard.actors.tree.branch import Branch
 from callboard.messages.control import CONTROL_CELL, CONTROL_SLOT
 from callboard.messages.guests import is_guest
+from callboard.runtime.testing.system import SimulatedSystem
+from callboard.runtime.testing.world import World
 
+from .message_log import Ledger
 from .supervision_checker import WitnessedSupervisor
-
-if TYPE_CHECKING:
-    from .run import Run
 
 __all__ = [
     "AFTER_EACH_STEP",
@@ -32,6 +33,7 @@ __all__ = [
     "AT_THE_END",
     "SEEN",
     "WHEN_DOWN",
+    "CheckedRun",
     "Invariant",
     "links_are_well",
     "sentence_of",
@@ -41,6 +43,37 @@ UNACKNOWLEDGED_MAX: Final = 512
 """Frames without acknowledgement: replies and control need no credit, so only time bounds them."""
 OVERDUE_S: Final = 0.3
 BUCKET_S: Final = 0.005
+
+
+class CheckedRun(Protocol):
+    """What the invariants look at."""
+
+    @property
+    def ours(self) -> frozenset[type[Actor]]:
+        """The actors that must have a supervisor."""
+
+    @property
+    def world(self) -> World:
+        """The world of the run."""
+
+    @property
+    def simulated(self) -> SimulatedSystem:
+        """The system under test."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """What was sent and asked."""
+
+    @property
+    def permanent(self) -> set[str]:
+        """Receivers that are never stopped on purpose, as `slot/cell`."""
+
+    @property
+    def abandoned(self) -> set[int]:
+        """Asks whose asker has died."""
+
+    def living(self) -> Iterator[Host]:
+        """The hosts of all slots, the control host, and those of attached drivers."""
 
 
 @final
@@ -104,7 +137,7 @@ def links_are_well(host: Host) -> bool:
 # --- at rest: when the process has nothing more to do for the moment -------------------------
 
 
-def mailboxes_bounded(_run: "Run", host: Host) -> str | None:
+def mailboxes_bounded(_run: CheckedRun, host: Host) -> str | None:
     """A mailbox holds no more than its size, except what its senders are waiting with."""
     for cell in host.cells.values():
         box = cell.box
@@ -128,7 +161,7 @@ def _left_behind(link: Link) -> int:
     return max(0, gone) * 2 * link.host.limits.link_credit
 
 
-def asks_not_forgotten(_run: "Run", host: Host) -> str | None:
+def asks_not_forgotten(_run: CheckedRun, host: Host) -> str | None:
     """Each open ask waits for a host that may still answer, and not beyond its deadline."""
     if not host.pending:
         return None
@@ -145,7 +178,7 @@ def asks_not_forgotten(_run: "Run", host: Host) -> str | None:
     return None
 
 
-def tree_is_what_runs(run: "Run", host: Host) -> str | None:
+def tree_is_what_runs(run: CheckedRun, host: Host) -> str | None:
     """No child runs that the tree does not know, and the tree knows none that does not run."""
     known: dict[int, Cell] = {}
     for family in _families(host):
@@ -194,7 +227,7 @@ def _families(host: Host) -> Iterator[Family]:
 # --- at the end: all has healed, and time enough has passed ------------------------------------
 
 
-def all_slots_up(run: "Run") -> str | None:
+def all_slots_up(run: CheckedRun) -> str | None:
     """Every slot has a host again."""
     for slot in run.simulated.root.table.slots.values():
         if not slot.is_up:
@@ -202,7 +235,7 @@ def all_slots_up(run: "Run") -> str | None:
     return None
 
 
-def all_connected(run: "Run") -> str | None:
+def all_connected(run: CheckedRun) -> str | None:
     """Every two hosts are connected, in both directions, to the incarnations that live."""
     for source, target in _pairs(run):
         link = source.links.get(target.slot)
@@ -213,7 +246,7 @@ def all_connected(run: "Run") -> str | None:
     return None
 
 
-def links_agree(run: "Run") -> str | None:
+def links_agree(run: CheckedRun) -> str | None:
     """Both sides of a link have counted the same frames and the same credit."""
     for source, target in _pairs(run):
         out, back = source.links[target.slot].core, target.links[source.slot]
@@ -235,7 +268,7 @@ def links_agree(run: "Run") -> str | None:
     return None
 
 
-def directories_agree(run: "Run") -> str | None:
+def directories_agree(run: CheckedRun) -> str | None:
     """Every host has the newest directory, and what it names lives."""
     registrar = run.simulated.root.registrar
     table = run.simulated.root.table
@@ -252,7 +285,7 @@ def directories_agree(run: "Run") -> str | None:
     return None
 
 
-def births_live(run: "Run") -> str | None:
+def births_live(run: CheckedRun) -> str | None:
     """Every top-level actor that is written down lives, and no other."""
     table = run.simulated.root.table
     for host in run.living():
@@ -266,7 +299,7 @@ def births_live(run: "Run") -> str | None:
     return None
 
 
-def no_ask_left(run: "Run") -> str | None:
+def no_ask_left(run: CheckedRun) -> str | None:
     """Every ask has its outcome."""
     for host in run.living():
         if host.pending:
@@ -279,7 +312,7 @@ def no_ask_left(run: "Run") -> str | None:
     return None
 
 
-def no_note_lost(run: "Run") -> str | None:
+def no_note_lost(run: CheckedRun) -> str | None:
     """What was told between two hosts that lived all the time has arrived."""
     table = run.simulated.root.table
     stable = {slot.number for slot in table.slots.values() if slot.epoch == 1}
@@ -295,7 +328,7 @@ def no_note_lost(run: "Run") -> str | None:
     return None
 
 
-def _pairs(run: "Run") -> Iterator[tuple[Host, Host]]:
+def _pairs(run: CheckedRun) -> Iterator[tuple[Host, Host]]:
     hosts = list(run.living())
     for source in hosts:
         for target in hosts:
@@ -307,7 +340,7 @@ def _pairs(run: "Run") -> Iterator[tuple[Host, Host]]:
 # --- when the system is down ----------------------------------------------------------------
 
 
-def nothing_left(run: "Run") -> str | None:
+def nothing_left(run: CheckedRun) -> str | None:
     """No task, timer, ask or message is left."""
     world = run.world
     host = run.simulated.engine.control

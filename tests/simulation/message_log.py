@@ -7,12 +7,10 @@ too early, or after somebody was told that it never would.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from callboard.messages.errors import AskError, CallboardError
-
-if TYPE_CHECKING:
-    from callboard.runtime.testing.world import World
+from callboard.runtime.testing.world import World
 
 __all__ = ["AskRecord", "Ledger", "ledger_here"]
 
@@ -41,7 +39,7 @@ class AskRecord:
 class Ledger:
     """The book of one run."""
 
-    def __init__(self, world: "World", complain: Callable[[str, str], None]) -> None:
+    def __init__(self, world: World, complain: Callable[[str, str], None]) -> None:
         self._world = world
         self.complain = complain
         self.asks: Final[list[AskRecord]] = []

@@ -72,6 +72,7 @@ def simulate(seed: int, main: Main, weather: Weather = CALM, **options: Any) -> 
 async def do(driver: Driver, call: Callable[[Any], Awaitable[Any]]) -> Any:
     """Have a driver do something in its own process, and wait for it."""
     loop = driver.process.loop
+    world: Any = loop.world
     outside: Any = asyncio.get_running_loop()
     over = outside.create_future()
 
@@ -81,7 +82,7 @@ async def do(driver: Driver, call: Callable[[Any], Awaitable[Any]]) -> Any:
         except CallboardError as error:
             over.set_exception(error)
 
-    driver.process.loop.world.on(loop, loop.world.now_s, lambda: loop.create_task(perform()))
+    world.on(loop, world.now_s, lambda: loop.create_task(perform()))
     return await over
 
 
@@ -187,7 +188,7 @@ def test_a_pool_whose_start_the_root_did_not_survive_can_be_started_again(seed: 
     """What was half started was still being stopped, and its name was taken."""
 
     async def main(system: DetachedSystem, driver: Driver) -> Any:
-        world = driver.process.loop.world
+        world = system.world
         starting = asyncio.ensure_future(do(driver, lambda api: api.pool(Counter, size=4)))
         world.at(world.now_s + 0.01 * world.random.random(), system.crash, ROOT)
         await starting
@@ -201,7 +202,7 @@ def test_a_host_that_comes_up_while_a_driver_dies_forgets_it_too(seed: int) -> N
     """Only those that were up were told that it is gone."""
 
     async def main(system: DetachedSystem, driver: Driver) -> list[int]:
-        world = driver.process.loop.world
+        world = system.world
         system.crash(1)
         world.at(world.now_s + 0.03 * world.random.random(), system.crash, FIRST_DRIVER)
         await asyncio.sleep(5.0)

@@ -14,7 +14,8 @@ from callboard.runtime.detached.guest_process import GuestProcess
 from callboard.runtime.detached.ports import Pulled
 from callboard.runtime.testing.engine import START_MIN_S, START_SPREAD_S, SimulatedEngine
 from callboard.runtime.testing.loop import SimulatedLoop
-from callboard.runtime.testing.process import Reached, SimulatedCarrier, SimulatedProcess
+from callboard.runtime.testing.network import Endpoint
+from callboard.runtime.testing.process import SimulatedCarrier, SimulatedProcess
 from callboard.runtime.transport.pulls import Pulls
 
 __all__ = ["DriverProcess", "LastingSimulatedEngine", "LastingSimulatedProcess"]
@@ -48,7 +49,7 @@ class DriverProcess:
         return self.loop.name
 
     def death(self, why: str) -> Exception:
-        """See `Reached`."""
+        """See `Endpoint`."""
         return HostLost(f"{self.name} {why}.")
 
     def when_dead(self, told: Callable[[], object]) -> None:
@@ -155,7 +156,7 @@ class LastingSimulatedEngine(SimulatedEngine):
     before_start: Callable[[str], Awaitable[None]] | None = None
     after_end: Callable[[str], None] | None = None
 
-    def __init__(self, *args: Any, root: Reached, **options: Any) -> None:
+    def __init__(self, *args: Any, root: Endpoint, **options: Any) -> None:
         super().__init__(*args, **options)
         self.driver = root
         self.epoch = 0

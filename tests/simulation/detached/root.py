@@ -112,7 +112,7 @@ class SimulatedRoot:
         return None if control is None else control.host
 
     def death(self, why: str) -> Exception:
-        """See `Reached`: it comes back, unless it is over."""
+        """See `Endpoint`: it comes back, unless it is over."""
         if self.is_over:
             return HostLost(f"the system has ended: its root {why}.")
         return TransportBroken(f"the root {why}")
