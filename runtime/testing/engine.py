@@ -24,10 +24,10 @@ __all__ = ["SimulatedEngine", "SimulatedPickler", "environment_of"]
 
 HOSTS_DEFAULT: Final = 2
 WALL_TIME_S: Final = 1_700_000_000.0
-"""What people's clocks show when a world begins."""
+"""What the wall clock shows when a world begins."""
 START_MIN_S: Final = 0.2
 START_SPREAD_S: Final = 0.4
-"""How long a process takes to start: what was measured with Ray."""
+"""How long a process takes to start, as measured with Ray."""
 PLAIN: Final = (str, int, float, bool, bytes, type(None))
 
 
@@ -154,7 +154,7 @@ class SimulatedEngine:
         await started
         if self.failing_starts:
             self.failing_starts -= 1
-            self.world.trace.tell(self.world.now_s, f"process-{number} does not start")
+            self.world.trace.note(self.world.now_s, f"process-{number} does not start")
             raise ClusterError(f"process {number} did not start.", advice="As the seed has it.")
         process = self._new_process(number)
         self.processes.append(process)
@@ -216,7 +216,7 @@ class SimulatedEngine:
 def environment_of(
     world: World, *, make_supervisor: Callable[..., Supervisor] = Supervisor
 ) -> Environment:
-    """What systems in a world take from outside."""
+    """The environment of systems in a world."""
     ids, kept = itertools.count(1), list[Any]()
     return Environment(
         random=world.random.random,

@@ -1,4 +1,4 @@
-"""The event loop of one simulated process: a queue, and a clock that somebody else turns.
+"""The event loop of one simulated process: a queue, and a clock that the world turns.
 
 It runs nothing by itself. The world draws which process takes its next step, and a step is
 one ready callback of its loop. Within a loop callbacks run in the order in which they
@@ -135,9 +135,9 @@ class SimulatedLoop(_EventLoop):
         self._tasks: list[asyncio.Task[Any]] = []
         self._tasks_kept = TASKS_KEPT
         self.host: Any = None
-        """The host that runs here, for who looks on."""
+        """The host that runs here, for observers."""
         self.is_touched = False
-        """Whether a frame has come or gone since somebody looked on."""
+        """Whether a frame has come or gone since the last observation."""
         self.errors: Final[list[str]] = []
         """What callbacks have raised: nothing in a system that is well."""
         world.loops.append(self)
@@ -159,7 +159,7 @@ class SimulatedLoop(_EventLoop):
     def world_time(self, when_s: float) -> float:
         """The first moment of the world at which this clock shows `when_s` or more."""
         due_s = (when_s - self.offset_s) / self.rate
-        # Who is called at a time must see that time: rounding may not bring it too early.
+        # A callback must see the time that it is due at: rounding may not run it too early.
         while self.offset_s + self.rate * due_s < when_s:
             due_s = math.nextafter(due_s, math.inf)
         return due_s
@@ -213,7 +213,7 @@ class SimulatedLoop(_EventLoop):
     ) -> "asyncio.Future[ResultT]":
         """Run `func` in a later step of this loop: there are no threads here.
 
-        What gives a `Later` goes on then; nobody who gave up waiting keeps it from that.
+        What gives a `Later` goes on then; a caller that gave up waiting does not stop it.
         """
         future: asyncio.Future[ResultT] = self.create_future()
 

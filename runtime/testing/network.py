@@ -25,7 +25,7 @@ from callboard.messages.ports import TransportBroken
 from .loop import SimulatedLoop
 from .world import World
 
-__all__ = ["CALM", "NOTICE_S", "Endpoint", "Network", "Weather"]
+__all__ = ["NOTICE_S", "NO_NETWORK_FAULTS", "Endpoint", "Network", "NetworkFaults"]
 
 NOTICE_S: Final = 0.01
 """How soon a death is noticed."""
@@ -42,24 +42,24 @@ Way = tuple[SimulatedLoop, SimulatedLoop]
 
 @final
 @dataclass(frozen=True, slots=True)
-class Weather:
-    """What the network does to frames; shares are from 0 to 1."""
+class NetworkFaults:
+    """The delays and faults of a network; shares are from 0 to 1."""
 
     delay_min_s: float = 0.0001
     delay_max_s: float = 0.001
     loss: float = 0.0
-    """How many frames are lost."""
+    """The share of frames that are lost."""
     double: float = 0.0
-    """How many arrive twice."""
+    """The share that arrives twice."""
     reorder: float = 0.0
-    """How many are overtaken by later ones."""
+    """The share that later frames overtake."""
     late_s: float = 0.05
-    """How much later those arrive."""
+    """How much later a repeated or overtaken frame arrives, at most."""
     streams: float = 0.5
-    """How many of the links run over streams, and not over calls."""
+    """The share of links that run over streams, and not over calls."""
 
 
-CALM: Final = Weather()
+NO_NETWORK_FAULTS: Final = NetworkFaults()
 
 
 class Endpoint(Protocol):
@@ -84,9 +84,9 @@ class Endpoint(Protocol):
 class Network:
     """All ways between the processes of one world."""
 
-    def __init__(self, world: World, weather: Weather = CALM) -> None:
+    def __init__(self, world: World, faults: NetworkFaults = NO_NETWORK_FAULTS) -> None:
         self.world: Final = world
-        self.weather = weather
+        self.faults = faults
         self.frames = 0
         self._cuts: dict[Way, None] = {}
         self._arrivals: dict[Way, float] = {}
@@ -95,8 +95,8 @@ class Network:
     # --- faults ---------------------------------------------------------------------------
 
     def cut(self, source: SimulatedLoop, target: SimulatedLoop, *, both: bool = True) -> None:
-        """Let nothing through any more, in both directions or one."""
-        self.world.trace.tell(
+        """Let nothing through any more, in both directions or in one."""
+        self.world.trace.note(
             self.world.now_s, f"cut {source.name} {'<->' if both else '->'} {target.name}"
         )
         self._cuts[source, target] = None
@@ -105,15 +105,15 @@ class Network:
 
     def heal(self, source: SimulatedLoop, target: SimulatedLoop) -> None:
         """Let everything through again, in both directions."""
-        self.world.trace.tell(self.world.now_s, f"heal {source.name} <-> {target.name}")
+        self.world.trace.note(self.world.now_s, f"heal {source.name} <-> {target.name}")
         self._cuts.pop((source, target), None)
         self._cuts.pop((target, source), None)
 
     def heal_all(self) -> None:
-        """No cut any more, and fine weather."""
-        self.world.trace.tell(self.world.now_s, "the network heals")
+        """End all cuts and all faults."""
+        self.world.trace.note(self.world.now_s, "the network heals")
         self._cuts.clear()
-        self.weather = CALM
+        self.faults = NO_NETWORK_FAULTS
 
     def is_cut(self, source: SimulatedLoop, target: SimulatedLoop) -> bool:
         """Whether nothing gets from one to the other."""
@@ -129,24 +129,24 @@ class Network:
         *args: Any,
     ) -> bool:
         """Have a frame taken by `callback` in the target's process; False when it is lost."""
-        world, weather = self.world, self.weather
+        world, faults = self.world, self.faults
         self.frames += 1
         source.is_touched = True
         draw = world.random.random
-        if (source, target) in self._cuts or (weather.loss and draw() < weather.loss):
+        if (source, target) in self._cuts or (faults.loss and draw() < faults.loss):
             world.trace.add(f"lost {source.number}>{target.number}")
             return False
-        at_s = world.now_s + weather.delay_min_s
-        at_s += draw() * (weather.delay_max_s - weather.delay_min_s)
-        if weather.reorder and draw() < weather.reorder:
-            at_s += weather.late_s * draw()
+        at_s = world.now_s + faults.delay_min_s
+        at_s += draw() * (faults.delay_max_s - faults.delay_min_s)
+        if faults.reorder and draw() < faults.reorder:
+            at_s += faults.late_s * draw()
         else:
             # What is not overtaken on purpose stays in order, as in a stream.
             at_s = max(at_s, self._arrivals.get((source, target), 0.0))
             self._arrivals[source, target] = at_s
         world.on(target, at_s, callback, *args)
-        if weather.double and draw() < weather.double:
-            world.on(target, at_s + weather.late_s * draw(), callback, *args)
+        if faults.double and draw() < faults.double:
+            world.on(target, at_s + faults.late_s * draw(), callback, *args)
         return True
 
     async def exchange(
@@ -204,10 +204,10 @@ class Network:
         until_s: float, give_up: Callable[[], None],
     ) -> None:  # fmt: skip
         """Have something arrive as soon as there is a way."""
-        world, weather = self.world, self.weather
+        world, faults = self.world, self.faults
         if (source, target) not in self._cuts:
-            spread_s = weather.delay_max_s - weather.delay_min_s
-            after_s = weather.delay_min_s + spread_s * world.random.random()
+            spread_s = faults.delay_max_s - faults.delay_min_s
+            after_s = faults.delay_min_s + spread_s * world.random.random()
             world.on(target, world.now_s + after_s, arrive)
         elif world.now_s > until_s:
             world.on(source, world.now_s, give_up)

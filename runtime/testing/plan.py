@@ -3,7 +3,7 @@
     FaultPlan((Crash(at_s=10.0, host=1), Cut(at_s=20.0, host=1, other=2, for_s=5.0)))
 
 Times are virtual seconds from the start of the plan. A fault whose host is down at its time
-does nothing but is told in the story.
+does nothing, and the trace says so.
 """
 
 import math
@@ -14,7 +14,7 @@ from typing import Final, Self, TypeAlias, assert_never, final
 
 from callboard.messages.errors import SpecError, UsageError
 
-from .network import Weather
+from .network import NetworkFaults
 from .system import SimulatedSystem
 
 __all__ = [
@@ -180,7 +180,7 @@ def _strike(fault: Fault, simulated: SimulatedSystem) -> None:
     try:
         _do(fault, simulated)
     except UsageError as error:
-        simulated.world.trace.tell(simulated.world.now_s, f"{fault} does nothing: {error.message}")
+        simulated.world.trace.note(simulated.world.now_s, f"{fault} does nothing: {error.message}")
 
 
 def _do(fault: Fault, simulated: SimulatedSystem) -> None:
@@ -199,12 +199,12 @@ def _do(fault: Fault, simulated: SimulatedSystem) -> None:
             network.cut(*ends, both=both)
             world.at(world.now_s + for_s, network.heal, *ends)
         case Storm(for_s=for_s, loss=loss, double=double, reorder=reorder):
-            before = network.weather
-            network.weather = Weather(
+            before = network.faults
+            network.faults = NetworkFaults(
                 loss=loss, double=double, reorder=reorder, streams=before.streams
             )
-            world.trace.tell(world.now_s, f"{fault}")
-            world.at(world.now_s + for_s, setattr, network, "weather", before)
+            world.trace.note(world.now_s, f"{fault}")
+            world.at(world.now_s + for_s, setattr, network, "faults", before)
         case FailStarts(count=count):
             simulated.engine.failing_starts += count
         case _:

@@ -5,8 +5,8 @@
         world = World(seed=callboard_seed)
         ...
 
-The test runs once for each seed from `first` on (0 by default), and stops at the first that
-fails, whose number it tells. `pytest --callboard-first-seed 17 --callboard-seeds 1` runs
+The test runs once for each seed from `first` on (0 by default). It stops at the first that
+fails and names its number. `pytest --callboard-first-seed 17 --callboard-seeds 1` runs
 that one alone.
 
 Nothing of Callboard is imported here: pytest loads this for every test run of its user.

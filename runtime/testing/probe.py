@@ -1,4 +1,4 @@
-"""Probes: actors of a test, which note what they get and answer as they are told.
+"""Probes: actors of a test, which record what they get and answer as the test says.
 
     probe = await open_probe(system, Report, answers={ReadNumber: Number(number=7)})
     await system.spawn(Reporter, probe.ref)

@@ -120,7 +120,7 @@ class SimulatedProcess:
         way = SimulatedCarrier(self._engine, self._engine.driver)
         self.host.link(CONTROL_SLOT).connect(control_epoch, way)
         world = self._engine.world
-        world.trace.tell(world.now_s, f"{self.loop.name} becomes {name}, epoch {epoch}")
+        world.trace.note(world.now_s, f"{self.loop.name} becomes {name}, epoch {epoch}")
 
     def _connect(
         self,
@@ -152,7 +152,7 @@ class SimulatedProcess:
             return
         world = self._engine.world
         what = f" ({self.host.name}, epoch {self.host.epoch})" if self.host is not None else ""
-        world.trace.tell(world.now_s, f"{self.loop.name}{what} {why}")
+        world.trace.note(world.now_s, f"{self.loop.name}{what} {why}")
         self.loop.die()
         self._engine.network.died(self)
 
@@ -176,7 +176,7 @@ class SimulatedCarrier:
         network = engine.network
         self._source: SimulatedLoop = asyncio.get_running_loop()  # type: ignore[assignment]
         self._target = peer.loop
-        self._has_stream = engine.world.random.random() < network.weather.streams
+        self._has_stream = engine.world.random.random() < network.faults.streams
         self._is_connected = False
         self._is_closed = False
 

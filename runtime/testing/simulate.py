@@ -7,7 +7,7 @@
 
     simulate(scenario, seed=7, faults=FaultPlan((Crash(at_s=60.0, host=1),)))
 
-The same seed gives the same run. A failure carries the seed and the story of its run as a
+The same seed gives the same run. A failure carries the seed and the trace of its run as a
 note, and `simulate(scenario, seed=...)` replays it.
 """
 
@@ -22,7 +22,7 @@ from callboard.messages.contract import Contract
 from callboard.messages.errors import DeadlineExceeded, UsageError
 
 from ..system import System
-from .network import Weather
+from .network import NetworkFaults
 from .plan import NO_FAULTS, FaultPlan, apply
 from .probe import Answer, Probe, open_probe
 from .system import SimulatedSystem, open_system
@@ -36,11 +36,11 @@ LIMIT_S: Final = 7 * 24 * 3600.0
 """Virtual seconds that a scenario may take: a week."""
 UP_WITHIN_S: Final = 120.0
 LOOK_EVERY_S: Final = 0.1
-STORY_LINES: Final = 30
+TRACE_LINES: Final = 30
 
 
 class Simulation:
-    """A running system in a world of its own, and the hands of fate. Times are virtual."""
+    """A running system in a world of its own, and its fault injector. Times are virtual."""
 
     def __init__(self, simulated: SimulatedSystem) -> None:
         self._simulated: Final = simulated
@@ -77,14 +77,14 @@ class Simulation:
             if self.now_s > ends_s:
                 raise DeadlineExceeded(
                     f"not all hosts are up within {within_s:g} s.",
-                    advice="The story below tells what happened.",
+                    advice="The trace below shows what happened.",
                 )
             await asyncio.sleep(LOOK_EVERY_S)
 
     # --- faults -------------------------------------------------------------------------------
 
     def apply(self, plan: FaultPlan) -> None:
-        """Let a plan begin now."""
+        """Begin a plan now."""
         apply(plan, self._simulated)
 
     def crash(self, host: int) -> None:
@@ -92,23 +92,23 @@ class Simulation:
         self._simulated.crash(host)
 
     def hang(self, host: int, seconds: float) -> None:
-        """The process of a host does nothing for so long."""
+        """Hang the process of a host for so many seconds."""
         self._simulated.hang(host, seconds)
 
     def slow(self, host: int, step_s: float) -> None:
-        """Each step of a host's process takes so long from now on; 0 makes it quick again."""
+        """Let each step of a host's process take so long from now on; 0 ends it."""
         self._simulated.slow(host, step_s)
 
     def cut(self, host: int, other: int, *, both: bool = True) -> None:
-        """Nothing gets from one host to the other any more; 0 is the driver."""
+        """Let nothing pass from one host to the other any more; 0 is the driver."""
         self._simulated.cut(host, other, both=both)
 
     def weather(self, *, loss: float = 0.0, double: float = 0.0, reorder: float = 0.0) -> None:
         """The network loses, doubles and reorders these shares of frames from now on."""
-        self._simulated.network.weather = Weather(loss=loss, double=double, reorder=reorder)
+        self._simulated.network.faults = NetworkFaults(loss=loss, double=double, reorder=reorder)
 
     def heal(self) -> None:
-        """No cut any more, and fine weather."""
+        """End all cuts and all faults of the network."""
         self._simulated.heal()
 
 
@@ -126,7 +126,7 @@ def simulate(
     """Run a scenario in a world of its own and give its result.
 
     `options` are the fields of `Settings` (hosts, understudies, ...); `faults` begin with
-    the scenario. Raises what the scenario raises, with the seed's story as a note, and
+    the scenario. Raises what the scenario raises, with the seed's trace as a note, and
     `TimeoutError` after `limit_s` virtual seconds.
     """
     world = World(seed)
@@ -141,7 +141,7 @@ def simulate(
     try:
         return world.run(main())
     except BaseException as error:
-        error.add_note(_story(world))
+        error.add_note(_trace_of(world))
         raise
     finally:
         world.close()
@@ -158,12 +158,12 @@ def _refuse_running_loop() -> None:
     )
 
 
-def _story(world: World) -> str:
-    lines = list(world.trace.story)[-STORY_LINES:]
-    told = "\n".join(f"  {at_s:12.6f} s  {what}" for at_s, what in lines)
+def _trace_of(world: World) -> str:
+    lines = list(world.trace.lines)[-TRACE_LINES:]
+    text = "\n".join(f"  {at_s:12.6f} s  {what}" for at_s, what in lines)
     return (
         f"simulated with seed={world.seed}; it ended at {world.now_s:.6f} s after "
-        f"{world.steps} steps, trace {world.trace.digest}. What happened:\n{told}"
+        f"{world.steps} steps, trace {world.trace.digest}. What happened:\n{text}"
     )
 
 
@@ -189,7 +189,7 @@ def simulated(
                     **options,
                 )
 
-        # What pytest looks at: without the simulation, and no coroutine function.
+        # The signature for pytest: without the simulation, and no coroutine function.
         del test.__wrapped__
         signature = inspect.signature(scenario)
         rest = list(signature.parameters.values())[1:]

@@ -1,4 +1,4 @@
-"""A whole system in a world: the driver's API as ever, with simulated processes under it.
+"""A whole system in a world: the driver's API, on simulated processes.
 
 world = World(seed=7)
 
@@ -25,7 +25,7 @@ from ..settings import Settings
 from ..system import System
 from .engine import SimulatedEngine
 from .loop import SimulatedLoop
-from .network import Network, Weather
+from .network import Network, NetworkFaults
 from .process import SimulatedProcess
 from .world import World
 
@@ -33,7 +33,7 @@ __all__ = ["SimulatedSystem", "open_system"]
 
 
 class SimulatedSystem:
-    """A running system, and the hands of fate."""
+    """A running system, and its fault injector."""
 
     def __init__(self, system: System, engine: SimulatedEngine) -> None:
         self.system: Final = system
@@ -80,15 +80,15 @@ class SimulatedSystem:
         self.process(slot).die("crashes")
 
     def hang(self, slot: int, seconds: float) -> None:
-        """The process of a slot does nothing for so long."""
+        """Hang the process of a slot for so many seconds."""
         loop = self.loop(slot)
-        self.world.trace.tell(self.world.now_s, f"{loop.name} hangs for {seconds:.3f} s")
+        self.world.trace.note(self.world.now_s, f"{loop.name} hangs for {seconds:.3f} s")
         self.world.pause(loop, seconds)
 
     def slow(self, slot: int, step_cost_s: float) -> None:
         """Each step of a slot's process takes so long from now on; 0 makes it quick again."""
         loop = self.loop(slot)
-        self.world.trace.tell(self.world.now_s, f"{loop.name} takes {step_cost_s:.6f} s a step")
+        self.world.trace.note(self.world.now_s, f"{loop.name} takes {step_cost_s:.6f} s a step")
         loop.step_cost_s = step_cost_s
 
     def cut(self, slot: int, other: int, *, both: bool = True) -> None:
@@ -96,7 +96,7 @@ class SimulatedSystem:
         self.network.cut(self.loop(slot), self.loop(other), both=both)
 
     def heal(self) -> None:
-        """No cut any more, and fine weather."""
+        """End all cuts and all faults of the network."""
         self.network.heal_all()
 
 
@@ -104,7 +104,7 @@ class SimulatedSystem:
 async def open_system(
     world: World,
     *,
-    weather: Weather | None = None,
+    network_faults: NetworkFaults | None = None,
     on_host: Callable[[Host], None] | None = None,
     environment: Environment | None = None,
     **options: Any,
@@ -114,7 +114,7 @@ async def open_system(
     `options` are the fields of `Settings`. Raises what `callboard.start` raises.
     """
     settings = Settings(engine="inline", **options)
-    network = Network(world) if weather is None else Network(world, weather)
+    network = Network(world) if network_faults is None else Network(world, network_faults)
     engine = SimulatedEngine(world, settings, network, environment=environment, on_host=on_host)
     system = System(settings, engine, engine.environment)
     try:

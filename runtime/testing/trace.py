@@ -1,4 +1,4 @@
-"""The trace of a run: a hash of all that happened, and the story that people read.
+"""The trace of a run: a hash of all that happened, and lines that people read.
 
 The hash is fed with text that is the same on every machine and in every run of a seed:
 which process took a step, when, what was delivered. No address in memory, no order of a
@@ -10,39 +10,39 @@ import struct
 from collections import deque
 from typing import Final
 
-__all__ = ["STORY_LINES_MAX", "Trace"]
+__all__ = ["LINES_MAX", "Trace"]
 
-STORY_LINES_MAX: Final = 4_000
+LINES_MAX: Final = 4_000
 DIGEST_BYTES: Final = 16
 MOMENT: Final = struct.Struct("<d")
 FLUSH_BYTES: Final = 1 << 14
 
 
 class Trace:
-    """What has happened so far."""
+    """The record of a run so far."""
 
     def __init__(self) -> None:
         self._hash = hashlib.blake2b(digest_size=DIGEST_BYTES)
         self.steps: Final = bytearray()
         """The numbers of the processes that took steps, not yet in the hash."""
-        self.story: Final[deque[tuple[float, str]]] = deque(maxlen=STORY_LINES_MAX)
-        """What people want to know of a run, newest last: (world time, what)."""
+        self.lines: Final[deque[tuple[float, str]]] = deque(maxlen=LINES_MAX)
+        """Lines for people, newest last: (world time, text)."""
 
     def moved(self, now_s: float) -> None:
-        """Time has gone on."""
+        """Record that time has gone on."""
         steps = self.steps
         steps += MOMENT.pack(now_s)
         if len(steps) > FLUSH_BYTES:
             self._flush()
 
     def add(self, text: str) -> None:
-        """Something that belongs to the hash and is nothing for people."""
+        """Record an event in the hash only."""
         self.steps.extend(text.encode())
 
-    def tell(self, now_s: float, text: str) -> None:
-        """Something that belongs to both."""
+    def note(self, now_s: float, text: str) -> None:
+        """Record an event in the hash and as a line for people."""
         self.steps.extend(text.encode())
-        self.story.append((now_s, text))
+        self.lines.append((now_s, text))
 
     def _flush(self) -> None:
         self._hash.update(self.steps)

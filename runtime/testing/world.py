@@ -1,4 +1,4 @@
-"""The world of one seed: time, chance, and whose turn it is.
+"""The world of one seed: time, chance, and the order of steps.
 
     world = World(seed=7)
     result = world.run(main())       # `main` runs in the process "driver"
@@ -53,15 +53,15 @@ class World:
         self.steps = 0
         self.step_cost_s = step_cost_s
         self.stickiness = stickiness
-        self.ledger: Any = None
-        """What actors of a scenario write into; see `ledger`."""
+        self.recorder: Any = None
+        """An object of the scenario in which its actors record what they see."""
         self.after_step: Callable[[SimulatedLoop], None] | None = None
         """Called with the loop after each step: what checks invariants."""
         self._runnable: Final[list[SimulatedLoop]] = []
         self._timers: Final[list[tuple[float, int, Step]]] = []
         self._numbers: Final = itertools.count(1)
         self.outside: Final = SimulatedLoop(self, "world")
-        """Whose steps are events of the world itself: faults, and what engines do behind all."""
+        """Its steps are events of the world itself: faults, and the work of engines."""
         self.driver = SimulatedLoop(self, "driver")
         """The process of the driver and the control host; another one after it was killed."""
 

@@ -1,6 +1,6 @@
 """A simulated disk with one event log: it takes time, it fails, and it forgets what is not synced.
 
-A commit is written, then synced, then answered, each a moment of the world. Who reads sees what
+A commit is written, then synced, then answered, each at a moment of the world. A reader sees what
 is synced. When the machine crashes, what was written and not synced may be lost, from some
 commit on; a commit that was on its way is wholly there or not at all.
 """
@@ -20,15 +20,15 @@ from callboard.messages.storage_errors import (
 from callboard.runtime.stores.memory import MemoryEventStore
 from callboard.runtime.testing.loop import Later
 
-__all__ = ["CALM", "DiskWeather", "SimulatedDisk", "SimulatedEventStore"]
+__all__ = ["NO_DISK_FAULTS", "DiskFaults", "SimulatedDisk", "SimulatedEventStore"]
 
 ALL: Final = 1_000_000
 
 
 @final
 @dataclass(frozen=True, slots=True)
-class DiskWeather:
-    """How a disk behaves: chances are per call, times in seconds."""
+class DiskFaults:
+    """How slow a disk is and how often it fails: chances are per call, times in seconds."""
 
     write_max_s: float = 0.001
     sync_max_s: float = 0.004
@@ -38,11 +38,11 @@ class DiskWeather:
     """A commit that ends without an answer: it may be written, and synced, or not."""
 
 
-CALM: Final = DiskWeather()
+NO_DISK_FAULTS: Final = DiskFaults()
 
 
 class SimulatedDisk:
-    """What outlives every process of a world; `on_synced` is told of each event, once."""
+    """What outlives every process of a world; `on_synced` gets each event, once."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class SimulatedDisk:
         on_synced: Callable[[RecordedEvent], None],
     ) -> None:
         self.draw: Final = draw
-        self.weather = CALM
+        self.faults = NO_DISK_FAULTS
         self.epoch = 0
         self.owner = ""
         self.synced = 0
@@ -128,13 +128,13 @@ class SimulatedEventStore:
 
     def commit(self, appends: Sequence[Append]) -> Any:
         """See `EventStore.commit`; the outcome comes later."""
-        disk, weather, draw = self._disk, self._disk.weather, self._disk.draw
-        chance = draw() if weather is not CALM else 1.0
-        if chance < weather.unavailable:
+        disk, faults, draw = self._disk, self._disk.faults, self._disk.draw
+        chance = draw() if faults is not NO_DISK_FAULTS else 1.0
+        if chance < faults.unavailable:
             raise StoreUnavailable("the disk does not answer.", may_have_run=False)
-        if chance < weather.unavailable + weather.full:
+        if chance < faults.unavailable + faults.full:
             raise StoreFull("the disk is full.", may_have_run=False)
-        is_unknown = chance < weather.unavailable + weather.full + weather.unknown
+        is_unknown = chance < faults.unavailable + faults.full + faults.unknown
         entry = (self._epoch, appends)
         disk.under_way.append(entry)
 
@@ -153,15 +153,15 @@ class SimulatedEventStore:
                     raise CommitUnknown("the connection is gone, all is synced.")
                 return results
 
-            return Later(weather.sync_max_s * draw(), synced)
+            return Later(faults.sync_max_s * draw(), synced)
 
-        return Later(weather.write_max_s * draw(), written)
+        return Later(faults.write_max_s * draw(), written)
 
     # --- reading: what is synced -----------------------------------------------------------
 
     def _may_read(self) -> None:
-        weather = self._disk.weather
-        if weather.unavailable and self._disk.draw() < weather.unavailable:
+        faults = self._disk.faults
+        if faults.unavailable and self._disk.draw() < faults.unavailable:
             raise StoreUnavailable("the disk does not answer.", may_have_run=False)
 
     def head(self) -> int:

@@ -1,7 +1,7 @@
-"""Lives of a driver: everything is killed at any step, and a new driver begins with the disk.
+"""Driver restarts: everything is killed at any step, and a new driver begins with the disk.
 
-A life is a process of its own for the driver, with a whole system in it. What survives a life
-is what stands on the disk, and the book of those who look on.
+Each driver is a process of its own with a whole system in it. The disk outlives it, and so does
+the checker, which is outside all processes.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ from callboard.runtime.testing.engine import environment_of
 from callboard.runtime.testing.loop import SimulatedLoop
 
 from .disk import SimulatedDisk, SimulatedEventStore
-from .message_log import Ledger
+from .message_log import MessageLog
 from .run import Run
-from .supervision_checker import witnesses
+from .supervision_checker import checked_supervisors
 
-__all__ = ["Kill", "draw_kill", "live", "open_disk_journal"]
+__all__ = ["Kill", "draw_kill", "open_disk_journal", "run_driver"]
 
 STEPS_LATE_MAX: Final = 60
 KILLED_MAX_S: Final = 2.6
@@ -30,35 +30,35 @@ KILLED_MAX_S: Final = 2.6
 @final
 @dataclasses.dataclass(frozen=True, slots=True)
 class Kill:
-    """When everything dies: so long after its life began, and so many steps later."""
+    """When everything dies: so long after the driver began, and so many steps later."""
 
     after_s: float
     steps_late: int
 
 
 def draw_kill(draw: Callable[[], float]) -> Kill:
-    """Some moment of a life, also one in which it has hardly begun."""
+    """Draw a moment of a driver's run, also one in which it has hardly begun."""
     return Kill(KILLED_MAX_S * draw(), int(draw() * STEPS_LATE_MAX))
 
 
-async def live(
+async def run_driver(
     run: Run,
     disk: SimulatedDisk,
-    book: Any,
+    checker: Any,
     main: Callable[[], Coroutine[Any, Any, None]],
     kill: Kill | None,
 ) -> bool:
-    """Run `main` in a new driver until it ends or everything is killed; whether it ended."""
+    """Run `main` in a new driver until it ends or everything is killed; gives whether it ended."""
     world, director = run.world, asyncio.get_running_loop()
     first = len(world.loops)
-    run.ledger = world.ledger = Ledger(world, run.complain)
-    run.ledger.book = book
-    book.begin_life()
+    run.message_log = world.recorder = MessageLog(world, run.complain)
+    run.message_log.checker = checker
+    checker.driver_started()
     run.permanent.clear()
     run.abandoned.clear()
     run.environment = dataclasses.replace(
-        environment_of(world, make_supervisor=witnesses(run)),
-        new_id=book.new_id,
+        environment_of(world, make_supervisor=checked_supervisors(run)),
+        new_id=checker.new_id,
         open_journal=lambda settings: open_disk_journal(settings, disk, f"driver-{first}"),
     )
     world.driver = SimulatedLoop(world, f"driver-{first}")
@@ -73,7 +73,7 @@ async def live(
         if steps_late:
             world.outside.call_soon(die, steps_late - 1)
         elif not task.done():
-            world.trace.tell(world.now_s, "everything is killed")
+            world.trace.note(world.now_s, "everything is killed")
             for loop in world.loops[first:]:
                 loop.die()
             disk.crash()
@@ -89,7 +89,7 @@ async def live(
 
 
 async def open_disk_journal(_settings: Settings, disk: SimulatedDisk, owner: str) -> OpenJournal:
-    """A journal of this process on the disk; it fences who had the log before."""
+    """A journal of this process on the disk; it fences the writer before it."""
     limits = JournalLimits(patience_s=0.5 if disk.draw() < 0.5 else 5.0)
     journal = Journal(SimulatedEventStore(disk), owner=owner, limits=limits)
     await journal.open()

@@ -3,8 +3,8 @@
 An execution with needs, bindings, growth, retries and an optional sub-task runs on hosts that
 crash, with a journal on a disk that fails, takes long and forgets what is not synced. Its driver
 is killed at any step, again and again, with everything else; it is superseded by another owner,
-and its journal is fenced by another writer. The book reads each event once it is synced, with
-nothing of the kernel but the packing of events, and counts anew.
+and its journal is fenced by another writer. The checker reads each event once it is synced, with
+nothing of the kernel but the packing of events, and keeps its own counts.
 """
 
 import asyncio
@@ -28,19 +28,19 @@ from callboard.messages.storage_errors import WrongExpectedVersion
 from callboard.runtime.executions import Executions
 from callboard.runtime.journals import OpenJournal
 
-from .disk import CALM, DiskWeather, SimulatedDisk
-from .driver_restarts import draw_kill, live, open_disk_journal
-from .message_log import ledger_here
+from .disk import NO_DISK_FAULTS, DiskFaults, SimulatedDisk
+from .driver_restarts import draw_kill, open_disk_journal, run_driver
+from .message_log import current_message_log
 from .run import Run
-from .scenario_fixture import BUSY_S, Stage, act, open_stage
+from .scenario_fixture import BUSY_S, ScenarioFixture, open_fixture, run_under_faults
 
 __all__ = [
     "ENDED",
-    "Book",
+    "ExecutionChecker",
     "LaborAgent",
     "durable",
     "finish",
-    "new_book",
+    "new_checker",
     "prepare",
     "pursue",
     "take_over",
@@ -51,8 +51,8 @@ KILLS_MAX: Final = 3
 AGAIN_S: Final = 0.1
 OPTIONAL: Final = 9_999
 """The number of the sub-task that never succeeds."""
-BOOKED: Final = 1 << 24
-"""Identities from here on are those of a book."""
+FIRST_IDENTITY: Final = 1 << 24
+"""Identities from here on are given by a checker."""
 ENDED: Final = ("completed", "failed", "cancelled")
 
 
@@ -76,9 +76,9 @@ class LaborAgent(Agent):
     @handler
     async def labor(self, request: Labor) -> Labored:
         """Count what is run."""
-        ledger = ledger_here()
-        ledger.book.runs(request.number)
-        chance = ledger.random()
+        log = current_message_log()
+        log.checker.runs(request.number)
+        chance = log.random()
         if request.number == OPTIONAL or chance < 0.08:
             raise OSError("a passing trouble")
         if chance < 0.6:
@@ -87,8 +87,8 @@ class LaborAgent(Agent):
         return Labored(number=request.number, total=total)
 
 
-class Book:
-    """What the disk has acknowledged, and what that forbids."""
+class ExecutionChecker:
+    """Keeps what the disk has acknowledged, and complains of what that forbids."""
 
     def __init__(self, run: Run, tasks: int) -> None:
         self.run: Final = run
@@ -100,22 +100,22 @@ class Book:
         self.done: Final[set[str]] = set()
         """Sub-tasks whose result is synced."""
         self.done_before: frozenset[str] = frozenset()
-        """Those that were when this life began."""
+        """Those whose result was synced when this driver began."""
         self.status = ""
         self.opened: Final[list[OpenJournal]] = []
-        """Journals of this life besides the system's own."""
+        """Journals of this driver besides the system's own."""
         self._planned: int | None = None
         self._head = 0
         self._versions: dict[str, int] = {}
         self._identities = itertools.count(1)
 
     def new_id(self) -> str:
-        """A name that no life of the run gives again."""
-        self.nonces.append(f"{BOOKED + next(self._identities):08x}")
+        """An identity that no other driver of the run gets."""
+        self.nonces.append(f"{FIRST_IDENTITY + next(self._identities):08x}")
         return self.nonces[-1]
 
-    def begin_life(self) -> None:
-        """What is done now stays done in the next life."""
+    def driver_started(self) -> None:
+        """A new driver begins: what is done now stays done."""
         self.done_before = frozenset(self.done)
         self.opened.clear()
 
@@ -216,15 +216,15 @@ def _undisturbed(tasks: int) -> list[tuple[int, int]]:
     return [*((n, n) for n in right), (60, 61)]
 
 
-def _job(book: Book) -> Job[Any, Any]:
+def _job(checker: ExecutionChecker) -> Job[Any, Any]:
     def collect(sub_task: SubTask, value: Any) -> Any:
-        book.leaves(sub_task.id)
+        checker.leaves(sub_task.id)
         return value
 
     def deliver(result: Any) -> None:
-        missing = {f"t{part.number}" for part in result} - book.done
+        missing = {f"t{part.number}" for part in result} - checker.done
         if missing:
-            book.run.complain("durable_before_it_leaves", f"{missing} delivered, not synced")
+            checker.run.complain("durable_before_it_leaves", f"{missing} delivered, not synced")
 
     return Job(
         name="labor",
@@ -234,7 +234,7 @@ def _job(book: Book) -> Job[Any, Any]:
         deliver=deliver,
         threads=frozenset(),
         partial_every=0,
-        task_timeout_s=0.5 + 2.0 * book.run.draw(),
+        task_timeout_s=0.5 + 2.0 * checker.run.draw(),
         task_retry=RetryPolicy(
             attempts_max=8, backoff_min_s=0.02, backoff_max_s=0.3, host_losses_max=20
         ),
@@ -244,57 +244,61 @@ def _job(book: Book) -> Job[Any, Any]:
 # --- what is done -----------------------------------------------------------------------------
 
 
-async def pursue(stage: Stage, book: Book, *, supersedes: bool = False) -> None:
-    """See the execution to its end, or be superseded."""
-    job = _job(book)
+async def pursue(
+    fixture: ScenarioFixture, checker: ExecutionChecker, *, supersedes: bool = False
+) -> None:
+    """Run the execution to its end, or until another owner supersedes this one."""
+    job = _job(checker)
     if supersedes:
-        await stage.later(BUSY_S)
+        await fixture.later(BUSY_S)
     while True:
-        handle = await _taken_up(stage, book, job)
+        handle = await _taken_up(fixture, checker, job)
         if handle is None:
             await asyncio.sleep(AGAIN_S)
             continue
         try:
             result = await handle.result(timeout_s=60.0)
         except CallboardError as error:
-            book.run.world.trace.add(error.code)
-            if book.status in ENDED or isinstance(error, WrongExpectedVersion):
+            checker.run.world.trace.add(error.code)
+            if checker.status in ENDED or isinstance(error, WrongExpectedVersion):
                 return
             if not isinstance(error, StoreFailed):
-                book.run.complain("execution_is_right", f"it ends unwritten: {error!r}")
+                checker.run.complain("execution_is_right", f"it ends unwritten: {error!r}")
             await asyncio.sleep(AGAIN_S)
             continue
         found = [(part.number, part.total) for part in result]
-        if found != _undisturbed(book.tasks):
-            book.run.complain("execution_is_right", f"the result is {found}")
-        if book.status != ExecutionStatus.COMPLETED:
-            book.run.complain("durable_before_it_leaves", f"a result, while {book.status!r}")
+        if found != _undisturbed(checker.tasks):
+            checker.run.complain("execution_is_right", f"the result is {found}")
+        if checker.status != ExecutionStatus.COMPLETED:
+            checker.run.complain("durable_before_it_leaves", f"a result, while {checker.status!r}")
         return
 
 
-async def _taken_up(stage: Stage, book: Book, job: Job[Any, Any]) -> ExecutionHandle[Any] | None:
+async def _taken_up(
+    fixture: ScenarioFixture, checker: ExecutionChecker, job: Job[Any, Any]
+) -> ExecutionHandle[Any] | None:
     try:
-        return await stage.system.resume(job, EXECUTION)
+        return await fixture.system.resume(job, EXECUTION)
     except UsageError:
-        return stage.system.submit(job, Labor(number=book.tasks), execution_id=EXECUTION)
+        return fixture.system.submit(job, Labor(number=checker.tasks), execution_id=EXECUTION)
     except StoreFailed:
         return None
 
 
-async def take_over(stage: Stage, book: Book) -> None:
+async def take_over(fixture: ScenarioFixture, checker: ExecutionChecker) -> None:
     """Another writer takes the log over, and its executions with it."""
-    await stage.later(BUSY_S)
-    system = stage.system
-    opened = await open_disk_journal(system.settings, book.disk, "another writer")
+    await fixture.later(BUSY_S)
+    system = fixture.system
+    opened = await open_disk_journal(system.settings, checker.disk, "another writer")
     system._executions = Executions(system.host, system._environment, opened)
-    book.opened.append(opened)
-    await pursue(stage, book)
+    checker.opened.append(opened)
+    await pursue(fixture, checker)
 
 
-def _draw_disk(draw: Any) -> DiskWeather:
+def _draw_disk(draw: Any) -> DiskFaults:
     if draw() < 0.3:
-        return CALM
-    return DiskWeather(
+        return NO_DISK_FAULTS
+    return DiskFaults(
         write_max_s=0.02 * draw() ** 2,
         sync_max_s=0.2 * draw() ** 2,
         unavailable=0.3 * draw() ** 2,
@@ -303,53 +307,55 @@ def _draw_disk(draw: Any) -> DiskWeather:
     )
 
 
-def new_book(run: Run, tasks: int) -> Book:
-    """A book and its disk."""
-    book = Book(run, tasks)
-    book.disk = SimulatedDisk(run.draw, run.environment.wall_time, book.synced)
-    book.disk.weather = _draw_disk(run.draw)
-    return book
+def new_checker(run: Run, tasks: int) -> ExecutionChecker:
+    """A checker with its disk."""
+    checker = ExecutionChecker(run, tasks)
+    checker.disk = SimulatedDisk(run.draw, run.environment.wall_time, checker.synced)
+    checker.disk.faults = _draw_disk(run.draw)
+    return checker
 
 
-async def prepare(stage: Stage, book: Book, *, is_last: bool) -> None:
-    """A pool that serves the execution; the disk of a last life becomes well."""
+async def prepare(fixture: ScenarioFixture, checker: ExecutionChecker, *, is_last: bool) -> None:
+    """A pool that serves the execution; the disk of the last driver becomes healthy."""
     with contextlib.suppress(CallboardError):
-        await stage.system.pool(LaborAgent, size=6)
+        await fixture.system.pool(LaborAgent, size=6)
     if is_last:
-        world = stage.run.world
-        world.at(world.now_s + BUSY_S, setattr, book.disk, "weather", CALM)
+        world = fixture.run.world
+        world.at(world.now_s + BUSY_S, setattr, checker.disk, "faults", NO_DISK_FAULTS)
 
 
-async def _life(run: Run, book: Book, *, is_last: bool) -> None:
-    async with open_stage(run) as stage:
-        await prepare(stage, book, is_last=is_last)
+async def _drive(run: Run, checker: ExecutionChecker, *, is_last: bool) -> None:
+    async with open_fixture(run) as fixture:
+        await prepare(fixture, checker, is_last=is_last)
         others = []
         if run.draw() < 0.3:
-            others.append(pursue(stage, book, supersedes=True))
+            others.append(pursue(fixture, checker, supersedes=True))
         if run.draw() < 0.3:
-            others.append(take_over(stage, book))
-        await act(stage, pursue(stage, book), *others, count=2)
-        await finish(stage, book)
+            others.append(take_over(fixture, checker))
+        await run_under_faults(fixture, pursue(fixture, checker), *others, count=2)
+        await finish(fixture, checker)
 
 
-async def finish(stage: Stage, book: Book) -> None:
-    """Nobody may be left who pursues it: one more does, on a disk that is well."""
-    book.disk.weather = CALM
-    opened = await open_disk_journal(stage.system.settings, book.disk, "the last writer")
-    system = stage.system
+async def finish(fixture: ScenarioFixture, checker: ExecutionChecker) -> None:
+    """Run the execution to its end on a healthy disk: its last owner may be gone."""
+    checker.disk.faults = NO_DISK_FAULTS
+    opened = await open_disk_journal(fixture.system.settings, checker.disk, "the last writer")
+    system = fixture.system
     system._executions = Executions(system.host, system._environment, opened)
-    await pursue(stage, book)
-    # Not before: whoever has superseded the one that opened a journal goes on with it.
-    for journal in (*book.opened, opened):
+    await pursue(fixture, checker)
+    # Not before: an owner that has superseded another one goes on with its journal.
+    for journal in (*checker.opened, opened):
         await journal.close()
-    book.check()
+    checker.check()
 
 
 async def durable(run: Run) -> None:
     """An execution whose driver is killed again and again, with everything else."""
-    book = new_book(run, 8 + int(run.draw() * 8))
+    checker = new_checker(run, 8 + int(run.draw() * 8))
     for _ in range(int(run.draw() * (KILLS_MAX + 1))):
         kill = draw_kill(run.draw)
-        if await live(run, book.disk, book, lambda: _life(run, book, is_last=False), kill):
+        if await run_driver(
+            run, checker.disk, checker, lambda: _drive(run, checker, is_last=False), kill
+        ):
             return
-    await live(run, book.disk, book, lambda: _life(run, book, is_last=True), None)
+    await run_driver(run, checker.disk, checker, lambda: _drive(run, checker, is_last=True), None)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final, final
 
 from callboard.messages.errors import UsageError
-from callboard.runtime.testing.network import Weather
+from callboard.runtime.testing.network import NetworkFaults
 from callboard.runtime.testing.system import SimulatedSystem
 
 __all__ = [
@@ -14,8 +14,8 @@ __all__ = [
     "STEPS_LATE_MAX",
     "Fault",
     "draw_faults",
-    "draw_weather",
-    "perform",
+    "draw_network_faults",
+    "inject_fault",
     "schedule_faults",
 ]
 
@@ -26,7 +26,7 @@ STEPS_LATE_MAX: Final = 40
 HANG_MAX_S: Final = 1.5
 SLOW_STEP_MAX_S: Final = 0.002
 CUT_MAX_S: Final = 2.0
-STORM: Final = Weather(
+STORM: Final = NetworkFaults(
     delay_max_s=0.02, loss=0.1, double=0.1, reorder=0.2, late_s=0.05, streams=0.5
 )
 
@@ -44,14 +44,14 @@ class Fault:
     steps_late: int
 
 
-Happen = Callable[[Any, Fault], None]
+Injector = Callable[[Any, Fault], None]
 
 
 def draw_faults(
     draw: Callable[[], float], *, hosts: int, until_s: float, count: int,
     kinds: Sequence[str] = FAULTS,
 ) -> list[Fault]:  # fmt: skip
-    """So many faults within a time; the driver itself neither crashes nor hangs."""
+    """Draw so many faults within a time; the driver itself neither crashes nor hangs."""
     faults = []
     for _ in range(count):
         kind = kinds[int(draw() * len(kinds))]
@@ -64,11 +64,11 @@ def draw_faults(
     return faults
 
 
-def draw_weather(draw: Callable[[], float]) -> Weather:
-    """What the network is like while nothing special happens."""
+def draw_network_faults(draw: Callable[[], float]) -> NetworkFaults:
+    """Network faults that last for the whole run."""
     if draw() < 0.4:
-        return Weather(streams=draw())
-    return Weather(
+        return NetworkFaults(streams=draw())
+    return NetworkFaults(
         delay_max_s=0.0005 + 0.01 * draw() ** 2,
         loss=0.05 * draw() ** 2,
         double=0.1 * draw() ** 2,
@@ -79,10 +79,10 @@ def draw_weather(draw: Callable[[], float]) -> Weather:
 
 
 def schedule_faults(
-    system: SimulatedSystem, faults: Sequence[Fault], happen: Happen | None = None
+    system: SimulatedSystem, faults: Sequence[Fault], inject: Injector | None = None
 ) -> None:
-    """Have them happen; `happen` is for worlds that know more kinds."""
-    happen = perform if happen is None else happen
+    """Inject them at their times; `inject` is for worlds that know more kinds."""
+    inject = inject_fault if inject is None else inject
     world = system.world
     began_s = world.now_s
 
@@ -91,7 +91,7 @@ def schedule_faults(
             world.outside.call_soon(come, fault, steps_late - 1)
             return
         try:
-            happen(system, fault)
+            inject(system, fault)
         except UsageError:
             return  # There is no such process just now.
 
@@ -99,8 +99,8 @@ def schedule_faults(
         world.at(began_s + fault.at_s, come, fault, fault.steps_late)
 
 
-def perform(system: SimulatedSystem, fault: Fault) -> None:
-    """Have a fault happen now. Raises `UsageError` when there is no such process."""
+def inject_fault(system: SimulatedSystem, fault: Fault) -> None:
+    """Inject a fault now. Raises `UsageError` when there is no such process."""
     world = system.world
     match fault.kind:
         case "crash":
@@ -116,19 +116,19 @@ def perform(system: SimulatedSystem, fault: Fault) -> None:
             system.network.cut(*ways, both=fault.kind == "cut")
             world.at(world.now_s + CUT_MAX_S * fault.seconds, system.network.heal, *ways)
         case "storm":
-            before = system.network.weather
-            world.trace.tell(world.now_s, "a storm begins")
-            system.network.weather = STORM
-            world.at(world.now_s + fault.seconds, _calm, system, before)
+            before = system.network.faults
+            world.trace.note(world.now_s, "a storm begins")
+            system.network.faults = STORM
+            world.at(world.now_s + fault.seconds, _end_storm, system, before)
         case _:
             system.engine.failing_starts += 1
-            world.trace.tell(world.now_s, "the next process start fails")
+            world.trace.note(world.now_s, "the next process start fails")
 
 
 def _quick(loop: Any) -> None:
     loop.step_cost_s = 0.0
 
 
-def _calm(system: SimulatedSystem, weather: Weather) -> None:
-    if system.network.weather is STORM:
-        system.network.weather = weather
+def _end_storm(system: SimulatedSystem, faults: NetworkFaults) -> None:
+    if system.network.faults is STORM:
+        system.network.faults = faults

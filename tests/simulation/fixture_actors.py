@@ -1,6 +1,6 @@
-"""The cast of the scenarios: actors that write into the ledger what they see.
+"""The fixture actors of the scenarios: they record in the message log what they see.
 
-What they do wrong they do on purpose, by the seed's chance or because they are told to.
+They fail on purpose, by the seed's chance or because a message says so.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from callboard.messages.lifecycle import Exit
 from callboard.messages.ref import Ref
 from callboard.messages.spec import Restart, StopTimeout, SupervisorSpec
 
-from .message_log import ledger_here
+from .message_log import current_message_log
 
 __all__ = [
     "Burst",
@@ -57,7 +57,7 @@ class Echoed(Contract, name="sim.echoed"):
 
 
 class Echo(Request[Echoed], name="sim.echo"):
-    """Answered with its number: at once, late, or never."""
+    """A request for its number: at once, late, or never."""
 
     number: int
     how: str = ""
@@ -65,7 +65,7 @@ class Echo(Request[Echoed], name="sim.echo"):
 
 
 class Relay(Request[Echoed], name="sim.relay"):
-    """Ask somebody else, and answer with that."""
+    """Ask another actor, and answer with its reply."""
 
     number: int
     onward: int
@@ -115,35 +115,35 @@ class Receiver(Actor):
     supervision: ClassVar[SupervisorSpec] = SupervisorSpec()
 
     def __init__(self) -> None:
-        self._ledger = ledger_here()
+        self._log = current_message_log()
 
     @handler
     async def note(self, note: Note, ctx: Context) -> None:
         """Write it down; sometimes it takes a while."""
-        ledger = self._ledger
-        ledger.took(note.sender, str(ctx.self_ref.address), note.number)
-        chance = ledger.random()
+        log = self._log
+        log.took(note.sender, str(ctx.self_ref.address), note.number)
+        chance = log.random()
         if chance < 0.2:
             await asyncio.sleep(NOTE_S * chance)
 
     @handler
     async def echo(self, request: Echo) -> Echoed:
-        """Answer as told."""
+        """Answer as the request says."""
         return await echo(request)
 
     @handler
     async def fail(self, message: Fail) -> None:
         """Raise."""
-        raise ValueError("told to fail")
+        raise ValueError("asked to fail")
 
 
 async def echo(request: Echo) -> Echoed:
     """Answer an `Echo` as it says."""
-    ledger_here().began(request.number)
+    current_message_log().began(request.number)
     if request.seconds:
         await asyncio.sleep(request.seconds)
     if request.how == "fail":
-        raise ValueError("told to fail")
+        raise ValueError("asked to fail")
     return Echoed(number=request.number)
 
 
@@ -159,9 +159,9 @@ class Sender(Actor):
     @handler
     async def burst(self, request: Burst, ctx: Context) -> Done:
         """Tell notes; what is refused has not been sent."""
-        ledger = ledger_here()
+        log = current_message_log()
         host = ctx._host
-        sender = ledger.new_sender(host.slot, host.epoch)
+        sender = log.new_sender(host.slot, host.epoch)
         for number in range(1, request.count + 1):
             for to in request.to:
                 try:
@@ -172,15 +172,15 @@ class Sender(Actor):
                 except (MailboxFull, CallboardError):
                     continue
                 pair = (sender, str(to.address))
-                ledger.sent[pair] = ledger.sent.get(pair, 0) + 1
-            if ledger.random() < 0.3:
+                log.sent[pair] = log.sent.get(pair, 0) + 1
+            if log.random() < 0.3:
                 await asyncio.sleep(NOTE_S)
         return Done()
 
     @handler
     async def relay(self, request: Relay, ctx: Context) -> Echoed:
         """Ask on, within the deadline."""
-        ledger_here().began(request.number)
+        current_message_log().began(request.number)
         await ctx.ask(Echo(number=request.onward), request.to)
         return Echoed(number=request.number)
 
@@ -191,7 +191,7 @@ class SquaringAgent(Agent):
     @handler
     async def square(self, request: Square) -> Squared:
         """Square a number."""
-        chance = ledger_here().random()
+        chance = current_message_log().random()
         if chance < 0.05:
             raise OSError("a passing trouble")
         if chance < 0.3:
@@ -200,7 +200,7 @@ class SquaringAgent(Agent):
 
     @handler
     async def echo(self, request: Echo) -> Echoed:
-        """Answer as told."""
+        """Answer as the request says."""
         return await echo(request)
 
 
@@ -209,12 +209,12 @@ class Child(Actor):
 
     def __init__(self, trouble: float) -> None:
         self._trouble = trouble
-        if ledger_here().random() < trouble / 2:
+        if current_message_log().random() < trouble / 2:
             raise OSError("its constructor fails")
 
     async def started(self, ctx: Context) -> None:
         """Take a while, or fail."""
-        chance = ledger_here().random()
+        chance = current_message_log().random()
         if chance < self._trouble:
             await asyncio.sleep(0.1 * chance)
             if chance < self._trouble / 2:
@@ -222,29 +222,29 @@ class Child(Actor):
 
     async def stopping(self, ctx: Context, reason: Exit) -> None:
         """Take a while."""
-        chance = ledger_here().random()
+        chance = current_message_log().random()
         if chance < 0.5:
             await asyncio.sleep(0.05 * chance)
 
     @handler
     async def fail(self, message: Fail) -> None:
         """Raise."""
-        raise ValueError("told to fail")
+        raise ValueError("asked to fail")
 
     @handler
     async def poke(self, message: Poke, ctx: Context) -> None:
         """Raise, or stop; before, sometimes, take a while."""
-        chance = ledger_here().random()
+        chance = current_message_log().random()
         if chance < 0.3:
             await asyncio.sleep(0.1 * chance)
         if message.how == "stop":
             ctx.stop()
         else:
-            raise ValueError("told to fail")
+            raise ValueError("asked to fail")
 
 
 async def _tried(wanted: Awaitable[Any]) -> None:
-    """Wait for what may fail: its supervisor goes on."""
+    """Wait for a start or stop that may fail: the supervisor goes on."""
     with contextlib.suppress(CallboardError):
         await wanted
 
@@ -278,7 +278,7 @@ class Parent(Actor):
 
     async def stopping(self, ctx: Context, reason: Exit) -> None:
         """Take a while."""
-        await asyncio.sleep(0.03 * ledger_here().random())
+        await asyncio.sleep(0.03 * current_message_log().random())
 
     @handler
     async def poke(self, message: Poke, ctx: Context) -> None:
@@ -297,4 +297,4 @@ class Parent(Actor):
     @handler
     async def fail(self, message: Fail) -> None:
         """Raise."""
-        raise ValueError("told to fail")
+        raise ValueError("asked to fail")

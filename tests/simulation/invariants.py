@@ -1,8 +1,8 @@
-"""What must hold, each in a function of its own: its name, and a sentence that says it.
+"""The invariants, each a function with a name, and a sentence that says it.
 
-They look into the kernel from outside and count anew. What is about messages and asks is in
-`ledger`, what is about supervisors in `witness`, because it is seen where it happens; the
-sentences of those are in `SEEN`.
+They look into the kernel from outside and keep their own counts. `message_log` checks messages
+and asks, `supervision_checker` checks supervisors, because they see a breach at its moment; the
+sentences of those invariants are in `SEEN`.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,8 +24,8 @@ from callboard.messages.guests import is_guest
 from callboard.runtime.testing.system import SimulatedSystem
 from callboard.runtime.testing.world import World
 
-from .message_log import Ledger
-from .supervision_checker import WitnessedSupervisor
+from .message_log import MessageLog
+from .supervision_checker import CheckedSupervisor
 
 __all__ = [
     "AFTER_EACH_STEP",
@@ -61,7 +61,7 @@ class CheckedRun(Protocol):
         """The system under test."""
 
     @property
-    def ledger(self) -> Ledger:
+    def message_log(self) -> MessageLog:
         """What was sent and asked."""
 
     @property
@@ -182,14 +182,14 @@ def tree_is_what_runs(run: CheckedRun, host: Host) -> str | None:
     """No child runs that the tree does not know, and the tree knows none that does not run."""
     known: dict[int, Cell] = {}
     for family in _families(host):
-        book = (
-            family.supervisor.book if isinstance(family.supervisor, WitnessedSupervisor) else None
+        checker = (
+            family.supervisor.checker if isinstance(family.supervisor, CheckedSupervisor) else None
         )
         for cell in family.cells.values():
             known[cell.id] = cell
-            if book is None:
+            if checker is None:
                 continue
-            incarnation = book.alive.get(cell.id)
+            incarnation = checker.alive.get(cell.id)
             if cell.life is Life.RUNNING and incarnation != cell.incarnation:
                 return f"{cell.path} runs as {cell.incarnation}, its supervisor has {incarnation}"
             if incarnation is not None and cell.life is Life.STOPPED:
@@ -304,7 +304,7 @@ def no_ask_left(run: CheckedRun) -> str | None:
     for host in run.living():
         if host.pending:
             return f"{host.name} has {len(host.pending)} open asks"
-    for record in run.ledger.asks:
+    for record in run.message_log.asks:
         if record.asker.is_dead:
             continue  # Nobody is there to see it.
         if not record.outcome and record.number not in run.abandoned:
@@ -313,18 +313,18 @@ def no_ask_left(run: CheckedRun) -> str | None:
 
 
 def no_note_lost(run: CheckedRun) -> str | None:
-    """What was told between two hosts that lived all the time has arrived."""
+    """Every note between two hosts that lived all the time has arrived."""
     table = run.simulated.root.table
     stable = {slot.number for slot in table.slots.values() if slot.epoch == 1}
     stable.add(CONTROL_SLOT)
-    ledger = run.ledger
-    for (sender, receiver), count in ledger.sent.items():
-        slot, epoch = ledger.homes[sender]
+    log = run.message_log
+    for (sender, receiver), count in log.sent.items():
+        slot, epoch = log.homes[sender]
         to_slot = int(receiver.partition("/")[0])
         if slot in stable and to_slot in stable and epoch == 1 and receiver in run.permanent:
-            handled = ledger.handled.get((sender, receiver), 0)
+            handled = log.handled.get((sender, receiver), 0)
             if handled != count:
-                return f"sender {sender} told {receiver} {count} notes, {handled} came"
+                return f"sender {sender} sent {receiver} {count} notes, {handled} came"
     return None
 
 
@@ -383,12 +383,12 @@ SEEN: Final = MappingProxyType(
         "order_kept": "Messages of one sender to one receiver keep their order.",
         "one_outcome": "Every ask has exactly one outcome, and it is the right one.",
         "within_deadline": "Every ask ends at its deadline at the latest.",
-        "told_the_truth": "Who is told that a handler never ran is told the truth.",
+        "may_have_run_is_true": "An error that says that a handler never ran is right.",
         "one_incarnation": "A child is started only when its last incarnation has ended.",
         "restart_kinds": "Only what is to be restarted is restarted.",
         "restart_intensity": "Restarts within a period never exceed the intensity.",
         "stop_order": "Children stop in the exact reverse of the order of their starts.",
-        "told_once": "Who watches is told once of each end, and of none that was not.",
+        "notified_once": "A watcher gets one notice of each end, and none of an end that was not.",
         "one_activation": "A key has at most one actor at work in the whole system.",
         "placed_once": "A placed child of a tree runs for its envoy, and for nobody else.",
         "placed_children_come_back": "Placed children answer again once all has healed.",
@@ -399,7 +399,7 @@ SEEN: Final = MappingProxyType(
         "durable_before_it_leaves": "Nothing is collected or handed on before it is durable.",
         "superseded_is_silent": "An owner that was superseded writes nothing any more.",
         "work_goes_on": "No host's work is stopped by the death of a root or a driver.",
-        "started_once": "What a driver was told of exists once; what it was not, at most once.",
+        "started_once": "An actor that a driver knows exists once, any other at most once.",
         "guests_forgotten": "Nothing is left of a driver that has left or died.",
         "drivers_are_kept": "A driver that gives signs of life is not dropped.",
         "no_error_of_its_own": "The kernel logs no error and raises none of its own.",

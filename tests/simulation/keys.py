@@ -1,7 +1,7 @@
 """The scenario of keyed actors: one activation of a key in the whole system, at any time.
 
 Their mailboxes are small and one key is slow, so that keys are full and the links between
-hosts are told to wait for some and not for others.
+hosts wait for some keys and not for others.
 """
 
 import asyncio
@@ -18,9 +18,9 @@ from callboard.messages.errors import CallboardError
 from callboard.messages.ref import Ref
 from callboard.runtime.testing.loop import SimulatedLoop
 
-from .message_log import ledger_here
+from .message_log import current_message_log
 from .run import Run
-from .scenario_fixture import BUSY_S, HOSTS, Stage, act, open_stage
+from .scenario_fixture import BUSY_S, HOSTS, ScenarioFixture, open_fixture, run_under_faults
 
 __all__ = ["keyed"]
 
@@ -46,7 +46,7 @@ class Add(Request[Total], name="sim.add"):
 
 
 class Entry(Contract, name="sim.entry"):
-    """A note for a key: add one, and tell nobody."""
+    """A note for a key: add one, without a reply."""
 
     account: str
     sender: int
@@ -85,31 +85,31 @@ class Account(KeyedActor):
     @handler
     async def add(self, request: Add) -> Total:
         """Add one, and take a while."""
-        ledger_here().began(request.number)
+        current_message_log().began(request.number)
         await self._add(request.account)
         return Total(number=request.number, total=self._total)
 
     @handler
     async def entry(self, entry: Entry) -> None:
         """Add one: those of one sender in their order."""
-        ledger_here().took(entry.sender, entry.account, entry.number)
+        current_message_log().took(entry.sender, entry.account, entry.number)
         await self._add(entry.account)
 
     async def _add(self, account: str) -> None:
-        ledger = ledger_here()
+        log = current_message_log()
         loop: Any = asyncio.get_running_loop()
-        self._enter(ledger, account, loop)
+        self._enter(log, account, loop)
         self._total += 1
         try:
-            await asyncio.sleep((0.2 if account == SLOW else 0.02) * ledger.random())
+            await asyncio.sleep((0.2 if account == SLOW else 0.02) * log.random())
         finally:
-            ledger.active.pop(account, None)
+            log.active.pop(account, None)
 
-    def _enter(self, ledger: Any, account: str, loop: SimulatedLoop) -> None:
-        other = ledger.active.get(account)
+    def _enter(self, log: Any, account: str, loop: SimulatedLoop) -> None:
+        other = log.active.get(account)
         if other is not None and not other[1].is_dead:
-            ledger.complain("one_activation", f"key {account!r} is active twice")
-        ledger.active[account] = (self, loop)
+            log.complain("one_activation", f"key {account!r} is active twice")
+        log.active[account] = (self, loop)
 
 
 class Clerk(Actor):
@@ -120,9 +120,9 @@ class Clerk(Actor):
     @handler
     async def enter(self, request: Enter, ctx: Context) -> Entered:
         """Send them; what is refused has not been sent."""
-        ledger = ledger_here()
+        log = current_message_log()
         host = ctx._host
-        sender = ledger.new_sender(host.slot, host.epoch)
+        sender = log.new_sender(host.slot, host.epoch)
         for number in range(1, request.count + 1):
             for account in request.accounts:
                 entry = Entry(account=account, sender=sender, number=number)
@@ -136,23 +136,23 @@ class Clerk(Actor):
 
 async def keyed(run: Run) -> None:
     """Keys that are used, put away, and moved by hosts that die."""
-    async with open_stage(run) as stage:
-        store = await stage.system.spawn(StoreActor, host=1)
-        await stage.system.keyed(Account, store=store, idle_s=IDLE_S, save_every=1)
-        clerks = [await stage.system.spawn(Clerk, host=1 + place) for place in range(HOSTS)]
-        asks = [_add(stage) for _ in range(20)]
-        entries = [_enter(stage, clerks) for _ in range(8)]
-        await act(stage, *asks, *entries, is_idle=_all_put_away)
+    async with open_fixture(run) as fixture:
+        store = await fixture.system.spawn(StoreActor, host=1)
+        await fixture.system.keyed(Account, store=store, idle_s=IDLE_S, save_every=1)
+        clerks = [await fixture.system.spawn(Clerk, host=1 + place) for place in range(HOSTS)]
+        asks = [_add(fixture) for _ in range(20)]
+        entries = [_enter(fixture, clerks) for _ in range(8)]
+        await run_under_faults(fixture, *asks, *entries, is_idle=_all_put_away)
 
 
-async def _add(stage: Stage) -> None:
-    ledger, draw = stage.run.ledger, stage.draw
-    await stage.later(BUSY_S)
+async def _add(fixture: ScenarioFixture) -> None:
+    log, draw = fixture.run.message_log, fixture.draw
+    await fixture.later(BUSY_S)
     timeout_s = 0.1 + 3.0 * draw()
-    record = ledger.new_ask(timeout_s)
-    request = Add(account=_some_account(stage), number=record.number)
-    reply = stage.system.ask(request, timeout_s=timeout_s)
-    await ledger.outcome_of(record, reply, lambda answer: answer.number == record.number)
+    record = log.new_ask(timeout_s)
+    request = Add(account=_some_account(fixture), number=record.number)
+    reply = fixture.system.ask(request, timeout_s=timeout_s)
+    await log.outcome_of(record, reply, lambda answer: answer.number == record.number)
 
 
 def _all_put_away(host: Host) -> bool:
@@ -161,14 +161,14 @@ def _all_put_away(host: Host) -> bool:
     return not any(keeper.keys_active for keeper in keepers)
 
 
-async def _enter(stage: Stage, clerks: list[Ref[Any]]) -> None:
-    draw = stage.draw
-    await stage.later(BUSY_S)
-    accounts = tuple(dict.fromkeys(_some_account(stage) for _ in range(2)))
+async def _enter(fixture: ScenarioFixture, clerks: list[Ref[Any]]) -> None:
+    draw = fixture.draw
+    await fixture.later(BUSY_S)
+    accounts = tuple(dict.fromkeys(_some_account(fixture) for _ in range(2)))
     request = Enter(accounts=accounts, count=1 + int(12 * draw()), waits=draw() < 0.3)
     with contextlib.suppress(CallboardError):
-        await stage.system.ask(request, stage.some(clerks), timeout_s=4.0)
+        await fixture.system.ask(request, fixture.some(clerks), timeout_s=4.0)
 
 
-def _some_account(stage: Stage) -> str:
-    return f"account-{int(stage.draw() * KEYS)}"
+def _some_account(fixture: ScenarioFixture) -> str:
+    return f"account-{int(fixture.draw() * KEYS)}"

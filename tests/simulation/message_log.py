@@ -1,8 +1,8 @@
-"""The ledger of a run: what was sent and asked, and what became of it.
+"""The message log of a run: what was sent and asked, and what became of it.
 
-Actors of a scenario write down what they handle, its driver what it asks. The ledger is
-outside all processes, so it survives them, and knows of each message whether it came twice,
-too early, or after somebody was told that it never would.
+Actors of a scenario record what they handle, its driver records what it asks. The log is
+outside all processes, so it survives them. It knows of each message whether it came twice, too
+early, or after its sender got an error that said it never would.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from typing import Any, Final
 from callboard.messages.errors import AskError, CallboardError
 from callboard.runtime.testing.world import World
 
-__all__ = ["AskRecord", "Ledger", "ledger_here"]
+__all__ = ["AskRecord", "MessageLog", "current_message_log"]
 
 LATE_S: Final = 0.3
 """How much later than its deadline an ask may end: buckets, slow steps, and nothing else."""
@@ -33,11 +33,11 @@ class AskRecord:
         self.began = 0
         self.outcome = ""
         self.not_run = False
-        """Whether the asker was told that the handler has not run."""
+        """Whether the asker got an error that says that the handler has not run."""
 
 
-class Ledger:
-    """The book of one run."""
+class MessageLog:
+    """The messages and asks of one run."""
 
     def __init__(self, world: World, complain: Callable[[str, str], None]) -> None:
         self._world = world
@@ -50,8 +50,8 @@ class Ledger:
         self.handled: Final[dict[Pair, int]] = {}
         self.active: Final[dict[str, Any]] = {}
         """Keys whose actor is at work, and which one that is."""
-        self.book: Any = None
-        """What a scenario of durable executions has seen; it outlives this ledger."""
+        self.checker: Any = None
+        """The checker of a durable execution; it outlives this log."""
         self._newest: dict[Pair, int] = {}
         self._senders = 0
 
@@ -98,7 +98,8 @@ class Ledger:
             self.complain("delivered_once", f"ask {number} is handled {record.began} times")
         if record.not_run:
             self.complain(
-                "told_the_truth", f"ask {number} is handled after its asker was told it never ran"
+                "may_have_run_is_true",
+                f"ask {number} is handled after its asker got the error that it never ran",
             )
 
     async def outcome_of(
@@ -113,7 +114,7 @@ class Ledger:
                 record.not_run = True
                 if record.began:
                     self.complain(
-                        "told_the_truth",
+                        "may_have_run_is_true",
                         f"ask {record.number} failed with {error.code}, which says that it "
                         "never ran, but it did",
                     )
@@ -138,7 +139,7 @@ class Ledger:
         if record.outcome:
             self.complain("one_outcome", f"ask {record.number} ended twice")
         record.outcome = outcome
-        # Who was stopped meanwhile cannot see it earlier.
+        # An asker that was stopped meanwhile cannot see it earlier.
         late_s = world.now_s - max(record.deadline_s, record.asker.paused_until_s)
         if late_s > LATE_S:
             self.complain(
@@ -147,8 +148,8 @@ class Ledger:
             )
 
 
-def ledger_here() -> Ledger:
-    """The ledger of the world whose step this is."""
+def current_message_log() -> MessageLog:
+    """The log of the world whose step this is."""
     loop: Any = asyncio.get_running_loop()
-    ledger: Ledger = loop.world.ledger
-    return ledger
+    log: MessageLog = loop.world.recorder
+    return log

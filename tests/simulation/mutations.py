@@ -299,7 +299,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
             Sequence, "shutdown", _stops_in_start_order, "supervision",
         ),
         "sent_again_under_a_new_number": Mutation(
-            "a frame is numbered anew when it is sent again",
+            "a frame gets a new number when it is sent again",
             Link, "_resend", _sent_again_under_a_new_number, "links",
         ),
         "backlog_turned_over": Mutation(
@@ -328,7 +328,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
             "a full mailbox takes more and more", Link, "hold", _pause_ignored, "links"
         ),
         "pause_of_a_key_kept": Mutation(
-            "who waits for a full key is not told of its room",
+            "a sender that waits for a full key never learns that there is room",
             Pauses, "resume", _pause_of_a_key_kept, "keyed",
         ),
         "key_never_full": Mutation(
@@ -360,7 +360,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
             Recorder, "_close_turn", _row_not_written, "durable",
         ),
         "old_owner_goes_on": Mutation(
-            "an owner goes on beside the next, and behind an append that was refused",
+            "an owner writes while the next one does, also after a refused append",
             Executions, "_silence", _not_silenced, "durable",
         ),
         "end_not_awaited": Mutation(

@@ -1,4 +1,4 @@
-"""The scenario of watches: who is told that an actor has ended, and how often."""
+"""The scenario of watches: each watcher gets one notice when an actor ends."""
 
 import asyncio
 import contextlib
@@ -11,9 +11,9 @@ from callboard.messages.errors import CallboardError
 from callboard.messages.notices import Down
 from callboard.messages.ref import Ref
 
-from .message_log import ledger_here
+from .message_log import current_message_log
 from .run import Run
-from .scenario_fixture import BUSY_S, HOSTS, Stage, act, open_stage
+from .scenario_fixture import BUSY_S, HOSTS, ScenarioFixture, open_fixture, run_under_faults
 
 __all__ = ["watch"]
 
@@ -28,17 +28,17 @@ class WatchIt(Contract, name="sim.watch_it"):
 
 
 class Waiting(Contract, name="sim.waiting"):
-    """What is watched and has not ended, as far as the watcher was told."""
+    """What is watched and has not ended, as far as the watcher knows."""
 
     watched: tuple[str, ...]
 
 
 class Look(Request[Waiting], name="sim.look_at_watches"):
-    """Which watches are open."""
+    """The request for the open watches."""
 
 
 class Watcher(Actor):
-    """Keeps a book of its watches; the book ends with its incarnation, as they do."""
+    """Keeps a list of its watches; the list ends with its incarnation, as they do."""
 
     mailbox_messages: ClassVar[int] = 64
 
@@ -55,43 +55,45 @@ class Watcher(Actor):
 
     @handler
     async def down(self, notice: Down, ctx: Context) -> None:
-        """Cross it out, and complain of what was not open."""
+        """Remove it from the list, and complain if it was not there."""
         where = str(notice.ref.address)
         if where not in self._open:
-            ledger_here().complain("told_once", f"{ctx.path} is told twice that {where} has ended")
+            current_message_log().complain(
+                "notified_once", f"{ctx.path} gets a second notice that {where} has ended"
+            )
         self._open.pop(where, None)
 
     @handler
     async def look(self, request: Look) -> Waiting:
-        """What is open."""
+        """The open watches."""
         return Waiting(watched=tuple(self._open))
 
 
 async def watch(run: Run) -> None:
     """Watchers and watched on hosts that die; in the end all that is watched has ended."""
-    async with open_stage(run) as stage:
-        system = stage.system
-        await stage.cast(receivers=4, senders=0, parents=0, agents=0)
+    async with open_fixture(run) as fixture:
+        system = fixture.system
+        await fixture.start_actors(receivers=4, senders=0, parents=0, agents=0)
         watchers = await asyncio.gather(
             *(system.spawn(Watcher, host=1 + place % HOSTS) for place in range(3))
         )
         run.permanent.clear()
-        await act(
-            stage,
-            *(_watch_some(stage, watchers) for _ in range(12)),
-            *(stage.fail() for _ in range(4)),
+        await run_under_faults(
+            fixture,
+            *(_watch_some(fixture, watchers) for _ in range(12)),
+            *(fixture.fail() for _ in range(4)),
         )
-        for ref in stage.receivers:
+        for ref in fixture.receivers:
             await system.stop(ref)
         await asyncio.sleep(NOTICED_S)
         for watcher in watchers:
             waiting = await system.ask(Look(), watcher)
             if waiting.watched:
-                run.complain("told_once", f"{watcher} was never told of {waiting.watched}")
+                run.complain("notified_once", f"{watcher} got no notice of {waiting.watched}")
         run.check_now()
 
 
-async def _watch_some(stage: Stage, watchers: "list[Ref[Watcher]]") -> None:
-    await stage.later(BUSY_S)
+async def _watch_some(fixture: ScenarioFixture, watchers: "list[Ref[Watcher]]") -> None:
+    await fixture.later(BUSY_S)
     with contextlib.suppress(CallboardError):
-        stage.some(watchers).tell(WatchIt(to=stage.some(stage.receivers)))
+        fixture.some(watchers).tell(WatchIt(to=fixture.some(fixture.receivers)))

@@ -1,4 +1,4 @@
-"""One seed of one scenario: the run, what broke in it, and its story."""
+"""One seed of one scenario: the run, what broke in it, and its trace."""
 
 import contextlib
 import gc
@@ -28,8 +28,8 @@ from .invariants import (
     links_are_well,
     sentence_of,
 )
-from .message_log import Ledger
-from .supervision_checker import witnesses
+from .message_log import MessageLog
+from .supervision_checker import checked_supervisors
 
 __all__ = ["InvariantBroken", "Outcome", "Run", "Scenario", "run_seed", "run_seeds"]
 
@@ -37,7 +37,7 @@ STEP_COSTS_S: Final = (0.0, 0.0, 0.000_002, 0.000_05)
 STICKINESS: Final = (0.0, 0.5, 0.9)
 COLLECT_EVERY: Final = 25
 """A seed leaves a megabyte or two in circles."""
-STORY_LINES: Final = 60
+TRACE_LINES: Final = 60
 SETTLE_S: Final = 0.1
 """What is still on its way when a system is down has arrived by then."""
 LOGGER: Final = logging.getLogger("callboard")
@@ -66,7 +66,8 @@ class Outcome:
     steps: int
     seconds: float
     """Time that passed in the world."""
-    story: tuple[str, ...]
+    trace: tuple[str, ...]
+    """The last events of a run that broke an invariant."""
 
     def to_data(self) -> dict[str, Any]:
         """All of it for machines."""
@@ -79,7 +80,7 @@ class Outcome:
             f"  {self.broken}: {sentence_of(self.broken)}",
             f"  seen: {self.seen}",
             f"  after {self.steps} steps, {self.seconds:.3f} s; trace {self.digest}",
-            *(f"    {line}" for line in self.story),
+            *(f"    {line}" for line in self.trace),
             f"replay: callboard sim --first-seed {self.seed} --seeds 1 --scenario {self.scenario}",
         ]
         return "\n".join(lines)
@@ -104,11 +105,13 @@ class Run:
         world.step_cost_s = STEP_COSTS_S[int(draw() * len(STEP_COSTS_S))]
         world.stickiness = STICKINESS[int(draw() * len(STICKINESS))]
         self.broken: list[tuple[str, str]] = []
-        self.ledger = Ledger(world, self.complain)
-        world.ledger = self.ledger
+        self.message_log = MessageLog(world, self.complain)
+        world.recorder = self.message_log
         world.after_step = self._after_step
         self.tree_changes = 0
-        self.environment: Environment = environment_of(world, make_supervisor=witnesses(self))
+        self.environment: Environment = environment_of(
+            world, make_supervisor=checked_supervisors(self)
+        )
         self.permanent: set[str] = set()
         """Receivers that are never stopped on purpose, as `slot/cell`."""
         self.abandoned: set[int] = set()
@@ -140,14 +143,14 @@ class Run:
     def complain(self, invariant: str, seen: str) -> None:
         """An invariant is broken."""
         self.broken.append((invariant, seen))
-        self.world.trace.tell(self.world.now_s, f"{invariant}: {seen}")
+        self.world.trace.note(self.world.now_s, f"{invariant}: {seen}")
 
     def check_end(self) -> None:
         """All has healed and come to rest; raises `InvariantBroken`."""
         self._check(AT_THE_END)
 
     def check_now(self) -> None:
-        """Raise `InvariantBroken` for what has been complained of."""
+        """Raise `InvariantBroken` if there is a complaint."""
         self._raise()
 
     def check_down(self) -> None:
@@ -218,10 +221,10 @@ def run_seed(name: str, scenario: Scenario, seed: int) -> Outcome:
     world.after_step = None
     world.close()
     broken, seen = run.broken[0] if run.broken else ("", "")
-    story = tuple(f"{at_s:9.4f} s  {text}" for at_s, text in list(world.trace.story)[-STORY_LINES:])
+    trace = tuple(f"{at_s:9.4f} s  {text}" for at_s, text in list(world.trace.lines)[-TRACE_LINES:])
     return Outcome(
         name, seed, broken, seen, world.trace.digest, world.steps, world.now_s,
-        story if broken else (),
+        trace if broken else (),
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The stage of a scenario: a system with a cast, what can be done with it, and its faults."""
+"""The fixture of a scenario: a system with actors, activities, and faults."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ from callboard.runtime.system import System
 from callboard.runtime.testing.system import open_system
 
 from . import fixture_actors
-from .faults import FAULTS, draw_faults, draw_weather, schedule_faults
+from .faults import FAULTS, draw_faults, draw_network_faults, schedule_faults
 from .run import Run
 
 __all__ = [
@@ -27,10 +27,10 @@ __all__ = [
     "LOOK_S",
     "QUIET_S",
     "REST_MAX_S",
-    "Stage",
-    "act",
+    "ScenarioFixture",
     "is_quiet",
-    "open_stage",
+    "open_fixture",
+    "run_under_faults",
 ]
 
 HOSTS: Final = 3
@@ -43,7 +43,7 @@ LIMITS: Final = Limits(
 )
 """Small, so that everything that can be full is full at times."""
 BUSY_S: Final = 2.0
-"""How long faults come."""
+"""For how long faults are injected."""
 REST_MAX_S: Final = 60.0
 """How long everything may take to come to rest once all has healed."""
 QUIET_S: Final = 0.6
@@ -54,8 +54,8 @@ NESTED: Final = 0.6
 KINDS: Final = tuple(str(kind) for kind in Restart)
 
 
-class Stage:
-    """A system with some actors, and what can be done with them."""
+class ScenarioFixture:
+    """A system with some actors, and the activities of a scenario."""
 
     def __init__(self, run: Run, system: System | None = None) -> None:
         self.run = run
@@ -65,7 +65,9 @@ class Stage:
         self.senders: list[Ref[Any]] = []
         self.parents: list[Ref[Any]] = []
 
-    async def cast(self, *, receivers: int, senders: int, parents: int, agents: int) -> None:
+    async def start_actors(
+        self, *, receivers: int, senders: int, parents: int, agents: int
+    ) -> None:
         """Start the actors; one whose start fails by the seed is simply not there."""
         spawn = self.system.spawn
         refs: list[Any] = await asyncio.gather(
@@ -111,14 +113,14 @@ class Stage:
         """One of them."""
         return refs[int(self.draw() * len(refs))]
 
-    # --- what is done ---------------------------------------------------------------------
+    # --- activities -----------------------------------------------------------------------
 
     async def later(self, seconds: float) -> None:
         """Wait for some part of a time."""
         await asyncio.sleep(self.draw() * seconds)
 
     async def burst(self, count: int = 6) -> None:
-        """Have notes told."""
+        """Have notes sent."""
         draw = self.draw
         await self.later(BUSY_S)
         to = tuple(dict.fromkeys(self.some(self.receivers) for _ in range(2)))
@@ -128,17 +130,17 @@ class Stage:
 
     async def ask(self) -> None:
         """Ask one receiver, or the pool."""
-        draw, ledger = self.draw, self.run.ledger
+        draw, log = self.draw, self.run.message_log
         await self.later(BUSY_S)
         timeout_s = 0.05 + 2.0 * draw() ** 2
         chance = draw()
         how = "fail" if chance < 0.1 else ""
         seconds = 3.0 * draw() if chance > 0.85 else 0.0
-        record = ledger.new_ask(timeout_s)
+        record = log.new_ask(timeout_s)
         request = fixture_actors.Echo(number=record.number, how=how, seconds=seconds)
         to = None if draw() < 0.2 else self.some(self.receivers)
         reply = asyncio.ensure_future(self.system.ask(request, to, timeout_s=timeout_s))
-        waiting = ledger.outcome_of(record, reply, lambda answer: answer.number == record.number)
+        waiting = log.outcome_of(record, reply, lambda answer: answer.number == record.number)
         if draw() < 0.1:
             task = asyncio.ensure_future(waiting)
             await self.later(0.1)
@@ -149,16 +151,16 @@ class Stage:
 
     async def relay(self) -> None:
         """Have somebody ask somebody else."""
-        ledger = self.run.ledger
+        log = self.run.message_log
         await self.later(BUSY_S)
         timeout_s = 0.2 + 2.0 * self.draw()
-        record, onward = ledger.new_ask(timeout_s), ledger.new_ask(timeout_s)
+        record, onward = log.new_ask(timeout_s), log.new_ask(timeout_s)
         self.run.abandoned.add(onward.number)
         request = fixture_actors.Relay(
             number=record.number, onward=onward.number, to=self.some(self.receivers)
         )
         reply = self.system.ask(request, self.some(self.senders), timeout_s=timeout_s)
-        await ledger.outcome_of(record, reply, lambda answer: answer.number == record.number)
+        await log.outcome_of(record, reply, lambda answer: answer.number == record.number)
 
     async def poke(self) -> None:
         """Let a child fail, stop, or be removed."""
@@ -236,12 +238,12 @@ class Stage:
 
 
 @contextlib.asynccontextmanager
-async def open_stage(run: Run, *, calm: bool = False) -> AsyncIterator[Stage]:
-    """A system whose hosts are up, in some weather."""
-    weather = None if calm else draw_weather(run.draw)
+async def open_fixture(run: Run, *, healthy: bool = False) -> AsyncIterator[ScenarioFixture]:
+    """A system whose hosts are up, on a network with faults unless it is `healthy`."""
+    faults = None if healthy else draw_network_faults(run.draw)
     async with open_system(
         run.world,
-        weather=weather,
+        network_faults=faults,
         environment=run.environment,
         on_host=run.add_host,
         hosts=HOSTS,
@@ -257,21 +259,26 @@ async def open_stage(run: Run, *, calm: bool = False) -> AsyncIterator[Stage]:
         ),
     ) as simulated:
         run.watch(simulated)
-        yield Stage(run)
+        yield ScenarioFixture(run)
 
 
-async def act(stage: Stage, *acts: Coroutine[Any, Any, None], faults: Sequence[str] = FAULTS,
-               count: int = 3, is_idle: Callable[[Host], bool] = bool) -> None:  # fmt: skip
-    """Do everything at once under faults; then let it heal and come to rest.
+async def run_under_faults(
+    fixture: ScenarioFixture,
+    *activities: Coroutine[Any, Any, None],
+    faults: Sequence[str] = FAULTS,
+    count: int = 3,
+    is_idle: Callable[[Host], bool] = bool,
+) -> None:
+    """Run all activities at once under faults; then let the system heal and come to rest.
 
     It rests when nothing is under way between hosts, and each of them `is_idle`.
     """
-    run = stage.run
+    run = fixture.run
     drawn = draw_faults(
         run.draw, hosts=HOSTS, until_s=BUSY_S, count=int(run.draw() * (count + 1)), kinds=faults
     )
     schedule_faults(run.simulated, drawn)
-    tasks = [asyncio.ensure_future(act) for act in acts]
+    tasks = [asyncio.ensure_future(activity) for activity in activities]
     await asyncio.sleep(BUSY_S)
     run.simulated.heal()
     # A seed may draw no activity at all.
@@ -280,13 +287,13 @@ async def act(stage: Stage, *acts: Coroutine[Any, Any, None], faults: Sequence[s
         task.result()
     if late:
         run.complain("it_ends", f"{len(late)} activities go on: {late}")
-    await _rest(stage, is_idle)
+    await _rest(fixture, is_idle)
     run.check_end()
 
 
-async def _rest(stage: Stage, is_idle: Callable[[Host], bool]) -> None:
+async def _rest(fixture: ScenarioFixture, is_idle: Callable[[Host], bool]) -> None:
     """Wait until all hosts are up and nothing is under way."""
-    run = stage.run
+    run = fixture.run
     until_s = run.world.now_s + REST_MAX_S
     table = run.simulated.root.table
     while run.world.now_s < until_s:

@@ -19,7 +19,7 @@ from callboard.messages.spec import Backoff, Intensity, Strategy, SupervisorSpec
 
 from . import fixture_actors
 from .run import Run
-from .scenario_fixture import BUSY_S, HOSTS, Stage, act, open_stage
+from .scenario_fixture import BUSY_S, HOSTS, ScenarioFixture, open_fixture, run_under_faults
 
 if TYPE_CHECKING:
     from callboard.actors.tree.lodging import Lodge
@@ -35,28 +35,28 @@ PATHS: Final = ("a", "b", "s", "s/c", "s/d", "e")
 
 async def spread(run: Run) -> None:
     """Trees on several hosts, whose hosts and children fail."""
-    async with open_stage(run) as stage:
-        tree = await _start(stage)
+    async with open_fixture(run) as fixture:
+        tree = await _start(fixture)
         if tree is None:
             return
-        await act(
-            stage,
-            *(_ask(stage, tree) for _ in range(6)),
-            *(_fail(stage, tree) for _ in range(3)),
-            *(_by_hand(stage, tree) for _ in range(1 + (run.draw() < 0.3))),
-            _settle(stage, tree),
+        await run_under_faults(
+            fixture,
+            *(_ask(fixture, tree) for _ in range(6)),
+            *(_fail(fixture, tree) for _ in range(3)),
+            *(_by_hand(fixture, tree) for _ in range(1 + (run.draw() < 0.3))),
+            _settle(fixture, tree),
             faults=FAULTS,
             count=4,
         )
         _check(run)
         if run.draw() < 0.5:
-            await stage.system.stop(tree)
+            await fixture.system.stop(tree)
             await asyncio.sleep(BUSY_S)
             _check_gone(run)
 
 
-async def _start(stage: Stage) -> TreeRef | None:
-    draw = stage.draw
+async def _start(fixture: ScenarioFixture) -> TreeRef | None:
+    draw = fixture.draw
     home = int(draw() * HOSTS)
 
     def at(offset: int) -> Placement:
@@ -90,44 +90,44 @@ async def _start(stage: Stage) -> TreeRef | None:
         placement=at(0),
     )
     with contextlib.suppress(CallboardError):
-        return await stage.system.start_tree(tree)
+        return await fixture.system.start_tree(tree)
     return None
 
 
-def _leaf(stage: Stage) -> str:
+def _leaf(fixture: ScenarioFixture) -> str:
     leaves = [path for path in PATHS if path != "s"]
-    return leaves[int(stage.draw() * len(leaves))]
+    return leaves[int(fixture.draw() * len(leaves))]
 
 
-async def _ask(stage: Stage, tree: TreeRef) -> None:
-    await stage.later(BUSY_S)
-    ledger, timeout_s = stage.run.ledger, 0.1 + 2.0 * stage.draw()
-    record = ledger.new_ask(timeout_s)
-    reply = tree[_leaf(stage)].ask(fixture_actors.Echo(number=record.number), timeout_s=timeout_s)
-    await ledger.outcome_of(record, reply, lambda answer: answer.number == record.number)
+async def _ask(fixture: ScenarioFixture, tree: TreeRef) -> None:
+    await fixture.later(BUSY_S)
+    log, timeout_s = fixture.run.message_log, 0.1 + 2.0 * fixture.draw()
+    record = log.new_ask(timeout_s)
+    reply = tree[_leaf(fixture)].ask(fixture_actors.Echo(number=record.number), timeout_s=timeout_s)
+    await log.outcome_of(record, reply, lambda answer: answer.number == record.number)
 
 
-async def _fail(stage: Stage, tree: TreeRef) -> None:
-    await stage.later(BUSY_S)
+async def _fail(fixture: ScenarioFixture, tree: TreeRef) -> None:
+    await fixture.later(BUSY_S)
     with contextlib.suppress(CallboardError):
-        tree[_leaf(stage)].tell(fixture_actors.Fail())
+        tree[_leaf(fixture)].tell(fixture_actors.Fail())
 
 
-async def _by_hand(stage: Stage, tree: TreeRef) -> None:
+async def _by_hand(fixture: ScenarioFixture, tree: TreeRef) -> None:
     """Take a child down and start it again; an error is the answer of a host that dies."""
-    await stage.later(BUSY_S)
-    path = PATHS[int(stage.draw() * len(PATHS))]
+    await fixture.later(BUSY_S)
+    path = PATHS[int(fixture.draw() * len(PATHS))]
     with contextlib.suppress(CallboardError):
         await tree.terminate_child(path)
-    await stage.later(0.3)
+    await fixture.later(0.3)
     with contextlib.suppress(CallboardError):
         await tree.restart_child(path)
 
 
-async def _settle(stage: Stage, tree: TreeRef) -> None:
-    """All children answer again: those that somebody took down are started by hand."""
+async def _settle(fixture: ScenarioFixture, tree: TreeRef) -> None:
+    """All children answer again: those that were taken down are started by hand."""
     await asyncio.sleep(BUSY_S)
-    run = stage.run
+    run = fixture.run
     until_s = run.world.now_s + SETTLED_S
     silent = list(PATHS)
     while silent and run.world.now_s < until_s:
@@ -135,18 +135,16 @@ async def _settle(stage: Stage, tree: TreeRef) -> None:
             with contextlib.suppress(CallboardError):
                 await tree.restart_child(path)
         await asyncio.sleep(LOOK_S)
-        silent = [path for path in PATHS if path != "s" and not await _answers(stage, tree, path)]
+        silent = [path for path in PATHS if path != "s" and not await _answers(fixture, tree, path)]
     if silent and _is_written(run, tree):
         run.complain("placed_children_come_back", f"{silent} of the tree do not answer")
 
 
-async def _answers(stage: Stage, tree: TreeRef, path: str) -> bool:
-    ledger = stage.run.ledger
-    record = ledger.new_ask(2.0)
+async def _answers(fixture: ScenarioFixture, tree: TreeRef, path: str) -> bool:
+    log = fixture.run.message_log
+    record = log.new_ask(2.0)
     reply = tree[path].ask(fixture_actors.Echo(number=record.number), timeout_s=2.0)
-    answer: Any = await ledger.outcome_of(
-        record, reply, lambda answer: answer.number == record.number
-    )
+    answer: Any = await log.outcome_of(record, reply, lambda answer: answer.number == record.number)
     return answer is not None
 
 

@@ -1,7 +1,7 @@
-"""The witness of a supervisor: sees its events and effects, and judges them by itself.
+"""The checker of a supervisor: it sees the supervisor's events and effects, and judges them.
 
-It stands between a supervisor's core and what performs its decisions, keeps its own book of
-who was started, stopped and has ended, and never asks the core what it has counted.
+It stands between a supervisor's core and the runner of its decisions. It keeps its own record of
+the children that were started, stopped and ended, and never asks the core for its counts.
 """
 
 import bisect
@@ -20,11 +20,11 @@ from callboard.messages.spec import (
 )
 from callboard.supervisors.supervisor import Supervisor
 
-__all__ = ["Book", "Observer", "WitnessedSupervisor", "witnesses"]
+__all__ = ["CheckedSupervisor", "Observer", "SupervisionChecker", "checked_supervisors"]
 
 
 class Observer(Protocol):
-    """Whom a witness tells."""
+    """What a checker reports to."""
 
     tree_changes: int
     """How often a tree has changed."""
@@ -33,8 +33,8 @@ class Observer(Protocol):
         """An invariant is broken."""
 
 
-class Book:
-    """What a witness has seen of one supervisor."""
+class SupervisionChecker:
+    """What is known of one supervisor, and the checks of it."""
 
     def __init__(self, spec: SupervisorSpec, now: Callable[[], float], observer: Observer) -> None:
         self._spec = spec
@@ -106,14 +106,14 @@ class Book:
             self._next_place += 1
 
     def adopts(self, child: ChildId, incarnation: int) -> None:
-        """A child that somebody else has started belongs to this supervisor."""
+        """A child that another supervisor has started belongs to this one."""
         self._observer.tree_changes += 1
         self.expects(child)
         self._started[child] = None
         self.alive[child] = incarnation
 
     def by_hand(self, child: ChildId) -> None:
-        """Somebody has a child started that is down: that is no restart of the supervisor's."""
+        """A caller starts a child that is down: that is no restart of the supervisor's."""
         self._trouble.pop(child, None)
         self._good_ends.pop(child, None)
 
@@ -189,22 +189,22 @@ class Book:
 class _Runner:
     """Performs a supervisor's decisions, after they have been written down."""
 
-    def __init__(self, runner: ChildRunner, book: Book) -> None:
+    def __init__(self, runner: ChildRunner, checker: SupervisionChecker) -> None:
         self._runner = runner
-        self._book = book
+        self._checker = checker
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._runner, name)
 
     def start_child(self, child: ChildId, incarnation: int, spec: ChildSpec) -> None:
-        self._book.starts(child, incarnation, spec)
+        self._checker.starts(child, incarnation, spec)
         self._runner.start_child(child, incarnation, spec)
 
     def start_children(
         self, children: Sequence[ChildId], first_incarnation: int, spec: ChildSpec
     ) -> None:
         for incarnation, child in enumerate(children, first_incarnation):
-            self._book.starts(child, incarnation, spec)
+            self._checker.starts(child, incarnation, spec)
         self._runner.start_children(children, first_incarnation, spec)
 
     def stop_child(
@@ -215,22 +215,22 @@ class _Runner:
         reason: Exit,
         **options: Any,
     ) -> None:
-        self._book.stops(child, incarnation)
+        self._checker.stops(child, incarnation)
         self._runner.stop_child(child, incarnation, timeout, reason, **options)
 
     def child_gone(self, child: ChildId, reason: Exit) -> None:
-        self._book.gone(child)
+        self._checker.gone(child)
         self._runner.child_gone(child, reason)
 
     def supervisor_stopped(self, reason: Exit) -> None:
-        self._book.ended()
+        self._checker.ended()
         self._runner.supervisor_stopped(reason)
 
 
-class WitnessedSupervisor(Supervisor):
-    """A supervisor, with a witness beside it."""
+class CheckedSupervisor(Supervisor):
+    """A supervisor with a checker."""
 
-    __slots__ = ("book",)
+    __slots__ = ("checker",)
 
     def __init__(
         self,
@@ -242,67 +242,67 @@ class WitnessedSupervisor(Supervisor):
         children: Iterable[ChildSpec] = (),
         **options: Any,
     ) -> None:
-        self.book = Book(spec, clock.now, observer)
-        watched: Any = _Runner(runner, self.book)
+        self.checker = SupervisionChecker(spec, clock.now, observer)
+        watched: Any = _Runner(runner, self.checker)
         super().__init__(spec, watched, clock, random, children, **options)
 
     def child_started(self, child: ChildId, incarnation: int) -> None:
         """The start succeeded."""
-        self.book.runs(child, incarnation)
+        self.checker.runs(child, incarnation)
         super().child_started(child, incarnation)
 
     def children_started(self, children: Sequence[ChildId], first_incarnation: int) -> None:
         """These starts succeeded; those that did not have been reported before."""
         for incarnation, child in enumerate(children, first_incarnation):
-            self.book.runs(child, incarnation)
+            self.checker.runs(child, incarnation)
         super().children_started(children, first_incarnation)
 
     def child_start_failed(self, child: ChildId, incarnation: int, reason: Exit) -> None:
         """The start failed."""
-        self.book.exited(child, incarnation, reason, never_ran=True)
+        self.checker.exited(child, incarnation, reason, never_ran=True)
         super().child_start_failed(child, incarnation, reason)
 
     def child_exited(self, child: ChildId, incarnation: int, reason: Exit) -> None:
         """A started child ended."""
-        self.book.exited(child, incarnation, reason)
+        self.checker.exited(child, incarnation, reason)
         super().child_exited(child, incarnation, reason)
 
     def expect_child(self, spec: ChildSpec) -> None:
         """Add a child that `start` starts."""
         super().expect_child(spec)
-        self.book.expects(spec.id)
+        self.checker.expects(spec.id)
 
     def adopt_child(self, spec: ChildSpec, incarnation: int, child: ChildId = None) -> None:
         """Add a child that was started before."""
         super().adopt_child(spec, incarnation, child)
-        self.book.adopts(spec.id if child is None else child, incarnation)
+        self.checker.adopts(spec.id if child is None else child, incarnation)
 
     def restart_child(self, child: ChildId) -> None:
         """Start a child that is down."""
         if child in self.core and self.child(child).is_down:
-            self.book.by_hand(child)
+            self.checker.by_hand(child)
         super().restart_child(child)
 
     def remove_child(self, child: ChildId) -> None:
         """Stop and forget a child."""
-        self.book.removes(child)
+        self.checker.removes(child)
         super().remove_child(child)
 
     def terminate_child(self, child: ChildId) -> None:
         """Stop a child and keep its spec."""
-        self.book.removes(child)
+        self.checker.removes(child)
         super().terminate_child(child)
 
     def abandon(self) -> None:
         """Perform nothing more: the children are gone by force."""
-        self.book.abandoned()
+        self.checker.abandoned()
         super().abandon()
 
 
-def witnesses(observer: Observer) -> Callable[..., Supervisor]:
-    """What makes supervisors with a witness that tells what it must not see."""
+def checked_supervisors(observer: Observer) -> Callable[..., Supervisor]:
+    """A maker of supervisors whose checkers report to `observer`."""
 
     def make(*args: Any, **options: Any) -> Supervisor:
-        return WitnessedSupervisor(observer, *args, **options)
+        return CheckedSupervisor(observer, *args, **options)
 
     return make

@@ -11,7 +11,7 @@ from callboard.messages.events import Append, NewEvent, RecordedEvent
 from callboard.messages.storage_errors import CommitUnknown, WriterFenced
 from callboard.runtime.testing.loop import Later
 
-from .disk import DiskWeather, SimulatedDisk, SimulatedEventStore
+from .disk import DiskFaults, SimulatedDisk, SimulatedEventStore
 from .mutations import MUTATIONS
 from .run import run_seed
 from .scenarios import SCENARIOS
@@ -79,22 +79,22 @@ def test_a_commit_without_an_answer_is_repeated_safely() -> None:
         disk, _ = disk_of(seed)
         store = SimulatedEventStore(disk)
         store.take_over("me")
-        disk.weather = DiskWeather(unknown=1.0)
+        disk.faults = DiskFaults(unknown=1.0)
         with pytest.raises(CommitUnknown):
             to_its_end(store.commit(two(1)))
         hidden.add(disk.log.head())
-        disk.weather = DiskWeather()
+        disk.faults = DiskFaults()
         (appended,) = to_its_end(store.commit(two(1)))
         assert (appended.first, disk.synced) == (1, 2)
     assert hidden == {0, 2}
 
 
-@pytest.mark.parametrize("weather", [DiskWeather(unavailable=1.0), DiskWeather(full=1.0)])
-def test_a_disk_that_fails_has_written_nothing(weather: DiskWeather) -> None:
+@pytest.mark.parametrize("faults", [DiskFaults(unavailable=1.0), DiskFaults(full=1.0)])
+def test_a_disk_that_fails_has_written_nothing(faults: DiskFaults) -> None:
     disk, _ = disk_of()
     store = SimulatedEventStore(disk)
     store.take_over("me")
-    disk.weather = weather
+    disk.faults = faults
     with pytest.raises(StoreFailed):
         store.commit(two(1))
     assert disk.log.head() == 0

@@ -117,7 +117,7 @@ class Leaf(Actor):
 
     @handler
     async def numbered(self, message: Numbered) -> None:
-        raise ValueError("told to fail")
+        raise ValueError("asked to fail")
 
 
 class Middle(Actor):
@@ -127,7 +127,7 @@ class Middle(Actor):
 
     @handler
     async def numbered(self, message: Numbered) -> None:
-        raise ValueError("told to fail")
+        raise ValueError("asked to fail")
 
     @handler
     async def look(self, request: Look) -> Seen:

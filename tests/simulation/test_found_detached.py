@@ -13,7 +13,7 @@ from callboard.messages.hosts import HostSpec
 from callboard.messages.spec import Intensity, Restart, SupervisorSpec
 from callboard.runtime.settings import Settings
 from callboard.runtime.testing.engine import environment_of
-from callboard.runtime.testing.network import CALM, Weather
+from callboard.runtime.testing.network import NO_NETWORK_FAULTS, NetworkFaults
 from callboard.runtime.testing.world import World
 
 from .detached import root
@@ -43,8 +43,10 @@ class Counter(Agent):
         return Counted(n=self.n)
 
 
-def simulate(seed: int, main: Main, weather: Weather = CALM, **options: Any) -> Any:
-    """Run `main` beside one driver of a detached system, and take that down."""
+def simulate(
+    seed: int, main: Main, faults: NetworkFaults = NO_NETWORK_FAULTS, **options: Any
+) -> Any:
+    """Run `main` with one driver of a detached system, and take the system down."""
     world = World(seed=seed)
     options = {"hosts": 2, "heartbeat_s": 0.5, "heartbeats_missed_max": 3, **options}
     settings = Settings(engine="inline", name="sim", **{"understudies": 1, **options})
@@ -53,7 +55,7 @@ def simulate(seed: int, main: Main, weather: Weather = CALM, **options: Any) -> 
         await asyncio.sleep(3_600.0)
 
     async def run() -> Any:
-        system = DetachedSystem(world, settings, environment_of(world), lambda host: None, weather)
+        system = DetachedSystem(world, settings, environment_of(world), lambda host: None, faults)
         await system.start()
         driver = system.begin(stays)
         await until(lambda: driver.is_attached)
@@ -94,7 +96,7 @@ async def until(holds: Callable[[], bool]) -> None:
 
 async def stopped(system: DetachedSystem) -> None:
     """Have the root stop everything, as `down` does, which then ends what is left."""
-    while not await system._root_call("stop", DOWN_S):  # noqa: ASYNC110 - nobody tells
+    while not await system._root_call("stop", DOWN_S):  # noqa: ASYNC110 - there is no event
         await asyncio.sleep(0.1)
 
 
@@ -116,7 +118,7 @@ def test_a_way_to_the_root_that_blinks_takes_nothing_with_it() -> None:
         ref = await do(driver, lambda api: api.spawn(Counter))
         return (await do(driver, lambda api: api.ask(Count(), ref))).n
 
-    assert simulate(1, main, weather=Weather(streams=0.0)) == 1
+    assert simulate(1, main, faults=NetworkFaults(streams=0.0)) == 1
 
 
 def test_a_host_that_died_with_the_root_comes_back_though_its_first_start_fails() -> None:
@@ -199,7 +201,7 @@ def test_a_pool_whose_start_the_root_did_not_survive_can_be_started_again(seed: 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_host_that_comes_up_while_a_driver_dies_forgets_it_too(seed: int) -> None:
-    """Only those that were up were told that it is gone."""
+    """Only hosts that were up learned that it is gone."""
 
     async def main(system: DetachedSystem, driver: Driver) -> list[int]:
         world = system.world
@@ -227,7 +229,7 @@ def test_a_driver_that_dies_while_there_is_no_root_is_forgotten_once_it_is_back(
 
 @pytest.fixture
 def lookups(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """How many of the roots that come back are told what there is."""
+    """The share of returning roots whose lookups fail."""
 
     def fail(share: float) -> None:
         monkeypatch.setattr(root, "LOOKUPS_FAIL_SHARE", share)

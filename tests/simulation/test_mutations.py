@@ -25,14 +25,14 @@ def test_a_defect_lasts_no_longer_than_asked() -> None:
     assert getattr(mutation.owner, mutation.attribute) is right
 
 
-def test_a_failing_seed_tells_its_story_and_fails_again() -> None:
+def test_a_failing_seed_reports_its_trace_and_fails_again() -> None:
     mutation = MUTATIONS["dedupe_skipped"]
     scenario = SCENARIOS[mutation.scenario]
     with mutation.applied():
         found = next(o for o in run_seeds(mutation.scenario, scenario, range(99)) if o.broken)
         again = next(run_seeds(mutation.scenario, scenario, [found.seed]))
-    told = found.report()
+    report = found.report()
     assert again == found
-    assert found.digest in told
-    assert f"callboard sim --first-seed {found.seed} --seeds 1 --scenario links" in told
-    assert "becomes host-1" in told
+    assert found.digest in report
+    assert f"callboard sim --first-seed {found.seed} --seeds 1 --scenario links" in report
+    assert "becomes host-1" in report

@@ -20,15 +20,15 @@ def test_an_unknown_scenario_is_wrong_usage(capsys: pytest.CaptureFixture[str]) 
     assert "mixed" in capsys.readouterr().err
 
 
-def test_a_broken_invariant_is_told_and_replayed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_broken_invariant_is_reported_and_replayed(capsys: pytest.CaptureFixture[str]) -> None:
     with MUTATIONS["credit_lost"].applied():
         assert run("--seeds", "1", "--scenario", "links") == 1
-        told = capsys.readouterr().out
-        assert "links_agree" in told
-        assert "callboard sim --first-seed 0 --seeds 1 --scenario links" in told
+        report = capsys.readouterr().out
+        assert "links_agree" in report
+        assert "callboard sim --first-seed 0 --seeds 1 --scenario links" in report
         assert run("--seeds", "1", "--scenario", "links", "--json") == 1
         found = json.loads(capsys.readouterr().out)
-    assert found["broken"][0]["digest"] in told
+    assert found["broken"][0]["digest"] in report
 
 
 def test_seeds_that_hold_are_counted(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,12 +11,12 @@ from callboard.messages.contract import Contract, Request
 from callboard.messages.lifecycle import Exit
 from callboard.messages.ref import Ref
 from callboard.messages.spec import Strategy, SupervisorSpec
-from callboard.runtime.testing.network import Weather
+from callboard.runtime.testing.network import NetworkFaults
 from callboard.runtime.testing.system import open_system
 from callboard.runtime.testing.world import World
 
 REST: Final = SupervisorSpec(Strategy.REST_FOR_ONE)
-SLOW: Final = Weather(delay_min_s=0.005, delay_max_s=0.02)
+SLOW: Final = NetworkFaults(delay_min_s=0.005, delay_max_s=0.02)
 ASKS: Final = 400
 EVERY_S: Final = 0.002
 ASK_TIMEOUT_S: Final = 60.0
@@ -73,7 +73,7 @@ def test_no_ask_fails_that_has_not_run(seed: int, stops_in_s: float) -> None:
         lives.append((await ref.ask(request, timeout_s=ASK_TIMEOUT_S)).life)
 
     async def main() -> None:
-        options: dict[str, Any] = {"hosts": 3, "host_supervision": REST, "weather": SLOW}
+        options: dict[str, Any] = {"hosts": 3, "host_supervision": REST, "network_faults": SLOW}
         async with open_system(world, **options) as simulated:
             ref = await simulated.system.spawn(Lingering, stops_in_s, host=3)
             sender = await simulated.system.spawn(Sender, host=1)

@@ -28,12 +28,12 @@ class Counter(Actor):
 
 
 class Repeater(Actor):
-    """Asks another one, and tells a third what it heard."""
+    """Asks one actor, and sends the answer to another."""
 
-    def __init__(self, asked: Ref, told: Ref) -> None:  # type: ignore[type-arg]
-        self._asked, self._told = asked, told
+    def __init__(self, asked: Ref, listener: Ref) -> None:  # type: ignore[type-arg]
+        self._asked, self._listener = asked, listener
 
     @handler
     async def repeat(self, message: Tell, ctx: Context) -> None:
         number = await ctx.ask(Next(), self._asked)
-        self._told.tell(Tell(text=f"{message.text} {number.number}"))
+        self._listener.tell(Tell(text=f"{message.text} {number.number}"))

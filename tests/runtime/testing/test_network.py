@@ -9,7 +9,7 @@ import pytest
 from callboard.messages.errors import HostLost
 from callboard.messages.ports import TransportBroken
 from callboard.runtime.testing.loop import SimulatedLoop
-from callboard.runtime.testing.network import NOTICE_S, Network, Weather
+from callboard.runtime.testing.network import NOTICE_S, Network, NetworkFaults
 from callboard.runtime.testing.world import World
 
 
@@ -29,8 +29,8 @@ def world() -> Iterator[World]:
     made.close()
 
 
-def posted(world: World, weather: Weather, count: int = 300) -> list[int]:
-    network, process = Network(world, weather), Process(world)
+def posted(world: World, faults: NetworkFaults, count: int = 300) -> list[int]:
+    network, process = Network(world, faults), Process(world)
     seen: list[int] = []
     for number in range(count):
         network.post(world.driver, process.loop, seen.append, number)
@@ -38,21 +38,21 @@ def posted(world: World, weather: Weather, count: int = 300) -> list[int]:
     return seen
 
 
-def test_fine_weather_keeps_everything_in_order(world: World) -> None:
-    assert posted(world, Weather()) == list(range(300))
+def test_a_healthy_network_keeps_everything_in_order(world: World) -> None:
+    assert posted(world, NetworkFaults()) == list(range(300))
 
 
 def test_some_are_lost(world: World) -> None:
-    assert 0 < len(posted(world, Weather(loss=0.3))) < 300
+    assert 0 < len(posted(world, NetworkFaults(loss=0.3))) < 300
 
 
 def test_some_come_twice(world: World) -> None:
-    seen = posted(world, Weather(double=0.3))
+    seen = posted(world, NetworkFaults(double=0.3))
     assert len(seen) > len(set(seen)) == 300
 
 
 def test_some_are_overtaken(world: World) -> None:
-    seen = posted(world, Weather(reorder=0.3))
+    seen = posted(world, NetworkFaults(reorder=0.3))
     assert seen != sorted(seen)
     assert sorted(seen) == list(range(300))
 

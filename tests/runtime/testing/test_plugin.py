@@ -36,7 +36,7 @@ def run(folder: pathlib.Path, *arguments: str, fine: bool) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
-def test_a_failing_seed_is_told(tmp_path: pathlib.Path) -> None:
+def test_a_failing_seed_is_named(tmp_path: pathlib.Path) -> None:
     code, said = run(tmp_path, fine=False)
     assert code == 1
     assert "seed 4: pytest --callboard-first-seed 4 --callboard-seeds 1" in said

@@ -45,7 +45,7 @@ def _note(seed: int) -> str:
     return str(caught.value.__notes__[-1])
 
 
-def test_a_failure_tells_its_story_and_replays() -> None:
+def test_a_failure_carries_its_trace_and_replays() -> None:
     first = _note(5)
     assert "seed=5" in first
     assert "crashes" in first
@@ -112,7 +112,7 @@ async def test_what_does_not_kill_changes_no_answer(sim: Simulation) -> None:
         await sim.advance(0.5)
 
 
-def test_a_fault_on_a_host_that_is_down_is_only_told() -> None:
+def test_a_fault_on_a_host_that_is_down_is_only_in_the_trace() -> None:
     async def scenario(sim: Simulation) -> None:
         sim.apply(FaultPlan((Crash(at_s=1.0, host=1), Hang(at_s=1.001, host=1, for_s=1.0))))
         await sim.advance(1.01)

@@ -21,11 +21,11 @@ from callboard.runtime.transport.pulls import Pulls
 __all__ = ["DriverProcess", "LastingSimulatedEngine", "LastingSimulatedProcess"]
 
 LOOK_S: Final = 0.01
-"""How often one that waits for a process looks whether it runs."""
+"""How often a lookup checks whether the process runs."""
 
 
 class Adopted(NamedTuple):
-    """What a host tells the root that takes it over."""
+    """What a host answers to the root that adopts it."""
 
     slot: int
     epoch: int
@@ -52,19 +52,19 @@ class DriverProcess:
         """See `Endpoint`."""
         return HostLost(f"{self.name} {why}.")
 
-    def when_dead(self, told: Callable[[], object]) -> None:
-        """Have somebody told of its death."""
+    def when_dead(self, on_death: Callable[[], object]) -> None:
+        """Call `on_death` when it dies, or now if it is dead."""
         if self.loop.is_dead:
-            told()
+            on_death()
         else:
-            self._when_dead.append(told)
+            self._when_dead.append(on_death)
 
     def die(self) -> None:
         """Take no step any more."""
         self.loop.die()
-        told, self._when_dead = self._when_dead, []
-        for tell in told:
-            tell()
+        callbacks, self._when_dead = self._when_dead, []
+        for callback in callbacks:
+            callback()
 
 
 class LastingSimulatedProcess(SimulatedProcess):
@@ -161,7 +161,7 @@ class LastingSimulatedEngine(SimulatedEngine):
         self.driver = root
         self.epoch = 0
         self.lookups_fail = False
-        """Whether the cluster does not tell this incarnation what there is."""
+        """Whether lookups in the cluster fail for this incarnation."""
         self.named: Final[dict[str, LastingSimulatedProcess]] = {}
         """All processes that ever were, by name."""
         self.drivers: Final[dict[int, DriverProcess]] = {}
@@ -193,13 +193,13 @@ class LastingSimulatedEngine(SimulatedEngine):
 
         def come() -> None:
             if name not in self._starting:
-                world.trace.tell(world.now_s, f"{name} was ended before it ran")
+                world.trace.note(world.now_s, f"{name} was ended before it ran")
                 error = ClusterError(f"{name} did not start.", advice="It was ended.")
                 world.on(self.driver.loop, world.now_s, _fail, started, error)
                 return
             self._starting.remove(name)
             if fails:
-                world.trace.tell(world.now_s, f"{name} does not start")
+                world.trace.note(world.now_s, f"{name} does not start")
                 error = ClusterError(f"{name} did not start.", advice="As the seed has it.")
                 world.on(self.driver.loop, world.now_s, _fail, started, error)
                 return
@@ -221,7 +221,7 @@ class LastingSimulatedEngine(SimulatedEngine):
         """The process of that name, if it lives; the cluster may not say it, to a root."""
         if self.lookups_fail:
             raise ClusterError("the head does not answer.", advice="As the seed has it.")
-        while name in self._starting:  # noqa: ASYNC110 - nobody tells
+        while name in self._starting:  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(LOOK_S)
         process = self.named_process(name)
         if process is not None:

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import Final
 
-from ..faults import STEPS_LATE_MAX, Fault, perform
+from ..faults import STEPS_LATE_MAX, Fault, inject_fault
 from .system import FIRST_DRIVER, ROOT, DetachedSystem
 
-__all__ = ["KINDS", "draw_detached_faults", "happen"]
+__all__ = ["KINDS", "draw_detached_faults", "inject_detached_fault"]
 
 KINDS: Final = (
     "root",
@@ -51,8 +51,8 @@ def draw_detached_faults(
     return faults
 
 
-def happen(system: DetachedSystem, fault: Fault) -> None:
-    """Have a fault happen now. Raises `UsageError` when there is no such process."""
+def inject_detached_fault(system: DetachedSystem, fault: Fault) -> None:
+    """Inject a fault now. Raises `UsageError` when there is no such process."""
     match fault.kind:
         case "root":
             system.crash(ROOT)
@@ -71,4 +71,4 @@ def happen(system: DetachedSystem, fault: Fault) -> None:
                 system.touched.add(fault.slot)
             elif kind in {"cut", "cut_one_way"}:
                 system.touched.update((fault.slot, fault.other))
-            perform(system, fault)
+            inject_fault(system, fault)

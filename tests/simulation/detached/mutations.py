@@ -16,14 +16,14 @@ from ..mutation import Mutation
 __all__ = ["DETACHED"]
 
 
-def _told_before_it_is_written(_right: Any) -> Any:
+def _answered_before_it_is_written(_right: Any) -> Any:
     async def keep(self: Any, request: Any, placed: Any, answer: Any) -> None:
         self.remember(request.token, [batch.first for _, batch in placed], answer)
 
     return keep
 
 
-def _asked_anew(right: Any) -> Any:
+def _token_forgotten(right: Any) -> Any:
     async def ask_until(self: Any, request: Any, deadline_s: float) -> Any:
         if hasattr(request, "token"):
             request = request.model_copy(update={"token": ""})
@@ -76,13 +76,13 @@ def _stays_without_being_ready(_right: Any) -> Any:
 
 DETACHED: Final[Mapping[str, Mutation]] = MappingProxyType(
     {
-        "told_before_it_is_written": Mutation(
-            "a driver is told of actors that are not written down",
-            Records, "keep", _told_before_it_is_written, "detached",
+        "answered_before_it_is_written": Mutation(
+            "a driver gets references to actors that are not written down",
+            Records, "keep", _answered_before_it_is_written, "detached",
         ),
-        "asked_anew": Mutation(
+        "token_forgotten": Mutation(
             "a start is not recognised when it is asked for again",
-            Guest, "_ask_until", _asked_anew, "detached",
+            Guest, "_ask_until", _token_forgotten, "detached",
         ),
         "half_started_left": Mutation(
             "what was half started when the root died goes on",

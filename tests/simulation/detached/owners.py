@@ -1,4 +1,4 @@
-"""Drivers that own a journalled execution, each after the other: what is done stays done."""
+"""Drivers that own a journalled execution, one after the other: what is done stays done."""
 
 import asyncio
 import dataclasses
@@ -9,46 +9,46 @@ from typing import Any, Final
 from callboard.runtime.testing.engine import environment_of
 
 from ..driver_restarts import open_disk_journal
-from ..durable import ENDED, Book, finish, pursue
-from ..scenario_fixture import LOOK_S, REST_MAX_S, Stage
-from ..supervision_checker import witnesses
-from .run_record import Play
+from ..durable import ENDED, ExecutionChecker, finish, pursue
+from ..scenario_fixture import LOOK_S, REST_MAX_S, ScenarioFixture
+from ..supervision_checker import checked_supervisors
+from .run_record import RunRecord
 from .system import Driver
 
 __all__ = ["Owners"]
 
-Main = Callable[[Play, Driver], Coroutine[Any, Any, None]]
+Main = Callable[[RunRecord, Driver], Coroutine[Any, Any, None]]
 
 
 class Owners:
     """The owners of one execution; the next begins when one has died or was dropped."""
 
-    def __init__(self, play: Play, book: Book) -> None:
-        self._play = play
-        self._book = book
-        self._run: Final = play.run
-        play.run.ledger.book = book
+    def __init__(self, run_record: RunRecord, checker: ExecutionChecker) -> None:
+        self._run_record = run_record
+        self._checker = checker
+        self._run: Final = run_record.run
+        run_record.run.message_log.checker = checker
         self._driver = self._begin(_own)
         self._next: Final = asyncio.ensure_future(self._go_on())
 
     def _begin(self, main: Main) -> Driver:
-        run, book = self._run, self._book
-        name = f"owner-{len(self._play.system.drivers)}"
+        run, checker = self._run, self._checker
+        name = f"owner-{len(self._run_record.system.drivers)}"
         environment = dataclasses.replace(
-            environment_of(run.world, make_supervisor=witnesses(run)),
-            new_id=book.new_id,
+            environment_of(run.world, make_supervisor=checked_supervisors(run)),
+            new_id=checker.new_id,
             make_pickler=run.environment.make_pickler,
-            open_journal=lambda settings: open_disk_journal(settings, book.disk, name),
+            open_journal=lambda settings: open_disk_journal(settings, checker.disk, name),
         )
-        book.begin_life()
-        return self._play.system.begin(partial(main, self._play), environment)
+        checker.driver_started()
+        return self._run_record.system.begin(partial(main, self._run_record), environment)
 
     async def _go_on(self) -> None:
         """Replace an owner that is gone, until the execution has ended."""
-        while self._book.status not in ENDED:
+        while self._checker.status not in ENDED:
             await asyncio.sleep(LOOK_S)
             if self._is_gone():
-                self._book.disk.crash()
+                self._checker.disk.crash()
                 self._driver = self._begin(_own)
 
     def _is_gone(self) -> bool:
@@ -56,12 +56,12 @@ class Owners:
         return self._driver.process.loop.is_dead or (task is not None and task.done())
 
     async def finish(self) -> None:
-        """See the execution to its end, and its book closed."""
+        """See the execution to its end, and check it."""
         world = self._run.world
         until_s = world.now_s + REST_MAX_S
         while not (self._next.done() and self._is_gone()):
             if world.now_s > until_s:
-                self._run.complain("it_ends", f"an execution is {self._book.status!r} still")
+                self._run.complain("it_ends", f"an execution is {self._checker.status!r} still")
                 self._run.check_now()
             await asyncio.sleep(LOOK_S)
         self._next.result()
@@ -71,11 +71,11 @@ class Owners:
         last.task.result()
 
 
-async def _own(play: Play, driver: Driver) -> None:
-    assert play.book is not None
-    await pursue(Stage(play.run, driver.system), play.book)
+async def _own(run_record: RunRecord, driver: Driver) -> None:
+    assert run_record.checker is not None
+    await pursue(ScenarioFixture(run_record.run, driver.system), run_record.checker)
 
 
-async def _finish(play: Play, driver: Driver) -> None:
-    assert play.book is not None
-    await finish(Stage(play.run, driver.system), play.book)
+async def _finish(run_record: RunRecord, driver: Driver) -> None:
+    assert run_record.checker is not None
+    await finish(ScenarioFixture(run_record.run, driver.system), run_record.checker)

@@ -35,7 +35,7 @@ JOB_LOOK_S: Final = 1.0
 
 
 class SimulatedLedger:
-    """Entries that outlive all processes; see `Ledger`. Who dies over a write may have written."""
+    """Entries that outlive all processes; see `Ledger`. A writer that dies may have written."""
 
     def __init__(self, world: World) -> None:
         self.entries: Final[dict[str, bytes]] = {}
@@ -82,7 +82,7 @@ class SimulatedLedger:
 
 
 class SimulatedRoot:
-    """The root as those who call it hold it, whichever incarnation there is."""
+    """The root as its callers hold it, whichever incarnation there is."""
 
     name = "root"
 
@@ -132,7 +132,7 @@ class SimulatedRoot:
         """Die at once; Ray starts it again."""
         if self.loop.is_dead or self.is_over:
             return
-        self.world.trace.tell(self.world.now_s, f"{self.loop.name} crashes")
+        self.world.trace.note(self.world.now_s, f"{self.loop.name} crashes")
         self._die()
         after_s = RESTART_MIN_S + RESTART_SPREAD_S * self.world.random.random()
         self.world.at(self.world.now_s + after_s, self._come_back)
@@ -147,7 +147,7 @@ class SimulatedRoot:
         if not self.is_over:
             self.loop = self._new_loop()
             self.engine.lookups_fail = self.world.random.random() < LOOKUPS_FAIL_SHARE
-            self.world.trace.tell(self.world.now_s, f"{self.loop.name} comes back")
+            self.world.trace.note(self.world.now_s, f"{self.loop.name} comes back")
             self.come()
 
     def end_for_good(self) -> None:
@@ -195,12 +195,12 @@ class SimulatedSurroundings:
         is_watched = [True]
         within_s = (NOTICE_S if draw() < ON_THIS_NODE else JOB_LOOK_S) * draw()
 
-        def tell() -> None:
+        def notify() -> None:
             if is_watched:
                 gone()
 
         root.engine.drivers[visitor.slot].when_dead(
-            lambda: world.on(loop, world.now_s + within_s, tell)
+            lambda: world.on(loop, world.now_s + within_s, notify)
         )
         return is_watched.clear
 

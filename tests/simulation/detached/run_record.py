@@ -1,4 +1,4 @@
-"""What is known of one run of a detached system from outside, and what must hold of it."""
+"""The record of one run of a detached system, kept outside the system, and its checks."""
 
 from collections.abc import Iterator
 from typing import Any, Final
@@ -7,15 +7,15 @@ from callboard.actors.host.host import Host
 from callboard.messages.guests import is_guest
 from callboard.messages.ref import Address
 
-from ..durable import Book
+from ..durable import ExecutionChecker
 from ..run import Run
 from .system import DetachedSystem, Driver
 
-__all__ = ["Play"]
+__all__ = ["RunRecord"]
 
 
-class Play:
-    """The book of those who look on."""
+class RunRecord:
+    """What the drivers of one run started, stopped and learned."""
 
     def __init__(self, run: Run, system: DetachedSystem) -> None:
         self.run: Final = run
@@ -24,13 +24,13 @@ class Play:
         self.senders: list[Address] = []
         self.waiter: Address | None = None
         self.at_work: Final[dict[int, None]] = {}
-        """Drivers that have not done all that they had to."""
-        self.told: Final[dict[int, Address]] = {}
-        """Where the actors are that a driver was told of and has not stopped, by their tags."""
+        """Drivers whose activities are not over."""
+        self.known: Final[dict[int, Address]] = {}
+        """Addresses of started actors, by tag: a driver knows them and has not stopped them."""
         self.stopped: Final[set[int]] = set()
-        """Those that were stopped, as somebody was told."""
-        self.book: Book | None = None
-        """What is journalled, if an execution is."""
+        """Tags of actors whose stop was confirmed to a driver."""
+        self.checker: ExecutionChecker | None = None
+        """The checker of the journalled execution, if there is one."""
         self.may_leave = False
         self.is_going_down = False
         self._tags = 0
@@ -40,10 +40,10 @@ class Play:
         self._tags += 1
         return self._tags
 
-    # --- where it happens -------------------------------------------------------------------
+    # --- during the run ---------------------------------------------------------------------
 
     def check_loss(self, driver: Driver, to: Address) -> None:
-        """An ask has failed with its host: something must have hit that, or the driver."""
+        """An ask has failed with its host: a fault must have hit the host or the driver."""
         hit = self.system.touched
         if not (self.is_going_down or driver.was_suspended or hit & {to.slot, driver.number}):
             self.run.complain("work_goes_on", f"an ask to {to} was lost, whose host never died")
@@ -81,7 +81,7 @@ class Play:
                 yield f"actor {tag} runs at {places}"
             if tag in self.stopped:
                 yield f"actor {tag} runs at {places} after it was stopped"
-        for tag, address in self.told.items():
+        for tag, address in self.known.items():
             if found.get(tag) != [address]:
                 yield f"actor {tag} was at {address}, now it is at {found.get(tag, 'no place')}"
 
@@ -121,7 +121,7 @@ class Play:
     # --- down -------------------------------------------------------------------------------
 
     def check_down(self) -> None:
-        """The system has been taken down, and who was attached has been told."""
+        """The system has been taken down, and the attached drivers know it."""
         for seen in self._left():
             self.run.complain("nothing_left", seen)
         self.run.check_now()
@@ -137,7 +137,7 @@ class Play:
             if loop.is_dead:
                 continue
             if driver.task is None or not driver.task.done():
-                yield f"{driver.name} was not told that the system has ended"
+                yield f"{driver.name} does not know that the system has ended"
             elif loop.tasks or self.run.world.timers_of(loop):
                 timers = self.run.world.timers_of(loop)
                 yield f"left of {driver.name}: {[t.get_coro() for t in loop.tasks]}, {timers}"

@@ -15,21 +15,30 @@ from callboard.messages.spec import Backoff, Intensity, SupervisorSpec
 from callboard.runtime.settings import Settings
 
 from .. import fixture_actors
-from ..durable import LaborAgent, new_book
-from ..faults import draw_weather, schedule_faults
-from ..message_log import ledger_here
+from ..durable import LaborAgent, new_checker
+from ..faults import draw_network_faults, schedule_faults
+from ..message_log import current_message_log
 from ..run import Run
-from ..scenario_fixture import BUSY_S, HOSTS, LIMITS, LOOK_S, QUIET_S, REST_MAX_S, Stage, is_quiet
-from .faults import draw_detached_faults, happen
+from ..scenario_fixture import (
+    BUSY_S,
+    HOSTS,
+    LIMITS,
+    LOOK_S,
+    QUIET_S,
+    REST_MAX_S,
+    ScenarioFixture,
+    is_quiet,
+)
+from .faults import draw_detached_faults, inject_detached_fault
 from .owners import Owners
-from .run_record import Play
+from .run_record import RunRecord
 from .system import DetachedSystem, Driver
 
 __all__ = ["detached"]
 
 DRIVERS: Final = 2
 FAULTS_MAX: Final = 5
-ACTS_SHARE: Final = 0.5
+ACTIVITY_SHARE: Final = 0.5
 LONG_S: Final = 300.0
 """The timeout of asks that only the end of their asker ends."""
 FAILING_SHARE: Final = 0.2
@@ -41,17 +50,17 @@ EARLY_SHARE: Final = 0.15
 TOLD_WITHIN_S: Final = 3.0
 HEARTBEAT_S: Final = 0.6
 
-Act = Callable[[], Coroutine[Any, Any, None]]
+Activity = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Tag(Contract, name="sim.tag"):
-    """Which start an actor came from."""
+    """The start that an actor came from."""
 
     tag: int
 
 
 class WhichTag(Request[Tag], name="sim.which_tag"):
-    """Asked for it."""
+    """The request for it."""
 
 
 class Tagged(Actor):
@@ -62,22 +71,22 @@ class Tagged(Actor):
 
     async def started(self, _ctx: Any) -> None:
         """Take a while, so that the root may die meanwhile."""
-        await asyncio.sleep(0.1 * ledger_here().random())
+        await asyncio.sleep(0.1 * current_message_log().random())
 
     @handler
     async def which(self, _request: WhichTag) -> Tag:
-        """Tell."""
+        """Answer with the tag."""
         return Tag(tag=self.tag)
 
 
 class Wait(Request[Tag], name="sim.wait"):
-    """Answered never."""
+    """A request that is never answered."""
 
     number: int
 
 
 class Waiter(Actor):
-    """Lets all wait who ask it; nobody may wait whose asker is gone."""
+    """Lets every request wait; none may wait once its asker is gone."""
 
     concurrency: ClassVar[int] = 16
 
@@ -112,7 +121,9 @@ async def detached(run: Run) -> None:
             intensity=Intensity(restarts=30, period_s=30.0), backoff=Backoff(max_s=0.5)
         ),
     )
-    system = DetachedSystem(world, settings, run.environment, run.add_host, draw_weather(draw))
+    system = DetachedSystem(
+        world, settings, run.environment, run.add_host, draw_network_faults(draw)
+    )
     run.watch(system)
     if draw() < EARLY_SHARE:
         world.at(world.now_s + 1.5 * draw(), system.crash, 0)
@@ -120,12 +131,14 @@ async def detached(run: Run) -> None:
     if draw() < FAILING_SHARE:
         system.lasting.ledger.failing = 0.5 * draw()
         world.at(world.now_s + BUSY_S, setattr, system.lasting.ledger, "failing", 0.0)
-    play = Play(run, system)
-    book = play.book = new_book(run, 4 + int(draw() * 5)) if draw() < DURABLE_SHARE else None
-    await _cast(play)
+    run_record = RunRecord(run, system)
+    checker = run_record.checker = (
+        new_checker(run, 4 + int(draw() * 5)) if draw() < DURABLE_SHARE else None
+    )
+    await _start_actors(run_record)
     for _ in range(DRIVERS - 1):
-        system.begin(partial(_perform, play))
-    owners = None if book is None else Owners(play, book)
+        system.begin(partial(_perform, run_record))
+    owners = None if checker is None else Owners(run_record, checker)
     faults = draw_detached_faults(
         draw,
         hosts=HOSTS,
@@ -133,77 +146,79 @@ async def detached(run: Run) -> None:
         until_s=BUSY_S,
         count=int(draw() * (FAULTS_MAX + 1)),
     )
-    schedule_faults(system, faults, happen)
+    schedule_faults(system, faults, inject_detached_fault)
     await asyncio.sleep(BUSY_S)
     system.heal()
-    await _acted(play)
+    await _activities_done(run_record)
     if owners is not None:
         await owners.finish()
-    await _rest(play)
+    await _rest(run_record)
     run.check_end()
-    play.check_at_rest()
-    play.may_leave = draw() < 0.5  # The others are there when the system is taken down.
+    run_record.check_at_rest()
+    run_record.may_leave = draw() < 0.5  # The others are there when the system is taken down.
     await asyncio.sleep(LOOK_S)
-    play.is_going_down = True
+    run_record.is_going_down = True
     await system.down(settings.stop_timeout_s)
     stopped_s = max(driver.process.loop.paused_until_s for driver in system.drivers) - world.now_s
     await asyncio.sleep(TOLD_WITHIN_S + max(0.0, stopped_s))
-    play.check_down()
+    run_record.check_down()
 
 
 # --- the drivers ------------------------------------------------------------------------------
 
 
-async def _cast(play: Play) -> None:
+async def _start_actors(run_record: RunRecord) -> None:
     """The first driver starts the cast, and goes on as the others."""
-    run = play.run
+    run = run_record.run
 
     async def main(driver: Driver) -> None:
-        stage = Stage(run, driver.system)
-        await stage.cast(receivers=3, senders=2, parents=0, agents=3)
+        fixture = ScenarioFixture(run, driver.system)
+        await fixture.start_actors(receivers=3, senders=2, parents=0, agents=3)
         waiter = await driver.system.spawn(Waiter, name="waiter", host=1 + int(run.draw() * HOSTS))
-        if play.book is not None:
+        if run_record.checker is not None:
             await driver.system.pool(LaborAgent, size=6)
-        play.receivers = [ref.address for ref in stage.receivers]
-        play.senders = [ref.address for ref in stage.senders]
-        play.waiter = waiter.address
-        await _perform(play, driver)
+        run_record.receivers = [ref.address for ref in fixture.receivers]
+        run_record.senders = [ref.address for ref in fixture.senders]
+        run_record.waiter = waiter.address
+        await _perform(run_record, driver)
 
-    driver = play.system.begin(main)
-    while not play.waiter:
+    driver = run_record.system.begin(main)
+    while not run_record.waiter:
         if driver.task is not None and driver.task.done():
             driver.task.result()
         await asyncio.sleep(LOOK_S)
 
 
-async def _perform(play: Play, driver: Driver) -> None:
+async def _perform(run_record: RunRecord, driver: Driver) -> None:
     """What a driver does until it leaves."""
-    draw, bind = play.run.draw, driver.system.host.ref
-    stage = Stage(play.run, driver.system)
-    stage.receivers = [bind(address) for address in play.receivers]
-    stage.senders = [bind(address) for address in play.senders]
-    acts: tuple[Act, ...] = (
-        *(partial(_ask, play, driver, stage),) * 6,
-        *(partial(_spawn, play, driver, stage),) * 3,
-        *(partial(_wait, play, driver, stage),) * 2,
-        *(stage.burst,) * 2,
-        stage.relay,
-        stage.fail,
-        stage.come_and_go,
-        partial(stage.execute, 6 + int(draw() * 6)),
+    draw, bind = run_record.run.draw, driver.system.host.ref
+    fixture = ScenarioFixture(run_record.run, driver.system)
+    fixture.receivers = [bind(address) for address in run_record.receivers]
+    fixture.senders = [bind(address) for address in run_record.senders]
+    activities: tuple[Activity, ...] = (
+        *(partial(_ask, run_record, driver, fixture),) * 6,
+        *(partial(_spawn, run_record, driver, fixture),) * 3,
+        *(partial(_wait, run_record, driver, fixture),) * 2,
+        *(fixture.burst,) * 2,
+        fixture.relay,
+        fixture.fail,
+        fixture.come_and_go,
+        partial(fixture.execute, 6 + int(draw() * 6)),
     )
-    tasks = [asyncio.ensure_future(act()) for act in acts if draw() < ACTS_SHARE]
+    tasks = [
+        asyncio.ensure_future(activity()) for activity in activities if draw() < ACTIVITY_SHARE
+    ]
     if draw() < 0.3:
         tasks.append(asyncio.ensure_future(_subscribe(driver)))
-    play.at_work[driver.number] = None
+    run_record.at_work[driver.number] = None
     try:
         if tasks:
             await asyncio.wait(tasks)
         for task in tasks:
             task.result()
-        play.at_work.pop(driver.number)
+        run_record.at_work.pop(driver.number)
         stays = draw() < 0.7
-        while stays and not (play.may_leave and not play.is_going_down):  # noqa: ASYNC110 - as above
+        while stays and not (run_record.may_leave and not run_record.is_going_down):  # noqa: ASYNC110 - as above
             await asyncio.sleep(LOOK_S)
     finally:
         for task in tasks:
@@ -211,28 +226,28 @@ async def _perform(play: Play, driver: Driver) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _ask(play: Play, driver: Driver, stage: Stage) -> None:
+async def _ask(run_record: RunRecord, driver: Driver, fixture: ScenarioFixture) -> None:
     """An ask to a host that nothing has hit does not fail with that host."""
-    draw, ledger = stage.draw, play.run.ledger
-    await stage.later(BUSY_S)
+    draw, log = fixture.draw, run_record.run.message_log
+    await fixture.later(BUSY_S)
     timeout_s = 0.05 + 2.0 * draw() ** 2
-    record = ledger.new_ask(timeout_s)
-    to = stage.some(stage.receivers)
+    record = log.new_ask(timeout_s)
+    to = fixture.some(fixture.receivers)
     request = fixture_actors.Echo(
         number=record.number, seconds=3.0 * draw() if draw() > 0.85 else 0.0
     )
     reply = driver.system.ask(request, to, timeout_s=timeout_s)
-    await ledger.outcome_of(record, reply, lambda answer: answer.number == record.number)
+    await log.outcome_of(record, reply, lambda answer: answer.number == record.number)
     if record.outcome == "host_lost":
-        play.check_loss(driver, to.address)
+        run_record.check_loss(driver, to.address)
 
 
-async def _spawn(play: Play, driver: Driver, stage: Stage) -> None:
+async def _spawn(run_record: RunRecord, driver: Driver, fixture: ScenarioFixture) -> None:
     """Start some actors, here or there, and sometimes stop them again."""
-    draw, system = stage.draw, driver.system
-    await stage.later(BUSY_S)
+    draw, system = fixture.draw, driver.system
+    await fixture.later(BUSY_S)
     chance = draw()
-    tags = [play.new_tag() for _ in range(3 if chance < 0.3 else 1)]
+    tags = [run_record.new_tag() for _ in range(3 if chance < 0.3 else 1)]
     try:
         if len(tags) > 1:
             refs = await system.spawn_many(Tagged, [(tag,) for tag in tags])
@@ -243,22 +258,22 @@ async def _spawn(play: Play, driver: Driver, stage: Stage) -> None:
             refs = [await system.spawn(Tagged, tags[0], name=f"tagged-{tags[0]}")]
     except CallboardError:
         return
-    play.told.update(zip(tags, (ref.address for ref in refs), strict=True))
+    run_record.known.update(zip(tags, (ref.address for ref in refs), strict=True))
     if draw() < 0.3:
-        await stage.later(0.3)
+        await fixture.later(0.3)
         ref: Ref[Any] = refs[0]
-        play.told.pop(tags[0])
+        run_record.known.pop(tags[0])
         with contextlib.suppress(CallboardError):
             await system.stop(ref)
-            play.stopped.add(tags[0])
+            run_record.stopped.add(tags[0])
 
 
-async def _wait(play: Play, driver: Driver, stage: Stage) -> None:
-    """Ask what is never answered, and give up; who dies meanwhile gives up too."""
-    draw = stage.draw
-    await stage.later(BUSY_S)
-    waiter = driver.system.host.ref(play.waiter or Address(0, 0))
-    request = Wait(number=play.new_tag())
+async def _wait(run_record: RunRecord, driver: Driver, fixture: ScenarioFixture) -> None:
+    """Send a request that is never answered, and give up; a driver that dies gives up too."""
+    draw = fixture.draw
+    await fixture.later(BUSY_S)
+    waiter = driver.system.host.ref(run_record.waiter or Address(0, 0))
+    request = Wait(number=run_record.new_tag())
     with contextlib.suppress(CallboardError, TimeoutError):
         async with asyncio.timeout(0.1 + 3.0 * draw()):
             await driver.system.ask(request, waiter, timeout_s=LONG_S)
@@ -270,19 +285,23 @@ async def _subscribe(driver: Driver) -> None:
 
 
 def _read(_letter: Any) -> None:
-    """Dead letters are as the seed has them."""
+    """Read a dead letter; the seed decides how many there are."""
 
 
 # --- the end ----------------------------------------------------------------------------------
 
 
-async def _acted(play: Play) -> None:
-    """Wait until all drivers that live have done what they had to."""
-    world = play.run.world
+async def _activities_done(run_record: RunRecord) -> None:
+    """Wait until all living drivers have done their activities."""
+    world = run_record.run.world
     until_s = world.now_s + REST_MAX_S
-    while any(driver.number in play.at_work for driver in play.system.drivers if _works(driver)):
+    while any(
+        driver.number in run_record.at_work
+        for driver in run_record.system.drivers
+        if _works(driver)
+    ):
         if world.now_s > until_s:
-            play.run.complain("it_ends", f"drivers {list(play.at_work)} go on")
+            run_record.run.complain("it_ends", f"drivers {list(run_record.at_work)} go on")
             break
         await asyncio.sleep(LOOK_S)
 
@@ -291,18 +310,18 @@ def _works(driver: Driver) -> bool:
     return not driver.process.loop.is_dead and driver.system.failure is None
 
 
-async def _rest(play: Play) -> None:
+async def _rest(run_record: RunRecord) -> None:
     """Wait until the root and all hosts are up, and all know of the same drivers."""
-    system = play.system
-    until_s = play.run.world.now_s + REST_MAX_S
-    while play.run.world.now_s < until_s:
+    system = run_record.system
+    until_s = run_record.run.world.now_s + REST_MAX_S
+    while run_record.run.world.now_s < until_s:
         await asyncio.sleep(LOOK_S)
         if _is_at_rest(system):
             await asyncio.sleep(QUIET_S)
             if _is_at_rest(system):
                 return
-    play.run.complain("it_ends", "the system does not come to rest")
-    play.run.check_now()
+    run_record.run.complain("it_ends", "the system does not come to rest")
+    run_record.run.check_now()
 
 
 def _is_at_rest(system: DetachedSystem) -> bool:

@@ -1,4 +1,4 @@
-"""A whole detached system in a world: a root, hosts, drivers, and the hands of fate."""
+"""A whole detached system in a world: a root, hosts, drivers, and the faults to inject."""
 
 import asyncio
 import itertools
@@ -15,7 +15,7 @@ from callboard.runtime.root.root import Root
 from callboard.runtime.settings import Settings
 from callboard.runtime.system import System
 from callboard.runtime.testing.loop import SimulatedLoop
-from callboard.runtime.testing.network import Network, Weather
+from callboard.runtime.testing.network import Network, NetworkFaults
 from callboard.runtime.testing.process import CLOCK_OFFSET_S, CLOCK_RATE_SPREAD
 from callboard.runtime.testing.system import SimulatedSystem
 from callboard.runtime.testing.world import World
@@ -35,7 +35,7 @@ Main = Callable[["Driver"], Coroutine[Any, Any, None]]
 
 @final
 class Driver:
-    """One driver: its process, its part in the system, and what it was told."""
+    """One driver: its process, and its part in the system."""
 
     def __init__(self, number: int, process: DriverProcess, system: System) -> None:
         self.number: Final = number
@@ -76,9 +76,9 @@ class DetachedSystem(SimulatedSystem):
         settings: Settings,
         environment: Environment,
         on_host: Callable[[Host], None],
-        weather: Weather,
+        faults: NetworkFaults,
     ) -> None:
-        network = Network(world, weather)
+        network = Network(world, faults)
         self._settings = settings
         self._environment = environment
         self._on_host = on_host
@@ -90,7 +90,7 @@ class DetachedSystem(SimulatedSystem):
         self.lasting.engine = self.cluster
         self.drivers: Final[list[Driver]] = []
         self.touched: Final[set[int]] = set()
-        """What a fault has hit: who is not among these has no reason to end."""
+        """What a fault has hit; a process that is not among these has no reason to end."""
         unused: Any = None  # Each driver has a `System` of its own.
         super().__init__(unused, self.cluster)
 
@@ -99,12 +99,12 @@ class DetachedSystem(SimulatedSystem):
     async def start(self) -> None:
         """Start the root, and wait until its hosts are up, whatever happens meanwhile."""
         self.lasting.come()
-        while not await self._root_call("ready"):  # noqa: ASYNC110 - nobody tells
+        while not await self._root_call("ready"):  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(RETRY_S)
 
     async def down(self, timeout_s: float) -> None:
         """As `callboard down` does it: actors in order, processes, and what is left."""
-        while not await self._root_call("stop", timeout_s):  # noqa: ASYNC110 - nobody tells
+        while not await self._root_call("stop", timeout_s):  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(RETRY_S)
         lasting = self.lasting
         lasting.end_for_good()
@@ -196,7 +196,7 @@ class DetachedSystem(SimulatedSystem):
         """The living process of a slot (from 1); raises `UsageError`."""
         return self.cluster.named[super().process(slot).name]
 
-    # --- the hands of fate --------------------------------------------------------------------
+    # --- faults -------------------------------------------------------------------------------
 
     def driver(self, number: int) -> Driver:
         """An attached driver; raises `UsageError`."""
@@ -219,7 +219,7 @@ class DetachedSystem(SimulatedSystem):
             self.lasting.crash()
         elif slot >= FIRST_DRIVER:
             process = self.driver(slot).process
-            self.world.trace.tell(self.world.now_s, f"{process.name} is killed")
+            self.world.trace.note(self.world.now_s, f"{process.name} is killed")
             process.die()
         else:
             super().crash(slot)
