@@ -24,6 +24,31 @@ for module in pkgutil.walk_packages(callboard.__path__, "callboard."):
     if not module.name.endswith("__main__"):
         importlib.import_module(module.name)
 """
+SIMULATED: Final = """
+import sys
+import callboard
+from callboard.testing import simulate
+assert callboard.__file__.startswith(sys.argv[1]), callboard.__file__
+
+async def ten_minutes(sim):
+    await sim.advance(600.0)
+    return sim.now_s > 600.0
+
+assert simulate(ten_minutes)
+"""
+BUILT_IN: Final = "from callboard.runtime.cli.main import main; main(['sim', '--seeds', '1'])"
+OF_THE_TESTS: Final = frozenset(
+    {
+        "fixture_actors",
+        "message_log",
+        "mutation",
+        "mutations",
+        "scenario_fixture",
+        "scenarios",
+        "supervision_checker",
+    }
+)
+"""Modules of the built-in scenarios of `callboard sim`: they stay in the repository."""
 
 
 @pytest.fixture(scope="module")
@@ -74,20 +99,51 @@ def test_the_package_says_the_version_it_is_released_as(wheel: Path) -> None:
     assert wheel.name == f"callboard-{callboard.__version__}-py3-none-any.whl"
 
 
-def test_every_module_imports_from_an_unpacked_wheel(wheel: Path, tmp_path: Path) -> None:
-    unpacked = tmp_path / "site"
+@pytest.fixture(scope="module")
+def unpacked(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel as an installer would unpack it."""
+    site = tmp_path_factory.mktemp("site")
     with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(unpacked)
-    command = [sys.executable, "-c", IMPORT_ALL, str(unpacked)]
-    done = subprocess.run(
-        command,
+        archive.extractall(site)
+    return site
+
+
+def run(program: str, unpacked: Path) -> subprocess.CompletedProcess[str]:
+    """Run a program with the unpacked wheel in front of all else, outside the repository."""
+    return subprocess.run(
+        [sys.executable, "-c", program, str(unpacked)],
         check=False,
         capture_output=True,
         text=True,
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(unpacked), "PATH": "", "HOME": str(tmp_path)},
+        cwd=unpacked.parent,
+        env={"PYTHONPATH": str(unpacked), "PATH": "", "HOME": str(unpacked.parent)},
     )
+
+
+def test_every_module_imports_from_an_unpacked_wheel(unpacked: Path) -> None:
+    done = run(IMPORT_ALL, unpacked)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_wheel_holds_no_scenario_checker_or_mutation(wheel: Path, root: Path) -> None:
+    kept = {file.stem for file in (root / "tests/simulation").rglob("*.py")}
+    assert kept >= OF_THE_TESTS
+    with zipfile.ZipFile(wheel) as archive:
+        held = [Path(name) for name in archive.namelist()]
+    assert not [str(path) for path in held if path.stem in OF_THE_TESTS or "tests" in path.parts]
+
+
+def test_an_unpacked_wheel_simulates_what_its_user_wrote(unpacked: Path) -> None:
+    done = run(SIMULATED, unpacked)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_built_in_scenarios_need_a_clone_and_the_command_says_so(unpacked: Path) -> None:
+    done = run(BUILT_IN, unpacked)
+    assert done.returncode == 2, done.stderr
+    assert "built-in scenarios come with the source" in done.stderr
+    assert "callboard.testing.simulate" in done.stderr
+    assert done.stdout == ""
 
 
 def _is_of_the_package(file: Path) -> bool:
