@@ -31,7 +31,7 @@ FAILURES_MAX: Final = 10
 
 
 class Outcome(Protocol):
-    """What a run of one seed gives."""
+    """The outcome of one seed."""
 
     @property
     def broken(self) -> str:
@@ -42,7 +42,7 @@ class Outcome(Protocol):
         """How many steps the run took."""
 
     def report(self) -> str:
-        """What happened, and how to run the seed again."""
+        """The trace of the run, and the command that runs the seed again."""
 
     def to_data(self) -> dict[str, Any]:
         """All of it for machines."""
@@ -68,7 +68,9 @@ def load_built_in(module: str) -> Any:
 @click.command()
 @click.option("--seeds", type=click.IntRange(min=1), default=100, show_default=True)
 @click.option("--first-seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--scenario", "name", default="mixed", show_default=True, help="What is simulated.")
+@click.option(
+    "--scenario", "name", default="mixed", show_default=True, help="The scenario to simulate."
+)
 @click.option("--defect", metavar="NAME", help="Break the kernel on purpose, to see it found.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON line at the end.")
 @click.pass_context
@@ -82,7 +84,7 @@ def sim(
     defect: str | None,
     as_json: bool,
 ) -> None:
-    """Run whole systems on a virtual clock, breaking what their seeds say.
+    """Run whole systems on a virtual clock, with the faults that their seeds draw.
 
     Hosts crash, hang and slow down, links lose, double, reorder and cut; after every step
     invariants are checked. The same seed is the same run, on every machine.

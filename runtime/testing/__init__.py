@@ -1,3 +1,3 @@
-"""What users test their own actors with; `callboard.testing` is its public face."""
+"""The simulator for tests of a user's own actors; `callboard.testing` is its public face."""
 
 __all__: list[str] = []

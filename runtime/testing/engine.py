@@ -47,7 +47,7 @@ class SimulatedBlobs:
 
 
 class SimulatedPickler:
-    """Ships births without pickling what needs no copy; the rest is pickled as ever.
+    """Ships births without pickling values that need no copy; others are pickled.
 
     A class and plain arguments come out the same, and pickling a class by value for
     every seed takes longer than the seed's whole run.

@@ -42,7 +42,7 @@ TASKS_KEPT: Final = 256
 
 
 class Later(NamedTuple):
-    """What a blocking call gives that takes time: after so many seconds `then` gives the outcome.
+    """The result of a blocking call that takes time: `then` gives the outcome after `seconds`.
 
     `then` may give a `Later` again. A process that dies meanwhile never comes to it.
     """
@@ -85,7 +85,7 @@ class Step(asyncio.TimerHandle):
 
 
 def _nothing() -> None:
-    """What a cancelled step does."""
+    """The callback of a cancelled step."""
 
 
 class Scheduler(Protocol):
@@ -139,7 +139,7 @@ class SimulatedLoop(_EventLoop):
         self.is_touched = False
         """Whether a frame has come or gone since the last observation."""
         self.errors: Final[list[str]] = []
-        """What callbacks have raised: nothing in a system that is well."""
+        """The errors of callbacks: none in a healthy system."""
         world.loops.append(self)
 
     def __repr__(self) -> str:
@@ -213,7 +213,7 @@ class SimulatedLoop(_EventLoop):
     ) -> "asyncio.Future[ResultT]":
         """Run `func` in a later step of this loop: there are no threads here.
 
-        What gives a `Later` goes on then; a caller that gave up waiting does not stop it.
+        A function that gives a `Later` goes on then, also when its caller has given up waiting.
         """
         future: asyncio.Future[ResultT] = self.create_future()
 
@@ -271,18 +271,18 @@ class SimulatedLoop(_EventLoop):
     # --- life ---------------------------------------------------------------------------------
 
     def die(self) -> None:
-        """Never step again: what is ready, under way or due is lost, without any goodbye."""
+        """Never step again: all callbacks and tasks are lost at once, without clean-up."""
         self.is_dead = True
         self.ready.clear()
         self.world.unlist_loop(self)
 
     def bury(self) -> None:
-        """Close what a dead process has left, quietly; nothing of it runs."""
+        """Close the coroutines of a dead process, quietly; nothing of it runs."""
         self.is_dead = True
         before = events._get_running_loop()  # noqa: SLF001 - a loop's own
         events._set_running_loop(self)  # noqa: SLF001 - as above
         try:
-            while left := self.tasks:  # What is closed may leave more behind.
+            while left := self.tasks:  # Closing a coroutine may leave more of them.
                 self._tasks.clear()
                 for task in left:
                     _close(task.get_coro())
@@ -314,7 +314,7 @@ class SimulatedLoop(_EventLoop):
         self.errors.append(f"a callback of {self.name} raised {error!r} ({step!r})")
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Nothing: what the collector finds, it finds at no fixed time."""
+        """Nothing: the garbage collector calls it at no fixed time."""
 
     async def shutdown_asyncgens(self) -> None:
         """There is nothing to do."""

@@ -1,6 +1,6 @@
 """The network between simulated processes, and its faults.
 
-Three kinds of traffic cross it, each with the promises of what it stands for:
+Three kinds of traffic cross it, each with the promises of its original:
 
 - a stream (a socket between processes of one node) takes a frame at once and says nothing
   about its arrival;
@@ -141,7 +141,7 @@ class Network:
         if faults.reorder and draw() < faults.reorder:
             at_s += faults.late_s * draw()
         else:
-            # What is not overtaken on purpose stays in order, as in a stream.
+            # A frame that is not overtaken on purpose stays in order, as in a stream.
             at_s = max(at_s, self._arrivals.get((source, target), 0.0))
             self._arrivals[source, target] = at_s
         world.on(target, at_s, callback, *args)
@@ -182,7 +182,7 @@ class Network:
     # --- control calls ------------------------------------------------------------------------
 
     async def call(self, process: Endpoint, function: Callable[..., Any], *args: Any) -> Any:
-        """Call a function, plain or async, in a process; raises what it raises, and `HostLost`."""
+        """Call a function, plain or async, in a process; raises its errors, and `HostLost`."""
         source = _running()
         outcome = self._expect(process, source)
         self._leave(process, source, outcome, lambda: self._perform(

@@ -1,4 +1,4 @@
-"""Fault plans: what goes wrong in a simulated run, and when, as data.
+"""Fault plans: the faults of a simulated run and their times, as data.
 
     FaultPlan((Crash(at_s=10.0, host=1), Cut(at_s=20.0, host=1, other=2, for_s=5.0)))
 
@@ -126,7 +126,7 @@ Fault: TypeAlias = Crash | Hang | Slow | Cut | Storm | FailStarts
 @final
 @dataclass(frozen=True, slots=True)
 class FaultPlan:
-    """What goes wrong, in any order."""
+    """The faults of a run, in any order."""
 
     faults: tuple[Fault, ...] = ()
 

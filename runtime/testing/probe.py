@@ -1,4 +1,4 @@
-"""Probes: actors of a test, which record what they get and answer as the test says.
+"""Probes: actors of a test that record their messages and answer as the test says.
 
     probe = await open_probe(system, Report, answers={ReadNumber: Number(number=7)})
     await system.spawn(Reporter, probe.ref)
@@ -30,7 +30,7 @@ Answer = Contract | None | Callable[[Any], Contract | None]
 
 
 class Inbox:
-    """What a probe has got and nobody has expected yet."""
+    """The messages of a probe, and those of them that are not expected yet."""
 
     def __init__(self) -> None:
         self.waiting: Final[deque[Contract]] = deque(maxlen=INBOX_MAX)
@@ -50,7 +50,7 @@ class Probe:
 
     def __init__(self, ref: Ref[Any], inbox: Inbox) -> None:
         self.ref: Final = ref
-        """What is given to the actors under test."""
+        """The reference to give to the actors under test."""
         self._inbox = inbox
 
     @property
@@ -105,7 +105,7 @@ async def open_probe(
 ) -> Probe:
     """A probe on the driver's own host, for these contracts.
 
-    `answers` says what a request is answered with: a reply, or a function of the request
+    `answers` has the answer to each request: a reply, or a function of the request
     (which may raise). Raises `UsageError` for a request without an answer.
     """
     wanted = dict(answers or {})
@@ -126,7 +126,7 @@ async def open_probe(
 
 
 class ProbeActor(Actor):
-    """Notes what it gets."""
+    """Records its messages."""
 
     on_error: ClassVar[OnError] = OnError.RESUME
     concurrency: ClassVar[int] = 1_000

@@ -36,7 +36,7 @@ class ProcessEngine(Protocol):
 
     @property
     def network(self) -> Network:
-        """What takes their frames and calls."""
+        """The network that carries their frames and calls."""
 
     @property
     def control(self) -> Host | None:
@@ -157,14 +157,14 @@ class SimulatedProcess:
         self._engine.network.died(self)
 
     def death(self, why: str) -> Exception:
-        """See `Endpoint`: nobody of its name comes back."""
+        """See `Endpoint`: no process of its name comes back."""
         return HostLost(f"{self.name} {why}.", advice="Its actors come back elsewhere.")
 
 
 class SimulatedCarrier:
     """Carries the frames of one link, over a stream or by calls, as the seed says.
 
-    Made in the sender's process. What cannot be called has a carrier behind it instead.
+    Made in the sender's process. A peer that cannot be called has a carrier behind it instead.
     """
 
     def __init__(

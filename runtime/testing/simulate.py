@@ -52,7 +52,7 @@ class Simulation:
 
     @property
     def random(self) -> Random:
-        """The seed's chance: what a scenario draws from it is replayed with it."""
+        """The seed's chance: draws from it replay with the seed."""
         return self._simulated.world.random
 
     @property
@@ -63,7 +63,7 @@ class Simulation:
     async def probe(
         self, *contracts: type[Contract], answers: Mapping[type[Contract], Answer] | None = None
     ) -> Probe:
-        """An actor of the test's own, which notes what it gets; see `open_probe`."""
+        """An actor of the test that records its messages; see `open_probe`."""
         return await open_probe(self.system, *contracts, answers=answers)
 
     async def advance(self, seconds: float) -> None:
@@ -126,7 +126,7 @@ def simulate(
     """Run a scenario in a world of its own and give its result.
 
     `options` are the fields of `Settings` (hosts, understudies, ...); `faults` begin with
-    the scenario. Raises what the scenario raises, with the seed's trace as a note, and
+    the scenario. Raises the scenario's error, with the seed's trace as a note, and
     `TimeoutError` after `limit_s` virtual seconds.
     """
     world = World(seed)

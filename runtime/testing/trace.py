@@ -1,7 +1,7 @@
 """The trace of a run: a hash of all that happened, and lines that people read.
 
 The hash is fed with text that is the same on every machine and in every run of a seed:
-which process took a step, when, what was delivered. No address in memory, no order of a
+the process of each step, its time, each delivery. No address in memory, no order of a
 set, no path of a file gets into it.
 """
 

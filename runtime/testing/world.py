@@ -56,7 +56,7 @@ class World:
         self.recorder: Any = None
         """An object of the scenario in which its actors record what they see."""
         self.after_step: Callable[[SimulatedLoop], None] | None = None
-        """Called with the loop after each step: what checks invariants."""
+        """Called with the loop after each step, for instance to check invariants."""
         self._runnable: Final[list[SimulatedLoop]] = []
         self._timers: Final[list[tuple[float, int, Step]]] = []
         self._numbers: Final = itertools.count(1)
@@ -152,7 +152,7 @@ class World:
                 if not timers:
                     raise WorldStuck(
                         f"nothing can happen any more at {self.now_s:.6f} s.",
-                        advice="What is waited for never comes.",
+                        advice="The awaited event never comes.",
                     )
                 self._next_moment()
                 limit = self.steps + STEPS_AT_ONCE_MAX
@@ -215,7 +215,7 @@ class World:
     # --- the end ------------------------------------------------------------------------------
 
     def timers_of(self, loop: SimulatedLoop) -> list[Step]:
-        """What is still due in a process."""
+        """The steps that are still due in a process."""
         return [
             step
             for _, _, step in sorted(self._timers)
@@ -223,13 +223,13 @@ class World:
         ]
 
     def close(self) -> None:
-        """End all processes, and close quietly what they have left."""
-        # What its death makes the code of a process say is of no interest.
+        """End all processes, and close their coroutines quietly."""
+        # Log messages about the death of a process are of no interest.
         before = logging.root.manager.disable
         logging.disable(logging.CRITICAL)
         try:
             with warnings.catch_warnings():
-                # Of what was about to be called, and never is.
+                # About coroutines that never began.
                 warnings.simplefilter("ignore", RuntimeWarning)
                 for loop in self.loops:
                     loop.bury()

@@ -1,8 +1,8 @@
-"""A simulated disk with one event log: it takes time, it fails, and it forgets what is not synced.
+"""A simulated disk with one event log: it takes time, it fails, and it forgets unsynced commits.
 
-A commit is written, then synced, then answered, each at a moment of the world. A reader sees what
-is synced. When the machine crashes, what was written and not synced may be lost, from some
-commit on; a commit that was on its way is wholly there or not at all.
+A commit is written, then synced, then answered, each at a moment of the world. A reader sees
+synced commits. When the machine crashes, unsynced commits may be lost, from some commit on. A
+commit that was on its way is wholly there or not at all.
 """
 
 from collections.abc import Callable, Sequence
@@ -42,7 +42,7 @@ NO_DISK_FAULTS: Final = DiskFaults()
 
 
 class SimulatedDisk:
-    """What outlives every process of a world; `on_synced` gets each event, once."""
+    """The disk outlives every process of a world; `on_synced` gets each event, once."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class SimulatedDisk:
         return results
 
     def sync(self) -> None:
-        """What is written stays."""
+        """All that is written stays."""
         self._ends.clear()
         head = self.log.head()
         if head > self.synced:
@@ -91,7 +91,7 @@ class SimulatedDisk:
                 self._on_synced(event)
 
     def crash(self) -> None:
-        """The machine is gone, and comes back with what the disk has kept."""
+        """The machine is gone, and comes back with the commits that the disk has kept."""
         draw = self.draw
         under_way, self.under_way = self.under_way, []
         for epoch, appends in under_way:
@@ -157,7 +157,7 @@ class SimulatedEventStore:
 
         return Later(faults.write_max_s * draw(), written)
 
-    # --- reading: what is synced -----------------------------------------------------------
+    # --- reading: synced commits -----------------------------------------------------------
 
     def _may_read(self) -> None:
         faults = self._disk.faults

@@ -1,4 +1,4 @@
-"""The scenario of durable executions: whatever dies, what was acknowledged stays done.
+"""The scenario of durable executions: whatever dies, acknowledged work stays done.
 
 An execution with needs, bindings, growth, retries and an optional sub-task runs on hosts that
 crash, with a journal on a disk that fails, takes long and forgets what is not synced. Its driver
@@ -57,7 +57,7 @@ ENDED: Final = ("completed", "failed", "cancelled")
 
 
 class Labored(Contract, name="sim.labored"):
-    """What a piece of labor gave."""
+    """The result of a piece of labor."""
 
     number: int
     total: int
@@ -75,7 +75,7 @@ class LaborAgent(Agent):
 
     @handler
     async def labor(self, request: Labor) -> Labored:
-        """Count what is run."""
+        """Check that it may run, and run it."""
         log = current_message_log()
         log.checker.runs(request.number)
         chance = log.random()
@@ -119,7 +119,7 @@ class ExecutionChecker:
         self.done_before = frozenset(self.done)
         self.opened.clear()
 
-    # --- what is seen ----------------------------------------------------------------------
+    # --- events ---------------------------------------------------------------------------
 
     def synced(self, event: RecordedEvent) -> None:
         """An event stays."""
@@ -241,7 +241,7 @@ def _job(checker: ExecutionChecker) -> Job[Any, Any]:
     )
 
 
-# --- what is done -----------------------------------------------------------------------------
+# --- activities -------------------------------------------------------------------------------
 
 
 async def pursue(

@@ -1,4 +1,4 @@
-"""Faults, drawn from the seed: what breaks, when, and for how long."""
+"""Faults, drawn from the seed: their kinds, times and lengths."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ __all__ = [
 FAULTS: Final = ("crash", "crash", "hang", "slow", "cut", "cut_one_way", "storm", "failing_start")
 LINK_FAULTS: Final = ("cut", "cut_one_way", "storm", "hang")
 STEPS_LATE_MAX: Final = 40
-"""A fault comes up to so many steps after its time: in the middle of what happens then."""
+"""A fault comes up to so many steps after its time: in the middle of other work."""
 HANG_MAX_S: Final = 1.5
 SLOW_STEP_MAX_S: Final = 0.002
 CUT_MAX_S: Final = 2.0

@@ -1,4 +1,4 @@
-"""The fixture actors of the scenarios: they record in the message log what they see.
+"""The fixture actors of the scenarios: they record their messages in the message log.
 
 They fail on purpose, by the seed's chance or because a message says so.
 """
@@ -77,7 +77,7 @@ class Done(Contract, name="sim.done"):
 
 
 class Burst(Request[Done], name="sim.burst"):
-    """Tell `count` notes to each of `to`."""
+    """Send `count` notes to each of `to`."""
 
     to: tuple[Ref[Any], ...]
     count: int
@@ -158,7 +158,7 @@ class Sender(Actor):
 
     @handler
     async def burst(self, request: Burst, ctx: Context) -> Done:
-        """Tell notes; what is refused has not been sent."""
+        """Send notes; a refused note counts as not sent."""
         log = current_message_log()
         host = ctx._host
         sender = log.new_sender(host.slot, host.epoch)

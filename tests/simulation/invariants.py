@@ -62,7 +62,7 @@ class CheckedRun(Protocol):
 
     @property
     def message_log(self) -> MessageLog:
-        """What was sent and asked."""
+        """The messages and asks of the run."""
 
     @property
     def permanent(self) -> set[str]:
@@ -79,7 +79,7 @@ class CheckedRun(Protocol):
 @final
 @dataclass(frozen=True, slots=True)
 class Invariant:
-    """One thing that must hold; `check` gives what it has found instead, or nothing."""
+    """One invariant; `check` describes a breach, or gives None."""
 
     name: str
     sentence: str
@@ -97,7 +97,7 @@ def _of(*checks: Callable[..., str | None]) -> tuple[Invariant, ...]:
 
 
 def credit_kept(host: Host) -> str | None:
-    """Nobody sends more than its peer has granted."""
+    """No host sends more than its peer has granted."""
     for link in host.links.values():
         core = link.core
         if core.sent > core.granted:
@@ -138,7 +138,7 @@ def links_are_well(host: Host) -> bool:
 
 
 def mailboxes_bounded(_run: CheckedRun, host: Host) -> str | None:
-    """A mailbox holds no more than its size, except what its senders are waiting with."""
+    """A mailbox holds no more than its size, except the messages that its senders wait with."""
     for cell in host.cells.values():
         box = cell.box
         if box is None or len(box) <= cell.behaviour.mailbox_messages:
@@ -156,7 +156,7 @@ def mailboxes_bounded(_run: CheckedRun, host: Host) -> str | None:
 
 
 def _left_behind(link: Link) -> int:
-    """What incarnations of a peer that are gone may have left in a mailbox that was full."""
+    """How many messages dead incarnations of a peer may have left in a full mailbox."""
     gone = link.epoch - link.is_connected
     return max(0, gone) * 2 * link.host.limits.link_credit
 
@@ -306,7 +306,7 @@ def no_ask_left(run: CheckedRun) -> str | None:
             return f"{host.name} has {len(host.pending)} open asks"
     for record in run.message_log.asks:
         if record.asker.is_dead:
-            continue  # Nobody is there to see it.
+            continue  # No actor is there to see it.
         if not record.outcome and record.number not in run.abandoned:
             return f"ask {record.number} has no outcome"
     return None
@@ -385,17 +385,17 @@ SEEN: Final = MappingProxyType(
         "within_deadline": "Every ask ends at its deadline at the latest.",
         "may_have_run_is_true": "An error that says that a handler never ran is right.",
         "one_incarnation": "A child is started only when its last incarnation has ended.",
-        "restart_kinds": "Only what is to be restarted is restarted.",
+        "restart_kinds": "Only children whose restart kind says so are restarted.",
         "restart_intensity": "Restarts within a period never exceed the intensity.",
         "stop_order": "Children stop in the exact reverse of the order of their starts.",
         "notified_once": "A watcher gets one notice of each end, and none of an end that was not.",
         "one_activation": "A key has at most one actor at work in the whole system.",
-        "placed_once": "A placed child of a tree runs for its envoy, and for nobody else.",
+        "placed_once": "A placed child of a tree runs for its envoy, and for no other.",
         "placed_children_come_back": "Placed children answer again once all has healed.",
         "execution_is_right": "Every execution ends with the right result or a stated failure.",
         "positions_gapless": "Positions of a log and versions of a stream have no gap.",
         "committed_once": "Each result and each end of an execution is committed once.",
-        "done_stays_done": "What was durably done before a resume is not run again.",
+        "done_stays_done": "Work that was durably done before a resume is not run again.",
         "durable_before_it_leaves": "Nothing is collected or handed on before it is durable.",
         "superseded_is_silent": "An owner that was superseded writes nothing any more.",
         "work_goes_on": "No host's work is stopped by the death of a root or a driver.",
@@ -410,7 +410,7 @@ SEEN: Final = MappingProxyType(
 
 
 def sentence_of(name: str) -> str:
-    """What an invariant says."""
+    """The sentence of an invariant."""
     for invariant in (*AFTER_EACH_STEP, *AT_REST, *AT_THE_END, *WHEN_DOWN):
         if invariant.name == name:
             return invariant.sentence

@@ -32,7 +32,7 @@ MAILBOX: Final = 3
 
 
 class Total(Contract, name="sim.total"):
-    """What has been added up for a key."""
+    """The sum of a key."""
 
     number: int
     total: int
@@ -66,7 +66,7 @@ class Enter(Request[Entered], name="sim.enter"):
 
 
 class Account(KeyedActor):
-    """Adds up; while it does, nobody else may do the same for its key."""
+    """Adds up; no other actor may do so for its key meanwhile."""
 
     key: ClassVar[str] = "account"
     mailbox_messages: ClassVar[int] = MAILBOX
@@ -79,7 +79,7 @@ class Account(KeyedActor):
         self._total = 0 if state is None else state.total
 
     def snapshot(self) -> Total:
-        """What is to be kept."""
+        """The state to keep."""
         return Total(number=0, total=self._total)
 
     @handler
@@ -119,7 +119,7 @@ class Clerk(Actor):
 
     @handler
     async def enter(self, request: Enter, ctx: Context) -> Entered:
-        """Send them; what is refused has not been sent."""
+        """Send entries; a refused entry counts as not sent."""
         log = current_message_log()
         host = ctx._host
         sender = log.new_sender(host.slot, host.epoch)

@@ -1,6 +1,6 @@
-"""The message log of a run: what was sent and asked, and what became of it.
+"""The message log of a run: its messages and asks, and their outcomes.
 
-Actors of a scenario record what they handle, its driver records what it asks. The log is
+Actors of a scenario record the messages they handle, its driver records its asks. The log is
 outside all processes, so it survives them. It knows of each message whether it came twice, too
 early, or after its sender got an error that said it never would.
 """
@@ -122,7 +122,7 @@ class MessageLog:
         except asyncio.CancelledError:
             self._ended(record, "given up")
             raise
-        except Exception as error:  # noqa: BLE001 - that is what is looked for
+        except Exception as error:  # noqa: BLE001 - the scenario looks for them
             self._ended(record, "?")
             self.complain("one_outcome", f"ask {record.number} failed with {error!r}")
             return None
@@ -130,7 +130,7 @@ class MessageLog:
         if not check(answer):
             self.complain("one_outcome", f"ask {record.number} got the wrong reply {answer!r}")
         if not record.began:
-            self.complain("one_outcome", f"ask {record.number} was answered by nobody")
+            self.complain("one_outcome", f"ask {record.number} was answered and no handler ran")
         return answer
 
     def _ended(self, record: AskRecord, outcome: str) -> None:

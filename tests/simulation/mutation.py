@@ -11,7 +11,7 @@ __all__ = ["Mutation"]
 @final
 @dataclass(frozen=True, slots=True)
 class Mutation:
-    """One defect: which attribute of what is replaced, and the scenario that finds it."""
+    """One defect: the attribute that it replaces, its owner, and the scenario that finds it."""
 
     what: str
     owner: Any

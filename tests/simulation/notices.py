@@ -28,7 +28,7 @@ class WatchIt(Contract, name="sim.watch_it"):
 
 
 class Waiting(Contract, name="sim.waiting"):
-    """What is watched and has not ended, as far as the watcher knows."""
+    """The watched actors that have not ended, as far as the watcher knows."""
 
     watched: tuple[str, ...]
 

@@ -1,4 +1,4 @@
-"""One seed of one scenario: the run, what broke in it, and its trace."""
+"""One seed of one scenario: the run, the broken invariants, and the trace."""
 
 import contextlib
 import gc
@@ -39,7 +39,7 @@ COLLECT_EVERY: Final = 25
 """A seed leaves a megabyte or two in circles."""
 TRACE_LINES: Final = 60
 SETTLE_S: Final = 0.1
-"""What is still on its way when a system is down has arrived by then."""
+"""Frames that are on their way when a system goes down have arrived by then."""
 LOGGER: Final = logging.getLogger("callboard")
 
 Scenario = Callable[["Run"], Coroutine[Any, Any, None]]
@@ -54,7 +54,7 @@ class InvariantBroken(CallboardError):
 @final
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one seed."""
+    """The outcome of one seed."""
 
     scenario: str
     seed: int
@@ -74,7 +74,7 @@ class Outcome:
         return asdict(self)
 
     def report(self) -> str:
-        """What a failing seed did, and how to run it again."""
+        """The trace of a failing seed, and the command that runs it again."""
         lines = [
             f"seed {self.seed} of scenario {self.scenario!r} breaks an invariant.",
             f"  {self.broken}: {sentence_of(self.broken)}",
@@ -97,7 +97,7 @@ class Run:
             fixture_actors.SquaringAgent,
         }
     )
-    """The actors that must be in a family: the kernel's own are in none."""
+    """The actors that must have a supervisor: the kernel's own have none."""
 
     def __init__(self, seed: int) -> None:
         world = self.world = World(seed)
@@ -115,7 +115,7 @@ class Run:
         self.permanent: set[str] = set()
         """Receivers that are never stopped on purpose, as `slot/cell`."""
         self.abandoned: set[int] = set()
-        """Asks whose asker has died: nobody is there to see their outcome."""
+        """Asks whose asker has died: no actor sees their outcome."""
         self._system: SimulatedSystem | None = None
         self._looked: dict[SimulatedLoop, int] = {}
 
@@ -204,7 +204,7 @@ class Run:
 
 
 def run_seed(name: str, scenario: Scenario, seed: int) -> Outcome:
-    """Run one seed of a scenario; never raises for what it finds."""
+    """Run one seed of a scenario; a broken invariant is in the outcome and is not raised."""
     run = Run(seed)
     world = run.world
     with _errors_seen(run):
@@ -243,7 +243,7 @@ def run_seeds(name: str, scenario: Scenario, seeds: Iterable[int]) -> Iterator[O
 
 
 class _Errors(logging.Handler):
-    """Errors that the kernel logs are defects; its warnings are about what the seed does."""
+    """Errors that the kernel logs are defects; its warnings are about the seed's faults."""
 
     def __init__(self, run: Run) -> None:
         super().__init__(logging.ERROR)
@@ -256,7 +256,7 @@ class _Errors(logging.Handler):
 
 
 class _NoTracebacks:
-    """What stands for the `traceback` module while a seed runs."""
+    """A stand-in for the `traceback` module while a seed runs."""
 
     @staticmethod
     def format_exception(error: BaseException) -> list[str]:
@@ -265,7 +265,7 @@ class _NoTracebacks:
 
 
 def _leave(_generator: Any) -> None:
-    """What becomes of an open generator of a dead process."""
+    """Leave an open generator of a dead process as it is."""
 
 
 @contextlib.contextmanager
@@ -278,7 +278,7 @@ def _errors_seen(run: Run) -> Iterator[None]:
     # Tracebacks take a while to write, and name files of this machine, which must not get
     # into frames: the same seed is the same run everywhere.
     failures.__dict__["traceback"] = _NoTracebacks
-    # What a killed process has left open stays as it is: nothing of it runs any more.
+    # Open generators of a killed process stay as they are: nothing of it runs any more.
     hooks = sys.get_asyncgen_hooks()
     sys.set_asyncgen_hooks(finalizer=_leave)
     try:

@@ -150,7 +150,7 @@ class ScenarioFixture:
         await waiting
 
     async def relay(self) -> None:
-        """Have somebody ask somebody else."""
+        """Have a sender ask a receiver."""
         log = self.run.message_log
         await self.later(BUSY_S)
         timeout_s = 0.2 + 2.0 * self.draw()

@@ -1,4 +1,4 @@
-"""The scenarios: what a system is made to do while its seed breaks things.
+"""The scenarios: the activities of a system while its seed injects faults.
 
 Each opens a system, does its work under faults, lets everything heal, waits until it has
 come to rest, has the invariants checked, and stops the system.

@@ -154,7 +154,7 @@ def _is_written(run: Run, tree: TreeRef) -> bool:
     return tree.address.cell in slot.births
 
 
-# --- what must hold -----------------------------------------------------------------------------
+# --- checks ------------------------------------------------------------------------------------
 
 
 def _check(run: Run) -> None:
@@ -174,7 +174,7 @@ def _check(run: Run) -> None:
 
 
 def _wrong(hosts: dict[int, Host], host: Host, lodge: "Lodge") -> str | None:
-    """What is wrong with a lodge once all is at rest: its lodger runs for nobody."""
+    """The fault of a lodge once all is at rest: its lodger runs for no envoy."""
     keeper, owner = lodge.keeper, lodge.owner
     if keeper is None or keeper.is_down:
         return None

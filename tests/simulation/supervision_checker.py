@@ -24,7 +24,7 @@ __all__ = ["CheckedSupervisor", "Observer", "SupervisionChecker", "checked_super
 
 
 class Observer(Protocol):
-    """What a checker reports to."""
+    """The run to which a checker reports."""
 
     tree_changes: int
     """How often a tree has changed."""
@@ -34,7 +34,7 @@ class Observer(Protocol):
 
 
 class SupervisionChecker:
-    """What is known of one supervisor, and the checks of it."""
+    """The record of one supervisor's children, and the checks of it."""
 
     def __init__(self, spec: SupervisorSpec, now: Callable[[], float], observer: Observer) -> None:
         self._spec = spec

@@ -1,4 +1,4 @@
-"""What the simulator has found in the kernel, each as a test of its own.
+"""Defects that the simulator has found in the kernel, each as a test of its own.
 
 Times pass in a world, so that waiting for two seconds costs nothing.
 """

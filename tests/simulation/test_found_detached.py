@@ -1,4 +1,4 @@
-"""What the simulator has found in detached systems, each as a test of its own."""
+"""Defects that the simulator has found in detached systems, each as a test of its own."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

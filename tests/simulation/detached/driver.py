@@ -167,4 +167,4 @@ def driver_system(
 
 
 def _nothing() -> None:
-    """Nobody waits for it."""
+    """Do nothing: no caller waits for it."""

@@ -169,7 +169,7 @@ class LastingSimulatedEngine(SimulatedEngine):
         self._starting: Final[set[str]] = set()
         """Names that the cluster has, of processes that do not run yet."""
         self._own: list[LastingSimulatedProcess] = []
-        """What this incarnation has started or found: it knows of no other."""
+        """The processes that this incarnation has started or found: it knows no others."""
 
     def renew(self, epoch: int) -> None:
         """Another incarnation of the root goes on with it."""
@@ -241,7 +241,7 @@ class LastingSimulatedEngine(SimulatedEngine):
             process.die("is ended by name")
 
     async def stop(self) -> None:
-        """End what this incarnation knows of."""
+        """End the processes that this incarnation knows."""
         for process in self._own:
             process.die("ends with its system")
 

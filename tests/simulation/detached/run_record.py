@@ -15,7 +15,7 @@ __all__ = ["RunRecord"]
 
 
 class RunRecord:
-    """What the drivers of one run started, stopped and learned."""
+    """The actors that the drivers of one run started, stopped and know."""
 
     def __init__(self, run: Run, system: DetachedSystem) -> None:
         self.run: Final = run
@@ -86,7 +86,7 @@ class RunRecord:
                 yield f"actor {tag} was at {address}, now it is at {found.get(tag, 'no place')}"
 
     def _remembered(self, hosts: dict[int, Host]) -> Iterator[str]:
-        """What is left of drivers that are gone."""
+        """Find leftovers of drivers that are gone."""
         attached = {driver.slot for driver in self.system.drivers if driver.is_attached}
         for host in hosts.values():
             if is_guest(host.slot):
@@ -103,7 +103,7 @@ class RunRecord:
                 yield f"dead letters go to {ref}, which is gone"
         waiting = self._waiting(hosts)
         if waiting:
-            yield f"asks {waiting} still run, and nobody waits for them"
+            yield f"asks {waiting} still run, and their askers are gone"
 
     def _waiting(self, hosts: dict[int, Host]) -> list[int]:
         host = None if self.waiter is None else hosts.get(self.waiter.slot)

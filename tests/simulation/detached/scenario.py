@@ -168,7 +168,7 @@ async def detached(run: Run) -> None:
 
 
 async def _start_actors(run_record: RunRecord) -> None:
-    """The first driver starts the cast, and goes on as the others."""
+    """Let the first driver start the actors, and go on as the others."""
     run = run_record.run
 
     async def main(driver: Driver) -> None:
@@ -190,7 +190,7 @@ async def _start_actors(run_record: RunRecord) -> None:
 
 
 async def _perform(run_record: RunRecord, driver: Driver) -> None:
-    """What a driver does until it leaves."""
+    """Run the activities of a driver until it leaves."""
     draw, bind = run_record.run.draw, driver.system.host.ref
     fixture = ScenarioFixture(run_record.run, driver.system)
     fixture.receivers = [bind(address) for address in run_record.receivers]
