@@ -30,6 +30,7 @@ from callboard import (
     System,
     handler,
 )
+from callboard.actors.execution.history.events import read
 from callboard.actors.execution.history.fold import ExecutionHistory
 from callboard.messages.errors import CallboardError
 from callboard.messages.execution import ExecutionStatus, TaskStatus
@@ -208,6 +209,16 @@ def test_they_are_folded(folder: Path) -> None:
     large = history_at(folder / "large.db", "large")
     stored = [index for index, (_, one) in large.results.items() if one.blob is not None]
     assert stored == [3, 7]
+
+
+def test_what_is_read_is_written_with_the_same_bytes(folder: Path) -> None:
+    count = 0
+    for path in folder.glob("*.db"):
+        with open_logs(str(path)) as (log,):
+            for event in log.store.read(0, 1_000):
+                assert read(event.kind, event.data).write() == event.data, event.kind
+                count += 1
+    assert count > 50
 
 
 async def test_only_what_is_missing_runs(folder: Path) -> None:
