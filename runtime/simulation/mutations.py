@@ -236,8 +236,9 @@ def _version_not_expected(right: Any) -> Any:
 
 def _row_not_written(right: Any) -> Any:
     def close_turn(self: Any) -> None:
-        if len(self._done) > 1:
-            self._done.pop()
+        done = self._moved._done
+        if len(done) > 1:
+            done.pop()
         right(self)
 
     return close_turn
