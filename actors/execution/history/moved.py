@@ -27,7 +27,7 @@ US: Final = 1e6
 """Microseconds of a second."""
 PLAIN_FIELDS: Final = 7
 """Those of a result without buffers and blob."""
-MADE: Final = tuple.__new__
+MAKE: Final = tuple.__new__
 """Makes a named tuple of all its fields at half the price: there may be a hundred thousand."""
 
 
@@ -44,6 +44,7 @@ class Done(NamedTuple):
     """An attempt that has brought its result."""
 
     task: int
+    """The number of its sub-task."""
     attempt: int
     lane: str
     began_at: float
@@ -121,11 +122,11 @@ class Moved(Event):
         for row in self._fields["done"]:
             if len(row) == PLAIN_FIELDS:
                 index, attempt, lane, began, took, contract, body = row
-                packed = MADE(Packed, (contracts[contract], body, (), None))
+                packed = MAKE(Packed, (contracts[contract], body, (), None))
             else:
                 index, attempt, lane, began, took, contract, body, *parts = row
                 packed = Packed.with_parts(contracts[contract], body, parts)
-            yield MADE(Done, (index, attempt, lanes[lane], at - began / US, took / US, packed))
+            yield MAKE(Done, (index, attempt, lanes[lane], at - began / US, took / US, packed))
 
     def blobs(self) -> Iterator[BlobRef]:
         """The blobs that hold results."""

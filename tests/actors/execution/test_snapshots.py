@@ -30,7 +30,7 @@ from callboard.messages.errors import StoreFailed
 from callboard.messages.events import Append, NewEvent, RecordedEvent, Snapshot
 from callboard.messages.execution import TaskStatus
 from callboard.messages.plan import SubTask
-from callboard.messages.storage_errors import StoreFull, StoreUnavailable
+from callboard.messages.storage_errors import StoreFull, StoreUnavailable, UnknownEvent
 from callboard.runtime.stores.memory import MemoryEventStore
 from tests.actors.execution.lives import (
     ID,
@@ -124,6 +124,11 @@ def test_every_event_is_written_as_it_was_read() -> None:
         again = read(kind, data).write()
         assert unpack(kind, again) == unpack(kind, data)
         assert len(again) == len(data)
+
+
+def test_an_event_of_a_later_release_is_refused() -> None:
+    with pytest.raises(UnknownEvent, match=r"callboard\.execution\.danced"):
+        read("callboard.execution.danced", b"\x80")
 
 
 def test_from_any_cut_the_rest_leads_to_the_same_history() -> None:
