@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Final, Self, final
 
 __all__ = [
-    "ActorBlocked",
     "ActorNotFound",
     "ActorRestarted",
     "ActorStartFailed",
@@ -36,9 +35,7 @@ __all__ = [
     "PayloadLost",
     "PayloadTooLarge",
     "PlanError",
-    "PortInUse",
     "RequestRejected",
-    "RestartIntensityExceeded",
     "ResultRejected",
     "SpecError",
     "StashFull",
@@ -344,24 +341,6 @@ class ClusterUnreachable(ClusterError):
     """No cluster answers at the address."""
 
     code = "cluster_unreachable"
-
-
-class PortInUse(ClusterError):
-    """Another process listens on a port that is needed."""
-
-    code = "port_in_use"
-
-
-class RestartIntensityExceeded(CallboardError):
-    """A supervisor gave up: more restarts than its intensity allows within its period."""
-
-    code = "restart_intensity_exceeded"
-
-
-class ActorBlocked(CallboardError):
-    """A handler has kept the event loop from running; it is named."""
-
-    code = "actor_blocked"
 
 
 # --- we must act -------------------------------------------------------------------

@@ -65,8 +65,5 @@ class Limits:
     mailbox_messages: int = 4_096
     """An actor's mailbox, unless its class says otherwise."""
 
-    pending_asks_max: int = 1_000_000
-    """Asks of one host that wait for their reply."""
-
 
 DEFAULT_LIMITS: Final = Limits()

@@ -50,16 +50,13 @@ RETRYABILITY: Final[Mapping[str, Retryability]] = MappingProxyType(
         "output": Retryability.NEVER,
         "request_rejected": Retryability.NEVER,
         "result_rejected": Retryability.NEVER,
-        "actor_blocked": Retryability.NEVER,
         "internal": Retryability.NEVER,
         # Whoever cancelled meant it.
         "cancelled": Retryability.NEVER,
         # The part that failed has spent retries of its own.
         "execution_failed": Retryability.NEVER,
-        "restart_intensity_exceeded": Retryability.NEVER,
         # Only reported after a grace period in which an agent could have appeared.
         "no_agent_offers": Retryability.NEVER,
-        "port_in_use": Retryability.NEVER,
         # May be different the next time.
         "ask": Retryability.ATTEMPT,
         "deadline_exceeded": Retryability.ATTEMPT,

@@ -212,17 +212,15 @@ STOP_TIMEOUT_DEFAULT: Final = StopTimeout(5.0)
 @final
 @dataclass(frozen=True, slots=True)
 class ChildSpec:
-    """One child: what it is called, how it is started, restarted and stopped.
+    """One child: what it is called, how it is restarted and stopped.
 
-    `start` belongs to whoever performs the starts; supervision never looks into it. A
-    `significant` child can end its supervisor (see `AutoShutdown`) by ending itself, so
+    A `significant` child can end its supervisor (see `AutoShutdown`) by ending itself, so
     it cannot be permanent.
 
     One spec may serve many dynamic children that differ in their id only.
     """
 
     id: ChildId
-    start: object = None
     restart: Restart = Restart.PERMANENT
     stop_timeout: StopTimeout = STOP_TIMEOUT_DEFAULT
     significant: bool = False

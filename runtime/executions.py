@@ -1,6 +1,7 @@
 """The executions that one process runs: submitted, journalled, and taken up again.
 
-That is a driver; or, in a detached system that journals, its steward (`detached/steward.py`).
+That is a driver; or, in a detached system that journals, its steward
+(`detached/stewardship/steward.py`).
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar, cast
 from callboard.actors.execution.execution import Execution
 from callboard.actors.execution.handle import ExecutionHandle
 from callboard.actors.execution.history import reading
+from callboard.actors.execution.history.events import LostResult
 from callboard.actors.execution.history.fold import ExecutionHistory
 from callboard.actors.execution.history.recorder import Recorder
 from callboard.actors.execution.history.replay import Replay
@@ -238,14 +240,17 @@ class Executions:
         history, losses = known
         if not losses:
             return
-        rows = [(index, history.results[index][0], why.message) for index, why in losses.items()]
-        history.lose(rows)
-        recorder.lost(rows)
-        shown = ", ".join(history.ids[index] for index, _, _ in rows[:LOSSES_SHOWN])
+        lost = []
+        for index, why in losses.items():
+            attempt, _ = history.results[index]
+            lost.append(LostResult(index, attempt, why.message))
+        history.lose(lost)
+        recorder.lost(lost)
+        shown = ", ".join(history.ids[one.task] for one in lost[:LOSSES_SHOWN])
         LOGGER.warning(
             "Execution %s: %d results are lost, their sub-tasks run again (unsafe ones only if "
-            "that is decided): %s%s. %s", history.id, len(rows), shown,
-            ", ..." if len(rows) > LOSSES_SHOWN else "", rows[0][2],
+            "that is decided): %s%s. %s", history.id, len(lost), shown,
+            ", ..." if len(lost) > LOSSES_SHOWN else "", lost[0].why,
         )  # fmt: skip
 
     def _start(

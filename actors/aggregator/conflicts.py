@@ -267,12 +267,6 @@ class ResolveClaims(Reducer[Iterable[Claim[V]], Claims[V], "list[Resolution[V]]"
             accumulator.setdefault(claim.place, []).append(claim)
         return accumulator
 
-    def merge(self, left: Claims[V], right: Claims[V]) -> Claims[V]:
-        """Keep both."""
-        for place, claims in right.items():
-            left.setdefault(place, []).extend(claims)
-        return left
-
     def finish(self, accumulator: Claims[V]) -> list[Resolution[V]]:
         """Settle every place."""
         places = sorted(accumulator, key=_place_order)

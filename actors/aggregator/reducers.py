@@ -1,17 +1,13 @@
 """Reducers: how the results of many sub-tasks become one.
 
-A reducer folds values into an accumulator, merges accumulators, and finishes one into the
-result. Hosts may reduce what arises with them and send on accumulators only, when the
-reducer says that this changes nothing (`associative`).
+A reducer folds values into an accumulator, and finishes it into the result.
 
 The order of arrival never shows. Every value comes with its `key`, the place of its
-sub-task in the plan; where order matters, the key decides. So each reducer keeps this law,
-tested for any permutation and any split into portions:
-
-    finish(merge(fold(A), fold(B))) == finish(fold(A + B)), whatever the order
+sub-task in the plan; where order matters, the key decides. So each reducer gives the same
+result for any permutation of its values, which is tested.
 
 Accumulators are plain data (numbers, tuples, lists, dicts), so a codec can carry them.
-`add` and `merge` may change and return the accumulator they were given.
+`add` may change and return the accumulator that it was given.
 """
 
 import math
@@ -56,8 +52,6 @@ class Reducer(ABC, Generic[V, A, R]):
 
     commutative: ClassVar[bool] = True
     """Values may be added in any order."""
-    associative: ClassVar[bool] = True
-    """Accumulators may be merged in any grouping, so hosts may reduce their own share."""
 
     @abstractmethod
     def initial(self) -> A:
@@ -66,10 +60,6 @@ class Reducer(ABC, Generic[V, A, R]):
     @abstractmethod
     def add(self, accumulator: A, value: V, key: int) -> A:
         """Fold one value in; `key` is its sub-task's place in the plan, and occurs once."""
-
-    @abstractmethod
-    def merge(self, left: A, right: A) -> A:
-        """Fold two accumulators over disjoint keys into one."""
 
     @abstractmethod
     def finish(self, accumulator: A) -> R:
@@ -100,11 +90,6 @@ class Collect(Reducer[V, list[Keyed[V]], list[V]]):
         accumulator.append((key, value))
         return accumulator
 
-    def merge(self, left: list[Keyed[V]], right: list[Keyed[V]]) -> list[Keyed[V]]:
-        """Keep both."""
-        left += right
-        return left
-
     def finish(self, accumulator: list[Keyed[V]]) -> list[V]:
         """Sort by plan."""
         return [value for _, value in sorted(accumulator, key=_key_of)]
@@ -124,13 +109,6 @@ class ConcatLists(Reducer[Iterable[V], list[Keyed[list[V]]], list[V]]):
         accumulator.append((key, list(value)))
         return accumulator
 
-    def merge(
-        self, left: list[Keyed[list[V]]], right: list[Keyed[list[V]]]
-    ) -> list[Keyed[list[V]]]:
-        """Keep both."""
-        left += right
-        return left
-
     def finish(self, accumulator: list[Keyed[list[V]]]) -> list[V]:
         """Sort by plan and join."""
         return [item for _, items in sorted(accumulator, key=_key_of) for item in items]
@@ -146,10 +124,6 @@ class Count(Reducer[object, int, int]):
     def add(self, accumulator: int, value: object, key: int) -> int:
         """One more."""
         return accumulator + 1
-
-    def merge(self, left: int, right: int) -> int:
-        """Both."""
-        return left + right
 
     def finish(self, accumulator: int) -> int:
         """The count."""
@@ -182,10 +156,6 @@ class Sum(Reducer[int | float, SumParts, int | float]):
         numerator, denominator = value.as_integer_ratio()
         return (exact + numerator * (EXACT_SCALE // denominator), special, True)
 
-    def merge(self, left: SumParts, right: SumParts) -> SumParts:
-        """Add exactly."""
-        return (left[0] + right[0], left[1] + right[1], left[2] or right[2])
-
     def finish(self, accumulator: SumParts) -> int | float:
         """Round once; a sum beyond the floats is an infinity."""
         exact, special, has_float = accumulator
@@ -209,10 +179,6 @@ class First(Reducer[V, "Keyed[V] | None", "V | None"]):
     def add(self, accumulator: Keyed[V] | None, value: V, key: int) -> Keyed[V] | None:
         """Keep the earlier."""
         return (key, value) if accumulator is None or key < accumulator[0] else accumulator
-
-    def merge(self, left: Keyed[V] | None, right: Keyed[V] | None) -> Keyed[V] | None:
-        """Keep the earlier."""
-        return right if left is None else self.add(left, right[1], right[0]) if right else left
 
     def finish(self, accumulator: Keyed[V] | None) -> V | None:
         """The value."""
@@ -248,12 +214,6 @@ class MergeDicts(Reducer[Mapping[K, V], Entries[K, V], "dict[K, V | list[V]]"]):
         for place, (name, item) in enumerate(value.items()):
             accumulator.setdefault(name, []).append((key, place, item))
         return accumulator
-
-    def merge(self, left: Entries[K, V], right: Entries[K, V]) -> Entries[K, V]:
-        """Keep both."""
-        for name, entries in right.items():
-            left.setdefault(name, []).extend(entries)
-        return left
 
     def finish(self, accumulator: Entries[K, V]) -> dict[K, V | list[V]]:
         """Settle every key; raises `ResultRejected` for unequal values under `reject`."""
@@ -322,14 +282,6 @@ class Quorum(Reducer[H, "dict[H, list[Keyed[H]]]", "Verdict[H]"]):
         """Count one vote."""
         accumulator.setdefault(value, []).append((key, value))
         return accumulator
-
-    def merge(
-        self, left: dict[H, list[Keyed[H]]], right: dict[H, list[Keyed[H]]]
-    ) -> dict[H, list[Keyed[H]]]:
-        """Count both."""
-        for value, votes in right.items():
-            left.setdefault(value, []).extend(votes)
-        return left
 
     def finish(self, accumulator: dict[H, list[Keyed[H]]]) -> Verdict[H]:
         """Name the strongest."""

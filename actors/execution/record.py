@@ -109,7 +109,7 @@ class ExecutionRecord:
 
     def _restore(self, history: "ExecutionHistory") -> None:
         """Take over what an earlier owner of the execution has told."""
-        self.started_at = history.submitted["at"]
+        self.started_at = history.submitted.at
         for step in history.steps:
             change = StateChanged(
                 execution_id=self.id,

@@ -2,7 +2,7 @@
 
 Events come in as method calls with `now` (and a random number where a wait is drawn),
 effects go out through `take_effects`, work through `dispatch`. No clock, no Ray, no loop:
-the shell in `actor.py` passes on what happened and does what it is told.
+the shell (`PlanRun` in `actors/execution/run.py`) passes on what happened and does what it is told.
 
 There are no stages and no barrier. A sub-task is ready the moment the last of its own
 needs has ended, and the most urgent ready one goes to the least loaded lane that offers
@@ -231,7 +231,7 @@ class SchedulerCore(SchedulerLooks):
         for ticket in self._ledger.drop_lane(lane):
             index = ticket >> ATTEMPT_BITS
             if self._graph.status[index] != RUNNING:
-                continue  # the execution ended, or a hedge was on the same lane
+                continue  # A failure before it has ended the execution.
             task_id = self._graph.ids[index]
             error = HostLost(
                 f"{lane_id} was lost while it ran {task_id!r}.",
@@ -253,10 +253,10 @@ class SchedulerCore(SchedulerLooks):
     # --- reports ------------------------------------------------------------------------
 
     def tasks_done(self, reports: Iterable[DoneReport], now: float) -> None:
-        """Attempts succeeded; the first good result of each sub-task counts."""
+        """Attempts succeeded; what an attempt brings that does not run any more is left out."""
         graph, ledger, effects = self._graph, self._ledger, self._flow.effects
         index_of, dependants, status = graph.index, graph.dependants, graph.status
-        running, kinds, started = ledger.running, ledger.kinds, ledger.started
+        running, kinds = ledger.running, ledger.kinds
         counts, results = graph.count_by_status, ledger.results
         for task_id, attempt, result in reports:
             assert 0 < attempt <= ATTEMPT_MASK, f"no attempt has the number {attempt}"
@@ -274,8 +274,6 @@ class SchedulerCore(SchedulerLooks):
             counts[DONE] += 1
             results[index] = result
             effects.append(TaskDone(task_id, attempt, result))
-            if started[index] > 1:
-                self._flow.cancel_attempts(index, now)
             if index in dependants:
                 self._flow.need_ended(index)
         self._end_if_over()
@@ -340,8 +338,6 @@ class SchedulerCore(SchedulerLooks):
             ledger.host_losses[index] = ledger.host_losses.get(index, 0) + 1
         else:
             ledger.failures[index] = ledger.failures.get(index, 0) + 1
-        if ledger.live_tickets(index):
-            return  # a hedge of it still runs, and may succeed
         if sub_task.unsafe and error.details.get("may_have_run", True) is not False:
             self._doubt(index, attempt, error)
             return

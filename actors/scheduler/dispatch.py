@@ -23,7 +23,7 @@ from .ready import ReadyEntry
 __all__ = ["Dispatcher"]
 
 UNLIMITED: Final = sys.maxsize
-"""Attempts where no budget is set; retries and hedges may outnumber the sub-tasks."""
+"""Attempts where no budget is set; retries may outnumber the sub-tasks."""
 
 
 class Dispatcher:

@@ -47,7 +47,7 @@ class CancelAttempt(NamedTuple):
 
 
 class TaskDone(NamedTuple):
-    """The first good result of the sub-task; `result` is the handle that was reported."""
+    """The result of the sub-task; `result` is the handle that was reported."""
 
     task_id: str
     attempt: int

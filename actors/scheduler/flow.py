@@ -153,23 +153,20 @@ class TaskFlow:
     # --- cancellation and deadlines ------------------------------------------------------
 
     def cancel(self, index: int, now: float) -> bool:
-        """Cancel a sub-task and its attempts; whether it had not ended. Dependants are not told."""
+        """Cancel a sub-task and its attempt; whether it had not ended. Dependants are not told."""
         before = self.graph.status[index]
         if before >= DONE:
             return False
         if before == READY:
             self.ledger.kinds[index].ready -= 1
         elif before == RUNNING:
-            self.cancel_attempts(index, now)
+            ticket = self.ledger.running_ticket(index)
+            if ticket is not None:
+                self.cancel_ticket(ticket, now)
         elif before == BACKING_OFF:
             del self.retry_at[index]
         self.graph.move(index, CANCELLED)
         return True
-
-    def cancel_attempts(self, index: int, now: float) -> None:
-        """Tell every running attempt of a sub-task to stop."""
-        for ticket in self.ledger.live_tickets(index):
-            self.cancel_ticket(ticket, now)
 
     def cancel_ticket(self, ticket: int, now: float) -> None:
         """Tell one attempt to stop; it keeps its slot until it answers or the grace is over."""

@@ -57,6 +57,7 @@ def check_attempts(graph: TaskGraph, ledger: Ledger, pool: LanePool) -> None:
             by_lane[lane.lane_id] += 1
             by_kind[ledger.kinds[index].name] += 1
             if book is ledger.running:
+                assert attempt == ledger.started[index], "an attempt runs that is not the last"
                 alive.add(index)
     for lane in pool.lanes.values():
         assert lane.occupied == by_lane[lane.lane_id], f"{lane.lane_id} miscounts its slots"

@@ -1,11 +1,11 @@
 """The attempts of one execution: which run where, and how often what has gone wrong.
 
 An attempt is a ticket: one number that holds the sub-task's index and the number of the
-attempt. A sub-task may have several tickets running at once, which hedging needs; the
-first good result wins.
+attempt.
 
 Invariants: a ticket is running, or cancelling, or neither, never both; each of either
-takes exactly one slot of its lane and one of its kind.
+takes exactly one slot of its lane and one of its kind. A sub-task has at most one running
+ticket, that of the attempt that was started last.
 """
 
 from collections.abc import Sequence
@@ -65,11 +65,10 @@ class Ledger:
         self.kinds[ticket >> ATTEMPT_BITS].running -= 1
         lane.release()
 
-    def live_tickets(self, index: int) -> list[int]:
-        """The running attempts of one sub-task."""
-        base = index << ATTEMPT_BITS
-        tickets = range(base + 1, base + self.started[index] + 1)
-        return [ticket for ticket in tickets if ticket in self.running]
+    def running_ticket(self, index: int) -> int | None:
+        """The running attempt of a sub-task; None when there is none, or its lane is lost."""
+        ticket = index << ATTEMPT_BITS | self.started[index]
+        return ticket if ticket in self.running else None
 
     def drop_lane(self, lane: Lane) -> list[int]:
         """Give back every slot of a lost lane; returns the tickets that ran there.

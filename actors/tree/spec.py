@@ -250,7 +250,6 @@ def child_spec(node: Node | Elsewhere, child_id: ChildId, place: str) -> ChildSp
     try:
         return ChildSpec(
             child_id,
-            start=node,
             restart=node.restart,
             stop_timeout=_stop_timeout(node),
             significant=node.significant,

@@ -5,11 +5,10 @@ import os
 import pwd
 import time
 from difflib import get_close_matches
-from typing import Any
 
 import click
 
-from callboard.actors.execution.history.events import Kind, Moved
+from callboard.actors.execution.history.events import Decided, Event, MovedWriter
 from callboard.actors.execution.history.fold import ExecutionHistory
 from callboard.actors.execution.history.replay import lost_attempt
 from callboard.messages.errors import UsageError
@@ -21,7 +20,7 @@ from .logs import Found, find, history_of, open_logs
 from .options import journal_option, json_option, take_over_option, timeout_option
 from .owners import ask_owner, wait_until
 from .story import doubts, standing_of
-from .writing import Change, write
+from .writing import write
 
 __all__ = ["approve"]
 
@@ -77,7 +76,7 @@ def approve(
 
 def _is_gone(found: Found, history: ExecutionHistory) -> bool:
     """Whether nobody runs it, as far as one can tell: then what had begun is in doubt too."""
-    return not (history.owners and found.log.lives(history.owners[-1][0]))
+    return not (history.owners and found.log.lives(history.owners[-1].name))
 
 
 def _checked(history: ExecutionHistory, step: str, *, is_gone: bool) -> int:
@@ -109,18 +108,13 @@ def _user() -> str:
         return f"user {os.getuid()}"
 
 
-def _changes(history: ExecutionHistory, index: int, request: DecideStep) -> list[Change]:
+def _changes(history: ExecutionHistory, index: int, request: DecideStep) -> list[Event]:
     now = time.time()
-    changes: list[Change] = []
+    changes: list[Event] = []
     if index not in history.doubtful:
-        changes.append((Kind.MOVED, _doubtful(history, index, now)))
+        # What its next owner would have said first: the attempt that had begun is in doubt.
+        error, moved = lost_attempt(history, index), MovedWriter()
+        moved.doubtful(index, history.began[index], error.code, error.message, None)
+        changes.append(moved.event(now))
     decision = Decision.RUN_AGAIN if request.runs_again else Decision.FAIL
-    fields = {"index": index, "decision": str(decision), "by": request.by, "at": now}
-    return [*changes, (Kind.DECIDED, fields)]
-
-
-def _doubtful(history: ExecutionHistory, index: int, now: float) -> dict[str, Any]:
-    """What its next owner would have said first: the attempt that had begun is in doubt."""
-    error = lost_attempt(history, index)
-    row = [index, history.began[index], error.code, error.message]
-    return Moved(now, [], [], [], [], [], [], [], [row])._asdict()
+    return [*changes, Decided(index, str(decision), request.by, now)]

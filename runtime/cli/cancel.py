@@ -5,7 +5,7 @@ import time
 
 import click
 
-from callboard.actors.execution.history.events import Kind
+from callboard.actors.execution.history.events import Stepped
 from callboard.actors.execution.history.fold import ExecutionHistory
 from callboard.messages.errors import Cancelled, UsageError
 from callboard.messages.execution import ExecutionStatus, StateTransitionTrigger
@@ -14,7 +14,7 @@ from callboard.messages.wishes import CancelExecution
 from .logs import catch_up, find, history_of, open_logs
 from .options import journal_option, json_option, take_over_option, timeout_option
 from .owners import ask_owner, wait_until
-from .writing import Change, write
+from .writing import write
 
 __all__ = ["cancel"]
 
@@ -50,14 +50,13 @@ def cancel(
         click.echo(f"execution {found.id}: {history.status}; {how}.")
 
 
-def _end_of(history: ExecutionHistory) -> Change:
+def _end_of(history: ExecutionHistory) -> Stepped:
     error = Cancelled(f"execution {history.id} of job {history.job!r} was cancelled.")
-    phase = history.phases[-1][0] if history.phases else "validating"
-    fields = {
-        "from": str(history.status),
-        "to": str(ExecutionStatus.CANCELLED),
-        "at": time.time(),
-        "trigger": str(StateTransitionTrigger.CANCEL_REQUESTED),
-        "metadata": {"code": error.code, "phase": phase, "error": error.to_data()},
-    }
-    return Kind.STEPPED, fields
+    phase = history.phases[-1].name if history.phases else "validating"
+    return Stepped(
+        from_status=str(history.status),
+        to=str(ExecutionStatus.CANCELLED),
+        at=time.time(),
+        trigger=str(StateTransitionTrigger.CANCEL_REQUESTED),
+        metadata={"code": error.code, "phase": phase, "error": error.to_data()},
+    )

@@ -1,13 +1,13 @@
 """`callboard fork ID --from STEP`: a new execution that begins with what another has done."""
 
+import dataclasses
 import json
 import time
-from typing import Any
 from uuid import uuid4
 
 import click
 
-from callboard.actors.execution.history.events import Kind
+from callboard.actors.execution.history.events import Forked
 from callboard.actors.execution.history.fork import forked
 from callboard.messages.events import NO_STREAM
 
@@ -35,19 +35,13 @@ def fork(*, execution_id: str, step: str, as_json: bool, take_over: bool, url: s
     with open_logs(url) as logs:
         found = find(logs, execution_id)
         origin = history_of(found)
-        fields: dict[str, Any] = {
-            "of": found.id,
-            "version": origin.version,
-            "from": step,
-            "at": time.time(),
-            "by": writer_name(),
-        }
-        made = forked(origin, new_id, fields)
-        fields |= {"sub_tasks": len(made.ids), "shared": len(made.results)}
+        event = Forked(found.id, origin.version, step, time.time(), writer_name())
+        made = forked(origin, new_id, event)
+        event = dataclasses.replace(event, sub_tasks=len(made.ids), shared=len(made.results))
         write(
             found,
             origin,
-            [(Kind.FORKED, fields)],
+            [event],
             take_over=take_over,
             append_to=new_id,
             expected=NO_STREAM,

@@ -23,9 +23,7 @@ class LaneRows(NamedTuple):
 
 def kinds_of(history: ExecutionHistory) -> list[str]:
     """The name of the contract of each sub-task, in the order in which they were added."""
-    return [
-        added.reader.contracts[row[1]].name for added in history.added for row in added.reader.rows
-    ]
+    return [name for added in history.added for name in added.event.contract_names()]
 
 
 def short_kind(kind: str) -> str:

@@ -4,7 +4,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from callboard.actors.execution.history.events import PREFIX, Kind, stream_of, unpack
+from callboard.actors.execution.history.events import (
+    PREFIX,
+    Began,
+    Event,
+    Forked,
+    Grown,
+    Kind,
+    Moved,
+    Planned,
+    Resumed,
+    Stepped,
+    Submitted,
+    read,
+    stream_of,
+)
 from callboard.messages.errors import CallboardError
 from callboard.messages.execution import EXECUTION_TRANSITIONS, ExecutionStatus
 from callboard.messages.storage_errors import StoreDamaged
@@ -69,7 +83,7 @@ def rows_of(log: Log) -> list[Row]:
             execution_id = event.stream.removeprefix(PREFIX)
             row = rows.setdefault(execution_id, Row(execution_id, log.url))
             try:
-                _take(row, event.kind, unpack(event.kind, event.data), rows)
+                _take(row, read(event.kind, event.data), rows)
             except (StoreDamaged, KeyError, TypeError, ValueError) as error:
                 row.problem = f"event {event.version} ({event.kind}) is damaged: {error!r}"
         after = found[-1].position
@@ -84,26 +98,28 @@ def rows_of(log: Log) -> list[Row]:
     return sorted(rows.values(), key=lambda row: row.submitted_at, reverse=True)
 
 
-def _take(row: Row, kind: str, fields: dict[str, Any], rows: dict[str, Row]) -> None:
-    match kind:
-        case Kind.SUBMITTED:
-            row.job, row.owner = str(fields["job"]), str(fields["by"])
-            row.submitted_at = float(fields["at"])
-        case Kind.FORKED:
-            row.fork_of, row.owner = str(fields["of"]), str(fields["by"])
-            row.submitted_at = float(fields["at"])
-            row.status, row.shared = ExecutionStatus.RUNNING, int(fields["shared"])
-            row.sub_tasks = int(fields["sub_tasks"])
+def _take(row: Row, event: Event, rows: dict[str, Row]) -> None:
+    match event:
+        case Submitted():
+            row.job, row.owner = str(event.job), str(event.by)
+            row.submitted_at = float(event.at)
+        case Forked():
+            row.fork_of, row.owner = str(event.of_id), str(event.by)
+            row.submitted_at = float(event.at)
+            row.status, row.shared = ExecutionStatus.RUNNING, int(event.shared)
+            row.sub_tasks = int(event.sub_tasks)
             row.job = rows[row.fork_of].job if row.fork_of in rows else ""
-        case Kind.PLANNED:
-            row.sub_tasks = int(fields["sub_tasks"])
-        case Kind.RESUMED:
-            row.owner = str(fields["by"])
-        case Kind.BEGAN:
+        case Planned():
+            row.sub_tasks = int(event.sub_tasks)
+        case Resumed():
+            row.owner = str(event.by)
+        case Began():
             row.has_unsafe = True
+        case Stepped():
+            row.status = ExecutionStatus(event.to)
+            row.ended_at = float(event.at) if row.is_over else None
         case _:
-            row.status = ExecutionStatus(fields["to"])
-            row.ended_at = float(fields["at"]) if row.is_over else None
+            pass  # It is not one of `KINDS`.
 
 
 def count_done(log: Log, row: Row) -> None:
@@ -134,12 +150,15 @@ def find_doubts(log: Log, row: Row) -> None:
 
 def _counts_in(kind: str, data: bytes) -> tuple[int, int]:
     """How many sub-tasks an event says to be done, and how many it adds to the plan."""
-    if kind == Kind.MOVED:
-        return len(unpack(kind, data)["done"]), 0
-    if kind == Kind.GROWN:
-        fields = unpack(kind, data)
-        return 0, 0 if fields["parent"] is None else len(fields["rows"])
-    return 0, 0
+    if kind not in (Kind.MOVED, Kind.GROWN):
+        return 0, 0
+    match read(kind, data):
+        case Moved() as moved:
+            return moved.done_count, 0
+        case Grown() as grown if grown.parent is not None:
+            return 0, len(grown)
+        case _:
+            return 0, 0
 
 
 def chosen(rows: list[Row], status: str | None, job: str | None, limit: int) -> Iterator[Row]:

@@ -65,7 +65,7 @@ def resume(
             _tell(found, status, code, as_json=as_json)
             context.exit(code)
         check_free(found, take_over=take_over)
-        command, folder = _command(found.id, history.submitted.get("driver") or {})
+        command, folder = _command(found.id, history.submitted.driver or {})
         journal = str(found.log.url if found.log.path is None else found.log.path.resolve())
     environment = {**os.environ, RESUME_VARIABLE: found.id, "CALLBOARD_JOURNAL": journal}
     code = _run(command, folder, environment)

@@ -38,7 +38,7 @@ def show(
     with open_logs(url) as logs:
         found = find(logs, execution_id)
         history = history_of(found)
-        lives = found.log.lives(history.owners[-1][0]) if history.owners else None
+        lives = found.log.lives(history.owners[-1].name) if history.owners else None
     if html is not None:
         html.write_text(page(history, lives=lives), encoding="utf-8")
         click.echo(f"written: {html}", err=True)

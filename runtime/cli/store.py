@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from callboard.actors.execution.history.events import Kind, unpack
+from callboard.actors.execution.history.events import Kind, Moved, read
 from callboard.messages.errors import UsageError
 from callboard.messages.events import EventStore
 from callboard.messages.storage_errors import StoreDamaged
@@ -19,8 +19,6 @@ from .options import json_option
 __all__ = ["store"]
 
 PAGE: Final = 4_096
-BLOB: Final = 8
-"""Where a row of a `moved` event has its blob, if it has one."""
 
 
 @click.group()
@@ -119,8 +117,9 @@ def _digests(kept: EventStore) -> set[bytes]:
     position, needed = 0, set[bytes]()
     while page := kept.read(position, PAGE, kinds=(Kind.MOVED,)):
         for event in page:
-            rows = unpack(event.kind, event.data)["done"]
-            needed.update(row[BLOB][0] for row in rows if len(row) > BLOB)
+            moved = read(event.kind, event.data)
+            assert isinstance(moved, Moved)
+            needed.update(blob.digest for blob in moved.blobs())
         position = page[-1].position
     return needed
 

@@ -86,16 +86,15 @@ def nodes(history: ExecutionHistory, limit: int | None = None) -> Iterator[Node]
     """The sub-tasks in the order in which they were added."""
     ids = history.ids
     for added in history.added:
-        reader = added.reader
-        parent = None if reader.parent is None else ids[reader.parent]
-        for offset, row in enumerate(reader.rows):
-            index = added.first + offset
+        grown = added.event
+        parent = None if grown.parent is None else ids[grown.parent]
+        named = zip(grown.contract_names(), grown.needs(), strict=True)
+        for index, (name, needed) in enumerate(named, added.first):
             if limit is not None and index >= limit:
                 return
-            needs = tuple(ids[need] for need in row[4]) if len(row) > 4 else ()
+            needs = tuple(ids[need] for need in needed)
             error = str(history.errors.get(index, {}).get("message", ""))
             status = standing_of(history, index)
-            name = reader.contracts[row[1]].name
             yield Node(ids[index], name, needs, parent, status, error)
 
 
@@ -116,8 +115,8 @@ def to_data(
         "status": str(history.status),
         "interrupted": False if history.is_over else None if lives is None else not lives,
         "version": history.version,
-        "fork": plain(history.fork) or None,
-        "submitted_at": history.submitted.get("at"),
+        "fork": None if history.fork is None else plain(history.fork.fields()),
+        "submitted_at": history.submitted.at or None,
         "updated_at": history.at,
         "owners": [{"owner": owner, "at": at} for owner, at in history.owners],
         "phases": [{"phase": phase, "at": at} for phase, at in history.phases],
@@ -141,8 +140,8 @@ def draw(
     parts: list[RenderableType] = [
         Text.assemble((history.id, "bold"), f"  {printable(history.job)}  ", (standing, "bold"))
     ]
-    if history.fork:
-        parts.append(Text(f"a fork of {history.fork['of']} from {history.fork['from']}"))
+    if history.fork is not None:
+        parts.append(Text(f"a fork of {history.fork.of_id} from {history.fork.step}"))
     if standing == "interrupted":
         parts.append(Text(f"callboard resume {short(history.id)}  # goes on with it", "yellow"))
     parts += _doubts(history, lives=lives)
@@ -215,7 +214,7 @@ def began_of(history: ExecutionHistory) -> float:
     """When it began; what a fork shares with its origin was before the fork."""
     return min(
         [
-            float(history.submitted.get("at", history.at)),
+            float(history.submitted.at or history.at),
             *(at for _, at in history.phases),
             *(attempt.began_at for attempt in history.attempts),
         ]

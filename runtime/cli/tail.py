@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from callboard.actors.execution.history.events import Kind, stream_of, unpack
+from callboard.actors.execution.history.events import Kind, Stepped, read, stream_of
 from callboard.actors.execution.history.fold import ExecutionHistory
 from callboard.messages.errors import CallboardError, DeadlineExceeded
 from callboard.messages.events import RecordedEvent
@@ -89,12 +89,13 @@ class _Teller:
             history.apply(event)
         at = dt.datetime.fromtimestamp(event.recorded_at, dt.UTC).astimezone()
         head = f"{at:%H:%M:%S}.{at.microsecond // 1000:03}  "
-        lines = words_of(event.kind, unpack(event.kind, event.data), history)
+        lines = words_of(read(event.kind, event.data), history)
         return "\n".join(head + line for line in lines)
 
 
 def _is_end(data: bytes) -> bool:
     try:
-        return not EXECUTION_TRANSITIONS[ExecutionStatus(unpack(Kind.STEPPED, data)["to"])]
+        event = read(Kind.STEPPED, data)
+        return isinstance(event, Stepped) and not EXECUTION_TRANSITIONS[ExecutionStatus(event.to)]
     except (StoreDamaged, KeyError, ValueError):
         return False

@@ -1,9 +1,22 @@
 """What an event of an execution says, in words and with the names of its sub-tasks."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Final
 
-from callboard.actors.execution.history.events import Kind, Moved
+from callboard.actors.execution.history.events import (
+    Began,
+    Decided,
+    Entered,
+    Event,
+    Forked,
+    Grown,
+    Moved,
+    Planned,
+    Resumed,
+    Stepped,
+    Submitted,
+)
 from callboard.actors.execution.history.fold import ExecutionHistory
 
 from .figures import age, counted, printable, short
@@ -15,56 +28,58 @@ NAMES_MAX: Final = 6
 """Sub-tasks of one event that are named; the rest are counted."""
 
 
-def words_of(kind: str, fields: Mapping[str, Any], history: ExecutionHistory) -> list[str]:
-    """The lines of an event; `history` has it already. Raises what malformed fields raise."""
-    return [printable(line) for line in _lines(kind, fields, history)]
+def words_of(event: Event, history: ExecutionHistory) -> list[str]:
+    """The lines of an event; `history` has it already. Raises what malformed rows raise."""
+    return [printable(line) for line in _lines(event, history)]
 
 
-def _lines(kind: str, fields: Mapping[str, Any], history: ExecutionHistory) -> Iterator[str]:
+def _lines(event: Event, history: ExecutionHistory) -> Iterator[str]:
     ids = history.ids
-    match kind:
-        case Kind.SUBMITTED:
-            yield f"job {fields['job']} submitted, owner {fields['by']}"
-        case Kind.FORKED:
-            shared = f"{fields['shared']:,} of {counted(fields['sub_tasks'], 'sub-task')}"
-            yield f"a fork of {short(fields['of'])} from {fields['from']}: {shared} shared"
-        case Kind.RESUMED:
-            yield f"goes on, owner {fields['by']}"
-        case Kind.ENTERED:
-            yield ", ".join(name for name, _ in fields["phases"])
-        case Kind.PLANNED:
-            yield f"planned: {counted(fields['sub_tasks'], 'sub-task')}"
-        case Kind.GROWN if fields["parent"] is not None:
-            yield f"grew out of {ids[fields['parent']]}: {_named(row[0] for row in fields['rows'])}"
-        case Kind.GROWN:
-            yield f"to do: {_named(row[0] for row in fields['rows'])}"
-        case Kind.BEGAN:
-            yield f"begins, must not run twice: {_named(ids[index] for index, _ in fields['rows'])}"
-        case Kind.DECIDED:
-            yield f"decided: {ids[fields['index']]}: {fields['decision']}, by {fields['by']}"
-        case Kind.STEPPED:
-            yield f"{fields['from']} → {fields['to']}, by {fields['trigger']}"
-            error = fields["metadata"].get("error")
+    match event:
+        case Submitted():
+            yield f"job {event.job} submitted, owner {event.by}"
+        case Forked():
+            shared = f"{event.shared:,} of {counted(event.sub_tasks, 'sub-task')}"
+            yield f"a fork of {short(event.of_id)} from {event.step}: {shared} shared"
+        case Resumed():
+            yield f"goes on, owner {event.by}"
+        case Entered():
+            yield ", ".join(phase.name for phase in event.phases)
+        case Planned():
+            yield f"planned: {counted(event.sub_tasks, 'sub-task')}"
+        case Grown():
+            grew = "to do" if event.parent is None else f"grew out of {ids[event.parent]}"
+            yield f"{grew}: {_named(event.ids())}"
+        case Began():
+            names = _named(ids[index] for index, _ in event.attempts)
+            yield f"begins, must not run twice: {names}"
+        case Decided():
+            yield f"decided: {ids[event.index]}: {event.decision}, by {event.by}"
+        case Stepped():
+            yield f"{event.from_status} → {event.to}, by {event.trigger}"
+            error = event.metadata.get("error")
             if isinstance(error, dict):
                 yield str(error.get("message", ""))
-        case Kind.MOVED:
-            yield from _moves(Moved(**fields), ids)
+        case Moved():
+            yield from _moves(event, ids)
         case _:
-            yield kind  # The history has refused it before.
+            yield event.kind
 
 
 def _moves(moved: Moved, ids: Sequence[str]) -> Iterator[str]:
-    lanes = [place_of(lane) for lane in moved.lanes]
-    if moved.done:
-        names = (f"{ids[row[0]]} ({age(row[4] / 1e6)}, {lanes[row[2]]})" for row in moved.done)
+    if moved.done_count:
+        names = (
+            f"{ids[one.task]} ({age(one.took_s)}, {place_of(one.lane)})" for one in moved.done()
+        )
         yield f"done: {_named(names)}"
-    for index, attempt, _, _, took, _, message, _ in moved.troubled[:NAMES_MAX]:
-        yield f"runs again: {ids[index]}, attempt {attempt} failed in {age(took / 1e6)}: {message}"
-    if len(moved.troubled) > NAMES_MAX:
-        yield f"and {counted(len(moved.troubled) - NAMES_MAX, 'more attempt')} failed"
-    for index, attempt, _, message, *_ in moved.doubtful[:NAMES_MAX]:
+    troubled = list(moved.troubled())
+    for index, attempt, span, _, message, _ in troubled[:NAMES_MAX]:
+        yield f"runs again: {ids[index]}, attempt {attempt} failed in {age(span.took_s)}: {message}"
+    if len(troubled) > NAMES_MAX:
+        yield f"and {counted(len(troubled) - NAMES_MAX, 'more attempt')} failed"
+    for index, attempt, _, message, _ in islice(moved.doubtful(), NAMES_MAX):
         yield f"in doubt: {ids[index]}, attempt {attempt} may have run: {message}"
-    for index, error, *_ in moved.failed[:NAMES_MAX]:
+    for index, error, *_ in islice(moved.failed(), NAMES_MAX):
         yield f"failed: {ids[index]}: {error.get('message', '')}"
     for word, numbers in (("cancelled", moved.cancelled), ("skipped", moved.skipped)):
         if numbers:

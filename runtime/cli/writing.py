@@ -6,10 +6,10 @@ does no harm: what stands there is not appended again.
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from typing import Final
 
-from callboard.actors.execution.history.events import Kind, pack, stream_of
+from callboard.actors.execution.history.events import Event, stream_of
 from callboard.actors.execution.history.fold import ExecutionHistory
 from callboard.messages.errors import CallboardError, UsageError
 from callboard.messages.event_ids import new_event_id
@@ -20,10 +20,9 @@ from ..journals import FileLock
 from .logs import Found
 from .owners import ask_owner, check_free, last_event
 
-__all__ = ["Change", "write", "writer_name"]
+__all__ = ["write", "writer_name"]
 
 WRITER_NAME: Final = "callboard-command"
-Change = tuple[Kind, Mapping[str, Any]]
 
 
 def writer_name() -> str:
@@ -34,7 +33,7 @@ def writer_name() -> str:
 def write(
     found: Found,
     history: ExecutionHistory,
-    changes: Sequence[Change],
+    events: Sequence[Event],
     *,
     take_over: bool,
     append_to: str | None = None,
@@ -48,20 +47,20 @@ def write(
     """
     to = found.id if append_to is None else append_to
     after = history.version if expected is None else expected
-    events = tuple(NewEvent(new_event_id(), str(kind), pack(of)) for kind, of in changes)
+    new = tuple(NewEvent(new_event_id(), str(event.kind), event.write()) for event in events)
     wish = WriteEvents(
         execution_id=found.id,
         version=history.version,
         event=last_event(found, history),
         append_to=to,
         expected=after,
-        events=tuple((event.id.hex(), event.kind, event.data.hex()) for event in events),
+        events=tuple((event.id.hex(), event.kind, event.data.hex()) for event in new),
     )
     if ask_owner(found, wish) is not None:
         return True
     check_free(found, take_over=take_over)
     with _taken_over(found) as store:
-        (outcome,) = store.commit([Append(stream_of(to), events, after)])
+        (outcome,) = store.commit([Append(stream_of(to), new, after)])
     if isinstance(outcome, CallboardError):
         raise outcome
     return False

@@ -36,6 +36,8 @@ TEXTS: Final = frozenset({".md", ".toml", ".yaml", ".yml", ".py", ".sh", ".cfg",
 # Ray keeps its sessions there on every machine, so documents may say so.
 RAY_SESSIONS: Final = "/tmp/ray"
 LICENCE: Final = Path("LICENSE")
+# What is no text there has no suffix either: results as a journal's store keeps them.
+DATA: Final = Path("tests/data")
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +243,13 @@ def dead_modules(sources: list[Source], entry_points: set[str]) -> list[str]:
 @pytest.fixture(scope="module")
 def sources(root: Path, repository_files: list[Path]) -> list[Source]:
     files = [file for file in repository_files if not (root / file).is_symlink()]
-    texts = [file for file in files if file.suffix in TEXTS and file != LICENCE]
+    texts = [
+        file
+        for file in files
+        if file.suffix in TEXTS
+        and file != LICENCE
+        and (file.suffix or not file.is_relative_to(DATA))
+    ]
     return [Source(file, (root / file).read_text(encoding="utf-8")) for file in texts]
 
 

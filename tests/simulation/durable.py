@@ -15,7 +15,15 @@ from typing import Any, Final
 
 from callboard.actors.actor import Agent, handler
 from callboard.actors.execution.handle import ExecutionHandle
-from callboard.actors.execution.history.events import Kind, stream_of, unpack
+from callboard.actors.execution.history.events import (
+    Grown,
+    Moved,
+    Planned,
+    Resumed,
+    Stepped,
+    read,
+    stream_of,
+)
 from callboard.messages.contract import Contract, Request
 from callboard.messages.errors import CallboardError, StoreFailed, UsageError
 from callboard.messages.event_ids import MARK, mark_of
@@ -134,18 +142,20 @@ class ExecutionChecker:
         if event.stream != stream_of(EXECUTION):
             return
         self.events.append(event)
-        fields = unpack(event.kind, event.data)
-        if event.kind == Kind.GROWN:
-            self.ids.extend(row[0] for row in fields["rows"])
-        elif event.kind == Kind.PLANNED:
-            self._planned = fields["sub_tasks"]
-        elif event.kind == Kind.RESUMED and len(self.ids) < (self._planned or 1):
-            self.ids.clear()
-        elif event.kind == Kind.STEPPED:
-            self._stepped(fields["to"])
-        elif event.kind == Kind.MOVED:
-            for row in fields["done"]:
-                self._is_done(self.ids[row[0]])
+        match read(event.kind, event.data):
+            case Grown() as grown:
+                self.ids.extend(grown.ids())
+            case Planned() as planned:
+                self._planned = planned.sub_tasks
+            case Resumed() if len(self.ids) < (self._planned or 1):
+                self.ids.clear()
+            case Stepped() as stepped:
+                self._stepped(stepped.to)
+            case Moved() as moved:
+                for done in moved.done():
+                    self._is_done(self.ids[done.task])
+            case _:
+                pass
 
     def _is_done(self, task_id: str) -> None:
         if task_id in self.done:

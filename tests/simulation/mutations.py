@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from callboard.actors.asks import AskFuture
+from callboard.actors.execution.history.events import MovedWriter
 from callboard.actors.execution.history.recorder import Recorder
 from callboard.actors.execution.run import PlanRun
 from callboard.actors.host.endings import Endings
@@ -235,12 +236,12 @@ def _version_not_expected(right: Any) -> Any:
 
 
 def _row_not_written(right: Any) -> Any:
-    def close_turn(self: Any) -> None:
+    def event(self: Any, at: float) -> Any:
         if len(self._done) > 1:
             self._done.pop()
-        right(self)
+        return right(self, at)
 
-    return close_turn
+    return event
 
 
 def _end_not_awaited(_right: Any) -> Any:
@@ -357,7 +358,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
         ),
         "row_not_written": Mutation(
             "of several results of one turn the last is not journalled",
-            Recorder, "_close_turn", _row_not_written, "durable",
+            MovedWriter, "event", _row_not_written, "durable",
         ),
         "old_owner_goes_on": Mutation(
             "an owner writes while the next one does, also after a refused append",

@@ -339,9 +339,8 @@ def test_add_before_start_and_after_stop_is_refused() -> None:
 # --- one core, two levels; statistics; size -------------------------------------------------------
 
 
-def test_effects_carry_the_spec_and_its_opaque_recipe() -> None:
-    recipe = object()
-    child = ChildSpec(("host", 3), start=recipe)
+def test_effects_carry_the_spec() -> None:
+    child = ChildSpec(("host", 3))
     core = SupervisorCore(spec_of(), lambda: 0.0, [child])
     assert core.start(0.0) == (StartChild(("host", 3), 1, child),)
     stop = core.stop(0.0)

@@ -28,7 +28,6 @@ from ..folds import FunctionT, contracts_of, marked, methods_of
 __all__ = ["FOLD_ROW", "Projection", "RowCodec", "Rows", "projects"]
 
 RowT = TypeVar("RowT")
-Fold = Callable[["Rows[Any]", Contract], None]
 
 FOLD_ROW: Final = ""
 """The row that tells which version of the projection made the model. `Rows` refuses its key."""

@@ -1,4 +1,4 @@
-"""The events of an execution, and how each is packed.
+"""The events of an execution: the one place where they are read and written.
 
 They stand in the stream `execution/<id>`. An event holds the change and never the state: what a
 step costs in the journal is bounded by the step's own data. All that happened in one turn of
@@ -9,14 +9,14 @@ the scheduler is one event, so a busy turn costs one row of the log, not one a s
 | submitted | somebody wants this | id, job, request, attributes, at, by, driver |
 | entered | the next phases of its way | phases: [name, at] |
 | planned | the plan is made; its sub-tasks follow in `grown` | agents, plan_maker, sub_tasks |
-| grown | sub-tasks were added | parent, contracts, policies, rows |
+| grown | sub-tasks were added | parent, contracts, policies, rows: see `grown.py` |
 | began | attempts that must not run twice are about to run | at, rows: [index, attempt] |
-| moved | what became of attempts and sub-tasks in one turn | see `Moved` |
+| moved | what became of attempts and sub-tasks in one turn | see `moved.py` |
 | stepped | the status changed | from, to, at, trigger, metadata |
 | resumed | another owner goes on | by, at |
 | lost | results that had been stored as blobs are gone | rows: [index, attempt, why], by, at |
 | decided | a person or a policy settled a step in doubt | index, decision, by, at |
-| forked | the first: begins with what another did | of, version, from, sub_tasks, shared, at, by |
+| forked | the first: begins with what another did | of, version, from, at, by, sub_tasks, shared |
 
 Sub-tasks are numbered in the order in which they were added, over all `grown` events. A message
 is packed as in a frame: the number of its contract in the event's own table, its body, and the
@@ -24,27 +24,41 @@ buffers beside it if there are any. A result that is too large stands in a blob:
 is empty, there are no buffers, and behind them stands the reference, [digest, bytes].
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple, Self
 
-import msgpack
-
-from callboard.messages.blobs import BlobRef
 from callboard.messages.contract import ContractKey
-from callboard.messages.plan import SubTask
-from callboard.messages.retry import RETRY_DEFAULT, RetryPolicy
-from callboard.messages.storage_errors import StoreDamaged
+from callboard.messages.storage_errors import StoreDamaged, UnknownEvent
+
+from .encoding import Event, Kind, Packed, pack, unpack
+from .grown import Grown, GrownWriter
+from .moved import Moved, MovedWriter
 
 __all__ = [
     "PREFIX",
+    "Began",
+    "Beginning",
+    "Decided",
+    "Entered",
+    "Event",
+    "Forked",
+    "Grown",
+    "GrownWriter",
     "Kind",
+    "Lost",
+    "LostResult",
     "Moved",
+    "MovedWriter",
+    "Owner",
     "Packed",
-    "RowReader",
-    "RowWriter",
+    "Phase",
+    "Planned",
+    "Resumed",
+    "Stepped",
+    "Submitted",
     "pack",
-    "policy_from_row",
+    "read",
     "stream_of",
     "unpack",
 ]
@@ -57,196 +71,269 @@ def stream_of(execution_id: str) -> str:
     return PREFIX + execution_id
 
 
-class Kind(StrEnum):
-    """The kinds of events; a closed vocabulary."""
+class Phase(NamedTuple):
+    """A phase of an execution's way, and when it began."""
 
-    SUBMITTED = "callboard.execution.submitted"
-    ENTERED = "callboard.execution.entered"
-    PLANNED = "callboard.execution.planned"
-    GROWN = "callboard.execution.grown"
-    BEGAN = "callboard.execution.began"
-    MOVED = "callboard.execution.moved"
-    STEPPED = "callboard.execution.stepped"
-    RESUMED = "callboard.execution.resumed"
-    LOST = "callboard.execution.lost"
-    DECIDED = "callboard.execution.decided"
-    FORKED = "callboard.execution.forked"
+    name: str
+    at: float
 
 
-class Packed(NamedTuple):
-    """A message as it was encoded."""
+class Owner(NamedTuple):
+    """A process that ran an execution, and since when."""
 
-    contract: ContractKey
-    body: bytes
-    buffers: tuple[bytes, ...] = ()
-    blob: BlobRef | None = None
-    """Where body and buffers are, when they are not here."""
+    name: str
+    at: float
+
+
+class Beginning(NamedTuple):
+    """An attempt of an unsafe sub-task that is about to run."""
+
+    task: int
+    attempt: int
+
+
+class LostResult(NamedTuple):
+    """A result that cannot be read any more, and why."""
+
+    task: int
+    attempt: int
+    why: str
+
+
+class NamedFields(Event):
+    """An event whose attributes are its fields, with their names and in their order."""
+
+    __slots__: ClassVar[tuple[str, ...]] = ()  # type: ignore[misc]  # the names of the fields
 
     @classmethod
-    def beside(cls, contract: ContractKey, body: bytes, more: Sequence[Any]) -> "Packed":
-        """A result out of its row; `more` is what stands behind the body."""
-        return cls(contract, body, tuple(more[0]), BlobRef(*more[1]) if len(more) > 1 else None)
+    def of(cls, fields: Mapping[str, Any]) -> Self:
+        """See `Event.of`; what is not known of a later release is left out."""
+        return cls(**{name: fields[name] for name in cls.__slots__ if name in fields})
+
+    def fields(self) -> dict[str, Any]:
+        """See `Event.fields`."""
+        return {name: getattr(self, name) for name in self.__slots__}
 
 
-class Moved(NamedTuple):
-    """One turn of the scheduler.
+NO_REQUEST: Final = Packed(ContractKey("", 0, 0), b"")
 
-    Times are microseconds: `began` before `at`, and how long the attempt took.
-    """
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Submitted(Event):
+    """Somebody wants this."""
+
+    kind: ClassVar[Kind] = Kind.SUBMITTED
+    job: str
     at: float
-    """When the turn was, in seconds since 1970."""
-    lanes: list[str]
-    """Where attempts ran: rows name a lane by its place here."""
-    contracts: list[list[Any]]
-    done: list[list[Any]]
-    """[index, attempt, lane, began, took, contract, body, buffers if any, blob if any]"""
-    troubled: list[list[Any]]
-    """[index, attempt, lane, began, took, code, message, is the host's fault]: tried again"""
-    failed: list[list[Any]]
-    """[index, error as data; attempt, lane, began, took if one was under way]: failed for good"""
-    cancelled: list[int]
-    skipped: list[int]
-    doubtful: list[list[Any]]
-    """[index, attempt, code, message, lane, began, took]: may have run, and must not run twice
+    by: str
+    id: str = ""
+    request: Packed = NO_REQUEST
+    attributes: tuple[bytes, Sequence[bytes]] = (b"", ())
+    """What the caller gave along: body and buffers."""
+    driver: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """How the driver can be started again."""
 
-    Without the last three of an attempt whose owner had ended."""
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> "Submitted":
+        """See `Event.of`."""
+        given = {name: fields[name] for name in cls.__slots__ if name in fields}
+        if "request" in given:
+            name, version, fingerprint, body, buffers = given["request"]
+            contract = ContractKey(name, version, fingerprint)
+            given["request"] = Packed(contract, body, tuple(buffers))
+        if "attributes" in given:
+            body, buffers = given["attributes"]
+            given["attributes"] = (body, buffers)
+        return cls(**given)
 
-
-MOVED_FIELDS: Final = Moved._fields
-
-
-def pack(fields: Mapping[str, Any]) -> bytes:
-    """The data of an event."""
-    data: bytes = msgpack.packb(fields)
-    return data
-
-
-def unpack(kind: str, data: bytes) -> dict[str, Any]:
-    """The fields of an event; raises `StoreDamaged`."""
-    try:
-        fields = msgpack.unpackb(data, strict_map_key=False)
-    except Exception as error:
-        raise StoreDamaged(
-            f"an event {kind} of {len(data)} bytes does not decode: {error!r}."
-        ) from error
-    if not isinstance(fields, dict):
-        raise StoreDamaged(f"an event {kind} holds a {type(fields).__name__}, not fields.")
-    return fields
-
-
-class RowWriter:
-    """Packs sub-tasks into the rows of one `grown` event."""
-
-    def __init__(self) -> None:
-        self.contracts: Final[dict[ContractKey, int]] = {}
-        self.policies: Final[list[list[Any]]] = []
-        self.rows: Final[list[list[Any]]] = []
-        self.bytes = 0
-        self._policies: dict[RetryPolicy, int] = {}
-
-    def contract(self, key: ContractKey) -> int:
-        """The number of a contract in this event."""
-        return self.contracts.setdefault(key, len(self.contracts))
-
-    def add(self, sub_task: SubTask, request: Packed, index_of: Mapping[str, int]) -> None:
-        """Add one; `index_of` numbers what it needs."""
-        self.bytes += len(request.body) + sum(map(len, request.buffers))
-        row: list[Any] = [sub_task.id, self.contract(request.contract), request.body]
-        if sub_task[2:] != _PLAIN or request.buffers:
-            row += [
-                list(request.buffers),
-                [index_of[need] for need in sub_task.needs],
-                dict(sub_task.bind),
-                sub_task.priority,
-                sub_task.timeout_s,
-                self._policy(sub_task.retry),
-                sub_task.weight,
-                sub_task.optional,
-                sub_task.agent,
-                sub_task.key,
-                sub_task.unsafe,
-            ]
-        self.rows.append(row)
-
-    def _policy(self, policy: RetryPolicy) -> int:
-        if policy is RETRY_DEFAULT:
-            return -1
-        number = self._policies.get(policy)
-        if number is None:
-            number = self._policies[policy] = len(self.policies)
-            retry_on = None if policy.retry_on is None else sorted(policy.retry_on)
-            self.policies.append(
-                [
-                    policy.attempts_max,
-                    policy.backoff_min_s,
-                    policy.factor,
-                    policy.backoff_max_s,
-                    policy.jitter,
-                    policy.host_losses_max,
-                    retry_on,
-                ]
-            )
-        return number
-
-    def fields(self, parent: int | None) -> dict[str, Any]:
-        """The event's fields."""
+    def fields(self) -> dict[str, Any]:
+        """See `Event.fields`."""
+        request, (body, buffers) = self.request, self.attributes
         return {
-            "parent": parent,
-            "contracts": [list(key) for key in self.contracts],
-            "policies": self.policies,
-            "rows": self.rows,
+            "id": self.id,
+            "job": self.job,
+            "request": [*request.contract, request.body, list(request.buffers)],
+            "attributes": [body, list(buffers)],
+            "at": self.at,
+            "by": self.by,
+            "driver": self.driver,
         }
 
 
-_PLAIN: Final = SubTask("", None)[2:]
+@dataclasses.dataclass(frozen=True, slots=True)
+class Entered(Event):
+    """The next phases of its way have begun."""
+
+    kind: ClassVar[Kind] = Kind.ENTERED
+    phases: Sequence[Phase]
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> "Entered":
+        """See `Event.of`."""
+        return cls([Phase(name, at) for name, at in fields["phases"]])
+
+    def fields(self) -> dict[str, Any]:
+        """See `Event.fields`."""
+        return {"phases": self.phases}
 
 
-def policy_from_row(row: Sequence[Any]) -> RetryPolicy:
-    """A retry policy as `RowWriter` packed it."""
-    attempts_max, backoff_min_s, factor, backoff_max_s, jitter, host_losses_max, retry_on = row
-    return RetryPolicy(
-        attempts_max=attempts_max,
-        backoff_min_s=backoff_min_s,
-        factor=factor,
-        backoff_max_s=backoff_max_s,
-        jitter=jitter,
-        host_losses_max=host_losses_max,
-        retry_on=None if retry_on is None else frozenset(retry_on),
-    )
+@dataclasses.dataclass(frozen=True, slots=True)
+class Planned(NamedFields):
+    """The plan is made; its sub-tasks follow."""
+
+    kind: ClassVar[Kind] = Kind.PLANNED
+    agents: Mapping[str, str]
+    """Which pool serves which contract, by the route that was taken."""
+    plan_maker: str | None
+    sub_tasks: int
 
 
-class RowReader:
-    """Reads the rows of one `grown` event."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Began(Event):
+    """Attempts that must not run twice are about to run."""
 
-    def __init__(self, fields: Mapping[str, Any]) -> None:
-        self.fields: Final = fields
-        self.contracts: Final = [ContractKey(*key) for key in fields["contracts"]]
-        self.policies: Final = [policy_from_row(row) for row in fields["policies"]]
-        self.rows: Final[list[list[Any]]] = fields["rows"]
-        self.parent: Final[int | None] = fields["parent"]
+    kind: ClassVar[Kind] = Kind.BEGAN
+    at: float
+    attempts: Sequence[Beginning]
 
-    def packed(self, row: Sequence[Any]) -> Packed:
-        """The request of a row."""
-        return Packed(self.contracts[row[1]], row[2], tuple(row[3]) if len(row) > 3 else ())
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> "Began":
+        """See `Event.of`."""
+        rows = [Beginning(index, attempt) for index, attempt in fields["rows"]]
+        return cls(fields["at"], rows)
 
-    def sub_task(self, row: Sequence[Any], request: Any, ids: Sequence[str]) -> SubTask:
-        """The sub-task of a row; `ids` are those of all sub-tasks in order."""
-        if len(row) == 3:
-            return SubTask(row[0], request)
-        _, _, _, _, needs, bind, priority, timeout_s, policy, *rest = row
-        weight, optional, agent, key, unsafe = rest
-        return SubTask(
-            row[0],
-            request,
-            tuple(ids[need] for need in needs),
-            {name: to if isinstance(to, str) else tuple(to) for name, to in bind.items()},
-            priority,
-            timeout_s,
-            RETRY_DEFAULT if policy < 0 else self.policies[policy],
-            weight,
-            optional,
-            agent,
-            key,
-            unsafe,
+    def fields(self) -> dict[str, Any]:
+        """See `Event.fields`."""
+        return {"at": self.at, "rows": self.attempts}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stepped(Event):
+    """The status changed."""
+
+    kind: ClassVar[Kind] = Kind.STEPPED
+    from_status: str
+    to: str
+    at: float
+    trigger: str
+    metadata: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> "Stepped":
+        """See `Event.of`."""
+        return cls(*(fields[name] for name in ("from", "to", "at", "trigger", "metadata")))
+
+    def fields(self) -> dict[str, Any]:
+        """See `Event.fields`."""
+        return {
+            "from": self.from_status,
+            "to": self.to,
+            "at": self.at,
+            "trigger": self.trigger,
+            "metadata": self.metadata,
+        }
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Resumed(NamedFields):
+    """Another owner goes on."""
+
+    kind: ClassVar[Kind] = Kind.RESUMED
+    by: str
+    at: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Lost(Event):
+    """Results that had been stored as blobs are gone."""
+
+    kind: ClassVar[Kind] = Kind.LOST
+    results: Sequence[LostResult]
+    by: str
+    at: float
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> "Lost":
+        """See `Event.of`."""
+        results = [LostResult(index, attempt, why) for index, attempt, why in fields["rows"]]
+        return cls(results, fields["by"], fields["at"])
+
+    def fields(self) -> dict[str, Any]:
+        """See `Event.fields`."""
+        return {"rows": self.results, "by": self.by, "at": self.at}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Decided(NamedFields):
+    """A person or a policy settled a step in doubt."""
+
+    kind: ClassVar[Kind] = Kind.DECIDED
+    index: int
+    decision: str
+    by: str
+    at: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Forked(Event):
+    """The first event of an execution that begins with what another one did."""
+
+    kind: ClassVar[Kind] = Kind.FORKED
+    of_id: str
+    version: int
+    """How far the other one's events count."""
+    step: str
+    """The sub-task from which on it runs again."""
+    at: float
+    by: str
+    sub_tasks: int = 0
+    shared: int = 0
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> "Forked":
+        """See `Event.of`."""
+        return cls(
+            fields["of"],
+            fields["version"],
+            fields["from"],
+            fields["at"],
+            fields["by"],
+            fields.get("sub_tasks", 0),
+            fields.get("shared", 0),
         )
+
+    def fields(self) -> dict[str, Any]:
+        """See `Event.fields`."""
+        return {
+            "of": self.of_id,
+            "version": self.version,
+            "from": self.step,
+            "at": self.at,
+            "by": self.by,
+            "sub_tasks": self.sub_tasks,
+            "shared": self.shared,
+        }
+
+
+EVENTS: Final[Mapping[str, type[Event]]] = {
+    event.kind: event
+    for event in (
+        Submitted, Entered, Planned, Grown, Began, Moved, Stepped, Resumed, Lost, Decided, Forked,
+    )
+}  # fmt: skip
+
+
+def read(kind: str, data: bytes) -> Event:
+    """The event of this kind that has these bytes. Raises `UnknownEvent`, `StoreDamaged`."""
+    event = EVENTS.get(kind)
+    if event is None:
+        raise UnknownEvent(
+            f"this release does not know events {kind!r}.",
+            advice="A later release of Callboard wrote it: use that one.",
+        )
+    try:
+        return event.of(unpack(kind, data))
+    except StoreDamaged:
+        raise
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise StoreDamaged(f"an event {kind} is malformed: {error!r}.") from error

@@ -6,10 +6,10 @@ Invariants: lists over sub-tasks have one entry for each, in the order in which 
 a sub-task that is done has the place of its result.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Final, NamedTuple
 
-from callboard.messages.contract import ContractKey
 from callboard.messages.events import RecordedEvent
 from callboard.messages.execution import (
     EXECUTION_TRANSITIONS,
@@ -19,7 +19,25 @@ from callboard.messages.execution import (
 )
 from callboard.messages.storage_errors import StoreDamaged, UnknownEvent
 
-from .events import Kind, Moved, Packed, RowReader, unpack
+from .events import (
+    Began,
+    Decided,
+    Entered,
+    Forked,
+    Grown,
+    Kind,
+    Lost,
+    LostResult,
+    Moved,
+    Owner,
+    Packed,
+    Phase,
+    Planned,
+    Resumed,
+    Stepped,
+    Submitted,
+    read,
+)
 
 __all__ = ["Attempt", "ExecutionHistory", "HistoryStep", "fold"]
 
@@ -56,7 +74,7 @@ class Added(NamedTuple):
 
     first: int
     """The number of its first sub-task."""
-    reader: RowReader
+    event: Grown
 
 
 class ExecutionHistory:
@@ -68,13 +86,14 @@ class ExecutionHistory:
         """The version of the last event that is in it."""
         self.last_id = b""
         """The id of that event."""
-        self.submitted: dict[str, Any] = {}
-        self.fork: dict[str, Any] = {}
-        """The fields of its `forked` event, for a fork: `of` is its origin, `from` the step."""
+        self.submitted = Submitted(job="", at=0.0, by="")
+        """What was wanted; empty until it is known."""
+        self.fork: Forked | None = None
+        """Where it begins, for a fork."""
         self.status = ExecutionStatus.PENDING
         self.steps: Final[list[HistoryStep]] = []
-        self.phases: Final[list[tuple[str, float]]] = []
-        self.owners: Final[list[tuple[str, float]]] = []
+        self.phases: Final[list[Phase]] = []
+        self.owners: Final[list[Owner]] = []
         self.agents: dict[str, str] = {}
         """Which pool serves which contract, by the route that was taken."""
         self.plan_maker: str | None = None
@@ -112,7 +131,7 @@ class ExecutionHistory:
                 advice="Look at the store with `callboard store check`.",
             )
         try:
-            take(self, unpack(event.kind, event.data))
+            take(self, read(event.kind, event.data))
         except StoreDamaged as error:
             raise StoreDamaged(
                 f"execution {self.id}: event {event.version}: {error.message}", advice=error.advice
@@ -127,12 +146,12 @@ class ExecutionHistory:
 
     # --- one method a kind -----------------------------------------------------------------
 
-    def _submitted(self, fields: Mapping[str, Any]) -> None:
-        self.submitted = dict(fields)
-        self.owners.append((fields["by"], fields["at"]))
+    def _submitted(self, event: Submitted) -> None:
+        self.submitted = event
+        self.owners.append(Owner(event.by, event.at))
 
-    def _resumed(self, fields: Mapping[str, Any]) -> None:
-        self.owners.append((fields["by"], fields["at"]))
+    def _resumed(self, event: Resumed) -> None:
+        self.owners.append(Owner(event.by, event.at))
         if not self.has_plan:
             # It was written in part: the new owner makes it again.
             self.added.clear()
@@ -140,44 +159,32 @@ class ExecutionHistory:
             self.statuses.clear()
             self.order.clear()
 
-    def _entered(self, fields: Mapping[str, Any]) -> None:
-        self.phases.extend((name, at) for name, at in fields["phases"])
+    def _entered(self, event: Entered) -> None:
+        self.phases.extend(event.phases)
 
-    def _planned(self, fields: Mapping[str, Any]) -> None:
-        self.agents = dict(fields["agents"])
-        self.plan_maker = fields["plan_maker"]
-        self.planned_count = fields["sub_tasks"]
+    def _planned(self, event: Planned) -> None:
+        self.agents = dict(event.agents)
+        self.plan_maker = event.plan_maker
+        self.planned_count = event.sub_tasks
 
-    def _grown(self, fields: Mapping[str, Any]) -> None:
-        reader = RowReader(fields)
-        added = Added(len(self.ids), reader)
+    def _grown(self, event: Grown) -> None:
+        added = Added(len(self.ids), event)
         self.added.append(added)
-        self.ids.extend([row[0] for row in reader.rows])
-        self.statuses.extend([TaskStatus.WAITING] * len(reader.rows))
+        self.ids.extend(event.ids())
+        self.statuses.extend([TaskStatus.WAITING] * len(event))
         self.order.append(("grown", added))
 
-    def _began(self, fields: Mapping[str, Any]) -> None:
-        for index, attempt in fields["rows"]:
+    def _began(self, event: Began) -> None:
+        for index, attempt in event.attempts:
             self.began[index] = attempt
             self.statuses[index] = TaskStatus.RUNNING
 
-    def _moved(self, fields: Mapping[str, Any]) -> None:
-        moved = Moved(**fields)
-        keys = [ContractKey(*key) for key in moved.contracts]
-        at, lanes, attempts, done = moved.at, moved.lanes, self.ended, []
-
-        def ended(index: int, attempt: int, times: Sequence[int], code: str, message: str) -> None:
-            lane, began, took = times
-            attempts.append(
-                (index, attempt, lanes[lane], at - began / 1e6, took / 1e6, code, message)
-            )
-
-        for index, attempt, lane, began, took, contract, body, *more in moved.done:
-            key = keys[contract]
-            packed = Packed.beside(key, body, more) if more else Packed(key, body)
-            self.results[index] = (attempt, packed)
+    def _moved(self, event: Moved) -> None:
+        attempts, done = self.ended, []
+        for index, attempt, lane, began_at, took_s, result in event.done():
+            self.results[index] = (attempt, result)
             self.statuses[index] = TaskStatus.DONE
-            attempts.append((index, attempt, lanes[lane], at - began / 1e6, took / 1e6, "", ""))
+            attempts.append((index, attempt, lane, began_at, took_s, "", ""))
             done.append(index)
         if done and self.order and self.order[-1][0] == "done":
             self.order[-1][1].extend(done)
@@ -187,37 +194,38 @@ class ExecutionHistory:
             for index in done:
                 self.began.pop(index, None)
                 self.lost.pop(index, None)
-        for index, attempt, *times, code, message, is_loss in moved.troubled:
-            ended(index, attempt, times, code, message)
+        for index, attempt, span, code, message, is_loss in event.troubled():
+            attempts.append((index, attempt, *span, code, message))
             self.began.pop(index, None)
             self.order.append(("troubled", (index, attempt, is_loss)))
-        for index, attempt, code, message, *times in moved.doubtful:
-            if times:
-                ended(index, attempt, times, code, message)
+        for doubt in event.doubtful():
+            index, attempt, code, message, ended = doubt
+            if ended is not None:
+                attempts.append((index, attempt, *ended, code, message))
             self.doubtful[index] = (attempt, code, message)
             self.began.pop(index, None)
             self.statuses[index] = TaskStatus.IN_DOUBT
             self.order.append(("doubtful", (index, attempt, code, message)))
-        for index, error, *last in moved.failed:
-            if last:
-                ended(index, last[0], last[1:], error["code"], error["message"])
+        for index, error, attempt, ended in event.failed():
+            if ended is not None:
+                attempts.append((index, attempt, *ended, error["code"], error["message"]))
             self.statuses[index] = TaskStatus.FAILED
             self.errors[index] = error
             self.began.pop(index, None)
             self.order.append(("failed", (index, error)))
-        for index in moved.cancelled:
+        for index in event.cancelled:
             self.statuses[index] = TaskStatus.CANCELLED
             self.doubtful.pop(index, None)
             self.order.append(("cancelled", index))
-        for index in moved.skipped:
+        for index in event.skipped:
             self.statuses[index] = TaskStatus.SKIPPED
 
-    def _lost(self, fields: Mapping[str, Any]) -> None:
-        self.lose((index, attempt, why) for index, attempt, why in fields["rows"])
+    def _lost(self, event: Lost) -> None:
+        self.lose(event.results)
 
-    def lose(self, rows: Iterable[tuple[int, int, str]]) -> None:
-        """Results are gone: [sub-task, attempt, why]. They run again, unsafe ones if so decided."""
-        lost = {index: (attempt, why) for index, attempt, why in rows}
+    def lose(self, results: Iterable[LostResult]) -> None:
+        """Results are gone: their sub-tasks run again, unsafe ones if so decided."""
+        lost = {index: (attempt, why) for index, attempt, why in results}
         self.lost.update(lost)
         for what, how in self.order:
             if what == "done" and not lost.keys().isdisjoint(how):
@@ -234,45 +242,42 @@ class ExecutionHistory:
     def _is_unsafe(self, index: int) -> bool:
         for added in reversed(self.added):
             if added.first <= index:
-                row = added.reader.rows[index - added.first]
-                return len(row) > 3 and bool(row[-1])
+                return added.event.is_unsafe(index - added.first)
         raise IndexError(f"there is no sub-task {index}")
 
-    def _stepped(self, fields: Mapping[str, Any]) -> None:
-        to = ExecutionStatus(fields["to"])
+    def _stepped(self, event: Stepped) -> None:
+        to = ExecutionStatus(event.to)
         step = HistoryStep(
-            ExecutionStatus(fields["from"]), to, fields["at"], fields["trigger"], fields["metadata"]
+            ExecutionStatus(event.from_status), to, event.at, event.trigger, dict(event.metadata)
         )
         self.status = to
         self.steps.append(step)
 
-    def _forked(self, _fields: Mapping[str, Any]) -> None:
+    def _forked(self, _event: Forked) -> None:
         raise StoreDamaged(
             f"execution {self.id}: a fork begins with its origin, and only there.",
             advice="Read it with `read_history`, which reads the origin too.",
         )
 
-    def begin_fork(self, origin: "ExecutionHistory", fields: Mapping[str, Any]) -> None:
+    def begin_fork(self, origin: "ExecutionHistory", fork: Forked) -> None:
         """Take over from the origin of a fork what was wanted, and how it was planned."""
-        self.fork = dict(fields)
-        self.submitted = {
-            **origin.submitted, "id": self.id, "at": fields["at"], "by": fields["by"]
-        }  # fmt: skip
-        self.owners.append((fields["by"], fields["at"]))
+        self.fork = fork
+        self.submitted = dataclasses.replace(origin.submitted, id=self.id, at=fork.at, by=fork.by)
+        self.owners.append(Owner(fork.by, fork.at))
         self.agents, self.plan_maker = dict(origin.agents), origin.plan_maker
         self.planned_count = origin.planned_count
 
-    def _decided(self, fields: Mapping[str, Any]) -> None:
-        index = fields["index"]
+    def _decided(self, event: Decided) -> None:
+        index = event.index
         _, code, message = self.doubtful.pop(index, (0, "", ""))
-        if fields["decision"] == Decision.RUN_AGAIN:
+        if event.decision == Decision.RUN_AGAIN:
             self.statuses[index] = TaskStatus.READY
         else:
             self.statuses[index] = TaskStatus.FAILED
             self.errors[index] = {"code": code, "message": message}
-        self.order.append(("decided", (index, fields["decision"])))
+        self.order.append(("decided", (index, event.decision)))
 
-    _takes: ClassVar[Mapping[str, Callable[[Any, Mapping[str, Any]], None]]] = {
+    _takes: ClassVar[Mapping[str, Callable[[Any, Any], None]]] = {
         Kind.SUBMITTED: _submitted,
         Kind.RESUMED: _resumed,
         Kind.ENTERED: _entered,
@@ -296,7 +301,7 @@ class ExecutionHistory:
     @property
     def job(self) -> str:
         """The job's name."""
-        return str(self.submitted.get("job", ""))
+        return str(self.submitted.job)
 
     @property
     def has_plan(self) -> bool:

@@ -9,7 +9,7 @@ What grew out of a sub-task that runs again is taken out of the plan: it grows a
 sub-tasks of a fork are numbered anew.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any, Final
 
@@ -17,13 +17,11 @@ from callboard.messages.errors import UsageError
 from callboard.messages.execution import EXECUTION_TRANSITIONS, TASK_TRANSITIONS, TaskStatus
 from callboard.messages.updates import ExecutionPhase
 
-from .events import RowReader
+from .events import Forked
 from .fold import Added, ExecutionHistory
 
 __all__ = ["forked"]
 
-NEEDS: Final = 4
-"""Where a row of a `grown` event has its needs; a plain row is shorter, and needs nothing."""
 NEAR_AMONG: Final = 10_000
 """Names among which one that is not there is looked for."""
 PHASES: Final = list(ExecutionPhase)
@@ -31,10 +29,8 @@ LATER_PHASES: Final = frozenset(PHASES[PHASES.index(ExecutionPhase.RUNNING) + 1 
 ENDED: Final = frozenset(status for status, steps in TASK_TRANSITIONS.items() if not steps)
 
 
-def forked(
-    origin: ExecutionHistory, execution_id: str, fields: Mapping[str, Any]
-) -> ExecutionHistory:
-    """The history of a fork that has only its `forked` event; `fields` are that event's.
+def forked(origin: ExecutionHistory, execution_id: str, fork: Forked) -> ExecutionHistory:
+    """The history of a fork that has only its `forked` event.
 
     Raises `UsageError` when the origin has no plan, or no such step.
     """
@@ -43,14 +39,14 @@ def forked(
             f"execution {origin.id} cannot be forked: it had no plan by then.",
             advice="Resume it, or submit its request once more.",
         )
-    step = fields["from"]
+    step = fork.step
     if step not in origin.ids:
         near = get_close_matches(step, origin.ids[:NEAR_AMONG])
         raise UsageError(
             f"execution {origin.id} has no sub-task {step!r}.",
             advice=f"Did you mean {' or '.join(near)}?" if near else "See `callboard show --all`.",
         )
-    return _Fork(origin, origin.ids.index(step)).history(execution_id, fields)
+    return _Fork(origin, origin.ids.index(step)).history(execution_id, fork)
 
 
 class _Fork:
@@ -58,15 +54,17 @@ class _Fork:
 
     def __init__(self, origin: ExecutionHistory, step: int) -> None:
         self._origin = origin
-        self._needs = [_needs_of(row) for added in origin.added for row in added.reader.rows]
-        self._parents = [added.reader.parent for added in origin.added for _ in added.reader.rows]
+        self._needs = [needs for added in origin.added for needs in added.event.needs()]
+        self._parents = [
+            added.event.parent for added in origin.added for _ in range(len(added.event))
+        ]
         again = self._again(step)
         self._kept = self._kept_without(again)
         self._numbers: dict[int, int] = {}
         self._added: dict[int, Added] = {}
         """What is still added, by the number that its first sub-task had."""
         for added in origin.added:
-            if added.reader.parent not in again:
+            if added.event.parent not in again:
                 self._renumber(added)
 
     def _again(self, step: int) -> set[int]:
@@ -113,23 +111,23 @@ class _Fork:
         return kept
 
     def _renumber(self, added: Added) -> None:
-        reader, first = added.reader, len(self._numbers)
-        for offset in range(len(reader.rows)):
+        event, first = added.event, len(self._numbers)
+        for offset in range(len(event)):
             self._numbers[added.first + offset] = first + offset
-        self._added[added.first] = Added(first, reader)
+        self._added[added.first] = Added(first, event)
 
-    def history(self, execution_id: str, fields: Mapping[str, Any]) -> ExecutionHistory:
+    def history(self, execution_id: str, fork: Forked) -> ExecutionHistory:
         origin, made = self._origin, ExecutionHistory(execution_id)
-        made.begin_fork(origin, fields)
+        made.begin_fork(origin, fork)
         made.steps.extend(step for step in origin.steps if EXECUTION_TRANSITIONS[step.to])
         if made.steps:
             made.status = made.steps[-1].to
-        made.phases.extend(phase for phase in origin.phases if phase[0] not in LATER_PHASES)
+        made.phases.extend(phase for phase in origin.phases if phase.name not in LATER_PHASES)
         for was, added in self._added.items():
-            changed = Added(added.first, self._changed(added.reader))
+            changed = Added(added.first, added.event.renumbered(self._numbers))
             self._added[was] = changed
             made.added.append(changed)
-            made.ids.extend(row[0] for row in changed.reader.rows)
+            made.ids.extend(changed.event.ids())
         made.statuses.extend([TaskStatus.WAITING] * len(made.ids))
         for index in self._kept:
             number = self._numbers[index]
@@ -139,23 +137,12 @@ class _Fork:
             if index in origin.errors:
                 made.errors[number] = origin.errors[index]
         made.ended.extend(
-            (self._numbers[ended[0]], *ended[1:])
-            for ended in origin.ended
-            if ended[0] in self._kept
+            (self._numbers[task], attempt, lane, began_at, took_s, code, message)
+            for task, attempt, lane, began_at, took_s, code, message in origin.ended
+            if task in self._kept
         )
         made.order.extend(self._order())
         return made
-
-    def _changed(self, reader: RowReader) -> RowReader:
-        rows = [self._row(row) for row in reader.rows]
-        parent = None if reader.parent is None else self._numbers[reader.parent]
-        return RowReader({**reader.fields, "rows": rows, "parent": parent})
-
-    def _row(self, row: Sequence[Any]) -> list[Any]:
-        changed = list(row)
-        if len(row) > NEEDS:
-            changed[NEEDS] = [self._numbers[need] for need in row[NEEDS]]
-        return changed
 
     def _order(self) -> Iterable[tuple[str, Any]]:
         numbers, kept = self._numbers, self._kept
@@ -168,11 +155,8 @@ class _Fork:
                 if done:
                     yield what, done
             elif isinstance(how, tuple):
-                if how[0] in kept:
-                    yield what, (numbers[how[0]], *how[1:])
+                index, *rest = how
+                if index in kept:
+                    yield what, (numbers[index], *rest)
             elif how in kept:
                 yield what, numbers[how]
-
-
-def _needs_of(row: Sequence[Any]) -> Sequence[int]:
-    return row[NEEDS] if len(row) > NEEDS else ()

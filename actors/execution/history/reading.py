@@ -6,7 +6,8 @@ from typing import Final, Protocol
 from callboard.messages.events import RecordedEvent
 from callboard.messages.storage_errors import StoreDamaged
 
-from .events import Kind, stream_of, unpack
+from .events import Forked, Kind, stream_of
+from .events import read as read_event
 from .fold import ExecutionHistory
 from .fork import forked
 
@@ -72,9 +73,10 @@ async def _read_on(
 async def _forked(
     read: ReadStream, execution_id: str, event: RecordedEvent, forks: tuple[str, ...]
 ) -> ExecutionHistory:
-    fields = unpack(event.kind, event.data)
+    fork = read_event(event.kind, event.data)
+    assert isinstance(fork, Forked)
     try:
-        of, version = str(fields["of"]), int(fields["version"])
+        of, version = str(fork.of_id), int(fork.version)
         if of in forks or len(forks) > FORKS_MAX:
             raise StoreDamaged(
                 f"execution {execution_id} is a fork of {of}, and that again of forks: "
@@ -87,7 +89,7 @@ async def _forked(
                 f"more{'' if origin is None else f' beyond version {origin.version}'}.",
                 advice="A fork needs the events of its origin: put those back.",
             )
-        history = forked(origin, execution_id, fields)
+        history = forked(origin, execution_id, fork)
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise StoreDamaged(
             f"execution {execution_id}: event {event.version} ({event.kind}) is malformed: "

@@ -26,7 +26,24 @@ from callboard.messages.storage_errors import WrongExpectedVersion
 
 from ...scheduler.effects import DoneReport
 from .blobs import Blobs
-from .events import Kind, Packed, RowWriter, pack, stream_of
+from .events import (
+    Began,
+    Beginning,
+    Decided,
+    Entered,
+    Event,
+    GrownWriter,
+    Lost,
+    LostResult,
+    MovedWriter,
+    Packed,
+    Phase,
+    Planned,
+    Resumed,
+    Stepped,
+    Submitted,
+    stream_of,
+)
 
 if TYPE_CHECKING:
     from ...journal.journal import Journal
@@ -89,18 +106,11 @@ class Recorder:
         """The id of the event that was submitted last."""
         self._under_way = 0
         self._noted: list[NewEvent] = []
-        self._phases: list[tuple[str, float]] = []
+        self._phases: list[Phase] = []
         self._waiters: list[asyncio.Future[None]] = []
-        # What has happened since the last append, in the shape of a `Moved`.
-        self._done: list[list[Any]] = []
-        self._troubled: list[list[Any]] = []
-        self._failed: list[list[Any]] = []
-        self._cancelled: list[int] = []
-        self._skipped: list[int] = []
-        self._doubtful: list[list[Any]] = []
-        self._starting: list[list[int]] = []
-        self._contracts: dict[ContractKey, int] = {}
-        self._lanes: dict[str, int] = {}
+        self._moved = MovedWriter()
+        """What has happened since the last append."""
+        self._starting: list[Beginning] = []
         self._packed: dict[tuple[str, int], Packed] = {}
         self._began: dict[str, tuple[str, float, int]] = {}
         """Of attempts under way: the lane, since when, and the number."""
@@ -118,33 +128,31 @@ class Recorder:
         packed = self._pack(request)
         given = self._codec.encode(GivenAttributes(values=dict(attributes)))
         self._note(
-            Kind.SUBMITTED,
-            {
-                "id": self.execution_id,
-                "job": job,
-                "request": [*packed.contract, packed.body, list(packed.buffers)],
-                "attributes": [given[0], list(given[1])],
-                "at": self._wall_time(),
-                "by": self.owner,
-                "driver": dict(driver),
-            },
+            Submitted(
+                id=self.execution_id,
+                job=job,
+                request=packed,
+                attributes=(given[0], tuple(map(bytes, given[1]))),
+                at=self._wall_time(),
+                by=self.owner,
+                driver=dict(driver),
+            )
         )
         self.flush()
 
     def resumed(self) -> None:
         """This owner goes on."""
-        self._note(Kind.RESUMED, {"by": self.owner, "at": self._wall_time()})
+        self._note(Resumed(self.owner, self._wall_time()))
         self.flush()
 
-    def lost(self, rows: Sequence[tuple[int, int, str]]) -> None:
-        """Results that were stored as blobs are gone: sub-task, attempt, and why."""
-        fields = {"rows": [list(row) for row in rows], "by": self.owner, "at": self._wall_time()}
-        self._note(Kind.LOST, fields)
+    def lost(self, results: Sequence[LostResult]) -> None:
+        """Results that were stored as blobs are gone."""
+        self._note(Lost(results, self.owner, self._wall_time()))
         self.flush()
 
     def entered(self, phase: str) -> None:
         """The next phase; written along with what comes next."""
-        self._phases.append((phase, self._wall_time()))
+        self._phases.append(Phase(phase, self._wall_time()))
 
     def stepped(
         self,
@@ -155,41 +163,25 @@ class Recorder:
         metadata: Mapping[str, Any],
     ) -> None:
         """The status changed."""
-        self._note(
-            Kind.STEPPED,
-            {
-                "from": str(from_status),
-                "to": str(to),
-                "at": at,
-                "trigger": str(trigger),
-                "metadata": dict(metadata),
-            },
-        )
+        self._note(Stepped(str(from_status), str(to), at, str(trigger), dict(metadata)))
         self.flush()
 
     async def planned(self, route: Route, sub_tasks: Sequence[SubTask]) -> None:
         """The plan is made. Waits only for room; raises what could not be written before."""
-        self._note(
-            Kind.PLANNED,
-            {
-                "agents": dict(route.agents),
-                "plan_maker": route.plan_maker,
-                "sub_tasks": len(sub_tasks),
-            },
-        )
+        self._note(Planned(dict(route.agents), route.plan_maker, len(sub_tasks)))
         index_of = {sub_task.id: number for number, sub_task in enumerate(sub_tasks)}
-        writer = RowWriter()
+        writer = GrownWriter()
         for sub_task in sub_tasks:
             writer.add(sub_task, self._pack(sub_task.request), index_of)
-            if len(writer.rows) >= GROWN_ROWS_MAX or writer.bytes >= GROWN_BYTES_MAX:
-                self._note(Kind.GROWN, writer.fields(None))
+            if len(writer) >= GROWN_ROWS_MAX or writer.bytes >= GROWN_BYTES_MAX:
+                self._note(writer.event(None))
                 self.flush()
-                writer = RowWriter()
+                writer = GrownWriter()
                 await asyncio.sleep(0)
                 while not self._journal.has_room and self.failure is None:
                     await self.settled()
-        if writer.rows:
-            self._note(Kind.GROWN, writer.fields(None))
+        if len(writer):
+            self._note(writer.event(None))
         self.flush()
 
     # --- in a turn ---------------------------------------------------------------------------
@@ -200,20 +192,19 @@ class Recorder:
 
     def began_unsafe(self, index: int, attempt: int) -> None:
         """An attempt that must not run twice waits until this is durable."""
-        self._starting.append([index, attempt])
+        self._starting.append(Beginning(index, attempt))
 
     def doubtful(
         self, index: int, task_id: str, attempt: int, error: CallboardError, now: float
     ) -> None:
         """An attempt that must not run twice may have run."""
-        row = [index, attempt, error.code, error.message, *self._times(task_id, now)]
-        self._doubtful.append(row)
+        span = self._span(task_id, now)
+        self._moved.doubtful(index, attempt, error.code, error.message, span)
 
     def decided(self, index: int, decision: Decision, by: str) -> None:
         """What becomes of a sub-task that was in doubt."""
         self._close_turn()
-        fields = {"index": index, "decision": str(decision), "by": by, "at": self._wall_time()}
-        self._note(Kind.DECIDED, fields)
+        self._note(Decided(index, str(decision), by, self._wall_time()))
 
     def result(
         self, report: DoneReport, again: Callable[[DoneReport], None]
@@ -274,14 +265,8 @@ class Recorder:
     def done(self, index: int, task_id: str, attempt: int, now: float) -> None:
         """The core accepted the result of an attempt."""
         packed = self._packed.pop((task_id, attempt))
-        lane, began, took = self._times(task_id, now)
-        contract = self._contracts.setdefault(packed.contract, len(self._contracts))
-        row = [index, attempt, lane, began, took, contract, packed.body]
-        if packed.blob is not None:
-            row += [[], list(packed.blob)]
-        elif packed.buffers:
-            row.append(list(packed.buffers))
-        self._done.append(row)
+        lane, took_s = self._span(task_id, now)
+        self._moved.done(index, attempt, lane, took_s, packed)
 
     def troubled(
         self,
@@ -294,38 +279,40 @@ class Recorder:
         loss: bool,
     ) -> None:
         """An attempt failed and is tried again."""
-        times = self._times(task_id, now)
-        self._troubled.append([index, attempt, *times, error.code, error.message, loss])
+        lane, took_s = self._span(task_id, now)
+        self._moved.troubled(
+            index, attempt, lane, took_s, code=error.code, message=error.message, is_loss=loss
+        )
 
     def failed(self, index: int, task_id: str, error: CallboardError, now: float) -> None:
         """A sub-task failed for good, usually with its last attempt."""
-        row: list[Any] = [index, error.to_data()]
         if task_id in self._began:
-            row += [self._began[task_id][2], *self._times(task_id, now)]
-        self._failed.append(row)
+            _, _, attempt = self._began[task_id]
+            self._moved.failed_in(index, error.to_data(), attempt, *self._span(task_id, now))
+        else:
+            self._moved.failed(index, error.to_data())
 
     def cancelled(self, indices: Sequence[int]) -> None:
         """Sub-tasks were cancelled."""
-        self._cancelled += indices
+        self._moved.cancelled.extend(indices)
 
     def skipped(self, indices: Sequence[int]) -> None:
         """Sub-tasks can never run."""
-        self._skipped += indices
+        self._moved.skipped.extend(indices)
 
     def grown(self, parent: int, sub_tasks: Sequence[SubTask], index_of: Mapping[str, int]) -> None:
         """The plan grew by what a result has brought. Raises a `ContractError`."""
         self._close_turn()
         for start in range(0, len(sub_tasks), GROWN_ROWS_MAX):
-            writer = RowWriter()
+            writer = GrownWriter()
             for sub_task in sub_tasks[start : start + GROWN_ROWS_MAX]:
                 writer.add(sub_task, self._pack(sub_task.request), index_of)
-            self._note(Kind.GROWN, writer.fields(parent))
+            self._note(writer.event(parent))
 
-    def _times(self, task_id: str, now: float) -> tuple[int, int, int]:
+    def _span(self, task_id: str, now: float) -> tuple[str, float]:
+        """Where an attempt ran that has ended now, and how long."""
         lane, began_s, _ = self._began.pop(task_id, ("", now, 0))
-        number = self._lanes.setdefault(lane, len(self._lanes))
-        took = int((now - began_s) * 1e6)
-        return number, took, took
+        return lane, now - began_s
 
     # --- appending ---------------------------------------------------------------------------
 
@@ -343,12 +330,12 @@ class Recorder:
         """Append what was noted; `then` is called once it is durable. False: nothing was."""
         self._close_turn()
         if self._starting:
-            self._note(Kind.BEGAN, {"at": self._wall_time(), "rows": self._starting})
+            self._note(Began(self._wall_time(), self._starting))
             self._starting = []
         self._packed.clear()  # Results that came too late to count.
         if self._phases:
             phases, self._phases = self._phases, []
-            self._noted.insert(0, self._event(Kind.ENTERED, {"phases": phases}))
+            self._noted.insert(0, self._new(Entered(phases)))
         if not self._noted or self.failure is not None:
             self._noted = []
             return False
@@ -366,30 +353,9 @@ class Recorder:
         return True
 
     def _close_turn(self) -> None:
-        if not (
-            self._done
-            or self._troubled
-            or self._failed
-            or self._cancelled
-            or self._skipped
-            or self._doubtful
-        ):
-            return
-        fields = {
-            "at": self._wall_time(),
-            "lanes": list(self._lanes),
-            "contracts": [list(key) for key in self._contracts],
-            "done": self._done,
-            "troubled": self._troubled,
-            "failed": self._failed,
-            "cancelled": self._cancelled,
-            "skipped": self._skipped,
-            "doubtful": self._doubtful,
-        }
-        self._note(Kind.MOVED, fields)
-        self._done, self._troubled, self._failed = [], [], []
-        self._cancelled, self._skipped, self._doubtful = [], [], []
-        self._contracts, self._lanes = {}, {}
+        if self._moved:
+            self._note(self._moved.event(self._wall_time()))
+            self._moved = MovedWriter()
 
     def _answered(self, outcome: Appended | CallboardError, then: Then | None) -> None:
         self._under_way -= 1
@@ -448,14 +414,14 @@ class Recorder:
             return Packed(key, body, tuple(bytes(buffer) for buffer in buffers))
         return Packed(key, body)
 
-    def _note(self, kind: Kind, fields: Mapping[str, Any]) -> None:
+    def _note(self, event: Event) -> None:
         if self.failure is None:
-            self._noted.append(self._event(kind, fields))
+            self._noted.append(self._new(event))
 
-    def _event(self, kind: Kind, fields: Mapping[str, Any]) -> NewEvent:
+    def _new(self, event: Event) -> NewEvent:
         # An id of its own for each event of each owner: an append that is repeated after a
         # broken commit is known again, and that of another owner never taken for it.
-        return NewEvent(self._ids.next(), str(kind), pack(fields))
+        return NewEvent(self._ids.next(), str(event.kind), event.write())
 
 
 class GivenAttributes(Contract, name="callboard.execution.attributes"):

@@ -60,13 +60,13 @@ class Replay:
 
     def request(self) -> Contract:
         """What was submitted. Raises a `ContractError` when it cannot be read here."""
-        name, version, fingerprint, body, buffers = self._history.submitted["request"]
-        build = self._contracts.resolve(name, version, fingerprint)
-        return self._codec.decode(body, build, tuple(buffers))
+        request = self._history.submitted.request
+        build = self._contracts.resolve(*request.contract)
+        return self._codec.decode(request.body, build, request.buffers)
 
     def attributes(self) -> dict[str, Any]:
         """What the caller gave along."""
-        body, buffers = self._history.submitted["attributes"]
+        body, buffers = self._history.submitted.attributes
         given = self._codec.decode(body, describe_contract(GivenAttributes).build, tuple(buffers))
         assert isinstance(given, GivenAttributes)
         return given.values
@@ -79,11 +79,7 @@ class Replay:
 
     def _sub_tasks(self, added: Sequence[Added]) -> list[SubTask]:
         ids, message = self._history.ids, self._message
-        return [
-            part.reader.sub_task(row, message(part.reader.packed(row)), ids)
-            for part in added
-            for row in part.reader.rows
-        ]
+        return [sub_task for part in added for sub_task in part.event.sub_tasks(ids, message)]
 
     def _message(self, packed: Packed) -> Any:
         build = self._builds.get(packed.contract)
@@ -112,7 +108,7 @@ class Replay:
     def grown(self) -> frozenset[str]:
         """Sub-tasks that run again, and whose result had made the plan grow already."""
         history = self._history
-        parents = {added.reader.parent for added in history.added}
+        parents = {added.event.parent for added in history.added}
         return frozenset(history.ids[index] for index in history.lost if index in parents)
 
     def apply(self, core: SchedulerCore, collector: Collector, now: float) -> None:
@@ -121,8 +117,8 @@ class Replay:
         seen = set[int]()
         for what, how in history.order:
             if what == "grown":
-                if how.reader.parent is not None and how.reader.parent not in seen:
-                    seen.add(how.reader.parent)
+                if how.event.parent is not None and how.event.parent not in seen:
+                    seen.add(how.event.parent)
                     self._grow(core, collector)
             elif what == "done":
                 core.restore_done(
@@ -165,10 +161,10 @@ def _growths(history: ExecutionHistory) -> Iterator[tuple[int | None, Sequence[A
     parent: int | None = None
     together: list[Added] = []
     for added in history.added:
-        if added.reader.parent != parent and together:
+        if added.event.parent != parent and together:
             yield parent, together
             together = []
-        parent = added.reader.parent
+        parent = added.event.parent
         together.append(added)
     if together:
         yield parent, together

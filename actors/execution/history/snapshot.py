@@ -15,7 +15,7 @@ from callboard.messages.blobs import BlobRef
 from callboard.messages.contract import ContractKey
 from callboard.messages.execution import ExecutionStatus, TaskStatus
 
-from .events import Packed, RowReader
+from .events import Forked, Grown, Owner, Packed, Phase, Submitted
 from .fold import Added, ExecutionHistory, HistoryStep
 
 __all__ = ["SCHEMA", "pack_history", "unpack_history"]
@@ -37,16 +37,16 @@ def pack_history(history: ExecutionHistory) -> bytes:
             "version": history.version,
             "last_id": history.last_id,
             "at": history.at,
-            "submitted": history.submitted,
-            "fork": history.fork,
+            "submitted": history.submitted.fields(),
+            "fork": {} if history.fork is None else history.fork.fields(),
             "status": str(history.status),
-            "steps": [[*step[:2], *step[2:]] for step in history.steps],
+            "steps": history.steps,
             "phases": history.phases,
             "owners": history.owners,
             "agents": history.agents,
             "plan_maker": history.plan_maker,
             "planned_count": history.planned_count,
-            "added": [[one.first, one.reader.fields] for one in history.added],
+            "added": [[one.first, one.event.fields()] for one in history.added],
             "statuses": bytes([NUMBERS[status] for status in history.statuses]),
             "results": _results(history),
             "order": [
@@ -84,9 +84,9 @@ def _ended(history: ExecutionHistory) -> list[Any]:
     """Columns of the attempts; codes and messages only where there are any."""
     if not history.ended:
         return [[], [], [], [], [], [], []]
-    tasks, attempts, lanes, began, took, codes, _ = zip(*history.ended, strict=True)
+    tasks, attempts, lanes, began, took, codes, messages = zip(*history.ended, strict=True)
     numbers = {lane: number for number, lane in enumerate(dict.fromkeys(lanes))}
-    troubled = [[at, *history.ended[at][5:]] for at, code in enumerate(codes) if code]
+    troubled = [[at, code, messages[at]] for at, code in enumerate(codes) if code]
     return [tasks, attempts, [numbers[lane] for lane in lanes], began, took, troubled, [*numbers]]
 
 
@@ -96,7 +96,8 @@ def unpack_history(data: bytes) -> ExecutionHistory:
     history = ExecutionHistory(fields["id"])
     history.version, history.at = fields["version"], fields["at"]
     history.last_id = fields["last_id"]
-    history.submitted, history.fork = fields["submitted"], fields["fork"]
+    history.submitted = Submitted.of(fields["submitted"])
+    history.fork = Forked.of(fields["fork"]) if fields["fork"] else None
     history.status = ExecutionStatus(fields["status"])
     history.steps.extend(
         [
@@ -104,14 +105,14 @@ def unpack_history(data: bytes) -> ExecutionHistory:
             for before, to, *rest in fields["steps"]
         ]
     )
-    history.phases.extend([(name, at) for name, at in fields["phases"]])
-    history.owners.extend([(name, at) for name, at in fields["owners"]])
+    history.phases.extend([Phase(name, at) for name, at in fields["phases"]])
+    history.owners.extend([Owner(name, at) for name, at in fields["owners"]])
     history.agents, history.plan_maker = fields["agents"], fields["plan_maker"]
     history.planned_count = fields["planned_count"]
-    for first, row_fields in fields["added"]:
-        added = Added(first, RowReader(row_fields))
+    for first, event_fields in fields["added"]:
+        added = Added(first, Grown(event_fields))
         history.added.append(added)
-        history.ids.extend([row[0] for row in added.reader.rows])
+        history.ids.extend(added.event.ids())
     history.statuses.extend([STATUSES[number] for number in fields["statuses"]])
     _take_results(history, *fields["results"])
     history.order.extend(
@@ -169,4 +170,5 @@ def _take_ended(
     names = map(lanes.__getitem__, numbers)
     history.ended.extend(zip(tasks, attempts, names, began, took, repeat(""), repeat("")))
     for at, code, message in troubled:
-        history.ended[at] = (*history.ended[at][:5], code, message)
+        *where, _, _ = history.ended[at]
+        history.ended[at] = (*where, code, message)

@@ -6,7 +6,7 @@ already change nothing.
 """
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgpack
@@ -25,17 +25,26 @@ from callboard.messages.execution import (
 from callboard.messages.state import AgentExecutionState
 from callboard.messages.updates import ExecutionMetrics, ExecutionPhase, StateChanged
 
-from .events import Kind, Moved, unpack
-from .fold import ExecutionHistory
+from .events import (
+    Decided,
+    Entered,
+    Event,
+    Grown,
+    Kind,
+    Lost,
+    Moved,
+    Resumed,
+    Stepped,
+    Submitted,
+    read,
+)
+from .fold import ExecutionHistory, HistoryStep
 from .recorder import GivenAttributes
 
 __all__ = ["KINDS", "advanced", "is_of_history", "of_history"]
 
 KINDS: Final = tuple(map(str, sorted(set(Kind) - {Kind.PLANNED, Kind.BEGAN})))
 """The kinds of events that a state is made of."""
-
-FAILED: Final = 2
-DOUBTFUL: Final = 4
 
 NONE: Final = ExecutionMetrics(
     sub_tasks=0, done=0, failed=0, attempts=0, retries=0, timeouts=0, host_losses=0, running=0,
@@ -56,14 +65,14 @@ def is_of_history(state: AgentExecutionState | None, event: RecordedEvent) -> bo
 
 def of_history(history: ExecutionHistory) -> AgentExecutionState:
     """The state that a history tells."""
-    codes = [ended[5] for ended in history.ended if ended[5]]
+    codes = [code for *_, code, _ in history.ended if code]
     troubles = [how for what, how in history.order if what == "troubled"]
     state = _begun(history.submitted)
     return state.model_copy(
         update={
-            "agent_id": history.owners[-1][0],
+            "agent_id": history.owners[-1].name,
             "status": history.status,
-            "current_phase": _phase(history.phases[-1][0] if history.phases else None),
+            "current_phase": _phase(history.phases[-1].name if history.phases else None),
             "metrics": ExecutionMetrics(
                 sub_tasks=len(history.ids),
                 done=history.statuses.count(TaskStatus.DONE),
@@ -76,7 +85,7 @@ def of_history(history: ExecutionHistory) -> AgentExecutionState:
                 elapsed_s=_elapsed_s(state, history.at),
             ),
             "transitions": tuple(_change(history.id, *step) for step in history.steps),
-            **_end([step._asdict() for step in history.steps]),
+            **_end(history.steps[-1] if history.steps else None),
             "journal_version": history.version,
         }
     )
@@ -95,11 +104,13 @@ def advanced(
         if state is not None and event.version <= state.journal_version:
             continue
         if event.kind == Kind.SUBMITTED:
-            state = _begun(unpack(event.kind, event.data))
+            submitted = read(event.kind, event.data)
+            assert isinstance(submitted, Submitted)
+            state = _begun(submitted)
         elif state is None:
             return None
         else:
-            _take(state, changes, counts, event)
+            _take(state, changes, counts, read(event.kind, event.data))
         changes["journal_version"] = event.version
         counts["elapsed_s"] = _elapsed_s(state, event.recorded_at)
     if state is None or not changes:
@@ -111,54 +122,59 @@ def _take(
     state: AgentExecutionState,
     changes: dict[str, Any],
     counts: dict[str, Any],
-    event: RecordedEvent,
+    event: Event,
 ) -> None:
-    fields = unpack(event.kind, event.data)
-    match event.kind:
-        case Kind.ENTERED:
-            changes["current_phase"] = _phase(fields["phases"][-1][0])
-        case Kind.RESUMED:
-            changes["agent_id"] = fields["by"]
-        case Kind.GROWN:
-            counts["sub_tasks"] += len(fields["rows"])
-        case Kind.MOVED:
-            _count(counts, Moved(**fields))
-        case Kind.LOST:
-            counts["done"] -= len(fields["rows"])
-            counts["retries"] += len(fields["rows"])
-            counts["host_losses"] += len(fields["rows"])
-        case Kind.DECIDED:
-            counts["failed"] += fields["decision"] != Decision.RUN_AGAIN
-        case Kind.STEPPED:
-            step = (fields["from"], fields["to"], fields["at"], fields["trigger"])
-            change = _change(state.execution_id, *step, fields["metadata"])
+    match event:
+        case Entered():
+            changes["current_phase"] = _phase(event.phases[-1].name)
+        case Resumed():
+            changes["agent_id"] = event.by
+        case Grown():
+            counts["sub_tasks"] += len(event)
+        case Moved():
+            _count(counts, event)
+        case Lost():
+            counts["done"] -= len(event.results)
+            counts["retries"] += len(event.results)
+            counts["host_losses"] += len(event.results)
+        case Decided():
+            counts["failed"] += event.decision != Decision.RUN_AGAIN
+        case Stepped():
+            change = _change(
+                state.execution_id,
+                event.from_status,
+                event.to,
+                event.at,
+                event.trigger,
+                dict(event.metadata),
+            )
             before = changes.get("transitions", state.transitions)
-            changes |= {"status": change.to, "transitions": (*before, change), **_end([fields])}
+            changes |= {"status": change.to, "transitions": (*before, change), **_end(event)}
         case _:
             pass  # It says nothing of the state.
 
 
 def _count(counts: dict[str, Any], moved: Moved) -> None:
-    counts["done"] += len(moved.done)
-    counts["failed"] += len(moved.failed)
-    # A longer row of what failed, or is in doubt, is that of an attempt whose end is known.
-    codes = [row[1]["code"] for row in moved.failed if len(row) > FAILED]
-    codes += [row[2] for row in moved.doubtful if len(row) > DOUBTFUL]
-    counts["attempts"] += len(moved.done) + len(moved.troubled) + len(codes)
-    counts["retries"] += len(moved.troubled)
+    failed, troubled = list(moved.failed()), list(moved.troubled())
+    counts["done"] += moved.done_count
+    counts["failed"] += len(failed)
+    # Where there is a span, the end of an attempt is known.
+    codes = [one.error["code"] for one in failed if one.span is not None]
+    codes += [one.code for one in moved.doubtful() if one.span is not None]
+    counts["attempts"] += moved.done_count + len(troubled) + len(codes)
+    counts["retries"] += len(troubled)
+    codes += [one.code for one in troubled]
     counts["timeouts"] += codes.count(DeadlineExceeded.code)
-    for _, _, _, _, _, code, _, is_loss in moved.troubled:
-        counts["timeouts"] += code == DeadlineExceeded.code
-        counts["host_losses"] += bool(is_loss)
+    counts["host_losses"] += sum(one.is_loss for one in troubled)
 
 
-def _begun(fields: Mapping[str, Any]) -> AgentExecutionState:
+def _begun(submitted: Submitted) -> AgentExecutionState:
     return AgentExecutionState(
-        execution_id=fields["id"],
-        agent_id=fields["by"],
-        task_id=fields["job"],
-        start_time=_moment(fields["at"]),
-        context=_context(*fields["attributes"]),
+        execution_id=submitted.id,
+        agent_id=submitted.by,
+        task_id=submitted.job,
+        start_time=_moment(submitted.at),
+        context=_context(*submitted.attributes),
         metrics=NONE,
     )
 
@@ -188,11 +204,11 @@ def _change(
     )
 
 
-def _end(steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _end(last: Stepped | HistoryStep | None) -> dict[str, Any]:
     """What the last step says of the end, if it is one."""
-    if not steps or EXECUTION_TRANSITIONS[ExecutionStatus(steps[-1]["to"])]:
+    if last is None or EXECUTION_TRANSITIONS[ExecutionStatus(last.to)]:
         return {}
-    return {"end_time": _moment(steps[-1]["at"]), "error": steps[-1]["metadata"].get("error")}
+    return {"end_time": _moment(last.at), "error": last.metadata.get("error")}
 
 
 def _phase(name: str | None) -> ExecutionPhase:

@@ -56,12 +56,12 @@ def _facts(history: ExecutionHistory, *, lives: bool | None) -> str:
         ("took" if history.is_over else "known for", age(ended - began)),
         ("sub-tasks", said or "no plan"),
         ("attempts", f"{len(history.attempts):,}"),
-        ("owner", text(history.owners[-1][0]) if history.owners else "–"),
+        ("owner", text(history.owners[-1].name) if history.owners else "–"),
     ]
     if in_doubt:
         facts.append(("to decide", f"{in_doubt:,}"))
-    if history.fork:
-        of, step = str(history.fork["of"]), str(history.fork["from"])
+    if history.fork is not None:
+        of, step = str(history.fork.of_id), str(history.fork.step)
         facts.append(("fork of", f'<span class="id">{text(of)}</span> from {text(step)}'))
     items = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts)
     return f'<dl class="facts">{items}</dl>'

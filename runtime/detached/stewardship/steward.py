@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Final, cast
 from callboard.actors.actor import Actor, OnError, handler
 from callboard.actors.context import Context
 from callboard.actors.execution.execution import Execution
-from callboard.actors.execution.history.events import Kind, stream_of, unpack
+from callboard.actors.execution.history.events import Submitted, read, stream_of
 from callboard.actors.host.host import Host
 from callboard.messages.errors import CallboardError, MailboxFull, SpecError, UsageError
 from callboard.messages.job import Job
@@ -161,8 +161,8 @@ class Steward(Actor):
         first = await executions.journal.read_stream(stream_of(execution_id), limit=1)
         if not first:
             return None
-        fields = unpack(first[0].kind, first[0].data) if first[0].kind == Kind.SUBMITTED else {}
-        return str((fields.get("driver") or {}).get("token", ""))
+        event = read(first[0].kind, first[0].data)
+        return str(event.driver.get("token", "")) if isinstance(event, Submitted) else ""
 
     # --- going on ----------------------------------------------------------------------------
 
@@ -233,13 +233,12 @@ class Steward(Actor):
         first = await journal.read_stream(stream_of(request.execution_id), limit=1)
         if not first:
             return ExecutionDescribed()
-        if first[0].kind == Kind.SUBMITTED:
-            wanted = unpack(first[0].kind, first[0].data)
-        else:  # A fork: what was wanted stands in its origin.
+        wanted = read(first[0].kind, first[0].data)
+        if not isinstance(wanted, Submitted):  # A fork: what was wanted stands in its origin.
             history = await read_history(journal, request.execution_id)
             assert history is not None
             wanted = history.submitted
-        return ExecutionDescribed(job=wanted["job"], request=wanted["request"][0])
+        return ExecutionDescribed(job=wanted.job, request=wanted.request.contract.name)
 
     @handler
     async def cancel(self, request: CancelExecution) -> ExecutionCancelled:

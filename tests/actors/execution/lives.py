@@ -8,7 +8,7 @@ from typing import Any
 from callboard.actors.execution.execution import Execution
 from callboard.actors.execution.handle import ExecutionHandle
 from callboard.actors.execution.history.blobs import Blobs
-from callboard.actors.execution.history.events import stream_of
+from callboard.actors.execution.history.events import LostResult, stream_of
 from callboard.actors.execution.history.fold import ExecutionHistory
 from callboard.actors.execution.history.reading import read_history
 from callboard.actors.execution.history.recorder import Recorder
@@ -121,7 +121,10 @@ async def resume(
         recorder.resumed()
         losses = {} if blobs is None else await blobs.lost(history)
         if losses:
-            rows = [(index, history.results[index][0], str(why)) for index, why in losses.items()]
+            rows = [
+                LostResult(index, history.results[index][0], str(why))
+                for index, why in losses.items()
+            ]
             history.lose(rows)
             recorder.lost(rows)
     return begin(world, job, recorder, history, blobs)

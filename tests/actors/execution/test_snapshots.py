@@ -11,7 +11,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from callboard.actors.events.snapshots import CHECKSUM_BYTES
-from callboard.actors.execution.history.events import Kind, RowWriter, pack, stream_of
+from callboard.actors.execution.history.events import (
+    GrownWriter,
+    Kind,
+    Packed,
+    pack,
+    read,
+    stream_of,
+    unpack,
+)
 from callboard.actors.execution.history.fold import ExecutionHistory, fold
 from callboard.actors.execution.history.reading import read_history
 from callboard.actors.execution.history.snapshot import SCHEMA, pack_history, unpack_history
@@ -22,7 +30,7 @@ from callboard.messages.errors import StoreFailed
 from callboard.messages.events import Append, NewEvent, RecordedEvent, Snapshot
 from callboard.messages.execution import TaskStatus
 from callboard.messages.plan import SubTask
-from callboard.messages.storage_errors import StoreFull, StoreUnavailable
+from callboard.messages.storage_errors import StoreFull, StoreUnavailable, UnknownEvent
 from callboard.runtime.stores.memory import MemoryEventStore
 from tests.actors.execution.lives import (
     ID,
@@ -47,13 +55,11 @@ def seen(history: ExecutionHistory) -> tuple[Any, ...]:
 
 
 def grown(parent: int | None, *ids: str, unsafe: bool = False) -> dict[str, Any]:
-    from callboard.actors.execution.history.events import Packed
-
-    writer = RowWriter()
+    writer = GrownWriter()
     for id_ in ids:
         packed = Packed(KEY, id_.encode(), (b"beside",) if id_ == "b" else ())
         writer.add(SubTask(id_, None, unsafe=unsafe), packed, {})
-    return writer.fields(parent)
+    return dict(writer.event(parent).fields())
 
 
 def moved(**fields: Any) -> dict[str, Any]:
@@ -112,6 +118,19 @@ def check_every_cut(events: list[RecordedEvent]) -> None:
         assert seen(history) == whole
 
 
+def test_every_event_is_written_as_it_was_read() -> None:
+    for kind, fields in every_kind():
+        data = pack(fields)
+        again = read(kind, data).write()
+        assert unpack(kind, again) == unpack(kind, data)
+        assert len(again) == len(data)
+
+
+def test_an_event_of_a_later_release_is_refused() -> None:
+    with pytest.raises(UnknownEvent, match=r"callboard\.execution\.danced"):
+        read("callboard.execution.danced", b"\x80")
+
+
 def test_from_any_cut_the_rest_leads_to_the_same_history() -> None:
     kinds = every_kind()
     assert {kind for kind, _ in kinds} == set(Kind) - {Kind.FORKED}
@@ -154,7 +173,8 @@ def test_a_fork_s_history_is_kept_with_what_it_shares() -> None:
     whole, again = asyncio.run(both())
     assert whole is not None
     assert again is not None
-    assert whole.fork["of"] == ID
+    assert whole.fork is not None
+    assert whole.fork.of_id == ID
     assert seen(again) == seen(whole)
 
 

@@ -1,8 +1,7 @@
-"""The scheduler's core when attempts fail, time out, run twice or are cancelled."""
+"""The scheduler's core when attempts fail, time out or are cancelled."""
 
 import pytest
 
-from callboard.actors.scheduler.core import SchedulerCore
 from callboard.actors.scheduler.effects import (
     CancelAttempt,
     Dispatch,
@@ -17,7 +16,6 @@ from callboard.messages.errors import Cancelled
 from callboard.messages.execution import ExecutionStatus, OnFailure, TaskStatus
 from callboard.messages.retry import RetryPolicy
 from tests.actors.scheduler.drive import (
-    add_lane,
     broken,
     done,
     failed,
@@ -148,45 +146,12 @@ def test_optional_task_between_is_skipped_and_its_dependants_run() -> None:
     assert names(core.dispatch(0)) == ["c"]
 
 
-# --- two attempts at once -----------------------------------------------------------------------
-
-
-def hedged() -> tuple[SchedulerCore, Dispatch]:
-    """A task with a second attempt beside the first, as hedging will start them."""
-    core = started(task("a", retry=RetryPolicy(attempts_max=1)), credit=2)
-    (first,) = core.dispatch(0)
-    ledger, lane = core._ledger, core._pool.lanes["h1"]
-    ledger.started[0] += 1
-    ledger.running[2] = lane
-    ledger.kinds[0].running += 1
-    lane.occupy()
-    core.validate_state()
-    return core, first
-
-
-def test_two_attempts_the_first_result_wins_and_cancels_the_other() -> None:
-    core, first = hedged()
-    core.tasks_done([("a", 2, "second")], 1)
-    effects = core.take_effects()
-    assert effects[:2] == [TaskDone("a", 2, "second"), CancelAttempt("a", 1, "h1")]
-    core.tasks_done([("a", first.attempt, "first")], 1)
-    assert core.result_of("a") == "second"
-    core.validate_state()
-
-
-def test_two_attempts_one_failure_decides_nothing() -> None:
-    core, first = hedged()
-    failed(core, first, broken())
-    assert core.status_of("a") is TaskStatus.RUNNING
-    core.tasks_done([("a", 2, "second")], 1)
-    assert core.status is ExecutionStatus.COMPLETED
-
-
-def test_two_attempts_on_one_lost_lane_run_again_once() -> None:
-    core, _ = hedged()
+def test_a_lost_lane_whose_first_attempt_ends_the_execution_cancels_its_others() -> None:
+    core = started(task("a", retry=RetryPolicy(host_losses_max=0)), task("b"), credit=2)
+    assert sorted(names(core.dispatch(0))) == ["a", "b"]
     core.lane_lost("h1", 1)
-    add_lane(core, "h2", credit=4)
-    assert core.dispatch(1) == [Dispatch("a", 3, "h2")]
+    assert core.status is ExecutionStatus.FAILED
+    assert core.status_of("b") is TaskStatus.CANCELLED
     core.validate_state()
 
 

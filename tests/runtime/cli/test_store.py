@@ -100,7 +100,10 @@ def test_blobs_that_nothing_refers_to_are_found_and_deleted(callboard: Run, path
     store = SqliteEventStore(path, durability="off")
     store.open()
     store.take_over("the test")
-    moved = NewEvent(uuid.uuid4().bytes, Kind.MOVED, pack({"done": [*plain, *refers]}))
+    names = ("lanes", "troubled", "failed", "cancelled", "skipped", "doubtful")
+    turn = {"at": 1.0, "contracts": [["x", 1, 1]], "done": [*plain, *refers]}
+    fields = turn | {name: [] for name in names} | {"lanes": ["1/1"]}
+    moved = NewEvent(uuid.uuid4().bytes, Kind.MOVED, pack(fields))
     store.commit([Append("execution/x", (moved,))])
     store.close()
     blobs.drop([gone.digest])

@@ -1,0 +1,83 @@
+"""How events of an execution are packed: their kinds, their bytes, and the messages in them."""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Any, ClassVar, NamedTuple, Self
+
+import msgpack
+
+from callboard.messages.blobs import BlobRef
+from callboard.messages.contract import ContractKey
+from callboard.messages.storage_errors import StoreDamaged
+
+__all__ = ["Event", "Kind", "Packed", "pack", "unpack"]
+
+
+class Kind(StrEnum):
+    """The kinds of events; a closed vocabulary."""
+
+    SUBMITTED = "callboard.execution.submitted"
+    ENTERED = "callboard.execution.entered"
+    PLANNED = "callboard.execution.planned"
+    GROWN = "callboard.execution.grown"
+    BEGAN = "callboard.execution.began"
+    MOVED = "callboard.execution.moved"
+    STEPPED = "callboard.execution.stepped"
+    RESUMED = "callboard.execution.resumed"
+    LOST = "callboard.execution.lost"
+    DECIDED = "callboard.execution.decided"
+    FORKED = "callboard.execution.forked"
+
+
+class Event:
+    """An event of an execution, with typed attributes; a class for each kind."""
+
+    __slots__ = ()
+    kind: ClassVar[Kind]
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> Self:
+        """The event that has these fields. Raises what malformed fields raise."""
+        raise NotImplementedError
+
+    def fields(self) -> Mapping[str, Any]:
+        """Its fields as they are packed, in their order."""
+        raise NotImplementedError
+
+    def write(self) -> bytes:
+        """Its data in the journal."""
+        return pack(self.fields())
+
+
+class Packed(NamedTuple):
+    """A message as it was encoded."""
+
+    contract: ContractKey
+    body: bytes
+    buffers: tuple[bytes, ...] = ()
+    blob: BlobRef | None = None
+    """Where body and buffers are, when they are not here."""
+
+    @classmethod
+    def with_parts(cls, contract: ContractKey, body: bytes, parts: Sequence[Any]) -> "Packed":
+        """A result out of its row; `parts` are the buffers, then the blob if there is one."""
+        return cls(contract, body, tuple(parts[0]), BlobRef(*parts[1]) if len(parts) > 1 else None)
+
+
+def pack(fields: Mapping[str, Any]) -> bytes:
+    """The data of an event."""
+    data: bytes = msgpack.packb(fields)
+    return data
+
+
+def unpack(kind: str, data: bytes) -> dict[str, Any]:
+    """The fields of an event; raises `StoreDamaged`."""
+    try:
+        fields = msgpack.unpackb(data, strict_map_key=False)
+    except Exception as error:
+        raise StoreDamaged(
+            f"an event {kind} of {len(data)} bytes does not decode: {error!r}."
+        ) from error
+    if not isinstance(fields, dict):
+        raise StoreDamaged(f"an event {kind} holds a {type(fields).__name__}, not fields.")
+    return fields

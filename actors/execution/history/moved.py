@@ -1,0 +1,247 @@
+"""The event `moved`: what one turn of the scheduler did, written into the journal and read.
+
+Its rows, by field:
+
+| field | row |
+|---|---|
+| done | [index, attempt, lane, began, took, contract, body, buffers if any, blob if any] |
+| troubled | [index, attempt, lane, began, took, code, message, is the host's fault] |
+| failed | [index, error as data; attempt, lane, began, took if one was under way] |
+| doubtful | [index, attempt, code, message; lane, began, took unless its owner had ended] |
+
+`lane` and `contract` are places in the tables of the event. Times are microseconds: `began` before
+the turn, and how long the attempt took.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Final, NamedTuple
+
+from callboard.messages.blobs import BlobRef
+from callboard.messages.contract import ContractKey
+
+from .encoding import Event, Kind, Packed
+
+__all__ = ["Done", "Doubtful", "Failed", "Moved", "MovedWriter", "Span", "Troubled"]
+
+US: Final = 1e6
+"""Microseconds of a second."""
+PLAIN_FIELDS: Final = 7
+"""Those of a result without buffers and blob."""
+MAKE: Final = tuple.__new__
+"""Makes a named tuple of all its fields at half the price: there may be a hundred thousand."""
+
+
+class Span(NamedTuple):
+    """Where and when an attempt ran."""
+
+    lane: str
+    began_at: float
+    """In seconds since 1970."""
+    took_s: float
+
+
+class Done(NamedTuple):
+    """An attempt that has brought its result."""
+
+    task: int
+    """The number of its sub-task."""
+    attempt: int
+    lane: str
+    began_at: float
+    took_s: float
+    result: Packed
+
+
+class Troubled(NamedTuple):
+    """An attempt that failed; its sub-task is tried again."""
+
+    task: int
+    attempt: int
+    span: Span
+    code: str
+    message: str
+    is_loss: bool
+    """Its host was lost with it."""
+
+
+class Failed(NamedTuple):
+    """A sub-task that failed for good."""
+
+    task: int
+    error: dict[str, Any]
+    """As `CallboardError.to_data` gives it."""
+    attempt: int = 0
+    """The last one; 0 when none was under way."""
+    span: Span | None = None
+
+
+class Doubtful(NamedTuple):
+    """An attempt that may have run, and must not run twice."""
+
+    task: int
+    attempt: int
+    code: str
+    message: str
+    span: Span | None
+    """None when its owner had ended."""
+
+
+class Moved(Event):
+    """What became of attempts and sub-tasks in one turn."""
+
+    __slots__ = ("_contracts", "_fields", "at", "cancelled", "lanes", "skipped")
+    kind: ClassVar[Kind] = Kind.MOVED
+
+    def __init__(self, fields: Mapping[str, Any]) -> None:
+        self._fields: Final = fields
+        self._contracts: Final = [ContractKey(*key) for key in fields["contracts"]]
+        self.at: Final[float] = fields["at"]
+        """When the turn was, in seconds since 1970."""
+        self.lanes: Final[list[str]] = fields["lanes"]
+        """Where attempts ran."""
+        self.cancelled: Final[list[int]] = fields["cancelled"]
+        self.skipped: Final[list[int]] = fields["skipped"]
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> "Moved":
+        """See `Event.of`."""
+        return cls(fields)
+
+    def fields(self) -> Mapping[str, Any]:
+        """See `Event.fields`."""
+        return self._fields
+
+    @property
+    def done_count(self) -> int:
+        """How many sub-tasks are done."""
+        return len(self._fields["done"])
+
+    def done(self) -> Iterator[Done]:
+        """The results."""
+        contracts, lanes, at = self._contracts, self.lanes, self.at
+        for row in self._fields["done"]:
+            if len(row) == PLAIN_FIELDS:
+                index, attempt, lane, began, took, contract, body = row
+                packed = MAKE(Packed, (contracts[contract], body, (), None))
+            else:
+                index, attempt, lane, began, took, contract, body, *parts = row
+                packed = Packed.with_parts(contracts[contract], body, parts)
+            yield MAKE(Done, (index, attempt, lanes[lane], at - began / US, took / US, packed))
+
+    def blobs(self) -> Iterator[BlobRef]:
+        """The blobs that hold results."""
+        for one in self.done():
+            if one.result.blob is not None:
+                yield one.result.blob
+
+    def troubled(self) -> Iterator[Troubled]:
+        """The attempts that failed, of sub-tasks that are tried again."""
+        for index, attempt, lane, began, took, code, message, is_loss in self._fields["troubled"]:
+            span = self._span(lane, began, took)
+            yield Troubled(index, attempt, span, code, message, bool(is_loss))
+
+    def failed(self) -> Iterator[Failed]:
+        """The sub-tasks that failed for good."""
+        for index, error, *last in self._fields["failed"]:
+            if last:
+                attempt, *times = last
+                yield Failed(index, error, attempt, self._span(*times))
+            else:
+                yield Failed(index, error)
+
+    def doubtful(self) -> Iterator[Doubtful]:
+        """The sub-tasks that are in doubt now."""
+        for index, attempt, code, message, *times in self._fields["doubtful"]:
+            span = self._span(*times) if times else None
+            yield Doubtful(index, attempt, code, message, span)
+
+    def _span(self, lane: int, began: int, took: int) -> Span:
+        return Span(self.lanes[lane], self.at - began / US, took / US)
+
+
+class MovedWriter:
+    """Collects what one turn does. Spans end with the turn: they have a lane, and took a time."""
+
+    def __init__(self) -> None:
+        self._contracts: Final[dict[ContractKey, int]] = {}
+        self._lanes: Final[dict[str, int]] = {}
+        self._done: Final[list[list[Any]]] = []
+        self._troubled: Final[list[list[Any]]] = []
+        self._failed: Final[list[list[Any]]] = []
+        self._doubtful: Final[list[list[Any]]] = []
+        self.cancelled: Final[list[int]] = []
+        self.skipped: Final[list[int]] = []
+
+    def __bool__(self) -> bool:
+        return bool(
+            self._done
+            or self._troubled
+            or self._failed
+            or self.cancelled
+            or self.skipped
+            or self._doubtful
+        )
+
+    def done(self, index: int, attempt: int, lane: str, took_s: float, result: Packed) -> None:
+        """A result."""
+        took = int(took_s * US)
+        number = self._lanes.setdefault(lane, len(self._lanes))
+        contract = self._contracts.setdefault(result.contract, len(self._contracts))
+        row = [index, attempt, number, took, took, contract, result.body]
+        if result.blob is not None:
+            row += [[], list(result.blob)]
+        elif result.buffers:
+            row.append(list(result.buffers))
+        self._done.append(row)
+
+    def troubled(
+        self,
+        index: int,
+        attempt: int,
+        lane: str,
+        took_s: float,
+        *,
+        code: str,
+        message: str,
+        is_loss: bool,
+    ) -> None:
+        """See `Troubled`."""
+        row = [index, attempt, *self._times(lane, took_s), code, message, is_loss]
+        self._troubled.append(row)
+
+    def failed(self, index: int, error: Mapping[str, Any]) -> None:
+        """See `Failed`; no attempt was under way."""
+        self._failed.append([index, error])
+
+    def failed_in(
+        self, index: int, error: Mapping[str, Any], attempt: int, lane: str, took_s: float
+    ) -> None:
+        """See `Failed`."""
+        self._failed.append([index, error, attempt, *self._times(lane, took_s)])
+
+    def doubtful(
+        self, index: int, attempt: int, code: str, message: str, span: tuple[str, float] | None
+    ) -> None:
+        """See `Doubtful`; the lane, and how long it took, unless nobody knows."""
+        times: Sequence[int] = () if span is None else self._times(*span)
+        self._doubtful.append([index, attempt, code, message, *times])
+
+    def _times(self, lane: str, took_s: float) -> tuple[int, int, int]:
+        took = int(took_s * US)
+        return self._lanes.setdefault(lane, len(self._lanes)), took, took
+
+    def event(self, at: float) -> Moved:
+        """All of it, as of the turn that was at `at`."""
+        return Moved(
+            {
+                "at": at,
+                "lanes": list(self._lanes),
+                "contracts": [list(key) for key in self._contracts],
+                "done": self._done,
+                "troubled": self._troubled,
+                "failed": self._failed,
+                "cancelled": self.cancelled,
+                "skipped": self.skipped,
+                "doubtful": self._doubtful,
+            }
+        )
