@@ -25,6 +25,7 @@ from typing import Any, Final, TypeVar
 
 from callboard.messages.errors import CallboardError, StateConflict
 from callboard.messages.execution import ExecutionStatus, StateTransitionTrigger
+from callboard.messages.spec import Backoff
 from callboard.messages.state import (
     WRITER_BYTES,
     AgentExecutionState,
@@ -48,8 +49,8 @@ TTL_S: Final = 3_600.0
 PUBLISH_S_MAX: Final = 5.0
 CACHE_S_MAX: Final = 5.0
 """A cache bounds itself; one that does not is left alone after this."""
-RETRY_S_MIN: Final = 0.1
-RETRY_S_MAX: Final = 10.0
+RETRY: Final = Backoff(max_s=10.0)
+"""At once, then after 0.1 s, and so on."""
 GROUP_MAX: Final = 1_000
 """States in one transaction."""
 TRIES_MAX: Final = 32
@@ -428,15 +429,15 @@ class AgentStateManager:
 
     async def _tell_again(self) -> None:
         """The only one who publishes while it runs, so changes stay in order."""
-        delay_s = 0.0
+        failures = 1
         while len(self._untold):
-            await asyncio.sleep(delay_s)
-            delay_s = min(RETRY_S_MAX, max(RETRY_S_MIN, delay_s * 2))
+            await asyncio.sleep(RETRY.delay_s(failures))
+            failures += 1
             await self._tell()
             if self._is_failing:
                 continue
             self._is_failing = bool(len(self._untold))
-            delay_s = 0.0
+            failures = 1
         self._is_failing = False
         self._telling = None
 
