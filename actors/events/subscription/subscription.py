@@ -17,9 +17,9 @@ from callboard.messages.storage_errors import StoreUnavailable
 from ..codec import Event, EventCodec
 from ..log import EventLog
 from .core import Filter, Mode
-from .reader import Follower, LogReader, SubscriptionLimits
+from .reader import Follower, LogReader
 
-__all__ = ["Follower", "Subscription", "SubscriptionLimits", "SubscriptionStatistics"]
+__all__ = ["Subscription", "SubscriptionStatistics"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,28 +100,30 @@ class Subscription:
 
     async def next(self, timeout_s: float) -> Event:
         """The next event. Raises `DeadlineExceeded`, and `UsageError` when it is closed."""
-        ends_s = _ends_s(timeout_s)
-        while True:
-            if not self._buffer and not await self._fill(ends_s):
-                if self._reader.is_closed:
-                    raise UsageError("the subscription is closed.", advice="Open another one.")
-                raise DeadlineExceeded(f"no event has come within {timeout_s} s.")
-            event = self._codec.decode(self._buffer[0])
-            self._buffer.popleft()
-            if event is not None:
-                return event
+        event = await self._next(_ends_s(timeout_s))
+        if event is None and self._reader.is_closed:
+            raise UsageError("the subscription is closed.", advice="Open another one.")
+        if event is None:
+            raise DeadlineExceeded(f"no event has come within {timeout_s} s.")
+        return event
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Event:
-        while not self._reader.is_closed:
-            if self._buffer or await self._fill(None):
-                event = self._codec.decode(self._buffer[0])
-                self._buffer.popleft()
-                if event is not None:
-                    return event
-        raise StopAsyncIteration
+        event = await self._next(None)
+        if event is None:
+            raise StopAsyncIteration
+        return event
+
+    async def _next(self, ends_s: float | None) -> Event | None:
+        """The next event; None when it is closed, or the time is over."""
+        while not self._reader.is_closed and (self._buffer or await self._fill(ends_s)):
+            event = self._codec.decode(self._buffer[0])
+            self._buffer.popleft()
+            if event is not None:
+                return event
+        return None
 
     async def _fill(self, ends_s: float | None) -> bool:
         """Read until there is something; False when it is closed, or the time is over."""

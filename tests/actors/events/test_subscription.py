@@ -12,12 +12,8 @@ from callboard.actors.events.codec import Unknown
 from callboard.actors.events.log import FollowedLog
 from callboard.actors.events.subscription import core as core_module
 from callboard.actors.events.subscription.core import Filter, Mode, SubscriptionCore, Tail
-from callboard.actors.events.subscription.reader import LogReader
-from callboard.actors.events.subscription.subscription import (
-    Follower,
-    Subscription,
-    SubscriptionLimits,
-)
+from callboard.actors.events.subscription.reader import Follower, LogReader, SubscriptionLimits
+from callboard.actors.events.subscription.subscription import Subscription
 from callboard.messages.errors import DeadlineExceeded, HostLost, SpecError, UsageError
 from callboard.messages.events import NewEvent, RecordedEvent
 from callboard.messages.spec import Backoff
