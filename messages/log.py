@@ -43,7 +43,7 @@ class AppendEvents(Request[EventsAppended], name="callboard.log.append_events"):
 
     def new_events(self) -> tuple[NewEvent, ...]:
         """The events as a store takes them."""
-        return tuple(NewEvent(*event) for event in self.events)
+        return tuple(map(NewEvent._make, self.events))
 
 
 class EventsRead(Contract, name="callboard.log.events_read"):
@@ -54,7 +54,7 @@ class EventsRead(Contract, name="callboard.log.events_read"):
 
     def recorded(self) -> list[RecordedEvent]:
         """The events as a store gives them."""
-        return [RecordedEvent(*event) for event in self.events]
+        return list(map(RecordedEvent._make, self.events))
 
 
 class ReadEvents(Request[EventsRead], name="callboard.log.read_events"):

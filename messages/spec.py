@@ -110,9 +110,9 @@ class AutoShutdown(StrEnum):
 @final
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """How long a child that keeps failing waits for its next start.
+    """How long something that keeps failing waits for its next try: a child for its next start.
 
-    The n-th restart in a row (n = 1, 2, ...) waits, with `random` in [0, 1),
+    The n-th try in a row (n = 1, 2, ...) waits, with `random` in [0, 1),
 
         delay(n) = base(n) * (1 - jitter * random)
 
@@ -120,11 +120,11 @@ class Backoff:
         base(1)  = 0                                                 if min_s = 0
         base(n)  = min(max_s, BACKOFF_STEP_S * factor ** (n - 2))    if min_s = 0, n > 1
 
-    so `min_s = 0` restarts at once the first time, and the delay is never over `max_s`.
+    so `min_s = 0` tries again at once the first time, and the delay is never over `max_s`.
     Jitter only shortens: spread around the cap, half of all delays would be the cap
     itself, and whatever failed together would come back together.
 
-    The row ends, and n is 1 again, once a child has run for `max_s`.
+    A supervisor ends the row, so that n is 1 again, once a child has run for `max_s`.
     """
 
     min_s: float = 0.0
@@ -145,6 +145,21 @@ class Backoff:
                 f"is {self.max_s:g}, below min_s {self.min_s:g}",
                 "Raise max_s or lower min_s.",
             )
+
+    def delay_s(self, failures: int, random: float = 0.0) -> float:
+        """The wait in seconds after so many failures in a row, from 1; without jitter as it is."""
+        assert failures >= 1, "failures are counted from 1"
+        first_s, power = self.min_s, failures - 1
+        if first_s == 0.0:
+            if failures == 1:
+                return 0.0
+            first_s, power = BACKOFF_STEP_S, failures - 2
+        try:
+            # `float` first: an int factor would grow without a bound instead of overflowing.
+            base_s = min(self.max_s, first_s * float(self.factor) ** power)
+        except OverflowError:
+            base_s = self.max_s
+        return base_s * (1.0 - self.jitter * random)
 
 
 @final

@@ -28,7 +28,7 @@ from .effects import (
     SupervisorStarted,
     SupervisorStopped,
 )
-from .policies import RestartWindow, backoff_delay_s
+from .policies import RestartWindow
 from .sequence import Phase, Purpose, Sequence
 from .strategies import restart_group, restarts_after
 from .tree import Child, ChildState, ChildTree, Goal, History
@@ -241,7 +241,7 @@ class Decisions:
             history.consecutive = 0
         history.consecutive += 1
         history.restarts += 1
-        return backoff_delay_s(backoff, history.consecutive, self._random())
+        return backoff.delay_s(history.consecutive, self._random())
 
     def _record(
         self, child: Child, exit_: Exit, now: float, decision: Decision, delay_s: float = 0.0

@@ -21,6 +21,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 from callboard.messages.contract import Contract
 from callboard.messages.errors import DeadlineExceeded, SpecError
 from callboard.messages.events import Appended, NewEvent
+from callboard.messages.spec import Backoff
 from callboard.messages.storage_errors import (
     CommitUnknown,
     EventIdReused,
@@ -39,8 +40,7 @@ StateT = TypeVar("StateT", bound=Contract)
 
 RETRIES_MAX: Final = 10
 """How often a command is decided again because somebody else has appended."""
-CONFLICT_WAIT_S: Final = 0.000_5
-CONFLICT_WAIT_MAX_S: Final = 0.1
+CONFLICT_RETRY: Final = Backoff(min_s=0.001, max_s=0.1, jitter=1.0)
 """How long it waits before that, drawn at random from twice as long each time."""
 CACHED_MAX: Final = 10_000
 """Streams whose state is kept between commands."""
@@ -234,8 +234,8 @@ class Commands(Generic[StateT]):
             if decisions > self._retries_max:
                 raise
             # In step with another writer one could lose every time: whoever lost waits.
-            wait_s = min(CONFLICT_WAIT_MAX_S, CONFLICT_WAIT_S * 2.0 ** min(decisions, 20))
-            await asyncio.sleep(random.uniform(0.0, wait_s))  # noqa: S311 - no secret
+            chance = random.random()  # noqa: S311 - no secret
+            await asyncio.sleep(CONFLICT_RETRY.delay_s(decisions, chance))
             return None
         except EventIdReused:
             # It was executed before, and led to other events then.

@@ -8,7 +8,7 @@ anew; throwing all of them away at any moment loses nothing.
 import hashlib
 import logging
 from dataclasses import dataclass
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, Self, TypeVar
 
 import msgpack
 
@@ -18,7 +18,7 @@ from callboard.messages.errors import CallboardError, SpecError, StoreFailed
 from callboard.messages.events import EventStore, Snapshot
 from callboard.messages.storage_errors import StoreDamaged
 
-from .log import Blocking
+from ..threads import ThreadRunner
 
 __all__ = ["SNAPSHOT_EVERY", "Loaded", "SnapshotStatistics", "Snapshots"]
 
@@ -74,7 +74,7 @@ class Snapshots(Generic[StateT]):
         registry = ContractRegistry()
         registry.learn(state)
         self._codec = Codec(registry)
-        self._blocking = Blocking("snapshots")
+        self._threads = ThreadRunner("snapshots")
 
     def is_due(self, before: int, after: int) -> bool:
         """Whether a stream that grew from one version to another is due for a snapshot."""
@@ -84,7 +84,7 @@ class Snapshots(Generic[StateT]):
         """The state as of the stream's snapshot, or None: then it is folded from all events."""
         statistics = self.statistics
         try:
-            found = await self._blocking.call(self._store.load_snapshot, stream)
+            found = await self._threads.call(self._store.load_snapshot, stream)
         except StoreFailed as error:
             if isinstance(error, StoreDamaged):
                 statistics.damaged += 1
@@ -129,7 +129,7 @@ class Snapshots(Generic[StateT]):
             fingerprint = contract_key(self._state).fingerprint
             packed = msgpack.packb([fingerprint, body, extra, *(bytes(b) for b in beside)])
             data = _checksum(stream, version, packed) + packed
-            await self._blocking.call(
+            await self._threads.call(
                 self._store.save_snapshot, Snapshot(stream, version, self._schema, data)
             )
         except (CallboardError, TypeError, ValueError, OverflowError) as error:
@@ -141,11 +141,17 @@ class Snapshots(Generic[StateT]):
 
     async def drop(self, stream: str) -> None:
         """Throw the stream's snapshots away; the next load folds its events."""
-        await self._blocking.call(self._store.drop_snapshots, stream)
+        await self._threads.call(self._store.drop_snapshots, stream)
 
     def close(self) -> None:
         """Let go of its thread. The store is its owner's to close."""
-        self._blocking.close()
+        self._threads.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_raised: object) -> None:
+        self.close()
 
 
 def _checksum(stream: str, version: int, packed: bytes) -> bytes:

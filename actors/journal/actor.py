@@ -5,7 +5,6 @@ store is damaged, fails, and its supervisor decides. A read is limited in events
 so that no answer outgrows a message; who reads on gets the rest.
 """
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import ClassVar, Final
 
@@ -52,7 +51,6 @@ class LogActor(Actor):
         self._make_store = make_store
         self._limits = limits
         self._journal: Journal | None = None
-        self._waiters: set[asyncio.Future[None]] = set()
         self._stop: Callable[[Exit], None] | None = None
 
     async def started(self, ctx: Context) -> None:
@@ -67,7 +65,6 @@ class LogActor(Actor):
             await journal.close()
             raise
         self._stop = ctx.stop
-        journal.on_commit(self._moved)
         ctx.measure(lambda: reading_of(journal))
         self._journal = journal
 
@@ -80,12 +77,6 @@ class LogActor(Actor):
         # This writer can write nothing any more: its supervisor decides what follows.
         if self._stop is not None:
             self._stop(Exit.of_error(ExitReason.FAILED, error))
-
-    def _moved(self, _head: int) -> None:
-        waiters, self._waiters = self._waiters, set()
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
 
     def _open(self) -> Journal:
         if self._journal is None:
@@ -121,13 +112,7 @@ class LogActor(Actor):
     async def head(self, request: AwaitHead) -> LogHead:
         """The log's end, once it has moved on."""
         journal = self._open()
-        if journal.head <= request.after and request.wait_s > 0:
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiters.add(waiter)
-            try:
-                await asyncio.wait((waiter,), timeout=min(request.wait_s, WAIT_MAX_S))
-            finally:
-                self._waiters.discard(waiter)
+        await journal.position.wait(request.after + 1, min(request.wait_s, WAIT_MAX_S))
         return LogHead(head=journal.head)
 
     @handler
@@ -144,4 +129,4 @@ def _page(found: Sequence[RecordedEvent]) -> EventsRead:
         if kept and size > PAGE_BYTES:
             break
         kept += 1
-    return EventsRead(events=tuple(tuple(event) for event in found[:kept]))
+    return EventsRead(events=tuple(found[:kept]))

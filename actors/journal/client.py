@@ -1,22 +1,21 @@
 """A log that is an actor, from any host: the same calls as the journal itself."""
 
-import asyncio
-import contextlib
-import logging
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, Self
 
-from callboard.messages.errors import AskError, CallboardError
+from callboard.messages.errors import AskError
 from callboard.messages.events import ANY, Appended, NewEvent, RecordedEvent
 from callboard.messages.log import AppendEvents, AwaitHead, ReadEvents, ReadStream, VersionOf
 from callboard.messages.ref import Ref
+from callboard.messages.spec import Backoff
+
+from .position import FollowedPosition, Listener
 
 __all__ = ["LogClient"]
 
-LOGGER: Final = logging.getLogger("callboard.journal")
 WAIT_S: Final = 1.0
 """How long a question for news waits in the log: an ordered stop of the log waits for it."""
-RETRY_S: Final = 0.2
+RETRY: Final = Backoff(min_s=0.2, max_s=0.2)
 
 
 class LogClient:
@@ -29,12 +28,16 @@ class LogClient:
 
     def __init__(self, ref: Ref[Any], *, timeout_s: float = 30.0) -> None:
         self.ref: Final = ref
-        self.head = 0
-        """The highest position that has been seen here."""
         self._timeout_s = timeout_s
-        self._listeners: dict[int, Callable[[int], None]] = {}
-        self._number = 0
-        self._following: asyncio.Task[None] | None = None
+        # While the log is being restarted, or gone for now, whoever reads hears the reason.
+        self._position = FollowedPosition(
+            self._news, name=f"the log at {ref}", every_s=0.0, backoff=RETRY, passing=AskError
+        )
+
+    @property
+    def head(self) -> int:
+        """The highest position that has been seen here."""
+        return self._position.value
 
     async def append(
         self,
@@ -45,8 +48,9 @@ class LogClient:
         follows: bytes = b"",
     ) -> Appended:
         """See `Journal.append`."""
-        rows = tuple(tuple(event) for event in events)
-        request = AppendEvents(stream=stream, events=rows, expected=expected, follows=follows)  # type: ignore[arg-type] # the fields of NewEvent
+        request = AppendEvents(
+            stream=stream, events=tuple(events), expected=expected, follows=follows
+        )
         reply = await self.ref.ask(request, timeout_s=self._timeout_s)
         return reply.appended()
 
@@ -72,44 +76,23 @@ class LogClient:
 
     async def open(self) -> None:
         """Look at the head for the first time."""
-        self.head = (await self.ref.ask(AwaitHead(), timeout_s=self._timeout_s)).head
+        self._position.move((await self.ref.ask(AwaitHead(), timeout_s=self._timeout_s)).head)
 
-    def on_commit(self, listener: Callable[[int], None]) -> Callable[[], None]:
+    def on_commit(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` on the loop with each new head that is seen; gives what ends that."""
-        self._number = number = self._number + 1
-        self._listeners[number] = listener
-        if self._following is None or self._following.done():
-            self._following = asyncio.get_running_loop().create_task(self._follow())
+        return self._position.on_move(listener)
 
-        def end() -> None:
-            self._listeners.pop(number, None)
-            if not self._listeners and self._following is not None:
-                self._following.cancel()
-                self._following = None  # Whoever listens next must not count on one that ends.
-
-        return end
-
-    async def _follow(self) -> None:
-        while self._listeners:
-            try:
-                request = AwaitHead(after=self.head, wait_s=WAIT_S)
-                head = (await self.ref.ask(request, timeout_s=WAIT_S + self._timeout_s)).head
-            except AskError:
-                # The log is being restarted, or gone for now: who reads will hear the reason.
-                await asyncio.sleep(RETRY_S)
-                continue
-            except CallboardError as error:
-                LOGGER.warning("the log at %s is not followed any more: %s", self.ref, error)
-                return
-            if head > self.head:
-                self.head = head
-                for listener in tuple(self._listeners.values()):
-                    listener(head)
+    async def _news(self, after: int) -> int:
+        request = AwaitHead(after=after, wait_s=WAIT_S)
+        return (await self.ref.ask(request, timeout_s=WAIT_S + self._timeout_s)).head
 
     async def close(self) -> None:
         """Listen no more; the log goes on."""
-        self._listeners.clear()
-        if self._following is not None:
-            self._following.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._following
+        await self._position.close()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_raised: object) -> None:
+        await self.close()

@@ -28,6 +28,7 @@ from typing import Any, Final, NamedTuple
 
 from callboard.messages.errors import ActorStopped, CallboardError, MailboxFull, StoreFailed
 from callboard.messages.events import Append
+from callboard.messages.spec import Backoff
 from callboard.messages.storage_errors import StoreDamaged, WriterFenced
 
 __all__ = ["GroupCommit", "JournalLimits", "Outcome", "Submitted", "Writing"]
@@ -86,6 +87,7 @@ class GroupCommit:
         self.broken: CallboardError | None = None
         self.is_closed = False
         self._group: list[Submitted] = []
+        self._backoff = Backoff(min(limits.retry_first_s, limits.retry_max_s), limits.retry_max_s)
         self._down_since: float | None = None
         self._tries = 0
 
@@ -167,10 +169,9 @@ class GroupCommit:
             return self._break(error)
         if self._down_since is None:
             self._down_since, self._tries = now, 0
-        limits = self.limits
-        wait_s = min(limits.retry_first_s * 2.0 ** min(self._tries, 30), limits.retry_max_s)
         self._tries += 1
-        if now + wait_s - self._down_since <= limits.patience_s:
+        wait_s = self._backoff.delay_s(self._tries)
+        if now + wait_s - self._down_since <= self.limits.patience_s:
             self.state = Writing.BACKING_OFF
             return Outcome((), None, wait_s)
         failed = tuple(self._group)

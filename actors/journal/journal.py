@@ -6,11 +6,10 @@ durable, never before.
 """
 
 import asyncio
-import concurrent.futures
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self
 
 from callboard.messages.errors import CallboardError, DeadlineExceeded, InternalError
 from callboard.messages.events import (
@@ -19,17 +18,17 @@ from callboard.messages.events import (
     Appended,
     EventStore,
     NewEvent,
-    RecordedEvent,
 )
 from callboard.messages.storage_errors import StoreFault, fault_of
 
+from ..threads import ThreadRunner
 from .core import GroupCommit, JournalLimits, Outcome, Submitted, Writing
+from .position import Position
+from .stored import StoredLog
 
 __all__ = ["Journal", "JournalStatistics"]
 
-ReturnT = TypeVar("ReturnT")
 Done = Callable[[Appended | CallboardError], None]
-READERS: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +81,7 @@ class _Done:
     retries: int = 0
 
 
-class Journal:
+class Journal(StoredLog):
     """One log, written by nobody else while this writer has its epoch.
 
     `on_broken` is called once when the writer must end: it was fenced, or the store is
@@ -97,20 +96,15 @@ class Journal:
         limits: JournalLimits | None = None,
         on_broken: Callable[[CallboardError], None] | None = None,
     ) -> None:
-        self.store: Final = store
+        super().__init__(store, Position(), "journal-read")
         self.owner: Final = owner
         self._done: Final = _Done()
         self.faults: Final[Counter[StoreFault]] = Counter()
         """Commits that the store did not make, each try counted."""
-        self.head = 0
-        """The position of the last committed event."""
         self._core = GroupCommit(limits or JournalLimits())
         self._loop = asyncio.get_running_loop()
         self._on_broken = on_broken
-        self._writer = concurrent.futures.ThreadPoolExecutor(1, "callboard-journal")
-        self._readers = concurrent.futures.ThreadPoolExecutor(READERS, "callboard-journal-read")
-        self._listeners: dict[int, Callable[[int], None]] = {}
-        self._listener_number = 0
+        self._writer = ThreadRunner("journal")
         self._room: list[asyncio.Future[None]] = []
         self._idle: list[asyncio.Future[None]] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -118,9 +112,9 @@ class Journal:
 
     async def open(self) -> None:
         """Open the store and become its writer; raises what the store raises."""
-        await self._loop.run_in_executor(self._writer, self.store.open)
-        await self._loop.run_in_executor(self._writer, self.store.take_over, self.owner)
-        self.head = await self._loop.run_in_executor(self._writer, self.store.head)
+        await self._writer.call(self.store.open)
+        await self._writer.call(self.store.take_over, self.owner)
+        self.position.move(await self._writer.call(self.store.head))
 
     # --- appending -------------------------------------------------------------------------
 
@@ -205,7 +199,7 @@ class Journal:
             return
         appends = [append for append, _, _ in group]
         began_s = self._loop.time()
-        running = self._loop.run_in_executor(self._writer, self.store.commit, appends)
+        running = self._writer.call(self.store.commit, appends)
         running.add_done_callback(lambda ended: self._ended(ended, group, began_s))
         self._let_in()
 
@@ -247,9 +241,7 @@ class Journal:
             done(result)
         self._count(len(group) - refused, events, size, refused, events + refused_events)
         if head > self.head:
-            self.head = head
-            for listener in tuple(self._listeners.values()):
-                listener(head)
+            self.position.move(head)
         self._let_in()
 
     def _count(self, appends: int, events: int, size: int, refused: int, of_group: int) -> None:
@@ -304,36 +296,6 @@ class Journal:
                 f"within {timeout_s} s."
             ) from None
 
-    # --- reading ---------------------------------------------------------------------------
-
-    async def read(
-        self, after: int, limit: int, *, kinds: Sequence[str] | None = None
-    ) -> list[RecordedEvent]:
-        """See `EventStore.read`."""
-        return await self.call(lambda: self.store.read(after, limit, kinds=kinds))
-
-    async def read_stream(
-        self, stream: str, *, after: int = 0, limit: int = 1_000, backwards: bool = False
-    ) -> list[RecordedEvent]:
-        """See `EventStore.read_stream`."""
-        return await self.call(
-            lambda: self.store.read_stream(stream, after=after, limit=limit, backwards=backwards)
-        )
-
-    async def call(self, function: Callable[..., ReturnT], *args: Any) -> ReturnT:
-        """Run a blocking call of the store in a reader's thread."""
-        return await self._loop.run_in_executor(self._readers, function, *args)
-
-    def on_commit(self, listener: Callable[[int], None]) -> Callable[[], None]:
-        """Call `listener` with the new head after each commit; gives what ends that."""
-        self._listener_number = number = self._listener_number + 1
-        self._listeners[number] = listener
-
-        def end() -> None:
-            self._listeners.pop(number, None)
-
-        return end
-
     # --- the end ---------------------------------------------------------------------------
 
     async def close(self, timeout_s: float = 30.0) -> None:
@@ -351,11 +313,15 @@ class Journal:
         if self._is_closed:
             return
         self._is_closed = True
-        # After whatever the threads still do; a store that hangs must not hang the caller.
-        closing = self._loop.run_in_executor(self._writer, self.store.close)
-        await asyncio.wait((closing,), timeout=timeout_s)
-        self._writer.shutdown(wait=False)
-        self._readers.shutdown(wait=False)
+        await self._writer.finish(self.store.close, timeout_s)
+        self._readers.close()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_raised: object) -> None:
+        await self.close()
 
 
 def _unforeseen(name: str, error: BaseException) -> CallboardError:

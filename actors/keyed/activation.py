@@ -5,6 +5,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from callboard.messages.errors import CallboardError, StateConflict
+from callboard.messages.spec import Backoff
 
 from ..actor import Behaviour
 from ..cell import Cell, Life, Recipe
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Activation"]
 
 LOGGER: Final = logging.getLogger("callboard.keyed")
-LAST_SAVE_WAIT_MIN_S: Final = 0.05
-LAST_SAVE_WAIT_MAX_S: Final = 1.0
+LAST_SAVE_RETRY: Final = Backoff(min_s=0.05, max_s=1.0)
 
 
 class Activation(Cell):
@@ -122,7 +122,7 @@ class Activation(Cell):
         assert self.actor is not None
         if type(self.actor).stopping is not KeyedActor.stopping:
             self.unsaved += 1  # The hook may have changed it.
-        wait_s = LAST_SAVE_WAIT_MIN_S
+        failures = 0
         while self.unsaved and not self.keeper.gives_up():
             try:
                 await self.keeper.states.write(self)
@@ -132,8 +132,8 @@ class Activation(Cell):
             except CallboardError as error:
                 # Until the stop timeout, which belongs to whoever stops it.
                 LOGGER.warning("%s is not saved, and stops: %s", self.path, error)
-                await asyncio.sleep(wait_s)
-                wait_s = min(LAST_SAVE_WAIT_MAX_S, wait_s * 2.0)
+                failures += 1
+                await asyncio.sleep(LAST_SAVE_RETRY.delay_s(failures))
         if self.unsaved:
             LOGGER.error("%s has stopped and is not saved.", self.path)
         return outcome

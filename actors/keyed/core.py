@@ -21,6 +21,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
+from callboard.messages.spec import Backoff
+
 __all__ = [
     "Activate",
     "Deliver",
@@ -35,8 +37,7 @@ __all__ = [
     "Stop",
 ]
 
-SAVE_RETRY_MIN_S: Final = 0.1
-SAVE_RETRY_MAX_S: Final = 30.0
+SAVE_RETRY: Final = Backoff(min_s=0.1, max_s=30.0)
 
 
 class State(enum.Enum):
@@ -248,9 +249,8 @@ class KeeperCore:
         """The state of a key could not be saved: it stays active, and is tried again later."""
         entry = self.entries[key]
         assert entry.state is State.SAVING, entry.state
-        wait_s = min(SAVE_RETRY_MAX_S, SAVE_RETRY_MIN_S * 2.0 ** min(entry.failures, 20))
         entry.failures += 1
-        entry.retry_s = now + wait_s
+        entry.retry_s = now + SAVE_RETRY.delay_s(entry.failures)
         return [*self._stay(key, entry), *self._make_room(now)]
 
     def conflicted(self, key: str, now: float) -> list[Effect]:

@@ -15,6 +15,7 @@ from callboard.messages.contract import Contract
 from callboard.messages.errors import CallboardError, HostLost
 from callboard.messages.frame import Frame, FrameHeader, FrameWriter, Kind
 from callboard.messages.ports import FrameCarrier, TransportBroken
+from callboard.messages.spec import Backoff
 
 from ..asks import Ask
 from ..cell import Cell
@@ -30,8 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Link"]
 
 LOGGER: Final = logging.getLogger("callboard.link")
-RETRY_MIN_S: Final = 0.05
-RETRY_MAX_S: Final = 2.0
+RETRY: Final = Backoff(min_s=0.05, max_s=2.0)
 ACK_DELAY_S: Final = 0.25
 """How long an acknowledgement waits for a frame to ride on."""
 RESEND_AFTER_S: Final = 2.0
@@ -304,7 +304,7 @@ class Link:
         return self.bookkeeping(), ()
 
     async def _carry(self, frame: SentFrame, number: int, epoch: int) -> None:
-        delay_s = RETRY_MIN_S
+        failures = 0
         while epoch == self.epoch and self.carrier is not None:
             try:
                 answer, references = await self.carrier.deliver(frame.data, frame.references)
@@ -313,8 +313,8 @@ class Link:
                 return
             except TransportBroken as error:
                 LOGGER.info("frame %d to host %d is sent again: %s", number, self.slot, error)
-                await asyncio.sleep(delay_s)
-                delay_s = min(delay_s * 2.0, RETRY_MAX_S)
+                failures += 1
+                await asyncio.sleep(RETRY.delay_s(failures))
                 continue
             if epoch != self.epoch:
                 return

@@ -13,27 +13,30 @@ import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
-from callboard.messages.errors import CallboardError, DeadlineExceeded, StateConflict
+from callboard.messages.errors import CallboardError, StateConflict
 from callboard.messages.events import RecordedEvent
 from callboard.messages.execution import EXECUTION_TRANSITIONS
 from callboard.messages.state import AgentExecutionState
 from callboard.messages.storage import ReadModelStore
 
-from ..events.log import Blocking, EventLog
-from ..events.subscription.core import back_off_s
+from ..events.log import EventLog
+from ..events.subscription.core import RETRY, Filter, Page
+from ..events.subscription.reader import LogReader, SubscriptionLimits
 from ..execution.history.events import PREFIX, Kind
 from ..execution.history.reading import read_history
 from ..execution.history.states import KINDS, advanced, is_of_history, of_history
 from ..host.instruments import Name, Reading
+from ..journal.position import Position
+from ..threads import ThreadRunner
 from .states import AgentStateManager
 
 __all__ = ["FeedStatistics", "StateFeed"]
 
 LOGGER: Final = logging.getLogger("callboard.journal")
 EVERY_S: Final = 0.25
-PAGE_EVENTS: Final = 128
+LIMITS: Final = SubscriptionLimits(page_events=128, tail_events=0, idle_s=None)
 LIVE_MAX: Final = 10_000
 """States of running executions that are kept here; those of others are read again."""
 CLOSE_S: Final = 5.0
@@ -81,56 +84,50 @@ class StateFeed:
         self._models = models
         self._model = f"{LABEL}/{source}"
         self._every_s = every_s
-        self._blocking = Blocking("states")
-        self._position = 0
+        self._threads = ThreadRunner("states")
+        self._reader: LogReader
+        self._position = Position()
+        self._noted = 0
+        """The position that stands in the store: that of the last event, where others follow."""
         self._live: dict[str, AgentExecutionState] = {}
-        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
-        self._wake = asyncio.Event()
         self._closing = False
         self._task: asyncio.Task[None] | None = None
         self._events = self._stored = self._failures = self._unreadable = 0
 
     async def start(self) -> None:
         """Find where it stands, and begin. Raises what the store raises."""
-        self._position = await self._blocking.call(self._models.position, self._model)
-        end_listening = self._log.on_commit(lambda _head: self._wake.set())
+        self._noted = await self._threads.call(self._models.position, self._model)
+        self._reader = LogReader(self._log, Filter(kinds=KINDS), self._noted, LIMITS)
+        self._position.move(self._noted)
         self._task = asyncio.create_task(self._run(), name="feeds states")
-        self._task.add_done_callback(lambda _task: end_listening())
+        self._task.add_done_callback(lambda _task: self._reader.close())
 
     async def _run(self) -> None:
-        failures = 0
+        reader, failures = self._reader, 0
         while True:
             wait_s = self._every_s
             try:
-                if await self._round():
-                    failures = 0
-                    continue  # There is more.
+                await self._round(await reader.next_page())
                 failures = 0
+                if reader.is_behind:
+                    continue
                 if self._closing:
                     return
             except Exception as error:  # noqa: BLE001 - executions go on, whatever it is
                 self._failures += 1
-                self._live.clear()
-                wait_s = max(wait_s, back_off_s(failures))
                 failures += 1
+                self._live.clear()
+                reader.restart(self._position.value)
+                wait_s = max(wait_s, RETRY.delay_s(failures))
                 LOGGER.warning("States are not fed, tried again in %.1f s: %r", wait_s, error)
             await asyncio.sleep(min(wait_s, CLOSING_S) if self._closing else wait_s)
-            if not self._closing and self._log.head <= self._position:
-                await self._wake.wait()
-            self._wake.clear()
+            if not self._closing:
+                await reader.wait()
 
-    async def _round(self) -> bool:
-        """Bring the states forward by a page; whether there may be more."""
-        head = self._log.head
-        if head <= self._position:
-            return False
-        events = await self._log.read(self._position, PAGE_EVENTS, kinds=KINDS)
-        is_last = len(events) < PAGE_EVENTS
-        after = max(head, self._position) if is_last else events[-1].position
-        if events:
-            after = max(after, events[-1].position)
+    async def _round(self, page: Page) -> None:
+        """Bring the states forward by a page."""
         by_execution: dict[str, list[RecordedEvent]] = {}
-        for event in events:
+        for event in page.events:
             by_execution.setdefault(event.stream.removeprefix(PREFIX), []).append(event)
         missing = [name for name in by_execution if name not in self._live]
         if missing:
@@ -140,20 +137,17 @@ class StateFeed:
             *(self._feed(name, some) for name, some in by_execution.items())
         )
         self._stored += sum(outcomes)
-        applied = await self._blocking.call(
-            self._models.apply, self._model, self._position, after, {}
-        )
-        if not applied:  # Another one feeds them too; what a state shows already does nothing.
-            after = await self._blocking.call(self._models.position, self._model)
-        self._position = after
-        waiting, self._waiters = self._waiters, []
-        for wanted, waiter in waiting:
-            if wanted > after:
-                self._waiters.append((wanted, waiter))
-            elif not waiter.done():
-                waiter.set_result(None)
-        self._events += len(events)
-        return not is_last or self._log.head > after
+        after = page.seen
+        if page.events:
+            applied = await self._threads.call(
+                self._models.apply, self._model, self._noted, after, {}
+            )
+            if not applied:  # Another one feeds them too; what a state shows does nothing twice.
+                after = await self._threads.call(self._models.position, self._model)
+                self._reader.restart(after)
+            self._noted = after
+        self._position.move(after)
+        self._events += len(page.events)
 
     async def _feed(self, execution_id: str, events: Sequence[RecordedEvent]) -> bool:
         """Persist the state of one execution after these events; False when it has not changed."""
@@ -194,7 +188,7 @@ class StateFeed:
         for at in range(len(events) - 1, -1, -1):
             if events[at].kind not in NEED_HISTORY:
                 continue
-            known = await self._blocking.call(advanced, state, events[:at])
+            known = await self._threads.call(advanced, state, events[:at])
             if not is_of_history(known, events[at]):
                 continue
             up_to = events[at].version
@@ -202,31 +196,20 @@ class StateFeed:
             if history is not None:
                 version = 0 if state is None else state.version
                 whole = of_history(history).model_copy(update={"version": version})
-                return await self._blocking.call(advanced, whole, events[at + 1 :])
-        return await self._blocking.call(advanced, state, events)
+                return await self._threads.call(advanced, whole, events[at + 1 :])
+        return await self._threads.call(advanced, state, events)
 
     async def wait_for(self, position: int, timeout_s: float) -> None:
         """Wait until the states show what stands at a position. Raises `DeadlineExceeded`."""
-        if self._position >= position:
-            return
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append((position, waiter))
-        self._wake.set()
-        try:
-            async with asyncio.timeout(timeout_s):
-                await waiter
-        except TimeoutError:
-            raise DeadlineExceeded(
-                f"states are fed up to {self._position} of {position} after {timeout_s} s."
-            ) from None
+        await self._position.wait_for(position, timeout_s, "the feed of states")
 
     def statistics(self) -> FeedStatistics:
         """As of now."""
         head = self._log.head
         return FeedStatistics(
-            position=self._position,
+            position=self._position.value,
             head=head,
-            lag_positions=max(0, head - self._position),
+            lag_positions=max(0, head - self._position.value),
             events=self._events,
             states=self._stored,
             failures=self._failures,
@@ -248,8 +231,15 @@ class StateFeed:
     async def close(self) -> None:
         """Feed what is in the journal, for at most some seconds, and end."""
         self._closing = True
-        self._wake.set()
         if self._task is not None:
+            self._reader.wake()
             with contextlib.suppress(TimeoutError, asyncio.CancelledError):
                 await asyncio.wait_for(self._task, CLOSE_S)
-        self._blocking.close()
+        self._threads.close()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_raised: object) -> None:
+        await self.close()

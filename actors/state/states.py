@@ -19,12 +19,12 @@ import os
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from callboard.messages.errors import CallboardError, StateConflict
 from callboard.messages.execution import ExecutionStatus, StateTransitionTrigger
+from callboard.messages.spec import Backoff
 from callboard.messages.state import (
     WRITER_BYTES,
     AgentExecutionState,
@@ -38,6 +38,7 @@ from callboard.messages.state import (
 from callboard.messages.storage import Cache, StateRow, StateStore
 from callboard.messages.storage_errors import CommitUnknown, TransitionRefused
 
+from ..threads import ThreadRunner
 from .core import RESERVED, Untold, check_history, check_id, step
 
 __all__ = ["AgentStateManager", "Publish", "StateStatistics"]
@@ -48,8 +49,8 @@ TTL_S: Final = 3_600.0
 PUBLISH_S_MAX: Final = 5.0
 CACHE_S_MAX: Final = 5.0
 """A cache bounds itself; one that does not is left alone after this."""
-RETRY_S_MIN: Final = 0.1
-RETRY_S_MAX: Final = 10.0
+RETRY: Final = Backoff(max_s=10.0)
+"""At once, then after 0.1 s, and so on."""
 GROUP_MAX: Final = 1_000
 """States in one transaction."""
 TRIES_MAX: Final = 32
@@ -119,7 +120,7 @@ class AgentStateManager:
         self._codec = codec or StateCodec()
         self._wall_time = wall_time
         self._random_bytes = random_bytes
-        self._threads = ThreadPoolExecutor(2, thread_name_prefix="callboard-states")
+        self._threads = ThreadRunner("states", 2)
         self._outbox_id = f"{RESERVED}untold{RESERVED}{owner}"
         self._outbox_version = 0
         self._outbox_is_empty = True
@@ -135,15 +136,15 @@ class AgentStateManager:
 
     async def open(self) -> None:
         """Open the store, and begin to tell what an earlier manager of this name had not."""
-        await self._call(self._store.open)
-        row = (await self._call(self._store.find_by_ids, TABLE, [self._outbox_id]))[0]
+        await self._threads.call(self._store.open)
+        row = (await self._threads.call(self._store.find_by_ids, TABLE, [self._outbox_id]))[0]
         if row is None:
             return
         self._outbox_version = row.version
         left = decode_changes(row.data)
         self._outbox_is_empty = not left
         # Told as it stands now: it may have changed since, or never have been stored.
-        found = await self._call(
+        found = await self._threads.call(
             self._store.find_by_ids, TABLE, [change.execution_id for change in left]
         )
         states = [self._codec.decode(row.data) for row in found if row is not None]
@@ -159,10 +160,17 @@ class AgentStateManager:
             await asyncio.gather(self._telling, return_exceptions=True)
         try:
             if not len(self._untold) and not self._outbox_is_empty:
-                await self._call(self._store.upsert, TABLE, [self._outbox_row([])])
+                await self._threads.call(self._store.upsert, TABLE, [self._outbox_row([])])
         finally:
-            await self._call(self._store.close)
-            self._threads.shutdown(wait=False)
+            await self._threads.call(self._store.close)
+            self._threads.close()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_raised: object) -> None:
+        await self.close()
 
     # --- changing --------------------------------------------------------------------------
 
@@ -233,7 +241,7 @@ class AgentStateManager:
         """Delete these states, from the primary store and then from the cache."""
         for execution_id in execution_ids:
             check_id(execution_id)
-        await self._call(self._store.delete, TABLE, list(execution_ids))
+        await self._threads.call(self._store.delete, TABLE, list(execution_ids))
         for execution_id in execution_ids:
             self._decoded.pop(execution_id, None)
         await self._cached(self._cache.delete_many([_key(name) for name in execution_ids]))
@@ -297,7 +305,7 @@ class AgentStateManager:
         )
 
     async def _from_primary(self, ids: Sequence[str]) -> list[AgentExecutionState | None]:
-        rows = await self._call(self._store.find_by_ids, TABLE, ids)
+        rows = await self._threads.call(self._store.find_by_ids, TABLE, ids)
         states: list[AgentExecutionState | None] = []
         values: dict[str, bytes] = {}
         for number, (name, row) in enumerate(zip(ids, rows, strict=True), start=1):
@@ -371,16 +379,16 @@ class AgentStateManager:
             changes = [waiting.change for waiting in group]
             rows.append(self._outbox_row(self._untold.with_these(changes)))
         try:
-            newer = await self._call(self._store.upsert, TABLE, rows)
+            newer = await self._threads.call(self._store.upsert, TABLE, rows)
         except CommitUnknown:
             # The same rows again: what was committed is refused, and known by its writer.
-            newer = await self._call(self._store.upsert, TABLE, rows)
+            newer = await self._threads.call(self._store.upsert, TABLE, rows)
         if self._publish is not None and not newer[-1]:
             await self._take_over(rows[-1])
         refused = [waiting for waiting, is_new in zip(group, newer, strict=False) if not is_new]
         if refused:
             ids = [waiting.row.id for waiting in refused]
-            there = await self._call(self._store.find_by_ids, TABLE, ids)
+            there = await self._threads.call(self._store.find_by_ids, TABLE, ids)
             others = {
                 id(waiting)
                 for waiting, row in zip(refused, there, strict=True)
@@ -391,12 +399,12 @@ class AgentStateManager:
 
     async def _take_over(self, note: StateRow) -> None:
         """The note has a lower version than what is there: another of this name has written."""
-        there = (await self._call(self._store.find_by_ids, TABLE, [note.id]))[0]
+        there = (await self._threads.call(self._store.find_by_ids, TABLE, [note.id]))[0]
         if there is None or there.data == note.data:
             return  # It is this one, written by the first try of the same transaction.
         self._outbox_version = there.version + 1
         again = note._replace(version=self._outbox_version)
-        await self._call(self._store.upsert, TABLE, [again])
+        await self._threads.call(self._store.upsert, TABLE, [again])
 
     def _outbox_row(self, changes: list[AgentStateChanged]) -> StateRow:
         self._outbox_version += 1
@@ -428,15 +436,15 @@ class AgentStateManager:
 
     async def _tell_again(self) -> None:
         """The only one who publishes while it runs, so changes stay in order."""
-        delay_s = 0.0
+        failures = 1
         while len(self._untold):
-            await asyncio.sleep(delay_s)
-            delay_s = min(RETRY_S_MAX, max(RETRY_S_MIN, delay_s * 2))
+            await asyncio.sleep(RETRY.delay_s(failures))
+            failures += 1
             await self._tell()
             if self._is_failing:
                 continue
             self._is_failing = bool(len(self._untold))
-            delay_s = 0.0
+            failures = 1
         self._is_failing = False
         self._telling = None
 
@@ -458,10 +466,6 @@ class AgentStateManager:
         except Exception:  # noqa: BLE001 - a cache costs speed at most
             self._cache_failures += 1
             return None
-
-    async def _call(self, function: Callable[..., ReturnT], *arguments: Any) -> ReturnT:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, function, *arguments)
 
 
 def _key(execution_id: str) -> str:

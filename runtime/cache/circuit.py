@@ -8,11 +8,11 @@ import enum
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["BACKOFF_S_MAX", "BACKOFF_S_MIN", "Circuit", "CircuitState"]
+from callboard.messages.spec import Backoff
 
-BACKOFF_S_MIN: Final = 0.1
-BACKOFF_S_MAX: Final = 5.0
-BACKOFF_JITTER: Final = 0.3
+__all__ = ["Circuit", "CircuitState"]
+
+BACKOFF: Final = Backoff(min_s=0.1, max_s=5.0, jitter=0.3)
 """Nodes that lost a server together do not all come back to it at once."""
 
 
@@ -63,8 +63,7 @@ class Circuit:
 
     def delay_s(self) -> float:
         """How long to leave the server alone now: doubled with each failure in a row."""
-        doubled = BACKOFF_S_MIN * 2.0 ** min(max(self._failures - 1, 0), 16)
-        return min(BACKOFF_S_MAX, doubled) * (1 - BACKOFF_JITTER * self._chance())
+        return BACKOFF.delay_s(max(1, self._failures), self._chance())
 
     def _enter(self, state: CircuitState) -> None:
         self.state = state

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from callboard.actors.events.projection.projector import Projector
     from callboard.actors.events.projection.queries import Queries
     from callboard.actors.events.snapshots import Snapshots
-    from callboard.actors.events.subscription.subscription import Follower, Subscription
+    from callboard.actors.events.subscription.reader import Follower
+    from callboard.actors.events.subscription.subscription import Subscription
     from callboard.actors.execution.handle import ExecutionHandle
     from callboard.actors.keyed.actor import KeyedActor, StoreActor
     from callboard.actors.timers import Timer
@@ -173,7 +174,8 @@ _HOMES: Final = {
     "callboard.actors.events.projection.projector": ("Projector",),
     "callboard.actors.events.projection.queries": ("Queries",),
     "callboard.actors.events.snapshots": ("Snapshots",),
-    "callboard.actors.events.subscription.subscription": ("Follower", "Subscription"),
+    "callboard.actors.events.subscription.reader": ("Follower",),
+    "callboard.actors.events.subscription.subscription": ("Subscription",),
     "callboard.actors.execution.handle": ("ExecutionHandle",),
     "callboard.actors.keyed.actor": ("KeyedActor", "StoreActor"),
     "callboard.actors.timers": ("Timer",),

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callboard.messages.spec import BACKOFF_STEP_S, Backoff, Intensity
-from callboard.supervisors.policies import RestartWindow, backoff_base_s, backoff_delay_s
+from callboard.supervisors.policies import RestartWindow
 
 INTENSITIES = st.builds(
     Intensity, restarts=st.integers(0, 6), period_s=st.floats(0.5, 100, allow_nan=False)
@@ -74,30 +74,30 @@ def test_window_agrees_with_counting_all_restarts(
 
 
 def test_backoff_default_is_immediate_once_and_then_doubles_from_the_step() -> None:
-    bases_s = [backoff_base_s(Backoff(), n) for n in range(1, 6)]
+    bases_s = [Backoff().delay_s(n) for n in range(1, 6)]
     assert bases_s == pytest.approx([0.0, 0.1, 0.2, 0.4, 0.8])
     assert bases_s[1] == BACKOFF_STEP_S
 
 
 def test_backoff_with_min_grows_from_min() -> None:
     backoff = Backoff(min_s=1.0, max_s=5.0)
-    assert [backoff_base_s(backoff, n) for n in range(1, 6)] == [1.0, 2.0, 4.0, 5.0, 5.0]
+    assert [backoff.delay_s(n) for n in range(1, 6)] == [1.0, 2.0, 4.0, 5.0, 5.0]
 
 
 def test_backoff_max_zero_never_waits() -> None:
-    assert all(backoff_base_s(Backoff(max_s=0.0), n) == 0.0 for n in range(1, 9))
+    assert all(Backoff(max_s=0.0).delay_s(n) == 0.0 for n in range(1, 9))
 
 
 @pytest.mark.parametrize("factor", [2, 2.0, 1e300])
 def test_backoff_after_very_many_restarts_is_max(factor: float) -> None:
-    assert backoff_base_s(Backoff(min_s=0.5, factor=factor), 10**9) == 30.0
+    assert Backoff(min_s=0.5, factor=factor).delay_s(10**9) == 30.0
 
 
 @given(backoffs(), st.integers(1, 10_000), st.floats(0, 1, exclude_max=True))
 def test_backoff_delay_is_within_its_bounds(
     backoff: Backoff, consecutive: int, random: float
 ) -> None:
-    base_s = backoff_base_s(backoff, consecutive)
-    delay_s = backoff_delay_s(backoff, consecutive, random)
+    base_s = backoff.delay_s(consecutive)
+    delay_s = backoff.delay_s(consecutive, random)
     assert base_s * (1 - backoff.jitter) <= delay_s <= base_s <= backoff.max_s
-    assert backoff_base_s(backoff, consecutive + 1) >= base_s
+    assert backoff.delay_s(consecutive + 1) >= base_s

@@ -29,6 +29,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from callboard.messages.errors import SpecError
+from callboard.messages.spec import Backoff
 
 __all__ = ["ConsumersCore", "ConsumersLimits", "Deliver", "Effect", "Entry", "Park", "State"]
 
@@ -68,10 +69,6 @@ class ConsumersLimits:
                 f"limits of consumers: {self}.",
                 advice="Counts are from 1 on, times over 0, the back-off grows.",
             )
-
-    def backoff_s(self, attempts: int) -> float:
-        """How long an event waits after so many attempts."""
-        return float(min(self.backoff_s_max, self.backoff_s_min * 2.0 ** min(attempts - 1, 30)))
 
 
 class Deliver(NamedTuple):
@@ -120,6 +117,7 @@ class ConsumersCore:
 
     def __init__(self, limits: ConsumersLimits, checkpoint: int, done: Iterable[int] = ()) -> None:
         self.limits: Final = limits
+        self._backoff = Backoff(limits.backoff_s_min, limits.backoff_s_max)
         self.checkpoint = checkpoint
         self.taken = checkpoint
         """The position up to which events have been taken in."""
@@ -331,7 +329,7 @@ class ConsumersCore:
         del entry.story[: -self.limits.story_max]
         if entry.attempts < self.limits.attempts_max:
             entry.state = State.WAITING
-            self._set_due(entry, now + self.limits.backoff_s(entry.attempts))
+            self._set_due(entry, now + self._backoff.delay_s(entry.attempts))
             return []
         self.parkings += 1
         self._finish(entry)

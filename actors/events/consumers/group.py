@@ -14,7 +14,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Final, NamedTuple, Self
 
 from callboard.messages.errors import CallboardError, InternalError, UsageError
@@ -22,11 +21,13 @@ from callboard.messages.events import RecordedEvent
 from callboard.messages.storage import ReadModelStore
 from callboard.messages.storage_errors import CommitUnknown, StoreUnavailable
 
+from ...threads import ThreadRunner
 from ..codec import Event, EventCodec
 from ..errors import GroupTaken
-from ..log import Blocking
-from ..subscription.core import back_off_s
-from ..subscription.subscription import Follower, Subscription
+from ..log import EventLog
+from ..subscription.core import RETRY
+from ..subscription.reader import Follower
+from ..subscription.subscription import Subscription
 from .consumer import Consumer, Delivery
 from .core import ConsumersCore, ConsumersLimits, Deliver, Effect, Park
 from .kept import KeptGroup, ParkedRow, TakenOver
@@ -75,14 +76,15 @@ class ConsumersStatistics:
 class ConsumerGroup:
     """Gives each event of a log to one of its consumers, again until it is done or parked.
 
-    `key` names the partition of an event: events of one key are given out one after another,
-    in their order. Without it no order is promised.
+    `source` is the log, or a `Follower` of it that groups and subscriptions share. `key` names
+    the partition of an event: events of one key are given out one after another, in their order.
+    Without it no order is promised.
     """
 
     def __init__(
         self,
         name: str,
-        follower: Follower,
+        source: EventLog | Follower,
         codec: EventCodec,
         models: ReadModelStore,
         *,
@@ -93,13 +95,14 @@ class ConsumerGroup:
         save_every_s: float = SAVE_EVERY_S,
     ) -> None:
         self.name: Final = name
-        self._follower = follower
+        self._source = source
+        self._log = source.log if isinstance(source, Follower) else source
         self._codec = codec
         self._kept = KeptGroup(name, models)
         self._stream, self._kinds, self._key_of = stream, kinds, key
         self._limits = limits or ConsumersLimits()
         self._save_every_s = save_every_s
-        self._blocking = Blocking("consumers")
+        self._threads = ThreadRunner("consumers")
         self._loop = asyncio.get_running_loop()
         self._core = ConsumersCore(self._limits, 0)
         self._events: dict[int, Event] = {}
@@ -128,18 +131,18 @@ class ConsumerGroup:
     async def open(self) -> None:
         """Take the group over, and go on from its checkpoint. Raises what the stores raise."""
         try:
-            self._saved, done, self._version = await self._blocking.call(self._kept.take_over)
+            self._saved, done, self._version = await self._threads.call(self._kept.take_over)
             self._core = ConsumersCore(self._limits, self._saved, done)
             after = 0
-            while rows := await self._blocking.call(self._kept.parked, after, PARKED_PAGE):
+            while rows := await self._threads.call(self._kept.parked, after, PARKED_PAGE):
                 for row in rows:
                     self._core.keep_parked(row.position, row.key, row.story)
                 after = rows[-1].position
         except BaseException:
-            self._blocking.close()
+            self._threads.close()
             raise
         self._subscription = Subscription(
-            self._follower,
+            self._source,
             self._codec,
             after=self._version if self._stream is not None else self._saved,
             stream=self._stream,
@@ -172,18 +175,13 @@ class ConsumerGroup:
             if self._is_saving and self._tasks and self._has_news:
                 await self._save()
         finally:
-            self._blocking.close()
+            self._threads.close()
 
     async def __aenter__(self) -> Self:
         await self.open()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_raised: object) -> None:
         await self.close()
 
     async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
@@ -359,7 +357,7 @@ class ConsumerGroup:
     async def _keep_saved(self) -> None:
         failures = 0
         while True:
-            await asyncio.sleep(back_off_s(failures) if failures else self._save_every_s)
+            await asyncio.sleep(RETRY.delay_s(failures) if failures else self._save_every_s)
             if not self._has_news:
                 continue
             try:
@@ -386,7 +384,7 @@ class ConsumerGroup:
             changes, self._changes = self._changes, {}
             self._is_dirty = False
             try:
-                await self._blocking.call(self._kept.write, now, changes)
+                await self._threads.call(self._kept.write, now, changes)
             except BaseException as error:
                 # It may have been written all the same; a second time does no harm.
                 self._changes = {**changes, **self._changes}
@@ -405,7 +403,7 @@ class ConsumerGroup:
         """Parked events behind a position, those that are being replayed included."""
         await self._save()
         found: list[Parked] = []
-        for row in await self._blocking.call(self._kept.parked, after, limit):
+        for row in await self._threads.call(self._kept.parked, after, limit):
             recorded = await self._recorded(row.position)
             event = Event(self._codec.body_of(recorded), recorded)
             found.append(Parked(event, row.attempts, row.story))
@@ -443,14 +441,14 @@ class ConsumerGroup:
             )
 
     async def _recorded(self, position: int) -> RecordedEvent:
-        found = await self._follower.log.read(position - 1, 1)
+        found = await self._log.read(position - 1, 1)
         if not found or found[0].position != position:
             raise UsageError(f"the log has no event at {position}.", advice="Drop what is parked.")
         return found[0]
 
     def statistics(self) -> ConsumersStatistics:
         """How the group stands now."""
-        core, head = self._core, self._follower.log.head
+        core, head = self._core, self._log.head
         return ConsumersStatistics(
             checkpoint=core.checkpoint,
             head=head,

@@ -14,17 +14,9 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
-from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
-from callboard.messages.errors import (
-    AskError,
-    CallboardError,
-    DeadlineExceeded,
-    InternalError,
-    StoreFailed,
-    UsageError,
-)
+from callboard.messages.errors import CallboardError, InternalError, UsageError
 from callboard.messages.storage import ReadModelStore
 from callboard.messages.storage_errors import (
     CommitUnknown,
@@ -33,10 +25,13 @@ from callboard.messages.storage_errors import (
     UnknownEvent,
 )
 
+from ...journal.position import Position
+from ...threads import ThreadRunner
 from ..codec import EventCodec
 from ..errors import EventUnreadable, ProjectionFailed
-from ..log import Blocking, EventLog
-from ..subscription.core import Filter, Page, SubscriptionCore, back_off_s
+from ..log import EventLog
+from ..subscription.core import RETRY, Filter, Page
+from ..subscription.reader import Follower, LogReader, SubscriptionLimits
 from .figures import ProjectorLimits, ProjectorState, ProjectorStatistics
 from .folding import Folded, ModelFold
 from .projection import Projection
@@ -68,12 +63,15 @@ class Projector:
     projection's own method is tried again `retries` times before (None: without end), after
     0.1 s at first and up to 5 s later. A store that is unavailable or full is waited for.
     `on_stopped` is called once with what has ended it. The stores are their owner's to close.
+
+    `source` is the log, or a `Follower` of it: then projectors that share it, and are up to
+    date, read each commit once.
     """
 
     def __init__(
         self,
         projection: Projection[Any],
-        log: EventLog,
+        source: EventLog | Follower,
         store: ReadModelStore,
         codec: EventCodec | None = None,
         *,
@@ -85,18 +83,17 @@ class Projector:
         wall_time: Callable[[], float] = time.time,
     ) -> None:
         self.projection: Final = projection
-        self.log: Final = log
+        self.log: Final = source.log if isinstance(source, Follower) else source
         self.store: Final = store
         self.limits: Final = limits or ProjectorLimits()
-        self.position = 0
-        """The position of the last event that is in the model, as far as is known here."""
         self.failed: CallboardError | None = None
         """What has ended it."""
         self._codec = codec or EventCodec(projection.contracts)
         self._fold = ModelFold(projection, store, self._codec, self.limits.rows_cached)
-        self._blocking = Blocking(f"project-{projection.name}")
-        self._filter = Filter(kinds=None if projection.reads_all else projection.kinds)
-        self._core = SubscriptionCore(self._filter, 0)
+        self._threads = ThreadRunner(f"project-{projection.name}")
+        self._source = source
+        self._reader: LogReader
+        self._position = Position()
         self._ahead: Page | None = None
         self._beside = beside
         self._retries = retries
@@ -109,12 +106,14 @@ class Projector:
         self._is_fresh = False
         self._attempts = self._store_failures_in_a_row = 0
         self._events = self._pages = self._overtaken = self._failures = self._store_failures = 0
-        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
-        self._wake = asyncio.Event()
         self._closing = False
-        self._reading: asyncio.Future[Any] | None = None
         self._end_listening: Callable[[], None] | None = None
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def position(self) -> int:
+        """The position of the last event that is in the model, as far as is known here."""
+        return self._position.value
 
     @property
     def model(self) -> str:
@@ -125,29 +124,38 @@ class Projector:
         """Find the model and begin. Raises `ProjectionChanged`, and what the store raises."""
         if self._task is not None:
             raise UsageError("the projector was started already.", advice="Make another one.")
-        await self._blocking.call(self.store.open)
-        await self._open()
-        self._end_listening = self.log.on_commit(self._on_commit)
+        await self._threads.call(self.store.open)
+        position = await self._find()
+        limits = self.limits
+        self._reader = LogReader(
+            self._source,
+            Filter(kinds=None if self.projection.reads_all else self.projection.kinds),
+            position,
+            SubscriptionLimits(limits.page_events, 0, limits.read_timeout_s, limits.idle_s),
+        )
+        self._end_listening = self._reader.follower.news.on_move(self._on_commit)
         self._task = asyncio.create_task(self._run(), name=f"projector {self.model}")
 
-    async def _open(self) -> None:
-        """Begin from what the store holds."""
+    async def _find(self) -> int:
+        """Look at what the store holds; gives the position to begin from."""
         self._ahead = None
         if self._beside:
-            position = await self._blocking.call(self._fold.open_beside)
+            position = await self._threads.call(self._fold.open_beside)
             self._beside = self._fold.is_beside
         else:
-            model = await self._blocking.call(self.store.meaning, self.projection.name)
-            position = await self._blocking.call(self._fold.open, model)
+            model = await self._threads.call(self.store.meaning, self.projection.name)
+            position = await self._threads.call(self._fold.open, model)
         self._looked_s = asyncio.get_running_loop().time()
-        self._core = SubscriptionCore(self._filter, position)
         self._is_fresh = True
         await self._moved(position, None)
+        return position
+
+    async def _reopen(self) -> None:
+        self._reader.restart(await self._find())
 
     def _on_commit(self, head: int) -> None:
         if self._waiting_since is None and head > self.position:
             self._waiting_since = self._wall_time()
-        self._wake.set()
 
     # --- the loop --------------------------------------------------------------------------
 
@@ -170,20 +178,20 @@ class Projector:
 
     async def _step(self) -> None:
         if not self._is_fresh:
-            await self._open()
+            await self._reopen()
         await self._look()
-        if self._core.seen >= self.log.head and self._ahead is None:
+        if not self._reader.is_behind and self._ahead is None:
             self._waiting_since = None
             self._state = ProjectorState.LIVE
-            await self._sleep(self.limits.idle_s)
+            await self._reader.wait()
             return
-        page = self._ahead or await self._read()
+        page = self._ahead or await self._reader.next_page()
         self._ahead = None
         if page.events:
             self._waiting_since = page.events[0].recorded_at
         if self._state is not ProjectorState.LIVE or len(page.events) >= self.limits.page_events:
             self._state = ProjectorState.CATCHING_UP
-        folded = await self._blocking.call(self._fold.fold, self.position, page.events, page.seen)
+        folded = await self._threads.call(self._fold.fold, self.position, page.events, page.seen)
         if folded.after > folded.before and not await self._apply(folded, page):
             return
         if folded.failed is not None:
@@ -191,41 +199,15 @@ class Projector:
         else:
             self._attempts = 0
 
-    async def _read(self) -> Page:
-        core, head, size = self._core, self.log.head, self.limits.page_events
-        reading = self._reading = asyncio.ensure_future(
-            self.log.read(core.seen, size, kinds=self._filter.kinds)
-        )
-        try:
-            async with asyncio.timeout(self.limits.read_timeout_s):
-                found = await reading
-        except asyncio.CancelledError:
-            if not self._closing:
-                raise
-            raise StoreUnavailable("the projector closes.") from None
-        except TimeoutError:
-            raise StoreUnavailable(
-                f"a page of the log has not come within {self.limits.read_timeout_s} s."
-            ) from None
-        except StoreFailed:
-            raise
-        except AskError as error:
-            # A log that is an actor: it may be on its way to another host.
-            raise StoreUnavailable(f"the log does not answer: {error.message}") from error
-        finally:
-            self._reading = None
-        events = core.read(found, head)
-        return Page(events, core.seen)
-
     async def _apply(self, folded: Folded, page: Page) -> bool:
         """Write it, and read the next page meanwhile; False when somebody else was first."""
         self._is_fresh = False
-        applying = asyncio.ensure_future(self._blocking.call(self._fold.apply, folded))
+        applying = asyncio.ensure_future(self._threads.call(self._fold.apply, folded))
         try:
             if folded.failed is None and self.log.head > page.seen:
                 # A read that fails here is done again, and fails, where it counts.
                 with contextlib.suppress(CallboardError):
-                    self._ahead = await self._read()
+                    self._ahead = await self._reader.next_page()
         finally:
             applied = await applying
         if not applied:
@@ -248,13 +230,7 @@ class Projector:
         if not self._beside:
             for queries in self._queries:
                 await queries.applied(self.model, position, keys)
-        self.position = position
-        waiting, self._waiters = self._waiters, []
-        for wanted, waiter in waiting:
-            if wanted > position:
-                self._waiters.append((wanted, waiter))
-            elif not waiter.done():
-                waiter.set_result(None)
+        self._position.move(position)
 
     async def _look(self) -> None:
         """Once in a while: whether the name means another model meanwhile."""
@@ -262,28 +238,11 @@ class Projector:
         if self._beside or now_s - self._looked_s < self.limits.look_s:
             return
         self._looked_s = now_s
-        if await self._blocking.call(self.store.meaning, self.projection.name) != self.model:
+        if await self._threads.call(self.store.meaning, self.projection.name) != self.model:
             LOGGER.info(
                 "The name %s means another model than %s.", self.projection.name, self.model
             )
-            await self._open()
-
-    async def _sleep(self, timeout_s: float) -> None:
-        if self._closing:
-            return
-        self._wake.clear()
-        if self._core.seen < self.log.head and self._state is ProjectorState.LIVE:
-            return
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                await self._wake.wait()
-
-    async def _pause(self, wait_s: float) -> None:
-        """Wait, whatever is committed meanwhile; not beyond `close`."""
-        loop = asyncio.get_running_loop()
-        until_s = loop.time() + wait_s
-        while not self._closing and (left_s := until_s - loop.time()) > 0:
-            await self._sleep(left_s)
+            await self._reopen()
 
     # --- failures --------------------------------------------------------------------------
 
@@ -291,10 +250,12 @@ class Projector:
         self._store_failures += 1
         self._state = ProjectorState.WAITING_FOR_STORE
         self._ahead, self._is_fresh = None, False
-        wait_s = back_off_s(self._store_failures_in_a_row)
         self._store_failures_in_a_row += 1
+        await self._wait(RETRY.delay_s(self._store_failures_in_a_row), error)
+
+    async def _wait(self, wait_s: float, error: CallboardError) -> None:
         LOGGER.warning("The projector of %s waits %.1f s: %s", self.model, wait_s, error)
-        await self._pause(wait_s)
+        await self._reader.pause(wait_s)
 
     async def _wait_to_retry(self, failed: ProjectionFailed) -> None:
         self._failures += 1
@@ -303,12 +264,10 @@ class Projector:
         if is_hopeless or (self._retries is not None and self._attempts >= self._retries):
             raise failed
         self._ahead = None
-        self._core = SubscriptionCore(self._filter, self.position)
+        self._reader.restart(self.position)
         self._state = ProjectorState.RETRYING
-        wait_s = back_off_s(self._attempts)
         self._attempts += 1
-        LOGGER.warning("The projector of %s waits %.1f s: %s", self.model, wait_s, failed)
-        await self._pause(wait_s)
+        await self._wait(RETRY.delay_s(self._attempts), failed)
 
     def _stop(self, error: CallboardError) -> None:
         self.failed = error
@@ -321,11 +280,9 @@ class Projector:
     def _end(self) -> None:
         if self._end_listening is not None:
             self._end_listening()
-        waiters, self._waiters = self._waiters, []
-        for _, waiter in waiters:
-            if not waiter.done():
-                waiter.set_exception(self._why_ended())
-        self._blocking.close()
+            self._reader.close()
+        self._position.end(self._why_ended())
+        self._threads.close()
 
     def _why_ended(self) -> CallboardError:
         if self.failed is not None:
@@ -341,20 +298,7 @@ class Projector:
 
         Raises `DeadlineExceeded`, and what has ended the projector.
         """
-        if self.position >= position:
-            return
-        if self._closing or self.failed is not None:
-            raise self._why_ended()
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append((position, waiter))
-        try:
-            async with asyncio.timeout(timeout_s):
-                await waiter
-        except TimeoutError:
-            raise DeadlineExceeded(
-                f"the read model {self.model!r} stands at {self.position}, not at {position}, "
-                f"after {timeout_s} s."
-            ) from None
+        await self._position.wait_for(position, timeout_s, f"the read model {self.model!r}")
 
     async def switch(self, timeout_s: float, *, instead_of: "Projector | None" = None) -> str:
         """Let the name mean the model that was built beside; gives the model it meant before.
@@ -374,10 +318,10 @@ class Projector:
         if instead_of is not None:
             await instead_of.close()
         name = self.projection.name
-        before = await self._blocking.call(self.store.meaning, name)
-        live = await self._blocking.call(self.store.position, before)
+        before = await self._threads.call(self.store.meaning, name)
+        live = await self._threads.call(self.store.position, before)
         await self.wait_for(live, max(0.0, until_s - asyncio.get_running_loop().time()))
-        await self._blocking.call(self.store.switch, name, self.model)
+        await self._threads.call(self.store.switch, name, self.model)
         self._beside = False
         for queries in self._queries:
             await queries.switched(self.model, self.position)
@@ -385,14 +329,14 @@ class Projector:
 
     async def drop(self, model: str) -> None:
         """Forget a model that the name does not mean any more. Raises `UsageError` if it does."""
-        if model == await self._blocking.call(self.store.meaning, self.projection.name):
+        if model == await self._threads.call(self.store.meaning, self.projection.name):
             raise UsageError(
                 f"{model!r} is what readers of {self.projection.name!r} see.",
                 advice="Switch to another model first.",
             )
         if model == self.model:
             raise UsageError(f"{model!r} is being built here.", advice="Close its projector.")
-        await self._blocking.call(self.store.drop, model)
+        await self._threads.call(self.store.drop, model)
 
     def statistics(self) -> ProjectorStatistics:
         """How it stands now."""
@@ -417,10 +361,8 @@ class Projector:
     async def close(self) -> None:
         """End after the page that is under way; may be called twice."""
         self._closing = True
-        self._wake.set()
-        if self._reading is not None:
-            self._reading.cancel()  # The log may be an actor whose host has ended before.
         if self._task is not None:
+            self._reader.close()
             await asyncio.wait((self._task,))
         if self.failed is None:
             self._state = ProjectorState.CLOSED
@@ -430,10 +372,5 @@ class Projector:
         await self.start()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_raised: object) -> None:
         await self.close()

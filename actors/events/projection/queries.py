@@ -10,14 +10,14 @@ deleted (the tiers with Redis) brings it sooner.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Self, TypeVar
 
 from callboard.messages.errors import DeadlineExceeded, UsageError
 from callboard.messages.storage import Cache, ReadModelStore
 
-from ..log import Blocking
+from ...journal.position import Position
+from ...threads import ThreadRunner
 from .projection import Projection, RowCodec
 
 __all__ = ["Queries"]
@@ -59,16 +59,15 @@ class Queries(Generic[RowT]):
         self._cache = cache
         self._ttl_s = ttl_s
         self._meaning_s = meaning_s
-        self._blocking = Blocking(f"query-{projection.name}", READERS)
+        self._threads = ThreadRunner(f"query-{projection.name}", READERS)
         self._model: str | None = None
         self._model_known_s = 0.0
         self._floor = 0
         """No cached row that was read before the model had this position is served."""
-        self._told = -1
+        self._told = Position(-1)
         """The position of the model as its projector here says it; -1 without one."""
         self._loading: dict[int, set[str]] = {}
         """For each read of the store under way: the keys that have changed meanwhile."""
-        self._news = asyncio.Event()
 
     # --- reading ---------------------------------------------------------------------------
 
@@ -99,7 +98,7 @@ class Queries(Generic[RowT]):
         touched: set[str] = set()
         self._loading[id(touched)] = touched
         try:
-            model, position, rows = await self._blocking.call(self._read, keys)
+            model, position, rows = await self._threads.call(self._read, keys)
             self._means(model)
             if self._cache is None:
                 return rows
@@ -135,7 +134,7 @@ class Queries(Generic[RowT]):
 
         Always from the store. The last key of a page is the next one's `after`.
         """
-        found = await self._blocking.call(self._items, prefix, after, limit)
+        found = await self._threads.call(self._items, prefix, after, limit)
         return [(key, self._codec.decode(row)) for key, row in found]
 
     def _items(self, prefix: str, after: str, limit: int) -> list[tuple[str, bytes]]:
@@ -148,7 +147,7 @@ class Queries(Generic[RowT]):
 
     async def position(self) -> int:
         """The position of the last event that is in the model."""
-        return await self._blocking.call(
+        return await self._threads.call(
             lambda: self._store.position(self._store.meaning(self.name))
         )
 
@@ -160,29 +159,22 @@ class Queries(Generic[RowT]):
         """
         try:
             async with asyncio.timeout(timeout_s):
-                while self._told < position:
+                while (told := self._told.value) < position:
                     if await self.position() >= position:
                         # The rows that this has changed may still be in the cache.
                         self._floor = max(self._floor, position)
                         return
-                    await self._wait_for_news()
+                    await self._told.wait(told + 1, POLL_S if told < 0 else TOLD_POLL_S)
         except TimeoutError:
             raise DeadlineExceeded(
                 f"the read model {self.name!r} has not come to position {position} within "
                 f"{timeout_s} s."
             ) from None
 
-    async def _wait_for_news(self) -> None:
-        """Until a projector here tells something, or it is time to ask the store."""
-        self._news.clear()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(POLL_S if self._told < 0 else TOLD_POLL_S):
-                await self._news.wait()
-
     async def _meaning(self) -> str:
         now_s = asyncio.get_running_loop().time()
         if self._model is None or now_s - self._model_known_s >= self._meaning_s:
-            self._means(await self._blocking.call(self._store.meaning, self.name))
+            self._means(await self._threads.call(self._store.meaning, self.name))
         assert self._model is not None
         return self._model
 
@@ -200,8 +192,7 @@ class Queries(Generic[RowT]):
             self._floor = max(self._floor, position)
         elif self._cache is not None and keys:
             await self._cache.delete_many([_name(model, key) for key in keys])
-        self._told = position
-        self._news.set()
+        self._told.move(position)
 
     async def switched(self, model: str, position: int) -> None:
         """See `Follows`."""
@@ -210,7 +201,13 @@ class Queries(Generic[RowT]):
 
     async def close(self) -> None:
         """Let go of its threads; the cache and the store are their owner's to close."""
-        self._blocking.close()
+        self._threads.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_raised: object) -> None:
+        await self.close()
 
 
 def _name(model: str, key: str) -> str:

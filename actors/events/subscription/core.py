@@ -22,12 +22,13 @@ from typing import Final, NamedTuple
 
 from callboard.messages.errors import SpecError
 from callboard.messages.events import RecordedEvent
+from callboard.messages.spec import Backoff
 from callboard.messages.storage_errors import StoreDamaged
 
-__all__ = ["Filter", "Mode", "Page", "SubscriptionCore", "Tail", "back_off_s"]
+__all__ = ["RETRY", "Filter", "Mode", "Page", "SubscriptionCore", "Tail"]
 
-RETRY_MIN_S: Final = 0.1
-RETRY_MAX_S: Final = 5.0
+RETRY: Final = Backoff(min_s=0.1, max_s=5.0)
+"""How long whoever reads a log waits for what has failed."""
 
 
 class Mode(enum.Enum):
@@ -132,10 +133,9 @@ class SubscriptionCore:
     def failed(self) -> float:
         """The store has failed. Gives the seconds after which it is asked again."""
         self.failures += 1
-        wait_s = back_off_s(self.failed_in_a_row)
         self.failed_in_a_row += 1
         self.mode = Mode.WAITING_FOR_STORE
-        return wait_s
+        return RETRY.delay_s(self.failed_in_a_row)
 
     def _hand_over(self, events: Sequence[RecordedEvent]) -> list[RecordedEvent]:
         if events and self.filter.stream is not None:
@@ -161,11 +161,6 @@ class SubscriptionCore:
             first, last = events[0].position, events[-1].position
             if first != self.seen + 1 or last != self.seen + len(events):
                 raise _gap(f"positions {first} to {last} in {len(events)} events", self.seen)
-
-
-def back_off_s(failures: int) -> float:
-    """How long to wait after so many failures in a row: 0.1 s, doubling, up to 5 s."""
-    return float(min(RETRY_MAX_S, RETRY_MIN_S * 2.0 ** min(failures, 20)))
 
 
 def _gap(found: str, before: int) -> StoreDamaged:

@@ -6,7 +6,6 @@ as the journal waits for its own; then the attempt fails, and says that it has r
 """
 
 import asyncio
-import concurrent.futures
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,10 +15,12 @@ import msgpack
 
 from callboard.messages.blobs import BlobDamaged, BlobGone, BlobRef, BlobStore
 from callboard.messages.errors import CallboardError, InternalError, error_from_data
+from callboard.messages.spec import Backoff
 from callboard.messages.storage_errors import StoreDamaged, StoreFault, StoreFull, StoreUnavailable
 from callboard.messages.storage_errors import fault_of as kind_of
 
 from ...host.instruments import Name, Reading
+from ...threads import ThreadRunner
 from .events import Packed
 from .fold import ExecutionHistory
 
@@ -60,8 +61,9 @@ class Blobs:
 
     def __init__(self, store: BlobStore, limits: Limits | None = None) -> None:
         self.store: Final = store
-        self._limits = limits or Limits()
-        self._threads = concurrent.futures.ThreadPoolExecutor(THREADS, "callboard-blobs")
+        self._limits = limits = limits or Limits()
+        self._backoff = Backoff(limits.retry_first_s, limits.retry_max_s)
+        self._threads = ThreadRunner("blobs", THREADS)
         self._tasks: set[asyncio.Task[None]] = set()
         self._stored = self._shared = self._bytes = self._lost = 0
         self._faults: Counter[StoreFault] = Counter()
@@ -76,20 +78,21 @@ class Blobs:
         task.add_done_callback(self._tasks.discard)
 
     async def _keep(self, parts: Sequence[bytes], done: Stored) -> None:
-        limits, loop = self._limits, asyncio.get_running_loop()
-        wait_s, until_s = limits.retry_first_s, loop.time() + limits.patience_s
+        limits, now = self._limits, asyncio.get_running_loop().time
+        until_s, failures = now() + limits.patience_s, 0
         while True:
             try:
-                ref, is_new = await loop.run_in_executor(self._threads, self.store.put, parts)
+                ref, is_new = await self._threads.call(self.store.put, parts)
             except Exception as error:  # noqa: BLE001 - whatever a store raises is told
                 failed = _failure(self.store.name, error)
                 self._faults[kind_of(failed)] += 1
                 passes = isinstance(failed, StoreUnavailable | StoreFull)
-                if not passes or loop.time() + wait_s > until_s:
+                failures += 1
+                wait_s = self._backoff.delay_s(failures)
+                if not passes or now() + wait_s > until_s:
                     done(failed)
                     return
                 await asyncio.sleep(wait_s)
-                wait_s = min(2.0 * wait_s, limits.retry_max_s)
                 continue
             self._stored += 1
             self._shared += not is_new
@@ -100,12 +103,11 @@ class Blobs:
     async def lost(self, history: ExecutionHistory) -> dict[int, CallboardError]:
         """The sub-tasks whose results are gone or damaged, and why. Raises what the store does."""
         found: dict[int, CallboardError] = {}
-        loop = asyncio.get_running_loop()
         for index, (_, packed) in history.results.items():
             if packed.blob is None:
                 continue
             try:
-                await loop.run_in_executor(self._threads, self.store.get, packed.blob)
+                await self._threads.call(self.store.get, packed.blob)
             except (BlobGone, BlobDamaged) as error:
                 found[index] = error
         self._lost += len(found)
@@ -134,7 +136,7 @@ class Blobs:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._threads.shutdown(wait=False)
+        self._threads.close()
 
 
 def unpacked(packed: Packed, data: bytes) -> Packed:

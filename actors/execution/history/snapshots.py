@@ -17,8 +17,8 @@ from callboard.messages.contract import Contract
 from callboard.messages.errors import CallboardError
 from callboard.messages.events import EventStore, RecordedEvent
 
-from ...events.log import Blocking
 from ...events.snapshots import Snapshots, SnapshotStatistics
+from ...threads import ThreadRunner
 from .events import stream_of
 from .fold import ExecutionHistory
 from .reading import read_history
@@ -47,7 +47,7 @@ class HistorySnapshots:
         self._store = store
         self._every = every
         self._snapshots = Snapshots(store, HistoryMark, schema=SCHEMA, every=every)
-        self._blocking = Blocking("histories")
+        self._threads = ThreadRunner("histories")
         self._due: dict[str, int] = {}
         """The version from which on an execution that runs gets its next one."""
         self._writing: dict[str, asyncio.Task[None]] = {}
@@ -64,7 +64,7 @@ class HistorySnapshots:
         if loaded is None:
             return None
         try:
-            history = await self._blocking.call(unpack_history, loaded.extra)
+            history = await self._threads.call(unpack_history, loaded.extra)
             if (history.id, history.version) != (execution_id, loaded.version):
                 raise ValueError(f"it is of {history.id!r} at {history.version}")  # noqa: TRY301
         except Exception as error:  # noqa: BLE001 - what is no snapshot of ours may be anything
@@ -90,7 +90,7 @@ class HistorySnapshots:
     async def _write(self, execution_id: str) -> None:
         try:
             base = await self.load(execution_id)
-            version, data = await self._blocking.call(self._made, execution_id, base)
+            version, data = await self._threads.call(self._made, execution_id, base)
         except CallboardError as error:
             self.statistics.failures += 1
             LOGGER.warning("No snapshot of execution %s is written: %s", execution_id, error)
@@ -122,4 +122,4 @@ class HistorySnapshots:
             for writing in late:
                 writing.cancel()
         self._snapshots.close()
-        self._blocking.close()
+        self._threads.close()

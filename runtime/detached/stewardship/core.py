@@ -21,13 +21,13 @@ from typing import Any, Final, NamedTuple, Self
 import msgpack
 
 from callboard.messages.errors import CallboardError, Cancelled, StoreFailed
+from callboard.messages.spec import Backoff
 from callboard.messages.storage_errors import WriterFenced
 
-__all__ = ["PAUSE_MAX_S", "Kept", "Next", "pause_s", "what_follows"]
+__all__ = ["PAUSE", "Kept", "Next", "what_follows"]
 
-PAUSE_FIRST_S: Final = 0.2
-PAUSE_MAX_S: Final = 30.0
-DOUBLINGS_MAX: Final = 20
+PAUSE: Final = Backoff(min_s=0.2, max_s=30.0)
+"""How long an execution waits after tries in a row that have failed."""
 
 
 class Kept(NamedTuple):
@@ -76,9 +76,3 @@ def what_follows(error: BaseException | None, *, is_journalled: bool) -> Next:
             return Next.TRY_AGAIN  # Cancelled, and not by a wish: its process is ending.
         case CallboardError() | BaseException() | None:
             return Next.GIVE_UP
-
-
-def pause_s(tries: int) -> float:
-    """How long to wait after so many tries in a row that have failed."""
-    doubled: float = PAUSE_FIRST_S * 2.0 ** min(tries, DOUBLINGS_MAX)
-    return min(PAUSE_MAX_S, doubled)

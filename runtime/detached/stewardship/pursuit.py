@@ -13,7 +13,7 @@ from callboard.messages.stewarding import ExecutionFollowed, FollowExecution
 from callboard.messages.updates import Finished
 
 from ...values import Values
-from .core import PAUSE_MAX_S, Kept, Next, pause_s, what_follows
+from .core import PAUSE, Kept, Next, what_follows
 from .telling import packed_picture, packed_updates
 
 __all__ = ["Pursuit"]
@@ -53,7 +53,7 @@ class Pursuit:
         while True:
             began_s = now()
             error, is_journalled = await self._try()
-            if now() - began_s > PAUSE_MAX_S:
+            if now() - began_s > PAUSE.max_s:
                 tries = 0  # It has gone on for a while: this is another trouble.
             match what_follows(error, is_journalled=is_journalled):
                 case Next.FORGET:
@@ -68,8 +68,8 @@ class Pursuit:
                     self.execution = None
                     self._problem = f"Its system waits for the journal: {error}"
                     LOGGER.warning("execution %s waits: %s", self.kept.id, error)
-                    await asyncio.sleep(pause_s(tries))
                     tries += 1
+                    await asyncio.sleep(PAUSE.delay_s(tries))
 
     async def _try(self) -> tuple[BaseException | None, bool]:
         """Run it once; what it ended with, and whether the journal has that."""

@@ -12,7 +12,7 @@ from callboard.actors.events.codec import Event, Unknown
 from callboard.actors.events.consumers.core import ConsumersLimits
 from callboard.actors.events.consumers.group import ConsumerGroup
 from callboard.actors.events.errors import GroupTaken
-from callboard.actors.events.subscription.subscription import Follower, SubscriptionLimits
+from callboard.actors.events.subscription.reader import Follower, SubscriptionLimits
 from callboard.messages.errors import InternalError, SpecError, UsageError
 from callboard.messages.storage import ReadModelStore
 from callboard.messages.storage_errors import CommitUnknown, StoreUnavailable, UnknownEvent

@@ -12,13 +12,11 @@ from callboard.actors.events.codec import Unknown
 from callboard.actors.events.log import FollowedLog
 from callboard.actors.events.subscription import core as core_module
 from callboard.actors.events.subscription.core import Filter, Mode, SubscriptionCore, Tail
-from callboard.actors.events.subscription.subscription import (
-    Follower,
-    Subscription,
-    SubscriptionLimits,
-)
+from callboard.actors.events.subscription.reader import Follower, LogReader, SubscriptionLimits
+from callboard.actors.events.subscription.subscription import Subscription
 from callboard.messages.errors import DeadlineExceeded, HostLost, SpecError, UsageError
 from callboard.messages.events import NewEvent, RecordedEvent
+from callboard.messages.spec import Backoff
 from callboard.messages.storage_errors import StoreDamaged, StoreUnavailable, UnknownEvent
 from callboard.runtime.stores.memory import MemoryEventStore
 from callboard.runtime.stores.sqlite import SqliteEventStore
@@ -33,7 +31,7 @@ SMALL = SubscriptionLimits(page_events=3, tail_events=5, idle_s=0.05)
 @pytest.fixture
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Back-offs of a few milliseconds."""
-    monkeypatch.setattr(core_module, "RETRY_MIN_S", 0.002)
+    monkeypatch.setattr(core_module, "RETRY", Backoff(min_s=0.002, max_s=5.0))
 
 
 # --- any run of the core, against a plain list ------------------------------------------------
@@ -58,8 +56,10 @@ class Run:
         streams = [Filter(stream="a"), Filter(stream="b")]
         filters = [Filter(), Filter(), *streams, Filter(kinds=("made",))]
         self.afters = afters
-        self.cores = [SubscriptionCore(f, a) for f, a in zip(filters, afters, strict=True)]
-        self.had: list[list[RecordedEvent]] = [[] for _ in self.cores]
+        self.readers = [
+            LogReader(self.follower, f, a) for f, a in zip(filters, afters, strict=True)
+        ]
+        self.had: list[list[RecordedEvent]] = [[] for _ in self.readers]
         self.count = 0
 
     def add(self, stream: int, count: int) -> None:
@@ -69,18 +69,18 @@ class Run:
         self.log.add(STREAMS[stream], events)
 
     async def read(self, number: int) -> bool:
-        core = self.cores[number]
+        reader = self.readers[number]
         try:
-            page = await self.follower.next_page(core)
+            page = await reader.next_page()
         except StoreUnavailable:
-            core.failed()
+            reader.core.failed()
             return True
-        assert len(page) <= SMALL.page_events
-        self.had[number] += page
-        return bool(page) or core.seen < self.log.head
+        assert len(page.events) <= SMALL.page_events
+        self.had[number] += page.events
+        return bool(page.events) or reader.is_behind
 
     def expected(self, number: int) -> list[int]:
-        taken, after = self.cores[number].filter, self.afters[number]
+        taken, after = self.readers[number].core.filter, self.afters[number]
         events = self.log.store.read(0, 10_000)
         if taken.stream is not None:
             return [e.position for e in events if e.stream == taken.stream and e.version > after]
@@ -91,10 +91,10 @@ class Run:
         for number, had in enumerate(self.had):
             positions, expected = [event.position for event in had], self.expected(number)
             assert positions == expected[: len(positions)]
-            assert self.cores[number].delivered == len(positions)
+            assert self.readers[number].core.delivered == len(positions)
             if at_end:
                 assert positions == expected
-                assert self.cores[number].seen >= self.log.head
+                assert not self.readers[number].is_behind
 
 
 @settings(max_examples=250, deadline=None)
@@ -119,7 +119,7 @@ def test_any_run_hands_over_every_event_once_in_order(
             run.check(at_end=False)
         run.log.add("c", [NewEvent(b"\xff" * 16, "last", b"")])
         run.log.faults.clear()
-        for number in range(len(run.cores)):
+        for number in range(len(run.readers)):
             for _ in range(1_000):
                 if not await run.read(number):
                     break

@@ -17,7 +17,7 @@ from callboard import System, start
 from callboard.actors.events.consumers.core import ConsumersLimits
 from callboard.actors.events.consumers.group import ConsumerGroup
 from callboard.actors.events.projection.projector import Projector
-from callboard.actors.events.subscription.subscription import Follower
+from callboard.actors.events.subscription.reader import Follower
 from callboard.actors.host.instruments import Name
 from callboard.actors.journal.core import JournalLimits
 from callboard.actors.journal.journal import Journal

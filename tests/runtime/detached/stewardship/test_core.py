@@ -9,7 +9,7 @@ from callboard.messages.storage_errors import (
     WriterFenced,
     WrongExpectedVersion,
 )
-from callboard.runtime.detached.stewardship.core import Kept, Next, pause_s, what_follows
+from callboard.runtime.detached.stewardship.core import PAUSE, Kept, Next, what_follows
 
 
 @pytest.mark.parametrize("error", [None, ExecutionFailed("no"), Cancelled("by a wish")])
@@ -35,7 +35,7 @@ def test_what_another_has_or_nobody_can_do_is_given_up(error: BaseException) -> 
 
 
 def test_pauses_grow_and_are_bounded() -> None:
-    pauses = [pause_s(tries) for tries in range(1_000)]
+    pauses = [PAUSE.delay_s(tries) for tries in range(1, 1_001)]
     assert pauses == sorted(pauses)
     assert pauses[0] == 0.2
     assert pauses[-1] == 30.0

@@ -1,0 +1,242 @@
+"""The reader of a log: page after page behind a position, then what is new, whatever fails.
+
+Everything that reads a log from a position on does so by a `LogReader`: subscriptions, groups
+of consumers, projectors, the feed of states. Nothing is pushed: a reader fetches the page behind
+what it has seen when its user has taken the last one. So a slow one costs one page of memory and
+slows down nobody.
+
+A log's `Follower` holds the tail that live readers share: of each commit, one read serves all
+of them. A reader that is too slow for the tail reads from the store again. One without a tail
+(`tail_events=0`) keeps nothing in memory, and each page is a read of its own.
+"""
+
+import asyncio
+import contextlib
+import logging
+import weakref
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final, Self, TypeVar
+
+from callboard.messages.errors import AskError, CallboardError, StoreFailed
+from callboard.messages.events import RecordedEvent
+from callboard.messages.storage_errors import StoreUnavailable
+
+from ...journal.position import Position
+from ..log import EventLog
+from .core import Filter, Page, SubscriptionCore, Tail
+
+__all__ = ["Follower", "LogReader", "SubscriptionLimits"]
+
+LOGGER: Final = logging.getLogger("callboard.events")
+ReturnT = TypeVar("ReturnT")
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionLimits:
+    """How many, and for how long."""
+
+    page_events: int = 1_000
+    """Events of one page: what a subscription holds that its reader has not taken yet."""
+    tail_events: int = 10_000
+    """Events that a `Follower` holds for all that are live; 0: there is no tail."""
+    read_timeout_s: float = 30.0
+    """A read that takes longer counts as a failure of the store, and is tried again."""
+    idle_s: float | None = 1.0
+    """How long a live subscription waits at most until it looks at the head by itself."""
+
+
+class Follower:
+    """What the readers of one log share: the tail, and the news of commits."""
+
+    def __init__(self, log: EventLog, limits: SubscriptionLimits | None = None) -> None:
+        self.log: Final = log
+        self.limits: Final = limits or SubscriptionLimits()
+        self.news: Final = Position(log.head)
+        """The log's head, as its commits tell it."""
+        self.is_closed = False
+        self._tail = Tail(self.limits.tail_events)
+        self._filling = asyncio.Lock()
+        self._open: weakref.WeakSet[LogReader] = weakref.WeakSet()
+        self._end = log.on_commit(self.news.move)
+
+    async def tail_page(self, seen: int, size: int, taken: Filter) -> Page | None:
+        """The page behind `seen`, after one read at most; None when the tail does not have it.
+
+        Raises what `read` raises.
+        """
+        tail, head = self._tail, self.log.head
+        if not tail.covers(seen) and self._is_near(seen, head):
+            async with self._filling:
+                if not tail.covers(seen):
+                    tail.begin(seen)
+        if not tail.covers(seen):
+            return None
+        test = taken.test()
+        page = tail.page(seen, size, test)
+        if page.events or tail.end >= self.log.head:
+            return page
+        end = tail.end
+        async with self._filling:
+            if tail.end == end:
+                # Nobody else moves it while this one is filling.
+                page_events = self.limits.page_events
+                tail.add(
+                    await read_in_time(
+                        lambda: self.log.read(end, page_events), self.limits.read_timeout_s
+                    )
+                )
+        return tail.page(seen, size, test) if tail.covers(seen) else None
+
+    def _is_near(self, seen: int, head: int) -> bool:
+        # Whoever is a page behind may begin a new tail, unless others live on the old one.
+        near = self.limits.page_events
+        return head - seen <= near and (head - self._tail.end > near or seen > self._tail.end)
+
+    def opened(self, reader: "LogReader") -> None:
+        """A reader reads this log; called by itself."""
+        self._open.add(reader)
+
+    def close(self) -> None:
+        """Listen no more; readers that are open end. May be called twice."""
+        self.is_closed = True
+        self._end()
+        for reader in tuple(self._open):
+            reader.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_raised: object) -> None:
+        self.close()
+
+
+class LogReader:
+    """One reader's place in a log. One task at a time may read.
+
+    `source` is the log, or the follower of it that readers share. Of a log alone the reader makes
+    a follower of its own with these limits, and closes it.
+    """
+
+    def __init__(
+        self,
+        source: EventLog | Follower,
+        taken: Filter,
+        after: int,
+        limits: SubscriptionLimits | None = None,
+    ) -> None:
+        self._is_shared = isinstance(source, Follower)
+        self.follower: Final = source if isinstance(source, Follower) else Follower(source, limits)
+        self._limits = limits or self.follower.limits
+        self.core = SubscriptionCore(taken, after)
+        self._closed = asyncio.Event()
+        self._reading: asyncio.Task[Any] | None = None
+        self.follower.opened(self)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it has ended, or its follower has."""
+        return self._closed.is_set() or self.follower.is_closed
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether there is something in the log that it has not looked at."""
+        return self.follower.log.head > self.core.seen
+
+    def restart(self, after: int) -> None:
+        """Go on from another position."""
+        self.core = SubscriptionCore(self.core.filter, after)
+
+    async def next_page(self) -> Page:
+        """What comes behind what it has seen; without events when there is nothing for it.
+
+        Raises `StoreDamaged`, and `StoreUnavailable` for what may pass: a store that is away, a
+        log whose actor does not answer, a read that takes too long, the reader's end.
+        """
+        core, size = self.core, self._limits.page_events
+        head = self.follower.log.head
+        if core.seen >= head:
+            return Page([], core.seen)
+        if self.follower.limits.tail_events:
+            in_tail = self.follower.tail_page(core.seen, size, core.filter)
+            page = await self._until_closed(in_tail)
+            core.follow(is_in_tail=page is not None)
+            if page is not None:
+                return Page(core.took(page), core.seen)
+        found = await self._until_closed(read_in_time(self._read, self._limits.read_timeout_s))
+        return Page(core.read(found, head), core.seen)
+
+    def _read(self) -> Awaitable[list[RecordedEvent]]:
+        core, log, size = self.core, self.follower.log, self._limits.page_events
+        if core.filter.stream is not None:
+            return log.read_stream(core.filter.stream, after=core.version, limit=size)
+        return log.read(core.seen, size, kinds=core.filter.kinds)
+
+    async def _until_closed(self, call: Coroutine[Any, Any, ReturnT]) -> ReturnT:
+        # A task of its own, which `close` can end: the log may be an actor that is silent.
+        # What it gives is looked at out here, so whoever is cancelled has seen nothing of it.
+        task = asyncio.ensure_future(call)
+        self._reading = task
+        if self.is_closed:
+            task.cancel()
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if task.done() and not task.cancelled():
+                task.exception()  # Nobody else asks for it.
+            waiting = asyncio.current_task()
+            if not self.is_closed or (waiting is not None and waiting.cancelling()):
+                raise
+            raise StoreUnavailable("the reader of the log is closed.") from None
+        finally:
+            self._reading = None
+
+    async def wait(self) -> None:
+        """Wait for a commit behind what it has seen, for `idle_s` at most, or for its end."""
+        if not self.is_closed and not self.is_behind:
+            await self.follower.news.wait(self.core.seen + 1, self._limits.idle_s)
+
+    def wake(self) -> None:
+        """End a `wait`; other readers of the log look at its head, and wait again."""
+        self.follower.news.wake()
+
+    async def back_off(self, error: CallboardError) -> None:
+        """Wait after a failure: longer after each one in a row, until a page comes again."""
+        if not self.is_closed:
+            wait_s = self.core.failed()
+            LOGGER.warning("A reader waits %.1f s for its log: %s", wait_s, error)
+            await self.pause(wait_s)
+
+    async def pause(self, wait_s: float) -> None:
+        """Wait, whatever is committed meanwhile, but not beyond its end."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await self._closed.wait()
+
+    def close(self) -> None:
+        """End whatever it waits for. May be called twice."""
+        self._closed.set()
+        if self._reading is not None:
+            self._reading.cancel()
+        self.wake()
+        if not self._is_shared and not self.follower.is_closed:
+            self.follower.close()
+
+
+async def read_in_time(
+    read: Callable[[], Awaitable[list[RecordedEvent]]], timeout_s: float
+) -> list[RecordedEvent]:
+    """One read of a log. Raises `StoreUnavailable` for what may pass, and `StoreFailed`."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await read()
+    except TimeoutError:
+        raise StoreUnavailable(
+            f"a page of the log has not come within {timeout_s} s.",
+            advice="Look at the store's load; the read is tried again.",
+        ) from None
+    except StoreFailed:
+        raise
+    except AskError as error:
+        # A log that is an actor: it may be on its way to another host.
+        raise StoreUnavailable(f"the log does not answer: {error.message}") from error
