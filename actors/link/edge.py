@@ -113,7 +113,7 @@ class Edge:
             kind, target, correlation, contract, body, budget_ms, beside, reference, step = envelope
             future = None
             if kind >= Kind.ERROR:
-                if kind == Kind.RETURN:
+                if kind == Kind.BOUNCE:
                     self._bounced(envelope, frame, fetched, builders)
                 else:
                     self._control(envelope)

@@ -182,7 +182,7 @@ class Outbox:
         writer = self._writer
         number = writer.number_of(type(ask.message))
         writer.add(
-            Kind.RETURN,
+            Kind.BOUNCE,
             ask.target,
             ask.correlation,
             number,
@@ -278,7 +278,7 @@ class Outbox:
         """An ask has come back: it, and what follows for its actor, waits for the next one."""
         assert item.call is not None
         item.call.sent = False
-        self._paused.take_back(item)
+        self._paused.bounced(item)
 
     def reset(self, core: LinkCore[Any]) -> None:
         """The peer is gone: what was written is lost, what waits goes on waiting."""

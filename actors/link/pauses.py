@@ -155,7 +155,7 @@ class Pauses:
             self.tells -= row.tells
         return row
 
-    def take_back(self, item: OutgoingMessage) -> None:
+    def bounced(self, item: OutgoingMessage) -> None:
         """A message has come back from a cell: until `clear`, nothing more leaves for that."""
         self.pause(item.target, WHOLE)
         cell = self.cells[item.target]

@@ -94,7 +94,7 @@ class PausesModel(RuleBasedStateMachine):
         self.leaving.add(cell)
         self.paused.add((cell, WHOLE))
         for item in back:
-            self.pauses.take_back(item)
+            self.pauses.bounced(item)
         for place in [place for place in self.gone if place[0] == cell]:
             del self.gone[place]
         self.left = [item for item in self.left if item.target != cell]
