@@ -6,15 +6,12 @@ which worker runs it, so that a cancellation or a deadline reaches the running h
 """
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
 from callboard.messages.contract import Contract, is_same_contract
 from callboard.messages.errors import CallboardError, Cancelled, DeadlineExceeded, WrongReply
 
-if TYPE_CHECKING:
-    from .dispatcher import Worker
-
-__all__ = ["Ask", "AskFuture", "AskKeeper", "Call", "ReplySink"]
+__all__ = ["Ask", "AskFuture", "AskKeeper", "Call", "HandlerRunner", "ReplySink"]
 
 CHILDREN_SWEPT: Final = 1_024
 """After so many asks a handler's finished ones are forgotten."""
@@ -50,6 +47,13 @@ class Call(ReplySink, Protocol):
         """Whether it has its outcome."""
 
 
+class HandlerRunner(Protocol):
+    """What runs the handler of an ask: a worker of the dispatcher."""
+
+    def cancel_handler(self, ask: "Ask") -> None:
+        """Cancel the handler of `ask`, which it is running."""
+
+
 class AskKeeper(Protocol):
     """The asker's host, as its futures see it."""
 
@@ -68,6 +72,7 @@ class AskFuture(asyncio.Future[Any]):
 
     # Defaults of the class: an ask is made a hundred thousand times a second.
     bucket = -1
+    correlation = 0
     local: "Ask | None" = None
     """The handler's side, when it is on this host."""
     sent = False
@@ -78,13 +83,11 @@ class AskFuture(asyncio.Future[Any]):
         self,
         loop: asyncio.AbstractEventLoop,
         keeper: AskKeeper,
-        correlation: int,
         slot: int,
         expects: type[Contract] | None = None,
     ) -> None:
         super().__init__(loop=loop)
         self.keeper = keeper
-        self.correlation = correlation
         self.slot = slot
         """The host that is asked."""
         self.expects = expects
@@ -179,7 +182,7 @@ class Ask:
         self.deadline_s = deadline_s
         self.bucket = -1
         self.done = False
-        self.worker: Worker | None = None
+        self.worker: HandlerRunner | None = None
         self.stopped_by: CallboardError | None = None
         """Why the running handler is being cancelled."""
         self.on_expiry: Any = None

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from .cell import Cell
 
 __all__ = [
-    "actor_not_found",
     "describe_exception",
     "handler_failed",
     "is_being_cancelled",
@@ -107,17 +106,6 @@ def missing_handler(cell: "Cell", message: Contract) -> CallboardError:
         f"{type(message).contract_name}.",
         advice=f"It handles: {', '.join(handled) or 'nothing'}.",
         may_have_run=False,
-    )
-
-
-def actor_not_found(slot: int, number: int) -> CallboardError:
-    """The error for an asker whose address names no actor."""
-    return ActorNotFound(
-        f"there is no actor at {slot}/{number}.",
-        advice="It has stopped; look it up by name, or spawn it again.",
-        may_have_run=False,
-        slot=slot,
-        cell=number,
     )
 
 

@@ -42,7 +42,7 @@ class Kind:
     CANCEL: Final = 4
     PAUSE: Final = 5
     RESUME: Final = 6
-    RETURN: Final = 7
+    BOUNCE: Final = 7
     """An ask that comes back: its actor ended before it ran, and is about to come back, too."""
     KINDS: Final = 8
 
@@ -66,7 +66,7 @@ class FrameHeader(NamedTuple):
 class Envelope(NamedTuple):
     """One message under way.
 
-    `target` is a cell for TELL, ASK, RETURN, PAUSE and RESUME; for the others `correlation`
+    `target` is a cell for TELL, ASK, BOUNCE, PAUSE and RESUME; for the others `correlation`
     says which ask is meant. `budget_ms` is what is left of the deadline, 0 for none.
     `reference` is the place, in the references beside the frame, of a body that
     travels apart; `body` is empty then. `step` names the step of an execution that an

@@ -12,12 +12,13 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeGuard, TypeVar
 
 from callboard.messages.codec import Codec
 from callboard.messages.contract import Contract, ContractRegistry, Request
 from callboard.messages.errors import (
     ActorNotFound,
+    AskError,
     CallboardError,
     DeadlineExceeded,
     HostLost,
@@ -35,11 +36,11 @@ from ..cell import Cell, Recipe
 from ..context import Context
 from ..deadlines import Deadlines
 from ..dispatcher import Dispatcher
-from ..failures import actor_not_found
 from ..family import Family
 from ..letters import DeadLetters
-from ..link.failures import encode_error
+from ..link.failures import actor_not_found, encode_error, is_missed_here
 from ..link.link import Link
+from ..link.rows import OutgoingMessage
 from ..notices import Notices
 from ..registry import Directory
 from ..routing import Load
@@ -155,14 +156,16 @@ class Host:
 
     def tell(self, address: Address, message: Contract) -> None:
         """See `Ref.tell`."""
-        if address.slot == self.slot:
-            cell = self.cells.get(address.cell)
+        slot, number = address
+        if slot == self.slot:
+            cell = self.cells.get(number)
             if cell is None:
                 self.letters.dead("no_actor", str(address), message)
             else:
                 cell.put(message)
             return
-        self.link(address.slot).post(Kind.TELL, address.cell, 0, message, 0.0, None)
+        link = self.links.get(slot) or self.link(slot)
+        link.outbox.post(OutgoingMessage(number, message))
 
     async def send(self, address: Address, message: Contract, timeout_s: float | None) -> None:
         """See `Ref.send`."""
@@ -171,7 +174,8 @@ class Host:
         if address.slot == self.slot:
             self._put_when_room(address, message, future)
         else:
-            self.link(address.slot).post(Kind.TELL, address.cell, 0, message, 0.0, future)
+            item = OutgoingMessage(address.cell, message, departure=future)
+            self.link(address.slot).outbox.post(item)
         if not future.done():
             try:
                 async with asyncio.timeout(limit_s):
@@ -225,23 +229,13 @@ class Host:
                 keeper, address = chosen, chosen.address
             else:
                 address = chosen
-        self._correlation = correlation = self._correlation + 1
-        slot, cell = address
         expects = getattr(request, "reply_contract", None)
-        future = AskFuture(self.loop, keeper, correlation, slot, expects)
+        future = AskFuture(self.loop, keeper, address.slot, expects)
         if origin is not None:
             origin.adopt(future)
         if self.deadlines.add(future, deadline_s):
             self.arm_deadlines()
-        if slot == self.slot:
-            self._ask_here(address, request, future, deadline_s)
-        else:
-            self.pending[correlation] = future
-            link = self.links.get(slot) or self.link(slot)
-            try:
-                link.post(Kind.ASK, cell, correlation, request, deadline_s, future)
-            except CallboardError as error:
-                future.fail(correlation, error)
+        self.call(address, request, deadline_s, future)
         return future
 
     def call(self, address: Address, request: Contract, deadline_s: float, call: Call) -> None:
@@ -250,15 +244,20 @@ class Host:
         The deadline travels along to the handler, but here it is the caller's to watch. A
         request that cannot be sent fails the call; nothing is raised.
         """
-        self._correlation = correlation = self._correlation + 1
-        call.correlation = correlation
-        if address.slot == self.slot:
-            self._ask_here(address, request, call, deadline_s)
+        slot, number = address
+        self._correlation = call.correlation = correlation = self._correlation + 1
+        if slot == self.slot:
+            cell = self.cells.get(number)
+            if cell is None:
+                call.fail(correlation, actor_not_found(slot, number))
+            else:
+                call.local = ask = Ask(request, call, correlation, deadline_s, call.step)
+                cell.put(ask)
             return
         self.pending[correlation] = call
-        link = self.links.get(address.slot) or self.link(address.slot)
+        link = self.links.get(slot) or self.link(slot)
         try:
-            link.post(Kind.ASK, address.cell, correlation, request, deadline_s, call)
+            link.outbox.post(OutgoingMessage(number, request, call, deadline_s))
         except CallboardError as error:
             call.fail(correlation, error)
 
@@ -269,20 +268,9 @@ class Host:
         elif call.sent:
             link = self.links.get(call.slot)
             if link is not None:
-                link.control(Kind.CANCEL, 0, call.correlation, encode_error(error))
+                link.outbox.control(Kind.CANCEL, 0, call.correlation, encode_error(error))
         else:
             call.fail(call.correlation, error)
-
-    def _ask_here(
-        self, address: Address, request: Contract, future: Call, deadline_s: float
-    ) -> None:
-        ask = Ask(request, future, future.correlation, deadline_s, future.step)
-        cell = self.cells.get(address.cell)
-        if cell is None:
-            ask.fail(actor_not_found(*address))
-            return
-        future.local = ask
-        cell.put(ask)
 
     def _failed_ask(self, error: CallboardError) -> "asyncio.Future[Any]":
         future: asyncio.Future[Any] = self.loop.create_future()
@@ -301,12 +289,7 @@ class Host:
     def ask_abandoned(self, future: AskFuture, error: CallboardError) -> None:
         """An asker gave up: its handler, here or there, is stopped."""
         self.ask_settled(future)
-        if future.local is not None:
-            future.local.stop(error)
-        elif future.sent:
-            link = self.links.get(future.slot)
-            if link is not None:
-                link.control(Kind.CANCEL, 0, future.correlation, encode_error(error))
+        self.stop_call(future, error)
 
     def asks_lost(self, slot: int, error: CallboardError) -> None:
         """A host is gone: asks that had left for it fail, those that wait go on waiting."""
@@ -317,6 +300,26 @@ class Host:
         )
         for future in [f for f in self.pending.values() if f.slot == slot and f.sent]:
             future.fail(future.correlation, lost)
+
+    # --- what links say and ask (see `LinkHost`) ----------------------------------------------
+
+    def link_opened(self, slot: int, epoch: int) -> None:
+        """The actors of another host can be reached."""
+        self.watching.opened(slot, epoch)
+
+    def link_lost(self, slot: int, epoch: int, error: CallboardError) -> None:
+        """An incarnation of another host is gone."""
+        self.asks_lost(slot, error)
+        self.watching.lost(slot, epoch)
+
+    def link_closed(self, slot: int, error: CallboardError) -> None:
+        """A slot is gone for good."""
+        self.asks_lost(slot, error)
+        self.watching.closed(slot)
+
+    def bounces(self, error: CallboardError) -> TypeGuard[AskError]:
+        """Whether its asker's host keeps an ask until the actor it missed here is back."""
+        return self.births.comes_back and is_missed_here(error, self.slot)
 
     # --- deadlines --------------------------------------------------------------------------
 

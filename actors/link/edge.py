@@ -3,17 +3,21 @@
 Unknown contract, wrong version, bytes that do not decode, no such actor, a passed
 deadline: each is a clear error to the asker, or a dead letter of a tell; never an
 exception on the receiving side, and never silence.
+
+The outcomes of the asks that came go back from here. A message that finds its mailbox full
+is held: its credit is not given back, and its sender pauses, until there is room.
 """
 
 import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from callboard.messages.contract import Contract
 from callboard.messages.errors import (
     CallboardError,
+    HostLost,
     InternalError,
     MailboxFull,
     PayloadLost,
@@ -22,13 +26,12 @@ from callboard.messages.errors import (
 from callboard.messages.frame import Envelope, Frame, Kind
 
 from ..asks import Ask
-from ..failures import actor_not_found
-from .failures import decode_error
-from .pauses import read_lane
-from .rows import Waiting
-
-if TYPE_CHECKING:
-    from .link import Link
+from .core import LinkCore
+from .failures import actor_not_found, decode_error, encode_error, leaves_for_a_while
+from .outbox import Outbox
+from .pauses import Lane, read_lane
+from .ports import ReceiverHost, Recipient
+from .rows import OutgoingMessage
 
 __all__ = ["Edge"]
 
@@ -37,14 +40,43 @@ Build = Callable[[dict[str, Any]], Contract]
 
 
 class Edge:
-    """Unpacks the frames of one link, in order."""
+    """Unpacks the frames of one incarnation of a peer, in order. The `ReplySink` of its asks."""
 
-    __slots__ = ("_fetching", "_link", "_waiting")
+    __slots__ = (
+        "_core",
+        "_fetching",
+        "_host",
+        "_outbox",
+        "_slot",
+        "_waiting",
+        "asks",
+        "held",
+        "is_closed",
+    )
 
-    def __init__(self, link: "Link") -> None:
-        self._link = link
+    def __init__(self, host: ReceiverHost, slot: int, core: LinkCore[Any], outbox: Outbox) -> None:
+        self._host = host
+        self._slot = slot
+        self._core = core
+        self._outbox = outbox
         self._waiting: deque[tuple[Frame, Sequence[Any]]] = deque()
         self._fetching = False
+        self.asks: dict[int, Ask] = {}
+        """Asks that came from there and have no outcome yet."""
+        self.held: dict[tuple[int, Lane], int] = {}
+        """Messages that came and found no room, by cell and flow key."""
+        self.is_closed = False
+        """Whether the incarnation is gone: nobody there waits for anything."""
+
+    def close(self) -> None:
+        """The incarnation is gone: stop the handlers of its asks."""
+        self.is_closed = True
+        asks, self.asks = self.asks, {}
+        gone = HostLost(f"host {self._slot} that asked is gone.", advice="Nobody waits for this.")
+        for ask in asks.values():
+            ask.stop(gone)
+
+    # --- messages in ------------------------------------------------------------------------
 
     def accept(self, frame: Frame, references: Sequence[Any]) -> None:
         """Deliver a frame's messages, after those of the frames before it."""
@@ -52,21 +84,18 @@ class Edge:
             self._waiting.append((frame, references))
             if not self._fetching:
                 self._fetching = True
-                self._link.host.run_task(self._fetch())
+                self._host.run_task(self._fetch())
         else:
             self._deliver(frame, ())
 
     async def _fetch(self) -> None:
         """Fetch large values, frame by frame: order is worth more than overlap here."""
-        link = self._link
+        get = self._host.blobs.get
         while self._waiting:
             frame, references = self._waiting[0]
-            fetched = await asyncio.gather(
-                *(link.host.blobs.get(reference) for reference in references),
-                return_exceptions=True,
-            )
+            fetched = await asyncio.gather(*map(get, references), return_exceptions=True)
             self._waiting.popleft()
-            if link.is_current(self):
+            if not self.is_closed:
                 self._deliver(frame, fetched)
         self._fetching = False
 
@@ -74,7 +103,7 @@ class Edge:
     def _deliver(  # noqa: C901, PLR0912, PLR0915 - as above
         self, frame: Frame, fetched: Sequence[Any]
     ) -> None:
-        host = self._link.host
+        host, asks = self._host, self.asks
         builders: list[Build | CallboardError | None] = [None] * len(frame.contracts)
         pending, cells, deadlines = host.pending, host.cells, host.deadlines
         decode = host.codec.decode
@@ -84,8 +113,8 @@ class Edge:
             kind, target, correlation, contract, body, budget_ms, beside, reference, step = envelope
             future = None
             if kind >= Kind.ERROR:
-                if kind == Kind.RETURN:
-                    self._came_back(envelope, frame, fetched, builders)
+                if kind == Kind.BOUNCE:
+                    self._bounced(envelope, frame, fetched, builders)
                 else:
                     self._control(envelope)
                 continue
@@ -118,8 +147,7 @@ class Edge:
             cell = cells.get(target)
             if kind == Kind.ASK:
                 until_s = now_s + budget_ms / 1000.0
-                ask = Ask(message, self._link, correlation, until_s, step, target)
-                self._link.asks[correlation] = ask
+                asks[correlation] = ask = Ask(message, self, correlation, until_s, step, target)
                 if cell is None:
                     ask.fail(actor_not_found(host.slot, target))
                     continue
@@ -127,7 +155,7 @@ class Edge:
                     host.arm_deadlines()
                 if cell.arrive(ask):
                     admitted -= 1
-                    self._link.hold(cell, message)
+                    self.hold(cell, message)
             elif cell is None:
                 host.letters.dead("no_actor", f"{host.slot}/{target}", message)
             else:
@@ -138,15 +166,15 @@ class Edge:
                     continue
                 if over:
                     admitted -= 1
-                    self._link.hold(cell, message)
-        self._link.admitted(admitted)
+                    self.hold(cell, message)
+        self.admitted(admitted)
 
     def _builder(
         self, frame: Frame, contract: int, builders: list[Build | CallboardError | None]
     ) -> Build | CallboardError:
         build: Build | CallboardError
         try:
-            build = self._link.host.contracts.resolve(*frame.contracts[contract])
+            build = self._host.contracts.resolve(*frame.contracts[contract])
         except CallboardError as error:
             build = error
         except Exception as error:  # noqa: BLE001 - a user's schema may raise anything
@@ -155,9 +183,9 @@ class Edge:
         return build
 
     def _undecodable(self, envelope: Envelope, error: CallboardError) -> None:
-        host = self._link.host
+        host = self._host
         if envelope.kind == Kind.ASK:
-            self._link.fail(envelope.correlation, _surely_not_run(error))
+            self.fail(envelope.correlation, _surely_not_run(error))
         elif envelope.kind == Kind.REPLY:
             future = host.pending.get(envelope.correlation)
             if future is not None:
@@ -165,7 +193,7 @@ class Edge:
         else:
             host.letters.dead("undecodable", f"{host.slot}/{envelope.target}", None, error)
 
-    def _came_back(
+    def _bounced(
         self,
         envelope: Envelope,
         frame: Frame,
@@ -173,7 +201,7 @@ class Edge:
         builders: list[Build | CallboardError | None],
     ) -> None:
         """An ask of this host's that has not run: it waits here for its actor to be back."""
-        host = self._link.host
+        host = self._host
         future = host.pending.get(envelope.correlation)
         if future is None:
             return
@@ -190,23 +218,85 @@ class Edge:
             future.fail(envelope.correlation, _surely_not_run(error))
             return
         until_s = host.now() + envelope.budget_ms / 1000.0
-        item = Waiting(Kind.ASK, envelope.target, future.correlation, message, until_s, future)
-        self._link.outbox.take_back(item)
+        self._outbox.bounced(OutgoingMessage(envelope.target, message, future, until_s))
 
     def _control(self, envelope: Envelope) -> None:
-        link = self._link
-        if envelope.kind == Kind.ERROR:
-            future = link.host.pending.get(envelope.correlation)
+        kind, correlation = envelope.kind, envelope.correlation
+        if kind == Kind.ERROR:
+            future = self._host.pending.get(correlation)
             if future is not None:
-                future.fail(envelope.correlation, decode_error(envelope.body))
-        elif envelope.kind == Kind.CANCEL:
-            link.cancelled(envelope.correlation, decode_error(envelope.body))
+                future.fail(correlation, decode_error(envelope.body))
+        elif kind == Kind.CANCEL:
+            ask = self.asks.get(correlation)
+            if ask is not None:
+                ask.stop(decode_error(envelope.body))
         elif (lane := read_lane(envelope.body)) is None:
-            LOGGER.warning("host %d names a lane that is none: %r", link.slot, envelope.body[:80])
-        elif envelope.kind == Kind.PAUSE:
-            link.outbox.pause(envelope.target, lane)
-        elif envelope.kind == Kind.RESUME:
-            link.outbox.resume(envelope.target, lane)
+            LOGGER.warning("host %d names a lane that is none: %r", self._slot, envelope.body[:80])
+        elif kind == Kind.PAUSE:
+            self._outbox.pause(envelope.target, lane)
+        elif kind == Kind.RESUME:
+            self._outbox.resume(envelope.target, lane)
+
+    # --- room -------------------------------------------------------------------------------
+
+    def admitted(self, count: int) -> None:
+        """That many envelopes are in their mailboxes: their credit goes back."""
+        self._core.admitted += count
+
+    def hold(self, cell: Recipient, message: Contract) -> None:
+        """Keep back the credit of a message that there is no room for yet, and pause its lane."""
+        self._core.held += 1
+        place = (cell.id, cell.lane_of(message))
+        if place in self.held:
+            self.held[place] += 1
+            return
+        self.held[place] = 1
+        cell.when_room(message, lambda: self._release(place))
+        number, lane = place
+        self._outbox.control(Kind.PAUSE, number, 0, lane.to_bytes())
+
+    def _release(self, place: tuple[int, Lane]) -> None:
+        if not self.is_closed:
+            count = self.held.pop(place, 0)
+            self._core.held -= count
+            self._core.admitted += count
+            number, lane = place
+            self._outbox.control(Kind.RESUME, number, 0, lane.to_bytes())
+
+    # --- outcomes of asks -------------------------------------------------------------------
+
+    def reply(self, correlation: int, message: Contract | None) -> None:
+        """Send the reply of an ask that came from there."""
+        if self.asks.pop(correlation, None) is None or self.is_closed:
+            return
+        try:
+            self._outbox.reply(correlation, message)
+        except CallboardError as error:
+            self.fail(correlation, error)
+
+    def fail(self, correlation: int, error: CallboardError) -> None:
+        """Send the failure of an ask that came from there.
+
+        Where the actor only ends to come back with its host, an ask that has not run goes
+        back to its sender instead, and waits there for the actor.
+        """
+        ask = self.asks.pop(correlation, None)
+        if self.is_closed:
+            return
+        if ask is not None and self._host.bounces(error):
+            if not error.may_have_run and self._bounce(ask):
+                return
+            # What else its host has for this actor waits there for the next incarnation.
+            self._outbox.control(Kind.PAUSE, ask.target)
+            error = leaves_for_a_while(self._host.name, error)
+        self._outbox.control(Kind.ERROR, 0, correlation, encode_error(error))
+
+    def _bounce(self, ask: Ask) -> bool:
+        try:
+            self._outbox.bounce(ask, max(1, int((ask.deadline_s - self._host.now()) * 1000.0)))
+        except CallboardError:
+            return False  # It came in a form that this host cannot write any more.
+        return True
 
 
 def _fetched(fetched: Sequence[Any], reference: int) -> tuple[bytes, Sequence[Any]]:

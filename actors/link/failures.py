@@ -1,4 +1,7 @@
-"""Errors on the wire: plain data, whatever somebody has put into their details."""
+"""Errors of the way between two hosts, and errors on the wire.
+
+On the wire they are plain data, whatever somebody has put into their details.
+"""
 
 from typing import Final, TypeGuard
 
@@ -13,7 +16,13 @@ from callboard.messages.errors import (
     error_from_data,
 )
 
-__all__ = ["decode_error", "encode_error", "is_missed_here", "leaves_for_a_while"]
+__all__ = [
+    "actor_not_found",
+    "decode_error",
+    "encode_error",
+    "is_missed_here",
+    "leaves_for_a_while",
+]
 
 ERROR_BYTES_MAX: Final = 60_000
 
@@ -44,6 +53,17 @@ def decode_error(body: bytes) -> CallboardError:
             f"another host reported an error that does not decode: {broken!r}.",
             advice="All hosts must run the same release of Callboard.",
         )
+
+
+def actor_not_found(slot: int, number: int) -> CallboardError:
+    """The error for an asker whose address names no actor."""
+    return ActorNotFound(
+        f"there is no actor at {slot}/{number}.",
+        advice="It has stopped; look it up by name, or spawn it again.",
+        may_have_run=False,
+        slot=slot,
+        cell=number,
+    )
 
 
 def is_missed_here(error: CallboardError, slot: int) -> TypeGuard[AskError]:

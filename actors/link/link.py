@@ -9,24 +9,17 @@ and numbers, order and credit are the core's.
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from callboard.messages.contract import Contract
 from callboard.messages.errors import CallboardError, HostLost
-from callboard.messages.frame import Frame, FrameHeader, FrameWriter, Kind
+from callboard.messages.frame import Frame, FrameHeader, FrameWriter
 from callboard.messages.ports import FrameCarrier, TransportBroken
 from callboard.messages.spec import Backoff
 
-from ..asks import Ask
-from ..cell import Cell
 from .core import LinkCore
 from .edge import Edge
-from .failures import encode_error, is_missed_here, leaves_for_a_while
 from .outbox import Outbox
-from .pauses import Lane
-
-if TYPE_CHECKING:
-    from ..host.host import Host
+from .ports import LinkHost
 
 __all__ = ["Link"]
 
@@ -47,9 +40,9 @@ class SentFrame(NamedTuple):
 
 
 class Link:
-    """The path from this host to one slot. Also the `ReplySink` of asks that came from there."""
+    """The path from this host to one slot."""
 
-    def __init__(self, host: "Host", slot: int) -> None:
+    def __init__(self, host: LinkHost, slot: int) -> None:
         self.host: Final = host
         self.slot: Final = slot
         self.epoch = 0
@@ -60,17 +53,12 @@ class Link:
         """Whether the slot is gone for good."""
         self.carrier: FrameCarrier | None = None
         self.core: LinkCore[Any] = LinkCore(host.limits)
-        self.asks: dict[int, Ask] = {}
-        """Asks that came from there and have no outcome yet."""
-        self.frames_sealed_max: Final = host.limits.link_frames_in_flight
-        self.outbox: Final = Outbox(self)
-        self._edge = Edge(self)
-        self._held: dict[tuple[int, Lane], int] = {}
-        """Messages that came and found no room, by cell and lane."""
+        self.flush_is_scheduled = False
+        self.outbox: Final = Outbox(host, slot, self.core, self)
+        self.receiver = Edge(host, slot, self.core, self.outbox)
         self._window: Final = host.limits.link_frames_in_flight
         self._in_flight = 0
         self._corked = 0
-        self.flush_is_scheduled = False
         self._granted = host.limits.link_credit
         """The grant that the peer was last told."""
         self._ack_owed = False
@@ -117,7 +105,7 @@ class Link:
         self.outbox.is_open = self.is_connected
         self.outbox.drain()
         if self.is_connected:
-            self.host.watching.opened(self.slot, self.epoch)
+            self.host.link_opened(self.slot, self.epoch)
 
     def hold_back(self) -> None:
         """Let nothing more through but the control plane: what comes waits for the next one."""
@@ -128,8 +116,7 @@ class Link:
         if epoch != self.epoch or self.carrier is None:
             return
         self._reset()
-        self.host.asks_lost(self.slot, error)
-        self.host.watching.lost(self.slot, epoch)
+        self.host.link_lost(self.slot, epoch, error)
 
     def declared_dead(self, epoch: int, error: CallboardError) -> None:
         """Somebody who must know says that this incarnation, and all before it, are gone."""
@@ -141,8 +128,7 @@ class Link:
         """The slot is gone for good: nothing waits any longer."""
         self.is_closed = True
         self._reset()
-        self.host.asks_lost(self.slot, error)
-        self.host.watching.closed(self.slot)
+        self.host.link_closed(self.slot, error)
         self.outbox.close(error)
         if self._ack_timer is not None:
             self._ack_timer.cancel()
@@ -153,74 +139,11 @@ class Link:
         self.carrier = None
         self._granted = self.host.limits.link_credit
         self.core = LinkCore(self.host.limits)
-        self._edge = Edge(self)
-        self._held.clear()
         self._in_flight = 0
         self._ack_owed = False
-        asks, self.asks = self.asks, {}
-        gone = HostLost(f"host {self.slot} that asked is gone.", advice="Nobody waits for this.")
-        for ask in asks.values():
-            ask.stop(gone)
-        self.outbox.reset()
-
-    # --- messages out ---------------------------------------------------------------
-
-    def post(
-        self,
-        kind: int,
-        target: int,
-        correlation: int,
-        message: Contract,
-        deadline_s: float,
-        future: Any,
-    ) -> None:
-        """Send a TELL or an ASK, or let it wait.
-
-        A tell without a future is refused with `MailboxFull` when the backlog is full.
-        Raises `InvalidMessage` or `PayloadTooLarge` when it cannot be encoded.
-        """
-        self.outbox.post(kind, target, correlation, message, deadline_s, future)
-
-    def reply(self, correlation: int, message: Contract | None) -> None:
-        """Send the reply of an ask that came over this link."""
-        if self.asks.pop(correlation, None) is None or self.carrier is None:
-            return
-        try:
-            self.outbox.reply(correlation, message)
-        except CallboardError as error:
-            self.fail(correlation, error)
-
-    def fail(self, correlation: int, error: CallboardError) -> None:
-        """Send the failure of an ask that came over this link.
-
-        Where the actor only ends to come back with its host, an ask that has not run goes
-        back to its sender instead, and waits there for the actor.
-        """
-        ask = self.asks.pop(correlation, None)
-        comes_back = self.host.births.comes_back
-        if comes_back and ask is not None and is_missed_here(error, self.host.slot):
-            if not error.may_have_run and self._gave_back(ask):
-                return
-            # What else its host has for this actor waits there for the next incarnation.
-            self.control(Kind.PAUSE, ask.target)
-            error = leaves_for_a_while(self.host.name, error)
-        self.control(Kind.ERROR, 0, correlation, encode_error(error))
-
-    def _gave_back(self, ask: Ask) -> bool:
-        budget_ms = max(1, int((ask.deadline_s - self.host.now()) * 1000.0))
-        try:
-            if self.carrier is not None:
-                self.outbox.give_back(
-                    ask.target, ask.correlation, ask.message, budget_ms, step=ask.step
-                )
-        except CallboardError:
-            return False  # It came in a form that this host cannot write any more.
-        return True
-
-    def control(self, kind: int, target: int = 0, correlation: int = 0, body: bytes = b"") -> None:
-        """Send an envelope that needs no credit."""
-        if self.carrier is not None:
-            self.outbox.control(kind, target, correlation, body)
+        self.outbox.reset(self.core)
+        gone, self.receiver = self.receiver, Edge(self.host, self.slot, self.core, self.outbox)
+        gone.close()
 
     # --- frames out --------------------------------------------------------------------
 
@@ -340,7 +263,7 @@ class Link:
         if header.sequence:
             before = core.duplicates
             for ready, beside in core.arrived(header.sequence, (frame, references)):
-                self._edge.accept(ready, beside)
+                self.receiver.accept(ready, beside)
             self._owe_ack()
             if core.duplicates != before:
                 self._resend()
@@ -348,41 +271,6 @@ class Link:
                 # The peer may be about to run dry, and no frame of ours is under way.
                 self._ack_now()
         self.outbox.drain()
-
-    def admitted(self, count: int) -> None:
-        """That many envelopes are in their mailboxes: their credit goes back."""
-        self.core.admitted += count
-
-    def is_current(self, edge: Edge) -> bool:
-        """Whether `edge` still belongs to the incarnation this link talks to."""
-        return edge is self._edge
-
-    def hold(self, cell: Cell, message: Contract) -> None:
-        """Keep back the credit of a message that there is no room for yet, and pause its lane."""
-        self.core.held += 1
-        place = (cell.id, cell.lane_of(message))
-        if place in self._held:
-            self._held[place] += 1
-            return
-        self._held[place] = 1
-        edge = self._edge
-        cell.when_room(message, lambda: self._release(place, edge))
-        number, lane = place
-        self.control(Kind.PAUSE, number, 0, lane.to_bytes())
-
-    def _release(self, place: tuple[int, Lane], edge: Edge) -> None:
-        if edge is self._edge:
-            count = self._held.pop(place, 0)
-            self.core.held -= count
-            self.core.admitted += count
-            number, lane = place
-            self.control(Kind.RESUME, number, 0, lane.to_bytes())
-
-    def cancelled(self, correlation: int, error: CallboardError) -> None:
-        """The asker over there gave up."""
-        ask = self.asks.get(correlation)
-        if ask is not None:
-            ask.stop(error)
 
     # --- acknowledgement and loss ---------------------------------------------------------
 

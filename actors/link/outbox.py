@@ -10,7 +10,7 @@ key of many, do not hold up those for another.
 """
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from callboard.messages.codec import size_bytes
 from callboard.messages.contract import Contract
@@ -18,11 +18,11 @@ from callboard.messages.control import CONTROL_CELL
 from callboard.messages.errors import CallboardError, MailboxFull, PayloadLost
 from callboard.messages.frame import FrameWriter, Kind
 
+from ..asks import Ask
+from .core import LinkCore
 from .pauses import Lane, Pauses
-from .rows import Row, Waiting
-
-if TYPE_CHECKING:
-    from .link import Link
+from .ports import FrameSender, OutboxHost
+from .rows import OutgoingMessage, Row
 
 __all__ = ["Outbox"]
 
@@ -30,16 +30,21 @@ __all__ = ["Outbox"]
 class Outbox:
     """What one link still has to send."""
 
-    def __init__(self, link: "Link") -> None:
-        self._link = link
-        self._host = link.host
-        self._encode = link.host.codec.encode
-        self._now = link.host.now
-        limits = link.host.limits
+    def __init__(
+        self, host: OutboxHost, slot: int, core: LinkCore[Any], sender: FrameSender
+    ) -> None:
+        self._host = host
+        self._slot = slot
+        self._core = core
+        self._sender = sender
+        self._encode = host.codec.encode
+        self._now = host.now
+        limits = host.limits
         self._inline_bytes_max = limits.inline_bytes_max
         self._frame_bytes_soft = limits.frame_bytes_soft
         self._frame_messages = limits.frame_messages_soft
         self._backlog_max = limits.link_backlog_max
+        self._sealed_max = limits.link_frames_in_flight
         self._writer = FrameWriter()
         self._sealed: deque[tuple[FrameWriter, int]] = deque()
         self._credit_used = 0
@@ -64,53 +69,51 @@ class Outbox:
 
     # --- requests ---------------------------------------------------------------------
 
-    def post(
-        self,
-        kind: int,
-        target: int,
-        correlation: int,
-        message: Contract,
-        deadline_s: float,
-        future: Any,
-    ) -> None:
-        """Send a TELL or an ASK, or let it wait; see `Link.post`."""
+    def post(self, item: OutgoingMessage) -> None:
+        """Send a TELL or an ASK, or let it wait.
+
+        A TELL that nobody waits for is refused with `MailboxFull` when the backlog is full.
+        Raises `InvalidMessage` or `PayloadTooLarge` when it cannot be encoded.
+        """
+        core = self._core
         if (
             self.is_open
             and not self._backlog
-            and not self._paused
-            and self._link.core.credit > self._credit_used + self._credit_sealed
-            and len(self._sealed) < self._link.frames_sealed_max
-        ) or (target == CONTROL_CELL and self._link.is_connected):
+            and not self._paused.cells
+            # `credit`, without the price of a property: this runs for every message.
+            and core.granted - core.sent > self._credit_used + self._credit_sealed
+            and len(self._sealed) < self._sealed_max
+        ) or (item.target == CONTROL_CELL and self._sender.is_connected):
             # The control plane never waits behind data.
-            self._write(kind, target, correlation, message, deadline_s, future)
+            self._write(item)
         else:
-            self._wait(Waiting(kind, target, correlation, message, deadline_s, future))
+            self._wait(item)
 
     def _may_write(self) -> bool:
         return (
             self.is_open
-            and self._link.core.credit > self._credit_used + self._credit_sealed
-            and len(self._sealed) < self._link.frames_sealed_max
+            and self._core.credit > self._credit_used + self._credit_sealed
+            and len(self._sealed) < self._sealed_max
         )
 
-    def _wait(self, item: Waiting) -> None:
+    def _wait(self, item: OutgoingMessage) -> None:
         if self.closed_by is not None:
             self._refuse(item, self.closed_by)
             return
-        if item.future is not None and not self.is_open and not self._paused:
+        if not item.is_limited and not self.is_open and not self._paused:
             self._backlog.put(item)  # Nearly all that waits: for a host that is not there yet.
             return
         row = self._paused.row_of(item.target, item.message)
         # While there is a backlog, older messages for the same actor may be in it.
         is_next = row is not None and not self._backlog
-        if item.future is None:
+        if item.is_limited:
             # What waits for full mailboxes is counted apart: it refuses nothing to others.
             tells = 0 if is_next else self._backlog.tells
             if row is not None:
                 tells = max(tells, self._paused.tells)
             if tells >= self._backlog_max:
                 raise MailboxFull(
-                    f"{tells} messages wait for host {self._link.slot}.",
+                    f"{tells} messages wait for host {self._slot}.",
                     advice="Use send or ask, which wait for room.",
                     may_have_run=False,
                 )
@@ -120,40 +123,41 @@ class Outbox:
         self._backlog.put(item)
         self.drain()
 
-    def _write(
-        self,
-        kind: int,
-        target: int,
-        correlation: int,
-        message: Contract,
-        deadline_s: float,
-        future: Any,
-    ) -> None:
+    def _write(self, item: OutgoingMessage) -> None:
+        message, call = item.message, item.call
         body, buffers = self._encode(message)
         writer = self._writer
-        budget_ms = 0
-        if deadline_s:
-            # Rounded down, so that it shrinks from hop to hop; but 0 would say "none".
-            budget_ms = int((deadline_s - self._now()) * 1000.0) or 1
         number = writer.number_of(type(message))
-        step = "" if future is None or kind != Kind.ASK else future.step
+        if call is None:
+            kind, correlation, budget_ms, step = Kind.TELL, 0, 0, ""
+        else:
+            kind, correlation, step = Kind.ASK, call.correlation, call.step
+            # Rounded down, so that it shrinks from hop to hop; but 0 would say "none".
+            budget_ms = int((item.deadline_s - self._now()) * 1000.0) or 1
         if step or buffers or len(body) > self._inline_bytes_max:
             body, buffers, reference = self._large(body, buffers)
             writer.add(
-                kind, target, correlation, number, body, budget_ms, buffers, reference, step=step
+                kind,
+                item.target,
+                correlation,
+                number,
+                body,
+                budget_ms,
+                buffers,
+                reference,
+                step=step,
             )
         else:
-            writer.add(kind, target, correlation, number, body, budget_ms)
+            writer.add(kind, item.target, correlation, number, body, budget_ms)
         self._credit_used += 1
-        if future is not None:
-            if kind == Kind.ASK:
-                future.sent = True
-            elif not future.done():
-                future.set_result(None)
+        if call is not None:
+            call.sent = True
+        elif item.departure is not None and not item.departure.done():
+            item.departure.set_result(None)
         if writer.count >= self._frame_messages or writer.size_bytes >= self._frame_bytes_soft:
             self._written(writer)
-        elif not self._link.flush_is_scheduled:
-            self._link.flush_soon()
+        elif not self._sender.flush_is_scheduled:
+            self._sender.flush_soon()
 
     # --- replies and control ------------------------------------------------------------
 
@@ -172,30 +176,37 @@ class Outbox:
             writer.add(Kind.REPLY, 0, correlation, number, body)
         self._written(writer)
 
-    def give_back(
-        self, target: int, correlation: int, message: Contract, budget_ms: int, *, step: str
-    ) -> None:
+    def bounce(self, ask: Ask, budget_ms: int) -> None:
         """Write an ask that goes back to its sender; raises like `reply`."""
-        body, buffers, reference = self._large(*self._encode(message))
+        body, buffers, reference = self._large(*self._encode(ask.message))
         writer = self._writer
-        number = writer.number_of(type(message))
+        number = writer.number_of(type(ask.message))
         writer.add(
-            Kind.RETURN, target, correlation, number, body, budget_ms, buffers, reference, step=step
+            Kind.BOUNCE,
+            ask.target,
+            ask.correlation,
+            number,
+            body,
+            budget_ms,
+            buffers,
+            reference,
+            step=ask.step,
         )
         self._written(writer)
 
-    def control(self, kind: int, target: int, correlation: int, body: bytes) -> None:
-        """Write an envelope without a contract."""
-        self._writer.add(kind, target, correlation, -1, body)
-        self._written(self._writer)
+    def control(self, kind: int, target: int, correlation: int = 0, body: bytes = b"") -> None:
+        """Write an envelope without a contract, which needs no credit, if somebody is there."""
+        if self._sender.is_connected:
+            self._writer.add(kind, target, correlation, -1, body)
+            self._written(self._writer)
 
     def _written(self, writer: FrameWriter) -> None:
         if writer.count >= self._frame_messages or writer.size_bytes >= self._frame_bytes_soft:
             self._seal()
             # The peer works on this frame while the next one is written.
-            self._link.flush()
+            self._sender.flush()
         else:
-            self._link.flush_soon()
+            self._sender.flush_soon()
 
     def _large(self, body: bytes, buffers: Any) -> tuple[bytes, Any, int]:
         if size_bytes(body, buffers) <= self._inline_bytes_max:
@@ -237,22 +248,20 @@ class Outbox:
             if row is not None:
                 paused.put(row, item)
                 continue
-            if item.future is not None and item.future.done():
-                continue  # Its deadline passed, or its asker gave up: it never leaves.
+            if item.is_abandoned:
+                continue  # It never leaves.
             try:
-                self._write(*item)
+                self._write(item)
             except CallboardError as error:
                 self._refuse(item, error)
 
-    def _refuse(self, item: Waiting, error: CallboardError) -> None:
-        if item.future is None:
-            where = f"{self._link.slot}/{item.target}"
-            self._host.letters.dead("not_sent", where, item.message, error)
-        elif not item.future.done():
-            if item.kind == Kind.ASK:
-                item.future.fail(item.correlation, error)
-            else:
-                item.future.set_exception(error)
+    def _refuse(self, item: OutgoingMessage, error: CallboardError) -> None:
+        if item.call is not None:
+            item.call.fail(item.call.correlation, error)
+        elif item.departure is None:
+            self._host.letters.dead("not_sent", f"{self._slot}/{item.target}", item.message, error)
+        elif not item.departure.done():
+            item.departure.set_exception(error)
 
     def pause(self, target: int, lane: Lane) -> None:
         """The peer says that there is no room for these."""
@@ -265,13 +274,15 @@ class Outbox:
             self._backlog.put_first(row)
         self.drain()
 
-    def take_back(self, item: Waiting) -> None:
+    def bounced(self, item: OutgoingMessage) -> None:
         """An ask has come back: it, and what follows for its actor, waits for the next one."""
-        item.future.sent = False
-        self._paused.take_back(item)
+        assert item.call is not None
+        item.call.sent = False
+        self._paused.bounced(item)
 
-    def reset(self) -> None:
+    def reset(self, core: LinkCore[Any]) -> None:
         """The peer is gone: what was written is lost, what waits goes on waiting."""
+        self._core = core
         self.closed_by = None
         self._writer = FrameWriter()
         self._sealed.clear()
@@ -284,8 +295,7 @@ class Outbox:
             self._backlog.put_first(row)
 
     def close(self, error: CallboardError) -> None:
-        """Nothing waits any longer."""
-        self.reset()
+        """Nothing waits any longer; called after a `reset`."""
         self.closed_by = error
         waiting, self._backlog = self._backlog, Row()
         for item in waiting:

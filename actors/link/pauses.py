@@ -23,7 +23,7 @@ from callboard.messages.contract import Contract
 from callboard.messages.errors import InvalidMessage
 
 from ..routing import key_hash
-from .rows import Row, Waiting
+from .rows import OutgoingMessage, Row
 
 __all__ = ["WHOLE", "Lane", "Pauses", "read_lane"]
 
@@ -109,7 +109,7 @@ class Pauses:
         lane = cell.lane_of(message)
         return cell.whole if lane is None else lane
 
-    def put(self, row: Row, item: Waiting) -> None:
+    def put(self, row: Row, item: OutgoingMessage) -> None:
         """Let a message wait in the row that `row_of` gave for it."""
         self.tells -= row.tells
         row.put(item)
@@ -155,7 +155,7 @@ class Pauses:
             self.tells -= row.tells
         return row
 
-    def take_back(self, item: Waiting) -> None:
+    def bounced(self, item: OutgoingMessage) -> None:
         """A message has come back from a cell: until `clear`, nothing more leaves for that."""
         self.pause(item.target, WHOLE)
         cell = self.cells[item.target]

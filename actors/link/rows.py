@@ -1,29 +1,49 @@
 """Rows: the messages of one link that cannot be written yet, in order. Pure."""
 
 from collections import deque
-from typing import Any, Final, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from callboard.messages.contract import Contract
 
-__all__ = ["Row", "Waiting"]
+from ..asks import Call
+
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["OutgoingMessage", "Row"]
 
 SWEEP_MIN: Final = 1_024
 """A row of so many is looked through for what has expired."""
 
 
-class Waiting(NamedTuple):
-    """A message that cannot be written yet."""
+@dataclass(slots=True, eq=False)
+class OutgoingMessage:
+    """A TELL or an ASK to another host, made once by whoever sends it."""
 
-    kind: int
     target: int
-    correlation: int
+    """The cell that it is for."""
     message: Contract
-    deadline_s: float
-    future: Any
-    """An `AskFuture` or another `Call` for an ask, a plain future for a send, or None."""
+    call: Call | None = None
+    """The asker's side of an ASK; None for a TELL."""
+    deadline_s: float = 0.0
+    """When the ASK ends, on this host's clock."""
+    departure: "asyncio.Future[None] | None" = None
+    """Of a TELL whose sender waits for room: done once the message has left."""
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether nobody waits for it, so that only a limit bounds how many there are."""
+        return self.call is None and self.departure is None
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether its deadline has passed, or its sender gave up."""
+        waiter = self.departure if self.call is None else self.call
+        return waiter is not None and waiter.done()
 
 
-class Row(deque[Waiting]):
+class Row(deque[OutgoingMessage]):
     """Messages that wait, in order. What has expired is swept out before it piles up."""
 
     __slots__ = ("_sweep_at", "tells")
@@ -34,21 +54,21 @@ class Row(deque[Waiting]):
         self.tells = 0
         """How many have nobody who waits for them, so that only a limit bounds them."""
 
-    def put(self, item: Waiting) -> None:
+    def put(self, item: OutgoingMessage) -> None:
         """Add a message behind the others."""
         self.append(item)
-        if item.future is None:
+        if item.is_limited:
             self.tells += 1
         elif len(self) >= self._sweep_at:
-            living = [old for old in self if old.future is None or not old.future.done()]
+            living = [old for old in self if not old.is_abandoned]
             self.clear()
             self.extend(living)
             self._sweep_at = max(SWEEP_MIN, 2 * len(living))
 
-    def take(self) -> Waiting:
+    def take(self) -> OutgoingMessage:
         """The message that has waited longest."""
         item = self.popleft()
-        if item.future is None:
+        if item.is_limited:
             self.tells -= 1
         return item
 

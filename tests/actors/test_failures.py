@@ -10,13 +10,13 @@ from callboard.actors.actor import Actor, behaviour_of, handler
 from callboard.actors.cell import Cell, Recipe
 from callboard.actors.failures import (
     TRACEBACK_CHARS_MAX,
-    actor_not_found,
     describe_exception,
     handler_failed,
     missing_handler,
     start_failed,
     wrong_reply,
 )
+from callboard.actors.link.failures import actor_not_found
 from callboard.messages.contract import Contract, Request
 from callboard.messages.errors import (
     MESSAGE_CHARS_MAX,

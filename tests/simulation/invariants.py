@@ -147,7 +147,7 @@ def mailboxes_bounded(_run: CheckedRun, host: Host) -> str | None:
         if isinstance(cell, Activation):
             lane = Lane(cell.keeper.plan.actor.key, text_hash(cell.key))
             place = (cell.keeper.id, lane)
-        held = sum(link._held.get(place, 0) for link in host.links.values())
+        held = sum(link.receiver.held.get(place, 0) for link in host.links.values())
         held += sum(map(_left_behind, host.links.values()))
         asks = sum(hasattr(item, "sink") for item in box)
         if len(box) > cell.behaviour.mailbox_messages + held + asks:
@@ -250,7 +250,7 @@ def links_agree(run: CheckedRun) -> str | None:
     """Both sides of a link have counted the same frames and the same credit."""
     for source, target in _pairs(run):
         out, back = source.links[target.slot].core, target.links[source.slot]
-        held = sum(back._held.values())
+        held = sum(back.receiver.held.values())
         if out.sequence != back.core.received:
             return (
                 f"{source.name} to {target.name}: {out.sequence} frames, {back.core.received} came"

@@ -20,6 +20,7 @@ from callboard.actors.host.host import Host
 from callboard.actors.journal.journal import Journal
 from callboard.actors.keyed.keeper import Keeper
 from callboard.actors.link.core import LinkCore
+from callboard.actors.link.edge import Edge
 from callboard.actors.link.link import Link
 from callboard.actors.link.outbox import Outbox
 from callboard.actors.link.pauses import Pauses
@@ -80,7 +81,7 @@ def _credit_lost(right: Any) -> Any:
 
 def _credit_ignored(_right: Any) -> Any:
     def may_write(self: Any) -> bool:
-        return bool(self.is_open and len(self._sealed) < self._link.frames_sealed_max)
+        return bool(self.is_open and len(self._sealed) < self._sealed_max)
 
     return may_write
 
@@ -183,7 +184,7 @@ def _mailbox_thrown_away(right: Any) -> Any:
 
 def _pause_ignored(_right: Any) -> Any:
     def hold(self: Any, _cell: Any, _message: Any) -> None:
-        self.core.admitted += 1
+        self._core.admitted += 1
 
     return hold
 
@@ -287,7 +288,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
             RestartWindow, "admit", _one_restart_too_many, "supervision",
         ),
         "credit_lost": Mutation(
-            "a message in its mailbox gives no credit back", Link, "admitted", _credit_lost, "links"
+            "a message in its mailbox gives no credit back", Edge, "admitted", _credit_lost, "links"
         ),
         "credit_ignored": Mutation(
             "what waited is sent without credit", Outbox, "_may_write", _credit_ignored, "links"
@@ -326,7 +327,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
             "a failed actor's mailbox is lost", Endings, "failed", _mailbox_thrown_away, "links"
         ),
         "pause_ignored": Mutation(
-            "a full mailbox takes more and more", Link, "hold", _pause_ignored, "links"
+            "a full mailbox takes more and more", Edge, "hold", _pause_ignored, "links"
         ),
         "pause_of_a_key_kept": Mutation(
             "a sender that waits for a full key never learns that there is room",
@@ -342,7 +343,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
         ),
         "lies_about_having_run": Mutation(
             "an ask whose handler failed is said not to have run",
-            Link, "fail", _replies_to_the_lost,
+            Edge, "fail", _replies_to_the_lost,
         ),
         "collected_before_the_commit": Mutation(
             "a result is collected before it is durable",

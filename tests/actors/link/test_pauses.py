@@ -8,10 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from callboard.actors.link.pauses import WHOLE, Lane, Pauses, read_lane
-from callboard.actors.link.rows import Row, Waiting
+from callboard.actors.link.rows import OutgoingMessage, Row
 from callboard.messages.contract import Contract
 from callboard.messages.errors import InvalidMessage
-from callboard.messages.frame import Kind
 
 CELLS = (7, 8)
 KEYS = ("a", "b", "")
@@ -31,8 +30,8 @@ def message_of(key: str, number: int) -> Contract:
     return Keyed(user=key, number=number) if key else Plain(number=number)
 
 
-def waiting(cell: int, message: Contract, future: Any = None) -> Waiting:
-    return Waiting(Kind.TELL, cell, 0, message, 0.0, future)
+def waiting(cell: int, message: Contract, call: Any = None) -> OutgoingMessage:
+    return OutgoingMessage(cell, message, call)
 
 
 def lane_of(key: str) -> Lane:
@@ -46,14 +45,14 @@ class PausesModel(RuleBasedStateMachine):
         super().__init__()
         self.pauses = Pauses()
         self.paused: set[tuple[int, Lane]] = set()
-        self.left: list[Waiting] = []
+        self.left: list[OutgoingMessage] = []
         """What has left and may come back, in its order."""
         self.leaving: set[int] = set()
         self.posted: dict[tuple[int, str], list[int]] = {}
         self.gone: dict[tuple[int, str], list[int]] = {}
         self.number = 0
 
-    def leave(self, item: Waiting) -> None:
+    def leave(self, item: OutgoingMessage) -> None:
         row = self.pauses.row_of(item.target, item.message)
         if row is not None:
             self.pauses.put(row, item)
@@ -95,7 +94,7 @@ class PausesModel(RuleBasedStateMachine):
         self.leaving.add(cell)
         self.paused.add((cell, WHOLE))
         for item in back:
-            self.pauses.take_back(item)
+            self.pauses.bounced(item)
         for place in [place for place in self.gone if place[0] == cell]:
             del self.gone[place]
         self.left = [item for item in self.left if item.target != cell]
@@ -144,7 +143,7 @@ def test_message_that_somebody_waits_for_is_no_tell() -> None:
     pauses.pause(7, WHOLE)
     row = pauses.row_of(7, Plain(number=1))
     assert isinstance(row, Row)
-    pauses.put(row, waiting(7, Plain(number=1), future=object()))
+    pauses.put(row, waiting(7, Plain(number=1), call=object()))
     assert (len(pauses), pauses.tells) == (1, 0)
 
 

@@ -60,9 +60,8 @@ def _signs_of_life_unheard(_right: Any) -> Any:
 
 def _asks_of_the_dead_go_on(right: Any) -> Any:
     def forget(self: Any, slot: int, error: Any) -> None:
-        asks, self.link(slot).asks = self.link(slot).asks, {}
+        self.link(slot).receiver.asks = {}
         right(self, slot, error)
-        del asks
 
     return forget
 

@@ -92,7 +92,11 @@ class RunRecord:
             if is_guest(host.slot):
                 continue
             for slot, link in host.links.items():
-                if is_guest(slot) and slot not in attached and (link.is_connected or link.asks):
+                if (
+                    is_guest(slot)
+                    and slot not in attached
+                    and (link.is_connected or link.receiver.asks)
+                ):
                     yield f"{host.name} still talks to driver {slot}, which is gone"
         for process in self.system.cluster.named.values():
             left = set(process.pulls.slots) - attached
