@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from callboard.actors.execution.history.changes import doubts
 from callboard.actors.execution.history.events import PREFIX, Kind, stream_of, unpack
 from callboard.messages.errors import CallboardError
 from callboard.messages.execution import EXECUTION_TRANSITIONS, ExecutionStatus
 from callboard.messages.storage_errors import StoreDamaged
 
 from .logs import Found, Log, history_of
-from .story import doubts
 
 __all__ = ["Row", "chosen", "count_done", "find_doubts", "rows_of"]
 

@@ -1,0 +1,1 @@
+"""The admin API: the queries and commands that other programs send to a running system."""
