@@ -4,6 +4,10 @@ A command goes to the process that runs the execution, or else to the process th
 journal. A process that does neither answers with `is_known` false, and changes nothing.
 """
 
+from typing import Final
+
+from pydantic import Field, FiniteFloat
+
 from .contract import Contract, Request
 
 __all__ = [
@@ -19,6 +23,10 @@ __all__ = [
 ]
 
 
+VERSION_MAX: Final = 2**63 - 1
+"""More than any store can count."""
+
+
 class ExecutionCommand(Contract, name="callboard.execution_command"):
     """The fields of every command on an execution.
 
@@ -29,9 +37,9 @@ class ExecutionCommand(Contract, name="callboard.execution_command"):
     execution_id: str
     token: str = ""
     """A text that no other command ever has; empty: only a running execution is meant."""
-    at: float = 0.0
+    at: FiniteFloat = Field(default=0.0, ge=0.0)
     """The time of the command, in seconds since 1970; with the token it names the events."""
-    version: int = 0
+    version: int = Field(default=0, ge=0, le=VERSION_MAX)
     event: str = ""
     """A version of the execution that its journal has, and the id of that event in hex. They tell
     the journal from all others; empty: the journal of whichever process takes the command."""
@@ -83,7 +91,7 @@ class ExecutionForked(Contract, name="callboard.execution_forked"):
 class ForkExecution(ExecutionCommand, Request[ExecutionForked], name="callboard.fork_execution"):
     """Make a new execution that begins with the results of this one, up to a step."""
 
-    fork_id: str
+    fork_id: str = Field(min_length=1)
     """The id of the new execution."""
     step: str
     by: str

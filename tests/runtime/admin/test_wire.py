@@ -24,6 +24,7 @@ from callboard.runtime.admin.wire import REQUEST_BYTES_MAX, decode_reply, encode
 
 HERE = Caller("test")
 START = b'{"admin": 1, "version": 1, '
+COMMAND = b'"request": "callboard.cancel_execution", "fields": {"execution_id": "one", '
 
 
 class Change(Request[Contract], name="admin.change"):
@@ -58,6 +59,8 @@ class Endpoint:
         START + b'"request": "callboard.look_at_system", "fields": {"actors_max": "many"}}\n',
         START + b'"request": "callboard.look_at_actor"}\n',
         START + b'"request": "callboard.cancel_execution", "fields": {"execution_id": 1}}\n',
+        START + COMMAND + b'"at": NaN}}\n',
+        START + COMMAND + b'"version": 9999999999999999999}}\n',
     ],
 )
 async def test_a_line_that_is_no_request_is_answered_with_an_error(line: bytes) -> None:
