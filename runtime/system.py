@@ -46,7 +46,9 @@ from callboard.messages.stores import KeyedStore
 from callboard.messages.views import CallboardView, LookAtSystem
 
 from . import notices
-from .announcer import Announcer
+from .admin.commands import ExecutionCommands
+from .admin.service import AdminService
+from .admin.unix_socket import AdminSocket
 from .births import START_BATCH, contracts_of, part_of, raise_first
 from .control import Control, Presence
 from .engines.choose import make_engine
@@ -59,7 +61,6 @@ from .root.root import Root
 from .settings import Settings
 from .states import SystemStates
 from .trees import places_in, spawn_of
-from .wishes import Wishes
 
 __all__ = ["System"]
 
@@ -89,7 +90,7 @@ class System:
         self._joins = joins
         """Whether a detached system is attached to, not started."""
         self._presence: Presence | None = None
-        self._announcer: Announcer | None = None
+        self._admin: AdminSocket | None = None
         self._failure: CallboardError | None = None
         self._driver: asyncio.Task[Any] | None = None
         self._journal: OpenJournal | None = None
@@ -123,8 +124,10 @@ class System:
         await control.start()
         executions = Executions(control.host, self._environment, journal)
         if self._environment.is_real:
-            self._announcer = Announcer(Wishes(executions, self._ask_root).answer)
-            self._announcer.start()
+            commands = ExecutionCommands(executions, executions.resume)
+            service = AdminService(queries=self._ask_root, commands=commands.answer)
+            self._admin = AdminSocket(service)
+            await self._admin.start()
         return executions
 
     async def close(self, timeout_s: float) -> None:
@@ -133,8 +136,8 @@ class System:
             await self._executions.leave()
         if self._presence is not None:
             await self._presence.stop(timeout_s)
-        if self._announcer is not None:  # Not before: one may look at what stops slowly.
-            await self._announcer.stop()
+        if self._admin is not None:  # Not before: one may look at what stops slowly.
+            await self._admin.stop()
         if self._journal is not None:
             await self._journal.close()
         if self._engine is not None:

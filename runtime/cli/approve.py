@@ -3,24 +3,19 @@
 import json
 import os
 import pwd
-import time
-from difflib import get_close_matches
 
 import click
 
-from callboard.actors.execution.history.events import Decided, Event, MovedWriter
+from callboard.actors.execution.history.changes import check_in_doubt, decided
 from callboard.actors.execution.history.fold import ExecutionHistory
-from callboard.actors.execution.history.replay import lost_attempt
+from callboard.messages.commands import DecideStep
 from callboard.messages.errors import UsageError
 from callboard.messages.job import Decision
-from callboard.messages.wishes import DecideStep
 
 from .figures import short
 from .logs import Found, find, history_of, open_logs
 from .options import journal_option, json_option, take_over_option, timeout_option
-from .owners import ask_owner, wait_until
-from .story import doubts, standing_of
-from .writing import write
+from .steer import change, command_fields, wait_until
 
 __all__ = ["approve"]
 
@@ -52,12 +47,12 @@ def approve(
     with open_logs(url) as logs:
         found = find(logs, execution_id)
         history = history_of(found)
-        index = _checked(history, step, is_gone=_is_gone(found, history))
-        request = DecideStep(execution_id=found.id, step=step, runs_again=not fails, by=_user())
-        reply = ask_owner(found, request)
-        if reply is None:
-            changes = _changes(history, index, request)
-            write(found, history, changes, take_over=take_over)
+        index = check_in_doubt(history, step, is_gone=_is_gone(found, history))
+        command = DecideStep(
+            **command_fields(found, history), step=step, runs_again=not fails, by=_user()
+        )
+        reply = change(found, command, decided(history, command), take_over=take_over)
+        if reply is None or not reply.is_running:
             how = f"nobody runs it: callboard resume {short(found.id)}"
         elif reply.is_settled:
             wait_until(
@@ -79,42 +74,8 @@ def _is_gone(found: Found, history: ExecutionHistory) -> bool:
     return not (history.owners and found.log.lives(history.owners[-1].name))
 
 
-def _checked(history: ExecutionHistory, step: str, *, is_gone: bool) -> int:
-    """The number of a step that is in doubt. Raises `UsageError` for all others."""
-    if history.is_over:
-        raise UsageError(f"execution {history.id} is over: {history.status}.")
-    waiting = doubts(history, is_gone=is_gone)
-    for doubt in waiting:
-        if doubt.step == step:
-            return doubt.number
-    names = [doubt.step for doubt in waiting[:10]]
-    advice = f"In doubt are: {', '.join(names)}." if names else "Nothing of it is in doubt."
-    if step in history.ids:
-        what = standing_of(history, history.ids.index(step))
-        raise UsageError(
-            f"step {step!r} of execution {history.id} is {what}, not in doubt.", advice=advice
-        )
-    near = get_close_matches(step, history.ids[:10_000])
-    raise UsageError(
-        f"execution {history.id} has no sub-task {step!r}.",
-        advice=f"Did you mean {' or '.join(near)}?" if near else advice,
-    )
-
-
 def _user() -> str:
     try:
         return f"user {pwd.getpwuid(os.getuid()).pw_name}"
     except KeyError:  # Containers have users without a name.
         return f"user {os.getuid()}"
-
-
-def _changes(history: ExecutionHistory, index: int, request: DecideStep) -> list[Event]:
-    now = time.time()
-    changes: list[Event] = []
-    if index not in history.doubtful:
-        # What its next owner would have said first: the attempt that had begun is in doubt.
-        error, moved = lost_attempt(history, index), MovedWriter()
-        moved.doubtful(index, history.began[index], error.code, error.message, None)
-        changes.append(moved.event(now))
-    decision = Decision.RUN_AGAIN if request.runs_again else Decision.FAIL
-    return [*changes, Decided(index, str(decision), request.by, now)]

@@ -1,20 +1,17 @@
 """`callboard fork ID --from STEP`: a new execution that begins with what another has done."""
 
-import dataclasses
 import json
-import time
 from uuid import uuid4
 
 import click
 
-from callboard.actors.execution.history.events import Forked
-from callboard.actors.execution.history.fork import forked
-from callboard.messages.events import NO_STREAM
+from callboard.actors.execution.history.changes import fork as fork_of
+from callboard.messages.commands import ForkExecution
 
 from .figures import short
 from .logs import find, history_of, open_logs
 from .options import journal_option, json_option, take_over_option
-from .writing import write, writer_name
+from .steer import change, command_fields, writer_name
 
 __all__ = ["fork"]
 
@@ -35,17 +32,11 @@ def fork(*, execution_id: str, step: str, as_json: bool, take_over: bool, url: s
     with open_logs(url) as logs:
         found = find(logs, execution_id)
         origin = history_of(found)
-        event = Forked(found.id, origin.version, step, time.time(), writer_name())
-        made = forked(origin, new_id, event)
-        event = dataclasses.replace(event, sub_tasks=len(made.ids), shared=len(made.results))
-        write(
-            found,
-            origin,
-            [event],
-            take_over=take_over,
-            append_to=new_id,
-            expected=NO_STREAM,
+        command = ForkExecution(
+            **command_fields(found, origin), fork_id=new_id, step=step, by=writer_name()
         )
+        made, append = fork_of(origin, command)
+        change(found, command, append, take_over=take_over)
     data = {
         "id": new_id,
         "of": found.id,

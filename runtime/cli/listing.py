@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from callboard.actors.execution.history.changes import doubts
 from callboard.actors.execution.history.events import (
     PREFIX,
     Began,
@@ -24,7 +25,6 @@ from callboard.messages.execution import EXECUTION_TRANSITIONS, ExecutionStatus
 from callboard.messages.storage_errors import StoreDamaged
 
 from .logs import Found, Log, history_of
-from .story import doubts
 
 __all__ = ["Row", "chosen", "count_done", "find_doubts", "rows_of"]
 

@@ -13,16 +13,16 @@ from typing import Any, Final
 import click
 
 from callboard.actors.execution.history.fold import ExecutionHistory
+from callboard.messages.commands import ResumeExecution
 from callboard.messages.errors import HostLost, UsageError
 from callboard.messages.execution import ExecutionStatus
-from callboard.messages.wishes import ResumeExecution
 
 from ..executions import RESUME_VARIABLE
 from .figures import short
 from .logs import Found, catch_up, find, history_of, open_logs
 from .options import journal_option, take_over_option
 from .outcome import ExitCode
-from .owners import ask_owner, check_free, last_event
+from .steer import ask_owner, check_free, command_fields
 
 __all__ = ["resume", "script_of"]
 
@@ -53,10 +53,8 @@ def resume(
                 f"execution {found.id} is over: {history.status}.",
                 advice=f"`callboard show {short(found.id)}` tells more, `fork` begins anew.",
             )
-        wish = ResumeExecution(
-            execution_id=found.id, version=history.version, event=last_event(found, history)
-        )
-        if ask_owner(found, wish) is not None:
+        command = ResumeExecution(**command_fields(found, history))
+        if ask_owner(found, command) is not None:
             try:
                 status = _follow(found, history)
             except KeyboardInterrupt:
@@ -65,10 +63,10 @@ def resume(
             _tell(found, status, code, as_json=as_json)
             context.exit(code)
         check_free(found, take_over=take_over)
-        command, folder = _command(found.id, history.submitted.driver or {})
+        argv, folder = _argv(found.id, history.submitted.driver or {})
         journal = str(found.log.url if found.log.path is None else found.log.path.resolve())
     environment = {**os.environ, RESUME_VARIABLE: found.id, "CALLBOARD_JOURNAL": journal}
-    code = _run(command, folder, environment)
+    code = _run(argv, folder, environment)
     with open_logs(journal) as logs:
         after = history_of(find(logs, found.id))
     if code == 0 and not after.is_over:
@@ -110,7 +108,7 @@ def _tell(found: Found, status: ExecutionStatus, code: int, *, as_json: bool) ->
         click.echo(f"execution {found.id}: {status}.")
 
 
-def _command(execution_id: str, driver: Mapping[str, Any]) -> tuple[list[str], str]:
+def _argv(execution_id: str, driver: Mapping[str, Any]) -> tuple[list[str], str]:
     argv, executable = list(driver.get("argv") or ()), str(driver.get("executable") or "")
     folder = str(driver.get("folder") or "")
     if not argv or not executable:

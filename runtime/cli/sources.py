@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
 import click
@@ -17,8 +16,8 @@ from pydantic import ValidationError
 from callboard.messages.contract import Request
 from callboard.messages.errors import CallboardError
 
-from ..announcer import GUEST, SYSTEM, announced, ask_announced, process_of
-from ..looking import Ask
+from ..admin.port import Ask
+from ..admin.unix_socket import EXECUTIONS, SYSTEM, admin_sockets, connect, process_of
 from .outcome import ExitCode, Failure
 
 __all__ = [
@@ -26,13 +25,15 @@ __all__ = [
     "Place",
     "Sight",
     "Source",
-    "announced_drivers",
-    "announced_sources",
+    "local_executors",
+    "local_systems",
     "look",
     "look_elsewhere",
 ]
 
 ReplyT = TypeVar("ReplyT")
+COMMAND_TIMEOUT_S: Final = 10.0
+"""A command may read a whole history, where a query looks at what is at hand."""
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 ADDRESS_DEFAULT: Final = "auto"
 SILENT_ADVICE: Final = "Its driver may be computing, or be stopped; look again."
@@ -97,13 +98,13 @@ class Place:
         when there is none of this name, and `ClusterUnreachable` within its deadline.
         """
         if self.address is None and self.name is None:
-            yield announced_sources
+            yield local_systems
             return
-        from ..detached.entry import list_systems, look_at, visit
+        from ..detached.entry import admin_client, list_systems, visit
 
         async with visit(self.address or ADDRESS_DEFAULT):
             names = await list_systems() if self.name is None else [self.name]
-            found = [Source(0, await look_at(name), name) for name in names]
+            found = [Source(0, (await admin_client(name)).ask, name) for name in names]
             yield lambda: found
 
 
@@ -122,18 +123,18 @@ def look_elsewhere(command: CommandT) -> CommandT:
     return address(name(command))
 
 
-def announced_sources() -> list[Source]:
+def local_systems() -> list[Source]:
     """The systems of this user on this machine."""
-    return _sources_of(announced(SYSTEM))
+    return [Source(process_of(path), connect(path).ask) for path in admin_sockets(SYSTEM)]
 
 
-def announced_drivers() -> list[Source]:
-    """What runs executions of this user on this machine: systems, and stewards of detached ones."""
-    return _sources_of([*announced(SYSTEM), *announced(GUEST)])
+def local_executors() -> list[Source]:
+    """The processes of this user on this machine that run executions.
 
-
-def _sources_of(paths: Sequence[Path]) -> list[Source]:
-    return [Source(process_of(path), ask_announced(path)) for path in paths]
+    Those are the drivers of systems, and the execution services of detached ones.
+    """
+    paths = [*admin_sockets(SYSTEM), *admin_sockets(EXECUTIONS)]
+    return [Source(process_of(path), connect(path, COMMAND_TIMEOUT_S).ask) for path in paths]
 
 
 async def look(sources: Sequence[Source], request: Request[ReplyT]) -> list[Sight[ReplyT]]:

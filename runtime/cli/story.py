@@ -10,23 +10,20 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 from rich.tree import Tree
 
+from callboard.actors.execution.history.changes import doubts, standing_of
 from callboard.actors.execution.history.fold import Attempt, ExecutionHistory
-from callboard.actors.execution.history.replay import lost_attempt
 
 from .figures import age, counted, printable, short
 from .lanes import place_of
 from .logs import plain
 
 __all__ = [
-    "Doubt",
     "Node",
     "approval",
     "began_of",
-    "doubts",
     "draw",
     "failure_of",
     "nodes",
-    "standing_of",
     "standing_of_all",
     "to_data",
 ]
@@ -48,38 +45,9 @@ class Node(NamedTuple):
     error: str
 
 
-class Doubt(NamedTuple):
-    """One unsafe step of which an attempt may have run: somebody must decide."""
-
-    step: str
-    number: int
-    """Its place in the plan."""
-    attempt: int
-    code: str
-    message: str
-
-
-def doubts(history: ExecutionHistory, *, is_gone: bool) -> list[Doubt]:
-    """What waits for a decision. Of a system that is gone, what had begun does too."""
-    if history.is_over:
-        return []
-    ids = history.ids
-    found = [Doubt(ids[index], index, *doubt) for index, doubt in history.doubtful.items()]
-    if is_gone:
-        for index, attempt in history.began.items():
-            error = lost_attempt(history, index)
-            found.append(Doubt(ids[index], index, attempt, error.code, error.message))
-    return found
-
-
 def approval(execution_id: str, step: str) -> str:
     """The command that settles a step."""
     return printable(f"callboard approve {short(execution_id)} {shlex.quote(step)}")
-
-
-def standing_of(history: ExecutionHistory, index: int) -> str:
-    """Where a sub-task stands, in a word."""
-    return "in_doubt" if index in history.doubtful else str(history.statuses[index])
 
 
 def nodes(history: ExecutionHistory, limit: int | None = None) -> Iterator[Node]:

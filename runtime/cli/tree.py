@@ -1,8 +1,8 @@
 """`callboard tree`: the running systems of this user on this machine, and what is in them.
 
-It asks each system over the socket that it announces (see `runtime/announcer.py`), so it
-needs no cluster and disturbs nobody; a detached system elsewhere is asked through its
-cluster. What is not shown is counted: nothing is cut silently.
+It asks each system over its admin socket (see `runtime/admin/`), so it needs no cluster and
+disturbs nobody; a detached system elsewhere is asked through its cluster. What is not shown is
+counted: nothing is cut silently.
 """
 
 import asyncio

@@ -8,14 +8,13 @@ import secrets
 import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
 import ray
 import ray.exceptions
 import ray.util
 
 import callboard
-from callboard.messages.contract import Request
 from callboard.messages.errors import (
     ActorNotFound,
     CallboardError,
@@ -24,13 +23,13 @@ from callboard.messages.errors import (
     SpecError,
 )
 
+from ..admin.client import AdminClient
 from ..engines.ray.engine import RayEngine, end_by_name
 from ..engines.ray.ledger import RayLedger
 from ..engines.ray.starts import CALLS_MAX, CONTROL_CALLS_MAX
 from ..environment import Environment
 from ..executions import Executions, Submits
 from ..journals import OFF, lasting_journal
-from ..looking import Ask, answered, question_of
 from ..root.records import Remembered
 from ..settings import Settings
 from ..stores.choose import path_of
@@ -42,17 +41,16 @@ from .stewardship.client import DistantExecutions
 
 __all__ = [
     "Stopped",
+    "admin_client",
     "cluster_address",
     "enter",
     "list_leftovers",
     "list_systems",
-    "look_at",
     "stop_system",
     "visit",
 ]
 
-ReplyT = TypeVar("ReplyT")
-LOOK_TIMEOUT_S: Final = 10.0
+ADMIN_TIMEOUT_S: Final = 10.0
 VISIT_TIMEOUT_S: Final = 30.0
 """How long connecting to a cluster may take where nothing is started there."""
 RETRY_S: Final = 0.1
@@ -250,27 +248,25 @@ async def visit(
         await engine.stop()
 
 
-async def look_at(name: str) -> Ask:
-    """A way to ask a detached system what `callboard tree`, `top` and `why` show.
+async def admin_client(name: str) -> AdminClient:
+    """A client of a detached system: Ray calls carry its requests to the root.
 
-    A root that is just coming back is waited for; `TimeoutError` when it takes longer than
-    `LOOK_TIMEOUT_S`. Raises `ActorNotFound`.
+    A root that is just coming back is waited for. Raises `ActorNotFound`.
     """
     root = await _find(name)
 
-    async def ask(request: Request[ReplyT]) -> ReplyT:
-        async with asyncio.timeout(LOOK_TIMEOUT_S):
-            while True:
-                try:
-                    answer: bytes = await root.look.remote(question_of(request))
-                except ray.exceptions.ActorUnavailableError:
-                    await asyncio.sleep(RETRY_S)
-                except ray.exceptions.RayError as error:
-                    raise _root_failed(name, error) from error
-                else:
-                    return answered(request, answer)
+    async def exchange(line: bytes) -> bytes:
+        while True:
+            try:
+                answer: bytes = await root.admin.remote(line)
+            except ray.exceptions.ActorUnavailableError:
+                await asyncio.sleep(RETRY_S)
+            except ray.exceptions.RayError as error:
+                raise _root_failed(name, error) from error
+            else:
+                return answer
 
-    return ask
+    return AdminClient(exchange, ADMIN_TIMEOUT_S)
 
 
 async def list_systems() -> list[str]:

@@ -14,10 +14,11 @@ from callboard.messages.contract import Request
 from callboard.messages.errors import CallboardError, ClusterError
 from callboard.messages.ports import FrameCarrier
 
-from ..announcer import Announcer
+from ..admin.port import Caller
+from ..admin.service import AdminService
+from ..admin.unix_socket import AdminSocket
 from ..control import Control
 from ..environment import Environment
-from ..looking import answer_of
 from ..root.records import Records, Remembered
 from ..settings import Settings
 from ..transport.pulls import Pulls
@@ -52,7 +53,8 @@ class LastingRoot:
         self.guests: Guests | None = None
         """Its drivers, once it is ready."""
         self._engine: LastingEngine | None = None
-        self._announcer: Announcer | None = None
+        self._service: Final = AdminService(queries=self._ask)
+        self._admin: AdminSocket | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._inherited: tuple[str, ...] = ()
         """The names of the processes that were there before it."""
@@ -110,8 +112,8 @@ class LastingRoot:
             await control.start()
         await records.started()
         if environment.is_real:
-            self._announcer = Announcer(self._ask)
-            self._announcer.start()
+            self._admin = AdminSocket(self._service)
+            await self._admin.start()
         silence_s = SILENCES * settings.heartbeat_s * settings.heartbeats_missed_max
         self.guests = Guests(control.host, control.root, around, silence_s, expected)
         self.guests.on_dropped = self._pulls.end
@@ -151,8 +153,8 @@ class LastingRoot:
         except Exception as error:  # noqa: BLE001 - it is told to those who wait for it
             LOGGER.info("what could not be taken over is ended: %s", error)
             await self._around.end_processes(self._inherited)
-        if self._announcer is not None:
-            await self._announcer.stop()
+        if self._admin is not None:
+            await self._admin.stop()
         if self.guests is not None:
             self.guests.close()
         if self.control is not None:
@@ -161,10 +163,10 @@ class LastingRoot:
             await self._engine.stop()
         await self._around.forget()
 
-    async def look(self, question: bytes) -> bytes:
-        """Answer a look at the system; see `looking.py`."""
+    async def admin(self, line: bytes, caller: Caller) -> bytes:
+        """The answer to a request of the admin API, once it is ready; see `AdminService`."""
         await self.ready()
-        return await answer_of(question, self._ask)
+        return await self._service.answer(line, caller)
 
     async def _ask(self, request: Request[ReplyT]) -> ReplyT:
         assert self.control is not None

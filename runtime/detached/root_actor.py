@@ -13,6 +13,7 @@ import ray
 import callboard
 from callboard.messages.ports import FrameCarrier
 
+from ..admin.port import Caller
 from ..engines.ray.carrier import pack_answer
 from ..engines.ray.engine import RayEngine, end_by_name
 from ..engines.ray.ledger import RayLedger
@@ -110,9 +111,9 @@ class RootActor:
         """Stop all actors in order, end all processes but this one, and forget everything."""
         await self._root.stop(timeout_s)
 
-    async def look(self, question: bytes) -> bytes:
-        """Answer a look at the system; see `looking.py`."""
-        return await self._root.look(question)
+    async def admin(self, line: bytes) -> bytes:
+        """Answer a request of the admin API; see `LastingRoot.admin`."""
+        return await self._root.admin(line, Caller("ray"))
 
     @ray.method(concurrency_group="control")
     async def ping(self) -> int:

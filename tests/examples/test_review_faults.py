@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from callboard.messages.views import CallboardView, LookAtSystem
-from callboard.runtime.announcer import SYSTEM, announced, ask_announced, process_of
+from callboard.runtime.admin.unix_socket import SYSTEM, admin_sockets, connect, process_of
 
 from .review_runs import ROOT, command, make_tree, report_in, review
 
@@ -64,13 +64,13 @@ def wait_for_results(stream: IO[str] | None) -> str:
 
 def a_host_of(process: subprocess.Popen[str]) -> psutil.Process:
     """The process of one of the agents' hosts; not an understudy, which looks the same."""
-    (socket,) = (path for path in announced(SYSTEM) if process_of(path) == process.pid)
+    (socket,) = (path for path in admin_sockets(SYSTEM) if process_of(path) == process.pid)
     view = asyncio.run(_look(socket))
     return psutil.Process(next(host.pid for host in view.hosts if host.slot and host.pid))
 
 
 async def _look(socket: Path) -> CallboardView:
-    return await ask_announced(socket)(LookAtSystem(actors_max=0))
+    return await connect(socket).ask(LookAtSystem(actors_max=0))
 
 
 @pytest.mark.ray

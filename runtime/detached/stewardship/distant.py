@@ -10,6 +10,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from callboard.actors.execution.record import ExecutionStatistics
 from callboard.actors.execution.stream import INTERVAL_S, UpdateStream
+from callboard.messages.commands import CancelExecution, DecideStep
 from callboard.messages.contract import Request
 from callboard.messages.errors import CallboardError, HostLost, error_from_data
 from callboard.messages.execution import Decision, ExecutionStatus
@@ -26,7 +27,6 @@ from callboard.messages.updates import (
     StateChanged,
     TaskTroubled,
 )
-from callboard.messages.wishes import CancelExecution, DecideStep
 
 from ...values import Values
 from .telling import picture_of, update_of

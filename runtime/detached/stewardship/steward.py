@@ -9,7 +9,6 @@ an execution has one pursuit here at a time.
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable
 from typing import Any, ClassVar, Final, cast
@@ -19,6 +18,12 @@ from callboard.actors.context import Context
 from callboard.actors.execution.execution import Execution
 from callboard.actors.execution.history.events import Submitted, read, stream_of
 from callboard.actors.host.host import Host
+from callboard.messages.commands import (
+    CancelExecution,
+    DecideStep,
+    ExecutionCancelled,
+    StepDecided,
+)
 from callboard.messages.errors import CallboardError, MailboxFull, SpecError, UsageError
 from callboard.messages.job import Job
 from callboard.messages.lifecycle import Exit
@@ -33,19 +38,14 @@ from callboard.messages.stewarding import (
     TakeExecution,
     TaskCancelled,
 )
-from callboard.messages.wishes import (
-    CancelExecution,
-    DecideStep,
-    ExecutionCancelled,
-    StepDecided,
-)
 
-from ...announcer import GUEST, Announcer
+from ...admin.commands import ExecutionCommands
+from ...admin.service import AdminService
+from ...admin.unix_socket import EXECUTIONS, AdminSocket
 from ...environment import REAL, Environment
 from ...executions import Executions, OpenJournal, read_history
 from ...settings import Settings
 from ...values import Values
-from ...wishes import Wishes
 from .core import Kept
 from .jobs import load_job, pack_job
 from .pursuit import Pursuit
@@ -83,7 +83,7 @@ class Steward(Actor):
         self._taking = asyncio.Lock()
         self._journal: OpenJournal | None = None
         self._executions: Executions | None = None
-        self._announcer: Announcer | None = None
+        self._admin: AdminSocket | None = None
         self._host: Host
         self._ledger: Ledger
         self._values: Values
@@ -96,13 +96,13 @@ class Steward(Actor):
         for data in (await self._ledger.read()).values():
             self._pursue(Kept.from_bytes(data))
         if self._environment.is_real:
-            self._announcer = Announcer(self._answer, GUEST)
-            self._announcer.start()
+            self._admin = AdminSocket(AdminService(commands=self._command), EXECUTIONS)
+            await self._admin.start()
 
     async def stopping(self, ctx: Context, reason: Exit) -> None:
         """Let go of everything: none of it has ended by this."""
-        if self._announcer is not None:
-            await self._announcer.stop()
+        if self._admin is not None:
+            await self._admin.stop()
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*(pursuit.let_go() for pursuit in self._pursuits.values()))
@@ -244,14 +244,16 @@ class Steward(Actor):
     async def cancel(self, request: CancelExecution) -> ExecutionCancelled:
         """Cancel one; it ends soon after."""
         execution = await self._running(request.execution_id)
-        return ExecutionCancelled(is_known=execution is not None and execution.cancel())
+        is_known = execution is not None and execution.cancel()
+        return ExecutionCancelled(is_known=is_known, is_running=is_known)
 
     @handler
     async def decide(self, request: DecideStep) -> StepDecided:
         """Settle a step in doubt."""
         if await self._running(request.execution_id) is None or self._executions is None:
             return StepDecided(is_known=False)
-        return await self._wishes(self._executions).decide(request)
+        reply: StepDecided = await self._commands(self._executions).answer(request)
+        return reply
 
     @handler
     async def cancel_task(self, request: CancelTask) -> TaskCancelled:
@@ -265,20 +267,14 @@ class Steward(Actor):
         pursuit = self._pursuits.get(execution_id)
         return None if pursuit is None else await pursuit.begun(BEGUN_WITHIN_S)
 
-    async def _answer(self, request: Any) -> Any:
-        """What a command on this machine asks of who writes the journal."""
-        with contextlib.suppress(CallboardError):
-            await self._opened()
-        match request:
-            case CancelExecution():
-                return await self.cancel(request)
-            case DecideStep():
-                return await self.decide(request)
-            case _:
-                return await self._wishes(await self._opened()).answer(request)
+    async def _command(self, request: Any) -> Any:
+        """Carry out a command of another process on this machine."""
+        if isinstance(request, CancelExecution | DecideStep):
+            await self._running(request.execution_id)  # One that just begins is waited for.
+        return await self._commands(await self._opened()).answer(request)
 
-    def _wishes(self, executions: Executions) -> Wishes:
-        return Wishes(executions, _no_root, self._take_up)
+    def _commands(self, executions: Executions) -> ExecutionCommands:
+        return ExecutionCommands(executions, self._take_up)
 
     async def _take_up(self, job: Job[Any, Any], execution_id: str) -> None:
         """Go on with one that nobody runs, as if a driver had asked for it."""
@@ -292,13 +288,6 @@ class Steward(Actor):
                 driver={},
             )
         )
-
-
-async def _no_root(_: Any) -> Any:
-    raise UsageError(
-        "this is the steward of a detached system, not its root.",
-        advice="Look at the system by --address.",
-    )
 
 
 def _taken(execution_id: str) -> UsageError:

@@ -200,7 +200,7 @@ async def test_one_that_fails_does_not_hide_the_others() -> None:
 
 
 def test_nothing_running_exits_1(callboard: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("callboard.runtime.cli.sources.announced_sources", list)
+    monkeypatch.setattr("callboard.runtime.cli.sources.local_systems", list)
     ended = callboard("top", "--once", "--json")
     assert ended.code == ExitCode.FAILED
     assert json.loads(ended.out) == {"systems": []}

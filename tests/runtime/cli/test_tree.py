@@ -18,7 +18,7 @@ from callboard import Actor, Contract, handler
 from callboard.actors.tree.spec import ActorSpec, TreeSpec
 from callboard.messages.placement import Placement
 from callboard.messages.views import ActorView, CallboardView, HostView
-from callboard.runtime.announcer import SYSTEM, announced
+from callboard.runtime.admin.unix_socket import SYSTEM, admin_sockets
 from callboard.runtime.cli.drawing import draw
 from callboard.runtime.cli.outcome import ExitCode
 from callboard.runtime.cli.sources import Sight
@@ -41,7 +41,7 @@ class Idle(Actor):
 
 @pytest.fixture(autouse=True)
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder for announcements of its own: what else runs on this machine is not seen.
+    """A folder for admin sockets of its own: what else runs on this machine is not seen.
 
     After `tmp_path`, which pytest would otherwise put into it for the whole session.
     """
@@ -51,7 +51,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
         yield Path(folder)
 
 
-def announcements(temporary: Path) -> Path:
+def socket_folder(temporary: Path) -> Path:
     folder = temporary / f"callboard-{os.getuid()}"
     folder.mkdir(mode=0o700)
     return folder
@@ -86,7 +86,7 @@ def test_a_running_system_is_seen_from_another_process(
     assert drawn.code == ExitCode.OK
     for text in ("a name/of any kind", "host-2", "Referee referee", "1 restart", "dead letters"):
         assert text in " ".join(drawn.out.split()), drawn.out
-    assert not list(temporary.rglob("*.sock")), "the announcement outlived its system"
+    assert not list(temporary.rglob("*.sock")), "the socket outlived its system"
 
 
 def test_nothing_running_exits_1_with_advice(callboard: Run) -> None:
@@ -107,13 +107,13 @@ def test_watching_ends_with_ctrl_c_and_that_is_no_failure(start: Run) -> None:
     assert system.end(text="\n").code == ExitCode.OK
 
 
-# --- announcements that lead nowhere --------------------------------------------------
+# --- sockets that lead nowhere --------------------------------------------------------
 
 
 def test_what_a_killed_driver_left_is_swept(temporary: Path, start: Run, callboard: Run) -> None:
     system = start("run", "jobs:stands", "--engine", "inline")
     system.wait_for("up")
-    assert len(announced(SYSTEM)) == 1
+    assert len(admin_sockets(SYSTEM)) == 1
     system.popen.kill()
     system.end()
     assert callboard("tree").code == ExitCode.FAILED
@@ -121,7 +121,7 @@ def test_what_a_killed_driver_left_is_swept(temporary: Path, start: Run, callboa
 
 
 def test_a_process_that_took_over_the_number_is_no_system(temporary: Path, callboard: Run) -> None:
-    stale = announcements(temporary) / f"0-{os.getpid()}.sock"
+    stale = socket_folder(temporary) / f"0-{os.getpid()}.sock"
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(stale))
     assert callboard("tree").code == ExitCode.FAILED
@@ -130,7 +130,7 @@ def test_a_process_that_took_over_the_number_is_no_system(temporary: Path, callb
 def test_a_system_that_answers_nonsense_is_told(
     temporary: Path, start: Run, callboard: Run
 ) -> None:
-    path = announcements(temporary) / f"0-{os.getpid()}.sock"
+    path = socket_folder(temporary) / f"0-{os.getpid()}.sock"
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(path))
         server.listen()
@@ -146,14 +146,14 @@ def test_a_system_that_answers_nonsense_is_told(
 
 
 def test_a_folder_that_others_may_enter_is_not_believed(temporary: Path, callboard: Run) -> None:
-    folder = announcements(temporary)
+    folder = socket_folder(temporary)
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(folder / f"0-{os.getpid()}.sock"))
         server.listen()
         folder.chmod(stat.S_IRWXU | stat.S_IRWXO)
-        assert announced(SYSTEM) == []
+        assert admin_sockets(SYSTEM) == []
         folder.chmod(stat.S_IRWXU)
-        assert len(announced(SYSTEM)) == 1
+        assert len(admin_sockets(SYSTEM)) == 1
 
 
 # --- drawing --------------------------------------------------------------------------

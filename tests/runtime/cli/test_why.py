@@ -195,7 +195,7 @@ def test_one_without_failures_says_so() -> None:
 
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder for announcements of its own (after `tmp_path`, which is not to be in it)."""
+    """A folder for admin sockets of its own (after `tmp_path`, which is not to be in it)."""
     assert tmp_path.exists()
     with tempfile.TemporaryDirectory(prefix="cb") as folder:
         monkeypatch.setenv("TMPDIR", folder)

@@ -1,0 +1,133 @@
+"""The events by which a command changes an execution that nobody runs.
+
+A process that writes the journal appends them for a command; without such a process the command
+line does. Invariant: the same command makes the same events of the same history, with the same ids,
+so an append that comes a second time changes nothing.
+"""
+
+import dataclasses
+from difflib import get_close_matches
+from typing import Final, NamedTuple
+
+from callboard.messages.commands import (
+    CancelExecution,
+    DecideStep,
+    ExecutionCommand,
+    ForkExecution,
+)
+from callboard.messages.errors import Cancelled, UsageError
+from callboard.messages.event_ids import NumberedIds
+from callboard.messages.events import NO_STREAM, Append, NewEvent
+from callboard.messages.execution import Decision, ExecutionStatus, StateTransitionTrigger
+
+from .events import Decided, Event, Forked, MovedWriter, Stepped, stream_of
+from .fold import ExecutionHistory
+from .fork import forked
+from .replay import lost_attempt
+
+__all__ = ["Doubt", "cancelled", "check_in_doubt", "decided", "doubts", "fork", "standing_of"]
+
+NAMES_MAX: Final = 10
+NEAR_AMONG: Final = 10_000
+
+
+class Doubt(NamedTuple):
+    """One unsafe step of which an attempt may have run: somebody must decide."""
+
+    step: str
+    number: int
+    """Its place in the plan."""
+    attempt: int
+    code: str
+    message: str
+
+
+def doubts(history: ExecutionHistory, *, is_gone: bool) -> list[Doubt]:
+    """What waits for a decision. Of a system that is gone, what had begun does too."""
+    if history.is_over:
+        return []
+    ids = history.ids
+    found = [Doubt(ids[index], index, *doubt) for index, doubt in history.doubtful.items()]
+    if is_gone:
+        for index, attempt in history.began.items():
+            error = lost_attempt(history, index)
+            found.append(Doubt(ids[index], index, attempt, error.code, error.message))
+    return found
+
+
+def standing_of(history: ExecutionHistory, index: int) -> str:
+    """Where a sub-task stands, in a word."""
+    return "in_doubt" if index in history.doubtful else str(history.statuses[index])
+
+
+def check_in_doubt(history: ExecutionHistory, step: str, *, is_gone: bool) -> int:
+    """The number of a step that is in doubt. Raises `UsageError` for all others."""
+    check_not_over(history)
+    waiting = doubts(history, is_gone=is_gone)
+    for doubt in waiting:
+        if doubt.step == step:
+            return doubt.number
+    names = [doubt.step for doubt in waiting[:NAMES_MAX]]
+    advice = f"In doubt are: {', '.join(names)}." if names else "Nothing of it is in doubt."
+    if step in history.ids:
+        what = standing_of(history, history.ids.index(step))
+        raise UsageError(
+            f"step {step!r} of execution {history.id} is {what}, not in doubt.", advice=advice
+        )
+    near = get_close_matches(step, history.ids[:NEAR_AMONG])
+    raise UsageError(
+        f"execution {history.id} has no sub-task {step!r}.",
+        advice=f"Did you mean {' or '.join(near)}?" if near else advice,
+    )
+
+
+def check_not_over(history: ExecutionHistory) -> None:
+    """Raises `UsageError` for an execution that has ended."""
+    if history.is_over:
+        raise UsageError(f"execution {history.id} is over: {history.status}.")
+
+
+# --- commands -----------------------------------------------------------------------------------
+
+
+def cancelled(history: ExecutionHistory, command: CancelExecution) -> Append:
+    """The end of an execution that is cancelled. Raises `UsageError` when it is over."""
+    check_not_over(history)
+    error = Cancelled(f"execution {history.id} of job {history.job!r} was cancelled.")
+    phase = history.phases[-1].name if history.phases else "validating"
+    end = Stepped(
+        from_status=str(history.status),
+        to=str(ExecutionStatus.CANCELLED),
+        at=command.at,
+        trigger=str(StateTransitionTrigger.CANCEL_REQUESTED),
+        metadata={"code": error.code, "phase": phase, "error": error.to_data()},
+    )
+    return _append(command, history.id, history.version, end)
+
+
+def decided(history: ExecutionHistory, command: DecideStep) -> Append:
+    """The decision about a step. Raises `UsageError` for a step that is not in doubt."""
+    index, now = check_in_doubt(history, command.step, is_gone=True), command.at
+    changes: list[Event] = []
+    if index not in history.doubtful:
+        # What its next owner would have said first: the attempt that had begun is in doubt.
+        error, moved = lost_attempt(history, index), MovedWriter()
+        moved.doubtful(index, history.began[index], error.code, error.message, None)
+        changes.append(moved.event(now))
+    decision = Decision.RUN_AGAIN if command.runs_again else Decision.FAIL
+    changes.append(Decided(index, str(decision), command.by, now))
+    return _append(command, history.id, history.version, *changes)
+
+
+def fork(history: ExecutionHistory, command: ForkExecution) -> tuple[ExecutionHistory, Append]:
+    """A fork as it begins, and its first event. Raises `UsageError` without such a step."""
+    event = Forked(history.id, history.version, command.step, command.at, command.by)
+    made = forked(history, command.fork_id, event)
+    event = dataclasses.replace(event, sub_tasks=len(made.ids), shared=len(made.results))
+    return made, _append(command, command.fork_id, NO_STREAM, event)
+
+
+def _append(command: ExecutionCommand, execution_id: str, expected: int, *changes: Event) -> Append:
+    ids = NumberedIds(command.token, command.at)
+    events = tuple(NewEvent(ids.next(), str(event.kind), event.write()) for event in changes)
+    return Append(stream_of(execution_id), events, expected)

@@ -1,0 +1,31 @@
+"""The client of the admin API: the same for every carrier."""
+
+import asyncio
+from typing import TypeVar
+
+from callboard.messages.contract import Request
+
+from .port import Exchange
+from .wire import decode_reply, encode_request
+
+__all__ = ["AdminClient"]
+
+ReplyT = TypeVar("ReplyT")
+
+
+class AdminClient:
+    """Sends requests to one service, by `exchange`; waits at most `timeout_s` for each reply."""
+
+    def __init__(self, exchange: Exchange, timeout_s: float) -> None:
+        self._exchange = exchange
+        self._timeout_s = timeout_s
+
+    async def ask(self, request: Request[ReplyT]) -> ReplyT:
+        """The reply. Raises the error that the service answers with.
+
+        Without a reply it raises `TimeoutError` or `OSError`; `ValueError` when it makes no sense.
+        """
+        line = encode_request(request)
+        async with asyncio.timeout(self._timeout_s):
+            answer = await self._exchange(line)
+        return decode_reply(request, answer)

@@ -1,0 +1,126 @@
+"""Commands on the executions of one process, carried out where they run.
+
+A journal has one writer. A command that changes the journal of an execution that nobody runs asks
+that writer.
+"""
+
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+from callboard.actors.execution.history.changes import cancelled, decided, fork
+from callboard.actors.execution.history.events import stream_of
+from callboard.actors.execution.history.fold import ExecutionHistory
+from callboard.actors.execution.history.reading import read_history
+from callboard.messages.commands import (
+    CancelExecution,
+    DecideStep,
+    ExecutionCancelled,
+    ExecutionCommand,
+    ExecutionForked,
+    ExecutionResumed,
+    ForkExecution,
+    ResumeExecution,
+    StepDecided,
+)
+from callboard.messages.contract import Contract, Request
+from callboard.messages.errors import UsageError
+from callboard.messages.events import Append
+from callboard.messages.job import Decision, Job
+
+from .port import Executions
+
+__all__ = ["ExecutionCommands"]
+
+Resume = Callable[[Job[Any, Any], str], Awaitable[object]]
+
+
+class ExecutionCommands:
+    """Carries out commands; `resume` goes on with an execution that nobody runs."""
+
+    def __init__(self, executions: Executions, resume: Resume) -> None:
+        self._executions: Final = executions
+        self._resume: Final = resume
+        self._by_request: Final[Mapping[type, Callable[[Any], Awaitable[Contract]]]] = {
+            CancelExecution: self._cancel,
+            DecideStep: self._decide,
+            ForkExecution: self._fork,
+            ResumeExecution: self._go_on,
+        }
+
+    async def answer(self, request: Request[Any]) -> Any:
+        """The reply to a command. Raises `UsageError`, and what the journal raises."""
+        return await self._by_request[type(request)](request)
+
+    async def _cancel(self, command: CancelExecution) -> ExecutionCancelled:
+        handle = self._executions.running(command.execution_id)
+        if handle is not None:
+            handle.cancel()
+            return ExecutionCancelled(is_known=True, is_running=True)
+        history = await self._history(command)
+        if history is not None:
+            await self._append(cancelled(history, command))
+        return ExecutionCancelled(is_known=history is not None)
+
+    async def _decide(self, command: DecideStep) -> StepDecided:
+        handle = self._executions.running(command.execution_id)
+        if handle is not None:
+            decision = Decision.RUN_AGAIN if command.runs_again else Decision.FAIL
+            is_settled = await handle.decide(command.step, decision, by=command.by)
+            return StepDecided(is_known=True, is_running=True, is_settled=is_settled)
+        history = await self._history(command)
+        if history is None:
+            return StepDecided(is_known=False)
+        await self._append(decided(history, command))
+        return StepDecided(is_known=True, is_settled=True)
+
+    async def _fork(self, command: ForkExecution) -> ExecutionForked:
+        history = await self._history(command)
+        if history is None:
+            return ExecutionForked(is_known=False)
+        made, append = fork(history, command)
+        await self._append(append)
+        return ExecutionForked(is_known=True, sub_tasks=len(made.ids), shared=len(made.results))
+
+    async def _go_on(self, command: ResumeExecution) -> ExecutionResumed:
+        history, executions = await self._history(command), self._executions
+        if history is None:
+            return ExecutionResumed(is_known=False)
+        if executions.running(command.execution_id) is not None:
+            raise UsageError(
+                f"execution {history.id} runs already, in process {os.getpid()}.",
+                advice=f"Follow it with `callboard tail {history.id}`.",
+            )
+        job = executions.job(history.job)
+        if job is None:
+            raise UsageError(
+                f"the system that writes this journal has submitted no request of job "
+                f"{history.job!r}: it does not know how to go on.",
+                advice="Resume when that system has ended, or by `System.resume` in it.",
+            )
+        await self._resume(job, history.id)
+        return ExecutionResumed(is_known=True)
+
+    # --- the journal ----------------------------------------------------------------------
+
+    async def _history(self, command: ExecutionCommand) -> ExecutionHistory | None:
+        """The history of the execution as the asker knows it.
+
+        None when this process does not write its journal, or the command may not change one.
+        """
+        journal = self._executions.journal
+        if journal is None or not command.token:
+            return None
+        if command.event:
+            stream = stream_of(command.execution_id)
+            found = await journal.read_stream(stream, after=command.version - 1, limit=1)
+            if not found or found[0].id.hex() != command.event:
+                return None
+        return await read_history(
+            journal.read_stream, command.execution_id, up_to=command.version or None
+        )
+
+    async def _append(self, append: Append) -> None:
+        journal = self._executions.journal
+        assert journal is not None, "it has given the history"
+        await journal.append(append.stream, append.events, append.expected)

@@ -1,0 +1,63 @@
+"""The one service behind all adapters of the admin API, in each process that answers requests."""
+
+import asyncio
+import logging
+from typing import Any, Final
+
+from callboard.messages.contract import Contract, Request
+from callboard.messages.errors import CallboardError, DeadlineExceeded, InternalError, UsageError
+
+from .port import COMMANDS, Ask, Caller
+from .wire import decode_request, encode_error, encode_reply
+
+__all__ = ["AdminService"]
+
+LOGGER: Final = logging.getLogger("callboard.admin")
+ANSWER_TIMEOUT_S: Final = 20.0
+"""For one request; a query itself waits 2 s for a host."""
+
+
+class AdminService:
+    """Answers the requests of one process.
+
+    `queries` asks the control plane of the system, `commands` the executions of this process; a
+    process that has no such thing leaves it out, and refuses the request.
+    """
+
+    def __init__(self, *, queries: Ask | None = None, commands: Ask | None = None) -> None:
+        self._queries = queries
+        self._commands = commands
+
+    async def handle(self, request: Request[Any], caller: Caller) -> Contract:
+        """The reply to a request. Raises `UsageError` and other errors of Callboard."""
+        if isinstance(request, COMMANDS):
+            LOGGER.info("%s from %s", request.contract_name, caller)
+            if self._commands is None:
+                raise UsageError(
+                    "this process runs no executions.",
+                    advice="A detached system runs them in its execution service.",
+                )
+            reply: Contract = await self._commands(request)
+            return reply
+        if self._queries is None:
+            raise UsageError(
+                "this process runs executions of a detached system, and does not know the rest.",
+                advice="Look at the system by --address.",
+            )
+        seen: Contract = await self._queries(request)
+        return seen
+
+    async def answer(self, line: bytes, caller: Caller) -> bytes:
+        """The line that answers a line; whatever is wrong is an answer too."""
+        try:
+            request = decode_request(line)
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                reply = await self.handle(request, caller)
+            return encode_reply(reply)
+        except CallboardError as error:
+            return encode_error(error)
+        except TimeoutError:
+            return encode_error(DeadlineExceeded("no answer came in time."))
+        except Exception as error:
+            LOGGER.exception("a request of the admin API failed")
+            return encode_error(InternalError(f"the request failed: {error!r}"))

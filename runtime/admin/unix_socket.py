@@ -1,0 +1,192 @@
+"""The admin API over Unix sockets: one for each process of this user that answers requests.
+
+The sockets lie in a folder that only this user can enter. The end of a socket's name says what the
+process answers, and the rest names the process (the system's own name may be anything, and as long
+as it likes). A file whose process is gone is swept. A folder that is not ours alone is neither
+used nor believed. The folder is the machine's own, not `CALLBOARD_HOME`: that may be one folder for
+many machines, and need not be the same for a driver and for Ray's workers.
+
+A connection carries lines (see `wire.py`), each answered by one line, in order.
+"""
+
+import asyncio
+import contextlib
+import os
+import pathlib
+import secrets
+import socket
+import struct
+import tempfile
+from functools import partial
+from typing import Any, Final
+
+from callboard.messages.errors import CallboardError, MailboxFull
+
+from .client import AdminClient
+from .port import Caller
+from .service import AdminService
+from .wire import REPLY_BYTES_MAX, REQUEST_BYTES_MAX, encode_error, too_long
+
+__all__ = ["EXECUTIONS", "SYSTEM", "AdminSocket", "admin_sockets", "connect", "process_of"]
+
+SYSTEM: Final = ".sock"
+"""The end of the name of a system's socket."""
+EXECUTIONS: Final = ".executions"
+"""The same for a process that only runs executions, of a system that is elsewhere."""
+CONNECTIONS_MAX: Final = 64
+"""Connections at once; more are turned away."""
+READ_TIMEOUT_S: Final = 5.0
+"""How long a connection may be idle before its next line."""
+SEND_TIMEOUT_S: Final = 5.0
+REPLY_TIMEOUT_S: Final = 5.0
+"""How long a client waits for a reply, if it does not say."""
+CREDENTIALS: Final = struct.Struct("3i")
+"""Linux' `struct ucred`: process, user, group."""
+
+
+class AdminSocket:
+    """Answers requests to `service` on a socket of this process, as long as it is open."""
+
+    def __init__(self, service: AdminService, kind: str = SYSTEM) -> None:
+        self._service = service
+        self._server: asyncio.Server | None = None
+        self._path = _folder() / f"{secrets.token_hex(4)}-{os.getpid()}{kind}"
+        self._connections: set[asyncio.Task[Any]] = set()
+
+    async def start(self) -> None:
+        """Listen; a machine without Unix sockets goes without."""
+        with contextlib.suppress(OSError, NotImplementedError):
+            _own_folder()
+            self._server = await asyncio.start_unix_server(
+                self._serve, str(self._path), limit=REQUEST_BYTES_MAX
+            )
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        try:
+            with contextlib.suppress(OSError, TimeoutError):
+                await self._answer(reader, writer)
+        finally:
+            self._connections.discard(task)
+            writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._connections) > CONNECTIONS_MAX:
+            await _send(writer, encode_error(_turned_away()))
+            return
+        caller = _caller(writer)
+        while True:
+            try:
+                async with asyncio.timeout(READ_TIMEOUT_S):
+                    line = await reader.readline()
+            except ValueError:  # Nobody knows where the next line begins.
+                await _send(writer, encode_error(too_long()))
+                return
+            if not line:
+                return
+            await _send(writer, await self._service.answer(line, caller))
+
+    async def stop(self) -> None:
+        """Stop listening and take the file away."""
+        if self._server is None:
+            return
+        self._server.close()
+        for task in self._connections:
+            task.cancel()  # Nobody is left who could answer.
+        self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            _folder().rmdir()  # Only the last one out succeeds.
+
+
+def _turned_away() -> CallboardError:
+    return MailboxFull(
+        f"{CONNECTIONS_MAX} connections are open to the admin socket.",
+        advice="Ask again.",
+        may_have_run=False,
+    )
+
+
+async def _send(writer: asyncio.StreamWriter, line: bytes) -> None:
+    async with asyncio.timeout(SEND_TIMEOUT_S):
+        writer.write(line)
+        await writer.drain()
+
+
+def _caller(writer: asyncio.StreamWriter) -> Caller:
+    """The peer, as the kernel names it where it does (Linux)."""
+    option, connection = getattr(socket, "SO_PEERCRED", None), writer.get_extra_info("socket")
+    if option is None or connection is None:
+        return Caller("socket")
+    packed = connection.getsockopt(socket.SOL_SOCKET, option, CREDENTIALS.size)
+    pid, uid, _ = CREDENTIALS.unpack(packed)
+    return Caller("socket", uid, pid)
+
+
+# --- the folder -------------------------------------------------------------------------------
+
+
+def _folder() -> pathlib.Path:
+    return pathlib.Path(tempfile.gettempdir()) / f"callboard-{os.getuid()}"
+
+
+def _own_folder() -> pathlib.Path:
+    folder = _folder()
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise PermissionError(f"{folder} is not ours alone")
+    return folder
+
+
+def admin_sockets(kind: str) -> list[pathlib.Path]:
+    """The sockets of one kind of this user's living processes; those of the dead are removed."""
+    living = []
+    with contextlib.suppress(OSError):
+        if not _folder().exists():
+            return []
+        for path in sorted(_own_folder().glob(f"*{kind}")):
+            pid = path.stem.rpartition("-")[2]
+            if pid.isdigit() and _is_alive(int(pid)):
+                living.append(path)
+            else:
+                path.unlink(missing_ok=True)
+    return living
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def process_of(path: pathlib.Path) -> int:
+    """The process that a socket belongs to."""
+    return int(path.stem.rpartition("-")[2])
+
+
+# --- a client ---------------------------------------------------------------------------------
+
+
+def connect(path: pathlib.Path, timeout_s: float = REPLY_TIMEOUT_S) -> AdminClient:
+    """A client of the process behind a socket; each request has a connection of its own."""
+    return AdminClient(partial(_exchange, path), timeout_s)
+
+
+async def _exchange(path: pathlib.Path, line: bytes) -> bytes:
+    reader, writer = await asyncio.open_unix_connection(str(path), limit=REPLY_BYTES_MAX)
+    try:
+        writer.write(line)
+        await writer.drain()
+        answer = await reader.readline()
+    finally:
+        writer.close()
+    if not answer:
+        raise ConnectionResetError(f"process {process_of(path)} has closed without an answer")
+    return answer

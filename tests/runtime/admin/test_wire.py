@@ -1,0 +1,159 @@
+"""Requests and replies of the admin API as lines: whatever comes in, an answer goes out."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from callboard.messages.commands import CancelExecution
+from callboard.messages.contract import Contract, Request
+from callboard.messages.errors import (
+    CallboardError,
+    DeadlineExceeded,
+    InternalError,
+    PayloadTooLarge,
+    UsageError,
+    VersionMismatch,
+)
+from callboard.messages.views import LookAtActor, LookAtSystem, Stories
+from callboard.runtime.admin.port import Caller
+from callboard.runtime.admin.service import AdminService
+from callboard.runtime.admin.wire import REQUEST_BYTES_MAX, decode_reply, encode_request
+
+HERE = Caller("test")
+START = b'{"admin": 1, "version": 1, '
+COMMAND = b'"request": "callboard.cancel_execution", "fields": {"execution_id": "one", '
+
+
+class Change(Request[Contract], name="admin.change"):
+    """No request of the admin API."""
+
+
+class Endpoint:
+    """Remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+
+    async def __call__(self, request: Any, /) -> Any:
+        self.asked.append(request)
+        return Stories(system="s", near=("a", "b"))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"\xff\xfe\n",
+        b"[1, 2]\n",
+        b"null\n",
+        b"{}\n",
+        b"[" * 50_000,
+        b'{"request": "callboard.look_at_system", "version": 1}\n',
+        START + b'"request": "callboard.spawn"}\n',
+        START + b'"request": ["callboard.look_at_system"]}\n',
+        START + b'"request": "callboard.look_at_system", "fields": 3}\n',
+        START + b'"request": "callboard.look_at_system", "fields": [1]}\n',
+        START + b'"request": "callboard.look_at_system", "fields": {"actors_max": "many"}}\n',
+        START + b'"request": "callboard.look_at_actor"}\n',
+        START + b'"request": "callboard.cancel_execution", "fields": {"execution_id": 1}}\n',
+        START + COMMAND + b'"at": NaN}}\n',
+        START + COMMAND + b'"version": 9999999999999999999}}\n',
+    ],
+)
+async def test_a_line_that_is_no_request_is_answered_with_an_error(line: bytes) -> None:
+    endpoint = Endpoint()
+    answer = await AdminService(queries=endpoint, commands=endpoint).answer(line, HERE)
+    assert endpoint.asked == []
+    with pytest.raises(UsageError) as error:
+        decode_reply(LookAtSystem(), answer)
+    assert error.value.advice
+
+
+@pytest.mark.parametrize(
+    ("key", "version", "kind"),
+    [("admin", 2, VersionMismatch), ("version", 2, UsageError), ("version", "1", UsageError)],
+)
+async def test_another_version_is_answered_with_an_error(
+    key: str, version: object, kind: type[CallboardError]
+) -> None:
+    endpoint, line = Endpoint(), json.loads(encode_request(LookAtSystem()))
+    answer = await AdminService(queries=endpoint).answer(
+        json.dumps(line | {key: version}).encode(), HERE
+    )
+    assert endpoint.asked == []
+    with pytest.raises(kind):
+        decode_reply(LookAtSystem(), answer)
+
+
+@given(st.binary(max_size=200), st.integers(0, 100), st.integers(0, 20))
+async def test_any_bytes_are_answered_with_one_line(noise: bytes, at: int, cut: int) -> None:
+    whole = encode_request(LookAtActor(path="host-1"))
+    for line in (noise, whole[:at] + noise + whole[at + cut :]):
+        answer = await AdminService(queries=Endpoint()).answer(line, HERE)
+        assert answer.endswith(b"\n")
+        assert answer.count(b"\n") == 1
+        assert json.loads(answer).keys() in ({"admin", "reply"}, {"admin", "error"})
+
+
+async def test_a_request_comes_through_and_its_reply_back() -> None:
+    endpoint, request = Endpoint(), LookAtActor(path="host-1/ä")
+    answer = await AdminService(queries=endpoint).answer(encode_request(request), HERE)
+    assert decode_reply(request, answer) == Stories(system="s", near=("a", "b"))
+    assert endpoint.asked == [request]
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind", "said"),
+    [
+        (UsageError("not now.", advice="later"), UsageError, "not now"),
+        (TimeoutError(), DeadlineExceeded, "no answer"),
+        (ValueError("a defect"), InternalError, "a defect"),
+    ],
+)
+async def test_an_error_of_the_endpoint_is_raised_on_the_other_side(
+    raised: Exception, kind: type[CallboardError], said: str
+) -> None:
+    async def refuse(_: Any) -> Any:
+        raise raised
+
+    answer = await AdminService(queries=refuse).answer(encode_request(LookAtSystem()), HERE)
+    with pytest.raises(kind, match=said):
+        decode_reply(LookAtSystem(), answer)
+
+
+@pytest.mark.parametrize("request_", [LookAtSystem(), CancelExecution(execution_id="one")])
+async def test_what_a_process_does_not_have_it_refuses(request_: Request[Any]) -> None:
+    answer = await AdminService().answer(encode_request(request_), HERE)
+    with pytest.raises(UsageError, match="executions"):
+        decode_reply(request_, answer)
+
+
+@pytest.mark.parametrize("answer", [b"", b"[1, 2]\n", b"{}", b'{"reply": {"hosts": 3}}\n'])
+def test_a_nonsense_answer_is_a_value_error(answer: bytes) -> None:
+    with pytest.raises(ValueError, match=r".*") as error:
+        decode_reply(LookAtSystem(), answer)
+    assert not isinstance(error.value, CallboardError)
+
+
+def test_what_is_no_request_of_the_api_cannot_be_sent() -> None:
+    with pytest.raises(UsageError):
+        encode_request(Change())
+    assert json.loads(encode_request(LookAtSystem(actors_max=3))) == {
+        "admin": 1,
+        "request": "callboard.look_at_system",
+        "version": 1,
+        "fields": {"actors_max": 3, "busiest_max": 0},
+    }
+
+
+async def test_a_request_that_is_too_long_is_neither_sent_nor_read() -> None:
+    with pytest.raises(PayloadTooLarge):
+        encode_request(LookAtActor(path="x" * REQUEST_BYTES_MAX))
+    endpoint, line = Endpoint(), encode_request(LookAtSystem())
+    answer = await AdminService(queries=endpoint).answer(b" " * REQUEST_BYTES_MAX + line, HERE)
+    with pytest.raises(PayloadTooLarge):
+        decode_reply(LookAtSystem(), answer)
+    assert endpoint.asked == []
