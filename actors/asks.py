@@ -6,18 +6,22 @@ which worker runs it, so that a cancellation or a deadline reaches the running h
 """
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
 from callboard.messages.contract import Contract, is_same_contract
 from callboard.messages.errors import CallboardError, Cancelled, DeadlineExceeded, WrongReply
 
-if TYPE_CHECKING:
-    from .dispatcher import Worker
-
-__all__ = ["Ask", "AskFuture", "AskKeeper", "Call", "ReplySink"]
+__all__ = ["Ask", "AskFuture", "AskKeeper", "Call", "HandlerRun", "ReplySink"]
 
 CHILDREN_SWEPT: Final = 1_024
 """After so many asks a handler's finished ones are forgotten."""
+
+
+class HandlerRun(Protocol):
+    """What runs the handler of an ask."""
+
+    def cancel_handler(self, ask: "Ask") -> None:
+        """Cancel the handler, if it still runs for this ask."""
 
 
 class ReplySink(Protocol):
@@ -179,7 +183,7 @@ class Ask:
         self.deadline_s = deadline_s
         self.bucket = -1
         self.done = False
-        self.worker: Worker | None = None
+        self.worker: HandlerRun | None = None
         self.stopped_by: CallboardError | None = None
         """Why the running handler is being cancelled."""
         self.on_expiry: Any = None

@@ -23,8 +23,8 @@ from callboard.messages.frame import Envelope, Frame, Kind
 
 from ..asks import Ask
 from ..failures import actor_not_found
+from ..flow_key import read_lane
 from .failures import decode_error
-from .pauses import read_lane
 from .rows import Waiting
 
 if TYPE_CHECKING:

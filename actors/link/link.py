@@ -18,11 +18,11 @@ from callboard.messages.ports import FrameCarrier, TransportBroken
 
 from ..asks import Ask
 from ..cell import Cell
+from ..flow_key import Lane
 from .core import LinkCore
 from .edge import Edge
 from .failures import encode_error, is_missed_here, leaves_for_a_while
 from .outbox import Outbox
-from .pauses import Lane
 
 if TYPE_CHECKING:
     from ..host.host import Host

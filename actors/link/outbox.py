@@ -18,7 +18,8 @@ from callboard.messages.control import CONTROL_CELL
 from callboard.messages.errors import CallboardError, MailboxFull, PayloadLost
 from callboard.messages.frame import FrameWriter, Kind
 
-from .pauses import Lane, Pauses
+from ..flow_key import Lane
+from .pauses import Pauses
 from .rows import Row, Waiting
 
 if TYPE_CHECKING:

@@ -7,10 +7,11 @@ import asyncio
 import contextlib
 import functools
 from collections.abc import Awaitable
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, cast
 
 from callboard.actors.actor import Actor, Agent, handler
 from callboard.actors.context import Context
+from callboard.actors.host.host import Host
 from callboard.messages.contract import Contract, Request
 from callboard.messages.errors import CallboardError, MailboxFull
 from callboard.messages.lifecycle import Exit
@@ -160,7 +161,7 @@ class Sender(Actor):
     async def burst(self, request: Burst, ctx: Context) -> Done:
         """Tell notes; what is refused has not been sent."""
         ledger = ledger_here()
-        host = ctx._host  # noqa: SLF001 - which incarnation sends is nobody else's business
+        host = cast("Host", ctx._host)  # noqa: SLF001 - which incarnation sends is nobody else's business
         sender = ledger.new_sender(host.slot, host.epoch)
         for number in range(1, request.count + 1):
             for to in request.to:

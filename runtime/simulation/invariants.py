@@ -11,11 +11,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, final
 
 from callboard.actors.cell import Cell, Life
-from callboard.actors.family import Family
+from callboard.actors.flow_key import WHOLE, Lane
 from callboard.actors.host.host import Host
+from callboard.actors.host.ports import Children
 from callboard.actors.keyed.activation import Activation
 from callboard.actors.link.link import Link
-from callboard.actors.link.pauses import WHOLE, Lane
 from callboard.actors.routing import text_hash
 from callboard.actors.tree.branch import Branch
 from callboard.messages.control import CONTROL_CELL, CONTROL_SLOT
@@ -182,9 +182,9 @@ def _is_declared(cell: Cell) -> bool:
     return is_member and cell.life is not Life.RUNNING
 
 
-def _families(host: Host) -> Iterator[Family]:
+def _families(host: Host) -> Iterator[Children[Cell]]:
     guardian = host.births._guardian  # noqa: SLF001 - the property would make one
-    waiting = [] if guardian is None else [guardian]
+    waiting: list[Children[Cell]] = [] if guardian is None else [guardian]
     while waiting:
         family = waiting.pop()
         yield family

@@ -6,7 +6,7 @@ hosts are told to wait for some and not for others.
 
 import asyncio
 import contextlib
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, cast
 
 from callboard.actors.actor import Actor, handler
 from callboard.actors.context import Context
@@ -121,7 +121,7 @@ class Clerk(Actor):
     async def enter(self, request: Enter, ctx: Context) -> Entered:
         """Send them; what is refused has not been sent."""
         ledger = ledger_here()
-        host = ctx._host  # noqa: SLF001 - which incarnation sends is nobody else's business
+        host = cast("Host", ctx._host)  # noqa: SLF001 - which incarnation sends is nobody else's business
         sender = ledger.new_sender(host.slot, host.epoch)
         for number in range(1, request.count + 1):
             for account in request.accounts:
