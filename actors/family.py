@@ -224,7 +224,7 @@ class Family:
         elif is_first and not self.is_member(cell):
             self._host.endings.start_failures[cell.id] = failure
         reason = Exit.of_error(ExitReason.START_FAILED, failure)
-        self._host.never_ran(cell, reason)
+        self._host.belongings.never_ran(cell, reason)
         self._host.meters.past.failed(cell, reason, self._host.now())
         self.supervisor.child_start_failed(cell.id, cell.incarnation, reason)
         self.lay_down(cell)

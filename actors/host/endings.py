@@ -17,8 +17,16 @@ import math
 from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
-from callboard.messages.errors import ActorNotFound, ActorStartFailed, CallboardError
+from callboard.messages.contract import Contract
+from callboard.messages.control import CONTROL_CELL, CONTROL_SLOT, ActorEnded
+from callboard.messages.errors import (
+    ActorNotFound,
+    ActorStartFailed,
+    CallboardError,
+    MailboxFull,
+)
 from callboard.messages.lifecycle import Exit, ExitReason
+from callboard.messages.ref import Address
 from callboard.messages.spec import Restart, StopTimeout
 
 from ..asks import Ask
@@ -70,22 +78,19 @@ class OrderlyStop:
 
 
 class Endings:
-    """Stops cells and clears up after them.
-
-    `ended` is called with every top-level cell that ends for good.
-    """
+    """Stops cells and clears up after them; `tell` carries what the root must know."""
 
     def __init__(
         self,
         host: CellHost[Cell],
         workers: Collection[Worker],
         belongings: Belongings,
-        ended: Callable[[Cell, Exit], None],
+        tell: Callable[[Address, Contract], None],
     ) -> None:
         self._host = host
         self._all_workers = workers
         self._belongings = belongings
-        self._ended = ended
+        self._tell = tell
         self.start_failures: dict[int, ActorStartFailed] = {}
         """Why cells did not start, until their spawner has been told."""
         self._stopped: dict[int, asyncio.Future[None]] = {}
@@ -358,7 +363,18 @@ class Endings:
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
         if cell.parent is None:
-            self._ended(cell, reason)
+            self._report_gone(cell, reason)
+
+    def _report_gone(self, cell: Cell, reason: Exit) -> None:
+        """A top-level actor must not come back with its host: the root must know."""
+        host = self._host
+        if host.slot == CONTROL_SLOT or host.births.is_stopping:
+            return
+        ended = ActorEnded(slot=host.slot, cell=cell.id, reason=reason.to_data())
+        try:
+            self._tell(Address(CONTROL_SLOT, CONTROL_CELL), ended)
+        except MailboxFull:
+            host.dispatcher.letters.counts["not_sent"] += 1
 
 
 def _killed(message: str) -> Exit:

@@ -17,13 +17,11 @@ from typing import Any, Final, TypeVar
 
 from callboard.messages.codec import Codec
 from callboard.messages.contract import Contract, ContractRegistry, Request
-from callboard.messages.control import CONTROL_CELL, CONTROL_SLOT, ActorEnded
 from callboard.messages.errors import (
     ActorNotFound,
     CallboardError,
     DeadlineExceeded,
     HostLost,
-    MailboxFull,
     UsageError,
 )
 from callboard.messages.frame import Kind, decode_frame
@@ -130,12 +128,10 @@ class Host:
         )
         self._extensions: Final = Extensions(self, extensions)
         self.watching: Final = Watching(self, self._extensions)
-        self._belongings = Belongings(self, self.notices, self.timers, self.subscriptions)
+        self.belongings: Final = Belongings(self, self.notices, self.timers, self.subscriptions)
         self.places: Final = Places(slot, self.links, lambda other: Link(self, other))
         self.births: Final = Births(self, on_failed)
-        self.endings: Final = Endings(
-            self, self.dispatcher.workers, self._belongings, self._actor_ended
-        )
+        self.endings: Final = Endings(self, self.dispatcher.workers, self.belongings, self.tell)
         self.run_control(Recipe(Warden, (self,), None, "warden"))
         self._tasks: set[asyncio.Task[Any]] = set()
         self._early: deque[bytes] = deque(maxlen=EARLY_FRAMES_MAX)
@@ -440,24 +436,6 @@ class Host:
         """The children of a cell, or of the host itself."""
         return self.births.family_of(cell)
 
-    async def stop_child(self, parent: Cell | None, number: int) -> None:
-        """Stop one child and wait until it has stopped."""
-        await self.endings.stop_child(parent, number)
-
-    def never_ran(self, cell: Cell, reason: Exit) -> None:
-        """A start has failed, whose hook may have asked for things."""
-        self._belongings.never_ran(cell, reason)
-
-    def _actor_ended(self, cell: Cell, reason: Exit) -> None:
-        """A top-level actor has ended for good: the root must know."""
-        if self.slot == CONTROL_SLOT or self.births.is_stopping:
-            return
-        ended = ActorEnded(slot=self.slot, cell=cell.id, reason=reason.to_data())
-        try:
-            self.tell(Address(CONTROL_SLOT, CONTROL_CELL), ended)
-        except MailboxFull:
-            self.letters.counts["not_sent"] += 1
-
     def extension(self, kind: type[ExtensionT]) -> ExtensionT:
         """What a role has on this host; raises `UsageError` when the host was not given it."""
         return self._extensions.find(kind)
@@ -497,7 +475,7 @@ class Host:
 
     async def close(self) -> None:
         """Forget everything at once: no actor is asked to stop. Open asks fail."""
-        self._belongings.close()
+        self.belongings.close()
         self._extensions.close()
         error = HostLost("the system has stopped.", advice="Start it again.", may_have_run=True)
         for link in self.links.values():

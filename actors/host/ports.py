@@ -30,6 +30,7 @@ __all__ = [
     "CellDispatcher",
     "CellHost",
     "Children",
+    "CleanupPort",
     "DispatcherHost",
     "RoleHost",
     "SharedMailbox",
@@ -186,6 +187,13 @@ class TerminationPort(Protocol[CellT_contra]):
         """A cell ended for good."""
 
 
+class CleanupPort(Protocol[CellT_contra]):
+    """What clears up after incarnations; see `Belongings`."""
+
+    def never_ran(self, cell: CellT_contra, reason: Exit) -> None:
+        """A start has failed, whose hook may have asked for things."""
+
+
 class CellHost(Protocol[CellT]):
     """What cells of all kinds, and the families of their children, need of their host."""
 
@@ -242,6 +250,10 @@ class CellHost(Protocol[CellT]):
         """How cells end on it."""
 
     @property
+    def belongings(self) -> CleanupPort[CellT]:
+        """What is cleared up with an incarnation."""
+
+    @property
     def make_supervisor(self) -> MakeSupervisor:
         """Who decides about children."""
 
@@ -253,9 +265,6 @@ class CellHost(Protocol[CellT]):
 
     def family_of(self, cell: CellT | None) -> Children[CellT]:
         """The children of a cell, or of the host itself."""
-
-    def never_ran(self, cell: CellT, reason: Exit) -> None:
-        """Clear up after a start that has failed."""
 
     def run_task(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         """Run something in the background; its failure is logged."""

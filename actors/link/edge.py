@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from callboard.messages.contract import Contract
 from callboard.messages.errors import (
@@ -27,9 +27,6 @@ from ..flow_key import read_lane
 from .failures import decode_error
 from .rows import Waiting
 
-if TYPE_CHECKING:
-    from .link import Link
-
 __all__ = ["Edge"]
 
 LOGGER: Final = logging.getLogger("callboard.link")
@@ -41,7 +38,7 @@ class Edge:
 
     __slots__ = ("_fetching", "_link", "_waiting")
 
-    def __init__(self, link: "Link") -> None:
+    def __init__(self, link: Any) -> None:
         self._link = link
         self._waiting: deque[tuple[Frame, Sequence[Any]]] = deque()
         self._fetching = False

@@ -9,7 +9,7 @@ and numbers, order and credit are the core's.
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from callboard.messages.contract import Contract
 from callboard.messages.errors import CallboardError, HostLost
@@ -23,9 +23,6 @@ from .core import LinkCore
 from .edge import Edge
 from .failures import encode_error, is_missed_here, leaves_for_a_while
 from .outbox import Outbox
-
-if TYPE_CHECKING:
-    from ..host.host import Host
 
 __all__ = ["Link"]
 
@@ -49,7 +46,7 @@ class SentFrame(NamedTuple):
 class Link:
     """The path from this host to one slot. Also the `ReplySink` of asks that came from there."""
 
-    def __init__(self, host: "Host", slot: int) -> None:
+    def __init__(self, host: Any, slot: int) -> None:
         self.host: Final = host
         self.slot: Final = slot
         self.epoch = 0

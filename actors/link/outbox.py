@@ -10,7 +10,7 @@ key of many, do not hold up those for another.
 """
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from callboard.messages.codec import size_bytes
 from callboard.messages.contract import Contract
@@ -22,16 +22,13 @@ from ..flow_key import Lane
 from .pauses import Pauses
 from .rows import Row, Waiting
 
-if TYPE_CHECKING:
-    from .link import Link
-
 __all__ = ["Outbox"]
 
 
 class Outbox:
     """What one link still has to send."""
 
-    def __init__(self, link: "Link") -> None:
+    def __init__(self, link: Any) -> None:
         self._link = link
         self._host = link.host
         self._encode = link.host.codec.encode

@@ -125,7 +125,8 @@ def mailboxes_bounded(_run: "Run", host: Host) -> str | None:
 def _left_behind(link: Link) -> int:
     """What incarnations of a peer that are gone may have left in a mailbox that was full."""
     gone = link.epoch - link.is_connected
-    return max(0, gone) * 2 * link.host.limits.link_credit
+    credit: int = link.host.limits.link_credit
+    return max(0, gone) * 2 * credit
 
 
 def asks_not_forgotten(_run: "Run", host: Host) -> str | None:

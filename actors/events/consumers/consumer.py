@@ -3,22 +3,35 @@
 import asyncio
 from collections import deque
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import NamedTuple, Protocol, Self
 
 from callboard.messages.errors import CallboardError
 
 from ..codec import Event
 
-if TYPE_CHECKING:
-    from .group import ConsumerGroup
+__all__ = ["Consumer", "Delivery", "GroupPort"]
 
-__all__ = ["Consumer", "Delivery"]
+
+class GroupPort(Protocol):
+    """The group of a consumer, as its consumers see it."""
+
+    def has(self, delivery: "Delivery") -> bool:
+        """Whether a delivery may still be answered."""
+
+    def ack(self, delivery: "Delivery") -> bool:
+        """See `Delivery.ack`."""
+
+    def nack(self, delivery: "Delivery", reason: str) -> bool:
+        """See `Delivery.nack`."""
+
+    def left(self, name: str) -> None:
+        """A consumer takes no more."""
 
 
 class Delivery(NamedTuple):
     """An event that this consumer has, until it answers or its time is over."""
 
-    group: "ConsumerGroup"
+    group: GroupPort
     consumer: str
     event: Event
     attempt: int
@@ -39,7 +52,7 @@ class Consumer:
     What it has not answered when it is closed goes to others, as a failed attempt.
     """
 
-    def __init__(self, group: "ConsumerGroup", name: str) -> None:
+    def __init__(self, group: GroupPort, name: str) -> None:
         self.name = name
         self._group = group
         self._given: deque[Delivery] = deque()
