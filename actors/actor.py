@@ -12,22 +12,21 @@ anything runs).
 A `def` handler runs in a thread, an `async def` handler on the host's event loop.
 """
 
+import copy
 import enum
 import inspect
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 from callboard.messages.contract import Contract, Request, is_same_contract, reply_type
 from callboard.messages.errors import SpecError
+from callboard.messages.lifecycle import Exit
 from callboard.messages.limits import DEFAULT_LIMITS
 from callboard.messages.spec import SupervisorSpec
 
-if TYPE_CHECKING:
-    from callboard.messages.lifecycle import Exit
-
-    from .context import Context
+from .context import Context
 
 __all__ = [
     "Actor",
@@ -39,6 +38,7 @@ __all__ = [
     "Overflow",
     "behaviour_of",
     "handler",
+    "handlers_of",
 ]
 
 EnumT = TypeVar("EnumT", bound=enum.Enum)
@@ -110,10 +110,10 @@ class Actor:
     trap_exits: ClassVar[bool] = False
     """Whether the end of a linked actor is told to it (`Exited`) instead of being its own."""
 
-    async def started(self, ctx: "Context") -> None:
+    async def started(self, ctx: Context) -> None:
         """Called after construction and after each restart, before the first message."""
 
-    async def stopping(self, ctx: "Context", reason: "Exit") -> None:
+    async def stopping(self, ctx: Context, reason: Exit) -> None:
         """Called when the actor stops in order, after its children; not after a crash."""
 
 
@@ -162,7 +162,7 @@ class Behaviour:
 
     def __init__(self, actor: type[Actor]) -> None:
         self.actor = actor
-        self.handlers: dict[type, Handler] = dict(_handlers(actor))
+        self.handlers: dict[type, Handler] = dict(handlers_of(actor))
         self.has_started_hook = actor.started is not Actor.started
         self.has_stopping_hook = actor.stopping is not Actor.stopping
         self.concurrency = _positive(actor, "concurrency", actor.concurrency)
@@ -177,6 +177,18 @@ class Behaviour:
         self.restarts_on_error = (
             _chosen(actor, "on_error", actor.on_error, OnError) is OnError.RESTART
         )
+
+    def extended(self, extra: Mapping[type, Handler]) -> "Behaviour":
+        """The same with more handlers; raises `SpecError` for a contract that has one already."""
+        for contract in self.handlers.keys() & extra.keys():
+            raise SpecError(
+                f"{self.actor.__qualname__}.{self.handlers[contract].name} and "
+                f"{extra[contract].name} both handle {contract.__name__}.",
+                advice="One handler a contract.",
+            )
+        more = copy.copy(self)
+        more.handlers = {**self.handlers, **extra}
+        return more
 
     def find(self, contract: type) -> Handler | None:
         """The handler of a contract whose own row is missing.
@@ -231,7 +243,8 @@ def _chosen(actor: type[Actor], field: str, value: Any, kind: type[EnumT]) -> En
     return value
 
 
-def _handlers(actor: type[Actor]) -> Mapping[type, Handler]:
+def handlers_of(actor: type[Any]) -> Mapping[type, Handler]:
+    """The marked methods of a class, by their contracts; raises `SpecError`."""
     table: dict[type, Handler] = {}
     for name, function in inspect.getmembers(actor, inspect.isfunction):
         if not _is_marked(actor, name):
@@ -254,12 +267,12 @@ def _handlers(actor: type[Actor]) -> Mapping[type, Handler]:
     return table
 
 
-def _is_marked(actor: type[Actor], name: str) -> bool:
+def _is_marked(actor: type[Any], name: str) -> bool:
     # An override without the decorator is still the handler that its base declared.
     return any(getattr(base.__dict__.get(name), _MARK, False) for base in actor.__mro__)
 
 
-def _read_handler(actor: type[Actor], name: str, function: Callable[..., Any]) -> Handler:
+def _read_handler(actor: type[Any], name: str, function: Callable[..., Any]) -> Handler:
     where = f"handler {actor.__qualname__}.{name}"
     parameters = list(inspect.signature(function).parameters.values())[1:]
     positional = all(parameter.kind in _POSITIONAL for parameter in parameters)
@@ -299,8 +312,6 @@ def _read_handler(actor: type[Actor], name: str, function: Callable[..., Any]) -
 
 
 def _hints(where: str, function: Callable[..., Any]) -> dict[str, Any]:
-    from .context import Context
-
     try:
         # Drivers import Context for type checkers only; it needs no import to be read.
         return typing.get_type_hints(function, localns={"Context": Context})
@@ -319,8 +330,6 @@ _POSITIONAL: Final = (
 
 
 def _check_context(where: str, annotations: list[Any]) -> None:
-    from .context import Context  # The two name each other.
-
     for annotation in annotations:
         if annotation not in {None, Any, Context}:
             raise SpecError(

@@ -17,6 +17,13 @@ CHILDREN_SWEPT: Final = 1_024
 """After so many asks a handler's finished ones are forgotten."""
 
 
+class HandlerRun(Protocol):
+    """What runs the handler of an ask."""
+
+    def cancel_handler(self, ask: "Ask") -> None:
+        """Cancel the handler, if it still runs for this ask."""
+
+
 class ReplySink(Protocol):
     """Where the outcome of an ask goes."""
 

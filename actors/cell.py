@@ -12,35 +12,26 @@ Invariants: `queued` says exactly whether the cell is in the dispatcher's ready 
 `free` is how many more of its messages may be handled at once.
 """
 
-import enum
+import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Final
 
 from callboard.messages.contract import Contract
-from callboard.messages.errors import ActorStopped, MailboxFull
+from callboard.messages.errors import ActorStartFailed, ActorStopped, MailboxFull
+from callboard.messages.lifecycle import Exit, ExitReason
+from callboard.messages.spec import AutoShutdown, Restart, StopTimeout, SupervisorSpec
 
-from .actor import Actor, Behaviour, Overflow
+from .actor import Actor, Behaviour, Overflow, behaviour_of
 from .asks import Ask
-from .link.pauses import WHOLE, Lane
+from .cell_port import Life
+from .context import Context
+from .failures import start_failed
+from .flow_key import WHOLE, Lane
+from .host.ports import CellDispatcher, CellHost, Children, SharedMailbox
 from .notices import is_notice
 
-if TYPE_CHECKING:
-    from callboard.messages.lifecycle import Exit
-
-    from .context import Context
-    from .dispatcher import Dispatcher
-    from .family import Family
-
-__all__ = ["Cell", "Life", "Recipe"]
-
-
-class Life(enum.IntEnum):
-    """What state a cell is in."""
-
-    STARTING = 0
-    RUNNING = 1
-    STOPPING = 2
-    STOPPED = 3
+__all__ = ["Cell", "Life", "Recipe", "message_of"]
 
 
 class Recipe:
@@ -66,9 +57,16 @@ class Recipe:
             return self.actor(*self.args, **self.keywords)
         return self.actor(*self.args)
 
+    def make_cell(self, number: int, host: "CellHost[Cell]") -> "Cell":
+        """The cell that it runs in. Raises `SpecError` when the class is no proper actor."""
+        return Cell(number, self, behaviour_of(self.actor), host.dispatcher)
+
 
 class Cell:
-    """One actor's place on a host."""
+    """One actor's place on a host. Roles derive their own kinds from it and fill in its hooks."""
+
+    children_stop_first: ClassVar[bool] = True
+    """Whether its children have their own time to stop, before its own begins."""
 
     __slots__ = (
         "actor",
@@ -84,12 +82,12 @@ class Cell:
         "pressed",
         "queued",
         "recipe",
-        "shard",
+        "shared",
         "stopping",
     )
 
     def __init__(
-        self, number: int, recipe: Recipe, behaviour: Behaviour, dispatcher: "Dispatcher"
+        self, number: int, recipe: Recipe, behaviour: Behaviour, dispatcher: "CellDispatcher[Cell]"
     ) -> None:
         self.id: Final = number
         self.recipe = recipe
@@ -102,13 +100,13 @@ class Cell:
         self.life = Life.STARTING
         self.incarnation = 0
         self.parent: Cell | None = None
-        self.children: Family | None = None
-        self.shard: Any = None
-        """The pool's shard this cell works for, if any."""
-        self.pressed: list[Any] | None = None
-        """Who waits for room here: callables, called once when there is some."""
-        self.stopping: Any = None
-        """The ordered stop under way, if any."""
+        self.children: Children[Cell] | None = None
+        self.shared: SharedMailbox[Cell] | None = None
+        """Where it takes work from when its own mailbox is empty."""
+        self.pressed: list[Callable[[], None]] | None = None
+        """Who waits for room here: called once when there is some."""
+        self.stopping: asyncio.Future[None] | None = None
+        """Done when its children have stopped, while they are being stopped in order."""
 
     @property
     def name(self) -> str:
@@ -124,6 +122,16 @@ class Cell:
             parts.append(cell.name)
             cell = cell.parent
         return "/" + "/".join(reversed(parts))
+
+    @property
+    def host(self) -> "CellHost[Cell]":
+        """The host that it is on."""
+        return self.dispatcher.host
+
+    @property
+    def has_actor(self) -> bool:
+        """Whether an incarnation is there, which may still be starting."""
+        return self.actor is not None
 
     def put(self, item: Any) -> None:
         """Take a message (or an `Ask`) into the mailbox and see that it is handled.
@@ -175,6 +183,13 @@ class Cell:
         self.schedule()
         return True
 
+    def put_first(self, items: Sequence[Any]) -> None:
+        """Put messages in front of those that wait, in their order. The caller schedules."""
+        if items:
+            if self.box is None:
+                self.box = deque()
+            self.box.extendleft(reversed(items))
+
     def has_room(self) -> bool:
         """Whether a message that may wait would not have to."""
         behaviour = self.behaviour
@@ -197,7 +212,7 @@ class Cell:
         """Which of its messages have to wait when there is no room for this one."""
         return WHOLE
 
-    def when_room(self, message: Contract, callback: Any) -> None:
+    def when_room(self, message: Contract, callback: Callable[[], None]) -> None:
         """Call `callback` once, when there is room for such a message, or nobody for it.
 
         A mailbox that was full has room when it is half empty.
@@ -216,7 +231,7 @@ class Cell:
         """The next message to handle, or None."""
         box = self.box
         if not box:
-            return None if self.shard is None else self.shard.take()
+            return None if self.shared is None else self.shared.take()
         item = box.popleft()
         if self.pressed is not None and len(box) * 2 <= self.behaviour.mailbox_messages:
             self.release_pressure()
@@ -228,8 +243,8 @@ class Cell:
             self.dispatcher.host.endings.turn_over(self)
         elif self.box:
             self.schedule()
-        elif self.shard is not None:
-            self.shard.member_ready(self)
+        elif self.shared is not None:
+            self.shared.member_ready(self)
         elif self.free == self.behaviour.concurrency:
             self.box = None
 
@@ -242,8 +257,8 @@ class Cell:
         """Its actor runs now: handle what waits."""
         if self.box:
             self.schedule()
-        elif self.shard is not None:
-            self.shard.member_ready(self)
+        elif self.shared is not None:
+            self.shared.member_ready(self)
 
     def schedule(self) -> None:
         """Queue the cell if it has work and may do it."""
@@ -251,28 +266,129 @@ class Cell:
             self.queued = True
             self.dispatcher.enqueue(self)
 
-    async def run_started(self, ctx: "Context") -> None:
+    # --- what its actor does to it ----------------------------------------------------------
+
+    async def spawn_child(
+        self,
+        actor: type[Actor],
+        args: tuple[Any, ...],
+        keywords: dict[str, Any] | None,
+        name: str | None,
+        restart: Restart,
+        stop_timeout: StopTimeout | None,
+    ) -> int:
+        """Start a child and wait until it runs; gives its number."""
+        host = self.host
+        recipe = Recipe(actor, args, keywords, name)
+        child = host.births.begin_cell(
+            lambda number: recipe.make_cell(number, host), self, restart, stop_timeout
+        )
+        await host.births.outcome(child)
+        return child.id
+
+    def child_numbers(self) -> Sequence[int]:
+        """Its living children, in the order of their start."""
+        return () if self.children is None else tuple(self.children.cells)
+
+    async def stop_child(self, number: int) -> None:
+        """Stop a child in order, and wait until it has stopped."""
+        await self.host.endings.stop_child(self, number)
+
+    def stop_self(self, reason: Exit) -> None:
+        """Stop it after the message that it handles."""
+        self.host.endings.stop_self(self, reason)
+
+    def exit(self, reason: Exit) -> None:
+        """Let its running actor end like this; its supervisor decides."""
+        self.host.endings.fail(self, reason)
+
+    # --- hooks of its kind: what it is ------------------------------------------------------
+
+    @property
+    def kind(self) -> str:
+        """What runs in it, for people."""
+        return self.behaviour.actor.__qualname__
+
+    def view_fields(self) -> Mapping[str, Any]:
+        """What its kind adds to its `ActorView`."""
+        return {}
+
+    @property
+    def supervision(self) -> SupervisorSpec:
+        """How its children are supervised."""
+        return self.behaviour.actor.supervision
+
+    def make_children(self, on_stopped: Callable[[Exit], None]) -> "Children[Cell] | None":
+        """A family of its own kind for its children; None: that of any actor."""
+        return None
+
+    def declared(self) -> Sequence["Cell"]:
+        """Children that were made with it and are gone with it only, in start order."""
+        return ()
+
+    # --- hooks of its kind: how it starts ---------------------------------------------------
+
+    def start(self, family: "Children[Cell]", incarnation: int, *, is_first: bool) -> None:
+        """Its actor has been made: let its hook run, or run."""
+        if self.behaviour.has_started_hook:
+            family.run_start_hook(self, incarnation, is_first=is_first)
+        else:
+            family.runs(self, incarnation)
+
+    async def run_started(self, ctx: Context) -> None:
         """Call the actor's hook of that name."""
         assert self.actor is not None
         await self.actor.started(ctx)
 
-    async def run_stopping(self, ctx: "Context", reason: "Exit") -> "Exit":
+    async def all_started(self) -> None:
+        """Its first start has succeeded; waits for what belongs to that, and raises like it."""
+
+    def start_failure(self, error: BaseException) -> ActorStartFailed:
+        """What its spawner gets for what its start raised."""
+        return start_failed(self, error)
+
+    # --- hooks of its kind: how it ends -----------------------------------------------------
+
+    async def run_stopping(self, ctx: Context, reason: Exit) -> Exit:
         """Call the actor's hook of that name; gives how the actor has ended with it."""
         assert self.actor is not None
         await self.actor.stopping(ctx, reason)
         return reason
 
+    def stops(self, *, comes_back: bool) -> None:
+        """It is about to be stopped; with `comes_back` it is started again afterwards."""
+
     async def prepare_stop(self) -> None:
         """It stops in order, and its children are about to be stopped."""
 
+    def keeps_children(self) -> bool:
+        """Whether its children, ended by force with it, come back with it."""
+        return False
+
+    def killed_with_parent(self, *, comes_back: bool) -> None:
+        """It is about to be ended by force, because its parent is."""
+
     def killed(self) -> None:
         """It is ended by force."""
+
+    def children_gave_up(self, reason: Exit) -> Exit:
+        """Its children have ended by themselves while it ran; gives how it ends by that."""
+        if self.supervision.auto_shutdown is AutoShutdown.NEVER:
+            # OTP calls this end a shutdown. But an actor is more than the supervisor of
+            # its children: a transient one would be gone without a word.
+            return Exit(ExitReason.FAILED, reason.detail)
+        return reason
+
+    def children_did_not_start(self, reason: Exit) -> None:
+        """Its children have ended by themselves before it ran."""
 
     def laid_down(self) -> None:
         """It stays down until it is started by hand, or with its supervisor."""
 
     def ended(self) -> None:
         """It is gone for good."""
+
+    # --- its mailbox ------------------------------------------------------------------------
 
     def drain(self) -> list[Any]:
         """Take everything out of the mailbox, for dead letters."""
@@ -310,7 +426,7 @@ class Cell:
                     f"{self.path} has stopped.",
                     advice="Look up or spawn another one.",
                     may_have_run=False,
-                    slot=self.dispatcher.host.slot,
+                    slot=self.host.slot,
                     cell=self.id,
                 )
             )

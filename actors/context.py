@@ -7,7 +7,7 @@ deadline, and are cancelled with it.
 import math
 import threading
 from collections.abc import Awaitable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
+from typing import Any, NoReturn, Protocol, TypeVar, overload
 
 from callboard.messages.contract import Contract, Request
 from callboard.messages.control import CONTROL_CELL
@@ -17,23 +17,89 @@ from callboard.messages.notices import NameChanged, Offers
 from callboard.messages.ref import Address, Ref
 from callboard.messages.spec import Restart, StopTimeout
 
-from .mailbox import put_first
-from .stash import Stashed
-from .subscriptions import contract_name_of
+from .asks import Ask
+from .cell_port import CellPort
+from .host.instruments import Instruments, Source
+from .registry import Directory
+from .stash import Stashed, Stashes
+from .subscriptions import Subscriptions, contract_name_of
+from .timers import Timer, Timers
+from .watch.watching import Watch, Watching
 
-if TYPE_CHECKING:
-    from .actor import Actor
-    from .asks import Ask
-    from .cell import Cell
-    from .host.host import Host
-    from .host.instruments import Source
-    from .timers import Timer
-    from .watch.watching import Watch
+__all__ = ["ActorHooks", "Context", "ContextHost"]
 
-__all__ = ["Context"]
-
-ActorT = TypeVar("ActorT", bound="Actor")
+ActorT = TypeVar("ActorT", bound="ActorHooks")
 ReplyT = TypeVar("ReplyT")
+
+
+class ActorHooks(Protocol):
+    """What every actor has: see `Actor`, from which all derive."""
+
+    async def started(self, ctx: "Context") -> None:
+        """Called before the first message."""
+
+    async def stopping(self, ctx: "Context", reason: Exit) -> None:
+        """Called when the actor stops in order."""
+
+
+class ContextHost(Protocol):
+    """What a context needs of its host."""
+
+    @property
+    def slot(self) -> int:
+        """Its place in the cluster."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def directory(self) -> Directory:
+        """Names and offers."""
+
+    @property
+    def watching(self) -> Watching:
+        """Watches and links."""
+
+    @property
+    def timers(self) -> Timers:
+        """Timers of its actors."""
+
+    @property
+    def subscriptions(self) -> Subscriptions:
+        """Subscriptions to the directory."""
+
+    @property
+    def stashes(self) -> Stashes:
+        """What its actors have put aside."""
+
+    @property
+    def instruments(self) -> Instruments:
+        """What its actors measure."""
+
+    def now(self) -> float:
+        """Its time in seconds."""
+
+    def ref(self, address: Address) -> Ref[Any]:
+        """A reference that is bound to this host."""
+
+    def tell(self, address: Address, message: Contract) -> None:
+        """See `Ref.tell`."""
+
+    async def send(self, address: Address, message: Contract, timeout_s: float | None) -> None:
+        """See `Ref.send`."""
+
+    def ask(
+        self,
+        address: Address | None,
+        request: Request[ReplyT],
+        timeout_s: float | None = None,
+        origin: Ask | None = None,
+    ) -> Awaitable[ReplyT]:
+        """See `Ref.ask`; without an address, whoever offers the contract is asked."""
+
+    async def lookup(self, name: str, timeout_s: float | None = None) -> Ref[Any]:
+        """The actor of a name. Raises `ActorNotFound`."""
 
 
 class Context:
@@ -41,14 +107,14 @@ class Context:
 
     __slots__ = ("_ask", "_cancelled", "_cell", "_host")
 
-    def __init__(self, host: "Host", cell: "Cell", ask: "Ask | None") -> None:
+    def __init__(self, host: ContextHost, cell: CellPort, ask: Ask | None) -> None:
         self._host = host
         self._cell = cell
         self._ask = ask
         self._cancelled: threading.Event | None = None
 
     @property
-    def self_ref(self) -> "Ref[Any]":
+    def self_ref(self) -> Ref[Any]:
         """A reference to the actor itself."""
         return self._host.ref(Address(self._host.slot, self._cell.id))
 
@@ -87,7 +153,7 @@ class Context:
     def ask(
         self,
         request: Request[ReplyT],
-        to: "Ref[Any] | None" = None,
+        to: Ref[Any] | None = None,
         *,
         timeout_s: float | None = None,
     ) -> Awaitable[ReplyT]:
@@ -102,9 +168,9 @@ class Context:
         )
 
     @overload
-    def tell(self, to: "Ref[Any]", message: Contract) -> None: ...
+    def tell(self, to: Ref[Any], message: Contract) -> None: ...
     @overload
-    def tell(self, to: Contract, message: "Ref[Any] | None" = None) -> None: ...
+    def tell(self, to: Contract, message: Ref[Any] | None = None) -> None: ...
     def tell(self, to: Any, message: Any = None) -> None:
         """Like `Ref.tell`; `tell(message)` reaches whoever offers the contract.
 
@@ -119,11 +185,11 @@ class Context:
 
     @overload
     async def send(
-        self, to: "Ref[Any]", message: Contract, *, timeout_s: float | None = None
+        self, to: Ref[Any], message: Contract, *, timeout_s: float | None = None
     ) -> None: ...
     @overload
     async def send(
-        self, to: Contract, message: "Ref[Any] | None" = None, *, timeout_s: float | None = None
+        self, to: Contract, message: Ref[Any] | None = None, *, timeout_s: float | None = None
     ) -> None: ...
     async def send(self, to: Any, message: Any = None, *, timeout_s: float | None = None) -> None:
         """Like `Ref.send`, within this message's deadline.
@@ -147,28 +213,25 @@ class Context:
         restart: Restart = Restart.TRANSIENT,
         stop_timeout: StopTimeout | None = None,
         **keywords: Any,
-    ) -> "Ref[ActorT]":
+    ) -> Ref[ActorT]:
         """Start a child on this host; it lives at most as long as this actor.
 
         Raises `ActorStartFailed` when its constructor or hook fails, `NameTaken` when a
         living sibling has the name, `SpecError` when the class is not a proper actor.
         """
-        from .cell import Recipe
+        number = await self._cell.spawn_child(
+            actor, args, keywords or None, name, restart, stop_timeout
+        )
+        return self._host.ref(Address(self._host.slot, number))
 
-        recipe = Recipe(actor, args, keywords or None, name)
-        cell = await self._host.spawn(recipe, self._cell, restart, stop_timeout)
-        return self._host.ref(Address(self._host.slot, cell.id))
-
-    def children(self) -> "Sequence[Ref[Any]]":
+    def children(self) -> Sequence[Ref[Any]]:
         """The living children, in the order of their start."""
-        family = self._cell.children
-        if family is None:
-            return ()
-        return tuple(self._host.ref(Address(self._host.slot, number)) for number in family.cells)
+        slot, ref = self._host.slot, self._host.ref
+        return tuple(ref(Address(slot, number)) for number in self._cell.child_numbers())
 
-    async def stop_child(self, child: "Ref[Any]") -> None:
+    async def stop_child(self, child: Ref[Any]) -> None:
         """Stop a child in order, and wait until it has stopped."""
-        await self._host.stop_child(self._cell, child.address.cell)
+        await self._cell.stop_child(child.address.cell)
 
     def stash(self) -> NoReturn:
         """Put the message aside that is being handled, and end its handler here.
@@ -176,24 +239,23 @@ class Context:
         `unstash_all` gives it back. An ask stays open, and its deadline goes on. Raises
         `StashFull` when `stash_messages` are aside already.
         """
-        stashes = self._host.dispatcher.stashes
-        stashes.check_room(self._cell)
+        self._host.stashes.check_room(self._cell)
         raise Stashed
 
     def unstash_all(self) -> int:
         """Put everything that is stashed back, before what waits; gives how much that was."""
-        stashed = self._host.dispatcher.stashes.take(self._cell)
-        put_first(self._cell, stashed)
+        stashed = self._host.stashes.take(self._cell)
+        self._cell.put_first(stashed)
         self._cell.schedule()
         return len(stashed)
 
     def stop(self, reason: Exit = ENDED_NORMALLY) -> None:
         """Stop this actor after the current message; a transient one is not restarted."""
-        self._host.stop_self(self._cell, reason)
+        self._cell.stop_self(reason)
 
     # --- what an actor can ask to be told -------------------------------------------------
 
-    def watch(self, ref: "Ref[Any]") -> "Watch":
+    def watch(self, ref: Ref[Any]) -> Watch:
         """Get one `Down` when the incarnation that runs behind `ref` ends.
 
         At once (`NO_ACTOR`) when there is none; of an actor that is just being restarted the
@@ -203,16 +265,16 @@ class Context:
         """
         return self._host.watching.watch(self._living(), ref)
 
-    def watch_host(self, number: int) -> "Watch":
+    def watch_host(self, number: int) -> Watch:
         """The same for a host, by its number: its process, whatever becomes of its slot."""
         ref = self._host.ref(Address(number, CONTROL_CELL))
         return self._host.watching.watch(self._living(), ref)
 
-    def unwatch(self, watched: "Watch | Ref[Any]") -> None:
+    def unwatch(self, watched: Watch | Ref[Any]) -> None:
         """End a watch, or all watches on one actor: no `Down` of theirs is handled after this."""
         self._host.watching.unwatch(self._living(), watched)
 
-    def link(self, ref: "Ref[Any]") -> None:
+    def link(self, ref: Ref[Any]) -> None:
         """Tie this actor's life to another's, wherever it lives, and that one's to this.
 
         When either ends abnormally, the other fails with the same reason, and its supervisor
@@ -222,11 +284,11 @@ class Context:
         """
         self._host.watching.link(self._living(), ref)
 
-    def unlink(self, ref: "Ref[Any]") -> None:
+    def unlink(self, ref: Ref[Any]) -> None:
         """End a link: the other's end is not felt after this."""
         self._host.watching.unlink(self._living(), ref)
 
-    def send_after(self, delay_s: float, message: Contract) -> "Timer":
+    def send_after(self, delay_s: float, message: Contract) -> Timer:
         """Send this actor a message after `delay_s` seconds, if it has not been restarted.
 
         Raises `UsageError` for a delay that is none, a message that this actor has no
@@ -234,7 +296,7 @@ class Context:
         """
         return self._host.timers.after(self._living(), delay_s, message)
 
-    def send_every(self, period_s: float, message: Contract) -> "Timer":
+    def send_every(self, period_s: float, message: Contract) -> Timer:
         """Send this actor a message every `period_s` seconds, first after one period.
 
         While one of them waits in the mailbox, or that is full, the next ones are left out.
@@ -264,22 +326,22 @@ class Context:
         """No `NameChanged` of that name is handled after this."""
         self._host.subscriptions.unsubscribe(self._living(), (NameChanged, name))
 
-    def measure(self, source: "Source") -> None:
+    def measure(self, source: Source) -> None:
         """Tell what `source` reads among this host's metrics, until this incarnation ends.
 
         It is called every few seconds, on the event loop. Names are `telemetry.names.METRICS`.
         """
-        self._host.meters.instruments.add_of(self._living().id, source)
+        self._host.instruments.add_of(self._living().id, source)
 
-    def _living(self) -> "Cell":
+    def _living(self) -> CellPort:
         cell = self._cell
-        if cell.actor is None:
+        if not cell.has_actor:
             raise ActorStopped(
                 f"{cell.path} has ended while this handler went on.",
                 advice="Let the handler end when it is cancelled.",
             )
         return cell
 
-    async def lookup(self, name: str, *, timeout_s: float | None = None) -> "Ref[Any]":
+    async def lookup(self, name: str, *, timeout_s: float | None = None) -> Ref[Any]:
         """The actor of that name, anywhere in the system; raises `ActorNotFound`."""
         return await self._host.lookup(name, timeout_s)

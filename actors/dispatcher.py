@@ -14,24 +14,22 @@ import concurrent.futures
 import contextlib
 import contextvars
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from callboard.messages.contract import Contract
 from callboard.messages.errors import CallboardError
 
+from .actor import Actor, Handler
 from .asks import Ask
 from .cell import Cell, Life
 from .context import Context
 from .failures import handler_failed, missing_handler, passed_on, wrong_reply
-from .mailbox import actor_restarts, put_first
+from .host.meters import Activity
+from .host.ports import DispatcherHost
+from .letters import DeadLetters
+from .mailbox import actor_restarts
 from .poison import Attempts
 from .stash import Stashed, Stashes
-
-if TYPE_CHECKING:
-    from .actor import Actor, Handler
-    from .host.host import Host
-    from .host.meters import Activity
-    from .letters import DeadLetters
 
 __all__ = ["Dispatcher", "Worker"]
 
@@ -48,7 +46,7 @@ THREADS_MAX: Final = 32
 class Dispatcher:
     """Runs the cells of one host on one event loop."""
 
-    def __init__(self, host: "Host", letters: "DeadLetters") -> None:
+    def __init__(self, host: DispatcherHost[Cell], letters: DeadLetters) -> None:
         self.host: Final = host
         self.letters: Final = letters
         self.loop: Final = asyncio.get_running_loop()
@@ -268,7 +266,7 @@ class Worker:
             dispatcher.activity.add(cell.id, BATCH_MESSAGES - left)
 
     async def _call(
-        self, row: "Handler", actor: "Actor | None", message: Contract, ask: Ask | None
+        self, row: Handler, actor: Actor | None, message: Contract, ask: Ask | None
     ) -> Any:
         """Call a handler that wants a context, or runs in a thread, or both."""
         assert self.cell is not None
@@ -304,7 +302,7 @@ class Worker:
         # The handler swallowed its cancellation; the worker is not to be cancelled by it.
         self._uncancel()
 
-    def _failed(self, cell: Cell, actor: "Actor | None", item: Any, error: BaseException) -> None:
+    def _failed(self, cell: Cell, actor: Actor | None, item: Any, error: BaseException) -> None:
         """What a raised exception means for the asker, the actor, and this worker."""
         if isinstance(error, asyncio.CancelledError):
             ours = self._cancelling is not None
@@ -344,10 +342,10 @@ class Worker:
             if is_newest and cell.life == Life.RUNNING:
                 actor_restarts(cell)
             if again is not None:
-                put_first(cell, (again,))
+                cell.put_first((again,))
                 cell.schedule()
             if is_newest:
-                self._dispatcher.host.cell_failed(cell, failure)
+                self._dispatcher.host.endings.failed(cell, failure)
 
     def _once_more(self, cell: Cell, item: Any, failure: CallboardError) -> Any:
         """What the next incarnation is to handle first; None when the message is done with."""

@@ -6,7 +6,7 @@ either is named by its type alone.
 
 import asyncio
 import traceback
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from callboard.messages.contract import Contract
 from callboard.messages.errors import (
@@ -19,12 +19,10 @@ from callboard.messages.errors import (
     WrongReply,
     error_from_data,
 )
+from callboard.messages.lifecycle import Exit
 
-if TYPE_CHECKING:
-    from callboard.messages.lifecycle import Exit
-
-    from .actor import Handler
-    from .cell import Cell
+from .actor import Handler
+from .cell_port import CellPort
 
 __all__ = [
     "describe_exception",
@@ -72,7 +70,7 @@ def _printable(text: str) -> str:
 
 
 def handler_failed(
-    cell: "Cell", message: Contract, error: BaseException, *, cancelled: bool
+    cell: CellPort, message: Contract, error: BaseException, *, cancelled: bool
 ) -> CallboardError:
     """The error for an asker whose handler raised, or was cancelled with its actor."""
     where = f"{cell.path} while it handled a {type(message).contract_name}"
@@ -98,7 +96,7 @@ def passed_on(error: CallboardError) -> CallboardError:
     return error_from_data({**data, "details": {**data["details"], "may_have_run": True}})
 
 
-def missing_handler(cell: "Cell", message: Contract) -> CallboardError:
+def missing_handler(cell: CellPort, message: Contract) -> CallboardError:
     """The error for an asker whose request the actor has no handler for."""
     handled = sorted({row.contract.contract_name for row in cell.behaviour.handlers.values()})
     return ActorNotFound(
@@ -109,7 +107,7 @@ def missing_handler(cell: "Cell", message: Contract) -> CallboardError:
     )
 
 
-def wrong_reply(cell: "Cell", row: "Handler", result: Any) -> CallboardError:
+def wrong_reply(cell: CellPort, row: Handler, result: Any) -> CallboardError:
     """The error for an asker whose handler returned something else than promised."""
     wanted = row.reply.contract_name if row.reply is not None else "None"
     return WrongReply(
@@ -119,7 +117,7 @@ def wrong_reply(cell: "Cell", row: "Handler", result: Any) -> CallboardError:
     )
 
 
-def start_failed(cell: "Cell", error: BaseException) -> ActorStartFailed:
+def start_failed(cell: CellPort, error: BaseException) -> ActorStartFailed:
     """The error for whoever wanted an actor whose constructor or hook raised."""
     told = describe_exception(error)
     return ActorStartFailed(
@@ -132,7 +130,7 @@ def start_failed(cell: "Cell", error: BaseException) -> ActorStartFailed:
     )
 
 
-def linked_ended(cell: "Cell", reason: "Exit") -> ActorStartFailed:
+def linked_ended(cell: CellPort, reason: Exit) -> ActorStartFailed:
     """The error for whoever wanted an actor that was linked to one that ended meanwhile."""
     return ActorStartFailed(
         f"{cell.path} did not start: an actor that its start hook linked it to ended "

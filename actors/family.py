@@ -5,8 +5,8 @@ back. It is the `ChildRunner` of actors; hosts have another one with the same co
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from callboard.messages.errors import ActorStartFailed, CallboardError, NameTaken, SpecError
 from callboard.messages.lifecycle import Exit, ExitReason
@@ -14,14 +14,8 @@ from callboard.messages.ports import SupervisorPort, TimerHandle
 from callboard.messages.spec import ChildId, ChildSpec, StopTimeout, SupervisorSpec
 
 from .cell import Cell, Life
-from .failures import is_being_cancelled, linked_ended, start_failed
-from .mailbox import refuse_waiting
-from .shard import Shard
-from .tree.branch import Branch
-from .tree.envoy import EnvoyCell
-
-if TYPE_CHECKING:
-    from .host.host import Host
+from .failures import is_being_cancelled, linked_ended
+from .host.ports import CellHost
 
 __all__ = ["Family"]
 
@@ -34,53 +28,27 @@ class Family:
         "_names",
         "_on_stopped",
         "_waiting",
-        "branch",
         "cells",
         "spec",
         "supervisor",
     )
 
     def __init__(
-        self,
-        host: "Host",
-        spec: SupervisorSpec,
-        on_stopped: Callable[[Exit], None],
-        branch: Branch | None = None,
+        self, host: CellHost[Cell], spec: SupervisorSpec, on_stopped: Callable[[Exit], None]
     ) -> None:
         self._host = host
-        self.branch = branch
-        """The branch whose children these are; None for an actor's, or the host's own."""
         self.spec = spec
         self._on_stopped = on_stopped
         self._names: dict[str, int] = {}
         self._waiting: dict[int, asyncio.Future[None]] = {}
         self.cells: dict[int, Cell] = {}
         """The children, in the order of their start."""
-        self.supervisor: SupervisorPort = (
-            host.make_supervisor(spec, self) if branch is None else branch.make_supervisor(self)
-        )
-        if branch is None:
-            self.supervisor.start()
-            return
-        if branch.past is not None:
-            self.supervisor.inherit(branch.past)
-        branch.past = self.supervisor
+        self.supervisor: SupervisorPort = self._make_supervisor()
 
-    def grow(self) -> None:
-        """Start the children of a branch, in order; the branch runs once they all do."""
-        branch = self.branch
-        assert branch is not None, "only a branch's children are known beforehand"
-        branch.start_failure = None
-        for cell in branch.cells_below():
-            # Also those that had ended for good: it is the branch's start that counts.
-            self._host.cells[cell.id] = cell
-            if cell.life == Life.STOPPED:
-                cell.life = Life.STARTING
-        for cell, spec in branch.members.values():
-            self.cells[cell.id] = cell
-            self._names[cell.name] = cell.id
-            self.supervisor.expect_child(spec)
-        self.supervisor.start()
+    def _make_supervisor(self) -> SupervisorPort:
+        supervisor = self._host.make_supervisor(self.spec, self)
+        supervisor.start()
+        return supervisor
 
     def add(self, cell: Cell, spec: ChildSpec) -> None:
         """Start a child; the outcome of its first start is what `started` waits for.
@@ -137,14 +105,6 @@ class Family:
         """Stop and forget one child."""
         self.supervisor.remove_child(cell.id)
 
-    def branch_runs(self, branch: Branch) -> None:
-        """All children of a branch here have started."""
-        self._running(branch, branch.incarnation)
-
-    def branch_failed_to_start(self, branch: Branch, failure: ActorStartFailed) -> None:
-        """A child of a branch here did not start, and so the branch did not."""
-        self._start_ended(branch, branch.incarnation, failure, is_first=not branch.has_run)
-
     def patience_s(self) -> float:
         """How long an ordered stop of these may take, each within its own time.
 
@@ -156,24 +116,16 @@ class Family:
             if not timeout.is_infinite:
                 total_s += timeout.seconds
             if cell is not None and cell.children is not None:
-                is_own = timeout.is_infinite or not isinstance(cell, Branch)
+                is_own = timeout.is_infinite or cell.children_stop_first
                 total_s += cell.children.patience_s() if is_own else 0.0
         return total_s
 
     def is_member(self, cell: Cell) -> bool:
-        """Whether a child was declared with its branch, and so outlives its own end."""
-        return self.branch is not None and cell.id in self.branch.members
+        """Whether a child was declared with its supervisor, and so outlives its own end."""
+        return False
 
     def lay_down(self, cell: Cell) -> None:
-        """Refuse what waits for a declared child if it stays down: nobody knows how long."""
-        is_kept = self.is_member(cell) and cell.id in self.cells and not self._is_stopping()
-        if is_kept and self.supervisor.child(cell.id).is_down:
-            cell.life = Life.STOPPED
-            refuse_waiting(cell)
-            cell.laid_down()
-
-    def _is_stopping(self) -> bool:
-        return str(self.supervisor.statistics().state) in {"stopping", "stopped"}
+        """Refuse what waits for a declared child if that stays down."""
 
     # --- ChildRunner ------------------------------------------------------------
 
@@ -193,14 +145,7 @@ class Family:
         except BaseException as error:  # noqa: BLE001 - a constructor may raise anything
             self._start_failed(cell, incarnation, error, is_first=is_first)
             return
-        if isinstance(cell, Branch):
-            self._host.births.family_of(cell).grow()
-        elif cell.behaviour.has_started_hook and not isinstance(cell, Shard):
-            self._start_hook(cell, self._run_started_hook(cell, incarnation, is_first=is_first))
-        elif isinstance(cell, Shard) and self.is_member(cell):
-            self._start_hook(cell, self._run_pool(cell, incarnation))
-        else:
-            self._running(cell, incarnation)
+        cell.start(self, incarnation, is_first=is_first)
 
     def start_children(
         self, children: Sequence[ChildId], first_incarnation: int, spec: ChildSpec
@@ -223,6 +168,11 @@ class Family:
         # Those that failed are forgotten already, and left out.
         self.supervisor.children_started(children, first_incarnation)
 
+    def run_start_hook(self, cell: Cell, incarnation: int, *, is_first: bool) -> None:
+        """Let the start hook of a child run; the child runs when that is through."""
+        hook = self._run_started_hook(cell, incarnation, is_first=is_first)
+        self._host.endings.start_hooks[cell.id] = self._host.start_task(hook)
+
     async def _run_started_hook(self, cell: Cell, incarnation: int, *, is_first: bool) -> None:
         assert cell.actor is not None
         try:
@@ -239,62 +189,33 @@ class Family:
         if cell.incarnation == incarnation and cell.life == Life.STARTING:
             felt = self._host.watching.felt_late(cell)
             if felt is not None:
-                self._start_ended(cell, incarnation, linked_ended(cell, felt), is_first=is_first)
+                self.did_not_start(cell, linked_ended(cell, felt), is_first=is_first)
                 return
-            self._running(cell, incarnation)
-
-    def _start_hook(self, cell: Cell, hook: Coroutine[Any, Any, None]) -> None:
-        self._host.endings.start_hooks[cell.id] = self._host.start_task(hook)
+            self.runs(cell, incarnation)
 
     def _hook_over(self, cell: Cell) -> None:
         hooks = self._host.endings.start_hooks
         if hooks.get(cell.id) is asyncio.current_task():
             del hooks[cell.id]
 
-    async def _run_pool(self, shard: Shard, incarnation: int) -> None:
-        """Bring a declared pool up: it runs once all its agents do."""
-        members: list[Cell] = []
-        try:
-            shard.began()
-            members, shard.newborn = shard.newborn, members
-            for member in members:
-                await self._host.births.outcome(member)
-        except ActorStartFailed as failure:
-            for member in members:
-                self._host.endings.start_failures.pop(member.id, None)
-            await self._host.endings.stop_children(shard)
-            shard.children = None
-            if shard.incarnation == incarnation and shard.life == Life.STARTING:
-                self._start_ended(shard, incarnation, failure, is_first=False)
-            return
-        finally:
-            self._hook_over(shard)
-        if shard.incarnation == incarnation and shard.life == Life.STARTING:
-            self._running(shard, incarnation)
-
-    def _running(self, cell: Cell, incarnation: int) -> None:
+    def runs(self, cell: Cell, incarnation: int) -> None:
+        """The start of a child has succeeded."""
         cell.life = Life.RUNNING
         waiting = self._waiting.pop(cell.id, None) if self._waiting else None
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
         self.supervisor.child_started(cell.id, incarnation)
-        if not (isinstance(cell, Shard) and self.is_member(cell)):
-            cell.began()
+        cell.began()
 
     def _start_failed(
         self, cell: Cell, incarnation: int, error: BaseException, *, is_first: bool
     ) -> None:
         if cell.incarnation != incarnation or cell.life != Life.STARTING:
             return
-        # Of a placed child: where it failed, it has been described.
-        is_told = isinstance(cell, EnvoyCell) and isinstance(error, ActorStartFailed)
-        failure = error if is_told else start_failed(cell, error)
-        assert isinstance(failure, ActorStartFailed)
-        self._start_ended(cell, incarnation, failure, is_first=is_first)
+        self.did_not_start(cell, cell.start_failure(error), is_first=is_first)
 
-    def _start_ended(
-        self, cell: Cell, incarnation: int, failure: ActorStartFailed, *, is_first: bool
-    ) -> None:
+    def did_not_start(self, cell: Cell, failure: ActorStartFailed, *, is_first: bool) -> None:
+        """The start of a child has failed."""
         cell.actor = None
         waiting = self._waiting.pop(cell.id, None)
         if waiting is not None and not waiting.done():
@@ -302,12 +223,10 @@ class Family:
             waiting.exception()  # Retrieved here: the spawner may have given up waiting.
         elif is_first and not self.is_member(cell):
             self._host.endings.start_failures[cell.id] = failure
-        if self.branch is not None:
-            self.branch.start_failure = failure
         reason = Exit.of_error(ExitReason.START_FAILED, failure)
         self._host.belongings.never_ran(cell, reason)
         self._host.meters.past.failed(cell, reason, self._host.now())
-        self.supervisor.child_start_failed(cell.id, incarnation, reason)
+        self.supervisor.child_start_failed(cell.id, cell.incarnation, reason)
         self.lay_down(cell)
 
     def stop_child(
@@ -322,8 +241,6 @@ class Family:
         """Stop a cell in order and report it."""
         assert isinstance(child, int)
         cell = self.cells[child]
-        if self.branch is not None and not comes_back and self.is_member(cell):
-            comes_back = self.branch.keeps_for(is_stopping=self._is_stopping())
 
         def stopped(outcome: Exit) -> None:
             self.supervisor.child_exited(child, incarnation, outcome)
@@ -336,25 +253,21 @@ class Family:
         if cell is not None:
             self._remember(cell, reason)
             self._forget(cell)
-            self._host.cell_gone(cell, reason)
+            self._host.endings.gone(cell, reason)
 
     def supervisor_started(self) -> None:
-        """Every declared child runs: so does the branch."""
-        branch = self.branch
-        if branch is not None and branch.children is self and branch.life == Life.STARTING:
-            branch.has_run = True
-            self._host.family_of(branch.parent).branch_runs(branch)
+        """Every declared child runs; where there are none, nobody waits for that."""
 
     def supervisor_stopped(self, reason: Exit) -> None:
         """All children have stopped; the owner decides what that means."""
         for cell in list(self.cells.values()):
             if self.is_member(cell):
-                self._forget(cell)  # Its branch has it; what becomes of that is not known yet.
+                self._forget(cell)  # Its owner has it; what becomes of that is not known yet.
                 continue
             if not self._host.births.is_stopping:
                 self._remember(cell, reason)
             self._forget(cell)
-            self._host.cell_gone(cell, reason)
+            self._host.endings.gone(cell, reason)
         self._on_stopped(reason)
 
     def set_timer(self, at_s: float, callback: Callable[[], None]) -> TimerHandle:

@@ -1,41 +1,30 @@
 """What becomes of the messages that wait when their actor restarts, or ends for good."""
 
 from collections import deque
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from callboard.messages.errors import ActorRestarted, ActorStopped
 
 from .actor import OnRestart
 from .asks import Ask
+from .cell import Cell
 from .notices import is_notice
 
-if TYPE_CHECKING:
-    from .cell import Cell
-
-__all__ = ["accept_waiting", "actor_restarts", "put_first", "refuse_waiting", "stopped_too_soon"]
+__all__ = ["accept_waiting", "actor_restarts", "refuse_waiting", "stopped_too_soon"]
 
 
-def put_first(cell: "Cell", items: Sequence[Any]) -> None:
-    """Put messages in front of those that wait, in their order. The caller schedules."""
-    if items:
-        if cell.box is None:
-            cell.box = deque()
-        cell.box.extendleft(reversed(items))
-
-
-def accept_waiting(cell: "Cell") -> None:
+def accept_waiting(cell: Cell) -> None:
     """From now on until its next start, a stopping cell takes messages."""
     if cell.box is None:
         cell.box = deque()  # Without one, a cell that stops refuses.
 
 
-def actor_restarts(cell: "Cell") -> None:
+def actor_restarts(cell: Cell) -> None:
     """The actor of a cell has failed: do with what waits as its class says."""
     stashed = cell.dispatcher.stashes.take(cell)
     policy = cell.behaviour.mailbox_on_restart
     if policy is OnRestart.KEEP:
-        put_first(cell, stashed)
+        cell.put_first(stashed)
         return
     letters = cell.dispatcher.letters
     kept: list[Any] = []
@@ -54,12 +43,12 @@ def actor_restarts(cell: "Cell") -> None:
             letters.counts["dropped_at_restart"] += 1
         else:
             letters.dead("restarted", cell.path, item)
-    put_first(cell, kept)
+    cell.put_first(kept)
     if cell.pressed is not None:
         cell.release_pressure()
 
 
-def refuse_waiting(cell: "Cell") -> None:
+def refuse_waiting(cell: Cell) -> None:
     """The actor of a cell has ended: whoever waits for it is told."""
     dispatcher = cell.dispatcher
     waiting = cell.drain()
@@ -76,7 +65,7 @@ def refuse_waiting(cell: "Cell") -> None:
         cell.release_pressure()
 
 
-def stopped_too_soon(cell: "Cell", *, may_have_run: bool) -> ActorStopped:
+def stopped_too_soon(cell: Cell, *, may_have_run: bool) -> ActorStopped:
     """The error for an asker whose actor ended first."""
     when = "while" if may_have_run else "before"
     return ActorStopped(

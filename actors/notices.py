@@ -9,7 +9,6 @@ when it has been handled, at no cost to any other message.
 
 import math
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING
 
 from callboard.messages.contract import Contract
 from callboard.messages.errors import (
@@ -21,10 +20,8 @@ from callboard.messages.errors import (
 )
 
 from .asks import Ask
-
-if TYPE_CHECKING:
-    from .cell import Cell
-    from .letters import DeadLetters
+from .cell_port import CellPort
+from .letters import DeadLetters
 
 __all__ = ["Notice", "Notices", "check_handled", "is_notice"]
 
@@ -37,7 +34,7 @@ class Notice:
     def __init__(
         self,
         notices: "Notices",
-        cell: "Cell",
+        cell: CellPort,
         tag: Hashable,
         message: Contract,
         on_handled: Callable[[], None] | None,
@@ -66,13 +63,13 @@ class Notices:
 
     __slots__ = ("_letters", "_waiting")
 
-    def __init__(self, letters: "DeadLetters") -> None:
+    def __init__(self, letters: DeadLetters) -> None:
         self._letters = letters
         self._waiting: dict[int, dict[Hashable, Notice]] = {}
 
     def put(
         self,
-        cell: "Cell",
+        cell: CellPort,
         tag: Hashable,
         message: Contract,
         on_handled: Callable[[], None] | None = None,
@@ -146,7 +143,7 @@ def _void(notice: Notice) -> None:
         notice.ask.done = True
 
 
-def check_handled(cell: "Cell", contract: type[Contract]) -> None:
+def check_handled(cell: CellPort, contract: type[Contract]) -> None:
     """Raise `UsageError` when the actor has no handler for what it asks to be told."""
     behaviour = cell.behaviour
     if contract not in behaviour.handlers and behaviour.find(contract) is None:

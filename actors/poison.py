@@ -7,17 +7,15 @@ actor: it ends with the message, whether that is handled, expires, or is thrown 
 
 import contextlib
 import weakref
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from callboard.messages.contract import Contract
 from callboard.messages.errors import CallboardError, HandlerFailed
 from callboard.messages.letters import Attempt
 
 from .asks import Ask
+from .cell_port import CellPort
 from .notices import is_notice
-
-if TYPE_CHECKING:
-    from .cell import Cell
 
 __all__ = ["Attempts", "Verdict"]
 
@@ -66,7 +64,7 @@ class Attempts:
         self._host_name = host_name
         self._by_cell: dict[int, list[_Count]] = {}
 
-    def judge(self, cell: "Cell", item: Any, failure: CallboardError) -> Verdict:
+    def judge(self, cell: CellPort, item: Any, failure: CallboardError) -> Verdict:
         """A handler has crashed its actor: say whether its message is tried again."""
         message: Contract = item.message if type(item) is Ask else item
         if is_notice(item) or (type(item) is Ask and item.done):
@@ -87,7 +85,7 @@ class Attempts:
             item.message = copy
         return Verdict(item if type(item) is Ask else copy, failure, ())
 
-    def last_failure(self, cell: "Cell", item: Any) -> CallboardError | None:
+    def last_failure(self, cell: CellPort, item: Any) -> CallboardError | None:
         """Why a message that waits was not handled the last time, if it was tried."""
         if not self._by_cell:
             return None
@@ -113,7 +111,7 @@ class Attempts:
             del self._by_cell[number]
 
 
-def _attempt(cell: "Cell", host_name: str, failure: CallboardError) -> Attempt:
+def _attempt(cell: CellPort, host_name: str, failure: CallboardError) -> Attempt:
     details = failure.details
     return Attempt(
         incarnation=cell.incarnation,

@@ -12,6 +12,7 @@ from callboard.messages.errors import CallboardError, NoAgentOffers
 from callboard.messages.ref import Address
 from callboard.messages.routing import ROUTING_DEFAULT, Routing, RoutingKind
 
+from .asks import AskKeeper
 from .routing import Load, Router, router_of
 
 __all__ = ["Directory"]
@@ -21,31 +22,31 @@ class Directory:
     """Names and offers, as one host knows them."""
 
     __slots__ = (
+        "_keeper",
         "_loads",
         "_names",
         "_offers",
+        "_on_changed",
         "_routers",
         "_routings",
         "_sizes",
         "hosts",
-        "keeper",
-        "on_changed",
         "version",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, keeper: AskKeeper, on_changed: Callable[[], None]) -> None:
+        self._keeper = keeper
+        """The host, which keeps the asks that a router counts."""
+        self._on_changed = on_changed
+        """Called after each change."""
         self._names: dict[str, Address] = {}
         self._offers: dict[str, Sequence[Address]] = {}
         self._sizes: dict[Address, int] = {}
         self._routings: dict[str, str] = {}
         self._routers: dict[str, Router] = {}
         self._loads: dict[Address, Load] = {}
-        self.keeper: Any = None
-        """The host, which keeps the asks that a router counts."""
         self.hosts: Sequence[int] = ()
         """The slots of all hosts that take actors of any kind, up or not."""
-        self.on_changed: Callable[[], None] | None = None
-        """Called after each change."""
         self.version = 0
         """Grows with each change; an older copy never replaces a newer one."""
 
@@ -69,8 +70,7 @@ class Directory:
             self._sizes = dict(sizes)
             self._renew_routers(before, dict(routings or {}))
             self.hosts = tuple(hosts)
-            if self.on_changed is not None:
-                self.on_changed()
+            self._on_changed()
 
     def find(self, name: str) -> Address | None:
         """Where the actor of that name is."""
@@ -111,7 +111,7 @@ class Directory:
         routing = ROUTING_DEFAULT if text is None else Routing.from_text(text)
         is_counted = routing.kind is RoutingKind.LEAST_LOADED
         for address in addresses if is_counted else ():
-            self._loads.setdefault(address, Load(address, self.size_of(address), self.keeper))
+            self._loads.setdefault(address, Load(address, self.size_of(address), self._keeper))
         return router_of(routing, addresses, self._loads)
 
     def _renew_routers(

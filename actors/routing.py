@@ -9,7 +9,7 @@ import bisect
 import enum
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 from uuid import UUID
 
 from callboard.messages.contract import Contract
@@ -17,8 +17,7 @@ from callboard.messages.errors import CallboardError, InvalidMessage
 from callboard.messages.ref import Address
 from callboard.messages.routing import Routing, RoutingKind
 
-if TYPE_CHECKING:
-    from .asks import AskFuture, AskKeeper
+from .asks import AskFuture, AskKeeper
 
 __all__ = [
     "ConsistentHash",
@@ -45,19 +44,19 @@ class Load:
 
     __slots__ = ("_keeper", "address", "outstanding", "share")
 
-    def __init__(self, address: Address, size: int, keeper: "AskKeeper") -> None:
+    def __init__(self, address: Address, size: int, keeper: AskKeeper) -> None:
         self._keeper = keeper
         self.address: Final = address
         self.outstanding = 0
         self.share = 1.0 / size
         """How much of the address one outstanding ask takes up."""
 
-    def ask_settled(self, future: "AskFuture") -> None:
+    def ask_settled(self, future: AskFuture) -> None:
         """See `AskKeeper`."""
         self.outstanding -= 1
         self._keeper.ask_settled(future)
 
-    def ask_abandoned(self, future: "AskFuture", error: CallboardError) -> None:
+    def ask_abandoned(self, future: AskFuture, error: CallboardError) -> None:
         """See `AskKeeper`."""
         self.outstanding -= 1
         self._keeper.ask_abandoned(future, error)

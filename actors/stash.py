@@ -5,14 +5,12 @@ stashes nothing pays nothing. A stashed ask stays open and its deadline goes on;
 has its outcome meanwhile makes room for another.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from callboard.messages.errors import StashFull
 
 from .asks import Ask
-
-if TYPE_CHECKING:
-    from .cell import Cell
+from .cell_port import CellPort
 
 __all__ = ["Stashed", "Stashes"]
 
@@ -32,7 +30,7 @@ class Stashes:
     def __init__(self) -> None:
         self._by_cell: dict[int, list[Any]] = {}
 
-    def check_room(self, cell: "Cell") -> None:
+    def check_room(self, cell: CellPort) -> None:
         """Raises `StashFull` when one more message would be over the actor's limit."""
         items = self._by_cell.get(cell.id)
         limit = cell.behaviour.stash_messages
@@ -45,14 +43,14 @@ class Stashes:
                 advice="Unstash earlier, or raise stash_messages.",
             )
 
-    def put(self, cell: "Cell", item: Any) -> None:
+    def put(self, cell: CellPort, item: Any) -> None:
         """Put a message aside; the caller has looked whether there is room."""
         self._by_cell.setdefault(cell.id, []).append(item)
 
-    def take(self, cell: "Cell") -> list[Any]:
+    def take(self, cell: CellPort) -> list[Any]:
         """Everything that was put aside, oldest first; the stash is empty then."""
         return self._by_cell.pop(cell.id, []) if self._by_cell else []
 
-    def size(self, cell: "Cell") -> int:
+    def size(self, cell: CellPort) -> int:
         """How many messages are put aside."""
         return len(self._by_cell.get(cell.id, ()))

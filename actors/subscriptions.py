@@ -6,17 +6,16 @@ local subscribers of what has changed.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final
 
 from callboard.messages.contract import Contract
 from callboard.messages.errors import UsageError
 from callboard.messages.notices import NameChanged, Offers
+from callboard.messages.ref import Address, Ref
 
-from .notices import check_handled
-
-if TYPE_CHECKING:
-    from .cell import Cell
-    from .host.host import Host
+from .cell_port import CellPort
+from .notices import Notices, check_handled
+from .registry import Directory
 
 __all__ = ["SUBSCRIPTIONS_MAX", "Subject", "Subscriptions", "contract_name_of"]
 
@@ -41,21 +40,33 @@ def contract_name_of(contract: type[Contract] | str) -> str:
 class Subscriptions:
     """Who on one host wants to know of which changes."""
 
-    __slots__ = ("_found", "_host", "_listeners", "_number", "_of", "_subscribers")
+    __slots__ = (
+        "_directory",
+        "_found",
+        "_listeners",
+        "_notices",
+        "_number",
+        "_of",
+        "_ref",
+        "_subscribers",
+    )
 
-    def __init__(self, host: "Host") -> None:
-        self._host = host
-        self._subscribers: dict[Subject, dict[int, Cell]] = {}
+    def __init__(
+        self, directory: Directory, notices: Notices, ref: Callable[[Address], Ref[Any]]
+    ) -> None:
+        self._directory = directory
+        self._notices = notices
+        self._ref = ref
+        self._subscribers: dict[Subject, dict[int, CellPort]] = {}
         self._of: dict[int, dict[Subject, None]] = {}
         self._listeners: dict[Subject, dict[int, Told]] = {}
         self._found: dict[Subject, object] = {}
         """What each subject was when it was last told of."""
         self._number = 0
-        host.directory.on_changed = self._changed
 
     # --- actors ---------------------------------------------------------------------------
 
-    def subscribe(self, cell: "Cell", subject: Subject) -> None:
+    def subscribe(self, cell: CellPort, subject: Subject) -> None:
         """Tell an actor at once and after each change; raises `UsageError`."""
         check_handled(cell, subject[0])
         row = self._of.setdefault(cell.id, {})
@@ -67,9 +78,9 @@ class Subscriptions:
         row[subject] = None
         self._subscribers.setdefault(subject, {})[cell.id] = cell
         self._found.setdefault(subject, self._look(subject))
-        self._host.notices.put(cell, subject, self._notice(subject))
+        self._notices.put(cell, subject, self._notice(subject))
 
-    def unsubscribe(self, cell: "Cell", subject: Subject) -> None:
+    def unsubscribe(self, cell: CellPort, subject: Subject) -> None:
         """No notice comes after this."""
         row = self._of.get(cell.id)
         if row is not None and subject in row:
@@ -78,7 +89,7 @@ class Subscriptions:
                 del self._of[cell.id]
             del self._subscribers[subject][cell.id]
             self._forget_unwanted(subject)
-            self._host.notices.withdraw(cell.id, subject)
+            self._notices.withdraw(cell.id, subject)
 
     def drop(self, number: int) -> None:
         """An incarnation has ended, and with it what it subscribed to."""
@@ -105,7 +116,8 @@ class Subscriptions:
 
     # --- changes ----------------------------------------------------------------------------
 
-    def _changed(self) -> None:
+    def changed(self) -> None:
+        """The host's copy of the directory has been replaced."""
         for subject, before in list(self._found.items()):
             found = self._look(subject)
             if found == before:
@@ -113,24 +125,23 @@ class Subscriptions:
             self._found[subject] = found
             notice = self._notice(subject)
             for cell in list(self._subscribers.get(subject, {}).values()):
-                self._host.notices.put(cell, subject, notice)
+                self._notices.put(cell, subject, notice)
             for told in list(self._listeners.get(subject, {}).values()):
                 told(notice)
 
     def _look(self, subject: Subject) -> object:
         kind, name = subject
-        directory = self._host.directory
+        directory = self._directory
         return tuple(directory.offers(name)) if kind is Offers else directory.find(name)
 
     def _notice(self, subject: Subject) -> Offers | NameChanged:
         kind, name = subject
-        host = self._host
-        directory = host.directory
+        directory = self._directory
         if kind is Offers:
-            refs = tuple(host.ref(address) for address in directory.offers(name))
+            refs = tuple(self._ref(address) for address in directory.offers(name))
             return Offers(contract=name, refs=refs, version=directory.version)
         address = directory.find(name)
-        ref = None if address is None else host.ref(address)
+        ref = None if address is None else self._ref(address)
         return NameChanged(name=name, ref=ref, version=directory.version)
 
     def _forget_unwanted(self, subject: Subject) -> None:
@@ -142,7 +153,9 @@ class Subscriptions:
 
     def close(self) -> None:
         """Forget everything: the host is gone."""
-        self._host.directory.on_changed = None
+        self._subscribers.clear()
+        self._of.clear()
+        self._found.clear()
         listeners, self._listeners = self._listeners, {}
         for row in listeners.values():
             for told in row.values():

@@ -8,15 +8,13 @@ could not be given are left out, not made up for.
 import asyncio
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from callboard.messages.contract import Contract
 from callboard.messages.errors import UsageError
 
+from .cell_port import CellPort
 from .notices import Notices, check_handled
-
-if TYPE_CHECKING:
-    from .cell import Cell
 
 __all__ = ["DELAY_S_MAX", "PERIOD_S_MIN", "TIMERS_MAX", "Timer", "Timers"]
 
@@ -34,7 +32,7 @@ class Timer:
     __slots__ = ("_cell", "_handle", "_message", "_period_s", "_start_s", "_timers", "_turn")
 
     def __init__(
-        self, timers: "Timers", cell: "Cell", message: Contract, start_s: float, period_s: float
+        self, timers: "Timers", cell: CellPort, message: Contract, start_s: float, period_s: float
     ) -> None:
         self._timers = timers
         self._cell = cell
@@ -86,17 +84,17 @@ class Timers:
         self.call_at: Final[Callable[..., asyncio.TimerHandle]] = loop.call_at
         self.now: Final[Callable[[], float]] = loop.time
 
-    def after(self, cell: "Cell", delay_s: float, message: Contract) -> Timer:
+    def after(self, cell: CellPort, delay_s: float, message: Contract) -> Timer:
         """Set one that fires once; raises `UsageError`."""
         _check("delay_s", delay_s, 0.0)
         return self._set(cell, message, delay_s, 0.0)
 
-    def every(self, cell: "Cell", period_s: float, message: Contract) -> Timer:
+    def every(self, cell: CellPort, period_s: float, message: Contract) -> Timer:
         """Set one that fires again and again; raises `UsageError`."""
         _check("period_s", period_s, PERIOD_S_MIN)
         return self._set(cell, message, period_s, period_s)
 
-    def _set(self, cell: "Cell", message: Contract, delay_s: float, period_s: float) -> Timer:
+    def _set(self, cell: CellPort, message: Contract, delay_s: float, period_s: float) -> Timer:
         if not isinstance(message, Contract):
             raise UsageError(
                 f"a timer of {cell.path} is to send {message!r}.", advice="Give it a Contract."
@@ -112,7 +110,7 @@ class Timers:
         row[timer] = None
         return timer
 
-    def fired(self, cell: "Cell", timer: Timer, message: Contract, *, is_periodic: bool) -> None:
+    def fired(self, cell: CellPort, timer: Timer, message: Contract, *, is_periodic: bool) -> None:
         """Put a timer's message into the mailbox."""
         if not is_periodic:
             self._notices.put(cell, timer, message, lambda: self.forget(cell.id, timer))

@@ -4,9 +4,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from callboard.actors.actor import Actor, Behaviour
+from callboard.actors.host.extension import Startable
 from callboard.actors.host.warden import Birth
-from callboard.actors.tree.lodging import LodgeBirth
-from callboard.actors.tree.spec import ActorSpec, Node, TreeSpec
 from callboard.messages.errors import SpecError, error_from_data
 from callboard.messages.hosts import NAME_CHARS_MAX, HostSpec
 from callboard.messages.placement import Placement, Resources
@@ -23,7 +22,7 @@ START_BATCH: Final = 1_000
 
 def part_of(
     pickler: Pickler,
-    births: Sequence[Birth | TreeSpec | LodgeBirth],
+    births: Sequence[Birth | Startable],
     placement: Placement,
     *,
     numbers_each: int = 1,
@@ -59,43 +58,25 @@ def raise_first(started: Spawned) -> None:
         raise error_from_data(data)
 
 
-def _title(birth: Birth | TreeSpec | LodgeBirth) -> str:
-    match birth:
-        case TreeSpec():
-            return birth.name
-        case LodgeBirth():
-            return birth.node.name
-        case _:
-            return birth[0].__qualname__
+def _title(birth: Birth | Startable) -> str:
+    return birth[0].__qualname__ if isinstance(birth, tuple) else birth.title
 
 
-def _classes(births: Sequence[Birth | TreeSpec | LodgeBirth]) -> Iterator[type[Actor]]:
+def _classes(births: Sequence[Birth | Startable]) -> Iterator[type[Actor]]:
     for birth in births:
-        if isinstance(birth, TreeSpec):
-            yield from _classes_of(birth)
-        elif isinstance(birth, LodgeBirth):
-            yield from _classes_of(birth.node)
-        else:
+        if isinstance(birth, tuple):
             yield birth[0]
+        else:
+            yield from birth.actors()
 
 
-def _classes_of(node: Node) -> Iterator[type[Actor]]:
-    if isinstance(node, ActorSpec):
-        yield node.actor
-        return
-    for child in node.children:
-        if isinstance(child, ActorSpec | TreeSpec):
-            yield from _classes_of(child)
-
-
-def _own_host(birth: Birth | TreeSpec | LodgeBirth, resources: Resources) -> dict[str, Any]:
+def _own_host(birth: Birth | Startable, resources: Resources) -> dict[str, Any]:
     """The host of an isolated actor: named, restarted and stopped as the actor itself."""
-    if isinstance(birth, TreeSpec | LodgeBirth):
-        node = birth if isinstance(birth, TreeSpec) else birth.node
-        name, restart, stop_timeout = node.name, node.restart, node.stop_timeout
-    else:
-        actor, _, _, given, restart, limit, _ = birth
+    if isinstance(birth, tuple):
+        actor, _, _, given, restart, limit = birth
         name, stop_timeout = given or actor.__name__, limit or STOP_TIMEOUT_DEFAULT
+    else:
+        name, restart, stop_timeout = birth.host_terms()
     if not stop_timeout.is_brutal:
         # Its actor keeps to its own limit; the host is killed when it does not come to that.
         stop_timeout = StopTimeout(stop_timeout.seconds + STOP_GRACE_S)

@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
-from callboard.actors.host.warden import Birth
+from callboard.actors.host.extension import RecipeStart
+from callboard.actors.keyed.activation import KeyedPlan
 from callboard.actors.keyed.actor import check_keyed
-from callboard.actors.keyed.keeper import Keepership, KeyedPlan
+from callboard.actors.keyed.keeper import KeyedRecipe
 from callboard.messages.errors import SpecError
 from callboard.messages.placement import Placement
 from callboard.messages.ports import Pickler
 from callboard.messages.ref import Ref
 from callboard.messages.routing import keyed_by
 from callboard.messages.spawning import Offer, SpawnPart
-from callboard.messages.spec import Restart
 from callboard.messages.stores import ActorStore, KeyedStore
 
 from .births import part_of
@@ -38,8 +38,8 @@ def keepers_of(
     if not hosts:
         raise SpecError("keyed actors without a host.", advice="All hosts have ended.")
     contracts = tuple(row.contract.contract_name for row in behaviour.handlers.values())
-    birth: Birth = (Keepership, (plan,), None, plan.kind, Restart.PERMANENT, None, 0)
-    parts = tuple(part_of(pickler, [birth], Placement(host)) for host in hosts)
+    keeper = RecipeStart(KeyedRecipe(plan))
+    parts = tuple(part_of(pickler, [keeper], Placement(host)) for host in hosts)
     offers = [
         Offer(part=number, contracts=contracts, routing=routing) for number in range(len(parts))
     ]

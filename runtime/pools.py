@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from typing import Any, Final, final
 
 from callboard.actors.actor import Actor, behaviour_of
-from callboard.actors.host.warden import Birth
+from callboard.actors.host.extension import RecipeStart
+from callboard.actors.shard import PoolRecipe
 from callboard.messages.errors import SpecError
 from callboard.messages.hosts import HOSTS_MAX
 from callboard.messages.placement import Placement, Resources
 from callboard.messages.ports import Pickler
 from callboard.messages.routing import Routing
 from callboard.messages.spawning import Offer, SpawnPart
-from callboard.messages.spec import Restart
 
 from .births import part_of
 
@@ -46,15 +46,13 @@ class PoolPlan:
         parts: list[SpawnPart] = []
         offers: list[Offer] = []
         for place, share in self._shares(hosts):
-            birth: Birth = (
-                self.agent, self.args, self.keywords or None, self.name or self.agent.__name__,
-                Restart.PERMANENT, None, share,
-            )  # fmt: skip
+            name = self.name or self.agent.__name__
+            recipe = PoolRecipe(self.agent, self.args, self.keywords or None, name, share)
             working = share * behaviour.concurrency
             offers.append(
                 Offer(part=len(parts), contracts=contracts, size=working, routing=routing)
             )
-            parts.append(part_of(pickler, [birth], place))
+            parts.append(part_of(pickler, [RecipeStart(recipe)], place))
         return tuple(parts), offers
 
     def _shares(self, hosts: Sequence[int]) -> list[tuple[Placement, int]]:

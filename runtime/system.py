@@ -20,7 +20,7 @@ from callboard.actors.actor import Actor, behaviour_of
 from callboard.actors.execution.handle import ExecutionHandle
 from callboard.actors.host.host import Host
 from callboard.actors.host.warden import Birth
-from callboard.actors.keyed.keeper import KeyedPlan
+from callboard.actors.keyed.activation import KeyedPlan
 from callboard.actors.subscriptions import contract_name_of
 from callboard.actors.tree.ref import TreeRef
 from callboard.actors.tree.spec import ActorSpec, TreeSpec, walk
@@ -194,7 +194,7 @@ class System:
         """
         behaviour = behaviour_of(actor)
         self._learn(actor)
-        birth: Birth = (actor, args, keywords or None, name, restart, stop_timeout, 0)
+        birth: Birth = (actor, args, keywords or None, name, restart, stop_timeout)
         place = Placement(host) if placement is None else placement
         offers = []
         if offer or name is not None:
@@ -220,7 +220,7 @@ class System:
         behaviour_of(actor)
         self._learn(actor)
         hosts = self.host.directory.hosts if host is None else (host,)
-        births: list[Birth] = [(actor, args, None, None, restart, None, 0) for args in arguments]
+        births: list[Birth] = [(actor, args, None, None, restart, None) for args in arguments]
         refs: list[Any] = [None] * len(births)
         rows = [range(i, len(births), len(hosts)) for i in range(len(hosts))]
         chunks = [

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from callboard.actors.actor import behaviour_of
-from callboard.actors.tree.lodging import LodgeBirth
+from callboard.actors.tree.extension import LodgeBirth, TreeStart
 from callboard.actors.tree.spec import (
     ActorSpec,
     Node,
@@ -71,7 +71,7 @@ def _shipped(pickler: Pickler, tree: TreeSpec, part: Part, *, is_lodge: bool) ->
     node = without_placed(part.node)
     if not is_lodge:
         assert isinstance(node, TreeSpec), "whoever starts a tree begins with a supervisor"
-        shipped = part_of(pickler, [node], wanted, numbers_each=len(part.paths))
+        shipped = part_of(pickler, [TreeStart(node)], wanted, numbers_each=len(part.paths))
         return shipped.model_copy(update={"lodges": tuple(part.below)})
     above = f"{tree.name}/{part.path}".rpartition("/")[0]
     birth = LodgeBirth(node, above)

@@ -9,8 +9,13 @@ from typing import Any, ClassVar, Final
 
 import cloudpickle
 
+from callboard.actors.cell import Cell
+from callboard.actors.host.extension import Extension
 from callboard.actors.host.host import Host
+from callboard.actors.host.ports import RoleHost
 from callboard.actors.host.watchdog import Watchdog
+from callboard.actors.shard import PoolRecipe
+from callboard.actors.tree.extension import Trees
 from callboard.messages.guests import is_guest
 from callboard.messages.lifecycle import Exit
 from callboard.messages.ports import BlobStore, ChildRunner, SupervisorPort
@@ -22,10 +27,12 @@ from .settings import Settings
 from .telemetry.metrics import Publisher
 from .telemetry.vitals import process_vitals
 
-__all__ = ["CloudPickler", "HostClock", "RefPickler", "RefUnpickler", "make_host"]
+__all__ = ["EXTENSIONS", "CloudPickler", "HostClock", "RefPickler", "RefUnpickler", "make_host"]
 
 
 METRICS_DELAY_S: Final = 1.0
+EXTENSIONS: Final = (Trees,)
+"""What roles have on every host. Pools and keyed actors need nothing there but their recipes."""
 
 
 DYNAMIC: Final = "<dynamic-code>"
@@ -95,6 +102,10 @@ class HostClock:
         self.now = now
 
 
+def _trees(host: RoleHost[Cell]) -> Extension:
+    return Trees(host, PoolRecipe)
+
+
 def make_host(
     *,
     slot: int,
@@ -122,6 +133,7 @@ def make_host(
         limits=settings.limits,
         ask_timeout_s=settings.ask_timeout_s,
         on_failed=on_failed,
+        extensions=(_trees,),
     )
     watchdog = Watchdog(host, settings.blocked_s, shares_loop=settings.engine == "inline")
     if environment.is_real:

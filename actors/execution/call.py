@@ -5,18 +5,49 @@ nor a future: its outcome is put into a list of its run, which looks at the list
 turn of the event loop.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from callboard.messages.contract import Contract, is_same_contract
 from callboard.messages.errors import CallboardError, WrongReply
 from callboard.messages.plan import SubTask
 
-if TYPE_CHECKING:
-    from ..asks import Ask
-    from .lanes import Lane
-    from .run import PlanRun
+from ..asks import Ask
+from ..scheduler.effects import DoneReport
+from .lanes import Lane
 
-__all__ = ["TaskCall"]
+__all__ = ["CallOwner", "TaskCall"]
+
+
+class CallOwner(Protocol):
+    """The run that attempts belong to."""
+
+    is_woken: bool
+    """Whether it looks at what was reported anyway."""
+    touched: list[Lane]
+    """Lanes with an outcome since its last turn."""
+    reports: list[DoneReport]
+    """Sub-task, attempt and result of each success since then."""
+
+    @property
+    def asks(self) -> dict[int, Any]:
+        """The host's asks that wait for their reply."""
+
+    @property
+    def calls(self) -> dict[str, "TaskCall"]:
+        """Attempts under way, by their sub-tasks."""
+
+    @property
+    def step_prefix(self) -> str:
+        """What the steps of its sub-tasks begin with."""
+
+    def wake(self) -> None:
+        """Let it look soon."""
+
+    def attempt_failed(self, call: "TaskCall", error: CallboardError) -> None:
+        """An attempt has failed."""
+
+    def recast(self, message: Contract, cls: type[Contract]) -> Contract:
+        """A reply as the run's own class of its contract; raises `WrongReply`."""
 
 
 class TaskCall:
@@ -40,7 +71,7 @@ class TaskCall:
     )
 
     def __init__(
-        self, run: "PlanRun", lane: "Lane", sub_task: SubTask, attempt: int, sent_s: float
+        self, run: CallOwner, lane: Lane, sub_task: SubTask, attempt: int, sent_s: float
     ) -> None:
         self.run = run
         self.lane = lane

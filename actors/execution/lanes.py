@@ -9,16 +9,13 @@ Invariant: the core knows exactly the lanes that are `open` here, under the same
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from callboard.messages.ref import Address
 
+from ..host.host import Host
 from ..scheduler.core import SchedulerCore
 from .pace import Pace
-
-if TYPE_CHECKING:
-    from ..host.host import Host
-    from .call import TaskCall
 
 __all__ = ["Lane", "LaneFigures", "Lanes"]
 
@@ -36,6 +33,18 @@ class LaneFigures:
     round_trip_s: float
 
 
+class Delivered(Protocol):
+    """An attempt that has got its outcome."""
+
+    @property
+    def sent_s(self) -> float:
+        """When it was sent."""
+
+    @property
+    def under_way(self) -> int:
+        """How many attempts its lane held then, itself included."""
+
+
 class Lane:
     """One address that runs attempts of this execution."""
 
@@ -50,7 +59,7 @@ class Lane:
         """Attempts given to it."""
         self.delivered = 0
         """Attempts of it that have an outcome."""
-        self.latest: TaskCall | None = None
+        self.latest: Delivered | None = None
         """The last call that got its outcome since the pace was looked at."""
         self.is_lost = False
 
@@ -73,7 +82,7 @@ class Lanes:
 
     __slots__ = ("_down", "_host", "_kinds", "_seen", "open")
 
-    def __init__(self, host: "Host") -> None:
+    def __init__(self, host: Host) -> None:
         self._host = host
         self._kinds: set[str] = set()
         self._seen = (-1, 0)

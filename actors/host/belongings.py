@@ -5,16 +5,16 @@ has not handled. Actors that have none of them are not in any table here.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from callboard.messages.errors import ActorNotFound
 from callboard.messages.lifecycle import Exit
 
 from ..cell import Cell, Life
+from ..notices import Notices
+from ..subscriptions import Subscriptions
+from ..timers import Timers
 from ..watch.core import End
-
-if TYPE_CHECKING:
-    from .host import Host
+from .ports import CellHost
 
 __all__ = ["Belongings"]
 
@@ -22,19 +22,24 @@ __all__ = ["Belongings"]
 class Belongings:
     """Clears up after incarnations, and tells those that are tied to them."""
 
-    __slots__ = ("_host",)
+    __slots__ = ("_host", "_notices", "_subscriptions", "_timers")
 
-    def __init__(self, host: "Host") -> None:
+    def __init__(
+        self,
+        host: CellHost[Cell],
+        notices: Notices,
+        timers: Timers,
+        subscriptions: Subscriptions,
+    ) -> None:
         self._host = host
+        self._notices = notices
+        self._timers = timers
+        self._subscriptions = subscriptions
 
     def leave(self, cell: Cell) -> Sequence[End]:
         """An incarnation has ended; gives whom `tell` is to tell of it."""
-        host, number = self._host, cell.id
-        host.notices.drop(number)
-        host.timers.drop(number)
-        host.subscriptions.drop(number)
-        host.meters.instruments.drop(number)
-        return host.watching.leave(number)
+        self._drop(cell.id)
+        return self._host.watching.leave(cell.id)
 
     def tell(self, ends: Sequence[End], cell: Cell, reason: Exit) -> None:
         """Tell how it ended, now that its supervisor has decided (or will take its time)."""
@@ -48,17 +53,19 @@ class Belongings:
 
     def never_ran(self, cell: Cell, reason: Exit) -> None:
         """A start failed, whose hook may have asked for things."""
-        host, number = self._host, cell.id
-        host.notices.drop(number)
-        host.timers.drop(number)
-        host.subscriptions.drop(number)
-        host.meters.instruments.drop(number)
-        host.watching.abandon(number, reason)
+        self._drop(cell.id)
+        self._host.watching.abandon(cell.id, reason)
+
+    def _drop(self, number: int) -> None:
+        self._notices.drop(number)
+        self._timers.drop(number)
+        self._subscriptions.drop(number)
+        self._host.meters.instruments.drop(number)
 
     def close(self) -> None:
         """Forget everything: the host is gone."""
-        self._host.timers.close()
-        self._host.subscriptions.close()
+        self._timers.close()
+        self._subscriptions.close()
         self._host.watching.close()
 
     def _comes_back(self, cell: Cell) -> bool | None:

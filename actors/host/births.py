@@ -2,27 +2,18 @@
 
 import asyncio
 import functools
-import itertools
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from callboard.messages.control import CONTROL_CELL
-from callboard.messages.errors import ActorStartFailed, ActorStopped, CallboardError, SpecError
+from callboard.messages.errors import ActorStopped, CallboardError, SpecError
 from callboard.messages.lifecycle import SHUT_DOWN, Exit
-from callboard.messages.ref import Address
 from callboard.messages.spec import ChildSpec, Intensity, Restart, StopTimeout, SupervisorSpec
 
-from ..actor import Actor, Behaviour, behaviour_of
+from ..actor import Actor, Behaviour, Handler, behaviour_of
 from ..cell import Cell, Life, Recipe
 from ..family import Family
-from ..keyed.keeper import Keeper, Keepership
-from ..shard import PoolRecipe, Shard
-from ..tree.branch import Branch, plant
-from ..tree.spec import Node, TreeSpec, child_spec
-from .warden import Warden, WardenRecipe
-
-if TYPE_CHECKING:
-    from .host import Host
+from .ports import CellHost, Children
 
 __all__ = ["FIRST_LOCAL_CELL", "GUARDIAN", "Births"]
 
@@ -33,13 +24,11 @@ GUARDIAN: Final = SupervisorSpec(intensity=Intensity(restarts=10_000, period_s=1
 """How a host supervises its top-level actors. They are thousands and fail independently;
 what keeps a crash loop slow is the back-off, and what is beyond this is the host's own."""
 
-POOL: Final = SupervisorSpec(intensity=Intensity(restarts=1_000, period_s=10.0))
-
 
 class Births:
     """Makes cells and hands them to their families."""
 
-    def __init__(self, host: "Host", on_failed: Callable[[Exit], None] | None) -> None:
+    def __init__(self, host: CellHost[Cell], on_failed: Callable[[Exit], None] | None) -> None:
         self._host = host
         self._next_local = FIRST_LOCAL_CELL
         self._known: set[Behaviour] = set()
@@ -109,25 +98,42 @@ class Births:
         Raises `SpecError` when the class is no proper actor, `NameTaken` for its name.
         """
         host = self._host
+        return self.begin_cell(
+            lambda taken: recipe.make_cell(taken, host), parent, restart, stop_timeout, number
+        )
+
+    def begin_cell(
+        self,
+        make: Callable[[int], Cell],
+        parent: Cell | None,
+        restart: Restart = Restart.TRANSIENT,
+        stop_timeout: StopTimeout | None = None,
+        number: int | None = None,
+    ) -> Cell:
+        """As `begin`, in the cell that `make` gives for a number."""
         if parent is None and self.is_stopping:
             raise self._refusal()
-        if isinstance(recipe, PoolRecipe):
-            cell: Cell = Shard(
-                self._number(number), recipe, behaviour_of(recipe.actor), host.dispatcher
-            )
-        else:
-            make = Keeper if recipe.actor is Keepership else Cell
-            cell = make(self._number(number), recipe, behaviour_of(recipe.actor), host.dispatcher)
+        cell = make(self.number() if number is None else number)
         if cell.behaviour not in self._known:
             self._learn(cell.behaviour)
         cell.parent = parent
         self.family_of(parent).add(cell, self.spec(restart, stop_timeout))
         return cell
 
-    def is_plain(self, actor: type[Actor]) -> bool:
-        """Whether actors of a class are all there once they are made: no hook, no own cell."""
+    def begin_top(self, cell: Cell, spec: ChildSpec) -> None:
+        """The same for a top-level actor that has a spec of its own, and may have cells below."""
         try:
-            return not behaviour_of(actor).has_started_hook and actor is not Keepership
+            if self.is_stopping:
+                raise self._refusal()
+            self.guardian.add(cell, spec)
+        except CallboardError:
+            self._host.endings.gone(cell, SHUT_DOWN)
+            raise
+
+    def is_plain(self, actor: type[Actor]) -> bool:
+        """Whether actors of a class are all there once they are made: no hook."""
+        try:
+            return not behaviour_of(actor).has_started_hook
         except SpecError:  # For whoever begins it.
             return False
 
@@ -146,68 +152,22 @@ class Births:
         self.guardian.add_all(cells, spec)
         return cells
 
-    def begin_child(self, make: Callable[[int], Cell], parent: Cell, restart: Restart) -> Cell:
-        """Begin to start a child whose cell is of a kind of its own; see `outcome`."""
-        cell = make(self._number(None))
-        self.family_of(parent).add(cell, self.spec(restart, None))
-        return cell
-
     def learn(self, behaviour: Behaviour) -> None:
         """Take in the contracts of an actor class that is going to run here."""
         if behaviour not in self._known:
             self._learn(behaviour)
 
-    def begin_tree(
-        self, tree: TreeSpec, number: int | None = None, places: Sequence[Address] = ()
-    ) -> Cell:
-        """Begin to start a tree, whose cells take numbers from `number` on; see `outcome`.
+    def install(self, recipe: Recipe, extra: Mapping[type, Handler]) -> None:
+        """Run an actor of the kernel's own in cell 0: nobody stops or restarts it.
 
-        Raises `SpecError` when a class in it is no proper actor, `NameTaken` for its name.
+        It handles `extra` too. Raises `SpecError` when its class does so already.
         """
-        if self.is_stopping:
-            raise self._refusal()
-        branch = self.plant(tree, None, number, places)
-        try:
-            self.guardian.add(branch, child_spec(tree, "tree", tree.name))
-        except CallboardError:
-            self._host.endings.gone(branch, SHUT_DOWN)
-            raise
-        return branch
-
-    def plant(
-        self,
-        node: Node,
-        parent: Cell | None,
-        number: int | None = None,
-        places: Sequence[Address] = (),
-    ) -> Cell:
-        """The cells of a node and of all below it, known to this host and not started."""
-        following = None if number is None else itertools.count(number)
-        cell = plant(
-            node,
-            lambda: self._number(None if following is None else next(following)),
-            self._host.dispatcher,
-            parent,
-            iter(places),
-        )
-        for planted in (cell, *(cell.cells_below() if isinstance(cell, Branch) else ())):
-            if planted.behaviour not in self._known:
-                self._learn(planted.behaviour)
-        return cell
-
-    def employ_warden(self) -> None:
-        """Put the warden into cell 0. It has no family: nobody stops or restarts it."""
-        host = self._host
-        recipe = WardenRecipe(host)
-        warden = Cell(CONTROL_CELL, recipe, behaviour_of(Warden), host.dispatcher)
-        self.install(warden)
-
-    def install(self, cell: Cell) -> None:
-        """Run a cell of the kernel's own: outside all families."""
-        self._learn(cell.behaviour)
-        cell.actor = cell.recipe.make()
+        behaviour = behaviour_of(recipe.actor).extended(extra)
+        cell = Cell(CONTROL_CELL, recipe, behaviour, self._host.dispatcher)
+        self._learn(behaviour)
+        cell.actor = recipe.make()
         cell.life = Life.RUNNING
-        self._host.cells[cell.id] = cell
+        self._host.cells[CONTROL_CELL] = cell
 
     async def outcome(self, cell: Cell) -> None:
         """Wait for the outcome of a cell's first start; raises `ActorStartFailed`."""
@@ -215,47 +175,19 @@ class Births:
         if failure is not None:
             raise failure
         await self.family_of(cell.parent).started(cell)
-        if isinstance(cell, Shard):
-            await self._members_started(cell)
+        if type(cell) is not Cell:
+            await cell.all_started()
 
-    async def _members_started(self, shard: Shard) -> None:
-        """Wait for a pool's agents; one that does not start ends its part of the pool."""
-        members, shard.newborn = shard.newborn, []
-        try:
-            for member in members:
-                await self.outcome(member)
-        except ActorStartFailed:
-            for member in members:
-                self._host.endings.start_failures.pop(member.id, None)
-            await self._host.stop_child(shard.parent, shard.id)
-            raise
-
-    def fill(self, shard: Shard) -> None:
-        """Start the agents of a pool's part; called when the shard itself has started."""
-        recipe = shard.recipe
-        assert isinstance(recipe, PoolRecipe)
-        family = self.family_of(shard)
-        spec = self.spec(Restart.PERMANENT, None)
-        for _ in range(recipe.size):
-            number = self._number(None)
-            member = Cell(number, recipe.member(), shard.behaviour, self._host.dispatcher)
-            member.parent = shard
-            member.shard = shard
-            shard.newborn.append(member)
-            family.add(member, spec)
-
-    def family_of(self, cell: Cell | None) -> Family:
+    def family_of(self, cell: Cell | None) -> Children[Cell]:
         """The children of a cell (made at first use), or of the host itself."""
         if cell is None:
             return self.guardian
         if cell.children is None:
-            branch = cell if isinstance(cell, Branch) else None
-            if branch is not None:
-                spec = branch.spec.supervisor
-            else:
-                spec = POOL if isinstance(cell, Shard) else cell.behaviour.actor.supervision
             on_stopped = functools.partial(self._host.endings.family_stopped, cell)
-            cell.children = Family(self._host, spec, on_stopped, branch)
+            children = cell.make_children(on_stopped)
+            if children is None:
+                children = Family(self._host, cell.supervision, on_stopped)
+            cell.children = children
         return cell.children
 
     def _refusal(self) -> ActorStopped:
@@ -265,9 +197,8 @@ class Births:
             may_have_run=False,
         )
 
-    def _number(self, number: int | None) -> int:
-        if number is not None:
-            return number
+    def number(self) -> int:
+        """A number for a cell of this host's own: the root never gives it."""
         self._next_local += 1
         return self._next_local
 

@@ -14,23 +14,28 @@ result is dropped.
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Collection, Sequence
+from typing import Final
 
-from callboard.messages.errors import ActorNotFound, ActorStartFailed, CallboardError
+from callboard.messages.contract import Contract
+from callboard.messages.control import CONTROL_CELL, CONTROL_SLOT, ActorEnded
+from callboard.messages.errors import (
+    ActorNotFound,
+    ActorStartFailed,
+    CallboardError,
+    MailboxFull,
+)
 from callboard.messages.lifecycle import Exit, ExitReason
-from callboard.messages.spec import AutoShutdown, Restart, StopTimeout
+from callboard.messages.ref import Address
+from callboard.messages.spec import Restart, StopTimeout
 
 from ..asks import Ask
 from ..cell import Cell, Life
 from ..dispatcher import Worker
 from ..failures import describe_exception, is_being_cancelled
 from ..mailbox import accept_waiting, actor_restarts, refuse_waiting, stopped_too_soon
-from ..tree.branch import Branch, describe_end
-from ..tree.envoy import EnvoyCell
-
-if TYPE_CHECKING:
-    from .host import Host
+from .belongings import Belongings
+from .ports import CellHost
 
 __all__ = ["Endings"]
 
@@ -73,10 +78,19 @@ class OrderlyStop:
 
 
 class Endings:
-    """Stops cells and clears up after them."""
+    """Stops cells and clears up after them; `tell` carries what the root must know."""
 
-    def __init__(self, host: "Host") -> None:
+    def __init__(
+        self,
+        host: CellHost[Cell],
+        workers: Collection[Worker],
+        belongings: Belongings,
+        tell: Callable[[Address, Contract], None],
+    ) -> None:
         self._host = host
+        self._all_workers = workers
+        self._belongings = belongings
+        self._tell = tell
         self.start_failures: dict[int, ActorStartFailed] = {}
         """Why cells did not start, until their spawner has been told."""
         self._stopped: dict[int, asyncio.Future[None]] = {}
@@ -84,11 +98,6 @@ class Endings:
         self._stops: dict[int, OrderlyStop] = {}
         self.start_hooks: Final[dict[int, asyncio.Task[None]]] = {}
         """The start hooks that run, and pools that come up, by their cell."""
-        self._watchers: list[Callable[[Cell, Exit], None]] = []
-
-    def watch(self, watcher: Callable[[Cell, Exit], None]) -> None:
-        """Call `watcher` with every top-level cell that ends for good."""
-        self._watchers.append(watcher)
 
     # --- ordered stop -------------------------------------------------------------------
 
@@ -115,8 +124,7 @@ class Endings:
             return
         was_running = cell.life == Life.RUNNING
         cell.life = Life.STOPPING
-        if isinstance(cell, Branch | EnvoyCell):
-            cell.keeps = comes_back
+        cell.stops(comes_back=comes_back)
         if comes_back:
             actor_restarts(cell)
             accept_waiting(cell)
@@ -140,7 +148,7 @@ class Endings:
     ) -> None:
         outcome = reason
         began_at_s = self._host.now()
-        if not isinstance(cell, Branch) and cell.children is not None:
+        if cell.children_stop_first and cell.children is not None:
             try:
                 async with ordered.limit(cell.children.patience_s()):
                     await self._start_hook_ends(cell, ordered)
@@ -206,7 +214,7 @@ class Endings:
             quiet.set_result(None)
 
     def _workers(self, cell: Cell) -> list[Worker]:
-        return [worker for worker in self._host.dispatcher.workers if worker.cell is cell]
+        return [worker for worker in self._all_workers if worker.cell is cell]
 
     def _kill_and_finish(self, cell: Cell, callbacks: Sequence[Stopped]) -> None:
         self._stops.pop(cell.id, None)
@@ -233,12 +241,11 @@ class Endings:
         if family is None:
             return
         family.supervisor.abandon()
+        comes_back = cell.keeps_children()
         for child in reversed(list(family.cells.values())):
             outcome = _killed(f"{child.path} was killed with {cell.path}.")
             self._stops.pop(child.id, None)
-            comes_back = isinstance(cell, Branch) and cell.keeps_for(is_stopping=True)
-            if isinstance(child, EnvoyCell):
-                child.keeps = comes_back
+            child.killed_with_parent(comes_back=comes_back)
             self._kill(child)
             self._finish(child, outcome, ())
             if comes_back:
@@ -252,10 +259,10 @@ class Endings:
         cell.children = None
         if cell.stopping is not None and cell.stopping.done():
             cell.stopping = None
-        tied = self._host.belongings.leave(cell)
+        tied = self._belongings.leave(cell)
         for stopped in callbacks:
             stopped(outcome)
-        self._host.belongings.tell_soon(tied, cell, outcome)
+        self._belongings.tell_soon(tied, cell, outcome)
 
     # --- failure ---------------------------------------------------------------------------
 
@@ -267,16 +274,16 @@ class Endings:
         """Let a running actor end like this; its supervisor decides."""
         if cell.life != Life.RUNNING:
             return
-        tied = self._host.belongings.leave(cell)
+        tied = self._belongings.leave(cell)
         cell.life = Life.STARTING
         cell.actor = None
         for worker in self._workers(cell):
             worker.interrupt()
         if cell.children is None:
             self._report_failed(cell, reason)
-            self._host.belongings.tell(tied, cell, reason)
+            self._belongings.tell(tied, cell, reason)
         else:
-            self._host.belongings.tell(tied, cell, reason)  # Its children may take long.
+            self._belongings.tell(tied, cell, reason)  # Its children may take long.
             self._host.run_task(self._fail_after_children(cell, reason))
 
     async def _fail_after_children(self, cell: Cell, reason: Exit) -> None:
@@ -299,33 +306,18 @@ class Endings:
                 waiting.set_result(None)
             return
         cell.children = None
-        if isinstance(cell, Branch):
-            self._branch_ended(cell, reason)
-        elif cell.life == Life.RUNNING:
-            tied = self._host.belongings.leave(cell)
+        if cell.life == Life.RUNNING:
+            reason = cell.children_gave_up(reason)
+            tied = self._belongings.leave(cell)
             cell.life = Life.STARTING
             cell.actor = None
             actor_restarts(cell)
             for worker in self._workers(cell):
                 worker.interrupt()
-            if cell.behaviour.actor.supervision.auto_shutdown is AutoShutdown.NEVER:
-                # OTP calls this end a shutdown. But an actor is more than the supervisor of
-                # its children: a transient one would be gone without a word.
-                reason = Exit(ExitReason.FAILED, reason.detail)
             self._report_failed(cell, reason)
-            self._host.belongings.tell(tied, cell, reason)
-
-    def _branch_ended(self, branch: Branch, reason: Exit) -> None:
-        """A supervisor of a tree gave up, shut itself down, or did not come up."""
-        family = self._host.family_of(branch.parent)
-        if branch.life == Life.RUNNING:
-            tied = self._host.belongings.leave(branch)
-            branch.life = Life.STARTING
-            branch.actor = None
-            family.failed(branch, reason)
-            self._host.belongings.tell(tied, branch, reason)
-        elif branch.life == Life.STARTING:
-            family.branch_failed_to_start(branch, describe_end(branch, reason))
+            self._belongings.tell(tied, cell, reason)
+        elif cell.life == Life.STARTING:
+            cell.children_did_not_start(reason)
 
     # --- the end ------------------------------------------------------------------------------
 
@@ -360,20 +352,29 @@ class Endings:
             del self._host.cells[cell.id]
         cell.life = Life.STOPPED
         cell.actor = None
-        if isinstance(cell, Branch):
-            for member, _ in reversed(cell.members.values()):
-                if self._host.cells.get(member.id) is member:
-                    self.gone(member, reason)
+        for member in reversed(cell.declared()):
+            if self._host.cells.get(member.id) is member:
+                self.gone(member, reason)
         refuse_waiting(cell)
         cell.ended()
         # What was to be tied to its next incarnation, which will not be.
-        self._host.belongings.tell(self._host.belongings.leave(cell), cell, reason)
+        self._belongings.tell(self._belongings.leave(cell), cell, reason)
         waiting = self._stopped.pop(cell.id, None)
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
         if cell.parent is None:
-            for watcher in self._watchers:
-                watcher(cell, reason)
+            self._report_gone(cell, reason)
+
+    def _report_gone(self, cell: Cell, reason: Exit) -> None:
+        """A top-level actor must not come back with its host: the root must know."""
+        host = self._host
+        if host.slot == CONTROL_SLOT or host.births.is_stopping:
+            return
+        ended = ActorEnded(slot=host.slot, cell=cell.id, reason=reason.to_data())
+        try:
+            self._tell(Address(CONTROL_SLOT, CONTROL_CELL), ended)
+        except MailboxFull:
+            host.dispatcher.letters.counts["not_sent"] += 1
 
 
 def _killed(message: str) -> Exit:

@@ -2,7 +2,8 @@
 
 A host has a slot (its place in the cluster, which outlives it) and an epoch (which
 incarnation of the slot it is). It knows nothing of Ray: an engine gives it links'
-carriers, a blob store, a pickler and a supervisor factory, all as ports.
+carriers, a blob store, a pickler and a supervisor factory, all as ports. It knows no role
+either: those come as extensions, and as recipes that make cells of their own kinds.
 
 Everything here runs on one event loop; nothing is safe to call from another thread
 unless it says so.
@@ -25,7 +26,7 @@ from callboard.messages.errors import (
     UsageError,
 )
 from callboard.messages.frame import Kind, decode_frame
-from callboard.messages.lifecycle import ENDED_NORMALLY, Exit
+from callboard.messages.lifecycle import Exit
 from callboard.messages.limits import DEFAULT_LIMITS, Limits
 from callboard.messages.ports import BlobStore, MakeSupervisor, Pickler
 from callboard.messages.ref import EXTERNAL_REF, Address, Ref
@@ -36,7 +37,6 @@ from ..cell import Cell, Recipe
 from ..context import Context
 from ..deadlines import Deadlines
 from ..dispatcher import Dispatcher
-from ..family import Family
 from ..letters import DeadLetters
 from ..link.failures import actor_not_found, encode_error, is_missed_here
 from ..link.link import Link
@@ -44,20 +44,24 @@ from ..link.rows import OutgoingMessage
 from ..notices import Notices
 from ..registry import Directory
 from ..routing import Load
+from ..stash import Stashes
 from ..subscriptions import Subscriptions
 from ..timers import Timers
-from ..tree.envoy import Envoys
-from ..tree.lodging import Lodgings
 from ..watch.watching import Watching
 from .belongings import Belongings
 from .births import Births
 from .endings import Endings
+from .extension import Extensions, MakeExtension
+from .instruments import Instruments
 from .meters import Meters
 from .places import Places
+from .ports import Children
+from .warden import Warden
 
 __all__ = ["Host"]
 
 LOGGER: Final = logging.getLogger("callboard.host")
+ExtensionT = TypeVar("ExtensionT")
 ReplyT = TypeVar("ReplyT")
 ASK_TIMEOUT_S: Final = 30.0
 EARLY_FRAMES_MAX: Final = 256
@@ -92,6 +96,7 @@ class Host:
         limits: Limits = DEFAULT_LIMITS,
         ask_timeout_s: float = ASK_TIMEOUT_S,
         on_failed: Callable[[Exit], None] | None = None,
+        extensions: Sequence[MakeExtension] = (),
     ) -> None:
         self.slot = slot
         self.epoch = epoch
@@ -112,21 +117,23 @@ class Host:
         self.pending: Final[dict[int, Call]] = {}
         """Asks to other hosts that wait for their reply."""
         self.deadlines: Final = Deadlines()
-        self.directory: Final = Directory()
-        self.directory.keeper = self
+        self.directory: Final = Directory(self, lambda: self.subscriptions.changed())  # noqa: PLW0108 - made later
         self.dispatcher: Final = Dispatcher(self, self.letters)
-        self.meters: Final = Meters(self)
+        self.stashes: Final[Stashes] = self.dispatcher.stashes
+        self.meters: Final = Meters(self.loop, self.dispatcher)
+        self.instruments: Final[Instruments] = self.meters.instruments
         self.notices: Final = Notices(self.letters)
         self.timers: Final = Timers(self.loop, self.notices)
-        self.subscriptions: Final = Subscriptions(self)
-        self.watching: Final = Watching(self)
-        self.belongings: Final = Belongings(self)
-        self.places: Final = Places(self)
+        self.subscriptions: Final[Subscriptions] = Subscriptions(
+            self.directory, self.notices, self.ref
+        )
+        self._extensions: Final = Extensions(self, extensions)
+        self.watching: Final = Watching(self, self._extensions)
+        self.belongings: Final = Belongings(self, self.notices, self.timers, self.subscriptions)
+        self.places: Final = Places(slot, self.links, lambda other: Link(self, other))
         self.births: Final = Births(self, on_failed)
-        self.endings: Final = Endings(self)
-        self.envoys: Final = Envoys(self)
-        self.lodgings: Final = Lodgings(self)
-        self.births.employ_warden()
+        self.endings: Final = Endings(self, self.dispatcher.workers, self.belongings, self.tell)
+        self.run_control(Recipe(Warden, (self,), None, "warden"))
         self._tasks: set[asyncio.Task[Any]] = set()
         self._early: deque[bytes] = deque(maxlen=EARLY_FRAMES_MAX)
         self._gone: deque[int] = deque()
@@ -428,25 +435,17 @@ class Host:
         """Start an actor on this host and wait until it runs."""
         return await self.births.spawn(recipe, parent, restart, stop_timeout)
 
-    def family_of(self, cell: Cell | None) -> Family:
+    def family_of(self, cell: Cell | None) -> Children[Cell]:
         """The children of a cell, or of the host itself."""
         return self.births.family_of(cell)
 
-    def cell_failed(self, cell: Cell, failure: CallboardError) -> None:
-        """A handler raised: the actor is thrown away and its supervisor decides."""
-        self.endings.failed(cell, failure)
+    def extension(self, kind: type[ExtensionT]) -> ExtensionT:
+        """What a role has on this host; raises `UsageError` when the host was not given it."""
+        return self._extensions.find(kind)
 
-    def stop_self(self, cell: Cell, reason: Exit = ENDED_NORMALLY) -> None:
-        """An actor ends itself."""
-        self.endings.stop_self(cell, reason)
-
-    async def stop_child(self, parent: Cell | None, number: int) -> None:
-        """Stop one child and wait until it has stopped."""
-        await self.endings.stop_child(parent, number)
-
-    def cell_gone(self, cell: Cell, reason: Exit) -> None:
-        """A cell ended for good."""
-        self.endings.gone(cell, reason)
+    def run_control(self, recipe: Recipe) -> None:
+        """Let this actor answer in cell 0 from now on, and the extensions with it."""
+        self.births.install(recipe, self._extensions.handlers())
 
     async def lookup(self, name: str, timeout_s: float | None = None) -> Ref[Any]:
         """The actor of a name; waits for one that is being spawned. Raises `ActorNotFound`."""
@@ -480,6 +479,7 @@ class Host:
     async def close(self) -> None:
         """Forget everything at once: no actor is asked to stop. Open asks fail."""
         self.belongings.close()
+        self._extensions.close()
         error = HostLost("the system has stopped.", advice="Start it again.", may_have_run=True)
         for link in self.links.values():
             link.close(error)

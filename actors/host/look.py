@@ -7,23 +7,20 @@ what takes long with many actors is done in slices, so that handlers run in betw
 import asyncio
 import heapq
 from collections import deque
+from collections.abc import Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from callboard.messages.control import CONTROL_CELL
 from callboard.messages.errors import ActorNotFound
 from callboard.messages.views import ActorLoad, ActorView, HostView, LinkView, LookAtHost
 
+from ..asks import Call
 from ..cell import Cell
-from ..family import Family
-from ..tree.envoy import EnvoyCell
-from ..tree.lodging import Lodge
+from ..link.link import Link
+from .ports import CellHost, Children
 
-if TYPE_CHECKING:
-    from ..link.link import Link
-    from .host import Host
-
-__all__ = ["ACTORS_MAX", "Depths", "look_at_host", "measure_mailboxes"]
+__all__ = ["ACTORS_MAX", "Depths", "ViewHost", "look_at_host", "measure_mailboxes"]
 
 FAILURE_CHARS_MAX: Final = 200
 """A longer reason is cut in views: a line of `callboard tree` is for looking."""
@@ -39,6 +36,18 @@ SLICE_CELLS: Final = 10_000
 """Cells measured in a row: well under a millisecond."""
 
 
+class ViewHost(CellHost[Cell], Protocol):
+    """What is looked at: a host."""
+
+    @property
+    def links(self) -> Mapping[int, Link]:
+        """The ways to other hosts."""
+
+    @property
+    def pending(self) -> Mapping[int, Call]:
+        """Asks to other hosts that wait for their reply."""
+
+
 class Depths(NamedTuple):
     """How full the mailboxes of a host are."""
 
@@ -48,7 +57,7 @@ class Depths(NamedTuple):
     """Cells with the fullest mailboxes, as many as were asked for."""
 
 
-async def look_at_host(host: "Host", request: LookAtHost) -> HostView:
+async def look_at_host(host: ViewHost, request: LookAtHost) -> HostView:
     """What is on this host now."""
     busiest: tuple[ActorLoad, ...] = ()
     links: tuple[LinkView, ...] = ()
@@ -73,7 +82,7 @@ async def look_at_host(host: "Host", request: LookAtHost) -> HostView:
         actors=len(host.cells) - 1,
         handled=host.dispatcher.handled,
         pending_asks=len(host.pending),
-        dead_letters=dict(host.letters.counts),
+        dead_letters=dict(host.dispatcher.letters.counts),
         memory_bytes=vitals.memory_bytes,
         at_s=host.now(),
         uptime_s=host.now() - meters.born_s,
@@ -97,12 +106,12 @@ async def look_at_host(host: "Host", request: LookAtHost) -> HostView:
 # --- the tree -----------------------------------------------------------------------------
 
 
-def _members(host: "Host", family: Family, actors_max: int) -> tuple[ActorView, ...]:
+def _members(host: ViewHost, family: Children[Cell], actors_max: int) -> tuple[ActorView, ...]:
     chosen = _choose(host, family, actors_max)
     return _views(host, family, chosen)
 
 
-def _choose(host: "Host", guardian: Family, actors_max: int) -> dict[int, None]:
+def _choose(host: ViewHost, guardian: Children[Cell], actors_max: int) -> dict[int, None]:
     """The cells to tell: who failed lately with all ancestors, then generation by generation."""
     chosen, by_parent = _troubled(host, actors_max)
     generations = deque([(NOBODY, guardian, 1)])
@@ -119,7 +128,7 @@ def _choose(host: "Host", guardian: Family, actors_max: int) -> dict[int, None]:
     return chosen
 
 
-def _troubled(host: "Host", actors_max: int) -> tuple[dict[int, None], dict[int, list[int]]]:
+def _troubled(host: ViewHost, actors_max: int) -> tuple[dict[int, None], dict[int, list[int]]]:
     """Living actors that failed lately, the newest first, and their ancestors; by parent too."""
     chosen: dict[int, None] = {}
     by_parent: dict[int, list[int]] = {}
@@ -135,7 +144,7 @@ def _troubled(host: "Host", actors_max: int) -> tuple[dict[int, None], dict[int,
     return chosen, by_parent
 
 
-def _line_of(host: "Host", number: int) -> list[Cell]:
+def _line_of(host: ViewHost, number: int) -> list[Cell]:
     """A living cell and its ancestors; empty when one of them is about to go."""
     line = []
     cell = host.cells.get(number)
@@ -148,7 +157,9 @@ def _line_of(host: "Host", number: int) -> list[Cell]:
     return line
 
 
-def _views(host: "Host", family: Family, chosen: dict[int, None]) -> tuple[ActorView, ...]:
+def _views(
+    host: ViewHost, family: Children[Cell], chosen: dict[int, None]
+) -> tuple[ActorView, ...]:
     # In the order of their start; a family of many is not gone through for the sake of few.
     if len(family.cells) <= 4 * len(chosen):
         cells = [cell for cell in family.cells.values() if cell.id in chosen]
@@ -157,14 +168,13 @@ def _views(host: "Host", family: Family, chosen: dict[int, None]) -> tuple[Actor
     return tuple(_view(host, family, cell, chosen) for cell in cells)
 
 
-def _view(host: "Host", family: Family, cell: Cell, chosen: dict[int, None]) -> ActorView:
+def _view(host: ViewHost, family: Children[Cell], cell: Cell, chosen: dict[int, None]) -> ActorView:
     failed_at_s = host.meters.past.failed_at_s.get(cell.id)
     restarts, last_failure, restart, significant = _trouble(family, cell)
-    envoy = cell if isinstance(cell, EnvoyCell) else None
     return ActorView(
         cell=cell.id,
         name=cell.name,
-        kind=cell.behaviour.actor.__qualname__ if envoy is None else envoy.spec.kind,
+        kind=cell.kind,
         life=cell.life.name.lower(),
         mailbox=len(cell.box or ()),
         incarnation=cell.incarnation,
@@ -179,9 +189,7 @@ def _view(host: "Host", family: Family, cell: Cell, chosen: dict[int, None]) -> 
         last_failure=last_failure,
         failed_ago_s=None if failed_at_s is None else host.now() - failed_at_s,
         members=() if cell.children is None else _views(host, cell.children, chosen),
-        runs_on=0 if envoy is None else envoy.place.slot,
-        runs_as=0 if envoy is None else envoy.lodger,
-        is_lodge=isinstance(cell, Lodge),
+        **cell.view_fields(),
     )
 
 
@@ -190,7 +198,7 @@ def _running(cell: Cell) -> int:
     return 0 if cell.is_quiet else cell.behaviour.concurrency - cell.free
 
 
-def _trouble(family: Family, cell: Cell) -> tuple[int, str, str, bool]:
+def _trouble(family: Children[Cell], cell: Cell) -> tuple[int, str, str, bool]:
     """How often it was restarted, why last, and how it is restarted."""
     try:
         child = family.supervisor.child(cell.id)
@@ -206,7 +214,7 @@ def _trouble(family: Family, cell: Cell) -> tuple[int, str, str, bool]:
 # --- load -----------------------------------------------------------------------------------
 
 
-async def measure_mailboxes(host: "Host", fullest_max: int = 0) -> Depths:
+async def measure_mailboxes(host: ViewHost, fullest_max: int = 0) -> Depths:
     """How full the mailboxes are; the warden's own does not count."""
     cells = list(host.cells.values())
     total, deepest = 0, 0
@@ -229,7 +237,7 @@ async def measure_mailboxes(host: "Host", fullest_max: int = 0) -> Depths:
 
 
 def _busiest(
-    host: "Host", handled: dict[int, int], depths: Depths, busiest_max: int
+    host: ViewHost, handled: dict[int, int], depths: Depths, busiest_max: int
 ) -> tuple[ActorLoad, ...]:
     most = heapq.nlargest(busiest_max, handled.items(), key=lambda item: item[1])
     numbers = dict.fromkeys(number for number, _ in most if number != CONTROL_CELL)
@@ -252,7 +260,7 @@ def _busiest(
     return tuple(loads[:busiest_max])
 
 
-def _link_view(link: "Link") -> LinkView:
+def _link_view(link: Link) -> LinkView:
     state = "down" if not link.is_connected else "open" if link.outbox.is_open else "connected"
     return LinkView(
         slot=link.slot,

@@ -4,17 +4,13 @@ Counting costs nothing while nobody looks: what happens rarely is counted always
 each actor handles only for some seconds after a look.
 """
 
+import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from .instruments import Instruments
 from .lag import LoopLag
 from .past import Past
-
-if TYPE_CHECKING:
-    import asyncio
-
-    from .host import Host
 
 __all__ = ["Activity", "Meters", "Vitals", "Window"]
 
@@ -67,18 +63,26 @@ class Activity:
         return counts
 
 
+class CountsActivity(Protocol):
+    """What runs the actors of a host."""
+
+    activity: Activity | None
+    """Counts what each actor handles; None while nobody looks."""
+
+
 class Meters:
     """The meters of one host."""
 
-    def __init__(self, host: "Host") -> None:
-        self._host = host
-        self.born_s: Final = host.now()
+    def __init__(self, loop: asyncio.AbstractEventLoop, dispatcher: CountsActivity) -> None:
+        self._loop = loop
+        self._dispatcher = dispatcher
+        self.born_s: Final = loop.time()
         self.past: Final = Past()
         self.restarts = 0
         """Restarts of actors since the start."""
         self.hosts_replaced: Callable[[], int] | None = None
         """Where the root is: how many hosts were replaced since the start."""
-        self.lag: Final = LoopLag(host.loop)
+        self.lag: Final = LoopLag(loop)
         """Runs where a watchdog does."""
         self.vitals: Callable[[], Vitals] = _no_vitals
         self.instruments: Final = Instruments()
@@ -90,13 +94,13 @@ class Meters:
 
     def window(self) -> Window:
         """What each actor handled lately; counting begins with the first look."""
-        now = self._looked_s = self._host.now()
-        dispatcher = self._host.dispatcher
+        now = self._looked_s = self._loop.time()
+        dispatcher = self._dispatcher
         if dispatcher.activity is None:
             dispatcher.activity = Activity()
             self._window = Window(0.0, {})
             self._window_began_s = now
-            self._lease = self._host.loop.call_at(now + LEASE_S, self._lease_ends)
+            self._lease = self._loop.call_at(now + LEASE_S, self._lease_ends)
         elif now - self._window_began_s >= WINDOW_MIN_S:
             self._window = Window(now - self._window_began_s, dispatcher.activity.take())
             self._window_began_s = now
@@ -104,13 +108,13 @@ class Meters:
 
     def _lease_ends(self) -> None:
         ends_s = self._looked_s + LEASE_S
-        if self._host.now() < ends_s:
-            self._lease = self._host.loop.call_at(ends_s, self._lease_ends)
+        if self._loop.time() < ends_s:
+            self._lease = self._loop.call_at(ends_s, self._lease_ends)
         else:
             self._stop_counting()
 
     def _stop_counting(self) -> None:
-        self._host.dispatcher.activity = None
+        self._dispatcher.activity = None
         self._window = Window(0.0, {})
         self._lease = None
 

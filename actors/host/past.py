@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from callboard.messages.lifecycle import Exit
 
-from ..cell import Cell
+from ..cell_port import CellPort
 
 __all__ = ["ENDED_MAX", "FAILED_MAX", "Ended", "Past"]
 
@@ -44,7 +44,7 @@ class Past:
         self._failed: deque[Ended] = deque(maxlen=ENDED_MAX)
         self._ended: deque[Ended] = deque(maxlen=ENDED_MAX)
 
-    def failed(self, cell: Cell, reason: Exit, at_s: float) -> None:
+    def failed(self, cell: CellPort, reason: Exit, at_s: float) -> None:
         """An incarnation of a cell ended, or did not start."""
         if not reason.is_abnormal:
             return
@@ -54,7 +54,7 @@ class Past:
         if len(self.failed_at_s) > FAILED_MAX:
             del self.failed_at_s[next(iter(self.failed_at_s))]
 
-    def gone(self, cell: Cell, reason: Exit, at_s: float, history: tuple[Any, ...]) -> None:
+    def gone(self, cell: CellPort, reason: Exit, at_s: float, history: tuple[Any, ...]) -> None:
         """A cell ended for good."""
         self.failed_at_s.pop(cell.id, None)
         ring = self._failed if reason.is_abnormal or history else self._ended

@@ -5,16 +5,12 @@ sent to it until then. A number below the newest that has no place is never used
 what is gone need not be remembered one by one.
 """
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
 
 from callboard.messages.control import CONTROL_SLOT
 from callboard.messages.errors import HostLost
 
 from ..link.link import Link
-
-if TYPE_CHECKING:
-    from .host import Host
 
 __all__ = ["Places"]
 
@@ -22,28 +18,30 @@ __all__ = ["Places"]
 class Places:
     """The slots of one system, as one of its hosts knows them."""
 
-    __slots__ = ("_host", "_newest_slot", "_places")
+    __slots__ = ("_links", "_make_link", "_newest_slot", "_places", "_slot")
 
-    def __init__(self, host: "Host") -> None:
-        self._host = host
+    def __init__(self, slot: int, links: dict[int, Link], make_link: Callable[[int], Link]) -> None:
+        self._slot = slot
+        self._links = links
+        self._make_link = make_link
         self._places: Mapping[int, int] = {}
         self._newest_slot = 0
 
     def make_link(self, slot: int) -> Link:
         """A link to a slot; kept by the host unless the slot is gone for good."""
-        link = Link(self._host, slot)
+        link = self._make_link(slot)
         rest_epoch = self._rest_epoch(slot)
         if rest_epoch != 0:
             link.close(_has_ended(slot))
         if rest_epoch is not None:
-            self._host.links[slot] = link
+            self._links[slot] = link
         return link
 
     def changed(self, places: Mapping[int, int], newest_slot: int) -> None:
         """The root has told anew which slots there are."""
         self._places = places
         self._newest_slot = newest_slot
-        links = self._host.links
+        links = self._links
         for slot, link in list(links.items()):
             rest_epoch = self._rest_epoch(slot)
             if rest_epoch is None or link.epoch <= rest_epoch != 0:
@@ -54,7 +52,7 @@ class Places:
 
     def _rest_epoch(self, slot: int) -> int | None:
         """0 for a slot that has a host, or will have one; None when it is gone for good."""
-        if slot in (CONTROL_SLOT, self._host.slot) or slot > self._newest_slot:
+        if slot in (CONTROL_SLOT, self._slot) or slot > self._newest_slot:
             return 0  # What is not known yet may come.
         return self._places.get(slot)
 

@@ -7,7 +7,7 @@ actor without one. Those that ended for good are found too, as long as they are 
 import difflib
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from callboard.messages.errors import ActorNotFound
 from callboard.messages.lifecycle import Exit
@@ -15,12 +15,8 @@ from callboard.messages.spec import SupervisorSpec
 from callboard.messages.views import ActorStory, LookAtHostActor, Stories, StoryEntry
 
 from ..cell import Cell
-from ..family import Family
-from ..tree.envoy import EnvoyCell
 from .past import Ended
-
-if TYPE_CHECKING:
-    from .host import Host
+from .ports import CellHost, Children
 
 __all__ = ["MATCHES_MAX", "NEAR_MAX", "entries_of", "stories_of", "supervision_of"]
 
@@ -31,7 +27,7 @@ NEAR_LOOKED_AT: Final = 2_000
 PARTS_MAX: Final = 100
 
 
-def stories_of(host: "Host", request: LookAtHostActor) -> Stories:
+def stories_of(host: CellHost[Cell], request: LookAtHostActor) -> Stories:
     """The story of each actor that `request` may mean; with none, the paths that look alike."""
     parts = [part for part in request.path.split("/") if part][:PARTS_MAX]
     if request.cell:
@@ -60,14 +56,14 @@ def _plain(part: str) -> str:
     return f"${part[1:]}" if part.startswith("#") and part[1:].isdigit() else part
 
 
-def _child(family: Family, part: str) -> Cell | None:
+def _child(family: Children[Cell], part: str) -> Cell | None:
     found = family.named(part)
     if found is None and part[:1] in {"$", "#"} and part[1:].isdigit():
         found = family.cells.get(int(part[1:]))
     return found
 
 
-def _find(host: "Host", family: Family, parts: Sequence[str]) -> Iterator[Cell]:
+def _find(host: CellHost[Cell], family: Children[Cell], parts: Sequence[str]) -> Iterator[Cell]:
     """The actors that a path may mean: more than one only if names have slashes in them."""
     for used in range(1, len(parts) + 1):
         cell = _child(family, "/".join(parts[:used]))
@@ -79,7 +75,7 @@ def _find(host: "Host", family: Family, parts: Sequence[str]) -> Iterator[Cell]:
             yield from _find(host, cell.children, parts[used:])
 
 
-def _near(host: "Host", parts: Sequence[str]) -> tuple[str, ...]:
+def _near(host: CellHost[Cell], parts: Sequence[str]) -> tuple[str, ...]:
     """Paths that look alike: among the siblings of the first part that is unknown, and the dead."""
     family, prefix = host.births.guardian, ""
     rest = list(parts)
@@ -105,7 +101,7 @@ def _near(host: "Host", parts: Sequence[str]) -> tuple[str, ...]:
 # --- telling --------------------------------------------------------------------------------
 
 
-def _story(host: "Host", cell: Cell) -> ActorStory:
+def _story(host: CellHost[Cell], cell: Cell) -> ActorStory:
     family = host.births.guardian if cell.parent is None else cell.parent.children
     restarts, restart = 0, ""
     entries: tuple[StoryEntry, ...] = ()
@@ -122,7 +118,7 @@ def _story(host: "Host", cell: Cell) -> ActorStory:
     return ActorStory(
         host=host.name,
         path=cell.path,
-        kind=cell.spec.kind if isinstance(cell, EnvoyCell) else cell.behaviour.actor.__qualname__,
+        kind=cell.kind,
         life=cell.life.name.lower(),
         cell=cell.id,
         incarnation=cell.incarnation,
@@ -134,7 +130,7 @@ def _story(host: "Host", cell: Cell) -> ActorStory:
     )
 
 
-def _story_of_ended(host: "Host", ended: Ended) -> ActorStory:
+def _story_of_ended(host: CellHost[Cell], ended: Ended) -> ActorStory:
     return ActorStory(
         host=host.name,
         path=ended.path,

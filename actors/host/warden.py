@@ -1,16 +1,17 @@
-"""The warden: cell 0 of every host, where the root's commands are carried out."""
+"""The warden: cell 0 of every host, where the root's commands are carried out.
+
+What roles are asked for comes here too; their extensions answer it.
+"""
 
 import asyncio
 import contextlib
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Protocol
 
 from callboard.messages.contract import Contract
 from callboard.messages.control import (
     CONTROL_CELL,
-    CONTROL_SLOT,
-    ActorEnded,
     ActorsStarted,
     ActorsStopped,
     DirectoryChanged,
@@ -31,38 +32,24 @@ from callboard.messages.errors import (
     MailboxFull,
 )
 from callboard.messages.letters import DeadLetter
-from callboard.messages.lifecycle import SHUT_DOWN, Exit
+from callboard.messages.lifecycle import SHUT_DOWN
 from callboard.messages.ref import Address
 from callboard.messages.spec import Restart, StopTimeout
 from callboard.messages.ties import TieDropped, TieEnded, TieRequested
-from callboard.messages.trees import (
-    AddChild,
-    BranchView,
-    ChangeChild,
-    ChildAdded,
-    ChildChanged,
-    LodgerEnded,
-    LodgerStarted,
-    LodgerStopped,
-    LookAtBranch,
-    StartLodger,
-    StopLodger,
-)
 from callboard.messages.views import HostView, LookAtHost, LookAtHostActor, Stories
 
 from ..actor import Actor, OnError, handler
 from ..cell import Cell, Life, Recipe
-from ..shard import PoolRecipe
-from ..tree.gardener import Gardener
-from ..tree.lodging import LodgeBirth
-from ..tree.spec import TreeSpec
-from .look import look_at_host
+from ..letters import DeadLetters
+from ..link.link import Link
+from .births import Births
+from .extension import Startable
+from .look import ViewHost, look_at_host
+from .places import Places
+from .ports import RoleHost
 from .story import stories_of
 
-if TYPE_CHECKING:
-    from .host import Host
-
-__all__ = ["Birth", "Warden", "WardenRecipe"]
+__all__ = ["Birth", "ControlHost", "Warden"]
 
 LEAVE_S: Final = 0.5
 """How long a host that is to come back waits for each of its peers before it ends."""
@@ -73,21 +60,32 @@ Birth = tuple[
     str | None,
     Restart,
     StopTimeout | None,
-    int,
 ]
-"""Actor, arguments, keywords, name, restart, stop timeout, pool size (0: no pool)."""
+"""A plain actor as it is shipped: class, arguments, keywords, name, restart, stop timeout."""
 
 
 Wanted = tuple[int, Any]
-"""A number, and the `Birth`, tree or lodge that is to have it."""
+"""A number, and the `Birth` or `Startable` that is to have it."""
 Kind = tuple[type[Actor], Restart, StopTimeout | None]
 
 
-class WardenRecipe(Recipe):
-    """Makes the warden of a host; never leaves its process."""
+class ControlHost(ViewHost, RoleHost[Cell], Protocol):
+    """What the root's commands are carried out on: a host."""
 
-    def __init__(self, host: "Host") -> None:
-        super().__init__(Warden, (host,), None, "warden")
+    @property
+    def births(self) -> Births:
+        """How cells come to it."""
+
+    @property
+    def places(self) -> Places:
+        """Which slots there are."""
+
+    @property
+    def letters(self) -> DeadLetters:
+        """Its dead letters."""
+
+    def link(self, slot: int) -> Link:
+        """The way to a slot, made if need be."""
 
 
 class Warden(Actor):
@@ -97,15 +95,13 @@ class Warden(Actor):
     concurrency: ClassVar[int] = 4_096
     """Starts and stops wait for user code; a look or a death notice must not wait for them."""
 
-    def __init__(self, host: "Host") -> None:
+    def __init__(self, host: ControlHost) -> None:
         self._host = host
-        self._gardener = Gardener(host)
-        host.endings.watch(self._ended)
 
     @handler
     async def start(self, command: StartActors) -> ActorsStarted:
         """Start actors, all at once; tell which failed."""
-        births: list[Birth | TreeSpec | LodgeBirth] = self._host.pickler.loads(command.births)
+        births: list[Birth | Startable] = self._host.pickler.loads(command.births)
         places = [Address(*place) for place in command.places]
         failures: dict[int, dict[str, Any]] = {}
         begun: list[Cell] = []
@@ -126,8 +122,8 @@ class Warden(Actor):
             return ActorsStarted(failures=failures)
         for cell in begun:
             if cell.life == Life.RUNNING and type(cell) is Cell:
-                # Nearly all: only a start hook takes longer than its `begin`, and a pool's
-                # part runs before its agents do.
+                # Nearly all: only a start hook takes longer than its `begin`, and what belongs
+                # to the start of a cell of another kind.
                 continue
             try:
                 await self._host.births.outcome(cell)
@@ -146,8 +142,8 @@ class Warden(Actor):
         birth = wanted[1]
         if type(birth) is not tuple:
             return None
-        actor, _, _, name, restart, stop_timeout, size = birth
-        if size or name is not None or not self._host.births.is_plain(actor):
+        actor, _, _, name, restart, stop_timeout = birth
+        if name is not None or not self._host.births.is_plain(actor):
             return None
         return actor, restart, stop_timeout
 
@@ -177,19 +173,11 @@ class Warden(Actor):
                 failures[number] = error.to_data()
         return begun
 
-    def _begin(
-        self, birth: Birth | TreeSpec | LodgeBirth, number: int, places: Sequence[Address]
-    ) -> Cell:
-        if isinstance(birth, LodgeBirth):
-            return self._host.lodgings.begin(birth, number, places)
-        if isinstance(birth, TreeSpec):
-            return self._host.births.begin_tree(birth, number, places)
-        actor, args, keywords, name, restart, stop_timeout, size = birth
-        recipe = (
-            PoolRecipe(actor, args, keywords, name, size)
-            if size
-            else Recipe(actor, args, keywords, name)
-        )
+    def _begin(self, birth: Birth | Startable, number: int, places: Sequence[Address]) -> Cell:
+        if not isinstance(birth, tuple):
+            return birth.begin(self._host, number, places)
+        actor, args, keywords, name, restart, stop_timeout = birth
+        recipe = Recipe(actor, args, keywords, name)
         return self._host.births.begin(recipe, None, restart, stop_timeout, number)
 
     @handler
@@ -197,7 +185,7 @@ class Warden(Actor):
         """Stop actors in order."""
         for number in command.cells:
             if number in self._host.births.guardian.cells:
-                await self._host.stop_child(None, number)
+                await self._host.endings.stop_child(None, number)
         return ActorsStopped()
 
     @handler
@@ -296,36 +284,6 @@ class Warden(Actor):
         return stories_of(self._host, request)
 
     @handler
-    async def look_at_branch(self, request: LookAtBranch) -> BranchView:
-        """What a supervisor of a tree has, also while it starts or stops a child."""
-        return self._gardener.look(request)
-
-    @handler
-    async def change_child(self, request: ChangeChild) -> ChildChanged:
-        """Terminate, restart or delete a child of a tree by hand."""
-        return await self._gardener.change(request)
-
-    @handler
-    async def add_child(self, request: AddChild) -> ChildAdded:
-        """Add a child to a tree by hand."""
-        return await self._gardener.add(request)
-
-    @handler
-    async def start_lodger(self, request: StartLodger) -> LodgerStarted:
-        """Start a placed child of a tree whose supervisor is on another host."""
-        return await self._host.lodgings.start(request)
-
-    @handler
-    async def stop_lodger(self, request: StopLodger) -> LodgerStopped:
-        """Stop a placed child."""
-        return await self._host.lodgings.stop(request)
-
-    @handler
-    async def lodger_ended(self, told: LodgerEnded) -> None:
-        """A placed child of a tree here has ended on its host."""
-        self._host.envoys.ended(told)
-
-    @handler
     async def letters(self, request: SubscribeDeadLetters) -> SubscribedDeadLetters:
         """Send dead letters to an actor; one that cannot take them loses them."""
         subscriber = request.subscriber.address
@@ -340,11 +298,6 @@ class Warden(Actor):
 
         unsubscribe = self._host.letters.subscribe(pass_on)
         return SubscribedDeadLetters(before=dict(self._host.letters.counts))
-
-    def _ended(self, cell: Cell, reason: Exit) -> None:
-        if self._host.slot != CONTROL_SLOT and not self._host.births.is_stopping:
-            ended = ActorEnded(slot=self._host.slot, cell=cell.id, reason=reason.to_data())
-            self._tell(Address(CONTROL_SLOT, CONTROL_CELL), ended)
 
     def _tell(self, address: Address, message: Contract) -> None:
         try:

@@ -10,16 +10,15 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Callable, Collection
+from typing import Final, NamedTuple, Protocol
 
 from callboard.messages.contract import Contract
 from callboard.messages.control import CONTROL_SLOT
 
 from ..asks import Ask
-
-if TYPE_CHECKING:
-    from .host import Host
+from ..dispatcher import Worker
+from .meters import Meters
 
 __all__ = ["Blocked", "Watchdog"]
 
@@ -40,12 +39,44 @@ class Blocked(NamedTuple):
     stack: str
 
 
+class RunsWorkers(Protocol):
+    """What runs the actors of a host."""
+
+    @property
+    def workers(self) -> Collection[Worker]:
+        """The tasks that run handlers."""
+
+
+class WatchdogHost(Protocol):
+    """What is watched: a host."""
+
+    @property
+    def slot(self) -> int:
+        """Its place in the cluster."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """Its event loop."""
+
+    @property
+    def meters(self) -> Meters:
+        """What is measured on it."""
+
+    @property
+    def dispatcher(self) -> RunsWorkers:
+        """What runs its actors."""
+
+
 class Watchdog:
     """Watches the event loop of one host from a thread."""
 
     def __init__(
         self,
-        host: "Host",
+        host: WatchdogHost,
         blocked_s: float = BLOCKED_S,
         on_blocked: Callable[[Blocked], None] | None = None,
         *,

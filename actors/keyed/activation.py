@@ -2,26 +2,97 @@
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
 
 from callboard.messages.errors import CallboardError, StateConflict
+from callboard.messages.lifecycle import Exit
 from callboard.messages.spec import Backoff
+from callboard.messages.stores import KeyedStore
 
 from ..actor import Behaviour
 from ..cell import Cell, Life, Recipe
+from ..context import Context
 from ..failures import is_being_cancelled
+from ..host.ports import CellDispatcher
 from .actor import KeyedActor
+from .states import States
 
-if TYPE_CHECKING:
-    from callboard.messages.lifecycle import Exit
-
-    from ..context import Context
-    from .keeper import Keeper
-
-__all__ = ["Activation"]
+__all__ = ["Activation", "KeyOwner", "KeyedPlan"]
 
 LOGGER: Final = logging.getLogger("callboard.keyed")
 LAST_SAVE_RETRY: Final = Backoff(min_s=0.05, max_s=1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedPlan:
+    """What a keeper keeps, and how.
+
+    `store` keeps the states: a `KeyedStore`, of which each host gets a copy, or the way to a
+    `StoreActor`; None: each host's own memory. An activation is put away when it has been
+    idle for `idle_s`, when more than `active_max` of a host are wanted, or when its process
+    is over `memory_bytes_max`. States are saved then, and when the system stops in order.
+    After kill -9 of a host its keys have the state of their last save: `save_every` messages
+    and `save_after_s` bound what is lost.
+    """
+
+    actor: type[Any]
+    args: tuple[Any, ...]
+    keywords: dict[str, Any] | None
+    kind: str
+    store: KeyedStore | None
+    idle_s: float
+    active_max: int
+    memory_bytes_max: int | None
+    save_every: int | None
+    save_after_s: float | None
+
+
+class KeyOwner(Protocol):
+    """What has the activations of one host's keys; see `Keeper`."""
+
+    @property
+    def id(self) -> int:
+        """The number of its cell."""
+
+    @property
+    def plan(self) -> KeyedPlan:
+        """How they are kept."""
+
+    @property
+    def dispatcher(self) -> CellDispatcher[Cell]:
+        """What runs them."""
+
+    @property
+    def states(self) -> States:
+        """The way to their store."""
+
+    def now(self) -> float:
+        """The host's time."""
+
+    def refuse_late(self, cell: "Activation", item: Any) -> None:
+        """A message whose activation has just ended."""
+
+    def did_not_start(self, cell: "Activation", error: BaseException) -> None:
+        """The state or the start hook of an activation failed."""
+
+    def idle(self, cell: "Activation") -> None:
+        """An activation has handled everything."""
+
+    def may_save(self, cell: "Activation") -> bool:
+        """Whether its last save is not known to have just failed."""
+
+    def save(self, cell: "Activation") -> bool:
+        """Save the state of a quiet activation; False: not now."""
+
+    def take_back(self, cell: "Activation", items: list[Any]) -> bool:
+        """Keep what an activation that ends has not handled; False when nobody ever will."""
+
+    def activation_gone(self, cell: "Activation") -> None:
+        """An activation has ended."""
+
+    def gives_up(self) -> bool:
+        """Whether nothing is saved any more."""
 
 
 class Activation(Cell):
@@ -38,11 +109,10 @@ class Activation(Cell):
         "version",
     )
 
-    def __init__(self, number: int, keeper: "Keeper", key: str, behaviour: Behaviour) -> None:
+    def __init__(self, number: int, keeper: KeyOwner, key: str, behaviour: Behaviour) -> None:
         plan = keeper.plan
         recipe = Recipe(plan.actor, plan.args, plan.keywords, key)
         super().__init__(number, recipe, behaviour, keeper.dispatcher)
-        self.parent = keeper
         self.keeper = keeper
         self.key = key
         self.version = 0
@@ -104,7 +174,7 @@ class Activation(Cell):
         """It is gone."""
         self.keeper.activation_gone(self)
 
-    async def run_started(self, ctx: "Context") -> None:
+    async def run_started(self, ctx: Context) -> None:
         """Give the actor its state before its own hook runs."""
         try:
             await self.keeper.states.restore(self)
@@ -116,7 +186,7 @@ class Activation(Cell):
                 self.keeper.did_not_start(self, error)
             raise
 
-    async def run_stopping(self, ctx: "Context", reason: "Exit") -> "Exit":
+    async def run_stopping(self, ctx: Context, reason: Exit) -> Exit:
         """Let the actor's own hook run, then save what is not saved yet."""
         outcome = await super().run_stopping(ctx, reason)
         assert self.actor is not None

@@ -1,9 +1,10 @@
 """What users write of a keyed actor, and the actor that keeps states for all hosts."""
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from callboard.messages.contract import Contract
 from callboard.messages.errors import SpecError
+from callboard.messages.lifecycle import Exit
 from callboard.messages.stores import (
     KeyedStore,
     LoadedState,
@@ -14,11 +15,7 @@ from callboard.messages.stores import (
 )
 
 from ..actor import Actor, Behaviour, OnError, behaviour_of, handler
-
-if TYPE_CHECKING:
-    from callboard.messages.lifecycle import Exit
-
-    from ..context import Context
+from ..context import Context
 
 __all__ = ["KeyedActor", "StoreActor", "check_keyed"]
 
@@ -39,10 +36,10 @@ class KeyedActor(Actor):
     def restore(self, state: Any) -> Any:
         """Take over the state that was kept, None the first time; may be async."""
 
-    async def started(self, ctx: "Context") -> None:
+    async def started(self, ctx: Context) -> None:
         """Called after `restore`, before the first message."""
 
-    async def stopping(self, ctx: "Context", reason: "Exit") -> None:
+    async def stopping(self, ctx: Context, reason: Exit) -> None:
         """Called before the state is saved for the last time, when the actor stops in order."""
 
 

@@ -11,8 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final, assert_never
+from typing import Any, ClassVar, Final, assert_never
 
 from callboard.messages.contract import Contract
 from callboard.messages.errors import (
@@ -24,16 +23,17 @@ from callboard.messages.errors import (
 )
 from callboard.messages.ref import Address
 from callboard.messages.spec import Intensity, Restart, SupervisorSpec
-from callboard.messages.stores import KeyedStore, MemoryStore
+from callboard.messages.stores import MemoryStore
 
 from ..actor import Actor, Behaviour, Overflow, behaviour_of
 from ..asks import Ask
 from ..cell import Cell, Life, Recipe, message_of
 from ..failures import start_failed
-from ..link.pauses import Lane
+from ..flow_key import Lane
+from ..host.ports import CellDispatcher, CellHost
 from ..mailbox import actor_restarts
 from ..routing import key_text
-from .activation import Activation
+from .activation import Activation, KeyedPlan
 from .core import (
     Activate,
     Deliver,
@@ -49,10 +49,7 @@ from .core import (
 )
 from .states import States
 
-if TYPE_CHECKING:
-    from ..dispatcher import Dispatcher
-
-__all__ = ["Keeper", "Keepership", "KeyedPlan"]
+__all__ = ["Keeper", "KeyedRecipe"]
 
 LOGGER: Final = logging.getLogger("callboard.keyed")
 TICK_MIN_S: Final = 0.01
@@ -61,30 +58,6 @@ STOPS_AT_ONCE: Final = 64
 """Activations that stop, and save, at the same time when their keeper stops."""
 LAST_SAVES_S: Final = 10.0
 """How long a keeper that stops tries to save what a store refuses."""
-
-
-@dataclass(frozen=True, slots=True)
-class KeyedPlan:
-    """What a keeper keeps, and how.
-
-    `store` keeps the states: a `KeyedStore`, of which each host gets a copy, or the way to a
-    `StoreActor`; None: each host's own memory. An activation is put away when it has been
-    idle for `idle_s`, when more than `active_max` of a host are wanted, or when its process
-    is over `memory_bytes_max`. States are saved then, and when the system stops in order.
-    After kill -9 of a host its keys have the state of their last save: `save_every` messages
-    and `save_after_s` bound what is lost.
-    """
-
-    actor: type[Any]
-    args: tuple[Any, ...]
-    keywords: dict[str, Any] | None
-    kind: str
-    store: KeyedStore | None
-    idle_s: float
-    active_max: int
-    memory_bytes_max: int | None
-    save_every: int | None
-    save_after_s: float | None
 
 
 class Keepership(Actor):
@@ -97,6 +70,20 @@ class Keepership(Actor):
 
     def __init__(self, plan: KeyedPlan) -> None:
         self.plan = plan
+
+
+class KeyedRecipe(Recipe):
+    """How to make a keeper."""
+
+    __slots__ = ("plan",)
+
+    def __init__(self, plan: KeyedPlan) -> None:
+        super().__init__(Keepership, (plan,), None, plan.kind)
+        self.plan = plan
+
+    def make_cell(self, number: int, host: CellHost[Cell]) -> "Keeper":
+        """The cell that all messages for the keys of the host come to."""
+        return Keeper(number, self, behaviour_of(Keepership), host.dispatcher)
 
 
 class Keeper(Cell):
@@ -113,12 +100,16 @@ class Keeper(Cell):
     )
 
     def __init__(
-        self, number: int, recipe: Recipe, behaviour: Behaviour, dispatcher: "Dispatcher"
+        self,
+        number: int,
+        recipe: KeyedRecipe,
+        behaviour: Behaviour,
+        dispatcher: CellDispatcher[Cell],
     ) -> None:
         super().__init__(number, recipe, behaviour, dispatcher)
         self.free = 0  # Never scheduled itself.
-        (plan,) = recipe.args
-        self.plan: KeyedPlan = plan
+        self.plan: Final = recipe.plan
+        plan = recipe.plan
         store = MemoryStore() if plan.store is None else plan.store
         self.states = States(dispatcher.host, plan.kind, store)
         self._timer: asyncio.TimerHandle | None = None
@@ -214,7 +205,7 @@ class Keeper(Cell):
             return super().lane_of(message)
         return Lane.of(message, self.plan.actor.key)
 
-    def when_room(self, message: Contract, callback: Any) -> None:
+    def when_room(self, message: Contract, callback: Callable[[], None]) -> None:
         """Call `callback` once the message's key has room, or never will."""
         if self.life != Life.RUNNING:
             super().when_room(message, callback)
@@ -243,7 +234,7 @@ class Keeper(Cell):
 
     def began(self) -> None:
         """It may activate from now on."""
-        self.dispatcher.host.births.learn(behaviour_of(self.plan.actor))
+        self.host.births.learn(behaviour_of(self.plan.actor))
         waiting = self._take_all()
         self._cells = {}
         self._core = KeeperCore(self._core.limits)
@@ -273,9 +264,9 @@ class Keeper(Cell):
         """Never called: a keeper has no turn of its own."""
 
     def _check_owner(self, item: Any) -> None:
-        directory = self.dispatcher.host.directory
+        directory = self.host.directory
         owner = directory.route(message_of(item))
-        here = Address(self.dispatcher.host.slot, self.id)
+        here = Address(self.host.slot, self.id)
         if isinstance(owner, Address) and owner != here:
             raise ActorNotFound(
                 f"{self.path} at {here} does not have this key: {owner} has.",
@@ -297,7 +288,7 @@ class Keeper(Cell):
     # --- the core's effects -----------------------------------------------------------------
 
     def _perform(self, effects: list[Effect]) -> None:
-        host = self.dispatcher.host
+        host = self.host
         for effect in effects:
             match effect:
                 case Deliver(key, item):
@@ -325,7 +316,7 @@ class Keeper(Cell):
         if cell.life == Life.RUNNING:
             assert cell.failure is not None
             actor_restarts(cell)
-            self.dispatcher.host.cell_failed(cell, cell.failure)
+            self.host.endings.failed(cell, cell.failure)
 
     def _full(self, key: str) -> MailboxFull:
         return MailboxFull(
@@ -345,7 +336,7 @@ class Keeper(Cell):
         if self.life != Life.RUNNING:
             return
         limit = self.plan.memory_bytes_max
-        vitals = self.dispatcher.host.meters.vitals
+        vitals = self.host.meters.vitals
         is_over = limit is not None and vitals().memory_bytes > limit
         if self.plan.save_after_s is not None:
             for cell in [cell for cell in self._cells.values() if cell.unsaved]:
@@ -359,11 +350,11 @@ class Keeper(Cell):
     # --- activations ------------------------------------------------------------------------
 
     async def _activate(self, key: str) -> None:
-        births = self.dispatcher.host.births
+        births = self.host.births
         behaviour = behaviour_of(self.plan.actor)
         cell: Activation | None = None
         try:
-            begun = births.begin_child(
+            begun = births.begin_cell(
                 lambda number: Activation(number, self, key, behaviour), self, Restart.TRANSIENT
             )
             assert isinstance(begun, Activation)
@@ -405,7 +396,7 @@ class Keeper(Cell):
 
     def _give_up(self, cell: Activation) -> None:
         if self._cells.get(cell.key) is cell and cell.life == Life.STARTING:
-            self.dispatcher.host.family_of(self).remove(cell)
+            self.host.family_of(self).remove(cell)
 
     def idle(self, cell: Activation) -> None:
         """An activation has handled everything."""
@@ -477,7 +468,7 @@ class Keeper(Cell):
     async def _stop_some(self, pending: Iterator[Activation]) -> None:
         for cell in pending:
             with contextlib.suppress(ActorNotFound):
-                await self.dispatcher.host.stop_child(self, cell.id)
+                await self.stop_child(cell.id)
 
 
 def _stopped(path: str) -> ActorStopped:

@@ -6,19 +6,18 @@ lost, the next one meets a newer version: if that is the writer's own, it goes o
 
 import asyncio
 import inspect
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from callboard.messages.contract import describe_contract
 from callboard.messages.errors import StateConflict, StoreFailed
 from callboard.messages.stores import EncodedState, KeyedStore
 
+from ..actor import Actor
+from ..cell import Cell
+from ..host.ports import CellHost
 from .actor import KeyedActor
 
-if TYPE_CHECKING:
-    from ..host.host import Host
-    from .activation import Activation
-
-__all__ = ["States"]
+__all__ = ["States", "StoredCell"]
 
 STORE_TIMEOUT_S: Final = 20.0
 """How long a store may take to load or to save one state."""
@@ -26,10 +25,41 @@ SAVES_AT_ONCE: Final = 64
 LOADS_AT_ONCE: Final = 256
 
 
+class StoredCell(Protocol):
+    """The cell of one key's actor, as far as its state is loaded and saved."""
+
+    version: int
+    """Which version of its state the store has."""
+    unsaved: int
+    """Messages taken since the last save."""
+    saved_s: float
+    """When that was."""
+
+    @property
+    def id(self) -> int:
+        """Its number on its host."""
+
+    @property
+    def incarnation(self) -> int:
+        """How often its actor was made."""
+
+    @property
+    def key(self) -> str:
+        """Its key."""
+
+    @property
+    def path(self) -> str:
+        """Where it is, for people."""
+
+    @property
+    def actor(self) -> Actor | None:
+        """What has the state."""
+
+
 class States:
     """Loads and saves for one keeper."""
 
-    def __init__(self, host: "Host", kind: str, store: KeyedStore) -> None:
+    def __init__(self, host: CellHost[Cell], kind: str, store: KeyedStore) -> None:
         self._host = host
         self._kind = kind
         self._store = store
@@ -38,7 +68,7 @@ class States:
         self._saves = asyncio.Semaphore(SAVES_AT_ONCE)
         self._loads = asyncio.Semaphore(LOADS_AT_ONCE)
 
-    async def restore(self, cell: "Activation") -> None:
+    async def restore(self, cell: StoredCell) -> None:
         """Load the state of a key into its new actor. Raises `StoreFailed`."""
         host, actor = self._host, cell.actor
         assert isinstance(actor, KeyedActor)
@@ -60,7 +90,7 @@ class States:
         cell.unsaved = 0
         cell.saved_s = host.now()
 
-    async def write(self, cell: "Activation") -> None:
+    async def write(self, cell: StoredCell) -> None:
         """Save the state of a quiet activation. Raises `StoreFailed`, `StateConflict`."""
         await self._written(cell.key)
         done = self._writing[cell.key] = self._host.loop.create_future()
@@ -74,7 +104,7 @@ class States:
         while (writing := self._writing.get(key)) is not None:
             await asyncio.shield(writing)
 
-    async def _write(self, cell: "Activation") -> None:
+    async def _write(self, cell: StoredCell) -> None:
         actor, taken = cell.actor, cell.unsaved
         if not taken or not isinstance(actor, KeyedActor):
             return  # Saved meanwhile, or thrown away.
@@ -94,7 +124,7 @@ class States:
             cell.unsaved -= taken
             cell.saved_s = self._host.now()
 
-    async def _replace(self, cell: "Activation", state: EncodedState) -> int:
+    async def _replace(self, cell: StoredCell, state: EncodedState) -> int:
         store, kind, key = self._store, self._kind, cell.key
         try:
             return await store.save(kind, key, state, cell.version)
@@ -109,7 +139,7 @@ class States:
             # Our own, whose answer was lost.
             return await store.save(kind, key, state, kept.version)
 
-    def _encoded(self, cell: "Activation", snapshot: Any) -> EncodedState:
+    def _encoded(self, cell: StoredCell, snapshot: Any) -> EncodedState:
         host = self._host
         writer = f"{host.slot}.{host.epoch}.{cell.id}.{cell.incarnation}"
         if snapshot is None:
@@ -126,7 +156,7 @@ class States:
         )
 
 
-def _store_failed(what: str, cell: "Activation", error: Exception) -> StoreFailed:
+def _store_failed(what: str, cell: StoredCell, error: Exception) -> StoreFailed:
     return StoreFailed(
         f"the state of {cell.path} did not {what}: {type(error).__name__}: {error}",
         advice="Look at the store; the next message or save tries again.",

@@ -26,10 +26,10 @@ from callboard.messages.errors import (
 from callboard.messages.frame import Envelope, Frame, Kind
 
 from ..asks import Ask
+from ..flow_key import Lane, read_lane
 from .core import LinkCore
 from .failures import actor_not_found, decode_error, encode_error, leaves_for_a_while
 from .outbox import Outbox
-from .pauses import Lane, read_lane
 from .ports import ReceiverHost, Recipient
 from .rows import OutgoingMessage
 

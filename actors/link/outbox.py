@@ -19,8 +19,9 @@ from callboard.messages.errors import CallboardError, MailboxFull, PayloadLost
 from callboard.messages.frame import FrameWriter, Kind
 
 from ..asks import Ask
+from ..flow_key import Lane
 from .core import LinkCore
-from .pauses import Lane, Pauses
+from .pauses import Pauses
 from .ports import FrameSender, OutboxHost
 from .rows import OutgoingMessage, Row
 

@@ -12,8 +12,8 @@ from callboard.messages.ports import BlobStore
 
 from ..asks import Call
 from ..deadlines import Deadlines
+from ..flow_key import Lane
 from ..letters import DeadLetters
-from .pauses import Lane
 
 __all__ = ["FrameSender", "LinkHost", "OutboxHost", "ReceiverHost", "Recipient"]
 

@@ -27,22 +27,20 @@ Invariants:
 """
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from callboard.messages.control import CONTROL_CELL
-from callboard.messages.errors import CallboardError, HostLost, MailboxFull
+from callboard.messages.errors import ActorStartFailed, CallboardError, HostLost, MailboxFull
 from callboard.messages.lifecycle import Exit, ExitReason
 from callboard.messages.ref import Address
 from callboard.messages.trees import LodgerEnded, StartLodger, StopLodger
 
 from ..actor import Actor, behaviour_of
 from ..cell import Cell, Life, Recipe
+from ..context import Context
+from ..host.ports import CellDispatcher, RoleHost
 from .spec import Elsewhere
-
-if TYPE_CHECKING:
-    from ..context import Context
-    from ..dispatcher import Dispatcher
-    from ..host.host import Host
 
 __all__ = ["Envoy", "EnvoyCell", "Envoys"]
 
@@ -55,23 +53,29 @@ FOREVER_S: Final = 1e8
 class Envoy(Actor):
     """What runs in an envoy: nothing. Its hooks are its cell's."""
 
-    async def started(self, ctx: "Context") -> None:
+    async def started(self, ctx: Context) -> None:
         """See `EnvoyCell.run_started`."""
 
-    async def stopping(self, ctx: "Context", reason: Exit) -> None:
+    async def stopping(self, ctx: Context, reason: Exit) -> None:
         """See `EnvoyCell.run_stopping`."""
 
 
 class EnvoyCell(Cell):
     """The place of a placed child under its supervisor."""
 
-    __slots__ = ("epoch", "felt", "gone", "keeps", "place", "spec", "turn")
+    __slots__ = ("_envoys", "epoch", "felt", "gone", "keeps", "place", "spec", "turn")
 
     def __init__(
-        self, number: int, spec: Elsewhere, place: Address, dispatcher: "Dispatcher"
+        self,
+        number: int,
+        spec: Elsewhere,
+        place: Address,
+        dispatcher: CellDispatcher[Cell],
+        envoys: "Envoys",
     ) -> None:
         recipe = Recipe(Envoy, (), None, spec.name)
         super().__init__(number, recipe, behaviour_of(Envoy), dispatcher)
+        self._envoys = envoys
         self.spec = spec
         self.place: Final = place
         """Its lodge. The lodger has the number after that."""
@@ -92,16 +96,33 @@ class EnvoyCell(Cell):
         return self.place.cell + 1
 
     @property
-    def _envoys(self) -> "Envoys":
-        return self.dispatcher.host.envoys
+    def kind(self) -> str:
+        """What runs in its place, for people."""
+        return self.spec.kind
 
-    async def run_started(self, ctx: "Context") -> None:
+    def view_fields(self) -> Mapping[str, Any]:
+        """Where what it stands for runs."""
+        return {"runs_on": self.place.slot, "runs_as": self.lodger}
+
+    async def run_started(self, ctx: Context) -> None:
         """Have the lodger started; raises why it was not."""
         await self._envoys.start(self)
 
-    async def run_stopping(self, ctx: "Context", reason: Exit) -> Exit:
+    async def run_stopping(self, ctx: Context, reason: Exit) -> Exit:
         """Have the lodger stopped; gives how it ended."""
         return await self._envoys.stop(self)
+
+    def start_failure(self, error: BaseException) -> ActorStartFailed:
+        """Where the lodger failed, that has been described."""
+        return error if isinstance(error, ActorStartFailed) else super().start_failure(error)
+
+    def stops(self, *, comes_back: bool) -> None:
+        """Its lodger comes back if it does."""
+        self.keeps = comes_back
+
+    def killed_with_parent(self, *, comes_back: bool) -> None:
+        """Its lodger comes back if it does."""
+        self.keeps = comes_back
 
     def began(self) -> None:
         """It runs; it may have ended already."""
@@ -124,7 +145,7 @@ class EnvoyCell(Cell):
 class Envoys:
     """The envoys of one host."""
 
-    def __init__(self, host: "Host") -> None:
+    def __init__(self, host: RoleHost[Cell]) -> None:
         self._host = host
         self._all: Final[dict[int, EnvoyCell]] = {}
 

@@ -4,7 +4,7 @@ The warden asks for it; a supervisor that is busy with a child keeps nobody wait
 """
 
 import asyncio
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from callboard.messages.errors import (
     ActorNotFound,
@@ -26,13 +26,10 @@ from callboard.messages.trees import (
 )
 
 from ..cell import Cell, Life
-from .branch import Branch
+from ..host.ports import RoleHost
+from .branch import Branch, BranchFamily, TreeBuilder
 from .envoy import EnvoyCell
 from .spec import ActorSpec, TreeSpec, child_spec
-
-if TYPE_CHECKING:
-    from ..family import Family
-    from ..host.host import Host
 
 __all__ = ["Gardener"]
 
@@ -44,16 +41,22 @@ def _kind(cell: Cell) -> Literal["supervisor", "worker"]:
     return "supervisor" if is_supervisor else "worker"
 
 
+def _family(branch: Branch) -> BranchFamily | None:
+    assert branch.children is None or isinstance(branch.children, BranchFamily), "made by it"
+    return branch.children
+
+
 class Gardener:
     """Performs what is asked about the trees of one host."""
 
-    def __init__(self, host: "Host") -> None:
+    def __init__(self, host: RoleHost[Cell], builder: TreeBuilder) -> None:
         self._host = host
+        self._builder = builder
 
     def look(self, request: LookAtBranch) -> BranchView:
         """A supervisor and its children. Raises `ActorNotFound`."""
         branch = self._branch(request.cell)
-        family = branch.children
+        family = _family(branch)
         rows = [] if family is None else [self._row(family, branch, c) for c in self._all(branch)]
         supervisors = sum(row.kind == "supervisor" for row in rows)
         return BranchView(
@@ -92,7 +95,7 @@ class Gardener:
         """Add a child and wait until it runs. Raises `ActorStartFailed`, `NameTaken`."""
         branch = self._branch(request.cell)
         node: ActorSpec | TreeSpec = self._host.pickler.loads(request.spec)
-        family = branch.children
+        family = _family(branch)
         if family is None or branch.life != Life.RUNNING:
             raise UsageError(
                 f"{branch.path} is {branch.life.name.lower()} and takes no child.",
@@ -104,7 +107,7 @@ class Gardener:
                 advice="Choose another name, or delete that one.",
             )
         births = self._host.births
-        cell = births.plant(node, branch)
+        cell = self._builder.build(node, births.number, branch)
         family.add(cell, child_spec(node, node.name, branch.spec.name))
         await births.outcome(cell)
         return ChildAdded(cell=cell.id)
@@ -123,11 +126,11 @@ class Gardener:
 
     def _all(self, branch: Branch) -> list[Cell]:
         """Declared children that are there, then those added by hand."""
-        family = branch.children
+        family = _family(branch)
         return [] if family is None else list(family.cells.values())
 
-    def _child(self, branch: Branch, name: str) -> "tuple[Family, Cell]":
-        family = branch.children
+    def _child(self, branch: Branch, name: str) -> tuple[BranchFamily, Cell]:
+        family = _family(branch)
         found = [cell for cell in self._all(branch) if cell.name == name]
         if family is None or not found:
             raise ActorNotFound(
@@ -138,7 +141,7 @@ class Gardener:
         return family, found[0]
 
     @staticmethod
-    def _row(family: "Family", branch: Branch, cell: Cell) -> DeclaredChild:
+    def _row(family: BranchFamily, branch: Branch, cell: Cell) -> DeclaredChild:
         view = family.supervisor.child(cell.id)
         return DeclaredChild(
             name=cell.name,
@@ -160,16 +163,15 @@ class Gardener:
             )
             await asyncio.shield(over)
 
-    async def _started(self, family: "Family", cell: Cell) -> None:
+    async def _started(self, family: BranchFamily, cell: Cell) -> None:
         branch = family.branch
-        assert branch is not None, "children of branches only"
         failure: CallboardError | None = None
         if not family.supervisor.child(cell.id).is_down:
             try:
                 await family.started(cell)
             except ActorStartFailed as error:
                 failure = error
-        elif branch.start_failure is not None:
-            failure = branch.start_failure
+        elif branch.start_failed_by is not None:
+            failure = branch.start_failed_by
         if failure is not None:
             raise failure

@@ -11,10 +11,10 @@ import asyncio
 import contextlib
 import itertools
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum, unique
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, final
+from typing import Any, Final, NamedTuple, final
 
 from callboard.messages.control import CONTROL_CELL
 from callboard.messages.errors import (
@@ -37,32 +37,19 @@ from callboard.messages.trees import (
 )
 
 from ..cell import Cell, Life
+from ..host.ports import CellDispatcher, RoleHost
 from ..mailbox import refuse_waiting
-from .branch import Branch, plant_below
+from .branch import Branch, TreeBuilder
 from .envoy import FOREVER_S
 from .spec import Node, TreeSpec
 
-if TYPE_CHECKING:
-    from ..dispatcher import Dispatcher
-    from ..host.host import Host
-
-__all__ = ["Lodge", "LodgeBirth", "Lodgings"]
+__all__ = ["Lodge", "Lodgings"]
 
 LOGGER: Final = logging.getLogger("callboard.host")
 DETAIL_CHARS_MAX: Final = 1_000
 LODGE: Final = TreeSpec("lodge")
 AS_A_CHILD: Final = ChildSpec("lodge", restart=Restart.TEMPORARY, stop_timeout=StopTimeout.INFINITY)
 """A lodge among the top-level actors of its host: the root puts it back, nobody else."""
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class LodgeBirth:
-    """What is shipped to put a lodge on a host."""
-
-    node: Node
-    above: str
-    """The path of the supervisor that the node was declared under, without the first `/`."""
 
 
 class Owner(NamedTuple):
@@ -80,20 +67,20 @@ NOBODY: Final = Owner(0, 0, 0, 0)
 class Lodge(Branch):
     """The place of one lodger."""
 
-    __slots__ = ("above", "keeper", "owner", "refused")
+    __slots__ = ("_lodgings", "above", "keeper", "owner", "refused")
 
     def __init__(
-        self, number: int, birth: LodgeBirth, places: Sequence[Address], dispatcher: "Dispatcher"
+        self, number: int, above: str, dispatcher: CellDispatcher[Cell], lodgings: "Lodgings"
     ) -> None:
         super().__init__(number, LODGE, dispatcher)
         self.recipe.name = None  # No sibling has to be called otherwise because of it.
-        self.above: Final = birth.above
+        self._lodgings = lodgings
+        self.above: Final = above
+        """The path of the lodger's supervisor, without the first `/`."""
         self.owner = NOBODY
         self.refused = NOBODY
         """The newest owner that wants the lodger no longer."""
         self.keeper: Keeper | None = None
-        numbers = itertools.count(number + 1)
-        plant_below(self, (birth.node,), lambda: next(numbers), iter(places))
 
     @property
     def name(self) -> str:
@@ -103,12 +90,16 @@ class Lodge(Branch):
     def make_supervisor(self, runner: ChildRunner) -> SupervisorPort:
         """Who decides about the lodger: its envoy's host."""
         ((lodger, spec),) = self.members.values()
-        self.keeper = Keeper(self, lodger, spec, runner)
+        self.keeper = Keeper(self, self._lodgings, lodger, spec, runner)
         return self.keeper
+
+    def view_fields(self) -> Mapping[str, Any]:
+        """That it is a lodge: views show its lodger in its place."""
+        return {"is_lodge": True}
 
     def ended(self) -> None:
         """It is gone for good."""
-        self.dispatcher.host.lodgings.forget(self)
+        self._lodgings.forget(self)
 
 
 @unique
@@ -160,8 +151,16 @@ class Keeper:
     It goes NEW (no runner has asked for it), running, stopping, stopped, as supervisors do.
     """
 
-    def __init__(self, lodge: Lodge, lodger: Cell, spec: ChildSpec, runner: ChildRunner) -> None:
+    def __init__(
+        self,
+        lodge: Lodge,
+        lodgings: "Lodgings",
+        lodger: Cell,
+        spec: ChildSpec,
+        runner: ChildRunner,
+    ) -> None:
         self._lodge = lodge
+        self._lodgings = lodgings
         self._lodger: Final = lodger
         self._spec: Final = spec
         self._runner = runner
@@ -189,7 +188,7 @@ class Keeper:
             raise _over(self._lodge)
         self._incarnation += 1
         self._lodger_state = LodgerState.STARTING
-        started = self._started = self._lodge.dispatcher.host.loop.create_future()
+        started = self._started = self._lodge.host.loop.create_future()
         self._runner.start_child(self._lodger.id, self._incarnation, self._spec)
         await asyncio.shield(started)
 
@@ -198,7 +197,7 @@ class Keeper:
         outcome = SHUT_DOWN if self._last_exit is None else self._last_exit
         if not self.is_down:
             if self._stopped is None:
-                self._stopped = self._lodge.dispatcher.host.loop.create_future()
+                self._stopped = self._lodge.host.loop.create_future()
             stopped = self._stopped
             self.begin_stop(comes_back=comes_back, is_brutal=is_brutal)
             outcome = await asyncio.shield(stopped)
@@ -250,7 +249,7 @@ class Keeper:
         if self._state == "stopping":
             self._end()
         elif not was_asked:
-            self._lodge.dispatcher.host.lodgings.report(self._lodge, reason)
+            self._lodgings.report(self._lodge, reason)
 
     # --- SupervisorPort: the lodge's own life -------------------------------------------------
 
@@ -342,18 +341,21 @@ class Keeper:
 class Lodgings:
     """The lodges of one host."""
 
-    def __init__(self, host: "Host") -> None:
+    def __init__(self, host: RoleHost[Cell], builder: TreeBuilder) -> None:
         self._host = host
+        self._builder = builder
         self._lodges: Final[dict[int, Lodge]] = {}
 
-    def begin(self, birth: LodgeBirth, number: int, places: Sequence[Address]) -> Lodge:
-        """Put a lodge here, and start nothing in it. Raises `SpecError`."""
-        births = self._host.births
-        lodge = Lodge(number, birth, places, self._host.dispatcher)
-        for cell in lodge.cells_below():
-            births.learn(cell.behaviour)
+    def begin(self, node: Node, above: str, number: int, places: Iterator[Address]) -> Lodge:
+        """Put a lodge here, and start nothing in it. Raises `SpecError`.
+
+        `above` is the path of the supervisor that the node was declared under.
+        """
+        lodge = Lodge(number, above, self._host.dispatcher, self)
+        numbers = itertools.count(number + 1)
+        self._builder.build_below(lodge, (node,), lambda: next(numbers), places)
         self._lodges[number] = lodge
-        births.guardian.add(lodge, AS_A_CHILD)
+        self._host.births.begin_top(lodge, AS_A_CHILD)
         return lodge
 
     def forget(self, lodge: Lodge) -> None:

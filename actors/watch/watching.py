@@ -5,9 +5,10 @@ out of the table, and by nobody else. What is asked of another host is asked of 
 once the way there is open; until then it waits in the table.
 """
 
+import asyncio
 import math
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, Protocol
 
 from callboard.messages.contract import Contract
 from callboard.messages.control import CONTROL_CELL, HostDown
@@ -17,14 +18,11 @@ from callboard.messages.notices import Down, Exited
 from callboard.messages.ref import Address, Ref
 from callboard.messages.ties import TieDropped, TieEnded, TieRequested
 
-from ..cell import Cell, Life
-from ..notices import check_handled
+from ..cell_port import CellPort, Life
+from ..notices import Notices, check_handled
 from .core import Drop, Effect, End, Key, Notify, Role, Tell, Ties, farewell
 
-if TYPE_CHECKING:
-    from ..host.host import Host
-
-__all__ = ["TIES_MAX", "Watch", "Watching"]
+__all__ = ["TIES_MAX", "Watch", "Watching", "WatchingHost"]
 
 TIES_MAX: Final = 65_536
 """Watches and links of one actor: what may be in its mailbox over the limit of that."""
@@ -54,15 +52,91 @@ class Watch:
         return f"<Watch {self._key.number} on {self.ref.address}>"
 
 
+class OutboxPort(Protocol):
+    """What a link still has to send."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether more than the control plane gets through."""
+
+
+class LinkPort(Protocol):
+    """The way to another host."""
+
+    @property
+    def epoch(self) -> int:
+        """The incarnation that it talks to."""
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a process behind the slot."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the slot is gone for good."""
+
+    @property
+    def outbox(self) -> OutboxPort:
+        """What waits to leave."""
+
+
+class WatchingHost(Protocol):
+    """What the ties of a host need of it."""
+
+    @property
+    def slot(self) -> int:
+        """Its place in the cluster."""
+
+    @property
+    def epoch(self) -> int:
+        """Which incarnation of the slot it is."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """Its event loop."""
+
+    @property
+    def notices(self) -> Notices:
+        """What the kernel puts into mailboxes."""
+
+    @property
+    def cells(self) -> Mapping[int, CellPort]:
+        """Its actors."""
+
+    @property
+    def links(self) -> Mapping[int, LinkPort]:
+        """Its ways to other hosts, as far as there are any."""
+
+    def link(self, slot: int) -> LinkPort:
+        """The way to a slot, made if need be."""
+
+    def ref(self, address: Address) -> Ref[Any]:
+        """A reference that is bound to this host."""
+
+    def tell(self, address: Address, message: Contract) -> None:
+        """Deliver a message."""
+
+
+class PeerListener(Protocol):
+    """Who else wants to know what becomes of the other hosts."""
+
+    def peer_opened(self, slot: int) -> None:
+        """The way to a slot is open."""
+
+    def peer_lost(self, slot: int, epoch: float) -> None:
+        """A host is gone, in this incarnation and all before it."""
+
+
 class Watching:
     """The ties of one host's actors."""
 
-    def __init__(self, host: "Host") -> None:
+    def __init__(self, host: WatchingHost, listener: PeerListener) -> None:
         self._host = host
+        self._listener = listener
         self._ties = Ties(host.slot)
         self._callers: dict[int, Callable[[Down], None]] = {}
         """Functions that watch, by the number of their tie."""
-        self._signals: dict[int, tuple[Cell, int, Address, Exit]] = {}
+        self._signals: dict[int, tuple[CellPort, int, Address, Exit]] = {}
         """Ends of linked actors that are about to be felt here."""
         self._signal = 0
         self._late: dict[int, tuple[int, Exit]] = {}
@@ -75,7 +149,7 @@ class Watching:
 
     # --- what actors and drivers want -----------------------------------------------------
 
-    def watch(self, cell: Cell, ref: Ref[Any]) -> Watch:
+    def watch(self, cell: CellPort, ref: Ref[Any]) -> Watch:
         """Begin to watch for an actor; raises `UsageError`."""
         check_handled(cell, Down)
         self._check_number(cell)
@@ -96,7 +170,7 @@ class Watching:
         self._host.loop.call_soon(self._request, end)
         return unwatch
 
-    def unwatch(self, cell: Cell, watched: Watch | Ref[Any]) -> None:
+    def unwatch(self, cell: CellPort, watched: Watch | Ref[Any]) -> None:
         """End a watch, or all that the actor has on one other: no notice comes after this."""
         if isinstance(watched, Watch):
             found = self._ties.find(watched.key)
@@ -109,7 +183,7 @@ class Watching:
             )
         self._drop(self._ties.take_all(ends))
 
-    def link(self, cell: Cell, ref: Ref[Any]) -> None:
+    def link(self, cell: CellPort, ref: Ref[Any]) -> None:
         """Link an actor to another; raises `UsageError`."""
         address = ref.address
         if address.cell == CONTROL_CELL:
@@ -123,7 +197,7 @@ class Watching:
         self._check_number(cell)
         self._request(self._ties.ask(cell.id, address, is_link=True))
 
-    def unlink(self, cell: Cell, ref: Ref[Any]) -> None:
+    def unlink(self, cell: CellPort, ref: Ref[Any]) -> None:
         """End a link; the other's end is not felt after this."""
         address = ref.address
         for number, (feeling, _, partner, _) in list(self._signals.items()):
@@ -134,7 +208,7 @@ class Watching:
         )
         self._drop(self._ties.take_all(self._ties.between(cell.id, address, Role.PARTNER)))
 
-    def _check_number(self, cell: Cell) -> None:
+    def _check_number(self, cell: CellPort) -> None:
         if self._ties.of_asker(cell.id) + self._host.notices.count(cell.id) >= TIES_MAX:
             raise UsageError(
                 f"{cell.path} has {TIES_MAX} watches and links.",
@@ -181,7 +255,7 @@ class Watching:
         """The way to a slot is open: ask there for what has waited."""
         for end in self._ties.untold(slot):
             self._send_request(end, epoch)
-        self._host.envoys.opened(slot)
+        self._listener.peer_opened(slot)
 
     # --- what other hosts say -----------------------------------------------------------------
 
@@ -222,14 +296,12 @@ class Watching:
     def lost(self, slot: int, epoch: int, reason: Exit = LOST) -> None:
         """An incarnation of a host is gone."""
         self._gone(self._ties.lost(slot, epoch), reason, comes_back=None)
-        self._host.envoys.lost(slot, epoch)
-        self._host.lodgings.owner_lost(slot, epoch)
+        self._listener.peer_lost(slot, epoch)
 
     def closed(self, slot: int) -> None:
         """A slot is gone for good."""
         self._gone(self._ties.closed(slot), LOST, comes_back=False)
-        self._host.envoys.lost(slot, math.inf)
-        self._host.lodgings.owner_lost(slot, math.inf)
+        self._listener.peer_lost(slot, math.inf)
 
     def host_down(self, notice: HostDown) -> None:
         """The root says that a host is gone. Its link is its own business."""
@@ -247,8 +319,6 @@ class Watching:
     def close(self) -> None:
         """Forget everything: the host is gone."""
         self._signals.clear()
-        self._host.envoys.close()
-        self._host.lodgings.close()
         ties, self._ties = self._ties, Ties(self._host.slot)
         self._gone(ties.of(NOBODY), GONE, comes_back=None)
 
@@ -270,7 +340,7 @@ class Watching:
         if self._ties:
             self._perform(farewell(self._ties.abandon(number), reason, comes_back=None))
 
-    def felt_late(self, cell: Cell) -> Exit | None:
+    def felt_late(self, cell: CellPort) -> Exit | None:
         """How a linked actor ended while the start hook of this one ran."""
         if not self._late:
             return None
@@ -349,7 +419,7 @@ class Watching:
         if signal is None:
             return  # It was unlinked meanwhile, or the host is gone.
         cell, incarnation, partner, reason = signal
-        if cell.incarnation != incarnation or cell.actor is None or cell.life >= Life.STOPPING:
+        if cell.incarnation != incarnation or not cell.has_actor or cell.life >= Life.STOPPING:
             return
         if cell.behaviour.trap_exits:
             told = Exited(ref=self._host.ref(partner), kind=reason.kind, detail=dict(reason.detail))
@@ -357,6 +427,6 @@ class Watching:
         elif not reason.is_abnormal:
             return
         elif cell.life == Life.RUNNING:
-            self._host.endings.fail(cell, reason)
+            cell.exit(reason)
         else:
             self._late[cell.id] = (incarnation, reason)

@@ -11,8 +11,8 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
-from callboard.actors.actor import behaviour_of, handler
-from callboard.actors.cell import Cell, Recipe
+from callboard.actors.actor import handler
+from callboard.actors.cell import Recipe
 from callboard.actors.host.warden import Warden
 from callboard.messages.contract import Request
 from callboard.messages.control import CONTROL_CELL, CONTROL_SLOT
@@ -51,21 +51,13 @@ class GuestWarden(Warden):
     """Cell 0 of a driver's host."""
 
     def __init__(self, guest: "Guest") -> None:
-        # Not Warden's own: it would report each end of the driver's actors to the root.
-        self._host = guest.host
+        super().__init__(guest.host)
         self._guest = guest
 
     @handler
     async def peers(self, change: PeersChanged) -> None:
         """Other processes are at these slots now."""
         await self._guest.meet(change.peers, is_open=change.is_open)
-
-
-class _GuestRecipe(Recipe):
-    """Makes the warden of a guest; never leaves its process."""
-
-    def __init__(self, guest: "Guest") -> None:
-        super().__init__(GuestWarden, (guest,), None, "warden")
 
 
 class Guest:
@@ -104,9 +96,7 @@ class Guest:
         engine.attach(self.host)
         self._processes: Final[dict[int, Neighbour]] = {}
         """The processes of the hosts, by their slots."""
-        recipe = _GuestRecipe(self)
-        warden = Cell(CONTROL_CELL, recipe, behaviour_of(GuestWarden), self.host.dispatcher)
-        self.host.births.install(warden)
+        self.host.run_control(Recipe(GuestWarden, (self,), None, "warden"))
 
     # --- coming and going -----------------------------------------------------------------
 

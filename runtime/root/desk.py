@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING, ClassVar
 
-from callboard.actors.actor import behaviour_of, handler
-from callboard.actors.cell import Cell, Recipe
+from callboard.actors.actor import handler
+from callboard.actors.cell import Recipe
 from callboard.actors.host.host import Host
 from callboard.actors.host.warden import Warden
-from callboard.messages.control import CONTROL_CELL, ActorEnded
+from callboard.messages.control import ActorEnded
 from callboard.messages.ref import Address
 from callboard.messages.spawning import (
     AllLettersSubscribed,
@@ -70,15 +70,6 @@ class Desk(Warden):
         return await self._looks.actor(request)
 
 
-class _DeskRecipe(Recipe):
-    """Makes the desk; never leaves its process."""
-
-    def __init__(self, host: Host, root: "Root", system_name: str) -> None:
-        super().__init__(Desk, (host, root, system_name), None, "desk")
-
-
 def open_desk(host: Host, root: "Root", system_name: str) -> None:
     """Put the desk where the control host's warden was."""
-    recipe = _DeskRecipe(host, root, system_name)
-    cell = Cell(CONTROL_CELL, recipe, behaviour_of(Desk), host.dispatcher)
-    host.births.install(cell)
+    host.run_control(Recipe(Desk, (host, root, system_name), None, "desk"))

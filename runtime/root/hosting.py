@@ -45,15 +45,19 @@ class Hosting:
     """Processes and slots of one system."""
 
     def __init__(
-        self, control: Host, engine: Engine, settings: "Settings", registrar: "Registrar"
+        self,
+        control: Host,
+        engine: Engine,
+        settings: "Settings",
+        registrar: "Registrar",
+        understudies: Understudies,
     ) -> None:
         self._control = control
         self._engine = engine
         self._settings = settings
         self._registrar = registrar
         self._table: SlotTable = registrar.table
-        self.understudies: Final = Understudies(control, engine, settings.understudies)
-        registrar.on_code = self.understudies.learn
+        self.understudies: Final = understudies
         self._prepared: dict[int, asyncio.Task[HostProcess]] = {}
         """Processes that start already, for slots that will want them."""
         self.lost_hosts = 0

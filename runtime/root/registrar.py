@@ -7,9 +7,9 @@ meanwhile starts it; and it tells every host of each change of names and offers.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from callboard.actors.host.host import Host
 from callboard.messages.control import (
@@ -21,7 +21,6 @@ from callboard.messages.control import (
 from callboard.messages.errors import (
     CallboardError,
     HostLost,
-    InternalError,
     SpecError,
     error_from_data,
 )
@@ -34,7 +33,7 @@ from callboard.messages.spawning import Offer, Spawn, Spawned, SpawnPart
 from .records import Records
 from .slots import Batch, Slot, SlotTable
 
-__all__ = ["Registrar"]
+__all__ = ["IsolatedHosts", "Registrar"]
 
 LOGGER: Final = logging.getLogger("callboard.root")
 START_ACTORS_TIMEOUT_S: Final = 60.0
@@ -44,19 +43,33 @@ Placed = tuple[Slot, Batch]
 Failures = dict[int, dict[str, Any]]
 
 
+class IsolatedHosts(Protocol):
+    """Hosts that have one actor each."""
+
+    async def open_isolated(self, slot: Slot, spec: HostSpec) -> None:
+        """Bring one up."""
+
+    async def close_isolated(self, slot: Slot) -> None:
+        """End one whose actor is no more."""
+
+
 class Registrar:
     """The top-level actors of a system."""
 
-    def __init__(self, control: Host, table: SlotTable, records: Records | None = None) -> None:
+    def __init__(
+        self,
+        control: Host,
+        table: SlotTable,
+        isolated: IsolatedHosts,
+        on_code: Callable[[bytes], None],
+        records: Records | None = None,
+    ) -> None:
         self.table: Final = table
         self.records: Final = Records(None) if records is None else records
         self._control = control
-        self.open_isolated: Callable[[Slot, HostSpec], Coroutine[Any, Any, None]] = _nobody
-        """Brings an isolated host up; the root sets it."""
-        self.close_isolated: Callable[[Slot], Coroutine[Any, Any, None]] = _nobody
-        """Ends an isolated host whose actor is no more; the root sets it."""
-        self.on_code: Callable[[bytes], None] = _nothing
-        """Told of the code of what is started; the root sets it."""
+        self._isolated = isolated
+        self._on_code = on_code
+        """Called with the code of what is started."""
         self.directory_version = 0
         self._directory_scheduled = False
 
@@ -124,7 +137,7 @@ class Registrar:
         else:
             with _naming(part.field):
                 slot = table.least_loaded() if wanted.host is None else table.slot(wanted.host)
-        self.on_code(part.code)
+        self._on_code(part.code)
         batch = Batch(part, table.take_cells(part.count * part.numbers_each))
         if not slot.is_isolated:
             slot.add(batch)
@@ -147,7 +160,7 @@ class Registrar:
     async def _start(self, slot: Slot, batch: Batch) -> Failures:
         if slot.is_isolated:
             with _naming(batch.field):
-                await self.open_isolated(slot, _host_of(batch.host))
+                await self._isolated.open_isolated(slot, _host_of(batch.host))
             # Only now: its host would have started it already, and logged what failed.
             slot.add(batch)
         try:
@@ -171,7 +184,7 @@ class Registrar:
             for cell in cells:
                 self.forget(Address(slot.number, cell))
             if slot.is_isolated:
-                self._control.run_task(self.close_isolated(slot))
+                self._control.run_task(self._isolated.close_isolated(slot))
                 continue
             with contextlib.suppress(CallboardError):
                 # Some may have started all the same.
@@ -211,7 +224,7 @@ class Registrar:
 
     async def _stop(self, slot: Slot, address: Address) -> None:
         if slot.is_isolated:
-            await self.close_isolated(slot)
+            await self._isolated.close_isolated(slot)
             return
         warden, command = Address(slot.number, CONTROL_CELL), StopActors(cells=(address.cell,))
         try:
@@ -258,7 +271,7 @@ class Registrar:
             if is_over:
                 self._end_lodges(batch)
         if slot is not None and slot.is_isolated and not slot.births:
-            self._control.run_task(self.close_isolated(slot))
+            self._control.run_task(self._isolated.close_isolated(slot))
 
     def forget_all(self, slot: Slot) -> None:
         """All actors of a slot have ended for good."""
@@ -376,11 +389,3 @@ def _host_of(data: dict[str, Any] | None) -> HostSpec:
     if data is None:
         raise SpecError("an isolated actor without its host.", advice="Fill SpawnPart.host.")
     return HostSpec.from_data(data)
-
-
-async def _nobody(*_: object) -> None:
-    raise InternalError("nobody starts or ends isolated hosts here.", advice="Report it.")
-
-
-def _nothing(code: bytes) -> None:
-    """Nobody wants to know."""

@@ -52,8 +52,9 @@ class Root:
         records: Records | None = None,
     ) -> None:
         self.table: Final = SlotTable()
-        self.registrar: Final = Registrar(control, self.table, records)
-        self.hosting: Final = Hosting(control, engine, settings, self.registrar)
+        understudies = Understudies(control, engine, settings.understudies)
+        self.registrar: Final = Registrar(control, self.table, self, understudies.learn, records)
+        self.hosting: Final = Hosting(control, engine, settings, self.registrar, understudies)
         self._control = control
         self._settings = settings
         self._on_failed = on_failed
@@ -67,8 +68,6 @@ class Root:
         self.isolated: Final = HostFamily(
             control, self.hosting, self.registrar, isolated, environment, self._hosts_stopped
         )
-        self.registrar.open_isolated = self.isolated.add
-        self.registrar.close_isolated = self.isolated.remove
 
     @property
     def supervisor(self) -> Supervisor:
@@ -82,6 +81,14 @@ class Root:
     def supervisor_of(self, slot: Slot) -> Supervisor:
         """The supervisor that a slot's host is a child of."""
         return self.supervised_by(slot).supervisor
+
+    async def open_isolated(self, slot: Slot, spec: HostSpec) -> None:
+        """Bring the host of one actor up."""
+        await self.isolated.add(slot, spec)
+
+    async def close_isolated(self, slot: Slot) -> None:
+        """End the host of one actor that is no more."""
+        await self.isolated.remove(slot)
 
     @property
     def understudies(self) -> Understudies:

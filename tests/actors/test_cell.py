@@ -1,5 +1,6 @@
 """A cell's mailbox: what each policy does when it is full, and when it is queued to be served."""
 
+import functools
 from types import SimpleNamespace
 from typing import Any, ClassVar, cast
 
@@ -177,7 +178,7 @@ def test_who_waits_for_room_is_told_once_when_half_is_free() -> None:
     told: list[int] = []
     assert not cell.has_room()
     for number in range(2):
-        cell.when_room(Job(), lambda number=number: told.append(number))
+        cell.when_room(Job(), functools.partial(told.append, number))
     cell.take()
     assert told == []
     cell.take()

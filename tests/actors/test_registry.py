@@ -1,6 +1,7 @@
 """The directory: names and offers as one host knows them."""
 
 from collections import Counter
+from typing import Any, cast
 
 from callboard.actors.registry import Directory
 from callboard.messages.contract import Contract
@@ -16,7 +17,7 @@ A, B, C = Address(1, 1), Address(2, 1), Address(2, 2)
 
 
 def directory() -> Directory:
-    made = Directory()
+    made = Directory(cast("Any", None), lambda: None)
     made.replace(3, {"one": A}, {Job.contract_name: [A, B, C]}, {A: 4})
     return made
 
@@ -51,7 +52,7 @@ def test_newer_copy_replaces_all_of_the_older_one() -> None:
 
 def test_copy_does_not_change_with_what_it_was_made_from() -> None:
     names = {"one": A}
-    made = Directory()
+    made = Directory(cast("Any", None), lambda: None)
     made.replace(1, names, {}, {})
     names.clear()
     assert made.find("one") == A
@@ -64,7 +65,7 @@ def test_route_takes_every_offer_in_turn() -> None:
 
 
 def test_route_of_what_nobody_offers_is_an_error_that_says_it_did_not_run() -> None:
-    for made in (Directory(), directory()):
+    for made in (Directory(cast("Any", None), lambda: None), directory()):
         made.replace(4, {}, {Job.contract_name: []}, {})
         error = made.route(Job())
         assert isinstance(error, NoAgentOffers)

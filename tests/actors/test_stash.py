@@ -126,7 +126,7 @@ async def test_stashed_asks_of_an_actor_that_stops_fail(host: Host, spawn: Any) 
     ref = await spawn(Gate)
     ask = asyncio.ensure_future(ref.ask(AskItem(text="a")))
     await ref.ask(Seen())
-    await host.stop_child(None, ref.address.cell)
+    await host.endings.stop_child(None, ref.address.cell)
     with pytest.raises(ActorStopped):
         await ask
 

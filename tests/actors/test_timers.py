@@ -303,7 +303,7 @@ async def test_a_timer_does_not_outlive_a_restart(host: Host, spawn: Any) -> Non
 async def test_a_stopped_actor_leaves_no_timer(host: Host, spawn: Any) -> None:
     clock = await spawn(Clock, 1_000.0, 1_000.0)
     assert host.timers.count(clock.address.cell) == 2
-    await host.stop_child(None, clock.address.cell)
+    await host.endings.stop_child(None, clock.address.cell)
     assert host.timers.count(clock.address.cell) == 0
 
 

@@ -7,10 +7,11 @@ import asyncio
 import contextlib
 import functools
 from collections.abc import Awaitable
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, cast
 
 from callboard.actors.actor import Actor, Agent, handler
 from callboard.actors.context import Context
+from callboard.actors.host.host import Host
 from callboard.messages.contract import Contract, Request
 from callboard.messages.errors import CallboardError, MailboxFull
 from callboard.messages.lifecycle import Exit
@@ -160,7 +161,7 @@ class Sender(Actor):
     async def burst(self, request: Burst, ctx: Context) -> Done:
         """Send notes; a refused note counts as not sent."""
         log = current_message_log()
-        host = ctx._host
+        host = cast("Host", ctx._host)
         sender = log.new_sender(host.slot, host.epoch)
         for number in range(1, request.count + 1):
             for to in request.to:

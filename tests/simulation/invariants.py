@@ -12,11 +12,11 @@ from typing import Any, Final, Protocol, final
 
 from callboard.actors.actor import Actor
 from callboard.actors.cell import Cell, Life
-from callboard.actors.family import Family
+from callboard.actors.flow_key import WHOLE, Lane
 from callboard.actors.host.host import Host
+from callboard.actors.host.ports import Children
 from callboard.actors.keyed.activation import Activation
 from callboard.actors.link.link import Link
-from callboard.actors.link.pauses import WHOLE, Lane
 from callboard.actors.routing import text_hash
 from callboard.actors.tree.branch import Branch
 from callboard.messages.control import CONTROL_CELL, CONTROL_SLOT
@@ -158,7 +158,8 @@ def mailboxes_bounded(_run: CheckedRun, host: Host) -> str | None:
 def _left_behind(link: Link) -> int:
     """How many messages dead incarnations of a peer may have left in a full mailbox."""
     gone = link.epoch - link.is_connected
-    return max(0, gone) * 2 * link.host.limits.link_credit
+    credit: int = link.host.limits.link_credit
+    return max(0, gone) * 2 * credit
 
 
 def asks_not_forgotten(_run: CheckedRun, host: Host) -> str | None:
@@ -215,9 +216,9 @@ def _is_declared(cell: Cell) -> bool:
     return is_member and cell.life is not Life.RUNNING
 
 
-def _families(host: Host) -> Iterator[Family]:
+def _families(host: Host) -> Iterator[Children[Cell]]:
     guardian = host.births._guardian
-    waiting = [] if guardian is None else [guardian]
+    waiting: list[Children[Cell]] = [] if guardian is None else [guardian]
     while waiting:
         family = waiting.pop()
         yield family

@@ -6,7 +6,7 @@ hosts wait for some keys and not for others.
 
 import asyncio
 import contextlib
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, cast
 
 from callboard.actors.actor import Actor, handler
 from callboard.actors.context import Context
@@ -121,7 +121,7 @@ class Clerk(Actor):
     async def enter(self, request: Enter, ctx: Context) -> Entered:
         """Send entries; a refused entry counts as not sent."""
         log = current_message_log()
-        host = ctx._host
+        host = cast("Host", ctx._host)
         sender = log.new_sender(host.slot, host.epoch)
         for number in range(1, request.count + 1):
             for account in request.accounts:

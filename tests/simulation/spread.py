@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from callboard.actors.host.host import Host
 from callboard.actors.tree.envoy import EnvoyCell
+from callboard.actors.tree.extension import Trees
 from callboard.actors.tree.ref import TreeRef
 from callboard.actors.tree.spec import ActorSpec, TreeSpec
 from callboard.messages.errors import CallboardError
@@ -160,7 +161,7 @@ def _is_written(run: Run, tree: TreeRef) -> bool:
 def _check(run: Run) -> None:
     hosts = {host.slot: host for host in run.living()}
     for host in hosts.values():
-        for lodge in host.lodgings.all:
+        for lodge in host.extension(Trees).lodgings.all:
             seen = _wrong(hosts, host, lodge)
             if seen is not None:
                 run.complain("placed_once", seen)
@@ -189,6 +190,6 @@ def _wrong(hosts: dict[int, Host], host: Host, lodge: "Lodge") -> str | None:
 
 def _check_gone(run: Run) -> None:
     for host in run.living():
-        for lodge in host.lodgings.all:
+        for lodge in host.extension(Trees).lodgings.all:
             run.complain("placed_once", f"{lodge.path} is on {host.name}, its tree has ended")
     run.check_now()

@@ -266,7 +266,7 @@ class DistantExecutions:
         custom = {f"node:{node}": NODE_SHARE} if node else {}
         place = Placement(isolated=Resources(cpus=0.0, custom=custom))
         arguments = (settings, self._make_ledger)
-        birth = (Steward, arguments, None, STEWARD, Restart.PERMANENT, None, 0)
+        birth = (Steward, arguments, None, STEWARD, Restart.PERMANENT, None)
         part = part_of(self._host.pickler, [birth], place)
         wish = Spawn(parts=(part,), offers=(Offer(part=0, name=STEWARD),))
         try:

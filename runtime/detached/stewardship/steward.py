@@ -90,7 +90,9 @@ class Steward(Actor):
 
     async def started(self, ctx: Context) -> None:
         """Go on with what an earlier steward has left. Raises `ClusterError`."""
-        self._host = ctx._host  # noqa: SLF001 - executions run on the host itself, as a driver's do
+        host = ctx._host  # noqa: SLF001 - executions run on the host itself, as a driver's do
+        assert isinstance(host, Host), "nothing else runs actors"
+        self._host = host
         self._values = Values(self._host)
         self._ledger = self._make_ledger()
         for data in (await self._ledger.read()).values():

@@ -19,7 +19,8 @@ from typing import Any, Final, NamedTuple
 import ray
 
 import callboard
-from callboard.actors.actor import Actor, behaviour_of
+from callboard.actors.actor import Actor, Handler, behaviour_of
+from callboard.actors.host.extension import extension_handlers
 from callboard.actors.host.host import Host
 from callboard.actors.host.warden import Warden
 from callboard.actors.host.watchdog import Watchdog
@@ -35,7 +36,7 @@ from ...memory import CollectorPause, calm_collector
 from ...settings import Settings
 from ...transport.pulls import Pulls
 from ...transport.sockets import SocketAddress, SocketCarrier, SocketServer
-from ...wiring import CloudPickler, make_host
+from ...wiring import EXTENSIONS, CloudPickler, make_host
 from .blobs import RayBlobs
 from .carrier import NOT_CONNECTED, RayCarrier, pack_answer
 from .lifeline import Identity, identity_of
@@ -103,13 +104,15 @@ class HostActor:
         """Load the public names of Callboard and these classes, while nobody waits for it."""
         for name in callboard.__all__:
             getattr(callboard, name)
-        _prepare(Warden)
+        _prepare(behaviour_of(Warden).handlers)
+        for extension in EXTENSIONS:
+            _prepare(extension_handlers(extension))
         for code in codes:
             try:
                 loaded = CloudPickler(_no_ref).loads(code)
                 for actor in loaded if isinstance(loaded, list | tuple) else (loaded,):
                     if isinstance(actor, type) and issubclass(actor, Actor):
-                        _prepare(actor)
+                        _prepare(behaviour_of(actor).handlers)
             except Exception as error:  # noqa: BLE001 - it is loaded again, and told, when needed
                 LOGGER.debug("an understudy cannot load a class: %r", error)
 
@@ -229,9 +232,9 @@ def _no_ref(address: Address) -> Ref[Any]:
     raise InternalError(f"a class holds a reference to {address}; there is no host to bind it to.")
 
 
-def _prepare(actor: type[Actor]) -> None:
-    """Read its handlers and schemas ahead of time: 20 ms for those of a host's own warden."""
-    for row in behaviour_of(actor).handlers.values():
+def _prepare(handlers: Mapping[type, Handler]) -> None:
+    """Read the schemas of these ahead of time: 20 ms for those of a host's own warden."""
+    for row in handlers.values():
         describe_contract(row.contract)
         if row.reply is not None:
             describe_contract(row.reply)

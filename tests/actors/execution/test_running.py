@@ -7,7 +7,7 @@ import pytest
 
 from callboard.actors.aggregator.reducers import Count
 from callboard.actors.execution.handle import ExecutionHandle
-from callboard.actors.link.pauses import WHOLE
+from callboard.actors.flow_key import WHOLE
 from callboard.actors.scheduler.statistics import SchedulerStatistics
 from callboard.messages.errors import (
     Cancelled,

@@ -191,7 +191,7 @@ async def test_handler_that_outlasts_the_stop_timeout_is_ended(host: Host, spawn
     ref = await spawn(Both, stop_timeout=StopTimeout(0.05))
     waiting = ref.ask(Wait())
     assert (await ref.ask(Ping(n=1))).n == 1
-    await host.stop_child(None, ref.address.cell)
+    await host.endings.stop_child(None, ref.address.cell)
     with pytest.raises(ActorStopped) as caught:
         await waiting
     assert caught.value.may_have_run is True

@@ -270,7 +270,7 @@ async def test_ordinary_ends_do_not_wash_failures_away(host: Host) -> None:
     await crash(host, await named(host, "failed", restart=Restart.TEMPORARY))
     for number in range(ENDED_MAX + 10):
         cell = await named(host, f"ended-{number}")
-        await host.stop_child(None, cell.id)
+        await host.endings.stop_child(None, cell.id)
     assert "on purpose" in story(host, "failed").ended
     assert stories_of(host, LookAtHostActor(path="ended-0")).matches == ()
     assert story(host, f"ended-{ENDED_MAX}").ended == "shutdown"

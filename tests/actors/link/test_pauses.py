@@ -7,7 +7,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from callboard.actors.link.pauses import WHOLE, Lane, Pauses, read_lane
+from callboard.actors.flow_key import WHOLE, Lane, read_lane
+from callboard.actors.link.pauses import Pauses
 from callboard.actors.link.rows import OutgoingMessage, Row
 from callboard.messages.contract import Contract
 from callboard.messages.errors import InvalidMessage

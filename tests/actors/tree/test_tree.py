@@ -2,12 +2,13 @@
 
 import asyncio
 import threading
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import pytest
 
 from callboard.actors.actor import Actor, handler
 from callboard.actors.context import Context
+from callboard.actors.host.host import Host
 from callboard.actors.tree.ref import TreeRef
 from callboard.actors.tree.spec import ActorSpec, TreeSpec
 from callboard.messages.contract import Contract
@@ -46,7 +47,7 @@ class Hanging(Child):
 class InThread(Hanging):
     @handler
     def hang(self, message: Hang, ctx: Context) -> None:  # type: ignore[override]
-        ctx._host.loop.call_soon_threadsafe(LOG.write, f"hang {self.label}")
+        cast("Host", ctx._host).loop.call_soon_threadsafe(LOG.write, f"hang {self.label}")
         ctx.cancelled.wait(WAIT_S)
         self.let_go.wait(WAIT_S)
 

@@ -1,12 +1,13 @@
 """Asks while hosts are restarted as a group, in simulated worlds: they wait, all of them."""
 
 import asyncio
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, cast
 
 import pytest
 
 from callboard.actors.actor import Actor, handler
 from callboard.actors.context import Context
+from callboard.actors.host.host import Host
 from callboard.messages.contract import Contract, Request
 from callboard.messages.lifecycle import Exit
 from callboard.messages.ref import Ref
@@ -44,7 +45,7 @@ class Lingering(Actor):
         await asyncio.sleep(self._stops_in_s)
 
     async def started(self, ctx: Context) -> None:
-        self._life = ctx._host.epoch
+        self._life = cast("Host", ctx._host).epoch
 
     @handler
     async def do(self, _: Do) -> Done:

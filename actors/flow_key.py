@@ -1,0 +1,47 @@
+"""Flow keys: which messages wait together when there is no room for one of them. Pure.
+
+All messages for one cell have one, or each key in them has its own, so that what is full
+holds up nothing else.
+"""
+
+from typing import Final, NamedTuple
+
+import msgpack
+
+from callboard.messages.contract import Contract
+
+from .routing import key_hash
+
+__all__ = ["WHOLE", "Lane", "read_lane"]
+
+
+class Lane(NamedTuple):
+    """Some of the messages for a cell: those whose `field` has a key of this hash."""
+
+    field: str
+    """Empty for all messages of the cell."""
+    key: int
+
+    @classmethod
+    def of(cls, message: Contract, field: str) -> "Lane":
+        """The lane of a message; raises `InvalidMessage` when the field holds no key."""
+        return cls(field, key_hash(message, field))
+
+    def to_bytes(self) -> bytes:
+        """For the wire; a whole cell takes no byte."""
+        return bytes(msgpack.packb(tuple(self))) if self.field else b""
+
+
+WHOLE: Final = Lane("", 0)
+"""All messages for a cell."""
+
+
+def read_lane(body: bytes) -> Lane | None:
+    """A lane from the wire; None when the bytes are none."""
+    if not body:
+        return WHOLE
+    try:
+        field, key = msgpack.unpackb(body)
+    except Exception:  # noqa: BLE001 - bytes from outside may be anything
+        return None
+    return Lane(field, key) if type(field) is str and field and type(key) is int else None

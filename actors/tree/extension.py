@@ -1,0 +1,161 @@
+"""Trees on one host: what the host's cell 0 answers about them, and how they are started."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, final
+
+from callboard.messages.ref import Address
+from callboard.messages.spec import Restart, StopTimeout
+from callboard.messages.trees import (
+    AddChild,
+    BranchView,
+    ChangeChild,
+    ChildAdded,
+    ChildChanged,
+    LodgerEnded,
+    LodgerStarted,
+    LodgerStopped,
+    LookAtBranch,
+    StartLodger,
+    StopLodger,
+)
+
+from ..actor import Actor, handler
+from ..cell import Cell
+from ..host.extension import Extension
+from ..host.ports import RoleHost
+from .branch import MakePool, TreeBuilder
+from .envoy import Envoys
+from .gardener import Gardener
+from .lodging import Lodgings
+from .spec import ActorSpec, Node, TreeSpec, child_spec
+
+__all__ = ["LodgeBirth", "TreeStart", "Trees"]
+
+
+class Trees(Extension):
+    """The trees of one host. `make_pool` makes the recipes of pools that are declared in them."""
+
+    def __init__(self, host: RoleHost[Cell], make_pool: MakePool) -> None:
+        self._host = host
+        self._envoys = Envoys(host)
+        self._builder = TreeBuilder(host, self._envoys, make_pool)
+        self._gardener = Gardener(host, self._builder)
+        self.lodgings: Final = Lodgings(host, self._builder)
+
+    def begin(self, tree: TreeSpec, number: int, places: Sequence[Address]) -> Cell:
+        """Begin to start a tree, whose cells take numbers from `number` on."""
+        numbers = itertools.count(number)
+        branch = self._builder.build(tree, lambda: next(numbers), None, iter(places))
+        self._host.births.begin_top(branch, child_spec(tree, "tree", tree.name))
+        return branch
+
+    # --- what becomes of other hosts ----------------------------------------------------------
+
+    def peer_opened(self, slot: int) -> None:
+        """The way to another host is open."""
+        self._envoys.opened(slot)
+
+    def peer_lost(self, slot: int, epoch: float) -> None:
+        """Another host is gone, in this incarnation and all before it."""
+        self._envoys.lost(slot, epoch)
+        self.lodgings.owner_lost(slot, epoch)
+
+    def close(self) -> None:
+        """Forget everything: the host is gone."""
+        self._envoys.close()
+        self.lodgings.close()
+
+    # --- what is asked of cell 0 --------------------------------------------------------------
+
+    @handler
+    async def look_at_branch(self, request: LookAtBranch) -> BranchView:
+        """What a supervisor of a tree has, also while it starts or stops a child."""
+        return self._gardener.look(request)
+
+    @handler
+    async def change_child(self, request: ChangeChild) -> ChildChanged:
+        """Terminate, restart or delete a child of a tree by hand."""
+        return await self._gardener.change(request)
+
+    @handler
+    async def add_child(self, request: AddChild) -> ChildAdded:
+        """Add a child to a tree by hand."""
+        return await self._gardener.add(request)
+
+    @handler
+    async def start_lodger(self, request: StartLodger) -> LodgerStarted:
+        """Start a placed child of a tree whose supervisor is on another host."""
+        return await self.lodgings.start(request)
+
+    @handler
+    async def stop_lodger(self, request: StopLodger) -> LodgerStopped:
+        """Stop a placed child."""
+        return await self.lodgings.stop(request)
+
+    @handler
+    async def lodger_ended(self, told: LodgerEnded) -> None:
+        """A placed child of a tree here has ended on its host."""
+        self._envoys.ended(told)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class TreeStart:
+    """A tree as it is shipped to the host of its outermost supervisor."""
+
+    tree: TreeSpec
+
+    @property
+    def title(self) -> str:
+        """Its name."""
+        return self.tree.name
+
+    def actors(self) -> Iterator[type[Actor]]:
+        """The classes in it."""
+        return _actors_in(self.tree)
+
+    def host_terms(self) -> tuple[str, Restart, StopTimeout]:
+        """Those of its outermost supervisor."""
+        return self.tree.name, self.tree.restart, self.tree.stop_timeout
+
+    def begin(self, host: RoleHost[Cell], number: int, places: Sequence[Address]) -> Cell:
+        """Begin to start it."""
+        return host.extension(Trees).begin(self.tree, number, places)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class LodgeBirth:
+    """What is shipped to put a lodge on a host."""
+
+    node: Node
+    above: str
+    """The path of the supervisor that the node was declared under, without the first `/`."""
+
+    @property
+    def title(self) -> str:
+        """The name of its lodger."""
+        return self.node.name
+
+    def actors(self) -> Iterator[type[Actor]]:
+        """The classes in it."""
+        return _actors_in(self.node)
+
+    def host_terms(self) -> tuple[str, Restart, StopTimeout]:
+        """Those of its lodger."""
+        return self.node.name, self.node.restart, self.node.stop_timeout
+
+    def begin(self, host: RoleHost[Cell], number: int, places: Sequence[Address]) -> Cell:
+        """Put the lodge there; nothing in it is started."""
+        return host.extension(Trees).lodgings.begin(self.node, self.above, number, iter(places))
+
+
+def _actors_in(node: Node) -> Iterator[type[Actor]]:
+    if isinstance(node, ActorSpec):
+        yield node.actor
+        return
+    for child in node.children:
+        if isinstance(child, ActorSpec | TreeSpec):
+            yield from _actors_in(child)
