@@ -95,10 +95,11 @@ def run_checks(
 
 def _leftovers(address: str) -> Check:
     async def names() -> list[str]:
-        from ..detached.entry import list_leftovers, visit
+        from ..engines.choose import detached_systems
 
-        async with visit(address, start_timeout_s=CONNECT_DEADLINE_S):
-            return await list_leftovers()
+        detached = detached_systems()
+        async with detached.visit(address, start_timeout_s=CONNECT_DEADLINE_S):
+            return await detached.list_leftovers()
 
     try:
         return check_leftovers(address, asyncio.run(names()))

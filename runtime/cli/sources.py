@@ -99,11 +99,12 @@ class Place:
         if self.address is None and self.name is None:
             yield announced_sources
             return
-        from ..detached.entry import list_systems, look_at, visit
+        from ..engines.choose import detached_systems
 
-        async with visit(self.address or ADDRESS_DEFAULT):
-            names = await list_systems() if self.name is None else [self.name]
-            found = [Source(0, await look_at(name), name) for name in names]
+        detached = detached_systems()
+        async with detached.visit(self.address or ADDRESS_DEFAULT):
+            names = await detached.list_systems() if self.name is None else [self.name]
+            found = [Source(0, await detached.look_at(name), name) for name in names]
             yield lambda: found
 
 

@@ -15,9 +15,9 @@ from callboard.messages.ports import FrameCarrier
 
 from ..engines.ray.carrier import pack_answer
 from ..engines.ray.engine import RayEngine, end_by_name
+from ..engines.ray.environment import RAY
 from ..engines.ray.ledger import RayLedger
 from ..engines.ray.process import take_call
-from ..environment import REAL
 from ..memory import calm_collector
 from ..settings import Settings
 from ..transport.pulls import PullCarrier
@@ -89,7 +89,7 @@ class RootActor:
         )
         self._settings = settings
         around = RaySurroundings(settings, system)
-        self._root = LastingRoot(settings, system, REAL, around)
+        self._root = LastingRoot(settings, system, RAY, around)
         asyncio.get_running_loop().call_soon(calm_collector)
 
     def __repr__(self) -> str:

@@ -59,8 +59,8 @@ async def live(
     run.environment = dataclasses.replace(
         environment_of(world, make_supervisor=witnesses(run)),
         new_id=book.new_id,
-        open_journal=lambda settings: open_disk_journal(settings, disk, f"driver-{first}"),
     )
+    run.open_journal = lambda settings: open_disk_journal(settings, disk, f"driver-{first}")
     world.driver = SimulatedLoop(world, f"driver-{first}")
     over = director.create_future()
     task = world.driver.create_task(main())

@@ -15,6 +15,7 @@ from callboard.messages.errors import CallboardError
 
 from ..engines.sim import environment_of
 from ..environment import Environment
+from ..journals import JournalOpener, no_journal
 from . import cast
 from .invariants import (
     AFTER_EACH_STEP,
@@ -98,6 +99,7 @@ class Run:
         world.after_step = self._after_step
         self.tree_changes = 0
         self.environment: Environment = environment_of(world, make_supervisor=witnesses(self))
+        self.open_journal: JournalOpener = no_journal
         self.permanent: set[str] = set()
         """Receivers that are never stopped on purpose, as `slot/cell`."""
         self.abandoned: set[int] = set()

@@ -229,6 +229,7 @@ async def open_stage(run: Run, *, calm: bool = False) -> AsyncIterator[Stage]:
         run.world,
         weather=weather,
         environment=run.environment,
+        open_journal=run.open_journal,
         on_host=run.add_host,
         hosts=HOSTS,
         understudies=1,

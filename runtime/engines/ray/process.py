@@ -38,6 +38,7 @@ from ...transport.sockets import SocketAddress, SocketCarrier, SocketServer
 from ...wiring import CloudPickler, make_host
 from .blobs import RayBlobs
 from .carrier import NOT_CONNECTED, RayCarrier, pack_answer
+from .environment import RAY
 from .lifeline import Identity, identity_of
 
 __all__ = ["Adopted", "HostActor", "take_call"]
@@ -134,6 +135,7 @@ class HostActor:
             settings=self._settings,
             blobs=RayBlobs(),
             on_failed=self._failed,
+            environment=RAY,
         )
         node = ray.get_runtime_context().get_node_id()
         self._server = SocketServer(self._host.take, self._settings.limits)

@@ -37,10 +37,13 @@ class Owners:
             environment_of(run.world, make_supervisor=witnesses(run)),
             new_id=book.new_id,
             make_pickler=run.environment.make_pickler,
-            open_journal=lambda settings: open_disk_journal(settings, book.disk, name),
         )
         book.begin_life()
-        return self._play.system.begin(partial(main, self._play), environment)
+        return self._play.system.begin(
+            partial(main, self._play),
+            environment,
+            lambda settings: open_disk_journal(settings, book.disk, name),
+        )
 
     async def _go_on(self) -> None:
         """Replace an owner that is gone, until the execution has ended."""

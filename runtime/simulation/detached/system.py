@@ -11,6 +11,7 @@ from callboard.messages.errors import HostLost, UsageError
 from callboard.messages.ports import TransportBroken
 
 from ...environment import Environment
+from ...journals import JournalOpener, no_journal
 from ...root.records import Remembered
 from ...root.root import Root
 from ...settings import Settings
@@ -152,7 +153,12 @@ class DetachedSystem(SimulatedSystem):
 
     # --- drivers ------------------------------------------------------------------------------
 
-    def begin(self, main: Main, environment: Environment | None = None) -> Driver:
+    def begin(
+        self,
+        main: Main,
+        environment: Environment | None = None,
+        open_journal: JournalOpener = no_journal,
+    ) -> Driver:
         """Start a driver that attaches, does its work, and leaves."""
         world = self.world
         draw = world.random.random
@@ -167,7 +173,9 @@ class DetachedSystem(SimulatedSystem):
         settings = replace(self._settings, engine="ray", detached=True, address="auto")
         if environment is None:
             environment = replace(self._environment, new_id=lambda: f"{next(self._ids):08x}")
-        system = driver_system(settings, environment, self.lasting, process, self._on_host)
+        system = driver_system(
+            settings, environment, open_journal, self.lasting, process, self._on_host
+        )
         driver = Driver(number, process, system)
         self.drivers.append(driver)
 
