@@ -1,24 +1,58 @@
-"""Births as they are shipped: what a driver wants started, pickled for the host that does it."""
+"""What a driver asks of the root to have something started: actors, pools, keyed actors, trees.
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Final
+What is to be started is pickled here for the hosts that do it. A pool is a part for each host.
+Keyed actors are one keeper for each host. The outermost supervisor of a tree is part 0, with all
+that runs on its host; each placed child is a part of its own, with a lodge for it to run in (see
+`actors/tree/envoy.py`).
+"""
 
-from callboard.actors.actor import Actor, Behaviour
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, final
+
+from callboard.actors.actor import Actor, Behaviour, behaviour_of
 from callboard.actors.host.warden import Birth
+from callboard.actors.keyed.actor import check_keyed
+from callboard.actors.keyed.keeper import Keepership, KeyedPlan
 from callboard.actors.tree.lodging import LodgeBirth
-from callboard.actors.tree.spec import ActorSpec, Node, TreeSpec
+from callboard.actors.tree.spec import (
+    ActorSpec,
+    Node,
+    Part,
+    TreeSpec,
+    check_ships,
+    parts_of,
+    walk,
+    without_placed,
+)
 from callboard.messages.errors import SpecError, error_from_data
-from callboard.messages.hosts import NAME_CHARS_MAX, HostSpec
-from callboard.messages.placement import Placement, Resources
+from callboard.messages.hosts import HOSTS_MAX, NAME_CHARS_MAX, HostSpec
+from callboard.messages.placement import ANYWHERE, Placement, Resources
 from callboard.messages.ports import Pickler
-from callboard.messages.spawning import Spawned, SpawnPart
-from callboard.messages.spec import STOP_TIMEOUT_DEFAULT, StopTimeout
+from callboard.messages.ref import Address, Ref
+from callboard.messages.routing import Routing, keyed_by
+from callboard.messages.spawning import Offer, Spawn, Spawned, SpawnPart
+from callboard.messages.spec import STOP_TIMEOUT_DEFAULT, Restart, StopTimeout
+from callboard.messages.stores import ActorStore, KeyedStore
 
-__all__ = ["START_BATCH", "contracts_of", "part_of", "raise_first"]
+__all__ = [
+    "POOL_SIZE_MAX",
+    "START_BATCH",
+    "PoolPlan",
+    "contracts_of",
+    "keepers_of",
+    "part_of",
+    "places_in",
+    "raise_first",
+    "spawn_of",
+    "store_of",
+]
 
 STOP_GRACE_S: Final = 1.0
 START_BATCH: Final = 1_000
 """Top-level actors started by one message: decoding and starting overlap."""
+POOL_SIZE_MAX: Final = 1_000_000
+AGENTS_A_HOST: Final = 2
 
 
 def part_of(
@@ -102,3 +136,170 @@ def _own_host(birth: Birth | TreeSpec | LodgeBirth, resources: Resources) -> dic
     return HostSpec(
         name[:NAME_CHARS_MAX], resources=resources, restart=restart, stop_timeout=stop_timeout
     ).to_data()
+
+
+# --- pools ----------------------------------------------------------------------------------------
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class PoolPlan:
+    """A pool as it was asked for."""
+
+    agent: type[Actor]
+    args: tuple[Any, ...]
+    keywords: dict[str, Any]
+    size: int | None
+    name: str | None
+    routing: Routing | None
+    isolated: Resources | None
+
+    def parts(
+        self, pickler: Pickler, hosts: Sequence[int]
+    ) -> tuple[tuple[SpawnPart, ...], list[Offer]]:
+        """The parts and what they offer; raises `SpecError` for a wrong plan."""
+        behaviour = behaviour_of(self.agent)
+        contracts = (*contracts_of(behaviour), *(() if self.name is None else (self.name,)))
+        routing = None if self.routing is None else self.routing.to_text()
+        parts: list[SpawnPart] = []
+        offers: list[Offer] = []
+        for place, share in self._shares(hosts):
+            birth: Birth = (
+                self.agent, self.args, self.keywords or None, self.name or self.agent.__name__,
+                Restart.PERMANENT, None, share,
+            )  # fmt: skip
+            working = share * behaviour.concurrency
+            offers.append(
+                Offer(part=len(parts), contracts=contracts, size=working, routing=routing)
+            )
+            parts.append(part_of(pickler, [birth], place))
+        return tuple(parts), offers
+
+    def _shares(self, hosts: Sequence[int]) -> list[tuple[Placement, int]]:
+        """Where its agents go, and how many to each place."""
+        if self.isolated is not None:
+            size = self._checked(0 if self.size is None else self.size, HOSTS_MAX)
+            return [(Placement(isolated=self.isolated), 1)] * size
+        default = AGENTS_A_HOST * len(hosts)
+        size = self._checked(default if self.size is None else self.size, POOL_SIZE_MAX)
+        if not hosts:
+            raise SpecError("a pool without a host.", advice="All hosts have ended.", field="size")
+        shares = (size // len(hosts) + (i < size % len(hosts)) for i in range(len(hosts)))
+        return [
+            (Placement(host), share) for host, share in zip(hosts, shares, strict=True) if share
+        ]
+
+    def _checked(self, size: int, limit: int) -> int:
+        if not 1 <= size <= limit:
+            raise SpecError(
+                f"a pool of {size} agents.", advice=f"Give it 1 to {limit}.", field="size"
+            )
+        return size
+
+
+# --- keyed actors ---------------------------------------------------------------------------------
+
+
+def store_of(store: "KeyedStore | Ref[Any] | None") -> KeyedStore | None:
+    """The store itself, or the way to the actor that is one."""
+    return ActorStore(store) if isinstance(store, Ref) else store
+
+
+def keepers_of(
+    pickler: Pickler, hosts: Sequence[int], plan: KeyedPlan
+) -> tuple[tuple[SpawnPart, ...], list[Offer]]:
+    """The keepers and what they offer; raises `SpecError` for a wrong plan."""
+    behaviour = check_keyed(plan.actor)
+    for field in ("idle_s", "active_max", "memory_bytes_max", "save_every", "save_after_s"):
+        value = getattr(plan, field)
+        if value is not None and not value > 0:
+            raise SpecError(f"{field} is {value!r}.", advice="It is over 0.", field=field)
+    routing = keyed_by(plan.actor.key).to_text()
+    if not hosts:
+        raise SpecError("keyed actors without a host.", advice="All hosts have ended.")
+    contracts = contracts_of(behaviour)
+    birth: Birth = (Keepership, (plan,), None, plan.kind, Restart.PERMANENT, None, 0)
+    parts = tuple(part_of(pickler, [birth], Placement(host)) for host in hosts)
+    offers = [
+        Offer(part=number, contracts=contracts, routing=routing) for number in range(len(parts))
+    ]
+    return parts, offers
+
+
+# --- trees ----------------------------------------------------------------------------------------
+
+
+def spawn_of(pickler: Pickler, tree: TreeSpec) -> Spawn:
+    """What the root is asked for to start a tree. Raises `SpecError` that names the place."""
+    if not isinstance(tree, TreeSpec):
+        raise SpecError(f"{tree!r} is no tree.", advice="Give a TreeSpec.", field="tree")
+    check_ships(tree, pickler)
+    nodes: dict[str | None, Node] = dict(walk(tree))
+    shipped: list[SpawnPart] = []
+    offers: list[Offer] = []
+    for number, part in enumerate(parts_of(tree)):
+        shipped.append(_shipped(pickler, tree, part, is_lodge=number > 0))
+        for offset, path in enumerate(part.paths, start=_first(number)):
+            node = nodes.get(path)
+            if isinstance(node, ActorSpec) and (node.offer or node.register):
+                offers.append(_node_offer(number, offset, node))
+    return Spawn(parts=tuple(shipped), offers=tuple(offers), all_or_none=len(shipped) > 1)
+
+
+def places_in(tree: TreeSpec, started: Spawned) -> Mapping[str, Address]:
+    """Where each node of a tree is, by its path."""
+    return {
+        path: Address(slot, first + offset)
+        for number, (part, (slot, first)) in enumerate(
+            zip(parts_of(tree), started.parts, strict=True)
+        )
+        for offset, path in enumerate(part.paths, start=_first(number))
+        if path is not None
+    }
+
+
+def _first(number: int) -> int:
+    """The offset of a part's first node: before a placed one there is its lodge."""
+    return 1 if number else 0
+
+
+def _shipped(pickler: Pickler, tree: TreeSpec, part: Part, *, is_lodge: bool) -> SpawnPart:
+    wanted = ANYWHERE if part.node.placement is None else part.node.placement
+    node = without_placed(part.node)
+    if not is_lodge:
+        assert isinstance(node, TreeSpec), "whoever starts a tree begins with a supervisor"
+        shipped = part_of(pickler, [node], wanted, numbers_each=len(part.paths))
+        return shipped.model_copy(update={"lodges": tuple(part.below)})
+    above = f"{tree.name}/{part.path}".rpartition("/")[0]
+    birth = LodgeBirth(node, above)
+    shipped = part_of(pickler, [birth], wanted, numbers_each=len(part.paths) + 1)
+    return shipped.model_copy(
+        update={
+            "lodges": tuple(part.below),
+            "is_lodge": True,
+            "field": f"{part.place}.placement",
+            "host": None if shipped.host is None else _lasting(shipped.host),
+        }
+    )
+
+
+def _lasting(host: Mapping[str, Any]) -> dict[str, Any]:
+    """The host of an isolated child: as long as its tree may start it, it is there."""
+    spec = HostSpec.from_data(dict(host))
+    return HostSpec(
+        spec.name,
+        resources=spec.resources,
+        restart=Restart.PERMANENT,
+        stop_timeout=spec.stop_timeout,
+    ).to_data()
+
+
+def _node_offer(part: int, offset: int, node: ActorSpec) -> Offer:
+    behaviour = behaviour_of(node.actor)
+    return Offer(
+        part=part,
+        offset=offset,
+        contracts=contracts_of(behaviour) if node.offer else (),
+        name=node.name if node.register else None,
+        size=behaviour.concurrency * (node.size or 1),
+    )

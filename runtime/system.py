@@ -47,7 +47,17 @@ from callboard.messages.views import CallboardView, LookAtSystem
 
 from . import notices
 from .announcer import Announcer
-from .births import START_BATCH, contracts_of, part_of, raise_first
+from .births import (
+    START_BATCH,
+    PoolPlan,
+    contracts_of,
+    keepers_of,
+    part_of,
+    places_in,
+    raise_first,
+    spawn_of,
+    store_of,
+)
 from .control import Control, Presence
 from .detached.ports import Enter
 from .detached.stewardship.client import DistantExecutions
@@ -55,13 +65,9 @@ from .engines.choose import enter, environment_of, make_engine
 from .environment import Environment
 from .executions import Executions, Submits
 from .journals import JournalOpener, OpenJournal, open_journal
-from .keyed import keepers_of, store_of
-from .letterbox import Letterbox
-from .pools import PoolPlan
 from .root.root import Root
 from .settings import Settings
 from .states import SystemStates
-from .trees import places_in, spawn_of
 from .wishes import Wishes
 
 __all__ = ["System"]
@@ -441,7 +447,7 @@ class System:
 
     async def on_dead_letter(self, subscriber: Callable[[DeadLetter], None]) -> None:
         """Call `subscriber` with each dead letter of the driver and all hosts from now on."""
-        box = await self.host.spawn(Letterbox.recipe(subscriber), None)
+        box = await self.host.spawn(notices.Letterbox.recipe(subscriber), None)
         ref = self.host.ref(Address(self.host.slot, box.id))
         await self._ask_root(SubscribeAllLetters(subscriber=ref))
 

@@ -8,9 +8,8 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, NamedTuple, Protocol
 
 from callboard.actors.host.host import Host
-from callboard.messages.control import DirectoryChanged
+from callboard.messages.control import DirectoryChanged, Peer
 from callboard.messages.errors import CallboardError
-from callboard.messages.guests import Peer
 from callboard.messages.ports import BlobStore, Engine, FrameCarrier, Ledger
 
 from ..control import Presence

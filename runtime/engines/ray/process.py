@@ -24,9 +24,8 @@ from callboard.actors.host.host import Host
 from callboard.actors.host.warden import Warden
 from callboard.actors.host.watchdog import Watchdog
 from callboard.messages.contract import describe_contract
-from callboard.messages.control import CONTROL_SLOT
+from callboard.messages.control import CONTROL_SLOT, is_guest
 from callboard.messages.errors import FrameError, HostLost, InternalError
-from callboard.messages.guests import is_guest
 from callboard.messages.lifecycle import Exit
 from callboard.messages.ports import FrameCarrier
 from callboard.messages.ref import Address, Ref

@@ -5,9 +5,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from callboard.actors.host.host import Host
-from callboard.messages.control import CONTROL_SLOT
+from callboard.messages.control import CONTROL_SLOT, is_guest
 from callboard.messages.errors import ClusterError, HostLost
-from callboard.messages.guests import is_guest
 from callboard.messages.hosts import ProcessOrder
 from callboard.messages.ports import FrameCarrier, HostProcess
 
