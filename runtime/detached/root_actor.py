@@ -19,6 +19,7 @@ from ..engines.ray.environment import RAY
 from ..engines.ray.ledger import RayLedger
 from ..engines.ray.process import take_call
 from ..memory import calm_collector
+from ..root.records import Records
 from ..settings import Settings
 from ..transport.pulls import PullCarrier
 from ..transport.sockets import SocketAddress, SocketCarrier
@@ -38,12 +39,13 @@ class RaySurroundings:
         self._engine: RayEngine | None = None
         self.ledger: Final = RayLedger(settings.name)
 
-    def engine(self, epoch: int) -> RayEngine:
+    def engine(self, epoch: int, records: Records) -> RayEngine:
         """See `Surroundings`."""
         self._engine = RayEngine(
             self._settings,
             system=f"{self._system}.{epoch}",
             control_handle=ray.get_runtime_context().current_actor,
+            records=records,
         )
         return self._engine
 
