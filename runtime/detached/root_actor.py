@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import ray
 
-import callboard
 from callboard.messages.ports import FrameCarrier
 
 from ..engines.ray.carrier import pack_answer
@@ -24,6 +23,7 @@ from ..settings import Settings
 from ..transport.pulls import PullCarrier
 from ..transport.sockets import SocketAddress, SocketCarrier
 from .lasting import LastingRoot
+from .names import release
 from .ports import Admission, Visitor
 from .watch import watch_over
 
@@ -106,7 +106,7 @@ class RootActor:
 
     async def introduce(self) -> tuple[str, Settings]:
         """The release of Callboard, and how the system is run."""
-        return callboard.__version__, self._settings
+        return release(), self._settings
 
     async def stop(self, timeout_s: float) -> None:
         """Stop all actors in order, end all processes but this one, and forget everything."""
