@@ -1,19 +1,14 @@
-"""What a driver asks of the root to have something started: actors, pools, keyed actors, trees.
+"""What a driver asks of the root to have actors and trees started, pickled for their hosts.
 
-What is to be started is pickled here for the hosts that do it. A pool is a part for each host.
-Keyed actors are one keeper for each host. The outermost supervisor of a tree is part 0, with all
-that runs on its host; each placed child is a part of its own, with a lodge for it to run in (see
-`actors/tree/envoy.py`).
+The outermost supervisor of a tree is part 0, with all that runs on its host. Each placed child is
+a part of its own, with a lodge for it to run in; see `actors/tree/envoy.py`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, final
+from typing import Any, Final
 
 from callboard.actors.actor import Actor, Behaviour, behaviour_of
 from callboard.actors.host.warden import Birth
-from callboard.actors.keyed.actor import check_keyed
-from callboard.actors.keyed.keeper import Keepership, KeyedPlan
 from callboard.actors.tree.lodging import LodgeBirth
 from callboard.actors.tree.spec import (
     ActorSpec,
@@ -26,33 +21,25 @@ from callboard.actors.tree.spec import (
     without_placed,
 )
 from callboard.messages.errors import SpecError, error_from_data
-from callboard.messages.hosts import HOSTS_MAX, NAME_CHARS_MAX, HostSpec
+from callboard.messages.hosts import NAME_CHARS_MAX, HostSpec
 from callboard.messages.placement import ANYWHERE, Placement, Resources
 from callboard.messages.ports import Pickler
-from callboard.messages.ref import Address, Ref
-from callboard.messages.routing import Routing, keyed_by
+from callboard.messages.ref import Address
 from callboard.messages.spawning import Offer, Spawn, Spawned, SpawnPart
 from callboard.messages.spec import STOP_TIMEOUT_DEFAULT, Restart, StopTimeout
-from callboard.messages.stores import ActorStore, KeyedStore
 
 __all__ = [
-    "POOL_SIZE_MAX",
     "START_BATCH",
-    "PoolPlan",
     "contracts_of",
-    "keepers_of",
     "part_of",
     "places_in",
     "raise_first",
     "spawn_of",
-    "store_of",
 ]
 
 STOP_GRACE_S: Final = 1.0
 START_BATCH: Final = 1_000
 """Top-level actors started by one message: decoding and starting overlap."""
-POOL_SIZE_MAX: Final = 1_000_000
-AGENTS_A_HOST: Final = 2
 
 
 def part_of(
@@ -138,94 +125,6 @@ def _own_host(birth: Birth | TreeSpec | LodgeBirth, resources: Resources) -> dic
     ).to_data()
 
 
-# --- pools ----------------------------------------------------------------------------------------
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class PoolPlan:
-    """A pool as it was asked for."""
-
-    agent: type[Actor]
-    args: tuple[Any, ...]
-    keywords: dict[str, Any]
-    size: int | None
-    name: str | None
-    routing: Routing | None
-    isolated: Resources | None
-
-    def parts(
-        self, pickler: Pickler, hosts: Sequence[int]
-    ) -> tuple[tuple[SpawnPart, ...], list[Offer]]:
-        """The parts and what they offer; raises `SpecError` for a wrong plan."""
-        behaviour = behaviour_of(self.agent)
-        contracts = (*contracts_of(behaviour), *(() if self.name is None else (self.name,)))
-        routing = None if self.routing is None else self.routing.to_text()
-        parts: list[SpawnPart] = []
-        offers: list[Offer] = []
-        for place, share in self._shares(hosts):
-            birth: Birth = (
-                self.agent, self.args, self.keywords or None, self.name or self.agent.__name__,
-                Restart.PERMANENT, None, share,
-            )  # fmt: skip
-            working = share * behaviour.concurrency
-            offers.append(
-                Offer(part=len(parts), contracts=contracts, size=working, routing=routing)
-            )
-            parts.append(part_of(pickler, [birth], place))
-        return tuple(parts), offers
-
-    def _shares(self, hosts: Sequence[int]) -> list[tuple[Placement, int]]:
-        """Where its agents go, and how many to each place."""
-        if self.isolated is not None:
-            size = self._checked(0 if self.size is None else self.size, HOSTS_MAX)
-            return [(Placement(isolated=self.isolated), 1)] * size
-        default = AGENTS_A_HOST * len(hosts)
-        size = self._checked(default if self.size is None else self.size, POOL_SIZE_MAX)
-        if not hosts:
-            raise SpecError("a pool without a host.", advice="All hosts have ended.", field="size")
-        shares = (size // len(hosts) + (i < size % len(hosts)) for i in range(len(hosts)))
-        return [
-            (Placement(host), share) for host, share in zip(hosts, shares, strict=True) if share
-        ]
-
-    def _checked(self, size: int, limit: int) -> int:
-        if not 1 <= size <= limit:
-            raise SpecError(
-                f"a pool of {size} agents.", advice=f"Give it 1 to {limit}.", field="size"
-            )
-        return size
-
-
-# --- keyed actors ---------------------------------------------------------------------------------
-
-
-def store_of(store: "KeyedStore | Ref[Any] | None") -> KeyedStore | None:
-    """The store itself, or the way to the actor that is one."""
-    return ActorStore(store) if isinstance(store, Ref) else store
-
-
-def keepers_of(
-    pickler: Pickler, hosts: Sequence[int], plan: KeyedPlan
-) -> tuple[tuple[SpawnPart, ...], list[Offer]]:
-    """The keepers and what they offer; raises `SpecError` for a wrong plan."""
-    behaviour = check_keyed(plan.actor)
-    for field in ("idle_s", "active_max", "memory_bytes_max", "save_every", "save_after_s"):
-        value = getattr(plan, field)
-        if value is not None and not value > 0:
-            raise SpecError(f"{field} is {value!r}.", advice="It is over 0.", field=field)
-    routing = keyed_by(plan.actor.key).to_text()
-    if not hosts:
-        raise SpecError("keyed actors without a host.", advice="All hosts have ended.")
-    contracts = contracts_of(behaviour)
-    birth: Birth = (Keepership, (plan,), None, plan.kind, Restart.PERMANENT, None, 0)
-    parts = tuple(part_of(pickler, [birth], Placement(host)) for host in hosts)
-    offers = [
-        Offer(part=number, contracts=contracts, routing=routing) for number in range(len(parts))
-    ]
-    return parts, offers
-
-
 # --- trees ----------------------------------------------------------------------------------------
 
 
@@ -242,7 +141,7 @@ def spawn_of(pickler: Pickler, tree: TreeSpec) -> Spawn:
         for offset, path in enumerate(part.paths, start=_first(number)):
             node = nodes.get(path)
             if isinstance(node, ActorSpec) and (node.offer or node.register):
-                offers.append(_node_offer(number, offset, node))
+                offers.append(_offer(number, offset, node))
     return Spawn(parts=tuple(shipped), offers=tuple(offers), all_or_none=len(shipped) > 1)
 
 
@@ -294,7 +193,7 @@ def _lasting(host: Mapping[str, Any]) -> dict[str, Any]:
     ).to_data()
 
 
-def _node_offer(part: int, offset: int, node: ActorSpec) -> Offer:
+def _offer(part: int, offset: int, node: ActorSpec) -> Offer:
     behaviour = behaviour_of(node.actor)
     return Offer(
         part=part,

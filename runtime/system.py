@@ -47,17 +47,7 @@ from callboard.messages.views import CallboardView, LookAtSystem
 
 from . import notices
 from .announcer import Announcer
-from .births import (
-    START_BATCH,
-    PoolPlan,
-    contracts_of,
-    keepers_of,
-    part_of,
-    places_in,
-    raise_first,
-    spawn_of,
-    store_of,
-)
+from .births import START_BATCH, contracts_of, part_of, places_in, raise_first, spawn_of
 from .control import Control, Presence
 from .detached.ports import Enter
 from .detached.stewardship.client import DistantExecutions
@@ -65,6 +55,8 @@ from .engines.choose import enter, environment_of, make_engine
 from .environment import Environment
 from .executions import Executions, Submits
 from .journals import JournalOpener, OpenJournal, open_journal
+from .keyed import keepers_of, store_of
+from .pools import PoolPlan
 from .root.root import Root
 from .settings import Settings
 from .states import SystemStates
