@@ -1,41 +1,20 @@
-"""What a driver asks of the root to have actors and trees started, pickled for their hosts.
+"""Births as they are shipped: what a driver wants started, pickled for the host that does it."""
 
-The outermost supervisor of a tree is part 0, with all that runs on its host. Each placed child is
-a part of its own, with a lodge for it to run in; see `actors/tree/envoy.py`.
-"""
-
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from callboard.actors.actor import Actor, Behaviour, behaviour_of
+from callboard.actors.actor import Actor, Behaviour
 from callboard.actors.host.warden import Birth
 from callboard.actors.tree.lodging import LodgeBirth
-from callboard.actors.tree.spec import (
-    ActorSpec,
-    Node,
-    Part,
-    TreeSpec,
-    check_ships,
-    parts_of,
-    walk,
-    without_placed,
-)
+from callboard.actors.tree.spec import ActorSpec, Node, TreeSpec
 from callboard.messages.errors import SpecError, error_from_data
 from callboard.messages.hosts import NAME_CHARS_MAX, HostSpec
-from callboard.messages.placement import ANYWHERE, Placement, Resources
+from callboard.messages.placement import Placement, Resources
 from callboard.messages.ports import Pickler
-from callboard.messages.ref import Address
-from callboard.messages.spawning import Offer, Spawn, Spawned, SpawnPart
-from callboard.messages.spec import STOP_TIMEOUT_DEFAULT, Restart, StopTimeout
+from callboard.messages.spawning import Spawned, SpawnPart
+from callboard.messages.spec import STOP_TIMEOUT_DEFAULT, StopTimeout
 
-__all__ = [
-    "START_BATCH",
-    "contracts_of",
-    "part_of",
-    "places_in",
-    "raise_first",
-    "spawn_of",
-]
+__all__ = ["START_BATCH", "contracts_of", "part_of", "raise_first"]
 
 STOP_GRACE_S: Final = 1.0
 START_BATCH: Final = 1_000
@@ -123,82 +102,3 @@ def _own_host(birth: Birth | TreeSpec | LodgeBirth, resources: Resources) -> dic
     return HostSpec(
         name[:NAME_CHARS_MAX], resources=resources, restart=restart, stop_timeout=stop_timeout
     ).to_data()
-
-
-# --- trees ----------------------------------------------------------------------------------------
-
-
-def spawn_of(pickler: Pickler, tree: TreeSpec) -> Spawn:
-    """What the root is asked for to start a tree. Raises `SpecError` that names the place."""
-    if not isinstance(tree, TreeSpec):
-        raise SpecError(f"{tree!r} is no tree.", advice="Give a TreeSpec.", field="tree")
-    check_ships(tree, pickler)
-    nodes: dict[str | None, Node] = dict(walk(tree))
-    shipped: list[SpawnPart] = []
-    offers: list[Offer] = []
-    for number, part in enumerate(parts_of(tree)):
-        shipped.append(_shipped(pickler, tree, part, is_lodge=number > 0))
-        for offset, path in enumerate(part.paths, start=_first(number)):
-            node = nodes.get(path)
-            if isinstance(node, ActorSpec) and (node.offer or node.register):
-                offers.append(_offer(number, offset, node))
-    return Spawn(parts=tuple(shipped), offers=tuple(offers), all_or_none=len(shipped) > 1)
-
-
-def places_in(tree: TreeSpec, started: Spawned) -> Mapping[str, Address]:
-    """Where each node of a tree is, by its path."""
-    return {
-        path: Address(slot, first + offset)
-        for number, (part, (slot, first)) in enumerate(
-            zip(parts_of(tree), started.parts, strict=True)
-        )
-        for offset, path in enumerate(part.paths, start=_first(number))
-        if path is not None
-    }
-
-
-def _first(number: int) -> int:
-    """The offset of a part's first node: before a placed one there is its lodge."""
-    return 1 if number else 0
-
-
-def _shipped(pickler: Pickler, tree: TreeSpec, part: Part, *, is_lodge: bool) -> SpawnPart:
-    wanted = ANYWHERE if part.node.placement is None else part.node.placement
-    node = without_placed(part.node)
-    if not is_lodge:
-        assert isinstance(node, TreeSpec), "whoever starts a tree begins with a supervisor"
-        shipped = part_of(pickler, [node], wanted, numbers_each=len(part.paths))
-        return shipped.model_copy(update={"lodges": tuple(part.below)})
-    above = f"{tree.name}/{part.path}".rpartition("/")[0]
-    birth = LodgeBirth(node, above)
-    shipped = part_of(pickler, [birth], wanted, numbers_each=len(part.paths) + 1)
-    return shipped.model_copy(
-        update={
-            "lodges": tuple(part.below),
-            "is_lodge": True,
-            "field": f"{part.place}.placement",
-            "host": None if shipped.host is None else _lasting(shipped.host),
-        }
-    )
-
-
-def _lasting(host: Mapping[str, Any]) -> dict[str, Any]:
-    """The host of an isolated child: as long as its tree may start it, it is there."""
-    spec = HostSpec.from_data(dict(host))
-    return HostSpec(
-        spec.name,
-        resources=spec.resources,
-        restart=Restart.PERMANENT,
-        stop_timeout=spec.stop_timeout,
-    ).to_data()
-
-
-def _offer(part: int, offset: int, node: ActorSpec) -> Offer:
-    behaviour = behaviour_of(node.actor)
-    return Offer(
-        part=part,
-        offset=offset,
-        contracts=contracts_of(behaviour) if node.offer else (),
-        name=node.name if node.register else None,
-        size=behaviour.concurrency * (node.size or 1),
-    )

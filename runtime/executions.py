@@ -1,6 +1,6 @@
 """The executions that one process runs: submitted, journalled, and taken up again.
 
-That is a driver; or, in a detached system that journals, its steward (`detached/stewardship/`).
+That is a driver; or, in a detached system that journals, its steward (`detached/steward.py`).
 """
 
 import asyncio

@@ -47,7 +47,7 @@ from callboard.messages.views import CallboardView, LookAtSystem
 
 from . import notices
 from .announcer import Announcer
-from .births import START_BATCH, contracts_of, part_of, places_in, raise_first, spawn_of
+from .births import START_BATCH, contracts_of, part_of, raise_first
 from .control import Control, Presence
 from .detached.ports import Enter
 from .detached.stewardship.client import DistantExecutions
@@ -60,6 +60,7 @@ from .pools import PoolPlan
 from .root.root import Root
 from .settings import Settings
 from .states import SystemStates
+from .trees import places_in, spawn_of
 from .wishes import Wishes
 
 __all__ = ["System"]

@@ -1,0 +1,109 @@
+"""Trees as they are shipped: one birth for each host, and what is found of it.
+
+The outermost supervisor is part 0, with all that runs on its host. Each placed child is a
+part of its own, with a lodge for it to run in; see `actors/tree/envoy.py`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from callboard.actors.actor import behaviour_of
+from callboard.actors.tree.lodging import LodgeBirth
+from callboard.actors.tree.spec import (
+    ActorSpec,
+    Node,
+    Part,
+    TreeSpec,
+    check_ships,
+    parts_of,
+    walk,
+    without_placed,
+)
+from callboard.messages.errors import SpecError
+from callboard.messages.hosts import HostSpec
+from callboard.messages.placement import ANYWHERE
+from callboard.messages.ports import Pickler
+from callboard.messages.ref import Address
+from callboard.messages.spawning import Offer, Spawn, Spawned, SpawnPart
+from callboard.messages.spec import Restart
+
+from .births import part_of
+
+__all__ = ["places_in", "spawn_of"]
+
+
+def spawn_of(pickler: Pickler, tree: TreeSpec) -> Spawn:
+    """What the root is asked for to start a tree. Raises `SpecError` that names the place."""
+    if not isinstance(tree, TreeSpec):
+        raise SpecError(f"{tree!r} is no tree.", advice="Give a TreeSpec.", field="tree")
+    check_ships(tree, pickler)
+    nodes: dict[str | None, Node] = dict(walk(tree))
+    shipped: list[SpawnPart] = []
+    offers: list[Offer] = []
+    for number, part in enumerate(parts_of(tree)):
+        shipped.append(_shipped(pickler, tree, part, is_lodge=number > 0))
+        for offset, path in enumerate(part.paths, start=_first(number)):
+            node = nodes.get(path)
+            if isinstance(node, ActorSpec) and (node.offer or node.register):
+                offers.append(_offer(number, offset, node))
+    return Spawn(parts=tuple(shipped), offers=tuple(offers), all_or_none=len(shipped) > 1)
+
+
+def places_in(tree: TreeSpec, started: Spawned) -> Mapping[str, Address]:
+    """Where each node of a tree is, by its path."""
+    return {
+        path: Address(slot, first + offset)
+        for number, (part, (slot, first)) in enumerate(
+            zip(parts_of(tree), started.parts, strict=True)
+        )
+        for offset, path in enumerate(part.paths, start=_first(number))
+        if path is not None
+    }
+
+
+def _first(number: int) -> int:
+    """The offset of a part's first node: before a placed one there is its lodge."""
+    return 1 if number else 0
+
+
+def _shipped(pickler: Pickler, tree: TreeSpec, part: Part, *, is_lodge: bool) -> SpawnPart:
+    wanted = ANYWHERE if part.node.placement is None else part.node.placement
+    node = without_placed(part.node)
+    if not is_lodge:
+        assert isinstance(node, TreeSpec), "whoever starts a tree begins with a supervisor"
+        shipped = part_of(pickler, [node], wanted, numbers_each=len(part.paths))
+        return shipped.model_copy(update={"lodges": tuple(part.below)})
+    above = f"{tree.name}/{part.path}".rpartition("/")[0]
+    birth = LodgeBirth(node, above)
+    shipped = part_of(pickler, [birth], wanted, numbers_each=len(part.paths) + 1)
+    return shipped.model_copy(
+        update={
+            "lodges": tuple(part.below),
+            "is_lodge": True,
+            "field": f"{part.place}.placement",
+            "host": None if shipped.host is None else _lasting(shipped.host),
+        }
+    )
+
+
+def _lasting(host: Mapping[str, Any]) -> dict[str, Any]:
+    """The host of an isolated child: as long as its tree may start it, it is there."""
+    spec = HostSpec.from_data(dict(host))
+    return HostSpec(
+        spec.name,
+        resources=spec.resources,
+        restart=Restart.PERMANENT,
+        stop_timeout=spec.stop_timeout,
+    ).to_data()
+
+
+def _offer(part: int, offset: int, node: ActorSpec) -> Offer:
+    behaviour = behaviour_of(node.actor)
+    contracts = [row.contract.contract_name for row in behaviour.handlers.values()]
+    return Offer(
+        part=part,
+        offset=offset,
+        contracts=tuple(contracts) if node.offer else (),
+        name=node.name if node.register else None,
+        size=behaviour.concurrency * (node.size or 1),
+    )
