@@ -7,30 +7,15 @@ import os
 import random
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, final
 
-from callboard.messages.ports import Pickler
+from callboard.messages.ports import MetricSink, Pickler
 from callboard.messages.ref import Address, Ref
 from callboard.supervisors.supervisor import Supervisor
 
-from .journals import OpenJournal, open_journal
-from .settings import Settings
-
-__all__ = ["REAL", "Environment", "enter_on_ray", "no_journal"]
-
-
-async def no_journal(_settings: Settings) -> OpenJournal | None:
-    """Nothing is journalled."""
-    return None
-
-
-async def enter_on_ray(*args: Any, **options: Any) -> Any:
-    """See `detached.entry.enter`."""
-    from .detached.entry import enter
-
-    return await enter(*args, **options)
+__all__ = ["REAL", "Environment"]
 
 
 @final
@@ -52,11 +37,9 @@ class Environment:
     """What ships code, if something else than pickles does; it is given what binds references."""
     make_supervisor: Callable[..., Supervisor] = Supervisor
     """What makes supervisors, of actors and of hosts: a place to look on from."""
-    open_journal: Callable[[Settings], Awaitable[OpenJournal | None]] = no_journal
-    """Opens the journal that the settings name."""
-    enter: Callable[..., Awaitable[Any]] = enter_on_ray
-    """Starts or attaches to a detached system; gives the driver's `Presence` in it, and where it
-    submits: None where its executions are its own."""
+    make_metrics: Callable[[str, str], MetricSink] | None = None
+    """Makes the sink of one host's metrics, given the name of the system and the label of the
+    host; None where nobody collects metrics."""
 
 
 REAL: Final = Environment(
@@ -65,6 +48,5 @@ REAL: Final = Environment(
     wall_time=time.time,
     new_id=lambda: uuid.uuid4().hex,
     epoch=os.getpid,
-    open_journal=lambda settings: open_journal(settings, os.environ),
 )
-"""This machine's."""
+"""This machine's. What starts processes adds where their metrics go."""

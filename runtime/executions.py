@@ -34,7 +34,6 @@ from .states import SystemStates
 __all__ = [
     "RESUME_VARIABLE",
     "Executions",
-    "OpenJournal",
     "Submits",
     "how_started",
     "read_history",

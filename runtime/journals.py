@@ -9,7 +9,7 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -26,10 +26,12 @@ __all__ = [
     "AUTO",
     "OFF",
     "FileLock",
+    "JournalOpener",
     "OpenJournal",
     "home",
     "journal_files",
     "lasting_journal",
+    "no_journal",
     "open_journal",
 ]
 
@@ -128,7 +130,18 @@ class OpenJournal:
             self._lock.release()
 
 
-async def open_journal(settings: Settings, environment: Mapping[str, str]) -> OpenJournal | None:
+JournalOpener = Callable[[Settings], Awaitable[OpenJournal | None]]
+"""Opens the journal that the settings name; gives None where there is to be none."""
+
+
+async def no_journal(_settings: Settings) -> OpenJournal | None:
+    """Nothing is journalled, whatever the settings say."""
+    return None
+
+
+async def open_journal(
+    settings: Settings, environment: Mapping[str, str] = os.environ
+) -> OpenJournal | None:
     """The journal that the settings name; None when there is to be none.
 
     One that is named must work: raises what its store raises, `StoreUnavailable` when another

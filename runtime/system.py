@@ -51,11 +51,13 @@ from .admin.service import AdminService
 from .admin.unix_socket import AdminSocket
 from .births import START_BATCH, contracts_of, part_of, raise_first
 from .control import Control, Presence
-from .engines.choose import make_engine
-from .environment import REAL, Environment
-from .executions import Executions, OpenJournal, Submits
+from .detached.ports import Enter
+from .detached.stewardship.client import DistantExecutions
+from .engines.choose import enter, environment_of, make_engine
+from .environment import Environment
+from .executions import Executions, Submits
+from .journals import JournalOpener, OpenJournal, open_journal
 from .keyed import keepers_of, store_of
-from .letterbox import Letterbox
 from .pools import PoolPlan
 from .root.root import Root
 from .settings import Settings
@@ -80,13 +82,17 @@ class System:
         self,
         settings: Settings,
         engine: Engine | None = None,
-        environment: Environment = REAL,
+        environment: Environment | None = None,
         *,
         joins: bool = False,
+        open_journal: JournalOpener = open_journal,
+        enter: Enter = enter,
     ) -> None:
         self.settings: Final = settings
         self._engine = engine
-        self._environment = environment
+        self._environment = environment_of(settings) if environment is None else environment
+        self._open_journal = open_journal
+        self._enter = enter
         self._joins = joins
         """Whether a detached system is attached to, not started."""
         self._presence: Presence | None = None
@@ -101,23 +107,23 @@ class System:
     async def open(self) -> None:
         """Bring everything up, or attach to what is up; `start` and `attach` call it."""
         self._driver = asyncio.current_task()
-        if self.settings.detached:
-            self._presence, executions = await self._environment.enter(
-                self.settings, self._environment, self._failed, starts=not self._joins
-            )
-        else:
-            executions = await self._bring_up()
-        if executions is None:
-            executions = Executions(self.host, self._environment, await self._open_journal())
-        self._executions = executions
-        await executions.prepare()
+        self._executions = await (self._attach() if self.settings.detached else self._bring_up())
+        await self._executions.prepare()
 
-    async def _open_journal(self) -> OpenJournal | None:
-        self._journal = await self._environment.open_journal(self.settings)
-        return self._journal
+    async def _attach(self) -> Submits:
+        environment = self._environment
+        driver = self._presence = await self._enter(
+            self.settings, environment, self._failed, starts=not self._joins
+        )
+        if driver.make_ledger is not None:
+            return DistantExecutions(
+                driver, driver.settings, environment, driver.make_ledger, lambda: driver.is_over
+            )
+        self._journal = journal = await self._open_journal(driver.settings)
+        return Executions(driver.host, environment, journal)
 
     async def _bring_up(self) -> Submits:
-        journal = await self._open_journal()
+        self._journal = journal = await self._open_journal(self.settings)
         engine = self._engine = self._engine or make_engine(self.settings)
         await engine.start()
         self._presence = control = Control(self.settings, engine, self._environment, self._failed)
@@ -437,7 +443,7 @@ class System:
 
     async def on_dead_letter(self, subscriber: Callable[[DeadLetter], None]) -> None:
         """Call `subscriber` with each dead letter of the driver and all hosts from now on."""
-        box = await self.host.spawn(Letterbox.recipe(subscriber), None)
+        box = await self.host.spawn(notices.Letterbox.recipe(subscriber), None)
         ref = self.host.ref(Address(self.host.slot, box.id))
         await self._ask_root(SubscribeAllLetters(subscriber=ref))
 

@@ -16,9 +16,9 @@ from callboard.actors.host.ports import RoleHost
 from callboard.actors.host.watchdog import Watchdog
 from callboard.actors.shard import PoolRecipe
 from callboard.actors.tree.extension import Trees
-from callboard.messages.guests import is_guest
+from callboard.messages.control import is_guest
 from callboard.messages.lifecycle import Exit
-from callboard.messages.ports import BlobStore, ChildRunner, SupervisorPort
+from callboard.messages.ports import BlobStore, ChildRunner, MetricSink, SupervisorPort
 from callboard.messages.ref import Address, Ref
 from callboard.messages.spec import SupervisorSpec
 
@@ -139,19 +139,16 @@ def make_host(
     if environment.is_real:
         watchdog.start()
         host.meters.vitals = process_vitals
-        if settings.engine == "ray" and settings.metrics_s:
-            host.run_task(_publish(host, settings))
+        if environment.make_metrics is not None and settings.metrics_s:
+            host.run_task(_publish(host, settings, environment.make_metrics))
     return host, watchdog
 
 
-async def _publish(host: Host, settings: Settings) -> None:
-    """Publish the host's metrics where Ray's are.
-
-    A moment later: a host that takes over has more urgent things to do.
-    """
+async def _publish(
+    host: Host, settings: Settings, make_metrics: Callable[[str, str], MetricSink]
+) -> None:
+    """Publish the host's metrics, a moment later: a host that takes over has more urgent work."""
     await asyncio.sleep(min(METRICS_DELAY_S, settings.metrics_s))
-    from .telemetry.ray_metrics import RayMetrics
-
     # Drivers come and go under names of their own, which must not become labels.
     label = "guest" if is_guest(host.slot) else host.name
-    Publisher(host, RayMetrics(settings.name, label), settings.metrics_s).start()
+    Publisher(host, make_metrics(settings.name, label), settings.metrics_s).start()

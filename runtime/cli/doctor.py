@@ -23,7 +23,6 @@ from rich.table import Table
 from callboard.messages.errors import CallboardError
 
 from ..cluster.check import Check, Status, guarded, worst
-from ..cluster.leftovers import check_leftovers, leftovers_unknown
 from ..cluster.machine import (
     available_memory_bytes,
     check_disk,
@@ -41,7 +40,7 @@ from ..cluster.machine import (
     usable_folder,
 )
 from ..cluster.network import ADDRESS_DEADLINE_S, RAY_PORTS, check_address, check_port
-from ..cluster.processes import check_strays, seen_processes
+from ..cluster.processes import check_leftovers, check_strays, leftovers_unknown, seen_processes
 from ..cluster.token import check_token
 
 __all__ = ["doctor", "run_checks"]
@@ -95,10 +94,11 @@ def run_checks(
 
 def _leftovers(address: str) -> Check:
     async def names() -> list[str]:
-        from ..detached.entry import list_leftovers, visit
+        from ..engines.choose import detached_systems
 
-        async with visit(address, start_timeout_s=CONNECT_DEADLINE_S):
-            return await list_leftovers()
+        detached = detached_systems()
+        async with detached.visit(address, start_timeout_s=CONNECT_DEADLINE_S):
+            return await detached.list_leftovers()
 
     try:
         return check_leftovers(address, asyncio.run(names()))

@@ -66,14 +66,16 @@ def down(
 
 async def _list(address: str | None) -> tuple[list[str], list[str]]:
     """Those that run, and those of which only something is left."""
-    from ..detached.entry import list_leftovers, list_systems, visit
+    from ..engines.choose import detached_systems
 
-    async with visit(address or ADDRESS_DEFAULT):
-        return await list_systems(), await list_leftovers()
+    detached = detached_systems()
+    async with detached.visit(address or ADDRESS_DEFAULT):
+        return await detached.list_systems(), await detached.list_leftovers()
 
 
 async def _stop(name: str, address: str | None, timeout_s: float) -> bool:
-    from ..detached.entry import stop_system, visit
+    from ..engines.choose import detached_systems
 
-    async with visit(address or ADDRESS_DEFAULT):
-        return (await stop_system(name, timeout_s)).in_order
+    detached = detached_systems()
+    async with detached.visit(address or ADDRESS_DEFAULT):
+        return (await detached.stop_system(name, timeout_s)).in_order

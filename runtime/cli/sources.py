@@ -100,11 +100,12 @@ class Place:
         if self.address is None and self.name is None:
             yield local_systems
             return
-        from ..detached.entry import admin_client, list_systems, visit
+        from ..engines.choose import detached_systems
 
-        async with visit(self.address or ADDRESS_DEFAULT):
-            names = await list_systems() if self.name is None else [self.name]
-            found = [Source(0, (await admin_client(name)).ask, name) for name in names]
+        detached = detached_systems()
+        async with detached.visit(self.address or ADDRESS_DEFAULT):
+            names = await detached.list_systems() if self.name is None else [self.name]
+            found = [Source(0, (await detached.admin_client(name)).ask, name) for name in names]
             yield lambda: found
 
 

@@ -8,13 +8,12 @@ import secrets
 import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import ray
 import ray.exceptions
 import ray.util
 
-import callboard
 from callboard.messages.errors import (
     ActorNotFound,
     CallboardError,
@@ -22,25 +21,24 @@ from callboard.messages.errors import (
     NameTaken,
     SpecError,
 )
+from callboard.messages.ports import Ledger
 
 from ..admin.client import AdminClient
 from ..engines.ray.engine import RayEngine, end_by_name
 from ..engines.ray.ledger import RayLedger
 from ..engines.ray.starts import CALLS_MAX, CONTROL_CALLS_MAX
 from ..environment import Environment
-from ..executions import Executions, Submits
 from ..journals import OFF, lasting_journal
 from ..root.records import Remembered
 from ..settings import Settings
 from ..stores.choose import path_of
 from .guest import Guest
-from .names import NAMESPACE, check_name, root_name, system_of
+from .names import NAMESPACE, check_name, release, root_name, system_of
+from .ports import VISIT_TIMEOUT_S, Stopped
 from .ray_line import RayLine
 from .root_actor import RootActor
-from .stewardship.client import DistantExecutions
 
 __all__ = [
-    "Stopped",
     "admin_client",
     "cluster_address",
     "enter",
@@ -51,8 +49,6 @@ __all__ = [
 ]
 
 ADMIN_TIMEOUT_S: Final = 10.0
-VISIT_TIMEOUT_S: Final = 30.0
-"""How long connecting to a cluster may take where nothing is started there."""
 RETRY_S: Final = 0.1
 node_address: Final[Any] = ray.util.get_node_ip_address
 """Ray gives it no types."""
@@ -64,14 +60,6 @@ GONE_TIMEOUT_S: Final = 10.0
 ROOT_OVERHEAD_S: Final = 5.0
 """What the root may take beyond the time its actors have."""
 HERE: Final = frozenset({"ray_local", "local"})
-
-
-class Stopped(NamedTuple):
-    """How a detached system was stopped."""
-
-    name: str
-    in_order: bool
-    """Whether its actors were asked to stop; otherwise its root did not answer."""
 
 
 def cluster_address(address: str | None) -> str | None:
@@ -105,11 +93,8 @@ async def enter(
     on_failed: Callable[[CallboardError], None],
     *,
     starts: bool,
-) -> tuple[Guest, Submits]:
-    """Start a detached system, or attach to a running one; then be its guest, and submit to it.
-
-    Raises `NameTaken` or `ActorNotFound`, `SpecError`, `ClusterError`.
-    """
+) -> Guest:
+    """See `Enter`."""
     check_name(settings.name)
     settings = replace(settings, address=cluster_address(settings.address))
     engine = RayEngine(settings)
@@ -118,8 +103,8 @@ async def enter(
         if starts:
             settings = _with_journal(settings)
         root = await (_create(settings) if starts else _find(settings.name))
-        release, theirs = await _answer(root.introduce.remote, settings)
-        _check_release(release, settings.name)
+        their_release, theirs = await _answer(root.introduce.remote, settings)
+        _check_release(their_release, settings.name)
         guest = Guest(
             f"driver-{os.getpid()}@{socket.gethostname()}",
             replace(theirs, address=settings.address),
@@ -127,12 +112,13 @@ async def enter(
             environment,
             on_failed,
             RayLine(root, settings.name),
+            _ledger_of(theirs),
         )
         await guest.start()
     except BaseException:
         await engine.stop()
         raise
-    return guest, _executions_of(guest, environment)
+    return guest
 
 
 def _with_journal(settings: Settings) -> Settings:
@@ -143,22 +129,17 @@ def _with_journal(settings: Settings) -> Settings:
     return replace(settings, journal=journal, journal_node=node)
 
 
-def _executions_of(guest: Guest, environment: Environment) -> Submits:
-    """Where a driver of a detached system submits: to its steward, if the system journals.
-
-    Otherwise executions are the driver's own, and end with it.
-    """
-    settings = guest.settings
+def _ledger_of(settings: Settings) -> Callable[[], Ledger] | None:
+    """What makes the ledger of a system's executions; None when it journals nothing."""
     if settings.journal == OFF:
-        return Executions(guest.host, environment, None)
-    ledger = functools.partial(RayLedger, settings.name + STEWARD_ENTRIES)
-    return DistantExecutions(guest, settings, environment, ledger, lambda: guest.is_over)
+        return None
+    return functools.partial(RayLedger, settings.name + STEWARD_ENTRIES)
 
 
-def _check_release(release: str, name: str) -> None:
-    if release != callboard.__version__:
+def _check_release(theirs: str, name: str) -> None:
+    if theirs != release():
         raise ClusterError(
-            f"the system {name!r} runs Callboard {release}, this is {callboard.__version__}.",
+            f"the system {name!r} runs Callboard {theirs}, this is {release()}.",
             advice="Use the same release, or stop it and start it anew.",
         )
 

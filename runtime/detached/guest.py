@@ -15,10 +15,15 @@ from callboard.actors.actor import handler
 from callboard.actors.cell import Recipe
 from callboard.actors.host.warden import Warden
 from callboard.messages.contract import Request
-from callboard.messages.control import CONTROL_CELL, CONTROL_SLOT
+from callboard.messages.control import (
+    CONTROL_CELL,
+    CONTROL_SLOT,
+    FIRST_GUEST_SLOT,
+    Peer,
+    PeersChanged,
+)
 from callboard.messages.errors import CallboardError, HostLost
-from callboard.messages.guests import FIRST_GUEST_SLOT, Peer, PeersChanged
-from callboard.messages.ports import TransportBroken
+from callboard.messages.ports import Ledger, TransportBroken
 from callboard.messages.ref import Address
 from callboard.messages.spawning import Spawn, StopActor
 from callboard.messages.views import LookAtHost
@@ -63,7 +68,8 @@ class GuestWarden(Warden):
 class Guest:
     """One driver's part in a detached system, on the running event loop.
 
-    `on_failed` is called once when the system is gone, or has dropped this driver.
+    `on_failed` is called once when the system is gone, or has dropped this driver. For
+    `make_ledger` see `AttachedDriver`.
     """
 
     def __init__(
@@ -74,7 +80,9 @@ class Guest:
         environment: Environment,
         on_failed: Callable[[CallboardError], None],
         root: RootLine,
+        make_ledger: Callable[[], Ledger] | None = None,
     ) -> None:
+        self.make_ledger: Final = make_ledger
         self._name = name
         self._settings = settings
         self.engine: Final = engine

@@ -1,33 +1,47 @@
 """What a detached system needs from outside: a root that comes back, and a driver's way to it.
 
-Adapters: Ray (`ray_line.py`, `root_actor.py`), and the simulator.
+Adapters: Ray (`entry.py`, `ray_line.py`, `root_actor.py`), and the simulator.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final, NamedTuple, Protocol
 
 from callboard.actors.host.host import Host
-from callboard.messages.control import DirectoryChanged
-from callboard.messages.guests import Peer
+from callboard.messages.control import DirectoryChanged, Peer
+from callboard.messages.errors import CallboardError
 from callboard.messages.ports import BlobStore, Engine, FrameCarrier, Ledger
 
+from ..admin.client import AdminClient
+from ..control import Presence
 from ..engines.ray.lifeline import Identity
+from ..environment import Environment
 from ..root.adoption import LastingProcess
+from ..root.records import Records
+from ..settings import Settings
 from ..transport.pulls import PullCarrier
 from ..transport.sockets import SocketAddress
 
 __all__ = [
+    "VISIT_TIMEOUT_S",
     "Admission",
+    "AttachedDriver",
+    "DetachedSystems",
+    "Enter",
     "GuestEngine",
     "LastingEngine",
     "Neighbour",
     "Pulled",
     "RootAway",
     "RootLine",
+    "Stopped",
     "Surroundings",
     "Visitor",
     "visitor_of",
 ]
+
+VISIT_TIMEOUT_S: Final = 30.0
+"""How long connecting to a cluster may take where nothing is started there."""
 
 Pulled = Sequence[tuple[bytes, Sequence[Any]]]
 """Frames with the references beside them."""
@@ -79,11 +93,6 @@ class Admission(NamedTuple):
 class LastingEngine(Engine, Protocol):
     """An engine whose processes outlive the root that has started them."""
 
-    before_start: Callable[[str], Awaitable[None]] | None
-    """Called with a process' name before that is started."""
-    after_end: Callable[[str], None] | None
-    """Called with a process' name when it has been ended."""
-
     async def find(self, name: str) -> LastingProcess | None:
         """The process of that name; None when it is gone."""
 
@@ -95,8 +104,11 @@ class Surroundings(Protocol):
     def ledger(self) -> Ledger:
         """What its predecessors have written down."""
 
-    def engine(self, epoch: int) -> LastingEngine:
-        """The engine of this incarnation; called once."""
+    def engine(self, epoch: int, records: Records) -> LastingEngine:
+        """The engine of this incarnation; called once.
+
+        It writes down each process before that is started, and when that has been ended.
+        """
 
     async def end_processes(self, names: Iterable[str]) -> None:
         """End these processes, as far as they live."""
@@ -186,3 +198,76 @@ class GuestEngine(Protocol):
 
     async def stop(self) -> None:
         """Let go of the cluster."""
+
+
+# --- the systems of a cluster ------------------------------------------------------------------
+
+
+class AttachedDriver(Presence, Protocol):
+    """A driver's part in a detached system, once it has been let in."""
+
+    @property
+    def settings(self) -> Settings:
+        """How the system is run."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether this driver has left, was dropped, or the system has ended."""
+
+    @property
+    def make_ledger(self) -> Callable[[], Ledger] | None:
+        """Makes the ledger of the executions that the system runs itself; it can be pickled.
+
+        None where executions are their driver's own, and end with it.
+        """
+
+
+class Enter(Protocol):
+    """The way into a detached system."""
+
+    async def __call__(
+        self,
+        settings: Settings,
+        environment: Environment,
+        on_failed: Callable[[CallboardError], None],
+        /,
+        *,
+        starts: bool,
+    ) -> AttachedDriver:
+        """Start a detached system, or attach to a running one.
+
+        Raises `NameTaken` or `ActorNotFound`, `SpecError`, `ClusterError`.
+        """
+
+
+class Stopped(NamedTuple):
+    """How a detached system was stopped."""
+
+    name: str
+    in_order: bool
+    """Whether its actors were asked to stop; otherwise its root did not answer."""
+
+
+class DetachedSystems(Protocol):
+    """The detached systems of a cluster. All but `visit` need a visit."""
+
+    def visit(
+        self, address: str | None = None, *, start_timeout_s: float = VISIT_TIMEOUT_S
+    ) -> AbstractAsyncContextManager[None]:
+        """Be connected to a cluster.
+
+        Raises `SpecError` without an address, `ClusterUnreachable` when nothing answers there,
+        or connecting takes longer than `start_timeout_s`.
+        """
+
+    async def list_systems(self) -> list[str]:
+        """The names of all that run."""
+
+    async def list_leftovers(self) -> list[str]:
+        """Those whose root is dead for good, while their entries and perhaps hosts are there."""
+
+    async def admin_client(self, name: str) -> AdminClient:
+        """A client of a system's admin API. Raises `ActorNotFound`."""
+
+    async def stop_system(self, name: str, timeout_s: float) -> Stopped:
+        """Stop a system: its actors in order, then its processes. Raises `ActorNotFound`."""

@@ -20,6 +20,7 @@ from callboard.actors.host.host import Host
 from callboard.messages.errors import UsageError
 
 from ..environment import Environment
+from ..journals import JournalOpener, no_journal
 from ..root.root import Root
 from ..settings import Settings
 from ..system import System
@@ -107,6 +108,7 @@ async def open_system(
     network_faults: NetworkFaults | None = None,
     on_host: Callable[[Host], None] | None = None,
     environment: Environment | None = None,
+    open_journal: JournalOpener = no_journal,
     **options: Any,
 ) -> AsyncIterator[SimulatedSystem]:
     """Start a system on the running loop of `world`, and stop it at the end.
@@ -116,7 +118,7 @@ async def open_system(
     settings = Settings(engine="inline", **options)
     network = Network(world) if network_faults is None else Network(world, network_faults)
     engine = SimulatedEngine(world, settings, network, environment=environment, on_host=on_host)
-    system = System(settings, engine, engine.environment)
+    system = System(settings, engine, engine.environment, open_journal=open_journal)
     try:
         await system.open()
         yield SimulatedSystem(system, engine)

@@ -59,8 +59,8 @@ async def run_driver(
     run.environment = dataclasses.replace(
         environment_of(world, make_supervisor=checked_supervisors(run)),
         new_id=checker.new_id,
-        open_journal=lambda settings: open_disk_journal(settings, disk, f"driver-{first}"),
     )
+    run.open_journal = lambda settings: open_disk_journal(settings, disk, f"driver-{first}")
     world.driver = SimulatedLoop(world, f"driver-{first}")
     over = director.create_future()
     task = world.driver.create_task(main())

@@ -19,8 +19,7 @@ from callboard.actors.keyed.activation import Activation
 from callboard.actors.link.link import Link
 from callboard.actors.routing import text_hash
 from callboard.actors.tree.branch import Branch
-from callboard.messages.control import CONTROL_CELL, CONTROL_SLOT
-from callboard.messages.guests import is_guest
+from callboard.messages.control import CONTROL_CELL, CONTROL_SLOT, is_guest
 from callboard.runtime.testing.system import SimulatedSystem
 from callboard.runtime.testing.world import World
 

@@ -13,6 +13,7 @@ from callboard.actors import failures
 from callboard.actors.host.host import Host
 from callboard.messages.errors import CallboardError
 from callboard.runtime.environment import Environment
+from callboard.runtime.journals import JournalOpener, no_journal
 from callboard.runtime.testing.engine import environment_of
 from callboard.runtime.testing.loop import SimulatedLoop
 from callboard.runtime.testing.system import SimulatedSystem
@@ -112,6 +113,7 @@ class Run:
         self.environment: Environment = environment_of(
             world, make_supervisor=checked_supervisors(self)
         )
+        self.open_journal: JournalOpener = no_journal
         self.permanent: set[str] = set()
         """Receivers that are never stopped on purpose, as `slot/cell`."""
         self.abandoned: set[int] = set()

@@ -245,6 +245,7 @@ async def open_fixture(run: Run, *, healthy: bool = False) -> AsyncIterator[Scen
         run.world,
         network_faults=faults,
         environment=run.environment,
+        open_journal=run.open_journal,
         on_host=run.add_host,
         hosts=HOSTS,
         understudies=1,

@@ -43,7 +43,8 @@ from ...admin.commands import ExecutionCommands
 from ...admin.service import AdminService
 from ...admin.unix_socket import EXECUTIONS, AdminSocket
 from ...environment import REAL, Environment
-from ...executions import Executions, OpenJournal, read_history
+from ...executions import Executions, read_history
+from ...journals import JournalOpener, OpenJournal, open_journal
 from ...settings import Settings
 from ...values import Values
 from .core import Kept
@@ -73,10 +74,12 @@ class Steward(Actor):
         settings: Settings,
         make_ledger: Callable[[], Ledger],
         environment: Environment = REAL,
+        open_journal: JournalOpener = open_journal,
     ) -> None:
         self._settings = settings
         self._make_ledger = make_ledger
         self._environment = environment
+        self._open_journal = open_journal
         self._pursuits: dict[str, Pursuit] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._opening = asyncio.Lock()
@@ -206,7 +209,7 @@ class Steward(Actor):
                 broken, self._journal = self._journal, None
                 await broken.close()
             if self._journal is None or self._executions is None:
-                self._journal = await self._environment.open_journal(self._settings)
+                self._journal = await self._open_journal(self._settings)
                 if self._journal is None:
                     raise SpecError("this system journals nothing.", field="journal")
                 self._executions = Executions(self._host, self._environment, self._journal)

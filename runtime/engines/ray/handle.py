@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 import ray
 import ray.exceptions
@@ -16,24 +16,47 @@ from callboard.messages.ports import FrameCarrier, HostProcess, TransportBroken
 
 from ...detached.guest_process import GuestProcess
 from ...detached.ports import Pulled
+from ...memory import CollectorPause
 from ...transport.sockets import SocketAddress, SocketCarrier
 from .carrier import RayCarrier, describe, host_lost, unpack_answer
 from .lifeline import Identity, until_ended
 from .process import Adopted
 
-if TYPE_CHECKING:
-    from .engine import RayEngine
-
-__all__ = ["RayProcess"]
+__all__ = ["ProcessOwner", "RayProcess"]
 
 LOGGER: Final = logging.getLogger("callboard.ray")
 PULL_RETRY_S: Final = 0.1
 
 
+class ProcessOwner(Protocol):
+    """What a handle needs of the engine that has made it."""
+
+    @property
+    def control(self) -> Host | None:
+        """The host of this process."""
+
+    @property
+    def control_handle(self) -> Any:
+        """The Ray actor that this process is; None in a driver."""
+
+    @property
+    def collector(self) -> CollectorPause:
+        """The collector of this process."""
+
+    async def socket_address(self) -> SocketAddress | None:
+        """Where this process takes frames from processes of its own node."""
+
+    def forget(self, process: "RayProcess") -> None:
+        """A process is to be ended."""
+
+    def has_ended(self, process: "RayProcess") -> None:
+        """A process has been ended."""
+
+
 class RayProcess:
     """The root's, or a driver's, handle on one Ray actor."""
 
-    def __init__(self, handle: Any, name: str, engine: "RayEngine") -> None:
+    def __init__(self, handle: Any, name: str, engine: ProcessOwner) -> None:
         self.name = name
         self.handle = handle
         self._engine = engine
@@ -171,8 +194,7 @@ class RayProcess:
         self._engine.forget(self)
         with contextlib.suppress(ray.exceptions.RayError):
             await asyncio.to_thread(ray.kill, self.handle, no_restart=True)
-        if self._engine.after_end is not None:
-            self._engine.after_end(self.name)
+        self._engine.has_ended(self)
 
     async def _call(self, reference: Any) -> Any:
         try:

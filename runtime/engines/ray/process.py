@@ -10,6 +10,7 @@ next root takes it over with `adopt`.
 """
 
 import asyncio
+import importlib
 import logging
 import os
 import sys
@@ -18,16 +19,14 @@ from typing import Any, Final, NamedTuple
 
 import ray
 
-import callboard
 from callboard.actors.actor import Actor, Handler, behaviour_of
 from callboard.actors.host.extension import extension_handlers
 from callboard.actors.host.host import Host
 from callboard.actors.host.warden import Warden
 from callboard.actors.host.watchdog import Watchdog
 from callboard.messages.contract import describe_contract
-from callboard.messages.control import CONTROL_SLOT
+from callboard.messages.control import CONTROL_SLOT, is_guest
 from callboard.messages.errors import FrameError, HostLost, InternalError
-from callboard.messages.guests import is_guest
 from callboard.messages.lifecycle import Exit
 from callboard.messages.ports import FrameCarrier
 from callboard.messages.ref import Address, Ref
@@ -39,11 +38,15 @@ from ...transport.sockets import SocketAddress, SocketCarrier, SocketServer
 from ...wiring import EXTENSIONS, CloudPickler, make_host
 from .blobs import RayBlobs
 from .carrier import NOT_CONNECTED, RayCarrier, pack_answer
+from .environment import RAY
 from .lifeline import Identity, identity_of
 
 __all__ = ["Adopted", "HostActor", "take_call"]
 
 LOGGER: Final = logging.getLogger("callboard.ray")
+PUBLIC: Final = ("callboard",)
+"""The modules whose names actors use, which load the rest. The facade imports this room, so it is
+not imported here, but loaded by name."""
 
 Answer = Any
 
@@ -102,8 +105,9 @@ class HostActor:
 
     async def warm(self, codes: Sequence[bytes]) -> None:
         """Load the public names of Callboard and these classes, while nobody waits for it."""
-        for name in callboard.__all__:
-            getattr(callboard, name)
+        for public in map(importlib.import_module, PUBLIC):
+            for name in public.__all__:
+                getattr(public, name)
         _prepare(behaviour_of(Warden).handlers)
         for extension in EXTENSIONS:
             _prepare(extension_handlers(extension))
@@ -137,6 +141,7 @@ class HostActor:
             settings=self._settings,
             blobs=RayBlobs(),
             on_failed=self._failed,
+            environment=RAY,
         )
         node = ray.get_runtime_context().get_node_id()
         self._server = SocketServer(self._host.take, self._settings.limits)

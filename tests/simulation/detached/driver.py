@@ -1,7 +1,6 @@
 """A driver of a simulated detached system: a process of its own that is a guest there."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from callboard.actors.host.host import Host
@@ -11,6 +10,7 @@ from callboard.runtime.detached.guest import Guest
 from callboard.runtime.detached.lasting import LastingRoot
 from callboard.runtime.detached.ports import Admission, Neighbour, Pulled, RootAway, Visitor
 from callboard.runtime.environment import Environment
+from callboard.runtime.journals import JournalOpener
 from callboard.runtime.settings import Settings
 from callboard.runtime.system import System
 from callboard.runtime.testing.process import SimulatedCarrier
@@ -143,6 +143,7 @@ class SimulatedGuestEngine:
 def driver_system(
     settings: Settings,
     environment: Environment,
+    open_journal: JournalOpener,
     root: SimulatedRoot,
     driver: DriverProcess,
     on_host: Callable[[Host], None],
@@ -155,15 +156,17 @@ def driver_system(
         on_failed: Callable[[CallboardError], None],
         *,
         starts: bool,
-    ) -> tuple[Guest, None]:
+    ) -> Guest:
         assert not starts, "the root starts the system here"
         engine = SimulatedGuestEngine(root.engine, driver, on_host)
         line = SimulatedLine(root, driver)
         guest = Guest(driver.name, theirs, engine, environment, on_failed, line)
         await guest.start()
-        return guest, None  # Its executions are its own here.
+        return guest  # Its executions are its own here.
 
-    return System(settings, environment=replace(environment, enter=enter), joins=True)
+    return System(
+        settings, environment=environment, joins=True, open_journal=open_journal, enter=enter
+    )
 
 
 def _nothing() -> None:

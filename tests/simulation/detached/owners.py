@@ -38,10 +38,13 @@ class Owners:
             environment_of(run.world, make_supervisor=checked_supervisors(run)),
             new_id=checker.new_id,
             make_pickler=run.environment.make_pickler,
-            open_journal=lambda settings: open_disk_journal(settings, checker.disk, name),
         )
         checker.driver_started()
-        return self._run_record.system.begin(partial(main, self._run_record), environment)
+        return self._run_record.system.begin(
+            partial(main, self._run_record),
+            environment,
+            lambda settings: open_disk_journal(settings, checker.disk, name),
+        )
 
     async def _go_on(self) -> None:
         """Replace an owner that is gone, until the execution has ended."""

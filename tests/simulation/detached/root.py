@@ -10,6 +10,7 @@ from callboard.messages.ports import FrameCarrier, TransportBroken
 from callboard.runtime.detached.lasting import LastingRoot
 from callboard.runtime.detached.ports import Visitor
 from callboard.runtime.environment import Environment
+from callboard.runtime.root.records import Records
 from callboard.runtime.settings import Settings
 from callboard.runtime.testing.loop import SimulatedLoop
 from callboard.runtime.testing.network import NOTICE_S, Network
@@ -168,9 +169,9 @@ class SimulatedSurroundings:
         """See `Surroundings`."""
         return self._root.ledger
 
-    def engine(self, epoch: int) -> LastingSimulatedEngine:
+    def engine(self, epoch: int, records: Records) -> LastingSimulatedEngine:
         """See `Surroundings`."""
-        self._root.engine.renew(epoch)
+        self._root.engine.renew(epoch, records)
         return self._root.engine
 
     async def end_processes(self, names: Iterable[str]) -> None:

@@ -10,6 +10,7 @@ from callboard.actors.host.host import Host
 from callboard.messages.errors import HostLost, UsageError
 from callboard.messages.ports import TransportBroken
 from callboard.runtime.environment import Environment
+from callboard.runtime.journals import JournalOpener, no_journal
 from callboard.runtime.root.records import Remembered
 from callboard.runtime.root.root import Root
 from callboard.runtime.settings import Settings
@@ -152,7 +153,12 @@ class DetachedSystem(SimulatedSystem):
 
     # --- drivers ------------------------------------------------------------------------------
 
-    def begin(self, main: Main, environment: Environment | None = None) -> Driver:
+    def begin(
+        self,
+        main: Main,
+        environment: Environment | None = None,
+        open_journal: JournalOpener = no_journal,
+    ) -> Driver:
         """Start a driver that attaches, does its work, and leaves."""
         world = self.world
         draw = world.random.random
@@ -167,7 +173,9 @@ class DetachedSystem(SimulatedSystem):
         settings = replace(self._settings, engine="ray", detached=True, address="auto")
         if environment is None:
             environment = replace(self._environment, new_id=lambda: f"{next(self._ids):08x}")
-        system = driver_system(settings, environment, self.lasting, process, self._on_host)
+        system = driver_system(
+            settings, environment, open_journal, self.lasting, process, self._on_host
+        )
         driver = Driver(number, process, system)
         self.drivers.append(driver)
 

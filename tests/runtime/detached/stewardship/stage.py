@@ -150,7 +150,7 @@ class Stage:
         self.is_away = False
         self.lives = 0
         self.drivers: list[Driver] = []
-        self.environment = dataclasses.replace(REAL, open_journal=journal_of, is_real=False)
+        self.environment = dataclasses.replace(REAL, is_real=False)
         self.settings = Settings(name=self.name, journal="memory:")
         self.steward: Ref[Any]
         self._hiring = asyncio.Lock()
@@ -166,7 +166,7 @@ class Stage:
                 return found
             make_ledger = functools.partial(entries_of, self.name)
             self.steward = await self.system.spawn(
-                Steward, self.settings, make_ledger, self.environment,
+                Steward, self.settings, make_ledger, self.environment, journal_of,
                 name=STEWARD, host=2, restart=Restart.PERMANENT,
             )  # fmt: skip
             return self.steward.address
