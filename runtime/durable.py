@@ -1,7 +1,7 @@
 """What users keep besides messages: logs, read models, states, in the stores that a URL names.
 
-log = await callboard.open_log(system, "orders.db", name="orders")
-await log.append("order/7", [NewEvent(new_event_id(), "placed", b"...")], NO_STREAM)
+async with callboard.open_log(system, "orders.db", name="orders") as log:
+    await log.append("order/7", [NewEvent(new_event_id(), "placed", b"...")], NO_STREAM)
 
 async with callboard.open_states("states.db", cache="redis://localhost") as states:
     await states.persist(state)
@@ -9,8 +9,8 @@ async with callboard.open_states("states.db", cache="redis://localhost") as stat
 
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Callable
-from typing import Any, Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from typing import Any, Final, ParamSpec
 
 from callboard.actors.events.codec import EventCodec
 from callboard.actors.events.projection.actor import ProjectorActor
@@ -31,11 +31,41 @@ from .stores.choose import event_store, read_model_store, state_store
 from .system import System
 from .telemetry.measure import measure
 
-__all__ = ["open_log", "open_states", "projector_spec"]
+__all__ = ["Opening", "open_log", "open_states", "projector_spec"]
 
+ParamsT = ParamSpec("ParamsT")
 TTL_S: Final = 3_600.0
 
 
+class Opening(Awaitable[LogClient], contextlib.AbstractAsyncContextManager[LogClient]):
+    """A log that is opened when this is awaited, or entered: then it is closed at the end."""
+
+    def __init__(self, opens: Callable[[], Coroutine[Any, Any, LogClient]]) -> None:
+        self._opens = opens
+        self._log: LogClient
+
+    def __await__(self) -> Generator[Any, Any, LogClient]:
+        return self._opens().__await__()
+
+    async def __aenter__(self) -> LogClient:
+        self._log = await self
+        return self._log
+
+    async def __aexit__(self, *_raised: object) -> None:
+        await self._log.close()
+
+
+def _awaited_or_entered(
+    function: Callable[ParamsT, Coroutine[Any, Any, LogClient]],
+) -> Callable[ParamsT, Opening]:
+    @functools.wraps(function)
+    def open_(*args: ParamsT.args, **keywords: ParamsT.kwargs) -> Opening:
+        return Opening(functools.partial(function, *args, **keywords))
+
+    return open_
+
+
+@_awaited_or_entered
 async def open_log(
     system: System,
     url: str,
@@ -47,10 +77,11 @@ async def open_log(
 ) -> LogClient:
     """Start the one writer of a log, under supervision, and give what appends and reads.
 
-    Others find it with `LogClient(await system.lookup(name))`. The store must be reachable from
-    its host: of a file, that is a host of this machine. A writer that still had the log before is
-    fenced. Raises what the store raises when it is opened, as `ActorStartFailed`, `NameTaken`,
-    and `SpecError` for a URL that names no store.
+    Await it, or enter it by `async with`: its end closes what appends and reads, and the log goes
+    on with the system. Others find it with `LogClient(await system.lookup(name))`. The store must
+    be reachable from its host: of a file, that is a host of this machine. A writer that still had
+    the log before is fenced. Raises what the store raises when it is opened, as
+    `ActorStartFailed`, `NameTaken`, and `SpecError` for a URL that names no store.
     """
     make_store = functools.partial(event_store, url, durability=durability)
     make_store()  # A wrong URL is refused here, not on some host.

@@ -29,11 +29,6 @@ class Position:
         self._number = 0
         self._ended: CallboardError | None = None
 
-    @property
-    def is_awaited(self) -> bool:
-        """Whether anybody waits for it to come further."""
-        return bool(self._waits)
-
     def move(self, value: int) -> None:
         """It has come to `value`: waits that this ends go on, and listeners are called with it."""
         self.value = value

@@ -45,6 +45,14 @@ async def test_a_log_is_an_actor_that_others_find(tmp_path: Path) -> None:
         assert [e.data for e in await log.read_stream("a")] == [b"one", b"two", b"three"]
 
 
+async def test_a_log_is_closed_at_the_end_of_a_block_and_goes_on(tmp_path: Path) -> None:
+    async with callboard.start(engine="inline", hosts=1) as system:
+        async with callboard.open_log(system, str(tmp_path / "log.db"), name="orders") as log:
+            await log.append("a", [_event("one")])
+        async with LogClient(await system.lookup("orders")) as again:
+            assert again.head == 1
+
+
 async def test_a_wrong_url_is_refused_at_once() -> None:
     async with callboard.start(engine="inline", hosts=1) as system:
         with pytest.raises(SpecError, match="mysql"):

@@ -1,6 +1,7 @@
 """Projectors: exactly once whatever interrupts them, alone and two at once; failures; lag."""
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from callboard.actors.events.log import EventLog
 from callboard.actors.events.projection.figures import ProjectorLimits, ProjectorState
 from callboard.actors.events.projection.projection import Projection, Rows, projects
 from callboard.actors.events.projection.projector import Projector
+from callboard.actors.events.subscription.reader import Follower
 from callboard.messages.contract import Contract
 from callboard.messages.errors import (
     ActorRestarted,
@@ -397,6 +399,41 @@ async def test_lag_is_told_in_positions_and_seconds(memory: ReadModelStore) -> N
         await projector.wait_for(10, DEADLINE_S)
         assert (projector.statistics().lag_positions, projector.statistics().lag_s) == (0, 0.0)
         await projector.close()
+
+
+class Counting:
+    """A log that counts its reads."""
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+        self.reads = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    async def read(self, after: int, limit: int, *, kinds: Any = None) -> list[RecordedEvent]:
+        self.reads += 1
+        return await self._log.read(after, limit, kinds=kinds)
+
+
+async def test_projectors_that_share_a_follower_read_each_commit_once() -> None:
+    events = some_events(12, 40)
+    stores = [read_model_store("memory:") for _ in range(10)]
+    async with open_journal() as journal, contextlib.AsyncExitStack() as stack:
+        log: Any = Counting(journal)
+        follower = await stack.enter_async_context(Follower(log))
+        projectors = [Projector(Accounts(), follower, store) for store in stores]
+        for each in projectors:
+            await stack.enter_async_context(each)
+        for number, event in enumerate(events, start=1):
+            await append(journal, [event])
+            await asyncio.gather(*(each.wait_for(number, DEADLINE_S) for each in projectors))
+        assert log.reads == len(events)
+        await projectors[0].close()
+        more = some_events(13, 5)
+        last = await append(journal, more)
+        await asyncio.gather(*(each.wait_for(last, DEADLINE_S) for each in projectors[1:]))
+    assert {checked(store, "accounts", [*events, *more]) for store in stores[1:]} == {45}
 
 
 class Silent:

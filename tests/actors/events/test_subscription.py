@@ -308,6 +308,23 @@ async def test_a_read_that_hangs_is_tried_again() -> None:
     follower.close()
 
 
+async def test_it_closes_though_its_log_does_not_answer() -> None:
+    log = HardLog()
+    log.gate.clear()
+    log.add("a", deposits(codec_of(), 1))
+    alone = Subscription(log, codec_of())
+    async with Follower(log) as follower:
+        shared = [Subscription(follower, codec_of()) for _ in range(2)]
+        readers = [asyncio.create_task(take(each, 1)) for each in (alone, *shared)]
+        await until(lambda: log.reads == 2)  # Of the two that share it, one reads.
+        alone.close()
+        shared[0].close()
+        async with asyncio.timeout(WAIT_S):
+            assert await readers[0] == await readers[1] == []
+        log.gate.set()
+        assert await readers[2] == [1]
+
+
 async def test_damage_is_raised() -> None:
     log = HardLog()
     log.add("a", deposits(codec_of(), 1))

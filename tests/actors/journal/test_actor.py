@@ -125,7 +125,7 @@ class Noting(LogActor):
 
     async def is_followed(self) -> None:
         """Returns once somebody waits for news."""
-        while not (self._journal and self._journal.position.is_awaited):  # noqa: ASYNC110 - nobody tells
+        while not (self._journal and self._journal.position._waits):  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.001)
 
 

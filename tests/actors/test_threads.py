@@ -1,0 +1,45 @@
+"""The thread runner: bounded, in order, and closed behind what waits."""
+
+import asyncio
+import threading
+
+from callboard.actors.threads import ThreadRunner
+
+WAIT_S = 20.0
+
+
+async def test_calls_of_one_thread_run_in_their_order_and_the_last_one_behind_them() -> None:
+    runner, done = ThreadRunner("test"), list[str]()
+    waits = [runner.call(done.append, name) for name in ("a", "b")]
+    await runner.finish(lambda: done.append("last"), WAIT_S)
+    assert done == ["a", "b", "last"]
+    await asyncio.gather(*waits)
+
+
+async def test_no_more_threads_than_named_run_at_once() -> None:
+    runner, both = ThreadRunner("test", 2), threading.Barrier(2)
+    running = most = 0
+    lock = threading.Lock()
+
+    def work() -> None:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        both.wait(WAIT_S)
+        with lock:
+            running -= 1
+
+    await asyncio.gather(*(runner.call(work) for _ in range(6)))
+    assert most == 2
+    runner.close()
+
+
+async def test_a_call_that_hangs_does_not_hang_who_closes() -> None:
+    runner, goes_on = ThreadRunner("test"), threading.Event()
+    hangs = runner.call(goes_on.wait, WAIT_S)
+    async with asyncio.timeout(WAIT_S):
+        await runner.finish(lambda: None, 0.01)
+    assert not hangs.done()
+    goes_on.set()
+    assert await hangs
