@@ -17,7 +17,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from callboard.messages.contract import Contract
-from callboard.messages.errors import ActorStopped, MailboxFull
+from callboard.messages.errors import ActorStopped, MailboxFull, UsageError
 
 from .actor import Actor, Behaviour, Overflow
 from .asks import Ask
@@ -264,6 +264,13 @@ class Cell:
 
     async def prepare_stop(self) -> None:
         """It stops in order, and its children are about to be stopped."""
+
+    async def resize(self, size: int) -> None:
+        """Let so many agents serve it; raises `UsageError` where there are none."""
+        raise UsageError(f"{self.path} is not a pool.", advice="Only a pool has a size.")
+
+    async def drained(self) -> None:
+        """Wait until nothing that was sent to it waits or runs; only a pool can tell."""
 
     def killed(self) -> None:
         """It is ended by force."""

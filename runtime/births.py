@@ -81,7 +81,7 @@ def _classes(births: Sequence[Birth | TreeSpec | LodgeBirth]) -> Iterator[type[A
 
 def _classes_of(node: Node) -> Iterator[type[Actor]]:
     if isinstance(node, ActorSpec):
-        yield node.actor
+        yield node.props.actor
         return
     for child in node.children:
         if isinstance(child, ActorSpec | TreeSpec):

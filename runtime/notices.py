@@ -1,31 +1,12 @@
-"""What actors are told by notices, for a driver: death notices, and who offers what."""
+"""Who offers what, as a driver follows it."""
 
 import asyncio
 from collections.abc import AsyncIterator
 
 from callboard.actors.host.host import Host
-from callboard.messages.notices import Down, NameChanged, Offers
-from callboard.messages.ref import Address
+from callboard.messages.notices import NameChanged, Offers
 
-__all__ = ["offers_of", "watch"]
-
-
-def watch(host: Host, address: Address) -> "asyncio.Future[Down]":
-    """The death notice of an actor or a host, once; cancel it to end the watch."""
-    future: asyncio.Future[Down] = host.loop.create_future()
-
-    def told(down: Down) -> None:
-        if not future.done():
-            future.set_result(down)
-
-    unwatch = host.watching.watch_for(told, address)
-
-    def settled(_: "asyncio.Future[Down]") -> None:
-        if future.cancelled():
-            unwatch()
-
-    future.add_done_callback(settled)
-    return future
+__all__ = ["offers_of"]
 
 
 async def offers_of(host: Host, contract: str) -> AsyncIterator[Offers]:

@@ -98,7 +98,7 @@ def _lasting(host: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _offer(part: int, offset: int, node: ActorSpec) -> Offer:
-    behaviour = behaviour_of(node.actor)
+    behaviour = behaviour_of(node.props.actor)
     contracts = [row.contract.contract_name for row in behaviour.handlers.values()]
     return Offer(
         part=part,

@@ -232,17 +232,18 @@ class Births:
 
     def fill(self, shard: Shard) -> None:
         """Start the agents of a pool's part; called when the shard itself has started."""
-        recipe = shard.recipe
-        assert isinstance(recipe, PoolRecipe)
-        family = self.family_of(shard)
-        spec = self.spec(Restart.PERMANENT, None)
-        for _ in range(recipe.size):
-            number = self._number(None)
-            member = Cell(number, recipe.member(), shard.behaviour, self._host.dispatcher)
-            member.parent = shard
-            member.shard = shard
-            shard.newborn.append(member)
-            family.add(member, spec)
+        for _ in range(shard.recipe.size):
+            shard.newborn.append(self.add_member(shard))
+
+    def add_member(self, shard: Shard) -> Cell:
+        """Begin to start one more agent of a pool's part; see `outcome`."""
+        member = Cell(
+            self._number(None), shard.recipe.member(), shard.behaviour, self._host.dispatcher
+        )
+        member.parent = shard
+        member.shard = shard
+        self.family_of(shard).add(member, self.spec(Restart.PERMANENT, None))
+        return member
 
     def family_of(self, cell: Cell | None) -> Family:
         """The children of a cell (made at first use), or of the host itself."""

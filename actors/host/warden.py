@@ -10,14 +10,21 @@ from callboard.messages.contract import Contract
 from callboard.messages.control import (
     CONTROL_CELL,
     CONTROL_SLOT,
+    ActorDrained,
     ActorEnded,
     ActorsStarted,
     ActorsStopped,
+    Barrier,
+    BarrierPassed,
     DirectoryChanged,
+    DrainActor,
     HostDown,
     HostLeaves,
     HostStopped,
     LeaveTaken,
+    PartResized,
+    ResizePart,
+    SendBarrier,
     StartActors,
     StopActors,
     StopHost,
@@ -66,6 +73,8 @@ __all__ = ["Birth", "Warden", "WardenRecipe"]
 
 LEAVE_S: Final = 0.5
 """How long a host that is to come back waits for each of its peers before it ends."""
+BARRIER_S: Final = 7 * 24 * 3600.0
+"""How long an actor may take to work off what was sent to it before a barrier."""
 Birth = tuple[
     type[Actor],
     tuple[Any, ...],
@@ -199,6 +208,30 @@ class Warden(Actor):
             if number in self._host.births.guardian.cells:
                 await self._host.stop_child(None, number)
         return ActorsStopped()
+
+    @handler
+    async def resize_part(self, command: ResizePart) -> PartResized:
+        """Let more or fewer agents serve a part of a pool."""
+        cell = self._host.cells.get(command.cell)
+        if cell is not None:
+            await cell.resize(command.size)
+        return PartResized()
+
+    @handler
+    async def drain(self, command: DrainActor) -> ActorDrained:
+        """Wait until an actor has handled what it has."""
+        cell = self._host.cells.get(command.cell)
+        if cell is not None:
+            await cell.drained()
+        return ActorDrained()
+
+    @handler
+    async def send_barrier(self, command: SendBarrier) -> BarrierPassed:
+        """See that all that this host has sent to an actor has been taken in."""
+        address = Address(command.slot, command.cell)
+        with contextlib.suppress(CallboardError):
+            await self._host.ask(address, Barrier(), BARRIER_S)
+        return BarrierPassed()
 
     @handler
     async def stop_host(self, command: StopHost) -> HostStopped:

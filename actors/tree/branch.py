@@ -125,12 +125,12 @@ def plant_below(
 
 
 def _worker(node: ActorSpec, number: int, dispatcher: "Dispatcher") -> Cell:
-    behaviour = behaviour_of(node.actor)
-    keywords = dict(node.keywords) or None
+    made = node.props
+    behaviour = behaviour_of(made.actor)
     if node.size is None:
-        recipe = Recipe(node.actor, node.args, keywords, node.name)
+        recipe = Recipe(made.actor, made.args, made.keywords, node.name)
         return Cell(number, recipe, behaviour, dispatcher)
-    pool = PoolRecipe(node.actor, node.args, keywords, node.name, node.size)
+    pool = PoolRecipe(made.actor, made.args, made.keywords, node.name, node.size)
     return Shard(number, pool, behaviour, dispatcher)
 
 

@@ -23,10 +23,12 @@ from callboard import (
     System,
     handler,
 )
+from callboard.actors.props import props
 from callboard.messages.control import CONTROL_CELL
 from callboard.messages.errors import CallboardError
 from callboard.messages.ref import Address
 from callboard.messages.views import LookAtHost
+from callboard.runtime.inside import host_of
 
 __all__ = ["run"]
 
@@ -111,7 +113,7 @@ class Parent(Actor):
         """The healthy one first, then all that flap."""
         healthy = await ctx.spawn(Healthy)
         for number in range(request.count):
-            await ctx.spawn(Flapper, number)
+            await ctx.spawn(props(Flapper, number))
         return Flock(healthy=healthy)
 
     @handler
@@ -150,7 +152,7 @@ class Probe:
     async def _ask(self) -> None:
         start_ns = time.perf_counter_ns()
         try:
-            await self._system.host.ask(self._address, self._request, ANSWER_TIMEOUT_S)
+            await host_of(self._system).ask(self._address, self._request, ANSWER_TIMEOUT_S)
         except CallboardError:
             self.unanswered += 1
         else:

@@ -156,7 +156,7 @@ class Watcher(Actor):
     async def watch(self, request: WatchIt, ctx: Context) -> Watching:
         """Watch, and see that the other host knows of it."""
         self._noticed = asyncio.get_running_loop().create_future()
-        ctx.watch(request.ref)
+        _ = ctx.watch(request.ref)
         await ctx.ask(Look(), request.ref)  # It arrives after the watch.
         return Watching()
 

@@ -127,7 +127,7 @@ async def review_tree(
 
     Raises a `CallboardError` when it failed; then nothing has been delivered.
     """
-    hosts = len(system.host_processes())
+    hosts = system.living_hosts
     # One of each on every host: of more, only one could compute at a time anyway.
     await asyncio.gather(
         *(system.pool(agent, size=hosts, name=name) for name, agent in SPECIALISTS.items())
@@ -139,7 +139,7 @@ async def review_tree(
                 handle.updates(),
                 view,
                 files=len(tree.paths),
-                living_hosts=lambda: len(system.host_processes()),
+                living_hosts=lambda: system.living_hosts,
             )
         return await handle.result()
     finally:

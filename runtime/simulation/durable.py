@@ -25,6 +25,7 @@ from callboard.messages.job import Job
 from callboard.messages.plan import SubTask
 from callboard.messages.retry import RetryPolicy
 from callboard.messages.storage_errors import WrongExpectedVersion
+from callboard.runtime.inside import host_of
 
 from ..executions import Executions
 from ..journals import OpenJournal
@@ -286,7 +287,7 @@ async def take_over(stage: Stage, book: Book) -> None:
     await stage.later(BUSY_S)
     system = stage.system
     opened = await open_disk_journal(system.settings, book.disk, "another writer")
-    system._executions = Executions(system.host, system._environment, opened)  # noqa: SLF001 - as a second driver would have
+    system._executions = Executions(host_of(system), system._environment, opened)  # noqa: SLF001 - as a second driver would have
     book.opened.append(opened)
     await pursue(stage, book)
 
@@ -337,7 +338,7 @@ async def finish(stage: Stage, book: Book) -> None:
     book.disk.weather = CALM
     opened = await open_disk_journal(stage.system.settings, book.disk, "the last writer")
     system = stage.system
-    system._executions = Executions(system.host, system._environment, opened)  # noqa: SLF001 - as above
+    system._executions = Executions(host_of(system), system._environment, opened)  # noqa: SLF001 - as above
     await pursue(stage, book)
     # Not before: whoever has superseded the one that opened a journal goes on with it.
     for journal in (*book.opened, opened):

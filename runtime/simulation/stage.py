@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, Final
 
 from callboard.actors.host.host import Host
+from callboard.actors.props import props
 from callboard.messages.errors import CallboardError
 from callboard.messages.job import Job
 from callboard.messages.limits import Limits
@@ -86,7 +87,9 @@ class Stage:
         specs = tuple(self._spec() for _ in range(1 + nested))
         with contextlib.suppress(CallboardError):
             self.parents.append(
-                await self.system.spawn(cast.parent_of(specs[0]), kinds, 0.3 * draw(), specs[1:])
+                await self.system.spawn(
+                    props(cast.parent_of(specs[0]), kinds, 0.3 * draw(), specs[1:])
+                )
             )
 
     def _spec(self) -> SupervisorSpec:

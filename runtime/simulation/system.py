@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from callboard.actors.host.host import Host
 from callboard.messages.errors import UsageError
+from callboard.runtime.inside import host_of, root_of
 
 from ..engines.sim import SimulatedEngine
 from ..environment import Environment
@@ -44,7 +45,7 @@ class SimulatedSystem:
     @property
     def root(self) -> Root:
         """The root supervisor."""
-        return self.system.root
+        return root_of(self.system)
 
     def living(self) -> Iterator[Host]:
         """The hosts of all slots, the control host among them."""
@@ -66,7 +67,7 @@ class SimulatedSystem:
     def host(self, slot: int) -> Host:
         """The host of a slot; 0 is the driver's. Raises `UsageError`."""
         if slot == 0:
-            return self.system.host
+            return host_of(self.system)
         host = self.process(slot).host
         assert host is not None
         return host

@@ -16,6 +16,7 @@ from callboard.actors.journal import metrics as journals
 from callboard.actors.journal.journal import Journal
 from callboard.actors.state import metrics as states
 from callboard.actors.state.states import AgentStateManager
+from callboard.runtime.inside import host_of
 
 from ..cache import metrics as caches
 from ..cache.tiers import TieredCache
@@ -34,7 +35,7 @@ def measure(system: "System", *parts: Measured) -> Callable[[], None]:
     Gives what ends that; call it when they are closed. What they had counted stays counted.
     Raises `UsageError` when the system does not run.
     """
-    instruments = system.host.meters.instruments
+    instruments = host_of(system).meters.instruments
     ends = [instruments.add(_source_of(part)) for part in parts]
 
     def end() -> None:

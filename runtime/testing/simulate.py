@@ -20,6 +20,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeAlias, TypeVar
 
 from callboard.messages.contract import Contract
 from callboard.messages.errors import DeadlineExceeded, UsageError
+from callboard.runtime.inside import root_of
 
 from ..simulation.network import Weather
 from ..simulation.system import SimulatedSystem, open_system
@@ -73,7 +74,7 @@ class Simulation:
     async def all_up(self, *, within_s: float = UP_WITHIN_S) -> None:
         """Wait until every host is up; raises `DeadlineExceeded`."""
         ends_s = self.now_s + within_s
-        while any(not slot.is_up for slot in self.system.root.table.slots.values()):
+        while any(not slot.is_up for slot in root_of(self.system).table.slots.values()):
             if self.now_s > ends_s:
                 raise DeadlineExceeded(
                     f"not all hosts are up within {within_s:g} s.",

@@ -11,6 +11,7 @@ from callboard import Agent, Contract, Job, Request, SubTask, handler
 from callboard.messages.errors import CallboardError, SpecError, UsageError
 from callboard.messages.execution import ExecutionStatus
 from callboard.messages.state import AgentStateChanged
+from callboard.runtime.inside import host_of
 from callboard.runtime.journals import FileLock, open_journal
 from callboard.runtime.settings import Settings
 from callboard.runtime.telemetry.metrics import Publisher
@@ -144,7 +145,7 @@ async def test_its_lag_is_a_metric(tmp_path: Path) -> None:
         await system.pool(Doer, size=2)
         await system.submit(JOB, Do()).result(WAIT_S)
         await system.states.caught_up(WAIT_S)
-        await Publisher(system.host, Sink(), 60.0).publish()
+        await Publisher(host_of(system), Sink(), 60.0).publish()
         assert values["callboard_projection_lag_positions", "callboard.states"] == 0.0
         assert values["callboard_projection_events", "callboard.states"] > 0.0
         assert values["callboard_states_stored", ""] > 0.0

@@ -7,11 +7,13 @@ from functools import partial
 from typing import Any, ClassVar, Final
 
 from callboard.actors.actor import Actor, handler
+from callboard.actors.props import props
 from callboard.messages.contract import Contract, Request
 from callboard.messages.errors import CallboardError
 from callboard.messages.placement import Placement, Resources
 from callboard.messages.ref import Address, Ref
 from callboard.messages.spec import Backoff, Intensity, SupervisorSpec
+from callboard.runtime.inside import host_of
 
 from ...settings import Settings
 from .. import cast
@@ -178,7 +180,7 @@ async def _cast(play: Play) -> None:
 
 async def _perform(play: Play, driver: Driver) -> None:
     """What a driver does until it leaves."""
-    draw, bind = play.run.draw, driver.system.host.ref
+    draw, bind = play.run.draw, host_of(driver.system).ref
     stage = Stage(play.run, driver.system)
     stage.receivers = [bind(address) for address in play.receivers]
     stage.senders = [bind(address) for address in play.senders]
@@ -233,12 +235,12 @@ async def _spawn(play: Play, driver: Driver, stage: Stage) -> None:
     tags = [play.new_tag() for _ in range(3 if chance < 0.3 else 1)]
     try:
         if len(tags) > 1:
-            refs = await system.spawn_many(Tagged, [(tag,) for tag in tags])
+            refs = await system.spawn_many([props(Tagged, tag) for tag in tags])
         elif chance > 0.85:
             isolated = Placement(isolated=Resources(cpus=0.0))
-            refs = [await system.spawn(Tagged, tags[0], placement=isolated)]
+            refs = [await system.spawn(props(Tagged, tags[0]), placement=isolated)]
         else:
-            refs = [await system.spawn(Tagged, tags[0], name=f"tagged-{tags[0]}")]
+            refs = [await system.spawn(props(Tagged, tags[0]), name=f"tagged-{tags[0]}")]
     except CallboardError:
         return
     play.told.update(zip(tags, (ref.address for ref in refs), strict=True))
@@ -255,7 +257,7 @@ async def _wait(play: Play, driver: Driver, stage: Stage) -> None:
     """Ask what is never answered, and give up; who dies meanwhile gives up too."""
     draw = stage.draw
     await stage.later(BUSY_S)
-    waiter = driver.system.host.ref(play.waiter or Address(0, 0))
+    waiter = host_of(driver.system).ref(play.waiter or Address(0, 0))
     request = Wait(number=play.new_tag())
     with contextlib.suppress(CallboardError, TimeoutError):
         async with asyncio.timeout(0.1 + 3.0 * draw()):

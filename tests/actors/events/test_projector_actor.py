@@ -17,6 +17,7 @@ from callboard.actors.events.projection.projection import Rows, projects
 from callboard.actors.journal.client import LogClient
 from callboard.messages.errors import ActorStartFailed, CallboardError, SpecError
 from callboard.messages.events import NewEvent
+from callboard.runtime.inside import processes_of
 from callboard.runtime.stores.choose import read_model_store
 
 from .accounts import (
@@ -118,7 +119,7 @@ async def test_what_stops_it_is_a_failure_that_its_supervisor_deals_with(
     events = [Deposited(account="a", amount=amount) for amount in (1, 2, 13, 4)]
     tree = await system.start_tree(TreeSpec("models", (spec,), AGAIN))
     await appended(log, events)
-    host = system.host_processes()[0].host
+    host = processes_of(system)[0].host
     await until(lambda: host.meters.restarts >= 2, "it is restarted, and fails again")
     store = read_model_store(models)
     store.open()
@@ -139,7 +140,7 @@ async def test_one_that_keeps_failing_is_given_up(
     started = await system.start_tree(tree)
     down = await asyncio.wait_for(system.watch(started["accounts"]), DEADLINE_S)
     assert down.kind.is_abnormal
-    host = system.host_processes()[0].host
+    host = processes_of(system)[0].host
     await until(lambda: host.meters.past.deaths >= 3, "the first and two restarts")
 
 
@@ -154,7 +155,7 @@ async def test_a_model_of_another_version_does_not_start(
     second = callboard.projector_spec(AccountsInCents, log=log, models=models)
     with pytest.raises(ActorStartFailed, match="version"):
         await system.start_tree(TreeSpec("second", (second,)))
-    assert system.host_processes()[0].host.name
+    assert processes_of(system)[0].host.name
 
 
 def test_what_cannot_be_is_refused_where_the_spec_is_made() -> None:

@@ -84,7 +84,7 @@ async def odd_values(system):
 
 
 async def hosts(system):
-    return len(system.host_processes())
+    return len(processes_of(system))
 
 
 async def fails(system):

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from callboard.actors.props import props
 from callboard.messages.errors import ActorStartFailed, NoAgentOffers, SpecError
 from callboard.messages.ref import Ref
 from callboard.runtime.system import System
@@ -15,7 +16,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_pool_serves_from_all_hosts_and_is_gone_when_stopped(system: System) -> None:
-    parts = await system.pool(company.Runner, size=4)
+    parts = (await system.pool(company.Runner, size=4)).refs
     assert sorted(ref.address.slot for ref in parts) == [1, 2]
     replies = await asyncio.gather(*(system.ask(company.Errand()) for _ in range(20)))
     assert {reply.text for reply in replies} == {"host-1", "host-2"}
@@ -27,7 +28,7 @@ async def test_pool_serves_from_all_hosts_and_is_gone_when_stopped(system: Syste
 
 async def test_pool_whose_agents_do_not_start_says_so(system: System) -> None:
     with pytest.raises(ActorStartFailed, match="ValueError"):
-        await system.pool(company.Runner, "plain", size=2)
+        await system.pool(props(company.Runner, "plain"), size=2)
     with pytest.raises(NoAgentOffers):
         await system.ask(company.Errand())
 
@@ -40,7 +41,7 @@ async def test_pool_of_a_silly_size_is_refused(system: System, size: int) -> Non
 
 async def test_slow_agents_do_not_block_idle_ones(system: System, witness: Ref[Any]) -> None:
     """With all agents of a part held but one, that one does the rest of the work."""
-    parts = await system.pool(company.Worker, size=8)
+    parts = (await system.pool(company.Worker, size=8)).refs
     part = parts[0]
     held = [
         asyncio.ensure_future(
@@ -61,7 +62,7 @@ async def test_slow_agents_do_not_block_idle_ones(system: System, witness: Ref[A
 async def test_waiting_work_goes_to_whoever_is_free_first(
     system: System, witness: Ref[Any]
 ) -> None:
-    (part,) = await system.pool(company.Worker, size=1)
+    (part,) = (await system.pool(company.Worker, size=1)).refs
     first = asyncio.ensure_future(
         part.ask(company.Hold(witness=witness, label="a", go="go a"), timeout_s=60.0)
     )
@@ -80,7 +81,7 @@ async def test_waiting_work_goes_to_whoever_is_free_first(
 async def test_agents_with_concurrency_take_that_many_at_once(
     system: System, witness: Ref[Any]
 ) -> None:
-    (part,) = await system.pool(company.DoubleWorker, size=1)
+    (part,) = (await system.pool(company.DoubleWorker, size=1)).refs
     held = [
         asyncio.ensure_future(
             part.ask(company.Hold(witness=witness, label=f"d{n}", go="go"), timeout_s=60.0)

@@ -36,6 +36,7 @@ from callboard.messages.storage_errors import (
     fault_of,
 )
 from callboard.runtime.cache.tiers import open_cache
+from callboard.runtime.inside import host_of, processes_of
 from callboard.runtime.stores.memory import MemoryReadModelStore
 from callboard.runtime.stores.postgres import PostgresEventStore
 from callboard.runtime.stores.sqlite import SqliteEventStore
@@ -64,7 +65,7 @@ class Sink:
     """Keeps the metrics of a host, the driver's if no other, as Prometheus would."""
 
     def __init__(self, system: System, host: Any = None) -> None:
-        self._publisher = Publisher(host or system.host, self, 60.0)
+        self._publisher = Publisher(host or host_of(system), self, 60.0)
         self._values: dict[Name, float] = {}
 
     def gauge(self, name: str, value: float, label: str = "") -> None:
@@ -257,7 +258,7 @@ async def test_the_journal_of_a_system_is_measured(tmp_path: Path) -> None:
 async def test_a_log_actor_is_measured_on_its_host_and_no_longer_than_it_lives(
     system: System, tmp_path: Path
 ) -> None:
-    host = system.host_processes()[0].host
+    host = processes_of(system)[0].host
     log = await callboard.open_log(system, str(tmp_path / "log.db"), name="log")
     sink = Sink(system, host)
     await log.append("a", events())
@@ -354,4 +355,4 @@ async def test_states_and_their_cache_are_told_while_they_are_open(system: Syste
         await states.synchronise(["nobody"])
         assert (await sink.of("states"))["read{primary}"] == 0.0
         assert (await sink.of("cache"))["misses{local}"] == 1.0
-    assert not system.host.meters.instruments._sources
+    assert not host_of(system).meters.instruments._sources
