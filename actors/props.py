@@ -75,9 +75,7 @@ def check_arguments(actor: type[Actor], args: tuple[Any, ...], keywords: dict[st
         )
 
 
-def arguments_problem(
-    actor: Any, args: tuple[Any, ...], keywords: dict[str, Any] | None
-) -> str:
+def arguments_problem(actor: Any, args: tuple[Any, ...], keywords: dict[str, Any] | None) -> str:
     """The signature that the arguments do not fit, and why; empty when they fit."""
     signature = _signature(actor)
     if signature is None:

@@ -1,9 +1,9 @@
 """What users keep besides messages: logs, read models, states, in the stores that a URL names.
 
-log = await callboard.open_log(system, "orders.db", name="orders")
+log = await callboard.events.open_log(system, "orders.db", name="orders")
 await log.append("order/7", [NewEvent(new_event_id(), "placed", b"...")], NO_STREAM)
 
-async with callboard.open_states("states.db", cache="redis://localhost") as states:
+async with callboard.states.open_states("states.db", cache="redis://localhost") as states:
     await states.persist(state)
 """
 

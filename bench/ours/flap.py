@@ -11,24 +11,14 @@ from typing import Any, ClassVar
 import callboard
 from bench.outcome import Outcome, Params, check_of
 from bench.timing import NS_PER_MS, percentile
-from callboard import (
-    Actor,
-    Backoff,
-    Context,
-    Contract,
-    Intensity,
-    Ref,
-    Request,
-    SupervisorSpec,
-    System,
-    handler,
-)
+from callboard import Actor, Context, Contract, Ref, Request, System, handler
 from callboard.actors.props import props
 from callboard.messages.control import CONTROL_CELL
 from callboard.messages.errors import CallboardError
 from callboard.messages.ref import Address
 from callboard.messages.views import LookAtHost
 from callboard.runtime.inside import host_of
+from callboard.supervision import Backoff, Intensity, SupervisorSpec
 
 __all__ = ["run"]
 

@@ -25,13 +25,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from callboard.actors.aggregator.reducers import Collect
-from callboard.messages.contract import Contract
-from callboard.messages.errors import RequestRejected, ResultRejected
-from callboard.messages.job import Job, JobContext, Route
-from callboard.messages.plan import SubTask
-from callboard.messages.retry import RetryPolicy
-from callboard.messages.updates import ExecutionPhase
+from callboard import Contract, Job, JobContext, SubTask
+from callboard.errors import RequestRejected, ResultRejected
+from callboard.jobs import RetryPolicy, Route
+from callboard.reducers import Collect
+from callboard.updates import ExecutionPhase
 
 from .agents import SLICE_S, SPECIALISTS, BatchFindings
 from .finding import Finding
@@ -45,7 +43,7 @@ from .source import local_name
 from .tree import SourceTree
 
 if TYPE_CHECKING:
-    from callboard.runtime.system import System
+    from callboard import System
 
 __all__ = ["ReviewTree", "Settled", "review_job", "review_request", "review_tree"]
 

@@ -25,9 +25,9 @@ from callboard.messages.job import Job
 from callboard.messages.plan import SubTask
 from callboard.messages.retry import RetryPolicy
 from callboard.messages.storage_errors import WrongExpectedVersion
-from callboard.runtime.inside import host_of
 
 from ..executions import Executions
+from ..inside import host_of
 from ..journals import OpenJournal
 from .disk import CALM, DiskWeather, SimulatedDisk
 from .ledger import ledger_here

@@ -18,10 +18,10 @@ from typing import Any, Final
 
 from callboard.actors.host.host import Host
 from callboard.messages.errors import UsageError
-from callboard.runtime.inside import host_of, root_of
 
 from ..engines.sim import SimulatedEngine
 from ..environment import Environment
+from ..inside import host_of, root_of
 from ..root.root import Root
 from ..settings import Settings
 from ..system import System

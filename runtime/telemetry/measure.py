@@ -1,7 +1,7 @@
 """Lets the metrics of a system's driver tell of what its program keeps beside the system.
 
 async with callboard.start() as system, Projector(...) as projector:
-    end = callboard.measure(system, projector, cache)
+    end = callboard.telemetry.measure(system, projector, cache)
 """
 
 from collections.abc import Callable
@@ -16,10 +16,10 @@ from callboard.actors.journal import metrics as journals
 from callboard.actors.journal.journal import Journal
 from callboard.actors.state import metrics as states
 from callboard.actors.state.states import AgentStateManager
-from callboard.runtime.inside import host_of
 
 from ..cache import metrics as caches
 from ..cache.tiers import TieredCache
+from ..inside import host_of
 
 if TYPE_CHECKING:
     from ..system import System

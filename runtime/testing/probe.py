@@ -17,8 +17,8 @@ from callboard.actors.cell import Recipe
 from callboard.messages.contract import Contract, Request, reply_type
 from callboard.messages.errors import UsageError
 from callboard.messages.ref import Address, Ref
-from callboard.runtime.inside import host_of
 
+from ..inside import host_of
 from ..system import System
 
 __all__ = ["Probe", "open_probe"]

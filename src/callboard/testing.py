@@ -10,6 +10,8 @@ The system under test is the real one on simulated processes: a ten-minute back-
 milliseconds, and a failing seed replays exactly. See docs/testing.md.
 """
 
+from callboard.runtime.simulation.system import open_system
+from callboard.runtime.simulation.world import World
 from callboard.runtime.testing.plan import (
     NO_FAULTS,
     Crash,
@@ -36,7 +38,9 @@ __all__ = [
     "Simulation",
     "Slow",
     "Storm",
+    "World",
     "open_probe",
+    "open_system",
     "simulate",
     "simulated",
 ]

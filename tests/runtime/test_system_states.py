@@ -89,7 +89,7 @@ async def test_states_follow_what_executions_do_and_outlive_their_system(tmp_pat
         Doer.gate.set()
         await running.result(WAIT_S)
     # Its last step was fed while it closed; who comes later needs no system.
-    async with callboard.open_states(states_url) as states:
+    async with callboard.states.open_states(states_url) as states:
         found = await states.synchronise(ids)
         assert [state and str(state.status) for state in found] == [
             "completed", "completed", "failed", None,
@@ -98,7 +98,7 @@ async def test_states_follow_what_executions_do_and_outlive_their_system(tmp_pat
 
 async def test_an_execution_is_told_on_by_the_next_driver(tmp_path: Path) -> None:
     Doer.gate = asyncio.Event()
-    options = {
+    options: callboard.SettingsOptions = {
         "engine": "inline",
         "hosts": 1,
         "journal": str(tmp_path / "journal.db"),

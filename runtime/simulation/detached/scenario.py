@@ -13,8 +13,8 @@ from callboard.messages.errors import CallboardError
 from callboard.messages.placement import Placement, Resources
 from callboard.messages.ref import Address, Ref
 from callboard.messages.spec import Backoff, Intensity, SupervisorSpec
-from callboard.runtime.inside import host_of
 
+from ...inside import host_of
 from ...settings import Settings
 from .. import cast
 from ..durable import LaborAgent, new_book

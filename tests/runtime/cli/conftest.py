@@ -20,7 +20,8 @@ import sys
 
 import numpy as np
 
-from callboard import Actor, Agent, Array, Context, Contract, Request, handler
+from callboard import Actor, Agent, Context, Contract, Request, handler
+from callboard.messaging import Array
 
 
 class Pong(Contract):

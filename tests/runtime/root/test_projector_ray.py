@@ -10,13 +10,15 @@ import cloudpickle
 import pytest
 
 import callboard
-from callboard import Backoff, Contract, ProjectorActor, System, TreeSpec, start
+from callboard import Contract, System, start
 from callboard.actors.events.projection.actor import LookAtProjector
 from callboard.actors.events.projection.figures import ProjectorLimits
+from callboard.events import ProjectorActor
 from callboard.messages.errors import CallboardError
 from callboard.messages.placement import Placement
 from callboard.runtime.inside import root_of
 from callboard.runtime.stores.sqlite import SqliteEventStore, SqliteReadModelStore
+from callboard.supervision import Backoff, TreeSpec
 from tests.actors.events import accounts
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_here")]
@@ -61,7 +63,7 @@ async def test_a_projector_whose_host_is_killed_goes_on_where_its_model_stands(
     path = tmp_path / "bank.db"
     events = accounts.some_events(7, EVENTS)
     models = SqliteReadModelStore(path)
-    spec = callboard.projector_spec(
+    spec = callboard.events.projector_spec(
         accounts.Accounts,
         log=str(path),
         models=str(path),
