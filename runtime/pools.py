@@ -54,12 +54,16 @@ class PoolPlan:
         ]
 
     def part(
-        self, pickler: Pickler, place: Placement, share: int, number: int = 0
+        self, pickler: Pickler, place: Placement, share: int, generation: int, number: int = 0
     ) -> tuple[SpawnPart, Offer]:
-        """One host's part of it and what that offers; `number` is its place in the request."""
+        """One host's part of it and what that offers; `number` is its place in the request.
+
+        A later `generation` has another name: the part before it may still work off what it has.
+        """
         made, behaviour = self.agent, behaviour_of(self.agent.actor)
+        name = self.name or made.actor.__name__
         birth: Birth = (
-            made.actor, made.args, made.keywords, self.name or made.actor.__name__,
+            made.actor, made.args, made.keywords, f"{name}-{generation}" if generation else name,
             Restart.PERMANENT, None, share,
         )  # fmt: skip
         offer = Offer(
@@ -84,6 +88,7 @@ class PoolPart:
     ref: Ref[Any]
     place: Placement
     share: int
+    generation: int
 
 
 @final
@@ -102,6 +107,7 @@ class Pool(Group[ActorT_co]):
         super().__init__(spawner)
         self._plan = plan
         self._parts: list[PoolPart] = []
+        self._generation = 0
         self._loads: dict[Address, Load] = {}
         self._router: Router | None = None
         self._changing = asyncio.Lock()
@@ -194,9 +200,11 @@ class Pool(Group[ActorT_co]):
         if not shares:
             return []
         pickler = self._spawner.host.pickler
-        made = [self._plan.part(pickler, *share, i) for i, share in enumerate(shares)]
+        generation = self._generation
+        self._generation += 1
+        made = [self._plan.part(pickler, *share, generation, i) for i, share in enumerate(shares)]
         refs = await self._spawner.start([part for part, _ in made], [offer for _, offer in made])
-        return [PoolPart(ref, *share) for ref, share in zip(refs, shares, strict=True)]
+        return [PoolPart(ref, *share, generation) for ref, share in zip(refs, shares, strict=True)]
 
     async def _resize(self, before: Sequence[PoolPart], after: Sequence[PoolPart]) -> None:
         changed = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
@@ -211,7 +219,9 @@ class Pool(Group[ActorT_co]):
             return
         sizes = []
         for part in parts:
-            shipped, offer = self._plan.part(self._spawner.host.pickler, part.place, part.share)
+            shipped, offer = self._plan.part(
+                self._spawner.host.pickler, part.place, part.share, part.generation
+            )
             slot, cell = part.ref.address
             sizes.append(PartSize(slot=slot, cell=cell, size=part.share, part=shipped, offer=offer))
         await self._spawner.ask_root(ResizePool(parts=tuple(sizes)))

@@ -245,6 +245,33 @@ class Runner(Agent):
         return Text(text=ctx.host_name)
 
 
+class RunErrands(Request[Number], name="cast.run_errands"):
+    """Answered by how many errands have been run, one after the other."""
+
+    count: int
+
+
+class ErrandAsker(Agent):
+    @handler
+    async def run(self, request: RunErrands, ctx: Context) -> Number:
+        for _ in range(request.count):
+            await ctx.ask(Errand())
+        return Number(n=request.count)
+
+
+class AskLabel(Request[Text], name="cast.ask_label"):
+    pass
+
+
+class Labelled(Agent):
+    def __init__(self, label: str) -> None:
+        self._label = label
+
+    @handler
+    async def label(self, request: AskLabel) -> Text:
+        return Text(text=self._label)
+
+
 # --- large values ---------------------------------------------------------------------
 
 

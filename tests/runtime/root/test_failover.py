@@ -90,6 +90,19 @@ async def test_killed_host_comes_back_at_the_same_references() -> None:
         assert [host.name for host in view.hosts] == ["driver", "host-1", "host-2"]
 
 
+async def test_a_pool_that_was_resized_comes_back_as_it_was() -> None:
+    async with running() as system:
+        pool = await system.pool(company.Runner, size=2)
+        await pool.resize(7)
+        before = [host.actors for host in (await system.view(actors_max=0)).hosts]
+        assert sum(before[1:]) == 7 + 2
+        await kill(system, 1)
+        await understudies(system, 1)
+        replies = await asyncio.gather(*(pool.ask(company.Errand()) for _ in range(20)))
+        assert {reply.text for reply in replies} == {"host-1", "host-2"}
+        assert [host.actors for host in (await system.view(actors_max=0)).hosts] == before
+
+
 async def test_pending_asks_fail_and_say_that_they_may_have_run() -> None:
     """The driver's and another host's: both must be told, though neither sends any more."""
     async with running() as system:

@@ -240,6 +240,32 @@ async def test_isolated_agents_are_offered_together() -> None:
         assert {reply.text for reply in replies} == {f"Runner-isolated-{n}" for n in (3, 4, 5)}
 
 
+async def test_a_pool_of_isolated_agents_takes_and_gives_hosts() -> None:
+    async with running() as (system, _):
+        table = root_of(system).table
+        witness = await system.spawn(cast.Witness)
+        pool = await system.pool(company.Worker, size=2, isolated=Resources(gpus=1.0))
+        held = [
+            asyncio.ensure_future(
+                pool.ask(company.Hold(witness=witness, label=f"h{n}", go="go"), timeout_s=60.0)
+            )
+            for n in range(4)
+        ]
+        await witness.ask(cast.Expect(prefix="h", count=2))
+        await pool.resize(1)
+        assert (pool.size, len(pool.refs)) == (1, 1)
+        assert len(table.slots) == 4, "an agent that goes finishes first"
+        witness.tell(cast.Event(text="go"))
+        await asyncio.gather(*held)
+        await until(lambda: len(table.slots) == 3)
+        await pool.resize(4)
+        assert len(table.slots) == 6
+        replies = await asyncio.gather(*(pool.ask(cast.Ping(n=n)) for n in range(20)))
+        assert [reply.n for reply in replies] == list(range(20))
+        await pool.stop()
+        await until(lambda: len(table.slots) == 2)
+
+
 async def test_thirty_isolated_hosts_leave_nothing_behind_on_any_host() -> None:
     async with running() as (system, engine):
         relayers = [await system.spawn(cast.Relayer, host=host) for host in (1, 2)]
