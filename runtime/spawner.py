@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import Any, Final, TypeVar
 
 from callboard.actors.actor import Actor, behaviour_of
@@ -68,32 +69,31 @@ class Spawner:
         self, actors: Iterable[Spawnable[ActorT]], host: int | str | None, restart: Restart
     ) -> list[Ref[ActorT]]:
         """Start many; see `System.spawn_many`."""
-        births: list[Birth] = []
-        for actor in actors:
-            made = actor if type(actor) is Props else props_of(actor)
-            births.append((made.actor, made.args, made.keywords, None, restart, None, 0))
-        for kind in dict.fromkeys(birth[0] for birth in births):
+        all_props = [actor if type(actor) is Props else props_of(actor) for actor in actors]
+        births: list[Birth] = [
+            (made.actor, made.args, made.keywords, None, restart, None, 0) for made in all_props
+        ]
+        for kind in dict.fromkeys(map(attrgetter("actor"), all_props)):
             self.learn(kind)
         hosts = self.host.directory.hosts if host is None else (host,)
         refs: list[Any] = [None] * len(births)
-        rows = [range(i, len(births), len(hosts)) for i in range(len(hosts))]
-        chunks = [
-            (number, row[i : i + START_BATCH])
-            for number, row in zip(hosts, rows, strict=True)
-            for i in range(0, len(row), START_BATCH)
-        ]
+        stride = START_BATCH * len(hosts)
 
-        async def start(number: int | str, chunk: Sequence[int]) -> None:
-            wanted = [births[place] for place in chunk]
+        async def start(number: int | str, chunk: slice) -> None:
+            wanted, ref = births[chunk], self.host.ref
             part = part_of(self.host.pickler, wanted, Placement(number))
             started = await self.ask_root(Spawn(parts=(part,)))
             slot, first = started.parts[0]
-            for offset, place in enumerate(chunk):
-                refs[place] = self.host.ref(Address(slot, first + offset))
+            refs[chunk] = [ref(Address(slot, first + i)) for i in range(len(wanted))]
             raise_first(started)
 
         failures = await asyncio.gather(
-            *(start(*chunk) for chunk in chunks), return_exceptions=True
+            *(
+                start(number, slice(begin, begin + stride, len(hosts)))
+                for place, number in enumerate(hosts)
+                for begin in range(place, len(births), stride)
+            ),
+            return_exceptions=True,
         )
         for failure in failures:
             if failure is not None:
