@@ -92,7 +92,7 @@ class Context:
         *,
         timeout_s: float | None = None,
     ) -> Awaitable[ReplyT]:
-        """The reply to `request`, from `to` or else from whoever offers its contract.
+        """The reply to `request`, from `to` or else from an actor that offers its contract.
 
         Within `timeout_s` and what is left of this message's deadline, whichever ends
         first. Raises, when awaited, an `AskError` or a `ContractError`; `NoAgentOffers`
@@ -105,7 +105,7 @@ class Context:
         )
 
     def tell(self, message: Contract, to: "Ref[Any] | None" = None) -> None:
-        """Like `Ref.tell`, to `to` or else to whoever offers the contract.
+        """Like `Ref.tell`, to `to` or else to an actor that offers the contract.
 
         Raises `NoAgentOffers` too, and `UsageError` when the message does not stand first.
         """
@@ -119,7 +119,7 @@ class Context:
     async def send(
         self, message: Contract, to: "Ref[Any] | None" = None, *, timeout_s: float | None = None
     ) -> None:
-        """Like `Ref.send`, within this message's deadline, to `to` or to whoever offers it.
+        """Like `Ref.send`, within this message's deadline, to `to` or to an actor that offers it.
 
         Raises like `tell`.
         """
@@ -191,7 +191,7 @@ class Context:
     def watch(self, ref: "Ref[Any]") -> "Watch":
         """Get one `Down` when the incarnation that runs behind `ref` ends.
 
-        Its handler gets the notice; whoever awaits the `Watch` gets it too, and its `cancel` is
+        Its handler gets the notice. The `Watch` can be awaited for it too, and its `cancel` is
         `unwatch`.
 
         At once (`NO_ACTOR`) when there is none; of an actor that is just being restarted the

@@ -57,7 +57,7 @@ def props(actor: Callable[P, ActorT], /, *args: P.args, **keywords: P.kwargs) ->
 def props_of(actor: Spawnable[ActorT]) -> Props[ActorT]:
     """What was given as `Props`, checked: a class alone must need no arguments.
 
-    Raises `SpecError`, also for what is no actor class.
+    Raises `SpecError`, also for what is not an actor class.
     """
     if type(actor) is Props:
         return actor

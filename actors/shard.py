@@ -151,7 +151,7 @@ class Shard(Cell):
             await asyncio.shield(self._drained)
 
     def check_drained(self) -> None:
-        """Let whoever waits for that know when nothing waits or runs here any more."""
+        """End the wait of `drained` when nothing waits or runs here any more."""
         if self._drained is not None and self._is_drained():
             self._drained.set_result(None)
             self._drained = None

@@ -189,7 +189,7 @@ def _refuse(name: str, value: Any, wanted: str) -> NoReturn:
 def settings_of(options: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:
     """The settings that `options` name; what they leave open or None, `environment` may say.
 
-    Raises `SpecError` for an option that is no setting, and for a wrong value from anywhere.
+    Raises `SpecError` for an option that is not a setting, and for a wrong value from anywhere.
     """
     for name in options:
         if name not in Settings.__dataclass_fields__:
@@ -228,7 +228,7 @@ def _is_same(name: str, said: str, text: str) -> bool:
 
 
 def _value_of(name: str, text: str) -> Any:
-    """What a text means as the value of a setting; one that is no setting is left as it is."""
+    """What a text means as the value of a setting; that of another name is left as it is."""
     field = Settings.__dataclass_fields__.get(name)
     kind = None if field is None else field.type
     if kind is int or name == "hosts":

@@ -285,7 +285,7 @@ class System:
         *,
         timeout_s: float | None = None,
     ) -> Awaitable[ReplyT]:
-        """The reply to `request`, from `to` or else from whoever offers its contract.
+        """The reply to `request`, from `to` or else from an actor that offers its contract.
 
         Raises, when awaited, an `AskError` or a `ContractError`.
         """
@@ -294,7 +294,7 @@ class System:
         return self._host.ask(None if to is None else to.address, request, timeout_s)
 
     def tell(self, message: Contract, to: Ref[Any] | None = None) -> None:
-        """Send and forget, to `to` or else to whoever offers the contract; see `Ref.tell`."""
+        """Send and forget, to `to` or else to an actor that offers the contract; see `Ref.tell`."""
         self._host.tell(self._address(message, to), message)
 
     async def send(

@@ -71,7 +71,7 @@ class Watch:
         return self._down is not None
 
     def cancel(self) -> None:
-        """End the watch: no notice comes after this, and whoever awaits it is cancelled."""
+        """End the watch: no notice comes after this, and a task that awaits it is cancelled."""
         self._end(self)
         if self._future is not None:
             self._future.cancel()
@@ -126,7 +126,7 @@ class Watching:
         return watch
 
     def watch_here(self, ref: Ref[Any]) -> Watch:
-        """Begin to watch for the driver of this host, which is no actor."""
+        """Begin to watch for the driver of this host: it has no mailbox."""
         end = self._ties.ask(NOBODY, ref.address, is_link=False)
 
         def unwatch(_: Watch) -> None:

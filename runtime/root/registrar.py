@@ -254,7 +254,7 @@ class Registrar:
             slot = self.table.slots.get(wanted.slot)
             batch = None if slot is None else slot.births.get(wanted.cell)
             if batch is not None:
-                batch.births = wanted.part.births  # Whoever takes the slot over starts so many.
+                batch.births = wanted.part.births  # The next host of the slot starts so many.
                 await self.records.resized(wanted)
                 self.table.resize(Address(wanted.slot, wanted.cell), wanted.offer.size)
                 starting.append(self._resize(wanted))
