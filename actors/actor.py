@@ -302,7 +302,7 @@ def _read_handler(actor: type[Any], name: str, function: Callable[..., Any]) -> 
             )
     elif returned is not None and returned is not Any:
         raise SpecError(
-            f"{where} returns {_name(returned)}, but {contract.contract_name} is no Request.",
+            f"{where} returns {_name(returned)}, but {contract.contract_name} is not a Request.",
             advice="Derive the contract from Request[Reply], or return None.",
         )
     is_async = inspect.iscoroutinefunction(function)

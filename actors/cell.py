@@ -30,6 +30,8 @@ from .failures import start_failed
 from .flow_key import WHOLE, Lane
 from .host.ports import CellDispatcher, CellHost, Children, SharedMailbox
 from .notices import is_notice
+from .props import props_of
+from .spawnable import Spawnable
 
 __all__ = ["Cell", "Life", "Recipe", "message_of"]
 
@@ -270,16 +272,15 @@ class Cell:
 
     async def spawn_child(
         self,
-        actor: type[Actor],
-        args: tuple[Any, ...],
-        keywords: dict[str, Any] | None,
+        actor: Spawnable[Actor],
         name: str | None,
         restart: Restart,
         stop_timeout: StopTimeout | None,
     ) -> int:
         """Start a child and wait until it runs; gives its number."""
         host = self.host
-        recipe = Recipe(actor, args, keywords, name)
+        wanted = props_of(actor)
+        recipe = Recipe(wanted.actor, wanted.args, wanted.keywords, name)
         child = host.births.begin_cell(
             lambda number: recipe.make_cell(number, host), self, restart, stop_timeout
         )

@@ -8,6 +8,7 @@ from callboard.messages.lifecycle import Exit
 from callboard.messages.spec import Restart, StopTimeout
 
 from .asks import Ask
+from .spawnable import Spawnable
 
 __all__ = ["BehaviourPort", "CellPort", "Life"]
 
@@ -99,9 +100,7 @@ class CellPort(Protocol):
 
     def spawn_child(
         self,
-        actor: type[Any],
-        args: tuple[Any, ...],
-        keywords: dict[str, Any] | None,
+        actor: Spawnable[Any],
         name: str | None,
         restart: Restart,
         stop_timeout: StopTimeout | None,

@@ -7,20 +7,21 @@ deadline, and are cancelled with it.
 import math
 import threading
 from collections.abc import Awaitable, Sequence
-from typing import Any, NoReturn, Protocol, TypeVar, overload
+from typing import Any, NoReturn, Protocol, TypeVar
 
 from callboard.messages.contract import Contract, Request
 from callboard.messages.control import CONTROL_CELL
 from callboard.messages.errors import ActorStopped
 from callboard.messages.lifecycle import ENDED_NORMALLY, Exit
 from callboard.messages.notices import NameChanged, Offers
-from callboard.messages.ref import Address, Ref
+from callboard.messages.ref import Address, Ref, message_comes_first
 from callboard.messages.spec import Restart, StopTimeout
 
 from .asks import Ask
 from .cell_port import CellPort
 from .host.instruments import Instruments, Source
 from .registry import Directory
+from .spawnable import Spawnable
 from .stash import Stashed, Stashes
 from .subscriptions import Subscriptions, contract_name_of
 from .timers import Timer, Timers
@@ -157,48 +158,39 @@ class Context:
         *,
         timeout_s: float | None = None,
     ) -> Awaitable[ReplyT]:
-        """The reply to `request`, from `to` or else from whoever offers its contract.
+        """The reply to `request`, from `to` or else from an actor that offers its contract.
 
         Within `timeout_s` and what is left of this message's deadline, whichever ends
         first. Raises, when awaited, an `AskError` or a `ContractError`; `NoAgentOffers`
         when `to` is left out and nobody offers the contract.
         """
+        if isinstance(request, Ref):
+            raise message_comes_first()
         return self._host.ask(
             None if to is None else to.address, request, timeout_s, origin=self._ask
         )
 
-    @overload
-    def tell(self, to: Ref[Any], message: Contract) -> None: ...
-    @overload
-    def tell(self, to: Contract, message: Ref[Any] | None = None) -> None: ...
-    def tell(self, to: Any, message: Any = None) -> None:
-        """Like `Ref.tell`; `tell(message)` reaches whoever offers the contract.
+    def tell(self, message: Contract, to: Ref[Any] | None = None) -> None:
+        """Like `Ref.tell`, to `to` or else to an actor that offers the contract.
 
-        The two may stand in either order. Raises `NoAgentOffers` too.
+        Raises `NoAgentOffers` too, and `UsageError` when the message does not stand first.
         """
-        if isinstance(to, Contract):
-            to, message = message, to
+        if isinstance(message, Ref):
+            raise message_comes_first()
         if to is None:
             self._host.tell(self._host.directory.address_for(message), message)
         else:
             to.tell(message)
 
-    @overload
     async def send(
-        self, to: Ref[Any], message: Contract, *, timeout_s: float | None = None
-    ) -> None: ...
-    @overload
-    async def send(
-        self, to: Contract, message: Ref[Any] | None = None, *, timeout_s: float | None = None
-    ) -> None: ...
-    async def send(self, to: Any, message: Any = None, *, timeout_s: float | None = None) -> None:
-        """Like `Ref.send`, within this message's deadline.
+        self, message: Contract, to: Ref[Any] | None = None, *, timeout_s: float | None = None
+    ) -> None:
+        """Like `Ref.send`, within this message's deadline, to `to` or to an actor that offers it.
 
-        `send(message)` reaches whoever offers the contract, and raises `NoAgentOffers` too;
-        the two may stand in either order.
+        Raises like `tell`.
         """
-        if isinstance(to, Contract):
-            to, message = message, to
+        if isinstance(message, Ref):
+            raise message_comes_first()
         remaining = self.remaining_s()
         if remaining is not None:
             timeout_s = remaining if timeout_s is None else min(timeout_s, remaining)
@@ -207,21 +199,20 @@ class Context:
 
     async def spawn(
         self,
-        actor: type[ActorT],
-        *args: Any,
+        actor: Spawnable[ActorT],
+        *,
         name: str | None = None,
         restart: Restart = Restart.TRANSIENT,
         stop_timeout: StopTimeout | None = None,
-        **keywords: Any,
     ) -> Ref[ActorT]:
         """Start a child on this host; it lives at most as long as this actor.
 
-        Raises `ActorStartFailed` when its constructor or hook fails, `NameTaken` when a
-        living sibling has the name, `SpecError` when the class is not a proper actor.
+        `actor` is a class, or `props(Class, ...)` with its constructor's arguments. Raises
+        `ActorStartFailed` when its constructor or hook fails, `NameTaken` when a living
+        sibling has the name, `SpecError` when the class is not a proper actor or its
+        constructor needs arguments.
         """
-        number = await self._cell.spawn_child(
-            actor, args, keywords or None, name, restart, stop_timeout
-        )
+        number = await self._cell.spawn_child(actor, name, restart, stop_timeout)
         return self._host.ref(Address(self._host.slot, number))
 
     def children(self) -> Sequence[Ref[Any]]:
@@ -257,6 +248,9 @@ class Context:
 
     def watch(self, ref: Ref[Any]) -> Watch:
         """Get one `Down` when the incarnation that runs behind `ref` ends.
+
+        Its handler gets the notice. The `Watch` can be awaited for it too, and its `cancel` is
+        `unwatch`.
 
         At once (`NO_ACTOR`) when there is none; of an actor that is just being restarted the
         next incarnation is watched. Then the watch is over, as it is when this actor itself

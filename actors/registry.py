@@ -125,6 +125,8 @@ class Directory:
         self._routings = routings
         for address in [address for address in self._loads if address not in self._sizes]:
             del self._loads[address]
+        for address, load in self._loads.items():
+            load.resize(self._sizes[address])
 
 
 def no_agent_offers(contract_name: str) -> CallboardError:

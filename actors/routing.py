@@ -51,6 +51,10 @@ class Load:
         self.share = 1.0 / size
         """How much of the address one outstanding ask takes up."""
 
+    def resize(self, size: int) -> None:
+        """So many agents stand behind the address now."""
+        self.share = 1.0 / size
+
     def ask_settled(self, future: AskFuture) -> None:
         """See `AskKeeper`."""
         self.outstanding -= 1

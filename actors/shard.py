@@ -5,23 +5,29 @@ own behind which work could be stuck. The shard itself handles nothing: agents t
 its mailbox by reference, and replies go straight from the agent to the asker.
 """
 
+import asyncio
 from typing import Any, Final
 
+from callboard.messages.control import ActorDrained, DrainActor, PartResized, ResizePart
 from callboard.messages.errors import ActorStartFailed
 from callboard.messages.spec import Intensity, Restart, SupervisorSpec
 
-from .actor import Actor, Behaviour, behaviour_of
+from .actor import Actor, Behaviour, behaviour_of, handler
 from .cell import Cell, Life, Recipe
 from .context import Context
-from .host.ports import CellDispatcher, CellHost, Children
+from .host.extension import Extension
+from .host.ports import CellDispatcher, CellHost, Children, RoleHost
 
-__all__ = ["PoolRecipe", "Shard"]
+__all__ = ["PoolRecipe", "Pools", "Shard"]
 
 POOL: Final = SupervisorSpec(intensity=Intensity(restarts=1_000, period_s=10.0))
 
 
 class PoolRecipe(Recipe):
-    """How to make one host's part of a pool: an agent, and how many of it."""
+    """How to make one host's part of a pool: an agent, and how many of it.
+
+    The size changes when the pool is resized: the part's next incarnation has the new one.
+    """
 
     __slots__ = ("size",)
 
@@ -49,10 +55,27 @@ class PoolRecipe(Recipe):
         return Recipe(self.actor, self.args, self.keywords)
 
 
+class LeavingAgents:
+    """In the place of their shard, for agents that finish what they do and then end."""
+
+    def __init__(self, shard: "Shard") -> None:
+        self._shard = shard
+        self.members: dict[int, Cell] = {}
+
+    def take(self) -> None:
+        """No more work for them."""
+
+    def member_ready(self, member: Cell) -> None:
+        """An agent has nothing more of its own to do: it ends with its last handler."""
+        if member.is_quiet and not member.box and self.members.pop(member.id, None) is not None:
+            self._shard.host.family_of(self._shard).remove(member)
+            self._shard.check_drained()
+
+
 class Shard(Cell):
     """The cell of a pool's part: a mailbox that many cells serve."""
 
-    __slots__ = ("_idle", "_is_filled", "_newborn", "_recipe")
+    __slots__ = ("_drained", "_idle", "_is_filled", "_leaving", "_newborn", "_recipe")
 
     def __init__(
         self,
@@ -67,6 +90,8 @@ class Shard(Cell):
         self.free = 0
         # In the order in which they fell idle; each once, also when it may do several at once.
         self._idle: dict[Cell, None] = {}
+        self._leaving = LeavingAgents(self)
+        self._drained: asyncio.Future[None] | None = None
         self._newborn: list[Cell] = []
         """Agents whose first start has not been asked after yet."""
         self._is_filled = False
@@ -135,14 +160,15 @@ class Shard(Cell):
 
     def _fill(self) -> None:
         self._idle.clear()
-        self._newborn = []
-        for _ in range(self._recipe.size):
-            self.host.births.begin_cell(self._member, self, Restart.PERMANENT)
+        self._leaving = LeavingAgents(self)
+        self._newborn = [self._add_member() for _ in range(self._recipe.size)]
+
+    def _add_member(self) -> Cell:
+        return self.host.births.begin_cell(self._member, self, Restart.PERMANENT)
 
     def _member(self, number: int) -> Cell:
         member = Cell(number, self._recipe.member(), self.behaviour, self.dispatcher)
         member.shared = self
-        self._newborn.append(member)
         return member
 
     async def _members_started(self) -> None:
@@ -166,6 +192,69 @@ class Shard(Cell):
             self.dispatcher.enqueue(member)
         else:
             self._idle[member] = None
+            self.check_drained()
+
+    async def resize(self, size: int) -> None:
+        """Have so many agents: more start now; those too many end after what they do.
+
+        Raises `ActorStartFailed` when one does not start: the others that were to come are
+        stopped, and the part keeps the size it had.
+        """
+        before, self._recipe.size = self._recipe.size, size
+        members = self._members()
+        for member in members[size:]:
+            self._let_go(member)
+        added = [self._add_member() for _ in range(size - len(members))]
+        try:
+            for member in added:
+                await self.host.births.outcome(member)
+        except ActorStartFailed:
+            self._recipe.size = before
+            for member in added:
+                self.host.endings.start_failures.pop(member.id, None)
+                self._let_go(member)
+            raise
+
+    async def drained(self) -> None:
+        """Wait until nothing waits here and no agent works."""
+        while not self._is_drained():
+            if self._drained is None:
+                self._drained = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._drained)
+
+    def check_drained(self) -> None:
+        """End the wait of `drained` when nothing waits or runs here any more."""
+        if self._drained is not None and self._is_drained():
+            self._drained.set_result(None)
+            self._drained = None
+
+    def ended(self) -> None:
+        """It is gone for good, and all its agents are."""
+        self.check_drained()
+
+    def _is_drained(self) -> bool:
+        members = () if self.children is None else self.children.cells.values()
+        return not self.box and all(member.is_quiet and not member.box for member in members)
+
+    def _members(self) -> list[Cell]:
+        """The agents that stay, those with something to do first."""
+        family = self.children
+        cells = () if family is None else family.cells.values()
+        staying = [cell for cell in cells if cell.id not in self._leaving.members]
+        return sorted(staying, key=lambda cell: cell in self._idle)
+
+    def _let_go(self, member: Cell) -> None:
+        """Let an agent take nothing more, and end when it has done what it has."""
+        family = self.children
+        if family is None or member.id not in family.cells:
+            return
+        self._idle.pop(member, None)
+        self.put_first(self.dispatcher.stashes.take(member))
+        self._leaving.members[member.id] = member
+        member.shared = self._leaving
+        self._leaving.member_ready(member)
+        if self.box and self._idle:
+            self._wake_one()
 
     def turn_over(self) -> None:
         """Never called: a shard has no turn of its own."""
@@ -183,3 +272,30 @@ class Shard(Cell):
                 member.queued = True
                 self.dispatcher.enqueue(member)
                 return
+
+
+class Pools(Extension):
+    """The pools of one host: what its cell 0 answers about their parts."""
+
+    def __init__(self, host: RoleHost[Cell]) -> None:
+        self._host = host
+
+    @handler
+    async def resize_part(self, command: ResizePart) -> PartResized:
+        """Let more or fewer agents serve a part of a pool. Raises `ActorStartFailed`."""
+        part = self._part(command.cell)
+        if part is not None:
+            await part.resize(command.size)
+        return PartResized()
+
+    @handler
+    async def drain(self, command: DrainActor) -> ActorDrained:
+        """Wait until a part of a pool has handled what it has."""
+        part = self._part(command.cell)
+        if part is not None:
+            await part.drained()
+        return ActorDrained()
+
+    def _part(self, number: int) -> Shard | None:
+        part = self._host.cells.get(number)
+        return part if isinstance(part, Shard) else None

@@ -4,7 +4,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from callboard import Agent, Context, Contract, Request, System, handler, run
+from callboard import Agent, Context, Contract, Request, Settings, System, handler, run
 
 
 class Findings(Contract):
@@ -36,4 +36,4 @@ async def main(system: System) -> None:
 
 
 if __name__ == "__main__":
-    run(main, **dict(word.split("=", 1) for word in sys.argv[1:]))
+    run(main, Settings.from_words(sys.argv[1:]))

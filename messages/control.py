@@ -15,16 +15,23 @@ __all__ = [
     "CONTROL_CELL",
     "CONTROL_SLOT",
     "FIRST_GUEST_SLOT",
+    "ActorDrained",
     "ActorEnded",
     "ActorsStarted",
     "ActorsStopped",
+    "Barrier",
+    "BarrierPassed",
     "DirectoryChanged",
+    "DrainActor",
     "HostDown",
     "HostLeaves",
     "HostStopped",
     "LeaveTaken",
+    "PartResized",
     "Peer",
     "PeersChanged",
+    "ResizePart",
+    "SendBarrier",
     "StartActors",
     "StopActors",
     "StopHost",
@@ -78,6 +85,42 @@ class StopActors(Request[ActorsStopped], name="callboard.stop_actors"):
     """Stop top-level actors in order."""
 
     cells: tuple[int, ...]
+
+
+class PartResized(Contract, name="callboard.part_resized"):
+    """So many agents serve the part now, or it is not there any more."""
+
+
+class ResizePart(Request[PartResized], name="callboard.resize_part"):
+    """Let so many agents serve one host's part of a pool."""
+
+    cell: int
+    size: int
+
+
+class ActorDrained(Contract, name="callboard.actor_drained"):
+    """Nothing waits or runs there."""
+
+
+class DrainActor(Request[ActorDrained], name="callboard.drain_actor"):
+    """Wait until nothing waits or runs in an actor."""
+
+    cell: int
+
+
+class BarrierPassed(Contract, name="callboard.barrier_passed"):
+    """All that this host had sent to the actor before has been taken out of its mailbox."""
+
+
+class SendBarrier(Request[BarrierPassed], name="callboard.send_barrier"):
+    """Send a barrier behind all that this host has for an actor, and wait for it."""
+
+    slot: int
+    cell: int
+
+
+class Barrier(Request[BarrierPassed], name="callboard.barrier"):
+    """Goes the way of any message to an actor. That it has no handler for it is its answer."""
 
 
 class HostStopped(Contract, name="callboard.host_stopped"):

@@ -12,11 +12,12 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import core_schema
 
 from .contract import Contract, Request
+from .errors import UsageError
 
 if TYPE_CHECKING:
     from pydantic.json_schema import JsonSchemaValue
 
-__all__ = ["EXTERNAL_REF", "Address", "Courier", "Receiver", "Ref"]
+__all__ = ["EXTERNAL_REF", "Address", "Courier", "Receiver", "Ref", "message_comes_first"]
 
 ActorT = TypeVar("ActorT", covariant=True)
 ReplyT = TypeVar("ReplyT")
@@ -125,3 +126,11 @@ class Ref(Generic[ActorT]):
         cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> "JsonSchemaValue":
         return {"type": "object", "format": "actor-ref"}
+
+
+def message_comes_first() -> UsageError:
+    """The error for a reference in the place of the message."""
+    return UsageError(
+        "a reference stands where the message belongs.",
+        advice="The message comes first: tell(message, to), send(message, to), ask(request, to).",
+    )

@@ -14,6 +14,9 @@ from .ref import Ref
 __all__ = [
     "AllLettersSubscribed",
     "Offer",
+    "PartSize",
+    "ResizePool",
+    "ResizedPool",
     "Spawn",
     "SpawnPart",
     "Spawned",
@@ -92,6 +95,31 @@ class Spawn(Request[Spawned], name="callboard.spawn"):
     under this token is not started twice. Empty when it never asks again."""
 
 
+class ResizedPool(Contract, name="callboard.resized_pool"):
+    """The parts have their new sizes; agents that were too many end with what they do."""
+
+
+class PartSize(BaseModel):
+    """One host's part of a running pool, as it is to be: births of a new size, and its offer."""
+
+    model_config = _FROZEN
+
+    slot: int
+    cell: int
+    size: int
+    part: SpawnPart
+    offer: Offer
+
+
+class ResizePool(Request[ResizedPool], name="callboard.resize_pool"):
+    """Give parts of a pool other sizes, now and whenever their hosts are replaced.
+
+    Fails with `ActorStartFailed`. Parts that are not there any more are left out.
+    """
+
+    parts: tuple[PartSize, ...]
+
+
 class StoppedActor(Contract, name="callboard.stopped_actor"):
     """The actor has stopped."""
 
@@ -101,6 +129,9 @@ class StopActor(Request[StoppedActor], name="callboard.stop_actor"):
 
     slot: int
     cell: int
+    drains: bool = False
+    """Whether it first handles all that was sent to it. It is answered as soon as nobody finds
+    the actor any more."""
 
 
 class AllLettersSubscribed(Contract, name="callboard.all_letters_subscribed"):

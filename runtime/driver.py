@@ -3,11 +3,11 @@
 import asyncio
 import sys
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 from .memory import calm_collector
 from .opening import start
-from .settings import Settings
+from .settings import Settings, SettingsOptions
 from .system import System
 
 __all__ = ["run"]
@@ -19,7 +19,7 @@ def run(
     main: Callable[[System], Coroutine[Any, Any, ResultT]],
     settings: Settings | None = None,
     /,
-    **options: Any,
+    **options: Unpack[SettingsOptions],
 ) -> ResultT:
     """Start a system, run `main(system)` and give its result; stop the system in any case.
 

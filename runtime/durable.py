@@ -1,9 +1,9 @@
 """What users keep besides messages: logs, read models, states, in the stores that a URL names.
 
-async with callboard.open_log(system, "orders.db", name="orders") as log:
+async with callboard.events.open_log(system, "orders.db", name="orders") as log:
     await log.append("order/7", [NewEvent(new_event_id(), "placed", b"...")], NO_STREAM)
 
-async with callboard.open_states("states.db", cache="redis://localhost") as states:
+async with callboard.states.open_states("states.db", cache="redis://localhost") as states:
     await states.persist(state)
 """
 
@@ -19,6 +19,7 @@ from callboard.actors.events.projection.projection import Projection
 from callboard.actors.journal.actor import LogActor
 from callboard.actors.journal.client import LogClient
 from callboard.actors.journal.core import JournalLimits
+from callboard.actors.props import props
 from callboard.actors.state.states import AgentStateManager, Publish
 from callboard.actors.tree.spec import ActorSpec
 from callboard.messages.events import EventStore
@@ -86,7 +87,7 @@ async def open_log(
     make_store = functools.partial(event_store, url, durability=durability)
     make_store()  # A wrong URL is refused here, not on some host.
     ref = await system.spawn(
-        LogActor, make_store, limits, name=name, host=host, restart=Restart.PERMANENT
+        props(LogActor, make_store, limits), name=name, host=host, restart=Restart.PERMANENT
     )
     client = LogClient(ref)
     await client.open()
@@ -123,11 +124,18 @@ def projector_spec(
     else:
         at = log.ref if isinstance(log, LogClient) else log
     read_model_store(models)
+    made = props(
+        ProjectorActor,
+        projection,
+        at,
+        functools.partial(read_model_store, models, durability=durability),
+        make_codec=make_codec,
+        retries=retries,
+        limits=limits,
+    )
     return ActorSpec(
         name or projection().name,
-        ProjectorActor,
-        (projection, at, functools.partial(read_model_store, models, durability=durability)),
-        {"make_codec": make_codec, "retries": retries, "limits": limits},
+        made,
         restart=restart,
         backoff=backoff,
         register=register,

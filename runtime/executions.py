@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, Protocol, TypeVar, cast
 
 from callboard.actors.execution.execution import Execution
-from callboard.actors.execution.handle import ExecutionHandle
+from callboard.actors.execution.handle import ExecutionHandle, execution_of
 from callboard.actors.execution.history import reading
 from callboard.actors.execution.history.events import LostResult
 from callboard.actors.execution.history.fold import ExecutionHistory
@@ -313,7 +313,7 @@ class Executions:
         A stop would otherwise look like the failure of each attempt that it interrupts.
         """
         journalled = [self._by_id[id_] for id_ in self._recorders if id_ in self._by_id]
-        executions = [cast("Execution[Any]", handle.execution) for handle in journalled]
+        executions = [cast("Execution[Any]", execution_of(handle)) for handle in journalled]
         outcomes = [execution.outcome for execution in executions if not execution.outcome.done()]
         for execution in executions:
             execution.let_go()

@@ -1,23 +1,30 @@
-"""What a driver sends to the root to have keyed actors: one keeper for each host."""
+"""Keyed actors: what a driver sends to the root to have them, and the kind as it sees it."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar, final
 
+from callboard.actors.actor import Actor, behaviour_of
 from callboard.actors.host.extension import RecipeStart
 from callboard.actors.keyed.activation import KeyedPlan
 from callboard.actors.keyed.actor import check_keyed
 from callboard.actors.keyed.keeper import KeyedRecipe
-from callboard.messages.errors import SpecError
+from callboard.actors.routing import Load
+from callboard.messages.contract import Contract
+from callboard.messages.errors import SpecError, UsageError
 from callboard.messages.placement import Placement
 from callboard.messages.ports import Pickler
-from callboard.messages.ref import Ref
+from callboard.messages.ref import Address, Ref
 from callboard.messages.routing import keyed_by
 from callboard.messages.spawning import Offer, SpawnPart
 from callboard.messages.stores import ActorStore, KeyedStore
 
-from .births import part_of
+from .births import contracts_of, part_of
+from .group import Group
+from .spawner import Spawner
 
-__all__ = ["keepers_of", "store_of"]
+__all__ = ["KeyedActors", "parts_for", "store_of"]
+
+ActorT_co = TypeVar("ActorT_co", bound=Actor, covariant=True)
 
 
 def store_of(store: "KeyedStore | Ref[Any] | None") -> KeyedStore | None:
@@ -25,10 +32,10 @@ def store_of(store: "KeyedStore | Ref[Any] | None") -> KeyedStore | None:
     return ActorStore(store) if isinstance(store, Ref) else store
 
 
-def keepers_of(
+def parts_for(
     pickler: Pickler, hosts: Sequence[int], plan: KeyedPlan
 ) -> tuple[tuple[SpawnPart, ...], list[Offer]]:
-    """The keepers and what they offer; raises `SpecError` for a wrong plan."""
+    """A part for each host, and what it offers; raises `SpecError` for a wrong plan."""
     behaviour = check_keyed(plan.actor)
     for field in ("idle_s", "active_max", "memory_bytes_max", "save_every", "save_after_s"):
         value = getattr(plan, field)
@@ -37,10 +44,49 @@ def keepers_of(
     routing = keyed_by(plan.actor.key).to_text()
     if not hosts:
         raise SpecError("keyed actors without a host.", advice="All hosts have ended.")
-    contracts = tuple(row.contract.contract_name for row in behaviour.handlers.values())
     keeper = RecipeStart(KeyedRecipe(plan))
     parts = tuple(part_of(pickler, [keeper], Placement(host)) for host in hosts)
     offers = [
-        Offer(part=number, contracts=contracts, routing=routing) for number in range(len(parts))
+        Offer(part=number, contracts=contracts_of(behaviour), routing=routing)
+        for number in range(len(parts))
     ]
     return parts, offers
+
+
+@final
+class KeyedActors(Group[ActorT_co]):
+    """The actors of one kind, of all keys, for the driver that declared them.
+
+        async with await system.keyed(Account, store=store) as accounts:
+            print(await accounts.ask(Balance(account="7")))
+
+    A message activates the actor of its key. Others reach them by the contracts they handle.
+    """
+
+    def __init__(self, spawner: Spawner, actor: type[Actor], refs: Sequence[Ref[Any]]) -> None:
+        """What `System.keyed` has started."""
+        super().__init__(spawner)
+        self._actor = actor
+        self._refs = tuple(refs)
+
+    def __repr__(self) -> str:
+        return f"<KeyedActors {self._actor.__qualname__}>"
+
+    @property
+    def refs(self) -> tuple[Ref[ActorT_co], ...]:
+        """One reference a host, to the part of the keys that lives there."""
+        return self._refs
+
+    async def stop(self) -> None:
+        """Save and stop all its actors, and wait; their states stay in the store."""
+        await super().stop()
+
+    def _choose(self, message: Contract) -> Address | Load:
+        behaviour = behaviour_of(self._actor)
+        if type(message) not in behaviour.handlers and behaviour.find(type(message)) is None:
+            raise UsageError(
+                f"{self._actor.__qualname__} has no handler for {type(message).contract_name}.",
+                advice="Send it a contract that it handles.",
+            )
+        directory = self._spawner.host.directory
+        return directory.address_for(message)

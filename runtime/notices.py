@@ -1,4 +1,4 @@
-"""What actors learn by notices, for a driver: ends of actors, offers, and dead letters."""
+"""What actors learn by notices, for a driver: offers, and dead letters."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -8,28 +8,9 @@ from callboard.actors.actor import Actor, OnError, Overflow, handler
 from callboard.actors.cell import Recipe
 from callboard.actors.host.host import Host
 from callboard.messages.letters import DeadLetter
-from callboard.messages.notices import Down, NameChanged, Offers
-from callboard.messages.ref import Address
+from callboard.messages.notices import NameChanged, Offers
 
-__all__ = ["Letterbox", "offers_of", "watch"]
-
-
-def watch(host: Host, address: Address) -> "asyncio.Future[Down]":
-    """The death notice of an actor or a host, once; cancel it to end the watch."""
-    future: asyncio.Future[Down] = host.loop.create_future()
-
-    def told(down: Down) -> None:
-        if not future.done():
-            future.set_result(down)
-
-    unwatch = host.watching.watch_for(told, address)
-
-    def settled(_: "asyncio.Future[Down]") -> None:
-        if future.cancelled():
-            unwatch()
-
-    future.add_done_callback(settled)
-    return future
+__all__ = ["Letterbox", "offers_of"]
 
 
 async def offers_of(host: Host, contract: str) -> AsyncIterator[Offers]:

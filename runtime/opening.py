@@ -4,9 +4,9 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Final, Unpack
 
-from .settings import Settings, settings_of
+from .settings import Settings, SettingsOptions, settings_of
 from .system import System
 
 __all__ = ["attach", "start"]
@@ -17,7 +17,9 @@ everything has to be gone within 5 s."""
 
 
 @contextlib.asynccontextmanager
-async def start(settings: Settings | None = None, /, **options: Any) -> AsyncIterator[System]:
+async def start(
+    settings: Settings | None = None, /, **options: Unpack[SettingsOptions]
+) -> AsyncIterator[System]:
     """Start a system on the running event loop and stop it at the end.
 
     A detached one goes on: only this driver leaves it at the end. `options` are the fields

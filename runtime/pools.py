@@ -1,67 +1,51 @@
-"""What a driver sends to the root to have a pool: a part for each host, and what it offers."""
+"""Pools: what a driver sends to the root to have one, and the pool as its starter sees it."""
 
+import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final, final
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypeVar, final
 
 from callboard.actors.actor import Actor, behaviour_of
 from callboard.actors.host.extension import RecipeStart
+from callboard.actors.routing import Load, Router, router_of
 from callboard.actors.shard import PoolRecipe
-from callboard.messages.errors import SpecError
+from callboard.actors.spawnable import Props
+from callboard.messages.contract import Contract
+from callboard.messages.errors import CallboardError, NoAgentOffers, SpecError
 from callboard.messages.hosts import HOSTS_MAX
 from callboard.messages.placement import Placement, Resources
 from callboard.messages.ports import Pickler
-from callboard.messages.routing import Routing
-from callboard.messages.spawning import Offer, SpawnPart
+from callboard.messages.ref import Address, Ref
+from callboard.messages.routing import ROUTING_DEFAULT, Routing
+from callboard.messages.spawning import Offer, PartSize, ResizePool, SpawnPart
 
-from .births import part_of
+from .births import contracts_of, part_of
+from .group import Group
+from .spawner import Spawner
 
-__all__ = ["POOL_SIZE_MAX", "PoolPlan"]
+__all__ = ["POOL_SIZE_MAX", "Pool", "PoolPlan"]
 
 POOL_SIZE_MAX: Final = 1_000_000
 AGENTS_A_HOST: Final = 2
+ActorT_co = TypeVar("ActorT_co", bound=Actor, covariant=True)
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class PoolPlan:
-    """A pool as it was asked for."""
+    """A pool as it was asked for, but for its size."""
 
-    agent: type[Actor]
-    args: tuple[Any, ...]
-    keywords: dict[str, Any]
-    size: int | None
+    agent: Props[Actor]
     name: str | None
     routing: Routing | None
     isolated: Resources | None
 
-    def parts(
-        self, pickler: Pickler, hosts: Sequence[int]
-    ) -> tuple[tuple[SpawnPart, ...], list[Offer]]:
-        """The parts and what they offer; raises `SpecError` for a wrong plan."""
-        behaviour = behaviour_of(self.agent)
-        names = tuple(row.contract.contract_name for row in behaviour.handlers.values())
-        contracts = (*names, *(() if self.name is None else (self.name,)))
-        routing = None if self.routing is None else self.routing.to_text()
-        parts: list[SpawnPart] = []
-        offers: list[Offer] = []
-        for place, share in self._shares(hosts):
-            name = self.name or self.agent.__name__
-            recipe = PoolRecipe(self.agent, self.args, self.keywords or None, name, share)
-            working = share * behaviour.concurrency
-            offers.append(
-                Offer(part=len(parts), contracts=contracts, size=working, routing=routing)
-            )
-            parts.append(part_of(pickler, [RecipeStart(recipe)], place))
-        return tuple(parts), offers
-
-    def _shares(self, hosts: Sequence[int]) -> list[tuple[Placement, int]]:
-        """Where its agents go, and how many to each place."""
+    def shares(self, size: int | None, hosts: Sequence[int]) -> list[tuple[Placement, int]]:
+        """Where its agents go, and how many to each place; raises `SpecError`."""
         if self.isolated is not None:
-            size = self._checked(0 if self.size is None else self.size, HOSTS_MAX)
+            size = _checked(0 if size is None else size, HOSTS_MAX)
             return [(Placement(isolated=self.isolated), 1)] * size
-        default = AGENTS_A_HOST * len(hosts)
-        size = self._checked(default if self.size is None else self.size, POOL_SIZE_MAX)
+        size = _checked(AGENTS_A_HOST * len(hosts) if size is None else size, POOL_SIZE_MAX)
         if not hosts:
             raise SpecError("a pool without a host.", advice="All hosts have ended.", field="size")
         shares = (size // len(hosts) + (i < size % len(hosts)) for i in range(len(hosts)))
@@ -69,9 +53,186 @@ class PoolPlan:
             (Placement(host), share) for host, share in zip(hosts, shares, strict=True) if share
         ]
 
-    def _checked(self, size: int, limit: int) -> int:
-        if not 1 <= size <= limit:
-            raise SpecError(
-                f"a pool of {size} agents.", advice=f"Give it 1 to {limit}.", field="size"
+    def part(
+        self, pickler: Pickler, place: Placement, share: int, generation: int, number: int = 0
+    ) -> tuple[SpawnPart, Offer]:
+        """One host's part of it and what that offers; `number` is its place in the request.
+
+        A later `generation` has another name: the part before it may still work off what it has.
+        """
+        made, behaviour = self.agent, behaviour_of(self.agent.actor)
+        name = self.name or made.actor.__name__
+        recipe = PoolRecipe(
+            made.actor, made.args, made.keywords, f"{name}-{generation}" if generation else name,
+            share,
+        )  # fmt: skip
+        offer = Offer(
+            part=number,
+            contracts=(*contracts_of(behaviour), *(() if self.name is None else (self.name,))),
+            size=share * behaviour.concurrency,
+            routing=None if self.routing is None else self.routing.to_text(),
+        )
+        return part_of(pickler, [RecipeStart(recipe)], place), offer
+
+
+def _checked(size: int, limit: int) -> int:
+    if not 1 <= size <= limit:
+        raise SpecError(f"a pool of {size} agents.", advice=f"Give it 1 to {limit}.", field="size")
+    return size
+
+
+@dataclass(frozen=True, slots=True)
+class PoolPart:
+    """One host's part of a running pool."""
+
+    ref: Ref[Any]
+    place: Placement
+    share: int
+    generation: int
+
+
+@final
+class Pool(Group[ActorT_co]):
+    """A running pool, for its starter. Others reach it by the contracts that its agents handle.
+
+        async with await system.pool(Reviewer, size=8) as pool:
+            print(await pool.ask(ReviewFile(path="a.py")))
+            await pool.resize(32)
+
+    A message goes to whichever agent is idle, on the host that the pool's routing names.
+    """
+
+    def __init__(self, spawner: Spawner, plan: PoolPlan) -> None:
+        """A pool that `start` starts; `System.pool` makes it."""
+        super().__init__(spawner)
+        self._plan = plan
+        self._parts: list[PoolPart] = []
+        self._generation = 0
+        self._loads: dict[Address, Load] = {}
+        self._router: Router | None = None
+        self._changing = asyncio.Lock()
+
+    def __repr__(self) -> str:
+        return f"<Pool of {self.size} {self._plan.agent.actor.__qualname__}>"
+
+    @property
+    def size(self) -> int:
+        """How many agents it has on all hosts."""
+        return sum(part.share for part in self._parts)
+
+    @property
+    def refs(self) -> tuple[Ref[ActorT_co], ...]:
+        """One reference a host, to that host's part of it; an isolated agent has a host."""
+        return tuple(part.ref for part in self._parts)
+
+    def _choose(self, message: Contract) -> Address | Load:
+        if self._router is None:
+            raise self._stopped()
+        return self._router.choose(message)
+
+    def _stopped(self) -> NoAgentOffers:
+        return NoAgentOffers(
+            f"the pool of {self._plan.agent.actor.__qualname__} has been stopped.",
+            advice="Start another one.",
+            may_have_run=False,
+        )
+
+    # --- life ---------------------------------------------------------------------------------
+
+    async def start(self, size: int | None) -> None:
+        """Start the agents; `System.pool` calls it."""
+        async with self._changing:
+            await self._change(self._plan.shares(size, self._spawner.host.directory.hosts))
+
+    async def resize(self, size: int) -> None:
+        """Have so many agents, spread over the hosts that there are now.
+
+        No message is lost when the pool shrinks: an agent that goes takes nothing more, and
+        ends after what it does; a host's last agent works off what was sent there before.
+        `resize` does not wait for that.
+
+        Raises `ActorStartFailed` when an agent does not start, and the pool keeps its size;
+        `ClusterError` for an isolated agent without its resources; `SpecError`.
+        """
+        async with self._changing:
+            if self._router is None:
+                raise self._stopped()
+            await self._change(self._plan.shares(size, self._spawner.host.directory.hosts))
+
+    async def stop(self) -> None:
+        """Stop all agents in order, and wait. What still waits for them fails."""
+        async with self._changing:
+            refs = self.refs
+            self._parts, self._router = [], None
+            await self._spawner.stop_all(refs)
+
+    async def _change(self, shares: Sequence[tuple[Placement, int]]) -> None:
+        """Have these shares, and no other parts than that."""
+        before = self._living()
+        staying: list[PoolPart] = []
+        added: list[tuple[Placement, int]] = []
+        for place, share in shares:
+            # An isolated part has no host by number: any of them will do.
+            match = next((part for part in before if part.place == place), None)
+            if match is None:
+                added.append((place, share))
+            else:
+                before.remove(match)
+                staying.append(match)
+        wanted = dict(shares)
+        new = await self._start(added)
+        resized = [replace(part, share=wanted[part.place]) for part in staying]
+        try:
+            await self._resize(staying, resized)
+        except BaseException:
+            await self._spawner.stop_all((part.ref for part in new), drains=True)
+            raise
+        self._parts = [*resized, *new]
+        self._route()
+        await self._spawner.stop_all((part.ref for part in before), drains=True)
+
+    def _living(self) -> list[PoolPart]:
+        """Its parts without those whose hosts have ended for good."""
+        hosts = self._spawner.host.directory.hosts
+        return [part for part in self._parts if part.place.isolated or part.place.host in hosts]
+
+    async def _start(self, shares: Sequence[tuple[Placement, int]]) -> list[PoolPart]:
+        if not shares:
+            return []
+        pickler = self._spawner.host.pickler
+        generation = self._generation
+        self._generation += 1
+        made = [self._plan.part(pickler, *share, generation, i) for i, share in enumerate(shares)]
+        refs = await self._spawner.start([part for part, _ in made], [offer for _, offer in made])
+        return [PoolPart(ref, *share, generation) for ref, share in zip(refs, shares, strict=True)]
+
+    async def _resize(self, before: Sequence[PoolPart], after: Sequence[PoolPart]) -> None:
+        changed = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
+        try:
+            await self._ask_for([new for _, new in changed])
+        except CallboardError:
+            await self._ask_for([old for old, _ in changed])
+            raise
+
+    async def _ask_for(self, parts: Sequence[PoolPart]) -> None:
+        if not parts:
+            return
+        sizes = []
+        for part in parts:
+            shipped, offer = self._plan.part(
+                self._spawner.host.pickler, part.place, part.share, part.generation
             )
-        return size
+            slot, cell = part.ref.address
+            sizes.append(PartSize(slot=slot, cell=cell, size=part.share, part=shipped, offer=offer))
+        await self._spawner.ask_root(ResizePool(parts=tuple(sizes)))
+
+    def _route(self) -> None:
+        working = behaviour_of(self._plan.agent.actor).concurrency
+        loads, self._loads = self._loads, {}
+        for part in self._parts:
+            address, size = part.ref.address, part.share * working
+            load = loads.get(address) or Load(address, size, self._spawner.host)
+            load.resize(size)
+            self._loads[address] = load
+        routing = ROUTING_DEFAULT if self._plan.routing is None else self._plan.routing
+        self._router = router_of(routing, list(self._loads), self._loads)

@@ -6,19 +6,21 @@ its options, so one driver runs on this machine and on a cluster without a chang
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypedDict
 
 from callboard.messages.errors import SpecError
 from callboard.messages.hosts import HOSTS_MAX, HostSpec, host_specs
 from callboard.messages.limits import DEFAULT_LIMITS, Limits
 from callboard.messages.spec import AutoShutdown, Backoff, Intensity, SupervisorSpec
 
-__all__ = ["ENGINES", "FROM_ENVIRONMENT", "Settings", "settings_of"]
+__all__ = ["ENGINES", "FROM_ENVIRONMENT", "Settings", "SettingsOptions", "settings_of"]
 
 LOGGER: Final = logging.getLogger("callboard")
 ENGINES: Final = ("ray", "inline")
+TRUTHS: Final = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 DURABILITIES: Final = ("full", "normal", "off")
 FROM_ENVIRONMENT: Final = {
     "engine": "CALLBOARD_ENGINE",
@@ -111,6 +113,25 @@ class Settings:
         if not self.metrics_s >= 0:
             _refuse("metrics_s", self.metrics_s, "over 0, or 0 for no metrics")
 
+    @classmethod
+    def from_words(
+        cls, words: Iterable[str], environment: Mapping[str, str] = os.environ
+    ) -> "Settings":
+        """The settings that words such as `hosts=2` and `detached=yes` name.
+
+        For scripts that pass on the words of their command line. What the words leave open, the
+        environment may say. Raises `SpecError`.
+        """
+        options: dict[str, Any] = {}
+        for word in words:
+            name, equals, text = word.partition("=")
+            if not equals:
+                raise SpecError(
+                    f"{word!r} is not a setting.", advice="Write name=value.", field=name
+                )
+            options[name] = _value_of(name, text)
+        return settings_of(options, environment)
+
     def _check_hosts(self, hosts: int | Sequence[HostSpec]) -> None:
         wanted = f"a number from 1 to {HOSTS_MAX}, HostSpecs, or None"
         if isinstance(hosts, int):
@@ -130,6 +151,37 @@ class Settings:
                 )
 
 
+class SettingsOptions(TypedDict, total=False):
+    """The settings as keyword arguments, of `run` and `start` for instance; see `Settings`.
+
+    One that is left out, or None, the environment may say.
+    """
+
+    engine: str | None
+    hosts: int | Sequence[HostSpec] | None
+    understudies: int | None
+    address: str | None
+    name: str | None
+    detached: bool | None
+    dashboard: bool | None
+    show_host_logs: bool | None
+    ask_timeout_s: float | None
+    start_timeout_s: float | None
+    stop_timeout_s: float | None
+    blocked_s: float | None
+    metrics_s: float | None
+    heartbeat_s: float | None
+    heartbeats_missed_max: int | None
+    host_supervision: SupervisorSpec | None
+    limits: Limits | None
+    journal: str | None
+    journal_node: str | None
+    blobs: str | None
+    states: str | None
+    states_cache: str | None
+    durability: str | None
+
+
 def _refuse(name: str, value: Any, wanted: str) -> NoReturn:
     raise SpecError(f"setting {name} is {value!r}.", advice=f"It must be {wanted}.", field=name)
 
@@ -137,7 +189,7 @@ def _refuse(name: str, value: Any, wanted: str) -> NoReturn:
 def settings_of(options: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:
     """The settings that `options` name; what they leave open or None, `environment` may say.
 
-    Raises `SpecError` for an option that is no setting, and for a wrong value from anywhere.
+    Raises `SpecError` for an option that is not a setting, and for a wrong value from anywhere.
     """
     for name in options:
         if name not in Settings.__dataclass_fields__:
@@ -146,8 +198,6 @@ def settings_of(options: Mapping[str, Any], environment: Mapping[str, str]) -> S
                 f"there is no setting {name!r}.", advice=f"Settings are: {known}.", field=name
             )
     said = {name: value for name, value in options.items() if value is not None}
-    if isinstance(said.get("hosts"), str):  # From a command line, `hosts=4`.
-        said["hosts"] = _whole_number("hosts", said["hosts"])
     for name, variable in FROM_ENVIRONMENT.items():
         text = environment.get(variable, "").strip()
         if not text:
@@ -175,6 +225,26 @@ def _is_same(name: str, said: str, text: str) -> bool:
     except SpecError:
         return False
     return one is not None and other is not None and one.resolve() == other.resolve()
+
+
+def _value_of(name: str, text: str) -> Any:
+    """What a text means as the value of a setting; that of another name is left as it is."""
+    field = Settings.__dataclass_fields__.get(name)
+    kind = None if field is None else field.type
+    if kind is int or name == "hosts":
+        return _whole_number(name, text)
+    if kind is float:
+        try:
+            return float(text)
+        except ValueError:
+            _refuse(name, text, "a number")
+    if kind is bool:
+        if text.lower() not in TRUTHS:
+            _refuse(name, text, "yes or no")
+        return TRUTHS[text.lower()]
+    if kind in {Limits, SupervisorSpec}:
+        _refuse(name, text, f"a {kind.__name__}, so it must be given in code")
+    return text
 
 
 def _whole_number(variable: str, text: str) -> int:

@@ -13,34 +13,30 @@ started ends too; unless it is detached: then it goes on, and drivers come and g
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar
 
-from callboard.actors.actor import Actor, behaviour_of
+from callboard.actors.actor import Actor
 from callboard.actors.execution.handle import ExecutionHandle
 from callboard.actors.host.host import Host
-from callboard.actors.host.warden import Birth
 from callboard.actors.keyed.activation import KeyedPlan
+from callboard.actors.props import props_of
+from callboard.actors.spawnable import Spawnable
 from callboard.actors.subscriptions import contract_name_of
 from callboard.actors.tree.ref import TreeRef
 from callboard.actors.tree.spec import ActorSpec, TreeSpec, walk
+from callboard.actors.watch.watching import Watch
 from callboard.messages.contract import Contract, Request
 from callboard.messages.control import CONTROL_CELL
 from callboard.messages.errors import CallboardError, UsageError
 from callboard.messages.job import Job
 from callboard.messages.letters import DeadLetter
-from callboard.messages.notices import Down, Offers
+from callboard.messages.notices import Offers
 from callboard.messages.placement import Placement, Resources
 from callboard.messages.ports import Engine
-from callboard.messages.ref import Address, Ref
+from callboard.messages.ref import Address, Ref, message_comes_first
 from callboard.messages.routing import Routing
-from callboard.messages.spawning import (
-    Offer,
-    Spawn,
-    SpawnPart,
-    StopActor,
-    SubscribeAllLetters,
-)
+from callboard.messages.spawning import SubscribeAllLetters
 from callboard.messages.spec import Restart, StopTimeout
 from callboard.messages.stores import KeyedStore
 from callboard.messages.views import CallboardView, LookAtSystem
@@ -49,7 +45,7 @@ from . import notices
 from .admin.commands import ExecutionCommands
 from .admin.service import AdminService
 from .admin.unix_socket import AdminSocket
-from .births import START_BATCH, contracts_of, part_of, raise_first
+from .births import raise_first
 from .control import Control, Presence
 from .detached.ports import Enter
 from .detached.stewardship.client import DistantExecutions
@@ -57,10 +53,10 @@ from .engines.choose import enter, environment_of, make_engine
 from .environment import Environment
 from .executions import Executions, Submits
 from .journals import JournalOpener, OpenJournal, open_journal
-from .keyed import keepers_of, store_of
-from .pools import PoolPlan
-from .root.root import Root
+from .keyed import KeyedActors, parts_for, store_of
+from .pools import Pool, PoolPlan
 from .settings import Settings
+from .spawner import Spawner
 from .states import SystemStates
 from .trees import places_in, spawn_of
 
@@ -71,8 +67,6 @@ ActorT = TypeVar("ActorT", bound=Actor)
 ReplyT = TypeVar("ReplyT")
 RequestT = TypeVar("RequestT", bound=Contract)
 ResultT = TypeVar("ResultT")
-ROOT_TIMEOUT_S: Final = 150.0
-"""How long the root may take: it waits for the start hooks of actors, twice if a host dies."""
 
 
 class System:
@@ -131,7 +125,7 @@ class System:
         executions = Executions(control.host, self._environment, journal)
         if self._environment.is_real:
             commands = ExecutionCommands(executions, executions.resume)
-            service = AdminService(queries=self._ask_root, commands=commands.answer)
+            service = AdminService(queries=Spawner(control).ask_root, commands=commands.answer)
             self._admin = AdminSocket(service)
             await self._admin.start()
         return executions
@@ -161,17 +155,8 @@ class System:
         return self._failure
 
     @property
-    def host(self) -> Host:
-        """The driver's own host: the kernel under this API."""
+    def _host(self) -> Host:
         return self._running().host
-
-    @property
-    def root(self) -> Root:
-        """The root supervisor; that of a detached system lives elsewhere (`UsageError`)."""
-        presence = self._running()
-        if not isinstance(presence, Control):
-            raise UsageError("the root of a detached system is not here.", advice="Ask its desk.")
-        return presence.root
 
     def _running(self) -> Presence:
         if self._presence is None:
@@ -182,103 +167,71 @@ class System:
 
     async def spawn(
         self,
-        actor: type[ActorT],
-        *args: Any,
+        actor: Spawnable[ActorT],
+        *,
         name: str | None = None,
         host: int | str | None = None,
         offer: bool = False,
         placement: Placement | None = None,
         restart: Restart = Restart.TRANSIENT,
         stop_timeout: StopTimeout | None = None,
-        **keywords: Any,
     ) -> Ref[ActorT]:
         """Start an actor on the least loaded host (or on `host`: a number from 1, or a name).
 
-        `placement` says more: an isolated actor gets a host of its own. With `offer`, the
-        actor is found by the contracts it handles, as a pool is. Raises `ActorStartFailed`,
-        `NameTaken`, `SpecError`, `UsageError`.
+        `actor` is a class, or `props(Class, ...)` with its constructor's arguments.
+        `placement` says more than `host`: an isolated actor gets a host of its own. With
+        `offer`, the actor is found by the contracts it handles, as a pool is. Raises
+        `ActorStartFailed`, `NameTaken`, `SpecError`, `UsageError`.
         """
-        behaviour = behaviour_of(actor)
-        self._learn(actor)
-        birth: Birth = (actor, args, keywords or None, name, restart, stop_timeout)
-        place = Placement(host) if placement is None else placement
-        offers = []
-        if offer or name is not None:
-            contracts = contracts_of(behaviour) if offer else ()
-            offers.append(Offer(part=0, name=name, contracts=contracts, size=behaviour.concurrency))
-        part = part_of(self.host.pickler, [birth], place)
-        (ref,) = await self._spawn((part,), offers)
-        return ref
+        return await self._spawner().spawn(
+            props_of(actor),
+            Placement(host) if placement is None else placement,
+            name=name,
+            offer=offer,
+            restart=restart,
+            stop_timeout=stop_timeout,
+        )
 
     async def spawn_many(
         self,
-        actor: type[ActorT],
-        arguments: Iterable[tuple[Any, ...]],
+        actors: Iterable[Spawnable[ActorT]],
         *,
         host: int | str | None = None,
         restart: Restart = Restart.TRANSIENT,
     ) -> list[Ref[ActorT]]:
-        """Start one actor for each tuple of constructor arguments, spread over the hosts.
+        """Start many actors, spread over the hosts: `props(Counter, n) for n in range(1_000)`.
 
         Raises `ActorStartFailed` of the first that failed, after all have been tried; those
         that started go on running.
         """
-        behaviour_of(actor)
-        self._learn(actor)
-        hosts = self.host.directory.hosts if host is None else (host,)
-        births: list[Birth] = [(actor, args, None, None, restart, None) for args in arguments]
-        refs: list[Any] = [None] * len(births)
-        rows = [range(i, len(births), len(hosts)) for i in range(len(hosts))]
-        chunks = [
-            (number, row[i : i + START_BATCH])
-            for number, row in zip(hosts, rows, strict=True)
-            for i in range(0, len(row), START_BATCH)
-        ]
-
-        async def start(number: int | str, chunk: Sequence[int]) -> None:
-            wanted = [births[place] for place in chunk]
-            part = part_of(self.host.pickler, wanted, Placement(number))
-            started = await self._ask_root(Spawn(parts=(part,)))
-            slot, first = started.parts[0]
-            for offset, place in enumerate(chunk):
-                refs[place] = self.host.ref(Address(slot, first + offset))
-            raise_first(started)
-
-        failures = await asyncio.gather(
-            *(start(*chunk) for chunk in chunks), return_exceptions=True
-        )
-        for failure in failures:
-            if failure is not None:
-                raise failure
-        return refs
+        return await self._spawner().spawn_many(actors, host, restart)
 
     async def pool(
         self,
-        agent: type[ActorT],
-        *args: Any,
+        agent: Spawnable[ActorT],
+        *,
         size: int | None = None,
         name: str | None = None,
         routing: Routing | None = None,
         isolated: Resources | None = None,
-        **keywords: Any,
-    ) -> list[Ref[ActorT]]:
+    ) -> Pool[ActorT]:
         """Start a pool: `size` agents over all hosts (default: 2 a host), found by contract.
 
-        `ask` without a target reaches whichever agent is idle; `routing` says how a host is
-        chosen. With `isolated` each agent gets a host of its own with these resources. Gives
-        one reference a host, to that host's part of the pool. Raises `ActorStartFailed` (no
-        agent is left running then), `ClusterError` for resources that cannot be had,
-        `SpecError`.
+        An `ask` that names no receiver reaches whichever agent is idle; `routing` says how a
+        host is chosen. With `isolated` each agent gets a host of its own with these resources.
+        Raises `ActorStartFailed` (no agent is left running then), `ClusterError` for resources
+        that cannot be had, `SpecError`.
         """
-        plan = PoolPlan(agent, args, keywords, size, name, routing, isolated)
-        parts, offers = plan.parts(self.host.pickler, self.host.directory.hosts)
-        self._learn(agent)
-        return await self._spawn(parts, offers)
+        spawner, made = self._spawner(), props_of(agent)
+        spawner.learn(made.actor)
+        pool: Pool[ActorT] = Pool(spawner, PoolPlan(made, name, routing, isolated))
+        await pool.start(size)
+        return pool
 
     async def keyed(
         self,
-        actor: type[ActorT],
-        *args: Any,
+        actor: Spawnable[ActorT],
+        *,
         store: KeyedStore | Ref[Any] | None = None,
         idle_s: float = 60.0,
         active_max: int = 100_000,
@@ -286,16 +239,23 @@ class System:
         save_every: int | None = None,
         save_after_s: float | None = None,
         name: str | None = None,
-        **keywords: Any,
-    ) -> list[Ref[ActorT]]:
-        """Activate a keyed actor by messages for its key; see `KeyedPlan`. Gives the keepers."""
+    ) -> KeyedActors[ActorT]:
+        """Let messages for a key activate the actor of that key, one in the whole system.
+
+        `store` keeps the states: a `KeyedStore`, of which each host gets a copy, or a
+        reference to a `StoreActor`; without one, each host's memory. An actor is put away when
+        it has been idle for `idle_s`, when a host has more than `active_max`, or when its
+        process is over `memory_bytes_max`. Its state is saved then, and when the system stops
+        in order; `save_every` messages and `save_after_s` bound what a kill loses.
+        """
+        spawner, made = self._spawner(), props_of(actor)
         plan = KeyedPlan(
-            actor, args, keywords or None, name or actor.__name__, store_of(store),
+            made.actor, made.args, made.keywords, name or made.actor.__name__, store_of(store),
             idle_s, active_max, memory_bytes_max, save_every, save_after_s,
         )  # fmt: skip
-        parts, offers = keepers_of(self.host.pickler, self.host.directory.hosts, plan)
-        self._learn(actor)
-        return await self._spawn(parts, offers)
+        parts, offers = parts_for(self._host.pickler, self._host.directory.hosts, plan)
+        spawner.learn(made.actor)
+        return KeyedActors(spawner, made.actor, await spawner.start(parts, offers))
 
     async def start_tree(self, tree: TreeSpec) -> TreeRef:
         """Start a supervision tree, each child once the one before it runs.
@@ -304,39 +264,27 @@ class System:
         Raises `ActorStartFailed`, whose `details["path"]` names the child, `NameTaken`, and
         `SpecError` for what cannot be sent to a host.
         """
-        spawn = spawn_of(self.host.pickler, tree)
+        spawner, spawn = self._spawner(), spawn_of(self._host.pickler, tree)
         for _, node in walk(tree):
             if isinstance(node, ActorSpec):
-                self._learn(node.actor)
-        started = await self._ask_root(spawn)
+                spawner.learn(node.props.actor)
+        started = await spawner.ask_root(spawn)
         raise_first(started)
-        return TreeRef(self.host, tree, places_in(tree, started))
+        return TreeRef(self._host, tree, places_in(tree, started))
 
     async def stop(self, actor: Ref[Any] | TreeRef) -> None:
         """Stop a top-level actor or a tree in order, and wait. Raises `ActorNotFound`.
 
         A `subtree` is stopped as `TreeRef.terminate_child` does it.
         """
-        if isinstance(actor, TreeRef) and await actor.stop_inside():
-            return
-        await self._ask_root(StopActor(slot=actor.address.slot, cell=actor.address.cell))
+        if isinstance(actor, TreeRef):
+            if await actor.stop_inside():
+                return
+            actor = actor.ref
+        await self._spawner().stop(actor)
 
-    async def _spawn(self, parts: tuple[SpawnPart, ...], offers: Sequence[Offer]) -> list[Ref[Any]]:
-        started = await self._ask_root(
-            Spawn(parts=parts, offers=tuple(offers), all_or_none=len(parts) > 1)
-        )
-        raise_first(started)
-        return [self.host.ref(Address(*first)) for first in started.parts]
-
-    async def _ask_root(self, request: Request[ReplyT]) -> ReplyT:
-        return await self._running().ask_desk(request, ROOT_TIMEOUT_S)
-
-    def _learn(self, actor: type[Actor]) -> None:
-        # A driver that asks must be able to read the replies.
-        for row in behaviour_of(actor).handlers.values():
-            self.host.contracts.learn(row.contract)
-            if row.reply is not None:
-                self.host.contracts.learn(row.reply)
+    def _spawner(self) -> Spawner:
+        return Spawner(self._running())
 
     # --- messages ---------------------------------------------------------------------------------
 
@@ -347,49 +295,53 @@ class System:
         *,
         timeout_s: float | None = None,
     ) -> Awaitable[ReplyT]:
-        """The reply to `request`, from `to` or else from whoever offers its contract.
+        """The reply to `request`, from `to` or else from an actor that offers its contract.
 
         Raises, when awaited, an `AskError` or a `ContractError`.
         """
-        return self.host.ask(None if to is None else to.address, request, timeout_s)
+        if isinstance(request, Ref):
+            raise message_comes_first()
+        return self._host.ask(None if to is None else to.address, request, timeout_s)
 
     def tell(self, message: Contract, to: Ref[Any] | None = None) -> None:
-        """Send and forget, to `to` or else to whoever offers the contract; see `Ref.tell`."""
-        self.host.tell(self._address(message, to), message)
+        """Send and forget, to `to` or else to an actor that offers the contract; see `Ref.tell`."""
+        self._host.tell(self._address(message, to), message)
 
     async def send(
         self, message: Contract, to: Ref[Any] | None = None, *, timeout_s: float | None = None
     ) -> None:
         """Like `tell`, but waits until there is room; see `Ref.send`."""
-        await self.host.send(self._address(message, to), message, timeout_s)
+        await self._host.send(self._address(message, to), message, timeout_s)
 
     def _address(self, message: Contract, to: Ref[Any] | None) -> Address:
-        return self.host.directory.address_for(message) if to is None else to.address
+        if isinstance(message, Ref):
+            raise message_comes_first()
+        return self._host.directory.address_for(message) if to is None else to.address
 
     async def lookup(self, name: str) -> Ref[Any]:
         """The actor of that name; raises `ActorNotFound`."""
-        return await self.host.lookup(name)
+        return await self._host.lookup(name)
 
     # --- being told -----------------------------------------------------------------------------
 
-    def watch(self, ref: Ref[Any]) -> "asyncio.Future[Down]":
-        """The death notice of the incarnation that runs behind `ref`; see `Context.watch`.
+    def watch(self, ref: Ref[Any]) -> Watch:
+        """Watch the incarnation that runs behind `ref`; await it for its `Down`.
 
-        Await it, or cancel it to end the watch. Never fails: what is still watched when the
-        system stops has lost its host.
+        See `Context.watch`. It never fails: what is still watched when the system stops has
+        lost its host.
         """
-        return notices.watch(self.host, ref.address)
+        return self._host.watching.watch_here(ref)
 
-    def watch_host(self, number: int) -> "asyncio.Future[Down]":
+    def watch_host(self, number: int) -> Watch:
         """The same for a host, by its number from 1."""
-        return notices.watch(self.host, Address(number, CONTROL_CELL))
+        return self._host.watching.watch_here(self._host.ref(Address(number, CONTROL_CELL)))
 
     def offers(self, contract: type[Contract] | str) -> AsyncIterator[Offers]:
         """Who offers a contract: at once, and after each change until the system stops.
 
         An iteration that is slow sees the newest state, not every one before it.
         """
-        return notices.offers_of(self.host, contract_name_of(contract))
+        return notices.offers_of(self._host, contract_name_of(contract))
 
     # --- executions -----------------------------------------------------------------------------
 
@@ -432,9 +384,14 @@ class System:
 
     # --- looking ----------------------------------------------------------------------
 
+    @property
+    def living_hosts(self) -> int:
+        """How many hosts run now."""
+        return len(self._running().processes())
+
     async def view(self, actors_max: int = 50) -> CallboardView:
         """All hosts and their actors, as `callboard tree` shows them."""
-        return await self._ask_root(LookAtSystem(actors_max=actors_max))
+        return await self._spawner().ask_root(LookAtSystem(actors_max=actors_max))
 
     async def dead_letters(self) -> dict[str, int]:
         """How many dead letters there have been on all living hosts, by reason."""
@@ -443,10 +400,6 @@ class System:
 
     async def on_dead_letter(self, subscriber: Callable[[DeadLetter], None]) -> None:
         """Call `subscriber` with each dead letter of the driver and all hosts from now on."""
-        box = await self.host.spawn(notices.Letterbox.recipe(subscriber), None)
-        ref = self.host.ref(Address(self.host.slot, box.id))
-        await self._ask_root(SubscribeAllLetters(subscriber=ref))
-
-    def host_processes(self) -> Sequence[Any]:
-        """The processes of the living hosts, in the order of their slots."""
-        return self._running().processes()
+        box = await self._host.spawn(notices.Letterbox.recipe(subscriber), None)
+        ref = self._host.ref(Address(self._host.slot, box.id))
+        await self._spawner().ask_root(SubscribeAllLetters(subscriber=ref))

@@ -35,7 +35,7 @@ __all__ = ["places_in", "spawn_of"]
 def spawn_of(pickler: Pickler, tree: TreeSpec) -> Spawn:
     """What the root is asked for to start a tree. Raises `SpecError` that names the place."""
     if not isinstance(tree, TreeSpec):
-        raise SpecError(f"{tree!r} is no tree.", advice="Give a TreeSpec.", field="tree")
+        raise SpecError(f"{tree!r} is not a tree.", advice="Give a TreeSpec.", field="tree")
     check_ships(tree, pickler)
     nodes: dict[str | None, Node] = dict(walk(tree))
     shipped: list[SpawnPart] = []
@@ -98,7 +98,7 @@ def _lasting(host: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _offer(part: int, offset: int, node: ActorSpec) -> Offer:
-    behaviour = behaviour_of(node.actor)
+    behaviour = behaviour_of(node.props.actor)
     contracts = [row.contract.contract_name for row in behaviour.handlers.values()]
     return Offer(
         part=part,

@@ -14,7 +14,7 @@ from callboard.actors.host.extension import Extension
 from callboard.actors.host.host import Host
 from callboard.actors.host.ports import RoleHost
 from callboard.actors.host.watchdog import Watchdog
-from callboard.actors.shard import PoolRecipe
+from callboard.actors.shard import PoolRecipe, Pools
 from callboard.actors.tree.extension import Trees
 from callboard.messages.control import is_guest
 from callboard.messages.lifecycle import Exit
@@ -31,8 +31,8 @@ __all__ = ["EXTENSIONS", "CloudPickler", "HostClock", "RefPickler", "RefUnpickle
 
 
 METRICS_DELAY_S: Final = 1.0
-EXTENSIONS: Final = (Trees,)
-"""What roles have on every host. Pools and keyed actors need nothing there but their recipes."""
+EXTENSIONS: Final = (Pools, Trees)
+"""What roles have on every host. Keyed actors need nothing there but their recipe."""
 
 
 DYNAMIC: Final = "<dynamic-code>"

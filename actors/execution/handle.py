@@ -11,7 +11,7 @@ from callboard.messages.updates import ExecutionState, ExecutionUpdate
 if TYPE_CHECKING:
     from .record import ExecutionStatistics
 
-__all__ = ["ExecutionHandle", "Pursued"]
+__all__ = ["ExecutionHandle", "Pursued", "execution_of"]
 
 ResultT = TypeVar("ResultT")
 
@@ -53,11 +53,10 @@ class Pursued(Protocol[ResultT]):
 class ExecutionHandle(Generic[ResultT]):
     """One execution, for its caller. Use it on the event loop of its system."""
 
-    __slots__ = ("execution", "id")
+    __slots__ = ("_execution", "id")
 
     def __init__(self, execution: Pursued[ResultT]) -> None:
-        self.execution: Final = execution
-        """What it is a handle on; callers need nothing of it."""
+        self._execution: Final = execution
         self.id: Final = execution.id
 
     async def result(self, timeout_s: float | None = None) -> ResultT:
@@ -72,10 +71,10 @@ class ExecutionHandle(Generic[ResultT]):
             Cancelled: somebody cancelled the execution.
             CallboardError: what made it fail; see `Job`.
         """
-        outcome = self.execution.outcome
+        outcome = self._execution.outcome
         done, _ = await asyncio.wait((outcome,), timeout=timeout_s)
         if not done:
-            problem = self.execution.problem
+            problem = self._execution.problem
             raise DeadlineExceeded(
                 f"execution {self.id} has no result within {timeout_s} s.",
                 advice=problem or "It goes on: ask again, or cancel it.",
@@ -88,7 +87,7 @@ class ExecutionHandle(Generic[ResultT]):
         Any number of readers may read, each at its own speed: a slow one sees fewer
         `Progressed` and `PartialResult`, and all else.
         """
-        return self.execution.updates()
+        return self._execution.updates()
 
     def cancel(self) -> bool:
         """Stop everything; whether it had not ended. `result` then raises `Cancelled`.
@@ -96,7 +95,7 @@ class ExecutionHandle(Generic[ResultT]):
         Reaches the handlers that run, and their own asks. What has been delivered stays. An
         execution that runs elsewhere may have ended without this being known here yet.
         """
-        return self.execution.cancel()
+        return self._execution.cancel()
 
     async def cancel_task(self, task_id: str) -> bool:
         """Cancel one sub-task; whether it had not ended. What needs it is skipped.
@@ -105,11 +104,11 @@ class ExecutionHandle(Generic[ResultT]):
             UsageError: there is no such sub-task, the plan is not there yet, or the execution
                 has ended.
         """
-        return await self.execution.cancel_task(task_id)
+        return await self._execution.cancel_task(task_id)
 
     def on_end(self, call: Callable[[], None]) -> None:
         """Call this once it is over, soon after."""
-        self.execution.outcome.add_done_callback(lambda _outcome: call())
+        self._execution.outcome.add_done_callback(lambda _outcome: call())
 
     async def decide(self, task_id: str, decision: Decision, *, by: str = "driver") -> bool:
         """Settle an unsafe sub-task of which an attempt may have run; whether it was in doubt.
@@ -117,12 +116,17 @@ class ExecutionHandle(Generic[ResultT]):
         Raises:
             UsageError: there is no such sub-task, or the execution is not running.
         """
-        return await self.execution.decide(task_id, decision, by)
+        return await self._execution.decide(task_id, decision, by)
 
     def state(self) -> ExecutionState:
         """Where it stands now; of one that runs elsewhere, as it was told last."""
-        return self.execution.state()
+        return self._execution.state()
 
     def statistics(self) -> "ExecutionStatistics":
         """All its figures, down to each lane; as old as those of `state`."""
-        return self.execution.statistics()
+        return self._execution.statistics()
+
+
+def execution_of(handle: ExecutionHandle[ResultT]) -> Pursued[ResultT]:
+    """What a handle is on, for the runtime: its callers need nothing of it."""
+    return handle._execution  # noqa: SLF001 - this function is the one way in

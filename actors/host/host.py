@@ -215,12 +215,15 @@ class Host:
 
     def ask(
         self,
-        address: Address | None,
+        address: Address | Load | None,
         request: Request[ReplyT],
         timeout_s: float | None = None,
         origin: Ask | None = None,
     ) -> Awaitable[ReplyT]:
-        """See `Ref.ask`; without an address, whoever offers the contract is asked."""
+        """See `Ref.ask`; without an address, whoever offers the contract is asked.
+
+        A `Load` is an address that counts the ask.
+        """
         deadline_s = self.now() + (
             self.ask_timeout_s if timeout_s is None else _checked_timeout(timeout_s)
         )
@@ -231,11 +234,10 @@ class Host:
             chosen = self.directory.route(request)
             if isinstance(chosen, CallboardError):
                 return self._failed_ask(chosen)
-            if type(chosen) is Load:
-                chosen.outstanding += 1
-                keeper, address = chosen, chosen.address
-            else:
-                address = chosen
+            address = chosen
+        if isinstance(address, Load):
+            address.outstanding += 1
+            keeper, address = address, address.address
         expects = getattr(request, "reply_contract", None)
         future = AskFuture(self.loop, keeper, address.slot, expects)
         if origin is not None:

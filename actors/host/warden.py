@@ -14,11 +14,14 @@ from callboard.messages.control import (
     CONTROL_CELL,
     ActorsStarted,
     ActorsStopped,
+    Barrier,
+    BarrierPassed,
     DirectoryChanged,
     HostDown,
     HostLeaves,
     HostStopped,
     LeaveTaken,
+    SendBarrier,
     StartActors,
     StopActors,
     StopHost,
@@ -53,6 +56,8 @@ __all__ = ["Birth", "ControlHost", "Warden"]
 
 LEAVE_S: Final = 0.5
 """How long a host that is to come back waits for each of its peers before it ends."""
+BARRIER_S: Final = 7 * 24 * 3600.0
+"""How long an actor may take to work off what was sent to it before a barrier."""
 Birth = tuple[
     type[Actor],
     tuple[Any, ...],
@@ -187,6 +192,14 @@ class Warden(Actor):
             if number in self._host.births.guardian.cells:
                 await self._host.endings.stop_child(None, number)
         return ActorsStopped()
+
+    @handler
+    async def send_barrier(self, command: SendBarrier) -> BarrierPassed:
+        """See that all that this host has sent to an actor has been taken in."""
+        address = Address(command.slot, command.cell)
+        with contextlib.suppress(CallboardError):
+            await self._host.ask(address, Barrier(), BARRIER_S)
+        return BarrierPassed()
 
     @handler
     async def stop_host(self, command: StopHost) -> HostStopped:

@@ -68,7 +68,7 @@ def check_keyed(actor: type[Any]) -> Behaviour:
     behaviour = behaviour_of(actor)
     if not issubclass(actor, KeyedActor):
         raise SpecError(
-            f"{actor.__qualname__} is no keyed actor.", advice="Derive it from KeyedActor."
+            f"{actor.__qualname__} is not a keyed actor.", advice="Derive it from KeyedActor."
         )
     if not isinstance(actor.key, str) or not actor.key.isidentifier():
         raise SpecError(

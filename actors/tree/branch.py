@@ -247,11 +247,11 @@ class TreeBuilder:
             branch.members[member.id] = (member, child_spec(child, member.id, branch.spec.name))
 
     def _worker(self, node: ActorSpec, number: int) -> Cell:
-        keywords = dict(node.keywords) or None
+        made = node.props
         if node.size is None:
-            recipe = Recipe(node.actor, node.args, keywords, node.name)
+            recipe = Recipe(made.actor, made.args, made.keywords, node.name)
         else:
-            recipe = self._make_pool(node.actor, node.args, keywords, node.name, node.size)
+            recipe = self._make_pool(made.actor, made.args, made.keywords, node.name, node.size)
         return recipe.make_cell(number, self._host)
 
 

@@ -154,7 +154,7 @@ class LodgeBirth:
 
 def _actors_in(node: Node) -> Iterator[type[Actor]]:
     if isinstance(node, ActorSpec):
-        yield node.actor
+        yield node.props.actor
         return
     for child in node.children:
         if isinstance(child, ActorSpec | TreeSpec):

@@ -3,7 +3,7 @@
     TreeSpec(
         "reviews",
         children=(
-            ActorSpec("store", Store, args=("/data",)),
+            ActorSpec("store", props(Store, "/data")),
             TreeSpec("workers", children=(ActorSpec("0", Worker), ActorSpec("1", Worker))),
         ),
         supervisor=SupervisorSpec(strategy=Strategy.REST_FOR_ONE),
@@ -18,10 +18,9 @@ Invariant: every refusal is a `SpecError` whose text and `details["field"]` name
 such as `reviews.children[2].stop_timeout`.
 """
 
-import inspect
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, NamedTuple, NoReturn, TypeAlias, final
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final, NamedTuple, NoReturn, TypeAlias, cast, final
 
 from callboard.messages.errors import SpecError
 from callboard.messages.placement import Placement
@@ -38,6 +37,8 @@ from callboard.messages.spec import (
 )
 
 from ..actor import Actor, behaviour_of
+from ..props import arguments_problem
+from ..spawnable import Props
 
 __all__ = [
     "TREE_DEPTH_MAX",
@@ -82,9 +83,8 @@ class ActorSpec:
     """
 
     name: str
-    actor: type[Actor]
-    args: tuple[Any, ...] = ()
-    keywords: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    actor: Callable[[], Actor] | Props[Actor]
+    """A class whose constructor needs nothing, or `props(Class, ...)`."""
     restart: Restart = Restart.PERMANENT
     stop_timeout: StopTimeout = STOP_TIMEOUT_DEFAULT
     significant: bool = False
@@ -94,6 +94,13 @@ class ActorSpec:
     offer: bool = False
     register: bool = False
     placement: Placement | None = None
+
+    @property
+    def props(self) -> Props[Actor]:
+        """Its class and the constructor's arguments."""
+        if isinstance(self.actor, Props):
+            return self.actor
+        return Props(cast("type[Actor]", self.actor))
 
 
 @final
@@ -120,7 +127,6 @@ class TreeSpec:
         _check_kind(f"{place}.placement", self.placement, Placement | None)
         _check_supervisor(place, self)
         nodes = 0
-        signatures: dict[type, inspect.Signature | None] = {}
         for nested_place, node, depth in places(place, self, 1):
             nodes += 1
             if depth > TREE_DEPTH_MAX:
@@ -130,7 +136,7 @@ class TreeSpec:
                     f"A tree has at most {TREE_DEPTH_MAX} levels.",
                 )
             if isinstance(node, ActorSpec) and depth == 1:  # Subtrees have checked theirs.
-                _check_actor(nested_place, node, signatures)
+                _check_actor(nested_place, node)
         if nodes > TREE_NODES_MAX:
             _refuse(
                 f"{place}.children",
@@ -235,7 +241,7 @@ def without_placed(node: Node) -> Node:
 def _elsewhere(child: Node) -> Elsewhere:
     return Elsewhere(
         name=child.name,
-        kind="Supervisor" if isinstance(child, TreeSpec) else child.actor.__qualname__,
+        kind="Supervisor" if isinstance(child, TreeSpec) else child.props.actor.__qualname__,
         is_supervisor=isinstance(child, TreeSpec),
         restart=child.restart,
         stop_timeout=child.stop_timeout,
@@ -273,7 +279,7 @@ def check_child(tree: TreeSpec, child: Node) -> None:
     if isinstance(child, ActorSpec):
         _check_name("child", child.name)
         child_spec(child, child.name, "child")
-        _check_actor("child", child, {})
+        _check_actor("child", child)
     elif not isinstance(child, TreeSpec):
         _refuse("child", f"is {child!r}", "It must be an ActorSpec or a TreeSpec.")
     for part in parts_of(child):
@@ -304,11 +310,12 @@ def check_ships(tree: Node, pickler: Pickler) -> None:
 
 
 def _parts(place: str, node: ActorSpec) -> Iterator[tuple[str, Any]]:
-    yield f"{place}.actor", node.actor
-    for index, value in enumerate(node.args):
-        yield f"{place}.args[{index}]", value
-    for name, value in node.keywords.items():
-        yield f"{place}.keywords[{name!r}]", value
+    made = node.props
+    yield f"{place}.actor", made.actor
+    for index, value in enumerate(made.args):
+        yield f"{place}.actor.args[{index}]", value
+    for name, value in (made.keywords or {}).items():
+        yield f"{place}.actor.keywords[{name!r}]", value
 
 
 # --- the checks ------------------------------------------------------------------------------
@@ -382,19 +389,16 @@ def _check_supervisor(place: str, tree: TreeSpec) -> None:
         )
 
 
-def _check_actor(
-    place: str, node: ActorSpec, signatures: dict[type, inspect.Signature | None]
-) -> None:
-    """What concerns one worker; `signatures` are those that have been read already."""
+def _check_actor(place: str, node: ActorSpec) -> None:
+    """What concerns one worker."""
+    made = node.props
+    where = f"{place}.actor"
     try:
-        behaviour_of(node.actor)
+        behaviour_of(made.actor)
     except SpecError as error:
-        where = f"{place}.actor"
         raise SpecError(
             f"{where}: {error.message}", advice=error.advice, field=where
         ) from error.__cause__
-    _check_kind(f"{place}.args", node.args, tuple)
-    _check_kind(f"{place}.keywords", node.keywords, Mapping)
     _check_kind(f"{place}.offer", node.offer, bool)
     _check_kind(f"{place}.register", node.register, bool)
     _check_kind(f"{place}.placement", node.placement, Placement | None)
@@ -406,26 +410,13 @@ def _check_actor(
             f"is {node.size!r}",
             f"It is None, or the agents of a pool: 1 to {TREE_POOL_MAX:,}.",
         )
-    if node.actor not in signatures:
-        signatures[node.actor] = _signature(node.actor)
-    signature = signatures[node.actor]
-    if signature is None:
-        return
-    try:
-        signature.bind(*node.args, **node.keywords)
-    except TypeError as error:
+    problem = arguments_problem(made.actor, made.args, made.keywords)
+    if problem:
         _refuse(
-            f"{place}.args",
-            f"do not fit {node.actor.__qualname__}{signature}: {error}",
-            "Give the constructor's arguments in args and keywords.",
+            where,
+            f"has arguments that do not fit {problem}",
+            f"Write props({made.actor.__qualname__}, ...) with the constructor's arguments.",
         )
-
-
-def _signature(actor: type[Actor]) -> inspect.Signature | None:
-    try:
-        return inspect.signature(actor)
-    except (TypeError, ValueError):
-        return None  # A constructor written in C tells nothing about itself.
 
 
 def _check_registered(place: str, tree: TreeSpec) -> None:

@@ -7,8 +7,10 @@ once the way there is open; until then it waits in the table.
 
 import asyncio
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, Protocol, final
+from weakref import WeakValueDictionary
 
 from callboard.messages.contract import Contract
 from callboard.messages.control import CONTROL_CELL, HostDown
@@ -33,20 +35,56 @@ GONE: Final = Exit(ExitReason.HOST_LOST, {"message": "the system has stopped."})
 LOST: Final = Exit(ExitReason.HOST_LOST, {"message": "its host is gone."})
 
 
+@final
 class Watch:
-    """A watch that was begun with `Context.watch`; `Context.unwatch` ends it."""
+    """A watch on one incarnation of an actor, or on a host; made by `watch` and `watch_host`.
 
-    __slots__ = ("_key", "ref")
+    Await it for the `Down` that ends it. `cancel` ends it without one. Giving up waiting, by a
+    timeout for instance, does not end it.
+    """
 
-    def __init__(self, ref: Ref[Any], key: Key) -> None:
+    __slots__ = ("__weakref__", "_down", "_end", "_future", "_key", "ref")
+
+    def __init__(self, ref: Ref[Any], key: Key, end: "Callable[[Watch], None]") -> None:
         self.ref: Final = ref
         """What is watched."""
         self._key: Final = key
+        self._end = end
+        self._down: Down | None = None
+        self._future: asyncio.Future[Down] | None = None
 
     @property
     def key(self) -> Key:
         """Which end it is, for the kernel."""
         return self._key
+
+    @property
+    def down(self) -> Down | None:
+        """The notice that has ended the watch; None while there is none."""
+        return self._down
+
+    def done(self) -> bool:
+        """Whether the watched one has ended."""
+        return self._down is not None
+
+    def cancel(self) -> None:
+        """End the watch: no notice comes after this, and a task that awaits it is cancelled."""
+        self._end(self)
+        if self._future is not None:
+            self._future.cancel()
+
+    def settle(self, down: Down) -> None:
+        """The watched one has ended; the kernel calls this."""
+        self._down = down
+        if self._future is not None and not self._future.done():
+            self._future.set_result(down)
+
+    def __await__(self) -> Generator[Any, None, Down]:
+        if self._down is not None:
+            return self._down
+        if self._future is None:
+            self._future = asyncio.get_running_loop().create_future()
+        return (yield from asyncio.shield(self._future).__await__())
 
     def __repr__(self) -> str:
         return f"<Watch {self._key.number} on {self.ref.address}>"
@@ -136,6 +174,8 @@ class Watching:
         self._ties = Ties(host.slot)
         self._callers: dict[int, Callable[[Down], None]] = {}
         """Functions that watch, by the number of their tie."""
+        self._watches: WeakValueDictionary[Key, Watch] = WeakValueDictionary()
+        """The watches that actors still hold."""
         self._signals: dict[int, tuple[CellPort, int, Address, Exit]] = {}
         """Ends of linked actors that are about to be felt here."""
         self._signal = 0
@@ -154,21 +194,23 @@ class Watching:
         check_handled(cell, Down)
         self._check_number(cell)
         end = self._ties.ask(cell.id, ref.address, is_link=False)
+        watch = self._watches[end.key] = Watch(ref, end.key, partial(self.unwatch, cell))
         self._request(end)
-        return Watch(ref, end.key)
+        return watch
 
-    def watch_for(self, caller: Callable[[Down], None], address: Address) -> Callable[[], None]:
-        """Call a function with the notice, once; gives what ends the watch."""
-        end = self._ties.ask(NOBODY, address, is_link=False)
-        self._callers[end.key.number] = caller
+    def watch_here(self, ref: Ref[Any]) -> Watch:
+        """Begin to watch for the driver of this host: it has no mailbox."""
+        end = self._ties.ask(NOBODY, ref.address, is_link=False)
 
-        def unwatch() -> None:
+        def unwatch(_: Watch) -> None:
             self._callers.pop(end.key.number, None)
             self._drop(self._ties.take_all([end]))
 
-        # Never called back before it has the means to end the watch.
+        watch = Watch(ref, end.key, unwatch)
+        self._callers[end.key.number] = watch.settle
+        # Not before the caller has it, and with it the means to end the watch.
         self._host.loop.call_soon(self._request, end)
-        return unwatch
+        return watch
 
     def unwatch(self, cell: CellPort, watched: Watch | Ref[Any]) -> None:
         """End a watch, or all that the actor has on one other: no notice comes after this."""
@@ -402,6 +444,9 @@ class Watching:
         if caller is not None:
             caller(down)
             return
+        watch = self._watches.pop(end.key, None)
+        if watch is not None:
+            watch.settle(down)
         cell = self._host.cells.get(end.here)
         if cell is not None:
             self._host.notices.put(cell, end.key, down)

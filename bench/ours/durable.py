@@ -13,6 +13,7 @@ from bench.outcome import Outcome, Params, check_of
 from bench.stores import store_for
 from bench.timing import timed
 from callboard import System
+from callboard.runtime.inside import host_of
 
 from .fanout import AGENTS, HOSTS, JOB, Merged, SquareNumbers, Squarer
 
@@ -62,7 +63,7 @@ def _payload_bytes(system: System, params: Params) -> int:
 
     from .fanout import Square, SquareNumber
 
-    encode = system.host.codec.encode
+    encode = host_of(system).codec.encode
     return sum(
         len(encode(SquareNumber(number=number))[0])
         + len(encode(Square(**sub_task_result(number)))[0])

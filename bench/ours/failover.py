@@ -15,6 +15,7 @@ from bench.ours.standing import KILLED_OFTEN, wait_until_standing
 from bench.outcome import Outcome, Params, check_of_each
 from bench.timing import median_and_worst, timed
 from callboard import Agent, Contract, Ref, Request, System, handler
+from callboard.actors.props import props
 from callboard.messages.errors import HostLost
 
 __all__ = ["run"]
@@ -92,7 +93,7 @@ def run(params: Params) -> Outcome:
 
     async def main(system: System) -> Outcome:
         workers = await system.spawn_many(
-            Worker, ((number,) for number in range(params["actors"])), host=HOST
+            (props(Worker, number) for number in range(params["actors"])), host=HOST
         )
         process_id = (await Asking(workers).all_answers())[0].process_id
         answered: list[int] = []

@@ -11,22 +11,14 @@ from typing import Any, ClassVar
 import callboard
 from bench.outcome import Outcome, Params, check_of
 from bench.timing import NS_PER_MS, percentile
-from callboard import (
-    Actor,
-    Backoff,
-    Context,
-    Contract,
-    Intensity,
-    Ref,
-    Request,
-    SupervisorSpec,
-    System,
-    handler,
-)
+from callboard import Actor, Context, Contract, Ref, Request, System, handler
+from callboard.actors.props import props
 from callboard.messages.control import CONTROL_CELL
 from callboard.messages.errors import CallboardError
 from callboard.messages.ref import Address
 from callboard.messages.views import LookAtHost
+from callboard.runtime.inside import host_of
+from callboard.supervision import Backoff, Intensity, SupervisorSpec
 
 __all__ = ["run"]
 
@@ -111,7 +103,7 @@ class Parent(Actor):
         """The healthy one first, then all that flap."""
         healthy = await ctx.spawn(Healthy)
         for number in range(request.count):
-            await ctx.spawn(Flapper, number)
+            await ctx.spawn(props(Flapper, number))
         return Flock(healthy=healthy)
 
     @handler
@@ -150,7 +142,7 @@ class Probe:
     async def _ask(self) -> None:
         start_ns = time.perf_counter_ns()
         try:
-            await self._system.host.ask(self._address, self._request, ANSWER_TIMEOUT_S)
+            await host_of(self._system).ask(self._address, self._request, ANSWER_TIMEOUT_S)
         except CallboardError:
             self.unanswered += 1
         else:

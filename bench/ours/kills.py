@@ -57,7 +57,7 @@ def run(params: Params) -> Outcome:
 
     async def main(system: System) -> Outcome:
         refs: list[Ref[Any]] = list(
-            await system.spawn_many(Worker, (() for _ in range(params["actors"])))
+            await system.spawn_many(Worker for _ in range(params["actors"]))
         )
         asked = [_asked(ref) for ref in refs]
         stand = partial(wait_until_standing, system, understudies=params["understudies"])

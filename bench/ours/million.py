@@ -16,6 +16,7 @@ from bench.memory import own_bytes
 from bench.outcome import Outcome, Params, check_of
 from bench.timing import timed
 from callboard import Actor, Context, Contract, Ref, Request, System, handler
+from callboard.actors.props import props
 
 __all__ = ["run"]
 
@@ -91,10 +92,10 @@ class Parent(Actor):
     async def spawn_all(self, request: SpawnAll, ctx: Context) -> Weight:
         """Spawn them, weigh them."""
         # One outside the count, so that what is made once is not charged to the actors.
-        await ctx.spawn(Worker, 0)
+        await ctx.spawn(props(Worker, 0))
         before_bytes = own_bytes()
         for number in range(request.first, request.first + request.count):
-            self._children.append(await ctx.spawn(Worker, number))
+            self._children.append(await ctx.spawn(props(Worker, number)))
             if not number % SPAWNED_AT_ONCE:
                 await asyncio.sleep(0)
         return Weight(size_bytes=own_bytes() - before_bytes)
@@ -153,7 +154,7 @@ async def _top_level(system: System, params: Params) -> Way:
     before_bytes = [(await parent.ask(Weigh())).size_bytes for parent in parents]
     driver_bytes = own_bytes()
     with timed() as created:
-        workers = await system.spawn_many(Worker, ((number,) for number in range(actors)))
+        workers = await system.spawn_many(props(Worker, number) for number in range(actors))
     driver_grown = own_bytes() - driver_bytes
     after_bytes = [(await parent.ask(Weigh())).size_bytes for parent in parents]
     with timed() as answered:

@@ -14,6 +14,7 @@ from bench.outcome import Outcome, Params, check_of
 from bench.stores import store_for
 from bench.timing import timed
 from callboard import Agent, Job, Request, SubTask, System, handler
+from callboard.actors.props import props
 from callboard.messages.job import LEFT_OUT
 
 from .fanout import HOSTS, Merged, Square, SquareNumber, SquareNumbers, Squarer, merge_squares
@@ -64,7 +65,7 @@ def run(params: Params) -> Outcome:
 
     async def first(system: System) -> None:
         await system.pool(Squarer, size=8)
-        await system.pool(Keeper, size=1, is_open=False)
+        await system.pool(props(Keeper, is_open=False), size=1)
         execution = system.submit(JOB, SquareNumbers(count=count), execution_id=EXECUTION)
         async with asyncio.timeout(TIMEOUT_S):
             async for _ in execution.updates():
@@ -73,7 +74,7 @@ def run(params: Params) -> Outcome:
 
     async def second(system: System) -> Outcome:
         await system.pool(Squarer, size=8)
-        await system.pool(Keeper, size=1, is_open=True)
+        await system.pool(props(Keeper, is_open=True), size=1)
         with timed() as stopwatch:
             execution = await system.resume(JOB, EXECUTION)
             merged = await execution.result(TIMEOUT_S)

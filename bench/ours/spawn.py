@@ -11,6 +11,7 @@ from bench.memory import own_bytes
 from bench.outcome import Outcome, Params, check_of_each
 from bench.timing import NS_PER_S, timed
 from callboard import Agent, Context, Contract, Ref, Request, System, handler
+from callboard.actors.props import props
 
 __all__ = ["run"]
 
@@ -63,10 +64,10 @@ class Parent(Agent):
     async def spawn_all(self, request: SpawnAll, ctx: Context) -> Spawned:
         """Spawn them, weigh them, ask each."""
         # One outside the count, so that what is made once is not charged to the actors.
-        await ctx.spawn(Worker, 0)
+        await ctx.spawn(props(Worker, 0))
         before_bytes = own_bytes()
         with timed() as stopwatch:
-            workers = [await ctx.spawn(Worker, number) for number in range(request.count)]
+            workers = [await ctx.spawn(props(Worker, number)) for number in range(request.count)]
         size_bytes = own_bytes() - before_bytes
         return Spawned(
             elapsed_ns=stopwatch.elapsed_ns,
@@ -92,7 +93,7 @@ def run(params: Params) -> Outcome:
         spawned = await parent.ask(SpawnAll(count=count), timeout_s=SPAWN_TIMEOUT_S)
         await system.stop(parent)
         with timed() as top_level:
-            workers = await system.spawn_many(Worker, ((number,) for number in range(count)))
+            workers = await system.spawn_many(props(Worker, number) for number in range(count))
         if await _numbers(workers) != spawned.numbers:
             msg = "top-level actors do not answer with the numbers they were given"
             raise AssertionError(msg)

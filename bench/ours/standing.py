@@ -8,7 +8,8 @@ the system gives up; both are right, and neither is what these benches ask.
 import asyncio
 import time
 
-from callboard import Backoff, Intensity, SupervisorSpec, System
+from callboard import System
+from callboard.supervision import Backoff, Intensity, SupervisorSpec
 
 __all__ = ["KILLED_OFTEN", "wait_until_standing"]
 

@@ -16,21 +16,10 @@ import callboard
 from bench.ours.standing import KILLED_OFTEN, wait_until_standing
 from bench.outcome import Outcome, Params, check_of
 from bench.timing import NS_PER_MS, median_and_p99, median_and_worst
-from callboard import (
-    Actor,
-    Backoff,
-    Context,
-    Contract,
-    Intensity,
-    Ref,
-    Request,
-    Restart,
-    SupervisorSpec,
-    System,
-    handler,
-)
+from callboard import Actor, Context, Contract, Ref, Request, System, handler
 from callboard.messages.errors import HostLost
 from callboard.messages.notices import Down
+from callboard.supervision import Backoff, Intensity, Restart, SupervisorSpec
 
 __all__ = ["run"]
 
@@ -156,7 +145,7 @@ class Watcher(Actor):
     async def watch(self, request: WatchIt, ctx: Context) -> Watching:
         """Watch, and see that the other host knows of it."""
         self._noticed = asyncio.get_running_loop().create_future()
-        ctx.watch(request.ref)
+        _ = ctx.watch(request.ref)
         await ctx.ask(Look(), request.ref)  # It arrives after the watch.
         return Watching()
 

@@ -8,12 +8,12 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 from rich.console import Console
 
-from callboard.messages.errors import (
+from callboard.errors import (
     CallboardError,
     ClusterError,
     OutputError,
@@ -25,6 +25,9 @@ from callboard.messages.errors import (
 from .report import Report, prepare_output, print_summary, summary_line, write_reports
 from .report.output import REPORT_NAMES
 from .tree import SourceTree, scan_tree, standard_library
+
+if TYPE_CHECKING:
+    from callboard import SettingsOptions
 
 __all__ = ["main"]
 
@@ -83,7 +86,11 @@ def review(
     if sequential:
         report = _review_in_a_loop(tree, folder, stopwatch, silent=as_json)
     else:
-        options = {"engine": engine or "ray", "hosts": hosts, "address": address}
+        options: SettingsOptions = {
+            "engine": engine or "ray",
+            "hosts": hosts,
+            "address": address,
+        }
         report = _review_with_agents(tree, folder, stopwatch, options, silent=as_json)
     timings = stopwatch.read()
     if as_json:
@@ -112,13 +119,12 @@ def _review_with_agents(
     tree: SourceTree,
     folder: Path,
     stopwatch: Stopwatch,
-    options: Mapping[str, str | int | None],
+    options: "SettingsOptions",
     *,
     silent: bool,
 ) -> Report:
     # Imported here: `--help` and `--sequential` need neither Ray nor the runtime.
-    from callboard.runtime.driver import run
-    from callboard.runtime.system import System
+    from callboard import System, run
 
     from .orchestrator import review_tree
     from .progress import choose_view

@@ -20,9 +20,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from callboard.actors.actor import Agent, handler
-from callboard.actors.context import Context
-from callboard.messages.contract import Contract, Request
+from callboard import Agent, Context, Contract, Request, handler
 
 from .finding import Finding
 

@@ -25,13 +25,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from callboard.actors.aggregator.reducers import Collect
-from callboard.messages.contract import Contract
-from callboard.messages.errors import RequestRejected, ResultRejected
-from callboard.messages.job import Job, JobContext, Route
-from callboard.messages.plan import SubTask
-from callboard.messages.retry import RetryPolicy
-from callboard.messages.updates import ExecutionPhase
+from callboard import Contract, Job, JobContext, SubTask
+from callboard.errors import RequestRejected, ResultRejected
+from callboard.jobs import RetryPolicy, Route
+from callboard.reducers import Collect
+from callboard.updates import ExecutionPhase
 
 from .agents import SLICE_S, SPECIALISTS, BatchFindings
 from .finding import Finding
@@ -45,7 +43,7 @@ from .source import local_name
 from .tree import SourceTree
 
 if TYPE_CHECKING:
-    from callboard.runtime.system import System
+    from callboard import System
 
 __all__ = ["ReviewTree", "Settled", "review_job", "review_request", "review_tree"]
 
@@ -127,7 +125,7 @@ async def review_tree(
 
     Raises a `CallboardError` when it failed; then nothing has been delivered.
     """
-    hosts = len(system.host_processes())
+    hosts = system.living_hosts
     # One of each on every host: of more, only one could compute at a time anyway.
     await asyncio.gather(
         *(system.pool(agent, size=hosts, name=name) for name, agent in SPECIALISTS.items())
@@ -139,7 +137,7 @@ async def review_tree(
                 handle.updates(),
                 view,
                 files=len(tree.paths),
-                living_hosts=lambda: len(system.host_processes()),
+                living_hosts=lambda: system.living_hosts,
             )
         return await handle.result()
     finally:

@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from callboard.messages.updates import (
+from callboard.updates import (
     ExecutionPhase,
     ExecutionUpdate,
     Finished,

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from callboard.messages.errors import UsageError
+from callboard.errors import UsageError
 
 from .source import load_source, portable_name
 

@@ -158,7 +158,7 @@ def _check_options(name: str, target: Target, options: Mapping[str, Any]) -> Non
 def _pool(neighbour: type[Actor], text: str) -> tuple[type[Actor], int | None]:
     name, equals, size = text.partition("=")
     if equals and not (size.isascii() and size.isdigit()):
-        raise UsageError(f"--pool {text!r}: {size!r} is no size.", advice="Write CLASS=8.")
+        raise UsageError(f"--pool {text!r}: {size!r} is not a size.", advice="Write CLASS=8.")
     return actor_in(neighbour, name), int(size) if equals else None
 
 

@@ -10,6 +10,8 @@ from callboard.messages.control import ActorEnded
 from callboard.messages.ref import Address
 from callboard.messages.spawning import (
     AllLettersSubscribed,
+    ResizedPool,
+    ResizePool,
     Spawn,
     Spawned,
     StopActor,
@@ -50,8 +52,18 @@ class Desk(Warden):
     @handler
     async def stop_one(self, request: StopActor) -> StoppedActor:
         """Stop a top-level actor in order."""
-        await self._root.registrar.stop_actor(Address(request.slot, request.cell))
+        address = Address(request.slot, request.cell)
+        if request.drains:
+            await self._root.registrar.drain_actor(address)
+        else:
+            await self._root.registrar.stop_actor(address)
         return StoppedActor()
+
+    @handler
+    async def resize(self, request: ResizePool) -> ResizedPool:
+        """Give parts of a pool other sizes."""
+        await self._root.registrar.resize(request)
+        return ResizedPool()
 
     @handler
     async def subscribe(self, request: SubscribeAllLetters) -> AllLettersSubscribed:

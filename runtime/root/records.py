@@ -21,7 +21,7 @@ import msgpack
 from callboard.messages.errors import CallboardError
 from callboard.messages.ports import Ledger
 from callboard.messages.ref import Address
-from callboard.messages.spawning import Offer, Spawn, Spawned, SpawnPart
+from callboard.messages.spawning import Offer, PartSize, Spawn, Spawned, SpawnPart
 
 from .slots import Batch, Slot
 
@@ -226,19 +226,31 @@ class Records:
         token = request.token
         for number, (slot, batch) in enumerate(placed):
             own = [offer for offer in request.offers if offer.part == number]
-            data = {
-                "slot": slot.number,
-                "token": token,
-                "part": request.parts[number].model_dump(),
-                "offers": [{**offer.model_dump(), "part": 0} for offer in own],
-            }
-            self._note(f"{BATCH}{batch.first}", partial(msgpack.packb, data))
+            self._note_batch(slot.number, token, batch.first, request.parts[number], own)
             if not all(batch.cells):
                 self._note_ended(batch)
         self.remember(token, [batch.first for _, batch in placed], answer)
         # Last: with it the others count.
         self._note(KEPT + token, lambda: msgpack.packb(answer.model_dump()))
         await self._written()
+
+    async def resized(self, part: PartSize) -> None:
+        """A part of a pool is about to have another size."""
+        token = self._tokens.get(part.cell)
+        if token is not None:
+            self._note_batch(part.slot, token, part.cell, part.part, [part.offer])
+            await self._written()
+
+    def _note_batch(
+        self, slot: int, token: str, first: int, part: SpawnPart, offers: Sequence[Offer]
+    ) -> None:
+        data = {
+            "slot": slot,
+            "token": token,
+            "part": part.model_dump(),
+            "offers": [{**offer.model_dump(), "part": 0} for offer in offers],
+        }
+        self._note(f"{BATCH}{first}", partial(msgpack.packb, data))
 
     def remember(self, token: str, firsts: Sequence[int], answer: Spawned) -> None:
         """Go on with what an earlier root has kept."""

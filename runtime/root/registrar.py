@@ -14,7 +14,11 @@ from typing import Any, Final, Protocol
 from callboard.actors.host.host import Host
 from callboard.messages.control import (
     CONTROL_CELL,
+    CONTROL_SLOT,
     DirectoryChanged,
+    DrainActor,
+    ResizePart,
+    SendBarrier,
     StartActors,
     StopActors,
 )
@@ -28,7 +32,14 @@ from callboard.messages.hosts import HostSpec
 from callboard.messages.placement import ANYWHERE, Placement
 from callboard.messages.ref import Address
 from callboard.messages.routing import Routing, RoutingKind
-from callboard.messages.spawning import Offer, Spawn, Spawned, SpawnPart
+from callboard.messages.spawning import (
+    Offer,
+    PartSize,
+    ResizePool,
+    Spawn,
+    Spawned,
+    SpawnPart,
+)
 
 from .records import Records
 from .slots import Batch, Slot, SlotTable
@@ -38,6 +49,8 @@ __all__ = ["IsolatedHosts", "Registrar"]
 LOGGER: Final = logging.getLogger("callboard.root")
 START_ACTORS_TIMEOUT_S: Final = 60.0
 """How long the start hooks of a batch of actors may take."""
+DRAIN_S: Final = 7 * 24 * 3600.0
+"""How long an actor that is to end may work on what it has."""
 
 Placed = tuple[Slot, Batch]
 Failures = dict[int, dict[str, Any]]
@@ -221,6 +234,55 @@ class Registrar:
             ends = self._end_lodges(batch)
         if ends:
             await asyncio.wait(ends)
+
+    async def drain_actor(self, address: Address) -> None:
+        """Let an actor be found no more; it stops when it has handled what was sent to it.
+
+        Raises `ActorNotFound`.
+        """
+        batch = self.table.slot_of(address).births[address.cell]
+        # A root that comes after this one does not offer it again: it stops it.
+        self.records.orphaned(batch.first)
+        if self.table.forget_entries(address):
+            self.directory_changed()
+            await self.published()
+        self._control.run_task(self._drain_and_stop(address))
+
+    async def _drain_and_stop(self, address: Address) -> None:
+        slot, cell = address
+        # A host gets the new directory before this, and sends nothing to the actor after it.
+        command = SendBarrier(slot=slot, cell=cell)
+        hosts = [CONTROL_SLOT, *(slot.number for slot in self.table.reached())]
+        asks = (self._control.ask(Address(host, CONTROL_CELL), command, DRAIN_S) for host in hosts)
+        await asyncio.gather(*asks, return_exceptions=True)  # A host that died sends nothing more.
+        with contextlib.suppress(CallboardError):
+            await self._control.ask(Address(slot, CONTROL_CELL), DrainActor(cell=cell), DRAIN_S)
+        with contextlib.suppress(CallboardError):  # It was stopped meanwhile.
+            await self.stop_actor(address)
+
+    async def resize(self, request: ResizePool) -> None:
+        """Give parts of a pool other sizes; see `ResizePool`."""
+        starting = []
+        for wanted in request.parts:
+            slot = self.table.slots.get(wanted.slot)
+            batch = None if slot is None else slot.births.get(wanted.cell)
+            if batch is not None:
+                batch.births = wanted.part.births  # The next host of the slot starts so many.
+                await self.records.resized(wanted)
+                self.table.resize(Address(wanted.slot, wanted.cell), wanted.offer.size)
+                starting.append(self._resize(wanted))
+        self.directory_changed()
+        for failure in await asyncio.gather(*starting, return_exceptions=True):
+            if failure is not None:
+                raise failure
+        await self.published()
+
+    async def _resize(self, wanted: PartSize) -> None:
+        command = ResizePart(cell=wanted.cell, size=wanted.size)
+        with contextlib.suppress(HostLost):  # Its next host starts as many.
+            await self._control.ask(
+                Address(wanted.slot, CONTROL_CELL), command, START_ACTORS_TIMEOUT_S
+            )
 
     async def _stop(self, slot: Slot, address: Address) -> None:
         if slot.is_isolated:

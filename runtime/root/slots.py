@@ -235,6 +235,11 @@ class SlotTable:
         for contract in contracts:
             self.offers.setdefault(contract, []).append(address)
 
+    def resize(self, address: Address, size: int) -> None:
+        """So many agents stand behind an offer now. One that was withdrawn stays so."""
+        if address in self.sizes:
+            self.sizes[address] = size
+
     def forget(self, address: Address) -> bool:
         """An actor ended for good; True when the directory has changed by that."""
         slot = self.slots.get(address.slot)

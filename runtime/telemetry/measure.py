@@ -1,7 +1,7 @@
 """Lets the metrics of a system's driver tell of what its program keeps beside the system.
 
 async with callboard.start() as system, Projector(...) as projector:
-    end = callboard.measure(system, projector, cache)
+    end = callboard.telemetry.measure(system, projector, cache)
 """
 
 from collections.abc import Callable
@@ -19,6 +19,7 @@ from callboard.actors.state.states import AgentStateManager
 
 from ..cache import metrics as caches
 from ..cache.tiers import TieredCache
+from ..inside import host_of
 
 if TYPE_CHECKING:
     from ..system import System
@@ -34,7 +35,7 @@ def measure(system: "System", *parts: Measured) -> Callable[[], None]:
     Gives what ends that; call it when they are closed. What they had counted stays counted.
     Raises `UsageError` when the system does not run.
     """
-    instruments = system.host.meters.instruments
+    instruments = host_of(system).meters.instruments
     ends = [instruments.add(_source_of(part)) for part in parts]
 
     def end() -> None:

@@ -18,6 +18,7 @@ from callboard.messages.contract import Contract, Request, reply_type
 from callboard.messages.errors import UsageError
 from callboard.messages.ref import Address, Ref
 
+from ..inside import host_of
 from ..system import System
 
 __all__ = ["Probe", "open_probe"]
@@ -121,8 +122,8 @@ async def open_probe(
         f"on_{i}": _row(contract, answer) for i, (contract, answer) in enumerate(wanted.items())
     }
     kind: type[Actor] = type("ProbeActor", (ProbeActor,), rows)
-    cell = await system.host.spawn(Recipe(kind, (inbox,)), None)
-    return Probe(system.host.ref(Address(system.host.slot, cell.id)), inbox)
+    cell = await host_of(system).spawn(Recipe(kind, (inbox,)), None)
+    return Probe(host_of(system).ref(Address(host_of(system).slot, cell.id)), inbox)
 
 
 class ProbeActor(Actor):

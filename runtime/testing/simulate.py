@@ -16,11 +16,13 @@ import functools
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from random import Random
-from typing import Any, Concatenate, Final, ParamSpec, TypeAlias, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeAlias, TypeVar, Unpack
 
 from callboard.messages.contract import Contract
 from callboard.messages.errors import DeadlineExceeded, UsageError
 
+from ..inside import root_of
+from ..settings import SettingsOptions
 from ..system import System
 from .network import NetworkFaults
 from .plan import NO_FAULTS, FaultPlan, apply
@@ -73,7 +75,7 @@ class Simulation:
     async def all_up(self, *, within_s: float = UP_WITHIN_S) -> None:
         """Wait until every host is up; raises `DeadlineExceeded`."""
         ends_s = self.now_s + within_s
-        while any(not slot.is_up for slot in self.system.root.table.slots.values()):
+        while any(not slot.is_up for slot in root_of(self.system).table.slots.values()):
             if self.now_s > ends_s:
                 raise DeadlineExceeded(
                     f"not all hosts are up within {within_s:g} s.",
@@ -121,7 +123,7 @@ def simulate(
     seed: int = 0,
     faults: FaultPlan = NO_FAULTS,
     limit_s: float = LIMIT_S,
-    **options: Any,
+    **options: Unpack[SettingsOptions],
 ) -> ResultT:
     """Run a scenario in a world of its own and give its result.
 
@@ -130,9 +132,10 @@ def simulate(
     `TimeoutError` after `limit_s` virtual seconds.
     """
     world = World(seed)
+    wanted: dict[str, Any] = {"hosts": 2, **options}
 
     async def main() -> ResultT:
-        async with open_system(world, **{"hosts": 2, **options}) as simulated:
+        async with open_system(world, **wanted) as simulated:
             apply(faults, simulated)
             async with asyncio.timeout(limit_s):
                 return await scenario(Simulation(simulated))
@@ -168,7 +171,10 @@ def _trace_of(world: World) -> str:
 
 
 def simulated(
-    *, seeds: int | Iterable[int] = 1, faults: FaultPlan = NO_FAULTS, **options: Any
+    *,
+    seeds: int | Iterable[int] = 1,
+    faults: FaultPlan = NO_FAULTS,
+    **options: Unpack[SettingsOptions],
 ) -> Callable[[Callable[Concatenate[Simulation, P], Awaitable[None]]], Callable[P, None]]:
     """Make a test of `async def test_...(sim, ...)`, run once for each seed.
 

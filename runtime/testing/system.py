@@ -20,6 +20,7 @@ from callboard.actors.host.host import Host
 from callboard.messages.errors import UsageError
 
 from ..environment import Environment
+from ..inside import host_of, root_of
 from ..journals import JournalOpener, no_journal
 from ..root.root import Root
 from ..settings import Settings
@@ -45,7 +46,7 @@ class SimulatedSystem:
     @property
     def root(self) -> Root:
         """The root supervisor."""
-        return self.system.root
+        return root_of(self.system)
 
     def living(self) -> Iterator[Host]:
         """The hosts of all slots, the control host among them."""
@@ -67,7 +68,7 @@ class SimulatedSystem:
     def host(self, slot: int) -> Host:
         """The host of a slot; 0 is the driver's. Raises `UsageError`."""
         if slot == 0:
-            return self.system.host
+            return host_of(self.system)
         host = self.process(slot).host
         assert host is not None
         return host

@@ -23,6 +23,8 @@ from callboard.runtime.testing.plan import (
 )
 from callboard.runtime.testing.probe import Probe, open_probe
 from callboard.runtime.testing.simulate import Simulation, simulate, simulated
+from callboard.runtime.testing.system import open_system
+from callboard.runtime.testing.world import World
 
 __all__ = [
     "NO_FAULTS",
@@ -36,7 +38,9 @@ __all__ = [
     "Simulation",
     "Slow",
     "Storm",
+    "World",
     "open_probe",
+    "open_system",
     "simulate",
     "simulated",
 ]

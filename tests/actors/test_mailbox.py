@@ -9,6 +9,7 @@ from callboard.actors.actor import Actor, OnRestart, behaviour_of
 from callboard.actors.cell import Recipe
 from callboard.actors.context import Context
 from callboard.actors.host.host import Host
+from callboard.actors.props import props
 from callboard.messages.errors import ActorRestarted, ActorStopped, SpecError
 from callboard.messages.spec import Restart, Strategy, SupervisorSpec
 
@@ -84,8 +85,8 @@ class Group(Actor):
 
     async def started(self, ctx: Context) -> None:
         diary, other, refs = self._parts
-        refs.append(await ctx.spawn(Crashing, diary))
-        refs.append(await ctx.spawn(Slow, other))
+        refs.append(await ctx.spawn(props(Crashing, diary)))
+        refs.append(await ctx.spawn(props(Slow, other)))
 
 
 class Slow(Crashing):

@@ -26,7 +26,7 @@ def _event(text: str) -> NewEvent:
 async def test_a_log_is_an_actor_that_others_find(tmp_path: Path) -> None:
     url = str(tmp_path / "log.db")
     async with callboard.start(engine="inline", hosts=2) as system:
-        log = await callboard.open_log(system, url, name="orders", host=2)
+        log = await callboard.events.open_log(system, url, name="orders", host=2)
         assert await log.append("a", [_event("one"), _event("two")], NO_STREAM) == Appended(1, 2, 2)
         other = LogClient(await system.lookup("orders"))
         await other.open()
@@ -41,13 +41,14 @@ async def test_a_log_is_an_actor_that_others_find(tmp_path: Path) -> None:
         assert await other.version_of("a") == 3
         await other.close()
     async with callboard.start(engine="inline", hosts=1) as system:
-        log = await callboard.open_log(system, url, name="orders")
+        log = await callboard.events.open_log(system, url, name="orders")
         assert [e.data for e in await log.read_stream("a")] == [b"one", b"two", b"three"]
 
 
 async def test_a_log_is_closed_at_the_end_of_a_block_and_goes_on(tmp_path: Path) -> None:
     async with callboard.start(engine="inline", hosts=1) as system:
-        async with callboard.open_log(system, str(tmp_path / "log.db"), name="orders") as log:
+        url = str(tmp_path / "log.db")
+        async with callboard.events.open_log(system, url, name="orders") as log:
             await log.append("a", [_event("one")])
         async with LogClient(await system.lookup("orders")) as again:
             assert again.head == 1
@@ -56,14 +57,14 @@ async def test_a_log_is_closed_at_the_end_of_a_block_and_goes_on(tmp_path: Path)
 async def test_a_wrong_url_is_refused_at_once() -> None:
     async with callboard.start(engine="inline", hosts=1) as system:
         with pytest.raises(SpecError, match="mysql"):
-            await callboard.open_log(system, "mysql://x/y", name="orders")
+            await callboard.events.open_log(system, "mysql://x/y", name="orders")
 
 
 async def test_states_are_there_in_the_next_life(tmp_path: Path) -> None:
     url = str(tmp_path / "states.db")
-    async with callboard.open_states(url) as states:
+    async with callboard.states.open_states(url) as states:
         assert await states.synchronise(["nobody"]) == [None]
-    async with callboard.open_states(url) as states:
+    async with callboard.states.open_states(url) as states:
         assert states.statistics().read_unknown == 0
 
 
@@ -71,7 +72,7 @@ async def test_a_cached_state_lives_an_hour_in_redis(
     tmp_path: Path, redis_server: RedisServer
 ) -> None:
     url = str(tmp_path / "states.db")
-    async with callboard.open_states(url, cache=redis_server.url) as states:
+    async with callboard.states.open_states(url, cache=redis_server.url) as states:
         await states.persist(
             AgentExecutionState(
                 execution_id="an-hour",

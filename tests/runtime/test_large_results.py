@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 import pytest
 
 import callboard
-from callboard import Agent, Contract, Job, LargeResults, Request, SubTask, System, handler
+from callboard import Agent, Contract, Job, Request, SubTask, System, handler
 from callboard.actors.execution.history.blobs import Blobs, Limits
+from callboard.jobs import LargeResults
 from callboard.messages.errors import CallboardError, UsageError
 from callboard.messages.execution import ExecutionStatus, TaskStatus
 from callboard.messages.job import Decision

@@ -21,10 +21,8 @@ import pytest
 import callboard
 from callboard import (
     Agent,
-    Array,
     Contract,
     Job,
-    LargeResults,
     Request,
     SubTask,
     System,
@@ -32,9 +30,11 @@ from callboard import (
 )
 from callboard.actors.execution.history.events import read
 from callboard.actors.execution.history.fold import ExecutionHistory
+from callboard.jobs import LargeResults
 from callboard.messages.errors import CallboardError
 from callboard.messages.execution import ExecutionStatus, TaskStatus
 from callboard.messages.job import Decision
+from callboard.messaging import Array
 from callboard.runtime.cli.listing import count_done, find_doubts, rows_of
 from callboard.runtime.cli.logs import find, history_of, open_logs
 from callboard.runtime.cli.story import to_data

@@ -9,6 +9,7 @@ from callboard.actors.actor import Actor, Agent, handler
 from callboard.messages.contract import Contract, Request
 from callboard.messages.errors import HostLost, SpecError, UsageError
 from callboard.runtime.driver import run
+from callboard.runtime.inside import root_of
 from callboard.runtime.opening import start
 from callboard.runtime.settings import Settings
 from callboard.runtime.system import System
@@ -96,7 +97,7 @@ async def test_actors_are_spread_over_hosts() -> None:
     async with start(engine="inline", hosts=3) as system:
         refs = [await system.spawn(Ponger) for _ in range(6)]
         assert sorted(ref.address.slot for ref in refs) == [1, 1, 2, 2, 3, 3]
-        many = await system.spawn_many(Ponger, [()] * 9)
+        many = await system.spawn_many([Ponger] * 9)
         assert sorted(ref.address.slot for ref in many) == [1, 1, 1, 2, 2, 2, 3, 3, 3]
 
 
@@ -126,10 +127,10 @@ async def test_end_of_the_system_fails_what_is_still_asked() -> None:
 
 async def test_inline_host_that_is_killed_comes_back() -> None:
     async with start(engine="inline", hosts=2) as system:
-        refs = await system.spawn_many(Ponger, [()] * 100, host=1)
+        refs = await system.spawn_many([Ponger] * 100, host=1)
         waiting = asyncio.ensure_future(refs[0].ask(Wait()))
         assert (await refs[1].ask(Ping(n=1))).n == 1
-        await system.root.table.slots[1].process.kill()
+        await root_of(system).table.slots[1].process.kill()
         with pytest.raises(HostLost) as caught:
             await waiting
         assert caught.value.may_have_run is True

@@ -11,6 +11,7 @@ from callboard import Agent, Contract, Job, Request, SubTask, handler
 from callboard.messages.errors import CallboardError, SpecError, UsageError
 from callboard.messages.execution import ExecutionStatus
 from callboard.messages.state import AgentStateChanged
+from callboard.runtime.inside import host_of
 from callboard.runtime.journals import FileLock, open_journal
 from callboard.runtime.settings import Settings
 from callboard.runtime.telemetry.metrics import Publisher
@@ -88,7 +89,7 @@ async def test_states_follow_what_executions_do_and_outlive_their_system(tmp_pat
         Doer.gate.set()
         await running.result(WAIT_S)
     # Its last step was fed while it closed; who comes later needs no system.
-    async with callboard.open_states(states_url) as states:
+    async with callboard.states.open_states(states_url) as states:
         found = await states.synchronise(ids)
         assert [state and str(state.status) for state in found] == [
             "completed", "completed", "failed", None,
@@ -97,7 +98,7 @@ async def test_states_follow_what_executions_do_and_outlive_their_system(tmp_pat
 
 async def test_an_execution_is_told_on_by_the_next_driver(tmp_path: Path) -> None:
     Doer.gate = asyncio.Event()
-    options = {
+    options: callboard.SettingsOptions = {
         "engine": "inline",
         "hosts": 1,
         "journal": str(tmp_path / "journal.db"),
@@ -144,7 +145,7 @@ async def test_its_lag_is_a_metric(tmp_path: Path) -> None:
         await system.pool(Doer, size=2)
         await system.submit(JOB, Do()).result(WAIT_S)
         await system.states.caught_up(WAIT_S)
-        await Publisher(system.host, Sink(), 60.0).publish()
+        await Publisher(host_of(system), Sink(), 60.0).publish()
         assert values["callboard_projection_lag_positions", "callboard.states"] == 0.0
         assert values["callboard_projection_events", "callboard.states"] > 0.0
         assert values["callboard_states_stored", ""] > 0.0

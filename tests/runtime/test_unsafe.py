@@ -68,7 +68,7 @@ UNSAFE = SubTask("pay", Pay(amount=1), unsafe=True)
 async def test_every_attempt_of_a_step_has_the_same_key() -> None:
     async with callboard.start(engine="inline", hosts=1) as system:
         await system.pool(Bank, size=1)
-        retry = callboard.RetryPolicy(backoff_min_s=0.0)
+        retry = callboard.jobs.RetryPolicy(backoff_min_s=0.0)
         execution = system.submit(job_of(SubTask("look", Look(), retry=retry)), Pay(amount=1))
         (paid,) = await execution.result(30)
     assert Bank.keys == [paid.key] * 3
@@ -145,7 +145,7 @@ async def test_what_had_begun_is_not_repeated_by_a_resume(tmp_path: Path) -> Non
 
 async def test_a_stop_in_order_is_no_failure_of_what_it_interrupts(tmp_path: Path) -> None:
     """One attempt is all that the sub-task has, and it is under way when the driver leaves."""
-    journal, once = str(tmp_path / "j.db"), callboard.RetryPolicy(attempts_max=1)
+    journal, once = str(tmp_path / "j.db"), callboard.jobs.RetryPolicy(attempts_max=1)
     job = job_of(SubTask("pay", Pay(amount=1), retry=once))
     Bank.hangs = True
     async with callboard.start(engine="inline", hosts=1, journal=journal) as system:

@@ -34,6 +34,7 @@ from callboard.messages.plan import SubTask
 from callboard.messages.retry import RetryPolicy
 from callboard.messages.storage_errors import WrongExpectedVersion
 from callboard.runtime.executions import Executions
+from callboard.runtime.inside import host_of
 from callboard.runtime.journals import OpenJournal
 
 from .disk import NO_DISK_FAULTS, DiskFaults, SimulatedDisk
@@ -300,7 +301,7 @@ async def take_over(fixture: ScenarioFixture, checker: ExecutionChecker) -> None
     await fixture.later(BUSY_S)
     system = fixture.system
     opened = await open_disk_journal(system.settings, checker.disk, "another writer")
-    system._executions = Executions(system.host, system._environment, opened)
+    system._executions = Executions(host_of(system), system._environment, opened)
     checker.opened.append(opened)
     await pursue(fixture, checker)
 
@@ -351,7 +352,7 @@ async def finish(fixture: ScenarioFixture, checker: ExecutionChecker) -> None:
     checker.disk.faults = NO_DISK_FAULTS
     opened = await open_disk_journal(fixture.system.settings, checker.disk, "the last writer")
     system = fixture.system
-    system._executions = Executions(system.host, system._environment, opened)
+    system._executions = Executions(host_of(system), system._environment, opened)
     await pursue(fixture, checker)
     # Not before: an owner that has superseded another one goes on with its journal.
     for journal in (*checker.opened, opened):

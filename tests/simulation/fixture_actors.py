@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Final, cast
 from callboard.actors.actor import Actor, Agent, handler
 from callboard.actors.context import Context
 from callboard.actors.host.host import Host
+from callboard.actors.props import props
 from callboard.messages.contract import Contract, Request
 from callboard.messages.errors import CallboardError, MailboxFull
 from callboard.messages.lifecycle import Exit
@@ -167,7 +168,7 @@ class Sender(Actor):
             for to in request.to:
                 try:
                     if request.waits:
-                        await ctx.send(to, Note(sender=sender, number=number))
+                        await ctx.send(Note(sender=sender, number=number), to)
                     else:
                         to.tell(Note(sender=sender, number=number))
                 except (MailboxFull, CallboardError):
@@ -272,9 +273,11 @@ class Parent(Actor):
         for place, kind in enumerate(self._kinds):
             if place == middle and self._nested:
                 actor, rest = parent_of(self._nested[0]), self._nested[1:]
-                await _tried(ctx.spawn(actor, self._kinds, self._trouble, rest))
+                await _tried(ctx.spawn(props(actor, self._kinds, self._trouble, rest)))
             timeout = StopTimeout(0.02) if place % 2 else None
-            child = ctx.spawn(Child, self._trouble, restart=Restart(kind), stop_timeout=timeout)
+            child = ctx.spawn(
+                props(Child, self._trouble), restart=Restart(kind), stop_timeout=timeout
+            )
             await _tried(child)
 
     async def stopping(self, ctx: Context, reason: Exit) -> None:

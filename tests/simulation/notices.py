@@ -51,7 +51,7 @@ class Watcher(Actor):
         where = str(message.to.address)
         if where not in self._open:
             self._open[where] = None
-            ctx.watch(message.to)
+            _ = ctx.watch(message.to)
 
     @handler
     async def down(self, notice: Down, ctx: Context) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, Final
 
 from callboard.actors.host.host import Host
+from callboard.actors.props import props
 from callboard.messages.errors import CallboardError
 from callboard.messages.job import Job
 from callboard.messages.limits import Limits
@@ -95,7 +96,7 @@ class ScenarioFixture:
         with contextlib.suppress(CallboardError):
             self.parents.append(
                 await self.system.spawn(
-                    fixture_actors.parent_of(specs[0]), kinds, 0.3 * draw(), specs[1:]
+                    props(fixture_actors.parent_of(specs[0]), kinds, 0.3 * draw(), specs[1:])
                 )
             )
 

@@ -16,6 +16,7 @@ from callboard.messages.errors import ActorNotFound, DeadlineExceeded
 from callboard.messages.limits import Limits
 from callboard.messages.ref import Address, Ref
 from callboard.messages.spec import Restart, Strategy, SupervisorSpec
+from callboard.runtime.inside import host_of
 from callboard.runtime.testing.system import SimulatedSystem, open_system
 from callboard.runtime.testing.world import World
 
@@ -103,7 +104,7 @@ def test_a_handler_that_passes_on_an_error_has_run() -> None:
     async def main(simulated: SimulatedSystem) -> bool:
         system = simulated.system
         ref = await system.spawn(Tight, host=1)
-        nobody: Ref[Any] = system.host.ref(Address(1, 999))
+        nobody: Ref[Any] = host_of(system).ref(Address(1, 999))
         with pytest.raises(ActorNotFound) as caught:
             await system.ask(Onward(to=nobody), ref)
         return caught.value.may_have_run

@@ -200,6 +200,30 @@ def test_a_pool_whose_start_the_root_did_not_survive_can_be_started_again(seed: 
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+def test_a_pool_keeps_the_size_that_it_had_when_the_root_died(seed: int) -> None:
+    """The root is killed around a change of size, and then each host: all come back as asked."""
+
+    async def main(system: DetachedSystem, driver: Driver) -> Any:
+        world = system.world
+        pool = await do(driver, lambda api: api.pool(Counter, size=4))
+        resizing = asyncio.ensure_future(do(driver, lambda _: pool.resize(7)))
+        world.at(world.now_s + 0.01 * world.random.random(), system.crash, ROOT)
+        await resizing
+        await until(lambda: system.lasting.deaths >= 1 and system.is_up())
+        for host in (1, 2):
+            system.crash(host)
+            await asyncio.sleep(1.0)
+            await until(system.is_up)
+        await asyncio.sleep(1.0)
+        view = await do(driver, lambda api: api.view(actors_max=0))
+        answers = [await do(driver, lambda _: pool.ask(Count())) for _ in range(7)]
+        await do(driver, lambda _: pool.stop())
+        return sum(host.actors for host in view.hosts[1:]), len(answers)
+
+    assert simulate(seed, main) == (7 + 2, 7)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_a_host_that_comes_up_while_a_driver_dies_forgets_it_too(seed: int) -> None:
     """Only hosts that were up learned that it is gone."""
 

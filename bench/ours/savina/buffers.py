@@ -4,6 +4,7 @@ from collections import deque
 from typing import Any
 
 from callboard import Actor, Context, Contract, Ref, handler
+from callboard.actors.props import props
 
 from .stage import Report, Stage, Start
 
@@ -132,13 +133,14 @@ class BoundedBuffer(Stage):
 
     async def prepare(self, sizes: dict[str, int], ctx: Context) -> None:
         """Spawn everybody."""
-        buffer = await ctx.spawn(Buffer, ctx.self_ref, sizes)
+        buffer = await ctx.spawn(props(Buffer, ctx.self_ref, sizes))
         self._producers = [
-            await ctx.spawn(Producer, buffer, number, sizes["items"])
+            await ctx.spawn(props(Producer, buffer, number, sizes["items"]))
             for number in range(sizes["producers"])
         ]
         self._consumers = [
-            await ctx.spawn(Consumer, ctx.self_ref, buffer) for _ in range(sizes["consumers"])
+            await ctx.spawn(props(Consumer, ctx.self_ref, buffer))
+            for _ in range(sizes["consumers"])
         ]
 
     async def perform(self, sizes: dict[str, int], ctx: Context) -> dict[str, int]:

@@ -4,6 +4,7 @@ import random
 from typing import Any
 
 from callboard import Actor, Context, Contract, Ref, Request, handler
+from callboard.actors.props import props
 
 from .stage import Report, Stage, Start
 
@@ -90,9 +91,9 @@ class Chameneos(Stage):
 
     async def prepare(self, sizes: dict[str, int], ctx: Context) -> None:
         """Spawn the mall and the creatures."""
-        mall = await ctx.spawn(Mall, sizes["meetings"])
+        mall = await ctx.spawn(props(Mall, sizes["meetings"]))
         self._creatures = [
-            await ctx.spawn(Creature, ctx.self_ref, mall, number % COLOURS)
+            await ctx.spawn(props(Creature, ctx.self_ref, mall, number % COLOURS))
             for number in range(sizes["creatures"])
         ]
 
@@ -182,7 +183,7 @@ class Big(Stage):
     async def prepare(self, sizes: dict[str, int], ctx: Context) -> None:
         """Spawn the members and let each know all."""
         self._members = [
-            await ctx.spawn(Member, ctx.self_ref, number, sizes["pings"])
+            await ctx.spawn(props(Member, ctx.self_ref, number, sizes["pings"]))
             for number in range(sizes["actors"])
         ]
         for member in self._members:

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from callboard import Actor, Context, Contract, Ref, Request, handler
+from callboard.actors.props import props
 from callboard.messages.errors import MailboxFull
 
 from .stage import Report, Stage, Start
@@ -71,7 +72,9 @@ class PingPong(Stage):
     async def prepare(self, sizes: dict[str, int], ctx: Context) -> None:
         """Spawn the two."""
         self._ponger = await ctx.spawn(Ponger)
-        self._pinger = await ctx.spawn(Pinger, ctx.self_ref, self._ponger, sizes["round_trips"])
+        self._pinger = await ctx.spawn(
+            props(Pinger, ctx.self_ref, self._ponger, sizes["round_trips"])
+        )
 
     async def perform(self, sizes: dict[str, int], ctx: Context) -> dict[str, int]:
         """Until the last pong."""
@@ -157,7 +160,9 @@ class ForkJoinThroughput(Stage):
     async def prepare(self, sizes: dict[str, int], ctx: Context) -> None:
         """Spawn the workers."""
         stage, messages = ctx.self_ref, sizes["messages"]
-        self._workers = [await ctx.spawn(Worker, stage, messages) for _ in range(sizes["actors"])]
+        self._workers = [
+            await ctx.spawn(props(Worker, stage, messages)) for _ in range(sizes["actors"])
+        ]
 
     async def perform(self, sizes: dict[str, int], ctx: Context) -> dict[str, int]:
         """Deal out, one each in turn."""
@@ -192,7 +197,7 @@ class ForkJoinCreate(Stage):
         """Spawn and tell each."""
         stage = ctx.self_ref
         for _ in range(sizes["actors"]):
-            (await ctx.spawn(ShortLived, stage)).tell(Work())
+            (await ctx.spawn(props(ShortLived, stage))).tell(Work())
         return await self.reports(sizes["actors"])
 
 
@@ -238,7 +243,7 @@ class ThreadRing(Stage):
     async def prepare(self, sizes: dict[str, int], ctx: Context) -> None:
         """Spawn the ring and close it."""
         self._ring = [
-            await ctx.spawn(Member, ctx.self_ref, place, sizes["hops"])
+            await ctx.spawn(props(Member, ctx.self_ref, place, sizes["hops"]))
             for place in range(sizes["actors"])
         ]
         for member, following in zip(self._ring, self._ring[1:] + self._ring[:1], strict=True):

@@ -13,6 +13,7 @@ from bench.savina.games import (
     transfer_of,
 )
 from callboard import Actor, Context, Contract, Ref, Request, handler
+from callboard.actors.props import props
 from callboard.messages.errors import MailboxFull
 
 from .stage import Report, Stage, Start
@@ -120,7 +121,9 @@ class ConcurrentDictionary(Stage):
         """Spawn the dictionary and its readers."""
         self._dictionary = await ctx.spawn(Dictionary)
         self._readers = [
-            await ctx.spawn(Reader, ctx.self_ref, self._dictionary, number, sizes["operations"])
+            await ctx.spawn(
+                props(Reader, ctx.self_ref, self._dictionary, number, sizes["operations"])
+            )
             for number in range(sizes["workers"])
         ]
 
@@ -198,9 +201,9 @@ class DiningPhilosophers(Stage):
 
     async def prepare(self, sizes: dict[str, int], ctx: Context) -> None:
         """Spawn the arbiter and the philosophers."""
-        arbiter = await ctx.spawn(Arbiter, sizes["philosophers"])
+        arbiter = await ctx.spawn(props(Arbiter, sizes["philosophers"]))
         self._philosophers = [
-            await ctx.spawn(Philosopher, ctx.self_ref, arbiter, seat, sizes["meals"])
+            await ctx.spawn(props(Philosopher, ctx.self_ref, arbiter, seat, sizes["meals"]))
             for seat in range(sizes["philosophers"])
         ]
 
@@ -271,8 +274,8 @@ class LogisticMap(Stage):
         """Spawn a computer and a keeper for each series."""
         self._series: list[Ref[Any]] = []
         for number in range(sizes["series"]):
-            computer = await ctx.spawn(Computer, rate_of(number))
-            self._series.append(await ctx.spawn(Series, computer, first_term(number)))
+            computer = await ctx.spawn(props(Computer, rate_of(number)))
+            self._series.append(await ctx.spawn(props(Series, computer, first_term(number))))
 
     async def perform(self, sizes: dict[str, int], ctx: Context) -> dict[str, int]:
         """All terms of all series, then the last of each."""

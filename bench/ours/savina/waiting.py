@@ -5,6 +5,7 @@ from typing import Any
 
 from bench.savina.games import smoker_of
 from callboard import Actor, Context, Contract, Ref, Request, handler
+from callboard.actors.props import props
 
 from .stage import Report, Stage, Start
 
@@ -155,7 +156,7 @@ class Factory(Actor):
 
     async def _make(self, ctx: Context) -> None:
         self._unmade -= 1
-        self._room.tell(Enter(customer=await ctx.spawn(Customer, ctx.self_ref)))
+        self._room.tell(Enter(customer=await ctx.spawn(props(Customer, ctx.self_ref))))
 
     @handler
     async def returned(self, message: Returned) -> None:
@@ -177,9 +178,9 @@ class SleepingBarber(Stage):
 
     async def prepare(self, sizes: dict[str, int], ctx: Context) -> None:
         """Open the shop."""
-        room = await ctx.spawn(WaitingRoom, sizes["chairs"])
-        room.tell(Serve(customer=await ctx.spawn(Barber, room)))
-        self._factory = await ctx.spawn(Factory, ctx.self_ref, room, sizes)
+        room = await ctx.spawn(props(WaitingRoom, sizes["chairs"]))
+        room.tell(Serve(customer=await ctx.spawn(props(Barber, room))))
+        self._factory = await ctx.spawn(props(Factory, ctx.self_ref, room, sizes))
 
     async def perform(self, sizes: dict[str, int], ctx: Context) -> dict[str, int]:
         """Until the last has had its haircut."""
@@ -271,8 +272,10 @@ class CigaretteSmokers(Stage):
 
     async def prepare(self, sizes: dict[str, int], ctx: Context) -> None:
         """Spawn the arbiter and the smokers."""
-        self._arbiter = await ctx.spawn(SmokeArbiter, ctx.self_ref, sizes["turns"])
-        self._smokers = [await ctx.spawn(Smoker, self._arbiter) for _ in range(sizes["smokers"])]
+        self._arbiter = await ctx.spawn(props(SmokeArbiter, ctx.self_ref, sizes["turns"]))
+        self._smokers = [
+            await ctx.spawn(props(Smoker, self._arbiter)) for _ in range(sizes["smokers"])
+        ]
         self._arbiter.tell(Company(smokers=self._smokers))
 
     async def perform(self, sizes: dict[str, int], ctx: Context) -> dict[str, int]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from callboard.messages.errors import OutputError
+from callboard.errors import OutputError
 
 from .html import render_html
 from .model import Report

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from callboard.messages.errors import InvalidMessage
+from callboard.errors import InvalidMessage
 
 from ..finding import Finding
 from .model import Report

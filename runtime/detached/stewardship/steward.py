@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Final, cast
 from callboard.actors.actor import Actor, OnError, handler
 from callboard.actors.context import Context
 from callboard.actors.execution.execution import Execution
+from callboard.actors.execution.handle import execution_of
 from callboard.actors.execution.history.events import Submitted, read, stream_of
 from callboard.actors.host.host import Host
 from callboard.messages.commands import (
@@ -200,7 +201,7 @@ class Steward(Actor):
         else:
             driver = {**kept.driver, "token": kept.token}
             handle = executions.submit(job, request, attributes, kept.id, driver)
-        return cast("Execution[Any]", handle.execution)
+        return cast("Execution[Any]", execution_of(handle))
 
     async def _opened(self) -> Executions:
         """The executions on the open journal. Raises what opening it raises."""

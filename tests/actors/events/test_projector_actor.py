@@ -10,14 +10,16 @@ import pytest
 import pytest_asyncio
 
 import callboard
-from callboard import Backoff, Intensity, SupervisorSpec, System, TreeSpec, start
+from callboard import System, start
 from callboard.actors.events.projection.actor import LookAtProjector, ProjectorLook
 from callboard.actors.events.projection.figures import ProjectorLimits
 from callboard.actors.events.projection.projection import Rows, projects
 from callboard.actors.journal.client import LogClient
 from callboard.messages.errors import ActorStartFailed, CallboardError, SpecError
 from callboard.messages.events import NewEvent
+from callboard.runtime.inside import processes_of
 from callboard.runtime.stores.choose import read_model_store
+from callboard.supervision import Backoff, Intensity, SupervisorSpec, TreeSpec
 
 from .accounts import (
     CODEC,
@@ -54,7 +56,7 @@ async def system() -> AsyncIterator[System]:
 
 @pytest_asyncio.fixture
 async def log(system: System, tmp_path: Path) -> AsyncIterator[LogClient]:
-    made = await callboard.open_log(system, str(tmp_path / "log.db"), name="log", host=2)
+    made = await callboard.events.open_log(system, str(tmp_path / "log.db"), name="log", host=2)
     yield made
     await made.close()
 
@@ -82,7 +84,7 @@ async def test_a_projector_in_a_tree_keeps_up_and_goes_on_after_each_restart(
     follows: str, system: System, log: LogClient, tmp_path: Path
 ) -> None:
     models = str(tmp_path / "models.db")
-    spec = callboard.projector_spec(
+    spec = callboard.events.projector_spec(
         Accounts,
         log=log if follows == "the actor" else str(tmp_path / "log.db"),
         models=models,
@@ -113,12 +115,12 @@ async def test_what_stops_it_is_a_failure_that_its_supervisor_deals_with(
 ) -> None:
     """Restarted it begins where the event is that it could not fold; corrected, it goes on."""
     models = str(tmp_path / "models.db")
-    spec = callboard.projector_spec(Barred, log=log, models=models, limits=SMALL)
+    spec = callboard.events.projector_spec(Barred, log=log, models=models, limits=SMALL)
     Barred.is_barred = True
     events = [Deposited(account="a", amount=amount) for amount in (1, 2, 13, 4)]
     tree = await system.start_tree(TreeSpec("models", (spec,), AGAIN))
     await appended(log, events)
-    host = system.host_processes()[0].host
+    host = processes_of(system)[0].host
     await until(lambda: host.meters.restarts >= 2, "it is restarted, and fails again")
     store = read_model_store(models)
     store.open()
@@ -132,14 +134,14 @@ async def test_what_stops_it_is_a_failure_that_its_supervisor_deals_with(
 async def test_one_that_keeps_failing_is_given_up(
     system: System, log: LogClient, tmp_path: Path
 ) -> None:
-    spec = callboard.projector_spec(Accounts, log=log, models=str(tmp_path / "models.db"))
+    spec = callboard.events.projector_spec(Accounts, log=log, models=str(tmp_path / "models.db"))
     await log.append("accounts", [NewEvent(uuid.uuid4().bytes, "of nobody", b"")])
     few = SupervisorSpec(intensity=Intensity(restarts=2, period_s=60.0))
-    tree = TreeSpec("models", (spec,), few, restart=callboard.Restart.TEMPORARY)
+    tree = TreeSpec("models", (spec,), few, restart=callboard.supervision.Restart.TEMPORARY)
     started = await system.start_tree(tree)
     down = await asyncio.wait_for(system.watch(started["accounts"]), DEADLINE_S)
     assert down.kind.is_abnormal
-    host = system.host_processes()[0].host
+    host = processes_of(system)[0].host
     await until(lambda: host.meters.past.deaths >= 3, "the first and two restarts")
 
 
@@ -147,18 +149,18 @@ async def test_a_model_of_another_version_does_not_start(
     system: System, log: LogClient, tmp_path: Path
 ) -> None:
     models = str(tmp_path / "models.db")
-    first = callboard.projector_spec(Accounts, log=log, models=models)
+    first = callboard.events.projector_spec(Accounts, log=log, models=models)
     tree = await system.start_tree(TreeSpec("first", (first,)))
     position = await appended(log, some_events(1, 3))
     await stands_at(system, tree["accounts"], position)
-    second = callboard.projector_spec(AccountsInCents, log=log, models=models)
+    second = callboard.events.projector_spec(AccountsInCents, log=log, models=models)
     with pytest.raises(ActorStartFailed, match="version"):
         await system.start_tree(TreeSpec("second", (second,)))
-    assert system.host_processes()[0].host.name
+    assert processes_of(system)[0].host.name
 
 
 def test_what_cannot_be_is_refused_where_the_spec_is_made() -> None:
     with pytest.raises(SpecError, match="mysql"):
-        callboard.projector_spec(Accounts, log="log.db", models="mysql://x/y")
+        callboard.events.projector_spec(Accounts, log="log.db", models="mysql://x/y")
     with pytest.raises(SpecError, match="mysql"):
-        callboard.projector_spec(Accounts, log="mysql://x/y", models="models.db")
+        callboard.events.projector_spec(Accounts, log="mysql://x/y", models="models.db")

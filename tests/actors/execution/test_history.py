@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from callboard.actors.execution.handle import execution_of
 from callboard.actors.execution.history.events import Kind, pack, stream_of
 from callboard.actors.execution.history.fold import fold
 from callboard.actors.execution.history.replay import Replay
@@ -62,7 +63,7 @@ async def _abandon_and_resume(plan: list[tuple[bool, bool]], steps: list[int]) -
             assert found == undisturbed(plan)
             history = fold(ID, events_of(store))
             assert set(history.statuses) == {TaskStatus.DONE}
-            core = handle.execution.record.run.core  # type: ignore[attr-defined] # the core's own view
+            core = execution_of(handle).record.run.core  # type: ignore[attr-defined] # the core's own view
             assert [core.status_of(id_) for id_ in history.ids] == history.statuses
         ran = {f"t{n}" if n < 100 else f"g{n - 100}" for n in world.ticks.handled}
         assert not (ran | set(world.ticks.begun)) & done

@@ -7,6 +7,7 @@ import random
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from callboard.actors.execution.handle import execution_of
 from callboard.actors.execution.history.blobs import Blobs
 from callboard.actors.execution.history.fold import fold
 from callboard.messages.blobs import BlobRef
@@ -81,7 +82,7 @@ async def _abandon_lose_and_resume(
             assert set(history.statuses) == {TaskStatus.DONE}
             assert not history.lost
             assert all(isinstance(packed.blob, BlobRef) for _, packed in history.results.values())
-            core = handle.execution.record.run.core  # type: ignore[attr-defined] # the core's own view
+            core = execution_of(handle).record.run.core  # type: ignore[attr-defined] # the core's own view
             assert [core.status_of(id_) for id_ in history.ids] == history.statuses
             core.validate_state()
         ran = {f"t{n}" if n < 100 else f"g{n - 100}" for n in world.ticks.handled}

@@ -5,6 +5,7 @@ import itertools
 from typing import Any
 
 from callboard.actors.aggregator.reducers import Collect, MergeDicts
+from callboard.actors.execution.handle import execution_of
 from callboard.actors.execution.stream import INTERVAL_S, Mark
 from callboard.messages.execution import ExecutionStatus
 from callboard.messages.job import Job
@@ -197,7 +198,7 @@ async def test_updates_can_travel_as_messages(world: World) -> None:
 
 async def test_what_is_new_since_a_mark_is_told_once(world: World) -> None:
     handle = world.submit(plan_of(*squares(50)))
-    stream = handle.execution.record.stream  # type: ignore[attr-defined] # one that runs here
+    stream = execution_of(handle).record.stream  # type: ignore[attr-defined] # one that runs here
     mark, told = Mark(), list[ExecutionUpdate]()
     while not told or not isinstance(told[-1], Finished):
         updates, mark = await stream.since(mark, 5.0, partials=False)
@@ -213,7 +214,7 @@ async def test_nothing_new_is_told_when_the_time_is_over_and_progress_is_not_hur
     world: World,
 ) -> None:
     handle = world.submit(plan_of(SubTask("a", Linger(label="a")), *squares(3)))
-    stream = handle.execution.record.stream  # type: ignore[attr-defined] # one that runs here
+    stream = execution_of(handle).record.stream  # type: ignore[attr-defined] # one that runs here
     mark = Mark()
     while handle.state().metrics.done < 3:
         _, mark = await stream.since(mark, 5.0, partials=True)

@@ -12,6 +12,7 @@ import pytest_asyncio
 from callboard import Context, System, start
 from callboard.actors.journal.actor import LogActor
 from callboard.actors.journal.client import LogClient
+from callboard.actors.props import props
 from callboard.messages.errors import CallboardError
 from callboard.messages.events import Appended, NewEvent
 from callboard.messages.lifecycle import Exit
@@ -37,7 +38,7 @@ async def system() -> AsyncIterator[System]:
 
 @pytest_asyncio.fixture
 async def client(system: System, tmp_path: Path) -> AsyncIterator[LogClient]:
-    ref = await system.spawn(LogActor, opens(tmp_path / "log.db"))
+    ref = await system.spawn(props(LogActor, opens(tmp_path / "log.db")))
     made = LogClient(ref)
     await made.open()
     yield made
@@ -133,7 +134,7 @@ async def test_who_waits_for_news_does_not_keep_it_from_stopping_in_order(
     system: System, tmp_path: Path
 ) -> None:
     Noting.made.clear()
-    client = LogClient(await system.spawn(Noting, opens(tmp_path / "log.db")))
+    client = LogClient(await system.spawn(props(Noting, opens(tmp_path / "log.db"))))
     await client.open()
     client.on_commit(lambda head: None)
     (log,) = Noting.made

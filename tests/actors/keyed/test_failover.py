@@ -11,9 +11,11 @@ import pytest
 
 from callboard.actors.actor import handler
 from callboard.actors.keyed.actor import KeyedActor, StoreActor
+from callboard.actors.props import props
 from callboard.messages.contract import Contract, Request
 from callboard.messages.errors import AskError
 from callboard.messages.stores import EncodedState, MemoryStore
+from callboard.runtime.inside import root_of
 from callboard.runtime.opening import start
 from callboard.runtime.system import System
 from callboard.testing import Crash as CrashAt
@@ -43,7 +45,7 @@ async def add(system: System, user: str) -> tuple[int, str]:
 
 
 async def kill(system: System, slot: int) -> None:
-    await system.root.table.slots[slot].process.kill()
+    await root_of(system).table.slots[slot].process.kill()
 
 
 async def test_killed_hosts_keys_have_the_state_of_their_last_save() -> None:
@@ -134,7 +136,7 @@ async def test_store_and_keepers_lost_together_have_what_the_store_itself_kept(
     sim: Simulation, is_lasting: bool
 ) -> None:
     store = await (
-        sim.system.spawn(StoreActor, Disk(), host=1)
+        sim.system.spawn(props(StoreActor, Disk()), host=1)
         if is_lasting
         else sim.system.spawn(StoreActor, host=1)
     )
@@ -192,7 +194,7 @@ async def steady(sim: Simulation, user: str, got: list[int]) -> None:
 
 
 async def one_run(sim: Simulation, faults: FaultPlan) -> None:
-    store = await sim.system.spawn(StoreActor, Watched(), host=1)
+    store = await sim.system.spawn(props(StoreActor, Watched()), host=1)
     await sim.system.keyed(Counter, store=store, save_every=3, idle_s=3.0)
     sim.apply(faults)
     got: dict[str, list[int]] = {f"u{n}": [] for n in range(3)}

@@ -7,6 +7,7 @@ import pytest
 
 from callboard.actors.host.meters import Vitals
 from callboard.messages.errors import ActorStopped, CallboardError, HandlerFailed, StoreFailed
+from callboard.runtime.inside import host_of
 from callboard.testing import Simulation, simulated
 
 from .disk import Add, AddSoon, Broad, Count, Counter, Crash, Disk, Parting, Wait
@@ -24,8 +25,8 @@ async def kept(sim: Simulation, user: str) -> int:
     state = (await Disk.kept.load("Counter", user)).state
     if state is None:
         return 0
-    build = sim.system.host.contracts.resolve(state.contract, state.version, state.fingerprint)
-    message = sim.system.host.codec.decode(state.body, build, state.buffers)
+    build = host_of(sim.system).contracts.resolve(state.contract, state.version, state.fingerprint)
+    message = host_of(sim.system).codec.decode(state.body, build, state.buffers)
     assert isinstance(message, Count)
     return message.number
 
@@ -134,7 +135,7 @@ async def test_one_put_away_with_an_old_state_is_renewed_and_put_away_later(
 async def test_save_every_holds_under_steady_load(sim: Simulation) -> None:
     for actor in (Counter, Broad):
         Disk.wipe()
-        parts = await sim.system.keyed(actor, store=Disk(), save_every=10, name="Counter")
+        parts = (await sim.system.keyed(actor, store=Disk(), save_every=10, name="Counter")).refs
         Disk.takes_s = 0.01
         for _ in range(200):
             sim.system.tell(AddSoon(user="a"))
@@ -170,7 +171,7 @@ async def test_messages_of_a_notice_and_of_others_wait_while_the_state_is_saved(
 
 @simulated()
 async def test_ordered_stop_saves_many_at_a_time(sim: Simulation) -> None:
-    parts = await sim.system.keyed(Counter, store=Disk())
+    parts = (await sim.system.keyed(Counter, store=Disk())).refs
     await asyncio.gather(*(add(sim, f"u{n}") for n in range(300)))
     Disk.takes_s = 1.0
     began_s = sim.now_s
@@ -184,7 +185,7 @@ async def test_ordered_stop_saves_many_at_a_time(sim: Simulation) -> None:
 async def test_ordered_stop_does_not_wait_for_ever_for_a_store_that_is_down(
     sim: Simulation,
 ) -> None:
-    parts = await sim.system.keyed(Counter, store=Disk())
+    parts = (await sim.system.keyed(Counter, store=Disk())).refs
     await asyncio.gather(*(add(sim, f"u{n}") for n in range(500)))
     Disk.save_failures = 1_000_000
     began_s = sim.now_s
@@ -195,7 +196,7 @@ async def test_ordered_stop_does_not_wait_for_ever_for_a_store_that_is_down(
 
 @simulated()
 async def test_ordered_stop_during_a_save_saves_what_came_after(sim: Simulation) -> None:
-    parts = await sim.system.keyed(Parting, store=Disk(), save_every=1, name="Counter")
+    parts = (await sim.system.keyed(Parting, store=Disk(), save_every=1, name="Counter")).refs
     Disk.takes_s = 1.0
     assert await add(sim) == 1
     await sim.advance(0.5)
@@ -206,7 +207,7 @@ async def test_ordered_stop_during_a_save_saves_what_came_after(sim: Simulation)
 
 @simulated()
 async def test_what_waits_for_an_activation_is_told_when_its_keeper_stops(sim: Simulation) -> None:
-    parts = await sim.system.keyed(Counter, store=Disk())
+    parts = (await sim.system.keyed(Counter, store=Disk())).refs
     Disk.takes_s = 5.0
     ask = asyncio.ensure_future(add(sim))
     await sim.advance(0.1)
@@ -218,7 +219,7 @@ async def test_what_waits_for_an_activation_is_told_when_its_keeper_stops(sim: S
 
 @simulated()
 async def test_keeper_that_stops_lets_the_running_handler_end(sim: Simulation) -> None:
-    parts = await sim.system.keyed(Counter, store=Disk())
+    parts = (await sim.system.keyed(Counter, store=Disk())).refs
     ask = asyncio.ensure_future(sim.system.ask(Wait(user="a", for_s=2.0)))
     await sim.advance(0.1)
     for part in parts:

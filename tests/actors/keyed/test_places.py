@@ -78,7 +78,7 @@ class Friend(Actor):
             if request.to is None:
                 await ctx.send(AddSoon(user=request.user))
             else:
-                await ctx.send(request.to, AddSoon(user=request.user))
+                await ctx.send(AddSoon(user=request.user), request.to)
         return Told(error="")
 
 
@@ -139,7 +139,7 @@ async def owners(sim: Simulation) -> dict[str, str]:
 
 @simulated(hosts=3)
 async def test_keys_of_a_stopped_keeper_are_nobodys_and_none_moves(sim: Simulation) -> None:
-    keepers = await sim.system.keyed(Counter)
+    keepers = (await sim.system.keyed(Counter)).refs
     before = await owners(sim)
     assert Tally(before.values()).keys() == {"host-1", "host-2", "host-3"}
     await sim.system.stop(keepers[1])
@@ -191,7 +191,7 @@ async def test_message_of_a_bad_key_or_of_another_hosts_key_says_so(
 ) -> None:
     letters: asyncio.Queue[DeadLetter] = asyncio.Queue()
     await sim.system.on_dead_letter(letters.put_nowait)
-    keepers = await sim.system.keyed(Counter)
+    keepers = (await sim.system.keyed(Counter)).refs
     await sim.system.keyed(Oddly)
     before = await owners(sim)
     here = next(user for user, host in before.items() if host == "host-1")
@@ -227,7 +227,7 @@ async def test_tell_and_send_by_contract_reach_the_key_from_drivers_and_actors(
 @simulated(hosts=1)
 async def test_tell_to_a_full_key_is_refused_and_send_waits(sim: Simulation) -> None:
     """On the keeper's own host; while it is activated, and while it is active."""
-    (keeper,) = await sim.system.keyed(Small, store=Disk())
+    (keeper,) = (await sim.system.keyed(Small, store=Disk())).refs
     friend = await sim.system.spawn(Friend, host=1)
     for user, busy_s in (("loading", 0.0), ("working", 1.0)):
         Disk.takes_s = 1.0 - busy_s
@@ -275,7 +275,7 @@ async def test_pool_by_consistent_hash_keeps_a_key_at_a_host(sim: Simulation) ->
 
 @simulated(hosts=3)
 async def test_pool_that_is_routed_in_another_way_is_refused(sim: Simulation) -> None:
-    parts = await sim.system.pool(Placed, routing=Routing.LEAST_LOADED)
+    parts = (await sim.system.pool(Placed, routing=Routing.LEAST_LOADED)).refs
     with pytest.raises(SpecError, match="routed by least_loaded already, not by round_robin"):
         await sim.system.pool(Placed, routing=Routing.ROUND_ROBIN, name="other")
     for part in parts:

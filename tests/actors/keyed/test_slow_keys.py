@@ -7,9 +7,11 @@ import pytest
 
 from callboard.actors.actor import Actor, handler
 from callboard.actors.keyed.actor import KeyedActor
+from callboard.actors.props import props
 from callboard.messages.contract import Contract, Request
 from callboard.messages.limits import Limits
 from callboard.messages.ref import Ref
+from callboard.runtime.inside import host_of, root_of
 from callboard.runtime.opening import start
 from callboard.runtime.system import System
 
@@ -92,7 +94,7 @@ class Plain(Actor):
 
 
 def owner(system: System, user: str) -> Any:
-    return system.host.directory.route(Do(user=user, number=0))
+    return host_of(system).directory.route(Do(user=user, number=0))
 
 
 async def overfill(system: System, sent: str) -> list["asyncio.Future[Any]"]:
@@ -118,7 +120,7 @@ async def overfill(system: System, sent: str) -> list["asyncio.Future[Any]"]:
 
 async def others_answer_while_one_is_full(system: System, sent: str) -> None:
     gate = await system.spawn(Gate, host=1)
-    await system.keyed(Slow, gate)
+    await system.keyed(props(Slow, gate))
     home = owner(system, "slow")
     others = [user for user in USERS if owner(system, user) == home]
     assert len(others) > 10
@@ -147,7 +149,7 @@ async def test_burst_to_who_is_full_already_takes_no_credit_from_others() -> Non
     """Nothing of it finds room, so the link would be without credit until there is some."""
     async with start(engine="inline", hosts=1, limits=LIMITS) as system:
         gate = await system.spawn(Gate, host=1)
-        await system.keyed(Slow, gate)
+        await system.keyed(props(Slow, gate))
         asks: list[asyncio.Future[Any]] = []
         # One is handled, a mailbox full waits, and of the burst nothing finds room.
         for count in (1, Slow.mailbox_messages, LIMITS.link_credit):
@@ -156,7 +158,7 @@ async def test_burst_to_who_is_full_already_takes_no_credit_from_others() -> Non
                 asks.append(asyncio.ensure_future(reply))
             if count != LIMITS.link_credit:
                 await system.ask(Do(user="other", number=0), timeout_s=SOON_S)
-        process: Any = system.root.table.slots[1].process
+        process: Any = root_of(system).table.slots[1].process
         async with asyncio.timeout(SOON_S):
             while process.host.links[0].core.held < LIMITS.link_credit:  # noqa: ASYNC110 - no event
                 await asyncio.sleep(0)

@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Final
 
 from callboard.actors.actor import Actor, handler
 from callboard.actors.context import Context
+from callboard.actors.props import props
 from callboard.actors.tree.ref import TreeRef
 from callboard.actors.tree.spec import ActorSpec
 from callboard.messages.contract import Contract, Request
@@ -96,7 +97,7 @@ class Child(Actor):
 
 def child(label: str, **options: Any) -> ActorSpec:
     """A `Child` of that name."""
-    return ActorSpec(label, Child, (label,), **options)
+    return ActorSpec(label, props(Child, label), **options)
 
 
 def supervised(

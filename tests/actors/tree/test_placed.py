@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
+from callboard.actors.props import props
 from callboard.actors.tree.ref import TreeRef
 from callboard.actors.tree.spec import ActorSpec, TreeSpec
 from callboard.messages.errors import ActorStartFailed, ActorStopped, AskError, CallboardError
 from callboard.messages.placement import Placement, Resources
 from callboard.messages.spec import AutoShutdown, Restart, StopTimeout, Strategy
+from callboard.runtime.inside import root_of
 from callboard.runtime.opening import start
 from callboard.runtime.system import System
 
@@ -48,7 +50,7 @@ async def is_empty(system: System, *slots: int) -> bool:
 
 
 async def is_gone(system: System, slot: int) -> bool:
-    return slot not in system.root.table.slots
+    return slot not in root_of(system).table.slots
 
 
 async def has_lived(tree: TreeRef, path: str, lives: int) -> bool:
@@ -61,7 +63,7 @@ async def has_state(tree: TreeRef, path: str, state: str | None) -> bool:
 
 async def lost(system: System, slot: int) -> None:
     down = system.watch_host(slot)
-    await system.root.table.slots[slot].process.kill()
+    await root_of(system).table.slots[slot].process.kill()
     async with asyncio.timeout(WAIT_S):
         await down
 
@@ -341,7 +343,7 @@ async def test_isolated_child_has_a_host_of_its_own_as_long_as_its_tree() -> Non
     async with start(**THREE) as system:
         tree = await system.start_tree(wanted)
         slot = tree["b"].address.slot
-        assert system.root.table.slots[slot].is_isolated
+        assert root_of(system).table.slots[slot].is_isolated
         before = await answers(tree, "b")
         tree["b"].tell(End(kind="failed"))
         assert await answers(tree, "b") == before + 1
@@ -355,7 +357,7 @@ async def test_isolated_child_has_a_host_of_its_own_as_long_as_its_tree() -> Non
 
 async def test_names_and_offers_of_placed_children_are_found() -> None:
     placed = TreeSpec("s", (child("c"), child("known", register=True)), placement=THERE)
-    pool = ActorSpec("pool", Child, ("pool",), size=3, offer=True, placement=THERE)
+    pool = ActorSpec("pool", props(Child, "pool"), size=3, offer=True, placement=THERE)
     async with start(**TWO) as system:
         tree = await system.start_tree(tree_of(child("a"), placed, pool))
         assert await system.lookup("known") == tree["s/known"]
@@ -374,7 +376,7 @@ class Slow(Child):
 
 
 async def test_placed_child_is_held_to_its_own_stop_timeout() -> None:
-    slow = ActorSpec("b", Slow, ("b",), placement=THERE, stop_timeout=StopTimeout(0.05))
+    slow = ActorSpec("b", props(Slow, "b"), placement=THERE, stop_timeout=StopTimeout(0.05))
     async with start(**TWO) as system:
         tree = await system.start_tree(tree_of(child("a"), slow, child("c")))
         async with asyncio.timeout(WAIT_S / 2):
@@ -385,7 +387,7 @@ async def test_placed_child_is_held_to_its_own_stop_timeout() -> None:
 
 
 async def test_killed_supervisor_kills_its_placed_children() -> None:
-    slow = ActorSpec("b", Slow, ("b",), placement=THERE, stop_timeout=StopTimeout.INFINITY)
+    slow = ActorSpec("b", props(Slow, "b"), placement=THERE, stop_timeout=StopTimeout.INFINITY)
     inner = TreeSpec("i", (slow, child("c")), supervised(), stop_timeout=StopTimeout.KILL)
     async with start(**TWO) as system:
         tree = await system.start_tree(tree_of(inner))

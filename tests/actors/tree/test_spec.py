@@ -9,6 +9,8 @@ import cloudpickle
 import pytest
 
 from callboard.actors.actor import Actor
+from callboard.actors.props import props
+from callboard.actors.spawnable import Props
 from callboard.actors.tree import spec
 from callboard.actors.tree.spec import (
     TREE_DEPTH_MAX,
@@ -25,6 +27,11 @@ from callboard.messages.spec import AutoShutdown, Restart, Strategy, SupervisorS
 class Worker(Actor):
     def __init__(self, path: str = "", *, size: int = 1) -> None:
         self.made_of = (path, size)
+
+
+class Needy(Actor):
+    def __init__(self, path: str) -> None:
+        self.path = path
 
 
 ANY = SupervisorSpec(auto_shutdown=AutoShutdown.ANY_SIGNIFICANT)
@@ -68,10 +75,15 @@ WRONG: dict[str, tuple[str, Callable[[], object]]] = {
     "size": ("reviews.children[0].size", lambda: tree(worker(size=0))),
     "size_no_number": ("reviews.children[0].size", lambda: tree(worker(size=True))),
     "actor": ("reviews.children[0].actor", lambda: tree(ActorSpec("w", dict))),  # type: ignore[arg-type]
-    "args_too_many": ("reviews.children[0].args", lambda: tree(worker(args=(1, 2)))),
-    "args_no_tuple": ("reviews.children[0].args", lambda: tree(worker(args="ab"))),
-    "keyword_unknown": ("reviews.children[0].args", lambda: tree(worker(keywords={"color": 1}))),
-    "keywords_no_mapping": ("reviews.children[0].keywords", lambda: tree(worker(keywords=(1,)))),
+    "args_missing": ("reviews.children[0].actor", lambda: tree(worker(actor=Needy))),
+    "args_too_many": (
+        "reviews.children[0].actor",
+        lambda: tree(worker(actor=Props(Worker, (1, 2)))),
+    ),
+    "keyword_unknown": (
+        "reviews.children[0].actor",
+        lambda: tree(worker(actor=Props(Worker, (), {"color": 1}))),
+    ),
     "offer": ("reviews.children[0].offer", lambda: tree(worker(offer="yes"))),
     "register": ("reviews.children[0].register", lambda: tree(worker(register=1))),
     "placement": ("reviews.children[0].placement", lambda: tree(worker(placement="gpu"))),
@@ -120,8 +132,14 @@ def test_too_many_nodes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("place", "options"),
     [
-        ("reviews.children[1].children[0].args[0]", {"args": (threading.Lock(),)}),
-        ("reviews.children[1].children[0].keywords['path']", {"keywords": {"path": open}}),
+        (
+            "reviews.children[1].children[0].actor.args[0]",
+            {"actor": Props(Worker, (threading.Lock(),))},
+        ),
+        (
+            "reviews.children[1].children[0].actor.keywords['path']",
+            {"actor": Props(Worker, (), {"path": open})},
+        ),
     ],
     ids=["args", "keywords"],
 )
@@ -151,7 +169,7 @@ def test_walk_gives_each_node_before_its_children() -> None:
 
 
 def test_specs_are_frozen_and_travel() -> None:
-    found = tree(worker("a", args=("x",), size=3), TreeSpec("s"))
+    found = tree(worker("a", actor=props(Worker, "x"), size=3), TreeSpec("s"))
     with pytest.raises(AttributeError):
         found.name = "other"  # type: ignore[misc]
     assert pickle.loads(pickle.dumps(found)) == found

@@ -9,6 +9,7 @@ import pytest
 from callboard.actors.actor import Actor, handler
 from callboard.actors.context import Context
 from callboard.actors.host.host import Host
+from callboard.actors.props import props
 from callboard.actors.tree.ref import TreeRef
 from callboard.actors.tree.spec import ActorSpec, TreeSpec
 from callboard.messages.contract import Contract
@@ -16,6 +17,7 @@ from callboard.messages.errors import ActorNotFound, ActorStartFailed, SpecError
 from callboard.messages.lifecycle import Exit
 from callboard.messages.spec import Backoff, Intensity, Restart, StopTimeout, Strategy
 from callboard.messages.spec import SupervisorSpec as Spec
+from callboard.runtime.inside import host_of, processes_of
 from callboard.runtime.opening import start
 
 from .cast import LOG, Child, End, Ping, child, states, supervised
@@ -80,7 +82,7 @@ async def fresh() -> None:
 
 
 def spec(actor: type[Actor], label: str, **options: Any) -> ActorSpec:
-    return ActorSpec(label, actor, (label,), **options)
+    return ActorSpec(label, props(actor, label), **options)
 
 
 async def answers(tree: TreeRef, path: str) -> int:
@@ -114,7 +116,7 @@ async def test_references_stay_good_when_an_understudy_takes_over() -> None:
         LOG.taken()
         down = system.watch_host(1)
         await answers(tree, "a")
-        await system.host_processes()[0].kill()
+        await processes_of(system)[0].kill()
         await down
         for path, incarnation in before.items():
             assert await answers(tree, path) == incarnation + 1
@@ -203,7 +205,7 @@ async def test_start_hook_that_runs_when_its_tree_is_stopped_is_cancelled() -> N
         starting = asyncio.ensure_future(system.start_tree(wanted))
         await LOG.reach(2)
         (cell,) = [view.members[0].cell for view in (await system.view()).hosts if view.slot == 1]
-        await system.stop(TreeRef(system.host, wanted, {"": _address(cell)}))
+        await system.stop(TreeRef(host_of(system), wanted, {"": _address(cell)}))
         assert LOG.lines == ["start a", "starting slow", "hook of slow ended", "stop a"]
         with pytest.raises(Exception, match="stopped before it started"):
             await starting

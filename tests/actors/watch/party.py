@@ -209,7 +209,7 @@ class Deaf(Actor):
     async def do(self, request: Do, ctx: Context) -> Done:
         match request.what:
             case "watch":
-                ctx.watch(ctx.self_ref)
+                _ = ctx.watch(ctx.self_ref)
             case "subscribe":
                 ctx.subscribe(Tick)
             case "after":

@@ -5,19 +5,21 @@ import itertools
 
 import pytest
 
+from callboard.actors.props import props
 from callboard.messages.errors import ActorStartFailed, CallboardError
 from callboard.messages.lifecycle import ExitReason
 from callboard.messages.ref import Address
+from callboard.runtime.inside import host_of
 from callboard.runtime.system import System
 
 from .party import Bound, Crash, DeafTrapper, Do, Guest, Leave, Listener, Tell, Trapper
-from .test_watching import HOSTS, back, host_of, process_of, settle, ties, told
+from .test_watching import HOSTS, back, host_at, process_of, settle, ties, told
 
 
 async def test_a_host_cannot_be_linked_to(system: System) -> None:
     guest = await system.spawn(Guest)
     with pytest.raises(CallboardError, match="a host cannot be linked to"):
-        await guest.ask(Do(what="link", ref=system.host.ref(Address(1, 0))))
+        await guest.ask(Do(what="link", ref=host_of(system).ref(Address(1, 0))))
 
 
 async def test_a_trapper_without_a_handler_is_refused(system: System) -> None:
@@ -86,7 +88,7 @@ async def test_a_trapper_is_told_and_lives_on(
 
 @HOSTS
 async def test_linking_to_nobody_is_felt_as_such(system: System, host: int) -> None:
-    nobody = system.host.ref(Address(1, 999))
+    nobody = host_of(system).ref(Address(1, 999))
     trapper = await system.spawn(Trapper, host=host)
     await trapper.ask(Do(what="link", ref=nobody))
     assert [exited.kind for exited in (await told(trapper, 1)).exits] == [ExitReason.NO_ACTOR]
@@ -145,7 +147,7 @@ async def test_after_unlink_nothing_is_felt(system: System, host: int) -> None:
 
 
 async def test_unlink_takes_back_what_is_about_to_be_felt(system: System) -> None:
-    nobody = system.host.ref(Address(1, 999))
+    nobody = host_of(system).ref(Address(1, 999))
     guest = await system.spawn(Guest, host=1)
     felt = system.watch(guest)
     await settle(system)
@@ -173,7 +175,7 @@ async def test_an_actor_linked_in_its_start_hook_does_not_start_when_the_other_e
     partner = await system.spawn(Guest, host=1)
     gate = asyncio.Event()
     monkeypatch.setattr(Bound, "gate", gate)
-    starting = asyncio.ensure_future(system.spawn(Bound, partner, host=1))
+    starting = asyncio.ensure_future(system.spawn(props(Bound, partner), host=1))
     await ties(system, 2)
     partner.tell(Crash())
     await back(system, partner)
@@ -194,5 +196,5 @@ async def test_a_chain_of_links_falls_together(system: System) -> None:
     assert {(await down).kind for down in felt} == {ExitReason.FAILED}
     for guest in guests:
         await back(system, guest)
-    assert host_of(system, 1).watching.count == 0
+    assert host_at(system, 1).watching.count == 0
     await guests[0].ask(Tell())

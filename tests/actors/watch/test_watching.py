@@ -12,6 +12,7 @@ from callboard.messages.lifecycle import ExitReason
 from callboard.messages.notices import Down
 from callboard.messages.ref import Address, Ref
 from callboard.messages.spec import Restart
+from callboard.runtime.inside import host_of, root_of
 from callboard.runtime.system import System
 
 from .party import (
@@ -38,10 +39,10 @@ async def settle(system: System) -> None:
 
 
 def process_of(system: System, slot: int) -> Any:
-    return system.root.table.slots[slot].process
+    return root_of(system).table.slots[slot].process
 
 
-def host_of(system: System, slot: int) -> Host:
+def host_at(system: System, slot: int) -> Host:
     host: Host = process_of(system, slot).host
     return host
 
@@ -73,7 +74,7 @@ async def ties(system: System, wanted: int) -> None:
         while (
             sum(
                 slot.process.host.watching.count
-                for slot in system.root.table.living()
+                for slot in root_of(system).table.living()
                 if slot.process is not None and slot.process.host is not None
             )
             != wanted
@@ -106,7 +107,7 @@ async def test_notices_not_handled_yet_count_as_watches(
 ) -> None:
     monkeypatch.setattr("callboard.actors.watch.watching.TIES_MAX", 2)
     watcher = await system.spawn(Guest, host=1)
-    nobody = system.host.ref(Address(1, 999))
+    nobody = host_of(system).ref(Address(1, 999))
     with pytest.raises(CallboardError, match="has 2 watches and links"):
         await watcher.ask(Do(what="watch", ref=nobody, times=3))
 
@@ -117,7 +118,7 @@ async def test_notices_not_handled_yet_count_as_watches(
 @HOSTS
 async def test_an_actor_that_is_not_there_is_told_of_at_once(system: System, host: int) -> None:
     watcher = await system.spawn(Listener, host=host)
-    await watcher.ask(Do(what="watch", ref=system.host.ref(Address(1, 999))))
+    await watcher.ask(Do(what="watch", ref=host_of(system).ref(Address(1, 999))))
     [down] = (await told(watcher, 1)).downs
     assert down.kind is ExitReason.NO_ACTOR
     assert down.ref.address == Address(1, 999)
@@ -129,8 +130,8 @@ async def test_an_actor_of_a_slot_that_is_gone_for_good_is_told_of_at_once(
     system: System,
 ) -> None:
     watcher = await system.spawn(Listener, host=1)
-    host_of(system, 1).link(77).close(HostLost("as told"))
-    await watcher.ask(Do(what="watch", ref=system.host.ref(Address(77, 1))))
+    host_at(system, 1).link(77).close(HostLost("as told"))
+    await watcher.ask(Do(what="watch", ref=host_of(system).ref(Address(77, 1))))
     [down] = (await told(watcher, 1)).downs
     assert (down.kind, down.comes_back) == (ExitReason.HOST_LOST, False)
 
@@ -139,9 +140,9 @@ async def test_a_slot_that_goes_for_good_ends_the_watches_that_waited_for_it(
     system: System,
 ) -> None:
     watcher = await system.spawn(Listener, host=1)
-    await watcher.ask(Do(what="watch", ref=system.host.ref(Address(77, 1))))
+    await watcher.ask(Do(what="watch", ref=host_of(system).ref(Address(77, 1))))
     assert (await told(watcher)).downs == ()
-    host_of(system, 1).link(77).close(HostLost("as told"))
+    host_at(system, 1).link(77).close(HostLost("as told"))
     assert kinds(await told(watcher, 1)) == [ExitReason.HOST_LOST]
 
 
@@ -222,7 +223,7 @@ async def test_an_actor_that_is_being_restarted_is_watched_from_its_next_start_o
     system: System,
 ) -> None:
     target = await system.spawn(Guest, host=1)
-    kernel = host_of(system, 1)
+    kernel = host_at(system, 1)
     cell = kernel.cells[target.address.cell]
     for _ in range(2):  # The second restart in a row waits for its back-off.
         target.tell(Crash())
@@ -251,7 +252,7 @@ async def test_a_full_mailbox_takes_every_notice(
     await watcher.ask(Do(what="watch", ref=target, times=5))
     blocked = watcher.ask(Block())
     await settle(system)
-    waiting = host_of(system, 1).ref(watcher.address)
+    waiting = host_at(system, 1).ref(watcher.address)
     waiting.tell(Do(what="active"))  # Fills the mailbox: it holds one message.
     target.tell(Crash())
     await settle(system)
@@ -283,7 +284,7 @@ async def test_no_notice_after_unwatch(system: System, host: int) -> None:
 async def test_unwatch_takes_back_a_notice_that_waits(system: System, how: str) -> None:
     """The notice is in the mailbox already, behind the request to end the watch."""
     watcher = await system.spawn(Guest, host=1)
-    nobody = system.host.ref(Address(1, 999))
+    nobody = host_of(system).ref(Address(1, 999))
     watch = watcher.ask(Do(what="watch", ref=nobody))
     unwatch = watcher.ask(Do(what=how, ref=nobody))
     await asyncio.gather(watch, unwatch)
@@ -323,15 +324,15 @@ async def test_a_watcher_that_is_restarted_is_told_nothing_more(system: System, 
 async def test_notices_do_not_outlive_the_incarnation_they_were_for(system: System) -> None:
     """They wait in the mailbox, which lives on, when their actor fails."""
     watcher = await system.spawn(Guest, host=1)
-    nobody = system.host.ref(Address(1, 999))
-    near = host_of(system, 1).ref(watcher.address)
+    nobody = host_of(system).ref(Address(1, 999))
+    near = host_at(system, 1).ref(watcher.address)
     watching = near.ask(Do(what="watch", ref=nobody, times=3))
     near.tell(Crash())
     await watching
     await back(system, watcher)
     answer = await told(watcher)
     assert answer.downs == ()
-    assert host_of(system, 1).notices.count(watcher.address.cell) == 0
+    assert host_at(system, 1).notices.count(watcher.address.cell) == 0
 
 
 async def test_a_watcher_that_stops_leaves_no_trace(system: System) -> None:
@@ -378,7 +379,7 @@ async def test_a_lost_host_is_told_for_each_of_its_actors_and_itself(system: Sys
 async def test_a_watch_that_waits_for_a_host_is_on_its_next_incarnation(system: System) -> None:
     target = await system.spawn(Guest, host=1)
     watcher = await system.spawn(Listener, host=2)
-    link = host_of(system, 2).link(1)
+    link = host_at(system, 2).link(1)
     link.lost(link.epoch, HostLost("as told"))
     await watcher.ask(Do(what="watch", ref=target))
     await process_of(system, 1).kill()
@@ -395,7 +396,7 @@ async def test_a_late_notice_from_a_lost_host_counts_no_more(system: System) -> 
     watcher = await system.spawn(Listener, host=2)
     await watcher.ask(Do(what="watch", ref=target))
     await ties(system, 2)
-    far = host_of(system, 2)
+    far = host_at(system, 2)
     link = far.link(1)
     target.tell(Crash())
     link.lost(link.epoch, HostLost("as told"))
@@ -407,7 +408,7 @@ async def test_a_late_notice_from_a_lost_host_counts_no_more(system: System) -> 
 async def test_word_of_a_dead_host_fails_what_waits_for_it_at_once(system: System) -> None:
     """Nobody else has noticed: the root's word is enough, also for asks between hosts."""
     target = await system.spawn(Listener, host=1)
-    asker = host_of(system, 2)
+    asker = host_at(system, 2)
     asking = asyncio.ensure_future(asker.ask(target.address, Tell(count=9), 30.0))
     await settle(system)
     link = asker.link(1)
@@ -423,7 +424,7 @@ async def test_a_host_that_is_stopped_in_order_is_told_as_shutdown(system: Syste
     await watcher.ask(Do(what="watch", ref=target))
     await watcher.ask(Do(what="watch host", text="1"))
     await ties(system, 4)
-    system.root.supervisor.remove_child(1)
+    root_of(system).supervisor.remove_child(1)
     assert kinds(await told(watcher, 2)) == [ExitReason.SHUTDOWN] * 2
 
 
@@ -447,10 +448,10 @@ async def test_a_driver_ends_its_watch_by_cancelling(system: System) -> None:
     target = await system.spawn(Guest, host=1)
     watch = system.watch(target)
     await settle(system)
-    assert system.host.watching.count == 1
+    assert host_of(system).watching.count == 1
     watch.cancel()
     await settle(system)
-    assert system.host.watching.count == 0
+    assert host_of(system).watching.count == 0
     await ties(system, 0)
 
 
@@ -463,11 +464,11 @@ async def test_a_driver_that_cancels_at_once_has_watched_nothing(system: System)
 
 async def test_an_ended_handler_that_goes_on_is_refused(system: System) -> None:
     watcher = await system.spawn(Guest, host=1)
-    kernel = host_of(system, 1)
+    kernel = host_at(system, 1)
     ctx = kernel.context(kernel.cells[watcher.address.cell])
     await system.stop(watcher)
     with pytest.raises(CallboardError, match="has ended while this handler went on"):
-        ctx.watch(watcher)
+        _ = ctx.watch(watcher)
 
 
 async def test_a_failing_handler_of_a_notice_is_a_dead_letter(system: System) -> None:

@@ -20,7 +20,8 @@ import sys
 
 import numpy as np
 
-from callboard import Actor, Agent, Array, Context, Contract, Request, handler
+from callboard import Actor, Agent, Context, Contract, Request, handler
+from callboard.messaging import Array
 
 
 class Pong(Contract):
@@ -84,7 +85,7 @@ async def odd_values(system):
 
 
 async def hosts(system):
-    return len(system.host_processes())
+    return len(processes_of(system))
 
 
 async def fails(system):

@@ -101,7 +101,7 @@ async def leave_in_doubt(trouble: str) -> None:
     """A system that ends while its step hangs, or after it has failed."""
     Bank.runs, Bank.trouble, Bank.begun = 0, trouble, asyncio.Event()
     async with cb.start(engine="inline", hosts=1, journal="j.db") as system:
-        await system.spawn(Bank, offer=True, stop_timeout=cb.StopTimeout.KILL)
+        await system.spawn(Bank, offer=True, stop_timeout=cb.supervision.StopTimeout.KILL)
         execution = system.submit(JOB, Pay(), execution_id="one")
         async with asyncio.timeout(30):
             await Bank.begun.wait()

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 import callboard as cb
-from callboard import Agent, Contract, Job, Request, RetryPolicy, SubTask, handler
+from callboard import Agent, Contract, Job, Request, SubTask, handler
 from callboard.actors.execution.history.fold import Attempt, ExecutionHistory
+from callboard.jobs import RetryPolicy
 from callboard.messages.errors import ExecutionFailed
 from callboard.runtime.cli.chart import timeline
 from callboard.runtime.cli.figures import age

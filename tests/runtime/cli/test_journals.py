@@ -65,7 +65,7 @@ ALL: Final = sorted(f"{name}{rest}" for name in "abc" for rest in ("", ".1", ".2
 
 async def submitted(job: Job[Step, list[Part]], id_: str, *, waits: bool = True) -> None:
     async with cb.start(engine="inline", hosts=1, journal="j.db") as system:
-        await system.spawn(Worker, offer=True, stop_timeout=cb.StopTimeout.KILL)
+        await system.spawn(Worker, offer=True, stop_timeout=cb.supervision.StopTimeout.KILL)
         execution = system.submit(job, Step(name="x"), execution_id=id_)
         async with asyncio.timeout(30):
             if waits:

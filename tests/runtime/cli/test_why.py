@@ -22,6 +22,7 @@ from callboard.messages.views import ActorStory, StoryEntry
 from callboard.runtime.cli.outcome import ExitCode
 from callboard.runtime.cli.sources import Source
 from callboard.runtime.cli.why import Found, draw, find, full_path
+from callboard.runtime.inside import host_of, processes_of, root_of
 from callboard.runtime.opening import start as start_system
 from callboard.runtime.root import looks
 from callboard.runtime.system import System
@@ -45,7 +46,7 @@ class Fragile(Actor):
 
 def source_of(system: System) -> Source:
     desk = Address(CONTROL_SLOT, CONTROL_CELL)
-    return Source(1, lambda request: system.host.ask(desk, request))
+    return Source(1, lambda request: host_of(system).ask(desk, request))
 
 
 async def crash(system: System, ref: Any) -> None:
@@ -64,7 +65,7 @@ async def system() -> AsyncIterator[System]:
 
 async def test_a_path_that_may_mean_several_names_them(system: System) -> None:
     for host in (1, 2):
-        await system.spawn_many(Fragile, [()], host=host)
+        await system.spawn_many([Fragile], host=host)
     async with start_system(engine="inline", hosts=1, name="other") as other:
         await system.spawn(Fragile, name="twin", host=1)
         await other.spawn(Fragile, name="twin")
@@ -111,7 +112,7 @@ async def test_one_that_ended_is_found_and_so_is_its_namesake(system: System) ->
     assert (story.life, full_path(story)) == ("ended", "host-1/once")
     assert "on purpose" in story.ended
     async with asyncio.timeout(5.0):
-        while system.root.table.names:  # noqa: ASYNC110 - the report of an end has no event
+        while root_of(system).table.names:  # noqa: ASYNC110 - the report of an end has no event
             await asyncio.sleep(0)
     await system.spawn(Fragile, name="once", host=2)
     assert full_path((await find([source_of(system)], "once")).story) == "host-2/once"
@@ -124,7 +125,7 @@ async def test_hosts_have_stories_too(system: System) -> None:
     assert "the system does" in story.note
     before = (await find([source_of(system)], "host-1")).story
     assert (before.kind, before.incarnation, before.entries) == ("host", 1, ())
-    await system.host_processes()[0].kill()
+    await processes_of(system)[0].kill()
     async with asyncio.timeout(10.0):
         while not (await find([source_of(system)], "host-1")).story.incarnation > 1:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0)
@@ -142,7 +143,7 @@ async def test_a_host_that_hangs_is_told_and_does_not_hide_the_others(
 ) -> None:
     monkeypatch.setattr(looks, "LOOK_TIMEOUT_S", 0.05)
     await system.spawn(Fragile, name="here", host=1)
-    hanging = system.host_processes()[1].host
+    hanging = processes_of(system)[1].host
     monkeypatch.setattr(hanging, "answer", lambda *_: asyncio.sleep(3_600.0))
     found = await find([source_of(system)], "/here")
     assert full_path(found.story) == "host-1/here"

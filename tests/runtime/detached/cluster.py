@@ -29,7 +29,15 @@ import asyncio, json, os, signal, sys, time
 import ray
 
 from callboard import (
-    Actor, CallboardError, Context, Contract, Request, attach, errors, handler, start
+    Actor,
+    CallboardError,
+    Context,
+    Contract,
+    Request,
+    attach,
+    errors,
+    handler,
+    start,
 )
 
 ADDRESS = os.environ["CLUSTER"]

@@ -132,7 +132,7 @@ class Source(Actor):
     @handler
     async def shower(self, request: Shower, ctx: Context) -> Number:
         for n in range(request.first, request.first + request.count):
-            await ctx.send(request.to, Note(n=n))
+            await ctx.send(Note(n=n), request.to)
         return Number(n=request.count)
 
 
@@ -289,7 +289,7 @@ class Hanger(Actor):
 
     @handler
     async def hang(self, request: Hang, ctx: Context) -> Number:
-        ctx.tell(request.witness, Event(text=f"{request.label} started {len(request.to)}"))
+        ctx.tell(Event(text=f"{request.label} started {len(request.to)}"), request.witness)
         try:
             if request.to:
                 onward = Hang(witness=request.witness, label=request.label, to=request.to[1:])
@@ -298,7 +298,7 @@ class Hanger(Actor):
         except (asyncio.CancelledError, DeadlineExceeded) as error:
             # Its own deadline and that of what it asks pass together: either is seen first.
             how = "cancelled" if isinstance(error, asyncio.CancelledError) else "expired"
-            ctx.tell(request.witness, Event(text=f"{request.label} ended {len(request.to)} {how}"))
+            ctx.tell(Event(text=f"{request.label} ended {len(request.to)} {how}"), request.witness)
             raise
         return Number(n=0)
 
@@ -326,7 +326,7 @@ class Slow(Actor):
 
     @handler
     async def hang(self, request: Hang, ctx: Context) -> Number:
-        ctx.tell(request.witness, Event(text=f"{request.label} started"))
+        ctx.tell(Event(text=f"{request.label} started"), request.witness)
         await ctx.ask(Expect(prefix=f"{request.label} go"), request.witness)
         return Number(n=1)
 
@@ -386,7 +386,7 @@ class Flooder(Actor):
     async def flood(self, request: Flood, ctx: Context) -> Number:
         message = Gated(payload=bytes(1024))
         for _ in range(request.count):
-            await ctx.send(request.to, message)
+            await ctx.send(message, request.to)
         return Number(n=request.count)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from callboard.actors.actor import Actor, Agent, handler
 from callboard.actors.context import Context
+from callboard.actors.props import props
 from callboard.messages.codec import Array
 from callboard.messages.contract import Contract, Request
 from callboard.messages.lifecycle import Exit
@@ -85,11 +86,13 @@ class Person(Actor):
 
     async def started(self, ctx: Context) -> None:
         for number in range(self._children):
-            await ctx.spawn(Person, self._witness, f"{self._label}.{number}", name=f"c{number}")
-        ctx.tell(self._witness, Event(text=f"{self._label} started"))
+            await ctx.spawn(
+                props(Person, self._witness, f"{self._label}.{number}"), name=f"c{number}"
+            )
+        ctx.tell(Event(text=f"{self._label} started"), self._witness)
 
     async def stopping(self, ctx: Context, reason: Exit) -> None:
-        ctx.tell(self._witness, Event(text=f"{self._label} stopping {reason.kind}"))
+        ctx.tell(Event(text=f"{self._label} stopping {reason.kind}"), self._witness)
 
     @handler
     async def crash(self, message: Crash) -> None:
@@ -110,7 +113,7 @@ class Person(Actor):
     @handler
     async def spawn(self, request: Spawn, ctx: Context) -> Text:
         label = f"{self._label}.{request.label}"
-        child = await ctx.spawn(Person, self._witness, label, name=request.label)
+        child = await ctx.spawn(props(Person, self._witness, label), name=request.label)
         return Text(text=str(child.address))
 
     @handler
@@ -124,11 +127,11 @@ class Person(Actor):
 
     @handler
     async def hang(self, request: Hang, ctx: Context) -> Number:
-        ctx.tell(request.witness, Event(text=f"{request.label} started"))
+        ctx.tell(Event(text=f"{request.label} started"), request.witness)
         try:
             await asyncio.sleep(FOREVER_S)
         except asyncio.CancelledError:
-            ctx.tell(request.witness, Event(text=f"{request.label} cancelled"))
+            ctx.tell(Event(text=f"{request.label} cancelled"), request.witness)
             raise
         return Number(n=0)
 
@@ -147,7 +150,7 @@ class FussyChild(Actor):
         self._label = label
 
     async def started(self, ctx: Context) -> None:
-        ctx.tell(self._witness, Event(text=f"{self._label} starting"))
+        ctx.tell(Event(text=f"{self._label} starting"), self._witness)
         heard = await ctx.ask(Expect(prefix=f"{self._label} starting"), self._witness)
         if len(heard.events) > 1:
             raise ValueError("only one life")
@@ -167,14 +170,15 @@ class FussyParent(Actor):
         self._label = label
 
     async def started(self, ctx: Context) -> None:
-        ctx.tell(self._witness, Event(text=f"{self._label} parent started"))
+        ctx.tell(Event(text=f"{self._label} parent started"), self._witness)
 
     @handler
     async def spawn(self, request: Spawn, ctx: Context) -> Text:
         child = await ctx.spawn(
-            FussyChild, self._witness, f"{self._label} {request.label}", restart=Restart.PERMANENT
+            props(FussyChild, self._witness, f"{self._label} {request.label}"),
+            restart=Restart.PERMANENT,
         )
-        ctx.tell(child, Crash())
+        ctx.tell(Crash(), child)
         return Text(text=str(child.address))
 
 
@@ -187,7 +191,9 @@ class Stubborn(Actor):
 
     async def started(self, ctx: Context) -> None:
         await ctx.spawn(
-            Person, self._witness, f"{self._label}.c", name="c", stop_timeout=StopTimeout.INFINITY
+            props(Person, self._witness, f"{self._label}.c"),
+            name="c",
+            stop_timeout=StopTimeout.INFINITY,
         )
 
     @handler
@@ -211,7 +217,7 @@ class Worker(Agent):
 
     @handler
     async def hold(self, request: Hold, ctx: Context) -> Text:
-        ctx.tell(request.witness, Event(text=f"{request.label} held"))
+        ctx.tell(Event(text=f"{request.label} held"), request.witness)
         await ctx.ask(Expect(prefix=request.go), request.witness)
         return Text(text=ctx.host_name)
 
@@ -237,6 +243,33 @@ class Runner(Agent):
     @handler
     async def errand(self, request: Errand, ctx: Context) -> Text:
         return Text(text=ctx.host_name)
+
+
+class RunErrands(Request[Number], name="cast.run_errands"):
+    """Answered by how many errands have been run, one after the other."""
+
+    count: int
+
+
+class ErrandAsker(Agent):
+    @handler
+    async def run(self, request: RunErrands, ctx: Context) -> Number:
+        for _ in range(request.count):
+            await ctx.ask(Errand())
+        return Number(n=request.count)
+
+
+class AskLabel(Request[Text], name="cast.ask_label"):
+    pass
+
+
+class Labelled(Agent):
+    def __init__(self, label: str) -> None:
+        self._label = label
+
+    @handler
+    async def label(self, request: AskLabel) -> Text:
+        return Text(text=self._label)
 
 
 # --- large values ---------------------------------------------------------------------

@@ -10,6 +10,7 @@ import pytest
 from callboard.messages.errors import DeadlineExceeded, MailboxFull, PayloadTooLarge
 from callboard.messages.letters import DeadLetter
 from callboard.messages.ref import Ref
+from callboard.runtime.inside import host_of
 from callboard.runtime.system import System
 
 from . import cast, company
@@ -128,8 +129,8 @@ async def _on_drivers_host(system: System, actor: Any) -> Ref[Any]:
     from callboard.actors.cell import Recipe
     from callboard.messages.ref import Address
 
-    cell = await system.host.spawn(Recipe(actor), None)
-    return system.host.ref(Address(0, cell.id))
+    cell = await host_of(system).spawn(Recipe(actor), None)
+    return host_of(system).ref(Address(0, cell.id))
 
 
 # --- floods ---------------------------------------------------------------------------
@@ -200,8 +201,8 @@ async def test_asks_for_an_actor_that_hangs_are_forgotten_when_they_expire(
         asks = [slow.ask(cast.Ping(n=n), timeout_s=0.3) for n in range(2_000)]
         outcomes = await asyncio.gather(*asks, return_exceptions=True)
         assert {type(outcome) for outcome in outcomes} == {DeadlineExceeded}
-    assert system.host.links[2].outbox.waiting < 4_000, "of 6,000"
-    assert not system.host.pending or len(system.host.pending) < 10
+    assert host_of(system).links[2].outbox.waiting < 4_000, "of 6,000"
+    assert not host_of(system).pending or len(host_of(system).pending) < 10
     witness.tell(cast.Event(text="hung go"))
     await busy
     assert (await slow.ask(cast.Ping(n=1))).n == 1

@@ -13,6 +13,7 @@ from callboard.messages.contract import Contract, Request
 from callboard.messages.errors import FrameError, UnknownContract, VersionMismatch
 from callboard.messages.frame import FrameHeader, FrameWriter, Kind, decode_frame
 from callboard.messages.ref import Ref
+from callboard.runtime.inside import host_of, root_of
 from callboard.runtime.system import System
 
 from . import cast
@@ -37,7 +38,7 @@ def garbage() -> list[bytes]:
 
 async def deliver(system: System, slot: int, data: bytes) -> None:
     """Bring bytes to a host's front door, as its engine does."""
-    process = system.root.table.slots[slot].process
+    process = root_of(system).table.slots[slot].process
     if system.settings.engine == "ray":
         assert await process.handle.deliver.remote(data) is None, "refused, and no exception"
         return
@@ -73,7 +74,7 @@ async def test_frame_of_an_incarnation_that_is_over_is_ignored(system: System) -
 async def test_frame_whose_envelopes_are_wrong_spoils_nothing(system: System) -> None:
     """Well-formed frames of the driver's link with bodies and contracts that are not."""
     ref = await system.spawn(cast.Counter, host=2)
-    link = system.host.links[2]
+    link = host_of(system).links[2]
     before = (await system.dead_letters()).get("undecodable", 0)
     outbox: Any = link.outbox
     cell = ref.address.cell

@@ -1,23 +1,16 @@
 """Keyed actors over hosts: found by key, put away, brought back with their state."""
 
 import asyncio
-from typing import Any
 
 import pytest
 
 from callboard.actors.keyed.actor import StoreActor
 from callboard.messages.errors import HandlerFailed
 from callboard.runtime.opening import start
-from callboard.runtime.system import System
 
 from .accounts import Account, Balance, Deposit, Fall, Note
 
 LONG_S = 3_600.0
-
-
-async def stop_all(system: System, refs: list[Any]) -> None:
-    for ref in refs:
-        await system.stop(ref)
 
 
 async def test_keys_are_spread_over_hosts_and_each_has_its_own_state() -> None:
@@ -71,9 +64,9 @@ async def test_more_keys_than_may_be_active_take_turns_and_keep_their_state() ->
 async def test_states_are_saved_when_the_keepers_stop_in_order() -> None:
     async with start(engine="inline", hosts=2) as system:
         store = await system.spawn(StoreActor, host=1)
-        refs = await system.keyed(Account, store=store)
+        accounts = await system.keyed(Account, store=store)
         await asyncio.gather(*(system.ask(Deposit(account=k, amount=3)) for k in "abcdef"))
-        await stop_all(system, refs)
+        await accounts.stop()
         await system.keyed(Account, store=store)
         replies = [await system.ask(Deposit(account=k, amount=1)) for k in "abcdef"]
         assert [reply.amount for reply in replies] == [4] * 6

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from callboard.actors.props import props
 from callboard.messages.errors import (
     ActorNotFound,
     ActorStartFailed,
@@ -15,6 +16,7 @@ from callboard.messages.errors import (
 )
 from callboard.messages.ref import Ref
 from callboard.messages.spec import Restart, StopTimeout
+from callboard.runtime.inside import root_of
 from callboard.runtime.system import System
 
 from . import cast, company
@@ -46,28 +48,36 @@ async def test_first_start_that_fails_is_told_to_the_spawner(
     system: System, actor: Any, how: str, named: str
 ) -> None:
     with pytest.raises(ActorStartFailed, match=named) as caught:
-        await system.spawn(actor, how, name="unborn", host=2)
+        await system.spawn(props(actor, how), name="unborn", host=2)
     assert "misbehave" in str(caught.value.details["remote_traceback"])
     assert caught.value.may_have_run is False
     with pytest.raises(ActorNotFound):
         await system.lookup("unborn")
-    ref = await system.spawn(actor, "", name="unborn", host=2)  # The name is free, the host lives.
+    # The name is free, the host lives.
+    ref = await system.spawn(props(actor, ""), name="unborn", host=2)
     await system.stop(ref)
 
 
 async def test_what_cannot_be_sent_is_refused_and_leaves_nothing_behind(system: System) -> None:
-    before = [set(slot.births) for slot in system.root.table.slots.values()]
+    lock: Any = threading.Lock()
+    before = [set(slot.births) for slot in root_of(system).table.slots.values()]
     with pytest.raises(SpecError, match="FailingConstructor"):
-        await system.spawn(company.FailingConstructor, threading.Lock(), name="lock", host=1)
-    after = [set(slot.births) for slot in system.root.table.slots.values()]
+        await system.spawn(props(company.FailingConstructor, lock), name="lock", host=1)
+    after = [set(slot.births) for slot in root_of(system).table.slots.values()]
     assert after == before, "or it would keep the host's successor from coming up"
-    ref = await system.spawn(company.FailingConstructor, "", name="lock", host=1)
+    ref = await system.spawn(props(company.FailingConstructor, ""), name="lock", host=1)
     await system.stop(ref)
 
 
 async def test_one_of_many_that_fails_leaves_the_others(system: System) -> None:
     with pytest.raises(ActorStartFailed, match="ValueError"):
-        await system.spawn_many(company.FailingConstructor, [("",), ("plain",), ("",)])
+        await system.spawn_many(
+            [
+                props(company.FailingConstructor, ""),
+                props(company.FailingConstructor, "plain"),
+                props(company.FailingConstructor, ""),
+            ]
+        )
 
 
 # --- restart --------------------------------------------------------------------------
@@ -76,7 +86,7 @@ async def test_one_of_many_that_fails_leaves_the_others(system: System) -> None:
 async def test_restart_keeps_the_reference_and_what_waits(
     system: System, witness: Ref[Any]
 ) -> None:
-    ref = await system.spawn(company.Person, witness, "phoenix", host=2)
+    ref = await system.spawn(props(company.Person, witness, "phoenix"), host=2)
     ref.tell(cast.Note(n=1))
     ref.tell(company.Crash())
     for _ in range(5):
@@ -88,7 +98,7 @@ async def test_restart_keeps_the_reference_and_what_waits(
 async def test_crash_stops_the_children_in_reverse_and_the_next_life_makes_new_ones(
     system: System, witness: Ref[Any]
 ) -> None:
-    ref = await system.spawn(company.Person, witness, "p", 3, host=2)
+    ref = await system.spawn(props(company.Person, witness, "p", 3), host=2)
     before = await expect(witness, "p", 4)
     assert before == ("p.0 started", "p.1 started", "p.2 started", "p started")
     old = (await ref.ask(company.AskChildren())).refs
@@ -107,7 +117,7 @@ async def test_start_that_fails_again_and_again_escalates_to_the_parent(
     system: System, witness: Ref[Any]
 ) -> None:
     """A child that does not come back is tried as often as its parent's intensity allows."""
-    ref = await system.spawn(company.FussyParent, witness, "fussy", host=2)
+    ref = await system.spawn(props(company.FussyParent, witness, "fussy"), host=2)
     await ref.ask(company.Spawn(label="child"))
     await expect(witness, "fussy parent started", 2)
     assert len(await expect(witness, "fussy child starting")) == 3, "one life, and two restarts"
@@ -120,7 +130,7 @@ async def test_start_that_fails_again_and_again_escalates_to_the_parent(
 async def test_stop_takes_children_in_reverse_and_calls_each_hook_once(
     system: System, witness: Ref[Any]
 ) -> None:
-    ref = await system.spawn(company.Person, witness, "s", 3, host=2)
+    ref = await system.spawn(props(company.Person, witness, "s", 3), host=2)
     await expect(witness, "s", 4)
     await system.stop(ref)
     witness.tell(cast.Event(text="s end"))
@@ -136,7 +146,7 @@ async def test_stop_takes_children_in_reverse_and_calls_each_hook_once(
 
 
 async def test_child_stopped_by_its_parent(system: System, witness: Ref[Any]) -> None:
-    ref = await system.spawn(company.Person, witness, "q", 2, host=2)
+    ref = await system.spawn(props(company.Person, witness, "q", 2), host=2)
     first, second = (await ref.ask(company.AskChildren())).refs
     await ref.ask(company.StopChild(child=first))
     assert (await expect(witness, "q.0 stopping")) == ("q.0 stopping shutdown",)
@@ -167,7 +177,9 @@ async def test_stop_waits_for_the_running_handler_and_refuses_what_waits(
 async def test_handler_that_outlasts_the_stop_timeout_is_cancelled(
     system: System, witness: Ref[Any]
 ) -> None:
-    ref = await system.spawn(company.Person, witness, "slow", host=2, stop_timeout=StopTimeout(0.2))
+    ref = await system.spawn(
+        props(company.Person, witness, "slow"), host=2, stop_timeout=StopTimeout(0.2)
+    )
     running = asyncio.ensure_future(ref.ask(cast.Hang(witness=witness, label="handler")))
     await expect(witness, "handler started")
     await system.stop(ref)
@@ -181,7 +193,7 @@ async def test_kill_takes_children_along_that_would_never_stop(
     system: System, witness: Ref[Any]
 ) -> None:
     ref = await system.spawn(
-        company.Stubborn, witness, "stub", host=2, stop_timeout=StopTimeout(0.2)
+        props(company.Stubborn, witness, "stub"), host=2, stop_timeout=StopTimeout(0.2)
     )
     (child,) = (await ref.ask(company.AskChildren())).refs
     running = asyncio.ensure_future(child.ask(cast.Hang(witness=witness, label="stuck")))
@@ -198,14 +210,16 @@ async def test_kill_takes_children_along_that_would_never_stop(
 async def test_actor_that_stops_itself_is_gone_and_its_name_is_free(
     system: System, witness: Ref[Any]
 ) -> None:
-    ref = await system.spawn(company.Person, witness, "leaver", 1, name="leaver", host=2)
+    ref = await system.spawn(props(company.Person, witness, "leaver", 1), name="leaver", host=2)
     ref.tell(company.Leave())
     assert await expect(witness, "leaver stopping") == ("leaver stopping normal",)
     with pytest.raises((ActorNotFound, ActorStopped)):
         await ref.ask(cast.Ping(n=1))
     while True:  # The root hears of it in its own time.
         try:
-            again = await system.spawn(company.Person, witness, "other", name="leaver", host=1)
+            again = await system.spawn(
+                props(company.Person, witness, "other"), name="leaver", host=1
+            )
         except NameTaken:
             await system.view(actors_max=0)
             continue
@@ -216,14 +230,18 @@ async def test_actor_that_stops_itself_is_gone_and_its_name_is_free(
 async def test_permanent_actor_that_stops_itself_comes_back(
     system: System, witness: Ref[Any]
 ) -> None:
-    ref = await system.spawn(company.Person, witness, "again", host=2, restart=Restart.PERMANENT)
+    ref = await system.spawn(
+        props(company.Person, witness, "again"), host=2, restart=Restart.PERMANENT
+    )
     ref.tell(company.Leave())
     await expect(witness, "again started", 2)
     assert (await ref.ask(cast.Ping(n=3))).n == 3
 
 
 async def test_temporary_actor_that_crashes_is_gone(system: System, witness: Ref[Any]) -> None:
-    ref = await system.spawn(company.Person, witness, "mayfly", host=2, restart=Restart.TEMPORARY)
+    ref = await system.spawn(
+        props(company.Person, witness, "mayfly"), host=2, restart=Restart.TEMPORARY
+    )
     ref.tell(company.Crash())
     with pytest.raises((ActorNotFound, ActorStopped)):
         await ref.ask(cast.Ping(n=1))
@@ -248,14 +266,14 @@ async def test_names_are_unique_found_and_freed(system: System) -> None:
 
 
 async def test_siblings_have_different_names(system: System, witness: Ref[Any]) -> None:
-    ref = await system.spawn(company.Person, witness, "parent", host=2)
+    ref = await system.spawn(props(company.Person, witness, "parent"), host=2)
     await ref.ask(company.Spawn(label="twin"))
     with pytest.raises(NameTaken):
         await ref.ask(company.Spawn(label="twin"))
 
 
 async def test_stop_of_a_child_is_its_parents_business(system: System, witness: Ref[Any]) -> None:
-    ref = await system.spawn(company.Person, witness, "family", 1, host=2)
+    ref = await system.spawn(props(company.Person, witness, "family", 1), host=2)
     (child,) = (await ref.ask(company.AskChildren())).refs
     with pytest.raises(ActorNotFound, match="parent"):
         await system.stop(child)

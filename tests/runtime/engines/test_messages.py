@@ -16,6 +16,7 @@ from callboard.messages.errors import (
     WrongReply,
 )
 from callboard.messages.ref import Address, Ref
+from callboard.runtime.inside import host_of
 from callboard.runtime.system import System
 
 from . import cast
@@ -87,7 +88,7 @@ async def test_sends_at_once_keep_their_order_when_the_mailbox_is_full(system: S
 
 @pytest.mark.parametrize("host", HOSTS)
 async def test_ask_to_nobody_fails_at_once(system: System, host: int) -> None:
-    ref: Ref[Any] = system.host.ref(Address(host, 999_999))
+    ref: Ref[Any] = host_of(system).ref(Address(host, 999_999))
     with pytest.raises(ActorNotFound) as caught:
         await ref.ask(cast.Ping(n=1))
     assert caught.value.may_have_run is False

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from callboard.actors.props import props
 from callboard.messages.errors import ActorStartFailed, NoAgentOffers, SpecError
 from callboard.messages.ref import Ref
+from callboard.messages.routing import Routing
 from callboard.runtime.system import System
 
 from . import cast, company
@@ -15,7 +17,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_pool_serves_from_all_hosts_and_is_gone_when_stopped(system: System) -> None:
-    parts = await system.pool(company.Runner, size=4)
+    parts = (await system.pool(company.Runner, size=4)).refs
     assert sorted(ref.address.slot for ref in parts) == [1, 2]
     replies = await asyncio.gather(*(system.ask(company.Errand()) for _ in range(20)))
     assert {reply.text for reply in replies} == {"host-1", "host-2"}
@@ -27,7 +29,7 @@ async def test_pool_serves_from_all_hosts_and_is_gone_when_stopped(system: Syste
 
 async def test_pool_whose_agents_do_not_start_says_so(system: System) -> None:
     with pytest.raises(ActorStartFailed, match="ValueError"):
-        await system.pool(company.Runner, "plain", size=2)
+        await system.pool(props(company.Runner, "plain"), size=2)
     with pytest.raises(NoAgentOffers):
         await system.ask(company.Errand())
 
@@ -40,7 +42,7 @@ async def test_pool_of_a_silly_size_is_refused(system: System, size: int) -> Non
 
 async def test_slow_agents_do_not_block_idle_ones(system: System, witness: Ref[Any]) -> None:
     """With all agents of a part held but one, that one does the rest of the work."""
-    parts = await system.pool(company.Worker, size=8)
+    parts = (await system.pool(company.Worker, size=8)).refs
     part = parts[0]
     held = [
         asyncio.ensure_future(
@@ -61,7 +63,7 @@ async def test_slow_agents_do_not_block_idle_ones(system: System, witness: Ref[A
 async def test_waiting_work_goes_to_whoever_is_free_first(
     system: System, witness: Ref[Any]
 ) -> None:
-    (part,) = await system.pool(company.Worker, size=1)
+    (part,) = (await system.pool(company.Worker, size=1)).refs
     first = asyncio.ensure_future(
         part.ask(company.Hold(witness=witness, label="a", go="go a"), timeout_s=60.0)
     )
@@ -80,7 +82,7 @@ async def test_waiting_work_goes_to_whoever_is_free_first(
 async def test_agents_with_concurrency_take_that_many_at_once(
     system: System, witness: Ref[Any]
 ) -> None:
-    (part,) = await system.pool(company.DoubleWorker, size=1)
+    (part,) = (await system.pool(company.DoubleWorker, size=1)).refs
     held = [
         asyncio.ensure_future(
             part.ask(company.Hold(witness=witness, label=f"d{n}", go="go"), timeout_s=60.0)
@@ -101,3 +103,116 @@ async def test_actors_that_offer_are_found_by_contract_from_other_hosts(system: 
     await system.stop(ref)
     with pytest.raises(NoAgentOffers):
         await system.ask(company.Errand())
+
+
+async def actors(system: System) -> int:
+    return sum(host.actors for host in (await system.view(actors_max=0)).hosts)
+
+
+async def settle(system: System, wanted: int) -> None:
+    """Wait until so many actors are there: agents that go end in their own time."""
+    async with asyncio.timeout(30.0):
+        while await actors(system) != wanted:
+            pass
+
+
+async def test_a_pool_grows_and_shrinks_over_the_hosts(system: System) -> None:
+    others = await actors(system)
+    async with await system.pool(company.Worker, size=2) as pool:
+        part = len(pool.refs)
+        assert (pool.size, part) == (2, 2)
+        for size in (9, 4, 1, 2, 7):
+            await pool.resize(size)
+            assert pool.size == size
+            assert len(pool.refs) == min(size, 2)
+            await settle(system, others + size + len(pool.refs))
+            replies = await asyncio.gather(*(pool.ask(cast.Ping(n=n)) for n in range(50)))
+            assert [reply.n for reply in replies] == list(range(50))
+    await settle(system, others)
+    assert (pool.size, pool.refs) == (0, ())
+    for refused in (pool.resize(1), pool.send(cast.Ping(n=1))):
+        with pytest.raises(NoAgentOffers, match="has been stopped"):
+            await refused
+
+
+async def test_a_pool_that_grows_takes_up_what_waits(system: System, witness: Ref[Any]) -> None:
+    async with await system.pool(company.Worker, size=1) as pool:
+        held = [
+            asyncio.ensure_future(
+                pool.ask(company.Hold(witness=witness, label=f"h{n}", go="go"), timeout_s=60.0)
+            )
+            for n in range(6)
+        ]
+        await witness.ask(cast.Expect(prefix="h"))
+        await pool.resize(12)  # Six on the host where they wait.
+        assert len((await witness.ask(cast.Expect(prefix="h", count=6))).events) == 6
+        witness.tell(cast.Event(text="go"))
+        await asyncio.gather(*held)
+
+
+@pytest.mark.parametrize("worker", [company.Worker, company.DoubleWorker])
+async def test_a_pool_that_shrinks_loses_nothing(
+    system: System, witness: Ref[Any], worker: Any
+) -> None:
+    others = await actors(system)
+    async with await system.pool(worker, size=6) as pool:
+        held = [
+            asyncio.ensure_future(
+                pool.ask(company.Hold(witness=witness, label=f"h{n}", go="go"), timeout_s=60.0)
+            )
+            for n in range(12)
+        ]
+        await witness.ask(cast.Expect(prefix="h", count=6 * worker.concurrency))
+        waiting = [asyncio.ensure_future(pool.ask(cast.Ping(n=n))) for n in range(200)]
+        told = [ref.ask(cast.Ping(n=n), timeout_s=60.0) for ref in pool.refs for n in range(50)]
+        await pool.resize(1)
+        late = [asyncio.ensure_future(pool.ask(cast.Ping(n=n))) for n in range(20)]
+        witness.tell(cast.Event(text="go"))
+        await asyncio.gather(*held, *waiting, *told, *late)
+        await settle(system, others + 2)
+
+
+async def test_work_from_everywhere_survives_every_change_of_size(system: System) -> None:
+    """Also from a host that hears of each change a little later than the pool's own."""
+    askers = [await system.spawn(company.ErrandAsker, host=host) for host in (1, 2)]
+    async with await system.pool(company.Runner, size=2) as pool:
+        running = [
+            asyncio.ensure_future(asker.ask(company.RunErrands(count=300))) for asker in askers
+        ]
+        for size in (8, 1, 5, 2, 1, 3):
+            await pool.resize(size)
+        assert [(await ran).n for ran in running] == [300, 300]
+    for asker in askers:
+        await system.stop(asker)
+
+
+async def test_a_pool_that_cannot_grow_keeps_its_size(system: System, witness: Ref[Any]) -> None:
+    others = await actors(system)
+    async with await system.pool(props(company.FussyChild, witness, "fussy"), size=1) as pool:
+        (part,) = pool.refs
+        with pytest.raises(ActorStartFailed):
+            await pool.resize(2)
+        assert (pool.size, pool.refs) == (1, (part,))
+        await settle(system, others + 2)
+        with pytest.raises(SpecError):
+            await pool.resize(0)
+
+
+async def test_a_pool_is_asked_itself_where_another_one_offers_the_same(system: System) -> None:
+    async with (
+        await system.pool(props(company.Labelled, "one"), size=2, name="one") as one,
+        await system.pool(props(company.Labelled, "two"), size=3, name="two") as two,
+    ):
+        for pool, label in ((one, "one"), (two, "two")):
+            replies = await asyncio.gather(*(pool.ask(company.AskLabel()) for _ in range(9)))
+            assert {reply.text for reply in replies} == {label}
+        replies = await asyncio.gather(*(system.ask(company.AskLabel()) for _ in range(12)))
+        assert {reply.text for reply in replies} == {"one", "two"}
+
+
+async def test_a_pool_by_load_counts_what_it_has_asked(system: System) -> None:
+    routing = Routing.LEAST_LOADED
+    async with await system.pool(company.Runner, size=4, routing=routing) as pool:
+        await pool.resize(6)
+        replies = await asyncio.gather(*(pool.ask(company.Errand()) for _ in range(60)))
+        assert {reply.text for reply in replies} == {"host-1", "host-2"}

@@ -11,6 +11,7 @@ import pytest
 from callboard.messages.errors import HostLost
 from callboard.messages.lifecycle import ExitReason
 from callboard.messages.ref import Address
+from callboard.runtime.inside import root_of
 from callboard.runtime.opening import start
 
 from ...actors.watch import party
@@ -31,7 +32,7 @@ async def test_a_killed_process_is_told_to_watchers_on_other_hosts() -> None:
             mine, crashed = system.watch(target), system.watch(watcher)
             # Back from there, so that all watches have arrived.
             await target.ask(party.Tell())
-            process: Any = system.root.table.slots[1].process
+            process: Any = root_of(system).table.slots[1].process
             await process.ping()
             os.kill(process.pid, signal.SIGKILL)
             assert (await asyncio.wait_for(mine, 20.0)).kind is ExitReason.HOST_LOST

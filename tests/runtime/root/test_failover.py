@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from callboard.actors.props import props
 from callboard.messages.errors import ActorNotFound, CallboardError, HostLost
 from callboard.messages.letters import DeadLetter
 from callboard.messages.ref import Ref
 from callboard.messages.spec import Backoff, Intensity, SupervisorSpec
+from callboard.runtime.inside import root_of
 from callboard.runtime.opening import start
 from callboard.runtime.system import System
 
@@ -29,7 +31,7 @@ async def running(**options: Any) -> AsyncIterator[System]:
 
 
 async def pid_of(system: System, slot: int) -> int:
-    process = system.root.table.slots[slot].process
+    process = root_of(system).table.slots[slot].process
     await process.ping()
     return int(process.pid)
 
@@ -67,10 +69,10 @@ async def understudies(system: System, wanted: int) -> None:
 
 async def test_killed_host_comes_back_at_the_same_references() -> None:
     async with running() as system:
-        refs = await system.spawn_many(cast.Counter, [()] * 500, host=1)
+        refs = await system.spawn_many([cast.Counter] * 500, host=1)
         named = await system.spawn(cast.Counter, name="steady", host=1)
         other = await system.spawn(cast.Counter, host=2)
-        parts = await system.pool(company.Runner, size=4)
+        parts = (await system.pool(company.Runner, size=4)).refs
         relayer = await system.spawn(cast.Relayer, host=2)
         old = await kill(system, 1)
         await asyncio.gather(*(ask_until_answered(ref, n) for n, ref in enumerate(refs)))
@@ -86,6 +88,19 @@ async def test_killed_host_comes_back_at_the_same_references() -> None:
         view = await system.view(actors_max=0)
         assert view.restarts == 1
         assert [host.name for host in view.hosts] == ["driver", "host-1", "host-2"]
+
+
+async def test_a_pool_that_was_resized_comes_back_as_it_was() -> None:
+    async with running() as system:
+        pool = await system.pool(company.Runner, size=2)
+        await pool.resize(7)
+        before = [host.actors for host in (await system.view(actors_max=0)).hosts]
+        assert sum(before[1:]) == 7 + 2
+        await kill(system, 1)
+        await understudies(system, 1)
+        replies = await asyncio.gather(*(pool.ask(company.Errand()) for _ in range(20)))
+        assert {reply.text for reply in replies} == {"host-1", "host-2"}
+        assert [host.actors for host in (await system.view(actors_max=0)).hosts] == before
 
 
 async def test_pending_asks_fail_and_say_that_they_may_have_run() -> None:
@@ -130,7 +145,7 @@ async def test_asks_while_a_host_is_down_wait_for_its_successor() -> None:
         relayer = await system.spawn(cast.Relayer, host=2)
         await kill(system, 1)
         async with asyncio.timeout(20.0):
-            while system.root.table.slots[1].is_up:
+            while root_of(system).table.slots[1].is_up:
                 await system.view(actors_max=0)
         assert (await ref.ask(cast.Ping(n=5), timeout_s=30.0)).n == 5
         await relay_until_answered(relayer, ref, 6)
@@ -139,7 +154,7 @@ async def test_asks_while_a_host_is_down_wait_for_its_successor() -> None:
 async def test_parents_make_their_children_again() -> None:
     async with running() as system:
         witness = await system.spawn(cast.Witness, host=2)
-        parent = await system.spawn(company.Person, witness, "p", 2, host=1)
+        parent = await system.spawn(props(company.Person, witness, "p", 2), host=1)
         await kill(system, 1)
         await ask_until_answered(parent)
         heard = await witness.ask(cast.Expect(prefix="p.", count=4), timeout_s=20.0)
@@ -150,12 +165,12 @@ async def test_parents_make_their_children_again() -> None:
 async def test_actor_that_has_ended_does_not_come_back_with_its_host() -> None:
     async with running() as system:
         witness = await system.spawn(cast.Witness, host=2)
-        gone = await system.spawn(company.Person, witness, "gone", host=1, name="gone")
+        gone = await system.spawn(props(company.Person, witness, "gone"), host=1, name="gone")
         kept = await system.spawn(cast.Counter, host=1)
         gone.tell(company.Leave())
         await witness.ask(cast.Expect(prefix="gone stopping"))
         async with asyncio.timeout(20.0):
-            while gone.address.cell in system.root.table.slots[1].births:
+            while gone.address.cell in root_of(system).table.slots[1].births:
                 await system.view(actors_max=0)
         await kill(system, 1)
         await ask_until_answered(kept)
@@ -176,12 +191,12 @@ async def test_two_hosts_killed_at_once_find_each_other_again() -> None:
 
 async def test_understudy_killed_while_it_takes_over() -> None:
     async with running() as system:
-        refs = await system.spawn_many(cast.Counter, [()] * 2_000, host=1)
-        spare = system.root.understudies.spares[0]
+        refs = await system.spawn_many([cast.Counter] * 2_000, host=1)
+        spare = root_of(system).understudies.spares[0]
         spare_pid = spare.pid  # type: ignore[attr-defined]
         await kill(system, 1)
         async with asyncio.timeout(20.0):
-            while system.root.table.slots[1].process is not spare:
+            while root_of(system).table.slots[1].process is not spare:
                 await system.view(actors_max=0)
         os.kill(spare_pid, signal.SIGKILL)
         await asyncio.gather(*(ask_until_answered(ref, n) for n, ref in enumerate(refs)))
@@ -190,10 +205,10 @@ async def test_understudy_killed_while_it_takes_over() -> None:
 @pytest.mark.soak
 async def test_dead_understudy_is_replaced_before_it_is_needed() -> None:
     async with running() as system:
-        spare = system.root.understudies.spares[0]
+        spare = root_of(system).understudies.spares[0]
         os.kill(spare.pid, signal.SIGKILL)  # type: ignore[attr-defined]
         async with asyncio.timeout(30.0):
-            while spare in system.root.understudies.spares:
+            while spare in root_of(system).understudies.spares:
                 await system.view(actors_max=0)
         await understudies(system, 1)
         ref = await system.spawn(cast.Counter, host=1)
@@ -230,7 +245,7 @@ async def test_hosts_that_die_faster_than_they_may_end_the_system_with_the_reaso
 async def test_actor_that_does_not_start_on_the_successor_is_given_up_alone() -> None:
     async with running() as system:
         witness = await system.spawn(cast.Witness, host=2)
-        once = await system.spawn(company.FussyChild, witness, "once", host=1)
+        once = await system.spawn(props(company.FussyChild, witness, "once"), host=1)
         kept = await system.spawn(cast.Counter, host=1)
         await kill(system, 1)
         await ask_until_answered(kept)
@@ -260,7 +275,7 @@ async def test_blocked_loop_is_no_dead_host() -> None:
         other = await system.spawn(cast.Counter, host=1)
         pid = await pid_of(system, 1)
         block = asyncio.ensure_future(blocker.ask(cast.Block(seconds=2.0)))
-        await system.root.table.slots[1].process.ping()
+        await root_of(system).table.slots[1].process.ping()
         assert (await block).n == 1
         assert (await other.ask(cast.Ping(n=1))).n == 1
         assert await pid_of(system, 1) == pid
@@ -283,7 +298,7 @@ async def test_dead_letters_of_a_successor_reach_subscribers_too() -> None:
 
 async def test_names_given_while_a_host_comes_up_are_known_to_it() -> None:
     async with running(hosts=2) as system:
-        refs = await system.spawn_many(cast.Counter, [()] * 1_000, host=1)
+        refs = await system.spawn_many([cast.Counter] * 1_000, host=1)
         await kill(system, 1)
         runner = await system.spawn(company.Runner, host=2, offer=True, name="late")
         await asyncio.gather(*(ask_until_answered(ref, n) for n, ref in enumerate(refs)))

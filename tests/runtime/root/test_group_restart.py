@@ -15,6 +15,7 @@ from callboard.messages.hosts import HostSpec
 from callboard.messages.lifecycle import Exit
 from callboard.messages.ref import Ref
 from callboard.messages.spec import Backoff, StopTimeout, Strategy, SupervisorSpec
+from callboard.runtime.inside import root_of
 from callboard.runtime.opening import start
 from callboard.runtime.system import System
 
@@ -111,7 +112,7 @@ class Other(Actor):
 
 
 async def end(system: System, slot: int) -> None:
-    await system.root.table.slots[slot].process.kill()
+    await root_of(system).table.slots[slot].process.kill()
 
 
 async def stop_by_its_group(system: System) -> None:

@@ -8,6 +8,7 @@ import pytest
 from callboard.actors.actor import Actor, handler
 from callboard.actors.context import Context
 from callboard.actors.host.host import Host
+from callboard.actors.props import props
 from callboard.messages.contract import Contract, Request
 from callboard.messages.lifecycle import Exit
 from callboard.messages.ref import Ref
@@ -76,7 +77,7 @@ def test_no_ask_fails_that_has_not_run(seed: int, stops_in_s: float) -> None:
     async def main() -> None:
         options: dict[str, Any] = {"hosts": 3, "host_supervision": REST, "network_faults": SLOW}
         async with open_system(world, **options) as simulated:
-            ref = await simulated.system.spawn(Lingering, stops_in_s, host=3)
+            ref = await simulated.system.spawn(props(Lingering, stops_in_s), host=3)
             sender = await simulated.system.spawn(Sender, host=1)
             simulated.crash(2)
             asks = [ask(ref, Do(), EVERY_S * n) for n in range(ASKS)]

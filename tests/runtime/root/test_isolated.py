@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from callboard.actors.props import props
 from callboard.messages.errors import (
     ActorNotFound,
     ActorStartFailed,
@@ -21,6 +22,7 @@ from callboard.messages.ports import HostProcess
 from callboard.messages.ref import Ref
 from callboard.messages.spec import Backoff, Restart, StopTimeout, SupervisorSpec
 from callboard.runtime.engines.inline import InlineEngine
+from callboard.runtime.inside import host_of, root_of
 from callboard.runtime.settings import Settings
 from callboard.runtime.system import System
 
@@ -81,7 +83,7 @@ async def answered(ref: Ref[Any]) -> None:
 
 
 def slot_of(system: System, ref: Ref[Any]) -> Any:
-    return system.root.table.slots[ref.address.slot]
+    return root_of(system).table.slots[ref.address.slot]
 
 
 # --- what cannot be had ---------------------------------------------------------------------
@@ -92,7 +94,7 @@ async def test_resources_that_nobody_has_fail_the_spawn_and_leave_nothing() -> N
         engine.problem = "no node has 8 GPU"
         with pytest.raises(ClusterError, match="8 GPU"):
             await system.spawn(cast.Counter, name="big", placement=ALONE)
-        assert list(system.root.table.slots) == [1, 2]
+        assert list(root_of(system).table.slots) == [1, 2]
         engine.problem = ""
         again = await system.spawn(cast.Counter, name="big")
         assert again.address.slot in (1, 2), "the name is free again"
@@ -100,10 +102,9 @@ async def test_resources_that_nobody_has_fail_the_spawn_and_leave_nothing() -> N
 
 async def test_isolated_actor_that_does_not_start_takes_its_host_along() -> None:
     async with running() as (system, _):
-        witness = await system.spawn(cast.Witness)
         with pytest.raises(ActorStartFailed):
-            await system.spawn(company.FussyChild, witness, "a", fails=True, placement=ALONE)
-        await until(lambda: list(system.root.table.slots) == [1, 2])
+            await system.spawn(props(company.FailingConstructor, "plain"), placement=ALONE)
+        await until(lambda: list(root_of(system).table.slots) == [1, 2])
 
 
 async def test_pool_of_isolated_agents_is_there_whole_or_not_at_all() -> None:
@@ -118,8 +119,8 @@ async def test_pool_of_isolated_agents_is_there_whole_or_not_at_all() -> None:
         engine.start_process = third_fails  # type: ignore[method-assign]
         with pytest.raises(ClusterError, match="no GPU left"):
             await system.pool(company.Runner, size=4, isolated=Resources(gpus=1.0))
-        await until(lambda: list(system.root.table.slots) == [1, 2])
-        assert not system.host.directory.offers(company.Errand.contract_name)
+        await until(lambda: list(root_of(system).table.slots) == [1, 2])
+        assert not host_of(system).directory.offers(company.Errand.contract_name)
 
 
 async def test_isolated_pool_needs_a_size_and_hosts_are_no_places_for_others() -> None:
@@ -142,18 +143,18 @@ async def test_isolated_actor_has_a_host_of_its_own_with_its_resources() -> None
         assert [order.resources for order in engine.orders] == [wanted]
         others = [await system.spawn(cast.Counter) for _ in range(8)]
         assert {other.address.slot for other in others} == {1, 2}
-        assert system.host.directory.hosts == (1, 2)
+        assert host_of(system).directory.hosts == (1, 2)
 
 
 async def test_killed_isolated_host_comes_back_in_a_new_process_not_an_understudy() -> None:
     async with running(understudies=1) as (system, engine):
         ref = await system.spawn(cast.Counter, placement=ALONE)
-        spare = system.root.understudies.spares[0]
+        spare = root_of(system).understudies.spares[0]
         old = slot_of(system, ref).process
         await old.kill()
         await answered(ref)
         assert slot_of(system, ref).process not in (old, spare)
-        assert system.root.understudies.spares == [spare]
+        assert root_of(system).understudies.spares == [spare]
         assert len(engine.orders) == 2
 
 
@@ -161,7 +162,7 @@ async def test_temporary_isolated_actor_ends_with_its_process() -> None:
     async with running() as (system, _):
         ref = await system.spawn(cast.Counter, placement=ALONE, restart=Restart.TEMPORARY)
         await slot_of(system, ref).process.kill()
-        await until(lambda: list(system.root.table.slots) == [1, 2])
+        await until(lambda: list(root_of(system).table.slots) == [1, 2])
         with pytest.raises(HostLost):
             await ref.ask(cast.Ping(n=1))
 
@@ -194,13 +195,13 @@ async def test_isolated_host_is_tried_again_until_its_resources_are_back() -> No
 async def test_host_ends_with_its_actor(how: str) -> None:
     async with running() as (system, engine):
         witness = await system.spawn(cast.Witness)
-        ref = await system.spawn(company.Person, witness, "p", placement=ALONE)
+        ref = await system.spawn(props(company.Person, witness, "p"), placement=ALONE)
         process = slot_of(system, ref).process
         if how == "stopped":
             await system.stop(ref)
         else:
             ref.tell(company.Leave())
-        await until(lambda: list(system.root.table.slots) == [1, 2])
+        await until(lambda: list(root_of(system).table.slots) == [1, 2])
         heard = await witness.ask(cast.Expect(prefix="p stopping"))
         assert len(heard.events) == 1
         await until(lambda: process not in engine._processes)
@@ -212,11 +213,11 @@ async def test_stop_while_its_process_starts_leaves_no_process() -> None:
         engine.gate.clear()
         spawn = asyncio.ensure_future(system.spawn(cast.Counter, placement=ALONE))
         await until(lambda: bool(engine.orders))
-        await system.root.isolated.remove(system.root.table.slots[3])
+        await root_of(system).isolated.remove(root_of(system).table.slots[3])
         with pytest.raises(HostLost):
             await spawn
         assert len(engine._processes) == processes
-        assert list(system.root.table.slots) == [1, 2]
+        assert list(root_of(system).table.slots) == [1, 2]
 
 
 async def test_isolated_actor_that_hangs_is_killed_after_its_own_stop_timeout() -> None:
@@ -232,11 +233,37 @@ async def test_isolated_actor_that_hangs_is_killed_after_its_own_stop_timeout() 
 
 async def test_isolated_agents_are_offered_together() -> None:
     async with running() as (system, engine):
-        parts = await system.pool(company.Runner, size=3, isolated=Resources(gpus=1.0))
+        parts = (await system.pool(company.Runner, size=3, isolated=Resources(gpus=1.0))).refs
         assert len(parts) == 3
         assert len(engine.orders) == 3
         replies = [await system.ask(company.Errand()) for _ in range(6)]
         assert {reply.text for reply in replies} == {f"Runner-isolated-{n}" for n in (3, 4, 5)}
+
+
+async def test_a_pool_of_isolated_agents_takes_and_gives_hosts() -> None:
+    async with running() as (system, _):
+        table = root_of(system).table
+        witness = await system.spawn(cast.Witness)
+        pool = await system.pool(company.Worker, size=2, isolated=Resources(gpus=1.0))
+        held = [
+            asyncio.ensure_future(
+                pool.ask(company.Hold(witness=witness, label=f"h{n}", go="go"), timeout_s=60.0)
+            )
+            for n in range(4)
+        ]
+        await witness.ask(cast.Expect(prefix="h", count=2))
+        await pool.resize(1)
+        assert (pool.size, len(pool.refs)) == (1, 1)
+        assert len(table.slots) == 4, "an agent that goes finishes first"
+        witness.tell(cast.Event(text="go"))
+        await asyncio.gather(*held)
+        await until(lambda: len(table.slots) == 3)
+        await pool.resize(4)
+        assert len(table.slots) == 6
+        replies = await asyncio.gather(*(pool.ask(cast.Ping(n=n)) for n in range(20)))
+        assert [reply.n for reply in replies] == list(range(20))
+        await pool.stop()
+        await until(lambda: len(table.slots) == 2)
 
 
 async def test_thirty_isolated_hosts_leave_nothing_behind_on_any_host() -> None:
@@ -250,7 +277,7 @@ async def test_thirty_isolated_hosts_leave_nothing_behind_on_any_host() -> None:
             for relayer in relayers:
                 await relayer.ask(cast.Relay(to=ref, n=1))
             await system.stop(ref)
-        table, root = system.root.table, system.root
+        table, root = root_of(system).table, root_of(system)
         assert list(table.slots) == [1, 2]
         assert len(root.isolated.supervisor.core) == 0
         for leftover in (
@@ -259,7 +286,7 @@ async def test_thirty_isolated_hosts_leave_nothing_behind_on_any_host() -> None:
         ):  # fmt: skip
             assert not leftover
         assert len(engine._processes) == processes
-        hosts = [system.host, *(slot.process.host for slot in table.slots.values())]
+        hosts = [host_of(system), *(slot.process.host for slot in table.slots.values())]
         await until(lambda: all(max(host.links, default=0) <= 2 for host in hosts))
         with pytest.raises(ActorNotFound):
             await system.stop(refs[-1])
@@ -272,12 +299,12 @@ async def test_isolated_hosts_stop_before_the_others_newest_first() -> None:
     async with running() as (system, _):
         witness = await system.spawn(cast.Witness, host=1)
         for name in "ab":
-            await system.spawn(company.Person, witness, name, placement=ALONE)
-        bring_down = system.root.hosting.bring_down
+            await system.spawn(props(company.Person, witness, name), placement=ALONE)
+        bring_down = root_of(system).hosting.bring_down
 
         async def noted(slot: Any, *how: Any, **options: Any) -> Any:
             ended.append(slot.name)
             return await bring_down(slot, *how, **options)
 
-        system.root.hosting.bring_down = noted  # type: ignore[method-assign]
+        root_of(system).hosting.bring_down = noted  # type: ignore[method-assign]
     assert ended == ["Person-isolated-4", "Person-isolated-3", "host-2", "host-1"]

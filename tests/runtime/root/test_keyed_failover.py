@@ -9,6 +9,7 @@ import pytest
 
 from callboard.actors.keyed.actor import StoreActor
 from callboard.messages.errors import AskError
+from callboard.runtime.inside import root_of
 from callboard.runtime.opening import start
 from callboard.runtime.system import System
 
@@ -38,7 +39,7 @@ async def test_killed_hosts_keys_come_back_with_their_saved_state() -> None:
             assert [reply.amount for reply in replies] == [turn] * 20
         lost = [key for key, reply in zip(keys, replies, strict=True) if reply.host == "host-2"]
         assert lost
-        process = system.root.table.slots[2].process
+        process = root_of(system).table.slots[2].process
         await process.ping()
         os.kill(int(process.pid), signal.SIGKILL)
         for key in keys:

@@ -23,6 +23,7 @@ from callboard.messages.spec import (
     SupervisorSpec,
 )
 from callboard.runtime.engines.inline import InlineEngine
+from callboard.runtime.inside import host_of, root_of
 from callboard.runtime.root.slots import Slot
 from callboard.runtime.settings import Settings
 from callboard.runtime.system import System
@@ -48,7 +49,7 @@ class Three:
 
     async def __aenter__(self) -> Self:
         await self.system.open()
-        hosting = self.system.root.hosting
+        hosting = root_of(self.system).hosting
         bring_up, bring_down = hosting.bring_up, hosting.bring_down
 
         async def up(slot: Slot, ended: Any) -> None:
@@ -70,7 +71,7 @@ class Three:
         await self.system.close(5.0)
 
     def slot(self, name: str) -> Slot | None:
-        slots = self.system.root.table.slots.values()
+        slots = root_of(self.system).table.slots.values()
         return next((slot for slot in slots if slot.name == name), None)
 
     async def end(self, name: str, reason: Exit = EXITS["killed"]) -> None:
@@ -84,7 +85,7 @@ class Three:
                 await asyncio.sleep(0)
 
     def all_up(self) -> bool:
-        return all(slot.is_up for slot in self.system.root.table.slots.values())
+        return all(slot.is_up for slot in root_of(self.system).table.slots.values())
 
 
 HOST_OF = {"first": "a", SUBJECT: "b", "next": "c"}
@@ -139,10 +140,10 @@ async def escalation(strategy: Strategy) -> None:
     three = Three(HostSpec("b"), strategy=strategy, intensity=Intensity(restarts=1, period_s=60.0))
     async with three:
         failed: list[Any] = []
-        three.system.root._on_failed = failed.append
+        root_of(three.system)._on_failed = failed.append
         await three.end("b")
         await three.until(lambda: "+b" in three.log and three.all_up())
-        await three.until(lambda: three.system.root.supervisor.statistics().running == 3)
+        await three.until(lambda: root_of(three.system).supervisor.statistics().running == 3)
         three.log.clear()
         await three.end("b")
         await three.until(lambda: bool(failed))
@@ -173,7 +174,7 @@ async def start_fails_half_way(strategy: Strategy) -> None:
     engine.start_process = third_is_broken  # type: ignore[method-assign,assignment]
     with pytest.raises(ClusterError, match="no place"):
         await system.open()
-    assert all(not slot.is_up for slot in system.root.table.slots.values())
+    assert all(not slot.is_up for slot in root_of(system).table.slots.values())
     assert not any(process.host for process in made)
     await system.close(5.0)
 
@@ -197,7 +198,7 @@ async def restart_that_fails(strategy: Strategy) -> None:
 
 async def ordered_stop(strategy: Strategy) -> None:
     async with Three(HostSpec("b"), strategy=strategy) as three:
-        assert [slot.name for slot in three.system.root.table.slots.values()] == ["a", "b", "c"]
+        assert [slot.name for slot in root_of(three.system).table.slots.values()] == ["a", "b", "c"]
     assert three.log == ["-c", "-b", "-a"]
 
 
@@ -242,10 +243,10 @@ async def test_rest_for_one_failed_restart_of_a_later_one_is_tried_again_alone()
 async def test_back_off_waits_before_the_next_start() -> None:
     patient = Backoff(min_s=0.2, max_s=0.2, jitter=0.0)
     async with Three(HostSpec("b"), backoff=patient) as three:
-        began_s = three.system.host.now()
+        began_s = host_of(three.system).now()
         await three.end("b")
         await three.until(lambda: three.log == ["+b"])
-        assert three.system.host.now() - began_s >= 0.2
+        assert host_of(three.system).now() - began_s >= 0.2
 
 
 async def test_resting_host_comes_back_empty_with_its_group() -> None:
@@ -268,7 +269,7 @@ async def test_auto_shutdown_ends_the_system(auto_shutdown: AutoShutdown) -> Non
     b = HostSpec("b", restart=Restart.TRANSIENT, significant=True)
     async with Three(b, auto_shutdown=auto_shutdown) as three:
         failed: list[Any] = []
-        three.system.root._on_failed = failed.append
+        root_of(three.system)._on_failed = failed.append
         await three.end("b", ENDED_NORMALLY)
         await three.until(lambda: bool(failed))
         assert "significant" in failed[0].message

@@ -1,6 +1,7 @@
 """Strategies of hosts and isolated hosts, with real processes that are killed with -9."""
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -14,6 +15,7 @@ from callboard.messages.hosts import HostSpec
 from callboard.messages.placement import Placement, Resources
 from callboard.messages.ref import Ref
 from callboard.messages.spec import Backoff, Intensity, Strategy, SupervisorSpec
+from callboard.runtime.inside import root_of
 from callboard.runtime.opening import start
 from callboard.runtime.system import System
 
@@ -31,7 +33,7 @@ async def running(**options: Any) -> AsyncIterator[System]:
 async def pids(system: System) -> dict[str, int]:
     """The process of each host, by its name, once all are up."""
     async with asyncio.timeout(60.0):
-        while any(not slot.is_up for slot in system.root.table.slots.values()):
+        while any(not slot.is_up for slot in root_of(system).table.slots.values()):
             await system.view(actors_max=0)
     return {host.name: host.pid for host in (await system.view(actors_max=0)).hosts if host.slot}
 
@@ -84,7 +86,8 @@ async def test_no_ask_fails_at_a_host_that_is_restarted_with_its_group() -> None
         while not watch.done():
             # Some get there before it stops, some come back, some wait.
             asks.append(asyncio.ensure_future(ref.ask(cast.Ping(n=0), timeout_s=60.0)))
-            await asyncio.wait((watch,), timeout=0.001)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(watch, 0.001)
         await asyncio.gather(*asks)
         assert (await pids(system))["c"] != before["c"]
 

@@ -17,7 +17,7 @@ def test_isolated_actor_waits_for_a_node_with_its_labels_and_says_so(
         """
         os.environ["RAY_AUTH_MODE"] = "disabled"
         from ray.cluster_utils import Cluster
-        from callboard import Placement, Resources
+        from callboard.placement import Placement, Resources
 
         async def answer(ref):
             while True:

@@ -10,12 +10,15 @@ import cloudpickle
 import pytest
 
 import callboard
-from callboard import Backoff, Contract, ProjectorActor, System, TreeSpec, start
+from callboard import Contract, System, start
 from callboard.actors.events.projection.actor import LookAtProjector
 from callboard.actors.events.projection.figures import ProjectorLimits
+from callboard.events import ProjectorActor
 from callboard.messages.errors import CallboardError
 from callboard.messages.placement import Placement
+from callboard.runtime.inside import root_of
 from callboard.runtime.stores.sqlite import SqliteEventStore, SqliteReadModelStore
+from callboard.supervision import Backoff, TreeSpec
 from tests.actors.events import accounts
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_here")]
@@ -26,7 +29,7 @@ LIMITS: Final = ProjectorLimits(page_events=20)
 
 
 async def killed(system: System, slot: int) -> None:
-    process: Any = system.root.table.slots[slot].process
+    process: Any = root_of(system).table.slots[slot].process
     await process.ping()
     os.kill(int(process.pid), signal.SIGKILL)
 
@@ -60,7 +63,7 @@ async def test_a_projector_whose_host_is_killed_goes_on_where_its_model_stands(
     path = tmp_path / "bank.db"
     events = accounts.some_events(7, EVENTS)
     models = SqliteReadModelStore(path)
-    spec = callboard.projector_spec(
+    spec = callboard.events.projector_spec(
         accounts.Accounts,
         log=str(path),
         models=str(path),
@@ -68,7 +71,7 @@ async def test_a_projector_whose_host_is_killed_goes_on_where_its_model_stands(
         backoff=Backoff(max_s=0.1),
         placement=Placement(host=1),
     )
-    assert spec.actor is ProjectorActor
+    assert spec.props.actor is ProjectorActor
     async with (
         accounts.open_journal(SqliteEventStore(path)) as journal,
         start(engine="ray", name="projects", hosts=2, journal="off") as system,

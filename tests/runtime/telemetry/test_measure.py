@@ -36,6 +36,7 @@ from callboard.messages.storage_errors import (
     fault_of,
 )
 from callboard.runtime.cache.tiers import open_cache
+from callboard.runtime.inside import host_of, processes_of
 from callboard.runtime.stores.memory import MemoryReadModelStore
 from callboard.runtime.stores.postgres import PostgresEventStore
 from callboard.runtime.stores.sqlite import SqliteEventStore
@@ -64,7 +65,7 @@ class Sink:
     """Keeps the metrics of a host, the driver's if no other, as Prometheus would."""
 
     def __init__(self, system: System, host: Any = None) -> None:
-        self._publisher = Publisher(host or system.host, self, 60.0)
+        self._publisher = Publisher(host or host_of(system), self, 60.0)
         self._values: dict[Name, float] = {}
 
     def gauge(self, name: str, value: float, label: str = "") -> None:
@@ -160,7 +161,7 @@ async def is_counted(
     fault, sink = fault_of(error("")), Sink(system)
     journal = Journal(store, owner="test", limits=AT_ONCE)
     await journal.open()
-    end = callboard.measure(system, journal)
+    end = callboard.telemetry.measure(system, journal)
     try:
         await journal.append("a", events())
         before = await sink.of("journal")
@@ -222,7 +223,7 @@ async def test_refusals_retries_and_the_end_of_a_writer_are_counted(
     store = impatient(path)
     journal = Journal(store, owner="test", limits=JournalLimits(retry_first_s=0.01))
     await journal.open()
-    callboard.measure(system, journal)
+    callboard.telemetry.measure(system, journal)
     with pytest.raises(WrongExpectedVersion):
         await journal.append("a", events(), 5)
     with locked(path):
@@ -257,8 +258,8 @@ async def test_the_journal_of_a_system_is_measured(tmp_path: Path) -> None:
 async def test_a_log_actor_is_measured_on_its_host_and_no_longer_than_it_lives(
     system: System, tmp_path: Path
 ) -> None:
-    host = system.host_processes()[0].host
-    log = await callboard.open_log(system, str(tmp_path / "log.db"), name="log")
+    host = processes_of(system)[0].host
+    log = await callboard.events.open_log(system, str(tmp_path / "log.db"), name="log")
     sink = Sink(system, host)
     await log.append("a", events())
     figures = await sink.of("journal")
@@ -275,7 +276,7 @@ async def test_a_projection_s_lag_and_events_are_told_over_its_restart(system: S
         await append(journal, some_events(3, 40))
         for total in (40.0, 50.0):
             projector = Projector(Accounts(), journal, models)
-            end = callboard.measure(system, projector)
+            end = callboard.telemetry.measure(system, projector)
             figures = await sink.of("projection")
             assert figures["lag_positions{accounts}"] == journal.head
             await projector.start()
@@ -288,7 +289,7 @@ async def test_a_projection_s_lag_and_events_are_told_over_its_restart(system: S
             await append(journal, some_events(4, 10))
         await append(journal, [Renamed(account="nobody knows this kind")])
         projector = Projector(Accounts(), journal, models)
-        callboard.measure(system, projector)
+        callboard.telemetry.measure(system, projector)
         await projector.start()
         await until(lambda: projector.failed is not None, "it stops")
         figures = await sink.of("projection")
@@ -304,7 +305,7 @@ async def test_what_a_group_parks_is_told(system: System) -> None:
         limits = ConsumersLimits(attempts_max=1)
         models = MemoryReadModelStore()
         async with ConsumerGroup("mails", Follower(journal), CODEC, models, limits=limits) as group:
-            callboard.measure(system, group)
+            callboard.telemetry.measure(system, group)
 
             async def refuse(_delivery: Any) -> None:
                 raise ValueError("no")
@@ -322,7 +323,7 @@ async def test_both_tiers_single_flight_and_a_redis_that_is_down_are_told(
     system: System, redis_server: RedisServer
 ) -> None:
     cache, sink = open_cache(redis_server.url), Sink(system)
-    callboard.measure(system, cache)
+    callboard.telemetry.measure(system, cache)
 
     async def load() -> bytes:
         await asyncio.sleep(0)
@@ -350,8 +351,8 @@ async def test_both_tiers_single_flight_and_a_redis_that_is_down_are_told(
 
 async def test_states_and_their_cache_are_told_while_they_are_open(system: System) -> None:
     sink = Sink(system)
-    async with callboard.open_states("memory:", system=system) as states:
+    async with callboard.states.open_states("memory:", system=system) as states:
         await states.synchronise(["nobody"])
         assert (await sink.of("states"))["read{primary}"] == 0.0
         assert (await sink.of("cache"))["misses{local}"] == 1.0
-    assert not system.host.meters.instruments._sources
+    assert not host_of(system).meters.instruments._sources

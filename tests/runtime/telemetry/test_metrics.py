@@ -11,6 +11,7 @@ import pytest
 from callboard.actors.actor import Actor, handler
 from callboard.messages.contract import Contract, Request
 from callboard.messages.errors import HandlerFailed
+from callboard.runtime.inside import host_of, processes_of
 from callboard.runtime.opening import start
 from callboard.runtime.settings import Settings
 from callboard.runtime.telemetry.metrics import Publisher, figures_of
@@ -63,7 +64,7 @@ async def crash(system: Any, ref: Any) -> None:
 async def test_counters_grow_by_what_happened_and_gauges_are_what_is() -> None:
     async with start(engine="inline", hosts=1) as system:
         ref = await system.spawn(Fragile)
-        host = system.host_processes()[0].host
+        host = processes_of(system)[0].host
         sink = MemorySink()
         publisher = Publisher(host, sink, 60.0)
         await publisher.publish()
@@ -80,7 +81,7 @@ async def test_counters_grow_by_what_happened_and_gauges_are_what_is() -> None:
             assert sink.values[full] == figures[full] > 0.0
         assert set(sink.values) <= set(METRICS)
         assert "callboard_hosts_replaced" not in sink.values
-        assert (await figures_of(system.host))["callboard_hosts_replaced"] == 0
+        assert (await figures_of(host_of(system)))["callboard_hosts_replaced"] == 0
 
 
 async def test_a_sink_that_fails_is_logged_once_and_tried_again(
@@ -88,7 +89,7 @@ async def test_a_sink_that_fails_is_logged_once_and_tried_again(
 ) -> None:
     async with start(engine="inline", hosts=1) as system:
         sink = MemorySink()
-        publisher = Publisher(system.host, sink, 60.0)
+        publisher = Publisher(host_of(system), sink, 60.0)
         sink.is_broken = True
         with caplog.at_level(logging.WARNING, "callboard.metrics"):
             await publisher.publish()
@@ -102,7 +103,7 @@ async def test_a_sink_that_fails_is_logged_once_and_tried_again(
 async def test_a_publisher_publishes_until_its_host_ends() -> None:
     sink = MemorySink()
     async with start(engine="inline", hosts=1) as system:
-        Publisher(system.host, sink, 0.001).start()
+        Publisher(host_of(system), sink, 0.001).start()
         async with asyncio.timeout(5.0):
             while sink.given.count("callboard_actors") < 3:  # noqa: ASYNC110 - its period is waited for
                 await asyncio.sleep(0)

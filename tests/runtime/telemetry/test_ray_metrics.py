@@ -153,14 +153,14 @@ async def test_what_is_stored_cached_and_projected_is_published(
 
     async with (
         start(hosts=1, understudies=0, name="kept", metrics_s=0.2, journal="off") as system,
-        callboard.open_states(str(tmp_path / "states.db"), system=system) as states,
+        callboard.states.open_states(str(tmp_path / "states.db"), system=system) as states,
     ):
         store = SqliteEventStore(path)
         store._database._busy_s = 0.02  # Or the lock would be waited for.
         journal = Journal(store, owner="test")
         await journal.open()
         projector = Projector(Accounts(), journal, MemoryReadModelStore())
-        callboard.measure(system, journal, projector)
+        callboard.telemetry.measure(system, journal, projector)
         await projector.start()
         await states.synchronise(["nobody"])
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:

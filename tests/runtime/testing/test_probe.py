@@ -3,6 +3,7 @@
 import pytest
 
 from callboard import CallboardError
+from callboard.actors.props import props
 from callboard.messages.errors import UsageError
 from callboard.testing import Simulation, simulated
 
@@ -12,7 +13,7 @@ from .fixture_actors import Next, Number, Repeater, Tell
 @simulated()
 async def test_a_probe_answers_and_notes(sim: Simulation) -> None:
     probe = await sim.probe(Tell, answers={Next: Number(number=7)})
-    repeater = await sim.system.spawn(Repeater, probe.ref, probe.ref, host=2)
+    repeater = await sim.system.spawn(props(Repeater, probe.ref, probe.ref), host=2)
     repeater.tell(Tell(text="a"))
     assert await probe.expect(Next) == Next()
     assert (await probe.expect(Tell)).text == "a 7"

@@ -7,11 +7,13 @@ from functools import partial
 from typing import Any, ClassVar, Final
 
 from callboard.actors.actor import Actor, handler
+from callboard.actors.props import props
 from callboard.messages.contract import Contract, Request
 from callboard.messages.errors import CallboardError
 from callboard.messages.placement import Placement, Resources
 from callboard.messages.ref import Address, Ref
 from callboard.messages.spec import Backoff, Intensity, SupervisorSpec
+from callboard.runtime.inside import host_of
 from callboard.runtime.settings import Settings
 
 from .. import fixture_actors
@@ -191,7 +193,7 @@ async def _start_actors(run_record: RunRecord) -> None:
 
 async def _perform(run_record: RunRecord, driver: Driver) -> None:
     """Run the activities of a driver until it leaves."""
-    draw, bind = run_record.run.draw, driver.system.host.ref
+    draw, bind = run_record.run.draw, host_of(driver.system).ref
     fixture = ScenarioFixture(run_record.run, driver.system)
     fixture.receivers = [bind(address) for address in run_record.receivers]
     fixture.senders = [bind(address) for address in run_record.senders]
@@ -250,12 +252,12 @@ async def _spawn(run_record: RunRecord, driver: Driver, fixture: ScenarioFixture
     tags = [run_record.new_tag() for _ in range(3 if chance < 0.3 else 1)]
     try:
         if len(tags) > 1:
-            refs = await system.spawn_many(Tagged, [(tag,) for tag in tags])
+            refs = await system.spawn_many([props(Tagged, tag) for tag in tags])
         elif chance > 0.85:
             isolated = Placement(isolated=Resources(cpus=0.0))
-            refs = [await system.spawn(Tagged, tags[0], placement=isolated)]
+            refs = [await system.spawn(props(Tagged, tags[0]), placement=isolated)]
         else:
-            refs = [await system.spawn(Tagged, tags[0], name=f"tagged-{tags[0]}")]
+            refs = [await system.spawn(props(Tagged, tags[0]), name=f"tagged-{tags[0]}")]
     except CallboardError:
         return
     run_record.known.update(zip(tags, (ref.address for ref in refs), strict=True))
@@ -272,7 +274,7 @@ async def _wait(run_record: RunRecord, driver: Driver, fixture: ScenarioFixture)
     """Send a request that is never answered, and give up; a driver that dies gives up too."""
     draw = fixture.draw
     await fixture.later(BUSY_S)
-    waiter = driver.system.host.ref(run_record.waiter or Address(0, 0))
+    waiter = host_of(driver.system).ref(run_record.waiter or Address(0, 0))
     request = Wait(number=run_record.new_tag())
     with contextlib.suppress(CallboardError, TimeoutError):
         async with asyncio.timeout(0.1 + 3.0 * draw()):

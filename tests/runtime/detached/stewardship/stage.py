@@ -12,6 +12,7 @@ import callboard
 from callboard import Agent, Contract, Job, Ref, Request, SubTask, System, handler
 from callboard.actors.journal.core import JournalLimits
 from callboard.actors.journal.journal import Journal
+from callboard.actors.props import props
 from callboard.messages.events import Append, EventStore
 from callboard.messages.ref import Address
 from callboard.messages.spec import Restart
@@ -19,6 +20,7 @@ from callboard.messages.storage_errors import StoreUnavailable
 from callboard.runtime.detached.stewardship.client import STEWARD, DistantExecutions
 from callboard.runtime.detached.stewardship.steward import Steward
 from callboard.runtime.environment import REAL
+from callboard.runtime.inside import host_of, root_of
 from callboard.runtime.journals import OpenJournal
 from callboard.runtime.settings import Settings
 from callboard.runtime.stores.memory import MemoryEventStore
@@ -161,19 +163,19 @@ class Stage:
     async def hire(self) -> Address:
         """The steward on host 2; it is started when there is none."""
         async with self._hiring:
-            found = self.system.host.directory.find(STEWARD)
+            found = host_of(self.system).directory.find(STEWARD)
             if found is not None:
                 return found
             make_ledger = functools.partial(entries_of, self.name)
+            steward = props(Steward, self.settings, make_ledger, self.environment, journal_of)
             self.steward = await self.system.spawn(
-                Steward, self.settings, make_ledger, self.environment, journal_of,
-                name=STEWARD, host=2, restart=Restart.PERMANENT,
-            )  # fmt: skip
+                steward, name=STEWARD, host=2, restart=Restart.PERMANENT
+            )
             return self.steward.address
 
     async def kill(self) -> None:
         """The steward's host ends, as by kill -9; its successor comes on an understudy."""
-        slot = self.system.root.table.slots[2]
+        slot = root_of(self.system).table.slots[2]
         epoch = slot.epoch
         await slot.process.kill()
         await until(lambda: slot.epoch > epoch)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from callboard import ExecutionHandle, Job, SubTask
+from callboard.actors.execution.handle import execution_of
 from callboard.actors.execution.history.events import Kind
 from callboard.messages.errors import (
     Cancelled,
@@ -274,7 +275,7 @@ async def test_a_journal_that_goes_away_is_waited_for(stage: Stage) -> None:
     stage.is_away = True
     assert Worker.gate is not None
     Worker.gate.set()
-    await until(lambda: handle.execution.problem)
+    await until(lambda: execution_of(handle).problem)
     with pytest.raises(DeadlineExceeded, match="waits for the journal") as caught:
         await handle.result(0.0)
     assert "out of reach" in caught.value.advice

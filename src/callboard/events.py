@@ -1,0 +1,52 @@
+"""Event sourcing: logs, aggregates, projections, subscriptions and consumers."""
+
+from callboard.actors.events.aggregate import Aggregate, applies, decides
+from callboard.actors.events.codec import Event, EventCodec, Unknown
+from callboard.actors.events.commands import Commands
+from callboard.actors.events.consumers.core import ConsumersLimits
+from callboard.actors.events.consumers.group import ConsumerGroup
+from callboard.actors.events.log import FollowedLog
+from callboard.actors.events.projection.actor import LookAtProjector, ProjectorActor
+from callboard.actors.events.projection.projection import Projection, Rows, projects
+from callboard.actors.events.projection.projector import Projector
+from callboard.actors.events.projection.queries import Queries
+from callboard.actors.events.snapshots import Snapshots
+from callboard.actors.events.subscription.reader import Follower
+from callboard.actors.events.subscription.subscription import Subscription
+from callboard.actors.journal.client import LogClient
+from callboard.messages.event_ids import new_event_id
+from callboard.messages.events import ANY, NO_STREAM, Append, EventStore, NewEvent, RecordedEvent
+from callboard.runtime.durable import open_log, projector_spec
+
+__all__ = [
+    "ANY",
+    "NO_STREAM",
+    "Aggregate",
+    "Append",
+    "Commands",
+    "ConsumerGroup",
+    "ConsumersLimits",
+    "Event",
+    "EventCodec",
+    "EventStore",
+    "FollowedLog",
+    "Follower",
+    "LogClient",
+    "LookAtProjector",
+    "NewEvent",
+    "Projection",
+    "Projector",
+    "ProjectorActor",
+    "Queries",
+    "RecordedEvent",
+    "Rows",
+    "Snapshots",
+    "Subscription",
+    "Unknown",
+    "applies",
+    "decides",
+    "new_event_id",
+    "open_log",
+    "projector_spec",
+    "projects",
+]

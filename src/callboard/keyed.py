@@ -1,0 +1,14 @@
+"""Actors that belong to a key, and the stores of their states."""
+
+from callboard.actors.keyed.actor import KeyedActor, StoreActor
+from callboard.messages.stores import EncodedState, KeyedStore, MemoryStore
+from callboard.runtime.keyed import KeyedActors
+
+__all__ = [
+    "EncodedState",
+    "KeyedActor",
+    "KeyedActors",
+    "KeyedStore",
+    "MemoryStore",
+    "StoreActor",
+]

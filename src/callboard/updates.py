@@ -1,0 +1,29 @@
+"""What an execution says of itself while it runs; see `ExecutionHandle.updates`."""
+
+from callboard.messages.updates import (
+    ExecutionMetrics,
+    ExecutionPhase,
+    ExecutionState,
+    ExecutionUpdate,
+    Finished,
+    PartialResult,
+    PhaseChanged,
+    Progressed,
+    StateChanged,
+    TaskDependency,
+    TaskTroubled,
+)
+
+__all__ = [
+    "ExecutionMetrics",
+    "ExecutionPhase",
+    "ExecutionState",
+    "ExecutionUpdate",
+    "Finished",
+    "PartialResult",
+    "PhaseChanged",
+    "Progressed",
+    "StateChanged",
+    "TaskDependency",
+    "TaskTroubled",
+]

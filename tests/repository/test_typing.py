@@ -1,0 +1,110 @@
+"""Type checkers find what users get wrong, before anything runs."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+SNIPPET: Final = """
+import callboard
+from callboard import Actor, Context, Contract, Request, Settings, System, handler, props, run
+from callboard.supervision import ActorSpec
+
+
+class Counted(Contract):
+    count: int
+
+
+class HowMany(Request[Counted]):
+    pass
+
+
+class Counter(Actor):
+    def __init__(self, start: int, *, name: str = "", host: int = 0) -> None:
+        self.count = start
+
+    @handler
+    async def how_many(self, request: HowMany) -> Counted:
+        return Counted(count=self.count)
+
+
+class Plain(Actor):
+    pass
+
+
+async def right(system: System, ctx: Context) -> None:
+    ref = await system.spawn(props(Counter, 10, name="x", host=1), name="counter", host=2)
+    reveal_type(ref)  # R: Ref[Counter]
+    reveal_type(await system.spawn(Plain))  # R: Ref[Plain]
+    reveal_type(await ctx.spawn(props(Counter, start=1)))  # R: Ref[Counter]
+    many = await system.spawn_many(props(Counter, n) for n in range(9))
+    reveal_type(many)  # R: list[Ref[Counter]]
+    pool = await system.pool(props(Counter, 1), size=2)
+    reveal_type(pool)  # R: Pool[Counter]
+    reveal_type(await pool.ask(HowMany()))  # R: Counted
+    reveal_type(pool.refs)  # R: tuple[Ref[Counter], ...]
+    reveal_type(await system.keyed(Plain))  # R: KeyedActors[Plain]
+    reveal_type(await system.watch(ref))  # R: Down
+    ActorSpec("a", Plain)
+    ActorSpec("b", props(Counter, 1))
+    ctx.tell(HowMany(), ref)
+
+
+async def wrong(system: System, ctx: Context) -> None:
+    await system.spawn(props(Counter, "ten"))  # E: arg-type
+    await system.spawn(props(Counter, 10, color="red"))  # E: call-arg
+    await system.spawn(props(Counter))  # E: call-arg
+    await system.spawn(Counter)  # E: arg-type
+    await system.spawn(props(Counter, 10), nmae="counter")  # E: call-arg
+    await system.spawn_many([Counter])  # E: arg-type
+    await system.pool(Counter, size=2)  # E: arg-type
+    await ctx.spawn(props(Counter, start=None))  # E: arg-type
+    ActorSpec("a", Counter)  # E: arg-type
+    ref = await system.spawn(Plain)
+    ctx.tell(ref, HowMany())  # E: arg-type
+    system.tell(ref, HowMany())  # E: arg-type
+    await system.ask(ref, HowMany())  # E: arg-type
+
+
+async def main(system: System) -> int:
+    return 1
+
+
+async def starting() -> None:
+    async with callboard.start(engine="inline", hosts=2) as system:
+        reveal_type(system)  # R: System
+    async with callboard.start(engine="inline", hots=2) as system:  # E: call-arg
+        pass
+    run(main, hosts="two")  # E: arg-type
+    run(main, enginee="inline")  # E: call-arg
+    reveal_type(run(main, Settings.from_words(["hosts=2"])))  # R: int
+"""
+EXPECTED: Final = re.compile(r"# ([ER]): (.*)$")
+FOUND: Final = re.compile(
+    r"^snippet\.py:(\d+): (?:error: .*\[([\w-]+)\]|note: Revealed type is \"(.*)\")$"
+)
+
+
+def test_mistakes_are_type_errors_and_replies_are_inferred(tmp_path: Path) -> None:
+    script = tmp_path / "snippet.py"
+    script.write_text(SNIPPET, encoding="utf-8")
+    (tmp_path / "mypy.ini").write_text("[mypy]\n", encoding="utf-8")
+    command = [sys.executable, "-m", "mypy", "--strict", "--no-color-output", "--no-pretty"]
+    done = subprocess.run(
+        [*command, "--cache-dir", str(tmp_path / "cache"), "snippet.py"],
+        check=False, capture_output=True, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    found: dict[int, set[str]] = {}
+    for line in done.stdout.splitlines():
+        match = FOUND.match(line)
+        if match is not None:
+            number, error, revealed = match.groups()
+            text = error or re.sub(r"[\w.]+\.(\w+)", r"\1", revealed)
+            found.setdefault(int(number), set()).add(text)
+    expected = {
+        number: {match[2]}
+        for number, line in enumerate(SNIPPET.splitlines(), 1)
+        if (match := EXPECTED.search(line)) is not None
+    }
+    assert found == expected, done.stdout + done.stderr
