@@ -133,7 +133,7 @@ def make_host(
         limits=settings.limits,
         ask_timeout_s=settings.ask_timeout_s,
         on_failed=on_failed,
-        extensions=(_trees,),
+        extensions=(Pools, _trees),
     )
     watchdog = Watchdog(host, settings.blocked_s, shares_loop=settings.engine == "inline")
     if environment.is_real:
