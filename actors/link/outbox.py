@@ -101,13 +101,14 @@ class Outbox:
         if self.closed_by is not None:
             self._refuse(item, self.closed_by)
             return
-        if not item.is_limited and not self.is_open and not self._paused:
+        is_limited = item.is_limited
+        if not is_limited and not self.is_open and not self._paused:
             self._backlog.put(item)  # Nearly all that waits: for a host that is not there yet.
             return
         row = self._paused.row_of(item.target, item.message)
         # While there is a backlog, older messages for the same actor may be in it.
         is_next = row is not None and not self._backlog
-        if item.is_limited:
+        if is_limited:
             # What waits for full mailboxes is counted apart: it refuses nothing to others.
             tells = 0 if is_next else self._backlog.tells
             if row is not None:
