@@ -317,7 +317,11 @@ class Journal(StoredLog):
         self._readers.close()
 
     async def __aenter__(self) -> Self:
-        await self.open()
+        try:
+            await self.open()
+        except BaseException:
+            await self.close()
+            raise
         return self
 
     async def __aexit__(self, *_raised: object) -> None:

@@ -166,7 +166,11 @@ class AgentStateManager:
             self._threads.close()
 
     async def __aenter__(self) -> Self:
-        await self.open()
+        try:
+            await self.open()
+        except BaseException:
+            await self.close()
+            raise
         return self
 
     async def __aexit__(self, *_raised: object) -> None:

@@ -5,6 +5,7 @@ left, and fails with whatever has stopped its projector. So after each end, of i
 supervisor or its host's process, each event is in the model exactly once.
 """
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
@@ -78,52 +79,48 @@ class ProjectorActor(Actor):
         self._make_codec = make_codec
         self._retries = retries
         self._limits = limits
-        self._log: LogClient | FollowedLog | None = None
-        self._models: ReadModelStore | None = None
+        self._open = contextlib.AsyncExitStack()
         self._projector: Projector | None = None
 
     async def started(self, ctx: Context) -> None:
         """Open the stores and begin. Raises what they raise, and `ProjectionChanged`."""
-        try:
-            await self._open(ctx)
-        except BaseException:
-            await self._close()
-            raise
-
-    async def _open(self, ctx: Context) -> None:
-        at = self._log_at
-        self._log = log = LogClient(at) if isinstance(at, Ref) else FollowedLog(at())
-        await log.open()
-        self._models = models = self._make_models()
 
         def stopped(error: CallboardError) -> None:
             ctx.stop(Exit.of_error(ExitReason.FAILED, error))
 
-        self._projector = projector = Projector(
-            self._projection(),
-            log,
-            models,
-            None if self._make_codec is None else self._make_codec(),
-            retries=self._retries,
-            limits=self._limits,
-            on_stopped=stopped,
-        )
-        await projector.start()
+        async with contextlib.AsyncExitStack() as stack:
+            log = self._log_in(stack)
+            await log.open()
+            models = self._make_models()
+            stack.callback(models.close)
+            projector = Projector(
+                self._projection(),
+                log,
+                models,
+                None if self._make_codec is None else self._make_codec(),
+                retries=self._retries,
+                limits=self._limits,
+                on_stopped=stopped,
+            )
+            stack.push_async_callback(projector.close)
+            await projector.start()
+            self._open, self._projector = stack.pop_all(), projector
         ctx.measure(lambda: reading_of(projector))
+
+    def _log_in(self, stack: contextlib.AsyncExitStack) -> LogClient | FollowedLog:
+        at = self._log_at
+        if isinstance(at, Ref):
+            log: LogClient | FollowedLog = LogClient(at)
+        else:
+            store = at()
+            stack.callback(store.close)
+            log = FollowedLog(store)
+        stack.push_async_callback(log.close)
+        return log
 
     async def stopping(self, ctx: Context, reason: Exit) -> None:
         """End after the page that is under way."""
-        await self._close()
-
-    async def _close(self) -> None:
-        if self._projector is not None:
-            await self._projector.close()
-        if self._models is not None:
-            self._models.close()
-        if self._log is not None:
-            await self._log.close()
-            if isinstance(self._log, FollowedLog):
-                self._log.store.close()
+        await self._open.aclose()
 
     @handler
     async def look(self, request: LookAtProjector) -> ProjectorLook:

@@ -24,6 +24,7 @@ from callboard.messages.storage_errors import (
     WriterFenced,
     WrongExpectedVersion,
 )
+from callboard.runtime.stores.memory import MemoryEventStore
 
 from .faulty import FaultyStore, events
 
@@ -279,3 +280,27 @@ async def test_statistics_count_what_was_done(store: FaultyStore, opened: Make) 
     assert (found.head, found.waiting_events, found.waiting_bytes) == (6, 0, 0)
     assert 0.0 < found.commit_s_last < found.commit_s
     assert nothing.appends == 0, "a value of its own"
+
+
+class Taken(MemoryEventStore):
+    """A store that another writer does not let go of."""
+
+    is_closed = False
+
+    def take_over(self, owner: str) -> int:
+        raise StoreUnavailable("taken")
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+async def test_a_journal_for_a_block_closes_its_store_at_the_end_and_when_it_cannot_open() -> None:
+    async with Journal(MemoryEventStore(), owner="test") as journal:
+        assert await journal.append("a", events()) == Appended(1, 1, 1)
+    with pytest.raises(CallboardError, match="closed"):
+        await journal.append("a", events())
+    store = Taken()
+    with pytest.raises(StoreUnavailable, match="taken"):
+        async with Journal(store, owner="test"):
+            raise AssertionError("it is not open")
+    assert store.is_closed
