@@ -218,7 +218,7 @@ class Worker:
                 break
             left -= 1
             if cell.free and not cell.queued:
-                # More messages may be handled while this one waits: its own, or its pool's.
+                # More messages may be handled while this one waits: its own, or those it shares.
                 cell.began()
             self.item = item
             if type(item) is Ask:

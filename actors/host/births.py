@@ -210,7 +210,7 @@ class Births:
         self._known.add(behaviour)
 
     def spec(self, restart: Restart, stop_timeout: StopTimeout | None) -> ChildSpec:
-        """The spec of an actor that is none of a tree's."""
+        """The spec of an actor that brings none of its own."""
         # Shared: a spec per actor would cost more than the actor's own state.
         spec = self._specs.get((restart, stop_timeout))
         if spec is None:

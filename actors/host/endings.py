@@ -5,7 +5,8 @@ until the timeout and then no longer, the `stopping` hook, and the report. Whoev
 for an answer from it gets `ActorStopped`.
 
 An actor's stop timeout is its own: its children have theirs, one after another, before it
-begins; a child without a limit has its parent's. A branch's is its whole tree's, as in OTP.
+begins; a child without a limit has its parent's. A cell whose children do not stop first has
+one time for all below it, as a supervisor in OTP.
 Ended by force means: the actor is gone for all others at once; a coroutine is cancelled; a
 thread (a `def` handler) cannot be, so it runs on for nobody, sees `ctx.cancelled`, and its
 result is dropped.
@@ -97,7 +98,7 @@ class Endings:
         self._quiet: dict[int, asyncio.Future[None]] = {}
         self._stops: dict[int, OrderlyStop] = {}
         self.start_hooks: Final[dict[int, asyncio.Task[None]]] = {}
-        """The start hooks that run, and pools that come up, by their cell."""
+        """The start hooks that run, by their cell."""
 
     # --- ordered stop -------------------------------------------------------------------
 

@@ -194,7 +194,7 @@ def _view(host: ViewHost, family: Children[Cell], cell: Cell, chosen: dict[int, 
 
 
 def _running(cell: Cell) -> int:
-    """How many of its handlers run or wait; a pool's shard has none of its own."""
+    """How many of its handlers run or wait; a cell that others serve has none of its own."""
     return 0 if cell.is_quiet else cell.behaviour.concurrency - cell.free
 
 

@@ -50,6 +50,8 @@ def test_every_contract_is_kept(root: Path) -> None:
         ("actors/breach/core.py", "import time", "a core -> the clock"),
         ("runtime/breach/core.py", "import random", "a core -> chance"),
         ("supervisors/tree.py", "import asyncio", "the tree -> the loop"),
+        ("actors/host/breach.py", "import callboard.actors.tree", "the kernel -> a role"),
+        ("actors/keyed/breach.py", "import callboard.actors.tree", "keyed actors -> trees"),
     ],
     ids=lambda value: value if "->" in str(value) else "",
 )
