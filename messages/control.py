@@ -14,6 +14,7 @@ from .ref import Ref
 __all__ = [
     "CONTROL_CELL",
     "CONTROL_SLOT",
+    "FIRST_GUEST_SLOT",
     "ActorEnded",
     "ActorsStarted",
     "ActorsStopped",
@@ -22,11 +23,14 @@ __all__ = [
     "HostLeaves",
     "HostStopped",
     "LeaveTaken",
+    "Peer",
+    "PeersChanged",
     "StartActors",
     "StopActors",
     "StopHost",
     "SubscribeDeadLetters",
     "SubscribedDeadLetters",
+    "is_guest",
 ]
 
 CONTROL_CELL: Final = 0
@@ -34,6 +38,17 @@ CONTROL_CELL: Final = 0
 
 CONTROL_SLOT: Final = 0
 """The slot of the host that the root and the driver live on."""
+FIRST_GUEST_SLOT: Final = 1 << 32
+"""Slots from here on belong to drivers that have attached to a detached system, and take no
+actors. The number of each is drawn once and never used again."""
+
+Peer = tuple[int, str, tuple[str, str, bytes] | None]
+"""Which process is at a slot: its epoch, its name, and its socket (node, name, token)."""
+
+
+def is_guest(slot: int) -> bool:
+    """Whether a slot belongs to an attached driver, which takes no actors."""
+    return slot >= FIRST_GUEST_SLOT
 
 
 class ActorsStarted(Contract, name="callboard.actors_started"):
@@ -134,3 +149,11 @@ class SubscribeDeadLetters(Request[SubscribedDeadLetters], name="callboard.subsc
     """Send each dead letter of the host to an actor from now on."""
 
     subscriber: Ref[Any]
+
+
+class PeersChanged(Contract, name="callboard.peers_changed"):
+    """Which processes are at these slots now; to an attached driver, which finds them by name."""
+
+    peers: dict[int, Peer]
+    is_open: bool
+    """Whether the actors there have been started, so that requests may leave for them."""

@@ -1,13 +1,17 @@
-"""What actors are told by notices, for a driver: death notices, and who offers what."""
+"""What actors learn by notices, for a driver: ends of actors, offers, and dead letters."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from typing import ClassVar
 
+from callboard.actors.actor import Actor, OnError, Overflow, handler
+from callboard.actors.cell import Recipe
 from callboard.actors.host.host import Host
+from callboard.messages.letters import DeadLetter
 from callboard.messages.notices import Down, NameChanged, Offers
 from callboard.messages.ref import Address
 
-__all__ = ["offers_of", "watch"]
+__all__ = ["Letterbox", "offers_of", "watch"]
 
 
 def watch(host: Host, address: Address) -> "asyncio.Future[Down]":
@@ -48,3 +52,23 @@ async def offers_of(host: Host, contract: str) -> AsyncIterator[Offers]:
             yield newest
     finally:
         unlisten()
+
+
+class Letterbox(Actor):
+    """The actor through which a driver sees the dead letters of all hosts."""
+
+    overflow: ClassVar[Overflow] = Overflow.DROP_OLDEST
+    on_error: ClassVar[OnError] = OnError.RESUME
+
+    def __init__(self, subscriber: Callable[[DeadLetter], None]) -> None:
+        self._subscriber = subscriber
+
+    @classmethod
+    def recipe(cls, subscriber: Callable[[DeadLetter], None]) -> Recipe:
+        """How to make one."""
+        return Recipe(cls, (subscriber,))
+
+    @handler
+    async def letter(self, letter: DeadLetter) -> None:
+        """One dead letter."""
+        self._subscriber(letter)

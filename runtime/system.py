@@ -56,7 +56,6 @@ from .environment import Environment
 from .executions import Executions, Submits
 from .journals import JournalOpener, OpenJournal, open_journal
 from .keyed import keepers_of, store_of
-from .letterbox import Letterbox
 from .pools import PoolPlan
 from .root.root import Root
 from .settings import Settings
@@ -441,7 +440,7 @@ class System:
 
     async def on_dead_letter(self, subscriber: Callable[[DeadLetter], None]) -> None:
         """Call `subscriber` with each dead letter of the driver and all hosts from now on."""
-        box = await self.host.spawn(Letterbox.recipe(subscriber), None)
+        box = await self.host.spawn(notices.Letterbox.recipe(subscriber), None)
         ref = self.host.ref(Address(self.host.slot, box.id))
         await self._ask_root(SubscribeAllLetters(subscriber=ref))
 

@@ -11,7 +11,7 @@ import cloudpickle
 
 from callboard.actors.host.host import Host
 from callboard.actors.host.watchdog import Watchdog
-from callboard.messages.guests import is_guest
+from callboard.messages.control import is_guest
 from callboard.messages.lifecycle import Exit
 from callboard.messages.ports import BlobStore, ChildRunner, MetricSink, SupervisorPort
 from callboard.messages.ref import Address, Ref

@@ -23,7 +23,6 @@ from rich.table import Table
 from callboard.messages.errors import CallboardError
 
 from ..cluster.check import Check, Status, guarded, worst
-from ..cluster.leftovers import check_leftovers, leftovers_unknown
 from ..cluster.machine import (
     available_memory_bytes,
     check_disk,
@@ -41,7 +40,7 @@ from ..cluster.machine import (
     usable_folder,
 )
 from ..cluster.network import ADDRESS_DEADLINE_S, RAY_PORTS, check_address, check_port
-from ..cluster.processes import check_strays, seen_processes
+from ..cluster.processes import check_leftovers, check_strays, leftovers_unknown, seen_processes
 from ..cluster.token import check_token
 
 __all__ = ["doctor", "run_checks"]

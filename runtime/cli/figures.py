@@ -1,10 +1,15 @@
 """Figures and texts as the commands that look at systems show them."""
 
+import os
 import re
 from typing import Final
 
-__all__ = ["age", "counted", "printable", "rate", "short", "size"]
+from rich.console import Console
 
+__all__ = ["FILE_WIDTH", "age", "counted", "paper", "printable", "rate", "short", "size"]
+
+FILE_WIDTH: Final = 240
+"""Columns of a file: tables fit, and the lines of a traceback stay whole."""
 MINUTE_S: Final = 60.0
 HOUR_S: Final = 3600.0
 DAY_S: Final = 86_400.0
@@ -67,3 +72,11 @@ def size(size_bytes: float | None) -> str:
 def printable(text: str) -> str:
     """A text from elsewhere, without what would move a terminal's cursor or change its colours."""
     return CONTROL_CHARACTERS.sub("·", text)
+
+
+def paper() -> Console:
+    """Standard output. A pipe or a file is not cut to 80 columns, unless COLUMNS says so."""
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = FILE_WIDTH
+    return console

@@ -18,10 +18,9 @@ from rich.text import Text
 
 from callboard.messages.views import CallboardView, LookAtSystem
 
-from .figures import counted, printable, rate, size
+from .figures import counted, paper, printable, rate, size
 from .options import json_option
 from .outcome import ExitCode, print_failure
-from .paper import paper
 from .rates import ActorRow, HostRow, LinkRow, SystemRows, Trend
 from .sources import Place, Sight, Source, look, look_elsewhere
 

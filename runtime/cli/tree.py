@@ -19,9 +19,9 @@ from rich.text import Text
 from callboard.messages.views import CallboardView, LookAtSystem
 
 from .drawing import draw
+from .figures import paper
 from .options import json_option
 from .outcome import ExitCode, print_failure
-from .paper import paper
 from .sources import Place, Sight, Source, look, look_elsewhere
 
 __all__ = ["to_data", "tree"]

@@ -19,10 +19,9 @@ from rich.text import Text
 from callboard.messages.errors import UsageError
 from callboard.messages.views import ActorStory, LookAtActor, StoryEntry
 
-from .figures import age, counted, printable
+from .figures import age, counted, paper, printable
 from .options import json_option
 from .outcome import ExitCode, print_failure
-from .paper import paper
 from .sources import Place, Source, look, look_elsewhere
 
 __all__ = ["Found", "draw", "find", "full_path", "why"]

@@ -1,9 +1,10 @@
-"""Ray processes that no living driver owns: what a killed driver or a forgotten cluster left.
+"""What nobody owns any more: processes of Ray without a driver, detached systems without a root.
 
-`find_strays` judges a list of processes that its caller saw; `seen_processes` looks.
+Ray ends neither by itself. `find_strays` judges a list of processes that its caller saw, and
+`check_leftovers` a list of systems; `seen_processes` looks.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,8 +12,16 @@ import psutil
 
 from .check import Check, Status
 
-__all__ = ["ProcessSeen", "check_strays", "find_strays", "seen_processes"]
+__all__ = [
+    "ProcessSeen",
+    "check_leftovers",
+    "check_strays",
+    "find_strays",
+    "leftovers_unknown",
+    "seen_processes",
+]
 
+DETACHED: Final = "detached systems"
 STRAYS_SHOWN_MAX: Final = 8
 INIT_PID: Final = 1
 REAPERS: Final = frozenset({"systemd", "init", "launchd", "tini", "dumb-init", "docker-init"})
@@ -95,4 +104,27 @@ def check_strays(processes: Iterable[ProcessSeen]) -> Check:
         f"{len(strays)} without a living driver: {shown}{more}",
         "If they belong to a cluster that was started by `ray start`, all is well. Otherwise a "
         "killed driver left them: stop them by `ray stop`, or by `kill` with these ids.",
+    )
+
+
+def check_leftovers(address: str, names: Sequence[str]) -> Check:
+    """Whether detached systems have left something in the cluster at `address`."""
+    if not names:
+        return Check(DETACHED, Status.OK, "none with a dead root")
+    commands = ", ".join(f"`callboard down {name} --address {address}`" for name in names)
+    return Check(
+        DETACHED,
+        Status.WARN,
+        f"{len(names)} with a dead root, whose hosts may still run: {', '.join(names)}",
+        f"Remove what is left: {commands}.",
+    )
+
+
+def leftovers_unknown(reason: str) -> Check:
+    """The cluster could not be looked into from here."""
+    return Check(
+        DETACHED,
+        Status.WARN,
+        f"could not be looked for: {reason}",
+        "Run it on a node of the cluster, with the cluster's token.",
     )

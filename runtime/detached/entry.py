@@ -14,7 +14,6 @@ import ray
 import ray.exceptions
 import ray.util
 
-import callboard
 from callboard.messages.contract import Request
 from callboard.messages.errors import (
     ActorNotFound,
@@ -35,7 +34,7 @@ from ..root.records import Remembered
 from ..settings import Settings
 from ..stores.choose import path_of
 from .guest import Guest
-from .names import NAMESPACE, check_name, root_name, system_of
+from .names import NAMESPACE, check_name, release, root_name, system_of
 from .ports import VISIT_TIMEOUT_S, Stopped
 from .ray_line import RayLine
 from .root_actor import RootActor
@@ -106,8 +105,8 @@ async def enter(
         if starts:
             settings = _with_journal(settings)
         root = await (_create(settings) if starts else _find(settings.name))
-        release, theirs = await _answer(root.introduce.remote, settings)
-        _check_release(release, settings.name)
+        their_release, theirs = await _answer(root.introduce.remote, settings)
+        _check_release(their_release, settings.name)
         guest = Guest(
             f"driver-{os.getpid()}@{socket.gethostname()}",
             replace(theirs, address=settings.address),
@@ -139,10 +138,10 @@ def _ledger_of(settings: Settings) -> Callable[[], Ledger] | None:
     return functools.partial(RayLedger, settings.name + STEWARD_ENTRIES)
 
 
-def _check_release(release: str, name: str) -> None:
-    if release != callboard.__version__:
+def _check_release(theirs: str, name: str) -> None:
+    if theirs != release():
         raise ClusterError(
-            f"the system {name!r} runs Callboard {release}, this is {callboard.__version__}.",
+            f"the system {name!r} runs Callboard {theirs}, this is {release()}.",
             advice="Use the same release, or stop it and start it anew.",
         )
 

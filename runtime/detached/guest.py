@@ -15,9 +15,14 @@ from callboard.actors.actor import behaviour_of, handler
 from callboard.actors.cell import Cell, Recipe
 from callboard.actors.host.warden import Warden
 from callboard.messages.contract import Request
-from callboard.messages.control import CONTROL_CELL, CONTROL_SLOT
+from callboard.messages.control import (
+    CONTROL_CELL,
+    CONTROL_SLOT,
+    FIRST_GUEST_SLOT,
+    Peer,
+    PeersChanged,
+)
 from callboard.messages.errors import CallboardError, HostLost
-from callboard.messages.guests import FIRST_GUEST_SLOT, Peer, PeersChanged
 from callboard.messages.ports import Ledger, TransportBroken
 from callboard.messages.ref import Address
 from callboard.messages.spawning import Spawn, StopActor

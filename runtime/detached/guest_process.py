@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from callboard.actors.host.host import Host
-from callboard.messages.control import CONTROL_CELL
-from callboard.messages.guests import PeersChanged
+from callboard.messages.control import CONTROL_CELL, PeersChanged
 from callboard.messages.ref import Address
 
 from ..transport.sockets import SocketAddress

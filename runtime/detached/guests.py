@@ -25,7 +25,7 @@ LOGGER: Final = logging.getLogger("callboard.root")
 
 
 class Guests:
-    """All guests of one root."""
+    """All guests of one root. `on_dropped` is called with the slot of each that is dropped."""
 
     def __init__(
         self,
@@ -34,6 +34,7 @@ class Guests:
         around: Surroundings,
         silence_s: float,
         expected: Mapping[int, Visitor | None],
+        on_dropped: Callable[[int], None],
     ) -> None:
         self._control = control
         self._root = root
@@ -50,8 +51,7 @@ class Guests:
         for visitor in self.expected.values():
             if visitor is not None:
                 self._watch_over(visitor)
-        self.on_dropped: Callable[[int], None] = _nobody
-        """Called with the slot of a driver that is a guest no longer."""
+        self._on_dropped = on_dropped
 
     async def admit(
         self, visitor: Visitor, carrier: FrameCarrier, known_epoch: int
@@ -137,7 +137,7 @@ class Guests:
         self._root.table.guests.pop(slot, None)
         self._control.forget(slot, HostLost("the driver has left.", slot=slot))
         self._root.registrar.records.guest_gone(slot)
-        self.on_dropped(slot)
+        self._on_dropped(slot)
         with contextlib.suppress(CallboardError):
             await self._root.forget_letters(slot)
         # Those that are just coming up too: they have been told of it already.
@@ -154,7 +154,3 @@ class Guests:
         """Watch over nobody any more: the system is being stopped."""
         while self._watches:
             self._watches.popitem()[1]()
-
-
-def _nobody(_slot: int) -> None:
-    """Nobody wants to know."""

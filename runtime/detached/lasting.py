@@ -91,10 +91,8 @@ class LastingRoot:
             await around.forget()
             remembered = Remembered()
         epoch = remembered.epoch + 1
-        engine = self._engine = around.engine(epoch)
         records = Records(around.ledger)
-        engine.before_start = records.process
-        engine.after_end = records.process_gone
+        engine = self._engine = around.engine(epoch, records)
         environment = dataclasses.replace(self._environment, epoch=lambda: epoch)
         control = self.control = Control(
             settings, engine, environment, self._failed, name="root", records=records
@@ -113,8 +111,9 @@ class LastingRoot:
             self._announcer = Announcer(self._ask)
             self._announcer.start()
         silence_s = SILENCES * settings.heartbeat_s * settings.heartbeats_missed_max
-        self.guests = Guests(control.host, control.root, around, silence_s, expected)
-        self.guests.on_dropped = self._pulls.end
+        self.guests = Guests(
+            control.host, control.root, around, silence_s, expected, self._pulls.end
+        )
         control.host.run_task(self.guests.watch(settings.heartbeat_s))
 
     async def _remembered(self) -> Remembered:

@@ -1,11 +1,12 @@
 """How detached systems and their processes are called, so that any driver finds them."""
 
+import importlib
 import re
 from typing import Final
 
 from callboard.messages.errors import SpecError
 
-__all__ = ["NAMESPACE", "check_name", "root_name", "system_of"]
+__all__ = ["NAMESPACE", "check_name", "release", "root_name", "system_of"]
 
 NAMESPACE: Final = "callboard"
 """Ray's namespace of all detached systems: names of one driver's own are seen by it alone."""
@@ -32,3 +33,11 @@ def system_of(actor_name: str) -> str | None:
     """The system whose root has this name; None for any other actor."""
     name = actor_name.removesuffix(ROOT_SUFFIX)
     return name if name != actor_name and NAME.fullmatch(name) else None
+
+
+def release() -> str:
+    """The release of Callboard in this process; a system and its drivers have the same.
+
+    The facade that knows it imports this room, so it is loaded by name.
+    """
+    return str(importlib.import_module("callboard").__version__)

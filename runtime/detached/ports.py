@@ -3,14 +3,13 @@
 Adapters: Ray (`entry.py`, `ray_line.py`, `root_actor.py`), and the simulator.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, NamedTuple, Protocol
 
 from callboard.actors.host.host import Host
-from callboard.messages.control import DirectoryChanged
+from callboard.messages.control import DirectoryChanged, Peer
 from callboard.messages.errors import CallboardError
-from callboard.messages.guests import Peer
 from callboard.messages.ports import BlobStore, Engine, FrameCarrier, Ledger
 
 from ..control import Presence
@@ -18,6 +17,7 @@ from ..engines.ray.lifeline import Identity
 from ..environment import Environment
 from ..looking import Ask
 from ..root.adoption import LastingProcess
+from ..root.records import Records
 from ..settings import Settings
 from ..transport.pulls import PullCarrier
 from ..transport.sockets import SocketAddress
@@ -93,11 +93,6 @@ class Admission(NamedTuple):
 class LastingEngine(Engine, Protocol):
     """An engine whose processes outlive the root that has started them."""
 
-    before_start: Callable[[str], Awaitable[None]] | None
-    """Called with a process' name before that is started."""
-    after_end: Callable[[str], None] | None
-    """Called with a process' name when it has been ended."""
-
     async def find(self, name: str) -> LastingProcess | None:
         """The process of that name; None when it is gone."""
 
@@ -109,8 +104,11 @@ class Surroundings(Protocol):
     def ledger(self) -> Ledger:
         """What its predecessors have written down."""
 
-    def engine(self, epoch: int) -> LastingEngine:
-        """The engine of this incarnation; called once."""
+    def engine(self, epoch: int, records: Records) -> LastingEngine:
+        """The engine of this incarnation; called once.
+
+        It writes down each process before that is started, and when that has been ended.
+        """
 
     async def end_processes(self, names: Iterable[str]) -> None:
         """End these processes, as far as they live."""

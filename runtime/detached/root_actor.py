@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import ray
 
-import callboard
 from callboard.messages.ports import FrameCarrier
 
 from ..engines.ray.carrier import pack_answer
@@ -19,10 +18,12 @@ from ..engines.ray.environment import RAY
 from ..engines.ray.ledger import RayLedger
 from ..engines.ray.process import take_call
 from ..memory import calm_collector
+from ..root.records import Records
 from ..settings import Settings
 from ..transport.pulls import PullCarrier
 from ..transport.sockets import SocketAddress, SocketCarrier
 from .lasting import LastingRoot
+from .names import release
 from .ports import Admission, Visitor
 from .watch import watch_over
 
@@ -38,12 +39,13 @@ class RaySurroundings:
         self._engine: RayEngine | None = None
         self.ledger: Final = RayLedger(settings.name)
 
-    def engine(self, epoch: int) -> RayEngine:
+    def engine(self, epoch: int, records: Records) -> RayEngine:
         """See `Surroundings`."""
         self._engine = RayEngine(
             self._settings,
             system=f"{self._system}.{epoch}",
             control_handle=ray.get_runtime_context().current_actor,
+            records=records,
         )
         return self._engine
 
@@ -104,7 +106,7 @@ class RootActor:
 
     async def introduce(self) -> tuple[str, Settings]:
         """The release of Callboard, and how the system is run."""
-        return callboard.__version__, self._settings
+        return release(), self._settings
 
     async def stop(self, timeout_s: float) -> None:
         """Stop all actors in order, end all processes but this one, and forget everything."""

@@ -18,8 +18,7 @@ from callboard.actors.link.link import Link
 from callboard.actors.link.pauses import WHOLE, Lane
 from callboard.actors.routing import text_hash
 from callboard.actors.tree.branch import Branch
-from callboard.messages.control import CONTROL_CELL, CONTROL_SLOT
-from callboard.messages.guests import is_guest
+from callboard.messages.control import CONTROL_CELL, CONTROL_SLOT, is_guest
 
 from .witness import WitnessedSupervisor
 

@@ -13,7 +13,7 @@ import pathlib
 import secrets
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -29,6 +29,7 @@ from callboard.messages.ports import BlobStore, HostProcess
 from ...cluster.network import cluster_error, parse_address
 from ...detached.names import NAMESPACE
 from ...memory import CollectorPause, limit_heaps
+from ...root.records import Records
 from ...settings import Settings
 from ...transport.sockets import SocketAddress, SocketServer
 from .blobs import RayBlobs
@@ -53,16 +54,19 @@ class RayEngine:
     name = "ray"
 
     def __init__(
-        self, settings: Settings, *, system: str | None = None, control_handle: Any = None
+        self,
+        settings: Settings,
+        *,
+        system: str | None = None,
+        control_handle: Any = None,
+        records: Records | None = None,
     ) -> None:
         self.settings = settings
         self.control: Host | None = None
         self.control_handle: Final = control_handle
         """The Ray actor that this is; None in a driver. Its processes outlive it then."""
-        self.before_start: Callable[[str], Awaitable[None]] | None = None
-        """Called with a process' name before that is started."""
-        self.after_end: Callable[[str], None] | None = None
-        """Called with a process' name when it has been ended."""
+        self._records = records
+        """Where each process is written down that outlives this one."""
         self._blobs = RayBlobs()
         self._processes: dict[RayProcess, None] = {}
         self._server: SocketServer | None = None
@@ -168,8 +172,8 @@ class RayEngine:
         what = "host" if order is None else order.name
         name = f"{self._system}-{what}-{number}"
         await check_order(name, order)
-        if self.before_start is not None:
-            await self.before_start(name)
+        if self._records is not None:
+            await self._records.process(name)
         handle = await create(self.settings, name, number, order, self._life())
         process = RayProcess(handle, name, self)
         self._processes[process] = None
@@ -213,8 +217,13 @@ class RayEngine:
         return process
 
     def forget(self, process: RayProcess) -> None:
-        """One is ended."""
+        """One is to be ended."""
         self._processes.pop(process, None)
+
+    def has_ended(self, process: RayProcess) -> None:
+        """One has been ended."""
+        if self._records is not None:
+            self._records.process_gone(process.name)
 
     async def stop(self) -> None:
         """Kill what still lives and leave the cluster."""

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import ray
@@ -43,14 +43,13 @@ class ProcessOwner(Protocol):
     def collector(self) -> CollectorPause:
         """The collector of this process."""
 
-    @property
-    def after_end(self) -> Callable[[str], None] | None:
-        """Called with the name of a process when that has been ended."""
-
     async def socket_address(self) -> SocketAddress | None:
         """Where this process takes frames from processes of its own node."""
 
     def forget(self, process: "RayProcess") -> None:
+        """A process is to be ended."""
+
+    def has_ended(self, process: "RayProcess") -> None:
         """A process has been ended."""
 
 
@@ -195,8 +194,7 @@ class RayProcess:
         self._engine.forget(self)
         with contextlib.suppress(ray.exceptions.RayError):
             await asyncio.to_thread(ray.kill, self.handle, no_restart=True)
-        if self._engine.after_end is not None:
-            self._engine.after_end(self.name)
+        self._engine.has_ended(self)
 
     async def _call(self, reference: Any) -> Any:
         try:

@@ -10,6 +10,7 @@ next root takes it over with `adopt`.
 """
 
 import asyncio
+import importlib
 import logging
 import os
 import sys
@@ -18,15 +19,13 @@ from typing import Any, Final, NamedTuple
 
 import ray
 
-import callboard
 from callboard.actors.actor import Actor, behaviour_of
 from callboard.actors.host.host import Host
 from callboard.actors.host.warden import Warden
 from callboard.actors.host.watchdog import Watchdog
 from callboard.messages.contract import describe_contract
-from callboard.messages.control import CONTROL_SLOT
+from callboard.messages.control import CONTROL_SLOT, is_guest
 from callboard.messages.errors import FrameError, HostLost, InternalError
-from callboard.messages.guests import is_guest
 from callboard.messages.lifecycle import Exit
 from callboard.messages.ports import FrameCarrier
 from callboard.messages.ref import Address, Ref
@@ -44,6 +43,9 @@ from .lifeline import Identity, identity_of
 __all__ = ["Adopted", "HostActor", "take_call"]
 
 LOGGER: Final = logging.getLogger("callboard.ray")
+PUBLIC: Final = ("callboard",)
+"""The modules whose names actors use, which load the rest. The facade imports this room, so it is
+not imported here, but loaded by name."""
 
 Answer = Any
 
@@ -102,8 +104,9 @@ class HostActor:
 
     async def warm(self, codes: Sequence[bytes]) -> None:
         """Load the public names of Callboard and these classes, while nobody waits for it."""
-        for name in callboard.__all__:
-            getattr(callboard, name)
+        for public in map(importlib.import_module, PUBLIC):
+            for name in public.__all__:
+                getattr(public, name)
         _prepare(Warden)
         for code in codes:
             try:

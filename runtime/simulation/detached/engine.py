@@ -1,19 +1,19 @@
 """The simulated engine of a detached system: its processes outlive the root that started them."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from callboard.actors.host.host import Host
-from callboard.messages.control import CONTROL_SLOT
+from callboard.messages.control import CONTROL_SLOT, is_guest
 from callboard.messages.errors import ClusterError, HostLost
-from callboard.messages.guests import is_guest
 from callboard.messages.hosts import ProcessOrder
 from callboard.messages.ports import FrameCarrier, HostProcess
 
 from ...detached.guest_process import GuestProcess
 from ...detached.ports import Pulled
 from ...engines.sim import START_MIN_S, START_SPREAD_S, SimulatedEngine
+from ...root.records import Records
 from ...transport.pulls import Pulls
 from ..loop import SimulatedLoop
 from ..process import Reached, SimulatedCarrier, SimulatedProcess
@@ -110,8 +110,8 @@ class LastingSimulatedProcess(SimulatedProcess):
     async def kill(self) -> None:
         """See `HostProcess`."""
         await super().kill()
-        if self._lasting.after_end is not None:
-            self._lasting.after_end(self.name)
+        if self._lasting.records is not None:
+            self._lasting.records.process_gone(self.name)
 
     # --- its own side -------------------------------------------------------------------------
 
@@ -153,12 +153,11 @@ class LastingSimulatedProcess(SimulatedProcess):
 class LastingSimulatedEngine(SimulatedEngine):
     """One for all incarnations of a root: only one of them lives at a time."""
 
-    before_start: Callable[[str], Awaitable[None]] | None = None
-    after_end: Callable[[str], None] | None = None
-
     def __init__(self, *args: Any, root: Reached, **options: Any) -> None:
         super().__init__(*args, **options)
         self.driver = root
+        self.records: Records | None = None
+        """Of this incarnation."""
         self.epoch = 0
         self.lookups_fail = False
         """Whether the cluster does not tell this incarnation what there is."""
@@ -171,20 +170,20 @@ class LastingSimulatedEngine(SimulatedEngine):
         self._own: list[LastingSimulatedProcess] = []
         """What this incarnation has started or found: it knows of no other."""
 
-    def renew(self, epoch: int) -> None:
+    def renew(self, epoch: int, records: Records) -> None:
         """Another incarnation of the root goes on with it."""
         self.epoch = epoch
         self._own = []
         self.control = None
-        self.before_start = self.after_end = None
+        self.records = records
 
     async def start_process(self, number: int, order: ProcessOrder | None = None) -> HostProcess:
         """One more process after a while, also when the root dies meanwhile."""
         world = self.world
         own = self._own
         name = f"{self.settings.name}.{self.epoch}-process-{number}"
-        if self.before_start is not None:
-            await self.before_start(name)
+        assert self.records is not None, "it has been renewed"
+        await self.records.process(name)
         loop = asyncio.get_running_loop()
         started: asyncio.Future[LastingSimulatedProcess] = loop.create_future()
         fails, self.failing_starts = bool(self.failing_starts), max(0, self.failing_starts - 1)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from callboard.actors.host.host import Host
-from callboard.messages.guests import is_guest
+from callboard.messages.control import is_guest
 from callboard.messages.ref import Address
 
 from ..durable import Book

@@ -11,6 +11,7 @@ from callboard.messages.ports import FrameCarrier, TransportBroken
 from ...detached.lasting import LastingRoot
 from ...detached.ports import Visitor
 from ...environment import Environment
+from ...root.records import Records
 from ...settings import Settings
 from ...transport.pulls import PullCarrier
 from ..loop import SimulatedLoop
@@ -168,9 +169,9 @@ class SimulatedSurroundings:
         """See `Surroundings`."""
         return self._root.ledger
 
-    def engine(self, epoch: int) -> LastingSimulatedEngine:
+    def engine(self, epoch: int, records: Records) -> LastingSimulatedEngine:
         """See `Surroundings`."""
-        self._root.engine.renew(epoch)
+        self._root.engine.renew(epoch, records)
         return self._root.engine
 
     async def end_processes(self, names: Iterable[str]) -> None:

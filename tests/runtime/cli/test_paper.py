@@ -2,7 +2,7 @@
 
 import pytest
 
-from callboard.runtime.cli.paper import FILE_WIDTH, paper
+from callboard.runtime.cli.figures import FILE_WIDTH, paper
 
 
 def test_what_is_no_terminal_is_wide(monkeypatch: pytest.MonkeyPatch) -> None:
