@@ -358,7 +358,7 @@ class Unresolved(Actor):
         (NoneForAReply, r"returns None.* answered by tests\.actor\.findings"),
         (OptionalReply, r"OptionalReply\.run returns .*Findings"),
         (ReplyForNone, r"returns tests\.actor\.findings.* answered by None"),
-        (ReplyToATell, r"tests\.actor\.note is no Request"),
+        (ReplyToATell, r"tests\.actor\.note is not a Request"),
         (Twice, r"again and run both handle tests\.actor\.note"),
         (HookAsHandler, r"HookAsHandler\.started is marked as a handler, but it is a hook"),
         (Unresolved, r"Unresolved\.run: its annotations do not resolve: .*DefinedNowhere"),
