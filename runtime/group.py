@@ -1,5 +1,6 @@
 """What a pool and a kind of keyed actors have in common: actors on all hosts, used as one."""
 
+import asyncio
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Sequence
@@ -53,7 +54,14 @@ class Group(ABC, Generic[ActorT_co]):
 
         Raises, when awaited, an `AskError` or a `ContractError`.
         """
-        return self._spawner.host.ask(self._choose(request), request, timeout_s)
+        host = self._spawner.host
+        try:
+            return host.ask(self._choose(request), request, timeout_s)
+        except CallboardError as error:
+            refused: asyncio.Future[ReplyT] = host.loop.create_future()
+            refused.set_exception(error)
+            refused.exception()  # Seen: it is raised where the reply is awaited.
+            return refused
 
     def tell(self, message: Contract) -> None:
         """Send and forget; see `Ref.tell`."""

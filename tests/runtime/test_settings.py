@@ -1,13 +1,15 @@
 """Settings: what the code says, what the environment may add, and what is refused."""
 
+import dataclasses
 import logging
+import typing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from callboard.messages.errors import SpecError
-from callboard.runtime.settings import FROM_ENVIRONMENT, Settings, settings_of
+from callboard.runtime.settings import FROM_ENVIRONMENT, Settings, SettingsOptions, settings_of
 
 EVERY = {
     "CALLBOARD_ENGINE": "ray",
@@ -51,7 +53,7 @@ def test_blank_variables_say_nothing() -> None:
 
 
 def test_hosts_may_come_as_text_from_a_command_line() -> None:
-    assert settings_of({"hosts": "3"}, {}).hosts == 3
+    assert Settings.from_words(["hosts=3"], {}).hosts == 3
 
 
 @pytest.mark.parametrize(
@@ -100,3 +102,27 @@ def test_a_journal_under_another_name_is_the_same(
     with caplog.at_level("WARNING", "callboard"):
         assert settings_of({"journal": said}, environment).journal == said
     assert ("CALLBOARD_JOURNAL" in caplog.text) == is_told
+
+
+def test_options_are_the_settings() -> None:
+    options = typing.get_type_hints(SettingsOptions)
+    settings = typing.get_type_hints(Settings)
+    assert options == {name: kind | None for name, kind in settings.items()}
+    assert list(options) == [field.name for field in dataclasses.fields(Settings)]
+
+
+def test_words_of_a_command_line_are_settings() -> None:
+    words = ["engine=inline", "hosts=3", "heartbeat_s=0.5", "dashboard=yes", "journal=a=b.db"]
+    assert Settings.from_words(words, {"CALLBOARD_NAME": "mine"}) == Settings(
+        engine="inline", hosts=3, heartbeat_s=0.5, dashboard=True, journal="a=b.db", name="mine"
+    )
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["hosts", "hots=2", "hosts=two", "ask_timeout_s=long", "detached=perhaps", "limits=8"],
+)
+def test_a_word_that_is_no_setting_is_refused_by_its_name(word: str) -> None:
+    with pytest.raises(SpecError) as refused:
+        Settings.from_words([word], {})
+    assert refused.value.details["field"] == word.partition("=")[0]

@@ -109,7 +109,7 @@ class WrongKey(NoKey):
 @pytest.mark.parametrize(
     ("actor", "says"),
     [
-        (Plain, "Plain is no keyed actor"),
+        (Plain, "Plain is not a keyed actor"),
         (NoKey, r"NoKey.key is ''"),
         (WrongKey, r"WrongKey handles keyed\.add, which has no field 'account'"),
     ],

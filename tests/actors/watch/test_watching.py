@@ -428,40 +428,6 @@ async def test_a_host_that_is_stopped_in_order_is_told_as_shutdown(system: Syste
     assert kinds(await told(watcher, 2)) == [ExitReason.SHUTDOWN] * 2
 
 
-# --- drivers ------------------------------------------------------------------------------------
-
-
-async def test_a_driver_awaits_the_notice(system: System) -> None:
-    target = await system.spawn(Guest, host=1)
-    first, second = system.watch(target), system.watch_host(1)
-    await settle(system)
-    target.tell(Crash())
-    notice = await first
-    assert isinstance(notice, Down)
-    assert notice.kind is ExitReason.FAILED
-    assert not second.done()
-    await process_of(system, 1).kill()
-    assert (await second).kind is ExitReason.HOST_LOST
-
-
-async def test_a_driver_ends_its_watch_by_cancelling(system: System) -> None:
-    target = await system.spawn(Guest, host=1)
-    watch = system.watch(target)
-    await settle(system)
-    assert host_of(system).watching.count == 1
-    watch.cancel()
-    await settle(system)
-    assert host_of(system).watching.count == 0
-    await ties(system, 0)
-
-
-async def test_a_driver_that_cancels_at_once_has_watched_nothing(system: System) -> None:
-    target = await system.spawn(Guest, host=1)
-    system.watch(target).cancel()
-    await settle(system)
-    await ties(system, 0)
-
-
 async def test_an_ended_handler_that_goes_on_is_refused(system: System) -> None:
     watcher = await system.spawn(Guest, host=1)
     kernel = host_at(system, 1)

@@ -35,6 +35,25 @@ async def test_ask_gives_the_typed_reply(system: System, host: int) -> None:
     assert reply.n == 4
 
 
+async def test_the_message_comes_first_everywhere(system: System) -> None:
+    ref: Any = await system.spawn(cast.Counter, host=1)
+    note: Any = cast.Note(n=0)
+    ping: Any = cast.Ping(n=1)
+    host = host_of(system)
+    ctx: Any = host.context(host.cells[0])
+    for api in (system, ctx):
+        with pytest.raises(UsageError, match="where the message belongs"):
+            api.tell(ref, note)
+        with pytest.raises(UsageError, match="where the message belongs"):
+            await api.send(ref, note)
+        with pytest.raises(UsageError, match="where the message belongs"):
+            await api.ask(ref, ping)
+        api.tell(note, ref)
+        await api.send(cast.Note(n=1), ref)
+        assert (await api.ask(ping, ref)).n == 1
+    await system.stop(ref)
+
+
 async def test_asks_from_one_host_to_another(system: System) -> None:
     relayer = await system.spawn(cast.Relayer, host=1)
     counter = await system.spawn(cast.Counter, host=2)
