@@ -48,7 +48,9 @@ def test_a_wrong_constructor_call_is_refused_where_it_is_made(
     assert actor.__qualname__ in refused.value.message
 
 
-@pytest.mark.parametrize("actor", [dict, 7, [], make_plain], ids=str)
+@pytest.mark.parametrize(
+    "actor", [dict, 7, [], make_plain], ids=["a class", "a number", "a list", "a function"]
+)
 def test_what_is_no_actor_class_is_refused(actor: Any) -> None:
     with pytest.raises(SpecError, match="is not an Actor class"):
         props(actor)
