@@ -1,0 +1,3 @@
+"""Jobs, plans and executions, as messages and data."""
+
+__all__: list[str] = []
