@@ -19,13 +19,7 @@ from rich.console import Console
 
 from bench.machine import describe_machine
 from bench.registry import BENCHES, STORES, Bench, bench_named
-from bench.report import (
-    benches_as_data,
-    print_benches,
-    print_report,
-    report_as_data,
-    to_json,
-)
+from bench.report import benches_as_data, print_benches, print_report, report_as_data, to_json
 from bench.rounds import REPEAT_MAX, Report, run_bench
 from bench.savina.table import table_of, write_table
 

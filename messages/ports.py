@@ -6,9 +6,9 @@ Only the wiring knows which adapter stands behind a port.
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from .hosts import ProcessOrder
-from .lifecycle import Exit
-from .spec import ChildId, ChildSpec, StopTimeout, SupervisorSpec
+from .control.hosts import ProcessOrder
+from .control.lifecycle import Exit
+from .control.spec import ChildId, ChildSpec, StopTimeout, SupervisorSpec
 
 __all__ = [
     "BlobStore",

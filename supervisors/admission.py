@@ -3,8 +3,8 @@
 from collections.abc import Container, Sized
 from typing import Protocol, assert_never
 
-from callboard.messages.errors import ActorStopped, SpecError, UsageError
-from callboard.messages.spec import AutoShutdown, ChildId, ChildSpec, SupervisorSpec
+from callboard.messages.control.spec import AutoShutdown, ChildId, ChildSpec, SupervisorSpec
+from callboard.messages.core.errors import ActorStopped, SpecError, UsageError
 
 from .views import SupervisorState
 

@@ -23,21 +23,15 @@ States and their changes are a table: `tree.EDGES`.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import final
 
-from callboard.messages.errors import ActorNotFound, UsageError
-from callboard.messages.lifecycle import Exit
-from callboard.messages.spec import ChildId, ChildSpec, Restart, StopTimeout, SupervisorSpec
+from callboard.messages.control.lifecycle import Exit
+from callboard.messages.control.spec import ChildId, ChildSpec, Restart, StopTimeout, SupervisorSpec
+from callboard.messages.core.errors import ActorNotFound, UsageError
 
 from .admission import check_accepts, check_fits, check_room
 from .decisions import Decisions
 from .effects import NOTHING, Effects
 from .tree import Child, ChildState, Goal
-from .views import (
-    ChildHistory,
-    ChildView,
-    SupervisorState,
-    SupervisorStatistics,
-    view_of,
-)
+from .views import ChildHistory, ChildView, SupervisorState, SupervisorStatistics, view_of
 
 __all__ = ["SupervisorCore"]
 

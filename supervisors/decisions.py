@@ -13,11 +13,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import assert_never, final
 
-from callboard.messages.errors import InternalError
-from callboard.messages.lifecycle import SHUT_DOWN, Exit, ExitReason
-from callboard.messages.spec import AutoShutdown, Restart, Strategy, SupervisorSpec
+from callboard.messages.control.lifecycle import SHUT_DOWN, Exit, ExitReason
+from callboard.messages.control.spec import AutoShutdown, Restart, Strategy, SupervisorSpec
+from callboard.messages.core.errors import InternalError
 
-from .chronicle import Chronicle
 from .effects import (
     NOTHING,
     CancelTimer,
@@ -28,6 +27,7 @@ from .effects import (
     SupervisorStarted,
     SupervisorStopped,
 )
+from .history import Chronicle
 from .policies import RestartWindow
 from .sequence import Phase, Purpose, Sequence
 from .strategies import restart_group, restarts_after

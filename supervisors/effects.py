@@ -20,8 +20,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias, final
 
-from callboard.messages.lifecycle import Exit
-from callboard.messages.spec import ChildId, ChildSpec, StopTimeout
+from callboard.messages.control.lifecycle import Exit
+from callboard.messages.control.spec import ChildId, ChildSpec, StopTimeout
 
 __all__ = [
     "NOTHING",

@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any, Final, final
 
-from callboard.messages.lifecycle import Exit
-from callboard.messages.spec import ChildId
+from callboard.messages.control.lifecycle import Exit
+from callboard.messages.control.spec import ChildId
 
 from .views import ChildHistory, Decision, HistoryEntry
 

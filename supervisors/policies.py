@@ -6,7 +6,7 @@ It is OTP's: the window slides, and a restart exactly one period ago still count
 from collections import deque
 from typing import final
 
-from callboard.messages.spec import Intensity
+from callboard.messages.control.spec import Intensity
 
 __all__ = ["RestartWindow"]
 

@@ -16,8 +16,8 @@ takes O(n) steps in all, and moving on twice with no answer in between does noth
 from enum import Enum, unique
 from typing import assert_never, final
 
-from callboard.messages.lifecycle import SHUT_DOWN
-from callboard.messages.spec import ChildId, Restart
+from callboard.messages.control.lifecycle import SHUT_DOWN
+from callboard.messages.control.spec import ChildId, Restart
 
 from .effects import CancelTimer, Effect, Escalate, SetTimer, SupervisorStopped
 from .tree import Child, ChildState, ChildTree, Goal

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import TypeVar, assert_never
 
-from callboard.messages.lifecycle import Exit
-from callboard.messages.spec import Restart, Strategy
+from callboard.messages.control.lifecycle import Exit
+from callboard.messages.control.spec import Restart, Strategy
 
 __all__ = ["restart_group", "restarts_after"]
 

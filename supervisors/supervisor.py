@@ -9,9 +9,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, assert_never
 
-from callboard.messages.lifecycle import Exit
+from callboard.messages.control.lifecycle import Exit
+from callboard.messages.control.spec import ChildId, ChildSpec, StopTimeout, SupervisorSpec
 from callboard.messages.ports import ChildRunner, Clock, SupervisorPort, TimerHandle
-from callboard.messages.spec import ChildId, ChildSpec, StopTimeout, SupervisorSpec
 
 from .core import SupervisorCore
 from .effects import (

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from enum import IntEnum, unique
 from typing import Final, final
 
-from callboard.messages.errors import InternalError
-from callboard.messages.lifecycle import SHUT_DOWN, Exit
-from callboard.messages.spec import ChildId, ChildSpec
+from callboard.messages.control.lifecycle import SHUT_DOWN, Exit
+from callboard.messages.control.spec import ChildId, ChildSpec
+from callboard.messages.core.errors import InternalError
 
 from .effects import ChildGone, Effect, StartChild, StartChildren, StopChild
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import final
 
-from callboard.messages.lifecycle import Exit, ExitReason
-from callboard.messages.spec import ChildId, ChildSpec
+from callboard.messages.control.lifecycle import Exit, ExitReason
+from callboard.messages.control.spec import ChildId, ChildSpec
 
 from .tree import Child, ChildState
 

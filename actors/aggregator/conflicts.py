@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum, auto
 from typing import Any, Final, Generic, Protocol, TypeVar, assert_never
 
-from callboard.messages.errors import SpecError
+from callboard.messages.core.errors import SpecError
 
 from .reducers import Reducer
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar, Final, Generic, Literal, TypeVar, assert_never
 
-from callboard.messages.errors import ResultRejected
+from callboard.messages.core.errors import ResultRejected
 
 __all__ = [
     "Collect",

@@ -1,7 +1,7 @@
 """The event log for the users' own domain: typed events, subscriptions, commands, queries.
 
 The log itself is `actors/journal`; everything here reads and appends through the ports of
-`messages/events.py` and `messages/storage.py`, so it works on every store.
+`messages/storage/events.py` and `messages/storage/stores.py`, so it works on every store.
 """
 
 __all__: list[str] = []

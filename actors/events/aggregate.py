@@ -18,8 +18,8 @@ raising. They may be called again at any time. `Commands` loads, decides and app
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Final, Generic, TypeVar, cast
 
-from callboard.messages.contract import Contract
-from callboard.messages.errors import SpecError
+from callboard.messages.core.contract import Contract
+from callboard.messages.core.errors import SpecError
 
 from .folds import FunctionT, contracts_of, marked, methods_of
 

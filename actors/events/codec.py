@@ -26,13 +26,18 @@ from typing import Any, Final, NamedTuple
 
 import msgpack
 
-from callboard.messages.codec import Codec
-from callboard.messages.contract import Contract, ContractInfo, ContractRegistry, contract_key
-from callboard.messages.errors import CallboardError, InvalidMessage, SpecError, VersionMismatch
-from callboard.messages.event_ids import new_event_id
-from callboard.messages.events import EVENT_ID_BYTES, NewEvent, RecordedEvent
-from callboard.messages.limits import DEFAULT_LIMITS, Limits
-from callboard.messages.storage_errors import UnknownEvent
+from callboard.messages.core.codec import Codec
+from callboard.messages.core.contract import Contract, ContractInfo, ContractRegistry, contract_key
+from callboard.messages.core.errors import (
+    CallboardError,
+    InvalidMessage,
+    SpecError,
+    VersionMismatch,
+)
+from callboard.messages.core.limits import DEFAULT_LIMITS, Limits
+from callboard.messages.storage.errors import UnknownEvent
+from callboard.messages.storage.event_ids import new_event_id
+from callboard.messages.storage.events import EVENT_ID_BYTES, NewEvent, RecordedEvent
 
 from .errors import EventUnreadable
 

@@ -18,16 +18,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
-from callboard.messages.contract import Contract
-from callboard.messages.errors import DeadlineExceeded, SpecError
-from callboard.messages.events import Appended, NewEvent
-from callboard.messages.spec import Backoff
-from callboard.messages.storage_errors import (
+from callboard.messages.control.spec import Backoff
+from callboard.messages.core.contract import Contract
+from callboard.messages.core.errors import DeadlineExceeded, SpecError
+from callboard.messages.storage.errors import (
     CommitUnknown,
     EventIdReused,
     UnknownEvent,
     WrongExpectedVersion,
 )
+from callboard.messages.storage.events import Appended, NewEvent
 
 from .aggregate import Aggregate
 from .codec import EventCodec, event_id, metadata_of

@@ -1,6 +1,6 @@
 """The errors of reading events, of projections and of consumers."""
 
-from callboard.messages.errors import CallboardError
+from callboard.messages.core.errors import CallboardError
 
 __all__ = ["EventUnreadable", "GroupTaken", "ProjectionChanged", "ProjectionFailed"]
 

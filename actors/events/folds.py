@@ -5,8 +5,8 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
-from callboard.messages.contract import Contract
-from callboard.messages.errors import SpecError
+from callboard.messages.core.contract import Contract
+from callboard.messages.core.errors import SpecError
 
 __all__ = ["contracts_of", "marked", "methods_of"]
 

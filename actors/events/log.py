@@ -7,8 +7,8 @@ somewhere else: it looks at the head at a named interval while anybody listens.
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol, Self
 
-from callboard.messages.events import Appended, EventStore, NewEvent, RecordedEvent
-from callboard.messages.spec import Backoff
+from callboard.messages.control.spec import Backoff
+from callboard.messages.storage.events import Appended, EventStore, NewEvent, RecordedEvent
 
 from ..journal.position import FollowedPosition, Listener
 from ..journal.stored import StoredLog

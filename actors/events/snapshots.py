@@ -12,13 +12,18 @@ from typing import Any, Final, Generic, NamedTuple, Self, TypeVar
 
 import msgpack
 
-from callboard.messages.codec import Codec
-from callboard.messages.contract import Contract, ContractRegistry, contract_key, describe_contract
-from callboard.messages.errors import CallboardError, SpecError, StoreFailed
-from callboard.messages.events import EventStore, Snapshot
-from callboard.messages.storage_errors import StoreDamaged
+from callboard.messages.core.codec import Codec
+from callboard.messages.core.contract import (
+    Contract,
+    ContractRegistry,
+    contract_key,
+    describe_contract,
+)
+from callboard.messages.core.errors import CallboardError, SpecError, StoreFailed
+from callboard.messages.storage.errors import StoreDamaged
+from callboard.messages.storage.events import EventStore, Snapshot
 
-from ..threads import ThreadRunner
+from ..kernel.threads import ThreadRunner
 
 __all__ = ["SNAPSHOT_EVERY", "Loaded", "SnapshotStatistics", "Snapshots"]
 

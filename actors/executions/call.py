@@ -7,13 +7,13 @@ turn of the event loop.
 
 from typing import Any, Protocol
 
-from callboard.messages.contract import Contract, is_same_contract
-from callboard.messages.errors import CallboardError, WrongReply
-from callboard.messages.plan import SubTask
+from callboard.messages.core.contract import Contract, is_same_contract
+from callboard.messages.core.errors import CallboardError, WrongReply
+from callboard.messages.jobs.plan import SubTask
 
-from ..asks import Ask
+from ..kernel.asks import Ask
 from ..scheduler.effects import DoneReport
-from .lanes import Lane
+from .executors import Lane
 
 __all__ = ["CallOwner", "TaskCall"]
 

@@ -10,8 +10,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
 
-from callboard.messages.job import LEFT_OUT, Job, Reduces
-from callboard.messages.plan import SubTask
+from callboard.messages.jobs.job import LEFT_OUT, Job, Reduces
+from callboard.messages.jobs.plan import SubTask
 
 from ..aggregator.reducers import Collect
 from ..scheduler.core import SchedulerCore

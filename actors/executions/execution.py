@@ -12,9 +12,8 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from callboard.messages.blobs import BlobStore
-from callboard.messages.contract import Contract
-from callboard.messages.errors import (
+from callboard.messages.core.contract import Contract
+from callboard.messages.core.errors import (
     CallboardError,
     Cancelled,
     DeadlineExceeded,
@@ -23,11 +22,12 @@ from callboard.messages.errors import (
     UsageError,
     error_from_data,
 )
-from callboard.messages.execution import Decision, ExecutionStatus, StateTransitionTrigger
-from callboard.messages.job import Decompose, Job, JobContext, Route
-from callboard.messages.plan import Plan
-from callboard.messages.storage_errors import ResultLost
-from callboard.messages.updates import ExecutionPhase, ExecutionState, ExecutionUpdate
+from callboard.messages.jobs.execution import Decision, ExecutionStatus, StateTransitionTrigger
+from callboard.messages.jobs.job import Decompose, Job, JobContext, Route
+from callboard.messages.jobs.plan import Plan
+from callboard.messages.jobs.updates import ExecutionPhase, ExecutionState, ExecutionUpdate
+from callboard.messages.storage.blobs import BlobStore
+from callboard.messages.storage.errors import ResultLost
 
 from .collector import Collector
 from .handle import ExecutionHandle
@@ -40,7 +40,7 @@ from .record import ExecutionRecord, ExecutionStatistics
 from .run import PlanRun
 
 if TYPE_CHECKING:
-    from ..host.host import Host
+    from ..kernel.host.host import Host
 
 __all__ = ["Execution"]
 

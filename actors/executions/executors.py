@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from callboard.messages.ref import Address
+from callboard.messages.core.ref import Address
 
-from ..host.host import Host
+from ..kernel.host.host import Host
 from ..scheduler.core import SchedulerCore
-from .pace import Pace
+from .concurrency import Pace
 
 __all__ = ["Lane", "LaneFigures", "Lanes"]
 

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
-from callboard.messages.errors import DeadlineExceeded
-from callboard.messages.execution import Decision
-from callboard.messages.updates import ExecutionState, ExecutionUpdate
+from callboard.messages.core.errors import DeadlineExceeded
+from callboard.messages.jobs.execution import Decision
+from callboard.messages.jobs.updates import ExecutionState, ExecutionUpdate
 
 if TYPE_CHECKING:
     from .record import ExecutionStatistics

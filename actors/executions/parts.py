@@ -4,14 +4,14 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, Final, assert_never
 
-from callboard.messages.errors import (
+from callboard.messages.core.errors import (
     CallboardError,
     ExecutionFailed,
     OutputError,
     RequestRejected,
     ResultRejected,
 )
-from callboard.messages.updates import ExecutionPhase
+from callboard.messages.jobs.updates import ExecutionPhase
 
 from ..scheduler.effects import ExecutionDone
 

@@ -10,22 +10,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from callboard.messages.contract import Contract
-from callboard.messages.errors import PlanError
-from callboard.messages.execution import TASK_TRANSITIONS
-from callboard.messages.job import Job, Route
-from callboard.messages.plan import PROBLEMS_MAX, Plan, SubTask
-from callboard.messages.retry import RETRY_DEFAULT
-from callboard.messages.updates import DEPENDENCIES_SHOWN_MAX, TaskDependency
+from callboard.messages.core.contract import Contract
+from callboard.messages.core.errors import PlanError
+from callboard.messages.jobs.execution import TASK_TRANSITIONS
+from callboard.messages.jobs.job import Job, Route
+from callboard.messages.jobs.plan import PROBLEMS_MAX, Plan, SubTask
+from callboard.messages.jobs.retry import RETRY_DEFAULT
+from callboard.messages.jobs.updates import DEPENDENCIES_SHOWN_MAX, TaskDependency
 
 from ..scheduler.core import SchedulerCore
 from ..scheduler.effects import TaskDone
 from .collector import Collector
 
 if TYPE_CHECKING:
-    from ..host.host import Host
+    from ..kernel.host.host import Host
+    from .executors import Lanes
     from .history.replay import Replay
-    from .lanes import Lanes
 
 __all__ = ["PLAN_INLINE_MAX", "Preparation", "gather_sub_tasks"]
 

@@ -12,14 +12,14 @@ import datetime as dt
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from callboard.messages.errors import CallboardError
-from callboard.messages.execution import (
+from callboard.messages.core.errors import CallboardError
+from callboard.messages.jobs.execution import (
     ExecutionStatus,
     Progress,
     StateTransition,
     StateTransitionTrigger,
 )
-from callboard.messages.updates import (
+from callboard.messages.jobs.updates import (
     ExecutionMetrics,
     ExecutionPhase,
     ExecutionState,
@@ -33,11 +33,11 @@ from callboard.messages.updates import (
 
 from ..scheduler.statistics import SchedulerStatistics
 from .collector import Collector
-from .lanes import LaneFigures, Lanes
-from .stream import UpdateStream
+from .executors import LaneFigures, Lanes
+from .update_stream import UpdateStream
 
 if TYPE_CHECKING:
-    from ..host.host import Host
+    from ..kernel.host.host import Host
     from .history.fold import ExecutionHistory
     from .history.recorder import Recorder
     from .preparation import Preparation

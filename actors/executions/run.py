@@ -20,16 +20,16 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
-from callboard.messages.contract import Contract, describe_contract, reply_type
-from callboard.messages.errors import (
+from callboard.messages.core.contract import Contract, describe_contract, reply_type
+from callboard.messages.core.errors import (
     CallboardError,
     Cancelled,
     HostLost,
     InternalError,
     NoAgentOffers,
 )
-from callboard.messages.execution import Decision, ExecutionStatus
-from callboard.messages.plan import SubTask
+from callboard.messages.jobs.execution import Decision, ExecutionStatus
+from callboard.messages.jobs.plan import SubTask
 
 from ..scheduler.core import SchedulerCore
 from ..scheduler.effects import (
@@ -45,11 +45,11 @@ from ..scheduler.effects import (
     TasksSkipped,
 )
 from .call import TaskCall
+from .executors import Lane, Lanes
 from .history.turn import keep_results, record_effect
-from .lanes import Lane, Lanes
 
 if TYPE_CHECKING:
-    from ..host.host import Host
+    from ..kernel.host.host import Host
     from .collector import Collector
     from .history.recorder import Recorder
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from time import perf_counter
 from typing import Any, Final, NamedTuple
 
-from callboard.messages.updates import (
+from callboard.messages.jobs.updates import (
     TROUBLES_MAX,
     ExecutionUpdate,
     Finished,

@@ -8,10 +8,15 @@ so that no answer outgrows a message; who reads on gets the rest.
 from collections.abc import Callable, Sequence
 from typing import ClassVar, Final
 
-from callboard.messages.errors import ActorStopped, CallboardError
-from callboard.messages.events import EventStore, RecordedEvent
-from callboard.messages.lifecycle import Exit, ExitReason
-from callboard.messages.log import (
+from callboard.messages.control.lifecycle import Exit, ExitReason
+from callboard.messages.core.errors import ActorStopped, CallboardError
+from callboard.messages.storage.events import EventStore, RecordedEvent
+
+from ..kernel.actor import Actor, handler
+from ..kernel.context import Context
+from .core import JournalLimits
+from .journal import Journal
+from .messages import (
     AppendEvents,
     AwaitHead,
     EventsAppended,
@@ -21,11 +26,6 @@ from callboard.messages.log import (
     ReadStream,
     VersionOf,
 )
-
-from ..actor import Actor, handler
-from ..context import Context
-from .core import JournalLimits
-from .journal import Journal
 from .metrics import reading_of
 
 __all__ = ["LogActor"]

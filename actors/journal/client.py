@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Self
 
-from callboard.messages.errors import AskError
-from callboard.messages.events import ANY, Appended, NewEvent, RecordedEvent
-from callboard.messages.log import AppendEvents, AwaitHead, ReadEvents, ReadStream, VersionOf
-from callboard.messages.ref import Ref
-from callboard.messages.spec import Backoff
+from callboard.messages.control.spec import Backoff
+from callboard.messages.core.errors import AskError
+from callboard.messages.core.ref import Ref
+from callboard.messages.storage.events import ANY, Appended, NewEvent, RecordedEvent
 
+from .messages import AppendEvents, AwaitHead, ReadEvents, ReadStream, VersionOf
 from .position import FollowedPosition, Listener
 
 __all__ = ["LogClient"]

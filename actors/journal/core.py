@@ -26,10 +26,10 @@ from dataclasses import dataclass
 from enum import StrEnum, auto
 from typing import Any, Final, NamedTuple
 
-from callboard.messages.errors import ActorStopped, CallboardError, MailboxFull, StoreFailed
-from callboard.messages.events import Append
-from callboard.messages.spec import Backoff
-from callboard.messages.storage_errors import StoreDamaged, WriterFenced
+from callboard.messages.control.spec import Backoff
+from callboard.messages.core.errors import ActorStopped, CallboardError, MailboxFull, StoreFailed
+from callboard.messages.storage.errors import StoreDamaged, WriterFenced
+from callboard.messages.storage.events import Append
 
 __all__ = ["GroupCommit", "JournalLimits", "Outcome", "Submitted", "Writing"]
 

@@ -11,17 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Self
 
-from callboard.messages.errors import CallboardError, DeadlineExceeded, InternalError
-from callboard.messages.events import (
-    ANY,
-    Append,
-    Appended,
-    EventStore,
-    NewEvent,
-)
-from callboard.messages.storage_errors import StoreFault, fault_of
+from callboard.messages.core.errors import CallboardError, DeadlineExceeded, InternalError
+from callboard.messages.storage.errors import StoreFault, fault_of
+from callboard.messages.storage.events import ANY, Append, Appended, EventStore, NewEvent
 
-from ..threads import ThreadRunner
+from ..kernel.threads import ThreadRunner
 from .core import GroupCommit, JournalLimits, Outcome, Submitted, Writing
 from .position import Position
 from .stored import StoredLog

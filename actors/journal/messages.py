@@ -4,8 +4,8 @@ from typing import Any
 
 from pydantic import Field
 
-from .contract import Contract, Request
-from .events import ANY, Appended, NewEvent, RecordedEvent
+from callboard.messages.core.contract import Contract, Request
+from callboard.messages.storage.events import ANY, Appended, NewEvent, RecordedEvent
 
 __all__ = [
     "AppendEvents",

@@ -1,8 +1,8 @@
 """What a journal counts, as metrics of its host."""
 
-from callboard.messages.storage_errors import StoreFault
+from callboard.messages.storage.errors import StoreFault
 
-from ..host.instruments import Name, Reading
+from ..kernel.inspection.metric_sources import Name, Reading
 from .journal import Journal
 
 __all__ = ["reading_of"]

@@ -10,8 +10,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from callboard.messages.errors import CallboardError, DeadlineExceeded
-from callboard.messages.spec import Backoff
+from callboard.messages.control.spec import Backoff
+from callboard.messages.core.errors import CallboardError, DeadlineExceeded
 
 __all__ = ["FollowedPosition", "Listener", "Position"]
 

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
-from callboard.messages.events import EventStore, RecordedEvent
+from callboard.messages.storage.events import EventStore, RecordedEvent
 
-from ..threads import ThreadRunner
+from ..kernel.threads import ThreadRunner
 from .position import Listener, Position
 
 __all__ = ["StoredLog"]

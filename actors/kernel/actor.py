@@ -20,11 +20,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, TypeVar
 
-from callboard.messages.contract import Contract, Request, is_same_contract, reply_type
-from callboard.messages.errors import SpecError
-from callboard.messages.lifecycle import Exit
-from callboard.messages.limits import DEFAULT_LIMITS
-from callboard.messages.spec import SupervisorSpec
+from callboard.messages.control.lifecycle import Exit
+from callboard.messages.control.spec import SupervisorSpec
+from callboard.messages.core.contract import Contract, Request, is_same_contract, reply_type
+from callboard.messages.core.errors import SpecError
+from callboard.messages.core.limits import DEFAULT_LIMITS
 
 from .context import Context
 

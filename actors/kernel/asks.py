@@ -8,8 +8,8 @@ which worker runs it, so that a cancellation or a deadline reaches the running h
 import asyncio
 from typing import Any, Final, Protocol
 
-from callboard.messages.contract import Contract, is_same_contract
-from callboard.messages.errors import CallboardError, Cancelled, DeadlineExceeded, WrongReply
+from callboard.messages.core.contract import Contract, is_same_contract
+from callboard.messages.core.errors import CallboardError, Cancelled, DeadlineExceeded, WrongReply
 
 __all__ = ["Ask", "AskFuture", "AskKeeper", "Call", "HandlerRunner", "ReplySink"]
 

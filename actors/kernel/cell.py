@@ -17,10 +17,10 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
-from callboard.messages.contract import Contract
-from callboard.messages.errors import ActorStartFailed, ActorStopped, MailboxFull
-from callboard.messages.lifecycle import Exit, ExitReason
-from callboard.messages.spec import AutoShutdown, Restart, StopTimeout, SupervisorSpec
+from callboard.messages.control.lifecycle import Exit, ExitReason
+from callboard.messages.control.spec import AutoShutdown, Restart, StopTimeout, SupervisorSpec
+from callboard.messages.core.contract import Contract
+from callboard.messages.core.errors import ActorStartFailed, ActorStopped, MailboxFull
 
 from .actor import Actor, Behaviour, Overflow, behaviour_of
 from .asks import Ask
@@ -28,8 +28,8 @@ from .cell_port import Life
 from .context import Context
 from .failures import start_failed
 from .flow_key import WHOLE, Lane
-from .host.ports import CellDispatcher, CellHost, Children, SharedMailbox
-from .notices import is_notice
+from .monitors.notices import is_notice
+from .ports import CellDispatcher, CellHost, Children, SharedMailbox
 from .props import props_of
 from .spawnable import Spawnable
 

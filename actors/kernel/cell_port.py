@@ -4,8 +4,8 @@ import enum
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Protocol
 
-from callboard.messages.lifecycle import Exit
-from callboard.messages.spec import Restart, StopTimeout
+from callboard.messages.control.lifecycle import Exit
+from callboard.messages.control.spec import Restart, StopTimeout
 
 from .asks import Ask
 from .spawnable import Spawnable

@@ -9,23 +9,23 @@ import threading
 from collections.abc import Awaitable, Sequence
 from typing import Any, NoReturn, Protocol, TypeVar
 
-from callboard.messages.contract import Contract, Request
-from callboard.messages.control import CONTROL_CELL
-from callboard.messages.errors import ActorStopped
-from callboard.messages.lifecycle import ENDED_NORMALLY, Exit
-from callboard.messages.notices import NameChanged, Offers
-from callboard.messages.ref import Address, Ref, message_comes_first
-from callboard.messages.spec import Restart, StopTimeout
+from callboard.messages.control.control_plane import CONTROL_CELL
+from callboard.messages.control.lifecycle import ENDED_NORMALLY, Exit
+from callboard.messages.control.notices import NameChanged, Offers
+from callboard.messages.control.spec import Restart, StopTimeout
+from callboard.messages.core.contract import Contract, Request
+from callboard.messages.core.errors import ActorStopped
+from callboard.messages.core.ref import Address, Ref, message_comes_first
 
 from .asks import Ask
 from .cell_port import CellPort
-from .host.instruments import Instruments, Source
-from .registry import Directory
+from .directory.registry import Directory
+from .directory.subscriptions import Subscriptions, contract_name_of
+from .inspection.metric_sources import Instruments, Source
+from .monitors.monitors import Watch, Watching
 from .spawnable import Spawnable
 from .stash import Stashed, Stashes
-from .subscriptions import Subscriptions, contract_name_of
 from .timers import Timer, Timers
-from .watch.watching import Watch, Watching
 
 __all__ = ["ActorHooks", "Context", "ContextHost"]
 

@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from callboard.messages.contract import Contract
-from callboard.messages.errors import CallboardError
-from callboard.messages.letters import Attempt, DeadLetter
+from callboard.messages.control.dead_letters import Attempt, DeadLetter
+from callboard.messages.core.contract import Contract
+from callboard.messages.core.errors import CallboardError
 
 from .asks import Ask
 

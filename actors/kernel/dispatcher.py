@@ -16,19 +16,19 @@ import contextvars
 from collections import deque
 from typing import Any, Final
 
-from callboard.messages.contract import Contract
-from callboard.messages.errors import CallboardError
+from callboard.messages.core.contract import Contract
+from callboard.messages.core.errors import CallboardError
 
 from .actor import Actor, Handler
 from .asks import Ask
 from .cell import Cell, Life
 from .context import Context
+from .dead_letters import DeadLetters
 from .failures import handler_failed, missing_handler, passed_on, wrong_reply
-from .host.meters import Activity
-from .host.ports import DispatcherHost
-from .letters import DeadLetters
-from .mailbox import actor_restarts
-from .poison import Attempts
+from .inspection.meters import Activity
+from .lifecycle.mailbox_policy import actor_restarts
+from .ports import DispatcherHost
+from .redelivery import Attempts
 from .stash import Stashed, Stashes
 
 __all__ = ["Dispatcher", "Worker"]

@@ -8,8 +8,9 @@ import asyncio
 import traceback
 from typing import Any, Final
 
-from callboard.messages.contract import Contract
-from callboard.messages.errors import (
+from callboard.messages.control.lifecycle import Exit
+from callboard.messages.core.contract import Contract
+from callboard.messages.core.errors import (
     ActorNotFound,
     ActorStartFailed,
     AskError,
@@ -19,7 +20,6 @@ from callboard.messages.errors import (
     WrongReply,
     error_from_data,
 )
-from callboard.messages.lifecycle import Exit
 
 from .actor import Handler
 from .cell_port import CellPort

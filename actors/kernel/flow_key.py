@@ -8,9 +8,9 @@ from typing import Final, NamedTuple
 
 import msgpack
 
-from callboard.messages.contract import Contract
+from callboard.messages.core.contract import Contract
 
-from .routing import key_hash
+from .directory.routing import key_hash
 
 __all__ = ["WHOLE", "Lane", "read_lane"]
 

@@ -9,22 +9,22 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol, TypeVar
 
-from callboard.messages.codec import Codec
-from callboard.messages.contract import ContractRegistry
-from callboard.messages.errors import ActorStartFailed, CallboardError
-from callboard.messages.lifecycle import Exit
+from callboard.messages.control.lifecycle import Exit
+from callboard.messages.control.spec import ChildSpec, Restart, StopTimeout, SupervisorSpec
+from callboard.messages.core.codec import Codec
+from callboard.messages.core.contract import ContractRegistry
+from callboard.messages.core.errors import ActorStartFailed, CallboardError
 from callboard.messages.ports import MakeSupervisor, Pickler, SupervisorPort
-from callboard.messages.spec import ChildSpec, Restart, StopTimeout, SupervisorSpec
 
-from ..actor import Behaviour
-from ..context import Context, ContextHost
-from ..deadlines import Deadlines
-from ..letters import DeadLetters
-from ..poison import Attempts
-from ..registry import Directory
-from ..stash import Stashes
-from ..watch.watching import LinkPort, Watching
-from .meters import Meters
+from .actor import Behaviour
+from .context import Context, ContextHost
+from .dead_letters import DeadLetters
+from .deadlines import Deadlines
+from .directory.registry import Directory
+from .inspection.meters import Meters
+from .monitors.monitors import LinkPort, Watching
+from .redelivery import Attempts
+from .stash import Stashes
 
 __all__ = [
     "CellDispatcher",

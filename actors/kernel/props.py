@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
-from callboard.messages.errors import SpecError
+from callboard.messages.core.errors import SpecError
 
 from .actor import Actor, behaviour_of
 from .spawnable import Props, Spawnable

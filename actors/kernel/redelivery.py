@@ -9,13 +9,13 @@ import contextlib
 import weakref
 from typing import Any, Final, NamedTuple
 
-from callboard.messages.contract import Contract
-from callboard.messages.errors import CallboardError, HandlerFailed
-from callboard.messages.letters import Attempt
+from callboard.messages.control.dead_letters import Attempt
+from callboard.messages.core.contract import Contract
+from callboard.messages.core.errors import CallboardError, HandlerFailed
 
 from .asks import Ask
 from .cell_port import CellPort
-from .notices import is_notice
+from .monitors.notices import is_notice
 
 __all__ = ["Attempts", "Verdict"]
 

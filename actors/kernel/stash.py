@@ -7,7 +7,7 @@ has its outcome meanwhile makes room for another.
 
 from typing import Any
 
-from callboard.messages.errors import StashFull
+from callboard.messages.core.errors import StashFull
 
 from .asks import Ask
 from .cell_port import CellPort

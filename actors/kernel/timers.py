@@ -10,11 +10,11 @@ import math
 from collections.abc import Callable
 from typing import Final
 
-from callboard.messages.contract import Contract
-from callboard.messages.errors import UsageError
+from callboard.messages.core.contract import Contract
+from callboard.messages.core.errors import UsageError
 
 from .cell_port import CellPort
-from .notices import Notices, check_handled
+from .monitors.notices import Notices, check_handled
 
 __all__ = ["DELAY_S_MAX", "PERIOD_S_MIN", "TIMERS_MAX", "Timer", "Timers"]
 

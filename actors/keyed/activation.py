@@ -5,16 +5,16 @@ import logging
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from callboard.messages.errors import CallboardError, StateConflict
-from callboard.messages.lifecycle import Exit
-from callboard.messages.spec import Backoff
-from callboard.messages.stores import KeyedStore
+from callboard.messages.control.lifecycle import Exit
+from callboard.messages.control.spec import Backoff
+from callboard.messages.core.errors import CallboardError, StateConflict
+from callboard.messages.storage.keyed_stores import KeyedStore
 
-from ..actor import Behaviour
-from ..cell import Cell, Life, Recipe
-from ..context import Context
-from ..failures import is_being_cancelled
-from ..host.ports import CellDispatcher
+from ..kernel.actor import Behaviour
+from ..kernel.cell import Cell, Life, Recipe
+from ..kernel.context import Context
+from ..kernel.failures import is_being_cancelled
+from ..kernel.ports import CellDispatcher
 from .actor import KeyedActor
 from .states import States
 

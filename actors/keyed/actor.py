@@ -2,10 +2,10 @@
 
 from typing import Any, ClassVar
 
-from callboard.messages.contract import Contract
-from callboard.messages.errors import SpecError
-from callboard.messages.lifecycle import Exit
-from callboard.messages.stores import (
+from callboard.messages.control.lifecycle import Exit
+from callboard.messages.core.contract import Contract
+from callboard.messages.core.errors import SpecError
+from callboard.messages.storage.keyed_stores import (
     KeyedStore,
     LoadedState,
     LoadState,
@@ -14,8 +14,8 @@ from callboard.messages.stores import (
     SaveState,
 )
 
-from ..actor import Actor, Behaviour, OnError, behaviour_of, handler
-from ..context import Context
+from ..kernel.actor import Actor, Behaviour, OnError, behaviour_of, handler
+from ..kernel.context import Context
 
 __all__ = ["KeyedActor", "StoreActor", "check_keyed"]
 

@@ -21,7 +21,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from callboard.messages.spec import Backoff
+from callboard.messages.control.spec import Backoff
 
 __all__ = [
     "Activate",

@@ -13,26 +13,26 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Final, assert_never
 
-from callboard.messages.contract import Contract
-from callboard.messages.errors import (
+from callboard.messages.control.spec import Intensity, Restart, SupervisorSpec
+from callboard.messages.core.contract import Contract
+from callboard.messages.core.errors import (
     ActorNotFound,
     ActorStopped,
     CallboardError,
     MailboxFull,
     StateConflict,
 )
-from callboard.messages.ref import Address
-from callboard.messages.spec import Intensity, Restart, SupervisorSpec
-from callboard.messages.stores import MemoryStore
+from callboard.messages.core.ref import Address
+from callboard.messages.storage.keyed_stores import MemoryStore
 
-from ..actor import Actor, Behaviour, Overflow, behaviour_of
-from ..asks import Ask
-from ..cell import Cell, Life, Recipe, message_of
-from ..failures import start_failed
-from ..flow_key import Lane
-from ..host.ports import CellDispatcher, CellHost
-from ..mailbox import actor_restarts
-from ..routing import key_text
+from ..kernel.actor import Actor, Behaviour, Overflow, behaviour_of
+from ..kernel.asks import Ask
+from ..kernel.cell import Cell, Life, Recipe, message_of
+from ..kernel.directory.routing import key_text
+from ..kernel.failures import start_failed
+from ..kernel.flow_key import Lane
+from ..kernel.lifecycle.mailbox_policy import actor_restarts
+from ..kernel.ports import CellDispatcher, CellHost
 from .activation import Activation, KeyedPlan
 from .core import (
     Activate,

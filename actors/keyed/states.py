@@ -8,13 +8,13 @@ import asyncio
 import inspect
 from typing import Any, Final, Protocol
 
-from callboard.messages.contract import describe_contract
-from callboard.messages.errors import StateConflict, StoreFailed
-from callboard.messages.stores import EncodedState, KeyedStore
+from callboard.messages.core.contract import describe_contract
+from callboard.messages.core.errors import StateConflict, StoreFailed
+from callboard.messages.storage.keyed_stores import EncodedState, KeyedStore
 
-from ..actor import Actor
-from ..cell import Cell
-from ..host.ports import CellHost
+from ..kernel.actor import Actor
+from ..kernel.cell import Cell
+from ..kernel.ports import CellHost
 from .actor import KeyedActor
 
 __all__ = ["States", "StoredCell"]

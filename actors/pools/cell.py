@@ -8,15 +8,20 @@ its mailbox by reference, and replies go straight from the agent to the asker.
 import asyncio
 from typing import Any, Final
 
-from callboard.messages.control import ActorDrained, DrainActor, PartResized, ResizePart
-from callboard.messages.errors import ActorStartFailed
-from callboard.messages.spec import Intensity, Restart, SupervisorSpec
+from callboard.messages.control.control_plane import (
+    ActorDrained,
+    DrainActor,
+    PartResized,
+    ResizePart,
+)
+from callboard.messages.control.spec import Intensity, Restart, SupervisorSpec
+from callboard.messages.core.errors import ActorStartFailed
 
-from .actor import Actor, Behaviour, behaviour_of, handler
-from .cell import Cell, Life, Recipe
-from .context import Context
-from .host.extension import Extension
-from .host.ports import CellDispatcher, CellHost, Children, RoleHost
+from ..kernel.actor import Actor, Behaviour, behaviour_of, handler
+from ..kernel.cell import Cell, Life, Recipe
+from ..kernel.context import Context
+from ..kernel.host.extension import Extension
+from ..kernel.ports import CellDispatcher, CellHost, Children, RoleHost
 
 __all__ = ["PoolRecipe", "Pools", "Shard"]
 

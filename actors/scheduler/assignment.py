@@ -11,13 +11,13 @@ import sys
 from heapq import heapify, heappop, heappush
 from typing import Final
 
-from .deadlines import Due
+from .attempt_deadlines import Due
+from .attempts import ATTEMPT_BITS
 from .effects import Dispatch
+from .executor_pool import Kind
+from .executors import Lane
 from .flow import TaskFlow
 from .graph import READY, RUNNING
-from .lanes import Lane
-from .ledger import ATTEMPT_BITS
-from .pool import Kind
 from .ready import ReadyEntry
 
 __all__ = ["Dispatcher"]

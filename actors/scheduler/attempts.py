@@ -11,10 +11,10 @@ ticket, that of the attempt that was started last.
 from collections.abc import Sequence
 from typing import Any, Final
 
-from callboard.messages.errors import CallboardError
+from callboard.messages.core.errors import CallboardError
 
-from .lanes import Lane
-from .pool import Kind
+from .executor_pool import Kind
+from .executors import Lane
 
 __all__ = ["ATTEMPT_BITS", "ATTEMPT_MASK", "Ledger"]
 

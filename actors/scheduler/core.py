@@ -2,7 +2,7 @@
 
 Events come in as method calls with `now` (and a random number where a wait is drawn),
 effects go out through `take_effects`, work through `dispatch`. No clock, no Ray, no loop:
-the shell (`PlanRun` in `actors/execution/run.py`) passes on what happened and does what it is told.
+the shell (`PlanRun` in `actors/executions/run.py`) reports what happened and performs the effects.
 
 There are no stages and no barrier. A sub-task is ready the moment the last of its own
 needs has ended, and the most urgent ready one goes to the least loaded lane that offers
@@ -22,20 +22,21 @@ A result is an opaque handle here: what it stands for stays where the shell keep
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from callboard.messages.errors import (
+from callboard.messages.core.errors import (
     CallboardError,
     DeadlineExceeded,
     HostLost,
     InternalError,
     PlanError,
 )
-from callboard.messages.execution import Decision, ExecutionStatus, OnFailure
-from callboard.messages.plan import Plan, SubTask, check_sub_tasks
-from callboard.messages.retry import Retryability, retryability_of
+from callboard.messages.jobs.execution import Decision, ExecutionStatus, OnFailure
+from callboard.messages.jobs.plan import Plan, SubTask, check_sub_tasks
+from callboard.messages.jobs.retry import Retryability, retryability_of
 
 from . import invariants
-from .deadlines import Due
-from .dispatch import Dispatcher
+from .assignment import Dispatcher
+from .attempt_deadlines import Due
+from .attempts import ATTEMPT_BITS, ATTEMPT_MASK
 from .effects import (
     Dispatch,
     DoneReport,
@@ -49,9 +50,8 @@ from .effects import (
 )
 from .flow import TaskFlow
 from .graph import DONE, FAILED, IN_DOUBT, READY, RUNNING
-from .ledger import ATTEMPT_BITS, ATTEMPT_MASK
-from .looks import SchedulerLooks
 from .retry import GiveUp, RetryAfter, decide_retry
+from .views import SchedulerLooks
 
 __all__ = ["CANCEL_GRACE_S", "SchedulerCore", "kind_by_request"]
 

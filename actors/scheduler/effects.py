@@ -12,8 +12,8 @@ What the shell owes in return:
 
 from typing import Any, NamedTuple
 
-from callboard.messages.errors import CallboardError
-from callboard.messages.execution import ExecutionStatus
+from callboard.messages.core.errors import CallboardError
+from callboard.messages.jobs.execution import ExecutionStatus
 
 __all__ = [
     "CancelAttempt",

@@ -10,7 +10,7 @@ Invariant: a kind's `groups` are exactly the groups whose offer names it.
 from collections.abc import Iterator, Mapping
 from heapq import heappop
 
-from .lanes import Lane, LaneGroup
+from .executors import Lane, LaneGroup
 from .ready import ReadyEntry, ReadyQueue
 
 __all__ = ["Kind", "LanePool"]

@@ -7,13 +7,13 @@ retry policies, budgets or the end of the execution.
 
 from collections.abc import Callable, Iterable, Mapping
 
-from callboard.messages.plan import SubTask
+from callboard.messages.jobs.plan import SubTask
 
-from .deadlines import Deadline, Deadlines, Due
+from .attempt_deadlines import Deadline, Deadlines, Due
+from .attempts import ATTEMPT_BITS, ATTEMPT_MASK, Ledger
 from .effects import CancelAttempt, Effect, TasksSkipped
+from .executor_pool import LanePool
 from .graph import BACKING_OFF, CANCELLED, DONE, READY, RUNNING, SKIPPED, WAITING, TaskGraph
-from .ledger import ATTEMPT_BITS, ATTEMPT_MASK, Ledger
-from .pool import LanePool
 from .ready import ReadyEntry
 
 __all__ = ["TaskFlow"]

@@ -16,8 +16,8 @@ ended; a sub-task waits exactly as long as it is above zero; ranks never grow al
 from collections.abc import Sequence
 from typing import Final
 
-from callboard.messages.execution import TaskStatus
-from callboard.messages.plan import SubTask
+from callboard.messages.jobs.execution import TaskStatus
+from callboard.messages.jobs.plan import SubTask
 
 __all__ = [
     "BACKING_OFF",

@@ -6,9 +6,9 @@ one misunderstanding does not hide in both. Tests call them after every event.
 
 from collections import Counter
 
+from .attempts import ATTEMPT_BITS, ATTEMPT_MASK, Ledger
+from .executor_pool import LanePool
 from .graph import DONE, READY, RUNNING, STATUSES, WAITING, TaskGraph
-from .ledger import ATTEMPT_BITS, ATTEMPT_MASK, Ledger
-from .pool import LanePool
 
 __all__ = ["check_attempts", "check_graph", "check_ready"]
 

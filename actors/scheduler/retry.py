@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from callboard.messages.errors import CallboardError
-from callboard.messages.retry import Retryability, RetryPolicy
+from callboard.messages.core.errors import CallboardError
+from callboard.messages.jobs.retry import Retryability, RetryPolicy
 
 __all__ = ["GiveUp", "RetryAfter", "decide_retry"]
 

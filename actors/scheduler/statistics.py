@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from callboard.messages.execution import ExecutionStatus, Progress
+from callboard.messages.jobs.execution import ExecutionStatus, Progress
 
 __all__ = ["LaneStatistics", "SchedulerStatistics", "UnservedKind"]
 

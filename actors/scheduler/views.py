@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from callboard.messages.errors import CallboardError
-from callboard.messages.execution import ExecutionStatus, Progress, TaskStatus
-from callboard.messages.plan import SubTask
+from callboard.messages.core.errors import CallboardError
+from callboard.messages.jobs.execution import ExecutionStatus, Progress, TaskStatus
+from callboard.messages.jobs.plan import SubTask
 
+from .attempts import Ledger
+from .executor_pool import LanePool
 from .flow import TaskFlow
 from .graph import STATUSES, TaskGraph
-from .ledger import Ledger
-from .pool import LanePool
 from .statistics import LaneStatistics, SchedulerStatistics, UnservedKind
 
 __all__ = ["SchedulerLooks"]

@@ -3,15 +3,15 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from callboard.messages.errors import UsageError
-from callboard.messages.execution import (
+from callboard.messages.core.errors import UsageError
+from callboard.messages.jobs.execution import (
     EXECUTION_TRANSITIONS,
     ExecutionStatus,
     StateTransitionTrigger,
 )
-from callboard.messages.state import AgentExecutionState, AgentStateChanged
-from callboard.messages.storage_errors import StoreFull, TransitionRefused
-from callboard.messages.updates import StateChanged
+from callboard.messages.jobs.updates import StateChanged
+from callboard.messages.storage.errors import StoreFull, TransitionRefused
+from callboard.messages.storage.states import AgentExecutionState, AgentStateChanged
 
 __all__ = ["RESERVED", "UNTOLD_MAX", "Untold", "check_history", "check_id", "step"]
 

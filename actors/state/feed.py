@@ -15,21 +15,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
-from callboard.messages.errors import CallboardError, StateConflict
-from callboard.messages.events import RecordedEvent
-from callboard.messages.execution import EXECUTION_TRANSITIONS
-from callboard.messages.state import AgentExecutionState
-from callboard.messages.storage import ReadModelStore
+from callboard.messages.core.errors import CallboardError, StateConflict
+from callboard.messages.jobs.execution import EXECUTION_TRANSITIONS
+from callboard.messages.storage.events import RecordedEvent
+from callboard.messages.storage.states import AgentExecutionState
+from callboard.messages.storage.stores import ReadModelStore
 
 from ..events.log import EventLog
 from ..events.subscription.core import RETRY, Filter, Page
 from ..events.subscription.reader import LogReader, SubscriptionLimits
-from ..execution.history.events import PREFIX, Kind
-from ..execution.history.reading import read_history
-from ..execution.history.states import KINDS, advanced, is_of_history, of_history
-from ..host.instruments import Name, Reading
+from ..executions.history.events import PREFIX, Kind
+from ..executions.history.reading import read_history
+from ..executions.history.states import KINDS, advanced, is_of_history, of_history
 from ..journal.position import Position
-from ..threads import ThreadRunner
+from ..kernel.inspection.metric_sources import Name, Reading
+from ..kernel.threads import ThreadRunner
 from .states import AgentStateManager
 
 __all__ = ["FeedStatistics", "StateFeed"]

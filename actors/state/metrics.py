@@ -1,6 +1,6 @@
 """What a manager of states counts, as metrics of its host."""
 
-from ..host.instruments import Name, Reading
+from ..kernel.inspection.metric_sources import Name, Reading
 from .states import AgentStateManager
 
 __all__ = ["reading_of"]

@@ -22,10 +22,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self, TypeVar
 
-from callboard.messages.errors import CallboardError, StateConflict
-from callboard.messages.execution import ExecutionStatus, StateTransitionTrigger
-from callboard.messages.spec import Backoff
-from callboard.messages.state import (
+from callboard.messages.control.spec import Backoff
+from callboard.messages.core.errors import CallboardError, StateConflict
+from callboard.messages.jobs.execution import ExecutionStatus, StateTransitionTrigger
+from callboard.messages.storage.errors import CommitUnknown, TransitionRefused
+from callboard.messages.storage.states import (
     WRITER_BYTES,
     AgentExecutionState,
     AgentStateChanged,
@@ -35,10 +36,9 @@ from callboard.messages.state import (
     encode_changes,
     writer_of,
 )
-from callboard.messages.storage import Cache, StateRow, StateStore
-from callboard.messages.storage_errors import CommitUnknown, TransitionRefused
+from callboard.messages.storage.stores import Cache, StateRow, StateStore
 
-from ..threads import ThreadRunner
+from ..kernel.threads import ThreadRunner
 from .core import RESERVED, Untold, check_history, check_id, step
 
 __all__ = ["AgentStateManager", "Publish", "StateStatistics"]

@@ -6,16 +6,9 @@ The warden asks for it; a supervisor that is busy with a child keeps nobody wait
 import asyncio
 from typing import Literal
 
-from callboard.messages.errors import (
-    ActorNotFound,
-    ActorStartFailed,
-    CallboardError,
-    NameTaken,
-    UsageError,
-)
-from callboard.messages.lifecycle import SHUT_DOWN
-from callboard.messages.spec import StopTimeout
-from callboard.messages.trees import (
+from callboard.messages.control.lifecycle import SHUT_DOWN
+from callboard.messages.control.spec import StopTimeout
+from callboard.messages.control.trees import (
     AddChild,
     BranchView,
     ChangeChild,
@@ -24,12 +17,19 @@ from callboard.messages.trees import (
     DeclaredChild,
     LookAtBranch,
 )
+from callboard.messages.core.errors import (
+    ActorNotFound,
+    ActorStartFailed,
+    CallboardError,
+    NameTaken,
+    UsageError,
+)
 
-from ..cell import Cell, Life
-from ..host.ports import RoleHost
-from .branch import Branch, BranchFamily, TreeBuilder
-from .envoy import EnvoyCell
+from ..kernel.cell import Cell, Life
+from ..kernel.ports import RoleHost
+from .remote.proxy import EnvoyCell
 from .spec import ActorSpec, TreeSpec, child_spec
+from .supervisor_cell import Branch, BranchFamily, TreeBuilder
 
 __all__ = ["Gardener"]
 

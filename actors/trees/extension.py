@@ -5,9 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, final
 
-from callboard.messages.ref import Address
-from callboard.messages.spec import Restart, StopTimeout
-from callboard.messages.trees import (
+from callboard.messages.control.spec import Restart, StopTimeout
+from callboard.messages.control.trees import (
     AddChild,
     BranchView,
     ChangeChild,
@@ -20,16 +19,17 @@ from callboard.messages.trees import (
     StartLodger,
     StopLodger,
 )
+from callboard.messages.core.ref import Address
 
-from ..actor import Actor, handler
-from ..cell import Cell
-from ..host.extension import Extension
-from ..host.ports import RoleHost
-from .branch import MakePool, TreeBuilder
-from .envoy import Envoys
-from .gardener import Gardener
-from .lodging import Lodgings
+from ..kernel.actor import Actor, handler
+from ..kernel.cell import Cell
+from ..kernel.host.extension import Extension
+from ..kernel.ports import RoleHost
+from .admin import Gardener
+from .remote.holder import Lodgings
+from .remote.proxy import Envoys
 from .spec import ActorSpec, Node, TreeSpec, child_spec
+from .supervisor_cell import MakePool, TreeBuilder
 
 __all__ = ["LodgeBirth", "TreeStart", "Trees"]
 

@@ -3,15 +3,15 @@
 from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from callboard.messages.control import CONTROL_CELL
-from callboard.messages.errors import SpecError
-from callboard.messages.ref import Address, Ref
-from callboard.messages.trees import AddChild, BranchView, ChangeChild, LookAtBranch
+from callboard.messages.control.control_plane import CONTROL_CELL
+from callboard.messages.control.trees import AddChild, BranchView, ChangeChild, LookAtBranch
+from callboard.messages.core.errors import SpecError
+from callboard.messages.core.ref import Address, Ref
 
 from .spec import Node, TreeSpec, check_child, check_ships, walk
 
 if TYPE_CHECKING:
-    from ..host.host import Host
+    from ..kernel.host.host import Host
 
 __all__ = ["TreeRef"]
 

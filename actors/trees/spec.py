@@ -22,10 +22,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple, NoReturn, TypeAlias, cast, final
 
-from callboard.messages.errors import SpecError
-from callboard.messages.placement import Placement
-from callboard.messages.ports import Pickler
-from callboard.messages.spec import (
+from callboard.messages.control.placement import Placement
+from callboard.messages.control.spec import (
     STOP_TIMEOUT_DEFAULT,
     AutoShutdown,
     Backoff,
@@ -35,10 +33,12 @@ from callboard.messages.spec import (
     StopTimeout,
     SupervisorSpec,
 )
+from callboard.messages.core.errors import SpecError
+from callboard.messages.ports import Pickler
 
-from ..actor import Actor, behaviour_of
-from ..props import arguments_problem
-from ..spawnable import Props
+from ..kernel.actor import Actor, behaviour_of
+from ..kernel.props import arguments_problem
+from ..kernel.spawnable import Props
 
 __all__ = [
     "TREE_DEPTH_MAX",

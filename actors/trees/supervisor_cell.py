@@ -8,18 +8,18 @@ and of the host, so that references to them stay good and what waits for them st
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
-from callboard.messages.errors import ActorStartFailed
-from callboard.messages.lifecycle import Exit
+from callboard.messages.control.lifecycle import Exit
+from callboard.messages.control.spec import ChildId, ChildSpec, StopTimeout
+from callboard.messages.core.errors import ActorStartFailed
+from callboard.messages.core.ref import Address
 from callboard.messages.ports import ChildRunner, SupervisorPort
-from callboard.messages.ref import Address
-from callboard.messages.spec import ChildId, ChildSpec, StopTimeout
 
-from ..actor import Actor, behaviour_of
-from ..cell import Cell, Life, Recipe
-from ..family import Family
-from ..host.ports import CellDispatcher, CellHost, Children
-from ..mailbox import refuse_waiting
-from .envoy import EnvoyCell, Envoys
+from ..kernel.actor import Actor, behaviour_of
+from ..kernel.cell import Cell, Life, Recipe
+from ..kernel.lifecycle.children import Family
+from ..kernel.lifecycle.mailbox_policy import refuse_waiting
+from ..kernel.ports import CellDispatcher, CellHost, Children
+from .remote.proxy import EnvoyCell, Envoys
 from .spec import ActorSpec, Elsewhere, Node, TreeSpec, child_spec
 
 __all__ = ["Branch", "BranchFamily", "MakePool", "Supervisor", "TreeBuilder", "describe_end"]

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from callboard.messages.errors import CallboardError
+from callboard.messages.core.errors import CallboardError
 
 from .recovery import BUCKET_S, Bucket
 

@@ -20,10 +20,10 @@ from bench.stores import store_for
 from bench.timing import NS_PER_MS, percentile, timed
 from bench.workload import APPEND_WRITERS, append_total, appended_check, event_data, event_number
 from callboard.actors.journal.journal import Journal
-from callboard.messages.errors import CallboardError
-from callboard.messages.event_ids import new_event_id, new_event_ids
-from callboard.messages.events import Append, Appended, NewEvent
-from callboard.runtime.memory import calm_collector
+from callboard.messages.core.errors import CallboardError
+from callboard.messages.storage.event_ids import new_event_id, new_event_ids
+from callboard.messages.storage.events import Append, Appended, NewEvent
+from callboard.runtime.hosting.memory import calm_collector
 from callboard.runtime.stores.choose import event_store
 
 __all__ = ["run"]

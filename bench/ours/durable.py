@@ -13,7 +13,7 @@ from bench.outcome import Outcome, Params, check_of
 from bench.stores import store_for
 from bench.timing import timed
 from callboard import System
-from callboard.runtime.inside import host_of
+from callboard.runtime.api.inside import host_of
 
 from .fanout import AGENTS, HOSTS, JOB, Merged, SquareNumbers, Squarer
 

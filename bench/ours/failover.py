@@ -15,8 +15,8 @@ from bench.ours.standing import KILLED_OFTEN, wait_until_standing
 from bench.outcome import Outcome, Params, check_of_each
 from bench.timing import median_and_worst, timed
 from callboard import Agent, Contract, Ref, Request, System, handler
-from callboard.actors.props import props
-from callboard.messages.errors import HostLost
+from callboard.actors.kernel.props import props
+from callboard.messages.core.errors import HostLost
 
 __all__ = ["run"]
 

@@ -12,12 +12,12 @@ import callboard
 from bench.outcome import Outcome, Params, check_of
 from bench.timing import NS_PER_MS, percentile
 from callboard import Actor, Context, Contract, Ref, Request, System, handler
-from callboard.actors.props import props
-from callboard.messages.control import CONTROL_CELL
-from callboard.messages.errors import CallboardError
-from callboard.messages.ref import Address
-from callboard.messages.views import LookAtHost
-from callboard.runtime.inside import host_of
+from callboard.actors.kernel.props import props
+from callboard.messages.control.control_plane import CONTROL_CELL
+from callboard.messages.control.views import LookAtHost
+from callboard.messages.core.errors import CallboardError
+from callboard.messages.core.ref import Address
+from callboard.runtime.api.inside import host_of
 from callboard.supervision import Backoff, Intensity, SupervisorSpec
 
 __all__ = ["run"]

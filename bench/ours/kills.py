@@ -15,7 +15,7 @@ from bench.kills.measure import measure_kills
 from bench.ours.standing import KILLED_OFTEN, wait_until_standing
 from bench.outcome import Outcome, Params
 from callboard import Agent, Contract, Ref, Request, System, handler
-from callboard.messages.errors import HostLost
+from callboard.messages.core.errors import HostLost
 
 __all__ = ["run"]
 

@@ -16,7 +16,7 @@ from bench.memory import own_bytes
 from bench.outcome import Outcome, Params, check_of
 from bench.timing import timed
 from callboard import Actor, Context, Contract, Ref, Request, System, handler
-from callboard.actors.props import props
+from callboard.actors.kernel.props import props
 
 __all__ = ["run"]
 

@@ -20,9 +20,9 @@ from callboard.actors.events.projection.projection import Projection, Rows, proj
 from callboard.actors.events.projection.projector import Projector
 from callboard.actors.events.projection.queries import Queries
 from callboard.actors.journal.journal import Journal
-from callboard.messages.contract import Contract
-from callboard.messages.storage import ReadModelStore
-from callboard.runtime.memory import calm_collector
+from callboard.messages.core.contract import Contract
+from callboard.messages.storage.stores import ReadModelStore
+from callboard.runtime.hosting.memory import calm_collector
 from callboard.runtime.stores.choose import event_store, read_model_store
 
 __all__ = ["run"]

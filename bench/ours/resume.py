@@ -14,8 +14,8 @@ from bench.outcome import Outcome, Params, check_of
 from bench.stores import store_for
 from bench.timing import timed
 from callboard import Agent, Job, Request, SubTask, System, handler
-from callboard.actors.props import props
-from callboard.messages.job import LEFT_OUT
+from callboard.actors.kernel.props import props
+from callboard.messages.jobs.job import LEFT_OUT
 
 from .fanout import HOSTS, Merged, Square, SquareNumber, SquareNumbers, Squarer, merge_squares
 

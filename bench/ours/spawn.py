@@ -11,7 +11,7 @@ from bench.memory import own_bytes
 from bench.outcome import Outcome, Params, check_of_each
 from bench.timing import NS_PER_S, timed
 from callboard import Agent, Context, Contract, Ref, Request, System, handler
-from callboard.actors.props import props
+from callboard.actors.kernel.props import props
 
 __all__ = ["run"]
 

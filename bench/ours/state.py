@@ -17,9 +17,9 @@ from bench.outcome import Outcome, Params, check_of
 from bench.stores import store_for
 from bench.timing import timed
 from callboard.actors.state.states import AgentStateManager
-from callboard.messages.execution import ExecutionStatus
-from callboard.messages.state import AgentExecutionState, AgentStateChanged
-from callboard.messages.updates import ExecutionMetrics, TaskDependency
+from callboard.messages.jobs.execution import ExecutionStatus
+from callboard.messages.jobs.updates import ExecutionMetrics, TaskDependency
+from callboard.messages.storage.states import AgentExecutionState, AgentStateChanged
 from callboard.runtime.cache.tiers import open_cache
 from callboard.runtime.stores.choose import state_store
 

@@ -17,8 +17,8 @@ from bench.ours.standing import KILLED_OFTEN, wait_until_standing
 from bench.outcome import Outcome, Params, check_of
 from bench.timing import NS_PER_MS, median_and_p99, median_and_worst
 from callboard import Actor, Context, Contract, Ref, Request, System, handler
-from callboard.messages.errors import HostLost
-from callboard.messages.notices import Down
+from callboard.messages.control.notices import Down
+from callboard.messages.core.errors import HostLost
 from callboard.supervision import Backoff, Intensity, Restart, SupervisorSpec
 
 __all__ = ["run"]

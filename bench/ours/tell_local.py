@@ -11,7 +11,7 @@ from bench.outcome import Outcome, Params, check_of
 from bench.timing import NS_PER_S, timed
 from bench.workload import ask_request
 from callboard import Agent, Context, Contract, Ref, Request, System, handler
-from callboard.messages.errors import MailboxFull
+from callboard.messages.core.errors import MailboxFull
 
 __all__ = ["run"]
 

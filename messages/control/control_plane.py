@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from pydantic import Field
 
-from .contract import Contract, Request
-from .ref import Ref
+from ..core.contract import Contract, Request
+from ..core.ref import Ref
 
 __all__ = [
     "CONTROL_CELL",

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
 
-from .contract import Contract
+from ..core.contract import Contract
 
 __all__ = ["Attempt", "DeadLetter"]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, Self, final
 
-from .errors import SpecError
+from ..core.errors import SpecError
 from .placement import Resources
 from .spec import Restart, StopTimeout
 

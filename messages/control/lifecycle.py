@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum, unique
 from typing import Any, Final, Self, final
 
-from .errors import CallboardError, SpecError
+from ..core.errors import CallboardError, SpecError
 
 __all__ = ["ENDED_NORMALLY", "SHUT_DOWN", "Exit", "ExitReason"]
 

@@ -6,7 +6,7 @@ that this incarnation of the host uses once.
 
 from typing import Any
 
-from .contract import Contract
+from ..core.contract import Contract
 
 __all__ = ["TieDropped", "TieEnded", "TieRequested"]
 

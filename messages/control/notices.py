@@ -7,9 +7,9 @@ ever lost or told twice while the actor lives; what each may overtake stands wit
 
 from typing import Any
 
-from .contract import Contract
+from ..core.contract import Contract
+from ..core.ref import Ref
 from .lifecycle import ExitReason
-from .ref import Ref
 
 __all__ = ["Down", "Exited", "NameChanged", "Offers"]
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn, Self, final
 
-from .errors import SpecError
+from ..core.errors import SpecError
 
 __all__ = ["ANYWHERE", "Placement", "Resources"]
 

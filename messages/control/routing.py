@@ -4,7 +4,7 @@ import enum
 from dataclasses import dataclass
 from typing import ClassVar, Final, Self, final
 
-from .errors import SpecError
+from ..core.errors import SpecError
 
 __all__ = ["ROUTING_DEFAULT", "Routing", "RoutingKind", "consistent_hash", "keyed_by"]
 

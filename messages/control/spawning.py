@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
 
-from .contract import Contract, Request
-from .ref import Ref
+from ..core.contract import Contract, Request
+from ..core.ref import Ref
 
 __all__ = [
     "AllLettersSubscribed",
@@ -52,7 +52,7 @@ class SpawnPart(BaseModel):
     model_config = _FROZEN
 
     births: bytes
-    """A pickled list of `Birth`; see `actors/host/warden.py`."""
+    """A pickled list of `Birth`; see `actors/kernel/host/control_actor.py`."""
     code: bytes = b""
     """The pickled classes alone: what an understudy loads before it is needed."""
     count: int

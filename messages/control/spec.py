@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import ClassVar, Final, NoReturn, Self, final
 
-from .errors import SpecError
+from ..core.errors import SpecError
 
 __all__ = [
     "BACKOFF_STEP_S",

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from .contract import Contract, Request
+from ..core.contract import Contract, Request
 
 __all__ = [
     "AddChild",

@@ -5,7 +5,7 @@ host (the root's desk), which asks every host. Times are ages and durations by t
 the host that tells them: nobody has to agree on what time it is.
 """
 
-from .contract import Contract, Request
+from ..core.contract import Contract, Request
 
 __all__ = [
     "ActorLoad",

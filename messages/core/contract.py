@@ -37,13 +37,7 @@ from typing import (
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.errors import PydanticUndefinedAnnotation
 
-from .errors import (
-    InvalidMessage,
-    PayloadTooLarge,
-    SpecError,
-    UnknownContract,
-    VersionMismatch,
-)
+from .errors import InvalidMessage, PayloadTooLarge, SpecError, UnknownContract, VersionMismatch
 from .limits import DEFAULT_LIMITS, Limits
 from .schema import depth_is_bounded, schema_fingerprint
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from pydantic import Field, FiniteFloat
 
-from .contract import Contract, Request
+from ..core.contract import Contract, Request
 
 __all__ = [
     "CancelExecution",

@@ -10,7 +10,7 @@ from enum import StrEnum, auto
 from types import MappingProxyType
 from typing import Any, Final
 
-from .errors import InternalError
+from ..core.errors import InternalError
 
 __all__ = [
     "EXECUTION_TRANSITIONS",

@@ -19,8 +19,8 @@ from enum import Enum, auto
 from types import MappingProxyType
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from .contract import Contract
-from .errors import CallboardError, SpecError
+from ..core.contract import Contract
+from ..core.errors import CallboardError, SpecError
 from .execution import Decision, OnFailure
 from .plan import Plan, SubTask
 from .retry import RetryPolicy

@@ -17,7 +17,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from .errors import PlanError
+from ..core.errors import PlanError
 from .retry import RETRY_DEFAULT, RetryPolicy
 
 __all__ = [

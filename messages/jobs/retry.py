@@ -12,7 +12,7 @@ from enum import Enum, auto
 from types import MappingProxyType
 from typing import Final
 
-from .errors import CallboardError, HandlerFailed, SpecError
+from ..core.errors import CallboardError, HandlerFailed, SpecError
 
 __all__ = [
     "PROGRAMMING_ERRORS",

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from pydantic import Field
 
-from .contract import Contract
+from ..core.contract import Contract
 from .execution import ExecutionStatus, StateTransition, StateTransitionTrigger
 
 __all__ = [

@@ -8,8 +8,8 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, Protocol, Self
 
-from .errors import StoreFailed
-from .storage_errors import StoreDamaged
+from ..core.errors import StoreFailed
+from .errors import StoreDamaged
 
 __all__ = ["BLOB_DIGEST_BYTES", "BlobDamaged", "BlobGone", "BlobRef", "BlobStore", "StoredBlob"]
 

@@ -3,7 +3,7 @@
 from enum import StrEnum, auto
 from typing import Final
 
-from .errors import CallboardError, StoreFailed
+from ..core.errors import CallboardError, StoreFailed
 
 __all__ = [
     "CommitUnknown",

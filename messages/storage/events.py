@@ -24,7 +24,7 @@ events stand in the stream already, in this order, the answer is where they stan
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple, Protocol
 
-from .errors import CallboardError
+from ..core.errors import CallboardError
 
 __all__ = [
     "ANY",

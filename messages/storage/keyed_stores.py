@@ -3,9 +3,9 @@
 import contextlib
 from typing import Any, Final, Protocol
 
-from .contract import Contract, Request
-from .errors import HostLost, StateConflict
-from .ref import Ref
+from ..core.contract import Contract, Request
+from ..core.errors import HostLost, StateConflict
+from ..core.ref import Ref
 
 __all__ = [
     "ActorStore",

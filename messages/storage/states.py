@@ -25,19 +25,19 @@ from typing import Any, Final, Self
 import msgpack
 from pydantic import AwareDatetime, Field
 
-from .codec import Codec
-from .contract import Contract, ContractRegistry, check_depth, contract_key
-from .errors import CallboardError, InvalidMessage
-from .execution import ExecutionStatus
-from .limits import DEFAULT_LIMITS, Limits
-from .storage_errors import StoreDamaged
-from .updates import (
+from ..core.codec import Codec
+from ..core.contract import Contract, ContractRegistry, check_depth, contract_key
+from ..core.errors import CallboardError, InvalidMessage
+from ..core.limits import DEFAULT_LIMITS, Limits
+from ..jobs.execution import ExecutionStatus
+from ..jobs.updates import (
     ExecutionMetrics,
     ExecutionPhase,
     ExecutionState,
     StateChanged,
     TaskDependency,
 )
+from .errors import StoreDamaged
 
 __all__ = [
     "INTERMEDIATE_RESULTS_MAX",

@@ -3,7 +3,7 @@
 import asyncio
 from typing import TypeVar
 
-from callboard.messages.contract import Request
+from callboard.messages.core.contract import Request
 
 from .port import Exchange
 from .wire import decode_reply, encode_request

@@ -8,11 +8,13 @@ import os
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
-from callboard.actors.execution.history.changes import cancelled, decided, fork
-from callboard.actors.execution.history.events import stream_of
-from callboard.actors.execution.history.fold import ExecutionHistory
-from callboard.actors.execution.history.reading import read_history
-from callboard.messages.commands import (
+from callboard.actors.executions.history.changes import cancelled, decided, fork
+from callboard.actors.executions.history.events import stream_of
+from callboard.actors.executions.history.fold import ExecutionHistory
+from callboard.actors.executions.history.reading import read_history
+from callboard.messages.core.contract import Contract, Request
+from callboard.messages.core.errors import UsageError
+from callboard.messages.jobs.commands import (
     CancelExecution,
     DecideStep,
     ExecutionCancelled,
@@ -23,10 +25,8 @@ from callboard.messages.commands import (
     ResumeExecution,
     StepDecided,
 )
-from callboard.messages.contract import Contract, Request
-from callboard.messages.errors import UsageError
-from callboard.messages.events import Append
-from callboard.messages.job import Decision, Job
+from callboard.messages.jobs.job import Decision, Job
+from callboard.messages.storage.events import Append
 
 from .port import Executions
 

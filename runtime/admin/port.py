@@ -8,17 +8,17 @@ execution. Whatever carries the bytes (a socket, a Ray call, HTTP) is an adapter
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
-from callboard.actors.execution.handle import ExecutionHandle
+from callboard.actors.executions.handle import ExecutionHandle
 from callboard.actors.journal.journal import Journal
-from callboard.messages.commands import (
+from callboard.messages.control.views import LookAtActor, LookAtSystem
+from callboard.messages.core.contract import Request
+from callboard.messages.jobs.commands import (
     CancelExecution,
     DecideStep,
     ForkExecution,
     ResumeExecution,
 )
-from callboard.messages.contract import Request
-from callboard.messages.job import Job
-from callboard.messages.views import LookAtActor, LookAtSystem
+from callboard.messages.jobs.job import Job
 
 __all__ = ["COMMANDS", "QUERIES", "REQUESTS", "Ask", "Caller", "Exchange", "Executions"]
 

@@ -4,8 +4,13 @@ import asyncio
 import logging
 from typing import Any, Final
 
-from callboard.messages.contract import Contract, Request
-from callboard.messages.errors import CallboardError, DeadlineExceeded, InternalError, UsageError
+from callboard.messages.core.contract import Contract, Request
+from callboard.messages.core.errors import (
+    CallboardError,
+    DeadlineExceeded,
+    InternalError,
+    UsageError,
+)
 
 from .port import COMMANDS, Ask, Caller
 from .wire import decode_request, encode_error, encode_reply

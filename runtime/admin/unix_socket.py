@@ -20,7 +20,7 @@ import tempfile
 from functools import partial
 from typing import Any, Final
 
-from callboard.messages.errors import CallboardError, MailboxFull
+from callboard.messages.core.errors import CallboardError, MailboxFull
 
 from .client import AdminClient
 from .port import Caller

@@ -13,8 +13,8 @@ from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
-from callboard.messages.contract import Contract, Request, reply_type
-from callboard.messages.errors import (
+from callboard.messages.core.contract import Contract, Request, reply_type
+from callboard.messages.core.errors import (
     CallboardError,
     PayloadTooLarge,
     UsageError,

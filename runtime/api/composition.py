@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 
-from callboard.messages.errors import CallboardError
+from callboard.messages.core.errors import CallboardError
 from callboard.messages.ports import Engine
 
 from ..detached.ports import AttachedDriver, DetachedSystems
-from ..environment import REAL, Environment
-from ..settings import Settings
-from .inline import InlineEngine
+from ..engines.inline import InlineEngine
+from ..hosting.environment import REAL, Environment
+from ..hosting.settings import Settings
 
 __all__ = ["detached_systems", "enter", "environment_of", "make_engine"]
 
@@ -17,7 +17,7 @@ def make_engine(settings: Settings) -> Engine:
     """The engine that the settings name."""
     if settings.engine == "inline":
         return InlineEngine(settings)
-    from .ray.engine import RayEngine
+    from ..engines.ray.engine import RayEngine
 
     return RayEngine(settings)
 
@@ -26,14 +26,14 @@ def environment_of(settings: Settings) -> Environment:
     """The world of the engine that the settings name."""
     if settings.engine == "inline":
         return REAL
-    from .ray.environment import RAY
+    from ..engines.ray.environment import RAY
 
     return RAY
 
 
 def detached_systems() -> DetachedSystems:
     """The detached systems of whatever cluster one visits; only Ray has them."""
-    from ..detached import entry
+    from ..engines.ray import detached_systems as entry
 
     return entry
 
@@ -46,6 +46,6 @@ async def enter(
     starts: bool,
 ) -> AttachedDriver:
     """See `Enter`."""
-    from ..detached import entry
+    from ..engines.ray import detached_systems as entry
 
     return await entry.enter(settings, environment, on_failed, starts=starts)

@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Sequence
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from callboard.actors.actor import Actor
-from callboard.actors.routing import Load
-from callboard.messages.contract import Contract, Request
-from callboard.messages.errors import CallboardError
-from callboard.messages.ref import Address, Ref
+from callboard.actors.kernel.actor import Actor
+from callboard.actors.kernel.directory.routing import Load
+from callboard.messages.core.contract import Contract, Request
+from callboard.messages.core.errors import CallboardError
+from callboard.messages.core.ref import Address, Ref
 
 from .spawner import Spawner
 

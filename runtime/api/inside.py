@@ -6,11 +6,11 @@ Users have no need of it: nothing here is public, and all of it may change.
 from collections.abc import Sequence
 from typing import Any
 
-from callboard.actors.host.host import Host
-from callboard.messages.errors import UsageError
+from callboard.actors.kernel.host.host import Host
+from callboard.messages.core.errors import UsageError
 
-from .control import Control, Presence
-from .root.root import Root
+from ..control_plane.control import Control, Presence
+from ..control_plane.root import Root
 from .system import System
 
 __all__ = ["host_of", "processes_of", "root_of"]

@@ -3,22 +3,22 @@
 from collections.abc import Sequence
 from typing import Any, TypeVar, final
 
-from callboard.actors.actor import Actor, behaviour_of
-from callboard.actors.host.extension import RecipeStart
+from callboard.actors.kernel.actor import Actor, behaviour_of
+from callboard.actors.kernel.directory.routing import Load
+from callboard.actors.kernel.host.extension import RecipeStart
 from callboard.actors.keyed.activation import KeyedPlan
 from callboard.actors.keyed.actor import check_keyed
-from callboard.actors.keyed.keeper import KeyedRecipe
-from callboard.actors.routing import Load
-from callboard.messages.contract import Contract
-from callboard.messages.errors import SpecError, UsageError
-from callboard.messages.placement import Placement
+from callboard.actors.keyed.region import KeyedRecipe
+from callboard.messages.control.placement import Placement
+from callboard.messages.control.routing import keyed_by
+from callboard.messages.control.spawning import Offer, SpawnPart
+from callboard.messages.core.contract import Contract
+from callboard.messages.core.errors import SpecError, UsageError
+from callboard.messages.core.ref import Address, Ref
 from callboard.messages.ports import Pickler
-from callboard.messages.ref import Address, Ref
-from callboard.messages.routing import keyed_by
-from callboard.messages.spawning import Offer, SpawnPart
-from callboard.messages.stores import ActorStore, KeyedStore
+from callboard.messages.storage.keyed_stores import ActorStore, KeyedStore
 
-from .births import contracts_of, part_of
+from ..control_plane.spawn_requests import contracts_of, part_of
 from .group import Group
 from .spawner import Spawner
 

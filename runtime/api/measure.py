@@ -11,18 +11,18 @@ from callboard.actors.events.consumers import metrics as consumers
 from callboard.actors.events.consumers.group import ConsumerGroup
 from callboard.actors.events.projection import metrics as projections
 from callboard.actors.events.projection.projector import Projector
-from callboard.actors.host.instruments import Source
 from callboard.actors.journal import metrics as journals
 from callboard.actors.journal.journal import Journal
+from callboard.actors.kernel.inspection.metric_sources import Source
 from callboard.actors.state import metrics as states
 from callboard.actors.state.states import AgentStateManager
 
 from ..cache import metrics as caches
 from ..cache.tiers import TieredCache
-from ..inside import host_of
+from .inside import host_of
 
 if TYPE_CHECKING:
-    from ..system import System
+    from .system import System
 
 __all__ = ["Measured", "measure"]
 

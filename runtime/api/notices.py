@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import ClassVar
 
-from callboard.actors.actor import Actor, OnError, Overflow, handler
-from callboard.actors.cell import Recipe
-from callboard.actors.host.host import Host
-from callboard.messages.letters import DeadLetter
-from callboard.messages.notices import NameChanged, Offers
+from callboard.actors.kernel.actor import Actor, OnError, Overflow, handler
+from callboard.actors.kernel.cell import Recipe
+from callboard.actors.kernel.host.host import Host
+from callboard.messages.control.dead_letters import DeadLetter
+from callboard.messages.control.notices import NameChanged, Offers
 
 __all__ = ["Letterbox", "offers_of"]
 

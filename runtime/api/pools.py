@@ -5,21 +5,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar, final
 
-from callboard.actors.actor import Actor, behaviour_of
-from callboard.actors.host.extension import RecipeStart
-from callboard.actors.routing import Load, Router, router_of
-from callboard.actors.shard import PoolRecipe
-from callboard.actors.spawnable import Props
-from callboard.messages.contract import Contract
-from callboard.messages.errors import CallboardError, NoAgentOffers, SpecError
-from callboard.messages.hosts import HOSTS_MAX
-from callboard.messages.placement import Placement, Resources
+from callboard.actors.kernel.actor import Actor, behaviour_of
+from callboard.actors.kernel.directory.routing import Load, Router, router_of
+from callboard.actors.kernel.host.extension import RecipeStart
+from callboard.actors.kernel.spawnable import Props
+from callboard.actors.pools.cell import PoolRecipe
+from callboard.messages.control.hosts import HOSTS_MAX
+from callboard.messages.control.placement import Placement, Resources
+from callboard.messages.control.routing import ROUTING_DEFAULT, Routing
+from callboard.messages.control.spawning import Offer, PartSize, ResizePool, SpawnPart
+from callboard.messages.core.contract import Contract
+from callboard.messages.core.errors import CallboardError, NoAgentOffers, SpecError
+from callboard.messages.core.ref import Address, Ref
 from callboard.messages.ports import Pickler
-from callboard.messages.ref import Address, Ref
-from callboard.messages.routing import ROUTING_DEFAULT, Routing
-from callboard.messages.spawning import Offer, PartSize, ResizePool, SpawnPart
 
-from .births import contracts_of, part_of
+from ..control_plane.spawn_requests import contracts_of, part_of
 from .group import Group
 from .spawner import Spawner
 

@@ -5,9 +5,9 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, Unpack
 
-from .memory import calm_collector
-from .opening import start
-from .settings import Settings, SettingsOptions
+from ..hosting.memory import calm_collector
+from ..hosting.settings import Settings, SettingsOptions
+from .start import start
 from .system import System
 
 __all__ = ["run"]

@@ -6,20 +6,20 @@ from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import Any, Final, TypeVar
 
-from callboard.actors.actor import Actor, behaviour_of
-from callboard.actors.host.host import Host
-from callboard.actors.host.warden import Birth
-from callboard.actors.props import props_of
-from callboard.actors.spawnable import Props, Spawnable
-from callboard.messages.contract import Request
-from callboard.messages.errors import ActorNotFound
-from callboard.messages.placement import Placement
-from callboard.messages.ref import Address, Ref
-from callboard.messages.spawning import Offer, Spawn, SpawnPart, StopActor
-from callboard.messages.spec import Restart, StopTimeout
+from callboard.actors.kernel.actor import Actor, behaviour_of
+from callboard.actors.kernel.host.control_actor import Birth
+from callboard.actors.kernel.host.host import Host
+from callboard.actors.kernel.props import props_of
+from callboard.actors.kernel.spawnable import Props, Spawnable
+from callboard.messages.control.placement import Placement
+from callboard.messages.control.spawning import Offer, Spawn, SpawnPart, StopActor
+from callboard.messages.control.spec import Restart, StopTimeout
+from callboard.messages.core.contract import Request
+from callboard.messages.core.errors import ActorNotFound
+from callboard.messages.core.ref import Address, Ref
 
-from .births import START_BATCH, contracts_of, part_of, raise_first
-from .control import Presence
+from ..control_plane.control import Presence
+from ..control_plane.spawn_requests import START_BATCH, contracts_of, part_of, raise_first
 
 __all__ = ["Spawner"]
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncIterator
 from typing import Final, Unpack
 
-from .settings import Settings, SettingsOptions, settings_of
+from ..hosting.settings import Settings, SettingsOptions, settings_of
 from .system import System
 
 __all__ = ["attach", "start"]

@@ -19,18 +19,18 @@ from callboard.actors.events.projection.projection import Projection
 from callboard.actors.journal.actor import LogActor
 from callboard.actors.journal.client import LogClient
 from callboard.actors.journal.core import JournalLimits
-from callboard.actors.props import props
+from callboard.actors.kernel.props import props
 from callboard.actors.state.states import AgentStateManager, Publish
-from callboard.actors.tree.spec import ActorSpec
-from callboard.messages.events import EventStore
-from callboard.messages.placement import Placement
-from callboard.messages.ref import Ref
-from callboard.messages.spec import Backoff, Restart
+from callboard.actors.trees.spec import ActorSpec
+from callboard.messages.control.placement import Placement
+from callboard.messages.control.spec import Backoff, Restart
+from callboard.messages.core.ref import Ref
+from callboard.messages.storage.events import EventStore
 
-from .cache.tiers import open_cache
-from .stores.choose import event_store, read_model_store, state_store
+from ..cache.tiers import open_cache
+from ..stores.choose import event_store, read_model_store, state_store
+from .measure import measure
 from .system import System
-from .telemetry.measure import measure
 
 __all__ = ["Opening", "open_log", "open_states", "projector_spec"]
 

@@ -16,49 +16,49 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar
 
-from callboard.actors.actor import Actor
-from callboard.actors.execution.handle import ExecutionHandle
-from callboard.actors.host.host import Host
+from callboard.actors.executions.handle import ExecutionHandle
+from callboard.actors.kernel.actor import Actor
+from callboard.actors.kernel.directory.subscriptions import contract_name_of
+from callboard.actors.kernel.host.host import Host
+from callboard.actors.kernel.monitors.monitors import Watch
+from callboard.actors.kernel.props import props_of
+from callboard.actors.kernel.spawnable import Spawnable
 from callboard.actors.keyed.activation import KeyedPlan
-from callboard.actors.props import props_of
-from callboard.actors.spawnable import Spawnable
-from callboard.actors.subscriptions import contract_name_of
-from callboard.actors.tree.ref import TreeRef
-from callboard.actors.tree.spec import ActorSpec, TreeSpec, walk
-from callboard.actors.watch.watching import Watch
-from callboard.messages.contract import Contract, Request
-from callboard.messages.control import CONTROL_CELL
-from callboard.messages.errors import CallboardError, UsageError
-from callboard.messages.job import Job
-from callboard.messages.letters import DeadLetter
-from callboard.messages.notices import Offers
-from callboard.messages.placement import Placement, Resources
+from callboard.actors.trees.ref import TreeRef
+from callboard.actors.trees.spec import ActorSpec, TreeSpec, walk
+from callboard.messages.control.control_plane import CONTROL_CELL
+from callboard.messages.control.dead_letters import DeadLetter
+from callboard.messages.control.notices import Offers
+from callboard.messages.control.placement import Placement, Resources
+from callboard.messages.control.routing import Routing
+from callboard.messages.control.spawning import SubscribeAllLetters
+from callboard.messages.control.spec import Restart, StopTimeout
+from callboard.messages.control.views import CallboardView, LookAtSystem
+from callboard.messages.core.contract import Contract, Request
+from callboard.messages.core.errors import CallboardError, UsageError
+from callboard.messages.core.ref import Address, Ref, message_comes_first
+from callboard.messages.jobs.job import Job
 from callboard.messages.ports import Engine
-from callboard.messages.ref import Address, Ref, message_comes_first
-from callboard.messages.routing import Routing
-from callboard.messages.spawning import SubscribeAllLetters
-from callboard.messages.spec import Restart, StopTimeout
-from callboard.messages.stores import KeyedStore
-from callboard.messages.views import CallboardView, LookAtSystem
+from callboard.messages.storage.keyed_stores import KeyedStore
 
+from ..admin.commands import ExecutionCommands
+from ..admin.service import AdminService
+from ..admin.unix_socket import AdminSocket
+from ..control_plane.control import Control, Presence
+from ..control_plane.spawn_requests import raise_first
+from ..control_plane.tree_requests import places_in, spawn_of
+from ..detached.ports import Enter
+from ..executions.executions import Executions, Submits
+from ..executions.journals import JournalOpener, OpenJournal, open_journal
+from ..executions.service.client import DistantExecutions
+from ..executions.states import SystemStates
+from ..hosting.environment import Environment
+from ..hosting.settings import Settings
 from . import notices
-from .admin.commands import ExecutionCommands
-from .admin.service import AdminService
-from .admin.unix_socket import AdminSocket
-from .births import raise_first
-from .control import Control, Presence
-from .detached.ports import Enter
-from .detached.stewardship.client import DistantExecutions
-from .engines.choose import enter, environment_of, make_engine
-from .environment import Environment
-from .executions import Executions, Submits
-from .journals import JournalOpener, OpenJournal, open_journal
+from .composition import enter, environment_of, make_engine
 from .keyed import KeyedActors, parts_for, store_of
 from .pools import Pool, PoolPlan
-from .settings import Settings
 from .spawner import Spawner
-from .states import SystemStates
-from .trees import places_in, spawn_of
 
 __all__ = ["System"]
 

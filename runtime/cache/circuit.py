@@ -8,7 +8,7 @@ import enum
 from collections.abc import Callable
 from typing import Final
 
-from callboard.messages.spec import Backoff
+from callboard.messages.control.spec import Backoff
 
 __all__ = ["Circuit", "CircuitState"]
 

@@ -1,6 +1,6 @@
 """What a cache counts, as metrics of its host."""
 
-from callboard.actors.host.instruments import Name, Reading
+from callboard.actors.kernel.inspection.metric_sources import Name, Reading
 
 from .circuit import CircuitState
 from .tiers import TieredCache

@@ -6,11 +6,11 @@ import pwd
 
 import click
 
-from callboard.actors.execution.history.changes import check_in_doubt, decided
-from callboard.actors.execution.history.fold import ExecutionHistory
-from callboard.messages.commands import DecideStep
-from callboard.messages.errors import UsageError
-from callboard.messages.job import Decision
+from callboard.actors.executions.history.changes import check_in_doubt, decided
+from callboard.actors.executions.history.fold import ExecutionHistory
+from callboard.messages.core.errors import UsageError
+from callboard.messages.jobs.commands import DecideStep
+from callboard.messages.jobs.job import Decision
 
 from .figures import short
 from .logs import Found, find, history_of, open_logs

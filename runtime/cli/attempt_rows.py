@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Final, NamedTuple
 
-from callboard.actors.execution.history.fold import Attempt, ExecutionHistory
+from callboard.actors.executions.history.fold import Attempt, ExecutionHistory
 
 __all__ = ["LaneRows", "at_once", "kinds_of", "lane_rows", "place_of", "short_kind"]
 

@@ -4,8 +4,8 @@ import json
 
 import click
 
-from callboard.actors.execution.history.changes import cancelled
-from callboard.messages.commands import CancelExecution
+from callboard.actors.executions.history.changes import cancelled
+from callboard.messages.jobs.commands import CancelExecution
 
 from .logs import catch_up, find, history_of, open_logs
 from .options import journal_option, json_option, take_over_option, timeout_option

@@ -6,10 +6,10 @@ from typing import Final
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from callboard.actors.execution.history.fold import Attempt, ExecutionHistory
+from callboard.actors.executions.history.fold import Attempt, ExecutionHistory
 
+from .attempt_rows import LaneRows, at_once, lane_rows
 from .figures import age, counted, printable
-from .lanes import LaneRows, at_once, lane_rows
 
 __all__ = ["timeline"]
 

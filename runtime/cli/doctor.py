@@ -20,10 +20,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from callboard.messages.errors import CallboardError
+from callboard.messages.core.errors import CallboardError
 
-from ..cluster.check import Check, Status, guarded, worst
-from ..cluster.machine import (
+from ..doctor.check import Check, Status, guarded, worst
+from ..doctor.leftovers import check_leftovers, check_strays, leftovers_unknown, seen_processes
+from ..doctor.machine import (
     available_memory_bytes,
     check_disk,
     check_memory,
@@ -39,9 +40,8 @@ from ..cluster.machine import (
     shared_memory_bytes,
     usable_folder,
 )
-from ..cluster.network import ADDRESS_DEADLINE_S, RAY_PORTS, check_address, check_port
-from ..cluster.processes import check_leftovers, check_strays, leftovers_unknown, seen_processes
-from ..cluster.token import check_token
+from ..doctor.network import ADDRESS_DEADLINE_S, RAY_PORTS, check_address, check_port
+from ..doctor.token import check_token
 
 __all__ = ["doctor", "run_checks"]
 
@@ -94,7 +94,7 @@ def run_checks(
 
 def _leftovers(address: str) -> Check:
     async def names() -> list[str]:
-        from ..engines.choose import detached_systems
+        from ..api.composition import detached_systems
 
         detached = detached_systems()
         async with detached.visit(address, start_timeout_s=CONNECT_DEADLINE_S):

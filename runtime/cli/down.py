@@ -66,7 +66,7 @@ def down(
 
 async def _list(address: str | None) -> tuple[list[str], list[str]]:
     """Those that run, and those of which only something is left."""
-    from ..engines.choose import detached_systems
+    from ..api.composition import detached_systems
 
     detached = detached_systems()
     async with detached.visit(address or ADDRESS_DEFAULT):
@@ -74,7 +74,7 @@ async def _list(address: str | None) -> tuple[list[str], list[str]]:
 
 
 async def _stop(name: str, address: str | None, timeout_s: float) -> bool:
-    from ..engines.choose import detached_systems
+    from ..api.composition import detached_systems
 
     detached = detached_systems()
     async with detached.visit(address or ADDRESS_DEFAULT):

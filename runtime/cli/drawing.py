@@ -6,7 +6,7 @@ from typing import Final
 from rich.text import Text
 from rich.tree import Tree
 
-from callboard.messages.views import ActorView, CallboardView, HostView
+from callboard.messages.control.views import ActorView, CallboardView, HostView
 
 from .figures import age, counted, printable, size
 from .sources import Sight

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
-from callboard.actors.execution.history.events import (
+from callboard.actors.executions.history.events import (
     Began,
     Decided,
     Entered,
@@ -17,10 +17,10 @@ from callboard.actors.execution.history.events import (
     Stepped,
     Submitted,
 )
-from callboard.actors.execution.history.fold import ExecutionHistory
+from callboard.actors.executions.history.fold import ExecutionHistory
 
+from .attempt_rows import place_of
 from .figures import age, counted, printable, short
-from .lanes import place_of
 
 __all__ = ["words_of"]
 

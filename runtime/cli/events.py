@@ -6,9 +6,9 @@ from typing import Any, Final
 
 import click
 
-from callboard.actors.execution.history.events import Kind, unpack
-from callboard.messages.errors import CallboardError, UsageError
-from callboard.messages.events import RecordedEvent
+from callboard.actors.executions.history.events import Kind, unpack
+from callboard.messages.core.errors import CallboardError, UsageError
+from callboard.messages.storage.events import RecordedEvent
 
 from .figures import printable
 from .logs import Log, find, open_logs, plain

@@ -10,11 +10,11 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 from rich.tree import Tree
 
-from callboard.actors.execution.history.changes import doubts, standing_of
-from callboard.actors.execution.history.fold import Attempt, ExecutionHistory
+from callboard.actors.executions.history.changes import doubts, standing_of
+from callboard.actors.executions.history.fold import Attempt, ExecutionHistory
 
+from .attempt_rows import place_of
 from .figures import age, counted, printable, short
-from .lanes import place_of
 from .logs import plain
 
 __all__ = [

@@ -5,8 +5,8 @@ from uuid import uuid4
 
 import click
 
-from callboard.actors.execution.history.changes import fork as fork_of
-from callboard.messages.commands import ForkExecution
+from callboard.actors.executions.history.changes import fork as fork_of
+from callboard.messages.jobs.commands import ForkExecution
 
 from .figures import short
 from .logs import find, history_of, open_logs

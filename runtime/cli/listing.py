@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from callboard.actors.execution.history.changes import doubts
-from callboard.actors.execution.history.events import (
+from callboard.actors.executions.history.changes import doubts
+from callboard.actors.executions.history.events import (
     PREFIX,
     Began,
     Event,
@@ -20,9 +20,9 @@ from callboard.actors.execution.history.events import (
     read,
     stream_of,
 )
-from callboard.messages.errors import CallboardError
-from callboard.messages.execution import EXECUTION_TRANSITIONS, ExecutionStatus
-from callboard.messages.storage_errors import StoreDamaged
+from callboard.messages.core.errors import CallboardError
+from callboard.messages.jobs.execution import EXECUTION_TRANSITIONS, ExecutionStatus
+from callboard.messages.storage.errors import StoreDamaged
 
 from .logs import Found, Log, history_of
 

@@ -11,13 +11,13 @@ from typing import Any, Final
 
 import click
 
-from callboard.actors.execution.history.events import PREFIX, stream_of
-from callboard.actors.execution.history.fold import ExecutionHistory
-from callboard.actors.execution.history.reading import read_history
-from callboard.messages.errors import CallboardError, UsageError
-from callboard.messages.events import EventStore, RecordedEvent
+from callboard.actors.executions.history.events import PREFIX, stream_of
+from callboard.actors.executions.history.fold import ExecutionHistory
+from callboard.actors.executions.history.reading import read_history
+from callboard.messages.core.errors import CallboardError, UsageError
+from callboard.messages.storage.events import EventStore, RecordedEvent
 
-from ..journals import journal_files
+from ..executions.journals import journal_files
 
 __all__ = ["Found", "Log", "catch_up", "find", "history_of", "open_logs", "plain"]
 

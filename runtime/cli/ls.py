@@ -10,13 +10,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from callboard.messages.execution import ExecutionStatus
+from callboard.messages.jobs.execution import ExecutionStatus
 
+from .execution_report import approval
 from .figures import age, printable, short
 from .listing import Row, chosen, count_done, find_doubts, rows_of
 from .logs import open_logs
 from .options import journal_option, json_option
-from .story import approval
 
 __all__ = ["draw", "ls"]
 

@@ -14,7 +14,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from callboard.messages.errors import (
+from callboard.messages.core.errors import (
     CallboardError,
     ClusterError,
     DeadlineExceeded,

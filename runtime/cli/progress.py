@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.spinner import Spinner
 
-from callboard.messages.errors import CallboardError
+from callboard.messages.core.errors import CallboardError
 
 if TYPE_CHECKING:
-    from ..system import System
+    from ..api.system import System
 
 __all__ = ["Line"]
 

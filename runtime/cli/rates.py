@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from callboard.messages.views import CallboardView, HostView, LinkView
+from callboard.messages.control.views import CallboardView, HostView, LinkView
 
 __all__ = ["ActorRow", "HostRow", "LinkRow", "SystemRows", "Trend"]
 

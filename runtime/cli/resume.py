@@ -12,12 +12,12 @@ from typing import Any, Final
 
 import click
 
-from callboard.actors.execution.history.fold import ExecutionHistory
-from callboard.messages.commands import ResumeExecution
-from callboard.messages.errors import HostLost, UsageError
-from callboard.messages.execution import ExecutionStatus
+from callboard.actors.executions.history.fold import ExecutionHistory
+from callboard.messages.core.errors import HostLost, UsageError
+from callboard.messages.jobs.commands import ResumeExecution
+from callboard.messages.jobs.execution import ExecutionStatus
 
-from ..executions import RESUME_VARIABLE
+from ..executions.executions import RESUME_VARIABLE
 from .figures import short
 from .logs import Found, catch_up, find, history_of, open_logs
 from .options import journal_option, take_over_option

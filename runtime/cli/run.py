@@ -22,13 +22,13 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 from rich.console import Console
 
-from callboard.actors.actor import Actor
-from callboard.messages.contract import Request
-from callboard.messages.errors import UsageError
+from callboard.actors.kernel.actor import Actor
+from callboard.messages.core.contract import Request
+from callboard.messages.core.errors import UsageError
 
-from ..driver import run as run_driver
-from ..settings import ENGINES, FROM_ENVIRONMENT
-from ..system import System
+from ..api.run import run as run_driver
+from ..api.system import System
+from ..hosting.settings import ENGINES, FROM_ENVIRONMENT
 from .outcome import ExitCode, Failure, failure_of, print_failure
 from .progress import Line
 from .target import Function, Script, Target, actor_in, find_target, request_for

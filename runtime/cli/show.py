@@ -7,10 +7,10 @@ import click
 from rich.console import Console
 
 from .chart import timeline
+from .execution_report import draw, to_data
 from .logs import find, history_of, open_logs
 from .options import journal_option, json_option
 from .page import page
-from .story import draw, to_data
 
 __all__ = ["show"]
 

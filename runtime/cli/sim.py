@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 
 import click
 
-from callboard.messages.errors import UsageError
+from callboard.messages.core.errors import UsageError
 
 from .outcome import ExitCode
 

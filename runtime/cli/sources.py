@@ -13,8 +13,8 @@ from typing import Any, Final, Generic, TypeVar
 import click
 from pydantic import ValidationError
 
-from callboard.messages.contract import Request
-from callboard.messages.errors import CallboardError
+from callboard.messages.core.contract import Request
+from callboard.messages.core.errors import CallboardError
 
 from ..admin.port import Ask
 from ..admin.unix_socket import EXECUTIONS, SYSTEM, admin_sockets, connect, process_of
@@ -100,7 +100,7 @@ class Place:
         if self.address is None and self.name is None:
             yield local_systems
             return
-        from ..engines.choose import detached_systems
+        from ..api.composition import detached_systems
 
         detached = detached_systems()
         async with detached.visit(self.address or ADDRESS_DEFAULT):

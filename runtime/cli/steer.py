@@ -12,18 +12,18 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeVar
 from uuid import uuid4
 
-from callboard.actors.execution.history.fold import ExecutionHistory
-from callboard.messages.commands import (
+from callboard.actors.executions.history.fold import ExecutionHistory
+from callboard.messages.core.contract import Request
+from callboard.messages.core.errors import CallboardError, DeadlineExceeded, UsageError
+from callboard.messages.jobs.commands import (
     ExecutionCancelled,
     ExecutionForked,
     ExecutionResumed,
     StepDecided,
 )
-from callboard.messages.contract import Request
-from callboard.messages.errors import CallboardError, DeadlineExceeded, UsageError
-from callboard.messages.events import Append, EventStore
+from callboard.messages.storage.events import Append, EventStore
 
-from ..journals import FileLock
+from ..executions.journals import FileLock
 from .logs import Found, catch_up
 from .sources import local_executors
 

@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import click
 
-from callboard.actors.execution.history.events import Kind, Moved, read
-from callboard.messages.errors import UsageError
-from callboard.messages.events import EventStore
-from callboard.messages.storage_errors import StoreDamaged
+from callboard.actors.executions.history.events import Kind, Moved, read
+from callboard.messages.core.errors import UsageError
+from callboard.messages.storage.errors import StoreDamaged
+from callboard.messages.storage.events import EventStore
 
 from ..stores.blobs import MemoryBlobStore
 from .options import json_option

@@ -7,18 +7,18 @@ from typing import Final
 
 import click
 
-from callboard.actors.execution.history.events import Kind, Stepped, read, stream_of
-from callboard.actors.execution.history.fold import ExecutionHistory
-from callboard.messages.errors import CallboardError, DeadlineExceeded
-from callboard.messages.events import RecordedEvent
-from callboard.messages.execution import EXECUTION_TRANSITIONS, ExecutionStatus
-from callboard.messages.storage_errors import StoreDamaged
+from callboard.actors.executions.history.events import Kind, Stepped, read, stream_of
+from callboard.actors.executions.history.fold import ExecutionHistory
+from callboard.messages.core.errors import CallboardError, DeadlineExceeded
+from callboard.messages.jobs.execution import EXECUTION_TRANSITIONS, ExecutionStatus
+from callboard.messages.storage.errors import StoreDamaged
+from callboard.messages.storage.events import RecordedEvent
 
+from .event_text import words_of
 from .events import line_of, to_data
 from .logs import Found, find, history_of, open_logs
 from .options import journal_option
 from .outcome import ExitCode
-from .telling import words_of
 
 __all__ = ["tail"]
 

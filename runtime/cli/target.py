@@ -14,9 +14,9 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from callboard.actors.actor import Actor, behaviour_of
-from callboard.messages.contract import Contract, Request
-from callboard.messages.errors import UsageError
+from callboard.actors.kernel.actor import Actor, behaviour_of
+from callboard.messages.core.contract import Contract, Request
+from callboard.messages.core.errors import UsageError
 
 __all__ = ["Function", "Script", "Target", "actor_in", "find_target", "request_for"]
 

@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from callboard.messages.views import CallboardView, LookAtSystem
+from callboard.messages.control.views import CallboardView, LookAtSystem
 
 from .figures import counted, paper, printable, rate, size
 from .options import json_option

@@ -16,7 +16,7 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from callboard.messages.views import CallboardView, LookAtSystem
+from callboard.messages.control.views import CallboardView, LookAtSystem
 
 from .drawing import draw
 from .figures import paper

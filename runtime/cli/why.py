@@ -16,8 +16,8 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from callboard.messages.errors import UsageError
-from callboard.messages.views import ActorStory, LookAtActor, StoryEntry
+from callboard.messages.control.views import ActorStory, LookAtActor, StoryEntry
+from callboard.messages.core.errors import UsageError
 
 from .figures import age, counted, paper, printable
 from .options import json_option

@@ -11,14 +11,14 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
-from callboard.actors.host.births import FIRST_LOCAL_CELL
-from callboard.actors.host.host import Host
-from callboard.messages.control import CONTROL_CELL, StopActors
-from callboard.messages.errors import CallboardError
-from callboard.messages.hosts import HostSpec
-from callboard.messages.placement import Resources
+from callboard.actors.kernel.host.host import Host
+from callboard.actors.kernel.lifecycle.spawner import FIRST_LOCAL_CELL
+from callboard.messages.control.control_plane import CONTROL_CELL, StopActors
+from callboard.messages.control.hosts import HostSpec
+from callboard.messages.control.placement import Resources
+from callboard.messages.core.errors import CallboardError
+from callboard.messages.core.ref import Address
 from callboard.messages.ports import FrameCarrier, HostProcess
-from callboard.messages.ref import Address
 
 from .records import KeptBatch, KeptSlot, Remembered
 from .root import Root

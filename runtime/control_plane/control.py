@@ -7,21 +7,21 @@ process of its own.
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
-from callboard.actors.host.host import Host
-from callboard.messages.contract import Request
-from callboard.messages.control import CONTROL_CELL, CONTROL_SLOT
-from callboard.messages.errors import CallboardError
-from callboard.messages.hosts import HostSpec, host_specs
+from callboard.actors.kernel.host.host import Host
+from callboard.messages.control.control_plane import CONTROL_CELL, CONTROL_SLOT
+from callboard.messages.control.hosts import HostSpec, host_specs
+from callboard.messages.core.contract import Request
+from callboard.messages.core.errors import CallboardError
+from callboard.messages.core.ref import Address
 from callboard.messages.ports import Engine
-from callboard.messages.ref import Address
 
-from .environment import Environment
-from .root.adoption import FindProcess, adopt
-from .root.desk import open_desk
-from .root.records import Records, Remembered
-from .root.root import Root
-from .settings import Settings
-from .wiring import make_host
+from ..hosting.environment import Environment
+from ..hosting.settings import Settings
+from ..hosting.wiring import make_host
+from .adoption import FindProcess, adopt
+from .endpoint import open_desk
+from .records import Records, Remembered
+from .root import Root
 
 __all__ = ["DESK", "Control", "Presence"]
 

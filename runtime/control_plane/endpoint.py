@@ -2,13 +2,12 @@
 
 from typing import TYPE_CHECKING, ClassVar
 
-from callboard.actors.actor import handler
-from callboard.actors.cell import Recipe
-from callboard.actors.host.host import Host
-from callboard.actors.host.warden import Warden
-from callboard.messages.control import ActorEnded
-from callboard.messages.ref import Address
-from callboard.messages.spawning import (
+from callboard.actors.kernel.actor import handler
+from callboard.actors.kernel.cell import Recipe
+from callboard.actors.kernel.host.control_actor import Warden
+from callboard.actors.kernel.host.host import Host
+from callboard.messages.control.control_plane import ActorEnded
+from callboard.messages.control.spawning import (
     AllLettersSubscribed,
     ResizedPool,
     ResizePool,
@@ -18,9 +17,10 @@ from callboard.messages.spawning import (
     StoppedActor,
     SubscribeAllLetters,
 )
-from callboard.messages.views import CallboardView, LookAtActor, LookAtSystem, Stories
+from callboard.messages.control.views import CallboardView, LookAtActor, LookAtSystem, Stories
+from callboard.messages.core.ref import Address
 
-from .looks import Looks
+from .views import Looks
 
 if TYPE_CHECKING:
     from .root import Root

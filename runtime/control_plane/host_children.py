@@ -10,16 +10,16 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from callboard.actors.host.host import Host
-from callboard.messages.errors import CallboardError, HostLost, InternalError
-from callboard.messages.hosts import HostSpec
-from callboard.messages.lifecycle import SHUT_DOWN, Exit, ExitReason
+from callboard.actors.kernel.host.host import Host
+from callboard.messages.control.hosts import HostSpec
+from callboard.messages.control.lifecycle import SHUT_DOWN, Exit, ExitReason
+from callboard.messages.control.spec import ChildId, ChildSpec, StopTimeout, SupervisorSpec
+from callboard.messages.core.errors import CallboardError, HostLost, InternalError
 from callboard.messages.ports import FrameCarrier, HostProcess, TimerHandle
-from callboard.messages.spec import ChildId, ChildSpec, StopTimeout, SupervisorSpec
 
-from ..environment import Environment
-from ..wiring import HostClock
-from .hosting import Hosting
+from ..hosting.environment import Environment
+from ..hosting.wiring import HostClock
+from .host_lifecycle import Hosting
 
 if TYPE_CHECKING:
     from .registrar import Registrar

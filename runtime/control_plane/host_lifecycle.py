@@ -11,20 +11,25 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from callboard.actors.host.host import Host
-from callboard.messages.control import CONTROL_CELL, HostDown, StopHost, SubscribeDeadLetters
-from callboard.messages.errors import CallboardError, HostLost
-from callboard.messages.hosts import ProcessOrder
-from callboard.messages.lifecycle import SHUT_DOWN, Exit, ExitReason
+from callboard.actors.kernel.host.host import Host
+from callboard.messages.control.control_plane import (
+    CONTROL_CELL,
+    HostDown,
+    StopHost,
+    SubscribeDeadLetters,
+)
+from callboard.messages.control.hosts import ProcessOrder
+from callboard.messages.control.lifecycle import SHUT_DOWN, Exit, ExitReason
+from callboard.messages.control.spec import StopTimeout
+from callboard.messages.control.views import LookAtHost
+from callboard.messages.core.errors import CallboardError, HostLost
+from callboard.messages.core.ref import Address, Ref
 from callboard.messages.ports import Engine, FrameCarrier, HostProcess
-from callboard.messages.ref import Address, Ref
-from callboard.messages.spec import StopTimeout
-from callboard.messages.views import LookAtHost
 
-from .understudies import Understudies
+from .standbys import Understudies
 
 if TYPE_CHECKING:
-    from ..settings import Settings
+    from ..hosting.settings import Settings
     from .registrar import Registrar
     from .slots import Slot, SlotTable
 

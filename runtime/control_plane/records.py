@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgpack
 
-from callboard.messages.errors import CallboardError
+from callboard.messages.control.spawning import Offer, PartSize, Spawn, Spawned, SpawnPart
+from callboard.messages.core.errors import CallboardError
+from callboard.messages.core.ref import Address
 from callboard.messages.ports import Ledger
-from callboard.messages.ref import Address
-from callboard.messages.spawning import Offer, PartSize, Spawn, Spawned, SpawnPart
 
 from .slots import Batch, Slot
 
 if TYPE_CHECKING:
-    from callboard.actors.host.host import Host
+    from callboard.actors.kernel.host.host import Host
 
 __all__ = ["KeptBatch", "KeptSlot", "Records", "Remembered"]
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
-from callboard.actors.host.host import Host
-from callboard.messages.control import (
+from callboard.actors.kernel.host.host import Host
+from callboard.messages.control.control_plane import (
     CONTROL_CELL,
     CONTROL_SLOT,
     DirectoryChanged,
@@ -22,17 +22,10 @@ from callboard.messages.control import (
     StartActors,
     StopActors,
 )
-from callboard.messages.errors import (
-    CallboardError,
-    HostLost,
-    SpecError,
-    error_from_data,
-)
-from callboard.messages.hosts import HostSpec
-from callboard.messages.placement import ANYWHERE, Placement
-from callboard.messages.ref import Address
-from callboard.messages.routing import Routing, RoutingKind
-from callboard.messages.spawning import (
+from callboard.messages.control.hosts import HostSpec
+from callboard.messages.control.placement import ANYWHERE, Placement
+from callboard.messages.control.routing import Routing, RoutingKind
+from callboard.messages.control.spawning import (
     Offer,
     PartSize,
     ResizePool,
@@ -40,6 +33,8 @@ from callboard.messages.spawning import (
     Spawned,
     SpawnPart,
 )
+from callboard.messages.core.errors import CallboardError, HostLost, SpecError, error_from_data
+from callboard.messages.core.ref import Address
 
 from .records import Records
 from .slots import Batch, Slot, SlotTable

@@ -12,24 +12,28 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from callboard.actors.host.host import Host
-from callboard.messages.control import CONTROL_CELL, CONTROL_SLOT, SubscribeDeadLetters
-from callboard.messages.errors import CallboardError, ClusterError, HostLost
-from callboard.messages.hosts import HostSpec
-from callboard.messages.lifecycle import Exit
+from callboard.actors.kernel.host.host import Host
+from callboard.messages.control.control_plane import (
+    CONTROL_CELL,
+    CONTROL_SLOT,
+    SubscribeDeadLetters,
+)
+from callboard.messages.control.hosts import HostSpec
+from callboard.messages.control.lifecycle import Exit
+from callboard.messages.control.spec import Intensity, SupervisorSpec
+from callboard.messages.core.errors import CallboardError, ClusterError, HostLost
+from callboard.messages.core.ref import Address, Ref
 from callboard.messages.ports import Engine
-from callboard.messages.ref import Address, Ref
-from callboard.messages.spec import Intensity, SupervisorSpec
 from callboard.supervisors.supervisor import Supervisor
 
-from ..environment import Environment
-from ..settings import Settings
-from .family import HostFamily, child_spec
-from .hosting import Hosting
+from ..hosting.environment import Environment
+from ..hosting.settings import Settings
+from .host_children import HostFamily, child_spec
+from .host_lifecycle import Hosting
 from .records import Records
 from .registrar import Registrar
 from .slots import Slot, SlotTable
-from .understudies import Understudies
+from .standbys import Understudies
 
 __all__ = ["Root"]
 

@@ -8,11 +8,11 @@ only a host reads them.
 from collections.abc import Iterator
 from typing import Any
 
-from callboard.messages.errors import ActorNotFound, NameTaken, SpecError, UsageError
-from callboard.messages.placement import Resources
-from callboard.messages.ref import Address
-from callboard.messages.routing import Routing, RoutingKind
-from callboard.messages.spawning import SpawnPart
+from callboard.messages.control.placement import Resources
+from callboard.messages.control.routing import Routing, RoutingKind
+from callboard.messages.control.spawning import SpawnPart
+from callboard.messages.core.errors import ActorNotFound, NameTaken, SpecError, UsageError
+from callboard.messages.core.ref import Address
 
 __all__ = ["Batch", "Slot", "SlotTable"]
 

@@ -3,15 +3,15 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from callboard.actors.actor import Actor, Behaviour
-from callboard.actors.host.extension import Startable
-from callboard.actors.host.warden import Birth
-from callboard.messages.errors import SpecError, error_from_data
-from callboard.messages.hosts import NAME_CHARS_MAX, HostSpec
-from callboard.messages.placement import Placement, Resources
+from callboard.actors.kernel.actor import Actor, Behaviour
+from callboard.actors.kernel.host.control_actor import Birth
+from callboard.actors.kernel.host.extension import Startable
+from callboard.messages.control.hosts import NAME_CHARS_MAX, HostSpec
+from callboard.messages.control.placement import Placement, Resources
+from callboard.messages.control.spawning import Spawned, SpawnPart
+from callboard.messages.control.spec import STOP_TIMEOUT_DEFAULT, StopTimeout
+from callboard.messages.core.errors import SpecError, error_from_data
 from callboard.messages.ports import Pickler
-from callboard.messages.spawning import Spawned, SpawnPart
-from callboard.messages.spec import STOP_TIMEOUT_DEFAULT, StopTimeout
 
 __all__ = ["START_BATCH", "contracts_of", "part_of", "raise_first"]
 

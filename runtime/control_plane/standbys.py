@@ -8,8 +8,8 @@ import asyncio
 import logging
 from typing import Final
 
-from callboard.actors.host.host import Host
-from callboard.messages.errors import CallboardError
+from callboard.actors.kernel.host.host import Host
+from callboard.messages.core.errors import CallboardError
 from callboard.messages.ports import Engine, HostProcess
 
 __all__ = ["Understudies"]

@@ -1,15 +1,15 @@
 """Trees as they are shipped: one birth for each host, and what is found of it.
 
 The outermost supervisor is part 0, with all that runs on its host. Each placed child is a
-part of its own, with a lodge for it to run in; see `actors/tree/envoy.py`.
+part of its own, with a lodge for it to run in; see `actors/trees/remote/proxy.py`.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-from callboard.actors.actor import behaviour_of
-from callboard.actors.tree.extension import LodgeBirth, TreeStart
-from callboard.actors.tree.spec import (
+from callboard.actors.kernel.actor import behaviour_of
+from callboard.actors.trees.extension import LodgeBirth, TreeStart
+from callboard.actors.trees.spec import (
     ActorSpec,
     Node,
     Part,
@@ -19,15 +19,15 @@ from callboard.actors.tree.spec import (
     walk,
     without_placed,
 )
-from callboard.messages.errors import SpecError
-from callboard.messages.hosts import HostSpec
-from callboard.messages.placement import ANYWHERE
+from callboard.messages.control.hosts import HostSpec
+from callboard.messages.control.placement import ANYWHERE
+from callboard.messages.control.spawning import Offer, Spawn, Spawned, SpawnPart
+from callboard.messages.control.spec import Restart
+from callboard.messages.core.errors import SpecError
+from callboard.messages.core.ref import Address
 from callboard.messages.ports import Pickler
-from callboard.messages.ref import Address
-from callboard.messages.spawning import Offer, Spawn, Spawned, SpawnPart
-from callboard.messages.spec import Restart
 
-from .births import part_of
+from .spawn_requests import part_of
 
 __all__ = ["places_in", "spawn_of"]
 

@@ -9,19 +9,16 @@ import difflib
 from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from callboard.actors.host.look import look_at_host
-from callboard.actors.host.story import (
+from callboard.actors.kernel.inspection.history import (
     MATCHES_MAX,
     NEAR_MAX,
     entries_of,
     stories_of,
     supervision_of,
 )
-from callboard.messages.contract import Request
-from callboard.messages.control import CONTROL_CELL, CONTROL_SLOT
-from callboard.messages.errors import ActorNotFound, CallboardError, DeadlineExceeded
-from callboard.messages.ref import Address
-from callboard.messages.views import (
+from callboard.actors.kernel.inspection.views import look_at_host
+from callboard.messages.control.control_plane import CONTROL_CELL, CONTROL_SLOT
+from callboard.messages.control.views import (
     ActorStory,
     CallboardView,
     HostView,
@@ -31,11 +28,14 @@ from callboard.messages.views import (
     LookAtSystem,
     Stories,
 )
+from callboard.messages.core.contract import Request
+from callboard.messages.core.errors import ActorNotFound, CallboardError, DeadlineExceeded
+from callboard.messages.core.ref import Address
 
 from .slots import Slot
 
 if TYPE_CHECKING:
-    from callboard.actors.host.host import Host
+    from callboard.actors.kernel.host.host import Host
 
     from .root import Root
 

@@ -11,28 +11,28 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
-from callboard.actors.actor import handler
-from callboard.actors.cell import Recipe
-from callboard.actors.host.warden import Warden
-from callboard.messages.contract import Request
-from callboard.messages.control import (
+from callboard.actors.kernel.actor import handler
+from callboard.actors.kernel.cell import Recipe
+from callboard.actors.kernel.host.control_actor import Warden
+from callboard.messages.control.control_plane import (
     CONTROL_CELL,
     CONTROL_SLOT,
     FIRST_GUEST_SLOT,
     Peer,
     PeersChanged,
 )
-from callboard.messages.errors import CallboardError, HostLost
+from callboard.messages.control.spawning import Spawn, StopActor
+from callboard.messages.control.views import LookAtHost
+from callboard.messages.core.contract import Request
+from callboard.messages.core.errors import CallboardError, HostLost
+from callboard.messages.core.ref import Address
 from callboard.messages.ports import Ledger, TransportBroken
-from callboard.messages.ref import Address
-from callboard.messages.spawning import Spawn, StopActor
-from callboard.messages.views import LookAtHost
 
-from ..control import DESK
-from ..environment import Environment
-from ..settings import Settings
+from ..control_plane.control import DESK
+from ..hosting.environment import Environment
+from ..hosting.settings import Settings
+from ..hosting.wiring import make_host
 from ..transport.sockets import SocketAddress
-from ..wiring import make_host
 from .ports import GuestEngine, Neighbour, Pulled, RootAway, RootLine, Visitor
 
 __all__ = ["Guest", "slot_of"]

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from callboard.actors.host.host import Host
-from callboard.messages.control import CONTROL_CELL, PeersChanged
-from callboard.messages.ref import Address
+from callboard.actors.kernel.host.host import Host
+from callboard.messages.control.control_plane import CONTROL_CELL, PeersChanged
+from callboard.messages.core.ref import Address
 
 from ..transport.sockets import SocketAddress
 

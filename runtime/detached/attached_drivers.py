@@ -11,12 +11,12 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from callboard.actors.host.host import Host
-from callboard.messages.errors import CallboardError, HostLost
+from callboard.actors.kernel.host.host import Host
+from callboard.messages.core.errors import CallboardError, HostLost
 from callboard.messages.ports import FrameCarrier
 
-from ..root.root import Root
-from .guest_process import GuestProcess
+from ..control_plane.root import Root
+from .attached_driver_process import GuestProcess
 from .ports import Admission, Surroundings, Visitor
 
 __all__ = ["Guests"]

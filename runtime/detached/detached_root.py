@@ -10,19 +10,19 @@ import dataclasses
 import logging
 from typing import Any, Final, TypeVar
 
-from callboard.messages.contract import Request
-from callboard.messages.errors import CallboardError, ClusterError
+from callboard.messages.core.contract import Request
+from callboard.messages.core.errors import CallboardError, ClusterError
 from callboard.messages.ports import FrameCarrier
 
 from ..admin.port import Caller
 from ..admin.service import AdminService
 from ..admin.unix_socket import AdminSocket
-from ..control import Control
-from ..environment import Environment
-from ..root.records import Records, Remembered
-from ..settings import Settings
+from ..control_plane.control import Control
+from ..control_plane.records import Records, Remembered
+from ..hosting.environment import Environment
+from ..hosting.settings import Settings
 from ..transport.pulls import Pulls
-from .guests import Guests
+from .attached_drivers import Guests
 from .ports import Admission, LastingEngine, Pulled, Surroundings, Visitor, visitor_of
 
 __all__ = ["LastingRoot"]

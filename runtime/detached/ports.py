@@ -7,18 +7,18 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, NamedTuple, Protocol
 
-from callboard.actors.host.host import Host
-from callboard.messages.control import DirectoryChanged, Peer
-from callboard.messages.errors import CallboardError
+from callboard.actors.kernel.host.host import Host
+from callboard.messages.control.control_plane import DirectoryChanged, Peer
+from callboard.messages.core.errors import CallboardError
 from callboard.messages.ports import BlobStore, Engine, FrameCarrier, Ledger
 
 from ..admin.client import AdminClient
-from ..control import Presence
-from ..engines.ray.lifeline import Identity
-from ..environment import Environment
-from ..root.adoption import LastingProcess
-from ..root.records import Records
-from ..settings import Settings
+from ..control_plane.adoption import LastingProcess
+from ..control_plane.control import Presence
+from ..control_plane.records import Records
+from ..hosting.environment import Environment
+from ..hosting.settings import Settings
+from ..transport.process_watch import Identity
 from ..transport.pulls import PullCarrier
 from ..transport.sockets import SocketAddress
 

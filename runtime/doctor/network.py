@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from callboard.messages.errors import UsageError
+from callboard.messages.core.errors import UsageError
 
 from .check import Check, Status
 

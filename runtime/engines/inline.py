@@ -8,16 +8,16 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from callboard.actors.host.host import Host
-from callboard.actors.host.watchdog import Watchdog
-from callboard.messages.control import CONTROL_SLOT
-from callboard.messages.errors import HostLost, PayloadLost
-from callboard.messages.hosts import ProcessOrder
-from callboard.messages.lifecycle import SHUT_DOWN, Exit, ExitReason
+from callboard.actors.kernel.host.host import Host
+from callboard.actors.kernel.host.watchdog import Watchdog
+from callboard.messages.control.control_plane import CONTROL_SLOT
+from callboard.messages.control.hosts import ProcessOrder
+from callboard.messages.control.lifecycle import SHUT_DOWN, Exit, ExitReason
+from callboard.messages.core.errors import HostLost, PayloadLost
 from callboard.messages.ports import BlobStore, FrameCarrier, HostProcess, TransportBroken
 
-from ..settings import Settings
-from ..wiring import make_host
+from ..hosting.settings import Settings
+from ..hosting.wiring import make_host
 
 __all__ = ["InlineEngine"]
 

@@ -12,22 +12,22 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, Protocol, TypeVar, cast
 
-from callboard.actors.execution.execution import Execution
-from callboard.actors.execution.handle import ExecutionHandle, execution_of
-from callboard.actors.execution.history import reading
-from callboard.actors.execution.history.events import LostResult
-from callboard.actors.execution.history.fold import ExecutionHistory
-from callboard.actors.execution.history.recorder import Recorder
-from callboard.actors.execution.history.replay import Replay
-from callboard.actors.execution.history.snapshots import HistorySnapshots
-from callboard.actors.host.host import Host
+from callboard.actors.executions.execution import Execution
+from callboard.actors.executions.handle import ExecutionHandle, execution_of
+from callboard.actors.executions.history import reading
+from callboard.actors.executions.history.events import LostResult
+from callboard.actors.executions.history.fold import ExecutionHistory
+from callboard.actors.executions.history.recorder import Recorder
+from callboard.actors.executions.history.replay import Replay
+from callboard.actors.executions.history.snapshots import HistorySnapshots
 from callboard.actors.journal.journal import Journal
 from callboard.actors.journal.metrics import reading_of
-from callboard.messages.contract import Contract
-from callboard.messages.errors import CallboardError, UsageError
-from callboard.messages.job import Job, LargeResults
+from callboard.actors.kernel.host.host import Host
+from callboard.messages.core.contract import Contract
+from callboard.messages.core.errors import CallboardError, UsageError
+from callboard.messages.jobs.job import Job, LargeResults
 
-from .environment import Environment
+from ..hosting.environment import Environment
 from .journals import OpenJournal
 from .states import SystemStates
 

@@ -13,13 +13,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from callboard.actors.execution.history.blobs import Blobs
-from callboard.actors.execution.history.snapshots import HistorySnapshots
+from callboard.actors.executions.history.blobs import Blobs
+from callboard.actors.executions.history.snapshots import HistorySnapshots
 from callboard.actors.journal.journal import Journal
-from callboard.messages.errors import CallboardError, DeadlineExceeded, SpecError
-from callboard.messages.storage_errors import StoreUnavailable
+from callboard.messages.core.errors import CallboardError, DeadlineExceeded, SpecError
+from callboard.messages.storage.errors import StoreUnavailable
 
-from .settings import Settings
+from ..hosting.settings import Settings
 from .states import SystemStates, open_system_states
 
 __all__ = [
@@ -208,7 +208,7 @@ def lasting_journal(settings: Settings, environment: Mapping[str, str]) -> str:
         except (CallboardError, OSError) as error:
             _warn(error)
             return OFF
-    from .stores.choose import event_store, path_of
+    from ..stores.choose import event_store, path_of
 
     event_store(settings.journal)  # A wrong one is refused here, not where it is opened.
     path = path_of(settings.journal)
@@ -223,7 +223,7 @@ def _own_file(settings: Settings, environment: Mapping[str, str]) -> Path:
 
 
 async def _open(url: str, settings: Settings) -> OpenJournal:
-    from .stores.choose import path_of
+    from ..stores.choose import path_of
 
     path = path_of(url)
     if path is None:
@@ -245,10 +245,7 @@ async def _open(url: str, settings: Settings) -> OpenJournal:
 
 
 async def _opened(url: str, settings: Settings, lock: FileLock | None) -> OpenJournal:
-    from .stores.choose import (  # A driver without a journal loads no database.
-        blob_store,
-        event_store,
-    )
+    from ..stores.choose import blob_store, event_store
 
     journal = Journal(
         event_store(url, durability=settings.durability), owner=f"{settings.name}/{os.getpid()}"

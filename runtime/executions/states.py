@@ -8,19 +8,19 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from callboard.actors.host.instruments import Source
 from callboard.actors.journal.journal import Journal
+from callboard.actors.kernel.inspection.metric_sources import Source
 from callboard.actors.state.feed import FeedStatistics, StateFeed
 from callboard.actors.state.metrics import reading_of as states_reading
 from callboard.actors.state.states import AgentStateManager, StateStatistics
-from callboard.messages.errors import CallboardError
-from callboard.messages.state import AgentExecutionState, AgentStateChanged
-from callboard.messages.storage import ReadModelStore
+from callboard.messages.core.errors import CallboardError
+from callboard.messages.storage.states import AgentExecutionState, AgentStateChanged
+from callboard.messages.storage.stores import ReadModelStore
 
-from .settings import Settings
+from ..hosting.settings import Settings
 
 if TYPE_CHECKING:
-    from .cache.tiers import TieredCache
+    from ..cache.tiers import TieredCache
 
 __all__ = ["SystemStates", "open_system_states"]
 
@@ -74,7 +74,7 @@ class SystemStates:
 
     def sources(self) -> Sequence[Source]:
         """What tells the metrics of all parts."""
-        from .cache.metrics import reading_of as cache_reading
+        from ..cache.metrics import reading_of as cache_reading
 
         return (
             self.feed.reading,
@@ -97,8 +97,8 @@ async def open_system_states(settings: Settings, journal: Journal) -> SystemStat
     """The states that the settings name; None when there are to be none. Raises what stores do."""
     if settings.states == OFF:
         return None
-    from .cache.tiers import open_cache  # A driver without states loads neither store nor cache.
-    from .stores.choose import read_model_store, state_store
+    from ..cache.tiers import open_cache  # A driver without states loads neither store nor cache.
+    from ..stores.choose import read_model_store, state_store
 
     models = read_model_store(settings.states, durability=settings.durability)
     store = state_store(settings.states, durability=settings.durability)

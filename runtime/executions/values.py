@@ -9,12 +9,12 @@ from collections.abc import Callable
 from io import BytesIO
 from typing import Any, Final
 
-from callboard.actors.host.host import Host
-from callboard.messages.codec import Codec
-from callboard.messages.contract import Contract, ContractRegistry, describe_contract
-from callboard.messages.ref import Address, Ref
+from callboard.actors.kernel.host.host import Host
+from callboard.messages.core.codec import Codec
+from callboard.messages.core.contract import Contract, ContractRegistry, describe_contract
+from callboard.messages.core.ref import Address, Ref
 
-from .wiring import RefPickler, RefUnpickler
+from ..hosting.wiring import RefPickler, RefUnpickler
 
 __all__ = ["Values"]
 

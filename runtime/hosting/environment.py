@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, final
 
+from callboard.messages.core.ref import Address, Ref
 from callboard.messages.ports import MetricSink, Pickler
-from callboard.messages.ref import Address, Ref
 from callboard.supervisors.supervisor import Supervisor
 
 __all__ = ["REAL", "Environment"]

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn, TypedDict
 
-from callboard.messages.errors import SpecError
-from callboard.messages.hosts import HOSTS_MAX, HostSpec, host_specs
-from callboard.messages.limits import DEFAULT_LIMITS, Limits
-from callboard.messages.spec import AutoShutdown, Backoff, Intensity, SupervisorSpec
+from callboard.messages.control.hosts import HOSTS_MAX, HostSpec, host_specs
+from callboard.messages.control.spec import AutoShutdown, Backoff, Intensity, SupervisorSpec
+from callboard.messages.core.errors import SpecError
+from callboard.messages.core.limits import DEFAULT_LIMITS, Limits
 
 __all__ = ["ENGINES", "FROM_ENVIRONMENT", "Settings", "SettingsOptions", "settings_of"]
 
@@ -218,7 +218,7 @@ def _is_same(name: str, said: str, text: str) -> bool:
     """Whether both mean the same: a journal's file has many names."""
     if said == text or name != "journal":
         return said == text
-    from .stores.choose import path_of  # A driver without a journal loads no stores.
+    from ..stores.choose import path_of  # A driver without a journal loads no stores.
 
     try:
         one, other = path_of(said), path_of(text)

@@ -9,23 +9,23 @@ from typing import Any, ClassVar, Final
 
 import cloudpickle
 
-from callboard.actors.cell import Cell
-from callboard.actors.host.extension import Extension
-from callboard.actors.host.host import Host
-from callboard.actors.host.ports import RoleHost
-from callboard.actors.host.watchdog import Watchdog
-from callboard.actors.shard import PoolRecipe, Pools
-from callboard.actors.tree.extension import Trees
-from callboard.messages.control import is_guest
-from callboard.messages.lifecycle import Exit
+from callboard.actors.kernel.cell import Cell
+from callboard.actors.kernel.host.extension import Extension
+from callboard.actors.kernel.host.host import Host
+from callboard.actors.kernel.host.watchdog import Watchdog
+from callboard.actors.kernel.ports import RoleHost
+from callboard.actors.pools.cell import PoolRecipe, Pools
+from callboard.actors.trees.extension import Trees
+from callboard.messages.control.control_plane import is_guest
+from callboard.messages.control.lifecycle import Exit
+from callboard.messages.control.spec import SupervisorSpec
+from callboard.messages.core.ref import Address, Ref
 from callboard.messages.ports import BlobStore, ChildRunner, MetricSink, SupervisorPort
-from callboard.messages.ref import Address, Ref
-from callboard.messages.spec import SupervisorSpec
 
+from ..telemetry.metrics import Publisher
+from ..telemetry.vitals import process_vitals
 from .environment import REAL, Environment
 from .settings import Settings
-from .telemetry.metrics import Publisher
-from .telemetry.vitals import process_vitals
 
 __all__ = ["EXTENSIONS", "CloudPickler", "HostClock", "RefPickler", "RefUnpickler", "make_host"]
 

@@ -15,9 +15,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from callboard.messages.blobs import BlobGone, BlobRef, StoredBlob
-from callboard.messages.errors import CallboardError
-from callboard.messages.storage_errors import StoreFull, StoreReadOnly, StoreUnavailable
+from callboard.messages.core.errors import CallboardError
+from callboard.messages.storage.blobs import BlobGone, BlobRef, StoredBlob
+from callboard.messages.storage.errors import StoreFull, StoreReadOnly, StoreUnavailable
 
 __all__ = ["FileBlobStore", "MemoryBlobStore"]
 

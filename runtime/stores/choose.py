@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from callboard.messages.blobs import BlobStore
-from callboard.messages.errors import SpecError
-from callboard.messages.events import EventStore
-from callboard.messages.storage import ReadModelStore, StateStore
+from callboard.messages.core.errors import SpecError
+from callboard.messages.storage.blobs import BlobStore
+from callboard.messages.storage.events import EventStore
+from callboard.messages.storage.stores import ReadModelStore, StateStore
 
 __all__ = ["blob_store", "event_store", "path_of", "read_model_store", "state_store"]
 

@@ -6,8 +6,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from callboard.messages.errors import CallboardError
-from callboard.messages.events import (
+from callboard.messages.core.errors import CallboardError
+from callboard.messages.storage.errors import WriterFenced
+from callboard.messages.storage.events import (
     ANY,
     Append,
     Appended,
@@ -16,8 +17,7 @@ from callboard.messages.events import (
     RecordedEvent,
     Snapshot,
 )
-from callboard.messages.storage import StateRow
-from callboard.messages.storage_errors import WriterFenced
+from callboard.messages.storage.stores import StateRow
 
 from .rules import EVENT_BYTES_MAX, check_sizes, reused_id, wrong_version
 

@@ -2,9 +2,9 @@
 
 from typing import Final
 
-from callboard.messages.errors import CallboardError, InvalidMessage
-from callboard.messages.events import ANY, EVENT_ID_BYTES, Append
-from callboard.messages.storage_errors import EventIdReused, EventTooLarge, WrongExpectedVersion
+from callboard.messages.core.errors import CallboardError, InvalidMessage
+from callboard.messages.storage.errors import EventIdReused, EventTooLarge, WrongExpectedVersion
+from callboard.messages.storage.events import ANY, EVENT_ID_BYTES, Append
 
 __all__ = ["EVENT_BYTES_MAX", "check_sizes", "reused_id", "wrong_version"]
 

@@ -9,9 +9,9 @@ import asyncio
 import logging
 from typing import Final
 
-from callboard.actors.host.host import Host
-from callboard.actors.host.instruments import Name
-from callboard.actors.host.look import measure_mailboxes
+from callboard.actors.kernel.host.host import Host
+from callboard.actors.kernel.inspection.metric_sources import Name
+from callboard.actors.kernel.inspection.views import measure_mailboxes
 from callboard.messages.ports import MetricSink
 
 from .names import METRICS, Kind

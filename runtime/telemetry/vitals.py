@@ -6,7 +6,7 @@ import resource
 import socket
 from typing import Final
 
-from callboard.actors.host.meters import Vitals
+from callboard.actors.kernel.inspection.meters import Vitals
 
 __all__ = ["process_vitals"]
 

@@ -5,17 +5,17 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from callboard.actors.host.host import Host
-from callboard.messages.errors import ClusterError, FrameError, HostLost, PayloadLost
-from callboard.messages.hosts import ProcessOrder
-from callboard.messages.lifecycle import Exit
+from callboard.actors.kernel.host.host import Host
+from callboard.messages.control.hosts import ProcessOrder
+from callboard.messages.control.lifecycle import Exit
+from callboard.messages.core.errors import ClusterError, FrameError, HostLost, PayloadLost
+from callboard.messages.core.ref import Address, Ref
 from callboard.messages.ports import BlobStore, HostProcess
-from callboard.messages.ref import Address, Ref
 from callboard.supervisors.supervisor import Supervisor
 
-from ..environment import Environment
-from ..settings import Settings
-from ..wiring import CloudPickler, make_host
+from ..hosting.environment import Environment
+from ..hosting.settings import Settings
+from ..hosting.wiring import CloudPickler, make_host
 from .network import Endpoint, Network
 from .process import SimulatedProcess
 from .world import World
@@ -93,7 +93,7 @@ def _is_plain(value: Any) -> bool:
         isinstance(value, PLAIN)
         or kind is Ref
         or isinstance(value, type)
-        or (kind.__module__ == "callboard.messages.spec")
+        or (kind.__module__ == "callboard.messages.control.spec")
     )
 
 

@@ -25,7 +25,7 @@ from typing import (
     TypeVarTuple,
 )
 
-from callboard.messages.errors import UsageError
+from callboard.messages.core.errors import UsageError
 
 if TYPE_CHECKING:
     # Whatever of it is not here, no actor may use; at run time it raises NotImplementedError.

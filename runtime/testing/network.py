@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, final
 
-from callboard.actors.host.host import Host
+from callboard.actors.kernel.host.host import Host
 from callboard.messages.ports import TransportBroken
 
 from .loop import SimulatedLoop

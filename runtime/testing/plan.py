@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from random import Random
 from typing import Final, Self, TypeAlias, assert_never, final
 
-from callboard.messages.errors import SpecError, UsageError
+from callboard.messages.core.errors import SpecError, UsageError
 
 from .network import NetworkFaults
 from .system import SimulatedSystem

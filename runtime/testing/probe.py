@@ -12,14 +12,14 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Final, TypeVar
 
-from callboard.actors.actor import Actor, OnError, handler
-from callboard.actors.cell import Recipe
-from callboard.messages.contract import Contract, Request, reply_type
-from callboard.messages.errors import UsageError
-from callboard.messages.ref import Address, Ref
+from callboard.actors.kernel.actor import Actor, OnError, handler
+from callboard.actors.kernel.cell import Recipe
+from callboard.messages.core.contract import Contract, Request, reply_type
+from callboard.messages.core.errors import UsageError
+from callboard.messages.core.ref import Address, Ref
 
-from ..inside import host_of
-from ..system import System
+from ..api.inside import host_of
+from ..api.system import System
 
 __all__ = ["Probe", "open_probe"]
 

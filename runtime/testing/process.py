@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from callboard.actors.host.host import Host
-from callboard.messages.control import CONTROL_SLOT
-from callboard.messages.errors import FrameError, HostLost, InternalError
-from callboard.messages.lifecycle import Exit, ExitReason
+from callboard.actors.kernel.host.host import Host
+from callboard.messages.control.control_plane import CONTROL_SLOT
+from callboard.messages.control.lifecycle import Exit, ExitReason
+from callboard.messages.core.errors import FrameError, HostLost, InternalError
 from callboard.messages.ports import FrameCarrier, HostProcess, TransportBroken
 
-from ..settings import Settings
+from ..hosting.settings import Settings
 from .loop import SimulatedLoop
 from .network import NOTICE_S, Endpoint, Network
 from .world import World

@@ -18,12 +18,12 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from random import Random
 from typing import Any, Concatenate, Final, ParamSpec, TypeAlias, TypeVar, Unpack
 
-from callboard.messages.contract import Contract
-from callboard.messages.errors import DeadlineExceeded, UsageError
+from callboard.messages.core.contract import Contract
+from callboard.messages.core.errors import DeadlineExceeded, UsageError
 
-from ..inside import root_of
-from ..settings import SettingsOptions
-from ..system import System
+from ..api.inside import root_of
+from ..api.system import System
+from ..hosting.settings import SettingsOptions
 from .network import NetworkFaults
 from .plan import NO_FAULTS, FaultPlan, apply
 from .probe import Answer, Probe, open_probe

@@ -16,15 +16,15 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Final
 
-from callboard.actors.host.host import Host
-from callboard.messages.errors import UsageError
+from callboard.actors.kernel.host.host import Host
+from callboard.messages.core.errors import UsageError
 
-from ..environment import Environment
-from ..inside import host_of, root_of
-from ..journals import JournalOpener, no_journal
-from ..root.root import Root
-from ..settings import Settings
-from ..system import System
+from ..api.inside import host_of, root_of
+from ..api.system import System
+from ..control_plane.root import Root
+from ..executions.journals import JournalOpener, no_journal
+from ..hosting.environment import Environment
+from ..hosting.settings import Settings
 from .engine import SimulatedEngine
 from .loop import SimulatedLoop
 from .network import Network, NetworkFaults

@@ -18,7 +18,7 @@ from asyncio import events
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
-from callboard.messages.errors import CallboardError
+from callboard.messages.core.errors import CallboardError
 
 from .loop import SimulatedLoop, Step
 from .trace import Trace

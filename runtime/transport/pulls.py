@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
-from callboard.messages.errors import HostLost
+from callboard.messages.core.errors import HostLost
 
 __all__ = ["PullCarrier", "Pulls"]
 

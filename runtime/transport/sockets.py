@@ -27,8 +27,8 @@ import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
-from callboard.messages.errors import FrameError
-from callboard.messages.limits import Limits
+from callboard.messages.core.errors import FrameError
+from callboard.messages.core.limits import Limits
 from callboard.messages.ports import FrameCarrier
 
 __all__ = ["SocketAddress", "SocketCarrier", "SocketServer"]

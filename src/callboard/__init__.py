@@ -30,62 +30,36 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from callboard.actors.actor import Actor, Agent, handler
-    from callboard.actors.context import Context
-    from callboard.actors.execution.handle import ExecutionHandle
+    from callboard.actors.executions.handle import ExecutionHandle
+    from callboard.actors.kernel.actor import Actor, Agent, handler
+    from callboard.actors.kernel.context import Context
+    from callboard.actors.kernel.props import props
+    from callboard.actors.kernel.spawnable import Props
     from callboard.actors.keyed.actor import KeyedActor
-    from callboard.actors.props import props
-    from callboard.actors.spawnable import Props
-    from callboard.messages.contract import Contract, Request
-    from callboard.messages.errors import CallboardError
-    from callboard.messages.job import Job, JobContext
-    from callboard.messages.plan import Plan, SubTask
-    from callboard.messages.ref import Ref
-    from callboard.runtime.driver import run
-    from callboard.runtime.opening import attach, start
-    from callboard.runtime.pools import Pool
-    from callboard.runtime.settings import Settings, SettingsOptions
-    from callboard.runtime.system import System
+    from callboard.messages.core.contract import Contract, Request
+    from callboard.messages.core.errors import CallboardError
+    from callboard.messages.core.ref import Ref
+    from callboard.messages.jobs.job import Job, JobContext
+    from callboard.messages.jobs.plan import Plan, SubTask
+    from callboard.runtime.api.pools import Pool
+    from callboard.runtime.api.run import run
+    from callboard.runtime.api.start import attach, start
+    from callboard.runtime.api.system import System
+    from callboard.runtime.hosting.settings import Settings, SettingsOptions
 
-    from . import (
-        errors as errors,
-    )
-    from . import (
-        events as events,
-    )
-    from . import (
-        jobs as jobs,
-    )
-    from . import (
-        keyed as keyed,
-    )
-    from . import (
-        messaging as messaging,
-    )
-    from . import (
-        placement as placement,
-    )
-    from . import (
-        reducers as reducers,
-    )
-    from . import (
-        states as states,
-    )
-    from . import (
-        storage as storage,
-    )
-    from . import (
-        supervision as supervision,
-    )
-    from . import (
-        telemetry as telemetry,
-    )
-    from . import (
-        testing as testing,
-    )
-    from . import (
-        updates as updates,
-    )
+    from . import errors as errors
+    from . import events as events
+    from . import jobs as jobs
+    from . import keyed as keyed
+    from . import messaging as messaging
+    from . import placement as placement
+    from . import reducers as reducers
+    from . import states as states
+    from . import storage as storage
+    from . import supervision as supervision
+    from . import telemetry as telemetry
+    from . import testing as testing
+    from . import updates as updates
 
 __all__ = [
     "Actor",
@@ -136,22 +110,22 @@ TOPICS: Final = (
 # Fetched at first use, so that `callboard --help` and a host that needs one part of it do not
 # pay for all; a test holds it against the imports above, which type checkers read.
 _HOMES: Final = {
-    "callboard.actors.actor": ("Actor", "Agent", "handler"),
-    "callboard.actors.context": ("Context",),
-    "callboard.actors.execution.handle": ("ExecutionHandle",),
+    "callboard.actors.kernel.actor": ("Actor", "Agent", "handler"),
+    "callboard.actors.kernel.context": ("Context",),
+    "callboard.actors.executions.handle": ("ExecutionHandle",),
     "callboard.actors.keyed.actor": ("KeyedActor",),
-    "callboard.actors.props": ("props",),
-    "callboard.actors.spawnable": ("Props",),
-    "callboard.messages.contract": ("Contract", "Request"),
-    "callboard.messages.errors": ("CallboardError",),
-    "callboard.messages.job": ("Job", "JobContext"),
-    "callboard.messages.plan": ("Plan", "SubTask"),
-    "callboard.messages.ref": ("Ref",),
-    "callboard.runtime.driver": ("run",),
-    "callboard.runtime.opening": ("attach", "start"),
-    "callboard.runtime.pools": ("Pool",),
-    "callboard.runtime.settings": ("Settings", "SettingsOptions"),
-    "callboard.runtime.system": ("System",),
+    "callboard.actors.kernel.props": ("props",),
+    "callboard.actors.kernel.spawnable": ("Props",),
+    "callboard.messages.core.contract": ("Contract", "Request"),
+    "callboard.messages.core.errors": ("CallboardError",),
+    "callboard.messages.jobs.job": ("Job", "JobContext"),
+    "callboard.messages.jobs.plan": ("Plan", "SubTask"),
+    "callboard.messages.core.ref": ("Ref",),
+    "callboard.runtime.api.run": ("run",),
+    "callboard.runtime.api.start": ("attach", "start"),
+    "callboard.runtime.api.pools": ("Pool",),
+    "callboard.runtime.hosting.settings": ("Settings", "SettingsOptions"),
+    "callboard.runtime.api.system": ("System",),
 }
 
 

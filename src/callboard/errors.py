@@ -6,8 +6,7 @@ from callboard.actors.events.errors import (
     ProjectionChanged,
     ProjectionFailed,
 )
-from callboard.messages.blobs import BlobDamaged, BlobGone
-from callboard.messages.errors import (
+from callboard.messages.core.errors import (
     ActorNotFound,
     ActorRestarted,
     ActorStartFailed,
@@ -44,7 +43,8 @@ from callboard.messages.errors import (
     WrongReply,
     error_from_data,
 )
-from callboard.messages.storage_errors import (
+from callboard.messages.storage.blobs import BlobDamaged, BlobGone
+from callboard.messages.storage.errors import (
     CommitUnknown,
     EventIdReused,
     EventTooLarge,

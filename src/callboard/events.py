@@ -14,9 +14,16 @@ from callboard.actors.events.snapshots import Snapshots
 from callboard.actors.events.subscription.reader import Follower
 from callboard.actors.events.subscription.subscription import Subscription
 from callboard.actors.journal.client import LogClient
-from callboard.messages.event_ids import new_event_id
-from callboard.messages.events import ANY, NO_STREAM, Append, EventStore, NewEvent, RecordedEvent
-from callboard.runtime.durable import open_log, projector_spec
+from callboard.messages.storage.event_ids import new_event_id
+from callboard.messages.storage.events import (
+    ANY,
+    NO_STREAM,
+    Append,
+    EventStore,
+    NewEvent,
+    RecordedEvent,
+)
+from callboard.runtime.api.storage import open_log, projector_spec
 
 __all__ = [
     "ANY",

@@ -1,8 +1,8 @@
 """Actors that belong to a key, and the stores of their states."""
 
 from callboard.actors.keyed.actor import KeyedActor, StoreActor
-from callboard.messages.stores import EncodedState, KeyedStore, MemoryStore
-from callboard.runtime.keyed import KeyedActors
+from callboard.messages.storage.keyed_stores import EncodedState, KeyedStore, MemoryStore
+from callboard.runtime.api.keyed import KeyedActors
 
 __all__ = [
     "EncodedState",

@@ -1,12 +1,12 @@
 """What travels between actors besides users' own contracts, and how: notices, limits, the codec."""
 
-from callboard.actors.actor import Overflow
-from callboard.actors.timers import Timer
-from callboard.messages.codec import Array, Codec
-from callboard.messages.contract import ContractRegistry, contract_key
-from callboard.messages.letters import DeadLetter
-from callboard.messages.limits import Limits
-from callboard.messages.notices import NameChanged, Offers
+from callboard.actors.kernel.actor import Overflow
+from callboard.actors.kernel.timers import Timer
+from callboard.messages.control.dead_letters import DeadLetter
+from callboard.messages.control.notices import NameChanged, Offers
+from callboard.messages.core.codec import Array, Codec
+from callboard.messages.core.contract import ContractRegistry, contract_key
+from callboard.messages.core.limits import Limits
 
 __all__ = [
     "Array",

@@ -1,8 +1,8 @@
 """Where actors run, and which of them a message reaches."""
 
-from callboard.messages.hosts import HostSpec
-from callboard.messages.placement import Placement, Resources
-from callboard.messages.routing import Routing, consistent_hash
+from callboard.messages.control.hosts import HostSpec
+from callboard.messages.control.placement import Placement, Resources
+from callboard.messages.control.routing import Routing, consistent_hash
 
 __all__ = [
     "HostSpec",

@@ -1,7 +1,7 @@
 """Stores and caches, by URL."""
 
-from callboard.messages.blobs import BlobStore
-from callboard.messages.storage import Cache, ReadModelStore, StateStore
+from callboard.messages.storage.blobs import BlobStore
+from callboard.messages.storage.stores import Cache, ReadModelStore, StateStore
 from callboard.runtime.cache.local import LocalCache
 from callboard.runtime.cache.tiers import TieredCache, open_cache
 from callboard.runtime.stores.choose import blob_store, event_store, read_model_store, state_store

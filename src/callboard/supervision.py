@@ -1,12 +1,12 @@
 """How actors and hosts are supervised: trees, restarts, death notices."""
 
-from callboard.actors.actor import OnError, OnRestart
-from callboard.actors.tree.ref import TreeRef
-from callboard.actors.tree.spec import ActorSpec, TreeSpec
-from callboard.actors.watch.watching import Watch
-from callboard.messages.lifecycle import Exit, ExitReason
-from callboard.messages.notices import Down, Exited
-from callboard.messages.spec import (
+from callboard.actors.kernel.actor import OnError, OnRestart
+from callboard.actors.kernel.monitors.monitors import Watch
+from callboard.actors.trees.ref import TreeRef
+from callboard.actors.trees.spec import ActorSpec, TreeSpec
+from callboard.messages.control.lifecycle import Exit, ExitReason
+from callboard.messages.control.notices import Down, Exited
+from callboard.messages.control.spec import (
     AutoShutdown,
     Backoff,
     Intensity,

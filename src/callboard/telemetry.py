@@ -1,6 +1,6 @@
 """What a system tells about itself to metrics."""
 
-from callboard.runtime.telemetry.measure import measure
+from callboard.runtime.api.measure import measure
 
 __all__ = [
     "measure",

@@ -1,6 +1,6 @@
 """What an execution says of itself while it runs; see `ExecutionHandle.updates`."""
 
-from callboard.messages.updates import (
+from callboard.messages.jobs.updates import (
     ExecutionMetrics,
     ExecutionPhase,
     ExecutionState,

@@ -9,7 +9,7 @@ import pytest
 from bench.kills.load import Asked, Load
 from bench.kills.recovery import BUCKET_S, Bucket, recoveries_s, steady_rate
 from callboard import Contract
-from callboard.messages.errors import DeadlineExceeded, HostLost
+from callboard.messages.core.errors import DeadlineExceeded, HostLost
 
 FAULTLESS = {
     "without_outcome": 0,

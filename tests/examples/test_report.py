@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from sarif_kit import validation_errors
 
-from callboard.messages.errors import InvalidMessage, OutputError, UsageError
+from callboard.messages.core.errors import InvalidMessage, OutputError, UsageError
 from examples.review.finding import MESSAGE_CHARS_MAX, Finding, Severity, clean_text
 from examples.review.report import (
     Report,

@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from callboard.actors.actor import behaviour_of
-from callboard.actors.context import Context
+from callboard.actors.kernel.actor import behaviour_of
+from callboard.actors.kernel.context import Context
 from examples.review.agents import SPECIALISTS, BatchFindings, Specialist
 from examples.review.analysers import ANALYSER_NAMES
 from examples.review.batch import analyse_batch

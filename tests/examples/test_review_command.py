@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from callboard.runtime.driver import run
-from callboard.runtime.system import System
+from callboard.runtime.api.run import run
+from callboard.runtime.api.system import System
 from examples.review.agents import SPECIALISTS
 from examples.review.orchestrator import review_job, review_request
 from examples.review.report import Report, render_json

@@ -13,7 +13,7 @@ from typing import IO
 import psutil
 import pytest
 
-from callboard.messages.views import CallboardView, LookAtSystem
+from callboard.messages.control.views import CallboardView, LookAtSystem
 from callboard.runtime.admin.unix_socket import SYSTEM, admin_sockets, connect, process_of
 
 from .review_runs import ROOT, command, make_tree, report_in, review

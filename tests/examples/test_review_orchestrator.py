@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callboard.messages.errors import RequestRejected, ResultRejected
-from callboard.messages.job import JobContext
-from callboard.messages.plan import Plan
+from callboard.messages.core.errors import RequestRejected, ResultRejected
+from callboard.messages.jobs.job import JobContext
+from callboard.messages.jobs.plan import Plan
 from examples.review.agents import SPECIALISTS, BatchFindings
 from examples.review.finding import Finding, Severity
 from examples.review.orchestrator import (

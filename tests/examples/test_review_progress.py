@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 
 from rich.console import Console
 
-from callboard.messages.execution import ExecutionStatus
-from callboard.messages.updates import (
+from callboard.messages.jobs.execution import ExecutionStatus
+from callboard.messages.jobs.updates import (
     ExecutionPhase,
     ExecutionUpdate,
     Finished,

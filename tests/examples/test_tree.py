@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from callboard.messages.errors import UsageError
+from callboard.messages.core.errors import UsageError
 from examples.review.tree import FOLDERS_EXCLUDED, scan_tree, standard_library
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from ..runtime.root import test_matrix_host
+from ..runtime.control_plane import test_matrix_host
 from ..supervisors.matrix import names
 from ..supervisors.test_matrix_actor import EXTRAS_OF_ACTORS
 

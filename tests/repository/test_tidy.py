@@ -337,7 +337,7 @@ def test_a_breach_is_noticed(rule: Rule, path: str, text: str) -> None:
         ),
         (finished, "examples/a.py", 'WORDS = ["TODO"]\n'),
         (of_no_machine, "docs/a.md", "Ray writes to /tmp/ray, logs are in src/work/x\n"),
-        (telling_names, "messages/commands.py", "class Database: ...\n"),
+        (telling_names, "messages/jobs/commands.py", "class Database: ...\n"),
     ],
 )
 def test_what_is_allowed_passes(rule: Rule, path: str, text: str) -> None:
@@ -346,7 +346,7 @@ def test_what_is_allowed_passes(rule: Rule, path: str, text: str) -> None:
 
 def test_dead_modules_are_told_from_living_ones() -> None:
     sources = [
-        Source(Path("actors/cell.py"), "from .dispatch import d\n"),
+        Source(Path("actors/kernel/cell.py"), "from .dispatch import d\n"),
         Source(Path("actors/dispatch.py"), ""),
         Source(Path("actors/forgotten.py"), "import callboard.actors.forgotten\n"),
         Source(Path("actors/pool/core.py"), "from .. import cell\n"),

@@ -9,14 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, final
 
-from callboard.messages.errors import CallboardError
-from callboard.messages.events import Append, Appended, NewEvent, RecordedEvent, Snapshot
-from callboard.messages.storage_errors import (
+from callboard.messages.core.errors import CallboardError
+from callboard.messages.storage.errors import (
     CommitUnknown,
     StoreFull,
     StoreUnavailable,
     WriterFenced,
 )
+from callboard.messages.storage.events import Append, Appended, NewEvent, RecordedEvent, Snapshot
 from callboard.runtime.stores.memory import MemoryEventStore
 from callboard.runtime.testing.loop import Later
 

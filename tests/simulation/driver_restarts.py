@@ -11,8 +11,8 @@ from typing import Any, Final, final
 
 from callboard.actors.journal.core import JournalLimits
 from callboard.actors.journal.journal import Journal
-from callboard.runtime.journals import OpenJournal
-from callboard.runtime.settings import Settings
+from callboard.runtime.executions.journals import OpenJournal
+from callboard.runtime.hosting.settings import Settings
 from callboard.runtime.testing.engine import environment_of
 from callboard.runtime.testing.loop import SimulatedLoop
 

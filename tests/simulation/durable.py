@@ -13,9 +13,8 @@ import itertools
 from collections.abc import Iterable
 from typing import Any, Final
 
-from callboard.actors.actor import Agent, handler
-from callboard.actors.execution.handle import ExecutionHandle
-from callboard.actors.execution.history.events import (
+from callboard.actors.executions.handle import ExecutionHandle
+from callboard.actors.executions.history.events import (
     Grown,
     Moved,
     Planned,
@@ -24,18 +23,19 @@ from callboard.actors.execution.history.events import (
     read,
     stream_of,
 )
-from callboard.messages.contract import Contract, Request
-from callboard.messages.errors import CallboardError, StoreFailed, UsageError
-from callboard.messages.event_ids import MARK, mark_of
-from callboard.messages.events import RecordedEvent
-from callboard.messages.execution import ExecutionStatus
-from callboard.messages.job import Job
-from callboard.messages.plan import SubTask
-from callboard.messages.retry import RetryPolicy
-from callboard.messages.storage_errors import WrongExpectedVersion
-from callboard.runtime.executions import Executions
-from callboard.runtime.inside import host_of
-from callboard.runtime.journals import OpenJournal
+from callboard.actors.kernel.actor import Agent, handler
+from callboard.messages.core.contract import Contract, Request
+from callboard.messages.core.errors import CallboardError, StoreFailed, UsageError
+from callboard.messages.jobs.execution import ExecutionStatus
+from callboard.messages.jobs.job import Job
+from callboard.messages.jobs.plan import SubTask
+from callboard.messages.jobs.retry import RetryPolicy
+from callboard.messages.storage.errors import WrongExpectedVersion
+from callboard.messages.storage.event_ids import MARK, mark_of
+from callboard.messages.storage.events import RecordedEvent
+from callboard.runtime.api.inside import host_of
+from callboard.runtime.executions.executions import Executions
+from callboard.runtime.executions.journals import OpenJournal
 
 from .disk import NO_DISK_FAULTS, DiskFaults, SimulatedDisk
 from .driver_restarts import draw_kill, open_disk_journal, run_driver

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, final
 
-from callboard.messages.errors import UsageError
+from callboard.messages.core.errors import UsageError
 from callboard.runtime.testing.network import NetworkFaults
 from callboard.runtime.testing.system import SimulatedSystem
 

@@ -9,15 +9,15 @@ import functools
 from collections.abc import Awaitable
 from typing import Any, ClassVar, Final, cast
 
-from callboard.actors.actor import Actor, Agent, handler
-from callboard.actors.context import Context
-from callboard.actors.host.host import Host
-from callboard.actors.props import props
-from callboard.messages.contract import Contract, Request
-from callboard.messages.errors import CallboardError, MailboxFull
-from callboard.messages.lifecycle import Exit
-from callboard.messages.ref import Ref
-from callboard.messages.spec import Restart, StopTimeout, SupervisorSpec
+from callboard.actors.kernel.actor import Actor, Agent, handler
+from callboard.actors.kernel.context import Context
+from callboard.actors.kernel.host.host import Host
+from callboard.actors.kernel.props import props
+from callboard.messages.control.lifecycle import Exit
+from callboard.messages.control.spec import Restart, StopTimeout, SupervisorSpec
+from callboard.messages.core.contract import Contract, Request
+from callboard.messages.core.errors import CallboardError, MailboxFull
+from callboard.messages.core.ref import Ref
 
 from .message_log import current_message_log
 

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, Protocol, final
 
-from callboard.actors.actor import Actor
-from callboard.actors.cell import Cell, Life
-from callboard.actors.flow_key import WHOLE, Lane
-from callboard.actors.host.host import Host
-from callboard.actors.host.ports import Children
+from callboard.actors.kernel.actor import Actor
+from callboard.actors.kernel.cell import Cell, Life
+from callboard.actors.kernel.directory.routing import text_hash
+from callboard.actors.kernel.flow_key import WHOLE, Lane
+from callboard.actors.kernel.host.host import Host
+from callboard.actors.kernel.link.link import Link
+from callboard.actors.kernel.ports import Children
 from callboard.actors.keyed.activation import Activation
-from callboard.actors.link.link import Link
-from callboard.actors.routing import text_hash
-from callboard.actors.tree.branch import Branch
-from callboard.messages.control import CONTROL_CELL, CONTROL_SLOT, is_guest
+from callboard.actors.trees.supervisor_cell import Branch
+from callboard.messages.control.control_plane import CONTROL_CELL, CONTROL_SLOT, is_guest
 from callboard.runtime.testing.system import SimulatedSystem
 from callboard.runtime.testing.world import World
 

@@ -8,14 +8,14 @@ import asyncio
 import contextlib
 from typing import Any, ClassVar, Final, cast
 
-from callboard.actors.actor import Actor, handler
-from callboard.actors.context import Context
-from callboard.actors.host.host import Host
+from callboard.actors.kernel.actor import Actor, handler
+from callboard.actors.kernel.context import Context
+from callboard.actors.kernel.host.host import Host
 from callboard.actors.keyed.actor import KeyedActor, StoreActor
-from callboard.actors.keyed.keeper import Keeper
-from callboard.messages.contract import Contract, Request
-from callboard.messages.errors import CallboardError
-from callboard.messages.ref import Ref
+from callboard.actors.keyed.region import Keeper
+from callboard.messages.core.contract import Contract, Request
+from callboard.messages.core.errors import CallboardError
+from callboard.messages.core.ref import Ref
 from callboard.runtime.testing.loop import SimulatedLoop
 
 from .message_log import current_message_log

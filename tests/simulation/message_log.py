@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from callboard.messages.errors import AskError, CallboardError
+from callboard.messages.core.errors import AskError, CallboardError
 from callboard.runtime.testing.world import World
 
 __all__ = ["AskRecord", "MessageLog", "current_message_log"]

@@ -11,26 +11,26 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from callboard.actors.asks import AskFuture
-from callboard.actors.execution.history.events import MovedWriter
-from callboard.actors.execution.history.recorder import Recorder
-from callboard.actors.execution.run import PlanRun
-from callboard.actors.host.endings import Endings
-from callboard.actors.host.host import Host
+from callboard.actors.executions.history.events import MovedWriter
+from callboard.actors.executions.history.recorder import Recorder
+from callboard.actors.executions.run import PlanRun
 from callboard.actors.journal.journal import Journal
-from callboard.actors.keyed.keeper import Keeper
-from callboard.actors.link.core import LinkCore
-from callboard.actors.link.edge import Edge
-from callboard.actors.link.link import Link
-from callboard.actors.link.outbox import Outbox
-from callboard.actors.link.pauses import Pauses
-from callboard.actors.link.rows import Row
-from callboard.actors.registry import Directory
+from callboard.actors.kernel.asks import AskFuture
+from callboard.actors.kernel.directory.registry import Directory
+from callboard.actors.kernel.host.host import Host
+from callboard.actors.kernel.lifecycle.termination import Endings
+from callboard.actors.kernel.link.core import LinkCore
+from callboard.actors.kernel.link.flow_control import Pauses
+from callboard.actors.kernel.link.link import Link
+from callboard.actors.kernel.link.outbox import Outbox
+from callboard.actors.kernel.link.queue import Row
+from callboard.actors.kernel.link.receiver import Edge
+from callboard.actors.keyed.region import Keeper
 from callboard.actors.scheduler.core import SchedulerCore
 from callboard.actors.scheduler.effects import TaskDone
-from callboard.messages.events import ANY, Append
-from callboard.messages.spec import Restart
-from callboard.runtime.executions import Executions
+from callboard.messages.control.spec import Restart
+from callboard.messages.storage.events import ANY, Append
+from callboard.runtime.executions.executions import Executions
 from callboard.supervisors import decisions
 from callboard.supervisors.policies import RestartWindow
 from callboard.supervisors.sequence import Sequence
@@ -114,7 +114,7 @@ def _sent_again_under_a_new_number(_right: Any) -> Any:
 
 
 def _renumbered(link: Any, frame: Any, number: int) -> bytes:
-    from callboard.messages.frame import FrameWriter, decode_frame
+    from callboard.messages.core.frame import FrameWriter, decode_frame
 
     old, writer = decode_frame(frame.data), FrameWriter()
     for key in old.contracts:

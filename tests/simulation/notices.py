@@ -4,12 +4,12 @@ import asyncio
 import contextlib
 from typing import Any, ClassVar
 
-from callboard.actors.actor import Actor, handler
-from callboard.actors.context import Context
-from callboard.messages.contract import Contract, Request
-from callboard.messages.errors import CallboardError
-from callboard.messages.notices import Down
-from callboard.messages.ref import Ref
+from callboard.actors.kernel.actor import Actor, handler
+from callboard.actors.kernel.context import Context
+from callboard.messages.control.notices import Down
+from callboard.messages.core.contract import Contract, Request
+from callboard.messages.core.errors import CallboardError
+from callboard.messages.core.ref import Ref
 
 from .message_log import current_message_log
 from .run import Run

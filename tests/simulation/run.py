@@ -9,11 +9,11 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Final, final
 
-from callboard.actors import failures
-from callboard.actors.host.host import Host
-from callboard.messages.errors import CallboardError
-from callboard.runtime.environment import Environment
-from callboard.runtime.journals import JournalOpener, no_journal
+from callboard.actors.kernel import failures
+from callboard.actors.kernel.host.host import Host
+from callboard.messages.core.errors import CallboardError
+from callboard.runtime.executions.journals import JournalOpener, no_journal
+from callboard.runtime.hosting.environment import Environment
 from callboard.runtime.testing.engine import environment_of
 from callboard.runtime.testing.loop import SimulatedLoop
 from callboard.runtime.testing.system import SimulatedSystem

@@ -5,16 +5,16 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, Final
 
-from callboard.actors.host.host import Host
-from callboard.actors.props import props
-from callboard.messages.errors import CallboardError
-from callboard.messages.job import Job
-from callboard.messages.limits import Limits
-from callboard.messages.plan import SubTask
-from callboard.messages.ref import Ref
-from callboard.messages.retry import RetryPolicy
-from callboard.messages.spec import Backoff, Intensity, Restart, Strategy, SupervisorSpec
-from callboard.runtime.system import System
+from callboard.actors.kernel.host.host import Host
+from callboard.actors.kernel.props import props
+from callboard.messages.control.spec import Backoff, Intensity, Restart, Strategy, SupervisorSpec
+from callboard.messages.core.errors import CallboardError
+from callboard.messages.core.limits import Limits
+from callboard.messages.core.ref import Ref
+from callboard.messages.jobs.job import Job
+from callboard.messages.jobs.plan import SubTask
+from callboard.messages.jobs.retry import RetryPolicy
+from callboard.runtime.api.system import System
 from callboard.runtime.testing.system import open_system
 
 from . import fixture_actors

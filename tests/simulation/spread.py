@@ -9,21 +9,21 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
-from callboard.actors.host.host import Host
-from callboard.actors.tree.envoy import EnvoyCell
-from callboard.actors.tree.extension import Trees
-from callboard.actors.tree.ref import TreeRef
-from callboard.actors.tree.spec import ActorSpec, TreeSpec
-from callboard.messages.errors import CallboardError
-from callboard.messages.placement import Placement
-from callboard.messages.spec import Backoff, Intensity, Strategy, SupervisorSpec
+from callboard.actors.kernel.host.host import Host
+from callboard.actors.trees.extension import Trees
+from callboard.actors.trees.ref import TreeRef
+from callboard.actors.trees.remote.proxy import EnvoyCell
+from callboard.actors.trees.spec import ActorSpec, TreeSpec
+from callboard.messages.control.placement import Placement
+from callboard.messages.control.spec import Backoff, Intensity, Strategy, SupervisorSpec
+from callboard.messages.core.errors import CallboardError
 
 from . import fixture_actors
 from .run import Run
 from .scenario_fixture import BUSY_S, HOSTS, ScenarioFixture, open_fixture, run_under_faults
 
 if TYPE_CHECKING:
-    from callboard.actors.tree.lodging import Lodge
+    from callboard.actors.trees.remote.holder import Lodge
 
 __all__ = ["spread"]
 

@@ -8,9 +8,8 @@ import bisect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Protocol
 
-from callboard.messages.lifecycle import Exit
-from callboard.messages.ports import ChildRunner, Clock
-from callboard.messages.spec import (
+from callboard.messages.control.lifecycle import Exit
+from callboard.messages.control.spec import (
     ChildId,
     ChildSpec,
     Restart,
@@ -18,6 +17,7 @@ from callboard.messages.spec import (
     Strategy,
     SupervisorSpec,
 )
+from callboard.messages.ports import ChildRunner, Clock
 from callboard.supervisors.supervisor import Supervisor
 
 __all__ = ["CheckedSupervisor", "Observer", "SupervisionChecker", "checked_supervisors"]

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from callboard.messages.errors import StoreFailed
-from callboard.messages.events import Append, NewEvent, RecordedEvent
-from callboard.messages.storage_errors import CommitUnknown, WriterFenced
+from callboard.messages.core.errors import StoreFailed
+from callboard.messages.storage.errors import CommitUnknown, WriterFenced
+from callboard.messages.storage.events import Append, NewEvent, RecordedEvent
 from callboard.runtime.testing.loop import Later
 
 from .disk import DiskFaults, SimulatedDisk, SimulatedEventStore

@@ -9,14 +9,14 @@ from typing import Any, ClassVar
 
 import pytest
 
-from callboard.actors.actor import Actor, handler
-from callboard.actors.context import Context
-from callboard.messages.contract import Contract, Request
-from callboard.messages.errors import ActorNotFound, DeadlineExceeded
-from callboard.messages.limits import Limits
-from callboard.messages.ref import Address, Ref
-from callboard.messages.spec import Restart, Strategy, SupervisorSpec
-from callboard.runtime.inside import host_of
+from callboard.actors.kernel.actor import Actor, handler
+from callboard.actors.kernel.context import Context
+from callboard.messages.control.spec import Restart, Strategy, SupervisorSpec
+from callboard.messages.core.contract import Contract, Request
+from callboard.messages.core.errors import ActorNotFound, DeadlineExceeded
+from callboard.messages.core.limits import Limits
+from callboard.messages.core.ref import Address, Ref
+from callboard.runtime.api.inside import host_of
 from callboard.runtime.testing.system import SimulatedSystem, open_system
 from callboard.runtime.testing.world import World
 

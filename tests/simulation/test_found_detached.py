@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from callboard.actors.actor import Agent, handler
-from callboard.messages.contract import Contract, Request
-from callboard.messages.errors import CallboardError
-from callboard.messages.hosts import HostSpec
-from callboard.messages.spec import Intensity, Restart, SupervisorSpec
-from callboard.runtime.settings import Settings
+from callboard.actors.kernel.actor import Agent, handler
+from callboard.messages.control.hosts import HostSpec
+from callboard.messages.control.spec import Intensity, Restart, SupervisorSpec
+from callboard.messages.core.contract import Contract, Request
+from callboard.messages.core.errors import CallboardError
+from callboard.runtime.hosting.settings import Settings
 from callboard.runtime.testing.engine import environment_of
 from callboard.runtime.testing.network import NO_NETWORK_FAULTS, NetworkFaults
 from callboard.runtime.testing.world import World

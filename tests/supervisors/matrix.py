@@ -16,8 +16,8 @@ of each: `test_<strategy>_<restart>_<reason>` and `test_<strategy>_<extra>`.
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from callboard.messages.lifecycle import ENDED_NORMALLY, SHUT_DOWN, Exit, ExitReason
-from callboard.messages.spec import Restart, Strategy
+from callboard.messages.control.lifecycle import ENDED_NORMALLY, SHUT_DOWN, Exit, ExitReason
+from callboard.messages.control.spec import Restart, Strategy
 
 __all__ = [
     "CELLS",

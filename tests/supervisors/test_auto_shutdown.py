@@ -2,8 +2,8 @@
 
 import pytest
 
-from callboard.messages.lifecycle import ENDED_NORMALLY, Exit, ExitReason
-from callboard.messages.spec import (
+from callboard.messages.control.lifecycle import ENDED_NORMALLY, Exit, ExitReason
+from callboard.messages.control.spec import (
     AutoShutdown,
     Backoff,
     ChildSpec,

@@ -2,9 +2,8 @@
 
 import pytest
 
-from callboard.messages.errors import UsageError
-from callboard.messages.lifecycle import ENDED_NORMALLY, SHUT_DOWN, ExitReason
-from callboard.messages.spec import (
+from callboard.messages.control.lifecycle import ENDED_NORMALLY, SHUT_DOWN, ExitReason
+from callboard.messages.control.spec import (
     Backoff,
     ChildSpec,
     Intensity,
@@ -12,13 +11,9 @@ from callboard.messages.spec import (
     StopTimeout,
     Strategy,
 )
+from callboard.messages.core.errors import UsageError
 from callboard.supervisors.core import SupervisorCore
-from callboard.supervisors.effects import (
-    NOTHING,
-    Escalate,
-    SupervisorStarted,
-    SupervisorStopped,
-)
+from callboard.supervisors.effects import NOTHING, Escalate, SupervisorStarted, SupervisorStopped
 from callboard.supervisors.tree import ChildState
 from callboard.supervisors.views import SupervisorState
 

@@ -2,9 +2,8 @@
 
 import pytest
 
-from callboard.messages.errors import ActorNotFound, ActorStopped, SpecError, UsageError
-from callboard.messages.lifecycle import ENDED_NORMALLY, SHUT_DOWN
-from callboard.messages.spec import (
+from callboard.messages.control.lifecycle import ENDED_NORMALLY, SHUT_DOWN
+from callboard.messages.control.spec import (
     Backoff,
     ChildSpec,
     Intensity,
@@ -12,12 +11,9 @@ from callboard.messages.spec import (
     Strategy,
     SupervisorSpec,
 )
+from callboard.messages.core.errors import ActorNotFound, ActorStopped, SpecError, UsageError
 from callboard.supervisors.core import SupervisorCore
-from callboard.supervisors.effects import (
-    NOTHING,
-    StartChild,
-    StopChild,
-)
+from callboard.supervisors.effects import NOTHING, StartChild, StopChild
 from callboard.supervisors.tree import ChildState
 from callboard.supervisors.views import SupervisorState
 

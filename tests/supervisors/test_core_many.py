@@ -6,9 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callboard.messages.errors import SpecError, UsageError
-from callboard.messages.lifecycle import Exit, ExitReason
-from callboard.messages.spec import AutoShutdown, ChildSpec, Restart, Strategy, SupervisorSpec
+from callboard.messages.control.lifecycle import Exit, ExitReason
+from callboard.messages.control.spec import (
+    AutoShutdown,
+    ChildSpec,
+    Restart,
+    Strategy,
+    SupervisorSpec,
+)
+from callboard.messages.core.errors import SpecError, UsageError
 from callboard.supervisors.core import SupervisorCore
 from callboard.supervisors.effects import StartChildren, StopChild
 

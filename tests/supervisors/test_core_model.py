@@ -13,9 +13,8 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from callboard.messages.errors import CallboardError
-from callboard.messages.lifecycle import Exit, ExitReason
-from callboard.messages.spec import (
+from callboard.messages.control.lifecycle import Exit, ExitReason
+from callboard.messages.control.spec import (
     AutoShutdown,
     Backoff,
     ChildId,
@@ -25,6 +24,7 @@ from callboard.messages.spec import (
     Strategy,
     SupervisorSpec,
 )
+from callboard.messages.core.errors import CallboardError
 from callboard.supervisors.tree import ChildState
 from callboard.supervisors.views import SupervisorState
 

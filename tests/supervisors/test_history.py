@@ -2,16 +2,11 @@
 
 import pytest
 
-from callboard.messages.errors import SpecError, UsageError
-from callboard.messages.lifecycle import ENDED_NORMALLY, Exit, ExitReason
-from callboard.messages.spec import Backoff, ChildSpec, Intensity, Restart, Strategy
-from callboard.supervisors.chronicle import (
-    CHILDREN_KEPT,
-    ENTRIES_KEPT,
-    TEXT_CHARS_MAX,
-    Chronicle,
-)
+from callboard.messages.control.lifecycle import ENDED_NORMALLY, Exit, ExitReason
+from callboard.messages.control.spec import Backoff, ChildSpec, Intensity, Restart, Strategy
+from callboard.messages.core.errors import SpecError, UsageError
 from callboard.supervisors.core import SupervisorCore
+from callboard.supervisors.history import CHILDREN_KEPT, ENTRIES_KEPT, TEXT_CHARS_MAX, Chronicle
 from callboard.supervisors.views import Decision
 
 from .world import CRASH, PATIENT, World, spec_of, world_of

@@ -9,14 +9,14 @@ from typing import Final
 
 import pytest
 
-from callboard.actors.tree.ref import TreeRef
-from callboard.actors.tree.spec import TreeSpec
-from callboard.messages.errors import ActorStartFailed, UsageError
-from callboard.messages.spec import AutoShutdown, Backoff, Intensity, Restart, Strategy
-from callboard.messages.spec import SupervisorSpec as Spec
-from callboard.runtime.opening import start
+from callboard.actors.trees.ref import TreeRef
+from callboard.actors.trees.spec import TreeSpec
+from callboard.messages.control.spec import AutoShutdown, Backoff, Intensity, Restart, Strategy
+from callboard.messages.control.spec import SupervisorSpec as Spec
+from callboard.messages.core.errors import ActorStartFailed, UsageError
+from callboard.runtime.api.start import start
 
-from ..actors.tree.cast import LOG, End, Ping, child, states, supervised
+from ..actors.trees.fixture_actors import LOG, End, Ping, child, states, supervised
 from .matrix import CELLS, CHILDREN, EXITS, EXTRAS, SUBJECT, Cell, names
 
 Body = Callable[[], Awaitable[None]]

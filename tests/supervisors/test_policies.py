@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callboard.messages.spec import BACKOFF_STEP_S, Backoff, Intensity
+from callboard.messages.control.spec import BACKOFF_STEP_S, Backoff, Intensity
 from callboard.supervisors.policies import RestartWindow
 
 INTENSITIES = st.builds(

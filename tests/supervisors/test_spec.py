@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from callboard.messages.errors import HandlerFailed, SpecError
-from callboard.messages.lifecycle import SHUT_DOWN, Exit, ExitReason
-from callboard.messages.spec import (
+from callboard.messages.control.lifecycle import SHUT_DOWN, Exit, ExitReason
+from callboard.messages.control.spec import (
     Backoff,
     ChildSpec,
     Intensity,
@@ -16,6 +15,7 @@ from callboard.messages.spec import (
     StopTimeout,
     SupervisorSpec,
 )
+from callboard.messages.core.errors import HandlerFailed, SpecError
 
 
 @pytest.mark.parametrize(

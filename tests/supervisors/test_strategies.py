@@ -2,8 +2,8 @@
 
 import pytest
 
-from callboard.messages.lifecycle import Exit, ExitReason
-from callboard.messages.spec import Restart, Strategy
+from callboard.messages.control.lifecycle import Exit, ExitReason
+from callboard.messages.control.spec import Restart, Strategy
 from callboard.supervisors.strategies import restart_group, restarts_after
 
 ABNORMAL = set(ExitReason) - {ExitReason.NORMAL, ExitReason.SHUTDOWN}

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from callboard.messages.lifecycle import Exit
+from callboard.messages.control.lifecycle import Exit
+from callboard.messages.control.spec import ChildId, ChildSpec, StopTimeout, SupervisorSpec
 from callboard.messages.ports import TimerHandle
-from callboard.messages.spec import ChildId, ChildSpec, StopTimeout, SupervisorSpec
 from callboard.supervisors.supervisor import EFFECTS_AT_ONCE, Supervisor
 
 CHILDREN = 2 * EFFECTS_AT_ONCE + 10

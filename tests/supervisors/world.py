@@ -7,8 +7,8 @@ no stop of what does not live, nothing after the end) and asserts it at every ef
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from callboard.messages.lifecycle import ENDED_NORMALLY, SHUT_DOWN, Exit, ExitReason
-from callboard.messages.spec import (
+from callboard.messages.control.lifecycle import ENDED_NORMALLY, SHUT_DOWN, Exit, ExitReason
+from callboard.messages.control.spec import (
     Backoff,
     ChildId,
     ChildSpec,

@@ -5,7 +5,7 @@ from collections import deque
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
-from callboard.messages.errors import CallboardError
+from callboard.messages.core.errors import CallboardError
 
 from ..codec import Event
 

@@ -28,8 +28,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from callboard.messages.errors import SpecError
-from callboard.messages.spec import Backoff
+from callboard.messages.control.spec import Backoff
+from callboard.messages.core.errors import SpecError
 
 __all__ = ["ConsumersCore", "ConsumersLimits", "Deliver", "Effect", "Entry", "Park", "State"]
 

@@ -16,12 +16,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Self
 
-from callboard.messages.errors import CallboardError, InternalError, UsageError
-from callboard.messages.events import RecordedEvent
-from callboard.messages.storage import ReadModelStore
-from callboard.messages.storage_errors import CommitUnknown, StoreUnavailable
+from callboard.messages.core.errors import CallboardError, InternalError, UsageError
+from callboard.messages.storage.errors import CommitUnknown, StoreUnavailable
+from callboard.messages.storage.events import RecordedEvent
+from callboard.messages.storage.stores import ReadModelStore
 
-from ...threads import ThreadRunner
+from ...kernel.threads import ThreadRunner
 from ..codec import Event, EventCodec
 from ..errors import GroupTaken
 from ..log import EventLog
@@ -30,7 +30,7 @@ from ..subscription.reader import Follower
 from ..subscription.subscription import Subscription
 from .consumer import Consumer, Delivery
 from .core import ConsumersCore, ConsumersLimits, Deliver, Effect, Park
-from .kept import KeptGroup, ParkedRow, TakenOver
+from .stored_group import KeptGroup, ParkedRow, TakenOver
 
 __all__ = ["ConsumerGroup", "ConsumersStatistics", "Parked"]
 

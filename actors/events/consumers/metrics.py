@@ -1,6 +1,6 @@
 """What a group of consumers counts, as metrics of its host; labelled by the group's name."""
 
-from ...host.instruments import Name, Reading
+from ...kernel.inspection.metric_sources import Name, Reading
 from .group import ConsumerGroup
 
 __all__ = ["reading_of"]

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import msgpack
 
-from callboard.messages.storage import ReadModelStore
+from callboard.messages.storage.stores import ReadModelStore
 
 from ..errors import GroupTaken
 

@@ -9,16 +9,16 @@ import contextlib
 from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
-from callboard.messages.contract import Contract, Request
-from callboard.messages.errors import ActorStopped, CallboardError
-from callboard.messages.events import EventStore
-from callboard.messages.lifecycle import Exit, ExitReason
-from callboard.messages.ref import Ref
-from callboard.messages.storage import ReadModelStore
+from callboard.messages.control.lifecycle import Exit, ExitReason
+from callboard.messages.core.contract import Contract, Request
+from callboard.messages.core.errors import ActorStopped, CallboardError
+from callboard.messages.core.ref import Ref
+from callboard.messages.storage.events import EventStore
+from callboard.messages.storage.stores import ReadModelStore
 
-from ...actor import Actor, OnError, handler
-from ...context import Context
 from ...journal.client import LogClient
+from ...kernel.actor import Actor, OnError, handler
+from ...kernel.context import Context
 from ..codec import EventCodec
 from ..log import FollowedLog
 from .figures import ProjectorLimits, ProjectorState

@@ -9,9 +9,9 @@ from typing import Any, Final, NamedTuple
 
 import msgpack
 
-from callboard.messages.errors import CallboardError, StoreFailed
-from callboard.messages.events import RecordedEvent
-from callboard.messages.storage import ReadModelStore
+from callboard.messages.core.errors import CallboardError, StoreFailed
+from callboard.messages.storage.events import RecordedEvent
+from callboard.messages.storage.stores import ReadModelStore
 
 from ..codec import Event, EventCodec
 from ..errors import ProjectionChanged, ProjectionFailed

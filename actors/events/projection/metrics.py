@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from ...host.instruments import Name, Reading
+from ...kernel.inspection.metric_sources import Name, Reading
 from .figures import ProjectorState
 from .projector import Projector
 

@@ -18,9 +18,9 @@ from typing import Any, ClassVar, Final, Generic, TypeVar, cast
 
 import msgpack
 
-from callboard.messages.codec import Codec
-from callboard.messages.contract import Contract, ContractRegistry
-from callboard.messages.errors import SpecError, UsageError
+from callboard.messages.core.codec import Codec
+from callboard.messages.core.contract import Contract, ContractRegistry
+from callboard.messages.core.errors import SpecError, UsageError
 
 from ..codec import Event
 from ..folds import FunctionT, contracts_of, marked, methods_of

@@ -16,17 +16,17 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol, Self
 
-from callboard.messages.errors import CallboardError, InternalError, UsageError
-from callboard.messages.storage import ReadModelStore
-from callboard.messages.storage_errors import (
+from callboard.messages.core.errors import CallboardError, InternalError, UsageError
+from callboard.messages.storage.errors import (
     CommitUnknown,
     StoreFull,
     StoreUnavailable,
     UnknownEvent,
 )
+from callboard.messages.storage.stores import ReadModelStore
 
 from ...journal.position import Position
-from ...threads import ThreadRunner
+from ...kernel.threads import ThreadRunner
 from ..codec import EventCodec
 from ..errors import EventUnreadable, ProjectionFailed
 from ..log import EventLog

@@ -13,11 +13,11 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final, Generic, Self, TypeVar
 
-from callboard.messages.errors import DeadlineExceeded, UsageError
-from callboard.messages.storage import Cache, ReadModelStore
+from callboard.messages.core.errors import DeadlineExceeded, UsageError
+from callboard.messages.storage.stores import Cache, ReadModelStore
 
 from ...journal.position import Position
-from ...threads import ThreadRunner
+from ...kernel.threads import ThreadRunner
 from .projection import Projection, RowCodec
 
 __all__ = ["Queries"]

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final, NamedTuple
 
-from callboard.messages.errors import SpecError
-from callboard.messages.events import RecordedEvent
-from callboard.messages.spec import Backoff
-from callboard.messages.storage_errors import StoreDamaged
+from callboard.messages.control.spec import Backoff
+from callboard.messages.core.errors import SpecError
+from callboard.messages.storage.errors import StoreDamaged
+from callboard.messages.storage.events import RecordedEvent
 
 __all__ = ["RETRY", "Filter", "Mode", "Page", "SubscriptionCore", "Tail"]
 

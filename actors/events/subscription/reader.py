@@ -18,9 +18,9 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, Self, TypeVar
 
-from callboard.messages.errors import AskError, CallboardError, StoreFailed
-from callboard.messages.events import RecordedEvent
-from callboard.messages.storage_errors import StoreUnavailable
+from callboard.messages.core.errors import AskError, CallboardError, StoreFailed
+from callboard.messages.storage.errors import StoreUnavailable
+from callboard.messages.storage.events import RecordedEvent
 
 from ...journal.position import Position
 from ..log import EventLog

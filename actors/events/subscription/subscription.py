@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from callboard.messages.errors import CallboardError, DeadlineExceeded, UsageError
-from callboard.messages.events import RecordedEvent
-from callboard.messages.storage_errors import StoreUnavailable
+from callboard.messages.core.errors import CallboardError, DeadlineExceeded, UsageError
+from callboard.messages.storage.errors import StoreUnavailable
+from callboard.messages.storage.events import RecordedEvent
 
 from ..codec import Event, EventCodec
 from ..log import EventLog

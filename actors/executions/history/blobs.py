@@ -13,14 +13,14 @@ from typing import Final
 
 import msgpack
 
-from callboard.messages.blobs import BlobDamaged, BlobGone, BlobRef, BlobStore
-from callboard.messages.errors import CallboardError, InternalError, error_from_data
-from callboard.messages.spec import Backoff
-from callboard.messages.storage_errors import StoreDamaged, StoreFault, StoreFull, StoreUnavailable
-from callboard.messages.storage_errors import fault_of as kind_of
+from callboard.messages.control.spec import Backoff
+from callboard.messages.core.errors import CallboardError, InternalError, error_from_data
+from callboard.messages.storage.blobs import BlobDamaged, BlobGone, BlobRef, BlobStore
+from callboard.messages.storage.errors import StoreDamaged, StoreFault, StoreFull, StoreUnavailable
+from callboard.messages.storage.errors import fault_of as kind_of
 
-from ...host.instruments import Name, Reading
-from ...threads import ThreadRunner
+from ...kernel.inspection.metric_sources import Name, Reading
+from ...kernel.threads import ThreadRunner
 from .events import Packed
 from .fold import ExecutionHistory
 

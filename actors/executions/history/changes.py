@@ -9,16 +9,16 @@ import dataclasses
 from difflib import get_close_matches
 from typing import Final, NamedTuple
 
-from callboard.messages.commands import (
+from callboard.messages.core.errors import Cancelled, UsageError
+from callboard.messages.jobs.commands import (
     CancelExecution,
     DecideStep,
     ExecutionCommand,
     ForkExecution,
 )
-from callboard.messages.errors import Cancelled, UsageError
-from callboard.messages.event_ids import NumberedIds
-from callboard.messages.events import NO_STREAM, Append, NewEvent
-from callboard.messages.execution import Decision, ExecutionStatus, StateTransitionTrigger
+from callboard.messages.jobs.execution import Decision, ExecutionStatus, StateTransitionTrigger
+from callboard.messages.storage.event_ids import NumberedIds
+from callboard.messages.storage.events import NO_STREAM, Append, NewEvent
 
 from .events import Decided, Event, Forked, MovedWriter, Stepped, stream_of
 from .fold import ExecutionHistory

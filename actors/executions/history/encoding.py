@@ -6,9 +6,9 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import msgpack
 
-from callboard.messages.blobs import BlobRef
-from callboard.messages.contract import ContractKey
-from callboard.messages.storage_errors import StoreDamaged
+from callboard.messages.core.contract import ContractKey
+from callboard.messages.storage.blobs import BlobRef
+from callboard.messages.storage.errors import StoreDamaged
 
 __all__ = ["Event", "Kind", "Packed", "pack", "unpack"]
 

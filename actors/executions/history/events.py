@@ -28,8 +28,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final, NamedTuple, Self
 
-from callboard.messages.contract import ContractKey
-from callboard.messages.storage_errors import StoreDamaged, UnknownEvent
+from callboard.messages.core.contract import ContractKey
+from callboard.messages.storage.errors import StoreDamaged, UnknownEvent
 
 from .encoding import Event, Kind, Packed, pack, unpack
 from .grown import Grown, GrownWriter

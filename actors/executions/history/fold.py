@@ -10,14 +10,14 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Final, NamedTuple
 
-from callboard.messages.events import RecordedEvent
-from callboard.messages.execution import (
+from callboard.messages.jobs.execution import (
     EXECUTION_TRANSITIONS,
     Decision,
     ExecutionStatus,
     TaskStatus,
 )
-from callboard.messages.storage_errors import StoreDamaged, UnknownEvent
+from callboard.messages.storage.errors import StoreDamaged, UnknownEvent
+from callboard.messages.storage.events import RecordedEvent
 
 from .events import (
     Began,

@@ -13,9 +13,9 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any, Final
 
-from callboard.messages.errors import UsageError
-from callboard.messages.execution import EXECUTION_TRANSITIONS, TASK_TRANSITIONS, TaskStatus
-from callboard.messages.updates import ExecutionPhase
+from callboard.messages.core.errors import UsageError
+from callboard.messages.jobs.execution import EXECUTION_TRANSITIONS, TASK_TRANSITIONS, TaskStatus
+from callboard.messages.jobs.updates import ExecutionPhase
 
 from .events import Forked
 from .fold import Added, ExecutionHistory

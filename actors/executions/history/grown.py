@@ -9,9 +9,9 @@ is the default. `needs` are the numbers of sub-tasks.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Final, NamedTuple
 
-from callboard.messages.contract import ContractKey
-from callboard.messages.plan import SubTask
-from callboard.messages.retry import RETRY_DEFAULT, RetryPolicy
+from callboard.messages.core.contract import ContractKey
+from callboard.messages.jobs.plan import SubTask
+from callboard.messages.jobs.retry import RETRY_DEFAULT, RetryPolicy
 
 from .encoding import Event, Kind, Packed
 

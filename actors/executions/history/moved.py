@@ -16,8 +16,8 @@ the turn, and how long the attempt took.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Final, NamedTuple
 
-from callboard.messages.blobs import BlobRef
-from callboard.messages.contract import ContractKey
+from callboard.messages.core.contract import ContractKey
+from callboard.messages.storage.blobs import BlobRef
 
 from .encoding import Event, Kind, Packed
 

@@ -3,8 +3,8 @@
 from collections.abc import Awaitable
 from typing import Final, Protocol
 
-from callboard.messages.events import RecordedEvent
-from callboard.messages.storage_errors import StoreDamaged
+from callboard.messages.storage.errors import StoreDamaged
+from callboard.messages.storage.events import RecordedEvent
 
 from .events import Forked, Kind, stream_of
 from .events import read as read_event

@@ -13,16 +13,16 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from callboard.messages.blobs import BlobRef
-from callboard.messages.codec import Codec, size_bytes
-from callboard.messages.contract import Contract, ContractKey, describe_contract
-from callboard.messages.errors import CallboardError, PayloadTooLarge
-from callboard.messages.event_ids import NumberedIds
-from callboard.messages.events import Append, Appended, NewEvent
-from callboard.messages.execution import Decision, ExecutionStatus, StateTransitionTrigger
-from callboard.messages.job import Route
-from callboard.messages.plan import SubTask
-from callboard.messages.storage_errors import WrongExpectedVersion
+from callboard.messages.core.codec import Codec, size_bytes
+from callboard.messages.core.contract import Contract, ContractKey, describe_contract
+from callboard.messages.core.errors import CallboardError, PayloadTooLarge
+from callboard.messages.jobs.execution import Decision, ExecutionStatus, StateTransitionTrigger
+from callboard.messages.jobs.job import Route
+from callboard.messages.jobs.plan import SubTask
+from callboard.messages.storage.blobs import BlobRef
+from callboard.messages.storage.errors import WrongExpectedVersion
+from callboard.messages.storage.event_ids import NumberedIds
+from callboard.messages.storage.events import Append, Appended, NewEvent
 
 from ...scheduler.effects import DoneReport
 from .blobs import Blobs

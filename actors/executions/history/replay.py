@@ -7,13 +7,18 @@ in the order in which it happened, so that a plan which grew grows the same way.
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from callboard.messages.blobs import BlobGone, BlobStore
-from callboard.messages.codec import Codec
-from callboard.messages.contract import Contract, ContractKey, ContractRegistry, describe_contract
-from callboard.messages.errors import HostLost, StoreFailed, error_from_data
-from callboard.messages.execution import Decision
-from callboard.messages.plan import SubTask
-from callboard.messages.storage_errors import ResultLost
+from callboard.messages.core.codec import Codec
+from callboard.messages.core.contract import (
+    Contract,
+    ContractKey,
+    ContractRegistry,
+    describe_contract,
+)
+from callboard.messages.core.errors import HostLost, StoreFailed, error_from_data
+from callboard.messages.jobs.execution import Decision
+from callboard.messages.jobs.plan import SubTask
+from callboard.messages.storage.blobs import BlobGone, BlobStore
+from callboard.messages.storage.errors import ResultLost
 
 from ...scheduler.core import SchedulerCore
 from ..collector import Collector

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import msgpack
 
-from callboard.messages.blobs import BlobRef
-from callboard.messages.contract import ContractKey
-from callboard.messages.execution import ExecutionStatus, TaskStatus
+from callboard.messages.core.contract import ContractKey
+from callboard.messages.jobs.execution import ExecutionStatus, TaskStatus
+from callboard.messages.storage.blobs import BlobRef
 
 from .events import Forked, Grown, Owner, Packed, Phase, Submitted
 from .fold import Added, ExecutionHistory, HistoryStep

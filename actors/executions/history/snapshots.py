@@ -13,12 +13,12 @@ import asyncio
 import logging
 from typing import Final
 
-from callboard.messages.contract import Contract
-from callboard.messages.errors import CallboardError
-from callboard.messages.events import EventStore, RecordedEvent
+from callboard.messages.core.contract import Contract
+from callboard.messages.core.errors import CallboardError
+from callboard.messages.storage.events import EventStore, RecordedEvent
 
 from ...events.snapshots import Snapshots, SnapshotStatistics
-from ...threads import ThreadRunner
+from ...kernel.threads import ThreadRunner
 from .events import stream_of
 from .fold import ExecutionHistory
 from .reading import read_history

@@ -11,19 +11,19 @@ from typing import Any, Final
 
 import msgpack
 
-from callboard.messages.codec import Codec
-from callboard.messages.contract import ContractRegistry, describe_contract
-from callboard.messages.errors import DeadlineExceeded
-from callboard.messages.events import RecordedEvent
-from callboard.messages.execution import (
+from callboard.messages.core.codec import Codec
+from callboard.messages.core.contract import ContractRegistry, describe_contract
+from callboard.messages.core.errors import DeadlineExceeded
+from callboard.messages.jobs.execution import (
     EXECUTION_TRANSITIONS,
     Decision,
     ExecutionStatus,
     StateTransitionTrigger,
     TaskStatus,
 )
-from callboard.messages.state import AgentExecutionState
-from callboard.messages.updates import ExecutionMetrics, ExecutionPhase, StateChanged
+from callboard.messages.jobs.updates import ExecutionMetrics, ExecutionPhase, StateChanged
+from callboard.messages.storage.events import RecordedEvent
+from callboard.messages.storage.states import AgentExecutionState
 
 from .events import (
     Decided,

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from callboard.messages.errors import CallboardError
-from callboard.messages.retry import Retryability, retryability_of
+from callboard.messages.core.errors import CallboardError
+from callboard.messages.jobs.retry import Retryability, retryability_of
 
 from ...scheduler.effects import (
     DoneReport,

@@ -7,12 +7,12 @@ route is chosen from the copy, so an ask without an address costs no extra hop.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from callboard.messages.contract import Contract
-from callboard.messages.errors import CallboardError, NoAgentOffers
-from callboard.messages.ref import Address
-from callboard.messages.routing import ROUTING_DEFAULT, Routing, RoutingKind
+from callboard.messages.control.routing import ROUTING_DEFAULT, Routing, RoutingKind
+from callboard.messages.core.contract import Contract
+from callboard.messages.core.errors import CallboardError, NoAgentOffers
+from callboard.messages.core.ref import Address
 
-from .asks import AskKeeper
+from ..asks import AskKeeper
 from .routing import Load, Router, router_of
 
 __all__ = ["Directory"]

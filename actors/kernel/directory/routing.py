@@ -12,12 +12,12 @@ from hashlib import blake2b
 from typing import Final, Protocol
 from uuid import UUID
 
-from callboard.messages.contract import Contract
-from callboard.messages.errors import CallboardError, InvalidMessage
-from callboard.messages.ref import Address
-from callboard.messages.routing import Routing, RoutingKind
+from callboard.messages.control.routing import Routing, RoutingKind
+from callboard.messages.core.contract import Contract
+from callboard.messages.core.errors import CallboardError, InvalidMessage
+from callboard.messages.core.ref import Address
 
-from .asks import AskFuture, AskKeeper
+from ..asks import AskFuture, AskKeeper
 
 __all__ = [
     "ConsistentHash",

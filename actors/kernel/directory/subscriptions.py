@@ -8,13 +8,13 @@ local subscribers of what has changed.
 from collections.abc import Callable
 from typing import Any, Final
 
-from callboard.messages.contract import Contract
-from callboard.messages.errors import UsageError
-from callboard.messages.notices import NameChanged, Offers
-from callboard.messages.ref import Address, Ref
+from callboard.messages.control.notices import NameChanged, Offers
+from callboard.messages.core.contract import Contract
+from callboard.messages.core.errors import UsageError
+from callboard.messages.core.ref import Address, Ref
 
-from .cell_port import CellPort
-from .notices import Notices, check_handled
+from ..cell_port import CellPort
+from ..monitors.notices import Notices, check_handled
 from .registry import Directory
 
 __all__ = ["SUBSCRIPTIONS_MAX", "Subject", "Subscriptions", "contract_name_of"]

@@ -9,8 +9,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any, ClassVar, Final, Protocol
 
-from callboard.messages.contract import Contract
-from callboard.messages.control import (
+from callboard.messages.control.control_plane import (
     CONTROL_CELL,
     ActorsStarted,
     ActorsStopped,
@@ -28,29 +27,25 @@ from callboard.messages.control import (
     SubscribedDeadLetters,
     SubscribeDeadLetters,
 )
-from callboard.messages.errors import (
-    ActorStartFailed,
-    CallboardError,
-    HostLost,
-    MailboxFull,
-)
-from callboard.messages.letters import DeadLetter
-from callboard.messages.lifecycle import SHUT_DOWN
-from callboard.messages.ref import Address
-from callboard.messages.spec import Restart, StopTimeout
-from callboard.messages.ties import TieDropped, TieEnded, TieRequested
-from callboard.messages.views import HostView, LookAtHost, LookAtHostActor, Stories
+from callboard.messages.control.dead_letters import DeadLetter
+from callboard.messages.control.lifecycle import SHUT_DOWN
+from callboard.messages.control.monitors import TieDropped, TieEnded, TieRequested
+from callboard.messages.control.spec import Restart, StopTimeout
+from callboard.messages.control.views import HostView, LookAtHost, LookAtHostActor, Stories
+from callboard.messages.core.contract import Contract
+from callboard.messages.core.errors import ActorStartFailed, CallboardError, HostLost, MailboxFull
+from callboard.messages.core.ref import Address
 
 from ..actor import Actor, OnError, handler
 from ..cell import Cell, Life, Recipe
-from ..letters import DeadLetters
+from ..dead_letters import DeadLetters
+from ..inspection.history import stories_of
+from ..inspection.views import ViewHost, look_at_host
+from ..lifecycle.spawner import Births
 from ..link.link import Link
-from .births import Births
+from ..ports import RoleHost
 from .extension import Startable
-from .look import ViewHost, look_at_host
-from .places import Places
-from .ports import RoleHost
-from .story import stories_of
+from .membership import Places
 
 __all__ = ["Birth", "ControlHost", "Warden"]
 

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol, TypeAlias, TypeVar, final
 
-from callboard.messages.errors import UsageError
-from callboard.messages.ref import Address
-from callboard.messages.spec import STOP_TIMEOUT_DEFAULT, Restart, StopTimeout
+from callboard.messages.control.spec import STOP_TIMEOUT_DEFAULT, Restart, StopTimeout
+from callboard.messages.core.errors import UsageError
+from callboard.messages.core.ref import Address
 
 from ..actor import Actor, Handler, handlers_of
 from ..cell import Cell, Recipe
-from .ports import RoleHost
+from ..ports import RoleHost
 
 __all__ = [
     "Extension",

@@ -15,9 +15,11 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, TypeGuard, TypeVar
 
-from callboard.messages.codec import Codec
-from callboard.messages.contract import Contract, ContractRegistry, Request
-from callboard.messages.errors import (
+from callboard.messages.control.lifecycle import Exit
+from callboard.messages.control.spec import Restart, StopTimeout
+from callboard.messages.core.codec import Codec
+from callboard.messages.core.contract import Contract, ContractRegistry, Request
+from callboard.messages.core.errors import (
     ActorNotFound,
     AskError,
     CallboardError,
@@ -25,38 +27,36 @@ from callboard.messages.errors import (
     HostLost,
     UsageError,
 )
-from callboard.messages.frame import Kind, decode_frame
-from callboard.messages.lifecycle import Exit
-from callboard.messages.limits import DEFAULT_LIMITS, Limits
+from callboard.messages.core.frame import Kind, decode_frame
+from callboard.messages.core.limits import DEFAULT_LIMITS, Limits
+from callboard.messages.core.ref import EXTERNAL_REF, Address, Ref
 from callboard.messages.ports import BlobStore, MakeSupervisor, Pickler
-from callboard.messages.ref import EXTERNAL_REF, Address, Ref
-from callboard.messages.spec import Restart, StopTimeout
 
 from ..asks import Ask, AskFuture, AskKeeper, Call
 from ..cell import Cell, Recipe
 from ..context import Context
+from ..dead_letters import DeadLetters
 from ..deadlines import Deadlines
+from ..directory.registry import Directory
+from ..directory.routing import Load
+from ..directory.subscriptions import Subscriptions
 from ..dispatcher import Dispatcher
-from ..letters import DeadLetters
+from ..inspection.meters import Meters
+from ..inspection.metric_sources import Instruments
+from ..lifecycle.cleanup import Belongings
+from ..lifecycle.spawner import Births
+from ..lifecycle.termination import Endings
 from ..link.failures import actor_not_found, encode_error, is_missed_here
 from ..link.link import Link
-from ..link.rows import OutgoingMessage
-from ..notices import Notices
-from ..registry import Directory
-from ..routing import Load
+from ..link.queue import OutgoingMessage
+from ..monitors.monitors import Watching
+from ..monitors.notices import Notices
+from ..ports import Children
 from ..stash import Stashes
-from ..subscriptions import Subscriptions
 from ..timers import Timers
-from ..watch.watching import Watching
-from .belongings import Belongings
-from .births import Births
-from .endings import Endings
+from .control_actor import Warden
 from .extension import Extensions, MakeExtension
-from .instruments import Instruments
-from .meters import Meters
-from .places import Places
-from .ports import Children
-from .warden import Warden
+from .membership import Places
 
 __all__ = ["Host"]
 

@@ -7,8 +7,8 @@ what is gone need not be remembered one by one.
 
 from collections.abc import Callable, Mapping
 
-from callboard.messages.control import CONTROL_SLOT
-from callboard.messages.errors import HostLost
+from callboard.messages.control.control_plane import CONTROL_SLOT
+from callboard.messages.core.errors import HostLost
 
 from ..link.link import Link
 

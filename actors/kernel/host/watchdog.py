@@ -13,12 +13,12 @@ import traceback
 from collections.abc import Callable, Collection
 from typing import Final, NamedTuple, Protocol
 
-from callboard.messages.contract import Contract
-from callboard.messages.control import CONTROL_SLOT
+from callboard.messages.control.control_plane import CONTROL_SLOT
+from callboard.messages.core.contract import Contract
 
 from ..asks import Ask
 from ..dispatcher import Worker
-from .meters import Meters
+from ..inspection.meters import Meters
 
 __all__ = ["Blocked", "Watchdog"]
 

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
-from callboard.messages.lifecycle import Exit
+from callboard.messages.control.lifecycle import Exit
 
 from ..cell_port import CellPort
 

@@ -9,14 +9,14 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, Final
 
-from callboard.messages.errors import ActorNotFound
-from callboard.messages.lifecycle import Exit
-from callboard.messages.spec import SupervisorSpec
-from callboard.messages.views import ActorStory, LookAtHostActor, Stories, StoryEntry
+from callboard.messages.control.lifecycle import Exit
+from callboard.messages.control.spec import SupervisorSpec
+from callboard.messages.control.views import ActorStory, LookAtHostActor, Stories, StoryEntry
+from callboard.messages.core.errors import ActorNotFound
 
 from ..cell import Cell
-from .past import Ended
-from .ports import CellHost, Children
+from ..ports import CellHost, Children
+from .ended_actors import Ended
 
 __all__ = ["MATCHES_MAX", "NEAR_MAX", "entries_of", "stories_of", "supervision_of"]
 

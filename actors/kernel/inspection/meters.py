@@ -8,9 +8,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol
 
-from .instruments import Instruments
-from .lag import LoopLag
-from .past import Past
+from ..host.loop_lag import LoopLag
+from .ended_actors import Past
+from .metric_sources import Instruments
 
 __all__ = ["Activity", "Meters", "Vitals", "Window"]
 

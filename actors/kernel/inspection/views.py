@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Final, NamedTuple, Protocol
 
-from callboard.messages.control import CONTROL_CELL
-from callboard.messages.errors import ActorNotFound
-from callboard.messages.views import ActorLoad, ActorView, HostView, LinkView, LookAtHost
+from callboard.messages.control.control_plane import CONTROL_CELL
+from callboard.messages.control.views import ActorLoad, ActorView, HostView, LinkView, LookAtHost
+from callboard.messages.core.errors import ActorNotFound
 
 from ..asks import Call
 from ..cell import Cell
 from ..link.link import Link
-from .ports import CellHost, Children
+from ..ports import CellHost, Children
 
 __all__ = ["ACTORS_MAX", "Depths", "ViewHost", "look_at_host", "measure_mailboxes"]
 

@@ -8,14 +8,14 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from callboard.messages.errors import ActorStartFailed, CallboardError, NameTaken, SpecError
-from callboard.messages.lifecycle import Exit, ExitReason
+from callboard.messages.control.lifecycle import Exit, ExitReason
+from callboard.messages.control.spec import ChildId, ChildSpec, StopTimeout, SupervisorSpec
+from callboard.messages.core.errors import ActorStartFailed, CallboardError, NameTaken, SpecError
 from callboard.messages.ports import SupervisorPort, TimerHandle
-from callboard.messages.spec import ChildId, ChildSpec, StopTimeout, SupervisorSpec
 
-from .cell import Cell, Life
-from .failures import is_being_cancelled, linked_ended
-from .host.ports import CellHost
+from ..cell import Cell, Life
+from ..failures import is_being_cancelled, linked_ended
+from ..ports import CellHost
 
 __all__ = ["Family"]
 

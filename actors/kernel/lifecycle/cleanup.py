@@ -6,15 +6,15 @@ has not handled. Actors that have none of them are not in any table here.
 
 from collections.abc import Sequence
 
-from callboard.messages.errors import ActorNotFound
-from callboard.messages.lifecycle import Exit
+from callboard.messages.control.lifecycle import Exit
+from callboard.messages.core.errors import ActorNotFound
 
 from ..cell import Cell, Life
-from ..notices import Notices
-from ..subscriptions import Subscriptions
+from ..directory.subscriptions import Subscriptions
+from ..monitors.core import End
+from ..monitors.notices import Notices
+from ..ports import CellHost
 from ..timers import Timers
-from ..watch.core import End
-from .ports import CellHost
 
 __all__ = ["Belongings"]
 

@@ -3,12 +3,12 @@
 from collections import deque
 from typing import Any
 
-from callboard.messages.errors import ActorRestarted, ActorStopped
+from callboard.messages.core.errors import ActorRestarted, ActorStopped
 
-from .actor import OnRestart
-from .asks import Ask
-from .cell import Cell
-from .notices import is_notice
+from ..actor import OnRestart
+from ..asks import Ask
+from ..cell import Cell
+from ..monitors.notices import is_notice
 
 __all__ = ["accept_waiting", "actor_restarts", "refuse_waiting", "stopped_too_soon"]
 

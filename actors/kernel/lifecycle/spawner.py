@@ -5,15 +5,21 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from callboard.messages.control import CONTROL_CELL
-from callboard.messages.errors import ActorStopped, CallboardError, SpecError
-from callboard.messages.lifecycle import SHUT_DOWN, Exit
-from callboard.messages.spec import ChildSpec, Intensity, Restart, StopTimeout, SupervisorSpec
+from callboard.messages.control.control_plane import CONTROL_CELL
+from callboard.messages.control.lifecycle import SHUT_DOWN, Exit
+from callboard.messages.control.spec import (
+    ChildSpec,
+    Intensity,
+    Restart,
+    StopTimeout,
+    SupervisorSpec,
+)
+from callboard.messages.core.errors import ActorStopped, CallboardError, SpecError
 
 from ..actor import Actor, Behaviour, Handler, behaviour_of
 from ..cell import Cell, Life, Recipe
-from ..family import Family
-from .ports import CellHost, Children
+from ..ports import CellHost, Children
+from .children import Family
 
 __all__ = ["FIRST_LOCAL_CELL", "GUARDIAN", "Births"]
 

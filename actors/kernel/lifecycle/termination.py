@@ -18,25 +18,25 @@ import math
 from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
-from callboard.messages.contract import Contract
-from callboard.messages.control import CONTROL_CELL, CONTROL_SLOT, ActorEnded
-from callboard.messages.errors import (
+from callboard.messages.control.control_plane import CONTROL_CELL, CONTROL_SLOT, ActorEnded
+from callboard.messages.control.lifecycle import Exit, ExitReason
+from callboard.messages.control.spec import Restart, StopTimeout
+from callboard.messages.core.contract import Contract
+from callboard.messages.core.errors import (
     ActorNotFound,
     ActorStartFailed,
     CallboardError,
     MailboxFull,
 )
-from callboard.messages.lifecycle import Exit, ExitReason
-from callboard.messages.ref import Address
-from callboard.messages.spec import Restart, StopTimeout
+from callboard.messages.core.ref import Address
 
 from ..asks import Ask
 from ..cell import Cell, Life
 from ..dispatcher import Worker
 from ..failures import describe_exception, is_being_cancelled
-from ..mailbox import accept_waiting, actor_restarts, refuse_waiting, stopped_too_soon
-from .belongings import Belongings
-from .ports import CellHost
+from ..ports import CellHost
+from .cleanup import Belongings
+from .mailbox_policy import accept_waiting, actor_restarts, refuse_waiting, stopped_too_soon
 
 __all__ = ["Endings"]
 

@@ -23,9 +23,9 @@ Invariants:
 from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
 
-from callboard.messages.errors import FrameError
-from callboard.messages.frame import FrameHeader
-from callboard.messages.limits import Limits
+from callboard.messages.core.errors import FrameError
+from callboard.messages.core.frame import FrameHeader
+from callboard.messages.core.limits import Limits
 
 __all__ = ["LinkCore"]
 

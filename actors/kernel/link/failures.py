@@ -7,7 +7,7 @@ from typing import Final, TypeGuard
 
 import msgpack
 
-from callboard.messages.errors import (
+from callboard.messages.core.errors import (
     ActorNotFound,
     ActorStopped,
     AskError,

@@ -17,12 +17,12 @@ Invariants:
 from collections.abc import Iterator
 from typing import Final
 
-from callboard.messages.contract import Contract
-from callboard.messages.errors import InvalidMessage
+from callboard.messages.core.contract import Contract
+from callboard.messages.core.errors import InvalidMessage
 
+from ..directory.routing import key_hash
 from ..flow_key import WHOLE, Lane
-from ..routing import key_hash
-from .rows import OutgoingMessage, Row
+from .queue import OutgoingMessage, Row
 
 __all__ = ["Pauses"]
 

@@ -11,15 +11,15 @@ import logging
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from callboard.messages.errors import CallboardError, HostLost
-from callboard.messages.frame import Frame, FrameHeader, FrameWriter
+from callboard.messages.control.spec import Backoff
+from callboard.messages.core.errors import CallboardError, HostLost
+from callboard.messages.core.frame import Frame, FrameHeader, FrameWriter
 from callboard.messages.ports import FrameCarrier, TransportBroken
-from callboard.messages.spec import Backoff
 
 from .core import LinkCore
-from .edge import Edge
 from .outbox import Outbox
 from .ports import LinkHost
+from .receiver import Edge
 
 __all__ = ["Link"]
 

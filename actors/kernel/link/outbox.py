@@ -12,18 +12,18 @@ key of many, do not hold up those for another.
 from collections import deque
 from typing import Any
 
-from callboard.messages.codec import size_bytes
-from callboard.messages.contract import Contract
-from callboard.messages.control import CONTROL_CELL
-from callboard.messages.errors import CallboardError, MailboxFull, PayloadLost
-from callboard.messages.frame import FrameWriter, Kind
+from callboard.messages.control.control_plane import CONTROL_CELL
+from callboard.messages.core.codec import size_bytes
+from callboard.messages.core.contract import Contract
+from callboard.messages.core.errors import CallboardError, MailboxFull, PayloadLost
+from callboard.messages.core.frame import FrameWriter, Kind
 
 from ..asks import Ask
 from ..flow_key import Lane
 from .core import LinkCore
-from .pauses import Pauses
+from .flow_control import Pauses
 from .ports import FrameSender, OutboxHost
-from .rows import OutgoingMessage, Row
+from .queue import OutgoingMessage, Row
 
 __all__ = ["Outbox"]
 

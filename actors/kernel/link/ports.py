@@ -4,16 +4,16 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol, TypeGuard
 
-from callboard.messages.codec import Codec
-from callboard.messages.contract import Contract, ContractRegistry
-from callboard.messages.errors import AskError, CallboardError
-from callboard.messages.limits import Limits
+from callboard.messages.core.codec import Codec
+from callboard.messages.core.contract import Contract, ContractRegistry
+from callboard.messages.core.errors import AskError, CallboardError
+from callboard.messages.core.limits import Limits
 from callboard.messages.ports import BlobStore
 
 from ..asks import Call
+from ..dead_letters import DeadLetters
 from ..deadlines import Deadlines
 from ..flow_key import Lane
-from ..letters import DeadLetters
 
 __all__ = ["FrameSender", "LinkHost", "OutboxHost", "ReceiverHost", "Recipient"]
 

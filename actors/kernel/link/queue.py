@@ -4,7 +4,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from callboard.messages.contract import Contract
+from callboard.messages.core.contract import Contract
 
 from ..asks import Call
 

@@ -14,8 +14,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from callboard.messages.contract import Contract
-from callboard.messages.errors import (
+from callboard.messages.core.contract import Contract
+from callboard.messages.core.errors import (
     CallboardError,
     HostLost,
     InternalError,
@@ -23,7 +23,7 @@ from callboard.messages.errors import (
     PayloadLost,
     UnknownContract,
 )
-from callboard.messages.frame import Envelope, Frame, Kind
+from callboard.messages.core.frame import Envelope, Frame, Kind
 
 from ..asks import Ask
 from ..flow_key import Lane, read_lane
@@ -31,7 +31,7 @@ from .core import LinkCore
 from .failures import actor_not_found, decode_error, encode_error, leaves_for_a_while
 from .outbox import Outbox
 from .ports import ReceiverHost, Recipient
-from .rows import OutgoingMessage
+from .queue import OutgoingMessage
 
 __all__ = ["Edge"]
 

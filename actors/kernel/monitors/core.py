@@ -15,8 +15,8 @@ import enum
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from callboard.messages.lifecycle import Exit
-from callboard.messages.ref import Address
+from callboard.messages.control.lifecycle import Exit
+from callboard.messages.core.ref import Address
 
 __all__ = ["Drop", "Effect", "End", "Key", "Notify", "Role", "Tell", "Ties", "farewell"]
 

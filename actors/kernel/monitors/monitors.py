@@ -12,17 +12,17 @@ from functools import partial
 from typing import Any, Final, Protocol, final
 from weakref import WeakValueDictionary
 
-from callboard.messages.contract import Contract
-from callboard.messages.control import CONTROL_CELL, HostDown
-from callboard.messages.errors import CallboardError, UsageError
-from callboard.messages.lifecycle import Exit, ExitReason
-from callboard.messages.notices import Down, Exited
-from callboard.messages.ref import Address, Ref
-from callboard.messages.ties import TieDropped, TieEnded, TieRequested
+from callboard.messages.control.control_plane import CONTROL_CELL, HostDown
+from callboard.messages.control.lifecycle import Exit, ExitReason
+from callboard.messages.control.monitors import TieDropped, TieEnded, TieRequested
+from callboard.messages.control.notices import Down, Exited
+from callboard.messages.core.contract import Contract
+from callboard.messages.core.errors import CallboardError, UsageError
+from callboard.messages.core.ref import Address, Ref
 
 from ..cell_port import CellPort, Life
-from ..notices import Notices, check_handled
 from .core import Drop, Effect, End, Key, Notify, Role, Tell, Ties, farewell
+from .notices import Notices, check_handled
 
 __all__ = ["TIES_MAX", "Watch", "Watching", "WatchingHost"]
 

@@ -10,8 +10,8 @@ when it has been handled, at no cost to any other message.
 import math
 from collections.abc import Callable, Hashable
 
-from callboard.messages.contract import Contract
-from callboard.messages.errors import (
+from callboard.messages.core.contract import Contract
+from callboard.messages.core.errors import (
     ActorNotFound,
     ActorStopped,
     CallboardError,
@@ -19,9 +19,9 @@ from callboard.messages.errors import (
     UsageError,
 )
 
-from .asks import Ask
-from .cell_port import CellPort
-from .letters import DeadLetters
+from ..asks import Ask
+from ..cell_port import CellPort
+from ..dead_letters import DeadLetters
 
 __all__ = ["Notice", "Notices", "check_handled", "is_notice"]
 

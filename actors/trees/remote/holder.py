@@ -16,32 +16,32 @@ from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Any, Final, NamedTuple, final
 
-from callboard.messages.control import CONTROL_CELL
-from callboard.messages.errors import (
-    ActorNotFound,
-    ActorStopped,
-    CallboardError,
-    UsageError,
-    error_from_data,
-)
-from callboard.messages.lifecycle import SHUT_DOWN, Exit
-from callboard.messages.ports import ChildRunner, SupervisorPort
-from callboard.messages.ref import Address
-from callboard.messages.spec import ChildId, ChildSpec, Restart, StopTimeout
-from callboard.messages.trees import (
+from callboard.messages.control.control_plane import CONTROL_CELL
+from callboard.messages.control.lifecycle import SHUT_DOWN, Exit
+from callboard.messages.control.spec import ChildId, ChildSpec, Restart, StopTimeout
+from callboard.messages.control.trees import (
     LodgerEnded,
     LodgerStarted,
     LodgerStopped,
     StartLodger,
     StopLodger,
 )
+from callboard.messages.core.errors import (
+    ActorNotFound,
+    ActorStopped,
+    CallboardError,
+    UsageError,
+    error_from_data,
+)
+from callboard.messages.core.ref import Address
+from callboard.messages.ports import ChildRunner, SupervisorPort
 
-from ..cell import Cell, Life
-from ..host.ports import CellDispatcher, RoleHost
-from ..mailbox import refuse_waiting
-from .branch import Branch, TreeBuilder
-from .envoy import FOREVER_S
-from .spec import Node, TreeSpec
+from ...kernel.cell import Cell, Life
+from ...kernel.lifecycle.mailbox_policy import refuse_waiting
+from ...kernel.ports import CellDispatcher, RoleHost
+from ..spec import Node, TreeSpec
+from ..supervisor_cell import Branch, TreeBuilder
+from .proxy import FOREVER_S
 
 __all__ = ["Lodge", "Lodgings"]
 

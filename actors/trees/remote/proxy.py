@@ -30,17 +30,17 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
-from callboard.messages.control import CONTROL_CELL
-from callboard.messages.errors import ActorStartFailed, CallboardError, HostLost, MailboxFull
-from callboard.messages.lifecycle import Exit, ExitReason
-from callboard.messages.ref import Address
-from callboard.messages.trees import LodgerEnded, StartLodger, StopLodger
+from callboard.messages.control.control_plane import CONTROL_CELL
+from callboard.messages.control.lifecycle import Exit, ExitReason
+from callboard.messages.control.trees import LodgerEnded, StartLodger, StopLodger
+from callboard.messages.core.errors import ActorStartFailed, CallboardError, HostLost, MailboxFull
+from callboard.messages.core.ref import Address
 
-from ..actor import Actor, behaviour_of
-from ..cell import Cell, Life, Recipe
-from ..context import Context
-from ..host.ports import CellDispatcher, RoleHost
-from .spec import Elsewhere
+from ...kernel.actor import Actor, behaviour_of
+from ...kernel.cell import Cell, Life, Recipe
+from ...kernel.context import Context
+from ...kernel.ports import CellDispatcher, RoleHost
+from ..spec import Elsewhere
 
 __all__ = ["Envoy", "EnvoyCell", "Envoys"]
 

@@ -4,7 +4,7 @@ import random
 from typing import Any
 
 from callboard import Actor, Context, Contract, Ref, Request, handler
-from callboard.actors.props import props
+from callboard.actors.kernel.props import props
 
 from .stage import Report, Stage, Start
 

@@ -4,8 +4,8 @@ import math
 from typing import Any
 
 from callboard import Actor, Context, Contract, Ref, Request, handler
-from callboard.actors.props import props
-from callboard.messages.errors import MailboxFull
+from callboard.actors.kernel.props import props
+from callboard.messages.core.errors import MailboxFull
 
 from .stage import Report, Stage, Start
 

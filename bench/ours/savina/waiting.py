@@ -5,7 +5,7 @@ from typing import Any
 
 from bench.savina.games import smoker_of
 from callboard import Actor, Context, Contract, Ref, Request, handler
-from callboard.actors.props import props
+from callboard.actors.kernel.props import props
 
 from .stage import Report, Stage, Start
 

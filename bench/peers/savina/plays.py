@@ -5,13 +5,7 @@ from typing import Any
 
 from bench.peers.savina import crowds, micro
 from bench.peers.savina.role import Play, Stage
-from bench.savina.games import (
-    Output,
-    Round,
-    Sizes,
-    first_term,
-    rate_of,
-)
+from bench.savina.games import Output, Round, Sizes, first_term, rate_of
 from bench.timing import timed
 
 __all__ = ["PLAYS"]

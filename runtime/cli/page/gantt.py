@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import Final
 
-from callboard.actors.execution.history.fold import Attempt, ExecutionHistory
+from callboard.actors.executions.history.fold import Attempt, ExecutionHistory
 
+from ..attempt_rows import LaneRows, at_once, lane_rows
 from ..figures import age, counted
-from ..lanes import LaneRows, at_once, lane_rows
 from .markup import clipped, left_off, text
 
 __all__ = ["draw", "ticks"]

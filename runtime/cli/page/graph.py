@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from callboard.actors.execution.history.fold import ExecutionHistory
+from callboard.actors.executions.history.fold import ExecutionHistory
 
+from ..attempt_rows import short_kind
+from ..execution_report import Node, nodes
 from ..figures import counted
-from ..lanes import short_kind
-from ..story import Node, nodes
 from .markup import clipped, text
 
 __all__ = ["NODES_MAX", "Box", "draw", "places"]

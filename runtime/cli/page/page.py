@@ -5,12 +5,12 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
-from callboard.actors.execution.history.changes import doubts
-from callboard.actors.execution.history.fold import ExecutionHistory
+from callboard.actors.executions.history.changes import doubts
+from callboard.actors.executions.history.fold import ExecutionHistory
 
+from ..attempt_rows import place_of, short_kind
+from ..execution_report import approval, began_of, failure_of, nodes, standing_of_all
 from ..figures import age
-from ..lanes import place_of, short_kind
-from ..story import approval, began_of, failure_of, nodes, standing_of_all
 from . import gantt, graph
 from .markup import left_off, table, tag, text
 from .style import STYLE

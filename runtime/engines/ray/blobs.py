@@ -8,7 +8,7 @@ import numpy as np
 import ray
 import ray.exceptions
 
-from callboard.messages.errors import PayloadLost
+from callboard.messages.core.errors import PayloadLost
 
 __all__ = ["RayBlobs"]
 

@@ -7,7 +7,7 @@ said what is missing, node by node, before the process is asked for and while it
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from callboard.messages.placement import Resources
+from callboard.messages.control.placement import Resources
 
 __all__ = ["demand_of", "matches", "what_is_missing", "what_is_taken"]
 

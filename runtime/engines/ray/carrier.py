@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import ray.exceptions
 
-from callboard.messages.errors import HostLost
+from callboard.messages.core.errors import HostLost
 from callboard.messages.ports import TransportBroken
 
 __all__ = ["NOT_CONNECTED", "RayCarrier", "describe", "host_lost", "pack_answer", "unpack_answer"]

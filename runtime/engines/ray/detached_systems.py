@@ -14,7 +14,7 @@ import ray
 import ray.exceptions
 import ray.util
 
-from callboard.messages.errors import (
+from callboard.messages.core.errors import (
     ActorNotFound,
     CallboardError,
     ClusterError,
@@ -23,20 +23,20 @@ from callboard.messages.errors import (
 )
 from callboard.messages.ports import Ledger
 
-from ..admin.client import AdminClient
-from ..engines.ray.engine import RayEngine, end_by_name
-from ..engines.ray.ledger import RayLedger
-from ..engines.ray.starts import CALLS_MAX, CONTROL_CALLS_MAX
-from ..environment import Environment
-from ..journals import OFF, lasting_journal
-from ..root.records import Remembered
-from ..settings import Settings
-from ..stores.choose import path_of
-from .guest import Guest
+from ...admin.client import AdminClient
+from ...control_plane.records import Remembered
+from ...detached.attached_driver import Guest
+from ...detached.ports import VISIT_TIMEOUT_S, Stopped
+from ...executions.journals import OFF, lasting_journal
+from ...hosting.environment import Environment
+from ...hosting.settings import Settings
+from ...stores.choose import path_of
+from .engine import RayEngine, end_by_name
+from .ledger import RayLedger
 from .names import NAMESPACE, check_name, release, root_name, system_of
-from .ports import VISIT_TIMEOUT_S, Stopped
-from .ray_line import RayLine
+from .process_start import CALLS_MAX, CONTROL_CALLS_MAX
 from .root_actor import RootActor
+from .root_client import RayLine
 
 __all__ = [
     "admin_client",

@@ -14,8 +14,8 @@ from typing import Any, Final
 import ray
 import ray.exceptions
 
-from ..engines.ray.lifeline import until_ended
-from .ports import Visitor
+from ...detached.ports import Visitor
+from ...transport.process_watch import until_ended
 
 __all__ = ["watch_over"]
 

@@ -21,22 +21,22 @@ import psutil
 import ray
 import ray.exceptions
 
-from callboard.actors.host.host import Host
-from callboard.messages.errors import ClusterError, ClusterUnreachable
-from callboard.messages.hosts import ProcessOrder
+from callboard.actors.kernel.host.host import Host
+from callboard.messages.control.hosts import ProcessOrder
+from callboard.messages.core.errors import ClusterError, ClusterUnreachable
 from callboard.messages.ports import BlobStore, HostProcess
 
-from ...cluster.network import cluster_error, parse_address
-from ...detached.names import NAMESPACE
-from ...memory import CollectorPause, limit_heaps
-from ...root.records import Records
-from ...settings import Settings
+from ...control_plane.records import Records
+from ...doctor.network import cluster_error, parse_address
+from ...hosting.memory import CollectorPause, limit_heaps
+from ...hosting.settings import Settings
+from ...transport.process_watch import Identity, identity_of
 from ...transport.sockets import SocketAddress, SocketServer
 from .blobs import RayBlobs
-from .handle import RayProcess
-from .leftovers import end_family, ray_family
-from .lifeline import Identity, identity_of
-from .starts import check_order, create, taken_now, wait_until_ready
+from .local_processes import end_family, ray_family
+from .names import NAMESPACE
+from .process_handle import RayProcess
+from .process_start import check_order, create, taken_now, wait_until_ready
 
 __all__ = ["RayEngine", "RayProcess", "end_by_name"]
 

@@ -5,13 +5,13 @@ from typing import Final
 
 from callboard.messages.ports import MetricSink
 
-from ...environment import REAL, Environment
+from ...hosting.environment import REAL, Environment
 
 __all__ = ["RAY"]
 
 
 def _make_metrics(system: str, host: str) -> MetricSink:
-    from ...telemetry.ray_metrics import RayMetrics  # Loaded when its host has nothing urgent.
+    from .metrics import RayMetrics  # Loaded when its host has nothing urgent.
 
     return RayMetrics(system, host)
 

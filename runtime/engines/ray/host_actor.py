@@ -19,27 +19,27 @@ from typing import Any, Final, NamedTuple
 
 import ray
 
-from callboard.actors.actor import Actor, Handler, behaviour_of
-from callboard.actors.host.extension import extension_handlers
-from callboard.actors.host.host import Host
-from callboard.actors.host.warden import Warden
-from callboard.actors.host.watchdog import Watchdog
-from callboard.messages.contract import describe_contract
-from callboard.messages.control import CONTROL_SLOT, is_guest
-from callboard.messages.errors import FrameError, HostLost, InternalError
-from callboard.messages.lifecycle import Exit
+from callboard.actors.kernel.actor import Actor, Handler, behaviour_of
+from callboard.actors.kernel.host.control_actor import Warden
+from callboard.actors.kernel.host.extension import extension_handlers
+from callboard.actors.kernel.host.host import Host
+from callboard.actors.kernel.host.watchdog import Watchdog
+from callboard.messages.control.control_plane import CONTROL_SLOT, is_guest
+from callboard.messages.control.lifecycle import Exit
+from callboard.messages.core.contract import describe_contract
+from callboard.messages.core.errors import FrameError, HostLost, InternalError
+from callboard.messages.core.ref import Address, Ref
 from callboard.messages.ports import FrameCarrier
-from callboard.messages.ref import Address, Ref
 
-from ...memory import CollectorPause, calm_collector
-from ...settings import Settings
+from ...hosting.memory import CollectorPause, calm_collector
+from ...hosting.settings import Settings
+from ...hosting.wiring import EXTENSIONS, CloudPickler, make_host
+from ...transport.process_watch import Identity, identity_of
 from ...transport.pulls import Pulls
 from ...transport.sockets import SocketAddress, SocketCarrier, SocketServer
-from ...wiring import EXTENSIONS, CloudPickler, make_host
 from .blobs import RayBlobs
 from .carrier import NOT_CONNECTED, RayCarrier, pack_answer
 from .environment import RAY
-from .lifeline import Identity, identity_of
 
 __all__ = ["Adopted", "HostActor", "take_call"]
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import ray.exceptions
 from ray.experimental import internal_kv
 
-from callboard.messages.errors import ClusterError
+from callboard.messages.core.errors import ClusterError
 
 __all__ = ["LEDGER_NAMESPACE", "RayLedger"]
 

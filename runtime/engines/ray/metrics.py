@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from ray.util.metrics import Counter, Gauge
 
-from .names import METRICS, Kind
+from ...telemetry.names import METRICS, Kind
 
 __all__ = ["TAG_KEYS", "RayMetrics"]
 

@@ -4,7 +4,7 @@ import importlib
 import re
 from typing import Final
 
-from callboard.messages.errors import SpecError
+from callboard.messages.core.errors import SpecError
 
 __all__ = ["NAMESPACE", "check_name", "release", "root_name", "system_of"]
 

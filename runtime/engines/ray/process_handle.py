@@ -9,18 +9,18 @@ from typing import Any, Final, Protocol
 import ray
 import ray.exceptions
 
-from callboard.actors.host.host import Host
-from callboard.messages.errors import HostLost
-from callboard.messages.lifecycle import Exit, ExitReason
+from callboard.actors.kernel.host.host import Host
+from callboard.messages.control.lifecycle import Exit, ExitReason
+from callboard.messages.core.errors import HostLost
 from callboard.messages.ports import FrameCarrier, HostProcess, TransportBroken
 
-from ...detached.guest_process import GuestProcess
+from ...detached.attached_driver_process import GuestProcess
 from ...detached.ports import Pulled
-from ...memory import CollectorPause
+from ...hosting.memory import CollectorPause
+from ...transport.process_watch import Identity, until_ended
 from ...transport.sockets import SocketAddress, SocketCarrier
 from .carrier import RayCarrier, describe, host_lost, unpack_answer
-from .lifeline import Identity, until_ended
-from .process import Adopted
+from .host_actor import Adopted
 
 __all__ = ["ProcessOwner", "RayProcess"]
 

@@ -12,14 +12,14 @@ from typing import Any, Final
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from callboard.messages.errors import ClusterError
-from callboard.messages.hosts import ProcessOrder
+from callboard.messages.control.hosts import ProcessOrder
+from callboard.messages.core.errors import ClusterError
 
-from ...memory import return_free_pages
-from ...settings import Settings
+from ...hosting.memory import return_free_pages
+from ...hosting.settings import Settings
+from ...transport.process_watch import Identity
 from .capacity import what_is_missing, what_is_taken
-from .lifeline import Identity
-from .process import HostActor
+from .host_actor import HostActor
 
 __all__ = [
     "CALLS_MAX",

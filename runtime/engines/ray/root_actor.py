@@ -12,21 +12,21 @@ import ray
 
 from callboard.messages.ports import FrameCarrier
 
-from ..admin.port import Caller
-from ..engines.ray.carrier import pack_answer
-from ..engines.ray.engine import RayEngine, end_by_name
-from ..engines.ray.environment import RAY
-from ..engines.ray.ledger import RayLedger
-from ..engines.ray.process import take_call
-from ..memory import calm_collector
-from ..root.records import Records
-from ..settings import Settings
-from ..transport.pulls import PullCarrier
-from ..transport.sockets import SocketAddress, SocketCarrier
-from .lasting import LastingRoot
+from ...admin.port import Caller
+from ...control_plane.records import Records
+from ...detached.detached_root import LastingRoot
+from ...detached.ports import Admission, Visitor
+from ...hosting.memory import calm_collector
+from ...hosting.settings import Settings
+from ...transport.pulls import PullCarrier
+from ...transport.sockets import SocketAddress, SocketCarrier
+from .carrier import pack_answer
+from .driver_watch import watch_over
+from .engine import RayEngine, end_by_name
+from .environment import RAY
+from .host_actor import take_call
+from .ledger import RayLedger
 from .names import release
-from .ports import Admission, Visitor
-from .watch import watch_over
 
 __all__ = ["RootActor"]
 

@@ -8,12 +8,12 @@ from typing import Any, Final
 import ray
 import ray.exceptions
 
-from callboard.messages.errors import HostLost
+from callboard.messages.core.errors import HostLost
 from callboard.messages.ports import FrameCarrier
 
-from ..engines.ray.carrier import RayCarrier, unpack_answer
-from ..transport.sockets import SocketAddress, SocketCarrier
-from .ports import Admission, Pulled, RootAway, Visitor
+from ...detached.ports import Admission, Pulled, RootAway, Visitor
+from ...transport.sockets import SocketAddress, SocketCarrier
+from .carrier import RayCarrier, unpack_answer
 
 __all__ = ["RayLine"]
 

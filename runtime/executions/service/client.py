@@ -4,10 +4,13 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, TypeVar
 
-from callboard.actors.execution.handle import ExecutionHandle
-from callboard.actors.host.host import Host
-from callboard.messages.contract import Contract, Request
-from callboard.messages.errors import (
+from callboard.actors.executions.handle import ExecutionHandle
+from callboard.actors.kernel.host.host import Host
+from callboard.messages.control.placement import Placement, Resources
+from callboard.messages.control.spawning import Offer, Spawn
+from callboard.messages.control.spec import Restart
+from callboard.messages.core.contract import Contract, Request
+from callboard.messages.core.errors import (
     ActorNotFound,
     ActorStopped,
     CallboardError,
@@ -17,28 +20,21 @@ from callboard.messages.errors import (
     UnknownContract,
     UsageError,
 )
-from callboard.messages.job import Job
-from callboard.messages.placement import Placement, Resources
+from callboard.messages.core.ref import Address
+from callboard.messages.jobs.job import Job
 from callboard.messages.ports import Ledger
-from callboard.messages.ref import Address
-from callboard.messages.spawning import Offer, Spawn
-from callboard.messages.spec import Restart
-from callboard.messages.stewarding import (
-    DescribeExecution,
-    ExecutionDescribed,
-    TakeExecution,
-)
 
-from ...births import part_of, raise_first
-from ...control import Presence
-from ...environment import Environment
-from ...executions import how_started, resumed_id
-from ...settings import Settings
-from ...states import SystemStates
-from ...values import Values
-from .distant import DistantExecution, has_left
+from ...control_plane.control import Presence
+from ...control_plane.spawn_requests import part_of, raise_first
+from ...hosting.environment import Environment
+from ...hosting.settings import Settings
+from ..executions import how_started, resumed_id
+from ..states import SystemStates
+from ..values import Values
+from .execution_service import Steward
 from .jobs import pack_job
-from .steward import Steward
+from .messages import DescribeExecution, ExecutionDescribed, TakeExecution
+from .remote_execution import DistantExecution, has_left
 
 __all__ = ["STEWARD", "DistantExecutions"]
 

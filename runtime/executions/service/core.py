@@ -20,9 +20,9 @@ from typing import Any, Final, NamedTuple, Self
 
 import msgpack
 
-from callboard.messages.errors import CallboardError, Cancelled, StoreFailed
-from callboard.messages.spec import Backoff
-from callboard.messages.storage_errors import WriterFenced
+from callboard.messages.control.spec import Backoff
+from callboard.messages.core.errors import CallboardError, Cancelled, StoreFailed
+from callboard.messages.storage.errors import WriterFenced
 
 __all__ = ["PAUSE", "Kept", "Next", "what_follows"]
 

@@ -13,23 +13,34 @@ import logging
 from collections.abc import Callable
 from typing import Any, ClassVar, Final, cast
 
-from callboard.actors.actor import Actor, OnError, handler
-from callboard.actors.context import Context
-from callboard.actors.execution.execution import Execution
-from callboard.actors.execution.handle import execution_of
-from callboard.actors.execution.history.events import Submitted, read, stream_of
-from callboard.actors.host.host import Host
-from callboard.messages.commands import (
+from callboard.actors.executions.execution import Execution
+from callboard.actors.executions.handle import execution_of
+from callboard.actors.executions.history.events import Submitted, read, stream_of
+from callboard.actors.kernel.actor import Actor, OnError, handler
+from callboard.actors.kernel.context import Context
+from callboard.actors.kernel.host.host import Host
+from callboard.messages.control.lifecycle import Exit
+from callboard.messages.core.errors import CallboardError, MailboxFull, SpecError, UsageError
+from callboard.messages.jobs.commands import (
     CancelExecution,
     DecideStep,
     ExecutionCancelled,
     StepDecided,
 )
-from callboard.messages.errors import CallboardError, MailboxFull, SpecError, UsageError
-from callboard.messages.job import Job
-from callboard.messages.lifecycle import Exit
+from callboard.messages.jobs.job import Job
 from callboard.messages.ports import Ledger
-from callboard.messages.stewarding import (
+
+from ...admin.commands import ExecutionCommands
+from ...admin.service import AdminService
+from ...admin.unix_socket import EXECUTIONS, AdminSocket
+from ...hosting.environment import REAL, Environment
+from ...hosting.settings import Settings
+from ..executions import Executions, read_history
+from ..journals import JournalOpener, OpenJournal, open_journal
+from ..values import Values
+from .core import Kept
+from .jobs import load_job, pack_job
+from .messages import (
     CancelTask,
     DescribeExecution,
     ExecutionDescribed,
@@ -39,18 +50,7 @@ from callboard.messages.stewarding import (
     TakeExecution,
     TaskCancelled,
 )
-
-from ...admin.commands import ExecutionCommands
-from ...admin.service import AdminService
-from ...admin.unix_socket import EXECUTIONS, AdminSocket
-from ...environment import REAL, Environment
-from ...executions import Executions, read_history
-from ...journals import JournalOpener, OpenJournal, open_journal
-from ...settings import Settings
-from ...values import Values
-from .core import Kept
-from .jobs import load_job, pack_job
-from .pursuit import Pursuit
+from .runner import Pursuit
 
 __all__ = ["Steward"]
 

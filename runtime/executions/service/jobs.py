@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from io import BytesIO
 from typing import Any, Final
 
-from callboard.actors.host.host import Host
-from callboard.messages.contract import Contract
-from callboard.messages.errors import CallboardError, PayloadTooLarge, SpecError
-from callboard.messages.job import Job
+from callboard.actors.kernel.host.host import Host
+from callboard.messages.core.contract import Contract
+from callboard.messages.core.errors import CallboardError, PayloadTooLarge, SpecError
+from callboard.messages.jobs.job import Job
 
-from ...wiring import RefPickler
+from ...hosting.wiring import RefPickler
 
 __all__ = ["load_job", "pack_job"]
 

@@ -1,14 +1,14 @@
 """What a driver and the steward of a detached system tell each other of executions.
 
 A job is code, so it travels as actor classes do: pickled, and read by the steward's host alone.
-Results and partial results are values of the job's own types; see `runtime/values.py`.
+Results and partial results are values of the job's own types; see `runtime/executions/values.py`.
 """
 
 from typing import Any
 
 from pydantic import Field
 
-from .contract import Contract, Request
+from callboard.messages.core.contract import Contract, Request
 
 __all__ = [
     "CancelTask",

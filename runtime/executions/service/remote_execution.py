@@ -8,14 +8,13 @@ import datetime as dt
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from callboard.actors.execution.record import ExecutionStatistics
-from callboard.actors.execution.stream import INTERVAL_S, UpdateStream
-from callboard.messages.commands import CancelExecution, DecideStep
-from callboard.messages.contract import Request
-from callboard.messages.errors import CallboardError, HostLost, error_from_data
-from callboard.messages.execution import Decision, ExecutionStatus
-from callboard.messages.stewarding import CancelTask, ExecutionFollowed, FollowExecution
-from callboard.messages.updates import (
+from callboard.actors.executions.record import ExecutionStatistics
+from callboard.actors.executions.update_stream import INTERVAL_S, UpdateStream
+from callboard.messages.core.contract import Request
+from callboard.messages.core.errors import CallboardError, HostLost, error_from_data
+from callboard.messages.jobs.commands import CancelExecution, DecideStep
+from callboard.messages.jobs.execution import Decision, ExecutionStatus
+from callboard.messages.jobs.updates import (
     ExecutionMetrics,
     ExecutionPhase,
     ExecutionState,
@@ -28,8 +27,9 @@ from callboard.messages.updates import (
     TaskTroubled,
 )
 
-from ...values import Values
-from .telling import picture_of, update_of
+from ..values import Values
+from .messages import CancelTask, ExecutionFollowed, FollowExecution
+from .rendering import picture_of, update_of
 
 __all__ = ["AskSteward", "DistantExecution", "has_left"]
 

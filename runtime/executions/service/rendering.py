@@ -4,13 +4,13 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from callboard.actors.execution.execution import Execution
-from callboard.actors.execution.record import ExecutionStatistics
-from callboard.messages.errors import CallboardError, PayloadTooLarge, ResultRejected
-from callboard.messages.execution import ExecutionStatus
-from callboard.messages.updates import ExecutionState, ExecutionUpdate, Finished, PartialResult
+from callboard.actors.executions.execution import Execution
+from callboard.actors.executions.record import ExecutionStatistics
+from callboard.messages.core.errors import CallboardError, PayloadTooLarge, ResultRejected
+from callboard.messages.jobs.execution import ExecutionStatus
+from callboard.messages.jobs.updates import ExecutionState, ExecutionUpdate, Finished, PartialResult
 
-from ...values import Values
+from ..values import Values
 
 __all__ = ["Told", "packed_picture", "packed_updates", "picture_of", "update_of"]
 

@@ -6,15 +6,15 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from callboard.actors.execution.execution import Execution
-from callboard.actors.execution.stream import Mark
-from callboard.messages.errors import CallboardError, InternalError
-from callboard.messages.stewarding import ExecutionFollowed, FollowExecution
-from callboard.messages.updates import Finished
+from callboard.actors.executions.execution import Execution
+from callboard.actors.executions.update_stream import Mark
+from callboard.messages.core.errors import CallboardError, InternalError
+from callboard.messages.jobs.updates import Finished
 
-from ...values import Values
+from ..values import Values
 from .core import PAUSE, Kept, Next, what_follows
-from .telling import packed_picture, packed_updates
+from .messages import ExecutionFollowed, FollowExecution
+from .rendering import packed_picture, packed_updates
 
 __all__ = ["Pursuit"]
 

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 import psycopg
 from psycopg import RawCursor
 
-from callboard.messages.errors import SpecError
+from callboard.messages.core.errors import SpecError
 
 from .packed import register
 from .place import Durability, Place, PostgresTimeouts

@@ -13,8 +13,8 @@ from typing import Final, TypeVar, get_args
 
 import psycopg
 
-from callboard.messages.errors import CallboardError, SpecError
-from callboard.messages.storage_errors import CommitUnknown, StoreUnavailable
+from callboard.messages.core.errors import CallboardError, SpecError
+from callboard.messages.storage.errors import CommitUnknown, StoreUnavailable
 
 from .connection import StoreConnection, Unanswered, connect
 from .faults import cannot_connect, is_lasting, told

@@ -11,9 +11,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from callboard.messages.errors import CallboardError, InvalidMessage
-from callboard.messages.events import ANY, Append, Appended, NewEvent
-from callboard.messages.storage_errors import EventIdReused
+from callboard.messages.core.errors import CallboardError, InvalidMessage
+from callboard.messages.storage.errors import EventIdReused
+from callboard.messages.storage.events import ANY, Append, Appended, NewEvent
 
 from ..rules import check_sizes, reused_id, wrong_version
 

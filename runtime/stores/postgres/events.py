@@ -22,15 +22,9 @@ from typing import Final, TypeVar
 
 import psycopg
 
-from callboard.messages.errors import CallboardError
-from callboard.messages.events import (
-    NO_STREAM,
-    Append,
-    Appended,
-    RecordedEvent,
-    Snapshot,
-)
-from callboard.messages.storage_errors import CommitUnknown, StoreDamaged, WriterFenced
+from callboard.messages.core.errors import CallboardError
+from callboard.messages.storage.errors import CommitUnknown, StoreDamaged, WriterFenced
+from callboard.messages.storage.events import NO_STREAM, Append, Appended, RecordedEvent, Snapshot
 
 from ..rules import EVENT_BYTES_MAX
 from .connections import Connections

@@ -7,8 +7,8 @@ from typing import Final
 
 import psycopg
 
-from callboard.messages.errors import CallboardError, InternalError
-from callboard.messages.storage_errors import (
+from callboard.messages.core.errors import CallboardError, InternalError
+from callboard.messages.storage.errors import (
     StoreDamaged,
     StoreFull,
     StoreLocked,

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from callboard.messages.errors import SpecError
+from callboard.messages.core.errors import SpecError
 
 __all__ = ["SCHEMA_DEFAULT", "Durability", "Place", "PostgresTimeouts"]
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from callboard.messages.storage import StateRow
+from callboard.messages.storage.stores import StateRow
 
 from .connection import StoreConnection
 from .packed import big_integers, blobs, texts

@@ -11,8 +11,8 @@ from typing import Final
 
 import psycopg
 
-from callboard.messages.errors import SpecError
-from callboard.messages.storage_errors import StoreTooNew, StoreTooOld, StoreUnavailable
+from callboard.messages.core.errors import SpecError
+from callboard.messages.storage.errors import StoreTooNew, StoreTooOld, StoreUnavailable
 
 from .connection import StoreConnection
 from .connections import Connections

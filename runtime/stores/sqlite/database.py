@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from callboard.messages.errors import SpecError
-from callboard.messages.storage_errors import StoreDamaged, StoreUnavailable
+from callboard.messages.core.errors import SpecError
+from callboard.messages.storage.errors import StoreDamaged, StoreUnavailable
 
 from .faults import fault_of, told
 from .schema import bring_forward, check_tables

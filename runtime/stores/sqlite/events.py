@@ -14,14 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
-from callboard.messages.errors import CallboardError
-from callboard.messages.events import (
-    Append,
-    Appended,
-    RecordedEvent,
-    Snapshot,
-)
-from callboard.messages.storage_errors import WriterFenced
+from callboard.messages.core.errors import CallboardError
+from callboard.messages.storage.errors import WriterFenced
+from callboard.messages.storage.events import Append, Appended, RecordedEvent, Snapshot
 
 from ..rules import EVENT_BYTES_MAX
 from .database import Database

@@ -5,8 +5,8 @@ import resource
 import sqlite3
 from collections.abc import Iterator
 
-from callboard.messages.errors import CallboardError, StoreFailed
-from callboard.messages.storage_errors import (
+from callboard.messages.core.errors import CallboardError, StoreFailed
+from callboard.messages.storage.errors import (
     CommitUnknown,
     StoreDamaged,
     StoreFull,

@@ -9,8 +9,8 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from callboard.messages.errors import CallboardError
-from callboard.messages.events import ANY, EVENT_ID_BYTES, Append, Appended
+from callboard.messages.core.errors import CallboardError
+from callboard.messages.storage.events import ANY, EVENT_ID_BYTES, Append, Appended
 
 from ..rules import check_sizes, reused_id, wrong_version
 

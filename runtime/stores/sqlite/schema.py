@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from callboard.messages.storage_errors import (
+from callboard.messages.storage.errors import (
     StoreDamaged,
     StoreTooNew,
     StoreTooOld,

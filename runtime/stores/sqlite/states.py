@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from callboard.messages.storage import StateRow
+from callboard.messages.storage.stores import StateRow
 
 from .database import Database
 from .faults import told

@@ -15,7 +15,7 @@ from callboard.actors.aggregator.conflicts import (
     make_resolver,
 )
 from callboard.actors.aggregator.reducers import reduce_all
-from callboard.messages.errors import SpecError
+from callboard.messages.core.errors import SpecError
 
 # Each policy picks another one of these.
 CLAIMS = [

@@ -21,7 +21,7 @@ from callboard.actors.aggregator.reducers import (
     Vote,
     reduce_all,
 )
-from callboard.messages.errors import ResultRejected
+from callboard.messages.core.errors import ResultRejected
 
 numbers = st.one_of(st.integers(), st.floats(allow_nan=False))
 dicts = st.dictionaries(st.sampled_from("abc"), st.integers(0, 2))

@@ -9,9 +9,9 @@ from typing import Any, Final
 from callboard.actors.events.codec import EventCodec
 from callboard.actors.events.projection.projection import FOLD_ROW, Projection, Rows, projects
 from callboard.actors.journal.journal import Journal
-from callboard.messages.contract import Contract
-from callboard.messages.events import EventStore, NewEvent
-from callboard.messages.storage import ReadModelStore
+from callboard.messages.core.contract import Contract
+from callboard.messages.storage.events import EventStore, NewEvent
+from callboard.messages.storage.stores import ReadModelStore
 from callboard.runtime.stores.memory import MemoryEventStore
 
 __all__ = [

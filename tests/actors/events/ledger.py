@@ -11,8 +11,15 @@ from callboard.actors.events.aggregate import Aggregate, applies, decides
 from callboard.actors.events.codec import EventCodec, Unknown
 from callboard.actors.journal.core import JournalLimits
 from callboard.actors.journal.journal import Journal
-from callboard.messages.contract import Contract
-from callboard.messages.events import ANY, Append, Appended, EventStore, NewEvent, RecordedEvent
+from callboard.messages.core.contract import Contract
+from callboard.messages.storage.events import (
+    ANY,
+    Append,
+    Appended,
+    EventStore,
+    NewEvent,
+    RecordedEvent,
+)
 from callboard.runtime.stores.memory import MemoryEventStore
 
 WAIT_S: Final = 20.0

@@ -8,11 +8,11 @@ import pytest
 
 from callboard.actors.events.codec import EventCodec, Unknown, event_id, metadata_of
 from callboard.actors.events.errors import EventUnreadable
-from callboard.messages.codec import Array
-from callboard.messages.contract import Contract
-from callboard.messages.errors import InvalidMessage, SpecError
-from callboard.messages.events import EVENT_ID_BYTES, NewEvent, RecordedEvent
-from callboard.messages.storage_errors import UnknownEvent
+from callboard.messages.core.codec import Array
+from callboard.messages.core.contract import Contract
+from callboard.messages.core.errors import InvalidMessage, SpecError
+from callboard.messages.storage.errors import UnknownEvent
+from callboard.messages.storage.events import EVENT_ID_BYTES, NewEvent, RecordedEvent
 
 from .ledger import Deposit, Deposited, Withdrawn, codec_of, stranger
 

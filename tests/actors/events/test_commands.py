@@ -12,15 +12,15 @@ from callboard.actors.events.codec import EventCodec, Unknown, metadata_of
 from callboard.actors.events.commands import RECENT_MAX, Commands
 from callboard.actors.journal.core import JournalLimits
 from callboard.actors.journal.journal import Journal
-from callboard.messages.contract import Contract
-from callboard.messages.errors import DeadlineExceeded, SpecError
-from callboard.messages.events import EventStore
-from callboard.messages.storage_errors import (
+from callboard.messages.core.contract import Contract
+from callboard.messages.core.errors import DeadlineExceeded, SpecError
+from callboard.messages.storage.errors import (
     CommitUnknown,
     StoreUnavailable,
     UnknownEvent,
     WrongExpectedVersion,
 )
+from callboard.messages.storage.events import EventStore
 from callboard.runtime.stores.memory import MemoryEventStore
 from callboard.runtime.stores.sqlite import SqliteEventStore
 from tests.actors.journal.faulty import FaultyStore

@@ -13,9 +13,9 @@ from callboard.actors.events.consumers.core import ConsumersLimits
 from callboard.actors.events.consumers.group import ConsumerGroup
 from callboard.actors.events.errors import GroupTaken
 from callboard.actors.events.subscription.reader import Follower, SubscriptionLimits
-from callboard.messages.errors import InternalError, SpecError, UsageError
-from callboard.messages.storage import ReadModelStore
-from callboard.messages.storage_errors import CommitUnknown, StoreUnavailable, UnknownEvent
+from callboard.messages.core.errors import InternalError, SpecError, UsageError
+from callboard.messages.storage.errors import CommitUnknown, StoreUnavailable, UnknownEvent
+from callboard.messages.storage.stores import ReadModelStore
 from callboard.runtime.stores.memory import MemoryReadModelStore
 from callboard.runtime.stores.sqlite import SqliteReadModelStore
 

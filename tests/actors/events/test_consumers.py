@@ -20,7 +20,7 @@ from callboard.actors.events.consumers.core import (
     Park,
     State,
 )
-from callboard.messages.errors import SpecError
+from callboard.messages.core.errors import SpecError
 
 LIMITS: Final = ConsumersLimits(
     window_max=6, attempts_max=3, ack_timeout_s=10.0, backoff_s_min=1.0, backoff_s_max=2.0

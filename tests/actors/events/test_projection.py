@@ -17,8 +17,8 @@ from callboard.actors.events.projection.figures import ProjectorLimits, Projecto
 from callboard.actors.events.projection.projection import Projection, Rows, projects
 from callboard.actors.events.projection.projector import Projector
 from callboard.actors.events.subscription.reader import Follower
-from callboard.messages.contract import Contract
-from callboard.messages.errors import (
+from callboard.messages.core.contract import Contract
+from callboard.messages.core.errors import (
     ActorRestarted,
     CallboardError,
     DeadlineExceeded,
@@ -26,13 +26,9 @@ from callboard.messages.errors import (
     SpecError,
     UsageError,
 )
-from callboard.messages.events import RecordedEvent
-from callboard.messages.storage import ReadModelStore
-from callboard.messages.storage_errors import (
-    CommitUnknown,
-    StoreUnavailable,
-    UnknownEvent,
-)
+from callboard.messages.storage.errors import CommitUnknown, StoreUnavailable, UnknownEvent
+from callboard.messages.storage.events import RecordedEvent
+from callboard.messages.storage.stores import ReadModelStore
 from callboard.runtime.stores.choose import read_model_store
 
 from .accounts import (

@@ -13,21 +13,13 @@ from callboard.actors.events.projection.projection import Projection, Rows, proj
 from callboard.actors.events.projection.projector import Projector
 from callboard.actors.events.projection.queries import Queries
 from callboard.actors.journal.journal import Journal
-from callboard.messages.contract import Contract
-from callboard.messages.errors import DeadlineExceeded, UsageError
-from callboard.messages.storage import ReadModelStore
+from callboard.messages.core.contract import Contract
+from callboard.messages.core.errors import DeadlineExceeded, UsageError
+from callboard.messages.storage.stores import ReadModelStore
 from callboard.runtime.cache.local import LocalCache
 from callboard.runtime.stores.choose import read_model_store
 
-from .accounts import (
-    DEADLINE_S,
-    Accounts,
-    Deposited,
-    append,
-    folded,
-    open_journal,
-    some_events,
-)
+from .accounts import DEADLINE_S, Accounts, Deposited, append, folded, open_journal, some_events
 
 SMALL = ProjectorLimits(page_events=20, idle_s=0.05)
 

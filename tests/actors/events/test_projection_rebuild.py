@@ -10,8 +10,8 @@ from callboard.actors.events.errors import ProjectionChanged
 from callboard.actors.events.projection.figures import ProjectorLimits
 from callboard.actors.events.projection.projector import Projector
 from callboard.actors.events.projection.queries import Queries
-from callboard.messages.errors import DeadlineExceeded, UsageError
-from callboard.messages.storage import ReadModelStore
+from callboard.messages.core.errors import DeadlineExceeded, UsageError
+from callboard.messages.storage.stores import ReadModelStore
 from callboard.runtime.stores.choose import read_model_store
 
 from .accounts import (

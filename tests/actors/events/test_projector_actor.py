@@ -15,9 +15,9 @@ from callboard.actors.events.projection.actor import LookAtProjector, ProjectorL
 from callboard.actors.events.projection.figures import ProjectorLimits
 from callboard.actors.events.projection.projection import Rows, projects
 from callboard.actors.journal.client import LogClient
-from callboard.messages.errors import ActorStartFailed, CallboardError, SpecError
-from callboard.messages.events import NewEvent
-from callboard.runtime.inside import processes_of
+from callboard.messages.core.errors import ActorStartFailed, CallboardError, SpecError
+from callboard.messages.storage.events import NewEvent
+from callboard.runtime.api.inside import processes_of
 from callboard.runtime.stores.choose import read_model_store
 from callboard.supervision import Backoff, Intensity, SupervisorSpec, TreeSpec
 

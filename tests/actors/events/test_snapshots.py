@@ -7,10 +7,10 @@ import pytest
 
 from callboard.actors.events.commands import Commands
 from callboard.actors.events.snapshots import Snapshots
-from callboard.messages.contract import Contract
-from callboard.messages.errors import SpecError
-from callboard.messages.events import EventStore, Snapshot
-from callboard.messages.storage_errors import StoreDamaged, StoreUnavailable
+from callboard.messages.core.contract import Contract
+from callboard.messages.core.errors import SpecError
+from callboard.messages.storage.errors import StoreDamaged, StoreUnavailable
+from callboard.messages.storage.events import EventStore, Snapshot
 from callboard.runtime.stores.memory import MemoryEventStore
 from callboard.runtime.stores.sqlite import SqliteEventStore
 

@@ -14,10 +14,10 @@ from callboard.actors.events.subscription import core as core_module
 from callboard.actors.events.subscription.core import Filter, Mode, SubscriptionCore, Tail
 from callboard.actors.events.subscription.reader import Follower, LogReader, SubscriptionLimits
 from callboard.actors.events.subscription.subscription import Subscription
-from callboard.messages.errors import DeadlineExceeded, HostLost, SpecError, UsageError
-from callboard.messages.events import NewEvent, RecordedEvent
-from callboard.messages.spec import Backoff
-from callboard.messages.storage_errors import StoreDamaged, StoreUnavailable, UnknownEvent
+from callboard.messages.control.spec import Backoff
+from callboard.messages.core.errors import DeadlineExceeded, HostLost, SpecError, UsageError
+from callboard.messages.storage.errors import StoreDamaged, StoreUnavailable, UnknownEvent
+from callboard.messages.storage.events import NewEvent, RecordedEvent
 from callboard.runtime.stores.memory import MemoryEventStore
 from callboard.runtime.stores.sqlite import SqliteEventStore
 

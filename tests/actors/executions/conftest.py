@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.actors.execution.world import World
+from tests.actors.executions.execution_fixture import World
 
 
 @pytest.fixture

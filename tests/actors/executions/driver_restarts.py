@@ -5,21 +5,21 @@ import random
 import time
 from typing import Any
 
-from callboard.actors.execution.execution import Execution
-from callboard.actors.execution.handle import ExecutionHandle
-from callboard.actors.execution.history.blobs import Blobs
-from callboard.actors.execution.history.events import LostResult, stream_of
-from callboard.actors.execution.history.fold import ExecutionHistory
-from callboard.actors.execution.history.reading import read_history
-from callboard.actors.execution.history.recorder import Recorder
-from callboard.actors.execution.history.snapshots import HistorySnapshots
+from callboard.actors.executions.execution import Execution
+from callboard.actors.executions.handle import ExecutionHandle
+from callboard.actors.executions.history.blobs import Blobs
+from callboard.actors.executions.history.events import LostResult, stream_of
+from callboard.actors.executions.history.fold import ExecutionHistory
+from callboard.actors.executions.history.reading import read_history
+from callboard.actors.executions.history.recorder import Recorder
+from callboard.actors.executions.history.snapshots import HistorySnapshots
 from callboard.actors.journal.journal import Journal
-from callboard.messages.events import RecordedEvent
-from callboard.messages.job import Job
-from callboard.messages.plan import SubTask
-from callboard.messages.retry import RetryPolicy
+from callboard.messages.jobs.job import Job
+from callboard.messages.jobs.plan import SubTask
+from callboard.messages.jobs.retry import RetryPolicy
+from callboard.messages.storage.events import RecordedEvent
 from callboard.runtime.stores.memory import MemoryEventStore
-from tests.actors.execution.world import Square, Stumble, World
+from tests.actors.executions.execution_fixture import Square, Stumble, World
 
 __all__ = [
     "ID",

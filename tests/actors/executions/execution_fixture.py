@@ -7,20 +7,20 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from callboard.actors.actor import Agent, handler
-from callboard.actors.cell import Recipe
-from callboard.actors.context import Context
-from callboard.actors.execution.execution import Execution
-from callboard.actors.execution.handle import ExecutionHandle
-from callboard.actors.host.host import Host
-from callboard.actors.shard import PoolRecipe
-from callboard.messages.contract import Contract, Request
-from callboard.messages.errors import HostLost
-from callboard.messages.job import Job
-from callboard.messages.plan import SubTask
+from callboard.actors.executions.execution import Execution
+from callboard.actors.executions.handle import ExecutionHandle
+from callboard.actors.kernel.actor import Agent, handler
+from callboard.actors.kernel.cell import Recipe
+from callboard.actors.kernel.context import Context
+from callboard.actors.kernel.host.host import Host
+from callboard.actors.pools.cell import PoolRecipe
+from callboard.messages.control.spec import SupervisorSpec
+from callboard.messages.core.contract import Contract, Request
+from callboard.messages.core.errors import HostLost
+from callboard.messages.core.ref import Address
+from callboard.messages.jobs.job import Job
+from callboard.messages.jobs.plan import SubTask
 from callboard.messages.ports import ChildRunner
-from callboard.messages.ref import Address
-from callboard.messages.spec import SupervisorSpec
 from callboard.supervisors.supervisor import Supervisor
 
 

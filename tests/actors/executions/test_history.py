@@ -7,18 +7,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from callboard.actors.execution.handle import execution_of
-from callboard.actors.execution.history.events import Kind, pack, stream_of
-from callboard.actors.execution.history.fold import fold
-from callboard.actors.execution.history.replay import Replay
-from callboard.messages.errors import CallboardError, PayloadTooLarge
-from callboard.messages.events import Append, NewEvent
-from callboard.messages.execution import TaskStatus
-from callboard.messages.job import Job
-from callboard.messages.plan import SubTask
-from callboard.messages.storage_errors import StoreDamaged, UnknownEvent, WrongExpectedVersion
+from callboard.actors.executions.handle import execution_of
+from callboard.actors.executions.history.events import Kind, pack, stream_of
+from callboard.actors.executions.history.fold import fold
+from callboard.actors.executions.history.replay import Replay
+from callboard.messages.core.errors import CallboardError, PayloadTooLarge
+from callboard.messages.jobs.execution import TaskStatus
+from callboard.messages.jobs.job import Job
+from callboard.messages.jobs.plan import SubTask
+from callboard.messages.storage.errors import StoreDamaged, UnknownEvent, WrongExpectedVersion
+from callboard.messages.storage.events import Append, NewEvent
 from callboard.runtime.stores.memory import MemoryEventStore
-from tests.actors.execution.lives import (
+from tests.actors.executions.driver_restarts import (
     ID,
     WAIT_S,
     events_of,
@@ -29,7 +29,7 @@ from tests.actors.execution.lives import (
     submit,
     undisturbed,
 )
-from tests.actors.execution.world import Linger, Square, Squared, World, squares, turns
+from tests.actors.executions.execution_fixture import Linger, Square, Squared, World, squares, turns
 
 
 @given(

@@ -7,17 +7,24 @@ import random
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from callboard.actors.execution.handle import execution_of
-from callboard.actors.execution.history.blobs import Blobs
-from callboard.actors.execution.history.fold import fold
-from callboard.messages.blobs import BlobRef
-from callboard.messages.errors import StoreFailed
-from callboard.messages.execution import TaskStatus
+from callboard.actors.executions.handle import execution_of
+from callboard.actors.executions.history.blobs import Blobs
+from callboard.actors.executions.history.fold import fold
+from callboard.messages.core.errors import StoreFailed
+from callboard.messages.jobs.execution import TaskStatus
+from callboard.messages.storage.blobs import BlobRef
 from callboard.runtime.stores.blobs import MemoryBlobStore
 from callboard.runtime.stores.memory import MemoryEventStore
-from tests.actors.execution.lives import ID, WAIT_S, events_of, opened, random_job, resume
-from tests.actors.execution.lives import undisturbed as right_of
-from tests.actors.execution.world import World, turns
+from tests.actors.executions.driver_restarts import (
+    ID,
+    WAIT_S,
+    events_of,
+    opened,
+    random_job,
+    resume,
+)
+from tests.actors.executions.driver_restarts import undisturbed as right_of
+from tests.actors.executions.execution_fixture import World, turns
 
 
 class Perishable(MemoryBlobStore):

@@ -1,6 +1,6 @@
 """How much is under way at a lane, in a made-up time."""
 
-from callboard.actors.execution.pace import CREDIT_MAX, Pace
+from callboard.actors.executions.concurrency import CREDIT_MAX, Pace
 
 
 def run_lane(

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 import pytest
 
 from callboard.actors.aggregator.reducers import Count
-from callboard.messages.contract import Contract
-from callboard.messages.errors import (
+from callboard.messages.core.contract import Contract
+from callboard.messages.core.errors import (
     ExecutionFailed,
     OutputError,
     PlanError,
@@ -16,11 +16,11 @@ from callboard.messages.errors import (
     ResultRejected,
     SpecError,
 )
-from callboard.messages.execution import ExecutionStatus
-from callboard.messages.job import LEFT_OUT, Job, JobContext, Route
-from callboard.messages.plan import Plan, SubTask
-from callboard.messages.updates import ExecutionPhase
-from tests.actors.execution.world import Square, Squared, SumUp, World, squares
+from callboard.messages.jobs.execution import ExecutionStatus
+from callboard.messages.jobs.job import LEFT_OUT, Job, JobContext, Route
+from callboard.messages.jobs.plan import Plan, SubTask
+from callboard.messages.jobs.updates import ExecutionPhase
+from tests.actors.executions.execution_fixture import Square, Squared, SumUp, World, squares
 
 ValueT = TypeVar("ValueT")
 

@@ -6,21 +6,16 @@ from typing import Any
 import pytest
 
 from callboard.actors.aggregator.reducers import Count
-from callboard.actors.execution.handle import ExecutionHandle
-from callboard.actors.flow_key import WHOLE
+from callboard.actors.executions.handle import ExecutionHandle
+from callboard.actors.kernel.flow_key import WHOLE
 from callboard.actors.scheduler.statistics import SchedulerStatistics
-from callboard.messages.errors import (
-    Cancelled,
-    DeadlineExceeded,
-    ExecutionFailed,
-    UsageError,
-)
-from callboard.messages.execution import ExecutionStatus, OnFailure
-from callboard.messages.job import Job
-from callboard.messages.plan import SubTask
-from callboard.messages.retry import RetryPolicy
-from callboard.messages.updates import PartialResult, Progressed, TaskTroubled
-from tests.actors.execution.world import (
+from callboard.messages.core.errors import Cancelled, DeadlineExceeded, ExecutionFailed, UsageError
+from callboard.messages.jobs.execution import ExecutionStatus, OnFailure
+from callboard.messages.jobs.job import Job
+from callboard.messages.jobs.plan import SubTask
+from callboard.messages.jobs.retry import RetryPolicy
+from callboard.messages.jobs.updates import PartialResult, Progressed, TaskTroubled
+from tests.actors.executions.execution_fixture import (
     Linger,
     Nobody,
     Square,

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from callboard.actors.events.snapshots import CHECKSUM_BYTES
-from callboard.actors.execution.history.events import (
+from callboard.actors.executions.history.events import (
     GrownWriter,
     Kind,
     Packed,
@@ -20,19 +20,19 @@ from callboard.actors.execution.history.events import (
     stream_of,
     unpack,
 )
-from callboard.actors.execution.history.fold import ExecutionHistory, fold
-from callboard.actors.execution.history.reading import read_history
-from callboard.actors.execution.history.snapshot import SCHEMA, pack_history, unpack_history
-from callboard.actors.execution.history.snapshots import HistorySnapshots
-from callboard.messages.blobs import BlobRef
-from callboard.messages.contract import ContractKey
-from callboard.messages.errors import StoreFailed
-from callboard.messages.events import Append, NewEvent, RecordedEvent, Snapshot
-from callboard.messages.execution import TaskStatus
-from callboard.messages.plan import SubTask
-from callboard.messages.storage_errors import StoreFull, StoreUnavailable, UnknownEvent
+from callboard.actors.executions.history.fold import ExecutionHistory, fold
+from callboard.actors.executions.history.reading import read_history
+from callboard.actors.executions.history.snapshot import SCHEMA, pack_history, unpack_history
+from callboard.actors.executions.history.snapshots import HistorySnapshots
+from callboard.messages.core.contract import ContractKey
+from callboard.messages.core.errors import StoreFailed
+from callboard.messages.jobs.execution import TaskStatus
+from callboard.messages.jobs.plan import SubTask
+from callboard.messages.storage.blobs import BlobRef
+from callboard.messages.storage.errors import StoreFull, StoreUnavailable, UnknownEvent
+from callboard.messages.storage.events import Append, NewEvent, RecordedEvent, Snapshot
 from callboard.runtime.stores.memory import MemoryEventStore
-from tests.actors.execution.lives import (
+from tests.actors.executions.driver_restarts import (
     ID,
     WAIT_S,
     events_of,
@@ -42,7 +42,7 @@ from tests.actors.execution.lives import (
     submit,
     undisturbed,
 )
-from tests.actors.execution.world import World, turns
+from tests.actors.executions.execution_fixture import World, turns
 
 KEY = ContractKey("test.square", 1, 7)
 STREAM = stream_of(ID)
@@ -274,7 +274,7 @@ async def test_one_that_cannot_be_used_is_left_aside(
 
 
 def _mark() -> Any:
-    from callboard.actors.execution.history.snapshots import HistoryMark
+    from callboard.actors.executions.history.snapshots import HistoryMark
 
     return HistoryMark(execution_id=ID)
 

@@ -5,13 +5,13 @@ import itertools
 from typing import Any
 
 from callboard.actors.aggregator.reducers import Collect, MergeDicts
-from callboard.actors.execution.handle import execution_of
-from callboard.actors.execution.stream import INTERVAL_S, Mark
-from callboard.messages.execution import ExecutionStatus
-from callboard.messages.job import Job
-from callboard.messages.plan import SubTask
-from callboard.messages.retry import RetryPolicy
-from callboard.messages.updates import (
+from callboard.actors.executions.handle import execution_of
+from callboard.actors.executions.update_stream import INTERVAL_S, Mark
+from callboard.messages.jobs.execution import ExecutionStatus
+from callboard.messages.jobs.job import Job
+from callboard.messages.jobs.plan import SubTask
+from callboard.messages.jobs.retry import RetryPolicy
+from callboard.messages.jobs.updates import (
     TROUBLES_MAX,
     ExecutionPhase,
     ExecutionUpdate,
@@ -22,7 +22,7 @@ from callboard.messages.updates import (
     StateChanged,
     TaskTroubled,
 )
-from tests.actors.execution.world import Linger, Square, Stumble, World, squares, turns
+from tests.actors.executions.execution_fixture import Linger, Square, Stumble, World, squares, turns
 
 
 def plan_of(*sub_tasks: SubTask, **parts: Any) -> Job[Square, Any]:

@@ -6,9 +6,9 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from callboard.messages.errors import CallboardError
-from callboard.messages.events import Append, Appended, NewEvent
-from callboard.messages.storage_errors import CommitUnknown
+from callboard.messages.core.errors import CallboardError
+from callboard.messages.storage.errors import CommitUnknown
+from callboard.messages.storage.events import Append, Appended, NewEvent
 from callboard.runtime.stores.memory import MemoryEventStore
 
 HANG_MAX_S: Final = 30.0

@@ -12,11 +12,11 @@ import pytest_asyncio
 from callboard import Context, System, start
 from callboard.actors.journal.actor import LogActor
 from callboard.actors.journal.client import LogClient
-from callboard.actors.props import props
-from callboard.messages.errors import CallboardError
-from callboard.messages.events import Appended, NewEvent
-from callboard.messages.lifecycle import Exit
-from callboard.messages.storage_errors import EventTooLarge, WrongExpectedVersion
+from callboard.actors.kernel.props import props
+from callboard.messages.control.lifecycle import Exit
+from callboard.messages.core.errors import CallboardError
+from callboard.messages.storage.errors import EventTooLarge, WrongExpectedVersion
+from callboard.messages.storage.events import Appended, NewEvent
 from callboard.runtime.stores.sqlite import SqliteEventStore
 
 WAIT_S = 30.0

@@ -14,9 +14,9 @@ from hypothesis.stateful import (
 )
 
 from callboard.actors.journal.core import GroupCommit, JournalLimits, Outcome, Submitted, Writing
-from callboard.messages.errors import ActorStopped, MailboxFull
-from callboard.messages.events import Append, NewEvent
-from callboard.messages.storage_errors import StoreUnavailable, WriterFenced
+from callboard.messages.core.errors import ActorStopped, MailboxFull
+from callboard.messages.storage.errors import StoreUnavailable, WriterFenced
+from callboard.messages.storage.events import Append, NewEvent
 
 
 def append_of(count: int, size: int) -> Append:

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 from callboard.actors.journal.core import JournalLimits
 from callboard.actors.journal.journal import Journal
-from callboard.messages.errors import CallboardError
-from callboard.messages.event_ids import NumberedIds
-from callboard.messages.events import Append, Appended, EventStore, NewEvent
-from callboard.messages.storage_errors import CommitUnknown, StoreUnavailable
+from callboard.messages.core.errors import CallboardError
+from callboard.messages.storage.errors import CommitUnknown, StoreUnavailable
+from callboard.messages.storage.event_ids import NumberedIds
+from callboard.messages.storage.events import Append, Appended, EventStore, NewEvent
 from callboard.runtime.stores.memory import MemoryEventStore
 from callboard.runtime.stores.sqlite import SqliteEventStore
 

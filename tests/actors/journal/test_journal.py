@@ -9,21 +9,21 @@ import pytest_asyncio
 
 from callboard.actors.journal.core import JournalLimits
 from callboard.actors.journal.journal import Journal
-from callboard.messages.errors import (
+from callboard.messages.core.errors import (
     ActorStopped,
     CallboardError,
     DeadlineExceeded,
     InternalError,
     MailboxFull,
 )
-from callboard.messages.events import Append, Appended
-from callboard.messages.storage_errors import (
+from callboard.messages.storage.errors import (
     CommitUnknown,
     StoreFull,
     StoreUnavailable,
     WriterFenced,
     WrongExpectedVersion,
 )
+from callboard.messages.storage.events import Append, Appended
 from callboard.runtime.stores.memory import MemoryEventStore
 
 from .faulty import FaultyStore, events

@@ -8,8 +8,8 @@ import pytest_asyncio
 
 from callboard.actors.events.log import FollowedLog
 from callboard.actors.journal.position import FollowedPosition, Position
-from callboard.messages.errors import AskError, CallboardError, DeadlineExceeded, UsageError
-from callboard.messages.spec import Backoff
+from callboard.messages.control.spec import Backoff
+from callboard.messages.core.errors import AskError, CallboardError, DeadlineExceeded, UsageError
 from callboard.runtime.stores.memory import MemoryEventStore
 
 WAIT_S = 20.0

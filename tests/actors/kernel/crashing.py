@@ -3,10 +3,10 @@
 import asyncio
 from typing import Any, ClassVar
 
-from callboard.actors.actor import Actor, handler
-from callboard.actors.host.host import Host
-from callboard.messages.contract import Contract, Request
-from callboard.messages.letters import DeadLetter
+from callboard.actors.kernel.actor import Actor, handler
+from callboard.actors.kernel.host.host import Host
+from callboard.messages.control.dead_letters import DeadLetter
+from callboard.messages.core.contract import Contract, Request
 
 
 class Text(Contract, name="tests.crashing.text"):

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from callboard.actors.actor import (
+from callboard.actors.kernel.actor import (
     Actor,
     Agent,
     Behaviour,
@@ -16,9 +16,9 @@ from callboard.actors.actor import (
     behaviour_of,
     handler,
 )
-from callboard.actors.context import Context
-from callboard.messages.contract import Contract, Request, contract_key
-from callboard.messages.errors import SpecError
+from callboard.actors.kernel.context import Context
+from callboard.messages.core.contract import Contract, Request, contract_key
+from callboard.messages.core.errors import SpecError
 
 
 class Findings(Contract, name="tests.actor.findings"):

@@ -6,12 +6,12 @@ from typing import Any, ClassVar, cast
 
 import pytest
 
-from callboard.actors.actor import Actor, Overflow, behaviour_of
-from callboard.actors.asks import Ask
-from callboard.actors.cell import Cell, Life, Recipe, message_of
-from callboard.actors.letters import DeadLetters
-from callboard.messages.contract import Contract
-from callboard.messages.errors import ActorStopped, CallboardError, MailboxFull
+from callboard.actors.kernel.actor import Actor, Overflow, behaviour_of
+from callboard.actors.kernel.asks import Ask
+from callboard.actors.kernel.cell import Cell, Life, Recipe, message_of
+from callboard.actors.kernel.dead_letters import DeadLetters
+from callboard.messages.core.contract import Contract
+from callboard.messages.core.errors import ActorStopped, CallboardError, MailboxFull
 
 
 class Job(Contract, name="tests.cell.job"):

@@ -4,11 +4,11 @@ import logging
 
 import pytest
 
-from callboard.actors.asks import Ask
-from callboard.actors.letters import LOGGED_MAX, DeadLetters
-from callboard.messages.contract import Contract
-from callboard.messages.errors import CallboardError, MailboxFull
-from callboard.messages.letters import DeadLetter
+from callboard.actors.kernel.asks import Ask
+from callboard.actors.kernel.dead_letters import LOGGED_MAX, DeadLetters
+from callboard.messages.control.dead_letters import DeadLetter
+from callboard.messages.core.contract import Contract
+from callboard.messages.core.errors import CallboardError, MailboxFull
 
 
 class Job(Contract, name="tests.letters.job"):

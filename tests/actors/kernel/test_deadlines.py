@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from callboard.actors.deadlines import BUCKET_S, BUCKETS_KEPT, Deadlines
+from callboard.actors.kernel.deadlines import BUCKET_S, BUCKETS_KEPT, Deadlines
 
 ROUNDING_S: Final = 1e-9
 """What a few hours in seconds lose in a float."""

@@ -6,9 +6,9 @@ from typing import Any, cast
 import msgpack
 import pytest
 
-from callboard.actors.actor import Actor, behaviour_of, handler
-from callboard.actors.cell import Cell, Recipe
-from callboard.actors.failures import (
+from callboard.actors.kernel.actor import Actor, behaviour_of, handler
+from callboard.actors.kernel.cell import Cell, Recipe
+from callboard.actors.kernel.failures import (
     TRACEBACK_CHARS_MAX,
     describe_exception,
     handler_failed,
@@ -16,9 +16,9 @@ from callboard.actors.failures import (
     start_failed,
     wrong_reply,
 )
-from callboard.actors.link.failures import actor_not_found
-from callboard.messages.contract import Contract, Request
-from callboard.messages.errors import (
+from callboard.actors.kernel.link.failures import actor_not_found
+from callboard.messages.core.contract import Contract, Request
+from callboard.messages.core.errors import (
     MESSAGE_CHARS_MAX,
     ActorNotFound,
     ActorStartFailed,

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from callboard.actors.actor import Actor
-from callboard.actors.props import props, props_of
-from callboard.actors.spawnable import Props
-from callboard.messages.errors import SpecError
+from callboard.actors.kernel.actor import Actor
+from callboard.actors.kernel.props import props, props_of
+from callboard.actors.kernel.spawnable import Props
+from callboard.messages.core.errors import SpecError
 
 
 class Plain(Actor):

@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 
 import pytest
 
-from callboard.actors.actor import Actor, behaviour_of
-from callboard.actors.host.host import Host
-from callboard.messages.errors import DeadlineExceeded, HandlerFailed, SpecError
-from callboard.messages.spec import Restart
+from callboard.actors.kernel.actor import Actor, behaviour_of
+from callboard.actors.kernel.host.host import Host
+from callboard.messages.control.spec import Restart
+from callboard.messages.core.errors import DeadlineExceeded, HandlerFailed, SpecError
 
 from .crashing import AskBoom, Boom, Crashing, Diary, Do, Get, Text, Thrice, letters_of
 

@@ -5,20 +5,20 @@ from typing import Any, ClassVar
 
 import pytest
 
-from callboard.actors.actor import Actor, OnRestart, handler
-from callboard.actors.cell import Recipe
-from callboard.actors.context import Context
-from callboard.actors.host.host import Host
-from callboard.actors.shard import PoolRecipe
-from callboard.messages.contract import Contract, Request
-from callboard.messages.errors import (
+from callboard.actors.kernel.actor import Actor, OnRestart, handler
+from callboard.actors.kernel.cell import Recipe
+from callboard.actors.kernel.context import Context
+from callboard.actors.kernel.host.host import Host
+from callboard.actors.pools.cell import PoolRecipe
+from callboard.messages.core.contract import Contract, Request
+from callboard.messages.core.errors import (
     ActorRestarted,
     ActorStartFailed,
     ActorStopped,
     DeadlineExceeded,
     StashFull,
 )
-from callboard.messages.ref import Address
+from callboard.messages.core.ref import Address
 
 from .crashing import letters_of
 

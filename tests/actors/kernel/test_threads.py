@@ -3,7 +3,7 @@
 import asyncio
 import threading
 
-from callboard.actors.threads import ThreadRunner
+from callboard.actors.kernel.threads import ThreadRunner
 
 WAIT_S = 20.0
 

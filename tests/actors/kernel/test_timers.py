@@ -8,16 +8,16 @@ from typing import Any, ClassVar
 
 import pytest
 
-from callboard.actors import timers as module
-from callboard.actors.actor import Actor, behaviour_of, handler
-from callboard.actors.cell import Cell, Life, Recipe
-from callboard.actors.context import Context
-from callboard.actors.host.host import Host
-from callboard.actors.letters import DeadLetters
-from callboard.actors.notices import Notices
-from callboard.actors.timers import Timers
-from callboard.messages.contract import Contract, Request
-from callboard.messages.errors import CallboardError, UsageError
+from callboard.actors.kernel import timers as module
+from callboard.actors.kernel.actor import Actor, behaviour_of, handler
+from callboard.actors.kernel.cell import Cell, Life, Recipe
+from callboard.actors.kernel.context import Context
+from callboard.actors.kernel.dead_letters import DeadLetters
+from callboard.actors.kernel.host.host import Host
+from callboard.actors.kernel.monitors.notices import Notices
+from callboard.actors.kernel.timers import Timers
+from callboard.messages.core.contract import Contract, Request
+from callboard.messages.core.errors import CallboardError, UsageError
 
 
 class Tick(Contract, name="timers.tick"):

@@ -3,12 +3,12 @@
 import asyncio
 from typing import ClassVar
 
-from callboard.actors.actor import Overflow, handler
-from callboard.actors.context import Context
+from callboard.actors.kernel.actor import Overflow, handler
+from callboard.actors.kernel.context import Context
 from callboard.actors.keyed.actor import KeyedActor
-from callboard.messages.contract import Contract, Request
-from callboard.messages.errors import StateConflict
-from callboard.messages.stores import EncodedState, LoadedState, MemoryStore
+from callboard.messages.core.contract import Contract, Request
+from callboard.messages.core.errors import StateConflict
+from callboard.messages.storage.keyed_stores import EncodedState, LoadedState, MemoryStore
 
 
 class Disk:

@@ -9,15 +9,15 @@ from typing import Any, ClassVar
 
 import pytest
 
-from callboard.actors.actor import handler
+from callboard.actors.kernel.actor import handler
+from callboard.actors.kernel.props import props
 from callboard.actors.keyed.actor import KeyedActor, StoreActor
-from callboard.actors.props import props
-from callboard.messages.contract import Contract, Request
-from callboard.messages.errors import AskError
-from callboard.messages.stores import EncodedState, MemoryStore
-from callboard.runtime.inside import root_of
-from callboard.runtime.opening import start
-from callboard.runtime.system import System
+from callboard.messages.core.contract import Contract, Request
+from callboard.messages.core.errors import AskError
+from callboard.messages.storage.keyed_stores import EncodedState, MemoryStore
+from callboard.runtime.api.inside import root_of
+from callboard.runtime.api.start import start
+from callboard.runtime.api.system import System
 from callboard.testing import Crash as CrashAt
 from callboard.testing import Cut, FaultPlan, Hang, Simulation, simulate, simulated
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from callboard.actors.host.meters import Vitals
-from callboard.messages.errors import ActorStopped, CallboardError, HandlerFailed, StoreFailed
-from callboard.runtime.inside import host_of
+from callboard.actors.kernel.inspection.meters import Vitals
+from callboard.messages.core.errors import ActorStopped, CallboardError, HandlerFailed, StoreFailed
+from callboard.runtime.api.inside import host_of
 from callboard.testing import Simulation, simulated
 
 from .disk import Add, AddSoon, Broad, Count, Counter, Crash, Disk, Parting, Wait

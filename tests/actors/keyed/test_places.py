@@ -7,11 +7,13 @@ from typing import Any, ClassVar
 
 import pytest
 
-from callboard.actors.actor import Actor, handler
-from callboard.actors.context import Context
+from callboard.actors.kernel.actor import Actor, handler
+from callboard.actors.kernel.context import Context
 from callboard.actors.keyed.actor import KeyedActor, check_keyed
-from callboard.messages.contract import Contract, Request
-from callboard.messages.errors import (
+from callboard.messages.control.dead_letters import DeadLetter
+from callboard.messages.control.routing import Routing, consistent_hash
+from callboard.messages.core.contract import Contract, Request
+from callboard.messages.core.errors import (
     ActorNotFound,
     CallboardError,
     InvalidMessage,
@@ -19,10 +21,8 @@ from callboard.messages.errors import (
     NoAgentOffers,
     SpecError,
 )
-from callboard.messages.letters import DeadLetter
-from callboard.messages.ref import Ref
-from callboard.messages.routing import Routing, consistent_hash
-from callboard.runtime.opening import start
+from callboard.messages.core.ref import Ref
+from callboard.runtime.api.start import start
 from callboard.testing import Simulation, simulated
 
 from .disk import Add, AddSoon, Count, Counter, Disk, Small, Strict, Wait

@@ -5,15 +5,15 @@ from typing import Any, ClassVar
 
 import pytest
 
-from callboard.actors.actor import Actor, handler
+from callboard.actors.kernel.actor import Actor, handler
+from callboard.actors.kernel.props import props
 from callboard.actors.keyed.actor import KeyedActor
-from callboard.actors.props import props
-from callboard.messages.contract import Contract, Request
-from callboard.messages.limits import Limits
-from callboard.messages.ref import Ref
-from callboard.runtime.inside import host_of, root_of
-from callboard.runtime.opening import start
-from callboard.runtime.system import System
+from callboard.messages.core.contract import Contract, Request
+from callboard.messages.core.limits import Limits
+from callboard.messages.core.ref import Ref
+from callboard.runtime.api.inside import host_of, root_of
+from callboard.runtime.api.start import start
+from callboard.runtime.api.system import System
 
 LIMITS = Limits(link_credit=32, link_backlog_max=400, frame_messages_soft=8)
 BURST = 200

@@ -2,8 +2,8 @@
 
 import pytest
 
-from callboard.messages.errors import StateConflict
-from callboard.messages.stores import MemoryStore
+from callboard.messages.core.errors import StateConflict
+from callboard.messages.storage.keyed_stores import MemoryStore
 
 
 async def test_old_incarnation_does_not_overwrite_a_newer_state() -> None:

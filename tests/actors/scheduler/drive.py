@@ -5,8 +5,8 @@ from typing import Any
 
 from callboard.actors.scheduler.core import SchedulerCore
 from callboard.actors.scheduler.effects import Dispatch
-from callboard.messages.errors import CallboardError, HandlerFailed
-from callboard.messages.plan import Plan, SubTask
+from callboard.messages.core.errors import CallboardError, HandlerFailed
+from callboard.messages.jobs.plan import Plan, SubTask
 
 OFFERS = frozenset({"review", "merge"})
 

@@ -8,9 +8,9 @@ allowed, and whether nothing that could run was left lying.
 from collections import Counter
 
 from callboard.actors.scheduler.effects import Dispatch
-from callboard.messages.execution import ExecutionStatus, OnFailure
-from callboard.messages.execution import TaskStatus as S
-from callboard.messages.plan import SubTask
+from callboard.messages.jobs.execution import ExecutionStatus, OnFailure
+from callboard.messages.jobs.execution import TaskStatus as S
+from callboard.messages.jobs.plan import SubTask
 
 ENDED = (S.DONE, S.FAILED, S.CANCELLED, S.SKIPPED)
 ABSENT = (S.FAILED, S.CANCELLED, S.SKIPPED)

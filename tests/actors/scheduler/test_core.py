@@ -3,16 +3,11 @@
 import pytest
 
 from callboard.actors.scheduler.core import SchedulerCore
-from callboard.actors.scheduler.effects import (
-    CancelAttempt,
-    Dispatch,
-    Effect,
-    ExecutionDone,
-)
-from callboard.messages.errors import Cancelled, HostLost, NoAgentOffers, PlanError
-from callboard.messages.execution import ExecutionStatus, OnFailure, TaskStatus
-from callboard.messages.plan import Plan, SubTask
-from callboard.messages.retry import RetryPolicy
+from callboard.actors.scheduler.effects import CancelAttempt, Dispatch, Effect, ExecutionDone
+from callboard.messages.core.errors import Cancelled, HostLost, NoAgentOffers, PlanError
+from callboard.messages.jobs.execution import ExecutionStatus, OnFailure, TaskStatus
+from callboard.messages.jobs.plan import Plan, SubTask
+from callboard.messages.jobs.retry import RetryPolicy
 from tests.actors.scheduler.drive import (
     add_lane,
     broken,

@@ -12,18 +12,10 @@ from callboard.actors.scheduler.effects import (
     TasksCancelled,
     TasksSkipped,
 )
-from callboard.messages.errors import Cancelled
-from callboard.messages.execution import ExecutionStatus, OnFailure, TaskStatus
-from callboard.messages.retry import RetryPolicy
-from tests.actors.scheduler.drive import (
-    broken,
-    done,
-    failed,
-    flaky,
-    names,
-    started,
-    task,
-)
+from callboard.messages.core.errors import Cancelled
+from callboard.messages.jobs.execution import ExecutionStatus, OnFailure, TaskStatus
+from callboard.messages.jobs.retry import RetryPolicy
+from tests.actors.scheduler.drive import broken, done, failed, flaky, names, started, task
 
 AT_ONCE = RetryPolicy(backoff_min_s=0, jitter=0)
 

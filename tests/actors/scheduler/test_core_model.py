@@ -22,10 +22,15 @@ from callboard.actors.scheduler.effects import (
     TasksCancelled,
     TasksSkipped,
 )
-from callboard.messages.errors import Cancelled
-from callboard.messages.execution import TASK_TRANSITIONS, ExecutionStatus, OnFailure, TaskStatus
-from callboard.messages.plan import Plan, SubTask
-from callboard.messages.retry import RetryPolicy
+from callboard.messages.core.errors import Cancelled
+from callboard.messages.jobs.execution import (
+    TASK_TRANSITIONS,
+    ExecutionStatus,
+    OnFailure,
+    TaskStatus,
+)
+from callboard.messages.jobs.plan import Plan, SubTask
+from callboard.messages.jobs.retry import RetryPolicy
 from tests.actors.scheduler.drive import broken, flaky, run_to_end, task
 from tests.actors.scheduler.model import ENDED, Attempt, Model
 

@@ -4,9 +4,9 @@ import pytest
 
 from callboard.actors.scheduler.core import SchedulerCore
 from callboard.actors.scheduler.effects import ExecutionDone, TaskDoubtful, TaskFailed, TaskRetried
-from callboard.messages.errors import ActorStopped, DeadlineExceeded, HandlerFailed, HostLost
-from callboard.messages.execution import Decision, ExecutionStatus, TaskStatus
-from callboard.messages.plan import Plan, SubTask
+from callboard.messages.core.errors import ActorStopped, DeadlineExceeded, HandlerFailed, HostLost
+from callboard.messages.jobs.execution import Decision, ExecutionStatus, TaskStatus
+from callboard.messages.jobs.plan import Plan, SubTask
 
 KINDS = frozenset({"pay"})
 

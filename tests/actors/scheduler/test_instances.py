@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from callboard.actors.scheduler.core import SchedulerCore
-from callboard.messages.execution import ExecutionStatus
-from callboard.messages.plan import Plan
+from callboard.messages.jobs.execution import ExecutionStatus
+from callboard.messages.jobs.plan import Plan
 from tests.actors.scheduler.drive import OFFERS, run_to_end, task
 from tests.actors.scheduler.test_core_model import critical_path
 

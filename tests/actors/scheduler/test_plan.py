@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callboard.messages import plan as plan_module
-from callboard.messages.errors import (
+from callboard.messages.core.errors import (
     CallboardError,
     Cancelled,
     ClusterUnreachable,
@@ -23,14 +22,15 @@ from callboard.messages.errors import (
     WrongReply,
     error_from_data,
 )
-from callboard.messages.execution import (
+from callboard.messages.jobs import plan as plan_module
+from callboard.messages.jobs.execution import (
     ExecutionStatus,
     StateTransition,
     StateTransitionTrigger,
     TaskStatus,
 )
-from callboard.messages.plan import PROBLEMS_MAX, Plan, SubTask
-from callboard.messages.retry import RETRYABILITY, Retryability, RetryPolicy, retryability_of
+from callboard.messages.jobs.plan import PROBLEMS_MAX, Plan, SubTask
+from callboard.messages.jobs.retry import RETRYABILITY, Retryability, RetryPolicy, retryability_of
 from tests.actors.scheduler.drive import task
 
 

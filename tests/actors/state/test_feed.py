@@ -9,26 +9,22 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from callboard.actors.execution.history.events import Kind, pack, stream_of
-from callboard.actors.execution.history.fold import fold
-from callboard.actors.execution.history.states import KINDS, advanced, of_history
+from callboard.actors.executions.history.events import Kind, pack, stream_of
+from callboard.actors.executions.history.fold import fold
+from callboard.actors.executions.history.states import KINDS, advanced, of_history
 from callboard.actors.journal.journal import Journal
 from callboard.actors.state.feed import StateFeed
 from callboard.actors.state.states import AgentStateManager
-from callboard.messages.errors import DeadlineExceeded
-from callboard.messages.events import Append, EventStore, NewEvent
-from callboard.messages.execution import ExecutionStatus, StateTransitionTrigger
-from callboard.messages.state import AgentExecutionState, AgentStateChanged
-from callboard.messages.storage import StateRow
-from callboard.messages.storage_errors import StoreUnavailable
-from callboard.messages.updates import ExecutionPhase
+from callboard.messages.core.errors import DeadlineExceeded
+from callboard.messages.jobs.execution import ExecutionStatus, StateTransitionTrigger
+from callboard.messages.jobs.updates import ExecutionPhase
+from callboard.messages.storage.errors import StoreUnavailable
+from callboard.messages.storage.events import Append, EventStore, NewEvent
+from callboard.messages.storage.states import AgentExecutionState, AgentStateChanged
+from callboard.messages.storage.stores import StateRow
 from callboard.runtime.cache.local import LocalCache
-from callboard.runtime.stores.memory import (
-    MemoryEventStore,
-    MemoryReadModelStore,
-    MemoryStateStore,
-)
-from tests.actors.execution.lives import (
+from callboard.runtime.stores.memory import MemoryEventStore, MemoryReadModelStore, MemoryStateStore
+from tests.actors.executions.driver_restarts import (
     ID,
     WAIT_S,
     events_of,
@@ -36,8 +32,8 @@ from tests.actors.execution.lives import (
     random_job,
     resume,
 )
-from tests.actors.execution.test_snapshots import every_kind, store_of
-from tests.actors.execution.world import World, turns
+from tests.actors.executions.execution_fixture import World, turns
+from tests.actors.executions.test_snapshots import every_kind, store_of
 
 
 def kept(state: AgentExecutionState | None) -> dict[str, Any]:

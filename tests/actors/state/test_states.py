@@ -12,24 +12,24 @@ import pytest
 
 from callboard.actors.state.core import UNTOLD_MAX
 from callboard.actors.state.states import AgentStateManager
-from callboard.messages.errors import InvalidMessage, StateConflict, UsageError
-from callboard.messages.execution import ExecutionStatus, StateTransitionTrigger
-from callboard.messages.state import (
-    AgentExecutionState,
-    AgentStateChanged,
-    IntermediateResult,
-    StateCodec,
-    UnknownState,
-)
-from callboard.messages.storage import StateRow
-from callboard.messages.storage_errors import (
+from callboard.messages.core.errors import InvalidMessage, StateConflict, UsageError
+from callboard.messages.jobs.execution import ExecutionStatus, StateTransitionTrigger
+from callboard.messages.jobs.updates import StateChanged, TaskDependency
+from callboard.messages.storage.errors import (
     CommitUnknown,
     StoreDamaged,
     StoreFull,
     StoreUnavailable,
     TransitionRefused,
 )
-from callboard.messages.updates import StateChanged, TaskDependency
+from callboard.messages.storage.states import (
+    AgentExecutionState,
+    AgentStateChanged,
+    IntermediateResult,
+    StateCodec,
+    UnknownState,
+)
+from callboard.messages.storage.stores import StateRow
 from callboard.runtime.stores.choose import state_store
 
 DEADLINE_S: Final = 20.0

@@ -3,14 +3,14 @@
 import asyncio
 from typing import Any, ClassVar, Final
 
-from callboard.actors.actor import Actor, handler
-from callboard.actors.context import Context
-from callboard.actors.props import props
-from callboard.actors.tree.ref import TreeRef
-from callboard.actors.tree.spec import ActorSpec
-from callboard.messages.contract import Contract, Request
-from callboard.messages.lifecycle import Exit, ExitReason
-from callboard.messages.spec import Backoff, Intensity, Strategy, SupervisorSpec
+from callboard.actors.kernel.actor import Actor, handler
+from callboard.actors.kernel.context import Context
+from callboard.actors.kernel.props import props
+from callboard.actors.trees.ref import TreeRef
+from callboard.actors.trees.spec import ActorSpec
+from callboard.messages.control.lifecycle import Exit, ExitReason
+from callboard.messages.control.spec import Backoff, Intensity, Strategy, SupervisorSpec
+from callboard.messages.core.contract import Contract, Request
 
 __all__ = ["AT_ONCE", "LOG", "Child", "End", "Log", "Ping", "Pong", "child", "states", "supervised"]
 

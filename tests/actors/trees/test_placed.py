@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 
-from callboard.actors.props import props
-from callboard.actors.tree.ref import TreeRef
-from callboard.actors.tree.spec import ActorSpec, TreeSpec
-from callboard.messages.errors import ActorStartFailed, ActorStopped, AskError, CallboardError
-from callboard.messages.placement import Placement, Resources
-from callboard.messages.spec import AutoShutdown, Restart, StopTimeout, Strategy
-from callboard.runtime.inside import root_of
-from callboard.runtime.opening import start
-from callboard.runtime.system import System
+from callboard.actors.kernel.props import props
+from callboard.actors.trees.ref import TreeRef
+from callboard.actors.trees.spec import ActorSpec, TreeSpec
+from callboard.messages.control.placement import Placement, Resources
+from callboard.messages.control.spec import AutoShutdown, Restart, StopTimeout, Strategy
+from callboard.messages.core.errors import ActorStartFailed, ActorStopped, AskError, CallboardError
+from callboard.runtime.api.inside import root_of
+from callboard.runtime.api.start import start
+from callboard.runtime.api.system import System
 
-from .cast import LOG, Child, End, Ping, child, states, supervised
+from .fixture_actors import LOG, Child, End, Ping, child, states, supervised
 
 WAIT_S = 10.0
 TWO: Any = {"engine": "inline", "hosts": 2, "understudies": 0}

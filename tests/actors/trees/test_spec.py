@@ -8,20 +8,14 @@ from typing import Any
 import cloudpickle
 import pytest
 
-from callboard.actors.actor import Actor
-from callboard.actors.props import props
-from callboard.actors.spawnable import Props
-from callboard.actors.tree import spec
-from callboard.actors.tree.spec import (
-    TREE_DEPTH_MAX,
-    ActorSpec,
-    TreeSpec,
-    check_ships,
-    walk,
-)
-from callboard.messages.errors import SpecError
-from callboard.messages.placement import Placement
-from callboard.messages.spec import AutoShutdown, Restart, Strategy, SupervisorSpec
+from callboard.actors.kernel.actor import Actor
+from callboard.actors.kernel.props import props
+from callboard.actors.kernel.spawnable import Props
+from callboard.actors.trees import spec
+from callboard.actors.trees.spec import TREE_DEPTH_MAX, ActorSpec, TreeSpec, check_ships, walk
+from callboard.messages.control.placement import Placement
+from callboard.messages.control.spec import AutoShutdown, Restart, Strategy, SupervisorSpec
+from callboard.messages.core.errors import SpecError
 
 
 class Worker(Actor):

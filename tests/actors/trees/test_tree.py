@@ -6,21 +6,21 @@ from typing import Any, ClassVar, cast
 
 import pytest
 
-from callboard.actors.actor import Actor, handler
-from callboard.actors.context import Context
-from callboard.actors.host.host import Host
-from callboard.actors.props import props
-from callboard.actors.tree.ref import TreeRef
-from callboard.actors.tree.spec import ActorSpec, TreeSpec
-from callboard.messages.contract import Contract
-from callboard.messages.errors import ActorNotFound, ActorStartFailed, SpecError
-from callboard.messages.lifecycle import Exit
-from callboard.messages.spec import Backoff, Intensity, Restart, StopTimeout, Strategy
-from callboard.messages.spec import SupervisorSpec as Spec
-from callboard.runtime.inside import host_of, processes_of
-from callboard.runtime.opening import start
+from callboard.actors.kernel.actor import Actor, handler
+from callboard.actors.kernel.context import Context
+from callboard.actors.kernel.host.host import Host
+from callboard.actors.kernel.props import props
+from callboard.actors.trees.ref import TreeRef
+from callboard.actors.trees.spec import ActorSpec, TreeSpec
+from callboard.messages.control.lifecycle import Exit
+from callboard.messages.control.spec import Backoff, Intensity, Restart, StopTimeout, Strategy
+from callboard.messages.control.spec import SupervisorSpec as Spec
+from callboard.messages.core.contract import Contract
+from callboard.messages.core.errors import ActorNotFound, ActorStartFailed, SpecError
+from callboard.runtime.api.inside import host_of, processes_of
+from callboard.runtime.api.start import start
 
-from .cast import LOG, Child, End, Ping, child, states, supervised
+from .fixture_actors import LOG, Child, End, Ping, child, states, supervised
 
 ALONE: Any = {"engine": "inline", "hosts": 1, "understudies": 0}
 WAIT_S = 10.0
@@ -212,7 +212,7 @@ async def test_start_hook_that_runs_when_its_tree_is_stopped_is_cancelled() -> N
 
 
 def _address(cell: int) -> Any:
-    from callboard.messages.ref import Address
+    from callboard.messages.core.ref import Address
 
     return Address(1, cell)
 

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from callboard.messages.errors import SpecError
-from callboard.messages.hosts import HOSTS_MAX, HostSpec, host_specs
-from callboard.messages.placement import Resources
-from callboard.messages.spec import AutoShutdown, Restart, StopTimeout, SupervisorSpec
-from callboard.runtime.settings import Settings
+from callboard.messages.control.hosts import HOSTS_MAX, HostSpec, host_specs
+from callboard.messages.control.placement import Resources
+from callboard.messages.control.spec import AutoShutdown, Restart, StopTimeout, SupervisorSpec
+from callboard.messages.core.errors import SpecError
+from callboard.runtime.hosting.settings import Settings
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from callboard.messages.errors import SpecError
-from callboard.messages.placement import ANYWHERE, Placement, Resources
+from callboard.messages.control.placement import ANYWHERE, Placement, Resources
+from callboard.messages.core.errors import SpecError
 
 
 @pytest.mark.parametrize(

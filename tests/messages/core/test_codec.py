@@ -18,14 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
-from callboard.messages.contract import Contract
-from callboard.messages.errors import (
-    InvalidMessage,
-    UnknownContract,
-    VersionMismatch,
-)
-from callboard.messages.ref import Address, Ref
-from tests.messages.way import Free, NoCourier, Place, Span, Way
+from callboard.messages.core.contract import Contract
+from callboard.messages.core.errors import InvalidMessage, UnknownContract, VersionMismatch
+from callboard.messages.core.ref import Address, Ref
+from tests.messages.core.transfer import Free, NoCourier, Place, Span, Way
 
 
 class Colour(enum.Enum):

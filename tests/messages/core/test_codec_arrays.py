@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from callboard.messages.codec import Array
-from callboard.messages.contract import Contract
-from callboard.messages.errors import InvalidMessage, PayloadTooLarge
-from callboard.messages.limits import Limits
-from tests.messages.way import Free, Way
+from callboard.messages.core.codec import Array
+from callboard.messages.core.contract import Contract
+from callboard.messages.core.errors import InvalidMessage, PayloadTooLarge
+from callboard.messages.core.limits import Limits
+from tests.messages.core.transfer import Free, Way
 
 Anything = np.ndarray[Any, np.dtype[Any]]
 ALIGNED: Final = np.dtype([("a", "i1"), ("b", "<i8")], align=True)

@@ -14,16 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import create_model, field_validator
 
-from callboard.messages.codec import size_bytes
-from callboard.messages.contract import Contract, contract_key
-from callboard.messages.errors import (
-    CallboardError,
-    InvalidMessage,
-    PayloadTooLarge,
-)
-from callboard.messages.limits import Limits
-from callboard.messages.ref import Address, Ref
-from tests.messages.way import Free, Nest, NoCourier, Place, Span, Way, nested
+from callboard.messages.core.codec import size_bytes
+from callboard.messages.core.contract import Contract, contract_key
+from callboard.messages.core.errors import CallboardError, InvalidMessage, PayloadTooLarge
+from callboard.messages.core.limits import Limits
+from callboard.messages.core.ref import Address, Ref
+from tests.messages.core.transfer import Free, Nest, NoCourier, Place, Span, Way, nested
 
 
 class Pair(enum.Enum):

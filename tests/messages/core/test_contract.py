@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from callboard.messages.contract import (
+from callboard.messages.core.contract import (
     Contract,
     ContractKey,
     ContractRegistry,
@@ -21,14 +21,14 @@ from callboard.messages.contract import (
     contract_key,
     reply_type,
 )
-from callboard.messages.errors import (
+from callboard.messages.core.errors import (
     InvalidMessage,
     PayloadTooLarge,
     SpecError,
     UnknownContract,
     VersionMismatch,
 )
-from callboard.messages.limits import Limits
+from callboard.messages.core.limits import Limits
 
 
 class Findings(Contract, name="tests.contract.findings"):

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from callboard.messages import errors
-from callboard.messages.limits import DEFAULT_LIMITS
+from callboard.messages.core import errors
+from callboard.messages.core.limits import DEFAULT_LIMITS
 
 
 @pytest.fixture(scope="module")

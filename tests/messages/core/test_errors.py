@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callboard.messages import errors
-from callboard.messages.errors import (
+from callboard.messages.core import errors
+from callboard.messages.core.errors import (
     MESSAGE_CHARS_MAX,
     ActorNotFound,
     AskError,

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callboard.messages.contract import ContractKey
-from callboard.messages.errors import FrameError
-from callboard.messages.frame import (
+from callboard.messages.core.contract import ContractKey
+from callboard.messages.core.errors import FrameError
+from callboard.messages.core.frame import (
     MAGIC,
     PREFIX,
     Envelope,
@@ -21,7 +21,7 @@ from callboard.messages.frame import (
     Kind,
     decode_frame,
 )
-from callboard.messages.limits import Limits
+from callboard.messages.core.limits import Limits
 
 HEADER: Final = FrameHeader(1, 2, 3, 4, sequence=5, received=6, granted=7)
 KEY: Final = ContractKey("a.contract", 1, 2**56 - 1)

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from callboard.messages.codec import Codec
-from callboard.messages.contract import Contract, ContractRegistry, contract_key
-from callboard.messages.limits import DEFAULT_LIMITS, Limits
-from callboard.messages.ref import Address
+from callboard.messages.core.codec import Codec
+from callboard.messages.core.contract import Contract, ContractRegistry, contract_key
+from callboard.messages.core.limits import DEFAULT_LIMITS, Limits
+from callboard.messages.core.ref import Address
 
 __all__ = ["Free", "Nest", "NoCourier", "Place", "Span", "Way", "nested"]
 

@@ -9,8 +9,14 @@ import uuid
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callboard.messages.event_ids import MARK, NumberedIds, mark_of, new_event_id, new_event_ids
-from callboard.messages.events import EVENT_ID_BYTES
+from callboard.messages.storage.event_ids import (
+    MARK,
+    NumberedIds,
+    mark_of,
+    new_event_id,
+    new_event_ids,
+)
+from callboard.messages.storage.events import EVENT_ID_BYTES
 
 MANY = 20_000
 
@@ -44,7 +50,7 @@ def test_ids_of_one_list_are_in_a_row_and_of_no_other() -> None:
 def test_a_fork_makes_different_ids() -> None:
     code = (
         "import os\n"
-        "from callboard.messages.event_ids import new_event_id\n"
+        "from callboard.messages.storage.event_ids import new_event_id\n"
         "child = os.fork()\n"
         "text = ''.join(new_event_id().hex() + ' ' for _ in range(100))\n"
         "os.write(1, text.encode())\n"

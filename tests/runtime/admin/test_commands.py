@@ -11,23 +11,23 @@ import pytest_asyncio
 
 import callboard as cb
 from callboard import Agent, Contract, Job, Request, SubTask, handler
-from callboard.actors.execution.history.changes import cancelled, decided, fork
-from callboard.actors.execution.history.events import stream_of
-from callboard.actors.execution.history.reading import read_history
-from callboard.messages.commands import (
+from callboard.actors.executions.history.changes import cancelled, decided, fork
+from callboard.actors.executions.history.events import stream_of
+from callboard.actors.executions.history.reading import read_history
+from callboard.messages.core.errors import UsageError
+from callboard.messages.jobs.commands import (
     CancelExecution,
     DecideStep,
     ForkExecution,
     ResumeExecution,
 )
-from callboard.messages.errors import UsageError
-from callboard.messages.events import RecordedEvent
+from callboard.messages.storage.events import RecordedEvent
 from callboard.runtime.admin.client import AdminClient
 from callboard.runtime.admin.commands import ExecutionCommands
 from callboard.runtime.admin.port import Caller
 from callboard.runtime.admin.service import AdminService
-from callboard.runtime.executions import Executions
-from callboard.runtime.system import System
+from callboard.runtime.api.system import System
+from callboard.runtime.executions.executions import Executions
 
 
 class Made(Contract, name="admin.made"):

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from callboard.messages.commands import CancelExecution, ExecutionCancelled
-from callboard.messages.errors import CallboardError, MailboxFull, PayloadTooLarge
-from callboard.messages.views import LookAtActor, LookAtSystem, Stories
+from callboard.messages.control.views import LookAtActor, LookAtSystem, Stories
+from callboard.messages.core.errors import CallboardError, MailboxFull, PayloadTooLarge
+from callboard.messages.jobs.commands import CancelExecution, ExecutionCancelled
 from callboard.runtime.admin import unix_socket
 from callboard.runtime.admin.port import Caller
 from callboard.runtime.admin.service import AdminService

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callboard.messages.commands import CancelExecution
-from callboard.messages.contract import Contract, Request
-from callboard.messages.errors import (
+from callboard.messages.control.views import LookAtActor, LookAtSystem, Stories
+from callboard.messages.core.contract import Contract, Request
+from callboard.messages.core.errors import (
     CallboardError,
     DeadlineExceeded,
     InternalError,
@@ -17,7 +17,7 @@ from callboard.messages.errors import (
     UsageError,
     VersionMismatch,
 )
-from callboard.messages.views import LookAtActor, LookAtSystem, Stories
+from callboard.messages.jobs.commands import CancelExecution
 from callboard.runtime.admin.port import Caller
 from callboard.runtime.admin.service import AdminService
 from callboard.runtime.admin.wire import REQUEST_BYTES_MAX, decode_reply, encode_request

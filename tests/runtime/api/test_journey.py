@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from callboard.actors.actor import Agent, handler
-from callboard.actors.asks import AskFuture
-from callboard.actors.cell import Cell
-from callboard.actors.host.host import Host
-from callboard.actors.link.edge import Edge
-from callboard.actors.link.outbox import Outbox
-from callboard.messages.codec import Codec
-from callboard.messages.contract import Contract, Request
-from callboard.runtime.opening import start
+from callboard.actors.kernel.actor import Agent, handler
+from callboard.actors.kernel.asks import AskFuture
+from callboard.actors.kernel.cell import Cell
+from callboard.actors.kernel.host.host import Host
+from callboard.actors.kernel.link.outbox import Outbox
+from callboard.actors.kernel.link.receiver import Edge
+from callboard.messages.core.codec import Codec
+from callboard.messages.core.contract import Contract, Request
+from callboard.runtime.api.start import start
 
 
 class Length(Contract):

@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from callboard.actors.actor import Agent, handler
-from callboard.actors.context import Context
-from callboard.messages.contract import Contract, Request
-from callboard.messages.errors import AskError, CallboardError
-from callboard.runtime.system import System
+from callboard.actors.kernel.actor import Agent, handler
+from callboard.actors.kernel.context import Context
+from callboard.messages.core.contract import Contract, Request
+from callboard.messages.core.errors import AskError, CallboardError
+from callboard.runtime.api.system import System
 from callboard.testing import Crash, FaultPlan, Simulation, simulate, simulated
 
 

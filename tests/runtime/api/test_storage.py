@@ -9,10 +9,10 @@ import pytest
 
 import callboard
 from callboard.actors.journal.client import LogClient
-from callboard.messages.errors import SpecError
-from callboard.messages.events import NO_STREAM, Appended, NewEvent
-from callboard.messages.state import AgentExecutionState
-from callboard.messages.storage_errors import WrongExpectedVersion
+from callboard.messages.core.errors import SpecError
+from callboard.messages.storage.errors import WrongExpectedVersion
+from callboard.messages.storage.events import NO_STREAM, Appended, NewEvent
+from callboard.messages.storage.states import AgentExecutionState
 from tests.servers.redis_server import RedisServer
 
 LEFT = "return redis.call('PTTL', redis.call('KEYS', '*an-hour*')[1])"

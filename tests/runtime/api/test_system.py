@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from callboard.actors.actor import Actor, Agent, handler
-from callboard.messages.contract import Contract, Request
-from callboard.messages.errors import HostLost, SpecError, UsageError
-from callboard.runtime.driver import run
-from callboard.runtime.inside import root_of
-from callboard.runtime.opening import start
-from callboard.runtime.settings import Settings
-from callboard.runtime.system import System
+from callboard.actors.kernel.actor import Actor, Agent, handler
+from callboard.messages.core.contract import Contract, Request
+from callboard.messages.core.errors import HostLost, SpecError, UsageError
+from callboard.runtime.api.inside import root_of
+from callboard.runtime.api.run import run
+from callboard.runtime.api.start import start
+from callboard.runtime.api.system import System
+from callboard.runtime.hosting.settings import Settings
 
 
 class Number(Contract, name="system.number"):

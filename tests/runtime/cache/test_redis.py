@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from callboard.messages.storage import Cache
+from callboard.messages.storage.stores import Cache
 from callboard.runtime.cache.circuit import CircuitState
 from callboard.runtime.cache.local import LocalCache
 from callboard.runtime.cache.redis import KEY_S_MAX, RedisCache

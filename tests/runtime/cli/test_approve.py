@@ -14,7 +14,7 @@ import pytest
 
 import callboard as cb
 from callboard import Agent, Contract, Job, Request, SubTask, handler
-from callboard.messages.errors import ExecutionFailed
+from callboard.messages.core.errors import ExecutionFailed
 from callboard.runtime.cli.outcome import ExitCode
 
 Run = Callable[..., Any]

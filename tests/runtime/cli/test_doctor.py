@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from callboard.runtime.cli.doctor import doctor, run_checks
-from callboard.runtime.cluster.check import Check, Status
-from callboard.runtime.cluster.network import RAY_PORTS
+from callboard.runtime.doctor.check import Check, Status
+from callboard.runtime.doctor.network import RAY_PORTS
 
 
 def by_name(checks: list[Check]) -> dict[str, Check]:

@@ -15,12 +15,12 @@ from rich.console import Console
 
 import callboard as cb
 from callboard import Agent, Contract, Job, Request, SubTask, handler
-from callboard.actors.execution.history.fold import Attempt, ExecutionHistory
+from callboard.actors.executions.history.fold import Attempt, ExecutionHistory
 from callboard.jobs import RetryPolicy
-from callboard.messages.errors import ExecutionFailed
+from callboard.messages.core.errors import ExecutionFailed
+from callboard.runtime.cli.attempt_rows import ROWS_MAX, LaneRows, lane_rows
 from callboard.runtime.cli.chart import timeline
 from callboard.runtime.cli.figures import age
-from callboard.runtime.cli.lanes import ROWS_MAX, LaneRows, lane_rows
 from callboard.runtime.cli.logs import find, history_of, open_logs
 from callboard.runtime.cli.page import page
 from callboard.runtime.cli.page.gantt import ticks
@@ -219,7 +219,7 @@ def test_attempts_of_one_row_do_not_overlap_and_none_is_left_out(
     history.ids.append("a")
     attempts = [Attempt(0, 1, lane, began, took, "", "") for began, took, lane in times]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("callboard.runtime.cli.lanes.kinds_of", lambda _history: ["a.Step"])
+        patch.setattr("callboard.runtime.cli.attempt_rows.kinds_of", lambda _history: ["a.Step"])
         lanes = lane_rows(history, attempts)
         history.attempts.extend(attempts)
         console = Console(width=80, record=True, file=None, force_terminal=False)

@@ -16,19 +16,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callboard.actors.execution.history.events import Kind, pack
-from callboard.actors.execution.history.fold import fold
-from callboard.messages.errors import CallboardError
-from callboard.messages.events import RecordedEvent
+from callboard.actors.executions.history.events import Kind, pack
+from callboard.actors.executions.history.fold import fold
+from callboard.messages.core.errors import CallboardError
+from callboard.messages.storage.events import RecordedEvent
 from callboard.runtime.cli.chart import timeline
 from callboard.runtime.cli.events import line_of, to_data
+from callboard.runtime.cli.execution_report import draw
+from callboard.runtime.cli.execution_report import to_data as story_data
 from callboard.runtime.cli.listing import count_done, rows_of
 from callboard.runtime.cli.logs import open_logs
 from callboard.runtime.cli.outcome import ExitCode
 from callboard.runtime.cli.page import page
 from callboard.runtime.cli.resume import script_of
-from callboard.runtime.cli.story import draw
-from callboard.runtime.cli.story import to_data as story_data
 
 DRIVER: Final = """
 import asyncio

@@ -11,8 +11,8 @@ import pytest
 
 import callboard as cb
 from callboard import Agent, Contract, Job, Request, SubTask, handler
-from callboard.actors.execution.history.events import Kind, pack, stream_of
-from callboard.messages.events import Append, Appended, NewEvent
+from callboard.actors.executions.history.events import Kind, pack, stream_of
+from callboard.messages.storage.events import Append, Appended, NewEvent
 from callboard.runtime.cli.outcome import ExitCode
 from callboard.runtime.stores.sqlite import SqliteEventStore
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from callboard.actors.execution.history.events import Kind, pack
-from callboard.messages.events import Append, NewEvent
+from callboard.actors.executions.history.events import Kind, pack
+from callboard.messages.storage.events import Append, NewEvent
 from callboard.runtime.cli.outcome import ExitCode
 from callboard.runtime.stores.blobs import FileBlobStore
 from callboard.runtime.stores.sqlite import SqliteEventStore

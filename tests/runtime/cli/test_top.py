@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from callboard.messages.views import ActorLoad, CallboardView, HostView, LinkView
+from callboard.messages.control.views import ActorLoad, CallboardView, HostView, LinkView
 from callboard.runtime.cli.outcome import ExitCode
 from callboard.runtime.cli.rates import HostRow, SystemRows, Trend
 from callboard.runtime.cli.sources import Sight, Source

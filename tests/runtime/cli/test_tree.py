@@ -15,14 +15,14 @@ import pytest
 from rich.console import Console
 
 from callboard import Actor, Contract, handler
-from callboard.actors.tree.spec import ActorSpec, TreeSpec
-from callboard.messages.placement import Placement
-from callboard.messages.views import ActorView, CallboardView, HostView
+from callboard.actors.trees.spec import ActorSpec, TreeSpec
+from callboard.messages.control.placement import Placement
+from callboard.messages.control.views import ActorView, CallboardView, HostView
 from callboard.runtime.admin.unix_socket import SYSTEM, admin_sockets
+from callboard.runtime.api.start import start as start_system
 from callboard.runtime.cli.drawing import draw
 from callboard.runtime.cli.outcome import ExitCode
 from callboard.runtime.cli.sources import Sight
-from callboard.runtime.opening import start as start_system
 
 Run = Callable[..., Any]
 

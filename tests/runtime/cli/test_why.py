@@ -12,20 +12,20 @@ import pytest
 import pytest_asyncio
 from rich.console import Console
 
-from callboard.actors.actor import Actor, handler
-from callboard.messages.contract import Contract, Request
-from callboard.messages.control import CONTROL_CELL, CONTROL_SLOT
-from callboard.messages.errors import ActorStopped, HandlerFailed, UsageError
-from callboard.messages.ref import Address
-from callboard.messages.spec import Restart
-from callboard.messages.views import ActorStory, StoryEntry
+from callboard.actors.kernel.actor import Actor, handler
+from callboard.messages.control.control_plane import CONTROL_CELL, CONTROL_SLOT
+from callboard.messages.control.spec import Restart
+from callboard.messages.control.views import ActorStory, StoryEntry
+from callboard.messages.core.contract import Contract, Request
+from callboard.messages.core.errors import ActorStopped, HandlerFailed, UsageError
+from callboard.messages.core.ref import Address
+from callboard.runtime.api.inside import host_of, processes_of, root_of
+from callboard.runtime.api.start import start as start_system
+from callboard.runtime.api.system import System
 from callboard.runtime.cli.outcome import ExitCode
 from callboard.runtime.cli.sources import Source
 from callboard.runtime.cli.why import Found, draw, find, full_path
-from callboard.runtime.inside import host_of, processes_of, root_of
-from callboard.runtime.opening import start as start_system
-from callboard.runtime.root import looks
-from callboard.runtime.system import System
+from callboard.runtime.control_plane import views as looks
 
 Run = Callable[..., Any]
 

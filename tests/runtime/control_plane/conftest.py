@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import cloudpickle
 import pytest
 
-from ..engines import cast, company
+from ..engines import engine_fixtures as company
+from ..engines import fixture_actors as cast
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,13 +8,13 @@ from typing import Any
 import cloudpickle
 import pytest
 
-from callboard.messages.errors import HostLost
-from callboard.messages.lifecycle import ExitReason
-from callboard.messages.ref import Address
-from callboard.runtime.inside import root_of
-from callboard.runtime.opening import start
+from callboard.messages.control.lifecycle import ExitReason
+from callboard.messages.core.errors import HostLost
+from callboard.messages.core.ref import Address
+from callboard.runtime.api.inside import root_of
+from callboard.runtime.api.start import start
 
-from ...actors.watch import party
+from ...actors.kernel.monitors import fixture_actors as party
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_here")]
 

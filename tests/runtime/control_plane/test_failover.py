@@ -10,16 +10,17 @@ from typing import Any
 
 import pytest
 
-from callboard.actors.props import props
-from callboard.messages.errors import ActorNotFound, CallboardError, HostLost
-from callboard.messages.letters import DeadLetter
-from callboard.messages.ref import Ref
-from callboard.messages.spec import Backoff, Intensity, SupervisorSpec
-from callboard.runtime.inside import root_of
-from callboard.runtime.opening import start
-from callboard.runtime.system import System
+from callboard.actors.kernel.props import props
+from callboard.messages.control.dead_letters import DeadLetter
+from callboard.messages.control.spec import Backoff, Intensity, SupervisorSpec
+from callboard.messages.core.errors import ActorNotFound, CallboardError, HostLost
+from callboard.messages.core.ref import Ref
+from callboard.runtime.api.inside import root_of
+from callboard.runtime.api.start import start
+from callboard.runtime.api.system import System
 
-from ..engines import cast, company
+from ..engines import engine_fixtures as company
+from ..engines import fixture_actors as cast
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_here")]
 

@@ -6,18 +6,18 @@ from typing import Any, ClassVar, Final
 
 import pytest
 
-from callboard.actors.actor import Actor, handler
-from callboard.actors.context import Context
+from callboard.actors.kernel.actor import Actor, handler
+from callboard.actors.kernel.context import Context
 from callboard.actors.keyed.actor import KeyedActor
-from callboard.messages.contract import Contract, Request
-from callboard.messages.errors import ActorNotFound, DeadlineExceeded, HostLost
-from callboard.messages.hosts import HostSpec
-from callboard.messages.lifecycle import Exit
-from callboard.messages.ref import Ref
-from callboard.messages.spec import Backoff, StopTimeout, Strategy, SupervisorSpec
-from callboard.runtime.inside import root_of
-from callboard.runtime.opening import start
-from callboard.runtime.system import System
+from callboard.messages.control.hosts import HostSpec
+from callboard.messages.control.lifecycle import Exit
+from callboard.messages.control.spec import Backoff, StopTimeout, Strategy, SupervisorSpec
+from callboard.messages.core.contract import Contract, Request
+from callboard.messages.core.errors import ActorNotFound, DeadlineExceeded, HostLost
+from callboard.messages.core.ref import Ref
+from callboard.runtime.api.inside import root_of
+from callboard.runtime.api.start import start
+from callboard.runtime.api.system import System
 
 WAIT_S: Final = 10.0
 GROUP: Final = SupervisorSpec(Strategy.ONE_FOR_ALL, backoff=Backoff(max_s=0.0))

@@ -5,14 +5,14 @@ from typing import Any, ClassVar, Final, cast
 
 import pytest
 
-from callboard.actors.actor import Actor, handler
-from callboard.actors.context import Context
-from callboard.actors.host.host import Host
-from callboard.actors.props import props
-from callboard.messages.contract import Contract, Request
-from callboard.messages.lifecycle import Exit
-from callboard.messages.ref import Ref
-from callboard.messages.spec import Strategy, SupervisorSpec
+from callboard.actors.kernel.actor import Actor, handler
+from callboard.actors.kernel.context import Context
+from callboard.actors.kernel.host.host import Host
+from callboard.actors.kernel.props import props
+from callboard.messages.control.lifecycle import Exit
+from callboard.messages.control.spec import Strategy, SupervisorSpec
+from callboard.messages.core.contract import Contract, Request
+from callboard.messages.core.ref import Ref
 from callboard.runtime.testing.network import NetworkFaults
 from callboard.runtime.testing.system import open_system
 from callboard.runtime.testing.world import World

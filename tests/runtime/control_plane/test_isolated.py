@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
-from callboard.actors.props import props
-from callboard.messages.errors import (
+from callboard.actors.kernel.props import props
+from callboard.messages.control.hosts import ProcessOrder
+from callboard.messages.control.placement import Placement, Resources
+from callboard.messages.control.spec import Backoff, Restart, StopTimeout, SupervisorSpec
+from callboard.messages.core.errors import (
     ActorNotFound,
     ActorStartFailed,
     ClusterError,
@@ -16,17 +19,15 @@ from callboard.messages.errors import (
     SpecError,
     UsageError,
 )
-from callboard.messages.hosts import ProcessOrder
-from callboard.messages.placement import Placement, Resources
+from callboard.messages.core.ref import Ref
 from callboard.messages.ports import HostProcess
-from callboard.messages.ref import Ref
-from callboard.messages.spec import Backoff, Restart, StopTimeout, SupervisorSpec
+from callboard.runtime.api.inside import host_of, root_of
+from callboard.runtime.api.system import System
 from callboard.runtime.engines.inline import InlineEngine
-from callboard.runtime.inside import host_of, root_of
-from callboard.runtime.settings import Settings
-from callboard.runtime.system import System
+from callboard.runtime.hosting.settings import Settings
 
-from ..engines import cast, company
+from ..engines import engine_fixtures as company
+from ..engines import fixture_actors as cast
 
 ALONE = Placement(isolated=Resources(cpus=1.0))
 AT_ONCE = SupervisorSpec(backoff=Backoff(max_s=0.0))

@@ -8,13 +8,13 @@ import cloudpickle
 import pytest
 
 from callboard.actors.keyed.actor import StoreActor
-from callboard.messages.errors import AskError
-from callboard.runtime.inside import root_of
-from callboard.runtime.opening import start
-from callboard.runtime.system import System
+from callboard.messages.core.errors import AskError
+from callboard.runtime.api.inside import root_of
+from callboard.runtime.api.start import start
+from callboard.runtime.api.system import System
 
-from ..engines import accounts
-from ..engines.accounts import Account, Balance, Deposit
+from ..engines import account_actors as accounts
+from ..engines.account_actors import Account, Balance, Deposit
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_here")]
 

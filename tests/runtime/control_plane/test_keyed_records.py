@@ -3,10 +3,10 @@
 from types import SimpleNamespace
 from typing import Any
 
-from callboard.messages.spawning import Offer, Spawn, SpawnPart
-from callboard.runtime.root import adoption, registrar
-from callboard.runtime.root.records import KeptBatch, Remembered
-from callboard.runtime.root.slots import Batch, Slot, SlotTable
+from callboard.messages.control.spawning import Offer, Spawn, SpawnPart
+from callboard.runtime.control_plane import adoption, registrar
+from callboard.runtime.control_plane.records import KeptBatch, Remembered
+from callboard.runtime.control_plane.slots import Batch, Slot, SlotTable
 
 PLACES = "keyed:user:1/1,2/2"
 

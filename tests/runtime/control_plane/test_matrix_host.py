@@ -11,10 +11,9 @@ from typing import Any, Self
 
 import pytest
 
-from callboard.messages.errors import ClusterError, HostLost, UsageError
-from callboard.messages.hosts import HostSpec
-from callboard.messages.lifecycle import ENDED_NORMALLY, Exit, ExitReason
-from callboard.messages.spec import (
+from callboard.messages.control.hosts import HostSpec
+from callboard.messages.control.lifecycle import ENDED_NORMALLY, Exit, ExitReason
+from callboard.messages.control.spec import (
     AutoShutdown,
     Backoff,
     Intensity,
@@ -22,14 +21,15 @@ from callboard.messages.spec import (
     Strategy,
     SupervisorSpec,
 )
+from callboard.messages.core.errors import ClusterError, HostLost, UsageError
+from callboard.runtime.api.inside import host_of, root_of
+from callboard.runtime.api.system import System
+from callboard.runtime.control_plane.slots import Slot
 from callboard.runtime.engines.inline import InlineEngine
-from callboard.runtime.inside import host_of, root_of
-from callboard.runtime.root.slots import Slot
-from callboard.runtime.settings import Settings
-from callboard.runtime.system import System
+from callboard.runtime.hosting.settings import Settings
 
 from ...supervisors.matrix import CELLS, EXITS, EXTRAS, SUBJECT, Cell, Outcome, names
-from ..engines import cast
+from ..engines import fixture_actors as cast
 
 AT_ONCE = Backoff(max_s=0.0)
 

@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from callboard.messages.errors import AskError, ClusterError, HostLost
-from callboard.messages.hosts import HostSpec
-from callboard.messages.placement import Placement, Resources
-from callboard.messages.ref import Ref
-from callboard.messages.spec import Backoff, Intensity, Strategy, SupervisorSpec
-from callboard.runtime.inside import root_of
-from callboard.runtime.opening import start
-from callboard.runtime.system import System
+from callboard.messages.control.hosts import HostSpec
+from callboard.messages.control.placement import Placement, Resources
+from callboard.messages.control.spec import Backoff, Intensity, Strategy, SupervisorSpec
+from callboard.messages.core.errors import AskError, ClusterError, HostLost
+from callboard.messages.core.ref import Ref
+from callboard.runtime.api.inside import root_of
+from callboard.runtime.api.start import start
+from callboard.runtime.api.system import System
 
-from ..engines import cast
+from ..engines import fixture_actors as cast
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_here"), pytest.mark.timeout(120)]
 

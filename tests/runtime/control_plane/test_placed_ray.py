@@ -9,14 +9,14 @@ from typing import Any, Final
 import cloudpickle
 import pytest
 
-from callboard.actors.actor import Actor, handler
-from callboard.actors.tree.ref import TreeRef
-from callboard.actors.tree.spec import ActorSpec, TreeSpec
-from callboard.messages.contract import Contract, Request
-from callboard.messages.errors import ClusterError
-from callboard.messages.placement import Placement, Resources
-from callboard.runtime.opening import start
-from callboard.runtime.system import System
+from callboard.actors.kernel.actor import Actor, handler
+from callboard.actors.trees.ref import TreeRef
+from callboard.actors.trees.spec import ActorSpec, TreeSpec
+from callboard.messages.control.placement import Placement, Resources
+from callboard.messages.core.contract import Contract, Request
+from callboard.messages.core.errors import ClusterError
+from callboard.runtime.api.start import start
+from callboard.runtime.api.system import System
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_here"), pytest.mark.timeout(120)]
 WAIT_S: Final = 30.0

@@ -14,9 +14,9 @@ from callboard import Contract, System, start
 from callboard.actors.events.projection.actor import LookAtProjector
 from callboard.actors.events.projection.figures import ProjectorLimits
 from callboard.events import ProjectorActor
-from callboard.messages.errors import CallboardError
-from callboard.messages.placement import Placement
-from callboard.runtime.inside import root_of
+from callboard.messages.control.placement import Placement
+from callboard.messages.core.errors import CallboardError
+from callboard.runtime.api.inside import root_of
 from callboard.runtime.stores.sqlite import SqliteEventStore, SqliteReadModelStore
 from callboard.supervision import Backoff, TreeSpec
 from tests.actors.events import accounts

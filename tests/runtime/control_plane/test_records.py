@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from callboard.actors.host.host import Host
-from callboard.messages.errors import ClusterError
-from callboard.messages.ref import Address
-from callboard.messages.spawning import Offer, Spawn, Spawned, SpawnPart
+from callboard.actors.kernel.host.host import Host
+from callboard.messages.control.spawning import Offer, Spawn, Spawned, SpawnPart
+from callboard.messages.core.errors import ClusterError
+from callboard.messages.core.ref import Address
+from callboard.runtime.control_plane import records as module
+from callboard.runtime.control_plane.records import Records, Remembered
+from callboard.runtime.control_plane.slots import Batch, Slot
 from callboard.runtime.engines.inline import InlineBlobs
-from callboard.runtime.root import records as module
-from callboard.runtime.root.records import Records, Remembered
-from callboard.runtime.root.slots import Batch, Slot
-from callboard.runtime.settings import Settings
-from callboard.runtime.wiring import make_host
+from callboard.runtime.hosting.settings import Settings
+from callboard.runtime.hosting.wiring import make_host
 
 
 class Memory:

@@ -2,10 +2,10 @@
 
 import pytest
 
-from callboard.messages.errors import ActorNotFound, NameTaken
-from callboard.messages.ref import Address
-from callboard.messages.spawning import SpawnPart
-from callboard.runtime.root.slots import Batch, SlotTable
+from callboard.messages.control.spawning import SpawnPart
+from callboard.messages.core.errors import ActorNotFound, NameTaken
+from callboard.messages.core.ref import Address
+from callboard.runtime.control_plane.slots import Batch, SlotTable
 
 
 @pytest.fixture

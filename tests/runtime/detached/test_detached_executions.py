@@ -13,7 +13,7 @@ from typing import Any, Final
 import psutil
 import pytest
 
-from callboard.actors.execution.history.fold import ExecutionHistory
+from callboard.actors.executions.history.fold import ExecutionHistory
 from callboard.runtime.cli.logs import find, history_of, open_logs
 
 from .cluster import Cluster

@@ -2,10 +2,10 @@
 
 import pytest
 
-from callboard.messages.errors import SpecError
-from callboard.runtime.detached.entry import cluster_address
-from callboard.runtime.detached.names import check_name, root_name, system_of
-from callboard.runtime.settings import Settings
+from callboard.messages.core.errors import SpecError
+from callboard.runtime.engines.ray.detached_systems import cluster_address
+from callboard.runtime.engines.ray.names import check_name, root_name, system_of
+from callboard.runtime.hosting.settings import Settings
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "-x", ".", "a b", "x" * 65, "a\n"])

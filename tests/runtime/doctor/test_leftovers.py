@@ -2,8 +2,8 @@
 
 import os
 
-from callboard.runtime.cluster.check import Status
-from callboard.runtime.cluster.processes import (
+from callboard.runtime.doctor.check import Status
+from callboard.runtime.doctor.leftovers import (
     STRAYS_SHOWN_MAX,
     ProcessSeen,
     check_strays,

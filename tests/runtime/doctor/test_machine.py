@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from callboard.runtime.cluster.check import Check, Status, guarded, worst
-from callboard.runtime.cluster.machine import (
+from callboard.runtime.doctor.check import Check, Status, guarded, worst
+from callboard.runtime.doctor.machine import (
     GIB,
     MIB,
     available_memory_bytes,

@@ -10,9 +10,9 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from callboard.messages.errors import UsageError
-from callboard.runtime.cluster.check import Status
-from callboard.runtime.cluster.network import (
+from callboard.messages.core.errors import UsageError
+from callboard.runtime.doctor.check import Status
+from callboard.runtime.doctor.network import (
     Endpoint,
     check_address,
     check_port,

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from callboard.runtime.cluster.check import Check, Status
-from callboard.runtime.cluster.token import check_token, default_token_file
+from callboard.runtime.doctor.check import Check, Status
+from callboard.runtime.doctor.token import check_token, default_token_file
 
 SECRET = "correct-horse-battery-staple"
 

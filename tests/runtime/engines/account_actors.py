@@ -2,10 +2,10 @@
 
 from typing import ClassVar
 
-from callboard.actors.actor import handler
-from callboard.actors.context import Context
+from callboard.actors.kernel.actor import handler
+from callboard.actors.kernel.context import Context
 from callboard.actors.keyed.actor import KeyedActor
-from callboard.messages.contract import Contract, Request
+from callboard.messages.core.contract import Contract, Request
 
 
 class Balance(Contract, name="accounts.balance"):

@@ -7,11 +7,12 @@ import cloudpickle
 import pytest
 import pytest_asyncio
 
-from callboard.messages.ref import Ref
-from callboard.runtime.opening import start
-from callboard.runtime.system import System
+from callboard.messages.core.ref import Ref
+from callboard.runtime.api.start import start
+from callboard.runtime.api.system import System
 
-from . import cast, company
+from . import engine_fixtures as company
+from . import fixture_actors as cast
 
 
 @pytest.fixture(scope="session", autouse=True)

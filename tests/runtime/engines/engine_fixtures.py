@@ -5,16 +5,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from callboard.actors.actor import Actor, Agent, handler
-from callboard.actors.context import Context
-from callboard.actors.props import props
-from callboard.messages.codec import Array
-from callboard.messages.contract import Contract, Request
-from callboard.messages.lifecycle import Exit
-from callboard.messages.ref import Ref
-from callboard.messages.spec import Intensity, Restart, StopTimeout, SupervisorSpec
+from callboard.actors.kernel.actor import Actor, Agent, handler
+from callboard.actors.kernel.context import Context
+from callboard.actors.kernel.props import props
+from callboard.messages.control.lifecycle import Exit
+from callboard.messages.control.spec import Intensity, Restart, StopTimeout, SupervisorSpec
+from callboard.messages.core.codec import Array
+from callboard.messages.core.contract import Contract, Request
+from callboard.messages.core.ref import Ref
 
-from .cast import (
+from .fixture_actors import (
     FOREVER_S,
     AskReceived,
     Event,

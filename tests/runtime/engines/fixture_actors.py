@@ -9,11 +9,11 @@ import threading
 import time
 from typing import Any, ClassVar, Final
 
-from callboard.actors.actor import Actor, Agent, OnError, Overflow, handler
-from callboard.actors.context import Context
-from callboard.messages.contract import Contract, Request
-from callboard.messages.errors import DeadlineExceeded, UsageError
-from callboard.messages.ref import Ref
+from callboard.actors.kernel.actor import Actor, Agent, OnError, Overflow, handler
+from callboard.actors.kernel.context import Context
+from callboard.messages.core.contract import Contract, Request
+from callboard.messages.core.errors import DeadlineExceeded, UsageError
+from callboard.messages.core.ref import Ref
 
 FOREVER_S: Final = 3_600.0
 

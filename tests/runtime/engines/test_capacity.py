@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from callboard.messages.placement import Resources
+from callboard.messages.control.placement import Resources
 from callboard.runtime.engines.ray.capacity import (
     demand_of,
     matches,

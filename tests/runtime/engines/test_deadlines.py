@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from callboard.messages.errors import DeadlineExceeded
-from callboard.messages.ref import Ref
-from callboard.runtime.system import System
+from callboard.messages.core.errors import DeadlineExceeded
+from callboard.messages.core.ref import Ref
+from callboard.runtime.api.system import System
 
-from . import cast
+from . import fixture_actors as cast
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from callboard.messages.errors import DeadlineExceeded, MailboxFull, PayloadTooLarge
-from callboard.messages.letters import DeadLetter
-from callboard.messages.ref import Ref
-from callboard.runtime.inside import host_of
-from callboard.runtime.system import System
+from callboard.messages.control.dead_letters import DeadLetter
+from callboard.messages.core.errors import DeadlineExceeded, MailboxFull, PayloadTooLarge
+from callboard.messages.core.ref import Ref
+from callboard.runtime.api.inside import host_of
+from callboard.runtime.api.system import System
 
-from . import cast, company
+from . import engine_fixtures as company
+from . import fixture_actors as cast
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -126,8 +127,8 @@ async def test_full_mailbox_that_drops_the_oldest(
 
 
 async def _on_drivers_host(system: System, actor: Any) -> Ref[Any]:
-    from callboard.actors.cell import Recipe
-    from callboard.messages.ref import Address
+    from callboard.actors.kernel.cell import Recipe
+    from callboard.messages.core.ref import Address
 
     cell = await host_of(system).spawn(Recipe(actor), None)
     return host_of(system).ref(Address(0, cell.id))

@@ -8,15 +8,15 @@ from typing import Any, ClassVar
 import cloudpickle
 import pytest
 
-from callboard.actors.actor import Actor, handler
-from callboard.messages.contract import Contract, Request
-from callboard.messages.errors import FrameError, UnknownContract, VersionMismatch
-from callboard.messages.frame import FrameHeader, FrameWriter, Kind, decode_frame
-from callboard.messages.ref import Ref
-from callboard.runtime.inside import host_of, root_of
-from callboard.runtime.system import System
+from callboard.actors.kernel.actor import Actor, handler
+from callboard.messages.core.contract import Contract, Request
+from callboard.messages.core.errors import FrameError, UnknownContract, VersionMismatch
+from callboard.messages.core.frame import FrameHeader, FrameWriter, Kind, decode_frame
+from callboard.messages.core.ref import Ref
+from callboard.runtime.api.inside import host_of, root_of
+from callboard.runtime.api.system import System
 
-from . import cast
+from . import fixture_actors as cast
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -5,10 +5,10 @@ import asyncio
 import pytest
 
 from callboard.actors.keyed.actor import StoreActor
-from callboard.messages.errors import HandlerFailed
-from callboard.runtime.opening import start
+from callboard.messages.core.errors import HandlerFailed
+from callboard.runtime.api.start import start
 
-from .accounts import Account, Balance, Deposit, Fall, Note
+from .account_actors import Account, Balance, Deposit, Fall, Note
 
 LONG_S = 3_600.0
 

@@ -6,20 +6,21 @@ from typing import Any
 
 import pytest
 
-from callboard.actors.props import props
-from callboard.messages.errors import (
+from callboard.actors.kernel.props import props
+from callboard.messages.control.spec import Restart, StopTimeout
+from callboard.messages.core.errors import (
     ActorNotFound,
     ActorStartFailed,
     ActorStopped,
     NameTaken,
     SpecError,
 )
-from callboard.messages.ref import Ref
-from callboard.messages.spec import Restart, StopTimeout
-from callboard.runtime.inside import root_of
-from callboard.runtime.system import System
+from callboard.messages.core.ref import Ref
+from callboard.runtime.api.inside import root_of
+from callboard.runtime.api.system import System
 
-from . import cast, company
+from . import engine_fixtures as company
+from . import fixture_actors as cast
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from callboard.runtime.engines.ray.lifeline import Identity, identity_of, until_ended
+from callboard.runtime.transport.process_watch import Identity, identity_of, until_ended
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's pidfd_open")
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from callboard.messages.errors import (
+from callboard.messages.core.errors import (
     ActorNotFound,
     ActorStopped,
     Cancelled,
@@ -15,11 +15,11 @@ from callboard.messages.errors import (
     UsageError,
     WrongReply,
 )
-from callboard.messages.ref import Address, Ref
-from callboard.runtime.inside import host_of
-from callboard.runtime.system import System
+from callboard.messages.core.ref import Address, Ref
+from callboard.runtime.api.inside import host_of
+from callboard.runtime.api.system import System
 
-from . import cast
+from . import fixture_actors as cast
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

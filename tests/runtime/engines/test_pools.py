@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 
-from callboard.actors.props import props
-from callboard.messages.errors import ActorStartFailed, NoAgentOffers, SpecError
-from callboard.messages.ref import Ref
-from callboard.messages.routing import Routing
-from callboard.runtime.system import System
+from callboard.actors.kernel.props import props
+from callboard.messages.control.routing import Routing
+from callboard.messages.core.errors import ActorStartFailed, NoAgentOffers, SpecError
+from callboard.messages.core.ref import Ref
+from callboard.runtime.api.system import System
 
-from . import cast, company
+from . import engine_fixtures as company
+from . import fixture_actors as cast
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -11,9 +11,9 @@ import pytest
 
 import callboard
 from callboard import Agent, Contract, Job, Request, SubTask, handler
-from callboard.actors.execution.history.snapshots import HistorySnapshots
-from callboard.runtime import journals
-from callboard.runtime.executions import Executions
+from callboard.actors.executions.history.snapshots import HistorySnapshots
+from callboard.runtime.executions import journals
+from callboard.runtime.executions.executions import Executions
 
 STEPS = 30
 WAIT_S = 30.0

@@ -12,15 +12,15 @@ import pytest
 
 import callboard
 from callboard import Agent, Contract, Job, Request, SubTask, System, handler
-from callboard.actors.execution.history.blobs import Blobs, Limits
+from callboard.actors.executions.history.blobs import Blobs, Limits
 from callboard.jobs import LargeResults
-from callboard.messages.errors import CallboardError, UsageError
-from callboard.messages.execution import ExecutionStatus, TaskStatus
-from callboard.messages.job import Decision
-from callboard.messages.retry import RetryPolicy
-from callboard.messages.storage_errors import ResultLost, StoreFault
-from callboard.runtime.executions import Executions, read_history
-from callboard.runtime.settings import Settings
+from callboard.messages.core.errors import CallboardError, UsageError
+from callboard.messages.jobs.execution import ExecutionStatus, TaskStatus
+from callboard.messages.jobs.job import Decision
+from callboard.messages.jobs.retry import RetryPolicy
+from callboard.messages.storage.errors import ResultLost, StoreFault
+from callboard.runtime.executions.executions import Executions, read_history
+from callboard.runtime.hosting.settings import Settings
 
 SIZE = 100_000
 WAIT_S = 30.0

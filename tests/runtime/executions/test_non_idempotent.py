@@ -9,8 +9,8 @@ import pytest
 
 import callboard
 from callboard import Agent, Context, Contract, Job, Request, SubTask, System, handler
-from callboard.messages.errors import CallboardError, ExecutionFailed
-from callboard.messages.job import Decision
+from callboard.messages.core.errors import CallboardError, ExecutionFailed
+from callboard.messages.jobs.job import Decision
 
 
 class Paid(Contract, name="unsafe.paid"):

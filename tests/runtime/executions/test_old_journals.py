@@ -28,17 +28,17 @@ from callboard import (
     System,
     handler,
 )
-from callboard.actors.execution.history.events import read
-from callboard.actors.execution.history.fold import ExecutionHistory
+from callboard.actors.executions.history.events import read
+from callboard.actors.executions.history.fold import ExecutionHistory
 from callboard.jobs import LargeResults
-from callboard.messages.errors import CallboardError
-from callboard.messages.execution import ExecutionStatus, TaskStatus
-from callboard.messages.job import Decision
+from callboard.messages.core.errors import CallboardError
+from callboard.messages.jobs.execution import ExecutionStatus, TaskStatus
+from callboard.messages.jobs.job import Decision
 from callboard.messaging import Array
+from callboard.runtime.cli.execution_report import to_data
 from callboard.runtime.cli.listing import count_done, find_doubts, rows_of
 from callboard.runtime.cli.logs import find, history_of, open_logs
-from callboard.runtime.cli.story import to_data
-from callboard.runtime.executions import Executions
+from callboard.runtime.executions.executions import Executions
 
 MADE: Final = Path(__file__).parent.parent / "data" / "journals"
 COMMITS: Final = sorted(

@@ -8,12 +8,12 @@ import pytest
 
 import callboard
 from callboard import Agent, Contract, Job, Request, SubTask, handler
-from callboard.messages.errors import CallboardError, SpecError, UsageError
-from callboard.messages.execution import ExecutionStatus
-from callboard.messages.state import AgentStateChanged
-from callboard.runtime.inside import host_of
-from callboard.runtime.journals import FileLock, open_journal
-from callboard.runtime.settings import Settings
+from callboard.messages.core.errors import CallboardError, SpecError, UsageError
+from callboard.messages.jobs.execution import ExecutionStatus
+from callboard.messages.storage.states import AgentStateChanged
+from callboard.runtime.api.inside import host_of
+from callboard.runtime.executions.journals import FileLock, open_journal
+from callboard.runtime.hosting.settings import Settings
 from callboard.runtime.telemetry.metrics import Publisher
 from callboard.runtime.telemetry.names import METRICS
 

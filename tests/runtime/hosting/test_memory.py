@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from callboard.runtime import memory
+from callboard.runtime.hosting import memory
 
 ONLY_GLIBC = pytest.mark.skipif(not memory.IS_GLIBC, reason="another C library")
 

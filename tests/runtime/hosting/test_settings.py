@@ -8,8 +8,13 @@ from typing import Any
 
 import pytest
 
-from callboard.messages.errors import SpecError
-from callboard.runtime.settings import FROM_ENVIRONMENT, Settings, SettingsOptions, settings_of
+from callboard.messages.core.errors import SpecError
+from callboard.runtime.hosting.settings import (
+    FROM_ENVIRONMENT,
+    Settings,
+    SettingsOptions,
+    settings_of,
+)
 
 EVERY = {
     "CALLBOARD_ENGINE": "ray",

@@ -6,23 +6,15 @@ from typing import Final, TypeVar
 
 import pytest
 
-from callboard.messages.events import EventStore
-from callboard.messages.storage import ReadModelStore, StateStore
-from callboard.runtime.stores.memory import (
-    MemoryEventStore,
-    MemoryReadModelStore,
-    MemoryStateStore,
-)
+from callboard.messages.storage.events import EventStore
+from callboard.messages.storage.stores import ReadModelStore, StateStore
+from callboard.runtime.stores.memory import MemoryEventStore, MemoryReadModelStore, MemoryStateStore
 from callboard.runtime.stores.postgres import (
     PostgresEventStore,
     PostgresReadModelStore,
     PostgresStateStore,
 )
-from callboard.runtime.stores.sqlite import (
-    SqliteEventStore,
-    SqliteReadModelStore,
-    SqliteStateStore,
-)
+from callboard.runtime.stores.sqlite import SqliteEventStore, SqliteReadModelStore, SqliteStateStore
 
 OpenStore = Callable[[], EventStore]
 """Opens the log of the test, as one more process would."""

@@ -13,9 +13,9 @@ from typing import Final
 
 import pytest
 
-from callboard.messages.blobs import BlobDamaged, BlobGone, BlobRef, BlobStore
-from callboard.messages.errors import SpecError
-from callboard.messages.storage_errors import StoreFull, StoreReadOnly, StoreUnavailable
+from callboard.messages.core.errors import SpecError
+from callboard.messages.storage.blobs import BlobDamaged, BlobGone, BlobRef, BlobStore
+from callboard.messages.storage.errors import StoreFull, StoreReadOnly, StoreUnavailable
 from callboard.runtime.stores.blobs import FileBlobStore, MemoryBlobStore
 from callboard.runtime.stores.choose import blob_store
 

@@ -8,8 +8,14 @@ from typing import Any
 
 import pytest
 
-from callboard.messages.errors import CallboardError, InvalidMessage
-from callboard.messages.events import (
+from callboard.messages.core.errors import CallboardError, InvalidMessage
+from callboard.messages.storage.errors import (
+    EventIdReused,
+    EventTooLarge,
+    WriterFenced,
+    WrongExpectedVersion,
+)
+from callboard.messages.storage.events import (
     ANY,
     NO_STREAM,
     Append,
@@ -18,12 +24,6 @@ from callboard.messages.events import (
     NewEvent,
     Snapshot,
     pages,
-)
-from callboard.messages.storage_errors import (
-    EventIdReused,
-    EventTooLarge,
-    WriterFenced,
-    WrongExpectedVersion,
 )
 
 OpenStore = Callable[[], EventStore]

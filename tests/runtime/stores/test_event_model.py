@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callboard.messages.errors import CallboardError
-from callboard.messages.events import ANY, Append, Appended, EventStore, NewEvent
-from callboard.messages.storage_errors import EventIdReused, WrongExpectedVersion
+from callboard.messages.core.errors import CallboardError
+from callboard.messages.storage.errors import EventIdReused, WrongExpectedVersion
+from callboard.messages.storage.events import ANY, Append, Appended, EventStore, NewEvent
 from callboard.runtime.stores.memory import MemoryEventStore
 from callboard.runtime.stores.sqlite import SqliteEventStore
 

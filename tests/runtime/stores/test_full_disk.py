@@ -12,9 +12,9 @@ from typing import Final
 
 import pytest
 
-from callboard.messages.errors import CallboardError
-from callboard.messages.events import Append, Appended, EventStore, NewEvent
-from callboard.messages.storage_errors import StoreFull
+from callboard.messages.core.errors import CallboardError
+from callboard.messages.storage.errors import StoreFull
+from callboard.messages.storage.events import Append, Appended, EventStore, NewEvent
 from callboard.runtime.stores.postgres import PostgresEventStore
 from callboard.runtime.stores.sqlite import SqliteEventStore
 from tests.servers.postgres_server import PostgresServer

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from callboard.messages.storage import ReadModelStore
+from callboard.messages.storage.stores import ReadModelStore
 
 OpenModels = Callable[[], ReadModelStore]
 KEYS = ("", "a", "a/1", "a/2", "b", "ü", "%_", "\U0001f4d6")

@@ -15,13 +15,8 @@ from typing import Final
 
 import pytest
 
-from callboard.messages.events import Append, Appended, NewEvent
-from callboard.messages.storage_errors import (
-    StoreDamaged,
-    StoreFull,
-    StoreTooNew,
-    StoreUnavailable,
-)
+from callboard.messages.storage.errors import StoreDamaged, StoreFull, StoreTooNew, StoreUnavailable
+from callboard.messages.storage.events import Append, Appended, NewEvent
 from callboard.runtime.stores.sqlite import SqliteEventStore
 from callboard.runtime.stores.sqlite.schema import APPLICATION_ID, SCHEMA, VERSION_1
 

@@ -9,9 +9,9 @@ from typing import Final
 
 import pytest
 
-from callboard.messages.event_ids import new_event_id
-from callboard.messages.events import NO_STREAM, Append, Appended, NewEvent
-from callboard.messages.storage_errors import StoreDamaged, StoreFull
+from callboard.messages.storage.errors import StoreDamaged, StoreFull
+from callboard.messages.storage.event_ids import new_event_id
+from callboard.messages.storage.events import NO_STREAM, Append, Appended, NewEvent
 from callboard.runtime.stores.sqlite import SqliteEventStore
 from callboard.runtime.stores.sqlite.schema import APPLICATION_ID, SCHEMA, VERSION_1, create
 

@@ -12,7 +12,7 @@ from typing import Final
 
 import pytest
 
-from callboard.messages.events import Append, Appended, NewEvent
+from callboard.messages.storage.events import Append, Appended, NewEvent
 from callboard.runtime.stores.sqlite import SqliteEventStore
 
 WRITER: Final = """

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from callboard.messages.storage import StateRow, StateStore
+from callboard.messages.storage.stores import StateRow, StateStore
 
 OpenStates = Callable[[], StateStore]
 IDS = ("", "a", "b", "ü/1", "%_")

@@ -18,12 +18,11 @@ from callboard.actors.events.consumers.core import ConsumersLimits
 from callboard.actors.events.consumers.group import ConsumerGroup
 from callboard.actors.events.projection.projector import Projector
 from callboard.actors.events.subscription.reader import Follower
-from callboard.actors.host.instruments import Name
 from callboard.actors.journal.core import JournalLimits
 from callboard.actors.journal.journal import Journal
-from callboard.messages.errors import CallboardError
-from callboard.messages.events import EventStore, NewEvent
-from callboard.messages.storage_errors import (
+from callboard.actors.kernel.inspection.metric_sources import Name
+from callboard.messages.core.errors import CallboardError
+from callboard.messages.storage.errors import (
     CommitUnknown,
     StoreDamaged,
     StoreFault,
@@ -35,8 +34,9 @@ from callboard.messages.storage_errors import (
     WrongExpectedVersion,
     fault_of,
 )
+from callboard.messages.storage.events import EventStore, NewEvent
+from callboard.runtime.api.inside import host_of, processes_of
 from callboard.runtime.cache.tiers import open_cache
-from callboard.runtime.inside import host_of, processes_of
 from callboard.runtime.stores.memory import MemoryReadModelStore
 from callboard.runtime.stores.postgres import PostgresEventStore
 from callboard.runtime.stores.sqlite import SqliteEventStore

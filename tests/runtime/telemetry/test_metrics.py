@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from callboard.actors.actor import Actor, handler
-from callboard.messages.contract import Contract, Request
-from callboard.messages.errors import HandlerFailed
-from callboard.runtime.inside import host_of, processes_of
-from callboard.runtime.opening import start
-from callboard.runtime.settings import Settings
+from callboard.actors.kernel.actor import Actor, handler
+from callboard.messages.core.contract import Contract, Request
+from callboard.messages.core.errors import HandlerFailed
+from callboard.runtime.api.inside import host_of, processes_of
+from callboard.runtime.api.start import start
+from callboard.runtime.hosting.settings import Settings
 from callboard.runtime.telemetry.metrics import Publisher, figures_of
 from callboard.runtime.telemetry.names import METRICS, Kind
 from callboard.runtime.telemetry.vitals import process_vitals

@@ -14,16 +14,16 @@ import ray
 from ray.util import list_named_actors
 
 import callboard
-from callboard.actors.actor import Actor, handler
 from callboard.actors.events.projection.projector import Projector
 from callboard.actors.journal.journal import Journal
-from callboard.messages.contract import Contract, Request
-from callboard.messages.errors import HandlerFailed
-from callboard.runtime.opening import start
+from callboard.actors.kernel.actor import Actor, handler
+from callboard.messages.core.contract import Contract, Request
+from callboard.messages.core.errors import HandlerFailed
+from callboard.runtime.api.start import start
+from callboard.runtime.engines.ray.metrics import TAG_KEYS
 from callboard.runtime.stores.memory import MemoryReadModelStore
 from callboard.runtime.stores.sqlite import SqliteEventStore
 from callboard.runtime.telemetry.names import HOST, METRICS
-from callboard.runtime.telemetry.ray_metrics import TAG_KEYS
 from tests.actors.events.accounts import Accounts, append, some_events, until
 
 SCRAPE_EVERY_S = 0.5

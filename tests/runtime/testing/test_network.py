@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from callboard.messages.errors import HostLost
+from callboard.messages.core.errors import HostLost
 from callboard.messages.ports import TransportBroken
 from callboard.runtime.testing.loop import SimulatedLoop
 from callboard.runtime.testing.network import NOTICE_S, Network, NetworkFaults

@@ -3,8 +3,8 @@
 import pytest
 
 from callboard import CallboardError
-from callboard.actors.props import props
-from callboard.messages.errors import UsageError
+from callboard.actors.kernel.props import props
+from callboard.messages.core.errors import UsageError
 from callboard.testing import Simulation, simulated
 
 from .fixture_actors import Next, Number, Repeater, Tell

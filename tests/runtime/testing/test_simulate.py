@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from callboard.messages.errors import SpecError, UsageError
+from callboard.messages.core.errors import SpecError, UsageError
 from callboard.testing import (
     Crash,
     Cut,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from callboard.messages.errors import HostLost, UsageError
+from callboard.messages.core.errors import HostLost, UsageError
 from callboard.runtime.testing.loop import SimulatedLoop
 from callboard.runtime.testing.world import World, WorldStuck
 

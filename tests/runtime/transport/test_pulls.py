@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from callboard.messages.errors import HostLost
+from callboard.messages.core.errors import HostLost
 from callboard.runtime.transport.pulls import Pulls
 
 

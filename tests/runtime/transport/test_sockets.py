@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from callboard.messages.errors import FrameError
-from callboard.messages.limits import Limits
+from callboard.messages.core.errors import FrameError
+from callboard.messages.core.limits import Limits
 from callboard.runtime.transport.sockets import SocketAddress, SocketCarrier, SocketServer
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")

@@ -3,16 +3,16 @@
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
-from callboard.actors.host.host import Host
-from callboard.messages.errors import CallboardError, HostLost
+from callboard.actors.kernel.host.host import Host
+from callboard.messages.core.errors import CallboardError, HostLost
 from callboard.messages.ports import BlobStore, FrameCarrier, TransportBroken
-from callboard.runtime.detached.guest import Guest
-from callboard.runtime.detached.lasting import LastingRoot
+from callboard.runtime.api.system import System
+from callboard.runtime.detached.attached_driver import Guest
+from callboard.runtime.detached.detached_root import LastingRoot
 from callboard.runtime.detached.ports import Admission, Neighbour, Pulled, RootAway, Visitor
-from callboard.runtime.environment import Environment
-from callboard.runtime.journals import JournalOpener
-from callboard.runtime.settings import Settings
-from callboard.runtime.system import System
+from callboard.runtime.executions.journals import JournalOpener
+from callboard.runtime.hosting.environment import Environment
+from callboard.runtime.hosting.settings import Settings
 from callboard.runtime.testing.process import SimulatedCarrier
 
 from .engine import DriverProcess, LastingSimulatedEngine

@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
-from callboard.actors.host.host import Host
-from callboard.messages.control import CONTROL_SLOT, is_guest
-from callboard.messages.errors import ClusterError, HostLost
-from callboard.messages.hosts import ProcessOrder
+from callboard.actors.kernel.host.host import Host
+from callboard.messages.control.control_plane import CONTROL_SLOT, is_guest
+from callboard.messages.control.hosts import ProcessOrder
+from callboard.messages.core.errors import ClusterError, HostLost
 from callboard.messages.ports import FrameCarrier, HostProcess
-from callboard.runtime.detached.guest_process import GuestProcess
+from callboard.runtime.control_plane.records import Records
+from callboard.runtime.detached.attached_driver_process import GuestProcess
 from callboard.runtime.detached.ports import Pulled
-from callboard.runtime.root.records import Records
 from callboard.runtime.testing.engine import START_MIN_S, START_SPREAD_S, SimulatedEngine
 from callboard.runtime.testing.loop import SimulatedLoop
 from callboard.runtime.testing.network import Endpoint

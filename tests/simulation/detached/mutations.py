@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from callboard.actors.host.host import Host
-from callboard.runtime.detached.guest import Guest
-from callboard.runtime.detached.guests import Guests
-from callboard.runtime.detached.lasting import LastingRoot
-from callboard.runtime.root.adoption import _Adoption
-from callboard.runtime.root.records import Records
+from callboard.actors.kernel.host.host import Host
+from callboard.runtime.control_plane.adoption import _Adoption
+from callboard.runtime.control_plane.records import Records
+from callboard.runtime.detached.attached_driver import Guest
+from callboard.runtime.detached.attached_drivers import Guests
+from callboard.runtime.detached.detached_root import LastingRoot
 
 from ..mutation import Mutation
 

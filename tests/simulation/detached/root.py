@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from callboard.actors.host.host import Host
-from callboard.messages.errors import ClusterError, HostLost
+from callboard.actors.kernel.host.host import Host
+from callboard.messages.core.errors import ClusterError, HostLost
 from callboard.messages.ports import FrameCarrier, TransportBroken
-from callboard.runtime.detached.lasting import LastingRoot
+from callboard.runtime.control_plane.records import Records
+from callboard.runtime.detached.detached_root import LastingRoot
 from callboard.runtime.detached.ports import Visitor
-from callboard.runtime.environment import Environment
-from callboard.runtime.root.records import Records
-from callboard.runtime.settings import Settings
+from callboard.runtime.hosting.environment import Environment
+from callboard.runtime.hosting.settings import Settings
 from callboard.runtime.testing.loop import SimulatedLoop
 from callboard.runtime.testing.network import NOTICE_S, Network
 from callboard.runtime.testing.process import CLOCK_OFFSET_S, CLOCK_RATE_SPREAD, SimulatedCarrier

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Any, Final
 
-from callboard.actors.host.host import Host
-from callboard.messages.control import is_guest
-from callboard.messages.ref import Address
+from callboard.actors.kernel.host.host import Host
+from callboard.messages.control.control_plane import is_guest
+from callboard.messages.core.ref import Address
 
 from ..durable import ExecutionChecker
 from ..run import Run

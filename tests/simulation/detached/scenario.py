@@ -6,15 +6,15 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, ClassVar, Final
 
-from callboard.actors.actor import Actor, handler
-from callboard.actors.props import props
-from callboard.messages.contract import Contract, Request
-from callboard.messages.errors import CallboardError
-from callboard.messages.placement import Placement, Resources
-from callboard.messages.ref import Address, Ref
-from callboard.messages.spec import Backoff, Intensity, SupervisorSpec
-from callboard.runtime.inside import host_of
-from callboard.runtime.settings import Settings
+from callboard.actors.kernel.actor import Actor, handler
+from callboard.actors.kernel.props import props
+from callboard.messages.control.placement import Placement, Resources
+from callboard.messages.control.spec import Backoff, Intensity, SupervisorSpec
+from callboard.messages.core.contract import Contract, Request
+from callboard.messages.core.errors import CallboardError
+from callboard.messages.core.ref import Address, Ref
+from callboard.runtime.api.inside import host_of
+from callboard.runtime.hosting.settings import Settings
 
 from .. import fixture_actors
 from ..durable import LaborAgent, new_checker

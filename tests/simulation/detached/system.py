@@ -6,15 +6,15 @@ from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
 from typing import Any, Final, final
 
-from callboard.actors.host.host import Host
-from callboard.messages.errors import HostLost, UsageError
+from callboard.actors.kernel.host.host import Host
+from callboard.messages.core.errors import HostLost, UsageError
 from callboard.messages.ports import TransportBroken
-from callboard.runtime.environment import Environment
-from callboard.runtime.journals import JournalOpener, no_journal
-from callboard.runtime.root.records import Remembered
-from callboard.runtime.root.root import Root
-from callboard.runtime.settings import Settings
-from callboard.runtime.system import System
+from callboard.runtime.api.system import System
+from callboard.runtime.control_plane.records import Remembered
+from callboard.runtime.control_plane.root import Root
+from callboard.runtime.executions.journals import JournalOpener, no_journal
+from callboard.runtime.hosting.environment import Environment
+from callboard.runtime.hosting.settings import Settings
 from callboard.runtime.testing.loop import SimulatedLoop
 from callboard.runtime.testing.network import Network, NetworkFaults
 from callboard.runtime.testing.process import CLOCK_OFFSET_S, CLOCK_RATE_SPREAD

@@ -3,10 +3,10 @@
 from collections import Counter
 from typing import Any, cast
 
-from callboard.actors.registry import Directory
-from callboard.messages.contract import Contract
-from callboard.messages.errors import NoAgentOffers
-from callboard.messages.ref import Address
+from callboard.actors.kernel.directory.registry import Directory
+from callboard.messages.core.contract import Contract
+from callboard.messages.core.errors import NoAgentOffers
+from callboard.messages.core.ref import Address
 
 
 class Job(Contract, name="tests.registry.job"):

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callboard.actors.routing import ConsistentHash, LeastLoaded, Load, RoundRobin
-from callboard.messages.contract import Contract
-from callboard.messages.errors import InvalidMessage, SpecError
-from callboard.messages.ref import Address
-from callboard.messages.routing import Routing, RoutingKind, consistent_hash
+from callboard.actors.kernel.directory.routing import ConsistentHash, LeastLoaded, Load, RoundRobin
+from callboard.messages.control.routing import Routing, RoutingKind, consistent_hash
+from callboard.messages.core.contract import Contract
+from callboard.messages.core.errors import InvalidMessage, SpecError
+from callboard.messages.core.ref import Address
 
 
 class Job(Contract, name="tests.routing.job"):

@@ -4,10 +4,10 @@ import asyncio
 from pathlib import Path
 from typing import ClassVar
 
-from callboard.actors.actor import Actor, handler
-from callboard.actors.context import Context
-from callboard.messages.contract import Contract, Request
-from callboard.messages.routing import Routing
+from callboard.actors.kernel.actor import Actor, handler
+from callboard.actors.kernel.context import Context
+from callboard.messages.control.routing import Routing
+from callboard.messages.core.contract import Contract, Request
 from callboard.testing import Simulation, simulate
 
 SLOW_S, QUICK_S = 0.4, 0.1

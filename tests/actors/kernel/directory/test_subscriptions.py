@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from callboard.actors import subscriptions as module
-from callboard.messages.errors import CallboardError
-from callboard.messages.notices import Offers
-from callboard.messages.ref import Ref
-from callboard.runtime.opening import start
-from callboard.runtime.system import System
+from callboard.actors.kernel.directory import subscriptions as module
+from callboard.messages.control.notices import Offers
+from callboard.messages.core.errors import CallboardError
+from callboard.messages.core.ref import Ref
+from callboard.runtime.api.start import start
+from callboard.runtime.api.system import System
 
-from .watch.party import Block, Crash, Deaf, Do, Guest, Listener, Tell, Told
+from ..monitors.fixture_actors import Block, Crash, Deaf, Do, Guest, Listener, Tell, Told
 
 TELL = Tell.contract_name
 

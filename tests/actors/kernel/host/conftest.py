@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest_asyncio
 
-from callboard.actors.cell import Recipe
-from callboard.actors.host.host import Host
+from callboard.actors.kernel.cell import Recipe
+from callboard.actors.kernel.host.host import Host
+from callboard.messages.control.spec import SupervisorSpec
+from callboard.messages.core.ref import Address, Ref
 from callboard.messages.ports import ChildRunner, SupervisorPort
-from callboard.messages.ref import Address, Ref
-from callboard.messages.spec import SupervisorSpec
 from callboard.runtime.engines.inline import InlineBlobs
-from callboard.runtime.wiring import CloudPickler, HostClock
+from callboard.runtime.hosting.wiring import CloudPickler, HostClock
 from callboard.supervisors.supervisor import Supervisor
 
 Spawn = Callable[..., Any]

@@ -7,14 +7,16 @@ from typing import Any, ClassVar
 
 import pytest
 
-from callboard.actors.actor import Actor, Agent, OnError, handler
-from callboard.actors.cell import Recipe
-from callboard.actors.context import Context
-from callboard.actors.host.host import Host
-from callboard.actors.host.watchdog import Blocked, Watchdog
-from callboard.actors.shard import PoolRecipe
-from callboard.messages.contract import Contract, Request
-from callboard.messages.errors import (
+from callboard.actors.kernel.actor import Actor, Agent, OnError, handler
+from callboard.actors.kernel.cell import Recipe
+from callboard.actors.kernel.context import Context
+from callboard.actors.kernel.host.host import Host
+from callboard.actors.kernel.host.watchdog import Blocked, Watchdog
+from callboard.actors.pools.cell import PoolRecipe
+from callboard.messages.control.lifecycle import Exit
+from callboard.messages.control.spec import StopTimeout
+from callboard.messages.core.contract import Contract, Request
+from callboard.messages.core.errors import (
     ActorStartFailed,
     ActorStopped,
     Cancelled,
@@ -22,8 +24,6 @@ from callboard.messages.errors import (
     HandlerFailed,
     NameTaken,
 )
-from callboard.messages.lifecycle import Exit
-from callboard.messages.spec import StopTimeout
 
 
 class Number(Contract, name="host.number"):

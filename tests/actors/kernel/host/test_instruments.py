@@ -1,6 +1,12 @@
 """Instruments: counts that never go back, gauges of what is there, and few labels."""
 
-from callboard.actors.host.instruments import LABELS_MAX, OTHER, Instruments, Name, Reading
+from callboard.actors.kernel.inspection.metric_sources import (
+    LABELS_MAX,
+    OTHER,
+    Instruments,
+    Name,
+    Reading,
+)
 
 EVENTS = Name("events")
 LAG = Name("lag")

@@ -6,20 +6,20 @@ from typing import Any, ClassVar
 
 import pytest
 
-from callboard.actors.actor import Actor, OnError, handler
-from callboard.actors.cell import Cell, Recipe
-from callboard.actors.host import meters as meters_module
-from callboard.actors.host.host import Host
-from callboard.actors.host.lag import LoopLag
-from callboard.actors.host.look import look_at_host, measure_mailboxes
-from callboard.actors.host.meters import Activity
-from callboard.actors.host.past import ENDED_MAX, FAILED_MAX
-from callboard.actors.host.story import MATCHES_MAX, stories_of
-from callboard.messages.contract import Contract, Request
-from callboard.messages.errors import ActorStartFailed, HandlerFailed
-from callboard.messages.ref import Address
-from callboard.messages.spec import Restart
-from callboard.messages.views import ActorStory, ActorView, LookAtHost, LookAtHostActor
+from callboard.actors.kernel.actor import Actor, OnError, handler
+from callboard.actors.kernel.cell import Cell, Recipe
+from callboard.actors.kernel.host.host import Host
+from callboard.actors.kernel.host.loop_lag import LoopLag
+from callboard.actors.kernel.inspection import meters as meters_module
+from callboard.actors.kernel.inspection.ended_actors import ENDED_MAX, FAILED_MAX
+from callboard.actors.kernel.inspection.history import MATCHES_MAX, stories_of
+from callboard.actors.kernel.inspection.meters import Activity
+from callboard.actors.kernel.inspection.views import look_at_host, measure_mailboxes
+from callboard.messages.control.spec import Restart
+from callboard.messages.control.views import ActorStory, ActorView, LookAtHost, LookAtHostActor
+from callboard.messages.core.contract import Contract, Request
+from callboard.messages.core.errors import ActorStartFailed, HandlerFailed
+from callboard.messages.core.ref import Address
 
 Spawn = Callable[..., Any]
 

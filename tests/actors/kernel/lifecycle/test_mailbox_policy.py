@@ -5,15 +5,15 @@ from typing import Any, ClassVar
 
 import pytest
 
-from callboard.actors.actor import Actor, OnRestart, behaviour_of
-from callboard.actors.cell import Recipe
-from callboard.actors.context import Context
-from callboard.actors.host.host import Host
-from callboard.actors.props import props
-from callboard.messages.errors import ActorRestarted, ActorStopped, SpecError
-from callboard.messages.spec import Restart, Strategy, SupervisorSpec
+from callboard.actors.kernel.actor import Actor, OnRestart, behaviour_of
+from callboard.actors.kernel.cell import Recipe
+from callboard.actors.kernel.context import Context
+from callboard.actors.kernel.host.host import Host
+from callboard.actors.kernel.props import props
+from callboard.messages.control.spec import Restart, Strategy, SupervisorSpec
+from callboard.messages.core.errors import ActorRestarted, ActorStopped, SpecError
 
-from .crashing import Crashing, Diary, Do, Get, Text, crash_with_waiting, letters_of
+from ..crashing import Crashing, Diary, Do, Get, Text, crash_with_waiting, letters_of
 
 
 class Dropping(Crashing):

@@ -7,10 +7,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from callboard.actors.link.core import LinkCore
-from callboard.messages.errors import FrameError
-from callboard.messages.frame import FrameHeader
-from callboard.messages.limits import Limits
+from callboard.actors.kernel.link.core import LinkCore
+from callboard.messages.core.errors import FrameError
+from callboard.messages.core.frame import FrameHeader
+from callboard.messages.core.limits import Limits
 
 LIMITS: Final = Limits(link_credit=12, reorder_frames_max=6)
 

@@ -7,11 +7,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from callboard.actors.flow_key import WHOLE, Lane, read_lane
-from callboard.actors.link.pauses import Pauses
-from callboard.actors.link.rows import OutgoingMessage, Row
-from callboard.messages.contract import Contract
-from callboard.messages.errors import InvalidMessage
+from callboard.actors.kernel.flow_key import WHOLE, Lane, read_lane
+from callboard.actors.kernel.link.flow_control import Pauses
+from callboard.actors.kernel.link.queue import OutgoingMessage, Row
+from callboard.messages.core.contract import Contract
+from callboard.messages.core.errors import InvalidMessage
 
 CELLS = (7, 8)
 KEYS = ("a", "b", "")

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from callboard.actors.actor import Agent, handler
-from callboard.messages.contract import Contract, Request
-from callboard.messages.errors import PayloadLost
+from callboard.actors.kernel.actor import Agent, handler
+from callboard.messages.core.contract import Contract, Request
+from callboard.messages.core.errors import PayloadLost
+from callboard.runtime.api.start import start
 from callboard.runtime.engines.inline import InlineBlobs
-from callboard.runtime.opening import start
 
 LARGE_BYTES = 200_000
 

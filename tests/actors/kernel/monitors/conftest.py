@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
-from callboard.runtime.opening import start
-from callboard.runtime.system import System
+from callboard.runtime.api.start import start
+from callboard.runtime.api.system import System
 
 
 @pytest_asyncio.fixture

@@ -3,12 +3,12 @@
 import asyncio
 from typing import Any, ClassVar
 
-from callboard.actors.actor import Actor, OnError, Overflow, handler
-from callboard.actors.context import Context
-from callboard.messages.contract import Contract, Request
-from callboard.messages.lifecycle import ENDED_NORMALLY
-from callboard.messages.notices import Down, Exited, NameChanged, Offers
-from callboard.messages.ref import Ref
+from callboard.actors.kernel.actor import Actor, OnError, Overflow, handler
+from callboard.actors.kernel.context import Context
+from callboard.messages.control.lifecycle import ENDED_NORMALLY
+from callboard.messages.control.notices import Down, Exited, NameChanged, Offers
+from callboard.messages.core.contract import Contract, Request
+from callboard.messages.core.ref import Ref
 
 
 class Done(Contract, name="party.done"):

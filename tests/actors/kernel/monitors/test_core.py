@@ -1,8 +1,8 @@
 """The table of ties: exactly one end for each, whatever comes first, twice, or too late."""
 
-from callboard.actors.watch.core import Drop, Key, Notify, Role, Tell, Ties, farewell
-from callboard.messages.lifecycle import SHUT_DOWN, Exit, ExitReason
-from callboard.messages.ref import Address
+from callboard.actors.kernel.monitors.core import Drop, Key, Notify, Role, Tell, Ties, farewell
+from callboard.messages.control.lifecycle import SHUT_DOWN, Exit, ExitReason
+from callboard.messages.core.ref import Address
 
 FAILED = Exit(ExitReason.FAILED, {"message": "broken"})
 THERE = Address(2, 70)

@@ -12,9 +12,19 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from callboard.actors.watch.core import Drop, Effect, End, Key, Notify, Role, Tell, Ties, farewell
-from callboard.messages.lifecycle import Exit, ExitReason
-from callboard.messages.ref import Address
+from callboard.actors.kernel.monitors.core import (
+    Drop,
+    Effect,
+    End,
+    Key,
+    Notify,
+    Role,
+    Tell,
+    Ties,
+    farewell,
+)
+from callboard.messages.control.lifecycle import Exit, ExitReason
+from callboard.messages.core.ref import Address
 
 SLOTS = (1, 2, 3)
 CELLS = (1, 2)

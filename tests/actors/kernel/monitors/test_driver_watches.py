@@ -4,13 +4,13 @@ import asyncio
 
 import pytest
 
-from callboard.actors.watch.watching import Watch
-from callboard.messages.lifecycle import ExitReason
-from callboard.messages.notices import Down
-from callboard.runtime.inside import host_of
-from callboard.runtime.system import System
+from callboard.actors.kernel.monitors.monitors import Watch
+from callboard.messages.control.lifecycle import ExitReason
+from callboard.messages.control.notices import Down
+from callboard.runtime.api.inside import host_of
+from callboard.runtime.api.system import System
 
-from .party import Crash, Guest
+from .fixture_actors import Crash, Guest
 from .test_watching import host_at, kinds, process_of, settle, ties, told
 
 

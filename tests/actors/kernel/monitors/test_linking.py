@@ -5,14 +5,14 @@ import itertools
 
 import pytest
 
-from callboard.actors.props import props
-from callboard.messages.errors import ActorStartFailed, CallboardError
-from callboard.messages.lifecycle import ExitReason
-from callboard.messages.ref import Address
-from callboard.runtime.inside import host_of
-from callboard.runtime.system import System
+from callboard.actors.kernel.props import props
+from callboard.messages.control.lifecycle import ExitReason
+from callboard.messages.core.errors import ActorStartFailed, CallboardError
+from callboard.messages.core.ref import Address
+from callboard.runtime.api.inside import host_of
+from callboard.runtime.api.system import System
 
-from .party import Bound, Crash, DeafTrapper, Do, Guest, Leave, Listener, Tell, Trapper
+from .fixture_actors import Bound, Crash, DeafTrapper, Do, Guest, Leave, Listener, Tell, Trapper
 from .test_watching import HOSTS, back, host_at, process_of, settle, ties, told
 
 

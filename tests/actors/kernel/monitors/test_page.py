@@ -5,8 +5,8 @@ import sys
 import types
 from pathlib import Path
 
-from callboard.actors.timers import PERIOD_S_MIN, TIMERS_MAX
-from callboard.actors.watch.watching import TIES_MAX
+from callboard.actors.kernel.monitors.monitors import TIES_MAX
+from callboard.actors.kernel.timers import PERIOD_S_MIN, TIMERS_MAX
 
 PAGE = Path("docs/watch.md")
 

@@ -5,17 +5,17 @@ from typing import Any
 
 import pytest
 
-from callboard.actors.host.host import Host
-from callboard.messages.control import CONTROL_CELL
-from callboard.messages.errors import CallboardError, HandlerFailed, HostLost
-from callboard.messages.lifecycle import ExitReason
-from callboard.messages.notices import Down
-from callboard.messages.ref import Address, Ref
-from callboard.messages.spec import Restart
-from callboard.runtime.inside import host_of, root_of
-from callboard.runtime.system import System
+from callboard.actors.kernel.host.host import Host
+from callboard.messages.control.control_plane import CONTROL_CELL
+from callboard.messages.control.lifecycle import ExitReason
+from callboard.messages.control.notices import Down
+from callboard.messages.control.spec import Restart
+from callboard.messages.core.errors import CallboardError, HandlerFailed, HostLost
+from callboard.messages.core.ref import Address, Ref
+from callboard.runtime.api.inside import host_of, root_of
+from callboard.runtime.api.system import System
 
-from .party import (
+from .fixture_actors import (
     Block,
     Cramped,
     Crash,
@@ -94,7 +94,7 @@ async def test_a_watcher_without_a_handler_is_refused(system: System) -> None:
 async def test_more_watches_than_the_limit_are_refused(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("callboard.actors.watch.watching.TIES_MAX", 2)
+    monkeypatch.setattr("callboard.actors.kernel.monitors.monitors.TIES_MAX", 2)
     watcher = await system.spawn(Guest, host=1)
     target = await system.spawn(Guest, host=1)
     await watcher.ask(Do(what="watch", ref=target, times=2))
@@ -105,7 +105,7 @@ async def test_more_watches_than_the_limit_are_refused(
 async def test_notices_not_handled_yet_count_as_watches(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("callboard.actors.watch.watching.TIES_MAX", 2)
+    monkeypatch.setattr("callboard.actors.kernel.monitors.monitors.TIES_MAX", 2)
     watcher = await system.spawn(Guest, host=1)
     nobody = host_of(system).ref(Address(1, 999))
     with pytest.raises(CallboardError, match="has 2 watches and links"):

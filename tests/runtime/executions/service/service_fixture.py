@@ -12,17 +12,17 @@ import callboard
 from callboard import Agent, Contract, Job, Ref, Request, SubTask, System, handler
 from callboard.actors.journal.core import JournalLimits
 from callboard.actors.journal.journal import Journal
-from callboard.actors.props import props
-from callboard.messages.events import Append, EventStore
-from callboard.messages.ref import Address
-from callboard.messages.spec import Restart
-from callboard.messages.storage_errors import StoreUnavailable
-from callboard.runtime.detached.stewardship.client import STEWARD, DistantExecutions
-from callboard.runtime.detached.stewardship.steward import Steward
-from callboard.runtime.environment import REAL
-from callboard.runtime.inside import host_of, root_of
-from callboard.runtime.journals import OpenJournal
-from callboard.runtime.settings import Settings
+from callboard.actors.kernel.props import props
+from callboard.messages.control.spec import Restart
+from callboard.messages.core.ref import Address
+from callboard.messages.storage.errors import StoreUnavailable
+from callboard.messages.storage.events import Append, EventStore
+from callboard.runtime.api.inside import host_of, root_of
+from callboard.runtime.executions.journals import OpenJournal
+from callboard.runtime.executions.service.client import STEWARD, DistantExecutions
+from callboard.runtime.executions.service.execution_service import Steward
+from callboard.runtime.hosting.environment import REAL
+from callboard.runtime.hosting.settings import Settings
 from callboard.runtime.stores.memory import MemoryEventStore
 
 WITHIN_S: Final = 30.0

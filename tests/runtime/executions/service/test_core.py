@@ -2,14 +2,14 @@
 
 import pytest
 
-from callboard.messages.errors import Cancelled, ExecutionFailed, StoreFailed, UsageError
-from callboard.messages.storage_errors import (
+from callboard.messages.core.errors import Cancelled, ExecutionFailed, StoreFailed, UsageError
+from callboard.messages.storage.errors import (
     StoreFull,
     StoreUnavailable,
     WriterFenced,
     WrongExpectedVersion,
 )
-from callboard.runtime.detached.stewardship.core import PAUSE, Kept, Next, what_follows
+from callboard.runtime.executions.service.core import PAUSE, Kept, Next, what_follows
 
 
 @pytest.mark.parametrize("error", [None, ExecutionFailed("no"), Cancelled("by a wish")])

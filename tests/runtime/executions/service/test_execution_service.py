@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from callboard import ExecutionHandle, Job, SubTask
-from callboard.actors.execution.handle import execution_of
-from callboard.actors.execution.history.events import Kind
-from callboard.messages.errors import (
+from callboard.actors.executions.handle import execution_of
+from callboard.actors.executions.history.events import Kind
+from callboard.messages.core.errors import (
     Cancelled,
     DeadlineExceeded,
     ExecutionFailed,
@@ -18,10 +18,9 @@ from callboard.messages.errors import (
     SpecError,
     UsageError,
 )
-from callboard.messages.execution import ExecutionStatus
-from callboard.messages.job import Decision
-from callboard.messages.storage_errors import StoreUnavailable, WriterFenced
-from callboard.messages.updates import (
+from callboard.messages.jobs.execution import ExecutionStatus
+from callboard.messages.jobs.job import Decision
+from callboard.messages.jobs.updates import (
     ExecutionPhase,
     ExecutionUpdate,
     Finished,
@@ -31,9 +30,10 @@ from callboard.messages.updates import (
     StateChanged,
     TaskTroubled,
 )
-from callboard.runtime.detached.stewardship import steward as stewards
-from callboard.runtime.detached.stewardship.jobs import pack_job
-from tests.runtime.detached.stewardship.stage import (
+from callboard.messages.storage.errors import StoreUnavailable, WriterFenced
+from callboard.runtime.executions.service import execution_service as stewards
+from callboard.runtime.executions.service.jobs import pack_job
+from tests.runtime.executions.service.service_fixture import (
     JOB,
     WITHIN_S,
     Done,

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from callboard.messages.errors import CallboardError
-from callboard.messages.events import ANY, Append, Appended, NewEvent
-from callboard.messages.storage_errors import CommitUnknown, StoreUnavailable
+from callboard.messages.core.errors import CallboardError
+from callboard.messages.storage.errors import CommitUnknown, StoreUnavailable
+from callboard.messages.storage.events import ANY, Append, Appended, NewEvent
 from callboard.runtime.stores.postgres.events import PostgresEventStore
 from callboard.runtime.stores.postgres.place import PostgresTimeouts
 

@@ -3,8 +3,8 @@
 import psycopg
 import pytest
 
-from callboard.messages.events import Appended
-from callboard.messages.storage_errors import CommitUnknown
+from callboard.messages.storage.errors import CommitUnknown
+from callboard.messages.storage.events import Appended
 from callboard.runtime.stores.postgres.connection import StoreConnection
 from tests.runtime.stores.postgres.drive import append, opened
 

@@ -8,10 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from callboard.messages.errors import SpecError
-from callboard.messages.events import NO_STREAM, Appended
-from callboard.messages.storage import StateRow
-from callboard.messages.storage_errors import (
+from callboard.messages.core.errors import SpecError
+from callboard.messages.storage.errors import (
     CommitUnknown,
     StoreDamaged,
     StoreFull,
@@ -19,16 +17,12 @@ from callboard.messages.storage_errors import (
     StoreUnavailable,
     WriterFenced,
 )
+from callboard.messages.storage.events import NO_STREAM, Appended
+from callboard.messages.storage.stores import StateRow
 from callboard.runtime.stores.postgres.events import PostgresEventStore
 from callboard.runtime.stores.postgres.read_models import PostgresReadModelStore
 from callboard.runtime.stores.postgres.states import PostgresStateStore
-from tests.runtime.stores.postgres.drive import (
-    SHORT,
-    append,
-    check_log,
-    committed,
-    opened,
-)
+from tests.runtime.stores.postgres.drive import SHORT, append, check_log, committed, opened
 from tests.servers.postgres_server import PASSWORD, PASSWORD_ROLE, PostgresServer
 from tests.servers.proxy import Cut, Proxy
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from callboard.messages.events import Append, Appended
+from callboard.messages.storage.events import Append, Appended
 from tests.runtime.stores.postgres.drive import check_log, opened
 from tests.runtime.stores.postgres.writing_child import event
 

@@ -5,9 +5,9 @@ import threading
 import psycopg
 import pytest
 
-from callboard.messages.errors import SpecError
-from callboard.messages.events import Appended
-from callboard.messages.storage_errors import StoreTooNew, StoreTooOld, StoreUnavailable
+from callboard.messages.core.errors import SpecError
+from callboard.messages.storage.errors import StoreTooNew, StoreTooOld, StoreUnavailable
+from callboard.messages.storage.events import Appended
 from callboard.runtime.stores.choose import event_store
 from callboard.runtime.stores.postgres.events import PostgresEventStore
 from callboard.runtime.stores.postgres.place import Place, PostgresTimeouts

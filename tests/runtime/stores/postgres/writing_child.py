@@ -7,7 +7,7 @@ import itertools
 import sys
 import uuid
 
-from callboard.messages.events import Append, Appended, NewEvent
+from callboard.messages.storage.events import Append, Appended, NewEvent
 from callboard.runtime.stores.postgres import PostgresEventStore
 
 SPACE = uuid.UUID(int=0)
