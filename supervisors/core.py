@@ -318,8 +318,8 @@ class SupervisorCore:
 
     def history(self, child_id: ChildId) -> ChildHistory:
         """The last ends of a child, also of one that is forgotten; empty if it never failed."""
-        chronicle = self._decisions.chronicle
-        return ChildHistory(child_id, ()) if chronicle is None else chronicle.of(child_id)
+        histories = self._decisions.histories
+        return ChildHistory(child_id, ()) if histories is None else histories.of(child_id)
 
     def inherit(self, other: "SupervisorCore") -> None:
         """Go on with the stories and the incarnations of another core of the same children.

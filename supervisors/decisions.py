@@ -27,7 +27,7 @@ from .effects import (
     SupervisorStarted,
     SupervisorStopped,
 )
-from .history import Chronicle
+from .history import ChildHistories
 from .policies import RestartWindow
 from .sequence import Phase, Purpose, Sequence
 from .strategies import restart_group, restarts_after
@@ -43,7 +43,7 @@ class Decisions:
 
     __slots__ = (
         "_random",
-        "chronicle",
+        "histories",
         "restarts",
         "sequence",
         "spec",
@@ -58,7 +58,7 @@ class Decisions:
         self.spec = spec
         self.state = SupervisorState.NEW
         self.tree = ChildTree()
-        self.chronicle: Chronicle | None = None
+        self.histories: ChildHistories | None = None
         """Made when the first child fails."""
         self.window = RestartWindow(spec.intensity)
         self.sequence: Sequence | None = None
@@ -69,7 +69,7 @@ class Decisions:
 
     def inherit(self, other: "Decisions") -> None:
         """Go on with the stories and the incarnations of another."""
-        self.chronicle = other.chronicle
+        self.histories = other.histories
         self.tree.incarnations = other.tree.incarnations
 
     def start(self, now: float) -> Effects:
@@ -246,9 +246,9 @@ class Decisions:
     def _record(
         self, child: Child, exit_: Exit, now: float, decision: Decision, delay_s: float = 0.0
     ) -> None:
-        if self.chronicle is None:
-            self.chronicle = Chronicle()
-        self.chronicle.record(child.id, child.incarnation, exit_, now, decision, delay_s)
+        if self.histories is None:
+            self.histories = ChildHistories()
+        self.histories.record(child.id, child.incarnation, exit_, now, decision, delay_s)
 
     def _restart_group(self, child: Child, resume_at_s: float, effects: list[Effect]) -> None:
         members = restart_group(self.spec.strategy, child, self.tree.newest_first())

@@ -17,7 +17,7 @@ from callboard.messages.control.spec import ChildId
 
 from .views import ChildHistory, Decision, HistoryEntry
 
-__all__ = ["CHILDREN_KEPT", "ENTRIES_KEPT", "TEXT_CHARS_MAX", "Chronicle"]
+__all__ = ["CHILDREN_KEPT", "ENTRIES_KEPT", "TEXT_CHARS_MAX", "ChildHistories"]
 
 ENTRIES_KEPT: Final = 16
 """Ends of one child: five times the default intensity, so the row that led to an
@@ -34,13 +34,13 @@ NESTED_MAX: Final = 16
 
 
 @final
-class Chronicle:
+class ChildHistories:
     """The stories of one supervisor's children."""
 
-    __slots__ = ("_stories",)
+    __slots__ = ("_histories",)
 
     def __init__(self) -> None:
-        self._stories: dict[ChildId, deque[HistoryEntry]] = {}
+        self._histories: dict[ChildId, deque[HistoryEntry]] = {}
 
     def record(
         self,
@@ -52,13 +52,13 @@ class Chronicle:
         delay_s: float = 0.0,
     ) -> None:
         """Write one end down."""
-        stories = self._stories
-        story = stories.pop(child_id, None)
+        histories = self._histories
+        story = histories.pop(child_id, None)
         if story is None:
             story = deque(maxlen=ENTRIES_KEPT)
-            if len(stories) >= CHILDREN_KEPT:
-                del stories[next(iter(stories))]
-        stories[child_id] = story  # last: the first is always the one that failed longest ago
+            if len(histories) >= CHILDREN_KEPT:
+                del histories[next(iter(histories))]
+        histories[child_id] = story  # last: the first is always the one that failed longest ago
         message, traceback = _told(exit_)
         story.append(
             HistoryEntry(at_s, incarnation, exit_.kind, message, traceback, decision, delay_s)
@@ -66,7 +66,7 @@ class Chronicle:
 
     def of(self, child_id: ChildId) -> ChildHistory:
         """The story of one child, oldest end first; empty for one that never failed."""
-        return ChildHistory(child_id, tuple(self._stories.get(child_id, ())))
+        return ChildHistory(child_id, tuple(self._histories.get(child_id, ())))
 
 
 def _told(exit_: Exit) -> tuple[str, str]:

@@ -151,7 +151,7 @@ class Sequence:
                 effects.append(tree.stop(child, comes_back=comes_back))
                 return False
             if self.purpose is Purpose.SHUTDOWN:
-                _lay_down(child, tree, effects)
+                _stop_for_good(child, tree, effects)
             elif state is ChildState.EXITED:
                 # It ended by itself before its turn; what was put aside about it is stale.
                 _await_restart(child, tree, effects)
@@ -179,7 +179,7 @@ def _await_restart(child: Child, tree: ChildTree, effects: list[Effect]) -> None
         tree.move(child, ChildState.PENDING)
 
 
-def _lay_down(child: Child, tree: ChildTree, effects: list[Effect]) -> None:
+def _stop_for_good(child: Child, tree: ChildTree, effects: list[Effect]) -> None:
     """A member that does not run stays down, for its supervisor ends."""
     match child.state:
         case ChildState.PENDING | ChildState.EXITED:

@@ -29,10 +29,10 @@ from callboard.messages.storage.errors import (
 )
 from callboard.messages.storage.events import Appended, NewEvent
 
+from ..journal.snapshots import Snapshots
 from .aggregate import Aggregate
 from .codec import EventCodec, event_id, metadata_of
 from .log import AppendLog
-from .snapshots import Snapshots
 
 __all__ = ["Commands", "CommandsStatistics", "Executed", "Loaded"]
 

@@ -13,7 +13,7 @@ from callboard.messages.jobs.plan import SubTask
 
 from ..kernel.asks import Ask
 from ..scheduler.effects import DoneReport
-from .executors import Lane
+from .executors import Executor
 
 __all__ = ["CallOwner", "TaskCall"]
 
@@ -23,8 +23,8 @@ class CallOwner(Protocol):
 
     is_woken: bool
     """Whether it looks at what was reported anyway."""
-    touched: list[Lane]
-    """Lanes with an outcome since its last turn."""
+    touched: list[Executor]
+    """Executors with an outcome since its last turn."""
     reports: list[DoneReport]
     """Sub-task, attempt and result of each success since then."""
 
@@ -56,10 +56,10 @@ class TaskCall:
     __slots__ = (
         "attempt",
         "correlation",
+        "executor",
         "expects",
         "is_cancelled",
         "is_over",
-        "lane",
         "local",
         "run",
         "sent",
@@ -71,17 +71,17 @@ class TaskCall:
     )
 
     def __init__(
-        self, run: CallOwner, lane: Lane, sub_task: SubTask, attempt: int, sent_s: float
+        self, run: CallOwner, executor: Executor, sub_task: SubTask, attempt: int, sent_s: float
     ) -> None:
         self.run = run
-        self.lane = lane
+        self.executor = executor
         self.sub_task = sub_task
         self.attempt = attempt
         self.sent_s = sent_s
-        lane.started = started = lane.started + 1
-        self.under_way = started - lane.delivered
-        """How many attempts the lane held when this one was given to it, itself included."""
-        self.slot = lane.address.slot
+        executor.started = started = executor.started + 1
+        self.under_way = started - executor.delivered
+        """How many attempts the executor held when this one was given to it, itself included."""
+        self.slot = executor.address.slot
         self.step = run.step_prefix + sub_task.id
         self.correlation = 0
         self.expects: type[Contract] | None = None
@@ -108,11 +108,11 @@ class TaskCall:
         self.is_over = True
         run = self.run
         run.asks.pop(correlation, None)
-        lane = self.lane
-        lane.delivered += 1
-        if lane.latest is None:
-            run.touched.append(lane)
-        lane.latest = self
+        executor = self.executor
+        executor.delivered += 1
+        if executor.latest is None:
+            run.touched.append(executor)
+        executor.latest = self
         task_id = self.sub_task.id
         if not self.is_cancelled:
             del run.calls[task_id]
@@ -127,11 +127,11 @@ class TaskCall:
         self.is_over = True
         run = self.run
         run.asks.pop(correlation, None)
-        lane = self.lane
-        lane.delivered += 1
-        if lane.latest is None:
-            run.touched.append(lane)
-        lane.latest = self
+        executor = self.executor
+        executor.delivered += 1
+        if executor.latest is None:
+            run.touched.append(executor)
+        executor.latest = self
         if not self.is_cancelled:
             del run.calls[self.sub_task.id]
         run.attempt_failed(self, error)
@@ -152,7 +152,7 @@ class TaskCall:
     def _wrong_reply(self, message: Any) -> CallboardError:
         wanted = self.expects.contract_name if self.expects is not None else "None"
         return WrongReply(
-            f"lane {self.lane.id} answered sub-task {self.sub_task.id!r} with a "
+            f"executor {self.executor.id} answered sub-task {self.sub_task.id!r} with a "
             f"{type(message).__qualname__}, not {wanted}.",
             advice="Both hosts must run the same release of the contracts.",
         )

@@ -1,9 +1,9 @@
-"""How many attempts a lane should hold at once: enough to keep it busy, no more.
+"""How many attempts an executor should hold at once: enough to keep it busy, no more.
 
-A lane is one host's part of a pool, some milliseconds away. If it holds only as many
+An executor is one host's part of a pool, some milliseconds away. If it holds only as many
 attempts as it has agents, tiny sub-tasks spend their time under way; if it holds many
-more, slow ones queue behind each other while another lane is idle. What fits both is the
-rule by which networks fill a pipe (BBR's): the rate at which the lane delivers, times the
+more, slow ones queue behind each other while another executor is idle. What fits both is the
+rule by which networks fill a pipe (BBR's): the rate at which the executor delivers, times the
 round trip, plus what it works off within `QUEUED_S`.
 
     10 microseconds a sub-task  ->  up to `CREDIT_MAX` under way
@@ -13,18 +13,18 @@ round trip, plus what it works off within `QUEUED_S`.
 Measured in rounds: a round ends when something that was sent within it comes back. Pure.
 
 Invariants: the credit is at least the number of agents; a measured rate sinks only by
-rounds in which all agents had work, so a lane is not thought slow for having been idle.
+rounds in which all agents had work, so an executor is not thought slow for having been idle.
 """
 
 from typing import Final
 
-__all__ = ["CREDIT_MAX", "Pace"]
+__all__ = ["CREDIT_MAX", "ConcurrencyControl"]
 
 QUEUED_S: Final = 0.02
-"""The work that waits at a lane: a few times the pauses of a busy driver."""
+"""The work that waits at an executor: a few times the pauses of a busy driver."""
 
 CREDIT_MAX: Final = 2_048
-"""What a lane holds at most beyond one for each agent; below the mailbox of a shard."""
+"""What an executor holds at most beyond one for each agent; below the mailbox of a pool cell."""
 
 GROWTH_MAX: Final = 4
 """How much the credit may grow in a round; a first impression may be wrong."""
@@ -39,8 +39,8 @@ TRIP_OVER_BEST_S: Final = 0.08
 """A trip longer than the best one by more than this is a queue, and no reason for more."""
 
 
-class Pace:
-    """The measurements of one lane and the credit that follows from them."""
+class ConcurrencyControl:
+    """The measurements of one executor and the credit that follows from them."""
 
     __slots__ = (
         "_best_trip_s",
@@ -67,14 +67,14 @@ class Pace:
         return self._trip_s
 
     def sent(self, now: float, delivered: int) -> None:
-        """The lane was idle and has work again: a round begins."""
+        """The executor was idle and has work again: a round begins."""
         self._round_started_s = now
         self._round_delivered = delivered
 
     def came_back(self, now: float, *, sent_s: float, delivered: int, was_busy: bool) -> int:
         """An attempt sent at `sent_s` has an outcome; gives the credit.
 
-        `delivered` counts all outcomes of the lane so far; `was_busy` says whether every
+        `delivered` counts all outcomes of the executor so far; `was_busy` says whether every
         agent had work when the attempt was sent.
         """
         if sent_s < self._round_started_s:

@@ -214,7 +214,7 @@ class Execution(Generic[ResultT]):
             job=record.job,
             attributes=record.attributes,
             started_at=record.started_at,
-            offers=record.lanes.is_offered,
+            offers=record.executors.is_offered,
         )
 
     def _made_by(self, plan_maker: Decompose[Any], request: Any) -> Any:
@@ -226,7 +226,7 @@ class Execution(Generic[ResultT]):
     async def _run_plan(self, made: Any, route: Route) -> Collector:
         job, record = self._job, self.record
         collector = Collector(job)
-        preparation = Preparation(self._host, job, route, record.lanes, collector)
+        preparation = Preparation(self._host, job, route, record.executors, collector)
         if isinstance(made, Replay):
             core = await preparation.restored(made)
         else:
@@ -239,7 +239,7 @@ class Execution(Generic[ResultT]):
         run = PlanRun(
             host=self._host,
             core=core,
-            lanes=record.lanes,
+            executors=record.executors,
             collector=collector,
             expand=None if job.expand is None else preparation.expand,
             deadline_s=record.started_s + (job.timeout_s or NO_DEADLINE_S),

@@ -1,10 +1,10 @@
-"""The lanes of one execution: which addresses can run its sub-tasks, and how they keep up.
+"""The executors of one execution: which addresses can run its sub-tasks, and how they keep up.
 
-A lane is an address that offers at least one of the kinds that the plan asks for. Lanes
-come and go with the directory. A lane whose host is lost is given up at once, with what
+An executor is an address that offers at least one of the kinds that the plan asks for. Executors
+come and go with the directory. An executor whose host is lost is given up at once, with what
 ran there, and taken up again when the link to its slot is connected again.
 
-Invariant: the core knows exactly the lanes that are `open` here, under the same id.
+Invariant: the core knows exactly the executors that are `open` here, under the same id.
 """
 
 from collections.abc import Iterable
@@ -15,16 +15,16 @@ from callboard.messages.core.ref import Address
 
 from ..kernel.host.host import Host
 from ..scheduler.core import SchedulerCore
-from .concurrency import Pace
+from .concurrency import ConcurrencyControl
 
-__all__ = ["Lane", "LaneFigures", "Lanes"]
+__all__ = ["Executor", "ExecutorFigures", "Executors"]
 
 
 @dataclass(frozen=True, slots=True)
-class LaneFigures:
-    """One lane as it is measured."""
+class ExecutorFigures:
+    """One executor as it is measured."""
 
-    lane: str
+    executor: str
     agents: int
     credit: int
     under_way: int
@@ -42,19 +42,28 @@ class Delivered(Protocol):
 
     @property
     def under_way(self) -> int:
-        """How many attempts its lane held then, itself included."""
+        """How many attempts its executor held then, itself included."""
 
 
-class Lane:
+class Executor:
     """One address that runs attempts of this execution."""
 
-    __slots__ = ("address", "delivered", "id", "is_lost", "latest", "offers", "pace", "started")
+    __slots__ = (
+        "address",
+        "concurrency",
+        "delivered",
+        "id",
+        "is_lost",
+        "latest",
+        "offers",
+        "started",
+    )
 
     def __init__(self, address: Address, agents: int, offers: frozenset[str]) -> None:
         self.id: Final = str(address)
         self.address: Final = address
         self.offers = offers
-        self.pace: Final = Pace(agents)
+        self.concurrency: Final = ConcurrencyControl(agents)
         self.started = 0
         """Attempts given to it."""
         self.delivered = 0
@@ -63,22 +72,22 @@ class Lane:
         """The last call that got its outcome since the pace was looked at."""
         self.is_lost = False
 
-    def figures(self) -> LaneFigures:
+    def figures(self) -> ExecutorFigures:
         """A frozen picture of it."""
-        pace = self.pace
-        return LaneFigures(
+        concurrency = self.concurrency
+        return ExecutorFigures(
             self.id,
-            pace.agents,
-            pace.credit,
+            concurrency.agents,
+            concurrency.credit,
             self.started - self.delivered,
             self.delivered,
-            pace.rate_per_s,
-            pace.round_trip_s,
+            concurrency.rate_per_s,
+            concurrency.round_trip_s,
         )
 
 
-class Lanes:
-    """All lanes of one execution, and the core kept informed about them."""
+class Executors:
+    """All executors of one execution, and the core kept informed about them."""
 
     __slots__ = ("_down", "_host", "_kinds", "_seen", "open")
 
@@ -87,7 +96,7 @@ class Lanes:
         self._kinds: set[str] = set()
         self._seen = (-1, 0)
         self._down: set[Address] = set()
-        self.open: dict[str, Lane] = {}
+        self.open: dict[str, Executor] = {}
 
     def want(self, kind: str) -> None:
         """The plan asks for this kind."""
@@ -95,7 +104,7 @@ class Lanes:
 
     @property
     def some_are_down(self) -> bool:
-        """Whether the host of a lane is lost and may come back."""
+        """Whether the host of an executor is lost and may come back."""
         return bool(self._down)
 
     def is_offered(self, kind: str) -> bool:
@@ -127,43 +136,45 @@ class Lanes:
         self._down &= offers.keys()
         for address, kinds in offers.items():
             self._offer(core, address, frozenset(kinds))
-        for lane in [lane for lane in self.open.values() if lane.address not in offers]:
-            if lane.pace.credit:
+        for executor in [
+            executor for executor in self.open.values() if executor.address not in offers
+        ]:
+            if executor.concurrency.credit:
                 # Nothing new for it; what runs there may finish.
-                core.lane_available(lane.id, 0)
-                lane.offers = frozenset()
+                core.executor_available(executor.id, 0)
+                executor.offers = frozenset()
 
     def _offer(self, core: SchedulerCore, address: Address, kinds: frozenset[str]) -> None:
         if address in self._down:
             if self._host.link(address.slot).carrier is None:
                 return
             self._down.discard(address)
-        lane = self.open.get(str(address))
-        if lane is None:
-            lane = Lane(address, self._host.directory.size_of(address), kinds)
-            self.open[lane.id] = lane
-        elif lane.offers == kinds:
+        executor = self.open.get(str(address))
+        if executor is None:
+            executor = Executor(address, self._host.directory.size_of(address), kinds)
+            self.open[executor.id] = executor
+        elif executor.offers == kinds:
             return
-        lane.offers = kinds
-        core.lane_available(lane.id, lane.pace.credit, kinds)
+        executor.offers = kinds
+        core.executor_available(executor.id, executor.concurrency.credit, kinds)
 
-    def lost(self, lane: Lane) -> None:
-        """The lane's host is gone; a new lane takes its place when the slot is back."""
-        lane.is_lost = True
-        self.open.pop(lane.id, None)
-        self._down.add(lane.address)
+    def lost(self, executor: Executor) -> None:
+        """The executor's host is gone; a new executor takes its place when the slot is back."""
+        executor.is_lost = True
+        self.open.pop(executor.id, None)
+        self._down.add(executor.address)
 
-    def set_pace(self, core: SchedulerCore, lane: Lane, now: float) -> None:
-        """Fit the credit of a lane to what came back since the last look."""
-        latest, lane.latest = lane.latest, None
-        if latest is None or lane.is_lost or not lane.offers:
+    def set_concurrency(self, core: SchedulerCore, executor: Executor, now: float) -> None:
+        """Fit the credit of an executor to what came back since the last look."""
+        latest, executor.latest = executor.latest, None
+        if latest is None or executor.is_lost or not executor.offers:
             return
-        before = lane.pace.credit
-        credit = lane.pace.came_back(
+        before = executor.concurrency.credit
+        credit = executor.concurrency.came_back(
             now,
             sent_s=latest.sent_s,
-            delivered=lane.delivered,
-            was_busy=latest.under_way >= lane.pace.agents,
+            delivered=executor.delivered,
+            was_busy=latest.under_way >= executor.concurrency.agents,
         )
         if credit != before:
-            core.lane_available(lane.id, credit)
+            core.executor_available(executor.id, credit)

@@ -11,12 +11,12 @@ from callboard.messages.jobs.updates import ExecutionState, ExecutionUpdate
 if TYPE_CHECKING:
     from .record import ExecutionStatistics
 
-__all__ = ["ExecutionHandle", "Pursued", "execution_of"]
+__all__ = ["ExecutionBackend", "ExecutionHandle", "execution_of"]
 
 ResultT = TypeVar("ResultT")
 
 
-class Pursued(Protocol[ResultT]):
+class ExecutionBackend(Protocol[ResultT]):
     """An execution as its handle sees it: it runs here, or elsewhere and is followed."""
 
     @property
@@ -55,7 +55,7 @@ class ExecutionHandle(Generic[ResultT]):
 
     __slots__ = ("_execution", "id")
 
-    def __init__(self, execution: Pursued[ResultT]) -> None:
+    def __init__(self, execution: ExecutionBackend[ResultT]) -> None:
         self._execution: Final = execution
         self.id: Final = execution.id
 
@@ -111,7 +111,7 @@ class ExecutionHandle(Generic[ResultT]):
         self._execution.outcome.add_done_callback(lambda _outcome: call())
 
     async def decide(self, task_id: str, decision: Decision, *, by: str = "driver") -> bool:
-        """Settle an unsafe sub-task of which an attempt may have run; whether it was in doubt.
+        """Settle a sub-task that is in doubt; gives whether it was.
 
         Raises:
             UsageError: there is no such sub-task, or the execution is not running.
@@ -123,10 +123,10 @@ class ExecutionHandle(Generic[ResultT]):
         return self._execution.state()
 
     def statistics(self) -> "ExecutionStatistics":
-        """All its figures, down to each lane; as old as those of `state`."""
+        """All its figures, down to each executor; as old as those of `state`."""
         return self._execution.statistics()
 
 
-def execution_of(handle: ExecutionHandle[ResultT]) -> Pursued[ResultT]:
+def execution_of(handle: ExecutionHandle[ResultT]) -> ExecutionBackend[ResultT]:
     """What a handle is on, for the runtime: its callers need nothing of it."""
     return handle._execution  # noqa: SLF001 - this function is the one way in

@@ -24,7 +24,7 @@ from .collector import Collector
 
 if TYPE_CHECKING:
     from ..kernel.host.host import Host
-    from .executors import Lanes
+    from .executors import Executors
     from .history.replay import Replay
 
 __all__ = ["PLAN_INLINE_MAX", "Preparation", "gather_sub_tasks"]
@@ -58,12 +58,17 @@ class Preparation:
     """Makes the core of one execution, and prepares what its plan grows by."""
 
     def __init__(
-        self, host: "Host", job: Job[Any, Any], route: Route, lanes: "Lanes", collector: Collector
+        self,
+        host: "Host",
+        job: Job[Any, Any],
+        route: Route,
+        executors: "Executors",
+        collector: Collector,
     ) -> None:
         self._host = host
         self._job = job
         self._agents = dict(route.agents)
-        self._lanes = lanes
+        self._executors = executors
         self._collector = collector
         self._made: SchedulerCore | None = None
         self._tied: deque[SubTask] = deque()
@@ -162,5 +167,5 @@ class Preparation:
         if kind is None:
             name: str = sub_task.request.contract_name
             kind = self._agents.get(name, name) if self._agents else name
-        self._lanes.want(kind)
+        self._executors.want(kind)
         return kind

@@ -33,7 +33,7 @@ from callboard.messages.jobs.updates import (
 
 from ..scheduler.statistics import SchedulerStatistics
 from .collector import Collector
-from .executors import LaneFigures, Lanes
+from .executors import ExecutorFigures, Executors
 from .update_stream import UpdateStream
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class ExecutionStatistics:
     elapsed_s: float
     results: int
     scheduler: SchedulerStatistics | None
-    lanes: tuple[LaneFigures, ...]
+    executors: tuple[ExecutorFigures, ...]
 
 
 class ExecutionRecord:
@@ -83,7 +83,7 @@ class ExecutionRecord:
         self.status = ExecutionStatus.PENDING
         self.phase = ExecutionPhase.VALIDATING
         self.error: CallboardError | None = None
-        self.lanes: Final = Lanes(host)
+        self.executors: Final = Executors(host)
         self.collector: Collector | None = None
         self.preparation: Preparation | None = None
         self.run: PlanRun | None = None
@@ -247,7 +247,7 @@ class ExecutionRecord:
             elapsed_s=self._elapsed_s(),
             results=self.results,
             scheduler=None if self.run is None else self.run.core.statistics(),
-            lanes=tuple(lane.figures() for lane in self.lanes.open.values()),
+            executors=tuple(executor.figures() for executor in self.executors.open.values()),
         )
 
 

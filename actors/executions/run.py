@@ -9,7 +9,7 @@ A turn is bounded: at most `REPORTS_PER_TURN` outcomes are taken in, and at most
 other work of the loop come in between.
 
 Invariants: `calls` holds exactly the attempts that the core counts as running; each gets
-one outcome, or its lane is reported as lost; `ended` is set exactly once.
+one outcome, or its executor is reported as lost; `ended` is set exactly once.
 
 With a recorder, each turn is one append to the journal. The core goes on with results that are
 not durable yet, but nothing is collected, told or ended before it is.
@@ -45,7 +45,7 @@ from ..scheduler.effects import (
     TasksSkipped,
 )
 from .call import TaskCall
-from .executors import Lane, Lanes
+from .executors import Executor, Executors
 from .history.turn import keep_results, record_effect
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class PlanRun:
         *,
         host: "Host",
         core: SchedulerCore,
-        lanes: Lanes,
+        executors: Executors,
         collector: "Collector",
         expand: Expand | None,
         deadline_s: float,
@@ -93,7 +93,7 @@ class PlanRun:
     ) -> None:
         self._host = host
         self.core: Final = core
-        self._lanes = lanes
+        self._executors = executors
         self._collector = collector
         self._expand = expand
         self._deadline_s = deadline_s
@@ -105,7 +105,7 @@ class PlanRun:
         self._grown = grown
         """Sub-tasks that run again, though the plan has grown by their results before."""
         self._in_doubt = in_doubt
-        self._unsafe: list[TaskCall] = []
+        self._non_idempotent: list[TaskCall] = []
         """Attempts that are sent once their beginning is durable."""
         self.step_prefix: Final = execution_id + "/"
         self._held: list[TaskDone] = []
@@ -119,10 +119,10 @@ class PlanRun:
         self.asks: Final[dict[int, Any]] = host.pending
         self.calls: Final[dict[str, TaskCall]] = {}
         self.reports: list[DoneReport] = []
-        self.touched: list[Lane] = []
+        self.touched: list[Executor] = []
         self.is_woken = False
         self._failed: list[tuple[TaskCall, CallboardError]] = []
-        self._lost: list[Lane] = []
+        self._lost: list[Executor] = []
         self._to_send: deque[TaskCall] = deque()
         self._sends_later = False
         self._timer: asyncio.TimerHandle | None = None
@@ -167,13 +167,13 @@ class PlanRun:
             self._host.loop.call_soon(self._woken)
 
     def attempt_failed(self, call: TaskCall, error: CallboardError) -> None:
-        """An attempt has failed, alone or together with its whole lane."""
-        lane = call.lane
-        if lane.is_lost:
+        """An attempt has failed, alone or together with its whole executor."""
+        executor = call.executor
+        if executor.is_lost:
             return
-        if isinstance(error, HostLost) and self._has_lost_its_host(lane):
-            self._lanes.lost(lane)
-            self._lost.append(lane)
+        if isinstance(error, HostLost) and self._has_lost_its_host(executor):
+            self._executors.lost(executor)
+            self._lost.append(executor)
         else:
             self._failed.append((call, error))
         self.wake()
@@ -183,10 +183,10 @@ class PlanRun:
         body, buffers = self._host.codec.encode(message)
         return self._host.codec.decode(body, describe_contract(cls).build, buffers)
 
-    def _has_lost_its_host(self, lane: Lane) -> bool:
-        # A handler whose own ask met a dead host fails with `HostLost` as well, on a lane
+    def _has_lost_its_host(self, executor: Executor) -> bool:
+        # A handler whose own ask met a dead host fails with `HostLost` as well, on an executor
         # that is in good health.
-        slot = lane.address.slot
+        slot = executor.address.slot
         return slot != self._host.slot and self._host.link(slot).carrier is None
 
     # --- a turn --------------------------------------------------------------------------
@@ -224,9 +224,9 @@ class PlanRun:
             return
         if self.touched:
             touched, self.touched = self.touched, []
-            for lane in touched:
-                self._lanes.set_pace(core, lane, now)
-        self._lanes.refresh(core)
+            for executor in touched:
+                self._executors.set_concurrency(core, executor, now)
+        self._executors.refresh(core)
         if self._recorder is None or self._recorder.has_room:
             self._start_attempts(now)
         is_short = self._fail_unservable(now)
@@ -238,7 +238,7 @@ class PlanRun:
 
     def _report(self, now: float) -> None:
         core = self.core
-        # A lost lane takes everything with it that the core has not heard of by then.
+        # A lost executor takes everything with it that the core has not heard of by then.
         if len(self.reports) <= REPORTS_PER_TURN or self._lost:
             reports, self.reports = self.reports, []
         else:
@@ -253,22 +253,22 @@ class PlanRun:
         if self._failed:
             failed, self._failed = self._failed, []
             for call, error in failed:
-                if not call.lane.is_lost:
+                if not call.executor.is_lost:
                     core.task_failed(call.sub_task.id, call.attempt, error, now, self._random())
         if self._lost:
             lost, self._lost = self._lost, []
-            for lane in lost:
-                self._drop_calls(lane)
-                core.lane_lost(lane.id, now)
+            for executor in lost:
+                self._drop_calls(executor)
+                core.executor_lost(executor.id, now)
 
     def _report_again(self, report: DoneReport) -> None:
         self.reports.append(report)
         self.wake()
 
-    def _drop_calls(self, lane: Lane) -> None:
-        """Forget attempts that still wait for the way to a lost lane: they run elsewhere."""
+    def _drop_calls(self, executor: Executor) -> None:
+        """Forget attempts that still wait for the way to a lost executor: they run elsewhere."""
         for task_id, call in list(self.calls.items()):
-            if call.lane is lane:
+            if call.executor is executor:
                 call.is_over = True
                 del self.calls[task_id]
                 self.asks.pop(call.correlation, None)
@@ -324,12 +324,12 @@ class PlanRun:
         """Append what this turn has brought."""
         if self._recorder is not None:
             held, self._held = self._held, []
-            unsafe, self._unsafe = self._unsafe, []
-            if self._recorder.flush(lambda: self._committed(held, unsafe)):
+            non_idempotent, self._non_idempotent = self._non_idempotent, []
+            if self._recorder.flush(lambda: self._committed(held, non_idempotent)):
                 self._uncommitted += 1
         self._end_when_durable()
 
-    def _committed(self, held: list[TaskDone], unsafe: list[TaskCall]) -> None:
+    def _committed(self, held: list[TaskDone], non_idempotent: list[TaskCall]) -> None:
         """A turn is durable: its results count, and what must not run twice may begin."""
         self._uncommitted -= 1
         if self.ended.done():
@@ -341,8 +341,8 @@ class PlanRun:
             self.break_off(error)
             return
         self._end_when_durable()
-        if unsafe and not self._is_over:
-            self._to_send.extend(unsafe)
+        if non_idempotent and not self._is_over:
+            self._to_send.extend(non_idempotent)
             self._send()
         if not self.ended.done():
             self._on_turn()
@@ -407,21 +407,21 @@ class PlanRun:
     # --- sending -------------------------------------------------------------------------
 
     def _start_attempts(self, now: float) -> None:
-        core, lanes, calls, to_send = self.core, self._lanes.open, self.calls, self._to_send
+        core, executors, calls, to_send = self.core, self._executors.open, self.calls, self._to_send
         sub_task_of, recorder = core.sub_task, self._recorder
-        for task_id, attempt, lane_id in core.dispatch(now):
-            lane = lanes[lane_id]
-            call = TaskCall(self, lane, sub_task_of(task_id), attempt, now)
+        for task_id, attempt, executor_id in core.dispatch(now):
+            executor = executors[executor_id]
+            call = TaskCall(self, executor, sub_task_of(task_id), attempt, now)
             if call.under_way == 1:
-                lane.pace.sent(now, lane.delivered)
+                executor.concurrency.sent(now, executor.delivered)
             calls[task_id] = call
             if recorder is None:
                 to_send.append(call)
                 continue
-            recorder.began(task_id, attempt, lane_id, now)
-            if call.sub_task.unsafe:
-                recorder.began_unsafe(core.numbers[task_id], attempt)
-                self._unsafe.append(call)
+            recorder.began(task_id, attempt, executor_id, now)
+            if call.sub_task.non_idempotent:
+                recorder.began_non_idempotent(core.numbers[task_id], attempt)
+                self._non_idempotent.append(call)
             else:
                 to_send.append(call)
         if to_send and not self._sends_later:
@@ -445,7 +445,7 @@ class PlanRun:
             try:
                 request = self._bound(sub_task) if sub_task.bind else sub_task.request
                 call.expects = reply_type(type(request))
-                call_host(call.lane.address, request, at_s, call)
+                call_host(call.executor.address, request, at_s, call)
             except CallboardError as error:
                 call.fail(call.correlation, error)
             except Exception as error:  # noqa: BLE001 - a user's type may fail to encode
@@ -469,9 +469,9 @@ class PlanRun:
         """Give up on kinds that nobody has offered for too long; whether any is missing."""
         unserved = self.core.unserved()
         for kind in unserved:
-            if self._lanes.is_offered(kind.kind) or now - kind.since < self._unserved_grace_s:
+            if self._executors.is_offered(kind.kind) or now - kind.since < self._unserved_grace_s:
                 continue
-            offered = ", ".join(self._lanes.offered_kinds()) or "nothing"
+            offered = ", ".join(self._executors.offered_kinds()) or "nothing"
             error = NoAgentOffers(
                 f"nobody has offered {kind.kind} for {self._unserved_grace_s:g} s, "
                 f"and {kind.ready} sub-tasks need it; of this plan's needs is offered: {offered}.",
@@ -486,7 +486,7 @@ class PlanRun:
 
     def _arm(self, now: float, *, is_short: bool) -> None:
         """Set the one timer to when something is due, at the latest to the next look around."""
-        at_s = now + (LOOK_SOON_S if is_short or self._lanes.some_are_down else LOOK_S)
+        at_s = now + (LOOK_SOON_S if is_short or self._executors.some_are_down else LOOK_S)
         due_s = self.core.next_deadline()
         if due_s is not None and due_s < at_s:
             at_s = due_s

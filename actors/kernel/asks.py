@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 from callboard.messages.core.contract import Contract, is_same_contract
 from callboard.messages.core.errors import CallboardError, Cancelled, DeadlineExceeded, WrongReply
 
-__all__ = ["Ask", "AskFuture", "AskKeeper", "Call", "HandlerRunner", "ReplySink"]
+__all__ = ["Ask", "AskFuture", "AskOwner", "Call", "HandlerRunner", "ReplySink"]
 
 CHILDREN_SWEPT: Final = 1_024
 """After so many asks a handler's finished ones are forgotten."""
@@ -61,7 +61,7 @@ class HandlerRunner(Protocol):
         """Cancel the handler of `ask`, which it is running."""
 
 
-class AskKeeper(Protocol):
+class AskOwner(Protocol):
     """The asker's host, as its futures see it."""
 
     def ask_settled(self, future: "AskFuture") -> None:
@@ -89,12 +89,12 @@ class AskFuture(asyncio.Future[Any]):
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        keeper: AskKeeper,
+        owner: AskOwner,
         slot: int,
         expects: type[Contract] | None = None,
     ) -> None:
         super().__init__(loop=loop)
-        self.keeper = keeper
+        self.owner = owner
         self.slot = slot
         """The host that is asked."""
         self.expects = expects
@@ -108,7 +108,7 @@ class AskFuture(asyncio.Future[Any]):
             self.fail(correlation, self._wrong_reply(message))
             return
         self.set_result(message)
-        self.keeper.ask_settled(self)
+        self.owner.ask_settled(self)
 
     def _accepts(self, message: Contract | None) -> bool:
         expects = self.expects
@@ -129,13 +129,13 @@ class AskFuture(asyncio.Future[Any]):
             self.set_exception(error)
             # An ask nobody awaits any more must not be reported by the interpreter.
             self._log_traceback = False
-            self.keeper.ask_settled(self)
+            self.owner.ask_settled(self)
 
     def cancel(self, msg: Any = None) -> bool:
         """Give up; the handler is cancelled, wherever it runs."""
         if not super().cancel(msg):
             return False
-        self.keeper.ask_abandoned(self, Cancelled("the asker cancelled."))
+        self.owner.ask_abandoned(self, Cancelled("the asker cancelled."))
         return True
 
     def expired(self) -> None:
@@ -149,7 +149,7 @@ class AskFuture(asyncio.Future[Any]):
         )
         self.set_exception(error)
         self._log_traceback = False
-        self.keeper.ask_abandoned(self, error)
+        self.owner.ask_abandoned(self, error)
 
 
 class Ask:

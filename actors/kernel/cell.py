@@ -24,16 +24,16 @@ from callboard.messages.core.errors import ActorStartFailed, ActorStopped, Mailb
 
 from .actor import Actor, Behaviour, Overflow, behaviour_of
 from .asks import Ask
-from .cell_port import Life
+from .cell_port import Lifecycle
 from .context import Context
 from .failures import start_failed
-from .flow_key import WHOLE, Lane
+from .flow_key import WHOLE_CELL, FlowKey
 from .monitors.notices import is_notice
 from .ports import CellDispatcher, CellHost, Children, SharedMailbox
 from .props import props_of
 from .spawnable import Spawnable
 
-__all__ = ["Cell", "Life", "Recipe", "message_of"]
+__all__ = ["Cell", "Lifecycle", "Recipe", "message_of"]
 
 
 class Recipe:
@@ -73,17 +73,17 @@ class Cell:
     __slots__ = (
         "actor",
         "behaviour",
-        "box",
         "children",
         "dispatcher",
         "free",
         "id",
         "incarnation",
-        "life",
+        "lifecycle",
+        "mailbox",
         "parent",
-        "pressed",
         "queued",
         "recipe",
+        "room_waiters",
         "shared",
         "stopping",
     )
@@ -96,16 +96,16 @@ class Cell:
         self.behaviour = behaviour
         self.dispatcher = dispatcher
         self.actor: Actor | None = None
-        self.box: deque[Any] | None = None
+        self.mailbox: deque[Any] | None = None
         self.queued = False
         self.free = behaviour.concurrency
-        self.life = Life.STARTING
+        self.lifecycle = Lifecycle.STARTING
         self.incarnation = 0
         self.parent: Cell | None = None
         self.children: Children[Cell] | None = None
         self.shared: SharedMailbox[Cell] | None = None
         """Where it takes work from when its own mailbox is empty."""
-        self.pressed: list[Callable[[], None]] | None = None
+        self.room_waiters: list[Callable[[], None]] | None = None
         """Who waits for room here: called once when there is some."""
         self.stopping: asyncio.Future[None] | None = None
         """Done when its children have stopped, while they are being stopped in order."""
@@ -141,17 +141,17 @@ class Cell:
         Raises `MailboxFull` when there is no room and the policy is not to drop;
         an `Ask` that may wait is taken all the same, its asker is waiting already.
         """
-        box = self.box
-        if box is None:
-            if self.life >= Life.STOPPING:
+        mailbox = self.mailbox
+        if mailbox is None:
+            if self.lifecycle >= Lifecycle.STOPPING:
                 self._refuse_stopped(item)
                 return
             # Reused by the next message; given back when the cell falls idle.
-            box = self.box = deque()
-        if len(box) >= self.behaviour.mailbox_messages and not self._make_room(item):
+            mailbox = self.mailbox = deque()
+        if len(mailbox) >= self.behaviour.mailbox_messages and not self._make_room(item):
             return
-        box.append(item)
-        if not self.queued and self.free and self.life == Life.RUNNING:
+        mailbox.append(item)
+        if not self.queued and self.free and self.lifecycle == Lifecycle.RUNNING:
             self.queued = True
             self.dispatcher.enqueue(self)
 
@@ -160,14 +160,14 @@ class Cell:
 
         True when the mailbox is over its limit now, so that the sender must be paused.
         """
-        box = self.box
+        mailbox = self.mailbox
         behaviour = self.behaviour
         if (
-            box is not None
-            and len(box) >= behaviour.mailbox_messages
+            mailbox is not None
+            and len(mailbox) >= behaviour.mailbox_messages
             and behaviour.overflow is Overflow.WAIT
         ):
-            box.append(item)
+            mailbox.append(item)
             return True
         self.put(item)
         return False
@@ -177,27 +177,27 @@ class Cell:
 
         False when the actor ends, so that nobody is there to be told.
         """
-        if self.life >= Life.STOPPING:
+        if self.lifecycle >= Lifecycle.STOPPING:
             return False
-        if self.box is None:
-            self.box = deque()
-        self.box.append(notice)
+        if self.mailbox is None:
+            self.mailbox = deque()
+        self.mailbox.append(notice)
         self.schedule()
         return True
 
     def put_first(self, items: Sequence[Any]) -> None:
         """Put messages in front of those that wait, in their order. The caller schedules."""
         if items:
-            if self.box is None:
-                self.box = deque()
-            self.box.extendleft(reversed(items))
+            if self.mailbox is None:
+                self.mailbox = deque()
+            self.mailbox.extendleft(reversed(items))
 
     def has_room(self) -> bool:
         """Whether a message that may wait would not have to."""
         behaviour = self.behaviour
         return (
-            self.box is None
-            or len(self.box) < behaviour.mailbox_messages
+            self.mailbox is None
+            or len(self.mailbox) < behaviour.mailbox_messages
             or behaviour.overflow is not Overflow.WAIT
         )
 
@@ -208,47 +208,47 @@ class Cell:
     @property
     def is_full(self) -> bool:
         """Whether the mailbox is at its limit, whatever its policy makes of that."""
-        return self.box is not None and len(self.box) >= self.behaviour.mailbox_messages
+        return self.mailbox is not None and len(self.mailbox) >= self.behaviour.mailbox_messages
 
-    def lane_of(self, message: Contract) -> Lane:
+    def flow_key_of(self, message: Contract) -> FlowKey:
         """Which of its messages have to wait when there is no room for this one."""
-        return WHOLE
+        return WHOLE_CELL
 
     def when_room(self, message: Contract, callback: Callable[[], None]) -> None:
         """Call `callback` once, when there is room for such a message, or nobody for it.
 
         A mailbox that was full has room when it is half empty.
         """
-        if self.pressed is None:
-            self.pressed = []
-        self.pressed.append(callback)
+        if self.room_waiters is None:
+            self.room_waiters = []
+        self.room_waiters.append(callback)
 
-    def release_pressure(self) -> None:
+    def notify_room_waiters(self) -> None:
         """Tell everyone who waits for room."""
-        waiting, self.pressed = self.pressed, None
+        waiting, self.room_waiters = self.room_waiters, None
         for callback in waiting or ():
             callback()
 
     def take(self) -> Any:
         """The next message to handle, or None."""
-        box = self.box
-        if not box:
+        mailbox = self.mailbox
+        if not mailbox:
             return None if self.shared is None else self.shared.take()
-        item = box.popleft()
-        if self.pressed is not None and len(box) * 2 <= self.behaviour.mailbox_messages:
-            self.release_pressure()
+        item = mailbox.popleft()
+        if self.room_waiters is not None and len(mailbox) * 2 <= self.behaviour.mailbox_messages:
+            self.notify_room_waiters()
         return item
 
     def turn_over(self) -> None:
         """A worker has served this cell: queue it again, or let it fall idle."""
-        if self.life != Life.RUNNING:
-            self.dispatcher.host.endings.turn_over(self)
-        elif self.box:
+        if self.lifecycle != Lifecycle.RUNNING:
+            self.dispatcher.host.termination.turn_over(self)
+        elif self.mailbox:
             self.schedule()
         elif self.shared is not None:
             self.shared.member_ready(self)
         elif self.free == self.behaviour.concurrency:
-            self.box = None
+            self.mailbox = None
 
     @property
     def is_quiet(self) -> bool:
@@ -257,14 +257,14 @@ class Cell:
 
     def began(self) -> None:
         """Its actor runs now: handle what waits."""
-        if self.box:
+        if self.mailbox:
             self.schedule()
         elif self.shared is not None:
             self.shared.member_ready(self)
 
     def schedule(self) -> None:
         """Queue the cell if it has work and may do it."""
-        if self.box and not self.queued and self.free and self.life == Life.RUNNING:
+        if self.mailbox and not self.queued and self.free and self.lifecycle == Lifecycle.RUNNING:
             self.queued = True
             self.dispatcher.enqueue(self)
 
@@ -281,10 +281,10 @@ class Cell:
         host = self.host
         wanted = props_of(actor)
         recipe = Recipe(wanted.actor, wanted.args, wanted.keywords, name)
-        child = host.births.begin_cell(
+        child = host.spawner.begin_cell(
             lambda number: recipe.make_cell(number, host), self, restart, stop_timeout
         )
-        await host.births.outcome(child)
+        await host.spawner.outcome(child)
         return child.id
 
     def child_numbers(self) -> Sequence[int]:
@@ -293,15 +293,15 @@ class Cell:
 
     async def stop_child(self, number: int) -> None:
         """Stop a child in order, and wait until it has stopped."""
-        await self.host.endings.stop_child(self, number)
+        await self.host.termination.stop_child(self, number)
 
     def stop_self(self, reason: Exit) -> None:
         """Stop it after the message that it handles."""
-        self.host.endings.stop_self(self, reason)
+        self.host.termination.stop_self(self, reason)
 
     def exit(self, reason: Exit) -> None:
         """Let its running actor end like this; its supervisor decides."""
-        self.host.endings.fail(self, reason)
+        self.host.termination.fail(self, reason)
 
     # --- hooks of its kind: what it is ------------------------------------------------------
 
@@ -329,12 +329,12 @@ class Cell:
 
     # --- hooks of its kind: how it starts ---------------------------------------------------
 
-    def start(self, family: "Children[Cell]", incarnation: int, *, is_first: bool) -> None:
+    def start(self, children: "Children[Cell]", incarnation: int, *, is_first: bool) -> None:
         """Its actor has been made: let its hook run, or run."""
         if self.behaviour.has_started_hook:
-            family.run_start_hook(self, incarnation, is_first=is_first)
+            children.run_start_hook(self, incarnation, is_first=is_first)
         else:
-            family.runs(self, incarnation)
+            children.runs(self, incarnation)
 
     async def run_started(self, ctx: Context) -> None:
         """Call the actor's hook of that name."""
@@ -383,7 +383,7 @@ class Cell:
     def children_did_not_start(self, reason: Exit) -> None:
         """Its children have ended by themselves before it ran."""
 
-    def laid_down(self) -> None:
+    def stopped_for_good(self) -> None:
         """It stays down until it is started by hand, or with its supervisor."""
 
     def ended(self) -> None:
@@ -393,8 +393,8 @@ class Cell:
 
     def drain(self) -> list[Any]:
         """Take everything out of the mailbox, for dead letters."""
-        items = list(self.box or ())
-        self.box = None
+        items = list(self.mailbox or ())
+        self.mailbox = None
         return items
 
     def _make_room(self, item: Any) -> bool:
@@ -407,13 +407,13 @@ class Cell:
             may_have_run=False,
         )
         if policy is Overflow.DROP_OLDEST:
-            assert self.box is not None
-            oldest = _take_oldest(self.box)
+            assert self.mailbox is not None
+            oldest = _take_oldest(self.mailbox)
             if oldest is None:
                 return True
             if type(oldest) is Ask:
                 oldest.fail(full)
-            self.dispatcher.letters.dead("mailbox_full", self.path, oldest)
+            self.dispatcher.dead_letters.dead("mailbox_full", self.path, oldest)
             return True
         if type(item) is Ask:
             item.fail(full)
@@ -431,14 +431,14 @@ class Cell:
                     cell=self.id,
                 )
             )
-        self.dispatcher.letters.dead("actor_stopped", self.path, item)
+        self.dispatcher.dead_letters.dead("actor_stopped", self.path, item)
 
 
-def _take_oldest(box: deque[Any]) -> Any:
+def _take_oldest(mailbox: deque[Any]) -> Any:
     """The oldest message that may be dropped, or None: notices are owed to the actor."""
-    for place, item in enumerate(box):
+    for place, item in enumerate(mailbox):
         if not is_notice(item):
-            del box[place]
+            del mailbox[place]
             return item
     return None
 

@@ -10,10 +10,10 @@ from callboard.messages.control.spec import Restart, StopTimeout
 from .asks import Ask
 from .spawnable import Spawnable
 
-__all__ = ["BehaviourPort", "CellPort", "Life"]
+__all__ = ["BehaviourPort", "CellPort", "Lifecycle"]
 
 
-class Life(enum.IntEnum):
+class Lifecycle(enum.IntEnum):
     """What state a cell is in."""
 
     STARTING = 0
@@ -65,7 +65,7 @@ class CellPort(Protocol):
         """What its actor does."""
 
     @property
-    def life(self) -> Life:
+    def lifecycle(self) -> Lifecycle:
         """What state it is in."""
 
     @property

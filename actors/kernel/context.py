@@ -22,7 +22,7 @@ from .cell_port import CellPort
 from .directory.registry import Directory
 from .directory.subscriptions import Subscriptions, contract_name_of
 from .inspection.metric_sources import Instruments, Source
-from .monitors.monitors import Watch, Watching
+from .monitors.monitors import Monitors, Watch
 from .spawnable import Spawnable
 from .stash import Stashed, Stashes
 from .timers import Timer, Timers
@@ -59,7 +59,7 @@ class ContextHost(Protocol):
         """Names and offers."""
 
     @property
-    def watching(self) -> Watching:
+    def monitors(self) -> Monitors:
         """Watches and links."""
 
     @property
@@ -255,18 +255,18 @@ class Context:
         At once (`NO_ACTOR`) when there is none; of an actor that is just being restarted the
         next incarnation is watched. Then the watch is over, as it is when this actor itself
         is restarted or stops. Watching twice gives two notices. Raises `UsageError` when this
-        actor has no handler for `Down`, or more watches and links than `TIES_MAX`.
+        actor has no handler for `Down`, or more watches and links than `MONITORS_MAX`.
         """
-        return self._host.watching.watch(self._living(), ref)
+        return self._host.monitors.watch(self._living(), ref)
 
     def watch_host(self, number: int) -> Watch:
         """The same for a host, by its number: its process, whatever becomes of its slot."""
         ref = self._host.ref(Address(number, CONTROL_CELL))
-        return self._host.watching.watch(self._living(), ref)
+        return self._host.monitors.watch(self._living(), ref)
 
     def unwatch(self, watched: Watch | Ref[Any]) -> None:
         """End a watch, or all watches on one actor: no `Down` of theirs is handled after this."""
-        self._host.watching.unwatch(self._living(), watched)
+        self._host.monitors.unwatch(self._living(), watched)
 
     def link(self, ref: Ref[Any]) -> None:
         """Tie this actor's life to another's, wherever it lives, and that one's to this.
@@ -276,11 +276,11 @@ class Context:
         to an actor that is not there is felt as an end with `NO_ACTOR`. Linking twice is
         linking once. Raises `UsageError`.
         """
-        self._host.watching.link(self._living(), ref)
+        self._host.monitors.link(self._living(), ref)
 
     def unlink(self, ref: Ref[Any]) -> None:
         """End a link: the other's end is not felt after this."""
-        self._host.watching.unlink(self._living(), ref)
+        self._host.monitors.unlink(self._living(), ref)
 
     def send_after(self, delay_s: float, message: Contract) -> Timer:
         """Send this actor a message after `delay_s` seconds, if it has not been restarted.

@@ -21,14 +21,14 @@ from callboard.messages.core.errors import CallboardError
 
 from .actor import Actor, Handler
 from .asks import Ask
-from .cell import Cell, Life
+from .cell import Cell, Lifecycle
 from .context import Context
 from .dead_letters import DeadLetters
 from .failures import handler_failed, missing_handler, passed_on, wrong_reply
 from .inspection.meters import Activity
 from .lifecycle.mailbox_policy import actor_restarts
 from .ports import DispatcherHost
-from .redelivery import Attempts
+from .redelivery import Redelivery
 from .stash import Stashed, Stashes
 
 __all__ = ["Dispatcher", "Worker"]
@@ -46,9 +46,9 @@ THREADS_MAX: Final = 32
 class Dispatcher:
     """Runs the cells of one host on one event loop."""
 
-    def __init__(self, host: DispatcherHost[Cell], letters: DeadLetters) -> None:
+    def __init__(self, host: DispatcherHost[Cell], dead_letters: DeadLetters) -> None:
         self.host: Final = host
-        self.letters: Final = letters
+        self.dead_letters: Final = dead_letters
         self.loop: Final = asyncio.get_running_loop()
         self.ready: deque[Cell] = deque()
         self.running: Worker | None = None
@@ -59,7 +59,7 @@ class Dispatcher:
         self.activity: Activity | None = None
         """Counts what each actor handles; None while nobody looks."""
         self.stashes: Final = Stashes()
-        self.attempts: Final = Attempts(host.name)
+        self.attempts: Final = Redelivery(host.name)
         self._idle: list[Worker] = []
         self._kicked = False
         self._threads: concurrent.futures.ThreadPoolExecutor | None = None
@@ -184,7 +184,7 @@ class Worker:
                 continue
             cell = ready.popleft()
             cell.queued = False
-            if not cell.free or cell.life != Life.RUNNING:
+            if not cell.free or cell.lifecycle != Lifecycle.RUNNING:
                 continue
             cell.free -= 1
             self.cell = cell
@@ -249,7 +249,7 @@ class Worker:
             else:
                 row = handlers.get(type(item)) or behaviour.find(type(item))
                 if row is None:
-                    dispatcher.letters.dead("no_handler", cell.path, item)
+                    dispatcher.dead_letters.dead("no_handler", cell.path, item)
                     continue
                 try:
                     if row.is_plain:
@@ -328,24 +328,24 @@ class Worker:
         )
         restarts = failure is not error and cell.behaviour.restarts_on_error
         again = None
-        if restarts and cell.behaviour.attempts_max > 1 and cell.life < Life.STOPPING:
+        if restarts and cell.behaviour.attempts_max > 1 and cell.lifecycle < Lifecycle.STOPPING:
             again = self._once_more(cell, item, failure)
         elif type(item) is Ask:
             with contextlib.suppress(asyncio.InvalidStateError):
                 item.fail(passed_on(failure))
         else:
-            self._dispatcher.letters.dead("handler_failed", cell.path, item, failure)
+            self._dispatcher.dead_letters.dead("handler_failed", cell.path, item, failure)
         if restarts:
             self.item = None  # This handler has ended: only the actor's others are interrupted.
             # A handler that was left behind must not take the next incarnation down.
             is_newest = cell.actor is actor
-            if is_newest and cell.life == Life.RUNNING:
+            if is_newest and cell.lifecycle == Lifecycle.RUNNING:
                 actor_restarts(cell)
             if again is not None:
                 cell.put_first((again,))
                 cell.schedule()
             if is_newest:
-                self._dispatcher.host.endings.failed(cell, failure)
+                self._dispatcher.host.termination.failed(cell, failure)
 
     def _once_more(self, cell: Cell, item: Any, failure: CallboardError) -> Any:
         """What the next incarnation is to handle first; None when the message is done with."""
@@ -356,7 +356,7 @@ class Worker:
             item.fail(told)
         if story or type(item) is not Ask:
             reason = "poison" if story else "handler_failed"
-            self._dispatcher.letters.dead(reason, cell.path, item, told, story)
+            self._dispatcher.dead_letters.dead(reason, cell.path, item, told, story)
         return None
 
 

@@ -12,10 +12,10 @@ from callboard.messages.core.contract import Contract
 
 from .directory.routing import key_hash
 
-__all__ = ["WHOLE", "Lane", "read_lane"]
+__all__ = ["WHOLE_CELL", "FlowKey", "read_flow_key"]
 
 
-class Lane(NamedTuple):
+class FlowKey(NamedTuple):
     """Some of the messages for a cell: those whose `field` has a key of this hash."""
 
     field: str
@@ -23,7 +23,7 @@ class Lane(NamedTuple):
     key: int
 
     @classmethod
-    def of(cls, message: Contract, field: str) -> "Lane":
+    def of(cls, message: Contract, field: str) -> "FlowKey":
         """The lane of a message; raises `InvalidMessage` when the field holds no key."""
         return cls(field, key_hash(message, field))
 
@@ -32,16 +32,16 @@ class Lane(NamedTuple):
         return bytes(msgpack.packb(tuple(self))) if self.field else b""
 
 
-WHOLE: Final = Lane("", 0)
+WHOLE_CELL: Final = FlowKey("", 0)
 """All messages for a cell."""
 
 
-def read_lane(body: bytes) -> Lane | None:
+def read_flow_key(body: bytes) -> FlowKey | None:
     """A lane from the wire; None when the bytes are none."""
     if not body:
-        return WHOLE
+        return WHOLE_CELL
     try:
         field, key = msgpack.unpackb(body)
     except Exception:  # noqa: BLE001 - bytes from outside may be anything
         return None
-    return Lane(field, key) if type(field) is str and field and type(key) is int else None
+    return FlowKey(field, key) if type(field) is str and field and type(key) is int else None

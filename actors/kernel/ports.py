@@ -22,8 +22,8 @@ from .dead_letters import DeadLetters
 from .deadlines import Deadlines
 from .directory.registry import Directory
 from .inspection.meters import Meters
-from .monitors.monitors import LinkPort, Watching
-from .redelivery import Attempts
+from .monitors.monitors import LinkPort, Monitors
+from .redelivery import Redelivery
 from .stash import Stashes
 
 __all__ = [
@@ -55,7 +55,7 @@ class SharedMailbox(Protocol[CellT_contra]):
 
 
 class Children(Protocol[CellT]):
-    """The children of one cell, under one supervisor; see `Family`."""
+    """The children of one cell, under one supervisor; see `CellChildren`."""
 
     @property
     def spec(self) -> SupervisorSpec:
@@ -99,12 +99,12 @@ class Children(Protocol[CellT]):
     def failed(self, cell: CellT, reason: Exit) -> None:
         """A running child has ended by itself."""
 
-    def lay_down(self, cell: CellT) -> None:
+    def stop_for_good(self, cell: CellT) -> None:
         """Refuse what waits for a declared child if that stays down."""
 
 
 class SpawnerPort(Protocol[CellT]):
-    """How cells come to a host; see `Births`."""
+    """How cells come to a host; see `Spawner`."""
 
     @property
     def is_stopping(self) -> bool:
@@ -141,7 +141,7 @@ class SpawnerPort(Protocol[CellT]):
 
 
 class TerminationPort(Protocol[CellT_contra]):
-    """How cells end on a host; see `Endings`."""
+    """How cells end on a host; see `Termination`."""
 
     @property
     def start_failures(self) -> dict[int, ActorStartFailed]:
@@ -180,7 +180,7 @@ class TerminationPort(Protocol[CellT_contra]):
     def turn_over(self, cell: CellT_contra) -> None:
         """A worker has left a cell that is not to run any more."""
 
-    def family_stopped(self, cell: CellT_contra, reason: Exit) -> None:
+    def children_stopped(self, cell: CellT_contra, reason: Exit) -> None:
         """All children of a cell have stopped, asked for or not."""
 
     def gone(self, cell: CellT_contra, reason: Exit) -> None:
@@ -188,7 +188,7 @@ class TerminationPort(Protocol[CellT_contra]):
 
 
 class CleanupPort(Protocol[CellT_contra]):
-    """What clears up after incarnations; see `Belongings`."""
+    """What clears up after incarnations; see `Cleanup`."""
 
     def never_ran(self, cell: CellT_contra, reason: Exit) -> None:
         """A start has failed, whose hook may have asked for things."""
@@ -238,19 +238,19 @@ class CellHost(Protocol[CellT]):
         """What is counted and measured on it."""
 
     @property
-    def watching(self) -> Watching:
+    def monitors(self) -> Monitors:
         """Watches and links."""
 
     @property
-    def births(self) -> SpawnerPort[CellT]:
+    def spawner(self) -> SpawnerPort[CellT]:
         """How cells come to it."""
 
     @property
-    def endings(self) -> TerminationPort[CellT]:
+    def termination(self) -> TerminationPort[CellT]:
         """How cells end on it."""
 
     @property
-    def belongings(self) -> CleanupPort[CellT]:
+    def cleanup(self) -> CleanupPort[CellT]:
         """What is cleared up with an incarnation."""
 
     @property
@@ -263,7 +263,7 @@ class CellHost(Protocol[CellT]):
     def context(self, cell: CellT) -> Context:
         """A context that belongs to no message, for an actor's hooks."""
 
-    def family_of(self, cell: CellT | None) -> Children[CellT]:
+    def children_of(self, cell: CellT | None) -> Children[CellT]:
         """The children of a cell, or of the host itself."""
 
     def run_task(self, coroutine: Coroutine[Any, Any, Any]) -> None:
@@ -285,7 +285,7 @@ class CellDispatcher(Protocol[CellT]):
         """The event loop that they run on."""
 
     @property
-    def letters(self) -> DeadLetters:
+    def dead_letters(self) -> DeadLetters:
         """Where messages go that reach nobody."""
 
     @property
@@ -297,7 +297,7 @@ class CellDispatcher(Protocol[CellT]):
         """Messages handled since the start."""
 
     @property
-    def attempts(self) -> Attempts:
+    def attempts(self) -> Redelivery:
         """The messages that have crashed their actor."""
 
     def enqueue(self, cell: CellT) -> None:

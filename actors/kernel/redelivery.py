@@ -17,11 +17,11 @@ from .asks import Ask
 from .cell_port import CellPort
 from .monitors.notices import is_notice
 
-__all__ = ["Attempts", "Verdict"]
+__all__ = ["Redelivery", "Verdict"]
 
-STORY_ATTEMPTS_MAX: Final = 8
+HISTORY_ATTEMPTS_MAX: Final = 8
 """Attempts told one by one: the first, and the newest of the others."""
-STORY_TRACEBACK_CHARS_MAX: Final = 3_000
+HISTORY_TRACEBACK_CHARS_MAX: Final = 3_000
 """A story travels inside an error, and an error over 60 kB loses its details."""
 
 
@@ -51,11 +51,11 @@ class _Count:
         self.attempts += 1
         self.failure = failure
         self.told.append(attempt)
-        if len(self.told) > STORY_ATTEMPTS_MAX:
+        if len(self.told) > HISTORY_ATTEMPTS_MAX:
             del self.told[1]
 
 
-class Attempts:
+class Redelivery:
     """The messages of one host that have crashed their actor and are tried again."""
 
     __slots__ = ("_by_cell", "_host_name")
@@ -73,7 +73,7 @@ class Attempts:
         count.add(_attempt(cell, self._host_name, failure), failure)
         if count.attempts >= cell.behaviour.attempts_max:
             self._forget(cell.id, count)
-            return Verdict(None, _with_story(failure, count), tuple(count.told))
+            return Verdict(None, _with_history(failure, count), tuple(count.told))
         # A copy, because the sender may have told the very same object twice.
         copy = message.model_copy()
         number = cell.id
@@ -118,11 +118,11 @@ def _attempt(cell: CellPort, host_name: str, failure: CallboardError) -> Attempt
         host=host_name,
         error_type=str(details.get("remote_type", failure.code)),
         text=str(details.get("remote_text", failure.message)),
-        traceback=str(details.get("remote_traceback", ""))[-STORY_TRACEBACK_CHARS_MAX:],
+        traceback=str(details.get("remote_traceback", ""))[-HISTORY_TRACEBACK_CHARS_MAX:],
     )
 
 
-def _with_story(failure: CallboardError, count: _Count) -> CallboardError:
+def _with_history(failure: CallboardError, count: _Count) -> CallboardError:
     return HandlerFailed(
         f"{failure.message} It has crashed its actor {count.attempts} times.",
         advice="It is a dead letter of the reason poison; `story` tells each attempt.",

@@ -11,7 +11,7 @@ from callboard.messages.core.errors import CallboardError, StateConflict
 from callboard.messages.storage.keyed_stores import KeyedStore
 
 from ..kernel.actor import Behaviour
-from ..kernel.cell import Cell, Life, Recipe
+from ..kernel.cell import Cell, Lifecycle, Recipe
 from ..kernel.context import Context
 from ..kernel.failures import is_being_cancelled
 from ..kernel.ports import CellDispatcher
@@ -26,7 +26,7 @@ LAST_SAVE_RETRY: Final = Backoff(min_s=0.05, max_s=1.0)
 
 @dataclass(frozen=True, slots=True)
 class KeyedPlan:
-    """What a keeper keeps, and how.
+    """What a key region keeps, and how.
 
     `store` keeps the states: a `KeyedStore`, of which each host gets a copy, or the way to a
     `StoreActor`; None: each host's own memory. An activation is put away when it has been
@@ -49,7 +49,7 @@ class KeyedPlan:
 
 
 class KeyOwner(Protocol):
-    """What has the activations of one host's keys; see `Keeper`."""
+    """What has the activations of one host's keys; see `KeyRegion`."""
 
     @property
     def id(self) -> int:
@@ -100,25 +100,25 @@ class Activation(Cell):
 
     __slots__ = (
         "failure",
-        "keeper",
         "key",
         "pausing",
+        "region",
         "saved_s",
         "saving",
         "unsaved",
         "version",
     )
 
-    def __init__(self, number: int, keeper: KeyOwner, key: str, behaviour: Behaviour) -> None:
-        plan = keeper.plan
+    def __init__(self, number: int, region: KeyOwner, key: str, behaviour: Behaviour) -> None:
+        plan = region.plan
         recipe = Recipe(plan.actor, plan.args, plan.keywords, key)
-        super().__init__(number, recipe, behaviour, keeper.dispatcher)
-        self.keeper = keeper
+        super().__init__(number, recipe, behaviour, region.dispatcher)
+        self.region = region
         self.key = key
         self.version = 0
         self.unsaved = 0
         """Messages taken since the last save."""
-        self.saved_s = keeper.now()
+        self.saved_s = region.now()
         self.pausing = False
         """Whether it takes no message, so that its state can be saved when it is quiet."""
         self.saving = False
@@ -139,19 +139,19 @@ class Activation(Cell):
         return item
 
     def give(self, item: Any) -> None:
-        """Take what the keeper has held, full or not: it was accepted already."""
+        """Take what the key region has held, full or not: it was accepted already."""
         if not self.put_notice(item):
-            self.keeper.refuse_late(self, item)
+            self.region.refuse_late(self, item)
 
     def turn_over(self) -> None:
         """A worker has served it: save, go on, or be idle."""
-        if self.life == Life.RUNNING:
+        if self.lifecycle == Lifecycle.RUNNING:
             if self.saving:
                 return
             if self.pausing:
                 if not self.is_quiet:
                     return  # The last one saves.
-                if self.keeper.save(self):
+                if self.region.save(self):
                     return
                 self.pausing = False
         super().turn_over()
@@ -166,24 +166,24 @@ class Activation(Cell):
     def drain(self) -> list[Any]:
         """What waits in one that ends is for the key's next activation."""
         items = super().drain()
-        if self.life >= Life.STOPPING and self.keeper.take_back(self, items):
+        if self.lifecycle >= Lifecycle.STOPPING and self.region.take_back(self, items):
             return []
         return items
 
     def ended(self) -> None:
         """It is gone."""
-        self.keeper.activation_gone(self)
+        self.region.activation_gone(self)
 
     async def run_started(self, ctx: Context) -> None:
         """Give the actor its state before its own hook runs."""
         try:
-            await self.keeper.states.restore(self)
+            await self.region.states.restore(self)
             await super().run_started(ctx)
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:
             if not is_being_cancelled(error):
-                self.keeper.did_not_start(self, error)
+                self.region.did_not_start(self, error)
             raise
 
     async def run_stopping(self, ctx: Context, reason: Exit) -> Exit:
@@ -193,9 +193,9 @@ class Activation(Cell):
         if type(self.actor).stopping is not KeyedActor.stopping:
             self.unsaved += 1  # The hook may have changed it.
         failures = 0
-        while self.unsaved and not self.keeper.gives_up():
+        while self.unsaved and not self.region.gives_up():
             try:
-                await self.keeper.states.write(self)
+                await self.region.states.write(self)
             except StateConflict as error:
                 LOGGER.warning("%s is thrown away: %s", self.path, error)
                 return outcome
@@ -209,20 +209,20 @@ class Activation(Cell):
         return outcome
 
     def look_whether_idle(self) -> None:
-        """Tell the keeper when nothing is left to do; save what is due."""
-        if self.life != Life.RUNNING or self.saving or self.box or not self.is_quiet:
+        """Tell the key region when nothing is left to do; save what is due."""
+        if self.lifecycle != Lifecycle.RUNNING or self.saving or self.mailbox or not self.is_quiet:
             return
         if self.unsaved and self._save_is_due():
-            self.keeper.save(self)
+            self.region.save(self)
         elif not self.dispatcher.stashes.size(self):
-            self.keeper.idle(self)
+            self.region.idle(self)
 
     def _save_is_due(self) -> bool:
-        plan = self.keeper.plan
+        plan = self.region.plan
         return (
             (plan.save_every is not None and self.unsaved >= plan.save_every)
             or (
                 plan.save_after_s is not None
-                and self.keeper.now() - self.saved_s >= plan.save_after_s
+                and self.region.now() - self.saved_s >= plan.save_after_s
             )
-        ) and self.keeper.may_save(self)
+        ) and self.region.may_save(self)

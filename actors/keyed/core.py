@@ -28,8 +28,8 @@ __all__ = [
     "Deliver",
     "Effect",
     "Fail",
-    "KeeperCore",
-    "KeeperLimits",
+    "KeyRegionCore",
+    "KeyRegionLimits",
     "Refuse",
     "Renew",
     "Save",
@@ -53,7 +53,7 @@ class State(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class KeeperLimits:
+class KeyRegionLimits:
     """How many, and for how long."""
 
     active_max: int
@@ -125,10 +125,10 @@ class _Entry:
         self.retry_s = 0.0
 
 
-class KeeperCore:
-    """The keys of one keeper."""
+class KeyRegionCore:
+    """The keys of one key region."""
 
-    def __init__(self, limits: KeeperLimits) -> None:
+    def __init__(self, limits: KeyRegionLimits) -> None:
         self.limits: Final = limits
         self.entries: dict[str, _Entry] = {}
         """Those that are idle are in the order of their last use."""

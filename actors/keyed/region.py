@@ -1,8 +1,8 @@
-"""The keeper: one host's part of a kind of keyed actors, and its activations.
+"""The key region: one host's part of a kind of keyed actors, and its activations.
 
-The keeper's cell handles nothing: what arrives goes to the activation of its key by
-reference, with its asker and its deadline. Which keeper a key belongs to is decided by a
-stable hash over all keepers there were when the kind was made, whose addresses name slots:
+The key region's cell handles nothing: what arrives goes to the activation of its key by
+reference, with its asker and its deadline. Which key region a key belongs to is decided by a
+stable hash over all key regions there were when the kind was made, whose addresses name slots:
 the one activation of a key outlives a host at the same address, and an old process of a
 slot is cut off.
 """
@@ -27,10 +27,10 @@ from callboard.messages.storage.keyed_stores import MemoryStore
 
 from ..kernel.actor import Actor, Behaviour, Overflow, behaviour_of
 from ..kernel.asks import Ask
-from ..kernel.cell import Cell, Life, Recipe, message_of
+from ..kernel.cell import Cell, Lifecycle, Recipe, message_of
 from ..kernel.directory.routing import key_text
 from ..kernel.failures import start_failed
-from ..kernel.flow_key import Lane
+from ..kernel.flow_key import FlowKey
 from ..kernel.lifecycle.mailbox_policy import actor_restarts
 from ..kernel.ports import CellDispatcher, CellHost
 from .activation import Activation, KeyedPlan
@@ -39,8 +39,8 @@ from .core import (
     Deliver,
     Effect,
     Fail,
-    KeeperCore,
-    KeeperLimits,
+    KeyRegionCore,
+    KeyRegionLimits,
     Refuse,
     Renew,
     Save,
@@ -49,19 +49,19 @@ from .core import (
 )
 from .states import States
 
-__all__ = ["Keeper", "KeyedRecipe"]
+__all__ = ["KeyRegion", "KeyedRecipe"]
 
 LOGGER: Final = logging.getLogger("callboard.keyed")
 TICK_MIN_S: Final = 0.01
 TICK_MAX_S: Final = 1.0
 STOPS_AT_ONCE: Final = 64
-"""Activations that stop, and save, at the same time when their keeper stops."""
+"""Activations that stop, and save, at the same time when their key region stops."""
 LAST_SAVES_S: Final = 10.0
-"""How long a keeper that stops tries to save what a store refuses."""
+"""How long a key region that stops tries to save what a store refuses."""
 
 
-class Keepership(Actor):
-    """The keeper's own actor, which handles nothing."""
+class KeyRegionActor(Actor):
+    """The key region's own actor, which handles nothing."""
 
     supervision: ClassVar[SupervisorSpec] = SupervisorSpec(
         intensity=Intensity(restarts=10_000, period_s=10.0)
@@ -73,27 +73,27 @@ class Keepership(Actor):
 
 
 class KeyedRecipe(Recipe):
-    """How to make a keeper."""
+    """How to make a key region."""
 
     __slots__ = ("plan",)
 
     def __init__(self, plan: KeyedPlan) -> None:
-        super().__init__(Keepership, (plan,), None, plan.kind)
+        super().__init__(KeyRegionActor, (plan,), None, plan.kind)
         self.plan = plan
 
-    def make_cell(self, number: int, host: CellHost[Cell]) -> "Keeper":
+    def make_cell(self, number: int, host: CellHost[Cell]) -> "KeyRegion":
         """The cell that all messages for the keys of the host come to."""
-        return Keeper(number, self, behaviour_of(Keepership), host.dispatcher)
+        return KeyRegion(number, self, behaviour_of(KeyRegionActor), host.dispatcher)
 
 
-class Keeper(Cell):
+class KeyRegion(Cell):
     """The cell that all messages for the keys of one host come to."""
 
     __slots__ = (
         "_cells",
         "_core",
         "_gives_up_s",
-        "_pressed",
+        "_room_waiters",
         "_timer",
         "plan",
         "states",
@@ -113,12 +113,12 @@ class Keeper(Cell):
         store = MemoryStore() if plan.store is None else plan.store
         self.states = States(dispatcher.host, plan.kind, store)
         self._timer: asyncio.TimerHandle | None = None
-        self._pressed: dict[str, list[tuple[Contract, Callable[[], None]]]] = {}
+        self._room_waiters: dict[str, list[tuple[Contract, Callable[[], None]]]] = {}
         """Who waits for room at keys that are not active."""
         self._gives_up_s: float | None = None
         self._cells: dict[str, Activation] = {}
         held_max = behaviour_of(plan.actor).mailbox_messages
-        self._core = KeeperCore(KeeperLimits(plan.active_max, plan.idle_s, held_max))
+        self._core = KeyRegionCore(KeyRegionLimits(plan.active_max, plan.idle_s, held_max))
 
     def now(self) -> float:
         """The host's time."""
@@ -137,7 +137,7 @@ class Keeper(Cell):
         Raises for a tell with a bad key (`InvalidMessage`) or with one of another host
         (`ActorNotFound`) too.
         """
-        if self.life != Life.RUNNING:
+        if self.lifecycle != Lifecycle.RUNNING:
             super().put(item)  # Which keeps it until it runs, or refuses it.
             return
         try:
@@ -149,7 +149,7 @@ class Keeper(Cell):
 
     def arrive(self, item: Any) -> bool:
         """Like `put`; a sender that may wait is paused for a key that has too much."""
-        if self.life != Life.RUNNING:
+        if self.lifecycle != Lifecycle.RUNNING:
             return super().arrive(item)
         try:
             return self._take(item, comes_over_link=True)
@@ -185,11 +185,11 @@ class Keeper(Cell):
 
     def _beside(self, key: str) -> int:
         cell = self._cells.get(key)
-        return 0 if cell is None or cell.box is None else len(cell.box)
+        return 0 if cell is None or cell.mailbox is None else len(cell.mailbox)
 
     def has_room_for(self, message: Contract) -> bool:
         """Whether the activation of its key has room, or will have as soon as it is active."""
-        if self.life != Life.RUNNING:
+        if self.lifecycle != Lifecycle.RUNNING:
             return super().has_room_for(message)
         try:
             key = key_text(message, self.plan.actor.key)
@@ -199,28 +199,28 @@ class Keeper(Cell):
             return self._cells[key].has_room()
         return not self._waits or not self._is_over(key)
 
-    def lane_of(self, message: Contract) -> Lane:
+    def flow_key_of(self, message: Contract) -> FlowKey:
         """The key's own, so that a key that is full holds up no other."""
-        if self.life != Life.RUNNING:
-            return super().lane_of(message)
-        return Lane.of(message, self.plan.actor.key)
+        if self.lifecycle != Lifecycle.RUNNING:
+            return super().flow_key_of(message)
+        return FlowKey.of(message, self.plan.actor.key)
 
     def when_room(self, message: Contract, callback: Callable[[], None]) -> None:
         """Call `callback` once the message's key has room, or never will."""
-        if self.life != Life.RUNNING:
+        if self.lifecycle != Lifecycle.RUNNING:
             super().when_room(message, callback)
             return
         key = key_text(message, self.plan.actor.key)
         if self._core.state_of(key) is State.ACTIVE:
             self._cells[key].when_room(message, callback)
         else:
-            self._pressed.setdefault(key, []).append((message, callback))
+            self._room_waiters.setdefault(key, []).append((message, callback))
 
     def _release(self, key: str) -> None:
         """See who waited for room at a key that may have some now, or is absent."""
         if self._core.state_of(key) is not None and self._is_over(key):
             return  # What is held now is handed on first.
-        for message, callback in self._pressed.pop(key, ()):
+        for message, callback in self._room_waiters.pop(key, ()):
             cell = self._cells.get(key)
             if cell is not None and cell.is_full:
                 cell.when_room(message, callback)
@@ -229,15 +229,15 @@ class Keeper(Cell):
 
     @property
     def is_quiet(self) -> bool:
-        """A keeper runs no handler itself."""
+        """A key region runs no handler itself."""
         return True
 
     def began(self) -> None:
         """It may activate from now on."""
-        self.host.births.learn(behaviour_of(self.plan.actor))
+        self.host.spawner.learn(behaviour_of(self.plan.actor))
         waiting = self._take_all()
         self._cells = {}
-        self._core = KeeperCore(self._core.limits)
+        self._core = KeyRegionCore(self._core.limits)
         for item in waiting:
             try:
                 self.put(item)
@@ -255,13 +255,13 @@ class Keeper(Cell):
         return [*self._core.drain(), *super().drain()]
 
     def _release_all(self) -> None:
-        for key in list(self._pressed):
+        for key in list(self._room_waiters):
             self._release(key)
-        if self.pressed is not None:
-            self.release_pressure()
+        if self.room_waiters is not None:
+            self.notify_room_waiters()
 
     def turn_over(self) -> None:
-        """Never called: a keeper has no turn of its own."""
+        """Never called: a key region has no turn of its own."""
 
     def _check_owner(self, item: Any) -> None:
         directory = self.host.directory
@@ -279,7 +279,7 @@ class Keeper(Cell):
         if type(item) is Ask:
             item.fail(error)
         else:
-            self.dispatcher.letters.dead(reason, self.path, item, error)
+            self.dispatcher.dead_letters.dead(reason, self.path, item, error)
 
     def refuse_late(self, cell: Activation, item: Any) -> None:
         """A message whose activation has just ended."""
@@ -300,7 +300,7 @@ class Keeper(Cell):
                     cell.saving = True
                     host.run_task(self._save(cell))
                 case Stop(key):
-                    host.family_of(self).remove(self._cells[key])
+                    host.children_of(self).remove(self._cells[key])
                 case Renew(key):
                     self._renew(self._cells[key])
                 case Refuse(key):
@@ -313,10 +313,10 @@ class Keeper(Cell):
             self._set_timer()
 
     def _renew(self, cell: Activation) -> None:
-        if cell.life == Life.RUNNING:
+        if cell.lifecycle == Lifecycle.RUNNING:
             assert cell.failure is not None
             actor_restarts(cell)
-            self.host.endings.failed(cell, cell.failure)
+            self.host.termination.failed(cell, cell.failure)
 
     def _full(self, key: str) -> MailboxFull:
         return MailboxFull(
@@ -333,7 +333,7 @@ class Keeper(Cell):
 
     def _tick(self) -> None:
         self._timer = None
-        if self.life != Life.RUNNING:
+        if self.lifecycle != Lifecycle.RUNNING:
             return
         limit = self.plan.memory_bytes_max
         vitals = self.host.meters.vitals
@@ -342,34 +342,34 @@ class Keeper(Cell):
             for cell in [cell for cell in self._cells.values() if cell.unsaved]:
                 cell.look_whether_idle()
         self._perform(self._core.tick(self.now(), is_over_memory=is_over))
-        for key in [key for key in self._pressed if self._core.state_of(key) is None]:
+        for key in [key for key in self._room_waiters if self._core.state_of(key) is None]:
             self._release(key)
-        if self._timer is None and self._pressed:
+        if self._timer is None and self._room_waiters:
             self._set_timer()
 
     # --- activations ------------------------------------------------------------------------
 
     async def _activate(self, key: str) -> None:
-        births = self.host.births
+        entries = self.host.spawner
         behaviour = behaviour_of(self.plan.actor)
         cell: Activation | None = None
         try:
-            begun = births.begin_cell(
+            begun = entries.begin_cell(
                 lambda number: Activation(number, self, key, behaviour), self, Restart.TRANSIENT
             )
             assert isinstance(begun, Activation)
             cell = self._cells[key] = begun
-            await births.outcome(cell)
+            await entries.outcome(cell)
             if self._cells.get(key) is not cell:
                 raise _stopped(cell.path)
         except CallboardError as error:
             failure = cell.failure if cell is not None and cell.failure is not None else error
             if cell is None or self._cells.get(key) is cell:
                 self._cells.pop(key, None)
-            if self.life == Life.RUNNING:
+            if self.lifecycle == Lifecycle.RUNNING:
                 self._activation_failed(key, failure)
         else:
-            if self.life == Life.RUNNING:
+            if self.lifecycle == Lifecycle.RUNNING:
                 self._perform(self._core.activated(key, self.now()))
                 self._release(key)
 
@@ -388,15 +388,18 @@ class Keeper(Cell):
         """
         failure = error if isinstance(error, CallboardError) else start_failed(cell, error)
         cell.failure = failure
-        if self._core.state_of(cell.key) is State.ACTIVATING or self.life >= Life.STOPPING:
+        if (
+            self._core.state_of(cell.key) is State.ACTIVATING
+            or self.lifecycle >= Lifecycle.STOPPING
+        ):
             return  # Whoever waits for it is told by `_activate`, or has been.
         for item in Cell.drain(cell):
             self.fail(item, failure, "activation_failed")
         self.dispatcher.loop.call_soon(self._give_up, cell)
 
     def _give_up(self, cell: Activation) -> None:
-        if self._cells.get(cell.key) is cell and cell.life == Life.STARTING:
-            self.host.family_of(self).remove(cell)
+        if self._cells.get(cell.key) is cell and cell.lifecycle == Lifecycle.STARTING:
+            self.host.children_of(self).remove(cell)
 
     def idle(self, cell: Activation) -> None:
         """An activation has handled everything."""
@@ -425,9 +428,9 @@ class Keeper(Cell):
             finish = core.save_failed
         cell.saving = False
         cell.pausing = False
-        if self._cells.get(cell.key) is not cell or self.life != Life.RUNNING:
+        if self._cells.get(cell.key) is not cell or self.lifecycle != Lifecycle.RUNNING:
             return
-        if cell.life != Life.RUNNING and finish == core.saved:
+        if cell.lifecycle != Lifecycle.RUNNING and finish == core.saved:
             finish = core.save_failed  # It has crashed by a link; its next incarnation stays.
         self._perform(finish(cell.key, self.now()))
         self._release(cell.key)
@@ -436,7 +439,7 @@ class Keeper(Cell):
 
     def take_back(self, cell: Activation, items: list[Any]) -> bool:
         """Keep what an activation that ends has not handled; False when nobody ever will."""
-        if self.life != Life.RUNNING or self._cells.get(cell.key) is not cell:
+        if self.lifecycle != Lifecycle.RUNNING or self._cells.get(cell.key) is not cell:
             return False
         if self._core.state_of(cell.key) is None:
             return False
@@ -448,7 +451,7 @@ class Keeper(Cell):
         if self._cells.get(cell.key) is not cell:
             return
         del self._cells[cell.key]
-        if self.life == Life.RUNNING:
+        if self.lifecycle == Lifecycle.RUNNING:
             self._perform(self._core.gone(cell.key, self.now()))
             if self._core.state_of(cell.key) is None:
                 self._release(cell.key)

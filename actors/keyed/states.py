@@ -57,7 +57,7 @@ class StoredCell(Protocol):
 
 
 class States:
-    """Loads and saves for one keeper."""
+    """Loads and saves for one key region."""
 
     def __init__(self, host: CellHost[Cell], kind: str, store: KeyedStore) -> None:
         self._host = host

@@ -1,7 +1,7 @@
-"""A shard: one host's part of a pool. Its agents take work from one common mailbox.
+"""A pool cell: one host's part of a pool. Its agents take work from one common mailbox.
 
-A message to the shard goes to whichever agent is idle, so no agent has a queue of its
-own behind which work could be stuck. The shard itself handles nothing: agents take from
+A message to the pool cell goes to whichever agent is idle, so no agent has a queue of its
+own behind which work could be stuck. The pool cell itself handles nothing: agents take from
 its mailbox by reference, and replies go straight from the agent to the asker.
 """
 
@@ -18,12 +18,12 @@ from callboard.messages.control.spec import Intensity, Restart, SupervisorSpec
 from callboard.messages.core.errors import ActorStartFailed
 
 from ..kernel.actor import Actor, Behaviour, behaviour_of, handler
-from ..kernel.cell import Cell, Life, Recipe
+from ..kernel.cell import Cell, Lifecycle, Recipe
 from ..kernel.context import Context
 from ..kernel.host.extension import Extension
 from ..kernel.ports import CellDispatcher, CellHost, Children, RoleHost
 
-__all__ = ["PoolRecipe", "Pools", "Shard"]
+__all__ = ["PoolCell", "PoolRecipe", "Pools"]
 
 POOL: Final = SupervisorSpec(intensity=Intensity(restarts=1_000, period_s=10.0))
 
@@ -48,12 +48,12 @@ class PoolRecipe(Recipe):
         self.size = size
 
     def make(self) -> Actor:
-        """The shard's own actor, which handles nothing."""
+        """The pool cell's own actor, which handles nothing."""
         return Actor()
 
-    def make_cell(self, number: int, host: CellHost[Cell]) -> "Shard":
+    def make_cell(self, number: int, host: CellHost[Cell]) -> "PoolCell":
         """The common mailbox. Raises `SpecError` when the agent is no proper actor."""
-        return Shard(number, self, behaviour_of(self.actor), host.dispatcher)
+        return PoolCell(number, self, behaviour_of(self.actor), host.dispatcher)
 
     def member(self) -> Recipe:
         """How to make one agent."""
@@ -61,10 +61,10 @@ class PoolRecipe(Recipe):
 
 
 class LeavingAgents:
-    """In the place of their shard, for agents that finish what they do and then end."""
+    """In the place of their pool cell, for agents that finish what they do and then end."""
 
-    def __init__(self, shard: "Shard") -> None:
-        self._shard = shard
+    def __init__(self, pool_cell: "PoolCell") -> None:
+        self._shard = pool_cell
         self.members: dict[int, Cell] = {}
 
     def take(self) -> None:
@@ -72,12 +72,12 @@ class LeavingAgents:
 
     def member_ready(self, member: Cell) -> None:
         """An agent has nothing more of its own to do: it ends with its last handler."""
-        if member.is_quiet and not member.box and self.members.pop(member.id, None) is not None:
-            self._shard.host.family_of(self._shard).remove(member)
+        if member.is_quiet and not member.mailbox and self.members.pop(member.id, None) is not None:
+            self._shard.host.children_of(self._shard).remove(member)
             self._shard.check_drained()
 
 
-class Shard(Cell):
+class PoolCell(Cell):
     """The cell of a pool's part: a mailbox that many cells serve."""
 
     __slots__ = ("_drained", "_idle", "_is_filled", "_leaving", "_newborn", "_recipe")
@@ -105,7 +105,7 @@ class Shard(Cell):
     def put(self, item: Any) -> None:
         """Take a message and wake an idle agent for it."""
         super().put(item)
-        if self._idle and self.box:
+        if self._idle and self.mailbox:
             self._wake_one()
 
     def arrive(self, item: Any) -> bool:
@@ -117,7 +117,7 @@ class Shard(Cell):
 
     @property
     def is_quiet(self) -> bool:
-        """A shard runs no handler itself."""
+        """A pool cell runs no handler itself."""
         return True
 
     @property
@@ -127,12 +127,12 @@ class Shard(Cell):
 
     # --- the start of its agents --------------------------------------------------------------
 
-    def start(self, family: Children[Cell], incarnation: int, *, is_first: bool) -> None:
+    def start(self, children: Children[Cell], incarnation: int, *, is_first: bool) -> None:
         """A declared pool runs once all its agents do, any other at once."""
-        if family.is_member(self):
-            family.run_start_hook(self, incarnation, is_first=is_first)
+        if children.is_member(self):
+            children.run_start_hook(self, incarnation, is_first=is_first)
         else:
-            family.runs(self, incarnation)
+            children.runs(self, incarnation)
 
     async def run_started(self, ctx: Context) -> None:
         """Start the agents of a declared pool, and wait for them."""
@@ -141,7 +141,7 @@ class Shard(Cell):
         try:
             await self._members_started()
         except ActorStartFailed:
-            await self.host.endings.stop_children(self)
+            await self.host.termination.stop_children(self)
             self.children = None
             raise
 
@@ -156,7 +156,7 @@ class Shard(Cell):
         try:
             await self._members_started()
         except ActorStartFailed:
-            await self.host.endings.stop_child(self.parent, self.id)
+            await self.host.termination.stop_child(self.parent, self.id)
             raise
 
     def start_failure(self, error: BaseException) -> ActorStartFailed:
@@ -169,7 +169,7 @@ class Shard(Cell):
         self._newborn = [self._add_member() for _ in range(self._recipe.size)]
 
     def _add_member(self) -> Cell:
-        return self.host.births.begin_cell(self._member, self, Restart.PERMANENT)
+        return self.host.spawner.begin_cell(self._member, self, Restart.PERMANENT)
 
     def _member(self, number: int) -> Cell:
         member = Cell(number, self._recipe.member(), self.behaviour, self.dispatcher)
@@ -180,19 +180,19 @@ class Shard(Cell):
         members, self._newborn = self._newborn, []
         try:
             for member in members:
-                await self.host.births.outcome(member)
+                await self.host.spawner.outcome(member)
         except ActorStartFailed:
             for member in members:
-                self.host.endings.start_failures.pop(member.id, None)
+                self.host.termination.start_failures.pop(member.id, None)
             raise
 
     # --- work ---------------------------------------------------------------------------------
 
     def member_ready(self, member: Cell) -> None:
         """An agent has nothing to do: give it work, or remember it."""
-        if member.life != Life.RUNNING or member.queued or not member.free:
+        if member.lifecycle != Lifecycle.RUNNING or member.queued or not member.free:
             return
-        if self.box:
+        if self.mailbox:
             member.queued = True
             self.dispatcher.enqueue(member)
         else:
@@ -212,11 +212,11 @@ class Shard(Cell):
         added = [self._add_member() for _ in range(size - len(members))]
         try:
             for member in added:
-                await self.host.births.outcome(member)
+                await self.host.spawner.outcome(member)
         except ActorStartFailed:
             self._recipe.size = before
             for member in added:
-                self.host.endings.start_failures.pop(member.id, None)
+                self.host.termination.start_failures.pop(member.id, None)
                 self._let_go(member)
             raise
 
@@ -239,30 +239,32 @@ class Shard(Cell):
 
     def _is_drained(self) -> bool:
         members = () if self.children is None else self.children.cells.values()
-        return not self.box and all(member.is_quiet and not member.box for member in members)
+        return not self.mailbox and all(
+            member.is_quiet and not member.mailbox for member in members
+        )
 
     def _members(self) -> list[Cell]:
         """The agents that stay, those with something to do first."""
-        family = self.children
-        cells = () if family is None else family.cells.values()
+        children = self.children
+        cells = () if children is None else children.cells.values()
         staying = [cell for cell in cells if cell.id not in self._leaving.members]
         return sorted(staying, key=lambda cell: cell in self._idle)
 
     def _let_go(self, member: Cell) -> None:
         """Let an agent take nothing more, and end when it has done what it has."""
-        family = self.children
-        if family is None or member.id not in family.cells:
+        children = self.children
+        if children is None or member.id not in children.cells:
             return
         self._idle.pop(member, None)
         self.put_first(self.dispatcher.stashes.take(member))
         self._leaving.members[member.id] = member
         member.shared = self._leaving
         self._leaving.member_ready(member)
-        if self.box and self._idle:
+        if self.mailbox and self._idle:
             self._wake_one()
 
     def turn_over(self) -> None:
-        """Never called: a shard has no turn of its own."""
+        """Never called: a pool cell has no turn of its own."""
 
     @property
     def idle(self) -> int:
@@ -273,7 +275,7 @@ class Shard(Cell):
         while self._idle:
             member = next(iter(self._idle))
             del self._idle[member]
-            if member.life == Life.RUNNING and not member.queued and member.free:
+            if member.lifecycle == Lifecycle.RUNNING and not member.queued and member.free:
                 member.queued = True
                 self.dispatcher.enqueue(member)
                 return
@@ -301,6 +303,6 @@ class Pools(Extension):
             await part.drained()
         return ActorDrained()
 
-    def _part(self, number: int) -> Shard | None:
+    def _part(self, number: int) -> PoolCell | None:
         part = self._host.cells.get(number)
-        return part if isinstance(part, Shard) else None
+        return part if isinstance(part, PoolCell) else None

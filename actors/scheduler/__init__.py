@@ -1,4 +1,4 @@
-"""The scheduler: runs the sub-tasks of a plan on lanes, in the order their needs allow.
+"""The scheduler: runs the sub-tasks of a plan on executors, in the order their needs allow.
 
 `core` decides, purely; `actor` does what it says.
 """

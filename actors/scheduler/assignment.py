@@ -1,9 +1,9 @@
-"""Giving out work: the most urgent ready sub-task to the least loaded lane, over and over.
+"""Giving out work: the most urgent ready sub-task to the least loaded executor, over and over.
 
-Each kind of agent is served from its own ready set, so that a kind without a free lane
+Each kind of agent is served from its own ready set, so that a kind without a free executor
 holds up no other; between kinds the more urgent head goes first.
 
-Sub-tasks with a key are bound to the lane that got the first of them. If that lane is
+Sub-tasks with a key are bound to the executor that got the first of them. If that executor is
 full, they are parked on it and come back when it has credit.
 """
 
@@ -15,29 +15,29 @@ from .attempt_deadlines import Due
 from .attempts import ATTEMPT_BITS
 from .effects import Dispatch
 from .executor_pool import Kind
-from .executors import Lane
+from .executors import Executor
 from .flow import TaskFlow
 from .graph import READY, RUNNING
 from .ready import ReadyEntry
 
-__all__ = ["Dispatcher"]
+__all__ = ["Assignment"]
 
 UNLIMITED: Final = sys.maxsize
 """Attempts where no budget is set; retries may outnumber the sub-tasks."""
 
 
-class Dispatcher:
+class Assignment:
     """Chooses what runs next, and where."""
 
-    __slots__ = ("_concurrency_max", "_flow", "_lane_by_key")
+    __slots__ = ("_concurrency_max", "_executor_by_key", "_flow")
 
     def __init__(self, flow: TaskFlow, concurrency_max: int | None) -> None:
         self._flow = flow
         self._concurrency_max = concurrency_max
-        self._lane_by_key: dict[tuple[str, str], Lane] = {}
+        self._executor_by_key: dict[tuple[str, str], Executor] = {}
 
     def dispatch(self, now: float) -> list[Dispatch]:
-        """Give out as much work as lanes and budgets allow; the most urgent first."""
+        """Give out as much work as executors and budgets allow; the most urgent first."""
         out: list[Dispatch] = []
         self._flow.requeue(self._flow.pool.unpark())
         active: list[tuple[ReadyEntry, int, Kind]] = []
@@ -52,7 +52,7 @@ class Dispatcher:
         heapify(active)
         maximum = self._concurrency_max
         while active:
-            room = None if maximum is None else maximum - self._flow.ledger.occupied
+            room = None if maximum is None else maximum - self._flow.attempts.occupied
             _, number, kind = heappop(active)
             rival = active[0][0] if active else None
             head = self._dispatch_kind(kind, rival, room, now, out)
@@ -69,8 +69,8 @@ class Dispatcher:
         out: list[Dispatch],
     ) -> ReadyEntry | None:
         """Dispatch from one kind until a rival is more urgent; its next head, or None if stuck."""
-        graph, ledger, queue = self._flow.graph, self._flow.ledger, kind.queue
-        status, started, running = graph.status, ledger.started, ledger.running
+        graph, attempts, queue = self._flow.graph, self._flow.attempts, kind.queue
+        status, started, running = graph.status, attempts.started, attempts.running
         counts, ids, sub_tasks = graph.count_by_status, graph.ids, graph.sub_tasks
         limit = UNLIMITED if kind.limit is None else kind.limit
         full_at = UNLIMITED if room is None else len(out) + room
@@ -87,12 +87,12 @@ class Dispatcher:
                 continue
             sub_task = sub_tasks[index]
             if sub_task.key is None:
-                lane = group.occupy_best()
+                executor = group.occupy_best()
             else:
                 keyed = self._occupy_for_key(kind, sub_task.key, head)
                 if keyed is None:
                     continue
-                lane = keyed
+                executor = keyed
             status[index] = RUNNING
             counts[READY] -= 1
             counts[RUNNING] += 1
@@ -100,23 +100,28 @@ class Dispatcher:
             kind.running += 1
             started[index] = attempt = started[index] + 1
             ticket = index << ATTEMPT_BITS | attempt
-            running[ticket] = lane
+            running[ticket] = executor
             if sub_task.timeout_s is not None:
                 self._flow.deadlines.push(now + sub_task.timeout_s, Due.ATTEMPT_TIMEOUT, ticket)
-            out.append(Dispatch(ids[index], attempt, lane.lane_id))
+            out.append(Dispatch(ids[index], attempt, executor.executor_id))
         return None
 
-    def _occupy_for_key(self, kind: Kind, key: str, entry: ReadyEntry) -> Lane | None:
-        """A slot on the lane that the key is bound to; parks the entry there if it is full."""
-        lane = self._lane_by_key.get((kind.name, key))
-        if lane is None or lane.is_lost or not lane.credit or lane.group not in kind.groups:
+    def _occupy_for_key(self, kind: Kind, key: str, entry: ReadyEntry) -> Executor | None:
+        """A slot on the executor that the key is bound to; parks the entry there if it is full."""
+        executor = self._executor_by_key.get((kind.name, key))
+        if (
+            executor is None
+            or executor.is_lost
+            or not executor.credit
+            or executor.group not in kind.groups
+        ):
             group = kind.best_group()
-            assert group is not None, "the caller has seen a lane with credit"
-            lane = self._lane_by_key[kind.name, key] = group.occupy_best()
-            return lane
-        if lane.has_credit:
-            lane.occupy()
-            return lane
-        heappush(lane.parked, entry)
-        self._flow.pool.note_parked(lane)
+            assert group is not None, "the caller has seen an executor with credit"
+            executor = self._executor_by_key[kind.name, key] = group.occupy_best()
+            return executor
+        if executor.has_credit:
+            executor.occupy()
+            return executor
+        heappush(executor.parked, entry)
+        self._flow.pool.note_parked(executor)
         return None

@@ -10,7 +10,7 @@ from enum import IntEnum
 from heapq import heapify, heappop, heappush
 from typing import Final
 
-__all__ = ["Deadline", "Deadlines", "Due"]
+__all__ = ["AttemptDeadlines", "Deadline", "Due"]
 
 SWEEP_MIN: Final = 1_024
 """Below this, sweeping is not worth the pass."""
@@ -28,7 +28,7 @@ Deadline = tuple[float, Due, int]
 """When, what, and of which ticket (attempts) or index (sub-tasks)."""
 
 
-class Deadlines:
+class AttemptDeadlines:
     """A heap of deadlines, some of them stale; `is_alive` tells which."""
 
     __slots__ = ("_heap", "_is_alive", "_sweep_at")

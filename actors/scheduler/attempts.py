@@ -4,7 +4,7 @@ An attempt is a ticket: one number that holds the sub-task's index and the numbe
 attempt.
 
 Invariants: a ticket is running, or cancelling, or neither, never both; each of either
-takes exactly one slot of its lane and one of its kind. A sub-task has at most one running
+takes exactly one slot of its executor and one of its kind. A sub-task has at most one running
 ticket, that of the attempt that was started last.
 """
 
@@ -14,9 +14,9 @@ from typing import Any, Final
 from callboard.messages.core.errors import CallboardError
 
 from .executor_pool import Kind
-from .executors import Lane
+from .executors import Executor
 
-__all__ = ["ATTEMPT_BITS", "ATTEMPT_MASK", "Ledger"]
+__all__ = ["ATTEMPT_BITS", "ATTEMPT_MASK", "Attempts"]
 
 ATTEMPT_BITS: Final = 12
 """4,095 attempts of a sub-task: over the sum of what a retry policy can allow (2,000)."""
@@ -24,7 +24,7 @@ ATTEMPT_BITS: Final = 12
 ATTEMPT_MASK: Final = (1 << ATTEMPT_BITS) - 1
 
 
-class Ledger:
+class Attempts:
     """Attempts, slots, results and failures, by index of the sub-task."""
 
     __slots__ = (
@@ -39,8 +39,8 @@ class Ledger:
     )
 
     def __init__(self) -> None:
-        self.running: dict[int, Lane] = {}
-        self.cancelling: dict[int, Lane] = {}  # told to stop, and have not answered
+        self.running: dict[int, Executor] = {}
+        self.cancelling: dict[int, Executor] = {}  # told to stop, and have not answered
         self.kinds: list[Kind] = []
         self.started: list[int] = []  # attempts so far
         self.results: list[Any] = []  # opaque handles; the values stay with the shell
@@ -51,7 +51,7 @@ class Ledger:
 
     @property
     def occupied(self) -> int:
-        """Slots taken on all lanes."""
+        """Slots taken on all executors."""
         return len(self.running) + len(self.cancelling)
 
     def grow(self, kinds: Sequence[Kind]) -> None:
@@ -60,24 +60,24 @@ class Ledger:
         self.started += [0] * len(kinds)
         self.results += [None] * len(kinds)
 
-    def release(self, ticket: int, lane: Lane) -> None:
+    def release(self, ticket: int, executor: Executor) -> None:
         """Give back the slot that a ticket took; the ticket is in neither book any more."""
         self.kinds[ticket >> ATTEMPT_BITS].running -= 1
-        lane.release()
+        executor.release()
 
     def running_ticket(self, index: int) -> int | None:
-        """The running attempt of a sub-task; None when there is none, or its lane is lost."""
+        """The running attempt of a sub-task; None when there is none, or its executor is lost."""
         ticket = index << ATTEMPT_BITS | self.started[index]
         return ticket if ticket in self.running else None
 
-    def drop_lane(self, lane: Lane) -> list[int]:
-        """Give back every slot of a lost lane; returns the tickets that ran there.
+    def drop_executor(self, executor: Executor) -> list[int]:
+        """Give back every slot of a lost executor; returns the tickets that ran there.
 
-        Looks at all attempts: losing a lane is rare, and knowing them costs at each dispatch.
+        Looks at all attempts: losing an executor is rare, and knowing them costs at each dispatch.
         """
-        lost = [ticket for ticket, at in self.running.items() if at is lane]
+        lost = [ticket for ticket, at in self.running.items() if at is executor]
         for book in (self.running, self.cancelling):
-            for ticket in [ticket for ticket, at in book.items() if at is lane]:
+            for ticket in [ticket for ticket, at in book.items() if at is executor]:
                 del book[ticket]
-                self.release(ticket, lane)
+                self.release(ticket, executor)
         return lost

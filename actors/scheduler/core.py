@@ -5,14 +5,14 @@ effects go out through `take_effects`, work through `dispatch`. No clock, no Ray
 the shell (`PlanRun` in `actors/executions/run.py`) reports what happened and performs the effects.
 
 There are no stages and no barrier. A sub-task is ready the moment the last of its own
-needs has ended, and the most urgent ready one goes to the least loaded lane that offers
+needs has ended, and the most urgent ready one goes to the least loaded executor that offers
 its kind and has credit.
 
 Invariants, checked by `validate_state`:
 
 - a sub-task ends exactly once; later reports about it are counted and change nothing;
 - no attempt starts before every need has ended with a result, or is optional and absent;
-- no lane holds more than its credit, no kind and no execution more than its budget, where
+- no executor holds more than its credit, no kind and no execution more than its budget, where
   an attempt that was told to stop counts until it answers or its grace is over;
 - `ExecutionDone` is the last effect, comes once, and comes when every sub-task has ended.
 
@@ -34,7 +34,7 @@ from callboard.messages.jobs.plan import Plan, SubTask, check_sub_tasks
 from callboard.messages.jobs.retry import Retryability, retryability_of
 
 from . import invariants
-from .assignment import Dispatcher
+from .assignment import Assignment
 from .attempt_deadlines import Due
 from .attempts import ATTEMPT_BITS, ATTEMPT_MASK
 from .effects import (
@@ -51,7 +51,7 @@ from .effects import (
 from .flow import TaskFlow
 from .graph import DONE, FAILED, IN_DOUBT, READY, RUNNING
 from .retry import GiveUp, RetryAfter, decide_retry
-from .views import SchedulerLooks
+from .views import SchedulerViews
 
 __all__ = ["CANCEL_GRACE_S", "SchedulerCore", "kind_by_request"]
 
@@ -67,7 +67,7 @@ def kind_by_request(sub_task: SubTask) -> str:
     return sub_task.agent or type(sub_task.request).__qualname__
 
 
-class SchedulerCore(SchedulerLooks):
+class SchedulerCore(SchedulerViews):
     """Runs one plan.
 
     `open_ended` keeps the execution alive when everything known has ended, until `close`;
@@ -89,8 +89,12 @@ class SchedulerCore(SchedulerLooks):
         assert concurrency_max is None or concurrency_max >= 1, "a budget of 0 never ends"
         assert all(limit >= 1 for limit in limits.values()), "a budget of 0 never ends"
         self._flow = TaskFlow(limits, kind_of, cancel_grace_s)
-        self._graph, self._pool, self._ledger = self._flow.graph, self._flow.pool, self._flow.ledger
-        self._dispatcher = Dispatcher(self._flow, concurrency_max)
+        self._graph, self._pool, self._attempts = (
+            self._flow.graph,
+            self._flow.pool,
+            self._flow.attempts,
+        )
+        self._dispatcher = Assignment(self._flow, concurrency_max)
         self._on_failure = on_failure
         self._open_ended = open_ended
         self._status = ExecutionStatus.RUNNING
@@ -119,8 +123,8 @@ class SchedulerCore(SchedulerLooks):
     def validate_state(self) -> None:
         """Check every invariant, in O(sub-tasks); `AssertionError` is a defect of ours."""
         invariants.check_graph(self._graph)
-        invariants.check_attempts(self._graph, self._ledger, self._pool)
-        invariants.check_ready(self._graph, self._ledger, self._pool)
+        invariants.check_attempts(self._graph, self._attempts, self._pool)
+        invariants.check_ready(self._graph, self._attempts, self._pool)
         assert (self._status is ExecutionStatus.RUNNING) or self.progress().fraction == 1.0
 
     # --- growth -------------------------------------------------------------------------
@@ -150,9 +154,9 @@ class SchedulerCore(SchedulerLooks):
 
     def restore_done(self, reports: Iterable[tuple[int, int, Any]]) -> None:
         """These sub-tasks (by number) were done in an earlier life, by these attempts."""
-        graph, ledger, effects = self._graph, self._ledger, self._flow.effects
+        graph, attempts, effects = self._graph, self._attempts, self._flow.effects
         status, ids, dependants = graph.status, graph.ids, graph.dependants
-        kinds, started, results = ledger.kinds, ledger.started, ledger.results
+        kinds, started, results = attempts.kinds, attempts.started, attempts.results
         for index, attempt, result in reports:
             before = status[index]
             if before >= DONE:
@@ -169,10 +173,10 @@ class SchedulerCore(SchedulerLooks):
 
     def restore_trouble(self, index: int, attempt: int, *, is_loss: bool) -> None:
         """An attempt of it failed in an earlier life, and counts."""
-        ledger = self._ledger
-        counts = ledger.host_losses if is_loss else ledger.failures
+        attempts = self._attempts
+        counts = attempts.host_losses if is_loss else attempts.failures
         counts[index] = counts.get(index, 0) + 1
-        ledger.started[index] = max(ledger.started[index], attempt)
+        attempts.started[index] = max(attempts.started[index], attempt)
 
     def restore_failure(self, index: int, error: CallboardError, now: float) -> None:
         """It failed for good in an earlier life."""
@@ -180,18 +184,18 @@ class SchedulerCore(SchedulerLooks):
         if before >= DONE:
             return
         if before == READY:
-            self._ledger.kinds[index].ready -= 1
+            self._attempts.kinds[index].ready -= 1
         self._fail(index, error, now)
         self._end_if_over()
 
     def restore_doubt(self, index: int, attempt: int, error: CallboardError) -> None:
-        """An attempt of an unsafe one had begun in an earlier life, and its end is not known."""
+        """A non-idempotent attempt had begun before a restart; its end is unknown."""
         before = self._graph.status[index]
         if before >= IN_DOUBT:
             return
         if before == READY:
-            self._ledger.kinds[index].ready -= 1
-        self._ledger.started[index] = max(self._ledger.started[index], attempt)
+            self._attempts.kinds[index].ready -= 1
+        self._attempts.started[index] = max(self._attempts.started[index], attempt)
         self._doubt(index, attempt, error)
 
     @property
@@ -206,36 +210,38 @@ class SchedulerCore(SchedulerLooks):
         """The number of each sub-task, in the order in which they were added."""
         return self._graph.index
 
-    # --- lanes --------------------------------------------------------------------------
+    # --- executors --------------------------------------------------------------------------
 
-    def lane_available(
-        self, lane_id: str, credit: int, offers: frozenset[str] | None = None
+    def executor_available(
+        self, executor_id: str, credit: int, offers: frozenset[str] | None = None
     ) -> None:
-        """A lane is there, or its credit (the most attempts it holds at once) has changed.
+        """An executor is there, or its credit (the most attempts it holds at once) has changed.
 
         `offers` is required at its first sight. A credit of 0 drains it: what runs there
         goes on, keyed work moves elsewhere.
         """
-        assert credit >= 0, f"lane {lane_id} has the credit {credit}"
-        assert offers is not None or lane_id in self._pool.lanes, f"{lane_id} must name its offer"
-        self._flow.requeue(self._pool.set_lane(lane_id, credit, offers))
+        assert credit >= 0, f"executor {executor_id} has the credit {credit}"
+        assert offers is not None or executor_id in self._pool.executors, (
+            f"{executor_id} must name its offer"
+        )
+        self._flow.requeue(self._pool.set_executor(executor_id, credit, offers))
 
-    def lane_lost(self, lane_id: str, now: float) -> None:
-        """A lane died; its attempts run again elsewhere, within `host_losses_max` of each."""
-        removed = self._pool.remove_lane(lane_id)
+    def executor_lost(self, executor_id: str, now: float) -> None:
+        """An executor died; its attempts run again elsewhere, within `host_losses_max` of each."""
+        removed = self._pool.remove_executor(executor_id)
         if removed is None:
             return
-        lane, parked = removed
+        executor, parked = removed
         self._flow.requeue(parked)
         # All slots go back first: a failure below may end the execution and cancel the rest.
-        for ticket in self._ledger.drop_lane(lane):
+        for ticket in self._attempts.drop_executor(executor):
             index = ticket >> ATTEMPT_BITS
             if self._graph.status[index] != RUNNING:
                 continue  # A failure before it has ended the execution.
             task_id = self._graph.ids[index]
             error = HostLost(
-                f"{lane_id} was lost while it ran {task_id!r}.",
-                lane=lane_id,
+                f"{executor_id} was lost while it ran {task_id!r}.",
+                executor=executor_id,
                 task_id=task_id,
                 may_have_run=True,
             )
@@ -245,7 +251,7 @@ class SchedulerCore(SchedulerLooks):
     # --- dispatch -----------------------------------------------------------------------
 
     def dispatch(self, now: float) -> list[Dispatch]:
-        """Give out as much work as lanes and budgets allow; the most urgent first."""
+        """Give out as much work as executors and budgets allow; the most urgent first."""
         out = self._dispatcher.dispatch(now)
         self._attempts_started += len(out)
         return out
@@ -254,20 +260,20 @@ class SchedulerCore(SchedulerLooks):
 
     def tasks_done(self, reports: Iterable[DoneReport], now: float) -> None:
         """Attempts succeeded; what an attempt brings that does not run any more is left out."""
-        graph, ledger, effects = self._graph, self._ledger, self._flow.effects
+        graph, attempts, effects = self._graph, self._attempts, self._flow.effects
         index_of, dependants, status = graph.index, graph.dependants, graph.status
-        running, kinds = ledger.running, ledger.kinds
-        counts, results = graph.count_by_status, ledger.results
+        running, kinds = attempts.running, attempts.kinds
+        counts, results = graph.count_by_status, attempts.results
         for task_id, attempt, result in reports:
             assert 0 < attempt <= ATTEMPT_MASK, f"no attempt has the number {attempt}"
             index = index_of.get(task_id, -1)
             ticket = index << ATTEMPT_BITS | attempt
-            lane = running.pop(ticket, None)
-            if lane is None:
+            executor = running.pop(ticket, None)
+            if executor is None:
                 self._stale_reports += 1
                 self._flow.cancel_answered(ticket)
                 continue
-            lane.release()
+            executor.release()
             kinds[index].running -= 1
             status[index] = DONE
             counts[RUNNING] -= 1
@@ -283,18 +289,18 @@ class SchedulerCore(SchedulerLooks):
     ) -> None:
         """An attempt failed, or answered its cancellation; `random` in [0, 1) draws the wait.
 
-        When a host dies, report `lane_lost` and not its attempts one by one: only that keeps
+        When a host dies, report `executor_lost` and not its attempts one by one: only that keeps
         them from being sent there again.
         """
         assert 0 < attempt <= ATTEMPT_MASK, f"no attempt has the number {attempt}"
         index = self._graph.index.get(task_id, -1)
         ticket = index << ATTEMPT_BITS | attempt
-        lane = self._ledger.running.pop(ticket, None)
-        if lane is None:
+        executor = self._attempts.running.pop(ticket, None)
+        if executor is None:
             if not self._flow.cancel_answered(ticket):
                 self._stale_reports += 1
             return
-        self._ledger.release(ticket, lane)
+        self._attempts.release(ticket, executor)
         self._attempt_failed(index, attempt, error, now, random)
         self._end_if_over()
 
@@ -331,21 +337,21 @@ class SchedulerCore(SchedulerLooks):
     def _attempt_failed(
         self, index: int, attempt: int, error: CallboardError, now: float, random: float | None
     ) -> None:
-        """Try the sub-task again, or give it up; without `random`, at once: its lane is gone."""
-        ledger, sub_task = self._ledger, self._graph.sub_tasks[index]
+        """Try the sub-task again, or give it up; at once without `random`: the executor is gone."""
+        attempts, sub_task = self._attempts, self._graph.sub_tasks[index]
         if retryability_of(error) is Retryability.HOST_LOSS:
             self._host_losses += 1
-            ledger.host_losses[index] = ledger.host_losses.get(index, 0) + 1
+            attempts.host_losses[index] = attempts.host_losses.get(index, 0) + 1
         else:
-            ledger.failures[index] = ledger.failures.get(index, 0) + 1
-        if sub_task.unsafe and error.details.get("may_have_run", True) is not False:
+            attempts.failures[index] = attempts.failures.get(index, 0) + 1
+        if sub_task.non_idempotent and error.details.get("may_have_run", True) is not False:
             self._doubt(index, attempt, error)
             return
         decision = decide_retry(
             sub_task.retry,
             error,
-            failures=ledger.failures.get(index, 0),
-            host_losses=ledger.host_losses.get(index, 0),
+            failures=attempts.failures.get(index, 0),
+            host_losses=attempts.host_losses.get(index, 0),
             random=random,
         )
         match decision:
@@ -363,7 +369,7 @@ class SchedulerCore(SchedulerLooks):
     def _fail(self, index: int, error: CallboardError, now: float) -> None:
         sub_task = self._graph.sub_tasks[index]
         self._graph.move(index, FAILED)
-        self._ledger.errors[index] = error
+        self._attempts.errors[index] = error
         self._flow.effects.append(TaskFailed(sub_task.id, error, sub_task.optional))
         if not sub_task.optional and self._first_failure is None:
             self._first_failure = (sub_task.id, error)
@@ -395,16 +401,16 @@ class SchedulerCore(SchedulerLooks):
         return True
 
     def fail_unservable(self, kind_name: str, error: CallboardError, now: float) -> int:
-        """Fail the ready sub-tasks of a kind that no lane offers; how many were failed.
+        """Fail the ready sub-tasks of a kind that no executor offers; how many were failed.
 
-        Does nothing if a lane offers it by now. Those that still wait are not touched: the
+        Does nothing if an executor offers it by now. Those that still wait are not touched: the
         agent may come before their needs end.
         """
         kind = self._pool.kinds.get(kind_name)
         if kind is None or kind.is_served:
             return 0
         failed = 0
-        for index, its_kind in enumerate(self._ledger.kinds):
+        for index, its_kind in enumerate(self._attempts.kinds):
             if its_kind is kind and self._graph.status[index] == READY:
                 kind.ready -= 1
                 failed += 1

@@ -5,7 +5,7 @@ plan of 100,000 sub-tasks makes 200,000 of them, and a named tuple costs half as
 
 What the shell owes in return:
 
-- every `Dispatch` is answered by exactly one report: done, failed, or the loss of its lane;
+- every `Dispatch` is answered by exactly one report: done, failed, or the loss of its executor;
 - a `CancelAttempt` is passed on, and the attempt still answers (usually with `Cancelled`);
   until then its slot stays taken, at most for the core's `cancel_grace_s`.
 """
@@ -31,11 +31,11 @@ __all__ = [
 
 
 class Dispatch(NamedTuple):
-    """Run this attempt (numbered from 1) of the sub-task on the lane."""
+    """Run this attempt (numbered from 1) of the sub-task on the executor."""
 
     task_id: str
     attempt: int
-    lane: str
+    executor: str
 
 
 class CancelAttempt(NamedTuple):
@@ -43,7 +43,7 @@ class CancelAttempt(NamedTuple):
 
     task_id: str
     attempt: int
-    lane: str
+    executor: str
 
 
 class TaskDone(NamedTuple):
@@ -72,7 +72,7 @@ class TaskRetried(NamedTuple):
 
 
 class TaskDoubtful(NamedTuple):
-    """An attempt of an unsafe sub-task may have run: `decide` says what becomes of it."""
+    """An attempt of a non-idempotent sub-task may have run: `decide` says what becomes of it."""
 
     task_id: str
     attempt: int

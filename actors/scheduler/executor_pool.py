@@ -1,4 +1,4 @@
-"""Kinds of agent and the lanes that serve them.
+"""Kinds of agent and the executors that serve them.
 
 A kind is what a sub-task asks for: the name of a pool, or of the contract that an agent
 must offer. Each kind has its own ready set, so that work nobody can take now does not
@@ -10,10 +10,10 @@ Invariant: a kind's `groups` are exactly the groups whose offer names it.
 from collections.abc import Iterator, Mapping
 from heapq import heappop
 
-from .executors import Lane, LaneGroup
+from .executors import Executor, ExecutorGroup
 from .ready import ReadyEntry, ReadyQueue
 
-__all__ = ["Kind", "LanePool"]
+__all__ = ["ExecutorPool", "Kind"]
 
 
 class Kind:
@@ -27,25 +27,25 @@ class Kind:
         self.queue = ReadyQueue()
         self.ready = 0  # sub-tasks in the state READY; the queue may also hold stale entries
         self.running = 0  # slots taken, cancelled attempts that have not answered included
-        self.groups: list[LaneGroup] = []
+        self.groups: list[ExecutorGroup] = []
         self.unserved_since: float | None = None
 
     @property
     def is_served(self) -> bool:
-        """Whether some lane offers this kind, with or without credit."""
-        return any(group.lanes for group in self.groups)
+        """Whether some executor offers this kind, with or without credit."""
+        return any(group.executors for group in self.groups)
 
     @property
     def has_room(self) -> bool:
         """Whether its own budget allows one more."""
         return self.limit is None or self.running < self.limit
 
-    def best_group(self) -> LaneGroup | None:
-        """The group whose best lane is the least loaded of all that serve this kind."""
+    def best_group(self) -> ExecutorGroup | None:
+        """The group whose best executor is the least loaded of all that serve this kind."""
         groups = self.groups
         if len(groups) == 1:
             return groups[0] if groups[0].best() is not None else None
-        found: LaneGroup | None = None
+        found: ExecutorGroup | None = None
         load_min = 0.0
         for group in groups:
             best = group.best()
@@ -54,17 +54,17 @@ class Kind:
         return found
 
 
-class LanePool:
-    """All lanes and kinds of one execution."""
+class ExecutorPool:
+    """All executors and kinds of one execution."""
 
-    __slots__ = ("_groups", "_limits", "_parked", "kinds", "lanes")
+    __slots__ = ("_groups", "_limits", "_parked", "executors", "kinds")
 
     def __init__(self, limits: Mapping[str, int]) -> None:
-        self.lanes: dict[str, Lane] = {}
+        self.executors: dict[str, Executor] = {}
         self.kinds: dict[str, Kind] = {}
-        self._groups: dict[frozenset[str], LaneGroup] = {}
+        self._groups: dict[frozenset[str], ExecutorGroup] = {}
         self._limits = dict(limits)
-        self._parked: dict[str, Lane] = {}  # lanes with parked entries
+        self._parked: dict[str, Executor] = {}  # executors with parked entries
 
     def kind(self, name: str) -> Kind:
         """The kind of that name, made at its first use."""
@@ -74,64 +74,64 @@ class LanePool:
             found.groups = [group for group in self._groups.values() if name in group.offers]
         return found
 
-    def set_lane(
-        self, lane_id: str, credit: int, offers: frozenset[str] | None
+    def set_executor(
+        self, executor_id: str, credit: int, offers: frozenset[str] | None
     ) -> list[ReadyEntry]:
-        """Add a lane or change it; returns parked entries that must look for another lane."""
-        lane = self.lanes.get(lane_id)
-        if lane is None:
+        """Add or change an executor; returns parked entries that need another one."""
+        executor = self.executors.get(executor_id)
+        if executor is None:
             group = self._group(offers or frozenset())
-            lane = self.lanes[lane_id] = Lane(lane_id, credit, group)
-            group.add(lane)
+            executor = self.executors[executor_id] = Executor(executor_id, credit, group)
+            group.add(executor)
             return []
-        lane.credit = credit
-        if offers is None or offers == lane.group.offers:
-            lane.group.mark(lane)
-            return [] if credit else self._unpark_all(lane)
-        lane.group.remove(lane)
-        lane.group = self._group(offers)
-        lane.group.add(lane)
-        return self._unpark_all(lane)
+        executor.credit = credit
+        if offers is None or offers == executor.group.offers:
+            executor.group.mark(executor)
+            return [] if credit else self._unpark_all(executor)
+        executor.group.remove(executor)
+        executor.group = self._group(offers)
+        executor.group.add(executor)
+        return self._unpark_all(executor)
 
-    def remove_lane(self, lane_id: str) -> tuple[Lane, list[ReadyEntry]] | None:
-        """Forget a lane; returns it with the entries that were parked on it."""
-        lane = self.lanes.pop(lane_id, None)
-        if lane is None:
+    def remove_executor(self, executor_id: str) -> tuple[Executor, list[ReadyEntry]] | None:
+        """Forget an executor; returns it with the entries that were parked on it."""
+        executor = self.executors.pop(executor_id, None)
+        if executor is None:
             return None
-        lane.is_lost = True
-        lane.group.remove(lane)
-        return lane, self._unpark_all(lane)
+        executor.is_lost = True
+        executor.group.remove(executor)
+        return executor, self._unpark_all(executor)
 
-    def note_parked(self, lane: Lane) -> None:
-        """Remember that entries are parked on this lane."""
-        self._parked[lane.lane_id] = lane
+    def note_parked(self, executor: Executor) -> None:
+        """Remember that entries are parked on this executor."""
+        self._parked[executor.executor_id] = executor
 
     def unpark(self) -> Iterator[ReadyEntry]:
-        """The most urgent parked entries, as many as their lanes have credit for now."""
-        for lane in list(self._parked.values()):
-            for _ in range(lane.credit - lane.occupied):
-                if lane.parked:
-                    yield heappop(lane.parked)
-            if not lane.parked:
-                del self._parked[lane.lane_id]
+        """The most urgent parked entries, as many as their executors have credit for now."""
+        for executor in list(self._parked.values()):
+            for _ in range(executor.credit - executor.occupied):
+                if executor.parked:
+                    yield heappop(executor.parked)
+            if not executor.parked:
+                del self._parked[executor.executor_id]
 
     def forget_work(self) -> None:
         """Drop every ready and parked entry."""
         for kind in self.kinds.values():
             kind.queue.clear()
-        for lane in self._parked.values():
-            lane.parked.clear()
+        for executor in self._parked.values():
+            executor.parked.clear()
         self._parked.clear()
 
-    def _unpark_all(self, lane: Lane) -> list[ReadyEntry]:
-        self._parked.pop(lane.lane_id, None)
-        entries, lane.parked = lane.parked, []
+    def _unpark_all(self, executor: Executor) -> list[ReadyEntry]:
+        self._parked.pop(executor.executor_id, None)
+        entries, executor.parked = executor.parked, []
         return entries
 
-    def _group(self, offers: frozenset[str]) -> LaneGroup:
+    def _group(self, offers: frozenset[str]) -> ExecutorGroup:
         group = self._groups.get(offers)
         if group is None:
-            group = self._groups[offers] = LaneGroup(offers)
+            group = self._groups[offers] = ExecutorGroup(offers)
             for kind in self.kinds.values():
                 if kind.name in offers:
                     kind.groups.append(group)

@@ -1,16 +1,16 @@
-"""Lanes: where attempts run, and which of them is the least loaded.
+"""Executors: where attempts run, and which of them is the least loaded.
 
-A lane is one host as the scheduler sees it: a name, the kinds of agent it offers, and a
+An executor is one host as the scheduler sees it: a name, the kinds of agent it offers, and a
 credit, which is the most attempts it may hold at once. Its load is the share of its credit
-that is taken. Lanes with the same offer form a group, and each group keeps its lanes in a
+that is taken. Executors with the same offer form a group, and each group keeps its executors in a
 heap by load; equal loads take turns.
 
-A lane whose load sank is only marked, and gets its new place when the next lane is chosen:
-a batch of 100 completions on one lane moves it once. Superseded heap entries stay until
-they surface, or until they outnumber the lanes; each carries a stamp that its lane has
+An executor whose load sank is only marked, and gets its new place when the next executor is chosen:
+a batch of 100 completions on one executor moves it once. Superseded heap entries stay until
+they surface, or until they outnumber the executors; each carries a stamp that its executor has
 left behind.
 
-Invariant: a lane is never chosen while it holds its credit or more.
+Invariant: an executor is never chosen while it holds its credit or more.
 """
 
 from heapq import heapify, heappop, heappush, heapreplace
@@ -18,37 +18,37 @@ from typing import Final
 
 from .ready import ReadyEntry
 
-__all__ = ["Lane", "LaneGroup"]
+__all__ = ["Executor", "ExecutorGroup"]
 
 _NO_ENTRY: Final = 0
 
 STALE_SHARE: Final = 4
-"""A heap over this many times its lanes is rebuilt; constant cost for each entry on average."""
+"""A heap over this many times its executors is rebuilt; constant cost for each entry on average."""
 
 
-class Lane:
+class Executor:
     """One host that runs attempts."""
 
     __slots__ = (
         "credit",
+        "executor_id",
         "group",
         "is_lost",
         "is_marked",
-        "lane_id",
         "occupied",
         "parked",
         "stamp",
     )
 
-    def __init__(self, lane_id: str, credit: int, group: "LaneGroup") -> None:
-        self.lane_id = lane_id
+    def __init__(self, executor_id: str, credit: int, group: "ExecutorGroup") -> None:
+        self.executor_id = executor_id
         self.credit = credit
         self.group = group
         self.occupied = 0
         self.stamp = _NO_ENTRY  # of its one valid entry in the group's heap
         self.is_marked = False
         self.is_lost = False
-        self.parked: list[ReadyEntry] = []  # a heap: ready, keyed, and bound to this full lane
+        self.parked: list[ReadyEntry] = []  # a heap: ready, keyed, and bound to this full executor
 
     @property
     def has_credit(self) -> bool:
@@ -56,51 +56,51 @@ class Lane:
         return self.occupied < self.credit and not self.is_lost
 
     def occupy(self) -> None:
-        """Take one slot of this very lane."""
+        """Take one slot of this very executor."""
         self.occupied += 1
         self.group.mark(self)
 
     def release(self) -> None:
         """Give one slot back."""
-        assert self.occupied > 0, f"lane {self.lane_id} gave back more than it took"
+        assert self.occupied > 0, f"executor {self.executor_id} gave back more than it took"
         self.occupied -= 1
         self.group.mark(self)
 
 
-class LaneGroup:
-    """The lanes that offer the same kinds of agent."""
+class ExecutorGroup:
+    """The executors that offer the same kinds of agent."""
 
-    __slots__ = ("_heap", "_marked", "_stamp", "lanes", "offers")
+    __slots__ = ("_heap", "_marked", "_stamp", "executors", "offers")
 
     def __init__(self, offers: frozenset[str]) -> None:
         self.offers = offers
-        self.lanes: dict[str, Lane] = {}
-        self._heap: list[tuple[float, int, Lane]] = []
-        self._marked: list[Lane] = []
+        self.executors: dict[str, Executor] = {}
+        self._heap: list[tuple[float, int, Executor]] = []
+        self._marked: list[Executor] = []
         self._stamp = _NO_ENTRY
 
-    def add(self, lane: Lane) -> None:
-        """Take a lane in."""
-        self.lanes[lane.lane_id] = lane
-        self.mark(lane)
+    def add(self, executor: Executor) -> None:
+        """Take an executor in."""
+        self.executors[executor.executor_id] = executor
+        self.mark(executor)
 
-    def remove(self, lane: Lane) -> None:
-        """Let a lane go, with every trace: its stamps mean nothing to another group."""
-        del self.lanes[lane.lane_id]
-        self._marked = [other for other in self._marked if other is not lane]
-        self._heap = [entry for entry in self._heap if entry[2] is not lane]
+    def remove(self, executor: Executor) -> None:
+        """Let an executor go, with every trace: its stamps mean nothing to another group."""
+        del self.executors[executor.executor_id]
+        self._marked = [other for other in self._marked if other is not executor]
+        self._heap = [entry for entry in self._heap if entry[2] is not executor]
         heapify(self._heap)
-        lane.is_marked = False
-        lane.stamp = _NO_ENTRY
+        executor.is_marked = False
+        executor.stamp = _NO_ENTRY
 
-    def mark(self, lane: Lane) -> None:
-        """Note that the lane's load or credit changed."""
-        if not lane.is_marked:
-            lane.is_marked = True
-            self._marked.append(lane)
+    def mark(self, executor: Executor) -> None:
+        """Note that the executor's load or credit changed."""
+        if not executor.is_marked:
+            executor.is_marked = True
+            self._marked.append(executor)
 
-    def best(self) -> tuple[float, int, Lane] | None:
-        """The least loaded lane with credit, as (load, turn, lane)."""
+    def best(self) -> tuple[float, int, Executor] | None:
+        """The least loaded executor with credit, as (load, turn, executor)."""
         if self._marked:
             self._place_marked()
         heap = self._heap
@@ -108,29 +108,29 @@ class LaneGroup:
             heappop(heap)
         return heap[0] if heap else None
 
-    def occupy_best(self) -> Lane:
-        """Take one slot of the lane that `best` has just named."""
-        lane = self._heap[0][2]
-        lane.occupied += 1
-        if lane.occupied < lane.credit:
+    def occupy_best(self) -> Executor:
+        """Take one slot of the executor that `best` has just named."""
+        executor = self._heap[0][2]
+        executor.occupied += 1
+        if executor.occupied < executor.credit:
             self._stamp += 1
-            lane.stamp = self._stamp
-            heapreplace(self._heap, (lane.occupied / lane.credit, self._stamp, lane))
+            executor.stamp = self._stamp
+            heapreplace(self._heap, (executor.occupied / executor.credit, self._stamp, executor))
         else:
-            lane.stamp = _NO_ENTRY
+            executor.stamp = _NO_ENTRY
             heappop(self._heap)
-        return lane
+        return executor
 
     def _place_marked(self) -> None:
         heap = self._heap
-        for lane in self._marked:
-            lane.is_marked = False
-            lane.stamp = _NO_ENTRY
-            if lane.has_credit:
+        for executor in self._marked:
+            executor.is_marked = False
+            executor.stamp = _NO_ENTRY
+            if executor.has_credit:
                 self._stamp += 1
-                lane.stamp = self._stamp
-                heappush(heap, (lane.occupied / lane.credit, self._stamp, lane))
+                executor.stamp = self._stamp
+                heappush(heap, (executor.occupied / executor.credit, self._stamp, executor))
         self._marked.clear()
-        if len(heap) > STALE_SHARE * (len(self.lanes) + STALE_SHARE):
+        if len(heap) > STALE_SHARE * (len(self.executors) + STALE_SHARE):
             heap[:] = [entry for entry in heap if entry[1] == entry[2].stamp]
             heapify(heap)

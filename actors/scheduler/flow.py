@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Mapping
 
 from callboard.messages.jobs.plan import SubTask
 
-from .attempt_deadlines import Deadline, Deadlines, Due
-from .attempts import ATTEMPT_BITS, ATTEMPT_MASK, Ledger
+from .attempt_deadlines import AttemptDeadlines, Deadline, Due
+from .attempts import ATTEMPT_BITS, ATTEMPT_MASK, Attempts
 from .effects import CancelAttempt, Effect, TasksSkipped
-from .executor_pool import LanePool
+from .executor_pool import ExecutorPool
 from .graph import BACKING_OFF, CANCELLED, DONE, READY, RUNNING, SKIPPED, WAITING, TaskGraph
 from .ready import ReadyEntry
 
@@ -23,12 +23,12 @@ class TaskFlow:
     """Graph, pool, ledger, deadlines and effects of one execution."""
 
     __slots__ = (
+        "attempts",
         "cancel_grace_s",
         "deadlines",
         "effects",
         "graph",
         "kind_of",
-        "ledger",
         "pool",
         "retry_at",
     )
@@ -37,9 +37,9 @@ class TaskFlow:
         self, limits: Mapping[str, int], kind_of: Callable[[SubTask], str], cancel_grace_s: float
     ) -> None:
         self.graph = TaskGraph()
-        self.pool = LanePool(limits)
-        self.ledger = Ledger()
-        self.deadlines = Deadlines(self._is_alive)
+        self.pool = ExecutorPool(limits)
+        self.attempts = Attempts()
+        self.deadlines = AttemptDeadlines(self._is_alive)
         self.effects: list[Effect] = []
         self.retry_at: dict[int, float] = {}
         self.kind_of = kind_of
@@ -54,7 +54,7 @@ class TaskFlow:
         for sub_task in sub_tasks:
             name = kind_of(sub_task)
             kinds.append(known.get(name) or pool.kind(name))
-        self.ledger.grow(kinds)
+        self.attempts.grow(kinds)
         # All of them first: one that is optional would let another doomed one run.
         for i in doomed:
             graph.move(i, SKIPPED)
@@ -80,7 +80,7 @@ class TaskFlow:
             known[name].queue.push_many(batch)
         for i in raised:
             if status[i] == READY:
-                self.ledger.kinds[i].queue.push(self.entry(i))
+                self.attempts.kinds[i].queue.push(self.entry(i))
 
     def _absent_need(self, index: int) -> str:
         graph = self.graph
@@ -94,7 +94,7 @@ class TaskFlow:
     def requeue(self, entries: Iterable[ReadyEntry]) -> None:
         """Put entries back into the ready sets they came from."""
         for entry in entries:
-            self.ledger.kinds[entry[2]].queue.push(entry)
+            self.attempts.kinds[entry[2]].queue.push(entry)
 
     # --- the way of a sub-task -----------------------------------------------------------
 
@@ -103,9 +103,9 @@ class TaskFlow:
         return (-self.graph.sub_tasks[index].priority, -self.graph.rank[index], index)
 
     def make_ready(self, index: int) -> None:
-        """Let a sub-task run as soon as a lane can take it."""
+        """Let a sub-task run as soon as an executor can take it."""
         self.graph.move(index, READY)
-        kind = self.ledger.kinds[index]
+        kind = self.attempts.kinds[index]
         kind.ready += 1
         kind.queue.push(self.entry(index))
 
@@ -158,9 +158,9 @@ class TaskFlow:
         if before >= DONE:
             return False
         if before == READY:
-            self.ledger.kinds[index].ready -= 1
+            self.attempts.kinds[index].ready -= 1
         elif before == RUNNING:
-            ticket = self.ledger.running_ticket(index)
+            ticket = self.attempts.running_ticket(index)
             if ticket is not None:
                 self.cancel_ticket(ticket, now)
         elif before == BACKING_OFF:
@@ -170,26 +170,26 @@ class TaskFlow:
 
     def cancel_ticket(self, ticket: int, now: float) -> None:
         """Tell one attempt to stop; it keeps its slot until it answers or the grace is over."""
-        lane = self.ledger.running.pop(ticket)
-        self.ledger.cancelling[ticket] = lane
+        executor = self.attempts.running.pop(ticket)
+        self.attempts.cancelling[ticket] = executor
         self.deadlines.push(now + self.cancel_grace_s, Due.CANCEL_GRACE, ticket)
         task_id = self.graph.ids[ticket >> ATTEMPT_BITS]
-        self.effects.append(CancelAttempt(task_id, ticket & ATTEMPT_MASK, lane.lane_id))
+        self.effects.append(CancelAttempt(task_id, ticket & ATTEMPT_MASK, executor.executor_id))
 
     def cancel_answered(self, ticket: int) -> bool:
         """Free the slot of a cancelled attempt; whether it was one."""
-        lane = self.ledger.cancelling.pop(ticket, None)
-        if lane is None:
+        executor = self.attempts.cancelling.pop(ticket, None)
+        if executor is None:
             return False
-        self.ledger.release(ticket, lane)
+        self.attempts.release(ticket, executor)
         return True
 
     def _is_alive(self, deadline: Deadline) -> bool:
         at, due, of = deadline
         match due:
             case Due.ATTEMPT_TIMEOUT:
-                return of in self.ledger.running
+                return of in self.attempts.running
             case Due.RETRY:
                 return self.retry_at.get(of) == at
             case Due.CANCEL_GRACE:
-                return of in self.ledger.cancelling
+                return of in self.attempts.cancelling

@@ -6,8 +6,8 @@ one misunderstanding does not hide in both. Tests call them after every event.
 
 from collections import Counter
 
-from .attempts import ATTEMPT_BITS, ATTEMPT_MASK, Ledger
-from .executor_pool import LanePool
+from .attempts import ATTEMPT_BITS, ATTEMPT_MASK, Attempts
+from .executor_pool import ExecutorPool
 from .graph import DONE, READY, RUNNING, STATUSES, WAITING, TaskGraph
 
 __all__ = ["check_attempts", "check_graph", "check_ready"]
@@ -39,28 +39,32 @@ def check_graph(graph: TaskGraph) -> None:
                     assert index in graph.dependants[need], f"{sub_task.id} will never be told"
 
 
-def check_attempts(graph: TaskGraph, ledger: Ledger, pool: LanePool) -> None:
-    """Slots, lanes and kinds agree on what runs where.
+def check_attempts(graph: TaskGraph, attempts: Attempts, pool: ExecutorPool) -> None:
+    """Slots, executors and kinds agree on what runs where.
 
     Raises:
         AssertionError: something does not hold.
     """
-    assert not ledger.running.keys() & ledger.cancelling.keys(), "a ticket in both books"
-    by_lane: Counter[str] = Counter()
+    assert not attempts.running.keys() & attempts.cancelling.keys(), "a ticket in both books"
+    by_executor: Counter[str] = Counter()
     by_kind: Counter[str] = Counter()
     alive: set[int] = set()
-    for book in (ledger.running, ledger.cancelling):
-        for ticket, lane in book.items():
+    for book in (attempts.running, attempts.cancelling):
+        for ticket, executor in book.items():
             index, attempt = ticket >> ATTEMPT_BITS, ticket & ATTEMPT_MASK
-            assert 1 <= attempt <= ledger.started[index], "a ticket that was never given out"
-            assert pool.lanes.get(lane.lane_id) is lane, "an attempt on a lane that is gone"
-            by_lane[lane.lane_id] += 1
-            by_kind[ledger.kinds[index].name] += 1
-            if book is ledger.running:
-                assert attempt == ledger.started[index], "an attempt runs that is not the last"
+            assert 1 <= attempt <= attempts.started[index], "a ticket that was never given out"
+            assert pool.executors.get(executor.executor_id) is executor, (
+                "an attempt on an executor that is gone"
+            )
+            by_executor[executor.executor_id] += 1
+            by_kind[attempts.kinds[index].name] += 1
+            if book is attempts.running:
+                assert attempt == attempts.started[index], "an attempt runs that is not the last"
                 alive.add(index)
-    for lane in pool.lanes.values():
-        assert lane.occupied == by_lane[lane.lane_id], f"{lane.lane_id} miscounts its slots"
+    for executor in pool.executors.values():
+        assert executor.occupied == by_executor[executor.executor_id], (
+            f"{executor.executor_id} miscounts its slots"
+        )
     for kind in pool.kinds.values():
         assert kind.running == by_kind[kind.name], f"{kind.name} miscounts its slots"
         assert kind.limit is None or kind.running <= kind.limit, f"{kind.name} is over budget"
@@ -68,7 +72,7 @@ def check_attempts(graph: TaskGraph, ledger: Ledger, pool: LanePool) -> None:
         assert (index in alive) == (state == RUNNING), f"{graph.ids[index]} runs, or not?"
 
 
-def check_ready(graph: TaskGraph, ledger: Ledger, pool: LanePool) -> None:
+def check_ready(graph: TaskGraph, attempts: Attempts, pool: ExecutorPool) -> None:
     """Every ready sub-task can be found by the next dispatch.
 
     Raises:
@@ -76,14 +80,14 @@ def check_ready(graph: TaskGraph, ledger: Ledger, pool: LanePool) -> None:
     """
     ready: Counter[str] = Counter()
     found = {entry[2] for kind in pool.kinds.values() for entry in kind.queue.entries()}
-    for lane in pool.lanes.values():
-        found |= {entry[2] for entry in lane.parked}
+    for executor in pool.executors.values():
+        found |= {entry[2] for entry in executor.parked}
     for index, state in enumerate(graph.status):
         if state == READY:
-            ready[ledger.kinds[index].name] += 1
+            ready[attempts.kinds[index].name] += 1
             assert index in found, f"{graph.ids[index]} is ready, and nobody will find it"
     for kind in pool.kinds.values():
         assert kind.ready == ready[kind.name], f"{kind.name} miscounts its ready sub-tasks"
         assert kind.groups == [group for group in kind.groups if kind.name in group.offers], (
-            f"{kind.name} would go to lanes that do not offer it"
+            f"{kind.name} would go to executors that do not offer it"
         )

@@ -30,7 +30,7 @@ def decide_retry(
 ) -> RetryAfter | GiveUp:
     """Decide, the failure or loss that `error` reports being counted in already.
 
-    `random` in [0, 1) draws the wait; without it there is none: the lane that failed is
+    `random` in [0, 1) draws the wait; without it there is none: the executor that failed is
     gone, so the next attempt cannot meet the same trouble there.
     """
 

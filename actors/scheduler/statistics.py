@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 from callboard.messages.jobs.execution import ExecutionStatus, Progress
 
-__all__ = ["LaneStatistics", "SchedulerStatistics", "UnservedKind"]
+__all__ = ["ExecutorStatistics", "SchedulerStatistics", "UnservedKind"]
 
 
 @dataclass(frozen=True, slots=True)
-class LaneStatistics:
-    """One lane: what it may hold and what it holds."""
+class ExecutorStatistics:
+    """One executor: what it may hold and what it holds."""
 
-    lane: str
+    executor: str
     credit: int
     occupied: int
     parked: int
@@ -19,7 +19,7 @@ class LaneStatistics:
 
 @dataclass(frozen=True, slots=True)
 class UnservedKind:
-    """A kind of agent with ready work that no lane offers, and since when."""
+    """A kind of agent with ready work that no executor offers, and since when."""
 
     kind: str
     ready: int
@@ -43,5 +43,5 @@ class SchedulerStatistics:
     cancels_unanswered: int
     """Cancelled attempts that did not answer within the grace, so their slot was freed."""
     deadlines: int
-    lanes: tuple[LaneStatistics, ...]
+    executors: tuple[ExecutorStatistics, ...]
     unserved: tuple[UnservedKind, ...]

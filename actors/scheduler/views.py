@@ -6,22 +6,22 @@ from callboard.messages.core.errors import CallboardError
 from callboard.messages.jobs.execution import ExecutionStatus, Progress, TaskStatus
 from callboard.messages.jobs.plan import SubTask
 
-from .attempts import Ledger
-from .executor_pool import LanePool
+from .attempts import Attempts
+from .executor_pool import ExecutorPool
 from .flow import TaskFlow
 from .graph import STATUSES, TaskGraph
-from .statistics import LaneStatistics, SchedulerStatistics, UnservedKind
+from .statistics import ExecutorStatistics, SchedulerStatistics, UnservedKind
 
-__all__ = ["SchedulerLooks"]
+__all__ = ["SchedulerViews"]
 
 
-class SchedulerLooks:
+class SchedulerViews:
     """The readable side of a `SchedulerCore`."""
 
     _flow: TaskFlow
     _graph: TaskGraph
-    _ledger: Ledger
-    _pool: LanePool
+    _attempts: Attempts
+    _pool: ExecutorPool
     _status: ExecutionStatus
     _attempts_started: int
     _retries: int
@@ -44,11 +44,11 @@ class SchedulerLooks:
 
     def error_of(self, task_id: str) -> CallboardError | None:
         """Why a sub-task failed for good; `None` if it did not."""
-        return self._ledger.errors.get(self._graph.index[task_id])
+        return self._attempts.errors.get(self._graph.index[task_id])
 
     def result_of(self, task_id: str) -> object:
         """The handle of a finished sub-task's result; `None` if it has none."""
-        return self._ledger.results[self._graph.index[task_id]]
+        return self._attempts.results[self._graph.index[task_id]]
 
     def bindings_of(self, task_id: str) -> dict[str, object]:
         """The result handles for the bound fields; `None` for an absent optional need."""
@@ -69,7 +69,7 @@ class SchedulerLooks:
         return Progress(*self._graph.count_by_status)
 
     def unserved(self) -> tuple[UnservedKind, ...]:
-        """Kinds with ready work that no lane offered at the last `dispatch`, and since when."""
+        """Kinds with ready work that no executor offered at the last `dispatch`, and since when."""
         return tuple(
             UnservedKind(kind.name, kind.ready, kind.unserved_since)
             for kind in self._pool.kinds.values()
@@ -82,17 +82,19 @@ class SchedulerLooks:
             status=self._status,
             progress=self.progress(),
             attempts_started=self._attempts_started,
-            attempts_running=len(self._ledger.running),
-            attempts_cancelling=len(self._ledger.cancelling),
+            attempts_running=len(self._attempts.running),
+            attempts_cancelling=len(self._attempts.cancelling),
             retries=self._retries,
             timeouts=self._timeouts,
             host_losses=self._host_losses,
             stale_reports=self._stale_reports,
             cancels_unanswered=self._cancels_unanswered,
             deadlines=len(self._flow.deadlines),
-            lanes=tuple(
-                LaneStatistics(lane.lane_id, lane.credit, lane.occupied, len(lane.parked))
-                for lane in self._pool.lanes.values()
+            executors=tuple(
+                ExecutorStatistics(
+                    executor.executor_id, executor.credit, executor.occupied, len(executor.parked)
+                )
+                for executor in self._pool.executors.values()
             ),
             unserved=self.unserved(),
         )

@@ -13,12 +13,19 @@ from callboard.messages.jobs.updates import StateChanged
 from callboard.messages.storage.errors import StoreFull, TransitionRefused
 from callboard.messages.storage.states import AgentExecutionState, AgentStateChanged
 
-__all__ = ["RESERVED", "UNTOLD_MAX", "Untold", "check_history", "check_id", "step"]
+__all__ = [
+    "PENDING_NOTIFICATIONS_MAX",
+    "RESERVED",
+    "PendingNotifications",
+    "check_history",
+    "check_id",
+    "step",
+]
 
 RESERVED: Final = ":"
 """What no execution id begins with: the manager keeps rows of its own beside the states."""
 
-UNTOLD_MAX: Final = 10_000
+PENDING_NOTIFICATIONS_MAX: Final = 10_000
 """Executions whose change could not be told yet; with more, nothing is stored any more."""
 
 
@@ -86,7 +93,7 @@ def step(
     return state.model_copy(update={"status": to, "transitions": (*state.transitions, change)})
 
 
-class Untold:
+class PendingNotifications:
     """Changes that are stored, or about to be, and not told yet; the newest of each execution."""
 
     def __init__(self) -> None:
@@ -104,7 +111,7 @@ class Untold:
 
     def with_these(self, changes: Sequence[AgentStateChanged]) -> list[AgentStateChanged]:
         """All that would be to tell if these were added."""
-        both = Untold()
+        both = PendingNotifications()
         both.add(self._changes.values())
         both.add(changes)
         return both.all()
@@ -121,7 +128,7 @@ class Untold:
 
     def check_room(self) -> None:
         """Raises `StoreFull` when too many wait to be told."""
-        if len(self._changes) >= UNTOLD_MAX:
+        if len(self._changes) >= PENDING_NOTIFICATIONS_MAX:
             raise StoreFull(
                 f"the changes of {len(self._changes)} executions could not be told.",
                 advice="Repair whoever is told of changes; nothing that was stored is lost.",

@@ -18,4 +18,4 @@ def reading_of(states: AgentStateManager) -> Reading:
         Name("callboard_states_told"): now.told,
         Name("callboard_states_publish_failures"): now.publish_failures,
     }
-    return Reading(counts, {Name("callboard_states_untold"): now.untold})
+    return Reading(counts, {Name("callboard_states_untold"): now.pending_notifications})

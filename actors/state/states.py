@@ -39,7 +39,7 @@ from callboard.messages.storage.states import (
 from callboard.messages.storage.stores import Cache, StateRow, StateStore
 
 from ..kernel.threads import ThreadRunner
-from .core import RESERVED, Untold, check_history, check_id, step
+from .core import RESERVED, PendingNotifications, check_history, check_id, step
 
 __all__ = ["AgentStateManager", "Publish", "StateStatistics"]
 
@@ -83,7 +83,7 @@ class StateStatistics:
     """Cached values that were no state: they were read from the primary store."""
     told: int
     publish_failures: int
-    untold: int
+    pending_notifications: int
     """Executions whose newest change is not told yet."""
 
 
@@ -124,7 +124,7 @@ class AgentStateManager:
         self._outbox_id = f"{RESERVED}untold{RESERVED}{owner}"
         self._outbox_version = 0
         self._outbox_is_empty = True
-        self._untold = Untold()
+        self._pending_notifications = PendingNotifications()
         self._waiting: list[_Waiting] = []
         self._writing: asyncio.Task[None] | None = None
         self._telling: asyncio.Task[None] | None = None
@@ -148,7 +148,7 @@ class AgentStateManager:
             self._store.find_by_ids, TABLE, [change.execution_id for change in left]
         )
         states = [self._codec.decode(row.data) for row in found if row is not None]
-        self._untold.add(self._change_of(state) for state in states)
+        self._pending_notifications.add(self._change_of(state) for state in states)
         self._retell()
 
     async def close(self) -> None:
@@ -159,7 +159,7 @@ class AgentStateManager:
             self._telling.cancel()
             await asyncio.gather(self._telling, return_exceptions=True)
         try:
-            if not len(self._untold) and not self._outbox_is_empty:
+            if not len(self._pending_notifications) and not self._outbox_is_empty:
                 await self._threads.call(self._store.upsert, TABLE, [self._outbox_row([])])
         finally:
             await self._threads.call(self._store.close)
@@ -189,7 +189,7 @@ class AgentStateManager:
         """
         check_id(state.execution_id)
         check_history(state)
-        self._untold.check_room()
+        self._pending_notifications.check_room()
         kept = state.model_copy(update={"version": state.version + 1})
         data = self._codec.encode(kept, self._random_bytes(WRITER_BYTES))
         row = StateRow(kept.execution_id, kept.version, data)
@@ -305,7 +305,7 @@ class AgentStateManager:
             undecodable=self._undecodable,
             told=self._told,
             publish_failures=self._publish_failures,
-            untold=len(self._untold),
+            pending_notifications=len(self._pending_notifications),
         )
 
     async def _from_primary(self, ids: Sequence[str]) -> list[AgentExecutionState | None]:
@@ -344,7 +344,7 @@ class AgentStateManager:
             except Exception as error:  # noqa: BLE001 - whoever waits is given it
                 if isinstance(error, CommitUnknown) and self._publish is not None:
                     # It may be there, with its note: it is told as what may have happened.
-                    self._untold.add(waiting.change for waiting in group)
+                    self._pending_notifications.add(waiting.change for waiting in group)
                     self._retell()
                 for waiting in group:
                     if not waiting.done.done():
@@ -352,7 +352,9 @@ class AgentStateManager:
                 continue
             self._groups += 1
             self._stored += len(kept)
-            self._untold.add(waiting.change for waiting in kept if self._publish is not None)
+            self._pending_notifications.add(
+                waiting.change for waiting in kept if self._publish is not None
+            )
             if kept:
                 values = {_key(waiting.row.id): waiting.row.data for waiting in kept}
                 await self._cached(self._cache.set_many(values, self._ttl_s))
@@ -381,7 +383,7 @@ class AgentStateManager:
         rows = [waiting.row for waiting in group]
         if self._publish is not None:
             changes = [waiting.change for waiting in group]
-            rows.append(self._outbox_row(self._untold.with_these(changes)))
+            rows.append(self._outbox_row(self._pending_notifications.with_these(changes)))
         try:
             newer = await self._threads.call(self._store.upsert, TABLE, rows)
         except CommitUnknown:
@@ -418,7 +420,7 @@ class AgentStateManager:
     # --- telling ---------------------------------------------------------------------------
 
     async def _tell(self) -> None:
-        changes = self._untold.all()
+        changes = self._pending_notifications.all()
         if self._publish is None or not changes:
             return
         try:
@@ -431,23 +433,23 @@ class AgentStateManager:
         else:
             self._is_failing = False
             self._told += len(changes)
-            self._untold.told(changes)
+            self._pending_notifications.told(changes)
 
     def _retell(self) -> None:
-        if self._telling is None and self._publish is not None and len(self._untold):
+        if self._telling is None and self._publish is not None and len(self._pending_notifications):
             self._is_failing = True
             self._telling = asyncio.ensure_future(self._tell_again())
 
     async def _tell_again(self) -> None:
         """The only one who publishes while it runs, so changes stay in order."""
         failures = 1
-        while len(self._untold):
+        while len(self._pending_notifications):
             await asyncio.sleep(RETRY.delay_s(failures))
             failures += 1
             await self._tell()
             if self._is_failing:
                 continue
-            self._is_failing = bool(len(self._untold))
+            self._is_failing = bool(len(self._pending_notifications))
             failures = 1
         self._is_failing = False
         self._telling = None

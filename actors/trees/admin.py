@@ -1,6 +1,6 @@
 """What is done to a tree by hand on its host: look, terminate, restart, delete, add.
 
-The warden asks for it; a supervisor that is busy with a child keeps nobody waiting.
+The control actor asks for it; a supervisor that is busy with a child keeps nobody waiting.
 """
 
 import asyncio
@@ -10,12 +10,12 @@ from callboard.messages.control.lifecycle import SHUT_DOWN
 from callboard.messages.control.spec import StopTimeout
 from callboard.messages.control.trees import (
     AddChild,
-    BranchView,
     ChangeChild,
     ChildAdded,
     ChildChanged,
     DeclaredChild,
-    LookAtBranch,
+    QuerySupervisor,
+    SupervisorView,
 )
 from callboard.messages.core.errors import (
     ActorNotFound,
@@ -25,44 +25,52 @@ from callboard.messages.core.errors import (
     UsageError,
 )
 
-from ..kernel.cell import Cell, Life
+from ..kernel.cell import Cell, Lifecycle
 from ..kernel.ports import RoleHost
-from .remote.proxy import EnvoyCell
+from .remote.proxy import RemoteChildCell
 from .spec import ActorSpec, TreeSpec, child_spec
-from .supervisor_cell import Branch, BranchFamily, TreeBuilder
+from .supervisor_cell import SupervisorCell, SupervisorChildren, TreeBuilder
 
-__all__ = ["Gardener"]
+__all__ = ["TreeAdmin"]
 
 
 def _kind(cell: Cell) -> Literal["supervisor", "worker"]:
     is_supervisor = (
-        cell.spec.is_supervisor if isinstance(cell, EnvoyCell) else isinstance(cell, Branch)
+        cell.spec.is_supervisor
+        if isinstance(cell, RemoteChildCell)
+        else isinstance(cell, SupervisorCell)
     )
     return "supervisor" if is_supervisor else "worker"
 
 
-def _family(branch: Branch) -> BranchFamily | None:
-    assert branch.children is None or isinstance(branch.children, BranchFamily), "made by it"
-    return branch.children
+def _children(supervisor_cell: SupervisorCell) -> SupervisorChildren | None:
+    assert supervisor_cell.children is None or isinstance(
+        supervisor_cell.children, SupervisorChildren
+    ), "made by it"
+    return supervisor_cell.children
 
 
-class Gardener:
+class TreeAdmin:
     """Performs what is asked about the trees of one host."""
 
     def __init__(self, host: RoleHost[Cell], builder: TreeBuilder) -> None:
         self._host = host
         self._builder = builder
 
-    def look(self, request: LookAtBranch) -> BranchView:
+    def look(self, request: QuerySupervisor) -> SupervisorView:
         """A supervisor and its children. Raises `ActorNotFound`."""
-        branch = self._branch(request.cell)
-        family = _family(branch)
-        rows = [] if family is None else [self._row(family, branch, c) for c in self._all(branch)]
+        supervisor_cell = self._supervisor_cell(request.cell)
+        children = _children(supervisor_cell)
+        rows = (
+            []
+            if children is None
+            else [self._row(children, supervisor_cell, c) for c in self._all(supervisor_cell)]
+        )
         supervisors = sum(row.kind == "supervisor" for row in rows)
-        return BranchView(
-            path=branch.path,
-            state=branch.life.name.lower(),
-            strategy=branch.spec.supervisor.strategy.value,
+        return SupervisorView(
+            path=supervisor_cell.path,
+            state=supervisor_cell.lifecycle.name.lower(),
+            strategy=supervisor_cell.spec.supervisor.strategy.value,
             children=tuple(rows),
             specs=len(rows),
             active=sum(row.state in {"running", "stopping"} for row in rows),
@@ -72,51 +80,52 @@ class Gardener:
 
     async def change(self, request: ChangeChild) -> ChildChanged:
         """Terminate, restart or delete one child, and wait until that is done."""
-        branch = self._branch(request.cell)
-        family, cell = self._child(branch, request.name)
+        supervisor_cell = self._supervisor_cell(request.cell)
+        children, cell = self._child(supervisor_cell, request.name)
         match request.action:
             case "terminate":
-                family.supervisor.terminate_child(cell.id)
+                children.supervisor.terminate_child(cell.id)
                 await self._stopped(cell)
-                family.lay_down(cell)
+                children.stop_for_good(cell)
             case "restart":
-                family.supervisor.restart_child(cell.id)
-                await self._started(family, cell)
+                children.supervisor.restart_child(cell.id)
+                await self._started(children, cell)
             case "delete":
-                if cell.id in family.cells and not family.supervisor.child(cell.id).is_down:
+                if cell.id in children.cells and not children.supervisor.child(cell.id).is_down:
                     raise UsageError(
                         f"{cell.path} is not down.", advice="Terminate it before you delete it."
                     )
-                branch.members.pop(cell.id, None)
-                family.remove(cell)
+                supervisor_cell.members.pop(cell.id, None)
+                children.remove(cell)
         return ChildChanged()
 
     async def add(self, request: AddChild) -> ChildAdded:
         """Add a child and wait until it runs. Raises `ActorStartFailed`, `NameTaken`."""
-        branch = self._branch(request.cell)
+        supervisor_cell = self._supervisor_cell(request.cell)
         node: ActorSpec | TreeSpec = self._host.pickler.loads(request.spec)
-        family = _family(branch)
-        if family is None or branch.life != Life.RUNNING:
+        children = _children(supervisor_cell)
+        if children is None or supervisor_cell.lifecycle != Lifecycle.RUNNING:
             raise UsageError(
-                f"{branch.path} is {branch.life.name.lower()} and takes no child.",
+                f"{supervisor_cell.path} takes no child while it is "
+                f"{supervisor_cell.lifecycle.name.lower()}.",
                 advice="Wait until it runs.",
             )
-        if any(cell.name == node.name for cell in self._all(branch)):
+        if any(cell.name == node.name for cell in self._all(supervisor_cell)):
             raise NameTaken(
-                f"{branch.path}/{node.name} is there already.",
+                f"{supervisor_cell.path}/{node.name} is there already.",
                 advice="Choose another name, or delete that one.",
             )
-        births = self._host.births
-        cell = self._builder.build(node, births.number, branch)
-        family.add(cell, child_spec(node, node.name, branch.spec.name))
-        await births.outcome(cell)
+        entries = self._host.spawner
+        cell = self._builder.build(node, entries.number, supervisor_cell)
+        children.add(cell, child_spec(node, node.name, supervisor_cell.spec.name))
+        await entries.outcome(cell)
         return ChildAdded(cell=cell.id)
 
     # --- finding ----------------------------------------------------------------------------
 
-    def _branch(self, number: int) -> Branch:
+    def _supervisor_cell(self, number: int) -> SupervisorCell:
         cell = self._host.cells.get(number)
-        if not isinstance(cell, Branch):
+        if not isinstance(cell, SupervisorCell):
             raise ActorNotFound(
                 f"there is no supervisor {number} of a tree on {self._host.name}.",
                 advice="Its tree has ended.",
@@ -124,54 +133,56 @@ class Gardener:
             )
         return cell
 
-    def _all(self, branch: Branch) -> list[Cell]:
+    def _all(self, supervisor_cell: SupervisorCell) -> list[Cell]:
         """Declared children that are there, then those added by hand."""
-        family = _family(branch)
-        return [] if family is None else list(family.cells.values())
+        children = _children(supervisor_cell)
+        return [] if children is None else list(children.cells.values())
 
-    def _child(self, branch: Branch, name: str) -> tuple[BranchFamily, Cell]:
-        family = _family(branch)
-        found = [cell for cell in self._all(branch) if cell.name == name]
-        if family is None or not found:
+    def _child(self, supervisor_cell: SupervisorCell, name: str) -> tuple[SupervisorChildren, Cell]:
+        children = _children(supervisor_cell)
+        found = [cell for cell in self._all(supervisor_cell) if cell.name == name]
+        if children is None or not found:
             raise ActorNotFound(
-                f"{branch.path} has no child {name!r}.",
+                f"{supervisor_cell.path} has no child {name!r}.",
                 advice="A temporary one that has ended is forgotten.",
                 may_have_run=False,
             )
-        return family, found[0]
+        return children, found[0]
 
     @staticmethod
-    def _row(family: BranchFamily, branch: Branch, cell: Cell) -> DeclaredChild:
-        view = family.supervisor.child(cell.id)
+    def _row(
+        children: SupervisorChildren, supervisor_cell: SupervisorCell, cell: Cell
+    ) -> DeclaredChild:
+        view = children.supervisor.child(cell.id)
         return DeclaredChild(
             name=cell.name,
             cell=cell.id,
             kind=_kind(cell),
             state=view.state.name.lower(),
             restarts=view.restarts,
-            is_dynamic=cell.id not in branch.members,
+            is_dynamic=cell.id not in supervisor_cell.members,
         )
 
     # --- waiting ----------------------------------------------------------------------------
 
     async def _stopped(self, cell: Cell) -> None:
-        if cell.life == Life.STOPPING:
+        if cell.lifecycle == Lifecycle.STOPPING:
             over: asyncio.Future[None] = self._host.loop.create_future()
             # It is stopping already: this waits for the same stop, and does not shorten it.
-            self._host.endings.stop(
+            self._host.termination.stop(
                 cell, StopTimeout.INFINITY, SHUT_DOWN, lambda _: over.set_result(None)
             )
             await asyncio.shield(over)
 
-    async def _started(self, family: BranchFamily, cell: Cell) -> None:
-        branch = family.branch
+    async def _started(self, children: SupervisorChildren, cell: Cell) -> None:
+        supervisor_cell = children.supervisor_cell
         failure: CallboardError | None = None
-        if not family.supervisor.child(cell.id).is_down:
+        if not children.supervisor.child(cell.id).is_down:
             try:
-                await family.started(cell)
+                await children.started(cell)
             except ActorStartFailed as error:
                 failure = error
-        elif branch.start_failed_by is not None:
-            failure = branch.start_failed_by
+        elif supervisor_cell.start_failed_by is not None:
+            failure = supervisor_cell.start_failed_by
         if failure is not None:
             raise failure

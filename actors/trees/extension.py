@@ -8,16 +8,16 @@ from typing import Final, final
 from callboard.messages.control.spec import Restart, StopTimeout
 from callboard.messages.control.trees import (
     AddChild,
-    BranchView,
     ChangeChild,
     ChildAdded,
     ChildChanged,
-    LodgerEnded,
-    LodgerStarted,
-    LodgerStopped,
-    LookAtBranch,
-    StartLodger,
-    StopLodger,
+    QuerySupervisor,
+    RemoteChildEnded,
+    RemoteChildStarted,
+    RemoteChildStopped,
+    StartRemoteChild,
+    StopRemoteChild,
+    SupervisorView,
 )
 from callboard.messages.core.ref import Address
 
@@ -25,13 +25,13 @@ from ..kernel.actor import Actor, handler
 from ..kernel.cell import Cell
 from ..kernel.host.extension import Extension
 from ..kernel.ports import RoleHost
-from .admin import Gardener
-from .remote.holder import Lodgings
-from .remote.proxy import Envoys
+from .admin import TreeAdmin
+from .remote.holder import RemoteChildHolders
+from .remote.proxy import RemoteChildren
 from .spec import ActorSpec, Node, TreeSpec, child_spec
 from .supervisor_cell import MakePool, TreeBuilder
 
-__all__ = ["LodgeBirth", "TreeStart", "Trees"]
+__all__ = ["RemoteChildEntry", "TreeStart", "Trees"]
 
 
 class Trees(Extension):
@@ -39,65 +39,65 @@ class Trees(Extension):
 
     def __init__(self, host: RoleHost[Cell], make_pool: MakePool) -> None:
         self._host = host
-        self._envoys = Envoys(host)
-        self._builder = TreeBuilder(host, self._envoys, make_pool)
-        self._gardener = Gardener(host, self._builder)
-        self.lodgings: Final = Lodgings(host, self._builder)
+        self._remote_children = RemoteChildren(host)
+        self._builder = TreeBuilder(host, self._remote_children, make_pool)
+        self._tree_admin = TreeAdmin(host, self._builder)
+        self.remote_child_holders: Final = RemoteChildHolders(host, self._builder)
 
     def begin(self, tree: TreeSpec, number: int, places: Sequence[Address]) -> Cell:
         """Begin to start a tree, whose cells take numbers from `number` on."""
         numbers = itertools.count(number)
-        branch = self._builder.build(tree, lambda: next(numbers), None, iter(places))
-        self._host.births.begin_top(branch, child_spec(tree, "tree", tree.name))
-        return branch
+        supervisor_cell = self._builder.build(tree, lambda: next(numbers), None, iter(places))
+        self._host.spawner.begin_top(supervisor_cell, child_spec(tree, "tree", tree.name))
+        return supervisor_cell
 
     # --- what becomes of other hosts ----------------------------------------------------------
 
     def peer_opened(self, slot: int) -> None:
         """The way to another host is open."""
-        self._envoys.opened(slot)
+        self._remote_children.opened(slot)
 
     def peer_lost(self, slot: int, epoch: float) -> None:
         """Another host is gone, in this incarnation and all before it."""
-        self._envoys.lost(slot, epoch)
-        self.lodgings.owner_lost(slot, epoch)
+        self._remote_children.lost(slot, epoch)
+        self.remote_child_holders.owner_lost(slot, epoch)
 
     def close(self) -> None:
         """Forget everything: the host is gone."""
-        self._envoys.close()
-        self.lodgings.close()
+        self._remote_children.close()
+        self.remote_child_holders.close()
 
     # --- what is asked of cell 0 --------------------------------------------------------------
 
     @handler
-    async def look_at_branch(self, request: LookAtBranch) -> BranchView:
+    async def query_supervisor(self, request: QuerySupervisor) -> SupervisorView:
         """What a supervisor of a tree has, also while it starts or stops a child."""
-        return self._gardener.look(request)
+        return self._tree_admin.look(request)
 
     @handler
     async def change_child(self, request: ChangeChild) -> ChildChanged:
         """Terminate, restart or delete a child of a tree by hand."""
-        return await self._gardener.change(request)
+        return await self._tree_admin.change(request)
 
     @handler
     async def add_child(self, request: AddChild) -> ChildAdded:
         """Add a child to a tree by hand."""
-        return await self._gardener.add(request)
+        return await self._tree_admin.add(request)
 
     @handler
-    async def start_lodger(self, request: StartLodger) -> LodgerStarted:
+    async def start_remote_child(self, request: StartRemoteChild) -> RemoteChildStarted:
         """Start a placed child of a tree whose supervisor is on another host."""
-        return await self.lodgings.start(request)
+        return await self.remote_child_holders.start(request)
 
     @handler
-    async def stop_lodger(self, request: StopLodger) -> LodgerStopped:
+    async def stop_remote_child(self, request: StopRemoteChild) -> RemoteChildStopped:
         """Stop a placed child."""
-        return await self.lodgings.stop(request)
+        return await self.remote_child_holders.stop(request)
 
     @handler
-    async def lodger_ended(self, told: LodgerEnded) -> None:
+    async def remote_child_ended(self, told: RemoteChildEnded) -> None:
         """A placed child of a tree here has ended on its host."""
-        self._envoys.ended(told)
+        self._remote_children.ended(told)
 
 
 @final
@@ -127,8 +127,8 @@ class TreeStart:
 
 @final
 @dataclass(frozen=True, slots=True)
-class LodgeBirth:
-    """What is shipped to put a lodge on a host."""
+class RemoteChildEntry:
+    """What is shipped to put a holder on a host."""
 
     node: Node
     above: str
@@ -136,7 +136,7 @@ class LodgeBirth:
 
     @property
     def title(self) -> str:
-        """The name of its lodger."""
+        """The name of its remote child."""
         return self.node.name
 
     def actors(self) -> Iterator[type[Actor]]:
@@ -144,12 +144,14 @@ class LodgeBirth:
         return _actors_in(self.node)
 
     def host_terms(self) -> tuple[str, Restart, StopTimeout]:
-        """Those of its lodger."""
+        """Those of its remote child."""
         return self.node.name, self.node.restart, self.node.stop_timeout
 
     def begin(self, host: RoleHost[Cell], number: int, places: Sequence[Address]) -> Cell:
-        """Put the lodge there; nothing in it is started."""
-        return host.extension(Trees).lodgings.begin(self.node, self.above, number, iter(places))
+        """Put the holder there; nothing in it is started."""
+        return host.extension(Trees).remote_child_holders.begin(
+            self.node, self.above, number, iter(places)
+        )
 
 
 def _actors_in(node: Node) -> Iterator[type[Actor]]:

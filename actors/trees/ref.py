@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from callboard.messages.control.control_plane import CONTROL_CELL
-from callboard.messages.control.trees import AddChild, BranchView, ChangeChild, LookAtBranch
+from callboard.messages.control.trees import AddChild, ChangeChild, QuerySupervisor, SupervisorView
 from callboard.messages.core.errors import SpecError
 from callboard.messages.core.ref import Address, Ref
 
@@ -73,13 +73,13 @@ class TreeRef:
         }
         return TreeRef(self._host, node, places, (self, path))
 
-    def children(self, path: str = "") -> Awaitable[BranchView]:
+    def children(self, path: str = "") -> Awaitable[SupervisorView]:
         """The children of a supervisor in start order, and their counts.
 
         It is answered also while that supervisor starts or stops a child.
         """
-        address = self._branch(path)
-        return self._ask_warden(address, LookAtBranch(cell=address.cell))
+        address = self._supervisor_cell(path)
+        return self._ask_control_actor(address, QuerySupervisor(cell=address.cell))
 
     async def stop_inside(self) -> bool:
         """Stop it as a child of the tree that it is a part of; False for a tree of its own.
@@ -121,16 +121,16 @@ class TreeRef:
         check_ships(child, self._host.pickler)
         spec = self._host.pickler.dumps(child)
         address = tree.address
-        added = await self._ask_warden(address, AddChild(cell=address.cell, spec=spec))
+        added = await self._ask_control_actor(address, AddChild(cell=address.cell, spec=spec))
         return self._host.ref(Address(address.slot, added.cell))
 
     async def _change(self, path: str, action: Literal["terminate", "restart", "delete"]) -> None:
         above, _, name = path.rpartition("/")
-        address = self._branch(above)
+        address = self._supervisor_cell(above)
         request = ChangeChild(cell=address.cell, name=name, action=action)
-        await self._ask_warden(address, request)
+        await self._ask_control_actor(address, request)
 
-    def _branch(self, path: str) -> Address:
+    def _supervisor_cell(self, path: str) -> Address:
         return self.subtree(path).address if path else self.address
 
     def _find(self, path: str) -> Node:
@@ -144,6 +144,6 @@ class TreeRef:
             )
         return found
 
-    def _ask_warden(self, address: Address, request: Any) -> Awaitable[Any]:
-        warden = Address(address.slot, CONTROL_CELL)
-        return self._host.ask(warden, request, ADD_TIMEOUT_S)
+    def _ask_control_actor(self, address: Address, request: Any) -> Awaitable[Any]:
+        control_actor = Address(address.slot, CONTROL_CELL)
+        return self._host.ask(control_actor, request, ADD_TIMEOUT_S)

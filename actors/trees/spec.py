@@ -45,9 +45,9 @@ __all__ = [
     "TREE_NODES_MAX",
     "TREE_POOL_MAX",
     "ActorSpec",
-    "Elsewhere",
     "Node",
     "Part",
+    "RemoteChildSpec",
     "TreeSpec",
     "check_child",
     "check_ships",
@@ -113,7 +113,7 @@ class TreeSpec:
     """
 
     name: str
-    children: tuple["Node | Elsewhere", ...] = ()
+    children: tuple["Node | RemoteChildSpec", ...] = ()
     supervisor: SupervisorSpec = SUPERVISOR_DEFAULT
     restart: Restart = Restart.PERMANENT
     stop_timeout: StopTimeout = StopTimeout.INFINITY
@@ -149,7 +149,7 @@ class TreeSpec:
 
 @final
 @dataclass(frozen=True, slots=True)
-class Elsewhere:
+class RemoteChildSpec:
     """A placed child as the host of its supervisor knows it: all but what runs in it.
 
     Neither its code nor its arguments are needed there.
@@ -178,7 +178,7 @@ class Part(NamedTuple):
     """The node, as errors name it."""
     node: Node
     paths: list[str | None]
-    """What has the numbers of this part, in order; None for an envoy of a placed child."""
+    """What has the numbers of this part, in order; None for a proxy of a placed child."""
     below: list[int]
     """The parts of the placed children in it, at any depth, as places in `parts_of`."""
 
@@ -191,7 +191,7 @@ def walk(node: Node, path: str = "") -> Iterator[tuple[str, Node]]:
     yield path, node
     if isinstance(node, TreeSpec):
         for child in node.children:
-            if not isinstance(child, Elsewhere):
+            if not isinstance(child, RemoteChildSpec):
                 yield from walk(child, f"{path}/{child.name}" if path else child.name)
 
 
@@ -209,7 +209,7 @@ def parts_of(tree: Node) -> list[Part]:
     def go_on(part: Part, path: str, place: str, node: Node) -> None:
         part.paths.append(path)
         for index, child in enumerate(node.children if isinstance(node, TreeSpec) else ()):
-            assert not isinstance(child, Elsewhere), "only what is shipped has those"
+            assert not isinstance(child, RemoteChildSpec), "only what is shipped has those"
             below = f"{path}/{child.name}" if path else child.name
             if child.placement is None:
                 go_on(part, below, f"{place}.children[{index}]", child)
@@ -227,10 +227,10 @@ def without_placed(node: Node) -> Node:
         return node
     children = tuple(
         child
-        if isinstance(child, Elsewhere)
+        if isinstance(child, RemoteChildSpec)
         else without_placed(child)
         if child.placement is None
-        else _elsewhere(child)
+        else _remote_child_spec(child)
         for child in node.children
     )
     if all(ours is theirs for ours, theirs in zip(children, node.children, strict=True)):
@@ -238,8 +238,8 @@ def without_placed(node: Node) -> Node:
     return replace(node, children=children)
 
 
-def _elsewhere(child: Node) -> Elsewhere:
-    return Elsewhere(
+def _remote_child_spec(child: Node) -> RemoteChildSpec:
+    return RemoteChildSpec(
         name=child.name,
         kind="Supervisor" if isinstance(child, TreeSpec) else child.props.actor.__qualname__,
         is_supervisor=isinstance(child, TreeSpec),
@@ -251,7 +251,7 @@ def _elsewhere(child: Node) -> Elsewhere:
     )
 
 
-def child_spec(node: Node | Elsewhere, child_id: ChildId, place: str) -> ChildSpec:
+def child_spec(node: Node | RemoteChildSpec, child_id: ChildId, place: str) -> ChildSpec:
     """A node as its supervisor sees it. Raises `SpecError` that names the place."""
     try:
         return ChildSpec(
@@ -268,8 +268,8 @@ def child_spec(node: Node | Elsewhere, child_id: ChildId, place: str) -> ChildSp
         raise SpecError(message, advice=error.advice, field=where) from None
 
 
-def _stop_timeout(node: Node | Elsewhere) -> StopTimeout:
-    if isinstance(node, Elsewhere) and not node.stop_timeout.is_brutal:
+def _stop_timeout(node: Node | RemoteChildSpec) -> StopTimeout:
+    if isinstance(node, RemoteChildSpec) and not node.stop_timeout.is_brutal:
         return StopTimeout.INFINITY  # Where it runs, it is held to its own.
     return node.stop_timeout
 
@@ -357,7 +357,7 @@ def _check_supervisor(place: str, tree: TreeSpec) -> None:
     significant = 0
     for index, child in enumerate(tree.children):
         where = f"{place}.children[{index}]"
-        if not isinstance(child, ActorSpec | TreeSpec | Elsewhere):
+        if not isinstance(child, ActorSpec | TreeSpec | RemoteChildSpec):
             _refuse(where, f"is {child!r}", "It must be an ActorSpec or a TreeSpec.")
         _check_name(where, child.name)
         if child.name in names:

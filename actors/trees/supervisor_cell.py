@@ -1,7 +1,7 @@
-"""A branch: the cell of a supervisor that was declared as data.
+"""A supervisor: the cell of a supervisor that was declared as data.
 
 It handles no messages. Its children's cells are made with it, under the numbers that
-follow its own, and live as long as it does: through restarts of themselves, of the branch,
+follow its own, and live as long as it does: through restarts of themselves, of the supervisor,
 and of the host, so that references to them stay good and what waits for them stays.
 """
 
@@ -15,14 +15,21 @@ from callboard.messages.core.ref import Address
 from callboard.messages.ports import ChildRunner, SupervisorPort
 
 from ..kernel.actor import Actor, behaviour_of
-from ..kernel.cell import Cell, Life, Recipe
-from ..kernel.lifecycle.children import Family
+from ..kernel.cell import Cell, Lifecycle, Recipe
+from ..kernel.lifecycle.children import CellChildren
 from ..kernel.lifecycle.mailbox_policy import refuse_waiting
 from ..kernel.ports import CellDispatcher, CellHost, Children
-from .remote.proxy import EnvoyCell, Envoys
-from .spec import ActorSpec, Elsewhere, Node, TreeSpec, child_spec
+from .remote.proxy import RemoteChildCell, RemoteChildren
+from .spec import ActorSpec, Node, RemoteChildSpec, TreeSpec, child_spec
 
-__all__ = ["Branch", "BranchFamily", "MakePool", "Supervisor", "TreeBuilder", "describe_end"]
+__all__ = [
+    "MakePool",
+    "Supervisor",
+    "SupervisorCell",
+    "SupervisorChildren",
+    "TreeBuilder",
+    "describe_end",
+]
 
 MakePool: TypeAlias = Callable[
     [type[Actor], tuple[Any, ...], dict[str, Any] | None, str | None, int], Recipe
@@ -31,11 +38,11 @@ MakePool: TypeAlias = Callable[
 
 
 class Supervisor(Actor):
-    """What runs in a branch: nothing. Its family does the work."""
+    """What runs in a supervisor: nothing. Its family does the work."""
 
 
 class TreeRecipe(Recipe):
-    """How to make a branch."""
+    """How to make a supervisor."""
 
     __slots__ = ("spec",)
 
@@ -44,12 +51,12 @@ class TreeRecipe(Recipe):
         self.spec = spec
 
 
-class Branch(Cell):
+class SupervisorCell(Cell):
     """One supervisor of a tree, and the cells of its children."""
 
     children_stop_first = False
 
-    __slots__ = ("has_run", "keeps", "members", "past", "spec", "start_failed_by")
+    __slots__ = ("ended_actors", "has_run", "keeps", "members", "spec", "start_failed_by")
 
     def __init__(self, number: int, spec: TreeSpec, dispatcher: CellDispatcher[Cell]) -> None:
         super().__init__(number, TreeRecipe(spec), behaviour_of(Supervisor), dispatcher)
@@ -59,7 +66,7 @@ class Branch(Cell):
         self.keeps = False
         """Whether a stop under way keeps what waits for the children: they come back."""
         self.has_run = False
-        self.past: SupervisorPort | None = None
+        self.ended_actors: SupervisorPort | None = None
         """Its newest supervisor, which knows what became of the children."""
         self.start_failed_by: ActorStartFailed | None = None
         """Why its newest start failed: the failure of the child that did not start."""
@@ -68,14 +75,14 @@ class Branch(Cell):
         """All cells of the tree below it, each before its own children."""
         for member in self.declared():
             yield member
-            if isinstance(member, Branch):
+            if isinstance(member, SupervisorCell):
                 yield from member.cells_below()
 
     def find(self, path: str) -> Cell | None:
         """The cell of a path below this one, such as `workers/3`; itself for the empty path."""
         cell: Cell | None = self
         for name in path.split("/") if path else ():
-            members = cell.declared() if isinstance(cell, Branch) else ()
+            members = cell.declared() if isinstance(cell, SupervisorCell) else ()
             cell = next((member for member in members if member.name == name), None)
             if cell is None:
                 return None
@@ -85,18 +92,18 @@ class Branch(Cell):
         """Who decides about its children: a supervisor of its own."""
         return self.host.make_supervisor(self.spec.supervisor, runner)
 
-    def make_children(self, on_stopped: Callable[[Exit], None]) -> "BranchFamily":
+    def make_children(self, on_stopped: Callable[[Exit], None]) -> "SupervisorChildren":
         """The family of declared children."""
-        return BranchFamily(self.host, self, on_stopped)
+        return SupervisorChildren(self.host, self, on_stopped)
 
     def declared(self) -> Sequence[Cell]:
         """Its children in start order, running or not; not those added by hand."""
         return [member for member, _ in self.members.values()]
 
-    def start(self, family: Children[Cell], incarnation: int, *, is_first: bool) -> None:
+    def start(self, children: Children[Cell], incarnation: int, *, is_first: bool) -> None:
         """Start the children; it runs once they all do."""
-        children = self.host.family_of(self)
-        assert isinstance(children, BranchFamily), "made above"
+        children = self.host.children_of(self)
+        assert isinstance(children, SupervisorChildren), "made above"
         children.grow()
 
     def stops(self, *, comes_back: bool) -> None:
@@ -106,9 +113,9 @@ class Branch(Cell):
     def keeps_for(self, *, is_stopping: bool) -> bool:
         """Whether a child that is stopped now keeps its messages.
 
-        When the branch stops by itself, its own supervisor has yet to say what comes next.
+        When the supervisor stops by itself, its own supervisor has yet to say what comes next.
         """
-        return is_stopping and (self.life != Life.STOPPING or self.keeps)
+        return is_stopping and (self.lifecycle != Lifecycle.STOPPING or self.keeps)
 
     def keeps_children(self) -> bool:
         """Whether its children, ended by force with it, come back with it."""
@@ -121,61 +128,64 @@ class Branch(Cell):
     def children_did_not_start(self, reason: Exit) -> None:
         """It did not come up."""
         failure = describe_end(self, reason)
-        self.host.family_of(self.parent).did_not_start(self, failure, is_first=not self.has_run)
+        self.host.children_of(self.parent).did_not_start(self, failure, is_first=not self.has_run)
 
 
-class BranchFamily(Family):
-    """The children of a branch: declared ones, which outlive their own ends, and added ones."""
+class SupervisorChildren(CellChildren):
+    """The children of a supervisor: declared ones, which outlive their own ends, and added ones."""
 
-    __slots__ = ("branch",)
+    __slots__ = ("supervisor_cell",)
 
     def __init__(
-        self, host: CellHost[Cell], branch: Branch, on_stopped: Callable[[Exit], None]
+        self,
+        host: CellHost[Cell],
+        supervisor_cell: SupervisorCell,
+        on_stopped: Callable[[Exit], None],
     ) -> None:
-        self.branch = branch
-        super().__init__(host, branch.spec.supervisor, on_stopped)
+        self.supervisor_cell = supervisor_cell
+        super().__init__(host, supervisor_cell.spec.supervisor, on_stopped)
 
     def _make_supervisor(self) -> SupervisorPort:
-        branch = self.branch
-        supervisor = branch.make_supervisor(self)
-        if branch.past is not None:
-            supervisor.inherit(branch.past)
-        branch.past = supervisor
+        supervisor_cell = self.supervisor_cell
+        supervisor = supervisor_cell.make_supervisor(self)
+        if supervisor_cell.ended_actors is not None:
+            supervisor.inherit(supervisor_cell.ended_actors)
+        supervisor_cell.ended_actors = supervisor
         return supervisor
 
     def grow(self) -> None:
-        """Start the children, in order; the branch runs once they all do."""
-        branch = self.branch
-        branch.start_failed_by = None
-        for cell in branch.cells_below():
-            # Also those that had ended for good: it is the branch's start that counts.
+        """Start the children, in order; the supervisor runs once they all do."""
+        supervisor_cell = self.supervisor_cell
+        supervisor_cell.start_failed_by = None
+        for cell in supervisor_cell.cells_below():
+            # Also those that had ended for good: it is the supervisor's start that counts.
             self._host.cells[cell.id] = cell
-            if cell.life == Life.STOPPED:
-                cell.life = Life.STARTING
-        for cell, spec in branch.members.values():
+            if cell.lifecycle == Lifecycle.STOPPED:
+                cell.lifecycle = Lifecycle.STARTING
+        for cell, spec in supervisor_cell.members.values():
             self.cells[cell.id] = cell
             self._names[cell.name] = cell.id
             self.supervisor.expect_child(spec)
         self.supervisor.start()
 
     def is_member(self, cell: Cell) -> bool:
-        """Whether a child was declared with its branch, and so outlives its own end."""
-        return cell.id in self.branch.members
+        """Whether a child was declared with its supervisor, and so outlives its own end."""
+        return cell.id in self.supervisor_cell.members
 
-    def lay_down(self, cell: Cell) -> None:
+    def stop_for_good(self, cell: Cell) -> None:
         """Refuse what waits for a declared child if it stays down: nobody knows how long."""
         is_kept = self.is_member(cell) and cell.id in self.cells and not self._is_stopping()
         if is_kept and self.supervisor.child(cell.id).is_down:
-            cell.life = Life.STOPPED
+            cell.lifecycle = Lifecycle.STOPPED
             refuse_waiting(cell)
-            cell.laid_down()
+            cell.stopped_for_good()
 
     def _is_stopping(self) -> bool:
         return str(self.supervisor.statistics().state) in {"stopping", "stopped"}
 
     def did_not_start(self, cell: Cell, failure: ActorStartFailed, *, is_first: bool) -> None:
-        """The start of a child has failed, and so that of the branch may have."""
-        self.branch.start_failed_by = failure
+        """The start of a child has failed, and so that of the supervisor may have."""
+        self.supervisor_cell.start_failed_by = failure
         super().did_not_start(cell, failure, is_first=is_first)
 
     def stop_child(
@@ -188,63 +198,70 @@ class BranchFamily(Family):
         comes_back: bool,
     ) -> None:
         """Stop a cell in order and report it."""
-        if not comes_back and child in self.branch.members:
-            comes_back = self.branch.keeps_for(is_stopping=self._is_stopping())
+        if not comes_back and child in self.supervisor_cell.members:
+            comes_back = self.supervisor_cell.keeps_for(is_stopping=self._is_stopping())
         super().stop_child(child, incarnation, timeout, reason, comes_back=comes_back)
 
     def supervisor_started(self) -> None:
-        """Every declared child runs: so does the branch."""
-        branch = self.branch
-        if branch.children is self and branch.life == Life.STARTING:
-            branch.has_run = True
-            self._host.family_of(branch.parent).runs(branch, branch.incarnation)
+        """Every declared child runs: so does the supervisor."""
+        supervisor_cell = self.supervisor_cell
+        if supervisor_cell.children is self and supervisor_cell.lifecycle == Lifecycle.STARTING:
+            supervisor_cell.has_run = True
+            self._host.children_of(supervisor_cell.parent).runs(
+                supervisor_cell, supervisor_cell.incarnation
+            )
 
 
 class TreeBuilder:
     """Makes the cells of trees on one host. It starts nothing."""
 
-    def __init__(self, host: CellHost[Cell], envoys: Envoys, make_pool: MakePool) -> None:
+    def __init__(
+        self, host: CellHost[Cell], remote_children: RemoteChildren, make_pool: MakePool
+    ) -> None:
         self._host = host
-        self._envoys = envoys
+        self._remote_children = remote_children
         self._make_pool = make_pool
 
     def build(
         self,
-        node: Node | Elsewhere,
+        node: Node | RemoteChildSpec,
         number: Callable[[], int],
         parent: Cell | None = None,
         places: Iterator[Address] = iter(()),  # noqa: B008 - empty, and stays it
     ) -> Cell:
         """The cells of a node and of all below it on this host, in the order of `parts_of`.
 
-        `places` are the lodges of the placed children. Raises `SpecError` when a class is no
+        `places` are the holders of the placed children. Raises `SpecError` when a class is no
         proper actor.
         """
         if isinstance(node, ActorSpec):
             cell = self._worker(node, number())
-        elif isinstance(node, Elsewhere):
+        elif isinstance(node, RemoteChildSpec):
             dispatcher = self._host.dispatcher
-            cell = EnvoyCell(number(), node, next(places), dispatcher, self._envoys)
+            cell = RemoteChildCell(number(), node, next(places), dispatcher, self._remote_children)
             for _ in range(node.below):
-                next(places)  # The lodge's host has them.
+                next(places)  # The holder's host has them.
         else:
-            cell = branch = Branch(number(), node, self._host.dispatcher)
-            self.build_below(branch, node.children, number, places)
+            cell = supervisor_cell = SupervisorCell(number(), node, self._host.dispatcher)
+            self.build_below(supervisor_cell, node.children, number, places)
         cell.parent = parent
-        self._host.births.learn(cell.behaviour)
+        self._host.spawner.learn(cell.behaviour)
         return cell
 
     def build_below(
         self,
-        branch: Branch,
-        children: Iterable[Node | Elsewhere],
+        supervisor_cell: SupervisorCell,
+        children: Iterable[Node | RemoteChildSpec],
         number: Callable[[], int],
         places: Iterator[Address],
     ) -> None:
-        """The cells of the children of a branch, and of all below them."""
+        """The cells of the children of a supervisor, and of all below them."""
         for child in children:
-            member = self.build(child, number, branch, places)
-            branch.members[member.id] = (member, child_spec(child, member.id, branch.spec.name))
+            member = self.build(child, number, supervisor_cell, places)
+            supervisor_cell.members[member.id] = (
+                member,
+                child_spec(child, member.id, supervisor_cell.spec.name),
+            )
 
     def _worker(self, node: ActorSpec, number: int) -> Cell:
         made = node.props
@@ -255,15 +272,15 @@ class TreeBuilder:
         return recipe.make_cell(number, self._host)
 
 
-def describe_end(branch: Branch, reason: Exit) -> ActorStartFailed:
-    """The error for whoever wanted a branch that did not start."""
-    found = branch.start_failed_by
+def describe_end(supervisor_cell: SupervisorCell, reason: Exit) -> ActorStartFailed:
+    """The error for whoever wanted a supervisor that did not start."""
+    found = supervisor_cell.start_failed_by
     if found is not None:
         return found
     return ActorStartFailed(
-        f"{branch.path} did not start: {reason.detail.get('cause', reason.kind.value)}.",
+        f"{supervisor_cell.path} did not start: {reason.detail.get('cause', reason.kind.value)}.",
         advice="The detail tells which child ended.",
         may_have_run=False,
-        path=branch.path,
+        path=supervisor_cell.path,
         detail=dict(reason.detail),
     )

@@ -23,7 +23,7 @@ from callboard.actors.journal.journal import Journal
 from callboard.messages.core.errors import CallboardError
 from callboard.messages.storage.event_ids import new_event_id, new_event_ids
 from callboard.messages.storage.events import Append, Appended, NewEvent
-from callboard.runtime.hosting.memory import calm_collector
+from callboard.runtime.hosting.memory import tune_gc
 from callboard.runtime.stores.choose import event_store
 
 __all__ = ["run"]
@@ -38,7 +38,7 @@ PAGE: Final = 10_000
 
 def run(params: Params) -> Outcome:
     """All ways, on one log, with the collector as every host and driver sets it."""
-    calm_collector()
+    tune_gc()
     with (
         tempfile.TemporaryDirectory(prefix="callboard-append-") as folder,
         store_for(params, Path(folder)) as (url, bytes_of),

@@ -89,4 +89,4 @@ def run(params: Params) -> Outcome:
             check_of_each(answer.model_dump() for answer in answers),
         )
 
-    return callboard.run(main, hosts=1, understudies=0)
+    return callboard.run(main, hosts=1, standbys=0)

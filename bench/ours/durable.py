@@ -52,7 +52,7 @@ def _execute(params: Params, *, journal: str) -> tuple[float, dict[str, Any], in
         return stopwatch.elapsed_s, merged, _payload_bytes(system, params)
 
     elapsed_s, merged, payload = callboard.run(
-        main, hosts=params.get("hosts", HOSTS), understudies=0, journal=journal
+        main, hosts=params.get("hosts", HOSTS), standbys=0, journal=journal
     )
     return elapsed_s, {"sum": merged.sum, "texts": list(merged.texts)}, payload
 

@@ -1,7 +1,7 @@
 """`failover`: kill -9 of the process of a host, until all its actors have answered again.
 
 Every actor is asked at once after the kill, and an ask is repeated, as soon as it fails, only
-when that is with `HostLost`: what has not left for the lost host simply waits for its understudy.
+when that is with `HostLost`: what has not left for the lost host simply waits for its standby.
 """
 
 import asyncio
@@ -89,7 +89,7 @@ class Asking:
 
 
 def run(params: Params) -> Outcome:
-    """One host with all actors, one understudy; killed so many times, each time once both stand."""
+    """One host with all actors, one standby; killed so many times, each time once both stand."""
 
     async def main(system: System) -> Outcome:
         workers = await system.spawn_many(
@@ -99,7 +99,7 @@ def run(params: Params) -> Outcome:
         answered: list[int] = []
         took_ms: list[float] = []
         for _ in range(params["rounds"]):
-            await wait_until_standing(system, understudies=1)
+            await wait_until_standing(system, standbys=1)
             with timed() as stopwatch:
                 os.kill(process_id, signal.SIGKILL)
                 async with asyncio.timeout(ALL_ANSWERING_TIMEOUT_S):
@@ -110,4 +110,4 @@ def run(params: Params) -> Outcome:
             process_id = answers[0].process_id
         return Outcome(median_and_worst("all_answering_ms", took_ms), check_of_each(answered))
 
-    return callboard.run(main, hosts=1, understudies=1, host_supervision=KILLED_OFTEN)
+    return callboard.run(main, hosts=1, standbys=1, host_supervision=KILLED_OFTEN)

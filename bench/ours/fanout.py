@@ -90,4 +90,4 @@ def run(params: Params) -> Outcome:
             check_of({"sum": merged.sum, "texts": list(merged.texts)}),
         )
 
-    return callboard.run(main, hosts=params.get("hosts", HOSTS), understudies=0, journal="off")
+    return callboard.run(main, hosts=params.get("hosts", HOSTS), standbys=0, journal="off")

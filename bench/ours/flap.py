@@ -14,7 +14,7 @@ from bench.timing import NS_PER_MS, percentile
 from callboard import Actor, Context, Contract, Ref, Request, System, handler
 from callboard.actors.kernel.props import props
 from callboard.messages.control.control_plane import CONTROL_CELL
-from callboard.messages.control.views import LookAtHost
+from callboard.messages.control.views import QueryHost
 from callboard.messages.core.errors import CallboardError
 from callboard.messages.core.ref import Address
 from callboard.runtime.api.inside import host_of
@@ -166,7 +166,7 @@ def run(params: Params) -> Outcome:
         before = await parent.ask(ReadRestarts())
         probes = [
             Probe("supervisor", system, parent.address, AreYouWell()),
-            Probe("host_view", system, Address(HOST, CONTROL_CELL), LookAtHost(actors_max=0)),
+            Probe("host_view", system, Address(HOST, CONTROL_CELL), QueryHost(actors_max=0)),
             Probe("sibling", system, flock.healthy.address, AreYouWell()),
         ]
         await asyncio.gather(*(probe.run(params["seconds"]) for probe in probes))
@@ -181,4 +181,4 @@ def run(params: Params) -> Outcome:
         }
         return Outcome(results, check_of(done))
 
-    return callboard.run(main, hosts=1, understudies=0)
+    return callboard.run(main, hosts=1, standbys=0)

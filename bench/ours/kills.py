@@ -53,19 +53,19 @@ def _asked(ref: Ref[Any]) -> Asked:
 
 
 def run(params: Params) -> Outcome:
-    """All hosts get the same load; understudies stand by."""
+    """All hosts get the same load; standbys stand by."""
 
     async def main(system: System) -> Outcome:
         refs: list[Ref[Any]] = list(
             await system.spawn_many(Worker for _ in range(params["actors"]))
         )
         asked = [_asked(ref) for ref in refs]
-        stand = partial(wait_until_standing, system, understudies=params["understudies"])
+        stand = partial(wait_until_standing, system, standbys=params["understudies"])
         return await measure_kills(asked, HostLost, params, stand)
 
     return callboard.run(
         main,
         hosts=params["hosts"],
-        understudies=params["understudies"],
+        standbys=params["understudies"],
         host_supervision=KILLED_OFTEN,
     )

@@ -175,7 +175,7 @@ def run(params: Params) -> Outcome:
         return callboard.run(
             lambda system: way(system, params),
             hosts=params["hosts"],
-            understudies=0,
+            standbys=0,
             ask_timeout_s=ASK_TIMEOUT_S,
         )
 

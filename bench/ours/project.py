@@ -22,7 +22,7 @@ from callboard.actors.events.projection.queries import Queries
 from callboard.actors.journal.journal import Journal
 from callboard.messages.core.contract import Contract
 from callboard.messages.storage.stores import ReadModelStore
-from callboard.runtime.hosting.memory import calm_collector
+from callboard.runtime.hosting.memory import tune_gc
 from callboard.runtime.stores.choose import event_store, read_model_store
 
 __all__ = ["run"]
@@ -64,7 +64,7 @@ class Accounts(Projection[int]):
 def run(params: Params) -> Outcome:
     """Fill a log, project it, and build the model anew."""
     # As every host and driver of a system does when it starts; here there is none.
-    calm_collector()
+    tune_gc()
     with (
         tempfile.TemporaryDirectory(prefix="callboard-project-") as folder,
         store_for(params, Path(folder)) as (url, _),

@@ -90,5 +90,5 @@ def run(params: Params) -> Outcome:
         store_for(params, Path(folder)) as (url, _),
     ):
         hosts = params.get("hosts", HOSTS)
-        callboard.run(first, hosts=hosts, understudies=0, journal=url)
-        return callboard.run(second, hosts=hosts, understudies=0, journal=url)
+        callboard.run(first, hosts=hosts, standbys=0, journal=url)
+        return callboard.run(second, hosts=hosts, standbys=0, journal=url)

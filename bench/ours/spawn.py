@@ -106,4 +106,4 @@ def run(params: Params) -> Outcome:
             check_of_each(spawned.numbers),
         )
 
-    return callboard.run(main, hosts=1, understudies=0, blocked_s=BLOCKED_S)
+    return callboard.run(main, hosts=1, standbys=0, blocked_s=BLOCKED_S)

@@ -17,11 +17,11 @@ KILLED_OFTEN = SupervisorSpec(
     intensity=Intensity(restarts=1_000, period_s=30.0), backoff=Backoff(max_s=0.0)
 )
 STANDING_TIMEOUT_S = 60.0
-LOOK_EVERY_S = 0.05
+QUERY_EVERY_S = 0.05
 
 
-async def wait_until_standing(system: System, *, understudies: int) -> None:
-    """Until every host is up and so many understudies stand by, as the system's view says.
+async def wait_until_standing(system: System, *, standbys: int) -> None:
+    """Until every host is up and so many standbys stand by, as the system's view says.
 
     Raises:
         TimeoutError: if that does not happen.
@@ -30,9 +30,9 @@ async def wait_until_standing(system: System, *, understudies: int) -> None:
     while True:
         view = await system.view(actors_max=0)
         # A host that is down has no process.
-        if view.understudies >= understudies and all(host.pid for host in view.hosts):
+        if view.standbys >= standbys and all(host.pid for host in view.hosts):
             return
         if time.monotonic() > deadline_s:
-            msg = f"{view.understudies} of {understudies} understudies after {STANDING_TIMEOUT_S} s"
+            msg = f"{view.standbys} of {standbys} standbys after {STANDING_TIMEOUT_S} s"
             raise TimeoutError(msg)
-        await asyncio.sleep(LOOK_EVERY_S)
+        await asyncio.sleep(QUERY_EVERY_S)

@@ -111,11 +111,11 @@ async def _restart(child: Ref[Fragile]) -> int:
     return elapsed_ns
 
 
-class Watching(Contract):
+class Monitors(Contract):
     """The watch has reached the other host."""
 
 
-class WatchIt(Request[Watching]):
+class WatchIt(Request[Monitors]):
     """Watch this actor."""
 
     ref: Ref[Any]
@@ -142,12 +142,12 @@ class Watcher(Actor):
         self._noticed: asyncio.Future[Noticed] = asyncio.get_running_loop().create_future()
 
     @handler
-    async def watch(self, request: WatchIt, ctx: Context) -> Watching:
+    async def watch(self, request: WatchIt, ctx: Context) -> Monitors:
         """Watch, and see that the other host knows of it."""
         self._noticed = asyncio.get_running_loop().create_future()
         _ = ctx.watch(request.ref)
         await ctx.ask(Look(), request.ref)  # It arrives after the watch.
-        return Watching()
+        return Monitors()
 
     @handler
     async def down(self, notice: Down) -> None:
@@ -177,7 +177,7 @@ async def _kills(system: System, watcher: Ref[Watcher], count: int) -> list[floa
     target = await system.spawn(Fragile, host=TARGETS_HOST)
     took_ms = []
     for _ in range(count):
-        await wait_until_standing(system, understudies=1)
+        await wait_until_standing(system, standbys=1)
         process_id = (await _look(target)).process_id
         await watcher.ask(WatchIt(ref=target))
         start_ns = time.perf_counter_ns()
@@ -221,4 +221,4 @@ def run(params: Params) -> Outcome:
             check_of(done),
         )
 
-    return callboard.run(main, hosts=2, understudies=1, host_supervision=KILLED_OFTEN)
+    return callboard.run(main, hosts=2, standbys=1, host_supervision=KILLED_OFTEN)

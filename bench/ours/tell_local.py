@@ -120,4 +120,4 @@ def run(params: Params) -> Outcome:
             check_of({"count": told.count, "total": told.total}),
         )
 
-    return callboard.run(main, engine="inline", hosts=1, understudies=0)
+    return callboard.run(main, engine="inline", hosts=1, standbys=0)

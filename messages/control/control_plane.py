@@ -1,7 +1,7 @@
 """The control plane between root and hosts, as contracts like any others.
 
-They travel over the same links as data, to cell 0 of a host (its warden) or of the
-control host (the root's desk), and are written before data that waits.
+They travel over the same links as data, to cell 0 of a host (its control actor) or of the
+control host (the root's endpoint), and are written before data that waits.
 """
 
 from typing import Any, Final
@@ -14,7 +14,7 @@ from ..core.ref import Ref
 __all__ = [
     "CONTROL_CELL",
     "CONTROL_SLOT",
-    "FIRST_GUEST_SLOT",
+    "FIRST_DRIVER_SLOT",
     "ActorDrained",
     "ActorEnded",
     "ActorsStarted",
@@ -26,7 +26,7 @@ __all__ = [
     "HostDown",
     "HostLeaves",
     "HostStopped",
-    "LeaveTaken",
+    "LeaveAcknowledged",
     "PartResized",
     "Peer",
     "PeersChanged",
@@ -37,15 +37,15 @@ __all__ = [
     "StopHost",
     "SubscribeDeadLetters",
     "SubscribedDeadLetters",
-    "is_guest",
+    "is_driver_slot",
 ]
 
 CONTROL_CELL: Final = 0
-"""The cell of a host's warden, and of the root's desk."""
+"""The cell of a host's control actor, and of the root's endpoint."""
 
 CONTROL_SLOT: Final = 0
 """The slot of the host that the root and the driver live on."""
-FIRST_GUEST_SLOT: Final = 1 << 32
+FIRST_DRIVER_SLOT: Final = 1 << 32
 """Slots from here on belong to drivers that have attached to a detached system, and take no
 actors. The number of each is drawn once and never used again."""
 
@@ -53,9 +53,9 @@ Peer = tuple[int, str, tuple[str, str, bytes] | None]
 """Which process is at a slot: its epoch, its name, and its socket (node, name, token)."""
 
 
-def is_guest(slot: int) -> bool:
+def is_driver_slot(slot: int) -> bool:
     """Whether a slot belongs to an attached driver, which takes no actors."""
-    return slot >= FIRST_GUEST_SLOT
+    return slot >= FIRST_DRIVER_SLOT
 
 
 class ActorsStarted(Contract, name="callboard.actors_started"):
@@ -65,13 +65,13 @@ class ActorsStarted(Contract, name="callboard.actors_started"):
 
 
 class StartActors(Request[ActorsStarted], name="callboard.start_actors"):
-    """Start top-level actors; `births` is pickled code and constructor arguments."""
+    """Start top-level actors; `entries` is pickled code and constructor arguments."""
 
-    births: bytes
+    entries: bytes
     cells: tuple[int, ...]
     """The first number of each birth, in order; 0 for one that has ended meanwhile."""
     places: tuple[tuple[int, int], ...] = ()
-    """Slot and cell of the lodges of a tree's placed children; see docs/supervision.md."""
+    """Slot and cell of the holders of a tree's placed children; see docs/supervision.md."""
     waits: bool = True
     """Whether it is answered when all have started; otherwise as soon as messages for them
     may come, and one that does not start is reported as one that ended."""
@@ -134,11 +134,11 @@ class StopHost(Request[HostStopped], name="callboard.stop_host"):
     """Whether its actors are started again afterwards, in another process, with their group."""
 
 
-class LeaveTaken(Contract, name="callboard.leave_taken"):
+class LeaveAcknowledged(Contract, name="callboard.leave_taken"):
     """Nothing more leaves for that incarnation; what had, is before this."""
 
 
-class HostLeaves(Request[LeaveTaken], name="callboard.host_leaves"):
+class HostLeaves(Request[LeaveAcknowledged], name="callboard.host_leaves"):
     """The actors of a host have stopped, and come back with its next incarnation."""
 
     slot: int

@@ -34,7 +34,7 @@ class HostSpec:
     is added: `gpu-1`, `gpu-2`."""
     count: int = 1
     resources: Resources | None = None
-    """What Ray reserves for its process; None: nothing, and understudies may take it over."""
+    """What Ray reserves for its process; None: nothing, and standbys may take it over."""
     restart: Restart = Restart.PERMANENT
     stop_timeout: StopTimeout = StopTimeout.INFINITY
     """How long it may take to stop. Infinite, it takes what its actors' own timeouts need,

@@ -8,10 +8,10 @@ from typing import Any
 
 from ..core.contract import Contract
 
-__all__ = ["TieDropped", "TieEnded", "TieRequested"]
+__all__ = ["MonitorDropped", "MonitorEnded", "MonitorRequested"]
 
 
-class TieRequested(Contract, name="callboard.tie_requested"):
+class MonitorRequested(Contract, name="callboard.tie_requested"):
     """An actor of another host watches an actor here, or is linked to it from now on."""
 
     slot: int
@@ -25,7 +25,7 @@ class TieRequested(Contract, name="callboard.tie_requested"):
     is_link: bool
 
 
-class TieEnded(Contract, name="callboard.tie_ended"):
+class MonitorEnded(Contract, name="callboard.tie_ended"):
     """The actor at the sender's end has ended."""
 
     slot: int
@@ -37,7 +37,7 @@ class TieEnded(Contract, name="callboard.tie_ended"):
     comes_back: bool | None = None
 
 
-class TieDropped(Contract, name="callboard.tie_dropped"):
+class MonitorDropped(Contract, name="callboard.tie_dropped"):
     """The sender's end is not interested any more."""
 
     slot: int

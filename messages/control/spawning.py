@@ -12,7 +12,7 @@ from ..core.contract import Contract, Request
 from ..core.ref import Ref
 
 __all__ = [
-    "AllLettersSubscribed",
+    "AllDeadLettersSubscribed",
     "Offer",
     "PartSize",
     "ResizePool",
@@ -22,7 +22,7 @@ __all__ = [
     "Spawned",
     "StopActor",
     "StoppedActor",
-    "SubscribeAllLetters",
+    "SubscribeAllDeadLetters",
 ]
 
 _FROZEN: Final = ConfigDict(frozen=True, extra="forbid")
@@ -51,10 +51,10 @@ class SpawnPart(BaseModel):
 
     model_config = _FROZEN
 
-    births: bytes
-    """A pickled list of `Birth`; see `actors/kernel/host/control_actor.py`."""
+    entries: bytes
+    """A pickled list of `SpawnEntry`; see `actors/kernel/host/control_actor.py`."""
     code: bytes = b""
-    """The pickled classes alone: what an understudy loads before it is needed."""
+    """The pickled classes alone: what a standby loads before it is needed."""
     count: int
     """How many births there are."""
     numbers_each: int = 1
@@ -67,9 +67,9 @@ class SpawnPart(BaseModel):
     """Whether it is started again where its host is replaced; otherwise it is gone with it."""
     field: str = ""
     """What errors about its placement name; empty where nobody would know more by it."""
-    is_lodge: bool = False
+    is_remote_child_holder: bool = False
     """Whether it holds a placed child of the tree in part 0 of its request, and ends with it."""
-    lodges: tuple[int, ...] = ()
+    holders: tuple[int, ...] = ()
     """The parts of its request that hold the placed children of its tree, in their order."""
     places: tuple[tuple[int, int], ...] = ()
     """Where those are: slot and first cell number of each. The root fills it in."""
@@ -134,11 +134,13 @@ class StopActor(Request[StoppedActor], name="callboard.stop_actor"):
     the actor any more."""
 
 
-class AllLettersSubscribed(Contract, name="callboard.all_letters_subscribed"):
+class AllDeadLettersSubscribed(Contract, name="callboard.all_letters_subscribed"):
     """Every living host has the subscriber, and those to come will."""
 
 
-class SubscribeAllLetters(Request[AllLettersSubscribed], name="callboard.subscribe_all_letters"):
+class SubscribeAllDeadLetters(
+    Request[AllDeadLettersSubscribed], name="callboard.subscribe_all_letters"
+):
     """Send each dead letter of every host, also of hosts to come, to an actor."""
 
     subscriber: Ref[Any]

@@ -1,6 +1,6 @@
 """What is asked of a host about a supervision tree on it, while the tree runs.
 
-These go to the host's warden and not to the supervisor, which handles no messages: they
+These go to the host's control actor and not to the supervisor, which handles no messages: they
 are answered while the supervisor starts or stops a child, however long that takes.
 """
 
@@ -12,17 +12,17 @@ from ..core.contract import Contract, Request
 
 __all__ = [
     "AddChild",
-    "BranchView",
     "ChangeChild",
     "ChildAdded",
     "ChildChanged",
     "DeclaredChild",
-    "LodgerEnded",
-    "LodgerStarted",
-    "LodgerStopped",
-    "LookAtBranch",
-    "StartLodger",
-    "StopLodger",
+    "QuerySupervisor",
+    "RemoteChildEnded",
+    "RemoteChildStarted",
+    "RemoteChildStopped",
+    "StartRemoteChild",
+    "StopRemoteChild",
+    "SupervisorView",
 ]
 
 
@@ -41,7 +41,7 @@ class DeclaredChild(BaseModel):
     """Whether it was added by hand, and so is gone when its supervisor restarts."""
 
 
-class BranchView(Contract, name="callboard.branch_view"):
+class SupervisorView(Contract, name="callboard.branch_view"):
     """A supervisor and its children in start order; `count_children` is the four counts."""
 
     path: str
@@ -54,7 +54,7 @@ class BranchView(Contract, name="callboard.branch_view"):
     workers: int
 
 
-class LookAtBranch(Request[BranchView], name="callboard.look_at_branch"):
+class QuerySupervisor(Request[SupervisorView], name="callboard.look_at_branch"):
     """What a supervisor of a tree has. Fails with `ActorNotFound`."""
 
     cell: int
@@ -90,44 +90,44 @@ class AddChild(Request[ChildAdded], name="callboard.add_child"):
     spec: bytes
 
 
-# --- placed children: what the hosts of an envoy and of its lodge tell each other -------------
+# --- placed children: what the hosts of a proxy and of its holder tell each other -------------
 
 
-class LodgerStarted(Contract, name="callboard.lodger_started"):
+class RemoteChildStarted(Contract, name="callboard.lodger_started"):
     """The placed child runs."""
 
     epoch: int
     """The incarnation of the host that it runs on."""
 
 
-class StartLodger(Request[LodgerStarted], name="callboard.start_lodger"):
+class StartRemoteChild(Request[RemoteChildStarted], name="callboard.start_lodger"):
     """Start a placed child, after the end of what an earlier turn has started.
 
     Fails with `ActorStartFailed` as a local start would, with `ActorNotFound` when there is
-    no such lodge, with `ActorStopped` when the turn is over or its envoy's host is gone.
+    no such holder, with `ActorStopped` when the turn is over or its proxy's host is gone.
     """
 
-    lodge: int
+    holder: int
     slot: int
     epoch: int
-    """The incarnation of the envoy's host: what a dead one had wanted is void."""
+    """The incarnation of the proxy's host: what a dead one had wanted is void."""
     cell: int
-    """The envoy's."""
+    """The proxy's."""
     turn: int
-    """Which start of this envoy it is; higher ones are newer."""
+    """Which start of this proxy it is; higher ones are newer."""
 
 
-class LodgerStopped(Contract, name="callboard.lodger_stopped"):
+class RemoteChildStopped(Contract, name="callboard.lodger_stopped"):
     """Nothing of that turn, or of an earlier one, runs any more."""
 
     reason: dict[str, Any]
     """An `Exit` as data."""
 
 
-class StopLodger(Request[LodgerStopped], name="callboard.stop_lodger"):
+class StopRemoteChild(Request[RemoteChildStopped], name="callboard.stop_lodger"):
     """Stop a placed child in order, within its own time, and start nothing of that turn."""
 
-    lodge: int
+    holder: int
     slot: int
     epoch: int
     turn: int
@@ -137,11 +137,11 @@ class StopLodger(Request[LodgerStopped], name="callboard.stop_lodger"):
     """Whether it is not asked, but ended at once."""
 
 
-class LodgerEnded(Contract, name="callboard.lodger_ended"):
+class RemoteChildEnded(Contract, name="callboard.lodger_ended"):
     """A placed child has ended by itself, or has failed."""
 
     cell: int
-    """The envoy's."""
+    """The proxy's."""
     turn: int
     kind: str
     detail: dict[str, Any]

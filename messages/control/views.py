@@ -1,25 +1,25 @@
 """What a look at the running system gives: hosts, actors and their histories as contracts.
 
-Looks travel as the control plane does: to cell 0 of a host (its warden), or of the control
-host (the root's desk), which asks every host. Times are ages and durations by the clock of
+Looks travel as the control plane does: to cell 0 of a host (its control actor), or of the control
+host (the root's endpoint), which asks every host. Times are ages and durations by the clock of
 the host that tells them: nobody has to agree on what time it is.
 """
 
 from ..core.contract import Contract, Request
 
 __all__ = [
+    "ActorHistories",
+    "ActorHistory",
     "ActorLoad",
-    "ActorStory",
     "ActorView",
     "CallboardView",
+    "HistoryEntry",
     "HostView",
     "LinkView",
-    "LookAtActor",
-    "LookAtHost",
-    "LookAtHostActor",
-    "LookAtSystem",
-    "Stories",
-    "StoryEntry",
+    "QueryActor",
+    "QueryHost",
+    "QueryHostActor",
+    "QuerySystem",
 ]
 
 
@@ -29,7 +29,7 @@ class ActorView(Contract, name="callboard.actor_view"):
     cell: int
     name: str
     kind: str
-    life: str
+    lifecycle: str
     mailbox: int
     incarnation: int
     children: int
@@ -54,7 +54,7 @@ class ActorView(Contract, name="callboard.actor_view"):
     """For a child of a tree that was placed elsewhere: the slot of the host it runs on."""
     runs_as: int = 0
     """Its cell there."""
-    is_lodge: bool = False
+    is_remote_child_holder: bool = False
     """Whether it only holds a placed child of a tree on another host."""
 
 
@@ -129,7 +129,7 @@ class HostView(Contract, name="callboard.host_view"):
     members: tuple[ActorView, ...] = ()
 
 
-class LookAtHost(Request[HostView], name="callboard.look_at_host"):
+class QueryHost(Request[HostView], name="callboard.look_at_host"):
     """What is on a host.
 
     At most `actors_max` actors are told one by one, those with recent failures first. With
@@ -147,17 +147,17 @@ class CallboardView(Contract, name="callboard.view"):
     hosts: tuple[HostView, ...]
     restarts: int
     """Hosts that were replaced."""
-    understudies: int
+    standbys: int
 
 
-class LookAtSystem(Request[CallboardView], name="callboard.look_at_system"):
-    """What there is in the system; the limits are for each host, as in `LookAtHost`."""
+class QuerySystem(Request[CallboardView], name="callboard.look_at_system"):
+    """What there is in the system; the limits are for each host, as in `QueryHost`."""
 
     actors_max: int = 50
     busiest_max: int = 0
 
 
-class StoryEntry(Contract, name="callboard.story_entry"):
+class HistoryEntry(Contract, name="callboard.story_entry"):
     """One failure of an actor or a host."""
 
     ago_s: float
@@ -171,14 +171,14 @@ class StoryEntry(Contract, name="callboard.story_entry"):
     """How long a restart waited for its back-off."""
 
 
-class ActorStory(Contract, name="callboard.actor_story"):
+class ActorHistory(Contract, name="callboard.actor_story"):
     """Why an actor, or a host, is as it is: what `callboard why` tells."""
 
     host: str
     path: str
     """On its host; empty for the host itself."""
     kind: str
-    life: str
+    lifecycle: str
     cell: int = 0
     incarnation: int = 0
     mailbox: int = 0
@@ -191,15 +191,15 @@ class ActorStory(Contract, name="callboard.actor_story"):
     ended: str = ""
     """For one that is gone for good: why."""
     note: str = ""
-    entries: tuple[StoryEntry, ...] = ()
+    entries: tuple[HistoryEntry, ...] = ()
     """Oldest first; only the newest are remembered."""
 
 
-class Stories(Contract, name="callboard.stories"):
+class ActorHistories(Contract, name="callboard.stories"):
     """Every actor that a path may mean."""
 
     system: str = ""
-    matches: tuple[ActorStory, ...] = ()
+    matches: tuple[ActorHistory, ...] = ()
     matches_left_off: int = 0
     near: tuple[str, ...] = ()
     """Without a match: paths that look alike."""
@@ -207,13 +207,13 @@ class Stories(Contract, name="callboard.stories"):
     """Hosts that did not answer, and why; the actor may be there."""
 
 
-class LookAtActor(Request[Stories], name="callboard.look_at_actor"):
-    """Asks the desk for an actor's story, by its path or name, or a host's by its name."""
+class QueryActor(Request[ActorHistories], name="callboard.look_at_actor"):
+    """Asks the endpoint for an actor's story, by its path or name, or a host's by its name."""
 
     path: str
 
 
-class LookAtHostActor(Request[Stories], name="callboard.look_at_host_actor"):
+class QueryHostActor(Request[ActorHistories], name="callboard.look_at_host_actor"):
     """Asks a host for the story of an actor, by its path there, or by its cell if not 0."""
 
     path: str

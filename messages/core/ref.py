@@ -17,7 +17,7 @@ from .errors import UsageError
 if TYPE_CHECKING:
     from pydantic.json_schema import JsonSchemaValue
 
-__all__ = ["EXTERNAL_REF", "Address", "Courier", "Receiver", "Ref", "message_comes_first"]
+__all__ = ["EXTERNAL_REF", "Address", "Receiver", "Ref", "Sender", "message_comes_first"]
 
 ActorT = TypeVar("ActorT", covariant=True)
 ReplyT = TypeVar("ReplyT")
@@ -37,13 +37,13 @@ class Address(NamedTuple):
 
 
 class Receiver(Protocol):
-    """What is at a local address: a cell, or a pool's shard."""
+    """What is at a local address: a cell, or a pool's pool cell."""
 
     def put(self, item: Any) -> None:
         """Take one message; raises `MailboxFull` when there is no room."""
 
 
-class Courier(Protocol):
+class Sender(Protocol):
     """What carries a reference's messages: the host that the reference is bound to."""
 
     def tell(self, address: Address, message: Contract) -> None:
@@ -61,13 +61,11 @@ class Courier(Protocol):
 class Ref(Generic[ActorT]):
     """A handle on one actor, bound to the host it is used on."""
 
-    __slots__ = ("_courier", "_receiver", "address")
+    __slots__ = ("_receiver", "_sender", "address")
 
-    def __init__(
-        self, address: Address, courier: Courier, receiver: Receiver | None = None
-    ) -> None:
+    def __init__(self, address: Address, sender: Sender, receiver: Receiver | None = None) -> None:
         self.address: Final = address
-        self._courier = courier
+        self._sender = sender
         self._receiver = receiver
 
     def tell(self, message: Contract) -> None:
@@ -81,7 +79,7 @@ class Ref(Generic[ActorT]):
         if receiver is not None:
             receiver.put(message)
         else:
-            self._courier.tell(self.address, message)
+            self._sender.tell(self.address, message)
 
     async def send(self, message: Contract, *, timeout_s: float | None = None) -> None:
         """Like `tell`, but waits until there is room.
@@ -89,7 +87,7 @@ class Ref(Generic[ActorT]):
         Raises `DeadlineExceeded` when there is none within `timeout_s` (default: the
         system's ask timeout); the message has not been sent then.
         """
-        await self._courier.send(self.address, message, timeout_s)
+        await self._sender.send(self.address, message, timeout_s)
 
     def ask(self, request: Request[ReplyT], *, timeout_s: float | None = None) -> Awaitable[ReplyT]:
         """The reply to `request`, within `timeout_s` (default: the system's ask timeout).
@@ -100,7 +98,7 @@ class Ref(Generic[ActorT]):
         Raises, when awaited, an `AskError` whose `may_have_run` says whether the handler
         may have started, or a `ContractError`.
         """
-        return self._courier.ask(self.address, request, timeout_s)
+        return self._sender.ask(self.address, request, timeout_s)
 
     def to_external(self) -> Any:
         """This reference as plain data, for the codec."""

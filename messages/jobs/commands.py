@@ -70,7 +70,7 @@ class StepDecided(Contract, name="callboard.step_decided"):
 
 
 class DecideStep(ExecutionCommand, Request[StepDecided], name="callboard.decide_step"):
-    """Settle an unsafe step of which an attempt may have run."""
+    """Settle a non-idempotent step of which an attempt may have run."""
 
     step: str
     runs_again: bool

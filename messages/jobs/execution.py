@@ -45,7 +45,7 @@ class OnFailure(StrEnum):
 
 
 class Decision(StrEnum):
-    """What becomes of an unsafe sub-task of which an attempt may have run."""
+    """What becomes of a non-idempotent sub-task of which an attempt may have run."""
 
     ASK = auto()
     """A person decides: `callboard approve`, or `ExecutionHandle.decide`."""
@@ -63,7 +63,7 @@ class TaskStatus(StrEnum):
     BACKING_OFF = auto()
     """Between a failed attempt and the next."""
     IN_DOUBT = auto()
-    """Unsafe, and an attempt of it may have run: a policy or a person decides."""
+    """Non-idempotent, and an attempt of it may have run: a policy or a person decides."""
     DONE = auto()
     FAILED = auto()
     CANCELLED = auto()

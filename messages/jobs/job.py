@@ -184,7 +184,7 @@ class Job(Generic[RequestT, ResultT]):
     collect: Collect | None = None
     """By default, every result is reduced as it is."""
     in_doubt: Callable[[SubTask, CallboardError], Decision] = ask_a_person
-    """What becomes of an unsafe sub-task of which an attempt may have run."""
+    """What becomes of a non-idempotent sub-task of which an attempt may have run."""
     reducer: Reduces | None = None
     """By default, a list of the results in the order of the plan."""
     resolve: Callable[[Any], Any] = unchanged

@@ -58,9 +58,9 @@ class SubTask(NamedTuple):
     request's contract may. Sub-tasks with the same `key` run on one and the same host as
     long as that lives, so that the keyed agent behind them exists once.
 
-    An `unsafe` sub-task has effects outside that must not happen twice, and cannot be guarded
-    by an idempotency key: an attempt that may have run is never repeated. What becomes of it
-    then, `Job.in_doubt` or a person decides.
+    An `non_idempotent` sub-task has effects outside that must not happen twice, and cannot be
+    guarded by an idempotency key: an attempt that may have run is never repeated. What becomes of
+    it then, `Job.in_doubt` or a person decides.
     """
 
     id: str
@@ -74,7 +74,7 @@ class SubTask(NamedTuple):
     optional: bool = False
     agent: str | None = None
     key: str | None = None
-    unsafe: bool = False
+    non_idempotent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

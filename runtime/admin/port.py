@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from callboard.actors.executions.handle import ExecutionHandle
 from callboard.actors.journal.journal import Journal
-from callboard.messages.control.views import LookAtActor, LookAtSystem
+from callboard.messages.control.views import QueryActor, QuerySystem
 from callboard.messages.core.contract import Request
 from callboard.messages.jobs.commands import (
     CancelExecution,
@@ -23,7 +23,7 @@ from callboard.messages.jobs.job import Job
 __all__ = ["COMMANDS", "QUERIES", "REQUESTS", "Ask", "Caller", "Exchange", "Executions"]
 
 ReplyT = TypeVar("ReplyT")
-QUERIES: Final[tuple[type[Request[Any]], ...]] = (LookAtSystem, LookAtActor)
+QUERIES: Final[tuple[type[Request[Any]], ...]] = (QuerySystem, QueryActor)
 """Requests for the control plane of a system."""
 COMMANDS: Final[tuple[type[Request[Any]], ...]] = (
     CancelExecution,

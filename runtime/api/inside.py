@@ -9,14 +9,14 @@ from typing import Any
 from callboard.actors.kernel.host.host import Host
 from callboard.messages.core.errors import UsageError
 
-from ..control_plane.control import Control, Presence
+from ..control_plane.control import Connection, Control
 from ..control_plane.root import Root
 from .system import System
 
 __all__ = ["host_of", "processes_of", "root_of"]
 
 
-def _presence_of(system: System) -> Presence:
+def _presence_of(system: System) -> Connection:
     return system._running()  # noqa: SLF001 - this module is the one way in
 
 
@@ -27,13 +27,13 @@ def host_of(system: System) -> Host:
 
 def root_of(system: System) -> Root:
     """The root supervisor; that of a detached system lives elsewhere (`UsageError`)."""
-    presence = _presence_of(system)
-    if not isinstance(presence, Control):
+    connection = _presence_of(system)
+    if not isinstance(connection, Control):
         raise UsageError(
             "the root of a detached system is in another process.",
             advice="Ask it through the system.",
         )
-    return presence.root
+    return connection.root
 
 
 def processes_of(system: System) -> Sequence[Any]:

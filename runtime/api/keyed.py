@@ -44,8 +44,8 @@ def parts_for(
     routing = keyed_by(plan.actor.key).to_text()
     if not hosts:
         raise SpecError("keyed actors without a host.", advice="All hosts have ended.")
-    keeper = RecipeStart(KeyedRecipe(plan))
-    parts = tuple(part_of(pickler, [keeper], Placement(host)) for host in hosts)
+    region = RecipeStart(KeyedRecipe(plan))
+    parts = tuple(part_of(pickler, [region], Placement(host)) for host in hosts)
     offers = [
         Offer(part=number, contracts=contracts_of(behaviour), routing=routing)
         for number in range(len(parts))

@@ -10,7 +10,7 @@ from callboard.actors.kernel.host.host import Host
 from callboard.messages.control.dead_letters import DeadLetter
 from callboard.messages.control.notices import NameChanged, Offers
 
-__all__ = ["Letterbox", "offers_of"]
+__all__ = ["DeadLetterListener", "offers_of"]
 
 
 async def offers_of(host: Host, contract: str) -> AsyncIterator[Offers]:
@@ -35,7 +35,7 @@ async def offers_of(host: Host, contract: str) -> AsyncIterator[Offers]:
         unlisten()
 
 
-class Letterbox(Actor):
+class DeadLetterListener(Actor):
     """The actor through which a driver sees the dead letters of all hosts."""
 
     overflow: ClassVar[Overflow] = Overflow.DROP_OLDEST

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, Unpack
 
-from ..hosting.memory import calm_collector
+from ..hosting.memory import tune_gc
 from ..hosting.settings import Settings, SettingsOptions
 from .start import start
 from .system import System
@@ -31,7 +31,7 @@ def run(
 
     async def whole() -> ResultT:
         async with start(settings, **options) as system:
-            calm_collector()
+            tune_gc()
             return await main(system)
 
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:

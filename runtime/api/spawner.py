@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import Any, Final, TypeVar
 
 from callboard.actors.kernel.actor import Actor, behaviour_of
-from callboard.actors.kernel.host.control_actor import Birth
+from callboard.actors.kernel.host.control_actor import SpawnEntry
 from callboard.actors.kernel.host.host import Host
 from callboard.actors.kernel.props import props_of
 from callboard.actors.kernel.spawnable import Props, Spawnable
@@ -18,7 +18,7 @@ from callboard.messages.core.contract import Request
 from callboard.messages.core.errors import ActorNotFound
 from callboard.messages.core.ref import Address, Ref
 
-from ..control_plane.control import Presence
+from ..control_plane.control import Connection
 from ..control_plane.spawn_requests import START_BATCH, contracts_of, part_of, raise_first
 
 __all__ = ["Spawner"]
@@ -32,17 +32,17 @@ ROOT_TIMEOUT_S: Final = 150.0
 class Spawner:
     """Starts and stops top-level actors for one driver."""
 
-    def __init__(self, presence: Presence) -> None:
-        self._presence = presence
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
 
     @property
     def host(self) -> Host:
         """The driver's own host."""
-        return self._presence.host
+        return self._connection.host
 
     async def ask_root(self, request: Request[ReplyT]) -> ReplyT:
         """Ask the root, for as long as it may have to wait for actors."""
-        return await self._presence.ask_desk(request, ROOT_TIMEOUT_S)
+        return await self._connection.ask_root(request, ROOT_TIMEOUT_S)
 
     async def spawn(
         self,
@@ -57,12 +57,12 @@ class Spawner:
         """Start one actor; see `System.spawn`."""
         behaviour = behaviour_of(made.actor)
         self.learn(made.actor)
-        birth: Birth = (made.actor, made.args, made.keywords, name, restart, stop_timeout)
+        entry: SpawnEntry = (made.actor, made.args, made.keywords, name, restart, stop_timeout)
         offers = []
         if offer or name is not None:
             contracts = contracts_of(behaviour) if offer else ()
             offers.append(Offer(part=0, name=name, contracts=contracts, size=behaviour.concurrency))
-        part = part_of(self.host.pickler, [birth], place)
+        part = part_of(self.host.pickler, [entry], place)
         (ref,) = await self.start((part,), offers)
         return ref
 
@@ -71,17 +71,17 @@ class Spawner:
     ) -> list[Ref[ActorT]]:
         """Start many; see `System.spawn_many`."""
         all_props = [actor if type(actor) is Props else props_of(actor) for actor in actors]
-        births: list[Birth] = [
+        entries: list[SpawnEntry] = [
             (made.actor, made.args, made.keywords, None, restart, None) for made in all_props
         ]
         for kind in dict.fromkeys(map(attrgetter("actor"), all_props)):
             self.learn(kind)
         hosts = self.host.directory.hosts if host is None else (host,)
-        refs: list[Any] = [None] * len(births)
+        refs: list[Any] = [None] * len(entries)
         stride = START_BATCH * len(hosts)
 
         async def start(number: int | str, chunk: slice) -> None:
-            wanted, ref = births[chunk], self.host.ref
+            wanted, ref = entries[chunk], self.host.ref
             part = part_of(self.host.pickler, wanted, Placement(number))
             started = await self.ask_root(Spawn(parts=(part,)))
             slot, first = started.parts[0]
@@ -92,7 +92,7 @@ class Spawner:
             *(
                 start(number, slice(begin, begin + stride, len(hosts)))
                 for place, number in enumerate(hosts)
-                for begin in range(place, len(births), stride)
+                for begin in range(place, len(entries), stride)
             ),
             return_exceptions=True,
         )

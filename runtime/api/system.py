@@ -31,9 +31,9 @@ from callboard.messages.control.dead_letters import DeadLetter
 from callboard.messages.control.notices import Offers
 from callboard.messages.control.placement import Placement, Resources
 from callboard.messages.control.routing import Routing
-from callboard.messages.control.spawning import SubscribeAllLetters
+from callboard.messages.control.spawning import SubscribeAllDeadLetters
 from callboard.messages.control.spec import Restart, StopTimeout
-from callboard.messages.control.views import CallboardView, LookAtSystem
+from callboard.messages.control.views import CallboardView, QuerySystem
 from callboard.messages.core.contract import Contract, Request
 from callboard.messages.core.errors import CallboardError, UsageError
 from callboard.messages.core.ref import Address, Ref, message_comes_first
@@ -44,13 +44,13 @@ from callboard.messages.storage.keyed_stores import KeyedStore
 from ..admin.commands import ExecutionCommands
 from ..admin.service import AdminService
 from ..admin.unix_socket import AdminSocket
-from ..control_plane.control import Control, Presence
+from ..control_plane.control import Connection, Control
 from ..control_plane.spawn_requests import raise_first
 from ..control_plane.tree_requests import places_in, spawn_of
 from ..detached.ports import Enter
 from ..executions.executions import Executions, Submits
 from ..executions.journals import JournalOpener, OpenJournal, open_journal
-from ..executions.service.client import DistantExecutions
+from ..executions.service.client import RemoteExecutions
 from ..executions.states import SystemStates
 from ..hosting.environment import Environment
 from ..hosting.settings import Settings
@@ -89,7 +89,7 @@ class System:
         self._enter = enter
         self._joins = joins
         """Whether a detached system is attached to, not started."""
-        self._presence: Presence | None = None
+        self._connection: Connection | None = None
         self._admin: AdminSocket | None = None
         self._failure: CallboardError | None = None
         self._driver: asyncio.Task[Any] | None = None
@@ -106,11 +106,11 @@ class System:
 
     async def _attach(self) -> Submits:
         environment = self._environment
-        driver = self._presence = await self._enter(
+        driver = self._connection = await self._enter(
             self.settings, environment, self._failed, starts=not self._joins
         )
         if driver.make_ledger is not None:
-            return DistantExecutions(
+            return RemoteExecutions(
                 driver, driver.settings, environment, driver.make_ledger, lambda: driver.is_over
             )
         self._journal = journal = await self._open_journal(driver.settings)
@@ -120,7 +120,7 @@ class System:
         self._journal = journal = await self._open_journal(self.settings)
         engine = self._engine = self._engine or make_engine(self.settings)
         await engine.start()
-        self._presence = control = Control(self.settings, engine, self._environment, self._failed)
+        self._connection = control = Control(self.settings, engine, self._environment, self._failed)
         await control.start()
         executions = Executions(control.host, self._environment, journal)
         if self._environment.is_real:
@@ -134,8 +134,8 @@ class System:
         """Bring everything down that lives as long as this driver; `start` calls it."""
         if self._executions is not None:
             await self._executions.leave()
-        if self._presence is not None:
-            await self._presence.stop(timeout_s)
+        if self._connection is not None:
+            await self._connection.stop(timeout_s)
         if self._admin is not None:  # Not before: one may look at what stops slowly.
             await self._admin.stop()
         if self._journal is not None:
@@ -158,10 +158,10 @@ class System:
     def _host(self) -> Host:
         return self._running().host
 
-    def _running(self) -> Presence:
-        if self._presence is None:
+    def _running(self) -> Connection:
+        if self._connection is None:
             raise UsageError("the system is not running.", advice="Use `async with start(...)`.")
-        return self._presence
+        return self._connection
 
     # --- actors ---------------------------------------------------------------------------------
 
@@ -330,11 +330,11 @@ class System:
         See `Context.watch`. It never fails: what is still watched when the system stops has
         lost its host.
         """
-        return self._host.watching.watch_here(ref)
+        return self._host.monitors.watch_here(ref)
 
     def watch_host(self, number: int) -> Watch:
         """The same for a host, by its number from 1."""
-        return self._host.watching.watch_here(self._host.ref(Address(number, CONTROL_CELL)))
+        return self._host.monitors.watch_here(self._host.ref(Address(number, CONTROL_CELL)))
 
     def offers(self, contract: type[Contract] | str) -> AsyncIterator[Offers]:
         """Who offers a contract: at once, and after each change until the system stops.
@@ -391,7 +391,7 @@ class System:
 
     async def view(self, actors_max: int = 50) -> CallboardView:
         """All hosts and their actors, as `callboard tree` shows them."""
-        return await self._spawner().ask_root(LookAtSystem(actors_max=actors_max))
+        return await self._spawner().ask_root(QuerySystem(actors_max=actors_max))
 
     async def dead_letters(self) -> dict[str, int]:
         """How many dead letters there have been on all living hosts, by reason."""
@@ -400,6 +400,6 @@ class System:
 
     async def on_dead_letter(self, subscriber: Callable[[DeadLetter], None]) -> None:
         """Call `subscriber` with each dead letter of the driver and all hosts from now on."""
-        box = await self._host.spawn(notices.Letterbox.recipe(subscriber), None)
+        box = await self._host.spawn(notices.DeadLetterListener.recipe(subscriber), None)
         ref = self._host.ref(Address(self._host.slot, box.id))
-        await self._spawner().ask_root(SubscribeAllLetters(subscriber=ref))
+        await self._spawner().ask_root(SubscribeAllDeadLetters(subscriber=ref))

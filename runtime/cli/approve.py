@@ -1,4 +1,4 @@
-"""`callboard approve ID STEP`: settles an unsafe step of which an attempt may have run."""
+"""`callboard approve ID STEP`: settles a non-idempotent step of which an attempt may have run."""
 
 import json
 import os

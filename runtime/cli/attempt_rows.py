@@ -1,4 +1,4 @@
-"""Where attempts ran, for the eye: a lane by what it does, its attempts in rows."""
+"""Where attempts ran, for the eye: an executor by what it does, its attempts in rows."""
 
 from collections.abc import Sequence
 from itertools import accumulate
@@ -6,19 +6,19 @@ from typing import Final, NamedTuple
 
 from callboard.actors.executions.history.fold import Attempt, ExecutionHistory
 
-__all__ = ["LaneRows", "at_once", "kinds_of", "lane_rows", "place_of", "short_kind"]
+__all__ = ["ExecutorRows", "at_once", "executor_rows", "kinds_of", "place_of", "short_kind"]
 
 ROWS_MAX: Final = 12
-"""Rows of one lane; where more ran side by side, it is told how many."""
+"""Rows of one executor; where more ran side by side, it is told how many."""
 
 
-class LaneRows(NamedTuple):
-    """One lane; no two attempts of a row overlap."""
+class ExecutorRows(NamedTuple):
+    """One executor; no two attempts of a row overlap."""
 
     name: str
     attempts: list[Attempt]
     rows: list[list[Attempt]]
-    """Empty for a crowd: a lane with too many attempts at once."""
+    """Empty for a crowd: an executor with too many attempts at once."""
 
 
 def kinds_of(history: ExecutionHistory) -> list[str]:
@@ -31,28 +31,28 @@ def short_kind(kind: str) -> str:
     return kind.rpartition(".")[2] or kind
 
 
-def place_of(lane: str) -> str:
-    """The host of a lane, for people: a lane is the address of an agent."""
-    slot, _, cell = lane.partition("/")
-    return f"host {slot}" if slot.isdigit() and cell.isdigit() else lane or "–"
+def place_of(executor: str) -> str:
+    """The host of an executor, for people: an executor is the address of an agent."""
+    slot, _, cell = executor.partition("/")
+    return f"host {slot}" if slot.isdigit() and cell.isdigit() else executor or "–"
 
 
-def lane_rows(history: ExecutionHistory, attempts: Sequence[Attempt]) -> list[LaneRows]:
-    """The lanes of these attempts, hosts in their order, each with as many rows as it needs."""
-    kinds, by_lane = kinds_of(history), dict[str, list[Attempt]]()
+def executor_rows(history: ExecutionHistory, attempts: Sequence[Attempt]) -> list[ExecutorRows]:
+    """The executors of these attempts, hosts in their order, each with as many rows as it needs."""
+    kinds, by_executor = kinds_of(history), dict[str, list[Attempt]]()
     for attempt in sorted(attempts, key=lambda attempt: attempt.began_at):
-        by_lane.setdefault(attempt.lane, []).append(attempt)
-    found: list[LaneRows] = []
-    for lane in sorted(by_lane, key=_order):
-        done = by_lane[lane]
+        by_executor.setdefault(attempt.executor, []).append(attempt)
+    found: list[ExecutorRows] = []
+    for executor in sorted(by_executor, key=_order):
+        done = by_executor[executor]
         said = ", ".join(sorted({short_kind(kinds[attempt.task]) for attempt in done}))
-        found.append(LaneRows(f"{place_of(lane)} {said}", done, _rows(done)))
+        found.append(ExecutorRows(f"{place_of(executor)} {said}", done, _rows(done)))
     return found
 
 
-def _order(lane: str) -> tuple[int, int, str]:
-    slot, _, cell = lane.partition("/")
-    return (int(slot), int(cell), "") if slot.isdigit() and cell.isdigit() else (0, 0, lane)
+def _order(executor: str) -> tuple[int, int, str]:
+    slot, _, cell = executor.partition("/")
+    return (int(slot), int(cell), "") if slot.isdigit() and cell.isdigit() else (0, 0, executor)
 
 
 def _rows(attempts: Sequence[Attempt]) -> list[list[Attempt]]:

@@ -1,4 +1,4 @@
-"""The lanes of an execution over time, as bars in a terminal."""
+"""The executors of an execution over time, as bars in a terminal."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -8,7 +8,7 @@ from rich.text import Text
 
 from callboard.actors.executions.history.fold import Attempt, ExecutionHistory
 
-from .attempt_rows import LaneRows, at_once, lane_rows
+from .attempt_rows import ExecutorRows, at_once, executor_rows
 from .figures import age, counted, printable
 
 __all__ = ["timeline"]
@@ -22,9 +22,9 @@ HEIGHTS: Final = " ▁▂▃▄▅▆▇█"
 
 
 def timeline(history: ExecutionHistory, width: int) -> RenderableType:
-    """The rows of each lane; attempts that follow each other have different shades.
+    """The rows of each executor; attempts that follow each other have different shades.
 
-    A lane with many attempts at once is one row: how many there were.
+    An executor with many attempts at once is one row: how many there were.
     """
     if not history.attempts:
         return Text("no attempt has ended so far.")
@@ -34,16 +34,18 @@ def timeline(history: ExecutionHistory, width: int) -> RenderableType:
     cells = max(WIDTH_MIN, width - NAME_MAX - 2)
     rows: list[RenderableType] = []
     hidden = 0
-    for lane in lane_rows(history, history.attempts):
-        if not lane.rows and len(rows) < ROWS_MAX:
-            counts = at_once(lane.attempts, begin, span / cells, cells)
-            rows.append(Text(f"{_fitted(printable(lane.name))} │{_heights(counts)}", no_wrap=True))
-            rows.append(Text(f"{' ' * NAME_MAX}  {_said(lane, counts)}", "dim", no_wrap=True))
-        for number, attempts in enumerate(lane.rows):
+    for executor in executor_rows(history, history.attempts):
+        if not executor.rows and len(rows) < ROWS_MAX:
+            counts = at_once(executor.attempts, begin, span / cells, cells)
+            rows.append(
+                Text(f"{_fitted(printable(executor.name))} │{_heights(counts)}", no_wrap=True)
+            )
+            rows.append(Text(f"{' ' * NAME_MAX}  {_said(executor, counts)}", "dim", no_wrap=True))
+        for number, attempts in enumerate(executor.rows):
             if len(rows) >= ROWS_MAX:
                 hidden += 1
                 continue
-            name = printable(lane.name) if number == 0 else ""
+            name = printable(executor.name) if number == 0 else ""
             bar = _bar(attempts, begin, cells / span, cells)
             rows.append(Text(f"{_fitted(name)} │{bar}", no_wrap=True))
     if hidden:
@@ -63,9 +65,9 @@ def _heights(counts: Sequence[int]) -> str:
     return "".join(HEIGHTS[-(-count * (len(HEIGHTS) - 1) // most)] for count in counts)
 
 
-def _said(lane: LaneRows, counts: Sequence[int]) -> str:
-    failed = sum(1 for attempt in lane.attempts if attempt.code)
-    attempts = counted(len(lane.attempts), "attempt")
+def _said(executor: ExecutorRows, counts: Sequence[int]) -> str:
+    failed = sum(1 for attempt in executor.attempts if attempt.code)
+    attempts = counted(len(executor.attempts), "attempt")
     return f"{attempts}, up to {max(counts):,} at once, {failed:,} failed"
 
 

@@ -9,7 +9,7 @@ from rich.tree import Tree
 from callboard.messages.control.views import ActorView, CallboardView, HostView
 
 from .figures import age, counted, printable, size
-from .sources import Sight
+from .sources import Snapshot
 
 __all__ = ["draw"]
 
@@ -17,31 +17,33 @@ Place = tuple[int, int]
 """A slot, and a cell there."""
 
 
-def draw(sight: Sight[CallboardView]) -> Tree:
+def draw(snapshot: Snapshot[CallboardView]) -> Tree:
     """One system as a tree: itself, its hosts, their actors."""
-    view = sight.view
+    view = snapshot.view
     if view is None:
-        return Tree(Text(f"{sight.who} {printable(sight.problem)}", style="yellow"))
+        return Tree(Text(f"{snapshot.who} {printable(snapshot.problem)}", style="yellow"))
     facts = [
         counted(len(view.hosts) - 1, "host"),
         counted(sum(host.actors for host in view.hosts), "actor"),
-        counted(view.understudies, "understudy", "understudies"),
+        counted(view.standbys, "understudy", "understudies"),
     ]
     if view.restarts:
         facts.append(f"{counted(view.restarts, 'host')} replaced")
     name = (printable(view.name), "bold")
-    kind = f"process {sight.pid}" if sight.pid else "detached"
+    kind = f"process {snapshot.pid}" if snapshot.pid else "detached"
     drawn = Tree(Text.assemble(name, f"  {kind}  ", ", ".join(facts)))
     placed = _Placed(view)
     for host in view.hosts:
         branch = drawn.add(_host_line(host))
         for actor in host.members:
-            if not actor.is_lodge:
+            if not actor.is_remote_child_holder:
                 _add_actor(branch, actor, placed)
             elif not placed.is_shown(host, actor):
-                for lodger in actor.members:
+                for remote_child in actor.members:
                     # What declares it cannot be seen: it is drawn where it runs, by its path.
-                    _add_actor(branch, lodger.model_copy(update={"name": lodger.path}), placed)
+                    _add_actor(
+                        branch, remote_child.model_copy(update={"name": remote_child.path}), placed
+                    )
         _add_hidden(branch, host.top_level - len(host.members), "actor", host.members)
     return drawn
 
@@ -51,12 +53,12 @@ class _Placed:
 
     def __init__(self, view: CallboardView) -> None:
         self._hosts: Final = {host.slot: host for host in view.hosts}
-        self._lodgers: Final = {
-            (host.slot, lodger.cell): lodger
+        self._remote_children: Final = {
+            (host.slot, remote_child.cell): remote_child
             for host in view.hosts
-            for lodge in host.members
-            if lodge.is_lodge
-            for lodger in lodge.members
+            for holder in host.members
+            if holder.is_remote_child_holder
+            for remote_child in holder.members
         }
         self._shown: Final[set[Place]] = set()
         for host in view.hosts:
@@ -68,21 +70,21 @@ class _Placed:
                 self._shown.add((actor.runs_on, actor.runs_as))
             self._note(actor.members)
 
-    def is_shown(self, host: HostView, lodge: ActorView) -> bool:
-        """Whether all that a lodge holds is drawn below the supervisors that declare it."""
-        return all((host.slot, lodger.cell) in self._shown for lodger in lodge.members)
+    def is_shown(self, host: HostView, holder: ActorView) -> bool:
+        """Whether all that a holder holds is drawn below the supervisors that declare it."""
+        return all((host.slot, remote_child.cell) in self._shown for remote_child in holder.members)
 
     def whole(self, actor: ActorView) -> ActorView:
         """A placed child as one actor: its life as its supervisor tells it, its work from there.
 
         What its host did not tell (it is down, or shows fewer) is left out.
         """
-        lodger = self._lodgers.get((actor.runs_on, actor.runs_as))
-        if lodger is None:
+        remote_child = self._remote_children.get((actor.runs_on, actor.runs_as))
+        if remote_child is None:
             return actor
         ours = ("name", "kind", "life", "restart", "significant", "restarts", "last_failure")
         known = {name: getattr(actor, name) for name in (*ours, "failed_ago_s", "runs_on")}
-        return lodger.model_copy(update=known)
+        return remote_child.model_copy(update=known)
 
     def host_of(self, actor: ActorView) -> str:
         """The host that a placed child runs on, and its state unless that is up."""
@@ -130,7 +132,7 @@ def _add_actor(branch: Tree, actor: ActorView, placed: _Placed) -> None:
         actor = placed.whole(actor)
     name = "" if actor.name == actor.kind else f" {printable(actor.name)}"
     line = Text.assemble((printable(actor.kind), "bold"), f"{name}  ")
-    line.append(actor.life, style="green" if actor.life == "running" else "red")
+    line.append(actor.lifecycle, style="green" if actor.lifecycle == "running" else "red")
     if is_placed:
         line.append(f" on {printable(placed.host_of(actor))}", style="cyan")
     if actor.running:

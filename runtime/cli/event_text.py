@@ -69,7 +69,7 @@ def _lines(event: Event, history: ExecutionHistory) -> Iterator[str]:
 def _moves(moved: Moved, ids: Sequence[str]) -> Iterator[str]:
     if moved.done_count:
         names = (
-            f"{ids[one.task]} ({age(one.took_s)}, {place_of(one.lane)})" for one in moved.done()
+            f"{ids[one.task]} ({age(one.took_s)}, {place_of(one.executor)})" for one in moved.done()
         )
         yield f"done: {_named(names)}"
     troubled = list(moved.troubled())

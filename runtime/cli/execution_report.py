@@ -168,7 +168,8 @@ def _attempt(history: ExecutionHistory, attempt: Attempt, began: float) -> Text:
     return Text(
         printable(
             f"+{attempt.began_at - began:.3f} s  {history.ids[attempt.task]}  "
-            f"attempt {attempt.attempt} on {place_of(attempt.lane)}  {age(attempt.took_s)}{told}"
+            f"attempt {attempt.attempt} on {place_of(attempt.executor)}  "
+            f"{age(attempt.took_s)}{told}"
         ),
         "red" if attempt.code else "",
     )

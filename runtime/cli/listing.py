@@ -59,7 +59,7 @@ class Row:
     interrupted: bool | None = False
     """Whether it has not ended though its system is gone; None where nobody can tell."""
     problem: str = ""
-    has_unsafe: bool = False
+    has_non_idempotent: bool = False
     """Whether it has run steps that must not run twice."""
     in_doubt: tuple[str, ...] = ()
     """Steps that wait for a decision."""
@@ -114,7 +114,7 @@ def _take(row: Row, event: Event, rows: dict[str, Row]) -> None:
         case Resumed():
             row.owner = str(event.by)
         case Began():
-            row.has_unsafe = True
+            row.has_non_idempotent = True
         case Stepped():
             row.status = ExecutionStatus(event.to)
             row.ended_at = float(event.at) if row.is_over else None
@@ -138,7 +138,7 @@ def count_done(log: Log, row: Row) -> None:
 
 def find_doubts(log: Log, row: Row) -> None:
     """Say which steps wait for a decision; reads the execution if any may."""
-    if row.is_over or not row.has_unsafe:
+    if row.is_over or not row.has_non_idempotent:
         return
     try:
         history = history_of(Found(log, row.id))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Line"]
 
-LOOK_EVERY_S: Final = 0.5
+QUERY_EVERY_S: Final = 0.5
 REFRESH_PER_SECOND: Final = 8
 
 
@@ -86,4 +86,4 @@ class Line:
                     f"{sum(host.handled for host in hosts):,} messages handled"
                     + (f", {view.restarts} hosts replaced" if view.restarts else "")
                 )
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(QUERY_EVERY_S)

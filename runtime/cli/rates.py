@@ -15,7 +15,7 @@ from callboard.messages.control.views import CallboardView, HostView, LinkView
 __all__ = ["ActorRow", "HostRow", "LinkRow", "SystemRows", "Trend"]
 
 RESTARTS_OVER_S: Final = 60.0
-LOOKS_MAX: Final = 600
+SNAPSHOTS_MAX: Final = 600
 """Looks kept for the restarts of a minute, however often one looks."""
 
 
@@ -75,7 +75,7 @@ class SystemRows:
     """One system."""
 
     name: str
-    understudies: int
+    standbys: int
     hosts_replaced: int
     hosts: tuple[HostRow, ...]
     links: tuple[LinkRow, ...]
@@ -90,7 +90,7 @@ class Trend:
     """The looks at one system, and what they say together."""
 
     def __init__(self) -> None:
-        self._looks: deque[dict[int, HostView]] = deque(maxlen=LOOKS_MAX)
+        self._looks: deque[dict[int, HostView]] = deque(maxlen=SNAPSHOTS_MAX)
 
     def add(self, view: CallboardView) -> SystemRows:
         """Take one more look into account; gives the rows as of now."""
@@ -118,7 +118,7 @@ class Trend:
                 for actor in host.busiest
             ]
         return SystemRows(
-            view.name, view.understudies, view.restarts, tuple(hosts), tuple(links), tuple(actors)
+            view.name, view.standbys, view.restarts, tuple(hosts), tuple(links), tuple(actors)
         )
 
     def _oldest(self, host: HostView) -> HostView | None:

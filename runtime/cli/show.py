@@ -18,7 +18,7 @@ __all__ = ["show"]
 @click.command()
 @click.argument("execution_id", metavar="ID")
 @click.option("--all", "shows_all", is_flag=True, help="Every sub-task and every attempt.")
-@click.option("--timeline", "as_timeline", is_flag=True, help="Lanes over time, as bars.")
+@click.option("--timeline", "as_timeline", is_flag=True, help="Executors over time, as bars.")
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a page.")
 @json_option
 @journal_option

@@ -23,12 +23,12 @@ from .outcome import ExitCode, Failure
 __all__ = [
     "NOTHING_RUNS",
     "Place",
-    "Sight",
+    "Snapshot",
     "Source",
+    "cluster_options",
     "local_executors",
     "local_systems",
     "look",
-    "look_elsewhere",
 ]
 
 ReplyT = TypeVar("ReplyT")
@@ -57,7 +57,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Sight(Generic[ReplyT]):
+class Snapshot(Generic[ReplyT]):
     """One look at one system: what it answered, or why there is no answer."""
 
     pid: int
@@ -109,7 +109,7 @@ class Place:
             yield lambda: found
 
 
-def look_elsewhere(command: CommandT) -> CommandT:
+def cluster_options(command: CommandT) -> CommandT:
     """Give a command `--address` and `--name`, the fields of its `Place`."""
     address = click.option(
         "--address",
@@ -138,16 +138,16 @@ def local_executors() -> list[Source]:
     return [Source(process_of(path), connect(path, COMMAND_TIMEOUT_S).ask) for path in paths]
 
 
-async def look(sources: Sequence[Source], request: Request[ReplyT]) -> list[Sight[ReplyT]]:
+async def look(sources: Sequence[Source], request: Request[ReplyT]) -> list[Snapshot[ReplyT]]:
     """Ask all of them at once; one that has just ended is left out."""
     seen = await asyncio.gather(*(_look_at(source, request) for source in sources))
-    return [sight for sight in seen if sight is not None]
+    return [snapshot for snapshot in seen if snapshot is not None]
 
 
-async def _look_at(source: Source, request: Request[ReplyT]) -> Sight[ReplyT] | None:
+async def _look_at(source: Source, request: Request[ReplyT]) -> Snapshot[ReplyT] | None:
     pid, name = source.pid, source.name
     try:
-        return Sight(pid, await source.ask(request), name=name)
+        return Snapshot(pid, await source.ask(request), name=name)
     except (FileNotFoundError, ConnectionRefusedError):
         return None  # It ended just now.
     except TimeoutError:
@@ -158,4 +158,4 @@ async def _look_at(source: Source, request: Request[ReplyT]) -> Sight[ReplyT] | 
         problem = "answers nonsense. Is it another release of Callboard?"
     except (OSError, ValueError) as error:
         problem = f"cannot be asked: {error}"
-    return Sight(pid, None, problem, name)
+    return Snapshot(pid, None, problem, name)

@@ -16,17 +16,17 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from callboard.messages.control.views import CallboardView, LookAtSystem
+from callboard.messages.control.views import CallboardView, QuerySystem
 
 from .figures import counted, paper, printable, rate, size
 from .options import json_option
 from .outcome import ExitCode, print_failure
 from .rates import ActorRow, HostRow, LinkRow, SystemRows, Trend
-from .sources import Place, Sight, Source, look, look_elsewhere
+from .sources import Place, Snapshot, Source, cluster_options, look
 
 __all__ = ["SORTS", "Watcher", "draw", "sorted_rows", "top"]
 
-LOOK_EVERY_S: Final = 1.0
+QUERY_EVERY_S: Final = 1.0
 BUSIEST_DEFAULT: Final = 15
 BUSIEST_MAX: Final = 1_000
 MS: Final = 1000.0
@@ -50,21 +50,21 @@ class Watcher:
 
     def __init__(self, sources: Callable[[], Sequence[Source]], busiest_max: int) -> None:
         self._sources = sources
-        self._request = LookAtSystem(actors_max=0, busiest_max=busiest_max)
+        self._request = QuerySystem(actors_max=0, busiest_max=busiest_max)
         self._trends: dict[tuple[int, str], Trend] = {}
 
-    async def look(self) -> list[Sight[SystemRows]]:
+    async def look(self) -> list[Snapshot[SystemRows]]:
         """One look at all systems; those that are gone are forgotten."""
-        sights = await look(self._sources(), self._request)
+        snapshots = await look(self._sources(), self._request)
         trends, self._trends = self._trends, {}
-        rows: list[Sight[SystemRows]] = []
-        for sight in sights:
-            if sight.view is None:
-                rows.append(Sight(sight.pid, None, sight.problem, sight.name))
+        rows: list[Snapshot[SystemRows]] = []
+        for snapshot in snapshots:
+            if snapshot.view is None:
+                rows.append(Snapshot(snapshot.pid, None, snapshot.problem, snapshot.name))
                 continue
-            key = (sight.pid, _identity(sight.view))
+            key = (snapshot.pid, _identity(snapshot.view))
             self._trends[key] = trend = trends.get(key) or Trend()
-            rows.append(Sight(sight.pid, trend.add(sight.view), name=sight.name))
+            rows.append(Snapshot(snapshot.pid, trend.add(snapshot.view), name=snapshot.name))
         return rows
 
 
@@ -91,7 +91,7 @@ def _identity(view: CallboardView) -> str:
     show_default=True,
     help="How many actors of each host are told.",
 )
-@look_elsewhere
+@cluster_options
 @click.pass_context
 def top(
     context: click.Context,
@@ -111,20 +111,20 @@ def top(
     """
     place = Place(address, name)
     try:
-        sights = asyncio.run(_look_on(place, busiest_max, sort, as_json=as_json, once=once))
+        snapshots = asyncio.run(_look_on(place, busiest_max, sort, as_json=as_json, once=once))
     except KeyboardInterrupt:
         if once:
             raise
         return  # The way out, and so no failure.
-    if not sights:
+    if not snapshots:
         print_failure(place.nothing_runs, verbose=False)
-    seen = any(sight.view is not None for sight in sights)
+    seen = any(snapshot.view is not None for snapshot in snapshots)
     context.exit(ExitCode.OK if seen else ExitCode.FAILED)
 
 
 async def _look_on(
     place: Place, busiest_max: int, sort: str, *, as_json: bool, once: bool
-) -> list[Sight[SystemRows]]:
+) -> list[Snapshot[SystemRows]]:
     """Look for a second, or until Ctrl-C; gives the last look."""
     async with place.sources() as sources:
         watcher = Watcher(sources, busiest_max)
@@ -133,23 +133,23 @@ async def _look_on(
         if as_json:
             while True:
                 click.echo(json.dumps(_data(await watcher.look(), sort)))
-                await asyncio.sleep(LOOK_EVERY_S)
+                await asyncio.sleep(QUERY_EVERY_S)
         with Live(console=paper(), auto_refresh=False, screen=True) as live:
             while True:
                 live.update(_whole(await watcher.look(), sort, place), refresh=True)
-                await asyncio.sleep(LOOK_EVERY_S)
+                await asyncio.sleep(QUERY_EVERY_S)
 
 
-async def _once(watcher: Watcher, sort: str, *, as_json: bool) -> list[Sight[SystemRows]]:
-    sights = await watcher.look()
-    if sights:
-        await asyncio.sleep(LOOK_EVERY_S)
-        sights = await watcher.look()
+async def _once(watcher: Watcher, sort: str, *, as_json: bool) -> list[Snapshot[SystemRows]]:
+    snapshots = await watcher.look()
+    if snapshots:
+        await asyncio.sleep(QUERY_EVERY_S)
+        snapshots = await watcher.look()
     if as_json:
-        click.echo(json.dumps(_data(sights, sort), indent=2))
-    elif sights:
-        paper().print(Group(*(draw(sight, sort) for sight in sights)))
-    return sights
+        click.echo(json.dumps(_data(snapshots, sort), indent=2))
+    elif snapshots:
+        paper().print(Group(*(draw(snapshot, sort) for snapshot in snapshots)))
+    return snapshots
 
 
 def sorted_rows(rows: SystemRows, sort: str) -> SystemRows:
@@ -157,7 +157,7 @@ def sorted_rows(rows: SystemRows, sort: str) -> SystemRows:
     by_host, by_link, by_actor = SORTS[sort]
     return SystemRows(
         rows.name,
-        rows.understudies,
+        rows.standbys,
         rows.hosts_replaced,
         tuple(_most_first(rows.hosts, by_host)),
         tuple(_most_first(rows.links, by_link)),
@@ -172,37 +172,37 @@ def _most_first(rows: Sequence[Any], column: str) -> list[Any]:
     return sorted(rows, key=lambda row: -(value(row) or 0))
 
 
-def _data(sights: Sequence[Sight[SystemRows]], sort: str) -> dict[str, Any]:
+def _data(snapshots: Sequence[Snapshot[SystemRows]], sort: str) -> dict[str, Any]:
     systems: list[dict[str, Any]] = []
-    for sight in sights:
-        if sight.view is None:
-            name = {"name": sight.name} if sight.name else {}
-            systems.append({"pid": sight.pid, **name, "problem": sight.problem})
+    for snapshot in snapshots:
+        if snapshot.view is None:
+            name = {"name": snapshot.name} if snapshot.name else {}
+            systems.append({"pid": snapshot.pid, **name, "problem": snapshot.problem})
         else:
-            systems.append({"pid": sight.pid, **sorted_rows(sight.view, sort).to_data()})
+            systems.append({"pid": snapshot.pid, **sorted_rows(snapshot.view, sort).to_data()})
     return {"systems": systems}
 
 
 # --- drawing --------------------------------------------------------------------------------
 
 
-def _whole(sights: Sequence[Sight[SystemRows]], sort: str, place: Place) -> RenderableType:
-    if not sights:
+def _whole(snapshots: Sequence[Snapshot[SystemRows]], sort: str, place: Place) -> RenderableType:
+    if not snapshots:
         return Text(place.nothing_runs.message)
-    return Group(*(draw(sight, sort) for sight in sights))
+    return Group(*(draw(snapshot, sort) for snapshot in snapshots))
 
 
-def draw(sight: Sight[SystemRows], sort: str = "messages") -> RenderableType:
+def draw(snapshot: Snapshot[SystemRows], sort: str = "messages") -> RenderableType:
     """One system: a table of hosts, one of links, one of actors."""
-    if sight.view is None:
-        return Text(f"{sight.who} {printable(sight.problem)}", style="yellow")
-    rows = sorted_rows(sight.view, sort)
+    if snapshot.view is None:
+        return Text(f"{snapshot.who} {printable(snapshot.problem)}", style="yellow")
+    rows = sorted_rows(snapshot.view, sort)
     facts = [
         counted(len(rows.hosts) - 1, "host"),
-        counted(rows.understudies, "understudy", "understudies"),
+        counted(rows.standbys, "understudy", "understudies"),
         f"{counted(rows.hosts_replaced, 'host')} replaced",
     ]
-    kind = f"process {sight.pid}" if sight.pid else "detached"
+    kind = f"process {snapshot.pid}" if snapshot.pid else "detached"
     title = Text.assemble((printable(rows.name), "bold"), f"  {kind}  ")
     title.append(", ".join(facts))
     return Group(title, _hosts(rows.hosts), _links(rows.links), _actors(rows.actors), Text())

@@ -16,20 +16,20 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from callboard.messages.control.views import CallboardView, LookAtSystem
+from callboard.messages.control.views import CallboardView, QuerySystem
 
 from .drawing import draw
 from .figures import paper
 from .options import json_option
 from .outcome import ExitCode, print_failure
-from .sources import Place, Sight, Source, look, look_elsewhere
+from .sources import Place, Snapshot, Source, cluster_options, look
 
 __all__ = ["to_data", "tree"]
 
 WATCH_EVERY_S: Final = 1.0
 ACTORS_DEFAULT: Final = 20
 ACTORS_MAX: Final = 10_000
-Seen = Sight[CallboardView]
+Seen = Snapshot[CallboardView]
 
 
 @click.command()
@@ -43,7 +43,7 @@ Seen = Sight[CallboardView]
     show_default=True,
     help="How many actors of a host are shown one by one; those that failed come first.",
 )
-@look_elsewhere
+@cluster_options
 @click.pass_context
 def tree(
     context: click.Context,
@@ -65,14 +65,14 @@ def tree(
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(_watch(place, actors_max, as_json=as_json))
         return
-    sights = asyncio.run(_look_once(place, actors_max))
+    snapshots = asyncio.run(_look_once(place, actors_max))
     if as_json:
-        click.echo(json.dumps(_data(sights), indent=2))
-    elif sights:
-        paper().print(_whole(sights, place))
-    if not sights:
+        click.echo(json.dumps(_data(snapshots), indent=2))
+    elif snapshots:
+        paper().print(_whole(snapshots, place))
+    if not snapshots:
         print_failure(place.nothing_runs, verbose=False)
-    seen = any(sight.view is not None for sight in sights)
+    seen = any(snapshot.view is not None for snapshot in snapshots)
     context.exit(ExitCode.OK if seen else ExitCode.FAILED)
 
 
@@ -84,8 +84,8 @@ async def _watch(place: Place, actors_max: int, *, as_json: bool) -> None:
                 await asyncio.sleep(WATCH_EVERY_S)
         with Live(console=paper(), auto_refresh=False, vertical_overflow="ellipsis") as live:
             while True:
-                sights = await _look(sources, actors_max)
-                live.update(_whole(sights, place), refresh=True)
+                snapshots = await _look(sources, actors_max)
+                live.update(_whole(snapshots, place), refresh=True)
                 await asyncio.sleep(WATCH_EVERY_S)
 
 
@@ -95,25 +95,25 @@ async def _look_once(place: Place, actors_max: int) -> list[Seen]:
 
 
 async def _look(sources: Callable[[], Sequence[Source]], actors_max: int) -> list[Seen]:
-    return await look(sources(), LookAtSystem(actors_max=actors_max))
+    return await look(sources(), QuerySystem(actors_max=actors_max))
 
 
-def to_data(sight: Seen) -> dict[str, Any]:
+def to_data(snapshot: Seen) -> dict[str, Any]:
     """One look for machines."""
-    if sight.view is None:
-        name = {"name": sight.name} if sight.name else {}
-        return {"pid": sight.pid, **name, "problem": sight.problem}
-    return {"pid": sight.pid, **sight.view.model_dump(mode="json")}
+    if snapshot.view is None:
+        name = {"name": snapshot.name} if snapshot.name else {}
+        return {"pid": snapshot.pid, **name, "problem": snapshot.problem}
+    return {"pid": snapshot.pid, **snapshot.view.model_dump(mode="json")}
 
 
-def _data(sights: Sequence[Seen]) -> dict[str, Any]:
-    return {"systems": [to_data(sight) for sight in sights]}
+def _data(snapshots: Sequence[Seen]) -> dict[str, Any]:
+    return {"systems": [to_data(snapshot) for snapshot in snapshots]}
 
 
 # --- drawing ------------------------------------------------------------------------------------
 
 
-def _whole(sights: Sequence[Seen], place: Place) -> RenderableType:
-    if not sights:
+def _whole(snapshots: Sequence[Seen], place: Place) -> RenderableType:
+    if not snapshots:
         return Text(place.nothing_runs.message)
-    return Group(*(draw(sight) for sight in sights))
+    return Group(*(draw(snapshot) for snapshot in snapshots))

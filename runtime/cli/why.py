@@ -16,13 +16,13 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from callboard.messages.control.views import ActorStory, LookAtActor, StoryEntry
+from callboard.messages.control.views import ActorHistory, HistoryEntry, QueryActor
 from callboard.messages.core.errors import UsageError
 
 from .figures import age, counted, paper, printable
 from .options import json_option
 from .outcome import ExitCode, print_failure
-from .sources import Place, Source, look, look_elsewhere
+from .sources import Place, Source, cluster_options, look
 
 __all__ = ["Found", "draw", "find", "full_path", "why"]
 
@@ -35,7 +35,7 @@ class Found:
 
     system: str
     pid: int
-    story: ActorStory
+    story: ActorHistory
     silent: tuple[str, ...] = ()
 
     def to_data(self) -> dict[str, Any]:
@@ -53,7 +53,7 @@ class Found:
 @json_option
 @click.option("--system", metavar="NAME", help="Only in the system of this name.")
 @click.option("--traceback/--no-traceback", "traces", default=True, help="Show the tracebacks.")
-@look_elsewhere
+@cluster_options
 @click.pass_context
 def why(
     context: click.Context,
@@ -98,19 +98,19 @@ async def find(sources: Sequence[Source], path: str, system: str | None = None) 
     near: list[str] = []
     silent: list[str] = []
     left_off = 0
-    for sight in await look(sources, LookAtActor(path=path)):
-        if sight.view is None:
-            silent.append(f"{sight.who} {sight.problem}")
+    for snapshot in await look(sources, QueryActor(path=path)):
+        if snapshot.view is None:
+            silent.append(f"{snapshot.who} {snapshot.problem}")
             continue
-        name = sight.view.system
+        name = snapshot.view.system
         names[name] = None
         if system is not None and name != system:
             continue
-        unanswered = tuple(f"{host}: {reason}" for host, reason in sight.view.silent)
+        unanswered = tuple(f"{host}: {reason}" for host, reason in snapshot.view.silent)
         silent += unanswered
-        near += sight.view.near
-        left_off += sight.view.matches_left_off
-        found += [Found(name, sight.pid, story, unanswered) for story in sight.view.matches]
+        near += snapshot.view.near
+        left_off += snapshot.view.matches_left_off
+        found += [Found(name, snapshot.pid, story, unanswered) for story in snapshot.view.matches]
     if len(found) == 1 and not left_off:
         return found[0]
     if found:
@@ -121,7 +121,7 @@ async def find(sources: Sequence[Source], path: str, system: str | None = None) 
     raise _unknown(path, near, silent)
 
 
-def full_path(story: ActorStory) -> str:
+def full_path(story: ActorHistory) -> str:
     """Host and path, as one may ask again."""
     return f"{story.host}{story.path}"
 
@@ -164,11 +164,11 @@ def _now() -> dt.datetime:
 def draw(found: Found, *, traces: bool = True, now: Clock = _now) -> RenderableType:
     """One story: who it is, then each failure, oldest first."""
     story = found.story
-    life_style = "green" if story.life == "running" else "red"
+    lifecycle_style = "green" if story.lifecycle == "running" else "red"
     head = Text.assemble(
         (printable(full_path(story)), "bold"),
         f"  {printable(story.kind)}  ",
-        (story.life, life_style),
+        (story.lifecycle, lifecycle_style),
         f"  {printable(_where(found))}" if found.system else "",
     )
     parts: list[RenderableType] = [head, Text(", ".join(_facts(story)))]
@@ -186,7 +186,7 @@ def draw(found: Found, *, traces: bool = True, now: Clock = _now) -> RenderableT
     return Group(*parts)
 
 
-def _facts(story: ActorStory) -> list[str]:
+def _facts(story: ActorHistory) -> list[str]:
     facts = [counted(story.restarts, "restart")] if story.ended_ago_s is None else []
     if story.restart:
         facts.insert(0, story.restart)
@@ -197,7 +197,7 @@ def _facts(story: ActorStory) -> list[str]:
     return facts
 
 
-def _entry(entry: StoryEntry, now: Clock, *, traces: bool) -> list[RenderableType]:
+def _entry(entry: HistoryEntry, now: Clock, *, traces: bool) -> list[RenderableType]:
     line = Text.assemble(
         (_when(entry.ago_s, now), "bold"),
         f"  incarnation {entry.incarnation}  ",

@@ -24,7 +24,7 @@ from .records import KeptBatch, KeptSlot, Remembered
 from .root import Root
 from .slots import Batch, Slot
 
-__all__ = ["FindProcess", "Found", "LastingProcess", "adopt"]
+__all__ = ["DetachedProcess", "FindProcess", "Found", "adopt"]
 
 LOGGER: Final = logging.getLogger("callboard.root")
 SETTLE_TIMEOUT_S: Final = 10.0
@@ -48,11 +48,11 @@ class Found(Protocol):
         """The numbers of its top-level actors."""
 
     @property
-    def guests(self) -> tuple[int, ...]:
+    def attached_drivers(self) -> tuple[int, ...]:
         """The slots of the drivers that it knows."""
 
 
-class LastingProcess(HostProcess, Protocol):
+class DetachedProcess(HostProcess, Protocol):
     """A process that outlives the root."""
 
     async def adopt(self, control_epoch: int) -> Found | None:
@@ -65,7 +65,7 @@ class LastingProcess(HostProcess, Protocol):
 class FindProcess(Protocol):
     """Finds what was left."""
 
-    async def __call__(self, name: str) -> LastingProcess | None:
+    async def __call__(self, name: str) -> DetachedProcess | None:
         """The process of that name; None when it is gone."""
 
 
@@ -73,7 +73,7 @@ class _Taken(NamedTuple):
     """A host that was taken over."""
 
     slot: Slot
-    process: LastingProcess
+    process: DetachedProcess
     found: Found
     carrier: FrameCarrier
 
@@ -92,14 +92,14 @@ class _Adoption:
         self._find = find
         self._remembered = remembered
         self._specs = {spec.name: spec for spec in specs}
-        self._idle: list[LastingProcess] = []
+        self._idle: list[DetachedProcess] = []
 
     async def perform(self, answer_s: float) -> tuple[int, ...]:
         root, remembered, table = self._root, self._remembered, self._root.table
         table.next_cell = remembered.next_cell
         table.newest_slot = remembered.newest_slot
-        letters = [self._control.ref(address) for address in remembered.letters]
-        root.hosting.letter_subscribers[:] = letters
+        dead_letters = [self._control.ref(address) for address in remembered.dead_letters]
+        root.hosting.dead_letter_subscribers[:] = dead_letters
         for kept in remembered.slots:
             table.slots[kept.number] = _slot_of(kept)
             table.newest_slot = max(table.newest_slot, kept.number)
@@ -119,23 +119,25 @@ class _Adoption:
         living = {one.slot.number: one for one in taken if one is not None}
         # Without a pause: an end is decided on when all are known again, as any other end.
         for process in self._idle:
-            root.understudies.keep(process)
+            root.standbys.keep(process)
         for slot, incarnation in self._known_again(living):
-            family = root.supervised_by(slot)
+            children = root.supervised_by(slot)
             if slot.number in living:
                 one = living[slot.number]
-                family.go_on(slot, incarnation, one.process, one.carrier)
+                children.go_on(slot, incarnation, one.process, one.carrier)
             else:
                 root.registrar.host_lost(slot)
-                family.has_died(slot, incarnation)
+                children.has_died(slot, incarnation)
         root.registrar.directory_changed()
         await asyncio.gather(
             root.hosting.introduce([one.slot for one in living.values()]),
             *(self._settle(one) for one in living.values()),
         )
         await root.registrar.published()
-        self._control.run_task(root.understudies.hire())
-        return tuple(dict.fromkeys(s for one in living.values() for s in one.found.guests))
+        self._control.run_task(root.standbys.start_one())
+        return tuple(
+            dict.fromkeys(s for one in living.values() for s in one.found.attached_drivers)
+        )
 
     def _restore(self, kept: KeptBatch) -> None:
         """Write down again what was to run, and how it is found."""
@@ -147,7 +149,7 @@ class _Adoption:
         batch.cells = [
             cell if lives else 0 for cell, lives in zip(batch.cells, kept.living, strict=True)
         ]
-        slot.births.update((cell, batch) for cell in batch.cells if cell)
+        slot.entries.update((cell, batch) for cell in batch.cells if cell)
         for offer in kept.offers:
             if batch.cells[offer.offset // kept.part.numbers_each]:
                 address = Address(slot.number, kept.first + offer.offset)
@@ -180,7 +182,7 @@ class _Adoption:
             and slot is not None
             and kept.is_populated
             and (found.slot, found.epoch) == (slot.number, slot.epoch)
-            and (slot.births or not slot.is_isolated)
+            and (slot.entries or not slot.is_isolated)
         ):
             return _Taken(slot, process, found, await process.carrier())
         await process.kill()
@@ -191,30 +193,30 @@ class _Adoption:
         root, known = self._root, list[tuple[Slot, int]]()
         for slot in list(root.table.slots.values()):
             if slot.number not in living:
-                if slot.rest_epoch:
+                if slot.final_epoch:
                     continue
-                if slot.is_isolated and not slot.births:
+                if slot.is_isolated and not slot.entries:
                     root.registrar.remove_slot(slot)
                     continue
-            known.append((slot, root.supervised_by(slot).know_again(slot, self._spec(slot))))
+            known.append((slot, root.supervised_by(slot).adopt(slot, self._spec(slot))))
         return sorted(known, key=lambda row: row[0].number not in living)
 
     async def _settle(self, one: _Taken) -> None:
         """What runs on a host and what is to run there become the same."""
         slot, there = one.slot, dict.fromkeys(one.found.cells)
-        for cell in [cell for cell in slot.births if cell not in there]:
+        for cell in [cell for cell in slot.entries if cell not in there]:
             self._root.registrar.forget(Address(slot.number, cell))
-        unknown = tuple(c for c in there if c < FIRST_LOCAL_CELL and c not in slot.births)
+        unknown = tuple(c for c in there if c < FIRST_LOCAL_CELL and c not in slot.entries)
         if unknown:
             # Its start was under way when the root died, and nobody was told of it. Whoever
             # asked for it asks again, and that one must find the name free.
-            warden, command = Address(slot.number, CONTROL_CELL), StopActors(cells=unknown)
+            control_actor, command = Address(slot.number, CONTROL_CELL), StopActors(cells=unknown)
             try:
-                await self._control.ask(warden, command, SETTLE_TIMEOUT_S)
+                await self._control.ask(control_actor, command, SETTLE_TIMEOUT_S)
             except CallboardError:
                 # Whoever gave up waiting, a tell has no deadline.
                 with contextlib.suppress(CallboardError):
-                    self._control.tell(warden, command)
+                    self._control.tell(control_actor, command)
 
     def _spec(self, slot: Slot) -> HostSpec:
         if slot.is_isolated:
@@ -228,7 +230,7 @@ def _slot_of(kept: KeptSlot) -> Slot:
     resources = None if kept.resources is None else Resources.from_data(kept.resources)
     slot = Slot(kept.number, kept.name, resources, is_isolated=kept.is_isolated)
     slot.epoch = kept.epoch
-    slot.rest_epoch = kept.rest_epoch
+    slot.final_epoch = kept.final_epoch
     return slot
 
 

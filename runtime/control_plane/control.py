@@ -1,4 +1,4 @@
-"""The control plane of one system: the control host, its root and desk, and the engine.
+"""The control plane of one system: the control host, its root and endpoint, and the engine.
 
 It lives in the driver's process, and ends with it; or, when the system is detached, in a
 process of its own.
@@ -19,26 +19,26 @@ from ..hosting.environment import Environment
 from ..hosting.settings import Settings
 from ..hosting.wiring import make_host
 from .adoption import FindProcess, adopt
-from .endpoint import open_desk
+from .endpoint import open_root_endpoint
 from .records import Records, Remembered
 from .root import Root
 
-__all__ = ["DESK", "Control", "Presence"]
+__all__ = ["ROOT_ENDPOINT", "Connection", "Control"]
 
 ReplyT = TypeVar("ReplyT")
 EPOCH_BITS: Final = 32
 """Changes of the directory that one incarnation of a root may tell of."""
-DESK: Final = Address(CONTROL_SLOT, CONTROL_CELL)
+ROOT_ENDPOINT: Final = Address(CONTROL_SLOT, CONTROL_CELL)
 
 
-class Presence(Protocol):
-    """A driver's part in a system: its control plane, or a guest's way to that."""
+class Connection(Protocol):
+    """A driver's part in a system: its control plane, or an attached driver's way to that."""
 
     host: Host
     """The driver's own host."""
 
-    async def ask_desk(self, request: Request[ReplyT], timeout_s: float) -> ReplyT:
-        """Ask the root's desk; see `Ref.ask`."""
+    async def ask_root(self, request: Request[ReplyT], timeout_s: float) -> ReplyT:
+        """Ask the root's endpoint; see `Ref.ask`."""
 
     def processes(self) -> Sequence[Any]:
         """The processes of the living hosts, in the order of their slots."""
@@ -48,7 +48,7 @@ class Presence(Protocol):
 
 
 class Control:
-    """Root, desk and hosts of one system, on the running event loop.
+    """Root, endpoint and hosts of one system, on the running event loop.
 
     `on_failed` is called once when the root gives up. With `records`, what its next
     incarnation must know is written down.
@@ -82,7 +82,7 @@ class Control:
         if records is not None:
             # Above all that an earlier root has told.
             self.root.registrar.directory_version = self.host.epoch << EPOCH_BITS
-        open_desk(self.host, self.root, settings.name)
+        open_root_endpoint(self.host, self.root, settings.name)
 
     async def start(self) -> None:
         """Bring up the hosts; raises a `ClusterError` when they cannot be had."""
@@ -100,9 +100,9 @@ class Control:
     def _specs(self) -> tuple[HostSpec, ...]:
         return host_specs(self._settings.hosts or self.engine.default_hosts())
 
-    async def ask_desk(self, request: Request[ReplyT], timeout_s: float) -> ReplyT:
-        """Ask the desk, which is here."""
-        return await self.host.ask(DESK, request, timeout_s)
+    async def ask_root(self, request: Request[ReplyT], timeout_s: float) -> ReplyT:
+        """Ask the endpoint, which is here."""
+        return await self.host.ask(ROOT_ENDPOINT, request, timeout_s)
 
     def processes(self) -> Sequence[Any]:
         """The processes of the living hosts, in the order of their slots."""

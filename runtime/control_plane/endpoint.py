@@ -1,35 +1,35 @@
-"""The root's desk: cell 0 of the control host, where hosts report to the root."""
+"""The root's endpoint: cell 0 of the control host, where hosts report to the root."""
 
 from typing import TYPE_CHECKING, ClassVar
 
 from callboard.actors.kernel.actor import handler
 from callboard.actors.kernel.cell import Recipe
-from callboard.actors.kernel.host.control_actor import Warden
+from callboard.actors.kernel.host.control_actor import ControlActor
 from callboard.actors.kernel.host.host import Host
 from callboard.messages.control.control_plane import ActorEnded
 from callboard.messages.control.spawning import (
-    AllLettersSubscribed,
+    AllDeadLettersSubscribed,
     ResizedPool,
     ResizePool,
     Spawn,
     Spawned,
     StopActor,
     StoppedActor,
-    SubscribeAllLetters,
+    SubscribeAllDeadLetters,
 )
-from callboard.messages.control.views import CallboardView, LookAtActor, LookAtSystem, Stories
+from callboard.messages.control.views import ActorHistories, CallboardView, QueryActor, QuerySystem
 from callboard.messages.core.ref import Address
 
-from .views import Looks
+from .views import SystemViews
 
 if TYPE_CHECKING:
     from .root import Root
 
-__all__ = ["Desk", "open_desk"]
+__all__ = ["RootEndpoint", "open_root_endpoint"]
 
 
-class Desk(Warden):
-    """The warden of the control host, which also knows the root."""
+class RootEndpoint(ControlActor):
+    """The control actor of the control host, which also knows the root."""
 
     concurrency: ClassVar[int] = 4_096
     """Starts wait for start hooks; neither a look nor another start waits for them."""
@@ -37,7 +37,7 @@ class Desk(Warden):
     def __init__(self, host: Host, root: "Root", system_name: str) -> None:
         super().__init__(host)
         self._root = root
-        self._looks = Looks(host, root, system_name)
+        self._looks = SystemViews(host, root, system_name)
 
     @handler
     async def ended(self, report: ActorEnded) -> None:
@@ -66,22 +66,22 @@ class Desk(Warden):
         return ResizedPool()
 
     @handler
-    async def subscribe(self, request: SubscribeAllLetters) -> AllLettersSubscribed:
+    async def subscribe(self, request: SubscribeAllDeadLetters) -> AllDeadLettersSubscribed:
         """Send the dead letters of all hosts to an actor."""
-        await self._root.subscribe_letters(request.subscriber)
-        return AllLettersSubscribed()
+        await self._root.subscribe_dead_letters(request.subscriber)
+        return AllDeadLettersSubscribed()
 
     @handler
-    async def look_at_all(self, request: LookAtSystem) -> CallboardView:
+    async def query_system(self, request: QuerySystem) -> CallboardView:
         """Every host that answers, and a line for each that does not."""
         return await self._looks.system(request)
 
     @handler
-    async def look_for_actor(self, request: LookAtActor) -> Stories:
+    async def query_any_actor(self, request: QueryActor) -> ActorHistories:
         """Why an actor or a host is as it is."""
         return await self._looks.actor(request)
 
 
-def open_desk(host: Host, root: "Root", system_name: str) -> None:
-    """Put the desk where the control host's warden was."""
-    host.run_control(Recipe(Desk, (host, root, system_name), None, "desk"))
+def open_root_endpoint(host: Host, root: "Root", system_name: str) -> None:
+    """Put the endpoint where the control host's control actor was."""
+    host.run_control(Recipe(RootEndpoint, (host, root, system_name), None, "desk"))

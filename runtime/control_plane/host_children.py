@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .registrar import Registrar
     from .slots import Slot
 
-__all__ = ["HostFamily", "child_spec"]
+__all__ = ["HostChildren", "child_spec"]
 
 LOGGER: Final = logging.getLogger("callboard.root")
 
@@ -40,7 +40,7 @@ def child_spec(slot: "Slot", spec: HostSpec) -> ChildSpec:
     )
 
 
-class HostFamily:
+class HostChildren:
     """Performs one supervisor's decisions on slots: a `ChildRunner`."""
 
     def __init__(
@@ -88,7 +88,7 @@ class HostFamily:
         self.supervisor.add_child(child_spec(slot, spec), slot.number)
         await asyncio.shield(waiting)
 
-    def know_again(self, slot: "Slot", spec: HostSpec) -> int:
+    def adopt(self, slot: "Slot", spec: HostSpec) -> int:
         """Take in a host that an earlier root has started; gives its incarnation here.
 
         To be followed by `go_on` or `has_died`.
@@ -158,7 +158,7 @@ class HostFamily:
             slot.problem = failure.message
             reason = Exit.of_error(ExitReason.START_FAILED, failure)
             self.supervisor.child_start_failed(slot.number, incarnation, reason)
-            self._lay_to_rest()
+            self._stop_for_good()
             return
         self._failures.pop(slot.number, None)
         self.supervisor.child_started(slot.number, incarnation)
@@ -170,7 +170,7 @@ class HostFamily:
         slot.problem = str(reason.detail.get("message", "")) or reason.kind.value
         self._ended[slot.number] = None
         self.supervisor.child_exited(slot.number, incarnation, reason)
-        self._lay_to_rest()
+        self._stop_for_good()
         if slot.number in self._ended and slot.resources is None and not self._hosting.is_closing:
             # It comes back after others of its group: its process starts meanwhile.
             self._hosting.prepare(slot)
@@ -247,7 +247,7 @@ class HostFamily:
 
     # --- hosts that stay down -----------------------------------------------------------------
 
-    def _lay_to_rest(self) -> None:
+    def _stop_for_good(self) -> None:
         """See which of the hosts that ended are not to come back by themselves.
 
         A transient one that ended in good order stays down with its spec; its group may
@@ -261,7 +261,7 @@ class HostFamily:
                 self._ended.pop(number, None)
                 reason = self.supervisor.child(number).last_exit or SHUT_DOWN
                 self._hosting.announce(slot, slot.epoch, reason, comes_back=False)
-                self._registrar.lay_to_rest(slot)
+                self._registrar.stop_for_good(slot)
 
     def _slot(self, child: ChildId) -> "Slot":
         assert isinstance(child, int)

@@ -21,12 +21,12 @@ from callboard.messages.control.control_plane import (
 from callboard.messages.control.hosts import ProcessOrder
 from callboard.messages.control.lifecycle import SHUT_DOWN, Exit, ExitReason
 from callboard.messages.control.spec import StopTimeout
-from callboard.messages.control.views import LookAtHost
+from callboard.messages.control.views import QueryHost
 from callboard.messages.core.errors import CallboardError, HostLost
 from callboard.messages.core.ref import Address, Ref
 from callboard.messages.ports import Engine, FrameCarrier, HostProcess
 
-from .standbys import Understudies
+from .standbys import Standbys
 
 if TYPE_CHECKING:
     from ..hosting.settings import Settings
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Hosting"]
 
 LOGGER: Final = logging.getLogger("callboard.root")
-HIRE_DELAY_S: Final = 0.25
+STANDBY_DELAY_S: Final = 0.25
 """A starting process takes a core for a while: the actors that come back need it first."""
 STOP_ANSWER_S: Final = 2.0
 """How long the event loop of a host that stops may be silent, twice, before it is killed."""
@@ -55,25 +55,25 @@ class Hosting:
         engine: Engine,
         settings: "Settings",
         registrar: "Registrar",
-        understudies: Understudies,
+        standbys: Standbys,
     ) -> None:
         self._control = control
         self._engine = engine
         self._settings = settings
         self._registrar = registrar
         self._table: SlotTable = registrar.table
-        self.understudies: Final = understudies
+        self.standbys: Final = standbys
         self._prepared: dict[int, asyncio.Task[HostProcess]] = {}
         """Processes that start already, for slots that will want them."""
         self.lost_hosts = 0
-        self.letter_subscribers: Final[list[Ref[Any]]] = []
+        self.dead_letter_subscribers: Final[list[Ref[Any]]] = []
         """Actors that get the dead letters of all hosts, also of those to come."""
         self.is_closing = False
 
     async def close(self) -> None:
         """Start nothing any more, and end what is starting."""
         self.is_closing = True
-        self.understudies.close()
+        self.standbys.close()
         prepared, self._prepared = self._prepared, {}
         for task in prepared.values():
             await _discard(task)
@@ -92,9 +92,9 @@ class Hosting:
             self._control.run_task(_discard(task))
 
     async def _process_for(self, slot: "Slot") -> HostProcess:
-        if slot.resources is None and self.understudies.spares:
+        if slot.resources is None and self.standbys.spares:
             self.forget(slot)
-            return await self.understudies.take()
+            return await self.standbys.take()
         task = self._prepared.pop(slot.number, None)
         if task is None:
             return await self._start(slot)
@@ -106,9 +106,9 @@ class Hosting:
 
     async def _start(self, slot: "Slot") -> HostProcess:
         if slot.resources is None:
-            return await self.understudies.take()
+            return await self.standbys.take()
         order = ProcessOrder(slot.name, slot.resources, partial(setattr, slot, "problem"))
-        return await self._engine.start_process(self.understudies.next_number(), order)
+        return await self._engine.start_process(self.standbys.next_number(), order)
 
     # --- up -------------------------------------------------------------------------------
 
@@ -126,16 +126,16 @@ class Hosting:
             await asyncio.shield(process.kill())
             raise
         slot.problem = ""
-        self._control.run_task(self._hire())
+        self._control.run_task(self._start_standby())
 
-    async def _hire(self) -> None:
-        if self.understudies.are_missing:
-            await asyncio.sleep(HIRE_DELAY_S)
-            await self.understudies.hire()
+    async def _start_standby(self) -> None:
+        if self.standbys.are_missing:
+            await asyncio.sleep(STANDBY_DELAY_S)
+            await self.standbys.start_one()
 
     async def _take_over(self, slot: "Slot", process: HostProcess, ended: Ended) -> None:
         slot.epoch += 1
-        slot.rest_epoch = 0
+        slot.final_epoch = 0
         epoch = slot.epoch
         slot.process = process
         await self._registrar.records.slot(slot, is_populated=False)
@@ -150,10 +150,10 @@ class Hosting:
         # they have for these actors waits until all have been started.
         self._control.run_task(self._introduce(slot, here, is_open=False))
         await process.connect(self._peers(slot))
-        warden = Address(slot.number, CONTROL_CELL)
-        self._control.tell(warden, self._registrar.directory())
-        for subscriber in self.letter_subscribers:
-            self._control.tell(warden, SubscribeDeadLetters(subscriber=subscriber))
+        control_actor = Address(slot.number, CONTROL_CELL)
+        self._control.tell(control_actor, self._registrar.directory())
+        for subscriber in self.dead_letter_subscribers:
+            self._control.tell(control_actor, SubscribeDeadLetters(subscriber=subscriber))
         await self._registrar.populate(slot)
         await self._registrar.records.slot(slot, is_populated=True)
         if slot.dead_epoch == epoch:  # Nothing is waited for from here on.
@@ -162,7 +162,7 @@ class Hosting:
         slot.is_up = True
         # Again: what has changed meanwhile was sent to living hosts only, and of two that
         # come up together neither could be told of the other before.
-        self._control.tell(warden, self._registrar.directory())
+        self._control.tell(control_actor, self._registrar.directory())
         # Not waited for: from now on it runs, and who ends it now has to stop its actors.
         self._control.run_task(self._connect_again(slot, process, here))
 
@@ -207,7 +207,7 @@ class Hosting:
         )
 
     async def _become(self, slot: "Slot", process: HostProcess, epoch: int) -> FrameCarrier:
-        # An understudy may hang, and nobody listens to its heart yet.
+        # A standby may hang, and nobody listens to its heart yet.
         limit_s = self._settings.heartbeat_s * self._settings.heartbeats_missed_max
         try:
             async with asyncio.timeout(limit_s):
@@ -253,7 +253,7 @@ class Hosting:
         for other in self._table.everybody():
             if other is not slot and self._control.link(other.number).is_connected:
                 self._control.tell(Address(other.number, CONTROL_CELL), notice)
-        self._control.watching.host_down(notice)
+        self._control.monitors.host_down(notice)
 
     async def _heartbeat(self, slot: "Slot", process: HostProcess) -> None:
         """A process that is silent for long is as good as dead: make it so."""
@@ -318,12 +318,12 @@ class Hosting:
     ) -> bool:
         """Have all actors of a host stopped; False when they were not."""
         limit_s = None if timeout.is_infinite else timeout.seconds
-        warden = Address(slot.number, CONTROL_CELL)
+        control_actor = Address(slot.number, CONTROL_CELL)
         command = StopHost(comes_back=comes_back)
         stop = asyncio.ensure_future(
-            self._control.ask(warden, command, FOREVER_S if limit_s is None else limit_s)
+            self._control.ask(control_actor, command, FOREVER_S if limit_s is None else limit_s)
         )
-        silence = self._control.loop.create_task(self._silence(warden))
+        silence = self._control.loop.create_task(self._silence(control_actor))
         try:
             async with asyncio.timeout(limit_s):
                 await asyncio.wait((stop, silence), return_when=asyncio.FIRST_COMPLETED)
@@ -338,7 +338,7 @@ class Hosting:
             silence.cancel()
         return True
 
-    async def _silence(self, warden: Address) -> None:
+    async def _silence(self, control_actor: Address) -> None:
         """Returns when a host's event loop no longer answers.
 
         While it does, its own supervisors keep to the stop timeouts of its actors.
@@ -347,7 +347,7 @@ class Hosting:
         while missed < 2:
             began_s = self._control.now()
             try:
-                await self._control.ask(warden, LookAtHost(actors_max=0), STOP_ANSWER_S)
+                await self._control.ask(control_actor, QueryHost(actors_max=0), STOP_ANSWER_S)
                 missed = 0
             except CallboardError:
                 missed += 1

@@ -40,13 +40,13 @@ CELLS_AHEAD: Final = 1 << 20
 EPOCH: Final = "epoch"
 STARTED: Final = "started"
 CELLS: Final = "cells"
-LETTERS: Final = "letters"
+DEAD_LETTERS: Final = "letters"
 SLOT: Final = "slot/"
 PROCESS: Final = "process/"
 BATCH: Final = "batch/"
 ENDED: Final = "ended/"
 KEPT: Final = "kept/"
-GUEST: Final = "guest/"
+DRIVER: Final = "guest/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class KeptSlot:
     number: int
     name: str
     epoch: int
-    rest_epoch: int
+    final_epoch: int
     process: str
     """The name of its process; empty when it had none."""
     is_populated: bool
@@ -90,15 +90,15 @@ class Remembered:
     was_started: bool = False
     next_cell: int = 1
     newest_slot: int = 0
-    letters: list[Address] = field(default_factory=list)
+    dead_letters: list[Address] = field(default_factory=list)
     slots: list[KeptSlot] = field(default_factory=list)
     processes: list[str] = field(default_factory=list)
     batches: list[KeptBatch] = field(default_factory=list)
     orphans: list[int] = field(default_factory=list)
     """The first numbers of batches that a root died over: they were asked for again since."""
     kept: dict[str, Spawned] = field(default_factory=dict)
-    guests: dict[int, tuple[Any, ...]] = field(default_factory=dict)
-    """The drivers that were let in, by their slots; see `Records.guest`."""
+    attached_drivers: dict[int, tuple[Any, ...]] = field(default_factory=dict)
+    """The drivers that were let in, by their slots; see `Records.attached_driver`."""
 
     @classmethod
     def from_entries(cls, entries: Mapping[str, bytes]) -> "Remembered":
@@ -114,16 +114,16 @@ class Remembered:
                 found.was_started = True
             elif key == CELLS:
                 found.next_cell, found.newest_slot = msgpack.unpackb(value)
-            elif key == LETTERS:
-                found.letters = [Address(*row) for row in msgpack.unpackb(value)]
+            elif key == DEAD_LETTERS:
+                found.dead_letters = [Address(*row) for row in msgpack.unpackb(value)]
             elif kind + slash == SLOT:
                 found.slots.append(KeptSlot(*msgpack.unpackb(value)))
             elif kind + slash == PROCESS:
                 found.processes.append(name)
             elif kind + slash == ENDED:
                 ended[int(name)] = value
-            elif kind + slash == GUEST:
-                found.guests[int(name)] = tuple(msgpack.unpackb(value))
+            elif kind + slash == DRIVER:
+                found.attached_drivers[int(name)] = tuple(msgpack.unpackb(value))
             elif kind + slash == KEPT:
                 found.kept[name] = Spawned.model_validate(_unpacked(value))
             elif kind + slash == BATCH:
@@ -205,7 +205,7 @@ class Records:
             slot.number,
             slot.name,
             slot.epoch,
-            slot.rest_epoch,
+            slot.final_epoch,
             "" if slot.process is None else slot.process.name,
             is_populated,
             slot.is_isolated,
@@ -283,10 +283,10 @@ class Records:
     def _note_ended(self, batch: Batch) -> None:
         self._note(f"{ENDED}{batch.first}", lambda: bytes(map(bool, batch.cells)))
 
-    async def letters(self, subscribers: Sequence[Address]) -> None:
+    async def dead_letters(self, subscribers: Sequence[Address]) -> None:
         """These actors get all dead letters."""
         rows = [tuple(subscriber) for subscriber in subscribers]
-        self._note(LETTERS, lambda: msgpack.packb(rows))
+        self._note(DEAD_LETTERS, lambda: msgpack.packb(rows))
         await self._written()
 
     async def close(self) -> None:
@@ -296,14 +296,14 @@ class Records:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._written()
 
-    async def guest(self, slot: int, row: Sequence[Any]) -> None:
+    async def attached_driver(self, slot: int, row: Sequence[Any]) -> None:
         """A driver is about to be let in; `row` is plain data."""
-        self._note(f"{GUEST}{slot}", lambda: msgpack.packb(row))
+        self._note(f"{DRIVER}{slot}", lambda: msgpack.packb(row))
         await self._written()
 
-    def guest_gone(self, slot: int) -> None:
+    def driver_gone(self, slot: int) -> None:
         """A driver has left, or was dropped: it is never let in again."""
-        self._note(f"{GUEST}{slot}", lambda: None)
+        self._note(f"{DRIVER}{slot}", lambda: None)
 
     # --- writing ------------------------------------------------------------------------
 

@@ -99,12 +99,16 @@ class Registrar:
                 self.table.check_routing(offer.contracts, offer.routing)
             placed.extend(self._place(part) for part in request.parts)
             request = _with_places(request, placed)
-            request = _with_lodges(request, placed)
+            request = _with_holders(request, placed)
             self._take_names(request.offers, placed)
             await self.records.reserve(self.table.next_cell, self.table.newest_slot)
-            # The lodges of a tree before the tree, which starts its placed children in them.
+            # The holders of a tree before the tree, which starts its placed children in them.
             for wanted in (True, False):
-                starts = [self._start(*place) for place in placed if place[1].is_lodge is wanted]
+                starts = [
+                    self._start(*place)
+                    for place in placed
+                    if place[1].is_remote_child_holder is wanted
+                ]
                 for outcome in await asyncio.gather(*starts):
                     failures |= outcome
         except BaseException:
@@ -179,7 +183,7 @@ class Registrar:
 
     async def _start_batch(self, slot: Slot, batch: Batch, *, waits: bool = True) -> Failures:
         command = StartActors(
-            births=batch.births, cells=tuple(batch.cells), places=batch.places, waits=waits
+            entries=batch.entries, cells=tuple(batch.cells), places=batch.places, waits=waits
         )
         answer = await self._control.ask(
             Address(slot.number, CONTROL_CELL), command, START_ACTORS_TIMEOUT_S
@@ -221,12 +225,12 @@ class Registrar:
     async def stop_actor(self, address: Address) -> None:
         """Stop a top-level actor in order; it does not come back. Raises `ActorNotFound`."""
         slot = self.table.slot_of(address)
-        batch = slot.births[address.cell]
+        batch = slot.entries[address.cell]
         self.forget(address, is_over=False)
         try:
             await self._stop(slot, address)
         finally:
-            ends = self._end_lodges(batch)
+            ends = self._end_holders(batch)
         if ends:
             await asyncio.wait(ends)
 
@@ -235,7 +239,7 @@ class Registrar:
 
         Raises `ActorNotFound`.
         """
-        batch = self.table.slot_of(address).births[address.cell]
+        batch = self.table.slot_of(address).entries[address.cell]
         # A root that comes after this one does not offer it again: it stops it.
         self.records.orphaned(batch.first)
         if self.table.forget_entries(address):
@@ -260,9 +264,9 @@ class Registrar:
         starting = []
         for wanted in request.parts:
             slot = self.table.slots.get(wanted.slot)
-            batch = None if slot is None else slot.births.get(wanted.cell)
+            batch = None if slot is None else slot.entries.get(wanted.cell)
             if batch is not None:
-                batch.births = wanted.part.births  # The next host of the slot starts so many.
+                batch.entries = wanted.part.entries  # The next host of the slot starts so many.
                 await self.records.resized(wanted)
                 self.table.resize(Address(wanted.slot, wanted.cell), wanted.offer.size)
                 starting.append(self._resize(wanted))
@@ -283,22 +287,25 @@ class Registrar:
         if slot.is_isolated:
             await self._isolated.close_isolated(slot)
             return
-        warden, command = Address(slot.number, CONTROL_CELL), StopActors(cells=(address.cell,))
+        control_actor, command = (
+            Address(slot.number, CONTROL_CELL),
+            StopActors(cells=(address.cell,)),
+        )
         try:
-            await self._control.ask(warden, command, None)
+            await self._control.ask(control_actor, command, None)
         except BaseException:
             # It is in no book any more, so nobody else would ever stop it: whoever gave up
             # waiting, a tell has no deadline.
             with contextlib.suppress(CallboardError):
-                self._control.tell(warden, command)
+                self._control.tell(control_actor, command)
             raise
 
-    def _end_lodges(self, batch: Batch) -> list[asyncio.Task[None]]:
+    def _end_holders(self, batch: Batch) -> list[asyncio.Task[None]]:
         """A tree has ended for good, and with it what is elsewhere for its placed children."""
-        places = () if batch.is_lodge else batch.places
-        return [self._control.start_task(self._end_lodge(Address(*place))) for place in places]
+        places = () if batch.is_remote_child_holder else batch.places
+        return [self._control.start_task(self._end_holder(Address(*place))) for place in places]
 
-    async def _end_lodge(self, address: Address) -> None:
+    async def _end_holder(self, address: Address) -> None:
         with contextlib.suppress(CallboardError):  # It may have ended with its host.
             await self.stop_actor(address)
 
@@ -308,7 +315,7 @@ class Registrar:
             batch: slot
             for slot in self.table.slots.values()
             for batch in slot.batches()
-            if batch.places and not batch.is_lodge
+            if batch.places and not batch.is_remote_child_holder
         }
         for batch in sorted(batches, key=lambda batch: -batch.first):
             with contextlib.suppress(CallboardError):  # Its host may be down.
@@ -320,24 +327,24 @@ class Registrar:
         Without `is_over` it is about to end: what is elsewhere for it is needed for that.
         """
         slot = self.table.slots.get(address.slot)
-        batch = None if slot is None else slot.births.get(address.cell)
+        batch = None if slot is None else slot.entries.get(address.cell)
         if self.table.forget(address):
             self.directory_changed()
         if batch is not None:
             self.records.ended(batch)
             if is_over:
-                self._end_lodges(batch)
-        if slot is not None and slot.is_isolated and not slot.births:
+                self._end_holders(batch)
+        if slot is not None and slot.is_isolated and not slot.entries:
             self._control.run_task(self._isolated.close_isolated(slot))
 
     def forget_all(self, slot: Slot) -> None:
         """All actors of a slot have ended for good."""
-        for cell in list(slot.births):
+        for cell in list(slot.entries):
             self.forget(Address(slot.number, cell))
 
-    def lay_to_rest(self, slot: Slot) -> None:
+    def stop_for_good(self, slot: Slot) -> None:
         """A host has ended and does not come back by itself: its actors neither."""
-        slot.rest_epoch = slot.epoch
+        slot.final_epoch = slot.epoch
         self.records.slot_changed(slot, is_populated=False)
         self.forget_all(slot)
         self.directory_changed()
@@ -417,12 +424,12 @@ def _with_places(request: Spawn, placed: Sequence[Placed]) -> Spawn:
     return request.model_copy(update={"offers": offers})
 
 
-def _with_lodges(request: Spawn, placed: Sequence[Placed]) -> Spawn:
+def _with_holders(request: Spawn, placed: Sequence[Placed]) -> Spawn:
     """Write into the parts of a tree where its placed children are."""
     parts = list(request.parts)
     for number, part in enumerate(parts):
-        if part.lodges:
-            places = tuple((placed[i][0].number, placed[i][1].first) for i in part.lodges)
+        if part.holders:
+            places = tuple((placed[i][0].number, placed[i][1].first) for i in part.holders)
             parts[number] = part.model_copy(update={"places": places})
             placed[number][1].places = places
     return request.model_copy(update={"parts": tuple(parts)})

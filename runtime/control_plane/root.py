@@ -2,7 +2,7 @@
 
 It has two families of them: the system's own hosts, supervised together as the settings
 say, and isolated hosts, each for one actor. When a host dies, its slot is taken over by an
-understudy at once; what to do when is decided by the same supervisor core that supervises
+standby at once; what to do when is decided by the same supervisor core that supervises
 actors. Stop order is start order reversed: isolated hosts, the newest first, then the
 system's own.
 """
@@ -28,12 +28,12 @@ from callboard.supervisors.supervisor import Supervisor
 
 from ..hosting.environment import Environment
 from ..hosting.settings import Settings
-from .host_children import HostFamily, child_spec
+from .host_children import HostChildren, child_spec
 from .host_lifecycle import Hosting
 from .records import Records
 from .registrar import Registrar
 from .slots import Slot, SlotTable
-from .standbys import Understudies
+from .standbys import Standbys
 
 __all__ = ["Root"]
 
@@ -56,20 +56,20 @@ class Root:
         records: Records | None = None,
     ) -> None:
         self.table: Final = SlotTable()
-        understudies = Understudies(control, engine, settings.understudies)
-        self.registrar: Final = Registrar(control, self.table, self, understudies.learn, records)
-        self.hosting: Final = Hosting(control, engine, settings, self.registrar, understudies)
+        standbys = Standbys(control, engine, settings.standbys)
+        self.registrar: Final = Registrar(control, self.table, self, standbys.learn, records)
+        self.hosting: Final = Hosting(control, engine, settings, self.registrar, standbys)
         self._control = control
         self._settings = settings
         self._on_failed = on_failed
         self._stopping = False
         isolated = SupervisorSpec(intensity=ISOLATED, backoff=settings.host_supervision.backoff)
-        self.hosts: Final = HostFamily(
+        self.hosts: Final = HostChildren(
             control, self.hosting, self.registrar, settings.host_supervision, environment,
             self._hosts_stopped,
         )  # fmt: skip
         """The system's own hosts."""
-        self.isolated: Final = HostFamily(
+        self.isolated: Final = HostChildren(
             control, self.hosting, self.registrar, isolated, environment, self._hosts_stopped
         )
 
@@ -78,7 +78,7 @@ class Root:
         """The supervisor of the system's own hosts; a child's id is its slot's number."""
         return self.hosts.supervisor
 
-    def supervised_by(self, slot: Slot) -> HostFamily:
+    def supervised_by(self, slot: Slot) -> HostChildren:
         """The family that a slot's host belongs to."""
         return self.isolated if slot.is_isolated else self.hosts
 
@@ -95,9 +95,9 @@ class Root:
         await self.isolated.remove(slot)
 
     @property
-    def understudies(self) -> Understudies:
+    def standbys(self) -> Standbys:
         """Processes that wait to take over a slot."""
-        return self.hosting.understudies
+        return self.hosting.standbys
 
     @property
     def lost_hosts(self) -> int:
@@ -107,7 +107,7 @@ class Root:
     # --- start and stop ---------------------------------------------------------------------
 
     async def start(self, specs: Sequence[HostSpec]) -> None:
-        """Start the hosts, in the order of their specs, and the understudies.
+        """Start the hosts, in the order of their specs, and the standbys.
 
         Raises when one of them cannot be had; those before it have been stopped then.
         """
@@ -118,7 +118,7 @@ class Root:
             if slot.resources is not None:
                 self.hosting.prepare(slot)
         self.registrar.directory_changed()
-        await self.understudies.gather(sum(slot.resources is None for slot in slots))
+        await self.standbys.gather(sum(slot.resources is None for slot in slots))
         self.isolated.start()
         self.hosts.start()
         try:
@@ -162,13 +162,13 @@ class Root:
 
     # --- dead letters -------------------------------------------------------------------------
 
-    async def subscribe_letters(self, subscriber: Ref[Any]) -> None:
+    async def subscribe_dead_letters(self, subscriber: Ref[Any]) -> None:
         """Send each dead letter of every host, also of hosts to come, to an actor."""
-        subscribers = self.hosting.letter_subscribers
+        subscribers = self.hosting.dead_letter_subscribers
         if subscriber in subscribers:
             return  # A driver asks again when the root has died meanwhile.
         subscribers.append(subscriber)
-        await self.registrar.records.letters([ref.address for ref in subscribers])
+        await self.registrar.records.dead_letters([ref.address for ref in subscribers])
         slots = [CONTROL_SLOT, *(slot.number for slot in self.table.living())]
         await asyncio.gather(
             *(
@@ -179,17 +179,17 @@ class Root:
             )
         )
 
-    async def forget_letters(self, slot: int) -> None:
+    async def forget_dead_letters(self, slot: int) -> None:
         """A driver has left, and what it subscribed to dead letters with it."""
-        subscribers = self.hosting.letter_subscribers
+        subscribers = self.hosting.dead_letter_subscribers
         left = [ref for ref in subscribers if ref.address.slot != slot]
         if len(left) != len(subscribers):
             subscribers[:] = left
-            await self.registrar.records.letters([ref.address for ref in left])
+            await self.registrar.records.dead_letters([ref.address for ref in left])
 
     def statistics(self) -> dict[str, Any]:
         """Counts for `callboard tree`."""
-        return {"lost_hosts": self.lost_hosts, "understudies": self.understudies.ready}
+        return {"lost_hosts": self.lost_hosts, "understudies": self.standbys.ready}
 
 
 def _why_it_ended(reason: Exit, last_failure: CallboardError | None) -> CallboardError:

@@ -21,19 +21,19 @@ class Batch:
     """Births that were pickled together, and which of them still have an actor."""
 
     __slots__ = (
-        "births",
         "cells",
         "comes_back",
+        "entries",
         "field",
         "first",
         "host",
-        "is_lodge",
+        "is_remote_child_holder",
         "numbers_each",
         "places",
     )
 
     def __init__(self, part: SpawnPart, first: int) -> None:
-        self.births = part.births
+        self.entries = part.entries
         self.first = first
         self.numbers_each = part.numbers_each
         self.comes_back = part.comes_back
@@ -41,7 +41,7 @@ class Batch:
         """The host of its own, as data, if it has one."""
         self.field = part.field
         """What errors about its placement name."""
-        self.is_lodge = part.is_lodge
+        self.is_remote_child_holder = part.is_remote_child_holder
         """Whether it holds a placed child of a tree elsewhere."""
         self.places = part.places
         """Slot and cell of what holds the placed children of its tree."""
@@ -57,9 +57,10 @@ class Slot:
     """One host's place."""
 
     __slots__ = (
-        "births",
         "dead_epoch",
+        "entries",
         "epoch",
+        "final_epoch",
         "is_isolated",
         "is_up",
         "name",
@@ -67,7 +68,6 @@ class Slot:
         "problem",
         "process",
         "resources",
-        "rest_epoch",
     )
 
     def __init__(
@@ -76,12 +76,12 @@ class Slot:
         self.number = number
         self.name = name
         self.resources = resources
-        """What its processes reserve; None: whatever an understudy has, which is nothing."""
+        """What its processes reserve; None: whatever a standby has, which is nothing."""
         self.is_isolated = is_isolated
         """Whether it belongs to one actor alone, and ends with it."""
         self.problem = ""
         """Why it is not up; for people."""
-        self.rest_epoch = 0
+        self.final_epoch = 0
         """The epoch whose host ended and is not to come back by itself; 0 while one is."""
         self.epoch = 0
         """How often a process has taken it over."""
@@ -89,16 +89,16 @@ class Slot:
         """The newest epoch whose process is known to be dead."""
         self.is_up = False
         self.process: Any = None
-        self.births: dict[int, Batch] = {}
+        self.entries: dict[int, Batch] = {}
         """The living top-level actors by their first number."""
 
     def add(self, batch: Batch) -> None:
         """Write down what belongs to this slot now."""
-        self.births.update(dict.fromkeys(batch.cells, batch))
+        self.entries.update(dict.fromkeys(batch.cells, batch))
 
     def batches(self) -> list[Batch]:
         """What is to be started when another process takes over."""
-        return list(dict.fromkeys(self.births.values()))
+        return list(dict.fromkeys(self.entries.values()))
 
 
 class SlotTable:
@@ -108,7 +108,7 @@ class SlotTable:
         self.slots: dict[int, Slot] = {}
         self.newest_slot = 0
         """The highest number ever given: numbers are not used again."""
-        self.guests: dict[int, Slot] = {}
+        self.attached_drivers: dict[int, Slot] = {}
         """Drivers that have attached: told of everything, and no place for actors."""
         self.names: dict[str, Address] = {}
         self.offers: dict[str, list[Address]] = {}
@@ -129,21 +129,21 @@ class SlotTable:
         slot = self.slots[number] = Slot(number, name, resources, is_isolated=is_isolated)
         return slot
 
-    def add_guest(self, number: int, name: str, epoch: int, process: Any) -> None:
+    def add_driver(self, number: int, name: str, epoch: int, process: Any) -> None:
         """One more driver."""
-        guest = self.guests[number] = Slot(number, name, None, is_isolated=True)
-        guest.epoch = epoch
-        guest.process = process
-        guest.is_up = True
+        attached_driver = self.attached_drivers[number] = Slot(number, name, None, is_isolated=True)
+        attached_driver.epoch = epoch
+        attached_driver.process = process
+        attached_driver.is_up = True
 
     def remove_slot(self, slot: Slot) -> None:
         """A place that no host takes any more; its actors are forgotten already."""
-        assert not slot.births, "whoever removes a slot forgets its actors first"
+        assert not slot.entries, "whoever removes a slot forgets its actors first"
         self.slots.pop(slot.number, None)
 
     def places(self) -> dict[int, int]:
         """All slots, each with the epoch it rests after; 0 for those that do not rest."""
-        return {slot.number: slot.rest_epoch for slot in self.slots.values()}
+        return {slot.number: slot.final_epoch for slot in self.slots.values()}
 
     def take_cells(self, count: int) -> int:
         """Numbers for actors, unique in the system: gives the first of so many."""
@@ -165,7 +165,7 @@ class SlotTable:
         """
         found = min(
             self._shared(),
-            key=lambda slot: (not slot.is_up, len(slot.births), slot.number),
+            key=lambda slot: (not slot.is_up, len(slot.entries), slot.number),
             default=None,
         )
         if found is None:
@@ -243,7 +243,7 @@ class SlotTable:
     def forget(self, address: Address) -> bool:
         """An actor ended for good; True when the directory has changed by that."""
         slot = self.slots.get(address.slot)
-        batch = None if slot is None else slot.births.pop(address.cell, None)
+        batch = None if slot is None else slot.entries.pop(address.cell, None)
         numbers = 1
         if batch is not None:
             batch.forget(address.cell)
@@ -273,7 +273,7 @@ class SlotTable:
     def slot_of(self, address: Address) -> Slot:
         """The slot of an address; raises `ActorNotFound`."""
         slot = self.slots.get(address.slot)
-        if slot is None or address.cell not in slot.births:
+        if slot is None or address.cell not in slot.entries:
             raise ActorNotFound(
                 f"there is no top-level actor at {address}.",
                 advice="Stop a child from its parent.",
@@ -288,12 +288,12 @@ class SlotTable:
     def everybody(self) -> Iterator[Slot]:
         """All slots, up or not, and the drivers that have attached."""
         yield from self.slots.values()
-        yield from self.guests.values()
+        yield from self.attached_drivers.values()
 
     def reached(self) -> Iterator[Slot]:
         """Those, and the drivers that have attached: who is to know of the others."""
         yield from self.living()
-        yield from self.guests.values()
+        yield from self.attached_drivers.values()
 
 
 def _is_keyed(routing: str | None) -> bool:
@@ -301,4 +301,4 @@ def _is_keyed(routing: str | None) -> bool:
 
 
 def _takes_actors(slot: Slot) -> bool:
-    return not slot.is_isolated and not slot.rest_epoch
+    return not slot.is_isolated and not slot.final_epoch

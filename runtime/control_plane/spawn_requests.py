@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from callboard.actors.kernel.actor import Actor, Behaviour
-from callboard.actors.kernel.host.control_actor import Birth
+from callboard.actors.kernel.host.control_actor import SpawnEntry
 from callboard.actors.kernel.host.extension import Startable
 from callboard.messages.control.hosts import NAME_CHARS_MAX, HostSpec
 from callboard.messages.control.placement import Placement, Resources
@@ -22,28 +22,28 @@ START_BATCH: Final = 1_000
 
 def part_of(
     pickler: Pickler,
-    births: Sequence[Birth | Startable],
+    entries: Sequence[SpawnEntry | Startable],
     placement: Placement,
     *,
     numbers_each: int = 1,
 ) -> SpawnPart:
     """Births that go to one host; raises `SpecError` when they cannot be pickled."""
     try:
-        packed = pickler.dumps(list(births))
-        code = pickler.dumps(tuple(dict.fromkeys(_classes(births))))
+        packed = pickler.dumps(list(entries))
+        code = pickler.dumps(tuple(dict.fromkeys(_classes(entries))))
     except Exception as error:
         raise SpecError(
-            f"{_title(births[0])} cannot be sent to a host: {error!r}.",
+            f"{_title(entries[0])} cannot be sent to a host: {error!r}.",
             advice="Its class and constructor arguments must be picklable: open files, locks "
             "and connections are made in the constructor or in `started`.",
         ) from error
     return SpawnPart(
-        births=packed,
+        entries=packed,
         code=code,
-        count=len(births),
+        count=len(entries),
         numbers_each=numbers_each,
         placement=placement.to_data(),
-        host=None if placement.isolated is None else _own_host(births[0], placement.isolated),
+        host=None if placement.isolated is None else _own_host(entries[0], placement.isolated),
     )
 
 
@@ -58,25 +58,25 @@ def raise_first(started: Spawned) -> None:
         raise error_from_data(data)
 
 
-def _title(birth: Birth | Startable) -> str:
-    return birth[0].__qualname__ if isinstance(birth, tuple) else birth.title
+def _title(entry: SpawnEntry | Startable) -> str:
+    return entry[0].__qualname__ if isinstance(entry, tuple) else entry.title
 
 
-def _classes(births: Sequence[Birth | Startable]) -> Iterator[type[Actor]]:
-    for birth in births:
-        if isinstance(birth, tuple):
-            yield birth[0]
+def _classes(entries: Sequence[SpawnEntry | Startable]) -> Iterator[type[Actor]]:
+    for entry in entries:
+        if isinstance(entry, tuple):
+            yield entry[0]
         else:
-            yield from birth.actors()
+            yield from entry.actors()
 
 
-def _own_host(birth: Birth | Startable, resources: Resources) -> dict[str, Any]:
+def _own_host(entry: SpawnEntry | Startable, resources: Resources) -> dict[str, Any]:
     """The host of an isolated actor: named, restarted and stopped as the actor itself."""
-    if isinstance(birth, tuple):
-        actor, _, _, given, restart, limit = birth
+    if isinstance(entry, tuple):
+        actor, _, _, given, restart, limit = entry
         name, stop_timeout = given or actor.__name__, limit or STOP_TIMEOUT_DEFAULT
     else:
-        name, restart, stop_timeout = birth.host_terms()
+        name, restart, stop_timeout = entry.host_terms()
     if not stop_timeout.is_brutal:
         # Its actor keeps to its own limit; the host is killed when it does not come to that.
         stop_timeout = StopTimeout(stop_timeout.seconds + STOP_GRACE_S)

@@ -1,7 +1,7 @@
-"""Understudies: warm, empty processes that wait to take over a slot.
+"""Standbys: warm, empty processes that wait to take over a slot.
 
 A host that dies is replaced by one of them in milliseconds, while the next one starts
-behind it. What reserves resources has no understudy: it would reserve them twice.
+behind it. What reserves resources has no standby: it would reserve them twice.
 """
 
 import asyncio
@@ -12,15 +12,15 @@ from callboard.actors.kernel.host.host import Host
 from callboard.messages.core.errors import CallboardError
 from callboard.messages.ports import Engine, HostProcess
 
-__all__ = ["Understudies"]
+__all__ = ["Standbys"]
 
 LOGGER: Final = logging.getLogger("callboard.root")
 SPARE_LIFE_MIN_S: Final = 5.0
 CODES_MAX: Final = 256
-"""Kinds of actors whose code understudies load; of more, the newest."""
+"""Kinds of actors whose code standbys load; of more, the newest."""
 
 
-class Understudies:
+class Standbys:
     """The empty processes of one system."""
 
     def __init__(self, control: Host, engine: Engine, wanted: int) -> None:
@@ -54,7 +54,7 @@ class Understudies:
         return await self._engine.start_process(self.next_number())
 
     async def gather(self, hosts: int) -> None:
-        """Start processes for so many hosts, and the understudies, all at once."""
+        """Start processes for so many hosts, and the standbys, all at once."""
         starts = (self.start_process() for _ in range(hosts + self._wanted))
         for process in await asyncio.gather(*starts):
             self.keep(process)
@@ -68,8 +68,8 @@ class Understudies:
         self.spares.remove(process)
         return process
 
-    async def hire(self) -> None:
-        """Start understudies until there are as many as wanted."""
+    async def start_one(self) -> None:
+        """Start standbys until there are as many as wanted."""
         while not self._closed and self._hiring + len(self.spares) < self._wanted:
             self._hiring += 1
             try:
@@ -77,7 +77,7 @@ class Understudies:
                 self._warm(process, tuple(self._codes))
                 self.keep(process)
             except CallboardError as error:
-                LOGGER.warning("no understudy: %s", error)
+                LOGGER.warning("no standby: %s", error)
                 return
             finally:
                 self._hiring -= 1
@@ -118,12 +118,12 @@ class Understudies:
         self._control.run_task(self._watch(process))
 
     async def _watch(self, process: HostProcess) -> None:
-        """Replace an understudy that dies before it is needed."""
+        """Replace a standby that dies before it is needed."""
         began_s = self._control.now()
         await process.watch()
         if process in self.spares and not self._closed:
             self.spares.remove(process)
-            LOGGER.warning("understudy %s is lost and replaced", process.name)
+            LOGGER.warning("standby %s is lost and replaced", process.name)
             # One that dies at once would be replaced without end, as fast as they start.
             await asyncio.sleep(max(0.0, began_s + SPARE_LIFE_MIN_S - self._control.now()))
-            await self.hire()
+            await self.start_one()

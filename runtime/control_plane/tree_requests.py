@@ -1,14 +1,14 @@
 """Trees as they are shipped: one birth for each host, and what is found of it.
 
 The outermost supervisor is part 0, with all that runs on its host. Each placed child is a
-part of its own, with a lodge for it to run in; see `actors/trees/remote/proxy.py`.
+part of its own, with a holder for it to run in; see `actors/trees/remote/proxy.py`.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 from callboard.actors.kernel.actor import behaviour_of
-from callboard.actors.trees.extension import LodgeBirth, TreeStart
+from callboard.actors.trees.extension import RemoteChildEntry, TreeStart
 from callboard.actors.trees.spec import (
     ActorSpec,
     Node,
@@ -41,7 +41,7 @@ def spawn_of(pickler: Pickler, tree: TreeSpec) -> Spawn:
     shipped: list[SpawnPart] = []
     offers: list[Offer] = []
     for number, part in enumerate(parts_of(tree)):
-        shipped.append(_shipped(pickler, tree, part, is_lodge=number > 0))
+        shipped.append(_shipped(pickler, tree, part, is_remote_child_holder=number > 0))
         for offset, path in enumerate(part.paths, start=_first(number)):
             node = nodes.get(path)
             if isinstance(node, ActorSpec) and (node.offer or node.register):
@@ -62,31 +62,33 @@ def places_in(tree: TreeSpec, started: Spawned) -> Mapping[str, Address]:
 
 
 def _first(number: int) -> int:
-    """The offset of a part's first node: before a placed one there is its lodge."""
+    """The offset of a part's first node: before a placed one there is its holder."""
     return 1 if number else 0
 
 
-def _shipped(pickler: Pickler, tree: TreeSpec, part: Part, *, is_lodge: bool) -> SpawnPart:
+def _shipped(
+    pickler: Pickler, tree: TreeSpec, part: Part, *, is_remote_child_holder: bool
+) -> SpawnPart:
     wanted = ANYWHERE if part.node.placement is None else part.node.placement
     node = without_placed(part.node)
-    if not is_lodge:
+    if not is_remote_child_holder:
         assert isinstance(node, TreeSpec), "whoever starts a tree begins with a supervisor"
         shipped = part_of(pickler, [TreeStart(node)], wanted, numbers_each=len(part.paths))
         return shipped.model_copy(update={"lodges": tuple(part.below)})
     above = f"{tree.name}/{part.path}".rpartition("/")[0]
-    birth = LodgeBirth(node, above)
-    shipped = part_of(pickler, [birth], wanted, numbers_each=len(part.paths) + 1)
+    entry = RemoteChildEntry(node, above)
+    shipped = part_of(pickler, [entry], wanted, numbers_each=len(part.paths) + 1)
     return shipped.model_copy(
         update={
             "lodges": tuple(part.below),
-            "is_lodge": True,
+            "is_remote_child_holder": True,
             "field": f"{part.place}.placement",
-            "host": None if shipped.host is None else _lasting(shipped.host),
+            "host": None if shipped.host is None else _detached(shipped.host),
         }
     )
 
 
-def _lasting(host: Mapping[str, Any]) -> dict[str, Any]:
+def _detached(host: Mapping[str, Any]) -> dict[str, Any]:
     """The host of an isolated child: as long as its tree may start it, it is there."""
     spec = HostSpec.from_data(dict(host))
     return HostSpec(

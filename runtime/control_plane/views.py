@@ -1,4 +1,4 @@
-"""Looks at the whole system, for its desk.
+"""Looks at the whole system, for its endpoint.
 
 Every host is asked, each with a deadline, so that one that hangs does not hide the others;
 of those that do not answer, it is told what the root knows.
@@ -13,20 +13,20 @@ from callboard.actors.kernel.inspection.history import (
     MATCHES_MAX,
     NEAR_MAX,
     entries_of,
-    stories_of,
+    histories_of,
     supervision_of,
 )
-from callboard.actors.kernel.inspection.views import look_at_host
+from callboard.actors.kernel.inspection.views import view_host
 from callboard.messages.control.control_plane import CONTROL_CELL, CONTROL_SLOT
 from callboard.messages.control.views import (
-    ActorStory,
+    ActorHistories,
+    ActorHistory,
     CallboardView,
     HostView,
-    LookAtActor,
-    LookAtHost,
-    LookAtHostActor,
-    LookAtSystem,
-    Stories,
+    QueryActor,
+    QueryHost,
+    QueryHostActor,
+    QuerySystem,
 )
 from callboard.messages.core.contract import Request
 from callboard.messages.core.errors import ActorNotFound, CallboardError, DeadlineExceeded
@@ -39,14 +39,14 @@ if TYPE_CHECKING:
 
     from .root import Root
 
-__all__ = ["Looks"]
+__all__ = ["SystemViews"]
 
-LOOK_TIMEOUT_S: Final = 2.0
+QUERY_TIMEOUT_S: Final = 2.0
 """How long a host may take to answer; one that hangs must not hide the others."""
 ReplyT = TypeVar("ReplyT")
 
 
-class Looks:
+class SystemViews:
     """Looks at one system."""
 
     def __init__(self, host: "Host", root: "Root", system_name: str) -> None:
@@ -57,22 +57,22 @@ class Looks:
 
     # --- everything -----------------------------------------------------------------------
 
-    async def system(self, request: LookAtSystem) -> CallboardView:
+    async def system(self, request: QuerySystem) -> CallboardView:
         """Every host that answers, and a line for each that does not."""
-        wanted = LookAtHost(actors_max=request.actors_max, busiest_max=request.busiest_max)
+        wanted = QueryHost(actors_max=request.actors_max, busiest_max=request.busiest_max)
         slots = list(self._root.table.slots.values())
         own, *views = await asyncio.gather(
-            look_at_host(self._host, wanted), *(self._look(slot, wanted) for slot in slots)
+            view_host(self._host, wanted), *(self._look(slot, wanted) for slot in slots)
         )
         numbers = self._root.statistics()
         return CallboardView(
             name=self._system_name,
             hosts=(own, *views),
             restarts=numbers["lost_hosts"],
-            understudies=numbers["understudies"],
+            standbys=numbers["understudies"],
         )
 
-    async def _look(self, slot: Slot, request: LookAtHost) -> HostView:
+    async def _look(self, slot: Slot, request: QueryHost) -> HostView:
         if not slot.is_up:
             return self._absent(slot, "down", slot.problem or _last_end(self._root, slot))
         try:
@@ -82,7 +82,7 @@ class Looks:
         return view
 
     def _ask(self, slot: Slot, request: Request[ReplyT]) -> Awaitable[ReplyT]:
-        return self._host.ask(Address(slot.number, CONTROL_CELL), request, LOOK_TIMEOUT_S)
+        return self._host.ask(Address(slot.number, CONTROL_CELL), request, QUERY_TIMEOUT_S)
 
     def _absent(self, slot: Slot, state: str, problem: str) -> HostView:
         return HostView(
@@ -91,7 +91,7 @@ class Looks:
             name=slot.name,
             pid=0,
             node="",
-            actors=len(slot.births),
+            actors=len(slot.entries),
             handled=0,
             pending_asks=0,
             dead_letters={},
@@ -103,12 +103,12 @@ class Looks:
 
     # --- one actor ------------------------------------------------------------------------
 
-    async def actor(self, request: LookAtActor) -> Stories:
+    async def actor(self, request: QueryActor) -> ActorHistories:
         """The story of an actor or a host, wherever it is; or what its name is like."""
-        stories = await self._stories_of(request.path.strip())
-        return stories.model_copy(update={"system": self._system_name})
+        histories = await self._histories_of(request.path.strip())
+        return histories.model_copy(update={"system": self._system_name})
 
-    async def _stories_of(self, text: str) -> Stories:
+    async def _histories_of(self, text: str) -> ActorHistories:
         named = self._root.table.names.get(text)
         if named is not None:
             found = await self._on_hosts([named.slot], "", named.cell)
@@ -120,88 +120,90 @@ class Looks:
         }
         if head in numbers:
             if not rest.strip("/"):
-                return Stories(matches=(self._host_story(numbers[head]),))
+                return ActorHistories(matches=(self._host_history(numbers[head]),))
             return await self._on_hosts([numbers[head]], rest, 0)
         if not text.strip("/"):
-            return Stories(near=tuple(numbers)[:NEAR_MAX])
+            return ActorHistories(near=tuple(numbers)[:NEAR_MAX])
         found = await self._on_hosts(list(numbers.values()), text, 0)
         if found.matches:
             return found
         alike = difflib.get_close_matches(head, numbers, NEAR_MAX)
         alike += difflib.get_close_matches(text, self._root.table.names, NEAR_MAX)
         near = tuple(dict.fromkeys([*alike, *found.near]))[:NEAR_MAX]
-        return Stories(near=near, silent=found.silent)
+        return ActorHistories(near=near, silent=found.silent)
 
-    async def _on_hosts(self, numbers: Sequence[int], path: str, cell: int) -> Stories:
-        wanted = LookAtHostActor(path=path, cell=cell)
-        told = await asyncio.gather(*(self._stories(number, wanted) for number in numbers))
-        living = [match for stories in told for match in stories.matches if match.life != "ended"]
+    async def _on_hosts(self, numbers: Sequence[int], path: str, cell: int) -> ActorHistories:
+        wanted = QueryHostActor(path=path, cell=cell)
+        told = await asyncio.gather(*(self._histories(number, wanted) for number in numbers))
+        living = [
+            match for histories in told for match in histories.matches if match.lifecycle != "ended"
+        ]
         # What lives under the path is meant; what ended there, only when nothing does.
-        matches = living or [match for stories in told for match in stories.matches]
+        matches = living or [match for histories in told for match in histories.matches]
         names = {slot.number: slot.name for slot in self._root.table.slots.values()}
         names[CONTROL_SLOT] = self._host.name
         near = [
             f"{names[number]}{path}"
-            for number, stories in zip(numbers, told, strict=True)
-            for path in stories.near
+            for number, histories in zip(numbers, told, strict=True)
+            for path in histories.near
         ]
-        return Stories(
+        return ActorHistories(
             matches=tuple(matches[:MATCHES_MAX]),
             matches_left_off=max(0, len(matches) - MATCHES_MAX)
-            + sum(stories.matches_left_off for stories in told),
+            + sum(histories.matches_left_off for histories in told),
             near=tuple(near[:NEAR_MAX]),
-            silent=tuple(silent for stories in told for silent in stories.silent),
+            silent=tuple(silent for histories in told for silent in histories.silent),
         )
 
-    async def _stories(self, number: int, request: LookAtHostActor) -> Stories:
+    async def _histories(self, number: int, request: QueryHostActor) -> ActorHistories:
         if number == CONTROL_SLOT:
-            return stories_of(self._host, request)
+            return histories_of(self._host, request)
         slot = self._root.table.slots.get(number)
         if slot is None:
-            return Stories()  # It has just ended for good.
+            return ActorHistories()  # It has just ended for good.
         if not slot.is_up:
-            return Stories(silent=((slot.name, "down"),))
+            return ActorHistories(silent=((slot.name, "down"),))
         try:
-            stories = await self._ask(slot, request)
+            histories = await self._ask(slot, request)
         except CallboardError as error:
-            return Stories(silent=((slot.name, _why_silent(error)),))
+            return ActorHistories(silent=((slot.name, _why_silent(error)),))
         if slot.epoch == 1:
-            return stories
+            return histories
         note = (
             f"{slot.name} has been taken over {_times(slot.epoch - 1)}; what happened to the actor "
             f"before is not remembered. `callboard why {slot.name}` tells of the host."
         )
-        matches = tuple(match.model_copy(update={"note": note}) for match in stories.matches)
-        return stories.model_copy(update={"matches": matches})
+        matches = tuple(match.model_copy(update={"note": note}) for match in histories.matches)
+        return histories.model_copy(update={"matches": matches})
 
-    def _host_story(self, number: int) -> ActorStory:
+    def _host_history(self, number: int) -> ActorHistory:
         if number == CONTROL_SLOT:
-            return ActorStory(
+            return ActorHistory(
                 host=self._host.name,
                 path="",
                 kind="control host",
-                life="running",
+                lifecycle="running",
                 note="Nobody supervises it: when it ends, the system does.",
             )
         slot = self._root.table.slots[number]
-        family = self._root.isolated if slot.is_isolated else self._root.hosts
+        children = self._root.isolated if slot.is_isolated else self._root.hosts
         restarts, restart = 0, ""
         try:
-            child = family.supervisor.child(number)
+            child = children.supervisor.child(number)
         except ActorNotFound:
             pass  # Given up for good.
         else:
             restarts, restart = child.restarts, child.spec.restart.value
-        return ActorStory(
+        return ActorHistory(
             host=slot.name,
             path="",
             kind="host",
-            life="running" if slot.is_up else "down",
+            lifecycle="running" if slot.is_up else "down",
             incarnation=slot.epoch,
             restarts=restarts,
             restart=restart,
-            supervision=supervision_of(family.spec),
-            entries=entries_of(family.supervisor.history(number).entries, self._host.now()),
+            supervision=supervision_of(children.spec),
+            entries=entries_of(children.supervisor.history(number).entries, self._host.now()),
         )
 
 
@@ -211,7 +213,7 @@ def _times(count: int) -> str:
 
 def _why_silent(error: CallboardError) -> str:
     if isinstance(error, DeadlineExceeded):
-        return f"it has not answered for {LOOK_TIMEOUT_S:g} s"
+        return f"it has not answered for {QUERY_TIMEOUT_S:g} s"
     return error.message
 
 

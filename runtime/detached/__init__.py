@@ -1,3 +1,3 @@
-"""Systems that outlive their drivers: a root of its own process, and drivers as guests."""
+"""Systems that outlive their drivers: a root in a process of its own, and attached drivers."""
 
 __all__: list[str] = []

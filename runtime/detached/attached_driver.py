@@ -1,8 +1,8 @@
-"""A driver as a guest of a detached system: its own host, and its ways to all others.
+"""A driver as an attached driver of a detached system: its own host, and its ways to all others.
 
 It stands where `Control` stands for a system that lives in its driver. The root may die and
-come back meanwhile: the guest waits for it and is admitted again, while its messages to and
-from hosts go on.
+come back meanwhile: the attached driver waits for it and is admitted again, while its messages to
+and from hosts go on.
 """
 
 import asyncio
@@ -13,34 +13,34 @@ from typing import Any, Final, TypeVar
 
 from callboard.actors.kernel.actor import handler
 from callboard.actors.kernel.cell import Recipe
-from callboard.actors.kernel.host.control_actor import Warden
+from callboard.actors.kernel.host.control_actor import ControlActor
 from callboard.messages.control.control_plane import (
     CONTROL_CELL,
     CONTROL_SLOT,
-    FIRST_GUEST_SLOT,
+    FIRST_DRIVER_SLOT,
     Peer,
     PeersChanged,
 )
 from callboard.messages.control.spawning import Spawn, StopActor
-from callboard.messages.control.views import LookAtHost
+from callboard.messages.control.views import QueryHost
 from callboard.messages.core.contract import Request
 from callboard.messages.core.errors import CallboardError, HostLost
 from callboard.messages.core.ref import Address
 from callboard.messages.ports import Ledger, TransportBroken
 
-from ..control_plane.control import DESK
+from ..control_plane.control import ROOT_ENDPOINT
 from ..hosting.environment import Environment
 from ..hosting.settings import Settings
 from ..hosting.wiring import make_host
 from ..transport.sockets import SocketAddress
-from .ports import GuestEngine, Neighbour, Pulled, RootAway, RootLine, Visitor
+from .ports import DriverEngine, JoinRequest, Neighbour, Pulled, RootAway, RootClient
 
-__all__ = ["Guest", "slot_of"]
+__all__ = ["AttachedDriver", "slot_of"]
 
 LOGGER: Final = logging.getLogger("callboard.driver")
 ReplyT = TypeVar("ReplyT")
 EPOCH: Final = 1
-"""A guest that was dropped does not come back: another driver has another slot."""
+"""An attached driver that was dropped does not come back: another driver has another slot."""
 RETRY_S: Final = 0.1
 LEAVE_TIMEOUT_S: Final = 2.0
 SLOT_DIGITS: Final = 8
@@ -49,23 +49,23 @@ SLOT_DIGITS: Final = 8
 
 def slot_of(identity: str) -> int:
     """The slot of a driver, from an id that is never given twice."""
-    return FIRST_GUEST_SLOT + int(identity[:SLOT_DIGITS], 16)
+    return FIRST_DRIVER_SLOT + int(identity[:SLOT_DIGITS], 16)
 
 
-class GuestWarden(Warden):
+class DriverControlActor(ControlActor):
     """Cell 0 of a driver's host."""
 
-    def __init__(self, guest: "Guest") -> None:
-        super().__init__(guest.host)
-        self._guest = guest
+    def __init__(self, attached_driver: "AttachedDriver") -> None:
+        super().__init__(attached_driver.host)
+        self._attached_driver = attached_driver
 
     @handler
     async def peers(self, change: PeersChanged) -> None:
         """Other processes are at these slots now."""
-        await self._guest.meet(change.peers, is_open=change.is_open)
+        await self._attached_driver.meet(change.peers, is_open=change.is_open)
 
 
-class Guest:
+class AttachedDriver:
     """One driver's part in a detached system, on the running event loop.
 
     `on_failed` is called once when the system is gone, or has dropped this driver. For
@@ -76,10 +76,10 @@ class Guest:
         self,
         name: str,
         settings: Settings,
-        engine: GuestEngine,
+        engine: DriverEngine,
         environment: Environment,
         on_failed: Callable[[CallboardError], None],
-        root: RootLine,
+        root: RootClient,
         make_ledger: Callable[[], Ledger] | None = None,
     ) -> None:
         self.make_ledger: Final = make_ledger
@@ -104,7 +104,7 @@ class Guest:
         engine.attach(self.host)
         self._processes: Final[dict[int, Neighbour]] = {}
         """The processes of the hosts, by their slots."""
-        self.host.run_control(Recipe(GuestWarden, (self,), None, "warden"))
+        self.host.run_control(Recipe(DriverControlActor, (self,), None, "control-actor"))
 
     # --- coming and going -----------------------------------------------------------------
 
@@ -113,7 +113,7 @@ class Guest:
         # First: a driver may compute for long as soon as it has been let in.
         self._stop_beating = self._root.beat(self.host.slot, self._settings.heartbeat_s)
         try:
-            await self._be_admitted()
+            await self._join()
             await self._directory_taken()
         except BaseException:
             self._leave()
@@ -156,8 +156,8 @@ class Guest:
 
     # --- the root ---------------------------------------------------------------------------
 
-    async def ask_desk(self, request: Request[ReplyT], timeout_s: float) -> ReplyT:
-        """Ask the root's desk; asked again if the root dies over it.
+    async def ask_root(self, request: Request[ReplyT], timeout_s: float) -> ReplyT:
+        """Ask the root's endpoint; asked again if the root dies over it.
 
         Nothing is started twice by that. Only a stop is not repeated: it raises `HostLost`.
         """
@@ -174,40 +174,40 @@ class Guest:
         while True:
             left_s = max(0.0, deadline_s - self.host.now())
             try:
-                return await self.host.ask(DESK, request, left_s)
+                return await self.host.ask(ROOT_ENDPOINT, request, left_s)
             except HostLost:
                 if self._is_over or isinstance(request, StopActor):
                     raise
 
     async def _directory_taken(self) -> None:
-        """Wait until the directory that has arrived here counts: it is in the warden's mailbox."""
-        await self.host.ask(Address(self.host.slot, CONTROL_CELL), LookAtHost(actors_max=0))
+        """Wait until the control actor has taken in the directory that has arrived."""
+        await self.host.ask(Address(self.host.slot, CONTROL_CELL), QueryHost(actors_max=0))
 
-    async def _be_admitted(self) -> None:
+    async def _join(self) -> None:
         """Come in, or in again, however long the root takes to come back."""
         engine, slot = self.engine, self.host.slot
         address = await engine.socket_address()
         job, identity = engine.job(), engine.identity()
-        visitor = Visitor(slot, EPOCH, self._name, address, job, identity)
-        admission, is_answered = None, False
+        join_request = JoinRequest(slot, EPOCH, self._name, address, job, identity)
+        join_reply, is_answered = None, False
         while not is_answered:
             try:
-                admission = await self._root.admit(visitor, self._control_epoch)
+                join_reply = await self._root.join(join_request, self._control_epoch)
                 is_answered = True
             except RootAway as error:
                 LOGGER.info("the root of %s is away: %s", self._settings.name, error)
                 await asyncio.sleep(RETRY_S)
-        if admission is None:
+        if join_reply is None:
             raise HostLost(
                 f"the system {self._settings.name!r} has dropped this driver: it was silent "
                 "for too long.",
                 advice="Attach again. Was the process stopped, or the machine asleep?",
             )
-        self._control_epoch = admission.control_epoch
+        self._control_epoch = join_reply.control_epoch
         link = self.host.link(CONTROL_SLOT)
-        link.connect(admission.control_epoch, self._root.carrier(admission, address))
-        await self.meet(admission.peers, is_open=True)
-        self.host.tell(Address(slot, CONTROL_CELL), admission.directory)
+        link.connect(join_reply.control_epoch, self._root.carrier(join_reply, address))
+        await self.meet(join_reply.peers, is_open=True)
+        self.host.tell(Address(slot, CONTROL_CELL), join_reply.directory)
 
     async def _stay(self) -> None:
         """Keep one pull outstanding: it brings the root's frames, and tells when it dies."""
@@ -225,7 +225,7 @@ class Guest:
             # It may be the way to it that is gone, not the root: what was said stays said then.
             link.hold_back()
             try:
-                await self._be_admitted()
+                await self._join()
             except HostLost as error:
                 self._over(error)
 

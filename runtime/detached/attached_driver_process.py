@@ -1,4 +1,4 @@
-"""A guest as hosts are told of it: a peer with a slot, and without a process of ours."""
+"""An attached driver as hosts are told of it: a peer with a slot, and without a process of ours."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,10 +9,10 @@ from callboard.messages.core.ref import Address
 
 from ..transport.sockets import SocketAddress
 
-__all__ = ["GuestProcess"]
+__all__ = ["AttachedDriverProcess"]
 
 
-class GuestProcess:
+class AttachedDriverProcess:
     """Stands where a `HostProcess` stands for a host."""
 
     def __init__(self, control: Host, slot: int, name: str, address: SocketAddress | None) -> None:
@@ -27,12 +27,12 @@ class GuestProcess:
         """Nothing to do: a driver never takes over."""
 
     async def connect(self, peers: Mapping[int, tuple[int, Any]], *, is_open: bool = True) -> None:
-        """Tell the guest who is at other slots; other guests it cannot reach."""
+        """Send the driver its peers; other attached drivers are not among them."""
         known = {
             slot: (epoch, process.name, process.address)
             for slot, (epoch, process) in peers.items()
-            if not isinstance(process, GuestProcess)
+            if not isinstance(process, AttachedDriverProcess)
         }
         if known:
-            warden = Address(self._slot, CONTROL_CELL)
-            self._control.tell(warden, PeersChanged(peers=known, is_open=is_open))
+            control_actor = Address(self._slot, CONTROL_CELL)
+            self._control.tell(control_actor, PeersChanged(peers=known, is_open=is_open))

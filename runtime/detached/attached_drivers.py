@@ -1,8 +1,8 @@
-"""The guests of a root: drivers that have attached to its system.
+"""The attached drivers of a root: drivers that have attached to its system.
 
-A guest has a slot that takes no actors. It is introduced to all hosts, and dropped when it
-leaves or has been silent for too long: its asks are stopped then, whoever watches it is
-told, and nothing waits for it any longer.
+An attached driver has a slot that takes no actors. It is introduced to all hosts, and dropped when
+it leaves or has been silent for too long: its asks are stopped then, whoever watches it is told,
+and nothing waits for it any longer.
 """
 
 import asyncio
@@ -16,31 +16,31 @@ from callboard.messages.core.errors import CallboardError, HostLost
 from callboard.messages.ports import FrameCarrier
 
 from ..control_plane.root import Root
-from .attached_driver_process import GuestProcess
-from .ports import Admission, Surroundings, Visitor
+from .attached_driver_process import AttachedDriverProcess
+from .ports import JoinReply, JoinRequest, RootEnvironment
 
-__all__ = ["Guests"]
+__all__ = ["AttachedDrivers"]
 
 LOGGER: Final = logging.getLogger("callboard.root")
 
 
-class Guests:
-    """All guests of one root. `on_dropped` is called with the slot of each that is dropped."""
+class AttachedDrivers:
+    """All attached drivers of one root. `on_dropped` gets the slot of each dropped driver."""
 
     def __init__(
         self,
         control: Host,
         root: Root,
-        around: Surroundings,
+        around: RootEnvironment,
         silence_s: float,
-        expected: Mapping[int, Visitor | None],
+        expected: Mapping[int, JoinRequest | None],
         on_dropped: Callable[[int], None],
     ) -> None:
         self._control = control
         self._root = root
         self._around = around
         self._silence_s = silence_s
-        """A guest that has said nothing for so long is dropped."""
+        """An attached driver that has said nothing for so long is dropped."""
         self.expected: Final = dict(expected)
         """Drivers that an earlier root has let in: they come again, or are dead. None: nothing
         is known of one but that hosts know it."""
@@ -48,38 +48,40 @@ class Guests:
         self._heard_s: Final = dict.fromkeys(self.expected, control.now())
         self._watches: dict[int, Callable[[], None]] = {}
         """What ends the watch over each driver's process."""
-        for visitor in self.expected.values():
-            if visitor is not None:
-                self._watch_over(visitor)
+        for join_request in self.expected.values():
+            if join_request is not None:
+                self._watch_over(join_request)
         self._on_dropped = on_dropped
 
-    async def admit(
-        self, visitor: Visitor, carrier: FrameCarrier, known_epoch: int
-    ) -> Admission | None:
+    async def join(
+        self, join_request: JoinRequest, carrier: FrameCarrier, known_epoch: int
+    ) -> JoinReply | None:
         """Let a driver in, or in again; None when it was dropped meanwhile.
 
         `known_epoch` is the control epoch that had let it in before, or 0.
         """
-        slot, guests = visitor.slot, self._root.table.guests
+        slot, attached_drivers = join_request.slot, self._root.table.attached_drivers
         if self._control.has_forgotten(slot):
             return None
-        if slot not in guests:
+        if slot not in attached_drivers:
             if known_epoch and slot not in self.expected:
                 return None
-            await self._root.registrar.records.guest(slot, visitor)
-        if slot not in guests:
+            await self._root.registrar.records.attached_driver(slot, join_request)
+        if slot not in attached_drivers:
             if known_epoch and slot not in self.expected:
                 return None  # It has left meanwhile.
             self.expected.pop(slot, None)
-            process = GuestProcess(self._control, slot, visitor.name, visitor.address)
-            self._control.link(slot).connect(visitor.epoch, carrier)
-            self._root.table.add_guest(slot, visitor.name, visitor.epoch, process)
+            process = AttachedDriverProcess(
+                self._control, slot, join_request.name, join_request.address
+            )
+            self._control.link(slot).connect(join_request.epoch, carrier)
+            self._root.table.add_driver(slot, join_request.name, join_request.epoch, process)
             if slot not in self._watches:
-                self._watch_over(visitor)
-            LOGGER.info("driver %s has attached", visitor.name)
+                self._watch_over(join_request)
+            LOGGER.info("driver %s has attached", join_request.name)
         self.heard(slot)
         self._control.run_task(self._introduce(slot))
-        return Admission(
+        return JoinReply(
             self._control.epoch,
             None,
             {
@@ -89,25 +91,25 @@ class Guests:
             self._root.registrar.directory(),
         )
 
-    def _watch_over(self, visitor: Visitor) -> None:
-        slot = visitor.slot
-        self._watches[slot] = self._around.watch_over(visitor, lambda: self._gone(slot))
+    def _watch_over(self, join_request: JoinRequest) -> None:
+        slot = join_request.slot
+        self._watches[slot] = self._around.watch_over(join_request, lambda: self._gone(slot))
 
     async def _introduce(self, slot: int) -> None:
-        guest = self._root.table.guests.get(slot)
-        if guest is not None:
-            here = {slot: (guest.epoch, guest.process)}
+        attached_driver = self._root.table.attached_drivers.get(slot)
+        if attached_driver is not None:
+            here = {slot: (attached_driver.epoch, attached_driver.process)}
             await asyncio.gather(
                 *(host.process.connect(here) for host in self._root.table.living()),
                 return_exceptions=True,  # One that dies is told when it is back.
             )
 
     def is_known(self, slot: int) -> bool:
-        """Whether this driver is a guest now."""
-        return slot in self._root.table.guests
+        """Whether this driver is an attached driver now."""
+        return slot in self._root.table.attached_drivers
 
     def heard(self, slot: int) -> None:
-        """A guest gives a sign of life. May be called from another thread."""
+        """An attached driver gives a sign of life. May be called from another thread."""
         if self.is_known(slot) or slot in self.expected:
             self._heard_s[slot] = self._control.now()
 
@@ -122,24 +124,24 @@ class Guests:
                 await self.drop(slot)
 
     def _gone(self, slot: int) -> None:
-        """The process of a guest has ended without a word."""
+        """The process of an attached driver has ended without a word."""
         if self.is_known(slot) or slot in self.expected:
             LOGGER.warning("a driver (slot %d) is dead and is dropped", slot)
             self._control.run_task(self.drop(slot))
 
     async def drop(self, slot: int) -> None:
-        """A guest has left, or is dead: everybody forgets it."""
+        """An attached driver has left, or is dead: everybody forgets it."""
         watch = self._watches.pop(slot, None)
         if watch is not None:
             watch()
         self._heard_s.pop(slot, None)
         self.expected.pop(slot, None)
-        self._root.table.guests.pop(slot, None)
+        self._root.table.attached_drivers.pop(slot, None)
         self._control.forget(slot, HostLost("the driver has left.", slot=slot))
-        self._root.registrar.records.guest_gone(slot)
+        self._root.registrar.records.driver_gone(slot)
         self._on_dropped(slot)
         with contextlib.suppress(CallboardError):
-            await self._root.forget_letters(slot)
+            await self._root.forget_dead_letters(slot)
         # Those that are just coming up too: they have been told of it already.
         await asyncio.gather(
             *(

@@ -22,14 +22,14 @@ from ..control_plane.records import Records, Remembered
 from ..hosting.environment import Environment
 from ..hosting.settings import Settings
 from ..transport.pulls import Pulls
-from .attached_drivers import Guests
-from .ports import Admission, LastingEngine, Pulled, Surroundings, Visitor, visitor_of
+from .attached_drivers import AttachedDrivers
+from .ports import DetachedEngine, JoinReply, JoinRequest, Pulled, RootEnvironment, join_request_of
 
-__all__ = ["LastingRoot"]
+__all__ = ["DetachedRoot"]
 
 LOGGER: Final = logging.getLogger("callboard.root")
 ReplyT = TypeVar("ReplyT")
-LOOK_TIMEOUT_S: Final = 10.0
+QUERY_TIMEOUT_S: Final = 10.0
 READ_RETRY_S: Final = 0.5
 AGAIN_S: Final = 1.0
 """Before what cannot be taken over is tried again, by a new process."""
@@ -37,11 +37,11 @@ SILENCES: Final = 2.0
 """A driver may be silent for so many times as long as a host: it may be starting a process."""
 
 
-class LastingRoot:
+class DetachedRoot:
     """One incarnation of a root, on the running event loop. `system` is the same for all."""
 
     def __init__(
-        self, settings: Settings, system: str, environment: Environment, around: Surroundings
+        self, settings: Settings, system: str, environment: Environment, around: RootEnvironment
     ) -> None:
         self._settings = settings
         self._system = system
@@ -50,9 +50,9 @@ class LastingRoot:
         self._pulls: Final = Pulls()
         self.control: Control | None = None
         """Its control plane, as soon as there is one."""
-        self.guests: Guests | None = None
+        self.attached_drivers: AttachedDrivers | None = None
         """Its drivers, once it is ready."""
-        self._engine: LastingEngine | None = None
+        self._engine: DetachedEngine | None = None
         self._service: Final = AdminService(queries=self._ask)
         self._admin: AdminSocket | None = None
         self._stopping: asyncio.Task[None] | None = None
@@ -101,10 +101,12 @@ class LastingRoot:
         )
         await records.epoch(self._system, epoch)
         await engine.start()
-        expected: dict[int, Visitor | None] = {}
+        expected: dict[int, JoinRequest | None] = {}
         if remembered.was_started:
             expected.update(dict.fromkeys(await control.resume(engine.find, remembered)))
-            expected.update((slot, visitor_of(row)) for slot, row in remembered.guests.items())
+            expected.update(
+                (slot, join_request_of(row)) for slot, row in remembered.attached_drivers.items()
+            )
         else:
             await around.end_processes(remembered.processes)
             await control.start()
@@ -113,10 +115,10 @@ class LastingRoot:
             self._admin = AdminSocket(self._service)
             await self._admin.start()
         silence_s = SILENCES * settings.heartbeat_s * settings.heartbeats_missed_max
-        self.guests = Guests(
+        self.attached_drivers = AttachedDrivers(
             control.host, control.root, around, silence_s, expected, self._pulls.end
         )
-        control.host.run_task(self.guests.watch(settings.heartbeat_s))
+        control.host.run_task(self.attached_drivers.watch(settings.heartbeat_s))
 
     async def _remembered(self) -> Remembered:
         """What its predecessors have written down, however long that takes."""
@@ -154,8 +156,8 @@ class LastingRoot:
             await self._around.end_processes(self._inherited)
         if self._admin is not None:
             await self._admin.stop()
-        if self.guests is not None:
-            self.guests.close()
+        if self.attached_drivers is not None:
+            self.attached_drivers.close()
         if self.control is not None:
             await self.control.stop(timeout_s)
         if self._engine is not None:
@@ -169,40 +171,43 @@ class LastingRoot:
 
     async def _ask(self, request: Request[ReplyT]) -> ReplyT:
         assert self.control is not None
-        return await self.control.ask_desk(request, LOOK_TIMEOUT_S)
+        return await self.control.ask_root(request, QUERY_TIMEOUT_S)
 
-    # --- guests -------------------------------------------------------------------------------
+    # --- attached drivers
+    # -------------------------------------------------------------------------------
 
-    async def admit(self, visitor: Visitor, known_epoch: int) -> Admission | None:
+    async def join(self, join_request: JoinRequest, known_epoch: int) -> JoinReply | None:
         """Let a driver in, or in again; None when it was dropped meanwhile.
 
         `known_epoch` is the control epoch that had let it in before, or 0.
         """
         await self.ready()
-        assert self.guests is not None
+        assert self.attached_drivers is not None
         carrier: FrameCarrier
-        carrier, mine = await self._around.way_to(visitor, self._pulls.carrier(visitor.slot))
-        admission = await self.guests.admit(visitor, carrier, known_epoch)
-        if admission is None:
-            self._pulls.end(visitor.slot)
+        carrier, mine = await self._around.way_to(
+            join_request, self._pulls.carrier(join_request.slot)
+        )
+        join_reply = await self.attached_drivers.join(join_request, carrier, known_epoch)
+        if join_reply is None:
+            self._pulls.end(join_request.slot)
             return None
-        return admission._replace(control_address=mine)
+        return join_reply._replace(control_address=mine)
 
     def heard(self, slot: int) -> None:
-        """A guest lives. May be called from another thread."""
-        if self.guests is not None:
-            self.guests.heard(slot)
+        """An attached driver lives. May be called from another thread."""
+        if self.attached_drivers is not None:
+            self.attached_drivers.heard(slot)
 
     async def leave(self, slot: int) -> None:
-        """A guest leaves."""
-        if self.guests is not None:
-            await self.guests.drop(slot)
+        """An attached driver leaves."""
+        if self.attached_drivers is not None:
+            await self.attached_drivers.drop(slot)
 
     async def pull(self, slot: int, bookkeeping: bytes) -> Pulled | None:
-        """The frames for a guest, as soon as there are some; None when it is not known (yet)."""
-        guests, control = self.guests, self.control
-        if guests is None or control is None or not guests.is_known(slot):
+        """The frames for an attached driver, once there are some; None for an unknown driver."""
+        attached_drivers, control = self.attached_drivers, self.control
+        if attached_drivers is None or control is None or not attached_drivers.is_known(slot):
             return None
         control.host.receive(bookkeeping)
         taken: Any = await self._pulls.take(slot)
-        return taken if guests.is_known(slot) else None
+        return taken if attached_drivers.is_known(slot) else None

@@ -13,8 +13,8 @@ from callboard.messages.core.errors import CallboardError
 from callboard.messages.ports import BlobStore, Engine, FrameCarrier, Ledger
 
 from ..admin.client import AdminClient
-from ..control_plane.adoption import LastingProcess
-from ..control_plane.control import Presence
+from ..control_plane.adoption import DetachedProcess
+from ..control_plane.control import Connection
 from ..control_plane.records import Records
 from ..hosting.environment import Environment
 from ..hosting.settings import Settings
@@ -24,20 +24,20 @@ from ..transport.sockets import SocketAddress
 
 __all__ = [
     "VISIT_TIMEOUT_S",
-    "Admission",
     "AttachedDriver",
+    "DetachedEngine",
     "DetachedSystems",
+    "DriverEngine",
     "Enter",
-    "GuestEngine",
-    "LastingEngine",
+    "JoinReply",
+    "JoinRequest",
     "Neighbour",
     "Pulled",
     "RootAway",
-    "RootLine",
+    "RootClient",
+    "RootEnvironment",
     "Stopped",
-    "Surroundings",
-    "Visitor",
-    "visitor_of",
+    "join_request_of",
 ]
 
 VISIT_TIMEOUT_S: Final = 30.0
@@ -51,7 +51,7 @@ class RootAway(Exception):
     """The root does not answer now; it is coming back, or on its way."""
 
 
-class Visitor(NamedTuple):
+class JoinRequest(NamedTuple):
     """A driver that wants to be let in."""
 
     slot: int
@@ -65,10 +65,10 @@ class Visitor(NamedTuple):
     """What process it is, to others of its machine."""
 
 
-def visitor_of(row: Sequence[Any]) -> Visitor:
+def join_request_of(row: Sequence[Any]) -> JoinRequest:
     """A visitor from its fields as plain data."""
     slot, epoch, name, address, job, identity = row
-    return Visitor(
+    return JoinRequest(
         slot,
         epoch,
         name,
@@ -78,8 +78,8 @@ def visitor_of(row: Sequence[Any]) -> Visitor:
     )
 
 
-class Admission(NamedTuple):
-    """What a guest needs to take part."""
+class JoinReply(NamedTuple):
+    """What an attached driver needs to take part."""
 
     control_epoch: int
     control_address: SocketAddress | None
@@ -90,21 +90,21 @@ class Admission(NamedTuple):
 # --- the root's side ---------------------------------------------------------------------------
 
 
-class LastingEngine(Engine, Protocol):
+class DetachedEngine(Engine, Protocol):
     """An engine whose processes outlive the root that has started them."""
 
-    async def find(self, name: str) -> LastingProcess | None:
+    async def find(self, name: str) -> DetachedProcess | None:
         """The process of that name; None when it is gone."""
 
 
-class Surroundings(Protocol):
+class RootEnvironment(Protocol):
     """Where one incarnation of a root lives."""
 
     @property
     def ledger(self) -> Ledger:
         """What its predecessors have written down."""
 
-    def engine(self, epoch: int, records: Records) -> LastingEngine:
+    def engine(self, epoch: int, records: Records) -> DetachedEngine:
         """The engine of this incarnation; called once.
 
         It writes down each process before that is started, and when that has been ended.
@@ -117,11 +117,11 @@ class Surroundings(Protocol):
         """Forget all that was written down. Raises `ClusterError`."""
 
     async def way_to(
-        self, visitor: Visitor, pulls: PullCarrier
+        self, join_request: JoinRequest, pulls: PullCarrier
     ) -> tuple[FrameCarrier, SocketAddress | None]:
         """The way for frames to a driver, and the one it has for frames to here."""
 
-    def watch_over(self, visitor: Visitor, gone: Callable[[], None]) -> Callable[[], None]:
+    def watch_over(self, join_request: JoinRequest, gone: Callable[[], None]) -> Callable[[], None]:
         """Have `gone` called once, soon after the driver's process has ended.
 
         Never for one that lives, however busy or hard to reach. Gives what ends the watch.
@@ -137,20 +137,20 @@ class Surroundings(Protocol):
 # --- a driver's side ---------------------------------------------------------------------------
 
 
-class RootLine(Protocol):
+class RootClient(Protocol):
     """A driver's line to the root of a system, whichever incarnation that is.
 
     Its calls raise `RootAway` while there is none, and `HostLost` once none comes back.
     """
 
-    async def admit(self, visitor: Visitor, known_epoch: int) -> Admission | None:
-        """See `LastingRoot.admit`."""
+    async def join(self, join_request: JoinRequest, known_epoch: int) -> JoinReply | None:
+        """See `DetachedRoot.join`."""
 
     async def pull(self, slot: int, bookkeeping: bytes) -> Pulled | None:
-        """See `LastingRoot.pull`."""
+        """See `DetachedRoot.pull`."""
 
     async def leave(self, slot: int) -> None:
-        """See `LastingRoot.leave`."""
+        """See `DetachedRoot.leave`."""
 
     def beat(self, slot: int, every_s: float) -> Callable[[], None]:
         """Give signs of life as long as this process lives, however busy its event loop is.
@@ -158,7 +158,7 @@ class RootLine(Protocol):
         Gives what ends them.
         """
 
-    def carrier(self, admission: Admission, mine: SocketAddress | None) -> FrameCarrier:
+    def carrier(self, join_reply: JoinReply, mine: SocketAddress | None) -> FrameCarrier:
         """The way for frames to the root."""
 
 
@@ -175,7 +175,7 @@ class Neighbour(Protocol):
         """What waits there for this driver. Raises `HostLost`, `TransportBroken`."""
 
 
-class GuestEngine(Protocol):
+class DriverEngine(Protocol):
     """What a driver has of the cluster."""
 
     def attach(self, control: Host) -> None:
@@ -203,7 +203,7 @@ class GuestEngine(Protocol):
 # --- the systems of a cluster ------------------------------------------------------------------
 
 
-class AttachedDriver(Presence, Protocol):
+class AttachedDriver(Connection, Protocol):
     """A driver's part in a detached system, once it has been let in."""
 
     @property

@@ -1,7 +1,7 @@
 """The executions that one process runs: submitted, journalled, and taken up again.
 
-That is a driver; or, in a detached system that journals, its steward
-(`detached/stewardship/steward.py`).
+That is a driver; or, in a detached system that journals, its execution service
+(`detached/service/execution_service.py`).
 """
 
 import asyncio
@@ -247,8 +247,8 @@ class Executions:
         recorder.lost(lost)
         shown = ", ".join(history.ids[one.task] for one in lost[:LOSSES_SHOWN])
         LOGGER.warning(
-            "Execution %s: %d results are lost, their sub-tasks run again (unsafe ones only if "
-            "that is decided): %s%s. %s", history.id, len(lost), shown,
+            "Execution %s: %d results are lost, their sub-tasks run again (non-idempotent ones "
+            "only by a decision): %s%s. %s", history.id, len(lost), shown,
             ", ..." if len(lost) > LOSSES_SHOWN else "", lost[0].why,
         )  # fmt: skip
 

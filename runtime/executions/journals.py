@@ -28,9 +28,9 @@ __all__ = [
     "FileLock",
     "JournalOpener",
     "OpenJournal",
+    "detached_journal",
     "home",
     "journal_files",
-    "lasting_journal",
     "no_journal",
     "open_journal",
 ]
@@ -194,7 +194,7 @@ def _own_lock(settings: Settings, environment: Mapping[str, str]) -> tuple[FileL
     raise StoreUnavailable(f"{FILES_MAX} systems named {settings.name!r} have their journals open.")
 
 
-def lasting_journal(settings: Settings, environment: Mapping[str, str]) -> str:
+def detached_journal(settings: Settings, environment: Mapping[str, str]) -> str:
     """The journal of a detached system, as whatever process of it is to open it finds it.
 
     A file is named from the root on. Raises `SpecError` for what names no store; without a file

@@ -19,7 +19,7 @@ import os
 import platform
 from typing import Final
 
-__all__ = ["CollectorPause", "calm_collector", "limit_heaps", "return_free_pages"]
+__all__ = ["GcPause", "limit_heaps", "return_free_pages", "tune_gc"]
 
 YOUNG_OBJECTS: Final = 100_000
 MIDDLE_ROUNDS: Final = 10
@@ -34,14 +34,14 @@ ARENA_VARIABLES: Final = ("MALLOC_ARENA_MAX", "GLIBC_TUNABLES")
 IS_GLIBC: Final = platform.libc_ver()[0] == "glibc"
 
 
-def calm_collector() -> None:
+def tune_gc() -> None:
     """Set this process's collector for actors. Called once, when a host or driver starts."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS, MIDDLE_ROUNDS, OLD_ROUNDS)
 
 
-class CollectorPause:
+class GcPause:
     """Keeps Python's collector from running while actors that are missed come back.
 
     Ten thousand of them are 100,000 new objects: a young collection of 18 ms, just when each

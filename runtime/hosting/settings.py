@@ -39,7 +39,7 @@ class Settings:
     engine: str = "ray"
     hosts: int | Sequence[HostSpec] | None = None
     """Hosts that run actors, or what each of them is; None: one for each CPU of the cluster."""
-    understudies: int = 1
+    standbys: int = 1
     """Warm, empty processes that take over when a host dies."""
     address: str | None = None
     """A running cluster (`host:port`); None starts Ray on this machine, embedded."""
@@ -94,8 +94,8 @@ class Settings:
             _refuse("engine", self.engine, f"one of {', '.join(ENGINES)}")
         if self.hosts is not None:
             self._check_hosts(self.hosts)
-        if not 0 <= self.understudies <= HOSTS_MAX:
-            _refuse("understudies", self.understudies, f"a number from 0 to {HOSTS_MAX}")
+        if not 0 <= self.standbys <= HOSTS_MAX:
+            _refuse("understudies", self.standbys, f"a number from 0 to {HOSTS_MAX}")
         if self.engine == "inline" and self.address is not None:
             _refuse("address", self.address, "None for the inline engine: it has no cluster")
         if self.engine == "inline" and self.detached:
@@ -159,7 +159,7 @@ class SettingsOptions(TypedDict, total=False):
 
     engine: str | None
     hosts: int | Sequence[HostSpec] | None
-    understudies: int | None
+    standbys: int | None
     address: str | None
     name: str | None
     detached: bool | None

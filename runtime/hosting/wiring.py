@@ -16,7 +16,7 @@ from callboard.actors.kernel.host.watchdog import Watchdog
 from callboard.actors.kernel.ports import RoleHost
 from callboard.actors.pools.cell import PoolRecipe, Pools
 from callboard.actors.trees.extension import Trees
-from callboard.messages.control.control_plane import is_guest
+from callboard.messages.control.control_plane import is_driver_slot
 from callboard.messages.control.lifecycle import Exit
 from callboard.messages.control.spec import SupervisorSpec
 from callboard.messages.core.ref import Address, Ref
@@ -150,5 +150,5 @@ async def _publish(
     """Publish the host's metrics, a moment later: a host that takes over has more urgent work."""
     await asyncio.sleep(min(METRICS_DELAY_S, settings.metrics_s))
     # Drivers come and go under names of their own, which must not become labels.
-    label = "guest" if is_guest(host.slot) else host.name
+    label = "guest" if is_driver_slot(host.slot) else host.name
     Publisher(host, make_metrics(settings.name, label), settings.metrics_s).start()

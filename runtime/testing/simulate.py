@@ -37,7 +37,7 @@ P = ParamSpec("P")
 LIMIT_S: Final = 7 * 24 * 3600.0
 """Virtual seconds that a scenario may take: a week."""
 UP_WITHIN_S: Final = 120.0
-LOOK_EVERY_S: Final = 0.1
+QUERY_EVERY_S: Final = 0.1
 TRACE_LINES: Final = 30
 
 
@@ -81,7 +81,7 @@ class Simulation:
                     f"not all hosts are up within {within_s:g} s.",
                     advice="The trace below shows what happened.",
                 )
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(QUERY_EVERY_S)
 
     # --- faults -------------------------------------------------------------------------------
 
@@ -127,7 +127,7 @@ def simulate(
 ) -> ResultT:
     """Run a scenario in a world of its own and give its result.
 
-    `options` are the fields of `Settings` (hosts, understudies, ...); `faults` begin with
+    `options` are the fields of `Settings` (hosts, standbys, ...); `faults` begin with
     the scenario. Raises the scenario's error, with the seed's trace as a note, and
     `TimeoutError` after `limit_s` virtual seconds.
     """

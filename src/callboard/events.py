@@ -6,14 +6,14 @@ from callboard.actors.events.commands import Commands
 from callboard.actors.events.consumers.core import ConsumersLimits
 from callboard.actors.events.consumers.group import ConsumerGroup
 from callboard.actors.events.log import FollowedLog
-from callboard.actors.events.projection.actor import LookAtProjector, ProjectorActor
+from callboard.actors.events.projection.actor import ProjectorActor, QueryProjector
 from callboard.actors.events.projection.projection import Projection, Rows, projects
 from callboard.actors.events.projection.projector import Projector
 from callboard.actors.events.projection.queries import Queries
-from callboard.actors.events.snapshots import Snapshots
 from callboard.actors.events.subscription.reader import Follower
 from callboard.actors.events.subscription.subscription import Subscription
 from callboard.actors.journal.client import LogClient
+from callboard.actors.journal.snapshots import Snapshots
 from callboard.messages.storage.event_ids import new_event_id
 from callboard.messages.storage.events import (
     ANY,
@@ -39,12 +39,12 @@ __all__ = [
     "FollowedLog",
     "Follower",
     "LogClient",
-    "LookAtProjector",
     "NewEvent",
     "Projection",
     "Projector",
     "ProjectorActor",
     "Queries",
+    "QueryProjector",
     "RecordedEvent",
     "Rows",
     "Snapshots",

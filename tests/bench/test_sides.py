@@ -73,7 +73,7 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def surroundings(
+def root_environment(
     bench: Bench,
     side: Side,
     request: pytest.FixtureRequest,

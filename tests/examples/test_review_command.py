@@ -104,7 +104,7 @@ def test_a_plan_that_grows_with_every_file_leads_to_the_same_report(
         report = await handle.result()
         return report, handle.state().metrics.sub_tasks, len(list(tmp_path.iterdir()))
 
-    report, sub_tasks, delivered = run(main, engine="inline", hosts=1, understudies=0)
+    report, sub_tasks, delivered = run(main, engine="inline", hosts=1, standbys=0)
     files = len(scanned.paths)
     # Ruff takes a whole batch at once.
     assert sub_tasks >= files * (len(SPECIALISTS) - 1)

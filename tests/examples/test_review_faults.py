@@ -13,7 +13,7 @@ from typing import IO
 import psutil
 import pytest
 
-from callboard.messages.control.views import CallboardView, LookAtSystem
+from callboard.messages.control.views import CallboardView, QuerySystem
 from callboard.runtime.admin.unix_socket import SYSTEM, admin_sockets, connect, process_of
 
 from .review_runs import ROOT, command, make_tree, report_in, review
@@ -33,7 +33,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextmanager
 def reviewing(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
     """A review under way, in a process group of its own; nothing of it outlives the test."""
-    family: list[psutil.Process] = []
+    children: list[psutil.Process] = []
     with subprocess.Popen(
         command(*arguments),
         cwd=ROOT,
@@ -46,9 +46,9 @@ def reviewing(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             with suppress(psutil.NoSuchProcess):
-                family = psutil.Process(process.pid).children(recursive=True)
+                children = psutil.Process(process.pid).children(recursive=True)
             process.kill()
-            for member in family:
+            for member in children:
                 with suppress(psutil.NoSuchProcess):
                     member.kill()
 
@@ -63,14 +63,14 @@ def wait_for_results(stream: IO[str] | None) -> str:
 
 
 def a_host_of(process: subprocess.Popen[str]) -> psutil.Process:
-    """The process of one of the agents' hosts; not an understudy, which looks the same."""
+    """The process of one of the agents' hosts; not a standby, which looks the same."""
     (socket,) = (path for path in admin_sockets(SYSTEM) if process_of(path) == process.pid)
     view = asyncio.run(_look(socket))
     return psutil.Process(next(host.pid for host in view.hosts if host.slot and host.pid))
 
 
 async def _look(socket: Path) -> CallboardView:
-    return await connect(socket).ask(LookAtSystem(actors_max=0))
+    return await connect(socket).ask(QuerySystem(actors_max=0))
 
 
 @pytest.mark.ray
@@ -101,8 +101,8 @@ def test_ctrl_c_stops_everything_and_leaves_no_report(
     """Sent to the driver alone, and to its whole process group as a terminal does."""
     with reviewing(tree, "--out", tmp_path, "--hosts", "2") as process:
         wait_for_results(process.stderr)
-        family = psutil.Process(process.pid).children(recursive=True)
-        assert family
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert children
         sent_s = time.monotonic()
         if whole_group:
             os.killpg(process.pid, signal.SIGINT)
@@ -114,7 +114,7 @@ def test_ctrl_c_stops_everything_and_leaves_no_report(
     assert took_s < STOP_S
     assert "interrupted" in errors
     assert "Traceback" not in errors
-    _, alive = psutil.wait_procs(family, timeout=STOP_S - took_s)
+    _, alive = psutil.wait_procs(children, timeout=STOP_S - took_s)
     assert [member for member in alive if member.status() != psutil.STATUS_ZOMBIE] == []
     assert list(tmp_path.iterdir()) == []
 

@@ -346,7 +346,7 @@ def test_what_is_allowed_passes(rule: Rule, path: str, text: str) -> None:
 
 def test_dead_modules_are_told_from_living_ones() -> None:
     sources = [
-        Source(Path("actors/kernel/cell.py"), "from .dispatch import d\n"),
+        Source(Path("actors/cell.py"), "from .dispatch import d\n"),
         Source(Path("actors/dispatch.py"), ""),
         Source(Path("actors/forgotten.py"), "import callboard.actors.forgotten\n"),
         Source(Path("actors/pool/core.py"), "from .. import cell\n"),

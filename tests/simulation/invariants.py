@@ -11,15 +11,15 @@ from types import MappingProxyType
 from typing import Any, Final, Protocol, final
 
 from callboard.actors.kernel.actor import Actor
-from callboard.actors.kernel.cell import Cell, Life
+from callboard.actors.kernel.cell import Cell, Lifecycle
 from callboard.actors.kernel.directory.routing import text_hash
-from callboard.actors.kernel.flow_key import WHOLE, Lane
+from callboard.actors.kernel.flow_key import WHOLE_CELL, FlowKey
 from callboard.actors.kernel.host.host import Host
 from callboard.actors.kernel.link.link import Link
 from callboard.actors.kernel.ports import Children
 from callboard.actors.keyed.activation import Activation
-from callboard.actors.trees.supervisor_cell import Branch
-from callboard.messages.control.control_plane import CONTROL_CELL, CONTROL_SLOT, is_guest
+from callboard.actors.trees.supervisor_cell import SupervisorCell
+from callboard.messages.control.control_plane import CONTROL_CELL, CONTROL_SLOT, is_driver_slot
 from callboard.runtime.testing.system import SimulatedSystem
 from callboard.runtime.testing.world import World
 
@@ -139,18 +139,18 @@ def links_are_well(host: Host) -> bool:
 def mailboxes_bounded(_run: CheckedRun, host: Host) -> str | None:
     """A mailbox holds no more than its size, except the messages that its senders wait with."""
     for cell in host.cells.values():
-        box = cell.box
-        if box is None or len(box) <= cell.behaviour.mailbox_messages:
+        mailbox = cell.mailbox
+        if mailbox is None or len(mailbox) <= cell.behaviour.mailbox_messages:
             continue
-        place = (cell.id, WHOLE)
+        place = (cell.id, WHOLE_CELL)
         if isinstance(cell, Activation):
-            lane = Lane(cell.keeper.plan.actor.key, text_hash(cell.key))
-            place = (cell.keeper.id, lane)
+            flow_key = FlowKey(cell.region.plan.actor.key, text_hash(cell.key))
+            place = (cell.region.id, flow_key)
         held = sum(link.receiver.held.get(place, 0) for link in host.links.values())
         held += sum(map(_left_behind, host.links.values()))
-        asks = sum(hasattr(item, "sink") for item in box)
-        if len(box) > cell.behaviour.mailbox_messages + held + asks:
-            return f"{cell.path}: {len(box)} messages, {held} held, {asks} asks"
+        asks = sum(hasattr(item, "sink") for item in mailbox)
+        if len(mailbox) > cell.behaviour.mailbox_messages + held + asks:
+            return f"{cell.path}: {len(mailbox)} messages, {held} held, {asks} asks"
     return None
 
 
@@ -181,18 +181,20 @@ def asks_not_forgotten(_run: CheckedRun, host: Host) -> str | None:
 def tree_is_what_runs(run: CheckedRun, host: Host) -> str | None:
     """No child runs that the tree does not know, and the tree knows none that does not run."""
     known: dict[int, Cell] = {}
-    for family in _families(host):
+    for children in _families(host):
         checker = (
-            family.supervisor.checker if isinstance(family.supervisor, CheckedSupervisor) else None
+            children.supervisor.checker
+            if isinstance(children.supervisor, CheckedSupervisor)
+            else None
         )
-        for cell in family.cells.values():
+        for cell in children.cells.values():
             known[cell.id] = cell
             if checker is None:
                 continue
             incarnation = checker.alive.get(cell.id)
-            if cell.life is Life.RUNNING and incarnation != cell.incarnation:
+            if cell.lifecycle is Lifecycle.RUNNING and incarnation != cell.incarnation:
                 return f"{cell.path} runs as {cell.incarnation}, its supervisor has {incarnation}"
-            if incarnation is not None and cell.life is Life.STOPPED:
+            if incarnation is not None and cell.lifecycle is Lifecycle.STOPPED:
                 return f"{cell.path} has stopped, its supervisor has {incarnation}"
     for number, cell in host.cells.items():
         if (
@@ -201,7 +203,7 @@ def tree_is_what_runs(run: CheckedRun, host: Host) -> str | None:
             and cell.recipe.actor in run.ours
             and not _is_declared(cell)
         ):
-            return f"{cell.path} ({cell.life.name}) is in no family"
+            return f"{cell.path} ({cell.lifecycle.name}) is in no family"
     for number, cell in known.items():
         if host.cells.get(number) is not cell:
             return f"{cell.path} is in a family, but cannot be reached"
@@ -211,17 +213,17 @@ def tree_is_what_runs(run: CheckedRun, host: Host) -> str | None:
 def _is_declared(cell: Cell) -> bool:
     """Whether it is a child of a supervisor of a tree, which has not started it (again) yet."""
     parent = cell.parent
-    is_member = isinstance(parent, Branch) and cell.id in parent.members
-    return is_member and cell.life is not Life.RUNNING
+    is_member = isinstance(parent, SupervisorCell) and cell.id in parent.members
+    return is_member and cell.lifecycle is not Lifecycle.RUNNING
 
 
 def _families(host: Host) -> Iterator[Children[Cell]]:
-    guardian = host.births._guardian
+    guardian = host.spawner._guardian
     waiting: list[Children[Cell]] = [] if guardian is None else [guardian]
     while waiting:
-        family = waiting.pop()
-        yield family
-        waiting.extend(c.children for c in family.cells.values() if c.children is not None)
+        children = waiting.pop()
+        yield children
+        waiting.extend(c.children for c in children.cells.values() if c.children is not None)
 
 
 # --- at the end: all has healed, and time enough has passed ------------------------------------
@@ -289,11 +291,11 @@ def births_live(run: CheckedRun) -> str | None:
     """Every top-level actor that is written down lives, and no other."""
     table = run.simulated.root.table
     for host in run.living():
-        if host.slot == CONTROL_SLOT or is_guest(host.slot):
+        if host.slot == CONTROL_SLOT or is_driver_slot(host.slot):
             continue
-        guardian = host.births._guardian
+        guardian = host.spawner._guardian
         alive = set() if guardian is None else set(guardian.cells)
-        written = set(table.slots[host.slot].births)
+        written = set(table.slots[host.slot].entries)
         if alive != written:
             return f"{host.name} has {sorted(alive)}, written down are {sorted(written)}"
     return None
@@ -333,7 +335,9 @@ def _pairs(run: CheckedRun) -> Iterator[tuple[Host, Host]]:
     for source in hosts:
         for target in hosts:
             # Drivers do not reach each other.
-            if source is not target and not (is_guest(source.slot) and is_guest(target.slot)):
+            if source is not target and not (
+                is_driver_slot(source.slot) and is_driver_slot(target.slot)
+            ):
                 yield source, target
 
 
@@ -390,7 +394,7 @@ SEEN: Final = MappingProxyType(
         "stop_order": "Children stop in the exact reverse of the order of their starts.",
         "notified_once": "A watcher gets one notice of each end, and none of an end that was not.",
         "one_activation": "A key has at most one actor at work in the whole system.",
-        "placed_once": "A placed child of a tree runs for its envoy, and for no other.",
+        "placed_once": "A placed child of a tree runs for its proxy, and for no other.",
         "placed_children_come_back": "Placed children answer again once all has healed.",
         "execution_is_right": "Every execution ends with the right result or a stated failure.",
         "positions_gapless": "Positions of a log and versions of a stream have no gap.",

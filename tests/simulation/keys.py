@@ -12,7 +12,7 @@ from callboard.actors.kernel.actor import Actor, handler
 from callboard.actors.kernel.context import Context
 from callboard.actors.kernel.host.host import Host
 from callboard.actors.keyed.actor import KeyedActor, StoreActor
-from callboard.actors.keyed.region import Keeper
+from callboard.actors.keyed.region import KeyRegion
 from callboard.messages.core.contract import Contract, Request
 from callboard.messages.core.errors import CallboardError
 from callboard.messages.core.ref import Ref
@@ -157,8 +157,8 @@ async def _add(fixture: ScenarioFixture) -> None:
 
 def _all_put_away(host: Host) -> bool:
     """Whether no key is active on a host: one that is would save its state at some time."""
-    keepers = [cell for cell in host.cells.values() if isinstance(cell, Keeper)]
-    return not any(keeper.keys_active for keeper in keepers)
+    regions = [cell for cell in host.cells.values() if isinstance(cell, KeyRegion)]
+    return not any(region.keys_active for region in regions)
 
 
 async def _enter(fixture: ScenarioFixture, clerks: list[Ref[Any]]) -> None:

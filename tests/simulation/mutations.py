@@ -18,14 +18,14 @@ from callboard.actors.journal.journal import Journal
 from callboard.actors.kernel.asks import AskFuture
 from callboard.actors.kernel.directory.registry import Directory
 from callboard.actors.kernel.host.host import Host
-from callboard.actors.kernel.lifecycle.termination import Endings
+from callboard.actors.kernel.lifecycle.termination import Termination
 from callboard.actors.kernel.link.core import LinkCore
-from callboard.actors.kernel.link.flow_control import Pauses
+from callboard.actors.kernel.link.flow_control import FlowControl
 from callboard.actors.kernel.link.link import Link
 from callboard.actors.kernel.link.outbox import Outbox
-from callboard.actors.kernel.link.queue import Row
-from callboard.actors.kernel.link.receiver import Edge
-from callboard.actors.keyed.region import Keeper
+from callboard.actors.kernel.link.queue import MessageQueue
+from callboard.actors.kernel.link.receiver import FrameReceiver
+from callboard.actors.keyed.region import KeyRegion
 from callboard.actors.scheduler.core import SchedulerCore
 from callboard.actors.scheduler.effects import TaskDone
 from callboard.messages.control.spec import Restart
@@ -125,9 +125,9 @@ def _renumbered(link: Any, frame: Any, number: int) -> bytes:
 
 
 def _backlog_turned_over(_right: Any) -> Any:
-    def put_first(self: Any, row: Any) -> None:
-        self.extendleft(row)
-        self.tells += row.tells
+    def put_first(self: Any, queue: Any) -> None:
+        self.extendleft(queue)
+        self.tells += queue.tells
 
     return put_first
 
@@ -175,8 +175,8 @@ def _result_taken_twice(right: Any) -> Any:
 
 def _mailbox_thrown_away(right: Any) -> Any:
     def failed(self: Any, cell: Any, failure: Any) -> None:
-        if cell.box:
-            cell.box = deque()
+        if cell.mailbox:
+            cell.mailbox = deque()
         right(self, cell, failure)
 
     return failed
@@ -190,8 +190,8 @@ def _pause_ignored(_right: Any) -> Any:
 
 
 def _pause_of_a_key_kept(right: Any) -> Any:
-    def resume(self: Any, target: int, lane: Any) -> Any:
-        return None if lane.field else right(self, target, lane)
+    def resume(self: Any, target: int, flow_key: Any) -> Any:
+        return None if flow_key.field else right(self, target, flow_key)
 
     return resume
 
@@ -288,7 +288,11 @@ MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
             RestartWindow, "admit", _one_restart_too_many, "supervision",
         ),
         "credit_lost": Mutation(
-            "a message in its mailbox gives no credit back", Edge, "admitted", _credit_lost, "links"
+            "a message in its mailbox gives no credit back",
+            FrameReceiver,
+            "admitted",
+            _credit_lost,
+            "links",
         ),
         "credit_ignored": Mutation(
             "what waited is sent without credit", Outbox, "_may_write", _credit_ignored, "links"
@@ -306,7 +310,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
         ),
         "backlog_turned_over": Mutation(
             "what waited for a mailbox is sent in reverse",
-            Row, "put_first", _backlog_turned_over, "links",
+            MessageQueue, "put_first", _backlog_turned_over, "links",
         ),
         "temporary_children_restarted": Mutation(
             "a temporary child is restarted",
@@ -324,18 +328,18 @@ MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
             SchedulerCore, "tasks_done", _result_taken_twice, "execution",
         ),
         "mailbox_thrown_away": Mutation(
-            "a failed actor's mailbox is lost", Endings, "failed", _mailbox_thrown_away, "links"
+            "a failed actor's mailbox is lost", Termination, "failed", _mailbox_thrown_away, "links"
         ),
         "pause_ignored": Mutation(
-            "a full mailbox takes more and more", Edge, "hold", _pause_ignored, "links"
+            "a full mailbox takes more and more", FrameReceiver, "hold", _pause_ignored, "links"
         ),
         "pause_of_a_key_kept": Mutation(
             "a sender that waits for a full key never learns that there is room",
-            Pauses, "resume", _pause_of_a_key_kept, "keyed",
+            FlowControl, "resume", _pause_of_a_key_kept, "keyed",
         ),
         "key_never_full": Mutation(
             "a key that is not active takes more and more",
-            Keeper, "_is_over", _key_never_full, "keyed",
+            KeyRegion, "_is_over", _key_never_full, "keyed",
         ),
         "link_not_reset": Mutation(
             "a lost link keeps the numbers of the dead host",
@@ -343,7 +347,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
         ),
         "lies_about_having_run": Mutation(
             "an ask whose handler failed is said not to have run",
-            Edge, "fail", _replies_to_the_lost,
+            FrameReceiver, "fail", _replies_to_the_lost,
         ),
         "collected_before_the_commit": Mutation(
             "a result is collected before it is durable",

@@ -1,7 +1,7 @@
 """The scenario of spread trees: children with places of their own, on hosts that die.
 
 A tree with its supervisor on one host, and below it children on the others and a subtree
-with a child that is placed back. Whatever dies, each child runs for exactly one envoy, and
+with a child that is placed back. Whatever dies, each child runs for exactly one proxy, and
 once all has healed every child answers again.
 """
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from callboard.actors.kernel.host.host import Host
 from callboard.actors.trees.extension import Trees
 from callboard.actors.trees.ref import TreeRef
-from callboard.actors.trees.remote.proxy import EnvoyCell
+from callboard.actors.trees.remote.proxy import RemoteChildCell
 from callboard.actors.trees.spec import ActorSpec, TreeSpec
 from callboard.messages.control.placement import Placement
 from callboard.messages.control.spec import Backoff, Intensity, Strategy, SupervisorSpec
@@ -23,7 +23,7 @@ from .run import Run
 from .scenario_fixture import BUSY_S, HOSTS, ScenarioFixture, open_fixture, run_under_faults
 
 if TYPE_CHECKING:
-    from callboard.actors.trees.remote.holder import Lodge
+    from callboard.actors.trees.remote.holder import RemoteChildHolder
 
 __all__ = ["spread"]
 
@@ -152,7 +152,7 @@ async def _answers(fixture: ScenarioFixture, tree: TreeRef, path: str) -> bool:
 def _is_written(run: Run, tree: TreeRef) -> bool:
     """Whether the tree still belongs to the system: it has ended if its host could not start it."""
     slot = run.simulated.root.table.slots[tree.address.slot]
-    return tree.address.cell in slot.births
+    return tree.address.cell in slot.entries
 
 
 # --- checks ------------------------------------------------------------------------------------
@@ -161,35 +161,36 @@ def _is_written(run: Run, tree: TreeRef) -> bool:
 def _check(run: Run) -> None:
     hosts = {host.slot: host for host in run.living()}
     for host in hosts.values():
-        for lodge in host.extension(Trees).lodgings.all:
-            seen = _wrong(hosts, host, lodge)
+        for holder in host.extension(Trees).remote_child_holders.all:
+            seen = _wrong(hosts, host, holder)
             if seen is not None:
                 run.complain("placed_once", seen)
         for cell in host.cells.values():
-            if isinstance(cell, EnvoyCell) and cell.life.name == "RUNNING":
+            if isinstance(cell, RemoteChildCell) and cell.lifecycle.name == "RUNNING":
                 there = hosts[cell.place.slot]
-                lodger = there.cells.get(cell.lodger)
-                if lodger is None or lodger.life.name != "RUNNING":
+                remote_child = there.cells.get(cell.remote_child)
+                if remote_child is None or remote_child.lifecycle.name != "RUNNING":
                     run.complain("placed_once", f"{cell.path} runs here, and not on {there.name}")
     run.check_now()
 
 
-def _wrong(hosts: dict[int, Host], host: Host, lodge: "Lodge") -> str | None:
-    """The fault of a lodge once all is at rest: its lodger runs for no envoy."""
-    keeper, owner = lodge.keeper, lodge.owner
-    if keeper is None or keeper.is_down:
+def _wrong(hosts: dict[int, Host], host: Host, holder: "RemoteChildHolder") -> str | None:
+    """The fault of a holder once all is at rest: its remote child runs for no proxy."""
+    supervisor, owner = holder.supervisor, holder.owner
+    if supervisor is None or supervisor.is_down:
         return None
     home = hosts.get(owner.slot)
-    envoy = None if home is None else home.cells.get(owner.cell)
-    if home is None or home.epoch != owner.epoch or not isinstance(envoy, EnvoyCell):
-        return f"{keeper.path} runs on {host.name} for {owner}, which is gone"
-    if envoy.turn != owner.turn or envoy.life.name != "RUNNING":
-        return f"{keeper.path} runs for {owner}, its envoy is {envoy.life.name} in {envoy.turn}"
+    proxy = None if home is None else home.cells.get(owner.cell)
+    if home is None or home.epoch != owner.epoch or not isinstance(proxy, RemoteChildCell):
+        return f"{supervisor.path} runs on {host.name} for {owner}, which is gone"
+    if proxy.turn != owner.turn or proxy.lifecycle.name != "RUNNING":
+        state = f"{proxy.lifecycle.name} in {proxy.turn}"
+        return f"{supervisor.path} runs for {owner}, its proxy is {state}"
     return None
 
 
 def _check_gone(run: Run) -> None:
     for host in run.living():
-        for lodge in host.extension(Trees).lodgings.all:
-            run.complain("placed_once", f"{lodge.path} is on {host.name}, its tree has ended")
+        for holder in host.extension(Trees).remote_child_holders.all:
+            run.complain("placed_once", f"{holder.path} is on {host.name}, its tree has ended")
     run.check_now()

@@ -102,7 +102,7 @@ async def stopped(system: DetachedSystem) -> None:
 
 def is_back(system: DetachedSystem, *, deaths: int = 1) -> bool:
     lasting = system.lasting.lasting
-    is_ready = lasting is not None and lasting.guests is not None
+    is_ready = lasting is not None and lasting.attached_drivers is not None
     return is_ready and system.lasting.deaths == deaths and system.is_up()
 
 
@@ -132,7 +132,7 @@ def test_a_host_that_died_with_the_root_comes_back_though_its_first_start_fails(
         await until(lambda: is_back(system))
         return (await do(driver, lambda api: api.ask(Count(), ref))).n
 
-    assert simulate(2, main, understudies=0) == 1
+    assert simulate(2, main, standbys=0) == 1
 
 
 def test_a_temporary_host_that_died_with_the_root_does_not_come_back() -> None:
@@ -159,7 +159,7 @@ def test_the_death_of_a_host_counts_as_a_restart_though_there_was_no_root() -> N
 
 
 def test_a_driver_that_computes_while_the_root_comes_back_is_kept() -> None:
-    """Its signs of life were not heard: it was no guest of the new root yet."""
+    """Its signs of life were not heard: it was no attached driver of the new root yet."""
 
     async def main(system: DetachedSystem, driver: Driver) -> CallboardError | None:
         system.crash(ROOT)
@@ -179,7 +179,7 @@ def test_a_driver_comes_again_though_all_hosts_died_with_the_root() -> None:
         system.crash(1)
         system.crash(2)
         await until(lambda: is_back(system))
-        await until(lambda: driver.slot in system.root.table.guests)
+        await until(lambda: driver.slot in system.root.table.attached_drivers)
         return driver.system.failure
 
     assert simulate(6, main) is None
@@ -246,7 +246,7 @@ def test_a_driver_that_dies_while_there_is_no_root_is_forgotten_once_it_is_back(
         system.crash(FIRST_DRIVER)
         await until(lambda: is_back(system))
         await asyncio.sleep(2.0)
-        return list(system.lasting.lasting.guests.expected)  # type: ignore[union-attr]
+        return list(system.lasting.lasting.attached_drivers.expected)  # type: ignore[union-attr]
 
     assert simulate(7, main, heartbeat_s=10.0) == []
 

@@ -6,7 +6,12 @@ from callboard.messages.control.lifecycle import ENDED_NORMALLY, Exit, ExitReaso
 from callboard.messages.control.spec import Backoff, ChildSpec, Intensity, Restart, Strategy
 from callboard.messages.core.errors import SpecError, UsageError
 from callboard.supervisors.core import SupervisorCore
-from callboard.supervisors.history import CHILDREN_KEPT, ENTRIES_KEPT, TEXT_CHARS_MAX, Chronicle
+from callboard.supervisors.history import (
+    CHILDREN_KEPT,
+    ENTRIES_KEPT,
+    TEXT_CHARS_MAX,
+    ChildHistories,
+)
 from callboard.supervisors.views import Decision
 
 from .world import CRASH, PATIENT, World, spec_of, world_of
@@ -63,14 +68,14 @@ def test_history_of_a_first_start_that_failed() -> None:
 
 
 def test_history_is_bounded() -> None:
-    chronicle = Chronicle()
+    histories = ChildHistories()
     long = Exit(ExitReason.FAILED, {"message": "m", "details": {"remote_traceback": "x" * 99_999}})
     for number in range(CHILDREN_KEPT + 3):
         for incarnation in range(ENTRIES_KEPT + 2 if number > CHILDREN_KEPT else 1):
-            chronicle.record(number, incarnation, long, 1.0, Decision.RESTARTED)
-    assert chronicle.of(0).entries == ()
-    assert len(chronicle.of(3).entries) == 1
-    newest = chronicle.of(CHILDREN_KEPT + 2).entries
+            histories.record(number, incarnation, long, 1.0, Decision.RESTARTED)
+    assert histories.of(0).entries == ()
+    assert len(histories.of(3).entries) == 1
+    newest = histories.of(CHILDREN_KEPT + 2).entries
     assert [entry.incarnation for entry in newest] == list(range(2, ENTRIES_KEPT + 2))
     assert len(newest[0].traceback) == TEXT_CHARS_MAX
 

@@ -59,7 +59,7 @@ async def all_answer(tree: TreeRef, *labels: str) -> None:
 def cell_test(cell: Cell) -> Body:
     async def body() -> None:
         LOG.clear()
-        async with start(engine="inline", hosts=1, understudies=0) as system:
+        async with start(engine="inline", hosts=1, standbys=0) as system:
             tree = await system.start_tree(tree_of(cell.strategy, cell.restart))
             assert LOG.taken() == [f"start {name}" for name in CHILDREN]
             down = system.watch(tree[f"inner/{SUBJECT}"])
@@ -87,7 +87,7 @@ def cell_test(cell: Cell) -> Body:
 
 async def escalation(strategy: Strategy) -> None:
     LOG.clear()
-    async with start(engine="inline", hosts=1, understudies=0) as system:
+    async with start(engine="inline", hosts=1, standbys=0) as system:
         tree = await system.start_tree(tree_of(strategy, supervisor=supervised(strategy, 0)))
         LOG.taken()
         await end(tree, SUBJECT)
@@ -103,7 +103,7 @@ async def escalation(strategy: Strategy) -> None:
 
 async def start_fails_half_way(strategy: Strategy) -> None:
     LOG.clear()
-    async with start(engine="inline", hosts=1, understudies=0) as system:
+    async with start(engine="inline", hosts=1, standbys=0) as system:
         LOG.failing["next"] = 1
         with pytest.raises(ActorStartFailed, match="/outer/inner/next") as failed:
             await system.start_tree(tree_of(strategy))
@@ -117,7 +117,7 @@ async def start_fails_half_way(strategy: Strategy) -> None:
 
 async def restart_that_fails(strategy: Strategy) -> None:
     LOG.clear()
-    async with start(engine="inline", hosts=1, understudies=0) as system:
+    async with start(engine="inline", hosts=1, standbys=0) as system:
         spec = Spec(strategy, Intensity(100, 60.0), Backoff(min_s=0.01, max_s=0.02))
         tree = await system.start_tree(tree_of(strategy, supervisor=spec))
         LOG.failing[SUBJECT] = 3
@@ -132,7 +132,7 @@ async def restart_that_fails(strategy: Strategy) -> None:
 
 async def ordered_stop(strategy: Strategy) -> None:
     LOG.clear()
-    async with start(engine="inline", hosts=1, understudies=0) as system:
+    async with start(engine="inline", hosts=1, standbys=0) as system:
         tree = await system.start_tree(tree_of(strategy))
         await end(tree, "next")
         await LOG.reach(len(CHILDREN) + 1)
@@ -145,7 +145,7 @@ async def ordered_stop(strategy: Strategy) -> None:
 
 async def _shuts_down(strategy: Strategy, when: AutoShutdown, *ending: str) -> None:
     LOG.clear()
-    async with start(engine="inline", hosts=1, understudies=0) as system:
+    async with start(engine="inline", hosts=1, standbys=0) as system:
         spec = supervised(strategy, auto_shutdown=when)
         wanted = tree_of(
             strategy,
@@ -179,7 +179,7 @@ async def auto_shutdown_all(strategy: Strategy) -> None:
 
 async def dynamic_children_limit(strategy: Strategy) -> None:
     LOG.clear()
-    async with start(engine="inline", hosts=1, understudies=0) as system:
+    async with start(engine="inline", hosts=1, standbys=0) as system:
         spec = supervised(strategy, children_max=len(CHILDREN) + 1)
         tree = await system.start_tree(tree_of(strategy, supervisor=spec))
         added = await tree.add_child(child("extra"), "inner")
@@ -191,7 +191,7 @@ async def dynamic_children_limit(strategy: Strategy) -> None:
 
 async def child_by_hand(strategy: Strategy) -> None:
     LOG.clear()
-    async with start(engine="inline", hosts=1, understudies=0) as system:
+    async with start(engine="inline", hosts=1, standbys=0) as system:
         tree = await system.start_tree(tree_of(strategy))
         LOG.taken()
         await tree.terminate_child(f"inner/{SUBJECT}")

@@ -69,7 +69,7 @@ class Clock:
         return 0.0
 
 
-def _family() -> tuple[Supervisor, Runner]:
+def _children() -> tuple[Supervisor, Runner]:
     runner = Runner()
     runner.supervisor = supervisor = Supervisor(SupervisorSpec(), runner, Clock(), lambda: 0.5)
     supervisor.start()
@@ -80,7 +80,7 @@ def _family() -> tuple[Supervisor, Runner]:
 
 
 def test_a_long_stop_lets_others_have_their_turn_and_keeps_its_order() -> None:
-    supervisor, runner = _family()
+    supervisor, runner = _children()
     supervisor.stop()
     turns = 0
     while not runner.ended:
@@ -94,7 +94,7 @@ def test_a_long_stop_lets_others_have_their_turn_and_keeps_its_order() -> None:
 
 
 def test_one_that_is_abandoned_in_the_middle_performs_nothing_more() -> None:
-    supervisor, runner = _family()
+    supervisor, runner = _children()
     supervisor.stop()
     before = len(runner.stopped)
     supervisor.abandon()

@@ -59,11 +59,11 @@ class ConsumersLimits:
     ack_timeout_s: float = 30.0
     backoff_s_min: float = 0.2
     backoff_s_max: float = 30.0
-    story_max: int = 20
+    history_max: int = 20
     """Attempts whose reasons are kept, the last ones."""
 
     def __post_init__(self) -> None:
-        counts, times = (self.window_max, self.attempts_max, self.story_max), self.ack_timeout_s
+        counts, times = (self.window_max, self.attempts_max, self.history_max), self.ack_timeout_s
         if min(counts) < 1 or times <= 0 or not 0 <= self.backoff_s_min <= self.backoff_s_max:
             raise SpecError(
                 f"limits of consumers: {self}.",
@@ -134,7 +134,7 @@ class ConsumersCore:
         self._free: deque[str] = deque()
         """Consumers with room, in turn; one may stand here that has none any more."""
         self._ready: list[int] = []
-        self._lanes: dict[str, deque[int]] = {}
+        self._executors: dict[str, deque[int]] = {}
         """Of each key the open events, in order; only the first may be given out."""
         self._due: list[tuple[float, int]] = []
         self.acks = self.nacks = self.timeouts = self.late = self.parkings = 0
@@ -273,7 +273,7 @@ class ConsumersCore:
         entry.state = State.READY
         self.entries[entry.position] = entry
         if entry.key is not None:
-            lane = self._lanes.setdefault(entry.key, deque())
+            lane = self._executors.setdefault(entry.key, deque())
             lane.append(entry.position)
             if len(lane) > 1:
                 return
@@ -326,7 +326,7 @@ class ConsumersCore:
     def _failed(self, entry: Entry, reason: str, now: float) -> list[Effect]:
         self._release(entry)
         entry.story.append(f"attempt {entry.attempts}: {reason}")
-        del entry.story[: -self.limits.story_max]
+        del entry.story[: -self.limits.history_max]
         if entry.attempts < self.limits.attempts_max:
             entry.state = State.WAITING
             self._set_due(entry, now + self._backoff.delay_s(entry.attempts))
@@ -342,13 +342,13 @@ class ConsumersCore:
         entry.state = State.DONE
         del self.entries[entry.position]
         if entry.key is not None:
-            lane = self._lanes[entry.key]
+            lane = self._executors[entry.key]
             assert lane[0] == entry.position, (lane, entry)
             lane.popleft()
             if lane:
                 heapq.heappush(self._ready, lane[0])
             else:
-                del self._lanes[entry.key]
+                del self._executors[entry.key]
         if entry.position > self.checkpoint:
             self._done.add(entry.position)
             self._advance()
@@ -388,7 +388,7 @@ class ConsumersCore:
         first = {e.position for e in entries if not e.is_replay}
         assert all(position > self.checkpoint for position in first)
         assert first <= set(self._above)
-        heads = {lane[0] for lane in self._lanes.values()}
+        heads = {lane[0] for lane in self._executors.values()}
         assert all(
             entry.state is State.READY or entry.key is None or entry.position in heads
             for entry in entries

@@ -26,12 +26,12 @@ from .metrics import reading_of
 from .projection import Projection
 from .projector import Projector
 
-__all__ = ["LookAtProjector", "ProjectorActor", "ProjectorLook"]
+__all__ = ["ProjectorActor", "ProjectorView", "QueryProjector"]
 
 AT_ONCE: Final = 64
 
 
-class ProjectorLook(Contract, name="callboard.projection.look"):
+class ProjectorView(Contract, name="callboard.projection.look"):
     """How a projector stands; see `ProjectorStatistics`."""
 
     model: str
@@ -48,7 +48,7 @@ class ProjectorLook(Contract, name="callboard.projection.look"):
     skipped: int
 
 
-class LookAtProjector(Request[ProjectorLook], name="callboard.projection.look_at"):
+class QueryProjector(Request[ProjectorView], name="callboard.projection.look_at"):
     """Ask a projector how it stands."""
 
 
@@ -123,12 +123,12 @@ class ProjectorActor(Actor):
         await self._open.aclose()
 
     @handler
-    async def look(self, request: LookAtProjector) -> ProjectorLook:
+    async def look(self, request: QueryProjector) -> ProjectorView:
         """How it stands now."""
         if self._projector is None:
             raise ActorStopped("the projector has not started.", may_have_run=False)
         now = self._projector.statistics()
-        return ProjectorLook(
+        return ProjectorView(
             model=now.model,
             state=now.state,
             position=now.position,

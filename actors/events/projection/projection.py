@@ -183,7 +183,7 @@ class Projection(Generic[RowT]):
         """The kinds of events that change something, in order."""
         return tuple(sorted(self._table))
 
-    def unkept(self, rows: Rows[RowT], event: Event) -> None:
+    def on_unknown(self, rows: Rows[RowT], event: Event) -> None:
         """An unknown event that the codec keeps: change nothing, unless overridden."""
 
     def fold(self, rows: Rows[RowT], events: Iterable[Event]) -> None:
@@ -192,7 +192,7 @@ class Projection(Generic[RowT]):
         for event in events:
             body = event.body
             if body is None:
-                self.unkept(rows, event)
+                self.on_unknown(rows, event)
                 continue
             function = table.get(event.recorded.kind)
             if function is not None:

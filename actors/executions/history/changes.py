@@ -32,7 +32,7 @@ NEAR_AMONG: Final = 10_000
 
 
 class Doubt(NamedTuple):
-    """One unsafe step of which an attempt may have run: somebody must decide."""
+    """One non-idempotent step of which an attempt may have run: somebody must decide."""
 
     step: str
     number: int

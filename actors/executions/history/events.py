@@ -86,7 +86,7 @@ class Owner(NamedTuple):
 
 
 class Beginning(NamedTuple):
-    """An attempt of an unsafe sub-task that is about to run."""
+    """An attempt of a non-idempotent sub-task that is about to run."""
 
     task: int
     attempt: int

@@ -57,7 +57,7 @@ class Attempt(NamedTuple):
 
     task: int
     attempt: int
-    lane: str
+    executor: str
     began_at: float
     took_s: float
     code: str
@@ -108,7 +108,7 @@ class ExecutionHistory:
         """What happened to sub-tasks, in its order: what a resume does again."""
         self.ended: Final[list[EndedAttempt]] = []
         self.began: Final[dict[int, int]] = {}
-        """Unsafe sub-tasks with an attempt whose end is not known."""
+        """Non-idempotent sub-tasks with an attempt whose end is not known."""
         self.lost: Final[dict[int, tuple[int, str]]] = {}
         """Sub-tasks whose result is gone, and that are not done again: the attempt, and why."""
         self.doubtful: Final[dict[int, tuple[int, str, str]]] = {}
@@ -181,10 +181,10 @@ class ExecutionHistory:
 
     def _moved(self, event: Moved) -> None:
         attempts, done = self.ended, []
-        for index, attempt, lane, began_at, took_s, result in event.done():
+        for index, attempt, executor, began_at, took_s, result in event.done():
             self.results[index] = (attempt, result)
             self.statuses[index] = TaskStatus.DONE
-            attempts.append((index, attempt, lane, began_at, took_s, "", ""))
+            attempts.append((index, attempt, executor, began_at, took_s, "", ""))
             done.append(index)
         if done and self.order and self.order[-1][0] == "done":
             self.order[-1][1].extend(done)
@@ -224,7 +224,7 @@ class ExecutionHistory:
         self.lose(event.results)
 
     def lose(self, results: Iterable[LostResult]) -> None:
-        """Results are gone: their sub-tasks run again, unsafe ones if so decided."""
+        """Results are gone: their sub-tasks run again, non-idempotent ones if so decided."""
         lost = {index: (attempt, why) for index, attempt, why in results}
         self.lost.update(lost)
         for what, how in self.order:
@@ -234,15 +234,15 @@ class ExecutionHistory:
             del self.results[index]
             # As with an attempt whose host is lost: the next one has the next number.
             self.order.append(("troubled", (index, attempt, True)))
-            is_unsafe = self._is_unsafe(index)
-            self.statuses[index] = TaskStatus.RUNNING if is_unsafe else TaskStatus.READY
-            if is_unsafe:
+            is_non_idempotent = self._is_non_idempotent(index)
+            self.statuses[index] = TaskStatus.RUNNING if is_non_idempotent else TaskStatus.READY
+            if is_non_idempotent:
                 self.began[index] = attempt
 
-    def _is_unsafe(self, index: int) -> bool:
+    def _is_non_idempotent(self, index: int) -> bool:
         for added in reversed(self.added):
             if added.first <= index:
-                return added.event.is_unsafe(index - added.first)
+                return added.event.is_non_idempotent(index - added.first)
         raise IndexError(f"there is no sub-task {index}")
 
     def _stepped(self, event: Stepped) -> None:

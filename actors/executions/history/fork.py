@@ -137,8 +137,8 @@ class _Fork:
             if index in origin.errors:
                 made.errors[number] = origin.errors[index]
         made.ended.extend(
-            (self._numbers[task], attempt, lane, began_at, took_s, code, message)
-            for task, attempt, lane, began_at, took_s, code, message in origin.ended
+            (self._numbers[task], attempt, executor, began_at, took_s, code, message)
+            for task, attempt, executor, began_at, took_s, code, message in origin.ended
             if task in self._kept
         )
         made.order.extend(self._order())

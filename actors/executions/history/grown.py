@@ -2,8 +2,8 @@
 
 A row is [id, contract, body] for a sub-task that has nothing but a request without buffers, and
 otherwise [id, contract, body, buffers, needs, bind, priority, timeout, policy, weight, optional,
-agent, key, unsafe]. `contract` and `policy` are places in the tables of the event; a policy of -1
-is the default. `needs` are the numbers of sub-tasks.
+agent, key, non-idempotent]. `contract` and `policy` are places in the tables of the event; a
+policy of -1 is the default. `needs` are the numbers of sub-tasks.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,7 +38,7 @@ class _Written(NamedTuple):
     optional: bool = False
     agent: str | None = None
     key: str | None = None
-    unsafe: bool = False
+    non_idempotent: bool = False
 
 
 PLAIN_FIELDS: Final = 3
@@ -82,9 +82,9 @@ class Grown(Event):
         """The numbers of the sub-tasks that each needs."""
         return [() if len(row) == PLAIN_FIELDS else _Written(*row).needs for row in self._rows]
 
-    def is_unsafe(self, place: int) -> bool:
+    def is_non_idempotent(self, place: int) -> bool:
         """Whether the one at this place must not run twice."""
-        return bool(_Written(*self._rows[place]).unsafe)
+        return bool(_Written(*self._rows[place]).non_idempotent)
 
     def sub_tasks(self, ids: Sequence[str], message: Callable[[Packed], Any]) -> Iterator[SubTask]:
         """All of them. `ids` are those of all sub-tasks in order; `message` decodes a request."""
@@ -111,7 +111,7 @@ class Grown(Event):
             row.optional,
             row.agent,
             row.key,
-            row.unsafe,
+            row.non_idempotent,
         )
 
     def renumbered(self, numbers: Mapping[int, int]) -> "Grown":
@@ -157,7 +157,7 @@ class GrownWriter:
                 sub_task.optional,
                 sub_task.agent,
                 sub_task.key,
-                sub_task.unsafe,
+                sub_task.non_idempotent,
             ]
         self._rows.append(row)
 

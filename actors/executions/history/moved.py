@@ -4,13 +4,13 @@ Its rows, by field:
 
 | field | row |
 |---|---|
-| done | [index, attempt, lane, began, took, contract, body, buffers if any, blob if any] |
-| troubled | [index, attempt, lane, began, took, code, message, is the host's fault] |
-| failed | [index, error as data; attempt, lane, began, took if one was under way] |
-| doubtful | [index, attempt, code, message; lane, began, took unless its owner had ended] |
+| done | [index, attempt, executor, began, took, contract, body, buffers if any, blob if any] |
+| troubled | [index, attempt, executor, began, took, code, message, is the host's fault] |
+| failed | [index, error as data; attempt, executor, began, took if one was under way] |
+| doubtful | [index, attempt, code, message; executor, began, took unless its owner had ended] |
 
-`lane` and `contract` are places in the tables of the event. Times are microseconds: `began` before
-the turn, and how long the attempt took.
+`executor` and `contract` are places in the tables of the event. Times are microseconds: `began`
+before the turn, and how long the attempt took.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,7 +34,7 @@ MAKE: Final = tuple.__new__
 class Span(NamedTuple):
     """Where and when an attempt ran."""
 
-    lane: str
+    executor: str
     began_at: float
     """In seconds since 1970."""
     took_s: float
@@ -46,7 +46,7 @@ class Done(NamedTuple):
     task: int
     """The number of its sub-task."""
     attempt: int
-    lane: str
+    executor: str
     began_at: float
     took_s: float
     result: Packed
@@ -89,7 +89,7 @@ class Doubtful(NamedTuple):
 class Moved(Event):
     """What became of attempts and sub-tasks in one turn."""
 
-    __slots__ = ("_contracts", "_fields", "at", "cancelled", "lanes", "skipped")
+    __slots__ = ("_contracts", "_fields", "at", "cancelled", "executors", "skipped")
     kind: ClassVar[Kind] = Kind.MOVED
 
     def __init__(self, fields: Mapping[str, Any]) -> None:
@@ -97,7 +97,7 @@ class Moved(Event):
         self._contracts: Final = [ContractKey(*key) for key in fields["contracts"]]
         self.at: Final[float] = fields["at"]
         """When the turn was, in seconds since 1970."""
-        self.lanes: Final[list[str]] = fields["lanes"]
+        self.executors: Final[list[str]] = fields["lanes"]
         """Where attempts ran."""
         self.cancelled: Final[list[int]] = fields["cancelled"]
         self.skipped: Final[list[int]] = fields["skipped"]
@@ -118,15 +118,17 @@ class Moved(Event):
 
     def done(self) -> Iterator[Done]:
         """The results."""
-        contracts, lanes, at = self._contracts, self.lanes, self.at
+        contracts, executors, at = self._contracts, self.executors, self.at
         for row in self._fields["done"]:
             if len(row) == PLAIN_FIELDS:
-                index, attempt, lane, began, took, contract, body = row
+                index, attempt, executor, began, took, contract, body = row
                 packed = MAKE(Packed, (contracts[contract], body, (), None))
             else:
-                index, attempt, lane, began, took, contract, body, *parts = row
+                index, attempt, executor, began, took, contract, body, *parts = row
                 packed = Packed.with_parts(contracts[contract], body, parts)
-            yield MAKE(Done, (index, attempt, lanes[lane], at - began / US, took / US, packed))
+            yield MAKE(
+                Done, (index, attempt, executors[executor], at - began / US, took / US, packed)
+            )
 
     def blobs(self) -> Iterator[BlobRef]:
         """The blobs that hold results."""
@@ -136,8 +138,10 @@ class Moved(Event):
 
     def troubled(self) -> Iterator[Troubled]:
         """The attempts that failed, of sub-tasks that are tried again."""
-        for index, attempt, lane, began, took, code, message, is_loss in self._fields["troubled"]:
-            span = self._span(lane, began, took)
+        for index, attempt, executor, began, took, code, message, is_loss in self._fields[
+            "troubled"
+        ]:
+            span = self._span(executor, began, took)
             yield Troubled(index, attempt, span, code, message, bool(is_loss))
 
     def failed(self) -> Iterator[Failed]:
@@ -155,16 +159,16 @@ class Moved(Event):
             span = self._span(*times) if times else None
             yield Doubtful(index, attempt, code, message, span)
 
-    def _span(self, lane: int, began: int, took: int) -> Span:
-        return Span(self.lanes[lane], self.at - began / US, took / US)
+    def _span(self, executor: int, began: int, took: int) -> Span:
+        return Span(self.executors[executor], self.at - began / US, took / US)
 
 
 class MovedWriter:
-    """Collects what one turn does. Spans end with the turn: they have a lane, and took a time."""
+    """Collects what one turn does. Spans end with the turn: they have executor and duration."""
 
     def __init__(self) -> None:
         self._contracts: Final[dict[ContractKey, int]] = {}
-        self._lanes: Final[dict[str, int]] = {}
+        self._executors: Final[dict[str, int]] = {}
         self._done: Final[list[list[Any]]] = []
         self._troubled: Final[list[list[Any]]] = []
         self._failed: Final[list[list[Any]]] = []
@@ -182,10 +186,10 @@ class MovedWriter:
             or self._doubtful
         )
 
-    def done(self, index: int, attempt: int, lane: str, took_s: float, result: Packed) -> None:
+    def done(self, index: int, attempt: int, executor: str, took_s: float, result: Packed) -> None:
         """A result."""
         took = int(took_s * US)
-        number = self._lanes.setdefault(lane, len(self._lanes))
+        number = self._executors.setdefault(executor, len(self._executors))
         contract = self._contracts.setdefault(result.contract, len(self._contracts))
         row = [index, attempt, number, took, took, contract, result.body]
         if result.blob is not None:
@@ -198,7 +202,7 @@ class MovedWriter:
         self,
         index: int,
         attempt: int,
-        lane: str,
+        executor: str,
         took_s: float,
         *,
         code: str,
@@ -206,7 +210,7 @@ class MovedWriter:
         is_loss: bool,
     ) -> None:
         """See `Troubled`."""
-        row = [index, attempt, *self._times(lane, took_s), code, message, is_loss]
+        row = [index, attempt, *self._times(executor, took_s), code, message, is_loss]
         self._troubled.append(row)
 
     def failed(self, index: int, error: Mapping[str, Any]) -> None:
@@ -214,28 +218,28 @@ class MovedWriter:
         self._failed.append([index, error])
 
     def failed_in(
-        self, index: int, error: Mapping[str, Any], attempt: int, lane: str, took_s: float
+        self, index: int, error: Mapping[str, Any], attempt: int, executor: str, took_s: float
     ) -> None:
         """See `Failed`."""
-        self._failed.append([index, error, attempt, *self._times(lane, took_s)])
+        self._failed.append([index, error, attempt, *self._times(executor, took_s)])
 
     def doubtful(
         self, index: int, attempt: int, code: str, message: str, span: tuple[str, float] | None
     ) -> None:
-        """See `Doubtful`; the lane, and how long it took, unless nobody knows."""
+        """See `Doubtful`; the executor, and how long it took, unless nobody knows."""
         times: Sequence[int] = () if span is None else self._times(*span)
         self._doubtful.append([index, attempt, code, message, *times])
 
-    def _times(self, lane: str, took_s: float) -> tuple[int, int, int]:
+    def _times(self, executor: str, took_s: float) -> tuple[int, int, int]:
         took = int(took_s * US)
-        return self._lanes.setdefault(lane, len(self._lanes)), took, took
+        return self._executors.setdefault(executor, len(self._executors)), took, took
 
     def event(self, at: float) -> Moved:
         """All of it, as of the turn that was at `at`."""
         return Moved(
             {
                 "at": at,
-                "lanes": list(self._lanes),
+                "lanes": list(self._executors),
                 "contracts": [list(key) for key in self._contracts],
                 "done": self._done,
                 "troubled": self._troubled,

@@ -113,7 +113,7 @@ class Recorder:
         self._starting: list[Beginning] = []
         self._packed: dict[tuple[str, int], Packed] = {}
         self._began: dict[str, tuple[str, float, int]] = {}
-        """Of attempts under way: the lane, since when, and the number."""
+        """Of attempts under way: the executor, since when, and the number."""
 
     # --- around the plan ---------------------------------------------------------------------
 
@@ -186,11 +186,11 @@ class Recorder:
 
     # --- in a turn ---------------------------------------------------------------------------
 
-    def began(self, task_id: str, attempt: int, lane: str, now: float) -> None:
+    def began(self, task_id: str, attempt: int, executor: str, now: float) -> None:
         """An attempt is about to be sent."""
-        self._began[task_id] = (lane, now, attempt)
+        self._began[task_id] = (executor, now, attempt)
 
-    def began_unsafe(self, index: int, attempt: int) -> None:
+    def began_non_idempotent(self, index: int, attempt: int) -> None:
         """An attempt that must not run twice waits until this is durable."""
         self._starting.append(Beginning(index, attempt))
 
@@ -265,8 +265,8 @@ class Recorder:
     def done(self, index: int, task_id: str, attempt: int, now: float) -> None:
         """The core accepted the result of an attempt."""
         packed = self._packed.pop((task_id, attempt))
-        lane, took_s = self._span(task_id, now)
-        self._moved.done(index, attempt, lane, took_s, packed)
+        executor, took_s = self._span(task_id, now)
+        self._moved.done(index, attempt, executor, took_s, packed)
 
     def troubled(
         self,
@@ -279,9 +279,9 @@ class Recorder:
         loss: bool,
     ) -> None:
         """An attempt failed and is tried again."""
-        lane, took_s = self._span(task_id, now)
+        executor, took_s = self._span(task_id, now)
         self._moved.troubled(
-            index, attempt, lane, took_s, code=error.code, message=error.message, is_loss=loss
+            index, attempt, executor, took_s, code=error.code, message=error.message, is_loss=loss
         )
 
     def failed(self, index: int, task_id: str, error: CallboardError, now: float) -> None:
@@ -311,8 +311,8 @@ class Recorder:
 
     def _span(self, task_id: str, now: float) -> tuple[str, float]:
         """Where an attempt ran that has ended now, and how long."""
-        lane, began_s, _ = self._began.pop(task_id, ("", now, 0))
-        return lane, now - began_s
+        executor, began_s, _ = self._began.pop(task_id, ("", now, 0))
+        return executor, now - began_s
 
     # --- appending ---------------------------------------------------------------------------
 

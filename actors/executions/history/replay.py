@@ -31,7 +31,7 @@ __all__ = ["Replay", "lost_attempt"]
 
 
 def lost_attempt(history: ExecutionHistory, index: int) -> HostLost:
-    """Why an unsafe attempt is in doubt that had begun when its owner ended, or is lost."""
+    """Why a non-idempotent attempt is in doubt that had begun when its owner ended, or is lost."""
     if index in history.lost:
         attempt, why = history.lost[index]
         return HostLost(
@@ -149,7 +149,7 @@ class Replay:
                 core.decide(history.ids[index], Decision(decision), now)
 
     def leave_doubts(self, core: SchedulerCore) -> None:
-        """Unsafe attempts that had begun when the last owner ended: nobody knows of their end."""
+        """Note the non-idempotent attempts that had begun when the last owner ended."""
         for index, attempt in self._history.began.items():
             core.restore_doubt(index, attempt, lost_attempt(self._history, index))
 

@@ -84,10 +84,18 @@ def _ended(history: ExecutionHistory) -> list[Any]:
     """Columns of the attempts; codes and messages only where there are any."""
     if not history.ended:
         return [[], [], [], [], [], [], []]
-    tasks, attempts, lanes, began, took, codes, messages = zip(*history.ended, strict=True)
-    numbers = {lane: number for number, lane in enumerate(dict.fromkeys(lanes))}
+    tasks, attempts, executors, began, took, codes, messages = zip(*history.ended, strict=True)
+    numbers = {executor: number for number, executor in enumerate(dict.fromkeys(executors))}
     troubled = [[at, code, messages[at]] for at, code in enumerate(codes) if code]
-    return [tasks, attempts, [numbers[lane] for lane in lanes], began, took, troubled, [*numbers]]
+    return [
+        tasks,
+        attempts,
+        [numbers[executor] for executor in executors],
+        began,
+        took,
+        troubled,
+        [*numbers],
+    ]
 
 
 def unpack_history(data: bytes) -> ExecutionHistory:
@@ -165,9 +173,9 @@ def _take_ended(
     began: list[float],
     took: list[float],
     troubled: list[Any],
-    lanes: list[str],
+    executors: list[str],
 ) -> None:
-    names = map(lanes.__getitem__, numbers)
+    names = map(executors.__getitem__, numbers)
     history.ended.extend(zip(tasks, attempts, names, began, took, repeat(""), repeat("")))
     for at, code, message in troubled:
         *where, _, _ = history.ended[at]

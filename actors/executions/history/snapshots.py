@@ -17,7 +17,7 @@ from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import CallboardError
 from callboard.messages.storage.events import EventStore, RecordedEvent
 
-from ...events.snapshots import Snapshots, SnapshotStatistics
+from ...journal.snapshots import Snapshots, SnapshotStatistics
 from ...kernel.threads import ThreadRunner
 from .events import stream_of
 from .fold import ExecutionHistory

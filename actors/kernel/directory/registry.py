@@ -12,7 +12,7 @@ from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import CallboardError, NoAgentOffers
 from callboard.messages.core.ref import Address
 
-from ..asks import AskKeeper
+from ..asks import AskOwner
 from .routing import Load, Router, router_of
 
 __all__ = ["Directory"]
@@ -22,11 +22,11 @@ class Directory:
     """Names and offers, as one host knows them."""
 
     __slots__ = (
-        "_keeper",
         "_loads",
         "_names",
         "_offers",
         "_on_changed",
+        "_owner",
         "_routers",
         "_routings",
         "_sizes",
@@ -34,8 +34,8 @@ class Directory:
         "version",
     )
 
-    def __init__(self, keeper: AskKeeper, on_changed: Callable[[], None]) -> None:
-        self._keeper = keeper
+    def __init__(self, owner: AskOwner, on_changed: Callable[[], None]) -> None:
+        self._owner = owner
         """The host, which keeps the asks that a router counts."""
         self._on_changed = on_changed
         """Called after each change."""
@@ -111,7 +111,7 @@ class Directory:
         routing = ROUTING_DEFAULT if text is None else Routing.from_text(text)
         is_counted = routing.kind is RoutingKind.LEAST_LOADED
         for address in addresses if is_counted else ():
-            self._loads.setdefault(address, Load(address, self.size_of(address), self._keeper))
+            self._loads.setdefault(address, Load(address, self.size_of(address), self._owner))
         return router_of(routing, addresses, self._loads)
 
     def _renew_routers(

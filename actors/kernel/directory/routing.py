@@ -17,7 +17,7 @@ from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import CallboardError, InvalidMessage
 from callboard.messages.core.ref import Address
 
-from ..asks import AskFuture, AskKeeper
+from ..asks import AskFuture, AskOwner
 
 __all__ = [
     "ConsistentHash",
@@ -42,10 +42,10 @@ _MASK: Final = 2**64 - 1
 class Load:
     """What this host has outstanding at one address. Keeps the asks that it counts."""
 
-    __slots__ = ("_keeper", "address", "outstanding", "share")
+    __slots__ = ("_owner", "address", "outstanding", "share")
 
-    def __init__(self, address: Address, size: int, keeper: AskKeeper) -> None:
-        self._keeper = keeper
+    def __init__(self, address: Address, size: int, owner: AskOwner) -> None:
+        self._owner = owner
         self.address: Final = address
         self.outstanding = 0
         self.share = 1.0 / size
@@ -56,14 +56,14 @@ class Load:
         self.share = 1.0 / size
 
     def ask_settled(self, future: AskFuture) -> None:
-        """See `AskKeeper`."""
+        """See `AskOwner`."""
         self.outstanding -= 1
-        self._keeper.ask_settled(future)
+        self._owner.ask_settled(future)
 
     def ask_abandoned(self, future: AskFuture, error: CallboardError) -> None:
-        """See `AskKeeper`."""
+        """See `AskOwner`."""
         self.outstanding -= 1
-        self._keeper.ask_abandoned(future, error)
+        self._owner.ask_abandoned(future, error)
 
 
 class Router(Protocol):

@@ -1,4 +1,4 @@
-"""The warden: cell 0 of every host, where the root's commands are carried out.
+"""The control actor: cell 0 of every host, where the root's commands are carried out.
 
 What roles are asked for comes here too; their extensions answer it.
 """
@@ -19,7 +19,7 @@ from callboard.messages.control.control_plane import (
     HostDown,
     HostLeaves,
     HostStopped,
-    LeaveTaken,
+    LeaveAcknowledged,
     SendBarrier,
     StartActors,
     StopActors,
@@ -29,31 +29,31 @@ from callboard.messages.control.control_plane import (
 )
 from callboard.messages.control.dead_letters import DeadLetter
 from callboard.messages.control.lifecycle import SHUT_DOWN
-from callboard.messages.control.monitors import TieDropped, TieEnded, TieRequested
+from callboard.messages.control.monitors import MonitorDropped, MonitorEnded, MonitorRequested
 from callboard.messages.control.spec import Restart, StopTimeout
-from callboard.messages.control.views import HostView, LookAtHost, LookAtHostActor, Stories
+from callboard.messages.control.views import ActorHistories, HostView, QueryHost, QueryHostActor
 from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import ActorStartFailed, CallboardError, HostLost, MailboxFull
 from callboard.messages.core.ref import Address
 
 from ..actor import Actor, OnError, handler
-from ..cell import Cell, Life, Recipe
+from ..cell import Cell, Lifecycle, Recipe
 from ..dead_letters import DeadLetters
-from ..inspection.history import stories_of
-from ..inspection.views import ViewHost, look_at_host
-from ..lifecycle.spawner import Births
+from ..inspection.history import histories_of
+from ..inspection.views import ViewHost, view_host
+from ..lifecycle.spawner import Spawner
 from ..link.link import Link
 from ..ports import RoleHost
 from .extension import Startable
 from .membership import Places
 
-__all__ = ["Birth", "ControlHost", "Warden"]
+__all__ = ["ControlActor", "ControlHost", "SpawnEntry"]
 
-LEAVE_S: Final = 0.5
+LEAVE_TIMEOUT_S: Final = 0.5
 """How long a host that is to come back waits for each of its peers before it ends."""
 BARRIER_S: Final = 7 * 24 * 3600.0
 """How long an actor may take to work off what was sent to it before a barrier."""
-Birth = tuple[
+SpawnEntry = tuple[
     type[Actor],
     tuple[Any, ...],
     dict[str, Any] | None,
@@ -65,7 +65,7 @@ Birth = tuple[
 
 
 Wanted = tuple[int, Any]
-"""A number, and the `Birth` or `Startable` that is to have it."""
+"""A number, and the `SpawnEntry` or `Startable` that is to have it."""
 Kind = tuple[type[Actor], Restart, StopTimeout | None]
 
 
@@ -73,7 +73,7 @@ class ControlHost(ViewHost, RoleHost[Cell], Protocol):
     """What the root's commands are carried out on: a host."""
 
     @property
-    def births(self) -> Births:
+    def spawner(self) -> Spawner:
         """How cells come to it."""
 
     @property
@@ -81,14 +81,14 @@ class ControlHost(ViewHost, RoleHost[Cell], Protocol):
         """Which slots there are."""
 
     @property
-    def letters(self) -> DeadLetters:
+    def dead_letters(self) -> DeadLetters:
         """Its dead letters."""
 
     def link(self, slot: int) -> Link:
         """The way to a slot, made if need be."""
 
 
-class Warden(Actor):
+class ControlActor(Actor):
     """Carries out what the root wants done on this host."""
 
     on_error: ClassVar[OnError] = OnError.RESUME
@@ -101,14 +101,14 @@ class Warden(Actor):
     @handler
     async def start(self, command: StartActors) -> ActorsStarted:
         """Start actors, all at once; tell which failed."""
-        births: list[Birth | Startable] = self._host.pickler.loads(command.births)
+        entries: list[SpawnEntry | Startable] = self._host.pickler.loads(command.entries)
         places = [Address(*place) for place in command.places]
         failures: dict[int, dict[str, Any]] = {}
         begun: list[Cell] = []
         known = self._host.cells
         wanted = [
-            (number, birth)
-            for number, birth in zip(command.cells, births, strict=True)
+            (number, entry)
+            for number, entry in zip(command.cells, entries, strict=True)
             # Otherwise it has ended for good, or the command is repeated.
             if number and number not in known
         ]
@@ -121,12 +121,12 @@ class Warden(Actor):
             self._host.run_task(self._outcomes(begun))
             return ActorsStarted(failures=failures)
         for cell in begun:
-            if cell.life == Life.RUNNING and type(cell) is Cell:
+            if cell.lifecycle == Lifecycle.RUNNING and type(cell) is Cell:
                 # Nearly all: only a start hook takes longer than its `begin`, and what belongs
                 # to the start of a cell of another kind.
                 continue
             try:
-                await self._host.births.outcome(cell)
+                await self._host.spawner.outcome(cell)
             except ActorStartFailed as error:
                 failures[cell.id] = error.to_data()
         return ActorsStarted(failures=failures)
@@ -135,15 +135,15 @@ class Warden(Actor):
         """Wait for starts that nobody else waits for: what failed, its family has reported."""
         for cell in cells:
             with contextlib.suppress(CallboardError):
-                await self._host.births.outcome(cell)
+                await self._host.spawner.outcome(cell)
 
     def _kind_of(self, wanted: Wanted) -> Kind | None:
         """What a plain actor has in common with others, or None for what is begun by itself."""
-        birth = wanted[1]
-        if type(birth) is not tuple:
+        entry = wanted[1]
+        if type(entry) is not tuple:
             return None
-        actor, _, _, name, restart, stop_timeout = birth
-        if name is not None or not self._host.births.is_plain(actor):
+        actor, _, _, name, restart, stop_timeout = entry
+        if name is not None or not self._host.spawner.is_plain(actor):
             return None
         return actor, restart, stop_timeout
 
@@ -151,10 +151,10 @@ class Warden(Actor):
         self, kind: Kind, alike: Sequence[Wanted], failures: dict[int, dict[str, Any]]
     ) -> list[Cell]:
         actor, restart, stop_timeout = kind
-        recipes = [(number, Recipe(actor, birth[1], birth[2])) for number, birth in alike]
-        births = self._host.births
+        recipes = [(number, Recipe(actor, entry[1], entry[2])) for number, entry in alike]
+        entries = self._host.spawner
         try:
-            return births.begin_all(actor, recipes, births.spec(restart, stop_timeout))
+            return entries.begin_all(actor, recipes, entries.spec(restart, stop_timeout))
         except CallboardError:
             # One by one, so that those which can be had are, and each other one is told why.
             return self._begin_each(alike, (), failures)
@@ -166,26 +166,26 @@ class Warden(Actor):
         failures: dict[int, dict[str, Any]],
     ) -> list[Cell]:
         begun = []
-        for number, birth in wanted:
+        for number, entry in wanted:
             try:
-                begun.append(self._begin(birth, number, places))
+                begun.append(self._begin(entry, number, places))
             except CallboardError as error:
                 failures[number] = error.to_data()
         return begun
 
-    def _begin(self, birth: Birth | Startable, number: int, places: Sequence[Address]) -> Cell:
-        if not isinstance(birth, tuple):
-            return birth.begin(self._host, number, places)
-        actor, args, keywords, name, restart, stop_timeout = birth
+    def _begin(self, entry: SpawnEntry | Startable, number: int, places: Sequence[Address]) -> Cell:
+        if not isinstance(entry, tuple):
+            return entry.begin(self._host, number, places)
+        actor, args, keywords, name, restart, stop_timeout = entry
         recipe = Recipe(actor, args, keywords, name)
-        return self._host.births.begin(recipe, None, restart, stop_timeout, number)
+        return self._host.spawner.begin(recipe, None, restart, stop_timeout, number)
 
     @handler
     async def stop(self, command: StopActors) -> ActorsStopped:
         """Stop actors in order."""
         for number in command.cells:
-            if number in self._host.births.guardian.cells:
-                await self._host.endings.stop_child(None, number)
+            if number in self._host.spawner.guardian.cells:
+                await self._host.termination.stop_child(None, number)
         return ActorsStopped()
 
     @handler
@@ -199,11 +199,11 @@ class Warden(Actor):
     @handler
     async def stop_host(self, command: StopHost) -> HostStopped:
         """Stop every actor, in reverse order of their starts."""
-        await self._host.births.stop_all(comes_back=command.comes_back)
+        await self._host.spawner.stop_all(comes_back=command.comes_back)
         if command.comes_back:
             await self._take_leave()
-        watching = self._host.watching
-        watching.farewell(watching.leave(CONTROL_CELL), SHUT_DOWN, comes_back=None)
+        monitors = self._host.monitors
+        monitors.release(monitors.leave(CONTROL_CELL), SHUT_DOWN, comes_back=None)
         return HostStopped()
 
     async def _take_leave(self) -> None:
@@ -217,7 +217,7 @@ class Warden(Actor):
         leave = HostLeaves(slot=host.slot, epoch=host.epoch)
         for _ in range(2):
             answers = await asyncio.gather(
-                *(host.ask(Address(slot, CONTROL_CELL), leave, LEAVE_S) for slot in peers),
+                *(host.ask(Address(slot, CONTROL_CELL), leave, LEAVE_TIMEOUT_S) for slot in peers),
                 return_exceptions=True,
             )
             peers = [
@@ -227,17 +227,17 @@ class Warden(Actor):
             ]
 
     @handler
-    async def host_leaves(self, notice: HostLeaves) -> LeaveTaken:
+    async def host_leaves(self, notice: HostLeaves) -> LeaveAcknowledged:
         """Let what is for the actors of another host wait for its next incarnation."""
         link = self._host.link(notice.slot)
         if link.epoch == notice.epoch:
             link.hold_back()
-        return LeaveTaken()
+        return LeaveAcknowledged()
 
     @handler
     async def host_down(self, notice: HostDown) -> None:
         """Another host is gone: let everybody here know who waits for it or watches it."""
-        self._host.watching.host_down(notice)
+        self._host.monitors.host_down(notice)
         link = self._host.link(notice.slot)
         error = HostLost(f"host {notice.slot} has ended.", slot=notice.slot)
         if notice.comes_back:
@@ -246,19 +246,19 @@ class Warden(Actor):
             link.close(error)
 
     @handler
-    async def tie(self, request: TieRequested) -> None:
+    async def monitor(self, request: MonitorRequested) -> None:
         """An actor of another host watches one of this host, or is linked to it."""
-        self._host.watching.requested(request)
+        self._host.monitors.requested(request)
 
     @handler
-    async def tie_ended(self, notice: TieEnded) -> None:
+    async def monitor_ended(self, notice: MonitorEnded) -> None:
         """What an actor of this host is tied to has ended."""
-        self._host.watching.ended(notice)
+        self._host.monitors.ended(notice)
 
     @handler
-    async def tie_dropped(self, notice: TieDropped) -> None:
+    async def monitor_dropped(self, notice: MonitorDropped) -> None:
         """Somebody watches an actor of this host no longer."""
-        self._host.watching.dropped(notice)
+        self._host.monitors.dropped(notice)
 
     @handler
     async def directory(self, change: DirectoryChanged) -> None:
@@ -282,17 +282,17 @@ class Warden(Actor):
             self._host.places.changed(change.places, change.newest_slot)
 
     @handler
-    async def look(self, request: LookAtHost) -> HostView:
+    async def look(self, request: QueryHost) -> HostView:
         """What is on this host."""
-        return await look_at_host(self._host, request)
+        return await view_host(self._host, request)
 
     @handler
-    async def look_at_actor(self, request: LookAtHostActor) -> Stories:
+    async def query_actor(self, request: QueryHostActor) -> ActorHistories:
         """Why an actor of this host is as it is."""
-        return stories_of(self._host, request)
+        return histories_of(self._host, request)
 
     @handler
-    async def letters(self, request: SubscribeDeadLetters) -> SubscribedDeadLetters:
+    async def dead_letters(self, request: SubscribeDeadLetters) -> SubscribedDeadLetters:
         """Send dead letters to an actor; one that cannot take them loses them."""
         subscriber = request.subscriber.address
 
@@ -304,12 +304,12 @@ class Warden(Actor):
             elif letter.contract != DeadLetter.contract_name:
                 self._tell(subscriber, letter)
 
-        unsubscribe = self._host.letters.subscribe(pass_on)
-        return SubscribedDeadLetters(before=dict(self._host.letters.counts))
+        unsubscribe = self._host.dead_letters.subscribe(pass_on)
+        return SubscribedDeadLetters(before=dict(self._host.dead_letters.counts))
 
     def _tell(self, address: Address, message: Contract) -> None:
         try:
             self._host.tell(address, message)
         except MailboxFull as error:
-            self._host.letters.counts["not_sent"] += 1
+            self._host.dead_letters.counts["not_sent"] += 1
             del error

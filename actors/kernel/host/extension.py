@@ -93,7 +93,7 @@ class RecipeStart:
     def begin(self, host: RoleHost[Cell], number: int, places: Sequence[Address]) -> Cell:
         """Begin to start it under this number."""
         make = functools.partial(self.recipe.make_cell, host=host)
-        return host.births.begin_cell(make, None, self.restart, self.stop_timeout, number)
+        return host.spawner.begin_cell(make, None, self.restart, self.stop_timeout, number)
 
 
 _TABLES: Final[dict[type[Extension], Mapping[type, Handler]]] = {}

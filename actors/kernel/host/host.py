@@ -32,7 +32,7 @@ from callboard.messages.core.limits import DEFAULT_LIMITS, Limits
 from callboard.messages.core.ref import EXTERNAL_REF, Address, Ref
 from callboard.messages.ports import BlobStore, MakeSupervisor, Pickler
 
-from ..asks import Ask, AskFuture, AskKeeper, Call
+from ..asks import Ask, AskFuture, AskOwner, Call
 from ..cell import Cell, Recipe
 from ..context import Context
 from ..dead_letters import DeadLetters
@@ -43,18 +43,18 @@ from ..directory.subscriptions import Subscriptions
 from ..dispatcher import Dispatcher
 from ..inspection.meters import Meters
 from ..inspection.metric_sources import Instruments
-from ..lifecycle.cleanup import Belongings
-from ..lifecycle.spawner import Births
-from ..lifecycle.termination import Endings
-from ..link.failures import actor_not_found, encode_error, is_missed_here
+from ..lifecycle.cleanup import Cleanup
+from ..lifecycle.spawner import Spawner
+from ..lifecycle.termination import Termination
+from ..link.failures import actor_not_found, encode_error, is_missing_here
 from ..link.link import Link
 from ..link.queue import OutgoingMessage
-from ..monitors.monitors import Watching
+from ..monitors.monitors import Monitors
 from ..monitors.notices import Notices
 from ..ports import Children
 from ..stash import Stashes
 from ..timers import Timers
-from .control_actor import Warden
+from .control_actor import ControlActor
 from .extension import Extensions, MakeExtension
 from .membership import Places
 
@@ -111,29 +111,31 @@ class Host:
         self.pickler: Final = pickler
         self.contracts: Final = ContractRegistry(limits)
         self.codec: Final = Codec(self.contracts, limits, self._internalise)
-        self.letters: Final = DeadLetters(name)
+        self.dead_letters: Final = DeadLetters(name)
         self.cells: Final[dict[int, Cell]] = {}
         self.links: Final[dict[int, Link]] = {}
         self.pending: Final[dict[int, Call]] = {}
         """Asks to other hosts that wait for their reply."""
         self.deadlines: Final = Deadlines()
         self.directory: Final = Directory(self, lambda: self.subscriptions.changed())  # noqa: PLW0108 - made later
-        self.dispatcher: Final = Dispatcher(self, self.letters)
+        self.dispatcher: Final = Dispatcher(self, self.dead_letters)
         self.stashes: Final[Stashes] = self.dispatcher.stashes
         self.meters: Final = Meters(self.loop, self.dispatcher)
         self.instruments: Final[Instruments] = self.meters.instruments
-        self.notices: Final = Notices(self.letters)
+        self.notices: Final = Notices(self.dead_letters)
         self.timers: Final = Timers(self.loop, self.notices)
         self.subscriptions: Final[Subscriptions] = Subscriptions(
             self.directory, self.notices, self.ref
         )
         self._extensions: Final = Extensions(self, extensions)
-        self.watching: Final = Watching(self, self._extensions)
-        self.belongings: Final = Belongings(self, self.notices, self.timers, self.subscriptions)
+        self.monitors: Final = Monitors(self, self._extensions)
+        self.cleanup: Final = Cleanup(self, self.notices, self.timers, self.subscriptions)
         self.places: Final = Places(slot, self.links, lambda other: Link(self, other))
-        self.births: Final = Births(self, on_failed)
-        self.endings: Final = Endings(self, self.dispatcher.workers, self.belongings, self.tell)
-        self.run_control(Recipe(Warden, (self,), None, "warden"))
+        self.spawner: Final = Spawner(self, on_failed)
+        self.termination: Final = Termination(
+            self, self.dispatcher.workers, self.cleanup, self.tell
+        )
+        self.run_control(Recipe(ControlActor, (self,), None, "control-actor"))
         self._tasks: set[asyncio.Task[Any]] = set()
         self._early: deque[bytes] = deque(maxlen=EARLY_FRAMES_MAX)
         self._gone: deque[int] = deque()
@@ -159,7 +161,7 @@ class Host:
         """A context that belongs to no message, for an actor's hooks."""
         return Context(self, cell, None)
 
-    # --- the courier ------------------------------------------------------------------------
+    # --- the sender ------------------------------------------------------------------------
 
     def tell(self, address: Address, message: Contract) -> None:
         """See `Ref.tell`."""
@@ -167,7 +169,7 @@ class Host:
         if slot == self.slot:
             cell = self.cells.get(number)
             if cell is None:
-                self.letters.dead("no_actor", str(address), message)
+                self.dead_letters.dead("no_actor", str(address), message)
             else:
                 cell.put(message)
             return
@@ -229,7 +231,7 @@ class Host:
         )
         if origin is not None and origin.deadline_s < deadline_s:
             deadline_s = origin.deadline_s
-        keeper: AskKeeper = self
+        owner: AskOwner = self
         if address is None:
             chosen = self.directory.route(request)
             if isinstance(chosen, CallboardError):
@@ -237,9 +239,9 @@ class Host:
             address = chosen
         if isinstance(address, Load):
             address.outstanding += 1
-            keeper, address = address, address.address
+            owner, address = address, address.address
         expects = getattr(request, "reply_contract", None)
-        future = AskFuture(self.loop, keeper, address.slot, expects)
+        future = AskFuture(self.loop, owner, address.slot, expects)
         if origin is not None:
             origin.adopt(future)
         if self.deadlines.add(future, deadline_s):
@@ -287,7 +289,7 @@ class Host:
         future.exception()  # Seen: whoever awaits it gets it, whoever does not was told.
         return future
 
-    # --- AskKeeper --------------------------------------------------------------------------
+    # --- AskOwner --------------------------------------------------------------------------
 
     def ask_settled(self, future: AskFuture) -> None:
         """An ask has its outcome."""
@@ -314,21 +316,21 @@ class Host:
 
     def link_opened(self, slot: int, epoch: int) -> None:
         """The actors of another host can be reached."""
-        self.watching.opened(slot, epoch)
+        self.monitors.opened(slot, epoch)
 
     def link_lost(self, slot: int, epoch: int, error: CallboardError) -> None:
         """An incarnation of another host is gone."""
         self.asks_lost(slot, error)
-        self.watching.lost(slot, epoch)
+        self.monitors.lost(slot, epoch)
 
     def link_closed(self, slot: int, error: CallboardError) -> None:
         """A slot is gone for good."""
         self.asks_lost(slot, error)
-        self.watching.closed(slot)
+        self.monitors.closed(slot)
 
     def bounces(self, error: CallboardError) -> TypeGuard[AskError]:
         """Whether its asker's host keeps an ask until the actor it missed here is back."""
-        return self.births.comes_back and is_missed_here(error, self.slot)
+        return self.spawner.comes_back and is_missing_here(error, self.slot)
 
     # --- deadlines --------------------------------------------------------------------------
 
@@ -435,11 +437,11 @@ class Host:
         stop_timeout: StopTimeout | None = None,
     ) -> Cell:
         """Start an actor on this host and wait until it runs."""
-        return await self.births.spawn(recipe, parent, restart, stop_timeout)
+        return await self.spawner.spawn(recipe, parent, restart, stop_timeout)
 
-    def family_of(self, cell: Cell | None) -> Children[Cell]:
+    def children_of(self, cell: Cell | None) -> Children[Cell]:
         """The children of a cell, or of the host itself."""
-        return self.births.family_of(cell)
+        return self.spawner.children_of(cell)
 
     def extension(self, kind: type[ExtensionT]) -> ExtensionT:
         """What a role has on this host; raises `UsageError` when the host was not given it."""
@@ -447,7 +449,7 @@ class Host:
 
     def run_control(self, recipe: Recipe) -> None:
         """Let this actor answer in cell 0 from now on, and the extensions with it."""
-        self.births.install(recipe, self._extensions.handlers())
+        self.spawner.install(recipe, self._extensions.handlers())
 
     async def lookup(self, name: str, timeout_s: float | None = None) -> Ref[Any]:
         """The actor of a name; waits for one that is being spawned. Raises `ActorNotFound`."""
@@ -480,7 +482,7 @@ class Host:
 
     async def close(self) -> None:
         """Forget everything at once: no actor is asked to stop. Open asks fail."""
-        self.belongings.close()
+        self.cleanup.close()
         self._extensions.close()
         error = HostLost("the system has stopped.", advice="Start it again.", may_have_run=True)
         for link in self.links.values():

@@ -30,10 +30,10 @@ class Places:
     def make_link(self, slot: int) -> Link:
         """A link to a slot; kept by the host unless the slot is gone for good."""
         link = self._make_link(slot)
-        rest_epoch = self._rest_epoch(slot)
-        if rest_epoch != 0:
+        final_epoch = self._final_epoch(slot)
+        if final_epoch != 0:
             link.close(_has_ended(slot))
-        if rest_epoch is not None:
+        if final_epoch is not None:
             self._links[slot] = link
         return link
 
@@ -43,14 +43,14 @@ class Places:
         self._newest_slot = newest_slot
         links = self._links
         for slot, link in list(links.items()):
-            rest_epoch = self._rest_epoch(slot)
-            if rest_epoch is None or link.epoch <= rest_epoch != 0:
+            final_epoch = self._final_epoch(slot)
+            if final_epoch is None or link.epoch <= final_epoch != 0:
                 if not link.is_closed:
                     link.close(_has_ended(slot))
-                if rest_epoch is None:
+                if final_epoch is None:
                     del links[slot]
 
-    def _rest_epoch(self, slot: int) -> int | None:
+    def _final_epoch(self, slot: int) -> int | None:
         """0 for a slot that has a host, or will have one; None when it is gone for good."""
         if slot in (CONTROL_SLOT, self._slot) or slot > self._newest_slot:
             return 0  # What is not known yet may come.

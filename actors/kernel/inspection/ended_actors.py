@@ -12,7 +12,7 @@ from callboard.messages.control.lifecycle import Exit
 
 from ..cell_port import CellPort
 
-__all__ = ["ENDED_MAX", "FAILED_MAX", "Ended", "Past"]
+__all__ = ["ENDED_MAX", "FAILED_MAX", "Ended", "EndedActors"]
 
 FAILED_MAX: Final = 256
 """Living actors that failed lately; a look at the tree shows them first."""
@@ -33,7 +33,7 @@ class Ended(NamedTuple):
     """What its supervisor remembered of it, oldest first."""
 
 
-class Past:
+class EndedActors:
     """What a host remembers of what is no more."""
 
     def __init__(self) -> None:

@@ -11,14 +11,19 @@ from typing import Any, Final
 
 from callboard.messages.control.lifecycle import Exit
 from callboard.messages.control.spec import SupervisorSpec
-from callboard.messages.control.views import ActorStory, LookAtHostActor, Stories, StoryEntry
+from callboard.messages.control.views import (
+    ActorHistories,
+    ActorHistory,
+    HistoryEntry,
+    QueryHostActor,
+)
 from callboard.messages.core.errors import ActorNotFound
 
 from ..cell import Cell
 from ..ports import CellHost, Children
 from .ended_actors import Ended
 
-__all__ = ["MATCHES_MAX", "NEAR_MAX", "entries_of", "stories_of", "supervision_of"]
+__all__ = ["MATCHES_MAX", "NEAR_MAX", "entries_of", "histories_of", "supervision_of"]
 
 MATCHES_MAX: Final = 20
 NEAR_MAX: Final = 5
@@ -27,24 +32,24 @@ NEAR_LOOKED_AT: Final = 2_000
 PARTS_MAX: Final = 100
 
 
-def stories_of(host: CellHost[Cell], request: LookAtHostActor) -> Stories:
+def histories_of(host: CellHost[Cell], request: QueryHostActor) -> ActorHistories:
     """The story of each actor that `request` may mean; with none, the paths that look alike."""
     parts = [part for part in request.path.split("/") if part][:PARTS_MAX]
     if request.cell:
         cell = host.cells.get(request.cell)
         cells = [] if cell is None else [cell]
-        ended = [one for one in host.meters.past.ended() if one.cell == request.cell]
+        ended = [one for one in host.meters.ended_actors.ended() if one.cell == request.cell]
     else:
-        cells = list(_find(host, host.births.guardian, parts))
+        cells = list(_find(host, host.spawner.guardian, parts))
         path = "/" + "/".join(_plain(part) for part in parts)
-        ended = [one for one in host.meters.past.ended() if one.path == path]
+        ended = [one for one in host.meters.ended_actors.ended() if one.path == path]
     if cells:
-        matches = [_story(host, cell) for cell in cells]
+        matches = [_history(host, cell) for cell in cells]
     else:
         # The newest life of a path that was used again; a cell's number is used once.
-        matches = [_story_of_ended(host, one) for one in ended[:1]]
+        matches = [_history_of_ended(host, one) for one in ended[:1]]
     near = () if matches or request.cell else _near(host, parts)
-    return Stories(
+    return ActorHistories(
         matches=tuple(matches[:MATCHES_MAX]),
         matches_left_off=max(0, len(matches) - MATCHES_MAX),
         near=near,
@@ -56,17 +61,17 @@ def _plain(part: str) -> str:
     return f"${part[1:]}" if part.startswith("#") and part[1:].isdigit() else part
 
 
-def _child(family: Children[Cell], part: str) -> Cell | None:
-    found = family.named(part)
+def _child(children: Children[Cell], part: str) -> Cell | None:
+    found = children.named(part)
     if found is None and part[:1] in {"$", "#"} and part[1:].isdigit():
-        found = family.cells.get(int(part[1:]))
+        found = children.cells.get(int(part[1:]))
     return found
 
 
-def _find(host: CellHost[Cell], family: Children[Cell], parts: Sequence[str]) -> Iterator[Cell]:
+def _find(host: CellHost[Cell], children: Children[Cell], parts: Sequence[str]) -> Iterator[Cell]:
     """The actors that a path may mean: more than one only if names have slashes in them."""
     for used in range(1, len(parts) + 1):
-        cell = _child(family, "/".join(parts[:used]))
+        cell = _child(children, "/".join(parts[:used]))
         if cell is None:
             continue
         if used == len(parts):
@@ -77,23 +82,23 @@ def _find(host: CellHost[Cell], family: Children[Cell], parts: Sequence[str]) ->
 
 def _near(host: CellHost[Cell], parts: Sequence[str]) -> tuple[str, ...]:
     """Paths that look alike: among the siblings of the first part that is unknown, and the dead."""
-    family, prefix = host.births.guardian, ""
+    children, prefix = host.spawner.guardian, ""
     rest = list(parts)
     while len(rest) > 1:
-        cell = _child(family, rest[0])
+        cell = _child(children, rest[0])
         if cell is None or cell.children is None:
             break
-        family, prefix = cell.children, cell.path
+        children, prefix = cell.children, cell.path
         rest.pop(0)
     if not rest:
         return ()
-    names = [cell.name for cell in islice(family.cells.values(), NEAR_LOOKED_AT)]
+    names = [cell.name for cell in islice(children.cells.values(), NEAR_LOOKED_AT)]
     wanted = "/".join(rest)
     alike = difflib.get_close_matches(rest[0], names, NEAR_MAX) or [
         name for name in names if rest[0].lower() in name.lower()
     ]
     paths = [f"{prefix}/{name}" for name in alike]
-    dead = list(dict.fromkeys(one.path for one in host.meters.past.ended()))
+    dead = list(dict.fromkeys(one.path for one in host.meters.ended_actors.ended()))
     paths += difflib.get_close_matches(f"{prefix}/{wanted}", dead, NEAR_MAX)
     return tuple(list(dict.fromkeys(paths))[:NEAR_MAX])
 
@@ -101,28 +106,28 @@ def _near(host: CellHost[Cell], parts: Sequence[str]) -> tuple[str, ...]:
 # --- telling --------------------------------------------------------------------------------
 
 
-def _story(host: CellHost[Cell], cell: Cell) -> ActorStory:
-    family = host.births.guardian if cell.parent is None else cell.parent.children
+def _history(host: CellHost[Cell], cell: Cell) -> ActorHistory:
+    children = host.spawner.guardian if cell.parent is None else cell.parent.children
     restarts, restart = 0, ""
-    entries: tuple[StoryEntry, ...] = ()
+    entries: tuple[HistoryEntry, ...] = ()
     supervision = ""
-    if family is not None:
-        supervision = supervision_of(family.spec)
-        entries = entries_of(family.supervisor.history(cell.id).entries, host.now())
+    if children is not None:
+        supervision = supervision_of(children.spec)
+        entries = entries_of(children.supervisor.history(cell.id).entries, host.now())
         try:
-            child = family.supervisor.child(cell.id)
+            child = children.supervisor.child(cell.id)
         except ActorNotFound:
             pass  # Gone for its supervisor, and about to go for its family.
         else:
             restarts, restart = child.restarts, child.spec.restart.value
-    return ActorStory(
+    return ActorHistory(
         host=host.name,
         path=cell.path,
         kind=cell.kind,
-        life=cell.life.name.lower(),
+        lifecycle=cell.lifecycle.name.lower(),
         cell=cell.id,
         incarnation=cell.incarnation,
-        mailbox=len(cell.box or ()),
+        mailbox=len(cell.mailbox or ()),
         restarts=restarts,
         restart=restart,
         supervision=supervision,
@@ -130,12 +135,12 @@ def _story(host: CellHost[Cell], cell: Cell) -> ActorStory:
     )
 
 
-def _story_of_ended(host: CellHost[Cell], ended: Ended) -> ActorStory:
-    return ActorStory(
+def _history_of_ended(host: CellHost[Cell], ended: Ended) -> ActorHistory:
+    return ActorHistory(
         host=host.name,
         path=ended.path,
         kind=ended.kind,
-        life="ended",
+        lifecycle="ended",
         cell=ended.cell,
         incarnation=ended.incarnation,
         ended_ago_s=host.now() - ended.at_s,
@@ -149,10 +154,10 @@ def _told(reason: Exit) -> str:
     return f"{reason.kind.value}: {message}" if message else reason.kind.value
 
 
-def entries_of(history: Sequence[Any], now: float) -> tuple[StoryEntry, ...]:
+def entries_of(history: Sequence[Any], now: float) -> tuple[HistoryEntry, ...]:
     """What a supervisor remembers of a child, as it is told."""
     return tuple(
-        StoryEntry(
+        HistoryEntry(
             ago_s=max(0.0, now - entry.at_s),
             incarnation=entry.incarnation,
             reason=entry.kind.value,

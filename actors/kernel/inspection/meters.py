@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol
 
 from ..host.loop_lag import LoopLag
-from .ended_actors import Past
+from .ended_actors import EndedActors
 from .metric_sources import Instruments
 
 __all__ = ["Activity", "Meters", "Vitals", "Window"]
@@ -77,7 +77,7 @@ class Meters:
         self._loop = loop
         self._dispatcher = dispatcher
         self.born_s: Final = loop.time()
-        self.past: Final = Past()
+        self.ended_actors: Final = EndedActors()
         self.restarts = 0
         """Restarts of actors since the start."""
         self.hosts_replaced: Callable[[], int] | None = None

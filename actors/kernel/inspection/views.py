@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Final, NamedTuple, Protocol
 
 from callboard.messages.control.control_plane import CONTROL_CELL
-from callboard.messages.control.views import ActorLoad, ActorView, HostView, LinkView, LookAtHost
+from callboard.messages.control.views import ActorLoad, ActorView, HostView, LinkView, QueryHost
 from callboard.messages.core.errors import ActorNotFound
 
 from ..asks import Call
@@ -20,7 +20,7 @@ from ..cell import Cell
 from ..link.link import Link
 from ..ports import CellHost, Children
 
-__all__ = ["ACTORS_MAX", "Depths", "ViewHost", "look_at_host", "measure_mailboxes"]
+__all__ = ["ACTORS_MAX", "Depths", "ViewHost", "measure_mailboxes", "view_host"]
 
 FAILURE_CHARS_MAX: Final = 200
 """A longer reason is cut in views: a line of `callboard tree` is for looking."""
@@ -57,7 +57,7 @@ class Depths(NamedTuple):
     """Cells with the fullest mailboxes, as many as were asked for."""
 
 
-async def look_at_host(host: ViewHost, request: LookAtHost) -> HostView:
+async def view_host(host: ViewHost, request: QueryHost) -> HostView:
     """What is on this host now."""
     busiest: tuple[ActorLoad, ...] = ()
     links: tuple[LinkView, ...] = ()
@@ -70,7 +70,7 @@ async def look_at_host(host: ViewHost, request: LookAtHost) -> HostView:
         window_s = window.seconds
         busiest = _busiest(host, window.handled, depths, busiest_max)
         links = tuple(_link_view(link) for link in islice(host.links.values(), LINKS_MAX))
-    family = host.births.guardian
+    siblings = host.spawner.guardian
     meters = host.meters
     vitals = meters.vitals()
     return HostView(
@@ -82,15 +82,15 @@ async def look_at_host(host: ViewHost, request: LookAtHost) -> HostView:
         actors=len(host.cells) - 1,
         handled=host.dispatcher.handled,
         pending_asks=len(host.pending),
-        dead_letters=dict(host.dispatcher.letters.counts),
+        dead_letters=dict(host.dispatcher.dead_letters.counts),
         memory_bytes=vitals.memory_bytes,
         at_s=host.now(),
         uptime_s=host.now() - meters.born_s,
-        is_stopping=host.births.is_stopping,
-        top_level=len(family.cells),
-        strategy=family.spec.strategy.value,
+        is_stopping=host.spawner.is_stopping,
+        top_level=len(siblings.cells),
+        strategy=siblings.spec.strategy.value,
         restarts=meters.restarts,
-        deaths=meters.past.deaths,
+        deaths=meters.ended_actors.deaths,
         mailbox=None if depths is None else depths.total,
         mailbox_max=None if depths is None else depths.deepest,
         cpu_s=vitals.cpu_s,
@@ -99,16 +99,16 @@ async def look_at_host(host: ViewHost, request: LookAtHost) -> HostView:
         links=links,
         busiest=busiest,
         busiest_window_s=window_s,
-        members=_members(host, family, min(max(0, request.actors_max), ACTORS_MAX)),
+        members=_members(host, siblings, min(max(0, request.actors_max), ACTORS_MAX)),
     )
 
 
 # --- the tree -----------------------------------------------------------------------------
 
 
-def _members(host: ViewHost, family: Children[Cell], actors_max: int) -> tuple[ActorView, ...]:
-    chosen = _choose(host, family, actors_max)
-    return _views(host, family, chosen)
+def _members(host: ViewHost, siblings: Children[Cell], actors_max: int) -> tuple[ActorView, ...]:
+    chosen = _choose(host, siblings, actors_max)
+    return _views(host, siblings, chosen)
 
 
 def _choose(host: ViewHost, guardian: Children[Cell], actors_max: int) -> dict[int, None]:
@@ -116,13 +116,13 @@ def _choose(host: ViewHost, guardian: Children[Cell], actors_max: int) -> dict[i
     chosen, by_parent = _troubled(host, actors_max)
     generations = deque([(NOBODY, guardian, 1)])
     while generations:
-        parent, family, depth = generations.popleft()
+        parent, siblings, depth = generations.popleft()
         here = by_parent.get(parent, [])
-        others = (number for number in family.cells if number not in chosen)
+        others = (number for number in siblings.cells if number not in chosen)
         here += islice(others, actors_max - len(chosen))
         chosen.update(dict.fromkeys(here))
         for number in here:
-            children = family.cells[number].children
+            children = siblings.cells[number].children
             if children is not None and depth < DEPTH_MAX:
                 generations.append((number, children, depth + 1))
     return chosen
@@ -132,7 +132,7 @@ def _troubled(host: ViewHost, actors_max: int) -> tuple[dict[int, None], dict[in
     """Living actors that failed lately, the newest first, and their ancestors; by parent too."""
     chosen: dict[int, None] = {}
     by_parent: dict[int, list[int]] = {}
-    for number in reversed(host.meters.past.failed_at_s):
+    for number in reversed(host.meters.ended_actors.failed_at_s):
         line = _line_of(host, number)
         new = [cell for cell in line if cell.id not in chosen]
         if not new or len(line) > DEPTH_MAX or len(chosen) + len(new) > actors_max:
@@ -149,8 +149,8 @@ def _line_of(host: ViewHost, number: int) -> list[Cell]:
     line = []
     cell = host.cells.get(number)
     while cell is not None:
-        family = host.births.guardian if cell.parent is None else cell.parent.children
-        if family is None or cell.id not in family.cells:
+        siblings = host.spawner.guardian if cell.parent is None else cell.parent.children
+        if siblings is None or cell.id not in siblings.cells:
             return []
         line.append(cell)
         cell = cell.parent
@@ -158,25 +158,27 @@ def _line_of(host: ViewHost, number: int) -> list[Cell]:
 
 
 def _views(
-    host: ViewHost, family: Children[Cell], chosen: dict[int, None]
+    host: ViewHost, siblings: Children[Cell], chosen: dict[int, None]
 ) -> tuple[ActorView, ...]:
     # In the order of their start; a family of many is not gone through for the sake of few.
-    if len(family.cells) <= 4 * len(chosen):
-        cells = [cell for cell in family.cells.values() if cell.id in chosen]
+    if len(siblings.cells) <= 4 * len(chosen):
+        cells = [cell for cell in siblings.cells.values() if cell.id in chosen]
     else:
-        cells = [family.cells[number] for number in chosen if number in family.cells]
-    return tuple(_view(host, family, cell, chosen) for cell in cells)
+        cells = [siblings.cells[number] for number in chosen if number in siblings.cells]
+    return tuple(_view(host, siblings, cell, chosen) for cell in cells)
 
 
-def _view(host: ViewHost, family: Children[Cell], cell: Cell, chosen: dict[int, None]) -> ActorView:
-    failed_at_s = host.meters.past.failed_at_s.get(cell.id)
-    restarts, last_failure, restart, significant = _trouble(family, cell)
+def _view(
+    host: ViewHost, siblings: Children[Cell], cell: Cell, chosen: dict[int, None]
+) -> ActorView:
+    failed_at_s = host.meters.ended_actors.failed_at_s.get(cell.id)
+    restarts, last_failure, restart, significant = _trouble(siblings, cell)
     return ActorView(
         cell=cell.id,
         name=cell.name,
         kind=cell.kind,
-        life=cell.life.name.lower(),
-        mailbox=len(cell.box or ()),
+        lifecycle=cell.lifecycle.name.lower(),
+        mailbox=len(cell.mailbox or ()),
         incarnation=cell.incarnation,
         children=0 if cell.children is None else len(cell.children.cells),
         path=cell.path,
@@ -198,10 +200,10 @@ def _running(cell: Cell) -> int:
     return 0 if cell.is_quiet else cell.behaviour.concurrency - cell.free
 
 
-def _trouble(family: Children[Cell], cell: Cell) -> tuple[int, str, str, bool]:
+def _trouble(siblings: Children[Cell], cell: Cell) -> tuple[int, str, str, bool]:
     """How often it was restarted, why last, and how it is restarted."""
     try:
-        child = family.supervisor.child(cell.id)
+        child = siblings.supervisor.child(cell.id)
     except ActorNotFound:
         return 0, "", "", False  # Gone for its supervisor, and about to go for its family.
     kind, significant = child.spec.restart.value, child.spec.significant
@@ -215,7 +217,7 @@ def _trouble(family: Children[Cell], cell: Cell) -> tuple[int, str, str, bool]:
 
 
 async def measure_mailboxes(host: ViewHost, fullest_max: int = 0) -> Depths:
-    """How full the mailboxes are; the warden's own does not count."""
+    """How full the mailboxes are; the control actor's own does not count."""
     cells = list(host.cells.values())
     total, deepest = 0, 0
     fullest: list[tuple[int, int]] = []
@@ -223,9 +225,9 @@ async def measure_mailboxes(host: ViewHost, fullest_max: int = 0) -> Depths:
         if begin:
             await asyncio.sleep(0)
         filled = [
-            (len(cell.box), cell.id)
+            (len(cell.mailbox), cell.id)
             for cell in islice(cells, begin, begin + SLICE_CELLS)
-            if cell.box and cell.id != CONTROL_CELL
+            if cell.mailbox and cell.id != CONTROL_CELL
         ]
         if filled:
             total += sum(depth for depth, _ in filled)
@@ -252,7 +254,7 @@ def _busiest(
                     path=cell.path,
                     kind=cell.behaviour.actor.__qualname__,
                     handled=handled.get(number, 0),
-                    mailbox=len(cell.box or ()),
+                    mailbox=len(cell.mailbox or ()),
                     running=_running(cell),
                 )
             )

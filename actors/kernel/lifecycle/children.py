@@ -13,14 +13,14 @@ from callboard.messages.control.spec import ChildId, ChildSpec, StopTimeout, Sup
 from callboard.messages.core.errors import ActorStartFailed, CallboardError, NameTaken, SpecError
 from callboard.messages.ports import SupervisorPort, TimerHandle
 
-from ..cell import Cell, Life
+from ..cell import Cell, Lifecycle
 from ..failures import is_being_cancelled, linked_ended
 from ..ports import CellHost
 
-__all__ = ["Family"]
+__all__ = ["CellChildren"]
 
 
-class Family:
+class CellChildren:
     """Performs one supervisor's decisions on cells."""
 
     __slots__ = (
@@ -90,7 +90,7 @@ class Family:
 
     async def started(self, cell: Cell) -> None:
         """Wait for the outcome of a first start; raises `ActorStartFailed`."""
-        if cell.life == Life.STARTING and cell.id in self.cells:
+        if cell.lifecycle == Lifecycle.STARTING and cell.id in self.cells:
             waiting = self._waiting.get(cell.id)
             if waiting is None:
                 waiting = self._waiting[cell.id] = self._host.loop.create_future()
@@ -98,7 +98,7 @@ class Family:
 
     def failed(self, cell: Cell, reason: Exit) -> None:
         """A running child failed; its actor is gone already."""
-        self._host.meters.past.failed(cell, reason, self._host.now())
+        self._host.meters.ended_actors.failed(cell, reason, self._host.now())
         self.supervisor.child_exited(cell.id, cell.incarnation, reason)
 
     def remove(self, cell: Cell) -> None:
@@ -124,7 +124,7 @@ class Family:
         """Whether a child was declared with its supervisor, and so outlives its own end."""
         return False
 
-    def lay_down(self, cell: Cell) -> None:
+    def stop_for_good(self, cell: Cell) -> None:
         """Refuse what waits for a declared child if that stays down."""
 
     # --- ChildRunner ------------------------------------------------------------
@@ -135,7 +135,7 @@ class Family:
         cell = self.cells[child]
         is_first = not cell.incarnation
         cell.incarnation = incarnation
-        cell.life = Life.STARTING
+        cell.lifecycle = Lifecycle.STARTING
         if not is_first:
             self._host.meters.restarts += 1
         try:
@@ -162,8 +162,8 @@ class Family:
             except BaseException as error:  # noqa: BLE001 - a constructor may raise anything
                 self._start_failed(cell, incarnation, error, is_first=True)
                 continue
-            cell.life = Life.RUNNING
-            if cell.box:  # The constructor of another has told it something.
+            cell.lifecycle = Lifecycle.RUNNING
+            if cell.mailbox:  # The constructor of another has told it something.
                 cell.schedule()
         # Those that failed are forgotten already, and left out.
         self.supervisor.children_started(children, first_incarnation)
@@ -171,7 +171,7 @@ class Family:
     def run_start_hook(self, cell: Cell, incarnation: int, *, is_first: bool) -> None:
         """Let the start hook of a child run; the child runs when that is through."""
         hook = self._run_started_hook(cell, incarnation, is_first=is_first)
-        self._host.endings.start_hooks[cell.id] = self._host.start_task(hook)
+        self._host.termination.start_hooks[cell.id] = self._host.start_task(hook)
 
     async def _run_started_hook(self, cell: Cell, incarnation: int, *, is_first: bool) -> None:
         assert cell.actor is not None
@@ -186,21 +186,21 @@ class Family:
             return
         finally:
             self._hook_over(cell)
-        if cell.incarnation == incarnation and cell.life == Life.STARTING:
-            felt = self._host.watching.felt_late(cell)
-            if felt is not None:
-                self.did_not_start(cell, linked_ended(cell, felt), is_first=is_first)
+        if cell.incarnation == incarnation and cell.lifecycle == Lifecycle.STARTING:
+            exit_signal = self._host.monitors.exit_signal_late(cell)
+            if exit_signal is not None:
+                self.did_not_start(cell, linked_ended(cell, exit_signal), is_first=is_first)
                 return
             self.runs(cell, incarnation)
 
     def _hook_over(self, cell: Cell) -> None:
-        hooks = self._host.endings.start_hooks
+        hooks = self._host.termination.start_hooks
         if hooks.get(cell.id) is asyncio.current_task():
             del hooks[cell.id]
 
     def runs(self, cell: Cell, incarnation: int) -> None:
         """The start of a child has succeeded."""
-        cell.life = Life.RUNNING
+        cell.lifecycle = Lifecycle.RUNNING
         waiting = self._waiting.pop(cell.id, None) if self._waiting else None
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
@@ -210,7 +210,7 @@ class Family:
     def _start_failed(
         self, cell: Cell, incarnation: int, error: BaseException, *, is_first: bool
     ) -> None:
-        if cell.incarnation != incarnation or cell.life != Life.STARTING:
+        if cell.incarnation != incarnation or cell.lifecycle != Lifecycle.STARTING:
             return
         self.did_not_start(cell, cell.start_failure(error), is_first=is_first)
 
@@ -222,12 +222,12 @@ class Family:
             waiting.set_exception(failure)
             waiting.exception()  # Retrieved here: the spawner may have given up waiting.
         elif is_first and not self.is_member(cell):
-            self._host.endings.start_failures[cell.id] = failure
+            self._host.termination.start_failures[cell.id] = failure
         reason = Exit.of_error(ExitReason.START_FAILED, failure)
-        self._host.belongings.never_ran(cell, reason)
-        self._host.meters.past.failed(cell, reason, self._host.now())
+        self._host.cleanup.never_ran(cell, reason)
+        self._host.meters.ended_actors.failed(cell, reason, self._host.now())
         self.supervisor.child_start_failed(cell.id, cell.incarnation, reason)
-        self.lay_down(cell)
+        self.stop_for_good(cell)
 
     def stop_child(
         self,
@@ -245,7 +245,7 @@ class Family:
         def stopped(outcome: Exit) -> None:
             self.supervisor.child_exited(child, incarnation, outcome)
 
-        self._host.endings.stop(cell, timeout, reason, stopped, comes_back=comes_back)
+        self._host.termination.stop(cell, timeout, reason, stopped, comes_back=comes_back)
 
     def child_gone(self, child: ChildId, reason: Exit) -> None:
         """A child ended for good: its messages are dead letters now."""
@@ -253,7 +253,7 @@ class Family:
         if cell is not None:
             self._remember(cell, reason)
             self._forget(cell)
-            self._host.endings.gone(cell, reason)
+            self._host.termination.gone(cell, reason)
 
     def supervisor_started(self) -> None:
         """Every declared child runs; where there are none, nobody waits for that."""
@@ -264,10 +264,10 @@ class Family:
             if self.is_member(cell):
                 self._forget(cell)  # Its owner has it; what becomes of that is not known yet.
                 continue
-            if not self._host.births.is_stopping:
+            if not self._host.spawner.is_stopping:
                 self._remember(cell, reason)
             self._forget(cell)
-            self._host.endings.gone(cell, reason)
+            self._host.termination.gone(cell, reason)
         self._on_stopped(reason)
 
     def set_timer(self, at_s: float, callback: Callable[[], None]) -> TimerHandle:
@@ -280,7 +280,7 @@ class Family:
 
     def _remember(self, cell: Cell, reason: Exit) -> None:
         history = self.supervisor.history(cell.id).entries
-        self._host.meters.past.gone(cell, reason, self._host.now(), history)
+        self._host.meters.ended_actors.gone(cell, reason, self._host.now(), history)
 
     def _forget(self, cell: Cell) -> None:
         self.cells.pop(cell.id, None)

@@ -9,17 +9,17 @@ from collections.abc import Sequence
 from callboard.messages.control.lifecycle import Exit
 from callboard.messages.core.errors import ActorNotFound
 
-from ..cell import Cell, Life
+from ..cell import Cell, Lifecycle
 from ..directory.subscriptions import Subscriptions
 from ..monitors.core import End
 from ..monitors.notices import Notices
 from ..ports import CellHost
 from ..timers import Timers
 
-__all__ = ["Belongings"]
+__all__ = ["Cleanup"]
 
 
-class Belongings:
+class Cleanup:
     """Clears up after incarnations, and tells those that are tied to them."""
 
     __slots__ = ("_host", "_notices", "_subscriptions", "_timers")
@@ -39,12 +39,12 @@ class Belongings:
     def leave(self, cell: Cell) -> Sequence[End]:
         """An incarnation has ended; gives whom `tell` is to tell of it."""
         self._drop(cell.id)
-        return self._host.watching.leave(cell.id)
+        return self._host.monitors.leave(cell.id)
 
     def tell(self, ends: Sequence[End], cell: Cell, reason: Exit) -> None:
         """Tell how it ended, now that its supervisor has decided (or will take its time)."""
         if ends:
-            self._host.watching.farewell(ends, reason, comes_back=self._comes_back(cell))
+            self._host.monitors.release(ends, reason, comes_back=self._comes_back(cell))
 
     def tell_soon(self, ends: Sequence[End], cell: Cell, reason: Exit) -> None:
         """The same, once its supervisor is through with what it is doing."""
@@ -54,7 +54,7 @@ class Belongings:
     def never_ran(self, cell: Cell, reason: Exit) -> None:
         """A start failed, whose hook may have asked for things."""
         self._drop(cell.id)
-        self._host.watching.abandon(cell.id, reason)
+        self._host.monitors.abandon(cell.id, reason)
 
     def _drop(self, number: int) -> None:
         self._notices.drop(number)
@@ -66,15 +66,15 @@ class Belongings:
         """Forget everything: the host is gone."""
         self._timers.close()
         self._subscriptions.close()
-        self._host.watching.close()
+        self._host.monitors.close()
 
     def _comes_back(self, cell: Cell) -> bool | None:
         """Whether it is started again, as far as that has been decided."""
         if self._host.cells.get(cell.id) is not cell:
             return False
-        if cell.life == Life.RUNNING:
+        if cell.lifecycle == Lifecycle.RUNNING:
             return True
-        supervisor = self._host.family_of(cell.parent).supervisor
+        supervisor = self._host.children_of(cell.parent).supervisor
         try:
             state = supervisor.child(cell.id).state.name
         except ActorNotFound:

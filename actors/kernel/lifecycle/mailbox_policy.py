@@ -15,8 +15,8 @@ __all__ = ["accept_waiting", "actor_restarts", "refuse_waiting", "stopped_too_so
 
 def accept_waiting(cell: Cell) -> None:
     """From now on until its next start, a stopping cell takes messages."""
-    if cell.box is None:
-        cell.box = deque()  # Without one, a cell that stops refuses.
+    if cell.mailbox is None:
+        cell.mailbox = deque()  # Without one, a cell that stops refuses.
 
 
 def actor_restarts(cell: Cell) -> None:
@@ -26,7 +26,7 @@ def actor_restarts(cell: Cell) -> None:
     if policy is OnRestart.KEEP:
         cell.put_first(stashed)
         return
-    letters = cell.dispatcher.letters
+    dead_letters = cell.dispatcher.dead_letters
     kept: list[Any] = []
     for item in (*stashed, *cell.drain()):
         if is_notice(item):
@@ -40,12 +40,12 @@ def actor_restarts(cell: Cell) -> None:
                 )
             )
         elif policy is OnRestart.DROP:
-            letters.counts["dropped_at_restart"] += 1
+            dead_letters.counts["dropped_at_restart"] += 1
         else:
-            letters.dead("restarted", cell.path, item)
+            dead_letters.dead("restarted", cell.path, item)
     cell.put_first(kept)
-    if cell.pressed is not None:
-        cell.release_pressure()
+    if cell.room_waiters is not None:
+        cell.notify_room_waiters()
 
 
 def refuse_waiting(cell: Cell) -> None:
@@ -58,11 +58,11 @@ def refuse_waiting(cell: Cell) -> None:
         if type(item) is Ask:
             item.fail(failure or stopped_too_soon(cell, may_have_run=False))
         elif failure is not None:
-            dispatcher.letters.dead("handler_failed", cell.path, item, failure)
+            dispatcher.dead_letters.dead("handler_failed", cell.path, item, failure)
         else:
-            dispatcher.letters.dead("actor_stopped", cell.path, item)
-    if cell.pressed is not None:
-        cell.release_pressure()
+            dispatcher.dead_letters.dead("actor_stopped", cell.path, item)
+    if cell.room_waiters is not None:
+        cell.notify_room_waiters()
 
 
 def stopped_too_soon(cell: Cell, *, may_have_run: bool) -> ActorStopped:

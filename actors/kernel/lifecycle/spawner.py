@@ -17,11 +17,11 @@ from callboard.messages.control.spec import (
 from callboard.messages.core.errors import ActorStopped, CallboardError, SpecError
 
 from ..actor import Actor, Behaviour, Handler, behaviour_of
-from ..cell import Cell, Life, Recipe
+from ..cell import Cell, Lifecycle, Recipe
 from ..ports import CellHost, Children
-from .children import Family
+from .children import CellChildren
 
-__all__ = ["FIRST_LOCAL_CELL", "GUARDIAN", "Births"]
+__all__ = ["FIRST_LOCAL_CELL", "GUARDIAN", "Spawner"]
 
 FIRST_LOCAL_CELL: Final = 1 << 32
 """Cells below are numbered by the root, so that they keep their number when their host dies."""
@@ -31,7 +31,7 @@ GUARDIAN: Final = SupervisorSpec(intensity=Intensity(restarts=10_000, period_s=1
 what keeps a crash loop slow is the back-off, and what is beyond this is the host's own."""
 
 
-class Births:
+class Spawner:
     """Makes cells and hands them to their families."""
 
     def __init__(self, host: CellHost[Cell], on_failed: Callable[[Exit], None] | None) -> None:
@@ -39,17 +39,17 @@ class Births:
         self._next_local = FIRST_LOCAL_CELL
         self._known: set[Behaviour] = set()
         self._on_failed = on_failed
-        self._guardian: Family | None = None
+        self._guardian: CellChildren | None = None
         self._all_stopped: asyncio.Future[None] | None = None
         self.comes_back = False
         """Whether the host is stopped only to be started again, in another process."""
         self._specs: dict[tuple[Restart, StopTimeout | None], ChildSpec] = {}
 
     @property
-    def guardian(self) -> Family:
+    def guardian(self) -> CellChildren:
         """The family of the top-level actors."""
         if self._guardian is None:
-            self._guardian = Family(self._host, GUARDIAN, self._guardian_stopped)
+            self._guardian = CellChildren(self._host, GUARDIAN, self._guardian_stopped)
         return self._guardian
 
     @property
@@ -123,7 +123,7 @@ class Births:
         if cell.behaviour not in self._known:
             self._learn(cell.behaviour)
         cell.parent = parent
-        self.family_of(parent).add(cell, self.spec(restart, stop_timeout))
+        self.children_of(parent).add(cell, self.spec(restart, stop_timeout))
         return cell
 
     def begin_top(self, cell: Cell, spec: ChildSpec) -> None:
@@ -133,7 +133,7 @@ class Births:
                 raise self._refusal()
             self.guardian.add(cell, spec)
         except CallboardError:
-            self._host.endings.gone(cell, SHUT_DOWN)
+            self._host.termination.gone(cell, SHUT_DOWN)
             raise
 
     def is_plain(self, actor: type[Actor]) -> bool:
@@ -144,7 +144,7 @@ class Births:
             return False
 
     def begin_all(
-        self, actor: type[Actor], births: Sequence[tuple[int, Recipe]], spec: ChildSpec
+        self, actor: type[Actor], entries: Sequence[tuple[int, Recipe]], spec: ChildSpec
     ) -> list[Cell]:
         """Begin to start top-level actors of a plain class, by their numbers; see `is_plain`.
 
@@ -154,7 +154,7 @@ class Births:
             raise self._refusal()
         behaviour, dispatcher = behaviour_of(actor), self._host.dispatcher
         self.learn(behaviour)
-        cells = [Cell(number, recipe, behaviour, dispatcher) for number, recipe in births]
+        cells = [Cell(number, recipe, behaviour, dispatcher) for number, recipe in entries]
         self.guardian.add_all(cells, spec)
         return cells
 
@@ -172,27 +172,27 @@ class Births:
         cell = Cell(CONTROL_CELL, recipe, behaviour, self._host.dispatcher)
         self._learn(behaviour)
         cell.actor = recipe.make()
-        cell.life = Life.RUNNING
+        cell.lifecycle = Lifecycle.RUNNING
         self._host.cells[CONTROL_CELL] = cell
 
     async def outcome(self, cell: Cell) -> None:
         """Wait for the outcome of a cell's first start; raises `ActorStartFailed`."""
-        failure = self._host.endings.start_failures.pop(cell.id, None)
+        failure = self._host.termination.start_failures.pop(cell.id, None)
         if failure is not None:
             raise failure
-        await self.family_of(cell.parent).started(cell)
+        await self.children_of(cell.parent).started(cell)
         if type(cell) is not Cell:
             await cell.all_started()
 
-    def family_of(self, cell: Cell | None) -> Children[Cell]:
+    def children_of(self, cell: Cell | None) -> Children[Cell]:
         """The children of a cell (made at first use), or of the host itself."""
         if cell is None:
             return self.guardian
         if cell.children is None:
-            on_stopped = functools.partial(self._host.endings.family_stopped, cell)
+            on_stopped = functools.partial(self._host.termination.children_stopped, cell)
             children = cell.make_children(on_stopped)
             if children is None:
-                children = Family(self._host, cell.supervision, on_stopped)
+                children = CellChildren(self._host, cell.supervision, on_stopped)
             cell.children = children
         return cell.children
 

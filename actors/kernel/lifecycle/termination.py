@@ -31,14 +31,14 @@ from callboard.messages.core.errors import (
 from callboard.messages.core.ref import Address
 
 from ..asks import Ask
-from ..cell import Cell, Life
+from ..cell import Cell, Lifecycle
 from ..dispatcher import Worker
 from ..failures import describe_exception, is_being_cancelled
 from ..ports import CellHost
-from .cleanup import Belongings
+from .cleanup import Cleanup
 from .mailbox_policy import accept_waiting, actor_restarts, refuse_waiting, stopped_too_soon
 
-__all__ = ["Endings"]
+__all__ = ["Termination"]
 
 Stopped = Callable[[Exit], None]
 
@@ -78,19 +78,19 @@ class OrderlyStop:
         return self._timeout
 
 
-class Endings:
+class Termination:
     """Stops cells and clears up after them; `tell` carries what the root must know."""
 
     def __init__(
         self,
         host: CellHost[Cell],
         workers: Collection[Worker],
-        belongings: Belongings,
+        cleanup: Cleanup,
         tell: Callable[[Address, Contract], None],
     ) -> None:
         self._host = host
         self._all_workers = workers
-        self._belongings = belongings
+        self._belongings = cleanup
         self._tell = tell
         self.start_failures: dict[int, ActorStartFailed] = {}
         """Why cells did not start, until their spawner has been told."""
@@ -123,8 +123,8 @@ class Endings:
             else:
                 under_way.shorten(timeout)
             return
-        was_running = cell.life == Life.RUNNING
-        cell.life = Life.STOPPING
+        was_running = cell.lifecycle == Lifecycle.RUNNING
+        cell.lifecycle = Lifecycle.STOPPING
         cell.stops(comes_back=comes_back)
         if comes_back:
             actor_restarts(cell)
@@ -194,13 +194,13 @@ class Endings:
 
     async def stop_children(self, cell: Cell) -> None:
         """Stop the children of a cell in reverse, each within its own time, and wait."""
-        family = cell.children
-        if family is None:
+        children = cell.children
+        if children is None:
             return
         waiting = cell.stopping
         if waiting is None:
             waiting = cell.stopping = self._host.loop.create_future()
-            family.supervisor.stop()
+            children.supervisor.stop()
         await asyncio.shield(waiting)
 
     async def _handlers_end(self, cell: Cell) -> None:
@@ -238,12 +238,12 @@ class Endings:
             cell.free = cell.behaviour.concurrency
             self._host.loop.call_later(KILL_GRACE_S, _tell_left_behind, cell.path, workers)
         cell.killed()
-        family = cell.children
-        if family is None:
+        children = cell.children
+        if children is None:
             return
-        family.supervisor.abandon()
+        children.supervisor.abandon()
         comes_back = cell.keeps_children()
-        for child in reversed(list(family.cells.values())):
+        for child in reversed(list(children.cells.values())):
             outcome = _killed(f"{child.path} was killed with {cell.path}.")
             self._stops.pop(child.id, None)
             child.killed_with_parent(comes_back=comes_back)
@@ -255,7 +255,7 @@ class Endings:
                 self.gone(child, outcome)
 
     def _finish(self, cell: Cell, outcome: Exit, callbacks: Sequence[Stopped]) -> None:
-        cell.life = Life.STOPPED
+        cell.lifecycle = Lifecycle.STOPPED
         cell.actor = None
         cell.children = None
         if cell.stopping is not None and cell.stopping.done():
@@ -273,10 +273,10 @@ class Endings:
 
     def fail(self, cell: Cell, reason: Exit) -> None:
         """Let a running actor end like this; its supervisor decides."""
-        if cell.life != Life.RUNNING:
+        if cell.lifecycle != Lifecycle.RUNNING:
             return
         tied = self._belongings.leave(cell)
-        cell.life = Life.STARTING
+        cell.lifecycle = Lifecycle.STARTING
         cell.actor = None
         for worker in self._workers(cell):
             worker.interrupt()
@@ -290,15 +290,15 @@ class Endings:
     async def _fail_after_children(self, cell: Cell, reason: Exit) -> None:
         incarnation = cell.incarnation
         await self.stop_children(cell)
-        if cell.incarnation != incarnation or cell.life != Life.STARTING:
+        if cell.incarnation != incarnation or cell.lifecycle != Lifecycle.STARTING:
             return  # Stopped meanwhile, and perhaps started again.
         cell.children = None
         self._report_failed(cell, reason)
 
     def _report_failed(self, cell: Cell, reason: Exit) -> None:
-        self._host.family_of(cell.parent).failed(cell, reason)
+        self._host.children_of(cell.parent).failed(cell, reason)
 
-    def family_stopped(self, cell: Cell, reason: Exit) -> None:
+    def children_stopped(self, cell: Cell, reason: Exit) -> None:
         """All children of a cell have stopped: because it stops, or because they gave up."""
         waiting = cell.stopping
         if waiting is not None:
@@ -307,17 +307,17 @@ class Endings:
                 waiting.set_result(None)
             return
         cell.children = None
-        if cell.life == Life.RUNNING:
+        if cell.lifecycle == Lifecycle.RUNNING:
             reason = cell.children_gave_up(reason)
             tied = self._belongings.leave(cell)
-            cell.life = Life.STARTING
+            cell.lifecycle = Lifecycle.STARTING
             cell.actor = None
             actor_restarts(cell)
             for worker in self._workers(cell):
                 worker.interrupt()
             self._report_failed(cell, reason)
             self._belongings.tell(tied, cell, reason)
-        elif cell.life == Life.STARTING:
+        elif cell.lifecycle == Lifecycle.STARTING:
             cell.children_did_not_start(reason)
 
     # --- the end ------------------------------------------------------------------------------
@@ -326,17 +326,17 @@ class Endings:
         """An actor ends itself, after the message it is handling."""
 
         def stopped(outcome: Exit) -> None:
-            family.failed(cell, outcome)
+            children.failed(cell, outcome)
 
-        if cell.life == Life.RUNNING:
-            family = self._host.family_of(cell.parent)
-            comes_back = family.supervisor.child(cell.id).spec.restart is Restart.PERMANENT
+        if cell.lifecycle == Lifecycle.RUNNING:
+            children = self._host.children_of(cell.parent)
+            comes_back = children.supervisor.child(cell.id).spec.restart is Restart.PERMANENT
             self.stop(cell, StopTimeout.INFINITY, reason, stopped, comes_back=comes_back)
 
     async def stop_child(self, parent: Cell | None, number: int) -> None:
         """Stop one child and wait; raises `ActorNotFound` when there is none."""
-        family = self._host.family_of(parent)
-        cell = family.cells.get(number)
+        children = self._host.children_of(parent)
+        cell = children.cells.get(number)
         if cell is None:
             raise ActorNotFound(
                 f"no such child: {number}.",
@@ -344,14 +344,14 @@ class Endings:
                 may_have_run=False,
             )
         gone = self._stopped.setdefault(number, self._host.loop.create_future())
-        family.remove(cell)
+        children.remove(cell)
         await asyncio.shield(gone)
 
     def gone(self, cell: Cell, reason: Exit) -> None:
         """A cell ended for good: whoever still waits for it is told."""
         if self._host.cells.get(cell.id) is cell:
             del self._host.cells[cell.id]
-        cell.life = Life.STOPPED
+        cell.lifecycle = Lifecycle.STOPPED
         cell.actor = None
         for member in reversed(cell.declared()):
             if self._host.cells.get(member.id) is member:
@@ -369,13 +369,13 @@ class Endings:
     def _report_gone(self, cell: Cell, reason: Exit) -> None:
         """A top-level actor must not come back with its host: the root must know."""
         host = self._host
-        if host.slot == CONTROL_SLOT or host.births.is_stopping:
+        if host.slot == CONTROL_SLOT or host.spawner.is_stopping:
             return
         ended = ActorEnded(slot=host.slot, cell=cell.id, reason=reason.to_data())
         try:
             self._tell(Address(CONTROL_SLOT, CONTROL_CELL), ended)
         except MailboxFull:
-            host.dispatcher.letters.counts["not_sent"] += 1
+            host.dispatcher.dead_letters.counts["not_sent"] += 1
 
 
 def _killed(message: str) -> Exit:

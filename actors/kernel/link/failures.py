@@ -20,8 +20,8 @@ __all__ = [
     "actor_not_found",
     "decode_error",
     "encode_error",
-    "is_missed_here",
-    "leaves_for_a_while",
+    "is_missing_here",
+    "restarting_host_error",
 ]
 
 ERROR_BYTES_MAX: Final = 60_000
@@ -66,14 +66,14 @@ def actor_not_found(slot: int, number: int) -> CallboardError:
     )
 
 
-def is_missed_here(error: CallboardError, slot: int) -> TypeGuard[AskError]:
+def is_missing_here(error: CallboardError, slot: int) -> TypeGuard[AskError]:
     """Whether an ask did not find its actor on this host, or found it stopped."""
     return (
         isinstance(error, ActorNotFound | ActorStopped) and error.details.get("slot", slot) == slot
     )
 
 
-def leaves_for_a_while(name: str, error: AskError) -> HostLost:
+def restarting_host_error(name: str, error: AskError) -> HostLost:
     """The same for an asker, where the host is stopped only to be started again."""
     return HostLost(
         f"{name} is being restarted with its group: {error.message}",

@@ -1,7 +1,7 @@
 """Pauses: which messages must not leave for a host now, because what they are for is full. Pure.
 
-A pause names a lane: all messages for one cell, or of those only the ones of one key. Each
-lane that is paused has its row, so what is full holds up nothing else. Lanes of keys are
+A pause names a flow key: all messages for one cell, or of those only the ones of one key. Each
+flow key that is paused has its row, so what is full holds up nothing else. Flow keys of keys are
 found by the key in the message, which the pause says how to read: the sender need not know
 that it talks to keyed actors.
 
@@ -9,7 +9,7 @@ A cell whose actor leaves with its host, to come back, sends back what it has no
 goes before all that waits for the cell, and nothing leaves for it until the host is gone.
 
 Invariants:
-- a message is in the row of its key's lane if that is paused, and only otherwise in the row
+- a message is in the row of its key's flow key if that is paused, and only otherwise in the row
   of its whole cell, so whatever ends first, the messages of a key keep their order;
 - `tells` is what all rows together hold of messages that nobody waits for.
 """
@@ -21,10 +21,10 @@ from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import InvalidMessage
 
 from ..directory.routing import key_hash
-from ..flow_key import WHOLE, Lane
-from .queue import OutgoingMessage, Row
+from ..flow_key import WHOLE_CELL, FlowKey
+from .queue import MessageQueue, OutgoingMessage
 
-__all__ = ["Pauses"]
+__all__ = ["FlowControl"]
 
 
 class _Cell:
@@ -34,13 +34,13 @@ class _Cell:
 
     def __init__(self) -> None:
         self.field = ""
-        """What the key of its messages is in; all its lanes have the same."""
-        self.lanes: dict[int, Row] = {}
-        self.whole: Row | None = None
-        self.returned: Row | None = None
+        """What the key of its messages is in; all its flow keys have the same."""
+        self.lanes: dict[int, MessageQueue] = {}
+        self.whole: MessageQueue | None = None
+        self.returned: MessageQueue | None = None
         """What has come back; there is a `whole` then, for as long as the host is there."""
 
-    def lane_of(self, message: Contract) -> Row | None:
+    def flow_key_of(self, message: Contract) -> MessageQueue | None:
         """The row of the message's key, if that is paused by itself."""
         if not self.lanes:
             return None
@@ -50,8 +50,8 @@ class _Cell:
             return None  # It has no key, and the other side says so.
 
 
-class Pauses:
-    """The lanes that are paused, and what waits in them."""
+class FlowControl:
+    """The flow keys that are paused, and what waits in them."""
 
     __slots__ = ("cells", "tells")
 
@@ -66,78 +66,78 @@ class Pauses:
 
     def __len__(self) -> int:
         """How many messages wait."""
-        return sum(len(row) for row in self._rows())
+        return sum(len(queue) for queue in self._rows())
 
-    def row_of(self, target: int, message: Contract) -> Row | None:
+    def row_of(self, target: int, message: Contract) -> MessageQueue | None:
         """The row that a message has to wait in; None when it need not."""
         cell = self.cells.get(target)
         if cell is None:
             return None
-        lane = cell.lane_of(message)
-        return cell.whole if lane is None else lane
+        flow_key = cell.flow_key_of(message)
+        return cell.whole if flow_key is None else flow_key
 
-    def put(self, row: Row, item: OutgoingMessage) -> None:
+    def put(self, queue: MessageQueue, item: OutgoingMessage) -> None:
         """Let a message wait in the row that `row_of` gave for it."""
-        self.tells -= row.tells
-        row.put(item)
-        self.tells += row.tells
+        self.tells -= queue.tells
+        queue.put(item)
+        self.tells += queue.tells
 
-    def pause(self, target: int, lane: Lane) -> None:
-        """Let nothing more of a lane through."""
+    def pause(self, target: int, flow_key: FlowKey) -> None:
+        """Let nothing more of a flow key through."""
         cell = self.cells.get(target)
         if cell is None:
             cell = self.cells[target] = _Cell()
-        if lane == WHOLE:
+        if flow_key == WHOLE_CELL:
             if cell.whole is None:
-                cell.whole = Row()
+                cell.whole = MessageQueue()
             return
         if not cell.lanes:
-            cell.field = lane.field
-        if lane.key not in cell.lanes and lane.field == cell.field:
-            row = cell.lanes[lane.key] = Row()
+            cell.field = flow_key.field
+        if flow_key.key not in cell.lanes and flow_key.field == cell.field:
+            queue = cell.lanes[flow_key.key] = MessageQueue()
             if cell.whole is not None:
                 # Older ones of the same key: before what will come.
-                items, cell.whole = cell.whole, Row()
+                items, cell.whole = cell.whole, MessageQueue()
                 for item in items:
-                    (row if cell.lane_of(item.message) is row else cell.whole).put(item)
+                    (queue if cell.flow_key_of(item.message) is queue else cell.whole).put(item)
 
-    def resume(self, target: int, lane: Lane) -> Row | None:
+    def resume(self, target: int, flow_key: FlowKey) -> MessageQueue | None:
         """End a pause; gives what has waited for that and is free to go now."""
         cell = self.cells.get(target)
         if cell is None:
             return None
-        if lane == WHOLE:
+        if flow_key == WHOLE_CELL:
             if cell.returned is not None:
                 return None
-            row, cell.whole = cell.whole, None
+            queue, cell.whole = cell.whole, None
         else:
-            row = cell.lanes.pop(lane.key, None) if lane.field == cell.field else None
-            if row is not None and cell.whole is not None:
-                for item in row:
+            queue = cell.lanes.pop(flow_key.key, None) if flow_key.field == cell.field else None
+            if queue is not None and cell.whole is not None:
+                for item in queue:
                     cell.whole.put(item)
-                row = None
+                queue = None
         if cell.whole is None and not cell.lanes:
             del self.cells[target]
-        if row is not None:
-            self.tells -= row.tells
-        return row
+        if queue is not None:
+            self.tells -= queue.tells
+        return queue
 
     def bounced(self, item: OutgoingMessage) -> None:
         """A message has come back from a cell: until `clear`, nothing more leaves for that."""
-        self.pause(item.target, WHOLE)
+        self.pause(item.target, WHOLE_CELL)
         cell = self.cells[item.target]
         if cell.returned is None:
-            cell.returned = Row()
+            cell.returned = MessageQueue()
         self.put(cell.returned, item)
 
-    def clear(self) -> list[Row]:
+    def clear(self) -> list[MessageQueue]:
         """End all pauses; gives what has waited. Of one cell, earlier rows go after later ones."""
         rows = list(self._rows())
         self.cells.clear()
         self.tells = 0
         return rows
 
-    def _rows(self) -> Iterator[Row]:
+    def _rows(self) -> Iterator[MessageQueue]:
         for cell in self.cells.values():
             if cell.whole is not None:
                 yield cell.whole

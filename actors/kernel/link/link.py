@@ -19,7 +19,7 @@ from callboard.messages.ports import FrameCarrier, TransportBroken
 from .core import LinkCore
 from .outbox import Outbox
 from .ports import LinkHost
-from .receiver import Edge
+from .receiver import FrameReceiver
 
 __all__ = ["Link"]
 
@@ -55,7 +55,7 @@ class Link:
         self.core: LinkCore[Any] = LinkCore(host.limits)
         self.flush_is_scheduled = False
         self.outbox: Final = Outbox(host, slot, self.core, self)
-        self.receiver = Edge(host, slot, self.core, self.outbox)
+        self.receiver = FrameReceiver(host, slot, self.core, self.outbox)
         self._window: Final = host.limits.link_frames_in_flight
         self._in_flight = 0
         self._corked = 0
@@ -142,7 +142,10 @@ class Link:
         self._in_flight = 0
         self._ack_owed = False
         self.outbox.reset(self.core)
-        gone, self.receiver = self.receiver, Edge(self.host, self.slot, self.core, self.outbox)
+        gone, self.receiver = (
+            self.receiver,
+            FrameReceiver(self.host, self.slot, self.core, self.outbox),
+        )
         gone.close()
 
     # --- frames out --------------------------------------------------------------------

@@ -19,11 +19,11 @@ from callboard.messages.core.errors import CallboardError, MailboxFull, PayloadL
 from callboard.messages.core.frame import FrameWriter, Kind
 
 from ..asks import Ask
-from ..flow_key import Lane
+from ..flow_key import FlowKey
 from .core import LinkCore
-from .flow_control import Pauses
+from .flow_control import FlowControl
 from .ports import FrameSender, OutboxHost
-from .queue import OutgoingMessage, Row
+from .queue import MessageQueue, OutgoingMessage
 
 __all__ = ["Outbox"]
 
@@ -51,8 +51,8 @@ class Outbox:
         self._credit_used = 0
         """Envelopes in the open frame that need credit."""
         self._credit_sealed = 0
-        self._backlog = Row()
-        self._paused = Pauses()
+        self._backlog = MessageQueue()
+        self._paused = FlowControl()
         self.is_open = False
         """Whether requests may leave: the slot is connected and its actors are there."""
         self.closed_by: CallboardError | None = None
@@ -105,13 +105,13 @@ class Outbox:
         if not is_limited and not self.is_open and not self._paused:
             self._backlog.put(item)  # Nearly all that waits: for a host that is not there yet.
             return
-        row = self._paused.row_of(item.target, item.message)
+        queue = self._paused.row_of(item.target, item.message)
         # While there is a backlog, older messages for the same actor may be in it.
-        is_next = row is not None and not self._backlog
+        is_next = queue is not None and not self._backlog
         if is_limited:
             # What waits for full mailboxes is counted apart: it refuses nothing to others.
             tells = 0 if is_next else self._backlog.tells
-            if row is not None:
+            if queue is not None:
                 tells = max(tells, self._paused.tells)
             if tells >= self._backlog_max:
                 raise MailboxFull(
@@ -119,8 +119,8 @@ class Outbox:
                     advice="Use send or ask, which wait for room.",
                     may_have_run=False,
                 )
-        if row is not None and is_next:
-            self._paused.put(row, item)
+        if queue is not None and is_next:
+            self._paused.put(queue, item)
             return
         self._backlog.put(item)
         self.drain()
@@ -246,9 +246,9 @@ class Outbox:
         backlog, paused = self._backlog, self._paused
         while backlog and self._may_write():
             item = backlog.take()
-            row = paused.row_of(item.target, item.message) if paused.cells else None
-            if row is not None:
-                paused.put(row, item)
+            queue = paused.row_of(item.target, item.message) if paused.cells else None
+            if queue is not None:
+                paused.put(queue, item)
                 continue
             if item.is_abandoned:
                 continue  # It never leaves.
@@ -261,19 +261,21 @@ class Outbox:
         if item.call is not None:
             item.call.fail(item.call.correlation, error)
         elif item.departure is None:
-            self._host.letters.dead("not_sent", f"{self._slot}/{item.target}", item.message, error)
+            self._host.dead_letters.dead(
+                "not_sent", f"{self._slot}/{item.target}", item.message, error
+            )
         elif not item.departure.done():
             item.departure.set_exception(error)
 
-    def pause(self, target: int, lane: Lane) -> None:
+    def pause(self, target: int, flow_key: FlowKey) -> None:
         """The peer says that there is no room for these."""
-        self._paused.pause(target, lane)
+        self._paused.pause(target, flow_key)
 
-    def resume(self, target: int, lane: Lane) -> None:
+    def resume(self, target: int, flow_key: FlowKey) -> None:
         """The peer says that there is room again."""
-        row = self._paused.resume(target, lane)
-        if row:
-            self._backlog.put_first(row)
+        queue = self._paused.resume(target, flow_key)
+        if queue:
+            self._backlog.put_first(queue)
         self.drain()
 
     def bounced(self, item: OutgoingMessage) -> None:
@@ -292,13 +294,13 @@ class Outbox:
         self._credit_sealed = 0
         self.is_open = False
         # What waited for a mailbox of the old incarnation waits for the new one's.
-        for row in self._paused.clear():
+        for queue in self._paused.clear():
             # Before what came later for the same actors.
-            self._backlog.put_first(row)
+            self._backlog.put_first(queue)
 
     def close(self, error: CallboardError) -> None:
         """Nothing waits any longer; called after a `reset`."""
         self.closed_by = error
-        waiting, self._backlog = self._backlog, Row()
+        waiting, self._backlog = self._backlog, MessageQueue()
         for item in waiting:
             self._refuse(item, error)

@@ -13,7 +13,7 @@ from callboard.messages.ports import BlobStore
 from ..asks import Call
 from ..dead_letters import DeadLetters
 from ..deadlines import Deadlines
-from ..flow_key import Lane
+from ..flow_key import FlowKey
 
 __all__ = ["FrameSender", "LinkHost", "OutboxHost", "ReceiverHost", "Recipient"]
 
@@ -35,7 +35,7 @@ class Recipient(Protocol):
         Raises `MailboxFull` when it refuses a message.
         """
 
-    def lane_of(self, message: Contract) -> Lane:
+    def flow_key_of(self, message: Contract) -> FlowKey:
         """Which of its messages have to wait when there is no room for this one."""
 
     def when_room(self, message: Contract, callback: Callable[[], None]) -> None:
@@ -71,7 +71,7 @@ class _Host(Protocol):
         """Where bodies go that are too large for a frame."""
 
     @property
-    def letters(self) -> DeadLetters:
+    def dead_letters(self) -> DeadLetters:
         """Where messages end that reach nobody."""
 
     def now(self) -> float:

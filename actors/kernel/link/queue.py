@@ -11,7 +11,7 @@ from ..asks import Call
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["OutgoingMessage", "Row"]
+__all__ = ["MessageQueue", "OutgoingMessage"]
 
 SWEEP_MIN: Final = 1_024
 """A row of so many is looked through for what has expired."""
@@ -43,7 +43,7 @@ class OutgoingMessage:
         return waiter is not None and waiter.done()
 
 
-class Row(deque[OutgoingMessage]):
+class MessageQueue(deque[OutgoingMessage]):
     """Messages that wait, in order. What has expired is swept out before it piles up."""
 
     __slots__ = ("_sweep_at", "tells")
@@ -72,7 +72,7 @@ class Row(deque[OutgoingMessage]):
             self.tells -= 1
         return item
 
-    def put_first(self, row: "Row") -> None:
+    def put_first(self, queue: "MessageQueue") -> None:
         """Add messages before the others, in their order."""
-        self.extendleft(reversed(row))
-        self.tells += row.tells
+        self.extendleft(reversed(queue))
+        self.tells += queue.tells

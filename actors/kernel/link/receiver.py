@@ -26,20 +26,20 @@ from callboard.messages.core.errors import (
 from callboard.messages.core.frame import Envelope, Frame, Kind
 
 from ..asks import Ask
-from ..flow_key import Lane, read_lane
+from ..flow_key import FlowKey, read_flow_key
 from .core import LinkCore
-from .failures import actor_not_found, decode_error, encode_error, leaves_for_a_while
+from .failures import actor_not_found, decode_error, encode_error, restarting_host_error
 from .outbox import Outbox
 from .ports import ReceiverHost, Recipient
 from .queue import OutgoingMessage
 
-__all__ = ["Edge"]
+__all__ = ["FrameReceiver"]
 
 LOGGER: Final = logging.getLogger("callboard.link")
 Build = Callable[[dict[str, Any]], Contract]
 
 
-class Edge:
+class FrameReceiver:
     """Unpacks the frames of one incarnation of a peer, in order. The `ReplySink` of its asks."""
 
     __slots__ = (
@@ -63,7 +63,7 @@ class Edge:
         self._fetching = False
         self.asks: dict[int, Ask] = {}
         """Asks that came from there and have no outcome yet."""
-        self.held: dict[tuple[int, Lane], int] = {}
+        self.held: dict[tuple[int, FlowKey], int] = {}
         """Messages that came and found no room, by cell and flow key."""
         self.is_closed = False
         """Whether the incarnation is gone: nobody there waits for anything."""
@@ -157,12 +157,12 @@ class Edge:
                     admitted -= 1
                     self.hold(cell, message)
             elif cell is None:
-                host.letters.dead("no_actor", f"{host.slot}/{target}", message)
+                host.dead_letters.dead("no_actor", f"{host.slot}/{target}", message)
             else:
                 try:
                     over = cell.arrive(message)
                 except MailboxFull as error:
-                    host.letters.dead("mailbox_full", cell.path, message, error)
+                    host.dead_letters.dead("mailbox_full", cell.path, message, error)
                     continue
                 if over:
                     admitted -= 1
@@ -191,7 +191,7 @@ class Edge:
             if future is not None:
                 future.fail(envelope.correlation, error)
         else:
-            host.letters.dead("undecodable", f"{host.slot}/{envelope.target}", None, error)
+            host.dead_letters.dead("undecodable", f"{host.slot}/{envelope.target}", None, error)
 
     def _bounced(
         self,
@@ -230,12 +230,14 @@ class Edge:
             ask = self.asks.get(correlation)
             if ask is not None:
                 ask.stop(decode_error(envelope.body))
-        elif (lane := read_lane(envelope.body)) is None:
-            LOGGER.warning("host %d names a lane that is none: %r", self._slot, envelope.body[:80])
+        elif (flow_key := read_flow_key(envelope.body)) is None:
+            LOGGER.warning(
+                "host %d names a flow key that is none: %r", self._slot, envelope.body[:80]
+            )
         elif kind == Kind.PAUSE:
-            self._outbox.pause(envelope.target, lane)
+            self._outbox.pause(envelope.target, flow_key)
         elif kind == Kind.RESUME:
-            self._outbox.resume(envelope.target, lane)
+            self._outbox.resume(envelope.target, flow_key)
 
     # --- room -------------------------------------------------------------------------------
 
@@ -244,24 +246,24 @@ class Edge:
         self._core.admitted += count
 
     def hold(self, cell: Recipient, message: Contract) -> None:
-        """Keep back the credit of a message that there is no room for yet, and pause its lane."""
+        """Keep back the credit of a message that has no room yet, and pause its flow key."""
         self._core.held += 1
-        place = (cell.id, cell.lane_of(message))
+        place = (cell.id, cell.flow_key_of(message))
         if place in self.held:
             self.held[place] += 1
             return
         self.held[place] = 1
         cell.when_room(message, lambda: self._release(place))
-        number, lane = place
-        self._outbox.control(Kind.PAUSE, number, 0, lane.to_bytes())
+        number, flow_key = place
+        self._outbox.control(Kind.PAUSE, number, 0, flow_key.to_bytes())
 
-    def _release(self, place: tuple[int, Lane]) -> None:
+    def _release(self, place: tuple[int, FlowKey]) -> None:
         if not self.is_closed:
             count = self.held.pop(place, 0)
             self._core.held -= count
             self._core.admitted += count
-            number, lane = place
-            self._outbox.control(Kind.RESUME, number, 0, lane.to_bytes())
+            number, flow_key = place
+            self._outbox.control(Kind.RESUME, number, 0, flow_key.to_bytes())
 
     # --- outcomes of asks -------------------------------------------------------------------
 
@@ -288,7 +290,7 @@ class Edge:
                 return
             # What else its host has for this actor waits there for the next incarnation.
             self._outbox.control(Kind.PAUSE, ask.target)
-            error = leaves_for_a_while(self._host.name, error)
+            error = restarting_host_error(self._host.name, error)
         self._outbox.control(Kind.ERROR, 0, correlation, encode_error(error))
 
     def _bounce(self, ask: Ask) -> bool:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from callboard.messages.control.lifecycle import Exit
 from callboard.messages.core.ref import Address
 
-__all__ = ["Drop", "Effect", "End", "Key", "Notify", "Role", "Tell", "Ties", "farewell"]
+__all__ = ["Drop", "Effect", "End", "Key", "MonitorTable", "Notify", "Role", "Tell", "release"]
 
 
 class Role(enum.IntEnum):
@@ -89,7 +89,7 @@ class Drop(NamedTuple):
 Effect = Notify | Tell | Drop
 
 
-class Ties:
+class MonitorTable:
     """All ends on one host."""
 
     __slots__ = ("_asked", "_ends", "_here", "_number", "_slot", "_there")
@@ -146,7 +146,7 @@ class Ties:
         """The ends of one cell in that role towards one other actor."""
         return [end for end in self.of(here) if end.there == there and end.role is role]
 
-    def untold(self, slot: int) -> list[End]:
+    def pending_notifications(self, slot: int) -> list[End]:
         """What the host of that slot has still to be asked."""
         return [end for end in self._there.get(slot, {}).values() if not end.epoch]
 
@@ -169,7 +169,7 @@ class Ties:
         return [end for end in ends if self.take(end.key) is not None]
 
     def leave(self, here: int) -> list[End]:
-        """An incarnation has ended: take all its ends out; `farewell` says what follows."""
+        """An incarnation has ended: take all its ends out; `release` says what follows."""
         return self.take_all(self.of(here))
 
     def abandon(self, here: int) -> list[End]:
@@ -197,7 +197,7 @@ class Ties:
         return [] if end is None else [Notify(end, reason, comes_back)]
 
 
-def farewell(ends: Iterable[End], reason: Exit, *, comes_back: bool | None) -> list[Effect]:
+def release(ends: Iterable[End], reason: Exit, *, comes_back: bool | None) -> list[Effect]:
     """What others are told when the actor at these ends has ended."""
     return [
         Drop(end) if end.role is Role.WATCHER else Tell(end, reason, comes_back) for end in ends

@@ -1,7 +1,7 @@
 """Watches and links, the shell: from actors to the table of ties, and from it to others.
 
 The end of a tie on this host has the last word: a notice is given when that end is taken
-out of the table, and by nobody else. What is asked of another host is asked of its warden,
+out of the table, and by nobody else. What is asked of another host is asked of its control actor,
 once the way there is open; until then it waits in the table.
 """
 
@@ -14,19 +14,19 @@ from weakref import WeakValueDictionary
 
 from callboard.messages.control.control_plane import CONTROL_CELL, HostDown
 from callboard.messages.control.lifecycle import Exit, ExitReason
-from callboard.messages.control.monitors import TieDropped, TieEnded, TieRequested
+from callboard.messages.control.monitors import MonitorDropped, MonitorEnded, MonitorRequested
 from callboard.messages.control.notices import Down, Exited
 from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import CallboardError, UsageError
 from callboard.messages.core.ref import Address, Ref
 
-from ..cell_port import CellPort, Life
-from .core import Drop, Effect, End, Key, Notify, Role, Tell, Ties, farewell
+from ..cell_port import CellPort, Lifecycle
+from .core import Drop, Effect, End, Key, MonitorTable, Notify, Role, Tell, release
 from .notices import Notices, check_handled
 
-__all__ = ["TIES_MAX", "Watch", "Watching", "WatchingHost"]
+__all__ = ["MONITORS_MAX", "Monitors", "Watch", "WatchingHost"]
 
-TIES_MAX: Final = 65_536
+MONITORS_MAX: Final = 65_536
 """Watches and links of one actor: what may be in its mailbox over the limit of that."""
 NOBODY: Final = -1
 """In place of a cell: a function of the driver's watches."""
@@ -165,13 +165,13 @@ class PeerListener(Protocol):
         """A host is gone, in this incarnation and all before it."""
 
 
-class Watching:
+class Monitors:
     """The ties of one host's actors."""
 
     def __init__(self, host: WatchingHost, listener: PeerListener) -> None:
         self._host = host
         self._listener = listener
-        self._ties = Ties(host.slot)
+        self._table = MonitorTable(host.slot)
         self._callers: dict[int, Callable[[Down], None]] = {}
         """Functions that watch, by the number of their tie."""
         self._watches: WeakValueDictionary[Key, Watch] = WeakValueDictionary()
@@ -185,7 +185,7 @@ class Watching:
     @property
     def count(self) -> int:
         """How many ends of ties there are on this host."""
-        return len(self._ties)
+        return len(self._table)
 
     # --- what actors and drivers want -----------------------------------------------------
 
@@ -193,18 +193,18 @@ class Watching:
         """Begin to watch for an actor; raises `UsageError`."""
         check_handled(cell, Down)
         self._check_number(cell)
-        end = self._ties.ask(cell.id, ref.address, is_link=False)
+        end = self._table.ask(cell.id, ref.address, is_link=False)
         watch = self._watches[end.key] = Watch(ref, end.key, partial(self.unwatch, cell))
         self._request(end)
         return watch
 
     def watch_here(self, ref: Ref[Any]) -> Watch:
         """Begin to watch for the driver of this host: it has no mailbox."""
-        end = self._ties.ask(NOBODY, ref.address, is_link=False)
+        end = self._table.ask(NOBODY, ref.address, is_link=False)
 
         def unwatch(_: Watch) -> None:
             self._callers.pop(end.key.number, None)
-            self._drop(self._ties.take_all([end]))
+            self._drop(self._table.take_all([end]))
 
         watch = Watch(ref, end.key, unwatch)
         self._callers[end.key.number] = watch.settle
@@ -215,15 +215,15 @@ class Watching:
     def unwatch(self, cell: CellPort, watched: Watch | Ref[Any]) -> None:
         """End a watch, or all that the actor has on one other: no notice comes after this."""
         if isinstance(watched, Watch):
-            found = self._ties.find(watched.key)
+            found = self._table.find(watched.key)
             ends = [found] if found is not None and found.here == cell.id else []
             self._host.notices.withdraw(cell.id, watched.key)
         else:
-            ends = self._ties.between(cell.id, watched.address, Role.WATCHER)
+            ends = self._table.between(cell.id, watched.address, Role.WATCHER)
             self._host.notices.withdraw_all(
                 cell.id, lambda told: isinstance(told, Down) and told.ref == watched
             )
-        self._drop(self._ties.take_all(ends))
+        self._drop(self._table.take_all(ends))
 
     def link(self, cell: CellPort, ref: Ref[Any]) -> None:
         """Link an actor to another; raises `UsageError`."""
@@ -234,10 +234,10 @@ class Watching:
             check_handled(cell, Exited)
         if address == Address(self._host.slot, cell.id):
             return
-        if self._ties.between(cell.id, address, Role.PARTNER):
+        if self._table.between(cell.id, address, Role.PARTNER):
             return
         self._check_number(cell)
-        self._request(self._ties.ask(cell.id, address, is_link=True))
+        self._request(self._table.ask(cell.id, address, is_link=True))
 
     def unlink(self, cell: CellPort, ref: Ref[Any]) -> None:
         """End a link; the other's end is not felt after this."""
@@ -248,12 +248,12 @@ class Watching:
         self._host.notices.withdraw_all(
             cell.id, lambda told: isinstance(told, Exited) and told.ref == ref
         )
-        self._drop(self._ties.take_all(self._ties.between(cell.id, address, Role.PARTNER)))
+        self._drop(self._table.take_all(self._table.between(cell.id, address, Role.PARTNER)))
 
     def _check_number(self, cell: CellPort) -> None:
-        if self._ties.of_asker(cell.id) + self._host.notices.count(cell.id) >= TIES_MAX:
+        if self._table.of_asker(cell.id) + self._host.notices.count(cell.id) >= MONITORS_MAX:
             raise UsageError(
-                f"{cell.path} has {TIES_MAX} watches and links.",
+                f"{cell.path} has {MONITORS_MAX} watches and links.",
                 advice="End those it no longer needs, or let several actors watch.",
             )
 
@@ -262,7 +262,7 @@ class Watching:
     def _request(self, end: End) -> None:
         host = self._host
         slot, cell = end.there
-        if self._ties.find(end.key) is not end:
+        if self._table.find(end.key) is not end:
             return  # Ended before it began.
         if slot == host.slot:
             end.epoch = host.epoch
@@ -271,14 +271,14 @@ class Watching:
             return
         link = host.link(slot)
         if link.is_closed:
-            self._gone(self._ties.take_all([end]), LOST, comes_back=False)
+            self._gone(self._table.take_all([end]), LOST, comes_back=False)
         elif link.outbox.is_open:
             self._send_request(end, link.epoch)
 
     def _send_request(self, end: End, epoch: int) -> None:
         end.epoch = epoch
         host = self._host
-        request = TieRequested(
+        request = MonitorRequested(
             slot=host.slot,
             epoch=host.epoch,
             number=end.key.number,
@@ -295,13 +295,13 @@ class Watching:
 
     def opened(self, slot: int, epoch: int) -> None:
         """The way to a slot is open: ask there for what has waited."""
-        for end in self._ties.untold(slot):
+        for end in self._table.pending_notifications(slot):
             self._send_request(end, epoch)
         self._listener.peer_opened(slot)
 
     # --- what other hosts say -----------------------------------------------------------------
 
-    def requested(self, request: TieRequested) -> None:
+    def requested(self, request: MonitorRequested) -> None:
         """Another host asks for a tie with an actor here."""
         link = self._host.links.get(request.slot)
         if link is None or not link.is_connected or link.epoch != request.epoch:
@@ -316,33 +316,33 @@ class Watching:
     ) -> None:
         if cell in self._host.cells:
             there = Address(slot, asking)
-            self._ties.accept(asker.slot, asker.number, cell, there, epoch, is_link=is_link)
+            self._table.accept(asker.slot, asker.number, cell, there, epoch, is_link=is_link)
             return
         message = f"there is no actor at {self._host.slot}/{cell}."
         self._send_end(
             slot, asker, Exit(ExitReason.NO_ACTOR, {"message": message}), comes_back=False
         )
 
-    def ended(self, told: TieEnded) -> None:
+    def ended(self, told: MonitorEnded) -> None:
         """Another host says that an actor there has ended."""
         key = Key(told.slot, told.number, not told.to_asker)
         reason = Exit(ExitReason(told.kind), told.detail)
-        self._perform(self._ties.ended(key, reason, comes_back=told.comes_back))
+        self._perform(self._table.ended(key, reason, comes_back=told.comes_back))
 
-    def dropped(self, told: TieDropped) -> None:
+    def dropped(self, told: MonitorDropped) -> None:
         """Another host's end is not interested any more."""
-        self._ties.take(Key(told.slot, told.number, not told.to_asker))
+        self._table.take(Key(told.slot, told.number, not told.to_asker))
 
     # --- what links notice --------------------------------------------------------------------
 
     def lost(self, slot: int, epoch: int, reason: Exit = LOST) -> None:
         """An incarnation of a host is gone."""
-        self._gone(self._ties.lost(slot, epoch), reason, comes_back=None)
+        self._gone(self._table.lost(slot, epoch), reason, comes_back=None)
         self._listener.peer_lost(slot, epoch)
 
     def closed(self, slot: int) -> None:
         """A slot is gone for good."""
-        self._gone(self._ties.closed(slot), LOST, comes_back=False)
+        self._gone(self._table.closed(slot), LOST, comes_back=False)
         self._listener.peer_lost(slot, math.inf)
 
     def host_down(self, notice: HostDown) -> None:
@@ -361,28 +361,28 @@ class Watching:
     def close(self) -> None:
         """Forget everything: the host is gone."""
         self._signals.clear()
-        ties, self._ties = self._ties, Ties(self._host.slot)
-        self._gone(ties.of(NOBODY), GONE, comes_back=None)
+        table, self._table = self._table, MonitorTable(self._host.slot)
+        self._gone(table.of(NOBODY), GONE, comes_back=None)
 
     # --- what becomes of actors here --------------------------------------------------------
 
     def leave(self, number: int) -> Sequence[End]:
-        """An incarnation has ended: take its ends out, to be told with `farewell`."""
+        """An incarnation has ended: take its ends out, to be told with `release`."""
         if self._late:
             self._late.pop(number, None)
-        return self._ties.leave(number) if self._ties else ()
+        return self._table.leave(number) if self._table else ()
 
-    def farewell(self, ends: Sequence[End], reason: Exit, *, comes_back: bool | None) -> None:
+    def release(self, ends: Sequence[End], reason: Exit, *, comes_back: bool | None) -> None:
         """Tell all that were tied to an incarnation how it ended."""
-        self._perform(farewell(ends, reason, comes_back=comes_back))
+        self._perform(release(ends, reason, comes_back=comes_back))
 
     def abandon(self, number: int, reason: Exit) -> None:
         """An incarnation never ran: what its start hook asked for is void."""
         self._late.pop(number, None)
-        if self._ties:
-            self._perform(farewell(self._ties.abandon(number), reason, comes_back=None))
+        if self._table:
+            self._perform(release(self._table.abandon(number), reason, comes_back=None))
 
-    def felt_late(self, cell: CellPort) -> Exit | None:
+    def exit_signal_late(self, cell: CellPort) -> Exit | None:
         """How a linked actor ended while the start hook of this one ran."""
         if not self._late:
             return None
@@ -405,18 +405,18 @@ class Watching:
         for end in ends:
             slot, key = end.there.slot, end.key.other
             if slot == self._host.slot:
-                self._ties.take(key)
+                self._table.take(key)
             elif end.epoch:
                 self._tell(
                     slot,
-                    TieDropped(slot=key.slot, number=key.number, to_asker=not key.is_asked),
+                    MonitorDropped(slot=key.slot, number=key.number, to_asker=not key.is_asked),
                 )
 
     def _send_end(self, slot: int, key: Key, reason: Exit, *, comes_back: bool | None) -> None:
         if slot == self._host.slot:
-            self._perform(self._ties.ended(key, reason, comes_back=comes_back))
+            self._perform(self._table.ended(key, reason, comes_back=comes_back))
             return
-        told = TieEnded(
+        told = MonitorEnded(
             slot=key.slot,
             number=key.number,
             to_asker=not key.is_asked,
@@ -432,7 +432,7 @@ class Watching:
 
     def _notify(self, end: End, reason: Exit, *, comes_back: bool | None) -> None:
         if end.role is Role.PARTNER:
-            self._feel(end, reason)
+            self._notify_exit(end, reason)
             return
         down = Down(
             ref=self._host.ref(end.there),
@@ -451,27 +451,31 @@ class Watching:
         if cell is not None:
             self._host.notices.put(cell, end.key, down)
 
-    def _feel(self, end: End, reason: Exit) -> None:
+    def _notify_exit(self, end: End, reason: Exit) -> None:
         """Let a linked actor feel it, but not in the middle of what is going on here."""
         cell = self._host.cells.get(end.here)
         if cell is not None:
             self._signal += 1
             self._signals[self._signal] = (cell, cell.incarnation, end.there, reason)
-            self._host.loop.call_soon(self._felt, self._signal)
+            self._host.loop.call_soon(self._exit_signal, self._signal)
 
-    def _felt(self, number: int) -> None:
+    def _exit_signal(self, number: int) -> None:
         signal = self._signals.pop(number, None)
         if signal is None:
             return  # It was unlinked meanwhile, or the host is gone.
         cell, incarnation, partner, reason = signal
-        if cell.incarnation != incarnation or not cell.has_actor or cell.life >= Life.STOPPING:
+        if (
+            cell.incarnation != incarnation
+            or not cell.has_actor
+            or cell.lifecycle >= Lifecycle.STOPPING
+        ):
             return
         if cell.behaviour.trap_exits:
             told = Exited(ref=self._host.ref(partner), kind=reason.kind, detail=dict(reason.detail))
             self._host.notices.put(cell, ("exit", number), told)
         elif not reason.is_abnormal:
             return
-        elif cell.life == Life.RUNNING:
+        elif cell.lifecycle == Lifecycle.RUNNING:
             cell.exit(reason)
         else:
             self._late[cell.id] = (incarnation, reason)

@@ -63,8 +63,8 @@ class Notices:
 
     __slots__ = ("_letters", "_waiting")
 
-    def __init__(self, letters: DeadLetters) -> None:
-        self._letters = letters
+    def __init__(self, dead_letters: DeadLetters) -> None:
+        self._letters = dead_letters
         self._waiting: dict[int, dict[Hashable, Notice]] = {}
 
     def put(

@@ -46,5 +46,5 @@ def run(params: Params) -> Outcome:
         return outcome_of(params, rounds)
 
     return callboard.run(
-        main, hosts=1, understudies=0, blocked_s=BLOCKED_S, ask_timeout_s=GAME_TIMEOUT_S
+        main, hosts=1, standbys=0, blocked_s=BLOCKED_S, ask_timeout_s=GAME_TIMEOUT_S
     )

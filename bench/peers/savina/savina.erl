@@ -169,20 +169,20 @@ game(logistic_map, #{series := Series, terms := Terms}) ->
         end
      || N <- numbers(Series)
     ],
-    Keepers = [Keeper || {_, Keeper} <- Pairs],
+    Key regions = [Key region || {_, Key region} <- Pairs],
     Start = now_ns(),
-    order(Keepers, Terms),
+    order(Key regions, Terms),
     Last = [
         begin
-            Keeper ! {last, self()},
-            receive {last, Keeper, Term} -> Term end
+            Key region ! {last, self()},
+            receive {last, Key region, Term} -> Term end
         end
-     || Keeper <- Keepers
+     || Key region <- Key regions
     ],
     Elapsed = now_ns() - Start,
     <<Bits:64>> = <<(lists:foldl(fun(Term, Sum) -> Sum + Term end, 0.0, Last))/float>>,
     Counts = [{terms, Series * Terms}, {sum_bits, Bits}],
-    finish(Keepers ++ [Computer || {Computer, _} <- Pairs], {Elapsed, Counts});
+    finish(Key regions ++ [Computer || {Computer, _} <- Pairs], {Elapsed, Counts});
 
 game(banking, #{accounts := Count, transfers := Transfers}) ->
     Accounts = [spawn(fun() -> account(Place, 1000000) end) || Place <- numbers(Count)],
@@ -464,9 +464,9 @@ series(Computer, Term) ->
     end.
 
 order(_Keepers, 0) -> ok;
-order(Keepers, Left) ->
-    lists:foreach(fun(Keeper) -> Keeper ! next end, Keepers),
-    order(Keepers, Left - 1).
+order(Key regions, Left) ->
+    lists:foreach(fun(Key region) -> Key region ! next end, Key regions),
+    order(Key regions, Left - 1).
 
 transfer(Accounts, Count, Number) ->
     Source = Number * 7919 rem (Count * 8 div 10),

@@ -45,8 +45,8 @@ class Player(xoscar.Actor):
         outbox, self._outbox = self._outbox, []
         for to, told in outbox:
             await to.receive.tell(told)
-        births, self._births = self._births, []
-        for role, args in births:
+        entries, self._births = self._births, []
+        for role, args in entries:
             actor = await xoscar.create_actor(Player, role, args, address=self.address)
             await self._role.me.receive.tell(("spawned", actor))
         if self._leaves:

@@ -5,20 +5,20 @@ from typing import Final
 
 from callboard.actors.executions.history.fold import Attempt, ExecutionHistory
 
-from ..attempt_rows import LaneRows, at_once, lane_rows
+from ..attempt_rows import ExecutorRows, at_once, executor_rows
 from ..figures import age, counted
 from .markup import clipped, left_off, text
 
 __all__ = ["draw", "ticks"]
 
 BARS_MAX: Final = 5_000
-"""After so many, lanes are drawn as crowds."""
+"""After so many, executors are drawn as crowds."""
 ROWS_MAX: Final = 200
 WIDTH: Final = 1_120
 LEFT: Final = 260
 ROW: Final = 20
 CROWD: Final = 48
-"""The height of a lane with many attempts at once."""
+"""The height of an executor with many attempts at once."""
 CELLS: Final = 240
 NAME_CHARS: Final = 27
 TICKS_MAX: Final = 8
@@ -34,21 +34,21 @@ def draw(history: ExecutionHistory) -> str:
     scale = (WIDTH - LEFT - 1) / span
     parts: list[str] = []
     high = hidden = bars = 0
-    for lane in lane_rows(history, shown):
+    for executor in executor_rows(history, shown):
         if high >= ROWS_MAX * ROW:
             hidden += 1
             continue
         parts.append(
             f'<line class="grid" x1="0" x2="{WIDTH}" y1="{high}" y2="{high}"/>'
-            f'<text x="0" y="{high + 14}">{text(clipped(lane.name, NAME_CHARS))}'
-            f"<title>{text(lane.name)}</title></text>"
+            f'<text x="0" y="{high + 14}">{text(clipped(executor.name, NAME_CHARS))}'
+            f"<title>{text(executor.name)}</title></text>"
         )
-        bars += len(lane.attempts)
-        if not lane.rows or bars > BARS_MAX:
-            parts.append(_crowd(lane, begin, span, high))
+        bars += len(executor.attempts)
+        if not executor.rows or bars > BARS_MAX:
+            parts.append(_crowd(executor, begin, span, high))
             high += CROWD
             continue
-        for attempts in lane.rows:
+        for attempts in executor.rows:
             parts += [
                 _bar(history, attempt, begin, scale, high, index)
                 for index, attempt in enumerate(attempts)
@@ -61,7 +61,7 @@ def draw(history: ExecutionHistory) -> str:
     )
     failed = sum(1 for attempt in shown if attempt.code)
     return (
-        f'<div class="wide" tabindex="0" role="region" aria-label="Lanes over time">'
+        f'<div class="wide" tabindex="0" role="region" aria-label="Executors over time">'
         f'<svg width="{WIDTH}" height="{high + 22}" role="img" aria-label="{len(shown)} attempts '
         f'over {age(span)}, {failed} of them failed: the table of attempts says the same.">'
         f"{lines}{''.join(parts)}</svg></div>" + left_off(hidden, "lanes")
@@ -83,13 +83,13 @@ def _bar(
     )
 
 
-def _crowd(lane: LaneRows, begin: float, span: float, y: int) -> str:
+def _crowd(executor: ExecutorRows, begin: float, span: float, y: int) -> str:
     """How many attempts there were at once, as heights."""
-    counts = at_once(lane.attempts, begin, span / CELLS, CELLS)
+    counts = at_once(executor.attempts, begin, span / CELLS, CELLS)
     wide, most = (WIDTH - LEFT - 1) / CELLS, max(counts)
     path = "".join(f"V{y + CROWD - (CROWD - 6) * count / most:.1f}h{wide:.2f}" for count in counts)
-    failed = sum(1 for attempt in lane.attempts if attempt.code)
-    said = f"{counted(len(lane.attempts), 'attempt')}, up to {most:,} at once"
+    failed = sum(1 for attempt in executor.attempts if attempt.code)
+    said = f"{counted(len(executor.attempts), 'attempt')}, up to {most:,} at once"
     said += f", {failed:,} failed" if failed else ""
     return (
         f'<path class="bar b" d="M{LEFT} {y + CROWD}{path}V{y + CROWD}Z"><title>{said}</title>'

@@ -124,7 +124,7 @@ def _attempts(history: ExecutionHistory) -> str:
         (
             f"<strong>{text(history.ids[one.task])}</strong>",
             f"{one.attempt}",
-            text(place_of(one.lane)),
+            text(place_of(one.executor)),
             f"{one.began_at - began:+.3f} s",
             age(one.took_s),
             text(f"{one.code}: {one.message}" if one.code else ""),

@@ -29,7 +29,7 @@ def unpack_answer(answer: Any) -> tuple[bytes, Sequence[Any]]:
 
 def host_lost(name: str, why: str) -> HostLost:
     """A host that is dead, in Callboard's words."""
-    return HostLost(f"{name} is lost: {why}", advice="Its actors come back on an understudy.")
+    return HostLost(f"{name} is lost: {why}", advice="Its actors come back on a standby.")
 
 
 def describe(error: BaseException) -> str:

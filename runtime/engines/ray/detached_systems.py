@@ -25,9 +25,9 @@ from callboard.messages.ports import Ledger
 
 from ...admin.client import AdminClient
 from ...control_plane.records import Remembered
-from ...detached.attached_driver import Guest
+from ...detached.attached_driver import AttachedDriver
 from ...detached.ports import VISIT_TIMEOUT_S, Stopped
-from ...executions.journals import OFF, lasting_journal
+from ...executions.journals import OFF, detached_journal
 from ...hosting.environment import Environment
 from ...hosting.settings import Settings
 from ...stores.choose import path_of
@@ -36,7 +36,7 @@ from .ledger import RayLedger
 from .names import NAMESPACE, check_name, release, root_name, system_of
 from .process_start import CALLS_MAX, CONTROL_CALLS_MAX
 from .root_actor import RootActor
-from .root_client import RayLine
+from .root_client import RayRootClient
 
 __all__ = [
     "admin_client",
@@ -52,8 +52,8 @@ ADMIN_TIMEOUT_S: Final = 10.0
 RETRY_S: Final = 0.1
 node_address: Final[Any] = ray.util.get_node_ip_address
 """Ray gives it no types."""
-STEWARD_ENTRIES: Final = "/steward"
-"""Where the steward's entries are among those of its system: they are erased with them."""
+EXECUTION_SERVICE_ENTRIES: Final = "/execution-service"
+"""The place of the execution service's entries among its system's: erased with those."""
 GONE_POLL_S: Final = 0.02
 GONE_TIMEOUT_S: Final = 10.0
 """How long Ray may take to end processes that it was told to kill."""
@@ -93,7 +93,7 @@ async def enter(
     on_failed: Callable[[CallboardError], None],
     *,
     starts: bool,
-) -> Guest:
+) -> AttachedDriver:
     """See `Enter`."""
     check_name(settings.name)
     settings = replace(settings, address=cluster_address(settings.address))
@@ -105,25 +105,25 @@ async def enter(
         root = await (_create(settings) if starts else _find(settings.name))
         their_release, theirs = await _answer(root.introduce.remote, settings)
         _check_release(their_release, settings.name)
-        guest = Guest(
+        attached_driver = AttachedDriver(
             f"driver-{os.getpid()}@{socket.gethostname()}",
             replace(theirs, address=settings.address),
             engine,
             environment,
             on_failed,
-            RayLine(root, settings.name),
+            RayRootClient(root, settings.name),
             _ledger_of(theirs),
         )
-        await guest.start()
+        await attached_driver.start()
     except BaseException:
         await engine.stop()
         raise
-    return guest
+    return attached_driver
 
 
 def _with_journal(settings: Settings) -> Settings:
-    """The settings with the journal as its steward finds it, and the node to find it on."""
-    journal, node = lasting_journal(settings, os.environ), settings.journal_node
+    """The settings with the journal as the execution service finds it, and the node of it."""
+    journal, node = detached_journal(settings, os.environ), settings.journal_node
     if journal != OFF and not node and path_of(journal) is not None:
         node = str(node_address())
     return replace(settings, journal=journal, journal_node=node)
@@ -133,7 +133,7 @@ def _ledger_of(settings: Settings) -> Callable[[], Ledger] | None:
     """What makes the ledger of a system's executions; None when it journals nothing."""
     if settings.journal == OFF:
         return None
-    return functools.partial(RayLedger, settings.name + STEWARD_ENTRIES)
+    return functools.partial(RayLedger, settings.name + EXECUTION_SERVICE_ENTRIES)
 
 
 def _check_release(theirs: str, name: str) -> None:

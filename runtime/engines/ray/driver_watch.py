@@ -14,7 +14,7 @@ from typing import Any, Final
 import ray
 import ray.exceptions
 
-from ...detached.ports import Visitor
+from ...detached.ports import JoinRequest
 from ...transport.process_watch import until_ended
 
 __all__ = ["watch_over"]
@@ -24,17 +24,19 @@ ANSWER_S: Final = 5.0
 """How long the head of the cluster may take to tell of a job."""
 
 
-def watch_over(visitor: Visitor, gone: Callable[[], None], every_s: float) -> Callable[[], None]:
+def watch_over(
+    join_request: JoinRequest, gone: Callable[[], None], every_s: float
+) -> Callable[[], None]:
     """Call `gone` once when the driver's process has ended; gives what ends the watch.
 
     The job is looked at every `every_s`.
     """
     tasks: set[asyncio.Task[None]] = set()
     loop = asyncio.get_running_loop()
-    if visitor.identity is not None:
-        tasks.add(loop.create_task(until_ended(visitor.identity)))
-    if visitor.job:
-        tasks.add(loop.create_task(_job_ended(visitor.job, every_s)))
+    if join_request.identity is not None:
+        tasks.add(loop.create_task(until_ended(join_request.identity)))
+    if join_request.job:
+        tasks.add(loop.create_task(_job_ended(join_request.job, every_s)))
     if not tasks:
         return _nothing
 
@@ -46,10 +48,10 @@ def watch_over(visitor: Visitor, gone: Callable[[], None], every_s: float) -> Ca
                 task.cancel()
         gone()
 
-    watching = loop.create_task(watch())
+    monitors = loop.create_task(watch())
 
     def end() -> None:
-        watching.cancel()
+        monitors.cancel()
 
     return end
 

@@ -28,12 +28,12 @@ from callboard.messages.ports import BlobStore, HostProcess
 
 from ...control_plane.records import Records
 from ...doctor.network import cluster_error, parse_address
-from ...hosting.memory import CollectorPause, limit_heaps
+from ...hosting.memory import GcPause, limit_heaps
 from ...hosting.settings import Settings
 from ...transport.process_watch import Identity, identity_of
 from ...transport.sockets import SocketAddress, SocketServer
 from .blobs import RayBlobs
-from .local_processes import end_family, ray_family
+from .local_processes import end_processes_of_ray, ray_processes
 from .names import NAMESPACE
 from .process_handle import RayProcess
 from .process_start import check_order, create, taken_now, wait_until_ready
@@ -72,7 +72,7 @@ class RayEngine:
         self._server: SocketServer | None = None
         self._listening: asyncio.Future[SocketAddress | None] | None = None
         self._owns_ray = False
-        self.collector: Final = CollectorPause()
+        self.collector: Final = GcPause()
         """Of this process, which sends what has waited for actors that come back."""
         self._system = f"{settings.name}-{secrets.token_hex(3)}" if system is None else system
 
@@ -232,7 +232,7 @@ class RayEngine:
             await self._server.stop()
         if not ray.is_initialized():
             if self._owns_ray:  # Its start was interrupted.
-                _shut_down(ray_family(), limit_s=INTERRUPTED_GOODBYE_S)
+                _shut_down(ray_processes(), limit_s=INTERRUPTED_GOODBYE_S)
             return
         for process in self._processes:
             with contextlib.suppress(ray.exceptions.RayError):
@@ -240,8 +240,8 @@ class RayEngine:
         self._processes.clear()
         if self._owns_ray:
             # A cluster that is only joined may run below this process all the same.
-            family = ray_family() if self.settings.address is None else []
-            await asyncio.to_thread(_shut_down, family)
+            children = ray_processes() if self.settings.address is None else []
+            await asyncio.to_thread(_shut_down, children)
 
 
 async def end_by_name(names: Iterable[str]) -> None:
@@ -252,13 +252,13 @@ async def end_by_name(names: Iterable[str]) -> None:
             await asyncio.to_thread(ray.kill, handle, no_restart=True)
 
 
-def _shut_down(family: list[psutil.Process], limit_s: float | None = None) -> None:
+def _shut_down(children: list[psutil.Process], limit_s: float | None = None) -> None:
     # First its own way, while its processes live: its client library ends this process
     # when it finds them gone.
     goodbye = threading.Thread(target=ray.shutdown, name="callboard-ray-end", daemon=True)
     goodbye.start()
     goodbye.join(limit_s)
-    end_family(family)
+    end_processes_of_ray(children)
 
 
 @contextlib.contextmanager

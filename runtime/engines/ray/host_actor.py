@@ -20,18 +20,18 @@ from typing import Any, Final, NamedTuple
 import ray
 
 from callboard.actors.kernel.actor import Actor, Handler, behaviour_of
-from callboard.actors.kernel.host.control_actor import Warden
+from callboard.actors.kernel.host.control_actor import ControlActor
 from callboard.actors.kernel.host.extension import extension_handlers
 from callboard.actors.kernel.host.host import Host
 from callboard.actors.kernel.host.watchdog import Watchdog
-from callboard.messages.control.control_plane import CONTROL_SLOT, is_guest
+from callboard.messages.control.control_plane import CONTROL_SLOT, is_driver_slot
 from callboard.messages.control.lifecycle import Exit
 from callboard.messages.core.contract import describe_contract
 from callboard.messages.core.errors import FrameError, HostLost, InternalError
 from callboard.messages.core.ref import Address, Ref
 from callboard.messages.ports import FrameCarrier
 
-from ...hosting.memory import CollectorPause, calm_collector
+from ...hosting.memory import GcPause, tune_gc
 from ...hosting.settings import Settings
 from ...hosting.wiring import EXTENSIONS, CloudPickler, make_host
 from ...transport.process_watch import Identity, identity_of
@@ -60,7 +60,7 @@ class Adopted(NamedTuple):
     identity: Identity
     cells: tuple[int, ...]
     """The numbers of its top-level actors."""
-    guests: tuple[int, ...]
+    attached_drivers: tuple[int, ...]
     """The slots of the drivers that it knows."""
 
 
@@ -91,7 +91,7 @@ class HostActor:
         self._server: SocketServer | None = None
         self._address: SocketAddress | None = None
         self._ended: asyncio.Future[Exit] | None = None
-        self._collector: Final = CollectorPause()
+        self._collector: Final = GcPause()
 
     def __repr__(self) -> str:
         # What the Ray dashboard shows beside the class.
@@ -100,7 +100,7 @@ class HostActor:
     async def ready(self) -> Identity:
         """What this process is, once it has started; called before anything else."""
         self._ended = asyncio.get_running_loop().create_future()
-        calm_collector()
+        tune_gc()
         return identity_of(os.getpid())
 
     async def warm(self, codes: Sequence[bytes]) -> None:
@@ -108,7 +108,7 @@ class HostActor:
         for public in map(importlib.import_module, PUBLIC):
             for name in public.__all__:
                 getattr(public, name)
-        _prepare(behaviour_of(Warden).handlers)
+        _prepare(behaviour_of(ControlActor).handlers)
         for extension in EXTENSIONS:
             _prepare(extension_handlers(extension))
         for code in codes:
@@ -118,7 +118,7 @@ class HostActor:
                     if isinstance(actor, type) and issubclass(actor, Actor):
                         _prepare(behaviour_of(actor).handlers)
             except Exception as error:  # noqa: BLE001 - it is loaded again, and told, when needed
-                LOGGER.debug("an understudy cannot load a class: %r", error)
+                LOGGER.debug("a standby cannot load a class: %r", error)
 
     async def become(
         self,
@@ -165,8 +165,8 @@ class HostActor:
             host.epoch,
             self._address,
             identity_of(os.getpid()),
-            tuple(host.births.guardian.cells),
-            tuple(s for s, link in host.links.items() if is_guest(s) and link.is_connected),
+            tuple(host.spawner.guardian.cells),
+            tuple(s for s, link in host.links.items() if is_driver_slot(s) and link.is_connected),
         )
 
     def _calls_to(self, slot: int, handle: Any) -> FrameCarrier:
@@ -238,7 +238,7 @@ def _no_ref(address: Address) -> Ref[Any]:
 
 
 def _prepare(handlers: Mapping[type, Handler]) -> None:
-    """Read the schemas of these ahead of time: 20 ms for those of a host's own warden."""
+    """Read the schemas of these ahead of time: 20 ms for those of a host's own control actor."""
     for row in handlers.values():
         describe_contract(row.contract)
         if row.reply is not None:

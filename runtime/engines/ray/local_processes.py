@@ -12,27 +12,27 @@ from typing import Final
 import psutil
 import ray
 
-__all__ = ["end_family", "ray_family"]
+__all__ = ["end_processes_of_ray", "ray_processes"]
 
 GOODBYE_S: Final = 0.5
 """How long Ray's processes may take to end by themselves once Ray was told to."""
 KILLED_S: Final = 2.0
 
 
-def ray_family() -> list[psutil.Process]:
+def ray_processes() -> list[psutil.Process]:
     """Ray's processes below this one; not other children of the driver's."""
     programs = str(pathlib.Path(ray.__file__).parent)
-    family: list[psutil.Process] = []
+    children: list[psutil.Process] = []
     for child in psutil.Process().children():
         with contextlib.suppress(psutil.Error):
             if any(programs in part for part in child.cmdline()):
-                family += [child, *child.children(recursive=True)]
-    return family
+                children += [child, *child.children(recursive=True)]
+    return children
 
 
-def end_family(family: list[psutil.Process]) -> None:
+def end_processes_of_ray(children: list[psutil.Process]) -> None:
     """Wait shortly for the processes to end, then end them."""
-    _, alive = psutil.wait_procs(family, timeout=GOODBYE_S)
+    _, alive = psutil.wait_procs(children, timeout=GOODBYE_S)
     for process in alive:
         # A process id that was given to somebody else meanwhile is not touched: psutil
         # compares start times.

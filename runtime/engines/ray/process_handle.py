@@ -14,9 +14,9 @@ from callboard.messages.control.lifecycle import Exit, ExitReason
 from callboard.messages.core.errors import HostLost
 from callboard.messages.ports import FrameCarrier, HostProcess, TransportBroken
 
-from ...detached.attached_driver_process import GuestProcess
+from ...detached.attached_driver_process import AttachedDriverProcess
 from ...detached.ports import Pulled
-from ...hosting.memory import CollectorPause
+from ...hosting.memory import GcPause
 from ...transport.process_watch import Identity, until_ended
 from ...transport.sockets import SocketAddress, SocketCarrier
 from .carrier import RayCarrier, describe, host_lost, unpack_answer
@@ -40,7 +40,7 @@ class ProcessOwner(Protocol):
         """The Ray actor that this process is; None in a driver."""
 
     @property
-    def collector(self) -> CollectorPause:
+    def collector(self) -> GcPause:
         """The collector of this process."""
 
     async def socket_address(self) -> SocketAddress | None:
@@ -137,7 +137,7 @@ class RayProcess:
         handles = {
             slot: (epoch, process.handle, process.address)
             for slot, (epoch, process) in peers.items()
-            if isinstance(process, RayProcess | GuestProcess)
+            if isinstance(process, RayProcess | AttachedDriverProcess)
         }
         if handles:
             await self._call(self.handle.connect.remote(handles, is_open))

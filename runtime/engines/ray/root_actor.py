@@ -14,9 +14,9 @@ from callboard.messages.ports import FrameCarrier
 
 from ...admin.port import Caller
 from ...control_plane.records import Records
-from ...detached.detached_root import LastingRoot
-from ...detached.ports import Admission, Visitor
-from ...hosting.memory import calm_collector
+from ...detached.detached_root import DetachedRoot
+from ...detached.ports import JoinReply, JoinRequest
+from ...hosting.memory import tune_gc
 from ...hosting.settings import Settings
 from ...transport.pulls import PullCarrier
 from ...transport.sockets import SocketAddress, SocketCarrier
@@ -31,8 +31,8 @@ from .names import release
 __all__ = ["RootActor"]
 
 
-class RaySurroundings:
-    """A root in a Ray worker; see `Surroundings`."""
+class RayRootEnvironment:
+    """A root in a Ray worker; see `RootEnvironment`."""
 
     def __init__(self, settings: Settings, system: str) -> None:
         self._settings = settings
@@ -41,7 +41,7 @@ class RaySurroundings:
         self.ledger: Final = RayLedger(settings.name)
 
     def engine(self, epoch: int, records: Records) -> RayEngine:
-        """See `Surroundings`."""
+        """See `RootEnvironment`."""
         self._engine = RayEngine(
             self._settings,
             system=f"{self._system}.{epoch}",
@@ -51,33 +51,33 @@ class RaySurroundings:
         return self._engine
 
     async def end_processes(self, names: Iterable[str]) -> None:
-        """See `Surroundings`."""
+        """See `RootEnvironment`."""
         await end_by_name(names)
 
     async def forget(self) -> None:
-        """See `Surroundings`."""
+        """See `RootEnvironment`."""
         await self.ledger.erase()
 
     async def way_to(
-        self, visitor: Visitor, pulls: PullCarrier
+        self, join_request: JoinRequest, pulls: PullCarrier
     ) -> tuple[FrameCarrier, SocketAddress | None]:
         """A socket to a driver of this node; frames for another wait until it pulls."""
         assert self._engine is not None, "the engine comes first"
-        mine, address = await self._engine.socket_address(), visitor.address
+        mine, address = await self._engine.socket_address(), join_request.address
         if address is None or mine is None or address.node != mine.node:
             return pulls, mine
         return SocketCarrier(address, pulls), mine
 
-    def watch_over(self, visitor: Visitor, gone: Callable[[], None]) -> Callable[[], None]:
-        """See `Surroundings`."""
-        return watch_over(visitor, gone, self._settings.heartbeat_s)
+    def watch_over(self, join_request: JoinRequest, gone: Callable[[], None]) -> Callable[[], None]:
+        """See `RootEnvironment`."""
+        return watch_over(join_request, gone, self._settings.heartbeat_s)
 
     async def end(self) -> None:
-        """See `Surroundings`."""
+        """See `RootEnvironment`."""
         ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
 
     def crash(self) -> None:
-        """See `Surroundings`."""
+        """See `RootEnvironment`."""
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -91,9 +91,9 @@ class RootActor:
             level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
         )
         self._settings = settings
-        around = RaySurroundings(settings, system)
-        self._root = LastingRoot(settings, system, RAY, around)
-        asyncio.get_running_loop().call_soon(calm_collector)
+        around = RayRootEnvironment(settings, system)
+        self._root = DetachedRoot(settings, system, RAY, around)
+        asyncio.get_running_loop().call_soon(tune_gc)
 
     def __repr__(self) -> str:
         # What the Ray dashboard shows beside the class.
@@ -114,7 +114,7 @@ class RootActor:
         await self._root.stop(timeout_s)
 
     async def admin(self, line: bytes) -> bytes:
-        """Answer a request of the admin API; see `LastingRoot.admin`."""
+        """Answer a request of the admin API; see `DetachedRoot.admin`."""
         return await self._root.admin(line, Caller("ray"))
 
     @ray.method(concurrency_group="control")
@@ -122,19 +122,20 @@ class RootActor:
         """The process id; answers also while the root is busy."""
         return os.getpid()
 
-    # --- guests -------------------------------------------------------------------------------
+    # --- attached drivers
+    # -------------------------------------------------------------------------------
 
-    async def admit(self, visitor: Visitor, known_epoch: int) -> Admission | None:
+    async def join(self, join_request: JoinRequest, known_epoch: int) -> JoinReply | None:
         """Let a driver in; None when it was dropped and must begin anew."""
-        return await self._root.admit(visitor, known_epoch)
+        return await self._root.join(join_request, known_epoch)
 
     @ray.method(concurrency_group="control")
     async def heard(self, slot: int) -> None:
-        """A guest lives."""
+        """An attached driver lives."""
         self._root.heard(slot)
 
     async def leave(self, slot: int) -> None:
-        """A guest leaves."""
+        """An attached driver leaves."""
         await self._root.leave(slot)
 
     # --- frames -----------------------------------------------------------------------------
@@ -145,6 +146,6 @@ class RootActor:
         return await take_call(None if control is None else control.host, frame, references)
 
     async def pull(self, slot: int, bookkeeping: bytes) -> Any:
-        """The frames for a guest, as soon as there are some; None when it is not known (yet)."""
+        """The frames for an attached driver, once there are some; None for an unknown driver."""
         pulled = await self._root.pull(slot, bookkeeping)
         return None if pulled is None else [pack_answer(*one) for one in pulled]

@@ -11,17 +11,17 @@ import ray.exceptions
 from callboard.messages.core.errors import HostLost
 from callboard.messages.ports import FrameCarrier
 
-from ...detached.ports import Admission, Pulled, RootAway, Visitor
+from ...detached.ports import JoinReply, JoinRequest, Pulled, RootAway
 from ...transport.sockets import SocketAddress, SocketCarrier
 from .carrier import RayCarrier, unpack_answer
 
-__all__ = ["RayLine"]
+__all__ = ["RayRootClient"]
 
 LOGGER: Final = logging.getLogger("callboard.driver")
 
 
-class RayLine:
-    """See `RootLine`: Ray calls to the root's actor, which Ray restarts."""
+class RayRootClient:
+    """See `RootClient`: Ray calls to the root's actor, which Ray restarts."""
 
     def __init__(self, root: Any, system: str) -> None:
         self._root = root
@@ -38,24 +38,24 @@ class RayLine:
         except ray.exceptions.RayError as error:
             raise RootAway(f"{type(error).__name__}: {error}") from error
 
-    async def admit(self, visitor: Visitor, known_epoch: int) -> Admission | None:
-        """See `RootLine`."""
-        admission: Admission | None = await self._answer(
-            self._root.admit.remote(visitor, known_epoch)
+    async def join(self, join_request: JoinRequest, known_epoch: int) -> JoinReply | None:
+        """See `RootClient`."""
+        join_reply: JoinReply | None = await self._answer(
+            self._root.join.remote(join_request, known_epoch)
         )
-        return admission
+        return join_reply
 
     async def pull(self, slot: int, bookkeeping: bytes) -> Pulled | None:
-        """See `RootLine`."""
+        """See `RootClient`."""
         answers = await self._answer(self._root.pull.remote(slot, bookkeeping))
         return None if answers is None else [unpack_answer(answer) for answer in answers]
 
     async def leave(self, slot: int) -> None:
-        """See `RootLine`."""
+        """See `RootClient`."""
         await self._answer(self._root.leave.remote(slot))
 
     def beat(self, slot: int, every_s: float) -> Callable[[], None]:
-        """See `RootLine`: from a thread, so a driver that computes is not taken for dead."""
+        """See `RootClient`: from a thread, so a driver that computes is not taken for dead."""
         left = threading.Event()
 
         def beat() -> None:
@@ -65,13 +65,13 @@ class RayLine:
                 except Exception:  # noqa: BLE001 - Ray has been shut down: the driver ends
                     return
 
-        threading.Thread(target=beat, name="callboard-guest", daemon=True).start()
+        threading.Thread(target=beat, name="callboard-driver-heartbeat", daemon=True).start()
         return left.set
 
-    def carrier(self, admission: Admission, mine: SocketAddress | None) -> FrameCarrier:
-        """See `RootLine`: a socket on the same node, Ray calls to another."""
+    def carrier(self, join_reply: JoinReply, mine: SocketAddress | None) -> FrameCarrier:
+        """See `RootClient`: a socket on the same node, Ray calls to another."""
         by_call = RayCarrier(self._root, "the root")
-        address = admission.control_address
+        address = join_reply.control_address
         if address is None or mine is None or address.node != mine.node:
             return by_call
         return SocketCarrier(address, by_call)

@@ -1,3 +1,3 @@
-"""Executions of a detached system: its steward runs them, and drivers follow."""
+"""Executions of a detached system: its execution service runs them, and drivers follow."""
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""A driver's executions in a detached system: handed to its steward, and followed from here."""
+"""A driver's executions in a detached system: the execution service runs them."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
@@ -24,38 +24,38 @@ from callboard.messages.core.ref import Address
 from callboard.messages.jobs.job import Job
 from callboard.messages.ports import Ledger
 
-from ...control_plane.control import Presence
+from ...control_plane.control import Connection
 from ...control_plane.spawn_requests import part_of, raise_first
 from ...hosting.environment import Environment
 from ...hosting.settings import Settings
 from ..executions import how_started, resumed_id
 from ..states import SystemStates
 from ..values import Values
-from .execution_service import Steward
+from .execution_service import ExecutionService
 from .jobs import pack_job
 from .messages import DescribeExecution, ExecutionDescribed, TakeExecution
-from .remote_execution import DistantExecution, has_left
+from .remote_execution import RemoteExecution, has_left
 
-__all__ = ["STEWARD", "DistantExecutions"]
+__all__ = ["EXECUTION_SERVICE", "RemoteExecutions"]
 
 RequestT = TypeVar("RequestT", bound=Contract)
 ResultT = TypeVar("ResultT")
 ReplyT = TypeVar("ReplyT")
-STEWARD: Final = "callboard.steward"
-"""The steward's name in its system."""
+EXECUTION_SERVICE: Final = "callboard.execution-service"
+"""The execution service's name in its system."""
 START_TIMEOUT_S: Final = 150.0
 """As for any start: the root may die over it."""
 RETRY_S: Final = 0.1
 FOLLOW_S: Final = 10.0
-"""How long the steward keeps a question that it has nothing new for."""
+"""How long the execution service keeps a question that it has nothing new for."""
 ASK_TIMEOUT_S: Final = 30.0
-LEAVE_S: Final = 2.0
+LEAVE_TIMEOUT_S: Final = 2.0
 """How long wishes that are on their way may take when the driver leaves."""
 NODE_SHARE: Final = 0.001
 """Of the resource that each node has by its address: it only says where."""
 
 
-class DistantExecutions:
+class RemoteExecutions:
     """What one driver has submitted to a detached system that journals.
 
     `is_over` says whether the driver has no part in the system any more.
@@ -63,14 +63,14 @@ class DistantExecutions:
 
     def __init__(
         self,
-        presence: Presence,
+        connection: Connection,
         settings: Settings,
         environment: Environment,
         make_ledger: Callable[[], Ledger],
         is_over: Callable[[], bool],
     ) -> None:
-        self._presence = presence
-        self._host: Final[Host] = presence.host
+        self._connection = connection
+        self._host: Final[Host] = connection.host
         self._settings = settings
         self._environment = environment
         self._make_ledger = make_ledger
@@ -80,15 +80,15 @@ class DistantExecutions:
         """An execution that this driver was started to go on with."""
         self._finding = asyncio.Lock()
         self._found: Address | None = None
-        self._followed: dict[DistantExecution[Any], asyncio.Task[None]] = {}
+        self._followed: dict[RemoteExecution[Any], asyncio.Task[None]] = {}
         self._wishes: set[asyncio.Task[Any]] = set()
 
     @property
     def states(self) -> SystemStates:
         """Raises `UsageError`: they are fed where the executions run."""
         raise UsageError(
-            f"the states of executions of {self._settings.name!r} are fed by its steward.",
-            advice="Read them by `open_states(...)` with what the system has for `states`.",
+            f"the execution service of {self._settings.name!r} feeds the states.",
+            advice="Read them by `open_states(...)` with the value of the system's `states`.",
         )
 
     async def prepare(self) -> None:
@@ -175,7 +175,7 @@ class DistantExecutions:
         *,
         is_new: bool = False,
     ) -> ExecutionHandle[ResultT]:
-        execution: DistantExecution[ResultT] = DistantExecution(
+        execution: RemoteExecution[ResultT] = RemoteExecution(
             execution_id,
             job.name,
             self._host.loop,
@@ -193,7 +193,7 @@ class DistantExecutions:
             self._followed[execution] = self._start(self._follow(execution, take))
         return ExecutionHandle(execution)
 
-    async def _follow(self, execution: DistantExecution[Any], take: TakeExecution) -> None:
+    async def _follow(self, execution: RemoteExecution[Any], take: TakeExecution) -> None:
         try:
             await self._ask(take)
             execution.taken.set()
@@ -202,7 +202,7 @@ class DistantExecutions:
                 if answer.is_known:
                     execution.told(answer)
                 else:
-                    # It was over for so long that the steward has it in the journal only.
+                    # It was over for so long that the execution service has it in the journal only.
                     await self._ask(take)
         except CallboardError as error:
             execution.lost(error)
@@ -210,7 +210,8 @@ class DistantExecutions:
             self._followed.pop(execution, None)
             execution.lost(has_left(execution.id, self._settings.name))
 
-    # --- the steward -----------------------------------------------------------------------------
+    # --- the execution service
+    # -----------------------------------------------------------------------------
 
     def _start(self, coroutine: Coroutine[Any, Any, ReplyT]) -> "asyncio.Task[ReplyT]":
         task = self._host.loop.create_task(coroutine)
@@ -226,7 +227,7 @@ class DistantExecutions:
     async def _ask(
         self, request: Request[ReplyT], hindered: Callable[[CallboardError], None] | None = None
     ) -> ReplyT:
-        """Ask the steward, and again when it or the way to it was lost: nothing is done twice."""
+        """Ask the execution service, again when it or the way to it was lost."""
         while True:
             try:
                 address = await self._address()
@@ -241,15 +242,15 @@ class DistantExecutions:
                 await asyncio.sleep(RETRY_S)
 
     async def _address(self) -> Address:
-        """Where the steward is; it is started when there is none, and stays there for ever."""
+        """The address of the execution service, which is started when there is none."""
         async with self._finding:
             while self._found is None:
-                self._found = self._host.directory.find(STEWARD)
+                self._found = self._host.directory.find(EXECUTION_SERVICE)
                 if self._found is None:
-                    self._found = await self._start_steward()
+                    self._found = await self._start_execution_service()
             return self._found
 
-    async def _start_steward(self) -> Address | None:
+    async def _start_execution_service(self) -> Address | None:
         settings = Settings(
             name=self._settings.name,
             journal=self._settings.journal,
@@ -262,11 +263,11 @@ class DistantExecutions:
         custom = {f"node:{node}": NODE_SHARE} if node else {}
         place = Placement(isolated=Resources(cpus=0.0, custom=custom))
         arguments = (settings, self._make_ledger)
-        birth = (Steward, arguments, None, STEWARD, Restart.PERMANENT, None)
-        part = part_of(self._host.pickler, [birth], place)
-        wish = Spawn(parts=(part,), offers=(Offer(part=0, name=STEWARD),))
+        entry = (ExecutionService, arguments, None, EXECUTION_SERVICE, Restart.PERMANENT, None)
+        part = part_of(self._host.pickler, [entry], place)
+        wish = Spawn(parts=(part,), offers=(Offer(part=0, name=EXECUTION_SERVICE),))
         try:
-            started = await self._presence.ask_desk(wish, START_TIMEOUT_S)
+            started = await self._connection.ask_root(wish, START_TIMEOUT_S)
         except NameTaken:
             await asyncio.sleep(RETRY_S)  # Another driver has it started just now.
             return None
@@ -278,7 +279,7 @@ class DistantExecutions:
         following = set(self._followed.values())
         wishes = self._wishes - following
         if wishes:
-            await asyncio.wait(wishes, timeout=LEAVE_S)
+            await asyncio.wait(wishes, timeout=LEAVE_TIMEOUT_S)
         for task in following | wishes:
             task.cancel()
         if following:

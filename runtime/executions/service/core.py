@@ -3,15 +3,15 @@
 | state | what holds it | it leaves that state when |
 |---|---|---|
 | wished | the driver alone | the system's ledger has it: `TakeExecution` is answered then |
-| kept | the ledger | its steward has opened the journal and begun it |
-| running | the steward that has the journal | its end is in the journal, or what follows |
+| kept | the ledger | its execution service has opened the journal and begun it |
+| running | the service that has the journal | its end is in the journal, or what follows |
 | waiting | the ledger; the journal cannot be written | the pause is over: it is begun again |
 | given up | the journal | somebody takes it again: it went on elsewhere, or cannot go on |
 | over | the journal | never |
 
-A steward that dies, with its host or with everything else, leaves its executions kept: the next one
-begins them again. There is one owner, because the system has one steward, and the journal takes
-events of one writer only.
+An execution service that dies, with its host or with everything else, leaves its executions kept:
+the next one begins them again. There is one owner, because the system has one execution service,
+and the journal takes events of one writer only.
 """
 
 from collections.abc import Mapping
@@ -24,13 +24,13 @@ from callboard.messages.control.spec import Backoff
 from callboard.messages.core.errors import CallboardError, Cancelled, StoreFailed
 from callboard.messages.storage.errors import WriterFenced
 
-__all__ = ["PAUSE", "Kept", "Next", "what_follows"]
+__all__ = ["PAUSE", "LedgerEntry", "Next", "what_follows"]
 
 PAUSE: Final = Backoff(min_s=0.2, max_s=30.0)
 """How long an execution waits after tries in a row that have failed."""
 
 
-class Kept(NamedTuple):
+class LedgerEntry(NamedTuple):
     """What the system's ledger has of an execution that has not ended."""
 
     id: str
@@ -52,7 +52,7 @@ class Kept(NamedTuple):
 
 
 class Next(Enum):
-    """What becomes of an execution that its steward does not run any more."""
+    """What becomes of an execution that its execution service does not run any more."""
 
     FORGET = auto()
     """It is over, and the journal says so."""

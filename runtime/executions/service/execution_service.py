@@ -1,11 +1,11 @@
-"""The steward: it runs the executions of a detached system, whatever becomes of their drivers.
+"""The execution service runs the executions of a detached system, also without their drivers.
 
 It is an actor like any other: its host is replaced when it dies, and its successor finds in the
 system's ledger what has not ended, and in the journal how far that has come. It is the one writer
 of that journal.
 
 Invariants: what `TakeExecution` was answered for is in the ledger until its end is in the journal;
-an execution has one pursuit here at a time.
+an execution has one runner here at a time.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ from ...hosting.settings import Settings
 from ..executions import Executions, read_history
 from ..journals import JournalOpener, OpenJournal, open_journal
 from ..values import Values
-from .core import Kept
+from .core import LedgerEntry
 from .jobs import load_job, pack_job
 from .messages import (
     CancelTask,
@@ -50,11 +50,11 @@ from .messages import (
     TakeExecution,
     TaskCancelled,
 )
-from .runner import Pursuit
+from .runner import ExecutionRunner
 
-__all__ = ["Steward"]
+__all__ = ["ExecutionService"]
 
-LOGGER: Final = logging.getLogger("callboard.steward")
+LOGGER: Final = logging.getLogger("callboard.executions")
 EXECUTIONS_MAX: Final = 10_000
 """Executions that have not ended, of one system."""
 ENDED_KEPT_S: Final = 10.0
@@ -63,7 +63,7 @@ BEGUN_WITHIN_S: Final = 5.0
 """How long a wish waits for an execution that is just being begun."""
 
 
-class Steward(Actor):
+class ExecutionService(Actor):
     """Runs executions; see the module. `settings` name the system and its journal."""
 
     on_error: ClassVar[OnError] = OnError.RESUME
@@ -81,7 +81,7 @@ class Steward(Actor):
         self._make_ledger = make_ledger
         self._environment = environment
         self._open_journal = open_journal
-        self._pursuits: dict[str, Pursuit] = {}
+        self._runners: dict[str, ExecutionRunner] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._opening = asyncio.Lock()
         self._taking = asyncio.Lock()
@@ -93,14 +93,14 @@ class Steward(Actor):
         self._values: Values
 
     async def started(self, ctx: Context) -> None:
-        """Go on with what an earlier steward has left. Raises `ClusterError`."""
+        """Go on with what an earlier execution service has left. Raises `ClusterError`."""
         host = ctx._host  # noqa: SLF001 - executions run on the host itself, as a driver's do
         assert isinstance(host, Host), "nothing else runs actors"
         self._host = host
         self._values = Values(self._host)
         self._ledger = self._make_ledger()
         for data in (await self._ledger.read()).values():
-            self._pursue(Kept.from_bytes(data))
+            self._run(LedgerEntry.from_bytes(data))
         if self._environment.is_real:
             self._admin = AdminSocket(AdminService(commands=self._command), EXECUTIONS)
             await self._admin.start()
@@ -111,7 +111,7 @@ class Steward(Actor):
             await self._admin.stop()
         for task in self._tasks.values():
             task.cancel()
-        await asyncio.gather(*(pursuit.let_go() for pursuit in self._pursuits.values()))
+        await asyncio.gather(*(runner.let_go() for runner in self._runners.values()))
         if self._journal is not None:
             await self._journal.close()
 
@@ -124,16 +124,16 @@ class Steward(Actor):
         async with self._taking:
             if not self._has(request):
                 await self._check(request)
-                kept = Kept(
+                kept = LedgerEntry(
                     request.execution_id, request.job, request.code, request.token, request.driver
                 )
                 await self._ledger.write({kept.id: kept.to_bytes()})
-                self._pursue(kept)
+                self._run(kept)
         return ExecutionTaken()
 
     def _has(self, request: TakeExecution) -> bool:
         """Whether it is here already. Raises `UsageError` when that is another one."""
-        known = self._pursuits.get(request.execution_id)
+        known = self._runners.get(request.execution_id)
         if known is None or known.error is not None:
             return False
         if known.kept.job != request.job:
@@ -172,26 +172,28 @@ class Steward(Actor):
 
     # --- going on ----------------------------------------------------------------------------
 
-    def _pursue(self, kept: Kept) -> None:
-        pursuit = Pursuit(kept, self._begin, self._environment.new_id, self._values)
-        self._pursuits[kept.id] = pursuit
-        self._tasks[kept.id] = self._host.start_task(self._to_its_end(pursuit))
+    def _run(self, kept: LedgerEntry) -> None:
+        runner = ExecutionRunner(kept, self._begin, self._environment.new_id, self._values)
+        self._runners[kept.id] = runner
+        self._tasks[kept.id] = self._host.start_task(self._to_its_end(runner))
 
-    async def _to_its_end(self, pursuit: Pursuit) -> None:
-        execution_id = pursuit.kept.id
-        await pursuit.run()
+    async def _to_its_end(self, runner: ExecutionRunner) -> None:
+        execution_id = runner.kept.id
+        await runner.run()
         try:
             await self._ledger.write({execution_id: None})
         except CallboardError as error:
-            LOGGER.warning("%s The next steward looks at execution %s.", error, execution_id)
+            LOGGER.warning(
+                "%s The next execution service looks at execution %s.", error, execution_id
+            )
         self._tasks.pop(execution_id, None)
-        self._host.loop.call_later(ENDED_KEPT_S, self._drop, pursuit)
+        self._host.loop.call_later(ENDED_KEPT_S, self._drop, runner)
 
-    def _drop(self, pursuit: Pursuit) -> None:
-        if self._pursuits.get(pursuit.kept.id) is pursuit:
-            del self._pursuits[pursuit.kept.id]
+    def _drop(self, runner: ExecutionRunner) -> None:
+        if self._runners.get(runner.kept.id) is runner:
+            del self._runners[runner.kept.id]
 
-    async def _begin(self, kept: Kept) -> Execution[Any]:
+    async def _begin(self, kept: LedgerEntry) -> Execution[Any]:
         executions = await self._opened()
         job, request, attributes = load_job(self._host, kept.code)
         if await self._token(executions, kept.id) is not None:
@@ -221,15 +223,15 @@ class Steward(Actor):
     @handler
     async def follow(self, request: FollowExecution) -> ExecutionFollowed:
         """See `FollowExecution`."""
-        pursuit = self._pursuits.get(request.execution_id)
-        if pursuit is None:
+        runner = self._runners.get(request.execution_id)
+        if runner is None:
             return ExecutionFollowed(is_known=False)
-        return await pursuit.follow(request)
+        return await runner.follow(request)
 
     @handler
     async def describe(self, request: DescribeExecution) -> ExecutionDescribed:
         """See `DescribeExecution`."""
-        known = self._pursuits.get(request.execution_id)
+        known = self._runners.get(request.execution_id)
         if known is not None:  # The journal may not have it yet, or be out of reach.
             _, wish, _ = load_job(self._host, known.kept.code)
             if wish is not None:
@@ -270,8 +272,8 @@ class Steward(Actor):
         return TaskCancelled(was_open=await execution.cancel_task(request.task_id))
 
     async def _running(self, execution_id: str) -> Execution[Any] | None:
-        pursuit = self._pursuits.get(execution_id)
-        return None if pursuit is None else await pursuit.begun(BEGUN_WITHIN_S)
+        runner = self._runners.get(execution_id)
+        return None if runner is None else await runner.begun(BEGUN_WITHIN_S)
 
     async def _command(self, request: Any) -> Any:
         """Carry out a command of another process on this machine."""

@@ -1,4 +1,4 @@
-"""Jobs as code: sent into a detached system by their driver, and loaded by its steward."""
+"""Jobs as code: a driver sends them into a detached system, whose execution service loads them."""
 
 import dataclasses
 from collections.abc import Mapping

@@ -1,7 +1,8 @@
-"""What a driver and the steward of a detached system tell each other of executions.
+"""What a driver and the execution service of a detached system tell each other of executions.
 
-A job is code, so it travels as actor classes do: pickled, and read by the steward's host alone.
-Results and partial results are values of the job's own types; see `runtime/executions/values.py`.
+A job is code, so it travels as actor classes do: pickled, and read by the execution service's host
+alone. Results and partial results are values of the job's own types; see
+`runtime/executions/values.py`.
 """
 
 from typing import Any
@@ -48,7 +49,7 @@ class ExecutionFollowed(Contract, name="callboard.execution_followed"):
     """What is new of an execution."""
 
     is_known: bool = True
-    """Whether the steward has it: it keeps what has ended for a short time only."""
+    """Whether the execution service has it: it keeps what has ended for a short time only."""
     life: str = ""
     """Changes when the execution is begun again, and with it what the marks mean."""
     mark: tuple[int, int, int] = (0, 0, 0)
@@ -58,7 +59,7 @@ class ExecutionFollowed(Contract, name="callboard.execution_followed"):
     partial_cost_s: float = 0.0
     """What a partial result among the updates took to make."""
     error: dict[str, Any] | None = None
-    """Why the steward has given it up, though it has not ended."""
+    """Why the execution service has given it up, though it has not ended."""
     problem: str = ""
     """What keeps it from going on, now."""
 

@@ -31,7 +31,7 @@ from ..values import Values
 from .messages import CancelTask, ExecutionFollowed, FollowExecution
 from .rendering import picture_of, update_of
 
-__all__ = ["AskSteward", "DistantExecution", "has_left"]
+__all__ = ["AskExecutionService", "RemoteExecution", "has_left"]
 
 ResultT = TypeVar("ResultT")
 ReplyT = TypeVar("ReplyT")
@@ -41,14 +41,14 @@ CANCEL_AGAIN_S: Final = 0.2
 PHASES: Final = list(ExecutionPhase)
 
 
-class AskSteward(Protocol):
-    """The way to the steward; waits for one that is coming back."""
+class AskExecutionService(Protocol):
+    """The way to the execution service; waits for one that is coming back."""
 
     def __call__(self, request: Request[ReplyT], /) -> Coroutine[Any, Any, ReplyT]:
-        """Ask. Raises what the steward answers, and `HostLost` once it is gone for good."""
+        """Ask. Raises the service's error, and `HostLost` once the service is gone for good."""
 
 
-class DistantExecution(Generic[ResultT]):
+class RemoteExecution(Generic[ResultT]):
     """One execution that is followed. `begun_at` is in seconds since 1970."""
 
     def __init__(
@@ -57,14 +57,14 @@ class DistantExecution(Generic[ResultT]):
         job: str,
         loop: asyncio.AbstractEventLoop,
         values: Values,
-        ask: AskSteward,
+        ask: AskExecutionService,
         start: Callable[[Coroutine[Any, Any, None]], Any],
         begun_at: float,
     ) -> None:
         self.id: Final = execution_id
         self.outcome: Final[asyncio.Future[ResultT]] = loop.create_future()
         self.taken: Final = asyncio.Event()
-        """Set once the steward has it: a wish before that would find nothing."""
+        """Set once the execution service has it: a wish before that would find nothing."""
         self.problem = ""
         self._ask = ask
         self._start = start
@@ -154,8 +154,8 @@ class DistantExecution(Generic[ResultT]):
             self._fail(error_from_data(update.error))
 
     def hindered(self, error: CallboardError) -> None:
-        """The steward does not answer now, and is asked again."""
-        self.problem = f"The steward of its system does not answer: {error.message}"
+        """The execution service does not answer now, and is asked again."""
+        self.problem = f"The execution service of its system does not answer: {error.message}"
 
     def lost(self, error: CallboardError) -> None:
         """Nothing more is known of it here: readers end, and so does who waits for the result."""

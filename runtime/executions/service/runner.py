@@ -1,4 +1,4 @@
-"""One execution in its steward's hands: begun, begun again, told of, and let go."""
+"""One execution in its execution service's hands: begun, begun again, told of, and let go."""
 
 import asyncio
 import contextlib
@@ -12,25 +12,25 @@ from callboard.messages.core.errors import CallboardError, InternalError
 from callboard.messages.jobs.updates import Finished
 
 from ..values import Values
-from .core import PAUSE, Kept, Next, what_follows
+from .core import PAUSE, LedgerEntry, Next, what_follows
 from .messages import ExecutionFollowed, FollowExecution
 from .rendering import packed_picture, packed_updates
 
-__all__ = ["Pursuit"]
+__all__ = ["ExecutionRunner"]
 
-LOGGER: Final = logging.getLogger("callboard.steward")
+LOGGER: Final = logging.getLogger("callboard.executions")
 WAIT_MAX_S: Final = 20.0
 NOT_JOURNALLED_S: Final = 0.05
 """Between the end of an execution that could not be journalled and its next beginning."""
 
 
-class Pursuit:
+class ExecutionRunner:
     """Goes on with one execution until it is over, or has to be given up."""
 
     def __init__(
         self,
-        kept: Kept,
-        begin: Callable[[Kept], Awaitable[Execution[Any]]],
+        kept: LedgerEntry,
+        begin: Callable[[LedgerEntry], Awaitable[Execution[Any]]],
         new_life: Callable[[], str],
         values: Values,
     ) -> None:
@@ -126,4 +126,4 @@ class Pursuit:
 def _told(error: BaseException | None) -> CallboardError:
     if isinstance(error, CallboardError):
         return error
-    return InternalError(f"its steward could not go on: {error!r}.")
+    return InternalError(f"its execution service could not go on: {error!r}.")

@@ -290,7 +290,7 @@ TestGroup.settings = settings(max_examples=150, stateful_step_count=50, deadline
 
 
 def test_an_event_is_parked_with_why_each_attempt_failed() -> None:
-    core = ConsumersCore(ConsumersLimits(attempts_max=2, story_max=1), 0)
+    core = ConsumersCore(ConsumersLimits(attempts_max=2, history_max=1), 0)
     core.joined("x", 1, 0.0)
     assert core.arrived([(1, None)], 0.0) == [Deliver(1, "x", 1)]
     assert core.nack("x", 1, 1, "bad", 0.0) == (True, [])
@@ -333,7 +333,7 @@ def test_times_of_what_is_done_are_not_kept() -> None:
     [
         {"window_max": 0},
         {"attempts_max": 0},
-        {"story_max": 0},
+        {"history_max": 0},
         {"ack_timeout_s": 0.0},
         {"backoff_s_min": 2.0, "backoff_s_max": 1.0},
     ],

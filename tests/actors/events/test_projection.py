@@ -355,7 +355,7 @@ class TestUnknownEvents:
 
     async def test_keep(self, memory: ReadModelStore) -> None:
         class Counting(Accounts):
-            def unkept(self, rows: Rows[int], event: Any) -> None:
+            def on_unknown(self, rows: Rows[int], event: Any) -> None:
                 rows["unknown"] = rows.get("unknown", 0) + 1
 
         codec = EventCodec((Deposited, Closed), unknown=Unknown.KEEP)

@@ -11,7 +11,7 @@ import pytest_asyncio
 
 import callboard
 from callboard import System, start
-from callboard.actors.events.projection.actor import LookAtProjector, ProjectorLook
+from callboard.actors.events.projection.actor import ProjectorView, QueryProjector
 from callboard.actors.events.projection.figures import ProjectorLimits
 from callboard.actors.events.projection.projection import Rows, projects
 from callboard.actors.journal.client import LogClient
@@ -66,12 +66,12 @@ async def appended(log: LogClient, events: Any) -> int:
     return (await log.append("accounts", packed)).last
 
 
-async def stands_at(system: System, ref: Any, position: int) -> ProjectorLook:
+async def stands_at(system: System, ref: Any, position: int) -> ProjectorView:
     """Wait until it has come so far; while it is restarted, it does not answer."""
     async with asyncio.timeout(DEADLINE_S):
         while True:
             try:
-                look: ProjectorLook = await system.ask(LookAtProjector(), to=ref)
+                look: ProjectorView = await system.ask(QueryProjector(), to=ref)
             except CallboardError:
                 await asyncio.sleep(0.01)
                 continue
@@ -142,7 +142,7 @@ async def test_one_that_keeps_failing_is_given_up(
     down = await asyncio.wait_for(system.watch(started["accounts"]), DEADLINE_S)
     assert down.kind.is_abnormal
     host = processes_of(system)[0].host
-    await until(lambda: host.meters.past.deaths >= 3, "the first and two restarts")
+    await until(lambda: host.meters.ended_actors.deaths >= 3, "the first and two restarts")
 
 
 async def test_a_model_of_another_version_does_not_start(

@@ -187,11 +187,11 @@ class World:
     async def add_pool(
         self, slot: int, size: int, *, name: str | None = None, cell: int = 100
     ) -> Address:
-        """A pool's shard on a slot; its host is started if it is not there."""
+        """A pool's pool cell on a slot; its host is started if it is not there."""
         host = self.driver if slot == 0 else self.hosts.get(slot) or self.add_host(slot)
         recipe = PoolRecipe(Calculator, (self.ticks,), None, "pool", size)
-        found = host.births.begin(recipe, None, number=cell)
-        await host.births.outcome(found)
+        found = host.spawner.begin(recipe, None, number=cell)
+        await host.spawner.outcome(found)
         address = Address(slot, found.id)
         for row in found.behaviour.handlers.values():
             self.driver.contracts.learn(row.contract)

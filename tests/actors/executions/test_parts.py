@@ -180,7 +180,7 @@ async def test_a_route_sends_a_contract_to_one_pool(world: World) -> None:
     )
     handle = world.submit(job)
     await handle.result(5)
-    assert [lane.lane for lane in handle.statistics().lanes] == [str(special)]
+    assert [executor.executor for executor in handle.statistics().executors] == [str(special)]
 
 
 @pytest.mark.parametrize("in_thread", [False, True])

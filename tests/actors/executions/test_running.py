@@ -7,7 +7,7 @@ import pytest
 
 from callboard.actors.aggregator.reducers import Count
 from callboard.actors.executions.handle import ExecutionHandle
-from callboard.actors.kernel.flow_key import WHOLE
+from callboard.actors.kernel.flow_key import WHOLE_CELL
 from callboard.actors.scheduler.statistics import SchedulerStatistics
 from callboard.messages.core.errors import Cancelled, DeadlineExceeded, ExecutionFailed, UsageError
 from callboard.messages.jobs.execution import ExecutionStatus, OnFailure
@@ -270,7 +270,7 @@ async def test_the_work_of_a_lost_host_is_done_by_another(world: World) -> None:
     assert len(await handle.result(5)) == 13
     figures = handle.statistics()
     assert scheduler_of(handle).host_losses >= 3
-    assert "1/100" not in [lane.lane for lane in figures.lanes]
+    assert "1/100" not in [executor.executor for executor in figures.executors]
 
 
 async def test_a_lost_host_that_comes_back_goes_on(world: World) -> None:
@@ -306,7 +306,7 @@ async def test_what_still_waited_for_the_way_to_a_lost_host_runs_once_elsewhere(
     async for update in handle.updates():
         if isinstance(update, TaskTroubled):
             break
-    world.driver.link(1).outbox.pause(100, WHOLE)
+    world.driver.link(1).outbox.pause(100, WHOLE_CELL)
     async for update in handle.updates():
         if isinstance(update, Progressed) and update.running == 2:
             break
@@ -339,17 +339,17 @@ async def test_a_limit_of_one_loses_nothing(world: World, limits: dict[str, Any]
     assert sorted(world.ticks.handled) == list(range(200))
 
 
-async def test_slow_work_is_not_queued_at_a_busy_lane(world: World) -> None:
-    """What waits at one lane could not be given to another that comes later."""
+async def test_slow_work_is_not_queued_at_a_busy_executor(world: World) -> None:
+    """What waits at one executor could not be given to another that comes later."""
     handle = world.submit(plan_of(*lingering(*(f"l{n}" for n in range(12)))))
     await world.ticks.lingering.wait()
     await turns()
-    assert [lane.under_way for lane in handle.statistics().lanes] == [4]
+    assert [executor.under_way for executor in handle.statistics().executors] == [4]
     await world.add_pool(2, 4)
     async for update in handle.updates():
         if isinstance(update, Progressed) and update.running >= 8:
             break
-    assert [lane.under_way for lane in handle.statistics().lanes] == [4, 4]
+    assert [executor.under_way for executor in handle.statistics().executors] == [4, 4]
     world.ticks.release.set()
     assert len(await handle.result(5)) == 12
 
@@ -371,8 +371,8 @@ async def test_twenty_thousand_sub_tasks_are_all_done_once(
     assert sorted(empty_world.ticks.handled) == list(range(20_000))
     figures = handle.statistics()
     assert scheduler_of(handle).attempts_started == 20_000
-    assert sum(lane.delivered for lane in figures.lanes) == 20_000
-    assert all(lane.credit > 4 for lane in figures.lanes)
+    assert sum(executor.delivered for executor in figures.executors) == 20_000
+    assert all(executor.credit > 4 for executor in figures.executors)
     assert not empty_world.driver.pending
 
 

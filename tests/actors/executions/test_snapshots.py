@@ -10,7 +10,6 @@ import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from callboard.actors.events.snapshots import CHECKSUM_BYTES
 from callboard.actors.executions.history.events import (
     GrownWriter,
     Kind,
@@ -24,6 +23,7 @@ from callboard.actors.executions.history.fold import ExecutionHistory, fold
 from callboard.actors.executions.history.reading import read_history
 from callboard.actors.executions.history.snapshot import SCHEMA, pack_history, unpack_history
 from callboard.actors.executions.history.snapshots import HistorySnapshots
+from callboard.actors.journal.snapshots import CHECKSUM_BYTES
 from callboard.messages.core.contract import ContractKey
 from callboard.messages.core.errors import StoreFailed
 from callboard.messages.jobs.execution import TaskStatus
@@ -54,11 +54,11 @@ def seen(history: ExecutionHistory) -> tuple[Any, ...]:
     return attempts, pack_history(history)
 
 
-def grown(parent: int | None, *ids: str, unsafe: bool = False) -> dict[str, Any]:
+def grown(parent: int | None, *ids: str, non_idempotent: bool = False) -> dict[str, Any]:
     writer = GrownWriter()
     for id_ in ids:
         packed = Packed(KEY, id_.encode(), (b"beside",) if id_ == "b" else ())
-        writer.add(SubTask(id_, None, unsafe=unsafe), packed, {})
+        writer.add(SubTask(id_, None, non_idempotent=non_idempotent), packed, {})
     return dict(writer.event(parent).fields())
 
 
@@ -78,7 +78,7 @@ def every_kind() -> list[tuple[Kind, dict[str, Any]]]:
         (Kind.ENTERED, {"phases": [["validating", 1.5], ["running", 2.5]]}),
         (Kind.PLANNED, {"agents": {"test.square": "pool"}, "plan_maker": "p", "sub_tasks": 6}),
         (Kind.GROWN, grown(None, "a", "b", "c", "d")),
-        (Kind.GROWN, grown(None, "u", "v", unsafe=True)),
+        (Kind.GROWN, grown(None, "u", "v", non_idempotent=True)),
         (Kind.BEGAN, {"at": 3.0, "rows": [[4, 1], [5, 1]]}),
         (Kind.MOVED, moved(
             done=[[0, 1, 0, 20, 10, 0, b"A"], [1, 1, 1, 9, 8, 0, b"B", [b"x", b"y"]],

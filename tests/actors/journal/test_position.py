@@ -63,7 +63,7 @@ async def test_listeners_hear_of_each_move_until_they_end_it() -> None:
     assert (heard, ended) == ([1, 2], [1])
 
 
-class Elsewhere:
+class RemoteChildSpec:
     """A log that is written elsewhere: gives its heads one by one, or fails."""
 
     def __init__(self) -> None:
@@ -82,8 +82,8 @@ class Elsewhere:
 
 
 @pytest_asyncio.fixture
-async def elsewhere() -> AsyncIterator[Elsewhere]:
-    made = Elsewhere()
+async def elsewhere() -> AsyncIterator[RemoteChildSpec]:
+    made = RemoteChildSpec()
     yield made
     async with asyncio.timeout(WAIT_S):
         await made.position.close()
@@ -94,7 +94,7 @@ async def heard(position: Position) -> tuple[asyncio.Queue[int], Callable[[], No
     return heads, position.on_move(heads.put_nowait)
 
 
-async def test_it_is_followed_while_anybody_listens(elsewhere: Elsewhere) -> None:
+async def test_it_is_followed_while_anybody_listens(elsewhere: RemoteChildSpec) -> None:
     heads, end = await heard(elsewhere.position)
     others, end_others = await heard(elsewhere.position)
     for found in (3, AskError("away"), 3, 2, 7):
@@ -119,7 +119,7 @@ async def test_it_is_followed_while_anybody_listens(elsewhere: Elsewhere) -> Non
 
 
 async def test_what_does_not_pass_ends_it_until_somebody_listens_again(
-    elsewhere: Elsewhere,
+    elsewhere: RemoteChildSpec,
 ) -> None:
     await heard(elsewhere.position)
     elsewhere.news.put_nowait(CallboardError("another contract"))

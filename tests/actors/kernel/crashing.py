@@ -88,11 +88,11 @@ class Thrice(Crashing):
     attempts_max: ClassVar[int] = 3
 
 
-def letters_of(host: Host) -> list[DeadLetter]:
+def dead_letters_of(host: Host) -> list[DeadLetter]:
     """The dead letters of a host from now on."""
-    letters: list[DeadLetter] = []
-    host.letters.subscribe(letters.append)
-    return letters
+    dead_letters: list[DeadLetter] = []
+    host.dead_letters.subscribe(dead_letters.append)
+    return dead_letters
 
 
 async def crash_with_waiting(ref: Any, diary: Diary, *waiting: Any) -> list[Any]:

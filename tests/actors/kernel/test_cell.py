@@ -8,7 +8,7 @@ import pytest
 
 from callboard.actors.kernel.actor import Actor, Overflow, behaviour_of
 from callboard.actors.kernel.asks import Ask
-from callboard.actors.kernel.cell import Cell, Life, Recipe, message_of
+from callboard.actors.kernel.cell import Cell, Lifecycle, Recipe, message_of
 from callboard.actors.kernel.dead_letters import DeadLetters
 from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import ActorStopped, CallboardError, MailboxFull
@@ -35,7 +35,7 @@ class Queue:
 
     def __init__(self) -> None:
         self.host = SimpleNamespace(slot=1)
-        self.letters = DeadLetters("host-1")
+        self.dead_letters = DeadLetters("host-1")
         self.queued: list[Cell] = []
 
     def enqueue(self, cell: Cell) -> None:
@@ -53,16 +53,18 @@ class Asker:
         self.errors.append(error)
 
 
-def cell_of(actor: type[Actor], life: Life = Life.RUNNING, full: bool = False) -> Cell:
+def cell_of(
+    actor: type[Actor], lifecycle: Lifecycle = Lifecycle.RUNNING, full: bool = False
+) -> Cell:
     cell = Cell(7, Recipe(actor), behaviour_of(actor), cast("Any", Queue()))
-    cell.life = life
+    cell.lifecycle = lifecycle
     for number in range(4 if full else 0):
         cell.put(Job(number=number))
     return cell
 
 
 def waiting(cell: Cell) -> list[int]:
-    return [cast("Job", message_of(item)).number for item in cell.box or ()]
+    return [cast("Job", message_of(item)).number for item in cell.mailbox or ()]
 
 
 def queue(cell: Cell) -> list[Cell]:
@@ -74,7 +76,7 @@ def queue(cell: Cell) -> list[Cell]:
 
 def test_idle_cell_has_no_mailbox() -> None:
     cell = cell_of(Waits)
-    assert cell.box is None
+    assert cell.mailbox is None
     assert cell.take() is None
     assert cell.has_room()
 
@@ -85,11 +87,11 @@ def test_cell_is_queued_once_for_many_messages() -> None:
     assert waiting(cell) == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("life", [Life.STARTING, Life.RUNNING])
-def test_cell_that_starts_keeps_messages_and_is_queued_when_it_runs(life: Life) -> None:
-    cell = cell_of(Waits, life, full=True)
-    assert (len(queue(cell)) == 1) is (life is Life.RUNNING)
-    cell.life = Life.RUNNING
+@pytest.mark.parametrize("life", [Lifecycle.STARTING, Lifecycle.RUNNING])
+def test_cell_that_starts_keeps_messages_and_is_queued_when_it_runs(lifecycle: Lifecycle) -> None:
+    cell = cell_of(Waits, lifecycle, full=True)
+    assert (len(queue(cell)) == 1) is (lifecycle is Lifecycle.RUNNING)
+    cell.lifecycle = Lifecycle.RUNNING
     cell.began()
     assert queue(cell) == [cell]
 
@@ -114,7 +116,7 @@ def test_served_cell_is_queued_again_for_the_rest_and_falls_idle_without() -> No
         cell.take()
         cell.turn_over()
         assert len(queue(cell)) == left
-    assert cell.box is None
+    assert cell.mailbox is None
 
 
 def test_messages_are_taken_in_order() -> None:
@@ -156,13 +158,13 @@ def test_full_mailbox_that_drops_makes_the_oldest_a_dead_letter() -> None:
         cell.put(Job(number=number))
     assert waiting(cell) == [2, 3, 4, 5]
     assert [type(error) for error in asker.errors] == [MailboxFull]
-    assert cell.dispatcher.letters.counts == {"mailbox_full": 2}
+    assert cell.dispatcher.dead_letters.counts == {"mailbox_full": 2}
 
 
 def test_message_over_a_link_is_taken_beyond_the_limit_and_its_sender_paused() -> None:
     cell = cell_of(Waits)
     assert [cell.arrive(Job()) for _ in range(6)] == [False] * 4 + [True] * 2
-    assert len(cell.box or ()) == 6
+    assert len(cell.mailbox or ()) == 6
 
 
 def test_message_over_a_link_is_refused_or_makes_room_as_the_policy_says() -> None:
@@ -191,10 +193,10 @@ def test_who_waits_for_room_is_told_once_when_half_is_free() -> None:
 
 
 def test_stopped_cell_makes_a_dead_letter_of_a_tell_and_fails_an_ask() -> None:
-    cell, asker = cell_of(Waits, Life.STOPPED), Asker()
+    cell, asker = cell_of(Waits, Lifecycle.STOPPED), Asker()
     cell.put(Job())
     cell.put(Ask(Job(), asker, 1, 0.0))
-    assert cell.dispatcher.letters.counts == {"actor_stopped": 2}
+    assert cell.dispatcher.dead_letters.counts == {"actor_stopped": 2}
     (error,) = asker.errors
     assert isinstance(error, ActorStopped)
     assert error.may_have_run is False
@@ -203,7 +205,7 @@ def test_stopped_cell_makes_a_dead_letter_of_a_tell_and_fails_an_ask() -> None:
 def test_drained_cell_gives_up_everything_in_order() -> None:
     cell = cell_of(Waits, full=True)
     assert [item.number for item in cell.drain()] == [0, 1, 2, 3]
-    assert cell.box is None
+    assert cell.mailbox is None
     assert cell.drain() == []
 
 

@@ -24,22 +24,22 @@ class NoSink:
 
 
 @pytest.fixture
-def letters(caplog: pytest.LogCaptureFixture) -> DeadLetters:
+def dead_letters(caplog: pytest.LogCaptureFixture) -> DeadLetters:
     caplog.set_level(logging.WARNING, logger="callboard.letters")
     return DeadLetters("host-1")
 
 
-def test_letters_are_counted_by_reason(letters: DeadLetters) -> None:
+def test_dead_letters_are_counted_by_reason(dead_letters: DeadLetters) -> None:
     for reason in ("no_actor", "expired", "no_actor"):
-        letters.dead(reason, "/a", Job())
-    assert letters.counts == {"no_actor": 2, "expired": 1}
+        dead_letters.dead(reason, "/a", Job())
+    assert dead_letters.counts == {"no_actor": 2, "expired": 1}
 
 
-def test_subscriber_gets_a_letter_without_the_message(letters: DeadLetters) -> None:
+def test_subscriber_gets_a_dead_letter_without_the_message(dead_letters: DeadLetters) -> None:
     got: list[DeadLetter] = []
-    letters.subscribe(got.append)
+    dead_letters.subscribe(got.append)
     error = MailboxFull("full.", advice="wait.", may_have_run=False)
-    letters.dead("mailbox_full", "/a/b", Job(), error)
+    dead_letters.dead("mailbox_full", "/a/b", Job(), error)
     assert got == [
         DeadLetter(
             reason="mailbox_full",
@@ -51,28 +51,28 @@ def test_subscriber_gets_a_letter_without_the_message(letters: DeadLetters) -> N
     ]
 
 
-def test_letter_of_an_ask_names_the_request_and_that_of_unreadable_bytes_nothing(
-    letters: DeadLetters,
+def test_dead_letter_of_an_ask_names_the_request_and_that_of_unreadable_bytes_nothing(
+    dead_letters: DeadLetters,
 ) -> None:
     got: list[str] = []
-    letters.subscribe(lambda letter: got.append(letter.contract))
-    letters.dead("no_actor", "1/2", Ask(Job(), NoSink(), 1, 0.0))
-    letters.dead("undecodable", "1/2", None)
+    dead_letters.subscribe(lambda letter: got.append(letter.contract))
+    dead_letters.dead("no_actor", "1/2", Ask(Job(), NoSink(), 1, 0.0))
+    dead_letters.dead("undecodable", "1/2", None)
     assert got == ["tests.letters.job", ""]
 
 
-def test_unsubscribed_gets_no_more_and_may_unsubscribe_twice(letters: DeadLetters) -> None:
+def test_unsubscribed_gets_no_more_and_may_unsubscribe_twice(dead_letters: DeadLetters) -> None:
     got: list[DeadLetter] = []
-    end = letters.subscribe(got.append)
-    letters.dead("expired", "/a", Job())
+    end = dead_letters.subscribe(got.append)
+    dead_letters.dead("expired", "/a", Job())
     end()
     end()
-    letters.dead("expired", "/a", Job())
+    dead_letters.dead("expired", "/a", Job())
     assert len(got) == 1
 
 
 def test_subscriber_that_raises_is_dropped_and_the_others_are_served(
-    letters: DeadLetters, caplog: pytest.LogCaptureFixture
+    dead_letters: DeadLetters, caplog: pytest.LogCaptureFixture
 ) -> None:
     got: list[DeadLetter] = []
     calls: list[int] = []
@@ -81,31 +81,31 @@ def test_subscriber_that_raises_is_dropped_and_the_others_are_served(
         calls.append(1)
         raise LookupError
 
-    letters.subscribe(broken)
-    letters.subscribe(got.append)
-    letters.dead("expired", "/a", Job())
-    letters.dead("expired", "/a", Job())
+    dead_letters.subscribe(broken)
+    dead_letters.subscribe(got.append)
+    dead_letters.dead("expired", "/a", Job())
+    dead_letters.dead("expired", "/a", Job())
     assert (len(calls), len(got)) == (1, 2)
     assert "failed and is dropped" in caplog.text
 
 
-def test_subscriber_may_unsubscribe_while_it_is_called(letters: DeadLetters) -> None:
+def test_subscriber_may_unsubscribe_while_it_is_called(dead_letters: DeadLetters) -> None:
     got: list[DeadLetter] = []
 
     def once(letter: DeadLetter) -> None:
         got.append(letter)
         end()
 
-    end = letters.subscribe(once)
-    letters.dead("expired", "/a", Job())
-    letters.dead("expired", "/a", Job())
+    end = dead_letters.subscribe(once)
+    dead_letters.dead("expired", "/a", Job())
+    dead_letters.dead("expired", "/a", Job())
     assert len(got) == 1
 
 
-def test_flood_of_letters_is_no_flood_of_log_lines(
-    letters: DeadLetters, caplog: pytest.LogCaptureFixture
+def test_flood_of_dead_letters_is_no_flood_of_log_lines(
+    dead_letters: DeadLetters, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(10_000):
-        letters.dead("mailbox_full", "/a", Job())
+        dead_letters.dead("mailbox_full", "/a", Job())
     told = [record.args[0] for record in caplog.records if isinstance(record.args, tuple)]
     assert told == [*range(1, LOGGED_MAX + 1), 100, 1_000, 10_000]

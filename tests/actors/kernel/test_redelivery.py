@@ -11,7 +11,7 @@ from callboard.actors.kernel.host.host import Host
 from callboard.messages.control.spec import Restart
 from callboard.messages.core.errors import DeadlineExceeded, HandlerFailed, SpecError
 
-from .crashing import AskBoom, Boom, Crashing, Diary, Do, Get, Text, Thrice, letters_of
+from .crashing import AskBoom, Boom, Crashing, Diary, Do, Get, Text, Thrice, dead_letters_of
 
 
 @pytest.mark.parametrize("value", [0, -1, True, 1.5])
@@ -23,12 +23,12 @@ def test_wrong_number_of_attempts_is_refused(value: Any) -> None:
 async def test_poison_tell_is_a_dead_letter_with_the_story_of_each_attempt(
     host: Host, spawn: Any
 ) -> None:
-    diary, letters = Diary(), letters_of(host)
+    diary, dead_letters = Diary(), dead_letters_of(host)
     ref = await spawn(Thrice, diary)
     ref.tell(Boom())
     assert await ref.ask(Get(what="after")) == Text(text="after")
     assert diary.events == ["boom"] * 3 + ["after"]
-    (letter,) = letters
+    (letter,) = dead_letters
     assert letter.reason == "poison"
     assert [(a.incarnation, a.error_type, a.text) for a in letter.story] == [
         (n, "builtins.ValueError", f"boom {n}") for n in (1, 2, 3)
@@ -37,7 +37,7 @@ async def test_poison_tell_is_a_dead_letter_with_the_story_of_each_attempt(
 
 
 async def test_poison_ask_fails_with_the_last_error_and_its_story(host: Host, spawn: Any) -> None:
-    letters = letters_of(host)
+    dead_letters = dead_letters_of(host)
     ref = await spawn(Thrice, Diary())
     with pytest.raises(HandlerFailed, match=r"boom 3.*crashed its actor 3 times") as caught:
         await ref.ask(AskBoom())
@@ -47,13 +47,13 @@ async def test_poison_ask_fails_with_the_last_error_and_its_story(host: Host, sp
         "boom 3",
     ]
     assert caught.value.remote_type == "builtins.ValueError"
-    assert [letter.reason for letter in letters] == ["poison"]
+    assert [letter.reason for letter in dead_letters] == ["poison"]
 
 
 async def test_message_that_survives_a_later_attempt_is_answered(host: Host, spawn: Any) -> None:
     ref = await spawn(Thrice, Diary())
     assert await ref.ask(AskBoom(times=2)) == Text(text="survived")
-    assert not host.letters.counts
+    assert not host.dead_letters.counts
 
 
 async def test_tried_message_stays_in_front_of_those_that_wait(spawn: Any) -> None:
@@ -66,14 +66,14 @@ async def test_tried_message_stays_in_front_of_those_that_wait(spawn: Any) -> No
 
 
 async def test_same_object_told_twice_is_two_messages(host: Host, spawn: Any) -> None:
-    diary, letters = Diary(), letters_of(host)
+    diary, dead_letters = Diary(), dead_letters_of(host)
     ref = await spawn(Thrice, diary)
     message = Boom(times=4)
     ref.tell(message)
     ref.tell(message)
     await ref.ask(Get(what="after"))
     assert diary.events == ["boom"] * 5 + ["after"]
-    assert [letter.reason for letter in letters] == ["poison"]
+    assert [letter.reason for letter in dead_letters] == ["poison"]
 
 
 async def test_deadline_ends_an_ask_between_two_attempts(host: Host, spawn: Any) -> None:
@@ -89,26 +89,26 @@ async def test_deadline_ends_an_ask_between_two_attempts(host: Host, spawn: Any)
 async def test_actor_that_is_not_restarted_answers_with_what_ended_it(
     host: Host, spawn: Any
 ) -> None:
-    letters = letters_of(host)
+    dead_letters = dead_letters_of(host)
     first = await spawn(Thrice, Diary(), restart=Restart.TEMPORARY)
     with pytest.raises(HandlerFailed, match="boom 1") as caught:
         await first.ask(AskBoom())
     assert caught.value.may_have_run
     second = await spawn(Thrice, Diary(), restart=Restart.TEMPORARY)
     second.tell(Boom())
-    while not letters:  # noqa: ASYNC110 - a turn of the loop; there is no event to wait for
+    while not dead_letters:  # noqa: ASYNC110 - a turn of the loop; there is no event to wait for
         await asyncio.sleep(0)
-    assert [letter.reason for letter in letters] == ["handler_failed"]
+    assert [letter.reason for letter in dead_letters] == ["handler_failed"]
 
 
 async def test_one_attempt_is_the_default_and_no_poison(host: Host, spawn: Any) -> None:
-    letters = letters_of(host)
+    dead_letters = dead_letters_of(host)
     ref = await spawn(Crashing, Diary())
     ref.tell(Boom())
     with pytest.raises(HandlerFailed) as caught:
         await ref.ask(AskBoom())
     assert "story" not in caught.value.details
-    assert [letter.reason for letter in letters] == ["handler_failed"]
+    assert [letter.reason for letter in dead_letters] == ["handler_failed"]
 
 
 async def test_nothing_is_remembered_of_a_message_that_is_gone(host: Host, spawn: Any) -> None:

@@ -20,7 +20,7 @@ from callboard.messages.core.errors import (
 )
 from callboard.messages.core.ref import Address
 
-from .crashing import letters_of
+from .crashing import dead_letters_of
 
 
 class Answer(Contract, name="tests.stash.answer"):
@@ -92,13 +92,13 @@ class HookStash(Actor):
 
 
 async def test_stash_over_its_limit_is_an_error_of_the_message(host: Host, spawn: Any) -> None:
-    letters = letters_of(host)
+    dead_letters = dead_letters_of(host)
     ref = await spawn(Gate)
     for text in "abcd":
         ref.tell(Item(text=text))
     with pytest.raises(StashFull, match="holds 3 messages"):
         await ref.ask(AskItem(text="e"))
-    assert [(letter.reason, letter.error and letter.error["code"]) for letter in letters] == [
+    assert [(letter.reason, letter.error and letter.error["code"]) for letter in dead_letters] == [
         ("handler_failed", "stash_full")
     ]
     ref.tell(Open())
@@ -117,7 +117,7 @@ async def test_deadline_of_a_stashed_ask_passes_and_makes_room(host: Host, spawn
     for text in "bcd":
         ref.tell(Item(text=text))
     await ref.ask(Seen())
-    assert not host.letters.counts
+    assert not host.dead_letters.counts
     ref.tell(Open())
     assert (await ref.ask(Seen())).texts == ("b", "c", "d")
 
@@ -126,7 +126,7 @@ async def test_stashed_asks_of_an_actor_that_stops_fail(host: Host, spawn: Any) 
     ref = await spawn(Gate)
     ask = asyncio.ensure_future(ref.ask(AskItem(text="a")))
     await ref.ask(Seen())
-    await host.endings.stop_child(None, ref.address.cell)
+    await host.termination.stop_child(None, ref.address.cell)
     with pytest.raises(ActorStopped):
         await ask
 
@@ -164,8 +164,8 @@ async def test_stash_is_dropped_with_the_mailbox(host: Host, spawn: Any) -> None
 
 
 async def test_agent_of_a_pool_has_a_stash_of_its_own(host: Host) -> None:
-    shard = await host.spawn(PoolRecipe(Gate, (), None, "gates", 1), None)
-    ref = host.ref(Address(host.slot, shard.id))
+    pool_cell = await host.spawn(PoolRecipe(Gate, (), None, "gates", 1), None)
+    ref = host.ref(Address(host.slot, pool_cell.id))
     ask = asyncio.ensure_future(ref.ask(AskItem(text="a")))
     await ref.ask(Seen())
     ref.tell(Open())

@@ -10,7 +10,7 @@ import pytest
 
 from callboard.actors.kernel import timers as module
 from callboard.actors.kernel.actor import Actor, behaviour_of, handler
-from callboard.actors.kernel.cell import Cell, Life, Recipe
+from callboard.actors.kernel.cell import Cell, Lifecycle, Recipe
 from callboard.actors.kernel.context import Context
 from callboard.actors.kernel.dead_letters import DeadLetters
 from callboard.actors.kernel.host.host import Host
@@ -45,18 +45,18 @@ class Clock(Actor):
     """Sets timers in its start hook, and counts."""
 
     mailbox_messages: ClassVar[int] = 2
-    births: ClassVar[int] = 0
+    entries: ClassVar[int] = 0
     ticked: ClassVar["asyncio.Event | None"] = None
 
     def __init__(self, delay_s: float, period_s: float = 0.0) -> None:
-        type(self).births += 1
+        type(self).entries += 1
         self.delay_s = delay_s
         self.period_s = period_s
         self.count = 0
         self.remaining_s: float | None = 0.0
 
     async def started(self, ctx: Context) -> None:
-        ctx.send_after(self.delay_s, Tick(text=str(type(self).births)))
+        ctx.send_after(self.delay_s, Tick(text=str(type(self).entries)))
         if self.period_s:
             ctx.send_every(self.period_s, Tick(text="every"))
 
@@ -97,11 +97,11 @@ class World:
     def __init__(self) -> None:
         self.now_s = 100.0
         self.calls: list[Handle] = []
-        self.letters = DeadLetters("test")
-        self.notices = Notices(self.letters)
+        self.dead_letters = DeadLetters("test")
+        self.notices = Notices(self.dead_letters)
         self.timers = Timers(self, self.notices)  # type: ignore[arg-type] # all that it needs
         self.cell = Cell(7, Recipe(Clock), behaviour_of(Clock), self)  # type: ignore[arg-type]
-        self.cell.life = Life.RUNNING
+        self.cell.lifecycle = Lifecycle.RUNNING
 
     def time(self) -> float:
         return self.now_s
@@ -292,18 +292,18 @@ def test_all_end_with_their_incarnation(world: World) -> None:
 
 
 async def test_a_timer_does_not_outlive_a_restart(host: Host, spawn: Any) -> None:
-    Clock.births = 0
+    Clock.entries = 0
     clock = await spawn(Clock, 1_000.0, 1_000.0)
     clock.tell(Crash())
     assert (await clock.ask(AskCount())).n == 0
-    assert Clock.births == 2
+    assert Clock.entries == 2
     assert host.timers.count(clock.address.cell) == 2  # Its own.
 
 
 async def test_a_stopped_actor_leaves_no_timer(host: Host, spawn: Any) -> None:
     clock = await spawn(Clock, 1_000.0, 1_000.0)
     assert host.timers.count(clock.address.cell) == 2
-    await host.endings.stop_child(None, clock.address.cell)
+    await host.termination.stop_child(None, clock.address.cell)
     assert host.timers.count(clock.address.cell) == 0
 
 

@@ -1,4 +1,4 @@
-"""The keeper's core: never two activations of a key, nothing lost, order kept, limits kept."""
+"""The key region's core: never two activations of a key, nothing lost, order kept, limits kept."""
 
 from collections import deque
 from typing import Any
@@ -12,8 +12,8 @@ from callboard.actors.keyed.core import (
     Deliver,
     Effect,
     Fail,
-    KeeperCore,
-    KeeperLimits,
+    KeyRegionCore,
+    KeyRegionLimits,
     Refuse,
     Renew,
     Save,
@@ -24,8 +24,8 @@ from callboard.actors.keyed.core import (
 KEYS = st.sampled_from("abcde")
 
 
-def core(active_max: int = 2, held_max: int = 4) -> KeeperCore:
-    return KeeperCore(KeeperLimits(active_max, 10.0, held_max))
+def core(active_max: int = 2, held_max: int = 4) -> KeyRegionCore:
+    return KeyRegionCore(KeyRegionLimits(active_max, 10.0, held_max))
 
 
 def test_failed_activation_fails_what_waits_and_the_next_message_tries_again() -> None:
@@ -124,8 +124,8 @@ def test_short_memory_puts_an_idle_one_away(over: bool, saves: list[Effect]) -> 
     assert made.tick(0.1, is_over_memory=over) == saves
 
 
-class KeeperMachine(RuleBasedStateMachine):
-    """A keeper whose shell does what it is told, some time later, or fails at it."""
+class KeyRegionMachine(RuleBasedStateMachine):
+    """A key region whose shell does what it is told, some time later, or fails at it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -191,10 +191,10 @@ class KeeperMachine(RuleBasedStateMachine):
 
     @rule(key=KEYS)
     def handle(self, key: str) -> None:
-        box = self.running.get(key)
-        if box and key not in self.renewed:
-            assert box.popleft() == self.expected[key].popleft()
-            if not box:
+        mailbox = self.running.get(key)
+        if mailbox and key not in self.renewed:
+            assert mailbox.popleft() == self.expected[key].popleft()
+            if not mailbox:
                 self.perform(self.core.idle(key, self.now))
 
     @rule(key=KEYS)
@@ -244,4 +244,4 @@ class KeeperMachine(RuleBasedStateMachine):
         assert len({*self.starting, *self.running}) <= 2
 
 
-TestKeeper = KeeperMachine.TestCase
+TestKeyRegion = KeyRegionMachine.TestCase

@@ -70,7 +70,7 @@ async def test_killed_hosts_keys_have_the_state_of_their_last_save() -> None:
 
 
 async def test_tells_of_a_key_that_wait_for_its_next_host_keep_their_order() -> None:
-    async with start(engine="inline", hosts=2, understudies=0) as system:
+    async with start(engine="inline", hosts=2, standbys=0) as system:
         await system.keyed(Lister)
         for user in "abcdefgh":
             for number in range(5):
@@ -112,7 +112,7 @@ class Lister(KeyedActor):
         return NumbersOf(numbers=tuple(self.numbers))
 
 
-@simulated(hosts=2, understudies=1)
+@simulated(hosts=2, standbys=1)
 async def test_store_lost_with_its_memory_gets_the_states_of_living_activations_again(
     sim: Simulation,
 ) -> None:
@@ -130,9 +130,9 @@ async def test_store_lost_with_its_memory_gets_the_states_of_living_activations_
     assert [(await add(sim.system, user))[0] for user in alive] == [5] * len(alive)
 
 
-@simulated(hosts=2, understudies=2)
+@simulated(hosts=2, standbys=2)
 @pytest.mark.parametrize("is_lasting", [False, True])
-async def test_store_and_keepers_lost_together_have_what_the_store_itself_kept(
+async def test_store_and_key_regions_lost_together_have_what_the_store_itself_kept(
     sim: Simulation, is_lasting: bool
 ) -> None:
     store = await (
@@ -215,11 +215,11 @@ async def one_run(sim: Simulation, faults: FaultPlan) -> None:
 def test_old_incarnation_never_takes_a_key_below_an_acknowledged_save(seed: int) -> None:
     Watched.acknowledged = {}
     simulate(
-        functools.partial(one_run, faults=FAULTS), seed=seed, hosts=3, understudies=1, **HEARTBEATS
+        functools.partial(one_run, faults=FAULTS), seed=seed, hosts=3, standbys=1, **HEARTBEATS
     )
 
 
-@simulated(hosts=2, understudies=1, seeds=3, **HEARTBEATS)
+@simulated(hosts=2, standbys=1, seeds=3, **HEARTBEATS)
 async def test_old_incarnation_that_wakes_up_cannot_save_to_a_store_it_still_reaches(
     sim: Simulation,
 ) -> None:

@@ -206,7 +206,9 @@ async def test_ordered_stop_during_a_save_saves_what_came_after(sim: Simulation)
 
 
 @simulated()
-async def test_what_waits_for_an_activation_is_told_when_its_keeper_stops(sim: Simulation) -> None:
+async def test_what_waits_for_an_activation_is_told_when_its_key_region_stops(
+    sim: Simulation,
+) -> None:
     parts = (await sim.system.keyed(Counter, store=Disk())).refs
     Disk.takes_s = 5.0
     ask = asyncio.ensure_future(add(sim))
@@ -218,7 +220,7 @@ async def test_what_waits_for_an_activation_is_told_when_its_keeper_stops(sim: S
 
 
 @simulated()
-async def test_keeper_that_stops_lets_the_running_handler_end(sim: Simulation) -> None:
+async def test_key_region_that_stops_lets_the_running_handler_end(sim: Simulation) -> None:
     parts = (await sim.system.keyed(Counter, store=Disk())).refs
     ask = asyncio.ensure_future(sim.system.ask(Wait(user="a", for_s=2.0)))
     await sim.advance(0.1)

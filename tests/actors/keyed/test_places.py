@@ -138,16 +138,16 @@ async def owners(sim: Simulation) -> dict[str, str]:
 
 
 @simulated(hosts=3)
-async def test_keys_of_a_stopped_keeper_are_nobodys_and_none_moves(sim: Simulation) -> None:
-    keepers = (await sim.system.keyed(Counter)).refs
+async def test_keys_of_a_stopped_key_region_are_nobodys_and_none_moves(sim: Simulation) -> None:
+    regions = (await sim.system.keyed(Counter)).refs
     before = await owners(sim)
     assert Tally(before.values()).keys() == {"host-1", "host-2", "host-3"}
-    await sim.system.stop(keepers[1])
+    await sim.system.stop(regions[1])
     assert await owners(sim) == {u: "" if h == "host-2" else h for u, h in before.items()}
     with pytest.raises(SpecError, match="handled already"):
         await sim.system.keyed(Counter, name="again")
-    await sim.system.stop(keepers[0])
-    await sim.system.stop(keepers[2])
+    await sim.system.stop(regions[0])
+    await sim.system.stop(regions[2])
     with pytest.raises(NoAgentOffers):
         await sim.system.ask(Add(user="u1"))
     await sim.system.keyed(Counter)
@@ -189,21 +189,21 @@ async def test_two_kinds_of_one_contract_at_once_are_one(sim: Simulation) -> Non
 async def test_message_of_a_bad_key_or_of_another_hosts_key_says_so(
     sim: Simulation,
 ) -> None:
-    letters: asyncio.Queue[DeadLetter] = asyncio.Queue()
-    await sim.system.on_dead_letter(letters.put_nowait)
-    keepers = (await sim.system.keyed(Counter)).refs
+    dead_letters: asyncio.Queue[DeadLetter] = asyncio.Queue()
+    await sim.system.on_dead_letter(dead_letters.put_nowait)
+    regions = (await sim.system.keyed(Counter)).refs
     await sim.system.keyed(Oddly)
     before = await owners(sim)
     here = next(user for user, host in before.items() if host == "host-1")
     there = next(user for user, host in before.items() if host == "host-2")
     with pytest.raises(ActorNotFound, match="does not have this key"):
-        await keepers[0].ask(Add(user=there))
-    assert (await keepers[0].ask(Add(user=here))).number == 2
-    keepers[0].tell(AddSoon(user=there))
-    letter = await letters.get()
+        await regions[0].ask(Add(user=there))
+    assert (await regions[0].ask(Add(user=here))).number == 2
+    regions[0].tell(AddSoon(user=there))
+    letter = await dead_letters.get()
     assert (letter.reason, letter.error and letter.error["code"]) == ("refused", "actor_not_found")
     friend = await sim.system.spawn(Friend, host=1)
-    told = await friend.ask(TellOf(to=keepers[0], user=there))
+    told = await friend.ask(TellOf(to=regions[0], user=there))
     assert told.error == "ActorNotFound"
     with pytest.raises(InvalidMessage, match="A key is a str"):
         sim.system.tell(Odd(user=1.5))
@@ -226,15 +226,15 @@ async def test_tell_and_send_by_contract_reach_the_key_from_drivers_and_actors(
 
 @simulated(hosts=1)
 async def test_tell_to_a_full_key_is_refused_and_send_waits(sim: Simulation) -> None:
-    """On the keeper's own host; while it is activated, and while it is active."""
-    (keeper,) = (await sim.system.keyed(Small, store=Disk())).refs
+    """On the key region's own host; while it is activated, and while it is active."""
+    (region,) = (await sim.system.keyed(Small, store=Disk())).refs
     friend = await sim.system.spawn(Friend, host=1)
     for user, busy_s in (("loading", 0.0), ("working", 1.0)):
         Disk.takes_s = 1.0 - busy_s
         wait = asyncio.ensure_future(sim.system.ask(Wait(user=user, for_s=busy_s)))
         await sim.advance(0.5)
-        assert (await friend.ask(TellOf(to=keeper, user=user, times=5))).error == "MailboxFull"
-        await friend.ask(SendOf(to=keeper, user=user, times=20))
+        assert (await friend.ask(TellOf(to=region, user=user, times=5))).error == "MailboxFull"
+        await friend.ask(SendOf(to=region, user=user, times=20))
         await wait
         sent = 20 + (1 if busy_s == 0.0 else 2)
         assert (await sim.system.ask(Add(user=user))).number == sent + 1

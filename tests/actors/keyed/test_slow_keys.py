@@ -174,5 +174,5 @@ async def test_burst_to_who_is_full_already_takes_no_credit_from_others() -> Non
 @pytest.mark.ray
 @pytest.mark.timeout(120)
 async def test_other_keys_answer_while_one_key_is_full_on_ray() -> None:
-    async with start(engine="ray", hosts=2, understudies=0, limits=LIMITS) as system:
+    async with start(engine="ray", hosts=2, standbys=0, limits=LIMITS) as system:
         await others_answer_while_one_is_full(system, "ask")

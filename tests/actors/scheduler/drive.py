@@ -1,4 +1,4 @@
-"""Drives a scheduler's core in virtual time, on lanes that take as long as each weight says."""
+"""Drives a scheduler's core in virtual time, on executors that take as long as each weight says."""
 
 from heapq import heappop, heappush
 from typing import Any
@@ -18,14 +18,14 @@ def task(id_: str, *needs: str, **fields: Any) -> SubTask:
 
 
 def started(*tasks: SubTask, credit: int = 1, **options: Any) -> SchedulerCore:
-    """A core with one lane, `h1`."""
+    """A core with one executor, `h1`."""
     core = SchedulerCore(Plan(tasks), **options)
-    add_lane(core, credit=credit)
+    add_executor(core, credit=credit)
     return core
 
 
-def add_lane(core: SchedulerCore, name: str = "h1", credit: int = 1) -> None:
-    core.lane_available(name, credit, OFFERS)
+def add_executor(core: SchedulerCore, name: str = "h1", credit: int = 1) -> None:
+    core.executor_available(name, credit, OFFERS)
 
 
 def names(dispatches: list[Dispatch]) -> list[str]:
@@ -54,7 +54,7 @@ def broken() -> HandlerFailed:
 
 
 def run_to_end(core: SchedulerCore) -> tuple[float, list[str]]:
-    """Run on the lanes the core has; each attempt takes its weight. Makespan and order."""
+    """Run on the executors the core has; each attempt takes its weight. Makespan and order."""
     now, order = 0.0, []
     ends: list[tuple[float, int, Dispatch]] = []
     while True:

@@ -33,7 +33,7 @@ class Model:
         self.on_failure = on_failure
         self.concurrency_max = concurrency_max
         self.limits = limits
-        self.lanes: dict[str, int] = {}
+        self.executors: dict[str, int] = {}
         self.offers: dict[str, frozenset[str]] = {}
         self.running: dict[Attempt, str] = {}
         self.cancelling: dict[Attempt, str] = {}
@@ -54,13 +54,13 @@ class Model:
         self.settle()
 
     def dispatched(self, dispatches: list[Dispatch]) -> None:
-        for task_id, attempt, lane in dispatches:
+        for task_id, attempt, executor in dispatches:
             assert self.state[task_id] is S.READY, f"{task_id} was not ready"
-            assert self.kind(task_id) in self.offers[lane], f"{lane} does not offer it"
+            assert self.kind(task_id) in self.offers[executor], f"{executor} does not offer it"
             self.attempts[task_id] += 1
             assert attempt == self.attempts[task_id]
             self.state[task_id] = S.RUNNING
-            self.running[task_id, attempt] = lane
+            self.running[task_id, attempt] = executor
         self.assert_budgets()
         self.assert_nothing_left_lying()
 
@@ -95,11 +95,11 @@ class Model:
                 return
         self.settle()
 
-    def lost(self, lane: str) -> None:
-        del self.lanes[lane]
-        victims = [attempt for attempt, at in self.running.items() if at == lane]
-        self.running = {a: at for a, at in self.running.items() if at != lane}
-        self.cancelling = {a: at for a, at in self.cancelling.items() if at != lane}
+    def lost(self, executor: str) -> None:
+        del self.executors[executor]
+        victims = [attempt for attempt, at in self.running.items() if at == executor]
+        self.running = {a: at for a, at in self.running.items() if at != executor}
+        self.cancelling = {a: at for a, at in self.cancelling.items() if at != executor}
         for task_id, _ in victims:
             if self.state[task_id] is not S.RUNNING:
                 continue
@@ -163,25 +163,25 @@ class Model:
         return [*self.running.items(), *self.cancelling.items()]
 
     def assert_budgets(self) -> None:
-        by_lane = Counter(lane for _, lane in self.slots())
+        by_executor = Counter(executor for _, executor in self.slots())
         by_kind = Counter(self.kind(attempt[0]) for attempt, _ in self.slots())
-        started_on = {lane for _, lane in self.running.items()}
-        assert all(by_lane[lane] <= self.lanes[lane] for lane in started_on)
+        started_on = {executor for _, executor in self.running.items()}
+        assert all(by_executor[executor] <= self.executors[executor] for executor in started_on)
         assert all(by_kind[kind] <= limit for kind, limit in self.limits.items())
         assert self.concurrency_max is None or len(self.slots()) <= self.concurrency_max
 
     def assert_nothing_left_lying(self) -> None:
         if self.concurrency_max is not None and len(self.slots()) >= self.concurrency_max:
             return
-        by_lane = Counter(lane for _, lane in self.slots())
+        by_executor = Counter(executor for _, executor in self.slots())
         by_kind = Counter(self.kind(attempt[0]) for attempt, _ in self.slots())
         for task_id, state in self.state.items():
             kind = self.kind(task_id)
             if state is not S.READY or by_kind[kind] >= self.limits.get(kind, 10**9):
                 continue
             if self.tasks[task_id].key is not None:
-                continue  # it may wait for its own lane
-            for lane, credit in self.lanes.items():
-                assert kind not in self.offers[lane] or by_lane[lane] >= credit, (
-                    f"{task_id} could run on {lane}"
+                continue  # it may wait for its own executor
+            for executor, credit in self.executors.items():
+                assert kind not in self.offers[executor] or by_executor[executor] >= credit, (
+                    f"{task_id} could run on {executor}"
                 )

@@ -9,7 +9,7 @@ from callboard.messages.jobs.execution import ExecutionStatus, OnFailure, TaskSt
 from callboard.messages.jobs.plan import Plan, SubTask
 from callboard.messages.jobs.retry import RetryPolicy
 from tests.actors.scheduler.drive import (
-    add_lane,
+    add_executor,
     broken,
     done,
     failed,
@@ -65,56 +65,56 @@ def test_upward_rank_of_ready_task_rises_when_the_plan_grows_behind_it() -> None
     assert names(core.dispatch(0)) == ["root"]
 
 
-# --- lanes ------------------------------------------------------------------------------------
+# --- executors ------------------------------------------------------------------------------------
 
 
-def test_lane_holds_no_more_than_its_credit() -> None:
+def test_executor_holds_no_more_than_its_credit() -> None:
     core = started(*(task(str(n)) for n in range(5)), credit=2)
     assert len(core.dispatch(0)) == 2
     assert core.dispatch(0) == []
-    core.lane_available("h1", 3)
+    core.executor_available("h1", 3)
     assert len(core.dispatch(0)) == 1
 
 
-def test_lane_least_loaded_first() -> None:
+def test_executor_least_loaded_first() -> None:
     core = SchedulerCore(Plan(task(str(n)) for n in range(6)))
-    add_lane(core, "small", credit=2)
-    add_lane(core, "large", credit=4)
-    lanes = [dispatch.lane for dispatch in core.dispatch(0)]
-    assert sorted(lanes[:3]) == ["large", "large", "small"]
+    add_executor(core, "small", credit=2)
+    add_executor(core, "large", credit=4)
+    executors = [dispatch.executor for dispatch in core.dispatch(0)]
+    assert sorted(executors[:3]) == ["large", "large", "small"]
 
 
-def test_lane_with_shrunken_credit_gets_nothing_until_it_is_below() -> None:
+def test_executor_with_shrunken_credit_gets_nothing_until_it_is_below() -> None:
     core = started(*(task(str(n)) for n in range(4)), credit=2)
     first, second = core.dispatch(0)
-    core.lane_available("h1", 1)
+    core.executor_available("h1", 1)
     done(core, first)
     assert core.dispatch(0) == []
     done(core, second)
     assert len(core.dispatch(0)) == 1
 
 
-def test_lane_only_gets_what_it_offers() -> None:
+def test_executor_only_gets_what_it_offers() -> None:
     core = SchedulerCore(Plan([task("a"), task("b", agent="merge")]))
-    core.lane_available("h1", 5, frozenset({"merge"}))
+    core.executor_available("h1", 5, frozenset({"merge"}))
     assert names(core.dispatch(0)) == ["b"]
-    core.lane_available("h1", 5, frozenset({"review"}))
+    core.executor_available("h1", 5, frozenset({"review"}))
     assert names(core.dispatch(0)) == ["a"]
     core.validate_state()
 
 
-def test_lane_that_changes_its_offer_is_not_chosen_for_the_old_one() -> None:
+def test_executor_that_changes_its_offer_is_not_chosen_for_the_old_one() -> None:
     core = SchedulerCore(Plan([task("a"), task("b")]))
-    core.lane_available("h1", 5, frozenset({"review"}))
-    core.lane_available("h2", 5, frozenset({"merge"}))
+    core.executor_available("h1", 5, frozenset({"review"}))
+    core.executor_available("h2", 5, frozenset({"merge"}))
     assert names(core.dispatch(0)) == ["a", "b"]
     core.extend([task("c")])
-    core.lane_available("h1", 5, frozenset({"merge"}))
+    core.executor_available("h1", 5, frozenset({"merge"}))
     assert core.dispatch(0) == []
     core.validate_state()
 
 
-def test_kind_without_lane_holds_up_no_other_and_is_told() -> None:
+def test_kind_without_executor_holds_up_no_other_and_is_told() -> None:
     core = started(task("a", agent="nobody", priority=9), task("b"))
     assert names(core.dispatch(3.0)) == ["b"]
     core.dispatch(8.0)
@@ -130,91 +130,91 @@ def test_unservable_kind_fails_ready_tasks() -> None:
     assert core.status is ExecutionStatus.FAILED
 
 
-def test_unservable_kind_is_spared_once_a_lane_offers_it() -> None:
+def test_unservable_kind_is_spared_once_an_executor_offers_it() -> None:
     core = started(task("a"))
     assert core.fail_unservable("review", NoAgentOffers("nobody offers it"), 9.0) == 0
     assert core.status_of("a") is TaskStatus.READY
 
 
-def test_lane_lost_attempts_run_again_elsewhere_and_spend_no_attempt() -> None:
+def test_executor_lost_attempts_run_again_elsewhere_and_spend_no_attempt() -> None:
     once = RetryPolicy(attempts_max=1)
     core = started(task("a", retry=once))
     core.dispatch(0)
-    core.lane_lost("h1", 1)
-    add_lane(core, "h2")
+    core.executor_lost("h1", 1)
+    add_executor(core, "h2")
     assert core.dispatch(1) == [Dispatch("a", 2, "h2")]
     assert core.statistics().host_losses == 1
 
 
-def test_lane_lost_too_often_fails_the_task() -> None:
+def test_executor_lost_too_often_fails_the_task() -> None:
     core = SchedulerCore(Plan([task("a", retry=RetryPolicy(host_losses_max=2))]))
     for n in range(3):
         assert core.status is ExecutionStatus.RUNNING
-        add_lane(core, f"h{n}")
+        add_executor(core, f"h{n}")
         core.dispatch(n)
-        core.lane_lost(f"h{n}", n)
+        core.executor_lost(f"h{n}", n)
     assert isinstance(core.error_of("a"), HostLost)
     assert core.status is ExecutionStatus.FAILED
 
 
-def test_lane_lost_with_many_attempts_under_fail_fast_leaves_no_slot() -> None:
+def test_executor_lost_with_many_attempts_under_fail_fast_leaves_no_slot() -> None:
     never = RetryPolicy(host_losses_max=0)
     core = started(*(task(str(n), retry=never) for n in range(3)), credit=3)
     core.dispatch(0)
-    core.lane_lost("h1", 1)
+    core.executor_lost("h1", 1)
     core.validate_state()
     assert core.progress().failed == 1
     assert core.progress().cancelled == 2
     assert not any(isinstance(effect, CancelAttempt) for effect in core.take_effects())
 
 
-def test_lane_lost_unknown_is_ignored() -> None:
+def test_executor_lost_unknown_is_ignored() -> None:
     core = started(task("a"))
-    core.lane_lost("never seen", 0)
+    core.executor_lost("never seen", 0)
     assert names(core.dispatch(0)) == ["a"]
 
 
-def test_key_keeps_to_one_lane_and_waits_for_it() -> None:
+def test_key_keeps_to_one_executor_and_waits_for_it() -> None:
     core = SchedulerCore(Plan([task("a", key="k"), task("b", key="k"), task("c")]))
-    add_lane(core, "h1")
-    add_lane(core, "h2")
+    add_executor(core, "h1")
+    add_executor(core, "h2")
     first = core.dispatch(0)
     assert names(first) == ["a", "c"]
     assert core.dispatch(0) == []
     done(core, *first)
     (second,) = core.dispatch(0)
-    assert second.lane == first[0].lane
+    assert second.executor == first[0].executor
     core.validate_state()
 
 
-def test_key_moves_when_its_lane_is_lost_while_work_is_parked_there() -> None:
+def test_key_moves_when_its_executor_is_lost_while_work_is_parked_there() -> None:
     core = SchedulerCore(Plan([task("a", key="k"), task("b", key="k")]))
-    add_lane(core, "h1")
-    add_lane(core, "h2")
+    add_executor(core, "h1")
+    add_executor(core, "h2")
     (first,) = core.dispatch(0)
-    core.lane_lost(first.lane, 1)
+    core.executor_lost(first.executor, 1)
     (second,) = core.dispatch(1)
-    assert (second.task_id, second.lane) != (first.task_id, first.lane)
+    assert (second.task_id, second.executor) != (first.task_id, first.executor)
     core.validate_state()
     done(core, second)
     assert len(core.dispatch(1)) == 1
 
 
 @pytest.mark.parametrize("change", ["drained", "other offer"])
-def test_key_moves_when_its_lane_no_longer_takes_it_while_work_is_parked_there(
+def test_key_moves_when_its_executor_no_longer_takes_it_while_work_is_parked_there(
     change: str,
 ) -> None:
     core = SchedulerCore(Plan([task("a", key="k"), task("b", key="k")]))
-    add_lane(core, "h1")
-    add_lane(core, "h2")
+    add_executor(core, "h1")
+    add_executor(core, "h2")
     (first,) = core.dispatch(0)
     assert core.dispatch(0) == []
     if change == "drained":
-        core.lane_available(first.lane, 0)
+        core.executor_available(first.executor, 0)
     else:
-        core.lane_available(first.lane, 1, frozenset({"merge"}))
+        core.executor_available(first.executor, 1, frozenset({"merge"}))
     (second,) = core.dispatch(0)
-    assert second.lane != first.lane
+    assert second.executor != first.executor
     core.validate_state()
 
 

@@ -101,7 +101,7 @@ def test_fail_fast_cancels_the_rest() -> None:
     failed(core, first, broken())
     effects = core.take_effects()
     assert isinstance(effects[0], TaskFailed)
-    assert effects[1:3] == [CancelAttempt("b", 1, second.lane), TasksCancelled(("b", "c"))]
+    assert effects[1:3] == [CancelAttempt("b", 1, second.executor), TasksCancelled(("b", "c"))]
     assert isinstance(effects[3], ExecutionDone)
     assert (effects[3].status, effects[3].failed_task) == (ExecutionStatus.FAILED, "a")
     assert core.dispatch(0) == []
@@ -138,10 +138,10 @@ def test_optional_task_between_is_skipped_and_its_dependants_run() -> None:
     assert names(core.dispatch(0)) == ["c"]
 
 
-def test_a_lost_lane_whose_first_attempt_ends_the_execution_cancels_its_others() -> None:
+def test_a_lost_executor_whose_first_attempt_ends_the_execution_cancels_its_others() -> None:
     core = started(task("a", retry=RetryPolicy(host_losses_max=0)), task("b"), credit=2)
     assert sorted(names(core.dispatch(0))) == ["a", "b"]
-    core.lane_lost("h1", 1)
+    core.executor_lost("h1", 1)
     assert core.status is ExecutionStatus.FAILED
     assert core.status_of("b") is TaskStatus.CANCELLED
     core.validate_state()
@@ -183,6 +183,6 @@ def test_cancel_all_ends_at_once() -> None:
     assert core.cancel_all(1)
     assert not core.cancel_all(1)
     effects = core.take_effects()
-    assert effects[0] == CancelAttempt("a", 1, first.lane)
+    assert effects[0] == CancelAttempt("a", 1, first.executor)
     assert effects[-1] == ExecutionDone(ExecutionStatus.CANCELLED, None, None)
     assert core.progress().cancelled == 3

@@ -1,7 +1,7 @@
 """The core against a model: random graphs, random events, the same states after each.
 
 Graham's bound at the end shows that the schedule is not only right but good: no list
-schedule on m identical lanes may take longer than W/m + (1 - 1/m) * CP.
+schedule on m identical executors may take longer than W/m + (1 - 1/m) * CP.
 """
 
 from collections import Counter
@@ -86,8 +86,8 @@ class CoreMachine(RuleBasedStateMachine):
     ) -> None:
         limits = {} if review_max is None else {"review": review_max}
         self.now = 0.0
-        self.lanes_seen = 0
-        self.past: list[Attempt] = []
+        self.executors_seen = 0
+        self.ended_actors: list[Attempt] = []
         self.ended: Counter[str] = Counter()
         self.executions_done: list[ExecutionDone] = []
         self.model = Model(tasks, on_failure, concurrency_max, limits)
@@ -101,58 +101,58 @@ class CoreMachine(RuleBasedStateMachine):
         self.before = {task.id: TaskStatus.WAITING for task in tasks}
 
     @rule(credit=st.integers(0, 3), offers=st.sampled_from([KINDS, KINDS[:1], KINDS[1:]]))
-    def lane_appears(self, credit: int, offers: tuple[str, ...]) -> None:
-        name = f"h{self.lanes_seen}"
-        self.lanes_seen += 1
-        self.core.lane_available(name, credit, frozenset(offers))
-        self.model.lanes[name] = credit
+    def executor_appears(self, credit: int, offers: tuple[str, ...]) -> None:
+        name = f"h{self.executors_seen}"
+        self.executors_seen += 1
+        self.core.executor_available(name, credit, frozenset(offers))
+        self.model.executors[name] = credit
         self.model.offers[name] = frozenset(offers)
 
-    @precondition(lambda self: self.model.lanes)
+    @precondition(lambda self: self.model.executors)
     @rule(data=st.data(), credit=st.integers(0, 3), offers=st.sampled_from([None, KINDS]))
-    def lane_changes(
+    def executor_changes(
         self, data: st.DataObject, credit: int, offers: tuple[str, ...] | None
     ) -> None:
-        name = data.draw(st.sampled_from(sorted(self.model.lanes)))
+        name = data.draw(st.sampled_from(sorted(self.model.executors)))
         new_offer = None if offers is None else frozenset(offers)
-        self.core.lane_available(name, credit, new_offer)
-        self.model.lanes[name] = credit
+        self.core.executor_available(name, credit, new_offer)
+        self.model.executors[name] = credit
         self.model.offers[name] = new_offer or self.model.offers[name]
 
-    @precondition(lambda self: self.model.lanes)
+    @precondition(lambda self: self.model.executors)
     @rule(data=st.data())
-    def lane_dies(self, data: st.DataObject) -> None:
-        name = data.draw(st.sampled_from(sorted(self.model.lanes)))
-        self.core.lane_lost(name, self.now)
+    def executor_dies(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(sorted(self.model.executors)))
+        self.core.executor_lost(name, self.now)
         self.model.lost(name)
 
     @rule()
     def dispatch(self) -> None:
         dispatches = self.core.dispatch(self.now)
-        self.past += [(d.task_id, d.attempt) for d in dispatches]
+        self.ended_actors += [(d.task_id, d.attempt) for d in dispatches]
         self.assert_states(partial=True)
         self.model_dispatched(dispatches)
 
     def model_dispatched(self, dispatches: list[Dispatch]) -> None:
         # Credits that shrank below what already runs are nobody's fault.
-        slots = Counter(lane for _, lane in self.model.slots())
-        actual = dict(self.model.lanes)
-        self.model.lanes = {lane: max(n, slots[lane]) for lane, n in actual.items()}
+        slots = Counter(executor for _, executor in self.model.slots())
+        actual = dict(self.model.executors)
+        self.model.executors = {executor: max(n, slots[executor]) for executor, n in actual.items()}
         self.model.dispatched(dispatches)
-        self.model.lanes = actual
+        self.model.executors = actual
 
-    @precondition(lambda self: self.past)
+    @precondition(lambda self: self.ended_actors)
     @rule(data=st.data())
     def attempts_succeed(self, data: st.DataObject) -> None:
-        chosen = data.draw(st.lists(st.sampled_from(self.past), min_size=1, max_size=3))
+        chosen = data.draw(st.lists(st.sampled_from(self.ended_actors), min_size=1, max_size=3))
         self.core.tasks_done([(*attempt, attempt) for attempt in chosen], self.now)
         for attempt in chosen:
             self.model.done(attempt)
 
-    @precondition(lambda self: self.past)
+    @precondition(lambda self: self.ended_actors)
     @rule(data=st.data(), retryable=st.booleans())
     def attempt_fails(self, data: st.DataObject, retryable: bool) -> None:
-        task_id, number = data.draw(st.sampled_from(self.past))
+        task_id, number = data.draw(st.sampled_from(self.ended_actors))
         error = flaky() if retryable else broken()
         self.core.task_failed(task_id, number, error, self.now, random=0.5)
         self.model.failed((task_id, number), retryable=retryable, now=self.now)
@@ -201,7 +201,7 @@ class CoreMachine(RuleBasedStateMachine):
                 case CancelAttempt() | TaskRetried():
                     pass
                 case TaskDoubtful():
-                    raise AssertionError("nothing here is unsafe")
+                    raise AssertionError("nothing here is non-idempotent")
         final = {id_ for id_, state in self.model.state.items() if state in ENDED}
         assert self.ended == dict.fromkeys(final, 1), "each ends once, and says so"
         assert len(self.executions_done) == (self.model.status is not ExecutionStatus.RUNNING)
@@ -224,14 +224,14 @@ class CoreMachine(RuleBasedStateMachine):
         assert statistics.attempts_cancelling == len(self.model.cancelling)
 
     def teardown(self) -> None:
-        """Given lanes and good attempts, whatever state it is in comes to an end."""
+        """Given executors and good attempts, whatever state it is in comes to an end."""
         if not hasattr(self, "core"):
             return
         self.core.close()
         for _ in range(1_000):
             if self.model.status is not ExecutionStatus.RUNNING:
                 return
-            self.lane_appears(3, KINDS)
+            self.executor_appears(3, KINDS)
             self.time_passes(60.0)
             for task_id, number in list(self.model.cancelling):
                 self.core.task_failed(task_id, number, Cancelled("as asked"), self.now, 0.5)
@@ -276,16 +276,18 @@ def critical_path(tasks: list[SubTask]) -> float:
 
 
 @given(added_tasks(least=2), st.integers(1, 5), st.booleans())
-def test_schedule_keeps_grahams_bound(tasks: list[SubTask], lanes: int, one_lane: bool) -> None:
+def test_schedule_keeps_grahams_bound(
+    tasks: list[SubTask], executors: int, one_executor: bool
+) -> None:
     tasks = [task._replace(key=None, priority=0) for task in tasks]
     core = SchedulerCore(Plan(tasks))
-    for n in range(1 if one_lane else lanes):
-        core.lane_available(f"h{n}", lanes if one_lane else 1, frozenset(KINDS))
+    for n in range(1 if one_executor else executors):
+        core.executor_available(f"h{n}", executors if one_executor else 1, frozenset(KINDS))
     makespan, order = run_to_end(core)
     assert sorted(order) == sorted(task.id for task in tasks)
     work, path = sum(task.weight for task in tasks), critical_path(tasks)
-    assert makespan <= work / lanes + (1 - 1 / lanes) * path + 1e-9
-    assert makespan >= max(path, work / lanes) - 1e-9
+    assert makespan <= work / executors + (1 - 1 / executors) * path + 1e-9
+    assert makespan >= max(path, work / executors) - 1e-9
 
 
 def test_schedule_starts_the_critical_path_first() -> None:
@@ -293,5 +295,5 @@ def test_schedule_starts_the_critical_path_first() -> None:
     short = [task(f"s{n}") for n in range(10)]
     path = [task("p0"), *(task(f"p{n}", f"p{n - 1}") for n in range(1, 10))]
     core = SchedulerCore(Plan([*short, *path]))
-    core.lane_available("h0", 2, frozenset(KINDS))
+    core.executor_available("h0", 2, frozenset(KINDS))
     assert run_to_end(core)[0] == 10

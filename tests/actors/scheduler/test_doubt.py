@@ -1,4 +1,4 @@
-"""Unsafe sub-tasks: what may have run is never run again without a decision."""
+"""Non-idempotent sub-tasks: what may have run is never run again without a decision."""
 
 import pytest
 
@@ -13,12 +13,12 @@ KINDS = frozenset({"pay"})
 
 def core_of(*sub_tasks: SubTask) -> SchedulerCore:
     core = SchedulerCore(Plan(sub_tasks), kind_of=lambda _: "pay")
-    core.lane_available("1/1", 4, KINDS)
+    core.executor_available("1/1", 4, KINDS)
     return core
 
 
 def pay(**fields: object) -> SubTask:
-    return SubTask("pay", None, unsafe=True, **fields)  # type: ignore[arg-type]
+    return SubTask("pay", None, non_idempotent=True, **fields)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -48,12 +48,12 @@ def test_what_has_surely_not_run_is_tried_again() -> None:
     assert isinstance(retried, TaskRetried)
 
 
-def test_the_loss_of_a_lane_leaves_it_in_doubt_and_runs_the_others_again() -> None:
+def test_the_loss_of_an_executor_leaves_it_in_doubt_and_runs_the_others_again() -> None:
     core = core_of(pay(), SubTask("look", None))
     core.dispatch(0.0)
-    core.lane_lost("1/1", 1.0)
+    core.executor_lost("1/1", 1.0)
     assert core.status_of("pay") is TaskStatus.IN_DOUBT
-    core.lane_available("2/1", 4, KINDS)
+    core.executor_available("2/1", 4, KINDS)
     assert [dispatch.task_id for dispatch in core.dispatch(1.0)] == ["look"]
     core.validate_state()
 

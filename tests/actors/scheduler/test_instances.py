@@ -22,16 +22,16 @@ FOLDER = os.environ.get("CALLBOARD_INSTANCES", "")
 @pytest.mark.skipif(not FOLDER, reason="CALLBOARD_INSTANCES names no folder of task graphs")
 @pytest.mark.parametrize("path", sorted(Path(FOLDER).glob("*.json.gz")), ids=lambda p: p.name)
 @pytest.mark.parametrize("lanes", [1, 8, 64])
-def test_real_graph_keeps_grahams_bound(path: Path, lanes: int) -> None:
+def test_real_graph_keeps_grahams_bound(path: Path, executors: int) -> None:
     found = json.loads(gzip.decompress(path.read_bytes()))["workflow"]["tasks"]
     # Names like the parents field uses; a few tasks of these traces took no measurable time.
     key = "name" if {p for t in found for p in t["parents"]} <= {t["name"] for t in found} else "id"
     tasks = [task(t[key], *t["parents"], weight=max(t["runtimeInSeconds"], 1e-3)) for t in found]
     core = SchedulerCore(Plan(tasks))
-    for n in range(lanes):
-        core.lane_available(f"h{n}", 1, OFFERS)
+    for n in range(executors):
+        core.executor_available(f"h{n}", 1, OFFERS)
     makespan, _ = run_to_end(core)
     core.validate_state()
     assert core.status is ExecutionStatus.COMPLETED
     work, path_s = sum(t.weight for t in tasks), critical_path(tasks)
-    assert makespan <= work / lanes + (1 - 1 / lanes) * path_s + 1e-6
+    assert makespan <= work / executors + (1 - 1 / executors) * path_s + 1e-6

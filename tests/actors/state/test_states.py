@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from callboard.actors.state.core import UNTOLD_MAX
+from callboard.actors.state.core import PENDING_NOTIFICATIONS_MAX
 from callboard.actors.state.states import AgentStateManager
 from callboard.messages.core.errors import InvalidMessage, StateConflict, UsageError
 from callboard.messages.jobs.execution import ExecutionStatus, StateTransitionTrigger
@@ -181,9 +181,9 @@ class TestFaults:
         await parts.manager.persist(state())
         await parts.manager.persist(state("e-2"))
         assert parts.values.kept.keys() == {"state:e-1", "state:e-2"}
-        assert parts.manager.statistics().untold == 2
+        assert parts.manager.statistics().pending_notifications == 2
         parts.publish_error = None
-        await until(lambda: not parts.manager.statistics().untold, "both are told")
+        await until(lambda: not parts.manager.statistics().pending_notifications, "both are told")
         assert [change.execution_id for change in parts.told] == ["e-1", "e-2"]
         assert parts.manager.statistics().publish_failures >= 1
         await parts.manager.close()
@@ -198,14 +198,14 @@ class TestFaults:
         await after.manager.close()
         last = Parts(parts.rows)
         await last.manager.open()
-        assert last.manager.statistics().untold == 0
+        assert last.manager.statistics().pending_notifications == 0
 
     async def test_too_many_untold_changes_are_no_more_stored(self, parts: Parts) -> None:
-        parts.manager._untold.add(
+        parts.manager._pending_notifications.add(
             AgentStateChanged(
                 execution_id=f"e-{number}", status=ExecutionStatus.PENDING, timestamp=0.0, version=1
             )
-            for number in range(UNTOLD_MAX)
+            for number in range(PENDING_NOTIFICATIONS_MAX)
         )
         with pytest.raises(StoreFull):
             await parts.manager.persist(state())

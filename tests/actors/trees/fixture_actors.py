@@ -76,7 +76,7 @@ class Child(Actor):
             LOG.write(f"fail {label}")
             raise ValueError(f"{label} does not start")
         self.lives[label] = self.lives.get(label, 0) + 1
-        self.life = self.lives[label]
+        self.lifecycle = self.lives[label]
 
     async def started(self, ctx: Context) -> None:
         LOG.write(f"start {self.label}")
@@ -86,7 +86,7 @@ class Child(Actor):
 
     @handler
     async def ping(self, request: Ping) -> Pong:
-        return Pong(label=self.label, incarnation=self.life)
+        return Pong(label=self.label, incarnation=self.lifecycle)
 
     @handler
     async def end(self, message: End, ctx: Context) -> None:

@@ -108,9 +108,9 @@ async def test_what_waits_for_a_child_survives_the_escalation_of_its_supervisor(
         assert sum((await system.dead_letters()).values()) == 1  # the one it failed at
 
 
-async def test_references_stay_good_when_an_understudy_takes_over() -> None:
+async def test_references_stay_good_when_a_standby_takes_over() -> None:
     tree_spec = TreeSpec("outer", (child("a"), TreeSpec("s", (child("b"),)), child("c")))
-    async with start(engine="inline", hosts=1, understudies=1) as system:
+    async with start(engine="inline", hosts=1, standbys=1) as system:
         tree = await system.start_tree(tree_spec)
         before = {path: await answers(tree, path) for path in ("a", "s/b", "c")}
         LOG.taken()

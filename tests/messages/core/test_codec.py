@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel
 from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import InvalidMessage, UnknownContract, VersionMismatch
 from callboard.messages.core.ref import Address, Ref
-from tests.messages.core.transfer import Free, NoCourier, Place, Span, Way
+from tests.messages.core.transfer import Free, NoSender, Place, Span, Way
 
 
 class Colour(enum.Enum):
@@ -351,17 +351,17 @@ def test_reference_rides_as_an_external_and_is_bound_where_it_arrives() -> None:
         who: Ref[Any]
         others: dict[str, Ref[Any]]
 
-    there = NoCourier()
+    there = NoSender()
 
     def internalise(data: Any) -> Ref[Any]:
         kind, slot, cell = data
         assert kind == "ref"
         return Ref(Address(slot, cell), there)
 
-    ref: Ref[Any] = Ref(Address(3, 9), NoCourier())
+    ref: Ref[Any] = Ref(Address(3, 9), NoSender())
     decoded = Way(internalise=internalise).back(Subscribe(who=ref, others={"a": ref}))
     assert decoded.who == ref == decoded.others["a"]
-    assert decoded.who._courier is there
+    assert decoded.who._sender is there
 
 
 def test_external_that_names_nothing_here_is_an_invalid_message() -> None:
@@ -369,4 +369,4 @@ def test_external_that_names_nothing_here_is_an_invalid_message() -> None:
         raise LookupError(data)
 
     with pytest.raises(InvalidMessage, match="LookupError"):
-        Way(internalise=internalise).value(Ref(Address(1, 2), NoCourier()))
+        Way(internalise=internalise).value(Ref(Address(1, 2), NoSender()))

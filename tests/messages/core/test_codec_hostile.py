@@ -19,7 +19,7 @@ from callboard.messages.core.contract import Contract, contract_key
 from callboard.messages.core.errors import CallboardError, InvalidMessage, PayloadTooLarge
 from callboard.messages.core.limits import Limits
 from callboard.messages.core.ref import Address, Ref
-from tests.messages.core.transfer import Free, Nest, NoCourier, Place, Span, Way, nested
+from tests.messages.core.transfer import Free, Nest, NoSender, Place, Span, Way, nested
 
 
 class Pair(enum.Enum):
@@ -179,7 +179,7 @@ BODIES: Final = tuple(
         Free(x={"a": Span(line=1, last=2), (1, 2): Decimal("1.5"), "t": dt.timedelta(1)}),
         Free(x=[np.zeros((2, 3)), np.zeros(2, [("a", "<f4", (2,)), ("b", "i2")])]),
         Free(x=Nest(inside=(Nest(inside=(Nest(),)),))),
-        Free(x=[Ref(Address(1, 2), NoCourier()), 2**100, 1j, dt.time(1, fold=1)]),
+        Free(x=[Ref(Address(1, 2), NoSender()), 2**100, 1j, dt.time(1, fold=1)]),
     )
 )
 

@@ -8,7 +8,7 @@ from callboard.messages.core.contract import Contract, ContractRegistry, contrac
 from callboard.messages.core.limits import DEFAULT_LIMITS, Limits
 from callboard.messages.core.ref import Address
 
-__all__ = ["Free", "Nest", "NoCourier", "Place", "Span", "Way", "nested"]
+__all__ = ["Free", "Nest", "NoSender", "Place", "Span", "Way", "nested"]
 
 MessageT = TypeVar("MessageT", bound=Contract)
 
@@ -37,7 +37,7 @@ class Nest(Contract, name="tests.codec.nest"):
     inside: "tuple[Nest, ...]" = ()
 
 
-class NoCourier:
+class NoSender:
     """Carries nothing: these references are only sent."""
 
     def tell(self, address: Address, message: Contract) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from callboard.messages.control.views import LookAtActor, LookAtSystem, Stories
+from callboard.messages.control.views import ActorHistories, QueryActor, QuerySystem
 from callboard.messages.core.errors import CallboardError, MailboxFull, PayloadTooLarge
 from callboard.messages.jobs.commands import CancelExecution, ExecutionCancelled
 from callboard.runtime.admin import unix_socket
@@ -29,7 +29,7 @@ from callboard.runtime.admin.unix_socket import (
 )
 from callboard.runtime.admin.wire import REQUEST_BYTES_MAX, decode_reply, encode_request
 
-ACTOR = LookAtActor(path="x")
+ACTOR = QueryActor(path="x")
 
 
 class Service(AdminService):
@@ -46,7 +46,7 @@ class Service(AdminService):
         await self.released.wait()
         if isinstance(request, CancelExecution):
             return ExecutionCancelled(is_known=True)
-        return Stories(system="here")
+        return ActorHistories(system="here")
 
 
 @pytest.fixture(autouse=True)
@@ -153,7 +153,7 @@ async def test_a_peer_that_closes_without_an_answer_is_an_os_error(temporary: Pa
 
     server = await asyncio.start_unix_server(close, str(temporary / f"0-{os.getpid()}.sock"))
     with pytest.raises(OSError, match=r".*") as error:
-        await connect(temporary / f"0-{os.getpid()}.sock").ask(LookAtSystem())
+        await connect(temporary / f"0-{os.getpid()}.sock").ask(QuerySystem())
     assert not isinstance(error.value, CallboardError)
     server.close()
 

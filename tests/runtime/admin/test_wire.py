@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callboard.messages.control.views import LookAtActor, LookAtSystem, Stories
+from callboard.messages.control.views import ActorHistories, QueryActor, QuerySystem
 from callboard.messages.core.contract import Contract, Request
 from callboard.messages.core.errors import (
     CallboardError,
@@ -39,7 +39,7 @@ class Endpoint:
 
     async def __call__(self, request: Any, /) -> Any:
         self.asked.append(request)
-        return Stories(system="s", near=("a", "b"))
+        return ActorHistories(system="s", near=("a", "b"))
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ class Endpoint:
         START + b'"request": "callboard.look_at_system", "fields": 3}\n',
         START + b'"request": "callboard.look_at_system", "fields": [1]}\n',
         START + b'"request": "callboard.look_at_system", "fields": {"actors_max": "many"}}\n',
-        START + b'"request": "callboard.look_at_actor"}\n',
+        START + b'"request": "callboard.query_actor"}\n',
         START + b'"request": "callboard.cancel_execution", "fields": {"execution_id": 1}}\n',
         START + COMMAND + b'"at": NaN}}\n',
         START + COMMAND + b'"version": 9999999999999999999}}\n',
@@ -68,7 +68,7 @@ async def test_a_line_that_is_no_request_is_answered_with_an_error(line: bytes) 
     answer = await AdminService(queries=endpoint, commands=endpoint).answer(line, HERE)
     assert endpoint.asked == []
     with pytest.raises(UsageError) as error:
-        decode_reply(LookAtSystem(), answer)
+        decode_reply(QuerySystem(), answer)
     assert error.value.advice
 
 
@@ -79,18 +79,18 @@ async def test_a_line_that_is_no_request_is_answered_with_an_error(line: bytes) 
 async def test_another_version_is_answered_with_an_error(
     key: str, version: object, kind: type[CallboardError]
 ) -> None:
-    endpoint, line = Endpoint(), json.loads(encode_request(LookAtSystem()))
+    endpoint, line = Endpoint(), json.loads(encode_request(QuerySystem()))
     answer = await AdminService(queries=endpoint).answer(
         json.dumps(line | {key: version}).encode(), HERE
     )
     assert endpoint.asked == []
     with pytest.raises(kind):
-        decode_reply(LookAtSystem(), answer)
+        decode_reply(QuerySystem(), answer)
 
 
 @given(st.binary(max_size=200), st.integers(0, 100), st.integers(0, 20))
 async def test_any_bytes_are_answered_with_one_line(noise: bytes, at: int, cut: int) -> None:
-    whole = encode_request(LookAtActor(path="host-1"))
+    whole = encode_request(QueryActor(path="host-1"))
     for line in (noise, whole[:at] + noise + whole[at + cut :]):
         answer = await AdminService(queries=Endpoint()).answer(line, HERE)
         assert answer.endswith(b"\n")
@@ -99,9 +99,9 @@ async def test_any_bytes_are_answered_with_one_line(noise: bytes, at: int, cut: 
 
 
 async def test_a_request_comes_through_and_its_reply_back() -> None:
-    endpoint, request = Endpoint(), LookAtActor(path="host-1/ä")
+    endpoint, request = Endpoint(), QueryActor(path="host-1/ä")
     answer = await AdminService(queries=endpoint).answer(encode_request(request), HERE)
-    assert decode_reply(request, answer) == Stories(system="s", near=("a", "b"))
+    assert decode_reply(request, answer) == ActorHistories(system="s", near=("a", "b"))
     assert endpoint.asked == [request]
 
 
@@ -119,12 +119,12 @@ async def test_an_error_of_the_endpoint_is_raised_on_the_other_side(
     async def refuse(_: Any) -> Any:
         raise raised
 
-    answer = await AdminService(queries=refuse).answer(encode_request(LookAtSystem()), HERE)
+    answer = await AdminService(queries=refuse).answer(encode_request(QuerySystem()), HERE)
     with pytest.raises(kind, match=said):
-        decode_reply(LookAtSystem(), answer)
+        decode_reply(QuerySystem(), answer)
 
 
-@pytest.mark.parametrize("request_", [LookAtSystem(), CancelExecution(execution_id="one")])
+@pytest.mark.parametrize("request_", [QuerySystem(), CancelExecution(execution_id="one")])
 async def test_what_a_process_does_not_have_it_refuses(request_: Request[Any]) -> None:
     answer = await AdminService().answer(encode_request(request_), HERE)
     with pytest.raises(UsageError, match="executions"):
@@ -134,14 +134,14 @@ async def test_what_a_process_does_not_have_it_refuses(request_: Request[Any]) -
 @pytest.mark.parametrize("answer", [b"", b"[1, 2]\n", b"{}", b'{"reply": {"hosts": 3}}\n'])
 def test_a_nonsense_answer_is_a_value_error(answer: bytes) -> None:
     with pytest.raises(ValueError, match=r".*") as error:
-        decode_reply(LookAtSystem(), answer)
+        decode_reply(QuerySystem(), answer)
     assert not isinstance(error.value, CallboardError)
 
 
 def test_what_is_no_request_of_the_api_cannot_be_sent() -> None:
     with pytest.raises(UsageError):
         encode_request(Change())
-    assert json.loads(encode_request(LookAtSystem(actors_max=3))) == {
+    assert json.loads(encode_request(QuerySystem(actors_max=3))) == {
         "admin": 1,
         "request": "callboard.look_at_system",
         "version": 1,
@@ -151,9 +151,9 @@ def test_what_is_no_request_of_the_api_cannot_be_sent() -> None:
 
 async def test_a_request_that_is_too_long_is_neither_sent_nor_read() -> None:
     with pytest.raises(PayloadTooLarge):
-        encode_request(LookAtActor(path="x" * REQUEST_BYTES_MAX))
-    endpoint, line = Endpoint(), encode_request(LookAtSystem())
+        encode_request(QueryActor(path="x" * REQUEST_BYTES_MAX))
+    endpoint, line = Endpoint(), encode_request(QuerySystem())
     answer = await AdminService(queries=endpoint).answer(b" " * REQUEST_BYTES_MAX + line, HERE)
     with pytest.raises(PayloadTooLarge):
-        decode_reply(LookAtSystem(), answer)
+        decode_reply(QuerySystem(), answer)
     assert endpoint.asked == []

@@ -11,7 +11,7 @@ from callboard.actors.kernel.asks import AskFuture
 from callboard.actors.kernel.cell import Cell
 from callboard.actors.kernel.host.host import Host
 from callboard.actors.kernel.link.outbox import Outbox
-from callboard.actors.kernel.link.receiver import Edge
+from callboard.actors.kernel.link.receiver import FrameReceiver
 from callboard.messages.core.codec import Codec
 from callboard.messages.core.contract import Contract, Request
 from callboard.runtime.api.start import start
@@ -37,10 +37,10 @@ STOPS: list[tuple[str, type, str]] = [
     ("Outbox.post", Outbox, "post"),
     ("Codec.encode", Codec, "encode"),
     ("Host.receive", Host, "receive"),
-    ("Edge.accept", Edge, "accept"),
+    ("FrameReceiver.accept", FrameReceiver, "accept"),
     ("Codec.decode", Codec, "decode"),
     ("Cell.arrive", Cell, "arrive"),
-    ("Edge.reply", Edge, "reply"),
+    ("FrameReceiver.reply", FrameReceiver, "reply"),
     ("AskFuture.reply", AskFuture, "reply"),
 ]
 
@@ -62,7 +62,7 @@ async def test_an_ask_takes_the_way_that_the_document_tells(
     recording = False
     for name, cls, attribute in STOPS:
         monkeypatch.setattr(cls, attribute, watched(name, getattr(cls, attribute)))
-    async with start(engine="inline", hosts=1, understudies=0) as system:
+    async with start(engine="inline", hosts=1, standbys=0) as system:
         ref = await system.spawn(Ruler)
         recording = True
         assert (await ref.ask(Measure(text="four"))).characters == 4

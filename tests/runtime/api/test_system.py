@@ -112,7 +112,7 @@ async def test_view_shows_hosts_and_actors() -> None:
         assert view.name == "seen"
         assert [host.name for host in view.hosts] == ["driver", "host-1", "host-2"]
         (parent,) = view.hosts[1].members
-        assert (parent.name, parent.life, parent.children) == ("parent", "running", 1)
+        assert (parent.name, parent.lifecycle, parent.children) == ("parent", "running", 1)
         assert [child.name for child in parent.members] == ["child"]
 
 

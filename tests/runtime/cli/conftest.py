@@ -180,7 +180,7 @@ class Process:
             text=True,
             start_new_session=True,
         )
-        self._family: list[psutil.Process] = []
+        self._children: list[psutil.Process] = []
 
     @property
     def pid(self) -> int:
@@ -191,7 +191,7 @@ class Process:
         assert self.popen.stdout is not None
         for line in self.popen.stdout:
             if text in line:
-                self._family = psutil.Process(self.pid).children(recursive=True)
+                self._children = psutil.Process(self.pid).children(recursive=True)
                 return
         assert self.popen.stderr is not None
         pytest.fail(f"it ended before it said {text!r}: {self.popen.stderr.read()}")
@@ -207,7 +207,7 @@ class Process:
 
     def left_behind(self) -> list[str]:
         """Its processes and shared-memory files that are still there."""
-        _, alive = psutil.wait_procs(self._family, timeout=1.0)
+        _, alive = psutil.wait_procs(self._children, timeout=1.0)
         mine = [f"process {process.pid}" for process in alive]
         return mine + sorted(shared_memory() - self._shared_before)
 

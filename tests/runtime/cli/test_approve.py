@@ -52,7 +52,7 @@ class Bank(Agent):
 def plan(_request):
     return [
         SubTask("look", Look(n=0)),
-        SubTask("pay it", Pay(n=1), needs=("look",), unsafe=True),
+        SubTask("pay it", Pay(n=1), needs=("look",), non-idempotent=True),
     ]
 
 
@@ -93,7 +93,7 @@ class Bank(Agent):
 
 
 JOB: Final = Job[Pay, list[Paid]](
-    name="paying", decompose=lambda _: (SubTask("pay", Pay(), unsafe=True),)
+    name="paying", decompose=lambda _: (SubTask("pay", Pay(), non_idempotent=True),)
 )
 
 

@@ -1,4 +1,4 @@
-"""How executions are shown: durations, lanes over time, the page, and events in words."""
+"""How executions are shown: durations, executors over time, the page, and events in words."""
 
 import asyncio
 import itertools
@@ -18,7 +18,7 @@ from callboard import Agent, Contract, Job, Request, SubTask, handler
 from callboard.actors.executions.history.fold import Attempt, ExecutionHistory
 from callboard.jobs import RetryPolicy
 from callboard.messages.core.errors import ExecutionFailed
-from callboard.runtime.cli.attempt_rows import ROWS_MAX, LaneRows, lane_rows
+from callboard.runtime.cli.attempt_rows import ROWS_MAX, ExecutorRows, executor_rows
 from callboard.runtime.cli.chart import timeline
 from callboard.runtime.cli.figures import age
 from callboard.runtime.cli.logs import find, history_of, open_logs
@@ -67,7 +67,7 @@ def plan(request: Step) -> list[SubTask]:
     twice = RetryPolicy(attempts_max=2, backoff_min_s=0.001)
     return [
         SubTask("first", Step(name="first")),
-        SubTask("pay", Pay(), needs=("first",), unsafe=True, optional=True),
+        SubTask("pay", Pay(), needs=("first",), non_idempotent=True, optional=True),
         SubTask("bad", Step(name="bad"), needs=("first",), retry=twice),
         *(SubTask(f"n{n}", Step(name="n"), needs=("first",)) for n in range(int(request.name))),
     ]
@@ -116,7 +116,7 @@ def test_the_last_attempt_of_what_failed_is_told_with_its_times(folder: Path) ->
     assert sorted(ended) == [
         ("bad", 1, failed), ("bad", 2, failed), ("first", 1, ""), ("pay", 1, failed)
     ]  # fmt: skip
-    assert all(one.lane and one.took_s > 0 for one in history.attempts)
+    assert all(one.executor and one.took_s > 0 for one in history.attempts)
     assert not history.doubtful, "it was cancelled with the execution"
 
 
@@ -187,20 +187,20 @@ def test_a_box_stands_right_of_what_it_needs_and_alone(needs: list[set[int]]) ->
     ]
     found = places(boxes)
     assert len(set(found)) == len(boxes)
-    for box, (column, _) in zip(boxes, found, strict=True):
-        assert all(found[number][0] < column for number in box.before)
+    for mailbox, (column, _) in zip(boxes, found, strict=True):
+        assert all(found[number][0] < column for number in mailbox.before)
 
 
-def is_crowd(lane: LaneRows) -> bool:
-    """Whether more attempts than a lane has rows ran at one moment."""
+def is_crowd(executor: ExecutorRows) -> bool:
+    """Whether more attempts than an executor has rows ran at one moment."""
     return any(
         sum(
             1
-            for other in lane.attempts
+            for other in executor.attempts
             if other.began_at <= one.began_at < other.began_at + other.took_s
         )
         > ROWS_MAX
-        for one in lane.attempts
+        for one in executor.attempts
     )
 
 
@@ -217,18 +217,18 @@ def test_attempts_of_one_row_do_not_overlap_and_none_is_left_out(
 ) -> None:
     history = ExecutionHistory("x")
     history.ids.append("a")
-    attempts = [Attempt(0, 1, lane, began, took, "", "") for began, took, lane in times]
+    attempts = [Attempt(0, 1, executor, began, took, "", "") for began, took, executor in times]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("callboard.runtime.cli.attempt_rows.kinds_of", lambda _history: ["a.Step"])
-        lanes = lane_rows(history, attempts)
+        executors = executor_rows(history, attempts)
         history.attempts.extend(attempts)
         console = Console(width=80, record=True, file=None, force_terminal=False)
         console.print(timeline(history, 80))
-    assert sorted(one for lane in lanes for one in lane.attempts) == sorted(attempts)
-    for lane in lanes:
-        in_rows = [one for row in lane.rows for one in row]
-        assert sorted(in_rows) == sorted(lane.attempts) or (not in_rows and is_crowd(lane))
-        for row in lane.rows:
+    assert sorted(one for executor in executors for one in executor.attempts) == sorted(attempts)
+    for executor in executors:
+        in_rows = [one for row in executor.rows for one in row]
+        assert sorted(in_rows) == sorted(executor.attempts) or (not in_rows and is_crowd(executor))
+        for row in executor.rows:
             for one, after in itertools.pairwise(row):
                 assert one.began_at + one.took_s <= after.began_at
     assert all(len(line) <= 80 for line in console.export_text().splitlines())

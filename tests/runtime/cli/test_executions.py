@@ -23,7 +23,7 @@ from callboard.messages.storage.events import RecordedEvent
 from callboard.runtime.cli.chart import timeline
 from callboard.runtime.cli.events import line_of, to_data
 from callboard.runtime.cli.execution_report import draw
-from callboard.runtime.cli.execution_report import to_data as story_data
+from callboard.runtime.cli.execution_report import to_data as history_data
 from callboard.runtime.cli.listing import count_done, rows_of
 from callboard.runtime.cli.logs import open_logs
 from callboard.runtime.cli.outcome import ExitCode
@@ -272,4 +272,4 @@ def test_a_page_holds_no_markup_of_an_id(text: str) -> None:
     assert "<b>" not in html
     draw(history, lives=True)
     timeline(history, 80)
-    assert story_data(history, lives=True)["counts"] == {"done": 1}
+    assert history_data(history, lives=True)["counts"] == {"done": 1}

@@ -10,7 +10,7 @@ from rich.console import Console
 from callboard.messages.control.views import ActorLoad, CallboardView, HostView, LinkView
 from callboard.runtime.cli.outcome import ExitCode
 from callboard.runtime.cli.rates import HostRow, SystemRows, Trend
-from callboard.runtime.cli.sources import Sight, Source
+from callboard.runtime.cli.sources import Snapshot, Source
 from callboard.runtime.cli.top import SORTS, Watcher, draw, sorted_rows
 
 Run = Callable[..., Any]
@@ -35,7 +35,7 @@ def host(at_s: float, **changes: Any) -> HostView:
 
 
 def system(*hosts: HostView) -> CallboardView:
-    return CallboardView(name="s", hosts=hosts, restarts=0, understudies=1)
+    return CallboardView(name="s", hosts=hosts, restarts=0, standbys=1)
 
 
 def link(**changes: int) -> LinkView:
@@ -129,10 +129,10 @@ def test_what_comes_first_comes_first() -> None:
 # --- drawing ------------------------------------------------------------------------------------
 
 
-def drawn(sight: Sight[SystemRows], width: int = 200) -> str:
+def drawn(snapshot: Snapshot[SystemRows], width: int = 200) -> str:
     console = Console(width=width)
     with console.capture() as capture:
-        console.print(draw(sight))
+        console.print(draw(snapshot))
     return capture.get()
 
 
@@ -140,7 +140,7 @@ def test_hosts_that_do_not_answer_are_drawn_with_the_reason() -> None:
     rows = Trend().add(
         system(host(1.0, name="driver", slot=0), host(0.0, state="silent", problem="2 s"))
     )
-    text = drawn(Sight(1, rows))
+    text = drawn(Snapshot(1, rows))
     assert "host-1 silent (2 s)" in text
     assert "driver" in text
 
@@ -149,7 +149,7 @@ def test_nothing_is_cut_in_a_terminal_of_80_columns() -> None:
     busy = host(1.0, name="host-12", handled=10_000_000, mailbox=1_234_567, pending_asks=99_999)
     trend = Trend()
     trend.add(system(host(0.0, name="host-12")))
-    text = drawn(Sight(1, trend.add(system(busy))), 80)
+    text = drawn(Snapshot(1, trend.add(system(busy))), 80)
     assert "…" not in text
     for column in ("mailbox", "restarts/min", "dead letters", "memory", "frames/s", "bytes/s"):
         assert column in text
@@ -157,7 +157,7 @@ def test_nothing_is_cut_in_a_terminal_of_80_columns() -> None:
 
 
 def test_a_system_that_does_not_answer_is_drawn() -> None:
-    assert "process 7 does not answer" in drawn(Sight(7, None, "does not answer"))
+    assert "process 7 does not answer" in drawn(Snapshot(7, None, "does not answer"))
 
 
 # --- looking again and again -----------------------------------------------------------------
@@ -178,7 +178,9 @@ async def test_systems_of_one_process_are_kept_apart() -> None:
         system(host(2.0, slot=0, handled=150)),
         system(host(10.0, slot=0, uptime_s=3.0, handled=7)),
     ]
-    rates = [sight.view.hosts[0].messages_per_s for sight in await watcher.look() if sight.view]
+    rates = [
+        snapshot.view.hosts[0].messages_per_s for snapshot in await watcher.look() if snapshot.view
+    ]
     assert rates == [50.0, 7.0]
 
 

@@ -22,7 +22,7 @@ from callboard.runtime.admin.unix_socket import SYSTEM, admin_sockets
 from callboard.runtime.api.start import start as start_system
 from callboard.runtime.cli.drawing import draw
 from callboard.runtime.cli.outcome import ExitCode
-from callboard.runtime.cli.sources import Sight
+from callboard.runtime.cli.sources import Snapshot
 
 Run = Callable[..., Any]
 
@@ -159,10 +159,10 @@ def test_a_folder_that_others_may_enter_is_not_believed(temporary: Path, callboa
 # --- drawing --------------------------------------------------------------------------
 
 
-def drawn(sight: Sight[CallboardView]) -> str:
+def drawn(snapshot: Snapshot[CallboardView]) -> str:
     console = Console(width=200)
     with console.capture() as capture:
-        console.print(draw(sight))
+        console.print(draw(snapshot))
     return capture.get()
 
 
@@ -182,10 +182,10 @@ def host_view(**changes: Any) -> HostView:
     return HostView(**(fields | changes))
 
 
-def system_view(*hosts: HostView, restarts: int = 0) -> Sight[CallboardView]:
+def system_view(*hosts: HostView, restarts: int = 0) -> Snapshot[CallboardView]:
     driver = host_view(slot=0, name="driver")
-    return Sight(
-        1, CallboardView(name="s", hosts=(driver, *hosts), restarts=restarts, understudies=1)
+    return Snapshot(
+        1, CallboardView(name="s", hosts=(driver, *hosts), restarts=restarts, standbys=1)
     )
 
 
@@ -220,7 +220,12 @@ def actor_view(**changes: Any) -> ActorView:
 def test_actors_that_are_not_shown_are_counted_where_they_are() -> None:
     child = actor_view(cell=9, name="$9", kind="Child", mailbox=1_500)
     parent = actor_view(
-        life="stopping", children=5, strategy="rest_for_one", members=(child,), running=2, stash=7
+        lifecycle="stopping",
+        children=5,
+        strategy="rest_for_one",
+        members=(child,),
+        running=2,
+        stash=7,
     )
     text = drawn(system_view(host_view(actors=16, top_level=3, members=(parent,))))
     assert "and 2 more actors not shown (--actors)" in text
@@ -249,25 +254,30 @@ def test_markup_in_names_is_text_and_control_characters_are_not_printed() -> Non
 # --- placed children --------------------------------------------------------------------
 
 
-def placed_children(**lodger: Any) -> tuple[HostView, HostView]:
+def placed_children(**remote_child: Any) -> tuple[HostView, HostView]:
     """A tree on host-1 with the children a, b on host-2, and c; and host-2."""
     a = actor_view(cell=2, name="a", kind="Child")
-    envoy = actor_view(
+    proxy = actor_view(
         cell=3, name="b", kind="Child", runs_on=2, runs_as=8, restarts=3, significant=True
     )
     c = actor_view(cell=4, name="c", kind="Child")
-    tree = actor_view(cell=1, name="t", kind="Supervisor", children=3, members=(a, envoy, c))
-    there = actor_view(cell=8, name="b", kind="Child", path="/t/b", **lodger)
-    lodge = actor_view(
-        cell=7, name="t", kind="Supervisor", is_lodge=True, children=1, members=(there,)
+    tree = actor_view(cell=1, name="t", kind="Supervisor", children=3, members=(a, proxy, c))
+    there = actor_view(cell=8, name="b", kind="Child", path="/t/b", **remote_child)
+    holder = actor_view(
+        cell=7,
+        name="t",
+        kind="Supervisor",
+        is_remote_child_holder=True,
+        children=1,
+        members=(there,),
     )
     return (
         host_view(actors=4, top_level=1, members=(tree,)),
-        host_view(slot=2, name="host-2", actors=2, top_level=1, members=(lodge,)),
+        host_view(slot=2, name="host-2", actors=2, top_level=1, members=(holder,)),
     )
 
 
-def test_a_placed_child_is_drawn_with_its_tree_and_not_where_its_lodge_is() -> None:
+def test_a_placed_child_is_drawn_with_its_tree_and_not_where_its_holder_is() -> None:
     below = actor_view(cell=9, name="d", kind="Below")
     hosts = placed_children(mailbox=12, children=1, members=(below,), restarts=99)
     lines = [line.strip() for line in drawn(system_view(*hosts)).splitlines()]
@@ -277,7 +287,7 @@ def test_a_placed_child_is_drawn_with_its_tree_and_not_where_its_lodge_is() -> N
     ]  # fmt: skip
     b = next(line for line in kinds if " b  " in line)
     assert "running on host-2, 12 in its mailbox" in b
-    assert "significant, 3 restarts" in b, "its supervisor counts, not its lodge"
+    assert "significant, 3 restarts" in b, "its supervisor counts, not its holder"
     assert "host-2" in lines[-1], "nothing below the host that it runs on"
     assert not any("not shown" in line for line in lines)
 
@@ -310,9 +320,9 @@ async def test_placed_children_of_a_running_tree_are_drawn_in_their_order() -> N
         ),
         placement=Placement(1),
     )
-    async with start_system(engine="inline", hosts=2, understudies=0) as system:
+    async with start_system(engine="inline", hosts=2, standbys=0) as system:
         await system.start_tree(wanted)
-        text = drawn(Sight(1, await system.view()))
+        text = drawn(Snapshot(1, await system.view()))
     lines = [line for line in text.splitlines() if "Idle" in line or "Supervisor" in line]
     assert [line.split("── ")[1].rstrip() for line in lines] == [
         "Supervisor t  running, 4 children one_for_one",

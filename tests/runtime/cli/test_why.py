@@ -15,7 +15,7 @@ from rich.console import Console
 from callboard.actors.kernel.actor import Actor, handler
 from callboard.messages.control.control_plane import CONTROL_CELL, CONTROL_SLOT
 from callboard.messages.control.spec import Restart
-from callboard.messages.control.views import ActorStory, StoryEntry
+from callboard.messages.control.views import ActorHistory, HistoryEntry
 from callboard.messages.core.contract import Contract, Request
 from callboard.messages.core.errors import ActorStopped, HandlerFailed, UsageError
 from callboard.messages.core.ref import Address
@@ -45,8 +45,8 @@ class Fragile(Actor):
 
 
 def source_of(system: System) -> Source:
-    desk = Address(CONTROL_SLOT, CONTROL_CELL)
-    return Source(1, lambda request: host_of(system).ask(desk, request))
+    root_endpoint = Address(CONTROL_SLOT, CONTROL_CELL)
+    return Source(1, lambda request: host_of(system).ask(root_endpoint, request))
 
 
 async def crash(system: System, ref: Any) -> None:
@@ -109,7 +109,7 @@ async def test_one_that_ended_is_found_and_so_is_its_namesake(system: System) ->
     ref = await system.spawn(Fragile, name="once", host=1, restart=Restart.TEMPORARY)
     await crash(system, ref)
     story = (await find([source_of(system)], "once")).story
-    assert (story.life, full_path(story)) == ("ended", "host-1/once")
+    assert (story.lifecycle, full_path(story)) == ("ended", "host-1/once")
     assert "on purpose" in story.ended
     async with asyncio.timeout(5.0):
         while root_of(system).table.names:  # noqa: ASYNC110 - the report of an end has no event
@@ -129,7 +129,7 @@ async def test_hosts_have_stories_too(system: System) -> None:
     async with asyncio.timeout(10.0):
         while not (await find([source_of(system)], "host-1")).story.incarnation > 1:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0)
-        while (await find([source_of(system)], "host-1")).story.life != "running":  # noqa: ASYNC110 - as above
+        while (await find([source_of(system)], "host-1")).story.lifecycle != "running":  # noqa: ASYNC110 - as above
             await asyncio.sleep(0)
     story = (await find([source_of(system)], "host-1/")).story
     assert (story.restarts, story.entries[0].reason) == (1, "killed")
@@ -141,7 +141,7 @@ async def test_hosts_have_stories_too(system: System) -> None:
 async def test_a_host_that_hangs_is_told_and_does_not_hide_the_others(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(looks, "LOOK_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(looks, "QUERY_TIMEOUT_S", 0.05)
     await system.spawn(Fragile, name="here", host=1)
     hanging = processes_of(system)[1].host
     monkeypatch.setattr(hanging, "answer", lambda *_: asyncio.sleep(3_600.0))
@@ -168,12 +168,12 @@ def drawn(found: Found, **options: Any) -> str:
 
 
 def test_a_story_is_drawn_with_times_and_decisions() -> None:
-    entry = StoryEntry(
+    entry = HistoryEntry(
         ago_s=3_600.0, incarnation=3, reason="failed", message="ValueError: [bold]no[/]\x1b[2J",
         traceback="Traceback: line 7", decision="restarted", delay_s=0.5,
     )  # fmt: skip
-    story = ActorStory(
-        host="host-1", path="/a", kind="A", life="running", restarts=1, restart="transient",
+    story = ActorHistory(
+        host="host-1", path="/a", kind="A", lifecycle="running", restarts=1, restart="transient",
         supervision="one_for_one, at most 3 restarts in 5 s", entries=(entry,),
     )  # fmt: skip
     text = drawn(Found("s", 7, story, ("host-2: down",)))
@@ -187,7 +187,7 @@ def test_a_story_is_drawn_with_times_and_decisions() -> None:
 
 
 def test_one_without_failures_says_so() -> None:
-    story = ActorStory(host="host-1", path="/a", kind="A", life="running")
+    story = ActorHistory(host="host-1", path="/a", kind="A", lifecycle="running")
     assert "It has not failed" in drawn(Found("s", 7, story))
 
 

@@ -23,7 +23,7 @@ async def test_a_killed_process_is_told_to_watchers_on_other_hosts() -> None:
     cloudpickle.register_pickle_by_value(party)
     try:
         async with start(engine="ray", name="watched", hosts=2) as system:
-            target = await system.spawn(party.Guest, host=1)
+            target = await system.spawn(party.AttachedDriver, host=1)
             watcher = await system.spawn(party.Listener, host=2)
             partner = await system.spawn(party.Trapper, host=2)
             await watcher.ask(party.Do(what="watch", ref=target, times=2))
@@ -39,8 +39,8 @@ async def test_a_killed_process_is_told_to_watchers_on_other_hosts() -> None:
             told = await watcher.ask(party.Tell(count=3), timeout_s=20.0)
             assert [down.kind for down in told.downs] == [ExitReason.HOST_LOST] * 3
             assert told.downs[-1].ref.address == Address(1, 0)
-            felt = await partner.ask(party.Tell(count=1), timeout_s=20.0)
-            assert [exited.kind for exited in felt.exits] == [ExitReason.HOST_LOST]
+            exit_signal = await partner.ask(party.Tell(count=1), timeout_s=20.0)
+            assert [exited.kind for exited in exit_signal.exits] == [ExitReason.HOST_LOST]
             while True:
                 try:
                     await target.ask(party.Tell(), timeout_s=30.0)

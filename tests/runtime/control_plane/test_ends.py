@@ -226,7 +226,7 @@ def test_two_nodes_share_the_hosts_and_a_lost_node_is_survived(tmp_path: pathlib
 
         async def main(cluster, second):
             async with start(
-                address=cluster.address, hosts=4, understudies=0, heartbeat_s=0.5
+                address=cluster.address, hosts=4, standbys=0, heartbeat_s=0.5
             ) as system:
                 refs = [await system.spawn(Sleepy, host=number) for number in (1, 2, 3, 4)]
                 before = await where(refs)

@@ -62,9 +62,9 @@ async def relay_until_answered(relayer: Ref[Any], to: Ref[Any], n: int) -> None:
     await ask_until_answered(relayer, n, cast.Relay(to=to, n=n))
 
 
-async def understudies(system: System, wanted: int) -> None:
+async def standbys(system: System, wanted: int) -> None:
     async with asyncio.timeout(30.0):
-        while (await system.view(actors_max=0)).understudies != wanted:
+        while (await system.view(actors_max=0)).standbys != wanted:
             pass
 
 
@@ -85,7 +85,7 @@ async def test_killed_host_comes_back_at_the_same_references() -> None:
         replies = await asyncio.gather(*(system.ask(company.Errand()) for _ in range(20)))
         assert {reply.text for reply in replies} == {"host-1", "host-2"}
         assert len(parts) == 2
-        await understudies(system, 1)
+        await standbys(system, 1)
         view = await system.view(actors_max=0)
         assert view.restarts == 1
         assert [host.name for host in view.hosts] == ["driver", "host-1", "host-2"]
@@ -98,7 +98,7 @@ async def test_a_pool_that_was_resized_comes_back_as_it_was() -> None:
         before = [host.actors for host in (await system.view(actors_max=0)).hosts]
         assert sum(before[1:]) == 7 + 2
         await kill(system, 1)
-        await understudies(system, 1)
+        await standbys(system, 1)
         replies = await asyncio.gather(*(pool.ask(company.Errand()) for _ in range(20)))
         assert {reply.text for reply in replies} == {"host-1", "host-2"}
         assert [host.actors for host in (await system.view(actors_max=0)).hosts] == before
@@ -141,7 +141,7 @@ async def test_asks_of_a_dead_host_stop_the_handlers_they_started() -> None:
 
 
 async def test_asks_while_a_host_is_down_wait_for_its_successor() -> None:
-    async with running(understudies=0) as system:
+    async with running(standbys=0) as system:
         ref = await system.spawn(cast.Counter, host=1)
         relayer = await system.spawn(cast.Relayer, host=2)
         await kill(system, 1)
@@ -171,7 +171,7 @@ async def test_actor_that_has_ended_does_not_come_back_with_its_host() -> None:
         gone.tell(company.Leave())
         await witness.ask(cast.Expect(prefix="gone stopping"))
         async with asyncio.timeout(20.0):
-            while gone.address.cell in root_of(system).table.slots[1].births:
+            while gone.address.cell in root_of(system).table.slots[1].entries:
                 await system.view(actors_max=0)
         await kill(system, 1)
         await ask_until_answered(kept)
@@ -187,13 +187,13 @@ async def test_two_hosts_killed_at_once_find_each_other_again() -> None:
         for relayer, ref in zip(relayers, reversed(refs), strict=True):
             await ask_until_answered(ref)
             await relay_until_answered(relayer, ref, 3)
-        await understudies(system, 1)
+        await standbys(system, 1)
 
 
-async def test_understudy_killed_while_it_takes_over() -> None:
+async def test_standby_killed_while_it_takes_over() -> None:
     async with running() as system:
         refs = await system.spawn_many([cast.Counter] * 2_000, host=1)
-        spare = root_of(system).understudies.spares[0]
+        spare = root_of(system).standbys.spares[0]
         spare_pid = spare.pid  # type: ignore[attr-defined]
         await kill(system, 1)
         async with asyncio.timeout(20.0):
@@ -204,14 +204,14 @@ async def test_understudy_killed_while_it_takes_over() -> None:
 
 
 @pytest.mark.soak
-async def test_dead_understudy_is_replaced_before_it_is_needed() -> None:
+async def test_dead_standby_is_replaced_before_it_is_needed() -> None:
     async with running() as system:
-        spare = root_of(system).understudies.spares[0]
+        spare = root_of(system).standbys.spares[0]
         os.kill(spare.pid, signal.SIGKILL)  # type: ignore[attr-defined]
         async with asyncio.timeout(30.0):
-            while spare in root_of(system).understudies.spares:
+            while spare in root_of(system).standbys.spares:
                 await system.view(actors_max=0)
-        await understudies(system, 1)
+        await standbys(system, 1)
         ref = await system.spawn(cast.Counter, host=1)
         await kill(system, 1)
         await ask_until_answered(ref)
@@ -285,15 +285,15 @@ async def test_blocked_loop_is_no_dead_host() -> None:
 
 async def test_dead_letters_of_a_successor_reach_subscribers_too() -> None:
     async with running() as system:
-        letters: list[DeadLetter] = []
-        await system.on_dead_letter(letters.append)
+        dead_letters: list[DeadLetter] = []
+        await system.on_dead_letter(dead_letters.append)
         ref = await system.spawn(cast.Fragile, host=1)
         await kill(system, 1)
         await ask_until_answered(ref)
         ref.tell(cast.Note(n=-1))
         await ref.ask(cast.Ping(n=1))
         async with asyncio.timeout(20.0):
-            while not any(letter.reason == "handler_failed" for letter in letters):
+            while not any(letter.reason == "handler_failed" for letter in dead_letters):
                 await system.view(actors_max=0)
 
 

@@ -30,11 +30,11 @@ OPTIONS: Final[dict[str, Any]] = {
 }
 
 
-class Life(Contract, name="group.life"):
+class Lifecycle(Contract, name="group.life"):
     number: int
 
 
-class Which(Request[Life], name="group.which"):
+class Which(Request[Lifecycle], name="group.which"):
     """Which of its lives it is in."""
 
     number: int = 0
@@ -50,7 +50,7 @@ class WhoseKey(Request[Where], name="group.whose_key"):
     user: str
 
 
-class PassOn(Request[Life], name="group.pass_on"):
+class PassOn(Request[Lifecycle], name="group.pass_on"):
     to: Ref[Any]
 
 
@@ -79,19 +79,19 @@ class Slow(Actor):
 
     async def started(self, ctx: Context) -> None:
         STAGE.lives += 1
-        self.life = STAGE.lives
+        self.lifecycle = STAGE.lives
 
     async def stopping(self, ctx: Context, reason: Exit) -> None:
         STAGE.stopping.set()
         await STAGE.may_stop.wait()
 
     @handler
-    async def which(self, request: Which) -> Life:
+    async def which(self, request: Which) -> Lifecycle:
         STAGE.taken.append(request.number)
         if request.holds:
             STAGE.begun.set()
             await STAGE.go_on.wait()
-        return Life(number=self.life)
+        return Lifecycle(number=self.lifecycle)
 
 
 class Held(KeyedActor):
@@ -106,9 +106,9 @@ class Other(Actor):
     """Asks from another host."""
 
     @handler
-    async def pass_on(self, request: PassOn, ctx: Context) -> Life:
-        life: Life = await request.to.ask(Which(), timeout_s=WAIT_S)
-        return life
+    async def pass_on(self, request: PassOn, ctx: Context) -> Lifecycle:
+        lifecycle: Lifecycle = await request.to.ask(Which(), timeout_s=WAIT_S)
+        return lifecycle
 
 
 async def end(system: System, slot: int) -> None:
@@ -141,7 +141,7 @@ async def test_asks_to_a_host_that_is_restarted_with_its_group_wait_and_keep_the
         for number in range(2, 40):
             asks.append(asyncio.ensure_future(slow.ask(Which(number=number), timeout_s=WAIT_S)))
             await asyncio.wait(asks, timeout=0.0001 * number)
-        assert {life.number for life in await all_wait(asks)} == {2}
+        assert {lifecycle.number for lifecycle in await all_wait(asks)} == {2}
         assert STAGE.taken == [*range(40)]
 
 
@@ -160,7 +160,7 @@ async def test_asks_that_wait_in_the_mailbox_wait_for_the_next_one() -> None:
         assert not done, "the one that has begun may end, and the others have not begun"
         STAGE.go_on.set()
         assert (await busy).number == 1
-        assert {life.number for life in await all_wait(asks)} == {2}
+        assert {lifecycle.number for lifecycle in await all_wait(asks)} == {2}
         assert STAGE.taken == [*range(10)]
 
 
@@ -170,7 +170,7 @@ async def test_an_actor_of_another_host_waits_as_well() -> None:
         other = await system.spawn(Other, host="a")
         await stop_by_its_group(system)
         asks = [asyncio.ensure_future(other.ask(PassOn(to=slow), timeout_s=WAIT_S))]
-        assert [life.number for life in await all_wait(asks)] == [2]
+        assert [lifecycle.number for lifecycle in await all_wait(asks)] == [2]
 
 
 async def test_a_key_of_such_a_host_waits_as_well() -> None:
@@ -221,7 +221,7 @@ async def test_a_large_ask_comes_back_as_well() -> None:
         await stop_by_its_group(system)
         large = Which(number=7, ballast=b"x" * 300_000)
         asks = [asyncio.ensure_future(slow.ask(large, timeout_s=WAIT_S))]
-        assert [life.number for life in await all_wait(asks)] == [2]
+        assert [lifecycle.number for lifecycle in await all_wait(asks)] == [2]
 
 
 async def test_an_actor_that_is_stopped_for_good_is_still_said_to_be() -> None:

@@ -25,7 +25,7 @@ ASK_TIMEOUT_S: Final = 60.0
 
 
 class Done(Contract, name="group_seeds.done"):
-    life: int
+    lifecycle: int
 
 
 class Do(Request[Done], name="group_seeds.do"):
@@ -50,7 +50,7 @@ class Lingering(Actor):
 
     @handler
     async def do(self, _: Do) -> Done:
-        return Done(life=self._life)
+        return Done(lifecycle=self._life)
 
 
 class Sender(Actor):
@@ -72,7 +72,7 @@ def test_no_ask_fails_that_has_not_run(seed: int, stops_in_s: float) -> None:
 
     async def ask(ref: Ref[Any], request: Request[Done], wait_s: float) -> None:
         await asyncio.sleep(wait_s)
-        lives.append((await ref.ask(request, timeout_s=ASK_TIMEOUT_S)).life)
+        lives.append((await ref.ask(request, timeout_s=ASK_TIMEOUT_S)).lifecycle)
 
     async def main() -> None:
         options: dict[str, Any] = {"hosts": 3, "host_supervision": REST, "network_faults": SLOW}

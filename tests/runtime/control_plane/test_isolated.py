@@ -147,15 +147,15 @@ async def test_isolated_actor_has_a_host_of_its_own_with_its_resources() -> None
         assert host_of(system).directory.hosts == (1, 2)
 
 
-async def test_killed_isolated_host_comes_back_in_a_new_process_not_an_understudy() -> None:
-    async with running(understudies=1) as (system, engine):
+async def test_killed_isolated_host_comes_back_in_a_new_process_not_a_standby() -> None:
+    async with running(standbys=1) as (system, engine):
         ref = await system.spawn(cast.Counter, placement=ALONE)
-        spare = root_of(system).understudies.spares[0]
+        spare = root_of(system).standbys.spares[0]
         old = slot_of(system, ref).process
         await old.kill()
         await answered(ref)
         assert slot_of(system, ref).process not in (old, spare)
-        assert root_of(system).understudies.spares == [spare]
+        assert root_of(system).standbys.spares == [spare]
         assert len(engine.orders) == 2
 
 

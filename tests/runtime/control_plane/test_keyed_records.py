@@ -1,4 +1,4 @@
-"""The places of keyed actors outlive their root, also those whose keepers have ended."""
+"""The places of keyed actors outlive their root, also those whose key regions have ended."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -11,10 +11,10 @@ from callboard.runtime.control_plane.slots import Batch, Slot, SlotTable
 PLACES = "keyed:user:1/1,2/2"
 
 
-def test_next_root_knows_all_places_though_one_keeper_is_left() -> None:
+def test_next_root_knows_all_places_though_one_key_region_is_left() -> None:
     table = SlotTable()
     slots = [table.add_slot(name, None) for name in ("host-1", "host-2")]
-    part = SpawnPart(births=b"", count=1)
+    part = SpawnPart(entries=b"", count=1)
     request = Spawn(
         parts=(part, part),
         offers=tuple(Offer(part=n, contracts=("add",), routing="keyed:user") for n in range(2)),

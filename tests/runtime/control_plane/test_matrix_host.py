@@ -41,7 +41,7 @@ class Three:
         spec = SupervisorSpec(**{"backoff": AT_ONCE, **supervision})
         hosts = (HostSpec("a"), b, HostSpec("c"))
         settings = Settings(
-            engine="inline", hosts=hosts, understudies=0, host_supervision=spec, name="matrix"
+            engine="inline", hosts=hosts, standbys=0, host_supervision=spec, name="matrix"
         )
         self.system = System(settings)
         self.log: list[str] = []
@@ -109,7 +109,7 @@ async def follow(cell: Cell) -> None:
             await three.until(lambda: three.log == expected and three.all_up())
             living = refs
         else:
-            await three.until(lambda: (slot := three.slot("b")) is None or bool(slot.rest_epoch))
+            await three.until(lambda: (slot := three.slot("b")) is None or bool(slot.final_epoch))
             assert (three.slot("b") is not None) is (cell.outcome.subject == "down")
             assert three.log == []
             with pytest.raises(HostLost):
@@ -155,7 +155,7 @@ async def escalation(strategy: Strategy) -> None:
 
 async def start_fails_half_way(strategy: Strategy) -> None:
     supervision = SupervisorSpec(strategy)
-    settings = Settings(engine="inline", hosts=3, understudies=0, host_supervision=supervision)
+    settings = Settings(engine="inline", hosts=3, standbys=0, host_supervision=supervision)
     engine = InlineEngine(settings)
     system = System(settings, engine)
     start_process = engine.start_process
@@ -254,7 +254,7 @@ async def test_resting_host_comes_back_empty_with_its_group() -> None:
     async with Three(b, strategy=Strategy.ONE_FOR_ALL) as three:
         old = await three.system.spawn(cast.Counter, host="b", name="old")
         await three.end("b", ENDED_NORMALLY)
-        await three.until(lambda: (slot := three.slot("b")) is not None and bool(slot.rest_epoch))
+        await three.until(lambda: (slot := three.slot("b")) is not None and bool(slot.final_epoch))
         await three.end("a")
         await three.until(lambda: three.log == ["-c", "+a", "+b", "+c"] and three.all_up())
         new = await three.system.spawn(cast.Counter, host="b", name="old")

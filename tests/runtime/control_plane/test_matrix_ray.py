@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_here"), pytest.mark.
 
 @asynccontextmanager
 async def running(**options: Any) -> AsyncIterator[System]:
-    async with start(engine="ray", name="kills", understudies=0, **options) as system:
+    async with start(engine="ray", name="kills", standbys=0, **options) as system:
         yield system
 
 

@@ -28,7 +28,7 @@ def test_isolated_actor_waits_for_a_node_with_its_labels_and_says_so(
 
         async def main(cluster, second):
             async with start(
-                address=cluster.address, hosts=1, understudies=0, heartbeat_s=0.5
+                address=cluster.address, hosts=1, standbys=0, heartbeat_s=0.5
             ) as system:
                 zone = Resources(cpus=1, node_labels={"zone": "a"})
                 ref = await system.spawn(Sleepy, placement=Placement(isolated=zone))

@@ -11,7 +11,7 @@ import pytest
 
 import callboard
 from callboard import Contract, System, start
-from callboard.actors.events.projection.actor import LookAtProjector
+from callboard.actors.events.projection.actor import QueryProjector
 from callboard.actors.events.projection.figures import ProjectorLimits
 from callboard.events import ProjectorActor
 from callboard.messages.control.placement import Placement
@@ -39,7 +39,7 @@ async def until_at(system: System, ref: Any, position: int) -> None:
     async with asyncio.timeout(2 * accounts.DEADLINE_S):
         while True:
             try:
-                if (await system.ask(LookAtProjector(), to=ref)).position >= position:
+                if (await system.ask(QueryProjector(), to=ref)).position >= position:
                     return
             except CallboardError:
                 await asyncio.sleep(0.01)

@@ -61,7 +61,7 @@ class Office:
         self.slot.epoch = 3
 
     async def keep(self, token: str, *, first: int = 10, count: int = 3) -> Batch:
-        part = SpawnPart(births=b"births", count=count)
+        part = SpawnPart(entries=b"births", count=count)
         batch = Batch(part, first)
         offer = Offer(part=0, offset=1, name="second", contracts=("ask",), size=2)
         request = Spawn(parts=(part,), offers=(offer,), token=token)
@@ -98,7 +98,7 @@ async def test_what_was_not_acknowledged_is_not_remembered(here: Office) -> None
     del here.ledger.entries["kept/untold"]
     (batch,) = here.ledger.remembered.batches
     assert (batch.slot, batch.first, batch.token, batch.living) == (1, 10, "told", b"\1\1\1")
-    assert batch.part == SpawnPart(births=b"births", count=3)
+    assert batch.part == SpawnPart(entries=b"births", count=3)
     assert batch.offers[0].name == "second"
     assert here.ledger.remembered.kept == {"told": Spawned(parts=((1, 10),), failures={})}
 
@@ -137,13 +137,13 @@ async def test_slots_and_numbers_are_remembered(here: Office) -> None:
     await records.reserve(1_000, 4)
     await records.slot(here.slot, is_populated=True)
     await records.process("it-1-host-1")
-    await records.letters([Address(5, 6)])
+    await records.dead_letters([Address(5, 6)])
     found = here.ledger.remembered
     assert (found.system, found.epoch, found.was_started) == ("it-1", 7, False)
     assert (found.next_cell, found.newest_slot) == (1_000 + module.CELLS_AHEAD, 4)
     assert (found.slots[0].number, found.slots[0].epoch, found.slots[0].process) == (1, 3, "")
     assert found.slots[0].is_populated
-    assert (found.processes, found.letters) == (["it-1-host-1"], [Address(5, 6)])
+    assert (found.processes, found.dead_letters) == (["it-1-host-1"], [Address(5, 6)])
 
 
 @office
@@ -199,11 +199,11 @@ async def test_what_a_root_died_over_is_not_restored_beside_what_was_started_ins
 @office
 async def test_drivers_that_were_let_in_are_remembered_until_they_are_gone(here: Office) -> None:
     row = (1 << 32, 1, "driver", ("node", "name", b"token"), "job", None)
-    await here.records.guest(1 << 32, row)
-    assert here.ledger.remembered.guests.keys() == {1 << 32}
-    here.records.guest_gone(1 << 32)
+    await here.records.attached_driver(1 << 32, row)
+    assert here.ledger.remembered.attached_drivers.keys() == {1 << 32}
+    here.records.driver_gone(1 << 32)
     await here.records.close()
-    assert here.ledger.remembered.guests == {}
+    assert here.ledger.remembered.attached_drivers == {}
 
 
 @office

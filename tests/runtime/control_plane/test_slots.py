@@ -22,7 +22,7 @@ def test_slots_are_numbered_from_one(table: SlotTable) -> None:
 
 def test_next_actor_goes_to_the_emptiest_slot_that_is_up(table: SlotTable) -> None:
     assert table.least_loaded().number == 1
-    table.slots[1].add(Batch(SpawnPart(births=b"", count=1), 1))
+    table.slots[1].add(Batch(SpawnPart(entries=b"", count=1), 1))
     assert table.least_loaded().number == 2
     table.slots[2].is_up = False
     assert table.least_loaded().number == 1
@@ -60,7 +60,7 @@ def test_unknown_actor_has_no_slot(table: SlotTable) -> None:
 
 def test_an_actor_that_ended_is_not_born_again_with_its_batch(table: SlotTable) -> None:
     slot = table.slots[1]
-    batch = Batch(SpawnPart(births=b"", count=3, numbers_each=2), 10)
+    batch = Batch(SpawnPart(entries=b"", count=3, numbers_each=2), 10)
     slot.add(batch)
     table.take_name("child", Address(1, 13))
     assert table.forget(Address(1, 12)) is True, "the names of its whole tree are free"

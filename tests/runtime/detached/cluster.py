@@ -216,17 +216,17 @@ def running_cluster(*, home: pathlib.Path | None = None) -> Iterator[Cluster]:
         _wait_until_it_answers(folder, port, head)
         yield Cluster(address, folder, environment)
     finally:
-        family = []
+        children = []
         with contextlib.suppress(psutil.NoSuchProcess):
-            family = process.children(recursive=True)
+            children = process.children(recursive=True)
         head.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             head.wait(timeout=GONE_WITHIN_S)
-        for child in [process, *family]:
+        for child in [process, *children]:
             with contextlib.suppress(psutil.Error):
                 child.kill()
         head.wait()
-        psutil.wait_procs(family, timeout=GONE_WITHIN_S)
+        psutil.wait_procs(children, timeout=GONE_WITHIN_S)
         shutil.rmtree(folder, ignore_errors=True)
 
 

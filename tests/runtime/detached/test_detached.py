@@ -262,7 +262,7 @@ def test_what_a_dead_root_has_left_is_found_and_removed(cluster: Cluster) -> Non
         """
         async def main():
             async with start(
-                name="orphaned", detached=True, address=ADDRESS, hosts=1, understudies=0
+                name="orphaned", detached=True, address=ADDRESS, hosts=1, standbys=0
             ) as system:
                 hosts = await pids(system)
             ray.init(address=ADDRESS, log_to_driver=False, logging_level="ERROR")
@@ -306,7 +306,7 @@ def test_down_leaves_no_process_and_tells_drivers(cluster: Cluster) -> None:
         """
         async def main():
             async with start(
-                name="short", detached=True, address=ADDRESS, hosts=1, understudies=1
+                name="short", detached=True, address=ADDRESS, hosts=1, standbys=1
             ) as system:
                 await (await system.spawn(Counter)).ask(Add())
                 say(root=await root_pid("short"), **await pids(system))
@@ -331,7 +331,7 @@ def test_hosts_of_a_killed_driver_end_though_the_cluster_goes_on(cluster: Cluste
     driver = cluster.driver(
         """
         async def main():
-            async with start(address=ADDRESS, hosts=2, understudies=1) as system:
+            async with start(address=ADDRESS, hosts=2, standbys=1) as system:
                 await (await system.spawn(Counter)).ask(Add())
                 say(**await pids(system))
                 await asyncio.sleep(3600)

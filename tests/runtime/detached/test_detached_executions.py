@@ -1,6 +1,7 @@
 """Executions of a detached system on a real cluster, while what runs them is killed.
 
-One system for all cases, as for its actors: its journal and its steward are the same throughout.
+One system for all cases, as for its actors: its journal and its execution service are the same
+throughout.
 """
 
 import json
@@ -81,7 +82,7 @@ job = Job[All, Lines](
     name="lines", decompose=plan, transform=lambda found: Lines(lines=tuple(found))
 )
 paying = Job[All, list[Line]](
-    name="paying", decompose=lambda _: [SubTask("pay", Pay(), unsafe=True)]
+    name="paying", decompose=lambda _: [SubTask("pay", Pay(), non-idempotent=True)]
 )
 
 async def until_done(handle, count):
@@ -180,7 +181,7 @@ asyncio.run(main())
     assert sorted(attempt.task for attempt in told.attempts) == list(range(3_000))
 
 
-def test_the_host_of_the_steward_and_the_root_are_killed_together(
+def test_the_host_of_the_execution_service_and_the_root_are_killed_together(
     cluster: Cluster, journal: Path
 ) -> None:
     driver = cluster.driver(
@@ -191,8 +192,8 @@ async def main():
         request = All(name="b", count=2_000, pause_s=0.02)
         handle = system.submit(job, request, execution_id="struck")
         await until_done(handle, 200)
-        steward = [pid for name, pid in (await pids(system)).items() if "steward" in name]
-        say(steward=steward, root=await root_pid("orders"))
+        servers = [pid for name, pid in (await pids(system)).items() if "execution-service" in name]
+        say(servers=servers, root=await root_pid("orders"))
         result = await handle.result(100)
         say(right=checked(result, 2_000), n=handle.state().metrics.done)
 
@@ -200,11 +201,11 @@ asyncio.run(main())
 """
     )
     said = driver.hear()
-    (steward,) = said["steward"]
-    os.kill(steward, signal.SIGSTOP)  # So that its journal stands still while it is read.
+    (execution_service,) = said["servers"]
+    os.kill(execution_service, signal.SIGSTOP)  # So that its journal stands still while it is read.
     before = history(journal, "struck")
     done = [int(before.ids[index]) for index in before.results]
-    os.kill(steward, signal.SIGKILL)
+    os.kill(execution_service, signal.SIGKILL)
     os.kill(said["root"], signal.SIGKILL)
     assert driver.hear() == {"right": True, "n": 2_000}
     assert driver.end() == 0, driver.errors.read_text()[-3_000:]
@@ -223,7 +224,7 @@ asyncio.run(main())
 
 
 def test_everything_is_killed_at_once(cluster: Cluster, journal: Path) -> None:
-    """The driver, the root, the steward and every host of an agent; nobody is there to resume."""
+    """The driver, the root, the execution service and every host of an agent."""
     driver = cluster.driver(
         JOBS
         + """
@@ -350,7 +351,7 @@ async def main():
     lock = FileLock(path)
     assert lock.take()
     async with start(
-        name="other", detached=True, address=ADDRESS, hosts=1, understudies=0, journal=str(path)
+        name="other", detached=True, address=ADDRESS, hosts=1, standbys=0, journal=str(path)
     ) as system:
         await system.pool(Worker, size=1)
         try:
@@ -367,11 +368,13 @@ asyncio.run(main())
     assert f"is written by process {said['pid']}" in said["refused"]
     assert said["right"]
     assert cluster.callboard("down", "other").returncode == 0
-    assert not [p for p in psutil.process_iter(["cmdline"]) if "other-steward" in str(p.info)]
+    assert not [
+        p for p in psutil.process_iter(["cmdline"]) if "other-execution-service" in str(p.info)
+    ]
 
 
 @pytest.mark.soak
-def test_with_postgresql_its_steward_may_come_back_anywhere(
+def test_with_postgresql_its_execution_service_may_come_back_anywhere(
     cluster: Cluster, postgres_url: str
 ) -> None:
     """Nothing ties it to a node, and the old writer is fenced by the new one."""
@@ -381,14 +384,15 @@ def test_with_postgresql_its_steward_may_come_back_anywhere(
         + """
 async def main():
     async with start(
-        name="served", detached=True, address=ADDRESS, hosts=1, understudies=0,
+        name="served", detached=True, address=ADDRESS, hosts=1, standbys=0,
         journal=os.environ["JOURNAL"],
     ) as system:
         await system.pool(Worker, size=4)
         handle = system.submit(job, All(name="g", count=500, pause_s=0.02), execution_id="served")
         await until_done(handle, 50)
-        (steward,) = [pid for name, pid in (await pids(system)).items() if "steward" in name]
-        os.kill(steward, signal.SIGKILL)
+        processes = await pids(system)
+        (server,) = [pid for name, pid in processes.items() if "execution-service" in name]
+        os.kill(server, signal.SIGKILL)
         say(right=checked(await handle.result(60), 500))
 
 asyncio.run(main())

@@ -20,7 +20,7 @@ system below would be dropped after 600 s."""
 STARTS = """
 async def main():
     async with start(
-        name="quick", detached=True, address=ADDRESS, hosts=1, understudies=0, heartbeat_s=60.0
+        name="quick", detached=True, address=ADDRESS, hosts=1, standbys=0, heartbeat_s=60.0
     ) as system:
         await system.spawn(Waiting, name="waiting")
         say(up=True)
@@ -111,7 +111,7 @@ def test_a_driver_that_computes_is_kept(cluster: Cluster) -> None:
         """
         async def main():
             async with start(
-                name="busy", detached=True, address=ADDRESS, hosts=1, understudies=0,
+                name="busy", detached=True, address=ADDRESS, hosts=1, standbys=0,
                 heartbeat_s=0.2,
             ) as system:
                 counter = await system.spawn(Counter)

@@ -28,7 +28,7 @@ async def main():
         await system.pool(Worker, size=1)
         job = Job(name="hangs", decompose=lambda request: [SubTask("a", request)])
         execution = system.submit(job, Hang(), execution_id="one")
-        await anext(aiter(execution.updates()))  # Its steward runs it now.
+        await anext(aiter(execution.updates()))  # Its execution service runs it now.
         say(up=True)
         try:
             await execution.result()
@@ -40,7 +40,7 @@ asyncio.run(main())
 
 
 @pytest.mark.soak
-def test_the_steward_cancels_what_it_runs(cluster: Cluster, tmp_path: Path) -> None:
+def test_the_execution_service_cancels_what_it_runs(cluster: Cluster, tmp_path: Path) -> None:
     journal = str(tmp_path / "j.db")
     driver = cluster.driver(RUNS.format(journal=journal))
     try:

@@ -17,7 +17,7 @@ import ray  # What has imported Ray before must not matter.
 import callboard
 
 async def main():
-    options = {"address": os.environ["CLUSTER"], "hosts": 1, "understudies": 0}
+    options = {"address": os.environ["CLUSTER"], "hosts": 1, "standbys": 0}
     async with callboard.start(**options) as system:
         print("hosts", len(root_of(system).table.slots))
 

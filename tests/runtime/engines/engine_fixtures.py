@@ -294,7 +294,7 @@ class EchoMatrix(Request[Matrix], name="cast.echo_matrix"):
     values: Array
 
 
-class Keeper(Agent):
+class KeyRegion(Agent):
     """Answers with what it was sent."""
 
     @handler

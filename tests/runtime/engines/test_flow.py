@@ -215,10 +215,10 @@ async def test_asks_for_an_actor_that_hangs_are_forgotten_when_they_expire(
 async def test_dead_letters_of_all_hosts_are_counted_and_reach_subscribers(
     system: System,
 ) -> None:
-    letters: list[DeadLetter] = []
+    dead_letters: list[DeadLetter] = []
 
     def subscriber(letter: DeadLetter) -> None:
-        letters.append(letter)
+        dead_letters.append(letter)
 
     await system.on_dead_letter(subscriber)
     before = await system.dead_letters()
@@ -236,13 +236,13 @@ async def test_dead_letters_of_all_hosts_are_counted_and_reach_subscribers(
     assert grown["handler_failed"] == 2
     assert grown["no_actor"] == 1
     async with asyncio.timeout(20.0):
-        while len(letters) < 4:
+        while len(dead_letters) < 4:
             await system.view(actors_max=0)
-    told = sorted((letter.reason, letter.host) for letter in letters)
+    told = sorted((letter.reason, letter.host) for letter in dead_letters)
     assert ("handler_failed", "host-1") in told
     assert ("handler_failed", "host-2") in told
     assert ("no_actor", "host-2") in told
-    failed = next(letter for letter in letters if letter.reason == "handler_failed")
+    failed = next(letter for letter in dead_letters if letter.reason == "handler_failed")
     assert failed.contract == "cast.note"
     assert failed.error is not None
     assert "negative" in failed.error["message"]
@@ -253,15 +253,15 @@ async def test_dead_letters_of_all_hosts_are_counted_and_reach_subscribers(
 
 @pytest.mark.parametrize("host", [1, 2])
 async def test_large_bytes_there_and_back(system: System, host: int) -> None:
-    keeper = await system.spawn(company.Keeper, host=host)
+    region = await system.spawn(company.KeyRegion, host=host)
     data = bytes(range(256)) * 4096
-    assert (await keeper.ask(company.EchoBlob(data=data))).data == data
+    assert (await region.ask(company.EchoBlob(data=data))).data == data
 
 
 async def test_large_array_there_and_back_is_read_only_and_not_copied(system: System) -> None:
-    keeper = await system.spawn(company.Keeper, host=2)
+    region = await system.spawn(company.KeyRegion, host=2)
     values = np.arange(50 * 1024 * 1024 // 8, dtype=np.float64)
-    reply = await keeper.ask(company.EchoMatrix(values=values), timeout_s=60.0)
+    reply = await region.ask(company.EchoMatrix(values=values), timeout_s=60.0)
     assert reply.total == float(values.sum())
     assert (reply.owns_data, reply.writeable) == (False, False)
     assert reply.values.flags.writeable is False
@@ -270,20 +270,20 @@ async def test_large_array_there_and_back_is_read_only_and_not_copied(system: Sy
 
 
 async def test_large_and_small_messages_keep_their_order(system: System) -> None:
-    keeper = await system.spawn(company.Keeper, host=2)
+    region = await system.spawn(company.KeyRegion, host=2)
     sizes = [1, 200_000, 10, 300_000, 5, 70_000, 1]
     replies = await asyncio.gather(
-        *(keeper.ask(company.EchoBlob(data=b"x" * size)) for size in sizes)
+        *(region.ask(company.EchoBlob(data=b"x" * size)) for size in sizes)
     )
     assert [len(reply.data) for reply in replies] == sizes
 
 
 async def test_too_large_a_message_is_refused_at_the_sender(system: System) -> None:
-    keeper = await system.spawn(company.Keeper, host=2)
+    region = await system.spawn(company.KeyRegion, host=2)
     limit = system.settings.limits.payload_bytes_max
     with pytest.raises(PayloadTooLarge):
-        await keeper.ask(company.EchoBlob(data=bytes(limit + 1)))
-    assert (await keeper.ask(company.EchoBlob(data=b"x"))).data == b"x"
+        await region.ask(company.EchoBlob(data=bytes(limit + 1)))
+    assert (await region.ask(company.EchoBlob(data=b"x"))).data == b"x"
 
 
 async def test_references_in_messages_work_where_they_arrive(system: System) -> None:

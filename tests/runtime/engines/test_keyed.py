@@ -56,12 +56,12 @@ async def test_more_keys_than_may_be_active_take_turns_and_keep_their_state() ->
             )
             assert [reply.amount for reply in replies] == [turn] * 30
         view = await system.view()
-        keepers = [m for host in view.hosts for m in host.members if m.name == "Account"]
-        assert len(keepers) == 2
-        assert all(keeper.children <= 3 for keeper in keepers)
+        regions = [m for host in view.hosts for m in host.members if m.name == "Account"]
+        assert len(regions) == 2
+        assert all(region.children <= 3 for region in regions)
 
 
-async def test_states_are_saved_when_the_keepers_stop_in_order() -> None:
+async def test_states_are_saved_when_the_key_regions_stop_in_order() -> None:
     async with start(engine="inline", hosts=2) as system:
         store = await system.spawn(StoreActor, host=1)
         accounts = await system.keyed(Account, store=store)

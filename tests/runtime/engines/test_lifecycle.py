@@ -61,10 +61,10 @@ async def test_first_start_that_fails_is_told_to_the_spawner(
 
 async def test_what_cannot_be_sent_is_refused_and_leaves_nothing_behind(system: System) -> None:
     lock: Any = threading.Lock()
-    before = [set(slot.births) for slot in root_of(system).table.slots.values()]
+    before = [set(slot.entries) for slot in root_of(system).table.slots.values()]
     with pytest.raises(SpecError, match="FailingConstructor"):
         await system.spawn(props(company.FailingConstructor, lock), name="lock", host=1)
-    after = [set(slot.births) for slot in root_of(system).table.slots.values()]
+    after = [set(slot.entries) for slot in root_of(system).table.slots.values()]
     assert after == before, "or it would keep the host's successor from coming up"
     ref = await system.spawn(props(company.FailingConstructor, ""), name="lock", host=1)
     await system.stop(ref)

@@ -8,18 +8,18 @@ from callboard.runtime.executions.journals import FileLock
 
 def test_who_asks_for_an_instant_does_not_keep_a_writer_away(tmp_path: Path) -> None:
     path = tmp_path / "j.db"
-    pauses: list[float] = []
+    flow_control: list[float] = []
     (tmp_path / "j.db.lock").touch()
     with (tmp_path / "j.db.lock").open("rb") as asking:
         fcntl.flock(asking, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
         def pause(seconds: float) -> None:
-            pauses.append(seconds)
+            flow_control.append(seconds)
             fcntl.flock(asking, fcntl.LOCK_UN)
 
         lock = FileLock(path, pause=pause)
         assert lock.take()
-    assert len(pauses) == 1
+    assert len(flow_control) == 1
     lock.release()
 
 

@@ -179,9 +179,9 @@ async def test_what_a_lost_one_made_grow_does_not_grow_twice(tmp_path: Path) -> 
     assert Maker.made == [2]
 
 
-async def test_an_unsafe_one_that_is_lost_is_put_to_somebody(tmp_path: Path) -> None:
+async def test_an_non_idempotent_one_that_is_lost_is_put_to_somebody(tmp_path: Path) -> None:
     path = tmp_path / "j.db"
-    plan = tuple(task._replace(unsafe=True) if task.id == "b" else task for task in PLAN)
+    plan = tuple(task._replace(non_idempotent=True) if task.id == "b" else task for task in PLAN)
     await first_life(path, job_of(*plan))
     blob_of(path, 2).unlink()
     asked: list[str] = []

@@ -1,4 +1,4 @@
-"""Unsafe steps and idempotency keys on a whole system, journalled, over several lives."""
+"""Non-idempotent steps and idempotency keys on a whole system, journalled, over several lives."""
 
 import asyncio
 import time
@@ -62,7 +62,7 @@ def job_of(sub_task: SubTask, **options: object) -> Job[Pay, list[Paid]]:
     return Job(name="paying", decompose=lambda _: (sub_task,), **options)  # type: ignore[arg-type]
 
 
-UNSAFE = SubTask("pay", Pay(amount=1), unsafe=True)
+NON_IDEMPOTENT = SubTask("pay", Pay(amount=1), non_idempotent=True)
 
 
 async def test_every_attempt_of_a_step_has_the_same_key() -> None:
@@ -92,7 +92,7 @@ async def test_a_policy_decides_at_once() -> None:
         await system.pool(Bank, size=1)
         Bank.fails = 5
         with pytest.raises(ExecutionFailed):
-            await system.submit(job_of(UNSAFE, in_doubt=policy), Pay(amount=1)).result(30)
+            await system.submit(job_of(NON_IDEMPOTENT, in_doubt=policy), Pay(amount=1)).result(30)
     assert asked == ["handler_failed", "handler_failed"]
     assert len(Bank.keys) == 2
 
@@ -111,7 +111,7 @@ async def test_a_person_decides(tmp_path: Path, store: str) -> None:
     async with callboard.start(engine="inline", hosts=1, journal=journal) as system:
         await system.pool(Bank, size=1)
         Bank.fails = 1
-        execution = system.submit(job_of(UNSAFE), Pay(amount=1))
+        execution = system.submit(job_of(NON_IDEMPOTENT), Pay(amount=1))
         await _until_in_doubt(system, execution)
         assert len(Bank.keys) == 1
         assert await execution.decide("pay", Decision.RUN_AGAIN, by="a person")
@@ -120,7 +120,7 @@ async def test_a_person_decides(tmp_path: Path, store: str) -> None:
 
 
 async def test_what_had_begun_is_not_repeated_by_a_resume(tmp_path: Path) -> None:
-    journal, job = str(tmp_path / "journal.db"), job_of(UNSAFE)
+    journal, job = str(tmp_path / "journal.db"), job_of(NON_IDEMPOTENT)
     async with callboard.start(engine="inline", hosts=1, journal=journal) as system:
         await system.pool(Bank, size=1)
         Bank.hangs = True

@@ -3,8 +3,8 @@
 `tests/data/journals/make.py` made them, with the code of the commit that names their folder:
 
 - `interrupted.db`: a plan that grew, with results (one of them an array), a sub-task that was
-  retried, an optional one that failed, an unsafe step in doubt, another one that had begun, and
-  two that had not;
+  retried, an optional one that failed, a non-idempotent step in doubt, another one that had begun,
+  and two that had not;
 - `finished.db`: the same plan to its end, and a fork of it from the sub-task `retried` on;
 - `large.db`: a chain up to its last link, with two results in blobs and a snapshot.
 """

@@ -85,7 +85,7 @@ async def test_states_follow_what_executions_do_and_outlive_their_system(tmp_pat
         last = {change.execution_id: change for change in told}
         assert last[good.id].status is ExecutionStatus.COMPLETED
         feed, manager = system.states.statistics()
-        assert feed.lag_positions == feed.failures == manager.untold == 0
+        assert feed.lag_positions == feed.failures == manager.pending_notifications == 0
         Doer.gate.set()
         await running.result(WAIT_S)
     # Its last step was fed while it closed; who comes later needs no system.

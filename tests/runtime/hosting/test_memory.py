@@ -116,7 +116,7 @@ async def _later_timer() -> None:
 @pytest.mark.usefixtures("collector")
 async def test_the_collector_pauses_and_runs_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "PAUSE_S", 0.01)
-    pause = memory.CollectorPause()
+    pause = memory.GcPause()
     pause.begin()
     assert not gc.isenabled()
     await _later_timer()
@@ -129,7 +129,7 @@ async def test_the_collector_pauses_and_runs_again(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.usefixtures("collector")
 async def test_a_pause_under_way_is_not_made_longer(monkeypatch: pytest.MonkeyPatch) -> None:
-    pause = memory.CollectorPause()
+    pause = memory.GcPause()
     monkeypatch.setattr(memory, "PAUSE_S", 0.01)
     pause.begin()
     monkeypatch.setattr(memory, "PAUSE_S", 60.0)
@@ -141,7 +141,7 @@ async def test_a_pause_under_way_is_not_made_longer(monkeypatch: pytest.MonkeyPa
 @pytest.mark.usefixtures("collector")
 async def test_a_collector_that_the_user_has_switched_off_stays_off() -> None:
     gc.disable()
-    pause = memory.CollectorPause()
+    pause = memory.GcPause()
     pause.begin()
     pause.end()
     assert not gc.isenabled()

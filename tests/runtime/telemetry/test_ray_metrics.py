@@ -119,7 +119,7 @@ async def test_hosts_publish_their_figures_and_are_readable(
         restarted = {tags["host"] for name, tags, _ in metrics if name == "callboard_restarts"}
         return "host-1" in restarted and {name for name, _, _ in metrics} >= HOSTS
 
-    async with start(hosts=1, understudies=0, name="seen", metrics_s=0.2) as system:
+    async with start(hosts=1, standbys=0, name="seen", metrics_s=0.2) as system:
         ref = await system.spawn(Fragile, name="fragile")
         with pytest.raises(HandlerFailed):
             await system.ask(Crash(), to=ref)
@@ -152,7 +152,7 @@ async def test_what_is_stored_cached_and_projected_is_published(
         return found.keys() >= KEPT and found[lag] == 0.0
 
     async with (
-        start(hosts=1, understudies=0, name="kept", metrics_s=0.2, journal="off") as system,
+        start(hosts=1, standbys=0, name="kept", metrics_s=0.2, journal="off") as system,
         callboard.states.open_states(str(tmp_path / "states.db"), system=system) as states,
     ):
         store = SqliteEventStore(path)

@@ -83,7 +83,7 @@ def test_a_decorated_test_runs_every_seed_and_keeps_its_fixtures() -> None:
     assert seen == before * 2, "a seed draws the same"
 
 
-@simulated(understudies=1, seeds=3, faults=FaultPlan((Crash(at_s=1.0, host=1),)))
+@simulated(standbys=1, seeds=3, faults=FaultPlan((Crash(at_s=1.0, host=1),)))
 async def test_a_crashed_host_comes_back_without_its_state(sim: Simulation) -> None:
     counter = await sim.system.spawn(Counter, host=1)
     assert (await counter.ask(Next())).number == 1
@@ -119,7 +119,7 @@ def test_a_fault_on_a_host_that_is_down_is_only_in_the_trace() -> None:
         raise ValueError("done")
 
     with pytest.raises(ValueError, match="done") as caught:
-        simulate(scenario, understudies=0)
+        simulate(scenario, standbys=0)
     assert "does nothing" in caught.value.__notes__[-1]
 
 

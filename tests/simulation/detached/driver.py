@@ -1,4 +1,4 @@
-"""A driver of a simulated detached system: a process of its own that is a guest there."""
+"""An attached driver of a simulated detached system, in a process of its own."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
@@ -7,9 +7,9 @@ from callboard.actors.kernel.host.host import Host
 from callboard.messages.core.errors import CallboardError, HostLost
 from callboard.messages.ports import BlobStore, FrameCarrier, TransportBroken
 from callboard.runtime.api.system import System
-from callboard.runtime.detached.attached_driver import Guest
-from callboard.runtime.detached.detached_root import LastingRoot
-from callboard.runtime.detached.ports import Admission, Neighbour, Pulled, RootAway, Visitor
+from callboard.runtime.detached.attached_driver import AttachedDriver
+from callboard.runtime.detached.detached_root import DetachedRoot
+from callboard.runtime.detached.ports import JoinReply, JoinRequest, Neighbour, Pulled, RootAway
 from callboard.runtime.executions.journals import JournalOpener
 from callboard.runtime.hosting.environment import Environment
 from callboard.runtime.hosting.settings import Settings
@@ -25,13 +25,13 @@ GIVE_UP_S: Final = 60.0
 
 
 class SimulatedLine:
-    """See `RootLine`."""
+    """See `RootClient`."""
 
     def __init__(self, root: SimulatedRoot, driver: DriverProcess) -> None:
         self._root = root
         self._driver = driver
 
-    async def _call(self, function: Callable[[LastingRoot], Awaitable[ResultT]]) -> ResultT:
+    async def _call(self, function: Callable[[DetachedRoot], Awaitable[ResultT]]) -> ResultT:
         async def perform() -> ResultT:
             if self._root.lasting is None:
                 raise TransportBroken("it has only just come back")
@@ -47,13 +47,13 @@ class SimulatedLine:
             raise RootAway(str(error)) from error
         return result
 
-    async def admit(self, visitor: Visitor, known_epoch: int) -> Admission | None:
-        """See `RootLine`."""
-        self._root.engine.drivers[visitor.slot] = self._driver
-        return await self._call(lambda root: root.admit(visitor, known_epoch))
+    async def join(self, join_request: JoinRequest, known_epoch: int) -> JoinReply | None:
+        """See `RootClient`."""
+        self._root.engine.drivers[join_request.slot] = self._driver
+        return await self._call(lambda root: root.join(join_request, known_epoch))
 
     async def pull(self, slot: int, bookkeeping: bytes) -> Pulled | None:
-        """See `RootLine`."""
+        """See `RootClient`."""
 
         async def pulled(frame: bytes, _references: Any) -> Pulled | None:
             self._root.loop.is_touched = True
@@ -69,11 +69,11 @@ class SimulatedLine:
         return answer
 
     async def leave(self, slot: int) -> None:
-        """See `RootLine`."""
+        """See `RootClient`."""
         await self._call(lambda root: root.leave(slot))
 
     def beat(self, slot: int, every_s: float) -> Callable[[], None]:
-        """See `RootLine`: from outside the event loop, as a thread does."""
+        """See `RootClient`: from outside the event loop, as a thread does."""
         root, driver = self._root, self._driver
         world = root.world
         beats = [True]
@@ -95,13 +95,13 @@ class SimulatedLine:
         beat()
         return beats.clear
 
-    def carrier(self, _admission: Admission, _mine: Any) -> FrameCarrier:
-        """See `RootLine`."""
+    def carrier(self, _admission: JoinReply, _mine: Any) -> FrameCarrier:
+        """See `RootClient`."""
         return SimulatedCarrier(self._root.engine, self._root)
 
 
 class SimulatedGuestEngine:
-    """See `GuestEngine`."""
+    """See `DriverEngine`."""
 
     def __init__(
         self,
@@ -114,30 +114,30 @@ class SimulatedGuestEngine:
         self._on_host = on_host
 
     def attach(self, control: Host) -> None:
-        """See `GuestEngine`."""
+        """See `DriverEngine`."""
         self._driver.host = control
         self._on_host(control)
 
     def blobs(self) -> BlobStore:
-        """See `GuestEngine`."""
+        """See `DriverEngine`."""
         return self._engine.blobs()
 
     async def socket_address(self) -> None:
-        """See `GuestEngine`: whether there is a stream is the seed's business."""
+        """See `DriverEngine`: whether there is a stream is the seed's business."""
 
     def job(self) -> str:
-        """See `GuestEngine`."""
+        """See `DriverEngine`."""
         return self._driver.name
 
     def identity(self) -> None:
-        """See `GuestEngine`: how its end is seen is the world's business."""
+        """See `DriverEngine`: how its end is seen is the world's business."""
 
     async def find(self, name: str) -> Neighbour | None:
-        """See `GuestEngine`."""
+        """See `DriverEngine`."""
         return self._engine.named_process(name)
 
     async def stop(self) -> None:
-        """See `GuestEngine`."""
+        """See `DriverEngine`."""
 
 
 def driver_system(
@@ -156,13 +156,13 @@ def driver_system(
         on_failed: Callable[[CallboardError], None],
         *,
         starts: bool,
-    ) -> Guest:
+    ) -> AttachedDriver:
         assert not starts, "the root starts the system here"
         engine = SimulatedGuestEngine(root.engine, driver, on_host)
         line = SimulatedLine(root, driver)
-        guest = Guest(driver.name, theirs, engine, environment, on_failed, line)
-        await guest.start()
-        return guest  # Its executions are its own here.
+        attached_driver = AttachedDriver(driver.name, theirs, engine, environment, on_failed, line)
+        await attached_driver.start()
+        return attached_driver  # Its executions are its own here.
 
     return System(
         settings, environment=environment, joins=True, open_journal=open_journal, enter=enter

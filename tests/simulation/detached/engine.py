@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from callboard.actors.kernel.host.host import Host
-from callboard.messages.control.control_plane import CONTROL_SLOT, is_guest
+from callboard.messages.control.control_plane import CONTROL_SLOT, is_driver_slot
 from callboard.messages.control.hosts import ProcessOrder
 from callboard.messages.core.errors import ClusterError, HostLost
 from callboard.messages.ports import FrameCarrier, HostProcess
 from callboard.runtime.control_plane.records import Records
-from callboard.runtime.detached.attached_driver_process import GuestProcess
+from callboard.runtime.detached.attached_driver_process import AttachedDriverProcess
 from callboard.runtime.detached.ports import Pulled
 from callboard.runtime.testing.engine import START_MIN_S, START_SPREAD_S, SimulatedEngine
 from callboard.runtime.testing.loop import SimulatedLoop
@@ -30,7 +30,7 @@ class Adopted(NamedTuple):
     slot: int
     epoch: int
     cells: tuple[int, ...]
-    guests: tuple[int, ...]
+    attached_drivers: tuple[int, ...]
 
 
 class DriverProcess:
@@ -77,18 +77,18 @@ class LastingSimulatedProcess(SimulatedProcess):
         super().__init__(engine, number)
         self.name = name
         self.pulls: Final = Pulls()
-        self._lasting = engine
+        self._detached = engine
 
     # --- the side of the root, and of drivers -------------------------------------------------
 
     async def adopt(self, control_epoch: int) -> Adopted | None:
-        """See `LastingProcess`."""
+        """See `DetachedProcess`."""
         adopted: Adopted | None = await self._call(self._adopt, control_epoch)
         return adopted
 
     async def carrier(self) -> FrameCarrier:
-        """See `LastingProcess`."""
-        return SimulatedCarrier(self._lasting, self)
+        """See `DetachedProcess`."""
+        return SimulatedCarrier(self._detached, self)
 
     async def disconnect(self, slot: int) -> None:
         """A driver has left; see `HostActor`."""
@@ -104,14 +104,14 @@ class LastingSimulatedProcess(SimulatedProcess):
             self.host.receive(frame)
             return await self.pulls.take(slot)
 
-        answer: Pulled = await self._lasting.network.exchange(self, pulled, bookkeeping, ())
+        answer: Pulled = await self._detached.network.exchange(self, pulled, bookkeeping, ())
         return answer
 
     async def kill(self) -> None:
         """See `HostProcess`."""
         await super().kill()
-        if self._lasting.records is not None:
-            self._lasting.records.process_gone(self.name)
+        if self._detached.records is not None:
+            self._detached.records.process_gone(self.name)
 
     # --- its own side -------------------------------------------------------------------------
 
@@ -119,13 +119,13 @@ class LastingSimulatedProcess(SimulatedProcess):
         host = self.host
         if host is None:
             return None
-        way = SimulatedCarrier(self._lasting, self._lasting.driver)
+        way = SimulatedCarrier(self._detached, self._detached.driver)
         host.link(CONTROL_SLOT).connect(control_epoch, way)
         return Adopted(
             host.slot,
             host.epoch,
-            tuple(host.births.guardian.cells),
-            tuple(s for s, link in host.links.items() if is_guest(s) and link.is_connected),
+            tuple(host.spawner.guardian.cells),
+            tuple(s for s, link in host.links.items() if is_driver_slot(s) and link.is_connected),
         )
 
     def _connect(
@@ -133,14 +133,18 @@ class LastingSimulatedProcess(SimulatedProcess):
         peers: Mapping[int, tuple[int, Any]],
         is_open: bool,
     ) -> None:
-        guests = {s: peer for s, peer in peers.items() if isinstance(peer[1], GuestProcess)}
-        super()._connect({s: peer for s, peer in peers.items() if s not in guests}, is_open)
+        attached_drivers = {
+            s: peer for s, peer in peers.items() if isinstance(peer[1], AttachedDriverProcess)
+        }
+        super()._connect(
+            {s: peer for s, peer in peers.items() if s not in attached_drivers}, is_open
+        )
         assert self.host is not None
-        for slot, (epoch, _) in guests.items():
+        for slot, (epoch, _) in attached_drivers.items():
             if self.host.has_forgotten(slot):
                 continue
-            driver = self._lasting.drivers[slot]
-            carrier = SimulatedCarrier(self._lasting, driver, self.pulls.carrier(slot))
+            driver = self._detached.drivers[slot]
+            carrier = SimulatedCarrier(self._detached, driver, self.pulls.carrier(slot))
             self.host.link(slot).connect(epoch, carrier, is_open=is_open)
 
     def _disconnect(self, slot: int) -> None:

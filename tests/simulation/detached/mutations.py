@@ -7,9 +7,9 @@ from typing import Any, Final
 from callboard.actors.kernel.host.host import Host
 from callboard.runtime.control_plane.adoption import _Adoption
 from callboard.runtime.control_plane.records import Records
-from callboard.runtime.detached.attached_driver import Guest
-from callboard.runtime.detached.attached_drivers import Guests
-from callboard.runtime.detached.detached_root import LastingRoot
+from callboard.runtime.detached.attached_driver import AttachedDriver
+from callboard.runtime.detached.attached_drivers import AttachedDrivers
+from callboard.runtime.detached.detached_root import DetachedRoot
 
 from ..mutation import Mutation
 
@@ -81,7 +81,7 @@ DETACHED: Final[Mapping[str, Mutation]] = MappingProxyType(
         ),
         "token_forgotten": Mutation(
             "a start is not recognised when it is asked for again",
-            Guest, "_ask_until", _token_forgotten, "detached",
+            AttachedDriver, "_ask_until", _token_forgotten, "detached",
         ),
         "half_started_left": Mutation(
             "what was half started when the root died goes on",
@@ -93,7 +93,7 @@ DETACHED: Final[Mapping[str, Mutation]] = MappingProxyType(
         ),
         "signs_of_life_unheard": Mutation(
             "a driver that has not come back yet is not heard",
-            Guests, "heard", _signs_of_life_unheard, "detached",
+            AttachedDrivers, "heard", _signs_of_life_unheard, "detached",
         ),
         "asks_of_the_dead_go_on": Mutation(
             "handlers go on for a driver that is dead",
@@ -101,7 +101,7 @@ DETACHED: Final[Mapping[str, Mutation]] = MappingProxyType(
         ),
         "stays_without_being_ready": Mutation(
             "a root that cannot take its hosts over stays as it is",
-            LastingRoot, "_has_to_stop", _stays_without_being_ready, "detached",
+            DetachedRoot, "_has_to_stop", _stays_without_being_ready, "detached",
         ),
     }
 )  # fmt: skip

@@ -8,8 +8,8 @@ from callboard.actors.kernel.host.host import Host
 from callboard.messages.core.errors import ClusterError, HostLost
 from callboard.messages.ports import FrameCarrier, TransportBroken
 from callboard.runtime.control_plane.records import Records
-from callboard.runtime.detached.detached_root import LastingRoot
-from callboard.runtime.detached.ports import Visitor
+from callboard.runtime.detached.detached_root import DetachedRoot
+from callboard.runtime.detached.ports import JoinRequest
 from callboard.runtime.hosting.environment import Environment
 from callboard.runtime.hosting.settings import Settings
 from callboard.runtime.testing.loop import SimulatedLoop
@@ -92,7 +92,7 @@ class SimulatedRoot:
         self.network: Final = network
         self.ledger: Final = SimulatedLedger(network.world)
         self.engine: LastingSimulatedEngine
-        self.lasting: LastingRoot | None = None
+        self.lasting: DetachedRoot | None = None
         self.is_over = False
         """Whether it is not to come back."""
         self.deaths = 0
@@ -125,7 +125,7 @@ class SimulatedRoot:
         self.world.on(self.loop, self.world.now_s, self._begin)
 
     def _begin(self) -> None:
-        self.lasting = LastingRoot(
+        self.lasting = DetachedRoot(
             self._settings, "sim", self._environment, SimulatedSurroundings(self)
         )
 
@@ -159,37 +159,39 @@ class SimulatedRoot:
 
 
 class SimulatedSurroundings:
-    """Where an incarnation of the root lives; see `Surroundings`."""
+    """Where an incarnation of the root lives; see `RootEnvironment`."""
 
     def __init__(self, root: SimulatedRoot) -> None:
         self._root = root
 
     @property
     def ledger(self) -> SimulatedLedger:
-        """See `Surroundings`."""
+        """See `RootEnvironment`."""
         return self._root.ledger
 
     def engine(self, epoch: int, records: Records) -> LastingSimulatedEngine:
-        """See `Surroundings`."""
+        """See `RootEnvironment`."""
         self._root.engine.renew(epoch, records)
         return self._root.engine
 
     async def end_processes(self, names: Iterable[str]) -> None:
-        """See `Surroundings`."""
+        """See `RootEnvironment`."""
         for name in names:
             self._root.engine.end_process(name)
 
     async def forget(self) -> None:
-        """See `Surroundings`."""
+        """See `RootEnvironment`."""
         await self.ledger.erase()
 
-    async def way_to(self, visitor: Visitor, pulls: PullCarrier) -> tuple[FrameCarrier, None]:
-        """See `Surroundings`."""
+    async def way_to(
+        self, join_request: JoinRequest, pulls: PullCarrier
+    ) -> tuple[FrameCarrier, None]:
+        """See `RootEnvironment`."""
         engine = self._root.engine
-        return SimulatedCarrier(engine, engine.drivers[visitor.slot], pulls), None
+        return SimulatedCarrier(engine, engine.drivers[join_request.slot], pulls), None
 
-    def watch_over(self, visitor: Visitor, gone: Callable[[], None]) -> Callable[[], None]:
-        """See `Surroundings`."""
+    def watch_over(self, join_request: JoinRequest, gone: Callable[[], None]) -> Callable[[], None]:
+        """See `RootEnvironment`."""
         root = self._root
         world, loop = root.world, root.loop
         draw = world.random.random
@@ -200,17 +202,17 @@ class SimulatedSurroundings:
             if is_watched:
                 gone()
 
-        root.engine.drivers[visitor.slot].when_dead(
+        root.engine.drivers[join_request.slot].when_dead(
             lambda: world.on(loop, world.now_s + within_s, notify)
         )
         return is_watched.clear
 
     async def end(self) -> None:
-        """See `Surroundings`."""
+        """See `RootEnvironment`."""
         self._root.end_for_good()
 
     def crash(self) -> None:
-        """See `Surroundings`."""
+        """See `RootEnvironment`."""
         self._root.crash()
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from callboard.actors.kernel.host.host import Host
-from callboard.messages.control.control_plane import is_guest
+from callboard.messages.control.control_plane import is_driver_slot
 from callboard.messages.core.ref import Address
 
 from ..durable import ExecutionChecker
@@ -89,11 +89,11 @@ class RunRecord:
         """Find leftovers of drivers that are gone."""
         attached = {driver.slot for driver in self.system.drivers if driver.is_attached}
         for host in hosts.values():
-            if is_guest(host.slot):
+            if is_driver_slot(host.slot):
                 continue
             for slot, link in host.links.items():
                 if (
-                    is_guest(slot)
+                    is_driver_slot(slot)
                     and slot not in attached
                     and (link.is_connected or link.receiver.asks)
                 ):
@@ -102,8 +102,8 @@ class RunRecord:
             left = set(process.pulls.slots) - attached
             if left and not process.loop.is_dead:
                 yield f"{process.name} keeps frames for drivers {left}, which are gone"
-        for ref in self.system.root.hosting.letter_subscribers:
-            if is_guest(ref.address.slot) and ref.address.slot not in attached:
+        for ref in self.system.root.hosting.dead_letter_subscribers:
+            if is_driver_slot(ref.address.slot) and ref.address.slot not in attached:
                 yield f"dead letters go to {ref}, which is gone"
         waiting = self._waiting(hosts)
         if waiting:

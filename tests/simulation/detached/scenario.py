@@ -112,7 +112,7 @@ async def detached(run: Run) -> None:
     settings = Settings(
         engine="inline",
         hosts=HOSTS,
-        understudies=1,
+        standbys=1,
         name="sim",
         heartbeat_s=HEARTBEAT_S,
         heartbeats_missed_max=3,
@@ -328,14 +328,14 @@ async def _rest(run_record: RunRecord) -> None:
 
 def _is_at_rest(system: DetachedSystem) -> bool:
     lasting = system.lasting.lasting
-    if lasting is None or lasting.guests is None:
+    if lasting is None or lasting.attached_drivers is None:
         return False
     table = system.root.table
     attached = {driver.slot for driver in system.drivers if driver.is_attached}
     return (
         all(slot.is_up for slot in table.slots.values())
-        and set(table.guests) == attached
-        and not lasting.guests.expected
+        and set(table.attached_drivers) == attached
+        and not lasting.attached_drivers.expected
         and all(map(is_quiet, system.living()))
         and not any(process.loop.is_paused for process in system.cluster.named.values())
     )

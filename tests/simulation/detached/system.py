@@ -140,7 +140,7 @@ class DetachedSystem(SimulatedSystem):
     def is_up(self) -> bool:
         """Whether the root is there and all its hosts are up."""
         lasting = self.lasting.lasting
-        if lasting is None or lasting.guests is None:
+        if lasting is None or lasting.attached_drivers is None:
             return False
         return all(slot.is_up for slot in self.root.table.slots.values())
 

@@ -60,7 +60,7 @@ def test_least_loaded_keeps_a_slow_host_from_delaying_the_others(root: Path) -> 
         async def scenario(sim: Simulation, routing: Routing = routing) -> list[float]:
             return await waits(sim, routing)
 
-        took = simulate(scenario, seed=1, hosts=4, understudies=0)
+        took = simulate(scenario, seed=1, hosts=4, standbys=0)
         median_s, worst_s = took[REQUESTS // 2], took[REQUESTS * 99 // 100]
         row = f"| `{routing.kind.upper()}` | {median_s:.2f} s | {worst_s:.2f} s |"
         assert row in page, row

@@ -152,7 +152,7 @@ async def test_nothing_stays_behind_of_actors_that_did_not_start(host: Host, spa
     with pytest.raises(ActorStartFailed):
         await host.spawn(PoolRecipe(Unborn, (), None, "pool", 3), None)
     assert len(host.cells) == cells
-    assert host.endings.start_failures == {}
+    assert host.termination.start_failures == {}
 
 
 async def test_nothing_stays_behind_of_actors_that_are_refused(host: Host) -> None:
@@ -160,7 +160,7 @@ async def test_nothing_stays_behind_of_actors_that_are_refused(host: Host) -> No
     cells = len(host.cells)
     with pytest.raises(NameTaken):
         await host.spawn(Recipe(Born, (), None, "one"), None)
-    await host.births.stop_all()
+    await host.spawner.stop_all()
     with pytest.raises(ActorStopped):
         await host.spawn(Recipe(Born, (), None, "two"), None)
     assert len(host.cells) == cells - 1
@@ -183,7 +183,7 @@ async def test_stop_order_is_reverse_of_start(host: Host, spawn: Any) -> None:
     stopped: list[int] = []
     for number in range(5):
         await spawn(Leaver, stopped, number)
-    await host.births.stop_all()
+    await host.spawner.stop_all()
     assert stopped == [4, 3, 2, 1, 0]
 
 
@@ -191,7 +191,7 @@ async def test_handler_that_outlasts_the_stop_timeout_is_ended(host: Host, spawn
     ref = await spawn(Both, stop_timeout=StopTimeout(0.05))
     waiting = ref.ask(Wait())
     assert (await ref.ask(Ping(n=1))).n == 1
-    await host.endings.stop_child(None, ref.address.cell)
+    await host.termination.stop_child(None, ref.address.cell)
     with pytest.raises(ActorStopped) as caught:
         await waiting
     assert caught.value.may_have_run is True

@@ -12,11 +12,11 @@ from callboard.actors.kernel.host.host import Host
 from callboard.actors.kernel.host.loop_lag import LoopLag
 from callboard.actors.kernel.inspection import meters as meters_module
 from callboard.actors.kernel.inspection.ended_actors import ENDED_MAX, FAILED_MAX
-from callboard.actors.kernel.inspection.history import MATCHES_MAX, stories_of
+from callboard.actors.kernel.inspection.history import MATCHES_MAX, histories_of
 from callboard.actors.kernel.inspection.meters import Activity
-from callboard.actors.kernel.inspection.views import look_at_host, measure_mailboxes
+from callboard.actors.kernel.inspection.views import measure_mailboxes, view_host
 from callboard.messages.control.spec import Restart
-from callboard.messages.control.views import ActorStory, ActorView, LookAtHost, LookAtHostActor
+from callboard.messages.control.views import ActorHistory, ActorView, QueryHost, QueryHostActor
 from callboard.messages.core.contract import Contract, Request
 from callboard.messages.core.errors import ActorStartFailed, HandlerFailed
 from callboard.messages.core.ref import Address
@@ -79,8 +79,8 @@ def by_name(members: tuple[ActorView, ...]) -> dict[str, ActorView]:
     return {member.name: member for member in members}
 
 
-def story(host: Host, path: str) -> ActorStory:
-    (found,) = stories_of(host, LookAtHostActor(path=path)).matches
+def story(host: Host, path: str) -> ActorHistory:
+    (found,) = histories_of(host, QueryHostActor(path=path)).matches
     return found
 
 
@@ -96,7 +96,7 @@ async def test_who_failed_is_told_even_when_thousands_are_not(host: Host, spawn:
     failing = await named(host, "flaky", parent)
     await crash(host, failing)
 
-    view = await look_at_host(host, LookAtHost(actors_max=4))
+    view = await view_host(host, QueryHost(actors_max=4))
 
     assert len(view.members) == 3  # `reviews`, and what the limit of 4 leaves for others.
     assert view.top_level == 201
@@ -112,16 +112,16 @@ async def test_who_failed_is_told_even_when_thousands_are_not(host: Host, spawn:
 async def test_members_are_told_in_the_order_of_their_start(host: Host) -> None:
     for name in "abc":
         await named(host, name)
-    await crash(host, host.births.guardian.named("c"))
-    view = await look_at_host(host, LookAtHost())
+    await crash(host, host.spawner.guardian.named("c"))
+    view = await view_host(host, QueryHost())
     assert [member.name for member in view.members] == ["a", "b", "c"]
 
 
 async def test_a_look_at_no_actors_still_counts_them(host: Host) -> None:
     await named(host, "a")
-    view = await look_at_host(host, LookAtHost(actors_max=0))
+    view = await view_host(host, QueryHost(actors_max=0))
     assert (view.members, view.top_level, view.actors) == ((), 1, 1)
-    view = await look_at_host(host, LookAtHost(actors_max=-5, busiest_max=-5))
+    view = await view_host(host, QueryHost(actors_max=-5, busiest_max=-5))
     assert (view.members, view.mailbox) == ((), None)
 
 
@@ -129,7 +129,7 @@ async def test_a_deep_tree_is_told_down_to_its_limit(host: Host) -> None:
     parent: Cell | None = None
     for depth in range(60):
         parent = await named(host, f"d{depth}", parent)
-    view = await look_at_host(host, LookAtHost(actors_max=1_000))
+    view = await view_host(host, QueryHost(actors_max=1_000))
     depth, (last,) = 1, view.members
     while last.members:
         depth, (last,) = depth + 1, last.members
@@ -146,16 +146,16 @@ async def test_the_busiest_are_counted_from_the_first_look_on(
     monkeypatch.setattr(meters_module, "WINDOW_MIN_S", 0.0)
     lazy, busy = await named(host, "lazy"), await named(host, "busy")
     assert host.dispatcher.activity is None
-    first = await look_at_host(host, LookAtHost(busiest_max=5))
+    first = await view_host(host, QueryHost(busiest_max=5))
     assert (first.busiest_window_s, first.busiest) == (0.0, ())
     for _ in range(7):
         await host.ask(Address(1, busy.id), Work())
     await host.ask(Address(1, lazy.id), Work())
-    second = await look_at_host(host, LookAtHost(busiest_max=5))
+    second = await view_host(host, QueryHost(busiest_max=5))
     assert [(load.path, load.handled) for load in second.busiest] == [("/busy", 7), ("/lazy", 1)]
     assert second.busiest_window_s > 0.0
     assert second.handled - first.handled >= 8
-    (only,) = (await look_at_host(host, LookAtHost(actors_max=0, busiest_max=1))).busiest or [None]
+    (only,) = (await view_host(host, QueryHost(actors_max=0, busiest_max=1))).busiest or [None]
     assert only is None  # In the third window nobody handled anything.
 
 
@@ -163,14 +163,14 @@ async def test_counting_ends_when_nobody_looks_any_more(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(meters_module, "LEASE_S", 0.0)
-    await look_at_host(host, LookAtHost(busiest_max=1))
+    await view_host(host, QueryHost(busiest_max=1))
     async with asyncio.timeout(5.0):
         while host.dispatcher.activity is not None:  # noqa: ASYNC110 - a timer's end has no event
             await asyncio.sleep(0)
 
 
 async def test_two_who_look_do_not_take_each_others_counts(host: Host) -> None:
-    await look_at_host(host, LookAtHost(busiest_max=1))
+    await view_host(host, QueryHost(busiest_max=1))
     window = host.meters.window()
     assert host.meters.window() is window
 
@@ -189,11 +189,11 @@ async def test_mailboxes_are_measured_without_the_wardens_own(host: Host) -> Non
     for cell, count in ((slow, 3), (slower, 5)):
         for _ in range(count):
             host.tell(Address(1, cell.id), Hold())
-    while not slower.box or len(slower.box) > 4:  # noqa: ASYNC110 - a worker's turn is no event
+    while not slower.mailbox or len(slower.mailbox) > 4:  # noqa: ASYNC110 - a worker's turn is no event
         await asyncio.sleep(0)
     depths = await measure_mailboxes(host, fullest_max=1)
     assert (depths.total, depths.deepest, depths.fullest) == (2 + 4, 4, [slower])
-    view = await look_at_host(host, LookAtHost(busiest_max=1))
+    view = await view_host(host, QueryHost(busiest_max=1))
     assert (view.mailbox, view.mailbox_max) == (6, 4)
     assert [(load.path, load.mailbox, load.running) for load in view.busiest] == [("/slower", 4, 1)]
 
@@ -226,7 +226,7 @@ async def test_a_story_has_each_failure_with_its_traceback_and_what_was_decided(
     await crash(host, child, "second")
     told = story(host, "reviews/store")
     assert (told.host, told.path, told.kind) == ("alone", "/reviews/store", "Worker")
-    assert (told.life, told.restarts, told.restart) == ("running", 2, "transient")
+    assert (told.lifecycle, told.restarts, told.restart) == ("running", 2, "transient")
     assert "one_for_one, at most 3 restarts in 5 s" in told.supervision
     first, second = told.entries
     assert ("first" in first.message, "second" in second.message) == (True, True)
@@ -241,28 +241,28 @@ async def test_an_actor_without_a_name_is_found_by_its_number(host: Host, spawn:
     number = ref.address.cell
     for path in (f"${number}", f"/#{number}/", f"${number}"):
         assert story(host, path).cell == number
-    (by_cell,) = stories_of(host, LookAtHostActor(path="", cell=number)).matches
+    (by_cell,) = histories_of(host, QueryHostActor(path="", cell=number)).matches
     assert by_cell.path == f"/${number}"
-    assert stories_of(host, LookAtHostActor(path="", cell=77)).matches == ()
+    assert histories_of(host, QueryHostActor(path="", cell=77)).matches == ()
 
 
 async def test_the_dead_have_their_story_too(host: Host) -> None:
     cell = await named(host, "once", restart=Restart.TEMPORARY)
     await crash(host, cell)
     told = story(host, "/once")
-    assert (told.life, told.cell) == ("ended", cell.id)
+    assert (told.lifecycle, told.cell) == ("ended", cell.id)
     assert told.ended_ago_s is not None
     assert "failed" in told.ended
     assert "on purpose" in told.ended
     await named(host, "once")
-    assert story(host, "/once").life == "running"
+    assert story(host, "/once").lifecycle == "running"
 
 
 async def test_one_that_never_started_has_a_story(host: Host) -> None:
     with pytest.raises(ActorStartFailed):
         await host.spawn(Recipe(Stillborn, (), None, "never"), None)
     told = story(host, "never")
-    assert (told.life, told.kind) == ("ended", "Stillborn")
+    assert (told.lifecycle, told.kind) == ("ended", "Stillborn")
     assert "no such thing" in told.ended
 
 
@@ -270,39 +270,39 @@ async def test_ordinary_ends_do_not_wash_failures_away(host: Host) -> None:
     await crash(host, await named(host, "failed", restart=Restart.TEMPORARY))
     for number in range(ENDED_MAX + 10):
         cell = await named(host, f"ended-{number}")
-        await host.endings.stop_child(None, cell.id)
+        await host.termination.stop_child(None, cell.id)
     assert "on purpose" in story(host, "failed").ended
-    assert stories_of(host, LookAtHostActor(path="ended-0")).matches == ()
+    assert histories_of(host, QueryHostActor(path="ended-0")).matches == ()
     assert story(host, f"ended-{ENDED_MAX}").ended == "shutdown"
 
 
 async def test_only_so_many_failures_are_kept_in_sight(host: Host) -> None:
-    past = host.meters.past
+    ended_actors = host.meters.ended_actors
     cell = await named(host, "a")
     await crash(host, cell)
-    (at_s,) = past.failed_at_s.values()
+    (at_s,) = ended_actors.failed_at_s.values()
     for number in range(FAILED_MAX):
-        past.failed_at_s[-number - 1] = at_s
+        ended_actors.failed_at_s[-number - 1] = at_s
     await crash(host, await named(host, "b"))
-    assert len(past.failed_at_s) <= FAILED_MAX + 1
-    assert cell.id not in past.failed_at_s
+    assert len(ended_actors.failed_at_s) <= FAILED_MAX + 1
+    assert cell.id not in ended_actors.failed_at_s
 
 
 async def test_what_looks_alike_is_named(host: Host) -> None:
     parent = await named(host, "reviews")
     await named(host, "store", parent)
-    near = stories_of(host, LookAtHostActor(path="/reviews/stoer"))
+    near = histories_of(host, QueryHostActor(path="/reviews/stoer"))
     assert (near.matches, near.near) == ((), ("/reviews/store",))
-    assert stories_of(host, LookAtHostActor(path="/reveiws/store")).near == ("/reviews",)
-    assert stories_of(host, LookAtHostActor(path="//")).near == ()
-    assert stories_of(host, LookAtHostActor(path="/" * 10_000 + "x" * 10_000)).matches == ()
+    assert histories_of(host, QueryHostActor(path="/reveiws/store")).near == ("/reviews",)
+    assert histories_of(host, QueryHostActor(path="//")).near == ()
+    assert histories_of(host, QueryHostActor(path="/" * 10_000 + "x" * 10_000)).matches == ()
 
 
 async def test_slashes_in_names_may_mean_several(host: Host) -> None:
     parent = await named(host, "a")
     await named(host, "b/c", parent)
     await named(host, "a/b/c")
-    paths = [match.path for match in stories_of(host, LookAtHostActor(path="/a/b/c")).matches]
+    paths = [match.path for match in histories_of(host, QueryHostActor(path="/a/b/c")).matches]
     assert paths == ["/a/b/c", "/a/b/c"]
     assert len(paths) <= MATCHES_MAX
 
@@ -312,9 +312,9 @@ async def test_a_host_that_is_being_stopped_can_be_looked_at(host: Host) -> None
     host.tell(Address(1, cell.id), Hold())
     while cell.is_quiet:  # noqa: ASYNC110 - a worker's turn is no event
         await asyncio.sleep(0)
-    stopping = asyncio.create_task(host.births.stop_all())
+    stopping = asyncio.create_task(host.spawner.stop_all())
     await asyncio.sleep(0)
-    view = await look_at_host(host, LookAtHost())
+    view = await view_host(host, QueryHost())
     assert view.is_stopping
-    assert [(member.life, member.running) for member in view.members] == [("stopping", 1)]
+    assert [(member.lifecycle, member.running) for member in view.members] == [("stopping", 1)]
     stopping.cancel()

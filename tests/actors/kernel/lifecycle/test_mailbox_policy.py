@@ -13,7 +13,7 @@ from callboard.actors.kernel.props import props
 from callboard.messages.control.spec import Restart, Strategy, SupervisorSpec
 from callboard.messages.core.errors import ActorRestarted, ActorStopped, SpecError
 
-from ..crashing import Crashing, Diary, Do, Get, Text, crash_with_waiting, letters_of
+from ..crashing import Crashing, Diary, Do, Get, Text, crash_with_waiting, dead_letters_of
 
 
 class Dropping(Crashing):
@@ -34,7 +34,7 @@ def test_wrong_policy_is_refused_when_the_class_is_read(value: Any) -> None:
 async def test_dropped_asks_fail_without_having_run_and_tells_are_counted(
     host: Host, spawn: Any
 ) -> None:
-    diary, letters = Diary(), letters_of(host)
+    diary, dead_letters = Diary(), dead_letters_of(host)
     ref = await spawn(Dropping, diary)
     (ask,) = await crash_with_waiting(ref, diary, Do(what="a"), Get(what="b"), Do(what="c"))
     with pytest.raises(ActorRestarted) as caught:
@@ -42,19 +42,19 @@ async def test_dropped_asks_fail_without_having_run_and_tells_are_counted(
     assert caught.value.may_have_run is False
     assert await ref.ask(Get(what="after")) == Text(text="after")
     assert (diary.events, diary.lives) == (["after"], 2)
-    assert host.letters.counts["dropped_at_restart"] == 2
-    assert [letter.reason for letter in letters] == ["handler_failed"]
+    assert host.dead_letters.counts["dropped_at_restart"] == 2
+    assert [letter.reason for letter in dead_letters] == ["handler_failed"]
 
 
 async def test_buried_tells_are_dead_letters_and_asks_fail(host: Host, spawn: Any) -> None:
-    diary, letters = Diary(), letters_of(host)
+    diary, dead_letters = Diary(), dead_letters_of(host)
     ref = await spawn(Burying, diary)
     (ask,) = await crash_with_waiting(ref, diary, Do(what="a"), Get(what="b"))
     with pytest.raises(ActorRestarted):
         await ask
     await ref.ask(Get(what="after"))
     assert diary.events == ["after"]
-    assert [letter.reason for letter in letters] == ["handler_failed", "restarted"]
+    assert [letter.reason for letter in dead_letters] == ["handler_failed", "restarted"]
 
 
 async def test_kept_messages_are_handled_in_order_by_the_next_incarnation(spawn: Any) -> None:

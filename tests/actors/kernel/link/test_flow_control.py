@@ -1,4 +1,4 @@
-"""Pauses: what is full holds up its own lane, and nothing of a lane passes another of it."""
+"""Flow control: a full mailbox holds up its own flow key, whose messages keep their order."""
 
 from typing import Any
 
@@ -7,9 +7,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from callboard.actors.kernel.flow_key import WHOLE, Lane, read_lane
-from callboard.actors.kernel.link.flow_control import Pauses
-from callboard.actors.kernel.link.queue import OutgoingMessage, Row
+from callboard.actors.kernel.flow_key import WHOLE_CELL, FlowKey, read_flow_key
+from callboard.actors.kernel.link.flow_control import FlowControl
+from callboard.actors.kernel.link.queue import MessageQueue, OutgoingMessage
 from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import InvalidMessage
 
@@ -35,17 +35,17 @@ def waiting(cell: int, message: Contract, call: Any = None) -> OutgoingMessage:
     return OutgoingMessage(cell, message, call)
 
 
-def lane_of(key: str) -> Lane:
-    return Lane.of(Keyed(user=key, number=0), "user")
+def flow_key_of(key: str) -> FlowKey:
+    return FlowKey.of(Keyed(user=key, number=0), "user")
 
 
-class PausesModel(RuleBasedStateMachine):
+class FlowControlModel(RuleBasedStateMachine):
     """Some cells and keys, of which each may be paused; the way that an outbox uses it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.pauses = Pauses()
-        self.paused: set[tuple[int, Lane]] = set()
+        self.flow_control = FlowControl()
+        self.paused: set[tuple[int, FlowKey]] = set()
         self.left: list[OutgoingMessage] = []
         """What has left and may come back, in its order."""
         self.leaving: set[int] = set()
@@ -54,13 +54,13 @@ class PausesModel(RuleBasedStateMachine):
         self.number = 0
 
     def leave(self, item: OutgoingMessage) -> None:
-        row = self.pauses.row_of(item.target, item.message)
-        if row is not None:
-            self.pauses.put(row, item)
+        queue = self.flow_control.row_of(item.target, item.message)
+        if queue is not None:
+            self.flow_control.put(queue, item)
             return
         key = getattr(item.message, "user", "")
-        assert (item.target, WHOLE) not in self.paused
-        assert not key or (item.target, lane_of(key)) not in self.paused
+        assert (item.target, WHOLE_CELL) not in self.paused
+        assert not key or (item.target, flow_key_of(key)) not in self.paused
         number: int = item.message.number  # type: ignore[attr-defined]  # both have it
         self.gone.setdefault((item.target, key), []).append(number)
         self.left.append(item)
@@ -73,17 +73,17 @@ class PausesModel(RuleBasedStateMachine):
 
     @rule(cell=st.sampled_from(CELLS), key=st.sampled_from(KEYS))
     def pause(self, cell: int, key: str) -> None:
-        lane = lane_of(key) if key else WHOLE
-        self.pauses.pause(cell, lane)
-        self.paused.add((cell, lane))
+        flow_key = flow_key_of(key) if key else WHOLE_CELL
+        self.flow_control.pause(cell, flow_key)
+        self.paused.add((cell, flow_key))
 
     @rule(cell=st.sampled_from(CELLS), key=st.sampled_from(KEYS))
     def resume(self, cell: int, key: str) -> None:
-        lane = lane_of(key) if key else WHOLE
-        row = self.pauses.resume(cell, lane)
-        if lane != WHOLE or cell not in self.leaving:
-            self.paused.discard((cell, lane))
-        for item in row or ():
+        flow_key = flow_key_of(key) if key else WHOLE_CELL
+        queue = self.flow_control.resume(cell, flow_key)
+        if flow_key != WHOLE_CELL or cell not in self.leaving:
+            self.paused.discard((cell, flow_key))
+        for item in queue or ():
             self.leave(item)
 
     @rule(cell=st.sampled_from(CELLS))
@@ -93,9 +93,9 @@ class PausesModel(RuleBasedStateMachine):
         if cell in self.leaving or not back:
             return
         self.leaving.add(cell)
-        self.paused.add((cell, WHOLE))
+        self.paused.add((cell, WHOLE_CELL))
         for item in back:
-            self.pauses.bounced(item)
+            self.flow_control.bounced(item)
         for place in [place for place in self.gone if place[0] == cell]:
             del self.gone[place]
         self.left = [item for item in self.left if item.target != cell]
@@ -103,12 +103,12 @@ class PausesModel(RuleBasedStateMachine):
     @rule()
     def reset(self) -> None:
         """The host is gone, and all that waits is for the next one."""
-        backlog = Row()
-        for row in self.pauses.clear():
-            backlog.put_first(row)
+        backlog = MessageQueue()
+        for queue in self.flow_control.clear():
+            backlog.put_first(queue)
         self.paused.clear()
         self.leaving.clear()
-        assert not self.pauses
+        assert not self.flow_control
         for item in backlog:
             self.leave(item)
         assert self.gone == self.posted
@@ -119,59 +119,59 @@ class PausesModel(RuleBasedStateMachine):
             gone = self.gone.get(place, [])
             assert gone == posted[: len(gone)], place
         gone_all = sum(map(len, self.gone.values()))
-        assert len(self.pauses) == sum(map(len, self.posted.values())) - gone_all
-        assert self.pauses.tells == len(self.pauses)
+        assert len(self.flow_control) == sum(map(len, self.posted.values())) - gone_all
+        assert self.flow_control.tells == len(self.flow_control)
 
     @invariant()
     def only_what_is_paused_waits(self) -> None:
-        assert bool(self.pauses) == bool(self.paused)
+        assert bool(self.flow_control) == bool(self.paused)
         for cell in CELLS:
             for key in KEYS:
-                waits = self.pauses.row_of(cell, message_of(key, 0)) is not None
-                whole = (cell, WHOLE) in self.paused
-                assert waits == (whole or (bool(key) and (cell, lane_of(key)) in self.paused))
+                waits = self.flow_control.row_of(cell, message_of(key, 0)) is not None
+                whole = (cell, WHOLE_CELL) in self.paused
+                assert waits == (whole or (bool(key) and (cell, flow_key_of(key)) in self.paused))
 
     def teardown(self) -> None:
         self.reset()
 
 
-TestPausesModel = PausesModel.TestCase
-TestPausesModel.settings = settings(max_examples=300, stateful_step_count=50, deadline=None)
+TestFlowControlModel = FlowControlModel.TestCase
+TestFlowControlModel.settings = settings(max_examples=300, stateful_step_count=50, deadline=None)
 
 
 def test_message_that_somebody_waits_for_is_no_tell() -> None:
-    pauses = Pauses()
-    pauses.pause(7, WHOLE)
-    row = pauses.row_of(7, Plain(number=1))
-    assert isinstance(row, Row)
-    pauses.put(row, waiting(7, Plain(number=1), call=object()))
-    assert (len(pauses), pauses.tells) == (1, 0)
+    flow_control = FlowControl()
+    flow_control.pause(7, WHOLE_CELL)
+    queue = flow_control.row_of(7, Plain(number=1))
+    assert isinstance(queue, MessageQueue)
+    flow_control.put(queue, waiting(7, Plain(number=1), call=object()))
+    assert (len(flow_control), flow_control.tells) == (1, 0)
 
 
 def test_end_of_a_pause_that_there_is_not_ends_no_other() -> None:
-    pauses = Pauses()
-    pauses.pause(7, lane_of("a"))
-    assert pauses.resume(7, WHOLE) is None
-    assert pauses.resume(7, lane_of("b")) is None
-    assert pauses.resume(7, Lane("other", lane_of("a").key)) is None
-    assert pauses.resume(8, lane_of("a")) is None
-    assert pauses.row_of(7, Keyed(user="a", number=1)) is not None
+    flow_control = FlowControl()
+    flow_control.pause(7, flow_key_of("a"))
+    assert flow_control.resume(7, WHOLE_CELL) is None
+    assert flow_control.resume(7, flow_key_of("b")) is None
+    assert flow_control.resume(7, FlowKey("other", flow_key_of("a").key)) is None
+    assert flow_control.resume(8, flow_key_of("a")) is None
+    assert flow_control.row_of(7, Keyed(user="a", number=1)) is not None
 
 
-@pytest.mark.parametrize("lane", [WHOLE, lane_of("a"), Lane("é", 2**64 - 1)])
-def test_lane_comes_back_from_the_wire(lane: Lane) -> None:
-    assert read_lane(lane.to_bytes()) == lane
+@pytest.mark.parametrize("lane", [WHOLE_CELL, flow_key_of("a"), FlowKey("é", 2**64 - 1)])
+def test_flow_key_comes_back_from_the_wire(flow_key: FlowKey) -> None:
+    assert read_flow_key(flow_key.to_bytes()) == flow_key
 
 
-def test_long_key_makes_no_long_lane() -> None:
-    assert len(lane_of("x" * 1_000_000).to_bytes()) < 32
+def test_long_key_makes_no_long_flow_key() -> None:
+    assert len(flow_key_of("x" * 1_000_000).to_bytes()) < 32
 
 
 @pytest.mark.parametrize("body", [b"\xc1", b"\x01", b"\x92\x01\x01", b"\x92\xa0\x01", b"\x91\xa1x"])
-def test_bytes_that_are_no_lane_are_none(body: bytes) -> None:
-    assert read_lane(body) is None
+def test_bytes_that_are_no_flow_key_are_none(body: bytes) -> None:
+    assert read_flow_key(body) is None
 
 
-def test_message_without_a_key_has_no_lane() -> None:
+def test_message_without_a_key_has_no_flow_key() -> None:
     with pytest.raises(InvalidMessage):
-        Lane.of(Plain(number=1), "user")
+        FlowKey.of(Plain(number=1), "user")

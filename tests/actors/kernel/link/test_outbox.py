@@ -42,7 +42,7 @@ async def failing(ask: Awaitable[Blob]) -> PayloadLost:
 async def test_full_store_fails_the_ask_or_its_reply_and_the_link_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async with start(engine="inline", hosts=1, understudies=0) as system:
+    async with start(engine="inline", hosts=1, standbys=0) as system:
         ref = await system.spawn(Store)
         assert len((await ref.ask(Fetch(size_bytes=LARGE_BYTES))).data) == LARGE_BYTES
         monkeypatch.setattr(InlineBlobs, "put", full)

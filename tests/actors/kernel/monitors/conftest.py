@@ -1,4 +1,4 @@
-"""Three hosts in this process, and guests on them."""
+"""Three hosts in this process, and attached drivers on them."""
 
 from collections.abc import AsyncIterator
 

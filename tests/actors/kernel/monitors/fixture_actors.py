@@ -56,15 +56,15 @@ class Block(Request[Done], name="party.block"):
     """Is handled until somebody opens the gate."""
 
 
-class Guest(Actor):
+class AttachedDriver(Actor):
     """Does what it is told and remembers what it was told of."""
 
     on_error: ClassVar[OnError] = OnError.RESTART
-    births: ClassVar[int] = 0
+    entries: ClassVar[int] = 0
     gate: ClassVar[asyncio.Event | None] = None
 
     def __init__(self) -> None:
-        type(self).births += 1
+        type(self).entries += 1
         self.told: list[Contract] = []
         self.watches: list[Any] = []
         self.timers: list[Any] = []
@@ -161,7 +161,7 @@ class Guest(Actor):
             offers=tuple(notice for notice in self.told if isinstance(notice, Offers)),
             names=tuple(notice for notice in self.told if isinstance(notice, NameChanged)),
             texts=tuple(notice.text for notice in self.told if isinstance(notice, Tick)),
-            incarnation=type(self).births,
+            incarnation=type(self).entries,
         )
 
     @handler
@@ -169,7 +169,7 @@ class Guest(Actor):
         return self._all()
 
 
-class Listener(Guest):
+class Listener(AttachedDriver):
     """Answers `Tell` once it has been told enough: it does two things at once."""
 
     concurrency: ClassVar[int] = 8
@@ -189,13 +189,13 @@ class Trapper(Listener):
     trap_exits: ClassVar[bool] = True
 
 
-class Cramped(Guest):
+class Cramped(AttachedDriver):
     """Has room for one message."""
 
     mailbox_messages: ClassVar[int] = 1
 
 
-class Forgetful(Guest):
+class Forgetful(AttachedDriver):
     """Has room for one message, and prefers the newest."""
 
     mailbox_messages: ClassVar[int] = 1

@@ -1,6 +1,14 @@
 """The table of ties: exactly one end for each, whatever comes first, twice, or too late."""
 
-from callboard.actors.kernel.monitors.core import Drop, Key, Notify, Role, Tell, Ties, farewell
+from callboard.actors.kernel.monitors.core import (
+    Drop,
+    Key,
+    MonitorTable,
+    Notify,
+    Role,
+    Tell,
+    release,
+)
 from callboard.messages.control.lifecycle import SHUT_DOWN, Exit, ExitReason
 from callboard.messages.core.ref import Address
 
@@ -9,102 +17,102 @@ THERE = Address(2, 70)
 
 
 def test_an_end_told_twice_counts_once() -> None:
-    ties = Ties(1)
-    end = ties.ask(10, THERE, is_link=False)
-    assert ties.ended(end.key, FAILED, comes_back=True) == [Notify(end, FAILED, True)]
-    assert ties.ended(end.key, FAILED, comes_back=True) == []
-    assert len(ties) == 0
+    table = MonitorTable(1)
+    end = table.ask(10, THERE, is_link=False)
+    assert table.ended(end.key, FAILED, comes_back=True) == [Notify(end, FAILED, True)]
+    assert table.ended(end.key, FAILED, comes_back=True) == []
+    assert len(table) == 0
 
 
 def test_an_end_after_the_loss_of_its_host_counts_no_more() -> None:
-    ties = Ties(1)
-    end = ties.ask(10, THERE, is_link=False)
+    table = MonitorTable(1)
+    end = table.ask(10, THERE, is_link=False)
     end.epoch = 3
-    assert ties.lost(2, 3) == [end]
-    assert ties.ended(end.key, FAILED, comes_back=None) == []
-    assert ties.lost(2, 4) == []
+    assert table.lost(2, 3) == [end]
+    assert table.ended(end.key, FAILED, comes_back=None) == []
+    assert table.lost(2, 4) == []
 
 
 def test_what_a_dead_host_was_never_told_waits_for_the_next() -> None:
-    ties = Ties(1)
-    end = ties.ask(10, THERE, is_link=False)
-    assert ties.lost(2, 3) == []
-    assert ties.untold(2) == [end]
+    table = MonitorTable(1)
+    end = table.ask(10, THERE, is_link=False)
+    assert table.lost(2, 3) == []
+    assert table.pending_notifications(2) == [end]
     end.epoch = 4
-    assert ties.untold(2) == []
-    assert ties.lost(2, 3) == []
-    assert ties.lost(2, 4) == [end]
+    assert table.pending_notifications(2) == []
+    assert table.lost(2, 3) == []
+    assert table.lost(2, 4) == [end]
 
 
 def test_a_slot_that_is_gone_for_good_takes_everything() -> None:
-    ties = Ties(1)
-    told = ties.ask(10, THERE, is_link=False)
+    table = MonitorTable(1)
+    told = table.ask(10, THERE, is_link=False)
     told.epoch = 1
-    untold = ties.ask(10, THERE, is_link=True)
-    elsewhere = ties.ask(10, Address(3, 1), is_link=False)
-    assert ties.closed(2) == [told, untold]
-    assert ties.of(10) == [elsewhere]
+    pending_notifications = table.ask(10, THERE, is_link=True)
+    elsewhere = table.ask(10, Address(3, 1), is_link=False)
+    assert table.closed(2) == [told, pending_notifications]
+    assert table.of(10) == [elsewhere]
 
 
 def test_an_end_that_was_dropped_is_not_told() -> None:
-    ties = Ties(1)
-    end = ties.ask(10, THERE, is_link=False)
-    assert ties.take(end.key) is end
-    assert ties.take(end.key) is None
-    assert ties.ended(end.key, FAILED, comes_back=None) == []
+    table = MonitorTable(1)
+    end = table.ask(10, THERE, is_link=False)
+    assert table.take(end.key) is end
+    assert table.take(end.key) is None
+    assert table.ended(end.key, FAILED, comes_back=None) == []
 
 
 def test_a_loss_takes_what_others_had_asked_for() -> None:
-    ties = Ties(1)
-    ties.accept(2, 5, 10, THERE, 3, is_link=False)
-    assert [end.role for end in ties.lost(2, 3)] == [Role.WATCHED]
+    table = MonitorTable(1)
+    table.accept(2, 5, 10, THERE, 3, is_link=False)
+    assert [end.role for end in table.lost(2, 3)] == [Role.WATCHED]
     # The next incarnation of that host counts from 1 again.
-    ties.accept(2, 5, 10, THERE, 4, is_link=False)
-    assert len(ties.of(10)) == 1
+    table.accept(2, 5, 10, THERE, 4, is_link=False)
+    assert len(table.of(10)) == 1
 
 
 def test_the_end_of_an_actor_tells_its_watchers_and_drops_its_watches() -> None:
-    ties = Ties(1)
-    watching = ties.ask(10, THERE, is_link=False)
-    linked = ties.ask(10, THERE, is_link=True)
-    ties.accept(2, 1, 10, THERE, 1, is_link=False)
-    ties.ask(11, THERE, is_link=False)
-    ends = ties.leave(10)
-    effects = farewell(ends, SHUT_DOWN, comes_back=False)
+    table = MonitorTable(1)
+    monitors = table.ask(10, THERE, is_link=False)
+    linked = table.ask(10, THERE, is_link=True)
+    table.accept(2, 1, 10, THERE, 1, is_link=False)
+    table.ask(11, THERE, is_link=False)
+    ends = table.leave(10)
+    effects = release(ends, SHUT_DOWN, comes_back=False)
     assert effects == [
-        Drop(watching),
+        Drop(monitors),
         Tell(linked, SHUT_DOWN, False),
         Tell(ends[2], SHUT_DOWN, False),
     ]
-    assert [end.here for end in ties.of(11)] == [11]
-    assert ties.leave(10) == []
+    assert [end.here for end in table.of(11)] == [11]
+    assert table.leave(10) == []
 
 
 def test_a_start_that_failed_keeps_what_others_have_asked_for() -> None:
-    ties = Ties(1)
-    own = ties.ask(10, THERE, is_link=True)
-    ties.accept(2, 1, 10, THERE, 1, is_link=False)
-    assert ties.abandon(10) == [own]
-    assert [end.role for end in ties.of(10)] == [Role.WATCHED]
+    table = MonitorTable(1)
+    own = table.ask(10, THERE, is_link=True)
+    table.accept(2, 1, 10, THERE, 1, is_link=False)
+    assert table.abandon(10) == [own]
+    assert [end.role for end in table.of(10)] == [Role.WATCHED]
 
 
 def test_both_ends_on_one_host_are_two() -> None:
-    ties = Ties(1)
-    end = ties.ask(10, Address(1, 11), is_link=False)
-    ties.accept(1, end.key.number, 11, Address(1, 10), 1, is_link=False)
-    assert len(ties) == 2
+    table = MonitorTable(1)
+    end = table.ask(10, Address(1, 11), is_link=False)
+    table.accept(1, end.key.number, 11, Address(1, 10), 1, is_link=False)
+    assert len(table) == 2
     assert end.key.other == Key(1, end.key.number, True)
-    [watched] = ties.leave(11)
-    assert ties.ended(watched.key.other, FAILED, comes_back=False) == [Notify(end, FAILED, False)]
+    [watched] = table.leave(11)
+    assert table.ended(watched.key.other, FAILED, comes_back=False) == [Notify(end, FAILED, False)]
 
 
 def test_ties_are_found_by_their_other_side() -> None:
-    ties = Ties(1)
-    first, second = (ties.ask(10, THERE, is_link=False) for _ in range(2))
-    ties.ask(10, Address(2, 71), is_link=False)
-    ties.ask(10, THERE, is_link=True)
-    assert ties.between(10, THERE, Role.WATCHER) == [first, second]
-    assert ties.of_asker(10) == 4
-    assert ties.take_all([first, second, first]) == [first, second]
-    assert ties.of_asker(10) == 2
+    table = MonitorTable(1)
+    first, second = (table.ask(10, THERE, is_link=False) for _ in range(2))
+    table.ask(10, Address(2, 71), is_link=False)
+    table.ask(10, THERE, is_link=True)
+    assert table.between(10, THERE, Role.WATCHER) == [first, second]
+    assert table.of_asker(10) == 4
+    assert table.take_all([first, second, first]) == [first, second]
+    assert table.of_asker(10) == 2
     assert "WATCHER" in repr(first)

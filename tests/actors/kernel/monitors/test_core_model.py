@@ -17,11 +17,11 @@ from callboard.actors.kernel.monitors.core import (
     Effect,
     End,
     Key,
+    MonitorTable,
     Notify,
     Role,
     Tell,
-    Ties,
-    farewell,
+    release,
 )
 from callboard.messages.control.lifecycle import Exit, ExitReason
 from callboard.messages.core.ref import Address
@@ -50,7 +50,7 @@ class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.epochs = dict.fromkeys(SLOTS, 1)
-        self.tables = {slot: Ties(slot) for slot in SLOTS}
+        self.tables = {slot: MonitorTable(slot) for slot in SLOTS}
         self.knows = {(a, b): True for a in SLOTS for b in SLOTS}
         """Whether one host is connected to the other's present incarnation."""
         self.living = {(slot, cell): True for slot in SLOTS for cell in CELLS}
@@ -88,7 +88,7 @@ class Machine(RuleBasedStateMachine):
         for end in ends:
             if end.role is Role.WATCHER:
                 self.watches[slot, self.epochs[slot], end.key.number].is_over = True
-        self.perform(slot, farewell(ends, reason, comes_back=None))
+        self.perform(slot, release(ends, reason, comes_back=None))
 
     def request(self, slot: int, end: End) -> None:
         target = end.there.slot
@@ -115,7 +115,7 @@ class Machine(RuleBasedStateMachine):
     # --- what happens ---------------------------------------------------------------------
 
     @rule(slot=slots, cell=cells, to_slot=slots, to_cell=cells, is_link=st.booleans())
-    def tie(self, slot: int, cell: int, to_slot: int, to_cell: int, *, is_link: bool) -> None:
+    def monitor(self, slot: int, cell: int, to_slot: int, to_cell: int, *, is_link: bool) -> None:
         if not self.living[slot, cell] or (slot, cell) == (to_slot, to_cell):
             return
         table = self.tables[slot]
@@ -159,7 +159,7 @@ class Machine(RuleBasedStateMachine):
             if (watcher, epoch) == (slot, self.epochs[slot]):
                 watch.is_over = True
         self.epochs[slot] += 1
-        self.tables[slot] = Ties(slot)
+        self.tables[slot] = MonitorTable(slot)
         for other in SLOTS:
             if other != slot:
                 # Those who did not know it yet hear of the newest incarnation at once.
@@ -183,7 +183,7 @@ class Machine(RuleBasedStateMachine):
         for here, there in ((slot, other), (other, slot)):
             if not self.knows[here, there]:
                 self.knows[here, there] = True
-                for end in self.tables[here].untold(there):
+                for end in self.tables[here].pending_notifications(there):
                     self.request(here, end)
 
     # --- what must hold --------------------------------------------------------------------
@@ -216,5 +216,5 @@ class Machine(RuleBasedStateMachine):
         assert [len(table) for table in self.tables.values()] == [0, 0, 0]
 
 
-TestTies = Machine.TestCase
-TestTies.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestMonitorTable = Machine.TestCase
+TestMonitorTable.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

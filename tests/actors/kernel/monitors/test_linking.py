@@ -12,63 +12,73 @@ from callboard.messages.core.ref import Address
 from callboard.runtime.api.inside import host_of
 from callboard.runtime.api.system import System
 
-from .fixture_actors import Bound, Crash, DeafTrapper, Do, Guest, Leave, Listener, Tell, Trapper
-from .test_watching import HOSTS, back, host_at, process_of, settle, ties, told
+from .fixture_actors import (
+    AttachedDriver,
+    Bound,
+    Crash,
+    DeafTrapper,
+    Do,
+    Leave,
+    Listener,
+    Tell,
+    Trapper,
+)
+from .test_watching import HOSTS, back, host_at, process_of, settle, table, told
 
 
 async def test_a_host_cannot_be_linked_to(system: System) -> None:
-    guest = await system.spawn(Guest)
+    attached_driver = await system.spawn(AttachedDriver)
     with pytest.raises(CallboardError, match="a host cannot be linked to"):
-        await guest.ask(Do(what="link", ref=host_of(system).ref(Address(1, 0))))
+        await attached_driver.ask(Do(what="link", ref=host_of(system).ref(Address(1, 0))))
 
 
 async def test_a_trapper_without_a_handler_is_refused(system: System) -> None:
     deaf = await system.spawn(DeafTrapper)
-    guest = await system.spawn(Guest)
+    attached_driver = await system.spawn(AttachedDriver)
     with pytest.raises(CallboardError, match=r"has no handler for a callboard\.exited"):
-        await deaf.ask(Do(what="link", ref=guest))
+        await deaf.ask(Do(what="link", ref=attached_driver))
 
 
 @HOSTS
 async def test_an_abnormal_end_is_the_end_of_the_other(system: System, host: int) -> None:
-    first = await system.spawn(Guest, host=1)
-    second = await system.spawn(Guest, host=host)
+    first = await system.spawn(AttachedDriver, host=1)
+    second = await system.spawn(AttachedDriver, host=host)
     await second.ask(Do(what="link", ref=first))
-    await ties(system, 2)
-    felt = system.watch(second)
+    await table(system, 2)
+    exit_signal = system.watch(second)
     await settle(system)
     first.tell(Crash())
-    down = await felt
+    down = await exit_signal
     assert down.kind is ExitReason.FAILED
     assert "as told" in down.detail["message"]
     await back(system, second)
-    await ties(system, 0)
+    await table(system, 0)
 
 
 @HOSTS
 async def test_it_works_both_ways(system: System, host: int) -> None:
-    first = await system.spawn(Guest, host=1)
-    second = await system.spawn(Guest, host=host)
+    first = await system.spawn(AttachedDriver, host=1)
+    second = await system.spawn(AttachedDriver, host=host)
     await second.ask(Do(what="link", ref=first))
-    await ties(system, 2)
-    felt = system.watch(first)
+    await table(system, 2)
+    exit_signal = system.watch(first)
     await settle(system)
     second.tell(Crash())
-    assert (await felt).kind is ExitReason.FAILED
+    assert (await exit_signal).kind is ExitReason.FAILED
 
 
 @HOSTS
 async def test_a_normal_end_is_not_felt(system: System, host: int) -> None:
-    first = await system.spawn(Guest, host=1)
+    first = await system.spawn(AttachedDriver, host=1)
     second = await system.spawn(Listener, host=host)
     await second.ask(Do(what="link", ref=first))
-    await ties(system, 2)
-    felt = system.watch(second)
+    await table(system, 2)
+    exit_signal = system.watch(second)
     await settle(system)
     first.tell(Leave())
     await settle(system)
-    await ties(system, 1)  # The driver's watch.
-    assert not felt.done()
+    await table(system, 1)  # The driver's watch.
+    assert not exit_signal.done()
 
 
 @HOSTS
@@ -76,10 +86,10 @@ async def test_a_normal_end_is_not_felt(system: System, host: int) -> None:
 async def test_a_trapper_is_told_and_lives_on(
     system: System, host: int, message: Crash | Leave
 ) -> None:
-    first = await system.spawn(Guest, host=1)
+    first = await system.spawn(AttachedDriver, host=1)
     second = await system.spawn(Trapper, host=host)
     await second.ask(Do(what="link", ref=first))
-    await ties(system, 2)
+    await table(system, 2)
     first.tell(message)
     [exited] = (await told(second, 1)).exits
     wanted = ExitReason.FAILED if isinstance(message, Crash) else ExitReason.NORMAL
@@ -92,33 +102,33 @@ async def test_linking_to_nobody_is_felt_as_such(system: System, host: int) -> N
     trapper = await system.spawn(Trapper, host=host)
     await trapper.ask(Do(what="link", ref=nobody))
     assert [exited.kind for exited in (await told(trapper, 1)).exits] == [ExitReason.NO_ACTOR]
-    guest = await system.spawn(Guest, host=host)
-    felt = system.watch(guest)
+    attached_driver = await system.spawn(AttachedDriver, host=host)
+    exit_signal = system.watch(attached_driver)
     await settle(system)
-    await guest.ask(Do(what="link", ref=nobody))
-    assert (await felt).kind is ExitReason.NO_ACTOR
+    await attached_driver.ask(Do(what="link", ref=nobody))
+    assert (await exit_signal).kind is ExitReason.NO_ACTOR
 
 
 async def test_a_lost_host_is_felt(system: System) -> None:
-    first = await system.spawn(Guest, host=1)
-    second = await system.spawn(Guest, host=2)
+    first = await system.spawn(AttachedDriver, host=1)
+    second = await system.spawn(AttachedDriver, host=2)
     trapper = await system.spawn(Trapper, host=2)
     for linked in (second, trapper):
         await linked.ask(Do(what="link", ref=first))
-    await ties(system, 4)
-    felt = system.watch(second)
+    await table(system, 4)
+    exit_signal = system.watch(second)
     await settle(system)
     await process_of(system, 1).kill()
-    assert (await felt).kind is ExitReason.HOST_LOST
+    assert (await exit_signal).kind is ExitReason.HOST_LOST
     assert [exited.kind for exited in (await told(trapper, 1)).exits] == [ExitReason.HOST_LOST]
 
 
 @HOSTS
 async def test_linking_twice_is_linking_once(system: System, host: int) -> None:
-    first = await system.spawn(Guest, host=1)
+    first = await system.spawn(AttachedDriver, host=1)
     second = await system.spawn(Trapper, host=host)
     await second.ask(Do(what="link", ref=first, times=3))
-    await ties(system, 2)
+    await table(system, 2)
     first.tell(Crash())
     assert len((await told(second, 1)).exits) == 1
     await settle(system)
@@ -126,41 +136,41 @@ async def test_linking_twice_is_linking_once(system: System, host: int) -> None:
 
 
 async def test_a_link_to_itself_is_none(system: System) -> None:
-    guest = await system.spawn(Guest, host=1)
-    await guest.ask(Do(what="link", ref=guest))
-    await ties(system, 0)
+    attached_driver = await system.spawn(AttachedDriver, host=1)
+    await attached_driver.ask(Do(what="link", ref=attached_driver))
+    await table(system, 0)
 
 
 @HOSTS
 async def test_after_unlink_nothing_is_felt(system: System, host: int) -> None:
-    first = await system.spawn(Guest, host=1)
-    second = await system.spawn(Guest, host=host)
+    first = await system.spawn(AttachedDriver, host=1)
+    second = await system.spawn(AttachedDriver, host=host)
     await second.ask(Do(what="link", ref=first))
-    await ties(system, 2)
+    await table(system, 2)
     await first.ask(Do(what="unlink", ref=second))  # From the side that was asked.
-    await ties(system, 0)
-    felt = system.watch(second)
+    await table(system, 0)
+    exit_signal = system.watch(second)
     await settle(system)
     first.tell(Crash())
     await settle(system)
-    assert not felt.done()
+    assert not exit_signal.done()
 
 
 async def test_unlink_takes_back_what_is_about_to_be_felt(system: System) -> None:
     nobody = host_of(system).ref(Address(1, 999))
-    guest = await system.spawn(Guest, host=1)
-    felt = system.watch(guest)
+    attached_driver = await system.spawn(AttachedDriver, host=1)
+    exit_signal = system.watch(attached_driver)
     await settle(system)
-    await guest.ask(Do(what="link and unlink", ref=nobody))
+    await attached_driver.ask(Do(what="link and unlink", ref=nobody))
     await settle(system)
-    assert not felt.done()
+    assert not exit_signal.done()
 
 
 async def test_a_restart_ends_the_link(system: System) -> None:
-    first = await system.spawn(Guest, host=1)
+    first = await system.spawn(AttachedDriver, host=1)
     second = await system.spawn(Trapper, host=2)
     await second.ask(Do(what="link", ref=first))
-    await ties(system, 2)
+    await table(system, 2)
     first.tell(Crash())
     await told(second, 1)
     first.tell(Crash())
@@ -172,29 +182,31 @@ async def test_an_actor_linked_in_its_start_hook_does_not_start_when_the_other_e
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The end is felt once the hook is through: an actor that never ran cannot fail."""
-    partner = await system.spawn(Guest, host=1)
+    partner = await system.spawn(AttachedDriver, host=1)
     gate = asyncio.Event()
     monkeypatch.setattr(Bound, "gate", gate)
     starting = asyncio.ensure_future(system.spawn(props(Bound, partner), host=1))
-    await ties(system, 2)
+    await table(system, 2)
     partner.tell(Crash())
     await back(system, partner)
     gate.set()
     with pytest.raises(ActorStartFailed, match="its start hook linked it to ended"):
         await starting
-    await ties(system, 0)
+    await table(system, 0)
 
 
 async def test_a_chain_of_links_falls_together(system: System) -> None:
-    guests = [await system.spawn(Guest, host=1 + number % 3) for number in range(9)]
-    for left, right in itertools.pairwise(guests):
+    attached_drivers = [
+        await system.spawn(AttachedDriver, host=1 + number % 3) for number in range(9)
+    ]
+    for left, right in itertools.pairwise(attached_drivers):
         await left.ask(Do(what="link", ref=right))
-    await ties(system, 16)
-    felt = [system.watch(guest) for guest in guests]
+    await table(system, 16)
+    exit_signal = [system.watch(attached_driver) for attached_driver in attached_drivers]
     await settle(system)
-    guests[4].tell(Crash())
-    assert {(await down).kind for down in felt} == {ExitReason.FAILED}
-    for guest in guests:
-        await back(system, guest)
-    assert host_at(system, 1).watching.count == 0
-    await guests[0].ask(Tell())
+    attached_drivers[4].tell(Crash())
+    assert {(await down).kind for down in exit_signal} == {ExitReason.FAILED}
+    for attached_driver in attached_drivers:
+        await back(system, attached_driver)
+    assert host_at(system, 1).monitors.count == 0
+    await attached_drivers[0].ask(Tell())

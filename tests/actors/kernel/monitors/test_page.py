@@ -5,7 +5,7 @@ import sys
 import types
 from pathlib import Path
 
-from callboard.actors.kernel.monitors.monitors import TIES_MAX
+from callboard.actors.kernel.monitors.monitors import MONITORS_MAX
 from callboard.actors.kernel.timers import PERIOD_S_MIN, TIMERS_MAX
 
 PAGE = Path("docs/watch.md")
@@ -29,6 +29,6 @@ def test_examples_run(root: Path) -> None:
 
 def test_limits_are_those_of_the_code(root: Path) -> None:
     text = (root / PAGE).read_text(encoding="utf-8")
-    assert TIES_MAX == TIMERS_MAX == 65_536
-    assert text.count(f"{TIES_MAX:,}") == 2
+    assert MONITORS_MAX == TIMERS_MAX == 65_536
+    assert text.count(f"{MONITORS_MAX:,}") == 2
     assert PERIOD_S_MIN == 0.001

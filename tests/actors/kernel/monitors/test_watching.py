@@ -16,13 +16,13 @@ from callboard.runtime.api.inside import host_of, root_of
 from callboard.runtime.api.system import System
 
 from .fixture_actors import (
+    AttachedDriver,
     Block,
     Cramped,
     Crash,
     Deaf,
     Do,
     Forgetful,
-    Guest,
     Leave,
     Listener,
     Tell,
@@ -68,12 +68,12 @@ async def back(system: System, ref: Ref[Any]) -> None:
             return
 
 
-async def ties(system: System, wanted: int) -> None:
+async def table(system: System, wanted: int) -> None:
     """Wait until all hosts together have so many ends of ties."""
     async with asyncio.timeout(10.0):
         while (
             sum(
-                slot.process.host.watching.count
+                slot.process.host.monitors.count
                 for slot in root_of(system).table.living()
                 if slot.process is not None and slot.process.host is not None
             )
@@ -94,9 +94,9 @@ async def test_a_watcher_without_a_handler_is_refused(system: System) -> None:
 async def test_more_watches_than_the_limit_are_refused(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("callboard.actors.kernel.monitors.monitors.TIES_MAX", 2)
-    watcher = await system.spawn(Guest, host=1)
-    target = await system.spawn(Guest, host=1)
+    monkeypatch.setattr("callboard.actors.kernel.monitors.monitors.MONITORS_MAX", 2)
+    watcher = await system.spawn(AttachedDriver, host=1)
+    target = await system.spawn(AttachedDriver, host=1)
     await watcher.ask(Do(what="watch", ref=target, times=2))
     with pytest.raises(CallboardError, match="has 2 watches and links"):
         await watcher.ask(Do(what="watch", ref=target))
@@ -105,8 +105,8 @@ async def test_more_watches_than_the_limit_are_refused(
 async def test_notices_not_handled_yet_count_as_watches(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("callboard.actors.kernel.monitors.monitors.TIES_MAX", 2)
-    watcher = await system.spawn(Guest, host=1)
+    monkeypatch.setattr("callboard.actors.kernel.monitors.monitors.MONITORS_MAX", 2)
+    watcher = await system.spawn(AttachedDriver, host=1)
     nobody = host_of(system).ref(Address(1, 999))
     with pytest.raises(CallboardError, match="has 2 watches and links"):
         await watcher.ask(Do(what="watch", ref=nobody, times=3))
@@ -148,7 +148,7 @@ async def test_a_slot_that_goes_for_good_ends_the_watches_that_waited_for_it(
 
 @HOSTS
 async def test_a_crash_is_told_once_with_its_traceback(system: System, host: int) -> None:
-    target = await system.spawn(Guest, host=1)
+    target = await system.spawn(AttachedDriver, host=1)
     watcher = await system.spawn(Listener, host=host)
     await watcher.ask(Do(what="watch", ref=target))
     await settle(system)
@@ -166,7 +166,7 @@ async def test_a_crash_is_told_once_with_its_traceback(system: System, host: int
 
 @HOSTS
 async def test_two_watches_get_two_notices(system: System, host: int) -> None:
-    target = await system.spawn(Guest, host=1)
+    target = await system.spawn(AttachedDriver, host=1)
     watcher = await system.spawn(Listener, host=host)
     await watcher.ask(Do(what="watch", ref=target, times=2))
     await settle(system)
@@ -176,7 +176,7 @@ async def test_two_watches_get_two_notices(system: System, host: int) -> None:
 
 @HOSTS
 async def test_a_normal_end_is_told_and_does_not_come_back(system: System, host: int) -> None:
-    target = await system.spawn(Guest, host=1)
+    target = await system.spawn(AttachedDriver, host=1)
     watcher = await system.spawn(Listener, host=host)
     await watcher.ask(Do(what="watch", ref=target))
     await settle(system)
@@ -187,7 +187,7 @@ async def test_a_normal_end_is_told_and_does_not_come_back(system: System, host:
 
 @HOSTS
 async def test_an_ordered_stop_is_told_as_shutdown(system: System, host: int) -> None:
-    target = await system.spawn(Guest, host=1)
+    target = await system.spawn(AttachedDriver, host=1)
     watcher = await system.spawn(Listener, host=host)
     await watcher.ask(Do(what="watch", ref=target))
     await settle(system)
@@ -197,7 +197,7 @@ async def test_an_ordered_stop_is_told_as_shutdown(system: System, host: int) ->
 
 
 async def test_a_temporary_actor_does_not_come_back(system: System) -> None:
-    target = await system.spawn(Guest, host=1, restart=Restart.TEMPORARY)
+    target = await system.spawn(AttachedDriver, host=1, restart=Restart.TEMPORARY)
     down = system.watch(target)
     await settle(system)
     target.tell(Crash())
@@ -208,7 +208,7 @@ async def test_a_temporary_actor_does_not_come_back(system: System) -> None:
 async def test_an_end_while_the_request_is_under_way_is_told_once(system: System) -> None:
     """The watch and the crash are in the same frames: whatever comes first, one notice."""
     for _ in range(20):
-        target = await system.spawn(Guest, host=1)
+        target = await system.spawn(AttachedDriver, host=1)
         watcher = await system.spawn(Listener, host=2)
         doing = watcher.ask(Do(what="watch", ref=target))
         stopping = asyncio.ensure_future(system.stop(target))
@@ -216,13 +216,13 @@ async def test_an_end_while_the_request_is_under_way_is_told_once(system: System
         [down] = (await told(watcher, 1)).downs
         assert down.kind in {ExitReason.NO_ACTOR, ExitReason.SHUTDOWN}
     await settle(system)
-    await ties(system, 0)
+    await table(system, 0)
 
 
 async def test_an_actor_that_is_being_restarted_is_watched_from_its_next_start_on(
     system: System,
 ) -> None:
-    target = await system.spawn(Guest, host=1)
+    target = await system.spawn(AttachedDriver, host=1)
     kernel = host_at(system, 1)
     cell = kernel.cells[target.address.cell]
     for _ in range(2):  # The second restart in a row waits for its back-off.
@@ -243,9 +243,9 @@ async def test_an_actor_that_is_being_restarted_is_watched_from_its_next_start_o
 
 @pytest.mark.parametrize("kind", [Cramped, Forgetful])
 async def test_a_full_mailbox_takes_every_notice(
-    system: System, kind: type[Guest], monkeypatch: pytest.MonkeyPatch
+    system: System, kind: type[AttachedDriver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target = await system.spawn(Guest, host=1)
+    target = await system.spawn(AttachedDriver, host=1)
     watcher = await system.spawn(kind, host=1)
     gate = asyncio.Event()
     monkeypatch.setattr(kind, "gate", gate)
@@ -269,7 +269,7 @@ async def test_a_full_mailbox_takes_every_notice(
 
 @HOSTS
 async def test_no_notice_after_unwatch(system: System, host: int) -> None:
-    target = await system.spawn(Guest, host=1)
+    target = await system.spawn(AttachedDriver, host=1)
     watcher = await system.spawn(Listener, host=host)
     await watcher.ask(Do(what="watch", ref=target, times=2))
     await watcher.ask(Do(what="unwatch"))
@@ -283,7 +283,7 @@ async def test_no_notice_after_unwatch(system: System, host: int) -> None:
 @pytest.mark.parametrize("how", ["unwatch", "unwatch ref"])
 async def test_unwatch_takes_back_a_notice_that_waits(system: System, how: str) -> None:
     """The notice is in the mailbox already, behind the request to end the watch."""
-    watcher = await system.spawn(Guest, host=1)
+    watcher = await system.spawn(AttachedDriver, host=1)
     nobody = host_of(system).ref(Address(1, 999))
     watch = watcher.ask(Do(what="watch", ref=nobody))
     unwatch = watcher.ask(Do(what=how, ref=nobody))
@@ -295,8 +295,8 @@ async def test_unwatch_takes_back_a_notice_that_waits(system: System, how: str) 
 
 async def test_unwatch_that_crosses_the_notice_wins(system: System) -> None:
     for _ in range(20):
-        target = await system.spawn(Guest, host=1)
-        watcher = await system.spawn(Guest, host=2)
+        target = await system.spawn(AttachedDriver, host=1)
+        watcher = await system.spawn(AttachedDriver, host=2)
         await watcher.ask(Do(what="watch", ref=target))
         await settle(system)
         target.tell(Crash())
@@ -304,18 +304,18 @@ async def test_unwatch_that_crosses_the_notice_wins(system: System) -> None:
         before = (await told(watcher)).downs
         await settle(system)
         assert (await told(watcher)).downs == before
-    await ties(system, 0)
+    await table(system, 0)
 
 
 @HOSTS
 async def test_a_watcher_that_is_restarted_is_told_nothing_more(system: System, host: int) -> None:
-    target = await system.spawn(Guest, host=1)
+    target = await system.spawn(AttachedDriver, host=1)
     watcher = await system.spawn(Listener, host=host)
     await watcher.ask(Do(what="watch", ref=target, times=3))
-    await ties(system, 6)
+    await table(system, 6)
     watcher.tell(Crash())
     await back(system, watcher)
-    await ties(system, 0)
+    await table(system, 0)
     target.tell(Crash())
     await settle(system)
     assert (await told(watcher)).downs == ()
@@ -323,12 +323,12 @@ async def test_a_watcher_that_is_restarted_is_told_nothing_more(system: System, 
 
 async def test_notices_do_not_outlive_the_incarnation_they_were_for(system: System) -> None:
     """They wait in the mailbox, which lives on, when their actor fails."""
-    watcher = await system.spawn(Guest, host=1)
+    watcher = await system.spawn(AttachedDriver, host=1)
     nobody = host_of(system).ref(Address(1, 999))
     near = host_at(system, 1).ref(watcher.address)
-    watching = near.ask(Do(what="watch", ref=nobody, times=3))
+    monitors = near.ask(Do(what="watch", ref=nobody, times=3))
     near.tell(Crash())
-    await watching
+    await monitors
     await back(system, watcher)
     answer = await told(watcher)
     assert answer.downs == ()
@@ -336,22 +336,22 @@ async def test_notices_do_not_outlive_the_incarnation_they_were_for(system: Syst
 
 
 async def test_a_watcher_that_stops_leaves_no_trace(system: System) -> None:
-    target = await system.spawn(Guest, host=1)
-    watcher = await system.spawn(Guest, host=2)
+    target = await system.spawn(AttachedDriver, host=1)
+    watcher = await system.spawn(AttachedDriver, host=2)
     await watcher.ask(Do(what="watch", ref=target))
-    await ties(system, 2)
+    await table(system, 2)
     await system.stop(watcher)
-    await ties(system, 0)
+    await table(system, 0)
 
 
 async def test_a_watcher_on_a_host_that_dies_leaves_no_trace(system: System) -> None:
-    target = await system.spawn(Guest, host=1)
-    watcher = await system.spawn(Guest, host=2)
+    target = await system.spawn(AttachedDriver, host=1)
+    watcher = await system.spawn(AttachedDriver, host=2)
     await watcher.ask(Do(what="watch", ref=target))
-    await ties(system, 2)
+    await table(system, 2)
     await process_of(system, 2).kill()
     await back(system, watcher)
-    await ties(system, 0)
+    await table(system, 0)
     target.tell(Crash())
     await settle(system)
     assert (await told(watcher)).downs == ()
@@ -361,7 +361,7 @@ async def test_a_watcher_on_a_host_that_dies_leaves_no_trace(system: System) -> 
 
 
 async def test_a_lost_host_is_told_for_each_of_its_actors_and_itself(system: System) -> None:
-    targets = [await system.spawn(Guest, host=1) for _ in range(3)]
+    targets = [await system.spawn(AttachedDriver, host=1) for _ in range(3)]
     watcher = await system.spawn(Listener, host=2)
     for target in targets:
         await watcher.ask(Do(what="watch", ref=target))
@@ -377,7 +377,7 @@ async def test_a_lost_host_is_told_for_each_of_its_actors_and_itself(system: Sys
 
 
 async def test_a_watch_that_waits_for_a_host_is_on_its_next_incarnation(system: System) -> None:
-    target = await system.spawn(Guest, host=1)
+    target = await system.spawn(AttachedDriver, host=1)
     watcher = await system.spawn(Listener, host=2)
     link = host_at(system, 2).link(1)
     link.lost(link.epoch, HostLost("as told"))
@@ -392,10 +392,10 @@ async def test_a_watch_that_waits_for_a_host_is_on_its_next_incarnation(system: 
 
 async def test_a_late_notice_from_a_lost_host_counts_no_more(system: System) -> None:
     """The loss of the link comes first, the frame with the notice is taken all the same."""
-    target = await system.spawn(Guest, host=1)
+    target = await system.spawn(AttachedDriver, host=1)
     watcher = await system.spawn(Listener, host=2)
     await watcher.ask(Do(what="watch", ref=target))
-    await ties(system, 2)
+    await table(system, 2)
     far = host_at(system, 2)
     link = far.link(1)
     target.tell(Crash())
@@ -419,17 +419,17 @@ async def test_word_of_a_dead_host_fails_what_waits_for_it_at_once(system: Syste
 
 
 async def test_a_host_that_is_stopped_in_order_is_told_as_shutdown(system: System) -> None:
-    target = await system.spawn(Guest, host=1)
+    target = await system.spawn(AttachedDriver, host=1)
     watcher = await system.spawn(Listener, host=2)
     await watcher.ask(Do(what="watch", ref=target))
     await watcher.ask(Do(what="watch host", text="1"))
-    await ties(system, 4)
+    await table(system, 4)
     root_of(system).supervisor.remove_child(1)
     assert kinds(await told(watcher, 2)) == [ExitReason.SHUTDOWN] * 2
 
 
 async def test_an_ended_handler_that_goes_on_is_refused(system: System) -> None:
-    watcher = await system.spawn(Guest, host=1)
+    watcher = await system.spawn(AttachedDriver, host=1)
     kernel = host_at(system, 1)
     ctx = kernel.context(kernel.cells[watcher.address.cell])
     await system.stop(watcher)
@@ -438,11 +438,11 @@ async def test_an_ended_handler_that_goes_on_is_refused(system: System) -> None:
 
 
 async def test_a_failing_handler_of_a_notice_is_a_dead_letter(system: System) -> None:
-    class Clumsy(Guest):
+    class Clumsy(AttachedDriver):
         async def down(self, notice: Down) -> None:
             raise ValueError("clumsy")
 
-    target = await system.spawn(Guest, host=1)
+    target = await system.spawn(AttachedDriver, host=1)
     watcher = await system.spawn(Clumsy, host=1)
     await watcher.ask(Do(what="watch", ref=target))
     down = system.watch(watcher)

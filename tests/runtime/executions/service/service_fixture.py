@@ -1,4 +1,4 @@
-"""A steward on the inline engine: its journal and its ledger outlive its hosts, and can fail."""
+"""An execution service on the inline engine, whose journal and ledger outlive its hosts."""
 
 import asyncio
 import contextlib
@@ -19,8 +19,8 @@ from callboard.messages.storage.errors import StoreUnavailable
 from callboard.messages.storage.events import Append, EventStore
 from callboard.runtime.api.inside import host_of, root_of
 from callboard.runtime.executions.journals import OpenJournal
-from callboard.runtime.executions.service.client import STEWARD, DistantExecutions
-from callboard.runtime.executions.service.execution_service import Steward
+from callboard.runtime.executions.service.client import EXECUTION_SERVICE, RemoteExecutions
+from callboard.runtime.executions.service.execution_service import ExecutionService
 from callboard.runtime.hosting.environment import REAL
 from callboard.runtime.hosting.settings import Settings
 from callboard.runtime.stores.memory import MemoryEventStore
@@ -127,8 +127,8 @@ async def journal_of(settings: Settings) -> OpenJournal:
     return OpenJournal(journal, None)
 
 
-class Driver(DistantExecutions):
-    """A driver whose stewards are its stage's."""
+class Driver(RemoteExecutions):
+    """A driver whose execution services are its stage's."""
 
     def __init__(self, stage: "Stage") -> None:
         super().__init__(
@@ -137,12 +137,12 @@ class Driver(DistantExecutions):
         )  # fmt: skip
         self._stage = stage
 
-    async def _start_steward(self) -> Address | None:
-        return await self._stage.hire()
+    async def _start_execution_service(self) -> Address | None:
+        return await self._stage.start_one()
 
 
 class Stage:
-    """One system, its steward, and drivers of it."""
+    """One system, its execution service, and drivers of it."""
 
     def __init__(self, system: System) -> None:
         self.name = secrets.token_hex(4)
@@ -154,27 +154,29 @@ class Stage:
         self.drivers: list[Driver] = []
         self.environment = dataclasses.replace(REAL, is_real=False)
         self.settings = Settings(name=self.name, journal="memory:")
-        self.steward: Ref[Any]
+        self.execution_service: Ref[Any]
         self._hiring = asyncio.Lock()
 
     def store(self) -> EventStore:
         return Away(self, log=self.log._log)
 
-    async def hire(self) -> Address:
-        """The steward on host 2; it is started when there is none."""
+    async def start_one(self) -> Address:
+        """The execution service on host 2; it is started when there is none."""
         async with self._hiring:
-            found = host_of(self.system).directory.find(STEWARD)
+            found = host_of(self.system).directory.find(EXECUTION_SERVICE)
             if found is not None:
                 return found
             make_ledger = functools.partial(entries_of, self.name)
-            steward = props(Steward, self.settings, make_ledger, self.environment, journal_of)
-            self.steward = await self.system.spawn(
-                steward, name=STEWARD, host=2, restart=Restart.PERMANENT
+            execution_service = props(
+                ExecutionService, self.settings, make_ledger, self.environment, journal_of
             )
-            return self.steward.address
+            self.execution_service = await self.system.spawn(
+                execution_service, name=EXECUTION_SERVICE, host=2, restart=Restart.PERMANENT
+            )
+            return self.execution_service.address
 
     async def kill(self) -> None:
-        """The steward's host ends, as by kill -9; its successor comes on an understudy."""
+        """The execution service's host ends, as by kill -9; its successor comes on a standby."""
         slot = root_of(self.system).table.slots[2]
         epoch = slot.epoch
         await slot.process.kill()
@@ -202,7 +204,7 @@ async def until(is_so: Callable[[], object]) -> None:
 
 @contextlib.asynccontextmanager
 async def staged() -> AsyncIterator[Stage]:
-    """A system of two hosts: agents on the first, the steward on the second."""
+    """A system of two hosts: agents on the first, the execution service on the second."""
     Worker.runs, Worker.keys, Worker.held, Worker.fails = [], [], set(), set()
     Worker.gate = asyncio.Event()
     async with callboard.start(engine="inline", hosts=2) as system:
@@ -210,7 +212,7 @@ async def staged() -> AsyncIterator[Stage]:
         STAGES[stage.name] = stage
         try:
             await system.spawn(Worker, host=1, offer=True)
-            await stage.hire()
+            await stage.start_one()
             yield stage
         finally:
             for driver in stage.drivers:

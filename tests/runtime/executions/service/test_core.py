@@ -1,4 +1,4 @@
-"""What becomes of an execution that its steward does not run any more."""
+"""What becomes of an execution that its execution service does not run any more."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from callboard.messages.storage.errors import (
     WriterFenced,
     WrongExpectedVersion,
 )
-from callboard.runtime.executions.service.core import PAUSE, Kept, Next, what_follows
+from callboard.runtime.executions.service.core import PAUSE, LedgerEntry, Next, what_follows
 
 
 @pytest.mark.parametrize("error", [None, ExecutionFailed("no"), Cancelled("by a wish")])
@@ -35,12 +35,12 @@ def test_what_another_has_or_nobody_can_do_is_given_up(error: BaseException) -> 
 
 
 def test_pauses_grow_and_are_bounded() -> None:
-    pauses = [PAUSE.delay_s(tries) for tries in range(1, 1_001)]
-    assert pauses == sorted(pauses)
-    assert pauses[0] == 0.2
-    assert pauses[-1] == 30.0
+    flow_control = [PAUSE.delay_s(tries) for tries in range(1, 1_001)]
+    assert flow_control == sorted(flow_control)
+    assert flow_control[0] == 0.2
+    assert flow_control[-1] == 30.0
 
 
 def test_what_is_kept_comes_back() -> None:
-    kept = Kept("one", "job", b"\0code", "token", {"argv": ["python", "x.py"], "pid": 7})
-    assert Kept.from_bytes(kept.to_bytes()) == kept
+    kept = LedgerEntry("one", "job", b"\0code", "token", {"argv": ["python", "x.py"], "pid": 7})
+    assert LedgerEntry.from_bytes(kept.to_bytes()) == kept

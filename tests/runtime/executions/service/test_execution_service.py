@@ -1,4 +1,4 @@
-"""A steward and its drivers: who runs an execution, who follows it, and what each is told."""
+"""An execution service and its drivers, which follow what it runs."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -31,7 +31,7 @@ from callboard.messages.jobs.updates import (
     TaskTroubled,
 )
 from callboard.messages.storage.errors import StoreUnavailable, WriterFenced
-from callboard.runtime.executions.service import execution_service as stewards
+from callboard.runtime.executions.service import execution_service as execution_services
 from callboard.runtime.executions.service.jobs import pack_job
 from tests.runtime.executions.service.service_fixture import (
     JOB,
@@ -109,7 +109,7 @@ async def test_partial_results_are_made_for_who_reads_them(stage: Stage) -> None
 async def test_a_failure_comes_with_its_code_and_its_troubles(stage: Stage) -> None:
     Worker.fails = {0}
     job = Job[Order, Any](
-        name="failing", decompose=lambda _: [SubTask("s0", Step(n=0), unsafe=True)],
+        name="failing", decompose=lambda _: [SubTask("s0", Step(n=0), non_idempotent=True)],
         in_doubt=lambda _task, _error: Decision.FAIL,
     )  # fmt: skip
     handle = stage.driver().submit(job, Order(), None, None)
@@ -179,7 +179,7 @@ async def test_two_drivers_resume_one_execution_and_it_runs_once(stage: Stage) -
 async def test_an_id_is_taken_once_and_the_same_wish_may_come_twice(stage: Stage) -> None:
     driver = stage.driver()
     take = driver._take(JOB, "one", pack_job(JOB, Order(count=3), {}), is_new=True)
-    for _ in range(2):  # As after the answer was lost with the steward.
+    for _ in range(2):  # As after the answer was lost with the execution service.
         await driver._ask(take)
     assert len(await (await driver.resume(JOB, "one")).result(WITHIN_S)) == 3
     await stage.kill()
@@ -196,7 +196,7 @@ async def test_an_id_is_taken_once_and_the_same_wish_may_come_twice(stage: Stage
 async def test_what_is_over_for_long_is_read_from_the_journal(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stewards, "ENDED_KEPT_S", 0.0)
+    monkeypatch.setattr(execution_services, "ENDED_KEPT_S", 0.0)
     driver = stage.driver()
     first = await driver.submit(JOB, Order(count=3), None, "one").result(WITHIN_S)
     before = len(stage.events("one"))
@@ -209,7 +209,9 @@ async def test_what_is_over_for_long_is_read_from_the_journal(
 # --- deaths --------------------------------------------------------------------------------------
 
 
-async def test_a_killed_steward_goes_on_and_repeats_nothing_that_was_done(stage: Stage) -> None:
+async def test_a_killed_execution_service_goes_on_and_repeats_nothing_that_was_done(
+    stage: Stage,
+) -> None:
     Worker.held = {30, 31}
     handle = stage.driver().submit(JOB, Order(count=32), None, "one")
     reading = asyncio.ensure_future(read_all(handle))
@@ -230,7 +232,9 @@ async def test_a_killed_steward_goes_on_and_repeats_nothing_that_was_done(stage:
     await until(lambda: not stage.ledger.entries)
 
 
-async def test_what_was_taken_and_not_begun_is_begun_by_the_next_steward(stage: Stage) -> None:
+async def test_what_was_taken_and_not_begun_is_begun_by_the_next_execution_service(
+    stage: Stage,
+) -> None:
     """It dies between its two writes: the ledger's, and the journal's first."""
     driver = stage.driver()
     await driver.submit(JOB, Order(count=1), None, "before").result(WITHIN_S)
@@ -243,16 +247,18 @@ async def test_what_was_taken_and_not_begun_is_begun_by_the_next_steward(stage: 
     assert numbers(await handle.result(WITHIN_S)) == list(range(4))
 
 
-async def test_a_steward_that_stops_in_order_leaves_what_has_not_ended(stage: Stage) -> None:
+async def test_an_execution_service_that_stops_in_order_leaves_what_has_not_ended(
+    stage: Stage,
+) -> None:
     Worker.held = {0}
     handle = stage.driver().submit(JOB, Order(count=2), None, "one")
     await stage.ran(2)
-    await stage.system.stop(stage.steward)
+    await stage.system.stop(stage.execution_service)
     assert "one" in stage.ledger.entries
     assert [event.kind for event in stage.events("one")].count(Kind.STEPPED) == 1
     assert Worker.gate is not None
     Worker.gate.set()
-    await stage.hire()
+    await stage.start_one()
     assert numbers(await handle.result(WITHIN_S)) == [0, 1]
 
 
@@ -291,7 +297,7 @@ async def test_a_journal_that_goes_away_is_waited_for(stage: Stage) -> None:
     await until(lambda: not stage.ledger.entries)
 
 
-async def test_a_steward_whose_journal_another_has_taken_does_not_take_it_back(
+async def test_an_execution_service_whose_journal_another_has_taken_does_not_take_it_back(
     stage: Stage,
 ) -> None:
     Worker.held = {1}
@@ -335,7 +341,7 @@ async def test_one_sub_task_is_cancelled(stage: Stage) -> None:
 async def test_a_step_in_doubt_waits_over_deaths_until_somebody_decides(stage: Stage) -> None:
     Worker.fails = {0}
     job = Job[Order, list[Done]](
-        name="unsafe", decompose=lambda _: [SubTask("s0", Step(n=0), unsafe=True)]
+        name="unsafe", decompose=lambda _: [SubTask("s0", Step(n=0), non_idempotent=True)]
     )
     first = stage.driver()
     handle = first.submit(job, Order(), None, "one")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from callboard.actors.events.commands import Commands
-from callboard.actors.events.snapshots import Snapshots
+from callboard.actors.journal.snapshots import Snapshots
 from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import SpecError
 from callboard.messages.storage.errors import StoreDamaged, StoreUnavailable
@@ -14,7 +14,7 @@ from callboard.messages.storage.events import EventStore, Snapshot
 from callboard.runtime.stores.memory import MemoryEventStore
 from callboard.runtime.stores.sqlite import SqliteEventStore
 
-from .ledger import Account, Balance, Deposit, codec_of, journal
+from ..events.ledger import Account, Balance, Deposit, codec_of, journal
 
 
 class OtherBalance(Contract, name="tests.events.balance"):
