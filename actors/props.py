@@ -16,7 +16,7 @@ from callboard.messages.errors import SpecError
 
 from .actor import Actor, behaviour_of
 
-__all__ = ["Props", "Spawnable", "arguments_problem", "check_arguments", "props", "props_of"]
+__all__ = ["Props", "Spawnable", "arguments_problem", "props", "props_of"]
 
 P = ParamSpec("P")
 ActorT = TypeVar("ActorT", bound=Actor)
@@ -50,7 +50,7 @@ def props(actor: Callable[P, ActorT], /, *args: P.args, **keywords: P.kwargs) ->
         behaviour_of(cast("Any", actor))  # Says so.
     least, most = _positions(actor)
     if keywords or not least <= len(args) <= most:
-        check_arguments(cast("type[Actor]", actor), args, keywords)
+        _check_arguments(cast("type[Actor]", actor), args, keywords)
     return Props(cast("type[ActorT]", actor), args, keywords or None)
 
 
@@ -64,7 +64,7 @@ def props_of(actor: Spawnable[ActorT]) -> Props[ActorT]:
     return props(actor)
 
 
-def check_arguments(actor: type[Actor], args: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+def _check_arguments(actor: type[Actor], args: tuple[Any, ...], keywords: dict[str, Any]) -> None:
     """Raise `SpecError` when the constructor does not take these arguments."""
     problem = arguments_problem(actor, args, keywords)
     if problem:
