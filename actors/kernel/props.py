@@ -16,7 +16,7 @@ from callboard.messages.core.errors import SpecError
 from .actor import Actor, behaviour_of
 from .spawnable import Props, Spawnable
 
-__all__ = ["arguments_problem", "check_arguments", "props", "props_of"]
+__all__ = ["arguments_problem", "props", "props_of"]
 
 P = ParamSpec("P")
 ActorT = TypeVar("ActorT", bound=Actor)
@@ -35,7 +35,7 @@ def props(actor: Callable[P, ActorT], /, *args: P.args, **keywords: P.kwargs) ->
         behaviour_of(cast("Any", actor))  # Says so.
     least, most = _positions(actor)
     if keywords or not least <= len(args) <= most:
-        check_arguments(cast("type[Actor]", actor), args, keywords)
+        _check_arguments(cast("type[Actor]", actor), args, keywords)
     return Props(cast("type[ActorT]", actor), args, keywords or None)
 
 
@@ -49,7 +49,7 @@ def props_of(actor: Spawnable[ActorT]) -> Props[ActorT]:
     return props(actor)
 
 
-def check_arguments(actor: type[Actor], args: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+def _check_arguments(actor: type[Actor], args: tuple[Any, ...], keywords: dict[str, Any]) -> None:
     """Raise `SpecError` when the constructor does not take these arguments."""
     problem = arguments_problem(actor, args, keywords)
     if problem:

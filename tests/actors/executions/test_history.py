@@ -128,7 +128,7 @@ async def test_an_owner_that_was_superseded_fails_and_delivers_nothing(world: Wo
     first = submit(world, journal, job_of("first"))
     async with asyncio.timeout(WAIT_S):
         await world.ticks.lingering.wait()
-    await first.execution._recorder.supersede()  # type: ignore[attr-defined] # as `Executions` does
+    await execution_of(first)._recorder.supersede()  # type: ignore[attr-defined] # as `Executions` does
     second = await resume(world, journal, job_of("second"))
     world.ticks.release.set()
     with pytest.raises(WrongExpectedVersion, match="goes on elsewhere"):

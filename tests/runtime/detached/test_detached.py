@@ -160,7 +160,7 @@ def test_a_root_killed_over_a_spawn_starts_nothing_twice(
             async with attach("lasting", address=ADDRESS) as system:
                 before = sum(host.actors for host in (await system.view()).hosts)
                 root = await root_pid("lasting")
-                spawning = asyncio.ensure_future(system.spawn_many(Slow, [()] * 3_000))
+                spawning = asyncio.ensure_future(system.spawn_many([Slow] * 3_000))
                 await asyncio.sleep(0.05)
                 os.kill(root, signal.SIGKILL)
                 refs = await spawning

@@ -19,7 +19,7 @@ import callboard
 async def main():
     options = {"address": os.environ["CLUSTER"], "hosts": 1, "standbys": 0}
     async with callboard.start(**options) as system:
-        print("hosts", len(root_of(system).table.slots))
+        print("hosts", system.living_hosts)
 
 asyncio.run(main())
 """
