@@ -44,7 +44,20 @@ from .environment import RAY
 __all__ = ["Adopted", "HostActor", "take_call"]
 
 LOGGER: Final = logging.getLogger("callboard.ray")
-PUBLIC: Final = ("callboard",)
+PUBLIC: Final = (
+    "callboard",
+    "callboard.events",
+    "callboard.jobs",
+    "callboard.keyed",
+    "callboard.messaging",
+    "callboard.placement",
+    "callboard.reducers",
+    "callboard.states",
+    "callboard.storage",
+    "callboard.supervision",
+    "callboard.telemetry",
+    "callboard.updates",
+)
 """The modules whose names actors use, which load the rest. The facade imports this room, so it is
 not imported here, but loaded by name."""
 

@@ -8,17 +8,19 @@ longer than that; then this side ends the connection.
 import select
 import time
 from collections.abc import Generator
-from typing import Any, Final, TypeVar
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, Self, TypeVar
 
 import psycopg
 from psycopg import RawCursor
 
-from callboard.messages.core.errors import SpecError
+from callboard.messages.core.errors import CallboardError, SpecError
 
+from .faults import cannot_connect, is_lasting
 from .packed import register
 from .place import Durability, Place, PostgresTimeouts
 
-__all__ = ["StoreConnection", "Unanswered", "connect"]
+__all__ = ["Session", "StoreConnection"]
 
 ReturnT = TypeVar("ReturnT")
 
@@ -41,8 +43,28 @@ SELECT current_setting('server_version_num')::int,
 """
 
 
-class Unanswered(Exception):
+class Unanswered(psycopg.OperationalError):
     """The server has said nothing for too long."""
+
+
+class Failure(NamedTuple):
+    """The error of an attempt to connect."""
+
+    error: CallboardError
+    is_lasting: bool
+    """Whether another attempt would fail as well."""
+
+
+@dataclass(slots=True)
+class Session:
+    """The settings of all connections of a pool, and the last attempt's failure."""
+
+    place: Place
+    timeouts: PostgresTimeouts
+    durability: Durability
+    plans: str
+    failure: Failure | None = None
+    """None once an attempt has given a connection. Any thread may read it."""
 
 
 class StoreConnection(psycopg.Connection[tuple[Any, ...]]):
@@ -50,9 +72,31 @@ class StoreConnection(psycopg.Connection[tuple[Any, ...]]):
 
     silence_s: float = 60.0
 
+    @classmethod
+    def connect(cls, conninfo: str = "", **kwargs: Any) -> Self:
+        """One attempt; the settings of the `session` among `kwargs` are made and checked.
+
+        Raises `psycopg.OperationalError` when there is no connection, and `SpecError` when the
+        server cannot keep what a store promises. The session gets the failure.
+        """
+        session: Session = kwargs.pop("session")
+        connection = None
+        try:
+            connection = super().connect(
+                conninfo, autocommit=True, cursor_factory=RawCursor, **kwargs
+            )
+            _set_up(connection, session)
+        except (psycopg.Error, SpecError) as error:
+            if connection is not None:
+                connection.close()
+            session.failure = _failure(error, session.place.shown)
+            raise
+        session.failure = None
+        return connection
+
     def wait(self, gen: Generator[Any, Any, ReturnT], *args: Any, **kwargs: Any) -> ReturnT:
         """Wait as psycopg does. Raises `Unanswered` after `silence_s`."""
-        return super().wait(_bounded(gen, time.monotonic() + self.silence_s), *args, **kwargs)
+        return super().wait(_bounded(gen, self.silence_s), *args, **kwargs)
 
     def rows(self, statement: bytes, *values: Any) -> list[tuple[Any, ...]]:
         """Run one statement, prepared on the server, and give its rows."""
@@ -73,49 +117,38 @@ class StoreConnection(psycopg.Connection[tuple[Any, ...]]):
         return not poll.poll(0)
 
 
-def _bounded(gen: Generator[Any, Any, ReturnT], deadline: float) -> Generator[Any, Any, ReturnT]:
+def _bounded(gen: Generator[Any, Any, ReturnT], limit_s: float) -> Generator[Any, Any, ReturnT]:
+    deadline = time.monotonic() + limit_s
     try:
         wanted = next(gen)
         while True:
             ready = yield wanted
             if not ready and time.monotonic() > deadline:
                 gen.close()
-                raise Unanswered
+                raise Unanswered(f"the server has said nothing for {limit_s} s")
             wanted = gen.send(ready)
     except StopIteration as ended:
         result: ReturnT = ended.value
         return result
 
 
-def connect(
-    place: Place, timeouts: PostgresTimeouts, durability: Durability, *, plans: str = "auto"
-) -> StoreConnection:
-    """One attempt to connect; the session's settings are made and checked.
-
-    Raises `psycopg.OperationalError` when there is no connection, and `SpecError` when the
-    server cannot keep what a store promises.
-    """
-    connection = StoreConnection.connect(place.conninfo, autocommit=True, cursor_factory=RawCursor)
-    try:
-        connection.silence_s = timeouts.statement_s + timeouts.silence_s
-        register(connection)
-        statement_ms, lock_ms = (
-            str(max(1, round(limit_s * 1_000)))
-            for limit_s in (timeouts.statement_s, timeouts.lock_s)
-        )
-        cursor = connection.execute(SET_UP, (statement_ms, lock_ms, plans, durability))
-        row = cursor.fetchone()
-        assert row is not None
-        _check(place, durability, version=row[0], encoding=row[1], fsync=row[2], commit=row[-1])
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+def _failure(error: psycopg.Error | SpecError, name: str) -> Failure:
+    if isinstance(error, SpecError):
+        return Failure(error, is_lasting=True)
+    return Failure(cannot_connect(error, name=name), is_lasting(error))
 
 
-def _check(
-    place: Place, durability: Durability, *, version: int, encoding: str, fsync: str, commit: str
-) -> None:
+def _set_up(connection: StoreConnection, session: Session) -> None:
+    timeouts, place, durability = session.timeouts, session.place, session.durability
+    connection.silence_s = timeouts.connect_s
+    register(connection)
+    statement_ms, lock_ms = (
+        str(max(1, round(limit_s * 1_000))) for limit_s in (timeouts.statement_s, timeouts.lock_s)
+    )
+    cursor = connection.execute(SET_UP, (statement_ms, lock_ms, session.plans, durability))
+    row = cursor.fetchone()
+    assert row is not None
+    version, encoding, fsync, *_, commit = row
     if version < SERVER_OLDEST:
         raise SpecError(
             f"{place.shown}: the server's version is {version // 10_000}.",
@@ -132,3 +165,4 @@ def _check(
             f"(fsync is {fsync}, synchronous_commit is {commit}).",
             advice="Set fsync = on on the server, or say that durability `normal` is enough.",
         )
+    connection.silence_s = timeouts.statement_s + timeouts.silence_s

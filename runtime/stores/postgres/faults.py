@@ -16,7 +16,7 @@ from callboard.messages.storage.errors import (
     StoreUnavailable,
 )
 
-__all__ = ["cannot_connect", "is_lasting", "is_settled", "told"]
+__all__ = ["cannot_connect", "is_lasting", "told"]
 
 FULL: Final = frozenset({"53100"})  # disk_full
 READ_ONLY: Final = frozenset({"25006", "42501"})  # a read-only transaction; no privilege
@@ -82,10 +82,10 @@ def told(error: psycopg.Error, *, name: str, what: str) -> CallboardError:
     return InternalError(f"{said} ({type(error).__name__}, {state or 'no SQLSTATE'})")
 
 
-def cannot_connect(error: psycopg.Error, *, name: str, tries: int) -> StoreUnavailable:
+def cannot_connect(error: psycopg.Error, *, name: str) -> StoreUnavailable:
     """No connection, for now or for good."""
     return StoreUnavailable(
-        f"{name} cannot be reached after {tries} tries: {_sentence(error)}",
+        f"{name} cannot be reached: {_sentence(error)}",
         advice="Check that the server runs, and the user and the password of the URL."
         if is_lasting(error)
         else "Check that the server runs and takes connections from here.",
@@ -97,11 +97,6 @@ def is_lasting(error: psycopg.Error) -> bool:
     """Whether a failed connection would fail again, however long one waits."""
     text = str(error)
     return any(part in text for part in LASTING)
-
-
-def is_settled(error: psycopg.Error) -> bool:
-    """Whether the server has told that the transaction is rolled back."""
-    return error.sqlstate is not None
 
 
 def _sentence(error: psycopg.Error) -> str:
