@@ -49,7 +49,7 @@ class SpawnPart(BaseModel):
     model_config = _FROZEN
 
     births: bytes
-    """A pickled list of `Birth`; see `actors/host/warden.py`."""
+    """A pickled list of `Birth` (see `actors/host/warden.py`) and `Startable` (`extension.py`)."""
     code: bytes = b""
     """The pickled classes alone: what an understudy loads before it is needed."""
     count: int
