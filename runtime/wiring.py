@@ -12,6 +12,7 @@ import cloudpickle
 from callboard.actors.cell import Cell
 from callboard.actors.host.extension import Extension
 from callboard.actors.host.host import Host
+from callboard.actors.host.meters import no_vitals
 from callboard.actors.host.ports import RoleHost
 from callboard.actors.host.watchdog import Watchdog
 from callboard.actors.shard import PoolRecipe
@@ -134,11 +135,11 @@ def make_host(
         ask_timeout_s=settings.ask_timeout_s,
         on_failed=on_failed,
         extensions=(_trees,),
+        vitals=process_vitals if environment.is_real else no_vitals,
     )
     watchdog = Watchdog(host, settings.blocked_s, shares_loop=settings.engine == "inline")
     if environment.is_real:
         watchdog.start()
-        host.meters.vitals = process_vitals
         if settings.engine == "ray" and settings.metrics_s:
             host.run_task(_publish(host, settings))
     return host, watchdog

@@ -52,7 +52,7 @@ from .births import Births
 from .endings import Endings
 from .extension import Extensions, MakeExtension
 from .instruments import Instruments
-from .meters import Meters
+from .meters import Meters, Vitals, no_vitals
 from .places import Places
 from .ports import Children
 from .warden import Warden
@@ -96,6 +96,7 @@ class Host:
         ask_timeout_s: float = ASK_TIMEOUT_S,
         on_failed: Callable[[Exit], None] | None = None,
         extensions: Sequence[MakeExtension] = (),
+        vitals: Callable[[], Vitals] = no_vitals,
     ) -> None:
         self.slot = slot
         self.epoch = epoch
@@ -119,7 +120,7 @@ class Host:
         self.directory: Final = Directory(self, lambda: self.subscriptions.changed())  # noqa: PLW0108 - made later
         self.dispatcher: Final = Dispatcher(self, self.letters)
         self.stashes: Final[Stashes] = self.dispatcher.stashes
-        self.meters: Final = Meters(self.loop, self.dispatcher)
+        self.meters: Final = Meters(self.loop, self.dispatcher, vitals)
         self.instruments: Final[Instruments] = self.meters.instruments
         self.notices: Final = Notices(self.letters)
         self.timers: Final = Timers(self.loop, self.notices)
