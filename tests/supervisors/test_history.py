@@ -140,5 +140,5 @@ def test_wrong_back_off_of_a_child_is_refused() -> None:
 
 def test_child_expected_after_the_start_is_refused() -> None:
     world = world_of().started()
-    with pytest.raises(UsageError, match="too late"):
+    with pytest.raises(UsageError, match="no initial child"):
         world.core.expect_child(ChildSpec("late"))
