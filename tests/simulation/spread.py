@@ -161,7 +161,7 @@ def _is_written(run: Run, tree: TreeRef) -> bool:
 def _check(run: Run) -> None:
     hosts = {host.slot: host for host in run.living()}
     for host in hosts.values():
-        for holder in host.extension(Trees).remote_child_holders.all:
+        for holder in host.extension(Trees).holders.all:
             seen = _wrong(hosts, host, holder)
             if seen is not None:
                 run.complain("placed_once", seen)
@@ -191,6 +191,6 @@ def _wrong(hosts: dict[int, Host], host: Host, holder: "RemoteChildHolder") -> s
 
 def _check_gone(run: Run) -> None:
     for host in run.living():
-        for holder in host.extension(Trees).remote_child_holders.all:
+        for holder in host.extension(Trees).holders.all:
             run.complain("placed_once", f"{holder.path} is on {host.name}, its tree has ended")
     run.check_now()
