@@ -48,7 +48,7 @@ async def test_failing_load_fails_who_waits_and_the_next_message_tries_again(
     Disk.load_failures = 1
     asks = [asyncio.ensure_future(add(sim)) for _ in range(2)]
     for ask in asks:
-        with pytest.raises(StoreFailed, match="did not load: OSError: cannot read") as caught:
+        with pytest.raises(StoreFailed, match="could not load .*: OSError: cannot read") as caught:
             await ask
         assert not caught.value.may_have_run
     assert await add(sim) == 1
