@@ -196,7 +196,7 @@ async def test_message_of_a_bad_key_or_of_another_hosts_key_says_so(
     before = await owners(sim)
     here = next(user for user, host in before.items() if host == "host-1")
     there = next(user for user, host in before.items() if host == "host-2")
-    with pytest.raises(ActorNotFound, match="does not have this key"):
+    with pytest.raises(ActorNotFound, match="does not own this key"):
         await regions[0].ask(Add(user=there))
     assert (await regions[0].ask(Add(user=here))).number == 2
     regions[0].tell(AddSoon(user=there))

@@ -89,7 +89,7 @@ class SimulatedLine:
                     world.at(at_s, beat)
                     return
                 until_s = world.now_s + GIVE_UP_S
-                root.network.send_surely(driver.loop, root.loop, heard, until_s, _nothing)
+                root.network.send_reliably(driver.loop, root.loop, heard, until_s, _nothing)
                 world.at(world.now_s + every_s, beat)
 
         beat()
