@@ -63,7 +63,7 @@ def test_a_scenario_has_a_limit_in_virtual_time() -> None:
 
 
 async def test_no_simulation_inside_a_running_loop() -> None:
-    with pytest.raises(UsageError, match="not inside another one"):
+    with pytest.raises(UsageError, match="cannot run inside another one"):
         simulate(_count)
 
 
