@@ -1,4 +1,4 @@
-"""The key region's core: never two activations of a key, nothing lost, order kept, limits kept."""
+"""The key region's core: one activation for each key, no lost message, order and limits kept."""
 
 from collections import deque
 from typing import Any
@@ -28,7 +28,7 @@ def core(active_max: int = 2, held_max: int = 4) -> KeyRegionCore:
     return KeyRegionCore(KeyRegionLimits(active_max, 10.0, held_max))
 
 
-def test_failed_activation_fails_what_waits_and_the_next_message_tries_again() -> None:
+def test_failed_activation_fails_its_messages_and_the_next_one_tries_again() -> None:
     made = core()
     assert made.message_arrived("a", 1, 0.0) == [Activate("a")]
     assert made.message_arrived("a", 2, 0.0) == []
@@ -36,13 +36,13 @@ def test_failed_activation_fails_what_waits_and_the_next_message_tries_again() -
     assert made.message_arrived("a", 3, 0.0) == [Activate("a")]
 
 
-def test_more_than_may_wait_for_a_key_is_refused() -> None:
+def test_messages_over_the_limit_of_a_key_are_refused() -> None:
     made = core(held_max=1)
     made.message_arrived("a", 1, 0.0)
     assert made.message_arrived("a", 2, 0.0) == [Refuse("a", 2)]
 
 
-def test_more_than_may_wait_is_taken_from_a_sender_that_waits() -> None:
+def test_messages_over_the_limit_are_taken_from_senders_that_wait() -> None:
     made = core(held_max=1)
     made.message_arrived("a", 1, 0.0)
     assert made.is_full("a")
@@ -50,21 +50,21 @@ def test_more_than_may_wait_is_taken_from_a_sender_that_waits() -> None:
     assert made.activated("a", 0.0) == [Deliver("a", 1), Deliver("a", 2)]
 
 
-@pytest.mark.parametrize("leaves", [False, True])
-def test_conflict_renews_it_whether_it_was_to_stay_or_not(leaves: bool) -> None:
+@pytest.mark.parametrize("passivates", [False, True])
+def test_conflict_renews_an_actor_that_stays_or_passivates(passivates: bool) -> None:
     made = core()
     made.message_arrived("a", 1, 0.0)
     made.activated("a", 0.0)
     made.actor_idle("a", 0.0)
-    assert (made.tick(10.0) if leaves else made.save("a", 0.0)) == [Save("a")]
+    assert (made.tick(10.0) if passivates else made.save("a", 0.0)) == [Save("a")]
     made.message_arrived("a", 2, 10.0)
     assert made.save_conflicted("a", 10.0) == [Renew("a"), Deliver("a", 2)]
-    assert made.tick(30.0) == [], "it is busy until it has handled what waits"
+    assert made.tick(30.0) == [], "it is busy until it has handled its messages"
     made.actor_idle("a", 30.0)
     assert made.tick(40.0) == [Save("a")]
 
 
-def test_what_is_held_is_given_back_and_nothing_is_activated_for_it() -> None:
+def test_drain_returns_held_messages_and_activates_no_key() -> None:
     made = core(active_max=1)
     for number, key in enumerate("aabb"):
         made.message_arrived(key, number, 0.0)
@@ -116,7 +116,7 @@ def test_least_recently_used_makes_room() -> None:
 
 
 @pytest.mark.parametrize(("over", "saves"), [(True, [Save("a")]), (False, [])])
-def test_short_memory_puts_an_idle_one_away(over: bool, saves: list[Effect]) -> None:
+def test_short_memory_passivates_an_idle_key(over: bool, saves: list[Effect]) -> None:
     made = core()
     made.message_arrived("a", 1, 0.0)
     made.activated("a", 0.0)
@@ -125,7 +125,7 @@ def test_short_memory_puts_an_idle_one_away(over: bool, saves: list[Effect]) -> 
 
 
 class KeyRegionMachine(RuleBasedStateMachine):
-    """A key region whose shell does what it is told, some time later, or fails at it."""
+    """A key region whose shell performs each effect some time later, or fails to."""
 
     def __init__(self) -> None:
         super().__init__()
