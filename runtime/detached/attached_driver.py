@@ -98,7 +98,7 @@ class AttachedDriver:
             epoch=EPOCH,
             name=name,
             settings=settings,
-            blobs=engine.blobs(),
+            large_values=engine.large_values(),
             environment=environment,
         )
         engine.attach(self.host)

@@ -1,9 +1,9 @@
 """The host: the kernel of one process. Cells, links, asks and deadlines meet here.
 
 A host has a slot (its place in the cluster, which outlives it) and an epoch (which
-incarnation of the slot it is). It knows nothing of Ray: an engine gives it links'
-carriers, a blob store, a pickler and a supervisor factory, all as ports. It knows no role
-either: those come as extensions, and as recipes that make cells of their own kinds.
+incarnation of the slot it is). It knows nothing of Ray: an engine gives it carriers for
+its links, a store for large values, a pickler and a supervisor factory, all as ports. It
+knows no role either: roles come as extensions, and as recipes that make their own cells.
 
 Everything here runs on one event loop; nothing is safe to call from another thread
 unless it says so.
@@ -30,7 +30,7 @@ from callboard.messages.core.errors import (
 from callboard.messages.core.frame import Kind, decode_frame
 from callboard.messages.core.limits import DEFAULT_LIMITS, Limits
 from callboard.messages.core.ref import EXTERNAL_REF, Address, Ref
-from callboard.messages.ports import BlobStore, MakeSupervisor, Pickler
+from callboard.messages.ports import LargeValueStore, MakeSupervisor, Pickler
 
 from ..asks import Ask, AskFuture, AskOwner, Call
 from ..cell import Cell, Recipe
@@ -91,7 +91,7 @@ class Host:
         epoch: int,
         name: str,
         make_supervisor: "MakeSupervisor",
-        blobs: BlobStore,
+        large_values: LargeValueStore,
         pickler: Pickler,
         limits: Limits = DEFAULT_LIMITS,
         ask_timeout_s: float = ASK_TIMEOUT_S,
@@ -107,7 +107,7 @@ class Host:
         self.inline_bytes_max: Final = limits.inline_bytes_max
         self.ask_timeout_s: Final = ask_timeout_s
         self.make_supervisor: Final = make_supervisor
-        self.blobs: Final = blobs
+        self.large_values: Final = large_values
         self.pickler: Final = pickler
         self.contracts: Final = ContractRegistry(limits)
         self.codec: Final = Codec(self.contracts, limits, self._internalise)

@@ -214,7 +214,7 @@ class Outbox:
         if size_bytes(body, buffers) <= self._inline_bytes_max:
             return body, buffers, -1
         try:
-            reference = self._host.blobs.put(body, buffers)
+            reference = self._host.large_values.put(body, buffers)
         except Exception as error:
             raise PayloadLost(
                 f"a message of {size_bytes(body, buffers)} bytes could not be stored: {error!r}.",

@@ -8,7 +8,7 @@ from callboard.messages.core.codec import Codec
 from callboard.messages.core.contract import Contract, ContractRegistry
 from callboard.messages.core.errors import AskError, CallboardError
 from callboard.messages.core.limits import Limits
-from callboard.messages.ports import BlobStore
+from callboard.messages.ports import LargeValueStore
 
 from ..asks import Call
 from ..dead_letters import DeadLetters
@@ -67,7 +67,7 @@ class _Host(Protocol):
         """Its messages as bytes, and back."""
 
     @property
-    def blobs(self) -> BlobStore:
+    def large_values(self) -> LargeValueStore:
         """Where bodies go that are too large for a frame."""
 
     @property

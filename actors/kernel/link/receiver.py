@@ -90,7 +90,7 @@ class FrameReceiver:
 
     async def _fetch(self) -> None:
         """Fetch large values, frame by frame: order is worth more than overlap here."""
-        get = self._host.blobs.get
+        get = self._host.large_values.get
         while self._waiting:
             frame, references = self._waiting[0]
             fetched = await asyncio.gather(*map(get, references), return_exceptions=True)

@@ -130,7 +130,7 @@ class NoPickler:
         raise AssertionError("everything is started in place")
 
 
-class NoBlobs:
+class NoLargeValues:
     """Large values never leave the process here."""
 
     def put(self, body: bytes, buffers: Sequence[Any]) -> Any:
@@ -180,7 +180,7 @@ class World:
             epoch=epoch,
             name=f"host-{slot}",
             make_supervisor=supervise,
-            blobs=NoBlobs(),
+            large_values=NoLargeValues(),
             pickler=NoPickler(),
         )
 

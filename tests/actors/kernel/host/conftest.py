@@ -11,7 +11,7 @@ from callboard.actors.kernel.host.host import Host
 from callboard.messages.control.spec import SupervisorSpec
 from callboard.messages.core.ref import Address, Ref
 from callboard.messages.ports import ChildRunner, SupervisorPort
-from callboard.runtime.engines.inline import InlineBlobs
+from callboard.runtime.engines.inline import InlineLargeValues
 from callboard.runtime.hosting.wiring import CloudPickler, HostClock
 from callboard.supervisors.supervisor import Supervisor
 
@@ -34,7 +34,7 @@ async def host() -> AsyncIterator[Host]:
         epoch=1,
         name="alone",
         make_supervisor=supervisor,
-        blobs=InlineBlobs(),
+        large_values=InlineLargeValues(),
         pickler=CloudPickler(bind),
     )
     made.append(host)

@@ -9,7 +9,7 @@ from callboard.actors.kernel.actor import Agent, handler
 from callboard.messages.core.contract import Contract, Request
 from callboard.messages.core.errors import PayloadLost
 from callboard.runtime.api.start import start
-from callboard.runtime.engines.inline import InlineBlobs
+from callboard.runtime.engines.inline import InlineLargeValues
 
 LARGE_BYTES = 200_000
 
@@ -29,7 +29,7 @@ class Store(Agent):
         return Blob(data=b"x" * request.size_bytes)
 
 
-def full(blobs: InlineBlobs, body: bytes, buffers: Sequence[Any]) -> Any:
+def full(large_values: InlineLargeValues, body: bytes, buffers: Sequence[Any]) -> Any:
     raise OSError("no space left")
 
 
@@ -45,7 +45,7 @@ async def test_full_store_fails_the_ask_or_its_reply_and_the_link_goes_on(
     async with start(engine="inline", hosts=1, standbys=0) as system:
         ref = await system.spawn(Store)
         assert len((await ref.ask(Fetch(size_bytes=LARGE_BYTES))).data) == LARGE_BYTES
-        monkeypatch.setattr(InlineBlobs, "put", full)
+        monkeypatch.setattr(InlineLargeValues, "put", full)
         refused = await failing(ref.ask(Fetch(size_bytes=1, ballast=b"x" * LARGE_BYTES)))
         assert not refused.may_have_run
         await failing(ref.ask(Fetch(size_bytes=LARGE_BYTES), timeout_s=5.0))
