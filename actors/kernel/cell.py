@@ -26,7 +26,7 @@ from .actor import Actor, Behaviour, Overflow, behaviour_of
 from .asks import Ask
 from .cell_port import Lifecycle
 from .context import Context
-from .failures import start_failed
+from .failures import start_failed_error
 from .flow_key import WHOLE_CELL, FlowKey
 from .monitors.notices import is_notice
 from .ports import CellDispatcher, CellHost, Children, SharedMailbox
@@ -239,10 +239,10 @@ class Cell:
             self.notify_room_waiters()
         return item
 
-    def turn_over(self) -> None:
+    def end_turn(self) -> None:
         """A worker has served this cell: queue it again, or let it fall idle."""
         if self.lifecycle != Lifecycle.RUNNING:
-            self.dispatcher.host.termination.turn_over(self)
+            self.dispatcher.host.termination.end_turn(self)
         elif self.mailbox:
             self.schedule()
         elif self.shared is not None:
@@ -255,7 +255,7 @@ class Cell:
         """Whether no handler of its actor runs."""
         return self.free == self.behaviour.concurrency
 
-    def began(self) -> None:
+    def wake(self) -> None:
         """Its actor runs now: handle what waits."""
         if self.mailbox:
             self.schedule()
@@ -323,7 +323,7 @@ class Cell:
         """A family of its own kind for its children; None: that of any actor."""
         return None
 
-    def declared(self) -> Sequence["Cell"]:
+    def declared_children(self) -> Sequence["Cell"]:
         """Children that were made with it and are gone with it only, in start order."""
         return ()
 
@@ -334,19 +334,19 @@ class Cell:
         if self.behaviour.has_started_hook:
             children.run_start_hook(self, incarnation, is_first=is_first)
         else:
-            children.runs(self, incarnation)
+            children.mark_running(self, incarnation)
 
     async def run_started(self, ctx: Context) -> None:
         """Call the actor's hook of that name."""
         assert self.actor is not None
         await self.actor.started(ctx)
 
-    async def all_started(self) -> None:
+    async def wait_members_started(self) -> None:
         """Its first start has succeeded; waits for what belongs to that, and raises like it."""
 
-    def start_failure(self, error: BaseException) -> ActorStartFailed:
+    def start_error(self, error: BaseException) -> ActorStartFailed:
         """What its spawner gets for what its start raised."""
-        return start_failed(self, error)
+        return start_failed_error(self, error)
 
     # --- hooks of its kind: how it ends -----------------------------------------------------
 
@@ -356,23 +356,23 @@ class Cell:
         await self.actor.stopping(ctx, reason)
         return reason
 
-    def stops(self, *, comes_back: bool) -> None:
+    def before_stop(self, *, comes_back: bool) -> None:
         """It is about to be stopped; with `comes_back` it is started again afterwards."""
 
     async def prepare_stop(self) -> None:
         """It stops in order, and its children are about to be stopped."""
 
-    def keeps_children(self) -> bool:
+    def keeps_children_when_killed(self) -> bool:
         """Whether its children, ended by force with it, come back with it."""
         return False
 
-    def killed_with_parent(self, *, comes_back: bool) -> None:
+    def on_killed_with_parent(self, *, comes_back: bool) -> None:
         """It is about to be ended by force, because its parent is."""
 
-    def killed(self) -> None:
+    def on_killed(self) -> None:
         """It is ended by force."""
 
-    def children_gave_up(self, reason: Exit) -> Exit:
+    def exit_after_children(self, reason: Exit) -> Exit:
         """Its children have ended by themselves while it ran; gives how it ends by that."""
         if self.supervision.auto_shutdown is AutoShutdown.NEVER:
             # OTP calls this end a shutdown. But an actor is more than the supervisor of
@@ -380,13 +380,13 @@ class Cell:
             return Exit(ExitReason.FAILED, reason.detail)
         return reason
 
-    def children_did_not_start(self, reason: Exit) -> None:
+    def on_children_start_failed(self, reason: Exit) -> None:
         """Its children have ended by themselves before it ran."""
 
-    def stopped_for_good(self) -> None:
+    def on_stopped_for_good(self) -> None:
         """It stays down until it is started by hand, or with its supervisor."""
 
-    def ended(self) -> None:
+    def on_removed(self) -> None:
         """It is gone for good."""
 
     # --- its mailbox ------------------------------------------------------------------------

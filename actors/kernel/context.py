@@ -325,7 +325,7 @@ class Context:
 
         It is called every few seconds, on the event loop. Names are `telemetry.names.METRICS`.
         """
-        self._host.instruments.add_of(self._living().id, source)
+        self._host.instruments.add_for(self._living().id, source)
 
     def _living(self) -> CellPort:
         cell = self._cell

@@ -24,9 +24,14 @@ from .asks import Ask
 from .cell import Cell, Lifecycle
 from .context import Context
 from .dead_letters import DeadLetters
-from .failures import handler_failed, missing_handler, passed_on, wrong_reply
+from .failures import (
+    forwarded_error,
+    handler_failed_error,
+    missing_handler_error,
+    wrong_reply_error,
+)
 from .inspection.meters import Activity
-from .lifecycle.mailbox_policy import actor_restarts
+from .lifecycle.mailbox_policy import apply_restart_policy
 from .ports import DispatcherHost
 from .redelivery import Redelivery
 from .stash import Stashed, Stashes
@@ -59,7 +64,7 @@ class Dispatcher:
         self.activity: Activity | None = None
         """Counts what each actor handles; None while nobody looks."""
         self.stashes: Final = Stashes()
-        self.attempts: Final = Redelivery(host.name)
+        self.redelivery: Final = Redelivery(host.name)
         self._idle: list[Worker] = []
         self._kicked = False
         self._threads: concurrent.futures.ThreadPoolExecutor | None = None
@@ -105,7 +110,7 @@ class Dispatcher:
         self._idle.append(worker)
         return True
 
-    def in_thread(self, function: Any, *arguments: Any) -> "asyncio.Future[Any]":
+    def run_in_thread(self, function: Any, *arguments: Any) -> "asyncio.Future[Any]":
         """Run a synchronous handler in a thread of this host's pool."""
         if self._threads is None:
             self._threads = concurrent.futures.ThreadPoolExecutor(
@@ -157,7 +162,7 @@ class Worker:
             self._cancelling = ask
             self.task.cancel()
 
-    def disown(self) -> None:
+    def abandon_handler(self) -> None:
         """Let its handler run on for nobody: the cell is not its own any more."""
         self.cell = None
 
@@ -198,7 +203,7 @@ class Worker:
                 if is_mine:
                     cell.free += 1
             if is_mine:
-                cell.turn_over()
+                cell.end_turn()
             if loop.time() > slice_ends_s:
                 dispatcher.kick_soon()
                 await asyncio.sleep(0)
@@ -219,7 +224,7 @@ class Worker:
             left -= 1
             if cell.free and not cell.queued:
                 # More messages may be handled while this one waits: its own, or those it shares.
-                cell.began()
+                cell.wake()
             self.item = item
             if type(item) is Ask:
                 if item.done:
@@ -227,7 +232,7 @@ class Worker:
                 message = item.message
                 row = handlers.get(type(message)) or behaviour.find(type(message))
                 if row is None:
-                    item.fail(missing_handler(cell, message))
+                    item.fail(missing_handler_error(cell, message))
                     continue
                 item.worker = self
                 try:
@@ -236,9 +241,9 @@ class Worker:
                     else:
                         result = await self._call(row, actor, message, item)
                     if type(result) is not row.reply and not row.accepts(result):
-                        raise wrong_reply(cell, row, result)  # noqa: TRY301 - one way out
-                except BaseException as error:  # noqa: BLE001 - `_failed` sorts them
-                    self._failed(cell, actor, item, error)
+                        raise wrong_reply_error(cell, row, result)  # noqa: TRY301 - one way out
+                except BaseException as error:  # noqa: BLE001 - `_handle_failure` sorts them
+                    self._handle_failure(cell, actor, item, error)
                 else:
                     if not item.done:
                         item.done = True
@@ -256,8 +261,8 @@ class Worker:
                         await row.function(actor, item)
                     else:
                         await self._call(row, actor, item, None)
-                except BaseException as error:  # noqa: BLE001 - `_failed` sorts them
-                    self._failed(cell, actor, item, error)
+                except BaseException as error:  # noqa: BLE001 - `_handle_failure` sorts them
+                    self._handle_failure(cell, actor, item, error)
             if self._cancelling is not None:
                 self._cancelled_late()
         self.item = None
@@ -275,7 +280,7 @@ class Worker:
         if row.is_async:
             return await row.function(*arguments)
         cancelled = ctx.cancelled  # Made here: two threads must not make one each.
-        running = self._dispatcher.in_thread(row.function, *arguments)
+        running = self._dispatcher.run_in_thread(row.function, *arguments)
         stop: asyncio.CancelledError | None = None
         while True:
             try:
@@ -302,7 +307,9 @@ class Worker:
         # The handler swallowed its cancellation; the worker is not to be cancelled by it.
         self._uncancel()
 
-    def _failed(self, cell: Cell, actor: Actor | None, item: Any, error: BaseException) -> None:
+    def _handle_failure(
+        self, cell: Cell, actor: Actor | None, item: Any, error: BaseException
+    ) -> None:
         """What a raised exception means for the asker, the actor, and this worker."""
         if isinstance(error, asyncio.CancelledError):
             ours = self._cancelling is not None
@@ -312,7 +319,8 @@ class Worker:
                 raise error
             if type(item) is Ask and not item.done:
                 item.fail(
-                    item.stopped_by or handler_failed(cell, item.message, error, cancelled=True)
+                    item.stopped_by
+                    or handler_failed_error(cell, item.message, error, cancelled=True)
                 )
             return
         if isinstance(error, KeyboardInterrupt | GeneratorExit):
@@ -324,15 +332,15 @@ class Worker:
         failure = (
             error
             if isinstance(error, CallboardError)
-            else handler_failed(cell, message, error, cancelled=False)
+            else handler_failed_error(cell, message, error, cancelled=False)
         )
         restarts = failure is not error and cell.behaviour.restarts_on_error
         again = None
         if restarts and cell.behaviour.attempts_max > 1 and cell.lifecycle < Lifecycle.STOPPING:
-            again = self._once_more(cell, item, failure)
+            again = self._redeliver(cell, item, failure)
         elif type(item) is Ask:
             with contextlib.suppress(asyncio.InvalidStateError):
-                item.fail(passed_on(failure))
+                item.fail(forwarded_error(failure))
         else:
             self._dispatcher.dead_letters.dead("handler_failed", cell.path, item, failure)
         if restarts:
@@ -340,16 +348,16 @@ class Worker:
             # A handler that was left behind must not take the next incarnation down.
             is_newest = cell.actor is actor
             if is_newest and cell.lifecycle == Lifecycle.RUNNING:
-                actor_restarts(cell)
+                apply_restart_policy(cell)
             if again is not None:
                 cell.put_first((again,))
                 cell.schedule()
             if is_newest:
-                self._dispatcher.host.termination.failed(cell, failure)
+                self._dispatcher.host.termination.actor_failed(cell, failure)
 
-    def _once_more(self, cell: Cell, item: Any, failure: CallboardError) -> Any:
+    def _redeliver(self, cell: Cell, item: Any, failure: CallboardError) -> Any:
         """What the next incarnation is to handle first; None when the message is done with."""
-        again, told, story = self._dispatcher.attempts.judge(cell, item, failure)
+        again, told, story = self._dispatcher.redelivery.judge(cell, item, failure)
         if again is not None:
             return again
         if type(item) is Ask:

@@ -26,13 +26,13 @@ from .cell_port import CellPort
 
 __all__ = [
     "describe_exception",
-    "handler_failed",
+    "forwarded_error",
+    "handler_failed_error",
     "is_being_cancelled",
-    "linked_ended",
-    "missing_handler",
-    "passed_on",
-    "start_failed",
-    "wrong_reply",
+    "linked_exit_error",
+    "missing_handler_error",
+    "start_failed_error",
+    "wrong_reply_error",
 ]
 
 TRACEBACK_CHARS_MAX: Final = 16_000
@@ -69,22 +69,22 @@ def _printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def handler_failed(
+def handler_failed_error(
     cell: CellPort, message: Contract, error: BaseException, *, cancelled: bool
 ) -> CallboardError:
     """The error for an asker whose handler raised, or was cancelled with its actor."""
     where = f"{cell.path} while it handled a {type(message).contract_name}"
     if cancelled:
         return Cancelled(f"{where} was cancelled.", advice="Ask again if it is still wanted.")
-    told = describe_exception(error)
+    described = describe_exception(error)
     return HandlerFailed(
-        f"{where} raised {told['remote_type']}: {told['remote_text']}",
+        f"{where} raised {described['remote_type']}: {described['remote_text']}",
         advice="Its traceback is in remote_traceback.",
-        **told,
+        **described,
     )
 
 
-def passed_on(error: CallboardError) -> CallboardError:
+def forwarded_error(error: CallboardError) -> CallboardError:
     """What a handler raised, for its asker.
 
     What it passes on of an ask of its own may say that *that* handler never started; of
@@ -96,7 +96,7 @@ def passed_on(error: CallboardError) -> CallboardError:
     return error_from_data({**data, "details": {**data["details"], "may_have_run": True}})
 
 
-def missing_handler(cell: CellPort, message: Contract) -> CallboardError:
+def missing_handler_error(cell: CellPort, message: Contract) -> CallboardError:
     """The error for an asker whose request the actor has no handler for."""
     handled = sorted({row.contract.contract_name for row in cell.behaviour.handlers.values()})
     return ActorNotFound(
@@ -107,7 +107,7 @@ def missing_handler(cell: CellPort, message: Contract) -> CallboardError:
     )
 
 
-def wrong_reply(cell: CellPort, row: Handler, result: Any) -> CallboardError:
+def wrong_reply_error(cell: CellPort, row: Handler, result: Any) -> CallboardError:
     """The error for an asker whose handler returned something else than promised."""
     wanted = row.reply.contract_name if row.reply is not None else "None"
     return WrongReply(
@@ -117,20 +117,20 @@ def wrong_reply(cell: CellPort, row: Handler, result: Any) -> CallboardError:
     )
 
 
-def start_failed(cell: CellPort, error: BaseException) -> ActorStartFailed:
+def start_failed_error(cell: CellPort, error: BaseException) -> ActorStartFailed:
     """The error for whoever wanted an actor whose constructor or hook raised."""
-    told = describe_exception(error)
+    described = describe_exception(error)
     return ActorStartFailed(
         f"{cell.path} ({cell.behaviour.actor.__qualname__}) did not start: "
-        f"{told['remote_type']}: {told['remote_text']}",
+        f"{described['remote_type']}: {described['remote_text']}",
         advice="Its traceback is in remote_traceback.",
         may_have_run=False,
         path=cell.path,
-        **told,
+        **described,
     )
 
 
-def linked_ended(cell: CellPort, reason: Exit) -> ActorStartFailed:
+def linked_exit_error(cell: CellPort, reason: Exit) -> ActorStartFailed:
     """The error for whoever wanted an actor that was linked to one that ended meanwhile."""
     return ActorStartFailed(
         f"{cell.path} did not start: an actor that its start hook linked it to ended "

@@ -72,7 +72,7 @@ class Children(Protocol[CellT]):
     def named(self, name: str) -> CellT | None:
         """The child of that name."""
 
-    def is_member(self, cell: CellT) -> bool:
+    def is_declared(self, cell: CellT) -> bool:
         """Whether a child was declared with its supervisor, and so outlives its own end."""
 
     def patience_s(self) -> float:
@@ -87,16 +87,16 @@ class Children(Protocol[CellT]):
     def run_start_hook(self, cell: CellT, incarnation: int, *, is_first: bool) -> None:
         """Let the start hook of a child run; the child runs when that is through."""
 
-    def runs(self, cell: CellT, incarnation: int) -> None:
+    def mark_running(self, cell: CellT, incarnation: int) -> None:
         """The start of a child has succeeded."""
 
-    def did_not_start(self, cell: CellT, failure: ActorStartFailed, *, is_first: bool) -> None:
+    def mark_start_failed(self, cell: CellT, failure: ActorStartFailed, *, is_first: bool) -> None:
         """The start of a child has failed."""
 
-    async def started(self, cell: CellT) -> None:
+    async def wait_started(self, cell: CellT) -> None:
         """Wait for the outcome of a first start; raises `ActorStartFailed`."""
 
-    def failed(self, cell: CellT, reason: Exit) -> None:
+    def child_failed(self, cell: CellT, reason: Exit) -> None:
         """A running child has ended by itself."""
 
     def stop_for_good(self, cell: CellT) -> None:
@@ -110,7 +110,7 @@ class SpawnerPort(Protocol[CellT]):
     def is_stopping(self) -> bool:
         """Whether the whole host is being stopped."""
 
-    def number(self) -> int:
+    def next_number(self) -> int:
         """A number for a cell of this host's own."""
 
     def learn(self, behaviour: Behaviour) -> None:
@@ -133,7 +133,7 @@ class SpawnerPort(Protocol[CellT]):
         Raises `SpecError` when the class is no proper actor, `NameTaken` for its name.
         """
 
-    def begin_top(self, cell: CellT, spec: ChildSpec) -> None:
+    def begin_top_level(self, cell: CellT, spec: ChildSpec) -> None:
         """The same for a top-level actor that has a spec of its own."""
 
     async def outcome(self, cell: CellT) -> None:
@@ -171,26 +171,26 @@ class TerminationPort(Protocol[CellT_contra]):
     def stop_self(self, cell: CellT_contra, reason: Exit) -> None:
         """Stop an actor after the message that it handles."""
 
-    def failed(self, cell: CellT_contra, failure: CallboardError) -> None:
+    def actor_failed(self, cell: CellT_contra, failure: CallboardError) -> None:
         """A handler has raised: the actor is thrown away, and its supervisor decides."""
 
     def fail(self, cell: CellT_contra, reason: Exit) -> None:
         """Let a running actor end like this; its supervisor decides."""
 
-    def turn_over(self, cell: CellT_contra) -> None:
+    def end_turn(self, cell: CellT_contra) -> None:
         """A worker has left a cell that is not to run any more."""
 
     def children_stopped(self, cell: CellT_contra, reason: Exit) -> None:
         """All children of a cell have stopped, asked for or not."""
 
-    def gone(self, cell: CellT_contra, reason: Exit) -> None:
+    def remove(self, cell: CellT_contra, reason: Exit) -> None:
         """A cell ended for good."""
 
 
 class CleanupPort(Protocol[CellT_contra]):
     """What clears up after incarnations; see `Cleanup`."""
 
-    def never_ran(self, cell: CellT_contra, reason: Exit) -> None:
+    def discard_start(self, cell: CellT_contra, reason: Exit) -> None:
         """A start has failed, whose hook may have asked for things."""
 
 
@@ -297,7 +297,7 @@ class CellDispatcher(Protocol[CellT]):
         """Messages handled since the start."""
 
     @property
-    def attempts(self) -> Redelivery:
+    def redelivery(self) -> Redelivery:
         """The messages that have crashed their actor."""
 
     def enqueue(self, cell: CellT) -> None:

@@ -39,20 +39,20 @@ class Verdict(NamedTuple):
 class _Count:
     """The attempts of one message so far."""
 
-    __slots__ = ("attempts", "failure", "message", "told")
+    __slots__ = ("attempts", "failure", "history", "message")
 
     def __init__(self) -> None:
         self.attempts = 0
-        self.told: list[Attempt] = []
+        self.history: list[Attempt] = []
         self.message: weakref.ref[Contract] | None = None
         self.failure: CallboardError | None = None
 
     def add(self, attempt: Attempt, failure: CallboardError) -> None:
         self.attempts += 1
         self.failure = failure
-        self.told.append(attempt)
-        if len(self.told) > HISTORY_ATTEMPTS_MAX:
-            del self.told[1]
+        self.history.append(attempt)
+        if len(self.history) > HISTORY_ATTEMPTS_MAX:
+            del self.history[1]
 
 
 class Redelivery:
@@ -73,7 +73,7 @@ class Redelivery:
         count.add(_attempt(cell, self._host_name, failure), failure)
         if count.attempts >= cell.behaviour.attempts_max:
             self._forget(cell.id, count)
-            return Verdict(None, _with_history(failure, count), tuple(count.told))
+            return Verdict(None, _with_history(failure, count), tuple(count.history))
         # A copy, because the sender may have told the very same object twice.
         copy = message.model_copy()
         number = cell.id
@@ -127,5 +127,5 @@ def _with_history(failure: CallboardError, count: _Count) -> CallboardError:
         f"{failure.message} It has crashed its actor {count.attempts} times.",
         advice="It is a dead letter of the reason poison; `story` tells each attempt.",
         **failure.details,
-        story=[attempt.model_dump() for attempt in count.told],
+        story=[attempt.model_dump() for attempt in count.history],
     )

@@ -70,7 +70,7 @@ class Timer:
             self._handle = self._timers.call_at(at_s, self._fire)
         else:
             self._handle = None
-        self._timers.fired(self._cell, self, self._message, is_periodic=bool(self._period_s))
+        self._timers.deliver(self._cell, self, self._message, is_periodic=bool(self._period_s))
 
 
 class Timers:
@@ -110,11 +110,13 @@ class Timers:
         row[timer] = None
         return timer
 
-    def fired(self, cell: CellPort, timer: Timer, message: Contract, *, is_periodic: bool) -> None:
+    def deliver(
+        self, cell: CellPort, timer: Timer, message: Contract, *, is_periodic: bool
+    ) -> None:
         """Put a timer's message into the mailbox."""
         if not is_periodic:
             self._notices.put(cell, timer, message, lambda: self.forget(cell.id, timer))
-        elif not self._notices.waits(cell.id, timer) and not cell.is_full:
+        elif not self._notices.is_waiting(cell.id, timer) and not cell.is_full:
             self._notices.put(cell, timer, message)
 
     def forget(self, number: int, timer: Timer) -> None:

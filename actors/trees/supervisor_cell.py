@@ -73,7 +73,7 @@ class SupervisorCell(Cell):
 
     def cells_below(self) -> Iterator[Cell]:
         """All cells of the tree below it, each before its own children."""
-        for member in self.declared():
+        for member in self.declared_children():
             yield member
             if isinstance(member, SupervisorCell):
                 yield from member.cells_below()
@@ -82,7 +82,7 @@ class SupervisorCell(Cell):
         """The cell of a path below this one, such as `workers/3`; itself for the empty path."""
         cell: Cell | None = self
         for name in path.split("/") if path else ():
-            members = cell.declared() if isinstance(cell, SupervisorCell) else ()
+            members = cell.declared_children() if isinstance(cell, SupervisorCell) else ()
             cell = next((member for member in members if member.name == name), None)
             if cell is None:
                 return None
@@ -96,7 +96,7 @@ class SupervisorCell(Cell):
         """The family of declared children."""
         return SupervisorChildren(self.host, self, on_stopped)
 
-    def declared(self) -> Sequence[Cell]:
+    def declared_children(self) -> Sequence[Cell]:
         """Its children in start order, running or not; not those added by hand."""
         return [member for member, _ in self.members.values()]
 
@@ -106,7 +106,7 @@ class SupervisorCell(Cell):
         assert isinstance(children, SupervisorChildren), "made above"
         children.grow()
 
-    def stops(self, *, comes_back: bool) -> None:
+    def before_stop(self, *, comes_back: bool) -> None:
         """Its children come back if it does."""
         self.keeps = comes_back
 
@@ -117,18 +117,20 @@ class SupervisorCell(Cell):
         """
         return is_stopping and (self.lifecycle != Lifecycle.STOPPING or self.keeps)
 
-    def keeps_children(self) -> bool:
+    def keeps_children_when_killed(self) -> bool:
         """Whether its children, ended by force with it, come back with it."""
         return self.keeps_for(is_stopping=True)
 
-    def children_gave_up(self, reason: Exit) -> Exit:
+    def exit_after_children(self, reason: Exit) -> Exit:
         """A supervisor that gives up, or shuts itself down, ends as OTP says."""
         return reason
 
-    def children_did_not_start(self, reason: Exit) -> None:
+    def on_children_start_failed(self, reason: Exit) -> None:
         """It did not come up."""
         failure = describe_end(self, reason)
-        self.host.children_of(self.parent).did_not_start(self, failure, is_first=not self.has_run)
+        self.host.children_of(self.parent).mark_start_failed(
+            self, failure, is_first=not self.has_run
+        )
 
 
 class SupervisorChildren(CellChildren):
@@ -168,25 +170,25 @@ class SupervisorChildren(CellChildren):
             self.supervisor.expect_child(spec)
         self.supervisor.start()
 
-    def is_member(self, cell: Cell) -> bool:
+    def is_declared(self, cell: Cell) -> bool:
         """Whether a child was declared with its supervisor, and so outlives its own end."""
         return cell.id in self.supervisor_cell.members
 
     def stop_for_good(self, cell: Cell) -> None:
         """Refuse what waits for a declared child if it stays down: nobody knows how long."""
-        is_kept = self.is_member(cell) and cell.id in self.cells and not self._is_stopping()
+        is_kept = self.is_declared(cell) and cell.id in self.cells and not self._is_stopping()
         if is_kept and self.supervisor.child(cell.id).is_down:
             cell.lifecycle = Lifecycle.STOPPED
             refuse_waiting(cell)
-            cell.stopped_for_good()
+            cell.on_stopped_for_good()
 
     def _is_stopping(self) -> bool:
         return str(self.supervisor.statistics().state) in {"stopping", "stopped"}
 
-    def did_not_start(self, cell: Cell, failure: ActorStartFailed, *, is_first: bool) -> None:
+    def mark_start_failed(self, cell: Cell, failure: ActorStartFailed, *, is_first: bool) -> None:
         """The start of a child has failed, and so that of the supervisor may have."""
         self.supervisor_cell.start_failed_by = failure
-        super().did_not_start(cell, failure, is_first=is_first)
+        super().mark_start_failed(cell, failure, is_first=is_first)
 
     def stop_child(
         self,
@@ -207,7 +209,7 @@ class SupervisorChildren(CellChildren):
         supervisor_cell = self.supervisor_cell
         if supervisor_cell.children is self and supervisor_cell.lifecycle == Lifecycle.STARTING:
             supervisor_cell.has_run = True
-            self._host.children_of(supervisor_cell.parent).runs(
+            self._host.children_of(supervisor_cell.parent).mark_running(
                 supervisor_cell, supervisor_cell.incarnation
             )
 

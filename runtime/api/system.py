@@ -332,11 +332,11 @@ class System:
         See `Context.watch`. It never fails: what is still watched when the system stops has
         lost its host.
         """
-        return self._host.monitors.watch_here(ref)
+        return self._host.monitors.watch_for_driver(ref)
 
     def watch_host(self, number: int) -> Watch:
         """The same for a host, by its number from 1."""
-        return self._host.monitors.watch_here(self._host.ref(Address(number, CONTROL_CELL)))
+        return self._host.monitors.watch_for_driver(self._host.ref(Address(number, CONTROL_CELL)))
 
     def offers(self, contract: type[Contract] | str) -> AsyncIterator[Offers]:
         """Who offers a contract: at once, and after each change until the system stops.

@@ -23,8 +23,8 @@ SUBSCRIPTIONS_MAX: Final = 1_024
 """Contracts and names that one actor may subscribe to."""
 
 Subject = tuple[type[Offers] | type[NameChanged], str]
-"""What is told, and the name of the contract or the actor."""
-Told = Callable[[Offers | NameChanged | None], None]
+"""What is listener, and the name of the contract or the actor."""
+Listener = Callable[[Offers | NameChanged | None], None]
 """None: the host is gone, and nothing comes any more."""
 
 
@@ -59,9 +59,9 @@ class Subscriptions:
         self._ref = ref
         self._subscribers: dict[Subject, dict[int, CellPort]] = {}
         self._of: dict[int, dict[Subject, None]] = {}
-        self._listeners: dict[Subject, dict[int, Told]] = {}
+        self._listeners: dict[Subject, dict[int, Listener]] = {}
         self._found: dict[Subject, object] = {}
-        """What each subject was when it was last told of."""
+        """What each subject was when it was last listener of."""
         self._number = 0
 
     # --- actors ---------------------------------------------------------------------------
@@ -77,7 +77,7 @@ class Subscriptions:
             )
         row[subject] = None
         self._subscribers.setdefault(subject, {})[cell.id] = cell
-        self._found.setdefault(subject, self._look(subject))
+        self._found.setdefault(subject, self._lookup(subject))
         self._notices.put(cell, subject, self._notice(subject))
 
     def unsubscribe(self, cell: CellPort, subject: Subject) -> None:
@@ -100,36 +100,36 @@ class Subscriptions:
 
     # --- drivers ----------------------------------------------------------------------------
 
-    def listen(self, subject: Subject, told: Told) -> Callable[[], None]:
+    def listen(self, subject: Subject, listener: Listener) -> Callable[[], None]:
         """Call a function at once and after each change; gives what ends that."""
         self._number += 1
         number = self._number
-        self._found.setdefault(subject, self._look(subject))
-        self._listeners.setdefault(subject, {})[number] = told
-        told(self._notice(subject))
+        self._found.setdefault(subject, self._lookup(subject))
+        self._listeners.setdefault(subject, {})[number] = listener
+        listener(self._notice(subject))
 
-        def unlisten() -> None:
+        def stop_listening() -> None:
             self._listeners.get(subject, {}).pop(number, None)
             self._forget_unwanted(subject)
 
-        return unlisten
+        return stop_listening
 
     # --- changes ----------------------------------------------------------------------------
 
     def changed(self) -> None:
         """The host's copy of the directory has been replaced."""
         for subject, before in list(self._found.items()):
-            found = self._look(subject)
+            found = self._lookup(subject)
             if found == before:
                 continue
             self._found[subject] = found
             notice = self._notice(subject)
             for cell in list(self._subscribers.get(subject, {}).values()):
                 self._notices.put(cell, subject, notice)
-            for told in list(self._listeners.get(subject, {}).values()):
-                told(notice)
+            for listener in list(self._listeners.get(subject, {}).values()):
+                listener(notice)
 
-    def _look(self, subject: Subject) -> object:
+    def _lookup(self, subject: Subject) -> object:
         kind, name = subject
         directory = self._directory
         return tuple(directory.offers(name)) if kind is Offers else directory.find(name)
@@ -158,5 +158,5 @@ class Subscriptions:
         self._found.clear()
         listeners, self._listeners = self._listeners, {}
         for row in listeners.values():
-            for told in row.values():
-                told(None)
+            for listener in row.values():
+                listener(None)

@@ -45,7 +45,7 @@ from ..lifecycle.spawner import Spawner
 from ..link.link import Link
 from ..ports import RoleHost
 from .extension import Startable
-from .membership import Places
+from .membership import Membership
 
 __all__ = ["ControlActor", "ControlHost", "SpawnEntry"]
 
@@ -77,7 +77,7 @@ class ControlHost(ViewHost, RoleHost[Cell], Protocol):
         """How cells come to it."""
 
     @property
-    def places(self) -> Places:
+    def membership(self) -> Membership:
         """Which slots there are."""
 
     @property
@@ -201,12 +201,12 @@ class ControlActor(Actor):
         """Stop every actor, in reverse order of their starts."""
         await self._host.spawner.stop_all(comes_back=command.comes_back)
         if command.comes_back:
-            await self._take_leave()
+            await self._announce_leave()
         monitors = self._host.monitors
-        monitors.release(monitors.leave(CONTROL_CELL), SHUT_DOWN, comes_back=None)
+        monitors.release(monitors.detach(CONTROL_CELL), SHUT_DOWN, comes_back=None)
         return HostStopped()
 
-    async def _take_leave(self) -> None:
+    async def _announce_leave(self) -> None:
         """See that no ask is lost that came too late, or is on its way.
 
         Once a peer has answered, all that it had sent is here and goes back to it; once it has
@@ -231,7 +231,7 @@ class ControlActor(Actor):
         """Let what is for the actors of another host wait for its next incarnation."""
         link = self._host.link(notice.slot)
         if link.epoch == notice.epoch:
-            link.hold_back()
+            link.hold_requests()
         return LeaveAcknowledged()
 
     @handler
@@ -241,24 +241,24 @@ class ControlActor(Actor):
         link = self._host.link(notice.slot)
         error = HostLost(f"host {notice.slot} has ended.", slot=notice.slot)
         if notice.comes_back:
-            link.declared_dead(notice.epoch, error)
+            link.declare_dead(notice.epoch, error)
         else:
             link.close(error)
 
     @handler
     async def monitor(self, request: MonitorRequested) -> None:
         """An actor of another host watches one of this host, or is linked to it."""
-        self._host.monitors.requested(request)
+        self._host.monitors.handle_request(request)
 
     @handler
     async def monitor_ended(self, notice: MonitorEnded) -> None:
         """What an actor of this host is tied to has ended."""
-        self._host.monitors.ended(notice)
+        self._host.monitors.handle_end(notice)
 
     @handler
     async def monitor_dropped(self, notice: MonitorDropped) -> None:
         """Somebody watches an actor of this host no longer."""
-        self._host.monitors.dropped(notice)
+        self._host.monitors.handle_drop(notice)
 
     @handler
     async def directory(self, change: DirectoryChanged) -> None:
@@ -279,10 +279,10 @@ class ControlActor(Actor):
             change.routings,
         )
         if is_newer:
-            self._host.places.changed(change.places, change.newest_slot)
+            self._host.membership.update(change.places, change.newest_slot)
 
     @handler
-    async def look(self, request: QueryHost) -> HostView:
+    async def query(self, request: QueryHost) -> HostView:
         """What is on this host."""
         return await view_host(self._host, request)
 

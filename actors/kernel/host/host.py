@@ -56,7 +56,7 @@ from ..stash import Stashes
 from ..timers import Timers
 from .control_actor import ControlActor
 from .extension import Extensions, MakeExtension
-from .membership import Places
+from .membership import Membership
 
 __all__ = ["Host"]
 
@@ -130,7 +130,7 @@ class Host:
         self._extensions: Final = Extensions(self, extensions)
         self.monitors: Final = Monitors(self, self._extensions)
         self.cleanup: Final = Cleanup(self, self.notices, self.timers, self.subscriptions)
-        self.places: Final = Places(slot, self.links, lambda other: Link(self, other))
+        self.membership: Final = Membership(slot, self.links, lambda other: Link(self, other))
         self.spawner: Final = Spawner(self, on_failed)
         self.termination: Final = Termination(
             self, self.dispatcher.workers, self.cleanup, self.tell
@@ -302,7 +302,7 @@ class Host:
         self.ask_settled(future)
         self.stop_call(future, error)
 
-    def asks_lost(self, slot: int, error: CallboardError) -> None:
+    def fail_lost_asks(self, slot: int, error: CallboardError) -> None:
         """A host is gone: asks that had left for it fail, those that wait go on waiting."""
         lost = HostLost(
             error.message,
@@ -316,19 +316,19 @@ class Host:
 
     def link_opened(self, slot: int, epoch: int) -> None:
         """The actors of another host can be reached."""
-        self.monitors.opened(slot, epoch)
+        self.monitors.link_opened(slot, epoch)
 
     def link_lost(self, slot: int, epoch: int, error: CallboardError) -> None:
         """An incarnation of another host is gone."""
-        self.asks_lost(slot, error)
-        self.monitors.lost(slot, epoch)
+        self.fail_lost_asks(slot, error)
+        self.monitors.host_lost(slot, epoch)
 
     def link_closed(self, slot: int, error: CallboardError) -> None:
         """A slot is gone for good."""
-        self.asks_lost(slot, error)
-        self.monitors.closed(slot)
+        self.fail_lost_asks(slot, error)
+        self.monitors.slot_closed(slot)
 
-    def bounces(self, error: CallboardError) -> TypeGuard[AskError]:
+    def should_bounce(self, error: CallboardError) -> TypeGuard[AskError]:
         """Whether its asker's host keeps an ask until the actor it missed here is back."""
         return self.spawner.comes_back and is_missing_here(error, self.slot)
 
@@ -357,7 +357,7 @@ class Host:
         """The link to a slot; messages wait in it until the slot is connected."""
         found = self.links.get(slot)
         if found is None:
-            found = self.places.make_link(slot)
+            found = self.membership.make_link(slot)
         return found
 
     def forget(self, slot: int, error: CallboardError) -> None:
@@ -383,7 +383,7 @@ class Host:
         link = self.links.get(header.source)
         if link is None or link.epoch != header.source_epoch or link.carrier is None:
             return None
-        link.counted_in(len(data))
+        link.count_received(len(data))
         link.receive(frame, references)
         return link
 
@@ -398,7 +398,7 @@ class Host:
         else:
             self._early.append(data)
 
-    def connected(self) -> None:
+    def link_connected(self) -> None:
         """A link has learnt of a new incarnation: take the frames that came too early."""
         early = list(self._early)
         self._early.clear()

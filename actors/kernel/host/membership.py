@@ -12,10 +12,10 @@ from callboard.messages.core.errors import HostLost
 
 from ..link.link import Link
 
-__all__ = ["Places"]
+__all__ = ["Membership"]
 
 
-class Places:
+class Membership:
     """The slots of one system, as one of its hosts knows them."""
 
     __slots__ = ("_links", "_make_link", "_newest_slot", "_places", "_slot")
@@ -37,7 +37,7 @@ class Places:
             self._links[slot] = link
         return link
 
-    def changed(self, places: Mapping[int, int], newest_slot: int) -> None:
+    def update(self, places: Mapping[int, int], newest_slot: int) -> None:
         """The root has told anew which slots there are."""
         self._places = places
         self._newest_slot = newest_slot

@@ -44,7 +44,7 @@ class EndedActors:
         self._failed: deque[Ended] = deque(maxlen=ENDED_MAX)
         self._ended: deque[Ended] = deque(maxlen=ENDED_MAX)
 
-    def failed(self, cell: CellPort, reason: Exit, at_s: float) -> None:
+    def record_failure(self, cell: CellPort, reason: Exit, at_s: float) -> None:
         """An incarnation of a cell ended, or did not start."""
         if not reason.is_abnormal:
             return
@@ -54,14 +54,16 @@ class EndedActors:
         if len(self.failed_at_s) > FAILED_MAX:
             del self.failed_at_s[next(iter(self.failed_at_s))]
 
-    def gone(self, cell: CellPort, reason: Exit, at_s: float, history: tuple[Any, ...]) -> None:
+    def record_end(
+        self, cell: CellPort, reason: Exit, at_s: float, history: tuple[Any, ...]
+    ) -> None:
         """A cell ended for good."""
         self.failed_at_s.pop(cell.id, None)
         ring = self._failed if reason.is_abnormal or history else self._ended
         kind = cell.behaviour.actor.__qualname__
         ring.append(Ended(cell.id, cell.path, kind, cell.incarnation, at_s, reason, history))
 
-    def ended(self) -> Iterator[Ended]:
+    def entries(self) -> Iterator[Ended]:
         """The actors that ended for good: those that failed, then the others, newest first."""
         yield from reversed(self._failed)
         yield from reversed(self._ended)

@@ -38,11 +38,11 @@ def histories_of(host: CellHost[Cell], request: QueryHostActor) -> ActorHistorie
     if request.cell:
         cell = host.cells.get(request.cell)
         cells = [] if cell is None else [cell]
-        ended = [one for one in host.meters.ended_actors.ended() if one.cell == request.cell]
+        ended = [one for one in host.meters.ended_actors.entries() if one.cell == request.cell]
     else:
         cells = list(_find(host, host.spawner.guardian, parts))
         path = "/" + "/".join(_plain(part) for part in parts)
-        ended = [one for one in host.meters.ended_actors.ended() if one.path == path]
+        ended = [one for one in host.meters.ended_actors.entries() if one.path == path]
     if cells:
         matches = [_history(host, cell) for cell in cells]
     else:
@@ -98,7 +98,7 @@ def _near(host: CellHost[Cell], parts: Sequence[str]) -> tuple[str, ...]:
         name for name in names if rest[0].lower() in name.lower()
     ]
     paths = [f"{prefix}/{name}" for name in alike]
-    dead = list(dict.fromkeys(one.path for one in host.meters.ended_actors.ended()))
+    dead = list(dict.fromkeys(one.path for one in host.meters.ended_actors.entries()))
     paths += difflib.get_close_matches(f"{prefix}/{wanted}", dead, NEAR_MAX)
     return tuple(list(dict.fromkeys(paths))[:NEAR_MAX])
 

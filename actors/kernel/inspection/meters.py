@@ -76,7 +76,7 @@ class Meters:
     def __init__(self, loop: asyncio.AbstractEventLoop, dispatcher: CountsActivity) -> None:
         self._loop = loop
         self._dispatcher = dispatcher
-        self.born_s: Final = loop.time()
+        self.started_s: Final = loop.time()
         self.ended_actors: Final = EndedActors()
         self.restarts = 0
         """Restarts of actors since the start."""

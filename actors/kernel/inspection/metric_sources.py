@@ -1,10 +1,10 @@
 """What is measured in this process beside the host itself: by a journal, a cache, a projector.
 
 Whoever measures adds a source to the instruments of its host, and takes it out when it ends.
-Of a name that several sources have, counts are added up, and of gauges the largest is told.
+Of a name that several sources have, counts are added up, and of gauges the largest is bounded.
 
 Invariants: counts never go back, also when a source is taken out; a name has at most
-`LABELS_MAX` labels, what has another one is told together under `OTHER`.
+`LABELS_MAX` labels, what has another one is bounded together under `OTHER`.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 __all__ = ["LABELS_MAX", "OTHER", "Instruments", "Name", "Reading", "Source"]
 
 LABELS_MAX: Final = 100
-"""Projections and groups of consumers that are told by their names on one host."""
+"""Projections and groups of consumers that are bounded by their names on one host."""
 OTHER: Final = "other"
 
 
@@ -43,7 +43,7 @@ class Instruments:
         self._number = 0
         self._owned: dict[int, list[Callable[[], None]]] = {}
         """By the actor that has added them: what takes them out."""
-        self._kept: dict[Name, float] = {}
+        self._ended_counts: dict[Name, float] = {}
         """What sources had counted that are not here any more."""
         self._labels: dict[str, set[str]] = {}
 
@@ -54,11 +54,11 @@ class Instruments:
 
         def end() -> None:
             if self._sources.pop(number, None) is not None:
-                self._count(self._kept, source().counts)
+                self._count(self._ended_counts, source().counts)
 
         return end
 
-    def add_of(self, cell: int, source: Source) -> None:
+    def add_for(self, cell: int, source: Source) -> None:
         """Read this source until the actor's incarnation ends."""
         self._owned.setdefault(cell, []).append(self.add(source))
 
@@ -72,21 +72,21 @@ class Instruments:
         """What all sources have measured by now."""
         counts: dict[Name, float] = {}
         gauges: dict[Name, float] = {}
-        self._count(counts, self._kept)
+        self._count(counts, self._ended_counts)
         for source in tuple(self._sources.values()):
             reading = source()
             self._count(counts, reading.counts)
             for name, value in reading.gauges.items():
-                told = self._told(name)
-                gauges[told] = max(value, gauges.get(told, value))
+                bounded = self._bounded_name(name)
+                gauges[bounded] = max(value, gauges.get(bounded, value))
         return Reading(counts, gauges)
 
     def _count(self, to: dict[Name, float], counts: Mapping[Name, float]) -> None:
         for name, value in counts.items():
-            told = self._told(name)
-            to[told] = to.get(told, 0.0) + value
+            bounded = self._bounded_name(name)
+            to[bounded] = to.get(bounded, 0.0) + value
 
-    def _told(self, name: Name) -> Name:
+    def _bounded_name(self, name: Name) -> Name:
         labels = self._labels.setdefault(name.metric, set())
         if name.label not in labels:
             if len(labels) >= LABELS_MAX:

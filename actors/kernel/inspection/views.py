@@ -85,7 +85,7 @@ async def view_host(host: ViewHost, request: QueryHost) -> HostView:
         dead_letters=dict(host.dispatcher.dead_letters.counts),
         memory_bytes=vitals.memory_bytes,
         at_s=host.now(),
-        uptime_s=host.now() - meters.born_s,
+        uptime_s=host.now() - meters.started_s,
         is_stopping=host.spawner.is_stopping,
         top_level=len(siblings.cells),
         strategy=siblings.spec.strategy.value,

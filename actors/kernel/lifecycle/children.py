@@ -14,7 +14,7 @@ from callboard.messages.core.errors import ActorStartFailed, CallboardError, Nam
 from callboard.messages.ports import SupervisorPort, TimerHandle
 
 from ..cell import Cell, Lifecycle
-from ..failures import is_being_cancelled, linked_ended
+from ..failures import is_being_cancelled, linked_exit_error
 from ..ports import CellHost
 
 __all__ = ["CellChildren"]
@@ -88,7 +88,7 @@ class CellChildren:
                 self._host.cells.pop(cell.id, None)
             raise
 
-    async def started(self, cell: Cell) -> None:
+    async def wait_started(self, cell: Cell) -> None:
         """Wait for the outcome of a first start; raises `ActorStartFailed`."""
         if cell.lifecycle == Lifecycle.STARTING and cell.id in self.cells:
             waiting = self._waiting.get(cell.id)
@@ -96,9 +96,9 @@ class CellChildren:
                 waiting = self._waiting[cell.id] = self._host.loop.create_future()
             await asyncio.shield(waiting)
 
-    def failed(self, cell: Cell, reason: Exit) -> None:
+    def child_failed(self, cell: Cell, reason: Exit) -> None:
         """A running child failed; its actor is gone already."""
-        self._host.meters.ended_actors.failed(cell, reason, self._host.now())
+        self._host.meters.ended_actors.record_failure(cell, reason, self._host.now())
         self.supervisor.child_exited(cell.id, cell.incarnation, reason)
 
     def remove(self, cell: Cell) -> None:
@@ -120,7 +120,7 @@ class CellChildren:
                 total_s += cell.children.patience_s() if is_own else 0.0
         return total_s
 
-    def is_member(self, cell: Cell) -> bool:
+    def is_declared(self, cell: Cell) -> bool:
         """Whether a child was declared with its supervisor, and so outlives its own end."""
         return False
 
@@ -187,45 +187,47 @@ class CellChildren:
         finally:
             self._hook_over(cell)
         if cell.incarnation == incarnation and cell.lifecycle == Lifecycle.STARTING:
-            exit_signal = self._host.monitors.exit_signal_late(cell)
+            exit_signal = self._host.monitors.take_late_exit(cell)
             if exit_signal is not None:
-                self.did_not_start(cell, linked_ended(cell, exit_signal), is_first=is_first)
+                self.mark_start_failed(
+                    cell, linked_exit_error(cell, exit_signal), is_first=is_first
+                )
                 return
-            self.runs(cell, incarnation)
+            self.mark_running(cell, incarnation)
 
     def _hook_over(self, cell: Cell) -> None:
         hooks = self._host.termination.start_hooks
         if hooks.get(cell.id) is asyncio.current_task():
             del hooks[cell.id]
 
-    def runs(self, cell: Cell, incarnation: int) -> None:
+    def mark_running(self, cell: Cell, incarnation: int) -> None:
         """The start of a child has succeeded."""
         cell.lifecycle = Lifecycle.RUNNING
         waiting = self._waiting.pop(cell.id, None) if self._waiting else None
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
         self.supervisor.child_started(cell.id, incarnation)
-        cell.began()
+        cell.wake()
 
     def _start_failed(
         self, cell: Cell, incarnation: int, error: BaseException, *, is_first: bool
     ) -> None:
         if cell.incarnation != incarnation or cell.lifecycle != Lifecycle.STARTING:
             return
-        self.did_not_start(cell, cell.start_failure(error), is_first=is_first)
+        self.mark_start_failed(cell, cell.start_error(error), is_first=is_first)
 
-    def did_not_start(self, cell: Cell, failure: ActorStartFailed, *, is_first: bool) -> None:
+    def mark_start_failed(self, cell: Cell, failure: ActorStartFailed, *, is_first: bool) -> None:
         """The start of a child has failed."""
         cell.actor = None
         waiting = self._waiting.pop(cell.id, None)
         if waiting is not None and not waiting.done():
             waiting.set_exception(failure)
             waiting.exception()  # Retrieved here: the spawner may have given up waiting.
-        elif is_first and not self.is_member(cell):
+        elif is_first and not self.is_declared(cell):
             self._host.termination.start_failures[cell.id] = failure
         reason = Exit.of_error(ExitReason.START_FAILED, failure)
-        self._host.cleanup.never_ran(cell, reason)
-        self._host.meters.ended_actors.failed(cell, reason, self._host.now())
+        self._host.cleanup.discard_start(cell, reason)
+        self._host.meters.ended_actors.record_failure(cell, reason, self._host.now())
         self.supervisor.child_start_failed(cell.id, cell.incarnation, reason)
         self.stop_for_good(cell)
 
@@ -253,7 +255,7 @@ class CellChildren:
         if cell is not None:
             self._remember(cell, reason)
             self._forget(cell)
-            self._host.termination.gone(cell, reason)
+            self._host.termination.remove(cell, reason)
 
     def supervisor_started(self) -> None:
         """Every declared child runs; where there are none, nobody waits for that."""
@@ -261,13 +263,13 @@ class CellChildren:
     def supervisor_stopped(self, reason: Exit) -> None:
         """All children have stopped; the owner decides what that means."""
         for cell in list(self.cells.values()):
-            if self.is_member(cell):
+            if self.is_declared(cell):
                 self._forget(cell)  # Its owner has it; what becomes of that is not known yet.
                 continue
             if not self._host.spawner.is_stopping:
                 self._remember(cell, reason)
             self._forget(cell)
-            self._host.termination.gone(cell, reason)
+            self._host.termination.remove(cell, reason)
         self._on_stopped(reason)
 
     def set_timer(self, at_s: float, callback: Callable[[], None]) -> TimerHandle:
@@ -280,7 +282,7 @@ class CellChildren:
 
     def _remember(self, cell: Cell, reason: Exit) -> None:
         history = self.supervisor.history(cell.id).entries
-        self._host.meters.ended_actors.gone(cell, reason, self._host.now(), history)
+        self._host.meters.ended_actors.record_end(cell, reason, self._host.now(), history)
 
     def _forget(self, cell: Cell) -> None:
         self.cells.pop(cell.id, None)

@@ -36,22 +36,22 @@ class Cleanup:
         self._timers = timers
         self._subscriptions = subscriptions
 
-    def leave(self, cell: Cell) -> Sequence[End]:
+    def detach(self, cell: Cell) -> Sequence[End]:
         """An incarnation has ended; gives whom `tell` is to tell of it."""
         self._drop(cell.id)
-        return self._host.monitors.leave(cell.id)
+        return self._host.monitors.detach(cell.id)
 
-    def tell(self, ends: Sequence[End], cell: Cell, reason: Exit) -> None:
+    def notify(self, ends: Sequence[End], cell: Cell, reason: Exit) -> None:
         """Tell how it ended, now that its supervisor has decided (or will take its time)."""
         if ends:
             self._host.monitors.release(ends, reason, comes_back=self._comes_back(cell))
 
-    def tell_soon(self, ends: Sequence[End], cell: Cell, reason: Exit) -> None:
+    def notify_soon(self, ends: Sequence[End], cell: Cell, reason: Exit) -> None:
         """The same, once its supervisor is through with what it is doing."""
         if ends:
-            self._host.loop.call_soon(self.tell, ends, cell, reason)
+            self._host.loop.call_soon(self.notify, ends, cell, reason)
 
-    def never_ran(self, cell: Cell, reason: Exit) -> None:
+    def discard_start(self, cell: Cell, reason: Exit) -> None:
         """A start failed, whose hook may have asked for things."""
         self._drop(cell.id)
         self._host.monitors.abandon(cell.id, reason)

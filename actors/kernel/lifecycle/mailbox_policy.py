@@ -10,16 +10,16 @@ from ..asks import Ask
 from ..cell import Cell
 from ..monitors.notices import is_notice
 
-__all__ = ["accept_waiting", "actor_restarts", "refuse_waiting", "stopped_too_soon"]
+__all__ = ["apply_restart_policy", "refuse_waiting", "reopen_mailbox", "stopped_early_error"]
 
 
-def accept_waiting(cell: Cell) -> None:
+def reopen_mailbox(cell: Cell) -> None:
     """From now on until its next start, a stopping cell takes messages."""
     if cell.mailbox is None:
         cell.mailbox = deque()  # Without one, a cell that stops refuses.
 
 
-def actor_restarts(cell: Cell) -> None:
+def apply_restart_policy(cell: Cell) -> None:
     """The actor of a cell has failed: do with what waits as its class says."""
     stashed = cell.dispatcher.stashes.take(cell)
     policy = cell.behaviour.mailbox_on_restart
@@ -54,9 +54,9 @@ def refuse_waiting(cell: Cell) -> None:
     waiting = cell.drain()
     stashed = dispatcher.stashes.take(cell)
     for item in (*stashed, *waiting) if stashed else waiting:
-        failure = dispatcher.attempts.last_failure(cell, item)
+        failure = dispatcher.redelivery.last_failure(cell, item)
         if type(item) is Ask:
-            item.fail(failure or stopped_too_soon(cell, may_have_run=False))
+            item.fail(failure or stopped_early_error(cell, may_have_run=False))
         elif failure is not None:
             dispatcher.dead_letters.dead("handler_failed", cell.path, item, failure)
         else:
@@ -65,7 +65,7 @@ def refuse_waiting(cell: Cell) -> None:
         cell.notify_room_waiters()
 
 
-def stopped_too_soon(cell: Cell, *, may_have_run: bool) -> ActorStopped:
+def stopped_early_error(cell: Cell, *, may_have_run: bool) -> ActorStopped:
     """The error for an asker whose actor ended first."""
     when = "while" if may_have_run else "before"
     return ActorStopped(

@@ -118,22 +118,22 @@ class Spawner:
     ) -> Cell:
         """As `begin`, in the cell that `make` gives for a number."""
         if parent is None and self.is_stopping:
-            raise self._refusal()
-        cell = make(self.number() if number is None else number)
+            raise self._stopping_error()
+        cell = make(self.next_number() if number is None else number)
         if cell.behaviour not in self._known:
             self._learn(cell.behaviour)
         cell.parent = parent
         self.children_of(parent).add(cell, self.spec(restart, stop_timeout))
         return cell
 
-    def begin_top(self, cell: Cell, spec: ChildSpec) -> None:
+    def begin_top_level(self, cell: Cell, spec: ChildSpec) -> None:
         """The same for a top-level actor that has a spec of its own, and may have cells below."""
         try:
             if self.is_stopping:
-                raise self._refusal()
+                raise self._stopping_error()
             self.guardian.add(cell, spec)
         except CallboardError:
-            self._host.termination.gone(cell, SHUT_DOWN)
+            self._host.termination.remove(cell, SHUT_DOWN)
             raise
 
     def is_plain(self, actor: type[Actor]) -> bool:
@@ -151,7 +151,7 @@ class Spawner:
         As `begin` for each, at less than half the cost; all of them, or none.
         """
         if self.is_stopping:
-            raise self._refusal()
+            raise self._stopping_error()
         behaviour, dispatcher = behaviour_of(actor), self._host.dispatcher
         self.learn(behaviour)
         cells = [Cell(number, recipe, behaviour, dispatcher) for number, recipe in entries]
@@ -180,9 +180,9 @@ class Spawner:
         failure = self._host.termination.start_failures.pop(cell.id, None)
         if failure is not None:
             raise failure
-        await self.children_of(cell.parent).started(cell)
+        await self.children_of(cell.parent).wait_started(cell)
         if type(cell) is not Cell:
-            await cell.all_started()
+            await cell.wait_members_started()
 
     def children_of(self, cell: Cell | None) -> Children[Cell]:
         """The children of a cell (made at first use), or of the host itself."""
@@ -196,14 +196,14 @@ class Spawner:
             cell.children = children
         return cell.children
 
-    def _refusal(self) -> ActorStopped:
+    def _stopping_error(self) -> ActorStopped:
         return ActorStopped(
             f"host {self._host.name} is being stopped.",
             advice="Nothing is started on it any more.",
             may_have_run=False,
         )
 
-    def number(self) -> int:
+    def next_number(self) -> int:
         """A number for a cell of this host's own: the root never gives it."""
         self._next_local += 1
         return self._next_local

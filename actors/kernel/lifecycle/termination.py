@@ -36,7 +36,12 @@ from ..dispatcher import Worker
 from ..failures import describe_exception, is_being_cancelled
 from ..ports import CellHost
 from .cleanup import Cleanup
-from .mailbox_policy import accept_waiting, actor_restarts, refuse_waiting, stopped_too_soon
+from .mailbox_policy import (
+    apply_restart_policy,
+    refuse_waiting,
+    reopen_mailbox,
+    stopped_early_error,
+)
 
 __all__ = ["Termination"]
 
@@ -90,7 +95,7 @@ class Termination:
     ) -> None:
         self._host = host
         self._all_workers = workers
-        self._belongings = cleanup
+        self._cleanup = cleanup
         self._tell = tell
         self.start_failures: dict[int, ActorStartFailed] = {}
         """Why cells did not start, until their spawner has been told."""
@@ -125,10 +130,10 @@ class Termination:
             return
         was_running = cell.lifecycle == Lifecycle.RUNNING
         cell.lifecycle = Lifecycle.STOPPING
-        cell.stops(comes_back=comes_back)
+        cell.before_stop(comes_back=comes_back)
         if comes_back:
-            actor_restarts(cell)
-            accept_waiting(cell)
+            apply_restart_policy(cell)
+            reopen_mailbox(cell)
         else:
             refuse_waiting(cell)
         if timeout.is_brutal:
@@ -208,7 +213,7 @@ class Termination:
             quiet = self._quiet[cell.id] = self._host.loop.create_future()
             await quiet
 
-    def turn_over(self, cell: Cell) -> None:
+    def end_turn(self, cell: Cell) -> None:
         """A worker has left a cell that is not to run any more."""
         quiet = self._quiet.pop(cell.id, None)
         if quiet is not None and not quiet.done():
@@ -230,29 +235,29 @@ class Termination:
         workers = self._workers(cell)
         for worker in workers:
             if type(worker.item) is Ask:
-                worker.item.fail(stopped_too_soon(cell, may_have_run=True))
+                worker.item.fail(stopped_early_error(cell, may_have_run=True))
             worker.interrupt()
-            worker.disown()
+            worker.abandon_handler()
         if workers:
             # A handler that does not end does not keep the next incarnation from working.
             cell.free = cell.behaviour.concurrency
-            self._host.loop.call_later(KILL_GRACE_S, _tell_left_behind, cell.path, workers)
-        cell.killed()
+            self._host.loop.call_later(KILL_GRACE_S, _warn_left_behind, cell.path, workers)
+        cell.on_killed()
         children = cell.children
         if children is None:
             return
         children.supervisor.abandon()
-        comes_back = cell.keeps_children()
+        comes_back = cell.keeps_children_when_killed()
         for child in reversed(list(children.cells.values())):
             outcome = _killed(f"{child.path} was killed with {cell.path}.")
             self._stops.pop(child.id, None)
-            child.killed_with_parent(comes_back=comes_back)
+            child.on_killed_with_parent(comes_back=comes_back)
             self._kill(child)
             self._finish(child, outcome, ())
             if comes_back:
-                accept_waiting(child)
+                reopen_mailbox(child)
             else:
-                self.gone(child, outcome)
+                self.remove(child, outcome)
 
     def _finish(self, cell: Cell, outcome: Exit, callbacks: Sequence[Stopped]) -> None:
         cell.lifecycle = Lifecycle.STOPPED
@@ -260,14 +265,14 @@ class Termination:
         cell.children = None
         if cell.stopping is not None and cell.stopping.done():
             cell.stopping = None
-        tied = self._belongings.leave(cell)
+        ends = self._cleanup.detach(cell)
         for stopped in callbacks:
             stopped(outcome)
-        self._belongings.tell_soon(tied, cell, outcome)
+        self._cleanup.notify_soon(ends, cell, outcome)
 
     # --- failure ---------------------------------------------------------------------------
 
-    def failed(self, cell: Cell, failure: CallboardError) -> None:
+    def actor_failed(self, cell: Cell, failure: CallboardError) -> None:
         """Throw the actor away; its mailbox waits for the next one."""
         self.fail(cell, Exit.of_error(ExitReason.FAILED, failure))
 
@@ -275,16 +280,16 @@ class Termination:
         """Let a running actor end like this; its supervisor decides."""
         if cell.lifecycle != Lifecycle.RUNNING:
             return
-        tied = self._belongings.leave(cell)
+        ends = self._cleanup.detach(cell)
         cell.lifecycle = Lifecycle.STARTING
         cell.actor = None
         for worker in self._workers(cell):
             worker.interrupt()
         if cell.children is None:
             self._report_failed(cell, reason)
-            self._belongings.tell(tied, cell, reason)
+            self._cleanup.notify(ends, cell, reason)
         else:
-            self._belongings.tell(tied, cell, reason)  # Its children may take long.
+            self._cleanup.notify(ends, cell, reason)  # Its children may take long.
             self._host.run_task(self._fail_after_children(cell, reason))
 
     async def _fail_after_children(self, cell: Cell, reason: Exit) -> None:
@@ -296,7 +301,7 @@ class Termination:
         self._report_failed(cell, reason)
 
     def _report_failed(self, cell: Cell, reason: Exit) -> None:
-        self._host.children_of(cell.parent).failed(cell, reason)
+        self._host.children_of(cell.parent).child_failed(cell, reason)
 
     def children_stopped(self, cell: Cell, reason: Exit) -> None:
         """All children of a cell have stopped: because it stops, or because they gave up."""
@@ -308,17 +313,17 @@ class Termination:
             return
         cell.children = None
         if cell.lifecycle == Lifecycle.RUNNING:
-            reason = cell.children_gave_up(reason)
-            tied = self._belongings.leave(cell)
+            reason = cell.exit_after_children(reason)
+            ends = self._cleanup.detach(cell)
             cell.lifecycle = Lifecycle.STARTING
             cell.actor = None
-            actor_restarts(cell)
+            apply_restart_policy(cell)
             for worker in self._workers(cell):
                 worker.interrupt()
             self._report_failed(cell, reason)
-            self._belongings.tell(tied, cell, reason)
+            self._cleanup.notify(ends, cell, reason)
         elif cell.lifecycle == Lifecycle.STARTING:
-            cell.children_did_not_start(reason)
+            cell.on_children_start_failed(reason)
 
     # --- the end ------------------------------------------------------------------------------
 
@@ -326,7 +331,7 @@ class Termination:
         """An actor ends itself, after the message it is handling."""
 
         def stopped(outcome: Exit) -> None:
-            children.failed(cell, outcome)
+            children.child_failed(cell, outcome)
 
         if cell.lifecycle == Lifecycle.RUNNING:
             children = self._host.children_of(cell.parent)
@@ -347,26 +352,26 @@ class Termination:
         children.remove(cell)
         await asyncio.shield(gone)
 
-    def gone(self, cell: Cell, reason: Exit) -> None:
+    def remove(self, cell: Cell, reason: Exit) -> None:
         """A cell ended for good: whoever still waits for it is told."""
         if self._host.cells.get(cell.id) is cell:
             del self._host.cells[cell.id]
         cell.lifecycle = Lifecycle.STOPPED
         cell.actor = None
-        for member in reversed(cell.declared()):
+        for member in reversed(cell.declared_children()):
             if self._host.cells.get(member.id) is member:
-                self.gone(member, reason)
+                self.remove(member, reason)
         refuse_waiting(cell)
-        cell.ended()
-        # What was to be tied to its next incarnation, which will not be.
-        self._belongings.tell(self._belongings.leave(cell), cell, reason)
+        cell.on_removed()
+        # What was to be ends to its next incarnation, which will not be.
+        self._cleanup.notify(self._cleanup.detach(cell), cell, reason)
         waiting = self._stopped.pop(cell.id, None)
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
         if cell.parent is None:
-            self._report_gone(cell, reason)
+            self._report_end(cell, reason)
 
-    def _report_gone(self, cell: Cell, reason: Exit) -> None:
+    def _report_end(self, cell: Cell, reason: Exit) -> None:
         """A top-level actor must not come back with its host: the root must know."""
         host = self._host
         if host.slot == CONTROL_SLOT or host.spawner.is_stopping:
@@ -382,6 +387,6 @@ def _killed(message: str) -> Exit:
     return Exit(ExitReason.KILLED, {"message": message})
 
 
-def _tell_left_behind(path: str, workers: Sequence[Worker]) -> None:
+def _warn_left_behind(path: str, workers: Sequence[Worker]) -> None:
     if any(worker.item is not None and worker.cell is None for worker in workers):
         LOGGER.warning("a handler of %s goes on although it was cancelled", path)

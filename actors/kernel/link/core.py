@@ -83,7 +83,7 @@ class LinkCore(Generic[FrameT]):
         self.unacknowledged[self.sequence] = frame
         return self.sequence
 
-    def heard(self, header: FrameHeader) -> None:
+    def read_header(self, header: FrameHeader) -> None:
         """Take over what the other side says of this side's direction."""
         if header.received > self.sequence:
             raise FrameError(
@@ -97,7 +97,7 @@ class LinkCore(Generic[FrameT]):
                 break
             del self.unacknowledged[number]
 
-    def arrived(self, sequence: int, frame: FrameT) -> Iterator[FrameT]:
+    def receive(self, sequence: int, frame: FrameT) -> Iterator[FrameT]:
         """The frames that may be handed on now, in order; none for a repeat or a gap.
 
         Raises `FrameError` when the frame is too far ahead of a missing one.

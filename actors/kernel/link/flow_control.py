@@ -30,22 +30,22 @@ __all__ = ["FlowControl"]
 class _Cell:
     """What is paused of one cell."""
 
-    __slots__ = ("field", "lanes", "returned", "whole")
+    __slots__ = ("bounced", "by_key", "field", "whole")
 
     def __init__(self) -> None:
         self.field = ""
         """What the key of its messages is in; all its flow keys have the same."""
-        self.lanes: dict[int, MessageQueue] = {}
+        self.by_key: dict[int, MessageQueue] = {}
         self.whole: MessageQueue | None = None
-        self.returned: MessageQueue | None = None
+        self.bounced: MessageQueue | None = None
         """What has come back; there is a `whole` then, for as long as the host is there."""
 
-    def flow_key_of(self, message: Contract) -> MessageQueue | None:
+    def queue_of(self, message: Contract) -> MessageQueue | None:
         """The row of the message's key, if that is paused by itself."""
-        if not self.lanes:
+        if not self.by_key:
             return None
         try:
-            return self.lanes.get(key_hash(message, self.field))
+            return self.by_key.get(key_hash(message, self.field))
         except InvalidMessage:
             return None  # It has no key, and the other side says so.
 
@@ -66,18 +66,18 @@ class FlowControl:
 
     def __len__(self) -> int:
         """How many messages wait."""
-        return sum(len(queue) for queue in self._rows())
+        return sum(len(queue) for queue in self._queues())
 
-    def row_of(self, target: int, message: Contract) -> MessageQueue | None:
+    def queue_of(self, target: int, message: Contract) -> MessageQueue | None:
         """The row that a message has to wait in; None when it need not."""
         cell = self.cells.get(target)
         if cell is None:
             return None
-        flow_key = cell.flow_key_of(message)
+        flow_key = cell.queue_of(message)
         return cell.whole if flow_key is None else flow_key
 
     def put(self, queue: MessageQueue, item: OutgoingMessage) -> None:
-        """Let a message wait in the row that `row_of` gave for it."""
+        """Let a message wait in the row that `queue_of` gave for it."""
         self.tells -= queue.tells
         queue.put(item)
         self.tells += queue.tells
@@ -91,15 +91,15 @@ class FlowControl:
             if cell.whole is None:
                 cell.whole = MessageQueue()
             return
-        if not cell.lanes:
+        if not cell.by_key:
             cell.field = flow_key.field
-        if flow_key.key not in cell.lanes and flow_key.field == cell.field:
-            queue = cell.lanes[flow_key.key] = MessageQueue()
+        if flow_key.key not in cell.by_key and flow_key.field == cell.field:
+            queue = cell.by_key[flow_key.key] = MessageQueue()
             if cell.whole is not None:
                 # Older ones of the same key: before what will come.
                 items, cell.whole = cell.whole, MessageQueue()
                 for item in items:
-                    (queue if cell.flow_key_of(item.message) is queue else cell.whole).put(item)
+                    (queue if cell.queue_of(item.message) is queue else cell.whole).put(item)
 
     def resume(self, target: int, flow_key: FlowKey) -> MessageQueue | None:
         """End a pause; gives what has waited for that and is free to go now."""
@@ -107,40 +107,40 @@ class FlowControl:
         if cell is None:
             return None
         if flow_key == WHOLE_CELL:
-            if cell.returned is not None:
+            if cell.bounced is not None:
                 return None
             queue, cell.whole = cell.whole, None
         else:
-            queue = cell.lanes.pop(flow_key.key, None) if flow_key.field == cell.field else None
+            queue = cell.by_key.pop(flow_key.key, None) if flow_key.field == cell.field else None
             if queue is not None and cell.whole is not None:
                 for item in queue:
                     cell.whole.put(item)
                 queue = None
-        if cell.whole is None and not cell.lanes:
+        if cell.whole is None and not cell.by_key:
             del self.cells[target]
         if queue is not None:
             self.tells -= queue.tells
         return queue
 
-    def bounced(self, item: OutgoingMessage) -> None:
+    def put_bounced(self, item: OutgoingMessage) -> None:
         """A message has come back from a cell: until `clear`, nothing more leaves for that."""
         self.pause(item.target, WHOLE_CELL)
         cell = self.cells[item.target]
-        if cell.returned is None:
-            cell.returned = MessageQueue()
-        self.put(cell.returned, item)
+        if cell.bounced is None:
+            cell.bounced = MessageQueue()
+        self.put(cell.bounced, item)
 
     def clear(self) -> list[MessageQueue]:
         """End all pauses; gives what has waited. Of one cell, earlier rows go after later ones."""
-        rows = list(self._rows())
+        rows = list(self._queues())
         self.cells.clear()
         self.tells = 0
         return rows
 
-    def _rows(self) -> Iterator[MessageQueue]:
+    def _queues(self) -> Iterator[MessageQueue]:
         for cell in self.cells.values():
             if cell.whole is not None:
                 yield cell.whole
-            yield from cell.lanes.values()
-            if cell.returned is not None:
-                yield cell.returned
+            yield from cell.by_key.values()
+            if cell.bounced is not None:
+                yield cell.bounced

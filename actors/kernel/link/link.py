@@ -91,38 +91,38 @@ class Link:
             return
         if self.is_connected:
             gone = HostLost(f"host {self.slot} has a new incarnation.", advice="", slot=self.slot)
-            self.lost(self.epoch, gone)
+            self.mark_lost(self.epoch, gone)
         self._reset()
         self.is_closed = False
         self.epoch = epoch
         self.carrier = carrier
         if is_open:
             self.open()
-        self.host.connected()
+        self.host.link_connected()
 
     def open(self) -> None:
         """Let everything through that has waited."""
         self.outbox.is_open = self.is_connected
-        self.outbox.drain()
+        self.outbox.write_waiting()
         if self.is_connected:
             self.host.link_opened(self.slot, self.epoch)
 
-    def hold_back(self) -> None:
+    def hold_requests(self) -> None:
         """Let nothing more through but the control plane: what comes waits for the next one."""
         self.outbox.is_open = False
 
-    def lost(self, epoch: int, error: CallboardError) -> None:
+    def mark_lost(self, epoch: int, error: CallboardError) -> None:
         """That incarnation is gone: what was under way is lost, what waits goes on waiting."""
         if epoch != self.epoch or self.carrier is None:
             return
         self._reset()
         self.host.link_lost(self.slot, epoch, error)
 
-    def declared_dead(self, epoch: int, error: CallboardError) -> None:
+    def declare_dead(self, epoch: int, error: CallboardError) -> None:
         """Somebody who must know says that this incarnation, and all before it, are gone."""
         self.dead_epoch = max(self.dead_epoch, epoch)
         if self.epoch <= epoch:
-            self.lost(self.epoch, error)
+            self.mark_lost(self.epoch, error)
 
     def close(self, error: CallboardError) -> None:
         """The slot is gone for good: nothing waits any longer."""
@@ -225,7 +225,7 @@ class Link:
         """The frame that a returning call takes along; bookkeeping when there is none."""
         if self.outbox.has_frames and self.carrier is not None:
             frame, _ = self._next_frame()
-            self.outbox.drain()
+            self.outbox.write_waiting()
             return frame.data, frame.references
         return self.bookkeeping(), ()
 
@@ -235,7 +235,7 @@ class Link:
             try:
                 answer, references = await self.carrier.deliver(frame.data, frame.references)
             except HostLost as error:
-                self.lost(epoch, error)
+                self.mark_lost(epoch, error)
                 return
             except TransportBroken as error:
                 LOGGER.info("frame %d to host %d is sent again: %s", number, self.slot, error)
@@ -247,13 +247,13 @@ class Link:
             self._in_flight -= 1
             if answer:
                 self.host.receive(answer, references)
-            self.outbox.drain()
+            self.outbox.write_waiting()
             self.flush()
             return
 
     # --- frames in -------------------------------------------------------------------------
 
-    def counted_in(self, size_bytes: int) -> None:
+    def count_received(self, size_bytes: int) -> None:
         """A frame came, whatever becomes of it."""
         self.frames_in += 1
         self.bytes_in += size_bytes
@@ -262,10 +262,10 @@ class Link:
         """Take a frame of this link's incarnation; raises `FrameError`."""
         header = frame.header
         core = self.core
-        core.heard(header)
+        core.read_header(header)
         if header.sequence:
             before = core.duplicates
-            for ready, beside in core.arrived(header.sequence, (frame, references)):
+            for ready, beside in core.receive(header.sequence, (frame, references)):
                 self.receiver.accept(ready, beside)
             self._owe_ack()
             if core.duplicates != before:
@@ -273,7 +273,7 @@ class Link:
             elif core.grant() - self._granted >= self.host.limits.link_credit // 4:
                 # The peer may be about to run dry, and no frame of ours is under way.
                 self._ack_now()
-        self.outbox.drain()
+        self.outbox.write_waiting()
 
     # --- acknowledgement and loss ---------------------------------------------------------
 
@@ -312,7 +312,7 @@ class Link:
         try:
             answer, references = await carrier.deliver(self.bookkeeping(), ())
         except HostLost as error:
-            self.lost(epoch, error)
+            self.mark_lost(epoch, error)
         except TransportBroken:
             self._owe_ack()
         else:

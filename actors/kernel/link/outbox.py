@@ -105,7 +105,7 @@ class Outbox:
         if not is_limited and not self.is_open and not self._paused:
             self._backlog.put(item)  # Nearly all that waits: for a host that is not there yet.
             return
-        queue = self._paused.row_of(item.target, item.message)
+        queue = self._paused.queue_of(item.target, item.message)
         # While there is a backlog, older messages for the same actor may be in it.
         is_next = queue is not None and not self._backlog
         if is_limited:
@@ -123,7 +123,7 @@ class Outbox:
             self._paused.put(queue, item)
             return
         self._backlog.put(item)
-        self.drain()
+        self.write_waiting()
 
     def _write(self, item: OutgoingMessage) -> None:
         message, call = item.message, item.call
@@ -137,7 +137,7 @@ class Outbox:
             # Rounded down, so that it shrinks from hop to hop; but 0 would say "none".
             budget_ms = int((item.deadline_s - self._now()) * 1000.0) or 1
         if step or buffers or len(body) > self._inline_bytes_max:
-            body, buffers, reference = self._large(body, buffers)
+            body, buffers, reference = self._store_large(body, buffers)
             writer.add(
                 kind,
                 item.target,
@@ -157,7 +157,7 @@ class Outbox:
         elif item.departure is not None and not item.departure.done():
             item.departure.set_result(None)
         if writer.count >= self._frame_messages or writer.size_bytes >= self._frame_bytes_soft:
-            self._written(writer)
+            self._seal_or_flush(writer)
         elif not self._sender.flush_is_scheduled:
             self._sender.flush_soon()
 
@@ -172,15 +172,15 @@ class Outbox:
         writer = self._writer
         number = writer.number_of(type(message))
         if buffers or len(body) > self._inline_bytes_max:
-            body, buffers, reference = self._large(body, buffers)
+            body, buffers, reference = self._store_large(body, buffers)
             writer.add(Kind.REPLY, 0, correlation, number, body, 0, buffers, reference)
         else:
             writer.add(Kind.REPLY, 0, correlation, number, body)
-        self._written(writer)
+        self._seal_or_flush(writer)
 
     def bounce(self, ask: Ask, budget_ms: int) -> None:
         """Write an ask that goes back to its sender; raises like `reply`."""
-        body, buffers, reference = self._large(*self._encode(ask.message))
+        body, buffers, reference = self._store_large(*self._encode(ask.message))
         writer = self._writer
         number = writer.number_of(type(ask.message))
         writer.add(
@@ -194,15 +194,15 @@ class Outbox:
             reference,
             step=ask.step,
         )
-        self._written(writer)
+        self._seal_or_flush(writer)
 
     def control(self, kind: int, target: int, correlation: int = 0, body: bytes = b"") -> None:
         """Write an envelope without a contract, which needs no credit, if somebody is there."""
         if self._sender.is_connected:
             self._writer.add(kind, target, correlation, -1, body)
-            self._written(self._writer)
+            self._seal_or_flush(self._writer)
 
-    def _written(self, writer: FrameWriter) -> None:
+    def _seal_or_flush(self, writer: FrameWriter) -> None:
         if writer.count >= self._frame_messages or writer.size_bytes >= self._frame_bytes_soft:
             self._seal()
             # The peer works on this frame while the next one is written.
@@ -210,7 +210,7 @@ class Outbox:
         else:
             self._sender.flush_soon()
 
-    def _large(self, body: bytes, buffers: Any) -> tuple[bytes, Any, int]:
+    def _store_large(self, body: bytes, buffers: Any) -> tuple[bytes, Any, int]:
         if size_bytes(body, buffers) <= self._inline_bytes_max:
             return body, buffers, -1
         try:
@@ -241,12 +241,12 @@ class Outbox:
 
     # --- what waits -----------------------------------------------------------------------
 
-    def drain(self) -> None:
+    def write_waiting(self) -> None:
         """Write what has waited, as far as that goes."""
         backlog, paused = self._backlog, self._paused
         while backlog and self._may_write():
             item = backlog.take()
-            queue = paused.row_of(item.target, item.message) if paused.cells else None
+            queue = paused.queue_of(item.target, item.message) if paused.cells else None
             if queue is not None:
                 paused.put(queue, item)
                 continue
@@ -276,13 +276,13 @@ class Outbox:
         queue = self._paused.resume(target, flow_key)
         if queue:
             self._backlog.put_first(queue)
-        self.drain()
+        self.write_waiting()
 
-    def bounced(self, item: OutgoingMessage) -> None:
+    def put_bounced(self, item: OutgoingMessage) -> None:
         """An ask has come back: it, and what follows for its actor, waits for the next one."""
         assert item.call is not None
         item.call.sent = False
-        self._paused.bounced(item)
+        self._paused.put_bounced(item)
 
     def reset(self, core: LinkCore[Any]) -> None:
         """The peer is gone: what was written is lost, what waits goes on waiting."""

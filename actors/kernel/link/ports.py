@@ -116,7 +116,7 @@ class ReceiverHost(_Host, Protocol):
     def arm_deadlines(self) -> None:
         """Set the timer: a deadline has become the next one."""
 
-    def bounces(self, error: CallboardError) -> TypeGuard[AskError]:
+    def should_bounce(self, error: CallboardError) -> TypeGuard[AskError]:
         """Whether an ask that fails so goes back to its sender, to wait for its actor there."""
 
     def run_task(self, coroutine: Coroutine[Any, Any, Any]) -> None:
@@ -137,7 +137,7 @@ class LinkHost(OutboxHost, ReceiverHost, Protocol):
     def receive(self, data: bytes, references: Sequence[Any] = ()) -> object:
         """Take a frame that came as the answer to one of this link's."""
 
-    def connected(self) -> None:
+    def link_connected(self) -> None:
         """A link has learnt of a new incarnation."""
 
     def link_opened(self, slot: int, epoch: int) -> None:

@@ -114,7 +114,7 @@ class FrameReceiver:
             future = None
             if kind >= Kind.ERROR:
                 if kind == Kind.BOUNCE:
-                    self._bounced(envelope, frame, fetched, builders)
+                    self._take_bounced(envelope, frame, fetched, builders)
                 else:
                     self._control(envelope)
                 continue
@@ -167,7 +167,7 @@ class FrameReceiver:
                 if over:
                     admitted -= 1
                     self.hold(cell, message)
-        self.admitted(admitted)
+        self.return_credit(admitted)
 
     def _builder(
         self, frame: Frame, contract: int, builders: list[Build | CallboardError | None]
@@ -193,7 +193,7 @@ class FrameReceiver:
         else:
             host.dead_letters.dead("undecodable", f"{host.slot}/{envelope.target}", None, error)
 
-    def _bounced(
+    def _take_bounced(
         self,
         envelope: Envelope,
         frame: Frame,
@@ -218,7 +218,7 @@ class FrameReceiver:
             future.fail(envelope.correlation, _surely_not_run(error))
             return
         until_s = host.now() + envelope.budget_ms / 1000.0
-        self._outbox.bounced(OutgoingMessage(envelope.target, message, future, until_s))
+        self._outbox.put_bounced(OutgoingMessage(envelope.target, message, future, until_s))
 
     def _control(self, envelope: Envelope) -> None:
         kind, correlation = envelope.kind, envelope.correlation
@@ -241,7 +241,7 @@ class FrameReceiver:
 
     # --- room -------------------------------------------------------------------------------
 
-    def admitted(self, count: int) -> None:
+    def return_credit(self, count: int) -> None:
         """That many envelopes are in their mailboxes: their credit goes back."""
         self._core.admitted += count
 
@@ -285,7 +285,7 @@ class FrameReceiver:
         ask = self.asks.pop(correlation, None)
         if self.is_closed:
             return
-        if ask is not None and self._host.bounces(error):
+        if ask is not None and self._host.should_bounce(error):
             if not error.may_have_run and self._bounce(ask):
                 return
             # What else its host has for this actor waits there for the next incarnation.

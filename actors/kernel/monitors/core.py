@@ -138,7 +138,7 @@ class MonitorTable:
         """All ends of one cell, in the order in which they were made."""
         return list(self._here.get(here, {}).values())
 
-    def of_asker(self, here: int) -> int:
+    def count_asked(self, here: int) -> int:
         """How many ties a cell has asked for itself."""
         return self._asked.get(here, 0)
 
@@ -168,7 +168,7 @@ class MonitorTable:
         """Take these out, as far as they are still there."""
         return [end for end in ends if self.take(end.key) is not None]
 
-    def leave(self, here: int) -> list[End]:
+    def detach(self, here: int) -> list[End]:
         """An incarnation has ended: take all its ends out; `release` says what follows."""
         return self.take_all(self.of(here))
 
@@ -179,7 +179,7 @@ class MonitorTable:
         """
         return self.take_all(end for end in self.of(here) if not end.key.is_asked)
 
-    def lost(self, slot: int, epoch: int) -> list[End]:
+    def take_lost(self, slot: int, epoch: int) -> list[End]:
         """A host is gone: take out what that incarnation, or an earlier one, knew of.
 
         What it was never told waits for its next incarnation.
@@ -187,11 +187,11 @@ class MonitorTable:
         ends = self._there.get(slot, {})
         return self.take_all([end for end in ends.values() if 0 < end.epoch <= epoch])
 
-    def closed(self, slot: int) -> list[End]:
+    def take_slot(self, slot: int) -> list[End]:
         """A slot is gone for good: take everything out that leads there."""
         return self.take_all(list(self._there.get(slot, {}).values()))
 
-    def ended(self, key: Key, reason: Exit, *, comes_back: bool | None) -> list[Effect]:
+    def peer_ended(self, key: Key, reason: Exit, *, comes_back: bool | None) -> list[Effect]:
         """The other host says that its end's actor has ended."""
         end = self.take(key)
         return [] if end is None else [Notify(end, reason, comes_back)]

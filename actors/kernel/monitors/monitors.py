@@ -198,7 +198,7 @@ class Monitors:
         self._request(end)
         return watch
 
-    def watch_here(self, ref: Ref[Any]) -> Watch:
+    def watch_for_driver(self, ref: Ref[Any]) -> Watch:
         """Begin to watch for the driver of this host: it has no mailbox."""
         end = self._table.ask(NOBODY, ref.address, is_link=False)
 
@@ -242,8 +242,8 @@ class Monitors:
     def unlink(self, cell: CellPort, ref: Ref[Any]) -> None:
         """End a link; the other's end is not felt after this."""
         address = ref.address
-        for number, (feeling, _, partner, _) in list(self._signals.items()):
-            if feeling is cell and partner == address:
+        for number, (receiver, _, partner, _) in list(self._signals.items()):
+            if receiver is cell and partner == address:
                 del self._signals[number]
         self._host.notices.withdraw_all(
             cell.id, lambda told: isinstance(told, Exited) and told.ref == ref
@@ -251,7 +251,7 @@ class Monitors:
         self._drop(self._table.take_all(self._table.between(cell.id, address, Role.PARTNER)))
 
     def _check_number(self, cell: CellPort) -> None:
-        if self._table.of_asker(cell.id) + self._host.notices.count(cell.id) >= MONITORS_MAX:
+        if self._table.count_asked(cell.id) + self._host.notices.count(cell.id) >= MONITORS_MAX:
             raise UsageError(
                 f"{cell.path} has {MONITORS_MAX} watches and links.",
                 advice="End those it no longer needs, or let several actors watch.",
@@ -271,7 +271,7 @@ class Monitors:
             return
         link = host.link(slot)
         if link.is_closed:
-            self._gone(self._table.take_all([end]), LOST, comes_back=False)
+            self._notify_all(self._table.take_all([end]), LOST, comes_back=False)
         elif link.outbox.is_open:
             self._send_request(end, link.epoch)
 
@@ -293,7 +293,7 @@ class Monitors:
         if link is not None and link.is_connected:  # Otherwise its loss has told everything.
             self._host.tell(Address(slot, CONTROL_CELL), message)
 
-    def opened(self, slot: int, epoch: int) -> None:
+    def link_opened(self, slot: int, epoch: int) -> None:
         """The way to a slot is open: ask there for what has waited."""
         for end in self._table.pending_notifications(slot):
             self._send_request(end, epoch)
@@ -301,7 +301,7 @@ class Monitors:
 
     # --- what other hosts say -----------------------------------------------------------------
 
-    def requested(self, request: MonitorRequested) -> None:
+    def handle_request(self, request: MonitorRequested) -> None:
         """Another host asks for a tie with an actor here."""
         link = self._host.links.get(request.slot)
         if link is None or not link.is_connected or link.epoch != request.epoch:
@@ -323,26 +323,26 @@ class Monitors:
             slot, asker, Exit(ExitReason.NO_ACTOR, {"message": message}), comes_back=False
         )
 
-    def ended(self, told: MonitorEnded) -> None:
+    def handle_end(self, told: MonitorEnded) -> None:
         """Another host says that an actor there has ended."""
         key = Key(told.slot, told.number, not told.to_asker)
         reason = Exit(ExitReason(told.kind), told.detail)
-        self._perform(self._table.ended(key, reason, comes_back=told.comes_back))
+        self._perform(self._table.peer_ended(key, reason, comes_back=told.comes_back))
 
-    def dropped(self, told: MonitorDropped) -> None:
+    def handle_drop(self, told: MonitorDropped) -> None:
         """Another host's end is not interested any more."""
         self._table.take(Key(told.slot, told.number, not told.to_asker))
 
     # --- what links notice --------------------------------------------------------------------
 
-    def lost(self, slot: int, epoch: int, reason: Exit = LOST) -> None:
+    def host_lost(self, slot: int, epoch: int, reason: Exit = LOST) -> None:
         """An incarnation of a host is gone."""
-        self._gone(self._table.lost(slot, epoch), reason, comes_back=None)
+        self._notify_all(self._table.take_lost(slot, epoch), reason, comes_back=None)
         self._listener.peer_lost(slot, epoch)
 
-    def closed(self, slot: int) -> None:
+    def slot_closed(self, slot: int) -> None:
         """A slot is gone for good."""
-        self._gone(self._table.closed(slot), LOST, comes_back=False)
+        self._notify_all(self._table.take_slot(slot), LOST, comes_back=False)
         self._listener.peer_lost(slot, math.inf)
 
     def host_down(self, notice: HostDown) -> None:
@@ -351,9 +351,9 @@ class Monitors:
         if reason.kind is not ExitReason.SHUTDOWN:
             detail = {"message": f"host {notice.slot} has ended.", **reason.detail}
             reason = Exit(ExitReason.HOST_LOST, detail)
-        self.lost(notice.slot, notice.epoch, reason)
+        self.host_lost(notice.slot, notice.epoch, reason)
 
-    def _gone(self, ends: Sequence[End], reason: Exit, *, comes_back: bool | None) -> None:
+    def _notify_all(self, ends: Sequence[End], reason: Exit, *, comes_back: bool | None) -> None:
         self._perform(
             [Notify(end, reason, comes_back) for end in ends if end.role is not Role.WATCHED]
         )
@@ -362,15 +362,15 @@ class Monitors:
         """Forget everything: the host is gone."""
         self._signals.clear()
         table, self._table = self._table, MonitorTable(self._host.slot)
-        self._gone(table.of(NOBODY), GONE, comes_back=None)
+        self._notify_all(table.of(NOBODY), GONE, comes_back=None)
 
     # --- what becomes of actors here --------------------------------------------------------
 
-    def leave(self, number: int) -> Sequence[End]:
+    def detach(self, number: int) -> Sequence[End]:
         """An incarnation has ended: take its ends out, to be told with `release`."""
         if self._late:
             self._late.pop(number, None)
-        return self._table.leave(number) if self._table else ()
+        return self._table.detach(number) if self._table else ()
 
     def release(self, ends: Sequence[End], reason: Exit, *, comes_back: bool | None) -> None:
         """Tell all that were tied to an incarnation how it ended."""
@@ -382,7 +382,7 @@ class Monitors:
         if self._table:
             self._perform(release(self._table.abandon(number), reason, comes_back=None))
 
-    def exit_signal_late(self, cell: CellPort) -> Exit | None:
+    def take_late_exit(self, cell: CellPort) -> Exit | None:
         """How a linked actor ended while the start hook of this one ran."""
         if not self._late:
             return None
@@ -414,7 +414,7 @@ class Monitors:
 
     def _send_end(self, slot: int, key: Key, reason: Exit, *, comes_back: bool | None) -> None:
         if slot == self._host.slot:
-            self._perform(self._table.ended(key, reason, comes_back=comes_back))
+            self._perform(self._table.peer_ended(key, reason, comes_back=comes_back))
             return
         told = MonitorEnded(
             slot=key.slot,
@@ -457,9 +457,9 @@ class Monitors:
         if cell is not None:
             self._signal += 1
             self._signals[self._signal] = (cell, cell.incarnation, end.there, reason)
-            self._host.loop.call_soon(self._exit_signal, self._signal)
+            self._host.loop.call_soon(self._deliver_exit, self._signal)
 
-    def _exit_signal(self, number: int) -> None:
+    def _deliver_exit(self, number: int) -> None:
         signal = self._signals.pop(number, None)
         if signal is None:
             return  # It was unlinked meanwhile, or the host is gone.

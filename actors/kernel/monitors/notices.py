@@ -47,13 +47,13 @@ class Notice:
 
     def reply(self, correlation: int, message: Contract | None) -> None:
         """It has been handled."""
-        self._notices.settled(self)
+        self._notices.settle(self)
         if self._on_handled is not None:
             self._on_handled()
 
     def fail(self, correlation: int, error: CallboardError) -> None:
         """Its handler raised, or will never run."""
-        self._notices.failed(self, error)
+        self._notices.handle_failure(self, error)
         if self._on_handled is not None:
             self._on_handled()
 
@@ -61,10 +61,10 @@ class Notice:
 class Notices:
     """The notices of one host that have not been handled yet."""
 
-    __slots__ = ("_letters", "_waiting")
+    __slots__ = ("_dead_letters", "_waiting")
 
     def __init__(self, dead_letters: DeadLetters) -> None:
-        self._letters = dead_letters
+        self._dead_letters = dead_letters
         self._waiting: dict[int, dict[Hashable, Notice]] = {}
 
     def put(
@@ -78,14 +78,14 @@ class Notices:
 
         It takes the place of one with the same tag that still waits.
         """
-        if self.waits(cell.id, tag):
+        if self.is_waiting(cell.id, tag):
             self._waiting[cell.id][tag].ask.message = message
             return
         notice = Notice(self, cell, tag, message, on_handled)
         if cell.put_notice(notice.ask):
             self._waiting.setdefault(cell.id, {})[tag] = notice
 
-    def waits(self, number: int, tag: Hashable) -> bool:
+    def is_waiting(self, number: int, tag: Hashable) -> bool:
         """Whether that one is still in the mailbox, its handler not begun."""
         row = self._waiting.get(number)
         notice = None if row is None else row.get(tag)
@@ -100,8 +100,8 @@ class Notices:
         row = self._waiting.get(number)
         notice = None if row is None else row.get(tag)
         if notice is not None:
-            self.settled(notice)
-            _void(notice)
+            self.settle(notice)
+            _withdraw_ask(notice)
 
     def withdraw_all(self, number: int, is_meant: Callable[[Contract], bool]) -> None:
         """Take back those of a cell that are meant."""
@@ -113,9 +113,9 @@ class Notices:
         """Take back all of an incarnation that has ended."""
         if self._waiting:
             for notice in self._waiting.pop(number, {}).values():
-                _void(notice)
+                _withdraw_ask(notice)
 
-    def settled(self, notice: Notice) -> bool:
+    def settle(self, notice: Notice) -> bool:
         """Forget one; False when that has happened before."""
         row = self._waiting.get(notice.cell.id)
         if row is None or row.get(notice.tag) is not notice:
@@ -125,12 +125,12 @@ class Notices:
             del self._waiting[notice.cell.id]
         return True
 
-    def failed(self, notice: Notice, error: CallboardError) -> None:
+    def handle_failure(self, notice: Notice, error: CallboardError) -> None:
         """Forget one that was not handled well; it is a dead letter, as a message would be."""
-        if not self.settled(notice) or isinstance(error, ActorStopped | Cancelled):
+        if not self.settle(notice) or isinstance(error, ActorStopped | Cancelled):
             return  # Its incarnation is gone, and it with that.
         reason = "no_handler" if isinstance(error, ActorNotFound) else "handler_failed"
-        self._letters.dead(reason, notice.cell.path, notice.ask.message, error)
+        self._dead_letters.dead(reason, notice.cell.path, notice.ask.message, error)
 
 
 def is_notice(item: object) -> bool:
@@ -138,7 +138,7 @@ def is_notice(item: object) -> bool:
     return type(item) is Ask and type(item.sink) is Notice
 
 
-def _void(notice: Notice) -> None:
+def _withdraw_ask(notice: Notice) -> None:
     if notice.ask.worker is None:  # Otherwise its handler runs already, and may fail.
         notice.ask.done = True
 

@@ -101,7 +101,7 @@ class RemoteChildHolder(SupervisorCell):
         """That it is a holder: views show its remote child in its place."""
         return {"is_remote_child_holder": True}
 
-    def ended(self) -> None:
+    def on_removed(self) -> None:
         """It is gone for good."""
         self._lodgings.forget(self)
 
@@ -369,7 +369,7 @@ class RemoteChildHolders:
         numbers = itertools.count(number + 1)
         self._builder.build_below(holder, (node,), lambda: next(numbers), places)
         self._holders[number] = holder
-        self._host.spawner.begin_top(holder, AS_A_CHILD)
+        self._host.spawner.begin_top_level(holder, AS_A_CHILD)
         return holder
 
     def forget(self, holder: RemoteChildHolder) -> None:

@@ -122,31 +122,31 @@ class RemoteChildCell(Cell):
         """Have the remote child stopped; gives how it ended."""
         return await self._remote_children.stop(self)
 
-    def start_failure(self, error: BaseException) -> ActorStartFailed:
+    def start_error(self, error: BaseException) -> ActorStartFailed:
         """Where the remote child failed, that has been described."""
-        return error if isinstance(error, ActorStartFailed) else super().start_failure(error)
+        return error if isinstance(error, ActorStartFailed) else super().start_error(error)
 
-    def stops(self, *, comes_back: bool) -> None:
+    def before_stop(self, *, comes_back: bool) -> None:
         """Its remote child comes back if it does."""
         self.keeps = comes_back
 
-    def killed_with_parent(self, *, comes_back: bool) -> None:
+    def on_killed_with_parent(self, *, comes_back: bool) -> None:
         """Its remote child comes back if it does."""
         self.keeps = comes_back
 
-    def began(self) -> None:
+    def wake(self) -> None:
         """It runs; it may have ended already."""
         self._remote_children.notify_exit(self)
 
-    def killed(self) -> None:
+    def on_killed(self) -> None:
         """It was ended by force, and so is what it stands for."""
         self._remote_children.dismiss(self, comes_back=self.keeps)
 
-    def stopped_for_good(self) -> None:
+    def on_stopped_for_good(self) -> None:
         """It stays down: who waits for the remote child is told."""
         self._remote_children.dismiss(self, comes_back=False)
 
-    def ended(self) -> None:
+    def on_removed(self) -> None:
         """It is gone for good."""
         self._remote_children.dismiss(self, comes_back=False)
         self._remote_children.forget(self)

@@ -223,7 +223,7 @@ class World:
         """The host dies, and the driver notices."""
         self._wires[slot].is_cut = True
         link = self.driver.link(slot)
-        link.lost(link.epoch, HostLost(f"host {slot} died.", may_have_run=True))
+        link.mark_lost(link.epoch, HostLost(f"host {slot} died.", may_have_run=True))
 
     async def revive(self, slot: int, size: int) -> None:
         """Another process takes over the slot, and its actors come back under their numbers."""

@@ -92,7 +92,7 @@ def test_cell_that_starts_keeps_messages_and_is_queued_when_it_runs(lifecycle: L
     cell = cell_of(Waits, lifecycle, full=True)
     assert (len(queue(cell)) == 1) is (lifecycle is Lifecycle.RUNNING)
     cell.lifecycle = Lifecycle.RUNNING
-    cell.began()
+    cell.wake()
     assert queue(cell) == [cell]
 
 
@@ -114,7 +114,7 @@ def test_served_cell_is_queued_again_for_the_rest_and_falls_idle_without() -> No
         queue(cell).clear()
         cell.queued = False
         cell.take()
-        cell.turn_over()
+        cell.end_turn()
         assert len(queue(cell)) == left
     assert cell.mailbox is None
 

@@ -118,7 +118,7 @@ async def test_nothing_is_remembered_of_a_message_that_is_gone(host: Host, spawn
     await ref.ask(Get(what="after"))
     await ref.ask(Get(what="again"))
     gc.collect()
-    assert len(host.dispatcher.attempts) == 0
+    assert len(host.dispatcher.redelivery) == 0
 
 
 class Many(Thrice):
@@ -133,6 +133,6 @@ async def test_long_story_tells_the_first_attempt_and_the_newest(host: Host, spa
     for number in range(1, 13):
         cell.incarnation = number
         failure = HandlerFailed("it raised.", remote_text="again")
-        item, _, story = host.dispatcher.attempts.judge(cell, item, failure)
+        item, _, story = host.dispatcher.redelivery.judge(cell, item, failure)
     assert item is None
     assert [attempt.incarnation for attempt in story] == [1, *range(6, 13)]

@@ -45,8 +45,8 @@ def test_what_has_ended_stays_counted_and_has_no_gauge() -> None:
 
 def test_what_an_actor_has_added_ends_with_its_incarnation() -> None:
     instruments, part, other = Instruments(), Part(2), Part(10)
-    instruments.add_of(7, part.read)
-    instruments.add_of(8, other.read)
+    instruments.add_for(7, part.read)
+    instruments.add_for(8, other.read)
     instruments.drop(7)
     instruments.drop(7)
     assert part.reads == 1

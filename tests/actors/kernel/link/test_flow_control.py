@@ -54,7 +54,7 @@ class FlowControlModel(RuleBasedStateMachine):
         self.number = 0
 
     def leave(self, item: OutgoingMessage) -> None:
-        queue = self.flow_control.row_of(item.target, item.message)
+        queue = self.flow_control.queue_of(item.target, item.message)
         if queue is not None:
             self.flow_control.put(queue, item)
             return
@@ -95,7 +95,7 @@ class FlowControlModel(RuleBasedStateMachine):
         self.leaving.add(cell)
         self.paused.add((cell, WHOLE_CELL))
         for item in back:
-            self.flow_control.bounced(item)
+            self.flow_control.put_bounced(item)
         for place in [place for place in self.gone if place[0] == cell]:
             del self.gone[place]
         self.left = [item for item in self.left if item.target != cell]
@@ -127,7 +127,7 @@ class FlowControlModel(RuleBasedStateMachine):
         assert bool(self.flow_control) == bool(self.paused)
         for cell in CELLS:
             for key in KEYS:
-                waits = self.flow_control.row_of(cell, message_of(key, 0)) is not None
+                waits = self.flow_control.queue_of(cell, message_of(key, 0)) is not None
                 whole = (cell, WHOLE_CELL) in self.paused
                 assert waits == (whole or (bool(key) and (cell, flow_key_of(key)) in self.paused))
 
@@ -142,7 +142,7 @@ TestFlowControlModel.settings = settings(max_examples=300, stateful_step_count=5
 def test_message_that_somebody_waits_for_is_no_tell() -> None:
     flow_control = FlowControl()
     flow_control.pause(7, WHOLE_CELL)
-    queue = flow_control.row_of(7, Plain(number=1))
+    queue = flow_control.queue_of(7, Plain(number=1))
     assert isinstance(queue, MessageQueue)
     flow_control.put(queue, waiting(7, Plain(number=1), call=object()))
     assert (len(flow_control), flow_control.tells) == (1, 0)
@@ -155,10 +155,10 @@ def test_end_of_a_pause_that_there_is_not_ends_no_other() -> None:
     assert flow_control.resume(7, flow_key_of("b")) is None
     assert flow_control.resume(7, FlowKey("other", flow_key_of("a").key)) is None
     assert flow_control.resume(8, flow_key_of("a")) is None
-    assert flow_control.row_of(7, Keyed(user="a", number=1)) is not None
+    assert flow_control.queue_of(7, Keyed(user="a", number=1)) is not None
 
 
-@pytest.mark.parametrize("lane", [WHOLE_CELL, flow_key_of("a"), FlowKey("é", 2**64 - 1)])
+@pytest.mark.parametrize("flow_key", [WHOLE_CELL, flow_key_of("a"), FlowKey("é", 2**64 - 1)])
 def test_flow_key_comes_back_from_the_wire(flow_key: FlowKey) -> None:
     assert read_flow_key(flow_key.to_bytes()) == flow_key
 

@@ -84,7 +84,7 @@ class Machine(RuleBasedStateMachine):
 
     def finish(self, slot: int, cell: int, reason: Exit) -> None:
         self.living[slot, cell] = False
-        ends = self.tables[slot].leave(cell)
+        ends = self.tables[slot].detach(cell)
         for end in ends:
             if end.role is Role.WATCHER:
                 self.watches[slot, self.epochs[slot], end.key.number].is_over = True
@@ -108,7 +108,7 @@ class Machine(RuleBasedStateMachine):
             else:
                 self.send(target, source, "ended", key, NO_ACTOR, False)
         elif kind == "ended":
-            self.perform(target, table.ended(rest[0], rest[1], comes_back=rest[2]))
+            self.perform(target, table.peer_ended(rest[0], rest[1], comes_back=rest[2]))
         else:
             table.take(*rest)
 
@@ -176,7 +176,7 @@ class Machine(RuleBasedStateMachine):
         for here, there in ((slot, other), (other, slot)):
             if not self.knows[here, there]:
                 table = self.tables[here]
-                ends = table.lost(there, self.epochs[there] - 1)
+                ends = table.take_lost(there, self.epochs[there] - 1)
                 self.perform(
                     here, [Notify(end, LOST, None) for end in ends if end.role is not Role.WATCHED]
                 )

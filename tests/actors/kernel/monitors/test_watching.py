@@ -380,7 +380,7 @@ async def test_a_watch_that_waits_for_a_host_is_on_its_next_incarnation(system: 
     target = await system.spawn(AttachedDriver, host=1)
     watcher = await system.spawn(Listener, host=2)
     link = host_at(system, 2).link(1)
-    link.lost(link.epoch, HostLost("as told"))
+    link.mark_lost(link.epoch, HostLost("as told"))
     await watcher.ask(Do(what="watch", ref=target))
     await process_of(system, 1).kill()
     await back(system, target)
@@ -399,7 +399,7 @@ async def test_a_late_notice_from_a_lost_host_counts_no_more(system: System) -> 
     far = host_at(system, 2)
     link = far.link(1)
     target.tell(Crash())
-    link.lost(link.epoch, HostLost("as told"))
+    link.mark_lost(link.epoch, HostLost("as told"))
     assert kinds(await told(watcher, 1)) == [ExitReason.HOST_LOST]
     await settle(system)
     assert len((await told(watcher)).downs) == 1
