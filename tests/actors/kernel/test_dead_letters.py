@@ -25,7 +25,7 @@ class NoSink:
 
 @pytest.fixture
 def dead_letters(caplog: pytest.LogCaptureFixture) -> DeadLetters:
-    caplog.set_level(logging.WARNING, logger="callboard.letters")
+    caplog.set_level(logging.WARNING, logger="callboard.dead_letters")
     return DeadLetters("host-1")
 
 
@@ -86,7 +86,7 @@ def test_subscriber_that_raises_is_dropped_and_the_others_are_served(
     dead_letters.dead("expired", "/a", Job())
     dead_letters.dead("expired", "/a", Job())
     assert (len(calls), len(got)) == (1, 2)
-    assert "failed and is dropped" in caplog.text
+    assert "failed and is removed" in caplog.text
 
 
 def test_subscriber_may_unsubscribe_while_it_is_called(dead_letters: DeadLetters) -> None:

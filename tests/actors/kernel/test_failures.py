@@ -78,7 +78,7 @@ def arrives(error: CallboardError) -> CallboardError:
     ("error", "name", "text"),
     [
         (ValueError("bad"), "builtins.ValueError", "bad"),
-        (Unprintable(), f"{__name__}.Unprintable", "(its text cannot be had: RuntimeError)"),
+        (Unprintable(), f"{__name__}.Unprintable", "(its text cannot be rendered: RuntimeError)"),
         (Unpicklable(), f"{__name__}.Unpicklable", "holds a function"),
         (ExceptionGroup("many", [ValueError("one")]), "builtins.ExceptionGroup", "many"),
         (KeyboardInterrupt(), "builtins.KeyboardInterrupt", ""),

@@ -160,7 +160,7 @@ def test_a_period_that_is_none_is_refused_by_name(world: World, period_s: Any) -
 
 
 def test_a_message_that_is_none_is_refused(world: World) -> None:
-    with pytest.raises(UsageError, match="is to send 'tick'"):
+    with pytest.raises(UsageError, match="got the message 'tick'"):
         world.timers.after(world.cell, 1.0, "tick")  # type: ignore[arg-type] # that is the fault
 
 

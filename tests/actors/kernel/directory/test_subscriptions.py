@@ -39,7 +39,7 @@ async def test_a_subscriber_without_a_handler_is_refused(system: System) -> None
 
 async def test_what_is_no_contract_is_refused(system: System) -> None:
     attached_driver = await system.spawn(AttachedDriver)
-    with pytest.raises(CallboardError, match="'' is no contract"):
+    with pytest.raises(CallboardError, match="'' is not a contract"):
         await attached_driver.ask(Do(what="subscribe"))
 
 

@@ -37,9 +37,9 @@ def test_what_a_dead_host_was_never_told_waits_for_the_next() -> None:
     table = MonitorTable(1)
     end = table.ask(10, THERE, is_link=False)
     assert table.take_lost(2, 3) == []
-    assert table.pending_notifications(2) == [end]
+    assert table.pending_requests(2) == [end]
     end.epoch = 4
-    assert table.pending_notifications(2) == []
+    assert table.pending_requests(2) == []
     assert table.take_lost(2, 3) == []
     assert table.take_lost(2, 4) == [end]
 
@@ -48,9 +48,9 @@ def test_a_slot_that_is_gone_for_good_takes_everything() -> None:
     table = MonitorTable(1)
     told = table.ask(10, THERE, is_link=False)
     told.epoch = 1
-    pending_notifications = table.ask(10, THERE, is_link=True)
+    pending_requests = table.ask(10, THERE, is_link=True)
     elsewhere = table.ask(10, Address(3, 1), is_link=False)
-    assert table.take_slot(2) == [told, pending_notifications]
+    assert table.take_slot(2) == [told, pending_requests]
     assert table.of(10) == [elsewhere]
 
 

@@ -183,7 +183,7 @@ class Machine(RuleBasedStateMachine):
         for here, there in ((slot, other), (other, slot)):
             if not self.knows[here, there]:
                 self.knows[here, there] = True
-                for end in self.tables[here].pending_notifications(there):
+                for end in self.tables[here].pending_requests(there):
                     self.request(here, end)
 
     # --- what must hold --------------------------------------------------------------------

@@ -433,7 +433,7 @@ async def test_an_ended_handler_that_goes_on_is_refused(system: System) -> None:
     kernel = host_at(system, 1)
     ctx = kernel.context(kernel.cells[watcher.address.cell])
     await system.stop(watcher)
-    with pytest.raises(CallboardError, match="has ended while this handler went on"):
+    with pytest.raises(CallboardError, match="has ended, but this handler still runs"):
         _ = ctx.watch(watcher)
 
 
