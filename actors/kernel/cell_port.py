@@ -1,4 +1,4 @@
-"""The port of a cell for the parts of the kernel that it imports: notices, timers, contexts, …"""
+"""The port of a cell, for parts of the kernel that cells import: notices, timers, contexts."""
 
 import enum
 from collections.abc import Awaitable, Mapping, Sequence

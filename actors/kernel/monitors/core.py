@@ -19,7 +19,17 @@ from typing import NamedTuple
 from callboard.messages.control.lifecycle import Exit
 from callboard.messages.core.ref import Address
 
-__all__ = ["Drop", "Effect", "End", "Key", "MonitorTable", "Notify", "Role", "Tell", "release"]
+__all__ = [
+    "DropEnd",
+    "Effect",
+    "End",
+    "Key",
+    "MonitorTable",
+    "Notify",
+    "ReportEnd",
+    "Role",
+    "release",
+]
 
 
 class Role(enum.IntEnum):
@@ -73,7 +83,7 @@ class Notify(NamedTuple):
     comes_back: bool | None
 
 
-class Tell(NamedTuple):
+class ReportEnd(NamedTuple):
     """Tell the other end's host that this end's actor has ended."""
 
     end: End
@@ -81,13 +91,13 @@ class Tell(NamedTuple):
     comes_back: bool | None
 
 
-class Drop(NamedTuple):
+class DropEnd(NamedTuple):
     """Tell the other end's host to drop its end."""
 
     end: End
 
 
-Effect = Notify | Tell | Drop
+Effect = Notify | ReportEnd | DropEnd
 
 
 class MonitorTable:
@@ -201,7 +211,8 @@ class MonitorTable:
 def release(ends: Iterable[End], reason: Exit, *, comes_back: bool | None) -> list[Effect]:
     """The effects of the end of the actor at these ends."""
     return [
-        Drop(end) if end.role is Role.WATCHER else Tell(end, reason, comes_back) for end in ends
+        DropEnd(end) if end.role is Role.WATCHER else ReportEnd(end, reason, comes_back)
+        for end in ends
     ]
 
 

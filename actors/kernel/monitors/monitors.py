@@ -21,7 +21,7 @@ from callboard.messages.core.errors import CallboardError, UsageError
 from callboard.messages.core.ref import Address, Ref
 
 from ..cell_port import CellPort, Lifecycle
-from .core import Drop, Effect, End, Key, MonitorTable, Notify, Role, Tell, release
+from .core import DropEnd, Effect, End, Key, MonitorTable, Notify, ReportEnd, Role, release
 from .notices import Notices, check_handled
 
 __all__ = ["MONITORS_MAX", "Monitors", "Watch", "WatchingHost"]
@@ -400,9 +400,9 @@ class Monitors:
             match effect:
                 case Notify(end, reason, comes_back):
                     self._notify(end, reason, comes_back=comes_back)
-                case Tell(end, reason, comes_back):
+                case ReportEnd(end, reason, comes_back):
                     self._send_end(end.there.slot, end.key.other, reason, comes_back=comes_back)
-                case Drop(end):
+                case DropEnd(end):
                     self._drop([end])
 
     def _drop(self, ends: Sequence[End]) -> None:

@@ -1,4 +1,4 @@
-"""What a handler did wrong, told as plain data whatever it raised."""
+"""Errors of handlers as plain data, whatever a handler raised."""
 
 import asyncio
 from typing import Any, cast
@@ -101,9 +101,9 @@ def test_failure_of_any_kind_crosses_hosts_with_type_text_and_traceback(
 def test_chained_failure_shows_its_cause() -> None:
     with pytest.raises(ValueError, match="second") as caught:
         raise ValueError("second") from raised(KeyError("first"))
-    told = describe_exception(caught.value)
-    assert "KeyError: 'first'" in told["remote_traceback"]
-    assert told["remote_text"] == "second"
+    described = describe_exception(caught.value)
+    assert "KeyError: 'first'" in described["remote_traceback"]
+    assert described["remote_text"] == "second"
 
 
 def test_enormous_failure_is_cut_and_both_ends_of_its_traceback_are_kept() -> None:
@@ -116,7 +116,7 @@ def test_enormous_failure_is_cut_and_both_ends_of_its_traceback_are_kept() -> No
     assert failed.remote_traceback.rstrip().endswith("the end")
 
 
-def test_cancelled_handler_is_told_as_cancelled() -> None:
+def test_cancelled_handler_gives_a_cancelled_error() -> None:
     error = handler_failed_error(
         cell_of(Answerer), Question(), asyncio.CancelledError(), cancelled=True
     )
@@ -126,7 +126,7 @@ def test_cancelled_handler_is_told_as_cancelled() -> None:
 @pytest.mark.parametrize(
     ("actor", "handled"), [(Answerer, "tests.failures.question"), (Mute, "nothing")]
 )
-def test_missing_handler_names_what_is_handled(actor: type[Actor], handled: str) -> None:
+def test_missing_handler_names_the_handled_contracts(actor: type[Actor], handled: str) -> None:
     error = arrives(missing_handler_error(cell_of(actor), Answer()))
     assert isinstance(error, ActorNotFound)
     assert error.advice == f"It handles: {handled}."
@@ -141,7 +141,7 @@ def test_missing_actor_is_named_by_its_address_and_never_ran() -> None:
 
 
 @pytest.mark.parametrize("result", [None, 1, Question(), Answer])
-def test_wrong_reply_names_what_came_and_what_was_promised(result: Any) -> None:
+def test_wrong_reply_names_both_types(result: Any) -> None:
     row = behaviour_of(Answerer).handlers[Question]
     error = arrives(wrong_reply_error(cell_of(Answerer), row, result))
     assert isinstance(error, WrongReply)
@@ -149,7 +149,7 @@ def test_wrong_reply_names_what_came_and_what_was_promised(result: Any) -> None:
     assert "tests.failures.answer" in error.message
 
 
-def test_failed_start_tells_the_traceback_and_never_ran() -> None:
+def test_failed_start_has_the_traceback_and_never_ran() -> None:
     error = arrives(start_failed_error(cell_of(Answerer), raised(LookupError("no key"))))
     assert isinstance(error, ActorStartFailed)
     assert error.may_have_run is False

@@ -1,4 +1,4 @@
-"""One host without an engine, for what needs none."""
+"""One host without an engine, for tests that need none."""
 
 import random
 from collections.abc import AsyncIterator, Callable
@@ -20,7 +20,7 @@ Spawn = Callable[..., Any]
 
 @pytest_asyncio.fixture
 async def host() -> AsyncIterator[Host]:
-    """Host 1, alone in the world."""
+    """Host 1, the only one."""
     made: list[Host] = []
 
     def bind(address: Address) -> Ref[Any]:
@@ -44,7 +44,7 @@ async def host() -> AsyncIterator[Host]:
 
 @pytest_asyncio.fixture
 async def spawn(host: Host) -> Spawn:
-    """Start a top-level actor and give its reference."""
+    """Start a top-level actor; returns its reference."""
 
     async def started(actor: Any, *args: Any, **options: Any) -> Ref[Any]:
         cell = await host.spawn(Recipe(actor, args), None, **options)

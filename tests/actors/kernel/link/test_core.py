@@ -1,4 +1,4 @@
-"""The link's core: over any transport, every frame is handed on once and in order."""
+"""The link's core: over any transport, every frame is delivered once and in order."""
 
 from typing import Any, Final, NamedTuple
 
@@ -16,14 +16,14 @@ LIMITS: Final = Limits(link_credit=12, reorder_frames_max=6)
 
 
 class Packet(NamedTuple):
-    """A frame under way: what its sender said when it was (last) sent, and what is in it."""
+    """A frame under way: its header when it was last sent, and its content."""
 
     header: FrameHeader
     content: tuple[int, ...]
 
 
 class End:
-    """One side of a link: its core, what it has sent, and what it was handed."""
+    """One side of a link: its core, the sent frames, and the delivered ones."""
 
     def __init__(self, slot: int) -> None:
         self.slot = slot
@@ -57,7 +57,7 @@ class End:
 
     @property
     def waiting(self) -> int:
-        """Envelopes handed on here that are in no mailbox yet."""
+        """Delivered envelopes that are in no mailbox yet."""
         return sum(len(content) for content in self.handed) - self.in_mailboxes
 
     def admit(self, count: int) -> None:
@@ -123,7 +123,7 @@ class LinkModel(RuleBasedStateMachine):
         end.release(min(count, end.core.held))
 
     @invariant()
-    def handed_on_once_and_in_order(self) -> None:
+    def frames_are_delivered_once_and_in_order(self) -> None:
         for end, other in (self.ends, self.ends[::-1]):
             assert end.handed == other.sent[: len(end.handed)]
             assert end.core.received == len(end.handed)
@@ -198,7 +198,7 @@ def test_grant_is_a_running_total_so_repeats_and_losses_do_no_harm() -> None:
     assert link.credit == 10
 
 
-def test_who_is_held_takes_nothing_from_the_others_until_a_whole_credit_is_held() -> None:
+def test_held_envelopes_cost_others_nothing_until_a_whole_credit_is_held() -> None:
     link, credit = core(), LIMITS.link_credit
     link.held = credit
     assert link.grant() == 2 * credit
@@ -217,7 +217,7 @@ def test_gap_is_filled_and_everything_behind_it_follows() -> None:
 
 
 @pytest.mark.parametrize("repeated", [1, 3])
-def test_repeat_is_counted_and_not_handed_on(repeated: int) -> None:
+def test_repeat_is_counted_and_not_delivered(repeated: int) -> None:
     link = core()
     list(link.receive(1, "a"))
     list(link.receive(3, "c"))
@@ -238,7 +238,7 @@ def test_frame_too_far_ahead_is_a_frame_error_and_the_missing_one_still_finds_ro
     assert list(link.receive(last + 1, "next")) == ["next"]
 
 
-def test_order_holds_also_when_the_caller_does_not_consume_what_it_was_given() -> None:
+def test_order_holds_also_when_the_caller_does_not_consume_the_frames() -> None:
     link = core()
     link.receive(2, "b")
     link.receive(1, "a")

@@ -1,4 +1,4 @@
-"""Flow control: a full mailbox holds up its own flow key, whose messages keep their order."""
+"""Flow control: a full mailbox delays only its own flow key, whose messages keep their order."""
 
 from typing import Any
 
@@ -18,12 +18,12 @@ KEYS = ("a", "b", "")
 """The last stands for a message that has no key."""
 
 
-class Keyed(Contract, name="pauses.keyed"):
+class Keyed(Contract, name="flow_control.keyed"):
     user: str
     number: int
 
 
-class Plain(Contract, name="pauses.plain"):
+class Plain(Contract, name="flow_control.plain"):
     number: int
 
 
@@ -40,7 +40,7 @@ def flow_key_of(key: str) -> FlowKey:
 
 
 class FlowControlModel(RuleBasedStateMachine):
-    """Some cells and keys, of which each may be paused; the way that an outbox uses it."""
+    """Cells and keys that may be paused, used as an outbox uses them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,8 +87,8 @@ class FlowControlModel(RuleBasedStateMachine):
             self.leave(item)
 
     @rule(cell=st.sampled_from(CELLS))
-    def host_of_a_cell_sends_back(self, cell: int) -> None:
-        """All that it has got and not handled, once and in order; it handles nothing more."""
+    def host_of_a_cell_bounces(self, cell: int) -> None:
+        """A cell bounces all that it has got and not handled, once and in order."""
         back = [item for item in self.left if item.target == cell]
         if cell in self.leaving or not back:
             return
@@ -102,7 +102,7 @@ class FlowControlModel(RuleBasedStateMachine):
 
     @rule()
     def reset(self) -> None:
-        """The host is gone, and all that waits is for the next one."""
+        """The host has ended; all waiting messages are for its next incarnation."""
         backlog = MessageQueue()
         for queue in self.flow_control.clear():
             backlog.put_first(queue)
@@ -139,7 +139,7 @@ TestFlowControlModel = FlowControlModel.TestCase
 TestFlowControlModel.settings = settings(max_examples=300, stateful_step_count=50, deadline=None)
 
 
-def test_message_that_somebody_waits_for_is_no_tell() -> None:
+def test_message_with_a_waiting_sender_is_not_limited() -> None:
     flow_control = FlowControl()
     flow_control.pause(7, WHOLE_CELL)
     queue = flow_control.queue_of(7, Plain(number=1))
@@ -148,7 +148,7 @@ def test_message_that_somebody_waits_for_is_no_tell() -> None:
     assert (len(flow_control), flow_control.tells) == (1, 0)
 
 
-def test_end_of_a_pause_that_there_is_not_ends_no_other() -> None:
+def test_resume_without_a_pause_ends_no_other_pause() -> None:
     flow_control = FlowControl()
     flow_control.pause(7, flow_key_of("a"))
     assert flow_control.resume(7, WHOLE_CELL) is None
@@ -159,7 +159,7 @@ def test_end_of_a_pause_that_there_is_not_ends_no_other() -> None:
 
 
 @pytest.mark.parametrize("flow_key", [WHOLE_CELL, flow_key_of("a"), FlowKey("é", 2**64 - 1)])
-def test_flow_key_comes_back_from_the_wire(flow_key: FlowKey) -> None:
+def test_flow_key_survives_the_wire(flow_key: FlowKey) -> None:
     assert read_flow_key(flow_key.to_bytes()) == flow_key
 
 

@@ -1,12 +1,12 @@
-"""The table of ties: exactly one end for each, whatever comes first, twice, or too late."""
+"""The monitor table: exactly one event ends each monitor, whichever comes first or twice."""
 
 from callboard.actors.kernel.monitors.core import (
-    Drop,
+    DropEnd,
     Key,
     MonitorTable,
     Notify,
+    ReportEnd,
     Role,
-    Tell,
     release,
 )
 from callboard.messages.control.lifecycle import SHUT_DOWN, Exit, ExitReason
@@ -16,7 +16,7 @@ FAILED = Exit(ExitReason.FAILED, {"message": "broken"})
 THERE = Address(2, 70)
 
 
-def test_an_end_told_twice_counts_once() -> None:
+def test_an_end_reported_twice_counts_once() -> None:
     table = MonitorTable(1)
     end = table.ask(10, THERE, is_link=False)
     assert table.peer_ended(end.key, FAILED, comes_back=True) == [Notify(end, FAILED, True)]
@@ -33,7 +33,7 @@ def test_an_end_after_the_loss_of_its_host_counts_no_more() -> None:
     assert table.take_lost(2, 4) == []
 
 
-def test_what_a_dead_host_was_never_told_waits_for_the_next() -> None:
+def test_an_end_without_a_request_waits_for_the_next_incarnation() -> None:
     table = MonitorTable(1)
     end = table.ask(10, THERE, is_link=False)
     assert table.take_lost(2, 3) == []
@@ -44,17 +44,17 @@ def test_what_a_dead_host_was_never_told_waits_for_the_next() -> None:
     assert table.take_lost(2, 4) == [end]
 
 
-def test_a_slot_that_is_gone_for_good_takes_everything() -> None:
+def test_an_ended_slot_takes_all_ends_out() -> None:
     table = MonitorTable(1)
-    told = table.ask(10, THERE, is_link=False)
-    told.epoch = 1
-    pending_requests = table.ask(10, THERE, is_link=True)
+    sent = table.ask(10, THERE, is_link=False)
+    sent.epoch = 1
+    unsent = table.ask(10, THERE, is_link=True)
     elsewhere = table.ask(10, Address(3, 1), is_link=False)
-    assert table.take_slot(2) == [told, pending_requests]
+    assert table.take_slot(2) == [sent, unsent]
     assert table.of(10) == [elsewhere]
 
 
-def test_an_end_that_was_dropped_is_not_told() -> None:
+def test_a_dropped_end_gives_no_notice() -> None:
     table = MonitorTable(1)
     end = table.ask(10, THERE, is_link=False)
     assert table.take(end.key) is end
@@ -62,7 +62,7 @@ def test_an_end_that_was_dropped_is_not_told() -> None:
     assert table.peer_ended(end.key, FAILED, comes_back=None) == []
 
 
-def test_a_loss_takes_what_others_had_asked_for() -> None:
+def test_a_loss_takes_the_asked_ends_too() -> None:
     table = MonitorTable(1)
     table.accept(2, 5, 10, THERE, 3, is_link=False)
     assert [end.role for end in table.take_lost(2, 3)] == [Role.WATCHED]
@@ -80,15 +80,15 @@ def test_the_end_of_an_actor_tells_its_watchers_and_drops_its_watches() -> None:
     ends = table.detach(10)
     effects = release(ends, SHUT_DOWN, comes_back=False)
     assert effects == [
-        Drop(monitors),
-        Tell(linked, SHUT_DOWN, False),
-        Tell(ends[2], SHUT_DOWN, False),
+        DropEnd(monitors),
+        ReportEnd(linked, SHUT_DOWN, False),
+        ReportEnd(ends[2], SHUT_DOWN, False),
     ]
     assert [end.here for end in table.of(11)] == [11]
     assert table.detach(10) == []
 
 
-def test_a_start_that_failed_keeps_what_others_have_asked_for() -> None:
+def test_a_failed_start_keeps_the_asked_ends() -> None:
     table = MonitorTable(1)
     own = table.ask(10, THERE, is_link=True)
     table.accept(2, 1, 10, THERE, 1, is_link=False)
@@ -108,7 +108,7 @@ def test_both_ends_on_one_host_are_two() -> None:
     ]
 
 
-def test_ties_are_found_by_their_other_side() -> None:
+def test_monitors_are_found_by_their_other_side() -> None:
     table = MonitorTable(1)
     first, second = (table.ask(10, THERE, is_link=False) for _ in range(2))
     table.ask(10, Address(2, 71), is_link=False)
