@@ -202,7 +202,7 @@ class Cell:
         )
 
     def has_room_for(self, message: Contract) -> bool:
-        """Whether this message would be; a kind of cell may route by message."""
+        """Whether this message would be accepted without waiting; a kind of cell may route it."""
         return self.has_room()
 
     @property
@@ -268,7 +268,7 @@ class Cell:
             self.queued = True
             self.dispatcher.enqueue(self)
 
-    # --- what its actor asks for -------------------------------------------------------------
+    # --- what its actor asks for --------------------------------------------------------------
 
     async def spawn_child(
         self,

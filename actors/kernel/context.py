@@ -244,7 +244,7 @@ class Context:
         """Stop this actor after the current message; a transient one is not restarted."""
         self._cell.stop_self(reason)
 
-    # --- notices to this actor ------------------------------------------------------------
+    # --- notices to this actor ----------------------------------------------------------------
 
     def watch(self, ref: Ref[Any]) -> Watch:
         """Get one `Down` when the current incarnation of the actor behind `ref` ends.

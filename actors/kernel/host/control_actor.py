@@ -66,7 +66,7 @@ SpawnEntry = tuple[
 
 Wanted = tuple[int, Any]
 """A cell's number, and the `SpawnEntry` or `Startable` for it."""
-Kind = tuple[type[Actor], Restart, StopTimeout | None]
+BatchKey = tuple[type[Actor], Restart, StopTimeout | None]
 
 
 class ControlHost(ViewHost, RoleHost[Cell], Protocol):
@@ -112,9 +112,9 @@ class ControlActor(Actor):
             # Otherwise the actor has ended for good, or the command is a repetition.
             if number and number not in known
         ]
-        for kind, alike in groupby(wanted, self._kind_of):
-            if kind is not None:
-                begun += self._begin_alike(kind, list(alike), failures)
+        for key, alike in groupby(wanted, self._batch_key):
+            if key is not None:
+                begun += self._begin_alike(key, list(alike), failures)
             else:
                 begun += self._begin_each(alike, places, failures)
         if not command.waits:
@@ -137,7 +137,7 @@ class ControlActor(Actor):
             with contextlib.suppress(CallboardError):
                 await self._host.spawner.outcome(cell)
 
-    def _kind_of(self, wanted: Wanted) -> Kind | None:
+    def _batch_key(self, wanted: Wanted) -> BatchKey | None:
         """What a plain actor shares with others of its batch; None for an entry begun by itself."""
         entry = wanted[1]
         if type(entry) is not tuple:
@@ -148,9 +148,9 @@ class ControlActor(Actor):
         return actor, restart, stop_timeout
 
     def _begin_alike(
-        self, kind: Kind, alike: Sequence[Wanted], failures: dict[int, dict[str, Any]]
+        self, key: BatchKey, alike: Sequence[Wanted], failures: dict[int, dict[str, Any]]
     ) -> list[Cell]:
-        actor, restart, stop_timeout = kind
+        actor, restart, stop_timeout = key
         recipes = [(number, Recipe(actor, entry[1], entry[2])) for number, entry in alike]
         spawner = self._host.spawner
         try:

@@ -161,7 +161,7 @@ class Host:
         """A context that belongs to no message, for an actor's hooks."""
         return Context(self, cell, None)
 
-    # --- messages out ---------------------------------------------------------------------
+    # --- messages out -------------------------------------------------------------------------
 
     def tell(self, address: Address, message: Contract) -> None:
         """See `Ref.tell`."""
@@ -312,7 +312,7 @@ class Host:
         for future in [f for f in self.pending.values() if f.slot == slot and f.sent]:
             future.fail(future.correlation, lost)
 
-    # --- LinkHost ---------------------------------------------------------------------------
+    # --- LinkHost -----------------------------------------------------------------------------
 
     def link_opened(self, slot: int, epoch: int) -> None:
         """The link to another host takes requests now."""

@@ -104,7 +104,7 @@ def _near(host: CellHost[Cell], parts: Sequence[str]) -> tuple[str, ...]:
     return tuple(list(dict.fromkeys(paths))[:NEAR_MAX])
 
 
-# --- contracts ------------------------------------------------------------------------------
+# --- contracts ------------------------------------------------------------------------------------
 
 
 def _history(host: CellHost[Cell], cell: Cell) -> ActorHistory:

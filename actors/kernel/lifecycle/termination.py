@@ -46,7 +46,7 @@ from .mailbox_policy import (
 
 __all__ = ["Termination"]
 
-Stopped = Callable[[Exit], None]
+OnStopped = Callable[[Exit], None]
 
 LOGGER: Final = logging.getLogger("callboard.host")
 KILL_GRACE_S: Final = 1.0
@@ -58,7 +58,7 @@ class OrderlyStop:
 
     __slots__ = ("_more_s", "_now", "_seconds", "_timeout", "callbacks")
 
-    def __init__(self, stopped: Stopped, timeout: StopTimeout, now: Callable[[], float]) -> None:
+    def __init__(self, stopped: OnStopped, timeout: StopTimeout, now: Callable[[], float]) -> None:
         self.callbacks = [stopped]
         self._now = now
         self._seconds = timeout.seconds
@@ -113,7 +113,7 @@ class Termination:
         cell: Cell,
         timeout: StopTimeout,
         reason: Exit,
-        stopped: Stopped,
+        stopped: OnStopped,
         *,
         comes_back: bool = False,
     ) -> None:
@@ -223,7 +223,7 @@ class Termination:
     def _workers(self, cell: Cell) -> list[Worker]:
         return [worker for worker in self._all_workers if worker.cell is cell]
 
-    def _kill_and_finish(self, cell: Cell, callbacks: Sequence[Stopped]) -> None:
+    def _kill_and_finish(self, cell: Cell, callbacks: Sequence[OnStopped]) -> None:
         self._stops.pop(cell.id, None)
         self._kill(cell)
         self._finish(cell, _killed(f"{cell.path} was killed without an ordered stop."), callbacks)
@@ -260,7 +260,7 @@ class Termination:
             else:
                 self.remove(child, outcome)
 
-    def _finish(self, cell: Cell, outcome: Exit, callbacks: Sequence[Stopped]) -> None:
+    def _finish(self, cell: Cell, outcome: Exit, callbacks: Sequence[OnStopped]) -> None:
         cell.lifecycle = Lifecycle.STOPPED
         cell.actor = None
         cell.children = None

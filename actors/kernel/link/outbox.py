@@ -239,7 +239,7 @@ class Outbox:
         self._credit_sealed -= credit_used
         return writer, credit_used
 
-    # --- waiting messages --------------------------------------------------------------------
+    # --- waiting messages ---------------------------------------------------------------------
 
     def write_waiting(self) -> None:
         """Write waiting messages, as far as credit and room allow."""

@@ -116,7 +116,7 @@ class MonitorTable:
     def __len__(self) -> int:
         return len(self._ends)
 
-    # --- new monitors ----------------------------------------------------------------------
+    # --- new monitors -------------------------------------------------------------------------
 
     def ask(self, here: int, there: Address, *, is_link: bool) -> End:
         """Make the asker's end of a new monitor, before the request to the other host."""
@@ -139,7 +139,7 @@ class MonitorTable:
         self._there.setdefault(end.there.slot, {})[end.key] = end
         return end
 
-    # --- queries -------------------------------------------------------------------------
+    # --- queries ------------------------------------------------------------------------------
 
     def find(self, key: Key) -> End | None:
         """The end with that key, if the table still has it."""
@@ -161,7 +161,7 @@ class MonitorTable:
         """The ends whose request has yet to be sent to that slot."""
         return [end for end in self._there.get(slot, {}).values() if not end.epoch]
 
-    # --- ends -----------------------------------------------------------------------------
+    # --- ends ---------------------------------------------------------------------------------
 
     def take(self, key: Key) -> End | None:
         """Take an end out of the table; None when another event was first."""

@@ -187,7 +187,7 @@ class Monitors:
         """How many ends of monitors this host has."""
         return len(self._table)
 
-    # --- requests of actors and drivers ---------------------------------------------------
+    # --- requests of actors and drivers -------------------------------------------------------
 
     def watch(self, cell: CellPort, ref: Ref[Any]) -> Watch:
         """Watch `ref` for the actor of a cell; raises `UsageError`."""
@@ -259,7 +259,7 @@ class Monitors:
                 advice="End those it no longer needs, or let several actors watch.",
             )
 
-    # --- requests to other hosts ------------------------------------------------------------
+    # --- requests to other hosts --------------------------------------------------------------
 
     def _request(self, end: End) -> None:
         host = self._host
@@ -368,7 +368,7 @@ class Monitors:
         table, self._table = self._table, MonitorTable(self._host.slot)
         self._notify_all(table.of(DRIVER), SYSTEM_STOPPED, comes_back=None)
 
-    # --- ends of actors on this host --------------------------------------------------------
+    # --- ends of actors on this host ----------------------------------------------------------
 
     def detach(self, number: int) -> Sequence[End]:
         """An incarnation has ended: take its ends out, for `release`."""

@@ -161,7 +161,7 @@ from typing import TYPE_CHECKING
 from callboard.actors.kernel.actor import Actor, handler
 from callboard.messages.core.contract import Contract, Request, contract_key
 if TYPE_CHECKING:
-    from callboard.actors.context import Context
+    from callboard.actors.kernel.context import Context
 
 class Answer(Contract, name="tests.postponed.answer"):
     x: int

@@ -84,7 +84,7 @@ def history(host: Host, path: str) -> ActorHistory:
     return found
 
 
-# --- the tree -------------------------------------------------------------------------------
+# --- the tree -------------------------------------------------------------------------------------
 
 
 async def test_failed_actors_are_in_the_view_of_thousands(host: Host, spawn: Spawn) -> None:
@@ -137,7 +137,7 @@ async def test_a_deep_tree_is_cut_at_its_limit(host: Host) -> None:
     assert last.children == 1
 
 
-# --- load -------------------------------------------------------------------------------------
+# --- load -----------------------------------------------------------------------------------------
 
 
 async def test_the_busiest_are_counted_from_the_first_query_on(
@@ -214,7 +214,7 @@ async def test_lag_is_how_late_the_timer_was() -> None:
     assert (lag.max_s() or 0.0) >= 0.04
 
 
-# --- histories --------------------------------------------------------------------------------
+# --- histories ------------------------------------------------------------------------------------
 
 
 async def test_a_history_has_each_failure_with_its_traceback_and_the_decision(
