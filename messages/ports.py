@@ -11,12 +11,12 @@ from .control.lifecycle import Exit
 from .control.spec import ChildId, ChildSpec, StopTimeout, SupervisorSpec
 
 __all__ = [
-    "BlobStore",
     "ChildRunner",
     "Clock",
     "Engine",
     "FrameCarrier",
     "HostProcess",
+    "LargeValueStore",
     "Ledger",
     "MakeSupervisor",
     "MetricSink",
@@ -174,7 +174,7 @@ class FrameCarrier(Protocol):
         """
 
 
-class BlobStore(Protocol):
+class LargeValueStore(Protocol):
     """Where values that are too large for a frame are put."""
 
     def put(self, body: bytes, buffers: Sequence[Any]) -> Any:
@@ -243,8 +243,8 @@ class Engine(Protocol):
     def default_hosts(self) -> int:
         """How many hosts make sense here."""
 
-    def blobs(self) -> BlobStore:
-        """The blob store that all its processes share."""
+    def large_values(self) -> LargeValueStore:
+        """The store for large values that all its processes share."""
 
     async def stop(self) -> None:
         """End all processes and let go of the cluster."""

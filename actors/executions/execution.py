@@ -204,7 +204,7 @@ class Execution(Generic[ResultT]):
         """Call one part, in a thread if the job says so."""
         self.record.enter(phase)
         if phase in self._job.threads:
-            return await self._host.dispatcher.in_thread(part, *given)
+            return await self._host.dispatcher.run_in_thread(part, *given)
         return part(*given)
 
     def _context(self) -> JobContext:

@@ -81,12 +81,12 @@ class Preparation:
         """The core that runs what a plan-maker made. Raises `PlanError`."""
         if len(made) <= PLAN_INLINE_MAX:
             return self._core(made)
-        core: SchedulerCore = await self._host.dispatcher.in_thread(self._core, made)
+        core: SchedulerCore = await self._host.dispatcher.run_in_thread(self._core, made)
         return core
 
     async def restored(self, replay: "Replay") -> SchedulerCore:
         """The core of an execution that goes on; raises what its messages' contracts raise."""
-        core: SchedulerCore = await self._host.dispatcher.in_thread(self._restored, replay)
+        core: SchedulerCore = await self._host.dispatcher.run_in_thread(self._restored, replay)
         return core
 
     def _restored(self, replay: "Replay") -> SchedulerCore:

@@ -143,7 +143,7 @@ class Activation(Cell):
         if not self.put_notice(item):
             self.region.refuse_message(self, item)
 
-    def turn_over(self) -> None:
+    def end_turn(self) -> None:
         """End a worker's turn: save, continue, or become idle."""
         if self.lifecycle == Lifecycle.RUNNING:
             if self.saving:
@@ -154,13 +154,13 @@ class Activation(Cell):
                 if self.region.save(self):
                     return
                 self.pausing = False
-        super().turn_over()
+        super().end_turn()
         self.check_idle()
 
-    def began(self) -> None:
+    def wake(self) -> None:
         """It runs, perhaps again, or has more workers now."""
         self.pausing = False
-        super().began()
+        super().wake()
         self.check_idle()
 
     def drain(self) -> list[Any]:
@@ -170,7 +170,7 @@ class Activation(Cell):
             return []
         return items
 
-    def ended(self) -> None:
+    def on_removed(self) -> None:
         """It has ended."""
         self.region.activation_gone(self)
 

@@ -28,9 +28,9 @@ from ..kernel.actor import Actor, Behaviour, Overflow, behaviour_of
 from ..kernel.asks import Ask
 from ..kernel.cell import Cell, Lifecycle, Recipe, message_of
 from ..kernel.directory.routing import key_text
-from ..kernel.failures import start_failed
+from ..kernel.failures import start_failed_error
 from ..kernel.flow_key import FlowKey
-from ..kernel.lifecycle.mailbox_policy import actor_restarts
+from ..kernel.lifecycle.mailbox_policy import apply_restart_policy
 from ..kernel.ports import CellDispatcher, CellHost
 from .activation import Activation, KeyedPlan
 from .core import (
@@ -233,7 +233,7 @@ class KeyRegion(Cell):
         """True: a key region runs no handler itself."""
         return True
 
-    def began(self) -> None:
+    def wake(self) -> None:
         """The region runs: it may activate keys from now on."""
         self.host.spawner.learn(behaviour_of(self.plan.actor))
         waiting = self._take_all()
@@ -261,7 +261,7 @@ class KeyRegion(Cell):
         if self.room_waiters is not None:
             self.notify_room_waiters()
 
-    def turn_over(self) -> None:
+    def end_turn(self) -> None:
         """Never called: a key region has no turn of its own."""
 
     def _check_owner(self, item: Any) -> None:
@@ -316,8 +316,8 @@ class KeyRegion(Cell):
     def _renew(self, cell: Activation) -> None:
         if cell.lifecycle == Lifecycle.RUNNING:
             assert cell.failure is not None
-            actor_restarts(cell)
-            self.host.termination.failed(cell, cell.failure)
+            apply_restart_policy(cell)
+            self.host.termination.actor_failed(cell, cell.failure)
 
     def _full(self, key: str) -> MailboxFull:
         return MailboxFull(
@@ -387,7 +387,7 @@ class KeyRegion(Cell):
 
         The same holds for an active key that crashed: the next message tries again, not a timer.
         """
-        failure = error if isinstance(error, CallboardError) else start_failed(cell, error)
+        failure = error if isinstance(error, CallboardError) else start_failed_error(cell, error)
         cell.failure = failure
         if (
             self._core.state_of(cell.key) is State.ACTIVATING

@@ -129,10 +129,10 @@ class PoolCell(Cell):
 
     def start(self, children: Children[Cell], incarnation: int, *, is_first: bool) -> None:
         """Start the pool: a declared pool runs once all its agents do, any other at once."""
-        if children.is_member(self):
+        if children.is_declared(self):
             children.run_start_hook(self, incarnation, is_first=is_first)
         else:
-            children.runs(self, incarnation)
+            children.mark_running(self, incarnation)
 
     async def run_started(self, ctx: Context) -> None:
         """Start the agents of a declared pool and wait for them."""
@@ -145,13 +145,13 @@ class PoolCell(Cell):
             self.children = None
             raise
 
-    def began(self) -> None:
+    def wake(self) -> None:
         """Start the agents, unless the start hook has done so."""
         if not self._is_filled:
             self._fill()
         self._is_filled = False
 
-    async def all_started(self) -> None:
+    async def wait_members_started(self) -> None:
         """Wait for the agents; end this part of the pool when one does not start."""
         try:
             await self._members_started()
@@ -159,9 +159,9 @@ class PoolCell(Cell):
             await self.host.termination.stop_child(self.parent, self.id)
             raise
 
-    def start_failure(self, error: BaseException) -> ActorStartFailed:
+    def start_error(self, error: BaseException) -> ActorStartFailed:
         """The error of the agent that did not start."""
-        return error if isinstance(error, ActorStartFailed) else super().start_failure(error)
+        return error if isinstance(error, ActorStartFailed) else super().start_error(error)
 
     def _fill(self) -> None:
         self._idle.clear()
@@ -233,7 +233,7 @@ class PoolCell(Cell):
             self._drained.set_result(None)
             self._drained = None
 
-    def ended(self) -> None:
+    def on_removed(self) -> None:
         """The pool cell and all its agents have ended for good."""
         self.check_drained()
 
@@ -263,7 +263,7 @@ class PoolCell(Cell):
         if self.mailbox and self._idle:
             self._wake_one()
 
-    def turn_over(self) -> None:
+    def end_turn(self) -> None:
         """Never called: a pool cell has no turn of its own."""
 
     @property

@@ -116,7 +116,7 @@ class TreeAdmin:
                 advice="Choose another name, or delete that child first.",
             )
         spawner = self._host.spawner
-        cell = self._builder.build(node, spawner.number, supervisor_cell)
+        cell = self._builder.build(node, spawner.next_number, supervisor_cell)
         children.add(cell, child_spec(node, node.name, supervisor_cell.spec.name))
         await spawner.outcome(cell)
         return ChildAdded(cell=cell.id)
@@ -179,7 +179,7 @@ class TreeAdmin:
         failure: CallboardError | None = None
         if not children.supervisor.child(cell.id).is_down:
             try:
-                await children.started(cell)
+                await children.wait_started(cell)
             except ActorStartFailed as error:
                 failure = error
         elif supervisor_cell.start_failed_by is not None:

@@ -48,7 +48,7 @@ class Trees(Extension):
         """Begin to start a tree. Its cells have consecutive numbers from `number` on."""
         numbers = itertools.count(number)
         supervisor_cell = self._builder.build(tree, lambda: next(numbers), None, iter(places))
-        self._host.spawner.begin_top(supervisor_cell, child_spec(tree, "tree", tree.name))
+        self._host.spawner.begin_top_level(supervisor_cell, child_spec(tree, "tree", tree.name))
         return supervisor_cell
 
     # --- events of other hosts ----------------------------------------------------------------

@@ -80,7 +80,7 @@ class SupervisorCell(Cell):
 
     def cells_below(self) -> Iterator[Cell]:
         """All cells of the tree below it, each before its own children."""
-        for member in self.declared():
+        for member in self.declared_children():
             yield member
             if isinstance(member, SupervisorCell):
                 yield from member.cells_below()
@@ -89,7 +89,7 @@ class SupervisorCell(Cell):
         """The cell at a path below this one, such as `workers/3`; itself for the empty path."""
         cell: Cell | None = self
         for name in path.split("/") if path else ():
-            members = cell.declared() if isinstance(cell, SupervisorCell) else ()
+            members = cell.declared_children() if isinstance(cell, SupervisorCell) else ()
             cell = next((member for member in members if member.name == name), None)
             if cell is None:
                 return None
@@ -103,7 +103,7 @@ class SupervisorCell(Cell):
         """Make the runner of its children."""
         return SupervisorChildren(self.host, self, on_stopped)
 
-    def declared(self) -> Sequence[Cell]:
+    def declared_children(self) -> Sequence[Cell]:
         """The declared children in start order, running or not."""
         return [member for member, _ in self.members.values()]
 
@@ -113,7 +113,7 @@ class SupervisorCell(Cell):
         assert isinstance(children, SupervisorChildren), "see make_children"
         children.start_members()
 
-    def stops(self, *, comes_back: bool) -> None:
+    def before_stop(self, *, comes_back: bool) -> None:
         """Note whether it comes back, and its children with it."""
         self.keeps_messages = comes_back
 
@@ -124,18 +124,20 @@ class SupervisorCell(Cell):
         """
         return is_stopping and (self.lifecycle != Lifecycle.STOPPING or self.keeps_messages)
 
-    def keeps_children(self) -> bool:
+    def keeps_children_when_killed(self) -> bool:
         """Whether its children, killed with it, come back with it."""
         return self.keeps_child_messages(is_stopping=True)
 
-    def children_gave_up(self, reason: Exit) -> Exit:
+    def exit_after_children(self, reason: Exit) -> Exit:
         """The exit of a supervisor that gives up or shuts itself down, as in OTP."""
         return reason
 
-    def children_did_not_start(self, reason: Exit) -> None:
+    def on_children_start_failed(self, reason: Exit) -> None:
         """Report to the parent that the supervisor did not start."""
         failure = start_error(self, reason)
-        self.host.children_of(self.parent).did_not_start(self, failure, is_first=not self.has_run)
+        self.host.children_of(self.parent).mark_start_failed(
+            self, failure, is_first=not self.has_run
+        )
 
 
 class SupervisorChildren(CellChildren):
@@ -175,25 +177,25 @@ class SupervisorChildren(CellChildren):
             self.supervisor.expect_child(spec)
         self.supervisor.start()
 
-    def is_member(self, cell: Cell) -> bool:
+    def is_declared(self, cell: Cell) -> bool:
         """Whether a child was declared with its supervisor, so its cell stays when it ends."""
         return cell.id in self.supervisor_cell.members
 
     def stop_for_good(self, cell: Cell) -> None:
         """Refuse the messages that wait for a declared child, if the child stays down."""
-        is_kept = self.is_member(cell) and cell.id in self.cells and not self._is_stopping()
+        is_kept = self.is_declared(cell) and cell.id in self.cells and not self._is_stopping()
         if is_kept and self.supervisor.child(cell.id).is_down:
             cell.lifecycle = Lifecycle.STOPPED
             refuse_waiting(cell)
-            cell.stopped_for_good()
+            cell.on_stopped_for_good()
 
     def _is_stopping(self) -> bool:
         return str(self.supervisor.statistics().state) in {"stopping", "stopped"}
 
-    def did_not_start(self, cell: Cell, failure: ActorStartFailed, *, is_first: bool) -> None:
+    def mark_start_failed(self, cell: Cell, failure: ActorStartFailed, *, is_first: bool) -> None:
         """Note the failed start of a child, which may fail the start of the supervisor."""
         self.supervisor_cell.start_failed_by = failure
-        super().did_not_start(cell, failure, is_first=is_first)
+        super().mark_start_failed(cell, failure, is_first=is_first)
 
     def stop_child(
         self,
@@ -214,7 +216,7 @@ class SupervisorChildren(CellChildren):
         supervisor_cell = self.supervisor_cell
         if supervisor_cell.children is self and supervisor_cell.lifecycle == Lifecycle.STARTING:
             supervisor_cell.has_run = True
-            self._host.children_of(supervisor_cell.parent).runs(
+            self._host.children_of(supervisor_cell.parent).mark_running(
                 supervisor_cell, supervisor_cell.incarnation
             )
 

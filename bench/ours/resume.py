@@ -31,7 +31,7 @@ class Gate(Request[Square]):
     number: int
 
 
-class Keeper(Agent):
+class GateAgent(Agent):
     """Answers, or waits for ever."""
 
     def __init__(self, *, is_open: bool) -> None:
@@ -65,7 +65,7 @@ def run(params: Params) -> Outcome:
 
     async def first(system: System) -> None:
         await system.pool(Squarer, size=8)
-        await system.pool(props(Keeper, is_open=False), size=1)
+        await system.pool(props(GateAgent, is_open=False), size=1)
         execution = system.submit(JOB, SquareNumbers(count=count), execution_id=EXECUTION)
         async with asyncio.timeout(TIMEOUT_S):
             async for _ in execution.updates():
@@ -74,7 +74,7 @@ def run(params: Params) -> Outcome:
 
     async def second(system: System) -> Outcome:
         await system.pool(Squarer, size=8)
-        await system.pool(props(Keeper, is_open=True), size=1)
+        await system.pool(props(GateAgent, is_open=True), size=1)
         with timed() as stopwatch:
             execution = await system.resume(JOB, EXECUTION)
             merged = await execution.result(TIMEOUT_S)

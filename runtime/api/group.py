@@ -13,7 +13,7 @@ from callboard.messages.core.contract import Contract, Request
 from callboard.messages.core.errors import CallboardError
 from callboard.messages.core.ref import Address, Ref
 
-from .spawner import Spawner
+from .spawner import DriverSpawner
 
 __all__ = ["Group"]
 
@@ -24,7 +24,7 @@ ReplyT = TypeVar("ReplyT")
 class Group(ABC, Generic[ActorT_co]):
     """Actors on all hosts that are used as one. Use it on the event loop of its system."""
 
-    def __init__(self, spawner: Spawner) -> None:
+    def __init__(self, spawner: DriverSpawner) -> None:
         self._spawner = spawner
 
     async def __aenter__(self) -> Self:

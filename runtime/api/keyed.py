@@ -20,7 +20,7 @@ from callboard.messages.storage.keyed_stores import ActorStore, KeyedStore
 
 from ..control_plane.spawn_requests import contracts_of, part_of
 from .group import Group
-from .spawner import Spawner
+from .spawner import DriverSpawner
 
 __all__ = ["KeyedActors", "parts_for", "store_of"]
 
@@ -63,7 +63,9 @@ class KeyedActors(Group[ActorT_co]):
     A message activates the actor of its key. Others reach them by the contracts they handle.
     """
 
-    def __init__(self, spawner: Spawner, actor: type[Actor], refs: Sequence[Ref[Any]]) -> None:
+    def __init__(
+        self, spawner: DriverSpawner, actor: type[Actor], refs: Sequence[Ref[Any]]
+    ) -> None:
         """What `System.keyed` has started."""
         super().__init__(spawner)
         self._actor = actor

@@ -21,7 +21,7 @@ from callboard.messages.ports import Pickler
 
 from ..control_plane.spawn_requests import contracts_of, part_of
 from .group import Group
-from .spawner import Spawner
+from .spawner import DriverSpawner
 
 __all__ = ["POOL_SIZE_MAX", "Pool", "PoolPlan"]
 
@@ -102,7 +102,7 @@ class Pool(Group[ActorT_co]):
     A message goes to whichever agent is idle, on the host that the pool's routing names.
     """
 
-    def __init__(self, spawner: Spawner, plan: PoolPlan) -> None:
+    def __init__(self, spawner: DriverSpawner, plan: PoolPlan) -> None:
         """A pool that `start` starts; `System.pool` makes it."""
         super().__init__(spawner)
         self._plan = plan

@@ -21,7 +21,7 @@ from callboard.messages.core.ref import Address, Ref
 from ..control_plane.control import Connection
 from ..control_plane.spawn_requests import START_BATCH, contracts_of, part_of, raise_first
 
-__all__ = ["Spawner"]
+__all__ = ["DriverSpawner"]
 
 ActorT = TypeVar("ActorT", bound=Actor)
 ReplyT = TypeVar("ReplyT")
@@ -29,7 +29,7 @@ ROOT_TIMEOUT_S: Final = 150.0
 """How long the root may take: it waits for the start hooks of actors, twice if a host dies."""
 
 
-class Spawner:
+class DriverSpawner:
     """Starts and stops top-level actors for one driver."""
 
     def __init__(self, connection: Connection) -> None:

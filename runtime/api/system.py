@@ -58,7 +58,7 @@ from . import notices
 from .composition import enter, environment_of, make_engine
 from .keyed import KeyedActors, parts_for, store_of
 from .pools import Pool, PoolPlan
-from .spawner import Spawner
+from .spawner import DriverSpawner
 
 __all__ = ["System"]
 
@@ -125,7 +125,9 @@ class System:
         executions = Executions(control.host, self._environment, journal)
         if self._environment.is_real:
             commands = ExecutionCommands(executions, executions.resume)
-            service = AdminService(queries=Spawner(control).ask_root, commands=commands.answer)
+            service = AdminService(
+                queries=DriverSpawner(control).ask_root, commands=commands.answer
+            )
             self._admin = AdminSocket(service)
             await self._admin.start()
         return executions
@@ -283,8 +285,8 @@ class System:
             actor = actor.ref
         await self._spawner().stop(actor)
 
-    def _spawner(self) -> Spawner:
-        return Spawner(self._running())
+    def _spawner(self) -> DriverSpawner:
+        return DriverSpawner(self._running())
 
     # --- messages ---------------------------------------------------------------------------------
 
@@ -330,11 +332,11 @@ class System:
         See `Context.watch`. It never fails: what is still watched when the system stops has
         lost its host.
         """
-        return self._host.monitors.watch_here(ref)
+        return self._host.monitors.watch_for_driver(ref)
 
     def watch_host(self, number: int) -> Watch:
         """The same for a host, by its number from 1."""
-        return self._host.monitors.watch_here(self._host.ref(Address(number, CONTROL_CELL)))
+        return self._host.monitors.watch_for_driver(self._host.ref(Address(number, CONTROL_CELL)))
 
     def offers(self, contract: type[Contract] | str) -> AsyncIterator[Offers]:
         """Who offers a contract: at once, and after each change until the system stops.

@@ -71,7 +71,7 @@ class Control:
             epoch=environment.epoch(),
             name=name,
             settings=settings,
-            blobs=engine.blobs(),
+            large_values=engine.large_values(),
             environment=environment,
         )
         engine.attach(self.host)

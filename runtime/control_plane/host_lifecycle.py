@@ -227,11 +227,11 @@ class Hosting:
         reason = await process.watch()
         error = HostLost(f"{slot.name} ({process.name}) is lost.", slot=slot.number)
         if slot.process is not process:  # It was brought down, or its take-over failed.
-            self._control.link(slot.number).lost(epoch, error)
+            self._control.link(slot.number).mark_lost(epoch, error)
             return
         was_up, slot.is_up = slot.is_up, False
         # Who is told of its end may ask at once, and that is for the next incarnation.
-        self._control.link(slot.number).hold_back()
+        self._control.link(slot.number).hold_requests()
         slot.dead_epoch = epoch
         self.announce(slot, epoch, reason)
         self._registrar.host_lost(slot)
@@ -239,7 +239,7 @@ class Hosting:
             # First of all: what follows may be ten thousand asks that fail.
             ended(reason)
             await asyncio.sleep(0)
-        self._control.link(slot.number).lost(epoch, error)
+        self._control.link(slot.number).mark_lost(epoch, error)
         if not self.is_closing:
             self.lost_hosts += 1
             LOGGER.warning("%s It ended: %s.", error.message, reason.kind.value)
@@ -303,7 +303,7 @@ class Hosting:
             self.announce(slot, slot.epoch, outcome)
             self._registrar.host_lost(slot)
             error = HostLost(f"{slot.name} has been stopped.", slot=slot.number)
-            self._control.link(slot.number).lost(slot.epoch, error)
+            self._control.link(slot.number).mark_lost(slot.epoch, error)
             await asyncio.sleep(0)  # The announcement leaves before others notice by themselves.
             if process is not None:
                 await process.kill()

@@ -377,7 +377,7 @@ class Registrar:
             table.shared(),
             table.routings,
         )
-        self._control.places.changed(change.places, change.newest_slot)
+        self._control.membership.update(change.places, change.newest_slot)
         for slot in table.reached():
             self._control.tell(Address(slot.number, CONTROL_CELL), change)
 

@@ -98,7 +98,7 @@ class AttachedDriver:
             epoch=EPOCH,
             name=name,
             settings=settings,
-            blobs=engine.blobs(),
+            large_values=engine.large_values(),
             environment=environment,
         )
         engine.attach(self.host)
@@ -223,7 +223,7 @@ class AttachedDriver:
             if self._has_left:
                 return
             # It may be the way to it that is gone, not the root: what was said stays said then.
-            link.hold_back()
+            link.hold_requests()
             try:
                 await self._join()
             except HostLost as error:
@@ -263,7 +263,7 @@ class AttachedDriver:
             try:
                 pulled = await process.pull(self.host.slot, link.bookkeeping())
             except HostLost:
-                link.lost(epoch, HostLost(f"{process.name} is lost.", slot=slot))
+                link.mark_lost(epoch, HostLost(f"{process.name} is lost.", slot=slot))
                 return
             except TransportBroken as error:
                 LOGGER.info("pulling from %s: %s", process.name, error)

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from callboard.actors.kernel.host.host import Host
 from callboard.messages.control.control_plane import DirectoryChanged, Peer
 from callboard.messages.core.errors import CallboardError
-from callboard.messages.ports import BlobStore, Engine, FrameCarrier, Ledger
+from callboard.messages.ports import Engine, FrameCarrier, LargeValueStore, Ledger
 
 from ..admin.client import AdminClient
 from ..control_plane.adoption import DetachedProcess
@@ -181,8 +181,8 @@ class DriverEngine(Protocol):
     def attach(self, control: Host) -> None:
         """The driver's own host."""
 
-    def blobs(self) -> BlobStore:
-        """The blob store of the system."""
+    def large_values(self) -> LargeValueStore:
+        """The store for large values of the system."""
 
     async def socket_address(self) -> SocketAddress | None:
         """Where this driver takes frames from processes of its own node."""

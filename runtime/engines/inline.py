@@ -14,7 +14,7 @@ from callboard.messages.control.control_plane import CONTROL_SLOT
 from callboard.messages.control.hosts import ProcessOrder
 from callboard.messages.control.lifecycle import SHUT_DOWN, Exit, ExitReason
 from callboard.messages.core.errors import HostLost, PayloadLost
-from callboard.messages.ports import BlobStore, FrameCarrier, HostProcess, TransportBroken
+from callboard.messages.ports import FrameCarrier, HostProcess, LargeValueStore, TransportBroken
 
 from ..hosting.settings import Settings
 from ..hosting.wiring import make_host
@@ -24,7 +24,7 @@ __all__ = ["InlineEngine"]
 HOSTS_DEFAULT: Final = 2
 
 
-class InlineBlobs:
+class InlineLargeValues:
     """Large values by reference inside one process."""
 
     def put(self, body: bytes, buffers: Sequence[Any]) -> Any:
@@ -81,7 +81,7 @@ class InlineProcess:
             epoch=epoch,
             name=name,
             settings=self._engine.settings,
-            blobs=self._engine.blobs(),
+            large_values=self._engine.large_values(),
             on_failed=self._end,
         )
         assert control is not None
@@ -162,7 +162,7 @@ class InlineEngine:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.control: Host | None = None
-        self._blobs = InlineBlobs()
+        self._large_values = InlineLargeValues()
         self._processes: dict[InlineProcess, None] = {}
 
     async def start(self) -> None:
@@ -186,9 +186,9 @@ class InlineEngine:
         """Enough to have links."""
         return HOSTS_DEFAULT
 
-    def blobs(self) -> BlobStore:
+    def large_values(self) -> LargeValueStore:
         """One for all."""
-        return self._blobs
+        return self._large_values
 
     async def stop(self) -> None:
         """End all hosts."""

@@ -21,7 +21,7 @@ from callboard.messages.control.control_plane import is_driver_slot
 from callboard.messages.control.lifecycle import Exit
 from callboard.messages.control.spec import SupervisorSpec
 from callboard.messages.core.ref import Address, Ref
-from callboard.messages.ports import BlobStore, ChildRunner, MetricSink, SupervisorPort
+from callboard.messages.ports import ChildRunner, LargeValueStore, MetricSink, SupervisorPort
 
 from ..telemetry.metrics import Publisher
 from ..telemetry.vitals import process_vitals
@@ -113,7 +113,7 @@ def make_host(
     epoch: int,
     name: str,
     settings: Settings,
-    blobs: BlobStore,
+    large_values: LargeValueStore,
     on_failed: Callable[[Exit], None] | None = None,
     environment: Environment = REAL,
 ) -> tuple[Host, Watchdog]:
@@ -129,7 +129,7 @@ def make_host(
         epoch=epoch,
         name=name,
         make_supervisor=make_supervisor,
-        blobs=blobs,
+        large_values=large_values,
         pickler=make_pickler(lambda address: host.ref(address)),  # noqa: PLW0108 - made later
         limits=settings.limits,
         ask_timeout_s=settings.ask_timeout_s,

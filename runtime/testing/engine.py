@@ -10,7 +10,7 @@ from callboard.messages.control.hosts import ProcessOrder
 from callboard.messages.control.lifecycle import Exit
 from callboard.messages.core.errors import ClusterError, FrameError, HostLost, PayloadLost
 from callboard.messages.core.ref import Address, Ref
-from callboard.messages.ports import BlobStore, HostProcess
+from callboard.messages.ports import HostProcess, LargeValueStore
 from callboard.supervisors.supervisor import Supervisor
 
 from ..hosting.environment import Environment
@@ -31,7 +31,7 @@ START_SPREAD_S: Final = 0.4
 PLAIN: Final = (str, int, float, bool, bytes, type(None))
 
 
-class SimulatedBlobs:
+class SimulatedLargeValues:
     """Large values by reference inside one process."""
 
     def put(self, body: bytes, buffers: Sequence[Any]) -> Any:
@@ -142,7 +142,7 @@ class SimulatedEngine:
         """The number of coming process starts that fail."""
         self.refusals: Final[list[str]] = []
         """Refused frames: none in a correct run."""
-        self._blobs = SimulatedBlobs()
+        self._large_values = SimulatedLargeValues()
         self._on_host = on_host
         self.environment: Final = environment or environment_of(world)
 
@@ -175,7 +175,7 @@ class SimulatedEngine:
             epoch=epoch,
             name=name,
             settings=self.settings,
-            blobs=self._blobs,
+            large_values=self._large_values,
             on_failed=on_failed,
             environment=self.environment,
         )
@@ -206,9 +206,9 @@ class SimulatedEngine:
         """Two hosts: the fewest with a link."""
         return HOSTS_DEFAULT
 
-    def blobs(self) -> BlobStore:
-        """The blob store of all hosts."""
-        return self._blobs
+    def large_values(self) -> LargeValueStore:
+        """The store of large values of all hosts."""
+        return self._large_values
 
     async def stop(self) -> None:
         """End all processes."""

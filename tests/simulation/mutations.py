@@ -42,22 +42,22 @@ __all__ = ["MUTATIONS"]
 
 
 def _dedupe_skipped(right: Any) -> Any:
-    def arrived(self: Any, sequence: int, frame: Any) -> Any:
+    def receive(self: Any, sequence: int, frame: Any) -> Any:
         if sequence <= self.received:
             return iter((frame,))
         return right(self, sequence, frame)
 
-    return arrived
+    return receive
 
 
 def _order_forgotten(_right: Any) -> Any:
-    def arrived(self: Any, sequence: int, frame: Any) -> Any:
+    def receive(self: Any, sequence: int, frame: Any) -> Any:
         if sequence <= self.received:
             return iter(())
         self.received = sequence
         return iter((frame,))
 
-    return arrived
+    return receive
 
 
 def _one_restart_too_many(_right: Any) -> Any:
@@ -73,10 +73,10 @@ def _one_restart_too_many(_right: Any) -> Any:
 
 
 def _credit_lost(right: Any) -> Any:
-    def admitted(self: Any, count: int) -> None:
+    def return_credit(self: Any, count: int) -> None:
         right(self, count if count < 3 else count - 1)
 
-    return admitted
+    return return_credit
 
 
 def _credit_ignored(_right: Any) -> Any:
@@ -87,10 +87,10 @@ def _credit_ignored(_right: Any) -> Any:
 
 
 def _asks_not_lost(_right: Any) -> Any:
-    def asks_lost(self: Any, slot: int, error: Any) -> None:
+    def fail_lost_asks(self: Any, slot: int, error: Any) -> None:
         """Let them wait for their deadlines."""
 
-    return asks_lost
+    return fail_lost_asks
 
 
 def _stops_in_start_order(right: Any) -> Any:
@@ -174,12 +174,12 @@ def _result_taken_twice(right: Any) -> Any:
 
 
 def _mailbox_thrown_away(right: Any) -> Any:
-    def failed(self: Any, cell: Any, failure: Any) -> None:
+    def actor_failed(self: Any, cell: Any, failure: Any) -> None:
         if cell.mailbox:
             cell.mailbox = deque()
         right(self, cell, failure)
 
-    return failed
+    return actor_failed
 
 
 def _pause_ignored(_right: Any) -> Any:
@@ -204,12 +204,12 @@ def _key_never_full(_right: Any) -> Any:
 
 
 def _old_frames_accepted(_right: Any) -> Any:
-    def lost(self: Any, epoch: int, error: Any) -> None:
+    def mark_lost(self: Any, epoch: int, error: Any) -> None:
         if epoch == self.epoch and self.carrier is not None:
-            self.host.asks_lost(self.slot, error)
+            self.host.fail_lost_asks(self.slot, error)
             self.carrier = None
 
-    return lost
+    return mark_lost
 
 
 def _collected_before_the_commit(_right: Any) -> Any:
@@ -290,7 +290,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
         "credit_lost": Mutation(
             "a delivered message returns no credit",
             FrameReceiver,
-            "admitted",
+            "return_credit",
             _credit_lost,
             "links",
         ),
@@ -298,7 +298,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
             "messages are sent without credit", Outbox, "_may_write", _credit_ignored, "links"
         ),
         "asks_not_lost": Mutation(
-            "asks to a dead host continue to wait", Host, "asks_lost", _asks_not_lost, "failover"
+            "asks to a dead host continue to wait", Host, "fail_lost_asks", _asks_not_lost, "failover"
         ),
         "stops_in_start_order": Mutation(
             "a supervisor stops its oldest child first",
@@ -328,7 +328,11 @@ MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
             SchedulerCore, "tasks_done", _result_taken_twice, "execution",
         ),
         "mailbox_thrown_away": Mutation(
-            "a failed actor's mailbox is lost", Termination, "failed", _mailbox_thrown_away, "links"
+            "a failed actor's mailbox is lost",
+            Termination,
+            "actor_failed",
+            _mailbox_thrown_away,
+            "links",
         ),
         "pause_ignored": Mutation(
             "a full mailbox takes more messages", FrameReceiver, "hold", _pause_ignored, "links"
@@ -343,7 +347,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
         ),
         "link_not_reset": Mutation(
             "a lost link keeps the numbers of the dead host",
-            Link, "lost", _old_frames_accepted, "keyed",
+            Link, "mark_lost", _old_frames_accepted, "keyed",
         ),
         "lies_about_having_run": Mutation(
             "the error of a failed handler says that it has not run",

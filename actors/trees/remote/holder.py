@@ -103,7 +103,7 @@ class RemoteChildHolder(SupervisorCell):
         """Mark it as a holder: views show its remote child instead."""
         return {"is_remote_child_holder": True}
 
-    def ended(self) -> None:
+    def on_removed(self) -> None:
         """The holder has ended for good."""
         self._holders.forget(self)
 
@@ -371,7 +371,7 @@ class RemoteChildHolders:
         numbers = itertools.count(number + 1)
         self._builder.build_below(holder, (node,), lambda: next(numbers), places)
         self._holders[number] = holder
-        self._host.spawner.begin_top(holder, HOLDER_CHILD)
+        self._host.spawner.begin_top_level(holder, HOLDER_CHILD)
         return holder
 
     def forget(self, holder: RemoteChildHolder) -> None:

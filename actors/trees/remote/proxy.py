@@ -120,31 +120,31 @@ class RemoteChildCell(Cell):
         """Stop the remote child and return its exit."""
         return await self._remote_children.stop(self)
 
-    def start_failure(self, error: BaseException) -> ActorStartFailed:
+    def start_error(self, error: BaseException) -> ActorStartFailed:
         """The error of the remote child's host, if it is one."""
-        return error if isinstance(error, ActorStartFailed) else super().start_failure(error)
+        return error if isinstance(error, ActorStartFailed) else super().start_error(error)
 
-    def stops(self, *, comes_back: bool) -> None:
+    def before_stop(self, *, comes_back: bool) -> None:
         """Its remote child comes back if it does."""
         self.keeps_messages = comes_back
 
-    def killed_with_parent(self, *, comes_back: bool) -> None:
+    def on_killed_with_parent(self, *, comes_back: bool) -> None:
         """Its remote child comes back if it does."""
         self.keeps_messages = comes_back
 
-    def began(self) -> None:
+    def wake(self) -> None:
         """It runs: notify its supervisor if the remote child has already ended."""
         self._remote_children.notify_exit(self)
 
-    def killed(self) -> None:
+    def on_killed(self) -> None:
         """It was killed: kill the remote child, too."""
         self._remote_children.dismiss(self, comes_back=self.keeps_messages)
 
-    def stopped_for_good(self) -> None:
+    def on_stopped_for_good(self) -> None:
         """It stays down: refuse the messages that wait for the remote child."""
         self._remote_children.dismiss(self, comes_back=False)
 
-    def ended(self) -> None:
+    def on_removed(self) -> None:
         """It has ended for good: end the remote child, too."""
         self._remote_children.dismiss(self, comes_back=False)
         self._remote_children.forget(self)

@@ -24,7 +24,7 @@ import ray.exceptions
 from callboard.actors.kernel.host.host import Host
 from callboard.messages.control.hosts import ProcessOrder
 from callboard.messages.core.errors import ClusterError, ClusterUnreachable
-from callboard.messages.ports import BlobStore, HostProcess
+from callboard.messages.ports import HostProcess, LargeValueStore
 
 from ...control_plane.records import Records
 from ...doctor.network import cluster_error, parse_address
@@ -32,7 +32,7 @@ from ...hosting.memory import GcPause, limit_heaps
 from ...hosting.settings import Settings
 from ...transport.process_watch import Identity, identity_of
 from ...transport.sockets import SocketAddress, SocketServer
-from .blobs import RayBlobs
+from .large_values import RayLargeValues
 from .local_processes import end_processes_of_ray, ray_processes
 from .names import NAMESPACE
 from .process_handle import RayProcess
@@ -67,7 +67,7 @@ class RayEngine:
         """The Ray actor that this is; None in a driver. Its processes outlive it then."""
         self._records = records
         """Where each process is written down that outlives this one."""
-        self._blobs = RayBlobs()
+        self._large_values = RayLargeValues()
         self._processes: dict[RayProcess, None] = {}
         self._server: SocketServer | None = None
         self._listening: asyncio.Future[SocketAddress | None] | None = None
@@ -163,9 +163,9 @@ class RayEngine:
         resources: Mapping[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         return max(1, int(resources.get("CPU", 1)))
 
-    def blobs(self) -> BlobStore:
+    def large_values(self) -> LargeValueStore:
         """Ray's object store."""
-        return self._blobs
+        return self._large_values
 
     async def start_process(self, number: int, order: ProcessOrder | None = None) -> HostProcess:
         """A Ray actor on the node whose turn it is, or where Ray finds what is ordered."""

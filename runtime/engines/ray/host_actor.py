@@ -37,9 +37,9 @@ from ...hosting.wiring import EXTENSIONS, CloudPickler, make_host
 from ...transport.process_watch import Identity, identity_of
 from ...transport.pulls import Pulls
 from ...transport.sockets import SocketAddress, SocketCarrier, SocketServer
-from .blobs import RayBlobs
 from .carrier import NOT_CONNECTED, RayCarrier, pack_answer
 from .environment import RAY
+from .large_values import RayLargeValues
 
 __all__ = ["Adopted", "HostActor", "take_call"]
 
@@ -152,7 +152,7 @@ class HostActor:
             epoch=epoch,
             name=name,
             settings=self._settings,
-            blobs=RayBlobs(),
+            large_values=RayLargeValues(),
             on_failed=self._failed,
             environment=RAY,
         )

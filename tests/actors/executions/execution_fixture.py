@@ -130,7 +130,7 @@ class NoPickler:
         raise AssertionError("everything is started in place")
 
 
-class NoBlobs:
+class NoLargeValues:
     """Large values never leave the process here."""
 
     def put(self, body: bytes, buffers: Sequence[Any]) -> Any:
@@ -180,7 +180,7 @@ class World:
             epoch=epoch,
             name=f"host-{slot}",
             make_supervisor=supervise,
-            blobs=NoBlobs(),
+            large_values=NoLargeValues(),
             pickler=NoPickler(),
         )
 
@@ -223,7 +223,7 @@ class World:
         """The host dies, and the driver notices."""
         self._wires[slot].is_cut = True
         link = self.driver.link(slot)
-        link.lost(link.epoch, HostLost(f"host {slot} died.", may_have_run=True))
+        link.mark_lost(link.epoch, HostLost(f"host {slot} died.", may_have_run=True))
 
     async def revive(self, slot: int, size: int) -> None:
         """Another process takes over the slot, and its actors come back under their numbers."""

@@ -165,7 +165,7 @@ def test_wrong_usage_exits_2_with_advice(arguments: tuple[str, ...], callboard: 
         (("jobs:Player", "--request", '{"n": -1}'), "below zero"),
         (
             ("jobs:Referee", "--contract", "Ping", "--request", '{"n": 1}'),
-            "nobody offers jobs.Ping",
+            "no actor offers jobs.Ping",
         ),
     ],
 )

@@ -13,7 +13,7 @@ from callboard.messages.core.ref import Address
 from callboard.runtime.control_plane import records as module
 from callboard.runtime.control_plane.records import Records, Remembered
 from callboard.runtime.control_plane.slots import Batch, Slot
-from callboard.runtime.engines.inline import InlineBlobs
+from callboard.runtime.engines.inline import InlineLargeValues
 from callboard.runtime.hosting.settings import Settings
 from callboard.runtime.hosting.wiring import make_host
 
@@ -54,7 +54,11 @@ class Office:
         self.records = Records(self.ledger)
         self.host: Host
         self.host, self._watchdog = make_host(
-            slot=0, epoch=1, name="root", settings=Settings(engine="inline"), blobs=InlineBlobs()
+            slot=0,
+            epoch=1,
+            name="root",
+            settings=Settings(engine="inline"),
+            large_values=InlineLargeValues(),
         )
         self.records.attach(self.host)
         self.slot = Slot(1, "host-1", None, is_isolated=False)

@@ -5,7 +5,7 @@ from typing import Any, Final, TypeVar
 
 from callboard.actors.kernel.host.host import Host
 from callboard.messages.core.errors import CallboardError, HostLost
-from callboard.messages.ports import BlobStore, FrameCarrier, TransportBroken
+from callboard.messages.ports import FrameCarrier, LargeValueStore, TransportBroken
 from callboard.runtime.api.system import System
 from callboard.runtime.detached.attached_driver import AttachedDriver
 from callboard.runtime.detached.detached_root import DetachedRoot
@@ -118,9 +118,9 @@ class SimulatedDriverEngine:
         self._driver.host = control
         self._on_host(control)
 
-    def blobs(self) -> BlobStore:
+    def large_values(self) -> LargeValueStore:
         """See `DriverEngine`."""
-        return self._engine.blobs()
+        return self._engine.large_values()
 
     async def socket_address(self) -> None:
         """See `DriverEngine`: the seed decides about streams."""

@@ -10,13 +10,13 @@ import ray.exceptions
 
 from callboard.messages.core.errors import PayloadLost
 
-__all__ = ["RayBlobs"]
+__all__ = ["RayLargeValues"]
 
 FETCH_TIMEOUT_S: Final = 60.0
 
 
-class RayBlobs:
-    """A `BlobStore` on Ray's object store."""
+class RayLargeValues:
+    """A `LargeValueStore` on Ray's object store."""
 
     def put(self, body: bytes, buffers: Sequence[Any]) -> Any:
         """Store a message; arrays make Ray keep their memory out of the pickle."""
