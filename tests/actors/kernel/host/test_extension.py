@@ -53,11 +53,11 @@ class Other(Extension):
         return Counted(count=0)
 
 
-class Looker(Extension):
+class Viewer(Extension):
     """Wants what the kernel answers itself."""
 
     @handler
-    async def look(self, request: QueryHost) -> Any:
+    async def view(self, request: QueryHost) -> Any:
         return None
 
 
@@ -109,7 +109,7 @@ async def test_a_host_without_an_extension_says_so(host: Host) -> None:
     ("extensions", "message"),
     [
         ((Counter, lambda _: Other()), "also and counted both handle Count"),
-        ((lambda _: Looker(),), r"ControlActor\.look and look both handle QueryHost"),
+        ((lambda _: Viewer(),), r"Viewer\.view and query both handle|ControlActor\.query and view both handle QueryHost"),
     ],
 )
 async def test_two_handlers_of_one_contract_are_refused(extensions: Any, message: str) -> None:
