@@ -82,7 +82,7 @@ class _Placed:
         remote_child = self._remote_children.get((actor.runs_on, actor.runs_as))
         if remote_child is None:
             return actor
-        ours = ("name", "kind", "life", "restart", "significant", "restarts", "last_failure")
+        ours = ("name", "kind", "lifecycle", "restart", "significant", "restarts", "last_failure")
         known = {name: getattr(actor, name) for name in (*ours, "failed_ago_s", "runs_on")}
         return remote_child.model_copy(update=known)
 

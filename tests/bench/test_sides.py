@@ -89,7 +89,7 @@ def root_environment(
         monkeypatch.setenv(ADDRESS_ENV, shared.address)
 
 
-@pytest.mark.usefixtures("surroundings")
+@pytest.mark.usefixtures("root_environment")
 @pytest.mark.parametrize(("bench", "side"), CASES)
 def test_a_side_runs_and_its_output_is_right(bench: Bench, side: Side) -> None:
     reason = missing(side.requires)

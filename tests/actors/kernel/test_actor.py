@@ -158,10 +158,10 @@ def test_string_annotations_are_resolved_in_their_module() -> None:
 POSTPONED = """
 from __future__ import annotations
 from typing import TYPE_CHECKING
-from callboard.actors.actor import Actor, handler
-from callboard.messages.contract import Contract, Request, contract_key
+from callboard.actors.kernel.actor import Actor, handler
+from callboard.messages.core.contract import Contract, Request, contract_key
 if TYPE_CHECKING:
-    from callboard.actors.context import Context
+    from callboard.actors.kernel.context import Context
 
 class Answer(Contract, name="tests.postponed.answer"):
     x: int

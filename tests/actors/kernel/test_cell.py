@@ -87,7 +87,7 @@ def test_cell_is_queued_once_for_many_messages() -> None:
     assert waiting(cell) == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("life", [Lifecycle.STARTING, Lifecycle.RUNNING])
+@pytest.mark.parametrize("lifecycle", [Lifecycle.STARTING, Lifecycle.RUNNING])
 def test_cell_that_starts_keeps_messages_and_is_queued_when_it_runs(lifecycle: Lifecycle) -> None:
     cell = cell_of(Waits, lifecycle, full=True)
     assert (len(queue(cell)) == 1) is (lifecycle is Lifecycle.RUNNING)

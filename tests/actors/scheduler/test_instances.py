@@ -21,7 +21,7 @@ FOLDER = os.environ.get("CALLBOARD_INSTANCES", "")
 
 @pytest.mark.skipif(not FOLDER, reason="CALLBOARD_INSTANCES names no folder of task graphs")
 @pytest.mark.parametrize("path", sorted(Path(FOLDER).glob("*.json.gz")), ids=lambda p: p.name)
-@pytest.mark.parametrize("lanes", [1, 8, 64])
+@pytest.mark.parametrize("executors", [1, 8, 64])
 def test_real_graph_keeps_grahams_bound(path: Path, executors: int) -> None:
     found = json.loads(gzip.decompress(path.read_bytes()))["workflow"]["tasks"]
     # Names like the parents field uses; a few tasks of these traces took no measurable time.

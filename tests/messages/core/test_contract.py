@@ -228,7 +228,7 @@ def test_fingerprint_of_a_type_without_json_schema_still_tells_fields_apart() ->
 PRINT_KEYS = """
 import enum
 from typing import Any, Literal
-from callboard.messages.contract import Contract, contract_key
+from callboard.messages.core.contract import Contract, contract_key
 
 class Colour(enum.Enum):
     RED = "red"
@@ -440,8 +440,8 @@ def test_cached_property_is_noticed_also_when_inherited() -> None:
 
 SNIPPET = """
 from typing import reveal_type
-from callboard.messages.contract import Contract, Request
-from callboard.messages.ref import Ref
+from callboard.messages.core.contract import Contract, Request
+from callboard.messages.core.ref import Ref
 
 class Findings(Contract):
     count: int

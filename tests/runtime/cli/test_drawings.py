@@ -128,7 +128,7 @@ def test_tail_names_what_happens_in_words(folder: Path, callboard: Run) -> None:
         "job drawn submitted",
         "planned: 11 sub-tasks",
         "to do: first, pay, bad, n0, n1, n2 and 5 more",
-        r"done: first \(\d+ [µm]s, host 1\)",
+        r"done: first \([\d.]+ (µs|ms|s), host 1\)",
         "begins, must not run twice: pay",
         "in doubt: pay, attempt 1 may have run",
         r"runs again: bad, attempt 1 failed in .*no <such> file",

@@ -209,7 +209,7 @@ def actor_view(**changes: Any) -> ActorView:
         "cell": 1,
         "name": "$1",
         "kind": "Parent",
-        "life": "running",
+        "lifecycle": "running",
         "mailbox": 0,
         "incarnation": 1,
         "children": 0,

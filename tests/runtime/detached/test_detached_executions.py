@@ -25,7 +25,7 @@ JOBS: Final = """
 from pathlib import Path
 
 from callboard import Agent, Job, SubTask
-from callboard.messages.job import Decision
+from callboard.messages.jobs.execution import Decision
 
 FOLDER = Path(os.environ["CLUSTER_FOLDER"])
 HELD = range(50_000, 50_010)
@@ -82,7 +82,7 @@ job = Job[All, Lines](
     name="lines", decompose=plan, transform=lambda found: Lines(lines=tuple(found))
 )
 paying = Job[All, list[Line]](
-    name="paying", decompose=lambda _: [SubTask("pay", Pay(), non-idempotent=True)]
+    name="paying", decompose=lambda _: [SubTask("pay", Pay(), non_idempotent=True)]
 )
 
 async def until_done(handle, count):
@@ -344,7 +344,7 @@ def test_a_journal_that_another_process_writes_is_told_of(cluster: Cluster) -> N
     said = cluster.said(
         JOBS
         + """
-from callboard.runtime.journals import FileLock
+from callboard.runtime.executions.journals import FileLock
 
 async def main():
     path = FOLDER / "taken.db"

@@ -158,7 +158,7 @@ def test_end_of_a_pause_that_there_is_not_ends_no_other() -> None:
     assert flow_control.row_of(7, Keyed(user="a", number=1)) is not None
 
 
-@pytest.mark.parametrize("lane", [WHOLE_CELL, flow_key_of("a"), FlowKey("é", 2**64 - 1)])
+@pytest.mark.parametrize("flow_key", [WHOLE_CELL, flow_key_of("a"), FlowKey("é", 2**64 - 1)])
 def test_flow_key_comes_back_from_the_wire(flow_key: FlowKey) -> None:
     assert read_flow_key(flow_key.to_bytes()) == flow_key
 
