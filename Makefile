@@ -4,7 +4,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
-EXTRAS := review,dev,peers,postgres
+EXTRAS := review,dev,docs,peers,postgres
 
 # The first interpreter that is new enough; `make setup PYTHON=/path/to/python3` picks another.
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python; do \
@@ -17,7 +17,7 @@ ARGS ?=
 BENCH ?= ask tell_local spawn fanout failover supervise kills flap million savina \
 	append durable project resume state
 
-.PHONY: help setup compiled demo test check lint format types layers tidy fix wheel soak bench clean distclean
+.PHONY: help setup compiled demo test check lint format types layers tidy fix wheel docs soak bench clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -76,6 +76,10 @@ wheel: $(STAMP)  ## build the wheel into dist, where cluster.yaml expects it
 	@$(BIN)/python -m build --wheel --outdir dist . >/dev/null
 	@ls dist/*.whl
 
+docs: $(STAMP)  ## build the documentation as a site into site/; a warning is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir site
+	@echo "The first page is site/index.html"
+
 soak: $(STAMP) compiled  ## the tests that run for minutes
 	@$(BIN)/python -m pytest -m soak --timeout=3600 $(ARGS)
 
@@ -83,7 +87,7 @@ bench: $(STAMP) compiled  ## every benchmark beside its peers (BENCH="ask spawn"
 	@for name in $(BENCH); do $(BIN)/python -m bench $$name --peers $(ARGS) || exit 1; done
 
 clean:  ## remove what tools and runs leave behind
-	@rm -rf out build dist src/callboard.egg-info .pytest_cache .mypy_cache .ruff_cache \
+	@rm -rf out site build dist src/callboard.egg-info .pytest_cache .mypy_cache .ruff_cache \
 	  .hypothesis .import_linter_cache .coverage
 	@find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
 

@@ -52,7 +52,7 @@ class SpawnPart(BaseModel):
     model_config = _FROZEN
 
     entries: bytes
-    """A pickled list of `SpawnEntry`; see `actors/kernel/host/control_actor.py`."""
+    """A pickled list of `SpawnEntry` (the kernel's `control_actor.py`) and `Startable`."""
     code: bytes = b""
     """The pickled classes alone: what a standby loads before it is needed."""
     count: int

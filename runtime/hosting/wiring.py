@@ -13,6 +13,7 @@ from callboard.actors.kernel.cell import Cell
 from callboard.actors.kernel.host.extension import Extension
 from callboard.actors.kernel.host.host import Host
 from callboard.actors.kernel.host.watchdog import Watchdog
+from callboard.actors.kernel.inspection.meters import no_vitals
 from callboard.actors.kernel.ports import RoleHost
 from callboard.actors.pools.cell import PoolRecipe, Pools
 from callboard.actors.trees.extension import Trees
@@ -134,11 +135,11 @@ def make_host(
         ask_timeout_s=settings.ask_timeout_s,
         on_failed=on_failed,
         extensions=(Pools, _trees),
+        vitals=process_vitals if environment.is_real else no_vitals,
     )
     watchdog = Watchdog(host, settings.blocked_s, shares_loop=settings.engine == "inline")
     if environment.is_real:
         watchdog.start()
-        host.meters.vitals = process_vitals
         if environment.make_metrics is not None and settings.metrics_s:
             host.run_task(_publish(host, settings, environment.make_metrics))
     return host, watchdog
@@ -150,5 +151,5 @@ async def _publish(
     """Publish the host's metrics, a moment later: a host that takes over has more urgent work."""
     await asyncio.sleep(min(METRICS_DELAY_S, settings.metrics_s))
     # Drivers come and go under names of their own, which must not become labels.
-    label = "guest" if is_driver_slot(host.slot) else host.name
+    label = "driver" if is_driver_slot(host.slot) else host.name
     Publisher(host, make_metrics(settings.name, label), settings.metrics_s).start()

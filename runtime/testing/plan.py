@@ -121,6 +121,7 @@ class FailStarts(_Timed):
 
 
 Fault: TypeAlias = Crash | Hang | Slow | Cut | Storm | FailStarts
+"""One fault of a plan."""
 
 
 @final
@@ -167,6 +168,7 @@ class FaultPlan:
 
 
 NO_FAULTS: Final = FaultPlan()
+"""The plan without a fault."""
 
 
 def apply(plan: FaultPlan, simulated: SimulatedSystem) -> None:

@@ -89,6 +89,7 @@ __all__ = [
 ]
 
 __version__: Final = "0.1.0"
+"""The release."""
 
 TOPICS: Final = (
     "errors",

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol, TypeAlias, TypeVar, final
 
 from callboard.messages.control.spec import STOP_TIMEOUT_DEFAULT, Restart, StopTimeout
-from callboard.messages.core.errors import UsageError
+from callboard.messages.core.errors import SpecError, UsageError
 from callboard.messages.core.ref import Address
 
 from ..actor import Actor, Handler, handlers_of
@@ -126,12 +126,19 @@ class Extensions:
         )
 
     def handlers(self) -> Mapping[type, Handler]:
-        """What they add to the dispatch table of cell 0."""
-        return {
-            contract: replace(row, function=_bound(row.function, extension))
-            for extension in self._all
-            for contract, row in extension_handlers(type(extension)).items()
-        }
+        """What they add to the dispatch table of cell 0; raises `SpecError` if two do the same."""
+        table: dict[type, Handler] = {}
+        for extension in self._all:
+            rows = extension_handlers(type(extension))
+            for contract in table.keys() & rows.keys():
+                raise SpecError(
+                    f"{type(extension).__qualname__}.{rows[contract].name} and "
+                    f"{table[contract].name} both handle {contract.__name__}.",
+                    advice="One handler a contract, among all extensions of a host.",
+                )
+            for contract, row in rows.items():
+                table[contract] = replace(row, function=_bound(row.function, extension))
+        return table
 
     def peer_opened(self, slot: int) -> None:
         """The way to another host is open."""

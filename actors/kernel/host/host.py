@@ -41,7 +41,7 @@ from ..directory.registry import Directory
 from ..directory.routing import Load
 from ..directory.subscriptions import Subscriptions
 from ..dispatcher import Dispatcher
-from ..inspection.meters import Meters
+from ..inspection.meters import Meters, Vitals, no_vitals
 from ..inspection.metric_sources import Instruments
 from ..lifecycle.cleanup import Cleanup
 from ..lifecycle.spawner import Spawner
@@ -97,6 +97,7 @@ class Host:
         ask_timeout_s: float = ASK_TIMEOUT_S,
         on_failed: Callable[[Exit], None] | None = None,
         extensions: Sequence[MakeExtension] = (),
+        vitals: Callable[[], Vitals] = no_vitals,
     ) -> None:
         self.slot = slot
         self.epoch = epoch
@@ -120,7 +121,7 @@ class Host:
         self.directory: Final = Directory(self, lambda: self.subscriptions.changed())  # noqa: PLW0108 - made later
         self.dispatcher: Final = Dispatcher(self, self.dead_letters)
         self.stashes: Final[Stashes] = self.dispatcher.stashes
-        self.meters: Final = Meters(self.loop, self.dispatcher)
+        self.meters: Final = Meters(self.loop, self.dispatcher, vitals)
         self.instruments: Final[Instruments] = self.meters.instruments
         self.notices: Final = Notices(self.dead_letters)
         self.timers: Final = Timers(self.loop, self.notices)

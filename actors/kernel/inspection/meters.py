@@ -12,7 +12,7 @@ from ..host.loop_lag import LoopLag
 from .ended_actors import EndedActors
 from .metric_sources import Instruments
 
-__all__ = ["Activity", "Meters", "Vitals", "Window"]
+__all__ = ["Activity", "Meters", "Vitals", "Window", "no_vitals"]
 
 WINDOW_MIN_S: Final = 0.5
 """A look after less than that gets the counts of the window before."""
@@ -31,7 +31,8 @@ class Vitals(NamedTuple):
     cpu_s: float
 
 
-def _no_vitals() -> Vitals:
+def no_vitals() -> Vitals:
+    """Those of a process that nobody looks at."""
     return Vitals(0, "", 0, 0.0)
 
 
@@ -73,7 +74,12 @@ class CountsActivity(Protocol):
 class Meters:
     """The meters of one host."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, dispatcher: CountsActivity) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        dispatcher: CountsActivity,
+        vitals: Callable[[], Vitals],
+    ) -> None:
         self._loop = loop
         self._dispatcher = dispatcher
         self.born_s: Final = loop.time()
@@ -84,7 +90,7 @@ class Meters:
         """Where the root is: how many hosts were replaced since the start."""
         self.lag: Final = LoopLag(loop)
         """Runs where a watchdog does."""
-        self.vitals: Callable[[], Vitals] = _no_vitals
+        self.vitals = vitals
         self.instruments: Final = Instruments()
         """What others measure in this process."""
         self._window = Window(0.0, {})

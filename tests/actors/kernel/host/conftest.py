@@ -7,6 +7,7 @@ from typing import Any
 import pytest_asyncio
 
 from callboard.actors.kernel.cell import Recipe
+from callboard.actors.kernel.host.extension import MakeExtension
 from callboard.actors.kernel.host.host import Host
 from callboard.messages.control.spec import SupervisorSpec
 from callboard.messages.core.ref import Address, Ref
@@ -18,8 +19,7 @@ from callboard.supervisors.supervisor import Supervisor
 Spawn = Callable[..., Any]
 
 
-@pytest_asyncio.fixture
-async def host() -> AsyncIterator[Host]:
+def alone(*extensions: MakeExtension) -> Host:
     """Host 1, alone in the world."""
     made: list[Host] = []
 
@@ -36,8 +36,16 @@ async def host() -> AsyncIterator[Host]:
         make_supervisor=supervisor,
         blobs=InlineBlobs(),
         pickler=CloudPickler(bind),
+        extensions=extensions,
     )
     made.append(host)
+    return host
+
+
+@pytest_asyncio.fixture
+async def host() -> AsyncIterator[Host]:
+    """Host 1, alone in the world."""
+    host = alone()
     yield host
     await host.close()
 
