@@ -404,7 +404,7 @@ SEEN: Final = MappingProxyType(
         "superseded_is_silent": "An owner that was superseded writes nothing any more.",
         "work_goes_on": "No host's work is stopped by the death of a root or a driver.",
         "started_once": "An actor that a driver knows exists once, any other at most once.",
-        "drivers_forgotten": "Nothing is left of a driver that has left or died.",
+        "guests_forgotten": "Nothing is left of a driver that has left or died.",
         "drivers_are_kept": "A driver that gives signs of life is not dropped.",
         "no_error_of_its_own": "The kernel logs no error and raises none of its own.",
         "it_ends": "Everything comes to its end.",

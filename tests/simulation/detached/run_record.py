@@ -56,7 +56,7 @@ class RunRecord:
         for name, seen in (
             *(("work_goes_on", seen) for seen in self._restarted()),
             *(("started_once", seen) for seen in self._started(hosts)),
-            *(("drivers_forgotten", seen) for seen in self._remembered(hosts)),
+            *(("guests_forgotten", seen) for seen in self._remembered(hosts)),
             *(("drivers_are_kept", seen) for seen in self._dropped()),
         ):
             self.run.complain(name, seen)
