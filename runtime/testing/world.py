@@ -1,11 +1,11 @@
-"""The world of one seed: time, chance, and the order of steps.
+"""The world of one seed: its time, its random draws, and the order of steps.
 
     world = World(seed=7)
     result = world.run(main())       # `main` runs in the process "driver"
     world.close()
 
-Everything a run decides by chance is drawn from `world.random`, so a seed is a whole run:
-the same seed gives the same `world.trace.digest` on every machine. Nothing here reads a
+All random decisions of a run come from `world.random`, so a seed determines the whole run: the
+same seed gives the same `world.trace.digest` on every machine. Nothing here reads a
 clock, starts a thread, opens a socket or uses the state of the `random` module.
 """
 
@@ -27,11 +27,11 @@ __all__ = ["World", "WorldStuck"]
 
 ResultT = TypeVar("ResultT")
 STEPS_AT_ONCE_MAX: Final = 200_000
-"""Steps without a pause: beyond, something goes round in circles."""
+"""The most steps without a pause; more of them are an endless loop."""
 
 
 class WorldStuck(CallboardError):
-    """Nothing can happen any more, or nothing ends."""
+    """The run cannot continue: no event is left, or a loop is endless."""
 
     code = "world_stuck"
 
@@ -39,31 +39,31 @@ class WorldStuck(CallboardError):
 class World:
     """Processes, a clock, and a seed.
 
-    `step_cost_s` is how long a step of any process takes; `stickiness` how likely a process
-    goes on when others are ready too. Both decide which interleavings a run meets.
+    `step_cost_s` is the virtual duration of each step; `stickiness` is the probability that a
+    process continues when others are ready. Both decide about the interleavings of a run.
     """
 
     def __init__(self, seed: int, *, step_cost_s: float = 0.0, stickiness: float = 0.0) -> None:
         self.seed: Final = seed
-        self.random: Final = random.Random(seed)  # noqa: S311 - nothing secret
+        self.random: Final = random.Random(seed)  # noqa: S311 - no secrets
         self.now_s = 0.0
-        """The world's time in seconds; clocks of processes differ from it."""
+        """The world's time in seconds; the clocks of processes differ from it."""
         self.trace: Final = Trace()
         self.loops: Final[list[SimulatedLoop]] = []
         self.steps = 0
         self.step_cost_s = step_cost_s
         self.stickiness = stickiness
         self.recorder: Any = None
-        """An object of the scenario in which its actors record what they see."""
+        """An object of the scenario in which its actors record observations."""
         self.after_step: Callable[[SimulatedLoop], None] | None = None
         """Called with the loop after each step, for instance to check invariants."""
         self._runnable: Final[list[SimulatedLoop]] = []
         self._timers: Final[list[tuple[float, int, Step]]] = []
         self._numbers: Final = itertools.count(1)
         self.outside: Final = SimulatedLoop(self, "world")
-        """Its steps are events of the world itself: faults, and the work of engines."""
+        """Runs the events of the world itself: faults, and the work of engines."""
         self.driver = SimulatedLoop(self, "driver")
-        """The process of the driver and the control host; another one after it was killed."""
+        """The process of the driver and the control host; a new one replaces a killed one."""
 
     # --- for loops ----------------------------------------------------------------------------
 
@@ -84,7 +84,7 @@ class World:
         heapq.heappush(self._timers, (step.due_s, next(self._numbers), step))
 
     def at(self, when_s: float, callback: Callable[..., Any], *args: Any) -> Step:
-        """Do something at a time of the world, outside all processes."""
+        """Run a callback at a time of the world, outside all processes."""
         return self.on(self.outside, when_s, callback, *args)
 
     def on(
@@ -99,7 +99,7 @@ class World:
     # --- faults -------------------------------------------------------------------------------
 
     def pause(self, loop: SimulatedLoop, seconds: float) -> None:
-        """Hang a process for so long: it takes no step, and its clock goes on."""
+        """Hang a process for some seconds: it takes no step, but its clock continues."""
         until_s = self.now_s + seconds
         if loop.is_dead or until_s <= loop.paused_until_s:
             return
@@ -116,9 +116,9 @@ class World:
     def run(
         self, main: Coroutine[Any, Any, ResultT], *, on: SimulatedLoop | None = None
     ) -> ResultT:
-        """Run a coroutine in a process (the driver's) until it is done; gives its result.
+        """Run a coroutine in a process (by default the driver's) and return its result.
 
-        Raises what it raises, and `WorldStuck` when nothing can happen any more.
+        Raises the coroutine's error, and `WorldStuck` when the run cannot continue.
         """
         loop = self.driver if on is None else on
         task = loop.create_task(main)
@@ -127,14 +127,14 @@ class World:
         return result
 
     def advance(self, seconds: float) -> None:
-        """Let time pass: all that is due within is done."""
+        """Let time pass, and run all steps that are due meanwhile."""
         until_s = self.now_s + seconds
         reached: list[bool] = []
-        self.at(until_s, reached.append, True)  # noqa: FBT003 - a mark
+        self.at(until_s, reached.append, True)  # noqa: FBT003 - a marker
         self.run_until(lambda: bool(reached))
 
     def run_until(self, is_done: Callable[[], bool]) -> None:
-        """Take steps until `is_done`, which is asked after each."""
+        """Take steps until `is_done` returns True; it is called after each step."""
         before = events._get_running_loop()  # noqa: SLF001 - a loop's own
         try:
             self._run_until(is_done)
@@ -151,8 +151,8 @@ class World:
             if not runnable:
                 if not timers:
                     raise WorldStuck(
-                        f"nothing can happen any more at {self.now_s:.6f} s.",
-                        advice="The awaited event never comes.",
+                        f"no event is left at {self.now_s:.6f} s.",
+                        advice="The awaited event never comes: check the scenario for a deadlock.",
                     )
                 self._next_moment()
                 limit = self.steps + STEPS_AT_ONCE_MAX
@@ -192,7 +192,7 @@ class World:
             if self.steps > limit:
                 raise WorldStuck(
                     f"{loop.name} has taken {loop.steps} steps by {self.now_s:.6f} s.",
-                    advice="Something goes round in circles.",
+                    advice="Time does not advance: check the scenario for an endless loop.",
                 )
 
     def _next_moment(self) -> None:
@@ -202,7 +202,7 @@ class World:
 
     def _make_ready(self) -> None:
         timers, now_s = self._timers, self.now_s
-        self.trace.moved(now_s)
+        self.trace.add_time(now_s)
         while timers and timers[0][0] <= now_s:
             _, _, step = heapq.heappop(timers)
             loop = step._loop  # noqa: SLF001 - a step of ours
@@ -215,7 +215,7 @@ class World:
     # --- the end ------------------------------------------------------------------------------
 
     def timers_of(self, loop: SimulatedLoop) -> list[Step]:
-        """The steps that are still due in a process."""
+        """The steps that are still due in a process, in order."""
         return [
             step
             for _, _, step in sorted(self._timers)
@@ -223,16 +223,16 @@ class World:
         ]
 
     def close(self) -> None:
-        """End all processes, and close their coroutines quietly."""
-        # Log messages about the death of a process are of no interest.
+        """End all processes and close their coroutines."""
+        # The deaths of the processes need no log messages.
         before = logging.root.manager.disable
         logging.disable(logging.CRITICAL)
         try:
             with warnings.catch_warnings():
-                # About coroutines that never began.
+                # Python warns about coroutines that never began.
                 warnings.simplefilter("ignore", RuntimeWarning)
                 for loop in self.loops:
-                    loop.bury()
+                    loop.close_tasks()
         finally:
             logging.disable(before)
         self._timers.clear()

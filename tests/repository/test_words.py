@@ -151,7 +151,10 @@ def test_a_private_word_is_noticed(path: str, text: str, word: str) -> None:
         ("actors/a.py", "def look_up_nothing(): ...".replace("look_up", "lookup")),
         ("actors/a.py", "planet = besides = 1  # It is unsafe to look at a family's life."),
         ("examples/a.py", "class NodeVisitor: ..."),
-        ("docs/a.md", "See [the decision](decisions/0005-messages-to-the-root.md) and `callboard-lane`."),
+        (
+            "docs/a.md",
+            "See [the decision](decisions/0005-messages-to-the-root.md) and `callboard-lane`.",
+        ),
     ],
 )
 def test_other_words_are_not(path: str, text: str) -> None:

@@ -1,6 +1,6 @@
-"""Defects of the kernel on purpose: the simulator must find each, or it finds nothing.
+"""Deliberate defects of the kernel: the simulator must find each of them.
 
-Each changes one method for as long as it lasts:
+Each replaces one method inside a `with` block:
 
     with MUTATIONS["dedupe_skipped"].applied():
         assert run_seed("links", links, seed).broken
@@ -88,7 +88,7 @@ def _credit_ignored(_right: Any) -> Any:
 
 def _asks_not_lost(_right: Any) -> Any:
     def asks_lost(self: Any, slot: int, error: Any) -> None:
-        """Leave them to their deadlines."""
+        """Let them wait for their deadlines."""
 
     return asks_lost
 
@@ -149,7 +149,7 @@ def _directory_not_replaced(right: Any) -> Any:
 
 def _deadlines_ignored(_right: Any) -> Any:
     def expired(self: Any) -> None:
-        """Go on waiting."""
+        """Continue to wait."""
 
     return expired
 
@@ -254,7 +254,7 @@ def _end_not_awaited(_right: Any) -> Any:
 
 
 class _FollowingNothing:
-    """A journal whose appends do not say what they follow."""
+    """A journal whose appends do not name the append before them."""
 
     def __init__(self, journal: Any) -> None:
         self._journal = journal
@@ -278,27 +278,27 @@ def _not_silenced(_right: Any) -> Any:
 MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
     {
         "dedupe_skipped": Mutation(
-            "a repeated frame is handed on again", LinkCore, "arrived", _dedupe_skipped, "links"
+            "a repeated frame is delivered again", LinkCore, "arrived", _dedupe_skipped, "links"
         ),
         "order_forgotten": Mutation(
-            "frames are handed on as they come", LinkCore, "arrived", _order_forgotten, "links"
+            "frames are delivered as they arrive", LinkCore, "arrived", _order_forgotten, "links"
         ),
         "one_restart_too_many": Mutation(
-            "the intensity window admits one more",
+            "the restart window allows one restart too many",
             RestartWindow, "admit", _one_restart_too_many, "supervision",
         ),
         "credit_lost": Mutation(
-            "a message in its mailbox gives no credit back",
+            "a delivered message returns no credit",
             FrameReceiver,
             "admitted",
             _credit_lost,
             "links",
         ),
         "credit_ignored": Mutation(
-            "what waited is sent without credit", Outbox, "_may_write", _credit_ignored, "links"
+            "messages are sent without credit", Outbox, "_may_write", _credit_ignored, "links"
         ),
         "asks_not_lost": Mutation(
-            "asks to a dead host go on waiting", Host, "asks_lost", _asks_not_lost, "failover"
+            "asks to a dead host continue to wait", Host, "asks_lost", _asks_not_lost, "failover"
         ),
         "stops_in_start_order": Mutation(
             "a supervisor stops its oldest child first",
@@ -309,7 +309,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
             Link, "_resend", _sent_again_under_a_new_number, "links",
         ),
         "backlog_turned_over": Mutation(
-            "what waited for a mailbox is sent in reverse",
+            "messages that waited for a mailbox are sent in reverse",
             MessageQueue, "put_first", _backlog_turned_over, "links",
         ),
         "temporary_children_restarted": Mutation(
@@ -317,7 +317,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
             decisions, "restarts_after", _temporary_children_restarted, "supervision",
         ),
         "directory_not_replaced": Mutation(
-            "hosts do not take newer directories",
+            "hosts ignore newer directories",
             Directory, "replace", _directory_not_replaced, "failover",
         ),
         "deadlines_ignored": Mutation(
@@ -331,14 +331,14 @@ MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
             "a failed actor's mailbox is lost", Termination, "failed", _mailbox_thrown_away, "links"
         ),
         "pause_ignored": Mutation(
-            "a full mailbox takes more and more", FrameReceiver, "hold", _pause_ignored, "links"
+            "a full mailbox takes more messages", FrameReceiver, "hold", _pause_ignored, "links"
         ),
         "pause_of_a_key_kept": Mutation(
             "a sender that waits for a full key never learns that there is room",
             FlowControl, "resume", _pause_of_a_key_kept, "keyed",
         ),
         "key_never_full": Mutation(
-            "a key that is not active takes more and more",
+            "a key that is not active takes more messages",
             KeyRegion, "_is_over", _key_never_full, "keyed",
         ),
         "link_not_reset": Mutation(
@@ -346,7 +346,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
             Link, "lost", _old_frames_accepted, "keyed",
         ),
         "lies_about_having_run": Mutation(
-            "an ask whose handler failed is said not to have run",
+            "the error of a failed handler says that it has not run",
             FrameReceiver, "fail", _replies_to_the_lost,
         ),
         "collected_before_the_commit": Mutation(
@@ -358,19 +358,19 @@ MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
             SchedulerCore, "restore_done", _done_row_forgotten, "durable",
         ),
         "version_not_expected": Mutation(
-            "an owner appends whatever the version is",
+            "an owner appends without checking the version",
             Journal, "submit", _version_not_expected, "durable",
         ),
         "row_not_written": Mutation(
-            "of several results of one turn the last is not journalled",
+            "the last of several results of one turn is not journalled",
             MovedWriter, "event", _row_not_written, "durable",
         ),
         "old_owner_goes_on": Mutation(
-            "an owner writes while the next one does, also after a refused append",
+            "an owner still writes after the next owner has begun",
             Executions, "_silence", _not_silenced, "durable",
         ),
         "end_not_awaited": Mutation(
-            "a result is handed on while its end is being written",
+            "a result is delivered before its end is written",
             Recorder, "settled", _end_not_awaited, "durable",
         ),
         **DETACHED,

@@ -133,7 +133,7 @@ class Replay:
                 )
             elif what == "troubled":
                 index, attempt, is_loss = how
-                core.restore_trouble(index, attempt, is_loss=is_loss)
+                core.restore_failed_attempt(index, attempt, is_loss=is_loss)
             elif what == "failed":
                 index, error = how
                 core.restore_failure(index, error_from_data(error), now)

@@ -1,4 +1,4 @@
-"""The network by itself: what frames and control calls may expect of it."""
+"""The simulated network alone: its guarantees for frames and control calls."""
 
 import asyncio
 from collections.abc import Iterator
