@@ -120,7 +120,7 @@ class PendingNotifications:
         """The oldest first."""
         return list(self._changes.values())
 
-    def told(self, changes: Iterable[AgentStateChanged]) -> None:
+    def remove(self, changes: Iterable[AgentStateChanged]) -> None:
         """These were told; what has changed again meanwhile stays."""
         for change in changes:
             if self._changes.get(change.execution_id) is change:

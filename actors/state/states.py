@@ -81,7 +81,7 @@ class StateStatistics:
     cache_failures: int
     undecodable: int
     """Cached values that were no state: they were read from the primary store."""
-    told: int
+    notified: int
     publish_failures: int
     pending_notifications: int
     """Executions whose newest change is not told yet."""
@@ -127,10 +127,10 @@ class AgentStateManager:
         self._pending_notifications = PendingNotifications()
         self._waiting: list[_Waiting] = []
         self._writing: asyncio.Task[None] | None = None
-        self._telling: asyncio.Task[None] | None = None
+        self._notifying: asyncio.Task[None] | None = None
         self._is_failing = False
         self._decoded: OrderedDict[str, tuple[bytes, AgentExecutionState]] = OrderedDict()
-        self._stored = self._groups = self._conflicts = self._told = 0
+        self._stored = self._groups = self._conflicts = self._notified = 0
         self._read_cached = self._read_primary = self._read_unknown = 0
         self._cache_failures = self._undecodable = self._publish_failures = 0
 
@@ -149,15 +149,15 @@ class AgentStateManager:
         )
         states = [self._codec.decode(row.data) for row in found if row is not None]
         self._pending_notifications.add(self._change_of(state) for state in states)
-        self._retell()
+        self._schedule_notify()
 
     async def close(self) -> None:
         """Finish what is being stored, and let go of the store. What is untold stays noted."""
         while self._writing is not None:
             await asyncio.gather(self._writing, return_exceptions=True)
-        if self._telling is not None:
-            self._telling.cancel()
-            await asyncio.gather(self._telling, return_exceptions=True)
+        if self._notifying is not None:
+            self._notifying.cancel()
+            await asyncio.gather(self._notifying, return_exceptions=True)
         try:
             if not len(self._pending_notifications) and not self._outbox_is_empty:
                 await self._threads.call(self._store.upsert, TABLE, [self._outbox_row([])])
@@ -303,7 +303,7 @@ class AgentStateManager:
             read_unknown=self._read_unknown,
             cache_failures=self._cache_failures,
             undecodable=self._undecodable,
-            told=self._told,
+            notified=self._notified,
             publish_failures=self._publish_failures,
             pending_notifications=len(self._pending_notifications),
         )
@@ -345,7 +345,7 @@ class AgentStateManager:
                 if isinstance(error, CommitUnknown) and self._publish is not None:
                     # It may be there, with its note: it is told as what may have happened.
                     self._pending_notifications.add(waiting.change for waiting in group)
-                    self._retell()
+                    self._schedule_notify()
                 for waiting in group:
                     if not waiting.done.done():
                         waiting.done.set_exception(error)
@@ -359,7 +359,7 @@ class AgentStateManager:
                 values = {_key(waiting.row.id): waiting.row.data for waiting in kept}
                 await self._cached(self._cache.set_many(values, self._ttl_s))
                 if not self._is_failing:
-                    await self._tell()
+                    await self._notify()
             stored = {id(waiting) for waiting in kept}
             for waiting in group:
                 if not waiting.done.done():
@@ -419,7 +419,7 @@ class AgentStateManager:
 
     # --- telling ---------------------------------------------------------------------------
 
-    async def _tell(self) -> None:
+    async def _notify(self) -> None:
         changes = self._pending_notifications.all()
         if self._publish is None or not changes:
             return
@@ -429,30 +429,34 @@ class AgentStateManager:
         except Exception:  # noqa: BLE001 - whatever a publisher raises: it is told again
             self._publish_failures += 1
             self._is_failing = True
-            self._retell()
+            self._schedule_notify()
         else:
             self._is_failing = False
-            self._told += len(changes)
-            self._pending_notifications.told(changes)
+            self._notified += len(changes)
+            self._pending_notifications.remove(changes)
 
-    def _retell(self) -> None:
-        if self._telling is None and self._publish is not None and len(self._pending_notifications):
+    def _schedule_notify(self) -> None:
+        if (
+            self._notifying is None
+            and self._publish is not None
+            and len(self._pending_notifications)
+        ):
             self._is_failing = True
-            self._telling = asyncio.ensure_future(self._tell_again())
+            self._notifying = asyncio.ensure_future(self._retry_notify())
 
-    async def _tell_again(self) -> None:
+    async def _retry_notify(self) -> None:
         """The only one who publishes while it runs, so changes stay in order."""
         failures = 1
         while len(self._pending_notifications):
             await asyncio.sleep(RETRY.delay_s(failures))
             failures += 1
-            await self._tell()
+            await self._notify()
             if self._is_failing:
                 continue
             self._is_failing = bool(len(self._pending_notifications))
             failures = 1
         self._is_failing = False
-        self._telling = None
+        self._notifying = None
 
     # --- ways out --------------------------------------------------------------------------
 

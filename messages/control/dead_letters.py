@@ -40,5 +40,5 @@ class DeadLetter(Contract, name="callboard.dead_letter"):
     """The host it died on."""
     error: dict[str, Any] | None = None
     """The error that says why, as data."""
-    story: tuple[Attempt, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
     """Each attempt to handle it, of a message that was poison."""

@@ -66,7 +66,7 @@ class ReadModelStore(Protocol):
     ) -> list[tuple[str, bytes]]:
         """Keys with the prefix and their values, in the order of the keys, behind `after`."""
 
-    def switch(self, name: str, model: str) -> None:
+    def promote(self, name: str, model: str) -> None:
         """Let a name mean this model from now on, at once for all readers."""
 
     def meaning(self, name: str) -> str:

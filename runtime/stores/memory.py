@@ -41,8 +41,8 @@ class MemoryEventStore:
         self._log = _Log() if log is None else log
         self._epoch = -1
 
-    def beside(self) -> EventStore:
-        """Another store of the same log, as another process would open it."""
+    def second_handle(self) -> EventStore:
+        """A second store on the same log, as another process opens it."""
         return MemoryEventStore(
             event_bytes_max=self._event_bytes_max, wall_time=self._wall_time, log=self._log
         )
@@ -273,8 +273,8 @@ class MemoryReadModelStore:
             found.append((key, values[key]))
         return found
 
-    def switch(self, name: str, model: str) -> None:
-        """See `ReadModelStore.switch`."""
+    def promote(self, name: str, model: str) -> None:
+        """See `ReadModelStore.promote`."""
         self._meanings[name] = model
 
     def meaning(self, name: str) -> str:

@@ -136,9 +136,11 @@ STATES: Final = {
     "callboard_states_conflicts": Metric(COUNTER, "Changes refused: somebody was faster."),
     "callboard_states_read": Metric(COUNTER, "States read, and from where.", "source"),
     "callboard_states_cache_failures": Metric(COUNTER, "Calls of the cache that failed."),
-    "callboard_states_told": Metric(COUNTER, "Changes that were told."),
-    "callboard_states_publish_failures": Metric(COUNTER, "Times that telling failed."),
-    "callboard_states_untold": Metric(GAUGE, "Executions whose newest change is not told yet."),
+    "callboard_states_notified": Metric(COUNTER, "Changes that were published."),
+    "callboard_states_publish_failures": Metric(COUNTER, "Times that publishing failed."),
+    "callboard_states_pending_notifications": Metric(
+        GAUGE, "Executions whose newest change is not published yet."
+    ),
 }
 
 METRICS: Final[Mapping[str, Metric]] = {**HOST, **JOURNAL, **BLOBS, **CACHE, **EVENTS, **STATES}

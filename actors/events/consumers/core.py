@@ -80,11 +80,11 @@ class Deliver(NamedTuple):
 
 
 class Park(NamedTuple):
-    """Keep the event aside, with its story."""
+    """Keep the event aside, with its reasons."""
 
     position: int
     attempts: int
-    story: tuple[str, ...]
+    reasons: tuple[str, ...]
 
 
 Effect = Deliver | Park
@@ -101,7 +101,7 @@ class Entry:
     consumer: str = ""
     due_s: float = 0.0
     """When its acknowledgement, or its back-off, is over."""
-    story: list[str] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
     is_replay: bool = False
     """Whether it was parked before: it holds up no checkpoint."""
 
@@ -134,7 +134,7 @@ class ConsumersCore:
         self._free: deque[str] = deque()
         """Consumers with room, in turn; one may stand here that has none any more."""
         self._ready: list[int] = []
-        self._executors: dict[str, deque[int]] = {}
+        self._open_by_key: dict[str, deque[int]] = {}
         """Of each key the open events, in order; only the first may be given out."""
         self._due: list[tuple[float, int]] = []
         self.acks = self.nacks = self.timeouts = self.late = self.parkings = 0
@@ -249,10 +249,10 @@ class ConsumersCore:
 
     # --- what is parked -----------------------------------------------------------------------
 
-    def keep_parked(self, position: int, key: str | None, story: Iterable[str]) -> None:
+    def keep_parked(self, position: int, key: str | None, reasons: Iterable[str]) -> None:
         """An event was parked before this group began."""
         entry = Entry(position, key, State.PARKED, self.limits.attempts_max)
-        entry.story.extend(story)
+        entry.reasons.extend(reasons)
         self.parked[position] = entry
 
     def replay(self, position: int, now: float) -> list[Effect]:
@@ -273,9 +273,9 @@ class ConsumersCore:
         entry.state = State.READY
         self.entries[entry.position] = entry
         if entry.key is not None:
-            lane = self._executors.setdefault(entry.key, deque())
-            lane.append(entry.position)
-            if len(lane) > 1:
+            open_events = self._open_by_key.setdefault(entry.key, deque())
+            open_events.append(entry.position)
+            if len(open_events) > 1:
                 return
         heapq.heappush(self._ready, entry.position)
 
@@ -325,8 +325,8 @@ class ConsumersCore:
 
     def _failed(self, entry: Entry, reason: str, now: float) -> list[Effect]:
         self._release(entry)
-        entry.story.append(f"attempt {entry.attempts}: {reason}")
-        del entry.story[: -self.limits.history_max]
+        entry.reasons.append(f"attempt {entry.attempts}: {reason}")
+        del entry.reasons[: -self.limits.history_max]
         if entry.attempts < self.limits.attempts_max:
             entry.state = State.WAITING
             self._set_due(entry, now + self._backoff.delay_s(entry.attempts))
@@ -335,20 +335,20 @@ class ConsumersCore:
         self._finish(entry)
         entry.state = State.PARKED
         self.parked[entry.position] = entry
-        return [Park(entry.position, entry.attempts, tuple(entry.story))]
+        return [Park(entry.position, entry.attempts, tuple(entry.reasons))]
 
     def _finish(self, entry: Entry) -> None:
         """It holds up neither the checkpoint nor its key any more."""
         entry.state = State.DONE
         del self.entries[entry.position]
         if entry.key is not None:
-            lane = self._executors[entry.key]
-            assert lane[0] == entry.position, (lane, entry)
-            lane.popleft()
-            if lane:
-                heapq.heappush(self._ready, lane[0])
+            open_events = self._open_by_key[entry.key]
+            assert open_events[0] == entry.position, (open_events, entry)
+            open_events.popleft()
+            if open_events:
+                heapq.heappush(self._ready, open_events[0])
             else:
-                del self._executors[entry.key]
+                del self._open_by_key[entry.key]
         if entry.position > self.checkpoint:
             self._done.add(entry.position)
             self._advance()
@@ -388,7 +388,7 @@ class ConsumersCore:
         first = {e.position for e in entries if not e.is_replay}
         assert all(position > self.checkpoint for position in first)
         assert first <= set(self._above)
-        heads = {lane[0] for lane in self._executors.values()}
+        heads = {open_events[0] for open_events in self._open_by_key.values()}
         assert all(
             entry.state is State.READY or entry.key is None or entry.position in heads
             for entry in entries

@@ -49,7 +49,7 @@ class Parked(NamedTuple):
     event: Event
     """As the log keeps it; `body` is None when it is not known here any more."""
     attempts: int
-    story: tuple[str, ...]
+    reasons: tuple[str, ...]
     """Why each of its last attempts failed."""
 
 
@@ -136,7 +136,7 @@ class ConsumerGroup:
             after = 0
             while rows := await self._threads.call(self._kept.parked, after, PARKED_PAGE):
                 for row in rows:
-                    self._core.keep_parked(row.position, row.key, row.story)
+                    self._core.keep_parked(row.position, row.key, row.reasons)
                 after = rows[-1].position
         except BaseException:
             self._threads.close()
@@ -296,11 +296,11 @@ class ConsumerGroup:
                 case Deliver(position, name, attempt):
                     event = self._events[position]
                     self._consumers[name].give(Delivery(self, name, event, attempt))
-                case Park(position, attempts, story):
+                case Park(position, attempts, reasons):
                     event = self._events.pop(position)
                     self._replays.discard(position)
                     key = self._core.parked[position].key
-                    self._changes[position] = ParkedRow(position, attempts, key, story)
+                    self._changes[position] = ParkedRow(position, attempts, key, reasons)
                     self._is_dirty = True
                     LOGGER.warning(
                         "The consumers %r have parked the event at %d (%s) after %d attempts: %s",
@@ -308,7 +308,7 @@ class ConsumerGroup:
                         position,
                         event.recorded.kind,
                         attempts,
-                        story[-1],
+                        reasons[-1],
                     )
         self._room.set()
         self._set_timer()
@@ -406,7 +406,7 @@ class ConsumerGroup:
         for row in await self._threads.call(self._kept.parked, after, limit):
             recorded = await self._recorded(row.position)
             event = Event(self._codec.body_of(recorded), recorded)
-            found.append(Parked(event, row.attempts, row.story))
+            found.append(Parked(event, row.attempts, row.reasons))
         return found
 
     async def replay(self, position: int) -> None:

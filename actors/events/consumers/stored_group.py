@@ -39,7 +39,7 @@ class ParkedRow(NamedTuple):
     position: int
     attempts: int
     key: str | None
-    story: tuple[str, ...]
+    reasons: tuple[str, ...]
 
 
 class KeptGroup:
@@ -83,9 +83,9 @@ class KeptGroup:
         )
         found: list[ParkedRow] = []
         for name, value in rows:
-            attempts, key, story = msgpack.unpackb(value)
+            attempts, key, reasons = msgpack.unpackb(value)
             position = int(name.removeprefix(PARKED_PREFIX))
-            found.append(ParkedRow(position, attempts, key, tuple(story)))
+            found.append(ParkedRow(position, attempts, key, tuple(reasons)))
         return found
 
     def _taken(self) -> GroupTaken:

@@ -18,7 +18,7 @@ class ProjectorLimits:
     """A read of the log that takes longer counts as a failure of the store."""
     idle_s: float = 1.0
     """How long it waits for a commit until it looks at the head by itself."""
-    look_s: float = 1.0
+    model_check_s: float = 1.0
     """How often it looks whether the projection's name means another model meanwhile."""
 
 

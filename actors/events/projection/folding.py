@@ -42,7 +42,7 @@ class ModelFold:
         rows_cached_max: int,
     ) -> None:
         self.model = projection.name
-        self.is_beside = False
+        self.is_shadow = False
         self._projection: Final = projection
         self._store = store
         self._codec = codec
@@ -66,7 +66,7 @@ class ModelFold:
                 raise ProjectionChanged(
                     f"the read model {model!r} was made by version {version} of its projection; "
                     f"this is version {self._projection.version}.",
-                    advice="Build it anew beside the live one (beside=True), then switch.",
+                    advice="Build it anew beside the live one (shadow=True), then switch.",
                     model=model,
                 )
         return position
@@ -76,19 +76,19 @@ class ModelFold:
         data = self._store.get_many(model, (FOLD_ROW,))[0]
         return None if data is None else int(msgpack.unpackb(data))
 
-    def open_beside(self) -> int:
+    def open_shadow(self) -> int:
         """Begin with a model beside the live one, or go on with it; gives its position.
 
         What another version had begun to build there is thrown away, the first time. When the
         name means this model meanwhile, it is not beside any more.
         """
         meaning = self._store.meaning(self._projection.name)
-        if not self.is_beside:
-            self.is_beside = True
+        if not self.is_shadow:
+            self.is_shadow = True
             self.model = next_model(meaning)
             if self.version_of(self.model) not in (None, self._projection.version):
                 self._store.drop(self.model)
-        self.is_beside = self.model != meaning
+        self.is_shadow = self.model != meaning
         return self.open(self.model)
 
     def fold(self, before: int, page: Sequence[RecordedEvent], seen: int) -> Folded:

@@ -6,7 +6,7 @@ projector of the same model) leaves the model at some position, and it goes on f
 a page is being written the next one is being read.
 
 A model can be built anew beside the live one, under a name of its own (`name@2`, `name@3`, ...),
-and `switch` lets the name mean it once it has caught up. Readers never see it before.
+and `promote` lets the name mean it once it has caught up. Readers never see it before.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ class Follows(Protocol):
     async def applied(self, model: str, position: int, keys: Sequence[str] | None) -> None:
         """The model has come to a position; None when it is not known which rows changed."""
 
-    async def switched(self, model: str, position: int) -> None:
+    async def promoted(self, model: str, position: int) -> None:
         """The name means this model from now on."""
 
 
@@ -75,7 +75,7 @@ class Projector:
         store: ReadModelStore,
         codec: EventCodec | None = None,
         *,
-        beside: bool = False,
+        shadow: bool = False,
         retries: int | None = 0,
         limits: ProjectorLimits | None = None,
         queries: Sequence[Follows] = (),
@@ -95,14 +95,14 @@ class Projector:
         self._reader: LogReader
         self._position = Position()
         self._ahead: Page | None = None
-        self._beside = beside
+        self._is_shadow = shadow
         self._retries = retries
         self._queries = tuple(queries)
         self._on_stopped = on_stopped
         self._wall_time = wall_time
         self._state = ProjectorState.CATCHING_UP
         self._waiting_since: float | None = None
-        self._looked_s = 0.0
+        self._model_checked_s = 0.0
         self._is_fresh = False
         self._attempts = self._store_failures_in_a_row = 0
         self._events = self._pages = self._overtaken = self._failures = self._store_failures = 0
@@ -139,13 +139,13 @@ class Projector:
     async def _find(self) -> int:
         """Look at what the store holds; gives the position to begin from."""
         self._ahead = None
-        if self._beside:
-            position = await self._threads.call(self._fold.open_beside)
-            self._beside = self._fold.is_beside
+        if self._is_shadow:
+            position = await self._threads.call(self._fold.open_shadow)
+            self._is_shadow = self._fold.is_shadow
         else:
             model = await self._threads.call(self.store.meaning, self.projection.name)
             position = await self._threads.call(self._fold.open, model)
-        self._looked_s = asyncio.get_running_loop().time()
+        self._model_checked_s = asyncio.get_running_loop().time()
         self._is_fresh = True
         await self._moved(position, None)
         return position
@@ -179,7 +179,7 @@ class Projector:
     async def _step(self) -> None:
         if not self._is_fresh:
             await self._reopen()
-        await self._look()
+        await self._check_model()
         if not self._reader.is_behind and self._ahead is None:
             self._waiting_since = None
             self._state = ProjectorState.LIVE
@@ -227,17 +227,17 @@ class Projector:
 
     async def _moved(self, position: int, keys: Sequence[str] | None) -> None:
         """The model stands at a position: tell everybody, those who cache first."""
-        if not self._beside:
+        if not self._is_shadow:
             for queries in self._queries:
                 await queries.applied(self.model, position, keys)
         self._position.move(position)
 
-    async def _look(self) -> None:
+    async def _check_model(self) -> None:
         """Once in a while: whether the name means another model meanwhile."""
         now_s = asyncio.get_running_loop().time()
-        if self._beside or now_s - self._looked_s < self.limits.look_s:
+        if self._is_shadow or now_s - self._model_checked_s < self.limits.model_check_s:
             return
-        self._looked_s = now_s
+        self._model_checked_s = now_s
         if await self._threads.call(self.store.meaning, self.projection.name) != self.model:
             LOGGER.info(
                 "The name %s means another model than %s.", self.projection.name, self.model
@@ -300,18 +300,18 @@ class Projector:
         """
         await self._position.wait_for(position, timeout_s, f"the read model {self.model!r}")
 
-    async def switch(self, timeout_s: float, *, instead_of: "Projector | None" = None) -> str:
+    async def promote(self, timeout_s: float, *, instead_of: "Projector | None" = None) -> str:
         """Let the name mean the model that was built beside; gives the model it meant before.
 
         Waits until it has every event that was in the log when this was called, and every one
         that is in the live model. With `instead_of` the live model's projector is closed first,
         so that no reader goes back by a single event; without it, events that the live
         projector applies in the last moment may be missing for that moment.
-        Raises `DeadlineExceeded` (nothing is switched then), and what `wait_for` raises.
+        Raises `DeadlineExceeded` (nothing is promoted then), and what `wait_for` raises.
         """
-        if not self._beside:
+        if not self._is_shadow:
             raise UsageError(
-                f"{self.model!r} is the live model.", advice="Build one with beside=True."
+                f"{self.model!r} is the live model.", advice="Build one with shadow=True."
             )
         until_s = asyncio.get_running_loop().time() + timeout_s
         await self.wait_for(self.log.head, timeout_s)
@@ -321,10 +321,10 @@ class Projector:
         before = await self._threads.call(self.store.meaning, name)
         live = await self._threads.call(self.store.position, before)
         await self.wait_for(live, max(0.0, until_s - asyncio.get_running_loop().time()))
-        await self._threads.call(self.store.switch, name, self.model)
-        self._beside = False
+        await self._threads.call(self.store.promote, name, self.model)
+        self._is_shadow = False
         for queries in self._queries:
-            await queries.switched(self.model, self.position)
+            await queries.promoted(self.model, self.position)
         return before
 
     async def drop(self, model: str) -> None:

@@ -37,7 +37,7 @@ class Queries(Generic[RowT]):
     """Reads the model that a projection's name means. Belongs to one event loop.
 
     `ttl_s` is how long a row stays in the cache; for up to `meaning_s` after another process
-    has switched to another model, the earlier one's rows may be served. Raises, everywhere,
+    has promoted to another model, the earlier one's rows may be served. Raises, everywhere,
     what the store raises; a cache never fails.
     """
 
@@ -194,7 +194,7 @@ class Queries(Generic[RowT]):
             await self._cache.delete_many([_name(model, key) for key in keys])
         self._told.move(position)
 
-    async def switched(self, model: str, position: int) -> None:
+    async def promoted(self, model: str, position: int) -> None:
         """See `Follows`."""
         self._means(model)
         await self.applied(model, position, None)

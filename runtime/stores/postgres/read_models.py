@@ -41,7 +41,7 @@ class PostgresReadModelStore(RowStore):
             "AND ($2::text = '' OR key > $2) "
             "AND ($4::text IS NULL OR key < $4) ORDER BY key LIMIT $5"
         ),
-        "switch": (
+        "promote": (
             "INSERT INTO {s}.model_names (name, model) VALUES ($1, $2) "
             "ON CONFLICT (name) DO UPDATE SET model = excluded.model"
         ),
@@ -95,9 +95,9 @@ class PostgresReadModelStore(RowStore):
         rows = self._rows("items", model, after, prefix, after_prefix(prefix), max(limit, 0))
         return [(key, value) for key, value in rows]
 
-    def switch(self, name: str, model: str) -> None:
-        """See `ReadModelStore.switch`."""
-        self._rows("switch", name, model)
+    def promote(self, name: str, model: str) -> None:
+        """See `ReadModelStore.promote`."""
+        self._rows("promote", name, model)
 
     def meaning(self, name: str) -> str:
         """See `ReadModelStore.meaning`."""

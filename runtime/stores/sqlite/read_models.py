@@ -77,8 +77,8 @@ class SqliteReadModelStore:
                 rows = [("", empty), *rows][:limit]
         return rows
 
-    def switch(self, name: str, model: str) -> None:
-        """See `ReadModelStore.switch`."""
+    def promote(self, name: str, model: str) -> None:
+        """See `ReadModelStore.promote`."""
         with self._transaction() as writer:
             writer.execute("INSERT OR REPLACE INTO meanings VALUES (?, ?)", (name, model))
 

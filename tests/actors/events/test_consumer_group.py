@@ -188,7 +188,7 @@ async def test_parked_replayed_and_dropped(log: HardLog, models: ReadModelStore)
         rows = await group.parked()
         assert [row.event.position for row in rows] == [2, 4]
         assert rows[0].attempts == 2
-        assert rows[0].story[-1] == "attempt 2: ValueError('no 2')"
+        assert rows[0].reasons[-1] == "attempt 2: ValueError('no 2')"
         assert rows[0].event.body == Deposited(amount=1)
         assert [row.event.position for row in await group.parked(after=2)] == [4]
         await group.drop(4)

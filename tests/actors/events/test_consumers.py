@@ -82,7 +82,7 @@ class Group(RuleBasedStateMachine):
             event.ends_s = self.now + min(2.0, 2.0 ** (event.attempts - 1))
             return
         (park,) = (e for e in effects if isinstance(e, Park) and e.position == position)
-        assert park.attempts == LIMITS.attempts_max <= len(park.story), "with earlier ones"
+        assert park.attempts == LIMITS.attempts_max <= len(park.reasons), "with earlier ones"
         effects.remove(park)
         self.leave(position)
         self.parked.add(position)

@@ -32,7 +32,7 @@ def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenS
     def make() -> EventStore:
         store: EventStore
         if request.param == "memory":
-            store = shared.beside()
+            store = shared.second_handle()
         elif request.param == "sqlite":
             store = SqliteEventStore(tmp_path / "log.db", durability="off")
         else:

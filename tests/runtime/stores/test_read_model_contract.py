@@ -69,9 +69,9 @@ def test_two_who_apply_the_same_events_apply_them_once(open_models: OpenModels) 
 def test_a_name_means_another_model_from_one_moment_on(open_models: OpenModels) -> None:
     first, second = open_models(), open_models()
     assert first.meaning("m") == "m"
-    first.switch("m", "m-2")
+    first.promote("m", "m-2")
     assert second.meaning("m") == "m-2"
-    first.switch("m", "m-3")
+    first.promote("m", "m-3")
     assert second.meaning("m") == "m-3"
 
 

@@ -18,7 +18,7 @@ from callboard.runtime.telemetry.metrics import Publisher, figures_of
 from callboard.runtime.telemetry.names import METRICS, Kind
 from callboard.runtime.telemetry.vitals import process_vitals
 
-PAGE = Path(__file__).parents[3] / "docs" / "looking.md"
+PAGE = Path(__file__).parents[3] / "docs" / "observing.md"
 
 
 class Done(Contract, name="metrics.done"):
