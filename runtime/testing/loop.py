@@ -310,7 +310,7 @@ class SimulatedLoop(_EventLoop):
         """End the process, see `die`."""
         self.die()
 
-    def failed(self, step: Step, error: BaseException) -> None:
+    def note_failure(self, step: Step, error: BaseException) -> None:
         """Note that a callback has raised: none does in a correct run."""
         self.errors.append(f"a callback of {self.name} raised {error!r} ({step!r})")
 

@@ -175,7 +175,7 @@ class World:
                 except (KeyboardInterrupt, SystemExit):
                     raise
                 except BaseException as error:  # noqa: BLE001 - as asyncio does it
-                    loop.failed(step, error)
+                    loop.note_failure(step, error)
             self.steps += 1
             loop.steps += 1
             if not loop.ready:
