@@ -280,7 +280,7 @@ class System:
         A `subtree` is stopped as `TreeRef.terminate_child` does it.
         """
         if isinstance(actor, TreeRef):
-            if await actor.stop_inside():
+            if await actor.stop_as_child():
                 return
             actor = actor.ref
         await self._spawner().stop(actor)

@@ -142,7 +142,7 @@ class SimulatedRoot:
         self.deaths += 1
         self.incarnation = None
         self.loop.die()
-        self.network.died(self)
+        self.network.fail_calls_to(self)
 
     def _come_back(self) -> None:
         if not self.is_over:
