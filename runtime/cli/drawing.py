@@ -25,7 +25,7 @@ def draw(snapshot: Snapshot[CallboardView]) -> Tree:
     facts = [
         counted(len(view.hosts) - 1, "host"),
         counted(sum(host.actors for host in view.hosts), "actor"),
-        counted(view.standbys, "understudy", "understudies"),
+        counted(view.standbys, "standby", "standbys"),
     ]
     if view.restarts:
         facts.append(f"{counted(view.restarts, 'host')} replaced")

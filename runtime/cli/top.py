@@ -199,7 +199,7 @@ def draw(snapshot: Snapshot[SystemRows], sort: str = "messages") -> RenderableTy
     rows = sorted_rows(snapshot.view, sort)
     facts = [
         counted(len(rows.hosts) - 1, "host"),
-        counted(rows.standbys, "understudy", "understudies"),
+        counted(rows.standbys, "standby", "standbys"),
         f"{counted(rows.hosts_replaced, 'host')} replaced",
     ]
     kind = f"process {snapshot.pid}" if snapshot.pid else "detached"

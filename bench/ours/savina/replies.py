@@ -271,7 +271,7 @@ class LogisticMap(Stage):
     """Each term is asked of another actor."""
 
     async def prepare(self, sizes: dict[str, int], ctx: Context) -> None:
-        """Spawn a computer and a key region for each series."""
+        """Spawn a computer and a region for each series."""
         self._series: list[Ref[Any]] = []
         for number in range(sizes["series"]):
             computer = await ctx.spawn(props(Computer, rate_of(number)))

@@ -67,7 +67,7 @@ class WaitingRoom(Actor):
         self._barber_sleeps = True
 
     @handler
-    async def start_one(self, message: Serve) -> None:
+    async def hire(self, message: Serve) -> None:
         """Learn who the barber is."""
         self._barber = message.customer
 

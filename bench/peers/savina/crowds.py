@@ -315,7 +315,7 @@ class WaitingRoom(Role):
         self._barber: Any = None
         self._barber_sleeps = True
 
-    def start_one(self, barber: Any) -> None:
+    def hire(self, barber: Any) -> None:
         """Learn who the barber is."""
         self._barber = barber
 

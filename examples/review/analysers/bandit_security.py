@@ -41,7 +41,7 @@ def _load() -> tuple[Callable[..., Any], Callable[[], Any]]:
 
 
 class BanditSecurity(PerFileAnalyser):
-    """Weak cryptography, injections, non-idempotent deserialisation and the like."""
+    """Weak cryptography, injections, unsafe deserialisation and the like."""
 
     name = "bandit"
 
