@@ -477,7 +477,7 @@ async def test_wait_for_ends_at_its_deadline_and_with_the_projector(
     async with open_journal() as journal:
         projector = Projector(Accounts(), journal, memory)
         await projector.start()
-        with pytest.raises(DeadlineExceeded, match="is at position 0 after .* not at 1"):
+        with pytest.raises(DeadlineExceeded, match=r"is at position 0 after .* not at 1"):
             await projector.wait_for(1, 0.01)
         await projector.close()
         with pytest.raises(UsageError, match="closed"):

@@ -233,7 +233,7 @@ async def test_a_store_that_stays_away_is_counted_and_executions_go_on() -> None
     here.states.fails = 1_000_000
     journal = await opened(here.events)
     async with here.feeding(journal) as (feed, _):
-        with pytest.raises(DeadlineExceeded, match="is at position 0 after .* not at 15"):
+        with pytest.raises(DeadlineExceeded, match=r"is at position 0 after .* not at 15"):
             await feed.wait_for(journal.head, 0.2)
         assert feed.statistics().failures >= 1
         assert feed.statistics().lag_positions == journal.head
