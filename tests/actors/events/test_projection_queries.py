@@ -45,8 +45,8 @@ async def test_rows_come_from_the_cache_until_they_change(
     queries = Queries(Accounts, models, cache=LocalCache())
     async with Projector(Accounts(), journal, models, queries=[queries]) as projector:
         await append(journal, [Deposited(account=name, amount=5) for name in "abc"])
-        # Not `queries.wait_for`: that may see the store's position before it is notified of the keys,
-        # and then serves no row of before.
+        # Not `queries.wait_for`: it may read the store's position before the notification, and
+        # then serves no older row.
         await projector.wait_for(3, DEADLINE_S)
         assert await queries.get_many(["a", "b", "nobody", "a"]) == [5, 5, None, 5]
         assert (queries.from_cache, queries.from_store) == (0, 3)
