@@ -118,7 +118,7 @@ def test_unknown_events_are_skipped_counted_and_logged_once(
             assert [event.position for event in codec.decode_all(page)] == [5]
     assert codec.skipped == {("tests.events.stranger", 1): 3}
     assert len(caplog.records) == 1
-    assert "first at position 4" in caplog.text
+    assert "first one at position 4" in caplog.text
 
 
 def test_unknown_events_are_kept_undecoded() -> None:

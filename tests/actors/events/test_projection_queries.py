@@ -176,7 +176,7 @@ async def test_it_waits_no_longer_than_it_may_and_refuses_the_empty_key(
     queries = Queries(Accounts, models)
     with pytest.raises(DeadlineExceeded, match="position 1 "):
         await queries.wait_for(1, 0.01)
-    with pytest.raises(UsageError, match="empty key"):
+    with pytest.raises(UsageError, match="a key of a row is empty"):
         await queries.get("")
     await queries.close()
 

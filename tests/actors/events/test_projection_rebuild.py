@@ -84,7 +84,7 @@ async def test_it_is_built_under_load_and_nobody_sees_half_of_it(models: ReadMod
         assert rows == folded(events, factor=100)
         await new.drop("accounts")
         assert models.position("accounts") == 0
-        with pytest.raises(UsageError, match="is what readers"):
+        with pytest.raises(UsageError, match="is the live model"):
             await new.drop("accounts@2")
         await new.close()
         await queries.close()

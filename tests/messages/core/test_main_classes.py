@@ -11,8 +11,8 @@ from pathlib import Path
 
 DRIVER = """
 import sys, cloudpickle
-from callboard.messages.codec import Codec
-from callboard.messages.contract import Contract, ContractRegistry, Request, contract_key
+from callboard.messages.core.codec import Codec
+from callboard.messages.core.contract import Contract, ContractRegistry, Request, contract_key
 
 class Place(Contract, version=2):
     line: int
@@ -43,8 +43,8 @@ with open(sys.argv[1], "wb") as file:
 
 WORKER = """
 import json, sys, cloudpickle
-from callboard.messages.codec import Codec
-from callboard.messages.contract import ContractRegistry, contract_key, reply_type
+from callboard.messages.core.codec import Codec
+from callboard.messages.core.contract import ContractRegistry, contract_key, reply_type
 
 with open(sys.argv[1], "rb") as file:
     classes, bodies, keys = cloudpickle.load(file)
