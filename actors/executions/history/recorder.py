@@ -347,9 +347,9 @@ class Recorder:
         self._last = events[-1].id
         self._under_way += 1
         try:
-            self._journal.submit(append, lambda outcome: self._answered(outcome, then))
+            self._journal.submit(append, lambda outcome: self._settle(outcome, then))
         except CallboardError as error:
-            self._answered(error, None)
+            self._settle(error, None)
         return True
 
     def _close_turn(self) -> None:
@@ -357,7 +357,7 @@ class Recorder:
             self._note(self._moved.event(self._wall_time()))
             self._moved = MovedWriter()
 
-    def _answered(self, outcome: Appended | CallboardError, then: Then | None) -> None:
+    def _settle(self, outcome: Appended | CallboardError, then: Then | None) -> None:
         self._under_way -= 1
         if isinstance(outcome, CallboardError):
             self.give_up(outcome)

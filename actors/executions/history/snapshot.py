@@ -151,7 +151,7 @@ def _take_results(
     attempts: list[int],
     numbers: list[int],
     bodies: list[bytes],
-    beside: list[Any],
+    special: list[Any],
     contracts: list[Any],
 ) -> None:
     keys = [ContractKey(*key) for key in contracts]
@@ -159,7 +159,7 @@ def _take_results(
     rows = zip(map(keys.__getitem__, numbers), bodies, repeat(()), repeat(None))
     packed = map(Packed._make, rows)
     history.results.update(zip(indices, zip(attempts, packed, strict=True), strict=True))
-    for index, buffers, blob in beside:
+    for index, buffers, blob in special:
         attempt, one = history.results[index]
         ref = None if blob is None else BlobRef(*blob)
         history.results[index] = (attempt, one._replace(buffers=tuple(buffers), blob=ref))

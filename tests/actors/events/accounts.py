@@ -1,4 +1,4 @@
-"""Accounts for the tests of projections: events, a projection, a plain fold beside it, a log."""
+"""Accounts for the tests of projections: events, a projection, a plain fold, a log."""
 
 import asyncio
 import contextlib

@@ -55,7 +55,7 @@ class Group(RuleBasedStateMachine):
         self.done: set[int] = set()
         self.parked: set[int] = set()
         self.open: dict[int, Delivered] = {}
-        self.lanes: dict[str, list[int]] = {}
+        self.open_by_key: dict[str, list[int]] = {}
         self.capacities: dict[str, int] = {}
         self.stale: list[tuple[str, int, int]] = []
         """Deliveries whose time is over: name, position, attempt."""
@@ -65,16 +65,16 @@ class Group(RuleBasedStateMachine):
     def enter(self, position: int, key: str | None) -> None:
         self.open[position] = Delivered(key)
         if key is not None:
-            self.lanes.setdefault(key, []).append(position)
+            self.open_by_key.setdefault(key, []).append(position)
 
     def leave(self, position: int) -> None:
         gone = self.open.pop(position)
         if gone.key is not None:
-            assert self.lanes[gone.key].pop(0) == position, "out of its key's order"
+            assert self.open_by_key[gone.key].pop(0) == position, "out of its key's order"
         self.finished.add(position)
 
     def fail(self, position: int, effects: list[Effect]) -> None:
-        """An attempt has failed: the event waits, or is parked, which must be told."""
+        """An attempt has failed: the event waits, or is parked, which must be reported."""
         event = self.open[position]
         self.stale.append((event.consumer, position, event.attempts))
         event.consumer = ""
@@ -94,7 +94,7 @@ class Group(RuleBasedStateMachine):
             event = self.open[effect.position]
             assert not event.consumer, "two consumers have it"
             assert event.attempts == 0 or event.ends_s <= self.now, "its back-off is not over"
-            assert event.key is None or self.lanes[event.key][0] == effect.position
+            assert event.key is None or self.open_by_key[event.key][0] == effect.position
             event.attempts += 1
             assert effect.attempt == event.attempts
             event.consumer, event.ends_s = effect.consumer, self.now + LIMITS.ack_timeout_s
@@ -224,7 +224,7 @@ class Group(RuleBasedStateMachine):
         for position in sorted(self.parked):
             self.core.keep_parked(position, self.log[position], ["earlier"])
         self.capacities, self.stale = {}, []
-        self.open, self.lanes = {}, {}
+        self.open, self.open_by_key = {}, {}
         rest = [position for position in sorted(self.log) if position > before.checkpoint]
         for position in rest:
             if position not in self.finished:
@@ -260,7 +260,7 @@ class Group(RuleBasedStateMachine):
             for position, event in self.open.items()
             if not event.consumer
             and not event.attempts
-            and (event.key is None or self.lanes[event.key][0] == position)
+            and (event.key is None or self.open_by_key[event.key][0] == position)
         ]
         assert not (free and heads)
 

@@ -48,7 +48,7 @@ STEPS = st.lists(
 
 
 class Run:
-    """A log, its follower, and subscriptions of all kinds beside what they must have had."""
+    """A log, its follower, and subscriptions with the events that they must deliver."""
 
     def __init__(self, afters: list[int]) -> None:
         self.log = HardLog()

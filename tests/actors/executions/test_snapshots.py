@@ -57,7 +57,7 @@ def seen(history: ExecutionHistory) -> tuple[Any, ...]:
 def grown(parent: int | None, *ids: str, non_idempotent: bool = False) -> dict[str, Any]:
     writer = GrownWriter()
     for id_ in ids:
-        packed = Packed(KEY, id_.encode(), (b"beside",) if id_ == "b" else ())
+        packed = Packed(KEY, id_.encode(), (b"buffer",) if id_ == "b" else ())
         writer.add(SubTask(id_, None, non_idempotent=non_idempotent), packed, {})
     return dict(writer.event(parent).fields())
 

@@ -1,4 +1,4 @@
-"""The writer's core beside a plain model: any order of appends, commits and failures."""
+"""The writer's core against a plain model: any order of appends, commits and failures."""
 
 from typing import Any
 

@@ -116,19 +116,19 @@ async def test_what_waits_behind_a_commit_is_one_group_in_its_order(
 
 async def test_nobody_hears_before_it_is_durable(store: FaultyStore, opened: Make) -> None:
     journal = await opened()
-    told: list[str] = []
+    calls: list[str] = []
     heads: list[int] = []
-    journal.on_commit(lambda _head: told.append("head"))
+    journal.on_commit(lambda _head: calls.append("head"))
     journal.on_commit(heads.append)
-    end = journal.on_commit(lambda _head: told.append("ended"))
+    end = journal.on_commit(lambda _head: calls.append("ended"))
     store.gate.clear()
-    journal.submit(Append("a", tuple(events(3))), lambda _outcome: told.append("done"))
+    journal.submit(Append("a", tuple(events(3))), lambda _outcome: calls.append("done"))
     await entered(store)
-    assert (told, journal.head) == ([], 0)
+    assert (calls, journal.head) == ([], 0)
     end()
     store.gate.set()
     await journal.flush(WAIT_S)
-    assert (told, heads, journal.head) == (["done", "head"], [3], 3)
+    assert (calls, heads, journal.head) == (["done", "head"], [3], 3)
 
 
 async def test_heads_only_grow(opened: Make) -> None:

@@ -26,7 +26,7 @@ async def test_each_wait_ends_when_the_position_has_come_there() -> None:
     assert await waits[1]
     position.wake()
     assert not await waits[2], "who is woken looks where it stands"
-    with pytest.raises(DeadlineExceeded, match="the model stands at 5, not at 9"):
+    with pytest.raises(DeadlineExceeded, match=r"the model is at position 5 after .* not at 9"):
         await position.wait_for(9, 0.01, "the model")
 
 
@@ -70,7 +70,7 @@ class RemoteChildSpec:
         self.news: asyncio.Queue[int | Exception] = asyncio.Queue()
         self.asked_after: list[int] = []
         self.position = FollowedPosition(
-            self.look, name="it", every_s=0.0, backoff=Backoff(max_s=0.0), passing=AskError
+            self.look, name="it", every_s=0.0, backoff=Backoff(max_s=0.0), transient=AskError
         )
 
     async def look(self, after: int) -> int:
