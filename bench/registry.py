@@ -282,7 +282,7 @@ KILLS = Bench(
     ours=_ours(
         {
             "hosts": 4,
-            "understudies": 2,
+            "standbys": 2,
             "actors": 400,
             "asks_per_s": 2_000,
             "kills": 100,
@@ -291,7 +291,7 @@ KILLS = Bench(
         },
         {
             "hosts": 2,
-            "understudies": 1,
+            "standbys": 1,
             "actors": 20,
             "asks_per_s": 500,
             "kills": 2,

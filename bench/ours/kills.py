@@ -60,12 +60,12 @@ def run(params: Params) -> Outcome:
             await system.spawn_many(Worker for _ in range(params["actors"]))
         )
         asked = [_asked(ref) for ref in refs]
-        stand = partial(wait_until_standing, system, standbys=params["understudies"])
+        stand = partial(wait_until_standing, system, standbys=params["standbys"])
         return await measure_kills(asked, HostLost, params, stand)
 
     return callboard.run(
         main,
         hosts=params["hosts"],
-        standbys=params["understudies"],
+        standbys=params["standbys"],
         host_supervision=KILLED_OFTEN,
     )

@@ -189,7 +189,7 @@ class Root:
 
     def statistics(self) -> dict[str, Any]:
         """Counts for `callboard tree`."""
-        return {"lost_hosts": self.lost_hosts, "understudies": self.standbys.ready}
+        return {"lost_hosts": self.lost_hosts, "standbys": self.standbys.ready}
 
 
 def _why_it_ended(reason: Exit, last_failure: CallboardError | None) -> CallboardError:

@@ -74,13 +74,13 @@ def _shipped(
     if not is_remote_child_holder:
         assert isinstance(node, TreeSpec), "whoever starts a tree begins with a supervisor"
         shipped = part_of(pickler, [TreeStart(node)], wanted, numbers_each=len(part.paths))
-        return shipped.model_copy(update={"lodges": tuple(part.below)})
+        return shipped.model_copy(update={"holders": tuple(part.below)})
     above = f"{tree.name}/{part.path}".rpartition("/")[0]
     entry = RemoteChildEntry(node, above)
     shipped = part_of(pickler, [entry], wanted, numbers_each=len(part.paths) + 1)
     return shipped.model_copy(
         update={
-            "lodges": tuple(part.below),
+            "holders": tuple(part.below),
             "is_remote_child_holder": True,
             "field": f"{part.place}.placement",
             "host": None if shipped.host is None else _detached(shipped.host),

@@ -69,7 +69,7 @@ class SystemViews:
             name=self._system_name,
             hosts=(own, *views),
             restarts=numbers["lost_hosts"],
-            standbys=numbers["understudies"],
+            standbys=numbers["standbys"],
         )
 
     async def _look(self, slot: Slot, request: QueryHost) -> HostView:

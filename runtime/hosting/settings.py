@@ -95,7 +95,7 @@ class Settings:
         if self.hosts is not None:
             self._check_hosts(self.hosts)
         if not 0 <= self.standbys <= HOSTS_MAX:
-            _refuse("understudies", self.standbys, f"a number from 0 to {HOSTS_MAX}")
+            _refuse("standbys", self.standbys, f"a number from 0 to {HOSTS_MAX}")
         if self.engine == "inline" and self.address is not None:
             _refuse("address", self.address, "None for the inline engine: it has no cluster")
         if self.engine == "inline" and self.detached:

@@ -49,7 +49,7 @@ def simulate(
     """Run `main` with one driver of a detached system, and take the system down."""
     world = World(seed=seed)
     options = {"hosts": 2, "heartbeat_s": 0.5, "heartbeats_missed_max": 3, **options}
-    settings = Settings(engine="inline", name="sim", **{"understudies": 1, **options})
+    settings = Settings(engine="inline", name="sim", **{"standbys": 1, **options})
 
     async def stays(_driver: Driver) -> None:
         await asyncio.sleep(3_600.0)

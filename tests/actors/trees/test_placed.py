@@ -19,8 +19,8 @@ from callboard.runtime.api.system import System
 from .fixture_actors import LOG, Child, End, Ping, child, states, supervised
 
 WAIT_S = 10.0
-TWO: Any = {"engine": "inline", "hosts": 2, "understudies": 0}
-THREE: Any = {"engine": "inline", "hosts": 3, "understudies": 1}
+TWO: Any = {"engine": "inline", "hosts": 2, "standbys": 0}
+THREE: Any = {"engine": "inline", "hosts": 3, "standbys": 1}
 HERE, THERE = Placement(host=1), Placement(host=2)
 
 

@@ -22,7 +22,7 @@ from callboard.runtime.api.start import start
 
 from .fixture_actors import LOG, Child, End, Ping, child, states, supervised
 
-ALONE: Any = {"engine": "inline", "hosts": 1, "understudies": 0}
+ALONE: Any = {"engine": "inline", "hosts": 1, "standbys": 0}
 WAIT_S = 10.0
 
 

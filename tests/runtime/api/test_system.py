@@ -44,7 +44,7 @@ class Ponger(Agent):
         ({"engine": "carrier pigeon"}, "engine"),
         ({"hosts": 0}, "hosts"),
         ({"hosts": -3}, "hosts"),
-        ({"understudies": -1}, "understudies"),
+        ({"standbys": -1}, "standbys"),
         ({"engine": "inline", "address": "here:1"}, "address"),
         ({"ask_timeout_s": 0}, "ask_timeout_s"),
         ({"heartbeat_s": -1.0}, "heartbeat_s"),

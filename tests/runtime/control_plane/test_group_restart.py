@@ -26,7 +26,7 @@ OPTIONS: Final[dict[str, Any]] = {
     "engine": "inline",
     "hosts": tuple(HostSpec(name) for name in "abc"),
     "host_supervision": GROUP,
-    "understudies": 0,
+    "standbys": 0,
 }
 
 

@@ -76,7 +76,7 @@ async def kill(system: System, slot: int, pid: int) -> None:
 
 
 async def test_placed_child_outlives_the_host_it_runs_on_and_that_of_its_supervisor() -> None:
-    options: dict[str, Any] = {"hosts": 2, "understudies": 2, "journal": "off"}
+    options: dict[str, Any] = {"hosts": 2, "standbys": 2, "journal": "off"}
     async with start(engine="ray", name="placed", **options) as system:
         tree = await system.start_tree(tree_with(Placement(host=2)))
         first = await where(tree)
