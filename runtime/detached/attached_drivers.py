@@ -31,14 +31,14 @@ class AttachedDrivers:
         self,
         control: Host,
         root: Root,
-        around: RootEnvironment,
+        root_environment: RootEnvironment,
         silence_s: float,
         expected: Mapping[int, JoinRequest | None],
         on_dropped: Callable[[int], None],
     ) -> None:
         self._control = control
         self._root = root
-        self._around = around
+        self._root_environment = root_environment
         self._silence_s = silence_s
         """An attached driver that has said nothing for so long is dropped."""
         self.expected: Final = dict(expected)
@@ -50,7 +50,7 @@ class AttachedDrivers:
         """What ends the watch over each driver's process."""
         for join_request in self.expected.values():
             if join_request is not None:
-                self._watch_over(join_request)
+                self._watch_driver(join_request)
         self._on_dropped = on_dropped
 
     async def join(
@@ -77,7 +77,7 @@ class AttachedDrivers:
             self._control.link(slot).connect(join_request.epoch, carrier)
             self._root.table.add_driver(slot, join_request.name, join_request.epoch, process)
             if slot not in self._watches:
-                self._watch_over(join_request)
+                self._watch_driver(join_request)
             LOGGER.info("driver %s has attached", join_request.name)
         self.heard(slot)
         self._control.run_task(self._introduce(slot))
@@ -91,9 +91,9 @@ class AttachedDrivers:
             self._root.registrar.directory(),
         )
 
-    def _watch_over(self, join_request: JoinRequest) -> None:
+    def _watch_driver(self, join_request: JoinRequest) -> None:
         slot = join_request.slot
-        self._watches[slot] = self._around.watch_over(join_request, lambda: self._gone(slot))
+        self._watches[slot] = self._root_environment.watch_process(join_request, lambda: self._gone(slot))
 
     async def _introduce(self, slot: int) -> None:
         attached_driver = self._root.table.attached_drivers.get(slot)

@@ -41,12 +41,12 @@ class DetachedRoot:
     """One incarnation of a root, on the running event loop. `system` is the same for all."""
 
     def __init__(
-        self, settings: Settings, system: str, environment: Environment, around: RootEnvironment
+        self, settings: Settings, system: str, environment: Environment, root_environment: RootEnvironment
     ) -> None:
         self._settings = settings
         self._system = system
         self._environment = environment
-        self._around = around
+        self._root_environment = root_environment
         self._pulls: Final = Pulls()
         self.control: Control | None = None
         """Its control plane, as soon as there is one."""
@@ -77,7 +77,7 @@ class DetachedRoot:
             LOGGER.log(level, what, self._settings.name, exc_info=error)
             if await self._has_to_stop(within_s=AGAIN_S):
                 raise
-            self._around.crash()
+            self._root_environment.crash()
 
     async def _has_to_stop(self, *, within_s: float) -> bool:
         with contextlib.suppress(TimeoutError):
@@ -86,15 +86,15 @@ class DetachedRoot:
         return self._is_to_stop.is_set()
 
     async def _come_up(self, remembered: Remembered) -> None:
-        around, settings = self._around, self._settings
+        root_environment, settings = self._root_environment, self._settings
         if remembered.system != self._system:
             # What a system of this name has left that nobody could end.
-            await around.end_processes(remembered.processes)
-            await around.forget()
+            await root_environment.end_processes(remembered.processes)
+            await root_environment.forget()
             remembered = Remembered()
         epoch = remembered.epoch + 1
-        records = Records(around.ledger)
-        engine = self._engine = around.engine(epoch, records)
+        records = Records(root_environment.ledger)
+        engine = self._engine = root_environment.engine(epoch, records)
         environment = dataclasses.replace(self._environment, epoch=lambda: epoch)
         control = self.control = Control(
             settings, engine, environment, self._failed, name="root", records=records
@@ -108,7 +108,7 @@ class DetachedRoot:
                 (slot, join_request_of(row)) for slot, row in remembered.attached_drivers.items()
             )
         else:
-            await around.end_processes(remembered.processes)
+            await root_environment.end_processes(remembered.processes)
             await control.start()
         await records.started()
         if environment.is_real:
@@ -116,7 +116,7 @@ class DetachedRoot:
             await self._admin.start()
         silence_s = SILENCES * settings.heartbeat_s * settings.heartbeats_missed_max
         self.attached_drivers = AttachedDrivers(
-            control.host, control.root, around, silence_s, expected, self._pulls.end
+            control.host, control.root, root_environment, silence_s, expected, self._pulls.end
         )
         control.host.run_task(self.attached_drivers.watch(settings.heartbeat_s))
 
@@ -124,7 +124,7 @@ class DetachedRoot:
         """What its predecessors have written down, however long that takes."""
         while True:
             try:
-                return Remembered.from_entries(await self._around.ledger.read())
+                return Remembered.from_entries(await self._root_environment.ledger.read())
             except ClusterError as error:
                 LOGGER.warning("%s It is tried again.", error)
                 await asyncio.sleep(READ_RETRY_S)
@@ -138,7 +138,7 @@ class DetachedRoot:
         try:
             await self.stop(self._settings.stop_timeout_s)
         finally:
-            await self._around.end()
+            await self._root_environment.end()
 
     # --- for who looks for it ---------------------------------------------------------------
 
@@ -153,7 +153,7 @@ class DetachedRoot:
             await self._ready
         except Exception as error:  # noqa: BLE001 - it is told to those who wait for it
             LOGGER.info("what could not be taken over is ended: %s", error)
-            await self._around.end_processes(self._inherited)
+            await self._root_environment.end_processes(self._inherited)
         if self._admin is not None:
             await self._admin.stop()
         if self.attached_drivers is not None:
@@ -162,7 +162,7 @@ class DetachedRoot:
             await self.control.stop(timeout_s)
         if self._engine is not None:
             await self._engine.stop()
-        await self._around.forget()
+        await self._root_environment.forget()
 
     async def admin(self, line: bytes, caller: Caller) -> bytes:
         """The answer to a request of the admin API, once it is ready; see `AdminService`."""
@@ -184,7 +184,7 @@ class DetachedRoot:
         await self.ready()
         assert self.attached_drivers is not None
         carrier: FrameCarrier
-        carrier, mine = await self._around.way_to(
+        carrier, mine = await self._root_environment.carrier_to(
             join_request, self._pulls.carrier(join_request.slot)
         )
         join_reply = await self.attached_drivers.join(join_request, carrier, known_epoch)

@@ -116,12 +116,12 @@ class RootEnvironment(Protocol):
     async def forget(self) -> None:
         """Forget all that was written down. Raises `ClusterError`."""
 
-    async def way_to(
+    async def carrier_to(
         self, join_request: JoinRequest, pulls: PullCarrier
     ) -> tuple[FrameCarrier, SocketAddress | None]:
         """The way for frames to a driver, and the one it has for frames to here."""
 
-    def watch_over(self, join_request: JoinRequest, gone: Callable[[], None]) -> Callable[[], None]:
+    def watch_process(self, join_request: JoinRequest, gone: Callable[[], None]) -> Callable[[], None]:
         """Have `gone` called once, soon after the driver's process has ended.
 
         Never for one that lives, however busy or hard to reach. Gives what ends the watch.

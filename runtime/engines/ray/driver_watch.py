@@ -17,14 +17,14 @@ import ray.exceptions
 from ...detached.ports import JoinRequest
 from ...transport.process_watch import until_ended
 
-__all__ = ["watch_over"]
+__all__ = ["watch_process"]
 
 LOGGER: Final = logging.getLogger("callboard.root")
 ANSWER_S: Final = 5.0
 """How long the head of the cluster may take to tell of a job."""
 
 
-def watch_over(
+def watch_process(
     join_request: JoinRequest, gone: Callable[[], None], every_s: float
 ) -> Callable[[], None]:
     """Call `gone` once when the driver's process has ended; gives what ends the watch.

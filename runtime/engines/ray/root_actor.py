@@ -21,7 +21,7 @@ from ...hosting.settings import Settings
 from ...transport.pulls import PullCarrier
 from ...transport.sockets import SocketAddress, SocketCarrier
 from .carrier import pack_answer
-from .driver_watch import watch_over
+from .driver_watch import watch_process
 from .engine import RayEngine, end_by_name
 from .environment import RAY
 from .host_actor import take_call
@@ -58,7 +58,7 @@ class RayRootEnvironment:
         """See `RootEnvironment`."""
         await self.ledger.erase()
 
-    async def way_to(
+    async def carrier_to(
         self, join_request: JoinRequest, pulls: PullCarrier
     ) -> tuple[FrameCarrier, SocketAddress | None]:
         """A socket to a driver of this node; frames for another wait until it pulls."""
@@ -68,9 +68,9 @@ class RayRootEnvironment:
             return pulls, mine
         return SocketCarrier(address, pulls), mine
 
-    def watch_over(self, join_request: JoinRequest, gone: Callable[[], None]) -> Callable[[], None]:
+    def watch_process(self, join_request: JoinRequest, gone: Callable[[], None]) -> Callable[[], None]:
         """See `RootEnvironment`."""
-        return watch_over(join_request, gone, self._settings.heartbeat_s)
+        return watch_process(join_request, gone, self._settings.heartbeat_s)
 
     async def end(self) -> None:
         """See `RootEnvironment`."""
@@ -91,8 +91,8 @@ class RootActor:
             level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
         )
         self._settings = settings
-        around = RayRootEnvironment(settings, system)
-        self._root = DetachedRoot(settings, system, RAY, around)
+        root_environment = RayRootEnvironment(settings, system)
+        self._root = DetachedRoot(settings, system, RAY, root_environment)
         asyncio.get_running_loop().call_soon(tune_gc)
 
     def __repr__(self) -> str:

@@ -34,7 +34,7 @@ from ..values import Values
 from .execution_service import ExecutionService
 from .jobs import pack_job
 from .messages import DescribeExecution, ExecutionDescribed, TakeExecution
-from .remote_execution import RemoteExecution, has_left
+from .remote_execution import RemoteExecution, driver_left
 
 __all__ = ["EXECUTION_SERVICE", "RemoteExecutions"]
 
@@ -81,7 +81,7 @@ class RemoteExecutions:
         self._finding = asyncio.Lock()
         self._found: Address | None = None
         self._followed: dict[RemoteExecution[Any], asyncio.Task[None]] = {}
-        self._wishes: set[asyncio.Task[Any]] = set()
+        self._commands: set[asyncio.Task[Any]] = set()
 
     @property
     def states(self) -> SystemStates:
@@ -198,7 +198,7 @@ class RemoteExecutions:
             await self._ask(take)
             execution.taken.set()
             while not execution.outcome.done():
-                answer = await self._ask(execution.question(FOLLOW_S), execution.hindered)
+                answer = await self._ask(execution.question(FOLLOW_S), execution.note_problem)
                 if answer.is_known:
                     execution.told(answer)
                 else:
@@ -208,24 +208,24 @@ class RemoteExecutions:
             execution.lost(error)
         finally:
             self._followed.pop(execution, None)
-            execution.lost(has_left(execution.id, self._settings.name))
+            execution.lost(driver_left(execution.id, self._settings.name))
 
     # --- the execution service
     # -----------------------------------------------------------------------------
 
     def _start(self, coroutine: Coroutine[Any, Any, ReplyT]) -> "asyncio.Task[ReplyT]":
         task = self._host.loop.create_task(coroutine)
-        self._wishes.add(task)
-        task.add_done_callback(self._wished)
+        self._commands.add(task)
+        task.add_done_callback(self._settle_command)
         return task
 
-    def _wished(self, task: "asyncio.Task[Any]") -> None:
-        self._wishes.discard(task)
+    def _settle_command(self, task: "asyncio.Task[Any]") -> None:
+        self._commands.discard(task)
         if not task.cancelled():
             task.exception()  # Whoever awaits it is told.
 
     async def _ask(
-        self, request: Request[ReplyT], hindered: Callable[[CallboardError], None] | None = None
+        self, request: Request[ReplyT], note_problem: Callable[[CallboardError], None] | None = None
     ) -> ReplyT:
         """Ask the execution service, again when it or the way to it was lost."""
         while True:
@@ -235,8 +235,8 @@ class RemoteExecutions:
             except (HostLost, DeadlineExceeded, ActorNotFound, ActorStopped) as error:
                 if self._is_over():
                     raise
-                if hindered is not None:
-                    hindered(error)
+                if note_problem is not None:
+                    note_problem(error)
                 if isinstance(error, ActorNotFound | ActorStopped):
                     self._found = None  # Somebody has stopped it: another one is started.
                 await asyncio.sleep(RETRY_S)
@@ -277,7 +277,7 @@ class RemoteExecutions:
     async def leave(self) -> None:
         """Give wishes that are on their way some time; then nothing is followed any more."""
         following = set(self._followed.values())
-        wishes = self._wishes - following
+        wishes = self._commands - following
         if wishes:
             await asyncio.wait(wishes, timeout=LEAVE_TIMEOUT_S)
         for task in following | wishes:

@@ -15,7 +15,7 @@ from ...hosting.wiring import RefPickler
 __all__ = ["load_job", "pack_job"]
 
 CODE_BYTES_MAX: Final = 16 * 2**20
-"""Kept by the cluster's head until the execution has ended."""
+"""LedgerEntry by the cluster's head until the execution has ended."""
 
 Loaded = tuple[Job[Any, Any], Contract | None, Mapping[str, Any] | None]
 

@@ -50,11 +50,11 @@ class ExecutionFollowed(Contract, name="callboard.execution_followed"):
 
     is_known: bool = True
     """Whether the execution service has it: it keeps what has ended for a short time only."""
-    life: str = ""
+    incarnation: str = ""
     """Changes when the execution is begun again, and with it what the marks mean."""
     mark: tuple[int, int, int] = (0, 0, 0)
     updates: tuple[bytes, ...] = ()
-    picture: bytes = b""
+    snapshot: bytes = b""
     """Its state and statistics."""
     partial_cost_s: float = 0.0
     """What a partial result among the updates took to make."""
@@ -68,7 +68,7 @@ class FollowExecution(Request[ExecutionFollowed], name="callboard.follow_executi
     """Tell what is new of an execution, as soon as something is, at the latest after `wait_s`."""
 
     execution_id: str
-    life: str = ""
+    incarnation: str = ""
     mark: tuple[int, int, int] = (0, 0, 0)
     problem: str = ""
     """What was told last of what keeps it from going on."""

@@ -29,9 +29,9 @@ from callboard.messages.jobs.updates import (
 
 from ..values import Values
 from .messages import CancelTask, ExecutionFollowed, FollowExecution
-from .rendering import picture_of, update_of
+from .rendering import unpack_snapshot, unpack_update
 
-__all__ = ["AskExecutionService", "RemoteExecution", "has_left"]
+__all__ = ["AskExecutionService", "RemoteExecution", "driver_left"]
 
 ResultT = TypeVar("ResultT")
 ReplyT = TypeVar("ReplyT")
@@ -72,12 +72,12 @@ class RemoteExecution(Generic[ResultT]):
         self._now: Final[Callable[[], float]] = loop.time
         self._stream: Final = UpdateStream(loop, loop.time, self._newest_progress, self._newest)
         self._readers = 0
-        self._life = ""
+        self._incarnation = ""
         self._mark = (0, 0, 0)
         self._steps = 0
         """Steps of the status that have been told to readers."""
         self._repeated = 0
-        """Steps that a new life tells once more."""
+        """Steps that a new incarnation tells once more."""
         self._phase = -1
         self._progress: Progressed | None = None
         self._partial: PartialResult | None = None
@@ -96,7 +96,7 @@ class RemoteExecution(Generic[ResultT]):
             wait_s = min(wait_s, pause_s)
         return FollowExecution(
             execution_id=self.id,
-            life=self._life,
+            incarnation=self._incarnation,
             mark=self._mark,
             problem=self.problem,
             wants_partials=self._readers > 0 and pause_s <= 0.0,
@@ -108,16 +108,16 @@ class RemoteExecution(Generic[ResultT]):
         self.problem = answer.problem
         if answer.error is not None:
             raise error_from_data(answer.error)
-        if not answer.life:
+        if not answer.incarnation:
             return
-        if answer.life != self._life:
-            self._life, self._repeated = answer.life, self._steps
+        if answer.incarnation != self._incarnation:
+            self._incarnation, self._repeated = answer.incarnation, self._steps
         self._mark = answer.mark
-        self._state, self._statistics = picture_of(self._values, answer.picture)
+        self._state, self._statistics = unpack_snapshot(self._values, answer.snapshot)
         if answer.partial_cost_s:
             pause_s = max(INTERVAL_S, answer.partial_cost_s * PARTIAL_PAUSE)
             self._partial_at_s = self._now() + pause_s
-        self._take([update_of(self._values, update) for update in answer.updates])
+        self._take([unpack_update(self._values, update) for update in answer.updates])
 
     def _take(self, updates: Sequence[ExecutionUpdate]) -> None:
         for update in updates:
@@ -130,7 +130,7 @@ class RemoteExecution(Generic[ResultT]):
                         self._stream.note(update)
                 case PhaseChanged():
                     place = PHASES.index(update.phase)
-                    if place > self._phase:  # A new life comes through some of them again.
+                    if place > self._phase:  # A new incarnation comes through some of them again.
                         self._phase = place
                         self._stream.note(update)
                 case TaskTroubled():
@@ -153,7 +153,7 @@ class RemoteExecution(Generic[ResultT]):
         else:
             self._fail(error_from_data(update.error))
 
-    def hindered(self, error: CallboardError) -> None:
+    def note_problem(self, error: CallboardError) -> None:
         """The execution service does not answer now, and is asked again."""
         self.problem = f"The execution service of its system does not answer: {error.message}"
 
@@ -230,7 +230,7 @@ class RemoteExecution(Generic[ResultT]):
         return self._statistics
 
 
-def has_left(execution_id: str, system: str) -> HostLost:
+def driver_left(execution_id: str, system: str) -> HostLost:
     """What waits end with when this driver leaves."""
     return HostLost(
         f"this driver has left, and execution {execution_id} goes on in system {system!r}.",

@@ -1,4 +1,4 @@
-"""What is told of an execution, as bytes: its updates, and a picture of where it stands."""
+"""What is told of an execution, as bytes: its updates, and a snapshot of where it stands."""
 
 import time
 from collections.abc import Sequence
@@ -12,13 +12,13 @@ from callboard.messages.jobs.updates import ExecutionState, ExecutionUpdate, Fin
 
 from ..values import Values
 
-__all__ = ["Told", "packed_picture", "packed_updates", "picture_of", "update_of"]
+__all__ = ["PackedUpdates", "pack_snapshot", "pack_updates", "unpack_snapshot", "unpack_update"]
 
 RESULT_BYTES_MAX: Final = 60 * 2**20
 """A message is limited to 64 MiB; around the result there is little else."""
 
 
-class Told(NamedTuple):
+class PackedUpdates(NamedTuple):
     """Updates as they travel."""
 
     updates: tuple[bytes, ...]
@@ -26,7 +26,7 @@ class Told(NamedTuple):
     """What packing the partial result took."""
 
 
-def packed_updates(values: Values, updates: Sequence[ExecutionUpdate]) -> Told:
+def pack_updates(values: Values, updates: Sequence[ExecutionUpdate]) -> PackedUpdates:
     """Pack them. A partial result that cannot travel is left out; a result becomes an error."""
     packed: list[bytes] = []
     cost_s = 0.0
@@ -41,7 +41,7 @@ def packed_updates(values: Values, updates: Sequence[ExecutionUpdate]) -> Told:
             packed.append(_packed_end(values, update))
         else:
             packed.append(values.pack((update, None)))
-    return Told(tuple(packed), cost_s)
+    return PackedUpdates(tuple(packed), cost_s)
 
 
 def _packed_partial(values: Values, update: PartialResult) -> bytes | None:
@@ -74,7 +74,7 @@ def _packed_end(values: Values, update: Finished) -> bytes:
     return values.pack((bare.model_copy(update={"error": refused.to_data()}), None))
 
 
-def update_of(values: Values, data: bytes) -> ExecutionUpdate:
+def unpack_update(values: Values, data: bytes) -> ExecutionUpdate:
     """An update again; raises `ContractError` for a result that is not known here."""
     update: ExecutionUpdate
     update, value = values.unpack(data)
@@ -89,12 +89,12 @@ def update_of(values: Values, data: bytes) -> ExecutionUpdate:
             return update
 
 
-def packed_picture(values: Values, execution: Execution[Any]) -> bytes:
+def pack_snapshot(values: Values, execution: Execution[Any]) -> bytes:
     """Where an execution stands, and all its figures."""
     return values.pack((execution.state(), execution.statistics()))
 
 
-def picture_of(values: Values, data: bytes) -> tuple[ExecutionState, ExecutionStatistics]:
+def unpack_snapshot(values: Values, data: bytes) -> tuple[ExecutionState, ExecutionStatistics]:
     """The same again."""
     state, statistics = values.unpack(data)
     return state, statistics

@@ -14,7 +14,7 @@ from callboard.messages.jobs.updates import Finished
 from ..values import Values
 from .core import PAUSE, LedgerEntry, Next, what_follows
 from .messages import ExecutionFollowed, FollowExecution
-from .rendering import packed_picture, packed_updates
+from .rendering import pack_snapshot, pack_updates
 
 __all__ = ["ExecutionRunner"]
 
@@ -31,7 +31,7 @@ class ExecutionRunner:
         self,
         kept: LedgerEntry,
         begin: Callable[[LedgerEntry], Awaitable[Execution[Any]]],
-        new_life: Callable[[], str],
+        new_incarnation: Callable[[], str],
         values: Values,
     ) -> None:
         self.kept: Final = kept
@@ -40,9 +40,9 @@ class ExecutionRunner:
         self.error: CallboardError | None = None
         """Why it was given up."""
         self._begin = begin
-        self._new_life = new_life
+        self._new_incarnation = new_incarnation
         self._values = values
-        self._life = ""
+        self._incarnation = ""
         self._problem = ""
         self._told = asyncio.Event()
         """Set while there is something to tell: an execution, or an error."""
@@ -78,7 +78,7 @@ class ExecutionRunner:
         except Exception as error:  # noqa: BLE001 - a job's code may raise anything
             return error, False
         self.execution = execution
-        self._life, self._problem = self._new_life(), ""
+        self._incarnation, self._problem = self._new_incarnation(), ""
         self._told.set()
         await asyncio.wait((execution.outcome,))
         return execution.outcome.exception(), execution.is_journalled
@@ -98,20 +98,20 @@ class ExecutionRunner:
             return ExecutionFollowed(error=self.error.to_data())
         if execution is None:
             return ExecutionFollowed(problem=self._problem)
-        life = self._life
-        mark = Mark(*request.mark) if request.life == life else Mark()
+        incarnation = self._incarnation
+        mark = Mark(*request.mark) if request.incarnation == incarnation else Mark()
         stream = execution.record.stream
         updates, mark = await stream.since(mark, wait_s, partials=request.wants_partials)
         if updates and isinstance(updates[-1], Finished) and not execution.is_journalled:
             # It has not ended, whatever it says: it is begun again, or given up, at once.
             await asyncio.sleep(NOT_JOURNALLED_S)
             return ExecutionFollowed(problem=self._problem)
-        told = packed_updates(self._values, updates)
+        told = pack_updates(self._values, updates)
         return ExecutionFollowed(
-            life=life,
+            incarnation=incarnation,
             mark=(mark.position, mark.moved, mark.partials),
             updates=told.updates,
-            picture=packed_picture(self._values, execution),
+            snapshot=pack_snapshot(self._values, execution),
             partial_cost_s=told.partial_cost_s,
         )
 

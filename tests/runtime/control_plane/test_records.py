@@ -66,7 +66,7 @@ class Office:
         offer = Offer(part=0, offset=1, name="second", contracts=("ask",), size=2)
         request = Spawn(parts=(part,), offers=(offer,), token=token)
         answer = Spawned(parts=((1, first),), failures={})
-        await self.records.keep(request, [(self.slot, batch)], answer)
+        await self.records.record_spawn(request, [(self.slot, batch)], answer)
         return batch
 
     async def close(self) -> None:
@@ -100,7 +100,7 @@ async def test_what_was_not_acknowledged_is_not_remembered(here: Office) -> None
     assert (batch.slot, batch.first, batch.token, batch.living) == (1, 10, "told", b"\1\1\1")
     assert batch.part == SpawnPart(entries=b"births", count=3)
     assert batch.offers[0].name == "second"
-    assert here.ledger.remembered.kept == {"told": Spawned(parts=((1, 10),), failures={})}
+    assert here.ledger.remembered.answers == {"told": Spawned(parts=((1, 10),), failures={})}
 
 
 @office
@@ -121,13 +121,13 @@ async def test_ended_actors_are_not_remembered(here: Office) -> None:
 @office
 async def test_a_batch_whose_actors_have_all_ended_leaves_no_entry(here: Office) -> None:
     batch = await here.keep("told")
-    assert set(here.records.kept) == {"told"}
+    assert set(here.records.answers) == {"told"}
     for cell in (10, 11, 12):
         batch.forget(cell)
         here.records.ended(batch)
     await here.records.started()
     assert set(here.ledger.entries) == {"started"}
-    assert not here.records.kept
+    assert not here.records.answers
 
 
 @office
@@ -191,7 +191,7 @@ async def test_what_a_root_died_over_is_not_restored_beside_what_was_started_ins
     remembered = here.ledger.remembered
     assert [batch.first for batch in remembered.batches] == [20]
     assert remembered.orphans == [10]
-    here.records.orphaned(10)
+    here.records.forget_batch(10)
     await here.records.close()
     assert "batch/10" not in here.ledger.entries
 

@@ -39,7 +39,7 @@ class Make(Request[Bulk], name="large.make"):
 
 
 class Wait(Request[Bulk], name="large.wait"):
-    """Answered in the second life."""
+    """Answered in the second incarnation."""
 
 
 class Maker(Agent):

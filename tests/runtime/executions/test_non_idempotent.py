@@ -133,7 +133,7 @@ async def test_what_had_begun_is_not_repeated_by_a_resume(tmp_path: Path) -> Non
         execution = await system.resume(job, "one")
         await _until_in_doubt(system, execution)
         assert len(Bank.keys) == 1
-    # Still in doubt in the next life, until somebody decides.
+    # Still in doubt in the next incarnation, until somebody decides.
     async with callboard.start(engine="inline", hosts=1, journal=journal) as system:
         await system.pool(Bank, size=1)
         execution = await system.resume(job, "one")

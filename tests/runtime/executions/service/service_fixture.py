@@ -117,7 +117,7 @@ def entries_of(name: str) -> Entries:
 async def journal_of(settings: Settings) -> OpenJournal:
     stage = STAGES[settings.name]
     limits = JournalLimits(patience_s=0.0)
-    journal = Journal(stage.store(), owner=f"life-{stage.lives}", limits=limits)
+    journal = Journal(stage.store(), owner=f"incarnation-{stage.lives}", limits=limits)
     stage.lives += 1
     try:
         await journal.open()
