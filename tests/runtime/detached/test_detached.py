@@ -65,7 +65,7 @@ def test_a_system_that_does_not_run_is_not_found(cluster: Cluster, hosts: dict[s
         asyncio.run(main())
         """
     )
-    assert "Those that run: lasting" in said["refused"]
+    assert "Detached systems on this cluster: lasting" in said["refused"]
 
 
 def test_a_killed_driver_is_dropped_and_its_asks_end(
@@ -253,7 +253,7 @@ say(
     assert any(row["messages_per_s"] is not None for row in top["hosts"]), "two looks make a rate"
     assert json.loads(said["why"]["out"])["path"] == "/counter"
     assert said["unknown"]["code"] == 1
-    assert "Those that run: lasting" in said["unknown"]["err"].replace("\n", " ")
+    assert "Detached systems on this cluster: lasting" in said["unknown"]["err"].replace("\n", " ")
 
 
 @pytest.mark.soak

@@ -80,12 +80,12 @@ def test_the_end_of_its_job_tells_anywhere(cluster: Cluster) -> None:
     job = killed.hear()["job"]
     looks = cluster.driver(
         f"""
-        from callboard.runtime.detached.ports import Visitor
-        from callboard.runtime.detached.watch import watch_process
+        from callboard.runtime.detached.ports import JoinRequest
+        from callboard.runtime.engines.ray.driver_watch import watch_process
 
         async def main():
             ray.init(address=ADDRESS, log_to_driver=False, logging_level="ERROR")
-            elsewhere = Visitor(1 << 32, 1, "a driver of another node", None, {job!r}, None)
+            elsewhere = JoinRequest(1 << 32, 1, "a driver of another node", None, {job!r}, None)
             gone = asyncio.Event()
             watch_process(elsewhere, gone.set, 0.1)
             await asyncio.sleep(1.0)  # Ten looks at a driver that lives.

@@ -10,7 +10,7 @@ from callboard.runtime.hosting.settings import Settings
 
 @pytest.mark.parametrize("name", ["", "a/b", "-x", ".", "a b", "x" * 65, "a\n"])
 def test_a_name_that_others_could_not_find_is_refused(name: str) -> None:
-    with pytest.raises(SpecError, match="cannot be called"):
+    with pytest.raises(SpecError, match="cannot have the name"):
         check_name(name)
 
 
