@@ -15,7 +15,7 @@ def reading_of(states: AgentStateManager) -> Reading:
         Name("callboard_states_read", "cache"): now.read_cached,
         Name("callboard_states_read", "primary"): now.read_primary,
         Name("callboard_states_cache_failures"): now.cache_failures,
-        Name("callboard_states_told"): now.told,
+        Name("callboard_states_published"): now.told,
         Name("callboard_states_publish_failures"): now.publish_failures,
     }
-    return Reading(counts, {Name("callboard_states_untold"): now.pending_notifications})
+    return Reading(counts, {Name("callboard_states_pending"): now.pending_notifications})

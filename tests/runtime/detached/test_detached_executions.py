@@ -25,7 +25,7 @@ JOBS: Final = """
 from pathlib import Path
 
 from callboard import Agent, Job, SubTask
-from callboard.messages.job import Decision
+from callboard.jobs import Decision
 
 FOLDER = Path(os.environ["CLUSTER_FOLDER"])
 HELD = range(50_000, 50_010)
@@ -344,7 +344,7 @@ def test_a_journal_that_another_process_writes_is_told_of(cluster: Cluster) -> N
     said = cluster.said(
         JOBS
         + """
-from callboard.runtime.journals import FileLock
+from callboard.runtime.executions.journals import FileLock
 
 async def main():
     path = FOLDER / "taken.db"

@@ -40,7 +40,7 @@ from callboard.runtime.cli.listing import count_done, find_doubts, rows_of
 from callboard.runtime.cli.logs import find, history_of, open_logs
 from callboard.runtime.executions.executions import Executions
 
-MADE: Final = Path(__file__).parent.parent / "data" / "journals"
+MADE: Final = Path(__file__).parents[2] / "data" / "journals"
 COMMITS: Final = sorted(
     path.name for path in MADE.iterdir() if path.is_dir() and "_" not in path.name
 )

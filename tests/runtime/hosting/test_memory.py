@@ -17,7 +17,7 @@ ONLY_GLIBC = pytest.mark.skipif(not memory.IS_GLIBC, reason="another C library")
 
 HEAPS = """
 import ctypes, threading
-from callboard.runtime.memory import limit_heaps
+from callboard.runtime.hosting.memory import limit_heaps
 
 limit_heaps()
 libc = ctypes.CDLL(None)

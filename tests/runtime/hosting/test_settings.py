@@ -40,7 +40,7 @@ def test_none_leaves_it_open_too() -> None:
 def test_the_code_counts_more_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "callboard"):
         assert settings_of({"hosts": 2}, EVERY).hosts == 2
-    assert "CALLBOARD_HOSTS=7 is not used" in caplog.text
+    assert "CALLBOARD_HOSTS=7 is ignored" in caplog.text
 
 
 def test_the_same_word_twice_is_no_news(caplog: pytest.LogCaptureFixture) -> None:

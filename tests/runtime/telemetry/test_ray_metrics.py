@@ -37,7 +37,7 @@ KEPT = frozenset(
         ("callboard_cache_misses", "driver", "local"),
         ("callboard_projection_lag_positions", "driver", "accounts"),
         ("callboard_projection_events", "driver", "accounts"),
-        ("callboard_states_untold", "driver", ""),
+        ("callboard_states_pending", "driver", ""),
     }
 )
 """Name, host and own label of what must be told of the parts that the driver keeps."""

@@ -190,7 +190,9 @@ class SimulatedSurroundings:
         engine = self._root.engine
         return SimulatedCarrier(engine, engine.drivers[join_request.slot], pulls), None
 
-    def watch_process(self, join_request: JoinRequest, gone: Callable[[], None]) -> Callable[[], None]:
+    def watch_process(
+        self, join_request: JoinRequest, gone: Callable[[], None]
+    ) -> Callable[[], None]:
         """See `RootEnvironment`."""
         root = self._root
         world, loop = root.world, root.loop

@@ -163,7 +163,7 @@ async def test_two_drivers_resume_one_execution_and_it_runs_once(stage: Stage) -
     handle = first.submit(JOB, Order(count=20), None, "one")
     await stage.ran(20)
     await first.leave()
-    with pytest.raises(HostLost, match=r"goes on in system") as caught:
+    with pytest.raises(HostLost, match=r"continues in system") as caught:
         await handle.result(WITHIN_S)
     assert "system.resume(job, 'one')" in caught.value.advice
     handles = await asyncio.gather(*(stage.driver().resume(JOB, "one") for _ in range(2)))
