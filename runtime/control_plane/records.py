@@ -46,7 +46,7 @@ PROCESS: Final = "process/"
 BATCH: Final = "batch/"
 ENDED: Final = "ended/"
 ANSWER: Final = "kept/"
-DRIVER: Final = "guest/"
+DRIVER: Final = "driver/"
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,9 +21,9 @@ The names that nearly every program needs are here; the others are in modules by
 | `callboard.testing` | virtual time, probes, faults |
 | `callboard.updates` | the progress of an execution |
 
-Invariants: the import of this package imports neither Ray nor any other part of Callboard; the first
-use of a name loads it from its one home; and a name is public only if it is in `__all__` here or in
-a topic's module.
+Invariants: the import of this package imports neither Ray nor any other part of Callboard. The
+first use of a name loads it from its one home. A name is public only if it is in `__all__` here or
+in a topic's module.
 """
 
 import importlib
