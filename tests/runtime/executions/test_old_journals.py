@@ -1,4 +1,4 @@
-"""Journals that earlier releases have written are listed, shown, folded and gone on with.
+"""Journals of earlier releases are listed, shown, folded and resumed.
 
 `tests/data/journals/make.py` made them, with the code of the commit that names their folder:
 
@@ -129,7 +129,7 @@ async def system_at(path: Path) -> AsyncIterator[System]:
 
 
 async def resumed(path: Path, job: Job[Step, list[Any]], execution_id: str) -> list[Any]:
-    """The result of an execution that goes on; a step that was in doubt before runs again."""
+    """Resume an execution and return its result; a step in doubt runs again."""
     async with system_at(path) as system:
         execution = await system.resume(job, execution_id)
         if execution_id == "interrupted":
@@ -242,7 +242,7 @@ async def test_a_fork_goes_on_from_its_step(folder: Path) -> None:
     assert sorted(names_of(results)) == sorted(SHOP_IDS)
 
 
-async def test_a_snapshot_and_results_beside_the_journal_are_used(folder: Path) -> None:
+async def test_a_snapshot_and_stored_results_are_used(folder: Path) -> None:
     path = folder / "large.db"
     async with system_at(path) as system:
         executions = system._executions
