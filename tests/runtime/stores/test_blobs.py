@@ -34,7 +34,7 @@ for number in range(10_000):
 REFUSED: Final = """
 import os, sys
 from pathlib import Path
-from callboard.messages.errors import CallboardError
+from callboard.messages.core.errors import CallboardError
 from callboard.runtime.stores.blobs import FileBlobStore
 if os.getuid() == 0:  # whom no permission stops
     os.setuid(65534)

@@ -22,7 +22,7 @@ from callboard.runtime.stores.sqlite.schema import APPLICATION_ID, SCHEMA, VERSI
 
 TAKES_OVER: Final = """
 import os, sys
-from callboard.messages.errors import CallboardError
+from callboard.messages.core.errors import CallboardError
 from callboard.runtime.stores.sqlite import SqliteEventStore
 
 if os.getuid() == 0:  # whom no permission stops

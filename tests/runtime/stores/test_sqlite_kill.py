@@ -19,7 +19,7 @@ KILLS: Final = 200
 # One process forks all writers: each begins at once, and with the store loaded.
 NURSERY: Final = """
 import json, os, random, signal, sys, time
-from callboard.messages.events import Append, NewEvent
+from callboard.messages.storage.events import Append, NewEvent
 from callboard.runtime.stores.sqlite import SqliteEventStore
 
 WHEN = ("any time", "before a commit", "in a commit", "after a commit")

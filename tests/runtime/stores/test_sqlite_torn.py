@@ -18,7 +18,7 @@ from callboard.runtime.stores.sqlite import SqliteEventStore
 WRITER: Final = """
 import os, signal, sys, uuid
 from pathlib import Path
-from callboard.messages.events import Append, NewEvent
+from callboard.messages.storage.events import Append, NewEvent
 from callboard.runtime.stores.sqlite import SqliteEventStore
 
 path = Path(sys.argv[1])
