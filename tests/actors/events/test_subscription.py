@@ -390,7 +390,7 @@ async def test_the_log_of_another_writer(kind: str, tmp_path: Path) -> None:
     codec = codec_of()
     if kind == "memory":
         writing = MemoryEventStore()
-        reading = writing.beside()
+        reading = writing.sibling()
     else:
         writing, reading = (  # type: ignore[assignment]
             SqliteEventStore(tmp_path / "log.db", durability="off") for _ in range(2)

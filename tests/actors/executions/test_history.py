@@ -49,7 +49,7 @@ async def _abandon_and_resume(plan: list[tuple[bool, bool]], steps: list[int]) -
         # A world of its own for each driver: nothing of the one before it is there.
         world = World()
         await world.add_pool(1, 4)
-        journal = await opened(store.beside())  # type: ignore[arg-type] # of the same class
+        journal = await opened(store.sibling())  # type: ignore[arg-type] # of the same class
         done = _done(store)
         handle = await resume(world, journal, job)
         if limit is not None:

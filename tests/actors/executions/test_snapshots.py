@@ -330,7 +330,7 @@ async def _abandon_and_resume(
     for limit in (*steps, None):
         world = World()
         await world.add_pool(1, 4)
-        journal = await opened(store.beside())  # type: ignore[arg-type] # of the same class
+        journal = await opened(store.sibling())  # type: ignore[arg-type] # of the same class
         snapshots = HistorySnapshots(journal.store, every=2)
         if loses:
             store.drop_snapshots(STREAM)

@@ -176,7 +176,7 @@ async def test_too_much_is_refused_or_waits(store: FaultyStore, opened: Make) ->
 async def test_a_fenced_writer_ends_once_and_for_all(store: FaultyStore, opened: Make) -> None:
     broken: list[CallboardError] = []
     journal = await opened(on_broken=broken.append)
-    store.beside().take_over("another")
+    store.sibling().take_over("another")
     outcomes = await asyncio.gather(
         *(journal.append("a", events()) for _ in range(3)), return_exceptions=True
     )

@@ -152,7 +152,7 @@ async def _lives(plan: list[tuple[bool, bool]], steps: list[tuple[int, bool]], f
     for limit, is_killed in (*steps, (None, False)):
         world = World()
         await world.add_pool(1, 4)
-        journal = await opened(here.events.beside())  # type: ignore[arg-type] # of the same class
+        journal = await opened(here.events.sibling())  # type: ignore[arg-type] # of the same class
         async with here.feeding(journal, is_killed=is_killed) as (feed, manager):
             handle = await resume(world, journal, job)
             if limit is not None:

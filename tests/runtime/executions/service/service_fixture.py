@@ -192,7 +192,7 @@ class Stage:
         await until(lambda: len(Worker.runs) >= count)
 
     def events(self, execution_id: str) -> list[Any]:
-        return self.log.beside().read_stream(f"execution/{execution_id}", limit=10_000)
+        return self.log.sibling().read_stream(f"execution/{execution_id}", limit=10_000)
 
 
 async def until(is_so: Callable[[], object]) -> None:

@@ -304,7 +304,7 @@ async def test_an_execution_service_whose_journal_another_has_taken_does_not_tak
     driver = stage.driver()
     handle = driver.submit(JOB, Order(count=2), None, "one")
     await stage.ran(2)
-    stage.log.beside().take_over("another")
+    stage.log.sibling().take_over("another")
     assert Worker.gate is not None
     Worker.gate.set()
     with pytest.raises(WriterFenced):
