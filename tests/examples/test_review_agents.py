@@ -32,7 +32,7 @@ def context(*, cancelled: bool = False) -> Context:
 
 def ask(agent: Specialist, folder: Path, *paths: str, slice_s: float) -> BatchFindings:
     work = agent.request(root=str(folder), paths=paths, slice_s=slice_s)
-    return agent.look(work, context())
+    return agent.analyse(work, context())
 
 
 def test_there_is_one_agent_for_every_analyser() -> None:
@@ -70,4 +70,4 @@ def test_an_agent_whose_time_is_over_finishes_one_file_all_the_same(folder: Path
 def test_an_agent_that_nobody_waits_for_any_more_looks_at_nothing(folder: Path) -> None:
     agent = SPECIALISTS["hygiene"]()
     work = agent.request(root=str(folder), paths=tuple(FILES))
-    assert agent.look(work, context(cancelled=True)).reviewed == ()
+    assert agent.analyse(work, context(cancelled=True)).reviewed == ()
