@@ -144,9 +144,7 @@ def _weighed(winner: Claim, claims: tuple[Claim, ...]) -> Resolution:
 
 
 def _exonerated_text(excused: tuple[Claim, ...], unexcused: tuple[Claim, ...]) -> str:
-    text = (
-        f"the author's {excused[0].exoneration} to {excused[0].agent} excuses it: lowered to info"
-    )
+    text = f"the author's {excused[0].exoneration} to {excused[0].agent} excuses it, hence info"
     if not unexcused:
         return text
     others = "; ".join(_said(claim) for claim in unexcused)

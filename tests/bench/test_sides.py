@@ -52,7 +52,7 @@ COUNTS = (
     *("outcome_", "processes_", "descriptors_", "asks", "answers_each_second"),
     *("slowdown", "journal_", "run_again", "append_p50_over_fsync"),
 )
-"""Figures that are counts, or compare with ourselves: told, never compared with others."""
+"""Figures that are counts, or ratios of our own figures: no verdict compares them with others."""
 
 
 ONE_PROCESS_IS_ENOUGH = frozenset(
@@ -89,7 +89,7 @@ def root_environment(
         monkeypatch.setenv(ADDRESS_ENV, shared.address)
 
 
-@pytest.mark.usefixtures("surroundings")
+@pytest.mark.usefixtures("root_environment")
 @pytest.mark.parametrize(("bench", "side"), CASES)
 def test_a_side_runs_and_its_output_is_right(bench: Bench, side: Side) -> None:
     reason = missing(side.requires)

@@ -97,7 +97,7 @@ def test_small_trees_are_routed_file_by_file_and_each_request_to_its_own_pool() 
     assert sorted(route(small).agents.values()) == sorted(NAMES)
 
 
-def test_what_an_agent_had_no_time_for_is_one_more_sub_task_until_nothing_is_left() -> None:
+def test_the_remaining_files_are_one_more_sub_task_until_none_is_left() -> None:
     (sub_task,) = by_size(request(1_000, 1_000, 1_000, specialists=("radon",)))
     first, second, third = sub_task.request.paths
     (rest,) = remaining_files(sub_task, answer("radon", first, left=(second, third)))
@@ -110,7 +110,7 @@ def test_what_an_agent_had_no_time_for_is_one_more_sub_task_until_nothing_is_lef
     assert remaining_files(last, answer("radon", third)) == ()
 
 
-def test_sizes_are_looked_up_and_a_missing_file_has_none(tmp_path: Path) -> None:
+def test_sizes_are_read_and_a_missing_file_has_none(tmp_path: Path) -> None:
     (tmp_path / "here.py").write_bytes(b"x = 1\n")
     asked = ReviewTree(root=str(tmp_path), paths=("gone.py", "here.py"), specialists=NAMES)
     assert with_sizes(asked, CONTEXT).sizes_bytes == (0, 6)
@@ -124,7 +124,7 @@ def test_an_unknown_or_repeated_specialist_is_refused_by_name(names: tuple[str, 
 
 def test_a_root_that_has_gone_is_refused(tmp_path: Path) -> None:
     gone = ReviewTree(root=str(tmp_path / "gone"), paths=(), specialists=NAMES)
-    with pytest.raises(RequestRejected, match="no folder"):
+    with pytest.raises(RequestRejected, match="not a folder"):
         root_is_a_folder(gone)
 
 

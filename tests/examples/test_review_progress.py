@@ -90,7 +90,7 @@ def test_lines_begin_with_the_first_result_and_then_keep_their_distance() -> Non
     assert [line.strip()[:3] for line in lines_of(text)] == ["0.2", "3.3"]
 
 
-async def test_a_lost_host_is_told_at_once() -> None:
+async def test_a_lost_host_is_printed_at_once() -> None:
     text = io.StringIO()
     living = iter([2, 2, 2, 1, 1])
 

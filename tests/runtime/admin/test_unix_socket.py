@@ -104,7 +104,7 @@ async def test_a_line_without_an_end_is_refused_and_the_connection_closed(servic
     writer.close()
 
 
-async def test_garbage_is_answered_with_errors_and_harms_nobody(service: Service) -> None:
+async def test_garbage_gets_errors_and_harms_no_other_client(service: Service) -> None:
     chance = random.Random(7)
     for _ in range(50):
         noise = chance.randbytes(chance.randrange(1, 300))

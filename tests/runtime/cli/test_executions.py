@@ -145,7 +145,7 @@ def test_a_killed_driver_is_interrupted_and_resumed_without_running_twice(
     assert "is over: completed" in again.err
 
 
-def test_a_fork_runs_the_step_and_what_needs_it(
+def test_a_fork_runs_the_step_and_its_dependents(
     driver: subprocess.Popen[str], callboard: Run, folder: Path
 ) -> None:
     kill(driver)

@@ -167,7 +167,7 @@ def test_wrong_usage_exits_2_with_advice(arguments: tuple[str, ...], callboard: 
         ),
     ],
 )
-def test_failed_work_exits_1_and_says_what_failed(
+def test_failed_work_exits_1_and_names_the_failure(
     target: tuple[str, ...], says: str, callboard: Run
 ) -> None:
     ended = callboard("run", *target, *INLINE)
@@ -208,7 +208,7 @@ def test_a_timeout_exits_4(arguments: tuple[str, ...], callboard: Run, folder: P
     assert time.monotonic() - began < 10.0
 
 
-def test_a_port_nobody_listens_on_exits_3(callboard: Run) -> None:
+def test_a_port_without_a_listener_exits_3(callboard: Run) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
     began = time.monotonic()

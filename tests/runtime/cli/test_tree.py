@@ -110,7 +110,9 @@ def test_watching_ends_with_ctrl_c_and_that_is_no_failure(start: Run) -> None:
 # --- sockets that lead nowhere --------------------------------------------------------
 
 
-def test_what_a_killed_driver_left_is_swept(temporary: Path, start: Run, callboard: Run) -> None:
+def test_the_leftovers_of_a_killed_driver_are_swept(
+    temporary: Path, start: Run, callboard: Run
+) -> None:
     system = start("run", "jobs:stands", "--engine", "inline")
     system.wait_for("up")
     assert len(admin_sockets(SYSTEM)) == 1
@@ -290,7 +292,7 @@ def test_a_placed_child_is_drawn_with_its_tree_and_not_where_its_holder_is() -> 
     assert not any("not shown" in line for line in lines)
 
 
-def test_a_placed_child_whose_host_is_down_is_drawn_by_what_its_supervisor_knows() -> None:
+def test_a_placed_child_on_a_lost_host_is_drawn_as_its_supervisor_knows_it() -> None:
     home, _ = placed_children()
     down = host_view(slot=2, name="host-2", pid=0, actors=2, state="down", problem="killed")
     assert "Child b  running on host-2 (down), significant, 3 restarts" in drawn(

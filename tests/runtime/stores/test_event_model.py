@@ -120,7 +120,7 @@ def run(store: EventStore, again: EventStore | None, groups: Sequence[Sequence[A
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
 @settings(max_examples=150, deadline=None)
 @given(groups=GROUPS)
-def test_a_store_does_what_a_plain_list_does(kind: str, groups: list[list[Append]]) -> None:
+def test_a_store_behaves_like_a_plain_list(kind: str, groups: list[list[Append]]) -> None:
     if kind == "memory":
         run(MemoryEventStore(), None, groups)
         return
