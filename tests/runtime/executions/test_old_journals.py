@@ -176,7 +176,7 @@ def test_they_are_listed(folder: Path) -> None:
 
 def test_they_are_shown(folder: Path) -> None:
     history = history_at(folder / "interrupted.db", "interrupted")
-    shown = to_data(history, lives=False, shows_all=True)
+    shown = to_data(history, is_running=False, shows_all=True)
     assert [node["id"] for node in shown["sub_tasks"]] == list(SHOP_IDS)
     assert shown["counts"] == {"done": 7, "failed": 1, "in_doubt": 1, "running": 1, "waiting": 2}
     nodes = {node["id"]: node for node in shown["sub_tasks"]}
@@ -191,7 +191,7 @@ def test_they_are_shown(folder: Path) -> None:
         ("pay", 1, "deadline_exceeded"),
     ]
     path = folder / "finished.db"
-    assert to_data(history_at(path, fork_in(path)), lives=False)["counts"] == {
+    assert to_data(history_at(path, fork_in(path)), is_running=False)["counts"] == {
         "done": 7, "waiting": 5
     }  # fmt: skip
 
