@@ -131,7 +131,7 @@ async def test_an_owner_that_was_superseded_fails_and_delivers_nothing(world: Wo
     await execution_of(first)._recorder.supersede()  # type: ignore[attr-defined] # as `Executions` does
     second = await resume(world, journal, job_of("second"))
     world.ticks.release.set()
-    with pytest.raises(WrongExpectedVersion, match="goes on elsewhere"):
+    with pytest.raises(WrongExpectedVersion, match="was resumed elsewhere"):
         await first.result(timeout_s=WAIT_S)
     assert len(await second.result(timeout_s=WAIT_S)) == 21
     assert delivered == ["second"]
