@@ -1,4 +1,4 @@
-"""Typed events: there and back, brought forward from earlier versions, and what is unknown."""
+"""Typed events: encoding, decoding, upcasting of earlier versions, and unknown events."""
 
 import logging
 from typing import Any, ClassVar
@@ -145,7 +145,7 @@ def test_a_failed_upcaster_is_reported_with_the_place_of_the_event() -> None:
         EventCodec([Moved]).decode(event._replace(data=b"\x80"))
 
 
-def test_metadata_of_somebody_else() -> None:
+def test_metadata_of_another_writer_is_unreadable() -> None:
     event = recorded(stranger())
     assert metadata_of(event) == {}
     for metadata in (b"\xc1", b"\x05"):

@@ -1,4 +1,4 @@
-"""Commands on aggregates: decided on the newest state, appended once, whoever else writes."""
+"""Commands on aggregates: decided on the newest state and appended once, despite conflicts."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -186,7 +186,7 @@ async def test_no_more_states_than_allowed_are_kept(log: Journal) -> None:
 
 
 class Rushed(Account):
-    """Somebody else is always faster."""
+    """Another writer is always faster."""
 
     def __init__(self, rival: "Rival") -> None:
         super().__init__()

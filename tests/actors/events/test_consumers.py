@@ -1,4 +1,4 @@
-"""The core of a group of consumers: any run of it, against a plain model."""
+"""The core of a group of consumers: random runs against a plain model."""
 
 from typing import Final
 
@@ -30,7 +30,7 @@ KEYS: Final = (None, "k", "l")
 
 
 class Delivered:
-    """What the model knows of an event that is neither done nor parked."""
+    """The model of an event that is neither done nor parked."""
 
     def __init__(self, key: str | None) -> None:
         self.key = key
@@ -51,7 +51,7 @@ class Group(RuleBasedStateMachine):
         """Every event of the group that was ever taken in: its position and key."""
         self.seen = 0
         self.finished: set[int] = set()
-        """Done or parked once: held up by nobody."""
+        """Done or parked once, so that it holds up no other event."""
         self.done: set[int] = set()
         self.parked: set[int] = set()
         self.open: dict[int, Delivered] = {}
@@ -88,7 +88,7 @@ class Group(RuleBasedStateMachine):
         self.parked.add(position)
 
     def take(self, effects: list[Effect]) -> None:
-        """What is given out must be free, first of its key, and fit."""
+        """Check that a delivered event was ready, the first of its key, and fits its consumer."""
         for effect in effects:
             assert isinstance(effect, Deliver), "parked without a reason"
             event = self.open[effect.position]
@@ -218,7 +218,7 @@ class Group(RuleBasedStateMachine):
 
     @rule()
     def restart(self) -> None:
-        """Another process goes on from what was saved."""
+        """Another process takes over at the saved state."""
         before = self.core
         self.core = ConsumersCore(LIMITS, before.checkpoint, before.done_above())
         for position in sorted(self.parked):
@@ -307,7 +307,7 @@ def test_consumers_take_turns() -> None:
     assert [effect.consumer for effect in given if isinstance(effect, Deliver)] == list("xyzxyz")
 
 
-def test_what_an_earlier_life_has_done_stays_done() -> None:
+def test_events_done_by_an_earlier_incarnation_stay_done() -> None:
     core = ConsumersCore(ConsumersLimits(), 0, [2, 3, 4])
     core.joined("x", 9, 0.0)
     given = core.arrived([(position, None) for position in range(1, 6)], 0.0)

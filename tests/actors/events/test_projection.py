@@ -1,4 +1,4 @@
-"""Projectors: exactly once whatever interrupts them, alone and two at once; failures; lag."""
+"""Projectors: exactly once after any interruption, alone and two at once; failures; lag."""
 
 import asyncio
 import contextlib
@@ -222,7 +222,7 @@ async def test_several_projections_stand_side_by_side(memory: ReadModelStore) ->
 
 
 class TestFailures:
-    """An event that cannot be folded: what is before it is applied, and it is named."""
+    """An event that cannot be folded: earlier events are applied, and the error names it."""
 
     async def test_it_stops_right_before_the_event_and_names_it(
         self, models: ReadModelStore
@@ -328,7 +328,7 @@ class Picky(Accounts):
 
 
 class TestUnknownEvents:
-    """What the codec says happens."""
+    """The policy of the codec holds."""
 
     EVENTS: Sequence[Contract] = (
         Deposited(account="a", amount=1),
@@ -339,7 +339,7 @@ class TestUnknownEvents:
     async def test_stop(self, memory: ReadModelStore) -> None:
         async with open_journal() as journal:
             await append(journal, self.EVENTS)
-            # Without end, and yet not tried again: what is unknown stays so.
+            # Retries without end, but none for an unknown event, which stays unknown.
             async with Projector(Accounts(), journal, memory, retries=None) as projector:
                 with pytest.raises(ProjectionFailed, match="position 2 ") as failed:
                     await projector.wait_for(3, DEADLINE_S)

@@ -1,4 +1,4 @@
-"""The query side: its cache, what is forgotten when, and reading one's own writes."""
+"""The query side: its cache, the time to live of rows, and reading your own writes."""
 
 import asyncio
 import random
@@ -80,7 +80,7 @@ async def test_keys_by_prefix_in_pages(models: ReadModelStore, journal: Journal)
 async def test_one_reads_what_one_has_written(
     models: ReadModelStore, journal: Journal, *, is_notified: bool, newest_wins: bool
 ) -> None:
-    """Whatever is read around it: after `wait_for` the row is never an older one."""
+    """After `wait_for` a read never gives an older row, whatever other reads happen."""
     queries = Queries(Accounts, models, cache=LocalCache(newest_wins=newest_wins))
     followers = [queries] if is_notified else []
     done = asyncio.Event()

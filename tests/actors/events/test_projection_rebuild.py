@@ -39,7 +39,7 @@ def models(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ReadModel
     store.close()
 
 
-async def test_it_is_built_under_load_and_nobody_sees_half_of_it(models: ReadModelStore) -> None:
+async def test_a_shadow_build_under_load_is_never_seen_in_part(models: ReadModelStore) -> None:
     events = some_events(1, 1_500)
     at_first = 500
     async with open_journal() as journal:

@@ -1,4 +1,4 @@
-"""Subscriptions: every event once and in order, whoever writes, however slow, whatever fails."""
+"""Subscriptions: every event once and in order, for slow readers and after any failure."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Snapshots of histories: with one or without it, an execution goes on from the same."""
+"""Snapshots of histories: an execution resumes at the same state with and without one."""
 
 import asyncio
 import uuid

@@ -41,7 +41,7 @@ async def test_a_wait_for_a_position_outlasts_being_woken() -> None:
     await waiting
 
 
-async def test_a_position_that_has_ended_raises_why_to_all_who_want_more() -> None:
+async def test_a_position_that_has_ended_raises_its_error_to_all_waits_for_more() -> None:
     position = Position(2)
     waiting = asyncio.create_task(position.wait(3, None))
     await asyncio.sleep(0)
@@ -70,10 +70,10 @@ class RemoteChildSpec:
         self.news: asyncio.Queue[int | Exception] = asyncio.Queue()
         self.asked_after: list[int] = []
         self.position = FollowedPosition(
-            self.look, name="it", every_s=0.0, backoff=Backoff(max_s=0.0), transient=AskError
+            self.poll, name="it", every_s=0.0, backoff=Backoff(max_s=0.0), transient=AskError
         )
 
-    async def look(self, after: int) -> int:
+    async def poll(self, after: int) -> int:
         self.asked_after.append(after)
         found = await self.news.get()
         if isinstance(found, Exception):
@@ -118,7 +118,7 @@ async def test_it_is_followed_while_anybody_listens(elsewhere: RemoteChildSpec) 
     assert elsewhere.asked_after[asked] == 8
 
 
-async def test_what_does_not_pass_ends_it_until_somebody_listens_again(
+async def test_a_lasting_error_ends_the_polls_until_the_next_listener(
     elsewhere: RemoteChildSpec,
 ) -> None:
     await heard(elsewhere.position)

@@ -1,4 +1,4 @@
-"""States fed from a journal: each event once, whatever is killed, refused or away in between."""
+"""States fed from a journal: each event once, despite kills, refusals and outages."""
 
 import asyncio
 import contextlib
@@ -43,7 +43,7 @@ def kept(state: AgentExecutionState | None) -> dict[str, Any]:
 
 
 def of_store(store: EventStore, execution_id: str = ID) -> AgentExecutionState:
-    """What the whole history says."""
+    """The state of the whole history."""
     events = store.read_stream(stream_of(execution_id), limit=10_000)
     return of_history(fold(execution_id, events))
 
@@ -140,13 +140,13 @@ class FailingStates(MemoryStateStore):
     fails=st.integers(0, 3),
 )
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_over_lives_failures_and_kills_the_state_is_that_of_the_history(
+def test_over_restarts_failures_and_kills_the_state_is_that_of_the_history(
     plan: list[tuple[bool, bool]], steps: list[tuple[int, bool]], fails: int
 ) -> None:
-    asyncio.run(_lives(plan, steps, fails))
+    asyncio.run(_runs(plan, steps, fails))
 
 
-async def _lives(plan: list[tuple[bool, bool]], steps: list[tuple[int, bool]], fails: int) -> None:
+async def _runs(plan: list[tuple[bool, bool]], steps: list[tuple[int, bool]], fails: int) -> None:
     job, here = random_job(plan), World5(MemoryEventStore())
     here.states.fails = fails
     for limit, is_killed in (*steps, (None, False)):
@@ -190,7 +190,7 @@ async def test_a_fork_begins_with_what_its_origin_had_done() -> None:
     await journal.close()
 
 
-async def test_somebody_else_s_change_is_not_lost_and_the_journal_s_counts() -> None:
+async def test_a_change_of_another_process_is_kept_and_the_journal_wins() -> None:
     here = World5(store_of(every_kind()[:-1]))
     journal = await opened(here.events)
     async with here.feeding(journal) as (feed, manager):

@@ -109,7 +109,7 @@ class Values:
 
 
 class Parts:
-    """A manager and what it works with."""
+    """A manager, its store, its cache and its publisher."""
 
     def __init__(self, rows: Rows | None = None) -> None:
         self.log: list[str] = []
@@ -349,7 +349,7 @@ async def test_reserved_ids_are_refused(parts: Parts) -> None:
 
 
 class TestCodec:
-    """What is stored is what was given."""
+    """A stored state decodes to the given one."""
 
     def test_all_fields_come_back(self) -> None:
         change = StateChanged(

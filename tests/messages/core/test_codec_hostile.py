@@ -35,7 +35,7 @@ class Unprintable:
 
 
 def unchecked(cls: type[Contract], **fields: Any) -> Contract:
-    """A message whose fields nobody has validated."""
+    """A message whose fields are not validated."""
     return cls.model_construct(**fields)
 
 

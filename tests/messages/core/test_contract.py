@@ -1,4 +1,4 @@
-"""Contracts: names, versions, fingerprints, replies, and what a registry makes of them."""
+"""Contracts: names, versions, fingerprints, replies, and their registry."""
 
 import functools
 import os
@@ -63,7 +63,7 @@ def with_fields(**fields: Any) -> type[Contract]:
     return made
 
 
-# --- what a class says of itself -----------------------------------------------------------------
+# --- contract classes ----------------------------------------------------------------------------
 
 
 def test_name_and_version_are_what_the_class_keywords_say() -> None:

@@ -1,4 +1,4 @@
-"""Errors: picklable, plain data on the wire, and never worse than what they tell of."""
+"""Errors: picklable, plain data on the wire, and robust against any details."""
 
 import copy
 import pickle

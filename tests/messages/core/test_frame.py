@@ -1,4 +1,4 @@
-"""Frames: what goes in comes out, and whatever else arrives is a `FrameError`."""
+"""Frames: envelopes survive the way to the peer, and other bytes raise `FrameError`."""
 
 import tracemalloc
 import zlib
@@ -41,7 +41,7 @@ SMALL: Final = small()
 
 
 def framed(rest: bytes) -> bytes:
-    """Bytes under a right prefix, so that what is behind the checksum is tried."""
+    """Bytes behind a valid prefix, to test the decoding after the checksum."""
     return PREFIX.pack(MAGIC, zlib.crc32(rest)) + rest
 
 

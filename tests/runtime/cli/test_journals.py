@@ -144,7 +144,7 @@ def refuses(callboard: Run, said: str) -> None:
 def test_a_fork_whose_origin_is_gone(callboard: Run, folder: Path) -> None:
     fields = {"of": "gone", "version": 7, "from": "a", "at": 1.0, "by": "the test/1"}
     appended("bad", (Kind.FORKED, pack(fields)))
-    refuses(callboard, "not in this journal any more")
+    refuses(callboard, "which this journal does not have")
     (row,) = json.loads(callboard("ls", "--journal", "j.db", "--json").out)["executions"]
     assert row["fork_of"] == "gone"
     assert not (folder / "page.html").exists()
