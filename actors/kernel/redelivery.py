@@ -125,7 +125,7 @@ def _attempt(cell: CellPort, host_name: str, failure: CallboardError) -> Attempt
 def _with_history(failure: CallboardError, count: _Count) -> CallboardError:
     return HandlerFailed(
         f"{failure.message} It has crashed its actor {count.attempts} times.",
-        advice="The message is a dead letter with the reason poison; `story` has each attempt.",
+        advice="The message is a dead letter with the reason poison; `attempts` has each attempt.",
         **failure.details,
-        story=[attempt.model_dump() for attempt in count.history],
+        attempts=[attempt.model_dump() for attempt in count.history],
     )

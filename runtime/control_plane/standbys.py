@@ -15,7 +15,7 @@ from callboard.messages.ports import Engine, HostProcess
 __all__ = ["Standbys"]
 
 LOGGER: Final = logging.getLogger("callboard.root")
-SPARE_LIFE_MIN_S: Final = 5.0
+STANDBY_UPTIME_MIN_S: Final = 5.0
 CODES_MAX: Final = 256
 """Kinds of actors whose code standbys load; beyond that the newest."""
 
@@ -125,5 +125,5 @@ class Standbys:
             self.spares.remove(process)
             LOGGER.warning("standby %s is lost and replaced", process.name)
             # Not faster: standbys that die at once would be replaced without end.
-            await asyncio.sleep(max(0.0, began_s + SPARE_LIFE_MIN_S - self._control.now()))
+            await asyncio.sleep(max(0.0, began_s + STANDBY_UPTIME_MIN_S - self._control.now()))
             await self.start_one()

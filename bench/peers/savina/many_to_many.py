@@ -128,7 +128,7 @@ class Dictionary(Role):
         self._values: dict[int, int] = {}
         self._reads = self._writes = 0
 
-    def look_up(self, sender: Any, key: int) -> None:
+    def lookup(self, sender: Any, key: int) -> None:
         """The value at a key."""
         self._reads += 1
         self.tell(sender, ("result", self._values.get(key)))
@@ -167,7 +167,7 @@ class Reader(Role):
         if is_write(self._operation):
             self.tell(self._dictionary, ("write", self.me, key, key))
         else:
-            self.tell(self._dictionary, ("look_up", self.me, key))
+            self.tell(self._dictionary, ("lookup", self.me, key))
 
     def result(self, value: int | None) -> None:
         """Go on, or report."""

@@ -41,7 +41,7 @@ async def test_poison_ask_fails_with_the_last_error_and_all_attempts(
     ref = await spawn(Thrice, Diary())
     with pytest.raises(HandlerFailed, match=r"boom 3.*crashed its actor 3 times") as caught:
         await ref.ask(AskBoom())
-    assert [attempt["text"] for attempt in caught.value.details["story"]] == [
+    assert [attempt["text"] for attempt in caught.value.details["attempts"]] == [
         "boom 1",
         "boom 2",
         "boom 3",
@@ -107,7 +107,7 @@ async def test_one_attempt_is_the_default_and_no_poison(host: Host, spawn: Any) 
     ref.tell(Boom())
     with pytest.raises(HandlerFailed) as caught:
         await ref.ask(AskBoom())
-    assert "story" not in caught.value.details
+    assert "attempts" not in caught.value.details
     assert [letter.reason for letter in dead_letters] == ["handler_failed"]
 
 
@@ -129,10 +129,10 @@ async def test_long_history_has_the_first_attempt_and_the_newest(host: Host, spa
     ref = await spawn(Many, Diary())
     cell = host.cells[ref.address.cell]
     item: Any = Boom()
-    story: Any = ()
+    attempts: Any = ()
     for number in range(1, 13):
         cell.incarnation = number
         failure = HandlerFailed("it raised.", remote_text="again")
-        item, _, story = host.dispatcher.redelivery.judge(cell, item, failure)
+        item, _, attempts = host.dispatcher.redelivery.judge(cell, item, failure)
     assert item is None
-    assert [attempt.incarnation for attempt in story] == [1, *range(6, 13)]
+    assert [attempt.incarnation for attempt in attempts] == [1, *range(6, 13)]

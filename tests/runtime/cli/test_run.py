@@ -16,7 +16,7 @@ INLINE = ("--engine", "inline", "--hosts", "2")
 RAY = ("--engine", "ray", "--hosts", "2")
 SCRIPT = """
 import sys
-import messages  # the user's own, beside the script
+import messages  # the user's own, next to the script
 from callboard import run
 
 async def main(system):

@@ -1,6 +1,6 @@
 """The fixtures of the engines' contract suite: contracts, and actors with every behaviour.
 
-What happens on another host is observed through a `EventRecorder`: an actor that is told of
+What happens on another host is observed through a `EventRecorder`: an actor that hears about
 events and answers `Expect` once it has heard enough of them, so that no test sleeps.
 """
 
