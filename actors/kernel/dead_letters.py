@@ -72,7 +72,7 @@ class DeadLetters:
             contract=name,
             host=self._host_name,
             error=None if error is None else error.to_data(),
-            story=tuple(attempts),
+            attempts=tuple(attempts),
         )
         for subscriber in tuple(self._subscribers):
             try:

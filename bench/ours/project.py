@@ -84,13 +84,13 @@ async def _run(params: Params, url: str) -> Outcome:
             await live.start()
             await live.wait_for(count, DEADLINE_S)
         first = await _balances(models)
-        beside = Projector(Accounts(), journal, models, beside=True)
+        shadow = Projector(Accounts(), journal, models, shadow=True)
         with timed() as rebuilt:
-            await beside.start()
-            await beside.switch(DEADLINE_S, instead_of=live)
+            await shadow.start()
+            await shadow.promote(DEADLINE_S, instead_of=live)
         second = await _balances(models)
-        figures = beside.statistics()
-        await beside.close()
+        figures = shadow.statistics()
+        await shadow.close()
     finally:
         await journal.close()
         models.close()

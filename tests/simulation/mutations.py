@@ -298,11 +298,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
             "messages are sent without credit", Outbox, "_may_write", _credit_ignored, "links"
         ),
         "asks_not_lost": Mutation(
-            "asks to a dead host continue to wait",
-            Host,
-            "fail_lost_asks",
-            _asks_not_lost,
-            "failover",
+            "asks to a dead host still wait", Host, "fail_lost_asks", _asks_not_lost, "failover"
         ),
         "stops_in_start_order": Mutation(
             "a supervisor stops its oldest child first",

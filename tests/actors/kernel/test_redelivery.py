@@ -28,10 +28,10 @@ async def test_poison_tell_is_a_dead_letter_with_all_attempts(host: Host, spawn:
     assert diary.events == ["boom"] * 3 + ["after"]
     (letter,) = dead_letters
     assert letter.reason == "poison"
-    assert [(a.incarnation, a.error_type, a.text) for a in letter.story] == [
+    assert [(a.incarnation, a.error_type, a.text) for a in letter.attempts] == [
         (n, "builtins.ValueError", f"boom {n}") for n in (1, 2, 3)
     ]
-    assert all(a.host == host.name and "in crash" in a.traceback for a in letter.story)
+    assert all(a.host == host.name and "in crash" in a.traceback for a in letter.attempts)
 
 
 async def test_poison_ask_fails_with_the_last_error_and_all_attempts(
