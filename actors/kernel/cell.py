@@ -359,14 +359,14 @@ class Cell:
     def before_stop(self, *, comes_back: bool) -> None:
         """An ordered stop begins; with `comes_back` a new start follows it."""
 
-    async def prepare_stop(self) -> None:
+    async def before_children_stop(self) -> None:
         """In an ordered stop, the stop of its children begins."""
 
     def keeps_children_when_killed(self) -> bool:
         """Whether its children, killed together with it, come back with it."""
         return False
 
-    def on_killed_with_parent(self, *, comes_back: bool) -> None:
+    def before_killed_with_parent(self, *, comes_back: bool) -> None:
         """The cell is about to be killed, because its parent is."""
 
     def on_killed(self) -> None:

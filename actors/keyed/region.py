@@ -465,7 +465,7 @@ class KeyRegion(Cell):
         """Whether the region has stopped trying to save states."""
         return self._gives_up_at_s is not None and self.now() >= self._gives_up_at_s
 
-    async def prepare_stop(self) -> None:
+    async def before_children_stop(self) -> None:
         """Stop all activations, many at a time: each may wait for the store."""
         self._gives_up_at_s = self.now() + LAST_SAVES_S
         pending = reversed(list(self._cells.values()))

@@ -278,10 +278,10 @@ def _not_silenced(_right: Any) -> Any:
 MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
     {
         "dedupe_skipped": Mutation(
-            "a repeated frame is delivered again", LinkCore, "arrived", _dedupe_skipped, "links"
+            "a repeated frame is delivered again", LinkCore, "receive", _dedupe_skipped, "links"
         ),
         "order_forgotten": Mutation(
-            "frames are delivered as they arrive", LinkCore, "arrived", _order_forgotten, "links"
+            "frames are delivered as they arrive", LinkCore, "receive", _order_forgotten, "links"
         ),
         "one_restart_too_many": Mutation(
             "the restart window allows one restart too many",

@@ -126,7 +126,7 @@ class Extensions:
         )
 
     def handlers(self) -> Mapping[type, Handler]:
-        """What they add to the dispatch table of cell 0; raises `SpecError` if two do the same."""
+        """Their rows of the dispatch table of cell 0; raises `SpecError` for a contract of two."""
         table: dict[type, Handler] = {}
         for extension in self._all:
             rows = extension_handlers(type(extension))
@@ -134,7 +134,7 @@ class Extensions:
                 raise SpecError(
                     f"{type(extension).__qualname__}.{rows[contract].name} and "
                     f"{table[contract].name} both handle {contract.__name__}.",
-                    advice="One handler a contract, among all extensions of a host.",
+                    advice="Write one handler for each contract, over all extensions of a host.",
                 )
             for contract, row in rows.items():
                 table[contract] = replace(row, function=_bound(row.function, extension))

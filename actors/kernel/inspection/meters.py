@@ -32,7 +32,7 @@ class Vitals(NamedTuple):
 
 
 def no_vitals() -> Vitals:
-    """Those of a process that nobody looks at."""
+    """The readings of a process without a source of readings."""
     return Vitals(0, "", 0, 0.0)
 
 
@@ -89,7 +89,7 @@ class Meters:
         self.hosts_replaced: Callable[[], int] | None = None
         """On the root's host: how many hosts were replaced since the start."""
         self.lag: Final = LoopLag(loop)
-        """Runs where a watchdog does."""
+        """The lag of the event loop; measured if the host has a watchdog."""
         self.vitals = vitals
         self.instruments: Final = Instruments()
         """The metric sources of other parts of this process."""

@@ -159,7 +159,7 @@ class Termination:
             try:
                 async with ordered.limit(cell.children.patience_s()):
                     await self._cancel_start_hook(cell, ordered)
-                    await cell.prepare_stop()
+                    await cell.before_children_stop()
                     await self.stop_children(cell)
                     cell.children = None
                 began_at_s = self._host.now()
@@ -252,7 +252,7 @@ class Termination:
         for child in reversed(list(children.cells.values())):
             outcome = _killed(f"{child.path} was killed with {cell.path}.")
             self._stops.pop(child.id, None)
-            child.on_killed_with_parent(comes_back=comes_back)
+            child.before_killed_with_parent(comes_back=comes_back)
             self._kill(child)
             self._finish(child, outcome, ())
             if comes_back:

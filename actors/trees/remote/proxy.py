@@ -128,7 +128,7 @@ class RemoteChildCell(Cell):
         """Its remote child comes back if it does."""
         self.keeps_messages = comes_back
 
-    def on_killed_with_parent(self, *, comes_back: bool) -> None:
+    def before_killed_with_parent(self, *, comes_back: bool) -> None:
         """Its remote child comes back if it does."""
         self.keeps_messages = comes_back
 

@@ -19,8 +19,8 @@ from callboard.supervisors.supervisor import Supervisor
 Spawn = Callable[..., Any]
 
 
-def alone(*extensions: MakeExtension) -> Host:
-    """Host 1, alone in the world."""
+def make_host(*extensions: MakeExtension) -> Host:
+    """Host 1, the only one."""
     made: list[Host] = []
 
     def bind(address: Address) -> Ref[Any]:
@@ -44,8 +44,8 @@ def alone(*extensions: MakeExtension) -> Host:
 
 @pytest_asyncio.fixture
 async def host() -> AsyncIterator[Host]:
-    """Host 1, alone in the world."""
-    host = alone()
+    """Host 1, the only one."""
+    host = make_host()
     yield host
     await host.close()
 
