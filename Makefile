@@ -14,6 +14,8 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python; d
 SRC ?=
 OUT ?= out
 ARGS ?=
+# How many processes share the tests that need no Ray; 0 passes them in one, for --pdb.
+WORKERS ?= logical
 BENCH ?= ask tell_local spawn fanout failover supervise kills flap million savina \
 	append durable project resume state
 
@@ -47,8 +49,19 @@ $(STAMP): pyproject.toml
 demo: $(STAMP) compiled  ## review a source tree (SRC=path; default: Python's own library) into OUT=out
 	@$(BIN)/python -m examples.review $(if $(SRC),"$(SRC)") --out "$(OUT)" $(ARGS)
 
+# Two calls: in parallel what needs no Ray, then one after the other what starts one. Both run, and
+# each prints its closing line; the first failure is the exit code. Where ARGS selects no test of
+# one call (pytest's code 5), the other decides. pytest keeps its rewritten tests for the next call,
+# also where PYTHONDONTWRITEBYTECODE is set: rewriting them takes ten seconds of each process.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
+
 test: $(STAMP) compiled  ## pass the tests (ARGS="-k name" for some of them)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(PYTEST) -m "not ray and not soak" -n $(WORKERS) --maxprocesses 8 --dist worksteal $(ARGS); \
+	first=$$?; \
+	$(PYTEST) -m "ray and not soak" $(ARGS); second=$$?; \
+	if [ $$first -eq 0 ] && [ $$second -eq 5 ]; then exit 0; fi; \
+	if [ $$first -eq 0 ] || [ $$first -eq 5 ]; then exit $$second; fi; \
+	exit $$first
 
 check: lint format types layers tidy  ## the fast gate: lint, format, types, layers, tidiness
 
@@ -65,7 +78,8 @@ layers: $(STAMP)
 	@$(BIN)/lint-imports
 
 tidy: $(STAMP)
-	@$(BIN)/python -m pytest -q tests/repository/test_tidy.py
+	@$(BIN)/python -m pytest -q tests/repository/test_tidy.py tests/repository/test_words.py \
+	  tests/repository/test_imports.py tests/repository/test_marks.py
 
 fix: $(STAMP)  ## let ruff repair and format what it can
 	@$(BIN)/ruff check --fix .
@@ -80,8 +94,8 @@ docs: $(STAMP)  ## build the documentation as a site into site/; a warning is an
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir site
 	@echo "The first page is site/index.html"
 
-soak: $(STAMP) compiled  ## the tests that run for minutes
-	@$(BIN)/python -m pytest -m soak --timeout=3600 $(ARGS)
+soak: $(STAMP) compiled  ## the tests that run for minutes, one after the other
+	@CALLBOARD_TESTS=soak $(PYTEST) -m soak --timeout=3600 $(ARGS)
 
 bench: $(STAMP) compiled  ## every benchmark beside its peers (BENCH="ask spawn" for some of them)
 	@for name in $(BENCH); do $(BIN)/python -m bench $$name --peers $(ARGS) || exit 1; done

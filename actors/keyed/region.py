@@ -162,7 +162,7 @@ class KeyRegion(Cell):
         core = self._core
         if core.state_of(key) is None:
             self._check_owner(item)
-        may_wait = self._waits and (comes_over_link or type(item) is Ask)
+        may_wait = self._lets_senders_wait and (comes_over_link or type(item) is Ask)
         in_mailbox = self._mailbox_size(key)
         effects = core.message_arrived(
             key, item, self.now(), may_wait=may_wait, in_mailbox=in_mailbox
@@ -174,10 +174,10 @@ class KeyRegion(Cell):
             cell.put(item)
             return False
         self._perform(effects)
-        return comes_over_link and self._waits and self._is_over(key)
+        return comes_over_link and self._lets_senders_wait and self._is_over(key)
 
     @property
-    def _waits(self) -> bool:
+    def _lets_senders_wait(self) -> bool:
         return behaviour_of(self.plan.actor).overflow is Overflow.WAIT
 
     def _is_over(self, key: str) -> bool:
@@ -198,7 +198,7 @@ class KeyRegion(Cell):
             return True  # `put` raises the error.
         if self._core.state_of(key) is State.ACTIVE:
             return self._cells[key].has_room()
-        return not self._waits or not self._is_over(key)
+        return not self._lets_senders_wait or not self._is_over(key)
 
     def flow_key_of(self, message: Contract) -> FlowKey:
         """The flow key of the message's key, so that a full key delays no other key."""
@@ -284,7 +284,7 @@ class KeyRegion(Cell):
 
     def refuse_message(self, cell: Activation, item: Any) -> None:
         """Refuse a message whose activation has just ended."""
-        self.fail(item, _stopped(cell.path), "actor_stopped")
+        self.fail(item, _stopped_error(cell.path), "actor_stopped")
 
     # --- the core's effects -----------------------------------------------------------------
 
@@ -362,7 +362,7 @@ class KeyRegion(Cell):
             cell = self._cells[key] = begun
             await entries.outcome(cell)
             if self._cells.get(key) is not cell:
-                raise _stopped(cell.path)
+                raise _stopped_error(cell.path)
         except CallboardError as error:
             failure = cell.failure if cell is not None and cell.failure is not None else error
             if cell is None or self._cells.get(key) is cell:
@@ -477,7 +477,7 @@ class KeyRegion(Cell):
                 await self.stop_child(cell.id)
 
 
-def _stopped(path: str) -> ActorStopped:
+def _stopped_error(path: str) -> ActorStopped:
     return ActorStopped(
         f"{path} stopped before it handled the message.",
         advice="Send it again: it activates the key.",

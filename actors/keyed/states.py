@@ -72,7 +72,7 @@ class States:
         """Load the state of a key into its new actor. Raises `StoreFailed`."""
         host, actor = self._host, cell.actor
         assert isinstance(actor, KeyedActor)
-        await self._written(cell.key)
+        await self._wait_for_save(cell.key)
         try:
             async with self._loads, asyncio.timeout(STORE_TIMEOUT_S):
                 loaded = await self._store.load(self._kind, cell.key)
@@ -92,7 +92,7 @@ class States:
 
     async def write(self, cell: StoredCell) -> None:
         """Save the state of a quiet activation. Raises `StoreFailed`, `StateConflict`."""
-        await self._written(cell.key)
+        await self._wait_for_save(cell.key)
         done = self._writing[cell.key] = self._host.loop.create_future()
         try:
             await self._write(cell)
@@ -100,7 +100,7 @@ class States:
             del self._writing[cell.key]
             done.set_result(None)
 
-    async def _written(self, key: str) -> None:
+    async def _wait_for_save(self, key: str) -> None:
         while (writing := self._writing.get(key)) is not None:
             await asyncio.shield(writing)
 
@@ -112,7 +112,7 @@ class States:
             snapshot = actor.snapshot()
             if inspect.isawaitable(snapshot):
                 snapshot = await snapshot
-            state = self._encoded(cell, snapshot)
+            state = self._encode(cell, snapshot)
             async with self._saves, asyncio.timeout(STORE_TIMEOUT_S):
                 version = await self._replace(cell, state)
         except StateConflict:
@@ -139,7 +139,7 @@ class States:
             # Our own save: only its answer was lost.
             return await store.save(kind, key, state, kept.version)
 
-    def _encoded(self, cell: StoredCell, snapshot: Any) -> EncodedState:
+    def _encode(self, cell: StoredCell, snapshot: Any) -> EncodedState:
         host = self._host
         writer = f"{host.slot}.{host.epoch}.{cell.id}.{cell.incarnation}"
         if snapshot is None:

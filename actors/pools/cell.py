@@ -139,7 +139,7 @@ class PoolCell(Cell):
         self._fill()
         self._is_filled = True
         try:
-            await self._members_started()
+            await self._await_members()
         except ActorStartFailed:
             await self.host.termination.stop_children(self)
             self.children = None
@@ -154,7 +154,7 @@ class PoolCell(Cell):
     async def wait_members_started(self) -> None:
         """Wait for the agents; end this part of the pool when one does not start."""
         try:
-            await self._members_started()
+            await self._await_members()
         except ActorStartFailed:
             await self.host.termination.stop_child(self.parent, self.id)
             raise
@@ -176,7 +176,7 @@ class PoolCell(Cell):
         member.shared = self
         return member
 
-    async def _members_started(self) -> None:
+    async def _await_members(self) -> None:
         members, self._starting = self._starting, []
         try:
             for member in members:
@@ -220,7 +220,7 @@ class PoolCell(Cell):
                 self._dismiss(member)
             raise
 
-    async def drained(self) -> None:
+    async def wait_until_drained(self) -> None:
         """Wait until the mailbox is empty and no agent works."""
         while not self._is_drained():
             if self._drained is None:
@@ -228,7 +228,7 @@ class PoolCell(Cell):
             await asyncio.shield(self._drained)
 
     def check_drained(self) -> None:
-        """End the wait of `drained` when the mailbox is empty and no agent works."""
+        """End the wait of `wait_until_drained` when the mailbox is empty and no agent works."""
         if self._drained is not None and self._is_drained():
             self._drained.set_result(None)
             self._drained = None
@@ -300,7 +300,7 @@ class Pools(Extension):
         """Wait until a part of a pool has handled all its messages."""
         part = self._part(command.cell)
         if part is not None:
-            await part.drained()
+            await part.wait_until_drained()
         return ActorDrained()
 
     def _part(self, number: int) -> PoolCell | None:

@@ -196,7 +196,7 @@ class SchedulerCore(SchedulerViews):
         if before == READY:
             self._attempts.kinds[index].ready -= 1
         self._attempts.started[index] = max(self._attempts.started[index], attempt)
-        self._doubt(index, attempt, error)
+        self._mark_in_doubt(index, attempt, error)
 
     @property
     def ended(self) -> ExecutionDone | None:
@@ -345,7 +345,7 @@ class SchedulerCore(SchedulerViews):
         else:
             attempts.failures[index] = attempts.failures.get(index, 0) + 1
         if sub_task.non_idempotent and error.details.get("may_have_run", True) is not False:
-            self._doubt(index, attempt, error)
+            self._mark_in_doubt(index, attempt, error)
             return
         decision = decide_retry(
             sub_task.retry,
@@ -378,7 +378,7 @@ class SchedulerCore(SchedulerViews):
                 return
         self._flow.end_without_result(index)
 
-    def _doubt(self, index: int, attempt: int, error: CallboardError) -> None:
+    def _mark_in_doubt(self, index: int, attempt: int, error: CallboardError) -> None:
         self._graph.move(index, IN_DOUBT)
         self._doubts[index] = (attempt, error)
         self._flow.effects.append(TaskDoubtful(self._graph.ids[index], attempt, error))

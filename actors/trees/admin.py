@@ -85,11 +85,11 @@ class TreeAdmin:
         match request.action:
             case "terminate":
                 children.supervisor.terminate_child(cell.id)
-                await self._stopped(cell)
+                await self._wait_until_stopped(cell)
                 children.stop_for_good(cell)
             case "restart":
                 children.supervisor.restart_child(cell.id)
-                await self._started(children, cell)
+                await self._wait_until_started(children, cell)
             case "delete":
                 if cell.id in children.cells and not children.supervisor.child(cell.id).is_down:
                     raise UsageError(
@@ -165,7 +165,7 @@ class TreeAdmin:
 
     # --- waiting ----------------------------------------------------------------------------
 
-    async def _stopped(self, cell: Cell) -> None:
+    async def _wait_until_stopped(self, cell: Cell) -> None:
         if cell.lifecycle == Lifecycle.STOPPING:
             stopped: asyncio.Future[None] = self._host.loop.create_future()
             # The cell already stops: this waits for the same stop, and does not shorten it.
@@ -174,7 +174,7 @@ class TreeAdmin:
             )
             await asyncio.shield(stopped)
 
-    async def _started(self, children: SupervisorChildren, cell: Cell) -> None:
+    async def _wait_until_started(self, children: SupervisorChildren, cell: Cell) -> None:
         supervisor_cell = children.supervisor_cell
         failure: CallboardError | None = None
         if not children.supervisor.child(cell.id).is_down:

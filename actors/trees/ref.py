@@ -81,7 +81,7 @@ class TreeRef:
         address = self._supervisor_cell(path)
         return self._ask_control_actor(address, QuerySupervisor(cell=address.cell))
 
-    async def stop_inside(self) -> bool:
+    async def stop_as_child(self) -> bool:
         """Stop a subtree as a child of the tree that contains it; False for a whole tree.
 
         It calls `terminate_child` of the containing tree, and raises the same errors.

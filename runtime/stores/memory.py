@@ -1,4 +1,4 @@
-"""Stores in memory: for tests, and for what need not outlive its process."""
+"""Stores in memory: for tests, and for data that need not outlive the process."""
 
 import threading
 import time
@@ -25,7 +25,7 @@ __all__ = ["MemoryEventStore", "MemoryReadModelStore", "MemoryStateStore"]
 
 
 class MemoryEventStore:
-    """An `EventStore` in memory. Several of them may share one log: see `beside`."""
+    """An `EventStore` in memory. Several stores may share one log: see `sibling`."""
 
     name = "memory"
 
@@ -48,7 +48,7 @@ class MemoryEventStore:
         )
 
     def open(self) -> None:
-        """See `EventStore.open`; there is nothing to make."""
+        """See `EventStore.open`. There is nothing to create."""
 
     def take_over(self, owner: str) -> int:
         """See `EventStore.take_over`."""
@@ -163,11 +163,11 @@ class MemoryEventStore:
         self._log.snapshots.pop(stream, None)
 
     def close(self) -> None:
-        """See `EventStore.close`; the log stays as long as somebody has it."""
+        """See `EventStore.close`. The log lasts as long as a store refers to it."""
 
 
 class _Log:
-    """What several stores share."""
+    """The log that several stores share."""
 
     def __init__(self) -> None:
         self.lock: Final = threading.Lock()

@@ -189,7 +189,7 @@ class SimulatedEngine:
         if self._on_host is not None:
             self._on_host(control)
 
-    def refused(self, host: Host, error: FrameError) -> None:
+    def note_refusal(self, host: Host, error: FrameError) -> None:
         """Note that a host has refused a frame."""
         self.refusals.append(f"{host.name} refuses a frame: {error}")
 

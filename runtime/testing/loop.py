@@ -100,10 +100,10 @@ class Scheduler(Protocol):
     def loops(self) -> "list[SimulatedLoop]":
         """All loops so far, in the order of their creation."""
 
-    def list_loop(self, loop: "SimulatedLoop") -> None:
+    def mark_runnable(self, loop: "SimulatedLoop") -> None:
         """Let a loop take turns: it has something to do."""
 
-    def unlist_loop(self, loop: "SimulatedLoop") -> None:
+    def unmark_runnable(self, loop: "SimulatedLoop") -> None:
         """Let a loop take no turn for now."""
 
     def schedule(self, step: Step) -> None:
@@ -125,7 +125,7 @@ class SimulatedLoop(_EventLoop):
         self.rate: Final = rate
         self.offset_s: Final = offset_s
         self.ready: Final[deque[Step]] = deque()
-        self.is_listed = False
+        self.is_runnable = False
         """Whether the world may draw it: it has ready steps and is not paused."""
         self.is_dead = False
         self.paused_until_s = 0.0
@@ -176,8 +176,8 @@ class SimulatedLoop(_EventLoop):
         """Run `callback` in a step of its own, after those that are ready already."""
         step = Step(callback, args, self, context)
         self.ready.append(step)
-        if not self.is_listed:
-            self.world.list_loop(self)
+        if not self.is_runnable:
+            self.world.mark_runnable(self)
         return step
 
     call_soon_threadsafe = call_soon
@@ -275,7 +275,7 @@ class SimulatedLoop(_EventLoop):
         """End the process: it loses all callbacks and tasks at once, without clean-up."""
         self.is_dead = True
         self.ready.clear()
-        self.world.unlist_loop(self)
+        self.world.unmark_runnable(self)
 
     def close_tasks(self) -> None:
         """Close the coroutines of a dead process without running them."""
@@ -310,7 +310,7 @@ class SimulatedLoop(_EventLoop):
         """End the process, see `die`."""
         self.die()
 
-    def failed(self, step: Step, error: BaseException) -> None:
+    def note_failure(self, step: Step, error: BaseException) -> None:
         """Note that a callback has raised: none does in a correct run."""
         self.errors.append(f"a callback of {self.name} raised {error!r} ({step!r})")
 

@@ -267,7 +267,7 @@ class Network:
         calls.append((outcome, source))
         return outcome
 
-    def died(self, process: Endpoint) -> None:
+    def fail_calls_to(self, process: Endpoint) -> None:
         """Fail all calls to a dead process, as soon as its death is noticed."""
         for outcome, source in self._calls.pop(process.loop, ()):
             if not outcome.done():

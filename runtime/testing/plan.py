@@ -175,17 +175,17 @@ def apply(plan: FaultPlan, simulated: SimulatedSystem) -> None:
     """Schedule a plan from now on."""
     world = simulated.world
     for fault in plan.faults:
-        world.at(world.now_s + fault.at_s, _strike, fault, simulated)
+        world.at(world.now_s + fault.at_s, _inject, fault, simulated)
 
 
-def _strike(fault: Fault, simulated: SimulatedSystem) -> None:
+def _inject(fault: Fault, simulated: SimulatedSystem) -> None:
     try:
-        _do(fault, simulated)
+        _apply(fault, simulated)
     except UsageError as error:
         simulated.world.trace.note(simulated.world.now_s, f"{fault} does nothing: {error.message}")
 
 
-def _do(fault: Fault, simulated: SimulatedSystem) -> None:
+def _apply(fault: Fault, simulated: SimulatedSystem) -> None:
     world, network = simulated.world, simulated.network
     match fault:
         case Crash(host=host):

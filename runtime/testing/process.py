@@ -51,7 +51,7 @@ class ProcessEngine(Protocol):
     ) -> Host:
         """Make a host in the running process."""
 
-    def refused(self, host: Host, error: FrameError) -> None:
+    def note_refusal(self, host: Host, error: FrameError) -> None:
         """Note that a host has refused a frame."""
 
 
@@ -116,7 +116,7 @@ class SimulatedProcess:
     # --- its own side, in its process ---------------------------------------------------------
 
     def _become(self, slot: int, epoch: int, name: str, control_epoch: int) -> None:
-        self.host = self._engine.make_host(slot, epoch, name, self._failed)
+        self.host = self._engine.make_host(slot, epoch, name, self._note_failure)
         way = SimulatedCarrier(self._engine, self._engine.driver)
         self.host.link(CONTROL_SLOT).connect(control_epoch, way)
         world = self._engine.world
@@ -138,7 +138,7 @@ class SimulatedProcess:
             self._ended = self.loop.create_future()
         return await asyncio.shield(self._ended)
 
-    def _failed(self, reason: Exit) -> None:
+    def _note_failure(self, reason: Exit) -> None:
         if self._ended is None:
             self._ended = self.loop.create_future()
         if not self._ended.done():
@@ -154,7 +154,7 @@ class SimulatedProcess:
         what = f" ({self.host.name}, epoch {self.host.epoch})" if self.host is not None else ""
         world.trace.note(world.now_s, f"{self.loop.name}{what} {why}")
         self.loop.die()
-        self._engine.network.died(self)
+        self._engine.network.fail_calls_to(self)
 
     def death(self, why: str) -> Exception:
         """See `Endpoint`. No process with its name comes back."""
@@ -227,7 +227,7 @@ class SimulatedCarrier:
         try:
             host.take(frame)
         except FrameError as error:
-            self._engine.refused(host, error)
+            self._engine.note_refusal(host, error)
 
     async def _answer(self, frame: bytes, references: Sequence[Any]) -> Any:
         self._peer.loop.is_touched = True
@@ -237,5 +237,5 @@ class SimulatedCarrier:
         try:
             return await host.answer(frame, references)
         except FrameError as error:
-            self._engine.refused(host, error)
+            self._engine.note_refusal(host, error)
             return None

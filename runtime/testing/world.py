@@ -67,16 +67,16 @@ class World:
 
     # --- for loops ----------------------------------------------------------------------------
 
-    def list_loop(self, loop: SimulatedLoop) -> None:
+    def mark_runnable(self, loop: SimulatedLoop) -> None:
         """Let a loop take turns: it has something to do."""
-        if not (loop.is_dead or loop.is_listed or loop.paused_until_s > self.now_s):
-            loop.is_listed = True
+        if not (loop.is_dead or loop.is_runnable or loop.paused_until_s > self.now_s):
+            loop.is_runnable = True
             self._runnable.append(loop)
 
-    def unlist_loop(self, loop: SimulatedLoop) -> None:
+    def unmark_runnable(self, loop: SimulatedLoop) -> None:
         """Let a loop take no turn for now."""
-        if loop.is_listed:
-            loop.is_listed = False
+        if loop.is_runnable:
+            loop.is_runnable = False
             self._runnable.remove(loop)
 
     def schedule(self, step: Step) -> None:
@@ -104,12 +104,12 @@ class World:
         if loop.is_dead or until_s <= loop.paused_until_s:
             return
         loop.paused_until_s = until_s
-        self.unlist_loop(loop)
+        self.unmark_runnable(loop)
         self.at(until_s, self._resume, loop)
 
     def _resume(self, loop: SimulatedLoop) -> None:
         if loop.ready:
-            self.list_loop(loop)
+            self.mark_runnable(loop)
 
     # --- running ------------------------------------------------------------------------------
 
@@ -160,7 +160,7 @@ class World:
             count = len(runnable)
             if count == 1:
                 loop = runnable[0]
-            elif last is not None and last.is_listed and draw() < self.stickiness:
+            elif last is not None and last.is_runnable and draw() < self.stickiness:
                 loop = last
             else:
                 loop = runnable[int(draw() * count)]
@@ -175,11 +175,11 @@ class World:
                 except (KeyboardInterrupt, SystemExit):
                     raise
                 except BaseException as error:  # noqa: BLE001 - as asyncio does it
-                    loop.failed(step, error)
+                    loop.note_failure(step, error)
             self.steps += 1
             loop.steps += 1
             if not loop.ready:
-                self.unlist_loop(loop)
+                self.unmark_runnable(loop)
             if self.after_step is not None:
                 self.after_step(loop)
             cost_s = self.step_cost_s
@@ -209,8 +209,8 @@ class World:
             if step._cancelled or loop.is_dead:  # noqa: SLF001 - as above
                 continue
             loop.ready.append(step)
-            if not loop.is_listed:
-                self.list_loop(loop)
+            if not loop.is_runnable:
+                self.mark_runnable(loop)
 
     # --- the end ------------------------------------------------------------------------------
 

@@ -202,21 +202,21 @@ class RemoteChildren:
     async def stop(self, proxy: RemoteChildCell) -> Exit:
         """Stop a remote child in order, wait, and return its exit."""
         if not self._is_there(proxy.place.slot, proxy.epoch):
-            return _lost(proxy.place.slot)
+            return _lost_exit(proxy.place.slot)
         return await self._stop(proxy, comes_back=proxy.keeps_messages)
 
     async def _stop(self, proxy: RemoteChildCell, *, comes_back: bool) -> Exit:
         host, slot = self._host, proxy.place.slot
         if not self._is_reached(slot):
-            return _lost(slot)
+            return _lost_exit(slot)
         gone = proxy.gone = host.loop.create_future()
         request = self._stop_request(proxy, comes_back=comes_back)
         stopped = asyncio.ensure_future(host.ask(_control_actor(proxy.place), request, FOREVER_S))
         try:
             await asyncio.wait((stopped, gone), return_when=asyncio.FIRST_COMPLETED)
-            return Exit.from_data(stopped.result().reason) if stopped.done() else _lost(slot)
+            return Exit.from_data(stopped.result().reason) if stopped.done() else _lost_exit(slot)
         except CallboardError:
-            return _lost(slot)
+            return _lost_exit(slot)
         finally:
             proxy.gone = None
             stopped.cancel()
@@ -265,7 +265,7 @@ class RemoteChildren:
             if proxy.gone is not None and not proxy.gone.done():
                 proxy.gone.set_result(None)
             if 0 < proxy.epoch <= epoch and proxy.exit_signal is None:
-                proxy.exit_signal = _lost(slot)
+                proxy.exit_signal = _lost_exit(slot)
                 # Later, because this host still handles the loss.
                 self._host.loop.call_soon(self.notify_exit, proxy)
 
@@ -302,5 +302,5 @@ def _control_actor(place: Address) -> Address:
     return Address(place.slot, CONTROL_CELL)
 
 
-def _lost(slot: int) -> Exit:
+def _lost_exit(slot: int) -> Exit:
     return Exit(ExitReason.HOST_LOST, {"message": f"host {slot}, where it ran, is lost."})

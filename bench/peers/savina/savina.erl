@@ -169,20 +169,20 @@ game(logistic_map, #{series := Series, terms := Terms}) ->
         end
      || N <- numbers(Series)
     ],
-    Key regions = [Key region || {_, Key region} <- Pairs],
+    Regions = [Region || {_, Region} <- Pairs],
     Start = now_ns(),
-    order(Key regions, Terms),
+    order(Regions, Terms),
     Last = [
         begin
-            Key region ! {last, self()},
-            receive {last, Key region, Term} -> Term end
+            Region ! {last, self()},
+            receive {last, Region, Term} -> Term end
         end
-     || Key region <- Key regions
+     || Region <- Regions
     ],
     Elapsed = now_ns() - Start,
     <<Bits:64>> = <<(lists:foldl(fun(Term, Sum) -> Sum + Term end, 0.0, Last))/float>>,
     Counts = [{terms, Series * Terms}, {sum_bits, Bits}],
-    finish(Key regions ++ [Computer || {Computer, _} <- Pairs], {Elapsed, Counts});
+    finish(Regions ++ [Computer || {Computer, _} <- Pairs], {Elapsed, Counts});
 
 game(banking, #{accounts := Count, transfers := Transfers}) ->
     Accounts = [spawn(fun() -> account(Place, 1000000) end) || Place <- numbers(Count)],
@@ -464,9 +464,9 @@ series(Computer, Term) ->
     end.
 
 order(_Keepers, 0) -> ok;
-order(Key regions, Left) ->
-    lists:foreach(fun(Key region) -> Key region ! next end, Key regions),
-    order(Key regions, Left - 1).
+order(Regions, Left) ->
+    lists:foreach(fun(Region) -> Region ! next end, Regions),
+    order(Regions, Left - 1).
 
 transfer(Accounts, Count, Number) ->
     Source = Number * 7919 rem (Count * 8 div 10),

@@ -1,4 +1,4 @@
-"""Read models in PostgreSQL: what an event changes, and how far the model is, in one statement."""
+"""Read models in PostgreSQL. One statement stores the changes and the position of a model."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
@@ -9,7 +9,7 @@ from .statements import after_prefix
 
 __all__ = ["PostgresReadModelStore"]
 
-# As in a commit of events: without a row of `moved` nothing is changed.
+# As in a commit of events: without a row of `moved` nothing changes.
 APPLY: Final = """
 WITH moved AS (
   INSERT INTO {s}.models AS old (model, position)
@@ -62,9 +62,10 @@ class PostgresReadModelStore(RowStore):
     ) -> bool:
         """See `ReadModelStore.apply`.
 
-        Raises `CommitUnknown` when the connection breaks in it: `position` tells.
+        Raises `CommitUnknown` when the connection breaks meanwhile; `position` then shows the
+        outcome.
         """
-        # In the order of their keys, so that two that apply to one model never wait in a ring.
+        # Sorted by key, so that two transactions on one model cannot deadlock.
         kept = sorted((key, value) for key, value in changes.items() if value is not None)
         values = (
             model,

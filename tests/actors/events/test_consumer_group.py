@@ -363,7 +363,7 @@ async def test_an_unknown_event_stops_the_group_and_keeps_what_is_done(
     assert seen == [1, 2, 4]
 
 
-async def test_misuse_is_told(log: HardLog, models: ReadModelStore) -> None:
+async def test_misuse_raises_errors(log: HardLog, models: ReadModelStore) -> None:
     group = group_of(log, models)
     with pytest.raises(UsageError):
         group.consumer("x")

@@ -1,4 +1,4 @@
-"""A model that is built anew beside the live one: under load, across a crash, and the switch."""
+"""A shadow build of a read model: under load, across a crash, and its promotion."""
 
 import asyncio
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ def models(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ReadModel
     store.close()
 
 
-async def test_it_is_built_under_load_and_nobody_sees_half_of_it(models: ReadModelStore) -> None:
+async def test_a_shadow_build_under_load_is_never_seen_in_part(models: ReadModelStore) -> None:
     events = some_events(1, 1_500)
     at_first = 500
     async with open_journal() as journal:
@@ -84,7 +84,7 @@ async def test_it_is_built_under_load_and_nobody_sees_half_of_it(models: ReadMod
         assert rows == folded(events, factor=100)
         await new.drop("accounts")
         assert models.position("accounts") == 0
-        with pytest.raises(UsageError, match="is what readers"):
+        with pytest.raises(UsageError, match="is the live model"):
             await new.drop("accounts@2")
         await new.close()
         await queries.close()
@@ -100,7 +100,7 @@ async def test_a_reader_without_the_projector_sees_the_switch(models: ReadModelS
         assert dict(await queries.items()) == folded(events)
         async with Projector(AccountsInCents(), journal, models, shadow=True) as new:
             await new.wait_for(200, DEADLINE_S)
-            assert dict(await queries.items()) == folded(events), "seen before the switch"
+            assert dict(await queries.items()) == folded(events), "seen before the promotion"
             await new.promote(DEADLINE_S)
         assert dict(await queries.items()) == folded(events, factor=100)
         some = list(folded(events))[:5]

@@ -1,4 +1,4 @@
-"""Subscriptions: every event once and in order, whoever writes, however slow, whatever fails."""
+"""Subscriptions: every event once and in order, for slow readers and after any failure."""
 
 import asyncio
 import contextlib
@@ -48,7 +48,7 @@ STEPS = st.lists(
 
 
 class Run:
-    """A log, its follower, and subscriptions of all kinds beside what they must have had."""
+    """A log, its follower, and subscriptions with the events that they must deliver."""
 
     def __init__(self, afters: list[int]) -> None:
         self.log = HardLog()

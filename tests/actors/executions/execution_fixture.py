@@ -48,7 +48,7 @@ class Gone(Contract, name="test.gone"):
 
 
 class Linger(Request[Gone], name="test.linger"):
-    """Handled for ever, unless it is let go or stopped."""
+    """A request whose handler runs until it is released or stopped."""
 
     label: str = ""
 
@@ -66,7 +66,7 @@ class Nobody(Request[Squared], name="test.nobody"):
 
 
 class Ticks:
-    """What the agents of one world have seen, shared by reference on the inline hosts."""
+    """The calls of one world's agents, shared by reference between the inline hosts."""
 
     def __init__(self) -> None:
         self.handled: list[Any] = []

@@ -1,4 +1,4 @@
-"""Results as blobs, over several lives, whatever becomes of the blobs in between."""
+"""Results as blobs, over several resumes, with blobs that are lost or damaged in between."""
 
 import asyncio
 import dataclasses

@@ -255,6 +255,6 @@ def undead(sim: Simulation, slot: int) -> Iterator[None]:
     """Let the process of a slot survive its kill, while the system thinks that it is dead."""
     process = sim._simulated.process(slot)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(process, "die", lambda _: process._engine.network.died(process))
+        patch.setattr(process, "die", lambda _: process._engine.network.fail_calls_to(process))
         yield
     process.die("dies")

@@ -1,4 +1,4 @@
-"""What every store of read models promises: dicts that move from position to position."""
+"""The contract of every store of read models: dicts that move from position to position."""
 
 import itertools
 from collections.abc import Callable
@@ -58,7 +58,7 @@ def test_a_model_is_a_dict_with_a_position(
     assert (store.position(name), store.items(name)) == (0, [])
 
 
-def test_two_who_apply_the_same_events_apply_them_once(open_models: OpenModels) -> None:
+def test_two_writers_of_the_same_events_apply_them_once(open_models: OpenModels) -> None:
     first, second = open_models(), open_models()
     assert first.apply("m", 0, 3, {"a": b"1"})
     assert not second.apply("m", 0, 3, {"a": b"2"})

@@ -1,4 +1,4 @@
-"""Metrics of a host: what is published, when, and what a sink that fails does."""
+"""Metrics of a host: values, publishing, and a sink that fails."""
 
 import asyncio
 import logging
@@ -36,7 +36,7 @@ class Fragile(Actor):
 
 
 class MemorySink:
-    """Keeps what it is given."""
+    """Keeps the published values."""
 
     def __init__(self) -> None:
         self.values: dict[str, float] = {}

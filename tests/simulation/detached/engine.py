@@ -149,8 +149,8 @@ class DetachedSimulatedProcess(SimulatedProcess):
 
     def _disconnect(self, slot: int) -> None:
         if self.host is None:
-            raise HostLost(f"{self.name} has not become a host yet.")
-        self.host.forget(slot, HostLost("the driver has left.", advice="Its asks end."))
+            raise HostLost(f"{self.name} is not a host yet.")
+        self.host.forget(slot, HostLost("the driver has left.", advice=""))
         self.pulls.end(slot)
 
 

@@ -142,7 +142,7 @@ class SimulatedRoot:
         self.deaths += 1
         self.incarnation = None
         self.loop.die()
-        self.network.died(self)
+        self.network.fail_calls_to(self)
 
     def _come_back(self) -> None:
         if not self.is_over:
@@ -183,14 +183,16 @@ class SimulatedRootEnvironment:
         """See `RootEnvironment`."""
         await self.ledger.erase()
 
-    async def way_to(
+    async def carrier_to(
         self, join_request: JoinRequest, pulls: PullCarrier
     ) -> tuple[FrameCarrier, None]:
         """See `RootEnvironment`."""
         engine = self._root.engine
         return SimulatedCarrier(engine, engine.drivers[join_request.slot], pulls), None
 
-    def watch_over(self, join_request: JoinRequest, gone: Callable[[], None]) -> Callable[[], None]:
+    def watch_process(
+        self, join_request: JoinRequest, gone: Callable[[], None]
+    ) -> Callable[[], None]:
         """See `RootEnvironment`."""
         root = self._root
         world, loop = root.world, root.loop
