@@ -52,7 +52,7 @@ class Bank(Agent):
 def plan(_request):
     return [
         SubTask("look", Look(n=0)),
-        SubTask("pay it", Pay(n=1), needs=("look",), non-idempotent=True),
+        SubTask("pay it", Pay(n=1), needs=("look",), non_idempotent=True),
     ]
 
 

@@ -47,7 +47,7 @@ class Worker(Agent):
 
 def plan(request):
     return [
-        SubTask(f"s{n}", Step(n=n), needs=(f"s{n - 1}",) if n else (), non-idempotent=n == 5)
+        SubTask(f"s{n}", Step(n=n), needs=(f"s{n - 1}",) if n else (), non_idempotent=n == 5)
         for n in range(request.count)
     ]
 

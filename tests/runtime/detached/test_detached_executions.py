@@ -82,7 +82,7 @@ job = Job[All, Lines](
     name="lines", decompose=plan, transform=lambda found: Lines(lines=tuple(found))
 )
 paying = Job[All, list[Line]](
-    name="paying", decompose=lambda _: [SubTask("pay", Pay(), non-idempotent=True)]
+    name="paying", decompose=lambda _: [SubTask("pay", Pay(), non_idempotent=True)]
 )
 
 async def until_done(handle, count):
