@@ -1,8 +1,8 @@
 """`project`: events of a log into a read model of accounts, exactly once, durable.
 
 The events are in the log before the clock runs. `events_per_s` is a projector from an empty
-model until the last event is in it. `rebuild_per_s` is a shadow build while the model is live, up to
-the moment at which readers see the new one. Log and model are in one store.
+model until the last event is in it. `rebuild_per_s` is a shadow build while the model is live, up
+to the moment at which readers see the new one. Log and model are in one store.
 """
 
 import asyncio

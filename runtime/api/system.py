@@ -85,7 +85,9 @@ class System:
         open_journal: JournalOpener = open_journal,
         enter: Enter = enter,
     ) -> None:
+        """Use `start`, `run` or `attach`, which call this."""
         self.settings: Final = settings
+        """The settings that this driver has given."""
         self._engine = engine
         self._environment = environment_of(settings) if environment is None else environment
         self._open_journal = open_journal

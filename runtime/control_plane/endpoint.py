@@ -61,7 +61,7 @@ class RootEndpoint(ControlActor):
 
     @handler
     async def resize(self, request: ResizePool) -> ResizedPool:
-        """Give parts of a pool other sizes."""
+        """Change the sizes of a pool's parts."""
         await self._root.registrar.resize(request)
         return ResizedPool()
 

@@ -74,7 +74,7 @@ class BatchRecord:
     token: str
     part: SpawnPart
     offers: tuple[Offer, ...]
-    """Those of this part; `part` is 0 in each."""
+    """The offers of this part; `part` is 0 in each."""
     living: bytes
     """For each start whether its actor still belonged to the slot, as 0 or 1."""
 
@@ -144,7 +144,7 @@ class Remembered:
 
 
 class Records:
-    """Writes the records to the ledger, and tells when they are safe."""
+    """Writes the records to the ledger; its coroutines return when the records are safe."""
 
     def __init__(self, ledger: Ledger | None) -> None:
         self._ledger = ledger
@@ -310,7 +310,7 @@ class Records:
     def _note(self, key: str, value: Callable[[], bytes | None]) -> None:
         if self._ledger is None:
             return
-        self._changes.pop(key, None)  # To the end: the order of writing is the order of facts.
+        self._changes.pop(key, None)  # To the end: records are written in the order of their facts.
         self._changes[key] = value
         if not self._is_writing:
             assert self._host is not None, "attach comes first"

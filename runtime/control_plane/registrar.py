@@ -52,7 +52,7 @@ Failures = dict[int, dict[str, Any]]
 
 
 class IsolatedHosts(Protocol):
-    """Hosts that have one actor each."""
+    """Starts and ends hosts that run one actor each."""
 
     async def open_isolated(self, slot: Slot, spec: HostSpec) -> None:
         """Bring the host of one actor up."""
@@ -260,7 +260,7 @@ class Registrar:
             await self.stop_actor(address)
 
     async def resize(self, request: ResizePool) -> None:
-        """Give parts of a pool other sizes; see `ResizePool`."""
+        """Change the sizes of a pool's parts; see `ResizePool`."""
         starting = []
         for wanted in request.parts:
             slot = self.table.slots.get(wanted.slot)

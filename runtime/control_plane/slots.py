@@ -54,7 +54,7 @@ class Batch:
 
 
 class Slot:
-    """One host's place."""
+    """The place of one host."""
 
     __slots__ = (
         "dead_epoch",
@@ -191,7 +191,7 @@ class SlotTable:
         return found
 
     def take_name(self, name: str, address: Address) -> None:
-        """Reserve a name; raises `NameTaken`."""
+        """Reserve a name. Raises `NameTaken`."""
         if name in self.names:
             raise NameTaken(
                 f"the name {name!r} is taken by the actor at {self.names[name]}.",
@@ -271,7 +271,7 @@ class SlotTable:
         return True
 
     def slot_of(self, address: Address) -> Slot:
-        """The slot of an address; raises `ActorNotFound`."""
+        """The slot of an address. Raises `ActorNotFound`."""
         slot = self.slots.get(address.slot)
         if slot is None or address.cell not in slot.entries:
             raise ActorNotFound(

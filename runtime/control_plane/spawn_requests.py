@@ -71,7 +71,7 @@ def _classes(entries: Sequence[SpawnEntry | Startable]) -> Iterator[type[Actor]]
 
 
 def _own_host(entry: SpawnEntry | Startable, resources: Resources) -> dict[str, Any]:
-    """The host of an isolated actor: named, restarted and stopped as the actor itself."""
+    """The host of an isolated actor, with the name, restart kind and stop timeout of the actor."""
     if isinstance(entry, tuple):
         actor, _, _, given, restart, limit = entry
         name, stop_timeout = given or actor.__name__, limit or STOP_TIMEOUT_DEFAULT

@@ -15,7 +15,7 @@ from callboard.messages.ports import Engine, HostProcess
 __all__ = ["Standbys"]
 
 LOGGER: Final = logging.getLogger("callboard.root")
-STANDBY_UPTIME_MIN_S: Final = 5.0
+STANDBY_AGE_MIN_S: Final = 5.0
 CODES_MAX: Final = 256
 """Kinds of actors whose code standbys load; beyond that the newest."""
 
@@ -77,19 +77,19 @@ class Standbys:
                 self._warm(process, tuple(self._codes))
                 self.keep(process)
             except CallboardError as error:
-                LOGGER.warning("no standby: %s", error)
+                LOGGER.warning("a standby did not start: %s", error)
                 return
             finally:
                 self._starting -= 1
 
     def close(self) -> None:
-        """Hire nobody any more."""
+        """Start no more standbys."""
         self._closed = True
 
     def preload(self, code: bytes) -> None:
-        """Actors of this code run in the system: whoever takes over will need it at once.
+        """Load the code of actors in all standbys, ahead of a take-over.
 
-        Loading it takes longer than all the rest of taking over.
+        Loading takes longer than all other steps of a take-over.
         """
         if not code or code in self._codes:
             return
@@ -125,5 +125,5 @@ class Standbys:
             self.spares.remove(process)
             LOGGER.warning("standby %s is lost and replaced", process.name)
             # Not faster: standbys that die at once would be replaced without end.
-            await asyncio.sleep(max(0.0, began_s + STANDBY_UPTIME_MIN_S - self._control.now()))
+            await asyncio.sleep(max(0.0, began_s + STANDBY_AGE_MIN_S - self._control.now()))
             await self.start_one()

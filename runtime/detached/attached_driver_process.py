@@ -24,7 +24,7 @@ class AttachedDriverProcess:
         self._slot = slot
 
     async def warm(self, codes: Sequence[bytes]) -> None:
-        """Nothing to do: a driver never takes over."""
+        """Does nothing: a driver never takes over."""
 
     async def connect(self, peers: Mapping[int, tuple[int, Any]], *, is_open: bool = True) -> None:
         """Send the driver its peers, without other attached drivers."""

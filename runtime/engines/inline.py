@@ -52,7 +52,7 @@ class InlineCarrier:
         return False
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Does nothing: there is no connection."""
 
     async def deliver(self, frame: bytes, references: Sequence[Any]) -> tuple[bytes, Sequence[Any]]:
         """Hand a frame over; see `FrameCarrier`."""
@@ -148,7 +148,7 @@ class ControlCarrier:
         return False
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Does nothing: there is no connection."""
 
     async def deliver(self, frame: bytes, references: Sequence[Any]) -> tuple[bytes, Sequence[Any]]:
         """Hand a frame over; see `FrameCarrier`."""

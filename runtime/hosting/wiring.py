@@ -50,7 +50,7 @@ def _reduce_code(code: types.CodeType) -> tuple[Any, ...]:
     return make, tuple(named)
 
 
-class RefPickler(cloudpickle.Pickler):  # type: ignore[misc] # it comes without types
+class RefPickler(cloudpickle.Pickler):  # type: ignore[misc] # untyped
     """Writes references as addresses, without the host that they are bound to."""
 
     dispatch_table: ClassVar = cloudpickle.Pickler.dispatch_table.new_child(

@@ -15,7 +15,7 @@ STATM: Final = pathlib.Path("/proc/self/statm")
 
 
 def process_vitals() -> Vitals:
-    """This process' number, machine, memory and processor time."""
+    """The id, machine, memory and processor time of this process."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return Vitals(
         pid=os.getpid(),

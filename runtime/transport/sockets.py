@@ -189,7 +189,7 @@ class SocketCarrier(asyncio.Protocol):
         if self._transport is None:
             await self._connect()
         while self._paused and not self._given_up:
-            # One future for all waiting frames: each must go on.
+            # All waiting frames share one future.
             if self._room is None or self._room.done():
                 self._room = asyncio.get_running_loop().create_future()
             await asyncio.shield(self._room)
@@ -206,7 +206,7 @@ class SocketCarrier(asyncio.Protocol):
         peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                # A Unix socket connects at once or not at all.
+                # A Unix socket connects at once, or fails.
                 peer.connect(self._address.name)
                 transport, _ = await asyncio.get_running_loop().create_unix_connection(
                     lambda: self, sock=peer

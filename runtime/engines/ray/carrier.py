@@ -51,13 +51,13 @@ class RayCarrier:
         return False
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Does nothing: there is no connection."""
 
     async def deliver(self, frame: bytes, references: Sequence[Any]) -> tuple[bytes, Sequence[Any]]:
         """Hand a frame over; see `FrameCarrier`."""
         try:
             if references:
-                # Inside a list they stay references; as arguments Ray would fetch them.
+                # In a list they stay references; Ray would fetch them as plain arguments.
                 answer = await self._deliver.remote(frame, list(references))
             else:
                 answer = await self._deliver.remote(frame)

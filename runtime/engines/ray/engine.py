@@ -114,7 +114,7 @@ class RayEngine:
             "namespace": self._system,
         }
         if settings.address is None:
-            # "local" never joins somebody else's cluster on this machine.
+            # "local" never joins another cluster on this machine.
             options |= {"address": "local", "include_dashboard": settings.dashboard}
         else:
             options["address"] = settings.address

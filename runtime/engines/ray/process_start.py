@@ -57,7 +57,7 @@ async def create(
     """
 
     def ask_ray() -> Any:
-        return_free_pages()  # Of the process that this one replaces.
+        return_free_pages()  # The memory for the process that this one replaces.
         options = _host_class().options(
             name=name,
             max_restarts=0,

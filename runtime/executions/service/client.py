@@ -1,4 +1,4 @@
-"""A driver's executions in a detached system: the execution service runs them."""
+"""The client of the execution service: a driver's executions in a detached system."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
