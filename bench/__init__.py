@@ -1,5 +1,5 @@
-"""The benchmarks: one question each, ours and the peers' in the same run.
+"""The benchmarks: one question each, for Callboard and its peers in the same run.
 
-`python -m bench list` names them; `bench/README.md` tells how a figure is taken and
-how to add a bench or a peer.
+`python -m bench list` lists them. `bench/README.md` explains how a figure is measured, and how to
+add a bench or a peer.
 """

@@ -1,12 +1,11 @@
 """The command line: `python -m bench NAME [--smoke] [--json] [--peers] [--repeat N]`.
 
-A suite (`savina`) takes `--only PART,…` as well, and `--table`, which writes its figures
-into the docs. `durable`, `resume`, `append`, `project` and `state` take
-`--store sqlite|postgres`.
+A suite (`savina`) also takes `--only PART,…`, and `--table`, which writes its figures into the
+docs. `durable`, `resume`, `append`, `project` and `state` take `--store sqlite|postgres`.
 
-Exit codes: 0 when every side that was to run was measured or is not installed, 1 when
-ours, or a peer that always runs, failed, 2 for a wrong command line. Another peer's
-failure is reported and does not change the exit code: it is not ours to mend.
+Exit codes: 0 when every chosen side was measured or is not installed; 1 when our side, or a peer
+that always runs, failed; 2 for a wrong command line. The failure of another peer is reported and
+does not change the exit code.
 """
 
 import signal
@@ -31,7 +30,7 @@ SIGNAL_EXIT_CODE = 128
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("name", type=click.Choice([LIST, *(bench.name for bench in BENCHES)]))
-@click.option("--smoke", is_flag=True, help="Tiny sizes: does it run, not how fast.")
+@click.option("--smoke", is_flag=True, help="Use tiny sizes, to check only that it runs.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option("--peers", "all_peers", is_flag=True, help="Run every installed peer too.")
 @click.option(
@@ -39,15 +38,19 @@ SIGNAL_EXIT_CODE = 128
     type=click.IntRange(1, REPEAT_MAX),
     default=1,
     show_default=True,
-    help="Rounds; the figures are medians over them.",
+    help="Rounds. The figures are their medians.",
 )
-@click.option("--only", "parts", default="", help="Of a suite: these parts alone, with commas.")
+@click.option(
+    "--only", "parts", default="", help="Run only these parts of a suite, separated by commas."
+)
 @click.option(
     "--store",
     type=click.Choice(STORES),
-    help="Of durable benches: what our side writes to (default: sqlite).",
+    help="The store of our side, in durable benches (default: sqlite).",
 )
-@click.option("--table", "as_table", is_flag=True, help="Of a suite: write the docs' table too.")
+@click.option(
+    "--table", "as_table", is_flag=True, help="Also write the table of a suite into the docs."
+)
 def main(
     *,
     name: str,
@@ -59,7 +62,7 @@ def main(
     store: str | None,
     as_table: bool,
 ) -> None:
-    """Run the bench NAME, or `list` what there is."""
+    """Run the bench NAME, or `list` all benches."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _exit_on_signal)
     if name == LIST:
@@ -70,15 +73,15 @@ def main(
         return
     bench = _on_store(_chosen(bench_named(name), parts), store)
     if as_table and (not bench.parts or parts or smoke):
-        raise click.UsageError("--table is for a whole suite at full size.")
-    told = Console(stderr=True)
+        raise click.UsageError("--table needs a whole suite at full size.")
+    console = Console(stderr=True)
     machine = describe_machine()
     report = run_bench(
         bench,
         smoke=smoke,
         repeat=repeat,
         all_peers=all_peers,
-        progress=lambda line: told.print(line, style="dim"),
+        progress=lambda line: console.print(line, style="dim"),
     )
     if as_json:
         click.echo(to_json(report_as_data(report, machine)))
@@ -90,7 +93,7 @@ def main(
 
 
 def _chosen(bench: Bench, parts: str) -> Bench:
-    """The bench, or those parts of it."""
+    """The bench, or the chosen parts of it."""
     if not parts:
         return bench
     names = parts.split(",")
@@ -102,23 +105,23 @@ def _chosen(bench: Bench, parts: str) -> Bench:
 
 
 def _on_store(bench: Bench, store: str | None) -> Bench:
-    """The bench, on the store that was chosen."""
+    """The bench, on the chosen store."""
     if store is None:
         return bench
     if store not in bench.stores:
-        raise click.UsageError(f"{bench.name} writes to no store that can be chosen.")
+        raise click.UsageError(f"{bench.name} has no choice of stores.")
     return bench.on_store(store)
 
 
 def exit_code(report: Report) -> int:
-    """1 if ours or a peer that always runs failed or is absent, else 0."""
+    """1 if our side or a peer that always runs failed or is absent, else 0."""
     always = {peer.name for peer in bench_named(report.bench).peers if peer.always}
     required = (report.ours, *(peer for peer in report.peers if peer.name in always))
     return int(any(side.status != "measured" for side in required))
 
 
 def _exit_on_signal(number: int, _frame: FrameType | None) -> NoReturn:
-    # As an exception, so that the side under way is ended on the way out.
+    # As an exception, so that the running side is stopped too.
     sys.exit(SIGNAL_EXIT_CODE + number)
 
 

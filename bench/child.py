@@ -1,9 +1,9 @@
-"""Running one side in a process of its own, with a hard end.
+"""Run one side in its own process, with a hard end.
 
-Invariants: when `run_child` returns or raises, no process that the side started is left
-(what remained after a grace period was killed, and counted); nothing else was touched.
-The processes of a side are known by their session and by a mark in their environment, so
-that also one that made a session of its own is found.
+Invariants: when `run_child` returns or raises, no process of the side is left. Processes that
+remain after a grace period are killed and counted. No other process is touched. The processes of a
+side are found by their session and by a mark in their environment, so that a process with its own
+session is found too.
 """
 
 import contextlib
@@ -27,15 +27,14 @@ LEFTOVER_GRACE_S = 5.0
 KILL_WAIT_S = 5.0
 POLL_S = 0.05
 STAT_STATE, STAT_SESSION = 0, 3
-"""Where state and session stand in /proc/PID/stat, counted after the command's name."""
+"""The fields of state and session in /proc/PID/stat, after the command's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChildResult:
-    """How a side's process ended; `returncode` is None when its time ran out.
+    """The outcome of a side's process. `returncode` is None after a timeout.
 
-    `leftovers` counts the processes that were still there after the grace period and
-    had to be killed.
+    `leftovers` counts the processes that remained after the grace period and were killed.
     """
 
     returncode: int | None
@@ -51,18 +50,18 @@ def run_child(
     timeout_s: float,
     environment: Mapping[str, str] | None = None,
 ) -> ChildResult:
-    """Run `command` to its end, or kill it and all that it started at `timeout_s`.
+    """Run `command` to its end, or kill it and all its processes after `timeout_s`.
 
-    Its temporary files go to a folder that is removed afterwards. An exception here
-    (Ctrl-C above all) kills the side as well, then goes on.
+    Its temporary files are in a folder that is removed afterwards. An exception here, such as
+    Ctrl-C, kills the side too.
 
     Raises:
         OSError: if the command cannot be started.
     """
     mark = secrets.token_hex(16)
-    # The prefix is short: Ray puts Unix sockets below, whose paths are limited to 107 bytes.
+    # A short prefix: Ray puts Unix sockets below, and their paths have at most 107 bytes.
     with tempfile.TemporaryDirectory(prefix="cb", ignore_cleanup_errors=True) as folder:
-        # Files, not pipes: a daemon that is left behind would hold a pipe open for ever.
+        # Files, not pipes: a daemon that remains would keep a pipe open for ever.
         stdout, stderr = Path(folder, "stdout"), Path(folder, "stderr")
         parent_pipe, our_end = os.pipe()
         try:
@@ -110,7 +109,7 @@ def _wait(process: subprocess.Popen[bytes], mark: str, timeout_s: float) -> tupl
 
 
 def _wait_for_leftovers(session: int, mark: str) -> int:
-    """Give daemons the time to see that their side has ended; count those that did not."""
+    """Give daemons time to see the end of their side. Count those that remain."""
     deadline = time.monotonic() + LEFTOVER_GRACE_S
     remaining = _processes(session, mark)
     while remaining and time.monotonic() < deadline:
@@ -125,7 +124,7 @@ def _kill_all(session: int, mark: str) -> None:
             os.killpg(session, signal.SIGKILL)
         return
     deadline = time.monotonic() + KILL_WAIT_S
-    # More than once: a process may start another between the look and the kill.
+    # Repeated, because a process may start another one before it is killed.
     while (remaining := _processes(session, mark)) and time.monotonic() < deadline:
         for pid in remaining:
             with contextlib.suppress(ProcessLookupError):
@@ -134,7 +133,7 @@ def _kill_all(session: int, mark: str) -> None:
 
 
 def _processes(session: int, mark: str) -> list[int]:
-    """The living processes of the side; only Linux can tell, elsewhere there are none."""
+    """The living processes of the side. Only Linux shows them; elsewhere the list is empty."""
     if sys.platform != "linux":
         return []
     pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
@@ -151,5 +150,5 @@ def _belongs(pid: int, session: int, mark: str) -> bool:
             return True
         return f"{MARK_ENV}={mark}".encode() in (folder / "environ").read_bytes().split(b"\0")
     except OSError:
-        # Gone meanwhile, or another user's: in both cases not ours.
+        # Gone meanwhile, or of another user. Neither belongs to the side.
         return False

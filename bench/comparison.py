@@ -1,8 +1,8 @@
-"""Comparing figures: which direction is better, medians over rounds, ratios.
+"""The comparison of figures: the better direction, medians over rounds, ratios.
 
-The direction is in the unit of a figure's name, so that no bench can declare it wrong: a
-rate is better when it is higher, a time or a size when it is lower. A figure without
-such a unit (a count, say) is reported and never compared.
+The unit in a figure's name gives the direction, so that no bench can declare a wrong one: a higher
+rate is better, and a lower time or size. A figure without such a unit (a count, for instance) is
+reported and never compared.
 """
 
 import math
@@ -17,7 +17,7 @@ Direction: TypeAlias = Literal["higher", "lower"]
 HIGHER_SUFFIXES = ("_per_s",)
 LOWER_SUFFIXES = ("_ms", "_us", "_ns", "_s", "_bytes")
 STATISTICS = ("_median", "_worst", "_p99")
-"""What a figure of many measurements may say after its unit."""
+"""The statistics that a figure's name may have after its unit."""
 LOWER_PREFIXES = ("bytes_per_", "ms_per_", "us_per_")
 
 
@@ -25,7 +25,7 @@ def direction_of(figure: str) -> Direction | None:
     """Whether the figure is better `higher` or `lower`; None if its name has no unit."""
     for statistic in STATISTICS:
         figure = figure.removesuffix(statistic)
-    # `_per_s` ends with `_s` too, so the rates are asked for first.
+    # `_per_s` ends with `_s` too, so rates come first.
     if figure.endswith(HIGHER_SUFFIXES):
         return "higher"
     if figure.endswith(LOWER_SUFFIXES) or figure.startswith(LOWER_PREFIXES):
@@ -34,10 +34,9 @@ def direction_of(figure: str) -> Direction | None:
 
 
 def ratio(figure: str, ours: float, theirs: float) -> float | None:
-    """How many times better ours is: over 1 is better, under 1 is worse.
+    """How many times better our figure is: above 1 is better, below 1 is worse.
 
-    None where there is nothing to compare: no direction, or a value that is not a
-    positive number.
+    None without a direction, or with a value that is not a positive number.
     """
     direction = direction_of(figure)
     usable = all(math.isfinite(value) and value > 0 for value in (ours, theirs))
@@ -49,7 +48,7 @@ def ratio(figure: str, ours: float, theirs: float) -> float | None:
 def ratios_against(
     peer: str, ours: Mapping[str, float], theirs: Mapping[str, float]
 ) -> dict[str, float]:
-    """The ratio of every figure both sides have, as `peer.figure`."""
+    """The ratio of every figure that both sides have, as `peer.figure`."""
     found = {
         f"{peer}.{figure}": ratio(figure, value, theirs[figure])
         for figure, value in ours.items()

@@ -1,8 +1,7 @@
-"""How a side runs as a process: `python -m MODULE FIGURE --params JSON`, one line out.
+"""The entry of a side's process: `python -m MODULE FIGURE --params JSON`, with one line of output.
 
-Invariants: standard output carries exactly one line, the outcome as JSON, whatever a
-library prints (its prints go to standard error); and the process does not outlive the
-harness, not even when that is killed with -9.
+Invariants: standard output has exactly one line, the outcome as JSON; prints of libraries go to
+standard error. The process does not outlive the harness, not even after a kill with -9.
 """
 
 import argparse
@@ -22,14 +21,14 @@ __all__ = ["PARENT_PIPE_ENV", "Run", "serve"]
 Run: TypeAlias = Callable[[Params], Outcome]
 
 PARENT_PIPE_ENV = "CALLBOARD_BENCH_PARENT_PIPE"
-"""Names the file descriptor that reads end-of-file once the harness is gone."""
+"""The variable with the descriptor that reads end-of-file when the harness is gone."""
 
 
 def serve(figures: Mapping[str, Run]) -> None:
-    """Run the figure that the command line names and print its outcome.
+    """Run the figure that the command line names, and print its outcome.
 
-    Exits with code 2 when the command line names no figure of this side. What the figure
-    raises is not caught: its traceback on standard error is what the harness reports.
+    Exits with code 2 for an unknown figure. An exception of the figure is not caught: the harness
+    reports the traceback on standard error.
     """
     parser = argparse.ArgumentParser()
     parser.add_argument("figure", choices=sorted(figures))
@@ -46,10 +45,9 @@ def serve(figures: Mapping[str, Run]) -> None:
 
 @contextlib.contextmanager
 def _stdout_for_outcome_only() -> Iterator[int]:
-    """Give the real standard output away; descriptor 1 is standard error meanwhile.
+    """Give the real standard output; meanwhile descriptor 1 is standard error.
 
-    It is the descriptor that is moved, not `sys.stdout`: native code and child processes
-    print too.
+    This moves the descriptor, not `sys.stdout`, because native code and child processes print too.
     """
     sys.stdout.flush()
     outcome_fd = os.dup(1)
@@ -71,7 +69,7 @@ def _die_with_parent() -> None:
 
 
 def _kill_group_at_end_of_file(descriptor: int) -> None:
-    # The harness never writes: a read returns only when every writing end is closed.
+    # The harness never writes, so a read returns only when every writing end is closed.
     while os.read(descriptor, 1):
         pass
     if os.getpgid(0) == os.getpid():

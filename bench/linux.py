@@ -1,4 +1,4 @@
-"""What only Linux tells of processes: descendants, open descriptors."""
+"""Facts about processes that only Linux shows: descendants, open descriptors."""
 
 import os
 import sys
@@ -7,11 +7,11 @@ from pathlib import Path
 __all__ = ["descendants", "open_descriptors"]
 
 PARENT_FIELD = 1
-"""Where the parent stands in /proc/PID/stat, counted after the command's name."""
+"""The field of the parent in /proc/PID/stat, after the command's name."""
 
 
 def descendants() -> int | None:
-    """How many processes this one has started, and those in turn; None where unknown."""
+    """The number of descendants of this process; None where unknown."""
     if sys.platform != "linux":
         return None
     children: dict[int, list[int]] = {}
@@ -31,6 +31,6 @@ def descendants() -> int | None:
 
 
 def open_descriptors() -> int | None:
-    """How many descriptors this process has open; None where unknown."""
+    """The number of open descriptors of this process; None where unknown."""
     folder = Path("/proc/self/fd")
     return len(list(folder.iterdir())) if folder.exists() else None

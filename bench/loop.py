@@ -1,6 +1,6 @@
-"""The event loop that every asyncio side gets: uvloop where it is installed.
+"""The event loop of every asyncio side: uvloop where it is installed.
 
-A peer on a slower loop than ours would be a comparison of loops.
+With a slower loop for a peer, a bench would compare loops.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 
 
 def run_on_fastest_loop(main: Coroutine[Any, Any, Result]) -> Result:
-    """Run `main` to its end and give what it returns."""
+    """Run `main` to its end, and return its result."""
     if importlib.util.find_spec("uvloop") is None:
         return asyncio.run(main)
     uvloop = importlib.import_module("uvloop")

@@ -1,6 +1,6 @@
-"""What a figure was measured on, so that two runs can be compared.
+"""A description of the machine of a measurement, so that two runs can be compared.
 
-It tells the kind of machine, never which one: no host name, no user, no path.
+It describes the kind of machine and does not identify it: no host name, no user, no path.
 """
 
 import importlib.metadata
@@ -14,7 +14,7 @@ BYTES_PER_GIB = 1_024**3
 
 
 def describe_machine() -> dict[str, str | int | float]:
-    """The processor, cores, memory, load, and the versions that matter."""
+    """The processor, cores, memory, load, and the relevant versions."""
     return {
         "cpu": _cpu_model(),
         "cores": _usable_cores(),

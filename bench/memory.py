@@ -1,8 +1,8 @@
-"""The memory that belongs to one process alone.
+"""The private memory of one process.
 
-Resident size counts pages shared with other processes (a forked interpreter's, a
-library's) once per process; what an actor costs is what nobody shares, so private pages
-are counted where the system tells them.
+The resident size counts pages that processes share (of a forked interpreter, of a library) once per
+process. The cost of an actor is private memory, so private pages are counted where the system shows
+them.
 """
 
 import os
@@ -19,11 +19,11 @@ LINUX = platform.system() == "Linux"
 def own_bytes(pid: int | None = None) -> int:
     """The private bytes of the process `pid`, or of this one.
 
-    On Linux these are the private pages. Elsewhere only this process can be asked, and
-    its largest resident size so far is given.
+    On Linux these are the private pages. Elsewhere it works for this process only, and gives its
+    largest resident size so far.
 
     Raises:
-        OSError: if the process is gone, or is not ours to read.
+        OSError: if the process is gone, or may not be read.
     """
     rollup = Path(f"/proc/{os.getpid() if pid is None else pid}/smaps_rollup")
     if LINUX:

@@ -1,8 +1,8 @@
-"""What one side of a bench gives back, and the hash that proves it did the work.
+"""The outcome of one side of a bench, and the hash that proves its work.
 
-Invariants: parameters are whole numbers and the name of a store, results are plain numbers
-with their unit in the name, and the check is a SHA-256 over what the side really computed, so
-that a side that answers fast and wrong cannot win.
+Invariants: parameters are whole numbers and the name of a store. Results are plain numbers with
+their unit in the name. The check is a SHA-256 over the computed output, so that a fast side with
+wrong answers cannot win.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ class Outcome:
 
 
 def canonical_json(value: object) -> bytes:
-    """`value` as JSON that is the same bytes for equal values."""
+    """`value` as JSON, with the same bytes for equal values."""
     return json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     ).encode()
@@ -43,9 +43,9 @@ def check_of(value: object) -> str:
 
 
 def check_of_each(values: Iterable[object]) -> str:
-    """The SHA-256 of all values' canonical JSON, in order, a line each.
+    """The SHA-256 of the canonical JSON of all values, in order, one per line.
 
-    It takes an iterator, so that a million replies need not be held twice.
+    It takes an iterator, so that a million replies are not held twice.
     """
     digest = hashlib.sha256()
     for value in values:

@@ -1,11 +1,11 @@
-"""Every bench and every peer, as data: which sides there are and how large they run.
+"""Every bench and every peer, as data: the sides and their sizes.
 
-A side is ours or a peer's: a module that is run in a process of its own. Each side has
-its own sizes, because a size that one finishes in a second takes another an hour; the
-expected check is computed for the size that was run.
+A side is ours or a peer's: a module that runs in its own process. Each side has its own sizes,
+because one side needs a second for a size and another an hour. The expected check is computed for
+the size of the run.
 
-Adding a bench is one entry in `BENCHES` and one file in `bench/ours/`; adding a peer is
-one file in `bench/peers/` and one `Side` in each bench it can do.
+A new bench needs an entry in `BENCHES` and a module in `bench/ours/`. A new peer needs a module in
+`bench/peers/` and a `Side` in each bench that it supports.
 """
 
 import importlib.metadata
@@ -34,7 +34,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """What must be installed for a side to run: a Python module, or a program."""
+    """A Python module or a program that a side needs."""
 
     kind: Literal["module", "program"]
     name: str
@@ -56,11 +56,11 @@ class Side:
     """The parts of a suite that this side leaves out, with the reason."""
 
     def params(self, *, smoke: bool) -> Params:
-        """The sizes this side runs with."""
+        """The sizes of this side."""
         return self.smoke if smoke else self.full
 
     def only(self, parts: Sequence[str]) -> "Side":
-        """This side with the sizes of those parts of a suite alone."""
+        """This side with the sizes of only these parts of a suite."""
         return replace(
             self,
             full=_only(self.full, parts),
@@ -84,12 +84,12 @@ class Bench:
     expected_check: Callable[[Params], str]
     timeout_s: float = 180.0
     stores: tuple[str, ...] = ()
-    """What ours can be put on by `--store`; the first one where none is chosen."""
+    """The stores for our side, chosen by `--store`. The first is the default."""
     parts: tuple[str, ...] = ()
-    """The benchmarks that a suite consists of; their names begin those of their sizes."""
+    """The benchmarks of a suite. The names of their sizes begin with their names."""
 
     def on_store(self, store: str) -> "Bench":
-        """This bench with our side on that store; the peers stay on theirs."""
+        """This bench with our side on that store. The peers keep theirs."""
         chosen = {"store": store}
         ours = replace(
             self.ours, full={**self.ours.full, **chosen}, smoke={**self.ours.smoke, **chosen}
@@ -97,7 +97,7 @@ class Bench:
         return replace(self, ours=ours)
 
     def only(self, parts: Sequence[str]) -> "Bench":
-        """This suite with those parts alone; a peer that can do none of them is left out."""
+        """This suite with only these parts. A peer that supports none of them is left out."""
         peers = [peer.only(parts) for peer in self.peers]
         return replace(
             self,
@@ -108,7 +108,7 @@ class Bench:
 
 
 def missing(requirements: tuple[Requirement, ...]) -> str | None:
-    """Why a side with these requirements cannot run here, or None if it can."""
+    """Why a side with these requirements cannot run here; None if it can."""
     for requirement in requirements:
         match requirement.kind:
             case "module":
@@ -209,7 +209,7 @@ TELL_LOCAL = Bench(
 
 SPAWN = Bench(
     name="spawn",
-    question="How many actors a second can be spawned, and what does one weigh?",
+    question="How many actors a second can be spawned, and how much memory does one need?",
     ours=_ours({"actors": 100_000}, {"actors": 500}),
     peers=(
         _ray("ray_async_actor", {"actors": 8}, {"actors": 2}),
@@ -222,7 +222,7 @@ SPAWN = Bench(
     expected_check=workload.expected_spawn,
 )
 
-# As wide for LangGraph as for us: it slows down with the width of a fan-out.
+# As wide for LangGraph as for us, because LangGraph slows down with the width.
 FANOUT = Bench(
     name="fanout",
     question="How many sub-tasks a second, scheduled in parallel and merged into one result?",
@@ -255,7 +255,7 @@ FAILOVER = Bench(
     name="failover",
     question="After kill -9 of a process with actors: how long until all of them answer again?",
     ours=_ours({"actors": 10_000, "rounds": 20}, {"actors": 100, "rounds": 2}),
-    # Ray keeps one actor in a process, so one actor is all a process can lose there.
+    # A Ray process has one actor, so it can lose only one.
     peers=(_ray("ray_async_actor", {"actors": 1, "rounds": 20}, {"actors": 1, "rounds": 1}),),
     expected_check=workload.expected_failover,
     timeout_s=300.0,
@@ -263,7 +263,7 @@ FAILOVER = Bench(
 
 SUPERVISE = Bench(
     name="supervise",
-    question="How long does a restart take, and news of a death to another host?",
+    question="How long does a restart take, and the notice of a death on another host?",
     ours=_ours(
         {"warm_up": 100, "restarts": 2_000, "notices": 100, "kills": 20},
         {"warm_up": 1, "restarts": 5, "notices": 2, "kills": 1},
@@ -278,7 +278,7 @@ SUPERVISE = Bench(
 
 KILLS = Bench(
     name="kills",
-    question="Under a steady load: what do kill -9 of random hosts, again and again, cost?",
+    question="What do repeated kills of random hosts cost, under a steady load?",
     ours=_ours(
         {
             "hosts": 4,
@@ -322,7 +322,7 @@ FLAP = Bench(
 
 MILLION = Bench(
     name="million",
-    question="A million actors in one system: made how fast, how large, and does each answer?",
+    question="A million actors in one system: how fast, how large, and does each answer?",
     ours=_ours(
         {"actors": 1_000_000, "hosts": 4, "top_level": 1},
         {"actors": 2_000, "hosts": 2, "top_level": 0},
@@ -386,7 +386,7 @@ DURABLE = Bench(
 
 RESUME = Bench(
     name="resume",
-    question="How long until an execution goes on whose system ended just before its end?",
+    question="How long does it take to resume an execution that was almost finished?",
     ours=_ours({"sub_tasks": 100_000}, {"sub_tasks": 200}),
     peers=(),
     expected_check=workload.expected_fanout,

@@ -1,7 +1,7 @@
 """A report for machines (JSON) and for people (a table).
 
-The keys `bench`, `machine`, `params`, `results`, `ratios` and `check` are a fixed point:
-other programs read them. The rest says what was run and what could not be.
+The keys `bench`, `machine`, `params`, `results`, `ratios` and `check` are stable, because other
+programs read them. The others describe the sides that ran, and those that could not.
 """
 
 import json
@@ -56,12 +56,12 @@ def _side_as_data(side: SideReport) -> dict[str, Any]:
 
 
 def _rounded(results: Mapping[str, float]) -> dict[str, float]:
-    # Six significant digits: no clock here is better, and a diff stays readable.
+    # Six significant digits: no clock here is more precise, and a diff stays readable.
     return {name: float(f"{value:.{DIGITS}g}") for name, value in results.items()}
 
 
 def benches_as_data(benches: tuple[Bench, ...]) -> list[dict[str, Any]]:
-    """What `list --json` prints."""
+    """The output of `list --json`."""
     return [
         {
             "bench": bench.name,
@@ -73,7 +73,7 @@ def benches_as_data(benches: tuple[Bench, ...]) -> list[dict[str, Any]]:
 
 
 def print_benches(benches: tuple[Bench, ...], console: Console) -> None:
-    """The benches and their peers as a table."""
+    """Print the benches and their peers as a table."""
     table = Table("bench", "question", "peers", box=box.SIMPLE)
     for bench in benches:
         names = (f"{peer.name}{'' if peer.always else ' *'}" for peer in bench.peers)
@@ -85,7 +85,7 @@ def print_benches(benches: tuple[Bench, ...], console: Console) -> None:
 def print_report(
     report: Report, machine: Mapping[str, str | int | float], console: Console
 ) -> None:
-    """The report as a table: a row a figure and side; then what could not be measured."""
+    """Print a row for each figure and side, then the sides that could not be measured."""
     console.print(Text(f"{report.bench}: {report.question}", style="bold"))
     _say(console, ", ".join(f"{name} {value}" for name, value in machine.items()))
     table = Table("figure", "side", "value", "ours is better by", box=box.SIMPLE)
@@ -118,7 +118,7 @@ def print_report(
 
 
 def _say(console: Console, line: str, *, style: str = "") -> None:
-    # Not wrapped and not read as markup: a traceback holds brackets and long lines.
+    # Without wrapping and markup, because a traceback has brackets and long lines.
     console.print(Text(line, style=style), soft_wrap=True)
 
 

@@ -1,8 +1,8 @@
-"""Running one bench: ours and its peers, one after another, in rounds, never at once.
+"""Run one bench: our side and the peers, one after another, in rounds.
 
-A round runs every side once, so that what slows the machine for a minute slows all of
-them; the figures are the medians over the rounds. No side is dropped in silence: each is
-reported as measured, absent (with the reason) or failed (with the reason).
+A round runs every side once, so that a slow minute of the machine affects all of them. The figures
+are the medians over the rounds. Every side is reported: as measured, absent (with the reason) or
+failed (with the reason).
 """
 
 import json
@@ -20,7 +20,7 @@ from bench.registry import Bench, Side, missing, versions
 __all__ = ["REPEAT_MAX", "Report", "SideReport", "Status", "run_bench"]
 
 REPEAT_MAX = 99
-STDERR_LINES_TOLD = 12
+STDERR_LINES_SHOWN = 12
 SMOKE_TIMEOUT_S = 90.0
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -30,7 +30,7 @@ Progress: TypeAlias = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class SideReport:
-    """What is known of one side after all rounds; `reason` is empty when measured."""
+    """The result of one side after all rounds. `reason` is empty when it was measured."""
 
     name: str
     status: Status
@@ -46,7 +46,7 @@ class SideReport:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One run of one bench: ours, every peer, and the ratios of the measured ones."""
+    """One run of one bench: our side, every peer, and the ratios of the measured ones."""
 
     bench: str
     question: str
@@ -57,7 +57,7 @@ class Report:
 
     @property
     def ratios(self) -> dict[str, float]:
-        """`peer.figure` to ours / peer; over 1 is better."""
+        """Our figure over the peer's, by `peer.figure`. Above 1 is better."""
         if self.ours.status != "measured":
             return {}
         return {
@@ -69,7 +69,7 @@ class Report:
 
     @property
     def failures(self) -> tuple[SideReport, ...]:
-        """The sides that failed; one that is absent did not."""
+        """The sides that failed. An absent side has not failed."""
         return tuple(side for side in (self.ours, *self.peers) if side.status == "failed")
 
 
@@ -83,8 +83,8 @@ def run_bench(
 ) -> Report:
     """Run our side and the peers for `repeat` rounds and compare them.
 
-    Without `all_peers` only those peers run that always do. A side that fails once is
-    not run again, and is reported with the reason of that failure.
+    Without `all_peers` only the peers that always run take part. A side that fails once does not
+    run again, and is reported with the reason.
 
     Raises:
         ValueError: if `repeat` is not within 1 to `REPEAT_MAX`.
@@ -104,7 +104,7 @@ def run_bench(
 
 
 class _SideRuns:
-    """The rounds of one side, until it turns out absent or fails."""
+    """The rounds of one side, until it is absent or fails."""
 
     def __init__(self, side: Side, bench: Bench, *, smoke: bool) -> None:
         self.side = side
@@ -168,7 +168,7 @@ class _SideRuns:
 
 
 def _answer_of(child: ChildResult) -> dict[str, Any] | None:
-    """The outcome a side printed, or None if it is not one."""
+    """The outcome that a side printed, or None if it is invalid."""
     lines = child.stdout.strip().splitlines()
     try:
         answer = json.loads(lines[-1]) if lines else None
@@ -180,4 +180,4 @@ def _answer_of(child: ChildResult) -> dict[str, Any] | None:
 
 def _last_lines(text: str) -> str:
     lines: Sequence[str] = [line for line in text.splitlines() if line.strip()]
-    return "\n".join(lines[-STDERR_LINES_TOLD:]) or "(nothing was printed)"
+    return "\n".join(lines[-STDERR_LINES_SHOWN:]) or "(nothing was printed)"

@@ -1,4 +1,4 @@
-"""The stores that benches of durable things run on: a file, or a PostgreSQL of their own."""
+"""The stores of durable benches: a file, or a PostgreSQL started for the bench."""
 
 import contextlib
 import tempfile
@@ -14,7 +14,7 @@ Bytes = Callable[[], int]
 
 @contextlib.contextmanager
 def store_for(params: Params, folder: Path) -> Iterator[tuple[str, Bytes]]:
-    """The URL of an empty store, and what says how many bytes it takes on disk."""
+    """The URL of an empty store, and a function that gives its size on disk."""
     kind = params.get("store", "sqlite")
     if kind == "sqlite":
         path = folder / "journal.db"
@@ -25,7 +25,7 @@ def store_for(params: Params, folder: Path) -> Iterator[tuple[str, Bytes]]:
         raise ValueError(msg)
     from tests.servers.postgres_server import PostgresServer
 
-    # Started by root, the server is another user's, who must get through a folder of ours alone.
+    # Under root the server runs as another user, who must be able to pass the temporary folder.
     outer = Path(tempfile.gettempdir())
     if not outer.stat().st_mode & 0o077:
         outer.chmod(0o711)
@@ -35,9 +35,7 @@ def store_for(params: Params, folder: Path) -> Iterator[tuple[str, Bytes]]:
 
 
 def _size(path: Path) -> int:
-    """Of a file with its log beside it."""
+    """The size of a file and its log."""
     return sum(
-        beside.stat().st_size
-        for beside in (path, path.with_name(path.name + "-wal"))
-        if beside.exists()
+        each.stat().st_size for each in (path, path.with_name(path.name + "-wal")) if each.exists()
     )

@@ -1,7 +1,6 @@
-"""Taking times with one discipline: warm up, collect garbage, then time.
+"""Measuring times with one discipline: warm up, collect garbage, then time.
 
-Percentiles are nearest-rank: the value reported was really measured, none is made up by
-interpolation.
+Percentiles are nearest-rank: every reported value was measured, without interpolation.
 """
 
 import gc
@@ -43,23 +42,23 @@ def percentile(values: Sequence[float], percent: float) -> float:
 
 @dataclass(slots=True)
 class Stopwatch:
-    """The time one `timed` block took; zero until the block has ended."""
+    """The time of one `timed` block; zero until the block ends."""
 
     elapsed_ns: int = 0
 
     @property
     def elapsed_s(self) -> float:
-        """The time taken, in seconds."""
+        """The time in seconds."""
         return self.elapsed_ns / NS_PER_S
 
     @property
     def elapsed_ms(self) -> float:
-        """The time taken, in milliseconds."""
+        """The time in milliseconds."""
         return self.elapsed_ns / NS_PER_MS
 
     def per_s(self, count: int) -> float:
-        """How many of `count` were done in a second."""
-        # A clock that did not move would divide by zero; one tick is the honest bound.
+        """The rate per second of `count` operations."""
+        # A clock that did not move would divide by zero. One tick is the bound.
         return count / (max(self.elapsed_ns, 1) / NS_PER_S)
 
 
@@ -74,7 +73,7 @@ def timed() -> Iterator[Stopwatch]:
 
 
 def round_trip_results(round_trips_ns: Sequence[int]) -> dict[str, float]:
-    """The two figures of round trips taken one at a time."""
+    """The two figures of sequential round trips."""
     return {
         "round_trip_p50_ms": percentile(round_trips_ns, 50) / NS_PER_MS,
         "round_trip_p99_ms": percentile(round_trips_ns, 99) / NS_PER_MS,
@@ -82,10 +81,10 @@ def round_trip_results(round_trips_ns: Sequence[int]) -> dict[str, float]:
 
 
 def median_and_worst(figure: str, values: Sequence[float]) -> dict[str, float]:
-    """The two figures of something that happened a few times: `FIGURE_median`, `FIGURE_worst`."""
+    """The two figures of a few measurements: `FIGURE_median`, `FIGURE_worst`."""
     return {f"{figure}_median": statistics.median(values), f"{figure}_worst": max(values)}
 
 
 def median_and_p99(figure: str, values: Sequence[float]) -> dict[str, float]:
-    """The two figures of something that happened many times: `FIGURE_median`, `FIGURE_p99`."""
+    """The two figures of many measurements: `FIGURE_median`, `FIGURE_p99`."""
     return {f"{figure}_median": statistics.median(values), f"{figure}_p99": percentile(values, 99)}

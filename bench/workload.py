@@ -1,9 +1,8 @@
-"""The work of each bench, defined once: what is sent, what must come back.
+"""The work of each bench, defined once: the messages and the expected answers.
 
-Every side, ours and the peers', sends exactly these contents and computes exactly these
-answers; the harness derives the expected check from the parameters alone and refuses a
-side whose check differs. Nothing here is random, so a figure can be compared with
-yesterday's.
+Every side, ours and the peers', sends exactly these contents and computes exactly these answers.
+The harness derives the expected check from the parameters alone, and rejects a side whose check
+differs. Nothing here is random, so figures of different days can be compared.
 """
 
 import zlib
@@ -42,12 +41,12 @@ __all__ = [
 
 
 def ask_request(number: int) -> dict[str, Any]:
-    """The small request that is asked: one text, one number."""
+    """The small request of an ask: one text, one number."""
     return {"number": number, "text": f"review item {number:08d}"}
 
 
 def ask_reply(number: int, text: str) -> dict[str, Any]:
-    """What a receiver answers to a request: also one number, one text."""
+    """The reply to a request: also one number, one text."""
     return {"number": number + 1, "text": f"{text} done"}
 
 
@@ -58,7 +57,7 @@ def expected_ask(params: Params) -> str:
 
 
 def tally(messages: Iterable[dict[str, Any]]) -> dict[str, int]:
-    """What a receiver of tells knows in the end: how many, and the sum of the numbers."""
+    """The tally of a receiver of tells: their count, and the sum of their numbers."""
     count = total = 0
     for message in messages:
         count += 1
@@ -73,12 +72,12 @@ def expected_tell_local(params: Params) -> str:
 
 
 def expected_spawn(params: Params) -> str:
-    """The check over the number each spawned actor was given, asked back in order."""
+    """The check over the numbers of all spawned actors, in order."""
     return check_of_each(range(params["actors"]))
 
 
 def sub_task_result(number: int) -> dict[str, Any]:
-    """What one sub-task of the fan-out computes from its number."""
+    """The result of one sub-task of the fan-out."""
     square = number * number
     return {"number": square, "text": f"{number} squared is {square}"}
 
@@ -86,7 +85,7 @@ def sub_task_result(number: int) -> dict[str, Any]:
 def merge_sub_tasks(results: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """The merged result of a fan-out: the sum, and every text in order of its number.
 
-    The order is made here, because a fan-out may end in any.
+    This sorts the results, because a fan-out may end in any order.
     """
     ordered = sorted(results, key=lambda result: int(result["number"]))
     return {
@@ -105,7 +104,7 @@ def _results(count: int) -> Iterator[dict[str, Any]]:
 
 
 def expected_failover(params: Params) -> str:
-    """The check over the number each actor answers with after each kill, in order."""
+    """The check over the number of each actor after each kill, in order."""
     rounds = range(params["rounds"])
     return check_of_each(number for _ in rounds for number in range(params["actors"]))
 
@@ -115,12 +114,12 @@ EVENT_BYTES = 200
 
 
 def event_data(number: int) -> bytes:
-    """What an appended event holds: its number, in 200 bytes."""
+    """The data of an appended event: its number, in 200 bytes."""
     return number.to_bytes(EVENT_BYTES, "big")
 
 
 def event_number(data: bytes) -> int:
-    """The number of an event that was read; raises `ValueError` when it is not as it was."""
+    """The number of a read event. Raises `ValueError` when its data has changed."""
     if len(data) != EVENT_BYTES:
         msg = f"an event has {len(data)} bytes, not {EVENT_BYTES}"
         raise ValueError(msg)
@@ -128,14 +127,14 @@ def event_number(data: bytes) -> int:
 
 
 def append_total(params: Params) -> int:
-    """How many events a side appends; what 16 writers share is rounded down to them."""
+    """How many events a side appends. The share of each of the 16 writers is rounded down."""
     shared = ("warm_up", "one_at_a_time_events", "events", "batched_events")
     writers = APPEND_WRITERS
     return int(sum(params.get(name, 0) // writers * writers for name in shared) + params["alone"])
 
 
 def appended_check(numbers: Iterable[int]) -> str:
-    """The check over the numbers of all events that the log gives back, in any order."""
+    """The check over the numbers of all events in the log, in any order."""
     return check_of_each(sorted(numbers))
 
 
@@ -145,12 +144,12 @@ def expected_append(params: Params) -> str:
 
 
 def account_of(number: int, params: Params) -> str:
-    """The account that an event to project is about: any of them, in no order."""
+    """The account of an event to project, in pseudo-random order."""
     return f"account-{zlib.crc32(number.to_bytes(8, 'big')) % params['accounts']:06d}"
 
 
 def amount_of(number: int) -> int:
-    """What an event to project adds to its account; below zero it takes away."""
+    """The amount that an event to project adds to its account; it may be negative."""
     return number % 200 - 70 or 1
 
 
@@ -174,14 +173,14 @@ def expected_state(params: Params) -> str:
 
 
 def expected_supervise(params: Params) -> str:
-    """The check over how many of each were measured; a peer leaves out what it has not."""
+    """The check over the number of measurements of each kind that the side supports."""
     return check_of(
         {name: params[name] for name in ("restarts", "notices", "kills") if name in params}
     )
 
 
 def expected_kills(params: Params) -> str:
-    """The check over the kills and all that must not happen: each ask has one outcome."""
+    """The check over the kills and the faults, which must be zero: each ask has one outcome."""
     faults = {
         "without_outcome": 0,
         "with_more_outcomes": 0,
@@ -198,6 +197,6 @@ def expected_flap(params: Params) -> str:
 
 
 def expected_million(params: Params) -> str:
-    """The check over how many answered, and the sum of their numbers."""
+    """The check over the number of answers, and the sum of their numbers."""
     actors = params["actors"]
     return check_of({"actors": actors, "sum": actors * (actors - 1) // 2})

@@ -1,15 +1,13 @@
-"""What everything else speaks: messages, the way they are written down, and how they fail.
+"""The language of all other packages: messages, their encoding, and their errors.
 
-- `contract`, `schema`: the versioned message types, what is the same about two of them;
-- `codec`, `extensions`, `frame`: a message as bytes, and many of them as one frame;
-- `ref`, `letters`, `control`: references to actors, dead letters, the control plane;
-- `views`: what a look at the running system gives;
-- `plan`, `execution`, `job`, `updates`, `retry`: the main job as data;
-- `spec`, `lifecycle`: what is supervised, and how it ended;
-- `errors`, `limits`, `ports`: every error, every limit, every seam to the outside.
+- `core`: contracts and their schemas, the codec, frames, references, errors and limits;
+- `control`: the control plane, supervision specs, placement, notices, dead letters, views;
+- `jobs`: plans, jobs, executions, their updates, retries, and commands on executions;
+- `storage`: events, states, blobs, and the ports and errors of their stores;
+- `ports`: all other interfaces to the outside.
 
-Invariants: nothing here knows Ray, an event loop, a socket, a file or a clock; whatever bytes
-arrive, what is raised is a `CallboardError`.
+Invariants: nothing here knows Ray, an event loop, a socket, a file or a clock. Decoding
+raises a `CallboardError` or nothing, whatever bytes arrive.
 """
 
 __all__: list[str] = []

@@ -1,6 +1,6 @@
-"""Ports: what the kernel needs from outside, as Protocols. Adapters live in `runtime/`.
+"""Ports: the kernel's interfaces to the outside, as Protocols. `runtime/` has the adapters.
 
-Only the wiring knows which adapter stands behind a port.
+Only the wiring knows the adapter behind a port.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -11,12 +11,12 @@ from .control.lifecycle import Exit
 from .control.spec import ChildId, ChildSpec, StopTimeout, SupervisorSpec
 
 __all__ = [
-    "BlobStore",
     "ChildRunner",
     "Clock",
     "Engine",
     "FrameCarrier",
     "HostProcess",
+    "LargeValueStore",
     "Ledger",
     "MakeSupervisor",
     "MetricSink",
@@ -38,21 +38,21 @@ class TimerHandle(Protocol):
     """A timer that was set."""
 
     def cancel(self) -> None:
-        """Forget it."""
+        """Cancel the timer."""
 
 
 class ChildRunner(Protocol):
-    """What performs a supervisor's decisions: on actors in a host, or on hosts."""
+    """Performs a supervisor's decisions: on actors in a host, or on hosts."""
 
     def start_child(self, child: ChildId, incarnation: int, spec: ChildSpec) -> None:
-        """Begin to start it; report `child_started` or `child_start_failed`."""
+        """Begin to start a child; report `child_started` or `child_start_failed`."""
 
     def start_children(
         self, children: Sequence[ChildId], first_incarnation: int, spec: ChildSpec
     ) -> None:
-        """Begin to start those of one `add_children`; report on each as for `start_child`.
+        """Begin to start the children of one `add_children`; report each as in `start_child`.
 
-        Those that run at once may be reported together, by `children_started`.
+        Children that run at once may be reported together, by `children_started`.
         """
 
     def stop_child(
@@ -64,56 +64,56 @@ class ChildRunner(Protocol):
         *,
         comes_back: bool,
     ) -> None:
-        """Begin to stop it, kill it after `timeout`; report `child_exited`.
+        """Begin to stop a child, and kill it after `timeout`; report `child_exited`.
 
-        `comes_back` when it is to be started again with its group.
+        With `comes_back` the child will be restarted with its group.
         """
 
     def child_gone(self, child: ChildId, reason: Exit) -> None:
-        """It ended and is not restarted: forget it."""
+        """The child has ended and will not be restarted: remove it."""
 
     def supervisor_started(self) -> None:
-        """Every child given at the start runs."""
+        """All initial children run."""
 
     def supervisor_stopped(self, reason: Exit) -> None:
-        """The supervisor has ended, and all its children with it."""
+        """The supervisor and all its children have ended."""
 
     def set_timer(self, at_s: float, callback: Callable[[], None]) -> TimerHandle:
         """Call `callback` at that time of the clock."""
 
 
 class SupervisorPort(Protocol):
-    """A supervisor as its owner sees it: events go in here, `ChildRunner` is called."""
+    """A supervisor for its owner: takes events, and calls a `ChildRunner`."""
 
     def expect_child(self, spec: ChildSpec) -> None:
         """Add a child that `start` starts, after those added before it. Raises `SpecError`."""
 
     def start(self) -> None:
-        """Begin; children given at the start are started in order."""
+        """Start the initial children, in order."""
 
     def add_child(self, spec: ChildSpec, child: ChildId = None) -> None:
-        """Start one more child, under the id `child` if given (many may share one spec).
+        """Start another child, with the id `child` if given (children may share a spec).
 
-        Raises `SpecError` for an id in use, `UsageError` when there are too many.
+        Raises `SpecError` for an id in use, `UsageError` when there are too many children.
         """
 
     def add_children(self, spec: ChildSpec, children: Sequence[ChildId]) -> None:
-        """Start more children that share a spec; all of them, or none. Raises like `add_child`."""
+        """Start several children that share a spec, all or none. Raises like `add_child`."""
 
     def child_started(self, child: ChildId, incarnation: int) -> None:
-        """The start succeeded."""
+        """Report that a child has started."""
 
     def children_started(self, children: Sequence[ChildId], first_incarnation: int) -> None:
-        """These starts succeeded; the incarnations are consecutive."""
+        """Report that children have started, with consecutive incarnations."""
 
     def child_start_failed(self, child: ChildId, incarnation: int, reason: Exit) -> None:
-        """The start failed."""
+        """Report that the start of a child has failed."""
 
     def child_exited(self, child: ChildId, incarnation: int, reason: Exit) -> None:
-        """A started child ended, asked for or not."""
+        """Report that a started child has ended, on request or by itself."""
 
     def remove_child(self, child: ChildId) -> None:
-        """Stop and forget a child."""
+        """Stop and remove a child."""
 
     def terminate_child(self, child: ChildId) -> None:
         """Stop a child and keep its spec, unless it is temporary. Raises `ActorNotFound`."""
@@ -125,162 +125,162 @@ class SupervisorPort(Protocol):
         """Stop all children in reverse order, then report `supervisor_stopped`."""
 
     def abandon(self) -> None:
-        """Its children are gone by force: nothing is performed or heard any more."""
+        """End without stopping the children, which were killed: perform and accept no more."""
 
     def child(self, child: ChildId) -> Any:
-        """A frozen picture of one child: `restarts`, `last_exit`, `is_down`.
+        """A snapshot of one child: `restarts`, `last_exit`, `is_down`.
 
         Raises `ActorNotFound`.
         """
 
     def stop_timeouts(self) -> Iterable[tuple[ChildId, StopTimeout]]:
-        """How long each child may take to stop."""
+        """The stop timeout of each child."""
 
     def history(self, child: ChildId) -> Any:
-        """Its last ends and what was decided, oldest first; also of one that is forgotten."""
+        """The last exits of a child and the decisions, oldest first; even of a removed child."""
 
     def inherit(self, other: "SupervisorPort") -> None:
-        """Go on with the histories that another supervisor kept of the same children."""
+        """Take over the histories of the same children from another supervisor."""
 
     def statistics(self) -> Any:
-        """A frozen picture of it."""
+        """A snapshot of the supervisor."""
 
 
 MakeSupervisor = Callable[[SupervisorSpec, ChildRunner], SupervisorPort]
 
 
 class TransportBroken(Exception):
-    """It cannot be known whether a frame arrived: it is sent again under its number."""
+    """The arrival of a frame is not known: the link sends it again under its number."""
 
 
 class FrameCarrier(Protocol):
-    """One peer, as a link's transport reaches it."""
+    """The transport of a link to one peer."""
 
     def write(self, frame: bytes) -> bool:
-        """Hand a frame over without waiting, if the transport can; otherwise False.
+        """Hand a frame over without waiting, if the transport can; otherwise give False.
 
-        True promises nothing about arrival: the link sends again what is not acknowledged.
+        True promises no arrival: the link repeats frames that are not acknowledged.
         """
 
     def close(self) -> None:
-        """The link is done with it."""
+        """Release the transport: the link uses it no more."""
 
     async def deliver(self, frame: bytes, references: Sequence[Any]) -> tuple[bytes, Sequence[Any]]:
-        """Hand a frame over and bring the peer's waiting frame back.
+        """Hand a frame over, and bring back the frame that waits at the peer.
 
-        Returns once the peer has it. Raises `HostLost` when the peer is dead, and
-        `TransportBroken` when it cannot be known whether the frame arrived (it is then
-        sent again under the same number).
+        Returns once the peer has the frame. Raises `HostLost` when the peer is dead, and
+        `TransportBroken` when the arrival is not known (the link then sends the frame again
+        under the same number).
         """
 
 
-class BlobStore(Protocol):
-    """Where values that are too large for a frame are put."""
+class LargeValueStore(Protocol):
+    """The store of messages that are too large for a frame."""
 
     def put(self, body: bytes, buffers: Sequence[Any]) -> Any:
-        """Store a message; gives a reference that may ride beside a frame."""
+        """Store a message; gives a reference that may travel with a frame."""
 
     def get(self, reference: Any) -> Awaitable[tuple[bytes, Sequence[Any]]]:
         """The stored message; raises `PayloadLost`."""
 
 
 class HostProcess(Protocol):
-    """One process that is, or can become, a host; the root's handle on it."""
+    """A process that is a host, or can become one; the root's handle on it."""
 
     name: str
-    """What the Ray dashboard shows."""
+    """The name in Ray's dashboard."""
 
     async def become(self, slot: int, epoch: int, name: str) -> FrameCarrier:
-        """Take over a slot; gives the way for the control host's frames to it.
+        """Take over a slot; gives the transport for frames of the control host to it.
 
         Raises `HostLost`.
         """
 
     def bring_frames(self, slot: int, epoch: int) -> None:
-        """Bring the host's frames to the control host, whose link to it is connected now."""
+        """Begin to bring the host's frames to the control host, whose link is connected now."""
 
     async def connect(
         self, peers: "Mapping[int, tuple[int, HostProcess]]", *, is_open: bool = True
     ) -> None:
-        """Tell the host who is at other slots: slot to (epoch, process).
+        """Give the host the processes at other slots: slot to (epoch, process).
 
-        With `is_open` False requests for their actors go on waiting, because those are
-        still being started: until the same peers are told again. Raises `HostLost`.
+        With `is_open` False, requests for actors there wait, because the actors are still
+        starting, until a call with the same peers opens them. Raises `HostLost`.
         """
 
     async def warm(self, codes: Sequence[bytes]) -> None:
-        """Load the code of actors ahead of time; what cannot be loaded is left. Raises nothing."""
+        """Load the code of actors in advance. Skips code that does not load; raises nothing."""
 
     async def watch(self) -> Exit:
-        """Returns how the host ended, once it has; waits as long as that takes."""
+        """Wait for the end of the host; gives its exit."""
 
     async def ping(self) -> None:
-        """Returns when the process answers. Raises `HostLost`; the caller sets the deadline."""
+        """Return when the process answers. Raises `HostLost`; the caller sets the deadline."""
 
     async def kill(self) -> None:
         """End the process at once."""
 
 
 class Engine(Protocol):
-    """Gives hosts their processes."""
+    """Starts the processes of hosts."""
 
     name: str
 
     async def start(self) -> None:
-        """Get ready; raises `ClusterUnreachable` within its deadline."""
+        """Connect to the cluster; raises `ClusterUnreachable` within its deadline."""
 
     async def start_process(self, number: int, order: ProcessOrder | None = None) -> HostProcess:
-        """Start one more process, empty; with what `order` asks for.
+        """Start an empty process, with the resources of `order`.
 
-        Raises `ClusterError`, at once and naming what is missing when no node has it, and
-        within the start timeout when it is only taken. When the caller is cancelled nothing
-        of the process is left.
+        Raises `ClusterError`: at once, with the missing resources, when no node has them, and
+        within the start timeout when others use them. Cancelling the caller leaves no process
+        behind.
         """
 
     def attach(self, control: Any) -> None:
-        """The control host, to which processes bring their frames."""
+        """Set the control host, to which processes bring their frames."""
 
     def default_hosts(self) -> int:
-        """How many hosts make sense here."""
+        """The default number of hosts on this cluster."""
 
-    def blobs(self) -> BlobStore:
-        """The blob store that all its processes share."""
+    def large_values(self) -> LargeValueStore:
+        """The store for large values that all its processes share."""
 
     async def stop(self) -> None:
-        """End all processes and let go of the cluster."""
+        """End all processes and disconnect from the cluster."""
 
 
 class Ledger(Protocol):
-    """Where a root writes down what its next incarnation must know. Small, slow, and safe."""
+    """Durable entries that a root writes for its next incarnation: few, small and slow."""
 
     async def write(self, entries: Mapping[str, bytes | None]) -> None:
-        """Save these values, in this order; None erases. Returns once they are safe.
+        """Save these entries, in this order; None deletes one. Returns once they are durable.
 
-        Raises `ClusterError`; some may have been saved then.
+        Raises `ClusterError`; some entries may have been saved then.
         """
 
     async def read(self) -> dict[str, bytes]:
-        """Everything that was saved. Raises `ClusterError`."""
+        """All saved entries. Raises `ClusterError`."""
 
 
 class MetricSink(Protocol):
     """Takes the metrics of one host, whose labels it knows.
 
-    `label` is the value of a metric's one label of its own, empty where it has none.
+    `label` is the value of the metric's own label, empty for a metric without one.
     """
 
     def gauge(self, name: str, value: float, label: str = "") -> None:
-        """A metric that goes up and down is this now."""
+        """Set a metric that goes up and down."""
 
     def count(self, name: str, increase: float, label: str = "") -> None:
-        """A metric that only grows has grown by this, which may be 0 at first."""
+        """Increase a metric that only grows; an increase of 0 makes it appear."""
 
 
 class Pickler(Protocol):
-    """Ships code: actor classes and the arguments of their constructors. Never messages."""
+    """Serialises code: actor classes and their constructors' arguments. Never messages."""
 
     def dumps(self, value: Any) -> bytes:
         """Bytes from which another process can make the same value."""
 
     def loads(self, data: bytes) -> Any:
-        """The value again."""
+        """The value in these bytes."""

@@ -1,6 +1,6 @@
-"""Supervision: who is started, watched, restarted and stopped, and when.
+"""Supervision: which children start, restart and stop, and when.
 
-`core` decides and does nothing else; whoever holds a core performs its effects. Data
+`core` decides and does nothing else; the shell that holds a core performs its effects. Data
 never flows through a supervisor.
 """
 

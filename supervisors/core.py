@@ -1,21 +1,21 @@
-"""The supervisor core: decides who starts, restarts and stops, and does none of it.
+"""The supervisor core: decides which children start, restart and stop, and does none of it.
 
 Every method is an event: it takes the time `now` (monotonic seconds), changes the
-state, and returns the effects that the caller must perform, in order. Ids are whatever
-the caller uses, so the same core supervises actors in a host and hosts in a cluster.
-What the performer of the effects owes the core stands in `effects`.
+state, and returns the effects that the caller must perform, in order. The caller chooses
+the ids, so the same core supervises actors in a host and hosts in a cluster. `effects` says
+what the caller owes the core in return.
 
 The semantics are Erlang/OTP's. Where OTP blocks (a supervisor that starts or stops
-children handles nothing else), this core keeps a `Sequence` and puts the ends of other
-children aside until it is over, so the outcome is OTP's while the caller never waits.
-Four things go beyond OTP, or against its letter:
+children handles nothing else), this core keeps a `Sequence` and postpones the exits of other
+children until the sequence is over. The outcome is OTP's, and the caller never waits.
+Four things differ from OTP:
 
 - restarts are delayed by a back-off, during which other events are handled;
-- dynamic children start independently of each other, and one that ends for good is
-  forgotten, as OTP does it with simple_one_for_one only;
-- a failed restart counts at once, not when it is tried again;
-- all members of a group are down while it waits: OTP, which does not wait, leaves those
-  up that were restarted before one failed.
+- dynamic children start independently of each other, and the supervisor forgets one that
+  ends for good; OTP does so with simple_one_for_one only;
+- a failed restart counts at once, not at the next attempt;
+- all members of a group are down while the group waits; OTP does not wait, and leaves those
+  running that it restarted before one failed.
 
 States and their changes are a table: `tree.EDGES`.
 """
@@ -27,7 +27,7 @@ from callboard.messages.control.lifecycle import Exit
 from callboard.messages.control.spec import ChildId, ChildSpec, Restart, StopTimeout, SupervisorSpec
 from callboard.messages.core.errors import ActorNotFound, UsageError
 
-from .admission import check_accepts, check_fits, check_room
+from .child_checks import check_accepts, check_fits, check_room
 from .decisions import Decisions
 from .effects import NOTHING, Effects
 from .tree import Child, ChildState, Goal
@@ -40,8 +40,8 @@ __all__ = ["SupervisorCore"]
 class SupervisorCore:
     """One supervisor: events in, effects out.
 
-    `random` gives numbers in [0, 1) for the jitter of the back-off. `children` start in
-    order when `start` is called. Raises SpecError for children that cannot be had together.
+    `random` gives numbers in [0, 1) for the jitter of the back-off. `start` starts the
+    `children` in order. Raises SpecError for children that do not fit together.
     """
 
     __slots__ = ("_decisions", "_now_s", "_spec")
@@ -61,14 +61,14 @@ class SupervisorCore:
     # --- events: the supervisor itself ---------------------------------------------
 
     def expect_child(self, spec: ChildSpec) -> None:
-        """Add a child that `start` starts, after those added before it.
+        """Add a child for `start` to start, after those added before it.
 
-        Raises UsageError once the supervisor was started, and SpecError like `add_child`.
+        Raises UsageError after `start`, and SpecError as `add_child` does.
         """
         if self.state is not SupervisorState.NEW:
             raise UsageError(
-                f"The supervisor is {self.state}; child {spec.id!r} comes too late.",
-                advice="Add it as a dynamic child.",
+                f"The supervisor is {self.state}: it takes no initial child {spec.id!r} any more.",
+                advice="Add it as a dynamic child (add_child).",
             )
         tree = self._decisions.tree
         check_fits(self._spec, spec, spec.id, tree.children)
@@ -77,21 +77,21 @@ class SupervisorCore:
     def start(self, now: float) -> Effects:
         """Start the initial children, each once the one before it runs.
 
-        Ends in SupervisorStarted; or, when one fails to start, in Escalate after those
-        that run were stopped in reverse. Raises UsageError when called twice.
+        Ends in SupervisorStarted. When a child fails to start, the supervisor stops those that
+        run, in reverse order, and ends in Escalate. Raises UsageError when called twice.
         """
         self._now_s = now
         if self.state is not SupervisorState.NEW:
             raise UsageError(
                 f"The supervisor is {self.state} and cannot be started.",
-                advice="Make a new core for a new life.",
+                advice="Make a new core: each starts once.",
             )
         return self._decisions.start(now)
 
     def stop(self, now: float) -> Effects:
         """Stop all children in reverse start order; ends in SupervisorStopped.
 
-        Does nothing when the supervisor is already stopping, for whatever reason.
+        Does nothing when the supervisor is already stopping.
         """
         self._now_s = now
         if self.state in {SupervisorState.STOPPING, SupervisorState.STOPPED}:
@@ -101,12 +101,14 @@ class SupervisorCore:
     # --- events: requests about one child --------------------------------------------
 
     def add_child(self, spec: ChildSpec, now: float, child_id: ChildId = None) -> Effects:
-        """Add a dynamic child and start it, after any sequence that is under way.
+        """Add a dynamic child and start it, after the running sequence if there is one.
 
-        `child_id` replaces the spec's id, so that many children can share one spec. If
-        its first start fails it is forgotten (ChildGone). Raises SpecError for an id in
-        use or a child that does not fit this supervisor, UsageError when there are
-        children_max children, ActorStopped when the supervisor is stopping.
+        `child_id` replaces the spec's id, so that many children can share one spec. The
+        supervisor forgets a child whose first start fails (ChildGone).
+
+        Raises SpecError for an id in use or a child that does not fit this supervisor,
+        UsageError when there are children_max children, ActorStopped when the supervisor is
+        stopping.
         """
         self._now_s = now
         key = spec.id if child_id is None else child_id
@@ -126,7 +128,7 @@ class SupervisorCore:
     def add_children(self, spec: ChildSpec, child_ids: Sequence[ChildId], now: float) -> Effects:
         """Add dynamic children that share a spec and start them; all of them, or none.
 
-        The same as `add_child` for each, at less than half the cost. Raises like `add_child`.
+        The same as `add_child` for each, at less than half the cost, with the same errors.
         """
         self._now_s = now
         decisions, tree = self._decisions, self._decisions.tree
@@ -153,9 +155,9 @@ class SupervisorCore:
     def adopt_child(
         self, spec: ChildSpec, incarnation: int, now: float, child_id: ChildId = None
     ) -> Effects:
-        """Add a child that already runs: what a supervisor that was restarted does first.
+        """Add a child that already runs. A restarted supervisor does this first.
 
-        Raises like `add_child`, and UsageError while a sequence runs or when the
+        Raises as `add_child` does, and UsageError while a sequence runs or when the
         incarnation is in use.
         """
         self._now_s = now
@@ -170,7 +172,7 @@ class SupervisorCore:
         if self._decisions.sequence is not None or incarnation < 1 or in_use:
             raise UsageError(
                 f"Child {key!r} cannot be adopted with incarnation {incarnation}.",
-                advice="Adopt right after the start, each child with the incarnation it has.",
+                advice="Adopt right after the start, each child with its own incarnation.",
             )
         child = Child(key, spec, ChildState.RUNNING, Goal.RUN, is_dynamic=True)
         child.incarnation = incarnation
@@ -192,7 +194,7 @@ class SupervisorCore:
         return self._decisions.retire(self._find(child_id), Goal.GONE, now=now)
 
     def restart_child(self, child_id: ChildId, now: float) -> Effects:
-        """Start a child that is down; if that fails it stays down.
+        """Start a child that is down. If the start fails, the child stays down.
 
         Raises ActorNotFound, ActorStopped when the supervisor is stopping, and UsageError
         when the child is not down.
@@ -214,7 +216,7 @@ class SupervisorCore:
         sequence.members.append(child)
         return NOTHING
 
-    # --- events: what became of an effect ----------------------------------------------
+    # --- events: outcomes of effects ----------------------------------------------
 
     def child_started(self, child_id: ChildId, incarnation: int, now: float) -> Effects:
         """The child runs."""
@@ -259,21 +261,21 @@ class SupervisorCore:
     def child_start_failed(
         self, child_id: ChildId, incarnation: int, exit_: Exit, now: float
     ) -> Effects:
-        """The child did not come up; it never reported its start."""
+        """The child did not start; it never reported a start."""
         self._now_s = now
         child = self._alive(child_id, incarnation)
         if child is None or child.state is ChildState.RUNNING:
             return NOTHING
-        return self._decisions.ended(child, exit_, now=now)
+        return self._decisions.handle_exit(child, exit_, now=now)
 
     def child_exited(self, child_id: ChildId, incarnation: int, exit_: Exit, now: float) -> Effects:
-        """The child ended, asked for or not."""
+        """The child ended, on request or by itself."""
         self._now_s = now
         child = self._alive(child_id, incarnation)
-        return NOTHING if child is None else self._decisions.ended(child, exit_, now=now)
+        return NOTHING if child is None else self._decisions.handle_exit(child, exit_, now=now)
 
     def timer_fired(self, child_id: ChildId, incarnation: int, now: float) -> Effects:
-        """A back-off is over: the child, or the group it took down, starts again."""
+        """A back-off is over: the child, or its group, starts again."""
         self._now_s = now
         tree, sequence = self._decisions.tree, self._decisions.sequence
         if sequence is not None and sequence.is_waiting:
@@ -290,11 +292,11 @@ class SupervisorCore:
             return NOTHING
         return (tree.start(child),)
 
-    # --- looking ------------------------------------------------------------------------
+    # --- views --------------------------------------------------------------------------
 
     @property
     def state(self) -> SupervisorState:
-        """Where the supervisor is in its life."""
+        """The supervisor's lifecycle state."""
         return self._decisions.state
 
     def __len__(self) -> int:
@@ -304,11 +306,11 @@ class SupervisorCore:
         return child_id in self._decisions.tree.children
 
     def child(self, child_id: ChildId) -> ChildView:
-        """One child as it is now. Raises ActorNotFound."""
+        """The current view of one child. Raises ActorNotFound."""
         return view_of(self._find(child_id))
 
     def children(self) -> Iterator[ChildView]:
-        """All children as they are now, in start order."""
+        """The current views of all children, in start order."""
         return map(view_of, self._decisions.tree.children.values())
 
     def stop_timeouts(self) -> Iterator[tuple[ChildId, StopTimeout]]:
@@ -317,19 +319,19 @@ class SupervisorCore:
         return ((child.id, child.spec.stop_timeout) for child in children)
 
     def history(self, child_id: ChildId) -> ChildHistory:
-        """The last ends of a child, also of one that is forgotten; empty if it never failed."""
+        """The last exits of a child, also of a forgotten one; empty if it never failed."""
         histories = self._decisions.histories
         return ChildHistory(child_id, ()) if histories is None else histories.of(child_id)
 
     def inherit(self, other: "SupervisorCore") -> None:
-        """Go on with the stories and the incarnations of another core of the same children.
+        """Continue the histories and the incarnations of another core of the same children.
 
-        A report about what that one started is stale here, too.
+        A report about a child that the other core started is stale here, too.
         """
-        self._decisions.inherit(other._decisions)  # noqa: SLF001 -- another one of this class
+        self._decisions.inherit(other._decisions)  # noqa: SLF001 -- the same class
 
     def statistics(self) -> SupervisorStatistics:
-        """Counts, at a cost that does not depend on how many children there are."""
+        """Counts, at a cost that does not depend on the number of children."""
         decisions = self._decisions
         return SupervisorStatistics(
             state=decisions.state,
@@ -353,13 +355,13 @@ class SupervisorCore:
         if child is None:
             raise ActorNotFound(
                 f"The supervisor has no child {child_id!r}.",
-                advice="It may have ended for good and been forgotten.",
+                advice="The supervisor forgets a child that has ended for good. Check the id.",
                 may_have_run=False,
             )
         return child
 
     def _alive(self, child_id: ChildId, incarnation: int) -> Child | None:
-        """The child, if this incarnation of it was started and has not yet ended."""
+        """The child, if this incarnation of it has started and has not ended."""
         child = self._decisions.tree.children.get(child_id)
         if child is None or child.incarnation != incarnation:
             return None

@@ -1,10 +1,10 @@
-"""The judgement of a supervisor: what follows when a child ends, and in what order.
+"""The decisions of a supervisor: what follows when a child ends, and in what order.
 
-`core` receives the events and keeps the simple ones; whatever needs a decision comes
-here. An end is decided at once, or put aside while a sequence stops or starts children,
-as OTP's mailbox would hold it meanwhile.
+`core` receives the events and handles the simple ones; events that need a decision come
+here. The supervisor decides about an exit at once, or postpones the decision while a
+sequence stops or starts children, as OTP's mailbox would hold the exit meanwhile.
 
-Invariants (`validate` checks them): without a sequence nothing is put aside and no
+Invariants (`validate` checks them): without a sequence no exit is postponed and no
 child waits for its turn; the initial start and the shutdown are exactly the states
 STARTING and STOPPING; single back-off timers exist under one_for_one only.
 """
@@ -63,12 +63,12 @@ class Decisions:
         self.window = RestartWindow(spec.intensity)
         self.sequence: Sequence | None = None
         self.restarts = 0
-        # The child, its incarnation then (an older one is stale), and whether it was a
-        # start that failed.
+        # Postponed exits: the child, its incarnation then (an older one is stale), and
+        # whether its start failed.
         self.undecided: deque[tuple[Child, int, bool]] = deque()
 
     def inherit(self, other: "Decisions") -> None:
-        """Go on with the stories and the incarnations of another."""
+        """Continue the histories and the incarnations of another supervisor."""
         self.histories = other.histories
         self.tree.incarnations = other.tree.incarnations
 
@@ -79,17 +79,17 @@ class Decisions:
         return self._conclude([], now)
 
     def stop(self, now: float) -> Effects:
-        """Begin the shutdown that was asked for."""
+        """Begin the requested shutdown."""
         effects: list[Effect] = []
         self._shut_down(SupervisorStopped(SHUT_DOWN), effects)
         return self._conclude(effects, now)
 
     def proceed(self, now: float) -> Effects:
-        """Take the sequence on after an answer it may have waited for."""
+        """Advance the sequence after an answer that it may have waited for."""
         return self._conclude([], now)
 
-    def ended(self, child: Child, exit_: Exit, *, now: float) -> Effects:
-        """A child that was started is no more."""
+    def handle_exit(self, child: Child, exit_: Exit, *, now: float) -> Effects:
+        """A started child has ended."""
         effects: list[Effect] = []
         state = child.state
         is_stopping = self.state is SupervisorState.STOPPING
@@ -112,14 +112,14 @@ class Decisions:
         return self._conclude(effects, now)
 
     def retire(self, child: Child, goal: Goal, *, now: float) -> Effects:
-        """Take one child down on request, and keep its spec or not, as `goal` says."""
+        """Stop one child on request; `goal` says whether its spec stays."""
         effects: list[Effect] = []
         match child.state:
             case ChildState.STARTING | ChildState.RUNNING:
                 child.goal = goal
                 effects.append(self.tree.stop(child))
             case ChildState.STOPPING:
-                # A later wish may go further than an earlier one, not back.
+                # A later request may go further than an earlier one, not back.
                 child.goal = max(child.goal, goal)
             case ChildState.PENDING | ChildState.EXITED | ChildState.WAITING | ChildState.DOWN:
                 if child.state is ChildState.WAITING:
@@ -129,15 +129,15 @@ class Decisions:
                 elif child.state is not ChildState.DOWN:
                     self.tree.move(child, ChildState.DOWN)
             case ChildState.GONE:
-                raise InternalError(f"Child {child.id!r} is gone, but was found.")
+                raise InternalError(f"Child {child.id!r} is gone, but still listed.")
             case _:
                 assert_never(child.state)
         return self._conclude(effects, now)
 
-    # --- one event to its end -----------------------------------------------------------
+    # --- after each event ---------------------------------------------------------------
 
     def _conclude(self, effects: list[Effect], now: float) -> Effects:
-        """Take the sequence and what was put aside as far as they go without an answer."""
+        """Advance the sequence and the postponed exits as far as possible without an answer."""
         while True:
             sequence = self.sequence
             if sequence is not None and sequence.is_blocking:
@@ -150,7 +150,7 @@ class Decisions:
             if not self.undecided:
                 break
             child, incarnation, start_failed = self.undecided.popleft()
-            # Stale when a group's restart or a request has meanwhile dealt with it.
+            # Stale when a group restart or a request has handled it meanwhile.
             if child.state is ChildState.EXITED and child.incarnation == incarnation:
                 self._decide(child, start_failed=start_failed, now=now, effects=effects)
         return tuple(effects) if effects else NOTHING
@@ -163,10 +163,10 @@ class Decisions:
             case Purpose.RESTART:
                 pass
             case Purpose.SHUTDOWN:
-                assert sequence.ending is not None, "a shutdown knows its ending"
+                assert sequence.final_effect is not None, "a shutdown knows its final effect"
                 self.state = SupervisorState.STOPPED
                 self.tree.clear()
-                effects.append(sequence.ending)
+                effects.append(sequence.final_effect)
             case _:
                 assert_never(sequence.purpose)
 
@@ -254,9 +254,9 @@ class Decisions:
         members = restart_group(self.spec.strategy, child, self.tree.newest_first())
         unfinished = self.sequence
         if unfinished is not None:
-            # A start failed in it, or an older sibling ended while it waited: the new group
-            # takes over, together with whatever else was to start.
-            assert not unfinished.is_blocking, "an end is decided between sequences only"
+            # A start in it failed, or an older sibling ended while it waited: the new group
+            # takes over, with all other children that were to start.
+            assert not unfinished.is_blocking, "decisions come between sequences only"
             if unfinished.is_waiting:
                 effects.append(CancelTimer(*unfinished.owner_key))
             known = set(map(id, members))
@@ -267,24 +267,26 @@ class Decisions:
             ]
         self.sequence = Sequence.restart(members, child, resume_at_s, self.tree, effects)
 
-    def _shut_down(self, ending: "Escalate | SupervisorStopped", effects: list[Effect]) -> None:
-        """Take all children down for good; whatever else was planned is off."""
+    def _shut_down(
+        self, final_effect: "Escalate | SupervisorStopped", effects: list[Effect]
+    ) -> None:
+        """Stop all children for good and drop every other plan."""
         if self.sequence is not None and self.sequence.is_waiting:
             effects.append(CancelTimer(*self.sequence.owner_key))
         self.state = SupervisorState.STOPPING
         self.undecided.clear()
-        self.sequence = Sequence.shutdown(list(self.tree.children.values()), ending)
+        self.sequence = Sequence.shutdown(list(self.tree.children.values()), final_effect)
 
     # --- the invariants -------------------------------------------------------------------
 
     def validate(self) -> None:
-        """Check every invariant; for tests and for doubts. Raises InternalError."""
+        """Check every invariant. Raises InternalError."""
         self.tree.validate()
         children = self.tree.children.values()
         found = {child.state for child in children}
         sequence = self.sequence
         purpose = None if sequence is None else sequence.purpose
-        put_aside = {(id(child), incarnation) for child, incarnation, _ in self.undecided}
+        postponed = {(id(child), incarnation) for child, incarnation, _ in self.undecided}
         checks = {
             "more children than children_max": len(children) <= self.spec.children_max,
             "the window holds too much": len(self.window) <= self.spec.intensity.restarts + 1,
@@ -294,18 +296,19 @@ class Decisions:
             == (self.state is SupervisorState.STOPPING),
             "a child waits alone outside one_for_one": ChildState.WAITING not in found
             or self.spec.strategy is Strategy.ONE_FOR_ONE,
-            "children are left": self.state is not SupervisorState.STOPPED or not children,
-            "an end was put aside for nothing": not self.undecided
+            "a stopped supervisor has children": self.state is not SupervisorState.STOPPED
+            or not children,
+            "an exit is postponed without a sequence": not self.undecided
             or (sequence is not None and sequence.is_blocking),
-            "a sequence is over, but still there": sequence is None
+            "a finished sequence is still there": sequence is None
             or sequence.is_blocking
             or sequence.is_waiting,
             "a child waits for no sequence": ChildState.PENDING not in found
             or sequence is not None
             or self.state is SupervisorState.NEW,
-            "an end was forgotten": self.state is SupervisorState.STOPPING
+            "an exit is lost": self.state is SupervisorState.STOPPING
             or all(
-                (id(child), child.incarnation) in put_aside
+                (id(child), child.incarnation) in postponed
                 for child in children
                 if child.state is ChildState.EXITED
             ),

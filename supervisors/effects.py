@@ -1,19 +1,18 @@
-"""What a supervisor core can want done: a closed vocabulary of frozen instructions.
+"""The instructions of a supervisor core: a closed vocabulary of frozen effects.
 
-Whoever holds a core performs its effects in the order given, and reports what came of
-them as events with the same id and incarnation. An incarnation names one start of one
-child and is never used twice in a supervisor, so a report about an older start is
-recognised as stale.
+The shell that holds a core performs its effects in the order given, and reports the outcomes
+as events with the same id and incarnation. An incarnation names one start of one child and
+occurs once in a supervisor, so the core recognises a report about an older start as stale.
 
-What the performer owes the core:
+The shell owes the core these reports:
 
-- every StartChild is answered once, by `child_started` or `child_start_failed`, and
-  StartChildren once for each of its children;
-- every StopChild is answered by `child_exited`, within its timeout: the performer asks
-  the child to stop, kills it when the timeout has passed, and reports the exit. A child
-  may be stopped while it still starts (`child_start_failed` is an answer then, too);
-- every end of a started child is reported by `child_exited`, asked for or not;
-- a timer that is not cancelled is reported by `timer_fired`, at its time or later.
+- for every StartChild one `child_started` or `child_start_failed`, and for StartChildren
+  one for each of its children;
+- for every StopChild one `child_exited`, within its timeout: the shell asks the child to
+  stop, kills it when the timeout has passed, and reports the exit. The core may stop a child
+  that still starts (`child_start_failed` is an answer then, too);
+- for every exit of a started child one `child_exited`, on request or not;
+- for every timer that is not cancelled one `timer_fired`, at its time or later.
 """
 
 from collections.abc import Sequence
@@ -52,10 +51,10 @@ class StartChild:
 @final
 @dataclass(frozen=True, slots=True)
 class StartChildren:
-    """Start these children from the spec that they share, each for itself.
+    """Start these children from the spec that they share, independently of each other.
 
-    Their incarnations are consecutive. It is answered child by child, or for all those
-    that run at once by `children_started`.
+    Their incarnations are consecutive. The shell answers for each child alone, or with
+    `children_started` for all that run at once.
     """
 
     ids: Sequence[ChildId]
@@ -73,7 +72,7 @@ class StopChild:
     timeout: StopTimeout
     reason: Exit
     comes_back: bool = False
-    """Whether it is stopped to be started again with its group."""
+    """Whether it stops to start again with its group."""
 
 
 @final
@@ -107,7 +106,7 @@ class ChildGone:
 @final
 @dataclass(frozen=True, slots=True)
 class SupervisorStarted:
-    """Every initial child runs: as somebody's child, this supervisor has started."""
+    """Every initial child runs: for its own parent, this supervisor has started."""
 
 
 @final
@@ -144,4 +143,4 @@ Effect: TypeAlias = (
 Effects: TypeAlias = tuple[Effect, ...]
 
 NOTHING: Final[Effects] = ()
-"""Most events need nothing done."""
+"""The effects of most events: none."""

@@ -1,10 +1,9 @@
-"""What became of children that failed: the last ends of each, and what was decided.
+"""The histories of failed children: the last exits of each, with the decisions.
 
-Kept per supervisor, for people who ask why something was restarted. A child that never
-fails leaves nothing here; a child that was forgotten leaves its story until newer ones
-need the room.
+Each supervisor keeps them for people who ask why a child was restarted. A child that never
+fails has no history. The history of a forgotten child stays until newer ones need the room.
 
-Invariant: at most `CHILDREN_KEPT` stories of at most `ENTRIES_KEPT` ends each, and no
+Invariant: at most `CHILDREN_KEPT` histories of at most `ENTRIES_KEPT` exits each, and no
 text in them is longer than `TEXT_CHARS_MAX`.
 """
 
@@ -20,22 +19,22 @@ from .views import ChildHistory, Decision, HistoryEntry
 __all__ = ["CHILDREN_KEPT", "ENTRIES_KEPT", "TEXT_CHARS_MAX", "ChildHistories"]
 
 ENTRIES_KEPT: Final = 16
-"""Ends of one child: five times the default intensity, so the row that led to an
-escalation is there as a whole."""
+"""Exits of one child: five times the default intensity, so a history holds the whole run
+that led to an escalation."""
 
 CHILDREN_KEPT: Final = 256
-"""Children of one supervisor that have a story; the one that failed longest ago goes first."""
+"""Children of one supervisor with a history; the one that failed longest ago goes first."""
 
 TEXT_CHARS_MAX: Final = 4_000
-"""A longer traceback is kept from its end, where it says what was raised."""
+"""A longer traceback loses its beginning: its end names the error."""
 
 NESTED_MAX: Final = 16
-"""Supervisors that an escalation came through before its first cause is no longer looked for."""
+"""Supervisors that an escalation may pass through; beyond, its first cause stays unknown."""
 
 
 @final
 class ChildHistories:
-    """The stories of one supervisor's children."""
+    """The histories of one supervisor's children."""
 
     __slots__ = ("_histories",)
 
@@ -51,26 +50,26 @@ class ChildHistories:
         decision: Decision,
         delay_s: float = 0.0,
     ) -> None:
-        """Write one end down."""
+        """Record one exit."""
         histories = self._histories
-        story = histories.pop(child_id, None)
-        if story is None:
-            story = deque(maxlen=ENTRIES_KEPT)
+        entries = histories.pop(child_id, None)
+        if entries is None:
+            entries = deque(maxlen=ENTRIES_KEPT)
             if len(histories) >= CHILDREN_KEPT:
                 del histories[next(iter(histories))]
-        histories[child_id] = story  # last: the first is always the one that failed longest ago
-        message, traceback = _told(exit_)
-        story.append(
+        histories[child_id] = entries  # the first is the one that failed longest ago
+        message, traceback = _cause_of(exit_)
+        entries.append(
             HistoryEntry(at_s, incarnation, exit_.kind, message, traceback, decision, delay_s)
         )
 
     def of(self, child_id: ChildId) -> ChildHistory:
-        """The story of one child, oldest end first; empty for one that never failed."""
+        """The history of one child, oldest exit first; empty for one that never failed."""
         return ChildHistory(child_id, tuple(self._histories.get(child_id, ())))
 
 
-def _told(exit_: Exit) -> tuple[str, str]:
-    """Message and traceback of an end; of an escalation, those of what began it."""
+def _cause_of(exit_: Exit) -> tuple[str, str]:
+    """The message and the traceback of an exit; for an escalation, those of its first cause."""
     detail: Mapping[str, Any] = exit_.detail
     causes = []
     for _ in range(NESTED_MAX):

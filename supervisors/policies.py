@@ -1,6 +1,6 @@
-"""How often: the restart window, with time passed in.
+"""The restart window: how often a supervisor restarts children. The caller passes the time.
 
-It is OTP's: the window slides, and a restart exactly one period ago still counts.
+As in OTP, the window slides, and a restart exactly one period ago still counts.
 """
 
 from collections import deque

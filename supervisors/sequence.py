@@ -1,16 +1,16 @@
-"""A sequence: several children started or stopped in order, one at a time.
+"""A sequence: several children start or stop in order, one at a time.
 
-There are three. The initial start brings all children up, oldest first. A group's
-restart takes its members down, newest first, waits for the back-off, and brings them
-up, oldest first. The shutdown takes all children down, newest first, for good.
+There are three kinds. The initial start starts all children, oldest first. A group restart
+stops its members, newest first, waits for the back-off, and starts them, oldest first. The
+shutdown stops all children, newest first, for good.
 
-A supervisor runs at most one. In OTP such a sequence blocks the supervisor, and what
-arrives meanwhile is looked at afterwards; here nothing blocks, so a sequence is a place
-in a list, moved on by each answer. Its phases STOPPING and STARTING keep OTP's order
-(the core puts other exits aside for so long), WAITING does not.
+A supervisor runs at most one sequence. In OTP a sequence blocks the supervisor, which handles
+other events afterwards. Here nothing blocks: a sequence is a position in a list, and each
+answer advances it. The phases STOPPING and STARTING keep OTP's order (the core postpones
+other exits), WAITING does not.
 
-Invariant: every member is visited once in each direction, so a shutdown of n children
-takes O(n) steps in all, and moving on twice with no answer in between does nothing.
+Invariant: a sequence visits every member once in each direction, so a shutdown of n children
+takes O(n) steps in all. A second `advance` with no answer in between does nothing.
 """
 
 from enum import Enum, unique
@@ -28,7 +28,7 @@ __all__ = ["Phase", "Purpose", "Sequence"]
 @final
 @unique
 class Purpose(Enum):
-    """Why children are taken through a sequence."""
+    """The reason for a sequence."""
 
     INITIAL = "initial"
     RESTART = "restart"
@@ -38,7 +38,7 @@ class Purpose(Enum):
 @final
 @unique
 class Phase(Enum):
-    """Where a sequence is."""
+    """The progress of a sequence."""
 
     STOPPING = "stopping"  # on to WAITING (delayed restart), STARTING or DONE (shutdown)
     WAITING = "waiting"  # on to STARTING, by the timer
@@ -51,7 +51,15 @@ class Phase(Enum):
 class Sequence:
     """One sequence under way; made by `initial`, `restart` or `shutdown`."""
 
-    __slots__ = ("ending", "members", "owner_key", "phase", "position", "purpose", "resume_at_s")
+    __slots__ = (
+        "final_effect",
+        "members",
+        "owner_key",
+        "phase",
+        "position",
+        "purpose",
+        "resume_at_s",
+    )
 
     def __init__(self, purpose: Purpose, phase: Phase, members: list[Child]) -> None:
         self.purpose = purpose
@@ -60,10 +68,10 @@ class Sequence:
         """In start order."""
         self.position = 0 if phase is Phase.STARTING else len(members) - 1
         self.owner_key: tuple[ChildId, int] = (None, 0)
-        """Id and incarnation of the child whose end caused a restart: its timer's key."""
+        """Id and incarnation of the child whose exit caused a restart: the key of its timer."""
         self.resume_at_s = 0.0
-        self.ending: Escalate | SupervisorStopped | None = None
-        """A shutdown's last effect."""
+        self.final_effect: Escalate | SupervisorStopped | None = None
+        """The last effect of a shutdown."""
 
     @classmethod
     def initial(cls, members: list[Child]) -> "Sequence":
@@ -82,13 +90,13 @@ class Sequence:
         """Stop the members, newest first, and start them from `resume_at_s` on.
 
         As in OTP, members that are down start again with their group, and temporary
-        ones do not outlive it.
+        members do not come back.
         """
         sequence = cls(Purpose.RESTART, Phase.STOPPING, members)
         sequence.owner_key = (owner.id, owner.incarnation)
         sequence.resume_at_s = resume_at_s
         for child in members:
-            # Only now: one that a request takes down later, during the sequence, stays down.
+            # Only now: a member that a request stops later, during the sequence, stays down.
             if child.state is ChildState.DOWN:
                 child.goal = Goal.RUN
                 tree.move(child, ChildState.PENDING)
@@ -97,24 +105,26 @@ class Sequence:
         return sequence
 
     @classmethod
-    def shutdown(cls, members: list[Child], ending: "Escalate | SupervisorStopped") -> "Sequence":
-        """Stop the members, newest first, and end with `ending`."""
+    def shutdown(
+        cls, members: list[Child], final_effect: "Escalate | SupervisorStopped"
+    ) -> "Sequence":
+        """Stop the members, newest first, and end with `final_effect`."""
         sequence = cls(Purpose.SHUTDOWN, Phase.STOPPING, members)
-        sequence.ending = ending
+        sequence.final_effect = final_effect
         return sequence
 
     @property
     def is_blocking(self) -> bool:
-        """Whether the ends of other children have to wait until it is over."""
+        """Whether the exits of other children wait until it is over."""
         return self.phase is Phase.STOPPING or self.phase is Phase.STARTING
 
     @property
     def is_waiting(self) -> bool:
-        """Whether its timer runs, and nothing else moves it on."""
+        """Whether only its timer advances it."""
         return self.phase is Phase.WAITING
 
     def advance(self, tree: ChildTree, now: float, effects: list[Effect]) -> None:
-        """Move on as far as possible without another event."""
+        """Advance as far as possible without another event."""
         if self.phase is Phase.STOPPING and self._stop_members(tree, effects):
             if self.purpose is Purpose.SHUTDOWN:
                 self.phase = Phase.DONE
@@ -127,17 +137,17 @@ class Sequence:
             self.phase = Phase.DONE
 
     def resume(self) -> None:
-        """Begin with the starts."""
+        """Begin to start the members."""
         self.phase = Phase.STARTING
         self.position = 0
 
     def fail(self) -> None:
-        """A member of a group did not start, so the rest of the group does not either."""
+        """Stop starting members: one of the group did not start."""
         if self.purpose is Purpose.RESTART:
             self.phase = Phase.FAILED
 
     def _stop_members(self, tree: ChildTree, effects: list[Effect]) -> bool:
-        """Go down to the next member whose exit must be awaited; True when there is none."""
+        """Go down to the next member whose exit it awaits; True when there is none."""
         while self.position >= 0:
             child = self.members[self.position]
             state = child.state
@@ -153,13 +163,13 @@ class Sequence:
             if self.purpose is Purpose.SHUTDOWN:
                 _stop_for_good(child, tree, effects)
             elif state is ChildState.EXITED:
-                # It ended by itself before its turn; what was put aside about it is stale.
+                # It ended by itself before its turn; its postponed exit is stale.
                 _await_restart(child, tree, effects)
             self.position -= 1
         return True
 
     def _start_members(self, tree: ChildTree, effects: list[Effect]) -> bool:
-        """Go up to the next member whose start must be awaited; True when there is none."""
+        """Go up to the next member whose start it awaits; True when there is none."""
         while self.position < len(self.members):
             child = self.members[self.position]
             if child.state is ChildState.STARTING:
@@ -172,7 +182,7 @@ class Sequence:
 
 
 def _await_restart(child: Child, tree: ChildTree, effects: list[Effect]) -> None:
-    """An ended member waits for its group's start, or is dropped when it is temporary."""
+    """Let an ended member wait for its group's start; forget a temporary one."""
     if child.spec.restart is Restart.TEMPORARY:
         tree.forget(child, child.last_exit or SHUT_DOWN, effects)
     else:
@@ -180,7 +190,7 @@ def _await_restart(child: Child, tree: ChildTree, effects: list[Effect]) -> None
 
 
 def _stop_for_good(child: Child, tree: ChildTree, effects: list[Effect]) -> None:
-    """A member that does not run stays down, for its supervisor ends."""
+    """Keep a member that does not run down, because its supervisor ends."""
     match child.state:
         case ChildState.PENDING | ChildState.EXITED:
             tree.move(child, ChildState.DOWN)
@@ -190,6 +200,6 @@ def _stop_for_good(child: Child, tree: ChildTree, effects: list[Effect]) -> None
         case ChildState.DOWN | ChildState.GONE:
             pass
         case ChildState.STARTING | ChildState.RUNNING | ChildState.STOPPING:
-            raise AssertionError(f"child {child.id!r} is {child.state.name}, not at rest")
+            raise AssertionError(f"child {child.id!r} is {child.state.name}, not ended")
         case _:
             assert_never(child.state)

@@ -1,4 +1,4 @@
-"""Who restarts: whether a child does after its end, and which siblings do with it."""
+"""The restart rules: whether a child restarts after its exit, and its siblings with it."""
 
 from collections.abc import Iterable
 from typing import TypeVar, assert_never
@@ -12,7 +12,7 @@ ItemT = TypeVar("ItemT")
 
 
 def restarts_after(restart: Restart, exit_: Exit) -> bool:
-    """Whether a running child of this kind is restarted after it ended with `exit_`."""
+    """Whether a child with this restart type starts again after `exit_`."""
     match restart:
         case Restart.PERMANENT:
             return True
@@ -27,8 +27,8 @@ def restarts_after(restart: Restart, exit_: Exit) -> bool:
 def restart_group(strategy: Strategy, ended: ItemT, newest_first: Iterable[ItemT]) -> list[ItemT]:
     """The children to stop and start again because `ended` did, in start order.
 
-    `newest_first` is every child in reverse start order: read from that end, the group
-    costs what it holds and not what stands before it.
+    `newest_first` is every child in reverse start order. Read from that end, a group costs
+    O(its members), not O(all children).
     """
     match strategy:
         case Strategy.ONE_FOR_ONE:

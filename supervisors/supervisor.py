@@ -1,8 +1,8 @@
-"""The shell of a supervisor: gives events to the core and has its decisions performed.
+"""The shell of a supervisor: it passes events to the core, and effects to the runner.
 
-It is a `SupervisorPort`. The runner may report an event while it performs an effect (an
-actor without a start hook is started at once); such events wait until the effects before
-them are done, so the core always sees them in order.
+It is a `SupervisorPort`. The runner may report an event while it performs an effect (an actor
+without a start hook runs at once). The effects of such an event wait until those before them
+are done, so the order stays the core's.
 """
 
 from collections import deque
@@ -31,7 +31,7 @@ from .effects import (
 __all__ = ["Supervisor"]
 
 EFFECTS_AT_ONCE: Final = 2_000
-"""Some 40 ms on the machine this was measured on: under what anybody may wait for an answer."""
+"""About 40 ms where it was measured: other actors of the host wait no longer for a turn."""
 
 
 class Supervisor:
@@ -56,11 +56,11 @@ class Supervisor:
         self._is_abandoned = False
 
     def expect_child(self, spec: ChildSpec) -> None:
-        """Add a child that `start` starts."""
+        """Add a child for `start` to start."""
         self.core.expect_child(spec)
 
     def start(self) -> None:
-        """Begin; initial children are started in order."""
+        """Start the initial children, in order."""
         self._perform(self.core.start(self._clock.now()))
 
     def add_child(self, spec: ChildSpec, child: ChildId = None) -> None:
@@ -72,7 +72,7 @@ class Supervisor:
         self._perform(self.core.add_children(spec, children, self._clock.now()))
 
     def adopt_child(self, spec: ChildSpec, incarnation: int, child: ChildId = None) -> None:
-        """Take over a child that runs already."""
+        """Adopt a child that already runs."""
         self._perform(self.core.adopt_child(spec, incarnation, self._clock.now(), child))
 
     def child_started(self, child: ChildId, incarnation: int) -> None:
@@ -96,7 +96,7 @@ class Supervisor:
         self._perform(self.core.child_exited(child, incarnation, reason, self._clock.now()))
 
     def remove_child(self, child: ChildId) -> None:
-        """Stop and forget a child; nothing happens when there is none."""
+        """Stop and forget a child, if it exists."""
         if child in self.core:
             self._perform(self.core.remove_child(child, self._clock.now()))
 
@@ -113,13 +113,13 @@ class Supervisor:
         self._perform(self.core.stop(self._clock.now()))
 
     def abandon(self) -> None:
-        """Perform nothing more: the children are gone by force, and the timers go too."""
+        """Perform nothing more: the children were killed. Cancels the timers."""
         self._is_abandoned = True
         self._waiting.clear()
         self._cancel_timers()
 
     def child(self, child: ChildId) -> Any:
-        """One child as the core shows it."""
+        """The core's view of one child."""
         return self.core.child(child)
 
     def stop_timeouts(self) -> Iterable[tuple[ChildId, StopTimeout]]:
@@ -131,7 +131,7 @@ class Supervisor:
         return self.core.history(child)
 
     def inherit(self, other: SupervisorPort) -> None:
-        """Go on with what another supervisor remembers of the same children."""
+        """Continue the histories that another supervisor has of the same children."""
         assert isinstance(other, Supervisor), "made by the same factory"
         self.core.inherit(other.core)
 
@@ -144,27 +144,27 @@ class Supervisor:
             return
         self._waiting.extend(effects)
         if not self._performing:
-            self._go_on()
+            self._perform_waiting()
 
-    def _go_on(self) -> None:
-        """Perform what waits; after so many effects let others have a turn first.
+    def _perform_waiting(self) -> None:
+        """Perform waiting effects; after `EFFECTS_AT_ONCE` of them, let other actors run first.
 
-        To stop a hundred thousand children takes seconds, and whoever looks at the
-        supervisor, or waits for another actor of its host, must not wait for all of them.
+        Stopping 100,000 children takes seconds. Queries about the supervisor, and other actors
+        of its host, must not wait so long.
         """
         self._performing = True
         try:
             for _ in range(EFFECTS_AT_ONCE):
-                if not self._waiting:  # An effect may add more, or be the one that ends all.
+                if not self._waiting:  # An effect may add more, or end everything.
                     break
-                self._do(self._waiting.popleft())
+                self._perform_one(self._waiting.popleft())
         finally:
             self._performing = False
         if self._waiting:
             self._performing = True
-            self._runner.set_timer(self._clock.now(), self._go_on)
+            self._runner.set_timer(self._clock.now(), self._perform_waiting)
 
-    def _do(self, effect: Effect) -> None:
+    def _perform_one(self, effect: Effect) -> None:
         runner = self._runner
         match effect:
             case StartChild(child, incarnation, spec):

@@ -1,8 +1,8 @@
 """The children of one supervisor: their order, their states, and what changes them.
 
-Children stand in start order, which is the order of a dict; a stop runs through it
-backwards, and a restarted child keeps its place. A child that never failed costs one
-small record here: its history begins with its first restart.
+A dict keeps the children in start order. A stop iterates in reverse, and a restarted child
+keeps its place. A child that never failed costs one small record: its history begins with its
+first restart.
 
 Invariants (`validate` checks them): a child's state changes only along `EDGES`; an
 incarnation is never used twice; the counters agree with the states.
@@ -24,31 +24,31 @@ __all__ = ["EDGES", "Child", "ChildState", "ChildTree", "Goal", "History"]
 @final
 @unique
 class ChildState(IntEnum):
-    """What a supervisor knows of one child. IntEnum, because Enum hashes in Python."""
+    """The state of one child in its supervisor. IntEnum, because Enum hashes in Python."""
 
     PENDING = 0
     """It waits for its turn in an ordered start."""
 
     STARTING = 1
-    """StartChild was given and not yet answered."""
+    """StartChild went out; there is no answer yet."""
 
     RUNNING = 2
     """It runs."""
 
     STOPPING = 3
-    """StopChild was given and its exit not yet seen."""
+    """StopChild went out; the child has not exited yet."""
 
     EXITED = 4
-    """It ended, and what to do about it is decided once the running sequence is over."""
+    """It ended; the decision about it comes after the running sequence."""
 
     WAITING = 5
     """Its back-off timer runs."""
 
     DOWN = 6
-    """It ended or was terminated; its spec is kept."""
+    """It ended or was terminated; its spec stays."""
 
     GONE = 7
-    """It is forgotten; only a sequence that began before may still hold the record."""
+    """The supervisor has forgotten it; only an older sequence may still hold the record."""
 
 
 _S = ChildState
@@ -66,22 +66,22 @@ EDGES: Final[dict[ChildState, frozenset[ChildState]]] = {
     _S.STARTING: frozenset(
         {
             _S.RUNNING,  # it reported its start
-            _S.STOPPING,  # somebody no longer wants it
-            _S.EXITED,  # the start of a restart failed: to be tried again
-            _S.DOWN,  # the start of an initial or of a restarted-by-hand child failed
-            _S.GONE,  # the first start of a dynamic child failed
+            _S.STOPPING,  # a request, a group restart or a stop ends it
+            _S.EXITED,  # its restart failed: the supervisor tries again
+            _S.DOWN,  # its initial start, or its restart by hand, failed
+            _S.GONE,  # its first start as a dynamic child failed
         }
     ),
     _S.RUNNING: frozenset(
         {
-            _S.STOPPING,  # a group's restart, a stop or a request takes it down
+            _S.STOPPING,  # a request, a group restart or a stop ends it
             _S.EXITED,  # it ended by itself
             _S.DOWN,  # it ended by itself while the supervisor stops
         }
     ),
     _S.STOPPING: frozenset(
         {
-            _S.PENDING,  # stopped with its group, to be started with it
+            _S.PENDING,  # stopped with its group, and will start with it
             _S.DOWN,  # terminated, or the supervisor stops
             _S.GONE,  # removed, or temporary
         }
@@ -92,7 +92,7 @@ EDGES: Final[dict[ChildState, frozenset[ChildState]]] = {
             _S.WAITING,  # restarted after its back-off
             _S.PENDING,  # restarted with its group
             _S.DOWN,  # not restarted, or terminated, or the supervisor stops
-            _S.GONE,  # not restarted and not kept, or removed
+            _S.GONE,  # not restarted and forgotten, or removed
         }
     ),
     _S.WAITING: frozenset(
@@ -116,21 +116,21 @@ EDGES: Final[dict[ChildState, frozenset[ChildState]]] = {
 @final
 @unique
 class Goal(IntEnum):
-    """What becomes of a child when its start or its stop leaves it not running."""
+    """What follows for a child when its start fails or its stop is done."""
 
     RUN = 0
-    """It is to run: a failed start is tried again, a stop was for its group's restart."""
+    """It runs again: after a failed start, or with its group after a stop."""
 
     DOWN = 1
-    """It stays down with its spec kept: terminated, or restarted by hand in vain."""
+    """It stays down and keeps its spec: terminated, or its restart by hand failed."""
 
     GONE = 2
-    """It is forgotten: removed, temporary, or a dynamic child whose first start failed."""
+    """The supervisor forgets it: removed, temporary, or dynamic with a failed first start."""
 
 
 @final
 class History:
-    """What is remembered of a child that has been restarted."""
+    """Restart counts of a child that has been restarted."""
 
     __slots__ = ("consecutive", "restarts", "started_at_s")
 
@@ -168,10 +168,10 @@ class ChildTree:
     def __init__(self) -> None:
         self.children: dict[ChildId, Child] = {}
         self.incarnations = 0
-        """The last incarnation used: unique in the supervisor, also for an id used again."""
+        """The last incarnation used: unique in the supervisor, even when an id comes again."""
         self.running = 0
         self.significant = 0
-        """Significant children that are not DOWN: for them, all_significant waits."""
+        """Significant children that are not DOWN: all_significant waits for them."""
 
     def insert(self, child: Child) -> None:
         """Add a child at the end of the start order."""
@@ -187,7 +187,7 @@ class ChildTree:
         """Change a child's state along an edge, and keep the counters."""
         old = child.state
         if state not in EDGES[old]:
-            raise InternalError(f"Child {child.id!r}: no way from {old.name} to {state.name}.")
+            raise InternalError(f"Child {child.id!r}: {old.name} does not lead to {state.name}.")
         child.state = state
         if old is _S.RUNNING:
             self.running -= 1
@@ -201,10 +201,10 @@ class ChildTree:
 
     def start(self, child: Child) -> StartChild:
         """Begin a new incarnation of a child that does not run."""
-        if child.state is not _S.STARTING:  # a dynamic child is made STARTING
+        if child.state is not _S.STARTING:  # a dynamic child begins as STARTING
             self.move(child, _S.STARTING)
         if child.history is not None:
-            child.history.started_at_s = None  # the run before must not count for this one
+            child.history.started_at_s = None  # the previous run must not count for this one
         self.incarnations = child.incarnation = self.incarnations + 1
         return StartChild(child.id, child.incarnation, child.spec)
 
@@ -221,21 +221,21 @@ class ChildTree:
         return StartChildren(child_ids, first, spec)
 
     def stop(self, child: Child, *, comes_back: bool = False) -> StopChild:
-        """Take a child down; its goal says what becomes of it then."""
+        """Stop a child; its goal says what follows."""
         self.move(child, _S.STOPPING)
         timeout = child.spec.stop_timeout
         return StopChild(child.id, child.incarnation, timeout, SHUT_DOWN, comes_back)
 
     def forget(self, child: Child, exit_: Exit, effects: list[Effect]) -> None:
-        """Drop a child that does not run, and say so."""
+        """Forget a child that does not run, and report it."""
         self.move(child, _S.GONE)
         del self.children[child.id]
         effects.append(ChildGone(child.id, exit_))
 
     def settle(self, child: Child, exit_: Exit, effects: list[Effect], *, for_good: bool) -> None:
-        """Give a child that ended as it was expected to what its goal says.
+        """Move a child that ended as expected to the state that its goal names.
 
-        `for_good` when the supervisor itself stops, so that nothing starts again.
+        `for_good` when the supervisor itself stops, so that no child starts again.
         """
         if child.goal is Goal.GONE:
             self.forget(child, exit_, effects)
@@ -245,7 +245,7 @@ class ChildTree:
             self.move(child, _S.PENDING)
 
     def clear(self) -> None:
-        """Drop all children at once: the supervisor has stopped, and says so as a whole."""
+        """Drop all children at once: the supervisor has stopped."""
         assert self.running == 0, "a stopped supervisor has no running child"
         self.children.clear()
         self.significant = 0
@@ -257,24 +257,30 @@ class ChildTree:
         for child_id, child in self.children.items():
             running += child.state is _S.RUNNING
             significant += child.spec.significant and child.state is not _S.DOWN
-            self._check(child.id == child_id, f"child {child.id!r} stands under {child_id!r}")
-            self._check(child.state is not _S.GONE, f"child {child_id!r} is gone, but kept")
+            self._check(child.id == child_id, f"child {child.id!r} is listed as {child_id!r}")
+            self._check(child.state is not _S.GONE, f"child {child_id!r} is gone, but listed")
             if child.incarnation:
                 self._check(
                     child.incarnation not in incarnations, f"incarnation of {child_id!r} repeats"
                 )
                 incarnations.add(child.incarnation)
             else:
-                # Never started: nothing but waiting for it, or giving it up, is possible.
+                # A child that never started waits for its turn, or is down.
                 self._check(
-                    child.state in {_S.PENDING, _S.DOWN}, f"child {child_id!r} runs unstarted"
+                    child.state in {_S.PENDING, _S.DOWN},
+                    f"child {child_id!r} has a state without a start",
                 )
-        self._check(running == self.running, f"{running} children run, {self.running} counted")
+        self._check(
+            running == self.running, f"{running} children run, but the counter says {self.running}"
+        )
         self._check(
             significant == self.significant,
-            f"{significant} significant children, {self.significant} counted",
+            f"{significant} significant children, but the counter says {self.significant}",
         )
-        self._check(max(incarnations, default=0) <= self.incarnations, "an incarnation is ahead")
+        self._check(
+            max(incarnations, default=0) <= self.incarnations,
+            "an incarnation is above the last one given",
+        )
 
     @staticmethod
     def _check(holds: bool, problem: str) -> None:  # noqa: FBT001 -- reads as an assertion

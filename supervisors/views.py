@@ -1,4 +1,4 @@
-"""What a supervisor shows of itself: frozen values, made when somebody looks."""
+"""Views of a supervisor: frozen values, made on request."""
 
 from dataclasses import dataclass
 from enum import StrEnum, unique
@@ -23,7 +23,7 @@ __all__ = [
 @final
 @unique
 class SupervisorState(StrEnum):
-    """Where a supervisor is in its life; it only ever moves down this list."""
+    """The lifecycle of a supervisor; it only moves down this list."""
 
     NEW = "new"
     STARTING = "starting"
@@ -35,7 +35,7 @@ class SupervisorState(StrEnum):
 @final
 @unique
 class Decision(StrEnum):
-    """What a supervisor did about a child that ended."""
+    """A supervisor's decision about a child that ended."""
 
     RESTARTED = "restarted"
     RESTARTED_GROUP = "restarted with its group"
@@ -49,23 +49,23 @@ class Decision(StrEnum):
 @final
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """One end of one child, and what was decided about it."""
+    """One exit of one child, and the decision about it."""
 
     at_s: float
-    """When, on the clock of the child's host."""
+    """The time, on the clock of the child's host."""
     incarnation: int
     kind: ExitReason
     message: str
     traceback: str
     decision: Decision
     delay_s: float
-    """How long the restart waited for its back-off."""
+    """The back-off before the restart."""
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class ChildHistory:
-    """The last ends of one child, oldest first. Empty for one that never failed."""
+    """The last exits of one child, oldest first. Empty if it never failed."""
 
     id: ChildId
     entries: tuple[HistoryEntry, ...]
@@ -74,19 +74,19 @@ class ChildHistory:
 @final
 @dataclass(frozen=True, slots=True)
 class ChildView:
-    """One child, as it was when looked at."""
+    """One child, at the time of the query."""
 
     id: ChildId
     spec: ChildSpec
     state: ChildState
     incarnation: int
     restarts: int
-    """Restarts that this child caused; a sibling's count with the sibling."""
+    """Restarts that this child caused; those that a sibling caused count there."""
     last_exit: Exit | None
 
     @property
     def is_down(self) -> bool:
-        """Whether it stays down until somebody, or its group, starts it again."""
+        """Whether it stays down until a request, or its group, starts it again."""
         return self.state is ChildState.DOWN
 
 
@@ -101,14 +101,14 @@ class SupervisorStatistics:
     starts: int
     restarts: int
     restarts_recent: int
-    """How full the restart window was at the last restart."""
+    """Restarts in the window at the last restart."""
     undecided: int
-    """Ends put aside until the running sequence is over."""
+    """Exits postponed until the running sequence is over."""
     last_event_at_s: float
 
 
 def view_of(child: Child) -> ChildView:
-    """The child, as it is now."""
+    """The current view of a child."""
     return ChildView(
         id=child.id,
         spec=child.spec,

@@ -1,7 +1,7 @@
-"""The aggregator: merges the results of sub-tasks, and settles what agents disagree about.
+"""The aggregator: merges the results of sub-tasks, and settles conflicts between agents.
 
-`reducers` and `conflicts` are pure; the same results give the same outcome in whatever
-order, and in whatever portions, they arrive.
+`reducers` and `conflicts` are pure. The same results give the same outcome, whatever the order
+of their arrival.
 """
 
 __all__: list[str] = []

@@ -1,11 +1,11 @@
-"""Conflict resolution: what stands when agents say different things about the same place.
+"""Conflict resolution: it chooses a statement when agents disagree about the same place.
 
-Agents make claims. Claims about one place that agree are one statement with several
-voices; a resolver chooses among the statements by a named policy and says how: which
-criterion decided, who agreed and who lost. Policies are data (`ConflictPolicy`), so a
-request or a configuration can name one.
+Agents make claims. Claims about one place that agree form one statement of several agents. A
+resolver chooses among the statements by a named policy, and reports the deciding criterion, the
+agents that agreed and those that lost. Policies are data (`ConflictPolicy`), so a request or a
+configuration can name one.
 
-The outcome depends on the set of claims only, never on the order in which they came. The
+The outcome depends on the set of claims only, never on the order of their arrival. The
 last criterion is the value's text, so values need a `repr` that is the same in every
 process: plain values, tuples, enums, frozen dataclasses and contracts have it.
 """
@@ -37,10 +37,10 @@ CONFIDENCE_RANGE: Final = (0.0, 1.0)
 
 @dataclass(frozen=True)  # no slots: Python 3.11 cannot make `Claim[str](...)` with both
 class Claim(Generic[V]):
-    """What one agent says about one place.
+    """The claim of one agent about one place.
 
-    `place` is whatever identifies it (a path, a tuple of path and line, ...). A higher
-    `severity` is worse; `None` says nothing about it and ranks below all.
+    `place` identifies it (a path, a tuple of path and line, ...). A higher `severity` is
+    worse; `None` means unknown and ranks below all others.
 
     Raises:
         SpecError: the confidence is not within 0 and 1.
@@ -56,26 +56,27 @@ class Claim(Generic[V]):
         low, high = CONFIDENCE_RANGE
         if not low <= self.confidence <= high:
             raise SpecError(
-                f"{self.by} claims with the confidence {self.confidence}, not within 0 and 1."
+                f"a claim of {self.by} has the confidence {self.confidence}.",
+                advice="Give a confidence between 0 and 1.",
             )
 
 
 class ConflictPolicy(StrEnum):
-    """How the statement that stands is chosen."""
+    """The rule that chooses the winning statement."""
 
     HIGHEST_CONFIDENCE = auto()
     MAJORITY = auto()
-    """The most agents; an agent that repeats itself counts once."""
+    """The statement of the most agents; repeated claims of an agent count once."""
     MOST_SEVERE = auto()
     PREFER = auto()
-    """The agent that comes first in a given order; all others after it."""
+    """The statement of the agent that comes first in a given order; unlisted agents come last."""
     KEEP_ALL = auto()
-    """Nothing is thrown away: all statements stand, the most confident first."""
+    """All statements stay, the most confident first."""
 
 
 @dataclass(frozen=True)
 class Resolution(Generic[V]):
-    """What stands at one place, and how that was decided.
+    """The winning claim at one place, and the reason.
 
     `decided_by` is `unanimous` when there was one statement, otherwise the criterion that
     set the winner apart: `votes`, `confidence`, `severity`, `preference` or `text`; for
@@ -90,14 +91,14 @@ class Resolution(Generic[V]):
     agreed: tuple[str, ...]
     """The agents behind the winner, by name."""
     lost: tuple[str, ...]
-    """The agents whose statements do not stand, by name; one may be in both."""
+    """The agents of the other statements, by name; an agent may be in both."""
 
 
 class Resolver(Protocol[V]):
-    """Settles the claims about one place, whatever their order."""
+    """Settles the claims about one place, in any order."""
 
     def resolve(self, claims: Sequence[Claim[V]]) -> Resolution[V]:
-        """What stands; `claims` is not empty and all about the same place."""
+        """Choose the winner; `claims` is not empty, and all are about the same place."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +112,8 @@ class _Statement(Generic[V]):
     text: str
 
     @property
-    def spokesman(self) -> Claim[V]:
-        """The claim that stands for all: the surest, then by name."""
+    def representative(self) -> Claim[V]:
+        """The claim that represents all: the most confident, then by name."""
         return min(self.claims, key=lambda claim: (-claim.confidence, *_order(claim)))
 
 
@@ -130,24 +131,24 @@ class PolicyResolver(Generic[V]):
     def __init__(self, policy: ConflictPolicy, *, order: Sequence[str] = ()) -> None:
         if bool(order) != (policy is ConflictPolicy.PREFER):
             raise SpecError(
-                f"The conflict policy {policy} has the order of agents {list(order)!r}.",
-                advice="`prefer` needs an order, no other policy has one.",
+                f"The conflict policy {policy} got the order of agents {list(order)!r}.",
+                advice="Give an order with `prefer`, and with no other policy.",
             )
         self.policy: Final = policy
         self.order: Final = tuple(order)
         self._criteria: Final = _criteria(policy, self.order)
 
     def resolve(self, claims: Sequence[Claim[V]]) -> Resolution[V]:
-        """What stands, by the policy; ties go to the next criterion, at last to the text."""
+        """Choose by the policy; the next criterion breaks a tie, the text comes last."""
         assert claims, "there is nothing to resolve"
         ranked = sorted(_statements(claims), key=self._rank)
         winner = ranked[0]
         keep_all = self.policy is ConflictPolicy.KEEP_ALL
         losers = () if keep_all else ranked[1:]
         return Resolution(
-            place=winner.spokesman.place,
-            winner=winner.spokesman,
-            kept=tuple(s.spokesman for s in (ranked if keep_all else ranked[:1])),
+            place=winner.representative.place,
+            winner=winner.representative,
+            kept=tuple(s.representative for s in (ranked if keep_all else ranked[:1])),
             policy=self.policy,
             decided_by=self._difference(winner, ranked[1]) if len(ranked) > 1 else "unanimous",
             agreed=winner.agents,
@@ -162,10 +163,10 @@ class PolicyResolver(Generic[V]):
 
 
 def make_resolver(policy: str, *, order: Sequence[str] = ()) -> PolicyResolver[Any]:
-    """A resolver by the name of its policy, as a configuration or a request has it.
+    """Make a resolver from the name of its policy, for instance from a configuration.
 
     Raises:
-        SpecError: there is no such policy, or it does not go with `order`.
+        SpecError: there is no such policy, or it does not match `order`.
     """
     try:
         found = ConflictPolicy(policy)
@@ -222,13 +223,13 @@ def _statements(claims: Iterable[Claim[V]]) -> list[_Statement[V]]:
 def _identity(value: object) -> Hashable:
     try:
         hash(value)
-    except TypeError:  # lists, dicts, a tuple that holds one: their text tells them apart
+    except TypeError:  # lists, dicts, a tuple of them: their text identifies them
         return (type(value), repr(value))
     return value
 
 
 def _order(claim: Claim[V]) -> tuple[str, float, int, str]:
-    """A total order of claims that does not depend on how they arrived."""
+    """A total order of claims, independent of their arrival."""
     severity = -1 if claim.severity is None else claim.severity
     return (claim.by, -claim.confidence, -severity, repr(claim.value))
 

@@ -1,13 +1,13 @@
-"""Reducers: how the results of many sub-tasks become one.
+"""Reducers: they merge the results of many sub-tasks into one.
 
 A reducer folds values into an accumulator, and finishes it into the result.
 
-The order of arrival never shows. Every value comes with its `key`, the place of its
-sub-task in the plan; where order matters, the key decides. So each reducer gives the same
-result for any permutation of its values, which is tested.
+The order of arrival has no effect. Every value comes with its `key`, the place of its sub-task in
+the plan; where order matters, the key decides. So each reducer gives the same result for any
+permutation of its values, and tests check this.
 
 Accumulators are plain data (numbers, tuples, lists, dicts), so a codec can carry them.
-`add` may change and return the accumulator that it was given.
+`add` may change and return its accumulator.
 """
 
 import math
@@ -41,7 +41,7 @@ K = TypeVar("K", bound=Hashable)
 H = TypeVar("H", bound=Hashable)
 
 Keyed = tuple[int, V]
-"""A value behind the place of its sub-task in the plan."""
+"""The place of a sub-task in the plan, and its value."""
 
 EXACT_SCALE: Final = 1 << 1_074
 """Every finite float is a whole multiple of 1 / EXACT_SCALE, the smallest float above zero."""
@@ -59,15 +59,15 @@ class Reducer(ABC, Generic[V, A, R]):
 
     @abstractmethod
     def add(self, accumulator: A, value: V, key: int) -> A:
-        """Fold one value in; `key` is its sub-task's place in the plan, and occurs once."""
+        """Fold one value in; `key` is the place of its sub-task in the plan, and unique."""
 
     @abstractmethod
     def finish(self, accumulator: A) -> R:
-        """The result. Raises `ResultRejected` if the values cannot be reduced."""
+        """The result. Raises `ResultRejected` when the values do not reduce to one."""
 
 
 def reduce_all(reducer: Reducer[V, A, R], values: Iterable[Keyed[V]]) -> R:
-    """Reduce all values in one place."""
+    """Reduce all values with one accumulator."""
     accumulator = reducer.initial()
     for key, value in values:
         accumulator = reducer.add(accumulator, value, key)
@@ -115,7 +115,7 @@ class ConcatLists(Reducer[Iterable[V], list[Keyed[list[V]]], list[V]]):
 
 
 class Count(Reducer[object, int, int]):
-    """How many values there were."""
+    """The number of values."""
 
     def initial(self) -> int:
         """Zero."""
@@ -137,8 +137,8 @@ SumParts = tuple[int, float, bool]
 class Sum(Reducer[int | float, SumParts, int | float]):
     """The exact sum, rounded once at the end; whole numbers give a whole number.
 
-    Adding floats one by one rounds each time, so the result would depend on who finished
-    first. Every finite float is a multiple of the smallest one, so the sum is kept as a
+    Adding floats one by one rounds each time, so the result would depend on the order of
+    arrival. Every finite float is a multiple of the smallest one, so the accumulator is a
     whole number of these.
     """
 
@@ -177,7 +177,7 @@ class First(Reducer[V, "Keyed[V] | None", "V | None"]):
         return None
 
     def add(self, accumulator: Keyed[V] | None, value: V, key: int) -> Keyed[V] | None:
-        """Keep the earlier."""
+        """Keep the earlier value."""
         return (key, value) if accumulator is None or key < accumulator[0] else accumulator
 
     def finish(self, accumulator: Keyed[V] | None) -> V | None:
@@ -186,8 +186,8 @@ class First(Reducer[V, "Keyed[V] | None", "V | None"]):
 
 
 OnConflict = Literal["reject", "first", "last", "keep_all"]
-"""What becomes of unequal values for one dictionary key: refuse the result, take the one
-that comes first or last in the plan, or keep them all as a list in the order of the plan."""
+"""The rule for unequal values of one dictionary key: reject the result, take the first or the
+last in the plan, or keep all as a list in the order of the plan."""
 
 Entries = dict[K, list[tuple[int, int, V]]]
 """By dictionary key: the sub-task's place in the plan, the key's place in its dictionary,
@@ -195,11 +195,11 @@ and the value."""
 
 
 class MergeDicts(Reducer[Mapping[K, V], Entries[K, V], "dict[K, V | list[V]]"]):
-    """One dictionary of all, its keys in the order in which the plan first has them.
+    """One dictionary of all entries; its keys have the order of their first place in the plan.
 
-    `on_conflict` is a name, or a function that folds two unequal values into one and is
-    called in the order of the plan. Equal values are no conflict, except for `keep_all`,
-    which always makes lists, so that the type of the result does not depend on the values.
+    `on_conflict` is a name, or a function that merges two unequal values, in the order of the
+    plan. Equal values are no conflict, except for `keep_all`: it always makes lists, so the
+    type of the result does not depend on the values.
     """
 
     def __init__(self, on_conflict: OnConflict | Callable[[V, V], V] = "reject") -> None:
@@ -237,7 +237,7 @@ class MergeDicts(Reducer[Mapping[K, V], Entries[K, V], "dict[K, V | list[V]]"]):
                 if any(value != values[0] for value in values):
                     raise ResultRejected(
                         f"Sub-tasks disagree about {name!r}: {len(values)} values, not all equal.",
-                        advice="Choose how MergeDicts settles a conflict (on_conflict=...).",
+                        advice="Choose another rule for conflicts: MergeDicts(on_conflict=...).",
                         places=[key for key, _, _ in entries],
                     )
                 return values[0]
@@ -252,14 +252,14 @@ class MergeDicts(Reducer[Mapping[K, V], Entries[K, V], "dict[K, V | list[V]]"]):
 
 @dataclass(frozen=True)  # no slots: Python 3.11 cannot make `Verdict[str](...)` with both
 class Verdict(Generic[V]):
-    """How a vote ended: `value` is `None` unless the quorum was `reached`."""
+    """The outcome of a vote: `value` is `None` unless the quorum was `reached`."""
 
     value: V | None
     reached: bool
     votes: int
-    """For the strongest value, whether or not that was enough."""
+    """The votes for the strongest value, even below the quorum."""
     voters: int
-    """All votes together."""
+    """The number of all votes."""
 
 
 class Quorum(Reducer[H, "dict[H, list[Keyed[H]]]", "Verdict[H]"]):
@@ -284,13 +284,13 @@ class Quorum(Reducer[H, "dict[H, list[Keyed[H]]]", "Verdict[H]"]):
         return accumulator
 
     def finish(self, accumulator: dict[H, list[Keyed[H]]]) -> Verdict[H]:
-        """Name the strongest."""
+        """Choose the strongest value."""
         voters = sum(map(len, accumulator.values()))
         if not accumulator:
             return Verdict(None, reached=False, votes=0, voters=0)
         best = min(accumulator.values(), key=lambda votes: (-len(votes), min(map(_key_of, votes))))
         reached = len(best) >= self.votes_min
-        # Equal values may look different (1, 1.0, True): the plan's first stands for all.
+        # Equal values may differ in form (1, 1.0, True): the first of the plan represents all.
         value = min(best, key=_key_of)[1] if reached else None
         return Verdict(value, reached=reached, votes=len(best), voters=voters)
 

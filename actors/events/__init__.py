@@ -1,6 +1,6 @@
-"""The event log for the users' own domain: typed events, subscriptions, commands, queries.
+"""The event log for the user's own domain: typed events, subscriptions, commands, queries.
 
-The log itself is `actors/journal`; everything here reads and appends through the ports of
+`actors/journal` is the log itself. Everything here reads and appends through the ports of
 `messages/storage/events.py` and `messages/storage/stores.py`, so it works on every store.
 """
 

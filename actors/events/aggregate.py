@@ -1,4 +1,4 @@
-"""Aggregates: a state folded from the events of one stream, and commands that decide more.
+"""Aggregates: a state folded from the events of one stream, and commands that add events.
 
     class Account(Aggregate[AccountState]):
         state = AccountState
@@ -11,8 +11,9 @@
         def deposit(self, state: AccountState, command: Deposit) -> Deposited:
             return Deposited(amount=command.amount)
 
-Both are pure: `applies` must never refuse (what it is given has happened), `decides` refuses by
-raising. They may be called again at any time. `Commands` loads, decides and appends.
+Both methods are pure, and may be called again at any time. An `applies` method must not raise:
+its event has happened. A `decides` method refuses a command by raising. `Commands` loads the
+state, decides and appends.
 """
 
 from collections.abc import Iterable, Mapping
@@ -34,19 +35,19 @@ def applies(function: FunctionT) -> FunctionT:
 
 
 def decides(function: FunctionT) -> FunctionT:
-    """Mark a method that decides on a command: (self, state, command) -> its events.
+    """Mark a method that decides on a command: (self, state, command) -> events.
 
-    It gives one contract, several in a sequence, or None when nothing has to happen.
+    It returns one event, a sequence of events, or None for no event.
     """
     return marked(function, "decides")
 
 
 class Aggregate(Generic[StateT]):
-    """What the events of a stream mean, and which commands it takes.
+    """The state, the events and the commands of one kind of stream.
 
-    Subclasses name the contract of the `state`, which must be constructible without
-    arguments (the state of an empty stream), and raise `schema` when the fold changes, so
-    that earlier snapshots are not used. `SpecError` is raised for what does not fit.
+    A subclass sets `state` to the contract of the state, which must have defaults for all
+    fields: they are the state of an empty stream. It raises `schema` when the fold changes, so
+    that earlier snapshots are not used. Raises `SpecError` for a wrong state or wrong methods.
     """
 
     state: ClassVar[type[Contract]]
@@ -57,7 +58,7 @@ class Aggregate(Generic[StateT]):
         if not (isinstance(state, type) and issubclass(state, Contract)):
             raise SpecError(
                 f"{type(self).__qualname__}.state is {state!r}.",
-                advice="Name the Contract class of the state.",
+                advice="Set it to the Contract class of the state.",
             )
         self._applies: Final = methods_of(type(self), "applies", 2, 1)
         self._decides: Final = methods_of(type(self), "decides", 2, 1)
@@ -68,13 +69,13 @@ class Aggregate(Generic[StateT]):
 
     @property
     def events(self) -> list[type[Contract]]:
-        """The contracts that are applied; a codec for this aggregate knows them all."""
+        """The contracts of the `applies` methods; the aggregate's codec must know them all."""
         return contracts_of(self._applies)
 
     def apply(self, state: StateT, event: Contract) -> StateT:
         """The state after an event.
 
-        Raises `SpecError` when no method applies it, or it gives something else than a state.
+        Raises `SpecError` when no method applies it, or the method returns no state.
         """
         found = self._applies.get(event.contract_name)
         if found is None:
@@ -82,8 +83,9 @@ class Aggregate(Generic[StateT]):
         after = found[0](self, state, event)
         if not isinstance(after, type(self).state):
             raise SpecError(
-                f"{type(self).__qualname__} made {type(after).__name__} of {event.contract_name}.",
-                advice=f"What `applies` it gives a {type(self).state.__qualname__}.",
+                f"the method of {type(self).__qualname__} that applies {event.contract_name} "
+                f"returned a {type(after).__name__}.",
+                advice=f"Return a {type(self).state.__qualname__}.",
             )
         return cast("StateT", after)
 
@@ -94,7 +96,7 @@ class Aggregate(Generic[StateT]):
         return state
 
     def decide(self, state: StateT, command: Contract) -> tuple[Contract, ...]:
-        """The events that a command leads to. Raises what its method raises."""
+        """The events of a command. Raises what its `decides` method raises."""
         found = self._decides.get(command.contract_name)
         if found is None:
             raise self._missing("decides", command)
@@ -111,6 +113,6 @@ class Aggregate(Generic[StateT]):
         name = about.contract_name if isinstance(about, Contract) else repr(about)
         known: Mapping[str, Any] = self._applies if role == "applies" else self._decides
         return SpecError(
-            f"no method of {type(self).__qualname__} that {role} takes {name}.",
-            advice=f"It has them for: {', '.join(sorted(known)) or 'nothing'}.",
+            f"{type(self).__qualname__} has no `{role}` method for {name}.",
+            advice=f"It has such methods for: {', '.join(sorted(known)) or 'nothing'}.",
         )

@@ -1,20 +1,20 @@
-"""Typed events: contracts to events of the log and back, and what an unknown one means.
+"""Typed events: contracts to events of the log and back, and the policy for unknown events.
 
-The kind of an event is its contract's name, its schema the contract's version. An event of
-an earlier version is brought forward by the contract's own upcasters when it is read; what
-is in the log never changes.
+The kind of an event is its contract's name, and its schema is the contract's version. The
+contract's upcasters convert an event of an earlier version when it is read; the log itself
+never changes.
 
-An event is unknown when this codec was not given its kind, or no chain of upcasters leads
-from its version to the one known here (a newer version than ours is unknown too). What then
-happens is a policy, and it is never silent:
+An event is unknown when this codec does not have its kind, or no upcasters lead from its version
+to the one that is known here (a newer version is unknown, too). A policy decides what happens,
+and none is silent:
 
-| `unknown` | what happens |
+| `unknown` | effect |
 |---|---|
-| `Unknown.STOP` | `UnknownEvent` is raised, naming kind, version and position |
-| `Unknown.SKIP` | it is left out, counted, and logged once for each kind and version |
-| `Unknown.KEEP` | it is handed over undecoded, with `body` None |
+| `Unknown.STOP` | `decode` raises `UnknownEvent`, with kind, version and position |
+| `Unknown.SKIP` | the event is skipped, counted, and logged once for each kind and version |
+| `Unknown.KEEP` | the event is delivered undecoded, with `body` None |
 
-An event that is known but does not decode is none of these: it raises `EventUnreadable`.
+A known event that does not decode raises `EventUnreadable` under each policy.
 """
 
 import enum
@@ -49,11 +49,11 @@ Kind = tuple[str, int]
 """The name of an event's kind and its version."""
 
 _ARRAY_HEADERS: Final = frozenset((*range(0x90, 0xA0), 0xDC, 0xDD))
-"""First bytes of a msgpack list: a body with array buffers beside it. A body alone is a map."""
+"""First bytes of a msgpack list: a body and its array buffers. A body alone is a map."""
 
 
 class Unknown(enum.Enum):
-    """What happens with an event that is not known."""
+    """The policy for unknown events: raise an error, skip them, or deliver them undecoded."""
 
     STOP = "stop"
     SKIP = "skip"
@@ -61,11 +61,12 @@ class Unknown(enum.Enum):
 
 
 class Event(NamedTuple):
-    """An event as it is handed over: what it says, and how the log keeps it."""
+    """A decoded event, together with its record in the log."""
 
     body: Contract | None
-    """What it says; None for an unknown one that is kept."""
+    """The contract; None for an unknown event under `Unknown.KEEP`."""
     recorded: RecordedEvent
+    """The event as the log keeps it."""
 
     @property
     def position(self) -> int:
@@ -74,7 +75,7 @@ class Event(NamedTuple):
 
 
 def event_id(*parts: str | int) -> bytes:
-    """An event's id that is the same whenever it is made of the same parts."""
+    """The id of an event, made of these parts: the same parts give the same id."""
     digest = hashlib.blake2b(digest_size=EVENT_ID_BYTES)
     for part in parts:
         text = f"{part}".encode()
@@ -84,9 +85,9 @@ def event_id(*parts: str | int) -> bytes:
 
 
 def metadata_of(recorded: RecordedEvent) -> dict[str, Any]:
-    """The metadata that was given when the event was made; empty when there was none.
+    """The metadata of an event; empty when it has none.
 
-    Raises `EventUnreadable` when somebody else wrote something else there.
+    Raises `EventUnreadable` when the bytes are no mapping.
     """
     if not recorded.metadata:
         return {}
@@ -100,9 +101,10 @@ def metadata_of(recorded: RecordedEvent) -> dict[str, Any]:
 
 
 class EventCodec:
-    """Turns the contracts it was given into events and back. Threads may share one.
+    """Encodes contracts as events and decodes events. Threads may share a codec.
 
-    Raises `SpecError` for something that is no contract, or for two contracts of one name.
+    `contracts` are the known kinds of events. Raises `SpecError` for an item that is no
+    contract, and for two contracts of one name.
     """
 
     def __init__(
@@ -132,17 +134,17 @@ class EventCodec:
             raise SpecError(
                 f"two contracts are named {info.key.name!r}: {known.cls.__qualname__} and "
                 f"{contract.__qualname__}.",
-                advice="Give the codec the newest version alone; upcasters bring others there.",
+                advice="Give the codec only the newest version; its upcasters convert the others.",
             )
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The names of the known kinds, in order."""
+        """The names of the known kinds, sorted."""
         return tuple(sorted(self._known))
 
     @property
     def skipped(self) -> dict[Kind, int]:
-        """How often events of each unknown kind and version were left out."""
+        """The number of skipped events of each unknown kind and version."""
         with self._lock:
             return dict(self._skipped)
 
@@ -155,21 +157,21 @@ class EventCodec:
         id: bytes | None = None,  # noqa: A002 - the field's name in `NewEvent`
         metadata: Mapping[str, Any] | None = None,
     ) -> NewEvent:
-        """An event that says `body`; without an id it gets a new one.
+        """The event of a contract; without `id` it gets a new one.
 
-        Raises `SpecError` for a contract that this codec does not know (nobody could read
-        it), `InvalidMessage` and `PayloadTooLarge` for its fields.
+        Raises `SpecError` for a contract that this codec does not know, and `InvalidMessage`
+        and `PayloadTooLarge` for its fields or the metadata.
         """
         key = contract_key(type(body))
         known = self._known.get(key.name)
         if known is None or known.key != key:
             raise SpecError(
                 f"{key} is not among the contracts of this codec.",
-                advice="Give the codec every contract that is appended or read with it.",
+                advice="Give the codec every contract that you append or read with it.",
             )
-        data, beside = self._codec().encode(body)
-        if beside:
-            data = msgpack.packb([data, *(bytes(buffer) for buffer in beside)])
+        data, buffers = self._codec().encode(body)
+        if buffers:
+            data = msgpack.packb([data, *(bytes(buffer) for buffer in buffers)])
         packed = b"" if not metadata else _pack_metadata(key.name, metadata)
         return NewEvent(new_event_id() if id is None else id, key.name, data, key.version, packed)
 
@@ -180,9 +182,9 @@ class EventCodec:
         return self._build_of(recorded.kind, recorded.schema) is not None
 
     def decode(self, recorded: RecordedEvent) -> Event | None:
-        """The event, or None when it is unknown and skipped.
+        """The decoded event; None for an unknown event under `Unknown.SKIP`.
 
-        Raises `UnknownEvent` under the policy `Unknown.STOP`, and `EventUnreadable`.
+        Raises `UnknownEvent` under `Unknown.STOP`, and `EventUnreadable`.
         """
         build = self._builds.get((recorded.kind, recorded.schema))
         if build is None:
@@ -192,11 +194,11 @@ class EventCodec:
         return Event(self._body(recorded, build), recorded)
 
     def decode_all(self, page: Sequence[RecordedEvent]) -> list[Event]:
-        """The events of a page, without those that are skipped. Raises what `decode` raises."""
+        """The decoded events of a page, without skipped ones. Raises what `decode` raises."""
         return [event for event in map(self.decode, page) if event is not None]
 
     def body_of(self, recorded: RecordedEvent) -> Contract | None:
-        """What an event says; None when it is unknown, whatever the policy. No counting."""
+        """The contract of an event; None for an unknown one, whatever the policy, not counted."""
         build = self._build_of(recorded.kind, recorded.schema)
         return None if build is None else self._body(recorded, build)
 
@@ -204,8 +206,8 @@ class EventCodec:
         data = recorded.data
         try:
             if data[:1] and data[0] in _ARRAY_HEADERS:
-                data, *beside = msgpack.unpackb(data)
-                return self._codec().decode(data, build, beside)
+                data, *buffers = msgpack.unpackb(data)
+                return self._codec().decode(data, build, buffers)
             return self._codec().decode(data, build)
         except CallboardError as error:
             raise _unreadable(recorded, error.message) from error
@@ -213,7 +215,7 @@ class EventCodec:
             raise _unreadable(recorded, repr(error)) from error
 
     def _codec(self) -> Codec:
-        # A codec of messages serves one thread; a projector reads in a thread of its own.
+        # A message codec serves one thread, and a projector decodes in its own thread.
         codec: Codec | None = getattr(self._codecs, "codec", None)
         if codec is None:
             codec = self._codecs.codec = Codec(self._registry, self._limits)
@@ -237,9 +239,9 @@ class EventCodec:
             case Unknown.STOP:
                 raise UnknownEvent(
                     f"the event at position {recorded.position} is a {recorded.kind!r} "
-                    f"v{recorded.schema}, which is not known here.",
-                    advice="Give the codec its contract (or the missing upcaster), or choose "
-                    "what happens with unknown events: Unknown.SKIP or Unknown.KEEP.",
+                    f"v{recorded.schema}, which this codec does not know.",
+                    advice="Give the codec its contract, or the contract the missing upcaster; "
+                    "or set `unknown` to Unknown.SKIP or Unknown.KEEP.",
                     kind=recorded.kind,
                     version=recorded.schema,
                     position=recorded.position,
@@ -252,7 +254,7 @@ class EventCodec:
                     count = self._skipped[kind] = self._skipped.get(kind, 0) + 1
                 if count == 1:
                     LOGGER.warning(
-                        "Events %r v%d are unknown here and skipped, the first at position %d.",
+                        "Skipping unknown events %r v%d, the first one at position %d.",
                         recorded.kind,
                         recorded.schema,
                         recorded.position,
@@ -266,7 +268,7 @@ def _pack_metadata(kind: str, metadata: Mapping[str, Any]) -> bytes:
     except Exception as error:
         raise InvalidMessage(
             f"the metadata of a {kind} cannot be encoded: {error!r}.",
-            advice="Metadata are texts, numbers, bytes, and lists and mappings of them.",
+            advice="Use texts, numbers, bytes, and lists and mappings of them.",
         ) from error
     return packed
 

@@ -1,12 +1,12 @@
-"""Commands: load an aggregate, decide, append with the exact version, decide again if need be.
+"""Commands: load an aggregate, decide, append with the exact version, and repeat on conflicts.
 
-The state of a stream is kept between commands and checked by the append itself: when somebody
-else has appended meanwhile, what is new is read, and the command is decided again. A refusal
-is only believed when it was decided on the newest state.
+The state of a stream stays in memory between commands, and the append itself checks it: when
+another process has appended meanwhile, the new events are read, and the command is decided again.
+A refusal is only final when it was decided on the newest state.
 
-A command that comes a second time with the same `command_id` does nothing twice: the ids of
-its events are made of the stream, the command's id and their number. A command that has led
-to no event has left no trace, so the same one is decided again.
+A repeated command with the same `command_id` has no second effect: the ids of its events are made
+of the stream, the command's id and their number. A command without events leaves no trace, so its
+repetition is decided again.
 """
 
 import asyncio
@@ -39,16 +39,16 @@ __all__ = ["Commands", "CommandsStatistics", "Executed", "Loaded"]
 StateT = TypeVar("StateT", bound=Contract)
 
 RETRIES_MAX: Final = 10
-"""How often a command is decided again because somebody else has appended."""
+"""How often a command is decided again because another process has appended."""
 CONFLICT_RETRY: Final = Backoff(min_s=0.001, max_s=0.1, jitter=1.0)
-"""How long it waits before that, drawn at random from twice as long each time."""
+"""The wait before that: random, from a range that doubles each time."""
 CACHED_MAX: Final = 10_000
-"""Streams whose state is kept between commands."""
+"""Streams whose state stays in memory."""
 RECENT_MAX: Final = 100
-"""Command ids kept beside a state; an older repetition is found in the stream itself."""
+"""Command ids in memory per stream; an older repetition is found in the stream itself."""
 PAGE_EVENTS: Final = 1_000
 COMMIT_TRIES: Final = 10
-"""How often events are appended again whose commit may have happened."""
+"""How often the same events are appended again when the outcome of a commit is not known."""
 TIMEOUT_S: Final = 30.0
 COMMAND: Final = "command"
 """The key of the command's id in the metadata of its events."""
@@ -56,40 +56,41 @@ COMMAND: Final = "command"
 
 @dataclass(frozen=True, slots=True)
 class Executed(Generic[StateT]):
-    """What a command has led to."""
+    """The outcome of a command."""
 
     events: tuple[Contract, ...]
-    """What has happened because of it; of a repetition, what happened the first time."""
+    """The events of the command; for a repetition, those of the first execution."""
     state: StateT
+    """The state of the stream afterwards."""
     version: int
-    """The stream's version that `state` is of."""
+    """The version of the stream that `state` shows."""
     position: int
-    """The position of its last event: wait for it to read one's own writes. 0 without any."""
+    """The position of the last event; wait for it to read your own write. 0 without events."""
     is_repeat: bool
     """Whether the command had been executed before."""
     decisions: int
-    """How often it was decided; more than once when the state it was decided on was not, or
-    was not known to be, the newest. 0 for a repetition that was known at once."""
+    """How often it was decided: more than once when the first state was not the newest, or not
+    known to be; 0 for a repetition that was recognised at once."""
 
 
 class Loaded(NamedTuple, Generic[StateT]):
-    """A stream's state."""
+    """The state of a stream."""
 
     state: StateT
     version: int
     recent: tuple[str, ...]
-    """The ids of its last commands, the newest last."""
+    """The ids of the last commands, the newest last."""
 
 
 @dataclass(slots=True)
 class CommandsStatistics:
-    """What has been done here."""
+    """The counts of one `Commands`."""
 
     executed: int = 0
     repeats: int = 0
     refused: int = 0
     conflicts: int = 0
-    """Appends that met another version, and were decided again."""
+    """Appends that met another version; their commands were decided again."""
     cache_hits: int = 0
     events_read: int = 0
 
@@ -97,9 +98,9 @@ class CommandsStatistics:
 class Commands(Generic[StateT]):
     """Executes commands on the streams of one kind of aggregate. Belongs to one event loop.
 
-    Commands on one stream take turns here; other processes may write it as well. The codec
-    must know all that the aggregate applies, and should stop at what it does not know: a
-    state without some of its events is a wrong state.
+    Commands on one stream take turns; other processes may append to it as well. The codec must
+    know all events that the aggregate applies, and should stop at unknown events: a state
+    without some of its events is wrong. Raises `SpecError` for a codec that lacks a contract.
     """
 
     def __init__(
@@ -116,7 +117,7 @@ class Commands(Generic[StateT]):
         if missing:
             raise SpecError(
                 f"the codec does not know {', '.join(sorted(missing))}.",
-                advice=f"Give it what {type(aggregate).__qualname__} applies.",
+                advice=f"Give it all events that {type(aggregate).__qualname__} applies.",
             )
         self.statistics: Final = CommandsStatistics()
         self._log = log
@@ -142,11 +143,11 @@ class Commands(Generic[StateT]):
         metadata: Mapping[str, Any] | None = None,
         timeout_s: float = TIMEOUT_S,
     ) -> Executed[StateT]:
-        """Execute a command; what it leads to is durable on return.
+        """Execute a command; its events are durable on return.
 
-        Raises what `decides` raises, `WrongExpectedVersion` when others were faster
-        `retries_max` times, `DeadlineExceeded`, and what the journal raises. After one of the
-        last two, the same `command_id` may be sent again.
+        Raises what the `decides` method raises, `WrongExpectedVersion` after more than
+        `retries_max` conflicts, `DeadlineExceeded` after `timeout_s` seconds, and what the
+        journal raises. After one of the last two, execute it again with the same `command_id`.
         """
         name = uuid.uuid4().hex if command_id is None else command_id
         limit = asyncio.timeout(timeout_s)
@@ -157,10 +158,10 @@ class Commands(Generic[StateT]):
                 )
         except TimeoutError:
             if not limit.expired():
-                raise  # It came from `decides`.
+                raise  # The `decides` method raised it.
             raise DeadlineExceeded(
                 f"{command.contract_name} on {stream!r} took longer than {timeout_s} s.",
-                advice="Send it again with the same command id: it does nothing twice.",
+                advice="Execute it again with the same command_id: it has no second effect.",
             ) from None
         self.statistics.executed += 1
         self.statistics.repeats += done.is_repeat
@@ -190,14 +191,14 @@ class Commands(Generic[StateT]):
             events: tuple[Contract, ...] = ()
             try:
                 events = self._aggregate.decide(loaded.state, command)
-            except Exception as error:  # noqa: BLE001 - whatever refuses, it is raised below
+            except Exception as error:  # noqa: BLE001 - any refusal is raised below
                 refusal = error
             if events:
                 done = await self._append(stream, events, name, metadata, loaded, decisions)
                 if done is not None:
                     return done
             elif is_newest:
-                if not is_new and await self._stands(stream, name, loaded):
+                if not is_new and await self._was_executed(stream, name, loaded):
                     return await self._repeated(stream, name, decisions)
                 if refusal is not None:
                     self.statistics.refused += 1
@@ -216,8 +217,8 @@ class Commands(Generic[StateT]):
         loaded: Loaded[StateT],
         decisions: int,
     ) -> Executed[StateT] | None:
-        """What the append led to; None when somebody else was faster."""
-        # Before it is appended: an event that does not apply would stand in the way for ever.
+        """The outcome of the append; None when another process was faster."""
+        # Before the append: an event that cannot be applied would block the stream for ever.
         state = self._aggregate.fold(loaded.state, events)
         new = [
             self._codec.encode(
@@ -233,15 +234,15 @@ class Commands(Generic[StateT]):
             self.statistics.conflicts += 1
             if decisions > self._retries_max:
                 raise
-            # In step with another writer one could lose every time: whoever lost waits.
+            # Two writers in step could conflict every time: the one that lost waits.
             chance = random.random()  # noqa: S311 - no secret
             await asyncio.sleep(CONFLICT_RETRY.delay_s(decisions, chance))
             return None
         except EventIdReused:
-            # It was executed before, and led to other events then.
+            # The command was executed before, with other events.
             return await self._repeated(stream, name, decisions)
         if appended.is_repeat and not (
-            # After a commit that was not known to be one, it may be this very append.
+            # After a commit with an unknown outcome, it may be this very append.
             not is_first and appended.version == loaded.version + len(events)
         ):
             return await self._repeated(stream, name, decisions)
@@ -256,16 +257,16 @@ class Commands(Generic[StateT]):
     async def _commit(
         self, stream: str, new: list[NewEvent], expected: int
     ) -> tuple[Appended, bool]:
-        """Where the events stand, and whether the first try has said so."""
+        """The place of the events, and whether the first try gave it."""
         for number in range(COMMIT_TRIES):
             try:
                 return await self._log.append(stream, new, expected), number == 0
             except CommitUnknown:
-                continue  # The same events again: if they stand there, that is the answer.
+                continue  # The same events again: if the log has them, it gives their place.
         return await self._log.append(stream, new, expected), False
 
     async def _newest(self, stream: str, known: Loaded[StateT] | None) -> Loaded[StateT]:
-        """The state after every event there is, from what is known of it on."""
+        """The newest state: the known one, with all later events of the stream."""
         if known is None and self._snapshots is not None:
             found = await self._snapshots.load(stream)
             if found is not None:
@@ -283,8 +284,8 @@ class Commands(Generic[StateT]):
                     if event.body is None:
                         raise UnknownEvent(
                             f"the event at position {recorded.position} is a {recorded.kind!r} "
-                            f"v{recorded.schema}, which no aggregate can apply.",
-                            advice="Give the codec its contract.",
+                            f"v{recorded.schema}, which the codec does not know.",
+                            advice="Give the codec its contract, and stop at unknown events.",
                         )
                     state = self._aggregate.apply(state, event.body)
                 name = metadata_of(recorded).get(COMMAND)
@@ -307,16 +308,16 @@ class Commands(Generic[StateT]):
         if snapshots is not None and snapshots.is_due(before, loaded.version):
             await snapshots.save(stream, loaded.version, loaded.state, list(loaded.recent))
 
-    async def _stands(self, stream: str, name: str, loaded: Loaded[StateT]) -> bool:
-        """Whether a command that is not among the recent ones has led to events long ago."""
+    async def _was_executed(self, stream: str, name: str, loaded: Loaded[StateT]) -> bool:
+        """Whether the stream has events of a command that is not among the recent ones."""
         if len(loaded.recent) < RECENT_MAX:
-            return False  # All there ever were are recent.
+            return False  # `recent` has all commands of the stream.
         return (await self._events_of(stream, name))[1] > 0
 
     async def _events_of(self, stream: str, name: str) -> tuple[list[Contract], int]:
-        """The events that a command has led to, and the position of the last.
+        """The events of a command, and the position of the last one.
 
-        They stand side by side; the first is looked for from the end on.
+        They are adjacent; the search for the first one starts at the end of the stream.
         """
         first, before = event_id(stream, name, 0), 0
         while page := await self._log.read_stream(
@@ -324,11 +325,11 @@ class Commands(Generic[StateT]):
         ):
             for recorded in page:
                 if recorded.id == first:
-                    return await self._side_by_side(stream, name, recorded.version)
+                    return await self._adjacent_events(stream, name, recorded.version)
             before = page[-1].version
         return [], 0
 
-    async def _side_by_side(
+    async def _adjacent_events(
         self, stream: str, name: str, version: int
     ) -> tuple[list[Contract], int]:
         found: list[Contract] = []

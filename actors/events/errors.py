@@ -6,24 +6,24 @@ __all__ = ["EventUnreadable", "GroupTaken", "ProjectionChanged", "ProjectionFail
 
 
 class EventUnreadable(CallboardError):
-    """An event of a known kind and version does not decode: its bytes, or an upcaster."""
+    """An event of a known kind and version does not decode: bad bytes, or a failing upcaster."""
 
     code = "event_unreadable"
 
 
 class ProjectionFailed(CallboardError):
-    """A projection cannot fold an event; its read model stands right before it."""
+    """A projection cannot fold an event. Its read model has all events before this one."""
 
     code = "projection_failed"
 
 
 class ProjectionChanged(CallboardError):
-    """The read model was made by another version of the projection: it must be rebuilt."""
+    """Another version of the projection made the read model: it must be rebuilt."""
 
     code = "projection_changed"
 
 
 class GroupTaken(CallboardError):
-    """Somebody else has taken over the same group of consumers."""
+    """Another process has taken the same group of consumers over."""
 
     code = "group_taken"

@@ -1,4 +1,4 @@
-"""Methods found by what they take: `applies` and `decides` of aggregates, `projects`."""
+"""Finds the methods that `applies`, `decides` and `projects` mark, by their contracts."""
 
 import inspect
 import typing
@@ -15,15 +15,15 @@ _MARK: Final = "__callboard_event_role__"
 
 
 def marked(function: FunctionT, role: str) -> FunctionT:
-    """The function with a role that `methods_of` finds."""
+    """The function, marked with a role for `methods_of`."""
     setattr(function, _MARK, role)
     return function
 
 
 def methods_of(owner: type, role: str, parameters: int, contract_at: int) -> Mapping[str, Any]:
-    """The methods of that role by the name of the contract that one parameter is annotated with.
+    """The methods with this role, by the name of the contract in one parameter's annotation.
 
-    Raises `SpecError` for another number of parameters, an annotation that is no contract,
+    Raises `SpecError` for a wrong number of parameters, an annotation that is no contract,
     and two methods for one contract.
     """
     table: dict[str, Any] = {}
@@ -36,7 +36,7 @@ def methods_of(owner: type, role: str, parameters: int, contract_at: int) -> Map
         if len(named) != parameters:
             raise SpecError(
                 f"{where} has the signature {inspect.signature(function)}.",
-                advice=f"Besides self it takes {parameters} arguments.",
+                advice=f"It must take {parameters} arguments after self.",
             )
         try:
             contract = typing.get_type_hints(function).get(named[contract_at])
@@ -48,17 +48,17 @@ def methods_of(owner: type, role: str, parameters: int, contract_at: int) -> Map
         if not (isinstance(contract, type) and issubclass(contract, Contract)):
             raise SpecError(
                 f"{where}: parameter {named[contract_at]!r} is annotated {contract!r}.",
-                advice="Annotate it with the Contract class that it is about.",
+                advice="Annotate it with a Contract class.",
             )
         if contract.contract_name in table:
             raise SpecError(
-                f"{where}: another method is about {contract.contract_name} already.",
-                advice="One method for each contract.",
+                f"{where}: another method takes {contract.contract_name} already.",
+                advice="Write one method for each contract.",
             )
         table[contract.contract_name] = (function, contract)
     return table
 
 
 def contracts_of(table: Mapping[str, Any]) -> list[type[Contract]]:
-    """The contracts of what `methods_of` found."""
+    """The contracts of the methods that `methods_of` found."""
     return [contract for _, contract in table.values()]

@@ -1,7 +1,7 @@
-"""What reads behind a log: the port, and a log that another process writes.
+"""The ports of logs, and a log with its writer in another process.
 
-A `Journal` is an `EventLog` as it stands. `FollowedLog` makes one of a store whose writer is
-somewhere else: it looks at the head at a named interval while anybody listens.
+A `Journal` is an `EventLog`. `FollowedLog` makes one of a store with its writer in another
+process: it polls the head while it has listeners.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,16 +16,16 @@ from ..journal.stored import StoredLog
 __all__ = ["POLL_S", "AppendLog", "EventLog", "FollowedLog"]
 
 POLL_S: Final = 0.05
-"""How often the head of a log is looked at that another process writes."""
+"""The time between two polls of a followed log's head, in seconds."""
 POLL_RETRY_MAX_S: Final = 5.0
 
 
 class EventLog(Protocol):
-    """A log that can be read and that tells of new events. See `Journal` and `EventStore`."""
+    """A log to read and to listen to. See `Journal` and `EventStore`."""
 
     @property
     def head(self) -> int:
-        """The position of the last event that is known of."""
+        """The position of the last known event."""
 
     async def read(
         self, after: int, limit: int, *, kinds: Sequence[str] | None = None
@@ -38,11 +38,11 @@ class EventLog(Protocol):
         """See `EventStore.read_stream`."""
 
     def on_commit(self, listener: Listener) -> Callable[[], None]:
-        """Call `listener` on the loop with each new head; gives what ends that."""
+        """Call `listener` on the loop with each new head; call the result to end that."""
 
 
 class AppendLog(EventLog, Protocol):
-    """A log that can be appended to as well."""
+    """A log to read and to append to."""
 
     async def append(
         self, stream: str, events: Sequence[NewEvent], expected: int = ..., *, follows: bytes = ...
@@ -51,10 +51,10 @@ class AppendLog(EventLog, Protocol):
 
 
 class FollowedLog(StoredLog):
-    """A log beside its writer: reads the store, and polls its head every `poll_s`.
+    """A log with its writer in another process: reads the store, and polls its head.
 
-    Only somebody who listens costs polls. Being without the store for a while ends nothing:
-    `failures` counts the polls that failed, and the next one comes later and later, up to 5 s.
+    While it has listeners, it polls every `poll_s` seconds. A poll that fails is counted in
+    `failures` and retried after a growing wait of up to 5 s.
     """
 
     def __init__(self, store: EventStore, *, poll_s: float = POLL_S) -> None:
@@ -69,16 +69,16 @@ class FollowedLog(StoredLog):
 
     @property
     def failures(self) -> int:
-        """Polls that failed."""
+        """The number of polls that failed."""
         return self._end.failures
 
     async def open(self) -> None:
-        """Look at the head for the first time; raises what the store raises."""
+        """Open the store and read its head. Raises what the store raises."""
         await self.call(self.store.open)
         self.position.move(await self.call(self.store.head))
 
     async def close(self) -> None:
-        """End the polls, at once; the store is its owner's to close."""
+        """End the polls, at once. The owner of the store closes the store."""
         await self._end.close()
         self._readers.close()
 

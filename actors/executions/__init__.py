@@ -1,7 +1,7 @@
-"""One execution: a submitted request on its whole way, from validation to delivery.
+"""One execution: a submitted request, from validation to delivery.
 
-`execution` walks the way, `run` is the shell of the scheduler's core, `concurrency` decides how
-much work is under way at each executor.
+`execution` calls the parts of its job in order, `run` is the shell of the scheduler's core, and
+`concurrency` decides how many attempts each executor holds.
 """
 
 __all__: list[str] = []

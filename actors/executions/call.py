@@ -1,8 +1,8 @@
-"""One attempt of a sub-task under way: the cheapest thing that the kernel takes for an ask.
+"""One attempt of a sub-task under way: the cheapest object that the kernel accepts for an ask.
 
-There may be thousands of them at a time and 50,000 in a second, so it is neither a task
-nor a future: its outcome is put into a list of its run, which looks at the list once per
-turn of the event loop.
+There may be thousands of them at a time and 50,000 in a second, so it is neither a task nor a
+future. It puts its outcome into a list of its run, which reads the list once per turn of the
+event loop.
 """
 
 from typing import Any, Protocol
@@ -19,39 +19,39 @@ __all__ = ["CallOwner", "TaskCall"]
 
 
 class CallOwner(Protocol):
-    """The run that attempts belong to."""
+    """The run of an attempt."""
 
     is_woken: bool
-    """Whether it looks at what was reported anyway."""
+    """Whether its next turn is already scheduled."""
     touched: list[Executor]
     """Executors with an outcome since its last turn."""
     reports: list[DoneReport]
-    """Sub-task, attempt and result of each success since then."""
+    """Sub-task, attempt and result of each success since its last turn."""
 
     @property
     def asks(self) -> dict[int, Any]:
-        """The host's asks that wait for their reply."""
+        """The host's asks that wait for their replies."""
 
     @property
     def calls(self) -> dict[str, "TaskCall"]:
-        """Attempts under way, by their sub-tasks."""
+        """Attempts under way, by the ids of their sub-tasks."""
 
     @property
     def step_prefix(self) -> str:
-        """What the steps of its sub-tasks begin with."""
+        """The prefix of the step names of its sub-tasks."""
 
     def wake(self) -> None:
-        """Let it look soon."""
+        """Schedule a turn of the run."""
 
     def attempt_failed(self, call: "TaskCall", error: CallboardError) -> None:
-        """An attempt has failed."""
+        """Report that an attempt has failed."""
 
     def recast(self, message: Contract, cls: type[Contract]) -> Contract:
-        """A reply as the run's own class of its contract; raises `WrongReply`."""
+        """The reply as the run's own class of its contract. Raises a `ContractError`."""
 
 
 class TaskCall:
-    """The asker's side of one attempt; see `actors.asks.Call`."""
+    """The asking side of one attempt; see `actors.kernel.asks.Call`."""
 
     __slots__ = (
         "attempt",
@@ -80,7 +80,7 @@ class TaskCall:
         self.sent_s = sent_s
         executor.started = started = executor.started + 1
         self.under_way = started - executor.delivered
-        """How many attempts the executor held when this one was given to it, itself included."""
+        """The attempts that the executor held when it got this one, itself included."""
         self.slot = executor.address.slot
         self.step = run.step_prefix + sub_task.id
         self.correlation = 0
@@ -88,15 +88,15 @@ class TaskCall:
         self.local: Ask | None = None
         self.sent = False
         self.is_cancelled = False
-        """Told to stop: its outcome only frees its slot."""
+        """Whether it was cancelled: its outcome only frees its place at the executor."""
         self.is_over = False
 
     def done(self) -> bool:
-        """Whether it has its outcome."""
+        """Whether it has an outcome."""
         return self.is_over
 
     def reply(self, correlation: int, message: Contract | None) -> None:
-        """Take the reply, unless there is an outcome already."""
+        """Take the reply, unless it has an outcome already."""
         if self.is_over:
             return
         if type(message) is not self.expects and not self._accepts(message):
@@ -121,7 +121,7 @@ class TaskCall:
             run.wake()
 
     def fail(self, correlation: int, error: CallboardError) -> None:
-        """Take the failure, unless there is an outcome already."""
+        """Take the failure, unless it has an outcome already."""
         if self.is_over:
             return
         self.is_over = True
@@ -140,7 +140,7 @@ class TaskCall:
         return message is None if self.expects is None else isinstance(message, self.expects)
 
     def _own(self, message: Contract | None) -> Contract:
-        """The reply as this job's own class of its contract: its agents may have another one.
+        """The reply as this job's own class of its contract: an agent may have another class.
 
         Raises `WrongReply` for another contract.
         """

@@ -1,9 +1,9 @@
-"""Collects results and reduces them as they come, so that nothing waits for the last one.
+"""Collects results and reduces them as they arrive.
 
-A result is folded in at once when the reducer does not mind the order and the plan does
-not grow. Otherwise it is kept and folded in at the end, in the order of the plan, where
-what grew out of a sub-task comes right behind it: a merged result never depends on who
-finished first.
+A result is reduced at once when the reducer is commutative and the plan does not grow.
+Otherwise it is kept and reduced at the end, in the order of the plan, where the sub-tasks that
+grew out of another one follow it. So a merged result never depends on which sub-task finished
+first.
 """
 
 import asyncio
@@ -20,10 +20,10 @@ from ..scheduler.effects import TaskDone
 __all__ = ["Collector"]
 
 FOLDED_AT_ONCE: Final = 2_048
-"""Results folded in at the end before the event loop gets its turn."""
+"""Results that are reduced at the end before the event loop gets its turn."""
 
 Path = tuple[int, ...]
-"""A place in a plan that grew: the sub-task's number, behind those of what it grew out of."""
+"""A place in a plan that grew: the numbers of a sub-task's ancestors, then its own number."""
 
 
 class Collector:
@@ -40,10 +40,10 @@ class Collector:
         self._paths: dict[str, Path] | None = None if job.expand is None else {}
         self._accumulator = self._reducer.initial()
         self.results = 0
-        """How many have been collected."""
+        """The number of collected results."""
 
     def admit(self, sub_tasks: Sequence[SubTask], parent: str | None = None) -> None:
-        """Give every new sub-task its place, once, before its result can come."""
+        """Give each new sub-task its place, once, before its result arrives."""
         if self._paths is None:
             ids = [sub_task.id for sub_task in sub_tasks]
             self._places.update(zip(ids, range(len(ids)), strict=True))
@@ -53,7 +53,7 @@ class Collector:
             self._paths[sub_task.id] = (*above, number)
 
     def take(self, done: Sequence[TaskDone], core: SchedulerCore) -> None:
-        """Take results in; raises what the job's `collect` or reducer raises."""
+        """Collect results. Raises what the job's `collect` or reducer raises."""
         collect = self._collect
         if self._held is None:
             add, places, accumulator = self._reducer.add, self._places, self._accumulator
@@ -76,7 +76,7 @@ class Collector:
                 self.results += 1
 
     def partial(self) -> Any:
-        """What the results so far reduce to; raises what the reducer raises."""
+        """The results so far, reduced. Raises what the reducer raises."""
         reducer = self._reducer
         if self._held is None:
             return reducer.finish(self._accumulator)
@@ -86,7 +86,7 @@ class Collector:
         return reducer.finish(accumulator)
 
     async def fold(self) -> None:
-        """Fold in what has been kept for the end."""
+        """Reduce the results that were kept for the end."""
         if self._held is None:
             return
         held, self._held = sorted(self._held, key=_place), None
@@ -96,7 +96,7 @@ class Collector:
             await asyncio.sleep(0)
 
     def merged(self) -> Any:
-        """The merged result, once all is folded in; raises what the reducer raises."""
+        """The merged result, after `fold`. Raises what the reducer raises."""
         return self._reducer.finish(self._accumulator)
 
 

@@ -1,19 +1,18 @@
-"""How many attempts an executor should hold at once: enough to keep it busy, no more.
+"""How many attempts an executor should hold at once: enough to keep it busy, and no more.
 
-An executor is one host's part of a pool, some milliseconds away. If it holds only as many
-attempts as it has agents, tiny sub-tasks spend their time under way; if it holds many
-more, slow ones queue behind each other while another executor is idle. What fits both is the
-rule by which networks fill a pipe (BBR's): the rate at which the executor delivers, times the
-round trip, plus what it works off within `QUEUED_S`.
+An executor is one host's part of a pool, some milliseconds away. With only as many attempts as
+agents, tiny sub-tasks spend their time under way. With many more, slow ones queue behind each
+other while another executor is idle. The rule by which networks fill a pipe (BBR's) fits both:
+the executor's rate, times the round trip, plus the work of `QUEUED_S`.
 
     10 microseconds a sub-task  ->  up to `CREDIT_MAX` under way
     10 ms, 4 agents             ->  4 running, 8 queued
      1 s, 4 agents              ->  4 running, none queued
 
-Measured in rounds: a round ends when something that was sent within it comes back. Pure.
+Measured in rounds: a round ends when an attempt that was sent within it has its outcome. Pure.
 
-Invariants: the credit is at least the number of agents; a measured rate sinks only by
-rounds in which all agents had work, so an executor is not thought slow for having been idle.
+Invariants: the credit is at least the number of agents; only rounds in which all agents had work
+lower the measured rate, so an idle executor does not count as slow.
 """
 
 from typing import Final
@@ -21,22 +20,22 @@ from typing import Final
 __all__ = ["CREDIT_MAX", "ConcurrencyControl"]
 
 QUEUED_S: Final = 0.02
-"""The work that waits at an executor: a few times the pauses of a busy driver."""
+"""The work that waits at an executor, in seconds: a few times the pauses of a busy driver."""
 
 CREDIT_MAX: Final = 2_048
-"""What an executor holds at most beyond one for each agent; below the mailbox of a pool cell."""
+"""The most attempts at an executor beyond one per agent; less than the mailbox of a pool."""
 
 GROWTH_MAX: Final = 4
-"""How much the credit may grow in a round; a first impression may be wrong."""
+"""The largest factor by which the credit grows in a round: a first measurement may be wrong."""
 
 SINK_SHARE: Final = 0.25
-"""How much of a lower measurement is believed at once."""
+"""The share of a lower measurement in the new rate."""
 
 TRIP_RISE_SHARE: Final = 0.1
-"""The same for a longer round trip: it may only be a queue that we caused."""
+"""The same for a longer round trip, which may only be a queue of our own attempts."""
 
 TRIP_OVER_BEST_S: Final = 0.08
-"""A trip longer than the best one by more than this is a queue, and no reason for more."""
+"""A round trip that exceeds the best one by more than this shows a queue."""
 
 
 class ConcurrencyControl:
@@ -63,16 +62,16 @@ class ConcurrencyControl:
 
     @property
     def round_trip_s(self) -> float:
-        """How long an attempt takes from here to here; 0.0 before the first."""
+        """The round trip of an attempt in seconds; 0.0 before the first outcome."""
         return self._trip_s
 
     def sent(self, now: float, delivered: int) -> None:
-        """The executor was idle and has work again: a round begins."""
+        """Begin a round: the executor was idle and has work again."""
         self._round_started_s = now
         self._round_delivered = delivered
 
     def came_back(self, now: float, *, sent_s: float, delivered: int, was_busy: bool) -> int:
-        """An attempt sent at `sent_s` has an outcome; gives the credit.
+        """Note the outcome of an attempt that was sent at `sent_s`; gives the credit.
 
         `delivered` counts all outcomes of the executor so far; `was_busy` says whether every
         agent had work when the attempt was sent.

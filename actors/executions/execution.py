@@ -1,10 +1,9 @@
-"""One execution: a submitted request on its whole way, from validation to delivery.
+"""One execution: a submitted request, from validation to delivery.
 
-The way is in `_way`, top to bottom. Each part of the job is called in its phase; the long
-one in the middle, running the plan, belongs to `PlanRun`.
+`_execute` calls each part of the job in its phase. `PlanRun` runs the plan, the longest phase.
 
-Invariants: `outcome` is set exactly once, and `Finished` is told before; whatever a part
-of the job raises comes out as the outcome and nowhere else.
+Invariants: `outcome` is set exactly once, after the update `Finished`; an exception of a part of
+the job becomes the outcome, and appears nowhere else.
 """
 
 import asyncio
@@ -48,7 +47,7 @@ RequestT = TypeVar("RequestT", bound=Contract)
 ResultT = TypeVar("ResultT")
 
 NO_DEADLINE_S: Final = 30 * 24 * 3600.0
-"""An ask has a deadline; that of an execution without one is beyond what anybody waits for."""
+"""The deadline of asks in an execution without a time limit, in seconds."""
 
 
 class Execution(Generic[ResultT]):
@@ -67,7 +66,7 @@ class Execution(Generic[ResultT]):
         self.id: Final = record.id
         self.record: Final = record
         self.is_journalled = False
-        """Whether its end is in the journal: nobody has to go on with it any more."""
+        """Whether its end is in the journal, so that no process needs to resume it."""
         self._blobs = blobs
         self._recorder = record.recorder
         self._history = history
@@ -80,7 +79,7 @@ class Execution(Generic[ResultT]):
         self._task: asyncio.Task[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._stopped_by: CallboardError | None = None
-        """Why it is being stopped from outside."""
+        """The error of a stop from outside: cancellation, deadline, or journal."""
 
     @classmethod
     def start(
@@ -97,13 +96,13 @@ class Execution(Generic[ResultT]):
         history: ExecutionHistory | None = None,
         blobs: BlobStore | None = None,
     ) -> ExecutionHandle[ResultT]:
-        """Submit `request`; it is on its way when this returns.
+        """Submit `request`; the execution is under way when this returns.
 
-        `wall_time` gives seconds since 1970, `random` numbers in [0, 1), `new_id` a name
-        that no other execution has. `attributes` reach the job's `enrich`.
+        `wall_time` gives seconds since 1970, `random` numbers in [0, 1), and `new_id` a unique
+        id. The job's `enrich` gets `attributes`.
 
-        With a `recorder`, everything is journalled under the recorder's id. With a `history`
-        as well, the execution goes on from there; `blobs` has the results that are not in it.
+        With a `recorder`, the execution is journalled under the recorder's id. With a `history`
+        as well, it resumes from there; `blobs` has the large results.
         """
         record = ExecutionRecord(
             host,
@@ -119,28 +118,28 @@ class Execution(Generic[ResultT]):
             host, job, request, record, random, history, blobs
         )
         if recorder is not None:
-            recorder.on_failure = execution._not_journalled
+            recorder.on_failure = execution._stop_unjournalled
         execution._begin()
         return ExecutionHandle(execution)
 
     def _begin(self) -> None:
         if self._job.timeout_s is not None:
             at_s = self.record.started_s + self._job.timeout_s
-            self._deadline = self._host.loop.call_at(at_s, self._time_is_over)
-        self._task = self._host.start_task(self._walk())
-        # Whoever cancels it before its first step (a host that closes) must not leave the
-        # caller waiting: the coroutine has not begun then, and cannot say so itself.
-        self._task.add_done_callback(self._walked)
+            self._deadline = self._host.loop.call_at(at_s, self._stop_at_deadline)
+        self._task = self._host.start_task(self._run_to_end())
+        # A task that is cancelled before its first step (the host closes) runs nothing, so the
+        # callback must set the outcome.
+        self._task.add_done_callback(self._fail_if_unfinished)
 
-    # --- the way -------------------------------------------------------------------------
+    # --- the phases ----------------------------------------------------------------------
 
-    async def _walk(self) -> None:
+    async def _run_to_end(self) -> None:
         try:
             if self._history is not None and self._history.is_over:
                 self.is_journalled = True
-                self._end(await self._look_back(self._history))
+                self._end(await self._merge_again(self._history))
                 return
-            result = await self._way()
+            result = await self._execute()
             await self._journal_step(ExecutionStatus.COMPLETED, StateTransitionTrigger.SUCCEEDED)
             self.is_journalled = self._recorder is not None
             self._end(result)
@@ -150,19 +149,19 @@ class Execution(Generic[ResultT]):
             failed = part_failed(self._job.name, self.record.phase, error)
             await self._fail_durably(self._stopped_by or failed)
 
-    async def _way(self) -> ResultT:
+    async def _execute(self) -> ResultT:
         if self._history is not None and self._history.has_plan:
             replay = self._replay(self._history)
             route = Route(self._history.plan_maker, self._history.agents)
-            return await self._finished(await self._run_plan(replay, route))
+            return await self._complete(await self._run_plan(replay, route))
         made, route = await self._planned()
-        return await self._finished(await self._run_plan(made, route))
+        return await self._complete(await self._run_plan(made, route))
 
     def _replay(self, history: ExecutionHistory) -> Replay:
         return Replay(history, self._host.codec.copy(), self._host.contracts, self._blobs)
 
-    async def _look_back(self, history: ExecutionHistory) -> ResultT:
-        """What an execution that has ended came to; nothing is delivered a second time."""
+    async def _merge_again(self, history: ExecutionHistory) -> ResultT:
+        """The outcome of an execution that has ended, without a second delivery."""
         if history.status is not ExecutionStatus.COMPLETED:
             raise error_from_data(history.steps[-1].metadata.get("error"))
         route = Route(history.plan_maker, history.agents)
@@ -173,16 +172,16 @@ class Execution(Generic[ResultT]):
         """From the request to the plan."""
         job, phase = self._job, ExecutionPhase
         if self._recorder is not None and self._recorder.failure is not None:
-            raise self._recorder.failure  # What was submitted cannot be journalled.
+            raise self._recorder.failure  # The request cannot be journalled.
         await self._part(phase.VALIDATING, check_all, job.validate, self._request, RequestRejected)
         request = await self._part(phase.ENRICHING, job.enrich, self._request, self._context())
         route: Route = await self._part(phase.ROUTING, job.route, request)
         plan_maker = job.plan_maker(route.plan_maker)
-        made: Any = await self._part(phase.DECOMPOSING, self._made_by, plan_maker, request)
+        made: Any = await self._part(phase.DECOMPOSING, self._decompose, plan_maker, request)
         return await gather_sub_tasks(made), route
 
-    async def _finished(self, collector: Collector) -> ResultT:
-        """From the results to the delivered one."""
+    async def _complete(self, collector: Collector) -> ResultT:
+        """From the results to the delivery; gives the caller's result."""
         job, phase = self._job, ExecutionPhase
         result = await self._merged(collector)
         output = await self._part(phase.FORMATTING, job.format, result)
@@ -190,7 +189,7 @@ class Execution(Generic[ResultT]):
         return result
 
     async def _merged(self, collector: Collector) -> ResultT:
-        """From the results to the one that the caller gets."""
+        """From the results to the caller's result."""
         job, phase = self._job, ExecutionPhase
         self.record.enter(phase.MERGING)
         await collector.fold()
@@ -201,10 +200,10 @@ class Execution(Generic[ResultT]):
         return result
 
     async def _part(self, phase: ExecutionPhase, part: Callable[..., Any], *given: Any) -> Any:
-        """Call one part, in a thread if the job says so."""
+        """Call a part of the job, in a thread if its phase is in `Job.threads`."""
         self.record.enter(phase)
         if phase in self._job.threads:
-            return await self._host.dispatcher.in_thread(part, *given)
+            return await self._host.dispatcher.run_in_thread(part, *given)
         return part(*given)
 
     def _context(self) -> JobContext:
@@ -217,10 +216,10 @@ class Execution(Generic[ResultT]):
             offers=record.executors.is_offered,
         )
 
-    def _made_by(self, plan_maker: Decompose[Any], request: Any) -> Any:
+    def _decompose(self, plan_maker: Decompose[Any], request: Any) -> Any:
         made = plan_maker(request)
         if ExecutionPhase.DECOMPOSING in self._job.threads and not isinstance(made, Plan):
-            return tuple(made)  # A generator has done nothing so far: it works here.
+            return tuple(made)  # A generator does its work here, in the thread.
         return made
 
     async def _run_plan(self, made: Any, route: Route) -> Collector:
@@ -232,7 +231,7 @@ class Execution(Generic[ResultT]):
         else:
             core = await preparation.core(made)
             if self._recorder is not None:
-                # That somebody wants this is durable before any agent hears of it.
+                # The submission must be durable before any agent gets a sub-task.
                 await self._recorder.settled()
                 await self._recorder.planned(route, core.sub_tasks())
         record.enter(ExecutionPhase.RUNNING)
@@ -259,11 +258,11 @@ class Execution(Generic[ResultT]):
             record.step(ExecutionStatus.RUNNING, StateTransitionTrigger.SUBMITTED)
         try:
             run.start()
-            # Shielded: a cancellation would end it before what is under way has been stopped.
+            # Shielded: `break_off` must stop the attempts under way before the run ends.
             how = await asyncio.shield(run.ended)
         except asyncio.CancelledError:
             run.break_off(self._stopped_by or self._cancelled())
-            run.ended.exception()  # It is raised from here.
+            run.ended.exception()  # Retrieved: this method raises.
             raise
         finally:
             record.moved()
@@ -285,7 +284,7 @@ class Execution(Generic[ResultT]):
         """See `ExecutionHandle.cancel_task`."""
         if self._run is None or self._run.ended.done():
             raise UsageError(
-                f"execution {self.id} is {self.record.phase}: no sub-task of it can be cancelled.",
+                f"execution {self.id} is {self.record.phase}: it has no sub-tasks to cancel.",
                 advice="Cancel the execution, or wait until it is running.",
             )
         try:
@@ -297,7 +296,7 @@ class Execution(Generic[ResultT]):
         """See `ExecutionHandle.decide`."""
         if self._run is None or self._run.ended.done():
             raise UsageError(
-                f"execution {self.id} is {self.record.phase}: nothing of it is in doubt."
+                f"execution {self.id} is {self.record.phase}: it has no sub-task in doubt."
             )
         try:
             return self._run.decide(task_id, decision, by)
@@ -307,18 +306,18 @@ class Execution(Generic[ResultT]):
     def _no_sub_task(self, task_id: str) -> UsageError:
         return UsageError(
             f"execution {self.id} has no sub-task {task_id!r}.",
-            advice="`callboard show` lists those that it has.",
+            advice="`callboard show` lists its sub-tasks.",
         )
 
     def let_go(self) -> None:
-        """Stop working on it here, as the end of its process would: it can be resumed."""
+        """Stop the execution here without ending it, so that it can be resumed."""
         if self._task is not None:
             self._task.cancel()
 
     def _cancelled(self) -> Cancelled:
         return Cancelled(f"execution {self.record.id} of job {self._job.name!r} was cancelled.")
 
-    def _time_is_over(self) -> None:
+    def _stop_at_deadline(self) -> None:
         self._deadline = None
         self._stop(
             DeadlineExceeded(
@@ -351,7 +350,7 @@ class Execution(Generic[ResultT]):
             self.record.step(to, trigger, code=error.code, phase=str(self.record.phase))
         self._finish(None, error)
         self.outcome.set_exception(error)
-        # Whoever asks for the result gets it; nobody has to.
+        # Retrieved: a caller need not ask for the result.
         self.outcome.exception()
 
     @property
@@ -379,16 +378,16 @@ class Execution(Generic[ResultT]):
     async def _journal_step(
         self, to: ExecutionStatus, trigger: StateTransitionTrigger, **metadata: Any
     ) -> None:
-        """Write the last step, and wait: what leaves the system is durable before."""
+        """Journal the last transition, and wait until it is durable."""
         self._note_step(to, trigger, **metadata)
         if self._recorder is not None:
             await self._recorder.settled()
 
     async def _fail_durably(self, error: CallboardError) -> None:
-        """Fail, once that is journalled.
+        """Fail, after journalling the failure.
 
-        Somebody who wants its end has said so with `cancel`; an execution whose driver goes
-        away has not ended, nor one that cannot be journalled or read: they are resumed.
+        Only `cancel` and errors of the job end an execution in the journal. An execution whose
+        driver goes away, or that cannot be journalled or read, has not ended: it can be resumed.
         """
         wants_end = self._stopped_by is not None or not isinstance(error, Cancelled | ResultLost)
         if self._recorder is not None and wants_end and not self._was_over:
@@ -404,8 +403,8 @@ class Execution(Generic[ResultT]):
                 self.is_journalled = True
         self._fail(error)
 
-    def _not_journalled(self, error: CallboardError) -> None:
-        """Nothing can be written any more: what is done from here on would be lost."""
+    def _stop_unjournalled(self, error: CallboardError) -> None:
+        """Stop, because the journal takes no more events: further work would be lost."""
         if self.outcome.done() or self._stopped_by is not None:
             return
         self._stopped_by = error
@@ -419,7 +418,7 @@ class Execution(Generic[ResultT]):
             self._deadline.cancel()
         self.record.finish(result, error)
 
-    # --- looking ---------------------------------------------------------------------------
+    # --- state -----------------------------------------------------------------------------
 
     def updates(self) -> AsyncIterator[ExecutionUpdate]:
         """See `ExecutionHandle.updates`."""
@@ -435,9 +434,9 @@ class Execution(Generic[ResultT]):
 
     @property
     def problem(self) -> str:
-        """Nothing keeps it from going on that it does not tell itself."""
+        """Empty: a local execution reports its obstacles by updates."""
         return ""
 
-    def _walked(self, _task: "asyncio.Task[None]") -> None:
+    def _fail_if_unfinished(self, _task: "asyncio.Task[None]") -> None:
         if not self.outcome.done():
             self._fail(self._stopped_by or self._cancelled())

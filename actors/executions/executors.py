@@ -1,10 +1,10 @@
-"""The executors of one execution: which addresses can run its sub-tasks, and how they keep up.
+"""The executors of one execution: the addresses that run its sub-tasks, and their figures.
 
-An executor is an address that offers at least one of the kinds that the plan asks for. Executors
-come and go with the directory. An executor whose host is lost is given up at once, with what
-ran there, and taken up again when the link to its slot is connected again.
+An executor is an address that offers at least one kind of the plan. Executors come and go with
+the directory. An executor whose host is lost is dropped at once, with its attempts, and added
+again when the link to its slot is connected again.
 
-Invariant: the core knows exactly the executors that are `open` here, under the same id.
+Invariant: the core has exactly the executors in `open`, under the same ids.
 """
 
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ __all__ = ["Executor", "ExecutorFigures", "Executors"]
 
 @dataclass(frozen=True, slots=True)
 class ExecutorFigures:
-    """One executor as it is measured."""
+    """The figures of one executor; times in seconds."""
 
     executor: str
     agents: int
@@ -34,15 +34,15 @@ class ExecutorFigures:
 
 
 class Delivered(Protocol):
-    """An attempt that has got its outcome."""
+    """An attempt with an outcome."""
 
     @property
     def sent_s(self) -> float:
-        """When it was sent."""
+        """The time at which it was sent."""
 
     @property
     def under_way(self) -> int:
-        """How many attempts its executor held then, itself included."""
+        """The attempts that its executor held then, itself included."""
 
 
 class Executor:
@@ -65,15 +65,15 @@ class Executor:
         self.offers = offers
         self.concurrency: Final = ConcurrencyControl(agents)
         self.started = 0
-        """Attempts given to it."""
+        """Attempts that it got."""
         self.delivered = 0
-        """Attempts of it that have an outcome."""
+        """Attempts with an outcome."""
         self.latest: Delivered | None = None
-        """The last call that got its outcome since the pace was looked at."""
+        """The last attempt with an outcome since the last `set_concurrency`."""
         self.is_lost = False
 
     def figures(self) -> ExecutorFigures:
-        """A frozen picture of it."""
+        """The executor's figures now."""
         concurrency = self.concurrency
         return ExecutorFigures(
             self.id,
@@ -87,7 +87,7 @@ class Executor:
 
 
 class Executors:
-    """All executors of one execution, and the core kept informed about them."""
+    """All executors of one execution; keeps the core informed of them."""
 
     __slots__ = ("_down", "_host", "_kinds", "_seen", "open")
 
@@ -99,20 +99,20 @@ class Executors:
         self.open: dict[str, Executor] = {}
 
     def want(self, kind: str) -> None:
-        """The plan asks for this kind."""
+        """Add a kind that the plan needs."""
         self._kinds.add(kind)
 
     @property
     def some_are_down(self) -> bool:
-        """Whether the host of an executor is lost and may come back."""
+        """Whether an executor's host is lost and may be replaced."""
         return bool(self._down)
 
     def is_offered(self, kind: str) -> bool:
-        """Whether the directory knows somebody, reachable or not."""
+        """Whether the directory has an offer for the kind, reachable or not."""
         return bool(self._addresses(kind))
 
     def offered_kinds(self) -> tuple[str, ...]:
-        """Which of the plan's kinds somebody offers."""
+        """The kinds of the plan that the directory has offers for."""
         return tuple(sorted(kind for kind in self._kinds if self._addresses(kind)))
 
     def _addresses(self, kind: str) -> Iterable[Address]:
@@ -124,7 +124,7 @@ class Executors:
         return () if named is None else (named,)
 
     def refresh(self, core: SchedulerCore) -> None:
-        """Take over what the directory says now; nothing to do when nothing has changed."""
+        """Update the executors from the directory, if it has changed."""
         seen = (self._host.directory.version, len(self._kinds))
         if seen == self._seen and not self._down:
             return
@@ -140,7 +140,7 @@ class Executors:
             executor for executor in self.open.values() if executor.address not in offers
         ]:
             if executor.concurrency.credit:
-                # Nothing new for it; what runs there may finish.
+                # It gets no more attempts; those that run there may finish.
                 core.executor_available(executor.id, 0)
                 executor.offers = frozenset()
 
@@ -159,13 +159,13 @@ class Executors:
         core.executor_available(executor.id, executor.concurrency.credit, kinds)
 
     def lost(self, executor: Executor) -> None:
-        """The executor's host is gone; a new executor takes its place when the slot is back."""
+        """Drop an executor with a lost host; a new one follows when its slot is connected."""
         executor.is_lost = True
         self.open.pop(executor.id, None)
         self._down.add(executor.address)
 
     def set_concurrency(self, core: SchedulerCore, executor: Executor, now: float) -> None:
-        """Fit the credit of an executor to what came back since the last look."""
+        """Set the credit of an executor by its outcomes since the last call."""
         latest, executor.latest = executor.latest, None
         if latest is None or executor.is_lost or not executor.offers:
             return

@@ -1,4 +1,4 @@
-"""What the caller of a submitted request holds: its result, its updates, its end."""
+"""The handle of a submitted request: its result, its updates, and its cancellation."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -17,15 +17,15 @@ ResultT = TypeVar("ResultT")
 
 
 class ExecutionBackend(Protocol[ResultT]):
-    """An execution as its handle sees it: it runs here, or elsewhere and is followed."""
+    """An execution behind its handle: a local one, or a remote one that is followed."""
 
     @property
     def id(self) -> str:
-        """What no other execution is called."""
+        """The unique id of the execution."""
 
     @property
     def outcome(self) -> "asyncio.Future[ResultT]":
-        """Its result, or what it failed with."""
+        """The result, or the error, of the execution."""
 
     def updates(self) -> AsyncIterator[ExecutionUpdate]:
         """See `ExecutionHandle.updates`."""
@@ -47,11 +47,11 @@ class ExecutionBackend(Protocol[ResultT]):
 
     @property
     def problem(self) -> str:
-        """What keeps it from going on; empty when nothing is known to."""
+        """The known obstacle to its progress; empty when there is none."""
 
 
 class ExecutionHandle(Generic[ResultT]):
-    """One execution, for its caller. Use it on the event loop of its system."""
+    """The caller's handle on one execution. Use it on the event loop of its system."""
 
     __slots__ = ("_execution", "id")
 
@@ -60,16 +60,16 @@ class ExecutionHandle(Generic[ResultT]):
         self.id: Final = execution.id
 
     async def result(self, timeout_s: float | None = None) -> ResultT:
-        """What the job's `transform` gave, when everything has been delivered.
+        """The result of the job's `transform`, once everything is delivered.
 
-        May be called any number of times. Giving up, or being cancelled here, does not
+        May be called any number of times. A timeout, or a cancellation of this call, does not
         cancel the execution.
 
         Raises:
-            DeadlineExceeded: it is not there within `timeout_s`, or the execution's own
-                time (`Job.timeout_s`) was over.
-            Cancelled: somebody cancelled the execution.
-            CallboardError: what made it fail; see `Job`.
+            DeadlineExceeded: there is no result within `timeout_s` seconds, or the execution
+                exceeded `Job.timeout_s`.
+            Cancelled: the execution was cancelled.
+            CallboardError: the execution failed; see `Job`.
         """
         outcome = self._execution.outcome
         done, _ = await asyncio.wait((outcome,), timeout=timeout_s)
@@ -77,41 +77,41 @@ class ExecutionHandle(Generic[ResultT]):
             problem = self._execution.problem
             raise DeadlineExceeded(
                 f"execution {self.id} has no result within {timeout_s} s.",
-                advice=problem or "It goes on: ask again, or cancel it.",
+                advice=problem or "It goes on: wait again, or cancel it.",
             )
         return outcome.result()
 
     def updates(self) -> AsyncIterator[ExecutionUpdate]:
-        """Everything that happens, from the beginning on; `Finished` is the last.
+        """All updates from the beginning on; `Finished` is the last one.
 
-        Any number of readers may read, each at its own speed: a slow one sees fewer
-        `Progressed` and `PartialResult`, and all else.
+        Any number of readers may read, each at its own speed. A slow reader gets fewer
+        `Progressed` and `PartialResult`, and all other updates.
         """
         return self._execution.updates()
 
     def cancel(self) -> bool:
-        """Stop everything; whether it had not ended. `result` then raises `Cancelled`.
+        """Cancel the execution; gives False if it has ended. Then `result` raises `Cancelled`.
 
-        Reaches the handlers that run, and their own asks. What has been delivered stays. An
-        execution that runs elsewhere may have ended without this being known here yet.
+        The cancellation reaches running handlers and their own asks. It does not undo a
+        delivery. A remote execution may have ended although this gives True.
         """
         return self._execution.cancel()
 
     async def cancel_task(self, task_id: str) -> bool:
-        """Cancel one sub-task; whether it had not ended. What needs it is skipped.
+        """Cancel one sub-task; gives False if it has ended. Sub-tasks that need it are skipped.
 
         Raises:
-            UsageError: there is no such sub-task, the plan is not there yet, or the execution
-                has ended.
+            UsageError: there is no such sub-task, the execution has no plan yet, or it has
+                ended.
         """
         return await self._execution.cancel_task(task_id)
 
     def on_end(self, call: Callable[[], None]) -> None:
-        """Call this once it is over, soon after."""
+        """Call a function soon after the end of the execution."""
         self._execution.outcome.add_done_callback(lambda _outcome: call())
 
     async def decide(self, task_id: str, decision: Decision, *, by: str = "driver") -> bool:
-        """Settle a sub-task that is in doubt; gives whether it was.
+        """Settle a sub-task that is in doubt; gives False if it is not in doubt.
 
         Raises:
             UsageError: there is no such sub-task, or the execution is not running.
@@ -119,14 +119,14 @@ class ExecutionHandle(Generic[ResultT]):
         return await self._execution.decide(task_id, decision, by)
 
     def state(self) -> ExecutionState:
-        """Where it stands now; of one that runs elsewhere, as it was told last."""
+        """The state now; for a remote execution, the last known one."""
         return self._execution.state()
 
     def statistics(self) -> "ExecutionStatistics":
-        """All its figures, down to each executor; as old as those of `state`."""
+        """All figures, down to each executor; for a remote execution, the last known ones."""
         return self._execution.statistics()
 
 
 def execution_of(handle: ExecutionHandle[ResultT]) -> ExecutionBackend[ResultT]:
-    """What a handle is on, for the runtime: its callers need nothing of it."""
-    return handle._execution  # noqa: SLF001 - this function is the one way in
+    """The execution of a handle, for the runtime only."""
+    return handle._execution  # noqa: SLF001 - only this function may do this

@@ -1,4 +1,4 @@
-"""Calls the parts of a job, and says what a part's exception means for the execution."""
+"""Runs the checks of a job, and turns exceptions of its parts into errors for the caller."""
 
 import traceback
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ def check_all(
     value: Any,
     rejected: type[RequestRejected] | type[ResultRejected],
 ) -> None:
-    """Ask all of them; raises `rejected` with every problem found."""
+    """Run all checks; raises `rejected` with all problems."""
     problems: list[str] = []
     first: Exception | None = None
     for check in checks:
@@ -44,7 +44,7 @@ def check_all(
 
 
 def part_failed(job: str, phase: ExecutionPhase, error: Exception) -> CallboardError:
-    """What the caller gets for an exception of the part that a phase runs."""
+    """The caller's error for an exception of the part of a phase."""
     if isinstance(error, CallboardError):
         return error
     message = f"Job {job!r} failed while {phase}: {type(error).__qualname__}: {error}."
@@ -57,7 +57,7 @@ def part_failed(job: str, phase: ExecutionPhase, error: Exception) -> CallboardE
         case ExecutionPhase.CHECKING:
             failed = ResultRejected(message, **details)
         case ExecutionPhase.DELIVERING:
-            failed = OutputError(message, advice="Look at where the result goes.", **details)
+            failed = OutputError(message, advice="Check the destination of the result.", **details)
         case (
             ExecutionPhase.ENRICHING
             | ExecutionPhase.ROUTING
@@ -77,7 +77,7 @@ def part_failed(job: str, phase: ExecutionPhase, error: Exception) -> CallboardE
 
 
 def sub_task_failed(job: str, how: ExecutionDone) -> CallboardError:
-    """What the caller gets when a required sub-task failed for good."""
+    """The caller's error when a required sub-task failed for good."""
     error = how.error
     assert error is not None, "an execution fails for a reason"
     failed = ExecutionFailed(

@@ -1,7 +1,7 @@
-"""From what a plan-maker gives to a plan that runs: checked, with the job's defaults.
+"""Makes the plan that runs of a plan-maker's sub-tasks: checked, with the job's defaults.
 
-A plan of 100,000 sub-tasks takes a tenth of a second to check and to enter. A large one
-is therefore prepared in a thread, and what a generator yields is taken in slices.
+A plan of 100,000 sub-tasks takes a tenth of a second to prepare. So a large plan is prepared in
+a thread, and a generator runs in slices.
 """
 
 import asyncio
@@ -32,8 +32,8 @@ __all__ = ["PLAN_INLINE_MAX", "Preparation", "gather_sub_tasks"]
 PLAN_INLINE_MAX: Final = 4_000
 """A plan of more sub-tasks than this, some 10 ms of work, is prepared in a thread."""
 
-DEPENDENCIES_LOOKED_AT: Final = 2_000
-"""Bounds what it costs to look at an execution."""
+DEPENDENCIES_CHECKED_MAX: Final = 2_000
+"""The most sub-tasks that one call of `dependencies` checks."""
 
 ENDED: Final = frozenset(status for status, steps in TASK_TRANSITIONS.items() if not steps)
 
@@ -42,7 +42,7 @@ TAKEN_AT_ONCE: Final = 1_024
 
 
 async def gather_sub_tasks(made: Plan | Iterable[SubTask]) -> Plan | tuple[SubTask, ...]:
-    """Everything that a plan-maker yields; a generator is run in slices."""
+    """All sub-tasks of a plan-maker; a generator runs in slices."""
     if isinstance(made, Plan):
         return made
     if not isinstance(made, Iterator):
@@ -55,7 +55,7 @@ async def gather_sub_tasks(made: Plan | Iterable[SubTask]) -> Plan | tuple[SubTa
 
 
 class Preparation:
-    """Makes the core of one execution, and prepares what its plan grows by."""
+    """Makes the scheduler's core of one execution, and prepares additions to its plan."""
 
     def __init__(
         self,
@@ -71,22 +71,22 @@ class Preparation:
         self._executors = executors
         self._collector = collector
         self._made: SchedulerCore | None = None
-        self._tied: deque[SubTask] = deque()
-        """Sub-tasks that need others; those at the front are open."""
+        self._dependent: deque[SubTask] = deque()
+        """Sub-tasks that need others; the first one has not ended."""
         self._has_defaults = (
             job.task_timeout_s is not None or job.task_retry is not None or job.task_priority != 0
         )
 
     async def core(self, made: Plan | Sequence[SubTask]) -> SchedulerCore:
-        """The core that runs what a plan-maker made. Raises `PlanError`."""
+        """The core that runs these sub-tasks. Raises `PlanError`."""
         if len(made) <= PLAN_INLINE_MAX:
             return self._core(made)
-        core: SchedulerCore = await self._host.dispatcher.in_thread(self._core, made)
+        core: SchedulerCore = await self._host.dispatcher.run_in_thread(self._core, made)
         return core
 
     async def restored(self, replay: "Replay") -> SchedulerCore:
-        """The core of an execution that goes on; raises what its messages' contracts raise."""
-        core: SchedulerCore = await self._host.dispatcher.in_thread(self._restored, replay)
+        """The core of a resumed execution. Raises what decoding its messages raises."""
+        core: SchedulerCore = await self._host.dispatcher.run_in_thread(self._restored, replay)
         return core
 
     def _restored(self, replay: "Replay") -> SchedulerCore:
@@ -95,7 +95,7 @@ class Preparation:
         self._collector.take(
             [effect for effect in core.take_effects() if type(effect) is TaskDone], core
         )
-        replay.leave_doubts(core)  # These are news: the run sees to them.
+        replay.leave_doubts(core)  # These are new: the run handles them.
         return core
 
     def _core(self, made: Plan | Sequence[SubTask]) -> SchedulerCore:
@@ -105,7 +105,7 @@ class Preparation:
         is_checked = isinstance(made, Plan) and complete is sub_tasks
         plan = made if is_checked and isinstance(made, Plan) else Plan(complete)
         self._collector.admit(plan.sub_tasks)
-        self._tied.extend(sub_task for sub_task in plan.sub_tasks if sub_task.needs)
+        self._dependent.extend(sub_task for sub_task in plan.sub_tasks if sub_task.needs)
         self._made = SchedulerCore(
             plan,
             concurrency_max=job.concurrency_max,
@@ -120,25 +120,25 @@ class Preparation:
         """Sub-tasks that need others and have not ended, the first `DEPENDENCIES_SHOWN_MAX`."""
         core = self._made
         assert core is not None
-        while self._tied and core.status_of(self._tied[0].id) in ENDED:
-            self._tied.popleft()
-        looked_at = islice(self._tied, DEPENDENCIES_LOOKED_AT)
-        open_ones = (task for task in looked_at if core.status_of(task.id) not in ENDED)
+        while self._dependent and core.status_of(self._dependent[0].id) in ENDED:
+            self._dependent.popleft()
+        checked = islice(self._dependent, DEPENDENCIES_CHECKED_MAX)
+        open_ones = (task for task in checked if core.status_of(task.id) not in ENDED)
         return tuple(
             TaskDependency(task_id=task.id, needs=task.needs)
             for task in islice(open_ones, DEPENDENCIES_SHOWN_MAX)
         )
 
     def expand(self, sub_task: SubTask, result: Any) -> Sequence[SubTask]:
-        """What a result makes the plan grow by, with the job's defaults."""
+        """The sub-tasks that the job's `expand` adds for a result, with the job's defaults."""
         assert self._job.expand is not None
         more = self._job.expand(sub_task, result)
         added = self.complete(tuple(more)) if more else ()
-        self._tied.extend(task for task in added if task.needs)
+        self._dependent.extend(task for task in added if task.needs)
         return added
 
     def complete(self, sub_tasks: Sequence[SubTask]) -> Sequence[SubTask]:
-        """The sub-tasks with the job's defaults; raises `PlanError` for what is no request."""
+        """The sub-tasks with the job's defaults. Raises `PlanError` for a wrong request."""
         wrong = [task for task in sub_tasks if not isinstance(task.request, Contract)]
         if wrong:
             shown = ", ".join(
@@ -147,7 +147,7 @@ class Preparation:
             )
             raise PlanError(
                 f"{len(wrong)} sub-tasks have no contract as their request: {shown}.",
-                advice="No sub-task of this addition was run. Derive it from Request.",
+                advice="Derive the class of the request from Request. None of these sub-tasks ran.",
             )
         if not self._has_defaults:
             return sub_tasks

@@ -1,10 +1,10 @@
-"""The record of one execution: where it stands, how it got there, and who is told.
+"""The record of one execution: its state, its transitions, and its updates.
 
-Everything here is for looking; nothing decides. The record holds on to the parts that it
-reports about, and asks them when somebody looks.
+The record only reports and decides nothing. It keeps the parts that it reports on, and reads
+them on request.
 
-Invariants: every step of the status is one that `EXECUTION_TRANSITIONS` allows; phases
-only go forward.
+Invariants: `EXECUTION_TRANSITIONS` allows every transition of the status; phases only go
+forward.
 """
 
 import dataclasses
@@ -48,7 +48,7 @@ __all__ = ["ExecutionRecord", "ExecutionStatistics"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ExecutionStatistics:
-    """The figures of one execution; those of the plan are None until there is one."""
+    """The figures of one execution; `scheduler` is None until there is a plan."""
 
     execution_id: str
     status: ExecutionStatus
@@ -60,7 +60,7 @@ class ExecutionStatistics:
 
 
 class ExecutionRecord:
-    """What one execution says about itself."""
+    """The state, the figures and the updates of one execution."""
 
     def __init__(
         self,
@@ -99,16 +99,16 @@ class ExecutionRecord:
         else:
             self._restore(history)
 
-    # --- what happens --------------------------------------------------------------------
+    # --- changes -------------------------------------------------------------------------
 
     def enter(self, phase: ExecutionPhase) -> None:
-        """The next part of the way begins."""
+        """Note the begin of a phase."""
         if phase is not self.phase:
             self.phase = phase
             self._note_phase()
 
     def _restore(self, history: "ExecutionHistory") -> None:
-        """Take over what an earlier owner of the execution has told."""
+        """Take over the transitions of earlier owners of the execution."""
         self.started_at = history.submitted.at
         for step in history.steps:
             change = StateChanged(
@@ -131,7 +131,7 @@ class ExecutionRecord:
         )
 
     def step(self, to: ExecutionStatus, trigger: StateTransitionTrigger, **metadata: Any) -> None:
-        """The status changes. Raises `InternalError` for a step that the table does not know."""
+        """Change the status. Raises `InternalError` for a transition that is not allowed."""
         step = StateTransition(self.status, to, self.wall_time(), trigger, metadata)
         change = StateChanged(
             execution_id=self.id,
@@ -146,12 +146,12 @@ class ExecutionRecord:
         self.stream.note(change)
 
     def moved(self) -> None:
-        """Sub-tasks have started or ended."""
+        """Note that sub-tasks have started or ended."""
         assert self.collector is not None
         self.stream.moved(self.collector.results, self._partial_every)
 
     def troubled(self, task_id: str, attempt: int, error: CallboardError) -> None:
-        """An attempt failed; 0 says that the sub-task failed for good."""
+        """Note a failed attempt; attempt 0 means that the sub-task failed for good."""
         self.stream.note(
             TaskTroubled(
                 execution_id=self.id,
@@ -164,7 +164,7 @@ class ExecutionRecord:
         )
 
     def finish(self, result: Any, error: CallboardError | None) -> None:
-        """It is over."""
+        """Note the end of the execution."""
         self._ended_s, self._ended_at = self._host.now(), self.wall_time()
         self.error = error
         self.enter(ExecutionPhase.ENDED)
@@ -178,11 +178,11 @@ class ExecutionRecord:
             )
         )
 
-    # --- who looks -----------------------------------------------------------------------
+    # --- state ---------------------------------------------------------------------------
 
     @property
     def results(self) -> int:
-        """How many results have been collected."""
+        """The number of collected results."""
         return 0 if self.collector is None else self.collector.results
 
     def _elapsed_s(self) -> float:
@@ -204,7 +204,7 @@ class ExecutionRecord:
             return None
         try:
             value = self.collector.partial()
-        except Exception:  # noqa: BLE001 - what cannot be reduced yet may be later; the end tells
+        except Exception:  # noqa: BLE001 - a later reduction may succeed; the last one raises
             return None
         return PartialResult(execution_id=self.id, value=value, results=self.results)
 

@@ -1,18 +1,18 @@
 """Runs one plan: the shell around the scheduler's core.
 
-What comes back is only noted; once per turn of the event loop everything noted is given
-to the core in one batch, its effects are done, and new work is sent. So the cost of a
-turn is shared by hundreds of sub-tasks, and no sub-task has a task or a timer of its own.
+Outcomes are only noted. Once per turn of the event loop, the core gets all of them in one batch,
+its effects are performed, and new attempts are sent. So hundreds of sub-tasks share the cost of a
+turn, and no sub-task has a task or a timer of its own.
 
-A turn is bounded: at most `REPORTS_PER_TURN` outcomes are taken in, and at most
-`SENT_PER_TURN` attempts are sent. The rest waits for the next turn, so replies, timers and
-other work of the loop come in between.
+A turn is bounded: it takes at most `REPORTS_PER_TURN` outcomes and sends at most `SENT_PER_TURN`
+attempts. The rest waits for the next turn, so that replies, timers and other work of the loop
+come in between.
 
 Invariants: `calls` holds exactly the attempts that the core counts as running; each gets
 one outcome, or its executor is reported as lost; `ended` is set exactly once.
 
 With a recorder, each turn is one append to the journal. The core goes on with results that are
-not durable yet, but nothing is collected, told or ended before it is.
+not durable yet, but results are collected, and the run ends, only after they are durable.
 """
 
 import asyncio
@@ -61,17 +61,17 @@ REPORTS_PER_TURN: Final = 4_096
 SENT_PER_TURN: Final = 1_024
 """About 5 ms of work. Counted, not timed: a loop's clock may stand still within a turn."""
 
-LOOK_S: Final = 0.25
-"""How often the directory is looked at while nothing else happens."""
+DIRECTORY_CHECK_S: Final = 0.25
+"""The time between two checks of the directory while nothing else happens, in seconds."""
 
-LOOK_SOON_S: Final = 0.02
+DIRECTORY_CHECK_SOON_S: Final = 0.02
 """The same while an agent or a host is missing."""
 
 Expand = Callable[[SubTask, Any], Sequence[SubTask]]
 
 
 class PlanRun:
-    """The running part of one execution."""
+    """Runs the plan of one execution."""
 
     def __init__(
         self,
@@ -103,19 +103,19 @@ class PlanRun:
         self._on_trouble = on_trouble
         self._recorder = recorder
         self._grown = grown
-        """Sub-tasks that run again, though the plan has grown by their results before."""
+        """Sub-tasks that run again, although their earlier results have extended the plan."""
         self._in_doubt = in_doubt
         self._non_idempotent: list[TaskCall] = []
-        """Attempts that are sent once their beginning is durable."""
+        """Attempts that are sent once their start is durable."""
         self.step_prefix: Final = execution_id + "/"
         self._held: list[TaskDone] = []
         """Results of this turn, collected once they are durable."""
         self._uncommitted = 0
         """Turns whose append is under way."""
         self._how: ExecutionDone | None = None
-        """How it ended; `ended` says so once all of it is durable."""
+        """The end of the run; `ended` has it once everything is durable."""
         self.ended: Final[asyncio.Future[ExecutionDone]] = host.loop.create_future()
-        # What calls write into, read by `_turn`.
+        # Calls write into these; `_turn` reads them.
         self.asks: Final[dict[int, Any]] = host.pending
         self.calls: Final[dict[str, TaskCall]] = {}
         self.reports: list[DoneReport] = []
@@ -128,11 +128,11 @@ class PlanRun:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at_s = 0.0
 
-    # --- what calls and callers say ------------------------------------------------------
+    # --- calls from outside --------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin; `ended` says when it is over."""
-        # An execution that goes on may have come to its end before.
+        """Begin the run; `ended` has its end."""
+        # A resumed execution may have ended before.
         self._how = self.core.ended
         if self._how is None:
             self._turn()
@@ -140,20 +140,20 @@ class PlanRun:
             self._end_when_durable()
 
     def cancel(self) -> bool:
-        """Cancel everything; whether it had not ended."""
+        """Cancel the run; gives False if it has ended."""
         if not self.core.cancel_all(self._host.now()):
             return False
         self._turn()
         return True
 
     def cancel_task(self, task_id: str) -> bool:
-        """Cancel one sub-task; whether it had not ended. Raises `KeyError`."""
+        """Cancel one sub-task; gives False if it has ended. Raises `KeyError`."""
         cancelled = self.core.cancel(task_id, self._host.now())
         self.wake()
         return cancelled
 
     def decide(self, task_id: str, decision: Decision, by: str) -> bool:
-        """Settle a sub-task that is in doubt; whether it was. Raises `KeyError`."""
+        """Settle a sub-task that is in doubt; gives False if it is not. Raises `KeyError`."""
         is_settled = self.core.decide(task_id, decision, self._host.now())
         if is_settled and self._recorder is not None:
             self._recorder.decided(self.core.numbers[task_id], decision, by)
@@ -161,13 +161,13 @@ class PlanRun:
         return is_settled
 
     def wake(self) -> None:
-        """See that what is noted is looked at in the next turn of the loop."""
+        """Schedule a turn for the outcomes that were noted."""
         if not self.is_woken:
             self.is_woken = True
-            self._host.loop.call_soon(self._woken)
+            self._host.loop.call_soon(self._turn_on_wake)
 
     def attempt_failed(self, call: TaskCall, error: CallboardError) -> None:
-        """An attempt has failed, alone or together with its whole executor."""
+        """Note that an attempt has failed, alone or together with its executor."""
         executor = call.executor
         if executor.is_lost:
             return
@@ -179,28 +179,28 @@ class PlanRun:
         self.wake()
 
     def recast(self, message: Contract, cls: type[Contract]) -> Contract:
-        """A message as another class of the same contract; raises a `ContractError`."""
+        """The message as another class of the same contract. Raises a `ContractError`."""
         body, buffers = self._host.codec.encode(message)
         return self._host.codec.decode(body, describe_contract(cls).build, buffers)
 
     def _has_lost_its_host(self, executor: Executor) -> bool:
-        # A handler whose own ask met a dead host fails with `HostLost` as well, on an executor
-        # that is in good health.
+        # A handler whose own ask met a dead host fails with `HostLost` as well, although its
+        # executor is healthy.
         slot = executor.address.slot
         return slot != self._host.slot and self._host.link(slot).carrier is None
 
     # --- a turn --------------------------------------------------------------------------
 
-    def _woken(self) -> None:
+    def _turn_on_wake(self) -> None:
         self.is_woken = False
         self._turn()
 
-    def _timer_fired(self) -> None:
+    def _turn_on_timer(self) -> None:
         self._timer = None
         self._turn()
 
     def _turn(self) -> None:
-        """Tell the core what has happened and do what it decides."""
+        """Give the core all outcomes, and perform its decisions."""
         if self._is_over:
             return
         try:
@@ -238,7 +238,7 @@ class PlanRun:
 
     def _report(self, now: float) -> None:
         core = self.core
-        # A lost executor takes everything with it that the core has not heard of by then.
+        # Losing an executor loses its outcomes that the core does not have yet: report them all.
         if len(self.reports) <= REPORTS_PER_TURN or self._lost:
             reports, self.reports = self.reports, []
         else:
@@ -266,7 +266,7 @@ class PlanRun:
         self.wake()
 
     def _drop_calls(self, executor: Executor) -> None:
-        """Forget attempts that still wait for the way to a lost executor: they run elsewhere."""
+        """Drop attempts that still wait for a lost executor: they run elsewhere."""
         for task_id, call in list(self.calls.items()):
             if call.executor is executor:
                 call.is_over = True
@@ -274,7 +274,7 @@ class PlanRun:
                 self.asks.pop(call.correlation, None)
 
     def _perform(self, now: float) -> None:
-        """Do everything that the core has decided, also what follows from doing it."""
+        """Perform all decisions of the core, and those that follow from them."""
         while effects := self.core.take_effects():
             done = [effect for effect in effects if type(effect) is TaskDone]
             if done:
@@ -287,7 +287,7 @@ class PlanRun:
         if self._expand is not None and not self.reports and not self._is_over:
             progress = self.core.progress()
             if progress.ended == progress.total:
-                # Nothing is left that could still make the plan grow.
+                # No result is left that could extend the plan.
                 self.core.close()
                 self._perform(now)
 
@@ -304,7 +304,7 @@ class PlanRun:
             case TaskDoubtful():
                 self._doubt(effect)
             case TasksSkipped() | TasksCancelled() | TaskDone():
-                pass  # the counts of `progress` say it
+                pass  # `progress` counts them
             case ExecutionDone():
                 self._end(effect)
             case unknown:
@@ -321,16 +321,16 @@ class PlanRun:
         self._held += done
 
     def _commit(self) -> None:
-        """Append what this turn has brought."""
+        """Append the events of this turn to the journal."""
         if self._recorder is not None:
             held, self._held = self._held, []
             non_idempotent, self._non_idempotent = self._non_idempotent, []
-            if self._recorder.flush(lambda: self._committed(held, non_idempotent)):
+            if self._recorder.flush(lambda: self._on_commit(held, non_idempotent)):
                 self._uncommitted += 1
         self._end_when_durable()
 
-    def _committed(self, held: list[TaskDone], non_idempotent: list[TaskCall]) -> None:
-        """A turn is durable: its results count, and what must not run twice may begin."""
+    def _on_commit(self, held: list[TaskDone], non_idempotent: list[TaskCall]) -> None:
+        """After a turn is durable, collect its results and send its non-idempotent attempts."""
         self._uncommitted -= 1
         if self.ended.done():
             return
@@ -346,7 +346,7 @@ class PlanRun:
             self._send()
         if not self.ended.done():
             self._on_turn()
-            self.wake()  # There may be room again.
+            self.wake()  # The journal may have room again.
 
     def _doubt(self, effect: TaskDoubtful) -> None:
         task_id, attempt, error = effect
@@ -358,7 +358,7 @@ class PlanRun:
         assert self._expand is not None
         for task_id, _, result in done:
             if self.core.status is not ExecutionStatus.RUNNING:
-                return  # Something has failed meanwhile: it is not done any more.
+                return  # The execution has failed meanwhile.
             more = self._expand(self.core.sub_task(task_id), result)
             if more and task_id not in self._grown:
                 self.core.extend(more)
@@ -376,7 +376,7 @@ class PlanRun:
         self._host.stop_call(
             call,
             Cancelled(
-                f"nobody waits for attempt {attempt} of {task_id!r} any more.", may_have_run=True
+                f"attempt {attempt} of sub-task {task_id!r} was cancelled.", may_have_run=True
             ),
         )
 
@@ -392,7 +392,7 @@ class PlanRun:
             self.ended.set_result(self._how)
 
     def break_off(self, error: BaseException) -> None:
-        """A part of the job failed: stop everything and end with its error."""
+        """Stop all attempts, and end the run with an error."""
         if self.ended.done():
             return
         self.ended.set_exception(error)
@@ -451,30 +451,30 @@ class PlanRun:
             except Exception as error:  # noqa: BLE001 - a user's type may fail to encode
                 call.fail(
                     call.correlation,
-                    InternalError(f"{sub_task.id!r} cannot be sent: {error!r}."),
+                    InternalError(f"sub-task {sub_task.id!r} cannot be sent: {error!r}."),
                 )
         if queue:
             self._sends_later = True
             host.loop.call_soon(self._send_later)
 
     def _bound(self, sub_task: SubTask) -> Any:
-        """The request with the results that it is bound to; raises `InvalidMessage`."""
+        """The request with its bound results. Raises `InvalidMessage`."""
         request = sub_task.request
         fields = {**request.__dict__, **self.core.bindings_of(sub_task.id)}
         return describe_contract(type(request)).build(fields)
 
-    # --- what is missing -----------------------------------------------------------------
+    # --- missing agents ------------------------------------------------------------------
 
     def _fail_unservable(self, now: float) -> bool:
-        """Give up on kinds that nobody has offered for too long; whether any is missing."""
+        """Fail kinds that had no offer for too long; gives whether any kind has no agent."""
         unserved = self.core.unserved()
         for kind in unserved:
             if self._executors.is_offered(kind.kind) or now - kind.since < self._unserved_grace_s:
                 continue
             offered = ", ".join(self._executors.offered_kinds()) or "nothing"
             error = NoAgentOffers(
-                f"nobody has offered {kind.kind} for {self._unserved_grace_s:g} s, "
-                f"and {kind.ready} sub-tasks need it; of this plan's needs is offered: {offered}.",
+                f"no agent has offered {kind.kind} for {self._unserved_grace_s:g} s, and "
+                f"{kind.ready} sub-tasks need it; agents offer these kinds of the plan: {offered}.",
                 advice="Start a pool of agents that handle it.",
                 may_have_run=False,
                 kind=kind.kind,
@@ -485,8 +485,12 @@ class PlanRun:
         return bool(unserved)
 
     def _arm(self, now: float, *, is_short: bool) -> None:
-        """Set the one timer to when something is due, at the latest to the next look around."""
-        at_s = now + (LOOK_SOON_S if is_short or self._executors.some_are_down else LOOK_S)
+        """Set the timer to the next deadline, or to the next check of the directory."""
+        at_s = now + (
+            DIRECTORY_CHECK_SOON_S
+            if is_short or self._executors.some_are_down
+            else DIRECTORY_CHECK_S
+        )
         due_s = self.core.next_deadline()
         if due_s is not None and due_s < at_s:
             at_s = due_s
@@ -495,4 +499,4 @@ class PlanRun:
                 return
             self._timer.cancel()
         self._timer_at_s = at_s
-        self._timer = self._host.loop.call_at(at_s, self._timer_fired)
+        self._timer = self._host.loop.call_at(at_s, self._turn_on_timer)

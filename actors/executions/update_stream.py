@@ -1,9 +1,9 @@
 """The updates of one execution, for any number of readers, however slow.
 
-Nothing is pushed: a reader takes the next update when it is ready for it, and what it
-takes is made then. So a slow reader costs no memory, and sees the newest progress, not a
-queue of old ones. What must not be missed is a short log that every reader walks from its
-beginning; `Finished` is always the last.
+Nothing is pushed: a reader takes the next update when it is ready, and the update is made then.
+So a slow reader costs no memory, and sees the newest progress instead of a queue of old updates.
+The updates that no reader may miss are a short log, which every reader reads from its beginning.
+`Finished` is always the last update.
 """
 
 import asyncio
@@ -25,14 +25,14 @@ from callboard.messages.jobs.updates import (
 __all__ = ["INTERVAL_S", "Mark", "UpdateStream"]
 
 INTERVAL_S: Final = 0.05
-"""Between two reports of progress, and between two partial results, of one reader."""
+"""The time between two updates of progress, or two partial results, of one reader, in seconds."""
 
 PARTIAL_PAUSE: Final = 20
-"""A partial result is followed by a pause of this many times what it took to make."""
+"""The pause after a partial result, as a multiple of the time that it took to make."""
 
 
 class Mark(NamedTuple):
-    """How much of a stream somebody knows already."""
+    """The place of a reader in a stream."""
 
     position: int = 0
     moved: int = 0
@@ -40,7 +40,7 @@ class Mark(NamedTuple):
 
 
 class UpdateStream:
-    """What has happened, and who waits to hear more."""
+    """The updates of one execution, and the readers that wait for more."""
 
     def __init__(
         self,
@@ -57,14 +57,14 @@ class UpdateStream:
         self._troubles = 0
         self._finished: Finished | None = None
         self._moved = 0
-        """Grows whenever progress may have changed."""
+        """Grows with every change of progress."""
         self._results = 0
         self._partials_seen = 0
-        """Results that the newest partial result could hold."""
+        """The number of results in the newest partial result that is due."""
         self._waiting: list[asyncio.Future[None]] = []
 
     def note(self, update: StateChanged | PhaseChanged | TaskTroubled) -> None:
-        """Log something that every reader gets."""
+        """Add an update that every reader gets."""
         if type(update) is TaskTroubled:
             self._troubles += 1
             if self._troubles > TROUBLES_MAX:
@@ -73,7 +73,7 @@ class UpdateStream:
         self._wake()
 
     def moved(self, results: int, partial_every: int) -> None:
-        """Progress may have changed, and there are so many results now."""
+        """Note a change of progress, and the number of results now."""
         self._moved += 1
         self._results = results
         if partial_every and results - self._partials_seen >= partial_every:
@@ -82,7 +82,7 @@ class UpdateStream:
             self._wake()
 
     def finish(self, update: Finished) -> None:
-        """The last word."""
+        """Add the last update."""
         self._finished = update
         self._wake()
 
@@ -112,7 +112,7 @@ class UpdateStream:
                 return
             if partials < self._partials_seen and now >= partial_at_s:
                 partials = self._partials_seen
-                # What it costs is measured apart: a loop's clock may stand still within a turn.
+                # Measured by another clock: a loop's clock may stand still within a turn.
                 began_s = perf_counter()
                 update = self._partial()
                 took_s = perf_counter() - began_s
@@ -133,11 +133,10 @@ class UpdateStream:
     async def since(
         self, mark: Mark, wait_s: float, *, partials: bool
     ) -> tuple[list[ExecutionUpdate], Mark]:
-        """What is new since `mark`, and the next mark; nothing when nothing is within `wait_s`.
+        """The updates since `mark`, and the next mark; no updates after `wait_s` seconds.
 
-        For who passes it on: whoever asks again at once is told of progress every
-        `INTERVAL_S`, and of all else as soon as it is there. A partial result is made only
-        with `partials`.
+        For a process that passes updates on. If it calls again at once, it gets progress every
+        `INTERVAL_S`, and all other updates immediately. `partials` asks for partial results.
         """
         began_s = self._now()
         ends_s = began_s + wait_s
@@ -166,11 +165,11 @@ class UpdateStream:
         return updates, Mark(len(self._log), self._moved, seen)
 
     async def _wait(self, until_s: float | None) -> None:
-        """Wait for something new to be told, or until what is there may be told."""
+        """Wait for a change, or until the time at which a known change may be reported."""
         future: asyncio.Future[Any] = self._loop.create_future()
         timer = None
         if until_s is not None:
-            timer = self._loop.call_at(until_s, _let_go, future)
+            timer = self._loop.call_at(until_s, _set_result, future)
         self._waiting.append(future)
         try:
             await future
@@ -181,6 +180,6 @@ class UpdateStream:
                 self._waiting.remove(future)
 
 
-def _let_go(future: "asyncio.Future[Any]") -> None:
+def _set_result(future: "asyncio.Future[Any]") -> None:
     if not future.done():
         future.set_result(None)

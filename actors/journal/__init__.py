@@ -1,3 +1,3 @@
-"""The journal: the one writer of an event log, commits in groups, and what reads behind it."""
+"""The journal: the one writer of an event log, group commits, clients and snapshots."""
 
 __all__: list[str] = []

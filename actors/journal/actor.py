@@ -1,8 +1,8 @@
-"""A log as an actor: the one writer, supervised, for whoever knows its name.
+"""A log as an actor: the one writer, supervised, found by its name.
 
-It is started like any actor and restarted like any actor: a writer that was fenced, or whose
-store is damaged, fails, and its supervisor decides. A read is limited in events and in bytes,
-so that no answer outgrows a message; who reads on gets the rest.
+A supervisor starts and restarts it like any actor. When the writer is fenced or its store is
+damaged, the actor fails, and its supervisor decides. A read is limited in events and in bytes,
+so that every reply fits a message; a reader asks again for the rest.
 """
 
 from collections.abc import Callable, Sequence
@@ -39,7 +39,7 @@ AT_ONCE: Final = 4_096
 class LogActor(Actor):
     """Writes and reads one log.
 
-    `make_store` is called on the actor's host: the store must be reachable from there.
+    The actor calls `make_store` on its host: the store must be reachable from there.
     """
 
     concurrency: ClassVar[int] = AT_ONCE
@@ -57,7 +57,7 @@ class LogActor(Actor):
         """Open the store and take the log over."""
         owner = f"{ctx.host_name}{ctx.path}"
         journal = Journal(
-            self._make_store(), owner=owner, limits=self._limits, on_broken=self._ended
+            self._make_store(), owner=owner, limits=self._limits, on_broken=self._fail
         )
         try:
             await journal.open()
@@ -69,23 +69,23 @@ class LogActor(Actor):
         self._journal = journal
 
     async def stopping(self, ctx: Context, reason: Exit) -> None:
-        """Write what has arrived."""
+        """Write all appends that have arrived, and close the store."""
         if self._journal is not None:
             await self._journal.close()
 
-    def _ended(self, error: CallboardError) -> None:
-        # This writer can write nothing any more: its supervisor decides what follows.
+    def _fail(self, error: CallboardError) -> None:
+        # This writer can write no more: its supervisor decides what follows.
         if self._stop is not None:
             self._stop(Exit.of_error(ExitReason.FAILED, error))
 
     def _open(self) -> Journal:
         if self._journal is None:
-            raise ActorStopped("the log is not open.", may_have_run=False)
+            raise ActorStopped("the log actor has not opened its log.", may_have_run=False)
         return self._journal
 
     @handler
     async def append(self, request: AppendEvents) -> EventsAppended:
-        """Append; raises what `Journal.append` raises."""
+        """Append events. Raises what `Journal.append` raises."""
         appended = await self._open().append(
             request.stream, request.new_events(), request.expected, follows=request.follows
         )
@@ -93,13 +93,13 @@ class LogActor(Actor):
 
     @handler
     async def read(self, request: ReadEvents) -> EventsRead:
-        """A page of all streams."""
+        """A page of the events of all streams."""
         limit = min(request.limit, PAGE_EVENTS)
         return _page(await self._open().read(request.after, limit, kinds=request.kinds))
 
     @handler
     async def read_stream(self, request: ReadStream) -> EventsRead:
-        """A page of one stream."""
+        """A page of the events of one stream."""
         found = await self._open().read_stream(
             request.stream,
             after=request.after,
@@ -110,7 +110,7 @@ class LogActor(Actor):
 
     @handler
     async def head(self, request: AwaitHead) -> LogHead:
-        """The log's end, once it has moved on."""
+        """The log's head, once it is above `after` or the wait is over."""
         journal = self._open()
         await journal.position.wait(request.after + 1, min(request.wait_s, WAIT_MAX_S))
         return LogHead(head=journal.head)

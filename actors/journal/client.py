@@ -1,4 +1,4 @@
-"""A log that is an actor, from any host: the same calls as the journal itself."""
+"""The client of a log that is an actor: the calls of a journal, from any host."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Self
@@ -14,29 +14,34 @@ from .position import FollowedPosition, Listener
 __all__ = ["LogClient"]
 
 WAIT_S: Final = 1.0
-"""How long a question for news waits in the log: an ordered stop of the log waits for it."""
+"""How long a request for a new head waits in the log, in seconds. A stop of the log waits, too."""
 RETRY: Final = Backoff(min_s=0.2, max_s=0.2)
 
 
 class LogClient:
     """Appends to and reads from a `LogActor`; belongs to one event loop.
 
-    While the actor is restarted its callers wait. An append that failed with an error whose
-    `may_have_run` is not False may have happened: append the same events again, their ids make
-    that safe.
+    Each call takes at most `timeout_s` seconds, and waits while the actor restarts. It raises
+    what the journal raises, or an `AskError`. An append that failed with an `AskError` whose
+    `may_have_run` is true may have happened: append the same events again, which their ids make
+    safe.
     """
 
     def __init__(self, ref: Ref[Any], *, timeout_s: float = 30.0) -> None:
         self.ref: Final = ref
         self._timeout_s = timeout_s
-        # While the log is being restarted, or gone for now, whoever reads hears the reason.
+        # An ask that fails (the log restarts, or is gone) is retried; readers get the error.
         self._position = FollowedPosition(
-            self._news, name=f"the log at {ref}", every_s=0.0, backoff=RETRY, passing=AskError
+            self._await_head,
+            name=f"the log at {ref}",
+            every_s=0.0,
+            backoff=RETRY,
+            transient=AskError,
         )
 
     @property
     def head(self) -> int:
-        """The highest position that has been seen here."""
+        """The highest position that this client has seen."""
         return self._position.value
 
     async def append(
@@ -57,7 +62,7 @@ class LogClient:
     async def read(
         self, after: int, limit: int, *, kinds: Sequence[str] | None = None
     ) -> list[RecordedEvent]:
-        """See `EventStore.read`; the actor bounds a page, so it may give fewer than there are."""
+        """See `EventStore.read`; the actor limits a page, which may be shorter than `limit`."""
         request = ReadEvents(
             after=after, limit=limit, kinds=None if kinds is None else tuple(kinds)
         )
@@ -66,7 +71,7 @@ class LogClient:
     async def read_stream(
         self, stream: str, *, after: int = 0, limit: int = 1_000, backwards: bool = False
     ) -> list[RecordedEvent]:
-        """See `EventStore.read_stream`; a page may be shorter than asked for."""
+        """See `EventStore.read_stream`; a page may be shorter than `limit`."""
         request = ReadStream(stream=stream, after=after, limit=limit, backwards=backwards)
         return (await self.ref.ask(request, timeout_s=self._timeout_s)).recorded()
 
@@ -75,19 +80,19 @@ class LogClient:
         return (await self.ref.ask(VersionOf(stream=stream), timeout_s=self._timeout_s)).head
 
     async def open(self) -> None:
-        """Look at the head for the first time."""
+        """Read the log's head. Raises an `AskError` when the log does not answer."""
         self._position.move((await self.ref.ask(AwaitHead(), timeout_s=self._timeout_s)).head)
 
     def on_commit(self, listener: Listener) -> Callable[[], None]:
-        """Call `listener` on the loop with each new head that is seen; gives what ends that."""
+        """Call `listener` on the loop with each new head; call the result to end that."""
         return self._position.on_move(listener)
 
-    async def _news(self, after: int) -> int:
+    async def _await_head(self, after: int) -> int:
         request = AwaitHead(after=after, wait_s=WAIT_S)
         return (await self.ref.ask(request, timeout_s=WAIT_S + self._timeout_s)).head
 
     async def close(self) -> None:
-        """Listen no more; the log goes on."""
+        """Stop listening; the log itself stays open."""
         await self._position.close()
 
     async def __aenter__(self) -> Self:

@@ -1,23 +1,23 @@
-"""The writer's core: what waits, which group is under way, and what becomes of a failed commit.
+"""The writer's core: the queue of appends, the group under way, and failed commits.
 
-One group is under way at a time; what arrives meanwhile is the next group. So the groups grow
-with the load, and a lone append is committed at once.
+One group is under way at a time. The appends that arrive meanwhile form the next group. So
+groups grow with the load, and a single append is committed at once.
 
-| state | event | next state | what happens |
+| state | event | next state | action |
 |---|---|---|---|
-| idle | an append arrives | committing | it is the group |
-| committing | committed | idle, or committing | each append gets its own outcome; the next group |
-| committing | may help to wait | backing off | the same group again, later: ids make that safe |
+| idle | an append arrives | committing | it forms the group |
+| committing | success | idle, or committing | each append gets its outcome; then the next group |
+| committing | a failure that may pass | backing off | the same group later: ids make that safe |
 | committing | the same, out of patience | idle, or committing | the group's appends fail |
-| committing | fenced, or damaged | broken | everything fails, now and from now on |
-| backing off | due | committing | the same group once more |
-| any | closed | as it is | nothing is taken any more; what waits is still committed |
+| committing | fenced, or damaged | broken | all appends fail, now and from now on |
+| backing off | the wait is over | committing | the same group again |
+| any | close | unchanged | no more appends enter; those that wait are still committed |
 
-Patience belongs to an outage, not to a group: once it is used up, each further group is tried
+Patience belongs to an outage, not to a group. When it is used up, each further group is tried
 once, until a commit succeeds.
 
 Invariants: `waiting_events` is the number of events in `waiting`; at most one group is under
-way; an append that was taken in gets exactly one outcome.
+way; an append that entered gets exactly one outcome.
 """
 
 from collections import deque
@@ -36,23 +36,25 @@ __all__ = ["GroupCommit", "JournalLimits", "Outcome", "Submitted", "Writing"]
 
 @dataclass(frozen=True, slots=True)
 class JournalLimits:
-    """The bounds of one writer."""
+    """The limits of one writer; times in seconds."""
 
     waiting_events: int = 200_000
-    """Events that may wait; beyond that an append is refused, or waits for room."""
+    """Events that may wait. With more, `append` waits for room and `submit` raises."""
     waiting_bytes: int = 256 * 2**20
+    """Bytes of data and metadata that may wait."""
     group_events: int = 16_384
     """Events of one commit; a larger append is a group of its own."""
     group_bytes: int = 32 * 2**20
+    """Bytes of one commit; a larger append is a group of its own."""
     patience_s: float = 30.0
-    """How long an outage of the store is waited out before appends fail."""
+    """How long an outage of the store may last before appends fail."""
     retry_first_s: float = 0.02
-    """The first wait; each further one is twice as long, up to `retry_max_s`."""
+    """The first wait before a retry; each further one is twice as long, up to `retry_max_s`."""
     retry_max_s: float = 1.0
 
 
 class Writing(StrEnum):
-    """What the writer does."""
+    """The state of the writer."""
 
     IDLE = auto()
     COMMITTING = auto()
@@ -61,22 +63,24 @@ class Writing(StrEnum):
 
 
 Submitted = tuple[Append, Any, int]
-"""An append, whatever its submitter is told by (opaque here), and its bytes.
+"""An append, the token of its submitter (opaque here), and its size in bytes.
 
 A plain tuple: there is one for each append of the log.
 """
 
 
 class Outcome(NamedTuple):
-    """What became of a group: its appends that fail, and when to try again."""
+    """The outcome of a failed commit: the appends that fail, and the wait before a retry."""
 
     failed: Sequence[Submitted]
     error: CallboardError | None
+    """The error of the appends that fail."""
     retry_s: float | None
+    """The wait before the same group is retried; None for no retry."""
 
 
 class GroupCommit:
-    """Decides for one writer; times in seconds of any clock that does not go back."""
+    """The decisions of one writer; times in seconds of a monotonic clock."""
 
     def __init__(self, limits: JournalLimits) -> None:
         self.limits: Final = limits
@@ -93,7 +97,7 @@ class GroupCommit:
 
     @property
     def has_room(self) -> bool:
-        """Whether an append would be taken in."""
+        """Whether there is room for another append."""
         limits = self.limits
         return (
             self.waiting_events < limits.waiting_events
@@ -106,7 +110,7 @@ class GroupCommit:
         return not self.waiting and not self._group
 
     def add(self, append: Append, token: Any) -> None:
-        """Take an append in. Raises `MailboxFull`, or why the writer has ended."""
+        """Add an append to the queue. Raises `MailboxFull`, or the error that ended the writer."""
         if self.broken is not None or self.is_closed or not self.has_room:
             raise self._refusal()
         size = 0
@@ -122,14 +126,13 @@ class GroupCommit:
         if self.is_closed:
             return ActorStopped("the journal is closed.", may_have_run=False)
         return MailboxFull(
-            f"{self.waiting_events} events ({self.waiting_bytes} bytes) wait for the journal: "
-            "it takes no more.",
+            f"the journal is full: {self.waiting_events} events ({self.waiting_bytes} bytes) wait.",
             advice="Append with `await journal.append(...)`, which waits for room.",
             may_have_run=False,
         )
 
     def take(self) -> list[Submitted] | None:
-        """The group to commit now; None when there is none, or one is under way."""
+        """The group to commit now; None when no append waits, or a group is under way."""
         if self.state is Writing.BACKING_OFF:
             self.state = Writing.COMMITTING
             return self._group
@@ -158,13 +161,13 @@ class GroupCommit:
         return group
 
     def committed(self) -> None:
-        """The group under way has its outcomes."""
+        """Note the success of the commit under way."""
         self._next()
         self._down_since = None
         self._tries = 0
 
     def failed(self, error: CallboardError, now: float) -> Outcome:
-        """The group under way could not be committed."""
+        """Note the failure of the commit under way; gives what follows."""
         if isinstance(error, WriterFenced | StoreDamaged) or not isinstance(error, StoreFailed):
             return self._break(error)
         if self._down_since is None:
@@ -191,9 +194,9 @@ class GroupCommit:
         self.state = Writing.IDLE
 
     def give_up(self, error: CallboardError) -> Outcome:
-        """End at once: whatever has no outcome fails."""
+        """End at once: all appends without an outcome fail."""
         return self._break(error)
 
     def close(self) -> None:
-        """Take nothing in any more."""
+        """Refuse further appends."""
         self.is_closed = True

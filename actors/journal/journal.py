@@ -1,7 +1,7 @@
 """The journal: the one writer of a log, on an event loop, and its readers.
 
-The store blocks, so its calls run in threads: the commits in one of their own, reads in a few
-others. Everything else happens on the loop. An append's outcome comes after its commit is
+The calls of the store block, so they run in threads: commits in one thread, reads in a few
+others. Everything else runs on the loop. An append gets its outcome after its commit is
 durable, never before.
 """
 
@@ -27,39 +27,40 @@ Done = Callable[[Appended | CallboardError], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JournalStatistics:
-    """What one writer has done since it was made, and what waits for it; for looks and metrics."""
+    """The figures of one writer since it was made, for people and for metrics."""
 
     head: int
     """The position of the last committed event."""
     waiting_events: int
+    """Events that wait for a commit, without the group under way."""
     waiting_bytes: int
-    """What waits for a commit; the group under way is not in it."""
+    """Bytes of these events."""
     appends: int
-    """Appends that were committed; repeats among them."""
+    """Appends that were committed, repetitions included."""
     events: int
     """The events of those appends."""
     bytes: int
     """Data and metadata of those events."""
     groups: int
-    """Commits: each is one group of appends. `events / groups` is the mean size of one."""
+    """Commits, one for each group of appends. `events / groups` is their mean size."""
     group_events_last: int
     """Events of the latest group, those of refused appends included."""
     group_events_max: int
     """Events of the largest group so far."""
     commit_s: float
-    """Seconds that commits have taken, together; the failed ones too."""
+    """The time of all commits in seconds, failed ones included."""
     commit_s_last: float
-    """Seconds that the latest commit took."""
+    """The time of the latest commit in seconds."""
     refused: int
-    """Appends that the log refused: a wrong version, a reused id, too large."""
+    """Appends that the log refused: a wrong version, a reused id, or an event too large."""
     failed: int
-    """Appends that failed because the store did."""
+    """Appends that failed with the store."""
     retries: int
-    """Commits that were tried again."""
+    """Retries of commits."""
 
 
 @dataclass(slots=True)
-class _Done:
+class _Counts:
     """The counters behind `JournalStatistics`, under the same names."""
 
     appends: int = 0
@@ -76,10 +77,10 @@ class _Done:
 
 
 class Journal(StoredLog):
-    """One log, written by nobody else while this writer has its epoch.
+    """The one writer of a log, until another writer takes it over.
 
-    `on_broken` is called once when the writer must end: it was fenced, or the store is
-    damaged. A supervisor decides what follows.
+    `owner` names this writer, for people. `on_broken` is called once when the writer must end,
+    because it was fenced or the store is damaged. A supervisor decides what follows.
     """
 
     def __init__(
@@ -92,9 +93,9 @@ class Journal(StoredLog):
     ) -> None:
         super().__init__(store, Position(), "journal-read")
         self.owner: Final = owner
-        self._done: Final = _Done()
+        self._counts: Final = _Counts()
         self.faults: Final[Counter[StoreFault]] = Counter()
-        """Commits that the store did not make, each try counted."""
+        """Failed commits by kind of fault, retries included."""
         self._core = GroupCommit(limits or JournalLimits())
         self._loop = asyncio.get_running_loop()
         self._on_broken = on_broken
@@ -105,7 +106,7 @@ class Journal(StoredLog):
         self._is_closed = False
 
     async def open(self) -> None:
-        """Open the store and become its writer; raises what the store raises."""
+        """Open the store and take the log over. Raises what the store raises."""
         await self._writer.call(self.store.open)
         await self._writer.call(self.store.take_over, self.owner)
         self.position.move(await self._writer.call(self.store.head))
@@ -122,9 +123,9 @@ class Journal(StoredLog):
     ) -> Appended:
         """Append events to a stream, and wait until they are durable; see `Append`.
 
-        Waits for room first when too much is waiting. Raises `WrongExpectedVersion`,
-        `EventIdReused`, `EventTooLarge`, and a `StoreFailed` when the store has failed for
-        longer than the journal's patience. Being cancelled takes nothing back.
+        Waits for room first when the journal is full. Raises `WrongExpectedVersion`,
+        `EventIdReused`, `EventTooLarge`, and a `StoreFailed` when the store fails for longer
+        than `JournalLimits.patience_s`. A cancelled call does not take the events back.
         """
         while not self._core.has_room and self._core.broken is None:
             room = self._loop.create_future()
@@ -146,39 +147,39 @@ class Journal(StoredLog):
     def submit(self, append: Append, done: Done) -> None:
         """Append without waiting; `done` is called on the loop, once, with the outcome.
 
-        Raises `MailboxFull` when too much is waiting (see `has_room`), or why the writer has
-        ended; `done` is not called then.
+        Raises `MailboxFull` when the journal is full (see `has_room`), or the error that ended
+        the writer; `done` is not called then.
         """
         core = self._core
         core.add(append, done)
         if core.state is Writing.IDLE:
-            # In the next step of the loop: what is submitted in this one is the same group.
+            # In the next step of the loop: appends of this step form one group.
             core.state = Writing.COMMITTING
             self._loop.call_soon(self._begin)
 
     @property
     def has_room(self) -> bool:
-        """Whether `submit` would take an append."""
+        """Whether `submit` has room for an append."""
         return self._core.has_room
 
     @property
     def broken(self) -> CallboardError | None:
-        """Why this writer has ended; None while it has not."""
+        """The error that ended this writer; None while it works."""
         return self._core.broken
 
     @property
     def waiting_events(self) -> int:
-        """How many events wait for a commit."""
+        """The number of events that wait for a commit."""
         return self._core.waiting_events
 
     def statistics(self) -> JournalStatistics:
-        """What the writer has done so far; taken on the loop."""
+        """The figures of the writer; call it on the loop."""
         core = self._core
         return JournalStatistics(
             head=self.head,
             waiting_events=core.waiting_events,
             waiting_bytes=core.waiting_bytes,
-            **asdict(self._done),
+            **asdict(self._counts),
         )
 
     def _begin(self) -> None:
@@ -194,34 +195,37 @@ class Journal(StoredLog):
         appends = [append for append, _, _ in group]
         began_s = self._loop.time()
         running = self._writer.call(self.store.commit, appends)
-        running.add_done_callback(lambda ended: self._ended(ended, group, began_s))
-        self._let_in()
+        running.add_done_callback(lambda ended: self._finish_commit(ended, group, began_s))
+        self._wake_waiters()
 
-    def _ended(self, ended: "asyncio.Future[Any]", group: list[Submitted], began_s: float) -> None:
+    def _finish_commit(
+        self, ended: "asyncio.Future[Any]", group: list[Submitted], began_s: float
+    ) -> None:
         if self._core.state is Writing.BROKEN:
             return
         now = self._loop.time()
-        self._done.commit_s_last = now - began_s
-        self._done.commit_s += now - began_s
+        self._counts.commit_s_last = now - began_s
+        self._counts.commit_s += now - began_s
         error = None if ended.cancelled() else ended.exception()
         if ended.cancelled():
-            error = InternalError("the thread of the journal was ended in a commit.")
+            error = InternalError("the journal's thread ended during a commit.")
         if error is None:
-            self._told(group, ended.result())
+            self._settle(group, ended.result())
             return
         if not isinstance(error, CallboardError):
-            error = _unforeseen(self.store.name, error)
+            error = _internal_error(self.store.name, error)
         self.faults[fault_of(error)] += 1
-        self._failed(self._core.failed(error, now))
+        self._handle_failure(self._core.failed(error, now))
 
-    def _told(self, group: list[Submitted], results: list[Appended | CallboardError]) -> None:
+    def _settle(self, group: list[Submitted], results: list[Appended | CallboardError]) -> None:
         core = self._core
         core.committed()
-        # The next commit begins before anybody is told of this one: the disk need not wait.
+        # The next commit begins before the outcomes of this one are delivered: the disk need
+        # not wait for that.
         if core.waiting:
             self._commit()
         head, events, size, refused, refused_events = self.head, 0, 0, 0, 0
-        # Once for each append of the log: nothing is looked up that could be at hand.
+        # The hot path: it runs once for each append of the log.
         for (append, done, bytes_), result in zip(group, results, strict=True):
             if isinstance(result, Appended):
                 last = result[1]
@@ -236,34 +240,34 @@ class Journal(StoredLog):
         self._count(len(group) - refused, events, size, refused, events + refused_events)
         if head > self.head:
             self.position.move(head)
-        self._let_in()
+        self._wake_waiters()
 
     def _count(self, appends: int, events: int, size: int, refused: int, of_group: int) -> None:
-        done = self._done
-        done.groups += 1
-        done.appends += appends
-        done.events += events
-        done.bytes += size
-        done.refused += refused
-        done.group_events_last = of_group
-        done.group_events_max = max(done.group_events_max, of_group)
+        counts = self._counts
+        counts.groups += 1
+        counts.appends += appends
+        counts.events += events
+        counts.bytes += size
+        counts.refused += refused
+        counts.group_events_last = of_group
+        counts.group_events_max = max(counts.group_events_max, of_group)
 
-    def _failed(self, outcome: Outcome) -> None:
+    def _handle_failure(self, outcome: Outcome) -> None:
         if outcome.retry_s is not None:
-            self._done.retries += 1
+            self._counts.retries += 1
             self._timer = self._loop.call_later(outcome.retry_s, self._commit)
             return
         assert outcome.error is not None
-        self._done.failed += len(outcome.failed)
+        self._counts.failed += len(outcome.failed)
         for _, done, _ in outcome.failed:
             done(outcome.error)
         if self._core.broken is not None and self._on_broken is not None:
             on_broken, self._on_broken = self._on_broken, None
             on_broken(self._core.broken)
         self._commit()
-        self._let_in()
+        self._wake_waiters()
 
-    def _let_in(self) -> None:
+    def _wake_waiters(self) -> None:
         if self._room and (self._core.has_room or self._core.broken is not None):
             room, self._room = self._room, []
             for waiter in room:
@@ -276,7 +280,10 @@ class Journal(StoredLog):
                     waiter.set_result(None)
 
     async def flush(self, timeout_s: float) -> None:
-        """Wait until all that was submitted has its outcome. Raises `DeadlineExceeded`."""
+        """Wait until all submitted appends have their outcomes.
+
+        Raises `DeadlineExceeded` after `timeout_s` seconds.
+        """
         if self._core.is_done:
             return
         waiter = self._loop.create_future()
@@ -293,15 +300,15 @@ class Journal(StoredLog):
     # --- the end ---------------------------------------------------------------------------
 
     async def close(self, timeout_s: float = 30.0) -> None:
-        """Write what was submitted, then let go of the store; may be called twice.
+        """Write all submitted appends, then close the store; may be called twice.
 
-        What cannot be written within `timeout_s` fails.
+        Appends that are not written within `timeout_s` seconds fail.
         """
         self._core.close()
         try:
             await self.flush(timeout_s)
         except DeadlineExceeded as error:
-            self._failed(self._core.give_up(error))
+            self._handle_failure(self._core.give_up(error))
         if self._timer is not None:
             self._timer.cancel()
         if self._is_closed:
@@ -322,7 +329,7 @@ class Journal(StoredLog):
         await self.close()
 
 
-def _unforeseen(name: str, error: BaseException) -> CallboardError:
+def _internal_error(name: str, error: BaseException) -> CallboardError:
     failed = InternalError(f"the store {name} failed in a commit: {error!r}.")
     failed.__cause__ = error
     return failed

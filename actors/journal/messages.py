@@ -1,4 +1,4 @@
-"""Contracts of an event log that is an actor: append to it, read it, wait for more."""
+"""The contracts of a log that is an actor: append, read, and wait for new events."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ __all__ = [
 
 
 class EventsAppended(Contract, name="callboard.log.events_appended"):
-    """Where they stand; see `Appended`."""
+    """The place of the events; see `Appended`."""
 
     first: int
     last: int
@@ -28,12 +28,12 @@ class EventsAppended(Contract, name="callboard.log.events_appended"):
     is_repeat: bool
 
     def appended(self) -> Appended:
-        """The same as a store gives it."""
+        """The same values as an `Appended`."""
         return Appended(self.first, self.last, self.version, self.is_repeat)
 
 
 class AppendEvents(Request[EventsAppended], name="callboard.log.append_events"):
-    """Append events to a stream; answered once they are durable."""
+    """Append events to a stream; the reply comes once they are durable."""
 
     stream: str = Field(min_length=1)
     events: tuple[tuple[bytes, str, bytes, int, bytes], ...]
@@ -42,7 +42,7 @@ class AppendEvents(Request[EventsAppended], name="callboard.log.append_events"):
     follows: bytes = b""
 
     def new_events(self) -> tuple[NewEvent, ...]:
-        """The events as a store takes them."""
+        """The events as `NewEvent`s."""
         return tuple(map(NewEvent._make, self.events))
 
 
@@ -53,12 +53,12 @@ class EventsRead(Contract, name="callboard.log.events_read"):
     """The fields of `RecordedEvent`, in order."""
 
     def recorded(self) -> list[RecordedEvent]:
-        """The events as a store gives them."""
+        """The events as `RecordedEvent`s."""
         return list(map(RecordedEvent._make, self.events))
 
 
 class ReadEvents(Request[EventsRead], name="callboard.log.read_events"):
-    """Events of all streams behind a position."""
+    """Read events of all streams; see `EventStore.read`."""
 
     after: int = Field(ge=0)
     limit: int = Field(ge=1)
@@ -66,7 +66,7 @@ class ReadEvents(Request[EventsRead], name="callboard.log.read_events"):
 
 
 class ReadStream(Request[EventsRead], name="callboard.log.read_stream"):
-    """Events of one stream behind a version, or before it."""
+    """Read events of one stream; see `EventStore.read_stream`."""
 
     stream: str
     after: int = Field(default=0, ge=0)
@@ -81,13 +81,13 @@ class LogHead(Contract, name="callboard.log.head"):
 
 
 class AwaitHead(Request[LogHead], name="callboard.log.await_head"):
-    """Where the log ends: answered once that is behind `after`, or after `wait_s`."""
+    """Ask for the log's head; the reply waits until it is above `after`, at most `wait_s`."""
 
     after: int = -1
     wait_s: float = Field(default=0.0, ge=0)
 
 
 class VersionOf(Request[LogHead], name="callboard.log.version_of"):
-    """The version of a stream's last event, as `head`."""
+    """Ask for the version of a stream's last event; the reply has it as `head`."""
 
     stream: str

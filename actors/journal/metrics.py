@@ -1,4 +1,4 @@
-"""What a journal counts, as metrics of its host."""
+"""The counts of a journal, as metrics of its host."""
 
 from callboard.messages.storage.errors import StoreFault
 
@@ -9,7 +9,7 @@ __all__ = ["reading_of"]
 
 
 def reading_of(journal: Journal) -> Reading:
-    """The journal's figures now; see `runtime.telemetry.metrics` for what each says."""
+    """The journal's figures now; `runtime.telemetry.names` describes each metric."""
     done = journal.statistics()
     counts: dict[Name, float] = {
         Name("callboard_journal_appends"): done.appends,
@@ -22,6 +22,6 @@ def reading_of(journal: Journal) -> Reading:
         Name("callboard_journal_failed"): done.failed,
     }
     for fault in StoreFault:
-        # All kinds from the start: an alarm on one that never was is an alarm on nothing.
+        # All kinds from the start, so that an alarm can refer to a kind that never occurred.
         counts[Name("callboard_journal_faults", fault)] = journal.faults[fault]
     return Reading(counts, {Name("callboard_journal_waiting_events"): journal.waiting_events})

@@ -1,7 +1,8 @@
-"""How far something has come in a log: a log's end, or what a reader has done with it.
+"""A position in a log: the log's head, or the progress of a reader.
 
-One value, the waits for it to grow, and listeners that hear of each new one. The end of a log
-that is written elsewhere is a `FollowedPosition`: it is looked at while anybody listens.
+A position is a value that grows; callers wait for it, or listen to each new value. The head of a
+log with its writer in another process is a `FollowedPosition`: it is polled while it has
+listeners.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ Listener = Callable[[int], None]
 
 
 class Position:
-    """A position of a log. Belongs to one event loop."""
+    """A position in a log. Belongs to one event loop."""
 
     def __init__(self, value: int = 0) -> None:
         self.value = value
@@ -30,7 +31,7 @@ class Position:
         self._ended: CallboardError | None = None
 
     def move(self, value: int) -> None:
-        """It has come to `value`: waits that this ends go on, and listeners are called with it."""
+        """Set the position: end the waits for it, and call the listeners with it."""
         self.value = value
         if self._waits:
             self._release(value)
@@ -42,7 +43,7 @@ class Position:
         self._release(None)
 
     def end(self, error: CallboardError) -> None:
-        """It comes no further: each wait for that raises the error, now and from now on."""
+        """The position will not grow any more: waits for more raise the error from now on."""
         self._ended = error
         self.wake()
 
@@ -52,9 +53,9 @@ class Position:
                 waiter.set_result(None)
 
     async def wait(self, wanted: int, timeout_s: float | None) -> bool:
-        """Wait for a position, for `timeout_s` at most, or until `wake`; whether it is there.
+        """Wait for a position, at most `timeout_s` seconds, or until `wake`.
 
-        Raises what the position was ended with before it came there.
+        Gives whether the position is reached. Raises the error of `end` when it will never be.
         """
         if self.value < wanted and self._ended is None and (timeout_s is None or timeout_s > 0):
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -70,16 +71,19 @@ class Position:
         return False
 
     async def wait_for(self, wanted: int, timeout_s: float, name: str) -> None:
-        """Wait for a position. Raises `DeadlineExceeded` with the name, and what `wait` raises."""
+        """Wait for a position; `name` is for the message of the error.
+
+        Raises `DeadlineExceeded` after `timeout_s` seconds, and the error of `end`.
+        """
         until_s = (now := asyncio.get_running_loop().time)() + timeout_s
         while not await self.wait(wanted, until_s - now()):
             if now() >= until_s:
                 raise DeadlineExceeded(
-                    f"{name} stands at {self.value}, not at {wanted}, after {timeout_s} s."
+                    f"{name} is at position {self.value} after {timeout_s} s, not at {wanted}."
                 )
 
     def on_move(self, listener: Listener) -> Callable[[], None]:
-        """Call `listener` on the loop with each new value; gives what ends that."""
+        """Call `listener` on the loop with each new value; call the result to end that."""
         self._number = number = self._number + 1
         self._listeners[number] = listener
 
@@ -90,29 +94,30 @@ class Position:
 
 
 class FollowedPosition(Position):
-    """The end of a log that is written elsewhere. `look` gives it, and may wait for news first.
+    """The head of a log with its writer in another process.
 
-    It is looked at every `every_s`, while anybody listens. What is `passing` of the errors that
-    `look` raises ends nothing: it is counted, and the next look comes after a back-off.
+    While there are listeners, `poll` is called every `every_s` seconds with the last known head.
+    It gives the head, and may wait for a new one first. An error of the type `transient` is
+    counted, and the next poll comes after a back-off; another `CallboardError` ends the polls.
     """
 
     def __init__(
         self,
-        look: Callable[[int], Awaitable[int]],
+        poll: Callable[[int], Awaitable[int]],
         *,
         name: str,
         every_s: float,
         backoff: Backoff,
-        passing: type[Exception] = Exception,
+        transient: type[Exception] = Exception,
     ) -> None:
         super().__init__()
         self.failures = 0
-        """Looks that have failed."""
-        self._look = look
+        """Polls that have failed."""
+        self._poll = poll
         self._name = name
         self._every_s = every_s
         self._backoff = backoff
-        self._passing = passing
+        self._transient = transient
         self._following: asyncio.Task[None] | None = None
 
     def on_move(self, listener: Listener) -> Callable[[], None]:
@@ -125,7 +130,7 @@ class FollowedPosition(Position):
             end_listening()
             if not self._listeners and self._following is not None:
                 self._following.cancel()
-                self._following = None  # Whoever listens next must not count on one that ends.
+                self._following = None  # The next listener needs a new task: this one ends.
 
         return end
 
@@ -134,22 +139,22 @@ class FollowedPosition(Position):
         while self._listeners:
             await asyncio.sleep(self._backoff.delay_s(in_a_row) if in_a_row else self._every_s)
             try:
-                value = await self._look(self.value)
-            except self._passing as error:
+                value = await self._poll(self.value)
+            except self._transient as error:
                 self.failures += 1
                 in_a_row += 1
                 if in_a_row == 1:
-                    LOGGER.warning("The end of %s is not known for now: %s", self._name, error)
+                    LOGGER.warning("The head of %s cannot be read, retrying: %s", self._name, error)
                 continue
             except CallboardError as error:
-                LOGGER.warning("%s is not followed any more: %s", self._name, error)
+                LOGGER.warning("The head of %s cannot be read, giving up: %s", self._name, error)
                 return
             in_a_row = 0
             if value > self.value:
                 self.move(value)
 
     async def close(self) -> None:
-        """Listen no more, at once."""
+        """Remove all listeners and end the polls, at once."""
         self._listeners.clear()
         if self._following is not None:
             self._following.cancel()

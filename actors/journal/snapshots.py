@@ -1,8 +1,7 @@
-"""Snapshots: what the events of a stream amount to, so that not all are read again.
+"""Snapshots: the state of a stream at a version, so that not all its events are read again.
 
-A snapshot saves time and nothing else. One that is missing, damaged, made by another version
-of the fold, or of a state whose contract has changed is counted, left aside and written
-anew; throwing all of them away at any moment loses nothing.
+A snapshot only saves time. One that is missing, damaged, of another version of the fold, or of a
+changed contract is counted, ignored and written again. Deleting all snapshots loses nothing.
 """
 
 import hashlib
@@ -31,35 +30,39 @@ LOGGER: Final = logging.getLogger("callboard.events")
 StateT = TypeVar("StateT", bound=Contract)
 
 SNAPSHOT_EVERY: Final = 100
-"""Events of a stream between two snapshots, unless told otherwise."""
+"""Events of a stream between two snapshots, by default."""
 CHECKSUM_BYTES: Final = 16
 
 
 class Loaded(NamedTuple, Generic[StateT]):
-    """What a usable snapshot holds."""
+    """The content of a usable snapshot."""
 
     state: StateT
     version: int
     extra: Any
-    """What was kept beside the state: plain data."""
+    """Plain data that was saved with the state."""
 
 
 @dataclass(slots=True)
 class SnapshotStatistics:
-    """What has become of snapshots here."""
+    """Counts of loads and saves of snapshots."""
 
     used: int = 0
     saved: int = 0
     missing: int = 0
     other_schema: int = 0
-    """Not used: another version of the fold made it, or of the state's contract."""
+    """Ignored: from another version of the fold, or of the state's contract."""
     damaged: int = 0
     failures: int = 0
-    """Not written or not read: the store failed, or the state cannot be encoded."""
+    """Loads and saves that failed with the store, and states that cannot be encoded."""
 
 
 class Snapshots(Generic[StateT]):
-    """The snapshots of one kind of state. `schema` is the version of the fold that makes it."""
+    """The snapshots of one kind of state.
+
+    `schema` is the version of the fold that makes the state. A snapshot is due after each
+    `every` events of a stream. Raises `SpecError` for an `every` below 1.
+    """
 
     def __init__(
         self,
@@ -70,7 +73,10 @@ class Snapshots(Generic[StateT]):
         every: int = SNAPSHOT_EVERY,
     ) -> None:
         if every < 1:
-            raise SpecError(f"a snapshot each {every} events.", advice="It is from 1 on.")
+            raise SpecError(
+                f"a snapshot after each {every} events is not possible.",
+                advice="Set `every` to at least 1.",
+            )
         self.statistics: Final = SnapshotStatistics()
         self.every: Final = every
         self._store = store
@@ -86,7 +92,7 @@ class Snapshots(Generic[StateT]):
         return before // self.every < after // self.every
 
     async def load(self, stream: str) -> Loaded[StateT] | None:
-        """The state as of the stream's snapshot, or None: then it is folded from all events."""
+        """The stream's snapshot; None when there is none to use: then fold all its events."""
         statistics = self.statistics
         try:
             found = await self._threads.call(self._store.load_snapshot, stream)
@@ -95,7 +101,7 @@ class Snapshots(Generic[StateT]):
                 statistics.damaged += 1
             else:
                 statistics.failures += 1
-            LOGGER.warning("The snapshot of %r cannot be read and is left aside: %s", stream, error)
+            LOGGER.warning("The snapshot of %r cannot be read and is ignored: %s", stream, error)
             return None
         if found is None:
             statistics.missing += 1
@@ -109,47 +115,47 @@ class Snapshots(Generic[StateT]):
         checksum, packed = found.data[:CHECKSUM_BYTES], found.data[CHECKSUM_BYTES:]
         try:
             if checksum != _checksum(found.stream, found.version, packed):
-                raise StoreDamaged("its checksum is another one.")  # noqa: TRY301 - one way out
-            fingerprint, body, extra, *beside = msgpack.unpackb(packed)
+                raise StoreDamaged("its checksum is wrong.")  # noqa: TRY301 - one way out
+            fingerprint, body, extra, *buffers = msgpack.unpackb(packed)
             if fingerprint != contract_key(self._state).fingerprint:
                 self.statistics.other_schema += 1
                 return None
-            state = self._codec.decode(body, describe_contract(self._state).build, beside)
+            state = self._codec.decode(body, describe_contract(self._state).build, buffers)
         except Exception as error:  # noqa: BLE001 - damaged bytes may be anything
             self.statistics.damaged += 1
-            LOGGER.warning("The snapshot of %r is damaged and left aside: %s", found.stream, error)
+            LOGGER.warning("The snapshot of %r is damaged and ignored: %s", found.stream, error)
             return None
         assert isinstance(state, self._state)
         self.statistics.used += 1
         return Loaded(state, found.version, extra)
 
     async def save(self, stream: str, version: int, state: StateT, extra: Any = None) -> bool:
-        """Keep a snapshot. False when that fails: it costs time later, and nothing else.
+        """Save a snapshot; gives whether this succeeded. Raises no `CallboardError`.
 
-        It fails when the store does, and for a state that is too large or cannot be encoded.
+        It fails when the store fails, and for a state that is too large or cannot be encoded.
         """
         assert isinstance(state, self._state), state
         try:
-            body, beside = self._codec.encode(state)
+            body, buffers = self._codec.encode(state)
             fingerprint = contract_key(self._state).fingerprint
-            packed = msgpack.packb([fingerprint, body, extra, *(bytes(b) for b in beside)])
+            packed = msgpack.packb([fingerprint, body, extra, *(bytes(b) for b in buffers)])
             data = _checksum(stream, version, packed) + packed
             await self._threads.call(
                 self._store.save_snapshot, Snapshot(stream, version, self._schema, data)
             )
         except (CallboardError, TypeError, ValueError, OverflowError) as error:
             self.statistics.failures += 1
-            LOGGER.warning("A snapshot of %r was not written: %s", stream, error)
+            LOGGER.warning("The snapshot of %r could not be written: %s", stream, error)
             return False
         self.statistics.saved += 1
         return True
 
     async def drop(self, stream: str) -> None:
-        """Throw the stream's snapshots away; the next load folds its events."""
+        """Delete the stream's snapshots; its state is then folded from its events."""
         await self._threads.call(self._store.drop_snapshots, stream)
 
     def close(self) -> None:
-        """Let go of its thread. The store is its owner's to close."""
+        """End its thread. The owner of the store closes the store."""
         self._threads.close()
 
     async def __aenter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""A log that is read straight from its store: the journal itself, and one that is followed."""
+"""The base of logs that read their store directly: the journal, and followed logs."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
@@ -15,17 +15,17 @@ READERS: Final = 4
 
 
 class StoredLog:
-    """Reads a store in a few threads. Belongs to one event loop."""
+    """Reads a log from its store, in a few threads. Belongs to one event loop."""
 
     def __init__(self, store: EventStore, position: Position, name: str) -> None:
         self.store: Final = store
         self.position: Final = position
-        """The position of the last event that is known of."""
+        """The position of the last known event."""
         self._readers: Final = ThreadRunner(name, READERS)
 
     @property
     def head(self) -> int:
-        """The position of the last event that is known of."""
+        """The position of the last known event."""
         return self.position.value
 
     async def read(
@@ -43,9 +43,9 @@ class StoredLog:
         )
 
     async def call(self, function: Callable[..., ReturnT], *args: Any) -> ReturnT:
-        """Run a blocking call of the store in a reader's thread."""
+        """Run a blocking call of the store in a thread for reads."""
         return await self._readers.call(function, *args)
 
     def on_commit(self, listener: Listener) -> Callable[[], None]:
-        """Call `listener` on the loop with each new head; gives what ends that."""
+        """Call `listener` on the loop with each new head; call the result to end that."""
         return self.position.on_move(listener)

@@ -1,13 +1,12 @@
-"""What users write: an actor, its handlers, and how a class becomes a dispatch table.
+"""The classes that users derive from, and how such a class becomes a dispatch table.
 
     class Reviewer(Agent):
         @handler
         async def review(self, request: ReviewFile, ctx: Context) -> Findings: ...
 
-A handler takes one contract, and a `Context` if it declares a second parameter. Its
-annotations are its contract: they are read once per class, when the class is first
-started, and checked then (a reply that is not what the request names is refused before
-anything runs).
+A handler takes one contract, and a `Context` if it declares a second parameter. The kernel
+reads and checks its annotations once per class, before the first actor of the class starts:
+a handler whose reply type is not the one that its request names is refused.
 
 A `def` handler runs in a thread, an `async def` handler on the host's event loop.
 """
@@ -45,10 +44,10 @@ EnumT = TypeVar("EnumT", bound=enum.Enum)
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 STASH_MESSAGES: Final = 1_024
 ROWS_MAX: Final = 1_024
-"""Rows of a dispatch table, those for other classes of its contracts included."""
+"""Rows of a dispatch table, including those added for subclasses of its contracts."""
 _MARK: Final = "__callboard_handler__"
 HOOKS: Final = frozenset({"started", "stopping"})
-"""What the kernel calls by name."""
+"""Methods that the kernel calls by name."""
 _BEHAVIOUR: Final = "__callboard_behaviour__"
 
 
@@ -64,12 +63,12 @@ class Overflow(enum.Enum):
 
 
 class OnError(enum.Enum):
-    """What an exception in a handler does to its actor. The asker is told either way."""
+    """What an exception in a handler does to its actor. The asker gets the error either way."""
 
     RESTART = "restart"
     """The actor fails; its supervisor decides. State that may be damaged is thrown away."""
     RESUME = "resume"
-    """The actor keeps its state and goes on: for handlers that leave nothing half done."""
+    """The actor keeps its state and continues: for handlers that leave nothing half done."""
 
 
 class OnRestart(enum.Enum):
@@ -78,7 +77,7 @@ class OnRestart(enum.Enum):
     KEEP = "keep"
     """The next incarnation handles them, the stashed ones first."""
     DROP = "drop"
-    """Asks fail with `ActorRestarted`; tells are counted as `dropped_at_restart`, and gone."""
+    """Asks fail with `ActorRestarted`; tells are dropped and counted as `dropped_at_restart`."""
     DEAD_LETTERS = "dead_letters"
     """Asks fail with `ActorRestarted`; tells become dead letters of the reason `restarted`."""
 
@@ -108,13 +107,13 @@ class Actor:
     supervision: ClassVar[SupervisorSpec] = SupervisorSpec()
     """How this actor supervises the children it spawns."""
     trap_exits: ClassVar[bool] = False
-    """Whether the end of a linked actor is told to it (`Exited`) instead of being its own."""
+    """Whether the end of a linked actor reaches it as a message (`Exited`) and does not end it."""
 
     async def started(self, ctx: Context) -> None:
-        """Called after construction and after each restart, before the first message."""
+        """The kernel calls this after construction and each restart, before the first message."""
 
     async def stopping(self, ctx: Context, reason: Exit) -> None:
-        """Called when the actor stops in order, after its children; not after a crash."""
+        """The kernel calls this in an ordered stop, after the children; not after a crash."""
 
 
 class Agent(Actor):
@@ -133,17 +132,17 @@ class Handler:
     wants_context: bool
     contract: type[Contract]
     reply: type[Contract] | None
-    """What must come back; None means that the handler answers with None."""
+    """The type of the reply; None means that the handler returns None."""
     is_plain: bool
-    """Whether it is simply awaited with the message."""
+    """Whether it is a coroutine function that takes the message alone."""
 
     def accepts(self, result: Any) -> bool:
-        """Whether `result` is what the request names (or a subclass of it)."""
+        """Whether `result` is of the reply type that the request names, or a subclass of it."""
         return result is None if self.reply is None else isinstance(result, self.reply)
 
 
 class Behaviour:
-    """What an actor class does: its dispatch table and its policy, read once."""
+    """The dispatch table and the policy of an actor class, read once."""
 
     __slots__ = (
         "actor",
@@ -179,21 +178,21 @@ class Behaviour:
         )
 
     def extended(self, extra: Mapping[type, Handler]) -> "Behaviour":
-        """The same with more handlers; raises `SpecError` for a contract that has one already."""
+        """A copy with more handlers; raises `SpecError` for a contract that has one already."""
         for contract in self.handlers.keys() & extra.keys():
             raise SpecError(
                 f"{self.actor.__qualname__}.{self.handlers[contract].name} and "
                 f"{extra[contract].name} both handle {contract.__name__}.",
-                advice="One handler a contract.",
+                advice="Write one handler for each contract.",
             )
         more = copy.copy(self)
         more.handlers = {**self.handlers, **extra}
         return more
 
     def find(self, contract: type) -> Handler | None:
-        """The handler of a contract whose own row is missing.
+        """The handler of a contract that has no row of its own.
 
-        That of its nearest base, or of the same contract as another class.
+        It is the handler of its nearest base, or of the same contract defined as another class.
         """
         for base in contract.__mro__[1:]:
             found = self.handlers.get(base)
@@ -221,16 +220,14 @@ def behaviour_of(actor: type[Actor]) -> Behaviour:
 def _positive(actor: type[Actor], field: str, value: Any) -> int:
     if type(value) is not int or value < 1:
         raise SpecError(
-            f"{actor.__qualname__}.{field} is {value!r}.", advice="It is a whole number from 1 on."
+            f"{actor.__qualname__}.{field} is {value!r}.", advice="Set a whole number from 1 on."
         )
     return value
 
 
 def _truth(actor: type[Actor], field: str, value: Any) -> bool:
     if type(value) is not bool:
-        raise SpecError(
-            f"{actor.__qualname__}.{field} is {value!r}.", advice="It is True or False."
-        )
+        raise SpecError(f"{actor.__qualname__}.{field} is {value!r}.", advice="Set True or False.")
     return value
 
 
@@ -238,7 +235,7 @@ def _chosen(actor: type[Actor], field: str, value: Any, kind: type[EnumT]) -> En
     if not isinstance(value, kind):
         raise SpecError(
             f"{actor.__qualname__}.{field} is {value!r}.",
-            advice=f"It is one of {', '.join(str(choice) for choice in kind)}.",
+            advice=f"Set one of {', '.join(str(choice) for choice in kind)}.",
         )
     return value
 
@@ -252,7 +249,7 @@ def handlers_of(actor: type[Any]) -> Mapping[type, Handler]:
         if name in HOOKS:
             raise SpecError(
                 f"{actor.__qualname__}.{name} is marked as a handler, but it is a hook of Actor.",
-                advice="Give the handler another name: it would be called as the hook, too.",
+                advice="Give the handler another name: the kernel would call it as the hook, too.",
                 field=name,
             )
         row = _read_handler(actor, name, function)
@@ -261,7 +258,7 @@ def handlers_of(actor: type[Any]) -> Mapping[type, Handler]:
             raise SpecError(
                 f"{actor.__qualname__}: {other.name} and {name} both handle "
                 f"{row.contract.contract_name}.",
-                advice="One handler a contract.",
+                advice="Write one handler for each contract.",
             )
         table[row.contract] = row
     return table
@@ -279,8 +276,8 @@ def _read_handler(actor: type[Any], name: str, function: Callable[..., Any]) -> 
     if not 1 <= len(parameters) <= 2 or not positional or inspect.isasyncgenfunction(function):
         raise SpecError(
             f"{where} has the signature {inspect.signature(function)}.",
-            advice="Besides self it takes a contract, and a Context if it wants one, by "
-            "position, and it returns; it does not yield.",
+            advice="Take self, a contract, and a Context if needed, all by position; "
+            "return the reply, do not yield it.",
         )
     hints = _hints(where, function)
     contract = hints.get(parameters[0].name)
@@ -313,10 +310,10 @@ def _read_handler(actor: type[Any], name: str, function: Callable[..., Any]) -> 
 
 def _hints(where: str, function: Callable[..., Any]) -> dict[str, Any]:
     try:
-        # Drivers import Context for type checkers only; it needs no import to be read.
+        # Drivers import Context for type checkers only; it resolves without an import.
         return typing.get_type_hints(function, localns={"Context": Context})
     except Exception as error:
-        # Annotations are code of the user's: besides names, anything in them may be wrong.
+        # Annotations are the user's code: not only their names may be wrong.
         raise SpecError(
             f"{where}: its annotations do not resolve: {type(error).__name__}: {error}.",
             advice="Define or import the contract at module level, before the actor starts.",

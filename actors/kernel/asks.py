@@ -1,8 +1,8 @@
-"""An ask, seen from both sides: the asker's future, and the request at its handler.
+"""The two sides of an ask: the asker's future, and the request at its handler.
 
 An ask has exactly one outcome. The asker holds an `AskFuture`; the handler's side holds
-an `Ask`, which knows where its outcome goes (a future on the same host, or a link) and
-which worker runs it, so that a cancellation or a deadline reaches the running handler.
+an `Ask`, which knows the sink of its outcome (a future on the same host, or a link) and
+the worker that runs it, so that a cancellation or a deadline reaches the running handler.
 """
 
 import asyncio
@@ -14,14 +14,7 @@ from callboard.messages.core.errors import CallboardError, Cancelled, DeadlineEx
 __all__ = ["Ask", "AskFuture", "AskOwner", "Call", "HandlerRunner", "ReplySink"]
 
 CHILDREN_SWEPT: Final = 1_024
-"""After so many asks a handler's finished ones are forgotten."""
-
-
-class HandlerRun(Protocol):
-    """What runs the handler of an ask."""
-
-    def cancel_handler(self, ask: "Ask") -> None:
-        """Cancel the handler, if it still runs for this ask."""
+"""After so many asks of one handler, its finished asks are forgotten."""
 
 
 class ReplySink(Protocol):
@@ -37,18 +30,18 @@ class ReplySink(Protocol):
 class Call(ReplySink, Protocol):
     """The asker's side of an ask: an `AskFuture`, or a cheaper object of the asker's own.
 
-    Whoever is one takes itself out of `Host.pending` when it has its outcome.
+    A call removes itself from `Host.pending` when it has its outcome.
     """
 
     correlation: int
     slot: int
-    """The host that is asked."""
+    """The slot of the host that the ask goes to."""
     local: "Ask | None"
-    """The handler's side, when it is on this host."""
+    """The handler's side, if it is on this host."""
     sent: bool
-    """Whether it has left for the other host: if so, its handler may have run."""
+    """Whether the request has left for the other host: if so, its handler may have run."""
     step: str
-    """The step of an execution that it is an attempt of; empty for any other ask."""
+    """The step of an execution that the ask is an attempt of; empty for any other ask."""
 
     def done(self) -> bool:
         """Whether it has its outcome."""
@@ -58,17 +51,17 @@ class HandlerRunner(Protocol):
     """What runs the handler of an ask: a worker of the dispatcher."""
 
     def cancel_handler(self, ask: "Ask") -> None:
-        """Cancel the handler of `ask`, which it is running."""
+        """Cancel the handler of `ask`, if the worker still runs it."""
 
 
 class AskOwner(Protocol):
-    """The asker's host, as its futures see it."""
+    """The owner of an ask's future: the asker's host, or a load that counts the ask."""
 
     def ask_settled(self, future: "AskFuture") -> None:
         """The future has its outcome: forget it."""
 
     def ask_abandoned(self, future: "AskFuture", error: CallboardError) -> None:
-        """The asker no longer waits: forget it, and stop what it started."""
+        """The asker no longer waits: forget the ask, and stop its handler."""
 
 
 class AskFuture(asyncio.Future[Any]):
@@ -77,13 +70,13 @@ class AskFuture(asyncio.Future[Any]):
     Also the `ReplySink` of an ask to an actor on the same host.
     """
 
-    # Defaults of the class: an ask is made a hundred thousand times a second.
+    # Defaults of the class: a host makes a hundred thousand asks a second.
     bucket = -1
     correlation = 0
     local: "Ask | None" = None
-    """The handler's side, when it is on this host."""
+    """The handler's side, if it is on this host."""
     sent = False
-    """Whether it has left for the other host: if so, its handler may have run."""
+    """Whether the request has left for the other host: if so, its handler may have run."""
     step = ""
 
     def __init__(
@@ -96,9 +89,9 @@ class AskFuture(asyncio.Future[Any]):
         super().__init__(loop=loop)
         self.owner = owner
         self.slot = slot
-        """The host that is asked."""
+        """The slot of the host that the ask goes to."""
         self.expects = expects
-        """What the request names as its reply."""
+        """The reply type that the request names."""
 
     def reply(self, correlation: int, message: Contract | None) -> None:
         """Take the reply, unless there is an outcome already."""
@@ -127,12 +120,12 @@ class AskFuture(asyncio.Future[Any]):
         """Take the failure, unless there is an outcome already."""
         if not self.done():
             self.set_exception(error)
-            # An ask nobody awaits any more must not be reported by the interpreter.
+            # The interpreter must not report an ask that nobody awaits any more.
             self._log_traceback = False
             self.owner.ask_settled(self)
 
     def cancel(self, msg: Any = None) -> bool:
-        """Give up; the handler is cancelled, wherever it runs."""
+        """Give up, and cancel the handler wherever it runs."""
         if not super().cancel(msg):
             return False
         self.owner.ask_abandoned(self, Cancelled("the asker cancelled."))
@@ -144,7 +137,7 @@ class AskFuture(asyncio.Future[Any]):
             return
         error = DeadlineExceeded(
             f"no reply from {self.slot}/* within the deadline.",
-            advice="Give it more time with timeout_s, or look with `callboard tree` what it does.",
+            advice="Raise timeout_s, or see with `callboard tree` what the actor does.",
             may_have_run=self.sent or self.local is not None,
         )
         self.set_exception(error)
@@ -153,7 +146,7 @@ class AskFuture(asyncio.Future[Any]):
 
 
 class Ask:
-    """The handler's side: one request in a mailbox, or being handled."""
+    """The handler's side: one request that waits in a mailbox, or that a handler runs for."""
 
     __slots__ = (
         "bucket",
@@ -181,9 +174,9 @@ class Ask:
     ) -> None:
         self.message = message
         self.target = target
-        """The cell that it was addressed to, if it came over a link."""
+        """The number of the addressed cell, if the ask came over a link."""
         self.step = step
-        """The step of an execution that this is an attempt of."""
+        """The step of an execution that this ask is an attempt of."""
         self.sink = sink
         self.correlation = correlation
         self.deadline_s = deadline_s
@@ -191,10 +184,10 @@ class Ask:
         self.done = False
         self.worker: HandlerRunner | None = None
         self.stopped_by: CallboardError | None = None
-        """Why the running handler is being cancelled."""
+        """The error that cancels the running handler."""
         self.on_expiry: Any = None
         self.children: list[AskFuture] | None = None
-        """Asks that its handler has made: they end with it when it is cancelled."""
+        """Asks that its handler has made: a cancellation of the handler cancels them."""
 
     def reply(self, message: Contract | None) -> None:
         """Answer, unless it has an outcome already."""
@@ -234,7 +227,7 @@ class Ask:
         self.stop(
             DeadlineExceeded(
                 f"the deadline of a {type(self.message).contract_name} passed at its handler.",
-                advice="Give it more time with timeout_s.",
+                advice="Raise timeout_s.",
                 may_have_run=self.worker is not None,
             )
         )

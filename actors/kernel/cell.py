@@ -1,4 +1,4 @@
-"""A cell runs one actor: its mailbox, its place in the run queue, its state of life.
+"""A cell runs one actor: its mailbox, its place in the run queue, its lifecycle state.
 
 A cell outlives its actor: a restart puts a new actor into the same cell, so references
 and waiting messages stay good. An idle cell owns no task and no mailbox; that is what
@@ -26,7 +26,7 @@ from .actor import Actor, Behaviour, Overflow, behaviour_of
 from .asks import Ask
 from .cell_port import Lifecycle
 from .context import Context
-from .failures import start_failed
+from .failures import start_failed_error
 from .flow_key import WHOLE_CELL, FlowKey
 from .monitors.notices import is_notice
 from .ports import CellDispatcher, CellHost, Children, SharedMailbox
@@ -37,7 +37,7 @@ __all__ = ["Cell", "Lifecycle", "Recipe", "message_of"]
 
 
 class Recipe:
-    """How to make the actor, as often as needed."""
+    """How to make an actor, as often as needed."""
 
     __slots__ = ("actor", "args", "keywords", "name")
 
@@ -60,15 +60,15 @@ class Recipe:
         return self.actor(*self.args)
 
     def make_cell(self, number: int, host: "CellHost[Cell]") -> "Cell":
-        """The cell that it runs in. Raises `SpecError` when the class is no proper actor."""
+        """A cell for the actor. Raises `SpecError` when the class is no proper actor."""
         return Cell(number, self, behaviour_of(self.actor), host.dispatcher)
 
 
 class Cell:
-    """One actor's place on a host. Roles derive their own kinds from it and fill in its hooks."""
+    """One actor's place on a host. Roles derive their own kinds of cell and override its hooks."""
 
     children_stop_first: ClassVar[bool] = True
-    """Whether its children have their own time to stop, before its own begins."""
+    """Whether the children stop within their own timeouts, before the cell's own timeout begins."""
 
     __slots__ = (
         "actor",
@@ -104,11 +104,11 @@ class Cell:
         self.parent: Cell | None = None
         self.children: Children[Cell] | None = None
         self.shared: SharedMailbox[Cell] | None = None
-        """Where it takes work from when its own mailbox is empty."""
+        """The mailbox that it takes work from when its own is empty."""
         self.room_waiters: list[Callable[[], None]] | None = None
-        """Who waits for room here: called once when there is some."""
+        """Callbacks of the senders that wait for room; each is called once."""
         self.stopping: asyncio.Future[None] | None = None
-        """Done when its children have stopped, while they are being stopped in order."""
+        """During an ordered stop of its children: done once they have stopped."""
 
     @property
     def name(self) -> str:
@@ -117,7 +117,7 @@ class Cell:
 
     @property
     def path(self) -> str:
-        """Where it is in the tree of its host: `/parent/child`."""
+        """Its path in the tree of its host: `/parent/child`."""
         parts = []
         cell: Cell | None = self
         while cell is not None:
@@ -127,26 +127,26 @@ class Cell:
 
     @property
     def host(self) -> "CellHost[Cell]":
-        """The host that it is on."""
+        """The host that runs it."""
         return self.dispatcher.host
 
     @property
     def has_actor(self) -> bool:
-        """Whether an incarnation is there, which may still be starting."""
+        """Whether it has an incarnation, which may still be starting."""
         return self.actor is not None
 
     def put(self, item: Any) -> None:
-        """Take a message (or an `Ask`) into the mailbox and see that it is handled.
+        """Put a message (or an `Ask`) into the mailbox and schedule the cell.
 
-        Raises `MailboxFull` when there is no room and the policy is not to drop;
-        an `Ask` that may wait is taken all the same, its asker is waiting already.
+        Raises `MailboxFull` when there is no room and the policy is not to drop. An `Ask`
+        that may wait is accepted without room, because its asker waits already.
         """
         mailbox = self.mailbox
         if mailbox is None:
             if self.lifecycle >= Lifecycle.STOPPING:
                 self._refuse_stopped(item)
                 return
-            # Reused by the next message; given back when the cell falls idle.
+            # The next message reuses it; an idle cell gives it up.
             mailbox = self.mailbox = deque()
         if len(mailbox) >= self.behaviour.mailbox_messages and not self._make_room(item):
             return
@@ -156,9 +156,9 @@ class Cell:
             self.dispatcher.enqueue(self)
 
     def arrive(self, item: Any) -> bool:
-        """Like `put`, for what came over a link: a sender that may wait is not refused.
+        """Like `put`, for a message from a link: a sender that may wait is not refused.
 
-        True when the mailbox is over its limit now, so that the sender must be paused.
+        True when the mailbox is now over its limit, so that the link must pause the sender.
         """
         mailbox = self.mailbox
         behaviour = self.behaviour
@@ -173,9 +173,9 @@ class Cell:
         return False
 
     def put_notice(self, notice: Ask) -> bool:
-        """Take what the actor has asked to be told, full or not; see `Notices`.
+        """Put a notice into the mailbox, full or not; see `Notices`.
 
-        False when the actor ends, so that nobody is there to be told.
+        False when the actor ends, so that no handler would run.
         """
         if self.lifecycle >= Lifecycle.STOPPING:
             return False
@@ -186,14 +186,14 @@ class Cell:
         return True
 
     def put_first(self, items: Sequence[Any]) -> None:
-        """Put messages in front of those that wait, in their order. The caller schedules."""
+        """Put messages before the waiting ones, in their order. The caller schedules the cell."""
         if items:
             if self.mailbox is None:
                 self.mailbox = deque()
             self.mailbox.extendleft(reversed(items))
 
     def has_room(self) -> bool:
-        """Whether a message that may wait would not have to."""
+        """Whether a message would be accepted without waiting."""
         behaviour = self.behaviour
         return (
             self.mailbox is None
@@ -202,20 +202,20 @@ class Cell:
         )
 
     def has_room_for(self, message: Contract) -> bool:
-        """The same for one message; where it goes may depend on it."""
+        """Whether this message would be accepted without waiting; a kind of cell may route it."""
         return self.has_room()
 
     @property
     def is_full(self) -> bool:
-        """Whether the mailbox is at its limit, whatever its policy makes of that."""
+        """Whether the mailbox is at its limit, whatever its overflow policy."""
         return self.mailbox is not None and len(self.mailbox) >= self.behaviour.mailbox_messages
 
     def flow_key_of(self, message: Contract) -> FlowKey:
-        """Which of its messages have to wait when there is no room for this one."""
+        """The flow key of a message: all messages of that key wait when there is no room for it."""
         return WHOLE_CELL
 
     def when_room(self, message: Contract, callback: Callable[[], None]) -> None:
-        """Call `callback` once, when there is room for such a message, or nobody for it.
+        """Call `callback` once, when there is room for such a message or the actor has ended.
 
         A mailbox that was full has room when it is half empty.
         """
@@ -224,7 +224,7 @@ class Cell:
         self.room_waiters.append(callback)
 
     def notify_room_waiters(self) -> None:
-        """Tell everyone who waits for room."""
+        """Call back all senders that wait for room."""
         waiting, self.room_waiters = self.room_waiters, None
         for callback in waiting or ():
             callback()
@@ -239,10 +239,10 @@ class Cell:
             self.notify_room_waiters()
         return item
 
-    def turn_over(self) -> None:
-        """A worker has served this cell: queue it again, or let it fall idle."""
+    def end_turn(self) -> None:
+        """A worker has served this cell: queue it again, or make it idle."""
         if self.lifecycle != Lifecycle.RUNNING:
-            self.dispatcher.host.termination.turn_over(self)
+            self.dispatcher.host.termination.worker_left(self)
         elif self.mailbox:
             self.schedule()
         elif self.shared is not None:
@@ -255,20 +255,20 @@ class Cell:
         """Whether no handler of its actor runs."""
         return self.free == self.behaviour.concurrency
 
-    def began(self) -> None:
-        """Its actor runs now: handle what waits."""
+    def wake(self) -> None:
+        """Schedule the waiting messages, or take work from the shared mailbox."""
         if self.mailbox:
             self.schedule()
         elif self.shared is not None:
             self.shared.member_ready(self)
 
     def schedule(self) -> None:
-        """Queue the cell if it has work and may do it."""
+        """Queue the cell if it has messages and may handle one."""
         if self.mailbox and not self.queued and self.free and self.lifecycle == Lifecycle.RUNNING:
             self.queued = True
             self.dispatcher.enqueue(self)
 
-    # --- what its actor does to it ----------------------------------------------------------
+    # --- what its actor asks for --------------------------------------------------------------
 
     async def spawn_child(
         self,
@@ -277,7 +277,7 @@ class Cell:
         restart: Restart,
         stop_timeout: StopTimeout | None,
     ) -> int:
-        """Start a child and wait until it runs; gives its number."""
+        """Start a child and wait until it runs; returns its number."""
         host = self.host
         wanted = props_of(actor)
         recipe = Recipe(wanted.actor, wanted.args, wanted.keywords, name)
@@ -300,18 +300,18 @@ class Cell:
         self.host.termination.stop_self(self, reason)
 
     def exit(self, reason: Exit) -> None:
-        """Let its running actor end like this; its supervisor decides."""
+        """End the running actor with this reason; its supervisor decides what follows."""
         self.host.termination.fail(self, reason)
 
     # --- hooks of its kind: what it is ------------------------------------------------------
 
     @property
     def kind(self) -> str:
-        """What runs in it, for people."""
+        """What runs in it, for views."""
         return self.behaviour.actor.__qualname__
 
     def view_fields(self) -> Mapping[str, Any]:
-        """What its kind adds to its `ActorView`."""
+        """Fields that its kind adds to its `ActorView`."""
         return {}
 
     @property
@@ -320,79 +320,79 @@ class Cell:
         return self.behaviour.actor.supervision
 
     def make_children(self, on_stopped: Callable[[Exit], None]) -> "Children[Cell] | None":
-        """A family of its own kind for its children; None: that of any actor."""
+        """A child runner of its own kind; None for the one that any actor has."""
         return None
 
-    def declared(self) -> Sequence["Cell"]:
-        """Children that were made with it and are gone with it only, in start order."""
+    def declared_children(self) -> Sequence["Cell"]:
+        """Children that the cell's spec declares, in start order; they last as long as the cell."""
         return ()
 
     # --- hooks of its kind: how it starts ---------------------------------------------------
 
     def start(self, children: "Children[Cell]", incarnation: int, *, is_first: bool) -> None:
-        """Its actor has been made: let its hook run, or run."""
+        """The actor has been made: run its start hook, or mark it as running."""
         if self.behaviour.has_started_hook:
             children.run_start_hook(self, incarnation, is_first=is_first)
         else:
-            children.runs(self, incarnation)
+            children.mark_running(self, incarnation)
 
     async def run_started(self, ctx: Context) -> None:
-        """Call the actor's hook of that name."""
+        """Call the actor's `started` hook."""
         assert self.actor is not None
         await self.actor.started(ctx)
 
-    async def all_started(self) -> None:
-        """Its first start has succeeded; waits for what belongs to that, and raises like it."""
+    async def wait_members_started(self) -> None:
+        """After a first start, wait until the members run too; raises `ActorStartFailed`."""
 
-    def start_failure(self, error: BaseException) -> ActorStartFailed:
-        """What its spawner gets for what its start raised."""
-        return start_failed(self, error)
+    def start_error(self, error: BaseException) -> ActorStartFailed:
+        """The error for its spawner, from the exception that its start raised."""
+        return start_failed_error(self, error)
 
     # --- hooks of its kind: how it ends -----------------------------------------------------
 
     async def run_stopping(self, ctx: Context, reason: Exit) -> Exit:
-        """Call the actor's hook of that name; gives how the actor has ended with it."""
+        """Call the actor's `stopping` hook; returns the reason that the actor ends with."""
         assert self.actor is not None
         await self.actor.stopping(ctx, reason)
         return reason
 
-    def stops(self, *, comes_back: bool) -> None:
-        """It is about to be stopped; with `comes_back` it is started again afterwards."""
+    def before_stop(self, *, comes_back: bool) -> None:
+        """An ordered stop begins; with `comes_back` a new start follows it."""
 
-    async def prepare_stop(self) -> None:
-        """It stops in order, and its children are about to be stopped."""
+    async def before_children_stop(self) -> None:
+        """In an ordered stop, the stop of its children begins."""
 
-    def keeps_children(self) -> bool:
-        """Whether its children, ended by force with it, come back with it."""
+    def keeps_children_when_killed(self) -> bool:
+        """Whether its children, killed together with it, come back with it."""
         return False
 
-    def killed_with_parent(self, *, comes_back: bool) -> None:
-        """It is about to be ended by force, because its parent is."""
+    def before_killed_with_parent(self, *, comes_back: bool) -> None:
+        """The cell is about to be killed, because its parent is."""
 
-    def killed(self) -> None:
-        """It is ended by force."""
+    def on_killed(self) -> None:
+        """The cell has been killed."""
 
-    def children_gave_up(self, reason: Exit) -> Exit:
-        """Its children have ended by themselves while it ran; gives how it ends by that."""
+    def exit_after_children(self, reason: Exit) -> Exit:
+        """Its children gave up while it ran; returns the reason that it ends with."""
         if self.supervision.auto_shutdown is AutoShutdown.NEVER:
-            # OTP calls this end a shutdown. But an actor is more than the supervisor of
-            # its children: a transient one would be gone without a word.
+            # OTP calls this end a shutdown. But an actor is more than the supervisor of its
+            # children: with that reason a transient one would not restart, and none would see it.
             return Exit(ExitReason.FAILED, reason.detail)
         return reason
 
-    def children_did_not_start(self, reason: Exit) -> None:
-        """Its children have ended by themselves before it ran."""
+    def on_children_start_failed(self, reason: Exit) -> None:
+        """Its children gave up before it ran."""
 
-    def stopped_for_good(self) -> None:
-        """It stays down until it is started by hand, or with its supervisor."""
+    def on_stopped_for_good(self) -> None:
+        """The cell stays down until an operator or its supervisor's start starts it."""
 
-    def ended(self) -> None:
-        """It is gone for good."""
+    def on_removed(self) -> None:
+        """The cell has left its host for good."""
 
     # --- its mailbox ------------------------------------------------------------------------
 
     def drain(self) -> list[Any]:
-        """Take everything out of the mailbox, for dead letters."""
+        """Take all messages out of the mailbox."""
         items = list(self.mailbox or ())
         self.mailbox = None
         return items
@@ -403,7 +403,7 @@ class Cell:
             return True
         full = MailboxFull(
             f"the mailbox of {self.path} holds {self.behaviour.mailbox_messages} messages.",
-            advice="Use send or ask, which wait; or raise mailbox_messages; or slow down.",
+            advice="Use send or ask, which wait; raise mailbox_messages; or send less.",
             may_have_run=False,
         )
         if policy is Overflow.DROP_OLDEST:
@@ -425,7 +425,7 @@ class Cell:
             item.fail(
                 ActorStopped(
                     f"{self.path} has stopped.",
-                    advice="Look up or spawn another one.",
+                    advice="Look it up again, or spawn another one.",
                     may_have_run=False,
                     slot=self.host.slot,
                     cell=self.id,
@@ -435,7 +435,7 @@ class Cell:
 
 
 def _take_oldest(mailbox: deque[Any]) -> Any:
-    """The oldest message that may be dropped, or None: notices are owed to the actor."""
+    """The oldest message that may be dropped, or None; a notice must reach its actor."""
     for place, item in enumerate(mailbox):
         if not is_notice(item):
             del mailbox[place]

@@ -1,4 +1,4 @@
-"""A cell as the parts of the kernel below it see it: notices, timers, stashes, ties, contexts."""
+"""The port of a cell, for parts of the kernel that cells import: notices, timers, contexts."""
 
 import enum
 from collections.abc import Awaitable, Mapping, Sequence
@@ -14,7 +14,7 @@ __all__ = ["BehaviourPort", "CellPort", "Lifecycle"]
 
 
 class Lifecycle(enum.IntEnum):
-    """What state a cell is in."""
+    """The state of a cell."""
 
     STARTING = 0
     RUNNING = 1
@@ -23,7 +23,7 @@ class Lifecycle(enum.IntEnum):
 
 
 class BehaviourPort(Protocol):
-    """What an actor class does, as far as its handlers and limits are looked at."""
+    """The handlers and limits of an actor class."""
 
     @property
     def actor(self) -> type[Any]:
@@ -35,7 +35,7 @@ class BehaviourPort(Protocol):
 
     @property
     def trap_exits(self) -> bool:
-        """Whether the end of a linked actor is a message to it."""
+        """Whether the end of a linked actor reaches it as a message."""
 
     @property
     def attempts_max(self) -> int:
@@ -46,7 +46,7 @@ class BehaviourPort(Protocol):
         """How many messages it may put aside."""
 
     def find(self, contract: type) -> object | None:
-        """The handler of a contract whose own row is missing."""
+        """The handler of a contract that has no row of its own."""
 
 
 class CellPort(Protocol):
@@ -58,39 +58,39 @@ class CellPort(Protocol):
 
     @property
     def path(self) -> str:
-        """Where it is in the tree of its host."""
+        """Its path in the tree of its host."""
 
     @property
     def behaviour(self) -> BehaviourPort:
-        """What its actor does."""
+        """The behaviour of its actor's class."""
 
     @property
     def lifecycle(self) -> Lifecycle:
-        """What state it is in."""
+        """Its state."""
 
     @property
     def incarnation(self) -> int:
-        """How often its actor was made."""
+        """The number of its incarnation; each start makes a new one."""
 
     @property
     def has_actor(self) -> bool:
-        """Whether an incarnation is there, which may still be starting."""
+        """Whether it has an incarnation, which may still be starting."""
 
     @property
     def is_full(self) -> bool:
         """Whether its mailbox is at its limit."""
 
     def put_notice(self, notice: Ask) -> bool:
-        """Take a notice, full or not; False when the actor ends."""
+        """Put a notice into the mailbox, full or not; False when the actor ends."""
 
     def put_first(self, items: Sequence[Any]) -> None:
-        """Put messages in front of those that wait; the caller schedules."""
+        """Put messages before the waiting ones; the caller schedules the cell."""
 
     def schedule(self) -> None:
-        """Queue it if it has work and may do it."""
+        """Queue it if it has messages and may handle one."""
 
     def exit(self, reason: Exit) -> None:
-        """Let its running actor end like this; its supervisor decides."""
+        """End its running actor with this reason; its supervisor decides what follows."""
 
     def stop_self(self, reason: Exit) -> None:
         """Stop it after the message that it handles."""
@@ -105,7 +105,7 @@ class CellPort(Protocol):
         restart: Restart,
         stop_timeout: StopTimeout | None,
     ) -> Awaitable[int]:
-        """Start a child and wait until it runs; gives its number."""
+        """Start a child and wait until it runs; returns its number."""
 
     def stop_child(self, number: int) -> Awaitable[None]:
         """Stop a child in order, and wait until it has stopped."""

@@ -1,7 +1,7 @@
-"""What a handler may do besides computing: ask, tell, spawn, look up.
+"""The context of a handler: ask, tell, spawn, watch, and look up.
 
-A context belongs to one message. Its asks inherit what is left of that message's
-deadline, and are cancelled with it.
+A context belongs to one message. Its asks inherit the rest of that message's deadline, and
+a cancellation of the message cancels them.
 """
 
 import math
@@ -34,13 +34,13 @@ ReplyT = TypeVar("ReplyT")
 
 
 class ActorHooks(Protocol):
-    """What every actor has: see `Actor`, from which all derive."""
+    """The hooks of every actor; see `Actor`, from which all derive."""
 
     async def started(self, ctx: "Context") -> None:
-        """Called before the first message."""
+        """The kernel calls this before the first message."""
 
     async def stopping(self, ctx: "Context", reason: Exit) -> None:
-        """Called when the actor stops in order."""
+        """The kernel calls this in an ordered stop."""
 
 
 class ContextHost(Protocol):
@@ -72,11 +72,11 @@ class ContextHost(Protocol):
 
     @property
     def stashes(self) -> Stashes:
-        """What its actors have put aside."""
+        """The stashes of its actors."""
 
     @property
     def instruments(self) -> Instruments:
-        """What its actors measure."""
+        """The metric sources of its actors."""
 
     def now(self) -> float:
         """Its time in seconds."""
@@ -97,7 +97,7 @@ class ContextHost(Protocol):
         timeout_s: float | None = None,
         origin: Ask | None = None,
     ) -> Awaitable[ReplyT]:
-        """See `Ref.ask`; without an address, whoever offers the contract is asked."""
+        """See `Ref.ask`; without an address, an actor that offers the contract answers."""
 
     async def lookup(self, name: str, timeout_s: float | None = None) -> Ref[Any]:
         """The actor of a name. Raises `ActorNotFound`."""
@@ -131,7 +131,7 @@ class Context:
 
     @property
     def cancelled(self) -> threading.Event:
-        """Set when the asker has given up: for synchronous handlers to look at."""
+        """Set once the asker has given up; a synchronous handler checks it."""
         if self._cancelled is None:
             self._cancelled = threading.Event()
         return self._cancelled
@@ -140,13 +140,13 @@ class Context:
     def idempotency_key(self) -> str:
         """The same text for every attempt of a step of an execution, also after a resume.
 
-        Give it to whatever has an effect outside: a service that knows it again does nothing
-        twice. Empty for a message that is no sub-task.
+        Pass it to each service with an effect outside: a service that recognises the key
+        does nothing twice. Empty for a message that is no sub-task.
         """
         return "" if self._ask is None else self._ask.step
 
     def remaining_s(self) -> float | None:
-        """What is left of this message's deadline in seconds; None when it has none."""
+        """The seconds left until this message's deadline; None when it has none."""
         if self._ask is None or self._ask.deadline_s == math.inf:
             return None
         return max(0.0, self._ask.deadline_s - self._host.now())
@@ -160,9 +160,9 @@ class Context:
     ) -> Awaitable[ReplyT]:
         """The reply to `request`, from `to` or else from an actor that offers its contract.
 
-        Within `timeout_s` and what is left of this message's deadline, whichever ends
-        first. Raises, when awaited, an `AskError` or a `ContractError`; `NoAgentOffers`
-        when `to` is left out and nobody offers the contract.
+        The ask ends after `timeout_s` or at this message's deadline, whichever comes first.
+        Awaiting it raises an `AskError` or a `ContractError`; `NoAgentOffers` when `to` is
+        left out and no actor offers the contract.
         """
         if isinstance(request, Ref):
             raise message_comes_first()
@@ -185,7 +185,7 @@ class Context:
     async def send(
         self, message: Contract, to: Ref[Any] | None = None, *, timeout_s: float | None = None
     ) -> None:
-        """Like `Ref.send`, within this message's deadline, to `to` or to an actor that offers it.
+        """Like `Ref.send` within this message's deadline, to `to` or an actor that offers it.
 
         Raises like `tell`.
         """
@@ -225,16 +225,16 @@ class Context:
         await self._cell.stop_child(child.address.cell)
 
     def stash(self) -> NoReturn:
-        """Put the message aside that is being handled, and end its handler here.
+        """Stash the current message, and end its handler here.
 
-        `unstash_all` gives it back. An ask stays open, and its deadline goes on. Raises
-        `StashFull` when `stash_messages` are aside already.
+        `unstash_all` puts it back into the mailbox. An ask stays open, and its deadline still
+        counts. Raises `StashFull` when the stash holds `stash_messages` already.
         """
         self._host.stashes.check_room(self._cell)
         raise Stashed
 
     def unstash_all(self) -> int:
-        """Put everything that is stashed back, before what waits; gives how much that was."""
+        """Put all stashed messages before the waiting ones; returns how many there were."""
         stashed = self._host.stashes.take(self._cell)
         self._cell.put_first(stashed)
         self._cell.schedule()
@@ -244,94 +244,96 @@ class Context:
         """Stop this actor after the current message; a transient one is not restarted."""
         self._cell.stop_self(reason)
 
-    # --- what an actor can ask to be told -------------------------------------------------
+    # --- notices to this actor ----------------------------------------------------------------
 
     def watch(self, ref: Ref[Any]) -> Watch:
-        """Get one `Down` when the incarnation that runs behind `ref` ends.
+        """Get one `Down` when the current incarnation of the actor behind `ref` ends.
 
-        Its handler gets the notice. The `Watch` can be awaited for it too, and its `cancel` is
-        `unwatch`.
+        This actor's handler for `Down` gets it. A task can also await the `Watch`; its
+        `cancel` does the same as `unwatch`.
 
-        At once (`NO_ACTOR`) when there is none; of an actor that is just being restarted the
-        next incarnation is watched. Then the watch is over, as it is when this actor itself
-        is restarted or stops. Watching twice gives two notices. Raises `UsageError` when this
-        actor has no handler for `Down`, or more watches and links than `MONITORS_MAX`.
+        If there is no such actor, the `Down` (`NO_ACTOR`) comes at once. If the actor is just
+        being restarted, the watch is on its next incarnation. A watch ends with its `Down`,
+        and when this actor itself restarts or stops. Two watches give two notices. Raises
+        `UsageError` when this actor has no handler for `Down`, or when it already has
+        `MONITORS_MAX` watches and links.
         """
-        return self._host.monitors.watch(self._living(), ref)
+        return self._host.monitors.watch(self._live_cell(), ref)
 
     def watch_host(self, number: int) -> Watch:
-        """The same for a host, by its number: its process, whatever becomes of its slot."""
+        """Watch a host by its number: the watch is on its process, not on its slot."""
         ref = self._host.ref(Address(number, CONTROL_CELL))
-        return self._host.monitors.watch(self._living(), ref)
+        return self._host.monitors.watch(self._live_cell(), ref)
 
     def unwatch(self, watched: Watch | Ref[Any]) -> None:
-        """End a watch, or all watches on one actor: no `Down` of theirs is handled after this."""
-        self._host.monitors.unwatch(self._living(), watched)
+        """End a watch, or all watches on one actor; no handler gets their `Down` after this."""
+        self._host.monitors.unwatch(self._live_cell(), watched)
 
     def link(self, ref: Ref[Any]) -> None:
-        """Tie this actor's life to another's, wherever it lives, and that one's to this.
+        """Link this actor and another one, on any host.
 
         When either ends abnormally, the other fails with the same reason, and its supervisor
-        decides; with `trap_exits` it gets an `Exited` instead, of normal ends too. Linking
-        to an actor that is not there is felt as an end with `NO_ACTOR`. Linking twice is
-        linking once. Raises `UsageError`.
+        decides. An actor with `trap_exits` gets an `Exited` instead, also for a normal end. A
+        link to an actor that does not exist acts as an end with `NO_ACTOR`. A second link to
+        the same actor changes nothing. Raises `UsageError`.
         """
-        self._host.monitors.link(self._living(), ref)
+        self._host.monitors.link(self._live_cell(), ref)
 
     def unlink(self, ref: Ref[Any]) -> None:
-        """End a link: the other's end is not felt after this."""
-        self._host.monitors.unlink(self._living(), ref)
+        """End a link: the other actor's end has no effect on this one after this."""
+        self._host.monitors.unlink(self._live_cell(), ref)
 
     def send_after(self, delay_s: float, message: Contract) -> Timer:
-        """Send this actor a message after `delay_s` seconds, if it has not been restarted.
+        """Send this actor a message after `delay_s` seconds; a restart cancels it.
 
-        Raises `UsageError` for a delay that is none, a message that this actor has no
-        handler for, or more timers than `TIMERS_MAX`.
+        Raises `UsageError` for a delay out of range, a message that this actor has no handler
+        for, or more timers than `TIMERS_MAX`.
         """
-        return self._host.timers.after(self._living(), delay_s, message)
+        return self._host.timers.after(self._live_cell(), delay_s, message)
 
     def send_every(self, period_s: float, message: Contract) -> Timer:
         """Send this actor a message every `period_s` seconds, first after one period.
 
-        While one of them waits in the mailbox, or that is full, the next ones are left out.
-        Raises like `send_after`.
+        While one of them waits in the mailbox, or the mailbox is full, the timer skips the
+        next ones. Raises like `send_after`.
         """
-        return self._host.timers.every(self._living(), period_s, message)
+        return self._host.timers.every(self._live_cell(), period_s, message)
 
     def subscribe(self, contract: type[Contract] | str) -> None:
-        """Get an `Offers` of who offers a contract, at once and after each change.
+        """Get the actors that offer a contract (`Offers`), at once and after each change.
 
-        Anywhere in the system. Raises `UsageError` when this actor has no handler for
-        `Offers`, or more subscriptions than `SUBSCRIPTIONS_MAX`.
+        They may be anywhere in the system. Raises `UsageError` when this actor has no handler
+        for `Offers`, or more subscriptions than `SUBSCRIPTIONS_MAX`.
         """
         subject = (Offers, contract_name_of(contract))
-        self._host.subscriptions.subscribe(self._living(), subject)
+        self._host.subscriptions.subscribe(self._live_cell(), subject)
 
     def unsubscribe(self, contract: type[Contract] | str) -> None:
-        """No `Offers` of that contract is handled after this."""
+        """End that subscription; no handler gets an `Offers` of the contract after this."""
         subject = (Offers, contract_name_of(contract))
-        self._host.subscriptions.unsubscribe(self._living(), subject)
+        self._host.subscriptions.unsubscribe(self._live_cell(), subject)
 
     def subscribe_name(self, name: str) -> None:
-        """Get a `NameChanged` of who has a name, at once and after each change."""
-        self._host.subscriptions.subscribe(self._living(), (NameChanged, name))
+        """Get the actor that has a name (`NameChanged`), at once and after each change."""
+        self._host.subscriptions.subscribe(self._live_cell(), (NameChanged, name))
 
     def unsubscribe_name(self, name: str) -> None:
-        """No `NameChanged` of that name is handled after this."""
-        self._host.subscriptions.unsubscribe(self._living(), (NameChanged, name))
+        """End that subscription; no handler gets a `NameChanged` of the name after this."""
+        self._host.subscriptions.unsubscribe(self._live_cell(), (NameChanged, name))
 
     def measure(self, source: Source) -> None:
-        """Tell what `source` reads among this host's metrics, until this incarnation ends.
+        """Add the readings of `source` to this host's metrics, until this incarnation ends.
 
-        It is called every few seconds, on the event loop. Names are `telemetry.names.METRICS`.
+        The host calls it every few seconds, on the event loop. The metric names are those of
+        `telemetry.names.METRICS`.
         """
-        self._host.instruments.add_of(self._living().id, source)
+        self._host.instruments.add_for(self._live_cell().id, source)
 
-    def _living(self) -> CellPort:
+    def _live_cell(self) -> CellPort:
         cell = self._cell
         if not cell.has_actor:
             raise ActorStopped(
-                f"{cell.path} has ended while this handler went on.",
+                f"{cell.path} has ended, but this handler still runs.",
                 advice="Let the handler end when it is cancelled.",
             )
         return cell

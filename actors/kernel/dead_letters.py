@@ -1,7 +1,7 @@
-"""Dead letters: messages that reached nobody, counted by reason and shown to subscribers.
+"""Dead letters: messages that no handler got, counted by reason and sent to subscribers.
 
-A subscriber gets one `DeadLetter` each and must be quick; one that raises is dropped
-with a log line, because nothing about a dead letter may hurt the living.
+A subscriber is called with each `DeadLetter` and must be quick. One that raises is removed
+with a log line, because a dead letter must not harm a running actor.
 """
 
 import logging
@@ -17,9 +17,9 @@ from .asks import Ask
 
 __all__ = ["DeadLetters"]
 
-LOGGER: Final = logging.getLogger("callboard.letters")
+LOGGER: Final = logging.getLogger("callboard.dead_letters")
 LOGGED_MAX: Final = 20
-"""Dead letters logged one by one; after that only powers of ten, so a flood cannot flood logs."""
+"""Dead letters logged one by one; after that each power of ten, so that no flood fills the log."""
 
 
 class DeadLetters:
@@ -29,15 +29,15 @@ class DeadLetters:
         self._host_name = host_name
         self._subscribers: list[Callable[[DeadLetter], None]] = []
         self.counts: Counter[str] = Counter()
-        """How many, by reason."""
+        """How many there were, by reason."""
         self._total = 0
 
     def subscribe(self, subscriber: Callable[[DeadLetter], None]) -> Callable[[], None]:
-        """Call `subscriber` for each dead letter from now on; call the result to end that."""
+        """Call `subscriber` with each new dead letter; returns a function that ends this."""
         self._subscribers.append(subscriber)
 
         def unsubscribe() -> None:
-            self._drop(subscriber)
+            self._remove(subscriber)
 
         return unsubscribe
 
@@ -47,9 +47,9 @@ class DeadLetters:
         target: str,
         item: Any,
         error: CallboardError | None = None,
-        story: Sequence[Attempt] = (),
+        attempts: Sequence[Attempt] = (),
     ) -> None:
-        """Record one message that was not handled."""
+        """Record one message that no handler got, or whose handler failed."""
         self.counts[reason] += 1
         self._total += 1
         message: Contract | None = item.message if type(item) is Ask else item
@@ -72,15 +72,15 @@ class DeadLetters:
             contract=name,
             host=self._host_name,
             error=None if error is None else error.to_data(),
-            story=tuple(story),
+            attempts=tuple(attempts),
         )
         for subscriber in tuple(self._subscribers):
             try:
                 subscriber(letter)
             except Exception:
-                LOGGER.exception("a subscriber of dead letters failed and is dropped")
-                self._drop(subscriber)
+                LOGGER.exception("a subscriber of dead letters failed and is removed")
+                self._remove(subscriber)
 
-    def _drop(self, subscriber: Callable[[DeadLetter], None]) -> None:
-        if subscriber in self._subscribers:  # It may have gone by itself meanwhile.
+    def _remove(self, subscriber: Callable[[DeadLetter], None]) -> None:
+        if subscriber in self._subscribers:  # It may have unsubscribed meanwhile.
             self._subscribers.remove(subscriber)

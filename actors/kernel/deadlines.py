@@ -1,11 +1,11 @@
-"""Deadlines of many asks with one timer: buckets of time, and a heap of the buckets.
+"""The deadlines of many asks with one timer: buckets of time, and a heap of the buckets.
 
-An ask nearly always ends long before its deadline, so what must be cheap is to add
-and to remove: a dictionary operation each, and no timer of the event loop. Expiry is
-late by up to `BUCKET_S`, never early.
+An ask nearly always ends long before its deadline, so adding and removing must be cheap:
+each is a dictionary operation, without a timer of the event loop. A deadline expires late
+by up to `BUCKET_S`, never early.
 
-Invariant between calls: the heap holds exactly the numbers of the buckets. A bucket that
-has fallen empty stays until its time comes, or until there are many of them.
+Invariant between calls: the heap holds exactly the numbers of the buckets. An empty bucket
+stays until its time comes, or until there are many of them.
 
 Pure: the caller says what time it is and sets the one timer.
 """
@@ -17,21 +17,21 @@ __all__ = ["BUCKET_S", "Deadlines", "Expiring"]
 
 BUCKET_S: Final = 0.005
 BUCKETS_KEPT: Final = 512
-"""Buckets before the empty ones are thrown away: with deadlines an hour away, a bucket
-every 5 ms would otherwise pile up."""
+"""Above so many buckets the empty ones are removed: with deadlines an hour away, they would
+otherwise pile up, one every 5 ms."""
 
 
 class Expiring(Protocol):
-    """What has a deadline. `bucket` belongs to `Deadlines`; -1 says that it is in none."""
+    """An item with a deadline. Only `Deadlines` sets `bucket`; -1 says that it is in none."""
 
     bucket: int
 
     def expired(self) -> None:
-        """Called once when the deadline has passed; not after `remove`."""
+        """`Deadlines` calls this once, when the deadline has passed; not after `remove`."""
 
 
 class Deadlines:
-    """All running deadlines of one host."""
+    """All running deadlines of the asks of one host."""
 
     __slots__ = ("_buckets", "_heap", "_prune_at")
 
@@ -41,7 +41,7 @@ class Deadlines:
         self._prune_at = BUCKETS_KEPT
 
     def add(self, item: Expiring, at_s: float) -> bool:
-        """Take an item in; True when the next expiry has become earlier."""
+        """Add an item; True when the next expiry has become earlier."""
         number = int(at_s / BUCKET_S) + 1
         item.bucket = number
         bucket = self._buckets.get(number)
@@ -62,7 +62,7 @@ class Deadlines:
         item.bucket = -1
 
     def next_expiry_s(self) -> float | None:
-        """When to call `expire` next; None when there is no deadline."""
+        """The time of the next call of `expire`; None when there is no deadline."""
         buckets = self._buckets
         while self._heap:
             number = self._heap[0]
@@ -75,11 +75,11 @@ class Deadlines:
     def expire(self, now_s: float) -> None:
         """Call `expired` on everything whose deadline has passed, earliest bucket first.
 
-        `expired` may add and remove items, those that are due now too. What it raises is
-        raised; the items after it keep their turn for the next call.
+        `expired` may add and remove items, also those that are due now. An exception from it
+        ends this call; the next call continues with the items after it.
         """
-        # The very comparison that `next_expiry_s` promises: a division would round
-        # differently, and a timer that fires on time would find nothing to do.
+        # Exactly the comparison that `next_expiry_s` promises: a division would round
+        # differently, and a timer that fires on time would find nothing due.
         while (at_s := self.next_expiry_s()) is not None and at_s <= now_s:
             bucket = self._buckets[self._heap[0]]
             for item in tuple(bucket):

@@ -1,12 +1,12 @@
-"""The run queue of one host and the workers that serve it.
+"""The dispatcher: the ready queue of one host, and the workers that serve it.
 
-Cells with work wait in one ready queue. A worker is an asyncio task that takes cells from
-it and runs their handlers inside itself: a message whose handler never waits costs no
-task of its own. When a handler waits, its worker waits with it, and another worker goes
-on with the queue; so there are about as many workers as handlers that wait.
+Cells with messages wait in one ready queue. A worker is an asyncio task that takes cells
+from it and runs their handlers inside itself: a message whose handler never waits costs no
+task of its own. When a handler waits, its worker waits with it, and another worker serves
+the queue; so there are about as many workers as waiting handlers.
 
-Invariant: whenever the ready queue is not empty, a wake-up is scheduled (`_kicked`) or a
-worker is running. The wake-up is one loop callback per loop iteration, not per message.
+Invariant: whenever the ready queue is not empty, a wake-up is scheduled (`_wake_scheduled`)
+or a worker runs. The wake-up is one loop callback per loop iteration, not per message.
 """
 
 import asyncio
@@ -24,9 +24,14 @@ from .asks import Ask
 from .cell import Cell, Lifecycle
 from .context import Context
 from .dead_letters import DeadLetters
-from .failures import handler_failed, missing_handler, passed_on, wrong_reply
+from .failures import (
+    forwarded_error,
+    handler_failed_error,
+    missing_handler_error,
+    wrong_reply_error,
+)
 from .inspection.meters import Activity
-from .lifecycle.mailbox_policy import actor_restarts
+from .lifecycle.mailbox_policy import apply_restart_policy
 from .ports import DispatcherHost
 from .redelivery import Redelivery
 from .stash import Stashed, Stashes
@@ -37,7 +42,7 @@ BATCH_MESSAGES: Final = 256
 """Messages of one cell before the next cell's turn."""
 
 SLICE_S: Final = 0.004
-"""How long workers run before the event loop gets to its sockets and timers."""
+"""How long workers run before the event loop serves its sockets and timers."""
 
 WORKERS_IDLE_MAX: Final = 256
 THREADS_MAX: Final = 32
@@ -52,37 +57,37 @@ class Dispatcher:
         self.loop: Final = asyncio.get_running_loop()
         self.ready: deque[Cell] = deque()
         self.running: Worker | None = None
-        """The worker whose turn it is; what the watchdog names when the loop stands still."""
+        """The worker whose turn it is."""
         self.workers: set[Worker] = set()
         self.handled = 0
         """Messages handled since the start."""
         self.activity: Activity | None = None
-        """Counts what each actor handles; None while nobody looks."""
+        """Counts the messages that each actor handles; None while no view asks for it."""
         self.stashes: Final = Stashes()
-        self.attempts: Final = Redelivery(host.name)
+        self.redelivery: Final = Redelivery(host.name)
         self._idle: list[Worker] = []
-        self._kicked = False
+        self._wake_scheduled = False
         self._threads: concurrent.futures.ThreadPoolExecutor | None = None
 
     def enqueue(self, cell: Cell) -> None:
-        """Put a cell into the ready queue; `cell.queued` is the caller's."""
+        """Put a cell into the ready queue; the caller sets `cell.queued`."""
         self.ready.append(cell)
-        if not self._kicked:
-            self._kicked = True
-            self.loop.call_soon(self._kick)
+        if not self._wake_scheduled:
+            self._wake_scheduled = True
+            self.loop.call_soon(self._wake_scheduled_now)
 
-    def kick_soon(self) -> None:
-        """See that somebody looks at the queue in the next loop iteration."""
-        if not self._kicked:
-            self._kicked = True
-            self.loop.call_soon(self._kick)
+    def wake_soon(self) -> None:
+        """Wake a worker in the next loop iteration."""
+        if not self._wake_scheduled:
+            self._wake_scheduled = True
+            self.loop.call_soon(self._wake_scheduled_now)
 
     def wake_now(self) -> None:
         """Wake a worker without waiting for the next loop iteration."""
         self._wake_worker()
 
-    def _kick(self) -> None:
-        self._kicked = False
+    def _wake_scheduled_now(self) -> None:
+        self._wake_scheduled = False
         self._wake_worker()
 
     def _wake_worker(self) -> None:
@@ -93,19 +98,19 @@ class Dispatcher:
         else:
             worker = Worker(self)
             self.workers.add(worker)
-            # An empty context: what a handler sets in a context variable must not
-            # depend on who happened to send the first message.
+            # An empty context: the context variables of a handler must not depend on the
+            # sender of the first message.
             worker.task = self.loop.create_task(worker.run(), context=contextvars.Context())
 
     def park(self, worker: "Worker") -> bool:
-        """Keep an idle worker for later; False tells it to end."""
+        """Keep an idle worker for later; False when it is to end."""
         if len(self._idle) >= WORKERS_IDLE_MAX:
             self.workers.discard(worker)
             return False
         self._idle.append(worker)
         return True
 
-    def in_thread(self, function: Any, *arguments: Any) -> "asyncio.Future[Any]":
+    def run_in_thread(self, function: Any, *arguments: Any) -> "asyncio.Future[Any]":
         """Run a synchronous handler in a thread of this host's pool."""
         if self._threads is None:
             self._threads = concurrent.futures.ThreadPoolExecutor(
@@ -128,7 +133,7 @@ class Dispatcher:
         if tasks:
             await asyncio.wait(tasks, timeout=1.0)
         if self._threads is not None:
-            # A thread cannot be ended; its handler's result goes nowhere.
+            # A running thread cannot be stopped; the result of its handler is dropped.
             self._threads.shutdown(wait=False, cancel_futures=True)
 
 
@@ -144,10 +149,10 @@ class Worker:
         self.task: asyncio.Task[None] | None = None
         self.cell: Cell | None = None
         self.item: Any = None
-        """What it handles now: a message, or an `Ask`."""
+        """The message, or the `Ask`, that it handles now."""
 
     def wake(self) -> None:
-        """Let a parked worker look at the queue."""
+        """Let a parked worker serve the queue."""
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
 
@@ -157,8 +162,8 @@ class Worker:
             self._cancelling = ask
             self.task.cancel()
 
-    def disown(self) -> None:
-        """Let its handler run on for nobody: the cell is not its own any more."""
+    def abandon_handler(self) -> None:
+        """Leave the cell; the handler runs on, and its result is dropped."""
         self.cell = None
 
     def interrupt(self) -> None:
@@ -168,7 +173,7 @@ class Worker:
             self.task.cancel()
 
     async def run(self) -> None:
-        """Serve the queue until there are idle workers enough."""
+        """Serve the queue until enough other workers are idle."""
         dispatcher = self._dispatcher
         ready, loop = dispatcher.ready, dispatcher.loop
         slice_ends_s = loop.time() + SLICE_S
@@ -189,7 +194,7 @@ class Worker:
             cell.free -= 1
             self.cell = cell
             if ready:
-                dispatcher.kick_soon()
+                dispatcher.wake_soon()
             try:
                 await self._serve(cell)
             finally:
@@ -198,13 +203,13 @@ class Worker:
                 if is_mine:
                     cell.free += 1
             if is_mine:
-                cell.turn_over()
+                cell.end_turn()
             if loop.time() > slice_ends_s:
-                dispatcher.kick_soon()
+                dispatcher.wake_soon()
                 await asyncio.sleep(0)
                 slice_ends_s = loop.time() + SLICE_S
 
-    # One loop on purpose: a coroutine more for each message is a sixth of a local tell.
+    # One loop on purpose: one more coroutine per message costs a sixth of a local tell.
     async def _serve(self, cell: Cell) -> None:  # noqa: C901, PLR0912, PLR0915 - as above
         """One turn of a cell: up to a batch of its messages."""
         actor = cell.actor
@@ -218,8 +223,8 @@ class Worker:
                 break
             left -= 1
             if cell.free and not cell.queued:
-                # More messages may be handled while this one waits: its own, or those it shares.
-                cell.began()
+                # The actor is concurrent: other workers may handle its next messages meanwhile.
+                cell.wake()
             self.item = item
             if type(item) is Ask:
                 if item.done:
@@ -227,7 +232,7 @@ class Worker:
                 message = item.message
                 row = handlers.get(type(message)) or behaviour.find(type(message))
                 if row is None:
-                    item.fail(missing_handler(cell, message))
+                    item.fail(missing_handler_error(cell, message))
                     continue
                 item.worker = self
                 try:
@@ -236,9 +241,9 @@ class Worker:
                     else:
                         result = await self._call(row, actor, message, item)
                     if type(result) is not row.reply and not row.accepts(result):
-                        raise wrong_reply(cell, row, result)  # noqa: TRY301 - one way out
-                except BaseException as error:  # noqa: BLE001 - `_failed` sorts them
-                    self._failed(cell, actor, item, error)
+                        raise wrong_reply_error(cell, row, result)  # noqa: TRY301 - one way out
+                except BaseException as error:  # noqa: BLE001 - `_handle_failure` sorts it
+                    self._handle_failure(cell, actor, item, error)
                 else:
                     if not item.done:
                         item.done = True
@@ -256,10 +261,11 @@ class Worker:
                         await row.function(actor, item)
                     else:
                         await self._call(row, actor, item, None)
-                except BaseException as error:  # noqa: BLE001 - `_failed` sorts them
-                    self._failed(cell, actor, item, error)
+                except BaseException as error:  # noqa: BLE001 - `_handle_failure` sorts it
+                    self._handle_failure(cell, actor, item, error)
             if self._cancelling is not None:
-                self._cancelled_late()
+                # The handler swallowed its cancellation, which must not reach the worker.
+                self._uncancel()
         self.item = None
         dispatcher.handled += BATCH_MESSAGES - left
         if dispatcher.activity is not None:
@@ -268,14 +274,14 @@ class Worker:
     async def _call(
         self, row: Handler, actor: Actor | None, message: Contract, ask: Ask | None
     ) -> Any:
-        """Call a handler that wants a context, or runs in a thread, or both."""
+        """Call a handler that takes a context, or runs in a thread, or both."""
         assert self.cell is not None
         ctx = Context(self._dispatcher.host, self.cell, ask)
         arguments = (actor, message, ctx) if row.wants_context else (actor, message)
         if row.is_async:
             return await row.function(*arguments)
-        cancelled = ctx.cancelled  # Made here: two threads must not make one each.
-        running = self._dispatcher.in_thread(row.function, *arguments)
+        cancelled = ctx.cancelled  # Made here, so that two threads do not make one each.
+        running = self._dispatcher.run_in_thread(row.function, *arguments)
         stop: asyncio.CancelledError | None = None
         while True:
             try:
@@ -283,9 +289,9 @@ class Worker:
             except asyncio.CancelledError as error:
                 cancelled.set()
                 if running.cancelled() or self._cancelling is None:
-                    raise  # The host closes: nobody waits for the thread.
-                # The asker has been told. The thread cannot be stopped, and until it
-                # ends the actor handles a message: the next one must wait for it.
+                    raise  # The host closes: the thread's result is dropped.
+                # The asker has its error. The thread cannot be stopped, and the actor handles
+                # a message until it ends: the next message must wait for it.
                 self._uncancel()
                 stop = error
                 continue
@@ -298,21 +304,20 @@ class Worker:
         self.task.uncancel()
         self._cancelling = None
 
-    def _cancelled_late(self) -> None:
-        # The handler swallowed its cancellation; the worker is not to be cancelled by it.
-        self._uncancel()
-
-    def _failed(self, cell: Cell, actor: Actor | None, item: Any, error: BaseException) -> None:
-        """What a raised exception means for the asker, the actor, and this worker."""
+    def _handle_failure(
+        self, cell: Cell, actor: Actor | None, item: Any, error: BaseException
+    ) -> None:
+        """Handle an exception of a handler: for the asker, the actor, and this worker."""
         if isinstance(error, asyncio.CancelledError):
-            ours = self._cancelling is not None
-            if ours:
+            is_ours = self._cancelling is not None
+            if is_ours:
                 self._uncancel()
             elif self._dispatcher.loop.is_closed() or self not in self._dispatcher.workers:
                 raise error
             if type(item) is Ask and not item.done:
                 item.fail(
-                    item.stopped_by or handler_failed(cell, item.message, error, cancelled=True)
+                    item.stopped_by
+                    or handler_failed_error(cell, item.message, error, cancelled=True)
                 )
             return
         if isinstance(error, KeyboardInterrupt | GeneratorExit):
@@ -324,39 +329,39 @@ class Worker:
         failure = (
             error
             if isinstance(error, CallboardError)
-            else handler_failed(cell, message, error, cancelled=False)
+            else handler_failed_error(cell, message, error, cancelled=False)
         )
         restarts = failure is not error and cell.behaviour.restarts_on_error
-        again = None
+        retried = None
         if restarts and cell.behaviour.attempts_max > 1 and cell.lifecycle < Lifecycle.STOPPING:
-            again = self._once_more(cell, item, failure)
+            retried = self._redeliver(cell, item, failure)
         elif type(item) is Ask:
             with contextlib.suppress(asyncio.InvalidStateError):
-                item.fail(passed_on(failure))
+                item.fail(forwarded_error(failure))
         else:
             self._dispatcher.dead_letters.dead("handler_failed", cell.path, item, failure)
         if restarts:
-            self.item = None  # This handler has ended: only the actor's others are interrupted.
-            # A handler that was left behind must not take the next incarnation down.
+            self.item = None  # This handler has ended: the actor's other handlers are interrupted.
+            # A handler of an earlier incarnation must not fail the current one.
             is_newest = cell.actor is actor
             if is_newest and cell.lifecycle == Lifecycle.RUNNING:
-                actor_restarts(cell)
-            if again is not None:
-                cell.put_first((again,))
+                apply_restart_policy(cell)
+            if retried is not None:
+                cell.put_first((retried,))
                 cell.schedule()
             if is_newest:
-                self._dispatcher.host.termination.failed(cell, failure)
+                self._dispatcher.host.termination.actor_failed(cell, failure)
 
-    def _once_more(self, cell: Cell, item: Any, failure: CallboardError) -> Any:
-        """What the next incarnation is to handle first; None when the message is done with."""
-        again, told, story = self._dispatcher.attempts.judge(cell, item, failure)
-        if again is not None:
-            return again
+    def _redeliver(self, cell: Cell, item: Any, failure: CallboardError) -> Any:
+        """The message that the next incarnation handles first; None when it is not retried."""
+        retried, error, attempts = self._dispatcher.redelivery.judge(cell, item, failure)
+        if retried is not None:
+            return retried
         if type(item) is Ask:
-            item.fail(told)
-        if story or type(item) is not Ask:
-            reason = "poison" if story else "handler_failed"
-            self._dispatcher.dead_letters.dead(reason, cell.path, item, told, story)
+            item.fail(error)
+        if attempts or type(item) is not Ask:
+            reason = "poison" if attempts else "handler_failed"
+            self._dispatcher.dead_letters.dead(reason, cell.path, item, error, attempts)
         return None
 
 
@@ -364,5 +369,5 @@ def _run_in_thread(function: Any, *arguments: Any) -> Any:
     try:
         return function(*arguments)
     except StopIteration as error:
-        # A future cannot hold one: its waiter would wait for ever.
+        # A future cannot hold a StopIteration: its waiter would wait for ever.
         raise RuntimeError("a handler raised StopIteration") from error

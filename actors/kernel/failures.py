@@ -1,7 +1,7 @@
-"""What a handler did wrong, as errors that cross hosts: plain data with the traceback as text.
+"""Errors of handlers and start hooks, as plain data with the traceback as text.
 
-Nothing here ever pickles what a handler raised. An exception that cannot be printed
-either is named by its type alone.
+Nothing here pickles the exception that a handler raised. An exception that cannot be
+rendered as text is named by its type alone.
 """
 
 import asyncio
@@ -26,13 +26,13 @@ from .cell_port import CellPort
 
 __all__ = [
     "describe_exception",
-    "handler_failed",
+    "forwarded_error",
+    "handler_failed_error",
     "is_being_cancelled",
-    "linked_ended",
-    "missing_handler",
-    "passed_on",
-    "start_failed",
-    "wrong_reply",
+    "linked_exit_error",
+    "missing_handler_error",
+    "start_failed_error",
+    "wrong_reply_error",
 ]
 
 TRACEBACK_CHARS_MAX: Final = 16_000
@@ -44,7 +44,7 @@ def describe_exception(error: BaseException) -> dict[str, str]:
     try:
         text = str(error)
     except Exception as broken:  # noqa: BLE001 - a user's __str__ may do anything
-        text = f"(its text cannot be had: {type(broken).__name__})"
+        text = f"(its text cannot be rendered: {type(broken).__name__})"
     try:
         trace = "".join(traceback.format_exception(error))
     except Exception:  # noqa: BLE001 - as above
@@ -57,7 +57,7 @@ def describe_exception(error: BaseException) -> dict[str, str]:
 
 
 def _shortened(trace: str) -> str:
-    """Both ends: one tells where, and the other what, whichever of the two is long."""
+    """Both ends of it: one has the place, and the other the exception."""
     if len(trace) <= TRACEBACK_CHARS_MAX:
         return trace
     half = TRACEBACK_CHARS_MAX // 2
@@ -69,26 +69,26 @@ def _printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def handler_failed(
+def handler_failed_error(
     cell: CellPort, message: Contract, error: BaseException, *, cancelled: bool
 ) -> CallboardError:
     """The error for an asker whose handler raised, or was cancelled with its actor."""
     where = f"{cell.path} while it handled a {type(message).contract_name}"
     if cancelled:
-        return Cancelled(f"{where} was cancelled.", advice="Ask again if it is still wanted.")
-    told = describe_exception(error)
+        return Cancelled(f"{where} was cancelled.", advice="Ask again if you still need it.")
+    described = describe_exception(error)
     return HandlerFailed(
-        f"{where} raised {told['remote_type']}: {told['remote_text']}",
+        f"{where} raised {described['remote_type']}: {described['remote_text']}",
         advice="Its traceback is in remote_traceback.",
-        **told,
+        **described,
     )
 
 
-def passed_on(error: CallboardError) -> CallboardError:
-    """What a handler raised, for its asker.
+def forwarded_error(error: CallboardError) -> CallboardError:
+    """The error that a handler raised, for its own asker.
 
-    What it passes on of an ask of its own may say that *that* handler never started; of
-    itself it would be a lie, and its asker would repeat what has been done.
+    A handler may forward the error of an ask of its own, which says that *that* ask's handler
+    never ran. This handler has run: without the change its asker would repeat its work.
     """
     if not isinstance(error, AskError) or error.may_have_run:
         return error
@@ -96,7 +96,7 @@ def passed_on(error: CallboardError) -> CallboardError:
     return error_from_data({**data, "details": {**data["details"], "may_have_run": True}})
 
 
-def missing_handler(cell: CellPort, message: Contract) -> CallboardError:
+def missing_handler_error(cell: CellPort, message: Contract) -> CallboardError:
     """The error for an asker whose request the actor has no handler for."""
     handled = sorted({row.contract.contract_name for row in cell.behaviour.handlers.values()})
     return ActorNotFound(
@@ -107,42 +107,42 @@ def missing_handler(cell: CellPort, message: Contract) -> CallboardError:
     )
 
 
-def wrong_reply(cell: CellPort, row: Handler, result: Any) -> CallboardError:
-    """The error for an asker whose handler returned something else than promised."""
+def wrong_reply_error(cell: CellPort, row: Handler, result: Any) -> CallboardError:
+    """The error for an asker whose handler returned a reply of another type."""
     wanted = row.reply.contract_name if row.reply is not None else "None"
     return WrongReply(
         f"{cell.path}: handler {row.name} returned a {type(result).__qualname__}, "
         f"but {row.contract.contract_name} is answered by {wanted}.",
-        advice="Return what the request names.",
+        advice="Return the contract that the request names as its reply.",
     )
 
 
-def start_failed(cell: CellPort, error: BaseException) -> ActorStartFailed:
-    """The error for whoever wanted an actor whose constructor or hook raised."""
-    told = describe_exception(error)
+def start_failed_error(cell: CellPort, error: BaseException) -> ActorStartFailed:
+    """The error for the spawner of an actor whose constructor or start hook raised."""
+    described = describe_exception(error)
     return ActorStartFailed(
         f"{cell.path} ({cell.behaviour.actor.__qualname__}) did not start: "
-        f"{told['remote_type']}: {told['remote_text']}",
+        f"{described['remote_type']}: {described['remote_text']}",
         advice="Its traceback is in remote_traceback.",
         may_have_run=False,
         path=cell.path,
-        **told,
+        **described,
     )
 
 
-def linked_ended(cell: CellPort, reason: Exit) -> ActorStartFailed:
-    """The error for whoever wanted an actor that was linked to one that ended meanwhile."""
+def linked_exit_error(cell: CellPort, reason: Exit) -> ActorStartFailed:
+    """The error for the spawner of an actor whose linked actor ended during its start hook."""
     return ActorStartFailed(
         f"{cell.path} did not start: an actor that its start hook linked it to ended "
         f"({reason.kind.value}).",
-        advice="What ended the other is in reason.",
+        advice="The reason of that end is in reason.",
         may_have_run=False,
         reason=reason.to_data(),
     )
 
 
 def is_being_cancelled(error: BaseException) -> bool:
-    """Whether a task is really being cancelled; a hook may also raise `CancelledError` itself."""
+    """Whether the task is really being cancelled; a hook may also raise `CancelledError` itself."""
     task = asyncio.current_task()
     is_cancelled = isinstance(error, asyncio.CancelledError)
     return is_cancelled and task is not None and task.cancelling() > 0

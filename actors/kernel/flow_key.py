@@ -1,7 +1,7 @@
-"""Flow keys: which messages wait together when there is no room for one of them. Pure.
+"""Flow keys: the messages that wait together when there is no room for one of them. Pure.
 
-All messages for one cell have one, or each key in them has its own, so that what is full
-holds up nothing else.
+Either all messages for a cell have the same flow key, or the messages of each key have
+their own, so that a full mailbox delays no other messages.
 """
 
 from typing import Final, NamedTuple
@@ -24,11 +24,11 @@ class FlowKey(NamedTuple):
 
     @classmethod
     def of(cls, message: Contract, field: str) -> "FlowKey":
-        """The lane of a message; raises `InvalidMessage` when the field holds no key."""
+        """The flow key of a message; raises `InvalidMessage` when the field holds no key."""
         return cls(field, key_hash(message, field))
 
     def to_bytes(self) -> bytes:
-        """For the wire; a whole cell takes no byte."""
+        """Its bytes on the wire; a whole cell takes none."""
         return bytes(msgpack.packb(tuple(self))) if self.field else b""
 
 
@@ -37,7 +37,7 @@ WHOLE_CELL: Final = FlowKey("", 0)
 
 
 def read_flow_key(body: bytes) -> FlowKey | None:
-    """A lane from the wire; None when the bytes are none."""
+    """A flow key from the wire; None when the bytes are no flow key."""
     if not body:
         return WHOLE_CELL
     try:

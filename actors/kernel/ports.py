@@ -1,8 +1,8 @@
-"""Ports inside the kernel: what its parts need of each other and of their host, as Protocols.
+"""Ports inside the kernel: the protocols of its parts and of their host.
 
-A part takes the smallest of them that serves it, and never the whole `Host`. What a single
-part needs beside these, and names parts above this file, stands in that part's own file.
-`CellT` is always `Cell`, which stands above this file.
+A part takes the smallest protocol that serves it, and never the whole `Host`. A protocol
+that only one part needs, and that names parts which import this file, stands in that part's
+own file. `CellT` is always `Cell`, which imports this file.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ class SharedMailbox(Protocol[CellT_contra]):
         """The next message to handle, or None."""
 
     def member_ready(self, member: CellT_contra) -> None:
-        """One of them has nothing to do."""
+        """This cell is free to take work."""
 
 
 class Children(Protocol[CellT]):
@@ -59,24 +59,24 @@ class Children(Protocol[CellT]):
 
     @property
     def spec(self) -> SupervisorSpec:
-        """How they are supervised."""
+        """The spec of their supervision."""
 
     @property
     def supervisor(self) -> SupervisorPort:
-        """Who decides about them."""
+        """The supervisor that decides about them."""
 
     @property
     def cells(self) -> Mapping[int, CellT]:
-        """Those that are there, in the order of their start."""
+        """The present children, in the order of their start."""
 
     def named(self, name: str) -> CellT | None:
         """The child of that name."""
 
-    def is_member(self, cell: CellT) -> bool:
-        """Whether a child was declared with its supervisor, and so outlives its own end."""
+    def is_declared(self, cell: CellT) -> bool:
+        """Whether the supervisor's spec declares the child, so that it outlives its own end."""
 
     def patience_s(self) -> float:
-        """How long an ordered stop of them may take."""
+        """How long an ordered stop of all of them may take."""
 
     def add(self, cell: CellT, spec: ChildSpec) -> None:
         """Start a child. Raises `NameTaken`."""
@@ -85,40 +85,40 @@ class Children(Protocol[CellT]):
         """Stop and forget a child."""
 
     def run_start_hook(self, cell: CellT, incarnation: int, *, is_first: bool) -> None:
-        """Let the start hook of a child run; the child runs when that is through."""
+        """Run the start hook of a child; the child runs once the hook has returned."""
 
-    def runs(self, cell: CellT, incarnation: int) -> None:
+    def mark_running(self, cell: CellT, incarnation: int) -> None:
         """The start of a child has succeeded."""
 
-    def did_not_start(self, cell: CellT, failure: ActorStartFailed, *, is_first: bool) -> None:
+    def mark_start_failed(self, cell: CellT, failure: ActorStartFailed, *, is_first: bool) -> None:
         """The start of a child has failed."""
 
-    async def started(self, cell: CellT) -> None:
+    async def wait_started(self, cell: CellT) -> None:
         """Wait for the outcome of a first start; raises `ActorStartFailed`."""
 
-    def failed(self, cell: CellT, reason: Exit) -> None:
-        """A running child has ended by itself."""
+    def child_failed(self, cell: CellT, reason: Exit) -> None:
+        """A running child has failed or stopped itself."""
 
     def stop_for_good(self, cell: CellT) -> None:
-        """Refuse what waits for a declared child if that stays down."""
+        """Refuse the messages that wait for a declared child, if the child stays down."""
 
 
 class SpawnerPort(Protocol[CellT]):
-    """How cells come to a host; see `Spawner`."""
+    """Starts cells on a host; see `Spawner`."""
 
     @property
     def is_stopping(self) -> bool:
         """Whether the whole host is being stopped."""
 
-    def number(self) -> int:
-        """A number for a cell of this host's own."""
+    def next_number(self) -> int:
+        """A number for a cell that this host numbers itself."""
 
     def learn(self, behaviour: Behaviour) -> None:
-        """Take in the contracts of an actor class that is going to run here."""
+        """Register the contracts of an actor class that will run here."""
 
     @property
     def guardian(self) -> Children[CellT]:
-        """The top-level actors."""
+        """The children of the host: its top-level actors."""
 
     def begin_cell(
         self,
@@ -128,28 +128,28 @@ class SpawnerPort(Protocol[CellT]):
         stop_timeout: StopTimeout | None = None,
         number: int | None = None,
     ) -> CellT:
-        """Begin to start an actor in the cell that `make` gives; `outcome` tells how it went.
+        """Begin to start an actor in the cell that `make` returns; `outcome` waits for the start.
 
         Raises `SpecError` when the class is no proper actor, `NameTaken` for its name.
         """
 
-    def begin_top(self, cell: CellT, spec: ChildSpec) -> None:
-        """The same for a top-level actor that has a spec of its own."""
+    def begin_top_level(self, cell: CellT, spec: ChildSpec) -> None:
+        """Begin to start a top-level actor that has a spec of its own."""
 
     async def outcome(self, cell: CellT) -> None:
         """Wait for the outcome of a first start; raises `ActorStartFailed`."""
 
 
 class TerminationPort(Protocol[CellT_contra]):
-    """How cells end on a host; see `Termination`."""
+    """Ends cells on a host; see `Termination`."""
 
     @property
     def start_failures(self) -> dict[int, ActorStartFailed]:
-        """Why cells did not start, until their spawner has been told."""
+        """The errors of failed starts, until their spawner takes them."""
 
     @property
     def start_hooks(self) -> dict[int, "asyncio.Task[None]"]:
-        """The start hooks that run, by their cell."""
+        """The running start hooks, by cell."""
 
     def stop(
         self,
@@ -171,31 +171,31 @@ class TerminationPort(Protocol[CellT_contra]):
     def stop_self(self, cell: CellT_contra, reason: Exit) -> None:
         """Stop an actor after the message that it handles."""
 
-    def failed(self, cell: CellT_contra, failure: CallboardError) -> None:
-        """A handler has raised: the actor is thrown away, and its supervisor decides."""
+    def actor_failed(self, cell: CellT_contra, failure: CallboardError) -> None:
+        """A handler has raised: drop the actor; its supervisor decides what follows."""
 
     def fail(self, cell: CellT_contra, reason: Exit) -> None:
-        """Let a running actor end like this; its supervisor decides."""
+        """End a running actor with this reason; its supervisor decides what follows."""
 
-    def turn_over(self, cell: CellT_contra) -> None:
-        """A worker has left a cell that is not to run any more."""
+    def worker_left(self, cell: CellT_contra) -> None:
+        """A worker has left a cell that does not run any more."""
 
     def children_stopped(self, cell: CellT_contra, reason: Exit) -> None:
-        """All children of a cell have stopped, asked for or not."""
+        """All children of a cell have stopped, by order or by themselves."""
 
-    def gone(self, cell: CellT_contra, reason: Exit) -> None:
-        """A cell ended for good."""
+    def remove(self, cell: CellT_contra, reason: Exit) -> None:
+        """Remove a cell that has ended for good."""
 
 
 class CleanupPort(Protocol[CellT_contra]):
-    """What clears up after incarnations; see `Cleanup`."""
+    """Clears up after incarnations; see `Cleanup`."""
 
-    def never_ran(self, cell: CellT_contra, reason: Exit) -> None:
-        """A start has failed, whose hook may have asked for things."""
+    def discard_start(self, cell: CellT_contra, reason: Exit) -> None:
+        """A start has failed: undo what its hook has registered."""
 
 
 class CellHost(Protocol[CellT]):
-    """What cells of all kinds, and the families of their children, need of their host."""
+    """The host, for cells of all kinds and the runners of their children."""
 
     @property
     def slot(self) -> int:
@@ -215,11 +215,11 @@ class CellHost(Protocol[CellT]):
 
     @property
     def cells(self) -> dict[int, CellT]:
-        """The cells on it, by their numbers."""
+        """Its cells, by number."""
 
     @property
     def dispatcher(self) -> "CellDispatcher[CellT]":
-        """What runs them."""
+        """The dispatcher that runs its cells."""
 
     @property
     def directory(self) -> Directory:
@@ -235,7 +235,7 @@ class CellHost(Protocol[CellT]):
 
     @property
     def meters(self) -> Meters:
-        """What is counted and measured on it."""
+        """Its counters and measurements."""
 
     @property
     def monitors(self) -> Monitors:
@@ -243,19 +243,19 @@ class CellHost(Protocol[CellT]):
 
     @property
     def spawner(self) -> SpawnerPort[CellT]:
-        """How cells come to it."""
+        """Starts cells on it."""
 
     @property
     def termination(self) -> TerminationPort[CellT]:
-        """How cells end on it."""
+        """Ends cells on it."""
 
     @property
     def cleanup(self) -> CleanupPort[CellT]:
-        """What is cleared up with an incarnation."""
+        """Clears up after incarnations."""
 
     @property
     def make_supervisor(self) -> MakeSupervisor:
-        """Who decides about children."""
+        """The factory of the supervisors that decide about children."""
 
     def now(self) -> float:
         """Its time in seconds."""
@@ -270,42 +270,42 @@ class CellHost(Protocol[CellT]):
         """Run something in the background; its failure is logged."""
 
     def start_task(self, coroutine: Coroutine[Any, Any, ReplyT]) -> "asyncio.Task[ReplyT]":
-        """Like `run_task`, for who wants to cancel it."""
+        """Like `run_task`; returns the task, so that the caller can cancel it."""
 
 
 class CellDispatcher(Protocol[CellT]):
-    """What cells need of the dispatcher that runs them."""
+    """The dispatcher, for the cells that it runs."""
 
     @property
     def host(self) -> CellHost[CellT]:
-        """The host that they are on."""
+        """The host of these cells."""
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
-        """The event loop that they run on."""
+        """The event loop of this host."""
 
     @property
     def dead_letters(self) -> DeadLetters:
-        """Where messages go that reach nobody."""
+        """The messages that no handler got."""
 
     @property
     def stashes(self) -> Stashes:
-        """What their actors have put aside."""
+        """The stashes of the actors."""
 
     @property
     def handled(self) -> int:
         """Messages handled since the start."""
 
     @property
-    def attempts(self) -> Redelivery:
-        """The messages that have crashed their actor."""
+    def redelivery(self) -> Redelivery:
+        """The messages that have crashed their actor and are retried."""
 
     def enqueue(self, cell: CellT) -> None:
         """Put a cell into the ready queue."""
 
 
 class DispatcherHost(CellHost[CellT], ContextHost, Protocol[CellT]):
-    """What the dispatcher needs of its host."""
+    """The host, for its dispatcher."""
 
     @property
     def deadlines(self) -> Deadlines:
@@ -313,15 +313,15 @@ class DispatcherHost(CellHost[CellT], ContextHost, Protocol[CellT]):
 
 
 class RoleHost(CellHost[CellT], ContextHost, Protocol[CellT]):
-    """What a role needs of the host that it is a part of; see `Extension`."""
+    """The host, for the role that extends it; see `Extension`."""
 
     @property
     def links(self) -> Mapping[int, LinkPort]:
-        """The ways to other hosts, as far as there are any."""
+        """The links to other hosts that exist so far."""
 
     @property
     def pickler(self) -> Pickler:
-        """Ships code."""
+        """Serialises actor classes and their arguments."""
 
     def extension(self, kind: type[ExtensionT]) -> ExtensionT:
         """The extension of that kind; raises `UsageError` when the host has none."""

@@ -1,9 +1,9 @@
-"""How to make an actor: its class and the arguments of its constructor, as one value.
+"""Props: an actor class and the arguments of its constructor, as one value.
 
     await system.spawn(props(Counter, start=10), name="counter")
 
-The constructor's arguments have a namespace of their own, so that none of them can be taken
-for an option of Callboard's, and type checkers hold them against the constructor.
+The constructor's arguments have a namespace of their own, so that none of them is mistaken
+for an option of Callboard, and type checkers compare them with the constructor.
 """
 
 import inspect
@@ -21,18 +21,18 @@ __all__ = ["arguments_problem", "props", "props_of"]
 P = ParamSpec("P")
 ActorT = TypeVar("ActorT", bound=Actor)
 SHAPES_MAX: Final = 4_096
-"""Actor classes whose constructors are remembered."""
+"""Actor classes whose constructors' signatures are cached."""
 ANY_NUMBER: Final = 1 << 30
 
 
 def props(actor: Callable[P, ActorT], /, *args: P.args, **keywords: P.kwargs) -> Props[ActorT]:
-    """An actor class with its constructor's arguments, for whatever starts actors.
+    """An actor class with its constructor's arguments, for every function that starts actors.
 
-    They are checked here; the actor is made where it is started, and again at each restart.
-    Raises `SpecError` when the constructor does not take these arguments.
+    The arguments are checked here. The host that starts the actor constructs it, and again at
+    each restart. Raises `SpecError` when the constructor does not take these arguments.
     """
     if not isinstance(actor, type):
-        behaviour_of(cast("Any", actor))  # Says so.
+        behaviour_of(cast("Any", actor))  # It raises.
     least, most = _positions(actor)
     if keywords or not least <= len(args) <= most:
         _check_arguments(cast("type[Actor]", actor), args, keywords)
@@ -40,9 +40,9 @@ def props(actor: Callable[P, ActorT], /, *args: P.args, **keywords: P.kwargs) ->
 
 
 def props_of(actor: Spawnable[ActorT]) -> Props[ActorT]:
-    """What was given as `Props`, checked: a class alone must need no arguments.
+    """The `Props` of what is to be started: of a class alone, they have no arguments.
 
-    Raises `SpecError`, also for what is not an actor class.
+    Raises `SpecError` when it needs some, or is not an actor class.
     """
     if type(actor) is Props:
         return actor
@@ -77,14 +77,14 @@ def _signature(actor: Any) -> inspect.Signature | None:
     try:
         return inspect.signature(actor)
     except (TypeError, ValueError):
-        return None  # A constructor written in C says nothing about itself.
+        return None  # A constructor written in C has no signature.
 
 
 @lru_cache(SHAPES_MAX)
 def _positions(actor: Any) -> tuple[int, int]:
-    """How many positional arguments alone fit, at least and at most.
+    """The smallest and the largest number of positional arguments that fit without keywords.
 
-    A million calls of `props` may come: this is what nearly all of them need to know.
+    Cached, because `props` may be called a million times and nearly always needs only this.
     """
     behaviour_of(actor)
     signature = _signature(actor)
@@ -97,7 +97,7 @@ def _positions(actor: Any) -> tuple[int, int]:
             most = ANY_NUMBER
         elif parameter.kind is parameter.KEYWORD_ONLY:
             if needed:
-                return ANY_NUMBER, ANY_NUMBER  # It always takes the long way.
+                return ANY_NUMBER, ANY_NUMBER  # Always check by the signature.
         elif parameter.kind is not parameter.VAR_KEYWORD:
             most += 1
             least += needed

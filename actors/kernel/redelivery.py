@@ -1,8 +1,8 @@
-"""Poison: messages that crash their actor, how often they may, and what is told of them.
+"""Redelivery: a message that crashes its actor goes to the next incarnation, or is poison.
 
-A message whose handler crashes the actor is handled again by the next incarnation until
-it has done so `attempts_max` times. The count belongs to the message and not to the
-actor: it ends with the message, whether that is handled, expires, or is thrown away.
+The next incarnation handles a message again until it has crashed `attempts_max`
+incarnations. The count belongs to the message and not to the actor: it ends with the
+message, whether that is handled, expires, or is dropped.
 """
 
 import contextlib
@@ -20,43 +20,43 @@ from .monitors.notices import is_notice
 __all__ = ["Redelivery", "Verdict"]
 
 HISTORY_ATTEMPTS_MAX: Final = 8
-"""Attempts told one by one: the first, and the newest of the others."""
+"""Attempts kept one by one: the first, and the newest of the others."""
 HISTORY_TRACEBACK_CHARS_MAX: Final = 3_000
-"""A story travels inside an error, and an error over 60 kB loses its details."""
+"""The attempts travel inside an error, and an error over 60 kB loses its details."""
 
 
 class Verdict(NamedTuple):
-    """What becomes of a message that has crashed its actor."""
+    """The decision about a message that has crashed its actor."""
 
-    again: Any
-    """What the next incarnation handles first; None when it is not tried again."""
+    retried: Any
+    """The item that the next incarnation handles first; None when it is not retried."""
     failure: CallboardError
-    """What its asker is told."""
-    story: tuple[Attempt, ...]
-    """Every attempt; empty unless it is poison."""
+    """The error for its asker."""
+    attempts: tuple[Attempt, ...]
+    """All attempts; empty unless the message is poison."""
 
 
 class _Count:
     """The attempts of one message so far."""
 
-    __slots__ = ("attempts", "failure", "message", "told")
+    __slots__ = ("attempts", "failure", "history", "message")
 
     def __init__(self) -> None:
         self.attempts = 0
-        self.told: list[Attempt] = []
+        self.history: list[Attempt] = []
         self.message: weakref.ref[Contract] | None = None
         self.failure: CallboardError | None = None
 
     def add(self, attempt: Attempt, failure: CallboardError) -> None:
         self.attempts += 1
         self.failure = failure
-        self.told.append(attempt)
-        if len(self.told) > HISTORY_ATTEMPTS_MAX:
-            del self.told[1]
+        self.history.append(attempt)
+        if len(self.history) > HISTORY_ATTEMPTS_MAX:
+            del self.history[1]
 
 
 class Redelivery:
-    """The messages of one host that have crashed their actor and are tried again."""
+    """The messages of one host that have crashed their actor and are retried."""
 
     __slots__ = ("_by_cell", "_host_name")
 
@@ -65,7 +65,7 @@ class Redelivery:
         self._by_cell: dict[int, list[_Count]] = {}
 
     def judge(self, cell: CellPort, item: Any, failure: CallboardError) -> Verdict:
-        """A handler has crashed its actor: say whether its message is tried again."""
+        """A handler has crashed its actor: decide whether its message is retried."""
         message: Contract = item.message if type(item) is Ask else item
         if is_notice(item) or (type(item) is Ask and item.done):
             return Verdict(None, failure, ())
@@ -73,8 +73,8 @@ class Redelivery:
         count.add(_attempt(cell, self._host_name, failure), failure)
         if count.attempts >= cell.behaviour.attempts_max:
             self._forget(cell.id, count)
-            return Verdict(None, _with_history(failure, count), tuple(count.told))
-        # A copy, because the sender may have told the very same object twice.
+            return Verdict(None, _with_history(failure, count), tuple(count.history))
+        # A copy, because the sender may have sent the same object twice.
         copy = message.model_copy()
         number = cell.id
         count.message = weakref.ref(copy, lambda _: self._forget(number, count))
@@ -86,7 +86,7 @@ class Redelivery:
         return Verdict(item if type(item) is Ask else copy, failure, ())
 
     def last_failure(self, cell: CellPort, item: Any) -> CallboardError | None:
-        """Why a message that waits was not handled the last time, if it was tried."""
+        """The error of a waiting message's last attempt; None when it had none."""
         if not self._by_cell:
             return None
         count = self._find(cell.id, item.message if type(item) is Ask else item)
@@ -125,7 +125,7 @@ def _attempt(cell: CellPort, host_name: str, failure: CallboardError) -> Attempt
 def _with_history(failure: CallboardError, count: _Count) -> CallboardError:
     return HandlerFailed(
         f"{failure.message} It has crashed its actor {count.attempts} times.",
-        advice="It is a dead letter of the reason poison; `story` tells each attempt.",
+        advice="The message is a dead letter with the reason poison; `attempts` has each attempt.",
         **failure.details,
-        story=[attempt.model_dump() for attempt in count.told],
+        attempts=[attempt.model_dump() for attempt in count.history],
     )

@@ -1,4 +1,7 @@
-"""What can be started: an actor class that needs no arguments, or one with its arguments."""
+"""Spawnable: an actor class whose constructor needs no arguments, or `Props`.
+
+A file of its own, because contexts need it and `props` needs actors, which need contexts.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,4 +24,4 @@ class Props(Generic[ActorT_co]):
 
 
 Spawnable: TypeAlias = Callable[[], ActorT] | Props[ActorT]
-"""What can be started: an actor class whose constructor needs nothing, or `Props`."""
+"""An actor class whose constructor needs no arguments, or `Props`."""

@@ -1,8 +1,8 @@
 """Stashes: messages that an actor has put aside until it can handle them.
 
-A stash is a list beside the mailbox, kept by the host and not by the cell: an actor that
-stashes nothing pays nothing. A stashed ask stays open and its deadline goes on; one that
-has its outcome meanwhile makes room for another.
+The host keeps the stashes, not the cell, so an actor that stashes nothing pays nothing. A
+stashed ask stays open and its deadline still counts; an ask that gets its outcome meanwhile
+makes room for another message.
 """
 
 from typing import Any
@@ -16,14 +16,14 @@ __all__ = ["Stashed", "Stashes"]
 
 
 class Stashed(BaseException):
-    """Raised by `Context.stash` to end the handler; no error, and nothing catches it."""
+    """`Context.stash` raises this to end the handler. It is no error; the kernel catches it."""
 
     def __init__(self) -> None:
         super().__init__("Context.stash was called outside a handler")
 
 
 class Stashes:
-    """What the actors of one host have put aside, in the order in which they did."""
+    """The stashed messages of one host's actors, in the order of their stashing."""
 
     __slots__ = ("_by_cell",)
 
@@ -31,7 +31,7 @@ class Stashes:
         self._by_cell: dict[int, list[Any]] = {}
 
     def check_room(self, cell: CellPort) -> None:
-        """Raises `StashFull` when one more message would be over the actor's limit."""
+        """Raise `StashFull` when one more message would exceed the actor's limit."""
         items = self._by_cell.get(cell.id)
         limit = cell.behaviour.stash_messages
         if items is None or len(items) < limit:
@@ -44,13 +44,13 @@ class Stashes:
             )
 
     def put(self, cell: CellPort, item: Any) -> None:
-        """Put a message aside; the caller has looked whether there is room."""
+        """Stash a message; the caller has checked that there is room."""
         self._by_cell.setdefault(cell.id, []).append(item)
 
     def take(self, cell: CellPort) -> list[Any]:
-        """Everything that was put aside, oldest first; the stash is empty then."""
+        """Take all stashed messages, oldest first."""
         return self._by_cell.pop(cell.id, []) if self._by_cell else []
 
     def size(self, cell: CellPort) -> int:
-        """How many messages are put aside."""
+        """How many messages are stashed."""
         return len(self._by_cell.get(cell.id, ()))

@@ -1,4 +1,4 @@
-"""The thread runner: calls that block, as those of stores do, off the event loop."""
+"""The thread runner: it runs blocking calls, as those of stores, outside the event loop."""
 
 import asyncio
 import concurrent.futures
@@ -11,23 +11,23 @@ ReturnT = TypeVar("ReturnT")
 
 
 class ThreadRunner:
-    """Runs calls in at most `threads` threads, in their order. Belongs to one event loop."""
+    """Runs calls in at most `threads` threads, in their order. It belongs to one event loop."""
 
     def __init__(self, name: str, threads: int = 1) -> None:
         self._threads = concurrent.futures.ThreadPoolExecutor(threads, f"callboard-{name}")
 
     def call(self, function: Callable[..., ReturnT], *args: Any) -> "asyncio.Future[ReturnT]":
-        """Run the function in a thread. Being cancelled does not end a call that has begun."""
+        """Run the function in a thread. A cancellation does not end a call that has begun."""
         return asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
 
     async def finish(self, last: Callable[[], object], timeout_s: float) -> None:
-        """Run `last` behind the calls that wait, and close; raises nothing.
+        """Run `last` after the waiting calls, and close; raises nothing.
 
-        A call that hangs does not hang the caller: after `timeout_s` it is left to itself.
+        A call that hangs does not block the caller: after `timeout_s` the caller goes on.
         """
         await asyncio.wait((self.call(last),), timeout=timeout_s)
         self.close()
 
     def close(self) -> None:
-        """Take no more calls; those under way come to their end by themselves."""
+        """Accept no more calls; the calls under way run to their end."""
         self._threads.shutdown(wait=False)

@@ -1,8 +1,7 @@
 """Timers: messages that an actor sends itself later, once or again and again.
 
-A timer belongs to the incarnation that set it and ends with it. A periodic one keeps to
-its first schedule: a tick that comes late moves none of the next ones, and ticks that
-could not be given are left out, not made up for.
+A timer belongs to the incarnation that set it and ends with it. A periodic timer keeps its
+first schedule: a late tick does not move the next ones, and missed ticks are skipped.
 """
 
 import asyncio
@@ -19,7 +18,7 @@ from .monitors.notices import Notices, check_handled
 __all__ = ["DELAY_S_MAX", "PERIOD_S_MIN", "TIMERS_MAX", "Timer", "Timers"]
 
 TIMERS_MAX: Final = 65_536
-"""Timers of one actor that are still to fire, or whose message is still to be handled."""
+"""Timers of one actor that have yet to fire, or whose message waits in the mailbox."""
 PERIOD_S_MIN: Final = 0.001
 """A shorter period would be a busy loop."""
 DELAY_S_MAX: Final = 1e9
@@ -39,7 +38,7 @@ class Timer:
         self._message = message
         self._start_s = start_s
         self._period_s = period_s
-        """0: it fires once."""
+        """0 for a timer that fires once."""
         self._turn = 0
         self._handle: asyncio.TimerHandle | None = timers.call_at(start_s, self._fire)
 
@@ -49,7 +48,7 @@ class Timer:
         return self._handle is not None
 
     def cancel(self) -> None:
-        """End it. A message of its own that waits in the mailbox is not handled any more."""
+        """End the timer. A message of it that waits in the mailbox is withdrawn."""
         self.stop()
         self._timers.forget(self._cell.id, self)
 
@@ -62,15 +61,15 @@ class Timer:
     def _fire(self) -> None:
         if self._period_s:
             now_s = self._timers.now()
-            # From the first one on, not from the last: otherwise each delay would add up.
+            # Counted from the first tick, not from the last one: otherwise delays would add up.
             passed = math.floor((now_s - self._start_s) / self._period_s)
-            # A loop may call a little early; the same tick does not come again.
+            # A loop may call a little early; no tick comes twice.
             self._turn = max(self._turn, passed) + 1
             at_s = self._start_s + self._turn * self._period_s
             self._handle = self._timers.call_at(at_s, self._fire)
         else:
             self._handle = None
-        self._timers.fired(self._cell, self, self._message, is_periodic=bool(self._period_s))
+        self._timers.deliver(self._cell, self, self._message, is_periodic=bool(self._period_s))
 
 
 class Timers:
@@ -85,58 +84,60 @@ class Timers:
         self.now: Final[Callable[[], float]] = loop.time
 
     def after(self, cell: CellPort, delay_s: float, message: Contract) -> Timer:
-        """Set one that fires once; raises `UsageError`."""
+        """Set a timer that fires once; raises `UsageError`."""
         _check("delay_s", delay_s, 0.0)
         return self._set(cell, message, delay_s, 0.0)
 
     def every(self, cell: CellPort, period_s: float, message: Contract) -> Timer:
-        """Set one that fires again and again; raises `UsageError`."""
+        """Set a periodic timer; raises `UsageError`."""
         _check("period_s", period_s, PERIOD_S_MIN)
         return self._set(cell, message, period_s, period_s)
 
     def _set(self, cell: CellPort, message: Contract, delay_s: float, period_s: float) -> Timer:
         if not isinstance(message, Contract):
             raise UsageError(
-                f"a timer of {cell.path} is to send {message!r}.", advice="Give it a Contract."
+                f"a timer of {cell.path} got the message {message!r}.", advice="Pass a Contract."
             )
         check_handled(cell, type(message))
-        row = self._of.setdefault(cell.id, {})
-        if len(row) >= TIMERS_MAX:
+        timers = self._of.setdefault(cell.id, {})
+        if len(timers) >= TIMERS_MAX:
             raise UsageError(
                 f"{cell.path} has {TIMERS_MAX} timers.",
-                advice="Cancel those it no longer needs, or let one timer stand for many.",
+                advice="Cancel those it no longer needs, or use one timer for many.",
             )
         timer = Timer(self, cell, message, self.now() + delay_s, period_s)
-        row[timer] = None
+        timers[timer] = None
         return timer
 
-    def fired(self, cell: CellPort, timer: Timer, message: Contract, *, is_periodic: bool) -> None:
+    def deliver(
+        self, cell: CellPort, timer: Timer, message: Contract, *, is_periodic: bool
+    ) -> None:
         """Put a timer's message into the mailbox."""
         if not is_periodic:
             self._notices.put(cell, timer, message, lambda: self.forget(cell.id, timer))
-        elif not self._notices.waits(cell.id, timer) and not cell.is_full:
+        elif not self._notices.is_waiting(cell.id, timer) and not cell.is_full:
             self._notices.put(cell, timer, message)
 
     def forget(self, number: int, timer: Timer) -> None:
-        """One is over, and so is its message."""
-        row = self._of.get(number)
-        if row is not None and row.pop(timer, timer) is None:
+        """Remove a timer, and withdraw its message if that waits."""
+        timers = self._of.get(number)
+        if timers is not None and timers.pop(timer, timer) is None:
             self._notices.withdraw(number, timer)
-            if not row:
+            if not timers:
                 del self._of[number]
 
     def drop(self, number: int) -> None:
-        """End all of an incarnation that has ended."""
+        """End all timers of an incarnation that has ended."""
         if self._of:
             for timer in self._of.pop(number, ()):
                 timer.stop()
 
     def count(self, number: int) -> int:
-        """How many a cell has."""
+        """How many timers a cell has."""
         return len(self._of.get(number, ()))
 
     def close(self) -> None:
-        """End all: the host is gone."""
+        """End all timers: the host closes."""
         for number in list(self._of):
             self.drop(number)
 
@@ -146,5 +147,5 @@ def _check(name: str, value_s: float, least_s: float) -> None:
     if not is_number or not least_s <= value_s <= DELAY_S_MAX:
         raise UsageError(
             f"{name} of a timer is {value_s!r}.",
-            advice=f"Give seconds from {least_s:g} to {DELAY_S_MAX:g}.",
+            advice=f"Pass seconds from {least_s:g} to {DELAY_S_MAX:g}.",
         )

@@ -1,3 +1,3 @@
-"""Keyed actors: one activation for each key, made when it is needed and put away when not."""
+"""Keyed actors: one activation for each key, activated on demand and passivated when idle."""
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""The cell of one key's actor: it has its state before its first message, and saves it."""
+"""The cell of one key's actor: it restores its state before the first message, and saves it."""
 
 import asyncio
 import logging
@@ -26,14 +26,14 @@ LAST_SAVE_RETRY: Final = Backoff(min_s=0.05, max_s=1.0)
 
 @dataclass(frozen=True, slots=True)
 class KeyedPlan:
-    """What a key region keeps, and how.
+    """The settings of a kind of keyed actors.
 
-    `store` keeps the states: a `KeyedStore`, of which each host gets a copy, or the way to a
-    `StoreActor`; None: each host's own memory. An activation is put away when it has been
-    idle for `idle_s`, when more than `active_max` of a host are wanted, or when its process
-    is over `memory_bytes_max`. States are saved then, and when the system stops in order.
+    `store` keeps the states: a `KeyedStore`, of which each host gets a copy, or a client of a
+    `StoreActor`; with None, the memory of each host. The key region passivates an activation
+    that has been idle for `idle_s`, when a host needs more than `active_max`, or when its
+    process uses more than `memory_bytes_max`. It saves the state then, and in an orderly stop.
     After kill -9 of a host its keys have the state of their last save: `save_every` messages
-    and `save_after_s` bound what is lost.
+    and `save_after_s` bound the loss.
     """
 
     actor: type[Any]
@@ -49,7 +49,7 @@ class KeyedPlan:
 
 
 class KeyOwner(Protocol):
-    """What has the activations of one host's keys; see `KeyRegion`."""
+    """The owner of one host's activations; see `KeyRegion`."""
 
     @property
     def id(self) -> int:
@@ -57,46 +57,46 @@ class KeyOwner(Protocol):
 
     @property
     def plan(self) -> KeyedPlan:
-        """How they are kept."""
+        """The settings of their kind."""
 
     @property
     def dispatcher(self) -> CellDispatcher[Cell]:
-        """What runs them."""
+        """The dispatcher that runs them."""
 
     @property
     def states(self) -> States:
-        """The way to their store."""
+        """Loads and saves their states."""
 
     def now(self) -> float:
         """The host's time."""
 
-    def refuse_late(self, cell: "Activation", item: Any) -> None:
-        """A message whose activation has just ended."""
+    def refuse_message(self, cell: "Activation", item: Any) -> None:
+        """Refuse a message whose activation has just ended."""
 
     def did_not_start(self, cell: "Activation", error: BaseException) -> None:
-        """The state or the start hook of an activation failed."""
+        """Note that the state or the start hook of an activation failed."""
 
     def idle(self, cell: "Activation") -> None:
-        """An activation has handled everything."""
+        """Note that an activation is idle."""
 
     def may_save(self, cell: "Activation") -> bool:
-        """Whether its last save is not known to have just failed."""
+        """Whether it may save again: False for a while after a failed save."""
 
     def save(self, cell: "Activation") -> bool:
-        """Save the state of a quiet activation; False: not now."""
+        """Begin to save the state of a quiet activation; False when that is not possible now."""
 
-    def take_back(self, cell: "Activation", items: list[Any]) -> bool:
-        """Keep what an activation that ends has not handled; False when nobody ever will."""
+    def requeue(self, cell: "Activation", items: list[Any]) -> bool:
+        """Keep the messages of an ending activation for the next one; False when there is none."""
 
     def activation_gone(self, cell: "Activation") -> None:
-        """An activation has ended."""
+        """Note that an activation has ended."""
 
-    def gives_up(self) -> bool:
-        """Whether nothing is saved any more."""
+    def has_given_up(self) -> bool:
+        """Whether the region has stopped trying to save states."""
 
 
 class Activation(Cell):
-    """The cell of one key's actor while that is active."""
+    """The cell of one key's actor while the key is active."""
 
     __slots__ = (
         "failure",
@@ -117,17 +117,17 @@ class Activation(Cell):
         self.key = key
         self.version = 0
         self.unsaved = 0
-        """Messages taken since the last save."""
+        """Messages since the last save."""
         self.saved_s = region.now()
         self.pausing = False
-        """Whether it takes no message, so that its state can be saved when it is quiet."""
+        """Whether it takes no message, so that it becomes quiet and can save."""
         self.saving = False
-        """Whether its state is being saved, and it takes no message."""
+        """Whether a save is running, and it takes no message."""
         self.failure: CallboardError | None = None
-        """Why it did not start, or is renewed."""
+        """The error of its failed start, or of the save that renews it."""
 
     def take(self) -> Any:
-        """The next message, unless the state is to be saved before it."""
+        """The next message, unless a save comes before it."""
         if self.saving:
             return None
         if self.unsaved and (self.pausing or self._save_is_due()):
@@ -138,44 +138,44 @@ class Activation(Cell):
             self.unsaved += 1
         return item
 
-    def give(self, item: Any) -> None:
-        """Take what the key region has held, full or not: it was accepted already."""
+    def deliver(self, item: Any) -> None:
+        """Take a message that the key region has held, even when full: it was accepted."""
         if not self.put_notice(item):
-            self.region.refuse_late(self, item)
+            self.region.refuse_message(self, item)
 
-    def turn_over(self) -> None:
-        """A worker has served it: save, go on, or be idle."""
+    def end_turn(self) -> None:
+        """End a worker's turn: save, continue, or become idle."""
         if self.lifecycle == Lifecycle.RUNNING:
             if self.saving:
                 return
             if self.pausing:
                 if not self.is_quiet:
-                    return  # The last one saves.
+                    return  # The last worker saves.
                 if self.region.save(self):
                     return
                 self.pausing = False
-        super().turn_over()
-        self.look_whether_idle()
+        super().end_turn()
+        self.check_idle()
 
-    def began(self) -> None:
-        """It runs, perhaps again, or may do more at once."""
+    def wake(self) -> None:
+        """It runs, perhaps again, or has more workers now."""
         self.pausing = False
-        super().began()
-        self.look_whether_idle()
+        super().wake()
+        self.check_idle()
 
     def drain(self) -> list[Any]:
-        """What waits in one that ends is for the key's next activation."""
+        """Empty the mailbox; an ending activation leaves its messages to the next one."""
         items = super().drain()
-        if self.lifecycle >= Lifecycle.STOPPING and self.region.take_back(self, items):
+        if self.lifecycle >= Lifecycle.STOPPING and self.region.requeue(self, items):
             return []
         return items
 
-    def ended(self) -> None:
-        """It is gone."""
+    def on_removed(self) -> None:
+        """It has ended."""
         self.region.activation_gone(self)
 
     async def run_started(self, ctx: Context) -> None:
-        """Give the actor its state before its own hook runs."""
+        """Restore the state before the actor's own hook runs."""
         try:
             await self.region.states.restore(self)
             await super().run_started(ctx)
@@ -187,29 +187,35 @@ class Activation(Cell):
             raise
 
     async def run_stopping(self, ctx: Context, reason: Exit) -> Exit:
-        """Let the actor's own hook run, then save what is not saved yet."""
+        """Run the actor's own hook, then save unsaved changes."""
         outcome = await super().run_stopping(ctx, reason)
         assert self.actor is not None
         if type(self.actor).stopping is not KeyedActor.stopping:
-            self.unsaved += 1  # The hook may have changed it.
+            self.unsaved += 1  # The hook may have changed the state.
         failures = 0
-        while self.unsaved and not self.region.gives_up():
+        while self.unsaved and not self.region.has_given_up():
             try:
                 await self.region.states.write(self)
             except StateConflict as error:
-                LOGGER.warning("%s is thrown away: %s", self.path, error)
+                LOGGER.warning(
+                    "%s loses its last changes: the store has a newer state: %s", self.path, error
+                )
                 return outcome
             except CallboardError as error:
-                # Until the stop timeout, which belongs to whoever stops it.
-                LOGGER.warning("%s is not saved, and stops: %s", self.path, error)
+                # Again and again: the stop timeout of the key region ends this.
+                LOGGER.warning(
+                    "%s could not save its state while it stops, and tries again: %s",
+                    self.path,
+                    error,
+                )
                 failures += 1
                 await asyncio.sleep(LAST_SAVE_RETRY.delay_s(failures))
         if self.unsaved:
-            LOGGER.error("%s has stopped and is not saved.", self.path)
+            LOGGER.error("%s has stopped without saving its last changes.", self.path)
         return outcome
 
-    def look_whether_idle(self) -> None:
-        """Tell the key region when nothing is left to do; save what is due."""
+    def check_idle(self) -> None:
+        """Notify the key region when it is idle; save when a save is due."""
         if self.lifecycle != Lifecycle.RUNNING or self.saving or self.mailbox or not self.is_quiet:
             return
         if self.unsaved and self._save_is_due():

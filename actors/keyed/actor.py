@@ -1,4 +1,4 @@
-"""What users write of a keyed actor, and the actor that keeps states for all hosts."""
+"""The base class of keyed actors, and the actor that keeps states for all hosts."""
 
 from typing import Any, ClassVar
 
@@ -21,30 +21,30 @@ __all__ = ["KeyedActor", "StoreActor", "check_keyed"]
 
 
 class KeyedActor(Actor):
-    """An actor that belongs to a key: every contract it handles has the field `key` names.
+    """An actor that belongs to a key: every contract it handles has the field that `key` names.
 
-    There is at most one of a key in the whole system. It is made when a message for the key
-    comes and put away when it is not used; `snapshot` and `restore` are what stays of it.
+    The system has at most one actor of a key. A message for the key activates it, and its key
+    region passivates it when it is idle. `snapshot` and `restore` carry its state across.
     """
 
     key: ClassVar[str] = ""
 
     def snapshot(self) -> Any:
-        """The state to keep (a contract, or None); may be async. Called between messages."""
+        """The state to store (a contract, or None); may be async. Called between messages."""
         return None
 
     def restore(self, state: Any) -> Any:
-        """Take over the state that was kept, None the first time; may be async."""
+        """Restore the stored state, None the first time; may be async."""
 
     async def started(self, ctx: Context) -> None:
         """Called after `restore`, before the first message."""
 
     async def stopping(self, ctx: Context, reason: Exit) -> None:
-        """Called before the state is saved for the last time, when the actor stops in order."""
+        """Called before the last save, when the actor stops in order."""
 
 
 class StoreActor(Actor):
-    """Keeps states for actors of all hosts; by default in its memory."""
+    """Stores states for the actors of all hosts; by default in its memory."""
 
     on_error: ClassVar[OnError] = OnError.RESUME
 
@@ -53,18 +53,18 @@ class StoreActor(Actor):
 
     @handler
     async def load(self, request: LoadState) -> LoadedState:
-        """What is kept of a key."""
+        """Load the state of a key."""
         return await self._store.load(request.kind, request.key)
 
     @handler
     async def save(self, request: SaveState) -> SavedState:
-        """Keep a state; fails with `StateConflict`."""
+        """Store a state; raises `StateConflict`."""
         version = await self._store.save(request.kind, request.key, request.state, request.version)
         return SavedState(version=version)
 
 
 def check_keyed(actor: type[Any]) -> Behaviour:
-    """The behaviour of a keyed actor class; raises `SpecError` naming class, contract, field."""
+    """The behaviour of a keyed actor class; raises `SpecError` with class, contract and field."""
     behaviour = behaviour_of(actor)
     if not issubclass(actor, KeyedActor):
         raise SpecError(
@@ -73,7 +73,7 @@ def check_keyed(actor: type[Any]) -> Behaviour:
     if not isinstance(actor.key, str) or not actor.key.isidentifier():
         raise SpecError(
             f"{actor.__qualname__}.key is {actor.key!r}.",
-            advice="It names the field that holds the key in each contract.",
+            advice="Set it to the name of the field that holds the key in each contract.",
         )
     for row in behaviour.handlers.values():
         contract: type[Contract] = row.contract
@@ -81,6 +81,6 @@ def check_keyed(actor: type[Any]) -> Behaviour:
             raise SpecError(
                 f"{actor.__qualname__} handles {contract.contract_name}, which has no field "
                 f"{actor.key!r}.",
-                advice="Each contract of a keyed actor has the field that its `key` names.",
+                advice="Add the field: each contract of a keyed actor has it.",
             )
     return behaviour

@@ -1,18 +1,21 @@
-"""Which keys of one host are active. Events and `now` go in, effects come out. Pure.
+"""The core of a key region: which keys of one host are active.
+
+It is pure: events and `now` go in, effects come out.
 
     absent --message--> (WAITING) --room--> ACTIVATING --> ACTIVE <--> SAVING
                                                 |            |           |
                                               absent <--- STOPPING <-----+
 
-How a save ends, for one that stays and for one that is put away:
+The outcome of a save, for an actor that stays and for one that passivates:
 
+    outcome       stays                         passivates
     saved         ACTIVE                        STOPPING
     failed        ACTIVE, again after a while   ACTIVE, again after a while
     conflict      ACTIVE, with a new actor      ACTIVE, with a new actor
 
-Messages for a key that cannot take them are held here, in order, and are delivered when it
-is active; what is held is bounded for each key and for all of them, but for messages whose
-senders wait.
+The core holds the messages for a key that is not active, in order, and delivers them when it
+is. The number of held messages is bounded for each key and in all; messages whose senders wait
+are not refused.
 """
 
 import enum
@@ -41,20 +44,20 @@ SAVE_RETRY: Final = Backoff(min_s=0.1, max_s=30.0)
 
 
 class State(enum.Enum):
-    """What a key is in; one that is not known is absent."""
+    """The state of a key; an unknown key is absent."""
 
     WAITING = "waiting"
-    """It has messages, and too many others are active."""
+    """It has messages, but too many other keys are active."""
     ACTIVATING = "activating"
     ACTIVE = "active"
     SAVING = "saving"
-    """Its state is being saved; messages wait until that is over."""
+    """A save is running; messages wait for its end."""
     STOPPING = "stopping"
 
 
 @dataclass(frozen=True, slots=True)
 class KeyRegionLimits:
-    """How many, and for how long."""
+    """The limits of a key region."""
 
     active_max: int
     idle_s: float
@@ -64,7 +67,7 @@ class KeyRegionLimits:
 
 
 class Activate(NamedTuple):
-    """Start the actor of a key, with its state; report `activated` or `activation_failed`."""
+    """Start the actor of a key with its state; report `activated` or `activation_failed`."""
 
     key: str
 
@@ -77,19 +80,19 @@ class Deliver(NamedTuple):
 
 
 class Save(NamedTuple):
-    """Save the state of a key's actor, which is idle; report `saved` or `save_failed`."""
+    """Save the state of a key's idle actor; report the outcome by a `save_...` event."""
 
     key: str
 
 
 class Stop(NamedTuple):
-    """Stop the actor of a key, whose state is saved; report `gone`."""
+    """Stop the actor of a key, whose state is saved; report `actor_ended`."""
 
     key: str
 
 
 class Renew(NamedTuple):
-    """Throw the actor of a key away: its supervisor makes another one from the kept state."""
+    """Replace the actor of a key: its supervisor makes a new one from the stored state."""
 
     key: str
 
@@ -102,7 +105,7 @@ class Refuse(NamedTuple):
 
 
 class Fail(NamedTuple):
-    """Messages whose actor could not be activated."""
+    """Messages of a key whose activation failed."""
 
     key: str
     items: tuple[Any, ...]
@@ -112,15 +115,15 @@ Effect = Activate | Deliver | Save | Stop | Renew | Refuse | Fail
 
 
 class _Entry:
-    __slots__ = ("busy", "failures", "held", "leaves", "retry_s", "state", "used_s")
+    __slots__ = ("busy", "failures", "held", "is_passivating", "retry_s", "state", "used_s")
 
     def __init__(self, now: float) -> None:
         self.state = State.WAITING
         self.held: deque[Any] = deque()
         self.busy = False
         self.used_s = now
-        self.leaves = False
-        """Whether it is stopped once it is saved."""
+        self.is_passivating = False
+        """Whether it stops after the save."""
         self.failures = 0
         self.retry_s = 0.0
 
@@ -131,30 +134,30 @@ class KeyRegionCore:
     def __init__(self, limits: KeyRegionLimits) -> None:
         self.limits: Final = limits
         self.entries: dict[str, _Entry] = {}
-        """Those that are idle are in the order of their last use."""
+        """All keys; idle keys are in the order of their last use."""
         self.waiting: dict[str, None] = {}
         """The keys that wait for room, in their order."""
         self.active = 0
-        """Keys that take up room: all but those that wait."""
+        """Keys that take up room: all but WAITING keys."""
         self.held = 0
-        self.leaving = 0
+        self.passivating = 0
 
     def state_of(self, key: str) -> State | None:
-        """What a key is in; None when it is absent."""
+        """The state of a key; None when it is absent."""
         entry = self.entries.get(key)
         return None if entry is None else entry.state
 
     # --- messages -------------------------------------------------------------------------
 
-    def arrived(
-        self, key: str, item: Any, now: float, *, may_wait: bool = False, beside: int = 0
+    def message_arrived(
+        self, key: str, item: Any, now: float, *, may_wait: bool = False, in_mailbox: int = 0
     ) -> list[Effect]:
-        """A message for a key; one that may wait is never refused. `beside`: see `is_full`."""
+        """Take a message for a key; never refuse one that may wait. `in_mailbox`: see `is_full`."""
         entry = self.entries.get(key)
         if entry is not None and entry.state is State.ACTIVE:
             entry.busy = True
             return [Deliver(key, item)]
-        if not may_wait and self.is_full(key, beside):
+        if not may_wait and self.is_full(key, in_mailbox):
             return [Refuse(key, item)]
         is_new = entry is None
         if entry is None:
@@ -164,18 +167,17 @@ class KeyRegionCore:
         self.held += 1
         return self._make_room(now) if is_new else []
 
-    def is_full(self, key: str, beside: int = 0) -> bool:
-        """Whether no more messages of a key that is not active are held.
+    def is_full(self, key: str, in_mailbox: int = 0) -> bool:
+        """Whether the core holds no more messages for a key that is not active.
 
-        `beside` is how many more of the key its actor has in its mailbox: one that is being
-        saved between two messages.
+        `in_mailbox` counts the messages in the actor's own mailbox, which it has during a save.
         """
         entry = self.entries.get(key)
-        held = beside + (0 if entry is None else len(entry.held))
+        held = in_mailbox + (0 if entry is None else len(entry.held))
         return held >= self.limits.held_max or self.held >= self.limits.held_total_max
 
     def drain(self) -> list[Any]:
-        """Everything that is held: nobody will be activated for it."""
+        """Return all held messages: no key will be activated for them."""
         items: list[Any] = []
         for entry in self.entries.values():
             items.extend(entry.held)
@@ -186,17 +188,17 @@ class KeyRegionCore:
         self.waiting.clear()
         return items
 
-    def returned(self, key: str, items: Iterable[Any]) -> None:
-        """An actor that ends by itself gives back what it has not handled."""
+    def messages_returned(self, key: str, items: Iterable[Any]) -> None:
+        """Take back the unhandled messages of an actor that ends by itself."""
         entry = self.entries[key]
         if entry.state is State.ACTIVE:
             entry.state = State.STOPPING
-            self.leaving += 1
+            self.passivating += 1
         returned = list(items)
         entry.held.extendleft(reversed(returned))
         self.held += len(returned)
 
-    # --- life -----------------------------------------------------------------------------
+    # --- activation, save, passivation ----------------------------------------------------
 
     def activated(self, key: str, now: float) -> list[Effect]:
         """The actor of a key runs."""
@@ -206,7 +208,7 @@ class KeyRegionCore:
         return [*self._release(key, entry), *self._make_room(now)]
 
     def activation_failed(self, key: str, now: float) -> list[Effect]:
-        """The actor of a key did not start: what waits for it fails, the next one tries again."""
+        """The actor of a key did not start: its messages fail, the next message tries again."""
         entry = self.entries[key]
         assert entry.state is State.ACTIVATING, entry.state
         items = tuple(entry.held)
@@ -216,8 +218,8 @@ class KeyRegionCore:
         self.active -= 1
         return [Fail(key, items), *self._make_room(now)]
 
-    def idle(self, key: str, now: float) -> list[Effect]:
-        """The actor of a key has handled everything."""
+    def actor_idle(self, key: str, now: float) -> list[Effect]:
+        """The actor of a key is idle."""
         entry = self.entries.get(key)
         if entry is None or entry.state is not State.ACTIVE:
             return []
@@ -227,52 +229,52 @@ class KeyRegionCore:
         return self._make_room(now)
 
     def save(self, key: str, now: float) -> list[Effect]:
-        """The state of a quiet actor is to be saved now; it stays."""
+        """Save the state of a quiet actor that stays active."""
         entry = self.entries.get(key)
         if entry is None or entry.state is not State.ACTIVE or now < entry.retry_s:
             return []
         entry.state = State.SAVING
         return [Save(key)]
 
-    def saved(self, key: str, now: float) -> list[Effect]:
-        """The state of a key is saved."""
+    def save_succeeded(self, key: str, now: float) -> list[Effect]:
+        """The store has the state of a key."""
         entry = self.entries[key]
         assert entry.state is State.SAVING, entry.state
         entry.failures = 0
         entry.retry_s = 0.0
-        if entry.leaves:
+        if entry.is_passivating:
             entry.state = State.STOPPING
             return [Stop(key)]
-        return self._stay(key, entry)
+        return self._keep_active(key, entry)
 
     def save_failed(self, key: str, now: float) -> list[Effect]:
-        """The state of a key could not be saved: it stays active, and is tried again later."""
+        """A save failed: the actor stays active, and the next save comes later."""
         entry = self.entries[key]
         assert entry.state is State.SAVING, entry.state
         entry.failures += 1
         entry.retry_s = now + SAVE_RETRY.delay_s(entry.failures)
-        return [*self._stay(key, entry), *self._make_room(now)]
+        return [*self._keep_active(key, entry), *self._make_room(now)]
 
-    def conflicted(self, key: str, now: float) -> list[Effect]:
-        """Somebody has saved a newer state: what the actor has is worth nothing.
+    def save_conflicted(self, key: str, now: float) -> list[Effect]:
+        """The store has a newer state, so the state of the actor is obsolete.
 
-        Whether it was to stay or not, it is renewed; what waits for it waits for the next
-        incarnation, which is busy until it is reported idle.
+        The core renews the actor, even one that passivates. Its messages wait for the next
+        incarnation, which counts as busy until the shell reports it idle.
         """
         entry = self.entries[key]
         assert entry.state is State.SAVING, entry.state
         entry.busy = True
         entry.failures = 0
         entry.retry_s = 0.0
-        return [Renew(key), *self._stay(key, entry), *self._make_room(now)]
+        return [Renew(key), *self._keep_active(key, entry), *self._make_room(now)]
 
-    def gone(self, key: str, now: float) -> list[Effect]:
+    def actor_ended(self, key: str, now: float) -> list[Effect]:
         """The actor of a key has ended."""
         entry = self.entries.get(key)
         if entry is None or entry.state in {State.WAITING, State.ACTIVATING}:
-            return []  # A start that failed is told by `activation_failed`.
-        if entry.leaves or entry.state is State.STOPPING:
-            self.leaving -= 1
+            return []  # `activation_failed` reports a failed start.
+        if entry.is_passivating or entry.state is State.STOPPING:
+            self.passivating -= 1
         self.active -= 1
         del self.entries[key]
         if entry.held:
@@ -282,35 +284,35 @@ class KeyRegionCore:
         return self._make_room(now)
 
     def tick(self, now: float, *, is_over_memory: bool = False) -> list[Effect]:
-        """Time has passed: put away who has been idle for long, or anyone when memory is short."""
+        """Passivate actors that have been idle for long, and others when memory is short."""
         effects = self._make_room(now)
         over = max(1, self.active // 8) if is_over_memory else 0
         for key, entry in self.entries.items():
-            if not self._may_leave(entry, now):
+            if not self._may_passivate(entry, now):
                 continue
             if over:
                 over -= 1
             elif now - entry.used_s < self.limits.idle_s:
-                break  # The others have been used later.
-            effects.append(self._leave(key, entry))
+                break  # The others are idle for less time.
+            effects.append(self._passivate(key, entry))
         return effects
 
     # --- inside ---------------------------------------------------------------------------
 
-    def _may_leave(self, entry: _Entry, now: float) -> bool:
+    def _may_passivate(self, entry: _Entry, now: float) -> bool:
         return entry.state is State.ACTIVE and not entry.busy and now >= entry.retry_s
 
-    def _leave(self, key: str, entry: _Entry) -> Effect:
+    def _passivate(self, key: str, entry: _Entry) -> Effect:
         entry.state = State.SAVING
-        entry.leaves = True
-        self.leaving += 1
+        entry.is_passivating = True
+        self.passivating += 1
         return Save(key)
 
-    def _stay(self, key: str, entry: _Entry) -> list[Effect]:
+    def _keep_active(self, key: str, entry: _Entry) -> list[Effect]:
         entry.state = State.ACTIVE
-        if entry.leaves:
-            entry.leaves = False
-            self.leaving -= 1
+        if entry.is_passivating:
+            entry.is_passivating = False
+            self.passivating -= 1
         return self._release(key, entry)
 
     def _release(self, key: str, entry: _Entry) -> list[Effect]:
@@ -328,18 +330,18 @@ class KeyRegionCore:
             self.entries[key].state = State.ACTIVATING
             self.active += 1
             effects.append(Activate(key))
-        wanted = len(self.waiting) - self.leaving
+        wanted = len(self.waiting) - self.passivating
         if wanted > 0:
             for key, entry in self.entries.items():
-                if self._may_leave(entry, now):
-                    effects.append(self._leave(key, entry))
+                if self._may_passivate(entry, now):
+                    effects.append(self._passivate(key, entry))
                     wanted -= 1
                     if wanted <= 0:
                         break
         return effects
 
     def validate_state(self) -> None:
-        """Assert what must always hold."""
+        """Assert the invariants."""
         entries = self.entries
         assert self.active == sum(e.state is not State.WAITING for e in entries.values())
         assert self.active <= self.limits.active_max
@@ -350,4 +352,6 @@ class KeyRegionCore:
         assert len(self.waiting) == sum(e.state is State.WAITING for e in entries.values())
         assert not any(e.held for e in entries.values() if e.state is State.ACTIVE)
         assert all(e.held for e in entries.values() if e.state is State.WAITING)
-        assert self.leaving == sum(e.leaves or e.state is State.STOPPING for e in entries.values())
+        assert self.passivating == sum(
+            e.is_passivating or e.state is State.STOPPING for e in entries.values()
+        )

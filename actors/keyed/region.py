@@ -1,10 +1,9 @@
 """The key region: one host's part of a kind of keyed actors, and its activations.
 
-The key region's cell handles nothing: what arrives goes to the activation of its key by
-reference, with its asker and its deadline. Which key region a key belongs to is decided by a
-stable hash over all key regions there were when the kind was made, whose addresses name slots:
-the one activation of a key outlives a host at the same address, and an old process of a
-slot is cut off.
+The key region's cell handles nothing: it passes each message to the activation of its key by
+reference, with the asker and the deadline. A stable hash over the key regions that existed when
+the kind was made chooses the region of a key. Addresses name slots, so a key stays at its address
+when its host is replaced, and the links cut off an old process of the slot.
 """
 
 import asyncio
@@ -29,9 +28,9 @@ from ..kernel.actor import Actor, Behaviour, Overflow, behaviour_of
 from ..kernel.asks import Ask
 from ..kernel.cell import Cell, Lifecycle, Recipe, message_of
 from ..kernel.directory.routing import key_text
-from ..kernel.failures import start_failed
+from ..kernel.failures import start_failed_error
 from ..kernel.flow_key import FlowKey
-from ..kernel.lifecycle.mailbox_policy import actor_restarts
+from ..kernel.lifecycle.mailbox_policy import apply_restart_policy
 from ..kernel.ports import CellDispatcher, CellHost
 from .activation import Activation, KeyedPlan
 from .core import (
@@ -55,9 +54,9 @@ LOGGER: Final = logging.getLogger("callboard.keyed")
 TICK_MIN_S: Final = 0.01
 TICK_MAX_S: Final = 1.0
 STOPS_AT_ONCE: Final = 64
-"""Activations that stop, and save, at the same time when their key region stops."""
+"""Activations that stop and save at the same time when their key region stops."""
 LAST_SAVES_S: Final = 10.0
-"""How long a key region that stops tries to save what a store refuses."""
+"""How long a stopping key region retries saves that its store refuses."""
 
 
 class KeyRegionActor(Actor):
@@ -66,7 +65,7 @@ class KeyRegionActor(Actor):
     supervision: ClassVar[SupervisorSpec] = SupervisorSpec(
         intensity=Intensity(restarts=10_000, period_s=10.0)
     )
-    """Activations fail independently; what keeps a crash loop slow is the back-off."""
+    """Activations fail independently; the back-off keeps a crash loop slow."""
 
     def __init__(self, plan: KeyedPlan) -> None:
         self.plan = plan
@@ -82,17 +81,17 @@ class KeyedRecipe(Recipe):
         self.plan = plan
 
     def make_cell(self, number: int, host: CellHost[Cell]) -> "KeyRegion":
-        """The cell that all messages for the keys of the host come to."""
+        """Make the cell that receives all messages for the keys of the host."""
         return KeyRegion(number, self, behaviour_of(KeyRegionActor), host.dispatcher)
 
 
 class KeyRegion(Cell):
-    """The cell that all messages for the keys of one host come to."""
+    """The cell that receives all messages for the keys of one host."""
 
     __slots__ = (
         "_cells",
         "_core",
-        "_gives_up_s",
+        "_gives_up_at_s",
         "_room_waiters",
         "_timer",
         "plan",
@@ -107,15 +106,15 @@ class KeyRegion(Cell):
         dispatcher: CellDispatcher[Cell],
     ) -> None:
         super().__init__(number, recipe, behaviour, dispatcher)
-        self.free = 0  # Never scheduled itself.
+        self.free = 0  # The dispatcher never schedules it.
         self.plan: Final = recipe.plan
         plan = recipe.plan
         store = MemoryStore() if plan.store is None else plan.store
         self.states = States(dispatcher.host, plan.kind, store)
         self._timer: asyncio.TimerHandle | None = None
         self._room_waiters: dict[str, list[tuple[Contract, Callable[[], None]]]] = {}
-        """Who waits for room at keys that are not active."""
-        self._gives_up_s: float | None = None
+        """Senders that wait for room at keys that are not active."""
+        self._gives_up_at_s: float | None = None
         self._cells: dict[str, Activation] = {}
         held_max = behaviour_of(plan.actor).mailbox_messages
         self._core = KeyRegionCore(KeyRegionLimits(plan.active_max, plan.idle_s, held_max))
@@ -126,7 +125,7 @@ class KeyRegion(Cell):
 
     @property
     def keys_active(self) -> int:
-        """How many keys have an activation, or are getting or losing one."""
+        """The number of keys with an activation, starting and ending ones included."""
         return self._core.active
 
     # --- messages -------------------------------------------------------------------------
@@ -134,11 +133,11 @@ class KeyRegion(Cell):
     def put(self, item: Any) -> None:
         """Give a message to the activation of its key; see `Cell.put`.
 
-        Raises for a tell with a bad key (`InvalidMessage`) or with one of another host
-        (`ActorNotFound`) too.
+        For a tell it also raises `InvalidMessage` for a bad key, and `ActorNotFound` for a key
+        of another host.
         """
         if self.lifecycle != Lifecycle.RUNNING:
-            super().put(item)  # Which keeps it until it runs, or refuses it.
+            super().put(item)  # It keeps the message until it runs, or refuses it.
             return
         try:
             self._take(item, comes_over_link=False)
@@ -148,7 +147,7 @@ class KeyRegion(Cell):
             item.fail(error)
 
     def arrive(self, item: Any) -> bool:
-        """Like `put`; a sender that may wait is paused for a key that has too much."""
+        """Like `put`; it pauses a sender that may wait for a key with too many messages."""
         if self.lifecycle != Lifecycle.RUNNING:
             return super().arrive(item)
         try:
@@ -163,9 +162,11 @@ class KeyRegion(Cell):
         core = self._core
         if core.state_of(key) is None:
             self._check_owner(item)
-        may_wait = self._waits and (comes_over_link or type(item) is Ask)
-        beside = self._beside(key)
-        effects = core.arrived(key, item, self.now(), may_wait=may_wait, beside=beside)
+        may_wait = self._lets_senders_wait and (comes_over_link or type(item) is Ask)
+        in_mailbox = self._mailbox_size(key)
+        effects = core.message_arrived(
+            key, item, self.now(), may_wait=may_wait, in_mailbox=in_mailbox
+        )
         if effects and type(effects[0]) is Deliver:
             cell = self._cells[key]
             if comes_over_link:
@@ -173,40 +174,40 @@ class KeyRegion(Cell):
             cell.put(item)
             return False
         self._perform(effects)
-        return comes_over_link and self._waits and self._is_over(key)
+        return comes_over_link and self._lets_senders_wait and self._is_over(key)
 
     @property
-    def _waits(self) -> bool:
+    def _lets_senders_wait(self) -> bool:
         return behaviour_of(self.plan.actor).overflow is Overflow.WAIT
 
     def _is_over(self, key: str) -> bool:
         core = self._core
-        return core.state_of(key) is not State.ACTIVE and core.is_full(key, self._beside(key))
+        return core.state_of(key) is not State.ACTIVE and core.is_full(key, self._mailbox_size(key))
 
-    def _beside(self, key: str) -> int:
+    def _mailbox_size(self, key: str) -> int:
         cell = self._cells.get(key)
         return 0 if cell is None or cell.mailbox is None else len(cell.mailbox)
 
     def has_room_for(self, message: Contract) -> bool:
-        """Whether the activation of its key has room, or will have as soon as it is active."""
+        """Whether the activation of its key has room, or will have once it is active."""
         if self.lifecycle != Lifecycle.RUNNING:
             return super().has_room_for(message)
         try:
             key = key_text(message, self.plan.actor.key)
         except CallboardError:
-            return True  # `put` says what is wrong.
+            return True  # `put` raises the error.
         if self._core.state_of(key) is State.ACTIVE:
             return self._cells[key].has_room()
-        return not self._waits or not self._is_over(key)
+        return not self._lets_senders_wait or not self._is_over(key)
 
     def flow_key_of(self, message: Contract) -> FlowKey:
-        """The key's own, so that a key that is full holds up no other."""
+        """The flow key of the message's key, so that a full key delays no other key."""
         if self.lifecycle != Lifecycle.RUNNING:
             return super().flow_key_of(message)
         return FlowKey.of(message, self.plan.actor.key)
 
     def when_room(self, message: Contract, callback: Callable[[], None]) -> None:
-        """Call `callback` once the message's key has room, or never will."""
+        """Call `callback` once the message's key has room, or will never have any."""
         if self.lifecycle != Lifecycle.RUNNING:
             super().when_room(message, callback)
             return
@@ -217,9 +218,9 @@ class KeyRegion(Cell):
             self._room_waiters.setdefault(key, []).append((message, callback))
 
     def _release(self, key: str) -> None:
-        """See who waited for room at a key that may have some now, or is absent."""
+        """Notify the room waiters of a key that may have room now, or is absent."""
         if self._core.state_of(key) is not None and self._is_over(key):
-            return  # What is held now is handed on first.
+            return  # Held messages come first.
         for message, callback in self._room_waiters.pop(key, ()):
             cell = self._cells.get(key)
             if cell is not None and cell.is_full:
@@ -229,11 +230,11 @@ class KeyRegion(Cell):
 
     @property
     def is_quiet(self) -> bool:
-        """A key region runs no handler itself."""
+        """True: a key region runs no handler itself."""
         return True
 
-    def began(self) -> None:
-        """It may activate from now on."""
+    def wake(self) -> None:
+        """The region runs: it may activate keys from now on."""
         self.host.spawner.learn(behaviour_of(self.plan.actor))
         waiting = self._take_all()
         self._cells = {}
@@ -243,10 +244,10 @@ class KeyRegion(Cell):
                 self.put(item)
             except CallboardError as error:
                 self.fail(item, error, "refused")
-        self._release_all()  # Behind what was here before.
+        self._release_all()  # After the older messages.
 
     def drain(self) -> list[Any]:
-        """Everything that waits for an activation."""
+        """Return all messages that wait for an activation."""
         items = self._take_all()
         self._release_all()
         return items
@@ -260,7 +261,7 @@ class KeyRegion(Cell):
         if self.room_waiters is not None:
             self.notify_room_waiters()
 
-    def turn_over(self) -> None:
+    def end_turn(self) -> None:
         """Never called: a key region has no turn of its own."""
 
     def _check_owner(self, item: Any) -> None:
@@ -269,21 +270,21 @@ class KeyRegion(Cell):
         here = Address(self.host.slot, self.id)
         if isinstance(owner, Address) and owner != here:
             raise ActorNotFound(
-                f"{self.path} at {here} does not have this key: {owner} has.",
-                advice="Send without a reference: the key finds its actor.",
+                f"{self.path} at {here} does not own this key: {owner} does.",
+                advice="Send the message without a reference: the key finds its actor.",
                 may_have_run=False,
             )
 
     def fail(self, item: Any, error: CallboardError, reason: str) -> None:
-        """A message that no activation handles."""
+        """Fail a message that no activation handles."""
         if type(item) is Ask:
             item.fail(error)
         else:
             self.dispatcher.dead_letters.dead(reason, self.path, item, error)
 
-    def refuse_late(self, cell: Activation, item: Any) -> None:
-        """A message whose activation has just ended."""
-        self.fail(item, _stopped(cell.path), "actor_stopped")
+    def refuse_message(self, cell: Activation, item: Any) -> None:
+        """Refuse a message whose activation has just ended."""
+        self.fail(item, _stopped_error(cell.path), "actor_stopped")
 
     # --- the core's effects -----------------------------------------------------------------
 
@@ -292,7 +293,7 @@ class KeyRegion(Cell):
         for effect in effects:
             match effect:
                 case Deliver(key, item):
-                    self._cells[key].give(item)
+                    self._cells[key].deliver(item)
                 case Activate(key):
                     host.run_task(self._activate(key))
                 case Save(key):
@@ -306,7 +307,7 @@ class KeyRegion(Cell):
                 case Refuse(key):
                     raise self._full(key)
                 case Fail(key, items):
-                    raise AssertionError(key, items)  # Only `_activate` meets it.
+                    raise AssertionError(key, items)  # Only `_activate` gets it.
                 case _:
                     assert_never(effect)
         if self._timer is None and self._core.active:
@@ -315,12 +316,12 @@ class KeyRegion(Cell):
     def _renew(self, cell: Activation) -> None:
         if cell.lifecycle == Lifecycle.RUNNING:
             assert cell.failure is not None
-            actor_restarts(cell)
-            self.host.termination.failed(cell, cell.failure)
+            apply_restart_policy(cell)
+            self.host.termination.actor_failed(cell, cell.failure)
 
     def _full(self, key: str) -> MailboxFull:
         return MailboxFull(
-            f"too many messages wait for {self.path}/{key} to be active.",
+            f"too many messages wait for the activation of {self.path}/{key}.",
             advice="Use send or ask, which wait; raise mailbox_messages or active_max; slow down.",
             may_have_run=False,
         )
@@ -340,7 +341,7 @@ class KeyRegion(Cell):
         is_over = limit is not None and vitals().memory_bytes > limit
         if self.plan.save_after_s is not None:
             for cell in [cell for cell in self._cells.values() if cell.unsaved]:
-                cell.look_whether_idle()
+                cell.check_idle()
         self._perform(self._core.tick(self.now(), is_over_memory=is_over))
         for key in [key for key in self._room_waiters if self._core.state_of(key) is None]:
             self._release(key)
@@ -361,7 +362,7 @@ class KeyRegion(Cell):
             cell = self._cells[key] = begun
             await entries.outcome(cell)
             if self._cells.get(key) is not cell:
-                raise _stopped(cell.path)
+                raise _stopped_error(cell.path)
         except CallboardError as error:
             failure = cell.failure if cell is not None and cell.failure is not None else error
             if cell is None or self._cells.get(key) is cell:
@@ -382,17 +383,17 @@ class KeyRegion(Cell):
         self._release(key)
 
     def did_not_start(self, cell: Activation, error: BaseException) -> None:
-        """The state or the start hook of an activation failed: its key is absent again.
+        """The state or the start hook of an activation failed: its key becomes absent.
 
-        Also when it was active before and crashed: the next message tries again, not a timer.
+        The same holds for an active key that crashed: the next message tries again, not a timer.
         """
-        failure = error if isinstance(error, CallboardError) else start_failed(cell, error)
+        failure = error if isinstance(error, CallboardError) else start_failed_error(cell, error)
         cell.failure = failure
         if (
             self._core.state_of(cell.key) is State.ACTIVATING
             or self.lifecycle >= Lifecycle.STOPPING
         ):
-            return  # Whoever waits for it is told by `_activate`, or has been.
+            return  # `_activate` fails the waiting messages, or has done so.
         for item in Cell.drain(cell):
             self.fail(item, failure, "activation_failed")
         self.dispatcher.loop.call_soon(self._give_up, cell)
@@ -402,69 +403,71 @@ class KeyRegion(Cell):
             self.host.children_of(self).remove(cell)
 
     def idle(self, cell: Activation) -> None:
-        """An activation has handled everything."""
-        self._perform(self._core.idle(cell.key, self.now()))
+        """Note that an activation is idle."""
+        self._perform(self._core.actor_idle(cell.key, self.now()))
 
     def may_save(self, cell: Activation) -> bool:
-        """Whether its last save is not known to have just failed."""
+        """Whether it may save again: False for a while after a failed save."""
         entry = self._core.entries.get(cell.key)
         return entry is not None and self.now() >= entry.retry_s
 
     def save(self, cell: Activation) -> bool:
-        """Save the state of a quiet activation, which goes on afterwards; False: not now."""
+        """Begin to save the state of a quiet activation; False when that is not possible now."""
         self._perform(self._core.save(cell.key, self.now()))
         return cell.saving
 
     async def _save(self, cell: Activation) -> None:
-        core, finish = self._core, self._core.saved
+        core, finish = self._core, self._core.save_succeeded
         try:
             await self.states.write(cell)
         except StateConflict as error:
-            LOGGER.error("%s is thrown away: %s", cell.path, error)  # noqa: TRY400 - told
+            LOGGER.error("%s is renewed: the store has a newer state: %s", cell.path, error)  # noqa: TRY400 - no traceback
             cell.failure = error
-            finish = core.conflicted
+            finish = core.save_conflicted
         except CallboardError as error:
-            LOGGER.warning("%s is not saved, and stays active: %s", cell.path, error)
+            LOGGER.warning(
+                "%s could not save its state, stays active and tries again: %s", cell.path, error
+            )
             finish = core.save_failed
         cell.saving = False
         cell.pausing = False
         if self._cells.get(cell.key) is not cell or self.lifecycle != Lifecycle.RUNNING:
             return
-        if cell.lifecycle != Lifecycle.RUNNING and finish == core.saved:
-            finish = core.save_failed  # It has crashed by a link; its next incarnation stays.
+        if cell.lifecycle != Lifecycle.RUNNING and finish == core.save_succeeded:
+            finish = core.save_failed  # It crashed meanwhile; its next incarnation stays active.
         self._perform(finish(cell.key, self.now()))
         self._release(cell.key)
         cell.schedule()
-        cell.look_whether_idle()
+        cell.check_idle()
 
-    def take_back(self, cell: Activation, items: list[Any]) -> bool:
-        """Keep what an activation that ends has not handled; False when nobody ever will."""
+    def requeue(self, cell: Activation, items: list[Any]) -> bool:
+        """Keep the messages of an ending activation for the next one; False when there is none."""
         if self.lifecycle != Lifecycle.RUNNING or self._cells.get(cell.key) is not cell:
             return False
         if self._core.state_of(cell.key) is None:
             return False
-        self._core.returned(cell.key, items)
+        self._core.messages_returned(cell.key, items)
         return True
 
     def activation_gone(self, cell: Activation) -> None:
-        """An activation has ended: its key is absent now."""
+        """Note that an activation has ended: its key is absent now."""
         if self._cells.get(cell.key) is not cell:
             return
         del self._cells[cell.key]
         if self.lifecycle == Lifecycle.RUNNING:
-            self._perform(self._core.gone(cell.key, self.now()))
+            self._perform(self._core.actor_ended(cell.key, self.now()))
             if self._core.state_of(cell.key) is None:
                 self._release(cell.key)
 
     # --- the end ----------------------------------------------------------------------------
 
-    def gives_up(self) -> bool:
-        """Whether it has been stopping for so long that nothing is saved any more."""
-        return self._gives_up_s is not None and self.now() >= self._gives_up_s
+    def has_given_up(self) -> bool:
+        """Whether the region has stopped trying to save states."""
+        return self._gives_up_at_s is not None and self.now() >= self._gives_up_at_s
 
-    async def prepare_stop(self) -> None:
-        """Stop all activations, many at a time: each may have to wait for the store."""
-        self._gives_up_s = self.now() + LAST_SAVES_S
+    async def before_children_stop(self) -> None:
+        """Stop all activations, many at a time: each may wait for the store."""
+        self._gives_up_at_s = self.now() + LAST_SAVES_S
         pending = reversed(list(self._cells.values()))
         await asyncio.gather(*(self._stop_some(pending) for _ in range(STOPS_AT_ONCE)))
 
@@ -474,9 +477,9 @@ class KeyRegion(Cell):
                 await self.stop_child(cell.id)
 
 
-def _stopped(path: str) -> ActorStopped:
+def _stopped_error(path: str) -> ActorStopped:
     return ActorStopped(
         f"{path} stopped before it handled the message.",
-        advice="Send it again: the key is activated anew.",
+        advice="Send it again: it activates the key.",
         may_have_run=False,
     )

@@ -1,7 +1,7 @@
-"""The way between the activations of one host and the store that keeps their states.
+"""Loads and saves the states of one host's activations in a store.
 
-A save names the version that it replaces and who writes it. When the answer to a save is
-lost, the next one meets a newer version: if that is the writer's own, it goes on from there.
+A save names its writer and the version that it replaces. When the answer to a save is lost, the
+next save meets a newer version. If the same writer has written it, the save replaces it.
 """
 
 import asyncio
@@ -20,20 +20,20 @@ from .actor import KeyedActor
 __all__ = ["States", "StoredCell"]
 
 STORE_TIMEOUT_S: Final = 20.0
-"""How long a store may take to load or to save one state."""
+"""The deadline of one load or save."""
 SAVES_AT_ONCE: Final = 64
 LOADS_AT_ONCE: Final = 256
 
 
 class StoredCell(Protocol):
-    """The cell of one key's actor, as far as its state is loaded and saved."""
+    """What loads and saves need of an activation's cell."""
 
     version: int
-    """Which version of its state the store has."""
+    """The version of its state in the store."""
     unsaved: int
-    """Messages taken since the last save."""
+    """Messages since the last save."""
     saved_s: float
-    """When that was."""
+    """The time of the last save."""
 
     @property
     def id(self) -> int:
@@ -41,7 +41,7 @@ class StoredCell(Protocol):
 
     @property
     def incarnation(self) -> int:
-        """How often its actor was made."""
+        """The incarnation of its actor."""
 
     @property
     def key(self) -> str:
@@ -49,11 +49,11 @@ class StoredCell(Protocol):
 
     @property
     def path(self) -> str:
-        """Where it is, for people."""
+        """Its path, for people."""
 
     @property
     def actor(self) -> Actor | None:
-        """What has the state."""
+        """The actor that has the state."""
 
 
 class States:
@@ -64,7 +64,7 @@ class States:
         self._kind = kind
         self._store = store
         self._writing: dict[str, asyncio.Future[None]] = {}
-        """The saves under way: of a key there is one at a time, and no load beside it."""
+        """Running saves: each key has one at a time, and no load meanwhile."""
         self._saves = asyncio.Semaphore(SAVES_AT_ONCE)
         self._loads = asyncio.Semaphore(LOADS_AT_ONCE)
 
@@ -72,7 +72,7 @@ class States:
         """Load the state of a key into its new actor. Raises `StoreFailed`."""
         host, actor = self._host, cell.actor
         assert isinstance(actor, KeyedActor)
-        await self._written(cell.key)
+        await self._wait_for_save(cell.key)
         try:
             async with self._loads, asyncio.timeout(STORE_TIMEOUT_S):
                 loaded = await self._store.load(self._kind, cell.key)
@@ -92,7 +92,7 @@ class States:
 
     async def write(self, cell: StoredCell) -> None:
         """Save the state of a quiet activation. Raises `StoreFailed`, `StateConflict`."""
-        await self._written(cell.key)
+        await self._wait_for_save(cell.key)
         done = self._writing[cell.key] = self._host.loop.create_future()
         try:
             await self._write(cell)
@@ -100,19 +100,19 @@ class States:
             del self._writing[cell.key]
             done.set_result(None)
 
-    async def _written(self, key: str) -> None:
+    async def _wait_for_save(self, key: str) -> None:
         while (writing := self._writing.get(key)) is not None:
             await asyncio.shield(writing)
 
     async def _write(self, cell: StoredCell) -> None:
         actor, taken = cell.actor, cell.unsaved
         if not taken or not isinstance(actor, KeyedActor):
-            return  # Saved meanwhile, or thrown away.
+            return  # Saved meanwhile, or renewed.
         try:
             snapshot = actor.snapshot()
             if inspect.isawaitable(snapshot):
                 snapshot = await snapshot
-            state = self._encoded(cell, snapshot)
+            state = self._encode(cell, snapshot)
             async with self._saves, asyncio.timeout(STORE_TIMEOUT_S):
                 version = await self._replace(cell, state)
         except StateConflict:
@@ -136,10 +136,10 @@ class States:
                 or kept.version != cell.version + 1
             ):
                 raise
-            # Our own, whose answer was lost.
+            # Our own save: only its answer was lost.
             return await store.save(kind, key, state, kept.version)
 
-    def _encoded(self, cell: StoredCell, snapshot: Any) -> EncodedState:
+    def _encode(self, cell: StoredCell, snapshot: Any) -> EncodedState:
         host = self._host
         writer = f"{host.slot}.{host.epoch}.{cell.id}.{cell.incarnation}"
         if snapshot is None:
@@ -158,7 +158,7 @@ class States:
 
 def _store_failed(what: str, cell: StoredCell, error: Exception) -> StoreFailed:
     return StoreFailed(
-        f"the state of {cell.path} did not {what}: {type(error).__name__}: {error}",
-        advice="Look at the store; the next message or save tries again.",
+        f"the store could not {what} the state of {cell.path}: {type(error).__name__}: {error}",
+        advice="Check the store; the next message or save tries again.",
         may_have_run=False,
     )

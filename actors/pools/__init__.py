@@ -1,3 +1,3 @@
-"""Pools: many agents that serve one mailbox a host."""
+"""Pools: on each host, many agents serve one mailbox."""
 
 __all__: list[str] = []

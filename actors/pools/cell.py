@@ -1,8 +1,8 @@
 """A pool cell: one host's part of a pool. Its agents take work from one common mailbox.
 
-A message to the pool cell goes to whichever agent is idle, so no agent has a queue of its
-own behind which work could be stuck. The pool cell itself handles nothing: agents take from
-its mailbox by reference, and replies go straight from the agent to the asker.
+A message to the pool cell goes to an idle agent. No agent has a queue of its own, so no message
+waits behind a slow one. The pool cell itself handles nothing: agents take from its mailbox by
+reference, and reply directly to the asker.
 """
 
 import asyncio
@@ -25,13 +25,13 @@ from ..kernel.ports import CellDispatcher, CellHost, Children, RoleHost
 
 __all__ = ["PoolCell", "PoolRecipe", "Pools"]
 
-POOL: Final = SupervisorSpec(intensity=Intensity(restarts=1_000, period_s=10.0))
+POOL_SUPERVISION: Final = SupervisorSpec(intensity=Intensity(restarts=1_000, period_s=10.0))
 
 
 class PoolRecipe(Recipe):
-    """How to make one host's part of a pool: an agent, and how many of it.
+    """How to make one host's part of a pool: its agent and its size.
 
-    The size changes when the pool is resized: the part's next incarnation has the new one.
+    A resize changes the size here, so the part's next incarnation has the new size.
     """
 
     __slots__ = ("size",)
@@ -52,7 +52,7 @@ class PoolRecipe(Recipe):
         return Actor()
 
     def make_cell(self, number: int, host: CellHost[Cell]) -> "PoolCell":
-        """The common mailbox. Raises `SpecError` when the agent is no proper actor."""
+        """Make the pool cell. Raises `SpecError` when the agent is not a valid actor."""
         return PoolCell(number, self, behaviour_of(self.actor), host.dispatcher)
 
     def member(self) -> Recipe:
@@ -61,26 +61,26 @@ class PoolRecipe(Recipe):
 
 
 class LeavingAgents:
-    """In the place of their pool cell, for agents that finish what they do and then end."""
+    """Replaces the pool cell for dismissed agents: they finish their handlers and then end."""
 
     def __init__(self, pool_cell: "PoolCell") -> None:
-        self._shard = pool_cell
+        self._pool_cell = pool_cell
         self.members: dict[int, Cell] = {}
 
     def take(self) -> None:
-        """No more work for them."""
+        """Give no more work."""
 
     def member_ready(self, member: Cell) -> None:
-        """An agent has nothing more of its own to do: it ends with its last handler."""
+        """Remove an agent that has nothing more to do."""
         if member.is_quiet and not member.mailbox and self.members.pop(member.id, None) is not None:
-            self._shard.host.children_of(self._shard).remove(member)
-            self._shard.check_drained()
+            self._pool_cell.host.children_of(self._pool_cell).remove(member)
+            self._pool_cell.check_drained()
 
 
 class PoolCell(Cell):
-    """The cell of a pool's part: a mailbox that many cells serve."""
+    """The cell of a pool on one host: a mailbox that many cells serve."""
 
-    __slots__ = ("_drained", "_idle", "_is_filled", "_leaving", "_newborn", "_recipe")
+    __slots__ = ("_drained", "_idle", "_is_filled", "_leaving", "_recipe", "_starting")
 
     def __init__(
         self,
@@ -91,16 +91,16 @@ class PoolCell(Cell):
     ) -> None:
         super().__init__(number, recipe, behaviour, dispatcher)
         self._recipe = recipe
-        # Never scheduled itself: `free` stays 0, its members run its messages.
+        # The dispatcher never schedules it: `free` stays 0, its agents run its messages.
         self.free = 0
-        # In the order in which they fell idle; each once, also when it may do several at once.
+        # In the order in which they became idle; each once, even when it has several workers.
         self._idle: dict[Cell, None] = {}
         self._leaving = LeavingAgents(self)
         self._drained: asyncio.Future[None] | None = None
-        self._newborn: list[Cell] = []
-        """Agents whose first start has not been asked after yet."""
+        self._starting: list[Cell] = []
+        """New agents; nothing has awaited their first start yet."""
         self._is_filled = False
-        """Whether the start under way has started the agents already."""
+        """Whether the running start has already started the agents."""
 
     def put(self, item: Any) -> None:
         """Take a message and wake an idle agent for it."""
@@ -109,7 +109,7 @@ class PoolCell(Cell):
             self._wake_one()
 
     def arrive(self, item: Any) -> bool:
-        """Like `put`, for what came over a link."""
+        """Like `put`, for a message from a link."""
         over = super().arrive(item)
         if over and self._idle:
             self._wake_one()
@@ -117,56 +117,56 @@ class PoolCell(Cell):
 
     @property
     def is_quiet(self) -> bool:
-        """A pool cell runs no handler itself."""
+        """True: a pool cell runs no handler itself."""
         return True
 
     @property
     def supervision(self) -> SupervisorSpec:
-        """How its agents are supervised."""
-        return POOL
+        """The supervisor spec of its agents."""
+        return POOL_SUPERVISION
 
     # --- the start of its agents --------------------------------------------------------------
 
     def start(self, children: Children[Cell], incarnation: int, *, is_first: bool) -> None:
-        """A declared pool runs once all its agents do, any other at once."""
-        if children.is_member(self):
+        """Start the pool: a declared pool runs once all its agents do, any other at once."""
+        if children.is_declared(self):
             children.run_start_hook(self, incarnation, is_first=is_first)
         else:
-            children.runs(self, incarnation)
+            children.mark_running(self, incarnation)
 
     async def run_started(self, ctx: Context) -> None:
-        """Start the agents of a declared pool, and wait for them."""
+        """Start the agents of a declared pool and wait for them."""
         self._fill()
         self._is_filled = True
         try:
-            await self._members_started()
+            await self._await_members()
         except ActorStartFailed:
             await self.host.termination.stop_children(self)
             self.children = None
             raise
 
-    def began(self) -> None:
-        """Start the agents, unless that has been waited for."""
+    def wake(self) -> None:
+        """Start the agents, unless the start hook has done so."""
         if not self._is_filled:
             self._fill()
         self._is_filled = False
 
-    async def all_started(self) -> None:
-        """Wait for the agents; one that does not start ends this part of the pool."""
+    async def wait_members_started(self) -> None:
+        """Wait for the agents; end this part of the pool when one does not start."""
         try:
-            await self._members_started()
+            await self._await_members()
         except ActorStartFailed:
             await self.host.termination.stop_child(self.parent, self.id)
             raise
 
-    def start_failure(self, error: BaseException) -> ActorStartFailed:
-        """That of the agent that did not start."""
-        return error if isinstance(error, ActorStartFailed) else super().start_failure(error)
+    def start_error(self, error: BaseException) -> ActorStartFailed:
+        """The error of the agent that did not start."""
+        return error if isinstance(error, ActorStartFailed) else super().start_error(error)
 
     def _fill(self) -> None:
         self._idle.clear()
         self._leaving = LeavingAgents(self)
-        self._newborn = [self._add_member() for _ in range(self._recipe.size)]
+        self._starting = [self._add_member() for _ in range(self._recipe.size)]
 
     def _add_member(self) -> Cell:
         return self.host.spawner.begin_cell(self._member, self, Restart.PERMANENT)
@@ -176,8 +176,8 @@ class PoolCell(Cell):
         member.shared = self
         return member
 
-    async def _members_started(self) -> None:
-        members, self._newborn = self._newborn, []
+    async def _await_members(self) -> None:
+        members, self._starting = self._starting, []
         try:
             for member in members:
                 await self.host.spawner.outcome(member)
@@ -189,7 +189,7 @@ class PoolCell(Cell):
     # --- work ---------------------------------------------------------------------------------
 
     def member_ready(self, member: Cell) -> None:
-        """An agent has nothing to do: give it work, or remember it."""
+        """Give an idle agent work, or note that it is idle."""
         if member.lifecycle != Lifecycle.RUNNING or member.queued or not member.free:
             return
         if self.mailbox:
@@ -200,15 +200,15 @@ class PoolCell(Cell):
             self.check_drained()
 
     async def resize(self, size: int) -> None:
-        """Have so many agents: more start now; those too many end after what they do.
+        """Change the number of agents: start more, or let surplus agents finish and end.
 
-        Raises `ActorStartFailed` when one does not start: the others that were to come are
-        stopped, and the part keeps the size it had.
+        Raises `ActorStartFailed` when a new agent does not start. The other new agents then
+        stop, and the part keeps its size.
         """
         before, self._recipe.size = self._recipe.size, size
         members = self._members()
         for member in members[size:]:
-            self._let_go(member)
+            self._dismiss(member)
         added = [self._add_member() for _ in range(size - len(members))]
         try:
             for member in added:
@@ -217,24 +217,24 @@ class PoolCell(Cell):
             self._recipe.size = before
             for member in added:
                 self.host.termination.start_failures.pop(member.id, None)
-                self._let_go(member)
+                self._dismiss(member)
             raise
 
-    async def drained(self) -> None:
-        """Wait until nothing waits here and no agent works."""
+    async def wait_until_drained(self) -> None:
+        """Wait until the mailbox is empty and no agent works."""
         while not self._is_drained():
             if self._drained is None:
                 self._drained = asyncio.get_running_loop().create_future()
             await asyncio.shield(self._drained)
 
     def check_drained(self) -> None:
-        """End the wait of `drained` when nothing waits or runs here any more."""
+        """End the wait of `wait_until_drained` when the mailbox is empty and no agent works."""
         if self._drained is not None and self._is_drained():
             self._drained.set_result(None)
             self._drained = None
 
-    def ended(self) -> None:
-        """It is gone for good, and all its agents are."""
+    def on_removed(self) -> None:
+        """The pool cell and all its agents have ended for good."""
         self.check_drained()
 
     def _is_drained(self) -> bool:
@@ -244,14 +244,14 @@ class PoolCell(Cell):
         )
 
     def _members(self) -> list[Cell]:
-        """The agents that stay, those with something to do first."""
+        """The agents that stay, busy agents first."""
         children = self.children
         cells = () if children is None else children.cells.values()
         staying = [cell for cell in cells if cell.id not in self._leaving.members]
         return sorted(staying, key=lambda cell: cell in self._idle)
 
-    def _let_go(self, member: Cell) -> None:
-        """Let an agent take nothing more, and end when it has done what it has."""
+    def _dismiss(self, member: Cell) -> None:
+        """Give an agent no more messages, and end it when its handlers are done."""
         children = self.children
         if children is None or member.id not in children.cells:
             return
@@ -263,12 +263,12 @@ class PoolCell(Cell):
         if self.mailbox and self._idle:
             self._wake_one()
 
-    def turn_over(self) -> None:
+    def end_turn(self) -> None:
         """Never called: a pool cell has no turn of its own."""
 
     @property
     def idle(self) -> int:
-        """How many agents have nothing to do."""
+        """The number of idle agents."""
         return len(self._idle)
 
     def _wake_one(self) -> None:
@@ -282,14 +282,14 @@ class PoolCell(Cell):
 
 
 class Pools(Extension):
-    """The pools of one host: what its cell 0 answers about their parts."""
+    """The pools of one host: the requests about their parts that cell 0 answers."""
 
     def __init__(self, host: RoleHost[Cell]) -> None:
         self._host = host
 
     @handler
     async def resize_part(self, command: ResizePart) -> PartResized:
-        """Let more or fewer agents serve a part of a pool. Raises `ActorStartFailed`."""
+        """Change the number of agents of a part. Raises `ActorStartFailed`."""
         part = self._part(command.cell)
         if part is not None:
             await part.resize(command.size)
@@ -297,10 +297,10 @@ class Pools(Extension):
 
     @handler
     async def drain(self, command: DrainActor) -> ActorDrained:
-        """Wait until a part of a pool has handled what it has."""
+        """Wait until a part of a pool has handled all its messages."""
         part = self._part(command.cell)
         if part is not None:
-            await part.drained()
+            await part.wait_until_drained()
         return ActorDrained()
 
     def _part(self, number: int) -> PoolCell | None:

@@ -1,10 +1,10 @@
-"""Giving out work: the most urgent ready sub-task to the least loaded executor, over and over.
+"""Assignment: the most urgent ready sub-task goes to the least loaded executor, repeatedly.
 
-Each kind of agent is served from its own ready set, so that a kind without a free executor
-holds up no other; between kinds the more urgent head goes first.
+Each kind of agent has its own ready set, so a kind without a free executor delays no other kind.
+Between kinds, the more urgent head goes first.
 
-Sub-tasks with a key are bound to the executor that got the first of them. If that executor is
-full, they are parked on it and come back when it has credit.
+Sub-tasks with a key go to the executor that ran the first of them. While that executor is full,
+they are parked on it; they return to the ready set when it has credit.
 """
 
 import sys
@@ -23,11 +23,11 @@ from .ready import ReadyEntry
 __all__ = ["Assignment"]
 
 UNLIMITED: Final = sys.maxsize
-"""Attempts where no budget is set; retries may outnumber the sub-tasks."""
+"""The attempts at once without a budget; retries may outnumber the sub-tasks."""
 
 
 class Assignment:
-    """Chooses what runs next, and where."""
+    """Chooses the sub-tasks that run next, and their executors."""
 
     __slots__ = ("_concurrency_max", "_executor_by_key", "_flow")
 
@@ -37,7 +37,7 @@ class Assignment:
         self._executor_by_key: dict[tuple[str, str], Executor] = {}
 
     def dispatch(self, now: float) -> list[Dispatch]:
-        """Give out as much work as executors and budgets allow; the most urgent first."""
+        """Assign as many sub-tasks as executors and budgets allow, the most urgent first."""
         out: list[Dispatch] = []
         self._flow.requeue(self._flow.pool.unpark())
         active: list[tuple[ReadyEntry, int, Kind]] = []
@@ -68,7 +68,7 @@ class Assignment:
         now: float,
         out: list[Dispatch],
     ) -> ReadyEntry | None:
-        """Dispatch from one kind until a rival is more urgent; its next head, or None if stuck."""
+        """Dispatch from one kind until another is more urgent; returns its next head, if any."""
         graph, attempts, queue = self._flow.graph, self._flow.attempts, kind.queue
         status, started, running = graph.status, attempts.started, attempts.running
         counts, ids, sub_tasks = graph.count_by_status, graph.ids, graph.sub_tasks
@@ -107,7 +107,7 @@ class Assignment:
         return None
 
     def _occupy_for_key(self, kind: Kind, key: str, entry: ReadyEntry) -> Executor | None:
-        """A slot on the executor that the key is bound to; parks the entry there if it is full."""
+        """Take a slot on the key's executor; park the entry there if the executor is full."""
         executor = self._executor_by_key.get((kind.name, key))
         if (
             executor is None

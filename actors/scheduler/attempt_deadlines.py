@@ -1,8 +1,8 @@
-"""Everything that must happen at a time: time-outs, ends of back-offs, ends of grace.
+"""All deadlines of an execution: timeouts, ends of back-offs, ends of grace periods.
 
-One heap for all, so that the shell needs one timer. An entry is not removed when its
-reason goes away (an attempt that was done in time): it is recognised as stale when it
-surfaces, and swept when stale ones outnumber what is alive.
+One heap holds them all, so the shell needs one timer. An entry stays when its reason goes away
+(an attempt that ended in time). The heap drops a stale entry when it reaches the top, and sweeps
+all stale entries when they outnumber the live ones.
 """
 
 from collections.abc import Callable
@@ -13,11 +13,11 @@ from typing import Final
 __all__ = ["AttemptDeadlines", "Deadline", "Due"]
 
 SWEEP_MIN: Final = 1_024
-"""Below this, sweeping is not worth the pass."""
+"""The heap size below which a sweep costs more than it saves."""
 
 
 class Due(IntEnum):
-    """What is due."""
+    """The kind of a deadline."""
 
     ATTEMPT_TIMEOUT = 0
     RETRY = 1
@@ -25,11 +25,11 @@ class Due(IntEnum):
 
 
 Deadline = tuple[float, Due, int]
-"""When, what, and of which ticket (attempts) or index (sub-tasks)."""
+"""Time, kind, and the ticket (of an attempt) or the index (of a sub-task)."""
 
 
 class AttemptDeadlines:
-    """A heap of deadlines, some of them stale; `is_alive` tells which."""
+    """A heap of deadlines; `is_alive` is False for stale entries."""
 
     __slots__ = ("_heap", "_is_alive", "_sweep_at")
 
@@ -51,13 +51,13 @@ class AttemptDeadlines:
             self._sweep_at = max(SWEEP_MIN, 2 * len(alive))
 
     def next_at(self) -> float | None:
-        """When the earliest living deadline is."""
+        """The time of the earliest live deadline."""
         heap = self._heap
         while heap and not self._is_alive(heap[0]):
             heappop(heap)
         return heap[0][0] if heap else None
 
     def pop_due(self, now: float) -> Deadline | None:
-        """Take the earliest living deadline that is not later than `now`."""
+        """Take the earliest live deadline that is not later than `now`."""
         at = self.next_at()
         return heappop(self._heap) if at is not None and at <= now else None

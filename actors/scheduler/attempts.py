@@ -1,11 +1,10 @@
-"""The attempts of one execution: which run where, and how often what has gone wrong.
+"""The attempts of one execution: their executors, and the failures of each sub-task.
 
-An attempt is a ticket: one number that holds the sub-task's index and the number of the
-attempt.
+A ticket names an attempt: one number holds the sub-task's index and the number of the attempt.
 
-Invariants: a ticket is running, or cancelling, or neither, never both; each of either
-takes exactly one slot of its executor and one of its kind. A sub-task has at most one running
-ticket, that of the attempt that was started last.
+Invariants: a ticket is running, or cancelling, or neither, never both; each running or cancelling
+ticket takes exactly one slot of its executor and one of its kind. A sub-task has at most one
+running ticket, that of its last attempt.
 """
 
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from .executors import Executor
 __all__ = ["ATTEMPT_BITS", "ATTEMPT_MASK", "Attempts"]
 
 ATTEMPT_BITS: Final = 12
-"""4,095 attempts of a sub-task: over the sum of what a retry policy can allow (2,000)."""
+"""4,095 attempts of a sub-task: a retry policy allows 2,000 at most."""
 
 ATTEMPT_MASK: Final = (1 << ATTEMPT_BITS) - 1
 
@@ -40,11 +39,11 @@ class Attempts:
 
     def __init__(self) -> None:
         self.running: dict[int, Executor] = {}
-        self.cancelling: dict[int, Executor] = {}  # told to stop, and have not answered
+        self.cancelling: dict[int, Executor] = {}  # cancelled, without an answer yet
         self.kinds: list[Kind] = []
-        self.started: list[int] = []  # attempts so far
+        self.started: list[int] = []  # attempts so far of each sub-task
         self.results: list[Any] = []  # opaque handles; the values stay with the shell
-        # Most sub-tasks never fail: these hold only those that did.
+        # Most sub-tasks never fail: these dicts hold only those that did.
         self.failures: dict[int, int] = {}
         self.host_losses: dict[int, int] = {}
         self.errors: dict[int, CallboardError] = {}
@@ -61,7 +60,7 @@ class Attempts:
         self.results += [None] * len(kinds)
 
     def release(self, ticket: int, executor: Executor) -> None:
-        """Give back the slot that a ticket took; the ticket is in neither book any more."""
+        """Release the slot of a ticket that is no longer running or cancelling."""
         self.kinds[ticket >> ATTEMPT_BITS].running -= 1
         executor.release()
 
@@ -71,13 +70,13 @@ class Attempts:
         return ticket if ticket in self.running else None
 
     def drop_executor(self, executor: Executor) -> list[int]:
-        """Give back every slot of a lost executor; returns the tickets that ran there.
+        """Release every slot of a lost executor; returns the tickets that ran there.
 
-        Looks at all attempts: losing an executor is rare, and knowing them costs at each dispatch.
+        It scans all attempts: losing an executor is rare, and an index would cost each dispatch.
         """
         lost = [ticket for ticket, at in self.running.items() if at is executor]
-        for book in (self.running, self.cancelling):
-            for ticket in [ticket for ticket, at in book.items() if at is executor]:
-                del book[ticket]
+        for tickets in (self.running, self.cancelling):
+            for ticket in [ticket for ticket, at in tickets.items() if at is executor]:
+                del tickets[ticket]
                 self.release(ticket, executor)
         return lost

@@ -1,22 +1,22 @@
 """The scheduler's core: every decision about one execution, as a pure state machine.
 
-Events come in as method calls with `now` (and a random number where a wait is drawn),
-effects go out through `take_effects`, work through `dispatch`. No clock, no Ray, no loop:
-the shell (`PlanRun` in `actors/executions/run.py`) reports what happened and performs the effects.
+Events come in as method calls with `now` (and a random number to draw a wait), effects go out
+through `take_effects`, attempts through `dispatch`. There is no clock, no Ray and no loop here:
+the shell (`PlanRun` in `actors/executions/run.py`) reports events and performs the effects.
 
-There are no stages and no barrier. A sub-task is ready the moment the last of its own
-needs has ended, and the most urgent ready one goes to the least loaded executor that offers
-its kind and has credit.
+There are no stages and no barrier. A sub-task is ready as soon as the last of its needs has
+ended. The most urgent ready sub-task goes to the least loaded executor that offers its kind and
+has credit.
 
 Invariants, checked by `validate_state`:
 
 - a sub-task ends exactly once; later reports about it are counted and change nothing;
 - no attempt starts before every need has ended with a result, or is optional and absent;
-- no executor holds more than its credit, no kind and no execution more than its budget, where
-  an attempt that was told to stop counts until it answers or its grace is over;
+- no executor holds more than its credit, no kind and no execution more than its budget; a
+  cancelled attempt counts until it answers or its grace period is over;
 - `ExecutionDone` is the last effect, comes once, and comes when every sub-task has ended.
 
-A result is an opaque handle here: what it stands for stays where the shell keeps it.
+A result is an opaque handle here; the shell keeps the value.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -59,7 +59,7 @@ CANCEL_GRACE_S: Final = 5.0
 """How long a cancelled attempt keeps its slot while it does not answer."""
 
 GOLDEN: Final = 0.6180339887498949
-"""Spreads one random number over several back-offs without repeating one soon."""
+"""Derives several well-spread back-offs from one random number."""
 
 
 def kind_by_request(sub_task: SubTask) -> str:
@@ -94,7 +94,7 @@ class SchedulerCore(SchedulerViews):
             self._flow.pool,
             self._flow.attempts,
         )
-        self._dispatcher = Assignment(self._flow, concurrency_max)
+        self._assignment = Assignment(self._flow, concurrency_max)
         self._on_failure = on_failure
         self._open_ended = open_ended
         self._status = ExecutionStatus.RUNNING
@@ -106,22 +106,22 @@ class SchedulerCore(SchedulerViews):
         self._host_losses = 0
         self._stale_reports = 0
         self._cancels_unanswered = 0
-        self._flow.admit(plan.sub_tasks)
+        self._flow.add(plan.sub_tasks)
         self._end_if_over()
 
-    # --- what the shell asks -----------------------------------------------------------
+    # --- queries of the shell -----------------------------------------------------------
 
     def take_effects(self) -> list[Effect]:
-        """What has been decided since the last call, in order; the shell must do all of it."""
+        """The effects since the last call, in order; the shell must perform all of them."""
         effects, self._flow.effects = self._flow.effects, []
         return effects
 
     def next_deadline(self) -> float | None:
-        """When `advance` must be called at the latest; changes with every event."""
+        """The latest time for the next call of `advance`; every event may change it."""
         return self._flow.deadlines.next_at()
 
     def validate_state(self) -> None:
-        """Check every invariant, in O(sub-tasks); `AssertionError` is a defect of ours."""
+        """Check every invariant, in O(sub-tasks); an `AssertionError` is a defect of Callboard."""
         invariants.check_graph(self._graph)
         invariants.check_attempts(self._graph, self._attempts, self._pool)
         invariants.check_ready(self._graph, self._attempts, self._pool)
@@ -130,7 +130,7 @@ class SchedulerCore(SchedulerViews):
     # --- growth -------------------------------------------------------------------------
 
     def extend(self, sub_tasks: Iterable[SubTask]) -> None:
-        """Add sub-tasks while the execution runs; they may need any that is known.
+        """Add sub-tasks while the execution runs; they may need any known sub-task.
 
         Raises:
             PlanError: the addition is not valid (nothing was added), or the execution ended.
@@ -138,11 +138,11 @@ class SchedulerCore(SchedulerViews):
         if self._status is not ExecutionStatus.RUNNING:
             raise PlanError(
                 f"The execution has ended ({self._status}); its plan cannot grow any more.",
-                advice="Make it open-ended and close it after the last addition.",
+                advice="Make the plan open-ended and close it after the last addition.",
             )
         added = tuple(sub_tasks)
         check_sub_tasks(added, known=self._graph.index, known_count=len(self._graph))
-        self._flow.admit(added)
+        self._flow.add(added)
         self._end_if_over()
 
     def close(self) -> None:
@@ -150,10 +150,10 @@ class SchedulerCore(SchedulerViews):
         self._open_ended = False
         self._end_if_over()
 
-    # --- what happened before -------------------------------------------------------------
+    # --- replay of the journal -----------------------------------------------------------
 
     def restore_done(self, reports: Iterable[tuple[int, int, Any]]) -> None:
-        """These sub-tasks (by number) were done in an earlier life, by these attempts."""
+        """These sub-tasks (by number) were done before a restart, by these attempts."""
         graph, attempts, effects = self._graph, self._attempts, self._flow.effects
         status, ids, dependants = graph.status, graph.ids, graph.dependants
         kinds, started, results = attempts.kinds, attempts.started, attempts.results
@@ -162,24 +162,24 @@ class SchedulerCore(SchedulerViews):
             if before >= DONE:
                 continue
             if before == READY:
-                kinds[index].ready -= 1  # Its entry is stale: the taker looks.
+                kinds[index].ready -= 1  # Its entry in the ready set is now stale.
             graph.move(index, DONE)
             started[index] = max(started[index], attempt)
             results[index] = result
             effects.append(TaskDone(ids[index], attempt, result))
             if index in dependants:
-                self._flow.need_ended(index)
+                self._flow.release_dependants(index)
         self._end_if_over()
 
-    def restore_trouble(self, index: int, attempt: int, *, is_loss: bool) -> None:
-        """An attempt of it failed in an earlier life, and counts."""
+    def restore_failed_attempt(self, index: int, attempt: int, *, is_loss: bool) -> None:
+        """An attempt failed before a restart; it counts for the retry policy."""
         attempts = self._attempts
         counts = attempts.host_losses if is_loss else attempts.failures
         counts[index] = counts.get(index, 0) + 1
         attempts.started[index] = max(attempts.started[index], attempt)
 
     def restore_failure(self, index: int, error: CallboardError, now: float) -> None:
-        """It failed for good in an earlier life."""
+        """The sub-task failed for good before a restart."""
         before = self._graph.status[index]
         if before >= DONE:
             return
@@ -189,18 +189,18 @@ class SchedulerCore(SchedulerViews):
         self._end_if_over()
 
     def restore_doubt(self, index: int, attempt: int, error: CallboardError) -> None:
-        """A non-idempotent attempt had begun before a restart; its end is unknown."""
+        """A non-idempotent attempt began before a restart; its outcome is unknown."""
         before = self._graph.status[index]
         if before >= IN_DOUBT:
             return
         if before == READY:
             self._attempts.kinds[index].ready -= 1
         self._attempts.started[index] = max(self._attempts.started[index], attempt)
-        self._doubt(index, attempt, error)
+        self._mark_in_doubt(index, attempt, error)
 
     @property
     def ended(self) -> ExecutionDone | None:
-        """How the execution ended; None while it runs."""
+        """The outcome of the execution; None while it runs."""
         if self._status is ExecutionStatus.RUNNING:
             return None
         return ExecutionDone(self._status, *(self._first_failure or (None, None)))
@@ -215,29 +215,29 @@ class SchedulerCore(SchedulerViews):
     def executor_available(
         self, executor_id: str, credit: int, offers: frozenset[str] | None = None
     ) -> None:
-        """An executor is there, or its credit (the most attempts it holds at once) has changed.
+        """An executor is available, or its credit (the most attempts at once) has changed.
 
-        `offers` is required at its first sight. A credit of 0 drains it: what runs there
-        goes on, keyed work moves elsewhere.
+        The first call for an executor must name its `offers`. A credit of 0 drains it: its
+        attempts continue, and keyed sub-tasks move to other executors.
         """
-        assert credit >= 0, f"executor {executor_id} has the credit {credit}"
+        assert credit >= 0, f"executor {executor_id} has the negative credit {credit}"
         assert offers is not None or executor_id in self._pool.executors, (
-            f"{executor_id} must name its offer"
+            f"the first call for {executor_id} must name its offers"
         )
         self._flow.requeue(self._pool.set_executor(executor_id, credit, offers))
 
     def executor_lost(self, executor_id: str, now: float) -> None:
-        """An executor died; its attempts run again elsewhere, within `host_losses_max` of each."""
+        """An executor died; its sub-tasks run elsewhere, up to `host_losses_max` times each."""
         removed = self._pool.remove_executor(executor_id)
         if removed is None:
             return
         executor, parked = removed
         self._flow.requeue(parked)
-        # All slots go back first: a failure below may end the execution and cancel the rest.
+        # Release all slots first: a failure below may end the execution and cancel the rest.
         for ticket in self._attempts.drop_executor(executor):
             index = ticket >> ATTEMPT_BITS
             if self._graph.status[index] != RUNNING:
-                continue  # A failure before it has ended the execution.
+                continue  # An earlier failure in this loop has ended the execution.
             task_id = self._graph.ids[index]
             error = HostLost(
                 f"{executor_id} was lost while it ran {task_id!r}.",
@@ -251,15 +251,15 @@ class SchedulerCore(SchedulerViews):
     # --- dispatch -----------------------------------------------------------------------
 
     def dispatch(self, now: float) -> list[Dispatch]:
-        """Give out as much work as executors and budgets allow; the most urgent first."""
-        out = self._dispatcher.dispatch(now)
+        """Assign as many sub-tasks as executors and budgets allow, the most urgent first."""
+        out = self._assignment.dispatch(now)
         self._attempts_started += len(out)
         return out
 
     # --- reports ------------------------------------------------------------------------
 
     def tasks_done(self, reports: Iterable[DoneReport], now: float) -> None:
-        """Attempts succeeded; what an attempt brings that does not run any more is left out."""
+        """Attempts succeeded; ignore the results of attempts that no longer run."""
         graph, attempts, effects = self._graph, self._attempts, self._flow.effects
         index_of, dependants, status = graph.index, graph.dependants, graph.status
         running, kinds = attempts.running, attempts.kinds
@@ -271,7 +271,7 @@ class SchedulerCore(SchedulerViews):
             executor = running.pop(ticket, None)
             if executor is None:
                 self._stale_reports += 1
-                self._flow.cancel_answered(ticket)
+                self._flow.free_cancelled(ticket)
                 continue
             executor.release()
             kinds[index].running -= 1
@@ -281,7 +281,7 @@ class SchedulerCore(SchedulerViews):
             results[index] = result
             effects.append(TaskDone(task_id, attempt, result))
             if index in dependants:
-                self._flow.need_ended(index)
+                self._flow.release_dependants(index)
         self._end_if_over()
 
     def task_failed(
@@ -289,15 +289,15 @@ class SchedulerCore(SchedulerViews):
     ) -> None:
         """An attempt failed, or answered its cancellation; `random` in [0, 1) draws the wait.
 
-        When a host dies, report `executor_lost` and not its attempts one by one: only that keeps
-        them from being sent there again.
+        When a host dies, report `executor_lost` instead of each attempt: otherwise the core may
+        choose the same executor again.
         """
         assert 0 < attempt <= ATTEMPT_MASK, f"no attempt has the number {attempt}"
         index = self._graph.index.get(task_id, -1)
         ticket = index << ATTEMPT_BITS | attempt
         executor = self._attempts.running.pop(ticket, None)
         if executor is None:
-            if not self._flow.cancel_answered(ticket):
+            if not self._flow.free_cancelled(ticket):
                 self._stale_reports += 1
             return
         self._attempts.release(ticket, executor)
@@ -305,7 +305,7 @@ class SchedulerCore(SchedulerViews):
         self._end_if_over()
 
     def advance(self, now: float, random: float) -> None:
-        """Do what is due: time out attempts, end back-offs, free slots of silent cancels."""
+        """Process due deadlines: time out attempts, end back-offs, free slots of silent cancels."""
         drawn = random
         while (deadline := self._flow.deadlines.pop_due(now)) is not None:
             _, due, of = deadline
@@ -314,10 +314,10 @@ class SchedulerCore(SchedulerViews):
                     drawn = (drawn + GOLDEN) % 1.0
                     self._time_out(of, now, drawn)
                 case Due.RETRY:
-                    self._flow.back_off_ended(of)
+                    self._flow.end_back_off(of)
                 case Due.CANCEL_GRACE:
                     self._cancels_unanswered += 1
-                    self._flow.cancel_answered(of)
+                    self._flow.free_cancelled(of)
         self._end_if_over()
 
     def _time_out(self, ticket: int, now: float, random: float) -> None:
@@ -326,7 +326,7 @@ class SchedulerCore(SchedulerViews):
         self._timeouts += 1
         self._flow.cancel_ticket(ticket, now)
         error = DeadlineExceeded(
-            f"Attempt {attempt} of {self._graph.ids[index]!r} took over {timeout_s} s.",
+            f"Attempt {attempt} of {self._graph.ids[index]!r} took more than {timeout_s} s.",
             task_id=self._graph.ids[index],
             attempt=attempt,
         )
@@ -337,7 +337,7 @@ class SchedulerCore(SchedulerViews):
     def _attempt_failed(
         self, index: int, attempt: int, error: CallboardError, now: float, random: float | None
     ) -> None:
-        """Try the sub-task again, or give it up; at once without `random`: the executor is gone."""
+        """Retry the sub-task or fail it. Without `random` the executor is lost: retry at once."""
         attempts, sub_task = self._attempts, self._graph.sub_tasks[index]
         if retryability_of(error) is Retryability.HOST_LOSS:
             self._host_losses += 1
@@ -345,7 +345,7 @@ class SchedulerCore(SchedulerViews):
         else:
             attempts.failures[index] = attempts.failures.get(index, 0) + 1
         if sub_task.non_idempotent and error.details.get("may_have_run", True) is not False:
-            self._doubt(index, attempt, error)
+            self._mark_in_doubt(index, attempt, error)
             return
         decision = decide_retry(
             sub_task.retry,
@@ -376,15 +376,15 @@ class SchedulerCore(SchedulerViews):
             if self._on_failure is OnFailure.FAIL_FAST:
                 self._end_all(ExecutionStatus.FAILED, now)
                 return
-        self._flow.ended_absent(index)
+        self._flow.end_without_result(index)
 
-    def _doubt(self, index: int, attempt: int, error: CallboardError) -> None:
+    def _mark_in_doubt(self, index: int, attempt: int, error: CallboardError) -> None:
         self._graph.move(index, IN_DOUBT)
         self._doubts[index] = (attempt, error)
         self._flow.effects.append(TaskDoubtful(self._graph.ids[index], attempt, error))
 
     def decide(self, task_id: str, decision: Decision, now: float) -> bool:
-        """Settle a sub-task that is in doubt; whether it was, and was settled.
+        """Settle a sub-task that is in doubt; False when it is not, or when nothing is settled.
 
         Raises:
             KeyError: there is no such sub-task.
@@ -401,9 +401,9 @@ class SchedulerCore(SchedulerViews):
         return True
 
     def fail_unservable(self, kind_name: str, error: CallboardError, now: float) -> int:
-        """Fail the ready sub-tasks of a kind that no executor offers; how many were failed.
+        """Fail the ready sub-tasks of a kind that no executor offers; returns their number.
 
-        Does nothing if an executor offers it by now. Those that still wait are not touched: the
+        Does nothing if an executor offers the kind by now. It leaves waiting sub-tasks alone: an
         agent may come before their needs end.
         """
         kind = self._pool.kinds.get(kind_name)
@@ -421,10 +421,10 @@ class SchedulerCore(SchedulerViews):
     # --- cancellation -------------------------------------------------------------------
 
     def cancel(self, task_id: str, now: float) -> bool:
-        """Cancel one sub-task; whether it had not ended yet.
+        """Cancel one sub-task; False when it has already ended.
 
-        What needs it is skipped, unless it is optional. That alone fails no execution: it
-        is what the caller wanted.
+        Unless it is optional, the sub-tasks that need it are skipped. A cancellation on request
+        does not fail the execution.
 
         Raises:
             KeyError: there is no such sub-task.
@@ -433,12 +433,12 @@ class SchedulerCore(SchedulerViews):
         if not self._flow.cancel(index, now):
             return False
         self._flow.effects.append(TasksCancelled((task_id,)))
-        self._flow.ended_absent(index)
+        self._flow.end_without_result(index)
         self._end_if_over()
         return True
 
     def cancel_all(self, now: float) -> bool:
-        """Cancel the execution; whether it had not ended yet."""
+        """Cancel the execution; False when it has already ended."""
         if self._status is not ExecutionStatus.RUNNING:
             return False
         self._end_all(ExecutionStatus.CANCELLED, now)
@@ -447,7 +447,7 @@ class SchedulerCore(SchedulerViews):
     # --- the end --------------------------------------------------------------------------
 
     def _end_all(self, status: ExecutionStatus, now: float) -> None:
-        """Cancel whatever has not ended, and the execution with it."""
+        """Cancel all sub-tasks that have not ended, and end the execution."""
         graph = self._graph
         cancelled = tuple(
             graph.ids[index] for index in range(len(graph)) if self._flow.cancel(index, now)
@@ -466,7 +466,7 @@ class SchedulerCore(SchedulerViews):
 
     def _end(self, status: ExecutionStatus) -> None:
         if self._status is not ExecutionStatus.RUNNING:
-            raise InternalError(f"An execution that ended as {self._status} ended once more.")
+            raise InternalError(f"An execution that ended as {self._status} cannot end again.")
         self._status = status
         failed_task, error = self._first_failure or (None, None)
         self._flow.effects.append(ExecutionDone(status, failed_task, error))

@@ -1,13 +1,13 @@
-"""What the scheduler's core asks of its shell: a closed vocabulary of effects.
+"""The effects of the scheduler's core: a closed vocabulary of instructions to its shell.
 
 Handle them with `match` and `assert_never`. They are named tuples, not dataclasses: a
 plan of 100,000 sub-tasks makes 200,000 of them, and a named tuple costs half as much.
 
-What the shell owes in return:
+The shell owes the core these answers:
 
-- every `Dispatch` is answered by exactly one report: done, failed, or the loss of its executor;
-- a `CancelAttempt` is passed on, and the attempt still answers (usually with `Cancelled`);
-  until then its slot stays taken, at most for the core's `cancel_grace_s`.
+- for every `Dispatch` exactly one report: done, failed, or the loss of its executor;
+- for every `CancelAttempt` the answer of the attempt (usually `Cancelled`). Until then the
+  attempt keeps its slot, for at most the core's `cancel_grace_s`.
 """
 
 from typing import Any, NamedTuple
@@ -39,7 +39,7 @@ class Dispatch(NamedTuple):
 
 
 class CancelAttempt(NamedTuple):
-    """Stop this attempt: nobody waits for its result any more."""
+    """Stop this attempt: its result has no use any more."""
 
     task_id: str
     attempt: int
@@ -47,7 +47,7 @@ class CancelAttempt(NamedTuple):
 
 
 class TaskDone(NamedTuple):
-    """The result of the sub-task; `result` is the handle that was reported."""
+    """The sub-task is done; `result` is the reported handle."""
 
     task_id: str
     attempt: int
@@ -72,7 +72,7 @@ class TaskRetried(NamedTuple):
 
 
 class TaskDoubtful(NamedTuple):
-    """An attempt of a non-idempotent sub-task may have run: `decide` says what becomes of it."""
+    """An attempt of a non-idempotent sub-task may have run; `decide` settles it."""
 
     task_id: str
     attempt: int
@@ -87,7 +87,7 @@ class TasksSkipped(NamedTuple):
 
 
 class TasksCancelled(NamedTuple):
-    """These were cancelled, in one step."""
+    """These were cancelled together."""
 
     task_ids: tuple[str, ...]
 
@@ -113,7 +113,7 @@ Effect = (
     | TasksCancelled
     | ExecutionDone
 )
-"""Everything `take_effects` can hold; `Dispatch` comes from `dispatch` alone."""
+"""The effects of `take_effects`; `Dispatch` comes from `dispatch` only."""
 
 DoneReport = tuple[str, int, Any]
 """A sub-task's id, the number of the attempt, and the handle of its result."""

@@ -1,8 +1,8 @@
 """Kinds of agent and the executors that serve them.
 
-A kind is what a sub-task asks for: the name of a pool, or of the contract that an agent
-must offer. Each kind has its own ready set, so that work nobody can take now does not
-stand in the way of work somebody can.
+A sub-task names the kind of agent that it needs: the name of a pool, or of the contract that an
+agent must offer. Each kind has its own ready set, so sub-tasks without a free executor do not
+delay those of other kinds.
 
 Invariant: a kind's `groups` are exactly the groups whose offer names it.
 """
@@ -17,7 +17,7 @@ __all__ = ["ExecutorPool", "Kind"]
 
 
 class Kind:
-    """One kind of agent: its ready set, its budget and who serves it."""
+    """One kind of agent: its ready set, its budget and its executors."""
 
     __slots__ = ("groups", "limit", "name", "queue", "ready", "running", "unserved_since")
 
@@ -26,18 +26,18 @@ class Kind:
         self.limit = limit
         self.queue = ReadyQueue()
         self.ready = 0  # sub-tasks in the state READY; the queue may also hold stale entries
-        self.running = 0  # slots taken, cancelled attempts that have not answered included
+        self.running = 0  # slots taken, including cancelled attempts without an answer
         self.groups: list[ExecutorGroup] = []
         self.unserved_since: float | None = None
 
     @property
     def is_served(self) -> bool:
-        """Whether some executor offers this kind, with or without credit."""
+        """Whether an executor offers this kind, with or without credit."""
         return any(group.executors for group in self.groups)
 
     @property
     def has_room(self) -> bool:
-        """Whether its own budget allows one more."""
+        """Whether its budget allows one more attempt."""
         return self.limit is None or self.running < self.limit
 
     def best_group(self) -> ExecutorGroup | None:
@@ -77,7 +77,7 @@ class ExecutorPool:
     def set_executor(
         self, executor_id: str, credit: int, offers: frozenset[str] | None
     ) -> list[ReadyEntry]:
-        """Add or change an executor; returns parked entries that need another one."""
+        """Add or change an executor; returns parked entries that need another executor."""
         executor = self.executors.get(executor_id)
         if executor is None:
             group = self._group(offers or frozenset())
@@ -94,7 +94,7 @@ class ExecutorPool:
         return self._unpark_all(executor)
 
     def remove_executor(self, executor_id: str) -> tuple[Executor, list[ReadyEntry]] | None:
-        """Forget an executor; returns it with the entries that were parked on it."""
+        """Remove an executor; returns it with the entries that were parked on it."""
         executor = self.executors.pop(executor_id, None)
         if executor is None:
             return None

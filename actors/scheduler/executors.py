@@ -1,16 +1,15 @@
-"""Executors: where attempts run, and which of them is the least loaded.
+"""Executors: they run attempts, and the scheduler chooses the least loaded one.
 
 An executor is one host as the scheduler sees it: a name, the kinds of agent it offers, and a
-credit, which is the most attempts it may hold at once. Its load is the share of its credit
-that is taken. Executors with the same offer form a group, and each group keeps its executors in a
-heap by load; equal loads take turns.
+credit, the most attempts it may hold at once. Its load is the used share of its credit.
+Executors with the same offer form a group. Each group keeps its executors in a heap by load;
+equal loads take turns.
 
-An executor whose load sank is only marked, and gets its new place when the next executor is chosen:
-a batch of 100 completions on one executor moves it once. Superseded heap entries stay until
-they surface, or until they outnumber the executors; each carries a stamp that its executor has
-left behind.
+A change of load only marks an executor; the next choice puts it in its new place. So a batch of
+100 completions on one executor moves it once. Stale heap entries stay until they reach the top,
+or until they outnumber the executors; the stamp of a stale entry differs from its executor's.
 
-Invariant: an executor is never chosen while it holds its credit or more.
+Invariant: the choice is never an executor that holds its credit or more.
 """
 
 from heapq import heapify, heappop, heappush, heapreplace
@@ -23,7 +22,7 @@ __all__ = ["Executor", "ExecutorGroup"]
 _NO_ENTRY: Final = 0
 
 STALE_SHARE: Final = 4
-"""A heap over this many times its executors is rebuilt; constant cost for each entry on average."""
+"""A heap with more entries than this times its executors is rebuilt: O(1) for each entry."""
 
 
 class Executor:
@@ -48,7 +47,9 @@ class Executor:
         self.stamp = _NO_ENTRY  # of its one valid entry in the group's heap
         self.is_marked = False
         self.is_lost = False
-        self.parked: list[ReadyEntry] = []  # a heap: ready, keyed, and bound to this full executor
+        self.parked: list[
+            ReadyEntry
+        ] = []  # a heap of ready keyed entries that wait for this full executor
 
     @property
     def has_credit(self) -> bool:
@@ -56,13 +57,13 @@ class Executor:
         return self.occupied < self.credit and not self.is_lost
 
     def occupy(self) -> None:
-        """Take one slot of this very executor."""
+        """Take one slot of this executor."""
         self.occupied += 1
         self.group.mark(self)
 
     def release(self) -> None:
-        """Give one slot back."""
-        assert self.occupied > 0, f"executor {self.executor_id} gave back more than it took"
+        """Release one slot."""
+        assert self.occupied > 0, f"executor {self.executor_id} released more slots than it took"
         self.occupied -= 1
         self.group.mark(self)
 
@@ -80,12 +81,12 @@ class ExecutorGroup:
         self._stamp = _NO_ENTRY
 
     def add(self, executor: Executor) -> None:
-        """Take an executor in."""
+        """Add an executor."""
         self.executors[executor.executor_id] = executor
         self.mark(executor)
 
     def remove(self, executor: Executor) -> None:
-        """Let an executor go, with every trace: its stamps mean nothing to another group."""
+        """Remove an executor and its heap entries: its stamp is valid in one group only."""
         del self.executors[executor.executor_id]
         self._marked = [other for other in self._marked if other is not executor]
         self._heap = [entry for entry in self._heap if entry[2] is not executor]
@@ -109,7 +110,7 @@ class ExecutorGroup:
         return heap[0] if heap else None
 
     def occupy_best(self) -> Executor:
-        """Take one slot of the executor that `best` has just named."""
+        """Take one slot of the executor that `best` has just returned."""
         executor = self._heap[0][2]
         executor.occupied += 1
         if executor.occupied < executor.credit:

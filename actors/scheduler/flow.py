@@ -1,8 +1,8 @@
-"""The steps that a sub-task can take, and the books that each step keeps in agreement.
+"""The steps of a sub-task. Each step keeps graph, ready sets, attempts and deadlines consistent.
 
-The core decides which step comes; here a step is carried out: the state moves, counts
-and ready sets follow, dependants are told, and the effect is noted. Nothing here knows
-retry policies, budgets or the end of the execution.
+The core decides about the next step. This module performs it: it changes the state, the counts
+and the ready sets, updates the dependants, and adds the effect. It does not know retry policies,
+budgets or the end of the execution.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -20,7 +20,7 @@ __all__ = ["TaskFlow"]
 
 
 class TaskFlow:
-    """Graph, pool, ledger, deadlines and effects of one execution."""
+    """Graph, executors, attempts, deadlines and effects of one execution."""
 
     __slots__ = (
         "attempts",
@@ -45,8 +45,8 @@ class TaskFlow:
         self.kind_of = kind_of
         self.cancel_grace_s = cancel_grace_s
 
-    def admit(self, sub_tasks: tuple[SubTask, ...]) -> None:
-        """Add checked sub-tasks; what has no open need becomes ready in one batch."""
+    def add(self, sub_tasks: tuple[SubTask, ...]) -> None:
+        """Add checked sub-tasks; those without an open need become ready in one batch."""
         graph, pool = self.graph, self.pool
         base, doomed, raised = graph.add(sub_tasks)
         known, kind_of = pool.kinds, self.kind_of
@@ -55,12 +55,12 @@ class TaskFlow:
             name = kind_of(sub_task)
             kinds.append(known.get(name) or pool.kind(name))
         self.attempts.grow(kinds)
-        # All of them first: one that is optional would let another doomed one run.
+        # Skip all of them first: an optional one would let another doomed one run.
         for i in doomed:
             graph.move(i, SKIPPED)
             self.effects.append(TasksSkipped((graph.ids[i],), self._absent_need(i)))
         for i in doomed:
-            self.ended_absent(i)
+            self.end_without_result(i)
         status, unmet, rank = graph.status, graph.unmet, graph.rank
         batches: dict[str, list[ReadyEntry]] = {}
         ready = 0
@@ -92,14 +92,14 @@ class TaskFlow:
         )
 
     def requeue(self, entries: Iterable[ReadyEntry]) -> None:
-        """Put entries back into the ready sets they came from."""
+        """Put entries back into their ready sets."""
         for entry in entries:
             self.attempts.kinds[entry[2]].queue.push(entry)
 
-    # --- the way of a sub-task -----------------------------------------------------------
+    # --- steps of a sub-task -------------------------------------------------------------
 
     def entry(self, index: int) -> ReadyEntry:
-        """How urgent a sub-task is, in the order of the ready set."""
+        """The sort key of a sub-task in the ready set."""
         return (-self.graph.sub_tasks[index].priority, -self.graph.rank[index], index)
 
     def make_ready(self, index: int) -> None:
@@ -115,24 +115,24 @@ class TaskFlow:
         self.retry_at[index] = at
         self.deadlines.push(at, Due.RETRY, index)
 
-    def back_off_ended(self, index: int) -> None:
-        """The wait is over."""
+    def end_back_off(self, index: int) -> None:
+        """End the wait of a sub-task for its next attempt."""
         del self.retry_at[index]
         self.make_ready(index)
 
-    def need_ended(self, index: int) -> None:
-        """Something ended as its dependants wished, or was optional."""
+    def release_dependants(self, index: int) -> None:
+        """Count one open need less for the dependants of an ended or optional sub-task."""
         unmet, status = self.graph.unmet, self.graph.status
         for dependant in self.graph.dependants.pop(index, ()):
             unmet[dependant] -= 1
             if not unmet[dependant] and status[dependant] == WAITING:
                 self.make_ready(dependant)
 
-    def ended_absent(self, index: int) -> None:
-        """Something ended without a result: its dependants do without it, or are skipped."""
+    def end_without_result(self, index: int) -> None:
+        """A sub-task ended without a result: skip its dependants, unless it is optional."""
         graph = self.graph
         if graph.sub_tasks[index].optional:
-            self.need_ended(index)
+            self.release_dependants(index)
             return
         skipped: list[str] = []
         pending = [index]
@@ -144,7 +144,7 @@ class TaskFlow:
                 graph.move(dependant, SKIPPED)
                 skipped.append(graph.ids[dependant])
                 if graph.sub_tasks[dependant].optional:
-                    self.need_ended(dependant)
+                    self.release_dependants(dependant)
                 else:
                     pending.append(dependant)
         if skipped:
@@ -153,7 +153,7 @@ class TaskFlow:
     # --- cancellation and deadlines ------------------------------------------------------
 
     def cancel(self, index: int, now: float) -> bool:
-        """Cancel a sub-task and its attempt; whether it had not ended. Dependants are not told."""
+        """Cancel a sub-task and its attempt, not its dependants; False when it has ended."""
         before = self.graph.status[index]
         if before >= DONE:
             return False
@@ -169,15 +169,15 @@ class TaskFlow:
         return True
 
     def cancel_ticket(self, ticket: int, now: float) -> None:
-        """Tell one attempt to stop; it keeps its slot until it answers or the grace is over."""
+        """Cancel one attempt; it keeps its slot until it answers or its grace period is over."""
         executor = self.attempts.running.pop(ticket)
         self.attempts.cancelling[ticket] = executor
         self.deadlines.push(now + self.cancel_grace_s, Due.CANCEL_GRACE, ticket)
         task_id = self.graph.ids[ticket >> ATTEMPT_BITS]
         self.effects.append(CancelAttempt(task_id, ticket & ATTEMPT_MASK, executor.executor_id))
 
-    def cancel_answered(self, ticket: int) -> bool:
-        """Free the slot of a cancelled attempt; whether it was one."""
+    def free_cancelled(self, ticket: int) -> bool:
+        """Free the slot of a cancelled attempt; False when the ticket names none."""
         executor = self.attempts.cancelling.pop(ticket, None)
         if executor is None:
             return False

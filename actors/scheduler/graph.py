@@ -1,16 +1,16 @@
-"""The graph of one execution: who needs whom, where each sub-task stands, how far it is.
+"""The graph of one execution: the needs, the states and the ranks of its sub-tasks.
 
-A sub-task is an index into parallel lists. That is less pretty than an object for each,
-and four times cheaper to build and a third of the memory; a plan may hold a million.
+A sub-task is an index into parallel lists. That reads worse than one object each, but it is four
+times cheaper to build and takes a third of the memory; a plan may hold a million.
 
 Upward rank is the weight of the heaviest path from a sub-task to an end of the graph: the
-time that must still pass once it starts. Running high ranks first keeps a critical path
-from starting late.
+time that must still pass once it starts. High ranks run first, so a critical path does not start
+late.
 
 Invariants: `unmet[i]` is the number of needs of i, repetitions included, that have not
 ended; a sub-task waits exactly as long as it is above zero; ranks never grow along an edge.
-(After growth, ranks of old sub-tasks may be too low: raising them is cut off after
-`RANK_VISITS_PER_NEW` visits for each new one, so that growth costs O(new).)
+(After growth, ranks of old sub-tasks may be too low: raising them ends after
+`RANK_VISITS_PER_NEW` visits for each new sub-task, so growth costs O(new).)
 """
 
 from collections.abc import Sequence
@@ -34,10 +34,10 @@ __all__ = [
 ]
 
 RANK_VISITS_PER_NEW: Final = 4
-"""How many old ranks may be raised for each sub-task that is added."""
+"""The most old ranks that one new sub-task may raise."""
 
 STATUSES: Final = tuple(TaskStatus)
-"""A state's number is its place here: numbers index lists, enum members hash slowly."""
+"""The number of a state is its index here: numbers index lists, enum members hash slowly."""
 
 WAITING: Final = STATUSES.index(TaskStatus.WAITING)
 READY: Final = STATUSES.index(TaskStatus.READY)
@@ -71,14 +71,14 @@ class TaskGraph:
         self.status = bytearray()
         self.unmet: list[int] = []
         self.rank: list[float] = []
-        self.dependants: dict[int, list[int]] = {}  # only of those that have any
+        self.dependants: dict[int, list[int]] = {}  # only of sub-tasks that have any
         self.count_by_status = [0] * len(STATUSES)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def move(self, index: int, to: int) -> None:
-        """Put one sub-task into another state."""
+        """Change the state of one sub-task."""
         counts = self.count_by_status
         counts[self.status[index]] -= 1
         counts[to] += 1
@@ -101,20 +101,20 @@ class TaskGraph:
         self.unmet += [0] * count
         self.rank += [sub_task.weight for sub_task in sub_tasks]
         doomed: list[int] = []
-        tied: list[int] = []
+        dependent: list[int] = []
         for i, sub_task in enumerate(sub_tasks, base):
             if sub_task.needs:
-                tied.append(i)
-                if not self._tie(i, sub_task):
+                dependent.append(i)
+                if not self._add_needs(i, sub_task):
                     doomed.append(i)
-        return base, doomed, self._rank(base, tied) if tied else []
+        return base, doomed, self._rank(base, dependent) if dependent else []
 
     def is_absent(self, index: int) -> bool:
         """Whether the sub-task has ended without a result."""
         return self.status[index] in (FAILED, CANCELLED, SKIPPED)
 
-    def _tie(self, index: int, sub_task: SubTask) -> bool:
-        """Enter the edges from its needs; whether it can still run."""
+    def _add_needs(self, index: int, sub_task: SubTask) -> bool:
+        """Add the edges from its needs; False when it can never run."""
         can_run = True
         for need in sub_task.needs:
             n = self.index[need]
@@ -125,10 +125,10 @@ class TaskGraph:
                 self.dependants.setdefault(n, []).append(index)
         return can_run
 
-    def _rank(self, base: int, tied: list[int]) -> list[int]:
+    def _rank(self, base: int, dependent: list[int]) -> list[int]:
         rank, dependants, sub_tasks = self.rank, self.dependants, self.sub_tasks
         unranked = {i: len(dependants[i]) for i in range(base, len(rank)) if i in dependants}
-        ranked = [i for i in tied if i not in unranked]  # from the ends of the graph upwards
+        ranked = [i for i in dependent if i not in unranked]  # from the ends of the graph upwards
         old: list[int] = []
         for i in ranked:
             behind = rank[i]
@@ -143,7 +143,7 @@ class TaskGraph:
                     if not unranked[n]:
                         del unranked[n]
                         ranked.append(n)
-        assert not unranked, "a cycle got past the check of the plan"
+        assert not unranked, "the check of the plan missed a cycle"
         return self._raise_old_ranks(base, old) if old else []
 
     def _raise_old_ranks(self, base: int, reached_from: list[int]) -> list[int]:

@@ -1,7 +1,7 @@
 """The scheduler's invariants as checks, each over the whole state.
 
-They are kept apart from the code that maintains them and count everything anew, so that
-one misunderstanding does not hide in both. Tests call them after every event.
+They share no code with what maintains them and count everything again, so one mistake cannot
+hide in both. Tests call them after every event.
 """
 
 from collections import Counter
@@ -14,13 +14,15 @@ __all__ = ["check_attempts", "check_graph", "check_ready"]
 
 
 def check_graph(graph: TaskGraph) -> None:
-    """States are counted right, and a sub-task waits exactly while needs of it are open.
+    """Check the counts of states, and that a sub-task waits exactly while it has open needs.
 
     Raises:
         AssertionError: something does not hold.
     """
     counted = Counter(graph.status)
-    assert [counted[n] for n in range(len(STATUSES))] == graph.count_by_status, "counts drifted"
+    assert [counted[n] for n in range(len(STATUSES))] == graph.count_by_status, (
+        "the counts are wrong"
+    )
     for index, sub_task in enumerate(graph.sub_tasks):
         state = graph.status[index]
         needs = [graph.index[need] for need in sub_task.needs]
@@ -36,29 +38,31 @@ def check_graph(graph: TaskGraph) -> None:
         if state < DONE:
             for need in needs:
                 if graph.status[need] < DONE:
-                    assert index in graph.dependants[need], f"{sub_task.id} will never be told"
+                    assert index in graph.dependants[need], f"{sub_task.id} will never become ready"
 
 
 def check_attempts(graph: TaskGraph, attempts: Attempts, pool: ExecutorPool) -> None:
-    """Slots, executors and kinds agree on what runs where.
+    """Check that slots, executors and kinds agree about all attempts.
 
     Raises:
         AssertionError: something does not hold.
     """
-    assert not attempts.running.keys() & attempts.cancelling.keys(), "a ticket in both books"
+    assert not attempts.running.keys() & attempts.cancelling.keys(), (
+        "a ticket is running and cancelling"
+    )
     by_executor: Counter[str] = Counter()
     by_kind: Counter[str] = Counter()
     alive: set[int] = set()
-    for book in (attempts.running, attempts.cancelling):
-        for ticket, executor in book.items():
+    for tickets in (attempts.running, attempts.cancelling):
+        for ticket, executor in tickets.items():
             index, attempt = ticket >> ATTEMPT_BITS, ticket & ATTEMPT_MASK
-            assert 1 <= attempt <= attempts.started[index], "a ticket that was never given out"
+            assert 1 <= attempt <= attempts.started[index], "a ticket that was never started"
             assert pool.executors.get(executor.executor_id) is executor, (
-                "an attempt on an executor that is gone"
+                "an attempt on a lost executor"
             )
             by_executor[executor.executor_id] += 1
             by_kind[attempts.kinds[index].name] += 1
-            if book is attempts.running:
+            if tickets is attempts.running:
                 assert attempt == attempts.started[index], "an attempt runs that is not the last"
                 alive.add(index)
     for executor in pool.executors.values():
@@ -69,11 +73,13 @@ def check_attempts(graph: TaskGraph, attempts: Attempts, pool: ExecutorPool) -> 
         assert kind.running == by_kind[kind.name], f"{kind.name} miscounts its slots"
         assert kind.limit is None or kind.running <= kind.limit, f"{kind.name} is over budget"
     for index, state in enumerate(graph.status):
-        assert (index in alive) == (state == RUNNING), f"{graph.ids[index]} runs, or not?"
+        assert (index in alive) == (state == RUNNING), (
+            f"{graph.ids[index]}: state and attempts disagree"
+        )
 
 
 def check_ready(graph: TaskGraph, attempts: Attempts, pool: ExecutorPool) -> None:
-    """Every ready sub-task can be found by the next dispatch.
+    """Check that the next dispatch finds every ready sub-task.
 
     Raises:
         AssertionError: something does not hold.
@@ -85,9 +91,9 @@ def check_ready(graph: TaskGraph, attempts: Attempts, pool: ExecutorPool) -> Non
     for index, state in enumerate(graph.status):
         if state == READY:
             ready[attempts.kinds[index].name] += 1
-            assert index in found, f"{graph.ids[index]} is ready, and nobody will find it"
+            assert index in found, f"{graph.ids[index]} is ready, but in no ready set"
     for kind in pool.kinds.values():
         assert kind.ready == ready[kind.name], f"{kind.name} miscounts its ready sub-tasks"
         assert kind.groups == [group for group in kind.groups if kind.name in group.offers], (
-            f"{kind.name} would go to executors that do not offer it"
+            f"{kind.name} has groups that do not offer it"
         )

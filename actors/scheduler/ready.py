@@ -1,14 +1,14 @@
-"""The ready set of one kind of agent: what may run now, the most urgent first.
+"""The ready set of one kind of agent: sub-tasks that may run now, the most urgent first.
 
-Urgent means: the higher priority, then the longer critical path behind it (upward rank),
+Urgency is the higher priority, then the longer critical path behind the sub-task (upward rank),
 then the earlier place in the plan. Entries are tuples that sort that way.
 
-A plan usually becomes ready in one large batch and then one by one. So the set is a sorted
-run, taken from its end in constant time, and a heap for what comes later. A heap alone
-would cost 100,000 flat sub-tasks a microsecond and a half each.
+Sub-tasks usually become ready in one large batch and then one by one. So the set is a sorted
+run, whose end is taken in constant time, and a heap for later entries. A heap alone would cost
+1.5 µs for each of 100,000 flat sub-tasks.
 
-An entry may be stale or occur twice (after a rank was raised): the taker checks the state
-of the sub-task. That is cheaper than finding an entry in order to change it.
+An entry may be stale, or occur twice after a rank rose: the caller of `pop` checks the state of
+the sub-task. That is cheaper than finding an entry to change it.
 """
 
 from heapq import heappop, heappush
@@ -20,9 +20,9 @@ ReadyEntry = tuple[int, float, int]
 """Negated priority, negated upward rank, index of the sub-task."""
 
 MERGE_SHARE: Final = 4
-"""A batch of at least this fraction (1/4) of the run is merged into it, a smaller one pushed.
+"""A batch of at least 1 / MERGE_SHARE of the run is merged into it, a smaller one pushed.
 
-Merging costs the length of the run; this keeps it constant for each entry on average.
+A merge costs the length of the run; with this share the cost of an entry is constant.
 """
 
 
@@ -52,7 +52,7 @@ class ReadyQueue:
         self._run.sort(reverse=True)
 
     def peek(self) -> ReadyEntry | None:
-        """The most urgent entry, left in place."""
+        """The most urgent entry; it stays in the set."""
         run, heap = self._run, self._heap
         if run and not (heap and heap[0] < run[-1]):
             return run[-1]

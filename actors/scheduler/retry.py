@@ -1,4 +1,4 @@
-"""The one decision after a failed attempt: run the sub-task again, or give it up."""
+"""The decision after a failed attempt: run the sub-task again, or fail it."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ __all__ = ["GiveUp", "RetryAfter", "decide_retry"]
 
 @dataclass(frozen=True, slots=True)
 class RetryAfter:
-    """Run it again after so long."""
+    """Run it again after `delay_s`."""
 
     delay_s: float
 
@@ -28,10 +28,10 @@ def decide_retry(
     host_losses: int,
     random: float | None,
 ) -> RetryAfter | GiveUp:
-    """Decide, the failure or loss that `error` reports being counted in already.
+    """Decide about a retry; the counts already include the failure or loss that `error` reports.
 
-    `random` in [0, 1) draws the wait; without it there is none: the executor that failed is
-    gone, so the next attempt cannot meet the same trouble there.
+    `random` in [0, 1) draws the wait. Without it there is no wait: the executor is lost, so the
+    next attempt runs elsewhere.
     """
 
     def wait_s(times: int) -> float:

@@ -1,4 +1,4 @@
-"""What a scheduler's core says about itself: a frozen value for boards and tests."""
+"""The statistics of a scheduler's core: frozen values for views and tests."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ __all__ = ["ExecutorStatistics", "SchedulerStatistics", "UnservedKind"]
 
 @dataclass(frozen=True, slots=True)
 class ExecutorStatistics:
-    """One executor: what it may hold and what it holds."""
+    """One executor: its credit and its attempts."""
 
     executor: str
     credit: int
@@ -19,7 +19,7 @@ class ExecutorStatistics:
 
 @dataclass(frozen=True, slots=True)
 class UnservedKind:
-    """A kind of agent with ready work that no executor offers, and since when."""
+    """A kind of agent with ready sub-tasks that no executor offers."""
 
     kind: str
     ready: int
@@ -39,9 +39,9 @@ class SchedulerStatistics:
     timeouts: int
     host_losses: int
     stale_reports: int
-    """Reports of attempts that nobody waited for any more; they changed nothing."""
+    """Reports of attempts that no longer run; they changed nothing."""
     cancels_unanswered: int
-    """Cancelled attempts that did not answer within the grace, so their slot was freed."""
+    """Cancelled attempts that lost their slot because they did not answer in time."""
     deadlines: int
     executors: tuple[ExecutorStatistics, ...]
     unserved: tuple[UnservedKind, ...]

@@ -1,4 +1,4 @@
-"""What can be read of one execution's scheduler; nothing here changes anything."""
+"""Views of one execution's scheduler; they change nothing."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ __all__ = ["SchedulerViews"]
 
 
 class SchedulerViews:
-    """The readable side of a `SchedulerCore`."""
+    """The views of a `SchedulerCore`."""
 
     _flow: TaskFlow
     _graph: TaskGraph
@@ -31,19 +31,19 @@ class SchedulerViews:
     _cancels_unanswered: int
 
     def status_of(self, task_id: str) -> TaskStatus:
-        """Where one sub-task stands."""
+        """The state of one sub-task."""
         return STATUSES[self._graph.status[self._graph.index[task_id]]]
 
     def sub_task(self, task_id: str) -> SubTask:
-        """One sub-task as it was planned."""
+        """One sub-task of the plan."""
         return self._graph.sub_tasks[self._graph.index[task_id]]
 
     def sub_tasks(self) -> Sequence[SubTask]:
-        """All sub-tasks that are known, in the order in which they were added."""
+        """All known sub-tasks, in the order of their addition."""
         return self._graph.sub_tasks
 
     def error_of(self, task_id: str) -> CallboardError | None:
-        """Why a sub-task failed for good; `None` if it did not."""
+        """The error of a sub-task that failed for good; `None` if it did not."""
         return self._attempts.errors.get(self._graph.index[task_id])
 
     def result_of(self, task_id: str) -> object:
@@ -61,15 +61,15 @@ class SchedulerViews:
 
     @property
     def status(self) -> ExecutionStatus:
-        """Where the execution stands."""
+        """The status of the execution."""
         return self._status
 
     def progress(self) -> Progress:
-        """How many sub-tasks stand where, in constant time."""
+        """The number of sub-tasks in each state, in constant time."""
         return Progress(*self._graph.count_by_status)
 
     def unserved(self) -> tuple[UnservedKind, ...]:
-        """Kinds with ready work that no executor offered at the last `dispatch`, and since when."""
+        """Kinds with ready sub-tasks that no executor offered at the last `dispatch`."""
         return tuple(
             UnservedKind(kind.name, kind.ready, kind.unserved_since)
             for kind in self._pool.kinds.values()
@@ -77,7 +77,7 @@ class SchedulerViews:
         )
 
     def statistics(self) -> SchedulerStatistics:
-        """The whole picture."""
+        """The state and the counters of the execution."""
         return SchedulerStatistics(
             status=self._status,
             progress=self.progress(),

@@ -1,3 +1,3 @@
-"""States of agents: stored, cached, told of, and changed only as the table allows."""
+"""States of agents: stored, cached and published; the table of transitions bounds each change."""
 
 __all__: list[str] = []

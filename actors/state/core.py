@@ -1,4 +1,4 @@
-"""What may be stored, which step is allowed, and which changes are still to be told."""
+"""The checks of states and transitions, and the pending notifications of changes."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -23,18 +23,18 @@ __all__ = [
 ]
 
 RESERVED: Final = ":"
-"""What no execution id begins with: the manager keeps rows of its own beside the states."""
+"""The prefix of the manager's own rows in the table of states: no execution id may have it."""
 
 PENDING_NOTIFICATIONS_MAX: Final = 10_000
-"""Executions whose change could not be told yet; with more, nothing is stored any more."""
+"""The most executions with a pending notification; with more, no state is stored."""
 
 
 def check_id(execution_id: str) -> None:
-    """Raises `UsageError` for an id that the manager needs itself."""
+    """Raises `UsageError` for an id with the reserved prefix."""
     if execution_id.startswith(RESERVED):
         raise UsageError(
-            f"the execution id {execution_id!r} begins with {RESERVED!r}.",
-            advice="Give it another name.",
+            f"the execution id {execution_id!r} begins with {RESERVED!r}, which is reserved.",
+            advice="Choose another id.",
         )
 
 
@@ -42,9 +42,9 @@ def _check_step(execution_id: str, before: ExecutionStatus, to: ExecutionStatus)
     allowed = sorted(EXECUTION_TRANSITIONS[before])
     if to not in allowed:
         raise TransitionRefused(
-            f"execution {execution_id}: no step leads from {before} to {to}; "
+            f"execution {execution_id}: no transition leads from {before} to {to}; "
             f"allowed from {before}: {', '.join(allowed) or 'none, it has ended'}.",
-            advice="Look at its state: somebody else may have changed it.",
+            advice="Read its state again: another process may have changed it.",
             from_status=str(before),
             to=str(to),
             allowed=[str(status) for status in allowed],
@@ -52,7 +52,7 @@ def _check_step(execution_id: str, before: ExecutionStatus, to: ExecutionStatus)
 
 
 def check_history(state: AgentExecutionState) -> None:
-    """Raises `TransitionRefused` when the steps do not lead from pending to its status."""
+    """Raises `TransitionRefused` when the transitions do not lead from pending to the status."""
     status = ExecutionStatus.PENDING
     for change in state.transitions:
         if change.from_status is not status:
@@ -66,8 +66,8 @@ def check_history(state: AgentExecutionState) -> None:
 def _refuse_gap(execution_id: str, before: ExecutionStatus, to: ExecutionStatus) -> None:
     _check_step(execution_id, before, to)
     raise TransitionRefused(
-        f"execution {execution_id}: the step from {before} to {to} is not in its transitions.",
-        advice="Change the status by `transition`, which records the step.",
+        f"execution {execution_id}: its transitions lack the one from {before} to {to}.",
+        advice="Change the status with `transition`, which records it.",
         from_status=str(before),
         to=str(to),
     )
@@ -80,7 +80,7 @@ def step(
     metadata: Mapping[str, Any],
     timestamp: float,
 ) -> AgentExecutionState:
-    """The state after one step, which it records. Raises `TransitionRefused`."""
+    """The state after one transition, which it records. Raises `TransitionRefused`."""
     _check_step(state.execution_id, state.status, to)
     change = StateChanged(
         execution_id=state.execution_id,
@@ -94,7 +94,7 @@ def step(
 
 
 class PendingNotifications:
-    """Changes that are stored, or about to be, and not told yet; the newest of each execution."""
+    """Changes that are stored, or about to be, and not published: the newest of each execution."""
 
     def __init__(self) -> None:
         self._changes: dict[str, AgentStateChanged] = {}
@@ -103,33 +103,33 @@ class PendingNotifications:
         return len(self._changes)
 
     def add(self, changes: Iterable[AgentStateChanged]) -> None:
-        """These are to be told; of one execution only the newest is."""
+        """Add changes; of each execution, keep only the newest."""
         for change in changes:
             before = self._changes.pop(change.execution_id, None)
             is_newer = before is None or before.version <= change.version
             self._changes[change.execution_id] = change if is_newer or before is None else before
 
     def with_these(self, changes: Sequence[AgentStateChanged]) -> list[AgentStateChanged]:
-        """All that would be to tell if these were added."""
+        """All pending changes together with these; adds nothing."""
         both = PendingNotifications()
         both.add(self._changes.values())
         both.add(changes)
         return both.all()
 
     def all(self) -> list[AgentStateChanged]:
-        """The oldest first."""
+        """All pending changes, the oldest first."""
         return list(self._changes.values())
 
-    def told(self, changes: Iterable[AgentStateChanged]) -> None:
-        """These were told; what has changed again meanwhile stays."""
+    def remove(self, changes: Iterable[AgentStateChanged]) -> None:
+        """Remove published changes; a newer change of the same execution stays."""
         for change in changes:
             if self._changes.get(change.execution_id) is change:
                 del self._changes[change.execution_id]
 
     def check_room(self) -> None:
-        """Raises `StoreFull` when too many wait to be told."""
+        """Raises `StoreFull` when too many notifications are pending."""
         if len(self._changes) >= PENDING_NOTIFICATIONS_MAX:
             raise StoreFull(
-                f"the changes of {len(self._changes)} executions could not be told.",
-                advice="Repair whoever is told of changes; nothing that was stored is lost.",
+                f"the changes of {len(self._changes)} executions could not be published.",
+                advice="Repair the publisher; no stored state is lost.",
             )

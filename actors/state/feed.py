@@ -1,11 +1,11 @@
-"""Feeds the states of executions from their journal, beside it: nobody calls `persist` for them.
+"""The feed of states: persists the states of executions from the events in their journal.
 
-A round reads what has been committed since the last one, brings the state of each execution in it
-forward, and persists them together: primary store, cache, event. Rounds are `every_s` apart, so a
-busy execution is stored a few times a second, however many results it brings.
+A round reads the events since the last round, updates the state of each execution in them, and
+persists these states together: primary store, cache, event. Rounds are `every_s` apart, so a
+busy execution is stored a few times a second, however many results it has.
 
-How far it has come is noted after each round. A round that was cut off in between is done again;
-each state names the version of its journal that it shows, so nothing counts twice.
+The feed stores its position after each round. It repeats a round that was interrupted. Each state
+has the version of its journal that it shows, so no event counts twice.
 """
 
 import asyncio
@@ -38,18 +38,18 @@ LOGGER: Final = logging.getLogger("callboard.journal")
 EVERY_S: Final = 0.25
 LIMITS: Final = SubscriptionLimits(page_events=128, tail_events=0, idle_s=None)
 LIVE_MAX: Final = 10_000
-"""States of running executions that are kept here; those of others are read again."""
+"""States of running executions that stay in memory; other states are read again."""
 CLOSE_S: Final = 5.0
 CLOSING_S: Final = 0.05
 NEED_HISTORY: Final = (Kind.FORKED, Kind.RESUMED)
 TRIES_MAX: Final = 5
 LABEL: Final = "callboard.states"
-"""Its name among the projections, in metrics and as the model that has its position."""
+"""Its name among the projections: in metrics, and of the model that has its position."""
 
 
 @dataclass(frozen=True, slots=True)
 class FeedStatistics:
-    """The feed now; counts are since it was made."""
+    """The figures of the feed; counts are since it was made."""
 
     position: int
     head: int
@@ -58,13 +58,16 @@ class FeedStatistics:
     states: int
     """States that were persisted."""
     failures: int
-    """Rounds that failed and were done again."""
+    """Rounds that failed and were repeated."""
     unreadable: int
-    """Executions whose events cannot be read: their states stay as they were."""
+    """Executions with unreadable events: their states stay as they were."""
 
 
 class StateFeed:
-    """See the module. Belongs to one event loop; `start` begins, `close` catches up and ends."""
+    """Persists the states of executions from their journal. Belongs to one event loop.
+
+    `start` begins; `close` catches up and ends.
+    """
 
     def __init__(
         self,
@@ -75,9 +78,9 @@ class StateFeed:
         source: str,
         every_s: float = EVERY_S,
     ) -> None:
-        """`source` names the journal: each one that feeds these states has a position of its own.
+        """Make a feed; `source` names the journal, so that each journal has its own position.
 
-        `states` and `models` are open, and their owner's to close.
+        `states` and `models` must be open; their owner closes them.
         """
         self._log = log
         self._states = states
@@ -88,14 +91,14 @@ class StateFeed:
         self._reader: LogReader
         self._position = Position()
         self._noted = 0
-        """The position that stands in the store: that of the last event, where others follow."""
+        """The stored position."""
         self._live: dict[str, AgentExecutionState] = {}
         self._closing = False
         self._task: asyncio.Task[None] | None = None
         self._events = self._stored = self._failures = self._unreadable = 0
 
     async def start(self) -> None:
-        """Find where it stands, and begin. Raises what the store raises."""
+        """Read the stored position, and begin. Raises what the store raises."""
         self._noted = await self._threads.call(self._models.position, self._model)
         self._reader = LogReader(self._log, Filter(kinds=KINDS), self._noted, LIMITS)
         self._position.move(self._noted)
@@ -113,19 +116,19 @@ class StateFeed:
                     continue
                 if self._closing:
                     return
-            except Exception as error:  # noqa: BLE001 - executions go on, whatever it is
+            except Exception as error:  # noqa: BLE001 - executions go on after any error
                 self._failures += 1
                 failures += 1
                 self._live.clear()
                 reader.restart(self._position.value)
                 wait_s = max(wait_s, RETRY.delay_s(failures))
-                LOGGER.warning("States are not fed, tried again in %.1f s: %r", wait_s, error)
+                LOGGER.warning("The feed of states failed, retrying in %.1f s: %r", wait_s, error)
             await asyncio.sleep(min(wait_s, CLOSING_S) if self._closing else wait_s)
             if not self._closing:
                 await reader.wait()
 
     async def _round(self, page: Page) -> None:
-        """Bring the states forward by a page."""
+        """Update and persist the states of the executions in a page."""
         by_execution: dict[str, list[RecordedEvent]] = {}
         for event in page.events:
             by_execution.setdefault(event.stream.removeprefix(PREFIX), []).append(event)
@@ -142,7 +145,7 @@ class StateFeed:
             applied = await self._threads.call(
                 self._models.apply, self._model, self._noted, after, {}
             )
-            if not applied:  # Another one feeds them too; what a state shows does nothing twice.
+            if not applied:  # Another feed is active too; no event counts twice in a state.
                 after = await self._threads.call(self._models.position, self._model)
                 self._reader.restart(after)
             self._noted = after
@@ -150,7 +153,7 @@ class StateFeed:
         self._events += len(page.events)
 
     async def _feed(self, execution_id: str, events: Sequence[RecordedEvent]) -> bool:
-        """Persist the state of one execution after these events; False when it has not changed."""
+        """Persist the state of one execution after these events; gives whether it has changed."""
         before = self._live.get(execution_id)
         try:
             state = await self._after(execution_id, before, events)
@@ -165,7 +168,7 @@ class StateFeed:
                 kept = await self._states.persist(state)
                 break
             except StateConflict:
-                # Somebody else has changed it: what counts is the journal, on their version.
+                # Another process has changed it: take the journal's state, on that version.
                 before = (await self._states.newest((execution_id,)))[0]
                 whole = await read_history(self._log.read_stream, execution_id)
                 if whole is None or before is None:
@@ -184,7 +187,7 @@ class StateFeed:
         state: AgentExecutionState | None,
         events: Sequence[RecordedEvent],
     ) -> AgentExecutionState | None:
-        # In a thread: what a busy turn brought takes a while to decode.
+        # In a thread: the events of a busy turn take a while to decode.
         for at in range(len(events) - 1, -1, -1):
             if events[at].kind not in NEED_HISTORY:
                 continue
@@ -200,11 +203,11 @@ class StateFeed:
         return await self._threads.call(advanced, state, events)
 
     async def wait_for(self, position: int, timeout_s: float) -> None:
-        """Wait until the states show what stands at a position. Raises `DeadlineExceeded`."""
+        """Wait until the states show the event at a position. Raises `DeadlineExceeded`."""
         await self._position.wait_for(position, timeout_s, "the feed of states")
 
     def statistics(self) -> FeedStatistics:
-        """As of now."""
+        """The feed's figures now."""
         head = self._log.head
         return FeedStatistics(
             position=self._position.value,
@@ -217,7 +220,7 @@ class StateFeed:
         )
 
     def reading(self) -> Reading:
-        """The same as metrics of the host: a projection of the journal, as others are."""
+        """The same figures as metrics of the host: the feed counts as a projection."""
         now = self.statistics()
         counts: dict[Name, float] = {
             Name("callboard_projection_events", LABEL): now.events,
@@ -229,7 +232,7 @@ class StateFeed:
         )
 
     async def close(self) -> None:
-        """Feed what is in the journal, for at most some seconds, and end."""
+        """Process the events in the journal, for at most 5 s, and end."""
         self._closing = True
         if self._task is not None:
             self._reader.wake()

@@ -1,4 +1,4 @@
-"""What a manager of states counts, as metrics of its host."""
+"""The counts of a state manager, as metrics of its host."""
 
 from ..kernel.inspection.metric_sources import Name, Reading
 from .states import AgentStateManager
@@ -7,7 +7,7 @@ __all__ = ["reading_of"]
 
 
 def reading_of(states: AgentStateManager) -> Reading:
-    """The manager's figures now; see `runtime.telemetry.metrics` for what each says."""
+    """The manager's figures now; `runtime.telemetry.names` describes each metric."""
     now = states.statistics()
     counts: dict[Name, float] = {
         Name("callboard_states_stored"): now.stored,
@@ -15,7 +15,9 @@ def reading_of(states: AgentStateManager) -> Reading:
         Name("callboard_states_read", "cache"): now.read_cached,
         Name("callboard_states_read", "primary"): now.read_primary,
         Name("callboard_states_cache_failures"): now.cache_failures,
-        Name("callboard_states_told"): now.told,
+        Name("callboard_states_notified"): now.notified,
         Name("callboard_states_publish_failures"): now.publish_failures,
     }
-    return Reading(counts, {Name("callboard_states_untold"): now.pending_notifications})
+    return Reading(
+        counts, {Name("callboard_states_pending_notifications"): now.pending_notifications}
+    )

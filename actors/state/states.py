@@ -1,17 +1,18 @@
-"""`AgentStateManager`: states are stored, then cached, then told of, in this order.
+"""`AgentStateManager`: states are stored, then cached, then published, in this order.
 
-| what fails | what happens |
+| failure of | effect |
 |---|---|
-| the primary store | the error is raised; nothing is cached, nothing is told |
-| the cache | it is counted; the state is stored and told, and read from the primary store |
-| the publisher | it is counted; the state is stored and cached, and told later |
+| the primary store | the error is raised; nothing is cached or published |
+| the cache | it is counted; the state is stored and published, and read from the primary store |
+| the publisher | it is counted; the state is stored and cached, and published later |
 
-A change is told at least once. What is not told yet stands in a row beside the states, written
-in the transaction that stores them; it is told again with a growing delay, and by `open` after
-a crash. Of several changes of one execution that wait, the newest is told.
+Each change is published at least once. Pending notifications stand in a row of the table of
+states, written in the transaction that stores the states. They are retried with a growing delay,
+and `open` retries them after a crash. Of several pending changes of one execution, only the
+newest is published.
 
-A state is only replaced by one whose version is higher by 1 than the one that was read, so of
-two nodes that change it at the same time one is refused, reads again, and decides again.
+A state is only replaced by one whose version is higher by 1 than the one that was read. If two
+nodes change it at the same time, one is refused, reads again, and decides again.
 """
 
 import asyncio
@@ -45,30 +46,30 @@ __all__ = ["AgentStateManager", "Publish", "StateStatistics"]
 
 TABLE: Final = "agent_states"
 TTL_S: Final = 3_600.0
-"""For how long a state is cached."""
+"""How long a state stays in the cache, in seconds."""
 PUBLISH_S_MAX: Final = 5.0
 CACHE_S_MAX: Final = 5.0
-"""A cache bounds itself; one that does not is left alone after this."""
+"""The time limit of a call of the cache, in seconds, for a cache without a limit of its own."""
 RETRY: Final = Backoff(max_s=10.0)
 """At once, then after 0.1 s, and so on."""
 GROUP_MAX: Final = 1_000
 """States in one transaction."""
 TRIES_MAX: Final = 32
-"""How often a transition is decided again because somebody else was faster."""
+"""How often a transition is decided again because another process was faster."""
 DECODED_MAX: Final = 20_000
-"""Decoded states that are kept beside the cache."""
+"""Decoded states in memory."""
 DECODED_IN_A_ROW: Final = 250
-"""States decoded before others on the loop have their turn."""
+"""States decoded before the event loop gets its turn."""
 
 Publish = Callable[[Sequence[AgentStateChanged]], Awaitable[None]]
-"""Tells of changes; raises when it could not, and is then given them again."""
+"""Publishes changes. If it raises, it gets them again."""
 
 ReturnT = TypeVar("ReturnT")
 
 
 @dataclass(frozen=True, slots=True)
 class StateStatistics:
-    """What has happened since the manager was made."""
+    """The counts of a manager since it was made."""
 
     stored: int
     groups: int
@@ -80,11 +81,12 @@ class StateStatistics:
     read_unknown: int
     cache_failures: int
     undecodable: int
-    """Cached values that were no state: they were read from the primary store."""
-    told: int
+    """Cached values that were no state, and were read from the primary store."""
+    notified: int
+    """Changes that were published."""
     publish_failures: int
     pending_notifications: int
-    """Executions whose newest change is not told yet."""
+    """Executions whose newest change is not published yet."""
 
 
 @dataclass(slots=True, eq=False)
@@ -95,10 +97,11 @@ class _Waiting:
 
 
 class AgentStateManager:
-    """See the module. For one event loop; `open` first, `close` at the end.
+    """Stores, caches and publishes states. Belongs to one event loop; `open` it first.
 
-    `owner` names the manager over restarts: what it had not told, the next one of this name
-    tells. Of one name there is one at a time. Without `publish` nothing is told.
+    `owner` names the manager across restarts: the next manager of this name publishes the
+    pending notifications of the last one. Run one manager of a name at a time. Without `publish`
+    no change is published. `ttl_s` is how long a state stays in the cache, in seconds.
     """
 
     def __init__(
@@ -127,15 +130,15 @@ class AgentStateManager:
         self._pending_notifications = PendingNotifications()
         self._waiting: list[_Waiting] = []
         self._writing: asyncio.Task[None] | None = None
-        self._telling: asyncio.Task[None] | None = None
+        self._notifying: asyncio.Task[None] | None = None
         self._is_failing = False
         self._decoded: OrderedDict[str, tuple[bytes, AgentExecutionState]] = OrderedDict()
-        self._stored = self._groups = self._conflicts = self._told = 0
+        self._stored = self._groups = self._conflicts = self._notified = 0
         self._read_cached = self._read_primary = self._read_unknown = 0
         self._cache_failures = self._undecodable = self._publish_failures = 0
 
     async def open(self) -> None:
-        """Open the store, and begin to tell what an earlier manager of this name had not."""
+        """Open the store, and begin to publish the pending notifications of an earlier manager."""
         await self._threads.call(self._store.open)
         row = (await self._threads.call(self._store.find_by_ids, TABLE, [self._outbox_id]))[0]
         if row is None:
@@ -143,21 +146,21 @@ class AgentStateManager:
         self._outbox_version = row.version
         left = decode_changes(row.data)
         self._outbox_is_empty = not left
-        # Told as it stands now: it may have changed since, or never have been stored.
+        # Publish the states as they are now: one may have changed since, or was never stored.
         found = await self._threads.call(
             self._store.find_by_ids, TABLE, [change.execution_id for change in left]
         )
         states = [self._codec.decode(row.data) for row in found if row is not None]
         self._pending_notifications.add(self._change_of(state) for state in states)
-        self._retell()
+        self._schedule_notify()
 
     async def close(self) -> None:
-        """Finish what is being stored, and let go of the store. What is untold stays noted."""
+        """Finish storing, and close the store. Pending notifications stay in the store."""
         while self._writing is not None:
             await asyncio.gather(self._writing, return_exceptions=True)
-        if self._telling is not None:
-            self._telling.cancel()
-            await asyncio.gather(self._telling, return_exceptions=True)
+        if self._notifying is not None:
+            self._notifying.cancel()
+            await asyncio.gather(self._notifying, return_exceptions=True)
         try:
             if not len(self._pending_notifications) and not self._outbox_is_empty:
                 await self._threads.call(self._store.upsert, TABLE, [self._outbox_row([])])
@@ -179,13 +182,13 @@ class AgentStateManager:
     # --- changing --------------------------------------------------------------------------
 
     async def persist(self, state: AgentExecutionState) -> AgentExecutionState:
-        """Store, cache and tell; gives the state as it is kept, its version higher by 1.
+        """Store, cache and publish a state; gives the stored state, its version higher by 1.
 
-        Raises `StateConflict` when somebody else has changed it since it was read,
+        Raises `StateConflict` when another process has changed it since it was read,
         `TransitionRefused` when its status and transitions do not fit, `InvalidMessage` or
-        `PayloadTooLarge` when it cannot be encoded, `StoreFull` when too many changes could
-        not be told, and what the store raises. `CommitUnknown` says that it may be stored; then
-        it may be told as well. Whoever is cancelled in here may have stored it.
+        `PayloadTooLarge` when it cannot be encoded, `StoreFull` when too many notifications
+        are pending, and what the store raises. After `CommitUnknown`, or a cancellation, the
+        state may be stored and published.
         """
         check_id(state.execution_id)
         check_history(state)
@@ -201,7 +204,7 @@ class AgentStateManager:
             self._conflicts += 1
             raise StateConflict(
                 f"the state of {kept.execution_id} has changed since version {state.version}.",
-                advice="Read it again, and decide again.",
+                advice="Read it again, and repeat the change.",
                 may_have_run=False,
             )
         return kept
@@ -213,11 +216,11 @@ class AgentStateManager:
         trigger: StateTransitionTrigger,
         metadata: Mapping[str, Any] | None = None,
     ) -> AgentExecutionState:
-        """Let the status take one step, and record it with its time, trigger and metadata.
+        """Change the status, and record the transition with time, trigger and metadata.
 
-        Raises `TransitionRefused` for a step that the table does not allow, `UnknownState`,
-        and what `persist` raises. When others change the state at the same time, it is
-        decided again on what they made of it.
+        Raises `TransitionRefused` for a transition that the table does not allow,
+        `UnknownState`, and what `persist` raises. When another process changes the state at
+        the same time, the transition is repeated on the new state, up to 32 times.
         """
         state = (await self.synchronise([execution_id]))[0]
         for _ in range(TRIES_MAX):
@@ -229,14 +232,14 @@ class AgentStateManager:
                 after = step(state, to, trigger, metadata or {}, self._wall_time())
                 return await self.persist(after)
             except (TransitionRefused, StateConflict) as error:
-                # It may have been decided on an old state: only the primary store's counts.
+                # The state may have been an old one: only the primary store's state counts.
                 newest = (await self._from_primary([execution_id]))[0]
                 if newest is None or newest.version != state.version:
                     state = newest
                 elif isinstance(error, TransitionRefused):
                     raise
         raise StateConflict(
-            f"the state of {execution_id} was changed by others {TRIES_MAX} times in a row.",
+            f"other processes changed the state of {execution_id} {TRIES_MAX} times in a row.",
             advice="Try again later.",
             may_have_run=False,
         )
@@ -253,10 +256,10 @@ class AgentStateManager:
     # --- reading ---------------------------------------------------------------------------
 
     async def synchronise(self, execution_ids: Sequence[str]) -> list[AgentExecutionState | None]:
-        """The states of these executions, in this order; None for one that nobody has stored.
+        """The states of these executions, in this order; None for a state that is not stored.
 
-        The cache is asked first, in one batch; then the primary store for the rest, in one
-        batch, and what it gives is cached. A cached state may be as old as the cache allows.
+        Reads the cache in one batch, then the rest from the primary store in one batch, which
+        it caches. A cached state may be up to `ttl_s` old. Raises what the store raises.
         """
         for execution_id in execution_ids:
             check_id(execution_id)
@@ -287,13 +290,13 @@ class AgentStateManager:
         return [found[name] for name in execution_ids]
 
     async def newest(self, execution_ids: Sequence[str]) -> list[AgentExecutionState | None]:
-        """The same past the cache: as the primary store has them now."""
+        """The states of these executions as the primary store has them now; None as above."""
         for execution_id in execution_ids:
             check_id(execution_id)
         return await self._from_primary(list(execution_ids))
 
     def statistics(self) -> StateStatistics:
-        """As of now."""
+        """The manager's counts now."""
         return StateStatistics(
             stored=self._stored,
             groups=self._groups,
@@ -303,7 +306,7 @@ class AgentStateManager:
             read_unknown=self._read_unknown,
             cache_failures=self._cache_failures,
             undecodable=self._undecodable,
-            told=self._told,
+            notified=self._notified,
             publish_failures=self._publish_failures,
             pending_notifications=len(self._pending_notifications),
         )
@@ -327,7 +330,7 @@ class AgentStateManager:
         return states
 
     def _remember(self, name: str, data: bytes, state: AgentExecutionState) -> AgentExecutionState:
-        """Keep it for as long as the cache gives the very same bytes, which it then stands for."""
+        """Keep the decoded state while the cache gives the same bytes object."""
         self._decoded[name] = (data, state)
         if len(self._decoded) > DECODED_MAX:
             self._decoded.popitem(last=False)
@@ -336,16 +339,16 @@ class AgentStateManager:
     # --- storing, in groups ----------------------------------------------------------------
 
     async def _write(self) -> None:
-        """Store what waits, group after group: what comes meanwhile is the next group."""
+        """Store the waiting states, group after group; states that arrive form the next group."""
         while self._waiting:
             group = self._next_group()
             try:
                 kept = await self._store_group(group)
-            except Exception as error:  # noqa: BLE001 - whoever waits is given it
+            except Exception as error:  # noqa: BLE001 - each waiting caller gets it
                 if isinstance(error, CommitUnknown) and self._publish is not None:
-                    # It may be there, with its note: it is told as what may have happened.
+                    # The states may be stored, with their notifications: publish them.
                     self._pending_notifications.add(waiting.change for waiting in group)
-                    self._retell()
+                    self._schedule_notify()
                 for waiting in group:
                     if not waiting.done.done():
                         waiting.done.set_exception(error)
@@ -359,7 +362,7 @@ class AgentStateManager:
                 values = {_key(waiting.row.id): waiting.row.data for waiting in kept}
                 await self._cached(self._cache.set_many(values, self._ttl_s))
                 if not self._is_failing:
-                    await self._tell()
+                    await self._notify()
             stored = {id(waiting) for waiting in kept}
             for waiting in group:
                 if not waiting.done.done():
@@ -367,7 +370,7 @@ class AgentStateManager:
         self._writing = None
 
     def _next_group(self) -> list[_Waiting]:
-        """Of one state only the first: the second is for the next transaction."""
+        """The next group: of several changes of one state, only the first."""
         group: dict[str, _Waiting] = {}
         later: list[_Waiting] = []
         for waiting in self._waiting:
@@ -379,7 +382,7 @@ class AgentStateManager:
         return list(group.values())
 
     async def _store_group(self, group: list[_Waiting]) -> list[_Waiting]:
-        """Those of the group that are stored now."""
+        """Store a group in one transaction; gives the changes that are stored now."""
         rows = [waiting.row for waiting in group]
         if self._publish is not None:
             changes = [waiting.change for waiting in group]
@@ -387,7 +390,7 @@ class AgentStateManager:
         try:
             newer = await self._threads.call(self._store.upsert, TABLE, rows)
         except CommitUnknown:
-            # The same rows again: what was committed is refused, and known by its writer.
+            # The same rows again: a committed row is refused now, and recognised by its writer.
             newer = await self._threads.call(self._store.upsert, TABLE, rows)
         if self._publish is not None and not newer[-1]:
             await self._take_over(rows[-1])
@@ -404,10 +407,10 @@ class AgentStateManager:
         return group
 
     async def _take_over(self, note: StateRow) -> None:
-        """The note has a lower version than what is there: another of this name has written."""
+        """Replace the outbox row of another manager of this name, which has a higher version."""
         there = (await self._threads.call(self._store.find_by_ids, TABLE, [note.id]))[0]
         if there is None or there.data == note.data:
-            return  # It is this one, written by the first try of the same transaction.
+            return  # The first try of the same transaction has written this row.
         self._outbox_version = there.version + 1
         again = note._replace(version=self._outbox_version)
         await self._threads.call(self._store.upsert, TABLE, [again])
@@ -417,42 +420,46 @@ class AgentStateManager:
         self._outbox_is_empty = not changes
         return StateRow(self._outbox_id, self._outbox_version, encode_changes(changes))
 
-    # --- telling ---------------------------------------------------------------------------
+    # --- publishing ------------------------------------------------------------------------
 
-    async def _tell(self) -> None:
+    async def _notify(self) -> None:
         changes = self._pending_notifications.all()
         if self._publish is None or not changes:
             return
         try:
             async with asyncio.timeout(PUBLISH_S_MAX):
                 await self._publish(changes)
-        except Exception:  # noqa: BLE001 - whatever a publisher raises: it is told again
+        except Exception:  # noqa: BLE001 - after any error of a publisher, the changes are retried
             self._publish_failures += 1
             self._is_failing = True
-            self._retell()
+            self._schedule_notify()
         else:
             self._is_failing = False
-            self._told += len(changes)
-            self._pending_notifications.told(changes)
+            self._notified += len(changes)
+            self._pending_notifications.remove(changes)
 
-    def _retell(self) -> None:
-        if self._telling is None and self._publish is not None and len(self._pending_notifications):
+    def _schedule_notify(self) -> None:
+        if (
+            self._notifying is None
+            and self._publish is not None
+            and len(self._pending_notifications)
+        ):
             self._is_failing = True
-            self._telling = asyncio.ensure_future(self._tell_again())
+            self._notifying = asyncio.ensure_future(self._retry_notify())
 
-    async def _tell_again(self) -> None:
-        """The only one who publishes while it runs, so changes stay in order."""
+    async def _retry_notify(self) -> None:
+        """Publish until nothing is pending; nothing else publishes meanwhile, to keep the order."""
         failures = 1
         while len(self._pending_notifications):
             await asyncio.sleep(RETRY.delay_s(failures))
             failures += 1
-            await self._tell()
+            await self._notify()
             if self._is_failing:
                 continue
             self._is_failing = bool(len(self._pending_notifications))
             failures = 1
         self._is_failing = False
-        self._telling = None
+        self._notifying = None
 
     # --- ways out --------------------------------------------------------------------------
 
@@ -465,11 +472,11 @@ class AgentStateManager:
         )
 
     async def _cached(self, call: Awaitable[ReturnT]) -> ReturnT | None:
-        """What the cache gives; None when it fails, though its port promises that it does not."""
+        """The result of a call of the cache; None when the call fails."""
         try:
             async with asyncio.timeout(CACHE_S_MAX):
                 return await call
-        except Exception:  # noqa: BLE001 - a cache costs speed at most
+        except Exception:  # noqa: BLE001 - a failed cache only costs speed
             self._cache_failures += 1
             return None
 

@@ -1,3 +1,3 @@
-"""Supervision trees as data, and the cells that keep them running on a host."""
+"""Supervision trees as data, and the cells that run them on a host."""
 
 __all__: list[str] = []

@@ -1,6 +1,6 @@
-"""What is done to a tree by hand on its host: look, terminate, restart, delete, add.
+"""Changes of a tree by hand, on its host: view, terminate, restart, delete, add.
 
-The control actor asks for it; a supervisor that is busy with a child keeps nobody waiting.
+The control actor answers these requests, even while the supervisor starts or stops a child.
 """
 
 import asyncio
@@ -46,19 +46,19 @@ def _kind(cell: Cell) -> Literal["supervisor", "worker"]:
 def _children(supervisor_cell: SupervisorCell) -> SupervisorChildren | None:
     assert supervisor_cell.children is None or isinstance(
         supervisor_cell.children, SupervisorChildren
-    ), "made by it"
+    ), "a supervisor cell makes these"
     return supervisor_cell.children
 
 
 class TreeAdmin:
-    """Performs what is asked about the trees of one host."""
+    """Answers requests about the trees of one host."""
 
     def __init__(self, host: RoleHost[Cell], builder: TreeBuilder) -> None:
         self._host = host
         self._builder = builder
 
-    def look(self, request: QuerySupervisor) -> SupervisorView:
-        """A supervisor and its children. Raises `ActorNotFound`."""
+    def view(self, request: QuerySupervisor) -> SupervisorView:
+        """The view of a supervisor and its children. Raises `ActorNotFound`."""
         supervisor_cell = self._supervisor_cell(request.cell)
         children = _children(supervisor_cell)
         rows = (
@@ -79,17 +79,17 @@ class TreeAdmin:
         )
 
     async def change(self, request: ChangeChild) -> ChildChanged:
-        """Terminate, restart or delete one child, and wait until that is done."""
+        """Terminate, restart or delete one child, and wait for the outcome."""
         supervisor_cell = self._supervisor_cell(request.cell)
         children, cell = self._child(supervisor_cell, request.name)
         match request.action:
             case "terminate":
                 children.supervisor.terminate_child(cell.id)
-                await self._stopped(cell)
+                await self._wait_until_stopped(cell)
                 children.stop_for_good(cell)
             case "restart":
                 children.supervisor.restart_child(cell.id)
-                await self._started(children, cell)
+                await self._wait_until_started(children, cell)
             case "delete":
                 if cell.id in children.cells and not children.supervisor.child(cell.id).is_down:
                     raise UsageError(
@@ -106,19 +106,19 @@ class TreeAdmin:
         children = _children(supervisor_cell)
         if children is None or supervisor_cell.lifecycle != Lifecycle.RUNNING:
             raise UsageError(
-                f"{supervisor_cell.path} takes no child while it is "
+                f"{supervisor_cell.path} cannot add a child while it is "
                 f"{supervisor_cell.lifecycle.name.lower()}.",
-                advice="Wait until it runs.",
+                advice="Try again when the supervisor runs.",
             )
         if any(cell.name == node.name for cell in self._all(supervisor_cell)):
             raise NameTaken(
-                f"{supervisor_cell.path}/{node.name} is there already.",
-                advice="Choose another name, or delete that one.",
+                f"{supervisor_cell.path}/{node.name} already exists.",
+                advice="Choose another name, or delete that child first.",
             )
-        entries = self._host.spawner
-        cell = self._builder.build(node, entries.number, supervisor_cell)
+        spawner = self._host.spawner
+        cell = self._builder.build(node, spawner.next_number, supervisor_cell)
         children.add(cell, child_spec(node, node.name, supervisor_cell.spec.name))
-        await entries.outcome(cell)
+        await spawner.outcome(cell)
         return ChildAdded(cell=cell.id)
 
     # --- finding ----------------------------------------------------------------------------
@@ -127,14 +127,14 @@ class TreeAdmin:
         cell = self._host.cells.get(number)
         if not isinstance(cell, SupervisorCell):
             raise ActorNotFound(
-                f"there is no supervisor {number} of a tree on {self._host.name}.",
-                advice="Its tree has ended.",
+                f"{self._host.name} has no supervisor cell {number}.",
+                advice="Its tree has ended: start it again.",
                 may_have_run=False,
             )
         return cell
 
     def _all(self, supervisor_cell: SupervisorCell) -> list[Cell]:
-        """Declared children that are there, then those added by hand."""
+        """The declared children that exist, then those added by hand."""
         children = _children(supervisor_cell)
         return [] if children is None else list(children.cells.values())
 
@@ -144,7 +144,7 @@ class TreeAdmin:
         if children is None or not found:
             raise ActorNotFound(
                 f"{supervisor_cell.path} has no child {name!r}.",
-                advice="A temporary one that has ended is forgotten.",
+                advice="Check the name. A supervisor forgets a temporary child that has ended.",
                 may_have_run=False,
             )
         return children, found[0]
@@ -165,21 +165,21 @@ class TreeAdmin:
 
     # --- waiting ----------------------------------------------------------------------------
 
-    async def _stopped(self, cell: Cell) -> None:
+    async def _wait_until_stopped(self, cell: Cell) -> None:
         if cell.lifecycle == Lifecycle.STOPPING:
-            over: asyncio.Future[None] = self._host.loop.create_future()
-            # It is stopping already: this waits for the same stop, and does not shorten it.
+            stopped: asyncio.Future[None] = self._host.loop.create_future()
+            # The cell already stops: this waits for the same stop, and does not shorten it.
             self._host.termination.stop(
-                cell, StopTimeout.INFINITY, SHUT_DOWN, lambda _: over.set_result(None)
+                cell, StopTimeout.INFINITY, SHUT_DOWN, lambda _: stopped.set_result(None)
             )
-            await asyncio.shield(over)
+            await asyncio.shield(stopped)
 
-    async def _started(self, children: SupervisorChildren, cell: Cell) -> None:
+    async def _wait_until_started(self, children: SupervisorChildren, cell: Cell) -> None:
         supervisor_cell = children.supervisor_cell
         failure: CallboardError | None = None
         if not children.supervisor.child(cell.id).is_down:
             try:
-                await children.started(cell)
+                await children.wait_started(cell)
             except ActorStartFailed as error:
                 failure = error
         elif supervisor_cell.start_failed_by is not None:

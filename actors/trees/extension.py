@@ -1,4 +1,4 @@
-"""Trees on one host: what the host's cell 0 answers about them, and how they are started."""
+"""Trees on one host: their start, and the requests about them that cell 0 answers."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -35,44 +35,44 @@ __all__ = ["RemoteChildEntry", "TreeStart", "Trees"]
 
 
 class Trees(Extension):
-    """The trees of one host. `make_pool` makes the recipes of pools that are declared in them."""
+    """The trees of one host. `make_pool` makes the recipes of the pools that trees declare."""
 
     def __init__(self, host: RoleHost[Cell], make_pool: MakePool) -> None:
         self._host = host
         self._remote_children = RemoteChildren(host)
         self._builder = TreeBuilder(host, self._remote_children, make_pool)
         self._tree_admin = TreeAdmin(host, self._builder)
-        self.remote_child_holders: Final = RemoteChildHolders(host, self._builder)
+        self.holders: Final = RemoteChildHolders(host, self._builder)
 
     def begin(self, tree: TreeSpec, number: int, places: Sequence[Address]) -> Cell:
-        """Begin to start a tree, whose cells take numbers from `number` on."""
+        """Begin to start a tree. Its cells have consecutive numbers from `number` on."""
         numbers = itertools.count(number)
         supervisor_cell = self._builder.build(tree, lambda: next(numbers), None, iter(places))
-        self._host.spawner.begin_top(supervisor_cell, child_spec(tree, "tree", tree.name))
+        self._host.spawner.begin_top_level(supervisor_cell, child_spec(tree, "tree", tree.name))
         return supervisor_cell
 
-    # --- what becomes of other hosts ----------------------------------------------------------
+    # --- events of other hosts ----------------------------------------------------------------
 
     def peer_opened(self, slot: int) -> None:
-        """The way to another host is open."""
-        self._remote_children.opened(slot)
+        """The link to another host is open."""
+        self._remote_children.host_connected(slot)
 
     def peer_lost(self, slot: int, epoch: float) -> None:
-        """Another host is gone, in this incarnation and all before it."""
-        self._remote_children.lost(slot, epoch)
-        self.remote_child_holders.owner_lost(slot, epoch)
+        """This incarnation of another host, and all before it, are lost."""
+        self._remote_children.host_lost(slot, epoch)
+        self.holders.owner_lost(slot, epoch)
 
     def close(self) -> None:
-        """Forget everything: the host is gone."""
+        """Forget everything: the host has ended."""
         self._remote_children.close()
-        self.remote_child_holders.close()
+        self.holders.close()
 
-    # --- what is asked of cell 0 --------------------------------------------------------------
+    # --- requests to cell 0 -------------------------------------------------------------------
 
     @handler
     async def query_supervisor(self, request: QuerySupervisor) -> SupervisorView:
-        """What a supervisor of a tree has, also while it starts or stops a child."""
-        return self._tree_admin.look(request)
+        """The children of a supervisor, even while it starts or stops one."""
+        return self._tree_admin.view(request)
 
     @handler
     async def change_child(self, request: ChangeChild) -> ChildChanged:
@@ -87,23 +87,23 @@ class Trees(Extension):
     @handler
     async def start_remote_child(self, request: StartRemoteChild) -> RemoteChildStarted:
         """Start a placed child of a tree whose supervisor is on another host."""
-        return await self.remote_child_holders.start(request)
+        return await self.holders.start(request)
 
     @handler
     async def stop_remote_child(self, request: StopRemoteChild) -> RemoteChildStopped:
         """Stop a placed child."""
-        return await self.remote_child_holders.stop(request)
+        return await self.holders.stop(request)
 
     @handler
-    async def remote_child_ended(self, told: RemoteChildEnded) -> None:
-        """A placed child of a tree here has ended on its host."""
-        self._remote_children.ended(told)
+    async def remote_child_ended(self, notice: RemoteChildEnded) -> None:
+        """A placed child of a tree on this host has ended on its own host."""
+        self._remote_children.child_ended(notice)
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class TreeStart:
-    """A tree as it is shipped to the host of its outermost supervisor."""
+    """A tree on its way to the host of its outermost supervisor."""
 
     tree: TreeSpec
 
@@ -117,7 +117,7 @@ class TreeStart:
         return _actors_in(self.tree)
 
     def host_terms(self) -> tuple[str, Restart, StopTimeout]:
-        """Those of its outermost supervisor."""
+        """Name, restart type and stop timeout of its outermost supervisor."""
         return self.tree.name, self.tree.restart, self.tree.stop_timeout
 
     def begin(self, host: RoleHost[Cell], number: int, places: Sequence[Address]) -> Cell:
@@ -128,10 +128,10 @@ class TreeStart:
 @final
 @dataclass(frozen=True, slots=True)
 class RemoteChildEntry:
-    """What is shipped to put a holder on a host."""
+    """A holder on its way to the host of its remote child."""
 
     node: Node
-    above: str
+    parent_path: str
     """The path of the supervisor that the node was declared under, without the first `/`."""
 
     @property
@@ -144,13 +144,13 @@ class RemoteChildEntry:
         return _actors_in(self.node)
 
     def host_terms(self) -> tuple[str, Restart, StopTimeout]:
-        """Those of its remote child."""
+        """Name, restart type and stop timeout of its remote child."""
         return self.node.name, self.node.restart, self.node.stop_timeout
 
     def begin(self, host: RoleHost[Cell], number: int, places: Sequence[Address]) -> Cell:
-        """Put the holder there; nothing in it is started."""
-        return host.extension(Trees).remote_child_holders.begin(
-            self.node, self.above, number, iter(places)
+        """Add the holder to the host; the remote child does not start yet."""
+        return host.extension(Trees).holders.begin(
+            self.node, self.parent_path, number, iter(places)
         )
 
 

@@ -1,4 +1,4 @@
-"""A running tree as its starter sees it: references to its actors, and what is done by hand."""
+"""A reference to a running tree: it gives references to actors, and changes the tree by hand."""
 
 from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 __all__ = ["TreeRef"]
 
 ADD_TIMEOUT_S: Final = 150.0
-"""How long a change by hand may take: it waits for start hooks and for stop timeouts."""
+"""The deadline of a change by hand, which waits for start hooks and for stop timeouts."""
 
 
 class TreeRef:
     """A running tree.
 
     `tree["store"]` and `tree["workers/3"]` are references to declared actors. They stay
-    good through restarts of the actors, of their supervisors, and of the host.
+    valid when the actors, their supervisors or the host restart.
     """
 
     def __init__(
@@ -31,14 +31,14 @@ class TreeRef:
         host: "Host",
         spec: TreeSpec,
         places: Mapping[str, Address],
-        above: "tuple[TreeRef, str] | None" = None,
+        whole: "tuple[TreeRef, str] | None" = None,
     ) -> None:
-        """A tree whose nodes are at `places`, by their paths; `above` is what it is a part of."""
+        """A tree with its nodes at `places`, by path; `whole` is the tree that contains it."""
         self._host = host
-        self._above = above
+        self._whole = whole
         self.spec: Final = spec
         self.address: Final = places[""]
-        """That of its outermost supervisor."""
+        """The address of its outermost supervisor."""
         self._places: Final = places
         self._nodes: Final[dict[str, Node]] = dict(walk(spec))
 
@@ -51,21 +51,21 @@ class TreeRef:
 
     @property
     def ref(self) -> Ref[Any]:
-        """The outermost supervisor: to stop it, or to watch it."""
+        """A reference to the outermost supervisor, for instance to stop or to watch it."""
         return self._host.ref(self.address)
 
     def subtree(self, path: str) -> "TreeRef":
-        """A supervisor inside this tree, as a tree. Raises `SpecError`.
+        """The tree below a supervisor inside this tree. Raises `SpecError`.
 
-        `System.stop` of it is `terminate_child`: its supervisor keeps its spec.
+        `System.stop` of a subtree is `terminate_child`: its supervisor keeps its spec.
         """
         if not path:
             return self
         node = self._find(path)
         if not isinstance(node, TreeSpec):
             raise SpecError(
-                f"{path!r} of tree {self.spec.name!r} is a worker.",
-                advice="Only a supervisor has children.",
+                f"{path!r} of tree {self.spec.name!r} is a worker and has no children.",
+                advice="Give the path of a supervisor.",
                 field=path,
             )
         places = {
@@ -76,33 +76,33 @@ class TreeRef:
     def children(self, path: str = "") -> Awaitable[SupervisorView]:
         """The children of a supervisor in start order, and their counts.
 
-        It is answered also while that supervisor starts or stops a child.
+        The answer comes even while that supervisor starts or stops a child.
         """
         address = self._supervisor_cell(path)
         return self._ask_control_actor(address, QuerySupervisor(cell=address.cell))
 
-    async def stop_inside(self) -> bool:
-        """Stop it as a child of the tree that it is a part of; False for a tree of its own.
+    async def stop_as_child(self) -> bool:
+        """Stop a subtree as a child of the tree that contains it; False for a whole tree.
 
-        That is `terminate_child` of the whole, with what this one raises.
+        It calls `terminate_child` of the containing tree, and raises the same errors.
         """
-        if self._above is None:
+        if self._whole is None:
             return False
-        whole, path = self._above
+        whole, path = self._whole
         await whole.terminate_child(path)
         return True
 
     async def terminate_child(self, path: str) -> None:
-        """Stop a child and keep its spec (a temporary one is forgotten), as OTP has it.
+        """Stop a child and keep its spec, as in OTP; the supervisor forgets a temporary child.
 
-        Raises `ActorNotFound`. After a restart of its supervisor, or of the host, it runs.
+        Raises `ActorNotFound`. When its supervisor or the host restarts, the child runs again.
         """
         await self._change(path, "terminate")
 
     async def restart_child(self, path: str) -> None:
         """Start a child that is down, and wait until it runs.
 
-        Raises `ActorStartFailed` (it stays down), `UsageError` when it is not down.
+        Raises `ActorStartFailed` (the child stays down), and `UsageError` when it is not down.
         """
         await self._change(path, "restart")
 
@@ -113,8 +113,10 @@ class TreeRef:
     async def add_child(self, child: Node, path: str = "") -> Ref[Any]:
         """Start one more child of a supervisor, after the others.
 
-        As in OTP it is gone when its supervisor restarts. Raises `ActorStartFailed`,
-        `NameTaken`, `SpecError`, `UsageError` when there are `children_max`.
+        As in OTP, the child does not come back when its supervisor restarts.
+
+        Raises `ActorStartFailed`, `NameTaken`, `SpecError`, and `UsageError` when the
+        supervisor has `children_max` children.
         """
         tree = self.subtree(path) if path else self
         check_child(tree.spec, child)
@@ -125,8 +127,8 @@ class TreeRef:
         return self._host.ref(Address(address.slot, added.cell))
 
     async def _change(self, path: str, action: Literal["terminate", "restart", "delete"]) -> None:
-        above, _, name = path.rpartition("/")
-        address = self._supervisor_cell(above)
+        parent, _, name = path.rpartition("/")
+        address = self._supervisor_cell(parent)
         request = ChangeChild(cell=address.cell, name=name, action=action)
         await self._ask_control_actor(address, request)
 
@@ -139,7 +141,7 @@ class TreeRef:
             names = ", ".join(repr(path) for path in list(self._nodes)[1:6])
             raise SpecError(
                 f"tree {self.spec.name!r} has no {path!r}.",
-                advice=f"It has {names or 'no children'}; nested ones are written 'workers/3'.",
+                advice=f"It has {names or 'no children'}; write nested paths as 'workers/3'.",
                 field=path,
             )
         return found

@@ -1,4 +1,4 @@
-"""A supervision tree as data: what runs, in which order, and who looks after it.
+"""A supervision tree as data: its actors, their start order, and their supervisors.
 
     TreeSpec(
         "reviews",
@@ -11,10 +11,10 @@
 
 A `TreeSpec` is a supervisor and nothing else, as in OTP: it handles no messages, its
 children start in the order given, and it runs once all of them do. An `ActorSpec` is a
-worker, or a pool of them. A tree is checked as a whole when it is made, an `ActorSpec` by
-the tree that it is put into, because only that knows its place.
+worker, or a pool of workers. A `TreeSpec` checks the whole tree when it is made. It checks its
+`ActorSpec`s too, because only the tree knows their places.
 
-Invariant: every refusal is a `SpecError` whose text and `details["field"]` name the place,
+Invariant: every refusal is a `SpecError`; its text and `details["field"]` name the place,
 such as `reviews.children[2].stop_timeout`.
 """
 
@@ -59,18 +59,18 @@ __all__ = [
 ]
 
 TREE_DEPTH_MAX: Final = 32
-"""Supervisors above each other. OTP's largest applications have about ten."""
+"""Levels of supervisors. OTP's largest applications have about ten."""
 
 TREE_NODES_MAX: Final = 100_000
-"""Supervisors and actors in one tree: what one host is measured with. What is more is
-spawned, or split into trees."""
+"""Supervisors and actors in one tree: as many as one host is measured with. Spawn more
+actors, or split them into several trees."""
 
 TREE_POOL_MAX: Final = 100_000
 """Agents of one pool in a tree, all on one host."""
 
 
 SUPERVISOR_DEFAULT: Final = SupervisorSpec()
-"""OTP's strategy by default, and the intensity and back-off of `SupervisorSpec`."""
+"""OTP's default strategy, with the intensity and the back-off of `SupervisorSpec`."""
 
 
 @final
@@ -78,18 +78,18 @@ SUPERVISOR_DEFAULT: Final = SupervisorSpec()
 class ActorSpec:
     """One worker of a tree: an actor, or with `size` a pool of so many on its host.
 
-    With `register`, it is found by its name in the whole system; with `offer`, by the
-    contracts it handles. `placement` puts it elsewhere than its supervisor.
+    With `register`, the whole system finds it by its name; with `offer`, by the contracts
+    that it handles. `placement` puts it on another host than its supervisor.
     """
 
     name: str
     actor: Callable[[], Actor] | Props[Actor]
-    """A class whose constructor needs nothing, or `props(Class, ...)`."""
+    """A class whose constructor takes no arguments, or `props(Class, ...)`."""
     restart: Restart = Restart.PERMANENT
     stop_timeout: StopTimeout = STOP_TIMEOUT_DEFAULT
     significant: bool = False
     backoff: Backoff | None = None
-    """Its own back-off; None: its supervisor's."""
+    """Its own back-off; with None, its supervisor's."""
     size: int | None = None
     offer: bool = False
     register: bool = False
@@ -108,8 +108,8 @@ class ActorSpec:
 class TreeSpec:
     """A supervisor and its children, in start order; a child may be a tree itself.
 
-    Raises SpecError when it is made and anything in it is wrong. Its stop timeout is
-    infinite unless said otherwise, because its children each have their own.
+    The constructor checks the whole tree and raises SpecError. The default stop timeout is
+    infinite, because each child has its own.
     """
 
     name: str
@@ -140,8 +140,8 @@ class TreeSpec:
         if nodes > TREE_NODES_MAX:
             _refuse(
                 f"{place}.children",
-                f"are {nodes:,} in all",
-                f"A tree has at most {TREE_NODES_MAX:,}; spawn them, or make several trees.",
+                f"hold {nodes:,} nodes in all",
+                f"A tree has at most {TREE_NODES_MAX:,}: spawn actors, or make several trees.",
             )
         child_spec(self, self.name, place)
         _check_registered(place, self)
@@ -150,43 +150,40 @@ class TreeSpec:
 @final
 @dataclass(frozen=True, slots=True)
 class RemoteChildSpec:
-    """A placed child as the host of its supervisor knows it: all but what runs in it.
-
-    Neither its code nor its arguments are needed there.
-    """
+    """A placed child, as the host of its supervisor knows it: without its code and arguments."""
 
     name: str
     kind: str
-    """What runs there, for people."""
+    """The class name of its actor, for people."""
     is_supervisor: bool
     restart: Restart
     stop_timeout: StopTimeout
     significant: bool
     backoff: Backoff | None
     below: int
-    """How many placed children there are below it."""
+    """The number of placed children below it."""
 
 
 Node: TypeAlias = ActorSpec | TreeSpec
 
 
 class Part(NamedTuple):
-    """What of a tree is on one host: a placed node, or the outermost, and what goes with it."""
+    """The part of a tree on one host: a placed node or the root, and the nodes with it."""
 
     path: str
     place: str
     """The node, as errors name it."""
     node: Node
     paths: list[str | None]
-    """What has the numbers of this part, in order; None for a proxy of a placed child."""
+    """The paths of this part's cells in the order of their numbers; None: a proxy."""
     below: list[int]
-    """The parts of the placed children in it, at any depth, as places in `parts_of`."""
+    """The parts of its placed children, at any depth, as indexes into `parts_of`."""
 
 
 def walk(node: Node, path: str = "") -> Iterator[tuple[str, Node]]:
     """Every node with its path below the root (`""` for the root), each before its children.
 
-    The order is that of the cell numbers, of each host's own: see `parts_of`.
+    On each host the cell numbers follow this order: see `parts_of`.
     """
     yield path, node
     if isinstance(node, TreeSpec):
@@ -196,23 +193,25 @@ def walk(node: Node, path: str = "") -> Iterator[tuple[str, Node]]:
 
 
 def parts_of(tree: Node) -> list[Part]:
-    """A tree in the parts that its placements make of it, each before those in it."""
+    """Split a tree by its placements; each part comes before those inside it."""
     found: list[Part] = []
 
     def begin(path: str, place: str, node: Node) -> None:
         part = Part(path, place, node, [], [])
         number = len(found)
         found.append(part)
-        go_on(part, path, place, node)
+        add(part, path, place, node)
         part.below.extend(range(number + 1, len(found)))
 
-    def go_on(part: Part, path: str, place: str, node: Node) -> None:
+    def add(part: Part, path: str, place: str, node: Node) -> None:
         part.paths.append(path)
         for index, child in enumerate(node.children if isinstance(node, TreeSpec) else ()):
-            assert not isinstance(child, RemoteChildSpec), "only what is shipped has those"
+            assert not isinstance(child, RemoteChildSpec), (
+                "only shipped trees have remote child specs"
+            )
             below = f"{path}/{child.name}" if path else child.name
             if child.placement is None:
-                go_on(part, below, f"{place}.children[{index}]", child)
+                add(part, below, f"{place}.children[{index}]", child)
             else:
                 part.paths.append(None)
                 begin(below, f"{place}.children[{index}]", child)
@@ -222,7 +221,7 @@ def parts_of(tree: Node) -> list[Part]:
 
 
 def without_placed(node: Node) -> Node:
-    """A node as its own host gets it: of placed children only that there are such."""
+    """A node as its own host gets it, with a `RemoteChildSpec` for each placed child."""
     if isinstance(node, ActorSpec):
         return node
     children = tuple(
@@ -252,7 +251,7 @@ def _remote_child_spec(child: Node) -> RemoteChildSpec:
 
 
 def child_spec(node: Node | RemoteChildSpec, child_id: ChildId, place: str) -> ChildSpec:
-    """A node as its supervisor sees it. Raises `SpecError` that names the place."""
+    """The child spec of a node. Raises `SpecError` that names the place."""
     try:
         return ChildSpec(
             child_id,
@@ -270,7 +269,7 @@ def child_spec(node: Node | RemoteChildSpec, child_id: ChildId, place: str) -> C
 
 def _stop_timeout(node: Node | RemoteChildSpec) -> StopTimeout:
     if isinstance(node, RemoteChildSpec) and not node.stop_timeout.is_brutal:
-        return StopTimeout.INFINITY  # Where it runs, it is held to its own.
+        return StopTimeout.INFINITY  # Its own host keeps to the node's timeout.
     return node.stop_timeout
 
 
@@ -286,15 +285,15 @@ def check_child(tree: TreeSpec, child: Node) -> None:
         if part.node.placement is not None:
             _refuse(
                 f"child{part.place.removeprefix(child.name)}.placement",
-                "is set, but only declared children have places of their own",
-                "Declare it in the tree, or start it as a tree of its own.",
+                "is set, but a child added by hand runs on its supervisor's host",
+                "Declare it in the TreeSpec, or start it as a separate tree.",
             )
     if child.significant and tree.supervisor.auto_shutdown is AutoShutdown.NEVER:
         _refuse("child.significant", "is set, but auto_shutdown is never", "Set auto_shutdown.")
 
 
 def check_ships(tree: Node, pickler: Pickler) -> None:
-    """Check that each node can be sent to a host; raises `SpecError` naming what cannot."""
+    """Check that each node can travel to a host; raises `SpecError` that names the place."""
     for place, node, _ in places(tree.name, tree, 1):
         if isinstance(node, ActorSpec):
             for where, value in _parts(place, node):
@@ -303,8 +302,8 @@ def check_ships(tree: Node, pickler: Pickler) -> None:
                 except Exception as error:
                     raise SpecError(
                         f"{where} cannot be sent to a host: {type(error).__name__}: {error}.",
-                        advice="It must be picklable: open files, locks and connections are made "
-                        "in the constructor or in `started`.",
+                        advice="It must be picklable: open files, locks and connections in the "
+                        "constructor or in `started`.",
                         field=where,
                     ) from error
 
@@ -333,7 +332,7 @@ def _check_kind(where: str, value: object, kind: Any) -> None:
 
 def _check_name(place: str, name: object) -> None:
     if not isinstance(name, str) or not name or "/" in name:
-        _refuse(f"{place}.name", f"is {name!r}", "Give a name without '/': paths are made of it.")
+        _refuse(f"{place}.name", f"is {name!r}", "Give a name without '/': names form paths.")
 
 
 def places(place: str, tree: Node, depth: int) -> Iterator[tuple[str, Node, int]]:
@@ -363,8 +362,8 @@ def _check_supervisor(place: str, tree: TreeSpec) -> None:
         if child.name in names:
             _refuse(
                 f"{where}.name",
-                f"is {child.name!r}, as that of children[{names[child.name]}] is",
-                "Siblings need different names.",
+                f"is {child.name!r}, the name of children[{names[child.name]}]",
+                "Give siblings different names.",
             )
         names[child.name] = index
         child_spec(child, child.name, where)
@@ -372,14 +371,14 @@ def _check_supervisor(place: str, tree: TreeSpec) -> None:
             _refuse(
                 f"{where}.significant",
                 f"is set, but {place}.supervisor.auto_shutdown is never",
-                "Set auto_shutdown, or let the child not be significant.",
+                "Set auto_shutdown, or leave the child's significant unset.",
             )
         significant += child.significant
     if tree.supervisor.auto_shutdown is not AutoShutdown.NEVER and not significant:
         _refuse(
             f"{place}.supervisor.auto_shutdown",
             f"is {tree.supervisor.auto_shutdown.value}, but no child is significant",
-            "Let a child be significant, or auto_shutdown be never.",
+            "Mark a child as significant, or set auto_shutdown to never.",
         )
     if len(tree.children) > tree.supervisor.children_max:
         _refuse(
@@ -390,7 +389,7 @@ def _check_supervisor(place: str, tree: TreeSpec) -> None:
 
 
 def _check_actor(place: str, node: ActorSpec) -> None:
-    """What concerns one worker."""
+    """Check one worker."""
     made = node.props
     where = f"{place}.actor"
     try:
@@ -427,6 +426,6 @@ def _check_registered(place: str, tree: TreeSpec) -> None:
                 _refuse(
                     f"{where}.register",
                     f"is set for {node.name!r}, which {taken[node.name]} registers too",
-                    "A registered name is the system's: use it once.",
+                    "A registered name is unique in the system: use it once.",
                 )
             taken[node.name] = where

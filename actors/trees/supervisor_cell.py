@@ -1,8 +1,8 @@
-"""A supervisor: the cell of a supervisor that was declared as data.
+"""The cell of a supervisor in a declared tree.
 
-It handles no messages. Its children's cells are made with it, under the numbers that
-follow its own, and live as long as it does: through restarts of themselves, of the supervisor,
-and of the host, so that references to them stay good and what waits for them stays.
+It handles no messages. Its children's cells are made with it, with the numbers that follow
+its own, and exist as long as it does. They outlast restarts of the child and of the supervisor,
+so references to children stay valid and their waiting messages stay.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,21 +28,21 @@ __all__ = [
     "SupervisorCell",
     "SupervisorChildren",
     "TreeBuilder",
-    "describe_end",
+    "start_error",
 ]
 
 MakePool: TypeAlias = Callable[
     [type[Actor], tuple[Any, ...], dict[str, Any] | None, str | None, int], Recipe
 ]
-"""The recipe of a pool: its agent's class, arguments and keywords, its name and its size."""
+"""Makes the recipe of a pool from its agent's class, arguments and keywords, name and size."""
 
 
 class Supervisor(Actor):
-    """What runs in a supervisor: nothing. Its family does the work."""
+    """The actor of a supervisor cell: it does nothing. The children runner does the work."""
 
 
 class TreeRecipe(Recipe):
-    """How to make a supervisor."""
+    """How to make a supervisor cell."""
 
     __slots__ = ("spec",)
 
@@ -56,83 +56,92 @@ class SupervisorCell(Cell):
 
     children_stop_first = False
 
-    __slots__ = ("ended_actors", "has_run", "keeps", "members", "spec", "start_failed_by")
+    __slots__ = (
+        "has_run",
+        "keeps_messages",
+        "last_supervisor",
+        "members",
+        "spec",
+        "start_failed_by",
+    )
 
     def __init__(self, number: int, spec: TreeSpec, dispatcher: CellDispatcher[Cell]) -> None:
         super().__init__(number, TreeRecipe(spec), behaviour_of(Supervisor), dispatcher)
         self.spec = spec
         self.members: dict[int, tuple[Cell, ChildSpec]] = {}
-        """Its children in start order, running or not; not those added by hand."""
-        self.keeps = False
-        """Whether a stop under way keeps what waits for the children: they come back."""
+        """The declared children in start order, running or not."""
+        self.keeps_messages = False
+        """Whether the running stop keeps the children's messages, because they come back."""
         self.has_run = False
-        self.ended_actors: SupervisorPort | None = None
-        """Its newest supervisor, which knows what became of the children."""
+        self.last_supervisor: SupervisorPort | None = None
+        """Its newest supervisor, which has the histories of the children."""
         self.start_failed_by: ActorStartFailed | None = None
-        """Why its newest start failed: the failure of the child that did not start."""
+        """The failure of the child that made its newest start fail."""
 
     def cells_below(self) -> Iterator[Cell]:
         """All cells of the tree below it, each before its own children."""
-        for member in self.declared():
+        for member in self.declared_children():
             yield member
             if isinstance(member, SupervisorCell):
                 yield from member.cells_below()
 
     def find(self, path: str) -> Cell | None:
-        """The cell of a path below this one, such as `workers/3`; itself for the empty path."""
+        """The cell at a path below this one, such as `workers/3`; itself for the empty path."""
         cell: Cell | None = self
         for name in path.split("/") if path else ():
-            members = cell.declared() if isinstance(cell, SupervisorCell) else ()
+            members = cell.declared_children() if isinstance(cell, SupervisorCell) else ()
             cell = next((member for member in members if member.name == name), None)
             if cell is None:
                 return None
         return cell
 
     def make_supervisor(self, runner: ChildRunner) -> SupervisorPort:
-        """Who decides about its children: a supervisor of its own."""
+        """Make the supervisor that decides about its children."""
         return self.host.make_supervisor(self.spec.supervisor, runner)
 
     def make_children(self, on_stopped: Callable[[Exit], None]) -> "SupervisorChildren":
-        """The family of declared children."""
+        """Make the runner of its children."""
         return SupervisorChildren(self.host, self, on_stopped)
 
-    def declared(self) -> Sequence[Cell]:
-        """Its children in start order, running or not; not those added by hand."""
+    def declared_children(self) -> Sequence[Cell]:
+        """The declared children in start order, running or not."""
         return [member for member, _ in self.members.values()]
 
     def start(self, children: Children[Cell], incarnation: int, *, is_first: bool) -> None:
-        """Start the children; it runs once they all do."""
+        """Start the children; the supervisor runs once all of them do."""
         children = self.host.children_of(self)
-        assert isinstance(children, SupervisorChildren), "made above"
-        children.grow()
+        assert isinstance(children, SupervisorChildren), "see make_children"
+        children.start_members()
 
-    def stops(self, *, comes_back: bool) -> None:
-        """Its children come back if it does."""
-        self.keeps = comes_back
+    def before_stop(self, *, comes_back: bool) -> None:
+        """Note whether it comes back, and its children with it."""
+        self.keeps_messages = comes_back
 
-    def keeps_for(self, *, is_stopping: bool) -> bool:
-        """Whether a child that is stopped now keeps its messages.
+    def keeps_child_messages(self, *, is_stopping: bool) -> bool:
+        """Whether a child that stops now keeps its messages.
 
-        When the supervisor stops by itself, its own supervisor has yet to say what comes next.
+        When the supervisor stops by itself, its parent decides later whether it comes back.
         """
-        return is_stopping and (self.lifecycle != Lifecycle.STOPPING or self.keeps)
+        return is_stopping and (self.lifecycle != Lifecycle.STOPPING or self.keeps_messages)
 
-    def keeps_children(self) -> bool:
-        """Whether its children, ended by force with it, come back with it."""
-        return self.keeps_for(is_stopping=True)
+    def keeps_children_when_killed(self) -> bool:
+        """Whether its children, killed with it, come back with it."""
+        return self.keeps_child_messages(is_stopping=True)
 
-    def children_gave_up(self, reason: Exit) -> Exit:
-        """A supervisor that gives up, or shuts itself down, ends as OTP says."""
+    def exit_after_children(self, reason: Exit) -> Exit:
+        """The exit of a supervisor that gives up or shuts itself down, as in OTP."""
         return reason
 
-    def children_did_not_start(self, reason: Exit) -> None:
-        """It did not come up."""
-        failure = describe_end(self, reason)
-        self.host.children_of(self.parent).did_not_start(self, failure, is_first=not self.has_run)
+    def on_children_start_failed(self, reason: Exit) -> None:
+        """Report to the parent that the supervisor did not start."""
+        failure = start_error(self, reason)
+        self.host.children_of(self.parent).mark_start_failed(
+            self, failure, is_first=not self.has_run
+        )
 
 
 class SupervisorChildren(CellChildren):
-    """The children of a supervisor: declared ones, which outlive their own ends, and added ones."""
+    """The children of a supervisor: declared children, whose cells stay, and added children."""
 
     __slots__ = ("supervisor_cell",)
 
@@ -148,17 +157,17 @@ class SupervisorChildren(CellChildren):
     def _make_supervisor(self) -> SupervisorPort:
         supervisor_cell = self.supervisor_cell
         supervisor = supervisor_cell.make_supervisor(self)
-        if supervisor_cell.ended_actors is not None:
-            supervisor.inherit(supervisor_cell.ended_actors)
-        supervisor_cell.ended_actors = supervisor
+        if supervisor_cell.last_supervisor is not None:
+            supervisor.inherit(supervisor_cell.last_supervisor)
+        supervisor_cell.last_supervisor = supervisor
         return supervisor
 
-    def grow(self) -> None:
-        """Start the children, in order; the supervisor runs once they all do."""
+    def start_members(self) -> None:
+        """Start the declared children, in order; the supervisor runs once all of them do."""
         supervisor_cell = self.supervisor_cell
         supervisor_cell.start_failed_by = None
         for cell in supervisor_cell.cells_below():
-            # Also those that had ended for good: it is the supervisor's start that counts.
+            # Even those that had stopped for good: a start of the supervisor starts all.
             self._host.cells[cell.id] = cell
             if cell.lifecycle == Lifecycle.STOPPED:
                 cell.lifecycle = Lifecycle.STARTING
@@ -168,25 +177,25 @@ class SupervisorChildren(CellChildren):
             self.supervisor.expect_child(spec)
         self.supervisor.start()
 
-    def is_member(self, cell: Cell) -> bool:
-        """Whether a child was declared with its supervisor, and so outlives its own end."""
+    def is_declared(self, cell: Cell) -> bool:
+        """Whether a child was declared with its supervisor, so its cell stays when it ends."""
         return cell.id in self.supervisor_cell.members
 
     def stop_for_good(self, cell: Cell) -> None:
-        """Refuse what waits for a declared child if it stays down: nobody knows how long."""
-        is_kept = self.is_member(cell) and cell.id in self.cells and not self._is_stopping()
+        """Refuse the messages that wait for a declared child, if the child stays down."""
+        is_kept = self.is_declared(cell) and cell.id in self.cells and not self._is_stopping()
         if is_kept and self.supervisor.child(cell.id).is_down:
             cell.lifecycle = Lifecycle.STOPPED
             refuse_waiting(cell)
-            cell.stopped_for_good()
+            cell.on_stopped_for_good()
 
     def _is_stopping(self) -> bool:
         return str(self.supervisor.statistics().state) in {"stopping", "stopped"}
 
-    def did_not_start(self, cell: Cell, failure: ActorStartFailed, *, is_first: bool) -> None:
-        """The start of a child has failed, and so that of the supervisor may have."""
+    def mark_start_failed(self, cell: Cell, failure: ActorStartFailed, *, is_first: bool) -> None:
+        """Note the failed start of a child, which may fail the start of the supervisor."""
         self.supervisor_cell.start_failed_by = failure
-        super().did_not_start(cell, failure, is_first=is_first)
+        super().mark_start_failed(cell, failure, is_first=is_first)
 
     def stop_child(
         self,
@@ -197,17 +206,17 @@ class SupervisorChildren(CellChildren):
         *,
         comes_back: bool,
     ) -> None:
-        """Stop a cell in order and report it."""
+        """Stop a cell in order and report its exit."""
         if not comes_back and child in self.supervisor_cell.members:
-            comes_back = self.supervisor_cell.keeps_for(is_stopping=self._is_stopping())
+            comes_back = self.supervisor_cell.keeps_child_messages(is_stopping=self._is_stopping())
         super().stop_child(child, incarnation, timeout, reason, comes_back=comes_back)
 
     def supervisor_started(self) -> None:
-        """Every declared child runs: so does the supervisor."""
+        """Every declared child runs, so the supervisor does."""
         supervisor_cell = self.supervisor_cell
         if supervisor_cell.children is self and supervisor_cell.lifecycle == Lifecycle.STARTING:
             supervisor_cell.has_run = True
-            self._host.children_of(supervisor_cell.parent).runs(
+            self._host.children_of(supervisor_cell.parent).mark_running(
                 supervisor_cell, supervisor_cell.incarnation
             )
 
@@ -227,12 +236,12 @@ class TreeBuilder:
         node: Node | RemoteChildSpec,
         number: Callable[[], int],
         parent: Cell | None = None,
-        places: Iterator[Address] = iter(()),  # noqa: B008 - empty, and stays it
+        places: Iterator[Address] = iter(()),  # noqa: B008 - empty, and stays empty
     ) -> Cell:
-        """The cells of a node and of all below it on this host, in the order of `parts_of`.
+        """Make the cells of a node and of all nodes below it on this host, as `parts_of` orders.
 
-        `places` are the holders of the placed children. Raises `SpecError` when a class is no
-        proper actor.
+        `places` are the holders of the placed children. Raises `SpecError` when a class is not
+        a valid actor.
         """
         if isinstance(node, ActorSpec):
             cell = self._worker(node, number())
@@ -240,7 +249,7 @@ class TreeBuilder:
             dispatcher = self._host.dispatcher
             cell = RemoteChildCell(number(), node, next(places), dispatcher, self._remote_children)
             for _ in range(node.below):
-                next(places)  # The holder's host has them.
+                next(places)  # They are on the holder's host.
         else:
             cell = supervisor_cell = SupervisorCell(number(), node, self._host.dispatcher)
             self.build_below(supervisor_cell, node.children, number, places)
@@ -255,7 +264,7 @@ class TreeBuilder:
         number: Callable[[], int],
         places: Iterator[Address],
     ) -> None:
-        """The cells of the children of a supervisor, and of all below them."""
+        """Make the cells of a supervisor's children, and of all nodes below them."""
         for child in children:
             member = self.build(child, number, supervisor_cell, places)
             supervisor_cell.members[member.id] = (
@@ -272,14 +281,14 @@ class TreeBuilder:
         return recipe.make_cell(number, self._host)
 
 
-def describe_end(supervisor_cell: SupervisorCell, reason: Exit) -> ActorStartFailed:
-    """The error for whoever wanted a supervisor that did not start."""
+def start_error(supervisor_cell: SupervisorCell, reason: Exit) -> ActorStartFailed:
+    """The error of a supervisor that did not start."""
     found = supervisor_cell.start_failed_by
     if found is not None:
         return found
     return ActorStartFailed(
         f"{supervisor_cell.path} did not start: {reason.detail.get('cause', reason.kind.value)}.",
-        advice="The detail tells which child ended.",
+        advice="The detail names the child that ended: see its error.",
         may_have_run=False,
         path=supervisor_cell.path,
         detail=dict(reason.detail),

@@ -1,5 +1,5 @@
-"""`kills`, whoever is killed: a steady load of asks, the killer, and what became of the rate.
+"""`kills` for all sides: a steady load of asks, random kills, and the recovery of the rate.
 
-`load.py` asks and keeps the book, `killer.py` kills, `recovery.py` is the arithmetic, and
-`measure.py` puts them together for each side.
+`load.py` sends asks and records their outcomes, `killer.py` kills processes, `recovery.py` has the
+arithmetic, and `measure.py` combines them for each side.
 """

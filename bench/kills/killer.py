@@ -1,4 +1,4 @@
-"""Kills processes, as chance will have it."""
+"""Kills random processes."""
 
 import asyncio
 import os
@@ -16,7 +16,7 @@ MS_PER_S = 1_000
 
 
 class Killer:
-    """Kills one process after another, of those that have answered."""
+    """Kills one process after another, of the processes that have answered."""
 
     def __init__(self, load: Load, params: Params) -> None:
         self.times_s: list[float] = []
@@ -26,12 +26,12 @@ class Killer:
         self._killed: set[int] = set()
 
     async def kill(self, until: int) -> None:
-        """Kill one after another, until there have been so many."""
+        """Kill one after another, until so many are killed."""
         slots = sorted(self._load.processes)
         next_s = time.monotonic()
         while len(self.times_s) < until:
             chosen = self._chance.choice(slots)
-            # One that has not answered since it was killed cannot be killed: the next one is.
+            # A process without an answer since its last kill is skipped for the next one.
             turn = slots[slots.index(chosen) :] + slots[: slots.index(chosen)]
             alive = (self._load.processes[slot] for slot in turn)
             process_id = next((pid for pid in alive if pid not in self._killed), None)

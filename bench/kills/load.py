@@ -1,4 +1,4 @@
-"""A steady load of asks, and the book of their outcomes."""
+"""A steady load of asks, and a record of their outcomes."""
 
 import asyncio
 import time
@@ -14,13 +14,13 @@ from .recovery import BUCKET_S, Bucket
 __all__ = ["Asked", "Load", "Reply"]
 
 TICK_S = 0.01
-"""Asks go out in small groups: a timer for each would cost more than an ask."""
+"""Asks are sent in small groups, because a timer for each would cost more than an ask."""
 LAST_OUTCOMES_S = 60.0
 ANSWERED, LOST = "answered", "host_lost"
 
 
 class Reply(Protocol):
-    """What a worker answers with."""
+    """The reply of a worker."""
 
     number: int
     process_id: int
@@ -28,29 +28,29 @@ class Reply(Protocol):
 
 
 class Asked(NamedTuple):
-    """One actor: whose process it shares, and how it is asked."""
+    """One actor: the host that it shares, and a function that asks it."""
 
     slot: int
     ask: Callable[[int], Awaitable[Any]]
 
 
 class Load:
-    """Asks workers in turn, so many a second, until it is stopped.
+    """Asks workers in turn at a fixed rate, until it is stopped.
 
-    Invariant: ask number n has `_outcomes[n]` outcomes so far; in the end each must have
-    one. The book is made at the beginning, for about so many asks: what grows afterwards is
-    not the bench's own.
+    Invariant: ask number n has `_outcomes[n]` outcomes so far. In the end each must have one. The
+    record is allocated first, for about `expected` asks, so that it does not grow during the
+    measurement.
     """
 
     def __init__(
         self, asked: Sequence[Asked], per_s: int, lost: type[Exception], expected: int
     ) -> None:
         self.asked = 0
-        """How many asks there were."""
+        """The number of asks."""
         self.kinds: Counter[str] = Counter()
         """Outcomes by kind: `answered`, or the code of an error."""
         self.processes: dict[int, int] = {}
-        """The process that has last answered for each host."""
+        """For each host, the process that answered last."""
         self._workers = asked
         self._per_tick = max(1, round(per_s * TICK_S))
         self._lost = lost
@@ -63,7 +63,7 @@ class Load:
         self._closed = asyncio.Event()
 
     async def run(self) -> None:
-        """Ask at the rate, whatever becomes of it."""
+        """Ask at the rate, without waiting for outcomes."""
         asyncio.get_running_loop().set_exception_handler(self._contradicted)
         next_s = time.monotonic()
         while not self._stopping:
@@ -108,12 +108,12 @@ class Load:
         self._repeated += reply.is_repeated
 
     def _contradicted(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """A second outcome for a future is an error that nobody awaits: the loop tells it."""
+        """Count second outcomes of a future, which the event loop reports as errors."""
         self._contradictions += isinstance(context.get("exception"), asyncio.InvalidStateError)
         loop.default_exception_handler(context)
 
     async def stop(self, running: "asyncio.Task[None]") -> None:
-        """Ask no more, and wait for the outcomes that are open; what has none then is counted."""
+        """Stop asking, and wait for open outcomes. Asks without an outcome by then are counted."""
         self._stopping = True
         await running
         if self._open:
@@ -124,7 +124,7 @@ class Load:
                 return
 
     def rates(self, *, from_s: float, until_s: float) -> list[Bucket]:
-        """Answers a second, bucket by bucket; `from_s` lies within the time measured."""
+        """Answers per second in each bucket. `from_s` is within the measured time."""
         first_s = self._answered_s[0]
         start_s = first_s + (from_s - first_s) // BUCKET_S * BUCKET_S - 5 * BUCKET_S
         counts = [0] * int((until_s - start_s) / BUCKET_S)
@@ -138,7 +138,7 @@ class Load:
         ]
 
     def faults(self) -> dict[str, int]:
-        """What must be zero: the check says so."""
+        """Counts that must be zero. The check compares them."""
         others = sum(n for kind, n in self.kinds.items() if kind not in {ANSWERED, LOST})
         return {
             "without_outcome": sum(count == 0 for count in self._outcomes[: self.asked]),

@@ -1,4 +1,4 @@
-"""The measurement itself, the same for each side."""
+"""The measurement, the same for each side."""
 
 import asyncio
 import time
@@ -24,9 +24,9 @@ async def measure_kills(
     params: Params,
     stand: Callable[[], Awaitable[None]],
 ) -> Outcome:
-    """Ask at the rate, kill, and wait until all is whole again, which `stand` returns at.
+    """Ask at the rate, kill, and wait for full recovery, when `stand` returns.
 
-    `lost` is how an ask fails that was on its way to a process that died.
+    `lost` is the error of an ask whose process dies.
     """
     await stand()
     lasts_s = WARM_UP_S + params["kills"] * params["interval_ms"] / MS_PER_S
@@ -36,7 +36,7 @@ async def measure_kills(
     begin = _footprint("begin")
     killer = Killer(load, params)
     await killer.kill(params["kills"] // 2)
-    middle = _memory("middle")  # What is needed once only is there by now.
+    middle = _memory("middle")  # After the one-time allocations.
     await killer.kill(params["kills"])
     until_s = time.monotonic()
     await load.stop(loading)
@@ -53,18 +53,18 @@ def _memory(when: str) -> dict[str, float]:
 
 
 def _footprint(when: str) -> dict[str, float]:
-    """What must not grow."""
+    """Figures that must not grow."""
     found = {f"processes_{when}": descendants(), f"descriptors_{when}": open_descriptors()}
     counts = {name: float(value) for name, value in found.items() if value is not None}
     return _memory(when) | counts
 
 
 def _results(load: Load, kills_s: list[float], until_s: float) -> dict[str, float]:
-    # The last bucket is not full, and before the first kill the load was warming up.
+    # The last bucket is incomplete, and before the first kill the load warms up.
     rates = load.rates(from_s=kills_s[0], until_s=until_s)
     back_ms = [value * MS_PER_S for value in recoveries_s(rates, kills_s)]
     results = {
-        # Each side has a load of its own: what it answers is told, and not compared.
+        # Each side has its own load, so its answers are reported and not compared.
         "answers_each_second": steady_rate(rates),
         "asks": float(load.asked),
         **median_and_worst("back_at_90_percent_ms", back_ms),

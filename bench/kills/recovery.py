@@ -1,8 +1,8 @@
-"""How long the rate of answers takes to be back after each kill: pure arithmetic.
+"""The time until the rate of answers recovers after each kill: pure arithmetic.
 
-The steady rate is the median over all buckets. After a kill the rate is back at the end of
-the first bucket from which three in a row, the bucket of the kill or a later one, reach
-90 % of it; if those begin with the bucket of the kill itself, it was never away (0 s).
+The steady rate is the median over all buckets. After a kill, the rate is back at the end of the
+first of three buckets in a row that reach 90 % of it. If these begin with the bucket of the kill,
+the rate was never lower (0 s).
 """
 
 import statistics
@@ -24,7 +24,7 @@ class Bucket(NamedTuple):
 
 
 def steady_rate(rates: Sequence[Bucket]) -> float:
-    """The median; raises `ValueError` when there is no bucket."""
+    """The median. Raises `ValueError` without a bucket."""
     if not rates:
         msg = "no time was measured"
         raise ValueError(msg)
@@ -32,7 +32,7 @@ def steady_rate(rates: Sequence[Bucket]) -> float:
 
 
 def recoveries_s(rates: Sequence[Bucket], kills_s: Sequence[float]) -> list[float]:
-    """Seconds until the rate is back, for each kill; a run that ends first counts to its end."""
+    """Seconds until the rate is back, for each kill. A run that ends first counts to its end."""
     wanted = BACK_SHARE * steady_rate(rates)
     return [_recovery_s(rates, kill_s, wanted) for kill_s in kills_s]
 

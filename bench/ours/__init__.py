@@ -1,5 +1,5 @@
-"""Callboard's side of each bench: one file a bench, with one function.
+"""Callboard's side of each bench: one module for each bench, with one function.
 
-`bench/ours/NAME.py` holds `run(params: Params) -> Outcome`: it runs the workload of
-`bench.workload` with these sizes and returns the figures with the check of its output.
+`bench/ours/NAME.py` has `run(params: Params) -> Outcome`. It runs the workload of `bench.workload`
+with these sizes and returns the figures with the check of its output.
 """

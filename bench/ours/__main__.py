@@ -12,7 +12,7 @@ __all__: list[str] = []
 
 def _run_of(name: str) -> Callable[[Params], Outcome]:
     def run(params: Params) -> Outcome:
-        # Imported only now, and only this one: a bench does not pay for another's imports.
+        # Imported here, so that a bench does not pay for the imports of others.
         outcome: Outcome = importlib.import_module(f"bench.ours.{name}").run(params)
         return outcome
 

@@ -1,9 +1,9 @@
-"""`append`: events of 200 bytes through the journal, from the caller until they are on disk.
+"""`append`: events of 200 bytes through the journal, from the caller to the disk.
 
-Light load is one append at a time; beside each of them the disk's own write and fdatasync of as
-many bytes as the log got for it is timed, in the same folder. Three ways to load it, each with
-16 writers on one event loop: every writer awaits each event; every writer has many single
-events under way; every writer awaits batches.
+Light load is one append at a time. After each, the bench times a plain write and fdatasync of as
+many bytes as the log grew, in the same folder. Then come three kinds of load, each with 16 writers
+on one event loop: every writer awaits each event; every writer has many single events in flight;
+every writer awaits batches.
 """
 
 import asyncio
@@ -29,15 +29,15 @@ from callboard.runtime.stores.choose import event_store
 __all__ = ["run"]
 
 UNDER_WAY: Final = 2_048
-"""Single events that one writer has under way: while one group is written, the next one waits."""
+"""Single events of one writer in flight, so that the next group waits while one is written."""
 BATCH: Final = 256
 SIZED: Final = 5
-"""Appends whose growth of the log is looked at; the first has to name its stream."""
+"""Appends that measure the growth of the log. The first one also creates its stream."""
 PAGE: Final = 10_000
 
 
 def run(params: Params) -> Outcome:
-    """All ways, on one log, with the collector as every host and driver sets it."""
+    """All kinds of load on one log, with the garbage collector as hosts and drivers set it."""
     tune_gc()
     with (
         tempfile.TemporaryDirectory(prefix="callboard-append-") as folder,
@@ -92,7 +92,7 @@ async def _light_load(
     folder: Path,
     bytes_of: Callable[[], int],
 ) -> dict[str, float]:
-    # What one append adds to the log of SQLite, which grows until its first checkpoint.
+    # The bytes that one append adds to SQLite's log, which grows until its first checkpoint.
     grown: list[float] = []
     for _ in range(SIZED):
         before = bytes_of()

@@ -1,7 +1,7 @@
-"""`ask`: the driver's process asks one actor in a host's process, contracts checked.
+"""`ask`: the driver's process asks one actor in a host's process, with contracts checked.
 
-Pipelined: several askers, each sending a window of asks and then taking all its replies,
-so that while one takes its replies the others' requests are under way. Then one at a time.
+Pipelined: several askers send a window of asks and then take all its replies, so that the requests
+of the others are in flight while one takes its replies. Then one ask at a time.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from callboard import Agent, Contract, Ref, Request, System, handler
 __all__ = ["run"]
 
 IN_FLIGHT_MAX = 4_000
-"""How many asks are under way at once: more did not make it faster."""
+"""Asks in flight at once. More were not faster."""
 ASKERS = 4
 
 
@@ -40,7 +40,7 @@ class Answerer(Agent):
 
     @handler
     async def answer(self, question: Question) -> Answer:
-        """The answer that the workload defines."""
+        """Give the answer that the workload defines."""
         return Answer(**ask_reply(question.number, question.text))
 
 

@@ -1,7 +1,7 @@
-"""`durable`: the main path with its journal on disk, beside the same run without one.
+"""`durable`: the main path with its journal on disk, compared with the same run without one.
 
-Every step is durable (fsync done) before anything of it leaves the system. The slowdown is the
-time with the journal over the time without, in one process after the other, warmed up.
+Every step is durable (after fsync) before its results leave the system. The slowdown is the time
+with the journal over the time without, in two processes, warmed up.
 """
 
 import tempfile
@@ -58,7 +58,7 @@ def _execute(params: Params, *, journal: str) -> tuple[float, dict[str, Any], in
 
 
 def _payload_bytes(system: System, params: Params) -> int:
-    """What requests and results take themselves, encoded once each."""
+    """The size of the requests and results, each encoded once."""
     from bench.workload import sub_task_result
 
     from .fanout import Square, SquareNumber

@@ -1,7 +1,7 @@
-"""`failover`: kill -9 of the process of a host, until all its actors have answered again.
+"""`failover`: from kill -9 of a host's process until all its actors have answered again.
 
-Every actor is asked at once after the kill, and an ask is repeated, as soon as it fails, only
-when that is with `HostLost`: what has not left for the lost host simply waits for its standby.
+The bench asks every actor right after the kill. It repeats an ask at once if it fails with
+`HostLost`. An ask that was not yet sent to the lost host waits for the standby.
 """
 
 import asyncio
@@ -22,35 +22,35 @@ __all__ = ["run"]
 
 ALL_ANSWERING_TIMEOUT_S = 60.0
 ASKED_AT_ONCE = 500
-"""Asks before the event loop's next turn: the root that replaces the host lives on it too."""
+"""Asks per turn of the event loop, which also runs the root that replaces the host."""
 HOST = 1
 
 
 class Number(Contract):
-    """The number an actor was given, and the process that says it."""
+    """The number of an actor, and its process."""
 
     number: int
     process_id: int
 
 
 class ReadNumber(Request[Number]):
-    """Ask for it."""
+    """Ask for the number."""
 
 
 class Worker(Agent):
-    """Knows the number it was given."""
+    """Has a number."""
 
     def __init__(self, number: int) -> None:
         self._number = number
 
     @handler
     async def number(self, request: ReadNumber) -> Number:
-        """Tell it."""
+        """Give the number."""
         return Number(number=self._number, process_id=os.getpid())
 
 
 class Asking:
-    """One ask of each worker, repeated as soon as it fails with `HostLost`."""
+    """One ask to each worker, repeated at once when it fails with `HostLost`."""
 
     def __init__(self, workers: list[Ref[Worker]]) -> None:
         self._workers = workers
@@ -60,7 +60,7 @@ class Asking:
         self._to_ask = deque(range(len(workers)))
 
     async def all_answers(self) -> list[Number]:
-        """What each answers, in order."""
+        """The answers of all workers, in order."""
         self._ask_some()
         await self._done
         return [self._answers[place] for place in range(len(self._workers))]
@@ -89,7 +89,7 @@ class Asking:
 
 
 def run(params: Params) -> Outcome:
-    """One host with all actors, one standby; killed so many times, each time once both stand."""
+    """Kill the host of all actors repeatedly, each time when the host and a standby are up."""
 
     async def main(system: System) -> Outcome:
         workers = await system.spawn_many(
@@ -105,7 +105,7 @@ def run(params: Params) -> Outcome:
                 async with asyncio.timeout(ALL_ANSWERING_TIMEOUT_S):
                     answers = await Asking(workers).all_answers()
             took_ms.append(stopwatch.elapsed_ms)
-            # An answer that the dying process still gave would prove nothing.
+            # An answer of the dying process proves nothing.
             answered += [answer.number for answer in answers if answer.process_id != process_id]
             process_id = answers[0].process_id
         return Outcome(median_and_worst("all_answering_ms", took_ms), check_of_each(answered))

@@ -1,8 +1,8 @@
-"""`fanout`: one request taken apart into sub-tasks, run on a pool, merged into one result.
+"""`fanout`: one request split into sub-tasks, run on a pool, merged into one result.
 
-The whole way of an execution: a plan, the scheduler with its retries and credits, contracts
-checked at both ends, and the results collected in the order of the plan. In memory, as its
-peers are; `durable` is the same with a journal.
+It covers a whole execution: a plan, the scheduler with retries and credits, contracts checked at
+both ends, and results collected in the order of the plan. It runs in memory, as the peers do;
+`durable` is the same with a journal.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,12 +25,12 @@ __all__ = [
 ]
 
 HOSTS = 1
-"""On 2 cores, one for the driver's scheduler and one for a host; more hosts were slower."""
+"""On 2 cores: one for the driver's scheduler and one for a host. More hosts were slower."""
 AGENTS = 8
 
 
 class Square(Contract):
-    """What one sub-task computes."""
+    """The result of one sub-task."""
 
     number: int
     text: str
@@ -43,14 +43,14 @@ class SquareNumber(Request[Square]):
 
 
 class Merged(Contract):
-    """What all sub-tasks computed."""
+    """The merged result of all sub-tasks."""
 
     sum: int
     texts: tuple[str, ...]
 
 
 class SquareNumbers(Request[Merged]):
-    """The whole: all numbers below `count`."""
+    """The whole request: all numbers below `count`."""
 
     count: int
 
@@ -60,7 +60,7 @@ class Squarer(Agent):
 
     @handler
     async def square(self, request: SquareNumber) -> Square:
-        """The result that the workload defines."""
+        """Give the result that the workload defines."""
         return Square(**sub_task_result(request.number))
 
 
@@ -69,7 +69,7 @@ def _decompose(request: SquareNumbers) -> Iterator[SubTask]:
 
 
 def merge_squares(squares: Sequence[Square]) -> Merged:
-    """All results as one."""
+    """Merge all results."""
     return Merged(**merge_sub_tasks({"number": s.number, "text": s.text} for s in squares))
 
 

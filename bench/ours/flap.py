@@ -1,7 +1,7 @@
-"""`flap`: many children of one supervisor fail again and again, with back-off, all at once.
+"""`flap`: many children of one supervisor fail repeatedly, with back-off, at the same time.
 
-Meanwhile the driver asks three that must not suffer, each every 10 ms: the supervising
-actor itself, the host (the look that `callboard tree` takes), and a healthy sibling.
+Meanwhile the driver asks three probes that must stay fast, each every 10 ms: the supervising actor
+itself, the host (the query of `callboard tree`), and a healthy sibling.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ PROBE_EVERY_S = 0.01
 ANSWER_TIMEOUT_S = 30.0
 START_TIMEOUT_S = 120.0
 STARTS: dict[int, int] = {}
-"""How often each flapping actor was made, in the process of their host."""
+"""The number of starts of each flapping actor, in the process of their host."""
 
 
 class Fail(Contract):
@@ -41,13 +41,13 @@ class Flapper(Actor):
         STARTS[number] = STARTS.get(number, 0) + 1
 
     async def started(self, ctx: Context) -> None:
-        """Bring the next failure on."""
+        """Trigger the next failure."""
         ctx.self_ref.tell(Fail())
 
     @handler
     async def fail(self, message: Fail) -> None:
         """Fail."""
-        raise RuntimeError("flapping, as was asked for")
+        raise RuntimeError("flapping on purpose")
 
 
 class Well(Contract):
@@ -55,7 +55,7 @@ class Well(Contract):
 
 
 class AreYouWell(Request[Well]):
-    """Ask whoever must not suffer."""
+    """Ask an actor that must stay fast."""
 
 
 class Healthy(Actor):
@@ -63,7 +63,7 @@ class Healthy(Actor):
 
     @handler
     async def well(self, request: AreYouWell) -> Well:
-        """It is."""
+        """Answer."""
         return Well()
 
 
@@ -74,13 +74,13 @@ class Flock(Contract):
 
 
 class StartFlock(Request[Flock]):
-    """Start so many that flap."""
+    """Start so many flapping actors."""
 
     count: int
 
 
 class Restarts(Contract):
-    """How often they were restarted: all together, and the one that was least often."""
+    """The restarts: of all actors together, and the fewest of one actor."""
 
     actors: int
     total: int
@@ -88,11 +88,11 @@ class Restarts(Contract):
 
 
 class ReadRestarts(Request[Restarts]):
-    """Ask for it."""
+    """Ask for the restarts."""
 
 
 class Parent(Actor):
-    """Supervises them."""
+    """Supervises the flapping actors."""
 
     supervision: ClassVar[SupervisorSpec] = SupervisorSpec(
         intensity=Intensity(restarts=1_000_000, period_s=1.0), backoff=Backoff(max_s=0.5)
@@ -100,7 +100,7 @@ class Parent(Actor):
 
     @handler
     async def start(self, request: StartFlock, ctx: Context) -> Flock:
-        """The healthy one first, then all that flap."""
+        """Start the healthy one first, then all that flap."""
         healthy = await ctx.spawn(Healthy)
         for number in range(request.count):
             await ctx.spawn(props(Flapper, number))
@@ -108,18 +108,18 @@ class Parent(Actor):
 
     @handler
     async def well(self, request: AreYouWell) -> Well:
-        """The supervisor answers."""
+        """Answer, as the supervisor."""
         return Well()
 
     @handler
     async def read(self, request: ReadRestarts) -> Restarts:
-        """Restarts so far: the first start is none."""
+        """The restarts so far, without the first starts."""
         starts = STARTS.values()
         return Restarts(actors=len(starts), total=sum(starts) - len(starts), fewest=min(starts) - 1)
 
 
 class Probe:
-    """Asks one of them every 10 ms, whether or not the one before was answered."""
+    """Asks one actor every 10 ms, even while earlier asks are open."""
 
     def __init__(self, name: str, system: System, address: Address, request: Request[Any]) -> None:
         self.name = name
@@ -130,7 +130,7 @@ class Probe:
         self._request = request
 
     async def run(self, seconds: int) -> None:
-        """Ask for so long, then wait for what is under way."""
+        """Ask for so many seconds, then wait for open asks."""
         async with asyncio.TaskGroup() as group:
             next_s = time.monotonic()
             end_s = next_s + seconds
@@ -149,7 +149,7 @@ class Probe:
             self.took_ms.append((time.perf_counter_ns() - start_ns) / NS_PER_MS)
 
     def results(self) -> dict[str, float]:
-        """The figures of one that was asked."""
+        """The figures of this probe."""
         return {
             f"{self.name}_ms_p99": percentile(self.took_ms, 99),
             f"{self.name}_ms_worst": max(self.took_ms),
@@ -157,7 +157,7 @@ class Probe:
 
 
 def run(params: Params) -> Outcome:
-    """One host, one supervisor."""
+    """Probe one host with one supervisor."""
 
     async def main(system: System) -> Outcome:
         parent = await system.spawn(Parent, host=HOST)

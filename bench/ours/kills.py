@@ -1,8 +1,7 @@
-"""`kills`: kill -9 of random hosts, again and again, under a steady load of asks.
+"""`kills`: repeated kill -9 of random hosts, under a steady load of asks.
 
-The driver asks at a fixed rate, whoever's turn it is, whether or not what was asked before
-has been answered; which host is killed is drawn from a seed. Every ask must have exactly
-one outcome: its reply, or `HostLost` when it was on its way.
+The driver asks actors in turn at a fixed rate, even while earlier asks are open. A seed draws the
+host to kill. Every ask must have exactly one outcome: its reply, or `HostLost` if it was in flight.
 """
 
 import os
@@ -21,7 +20,7 @@ __all__ = ["run"]
 
 
 class Echo(Contract):
-    """The number of the ask, from which process, and whether the actor had seen it before."""
+    """The number of the ask, the process, and whether the actor had seen the number before."""
 
     number: int
     process_id: int
@@ -29,20 +28,20 @@ class Echo(Contract):
 
 
 class Say(Request[Echo]):
-    """Ask to have a number said again; an actor is asked rising ones."""
+    """Ask for an echo of a number. An actor gets rising numbers."""
 
     number: int
 
 
 class Worker(Agent):
-    """Says numbers again."""
+    """Echoes numbers."""
 
     def __init__(self) -> None:
         self._last = -1
 
     @handler
     async def say(self, request: Say) -> Echo:
-        """Once each."""
+        """Echo a number, and check that it is new."""
         is_repeated = request.number <= self._last
         self._last = request.number
         return Echo(number=request.number, process_id=os.getpid(), is_repeated=is_repeated)
@@ -53,7 +52,7 @@ def _asked(ref: Ref[Any]) -> Asked:
 
 
 def run(params: Params) -> Outcome:
-    """All hosts get the same load; standbys stand by."""
+    """Give all hosts the same load, with standbys."""
 
     async def main(system: System) -> Outcome:
         refs: list[Ref[Any]] = list(

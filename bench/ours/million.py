@@ -1,9 +1,9 @@
-"""`million`: so many actors in one system, each of which answers once.
+"""`million`: a million actors in one system, each of which answers once.
 
-Twice: as children, which an actor on each host spawns and asks there; and as top-level
-actors, which the driver starts and asks through the root, which remembers them so that
-they come back elsewhere. The memory is the growth of the private memory of all hosts, and
-for the second that of the driver's process (which holds the root) beside it.
+It runs twice: with children, which an actor on each host spawns and asks there; and with top-level
+actors, which the driver starts and asks through the root. The root records them so that they can
+restart elsewhere. The memory is the growth of the private memory of all hosts; for the second run
+also that of the driver's process, which holds the root.
 """
 
 import asyncio
@@ -21,14 +21,14 @@ from callboard.actors.kernel.props import props
 __all__ = ["run"]
 
 SPAWNED_AT_ONCE = 500
-"""Spawns before the event loop's next turn: the host must be seen to live."""
+"""Spawns per turn of the event loop, so that the host keeps its heartbeats."""
 ASKED_AT_ONCE = 2_000
 TIMEOUT_S = 600.0
 ASK_TIMEOUT_S = 120.0
 
 
 class Number(Contract):
-    """The number an actor was given."""
+    """The number of an actor."""
 
     number: int
 
@@ -38,14 +38,14 @@ class ReadNumber(Request[Number]):
 
 
 class Worker(Actor):
-    """Knows the number it was given."""
+    """Has a number."""
 
     def __init__(self, number: int) -> None:
         self._number = number
 
     @handler
     async def number(self, request: ReadNumber) -> Number:
-        """Tell it."""
+        """Give the number."""
         return Number(number=self._number)
 
 
@@ -60,14 +60,14 @@ class Weigh(Request[Weight]):
 
 
 class SpawnAll(Request[Weight]):
-    """Spawn the children of these numbers; answered with the growth of the memory."""
+    """Spawn children with these numbers. The reply is the growth of the memory."""
 
     first: int
     count: int
 
 
 class Sum(Contract):
-    """How many answered, and the sum of their numbers."""
+    """The number of answers, and the sum of the numbers."""
 
     count: int
     total: int
@@ -85,13 +85,13 @@ class Parent(Actor):
 
     @handler
     async def weigh(self, request: Weigh) -> Weight:
-        """What its process weighs now."""
+        """Give the memory of its process now."""
         return Weight(size_bytes=own_bytes())
 
     @handler
     async def spawn_all(self, request: SpawnAll, ctx: Context) -> Weight:
-        """Spawn them, weigh them."""
-        # One outside the count, so that what is made once is not charged to the actors.
+        """Spawn the children, and measure their memory."""
+        # One extra spawn first, so that one-time costs do not count.
         await ctx.spawn(props(Worker, 0))
         before_bytes = own_bytes()
         for number in range(request.first, request.first + request.count):
@@ -102,7 +102,7 @@ class Parent(Actor):
 
     @handler
     async def ask_all(self, request: AskAll) -> Sum:
-        """Ask each."""
+        """Ask every child."""
         return await _ask_each(self._children)
 
 
@@ -124,7 +124,7 @@ async def _parents(system: System, hosts: int) -> list[Ref[Parent]]:
 
 
 async def _children(system: System, params: Params) -> Way:
-    """Spawned and asked on their own hosts."""
+    """Spawn and ask children on their own hosts."""
     actors = params["actors"]
     parents = await _parents(system, params["hosts"])
     bounds = [actors * turn // len(parents) for turn in range(len(parents) + 1)]
@@ -148,7 +148,7 @@ async def _children(system: System, params: Params) -> Way:
 
 
 async def _top_level(system: System, params: Params) -> Way:
-    """Started and asked by the driver."""
+    """Start and ask actors from the driver."""
     actors = params["actors"]
     parents = await _parents(system, params["hosts"])
     before_bytes = [(await parent.ask(Weigh())).size_bytes for parent in parents]
@@ -169,9 +169,9 @@ async def _top_level(system: System, params: Params) -> Way:
 
 
 def run(params: Params) -> Outcome:
-    """Each way in a system of its own, so that neither gets memory that the other has left."""
+    """Run both in systems of their own, so that neither reuses the memory of the other."""
 
-    def play(way: Callable[[System, Params], Coroutine[Any, Any, Way]]) -> Way:
+    def run_in_system(way: Callable[[System, Params], Coroutine[Any, Any, Way]]) -> Way:
         return callboard.run(
             lambda system: way(system, params),
             hosts=params["hosts"],
@@ -179,9 +179,9 @@ def run(params: Params) -> Outcome:
             ask_timeout_s=ASK_TIMEOUT_S,
         )
 
-    results, found = play(_children)
+    results, found = run_in_system(_children)
     if params["top_level"]:
-        more, found_again = play(_top_level)
+        more, found_again = run_in_system(_top_level)
         results |= more
         if found_again != found:
             msg = f"as top-level actors they answered {found_again}, as children {found}"

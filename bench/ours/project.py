@@ -1,8 +1,8 @@
 """`project`: events of a log into a read model of accounts, exactly once, durable.
 
 The events are in the log before the clock runs. `events_per_s` is a projector from an empty
-model until the last event is in it; `rebuild_per_s` the same beside the model that is live,
-up to the moment at which readers see the new one. Log and model are in one store.
+model until the last event is in it. `rebuild_per_s` is a shadow build while the model is live, up
+to the moment at which readers see the new one. Log and model are in one store.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ class Accounts(Projection[int]):
 
 
 def run(params: Params) -> Outcome:
-    """Fill a log, project it, and build the model anew."""
+    """Fill a log, project it, and rebuild the model."""
     # As every host and driver of a system does when it starts; here there is none.
     tune_gc()
     with (
@@ -84,18 +84,18 @@ async def _run(params: Params, url: str) -> Outcome:
             await live.start()
             await live.wait_for(count, DEADLINE_S)
         first = await _balances(models)
-        beside = Projector(Accounts(), journal, models, beside=True)
+        shadow = Projector(Accounts(), journal, models, shadow=True)
         with timed() as rebuilt:
-            await beside.start()
-            await beside.switch(DEADLINE_S, instead_of=live)
+            await shadow.start()
+            await shadow.promote(DEADLINE_S, instead_of=live)
         second = await _balances(models)
-        figures = beside.statistics()
-        await beside.close()
+        figures = shadow.statistics()
+        await shadow.close()
     finally:
         await journal.close()
         models.close()
     if first != second or figures.events != count:
-        raise AssertionError("the model that was built anew says something else")
+        raise AssertionError("the model of the rebuild says something else")
     note = f"{params['accounts']} accounts, {figures.pages} transactions of a rebuild"
     return Outcome(
         {"events_per_s": projected.per_s(count), "rebuild_per_s": rebuilt.per_s(count)},

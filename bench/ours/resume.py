@@ -1,7 +1,7 @@
-"""`resume`: an execution of which all but one sub-task are finished goes on in another system.
+"""`resume`: an execution with all but one sub-task finished continues in another system.
 
-The first system ends while the last sub-task runs. The time is from the call that resumes to
-the merged result, with the system and its pool up, as after `callboard resume`.
+The first system ends while the last sub-task runs. The time is from the call of `resume` to the
+merged result, with the system and its pool running, as after `callboard resume`.
 """
 
 import asyncio
@@ -26,12 +26,12 @@ TIMEOUT_S = 120.0
 
 
 class Gate(Request[Square]):
-    """The sub-task that is under way when the first system ends."""
+    """The sub-task that is running when the first system ends."""
 
     number: int
 
 
-class Keeper(Agent):
+class GateAgent(Agent):
     """Answers, or waits for ever."""
 
     def __init__(self, *, is_open: bool) -> None:
@@ -39,7 +39,7 @@ class Keeper(Agent):
 
     @handler
     async def pass_gate(self, request: Gate) -> Square:
-        """The result, once the gate is open."""
+        """Give the result when the gate is open."""
         if not self._is_open:
             await asyncio.Event().wait()
         return Square(number=request.number, text="gate")
@@ -60,12 +60,12 @@ JOB: Job[SquareNumbers, Merged] = Job(
 
 
 def run(params: Params) -> Outcome:
-    """Finish all but one, end the system, resume in another."""
+    """Finish all sub-tasks but one, end the system, resume in another."""
     count = params["sub_tasks"]
 
     async def first(system: System) -> None:
         await system.pool(Squarer, size=8)
-        await system.pool(props(Keeper, is_open=False), size=1)
+        await system.pool(props(GateAgent, is_open=False), size=1)
         execution = system.submit(JOB, SquareNumbers(count=count), execution_id=EXECUTION)
         async with asyncio.timeout(TIMEOUT_S):
             async for _ in execution.updates():
@@ -74,7 +74,7 @@ def run(params: Params) -> Outcome:
 
     async def second(system: System) -> Outcome:
         await system.pool(Squarer, size=8)
-        await system.pool(props(Keeper, is_open=True), size=1)
+        await system.pool(props(GateAgent, is_open=True), size=1)
         with timed() as stopwatch:
             execution = await system.resume(JOB, EXECUTION)
             merged = await execution.result(TIMEOUT_S)

@@ -1,9 +1,8 @@
-"""`spawn`: actors started within one host, all alive at once, each then asked its number.
+"""`spawn`: actors started within one host, all alive at once, each then asked for its number.
 
-`actors_per_s` is `Context.spawn`, one after another: what an actor does that starts
-children, and what the peers do. `top_level_actors_per_s` is `System.spawn_many`: another
-process, the driver, starts them through the root, which keeps what it needs to start them
-elsewhere when their host dies.
+`actors_per_s` is `Context.spawn`, one after another, as in an actor that starts children, and as in
+the peers. `top_level_actors_per_s` is `System.spawn_many`: another process, the driver, starts them
+through the root, which records them so that they can restart elsewhere when their host dies.
 """
 
 import callboard
@@ -17,22 +16,22 @@ __all__ = ["run"]
 
 SPAWN_TIMEOUT_S = 120.0
 BLOCKED_S = 60.0
-"""A parent that starts 100,000 children without a pause blocks its host, and is meant to."""
+"""A parent that starts 100,000 children without a pause blocks its host, on purpose."""
 ASKED_AT_ONCE = 2_000
 
 
 class Number(Contract):
-    """The number an actor was given."""
+    """The number of an actor."""
 
     number: int
 
 
 class ReadNumber(Request[Number]):
-    """Ask for it."""
+    """Ask for the number."""
 
 
 class Spawned(Contract):
-    """How long it took, what they weigh together, and the number each answered with."""
+    """The duration, the memory of all children together, and the number of each."""
 
     elapsed_ns: int
     size_bytes: int
@@ -40,20 +39,20 @@ class Spawned(Contract):
 
 
 class SpawnAll(Request[Spawned]):
-    """Spawn so many children."""
+    """Spawn a number of children."""
 
     count: int
 
 
 class Worker(Agent):
-    """Knows the number it was given."""
+    """Has a number."""
 
     def __init__(self, number: int) -> None:
         self._number = number
 
     @handler
     async def number(self, request: ReadNumber) -> Number:
-        """Tell it."""
+        """Give the number."""
         return Number(number=self._number)
 
 
@@ -62,8 +61,8 @@ class Parent(Agent):
 
     @handler
     async def spawn_all(self, request: SpawnAll, ctx: Context) -> Spawned:
-        """Spawn them, weigh them, ask each."""
-        # One outside the count, so that what is made once is not charged to the actors.
+        """Spawn the children, measure their memory, ask each."""
+        # One extra spawn first, so that one-time costs do not count.
         await ctx.spawn(props(Worker, 0))
         before_bytes = own_bytes()
         with timed() as stopwatch:
@@ -85,7 +84,7 @@ async def _numbers(workers: list[Ref[Worker]]) -> list[int]:
 
 
 def run(params: Params) -> Outcome:
-    """Spawns within the process of one host."""
+    """Spawn within the process of one host."""
     count = params["actors"]
 
     async def main(system: System) -> Outcome:

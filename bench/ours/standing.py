@@ -1,8 +1,8 @@
-"""What benches that kill hosts share: settings without back-off, and the wait in between.
+"""Shared code of benches that kill hosts: settings without back-off, and the wait between kills.
 
-Each kill is meant to be a first failure. By default a host that is lost again within
-seconds waits before it is replaced, and one kill a second is near the intensity at which
-the system gives up; both are right, and neither is what these benches ask.
+Each kill should count as a first failure. By default a host that is lost again within seconds waits
+before its replacement, and one kill per second is near the intensity at which the system gives up.
+These defaults are right, but these benches do not measure them.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ QUERY_EVERY_S = 0.05
 
 
 async def wait_until_standing(system: System, *, standbys: int) -> None:
-    """Until every host is up and so many standbys stand by, as the system's view says.
+    """Wait until every host is up and so many standbys are ready, by the system's view.
 
     Raises:
         TimeoutError: if that does not happen.

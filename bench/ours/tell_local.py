@@ -1,7 +1,7 @@
-"""`tell_local`: an actor tells another one on its host, contracts checked when made.
+"""`tell_local`: an actor sends messages to another one on its host, with contracts checked.
 
-The teller uses `tell` until the counter's mailbox is full, and `send`, which waits for
-room, for the message that was refused: fast, and bounded in memory.
+The sender uses `tell` until the counter's mailbox is full. Then it uses `send`, which waits for
+room, for the refused message. This is fast, and bounded in memory.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from callboard.messages.core.errors import MailboxFull
 __all__ = ["run"]
 
 MADE_AT_ONCE = 10_000
-"""Messages made before the event loop's next turn: making all at once would block it."""
+"""Messages made per turn of the event loop, because making all at once would block it."""
 TELL_TIMEOUT_S = 120.0
 
 
@@ -28,32 +28,32 @@ class Message(Contract):
 
 
 class Tally(Contract):
-    """What a counter has seen."""
+    """The messages that a counter has seen."""
 
     count: int
     total: int
 
 
 class ReadTally(Request[Tally]):
-    """Read it and start a new count, so that the warm-up is not counted."""
+    """Read the tally, and start a new count without the warm-up."""
 
 
-class Told(Contract):
-    """What the counter saw, and how long it took."""
+class Counted(Contract):
+    """The tally of the counter, and the duration."""
 
     count: int
     total: int
     elapsed_ns: int
 
 
-class TellAll(Request[Told]):
-    """Tell the counter so many messages."""
+class TellAll(Request[Counted]):
+    """Send a number of messages to the counter."""
 
     count: int
 
 
 class Counter(Agent):
-    """Counts the messages it is told."""
+    """Counts its messages."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -67,28 +67,28 @@ class Counter(Agent):
 
     @handler
     async def read(self, request: ReadTally) -> Tally:
-        """The tally so far."""
+        """Give the tally so far."""
         tally = Tally(count=self._count, total=self._total)
         self._count = self._total = 0
         return tally
 
 
 class Teller(Agent):
-    """Has a counter as its child, and tells it messages."""
+    """Has a counter as its child, and sends it messages."""
 
     def __init__(self) -> None:
         self._counter: Ref[Counter] | None = None
 
     @handler
-    async def tell_all(self, request: TellAll, ctx: Context) -> Told:
-        """Tell them, until the counter has counted the last."""
+    async def tell_all(self, request: TellAll, ctx: Context) -> Counted:
+        """Send the messages, and wait until the counter has counted the last."""
         if self._counter is None:
             self._counter = await ctx.spawn(Counter)
         messages = await _messages(request.count)
         with timed() as stopwatch:
             await _tell_each(self._counter, messages)
             tally = await ctx.ask(ReadTally(), self._counter)
-        return Told(count=tally.count, total=tally.total, elapsed_ns=stopwatch.elapsed_ns)
+        return Counted(count=tally.count, total=tally.total, elapsed_ns=stopwatch.elapsed_ns)
 
 
 async def _messages(count: int) -> list[Message]:
@@ -109,15 +109,15 @@ async def _tell_each(counter: Ref[Counter], messages: list[Message]) -> None:
 
 
 def run(params: Params) -> Outcome:
-    """Tells within one host of the inline engine: one process, one event loop."""
+    """Run within one host of the inline engine: one process, one event loop."""
 
     async def main(system: System) -> Outcome:
         teller = await system.spawn(Teller)
         await teller.ask(TellAll(count=params["warm_up"]))
-        told = await teller.ask(TellAll(count=params["messages"]), timeout_s=TELL_TIMEOUT_S)
+        counted = await teller.ask(TellAll(count=params["messages"]), timeout_s=TELL_TIMEOUT_S)
         return Outcome(
-            {"messages_per_s": params["messages"] / (max(told.elapsed_ns, 1) / NS_PER_S)},
-            check_of({"count": told.count, "total": told.total}),
+            {"messages_per_s": params["messages"] / (max(counted.elapsed_ns, 1) / NS_PER_S)},
+            check_of({"count": counted.count, "total": counted.total}),
         )
 
     return callboard.run(main, engine="inline", hosts=1, standbys=0)

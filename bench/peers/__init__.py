@@ -1,6 +1,6 @@
-"""The peers: each a module of its own, run as a process of its own.
+"""The peers: each is a module, run in its own process.
 
-A peer gets its own cheapest way: plain dictionaries or objects and its own serialiser,
-no validation, the concurrency that suits it. What it must do is what ours must: the same
-contents sent, the same answers computed, the output checked.
+A peer uses its fastest way: plain dictionaries or objects, its own serialiser, no validation, the
+best concurrency. Its work is the same as ours: the same contents sent, the same answers computed,
+the output checked.
 """

@@ -1,6 +1,6 @@
 """AutoGen Core's single-threaded runtime: `tell_local`, `spawn` and `fanout`.
 
-All within this process. It has no tell to one agent: a message is a `send_message`,
+All run within this process. There is no tell to one agent: each message is a `send_message`,
 awaited in batches.
 """
 
@@ -47,7 +47,7 @@ class ReadTally:
 
 @dataclass
 class ReadNumber:
-    """Asks an agent which one it is."""
+    """Asks an agent for its number."""
 
 
 @dataclass
@@ -59,13 +59,13 @@ class SubTask:
 
 @dataclass
 class Reply:
-    """Any answer: the library wants a typed one."""
+    """Any answer. The library needs a type for it."""
 
     value: Any
 
 
 class Worker(RoutedAgent):
-    """Counts tells, computes sub-tasks; its key is the number it was given."""
+    """Counts tells, computes sub-tasks. Its key is its number."""
 
     def __init__(self) -> None:
         super().__init__("worker")
@@ -73,24 +73,24 @@ class Worker(RoutedAgent):
 
     @message_handler
     async def tell(self, message: Tell, ctx: MessageContext) -> None:
-        """Count it."""
+        """Count the message."""
         self._tally["count"] += 1
         self._tally["total"] += message.number
 
     @message_handler
     async def tally(self, message: ReadTally, ctx: MessageContext) -> Reply:
-        """The tally so far; the next one starts at zero."""
+        """Give the tally, and start a new one."""
         tally, self._tally = self._tally, {"count": 0, "total": 0}
         return Reply(tally)
 
     @message_handler
     async def number(self, message: ReadNumber, ctx: MessageContext) -> Reply:
-        """The number this agent was made with."""
+        """Give the number of this agent."""
         return Reply(int(self.id.key))
 
     @message_handler
     async def sub_task(self, message: SubTask, ctx: MessageContext) -> Reply:
-        """Compute it."""
+        """Compute the sub-task."""
         return Reply(sub_task_result(message.number))
 
 
@@ -144,7 +144,7 @@ async def _spawn(params: Params) -> Outcome:
             "bytes_per_actor": size_bytes / len(agents),
         },
         check_of_each(reply.value for reply in replies),
-        ("an agent is made by the first message to it, which is part of the time",),
+        ("the first message to an agent creates it, and is part of the time",),
     )
 
 
@@ -162,7 +162,7 @@ async def _fanout(params: Params) -> Outcome:
 
 
 def tell_local(params: Params) -> Outcome:
-    """Messages to one agent, in batches under way at once."""
+    """Messages to one agent, in batches in flight at once."""
     return run_on_fastest_loop(_tell_local(params))
 
 

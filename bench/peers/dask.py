@@ -1,6 +1,6 @@
-"""Dask's distributed scheduler: `ask` (an actor of it) and `fanout`.
+"""Dask's distributed scheduler: `ask` (to a Dask actor) and `fanout`.
 
-Two worker processes with one thread each, as many as the machine has cores.
+Two worker processes with one thread each, one for each core of the machine.
 """
 
 import time
@@ -63,7 +63,7 @@ def ask(params: Params) -> Outcome:
 def fanout(params: Params) -> Outcome:
     """Sub-tasks mapped over the workers, gathered and merged by the client."""
     with _client() as client:
-        # `pure=False`: equal calls must not be answered from the ones of the warm-up.
+        # `pure=False`, so that no call is answered from the warm-up.
         client.gather(client.map(sub_task_result, range(params["warm_up"]), pure=False))
         with timed() as stopwatch:
             futures = client.map(sub_task_result, range(params["sub_tasks"]), pure=False)

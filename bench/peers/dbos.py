@@ -1,7 +1,7 @@
 """DBOS with its system database on SQLite: `durable`.
 
-One workflow; each sub-task is a step of it, whose result DBOS writes before the workflow goes
-on. The steps of one workflow run together, as far as its thread pool and SQLite let them.
+One workflow; each sub-task is a step. DBOS writes the result of a step before the workflow
+continues. The steps of one workflow run concurrently, as far as its thread pool and SQLite allow.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ __all__: list[str] = []
 
 
 def durable(params: Params) -> Outcome:
-    """One workflow over all sub-tasks, merged at its end."""
+    """Run one workflow over all sub-tasks, and merge the results."""
     with tempfile.TemporaryDirectory(prefix="bench-dbos-") as folder:
         url = f"sqlite:///{Path(folder) / 'dbos.db'}"
         config: Any = {

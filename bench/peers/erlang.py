@@ -1,7 +1,7 @@
 """Erlang/OTP: `tell_local`, `spawn`, `million` and `supervise`, on one Erlang machine.
 
-The source below is compiled into a temporary folder and run; Erlang measures itself with
-its monotonic clock and prints plain numbers, from which the check is computed here.
+The source below is compiled in a temporary folder and run. Erlang measures with its monotonic clock
+and prints plain numbers, from which this module computes the check.
 """
 
 from bench.entry import serve
@@ -75,7 +75,7 @@ million(Actors) ->
     Answered = erlang:monotonic_time(nanosecond),
     io:format("~b ~b ~b ~b ~b~n", [Created - Start, Answered - Created, Bytes, Count, Sum]).
 
-%% One module plays the supervisor and its child: init/1 tells them apart.
+%% One module is both the supervisor and its child: init/1 distinguishes them.
 init(supervisor) ->
     {ok, {#{strategy => one_for_one, intensity => 1000000, period => 1},
         [#{id => child, start => {gen_server, start_link, [{local, child}, ?MODULE, child, []]}}]}};
@@ -113,7 +113,7 @@ def _erlang(call: str, *, processes: int = 0) -> list[int]:
 
 
 def tell_local(params: Params) -> Outcome:
-    """Messages to one process, until it has told its tally."""
+    """Messages to one process, until it has sent its tally."""
     messages = params["messages"]
     elapsed_ns, count, total = _erlang(f"tell_local({messages}, {params['warm_up']})")
     return Outcome(
@@ -123,7 +123,7 @@ def tell_local(params: Params) -> Outcome:
 
 
 def spawn(params: Params) -> Outcome:
-    """Processes spawned; their memory as Erlang counts it."""
+    """Processes spawned, with their memory as Erlang counts it."""
     actors = params["actors"]
     elapsed_ns, size_bytes, *numbers = _erlang(f"spawn_actors({actors})", processes=actors)
     return Outcome(
@@ -150,13 +150,13 @@ def million(params: Params) -> Outcome:
 
 
 def supervise(params: Params) -> Outcome:
-    """A gen_server that fails, until its supervisor's next one answers."""
+    """A gen_server that fails, until its replacement answers."""
     restarts = params["restarts"]
     elapsed_ns = _erlang(f"restarts({restarts}, {params['warm_up']})")
     return Outcome(
         median_and_p99("restart_ms", [value / NS_PER_MS for value in elapsed_ns]),
         check_of({"restarts": len(elapsed_ns)}),
-        ("a call that meets the dead process fails and is made again, as fast as it goes",),
+        ("a call to the dead process fails and is repeated at once",),
     )
 
 

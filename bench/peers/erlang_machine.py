@@ -1,4 +1,4 @@
-"""Running Erlang: compile a source into a folder of its own, evaluate calls, take the output."""
+"""Run Erlang: compile a source in a temporary folder, evaluate calls, return the output."""
 
 import subprocess
 import tempfile
@@ -7,11 +7,11 @@ from pathlib import Path
 __all__ = ["run_erlang"]
 
 SPARE_PROCESSES = 10_000
-"""How many more processes than our actors the Erlang machine has room for."""
+"""Room for other processes of the Erlang machine."""
 
 
 def run_erlang(module: str, source: str, calls: str, *, processes: int = 0) -> str:
-    """Compile `source` as `module`, evaluate `calls` and halt; what they printed.
+    """Compile `source` as `module`, evaluate `calls` and halt. Gives the output.
 
     Raises:
         subprocess.CalledProcessError: if it does not compile, or stops with an error.

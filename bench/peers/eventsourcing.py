@@ -1,8 +1,8 @@
-"""The package eventsourcing with its own recorder on SQLite: `append`.
+"""The package eventsourcing with its recorder on SQLite: `append`.
 
-Its application recorder gives each event a position in the whole log, as ours does. In WAL mode,
-each commit synced (`synchronous` is FULL, which is asked back). Its fastest way are large
-batches of one thread; one event at a time it is given 16 threads.
+Its application recorder gives each event a position in the whole log, as ours does. It uses WAL
+mode with each commit synced (`synchronous` is FULL, which the bench checks). Large batches of one
+thread are its fastest way; for one event at a time it gets 16 threads.
 """
 
 import tempfile

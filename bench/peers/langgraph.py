@@ -1,6 +1,6 @@
-"""LangGraph in memory, without checkpoints: `fanout`; with checkpoints in SQLite: `durable`.
+"""LangGraph: `fanout` in memory, without checkpoints; `durable` with checkpoints in SQLite.
 
-One node for each sub-task by `Send`, results merged by an `operator.add` reducer; all
+One node runs for each sub-task by `Send`, and an `operator.add` reducer merges the results, all
 within this process. `durable` writes each checkpoint before the next step begins
 (`durability="sync"`), and SQLite syncs each commit.
 """
@@ -25,14 +25,14 @@ FULL = 2
 
 
 class State(TypedDict):
-    """The numbers to fan out over, and what the sub-tasks found."""
+    """The numbers to fan out over, and the results of the sub-tasks."""
 
     numbers: list[int]
     results: Annotated[list[dict[str, Any]], operator.add]
 
 
 class SubTask(TypedDict):
-    """What one sub-task is given."""
+    """The input of one sub-task."""
 
     number: int
 
@@ -90,7 +90,7 @@ def _thread(name: str) -> dict[str, Any]:
 
 
 def durable(params: Params) -> Outcome:
-    """The same super-step, with what each sub-task gives written as it ends."""
+    """The same super-step, with each result written at the end of its sub-task."""
     return run_on_fastest_loop(_durable(params))
 
 

@@ -1,7 +1,7 @@
-"""PyTorch Monarch: `ask` and `spawn`, actors in a process of their own.
+"""PyTorch Monarch: `ask` and `spawn`, with actors in another process.
 
-It is large (some 350 MB) and has an extra of its own, `monarch`: it is measured where that
-is installed. PyTorch itself is not needed for its actors.
+It is large (about 350 MB) and has its own extra, `monarch`. The bench measures it where that is
+installed. Its actors do not need PyTorch itself.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ IN_FLIGHT_MAX = 1_000
 
 
 class Worker(Actor):
-    """Answers asks; knows the number it was given."""
+    """Answers asks, and has a number."""
 
     def __init__(self, number: int = 0) -> None:
         self._number = number
@@ -34,7 +34,7 @@ class Worker(Actor):
 
     @endpoint
     async def number(self) -> int:
-        """The number this actor was made with."""
+        """Give the number of this actor."""
         return self._number
 
     @endpoint
@@ -82,7 +82,7 @@ async def _spawn(params: Params) -> Outcome:
                 processes.spawn(f"worker_{number}", Worker, number)
                 for number in range(params["actors"])
             ]
-            # A spawn returns at once; an actor is there when it answers.
+            # A spawn returns at once. An actor exists when it answers.
             calls = [worker.number.call_one() for worker in workers]
             numbers = [await call for call in calls]
         size_bytes = await first.own_bytes.call_one() - before_bytes

@@ -13,13 +13,13 @@ from bench.workload import ask_request
 __all__: list[str] = []
 
 IN_FLIGHT_MAX = 1_000
-"""How many asks are under way at once: with all of them it is half as fast."""
+"""Asks in flight at once. With all of them it is half as fast."""
 READ_TALLY = {"read": "tally"}
 READ_NUMBER = {"read": "number"}
 
 
 class Worker(pykka.ThreadingActor):
-    """Counts the messages it is asked; knows the number it was given."""
+    """Counts its messages, and has a number."""
 
     def __init__(self, number: int = 0) -> None:
         super().__init__()
@@ -27,11 +27,11 @@ class Worker(pykka.ThreadingActor):
         self._tally = {"count": 0, "total": 0}
 
     def on_receive(self, message: Any) -> Any:
-        """Count a message, or answer what is to be read."""
+        """Count a message, or answer a read."""
         if message is READ_NUMBER:
             return self._number
         if message is READ_TALLY:
-            # Reading starts a new count, so that the warm-up is not counted.
+            # Reading starts a new count without the warm-up.
             tally, self._tally = self._tally, {"count": 0, "total": 0}
             return tally
         self._tally["count"] += 1
@@ -40,7 +40,7 @@ class Worker(pykka.ThreadingActor):
 
 
 def _ask_all(worker: pykka.ActorRef[Worker], messages: list[dict[str, Any]]) -> Any:
-    """Asks pipelined: a window of them sent, then all their futures taken."""
+    """Pipelined asks: send a window of them, then take all their futures."""
     for start in range(0, len(messages), IN_FLIGHT_MAX):
         window = messages[start : start + IN_FLIGHT_MAX]
         futures = [worker.ask(message, block=False) for message in window]
@@ -56,10 +56,10 @@ def _tell_all(worker: pykka.ActorRef[Worker], messages: list[dict[str, Any]]) ->
 
 
 def tell_local(params: Params) -> Outcome:
-    """Messages to one actor: pipelined asks, and tells beside them.
+    """Messages to one actor: pipelined asks, and tells.
 
-    `messages_per_s` is that of the asks, which know that each message was handled;
-    `tells_per_s` is that of the tells.
+    `messages_per_s` is the rate of the asks, which confirm that each message was handled;
+    `tells_per_s` is the rate of the tells.
     """
     messages = [ask_request(number) for number in range(params["messages"])]
     worker = Worker.start()

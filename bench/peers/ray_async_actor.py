@@ -1,8 +1,8 @@
 """Ray's async actors: `ask`, `tell_local`, `spawn`, `fanout`, `failover` and `supervise`.
 
-The driver calls an actor in another process. Where Ray has no counterpart the nearest
-honest thing is measured, and a note says so: Ray knows no actors within one process, and
-loses one actor with one process.
+The driver calls an actor in another process. Where Ray has no counterpart, the bench measures the
+nearest honest equivalent, with a note: Ray has no actors within one process, and loses one actor
+with one process.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ FAILOVER_TIMEOUT_S = 60.0
 
 
 class Worker:
-    """Answers asks, counts tells, computes sub-tasks; knows the number it was given."""
+    """Answers asks, counts tells, computes sub-tasks, and has a number."""
 
     def __init__(self, number: int = 0) -> None:
         self._number = number
@@ -42,8 +42,8 @@ class Worker:
         self._tally["total"] += message["number"]
 
     async def tally(self, count: int) -> dict[str, int]:
-        # Ray starts the calls of an async actor in no certain order: without the wait
-        # this one can overtake the tells. Reading starts a new count.
+        # Ray starts the calls of an async actor in any order: without the wait this one can
+        # overtake the tells. Reading starts a new count.
         while self._tally["count"] < count:  # noqa: ASYNC110 - an event would slow each tell
             await asyncio.sleep(0)
         tally, self._tally = self._tally, {"count": 0, "total": 0}
@@ -62,7 +62,7 @@ class Worker:
         os._exit(1)
 
 
-REMOTE_WORKER: Any = ray.remote(Worker)  # Any: Ray makes the class another thing.
+REMOTE_WORKER: Any = ray.remote(Worker)  # Any: Ray replaces the class.
 
 
 def ask(params: Params) -> Outcome:
@@ -73,7 +73,7 @@ def ask(params: Params) -> Outcome:
 
 
 def tell_local(params: Params) -> Outcome:
-    """Calls whose results nobody takes, until the actor has seen the last."""
+    """Calls without results, until the actor has seen the last."""
     with ray_cluster():
         worker = REMOTE_WORKER.remote()
         for n in range(params["warm_up"]):
@@ -92,10 +92,10 @@ def tell_local(params: Params) -> Outcome:
 
 
 def spawn(params: Params) -> Outcome:
-    """Actors created, until each has answered; the memory is that of their processes."""
+    """Actors created, until each has answered. The memory is that of their processes."""
     with ray_cluster():
         with timed() as stopwatch:
-            # No CPU is reserved, so that more of them fit than the machine has cores.
+            # No CPU is reserved, so that there can be more actors than cores.
             workers = [REMOTE_WORKER.options(num_cpus=0).remote(n) for n in range(params["actors"])]
             pids = ray.get([worker.process_id.remote() for worker in workers])
         size_bytes = sum(own_bytes(pid) for pid in pids)
@@ -110,7 +110,7 @@ def spawn(params: Params) -> Outcome:
 
 
 def fanout(params: Params) -> Outcome:
-    """Sub-tasks dealt out to one actor a core, all of them under way at once."""
+    """Sub-tasks distributed to one actor per core, all in flight at once."""
     with ray_cluster():
         workers = [REMOTE_WORKER.remote() for _ in range(CPUS)]
         ray.get([workers[n % CPUS].sub_task.remote(n) for n in range(params["warm_up"])])
@@ -122,7 +122,7 @@ def fanout(params: Params) -> Outcome:
 
 
 def failover(params: Params) -> Outcome:
-    """Kill -9 of the actors' processes, until each actor has answered again; so many times.
+    """Kill -9 of the actors' processes, until each actor has answered again, repeatedly.
 
     Ray restarts them and retries the call itself (`max_restarts`, `max_task_retries`).
     """
@@ -143,12 +143,12 @@ def failover(params: Params) -> Outcome:
     return Outcome(
         median_and_worst("all_answering_ms", took_ms),
         check_of_each(numbers),
-        (f"{len(workers)} actor(s), one a process: a process of Ray's holds no more",),
+        (f"{len(workers)} actor(s), one per process: a Ray process holds no more",),
     )
 
 
 def supervise(params: Params) -> Outcome:
-    """An actor whose process ends by itself, until it answers again; Ray restarts it."""
+    """An actor whose process ends, until the restarted actor answers."""
     took_ms: list[float] = []
     with ray_cluster():
         worker = REMOTE_WORKER.options(max_restarts=-1).remote()
@@ -161,16 +161,16 @@ def supervise(params: Params) -> Outcome:
     return Outcome(
         median_and_p99("restart_ms", took_ms),
         check_of({"restarts": len(took_ms)}),
-        ("an exception does not end an actor of Ray's: its process is ended instead",),
+        ("an exception does not end a Ray actor, so its process is ended instead",),
     )
 
 
 def _answer(worker: Any, *, old_pid: int) -> int:  # Any: Ray's handles are untyped.
-    """The number the restarted actor answers with; an answer of the old process is none."""
+    """The number of the restarted actor. An answer of the old process does not count."""
     deadline = time.monotonic() + FAILOVER_TIMEOUT_S
     while time.monotonic() < deadline:
-        # The call may still reach the dying process, or be refused before Ray has seen
-        # its death: both are asked again.
+        # The call may still reach the dying process, or fail before Ray has seen its death. Both
+        # are repeated.
         with contextlib.suppress(RayActorError):
             if ray.get(worker.process_id.remote(), timeout=FAILOVER_TIMEOUT_S) != old_pid:
                 number: int = ray.get(worker.number.remote(), timeout=FAILOVER_TIMEOUT_S)

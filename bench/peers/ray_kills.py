@@ -1,7 +1,7 @@
-"""Ray's async actors: `kills`. One actor a process; Ray restarts them, and repeats no call.
+"""Ray's async actors: `kills`. One actor per process; Ray restarts them, and repeats no call.
 
-An ask that was on its way, or that is made while its actor restarts, fails at once: with
-`max_task_retries` Ray would run some of them twice.
+An ask in flight, or during the restart of its actor, fails at once. With `max_task_retries` Ray
+would run some asks twice.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ RETRY_S = 0.05
 
 
 class Echo(NamedTuple):
-    """The number of the ask, from which process, and whether the actor had seen it before."""
+    """The number of the ask, the process, and whether the actor had seen the number before."""
 
     number: int
     process_id: int
@@ -32,10 +32,10 @@ class Echo(NamedTuple):
 
 
 class Worker:
-    """Says numbers again."""
+    """Echoes numbers."""
 
     def __init__(self) -> None:
-        # All of them: Ray starts the calls of an async actor in no certain order.
+        # All numbers, because Ray starts the calls of an async actor in any order.
         self._seen: set[int] = set()
 
     async def say(self, number: int) -> Echo:
@@ -48,7 +48,7 @@ class Worker:
 
 
 def kills(params: Params) -> Outcome:
-    """A steady load on all of them; each kill takes one."""
+    """A steady load on all actors. Each kill ends one."""
     remote: Any = ray.remote(Worker)
     options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": 0}
 
@@ -64,7 +64,7 @@ def kills(params: Params) -> Outcome:
 
     with ray_cluster():
         outcome = asyncio.run(main())
-    note = f"{params['actors']} actors, one a process, and {params['asks_per_s']} asks a second"
+    note = f"{params['actors']} actors, one per process, and {params['asks_per_s']} asks a second"
     return Outcome(outcome.results, outcome.check, (note,))
 
 

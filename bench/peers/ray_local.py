@@ -1,6 +1,6 @@
-"""Ray as its peers here use it: a local cluster of their own, quiet, shut down at the end.
+"""Ray for the peers: a private, quiet, local cluster, shut down at the end.
 
-Also the one loop of asks that its actors and its tasks are measured with alike.
+Also the loop of asks that measures both its actors and its tasks.
 """
 
 import logging
@@ -20,13 +20,13 @@ __all__ = ["ADDRESS_ENV", "CPUS", "measure_asks", "ray_cluster"]
 
 CPUS = 2
 ADDRESS_ENV = "CALLBOARD_BENCH_RAY_ADDRESS"
-"""Names a cluster to join instead: what smoke runs save most of their time by, and no run
-that is compared may use."""
+"""The variable with a cluster to join instead. It saves most of the time of smoke runs. No compared
+run may use it."""
 
 
 @contextmanager
 def ray_cluster() -> Iterator[None]:
-    """A fresh local Ray for the block; `address="local"` never joins another's."""
+    """A fresh local Ray for the block. `address="local"` never joins another cluster."""
     address = os.environ.get(ADDRESS_ENV)
     own: dict[str, Any] = {"address": "local", "num_cpus": CPUS, "include_dashboard": False}
     options = own if address is None else {"address": address}
@@ -38,7 +38,7 @@ def ray_cluster() -> Iterator[None]:
 
 
 def measure_asks(call: Callable[[dict[str, Any]], "ray.ObjectRef[Any]"], params: Params) -> Outcome:
-    """Calls pipelined (all submitted, then all taken), then one at a time."""
+    """Pipelined calls (all submitted, then all taken), then one at a time."""
     ray.get([call(ask_request(number)) for number in range(params["warm_up"])])
     requests = [ask_request(number) for number in range(params["messages"])]
     with timed() as pipelined:

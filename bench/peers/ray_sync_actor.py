@@ -19,7 +19,7 @@ class Worker:
         return ask_reply(**request)
 
 
-REMOTE_WORKER: Any = ray.remote(Worker)  # Any: Ray makes the class another thing.
+REMOTE_WORKER: Any = ray.remote(Worker)  # Any: Ray replaces the class.
 
 
 def ask(params: Params) -> Outcome:

@@ -16,12 +16,12 @@ from bench.workload import ask_reply, ask_request
 __all__: list[str] = []
 
 IN_FLIGHT_MAX = 1_000
-"""How many calls are under way at once: more did not make it faster."""
+"""Calls in flight at once. More were not faster."""
 ANY_PORT = "127.0.0.1:0"
 
 
 class Worker(xoscar.Actor):
-    """Answers asks, counts tells; knows the number it was given."""
+    """Answers asks, counts tells, and has a number."""
 
     def __init__(self, number: int = 0) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Worker(xoscar.Actor):
         self._tally["total"] += message["number"]
 
     async def tally(self) -> dict[str, int]:
-        # Reading starts a new count, so that the warm-up is not counted.
+        # Reading starts a new count without the warm-up.
         tally, self._tally = self._tally, {"count": 0, "total": 0}
         return tally
 
@@ -55,7 +55,7 @@ async def _ask_all(worker: Any, count: int) -> list[dict[str, Any]]:
 async def _ask(params: Params) -> Outcome:
     pool = await xoscar.create_actor_pool(ANY_PORT, n_process=1)
     async with pool:
-        # The first process is the main pool's, this one; the second is the sub pool's.
+        # The first process is this one, of the main pool; the second is of the sub pool.
         config = await xoscar.get_pool_config(pool.external_address)
         address = config.get_external_addresses()[1]
         worker = await xoscar.create_actor(Worker, address=address)
@@ -90,7 +90,7 @@ async def _tell_local(params: Params) -> Outcome:
 async def _spawn(params: Params) -> Outcome:
     async with await xoscar.create_actor_pool(ANY_PORT, n_process=0) as pool:
         address = pool.external_address
-        # One outside the count, so that what is made once is not charged to the actors.
+        # One extra actor first, so that one-time costs do not count.
         await xoscar.create_actor(Worker, address=address)
         before_bytes = own_bytes()
         with timed() as stopwatch:

@@ -1,8 +1,8 @@
 """The games: their figures, the formulas every side shares, and the output each must reach.
 
-A game that draws at random in Savina draws here by a formula, so that every side does the
-same work and its output is known beforehand. Busy loops are left out: they would measure
-the processor, not the messages.
+A game that draws random numbers in Savina uses a formula here, so that every side does the same
+work and its output is known in advance. Busy loops are left out, because they measure the
+processor, not the messages.
 """
 
 import struct
@@ -38,16 +38,16 @@ __all__ = [
 Sizes: TypeAlias = Mapping[str, int]
 Output: TypeAlias = dict[str, int]
 Round: TypeAlias = tuple[int, Output]
-"""How long a game took, in nanoseconds, and what came out."""
+"""The duration of a game in nanoseconds, and its output."""
 
 SEPARATOR = "."
-"""Between the game and the size in the name of a parameter: `ping_pong.round_trips`."""
+"""Separates the game and the size in the name of a parameter: `ping_pong.round_trips`."""
 WRITE_EVERY = 10
 """One operation in ten on the dictionary is a write."""
 KEYS = 524_288
 FIRST_RATE, RATE_STEP = 3.46, 0.0025
 BALANCE = 1_000_000
-"""What each account of the bank begins with."""
+"""The first balance of each account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +56,9 @@ class Game:
 
     name: str
     unit: str
-    """What is counted: the figure is called `NAME_UNIT_per_s`."""
+    """The counted unit. The figure is called `NAME_UNIT_per_s`."""
     what: str
-    """What is done, in one line of the docs."""
+    """The game, in one line of the docs."""
     units: Callable[[Sizes], int]
     output: Callable[[Sizes], Output]
 
@@ -79,7 +79,7 @@ def is_write(operation: int) -> bool:
 
 
 def smoker_of(turn: int, smokers: int) -> int:
-    """Whose turn it is to smoke."""
+    """The smoker of a turn."""
     return turn * 7_919 % smokers
 
 
@@ -89,7 +89,7 @@ def rate_of(series: int) -> float:
 
 
 def first_term(series: int) -> float:
-    """Where a series begins."""
+    """The first term of a series."""
     return (series + 1) * RATE_STEP
 
 
@@ -103,7 +103,7 @@ def term_bits(terms: Iterable[float]) -> int:
 
 
 def transfer_of(number: int, accounts: int) -> tuple[int, int, int]:
-    """From, to and amount of a transfer; always upwards, so that no two wait in a circle."""
+    """Source, target and amount of a transfer; always upwards, so that no deadlock is possible."""
     source = number * 7_919 % (accounts * 8 // 10)
     target = source + 1 + number * 104_729 % (accounts - source - 1)
     return source, target, number % 1_000 + 1
@@ -164,28 +164,28 @@ GAMES: tuple[Game, ...] = (
     Game(
         "ping_pong",
         "messages",
-        "two actors send one message to and fro",
+        "two actors send one message back and forth",
         lambda s: 2 * s["round_trips"],
         lambda s: {"pings": s["round_trips"], "pongs": s["round_trips"]},
     ),
     Game(
         "counting",
         "messages",
-        "one actor sends another all it has to count, then asks for the sum",
+        "one actor sends another actor numbers to count, then asks for the sum",
         lambda s: s["messages"],
         lambda s: {"count": s["messages"]},
     ),
     Game(
         "fork_join_throughput",
         "messages",
-        "messages dealt out to many actors, each computes a sine",
+        "many actors share the messages, and compute a sine for each",
         lambda s: s["actors"] * s["messages"],
         lambda s: {"handled": s["actors"] * s["messages"]},
     ),
     Game(
         "fork_join_create",
         "actors",
-        "actors created, told one message each, and ended by themselves",
+        "each new actor gets one message and ends itself",
         lambda s: s["actors"],
         lambda s: {"finished": s["actors"]},
     ),
@@ -199,14 +199,14 @@ GAMES: tuple[Game, ...] = (
     Game(
         "chameneos",
         "meetings",
-        "creatures meet in pairs at one mall and change their colours",
+        "creatures meet in pairs at one mall and change colours",
         lambda s: s["meetings"],
         lambda s: {"met": 2 * s["meetings"]},
     ),
     Game(
         "big",
         "messages",
-        "many to many: each actor pings others at random, one at a time",
+        "many to many: each actor pings others in random order, one at a time",
         lambda s: 2 * s["actors"] * s["pings"],
         lambda s: {"pings": s["actors"] * s["pings"], "pongs": s["actors"] * s["pings"]},
     ),
@@ -227,14 +227,15 @@ GAMES: tuple[Game, ...] = (
     Game(
         "dining_philosophers",
         "meals",
-        "philosophers ask an arbiter for two forks, and again when refused",
+        "philosophers ask an arbiter for two forks, and ask again after a refusal",
         lambda s: s["philosophers"] * s["meals"],
         lambda s: {"meals": s["philosophers"] * s["meals"]},
     ),
     Game(
         "sleeping_barber",
         "haircuts",
-        "customers, an actor each, wait on chairs for one barber and return when there is none",
+        "each customer is an actor; customers wait on chairs for one barber, "
+        "and return when there is no free chair",
         lambda s: s["customers"],
         lambda s: {"haircuts": s["customers"]},
     ),
@@ -248,7 +249,7 @@ GAMES: tuple[Game, ...] = (
     Game(
         "logistic_map",
         "terms",
-        "series of numbers, each term asked of another actor",
+        "series of numbers; another actor computes each term",
         lambda s: s["series"] * s["terms"],
         _logistic_map,
     ),
@@ -263,18 +264,18 @@ GAMES: tuple[Game, ...] = (
 
 
 def game_named(name: str) -> Game:
-    """The game of that name; raises `KeyError`."""
+    """The game of that name. Raises `KeyError`."""
     return {game.name: game for game in GAMES}[name]
 
 
 def games_in(params: Params) -> list[Game]:
-    """The games that have sizes among the parameters, in the suite's order."""
+    """The games with sizes among the parameters, in the suite's order."""
     names = {name.partition(SEPARATOR)[0] for name in params}
     return [game for game in GAMES if game.name in names]
 
 
 def sizes_of(game: Game, params: Params) -> dict[str, int]:
-    """The sizes of one game, without its name."""
+    """The sizes of one game, without its name as prefix."""
     prefix = game.name + SEPARATOR
     return {
         name.removeprefix(prefix): size for name, size in params.items() if name.startswith(prefix)
@@ -282,15 +283,15 @@ def sizes_of(game: Game, params: Params) -> dict[str, int]:
 
 
 def expected_savina(params: Params) -> str:
-    """The check over the outputs of all games that have sizes."""
+    """The check over the outputs of all games with sizes."""
     return check_of({game.name: game.output(sizes_of(game, params)) for game in games_in(params)})
 
 
 def outcome_of(params: Params, rounds: Mapping[str, Round], notes: tuple[str, ...] = ()) -> Outcome:
-    """The figures of all games that were played.
+    """The figures of all games in `rounds`.
 
     Raises:
-        AssertionError: if a game's output is not what its sizes make it; it says which.
+        AssertionError: if the output of a game is wrong; it names the game.
     """
     results = {}
     for game in games_in(params):

@@ -1,8 +1,7 @@
-"""How large each side plays, and what it cannot play, with the reason.
+"""The sizes of each side, and the games that it cannot run, with the reason.
 
-Ours are the suite's own sizes, scaled so that a game takes one to three seconds on two
-cores; Erlang plays the same. Who needs minutes for that plays fewer messages, and the
-rates are compared.
+Our sizes are those of the suite, scaled so that a game takes one to three seconds on two cores.
+Erlang has the same sizes. Slower sides have fewer messages, and the rates are compared.
 """
 
 from collections.abc import Mapping
@@ -33,7 +32,7 @@ BASE: Final = {
 def _params(
     changes: Mapping[str, Mapping[str, int]], base: Mapping[str, Mapping[str, int]] = BASE
 ) -> dict[str, int]:
-    """Flat parameters of the games in `base`, with some sizes changed."""
+    """The parameters of the games in `base`, with some sizes changed."""
     return {
         f"{game.name}{SEPARATOR}{size}": changes.get(game.name, {}).get(size, count)
         for game in GAMES
@@ -62,7 +61,7 @@ PYKKA: Final = _params(
         "banking": {"accounts": 200, "transfers": 10_000},
     }
 )
-"""Fewer accounts and customers too: each is a thread."""
+"""Fewer accounts and customers too, because each is a thread."""
 
 XOSCAR: Final = _params(
     {
@@ -99,7 +98,7 @@ _RAY_BASE: Final = {
     "banking": {"accounts": 8, "transfers": 1_000},
 }
 RAY: Final = _params({}, _RAY_BASE)
-"""An actor is a process of some 100 MB: a handful of them in each game."""
+"""An actor is a process of about 100 MB, so each game has only a few."""
 
 RAY_CANNOT: Final = {
     "sleeping_barber": "each customer would be a process that starts for one haircut",
@@ -123,4 +122,4 @@ _SMOKE_BASE: Final = {
 }
 SMOKE: Final = _params({}, _SMOKE_BASE)
 RAY_SMOKE: Final = _params({}, {"ping_pong": _SMOKE_BASE["ping_pong"]})
-"""One game is enough to see that Ray's side still runs: each process takes a while."""
+"""One game is enough to check that Ray's side still runs, because its processes start slowly."""

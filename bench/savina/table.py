@@ -1,7 +1,7 @@
 """The table of Savina figures in the docs, written by `python -m bench savina --table`.
 
-It stands between two marks in the page; everything else on the page is written by hand.
-Without figures (`blank_table`) it has a row for each game and says that none are there.
+It is between two marks in the page; the rest of the page is written by hand. Without figures
+(`blank_table`) it has a row for each game, and a note that nothing is measured.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,12 +28,12 @@ HEADINGS: Mapping[str, str] = {
 
 
 def blank_table() -> str:
-    """The table before anything was measured."""
+    """The table before any measurement."""
     return _table({}, ["Not measured yet."])
 
 
 def table_of(report: Report, machine: Mapping[str, str | int | float]) -> str:
-    """The table of one run, with what it was measured on, and what is missing and why."""
+    """The table of one run, with the machine, and the missing figures with their reasons."""
     sides = {side.name: side for side in (report.ours, *report.peers)}
     said = ", ".join(f"{name} {value}" for name, value in machine.items())
     rounds = "one round" if report.repeat == 1 else f"medians of {report.repeat} rounds"
@@ -60,7 +60,7 @@ def _table(sides: Mapping[str, SideReport], notes: Sequence[str]) -> str:
 
 
 def _cell(game: Game, side: SideReport | None, ours: SideReport | None) -> str:
-    """A side's rate; `*` where its sizes are not ours."""
+    """The rate of a side, with `*` where its sizes differ from ours."""
     if side is None or game.figure not in side.results:
         return NO_FIGURE
     value = side.results[game.figure]
@@ -70,7 +70,7 @@ def _cell(game: Game, side: SideReport | None, ours: SideReport | None) -> str:
 
 
 def write_table(table: str, page: Path = PAGE) -> None:
-    """Put the table between the marks of the page.
+    """Write the table between the marks of the page.
 
     Raises:
         ValueError: if the page does not have both marks, once each, in order.
@@ -85,7 +85,7 @@ def write_table(table: str, page: Path = PAGE) -> None:
 
 
 def rows_of(text: str) -> list[str]:
-    """The games that a page's table has a row for."""
+    """The games in the table of a page."""
     _, _, rest = text.partition(BEGIN)
     table, _, _ = rest.partition(END)
     return [line.split("`")[1] for line in table.splitlines() if line.startswith("| `")]

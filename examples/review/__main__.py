@@ -38,30 +38,32 @@ EXIT_INTERRUPTED: Final = 130
 
 
 class Stopwatch:
-    """The timings of one review; what is measured is added under its name."""
+    """The timings of one review, each under its name."""
 
     def __init__(self) -> None:
         self._started_s = self._lap_s = time.monotonic()
         self._laps: dict[str, float] = {}
 
     def lap(self, name: str) -> None:
-        """What has passed since the last lap was `name`."""
+        """Record the time since the last lap as `name`."""
         now = time.monotonic()
         self._laps[name], self._lap_s = now - self._lap_s, now
 
     def read(self) -> Mapping[str, float]:
-        """All laps, and the total up to now."""
+        """All laps, and the total so far."""
         return {**self._laps, "total_s": time.monotonic() - self._started_s}
 
 
 @click.command()
 @click.argument("path", required=False, type=click.Path(path_type=Path))
-@click.option("--out", default="out", type=click.Path(path_type=Path), help="Where reports go.")
+@click.option(
+    "--out", default="out", type=click.Path(path_type=Path), help="The folder for the reports."
+)
 @click.option("--hosts", type=click.IntRange(min=1), help="Agent hosts; default: one for each CPU.")
 @click.option("--engine", type=click.Choice(["ray", "inline"]), help="Default: ray.")
 @click.option("--address", metavar="HOST:PORT", help="A running Ray cluster; default: a local one.")
-@click.option("--sequential", is_flag=True, help="A plain loop, without Callboard, to compare.")
-@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON, and nothing else.")
+@click.option("--sequential", is_flag=True, help="Use a plain loop without Callboard.")
+@click.option("--json", "as_json", is_flag=True, help="Print only one line of JSON.")
 def review(
     path: Path | None,
     out: Path,
@@ -75,11 +77,11 @@ def review(
     """Review the source tree at PATH (default: Python's own library) with many agents."""
     if sequential and (hosts or engine or address):
         raise UsageError(
-            "--sequential has no hosts, no engine and no cluster.",
+            "--sequential uses no hosts, no engine and no cluster.",
             advice="Leave out --hosts, --engine and --address.",
         )
     stopwatch = Stopwatch()
-    # What is wrong with the input is said before anything is started.
+    # Errors in the input are reported before anything starts.
     tree = scan_tree(path or standard_library())
     folder = prepare_output(out)
     stopwatch.lap("scan_s")
@@ -123,7 +125,7 @@ def _review_with_agents(
     *,
     silent: bool,
 ) -> Report:
-    # Imported here: `--help` and `--sequential` need neither Ray nor the runtime.
+    # Imported here, because `--help` and `--sequential` need neither Ray nor the runtime.
     from callboard import System, run
 
     from .orchestrator import review_tree
@@ -152,7 +154,7 @@ def _exit_code(error: CallboardError) -> int:
 
 
 def main() -> int:
-    """Run the command line; the exit code."""
+    """Run the command line, and return the exit code."""
     try:
         review.main(standalone_mode=False)
     except click.exceptions.Exit as done:
@@ -161,7 +163,7 @@ def main() -> int:
         error.show()
         return EXIT_USAGE
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted: everything has been stopped.", err=True)
+        click.echo("interrupted: everything was stopped.", err=True)
         return EXIT_INTERRUPTED
     except CallboardError as error:
         click.echo(f"error: {error.message}", err=True)

@@ -1,16 +1,14 @@
 """The specialists as typed actors: one agent class and one request for each analyser.
 
-An agent keeps its analyser for as long as it lives. It works in slices: when its time for
-one request is over, it answers with what it has found and with the files that are left,
-and the plan grows by these. So no batch holds up a host for long, whatever is in it, and a
-host that dies takes little with it.
+An agent keeps its analyser until it stops. It works in slices: when its time for one request is
+over, it replies with its findings and the remaining files, and the plan grows by these files. So no
+batch occupies a host for long, and a host that dies loses little work.
 
-Analysers compute, so their handlers are synchronous and run in threads. But threads of one
-process take turns at one interpreter, and cost a third of the work when they fight over
-it: of one host's agents only one computes at a time, and more hosts make it faster.
+Analysers compute, so their handlers are synchronous and run in threads. But the threads of one
+process share one interpreter, and competition for it makes the work a third slower. So only one
+agent of each host computes at a time, and more hosts make the review faster.
 
-Invariant: what the agents report about a file depends on that file alone, never on the
-slices, batches or hosts that it came through.
+Invariant: the findings about a file depend on that file alone, never on slices, batches or hosts.
 """
 
 import threading
@@ -42,14 +40,14 @@ __all__ = [
 ]
 
 SLICE_S: Final = 0.5
-"""How long an agent computes before others get their turn; one file is always finished."""
+"""How long an agent computes before others get their turn. It always finishes one file."""
 
-# A host is a process, and so is what its threads compete for.
+# One per process, like the interpreter that it guards. A host is a process.
 _INTERPRETER: Final = threading.Lock()
 
 
 class BatchFindings(Contract, name="review.batch_findings"):
-    """What one specialist says about the files it came to, and which it did not come to."""
+    """The findings of one specialist, with the reviewed files and the remaining ones."""
 
     specialist: str
     reviewed: tuple[str, ...]
@@ -71,51 +69,52 @@ class FindWeaknesses(ReviewBatch, name="review.find_weaknesses"):
 
 
 class FindBadHabits(ReviewBatch, name="review.find_bad_habits"):
-    """Look for what the syntax tree shows to be careless."""
+    """Look for careless constructions in the syntax tree."""
 
 
 class FindComplexity(ReviewBatch, name="review.find_complexity"):
-    """Look for what is too complex."""
+    """Look for code that is too complex."""
 
 
 class FindMistakes(ReviewBatch, name="review.find_mistakes"):
-    """Look for what a linter calls a mistake."""
+    """Look for the mistakes that a linter finds."""
 
 
 class FindOddText(ReviewBatch, name="review.find_odd_text"):
-    """Look at the text itself."""
+    """Look for problems in the text itself."""
 
 
 class FindDeadCode(ReviewBatch, name="review.find_dead_code"):
-    """Look for what nothing uses."""
+    """Look for unused code."""
 
 
 class Specialist(Agent):
-    """What all specialists share; a subclass says who it is and which request it takes."""
+    """The base of all specialists. A subclass sets its name, its request and its cost."""
 
     specialist: ClassVar[str]
     """The name of its analyser, of its pool, and of the agent in findings."""
     request: ClassVar[type[ReviewBatch]]
     cost: ClassVar[int]
-    """How long it takes for the same files, compared with the others."""
+    """The relative time that it takes for the same files."""
     computes_here: ClassVar[bool] = True
-    """Whether it computes in its host's process, and not in one of its own."""
+    """Whether it computes in the process of its host, not in its own process."""
 
     @cached_property
     def _analyser(self) -> "Analyser":
-        # Imported in a handler's thread: it takes a second, in which the loop must run.
+        # Imported in the thread of a handler, because it takes a second and must not block the
+        # loop.
         from .analysers import analyser
 
         return analyser(self.specialist)
 
-    def look(self, request: ReviewBatch, ctx: Context) -> BatchFindings:
-        """What the analyser finds within the time of one slice."""
+    def analyse(self, request: ReviewBatch, ctx: Context) -> BatchFindings:
+        """The analyser's findings within the time of one slice."""
         if not self.computes_here:
-            return self._look(request, ctx.cancelled, len(request.paths))
+            return self._analyse(request, ctx.cancelled, len(request.paths))
         with _INTERPRETER:
-            return self._look(request, ctx.cancelled, 1)
+            return self._analyse(request, ctx.cancelled, 1)
 
-    def _look(
+    def _analyse(
         self, request: ReviewBatch, cancelled: threading.Event, files_at_once: int
     ) -> BatchFindings:
         from .batch import analyse_batch
@@ -147,11 +146,11 @@ class SecurityGuard(Specialist):
     @handler
     def find_weaknesses(self, request: FindWeaknesses, ctx: Context) -> BatchFindings:
         """Security problems."""
-        return self.look(request, ctx)
+        return self.analyse(request, ctx)
 
 
 class HabitWatcher(Specialist):
-    """The agent of the own checks on the syntax tree."""
+    """The agent of this example's checks on the syntax tree."""
 
     specialist = "hygiene"
     request = FindBadHabits
@@ -160,7 +159,7 @@ class HabitWatcher(Specialist):
     @handler
     def find_bad_habits(self, request: FindBadHabits, ctx: Context) -> BatchFindings:
         """Careless constructions."""
-        return self.look(request, ctx)
+        return self.analyse(request, ctx)
 
 
 class ComplexityCounter(Specialist):
@@ -173,11 +172,11 @@ class ComplexityCounter(Specialist):
     @handler
     def find_complexity(self, request: FindComplexity, ctx: Context) -> BatchFindings:
         """Functions and files that are too complex."""
-        return self.look(request, ctx)
+        return self.analyse(request, ctx)
 
 
 class Linter(Specialist):
-    """Ruff's agent: a tool of its own process, so it waits while others compute."""
+    """Ruff's agent. The tool runs in its own process, and the agent waits for it."""
 
     specialist = "ruff"
     request = FindMistakes
@@ -187,7 +186,7 @@ class Linter(Specialist):
     @handler
     def find_mistakes(self, request: FindMistakes, ctx: Context) -> BatchFindings:
         """A linter's findings."""
-        return self.look(request, ctx)
+        return self.analyse(request, ctx)
 
 
 class Proofreader(Specialist):
@@ -200,7 +199,7 @@ class Proofreader(Specialist):
     @handler
     def find_odd_text(self, request: FindOddText, ctx: Context) -> BatchFindings:
         """Odd characters, long lines, leftovers."""
-        return self.look(request, ctx)
+        return self.analyse(request, ctx)
 
 
 class DeadCodeHunter(Specialist):
@@ -213,7 +212,7 @@ class DeadCodeHunter(Specialist):
     @handler
     def find_dead_code(self, request: FindDeadCode, ctx: Context) -> BatchFindings:
         """Code that nothing uses."""
-        return self.look(request, ctx)
+        return self.analyse(request, ctx)
 
 
 SPECIALISTS: Final[Mapping[str, type[Specialist]]] = MappingProxyType(

@@ -1,4 +1,4 @@
-"""One agent's work on some files: the unit that is run in a loop, or sent to an actor."""
+"""One agent's work on some files: the unit of work for the loop and for actors."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,11 +11,11 @@ __all__ = ["analyse_batch"]
 
 
 def analyse_batch(agent: Analyser, root: Path | str, paths: Sequence[str]) -> tuple[Finding, ...]:
-    """What `agent` finds in `paths` under `root`, raw, by file in the order of `paths`.
+    """The raw findings of `agent` in `paths` under `root`, in the order of `paths`.
 
-    Never raises for what is in the files, nor for files that are gone.
+    Never raises because of the contents of a file, or of a missing file.
     """
-    # Resolved: tools normalise the paths that they report.
+    # Resolved, because tools normalise the paths that they report.
     folder = Path(root).resolve()
     files = [load_source(folder, path) for path in paths]
     return tuple(finding for found in agent.analyse_many(files) for finding in found)

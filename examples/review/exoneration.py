@@ -1,7 +1,7 @@
-"""The author's own excuses: `# noqa` and `# nosec` comments, and whom they address.
+"""The author's exonerations: `# noqa` and `# nosec` comments, and the rules that they name.
 
-Analysers run with their own handling of these comments off and mark what a comment
-excuses, so that the resolver can weigh it against what other agents say.
+Analysers run with their own handling of these comments off. They mark the findings that a comment
+excuses, so that the resolver can weigh the comment against the findings of other agents.
 """
 
 import re
@@ -26,7 +26,7 @@ _SEPARATOR: Final = re.compile(r"[,\s]+")
 def noqa_for(file: SourceFile, line: int, codes: Iterable[str]) -> str | None:
     """The `# noqa` that excuses any of `codes` on `line`, or None.
 
-    `# ruff: noqa` and `# flake8: noqa` speak for the whole file.
+    `# ruff: noqa` and `# flake8: noqa` excuse the whole file.
     """
     wanted = tuple(codes)
     for at, comment in file.comments.items():
@@ -46,7 +46,7 @@ def nosec_for(file: SourceFile, lines: Iterable[int], code: str, name: str) -> s
         if match is None:
             continue
         tests = {part.lower() for part in _SEPARATOR.split(match["codes"] or "") if part}
-        # As in bandit, words that name no test leave a comment that excuses everything.
+        # As in bandit, a comment without the name of a test excuses everything.
         known = {part for part in tests if re.fullmatch(r"b\d{3}", part) or part == name.lower()}
         if not known or known & {code.lower(), name.lower()}:
             return match[0].strip()

@@ -1,8 +1,8 @@
-"""What an agent says about a place, and how several such sayings became one.
+"""A finding about a place in the source, and the resolution of several claims into one.
 
-A raw finding (as an analyser makes it) has one agent and no resolution. A resolved
-finding may have several agents; then its `resolution` keeps every claim it was made
-of, so that resolving resolved findings again, together with others, loses nothing.
+A raw finding of an analyser has one agent and no resolution. A resolved finding may have several
+agents. Then its `resolution` keeps every claim, so that resolving it again, together with others,
+loses nothing.
 """
 
 from enum import StrEnum
@@ -21,11 +21,11 @@ __all__ = [
 ]
 
 MESSAGE_CHARS_MAX: Final = 300
-"""A longer message is cut: it is one line in a table."""
+"""A longer message is cut to one line of a table."""
 
 
 class Severity(StrEnum):
-    """How bad it is, from a remark to an emergency."""
+    """The severity of a finding, from a remark to an emergency."""
 
     INFO = "info"
     LOW = "low"
@@ -40,7 +40,7 @@ class Severity(StrEnum):
 
 
 class Policy(StrEnum):
-    """How a finding of several claims was settled; `resolve.py` states each rule."""
+    """The rule that resolved the claims of a finding; see `resolve.py`."""
 
     AGREEMENT = "agreement"
     WEIGHTED_SEVERITY = "weighted-severity"
@@ -51,8 +51,8 @@ class Policy(StrEnum):
 def clean_text(text: object) -> str:
     """One printable line of valid Unicode, at most `MESSAGE_CHARS_MAX` long.
 
-    Analysers quote source text, which may hold control characters and, from escapes
-    in string literals, surrogates that no encoder takes.
+    Analysers quote source text. It may contain control characters and, from escapes in string
+    literals, surrogates that no encoder accepts.
     """
     encodable = str(text).encode("utf-8", "backslashreplace").decode("utf-8")
     one_line = " ".join(encodable.split())
@@ -74,7 +74,7 @@ Text = Annotated[str, BeforeValidator(clean_text)]
 
 
 class Claim(BaseModel):
-    """What one agent said about a path; the finding that holds it names the path."""
+    """The claim of one agent. The finding that contains it names the path."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -89,12 +89,12 @@ class Claim(BaseModel):
 
     @property
     def hundredths(self) -> int:
-        """The confidence as an integer, for arithmetic that is exact everywhere."""
+        """The confidence as an integer, for exact arithmetic."""
         return round(self.confidence * 100)
 
 
 class Resolution(BaseModel):
-    """How a finding came out of its claims: the rule, in words, and all of them."""
+    """The rule that made a finding of its claims, in words, with all claims."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -106,9 +106,9 @@ class Resolution(BaseModel):
 class Finding(BaseModel):
     """A problem at a place.
 
-    `topic` is what the problem is about, in words shared by all agents; `subject` is
-    the name concerned, where several may stand on one line (two imports, say).
-    `exoneration` is the author's comment that excuses it, `# noqa` for instance.
+    `topic` is the kind of problem, in words that all agents share. `subject` is the affected name,
+    where one line may have several (two imports, for instance). `exoneration` is the author's
+    comment that excuses it, for instance `# noqa`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -134,7 +134,7 @@ class Finding(BaseModel):
 
     @property
     def sort_key(self) -> tuple[str, int, int, str, str, str, str, tuple[str, ...]]:
-        """The order of a report: by place, then by what is said."""
+        """The order of a report: by place, then by topic and message."""
         return (
             self.path,
             self.line,

@@ -1,19 +1,19 @@
-"""The review as a job: every part of an execution's way, used for what it is for.
+"""The review as a job, with a function for every phase of an execution.
 
     validate    the root is a folder, the specialists exist
-    enrich      looks up the files' sizes, by which work is shared out
-    route       small trees go file by file, others by size; each request to its pool
+    enrich      reads the sizes of the files, which determine the batches
+    route       small trees go file by file, others by size; each request goes to its pool
     decompose   batches of files, for each specialist; the long ones first
-    expand      what an agent had no time for becomes one more sub-task
-    reduce      keeps the agents' answers in the order of the plan
-    resolve     settles what several agents said about the same place
-    check       every file was seen once by every specialist, whatever died on the way
+    expand      the remaining files of an agent become one more sub-task
+    reduce      collects the replies of the agents in the order of the plan
+    resolve     resolves the findings of several agents about the same place
+    check       every specialist has seen every file once, even after a lost host
     transform   makes the report
-    format      renders it as JSON, SARIF and HTML
-    deliver     puts each file into the folder, whole or not at all
+    format      renders the report as JSON, SARIF and HTML
+    deliver     writes each file into the folder, as a whole or not at all
 
-The parts are functions of what they get; what belongs to one review (its tree, its
-folder) is bound to them in `review_job`.
+The functions depend only on their arguments. `review_job` binds the values of one review (its tree,
+its folder) to them.
 """
 
 import asyncio
@@ -48,21 +48,21 @@ if TYPE_CHECKING:
 __all__ = ["ReviewTree", "Settled", "review_job", "review_request", "review_tree"]
 
 BATCH_BYTES: Final = 200_000
-"""Half a second of the slowest specialist's work: a standard library makes some 60 batches,
-so that the hosts end at about the same time and a lost one loses little."""
+"""Half a second of work of the slowest specialist. A standard library has about 60 batches, so that
+the hosts finish at about the same time, and a lost host loses little."""
 
 SMALL_TREE_FILES: Final = 40
-"""Below, even a batch would leave hosts without work."""
+"""For fewer files, batches would leave hosts without work."""
 
 TASK_TIMEOUT_S: Final = 300.0
-"""A specialist that says nothing for so long hangs."""
+"""A specialist without a reply for so long has hung."""
 
 BY_FILE: Final = "by-file"
 Timings = Callable[[], Mapping[str, float]]
 
 
 class ReviewTree(Contract, name="review.tree"):
-    """The request: review these files under `root`. `sizes_bytes` is filled in on the way."""
+    """The request: review these files under `root`. The enrich phase fills in `sizes_bytes`."""
 
     root: str
     paths: tuple[str, ...]
@@ -90,7 +90,7 @@ def review_request(tree: SourceTree, *, slice_s: float = SLICE_S) -> ReviewTree:
 
 
 def review_job(tree: SourceTree, folder: Path, timings: Timings) -> Job[ReviewTree, Report]:
-    """The job that reviews `tree` and delivers into `folder`; `timings` go into the files."""
+    """The job that reviews `tree` and delivers into `folder`. The files contain `timings`."""
     phase = ExecutionPhase
     return Job(
         name="review",
@@ -99,14 +99,14 @@ def review_job(tree: SourceTree, folder: Path, timings: Timings) -> Job[ReviewTr
         route=route,
         decompose=by_size,
         plan_makers={BY_FILE: by_file},
-        expand=what_is_left,
+        expand=remaining_files,
         reducer=Collect[BatchFindings](),
         resolve=settle,
-        check=(partial(everything_was_seen, tree), partial(findings_are_of, tree)),
+        check=(partial(every_file_was_seen, tree), partial(findings_are_in_the_tree, tree)),
         transform=partial(_report_on, tree),
         format=partial(_rendered, timings),
         deliver=partial(_write, folder),
-        # Thousands of findings take seconds here, in which progress goes on.
+        # With thousands of findings these phases take seconds, so they run in threads.
         threads=frozenset(
             {
                 phase.ENRICHING, phase.RESOLVING, phase.CHECKING, phase.TRANSFORMING,
@@ -123,10 +123,10 @@ async def review_tree(
 ) -> Report:
     """Start the agents, submit the review of `tree`, and show its updates until it is done.
 
-    Raises a `CallboardError` when it failed; then nothing has been delivered.
+    Raises a `CallboardError` when the review fails. Then nothing is delivered.
     """
     hosts = system.living_hosts
-    # One of each on every host: of more, only one could compute at a time anyway.
+    # One of each on every host. More could not compute at the same time.
     await asyncio.gather(
         *(system.pool(agent, size=hosts, name=name) for name, agent in SPECIALISTS.items())
     )
@@ -141,7 +141,7 @@ async def review_tree(
             )
         return await handle.result()
     finally:
-        # After Ctrl-C the agents must hear of it before the system can end quickly.
+        # After Ctrl-C this stops the agents, so that the system can end quickly.
         handle.cancel()
 
 
@@ -149,16 +149,16 @@ async def review_tree(
 
 
 def root_is_a_folder(request: ReviewTree) -> None:
-    """The tree may have gone since it was scanned. Raises `RequestRejected`."""
+    """Check that the tree still exists. Raises `RequestRejected`."""
     if not Path(request.root).is_dir():
         raise RequestRejected(
-            f"the source tree {request.root} is no folder.",
+            f"the source tree {request.root} is not a folder.",
             advice="Name the folder that holds the source tree.",
         )
 
 
 def specialists_exist(request: ReviewTree) -> None:
-    """Raises `RequestRejected` for a name that is unknown or comes twice."""
+    """Check the names. Raises `RequestRejected` for an unknown or repeated one."""
     wrong = sorted(
         name
         for name, times in Counter(request.specialists).items()
@@ -171,8 +171,8 @@ def specialists_exist(request: ReviewTree) -> None:
         )
 
 
-def with_sizes(request: ReviewTree, context: JobContext) -> ReviewTree:  # noqa: ARG001 - a part's shape
-    """The request with the size of each file; 0 for one that cannot be looked at."""
+def with_sizes(request: ReviewTree, context: JobContext) -> ReviewTree:  # noqa: ARG001 - the signature of a phase
+    """The request with the size of each file; 0 for a file that cannot be accessed."""
     sizes = tuple(_size_bytes(Path(request.root), path) for path in request.paths)
     return request.model_copy(update={"sizes_bytes": sizes})
 
@@ -187,7 +187,7 @@ def _size_bytes(root: Path, path: str) -> int:
 
 
 def route(request: ReviewTree) -> Route:
-    """Small trees file by file; each specialist's requests to the pool of its name."""
+    """Small trees go file by file. Each specialist's requests go to the pool of its name."""
     return Route(
         plan_maker=BY_FILE if len(request.paths) < SMALL_TREE_FILES else None,
         agents={SPECIALISTS[name].request.contract_name: name for name in request.specialists},
@@ -220,15 +220,15 @@ def _for_all(
     for name in request.specialists:
         agent = SPECIALISTS[name]
         work = agent.request(root=request.root, paths=tuple(batch), slice_s=request.slice_s)
-        # The longest first: what comes last is short, and no host waits for another.
+        # The longest first, so that the last ones are short and no host waits for another.
         yield SubTask(f"{name}/{number}", work, priority=agent.cost * (1 + size_bytes // 1_000))
 
 
 # --- while the agents work ---------------------------------------------------------------------
 
 
-def what_is_left(sub_task: SubTask, answer: BatchFindings) -> tuple[SubTask, ...]:
-    """One more sub-task for the files that an agent had no time for."""
+def remaining_files(sub_task: SubTask, answer: BatchFindings) -> tuple[SubTask, ...]:
+    """One more sub-task for the remaining files of an agent."""
     if not answer.left:
         return ()
     work = sub_task.request.model_copy(update={"paths": answer.left})
@@ -242,15 +242,15 @@ def what_is_left(sub_task: SubTask, answer: BatchFindings) -> tuple[SubTask, ...
 
 
 def settle(answers: Sequence[BatchFindings]) -> Settled:
-    """One finding for each place and topic; what agents disagree about is decided."""
+    """One finding for each place and topic, with conflicts resolved."""
     seen: Counter[tuple[str, str]] = Counter()
     for answer in answers:
         seen.update((answer.specialist, path) for path in answer.reviewed)
     return Settled(resolve(finding for answer in answers for finding in answer.findings), seen)
 
 
-def everything_was_seen(tree: SourceTree, settled: Settled) -> None:
-    """No file left out and none seen twice. Raises `ResultRejected`."""
+def every_file_was_seen(tree: SourceTree, settled: Settled) -> None:
+    """Check that each specialist saw each file once. Raises `ResultRejected`."""
     expected = {(name, path) for name in SPECIALISTS for path in tree.paths}
     wrong = sorted(expected ^ settled.seen.keys())
     wrong += sorted(pair for pair, times in settled.seen.items() if times != 1)
@@ -262,12 +262,13 @@ def everything_was_seen(tree: SourceTree, settled: Settled) -> None:
         )
 
 
-def findings_are_of(tree: SourceTree, settled: Settled) -> None:
-    """Each finding is about a file of the tree. Raises `ResultRejected`."""
+def findings_are_in_the_tree(tree: SourceTree, settled: Settled) -> None:
+    """Check that each finding is about a file of the tree. Raises `ResultRejected`."""
     strangers = sorted({finding.path for finding in settled.findings} - set(tree.paths))
     if strangers:
         raise ResultRejected(
-            f"{len(strangers)} findings are about no file of the tree, one is {strangers[0]}.",
+            f"{len(strangers)} findings are about files outside the tree, for instance "
+            f"{strangers[0]}.",
             advice="This is a defect of an analyser: please report it.",
         )
 

@@ -1,7 +1,7 @@
 """Live progress: a table on a terminal, a line every few seconds elsewhere, or nothing.
 
-`Standing` is how far the review is, folded from the updates of its execution; the views
-only show it. Everything goes to standard error, so that standard output is the result's.
+`ReviewProgress` is the progress of a review, computed from the updates of its execution. The views
+only show it. They write to standard error, because standard output is for the result.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -28,7 +28,16 @@ from callboard.updates import (
 
 from .agents import SPECIALISTS, BatchFindings
 
-__all__ = ["LinesView", "NoView", "Standing", "TableView", "Tally", "View", "choose_view", "follow"]
+__all__ = [
+    "LinesView",
+    "NoView",
+    "ReviewProgress",
+    "TableView",
+    "Tally",
+    "View",
+    "choose_view",
+    "follow",
+]
 
 LINE_EVERY_S: Final = 3.0
 BAR_WIDTH: Final = 30
@@ -37,15 +46,15 @@ TROUBLES_SHOWN_MAX: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What one specialist has done so far."""
+    """The work of one specialist so far."""
 
     files: int = 0
     findings: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """How far a review is. `hosts` are the living ones; 0 where there are none to count."""
+class ReviewProgress:
+    """The progress of a review. `hosts` counts living hosts; 0 where there are none to count."""
 
     files: int
     hosts: int = 0
@@ -59,11 +68,11 @@ class Standing:
 
     @property
     def findings(self) -> int:
-        """Findings so far, before those about the same place are settled."""
+        """The number of findings so far, before resolution."""
         return sum(tally.findings for tally in self.by_specialist.values())
 
-    def after(self, update: ExecutionUpdate) -> "Standing":
-        """The standing once `update` has been heard."""
+    def after(self, update: ExecutionUpdate) -> "ReviewProgress":
+        """The progress after `update`."""
         match update:
             case PhaseChanged():
                 return replace(self, phase=update.phase)
@@ -90,7 +99,7 @@ class Standing:
 
 
 def tallies(answers: Sequence[BatchFindings]) -> Mapping[str, Tally]:
-    """What each specialist has done, from the agents' answers so far."""
+    """The work of each specialist, from the replies so far."""
     found: dict[str, Tally] = {}
     for answer in answers:
         before = found.get(answer.specialist, Tally())
@@ -101,7 +110,7 @@ def tallies(answers: Sequence[BatchFindings]) -> Mapping[str, Tally]:
 
 
 class View(Protocol):
-    """Shows standings; a context manager that tidies up after itself."""
+    """Shows the progress. A context manager that cleans up at its end."""
 
     def __enter__(self) -> Self: ...
 
@@ -112,8 +121,8 @@ class View(Protocol):
         trace: TracebackType | None,
     ) -> None: ...
 
-    def show(self, standing: Standing) -> None:
-        """Show it, unless it is too soon after the last one."""
+    def show(self, progress: ReviewProgress) -> None:
+        """Show the progress, unless the last one was shown just before."""
 
 
 async def follow(
@@ -123,11 +132,11 @@ async def follow(
     files: int,
     living_hosts: Callable[[], int],
 ) -> None:
-    """Show what `updates` tell, until they end."""
-    standing = Standing(files, living_hosts())
+    """Show the progress after each of `updates`, until they end."""
+    progress = ReviewProgress(files, living_hosts())
     async for update in updates:
-        standing = replace(standing.after(update), hosts=living_hosts())
-        view.show(standing)
+        progress = replace(progress.after(update), hosts=living_hosts())
+        view.show(progress)
 
 
 class NoView:
@@ -144,8 +153,8 @@ class NoView:
     ) -> None:
         pass
 
-    def show(self, standing: Standing) -> None:
-        """Nothing."""
+    def show(self, progress: ReviewProgress) -> None:
+        """Do nothing."""
 
 
 class LinesView(NoView):
@@ -156,33 +165,33 @@ class LinesView(NoView):
         self._next_s = 0.0
         self._hosts = 0
 
-    def show(self, standing: Standing) -> None:
-        """Print a line if one is due, or if a host came or went."""
-        is_news = standing.hosts != self._hosts
-        self._hosts = standing.hosts
-        if not standing.by_specialist or (standing.elapsed_s < self._next_s and not is_news):
+    def show(self, progress: ReviewProgress) -> None:
+        """Print a line if one is due, or if the number of hosts changed."""
+        is_news = progress.hosts != self._hosts
+        self._hosts = progress.hosts
+        if not progress.by_specialist or (progress.elapsed_s < self._next_s and not is_news):
             return
-        self._next_s = standing.elapsed_s + LINE_EVERY_S
-        self._console.print(line_of(standing), highlight=False, markup=False, soft_wrap=True)
+        self._next_s = progress.elapsed_s + LINE_EVERY_S
+        self._console.print(line_of(progress), highlight=False, markup=False, soft_wrap=True)
 
 
-def line_of(standing: Standing) -> str:
-    """The standing in one line."""
+def line_of(progress: ReviewProgress) -> str:
+    """The progress in one line."""
     parts = [
-        f"{standing.elapsed_s:5.1f} s",
-        f"{standing.phase}",
-        f"{standing.sub_tasks_done:,} of {standing.sub_tasks:,} sub-tasks",
-        f"{standing.findings:,} findings",
+        f"{progress.elapsed_s:5.1f} s",
+        f"{progress.phase}",
+        f"{progress.sub_tasks_done:,} of {progress.sub_tasks:,} sub-tasks",
+        f"{progress.findings:,} findings",
     ]
-    if standing.hosts:
-        parts.append(f"{standing.hosts} hosts")
-    if standing.retries:
-        parts.append(f"{standing.retries} retries")
+    if progress.hosts:
+        parts.append(f"{progress.hosts} hosts")
+    if progress.retries:
+        parts.append(f"{progress.retries} retries")
     return " | ".join(parts)
 
 
 class TableView:
-    """A table that is redrawn in place: a row a specialist."""
+    """A table that is redrawn in place, with one row for each specialist."""
 
     def __init__(self, console: Console) -> None:
         self._live = Live(console=console, auto_refresh=False, transient=True)
@@ -199,22 +208,22 @@ class TableView:
     ) -> None:
         self._live.stop()
 
-    def show(self, standing: Standing) -> None:
-        """Draw it."""
-        self._live.update(table_of(standing), refresh=True)
+    def show(self, progress: ReviewProgress) -> None:
+        """Redraw the table."""
+        self._live.update(table_of(progress), refresh=True)
 
 
-def table_of(standing: Standing) -> Group:
-    """The standing as something rich can draw."""
+def table_of(progress: ReviewProgress) -> Group:
+    """The progress as a table of rich."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("specialist")
     table.add_column("", width=BAR_WIDTH)
     table.add_column("files", justify="right")
     table.add_column("findings", justify="right")
     for name in SPECIALISTS:
-        tally = standing.by_specialist.get(name, Tally())
+        tally = progress.by_specialist.get(name, Tally())
         bar = ProgressBar(
-            total=max(1, standing.files),
+            total=max(1, progress.files),
             completed=tally.files,
             width=BAR_WIDTH,
             complete_style="cyan",
@@ -223,15 +232,15 @@ def table_of(standing: Standing) -> Group:
         table.add_row(
             name,
             bar,
-            f"{tally.files:,} / {standing.files:,}",
+            f"{tally.files:,} / {progress.files:,}",
             f"{tally.findings:,}",
         )
-    troubles = [Text(trouble, style="yellow", overflow="ellipsis") for trouble in standing.troubles]
-    return Group(Text(line_of(standing), style="bold"), table, *troubles)
+    troubles = [Text(trouble, style="yellow", overflow="ellipsis") for trouble in progress.troubles]
+    return Group(Text(line_of(progress), style="bold"), table, *troubles)
 
 
 def choose_view(console: Console, *, silent: bool) -> View:
-    """The view that fits where `console` writes to."""
+    """The right view for `console`."""
     if silent:
         return NoView()
     return TableView(console) if console.is_terminal else LinesView(console)

@@ -1,22 +1,22 @@
-"""Settle what several agents said about the same place, by rules that are written down.
+"""Resolve the findings of several agents about the same place.
 
-Claims belong together when path, line, topic and subject are the same (for a topic
-about a whole file, path and topic). Then, in this order:
+Claims belong together when path, line, topic and subject are equal (for a topic about a whole file:
+path and topic). Then these rules apply in order:
 
-1. *Exoneration.* An author's comment (`# noqa`, `# nosec`) speaks to one agent, and
-   excuses the topic at that place before all: the finding stays, lowered to `info`,
-   and shows the comment. But when an agent that the comment does not speak to rates the
-   place `high` or worse, the comment is overruled and the standing claims decide.
+1. *Exoneration.* An author's comment (`# noqa`, `# nosec`) addresses one agent, but excuses
+   the topic at that place for all agents: the finding stays, lowered to `info`, and shows the
+   comment. But when an agent that the comment does not address rates the place `high` or
+   worse, that overrules the comment, and the unexcused claims decide.
 2. *Weighted severity.* When agents differ in severity, the claim with the greatest
    severity weight (1, 2, 4, 8, 16) times confidence wins. Ties: the more severe, then
    the more confident, then the first by agent, rule, message and column.
-3. *Agreement.* When all rate it alike, the same order picks the words.
+3. *Agreement.* When all severities are equal, the same order picks the message.
 
-Agents that err independently are rarely wrong together, so confidence rises with each
-agent: 1 minus the product of their doubts, at most 0.99 unless one is certain.
+Independent agents are rarely wrong together, so the confidence rises with each agent: 1 minus the
+product of their doubts, at most 0.99 unless one is certain.
 
-Pure and order-independent: `resolve` is the same for every order and grouping of its
-input, also when parts of it have been resolved before.
+`resolve` is pure. Its result does not depend on the order and grouping of its input, even when
+parts of the input are resolved already.
 """
 
 from collections.abc import Iterable
@@ -35,7 +35,7 @@ CONFIDENCE_HUNDREDTHS_MAX: Final = CERTAIN - 1
 
 
 def resolve(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """One finding for each place and topic, sorted; raw and resolved ones may be mixed."""
+    """One finding for each place and topic, sorted. The input may mix raw and resolved ones."""
     groups: dict[tuple[str, int, str, str], set[Claim]] = {}
     for finding in findings:
         line = 0 if finding.topic in FILE_TOPICS else finding.line
@@ -81,12 +81,12 @@ def _strongest_first(claim: Claim) -> tuple[int, int, int, str, str, str, int, i
 def _settle(key: tuple[str, int, str, str], claimed: set[Claim]) -> Finding:
     path, _, topic, subject = key
     claims = tuple(sorted(claimed, key=_strongest_first))
-    standing = tuple(claim for claim in claims if claim.exoneration is None)
+    unexcused = tuple(claim for claim in claims if claim.exoneration is None)
     excused = tuple(claim for claim in claims if claim.exoneration is not None)
     overruled = bool(excused) and any(
-        claim.severity.rank >= SEVERITY_OVERRULES.rank for claim in standing
+        claim.severity.rank >= SEVERITY_OVERRULES.rank for claim in unexcused
     )
-    winner = standing[0] if overruled else claims[0]
+    winner = unexcused[0] if overruled else claims[0]
     severity, exoneration = winner.severity, None
     resolution: Resolution | None = None
     if overruled:
@@ -95,7 +95,7 @@ def _settle(key: tuple[str, int, str, str], claimed: set[Claim]) -> Finding:
         resolution = Resolution(policy=policy, text=text, claims=claims)
     elif excused:
         severity, exoneration = Severity.INFO, excused[0].exoneration
-        text = _exonerated_text(excused, standing)
+        text = _exonerated_text(excused, unexcused)
         resolution = Resolution(policy=Policy.EXONERATED, text=text, claims=claims)
     elif len(claims) > 1:
         resolution = _weighed(winner, claims)
@@ -121,7 +121,7 @@ def _joint_confidence(claims: Iterable[Claim]) -> float:
         best[claim.agent] = max(best.get(claim.agent, 0), claim.hundredths)
     if CERTAIN in best.values():
         return 1.0
-    # Integers: a product of floats would depend on the order of the agents.
+    # Integers, because a product of floats depends on the order of the agents.
     doubt = prod(CERTAIN - hundredths for hundredths in best.values())
     scale: int = CERTAIN ** (len(best) - 1)
     joint = CERTAIN - (doubt + scale // 2) // scale
@@ -132,7 +132,9 @@ def _weighed(winner: Claim, claims: tuple[Claim, ...]) -> Resolution:
     others = [claim for claim in claims if claim.severity is not winner.severity]
     if not others:
         agents = ", ".join(sorted({claim.agent for claim in claims}))
-        text = f"{agents}: {len(claims)} claims, all {winner.severity}; the surest is quoted"
+        text = (
+            f"{agents}: {len(claims)} claims, all {winner.severity}; the most confident is quoted"
+        )
         return Resolution(policy=Policy.AGREEMENT, text=text, claims=claims)
     text = (
         f"the greatest weight of severity and confidence wins: {_said(winner)} over "
@@ -141,20 +143,18 @@ def _weighed(winner: Claim, claims: tuple[Claim, ...]) -> Resolution:
     return Resolution(policy=Policy.WEIGHTED_SEVERITY, text=text, claims=claims)
 
 
-def _exonerated_text(excused: tuple[Claim, ...], standing: tuple[Claim, ...]) -> str:
-    text = (
-        f"the author's {excused[0].exoneration} to {excused[0].agent} excuses it: lowered to info"
-    )
-    if not standing:
+def _exonerated_text(excused: tuple[Claim, ...], unexcused: tuple[Claim, ...]) -> str:
+    text = f"the author's {excused[0].exoneration} to {excused[0].agent} excuses it, hence info"
+    if not unexcused:
         return text
-    others = "; ".join(_said(claim) for claim in standing)
-    return f"{text}, though not silenced: {others}"
+    others = "; ".join(_said(claim) for claim in unexcused)
+    return f"{text}, although not excused: {others}"
 
 
 def _overruled_text(winner: Claim, excused: tuple[Claim, ...]) -> str:
     return (
         f"{_said(winner)} overrules the author's {excused[0].exoneration} to {excused[0].agent}, "
-        f"which excuses only what is below {SEVERITY_OVERRULES}"
+        f"which excuses only severities below {SEVERITY_OVERRULES}"
     )
 
 

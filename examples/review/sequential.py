@@ -1,4 +1,4 @@
-"""The whole review as a plain loop: what the parallel review is compared with."""
+"""The whole review as a plain loop, for comparison with the parallel review."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,11 +24,10 @@ def review_sequential(
     files_per_batch: int = FILES_PER_BATCH,
     excluded: frozenset[str] | None = None,
 ) -> Report:
-    """Review the tree under `root`, one agent and one batch after the other.
+    """Review the tree under `root`, one agent and one batch after another.
 
-    `progress` is called with the batches done and their total number.
-
-    Raises UsageError when `root` is no folder that can be read.
+    It calls `progress` with the number of finished batches and their total. Raises UsageError when
+    `root` is not a readable folder.
     """
     tree = scan_tree(root, excluded=excluded)
     batches = tree.batches(files_per_batch)

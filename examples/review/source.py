@@ -1,11 +1,11 @@
-"""Read one source file without ever failing, and keep what analysers derive from it.
+"""Read one source file without failing, and cache the data that analysers derive from it.
 
-Whatever is wrong with a file is a `Problem`, which each agent that stumbles over it
-reports as a finding. Every outcome depends on the bytes alone: the depth of a tree is
-limited by a count, not by the stack that happens to be left when Python recurses.
+A defect of a file is a `Problem`, which each affected agent reports as a finding. Every outcome
+depends on the bytes alone: a count limits the depth of a tree, not the remaining stack of Python's
+recursion.
 
-A `SourceFile` memoises (text, lines, tree, comments) and is used by one thread at a
-time: bandit writes on the nodes it visits.
+A `SourceFile` caches text, lines, tree and comments. One thread at a time uses it, because bandit
+writes attributes on the nodes of the tree.
 """
 
 import ast
@@ -36,18 +36,18 @@ __all__ = [
 ]
 
 SIZE_BYTES_MAX: Final = 2_000_000
-"""A larger file is reported, not analysed: it is generated, and would hold up its batch."""
+"""A larger file is reported, not analysed. It is usually generated, and would delay its batch."""
 
 TREE_DEPTH_MAX: Final = 150
-"""Deeper nesting is reported: analysers recurse three frames a level, and Python allows
-1,000 frames, of which the caller needs some. Five times the depth of the deepest tree
-in Python's standard library."""
+"""Deeper nesting is reported. Analysers use three frames per level, and Python allows 1,000 frames,
+some of them for the caller. This is five times the depth of the deepest tree in Python's standard
+library."""
 
 _NEWLINE: Final = re.compile(r"\r\n|\r|\n")
 _DIRECTIVE: Final = re.compile(r"#.*?(?:noqa|nosec)", re.IGNORECASE)
 _ESCAPED_BYTE: Final = re.compile(r"\\x([89a-f][0-9a-f])")
 
-# warnings.catch_warnings swaps process-wide state and is not safe between threads.
+# warnings.catch_warnings changes process-wide state and is not thread-safe.
 _PARSE_LOCK: Final = threading.Lock()
 
 
@@ -62,10 +62,10 @@ class Problem:
 
 
 class SourceFile:
-    """One file of the tree under review: its bytes, and on demand what they mean.
+    """One file of the reviewed tree: its bytes, and on demand its text and syntax tree.
 
-    `path` is relative to the tree's root, with forward slashes. `location`
-    is for tools that read files themselves; it must never show up in a finding.
+    `path` is relative to the root of the tree, with forward slashes. `location` is for tools that
+    read files themselves. It must never appear in a finding.
     """
 
     def __init__(
@@ -110,20 +110,20 @@ class SourceFile:
 
     @property
     def text(self) -> str:
-        """The decoded text; only of a file without `problem`."""
+        """The decoded text. Only for a file without `problem`."""
         assert not isinstance(self._decoded, Problem)
         return self._decoded[0]
 
     @property
     def is_utf8(self) -> bool:
-        """Whether the bytes are UTF-8, which is all that some tools read."""
+        """Whether the bytes are UTF-8, the only encoding that some tools read."""
         if isinstance(self._decoded, Problem):
             return False
         return self._decoded[1] in {"utf-8", "utf-8-sig"} or self.data.isascii()
 
     @cached_property
     def lines(self) -> tuple[str, ...]:
-        """The lines as Python counts them: a form feed ends none."""
+        """The lines as Python counts them: a form feed does not end a line."""
         return tuple(_NEWLINE.split(self.text))
 
     @cached_property
@@ -169,7 +169,7 @@ class SourceFile:
 
     @property
     def tree(self) -> ast.Module:
-        """The syntax tree, parsed once; only of a file without `parse_problem`."""
+        """The syntax tree, parsed once. Only for a file without `parse_problem`."""
         assert not isinstance(self._parsed, Problem)
         return self._parsed[0]
 
@@ -181,9 +181,9 @@ class SourceFile:
 
     @cached_property
     def comments(self) -> Mapping[int, str]:
-        """The comments by line; empty unless one may hold `noqa` or `nosec`.
+        """The comments by line; empty unless one may contain `noqa` or `nosec`.
 
-        Tokenising costs more than parsing, and directives are rare.
+        Tokenising costs more than parsing, and such comments are rare.
         """
         if not _DIRECTIVE.search(self.text):
             return {}
@@ -193,12 +193,12 @@ class SourceFile:
                 if token.type == tokenize.COMMENT:
                     found[token.start[0]] = token.string
         except (tokenize.TokenError, SyntaxError):
-            pass  # What came before the error counts.
+            pass  # Keep the comments before the error.
         return found
 
 
 def _flatten(tree: ast.Module) -> tuple[ast.AST, ...] | None:
-    """All nodes, breadth first, or None when nested too deep."""
+    """All nodes, breadth first, or None when the tree is too deep."""
     nodes: list[ast.AST] = []
     level: list[ast.AST] = [tree]
     for _ in range(TREE_DEPTH_MAX):
@@ -218,12 +218,12 @@ def _flatten(tree: ast.Module) -> tuple[ast.AST, ...] | None:
 
 
 def portable_name(name: str) -> str:
-    r"""`name` as text that can be encoded: bytes that are not UTF-8 become `\xNN`."""
+    r"""`name` as encodable text: bytes that are not UTF-8 become `\xNN`."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def local_name(name: str) -> str:
-    """The file system's name for a `portable_name` that has escaped bytes."""
+    """The name in the file system for a `portable_name` with escaped bytes."""
     raw = bytearray()
     end = 0
     for match in _ESCAPED_BYTE.finditer(name):
@@ -233,9 +233,9 @@ def local_name(name: str) -> str:
 
 
 def load_source(root: Path, path: str) -> SourceFile:
-    """Read `path` under `root`; what goes wrong becomes the file's problem.
+    """Read `path` under `root`. An error becomes the problem of the file.
 
-    Never raises for what a file system can hold, and never blocks on a pipe.
+    Never raises for any entry of a file system, and never blocks on a pipe.
     """
     location = root / path
     if _ESCAPED_BYTE.search(path) and not os.path.lexists(location):
@@ -255,7 +255,7 @@ def load_source(root: Path, path: str) -> SourceFile:
 
 
 def _read(location: Path) -> bytes | Problem:
-    # O_NONBLOCK: opening a pipe that nobody writes to would wait for ever.
+    # O_NONBLOCK, because opening a pipe without a writer would wait for ever.
     descriptor = os.open(location, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     try:
         status = os.fstat(descriptor)

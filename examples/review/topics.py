@@ -1,8 +1,8 @@
-"""One vocabulary for what agents talk about, so that they can be seen to disagree.
+"""One vocabulary of topics for all agents, so that the resolver can find conflicts.
 
-Each analyser names its own rules (`ruff/F401`, `vulture/unused-import`); a topic is
-what such rules have in common. Own rules are named by their topic already. The codes
-of ruff's `S` rules follow bandit's numbers, so one table serves both.
+Each analyser names its own rules (`ruff/F401`, `vulture/unused-import`). A topic is what such rules
+have in common. The rules of this example are named by their topic. The codes of ruff's `S` rules
+follow bandit's numbers, so one table serves both.
 """
 
 import re
@@ -15,7 +15,7 @@ __all__ = ["FILE_TOPICS", "topic_of"]
 FILE_TOPICS: Final = frozenset(
     {"unparsable", "unreadable", "too-large", "too-deep", "maintainability"}
 )
-"""Topics about a whole file: agents that differ in the line still mean the same."""
+"""Topics about a whole file: findings on different lines still mean the same problem."""
 
 _RUFF: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -95,7 +95,7 @@ _SECURITY_CODE: Final = re.compile(r"[SB](\d{3})")
 
 
 def topic_of(agent: str, code: str, name: str = "") -> str:
-    """The topic of an agent's rule; one that no other agent shares has its own name's."""
+    """The topic of an agent's rule. A rule without a shared topic has its own name as topic."""
     if agent == "ruff" and code in _RUFF:
         return _RUFF[code]
     security = _SECURITY_CODE.fullmatch(code)

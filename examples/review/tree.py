@@ -1,9 +1,8 @@
-"""Find the source files under a root, in an order that no file system decides.
+"""Find the source files under a root, in an order that does not depend on the file system.
 
-Directories behind symbolic links are not entered, so a loop of links cannot trap the
-walk and no file is seen twice under two names; links to files are read. An entry that
-looks like a source file and is none (a folder, a pipe, a dangling link) is listed:
-reading it makes the finding.
+The walk does not enter directories behind symbolic links, so a loop of links cannot trap it, and no
+file has two names. It follows links to files. An entry with the name of a source file that is none
+(a folder, a pipe, a dangling link) is listed, and reading it gives a finding.
 """
 
 import os
@@ -36,17 +35,17 @@ FOLDERS_EXCLUDED: Final = frozenset(
         "site-packages", "dist-packages",
     }
 )  # fmt: skip
-"""Folders that hold other people's code, or no code."""
+"""Folders with third-party code, or without code."""
 
 STANDARD_LIBRARY_EXCLUDED: Final = FOLDERS_EXCLUDED | {"test", "tests", "idle_test"}
-"""For the standard library: also its tests."""
+"""The same for the standard library, with its tests."""
 
 _NEWLINE: Final = re.compile(rb"\r\n|\r|\n")
 
 
 @dataclass(frozen=True, slots=True)
 class SourceTree:
-    """What there is to review. `paths` are relative to `root`, sorted, with slashes."""
+    """The files to review. `paths` are relative to `root`, sorted, with slashes."""
 
     root: Path
     name: str
@@ -61,18 +60,16 @@ class SourceTree:
 
 
 def standard_library() -> Path:
-    """The standard library of the Python that runs this."""
+    """The standard library of the running Python."""
     return Path(sysconfig.get_path("stdlib"))
 
 
 def scan_tree(root: Path | str, *, excluded: frozenset[str] | None = None) -> SourceTree:
     """List the source files under `root`.
 
-    `excluded` names folders to skip wherever they are; None is `FOLDERS_EXCLUDED`, and
-    for the standard library itself `STANDARD_LIBRARY_EXCLUDED`. An empty tree is fine:
-    it comes with a note.
-
-    Raises UsageError when `root` is missing, is no folder, or cannot be listed.
+    `excluded` names folders to skip at any depth. None means `FOLDERS_EXCLUDED`, and for the
+    standard library `STANDARD_LIBRARY_EXCLUDED`. An empty tree is valid and has a note. Raises
+    UsageError when `root` is missing, is not a folder, or cannot be listed.
     """
     folder = _checked_root(Path(root))
     if excluded is None:
@@ -105,7 +102,7 @@ def _checked_root(root: Path) -> Path:
     except OSError as error:
         raise UsageError(
             f"the source tree {shown} cannot be listed: {error.strerror}.",
-            advice="Run as a user who may read it.",
+            advice="Run as a user with permission to read it.",
         ) from error
     return root
 

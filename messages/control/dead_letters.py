@@ -1,4 +1,4 @@
-"""The dead letter: what is said of a message that reached nobody."""
+"""The dead letter: the report on a message that no handler completed."""
 
 from typing import Any, Final
 
@@ -12,33 +12,33 @@ _FROZEN: Final = ConfigDict(frozen=True, extra="forbid")
 
 
 class Attempt(BaseModel):
-    """One time that a message was handled and crashed its actor."""
+    """One attempt to handle a message that crashed its actor."""
 
     model_config = _FROZEN
 
     incarnation: int
-    """Which incarnation of the actor it was, from 1 on."""
+    """The incarnation of the actor, from 1."""
     host: str
-    """Where."""
+    """The actor's host."""
     error_type: str
     text: str
     traceback: str
-    """Its end, when it is long."""
+    """The end of the traceback, when it is long."""
 
 
 class DeadLetter(Contract, name="callboard.dead_letter"):
-    """One message that was not handled. The message itself is not kept: it may be large."""
+    """A message that was not handled. The message itself is not kept: it may be large."""
 
     reason: str
     """no_actor, actor_stopped, no_handler, mailbox_full, handler_failed, expired, undecodable,
     restarted, poison, activation_failed, refused."""
     target: str
-    """The path or address it was for."""
+    """The path or address of the receiver."""
     contract: str
-    """Its contract's name; empty when that could not be read."""
+    """The name of the message's contract; empty when it could not be read."""
     host: str
-    """The host it died on."""
+    """The host that reports it."""
     error: dict[str, Any] | None = None
-    """The error that says why, as data."""
-    story: tuple[Attempt, ...] = ()
-    """Each attempt to handle it, of a message that was poison."""
+    """The cause, as `CallboardError.to_data` gives it."""
+    attempts: tuple[Attempt, ...] = ()
+    """The attempts to handle a message of the reason `poison`, the first one first."""

@@ -1,9 +1,9 @@
-"""Hosts as data: what processes a system has, in which order, with what and how supervised.
+"""Hosts as data: the processes of a system, their order, resources and supervision.
 
     Settings(hosts=(HostSpec("store"), HostSpec("gpu", count=2, resources=Resources(gpus=1))))
 
-Hosts start in the order of their specs and stop in its reverse. A spec says what belongs
-to one kind of host; how they are supervised together is `Settings.host_supervision`.
+Hosts start in the order of their specs and stop in reverse order. A spec describes one
+kind of host; `Settings.host_supervision` describes the supervision of all of them.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,19 +27,24 @@ def _refuse(name: str, problem: str, advice: str) -> NoReturn:
 @final
 @dataclass(frozen=True, slots=True)
 class HostSpec:
-    """One host, or `count` hosts that differ in their number only."""
+    """One host, or `count` hosts that differ only in their number.
+
+    Raises `SpecError` for a field out of its range.
+    """
 
     name: str
-    """What `Placement(host=...)` and `callboard tree` call it; with a count over 1 a number
-    is added: `gpu-1`, `gpu-2`."""
+    """The name in `Placement(host=...)` and `callboard tree`. With a count over 1, a number
+    follows: `gpu-1`, `gpu-2`."""
     count: int = 1
     resources: Resources | None = None
-    """What Ray reserves for its process; None: nothing, and standbys may take it over."""
+    """The resources that Ray reserves for its process. None reserves nothing, and a standby
+    may take the host's place."""
     restart: Restart = Restart.PERMANENT
     stop_timeout: StopTimeout = StopTimeout.INFINITY
-    """How long it may take to stop. Infinite, it takes what its actors' own timeouts need,
-    and is killed when its event loop no longer answers: a host is a supervisor of actors."""
+    """How long the host may take to stop. If infinite, the timeouts of its actors decide, and
+    the host is killed only when its event loop stops answering."""
     significant: bool = False
+    """Whether the end of this host can end the system; see `AutoShutdown`."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not 0 < len(self.name) <= NAME_CHARS_MAX:
@@ -63,7 +68,7 @@ class HostSpec:
             )
 
     def names(self) -> Iterator[str]:
-        """What each of its hosts is called."""
+        """The name of each of its hosts."""
         if self.count == 1:
             yield self.name
         else:
@@ -82,7 +87,7 @@ class HostSpec:
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Self:
-        """The spec that `data` describes. Raises SpecError."""
+        """The spec that `data` describes. Raises `SpecError`."""
         resources = data.get("resources")
         return cls(
             data["name"],
@@ -95,9 +100,9 @@ class HostSpec:
 
 
 def host_specs(hosts: int | Sequence[HostSpec]) -> tuple[HostSpec, ...]:
-    """The hosts one by one, in start order; a number stands for `host-1`, `host-2` and so on.
+    """One spec for each host, in start order; a number means `host-1`, `host-2` and so on.
 
-    Raises SpecError for none, too many, and two of one name.
+    Raises `SpecError` for no hosts, too many hosts, and two hosts of one name.
     """
     specs = (
         tuple(HostSpec(f"host-{number}") for number in range(1, hosts + 1))
@@ -115,11 +120,11 @@ def host_specs(hosts: int | Sequence[HostSpec]) -> tuple[HostSpec, ...]:
         )
     )
     if not 1 <= len(specs) <= HOSTS_MAX:
-        _refuse("hosts", f"are {len(specs)}", f"There may be 1 to {HOSTS_MAX}.")
+        _refuse("hosts", f"are {len(specs)}", f"Give 1 to {HOSTS_MAX} hosts.")
     names: dict[str, None] = {}
     for spec in specs:
         if spec.name in names:
-            _refuse("hosts", f"have two called {spec.name!r}", "Give each a name of its own.")
+            _refuse("hosts", f"have two named {spec.name!r}", "Give each host its own name.")
         names[spec.name] = None
     return specs
 
@@ -127,10 +132,10 @@ def host_specs(hosts: int | Sequence[HostSpec]) -> tuple[HostSpec, ...]:
 @final
 @dataclass(frozen=True, slots=True)
 class ProcessOrder:
-    """What the root wants of a process that is not like all others."""
+    """The root's requirements for a process with resources of its own."""
 
     name: str
-    """What the Ray dashboard calls it; the engine adds the system before and a number after."""
+    """The name in Ray's dashboard; the engine puts the system before and a number behind."""
     resources: Resources
     on_waiting: Callable[[str], None]
-    """Told what the process waits for, as often as that changes; empty when it no longer does."""
+    """Called with what the process waits for, at each change; empty when it waits no more."""

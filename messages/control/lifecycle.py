@@ -1,10 +1,9 @@
-"""How a supervised child ended: a closed vocabulary, and plain data to tell why.
+"""Why a supervised child ended: a closed vocabulary, and plain data with the details.
 
-An actor, a host and a whole supervisor end in the same words, so one supervisor core
-can judge them alike. Only `ExitReason` decides what happens next; `detail` is for
-people and logs, and no decision may depend on it.
+Actors, hosts and supervisors share these reasons, so one supervisor core handles all of
+them. Only `ExitReason` decides what happens next; `detail` is for people and logs.
 
-Invariant: NORMAL and SHUTDOWN are the only ends that nobody needs to repair.
+Invariant: NORMAL and SHUTDOWN are the only normal exits.
 """
 
 from collections.abc import Mapping
@@ -20,39 +19,39 @@ __all__ = ["ENDED_NORMALLY", "SHUT_DOWN", "Exit", "ExitReason"]
 @final
 @unique
 class ExitReason(StrEnum):
-    """Why a child is no more."""
+    """Why a child ended."""
 
     NORMAL = "normal"
-    """It finished what it was for."""
+    """The child finished its work."""
 
     SHUTDOWN = "shutdown"
-    """It was asked to stop and did, or a supervisor gave up in good order."""
+    """The child stopped on request, or with its supervisor."""
 
     KILLED = "killed"
-    """It was ended by force: its stop timeout passed, or somebody killed its process."""
+    """The child was killed: its stop timeout passed, or its process was killed."""
 
     FAILED = "failed"
-    """It raised; `detail` holds the error's data."""
+    """The child raised an exception; `detail` holds the error as data."""
 
     HOST_LOST = "host_lost"
-    """The process it lived in died or cannot be reached."""
+    """The child's process died or cannot be reached."""
 
     START_FAILED = "start_failed"
-    """It never ran: its constructor, its start hook or its placement failed."""
+    """The child never ran: its constructor, its start hook or its placement failed."""
 
     NO_ACTOR = "no_actor"
-    """There was none to watch or to link to. Only a watcher or a partner sees this one."""
+    """There is no actor to watch or to link to. Only a watcher or a linked actor gets this."""
 
     @property
     def is_abnormal(self) -> bool:
-        """Whether a transient child with this end is restarted."""
+        """Whether a transient child is restarted after this exit."""
         return self is not ExitReason.NORMAL and self is not ExitReason.SHUTDOWN
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """One end of one child: what kind, and plain data (an error's, mostly) that tells why."""
+    """One exit of a child: its reason, and plain data (usually an error's) with the details."""
 
     kind: ExitReason
     # Left out of the hash, because a mapping has none; equality still compares it.
@@ -60,29 +59,29 @@ class Exit:
 
     @property
     def is_abnormal(self) -> bool:
-        """Whether somebody should look at it, and a transient child is restarted."""
+        """Whether the exit is a failure, after which a transient child is restarted."""
         return self.kind.is_abnormal
 
     @classmethod
     def of_error(cls, kind: ExitReason, error: CallboardError) -> Self:
-        """The end that `error` caused, as data that crosses hosts."""
+        """The exit that `error` caused."""
         return cls(kind, error.to_data())
 
     def to_data(self) -> dict[str, Any]:
-        """This end as plain data that any codec can carry."""
+        """This exit as plain data that any codec can encode."""
         return {"kind": self.kind.value, "detail": dict(self.detail)}
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Self:
-        """The end that `data` describes.
+        """The exit that `data` describes.
 
-        Raises SpecError when its kind is not one of `ExitReason`.
+        Raises `SpecError` when its kind is not one of `ExitReason`.
         """
         try:
             kind = ExitReason(str(data.get("kind")))
         except ValueError:
             raise SpecError(
-                f"Exit.kind: {data.get('kind')!r} is no kind of exit.",
+                f"Exit.kind is {data.get('kind')!r}, which is no reason of an exit.",
                 advice=f"Use one of {', '.join(ExitReason)}.",
                 field="Exit.kind",
             ) from None
@@ -90,7 +89,7 @@ class Exit:
 
 
 ENDED_NORMALLY: Final = Exit(ExitReason.NORMAL)
-"""Shared, because most children of a busy host end like this."""
+"""Shared by all normal exits, the most frequent ones of a busy host."""
 
 SHUT_DOWN: Final = Exit(ExitReason.SHUTDOWN)
-"""Shared: the reason of every ordered stop."""
+"""Shared by all stops on request."""

@@ -1,6 +1,6 @@
-"""What hosts tell each other about watches and links: never seen by actors.
+"""The messages between hosts about monitors and links. Actors never see them.
 
-Each tie has two ends. It is named by the slot of the host where it was made and a number
+A monitor or link has two ends. Its id is the slot of the host that made it, and a number
 that this incarnation of the host uses once.
 """
 
@@ -12,16 +12,16 @@ __all__ = ["MonitorDropped", "MonitorEnded", "MonitorRequested"]
 
 
 class MonitorRequested(Contract, name="callboard.tie_requested"):
-    """An actor of another host watches an actor here, or is linked to it from now on."""
+    """An actor of another host begins to watch an actor here, or links itself to it."""
 
     slot: int
     epoch: int
-    """The incarnation of the host that asks: what a dead one had asked for is void."""
+    """The incarnation of the asking host: requests of a dead incarnation are void."""
     number: int
     cell: int
-    """What is watched or linked to."""
+    """The cell of the watched or linked actor."""
     asker: int
-    """The cell that asks."""
+    """The cell of the watching or linking actor."""
     is_link: bool
 
 
@@ -31,15 +31,16 @@ class MonitorEnded(Contract, name="callboard.tie_ended"):
     slot: int
     number: int
     to_asker: bool
-    """Whether this goes to the end that asked for the tie."""
+    """Whether the receiver is the end that made the monitor or link."""
     kind: str
     detail: dict[str, Any]
     comes_back: bool | None = None
 
 
 class MonitorDropped(Contract, name="callboard.tie_dropped"):
-    """The sender's end is not interested any more."""
+    """The actor at the sender's end has ended its monitor or link."""
 
     slot: int
     number: int
     to_asker: bool
+    """See `MonitorEnded.to_asker`."""

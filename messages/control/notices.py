@@ -1,8 +1,8 @@
-"""What the system tells an actor that has asked to be told: deaths, and who is there.
+"""Notifications that actors subscribe to: exits, offers and names.
 
-These are contracts like any others, so an actor takes them with a handler, keeps them
-and passes them on. They are put into its mailbox even when that is full, and none is
-ever lost or told twice while the actor lives; what each may overtake stands with it.
+They are ordinary contracts: an actor handles them, keeps them and passes them on. They
+enter its mailbox even when that is full. While the actor lives, each notification arrives
+exactly once; the docstring of each says which messages it may overtake.
 """
 
 from typing import Any
@@ -15,24 +15,24 @@ __all__ = ["Down", "Exited", "NameChanged", "Offers"]
 
 
 class Down(Contract, name="callboard.down"):
-    """What was watched has ended: one incarnation of an actor, or a host.
+    """A watched actor has ended (one incarnation of it), or a watched host.
 
-    One for each watch, which is over then. It may arrive before messages that the actor
-    had sent and that still wait on their way.
+    Each watch gives one `Down` and is over then. It may arrive before messages that the
+    watched actor sent and that still wait on their way.
     """
 
     ref: Ref[Any]
-    """What was watched. It may answer again: see `comes_back`."""
+    """The watched actor. It may answer again: see `comes_back`."""
     kind: ExitReason
-    """`NO_ACTOR` when there was nothing to watch, `HOST_LOST` when its process is gone."""
+    """Why it ended: `NO_ACTOR` if there was no actor, `HOST_LOST` if its process died."""
     detail: dict[str, Any]
-    """The error as data (`message`, and under `details` a `remote_traceback`), or nothing."""
+    """The error as data (`message`, and under `details` a `remote_traceback`), or empty."""
     comes_back: bool | None = None
-    """Whether its supervisor starts it again; None when that is not known here."""
+    """Whether its supervisor restarts it; None when this is not known here."""
 
 
 class Exited(Contract, name="callboard.exited"):
-    """The other side of a link has ended: for an actor with `trap_exits`, which lives on."""
+    """A linked actor has ended; only an actor with `trap_exits` gets this, and lives on."""
 
     ref: Ref[Any]
     kind: ExitReason
@@ -40,20 +40,20 @@ class Exited(Contract, name="callboard.exited"):
 
 
 class Offers(Contract, name="callboard.offers"):
-    """Who offers a contract now. The newest only: one that waits is replaced by the next."""
+    """The actors that offer a contract now. A newer one replaces one that still waits."""
 
     contract: str
     """The contract's name."""
     refs: tuple[Ref[Any], ...]
-    """In the order in which they began to offer it; a part of a pool is one of them."""
+    """In the order in which they began to offer it; a host's part of a pool is one entry."""
     version: int
-    """The directory's; a larger one is newer, on any host."""
+    """The version of the directory; a larger one is newer, on any host."""
 
 
 class NameChanged(Contract, name="callboard.name_changed"):
-    """Who has a name now. The newest only, as with `Offers`."""
+    """The actor that has a name now. A newer one replaces one that still waits."""
 
     name: str
     ref: Ref[Any] | None
-    """None while nobody has it."""
+    """None while no actor has the name."""
     version: int

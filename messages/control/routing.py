@@ -1,4 +1,4 @@
-"""How a message that names no receiver is given to one of several offers."""
+"""How a message without a receiver reaches one of the actors that offer its contract."""
 
 import enum
 from dataclasses import dataclass
@@ -12,23 +12,24 @@ __all__ = ["ROUTING_DEFAULT", "Routing", "RoutingKind", "consistent_hash", "keye
 @final
 @enum.unique
 class RoutingKind(enum.StrEnum):
-    """The rules there are."""
+    """The kinds of routing."""
 
     ROUND_ROBIN = "round_robin"
     LEAST_LOADED = "least_loaded"
     CONSISTENT_HASH = "consistent_hash"
     KEYED = "keyed"
-    """A consistent hash over places that never change: one that is down keeps its keys."""
+    """A consistent hash over fixed places: a place that is down keeps its keys."""
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """The rule of one pool, or of all offers of a contract.
+    """The routing of a pool, or of all offers of a contract.
 
-    `Routing.ROUND_ROBIN` takes each in turn. `Routing.LEAST_LOADED` takes the one with the
-    least outstanding from the sender's host, for its size. `consistent_hash("field")` takes
-    the same one for the same value of a field.
+    `Routing.ROUND_ROBIN` takes each offer in turn. `Routing.LEAST_LOADED` takes the offer with
+    the fewest outstanding messages of the sender's host, relative to its size.
+    `consistent_hash("field")` takes the same offer for the same value of a field. Raises
+    `SpecError` for fields that do not fit together.
     """
 
     kind: RoutingKind
@@ -48,13 +49,13 @@ class Routing:
             or (self.places and not is_keyed)
         ):
             raise SpecError(
-                f"Routing({self.kind!r}, {self.field!r}).",
+                f"Routing({self.kind!r}, {self.field!r}) is no valid routing.",
                 advice='Use Routing.ROUND_ROBIN, Routing.LEAST_LOADED or consistent_hash("field").',
                 field="Routing",
             )
 
     def to_text(self) -> str:
-        """This rule as text, for the directory."""
+        """This routing as text, for the directory."""
         text = f"{self.kind}:{self.field}" if self.field else self.kind.value
         if self.places:
             text += ":" + ",".join(f"{slot}/{cell}" for slot, cell in self.places)
@@ -62,7 +63,7 @@ class Routing:
 
     @classmethod
     def from_text(cls, text: str) -> Self:
-        """The rule that `to_text` wrote; raises `SpecError` for anything else."""
+        """The routing that `to_text` wrote; raises `SpecError` for any other text."""
         kind, _, rest = text.partition(":")
         field, _, places = rest.partition(":")
         try:
@@ -71,7 +72,7 @@ class Routing:
             )
         except ValueError:
             raise SpecError(
-                f"{text!r} is no routing.",
+                f"{text!r} is no routing that this release knows.",
                 advice="All hosts must run the same release of Callboard.",
                 field="Routing",
             ) from None
@@ -84,7 +85,7 @@ ROUTING_DEFAULT: Final = Routing(RoutingKind.ROUND_ROBIN)
 
 
 def consistent_hash(field: str) -> Routing:
-    """The same receiver for messages that agree in a field, as long as it is there."""
+    """Routes messages with the same value of a field to the same receiver while it lives."""
     return Routing(RoutingKind.CONSISTENT_HASH, field)
 
 

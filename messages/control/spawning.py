@@ -1,6 +1,6 @@
-"""What a driver asks of the root: to start actors, to stop them, to be told of things.
+"""A driver's requests to the root: start actors, stop them, subscribe to dead letters.
 
-The root may live in another process than the driver, so what is to be started travels as
+The root may run in another process than the driver. Actor classes therefore travel as
 bytes that the root passes on and never reads: it needs none of the user's code.
 """
 
@@ -29,9 +29,9 @@ _FROZEN: Final = ConfigDict(frozen=True, extra="forbid")
 
 
 class Offer(BaseModel):
-    """Let one of the new actors be found: by the contracts it handles, or by a name.
+    """Publish one of the new actors: by the contracts it handles, or by a name.
 
-    The actor is the one with the number `offset` after the first number of part `part`.
+    The actor's cell is the first cell of part `part`, plus `offset`.
     """
 
     model_config = _FROZEN
@@ -41,42 +41,42 @@ class Offer(BaseModel):
     contracts: tuple[str, ...] = ()
     name: str | None = None
     size: int = 1
-    """How many messages it works on at once: agents times their concurrency."""
+    """How many messages it handles at the same time: agents times their concurrency."""
     routing: str | None = None
-    """How its contracts are routed (`Routing.to_text`); None leaves it as it is."""
+    """The routing of its contracts (`Routing.to_text`); None changes nothing."""
 
 
 class SpawnPart(BaseModel):
-    """Actors that are started together, on one host."""
+    """Actors that start together, on one host."""
 
     model_config = _FROZEN
 
     entries: bytes
     """A pickled list of `SpawnEntry` (the kernel's `control_actor.py`) and `Startable`."""
     code: bytes = b""
-    """The pickled classes alone: what a standby loads before it is needed."""
+    """The pickled classes alone, which standbys load in advance."""
     count: int
-    """How many births there are."""
+    """The number of entries."""
     numbers_each: int = 1
-    """Cell numbers that each birth takes: one, or as many as its tree has nodes."""
+    """The cell numbers that each entry takes: one, or as many as its tree has nodes."""
     placement: dict[str, Any] | None = None
-    """`Placement.to_data()`; None: the least loaded host."""
+    """`Placement.to_data()`; None for the least loaded host."""
     host: dict[str, Any] | None = None
     """For an isolated placement, `HostSpec.to_data()` of the host to start for it."""
     comes_back: bool = True
-    """Whether it is started again where its host is replaced; otherwise it is gone with it."""
+    """Whether a replacement of its host starts it again; otherwise it ends with its host."""
     field: str = ""
-    """What errors about its placement name; empty where nobody would know more by it."""
+    """The name that errors about its placement use; empty where a name would not help."""
     is_remote_child_holder: bool = False
     """Whether it holds a placed child of the tree in part 0 of its request, and ends with it."""
     holders: tuple[int, ...] = ()
     """The parts of its request that hold the placed children of its tree, in their order."""
     places: tuple[tuple[int, int], ...] = ()
-    """Where those are: slot and first cell number of each. The root fills it in."""
+    """Slot and first cell number of each holder. The root fills this in."""
 
 
 class Spawned(Contract, name="callboard.spawned"):
-    """Where the actors are: slot and first cell number of each part, in order."""
+    """The places of the actors: slot and first cell number of each part, in order."""
 
     parts: tuple[tuple[int, int], ...]
     failures: dict[int, dict[str, Any]]
@@ -84,23 +84,23 @@ class Spawned(Contract, name="callboard.spawned"):
 
 
 class Spawn(Request[Spawned], name="callboard.spawn"):
-    """Start actors; when it is answered, names and offers can be used from the asker's host."""
+    """Start actors; after the reply, the sender's host can use their names and offers."""
 
     parts: tuple[SpawnPart, ...]
     offers: tuple[Offer, ...] = ()
     all_or_none: bool = False
-    """Whether all are stopped again when one of them does not start."""
+    """Whether a failed start stops all others again."""
     token: str = ""
-    """For a driver that may have to ask again, because the root died: what has been started
-    under this token is not started twice. Empty when it never asks again."""
+    """Identifies the request when a driver repeats it after the death of the root: a repeated
+    token starts nothing twice. Empty when the driver never repeats it."""
 
 
 class ResizedPool(Contract, name="callboard.resized_pool"):
-    """The parts have their new sizes; agents that were too many end with what they do."""
+    """The parts have their new sizes; surplus agents end after their current message."""
 
 
 class PartSize(BaseModel):
-    """One host's part of a running pool, as it is to be: births of a new size, and its offer."""
+    """The new size of one host's part of a running pool, with its entries and its offer."""
 
     model_config = _FROZEN
 
@@ -112,9 +112,9 @@ class PartSize(BaseModel):
 
 
 class ResizePool(Request[ResizedPool], name="callboard.resize_pool"):
-    """Give parts of a pool other sizes, now and whenever their hosts are replaced.
+    """Resize parts of a pool, now and for later replacements of their hosts.
 
-    Fails with `ActorStartFailed`. Parts that are not there any more are left out.
+    Fails with `ActorStartFailed`. Parts that do not exist any more are skipped.
     """
 
     parts: tuple[PartSize, ...]
@@ -125,22 +125,22 @@ class StoppedActor(Contract, name="callboard.stopped_actor"):
 
 
 class StopActor(Request[StoppedActor], name="callboard.stop_actor"):
-    """Stop a top-level actor in order; it does not come back. Fails with `ActorNotFound`."""
+    """Stop a top-level actor for good, in order. Fails with `ActorNotFound`."""
 
     slot: int
     cell: int
     drains: bool = False
-    """Whether it first handles all that was sent to it. It is answered as soon as nobody finds
-    the actor any more."""
+    """Whether the actor first handles all messages that were sent to it. The reply comes as
+    soon as the actor cannot be found any more."""
 
 
 class AllDeadLettersSubscribed(Contract, name="callboard.all_letters_subscribed"):
-    """Every living host has the subscriber, and those to come will."""
+    """Every living host has the subscriber, and later hosts will have it."""
 
 
 class SubscribeAllDeadLetters(
     Request[AllDeadLettersSubscribed], name="callboard.subscribe_all_letters"
 ):
-    """Send each dead letter of every host, also of hosts to come, to an actor."""
+    """Send each further dead letter of all hosts, later hosts included, to an actor."""
 
     subscriber: Ref[Any]

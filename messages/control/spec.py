@@ -1,12 +1,11 @@
-"""Supervision as data: what a supervisor keeps alive, and how it goes about it.
+"""Supervision as data: the children of a supervisor, and its policy.
 
-The words and their meaning are Erlang/OTP's. A spec is frozen and validated once,
-where it is made, so nobody who receives one checks it again. A spec never says what
-the child is: `ChildSpec.start` is a recipe that only the one who performs the starts
-can read, so the same specs describe actors in a host and hosts in a cluster.
+The words and their meaning are Erlang/OTP's. A spec is frozen and validated once, when it
+is made. A spec never says what the child is, so the same specs describe actors in a host
+and hosts in a cluster.
 
-Invariant: every combination that OTP refuses is refused here, with `SpecError`, whose
-`details["field"]` names the field.
+Invariant: a combination that OTP refuses raises `SpecError`, whose `details["field"]` names
+the field.
 """
 
 import math
@@ -33,10 +32,10 @@ __all__ = [
 ]
 
 ChildId = Hashable
-"""What a child is called inside its supervisor: an int or a str, as a rule."""
+"""The name of a child inside its supervisor: usually an int or a str."""
 
 BACKOFF_STEP_S: Final = 0.1
-"""The delay of the second restart in a row when the first one is immediate."""
+"""The delay of the second restart in a row, in seconds, when the first one is immediate."""
 
 CHILDREN_MAX: Final = 1_000_000
 """Children of one supervisor by default: ten times what one host is measured with."""
@@ -62,7 +61,7 @@ def _check_type(field: str, value: object, wanted: type) -> None:
 def _is_hashable(value: object) -> bool:
     try:
         hash(value)
-    except TypeError:  # the only sure way: a tuple of lists passes for Hashable
+    except TypeError:  # the only sure test: a tuple of lists passes for Hashable
         return False
     return True
 
@@ -70,37 +69,37 @@ def _is_hashable(value: object) -> bool:
 @final
 @unique
 class Restart(StrEnum):
-    """When a child that ended by itself is started again."""
+    """After which exits a supervisor restarts a child."""
 
     PERMANENT = "permanent"
-    """Always."""
+    """After every exit."""
 
     TRANSIENT = "transient"
-    """After an abnormal end only (see `ExitReason.is_abnormal`)."""
+    """After an abnormal exit (see `ExitReason.is_abnormal`)."""
 
     TEMPORARY = "temporary"
-    """Never; it is forgotten, also when a sibling's restart takes it down."""
+    """Never. The child is removed, even when the restart of a sibling stops it."""
 
 
 @final
 @unique
 class Strategy(StrEnum):
-    """Which children are restarted together with the one that ended."""
+    """Which siblings a supervisor restarts together with a child that ended."""
 
     ONE_FOR_ONE = "one_for_one"
-    """None: children do not need each other."""
+    """None: children are independent."""
 
     ONE_FOR_ALL = "one_for_all"
-    """All: each needs each."""
+    """All: each child needs all others."""
 
     REST_FOR_ONE = "rest_for_one"
-    """Those started after it: each may need what was started before it."""
+    """Those that started after it: a child may need the children before it."""
 
 
 @final
 @unique
 class AutoShutdown(StrEnum):
-    """Whether a supervisor ends by itself once its significant children have ended."""
+    """Whether a supervisor shuts down when its significant children have ended by themselves."""
 
     NEVER = "never"
     ANY_SIGNIFICANT = "any_significant"
@@ -110,9 +109,9 @@ class AutoShutdown(StrEnum):
 @final
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """How long something that keeps failing waits for its next try: a child for its next start.
+    """The waits between repeated attempts, such as the restarts of a child; in seconds.
 
-    The n-th try in a row (n = 1, 2, ...) waits, with `random` in [0, 1),
+    The n-th attempt in a row (n = 1, 2, ...) waits, with `random` in [0, 1),
 
         delay(n) = base(n) * (1 - jitter * random)
 
@@ -120,11 +119,12 @@ class Backoff:
         base(1)  = 0                                                 if min_s = 0
         base(n)  = min(max_s, BACKOFF_STEP_S * factor ** (n - 2))    if min_s = 0, n > 1
 
-    so `min_s = 0` tries again at once the first time, and the delay is never over `max_s`.
-    Jitter only shortens: spread around the cap, half of all delays would be the cap
-    itself, and whatever failed together would come back together.
+    With `min_s = 0` the first attempt does not wait. The delay never exceeds `max_s`.
+    Jitter only shortens a delay: jitter around the cap would cut half of all delays to the
+    cap itself, and children that failed together would restart together.
 
-    A supervisor ends the row, so that n is 1 again, once a child has run for `max_s`.
+    A supervisor starts again with n = 1 once a child has run for `max_s`. Raises `SpecError`
+    for a field out of its range.
     """
 
     min_s: float = 0.0
@@ -138,7 +138,7 @@ class Backoff:
         _check_number("Backoff.factor", self.factor, low=1.0)
         _check_number("Backoff.jitter", self.jitter, low=0.0, high=1.0)
         if math.inf in (self.min_s, self.max_s, self.factor):
-            _refuse("Backoff.max_s", "or another field is infinite", "A delay must end.")
+            _refuse("Backoff.max_s", "or another field is infinite", "Give finite numbers.")
         if self.min_s > self.max_s:
             _refuse(
                 "Backoff.max_s",
@@ -147,7 +147,7 @@ class Backoff:
             )
 
     def delay_s(self, failures: int, random: float = 0.0) -> float:
-        """The wait in seconds after so many failures in a row, from 1; without jitter as it is."""
+        """The wait in seconds after this many failures in a row, from 1."""
         assert failures >= 1, "failures are counted from 1"
         first_s, power = self.min_s, failures - 1
         if first_s == 0.0:
@@ -155,7 +155,7 @@ class Backoff:
                 return 0.0
             first_s, power = BACKOFF_STEP_S, failures - 2
         try:
-            # `float` first: an int factor would grow without a bound instead of overflowing.
+            # `float` first: an int power grows without bound and never overflows.
             base_s = min(self.max_s, first_s * float(self.factor) ** power)
         except OverflowError:
             base_s = self.max_s
@@ -165,16 +165,16 @@ class Backoff:
 @final
 @dataclass(frozen=True, slots=True)
 class Intensity:
-    """How many restarts within how long a supervisor takes for its children's trouble.
+    """How many restarts within a period a supervisor allows.
 
-    One more than `restarts` within `period_s` (both ends included), and the trouble is
-    the supervisor's own: it stops all children and escalates. 0 escalates at once.
+    With one more than `restarts` within `period_s` seconds (both ends included), the
+    supervisor stops all children and fails itself. 0 allows no restart.
 
-    OTP's default is 1 in 5 s. With an immediate first restart, as `Backoff` has it, that
-    gives up 2 crashes after the first bad message, so the default here is Elixir's: 3 in
-    5 s, which survives a message that is delivered twice and still ends a crash loop
-    before the back-off grows past a second. The window is per supervisor, so one with
-    thousands of children that fail independently must be given its own.
+    OTP's default is 1 in 5 s. With an immediate first restart, the default of `Backoff`, a
+    supervisor would fail at the second crash. The default here is Elixir's: 3 in 5 s. It
+    survives a bad message that arrives twice, and still ends a crash loop before the
+    back-off exceeds a second. The window is per supervisor: give a supervisor of thousands
+    of independent children a larger one.
     """
 
     restarts: int = 3
@@ -185,17 +185,17 @@ class Intensity:
         _check_type("Intensity.restarts", self.restarts, int)
         _check_number("Intensity.period_s", self.period_s, low=0.0)
         if self.period_s == 0.0:
-            _refuse("Intensity.period_s", "is 0", "A window needs a length.")
+            _refuse("Intensity.period_s", "is 0", "Give a period of more than 0 s.")
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class StopTimeout:
-    """How long a child may take to stop before it is killed.
+    """How long a child may take to stop before its supervisor kills it.
 
-    `StopTimeout(5.0)` asks it, waits 5 s and kills it; `StopTimeout.INFINITY` never
-    kills (for a child that is a supervisor, whose own children need their time);
-    `StopTimeout.KILL` does not ask.
+    `StopTimeout(5.0)` asks the child to stop, waits 5 s and kills it. `StopTimeout.INFINITY`
+    never kills; it suits a supervisor as a child, whose own children need time.
+    `StopTimeout.KILL` kills at once.
     """
 
     INFINITY: ClassVar[Self]
@@ -208,12 +208,12 @@ class StopTimeout:
 
     @property
     def is_infinite(self) -> bool:
-        """Whether the child is waited for as long as it takes."""
+        """Whether the child is never killed."""
         return self.seconds == math.inf
 
     @property
     def is_brutal(self) -> bool:
-        """Whether the child is killed without being asked to stop."""
+        """Whether the child is killed at once."""
         return self.seconds == 0.0
 
 
@@ -227,12 +227,11 @@ STOP_TIMEOUT_DEFAULT: Final = StopTimeout(5.0)
 @final
 @dataclass(frozen=True, slots=True)
 class ChildSpec:
-    """One child: what it is called, how it is restarted and stopped.
+    """The supervision of one child: its id, and how it is restarted and stopped.
 
-    A `significant` child can end its supervisor (see `AutoShutdown`) by ending itself, so
-    it cannot be permanent.
-
-    One spec may serve many dynamic children that differ in their id only.
+    A `significant` child can shut its supervisor down when it ends (see `AutoShutdown`), so
+    it cannot be permanent. Many dynamic children that differ only in their id may share a
+    spec.
     """
 
     id: ChildId
@@ -240,12 +239,12 @@ class ChildSpec:
     stop_timeout: StopTimeout = STOP_TIMEOUT_DEFAULT
     significant: bool = False
     backoff: Backoff | None = None
-    """Its own back-off; None: its supervisor's. A group waits as long as the child whose
-    end took it down."""
+    """Its own back-off; None for its supervisor's. A group that restarts waits as long as the
+    child that failed."""
 
     def __post_init__(self) -> None:
         if self.id is None or self.id == "" or not _is_hashable(self.id):
-            _refuse("ChildSpec.id", f"is {self.id!r}", "Give an int or a name.")
+            _refuse("ChildSpec.id", f"is {self.id!r}", "Give an int, or a text that is not empty.")
         _check_type("ChildSpec.restart", self.restart, Restart)
         _check_type("ChildSpec.stop_timeout", self.stop_timeout, StopTimeout)
         _check_type("ChildSpec.significant", self.significant, bool)
@@ -262,7 +261,7 @@ class ChildSpec:
 @final
 @dataclass(frozen=True, slots=True)
 class SupervisorSpec:
-    """How a supervisor treats its children, whoever they are."""
+    """The policy of a supervisor for all its children."""
 
     strategy: Strategy = Strategy.ONE_FOR_ONE
     intensity: Intensity = Intensity()

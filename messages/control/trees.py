@@ -1,7 +1,7 @@
-"""What is asked of a host about a supervision tree on it, while the tree runs.
+"""Requests to a host about a running supervision tree on it.
 
-These go to the host's control actor and not to the supervisor, which handles no messages: they
-are answered while the supervisor starts or stops a child, however long that takes.
+The host's control actor answers them, not the supervisor, which handles no messages. So a
+reply comes even while the supervisor starts or stops a child for a long time.
 """
 
 from typing import Any, Literal
@@ -27,7 +27,7 @@ __all__ = [
 
 
 class DeclaredChild(BaseModel):
-    """One child of a supervisor, as OTP's `which_children` tells it."""
+    """One child of a supervisor, as in OTP's `which_children`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,14 +35,14 @@ class DeclaredChild(BaseModel):
     cell: int
     kind: Literal["supervisor", "worker"]
     state: str
-    """A state of docs/supervision.md, in lower case: running, stopping, down, ..."""
+    """One of the states in docs/supervision.md, in lower case: running, stopping, down, ..."""
     restarts: int
     is_dynamic: bool
-    """Whether it was added by hand, and so is gone when its supervisor restarts."""
+    """Whether `AddChild` added it; a restart of its supervisor removes it."""
 
 
 class SupervisorView(Contract, name="callboard.branch_view"):
-    """A supervisor and its children in start order; `count_children` is the four counts."""
+    """A supervisor and its children in start order, with the counts of `count_children`."""
 
     path: str
     state: str
@@ -55,20 +55,20 @@ class SupervisorView(Contract, name="callboard.branch_view"):
 
 
 class QuerySupervisor(Request[SupervisorView], name="callboard.look_at_branch"):
-    """What a supervisor of a tree has. Fails with `ActorNotFound`."""
+    """Ask for a supervisor of a tree and its children. Fails with `ActorNotFound`."""
 
     cell: int
 
 
 class ChildChanged(Contract, name="callboard.child_changed"):
-    """The child is as was wanted."""
+    """The child was terminated, restarted or deleted."""
 
 
 class ChangeChild(Request[ChildChanged], name="callboard.change_child"):
-    """Terminate, restart or delete a child by hand, as OTP has it.
+    """Terminate, restart or delete a child, as in OTP.
 
-    Fails with `ActorNotFound`, `UsageError` (to restart what is not down, to delete what
-    is), `ActorStartFailed`, `ActorStopped`.
+    Fails with `ActorNotFound`, `UsageError` (the child is not down), `ActorStartFailed`,
+    `ActorStopped`.
     """
 
     cell: int
@@ -78,19 +78,19 @@ class ChangeChild(Request[ChildChanged], name="callboard.change_child"):
 
 
 class ChildAdded(Contract, name="callboard.child_added"):
-    """The number of the new child's cell."""
+    """The new child runs."""
 
     cell: int
 
 
 class AddChild(Request[ChildAdded], name="callboard.add_child"):
-    """Add a child by hand and start it after the others; `spec` is a pickled node."""
+    """Add a dynamic child and start it after the others; `spec` is a pickled node."""
 
     cell: int
     spec: bytes
 
 
-# --- placed children: what the hosts of a proxy and of its holder tell each other -------------
+# --- placed children: the messages between the hosts of a proxy and of its holder -------------
 
 
 class RemoteChildStarted(Contract, name="callboard.lodger_started"):
@@ -101,47 +101,47 @@ class RemoteChildStarted(Contract, name="callboard.lodger_started"):
 
 
 class StartRemoteChild(Request[RemoteChildStarted], name="callboard.start_lodger"):
-    """Start a placed child, after the end of what an earlier turn has started.
+    """Start a placed child, after the child of an earlier turn has ended.
 
-    Fails with `ActorStartFailed` as a local start would, with `ActorNotFound` when there is
-    no such holder, with `ActorStopped` when the turn is over or its proxy's host is gone.
+    Fails with `ActorStartFailed` like a local start, with `ActorNotFound` when there is no
+    such holder, and with `ActorStopped` when the turn is over or the proxy's host is gone.
     """
 
     holder: int
     slot: int
     epoch: int
-    """The incarnation of the proxy's host: what a dead one had wanted is void."""
+    """The incarnation of the proxy's host: requests of a dead incarnation are void."""
     cell: int
-    """The proxy's."""
+    """The proxy's cell."""
     turn: int
-    """Which start of this proxy it is; higher ones are newer."""
+    """The number of this start; a higher one is newer."""
 
 
 class RemoteChildStopped(Contract, name="callboard.lodger_stopped"):
-    """Nothing of that turn, or of an earlier one, runs any more."""
+    """No child of that turn or of an earlier one runs any more."""
 
     reason: dict[str, Any]
     """An `Exit` as data."""
 
 
 class StopRemoteChild(Request[RemoteChildStopped], name="callboard.stop_lodger"):
-    """Stop a placed child in order, within its own time, and start nothing of that turn."""
+    """Stop a placed child in order, within its stop timeout, and end its turn."""
 
     holder: int
     slot: int
     epoch: int
     turn: int
     comes_back: bool
-    """Whether what waits for it goes on waiting; otherwise it is refused from now on."""
+    """Whether messages for it go on waiting; otherwise they are refused from now on."""
     is_brutal: bool = False
-    """Whether it is not asked, but ended at once."""
+    """Whether it is killed at once."""
 
 
 class RemoteChildEnded(Contract, name="callboard.lodger_ended"):
     """A placed child has ended by itself, or has failed."""
 
     cell: int
-    """The proxy's."""
+    """The proxy's cell."""
     turn: int
     kind: str
     detail: dict[str, Any]

@@ -1,8 +1,8 @@
-"""What a look at the running system gives: hosts, actors and their histories as contracts.
+"""Queries about the running system, and their replies: hosts, actors and their histories.
 
-Looks travel as the control plane does: to cell 0 of a host (its control actor), or of the control
-host (the root's endpoint), which asks every host. Times are ages and durations by the clock of
-the host that tells them: nobody has to agree on what time it is.
+Queries travel like the control plane: to cell 0 of a host (its control actor), or of the
+control host (the root's endpoint), which asks every host. Times are ages and durations by
+the clock of the replying host, so clocks need not agree.
 """
 
 from ..core.contract import Contract, Request
@@ -33,36 +33,36 @@ class ActorView(Contract, name="callboard.actor_view"):
     mailbox: int
     incarnation: int
     children: int
-    """How many children it has in all; `members` may show fewer."""
+    """The number of its children; `members` may show fewer."""
     path: str = ""
-    """Where it is on its host, as `callboard why` takes it."""
+    """Its path on its host, as `callboard why` takes it."""
     running: int = 0
-    """Handlers of it that run or wait now."""
+    """The number of its handlers that run or wait now."""
     stash: int = 0
     restart: str = ""
-    """Its restart kind; empty where no supervisor knows it any more."""
+    """Its restart kind; empty when its supervisor has removed it."""
     significant: bool = False
     strategy: str = ""
-    """How it supervises its children; empty while it has none."""
+    """Its strategy as a supervisor; empty while it has no children."""
     restarts: int = 0
-    """Restarts that it caused itself; a sibling's count with the sibling."""
+    """Restarts after its own failures, without those after failures of siblings."""
     last_failure: str = ""
     failed_ago_s: float | None = None
-    """How long ago it failed; None when that is not remembered."""
+    """The age of its last failure; None when there is none, or it is forgotten."""
     members: "tuple[ActorView, ...]" = ()
     runs_on: int = 0
-    """For a child of a tree that was placed elsewhere: the slot of the host it runs on."""
+    """For a placed child of a tree: the slot of its host."""
     runs_as: int = 0
-    """Its cell there."""
+    """For a placed child of a tree: its cell there."""
     is_remote_child_holder: bool = False
-    """Whether it only holds a placed child of a tree on another host."""
+    """Whether it holds a placed child of a tree on another host."""
 
 
 class LinkView(Contract, name="callboard.link_view"):
-    """One link of a host, counted since the host came up."""
+    """One link of a host, with counts since the start of the host."""
 
     slot: int
-    """The host at the other end."""
+    """The slot of the host at the other end."""
     state: str
     """`open`, `connected` (its actors are being started), or `down`."""
     frames_out: int
@@ -71,7 +71,7 @@ class LinkView(Contract, name="callboard.link_view"):
     bytes_in: int
     frames_resent: int
     waiting: int
-    """Messages that wait to be written."""
+    """Messages that wait for the link."""
 
 
 class ActorLoad(Contract, name="callboard.actor_load"):
@@ -81,7 +81,7 @@ class ActorLoad(Contract, name="callboard.actor_load"):
     path: str
     kind: str
     handled: int
-    """Messages within the host's `busiest_window_s`."""
+    """Messages that it handled within the host's `busiest_window_s`."""
     mailbox: int
     running: int
 
@@ -93,7 +93,7 @@ class HostView(Contract, name="callboard.host_view"):
     epoch: int
     name: str
     pid: int
-    """Its process; 0 for a host that did not answer."""
+    """The id of its process; 0 for a host that did not answer."""
     node: str
     actors: int
     handled: int
@@ -101,39 +101,40 @@ class HostView(Contract, name="callboard.host_view"):
     dead_letters: dict[str, int]
     memory_bytes: int
     state: str = "up"
-    """`up`; or, without an answer, `down` (no process has the slot) or `silent`."""
+    """`up`; or, without a reply, `down` (no process has the slot) or `silent`."""
     problem: str = ""
-    """Why there is no answer, or why the last process of this slot ended."""
+    """Why there is no reply, or why the last process of this slot ended."""
     at_s: float = 0.0
-    """When this was: seconds of a clock of the host's own, for rates between two looks."""
+    """The time of this view, in seconds of the host's clock: for rates between two views."""
     uptime_s: float = 0.0
     is_stopping: bool = False
     top_level: int = 0
-    """How many actors have no parent; `members` may show fewer."""
+    """The number of actors without a parent; `members` may show fewer."""
     strategy: str = ""
     restarts: int = 0
     deaths: int = 0
-    """Incarnations of actors that ended abnormally, starts that failed among them."""
+    """Abnormal exits of actors, failed starts included."""
     mailbox: int | None = None
-    """Messages in all mailboxes; None when that was not asked."""
+    """Messages in all mailboxes; None when the query did not ask for them."""
     mailbox_max: int | None = None
+    """Messages in the fullest mailbox; None when the query did not ask for them."""
     cpu_s: float = 0.0
-    """Processor time of its process."""
+    """Processor time of its process, in seconds."""
     lag_mean_s: float | None = None
-    """How late timers of the event loop were, over the last seconds; None: not measured."""
+    """The mean delay of the event loop's timers over the last seconds; None if not measured."""
     lag_max_s: float | None = None
     links: tuple[LinkView, ...] = ()
     busiest: tuple[ActorLoad, ...] = ()
     busiest_window_s: float = 0.0
-    """What `ActorLoad.handled` is over; 0: counting has only begun with this look."""
+    """The seconds that `ActorLoad.handled` covers; 0 when this query has begun the counting."""
     members: tuple[ActorView, ...] = ()
 
 
 class QueryHost(Request[HostView], name="callboard.look_at_host"):
-    """What is on a host.
+    """Ask for a host and its actors.
 
-    At most `actors_max` actors are told one by one, those with recent failures first. With
-    `busiest_max`, so many of the busiest are told, and links and mailboxes are measured.
+    The reply lists at most `actors_max` actors, those with recent failures first. With
+    `busiest_max` it also lists that many of the busiest actors, the links and the mailboxes.
     """
 
     actors_max: int = 50
@@ -151,7 +152,7 @@ class CallboardView(Contract, name="callboard.view"):
 
 
 class QuerySystem(Request[CallboardView], name="callboard.look_at_system"):
-    """What there is in the system; the limits are for each host, as in `QueryHost`."""
+    """Ask for the whole system; the limits hold for each host, as in `QueryHost`."""
 
     actors_max: int = 50
     busiest_max: int = 0
@@ -166,17 +167,17 @@ class HistoryEntry(Contract, name="callboard.story_entry"):
     message: str
     traceback: str = ""
     decision: str = ""
-    """What the supervisor did about it."""
+    """The decision of the supervisor."""
     delay_s: float = 0.0
-    """How long a restart waited for its back-off."""
+    """The back-off before the restart, in seconds."""
 
 
 class ActorHistory(Contract, name="callboard.actor_story"):
-    """Why an actor, or a host, is as it is: what `callboard why` tells."""
+    """The state and the failures of an actor or a host, as `callboard why` shows them."""
 
     host: str
     path: str
-    """On its host; empty for the host itself."""
+    """Its path on its host; empty for the host itself."""
     kind: str
     lifecycle: str
     cell: int = 0
@@ -185,36 +186,36 @@ class ActorHistory(Contract, name="callboard.actor_story"):
     restarts: int = 0
     restart: str = ""
     supervision: str = ""
-    """How its supervisor judges it: strategy, and restarts within a period."""
+    """The policy of its supervisor: strategy, and restarts within a period."""
     ended_ago_s: float | None = None
-    """For one that is gone for good: since when."""
+    """For an actor that has ended for good: how long ago, in seconds."""
     ended: str = ""
-    """For one that is gone for good: why."""
+    """For an actor that has ended for good: why."""
     note: str = ""
     entries: tuple[HistoryEntry, ...] = ()
-    """Oldest first; only the newest are remembered."""
+    """The oldest first; only the newest entries are kept."""
 
 
 class ActorHistories(Contract, name="callboard.stories"):
-    """Every actor that a path may mean."""
+    """The histories of all actors that match a path."""
 
     system: str = ""
     matches: tuple[ActorHistory, ...] = ()
     matches_left_off: int = 0
     near: tuple[str, ...] = ()
-    """Without a match: paths that look alike."""
+    """Without a match: similar paths."""
     silent: tuple[tuple[str, str], ...] = ()
     """Hosts that did not answer, and why; the actor may be there."""
 
 
 class QueryActor(Request[ActorHistories], name="callboard.look_at_actor"):
-    """Asks the endpoint for an actor's story, by its path or name, or a host's by its name."""
+    """Ask the endpoint for the history of an actor by its path or name, or a host by its name."""
 
     path: str
 
 
 class QueryHostActor(Request[ActorHistories], name="callboard.look_at_host_actor"):
-    """Asks a host for the story of an actor, by its path there, or by its cell if not 0."""
+    """Ask a host for the history of an actor, by its path there, or by its cell if not 0."""
 
     path: str
     cell: int = 0

@@ -1,19 +1,19 @@
-"""The one serialiser: contracts to msgpack and back. No pickle for messages, ever.
+"""The one serialiser: contracts to msgpack and back. Messages are never pickled.
 
-A message's fields go to msgpack as they stand (`__dict__` of a frozen model), so a
-plain message costs no Python code per field. What msgpack does not know travels as an
-extension type; what a contract nests travels by one of two rules:
+msgpack takes a message's fields as they are (`__dict__` of a frozen model), so a plain
+message costs no Python code per field. Types that msgpack does not know travel as
+extension types. Nested models travel by one of two rules:
 
-- a plain pydantic model is its fields, and the field's annotation says what it is;
-- a contract is self-describing (name, version, schema), so that a subclass stays what
-  it is, and so that nested contracts are upcast like outer ones.
+- a plain pydantic model travels as its fields, and the field's annotation names its type;
+- a contract describes itself (name, version, schema), so that a subclass keeps its type,
+  and nested contracts are upcast like outer ones.
 
-Arrays are not copied into the message: their buffers ride beside the body and come back
-as read-only views of the received memory.
+Arrays are not copied into the body: their buffers travel separately and arrive as
+read-only views of the received memory.
 
-Whatever the bytes, decoding ends in a message or in a `ContractError`: what nests is
-counted, because each level of extensions takes 32 KB of the C stack, and no length that a
-header claims is believed beyond the bytes that are there.
+Whatever the bytes, decoding ends in a message or in a `ContractError`. The codec counts
+nesting, because each level of extensions takes 32 KB of the C stack, and it trusts no
+claimed length beyond the bytes that are there.
 """
 
 import enum
@@ -43,19 +43,19 @@ FLATTEN: Final = "Flatten it, or put it into a store and send a reference."
 
 _NATIVE: Final = frozenset({type(None), bool, float, str, bytes, list, tuple, dict})
 _UNCHECKED_EXTENSIONS: Final = 8
-"""Extensions inside each other whose lists nobody counts: msgpack stops each at 511 or
-1,024 (by its release), and deeper than this, all of them together could exhaust the C stack."""
+"""Levels of extensions whose lists are not counted: msgpack stops each at 511 or 1,024
+(by its release). Deeper than this, all of them together could exhaust the C stack."""
 
 
 class External(Protocol):
-    """Something that is not data but may ride in a message, such as an actor's reference."""
+    """An object that is no data but may travel in a message, such as an actor's reference."""
 
     def to_external(self) -> Any:
-        """What `Codec`'s `internalise` turns back into this, as plain data."""
+        """Plain data, from which the `internalise` of a `Codec` makes this object again."""
 
 
 Buffers = tuple[bytes | memoryview, ...]
-"""The array buffers that ride beside a message's body."""
+"""The array buffers that travel with a message's body."""
 
 
 class _ArraySchema:
@@ -77,10 +77,10 @@ Array = Annotated[np.ndarray[Any, np.dtype[Any]], _ArraySchema()]
 
 
 class Codec:
-    """Encodes and decodes for one host; holds no state between messages.
+    """Encodes and decodes messages for one host; keeps no state between messages.
 
-    `internalise` turns the data of an `External` back into it (a reference is bound to
-    the host that received it). Not safe for use by two threads at once.
+    `internalise` makes an `External` of its data again (a reference is bound to the host
+    that received it). Two threads must not use one codec at the same time.
     """
 
     __slots__ = (
@@ -125,14 +125,14 @@ class Codec:
         self._unpack: Callable[[bytes], Any] = self._unpack_quick
 
     def copy(self) -> "Codec":
-        """Another one of the same settings: each thread needs its own."""
+        """Another codec with the same settings: each thread needs its own."""
         return Codec(self._registry, self._limits, self._internalise)
 
     def encode(self, message: Contract) -> tuple[bytes, Buffers]:
-        """The body of a message, and the buffers beside it (most messages have none).
+        """The body of a message and its array buffers (most messages have none).
 
         Raises `InvalidMessage` for a value that has no encoding and `PayloadTooLarge`
-        for one over the limits; both name the contract.
+        for a message over the limits; both name the contract.
         """
         buffers = self._buffers
         try:
@@ -147,19 +147,19 @@ class Codec:
             if len(body) > self._inline_bytes_max:
                 self._check_size(type(message), len(body))
             return body, ()
-        beside = tuple(buffers)
+        taken = tuple(buffers)
         buffers.clear()
-        self._check_size(type(message), size_bytes(body, beside))
-        return body, beside
+        self._check_size(type(message), size_bytes(body, taken))
+        return body, taken
 
     def decode(
         self, body: bytes, build: Callable[[dict[str, Any]], Contract], buffers: Any = ()
     ) -> Contract:
         """The message in `body`; `build` comes from `ContractRegistry.resolve`.
 
-        Raises a `ContractError` and never anything else, whatever the bytes:
-        `InvalidMessage` or `PayloadTooLarge`, and for a contract nested in the message
-        also what `ContractRegistry.resolve` raises.
+        Raises a `ContractError` and nothing else, whatever the bytes: `InvalidMessage` or
+        `PayloadTooLarge`, and for a contract inside the message also what
+        `ContractRegistry.resolve` raises.
         """
         self._buffers = buffers
         try:
@@ -183,7 +183,7 @@ class Codec:
     def _decode_again(
         self, body: bytes, build: Callable[[dict[str, Any]], Contract], error: Exception
     ) -> Contract:
-        """The second try, for keys that are tuples; otherwise the error that fits."""
+        """Try again with keys that are tuples; raise the error that fits if that fails too."""
         if type(error) is TypeError and "unhashable" in str(error):
             try:
                 self._unpack = functools.partial(
@@ -268,13 +268,13 @@ class Codec:
         raise TypeError(f"a {type(value).__qualname__} has no encoding")
 
     def _encode_inner(self, value: Any) -> Any:
-        # msgpack asks once per value: what stands in for another must be encoded here.
+        # msgpack asks once per value: a value that replaces another must be encoded here.
         if type(value) in _NATIVE or (type(value) is int and -(2**63) <= value < 2**64):
             return value
         return self._encode_other(value)
 
     def _nested(self, value: Any) -> bytes:
-        # A packer is not re-entrant: what is inside an extension gets one of its own.
+        # A packer is not re-entrant: the content of an extension gets a packer of its own.
         depth = self._depth
         if depth >= self._limits.depth_max:
             raise RecursionError(f"deeper than {depth} extensions")
@@ -302,7 +302,8 @@ class Codec:
         index = len(self._buffers)
         if index >= self._limits.buffers_max:
             raise PayloadTooLarge(
-                f"it holds more than {index} arrays", advice="Join them into fewer arrays."
+                f"the message holds more than {index} arrays",
+                advice="Join them into fewer arrays.",
             )
         contiguous = np.ascontiguousarray(value)
         # The view keeps the array alive; the copy, if any, is the transport's.
@@ -353,12 +354,12 @@ class Codec:
 
 
 def size_bytes(body: bytes, buffers: Buffers) -> int:
-    """The size of a message: its body and the buffers beside it."""
+    """The size of a message in bytes: its body and its buffers."""
     return len(body) + sum(len(buffer) for buffer in buffers)
 
 
 def _dtype_description(description: Any) -> Any:
-    """A dtype's description as numpy wants it (tuples), from how msgpack gives it (lists)."""
+    """A dtype's description as numpy takes it (tuples), made of msgpack's lists."""
     if isinstance(description, str):
         return description
     return [
@@ -372,7 +373,7 @@ def _dtype_description(description: Any) -> Any:
 
 
 def _fields_of(model: BaseModel) -> dict[str, Any]:
-    """What travels of a model: its fields and allowed extras, not its cached properties."""
+    """The parts of a model that travel: fields and allowed extras, no cached properties."""
     fields = model.__dict__
     declared = type(model).__pydantic_fields__
     if len(fields) != len(declared):

@@ -1,7 +1,7 @@
-"""Contracts: the versioned, frozen message types that everything between actors is.
+"""Contracts: the versioned, frozen types of all messages between actors.
 
 A contract is a pydantic model with a name and a version. A request is a contract that
-names its reply, so that `ask` is typed by it:
+declares its reply, which gives `ask` its type:
 
     class Findings(Contract):
         count: int
@@ -10,13 +10,13 @@ names its reply, so that `ask` is typed by it:
         path: str
         upcasters = {1: lambda fields: {"path": fields["file"]}}
 
-What makes two contracts the same across processes is (name, version), and a
-fingerprint of the schema finds the change that forgot to raise the version.
+Name and version identify a contract across processes. A fingerprint of the schema finds
+a change that forgot to raise the version.
 
-Nothing is registered when a class is made: Ray imports modules in many processes, and
-a class from a driver's `__main__` is rebuilt in its workers. A `ContractRegistry`
-belongs to one host and learns contracts from the actors it starts; what it does not
-know yet it looks for among the imported subclasses of `Contract`.
+Making a class registers nothing: Ray imports modules in many processes, and a class from
+a driver's `__main__` is rebuilt in its workers. A `ContractRegistry` belongs to one host
+and learns contracts from the actors that it starts; it searches for others among the
+imported subclasses of `Contract`.
 """
 
 import functools
@@ -57,7 +57,7 @@ __all__ = [
 
 Fields = dict[str, Any]
 Upcaster = Callable[[Fields], Fields]
-"""Turns the fields of one version into those of the next version."""
+"""Turns the fields of one version into the fields of the next."""
 
 ReplyT = TypeVar("ReplyT", covariant=True)
 
@@ -66,10 +66,11 @@ PROBLEMS_SHOWN_MAX: Final = 3
 
 
 class Contract(BaseModel):
-    """The base of every message: frozen, closed to unknown fields, named and versioned.
+    """The base class of every message: frozen, without unknown fields, named and versioned.
 
     Class keywords: `name` (default: module and class name) and `version` (default 1).
-    `upcasters` maps a version to the function that leads to the next one.
+    `upcasters` maps a version to the function that makes fields of the next version of its
+    fields. A class that breaks these rules raises `SpecError`.
     """
 
     model_config = ConfigDict(
@@ -79,7 +80,7 @@ class Contract(BaseModel):
     contract_name: ClassVar[str] = "callboard.Contract"
     contract_version: ClassVar[int] = 1
     contract_caches: ClassVar[bool] = False
-    """Whether it has cached properties: they lie among the fields and do not travel."""
+    """Whether it has cached properties, which lie among the fields and do not travel."""
     upcasters: ClassVar[Mapping[int, Upcaster]] = {}
 
     def __init_subclass__(
@@ -111,12 +112,12 @@ class Contract(BaseModel):
 if TYPE_CHECKING:
 
     class Request(Contract, Generic[ReplyT]):
-        """A contract that is answered by a `ReplyT` (a contract, or None)."""
+        """A contract whose reply is a `ReplyT`: a contract, or None."""
 
 else:
 
     class Request(Contract):
-        """A contract that is answered by its type argument (a contract, or None)."""
+        """A contract whose reply is its type argument: a contract, or None."""
 
         reply_contract: ClassVar[Any] = None
 
@@ -139,19 +140,19 @@ def _checked_reply(cls: type, reply: Any) -> type[Contract] | None:
     if isinstance(reply, type) and issubclass(reply, Contract):
         return reply
     raise SpecError(
-        f"request {cls.__qualname__} names {reply!r} as its reply.",
-        advice="A reply is a Contract class that is already defined, or None.",
+        f"request {cls.__qualname__} declares {reply!r} as its reply.",
+        advice="Declare a Contract class that is already defined, or None.",
     )
 
 
 def reply_type(request: "type[Contract]") -> type[Contract] | None:
-    """The contract that answers this request; None when it answers with None."""
+    """The contract of this request's reply; None for a request whose reply is None."""
     found: type[Contract] | None = getattr(request, "reply_contract", None)
     return found
 
 
 class ContractKey(NamedTuple):
-    """What a frame says of a contract: enough to refuse the wrong one clearly."""
+    """A contract's identity on the wire: enough to refuse a wrong one with a clear error."""
 
     name: str
     version: int
@@ -171,20 +172,20 @@ class ContractInfo:
         self.key = ContractKey(cls.contract_name, cls.contract_version, schema_fingerprint(cls))
         self.validate: Callable[[Any], Contract] = cls.__pydantic_validator__.validate_python
         if "validation_alias" in repr(cls.__pydantic_core_schema__):
-            # Fields travel by their names, also those of a nested model with aliases.
+            # Fields travel by their names, even those of a nested model with aliases.
             self.validate = functools.partial(self.validate, by_name=True)
-        # A schema without free-form parts bounds the depth of what validates; only the
-        # others need their decoded fields walked.
+        # A schema without free-form parts bounds the depth of what it accepts; only for
+        # other schemas the depth of decoded fields is checked.
         self.bounded = depth_is_bounded(cls)
 
     def build(self, fields: Fields) -> Contract:
-        """A message from decoded fields; raises `InvalidMessage` naming field and problem."""
+        """The message of decoded fields. Raises `InvalidMessage`, which names each problem."""
         try:
             return self.validate(fields)
         except ValidationError as error:
             raise InvalidMessage(
-                f"a message does not keep contract {self.key}: {_problems(error)}.",
-                advice="Send what the contract declares.",
+                f"a message violates contract {self.key}: {_problems(error)}.",
+                advice="Send the fields that the contract declares.",
                 contract=self.key.name,
             ) from None
 
@@ -199,13 +200,13 @@ def _problems(error: ValidationError) -> str:
     return shown + (f"; and {more} more" if more > 0 else "")
 
 
-# Looked up once per message sent: kept on the class itself, so that a class that is
+# Read once per message sent. It lies on the class itself, so that a class that is
 # collected takes its entry with it.
 _INFO_ATTRIBUTE: Final = "__callboard_contract_info__"
 
 
 def describe_contract(cls: type[Contract]) -> ContractInfo:
-    """The `ContractInfo` of a class, made at first use; raises `SpecError` if it is none."""
+    """The `ContractInfo` of a class, made at first use. Raises `SpecError` for a wrong class."""
     info: ContractInfo | None = cls.__dict__.get(_INFO_ATTRIBUTE)
     if info is None or info.cls is not cls:
         _check_class(cls)
@@ -220,11 +221,11 @@ def _check_class(cls: type[Contract]) -> None:
     except PydanticUndefinedAnnotation as error:
         raise SpecError(
             f"contract {cls.__qualname__}: {error.name!r} in its annotations is not defined.",
-            advice="Define or import it at module level, also while running.",
+            advice="Define or import it at module level, and not only for type checkers.",
         ) from error
     if not cls.model_config.get("frozen") or cls.model_config.get("extra") == "allow":
         raise SpecError(
-            f"contract {cls.__qualname__} is not frozen, or open to unknown fields.",
+            f"contract {cls.__qualname__} is not frozen, or allows unknown fields.",
             advice="Leave frozen=True; extra may be 'forbid' or 'ignore'.",
         )
 
@@ -235,10 +236,10 @@ def contract_key(cls: type[Contract]) -> ContractKey:
 
 
 def is_same_contract(cls: type, other: type) -> bool:
-    """Whether two classes are one contract: the same name, version and schema.
+    """Whether two classes are the same contract: the same name, version and schema.
 
-    There may be several: each run of a driver script makes its own of what its `__main__`
-    defines, and actors of several runs may live on one host.
+    Each run of a driver script makes its own class of a contract in its `__main__`, and
+    actors of several runs may share a host.
     """
     return (
         issubclass(cls, Contract)
@@ -249,7 +250,7 @@ def is_same_contract(cls: type, other: type) -> bool:
 
 
 class ContractRegistry:
-    """The contracts one host knows, by name; `resolve` is what the edge asks."""
+    """The contracts that one host knows, by name. `resolve` serves incoming messages."""
 
     __slots__ = ("_by_name", "_depth_max", "_resolved", "_resolved_max")
 
@@ -260,9 +261,9 @@ class ContractRegistry:
         self._resolved: dict[tuple[str, int, int], Callable[[Fields], Contract]] = {}
 
     def learn(self, cls: type[Contract]) -> ContractInfo:
-        """Take a contract in; a newer version of a name replaces the older one.
+        """Add a contract; a newer version replaces an older one of the same name.
 
-        Raises `SpecError` when the same name and version mean two schemas.
+        Raises `SpecError` when one name and version have two schemas.
         """
         info = describe_contract(cls)
         known = self._by_name.get(info.key.name)
@@ -272,7 +273,7 @@ class ContractRegistry:
                     f"two schemas for contract {info.key.name} v{info.key.version}: "
                     f"{known.cls.__module__}.{known.cls.__qualname__} and "
                     f"{cls.__module__}.{cls.__qualname__}.",
-                    advice="Raise the version of the changed one, or give one another name.",
+                    advice="Raise the version of the changed class, or rename one of them.",
                 )
             if known.key.version > info.key.version:
                 return info
@@ -282,22 +283,22 @@ class ContractRegistry:
         return info
 
     def resolve(self, name: str, version: int, fingerprint: int) -> Callable[[Fields], Contract]:
-        """The builder for fields of that name, version and schema.
+        """The function that makes a message of fields with this name, version and schema.
 
-        Raises `UnknownContract`, or `VersionMismatch` when no upcaster leads from
-        there to the version known here.
+        Raises `UnknownContract`, or `VersionMismatch` when no upcasters lead from that
+        version to the one that is known here.
         """
         builder = self._resolved.get((name, version, fingerprint))
         if builder is None:
             builder = self._builder(ContractKey(name, version, fingerprint))
             if len(self._resolved) >= self._resolved_max:
-                # An old version is taken under any fingerprint, so a peer chooses the keys.
+                # An old version is accepted with any fingerprint, so a peer chooses the keys.
                 self._resolved.clear()
             self._resolved[(name, version, fingerprint)] = builder
         return builder
 
     def find(self, name: str) -> type[Contract] | None:
-        """The class that a name stands for here; None when there is none."""
+        """The class of this name; None when there is none."""
         info = self._by_name.get(name) or self._search(name)
         return None if info is None else info.cls
 
@@ -313,9 +314,9 @@ class ContractRegistry:
             return info.build if info.bounded else self._depth_checking(info.build)
         if info.key.version == key.version:
             raise VersionMismatch(
-                f"contract {key.name} v{key.version} has another schema here "
-                f"({info.key.fingerprint:016x}) than at the sender ({key.fingerprint:016x}).",
-                advice="Raise its version when its fields change, and add an upcaster.",
+                f"contract {key.name} v{key.version} has schema {info.key.fingerprint:016x} here "
+                f"and schema {key.fingerprint:016x} at the sender.",
+                advice="Raise the version when the fields change, and add an upcaster.",
                 contract=key.name,
             )
         steps = _upcasters_from(key.version, info)
@@ -323,7 +324,7 @@ class ContractRegistry:
             raise VersionMismatch(
                 f"contract {key.name} is v{info.key.version} here, the message is "
                 f"v{key.version}, and no chain of upcasters leads there.",
-                advice="Update this host, or add the missing upcaster.",
+                advice="Run the same release on both sides, or add the missing upcaster.",
                 contract=key.name,
             )
         return self._depth_checking(_upcasting(info, steps))
@@ -336,7 +337,7 @@ class ContractRegistry:
         return checked
 
     def _search(self, name: str) -> ContractInfo | None:
-        """Look among all imported contracts: a subclass may reply where its base is named."""
+        """Search all imported contracts: a reply may be a subclass of the declared contract."""
         newest: type[Contract] | None = None
         for cls in _subclasses(Contract):
             if cls.contract_name == name and (
@@ -346,7 +347,7 @@ class ContractRegistry:
         return None if newest is None else self.learn(newest)
 
     def names(self) -> tuple[str, ...]:
-        """The names of all contracts taken in so far, in order."""
+        """The names of all contracts that were added so far, sorted."""
         return tuple(sorted(self._by_name))
 
 
@@ -370,7 +371,8 @@ def _upcasting(info: ContractInfo, steps: list[Upcaster]) -> Callable[[Fields], 
             except Exception as error:
                 raise VersionMismatch(
                     f"an upcaster of contract {info.key.name} failed: {error!r}.",
-                    advice="An upcaster takes the fields of its version and returns the next's.",
+                    advice="An upcaster takes the fields of one version and returns those of the "
+                    "next.",
                     contract=info.key.name,
                 ) from error
         return info.build(fields)
@@ -381,7 +383,7 @@ def _upcasting(info: ContractInfo, steps: list[Upcaster]) -> Callable[[Fields], 
 def check_depth(value: Any, depth_max: int) -> None:
     """Raises `PayloadTooLarge` when `value` nests deeper than `depth_max` levels."""
     level: list[Any] = [value]
-    # Level by level, not by recursion: what is checked may be as deep as it likes.
+    # Level by level, not by recursion: the value may have any depth.
     for _ in range(depth_max + 1):
         below: list[Any] = []
         for item in level:

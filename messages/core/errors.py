@@ -1,10 +1,10 @@
-"""Every error Callboard raises, named by who must act, with one picklable base.
+"""Every error that Callboard raises, grouped by who must act, with one picklable base.
 
-An error is data first: `to_data` gives a plain mapping that crosses hosts inside a
-frame, and `from_data` gives back an exception of the same class. Nothing that a
-remote handler raises is ever unpickled; its traceback comes along as text.
+An error crosses hosts as data: `to_data` gives a plain mapping, and `error_from_data`
+turns it into an exception of the same class. Callboard never unpickles what a remote
+handler raised; the remote traceback travels as text.
 
-Each error says what happened, where, and what to do about it (`advice`).
+Each error says what failed, where, and what to do about it (`advice`).
 """
 
 from collections.abc import Mapping
@@ -49,20 +49,22 @@ __all__ = [
 ]
 
 MESSAGE_CHARS_MAX: Final = 4_000
-"""A longer message is cut: an error must never outweigh what failed."""
+"""A longer message is cut: an error must stay smaller than what failed."""
 
 DETAILS_DEPTH_MAX: Final = 8
-"""Details that nest deeper are told by their text."""
+"""Details that nest deeper are replaced by their text."""
 
 
 class CallboardError(Exception):
     """The base of every error that Callboard raises.
 
-    `message` says what failed and where, `advice` what to do, and `details` holds
-    plain values (str, int, float, bool, None, and lists or dicts of them).
+    `message` says what failed and where, and `advice` says what to do. `details` holds
+    plain values: str, int, float, bool, None, and lists or dicts of them. A message of more
+    than 4,000 characters is cut.
     """
 
     code: ClassVar[str] = "callboard"
+    """Names the class on the wire and in logs. A subclass of yours may have its own."""
 
     def __init__(self, message: str, /, *, advice: str = "", **details: Any) -> None:
         super().__init__(message[:MESSAGE_CHARS_MAX])
@@ -78,7 +80,7 @@ class CallboardError(Exception):
         return (error_from_data, (self.to_data(),))
 
     def to_data(self) -> dict[str, Any]:
-        """This error as plain data that any codec can carry, whatever its details are."""
+        """This error as plain data. Any codec can encode it, whatever its details are."""
         return {
             "code": self.code,
             "message": _text(self.message),
@@ -89,8 +91,8 @@ class CallboardError(Exception):
     @classmethod
     def _build(cls, data: Mapping[str, Any]) -> Self:
         details = data.get("details")
-        # Not through `cls(...)`: a subclass may want other arguments, and what arrives may
-        # hold a detail named like an argument.
+        # Not through `cls(...)`: a subclass may take other arguments, and the received data
+        # may hold a detail that has the name of an argument.
         error = cls.__new__(cls)
         CallboardError.__init__(
             error, str(data.get("message", "")), advice=str(data.get("advice", ""))
@@ -101,7 +103,7 @@ class CallboardError(Exception):
 
 
 def _plain(value: Any, depth: int = 0) -> Any:
-    """A detail as any codec can carry it; what is no plain value is told by its text."""
+    """A detail in a form that any codec can encode; other values become their text."""
     if value is None or type(value) in (bool, float):
         return value
     if isinstance(value, str):
@@ -128,61 +130,67 @@ def _text(value: str) -> str:
 
 
 class ContractError(CallboardError):
-    """A message does not keep its contract."""
+    """A message violates its contract."""
 
     code = "contract"
 
 
 class UnknownContract(ContractError):
-    """The receiver knows no contract of that name."""
+    """The receiver knows no contract of this name."""
 
     code = "unknown_contract"
 
 
 class VersionMismatch(ContractError):
-    """The receiver has another version, or another schema, and no upcaster leads to it."""
+    """The receiver has another version or schema, and no upcaster leads to it."""
 
     code = "version_mismatch"
 
 
 class InvalidMessage(ContractError):
-    """The fields do not validate, or a value cannot be encoded."""
+    """A field does not validate, or a value has no encoding."""
 
     code = "invalid_message"
 
 
 class PayloadTooLarge(ContractError):
-    """A message is over a named limit of size, depth or count."""
+    """A message exceeds a limit of size, depth or count. See `Limits`."""
 
     code = "payload_too_large"
 
 
 class FrameError(ContractError):
-    """Bytes that are not a frame: malformed, truncated or oversized."""
+    """Received bytes are not a frame: malformed, truncated or too large."""
 
     code = "frame"
 
 
 class WrongReply(ContractError):
-    """A handler answered with something else than its request names."""
+    """A handler returned another type than its request declares."""
 
     code = "wrong_reply"
 
 
 class SpecError(CallboardError):
-    """A specification (of an actor, a supervisor, a configuration) is wrong."""
+    """A specification (of an actor, a supervisor, a job, a setting) is wrong.
+
+    `details["field"]`, if there is one, names the field.
+    """
 
     code = "spec"
 
 
 class PlanError(CallboardError):
-    """A plan has a cycle, a missing dependency, a duplicate id, or is over a limit."""
+    """A plan has a cycle, a missing dependency or a duplicate id, or exceeds a limit.
+
+    `details["problems"]` lists the problems.
+    """
 
     code = "plan"
 
 
 class UsageError(CallboardError):
-    """Callboard's API or command line was used in a way that cannot work."""
+    """A call of Callboard's API, or a command line, cannot work."""
 
     code = "usage"
 
@@ -194,19 +202,19 @@ class NameTaken(CallboardError):
 
 
 class OutputError(CallboardError):
-    """A result could not be written to where it was to go."""
+    """A job's `deliver` failed: the result did not reach its destination."""
 
     code = "output"
 
 
 class RequestRejected(CallboardError):
-    """The validation of a submitted request refused it."""
+    """A job's `validate` refused the submitted request."""
 
     code = "request_rejected"
 
 
 class ResultRejected(CallboardError):
-    """The validation of a merged result refused it."""
+    """A job's `check` refused the merged result, or its reducer could not merge the values."""
 
     code = "result_rejected"
 
@@ -217,7 +225,7 @@ class ResultRejected(CallboardError):
 class AskError(CallboardError):
     """An ask has no reply; `may_have_run` says whether its handler may have started.
 
-    An ask whose handler certainly never started is safe to repeat.
+    If the handler has certainly not started, repeating the ask is safe.
     """
 
     code = "ask"
@@ -229,19 +237,19 @@ class AskError(CallboardError):
 
 
 class DeadlineExceeded(AskError):
-    """The deadline passed before the reply came; the handler was cancelled."""
+    """The deadline passed before the reply arrived. A handler that ran is cancelled."""
 
     code = "deadline_exceeded"
 
 
 class Cancelled(AskError):
-    """The caller, or something above it, cancelled the work."""
+    """The caller, or a caller further up, cancelled the work."""
 
     code = "cancelled"
 
 
 class ActorNotFound(AskError):
-    """There is no such actor; it never ran."""
+    """The address or name has no actor, so no handler ran."""
 
     code = "actor_not_found"
 
@@ -253,13 +261,13 @@ class ActorStopped(AskError):
 
 
 class ActorRestarted(AskError):
-    """The actor failed before it handled the request, and does not keep its mailbox."""
+    """The actor restarted before it handled the request, and drops its mailbox on a restart."""
 
     code = "actor_restarted"
 
 
 class ActorStartFailed(AskError):
-    """The actor's constructor or `started` hook failed."""
+    """The actor's constructor, `started` hook or placement failed."""
 
     code = "actor_start_failed"
 
@@ -271,31 +279,31 @@ class NoAgentOffers(AskError):
 
 
 class MailboxFull(AskError):
-    """The receiver's mailbox is full and its policy is to reject."""
+    """The receiver's mailbox, or the queue in front of it, has no room."""
 
     code = "mailbox_full"
 
 
 class StashFull(AskError):
-    """An actor wanted to put one more message aside than its class allows."""
+    """An actor stashed more messages than its class allows."""
 
     code = "stash_full"
 
 
 class StoreFailed(AskError):
-    """The store of keyed actors could not load or save a state."""
+    """A store could not read or write."""
 
     code = "store_failed"
 
 
 class StateConflict(StoreFailed):
-    """Somebody else has saved a newer state: the writer is an old incarnation."""
+    """Another writer has stored a newer state since this one was read."""
 
     code = "state_conflict"
 
 
 class HostLost(AskError):
-    """The host died or cannot be reached."""
+    """The actor's host died or cannot be reached."""
 
     code = "host_lost"
 
@@ -307,7 +315,7 @@ class PayloadLost(AskError):
 
 
 class HandlerFailed(AskError):
-    """The handler raised; `remote_type` and `remote_traceback` tell what and where."""
+    """The handler raised an exception; see `remote_type` and `remote_traceback`."""
 
     code = "handler_failed"
 
@@ -318,12 +326,12 @@ class HandlerFailed(AskError):
 
     @property
     def remote_traceback(self) -> str:
-        """The remote traceback, as text."""
+        """The traceback on the handler's host, as text."""
         return str(self.details.get("remote_traceback", ""))
 
 
 class ExecutionFailed(AskError):
-    """An execution ended without a result."""
+    """An execution ended without a result: a sub-task or a part of its job failed."""
 
     code = "execution_failed"
 
@@ -332,13 +340,13 @@ class ExecutionFailed(AskError):
 
 
 class ClusterError(CallboardError):
-    """The cluster cannot be used as asked."""
+    """The cluster cannot do what was asked: resources, processes or files are missing."""
 
     code = "cluster"
 
 
 class ClusterUnreachable(ClusterError):
-    """No cluster answers at the address."""
+    """No Ray cluster answers at the address."""
 
     code = "cluster_unreachable"
 
@@ -348,7 +356,7 @@ class ClusterUnreachable(ClusterError):
 
 @final
 class InternalError(CallboardError):
-    """A defect of Callboard itself: please report it with its text."""
+    """A defect of Callboard itself. Please report it with its text."""
 
     code = "internal"
 
@@ -358,19 +366,19 @@ def _classes() -> dict[str, type[CallboardError]]:
     pending: list[type[CallboardError]] = [CallboardError]
     while pending:
         cls = pending.pop()
-        # The first class of a code wins, so that a user's subclass without a code of
-        # its own comes back as the Callboard class it extends.
+        # The first class of a code wins: a user's subclass without a code of its own
+        # arrives as the Callboard class that it extends.
         found.setdefault(cls.code, cls)
         pending.extend(cls.__subclasses__())
     return found
 
 
 def error_from_data(data: Any) -> CallboardError:
-    """The exception that `data` describes; an unknown code gives the base class.
+    """The exception that `data` describes; an unknown code gives a `CallboardError`.
 
-    Never fails: data from another host may be anything.
+    Raises nothing: data from another host may be anything.
     """
     if not isinstance(data, Mapping):
-        return CallboardError(f"an error arrived as {type(data).__name__}, not as data.")
+        return CallboardError(f"an error arrived as {type(data).__name__}, not as a mapping.")
     cls = _classes().get(str(data.get("code", "")), CallboardError)
     return cls._build(data)

@@ -1,7 +1,7 @@
-"""Extension types: how plain Python values that msgpack does not know travel.
+"""Extension types: the encoding of plain Python values that msgpack does not know.
 
-The decoders run on bytes from outside and may raise anything; the codec turns that into
-an `InvalidMessage`.
+The decoders run on bytes from outside and may raise anything; the codec makes an
+`InvalidMessage` of it.
 """
 
 import datetime as dt
@@ -17,7 +17,7 @@ __all__ = ["DECODERS", "ENCODERS", "Ext", "pack_plain"]
 
 
 class Ext(enum.IntEnum):
-    """Extension types on the wire. Numbers are for ever: never reuse one."""
+    """Extension types on the wire. Never reuse a number."""
 
     DATETIME = 1
     DATE = 2
@@ -33,15 +33,15 @@ class Ext(enum.IntEnum):
 
 
 FOLD: Final = b"~"
-"""Ends a time that is the second one of its name; ISO 8601 has no word for it."""
+"""Marks the second of two equal local times (`fold=1`), which ISO 8601 cannot express."""
 
 DECIMAL_EXPONENT_MAX: Final = 6_144
-"""That of decimal128, beyond the digits that are written out: twelve bytes could otherwise
-name a number whose conversion to an integer takes seconds."""
+"""The exponent of decimal128, beyond the digits that are written out. Without a limit, twelve
+bytes could name a number whose conversion to an integer takes seconds."""
 
 
 def pack_plain(value: Any) -> bytes:
-    """The bytes of something that msgpack knows itself."""
+    """The bytes of a value that msgpack knows."""
     packed: bytes = msgpack.packb(value)
     return packed
 

@@ -1,14 +1,13 @@
-"""Frames: one batch of envelopes from one host to another, as bytes.
+"""Frames: a batch of envelopes from one host to another, as bytes.
 
     magic "CB" | format 1 | CRC-32 of the rest, 4 bytes | msgpack [header, contracts, envelopes]
 
-The header numbers the frame within its link and carries what the link's other
-direction needs (what arrived, how much more may come). A frame names its contracts
-once, in a table, and an envelope points into it; so a frame is understood by itself,
-whatever was lost before it.
+The header numbers the frame within its link and carries the acknowledgement and the credit
+of the other direction. A frame lists its contracts once, in a table, and envelopes point
+into it. So a frame can be decoded alone, whatever was lost before it.
 
-The body of a message stays packed inside its envelope: one message that does not decode
-spoils neither its frame nor its neighbours, and a host can refuse it by name.
+The body of a message stays packed inside its envelope: a message that does not decode
+damages no other message of its frame, and a host can refuse it by its contract's name.
 """
 
 import struct
@@ -28,12 +27,12 @@ MAGIC: Final = b"CB\x01"
 PREFIX: Final = struct.Struct(">3sI")
 NO_CONTRACT: Final = -1
 PACKER_BYTES: Final = 4_096
-"""What a packer begins with; it grows by itself. Its default of 256 KiB is memory that the
-system maps and unmaps again for every frame: 15 µs, most of what a lone message cost."""
+"""The initial buffer of a packer, which grows when needed. The default of 256 KiB is mapped
+and unmapped by the system for every frame: 15 µs, most of the cost of a single message."""
 
 
 class Kind:
-    """What an envelope is. Plain ints: the hot path compares them."""
+    """The kind of an envelope. Plain ints: the hot path compares them."""
 
     TELL: Final = 0
     ASK: Final = 1
@@ -43,12 +42,12 @@ class Kind:
     PAUSE: Final = 5
     RESUME: Final = 6
     BOUNCE: Final = 7
-    """An ask that comes back: its actor ended before it ran, and is about to come back, too."""
+    """An ask that returns to its sender: the actor ended before it ran, and will be restarted."""
     KINDS: Final = 8
 
 
 class FrameHeader(NamedTuple):
-    """Who sends to whom, and the link's bookkeeping."""
+    """Sender and receiver of a frame, and the state of their link."""
 
     source: int
     """Slot of the sending host."""
@@ -56,21 +55,21 @@ class FrameHeader(NamedTuple):
     target: int
     target_epoch: int
     sequence: int
-    """Number of this frame in its direction, from 1; 0 carries bookkeeping only."""
+    """Number of this frame in its direction, from 1; 0 for a frame without envelopes."""
     received: int
-    """All frames up to this number arrived at the sender of this frame."""
+    """The sender of this frame has received all frames up to this number."""
     granted: int
-    """Envelopes the other side may send in all, since the link began."""
+    """Envelopes that the receiver may send in all, counted from the beginning of the link."""
 
 
 class Envelope(NamedTuple):
     """One message under way.
 
-    `target` is a cell for TELL, ASK, BOUNCE, PAUSE and RESUME; for the others `correlation`
-    says which ask is meant. `budget_ms` is what is left of the deadline, 0 for none.
-    `reference` is the place, in the references beside the frame, of a body that
-    travels apart; `body` is empty then. `step` names the step of an execution that an
-    ASK is an attempt of.
+    `target` is a cell for TELL, ASK, BOUNCE, PAUSE and RESUME; for the other kinds
+    `correlation` identifies the ask. `budget_ms` is the rest of the deadline in
+    milliseconds, 0 for none. A body that travels apart is empty here, and `reference` is its
+    index among the references that travel with the frame. `step` names the step of an
+    execution, for an ASK that is an attempt of it.
     """
 
     kind: int
@@ -90,7 +89,7 @@ _new_tuple: Final = tuple.__new__  # A quarter cheaper than Envelope(*row).
 
 
 class Frame(NamedTuple):
-    """A decoded frame; envelopes are still packed inside."""
+    """A decoded frame; the bodies of its envelopes are still packed."""
 
     header: FrameHeader
     contracts: tuple[ContractKey, ...]
@@ -98,7 +97,7 @@ class Frame(NamedTuple):
 
 
 class FrameWriter:
-    """Collects envelopes for one frame; knows its size as it grows."""
+    """Collects the envelopes of one frame, and knows its size so far."""
 
     __slots__ = ("_chunks", "_classes", "_contracts", "_pack", "count", "references", "size_bytes")
 
@@ -112,7 +111,7 @@ class FrameWriter:
         self.size_bytes = 0
 
     def contract(self, key: ContractKey) -> int:
-        """The number of a contract in this frame's table."""
+        """The index of a contract in this frame's table."""
         table = self._contracts
         number = table.get(key)
         if number is None:
@@ -121,7 +120,7 @@ class FrameWriter:
         return number
 
     def number_of(self, cls: type[Contract]) -> int:
-        """The number of a contract class in this frame's table."""
+        """The index of a contract class in this frame's table."""
         number = self._classes.get(cls)
         if number is None:
             number = self._classes[cls] = self.contract(describe_contract(cls).key)
@@ -156,12 +155,12 @@ class FrameWriter:
         self.size_bytes += len(chunk)
 
     def add_reference(self, reference: Any) -> int:
-        """Let an object reference ride beside the frame; gives its number."""
+        """Send an object reference with the frame; gives its index."""
         self.references.append(reference)
         return len(self.references) - 1
 
     def finish(self, header: FrameHeader) -> bytes:
-        """The bytes of the frame; the writer is empty again."""
+        """The bytes of the frame; the writer is empty afterwards."""
         packer = msgpack.Packer(autoreset=False, buf_size=PACKER_BYTES)
         packer.pack_array_header(3)
         packer.pack(tuple(header))
@@ -181,8 +180,8 @@ class FrameWriter:
 def decode_frame(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Frame:
     """The frame in `data`.
 
-    Raises `FrameError` and nothing else, whatever the bytes: too long, truncated,
-    altered, or shaped otherwise than a frame.
+    Raises `FrameError` and nothing else, whatever the bytes: too long, truncated, altered,
+    or of another form.
     """
     if len(data) > limits.frame_bytes_max:
         raise _bad(data, f"it is over the limit of {limits.frame_bytes_max} bytes")
@@ -194,7 +193,7 @@ def decode_frame(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Frame:
     rest = memoryview(data)[PREFIX.size :]
     if zlib.crc32(rest) != checksum:
         raise _bad(data, "its checksum is wrong: it was cut or altered")
-    # A tuple takes its memory when its length is read: no list of a frame is longer.
+    # A tuple takes its memory as soon as its length is read; no list of a frame is longer.
     items_max = max(limits.frame_messages_max, limits.contracts_max, limits.buffers_max)
     try:
         parts = msgpack.unpackb(
@@ -227,7 +226,7 @@ def _bad(data: bytes, why: str) -> FrameError:
 def _checked_header(row: tuple[Any, ...]) -> FrameHeader:
     header = FrameHeader(*row)
     if not all(type(number) is int and number >= 0 for number in header):
-        raise ValueError("a number of the header is not a whole number from 0 on")
+        raise ValueError("the header holds a value that is no whole number of at least 0")
     return header
 
 

@@ -1,7 +1,7 @@
-"""Named limits of everything that crosses a host's edge, in one place.
+"""Named limits of everything that enters or leaves a host, in one place.
 
-Each number is a default; `Limits` is handed to a host at its start, so that tests
-and users can tighten them. Why each is what it is stands beside it.
+Each number is a default. A host gets its `Limits` at its start, so that tests and users
+can tighten them. The docstring of each limit says why it has its value.
 """
 
 from dataclasses import dataclass
@@ -14,56 +14,57 @@ KIB: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a host accepts and keeps; sizes in bytes, counts in messages."""
+    """The limits of one host; sizes in bytes, counts in messages."""
 
     payload_bytes_max: int = 64 * KIB * KIB
-    """One message. Larger things belong into a store, with a reference in the message."""
+    """The size of one message. Put a larger value into a store, and send a reference."""
 
     inline_bytes_max: int = 64 * KIB
     """A larger message travels by object reference: Ray inlines call arguments below
     100 KB, and a frame must stay below that together with its other messages."""
 
     frame_bytes_soft: int = 80 * KIB
-    """A frame is closed once it is this full: still inlined by Ray with its last message."""
+    """A frame is closed at this size: Ray still inlines it with its last message."""
 
     frame_bytes_max: int = 80 * KIB + 2 * 64 * KIB * KIB
-    """A frame over this is refused unread."""
+    """A larger frame is refused unread."""
 
     frame_messages_soft: int = 128
-    """A frame is closed once it holds so many: few enough that the receiver works on one
-    while the sender writes the next, and enough that writing and
-    decoding a frame by itself, some 6 µs, is under 1 % of what its messages cost."""
+    """A frame is closed at this number of messages: few enough that the receiver works on
+    one frame while the sender writes the next, and enough that the fixed cost of a frame,
+    some 6 µs, is under 1 % of the cost of its messages."""
 
     frame_messages_max: int = 4_096
-    """Envelopes in one frame: bounds how long one frame occupies the receiver's loop."""
+    """Envelopes in one frame: bounds the time for which a frame blocks the receiver's loop."""
 
     depth_max: int = 64
-    """Nesting of one message. msgpack itself stops at 511 or 1,024, close to the C stack."""
+    """Levels of nesting in one message. msgpack stops only at 511 or 1,024, near the end of
+    the C stack."""
 
     items_max: int = 10_000_000
-    """Items in one list or map: a header may claim 4 billion, memory may not follow."""
+    """Items in one list or map: a header may claim 4 billion."""
 
     buffers_max: int = 1_024
-    """Arrays in one message: each is an item of its own in the frame."""
+    """Arrays in one message: each is an item of the frame."""
 
     contracts_max: int = 4_096
     """Distinct contracts in one frame."""
 
     link_credit: int = 16_384
-    """Messages a peer may have under way that are not yet in a mailbox; as many again may
-    have come and wait for mailboxes that are full."""
+    """Messages that a peer may have under way before they reach a mailbox; as many again
+    may have arrived and wait for full mailboxes."""
 
     link_backlog_max: int = 32_768
-    """Messages waiting for a link before `tell` refuses and `send` waits."""
+    """Messages that wait for a link; with more, `tell` raises `MailboxFull` and `send` waits."""
 
     link_frames_in_flight: int = 4
-    """Frames under way on one link; more would only move waiting from us into Ray."""
+    """Frames under way on one link; more would only move the queue into Ray."""
 
     reorder_frames_max: int = 1_024
-    """Frames that arrived ahead of a missing one; more means a broken peer."""
+    """Frames that arrived before a missing one; more means that the peer is broken."""
 
     mailbox_messages: int = 4_096
-    """An actor's mailbox, unless its class says otherwise."""
+    """Messages in an actor's mailbox, unless its class sets its own limit."""
 
 
 DEFAULT_LIMITS: Final = Limits()

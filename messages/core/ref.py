@@ -1,8 +1,8 @@
-"""References: typed, location-free handles on actors.
+"""References: typed handles on actors, wherever these run.
 
 An address is a slot and a cell. A slot is a host's place in the cluster, not a process:
 when a host dies, another process takes over its slot and its actors keep their cells, so
-a reference goes on working. References may be sent in messages and kept in actors.
+a reference stays valid. References may be sent in messages and kept in actors.
 """
 
 from collections.abc import Awaitable
@@ -23,11 +23,11 @@ ActorT = TypeVar("ActorT", covariant=True)
 ReplyT = TypeVar("ReplyT")
 
 EXTERNAL_REF: Final = "ref"
-"""How an encoded reference begins, among other externals."""
+"""The first item of an encoded reference: marks it among other externals."""
 
 
 class Address(NamedTuple):
-    """Where an actor is: the slot of its host, and its cell there."""
+    """The address of an actor: the slot of its host, and its cell there."""
 
     slot: int
     cell: int
@@ -37,29 +37,29 @@ class Address(NamedTuple):
 
 
 class Receiver(Protocol):
-    """What is at a local address: a cell, or a pool's pool cell."""
+    """The receiver at a local address: a cell, or a host's part of a pool."""
 
     def put(self, item: Any) -> None:
         """Take one message; raises `MailboxFull` when there is no room."""
 
 
 class Sender(Protocol):
-    """What carries a reference's messages: the host that the reference is bound to."""
+    """Sends the messages of a reference: the host that the reference is bound to."""
 
     def tell(self, address: Address, message: Contract) -> None:
-        """Deliver without a reply."""
+        """See `Ref.tell`."""
 
     async def send(self, address: Address, message: Contract, timeout_s: float | None) -> None:
-        """Deliver without a reply, waiting for room."""
+        """See `Ref.send`."""
 
     def ask(
         self, address: Address, request: Request[ReplyT], timeout_s: float | None
     ) -> Awaitable[ReplyT]:
-        """Deliver and give the reply."""
+        """See `Ref.ask`."""
 
 
 class Ref(Generic[ActorT]):
-    """A handle on one actor, bound to the host it is used on."""
+    """A handle on one actor, bound to the host that uses it."""
 
     __slots__ = ("_receiver", "_sender", "address")
 
@@ -69,11 +69,11 @@ class Ref(Generic[ActorT]):
         self._receiver = receiver
 
     def tell(self, message: Contract) -> None:
-        """Send and forget: at most once, in order for this sender and receiver.
+        """Send a message without a reply: at most once, in order for this sender and receiver.
 
-        Never waits. Raises `MailboxFull` when the receiver, or the way to it, has no
-        room; `InvalidMessage` or `PayloadTooLarge` when the message cannot travel. A
-        message that finds no actor becomes a dead letter.
+        Never waits. Raises `MailboxFull` when the receiver's mailbox, or the link to its
+        host, has no room, and `InvalidMessage` or `PayloadTooLarge` when the message cannot
+        travel. A message that finds no actor becomes a dead letter.
         """
         receiver = self._receiver
         if receiver is not None:
@@ -82,21 +82,22 @@ class Ref(Generic[ActorT]):
             self._sender.tell(self.address, message)
 
     async def send(self, message: Contract, *, timeout_s: float | None = None) -> None:
-        """Like `tell`, but waits until there is room.
+        """Like `tell`, but wait until there is room.
 
-        Raises `DeadlineExceeded` when there is none within `timeout_s` (default: the
-        system's ask timeout); the message has not been sent then.
+        Raises `DeadlineExceeded` when there is no room within `timeout_s` seconds (default:
+        the system's ask timeout); the message has not been sent then.
         """
         await self._sender.send(self.address, message, timeout_s)
 
     def ask(self, request: Request[ReplyT], *, timeout_s: float | None = None) -> Awaitable[ReplyT]:
-        """The reply to `request`, within `timeout_s` (default: the system's ask timeout).
+        """The reply to `request`, within `timeout_s` seconds (default: the system's ask timeout).
 
-        The request is on its way when this returns; awaiting gives the reply. Cancelling
-        what is returned, or its deadline passing, cancels the handler and its own asks.
+        The request is under way when this returns; await the result for the reply.
+        Cancelling the result, or the end of its deadline, cancels the handler and the
+        handler's own asks.
 
-        Raises, when awaited, an `AskError` whose `may_have_run` says whether the handler
-        may have started, or a `ContractError`.
+        The awaited result raises an `AskError`, whose `may_have_run` says whether the
+        handler may have started, or a `ContractError`.
         """
         return self._sender.ask(self.address, request, timeout_s)
 
@@ -127,7 +128,7 @@ class Ref(Generic[ActorT]):
 
 
 def message_comes_first() -> UsageError:
-    """The error for a reference in the place of the message."""
+    """The error for a reference where the message belongs."""
     return UsageError(
         "a reference stands where the message belongs.",
         advice="The message comes first: tell(message, to), send(message, to), ask(request, to).",

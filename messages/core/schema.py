@@ -1,8 +1,8 @@
-"""What a contract's schema says: its fingerprint, and whether it bounds how deep it nests.
+"""The fingerprint of a contract's schema, and whether the schema bounds the nesting depth.
 
-Two hosts understand each other when what travels is the same, so the fingerprint covers
-the fields and their types and leaves out what only people read (titles, descriptions,
-examples) and what only a constructor reads (defaults: a sender sends every field).
+Two hosts understand each other when the same fields travel. So the fingerprint covers the
+fields and their types. It leaves out the texts for people (titles, descriptions, examples)
+and the defaults, which only a constructor reads: a sender sends every field.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from pydantic.json_schema import GenerateJsonSchema
 __all__ = ["depth_is_bounded", "schema_fingerprint"]
 
 FINGERPRINT_BYTES: Final = 7
-"""56 bits: an integer that msgpack, and any other peer, holds without a sign."""
+"""56 bits: an integer that fits a signed 64-bit number everywhere."""
 
 NOT_ON_THE_WIRE: Final = frozenset({"default", "description", "examples", "title"})
 NAMED_SCHEMAS: Final = frozenset({"$defs", "patternProperties", "properties"})
@@ -24,17 +24,17 @@ PLAIN_VALUES: Final = frozenset({"const", "enum", "required"})
 
 
 class _QuietSchema(GenerateJsonSchema):
-    """Says nothing: a fingerprint must not depend on how warnings are filtered."""
+    """Emits no warnings: a fingerprint must not depend on how warnings are filtered."""
 
     def emit_warning(self, kind: Any, detail: str) -> None:
-        """Nothing is lost: what warnings are about is not on the wire."""
+        """Drop the warning: it is about nothing that travels."""
 
 
 def schema_fingerprint(cls: type[BaseModel]) -> int:
-    """A number that is the same in every process for the same fields, and no others."""
+    """A number that is the same in every process for the same fields and types."""
     try:
         described: Any = cls.model_json_schema(schema_generator=_QuietSchema)
-    except Exception:  # noqa: BLE001 - a field type of the user's may have no JSON schema
+    except Exception:  # noqa: BLE001 - the type of a field may have no JSON schema
         described = {
             field: repr(info.annotation) + ("" if info.is_required() else "?")
             for field, info in cls.model_fields.items()
@@ -53,7 +53,7 @@ def _on_the_wire(schema: Any) -> Any:
     kept: dict[str, Any] = {}
     for keyword, value in schema.items():
         if keyword in NAMED_SCHEMAS and isinstance(value, dict):
-            # What is inside are names of fields: one may well be called `title`.
+            # The keys are names of fields: one of them may be `title`.
             kept[keyword] = {name: _on_the_wire(inner) for name, inner in value.items()}
         elif keyword in PLAIN_VALUES:
             kept[keyword] = value
@@ -63,7 +63,7 @@ def _on_the_wire(schema: Any) -> Any:
 
 
 def depth_is_bounded(cls: type[BaseModel], above: tuple[type, ...] = ()) -> bool:
-    """Whether nothing that validates as `cls` nests without end."""
+    """Whether the schema of `cls` bounds the nesting depth of its values."""
     if cls in above or cls.model_config.get("extra") == "allow":
         return False
     return all(
@@ -83,7 +83,7 @@ def _annotation_is_bounded(annotation: Any, above: tuple[type, ...]) -> bool:
     if annotation is Any or annotation is object:
         return False
     if annotation is None or not isinstance(annotation, type):
-        # The values of a Literal end here; a type variable or alias bounds nothing.
+        # The values of a Literal arrive here; a type variable or alias bounds nothing.
         return isinstance(annotation, str | int | bytes | bool) or annotation is None
     if issubclass(annotation, BaseModel):
         return depth_is_bounded(annotation, above)

@@ -1,7 +1,7 @@
 """Commands on executions, and their replies.
 
 A command goes to the process that runs the execution, or else to the process that writes its
-journal. A process that does neither answers with `is_known` false, and changes nothing.
+journal. A process that does neither replies with `is_known` false, and changes nothing.
 """
 
 from typing import Final
@@ -24,25 +24,25 @@ __all__ = [
 
 
 VERSION_MAX: Final = 2**63 - 1
-"""More than any store can count."""
+"""The largest version that a store can count."""
 
 
 class ExecutionCommand(Contract, name="callboard.execution_command"):
     """The fields of every command on an execution.
 
-    With a token, a command also changes the journal of an execution that nobody runs. It writes
-    the same events however often it comes, so a lost reply does no harm.
+    With a token, a command also changes the journal of an execution that no process runs. Each
+    repetition writes the same events, so a lost reply does no harm.
     """
 
     execution_id: str
     token: str = ""
-    """A text that no other command ever has; empty: only a running execution is meant."""
+    """A text that no other command ever has. Empty: the command is for a running execution."""
     at: FiniteFloat = Field(default=0.0, ge=0.0)
-    """The time of the command, in seconds since 1970; with the token it names the events."""
+    """The time of the command, in seconds since 1970; token and time give the events their ids."""
     version: int = Field(default=0, ge=0, le=VERSION_MAX)
     event: str = ""
-    """A version of the execution that its journal has, and the id of that event in hex. They tell
-    the journal from all others; empty: the journal of whichever process takes the command."""
+    """A version of the execution in its journal, and the id of that event in hex: they identify
+    the journal. Empty: any journal of the process that takes the command."""
 
 
 class ExecutionCancelled(Contract, name="callboard.execution_cancelled"):
@@ -50,13 +50,13 @@ class ExecutionCancelled(Contract, name="callboard.execution_cancelled"):
 
     is_known: bool
     is_running: bool = False
-    """Whether it ends soon; otherwise its journal says already that it is cancelled."""
+    """Whether it runs, and ends soon; otherwise its journal already has the cancellation."""
 
 
 class CancelExecution(
     ExecutionCommand, Request[ExecutionCancelled], name="callboard.cancel_execution"
 ):
-    """Cancel an execution; answered at once."""
+    """Cancel an execution; the reply comes at once."""
 
 
 class StepDecided(Contract, name="callboard.step_decided"):
@@ -70,11 +70,11 @@ class StepDecided(Contract, name="callboard.step_decided"):
 
 
 class DecideStep(ExecutionCommand, Request[StepDecided], name="callboard.decide_step"):
-    """Settle a non-idempotent step of which an attempt may have run."""
+    """Settle a non-idempotent step that is in doubt: an attempt of it may have run."""
 
     step: str
     runs_again: bool
-    """Otherwise the step fails."""
+    """Whether the step runs again; otherwise it fails."""
     by: str
     """The person or the program that decides, for the journal."""
 
@@ -85,7 +85,7 @@ class ExecutionForked(Contract, name="callboard.execution_forked"):
     is_known: bool
     sub_tasks: int = 0
     shared: int = 0
-    """Sub-tasks of the fork whose results are those of the origin."""
+    """Sub-tasks of the fork that keep the results of the origin."""
 
 
 class ForkExecution(ExecutionCommand, Request[ExecutionForked], name="callboard.fork_execution"):
@@ -106,7 +106,7 @@ class ExecutionResumed(Contract, name="callboard.execution_resumed"):
 class ResumeExecution(
     ExecutionCommand, Request[ExecutionResumed], name="callboard.resume_execution"
 ):
-    """Go on with an execution that nobody runs.
+    """Resume an execution that no process runs.
 
-    A process can when it has submitted a request of the same job before.
+    A process can do this when it has submitted a request of the same job before.
     """

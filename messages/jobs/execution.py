@@ -1,7 +1,7 @@
-"""Where an execution and its sub-tasks stand: states, the steps between them, and counts.
+"""The states of an execution and of its sub-tasks, the transitions between them, and counts.
 
-The tables are the whole truth about which step is allowed; `StateTransition` refuses any
-other, so an impossible history cannot be journalled.
+The tables list all transitions that are allowed. `StateTransition` refuses any other, so an
+impossible history cannot be journalled.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ __all__ = [
 
 
 class ExecutionStatus(StrEnum):
-    """Where an execution stands."""
+    """The status of an execution."""
 
     PENDING = auto()
     RUNNING = auto()
@@ -36,39 +36,42 @@ class ExecutionStatus(StrEnum):
 
 
 class OnFailure(StrEnum):
-    """What becomes of the rest when a required sub-task fails for good."""
+    """What happens to the other sub-tasks when a required sub-task fails for good."""
 
     FAIL_FAST = auto()
-    """The rest is cancelled at once."""
+    """All others are cancelled at once."""
     FINISH_REST = auto()
-    """What does not need the failed one still runs; then the execution fails."""
+    """Sub-tasks that do not need the failed one still run; then the execution fails."""
 
 
 class Decision(StrEnum):
-    """What becomes of a non-idempotent sub-task of which an attempt may have run."""
+    """What happens to a non-idempotent sub-task when an attempt of it may have run."""
 
     ASK = auto()
-    """A person decides: `callboard approve`, or `ExecutionHandle.decide`."""
+    """The sub-task stays in doubt until a person decides: see `callboard approve` and
+    `ExecutionHandle.decide`."""
     RUN_AGAIN = auto()
+    """The sub-task runs again."""
     FAIL = auto()
+    """The sub-task fails."""
 
 
 class TaskStatus(StrEnum):
-    """Where a sub-task stands."""
+    """The status of a sub-task."""
 
     WAITING = auto()
-    """Something it needs has not ended."""
+    """A sub-task that it needs has not ended."""
     READY = auto()
     RUNNING = auto()
     BACKING_OFF = auto()
-    """Between a failed attempt and the next."""
+    """Between a failed attempt and the next one."""
     IN_DOUBT = auto()
-    """Non-idempotent, and an attempt of it may have run: a policy or a person decides."""
+    """It is non-idempotent, and an attempt of it may have run: a policy or a person decides."""
     DONE = auto()
     FAILED = auto()
     CANCELLED = auto()
     SKIPPED = auto()
-    """Something it needs, and that is not optional, ended without a result."""
+    """A sub-task that it needs, and that is not optional, ended without a result."""
 
 
 EXECUTION_TRANSITIONS: Final[Mapping[ExecutionStatus, frozenset[ExecutionStatus]]] = (
@@ -106,7 +109,7 @@ TASK_TRANSITIONS: Final[Mapping[TaskStatus, frozenset[TaskStatus]]] = MappingPro
         ),
         TaskStatus.READY: frozenset(
             {
-                TaskStatus.RUNNING,  # dispatched to a lane
+                TaskStatus.RUNNING,  # dispatched to an executor
                 TaskStatus.FAILED,  # no agent offers its kind
                 TaskStatus.CANCELLED,
             }
@@ -138,7 +141,7 @@ TASK_TRANSITIONS: Final[Mapping[TaskStatus, frozenset[TaskStatus]]] = MappingPro
 
 
 class StateTransitionTrigger(StrEnum):
-    """Why a state changed."""
+    """The cause of a transition."""
 
     SUBMITTED = auto()
     NEEDS_MET = auto()
@@ -152,15 +155,15 @@ class StateTransitionTrigger(StrEnum):
     NEED_UNMET = auto()
     UNSERVABLE = auto()
     PART_FAILED = auto()
-    """A part of the job's way (validation, merge, delivery, ...) refused or raised."""
+    """A part of the job (validation, merge, delivery, ...) refused or raised."""
 
 
 @dataclass(frozen=True, slots=True)
 class StateTransition:
-    """One step of an execution or a sub-task, as it is journalled and streamed.
+    """One transition of an execution or a sub-task, as it is journalled and streamed.
 
     Raises:
-        InternalError: the table of transitions does not allow the step.
+        InternalError: the table does not allow the transition.
     """
 
     from_status: ExecutionStatus | TaskStatus
@@ -179,13 +182,13 @@ class StateTransition:
         # `in` alone would let the text "running" of the other vocabulary pass.
         if type(self.to) is not type(self.from_status) or self.to not in allowed:
             raise InternalError(
-                f"No step leads from {self.from_status!r} to {self.to!r} ({self.trigger})."
+                f"No transition leads from {self.from_status!r} to {self.to!r} ({self.trigger})."
             )
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How many sub-tasks of an execution stand where."""
+    """The number of an execution's sub-tasks in each status."""
 
     waiting: int = 0
     ready: int = 0
@@ -199,16 +202,16 @@ class Progress:
 
     @property
     def ended(self) -> int:
-        """How many have reached a state that they never leave."""
+        """How many have ended: done, failed, cancelled or skipped."""
         return self.done + self.failed + self.cancelled + self.skipped
 
     @property
     def total(self) -> int:
-        """All that are known so far; a plan may grow."""
+        """All sub-tasks so far; a plan may grow."""
         open_ones = self.waiting + self.ready + self.running + self.backing_off + self.in_doubt
         return self.ended + open_ones
 
     @property
     def fraction(self) -> float:
-        """The ended share of all, within 0 and 1; an empty plan is complete."""
+        """The share of sub-tasks that have ended, from 0 to 1; 1 for an empty plan."""
         return self.ended / self.total if self.total else 1.0

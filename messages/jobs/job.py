@@ -1,16 +1,16 @@
-"""A job: the parts that one kind of execution is made of, each named and replaceable.
+"""A job: the parts of one kind of execution, each named and replaceable.
 
-The way is fixed, its parts are not:
+The order of the parts is fixed:
 
     validate -> enrich -> route -> decompose -> run (expand, collect, reduce)
              -> resolve -> check -> transform -> format -> deliver
 
-A part is a plain function; every one has a default that passes on what it got, so a job
-states only what is special about it:
+A part is a plain function. Each has a default that changes nothing, so a job names only
+the parts that it needs:
 
     job = Job[ReviewTree, Report](decompose=one_task_a_file, reducer=MergeFindings())
 
-A `Job` is data. It is made once and may be submitted any number of times.
+A `Job` is data: make it once, and submit any number of requests with it.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -46,19 +46,19 @@ ResultT = TypeVar("ResultT")
 ValueT = TypeVar("ValueT")
 
 UNSERVED_GRACE_S: Final = 5.0
-"""How long a sub-task waits for an agent that nobody offers: a pool may be starting."""
+"""How long a sub-task waits for an agent in seconds: a pool may be starting."""
 
 RESULT_BYTES_MAX: Final = 4 * 2**20
 STORED_BYTES_MAX: Final = 2**30
 
 
 class LargeResults(Enum):
-    """What becomes of a result that is larger than `Job.result_bytes_max`."""
+    """What happens to a result that is larger than `Job.result_bytes_max`."""
 
     FAIL = auto()
-    """Its sub-task fails at once."""
+    """The sub-task fails at once."""
     STORE = auto()
-    """It is stored beside the journal, durably, and the journal keeps a reference."""
+    """The result is stored durably as a blob, and the journal keeps a reference to it."""
 
 
 class _LeftOut(Enum):
@@ -66,15 +66,15 @@ class _LeftOut(Enum):
 
 
 LEFT_OUT: Final = _LeftOut.LEFT_OUT
-"""What `collect` gives for a result that is not to be reduced."""
+"""The value that `collect` returns for a result that the reducer must not get."""
 
 
 class Reduces(Protocol):
-    """How results become one; `actors/aggregator/reducers.py` has the usual ones.
+    """Reduces many results to one; `callboard.jobs` has the usual reducers.
 
-    Values may be added in any order when `commutative`; otherwise they are added in the
-    order of the plan, after the last has arrived. `finish` must leave the accumulator as
-    it is: it is also called for partial results.
+    If `commutative`, values are added in any order, as they arrive. Otherwise they are added
+    in the order of the plan, after the last one has arrived. `finish` must not change the
+    accumulator: it also serves partial results.
     """
 
     @property
@@ -85,32 +85,32 @@ class Reduces(Protocol):
         """A new, empty accumulator."""
 
     def add(self, accumulator: Any, value: Any, key: int) -> Any:
-        """Fold one value in; `key` is its sub-task's place in the plan."""
+        """The accumulator with one more value; `key` is the place of its sub-task in the plan."""
 
     def finish(self, accumulator: Any) -> Any:
-        """The merged result. Raises `ResultRejected` if the values cannot be reduced."""
+        """The merged result. Raises `ResultRejected` if the values cannot be merged."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobContext:
-    """What an execution knows besides its request."""
+    """The context of an execution, for the job's `enrich`."""
 
     execution_id: str
     job: str
     attributes: Mapping[str, Any]
-    """What the caller gave along with the request."""
+    """The attributes that the caller submitted with the request."""
     started_at: float
-    """Seconds since 1970."""
+    """The start of the execution, in seconds since 1970."""
     offers: Callable[[str], bool]
-    """Whether somebody offers a contract, by its name, now."""
+    """Whether any actor offers a contract now, by the contract's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where a request goes: which plan-maker takes it apart, and which agents serve it.
+    """The route of a request: the plan-maker that decomposes it, and the agents that serve it.
 
-    `agents` maps the name of a sub-task's contract to the pool that must run it; what it
-    does not name goes to whoever offers the contract.
+    `agents` maps the contract name of a sub-task to the pool that must run it. Any agent that
+    offers the contract may run a sub-task that is not in it.
     """
 
     plan_maker: str | None = None
@@ -118,49 +118,49 @@ class Route:
 
 
 Decompose = Callable[[RequestT], Plan | Iterable[SubTask]]
-"""Takes a request apart. A generator is run in slices, so it blocks nobody."""
+"""Decomposes a request into sub-tasks. A generator runs in slices, so it blocks no loop."""
 
 Collect = Callable[[SubTask, Any], Any]
-"""Picks what is reduced out of a sub-task's result, or `LEFT_OUT`."""
+"""Picks the value for the reducer from a sub-task's result, or gives `LEFT_OUT`."""
 
 
 def unchanged(value: ValueT) -> ValueT:
-    """Pass it on as it is."""
+    """The value itself: the default of `resolve`, `transform` and `format`."""
     return value
 
 
 def unchanged_in_context(request: ValueT, _context: JobContext) -> ValueT:
-    """Pass it on as it is."""
+    """The request itself: the default of `enrich`."""
     return request
 
 
 def ask_a_person(_sub_task: SubTask, _error: CallboardError) -> Decision:
-    """Nobody here can know."""
+    """`Decision.ASK`: the default of `in_doubt`."""
     return Decision.ASK
 
 
 def straight(_request: Contract) -> Route:
-    """The one plan-maker of the job, and whoever offers the contracts."""
+    """The job's `decompose`, and any agents: the default of `route`."""
     return Route()
 
 
 def one_sub_task(request: Contract) -> tuple[SubTask, ...]:
-    """The whole request as one sub-task."""
+    """The whole request as one sub-task: the default of `decompose`."""
     return (SubTask("request", request),)
 
 
 def nowhere(output: object) -> None:
-    """The result goes to the caller only."""
+    """Deliver to the caller only: the default of `deliver`."""
 
 
 # No slots: in Python 3.11 a slotted frozen dataclass cannot be made as `Job[A, B](...)`.
 @dataclass(frozen=True, kw_only=True)
 class Job(Generic[RequestT, ResultT]):
-    """One kind of execution: its parts in the order of its way, then its options.
+    """One kind of execution: its parts in their order, then its options.
 
-    What a part raises ends the execution. A `CallboardError` reaches the caller as it is;
-    anything else as `RequestRejected` (validate), `ResultRejected` (check), `OutputError`
-    (deliver) or `ExecutionFailed`, with its text and traceback.
+    An exception of a part ends the execution. A `CallboardError` reaches the caller as it is.
+    Any other exception becomes `RequestRejected` (validate), `ResultRejected` (check),
+    `OutputError` (deliver) or `ExecutionFailed`, with its text and traceback.
 
     Raises:
         SpecError: an option is out of its range.
@@ -170,67 +170,73 @@ class Job(Generic[RequestT, ResultT]):
 
     # --- the parts, in order ---------------------------------------------------------------
     validate: Sequence[Callable[[RequestT], None]] = ()
-    """All are asked, and all that refuse are told at once (`RequestRejected`, `ValueError`)."""
+    """Checks of the request. All of them run, and a refusal (`RequestRejected`, `ValueError`)
+    reports all problems together."""
     enrich: Callable[[RequestT, JobContext], RequestT] = unchanged_in_context
-    """Adds what the caller did not say."""
+    """Adds to the request what the caller left out."""
     route: Callable[[RequestT], Route] = straight
+    """Chooses the plan-maker and the agents for a request."""
     decompose: Decompose[RequestT] = one_sub_task
+    """Makes the plan of a request."""
     plan_makers: Mapping[str, Decompose[RequestT]] = field(
         default_factory=lambda: MappingProxyType({})
     )
-    """More of them by name, for `route` to choose from."""
+    """Further plan-makers by name, for `route` to choose from."""
     expand: Callable[[SubTask, Any], Iterable[SubTask]] | None = None
-    """Called with each result: what else must be done, now that this is known."""
+    """Called with each result; gives further sub-tasks that follow from it."""
     collect: Collect | None = None
-    """By default, every result is reduced as it is."""
+    """Picks what is reduced from a result; by default, the whole result."""
     in_doubt: Callable[[SubTask, CallboardError], Decision] = ask_a_person
-    """What becomes of a non-idempotent sub-task of which an attempt may have run."""
+    """Decides on a non-idempotent sub-task when an attempt of it may have run."""
     reducer: Reduces | None = None
-    """By default, a list of the results in the order of the plan."""
+    """Merges the results; by default, into a list in the order of the plan."""
     resolve: Callable[[Any], Any] = unchanged
-    """Settles what contradicts itself in the merged result."""
+    """Resolves contradictions in the merged result."""
     check: Sequence[Callable[[Any], None]] = ()
-    """As `validate`, for the merged result (`ResultRejected`, `ValueError`)."""
+    """Checks of the merged result (`ResultRejected`, `ValueError`); all of them run."""
     transform: Callable[[Any], ResultT] = unchanged
-    """Gives what the caller gets."""
+    """Makes the caller's result of the merged result."""
     format: Callable[[ResultT], Any] = unchanged
-    """Gives what is delivered: bytes, files by name, whatever `deliver` takes."""
+    """Makes the output for `deliver` of the caller's result: bytes, or files by name."""
     deliver: Callable[[Any], None] = nowhere
-    """Brings it where it goes."""
+    """Brings the output to its destination."""
 
     # --- the options -----------------------------------------------------------------------
     threads: frozenset[ExecutionPhase] = frozenset({ExecutionPhase.DELIVERING})
-    """Phases that run in a thread, because they compute or wait for long."""
+    """Phases whose parts run in a thread, because they compute or wait for a long time."""
     concurrency_max: int | None = None
-    """Sub-tasks that run at once; by default, as many as the agents take."""
+    """The most sub-tasks that run at the same time; by default, as many as the agents take."""
     concurrency_max_by_kind: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
-    """The same for one contract or pool, by its name."""
+    """The same limit for one contract or pool, by its name."""
     on_failure: OnFailure = OnFailure.FAIL_FAST
     timeout_s: float | None = None
-    """For the whole execution."""
+    """The time limit of the whole execution, in seconds."""
     task_timeout_s: float | None = None
-    """For each attempt of a sub-task that names none."""
+    """The time limit of each attempt of a sub-task without its own, in seconds."""
     task_retry: RetryPolicy | None = None
-    """For each sub-task that has the default policy."""
+    """The retry policy of sub-tasks that have the default policy."""
     task_priority: int = 0
-    """For each sub-task whose priority is 0."""
+    """The priority of sub-tasks whose priority is 0."""
     partial_every: int = 1
-    """A partial result after so many more results; 0 for none. However many there are, they
+    """A partial result is due after this many further results; 0 for none. Partial results
     come at most every 50 ms and take at most a twentieth of the time."""
     result_bytes_max: int = RESULT_BYTES_MAX
     """A larger result of a sub-task is not written into the journal; see `large_results`."""
     large_results: LargeResults = LargeResults.FAIL
     stored_bytes_max: int = STORED_BYTES_MAX
-    """A larger result is not stored either: its sub-task fails at once."""
+    """A larger result is not stored as a blob either: its sub-task fails at once."""
     unserved_grace_s: float = UNSERVED_GRACE_S
-    """How long to wait for an agent that nobody offers."""
+    """How long a sub-task waits for an agent that offers its contract, in seconds."""
 
     def __post_init__(self) -> None:
         limits = (self.concurrency_max, *self.concurrency_max_by_kind.values())
         wrong = [
             text
             for is_wrong, text in (
-                (any(limit is not None and limit < 1 for limit in limits), "a limit is below 1"),
+                (
+                    any(limit is not None and limit < 1 for limit in limits),
+                    "a limit of concurrency is below 1",
+                ),
                 (self.timeout_s is not None and not self.timeout_s > 0, "timeout_s is not over 0"),
                 (
                     self.task_timeout_s is not None and not self.task_timeout_s > 0,
@@ -242,7 +248,7 @@ class Job(Generic[RequestT, ResultT]):
                 (not self.unserved_grace_s >= 0, "unserved_grace_s is below 0"),
                 (
                     ExecutionPhase.RUNNING in self.threads,
-                    "sub-tasks run on agents: the running phase has no thread",
+                    "threads holds the running phase, whose sub-tasks run on agents",
                 ),
             )
             if is_wrong
@@ -258,6 +264,8 @@ class Job(Generic[RequestT, ResultT]):
         if found is None:
             raise SpecError(
                 f"Job {self.name!r} has no plan-maker {name!r}.",
-                advice="It has: " + (", ".join(sorted(self.plan_makers)) or "only decompose") + ".",
+                advice="Its plan-makers are: "
+                + (", ".join(sorted(self.plan_makers)) or "only decompose")
+                + ".",
             )
         return found

@@ -1,15 +1,15 @@
-"""A plan: what one execution has to do, as data.
+"""A plan: the work of one execution, as data.
 
-A plan is a graph of sub-tasks. It holds no behaviour: the scheduler's core runs it, a
-host may carry it, a journal may store it. Everything that can be wrong with a plan is
-found when it is made, all of it at once, so the code that runs plans never re-checks.
+A plan is a graph of sub-tasks without behaviour: the scheduler's core runs it, and a
+journal stores it. Making a plan checks it and reports all problems together, so the code
+that runs plans checks nothing again.
 
 Invariants of a `Plan`: every id occurs once, every need is a sub-task of the same plan,
 no sub-task needs itself through others, and every bound field names one of its needs.
 
-Sub-tasks are named tuples without validation of their own, on purpose: a plan of 100,000
-of them is ordinary, making one costs a quarter of a frozen dataclass, and one check of the
-whole plan costs less than 100,000 checks.
+Sub-tasks are named tuples without validation: a plan of 100,000 of them is ordinary, a
+named tuple costs a quarter of a frozen dataclass, and one check of the whole plan costs
+less than 100,000 checks.
 """
 
 import math
@@ -32,35 +32,38 @@ SUB_TASKS_MAX: Final = 1_000_000
 """The most sub-tasks of one execution, growth included: about 1 GB of scheduler state."""
 
 PROBLEMS_MAX: Final = 20
-"""The most problems that one `PlanError` lists; more would bury the first."""
+"""The most problems that one `PlanError` lists."""
 
 CYCLE_NAMES_MAX: Final = 12
-"""A longer cycle is written with its middle left out."""
+"""A longer cycle is shown without its middle."""
 
 NAME_CHARS_MAX: Final = 80
 """A longer id is cut in messages."""
 
 
 _BINDS_NOTHING: Final[Mapping[str, str | tuple[str, ...]]] = {}
-"""Shared by all that bind nothing. A plain dictionary, because it can be pickled."""
+"""Shared by all sub-tasks that bind nothing. A plain dictionary, because it can be pickled."""
 
 
 class SubTask(NamedTuple):
-    """One piece of work: a request for an agent, and what must be done before it.
+    """One piece of work: a request for an agent, and the sub-tasks that it needs.
 
-    `bind` fills fields of the request at dispatch: a field bound to one id gets that
-    sub-task's result, a field bound to a tuple of ids gets a tuple of their results.
+    `bind` fills fields of the request at dispatch: a field bound to one id gets the result of
+    that sub-task, and a field bound to a tuple of ids gets a tuple of their results.
 
-    An `optional` sub-task that ends without a result (failed, cancelled or skipped) does
-    not fail the execution: what needs it runs, and a field bound to it gets `None`.
+    An `optional` sub-task that ends without a result (failed, cancelled or skipped) does not
+    fail the execution: sub-tasks that need it run, and a field bound to it gets `None`.
 
-    `agent` names the pool or agent that must run it; without, any agent that offers the
-    request's contract may. Sub-tasks with the same `key` run on one and the same host as
-    long as that lives, so that the keyed agent behind them exists once.
+    `agent` names the pool or agent that must run the sub-task. Without it, any agent that
+    offers the request's contract may run it. Sub-tasks with the same `key` run on the same
+    host while that host lives, so that the keyed agent behind them exists once.
 
-    An `non_idempotent` sub-task has effects outside that must not happen twice, and cannot be
-    guarded by an idempotency key: an attempt that may have run is never repeated. What becomes of
-    it then, `Job.in_doubt` or a person decides.
+    `timeout_s` limits each attempt, in seconds. Sub-tasks with a higher `priority` start
+    first. `weight` is the expected cost, in any unit; it decides which path is the critical one.
+
+    A `non_idempotent` sub-task has effects outside that must not happen twice and that no
+    idempotency key protects: an attempt that may have run is never repeated. Then
+    `Job.in_doubt` or a person decides.
     """
 
     id: str
@@ -79,11 +82,11 @@ class SubTask(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A checked graph of sub-tasks; to hold one is to know that it can run.
+    """A checked graph of sub-tasks: every `Plan` can run.
 
     Raises:
-        PlanError: with all problems (up to `PROBLEMS_MAX`): cycles with their path, missing
-            needs and who needs them, duplicate ids, wrong fields, or too many sub-tasks.
+        PlanError: lists all problems (up to `PROBLEMS_MAX`): cycles with their paths, missing
+            needs, duplicate ids, wrong fields, or too many sub-tasks.
     """
 
     sub_tasks: tuple[SubTask, ...]
@@ -101,7 +104,7 @@ def check_sub_tasks(
 ) -> None:
     """Check `sub_tasks` as an addition to a valid plan with the ids `known`, in O(new).
 
-    Only new sub-tasks can form a cycle: an old one cannot need a new one.
+    Only new sub-tasks can form a cycle: an old one never needs a new one.
 
     Raises:
         PlanError: lists every problem found, up to `PROBLEMS_MAX`.
@@ -123,7 +126,7 @@ def check_sub_tasks(
     tied = False
     for sub_task in sub_tasks:
         tied = tied or bool(sub_task.needs)
-        # One comparison chain for what is nearly always right keeps a plan of 100,000 cheap.
+        # One chain of comparisons for the usual case keeps the check of 100,000 cheap.
         if not (
             sub_task.needs == ()
             and not sub_task.bind
@@ -144,7 +147,7 @@ def _raise_problems(problems: list[str], cycles: list[list[str]]) -> None:
     count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
     raise PlanError(
         f"The plan has {count}: " + "; ".join(shown) + more + ".",
-        advice="No sub-task of it was run.",
+        advice="None of its sub-tasks ran: correct the plan and submit again.",
         problems=shown,
         problems_count=len(problems),
         cycle=_shortened(cycles[0]) if cycles else [],
@@ -177,7 +180,7 @@ def _wrong_fields(
     name = _name(sub_task.id)
     problems = []
     if not sub_task.id or not isinstance(sub_task.id, str):
-        problems.append(f"the id {name} is no text or empty")
+        problems.append(f"the id {name} is empty or no text")
     if not 0 < sub_task.weight < math.inf:
         problems.append(f"{name} has the weight {sub_task.weight}, not a positive number")
     if sub_task.timeout_s is not None and not 0 < sub_task.timeout_s < math.inf:
@@ -200,7 +203,7 @@ def _wrong_fields(
 
 
 def _cycles(new: Mapping[str, SubTask]) -> list[list[str]]:
-    """One path for every edge that closes a cycle, up to PROBLEMS_MAX; depth first, no recursion.
+    """A path for every edge that closes a cycle, up to PROBLEMS_MAX; depth first, no recursion.
 
     A path reads `a -> b -> a`: a needs b, b needs a.
     """
@@ -228,10 +231,10 @@ def _cycles(new: Mapping[str, SubTask]) -> list[list[str]]:
 
 
 def _needs_of(sub_task: SubTask) -> tuple[str, ...]:
-    # A needs="abc" is told as a wrong field; here its letters must not count as ids.
+    # A needs="abc" is reported as a wrong field; here its letters must not count as ids.
     return sub_task.needs if _is_tuple(sub_task.needs) else ()
 
 
 def _is_tuple(value: object) -> bool:
-    # Typed as `object`: a type checker believes the annotation, a caller without one may not.
+    # Typed as `object`: callers without a type checker pass other values.
     return isinstance(value, tuple)

@@ -1,8 +1,7 @@
-"""Whether, how often and when a failed sub-task is tried again, as data.
+"""Whether, how often and when a failed sub-task is retried, as data.
 
-One table (`RETRYABILITY`) says for every error code what a failure means; a `RetryPolicy`
-says how many attempts and how much patience a sub-task has. Neither knows a clock or a
-random number: the caller passes them in.
+One table (`RETRYABILITY`) classifies every error code; a `RetryPolicy` limits the attempts
+and sets the waits between them. Neither has a clock or random numbers: callers pass them in.
 """
 
 import math
@@ -28,20 +27,20 @@ ATTEMPTS_LIMIT: Final = 1_000
 
 
 class Retryability(Enum):
-    """What a failed attempt means for its sub-task."""
+    """Whether a failed attempt is retried."""
 
     NEVER = auto()
-    """Another attempt would fail the same way, or must not run."""
+    """Not retried: another attempt would fail the same way, or must not run."""
     ATTEMPT = auto()
-    """Another attempt may succeed; this one counts against `attempts_max`."""
+    """Retried: another attempt may succeed. This one counts against `attempts_max`."""
     HOST_LOSS = auto()
-    """Not the sub-task's fault: it runs again, and counts against `host_losses_max`."""
+    """Retried: the host failed, not the sub-task. Counts against `host_losses_max`."""
 
 
 RETRYABILITY: Final[Mapping[str, Retryability]] = MappingProxyType(
     {
-        "callboard": Retryability.ATTEMPT,  # an unknown kind of error: give it the benefit
-        # The author of a message or a program must act; no repetition helps.
+        "callboard": Retryability.ATTEMPT,  # an unknown error: it may pass
+        # The author of a message or a program must act; no retry helps.
         "contract": Retryability.NEVER,
         "spec": Retryability.NEVER,
         "plan": Retryability.NEVER,
@@ -51,13 +50,13 @@ RETRYABILITY: Final[Mapping[str, Retryability]] = MappingProxyType(
         "request_rejected": Retryability.NEVER,
         "result_rejected": Retryability.NEVER,
         "internal": Retryability.NEVER,
-        # Whoever cancelled meant it.
+        # A cancellation is on purpose.
         "cancelled": Retryability.NEVER,
-        # The part that failed has spent retries of its own.
+        # The failed execution has spent retries of its own.
         "execution_failed": Retryability.NEVER,
-        # Only reported after a grace period in which an agent could have appeared.
+        # Reported only after a grace period in which an agent could have appeared.
         "no_agent_offers": Retryability.NEVER,
-        # May be different the next time.
+        # The next attempt may succeed.
         "ask": Retryability.ATTEMPT,
         "deadline_exceeded": Retryability.ATTEMPT,
         "actor_not_found": Retryability.ATTEMPT,
@@ -70,7 +69,7 @@ RETRYABILITY: Final[Mapping[str, Retryability]] = MappingProxyType(
         "host_lost": Retryability.HOST_LOSS,
     }
 )
-"""What each error code means for a retry; a code that is not listed follows its base class."""
+"""Whether each error code is retried; a code that is not listed follows its base class."""
 
 PROGRAMMING_ERRORS: Final = frozenset(
     {
@@ -86,15 +85,15 @@ PROGRAMMING_ERRORS: Final = frozenset(
         "UnboundLocalError",
     }
 )
-"""Built-in exceptions of a handler that say its code is wrong: never retried.
+"""Built-in exceptions of a handler that show an error in its code: never retried.
 
-`ValueError`, `KeyError` and `IndexError` are missing on purpose: they also come from what
-the outside world answered, and that may be better the next time.
+`ValueError`, `KeyError` and `IndexError` are missing on purpose: data from outside may cause
+them, and may be better at the next attempt.
 """
 
 
 def retryability_of(error: CallboardError) -> Retryability:
-    """What `error` means for a retry, by its code, or the code of its nearest base class."""
+    """Whether `error` is retried, by its code or the code of its nearest base class."""
     if isinstance(error, HandlerFailed):
         module, _, name = error.remote_type.rpartition(".")
         if name in PROGRAMMING_ERRORS and module in ("", "builtins"):
@@ -108,11 +107,11 @@ def retryability_of(error: CallboardError) -> Retryability:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often, and how long after a failure, a sub-task is tried again.
+    """How often a failed sub-task is retried, and after which waits (in seconds).
 
-    `attempts_max` counts attempts that failed by themselves. An attempt that was lost with
-    its host counts against `host_losses_max` instead and is repeated at once. `retry_on`
-    narrows what is retried to these error codes or exception names; it cannot widen it.
+    `attempts_max` limits the attempts, the first included. An attempt that was lost with its
+    host counts against `host_losses_max` instead, and is repeated at once. `retry_on` limits
+    retries to these error codes or exception names; it cannot allow others.
 
     Raises:
         SpecError: a value is out of its range.
@@ -141,7 +140,7 @@ class RetryPolicy:
                 (not 0 <= self.jitter <= 1, f"jitter is {self.jitter}, not within 0 and 1"),
                 (
                     not 0 <= self.backoff_min_s <= self.backoff_max_s < math.inf,
-                    f"backoff {self.backoff_min_s} to {self.backoff_max_s} s is no range from 0 on",
+                    f"backoff {self.backoff_min_s} to {self.backoff_max_s} s is no range from 0 up",
                 ),
                 (not 1 <= self.factor < math.inf, f"factor is {self.factor}, not at least 1"),
             )
@@ -151,7 +150,7 @@ class RetryPolicy:
             raise SpecError("A retry policy is wrong: " + "; ".join(problems) + ".")
 
     def retries(self, error: CallboardError) -> Retryability:
-        """What `error` means under this policy, budgets aside."""
+        """Whether `error` is retried under this policy, whatever attempts are left."""
         found = retryability_of(error)
         if found is not Retryability.ATTEMPT or self.retry_on is None:
             return found
@@ -161,8 +160,8 @@ class RetryPolicy:
         return found if names & self.retry_on else Retryability.NEVER
 
     def backoff_s(self, failures: int, random: float) -> float:
-        """The wait after the failure number `failures` (from 1), `random` being in [0, 1)."""
-        # Beyond 64 doublings any sensible maximum is reached; the cap avoids an overflow.
+        """The wait in seconds after failure number `failures` (from 1); `random` is in [0, 1)."""
+        # After 64 doublings every sensible maximum is reached; the cap avoids an overflow.
         exponent = min(failures - 1, 64)
         raw = self.backoff_min_s * min(self.factor, 1e4) ** exponent
         return min(raw, self.backoff_max_s) * (1 + self.jitter * (2 * random - 1))

@@ -1,13 +1,12 @@
-"""What an execution tells while it runs, and the record that says where it stands.
+"""The updates of a running execution, and the record of its state.
 
-Updates are contracts: they are streamed to the caller, and may be sent on to anybody.
+Updates are contracts: they are streamed to the caller, and may be sent on to any actor.
 Names follow the data-flow document (`AgentExecutionState`, `StateTransition`, ...), in
 Python spelling.
 
-What a slow reader may miss is decided by kind: `StateChanged`, `PhaseChanged` and
-`Finished` are never dropped, `Progressed` and `PartialResult` always show the newest
-state and skip what came between, and of `TaskTroubled` only the first
-`TROUBLES_MAX` are kept.
+A slow reader gets every `StateChanged`, `PhaseChanged` and `Finished`. `Progressed` and
+`PartialResult` show the newest state and skip those between. Of `TaskTroubled`, only the
+first `TROUBLES_MAX` are kept.
 """
 
 import datetime as dt
@@ -36,14 +35,14 @@ __all__ = [
 ]
 
 TROUBLES_MAX: Final = 1_000
-"""Failed attempts that one execution tells one by one; all of them are counted."""
+"""Failed attempts of one execution that are reported one by one; all of them are counted."""
 
 DEPENDENCIES_SHOWN_MAX: Final = 200
-"""Dependencies that the record lists: it is for looking, the plan is the whole truth."""
+"""Dependencies that the record lists; the plan has all of them."""
 
 
 class ExecutionPhase(StrEnum):
-    """How far an execution is on its way; the order here is the order of the way."""
+    """The phases of an execution, in their order."""
 
     VALIDATING = auto()
     ENRICHING = auto()
@@ -61,7 +60,7 @@ class ExecutionPhase(StrEnum):
 
 
 class StateChanged(Contract, name="callboard.execution.state_changed"):
-    """The execution stepped from one status to another."""
+    """The status of the execution changed."""
 
     execution_id: str
     from_status: ExecutionStatus
@@ -72,14 +71,14 @@ class StateChanged(Contract, name="callboard.execution.state_changed"):
     metadata: dict[str, Any] = Field(default_factory=dict)
 
     def transition(self) -> StateTransition:
-        """The same as it is journalled."""
+        """The same transition, as it is journalled."""
         return StateTransition(
             self.from_status, self.to, self.timestamp, self.trigger, self.metadata
         )
 
 
 class PhaseChanged(Contract, name="callboard.execution.phase_changed"):
-    """The execution came to the next part of its way."""
+    """The execution entered its next phase."""
 
     execution_id: str
     phase: ExecutionPhase
@@ -87,7 +86,7 @@ class PhaseChanged(Contract, name="callboard.execution.phase_changed"):
 
 
 class Progressed(Contract, name="callboard.execution.progressed"):
-    """How many sub-tasks stand where, now."""
+    """The number of sub-tasks in each status, now."""
 
     execution_id: str
     waiting: int
@@ -100,9 +99,9 @@ class Progressed(Contract, name="callboard.execution.progressed"):
     cancelled: int
     skipped: int
     total: int
-    """All that are known so far; a plan may grow."""
+    """All sub-tasks so far; a plan may grow."""
     fraction: float
-    """The ended share of all, within 0 and 1."""
+    """The share of sub-tasks that have ended, from 0 to 1."""
     retries: int
     elapsed_s: float
 
@@ -113,35 +112,35 @@ class TaskTroubled(Contract, name="callboard.execution.task_troubled"):
     execution_id: str
     task_id: str
     attempt: int
-    """0 when the sub-task has failed for good."""
+    """The number of the attempt, from 1; 0 when the sub-task has failed for good."""
     code: str
     message: str
     retried: bool
 
 
 class PartialResult(Contract, name="callboard.execution.partial_result"):
-    """What the results so far reduce to; the rest is still running."""
+    """The results so far, merged; other sub-tasks are still running."""
 
     execution_id: str
     value: Any
     results: int
-    """How many results are in it."""
+    """The number of results in `value`."""
 
 
 class Finished(Contract, name="callboard.execution.finished"):
-    """The end: always the last update, and always there."""
+    """The end of the execution: every stream of updates ends with it."""
 
     execution_id: str
     status: ExecutionStatus
     elapsed_s: float
     result: Any = None
-    """What `ExecutionHandle.result` gives; None unless the execution completed."""
+    """The result of the execution; None unless it completed."""
     error: dict[str, Any] | None = None
-    """What it raises, as data (`messages.errors.error_from_data`)."""
+    """The error of the execution, as `CallboardError.to_data` gives it."""
 
 
 ExecutionUpdate = StateChanged | PhaseChanged | Progressed | TaskTroubled | PartialResult | Finished
-"""Everything that `ExecutionHandle.updates` gives; a closed vocabulary for `match`."""
+"""All updates that `ExecutionHandle.updates` gives; a closed set for `match`."""
 
 
 class ExecutionMetrics(Contract, name="callboard.execution.metrics"):
@@ -159,29 +158,30 @@ class ExecutionMetrics(Contract, name="callboard.execution.metrics"):
 
 
 class TaskDependency(Contract, name="callboard.execution.task_dependency"):
-    """A sub-task that needs others."""
+    """A sub-task and the sub-tasks that it needs."""
 
     task_id: str
     needs: tuple[str, ...]
 
 
 class ExecutionState(Contract, name="callboard.execution.state"):
-    """Where one execution stands: the record that is shown, cached and stored."""
+    """The state of one execution, as `ExecutionHandle.state` gives it."""
 
     execution_id: str
     agent_id: str
-    """The host that drives it."""
+    """The host that runs the execution."""
     job: str
     status: ExecutionStatus
     current_phase: ExecutionPhase
     start_time: dt.datetime
     end_time: dt.datetime | None
     context: dict[str, Any]
-    """What the caller gave along."""
+    """The attributes that the caller submitted with the request."""
     intermediate_results: int
-    """How many results have been collected."""
+    """The number of results that have been collected."""
     metrics: ExecutionMetrics
     dependencies: tuple[TaskDependency, ...]
-    """Open ones, at most `DEPENDENCIES_SHOWN_MAX`."""
+    """Sub-tasks that need others and have not ended, at most `DEPENDENCIES_SHOWN_MAX`."""
     transitions: tuple[StateChanged, ...]
     error: dict[str, Any] | None = None
+    """The error of a failed execution, as `CallboardError.to_data` gives it."""

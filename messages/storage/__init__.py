@@ -1,3 +1,3 @@
-"""Events, states and blobs, and the ports of the stores that keep them."""
+"""Events, states and blobs, and the ports of their stores."""
 
 __all__: list[str] = []

@@ -1,7 +1,7 @@
-"""What is too large for an event: blobs by what is in them, and the port of their store.
+"""Blobs, for values that are too large for an event, and the port of their store.
 
-A blob is named by its content, so two that are equal are one, and one that was changed on the
-disk is known. An event keeps the reference; the blob is durable before the event is.
+A blob is named by its content: equal blobs are stored once, and a changed one is detected.
+An event keeps a reference; the blob is durable before the event is.
 """
 
 import hashlib
@@ -17,26 +17,26 @@ BLOB_DIGEST_BYTES: Final = 32
 
 
 class BlobGone(StoreFailed):
-    """A blob is not in its store: somebody has deleted it, or it is another store."""
+    """The store does not have the blob: it was deleted, or it is in another store."""
 
     code = "blob_gone"
 
 
 class BlobDamaged(StoreDamaged):
-    """A blob's content is not what its name says."""
+    """The content of a blob does not match its name."""
 
     code = "blob_damaged"
 
 
 class BlobRef(NamedTuple):
-    """Names a blob by its content."""
+    """The name of a blob: the digest and the size of its content."""
 
     digest: bytes
     size_bytes: int
 
     @classmethod
     def of(cls, parts: Sequence[bytes]) -> Self:
-        """The name of what these parts are together."""
+        """The name of the blob that these parts form."""
         digest, size = hashlib.blake2b(digest_size=BLOB_DIGEST_BYTES), 0
         for part in parts:
             digest.update(part)
@@ -44,45 +44,45 @@ class BlobRef(NamedTuple):
         return cls(digest.digest(), size)
 
     def check(self, data: bytes, where: str) -> None:
-        """Raises `BlobDamaged` when `data` is something else."""
+        """Raises `BlobDamaged` when `data` is not the content of this blob."""
         if len(data) != self.size_bytes or type(self).of((data,)) != self:
             raise BlobDamaged(
-                f"{where}: the blob {self.digest.hex()[:16]} is not what was stored: it has "
-                f"{len(data)} bytes of {self.size_bytes}, or others.",
-                advice="Put it back from a backup; a resume runs its sub-task again without it.",
+                f"{where}: the blob {self.digest.hex()[:16]} has changed: it has {len(data)} of "
+                f"{self.size_bytes} bytes, or other bytes.",
+                advice="Restore it from a backup; without it, a resume runs its sub-task again.",
             )
 
 
 class StoredBlob(NamedTuple):
-    """A blob as its store lists it."""
+    """A blob in the listing of its store."""
 
     digest: bytes
     size_bytes: int
     stored_at: float
-    """When it was last stored, in seconds since 1970; 0.0 is long ago."""
+    """When it was last stored, in seconds since 1970; 0.0 if unknown."""
 
 
 class BlobStore(Protocol):
-    """Keeps blobs. Every method blocks: it is called in a thread, by any number at once.
+    """A store of blobs. Every method blocks; any number of threads may call them at once.
 
-    Raises, everywhere, what an `EventStore` raises: nothing has been changed then.
+    Every method raises what an `EventStore` raises, and has changed nothing then.
     """
 
     @property
     def name(self) -> str:
-        """What it is, for people."""
+        """The kind and the place of the store, for people."""
 
     def put(self, parts: Sequence[bytes]) -> tuple[BlobRef, bool]:
-        """Keep what these parts are together, durably on return; whether it was new."""
+        """Store the blob that these parts form, durably on return. Also gives whether it is new."""
 
     def get(self, ref: BlobRef) -> bytes:
-        """The content, as it was stored. Raises `BlobGone`, `BlobDamaged`."""
+        """The content of a blob. Raises `BlobGone`, `BlobDamaged`."""
 
     def blobs(self) -> Iterator[StoredBlob]:
-        """All that are here."""
+        """All blobs in the store."""
 
     def drop(self, digests: Iterable[bytes]) -> None:
-        """Forget these; one that is not here is no error."""
+        """Delete these blobs; one that does not exist is no error."""
 
     def sweep(self, before: float) -> int:
-        """Throw away what writers that died before that moment had begun; how much that was."""
+        """Delete unfinished blobs that were begun before that time; gives their number."""

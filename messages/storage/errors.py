@@ -1,4 +1,4 @@
-"""The errors of stores, by who must act. Those of keyed actors' stores stand in `errors.py`."""
+"""The errors of stores, grouped by who must act. `core/errors.py` has their base classes."""
 
 from enum import StrEnum, auto
 from typing import Final
@@ -26,35 +26,35 @@ __all__ = [
 ]
 
 
-# --- who appends must act ------------------------------------------------------------
+# --- the appending code must act -----------------------------------------------------
 
 
 class WrongExpectedVersion(CallboardError):
-    """The stream has another version than was expected: somebody else has appended."""
+    """The stream does not have the expected version: another append came first."""
 
     code = "wrong_expected_version"
 
 
 class EventIdReused(CallboardError):
-    """An id of the append belongs to another event, or to another append."""
+    """An event id of the append belongs to another event, or to another append."""
 
     code = "event_id_reused"
 
 
 class EventTooLarge(CallboardError):
-    """An event, or what must be journalled, is over the limit that is named."""
+    """An event exceeds the limit that the message names."""
 
     code = "event_too_large"
 
 
 class TransitionRefused(CallboardError):
-    """The table of transitions does not allow the step."""
+    """The table of transitions does not allow this change of a state's status."""
 
     code = "transition_refused"
 
 
 class UnknownEvent(CallboardError):
-    """Nobody here knows this kind of event, and the policy is to stop."""
+    """The reader does not know this kind or version of event, and its policy is to stop."""
 
     code = "unknown_event"
 
@@ -63,13 +63,16 @@ class UnknownEvent(CallboardError):
 
 
 class WriterFenced(StoreFailed):
-    """Another writer has taken the log over: this one must end."""
+    """Another writer has taken the log over: this writer must end."""
 
     code = "writer_fenced"
 
 
 class CommitUnknown(StoreFailed):
-    """The connection broke in a commit: it may have happened. Append the same events again."""
+    """The connection broke during a commit, which may have happened.
+
+    Append the same events again: their ids prevent a repetition.
+    """
 
     code = "commit_unknown"
 
@@ -78,25 +81,25 @@ class CommitUnknown(StoreFailed):
 
 
 class StoreUnavailable(StoreFailed):
-    """The store cannot be reached, or others hold its lock for too long."""
+    """The store cannot be reached, or does not answer in time."""
 
     code = "store_unavailable"
 
 
 class StoreLocked(StoreUnavailable):
-    """Another process has held its lock for too long."""
+    """Another process holds the store's lock for too long."""
 
     code = "store_locked"
 
 
 class ResultLost(StoreFailed):
-    """A result that was stored beside the journal cannot be read."""
+    """A result that was stored as a blob cannot be read."""
 
     code = "result_lost"
 
 
 class StoreFull(StoreFailed):
-    """There is no room left."""
+    """The store has no room left."""
 
     code = "store_full"
 
@@ -108,36 +111,36 @@ class StoreReadOnly(StoreFailed):
 
 
 class StoreDamaged(StoreFailed):
-    """What is read is not what was written."""
+    """The store does not return what was written."""
 
     code = "store_damaged"
 
 
 class StoreTooOld(StoreFailed):
-    """An earlier release made it: the command that brings it forward is named."""
+    """An earlier release made the store: `advice` names the command that upgrades it."""
 
     code = "store_too_old"
 
 
 class StoreTooNew(StoreFailed):
-    """A later release made it: this one does not touch it."""
+    """A later release made the store: this release does not touch it."""
 
     code = "store_too_new"
 
 
-# --- what is counted -------------------------------------------------------------------
+# --- the kinds of faults in metrics ----------------------------------------------------
 
 
 class StoreFault(StrEnum):
-    """The kinds of faults that are counted; a closed vocabulary, for metrics."""
+    """The kinds of faults that metrics count; a closed vocabulary."""
 
     FULL = auto()
     READ_ONLY = auto()
     LOCKED = auto()
     UNREACHABLE = auto()
-    """The file or the server is not there, or the connection is lost."""
+    """The file or the server does not exist or answer, or the connection is lost."""
     COMMIT_UNKNOWN = auto()
-    """The connection, or the disk's last word, was lost in a commit."""
+    """The outcome of a commit was lost, with the connection or on the disk."""
     FENCED = auto()
     DAMAGED = auto()
     OTHER = auto()
@@ -152,11 +155,11 @@ _FAULTS: Final = (
     (WriterFenced, StoreFault.FENCED),
     (StoreDamaged, StoreFault.DAMAGED),
 )
-"""Looked at from the first on: a lock is a kind of being unavailable."""
+"""The first match counts: `StoreLocked` is a subclass of `StoreUnavailable`."""
 
 
 def fault_of(error: BaseException) -> StoreFault:
-    """The kind that a store's failure is counted as."""
+    """The kind of fault that metrics count for a failure of a store."""
     for cls, fault in _FAULTS:
         if isinstance(error, cls):
             return fault

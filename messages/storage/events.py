@@ -1,10 +1,10 @@
-"""Events as a log keeps them: what is appended, what is read, and the port of a store.
+"""Events as a log keeps them: appends, recorded events, and the port of a store.
 
-A log is a list of events with gapless positions from 1 on, in the order of their commits. Each
-event belongs to one stream, where it has a version: the first one 1, and so on without a gap.
-`data` and `metadata` are bytes: a store never looks into them.
+A log is a list of events with positions from 1 on, without gaps, in the order of their commits.
+Each event belongs to one stream and has a version there, also from 1 on and without gaps.
+`data` and `metadata` are bytes that a store does not interpret.
 
-What is expected of a stream when something is appended to it:
+An append states the version that it expects of its stream:
 
 | `expected` | the append succeeds when |
 |---|---|
@@ -13,12 +13,12 @@ What is expected of a stream when something is appended to it:
 | n | the stream's last event has the version n |
 
 An append may also name the event that it `follows`, whatever it expects: then it succeeds only
-when this is the stream's last one. So who appends on before the append before has its outcome
-names the last event of that one: when it is refused, everything behind it is refused too, even if
-somebody else has appended meanwhile as many events as were refused.
+when this event is the last one of the stream. So a writer that does not wait for the outcome of
+its last append names the last event of that append. If that append is refused, all later ones are
+refused too, even if another writer has appended the same number of events meanwhile.
 
-An append is idempotent by the ids of its events, whatever it expects: when exactly these
-events stand in the stream already, in this order, the answer is where they stand.
+An append is idempotent by the ids of its events, whatever it expects: if the stream already has
+exactly these events, in this order, the result is their place.
 """
 
 from collections.abc import Iterator, Sequence
@@ -40,52 +40,53 @@ __all__ = [
 ]
 
 ANY: Final = -1
-"""Whatever the stream holds."""
+"""Expect any version of the stream."""
 
 NO_STREAM: Final = 0
-"""The stream has no event."""
+"""Expect that the stream has no event."""
 
 EVENT_ID_BYTES: Final = 16
 
 
 class NewEvent(NamedTuple):
-    """An event that is to be appended."""
+    """An event to append."""
 
     id: bytes
     """16 bytes (a UUID) that no other event of the log has."""
     kind: str
-    """The name of what has happened: a contract's name, usually."""
+    """The kind of the event: usually the name of a contract."""
     data: bytes
     schema: int = 1
-    """The version of the kind that `data` has."""
+    """The version of the kind in `data`."""
     metadata: bytes = b""
 
 
 class Append(NamedTuple):
-    """Events that are appended to one stream together, or not at all."""
+    """Events to append to one stream, all of them or none."""
 
     stream: str
     events: tuple[NewEvent, ...]
     expected: int = ANY
+    """The expected version of the stream, `NO_STREAM`, or `ANY`."""
     follows: bytes = b""
-    """The id of the event that must be the stream's last one; empty: whichever is."""
+    """The id that the stream's last event must have; empty for any."""
 
 
 class Appended(NamedTuple):
-    """Where the events of an append stand."""
+    """The place of appended events in the log."""
 
     first: int
-    """The position of the first of them in the log."""
+    """The position of the first event."""
     last: int
-    """The position of the last of them; what lies between belongs to the same append."""
+    """The position of the last event; all events between belong to the same append."""
     version: int
-    """The version that the last of them has in its stream."""
+    """The version of the last event in its stream."""
     is_repeat: bool = False
-    """Whether they stood there before: the append came a second time."""
+    """Whether the log had these events before: the append is a repetition."""
 
 
 class RecordedEvent(NamedTuple):
-    """An event of the log."""
+    """An event in the log."""
 
     position: int
     stream: str
@@ -96,50 +97,52 @@ class RecordedEvent(NamedTuple):
     data: bytes
     metadata: bytes
     recorded_at: float
-    """When it was committed, by the writer's wall clock: seconds since 1970."""
+    """When it was committed, in seconds since 1970 by the writer's wall clock."""
 
 
 class Snapshot(NamedTuple):
-    """What the events of a stream amount to, up to a version. It may be thrown away."""
+    """The state of a stream at a version. It may be dropped at any time."""
 
     stream: str
     version: int
     """The version of the last event that is in it."""
     schema: int
-    """The version of the fold that made it; another one's is not used."""
+    """The version of the fold that made it; other folds do not use it."""
     data: bytes
 
 
 class EventStore(Protocol):
-    """Keeps one log. Every method blocks: it is called in a thread.
+    """A store of one log. Every method blocks: call it in a thread.
 
-    `commit` is called by one thread at a time; all others by any number, also beside it.
+    One thread at a time calls `commit`; any number of threads call the other methods, even
+    during a commit.
 
-    Raises, everywhere: `StoreUnavailable` when it cannot be reached or is locked by others
-    (waiting may help), `StoreFull` when there is no room, `StoreReadOnly`, `StoreDamaged`.
-    None of them has changed anything, with the one exception that `commit` names.
+    Every method raises `StoreUnavailable` when the store cannot be reached or is locked (waiting
+    may help), `StoreFull` when it has no room, `StoreReadOnly`, and `StoreDamaged`. It has
+    changed nothing then, with the one exception that `commit` names.
     """
 
     @property
     def name(self) -> str:
-        """What it is, for people: `sqlite`, `postgres` or `memory`, and where."""
+        """The kind of the store (`sqlite`, `postgres` or `memory`) and its place, for people."""
 
     def open(self) -> None:
-        """Make its tables, or bring those of an earlier release forward.
+        """Make the store's tables, or upgrade those of an earlier release.
 
-        Raises `StoreTooOld` when that needs a command, `StoreTooNew` for a later release's.
+        Raises `StoreTooOld` when the upgrade needs a command, and `StoreTooNew` for a store of a
+        later release.
         """
 
     def take_over(self, owner: str) -> int:
-        """Become its one writer; gives the writer's epoch. Whoever was it before is fenced."""
+        """Become the one writer; gives the writer's epoch. The writer before is fenced."""
 
     def commit(self, appends: Sequence[Append]) -> list[Appended | CallboardError]:
-        """Append all that can be, in one transaction that is durable on return.
+        """Append in one transaction that is durable on return; gives the outcome of each append.
 
-        An append that is refused (`WrongExpectedVersion`, `EventIdReused`, `EventTooLarge`)
-        does not touch the others. Raises `WriterFenced` when somebody else has taken over,
-        and `CommitUnknown` when it cannot be known whether the transaction was committed:
-        appending the same events again is safe.
+        A refused append (`WrongExpectedVersion`, `EventIdReused`, `EventTooLarge`) does not
+        affect the others. Raises `WriterFenced` when another writer has taken over, and
+        `CommitUnknown` when the outcome of the transaction is not known: appending the same
+        events again is safe.
         """
 
     def head(self) -> int:
@@ -151,37 +154,38 @@ class EventStore(Protocol):
     def read(
         self, after: int, limit: int, *, kinds: Sequence[str] | None = None
     ) -> list[RecordedEvent]:
-        """Events of all streams from the position behind `after` on, at most `limit`.
+        """Events of all streams with positions above `after`, at most `limit`.
 
-        With `kinds`, only those.
+        With `kinds`, only events of these kinds.
         """
 
     def read_stream(
         self, stream: str, *, after: int = 0, limit: int = 1_000, backwards: bool = False
     ) -> list[RecordedEvent]:
-        """Events of one stream behind the version `after`; backwards, those before it.
+        """Events of one stream with versions above `after`, at most `limit`.
 
-        Backwards, an `after` of 0 begins at the end.
+        With `backwards`, events with versions below `after`, the newest first; then an `after`
+        of 0 starts at the end of the stream.
         """
 
     def streams(self, prefix: str = "", *, after: str = "", limit: int = 1_000) -> list[str]:
-        """Names of streams in the order of their text, behind `after`."""
+        """Names of streams with the prefix, sorted, those after `after`, at most `limit`."""
 
     def save_snapshot(self, snapshot: Snapshot) -> None:
-        """Keep it instead of the stream's earlier one."""
+        """Store a snapshot in place of the stream's earlier one."""
 
     def load_snapshot(self, stream: str) -> Snapshot | None:
-        """The stream's latest one."""
+        """The stream's latest snapshot; None when it has none."""
 
     def drop_snapshots(self, stream: str) -> None:
-        """Throw the stream's snapshots away."""
+        """Delete the stream's snapshots."""
 
     def close(self) -> None:
-        """Let go of it; may be called twice."""
+        """Release the store; may be called twice."""
 
 
 def pages(store: EventStore, stream: str, *, size: int = 1_000) -> Iterator[list[RecordedEvent]]:
-    """All events of a stream, in lists of at most `size`. Blocks, as the store does."""
+    """All events of a stream, in lists of at most `size`. Blocks, like the store."""
     after = 0
     while found := store.read_stream(stream, after=after, limit=size):
         yield found

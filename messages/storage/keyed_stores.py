@@ -1,4 +1,4 @@
-"""Where the states of keyed actors are kept: the port, and how to ask a store that is an actor."""
+"""The store of keyed actors' states: its port, and its client for a store that is an actor."""
 
 import contextlib
 from typing import Any, Final, Protocol
@@ -22,40 +22,41 @@ LOAD_TRIES: Final = 3
 
 
 class EncodedState(Contract, name="callboard.encoded_state"):
-    """A state as a store keeps it: it needs none of the user's code."""
+    """A state as a store keeps it: reading it needs none of the user's code."""
 
     contract: str
-    """Empty when the actor keeps no state."""
+    """The name of the state's contract; empty when the actor keeps no state."""
     version: int
+    """The version of the contract."""
     fingerprint: int
     body: bytes
     buffers: tuple[bytes, ...] = ()
     writer: str = ""
-    """Who wrote it: one incarnation of one activation."""
+    """The id of the writer: one incarnation of one activation."""
 
 
 class LoadedState(Contract, name="callboard.loaded_state"):
-    """A state and its version: 0, and no state, when nothing has ever been saved."""
+    """A state and its version; no state and version 0 when none was ever saved."""
 
     state: EncodedState | None = None
     version: int = 0
 
 
 class LoadState(Request[LoadedState], name="callboard.load_state"):
-    """What is kept of a key."""
+    """Load the state of a key."""
 
     kind: str
     key: str
 
 
 class SavedState(Contract, name="callboard.saved_state"):
-    """The version that the saved state has."""
+    """The version of the saved state."""
 
     version: int
 
 
 class SaveState(Request[SavedState], name="callboard.save_state"):
-    """Keep a state in place of the one with `version`."""
+    """Save a state in place of the one with `version`."""
 
     kind: str
     key: str
@@ -64,23 +65,24 @@ class SaveState(Request[SavedState], name="callboard.save_state"):
 
 
 class KeyedStore(Protocol):
-    """Keeps states by kind (the actor class' name) and key."""
+    """A store of states by kind (the name of the actor class) and key."""
 
     async def load(self, kind: str, key: str) -> LoadedState:
-        """What was saved last."""
+        """The state that was saved last. Raises `StoreFailed`."""
 
     async def save(self, kind: str, key: str, state: EncodedState | None, version: int) -> int:
-        """Keep a state in place of the one with `version`; gives `version + 1`, its own.
+        """Save a state in place of the one with `version`; gives the new version, `version + 1`.
 
-        Raises `StateConflict`, and keeps what it has, when that is newer. A store that has
-        an older one, or none, has lost something: it takes what it can get.
+        Raises `StateConflict`, and changes nothing, when the stored state is newer; and
+        `StoreFailed`. A store with an older state, or none, has lost a state and accepts the
+        new one.
         """
 
 
 class MemoryStore:
-    """Keeps states in a dictionary.
+    """A `KeyedStore` in a dictionary.
 
-    Sent to another process it is a copy: put it into a `StoreActor` when states are to
+    Sending it to another process copies it. Put it into a `StoreActor` so that states
     outlive a host.
     """
 
@@ -96,8 +98,8 @@ class MemoryStore:
         before = (await self.load(kind, key)).version
         if before > version:
             raise StateConflict(
-                f"the state of {kind} {key!r} is version {before}; who saves has {version}.",
-                advice="An old incarnation wrote after a newer one: its write is refused.",
+                f"the state of {kind} {key!r} has version {before}; this save replaces {version}.",
+                advice="Load it again: another incarnation has saved a newer state.",
                 may_have_run=False,
             )
         self._kept[kind, key] = LoadedState(state=state, version=version + 1)
@@ -105,13 +107,13 @@ class MemoryStore:
 
 
 class ActorStore:
-    """A store that is an actor, on whatever host."""
+    """A `KeyedStore` that is an actor, on any host."""
 
     def __init__(self, ref: Ref[Any]) -> None:
         self._ref = ref
 
     async def load(self, kind: str, key: str) -> LoadedState:
-        """See `KeyedStore`. Asked again when the store's host dies meanwhile."""
+        """See `KeyedStore`. Repeated when the store's host dies meanwhile."""
         for _ in range(LOAD_TRIES - 1):
             with contextlib.suppress(HostLost):
                 return await self._ref.ask(LoadState(kind=kind, key=key))

@@ -1,7 +1,7 @@
-"""The state of an agent's execution as it is stored, and the event that tells of its change.
+"""The stored state of an agent's execution, and the event that announces its change.
 
-`AgentExecutionState` has the fields of the data-flow document in Python spelling. It is what
-`updates.ExecutionState` shows of a running execution, in the form that outlives it.
+`AgentExecutionState` has the fields of the data-flow document in Python spelling. It is the
+durable form of `updates.ExecutionState`, which shows a running execution.
 
 A stored state is a header and the packed fields. The header has fixed places, so that a cache
 can compare two values by their first eight bytes without knowing what they are:
@@ -11,11 +11,11 @@ can compare two values by their first eight bytes without knowing what they are:
 | 0 to 7 | the version of the state, big-endian: it grows with each change |
 | 8 to 11 | the version of the contract |
 | 12 to 19 | the fingerprint of the contract's schema |
-| 20 to 35 | who wrote it: a number that no other write has |
+| 20 to 35 | a number that identifies the write |
 
 Contracts inside the declared fields are stored as their fields: the outer contract's
-fingerprint covers their schemas too. What stands inside `context` and other free fields is
-self-describing, as in any message.
+fingerprint covers their schemas too. Contracts inside `context` and other free fields
+describe themselves, as in any message.
 """
 
 import struct
@@ -54,7 +54,7 @@ __all__ = [
 ]
 
 INTERMEDIATE_RESULTS_MAX: Final = 1_000
-"""What a state holds of results so far: it is written as a whole with each change."""
+"""The most results in a state, which is written as a whole with each change."""
 
 WRITER_BYTES: Final = 16
 HEADER: Final = struct.Struct(f">QIQ{WRITER_BYTES}s")
@@ -62,13 +62,13 @@ CHANGES_FORMAT: Final = 1
 
 
 class UnknownState(CallboardError):
-    """No state is kept under this execution id."""
+    """No state is stored under this execution id."""
 
     code = "unknown_state"
 
 
 class IntermediateResult(Contract, name="callboard.agent.intermediate_result"):
-    """What a part of the task has given so far. Something large is stored as its reference."""
+    """The result of a part of the task so far. Store a large value, and put a reference here."""
 
     task_id: str
     value: Any
@@ -77,18 +77,18 @@ class IntermediateResult(Contract, name="callboard.agent.intermediate_result"):
 
 
 class AgentExecutionState(Contract, name="callboard.agent.execution_state"):
-    """Where an agent stands in an execution: the record that is stored and cached."""
+    """The state of an agent's work on an execution, as it is stored and cached."""
 
     execution_id: str = Field(min_length=1)
     agent_id: str
-    """Who works on it: an agent, or the host that drives the execution."""
+    """The agent that works, or the host that runs the execution."""
     task_id: str
-    """What it works on: a sub-task, or the job for the execution as a whole."""
+    """The sub-task, or the job for the execution as a whole."""
     status: ExecutionStatus = ExecutionStatus.PENDING
     start_time: AwareDatetime
     current_phase: ExecutionPhase = ExecutionPhase.VALIDATING
     context: dict[str, Any] = Field(default_factory=dict)
-    """What the caller gave along."""
+    """The attributes that the caller submitted with the request."""
     intermediate_results: tuple[IntermediateResult, ...] = Field(
         default=(), max_length=INTERMEDIATE_RESULTS_MAX
     )
@@ -96,18 +96,19 @@ class AgentExecutionState(Contract, name="callboard.agent.execution_state"):
     dependencies: tuple[TaskDependency, ...] = ()
     end_time: AwareDatetime | None = None
     transitions: tuple[StateChanged, ...] = ()
-    """Every step of the status, the first one first."""
+    """All transitions of the status, the first one first."""
     error: dict[str, Any] | None = None
+    """The error of a failed execution, as `CallboardError.to_data` gives it."""
     journal_version: int = Field(default=0, ge=0)
     """The version of its execution's stream that it shows; 0 when no journal feeds it."""
     version: int = Field(default=0, ge=0, lt=2**53)
-    """How often it was changed; 0 when it was never stored. Who changes it raises it by 1."""
+    """The number of changes; 0 when it was never stored. Each change raises it by 1."""
 
     @classmethod
     def of(cls, record: ExecutionState, *, version: int = 0) -> Self:
-        """The stored form of what an execution shows of itself.
+        """The stored form of an execution's state.
 
-        The record only counts its results: `metrics` has the number, the results are not in it.
+        `ExecutionState` only counts results, so `intermediate_results` is empty here.
         """
         return cls(
             execution_id=record.execution_id,
@@ -127,14 +128,14 @@ class AgentExecutionState(Contract, name="callboard.agent.execution_state"):
 
 
 class AgentStateChanged(Contract, name="agent.state.changed"):
-    """A state was stored. It says that there is something new, the state says what."""
+    """A state was stored: read it for the details."""
 
     execution_id: str
     status: ExecutionStatus
     timestamp: float
-    """Seconds since 1970, by the clock of whoever stored it."""
+    """Seconds since 1970, by the clock of the process that stored it."""
     version: int
-    """That of the state: who has seen a higher one need not look again."""
+    """The version of the state. A reader that has seen a higher one may ignore the event."""
 
 
 def version_of(data: bytes) -> int:
@@ -143,15 +144,15 @@ def version_of(data: bytes) -> int:
 
 
 def writer_of(data: bytes) -> bytes:
-    """Who wrote it."""
+    """The number that identifies the write of a stored state."""
     return data[HEADER.size - WRITER_BYTES : HEADER.size]
 
 
 class StateCodec:
-    """States as bytes and back; for one thread.
+    """Encodes states to bytes and decodes them; for one thread.
 
-    What has this release's schema is validated and nothing else; an older version goes through
-    the contract's upcasters first. `contract` may be a subclass with fields of its own.
+    A state of an older version of the contract goes through the contract's upcasters first.
+    `contract` may be a subclass with fields of its own.
     """
 
     def __init__(
@@ -166,18 +167,18 @@ class StateCodec:
         self._depth_max = limits.depth_max
 
     def encode(self, state: AgentExecutionState, writer: bytes) -> bytes:
-        """The bytes that a store keeps. `writer` are `WRITER_BYTES` bytes.
+        """The bytes of a state for a store. `writer` has `WRITER_BYTES` bytes.
 
-        Raises `InvalidMessage` for what has no encoding (an array: put it into a store and
-        keep its reference) and `PayloadTooLarge` for what is over the limits.
+        Raises `InvalidMessage` for a value without an encoding (such as an array) and
+        `PayloadTooLarge` for a state over the limits.
         """
         key = self._info.key
         if type(state) is not self._info.cls:
             state = self._same_contract(state)
         fields = _flat(state)
-        # Here and not when it is read: states are read far more often than written.
+        # Here and not in `decode`: states are read far more often than written.
         check_depth(_free_parts(state), self._depth_max)
-        # Only a carrier of the fields: it is not seen by anybody, so nothing is validated.
+        # This object only carries the fields to the codec, so they are not validated.
         flat = type(state).__new__(type(state))
         for name, value in (("__dict__", fields), ("__pydantic_extra__", None)):
             object.__setattr__(flat, name, value)
@@ -195,15 +196,15 @@ class StateCodec:
             return state
         raise InvalidMessage(
             f"the state of {state.execution_id} is a {contract_key(type(state))}, "
-            f"here {self._info.key} are stored.",
-            advice="Give the manager the contract of the states that it is to keep.",
+            f"but this codec is for {self._info.key}.",
+            advice="Make the codec with the contract of the states that you store.",
         )
 
     def decode(self, data: bytes) -> AgentExecutionState:
         """The state in these bytes.
 
-        Raises `StoreDamaged` for bytes that are no state, and `VersionMismatch` for a version
-        from which no upcaster leads here, or a later release's.
+        Raises `StoreDamaged` for bytes that are no state, and `VersionMismatch` for a newer
+        version, or an older one without upcasters.
         """
         if len(data) < HEADER.size:
             raise _damaged(data, "it is shorter than its header")
@@ -237,7 +238,7 @@ def _flat(state: AgentExecutionState) -> dict[str, Any]:
 
 
 def _free_parts(state: AgentExecutionState) -> list[Any]:
-    """What no schema bounds the depth of."""
+    """The parts of a state whose depth no schema bounds."""
     declared = AgentExecutionState.model_fields
     return [
         state.context,
@@ -251,12 +252,13 @@ def _free_parts(state: AgentExecutionState) -> list[Any]:
 def _damaged(data: bytes, why: str) -> StoreDamaged:
     return StoreDamaged(
         f"a stored state of {len(data)} bytes does not decode: {why}.",
-        advice="Restore it from a backup, or forget it and let the execution store it again.",
+        advice="Restore it from a backup, or delete it with `forget`: a running execution stores "
+        "it again.",
     )
 
 
 def encode_changes(changes: list[AgentStateChanged]) -> bytes:
-    """Changes that are still to be told, as one value of a store."""
+    """Changes whose notification is pending, as one value of a store."""
     rows = [
         (change.execution_id, change.status, change.timestamp, change.version) for change in changes
     ]
@@ -265,7 +267,7 @@ def encode_changes(changes: list[AgentStateChanged]) -> bytes:
 
 
 def decode_changes(data: bytes) -> list[AgentStateChanged]:
-    """What `encode_changes` made. Raises `StoreDamaged`."""
+    """The changes that `encode_changes` encoded. Raises `StoreDamaged`."""
     try:
         form, rows = msgpack.unpackb(data)
         assert form == CHANGES_FORMAT, f"its format is {form!r}"
@@ -275,6 +277,6 @@ def decode_changes(data: bytes) -> list[AgentStateChanged]:
         ]
     except (AssertionError, ValueError, TypeError, msgpack.UnpackException) as error:
         raise StoreDamaged(
-            f"the list of untold changes does not decode: {error}.",
-            advice="Forget it, and let who listens look at all states again.",
+            f"the list of pending notifications does not decode: {error}.",
+            advice="Delete its row, and let subscribers read all states again.",
         ) from error

@@ -1,4 +1,4 @@
-"""Ports of what is kept besides events: states by id, read models, and caches."""
+"""The ports of stores other than the log: states by id, read models, and caches."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
@@ -11,88 +11,92 @@ class StateRow(NamedTuple):
 
     id: str
     version: int
-    """Grows with every change; a row is only replaced by one with a higher version."""
+    """Grows with every change; only a row with a higher version replaces another."""
     data: bytes
 
 
 class StateStore(Protocol):
-    """The primary store of states. Every method blocks: it is called in a thread.
+    """The primary store of states. Every method blocks: call it in a thread.
 
-    Raises what an `EventStore` raises.
+    Every method raises what an `EventStore` raises.
     """
 
     def open(self) -> None:
         """See `EventStore.open`."""
 
     def upsert(self, table: str, rows: Sequence[StateRow]) -> list[bool]:
-        """Keep these rows, in one transaction; for each, whether it was newer than what was."""
+        """Store these rows in one transaction.
+
+        Gives for each whether it was stored: it is new, or its version is higher.
+        """
 
     def find_by_ids(self, table: str, ids: Sequence[str]) -> list[StateRow | None]:
-        """The rows of these ids, in their order, read as one batch."""
+        """The rows of these ids, in their order, read as one batch; None for a missing row."""
 
     def delete(self, table: str, ids: Sequence[str]) -> None:
-        """Forget them."""
+        """Delete these rows."""
 
     def close(self) -> None:
-        """Let go of it; may be called twice."""
+        """Release the store; may be called twice."""
 
 
 class ReadModelStore(Protocol):
-    """Keeps read models and how far each has come. Every method blocks.
+    """A store of read models and their positions. Every method blocks: call it in a thread.
 
-    A read model is a mapping of texts to bytes under a name.
+    A read model is a mapping of texts to bytes under a name. Every method raises what an
+    `EventStore` raises.
     """
 
     def open(self) -> None:
         """See `EventStore.open`."""
 
     def position(self, model: str) -> int:
-        """The position of the last event that is in it; 0 when it is new."""
+        """The position of the last event in the model; 0 for a new model."""
 
     def apply(
         self, model: str, before: int, after: int, changes: Mapping[str, bytes | None]
     ) -> bool:
-        """Bring the model from one position to another, in one transaction; None deletes.
+        """Move the model from the position `before` to `after`, with these changes of rows.
 
-        False, and nothing is changed, when it does not stand at `before`: somebody else has
-        applied these events.
+        One transaction; None deletes a row. Gives False, and changes nothing, when the position
+        is not `before`: another projector has applied these events.
         """
 
     def get_many(self, model: str, keys: Sequence[str]) -> list[bytes | None]:
-        """The values of these keys."""
+        """The values of these keys; None for a missing row."""
 
     def items(
         self, model: str, prefix: str = "", *, after: str = "", limit: int = 1_000
     ) -> list[tuple[str, bytes]]:
-        """Keys with the prefix and their values, in the order of the keys, behind `after`."""
+        """Keys with the prefix and their values, sorted by key, those after `after`."""
 
-    def switch(self, name: str, model: str) -> None:
-        """Let a name mean this model from now on, at once for all readers."""
+    def promote(self, name: str, model: str) -> None:
+        """Make the name refer to this model, for all readers at once."""
 
     def meaning(self, name: str) -> str:
-        """The model that a name means; the name itself when it was never switched."""
+        """The model that the name refers to; the name itself if no model was promoted."""
 
     def drop(self, model: str) -> None:
-        """Forget a model and its position."""
+        """Delete a model and its position."""
 
     def close(self) -> None:
-        """Let go of it; may be called twice."""
+        """Release the store; may be called twice."""
 
 
 class Cache(Protocol):
-    """A cache of bytes by key. It may forget at any time, and never fails.
+    """A cache of bytes by key. It may drop entries at any time, and never raises.
 
-    What cannot be reached is as good as empty: only speed is lost.
+    A cache that cannot be reached behaves like an empty one.
     """
 
     async def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
-        """The values of these keys, in one batch; None for what is not there."""
+        """The values of these keys, in one batch; None for a missing key."""
 
     async def set_many(self, values: Mapping[str, bytes], ttl_s: float) -> None:
-        """Keep these values for about `ttl_s` (its expiry is jittered, never later)."""
+        """Cache these values for at most `ttl_s` seconds (a jitter shortens the time)."""
 
     async def delete_many(self, keys: Sequence[str]) -> None:
-        """Forget these keys, here and wherever else they are cached."""
+        """Delete these keys, in this cache and in the caches of other processes."""
 
     async def close(self) -> None:
-        """Let go of it; may be called twice."""
+        """Release the cache; may be called twice."""

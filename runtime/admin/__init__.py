@@ -1,3 +1,3 @@
-"""The admin API: the queries and commands that other programs send to a running system."""
+"""The admin API: queries and commands that other programs send to a running system."""
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""The client of the admin API: the same for every carrier."""
+"""The client of the admin API, the same for every carrier."""
 
 import asyncio
 from typing import TypeVar
@@ -14,16 +14,16 @@ ReplyT = TypeVar("ReplyT")
 
 
 class AdminClient:
-    """Sends requests to one service, by `exchange`; waits at most `timeout_s` for each reply."""
+    """Sends requests to one service by `exchange`, and waits at most `timeout_s` for each reply."""
 
     def __init__(self, exchange: Exchange, timeout_s: float) -> None:
         self._exchange = exchange
         self._timeout_s = timeout_s
 
     async def ask(self, request: Request[ReplyT]) -> ReplyT:
-        """The reply. Raises the error that the service answers with.
+        """The reply to a request. Raises the error that the service answers with.
 
-        Without a reply it raises `TimeoutError` or `OSError`; `ValueError` when it makes no sense.
+        Raises `TimeoutError` or `OSError` without a reply, and `ValueError` for an invalid one.
         """
         line = encode_request(request)
         async with asyncio.timeout(self._timeout_s):

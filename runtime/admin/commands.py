@@ -1,7 +1,7 @@
-"""Commands on the executions of one process, carried out where they run.
+"""Commands on the executions of one process, carried out in that process.
 
-A journal has one writer. A command that changes the journal of an execution that nobody runs asks
-that writer.
+A journal has one writer. If no process runs an execution, a command that changes its journal goes
+to that writer.
 """
 
 import os
@@ -36,7 +36,7 @@ Resume = Callable[[Job[Any, Any], str], Awaitable[object]]
 
 
 class ExecutionCommands:
-    """Carries out commands; `resume` goes on with an execution that nobody runs."""
+    """Carries out commands. `resume` continues an execution that no process runs."""
 
     def __init__(self, executions: Executions, resume: Resume) -> None:
         self._executions: Final = executions
@@ -95,8 +95,8 @@ class ExecutionCommands:
         if job is None:
             raise UsageError(
                 f"the system that writes this journal has submitted no request of job "
-                f"{history.job!r}: it does not know how to go on.",
-                advice="Resume when that system has ended, or by `System.resume` in it.",
+                f"{history.job!r}, so it cannot continue the execution.",
+                advice="Resume after the end of that system, or call `System.resume` in it.",
             )
         await self._resume(job, history.id)
         return ExecutionResumed(is_known=True)
@@ -104,9 +104,9 @@ class ExecutionCommands:
     # --- the journal ----------------------------------------------------------------------
 
     async def _history(self, command: ExecutionCommand) -> ExecutionHistory | None:
-        """The history of the execution as the asker knows it.
+        """The history of the execution, up to the version that the caller knows.
 
-        None when this process does not write its journal, or the command may not change one.
+        None when this process does not write its journal, or the command has no token to change it.
         """
         journal = self._executions.journal
         if journal is None or not command.token:
@@ -122,5 +122,5 @@ class ExecutionCommands:
 
     async def _append(self, append: Append) -> None:
         journal = self._executions.journal
-        assert journal is not None, "it has given the history"
+        assert journal is not None, "the history came from it"
         await journal.append(append.stream, append.events, append.expected)

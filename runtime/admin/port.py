@@ -1,7 +1,7 @@
-"""The port of the admin API: its requests, and what stands on its two sides.
+"""The port of the admin API: its requests, and the protocols of both sides.
 
-A request is a contract that names its reply: a query changes nothing, a command acts on an
-execution. Whatever carries the bytes (a socket, a Ray call, HTTP) is an adapter: it hands them to
+A request is a contract that names its reply. A query changes nothing; a command acts on an
+execution. An adapter carries the bytes (a socket, a Ray call, HTTP). It passes them to
 `AdminService.answer`, or is the `Exchange` of an `AdminClient`.
 """
 
@@ -37,23 +37,23 @@ REQUESTS: Final[Mapping[str, type[Request[Any]]]] = {
 }
 """All requests of the admin API, by the names of their contracts."""
 Exchange = Callable[[bytes], Awaitable[bytes]]
-"""Carries the line of a request to a service, and gives the line of its reply."""
+"""Carries the line of a request to a service, and returns the line of its reply."""
 
 
 class Caller(NamedTuple):
-    """The peer that sends a request, as far as its adapter knows it."""
+    """The sender of a request, as far as the adapter knows it."""
 
     way: str
     """The adapter: `socket`, `ray`."""
     uid: int | None = None
-    """The user of its process, as the kernel says; None when nobody can tell."""
+    """The user of its process, from the operating system; None when it is unknown."""
     pid: int | None = None
 
 
 class Ask(Protocol):
-    """A way to have requests answered: gives the reply, or raises a `CallboardError`.
+    """Sends a request and returns the reply, or raises a `CallboardError`.
 
-    Without a reply it raises `TimeoutError` or `OSError`, and never waits for ever.
+    Without a reply it raises `TimeoutError` or `OSError`. It never waits for ever.
     """
 
     def __call__(self, request: Request[ReplyT], /) -> Awaitable[ReplyT]:
@@ -68,7 +68,7 @@ class Executions(Protocol):
         """The journal that the process writes; None without one."""
 
     def running(self, execution_id: str) -> ExecutionHandle[Any] | None:
-        """One that runs in this process."""
+        """The execution of this id, if this process runs it."""
 
     def job(self, name: str) -> Job[Any, Any] | None:
-        """A job of which this process has submitted a request."""
+        """The job of this name, if this process has submitted a request of it."""

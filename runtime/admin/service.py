@@ -19,14 +19,14 @@ __all__ = ["AdminService"]
 
 LOGGER: Final = logging.getLogger("callboard.admin")
 ANSWER_TIMEOUT_S: Final = 20.0
-"""For one request; a query itself waits 2 s for a host."""
+"""The limit for one request. A query waits 2 s for each host."""
 
 
 class AdminService:
     """Answers the requests of one process.
 
-    `queries` asks the control plane of the system, `commands` the executions of this process; a
-    process that has no such thing leaves it out, and refuses the request.
+    `queries` asks the control plane of the system, `commands` the executions of this process. A
+    process without one of them leaves it out, and refuses such requests.
     """
 
     def __init__(self, *, queries: Ask | None = None, commands: Ask | None = None) -> None:
@@ -46,14 +46,14 @@ class AdminService:
             return reply
         if self._queries is None:
             raise UsageError(
-                "this process runs executions of a detached system, and does not know the rest.",
-                advice="Look at the system by --address.",
+                "this process only runs executions of a detached system.",
+                advice="Query the system by --address.",
             )
         seen: Contract = await self._queries(request)
         return seen
 
     async def answer(self, line: bytes, caller: Caller) -> bytes:
-        """The line that answers a line; whatever is wrong is an answer too."""
+        """The line of the reply to a line. Every error is a reply too."""
         try:
             request = decode_request(line)
             async with asyncio.timeout(ANSWER_TIMEOUT_S):

@@ -1,12 +1,12 @@
 """The admin API over Unix sockets: one for each process of this user that answers requests.
 
-The sockets lie in a folder that only this user can enter. The end of a socket's name says what the
-process answers, and the rest names the process (the system's own name may be anything, and as long
-as it likes). A file whose process is gone is swept. A folder that is not ours alone is neither
-used nor believed. The folder is the machine's own, not `CALLBOARD_HOME`: that may be one folder for
-many machines, and need not be the same for a driver and for Ray's workers.
+The sockets lie in a folder that only this user can enter. The suffix of a socket's name says which
+requests the process answers, and the rest names the process. (A system's name may have any
+characters and any length.) A socket of a dead process is removed. A folder that others can enter
+is not used. The folder belongs to the machine and is not `CALLBOARD_HOME`, which many machines may
+share, and which may differ between a driver and Ray's workers.
 
-A connection carries lines (see `wire.py`), each answered by one line, in order.
+A connection carries lines (see `wire.py`). Each line gets one line as its reply, in order.
 """
 
 import asyncio
@@ -30,22 +30,22 @@ from .wire import REPLY_BYTES_MAX, REQUEST_BYTES_MAX, encode_error, too_long
 __all__ = ["EXECUTIONS", "SYSTEM", "AdminSocket", "admin_sockets", "connect", "process_of"]
 
 SYSTEM: Final = ".sock"
-"""The end of the name of a system's socket."""
+"""The suffix of the socket of a system."""
 EXECUTIONS: Final = ".executions"
-"""The same for a process that only runs executions, of a system that is elsewhere."""
+"""The suffix of the socket of a process that only runs executions of another system."""
 CONNECTIONS_MAX: Final = 64
-"""Connections at once; more are turned away."""
+"""Connections at once. More are refused."""
 READ_TIMEOUT_S: Final = 5.0
 """How long a connection may be idle before its next line."""
 SEND_TIMEOUT_S: Final = 5.0
 REPLY_TIMEOUT_S: Final = 5.0
-"""How long a client waits for a reply, if it does not say."""
+"""How long a client waits for a reply by default."""
 CREDENTIALS: Final = struct.Struct("3i")
 """Linux' `struct ucred`: process, user, group."""
 
 
 class AdminSocket:
-    """Answers requests to `service` on a socket of this process, as long as it is open."""
+    """Serves `service` on a socket of this process, while it is open."""
 
     def __init__(self, service: AdminService, kind: str = SYSTEM) -> None:
         self._service = service
@@ -54,7 +54,7 @@ class AdminSocket:
         self._connections: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> None:
-        """Listen; a machine without Unix sockets goes without."""
+        """Listen. On a machine without Unix sockets this does nothing."""
         with contextlib.suppress(OSError, NotImplementedError):
             _own_folder()
             self._server = await asyncio.start_unix_server(
@@ -81,7 +81,7 @@ class AdminSocket:
             try:
                 async with asyncio.timeout(READ_TIMEOUT_S):
                     line = await reader.readline()
-            except ValueError:  # Nobody knows where the next line begins.
+            except ValueError:  # The begin of the next line is unknown.
                 await _send(writer, encode_error(too_long()))
                 return
             if not line:
@@ -89,21 +89,21 @@ class AdminSocket:
             await _send(writer, await self._service.answer(line, caller))
 
     async def stop(self) -> None:
-        """Stop listening and take the file away."""
+        """Stop listening, and remove the file."""
         if self._server is None:
             return
         self._server.close()
         for task in self._connections:
-            task.cancel()  # Nobody is left who could answer.
+            task.cancel()  # The service is about to end.
         self._path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
-            _folder().rmdir()  # Only the last one out succeeds.
+            _folder().rmdir()  # Only the last process succeeds.
 
 
 def _turned_away() -> CallboardError:
     return MailboxFull(
         f"{CONNECTIONS_MAX} connections are open to the admin socket.",
-        advice="Ask again.",
+        advice="Try again.",
         may_have_run=False,
     )
 
@@ -115,7 +115,7 @@ async def _send(writer: asyncio.StreamWriter, line: bytes) -> None:
 
 
 def _caller(writer: asyncio.StreamWriter) -> Caller:
-    """The peer, as the kernel names it where it does (Linux)."""
+    """The peer. Only Linux names its user and process."""
     option, connection = getattr(socket, "SO_PEERCRED", None), writer.get_extra_info("socket")
     if option is None or connection is None:
         return Caller("socket")
@@ -137,12 +137,12 @@ def _own_folder() -> pathlib.Path:
         folder.mkdir(mode=0o700)
     found = folder.lstat()
     if found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise PermissionError(f"{folder} is not ours alone")
+        raise PermissionError(f"other users can enter {folder}")
     return folder
 
 
 def admin_sockets(kind: str) -> list[pathlib.Path]:
-    """The sockets of one kind of this user's living processes; those of the dead are removed."""
+    """The sockets of one kind of this user's living processes. Removes those of dead processes."""
     living = []
     with contextlib.suppress(OSError):
         if not _folder().exists():
@@ -167,7 +167,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def process_of(path: pathlib.Path) -> int:
-    """The process that a socket belongs to."""
+    """The process of a socket."""
     return int(path.stem.rpartition("-")[2])
 
 
@@ -175,7 +175,7 @@ def process_of(path: pathlib.Path) -> int:
 
 
 def connect(path: pathlib.Path, timeout_s: float = REPLY_TIMEOUT_S) -> AdminClient:
-    """A client of the process behind a socket; each request has a connection of its own."""
+    """A client of the process behind a socket. Each request uses its own connection."""
     return AdminClient(partial(_exchange, path), timeout_s)
 
 
@@ -188,5 +188,7 @@ async def _exchange(path: pathlib.Path, line: bytes) -> bytes:
     finally:
         writer.close()
     if not answer:
-        raise ConnectionResetError(f"process {process_of(path)} has closed without an answer")
+        raise ConnectionResetError(
+            f"process {process_of(path)} closed the connection without a reply"
+        )
     return answer

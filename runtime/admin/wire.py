@@ -4,8 +4,8 @@
     {"admin": 1, "reply": {"system": "demo", ...}}
     {"admin": 1, "error": {"code": "usage", "message": ..., "advice": ..., "details": {}}}
 
-`admin` is the version of this format, `version` that of the request's contract. A line ends with
-a newline, and has no other.
+`admin` is the version of this format, `version` the version of the request's contract. A line has
+one newline, at its end.
 """
 
 import json
@@ -47,12 +47,12 @@ SHOWN_MAX: Final = 100
 def encode_request(request: Request[Any]) -> bytes:
     """A request as one line.
 
-    Raises `UsageError` for one that the admin API does not have, and `PayloadTooLarge`.
+    Raises `UsageError` for a request outside the admin API, and `PayloadTooLarge`.
     """
     contract = type(request)
     if REQUESTS.get(contract.contract_name) is not contract:
         raise UsageError(
-            f"{contract.__name__} is no request of the admin API.",
+            f"{contract.__name__} is not a request of the admin API.",
             advice=f"It has: {', '.join(REQUESTS)}.",
         )
     line = _line(
@@ -66,7 +66,7 @@ def encode_request(request: Request[Any]) -> bytes:
 
 
 def decode_request(line: bytes) -> Request[Any]:
-    """The request in a line, whatever its bytes are.
+    """The request in a line of any bytes.
 
     Raises `UsageError`, `VersionMismatch`, and `PayloadTooLarge`.
     """
@@ -79,7 +79,7 @@ def decode_request(line: bytes) -> Request[Any]:
         fields = dict(data.get("fields") or {})
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UsageError(
-            f"this is no line of the admin API: {error!r:.{SHOWN_MAX}}.", advice=SAME_RELEASE
+            f"this is not a line of the admin API: {error!r:.{SHOWN_MAX}}.", advice=SAME_RELEASE
         ) from None
     if spoken != ADMIN_VERSION:
         raise VersionMismatch(
@@ -105,7 +105,7 @@ def encode_reply(reply: Contract) -> bytes:
     line = _line(reply=reply.model_dump(mode="json"))
     if len(line) > REPLY_BYTES_MAX:
         raise PayloadTooLarge(
-            f"the reply has {len(line):,} bytes, at most {REPLY_BYTES_MAX:,} are sent.",
+            f"the reply has {len(line):,} bytes; the limit is {REPLY_BYTES_MAX:,}.",
             advice="Ask for less, for instance for fewer actors.",
         )
     return line
@@ -122,15 +122,15 @@ def too_long() -> PayloadTooLarge:
 
 
 def decode_reply(request: Request[ReplyT], line: bytes) -> ReplyT:
-    """The reply to a request. Raises the error in the line, and `ValueError` for nonsense."""
+    """The reply to a request. Raises the error in the line; `ValueError` for an invalid line."""
     data = json.loads(line)
     if not isinstance(data, dict):
-        raise ValueError("it answers nonsense")  # noqa: TRY004 - bytes from outside, no type of ours
+        raise ValueError("the reply is invalid")  # noqa: TRY004 - bytes from outside, no type of ours
     error = data.get("error")
     if isinstance(error, dict):
         raise error_from_data(error)
     contract: Any = reply_type(type(request))
-    # As JSON again, because only there a list may stand for a tuple.
+    # Through JSON again: only there pydantic takes a list for a tuple.
     reply: ReplyT = contract.model_validate_json(json.dumps(data.get("reply")))
     return reply
 

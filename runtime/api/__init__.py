@@ -1,3 +1,3 @@
-"""The public API: systems, drivers, pools, and what opens them."""
+"""The public API of drivers: systems, pools, keyed actors, logs and states."""
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""The composition root: which adapters a system gets. Ray is imported only when it is needed."""
+"""The composition root: chooses the adapters of a system. Ray is imported only when needed."""
 
 from collections.abc import Callable
 
@@ -23,7 +23,7 @@ def make_engine(settings: Settings) -> Engine:
 
 
 def environment_of(settings: Settings) -> Environment:
-    """The world of the engine that the settings name."""
+    """The environment of the engine that the settings name."""
     if settings.engine == "inline":
         return REAL
     from ..engines.ray.environment import RAY
@@ -32,7 +32,7 @@ def environment_of(settings: Settings) -> Environment:
 
 
 def detached_systems() -> DetachedSystems:
-    """The detached systems of whatever cluster one visits; only Ray has them."""
+    """The detached systems of a cluster; only the Ray engine has them."""
     from ..engines.ray import detached_systems as entry
 
     return entry

@@ -1,4 +1,4 @@
-"""What a pool and a kind of keyed actors have in common: actors on all hosts, used as one."""
+"""The base of pools and keyed actors: actors on all hosts that a driver uses as one."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from callboard.messages.core.contract import Contract, Request
 from callboard.messages.core.errors import CallboardError
 from callboard.messages.core.ref import Address, Ref
 
-from .spawner import Spawner
+from .spawner import DriverSpawner
 
 __all__ = ["Group"]
 
@@ -22,9 +22,9 @@ ReplyT = TypeVar("ReplyT")
 
 
 class Group(ABC, Generic[ActorT_co]):
-    """Actors on all hosts that are used as one. Use it on the event loop of its system."""
+    """Actors on all hosts that a driver uses as one, on the event loop of its system."""
 
-    def __init__(self, spawner: Spawner) -> None:
+    def __init__(self, spawner: DriverSpawner) -> None:
         self._spawner = spawner
 
     async def __aenter__(self) -> Self:
@@ -36,23 +36,24 @@ class Group(ABC, Generic[ActorT_co]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # What went wrong inside is more than that it could not be stopped after that.
+        # An error inside the block matters more than a failed stop after it.
         with contextlib.suppress(*() if error is None else (CallboardError,)):
             await self.stop()
 
     @property
     @abstractmethod
     def refs(self) -> Sequence[Ref[Any]]:
-        """One reference a host, to that host's part of it."""
+        """One reference for each host, to the part of the group there."""
 
     @abstractmethod
     def _choose(self, message: Contract) -> Address | Load:
-        """Where a message goes; raises a `CallboardError` when it goes nowhere."""
+        """The receiver of a message. Raises a `CallboardError` when there is none."""
 
     def ask(self, request: Request[ReplyT], *, timeout_s: float | None = None) -> Awaitable[ReplyT]:
-        """The reply to `request`, as `Ref.ask` gives it.
+        """Send `request` to one of the actors; await the reply.
 
-        Raises, when awaited, an `AskError` or a `ContractError`.
+        `timeout_s` is in seconds; None means the setting `ask_timeout_s`. The await raises an
+        `AskError` when no reply came, and a `ContractError` when a host refused the message.
         """
         host = self._spawner.host
         try:
@@ -60,15 +61,23 @@ class Group(ABC, Generic[ActorT_co]):
         except CallboardError as error:
             refused: asyncio.Future[ReplyT] = host.loop.create_future()
             refused.set_exception(error)
-            refused.exception()  # Seen: it is raised where the reply is awaited.
+            refused.exception()  # Seen: the caller gets it where it awaits the reply.
             return refused
 
     def tell(self, message: Contract) -> None:
-        """Send and forget; see `Ref.tell`."""
+        """Send `message` to one of the actors, without a reply; see `Ref.tell`.
+
+        Raises `MailboxFull` when there is no room to send, and `NoAgentOffers` or `UsageError`
+        when no actor of the group takes it.
+        """
         self._spawner.host.tell(self._address(message), message)
 
     async def send(self, message: Contract, *, timeout_s: float | None = None) -> None:
-        """Like `tell`, but waits until there is room; see `Ref.send`."""
+        """Send `message` like `tell`, but wait until there is room; see `Ref.send`.
+
+        `timeout_s` is in seconds; None means the setting `ask_timeout_s`. Raises
+        `DeadlineExceeded` when there is no room in time.
+        """
         await self._spawner.host.send(self._address(message), message, timeout_s)
 
     def _address(self, message: Contract) -> Address:
@@ -76,5 +85,5 @@ class Group(ABC, Generic[ActorT_co]):
         return chosen.address if isinstance(chosen, Load) else chosen
 
     async def stop(self) -> None:
-        """Stop all its actors in order, and wait. What still waits for them fails."""
+        """Stop all actors of the group in order, and wait. Pending asks to them fail."""
         await self._spawner.stop_all(self.refs)

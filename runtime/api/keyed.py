@@ -1,4 +1,4 @@
-"""Keyed actors: what a driver sends to the root to have them, and the kind as it sees it."""
+"""Keyed actors for a driver: the spawn request, and the handle on all actors of one kind."""
 
 from collections.abc import Sequence
 from typing import Any, TypeVar, final
@@ -20,7 +20,7 @@ from callboard.messages.storage.keyed_stores import ActorStore, KeyedStore
 
 from ..control_plane.spawn_requests import contracts_of, part_of
 from .group import Group
-from .spawner import Spawner
+from .spawner import DriverSpawner
 
 __all__ = ["KeyedActors", "parts_for", "store_of"]
 
@@ -28,22 +28,25 @@ ActorT_co = TypeVar("ActorT_co", bound=Actor, covariant=True)
 
 
 def store_of(store: "KeyedStore | Ref[Any] | None") -> KeyedStore | None:
-    """The store itself, or the way to the actor that is one."""
+    """The store itself; a reference to a `StoreActor` becomes a store that asks it."""
     return ActorStore(store) if isinstance(store, Ref) else store
 
 
 def parts_for(
     pickler: Pickler, hosts: Sequence[int], plan: KeyedPlan
 ) -> tuple[tuple[SpawnPart, ...], list[Offer]]:
-    """A part for each host, and what it offers; raises `SpecError` for a wrong plan."""
+    """The spawn request's part for each host, and its offers. Raises `SpecError`."""
     behaviour = check_keyed(plan.actor)
     for field in ("idle_s", "active_max", "memory_bytes_max", "save_every", "save_after_s"):
         value = getattr(plan, field)
         if value is not None and not value > 0:
-            raise SpecError(f"{field} is {value!r}.", advice="It is over 0.", field=field)
+            raise SpecError(f"{field} is {value!r}.", advice="Give a value over 0.", field=field)
     routing = keyed_by(plan.actor.key).to_text()
     if not hosts:
-        raise SpecError("keyed actors without a host.", advice="All hosts have ended.")
+        raise SpecError(
+            "there is no host for keyed actors: all hosts have ended.",
+            advice="Start a new system.",
+        )
     region = RecipeStart(KeyedRecipe(plan))
     parts = tuple(part_of(pickler, [region], Placement(host)) for host in hosts)
     offers = [
@@ -55,16 +58,19 @@ def parts_for(
 
 @final
 class KeyedActors(Group[ActorT_co]):
-    """The actors of one kind, of all keys, for the driver that declared them.
+    """The keyed actors of one class, for the driver that declared them by `System.keyed`.
 
         async with await system.keyed(Account, store=store) as accounts:
             print(await accounts.ask(Balance(account="7")))
 
-    A message activates the actor of its key. Others reach them by the contracts they handle.
+    A message activates the actor of its key. Other actors and drivers reach them by the contracts
+    that they handle. `async with` stops them at the end.
     """
 
-    def __init__(self, spawner: Spawner, actor: type[Actor], refs: Sequence[Ref[Any]]) -> None:
-        """What `System.keyed` has started."""
+    def __init__(
+        self, spawner: DriverSpawner, actor: type[Actor], refs: Sequence[Ref[Any]]
+    ) -> None:
+        """Use `System.keyed`, which calls this."""
         super().__init__(spawner)
         self._actor = actor
         self._refs = tuple(refs)
@@ -74,11 +80,11 @@ class KeyedActors(Group[ActorT_co]):
 
     @property
     def refs(self) -> tuple[Ref[ActorT_co], ...]:
-        """One reference a host, to the part of the keys that lives there."""
+        """One reference for each host, to the key region there."""
         return self._refs
 
     async def stop(self) -> None:
-        """Save and stop all its actors, and wait; their states stay in the store."""
+        """Save and stop all actors, and wait. The store keeps their states."""
         await super().stop()
 
     def _choose(self, message: Contract) -> Address | Load:

@@ -1,4 +1,4 @@
-"""Lets the metrics of a system's driver tell of what its program keeps beside the system.
+"""Adds a program's own projections, logs and caches to the metrics of its driver.
 
 async with callboard.start() as system, Projector(...) as projector:
     end = callboard.telemetry.measure(system, projector, cache)
@@ -30,10 +30,10 @@ Measured = Projector | ConsumerGroup | AgentStateManager | TieredCache | Journal
 
 
 def measure(system: "System", *parts: Measured) -> Callable[[], None]:
-    """Tell the figures of these among the metrics of the system's driver.
+    """Publish the figures of `parts` with the metrics of the system's driver.
 
-    Gives what ends that; call it when they are closed. What they had counted stays counted.
-    Raises `UsageError` when the system does not run.
+    Returns a function that ends this: call it when the parts are closed. Their counters keep the
+    last values. Raises `UsageError` when the system does not run.
     """
     instruments = host_of(system).meters.instruments
     ends = [instruments.add(_source_of(part)) for part in parts]

@@ -1,4 +1,4 @@
-"""What actors learn by notices, for a driver: offers, and dead letters."""
+"""Notices for a driver: offers of a contract, and dead letters."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -14,16 +14,16 @@ __all__ = ["DeadLetterListener", "offers_of"]
 
 
 async def offers_of(host: Host, contract: str) -> AsyncIterator[Offers]:
-    """Who offers a contract, now and after each change; the newest only, until the end."""
+    """The offers of a contract, now and after each change; a slow reader gets the newest only."""
     newest: Offers | NameChanged | None = None
     is_new = asyncio.Event()
 
-    def told(notice: Offers | NameChanged | None) -> None:
+    def on_notice(notice: Offers | NameChanged | None) -> None:
         nonlocal newest
         newest = notice
         is_new.set()
 
-    unlisten = host.subscriptions.listen((Offers, contract), told)
+    unlisten = host.subscriptions.listen((Offers, contract), on_notice)
     try:
         while True:
             await is_new.wait()
@@ -36,7 +36,7 @@ async def offers_of(host: Host, contract: str) -> AsyncIterator[Offers]:
 
 
 class DeadLetterListener(Actor):
-    """The actor through which a driver sees the dead letters of all hosts."""
+    """The actor that receives the dead letters of all hosts for a driver."""
 
     overflow: ClassVar[Overflow] = Overflow.DROP_OLDEST
     on_error: ClassVar[OnError] = OnError.RESUME
@@ -46,10 +46,10 @@ class DeadLetterListener(Actor):
 
     @classmethod
     def recipe(cls, subscriber: Callable[[DeadLetter], None]) -> Recipe:
-        """How to make one."""
+        """The recipe of a listener that calls `subscriber`."""
         return Recipe(cls, (subscriber,))
 
     @handler
     async def letter(self, letter: DeadLetter) -> None:
-        """One dead letter."""
+        """Hand one dead letter to the subscriber."""
         self._subscriber(letter)

@@ -1,4 +1,4 @@
-"""Pools: what a driver sends to the root to have one, and the pool as its starter sees it."""
+"""Pools for a driver: the spawn request, and the handle on a running pool."""
 
 import asyncio
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from callboard.messages.ports import Pickler
 
 from ..control_plane.spawn_requests import contracts_of, part_of
 from .group import Group
-from .spawner import Spawner
+from .spawner import DriverSpawner
 
 __all__ = ["POOL_SIZE_MAX", "Pool", "PoolPlan"]
 
@@ -33,7 +33,7 @@ ActorT_co = TypeVar("ActorT_co", bound=Actor, covariant=True)
 @final
 @dataclass(frozen=True, slots=True)
 class PoolPlan:
-    """A pool as it was asked for, but for its size."""
+    """The description of a pool, without its size."""
 
     agent: Props[Actor]
     name: str | None
@@ -41,13 +41,17 @@ class PoolPlan:
     isolated: Resources | None
 
     def shares(self, size: int | None, hosts: Sequence[int]) -> list[tuple[Placement, int]]:
-        """Where its agents go, and how many to each place; raises `SpecError`."""
+        """The places of the agents, and the number at each. Raises `SpecError`."""
         if self.isolated is not None:
             size = _checked(0 if size is None else size, HOSTS_MAX)
             return [(Placement(isolated=self.isolated), 1)] * size
         size = _checked(AGENTS_A_HOST * len(hosts) if size is None else size, POOL_SIZE_MAX)
         if not hosts:
-            raise SpecError("a pool without a host.", advice="All hosts have ended.", field="size")
+            raise SpecError(
+                "there is no host for a pool: all hosts have ended.",
+                advice="Start a new system.",
+                field="size",
+            )
         shares = (size // len(hosts) + (i < size % len(hosts)) for i in range(len(hosts)))
         return [
             (Placement(host), share) for host, share in zip(hosts, shares, strict=True) if share
@@ -56,9 +60,9 @@ class PoolPlan:
     def part(
         self, pickler: Pickler, place: Placement, share: int, generation: int, number: int = 0
     ) -> tuple[SpawnPart, Offer]:
-        """One host's part of it and what that offers; `number` is its place in the request.
+        """One host's part and its offer; `number` is the place of the part in the request.
 
-        A later `generation` has another name: the part before it may still work off what it has.
+        Each `generation` has a name of its own: the part before it may still handle messages.
         """
         made, behaviour = self.agent, behaviour_of(self.agent.actor)
         name = self.name or made.actor.__name__
@@ -77,7 +81,9 @@ class PoolPlan:
 
 def _checked(size: int, limit: int) -> int:
     if not 1 <= size <= limit:
-        raise SpecError(f"a pool of {size} agents.", advice=f"Give it 1 to {limit}.", field="size")
+        raise SpecError(
+            f"a pool cannot have {size} agents.", advice=f"Give it 1 to {limit}.", field="size"
+        )
     return size
 
 
@@ -93,17 +99,19 @@ class PoolPart:
 
 @final
 class Pool(Group[ActorT_co]):
-    """A running pool, for its starter. Others reach it by the contracts that its agents handle.
+    """A running pool, for the driver that started it by `System.pool`.
 
         async with await system.pool(Reviewer, size=8) as pool:
             print(await pool.ask(ReviewFile(path="a.py")))
             await pool.resize(32)
 
-    A message goes to whichever agent is idle, on the host that the pool's routing names.
+    A message goes to an idle agent on the host that the pool's routing chooses. Other actors and
+    drivers reach the agents by the contracts that they handle. `async with` stops the pool at the
+    end.
     """
 
-    def __init__(self, spawner: Spawner, plan: PoolPlan) -> None:
-        """A pool that `start` starts; `System.pool` makes it."""
+    def __init__(self, spawner: DriverSpawner, plan: PoolPlan) -> None:
+        """Use `System.pool`, which calls this."""
         super().__init__(spawner)
         self._plan = plan
         self._parts: list[PoolPart] = []
@@ -117,12 +125,12 @@ class Pool(Group[ActorT_co]):
 
     @property
     def size(self) -> int:
-        """How many agents it has on all hosts."""
+        """The number of agents on all hosts."""
         return sum(part.share for part in self._parts)
 
     @property
     def refs(self) -> tuple[Ref[ActorT_co], ...]:
-        """One reference a host, to that host's part of it; an isolated agent has a host."""
+        """One reference for each host, to its part of the pool; isolated agents have one each."""
         return tuple(part.ref for part in self._parts)
 
     def _choose(self, message: Contract) -> Address | Load:
@@ -133,11 +141,11 @@ class Pool(Group[ActorT_co]):
     def _stopped(self) -> NoAgentOffers:
         return NoAgentOffers(
             f"the pool of {self._plan.agent.actor.__qualname__} has been stopped.",
-            advice="Start another one.",
+            advice="Start another pool.",
             may_have_run=False,
         )
 
-    # --- life ---------------------------------------------------------------------------------
+    # --- start, resize, stop ------------------------------------------------------------------
 
     async def start(self, size: int | None) -> None:
         """Start the agents; `System.pool` calls it."""
@@ -145,14 +153,15 @@ class Pool(Group[ActorT_co]):
             await self._change(self._plan.shares(size, self._spawner.host.directory.hosts))
 
     async def resize(self, size: int) -> None:
-        """Have so many agents, spread over the hosts that there are now.
+        """Change the number of agents to `size`, spread over the present hosts.
 
-        No message is lost when the pool shrinks: an agent that goes takes nothing more, and
-        ends after what it does; a host's last agent works off what was sent there before.
-        `resize` does not wait for that.
+        No message is lost when the pool shrinks: a removed agent takes no more messages and ends
+        after the present one; the last agent of a host handles the messages that were sent there
+        before. `resize` does not wait for that.
 
-        Raises `ActorStartFailed` when an agent does not start, and the pool keeps its size;
-        `ClusterError` for an isolated agent without its resources; `SpecError`.
+        Raises `ActorStartFailed` when an agent does not start (the pool keeps its size then),
+        `ClusterError` when the cluster lacks the resources of an isolated agent, `SpecError` for
+        a size that is not allowed, and `NoAgentOffers` when the pool has been stopped.
         """
         async with self._changing:
             if self._router is None:
@@ -160,19 +169,19 @@ class Pool(Group[ActorT_co]):
             await self._change(self._plan.shares(size, self._spawner.host.directory.hosts))
 
     async def stop(self) -> None:
-        """Stop all agents in order, and wait. What still waits for them fails."""
+        """Stop all agents in order, and wait. Pending asks to them fail."""
         async with self._changing:
             refs = self.refs
             self._parts, self._router = [], None
             await self._spawner.stop_all(refs)
 
     async def _change(self, shares: Sequence[tuple[Placement, int]]) -> None:
-        """Have these shares, and no other parts than that."""
+        """Make the parts of the pool exactly these shares."""
         before = self._living()
         staying: list[PoolPart] = []
         added: list[tuple[Placement, int]] = []
         for place, share in shares:
-            # An isolated part has no host by number: any of them will do.
+            # An isolated part has no host number: any of them matches.
             match = next((part for part in before if part.place == place), None)
             if match is None:
                 added.append((place, share))
@@ -192,7 +201,7 @@ class Pool(Group[ActorT_co]):
         await self._spawner.stop_all((part.ref for part in before), drains=True)
 
     def _living(self) -> list[PoolPart]:
-        """Its parts without those whose hosts have ended for good."""
+        """The parts whose hosts have not ended for good."""
         hosts = self._spawner.host.directory.hosts
         return [part for part in self._parts if part.place.isolated or part.place.host in hosts]
 

@@ -1,4 +1,4 @@
-"""The blocking entry of driver scripts: run one async function with a system, and clean up."""
+"""The blocking entry of driver scripts: runs one async function with a system."""
 
 import asyncio
 import sys
@@ -21,12 +21,14 @@ def run(
     /,
     **options: Unpack[SettingsOptions],
 ) -> ResultT:
-    """Start a system, run `main(system)` and give its result; stop the system in any case.
+    """Start a system, run `main(system)` and return its result; stop the system in any case.
 
     `options` are the fields of `Settings`, such as `hosts=4`, `engine="inline"` or
-    `address="10.0.0.1:6379"`. What they leave out or None, the environment may say
-    (`CALLBOARD_HOSTS` and so on), and so may `callboard run`. Ctrl-C stops everything within
+    `address="10.0.0.1:6379"`. For an option that is left out or None, the environment counts
+    (`CALLBOARD_HOSTS` and others; `callboard run` sets them). Ctrl-C stops everything within
     5 seconds and raises `KeyboardInterrupt`.
+
+    Raises the errors of `main`, and those of `start`.
     """
 
     async def whole() -> ResultT:

@@ -1,4 +1,4 @@
-"""How a driver starts and stops top-level actors: it asks the root, and learns the contracts."""
+"""Starts and stops top-level actors for a driver: asks the root, and registers the contracts."""
 
 import asyncio
 import contextlib
@@ -21,15 +21,15 @@ from callboard.messages.core.ref import Address, Ref
 from ..control_plane.control import Connection
 from ..control_plane.spawn_requests import START_BATCH, contracts_of, part_of, raise_first
 
-__all__ = ["Spawner"]
+__all__ = ["DriverSpawner"]
 
 ActorT = TypeVar("ActorT", bound=Actor)
 ReplyT = TypeVar("ReplyT")
 ROOT_TIMEOUT_S: Final = 150.0
-"""How long the root may take: it waits for the start hooks of actors, twice if a host dies."""
+"""How long the root may take: it waits for start hooks, twice when a host dies meanwhile."""
 
 
-class Spawner:
+class DriverSpawner:
     """Starts and stops top-level actors for one driver."""
 
     def __init__(self, connection: Connection) -> None:
@@ -41,7 +41,7 @@ class Spawner:
         return self._connection.host
 
     async def ask_root(self, request: Request[ReplyT]) -> ReplyT:
-        """Ask the root, for as long as it may have to wait for actors."""
+        """Ask the root, with time for the start hooks of actors."""
         return await self._connection.ask_root(request, ROOT_TIMEOUT_S)
 
     async def spawn(
@@ -102,7 +102,7 @@ class Spawner:
         return refs
 
     async def start(self, parts: Sequence[SpawnPart], offers: Sequence[Offer]) -> list[Ref[Any]]:
-        """Start what the parts hold, all or nothing; gives the first actor of each."""
+        """Start the actors of all parts, or none; returns the first actor of each part."""
         started = await self.ask_root(
             Spawn(parts=tuple(parts), offers=tuple(offers), all_or_none=len(parts) > 1)
         )
@@ -110,11 +110,11 @@ class Spawner:
         return [self.host.ref(Address(*first)) for first in started.parts]
 
     async def stop(self, ref: Ref[Any], *, drains: bool = False) -> None:
-        """Stop an actor in order; raises `ActorNotFound`. See `StopActor` for `drains`."""
+        """Stop an actor in order. Raises `ActorNotFound`. See `StopActor` for `drains`."""
         await self.ask_root(StopActor(slot=ref.address.slot, cell=ref.address.cell, drains=drains))
 
     async def stop_all(self, refs: Iterable[Ref[Any]], *, drains: bool = False) -> None:
-        """Stop those that are still there, all at once."""
+        """Stop those that still run, all at once."""
 
         async def stop(ref: Ref[Any]) -> None:
             with contextlib.suppress(ActorNotFound):
@@ -125,7 +125,7 @@ class Spawner:
                 raise failure
 
     def learn(self, actor: type[Actor]) -> None:
-        """Take in the contracts of an actor: a driver that asks must be able to read replies."""
+        """Register the contracts of an actor, so that the driver can read its replies."""
         for row in behaviour_of(actor).handlers.values():
             self.host.contracts.learn(row.contract)
             if row.reply is not None:

@@ -1,4 +1,4 @@
-"""Opening a system on the running event loop, and leaving it: the driver's two ways in."""
+"""`start` and `attach`: the two ways of a driver into a system, on the running event loop."""
 
 import asyncio
 import contextlib
@@ -12,21 +12,23 @@ from .system import System
 __all__ = ["attach", "start"]
 
 INTERRUPTED_STOP_S: Final = 1.5
-"""How long actors may take to stop after Ctrl-C: ending Ray takes about as long again, and
-everything has to be gone within 5 s."""
+"""How long actors may take to stop after Ctrl-C. Ray needs about as long to end, and all processes
+must end within 5 s."""
 
 
 @contextlib.asynccontextmanager
 async def start(
     settings: Settings | None = None, /, **options: Unpack[SettingsOptions]
 ) -> AsyncIterator[System]:
-    """Start a system on the running event loop and stop it at the end.
+    """Start a system on the running event loop, and stop it at the end of `async with`.
 
-    A detached one goes on: only this driver leaves it at the end. `options` are the fields
-    of `Settings`; what they leave out or None, the environment may say (`CALLBOARD_HOSTS`
-    and so on). Raises `SpecError` for a wrong one, `NameTaken` for a detached system that
-    runs already, and `ClusterUnreachable` or another `ClusterError` when the hosts cannot be
-    had.
+    A detached system continues at the end: only this driver leaves it. `options` are the fields
+    of `Settings`. For an option that is left out or None, the environment counts
+    (`CALLBOARD_HOSTS` and others).
+
+    Raises `SpecError` for a wrong option, `NameTaken` when a detached system of that name runs
+    already, `ClusterUnreachable` when no cluster answers, another `ClusterError` when the hosts
+    do not start, and the errors of the journal's store when the settings name a journal.
     """
     system = System(settings if settings is not None else settings_of(options, os.environ))
     async with _open(system):
@@ -40,16 +42,18 @@ async def attach(
     address: str | None = None,
     start_timeout_s: float | None = None,
 ) -> AsyncIterator[System]:
-    """Take part in a running detached system, and leave it at the end.
+    """Attach to the detached system `name`, and leave it at the end of `async with`.
 
-    `address` is its cluster's, `"auto"` for the one of this machine; None: what
-    `CALLBOARD_ADDRESS` or `RAY_ADDRESS` say. Several drivers may be there at once. This one's
-    asks end with it; the system, its actors and its executions go on.
+    `address` is the address of its cluster, or `"auto"` for the cluster of this machine. With
+    None, `CALLBOARD_ADDRESS` or `RAY_ADDRESS` counts. `start_timeout_s` bounds the connection, in
+    seconds. Several drivers may attach at once. The asks of this driver end with it; the system,
+    its actors and its executions continue.
 
-    The root may die meanwhile: the driver waits until it is back. When the system is
-    stopped, or this process was silent for so long that it was dropped, waits end with
-    `HostLost`. Raises `ActorNotFound` when no such system runs, `SpecError` without an
-    address, `ClusterError` when the cluster cannot be used.
+    The driver waits while the root is replaced. When the system stops, or drops this driver after
+    a long silence, pending calls end with `HostLost`.
+
+    Raises `ActorNotFound` when no system of that name runs, `SpecError` without an address, and
+    `ClusterError` when the cluster cannot be used.
     """
     options = {
         "name": name,

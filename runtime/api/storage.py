@@ -1,4 +1,4 @@
-"""What users keep besides messages: logs, read models, states, in the stores that a URL names.
+"""Logs, projections and states in stores that a URL names.
 
 async with callboard.events.open_log(system, "orders.db", name="orders") as log:
     await log.append("order/7", [NewEvent(new_event_id(), "placed", b"...")], NO_STREAM)
@@ -39,7 +39,7 @@ TTL_S: Final = 3_600.0
 
 
 class Opening(Awaitable[LogClient], contextlib.AbstractAsyncContextManager[LogClient]):
-    """A log that is opened when this is awaited, or entered: then it is closed at the end."""
+    """A log to open: await it, or enter it by `async with`, which closes it at the end."""
 
     def __init__(self, opens: Callable[[], Coroutine[Any, Any, LogClient]]) -> None:
         self._opens = opens
@@ -76,16 +76,20 @@ async def open_log(
     durability: str = "full",
     limits: JournalLimits | None = None,
 ) -> LogClient:
-    """Start the one writer of a log, under supervision, and give what appends and reads.
+    """Start the one writer of a log as a supervised actor, and return a client of it.
 
-    Await it, or enter it by `async with`: its end closes what appends and reads, and the log goes
-    on with the system. Others find it with `LogClient(await system.lookup(name))`. The store must
-    be reachable from its host: of a file, that is a host of this machine. A writer that still had
-    the log before is fenced. Raises what the store raises when it is opened, as
-    `ActorStartFailed`, `NameTaken`, and `SpecError` for a URL that names no store.
+    Await the call, or enter it by `async with`: the end closes the client, and the log continues
+    with the system. Other programs get a client by `LogClient(await system.lookup(name))`.
+
+    `url` names the store, which must be reachable from the writer's host: a file needs a host of
+    this machine. `host` is the number or the name of that host. `durability` is `full`, `normal`
+    or `off`; see `Settings.durability`. An earlier writer of the same log is fenced.
+
+    Raises `SpecError` for a URL that names no store, `NameTaken`, and `ActorStartFailed` when the
+    store does not open.
     """
     make_store = functools.partial(event_store, url, durability=durability)
-    make_store()  # A wrong URL is refused here, not on some host.
+    make_store()  # Refuse a wrong URL here, not on a host.
     ref = await system.spawn(
         props(LogActor, make_store, limits), name=name, host=host, restart=Restart.PERMANENT
     )
@@ -109,17 +113,19 @@ def projector_spec(
     register: bool = False,
     durability: str = "full",
 ) -> ActorSpec:
-    """A projector as a child of a tree: it is restarted after this spec, and loses nothing.
+    """A projector as a child of a supervision tree; a restart loses no event.
 
-    `projection` is the class, or what makes one. `log` is a log that is an actor, or the URL of
-    one whose store is followed; `models` is the URL of the read models. Both stores must be
-    reachable from the child's host. Without a name it has that of its projection. `make_codec`,
-    `retries` and `limits` are those of `Projector`; what stops it is a failure of this child.
+    `projection` is the class, or a function that makes one. `log` is a log actor (its client or
+    reference), or the URL of a store to follow. `models` is the URL of the read models. Both
+    stores must be reachable from the child's host. `name` defaults to the name of the projection.
+    `make_codec`, `retries` and `limits` are those of `Projector`; an error that stops the
+    projector is a failure of this child.
+
     Raises `SpecError` for a URL that names no store, and for a projection without a name.
     """
     at: Ref[Any] | Callable[[], EventStore]
     if isinstance(log, str):
-        event_store(log)  # A wrong URL is refused here, not on some host.
+        event_store(log)  # Refuse a wrong URL here, not on a host.
         at = functools.partial(event_store, log)
     else:
         at = log.ref if isinstance(log, LogClient) else log
@@ -154,10 +160,14 @@ async def open_states(
     durability: str = "full",
     system: System | None = None,
 ) -> AsyncIterator[AgentStateManager]:
-    """The states in the store of a URL, cached here and, with a Redis URL, there.
+    """Open the states in the store of a URL; the end of `async with` closes them.
 
-    With `system`, their figures and the cache's are among its metrics. See `AgentStateManager`
-    for what is promised. Raises what the store raises.
+    A cache in this process keeps states for `ttl_s` seconds; with a Redis URL as `cache`, Redis
+    is a second tier. `publish` is called with each change. With `system`, the metrics of its
+    driver include the figures of the states and of the cache. See `AgentStateManager` for the
+    guarantees.
+
+    Raises `SpecError` for a URL that names no store, and the errors of the store when it opens.
     """
     tiers = open_cache(cache, newest_wins=True)
     store = state_store(url, durability=durability)

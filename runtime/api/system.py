@@ -1,4 +1,4 @@
-"""The driver's API: a running system of hosts, and what one can do with it.
+"""The driver's API: a running system of hosts.
 
     async def main(system: System) -> None:
         await system.pool(Reviewer, size=8)
@@ -6,8 +6,8 @@
 
     callboard.run(main, hosts=2)
 
-A system lives on the event loop it was started on. When its driver ends, everything it
-started ends too; unless it is detached: then it goes on, and drivers come and go.
+A system lives on the event loop that started it, and ends with its driver. A detached system
+outlives its drivers.
 """
 
 import asyncio
@@ -58,7 +58,7 @@ from . import notices
 from .composition import enter, environment_of, make_engine
 from .keyed import KeyedActors, parts_for, store_of
 from .pools import Pool, PoolPlan
-from .spawner import Spawner
+from .spawner import DriverSpawner
 
 __all__ = ["System"]
 
@@ -70,7 +70,10 @@ ResultT = TypeVar("ResultT")
 
 
 class System:
-    """A running system, seen from its driver. Made by `start` or `run`."""
+    """A running system, for its driver. `start`, `run` and `attach` make it.
+
+    All methods belong to the event loop of the system. Timeouts are in seconds.
+    """
 
     def __init__(
         self,
@@ -82,13 +85,15 @@ class System:
         open_journal: JournalOpener = open_journal,
         enter: Enter = enter,
     ) -> None:
+        """Use `start`, `run` or `attach`, which call this."""
         self.settings: Final = settings
+        """The settings that this driver has given."""
         self._engine = engine
         self._environment = environment_of(settings) if environment is None else environment
         self._open_journal = open_journal
         self._enter = enter
         self._joins = joins
-        """Whether a detached system is attached to, not started."""
+        """Whether to attach to a detached system that runs, instead of starting one."""
         self._connection: Connection | None = None
         self._admin: AdminSocket | None = None
         self._failure: CallboardError | None = None
@@ -96,10 +101,10 @@ class System:
         self._journal: OpenJournal | None = None
         self._executions: Submits | None = None
 
-    # --- life ---------------------------------------------------------------------------------
+    # --- open and close -----------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Bring everything up, or attach to what is up; `start` and `attach` call it."""
+        """Start the system, or attach to it. `start` and `attach` call this."""
         self._driver = asyncio.current_task()
         self._executions = await (self._attach() if self.settings.detached else self._bring_up())
         await self._executions.prepare()
@@ -125,18 +130,20 @@ class System:
         executions = Executions(control.host, self._environment, journal)
         if self._environment.is_real:
             commands = ExecutionCommands(executions, executions.resume)
-            service = AdminService(queries=Spawner(control).ask_root, commands=commands.answer)
+            service = AdminService(
+                queries=DriverSpawner(control).ask_root, commands=commands.answer
+            )
             self._admin = AdminSocket(service)
             await self._admin.start()
         return executions
 
     async def close(self, timeout_s: float) -> None:
-        """Bring everything down that lives as long as this driver; `start` calls it."""
+        """Stop everything that lives as long as this driver. `start` and `attach` call this."""
         if self._executions is not None:
             await self._executions.leave()
         if self._connection is not None:
             await self._connection.stop(timeout_s)
-        if self._admin is not None:  # Not before: one may look at what stops slowly.
+        if self._admin is not None:  # Last, so that a slow stop can be inspected.
             await self._admin.stop()
         if self._journal is not None:
             await self._journal.close()
@@ -144,14 +151,14 @@ class System:
             await self._engine.stop()
 
     def _failed(self, error: CallboardError) -> None:
-        """The root gave up: the driver's waits end with the reason."""
+        """End the driver's waits with the reason: the root has given up."""
         self._failure = error
         if self._driver is not None and not self._driver.done():
             self._driver.cancel(str(error))
 
     @property
     def failure(self) -> CallboardError | None:
-        """Why the system gave up; None while it has not."""
+        """The reason why the system has given up; None while it runs."""
         return self._failure
 
     @property
@@ -176,12 +183,17 @@ class System:
         restart: Restart = Restart.TRANSIENT,
         stop_timeout: StopTimeout | None = None,
     ) -> Ref[ActorT]:
-        """Start an actor on the least loaded host (or on `host`: a number from 1, or a name).
+        """Start an actor on the least loaded host, and return its reference.
 
-        `actor` is a class, or `props(Class, ...)` with its constructor's arguments.
-        `placement` says more than `host`: an isolated actor gets a host of its own. With
-        `offer`, the actor is found by the contracts it handles, as a pool is. Raises
-        `ActorStartFailed`, `NameTaken`, `SpecError`, `UsageError`.
+        `actor` is a class, or `props(Class, ...)` with the arguments of its constructor. `name`
+        makes it available to `lookup`. `host` is the number (from 1) or the name of a host;
+        `placement` replaces it, for example to give the actor an isolated host. With `offer`,
+        asks without a receiver reach it by the contracts that it handles, like a pool.
+        `restart` and `stop_timeout` are its restart kind and its time to stop.
+
+        Raises `ActorStartFailed` when its start fails, `NameTaken`, `SpecError` for a class or
+        arguments that cannot be pickled, `UsageError` for an unknown host, and `ClusterError`
+        when the resources of an isolated host are missing.
         """
         return await self._spawner().spawn(
             props_of(actor),
@@ -201,8 +213,8 @@ class System:
     ) -> list[Ref[ActorT]]:
         """Start many actors, spread over the hosts: `props(Counter, n) for n in range(1_000)`.
 
-        Raises `ActorStartFailed` of the first that failed, after all have been tried; those
-        that started go on running.
+        Returns their references in the order of `actors`. Tries all, then raises the
+        `ActorStartFailed` of the first failure; the started actors keep running.
         """
         return await self._spawner().spawn_many(actors, host, restart)
 
@@ -215,12 +227,15 @@ class System:
         routing: Routing | None = None,
         isolated: Resources | None = None,
     ) -> Pool[ActorT]:
-        """Start a pool: `size` agents over all hosts (default: 2 a host), found by contract.
+        """Start a pool of `size` agents over all hosts (default: 2 for each host).
 
-        An `ask` that names no receiver reaches whichever agent is idle; `routing` says how a
-        host is chosen. With `isolated` each agent gets a host of its own with these resources.
-        Raises `ActorStartFailed` (no agent is left running then), `ClusterError` for resources
-        that cannot be had, `SpecError`.
+        An `ask` without a receiver reaches an idle agent by its contract; `routing` chooses the
+        host. `name` is one more name to reach the pool by. With `isolated`, each agent gets a
+        host of its own with these resources.
+
+        Raises `ActorStartFailed` (then no agent runs), `ClusterError` when the cluster lacks the
+        resources, and `SpecError` for a wrong size, or a routing that another pool of the same
+        contract does not share.
         """
         spawner, made = self._spawner(), props_of(agent)
         spawner.learn(made.actor)
@@ -240,13 +255,18 @@ class System:
         save_after_s: float | None = None,
         name: str | None = None,
     ) -> KeyedActors[ActorT]:
-        """Let messages for a key activate the actor of that key, one in the whole system.
+        """Declare keyed actors: a message for a key activates the one actor of that key.
 
-        `store` keeps the states: a `KeyedStore`, of which each host gets a copy, or a
-        reference to a `StoreActor`; without one, each host's memory. An actor is put away when
-        it has been idle for `idle_s`, when a host has more than `active_max`, or when its
-        process is over `memory_bytes_max`. Its state is saved then, and when the system stops
-        in order; `save_every` messages and `save_after_s` bound what a kill loses.
+        `store` keeps the states: a `KeyedStore`, of which each host gets a copy, or a reference
+        to a `StoreActor`. Without a store, the memory of each host keeps them.
+
+        An actor is passivated when it is idle for `idle_s` seconds, when its host has more than
+        `active_max` active actors, or when the process exceeds `memory_bytes_max`. Passivation
+        saves its state, and so does an orderly stop of the system. A kill loses at most the
+        changes of `save_every` messages or of `save_after_s` seconds.
+
+        Raises `SpecError` for a wrong limit, or when other actors handle the same contracts, and
+        `ActorStartFailed`.
         """
         spawner, made = self._spawner(), props_of(actor)
         plan = KeyedPlan(
@@ -258,11 +278,12 @@ class System:
         return KeyedActors(spawner, made.actor, await spawner.start(parts, offers))
 
     async def start_tree(self, tree: TreeSpec) -> TreeRef:
-        """Start a supervision tree, each child once the one before it runs.
+        """Start a supervision tree: each child starts when the one before it runs.
 
-        When one does not start, those before it are stopped in reverse and nothing is left.
-        Raises `ActorStartFailed`, whose `details["path"]` names the child, `NameTaken`, and
-        `SpecError` for what cannot be sent to a host.
+        When a child does not start, the started ones stop in reverse order, and none is left.
+
+        Raises `ActorStartFailed` (`details["path"]` names the child), `NameTaken`, and
+        `SpecError` for a child that cannot be pickled.
         """
         spawner, spawn = self._spawner(), spawn_of(self._host.pickler, tree)
         for _, node in walk(tree):
@@ -275,16 +296,16 @@ class System:
     async def stop(self, actor: Ref[Any] | TreeRef) -> None:
         """Stop a top-level actor or a tree in order, and wait. Raises `ActorNotFound`.
 
-        A `subtree` is stopped as `TreeRef.terminate_child` does it.
+        For a subtree this is `TreeRef.terminate_child`.
         """
         if isinstance(actor, TreeRef):
-            if await actor.stop_inside():
+            if await actor.stop_as_child():
                 return
             actor = actor.ref
         await self._spawner().stop(actor)
 
-    def _spawner(self) -> Spawner:
-        return Spawner(self._running())
+    def _spawner(self) -> DriverSpawner:
+        return DriverSpawner(self._running())
 
     # --- messages ---------------------------------------------------------------------------------
 
@@ -295,22 +316,31 @@ class System:
         *,
         timeout_s: float | None = None,
     ) -> Awaitable[ReplyT]:
-        """The reply to `request`, from `to` or else from an actor that offers its contract.
+        """Send `request` to `to`, or to an actor that offers its contract; await the reply.
 
-        Raises, when awaited, an `AskError` or a `ContractError`.
+        `timeout_s` is in seconds; None means the setting `ask_timeout_s`. The await raises an
+        `AskError` when no reply came, and a `ContractError` when a host refused the message.
         """
         if isinstance(request, Ref):
             raise message_comes_first()
         return self._host.ask(None if to is None else to.address, request, timeout_s)
 
     def tell(self, message: Contract, to: Ref[Any] | None = None) -> None:
-        """Send and forget, to `to` or else to an actor that offers the contract; see `Ref.tell`."""
+        """Send `message` to `to`, or to an actor that offers its contract, without a reply.
+
+        See `Ref.tell`. Raises `MailboxFull` when there is no room to send, and `NoAgentOffers`
+        when no actor offers the contract.
+        """
         self._host.tell(self._address(message, to), message)
 
     async def send(
         self, message: Contract, to: Ref[Any] | None = None, *, timeout_s: float | None = None
     ) -> None:
-        """Like `tell`, but waits until there is room; see `Ref.send`."""
+        """Send `message` like `tell`, but wait until there is room; see `Ref.send`.
+
+        `timeout_s` is in seconds; None means the setting `ask_timeout_s`. Raises
+        `DeadlineExceeded` when there is no room in time.
+        """
         await self._host.send(self._address(message, to), message, timeout_s)
 
     def _address(self, message: Contract, to: Ref[Any] | None) -> Address:
@@ -319,27 +349,28 @@ class System:
         return self._host.directory.address_for(message) if to is None else to.address
 
     async def lookup(self, name: str) -> Ref[Any]:
-        """The actor of that name; raises `ActorNotFound`."""
+        """The reference of the actor with that name. Raises `ActorNotFound`."""
         return await self._host.lookup(name)
 
-    # --- being told -----------------------------------------------------------------------------
+    # --- notices --------------------------------------------------------------------------------
 
     def watch(self, ref: Ref[Any]) -> Watch:
-        """Watch the incarnation that runs behind `ref`; await it for its `Down`.
+        """Watch the present incarnation of an actor: await the result for its `Down`.
 
-        See `Context.watch`. It never fails: what is still watched when the system stops has
-        lost its host.
+        See `Context.watch`. The await never fails: when the system stops first, the `Down` says
+        that the host is lost.
         """
-        return self._host.monitors.watch_here(ref)
+        return self._host.monitors.watch_for_driver(ref)
 
     def watch_host(self, number: int) -> Watch:
-        """The same for a host, by its number from 1."""
-        return self._host.monitors.watch_here(self._host.ref(Address(number, CONTROL_CELL)))
+        """Watch a host by its number, from 1; see `watch`."""
+        return self._host.monitors.watch_for_driver(self._host.ref(Address(number, CONTROL_CELL)))
 
     def offers(self, contract: type[Contract] | str) -> AsyncIterator[Offers]:
-        """Who offers a contract: at once, and after each change until the system stops.
+        """Iterate over the offers of a contract: now, and after each change until the end.
 
-        An iteration that is slow sees the newest state, not every one before it.
+        `contract` is a contract, or its name. A slow reader gets the newest offers and misses
+        those before.
         """
         return notices.offers_of(self._host, contract_name_of(contract))
 
@@ -353,22 +384,26 @@ class System:
         attributes: Mapping[str, Any] | None = None,
         execution_id: str | None = None,
     ) -> ExecutionHandle[ResultT]:
-        """Take `request` the whole way of `job`; it is on its way when this returns.
+        """Start an execution of `job` for `request`, and return its handle at once.
 
-        `attributes` reach the job's `enrich`. Nothing is raised here: what fails, the handle's
-        `result` raises. An `execution_id` of one's own must be new to the journal. A detached
-        system runs the job itself: `SpecError` says what of it cannot be sent there. A driver
-        that `callboard resume` starts goes on here with the execution named there.
+        `attributes` reach the job's `enrich`. An `execution_id` of your own must be new to the
+        journal. In a driver that `callboard resume` started, the first matching submission
+        continues the execution named there.
+
+        Errors of the execution are raised by `result` of the handle. In a detached system, which
+        runs the job itself, this includes a `SpecError` for parts of the job that cannot be
+        pickled.
         """
         return self._submits().submit(job, request, attributes, execution_id)
 
     async def resume(
         self, job: Job[RequestT, ResultT], execution_id: str
     ) -> ExecutionHandle[ResultT]:
-        """Go on with an execution of the journal: what has ended in it is not run again.
+        """Continue an execution of the journal; its completed sub-tasks do not run again.
 
-        One that is over gives its result, or its error, once more; one that a detached system
-        runs is followed. Raises `UsageError` when there is none of that id and job.
+        For an execution that is over, the handle gives the result or the error once more. An
+        execution that a detached system runs is followed. Raises `UsageError` when the journal
+        has no execution of that id and job, or when the system has no journal.
         """
         return await self._submits().resume(job, execution_id)
 
@@ -379,27 +414,31 @@ class System:
 
     @property
     def states(self) -> SystemStates:
-        """What the journal says of executions (the setting `states`); `UsageError` without it."""
+        """The states of executions, fed from the journal. `UsageError` without `states`."""
         return self._submits().states
 
-    # --- looking ----------------------------------------------------------------------
+    # --- views ------------------------------------------------------------------------
 
     @property
     def living_hosts(self) -> int:
-        """How many hosts run now."""
+        """The number of hosts that run now."""
         return len(self._running().processes())
 
     async def view(self, actors_max: int = 50) -> CallboardView:
-        """All hosts and their actors, as `callboard tree` shows them."""
+        """View all hosts and their actors, as `callboard tree` shows them.
+
+        `actors_max` bounds the actors that are listed for each host. A host that does not answer
+        within 2 s has a line with the reason.
+        """
         return await self._spawner().ask_root(QuerySystem(actors_max=actors_max))
 
     async def dead_letters(self) -> dict[str, int]:
-        """How many dead letters there have been on all living hosts, by reason."""
+        """The number of dead letters on all living hosts since their start, by reason."""
         hosts = (await self.view(actors_max=0)).hosts
         return dict(sum((Counter(host.dead_letters) for host in hosts), Counter()))
 
     async def on_dead_letter(self, subscriber: Callable[[DeadLetter], None]) -> None:
         """Call `subscriber` with each dead letter of the driver and all hosts from now on."""
-        box = await self._host.spawn(notices.DeadLetterListener.recipe(subscriber), None)
-        ref = self._host.ref(Address(self._host.slot, box.id))
+        listener = await self._host.spawn(notices.DeadLetterListener.recipe(subscriber), None)
+        ref = self._host.ref(Address(self._host.slot, listener.id))
         await self._spawner().ask_root(SubscribeAllDeadLetters(subscriber=ref))

@@ -1,7 +1,7 @@
-"""When to leave a server alone: open after a failure, tried again with a growing delay.
+"""A circuit breaker: open after a failure, with probes after a growing delay.
 
-One failure opens it. A call that fails has waited for its whole bound; the next hundred would
-wait as long for the same answer, and a cache that is asked in vain costs more than none.
+One failure opens it. A failed call has already waited for its whole limit. The next hundred calls
+would wait as long for the same result, and such a cache costs more than none.
 """
 
 import enum
@@ -13,23 +13,23 @@ from callboard.messages.control.spec import Backoff
 __all__ = ["Circuit", "CircuitState"]
 
 BACKOFF: Final = Backoff(min_s=0.1, max_s=5.0, jitter=0.3)
-"""Nodes that lost a server together do not all come back to it at once."""
+"""With jitter, so that nodes that lost a server together do not all return at once."""
 
 
 @enum.unique
 class CircuitState(enum.Enum):
-    """Whether calls go through."""
+    """The states of a circuit."""
 
     CLOSED = "closed"
     """The server answers."""
     OPEN = "open"
-    """It did not: nobody asks it."""
+    """The server failed: no call goes through."""
     PROBING = "probing"
-    """One probe is under way, everybody else still leaves it alone."""
+    """One probe is under way. No other call goes through."""
 
 
 class Circuit:
-    """The state, how often it was entered, and how long to wait until the next probe."""
+    """The state, the number of times that it was entered, and the delay until the next probe."""
 
     def __init__(self, chance: Callable[[], float]) -> None:
         """`chance` gives a number from 0 to below 1."""
@@ -37,7 +37,7 @@ class Circuit:
         self.entered: Final = dict.fromkeys(CircuitState, 0)
         self._chance = chance
         self.losses = 0
-        """How often it opened after it was closed."""
+        """How often it changed from closed to open."""
         self._failures = 0
 
     @property
@@ -45,24 +45,24 @@ class Circuit:
         """Whether calls go through."""
         return self.state is CircuitState.CLOSED
 
-    def failed(self) -> None:
-        """A call or the probe has failed."""
+    def record_failure(self) -> None:
+        """Open after a failed call or probe."""
         if self.state is not CircuitState.OPEN:
             self._failures += 1
             self.losses += self.state is CircuitState.CLOSED
             self._enter(CircuitState.OPEN)
 
-    def probes(self) -> None:
-        """A probe begins."""
+    def begin_probe(self) -> None:
+        """Begin a probe."""
         self._enter(CircuitState.PROBING)
 
-    def answered(self) -> None:
-        """The probe has succeeded."""
+    def record_success(self) -> None:
+        """Close after a probe that succeeded."""
         self._failures = 0
         self._enter(CircuitState.CLOSED)
 
     def delay_s(self) -> float:
-        """How long to leave the server alone now: doubled with each failure in a row."""
+        """The delay until the next probe, doubled with each failure in a row."""
         return BACKOFF.delay_s(max(1, self._failures), self._chance())
 
     def _enter(self, state: CircuitState) -> None:

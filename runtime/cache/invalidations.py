@@ -1,14 +1,14 @@
-"""What other nodes wrote or deleted, heard over Redis; and since when nothing was missed.
+"""Messages over Redis about the writes and deletes of other nodes, and proof that none is missing.
 
-Redis' publish and subscribe, not its client-side tracking: a message of ours says who wrote and
-which version, so the writer keeps its own entry and a late message does not remove a newer
-one. Tracking names only keys, would remove from a node what it has just written itself, and
-exists in redis-py for blocking clients alone. What tracking sees and this does not (keys that
-Redis evicts or that are flushed by hand) makes no copy in a local tier wrong.
+This uses Redis' publish and subscribe, not its client-side tracking. A message names the writer and
+the version, so the writer keeps its own entry, and a late message does not remove a newer one.
+Tracking names only keys. It would remove from a node what that node has just written, and redis-py
+has it for blocking clients only. Keys that Redis evicts or that are flushed by hand, which only
+tracking reports, make no copy in a local tier wrong.
 
-Messages are sent within the step that writes (see `scripts`), so there is no write without its
-message. They may be lost with the connection; therefore the subscriber sends pings on the same
-connection. When a ping is answered, all that was published before it was sent has been heard.
+The step that writes also sends the message (see `scripts`), so no write is without its message. A
+message may be lost with the connection, so the subscriber sends pings on the same connection. The
+answer to a ping proves that all messages published before the ping have arrived.
 """
 
 import asyncio
@@ -30,21 +30,21 @@ __all__ = [
 ]
 
 FLUSH: Final = "*"
-"""In place of keys: forget everything."""
+"""In place of keys: clear everything."""
 
 VERSION_BYTES: Final = 8
 
 
 class Invalidation(NamedTuple):
-    """What one message says."""
+    """The contents of one message."""
 
     origin: str
     versions: Mapping[str, bytes | None] | None
-    """By key the version that was written, None for a delete; None in all: forget everything."""
+    """For each key the written version, or None for a delete. None as a whole: clear everything."""
 
 
 def encode_invalidation(origin: str, values: Mapping[str, bytes] | Collection[str] | None) -> bytes:
-    """The message that these values were written, or these keys deleted, by `origin`."""
+    """The message that `origin` wrote these values, or deleted these keys."""
     body: Any
     if values is None:
         body = FLUSH
@@ -57,7 +57,7 @@ def encode_invalidation(origin: str, values: Mapping[str, bytes] | Collection[st
 
 
 def decode_invalidation(message: bytes) -> Invalidation:
-    """What `encode_invalidation` made; anything else means: forget everything."""
+    """The contents of a message. An unreadable message means: clear everything."""
     try:
         origin, body = msgpack.unpackb(message)
         if isinstance(origin, str) and isinstance(body, dict):
@@ -68,7 +68,7 @@ def decode_invalidation(message: bytes) -> Invalidation:
 
 
 class Subscription:
-    """Listens on one channel until it is closed; comes back by itself when it is cut off."""
+    """Listens on one channel until it is closed. It reconnects by itself."""
 
     def __init__(
         self,
@@ -76,23 +76,23 @@ class Subscription:
         channel: str,
         *,
         ping_s: float,
-        heard: Callable[[bytes], None],
-        began: Callable[[], None],
+        on_message: Callable[[bytes], None],
+        on_gap: Callable[[], None],
         clock: Callable[[], float],
         chance: Callable[[], float],
     ) -> None:
-        """`began` is called whenever messages may have been missed; both never wait."""
+        """`on_gap` is called whenever messages may be missing. Neither callback may wait."""
         self.confirmed_s = float("-inf")
-        """All that was published before this moment, by `clock`, has been heard."""
+        """All messages published before this moment, by `clock`, have arrived."""
         self.begun = 0
-        """How often a subscription was made."""
+        """The number of subscriptions made."""
         self.lost = 0
-        """How often one was lost."""
+        """The number of subscriptions lost."""
         self._url = url
         self._channel = channel
         self._ping_s = ping_s
-        self._heard = heard
-        self._began = began
+        self._on_message = on_message
+        self._on_gap = on_gap
         self._clock = clock
         self._circuit = Circuit(chance)
         self._task: asyncio.Task[None] | None = None
@@ -117,8 +117,8 @@ class Subscription:
                 await self._listen(listener)
             except UNREACHABLE:
                 self.lost += self.begun > begun
-                self._circuit.probes()
-                self._circuit.failed()
+                self._circuit.begin_probe()
+                self._circuit.record_failure()
             finally:
                 with contextlib.suppress(*UNREACHABLE):
                     await listener.aclose()
@@ -126,7 +126,7 @@ class Subscription:
             await asyncio.sleep(self._circuit.delay_s())
 
     async def _listen(self, listener: Any) -> None:
-        """Raises one of `UNREACHABLE` when the connection is lost, or silent for too long."""
+        """Listen. Raises one of `UNREACHABLE` when the connection is lost, or silent too long."""
         async with asyncio.timeout(CALL_S_MAX):
             await listener.subscribe(self._channel)
         asked_s = self._clock()
@@ -136,12 +136,12 @@ class Subscription:
             message = await listener.get_message(timeout=wait_s)
             match message and message["type"]:
                 case "message":
-                    self._heard(message["data"])
+                    self._on_message(message["data"])
                 case "subscribe":
-                    # A second one would mean that the library has connected again by itself.
+                    # A second one means that the library has reconnected by itself.
                     self.begun += 1
-                    self._began()
-                    self._circuit.answered()
+                    self._on_gap()
+                    self._circuit.record_success()
                     self.confirmed_s, is_answered = asked_s, True
                 case "pong":
                     self.confirmed_s, is_answered = asked_s, True

@@ -1,12 +1,12 @@
 """The first tier: a cache inside this process, bounded by entries and by bytes.
 
-What was not read for longest goes first. An entry lives at most as long as was asked, and up
-to `jitter` of that less, so that what was cached together does not expire together.
+The least recently read entry goes first. An entry lasts at most its time to live, and up to
+`jitter` of it less, so that entries that were cached together do not expire together.
 
-Invariants: never more than `entries_max` entries or `bytes_max` bytes; an entry is never
-served after its expiry; a refused value leaves no earlier one behind.
+Invariants: there are never more than `entries_max` entries or `bytes_max` bytes. An entry is never
+served after its expiry. A refused value leaves no earlier value behind.
 
-For one event loop. Nothing here waits: what is `async` is so because the port is.
+It is for one event loop. Nothing here waits: methods are `async` only to fit the port.
 """
 
 import random
@@ -28,16 +28,16 @@ __all__ = [
 ENTRIES_MAX: Final = 100_000
 BYTES_MAX: Final = 64 * 2**20
 ENTRY_BYTES: Final = 300
-"""What an entry weighs beside its key's and value's length, about: the objects that hold it."""
+"""The approximate size of the objects of an entry, without the lengths of its key and value."""
 
 JITTER: Final = 0.1
-"""How much sooner than asked an entry may expire, as a share of its time to live."""
+"""How much sooner an entry may expire, as a share of its time to live."""
 
 TOMBSTONE_S: Final = 10.0
-"""For how long after a delete nothing is kept under the key, where the newest value wins.
+"""How long after a delete the key stays empty, where the newest value wins.
 
-Who read the value before the delete, and is late to cache it, is refused; a new value under
-the key is refused as well, which costs its readers speed and nothing else.
+This refuses a value that was read before the delete and is cached late. It also refuses a new value
+of the key, which costs its readers speed and nothing else.
 """
 
 VERSION_BYTES: Final = 8
@@ -50,7 +50,7 @@ def is_older(value: bytes, than: bytes) -> bool:
 
 class _Entry(NamedTuple):
     value: bytes | None
-    """None: it was deleted, and nothing older may take its place."""
+    """None: the key was deleted, and no older value may take its place."""
     expires_s: float
     as_of_s: float
     size_bytes: int
@@ -58,7 +58,7 @@ class _Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LocalStatistics:
-    """What is in the cache, and what has happened in it since it was made."""
+    """The contents of the cache, and its counters since it was made."""
 
     entries: int
     bytes: int
@@ -67,22 +67,23 @@ class LocalStatistics:
     writes: int
     deletes: int
     expired: int
-    """Reads that found an entry whose time was over."""
+    """Reads that found an expired entry."""
     evicted: int
-    """Entries that gave way to others."""
+    """Entries that made room for others."""
     too_large: int
     refused_older: int
-    """Values that did not replace a newer one."""
+    """Values refused because a newer one was there."""
     distrusted: int
-    """Reads that found an entry too old to be trusted (see `TieredCache`)."""
+    """Reads that found an entry too old to trust (see `TieredCache`)."""
     flushes: int
 
 
 class LocalCache:
-    """See the module. With `newest_wins`, values begin with 8 bytes, big-endian, that grow.
+    """The local tier; see the module.
 
-    Then a lower one never replaces a higher one, and a delete holds for `TOMBSTONE_S`: it does
-    not matter in which order writes arrive.
+    With `newest_wins`, values begin with a version of 8 bytes, big-endian, that grows. A lower
+    version never replaces a higher one, and a delete holds for `TOMBSTONE_S`, so the order in which
+    writes arrive does not matter.
     """
 
     def __init__(
@@ -115,7 +116,7 @@ class LocalCache:
         return self.read(keys)
 
     async def set_many(self, values: Mapping[str, bytes], ttl_s: float) -> None:
-        """See `Cache`. A time to live of 0 or less keeps nothing."""
+        """See `Cache`. A time to live of 0 or less stores nothing."""
         for key, value in values.items():
             self.write(key, value, ttl_s)
 
@@ -124,13 +125,13 @@ class LocalCache:
         self.delete(keys)
 
     async def close(self) -> None:
-        """See `Cache`: it is empty afterwards."""
+        """See `Cache`. The cache is empty afterwards."""
         self.clear()
 
-    # --- without waiting -------------------------------------------------------------------
+    # --- synchronous -------------------------------------------------------------------
 
     def read(self, keys: Sequence[str], not_before_s: float | None = None) -> list[bytes | None]:
-        """The values of these keys; only what was true at `not_before_s` or later, if given."""
+        """The values of these keys; if given, only those true at `not_before_s` or later."""
         entries, now = self._entries, self.clock()
         found: list[bytes | None] = []
         for key in keys:
@@ -153,7 +154,7 @@ class LocalCache:
         return found
 
     def write(self, key: str, value: bytes, ttl_s: float, as_of_s: float | None = None) -> bool:
-        """Keep a value that was true at `as_of_s` (now by default); whether it is kept."""
+        """Store a value that was true at `as_of_s` (now by default). False if it was refused."""
         now = self.clock()
         before = self._entries.get(key)
         if (
@@ -177,7 +178,7 @@ class LocalCache:
         return True
 
     def delete(self, keys: Collection[str]) -> None:
-        """Forget these keys because they are deleted everywhere."""
+        """Remove keys that are deleted everywhere."""
         self._deletes += len(keys)
         for key in keys:
             self._remove(key)
@@ -186,9 +187,9 @@ class LocalCache:
                 self._put(key, _Entry(None, now + TOMBSTONE_S, now, ENTRY_BYTES + len(key)))
 
     def drop(self, key: str, newer: bytes | None = None) -> None:
-        """Forget a key because another value is known elsewhere.
+        """Remove a key because another node has another value.
 
-        With `newer`, that value's version: what is here stays if it is not older.
+        `newer` is the version of that value: an entry that is not older stays.
         """
         entry = self._entries.get(key)
         if entry is None or entry.value is None:
@@ -197,7 +198,7 @@ class LocalCache:
             self._remove(key)
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove everything."""
         self._flushes += 1
         self._entries.clear()
         self._bytes = 0

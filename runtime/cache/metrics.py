@@ -1,4 +1,4 @@
-"""What a cache counts, as metrics of its host."""
+"""The counters of a cache as metrics of its host."""
 
 from callboard.actors.kernel.inspection.metric_sources import Name, Reading
 
@@ -9,7 +9,7 @@ __all__ = ["reading_of"]
 
 
 def reading_of(cache: TieredCache) -> Reading:
-    """The figures of both tiers now; see `runtime.telemetry.metrics` for what each says."""
+    """The current figures of both tiers. `runtime.telemetry.metrics` describes each."""
     now = cache.statistics()
     counts: dict[Name, float] = {
         Name("callboard_cache_hits", "local"): now.local.hits,
@@ -17,7 +17,7 @@ def reading_of(cache: TieredCache) -> Reading:
         Name("callboard_cache_evicted"): now.local.evicted,
         Name("callboard_cache_loads"): now.loads,
         Name("callboard_cache_loads_shared"): now.loads_shared,
-        Name("callboard_cache_invalidations", "sent"): now.told,
+        Name("callboard_cache_invalidations", "sent"): now.sent,
         Name("callboard_cache_invalidations", "heard"): now.heard,
     }
     gauges: dict[Name, float] = {Name("callboard_cache_bytes"): now.local.bytes}

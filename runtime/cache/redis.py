@@ -1,10 +1,10 @@
 """The second tier: Redis by URL, for all nodes together.
 
-Nothing here fails, and nothing waits longer than its bound: a call that does not answer in
-time, or whose connection breaks, opens the circuit. While it is open every read is a miss at
-once, and every write is remembered as *owed*: what Redis holds under that key may be outdated.
-A task of its own probes the server with a growing delay, and when it answers, first deletes
-what is owed. Only then is Redis read again.
+Nothing here fails, and nothing waits longer than its limit. A call without an answer in time, or
+with a broken connection, opens the circuit. While it is open, every read is a miss at once, and the
+keys of every write are noted as *owed*: Redis may hold an outdated value of them. A task probes the
+server with a growing delay. When the server answers, the task first deletes the owed keys. Only
+then do reads go to Redis again.
 """
 
 import asyncio
@@ -26,13 +26,13 @@ from .scripts import DELETE, EXPIRY, WRITE
 __all__ = ["CALL_S_MAX", "KEY_S_MAX", "RedisCache", "RedisStatistics", "Remote", "connect"]
 
 CALL_S_MAX: Final = 0.5
-"""How long any call may wait for Redis, plus `KEY_S_MAX` for each of its keys."""
+"""The limit for any call to Redis, plus `KEY_S_MAX` for each of its keys."""
 KEY_S_MAX: Final = 0.000_2
 
 BATCH_KEYS_MAX: Final = 500
-"""Keys in one command: Redis serves nobody else meanwhile."""
+"""Keys in one command. Redis serves no other client meanwhile."""
 OWED_MAX: Final = 100_000
-"""Keys remembered while Redis is away; with more, everything under the prefix is deleted."""
+"""Owed keys while Redis is away. With more, everything under the prefix is deleted."""
 CONNECTIONS_MAX: Final = 16
 SCAN_COUNT: Final = 1_000
 
@@ -40,7 +40,7 @@ UNREACHABLE: Final = (RedisError, OSError, TimeoutError)
 
 
 class Remote(NamedTuple):
-    """A value in Redis, and for how much longer it is good."""
+    """A value in Redis, and its remaining time to live."""
 
     value: bytes
     remaining_s: float
@@ -48,7 +48,7 @@ class Remote(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RedisStatistics:
-    """What has happened on the way to Redis since this was made."""
+    """The state of the circuit, and the counters of calls to Redis."""
 
     state: CircuitState
     opened: int
@@ -61,24 +61,24 @@ class RedisStatistics:
     deletes: int
     timeouts: int
     failures: int
-    """Calls that broke in another way than by time."""
+    """Calls that failed other than by a timeout."""
     skipped: int
-    """Calls that were not made because the circuit was open."""
+    """Calls skipped because the circuit was open."""
     refused_older: int
     owed: int
-    """Keys that are to be deleted when Redis is back."""
+    """Keys to delete when Redis is back."""
     repaid: int
-    """Keys that were deleted when it was."""
+    """Owed keys that were deleted."""
 
 
 def connect(url: str, timeout_s: float, connections_max: int = CONNECTIONS_MAX) -> Any:
-    """A client whose calls neither retry nor wait for longer than `timeout_s` each."""
+    """A client whose calls do not retry, and wait at most `timeout_s` each."""
     # `Any`: the stubs of redis-py mix the blocking and the asynchronous client's types.
     pool = aioredis.BlockingConnectionPool.from_url(
         url,
         max_connections=connections_max,
         timeout=timeout_s,
-        protocol=2,  # Nothing here needs version 3, and every proxy speaks this one.
+        protocol=2,  # Nothing here needs version 3, and every proxy supports this one.
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
         retry=Retry(NoBackoff(), 0),
@@ -88,7 +88,7 @@ def connect(url: str, timeout_s: float, connections_max: int = CONNECTIONS_MAX) 
 
 
 class RedisCache:
-    """See the module. `newest_wins` is explained at `LocalCache`; all nodes must agree on it."""
+    """The Redis tier; see the module. All nodes must agree on `newest_wins` (see `LocalCache`)."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class RedisCache:
         jitter: float = JITTER,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        """Nothing is sent before the first call. `chance` gives a number from 0 to below 1."""
+        """The first call connects. `chance` gives a number from 0 to below 1."""
         self.prefix: Final = prefix
         self.newest_wins: Final = newest_wins
         self._client = connect(url, call_s_max)
@@ -115,9 +115,9 @@ class RedisCache:
         self._owes_all = False
         self._is_closed = False
         self.channel = ""
-        """Where writes are told of; nowhere when empty."""
+        """The channel for messages about writes; empty for none."""
         self.flush_message = b""
-        """What tells the other nodes to forget everything."""
+        """The message that makes other nodes clear everything."""
         self._hits = self._misses = self._writes = self._deletes = 0
         self._timeouts = self._failures = self._skipped = self._refused = self._repaid = 0
 
@@ -136,7 +136,7 @@ class RedisCache:
         await self.delete(keys)
 
     async def close(self) -> None:
-        """See `Cache`. What is owed is not repaid any more: it expires by its time to live."""
+        """See `Cache`. Owed keys are no longer deleted; they expire by their time to live."""
         self._is_closed = True
         if self._probing is not None:
             self._probing.cancel()
@@ -144,10 +144,10 @@ class RedisCache:
         with contextlib.suppress(*UNREACHABLE):
             await self._client.aclose(close_connection_pool=True)
 
-    # --- with what the tiers need ----------------------------------------------------------
+    # --- for `TieredCache` ----------------------------------------------------------
 
     async def read(self, keys: Sequence[str]) -> list[Remote | None]:
-        """The values of these keys, and how long they are good for."""
+        """The values of these keys, with their remaining times to live."""
         found: list[Remote | None] = []
         names = [self.prefix + key for key in keys]
 
@@ -155,7 +155,7 @@ class RedisCache:
             for at in range(0, len(names), BATCH_KEYS_MAX):
                 pipeline = self._client.pipeline(transaction=False)
                 pipeline.mget(names[at : at + BATCH_KEYS_MAX])
-                pipeline.time()  # Read after the values: what remains is never overstated.
+                pipeline.time()  # Read last: what remains is never overstated.
                 values, (seconds, micros) = await pipeline.execute()
                 now_ms = seconds * 1_000 + micros // 1_000
                 found.extend(_remote(value, now_ms) for value in values)
@@ -170,7 +170,7 @@ class RedisCache:
     async def write(
         self, values: Mapping[str, bytes], ttl_s: float, message: bytes = b""
     ) -> list[str]:
-        """Keep these values; the keys where a newer value, or a delete, was there already."""
+        """Store these values. Gives the keys that were refused for a newer value or a delete."""
         if ttl_s < 0.001:
             await self.delete(tuple(values), message)
             return []
@@ -180,15 +180,15 @@ class RedisCache:
         async def send() -> None:
             for at in range(0, len(keys), BATCH_KEYS_MAX):
                 batch = keys[at : at + BATCH_KEYS_MAX]
-                told = message if at + BATCH_KEYS_MAX >= len(keys) else b""
+                last_message = message if at + BATCH_KEYS_MAX >= len(keys) else b""
                 arguments: list[Any] = [
                     "1" if self.newest_wins else "0",
-                    self.channel if told else "",
-                    told,
+                    self.channel if last_message else "",
+                    last_message,
                 ]
                 for key in batch:
-                    lives_ms = int(ttl_s * 1_000 * (1 - self._jitter * self._chance()))
-                    arguments += (values[key], max(1, lives_ms))
+                    ttl_ms = int(ttl_s * 1_000 * (1 - self._jitter * self._chance()))
+                    arguments += (values[key], max(1, ttl_ms))
                 names = [self.prefix + key for key in batch]
                 places = await self._write_script(keys=names, args=arguments)
                 refused.extend(batch[place] for place in places)
@@ -199,7 +199,7 @@ class RedisCache:
         return refused
 
     async def delete(self, keys: Collection[str], message: bytes = b"") -> None:
-        """Forget these keys."""
+        """Delete these keys."""
         if await self._call_or_owe(lambda: self._send_deletes(list(keys), message), keys):
             self._deletes += len(keys)
 
@@ -207,8 +207,8 @@ class RedisCache:
         tombstone_ms = int(TOMBSTONE_S * 1_000) if self.newest_wins else 0
         for at in range(0, len(keys), BATCH_KEYS_MAX):
             names = [self.prefix + key for key in keys[at : at + BATCH_KEYS_MAX]]
-            told = message if at + BATCH_KEYS_MAX >= len(keys) else b""
-            arguments = [tombstone_ms, self.channel if told else "", told]
+            last_message = message if at + BATCH_KEYS_MAX >= len(keys) else b""
+            arguments = [tombstone_ms, self.channel if last_message else "", last_message]
             await self._delete_script(keys=names, args=arguments)
 
     @property
@@ -239,7 +239,7 @@ class RedisCache:
     # --- the circuit -----------------------------------------------------------------------
 
     async def _call(self, call: Callable[[], Any], keys: int) -> bool:
-        """Whether the call was made and answered within its bound."""
+        """Make a call. False if it was skipped, failed or took too long."""
         if not self._circuit.is_closed or self._is_closed:
             self._skipped += 1
             return False
@@ -253,49 +253,49 @@ class RedisCache:
         return True
 
     async def _call_or_owe(self, call: Callable[[], Any], keys: Collection[str]) -> bool:
-        """The same for what changes these keys: unless it surely did, they are owed."""
+        """Make a call that changes these keys. They are owed unless it surely succeeded."""
         if not keys:
             return False
         is_done = False
         try:
             is_done = await self._call(call, len(keys))
         finally:
-            # Also when whoever called was cancelled meanwhile.
+            # Also if the caller was cancelled meanwhile.
             if not is_done:
                 self._owe(keys)
         return is_done
 
     def _note(self, error: Exception) -> None:
-        # redis-py has a TimeoutError of its own, which is no builtin one.
+        # redis-py's own TimeoutError is not the built-in one.
         if isinstance(error, TimeoutError | aioredis.TimeoutError):
             self._timeouts += 1
         else:
             self._failures += 1
 
     def _open(self) -> None:
-        self._circuit.failed()
+        self._circuit.record_failure()
         if self._probing is None and not self._is_closed:
             self._probing = asyncio.ensure_future(self._probe())
 
     async def _probe(self) -> None:
         while True:
             await asyncio.sleep(self._circuit.delay_s())
-            self._circuit.probes()
+            self._circuit.begin_probe()
             try:
-                # What was open may be broken, or hold answers to what nobody waits for.
+                # Open connections may be broken, or hold answers to abandoned calls.
                 await self._client.connection_pool.disconnect(inuse_connections=True)
                 async with asyncio.timeout(self._call_s_max):
                     await self._client.ping()
                 await self._repay()
             except UNREACHABLE as error:
                 self._note(error)
-                self._circuit.failed()
+                self._circuit.record_failure()
             else:
                 self._probing = None
-                self._circuit.answered()
+                self._circuit.record_success()
                 return
 
-    # --- what Redis must forget ------------------------------------------------------------
+    # --- owed keys ------------------------------------------------------------
 
     def _owe(self, keys: Collection[str]) -> None:
         if self._is_closed:
@@ -306,11 +306,11 @@ class RedisCache:
         if not self._owes_all:
             self._owed.update(keys)
         if self._circuit.is_closed:
-            # It closed again in between, or there was no failure: only a probe repays.
+            # It closed again meanwhile, or nothing failed: only a probe repays.
             self._open()
 
     async def _repay(self) -> None:
-        """Delete what may be outdated. What is owed meanwhile is repaid in the same go."""
+        """Delete the owed keys, and those that become owed meanwhile."""
         while self._owes_all or self._owed:
             if self._owes_all:
                 self._owes_all = False

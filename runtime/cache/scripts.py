@@ -1,10 +1,11 @@
-"""What Redis does in one step: write or delete, and tell the other nodes.
+"""Scripts that Redis runs in one step: a write or delete, and the message to the other nodes.
 
-A value in Redis begins with the moment when it expires, by the server's clock, in
-milliseconds: a node that copies it into its local tier must not keep it for longer.
+A value in Redis begins with its expiry, by the server's clock, in milliseconds. A node that copies
+the value into its local tier must not keep it for longer.
 
-A script and not `MULTI`: the comparison with what is there, the write and the message are one
-step, so a write without its message cannot exist. All keys of a call must live on one server.
+They are scripts and not `MULTI`, because the comparison with the old value, the write and the
+message must be one step. So no write is without its message. All keys of a call must be on one
+server.
 """
 
 import struct
@@ -14,10 +15,11 @@ __all__ = ["DELETE", "EXPIRY", "TOMBSTONE", "WRITE"]
 
 EXPIRY: Final = struct.Struct(">Q")
 TOMBSTONE: Final = b"-"
-"""Stands under a deleted key for a while; every value is longer."""
+"""The value of a deleted key for a while. Every other value is longer."""
 
-# Versions are compared as numbers: Lua compares texts by the server's locale. A version over
-# 2^53 would be rounded, and wins over an equal one then, which is a refresh.
+# Versions are compared as numbers, because Lua compares texts by the server's locale. Versions
+# above 2^53 are rounded and may count as equal; then the write wins, which only refreshes the
+# value.
 WRITE: Final = """
 local newest_wins, channel, message = ARGV[1] == '1', ARGV[2], ARGV[3]
 local time = redis.call('TIME')

@@ -1,18 +1,19 @@
-"""Both tiers as one cache: first this process, then Redis, with the nodes told of each write.
+"""Both tiers as one cache: first this process, then Redis, with a message about each write.
 
-How old what is served can be:
+The age of served values:
 
-- An entry of the local tier is served when it was true within the last `stale_s_max` seconds,
-  or when it has been in here since, and everything published up to `stale_s_max` ago has been
-  heard. While the subscription stands, that is every entry; while it is lost, only those
-  that came in within the bound. A new subscription begins with an empty local tier.
-- What Redis holds is as new as the last write that reached it. A write that did not is owed
-  (see `redis`): other nodes, if they still reach Redis, may read the value before it until the
-  writer is back, or until the value's time to live is over.
-- With `newest_wins`, a late write cannot replace a newer one. Without it, what is loaded while
-  somebody else writes may be cached after it, until its time to live is over.
+- The local tier serves an entry that was true within the last `stale_s_max` seconds,
+  or that has been here since, if all messages published until `stale_s_max` ago have arrived. While
+  the subscription stands, that is every entry; while it is lost, only entries that are younger. A
+  new subscription begins with an empty local tier.
+- Redis holds the last write that reached it. A write that did not is owed (see `redis`):
+  other nodes, if they still reach Redis, may read the older value until the writer is back, or
+  until the value's time to live is over.
+- With `newest_wins`, a late write cannot replace a newer one. Without it, a value that was
+  loaded during a write of another node may be cached after that write, until its time to live
+  is over.
 
-Nothing is remembered about what is *not* there: a miss is looked up again.
+Misses are not cached.
 """
 
 import random
@@ -31,44 +32,44 @@ from .single_flight import LOAD_S_MAX, SingleFlight
 __all__ = ["STALE_S_MAX", "TieredCache", "TieredStatistics", "open_cache"]
 
 STALE_S_MAX: Final = 2.0
-"""How long another node's write may stay unseen in the local tier, when messages are lost."""
+"""How long the local tier may miss a write of another node, when messages are lost."""
 PINGS_IN_BOUND: Final = 4
-"""Pings of the subscription within `stale_s_max`: one late answer costs nothing."""
+"""Pings of the subscription within `stale_s_max`, so that one late answer costs nothing."""
 LOCAL_TTL_S_MAX: Final = 300.0
-"""For how long a value from Redis is kept in the local tier, at most."""
+"""The longest time that the local tier keeps a value from Redis."""
 
 
 Touched = dict[str, bytes | None]
-"""Keys that were written or deleted, with the version that was written."""
+"""Keys that were written or deleted, with the written versions."""
 
 _EVERYTHING: Final = "\0*"
-"""Among touched keys: all of them."""
+"""Stands for all keys."""
 
 
 @dataclass(frozen=True, slots=True)
 class TieredStatistics:
-    """The figures of both tiers, and of what is between them."""
+    """The figures of both tiers, and of the messages between nodes."""
 
     local: LocalStatistics
     redis: RedisStatistics | None
     """None without a second tier."""
     is_confirmed: bool
-    """Whether the whole local tier may be served now."""
-    told: int
-    """Messages to other nodes."""
+    """Whether the local tier may serve every entry now."""
+    sent: int
+    """Messages sent to other nodes."""
     heard: int
-    """Messages of other nodes."""
+    """Messages received from other nodes."""
     subscriptions: int
     subscriptions_lost: int
     overtaken: int
-    """Values not kept here because another write came in between."""
+    """Values not stored here because another write came in between."""
     loads: int
     loads_shared: int
     loads_failed: int
 
 
 class TieredCache:
-    """See the module. For one event loop; `start` before the first call, `close` at the end."""
+    """The cache; see the module. For one event loop: call `start` first, and `close` at the end."""
 
     def __init__(
         self,
@@ -81,7 +82,7 @@ class TieredCache:
         clock: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        """`url` is where the subscription is made: the same as the Redis tier's."""
+        """`url` is the server of the subscription, the same as of the Redis tier."""
         self.origin: Final = secrets.token_hex(8)
         self.local: Final = local
         self.redis: Final = redis
@@ -89,30 +90,30 @@ class TieredCache:
         self._clock = clock
         self._flights = SingleFlight(load_s_max)
         self._under_way: list[Touched] = []
-        """For each read and write that is under way: what others have done meanwhile."""
-        self._told = self._heard = self._overtaken = 0
+        """For each read and write that is under way, the keys written meanwhile."""
+        self._sent = self._heard = self._overtaken = 0
         self._subscription: Subscription | None = None
         if redis is not None:
             redis.channel = redis.prefix + "invalidations"
-            # No origin of ours: what is owed is deleted for this node's own tier as well.
+            # Without an origin, so that this node's own tier is cleared too.
             redis.flush_message = encode_invalidation("", None)
             self._subscription = Subscription(
                 url,
                 redis.channel,
                 ping_s=stale_s_max / PINGS_IN_BOUND,
-                heard=self._on_message,
-                began=self._forget_all,
+                on_message=self._on_message,
+                on_gap=self._forget_all,
                 clock=clock,
                 chance=chance,
             )
 
     def start(self) -> None:
-        """Begin to listen to the other nodes. Until that stands, entries are served briefly."""
+        """Begin to listen to other nodes. Until the subscription stands, entries serve briefly."""
         if self._subscription is not None:
             self._subscription.start()
 
     async def close(self) -> None:
-        """See `Cache`. Loads under way are cancelled."""
+        """See `Cache`. It cancels loads that are under way."""
         await self._flights.close()
         if self._subscription is not None:
             await self._subscription.close()
@@ -132,7 +133,7 @@ class TieredCache:
         missing = list(
             dict.fromkeys(key for key, value in zip(keys, found, strict=True) if value is None)
         )
-        with self._watching() as touched:
+        with self._track_writes() as touched:
             remote = dict(zip(missing, await redis.read(missing), strict=True))
             for key, copy in remote.items():
                 if copy is not None:
@@ -145,15 +146,15 @@ class TieredCache:
         return merged
 
     async def set_many(self, values: Mapping[str, bytes], ttl_s: float) -> None:
-        """See `Cache`. On return other nodes have the message, or Redis is out of reach."""
+        """See `Cache`. On return Redis has the message for other nodes, or is out of reach."""
         began_s = self._clock()
         self._touch({key: value[:VERSION_BYTES] for key, value in values.items()})
-        with self._watching() as touched:
+        with self._track_writes() as touched:
             refused: Sequence[str] = ()
             if self.redis is not None:
                 message = encode_invalidation(self.origin, values)
                 refused = await self.redis.write(values, ttl_s, message)
-                self._told += self.redis.is_reachable
+                self._sent += self.redis.is_reachable
             touched.update(dict.fromkeys(refused))
             for key, value in values.items():
                 self._keep(key, value, ttl_s, began_s, touched)
@@ -164,7 +165,7 @@ class TieredCache:
         self.local.delete(keys)
         if self.redis is not None:
             await self.redis.delete(keys, encode_invalidation(self.origin, tuple(keys)))
-            self._told += self.redis.is_reachable
+            self._sent += self.redis.is_reachable
             self._touch(dict.fromkeys(keys))
             for key in keys:
                 self.local.drop(key)
@@ -172,19 +173,19 @@ class TieredCache:
     async def get_or_load(
         self, key: str, load: Callable[[], Awaitable[bytes | None]], ttl_s: float
     ) -> bytes | None:
-        """The value of the key; what `load` gives, and keep that, when it is not there.
+        """The value of the key. On a miss, call `load` and store its result.
 
-        Callers of one key on this node at the same time share one load (see `SingleFlight`);
-        each node loads for itself. None from `load` is given on and not kept.
+        Concurrent callers of one key on this node share one load (see `SingleFlight`). Each node
+        loads for itself. A result of None is returned and not stored.
         """
         found = (await self.get_many((key,)))[0]
         if found is not None:
             return found
 
         async def load_and_keep() -> bytes | None:
-            with self._watching() as touched:
+            with self._track_writes() as touched:
                 value = await load()
-                # Overtaken by a write, this value may be the one before it.
+                # If a write overtook the load, this value may be older than the write.
                 if value is not None and not self._is_overtaken(key, value, touched):
                     await self.set_many({key: value}, ttl_s)
                 return value
@@ -198,7 +199,7 @@ class TieredCache:
             local=self.local.statistics(),
             redis=None if self.redis is None else self.redis.statistics(),
             is_confirmed=self._not_before_s(self._clock()) is None,
-            told=self._told,
+            sent=self._sent,
             heard=self._heard,
             subscriptions=0 if subscription is None else subscription.begun,
             subscriptions_lost=0 if subscription is None else subscription.lost,
@@ -208,10 +209,10 @@ class TieredCache:
             loads_failed=self._flights.failed,
         )
 
-    # --- what other nodes do ---------------------------------------------------------------
+    # --- writes of other nodes ---------------------------------------------------------------
 
     def _not_before_s(self, now_s: float) -> float | None:
-        """Since when an entry must be here to be served; None: all may be."""
+        """The oldest moment at which a served entry may have been true; None: any."""
         subscription = self._subscription
         if subscription is None or now_s - subscription.confirmed_s <= self._stale_s_max:
             return None
@@ -239,13 +240,13 @@ class TieredCache:
             touched.update(versions)
 
     @contextmanager
-    def _watching(self) -> Iterator[Touched]:
+    def _track_writes(self) -> Iterator[Touched]:
         touched: Touched = {}
         self._under_way.append(touched)
         try:
             yield touched
         finally:
-            # By identity: equal ones of others are under way too.
+            # By identity, because others may be equal.
             self._under_way = [other for other in self._under_way if other is not touched]
 
     def _keep(self, key: str, value: bytes, ttl_s: float, as_of_s: float, touched: Touched) -> None:
@@ -261,7 +262,7 @@ class TieredCache:
         if key not in touched:
             return False
         version = touched[key]
-        # The message may be the one about this very value.
+        # The message may be about this very value.
         return not self.local.newest_wins or version is None or is_older(value, version)
 
 
@@ -276,7 +277,7 @@ def open_cache(
     stale_s_max: float = STALE_S_MAX,
     call_s_max: float = CALL_S_MAX,
 ) -> TieredCache:
-    """A cache in this process, and in the Redis of the URL if one is given; it listens already.
+    """A started cache in this process, and in the Redis of the URL if one is given.
 
     Call it on the event loop that uses it.
     """

@@ -1,8 +1,8 @@
-"""The command line: a module for each command of `callboard`, and what they share.
+"""The command line: one module for each command of `callboard`, and the parts that they share.
 
-`run` and `sim` run something; `tree`, `top`, `why` and `doctor` look at systems, and `down` ends
-one; `ls`, `show`, `tail`, `events` and `store` read journals; `cancel`, `approve`, `resume` and
-`fork` change an execution. `commands.py` lists them.
+`run` and `sim` run something. `tree`, `top`, `why` and `doctor` show the state of systems, and
+`down` stops one. `ls`, `show`, `tail`, `events` and `store` read journals. `cancel`, `approve`,
+`resume` and `fork` change an execution. `commands.py` lists them.
 """
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""`callboard approve ID STEP`: settles a non-idempotent step of which an attempt may have run."""
+"""`callboard approve ID STEP`: decides about a non-idempotent step that may have run."""
 
 import json
 import os
@@ -23,8 +23,10 @@ __all__ = ["approve"]
 @click.command()
 @click.argument("execution_id", metavar="ID")
 @click.argument("step")
-@click.option("--fail", "fails", is_flag=True, help="It counts as failed: it is not run again.")
-@timeout_option("How long its system may take.")
+@click.option(
+    "--fail", "fails", is_flag=True, help="Count the step as failed: do not run it again."
+)
+@timeout_option("How long a running system may take.")
 @json_option
 @take_over_option
 @journal_option
@@ -38,11 +40,11 @@ def approve(
     take_over: bool,
     url: str | None,
 ) -> None:
-    """Let STEP of the execution ID run again, or fail, when an attempt of it may have run.
+    """Let STEP of the execution ID run again, or fail, when an attempt may have run.
 
-    Look outside first whether the step has had its effect. A running system is told at once;
-    otherwise the journal is, and `callboard resume` goes on from there. Exits with 4 when a
-    running system has not taken it in time.
+    First check, outside of Callboard, whether the step had its effect. A running system gets the
+    decision at once. Otherwise the command writes it into the journal, and `callboard resume`
+    continues from there. Exits with 4 when a running system does not act in time.
     """
     with open_logs(url) as logs:
         found = find(logs, execution_id)
@@ -53,14 +55,14 @@ def approve(
         )
         reply = change(found, command, decided(history, command), take_over=take_over)
         if reply is None or not reply.is_running:
-            how = f"nobody runs it: callboard resume {short(found.id)}"
+            how = f"no system runs it: callboard resume {short(found.id)}"
         elif reply.is_settled:
             wait_until(
-                found, history, lambda now: index not in now.doubtful, "settle it", timeout_s
+                found, history, lambda now: index not in now.doubtful, "settle the step", timeout_s
             )
-            how = "its system goes on"
+            how = "its system continues"
         else:
-            raise UsageError(f"step {step!r} of execution {found.id} is not in doubt any more.")
+            raise UsageError(f"step {step!r} of execution {found.id} is no longer in doubt.")
     decision = Decision.FAIL if fails else Decision.RUN_AGAIN
     if as_json:
         click.echo(json.dumps({"id": found.id, "step": step, "decision": str(decision)}))
@@ -70,8 +72,8 @@ def approve(
 
 
 def _is_gone(found: Found, history: ExecutionHistory) -> bool:
-    """Whether nobody runs it, as far as one can tell: then what had begun is in doubt too."""
-    return not (history.owners and found.log.lives(history.owners[-1].name))
+    """Whether no system runs it, as far as the journal shows. Begun steps are then in doubt too."""
+    return not (history.owners and found.log.is_running(history.owners[-1].name))
 
 
 def _user() -> str:

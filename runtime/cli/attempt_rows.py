@@ -1,4 +1,4 @@
-"""Where attempts ran, for the eye: an executor by what it does, its attempts in rows."""
+"""The attempts of an execution, by executor and in rows that can be drawn."""
 
 from collections.abc import Sequence
 from itertools import accumulate
@@ -9,7 +9,7 @@ from callboard.actors.executions.history.fold import Attempt, ExecutionHistory
 __all__ = ["ExecutorRows", "at_once", "executor_rows", "kinds_of", "place_of", "short_kind"]
 
 ROWS_MAX: Final = 12
-"""Rows of one executor; where more ran side by side, it is told how many."""
+"""Rows of one executor. With more attempts at once only their number is shown."""
 
 
 class ExecutorRows(NamedTuple):
@@ -18,7 +18,7 @@ class ExecutorRows(NamedTuple):
     name: str
     attempts: list[Attempt]
     rows: list[list[Attempt]]
-    """Empty for a crowd: an executor with too many attempts at once."""
+    """Empty when the executor has too many attempts at once."""
 
 
 def kinds_of(history: ExecutionHistory) -> list[str]:
@@ -32,7 +32,7 @@ def short_kind(kind: str) -> str:
 
 
 def place_of(executor: str) -> str:
-    """The host of an executor, for people: an executor is the address of an agent."""
+    """The host of an executor (the address of an agent), for people."""
     slot, _, cell = executor.partition("/")
     return f"host {slot}" if slot.isdigit() and cell.isdigit() else executor or "–"
 
@@ -56,7 +56,7 @@ def _order(executor: str) -> tuple[int, int, str]:
 
 
 def _rows(attempts: Sequence[Attempt]) -> list[list[Attempt]]:
-    """Each into the first row that is free by then; they come by their begin."""
+    """Each attempt in the first free row. The attempts are sorted by their begin."""
     rows: list[list[Attempt]] = []
     for attempt in attempts:
         for row in rows:

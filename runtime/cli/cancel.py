@@ -1,4 +1,4 @@
-"""`callboard cancel ID`: ends an execution, whether its system runs or not."""
+"""`callboard cancel ID`: cancels an execution, whether its system runs or not."""
 
 import json
 
@@ -16,16 +16,16 @@ __all__ = ["cancel"]
 
 @click.command()
 @click.argument("execution_id", metavar="ID")
-@timeout_option("How long its system may take.")
+@timeout_option("How long a running system may take.")
 @json_option
 @take_over_option
 @journal_option
 def cancel(
     *, execution_id: str, timeout_s: float, as_json: bool, take_over: bool, url: str | None
 ) -> None:
-    """Cancel the execution ID. A running system is asked; otherwise the journal says it.
+    """Cancel the execution ID, through its running system or in the journal.
 
-    Exits with 4 when a running system has not ended it in time.
+    Exits with 4 when a running system does not end it in time.
     """
     with open_logs(url) as logs:
         found = find(logs, execution_id)
@@ -34,9 +34,9 @@ def cancel(
         reply = change(found, command, cancelled(history, command), take_over=take_over)
         if reply is not None and reply.is_running:
             wait_until(found, history, lambda now: now.is_over, "end", timeout_s)
-            how = "its system has cancelled it"
+            how = "its system cancelled it"
         else:
-            how = "nobody ran it: its journal says that it is cancelled"
+            how = "no system ran it: the journal records that it is cancelled"
             catch_up(found, history)
     if as_json:
         click.echo(json.dumps({"id": found.id, "status": str(history.status)}))

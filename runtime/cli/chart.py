@@ -22,12 +22,12 @@ HEIGHTS: Final = " ▁▂▃▄▅▆▇█"
 
 
 def timeline(history: ExecutionHistory, width: int) -> RenderableType:
-    """The rows of each executor; attempts that follow each other have different shades.
+    """The rows of each executor. Attempts that follow each other have different shades.
 
-    An executor with many attempts at once is one row: how many there were.
+    An executor with many attempts at once has one row, which shows their number.
     """
     if not history.attempts:
-        return Text("no attempt has ended so far.")
+        return Text("no attempt has ended yet.")
     begin = min(attempt.began_at for attempt in history.attempts)
     end = max(attempt.began_at + attempt.took_s for attempt in history.attempts)
     span = max(end - begin, 1e-6)
@@ -52,7 +52,9 @@ def timeline(history: ExecutionHistory, width: int) -> RenderableType:
         rows.append(Text(f"… and {counted(hidden, 'more row')}"))
     right = age(span)
     rows.append(Text(f"{' ' * NAME_MAX} 0 s{right.rjust(cells - 2)}", no_wrap=True))
-    legend = f"{' '.join(SHADES)}  attempts in turn   {FAILED}  one that failed, or is in doubt"
+    legend = (
+        f"{' '.join(SHADES)}  attempts in turn   {FAILED}  an attempt that failed, or is in doubt"
+    )
     return Group(*rows, Text(legend, "dim"))
 
 

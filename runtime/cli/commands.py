@@ -26,7 +26,7 @@ __all__ = ["command"]
 
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="`callboard COMMAND --help` tells more of each.",
+    epilog="`callboard COMMAND --help` describes each command.",
 )
 @click.version_option(callboard.__version__, prog_name="callboard")
 def command() -> None:

@@ -1,8 +1,8 @@
-"""`callboard doctor` says whether this machine is ready, and if not, what is to be done.
+"""`callboard doctor` checks whether this machine is ready, and says what to do if not.
 
-Invariants: it starts no Ray and changes nothing (to a cluster that answers it connects as a
-driver that does nothing), it always ends (an address that does not answer costs its deadline
-and no more), and every finding that is not `ok` says what to do.
+Invariants: it starts no Ray and changes nothing (it connects to a cluster that answers as a driver
+that does nothing). It always ends: an address that does not answer costs its deadline and no more.
+Every finding that is not `ok` says what to do.
 """
 
 import asyncio
@@ -46,8 +46,8 @@ from ..doctor.token import check_token
 __all__ = ["doctor", "run_checks"]
 
 CONNECT_DEADLINE_S: Final = 15.0
-"""How long Ray's client may take to connect to a cluster that answers."""
-LOOKS: Final[Mapping[Status, str]] = {
+"""The time limit for Ray's client to connect to a cluster that answers."""
+SHOWN: Final[Mapping[Status, str]] = {
     Status.OK: "[green]ok[/]",
     Status.WARN: "[yellow]warn[/]",
     Status.FAIL: "[bold red]fail[/]",
@@ -62,10 +62,10 @@ def run_checks(
     ports: Mapping[int, str] = RAY_PORTS,
     deadline_s: float = ADDRESS_DEADLINE_S,
 ) -> list[Check]:
-    """Make every check and return all findings; a check that breaks is a finding itself.
+    """Make every check and return all findings. A check that breaks is a finding itself.
 
-    With `address`, the cluster there is tried too, for at most `deadline_s`; one that answers
-    is asked what detached systems have left there, for at most `CONNECT_DEADLINE_S` more.
+    With `address`, try the cluster there too, for at most `deadline_s`. If it answers, also look
+    for what detached systems left there, for at most `CONNECT_DEADLINE_S` more.
     """
     settings = os.environ if environment is None else environment
     folder = ray_temporary_folder(settings)
@@ -117,14 +117,14 @@ def _print_table(checks: Sequence[Check], console: Console) -> None:
     table.add_column("")
     table.add_column("found", overflow="fold")
     for check in checks:
-        table.add_row(check.name, LOOKS[check.status], escape(check.found))
+        table.add_row(check.name, SHOWN[check.status], escape(check.found))
     console.print(table)
     todo = [check for check in checks if check.status is not Status.OK]
     if todo:
         console.print("\nWhat to do")
     for check in todo:
-        look = LOOKS[check.status]
-        console.print(f"  {look} {check.name}: {escape(check.advice)}", highlight=False)
+        shown = SHOWN[check.status]
+        console.print(f"  {shown} {check.name}: {escape(check.advice)}", highlight=False)
     verdicts = {
         Status.OK: "Ready.",
         Status.WARN: "Ready, with the warnings above.",
@@ -137,14 +137,14 @@ def _print_table(checks: Sequence[Check], console: Console) -> None:
 @click.option(
     "--address",
     metavar="HOST:PORT",
-    help="Also try the cluster at this address, and look there for dead systems.",
+    help="Also check the cluster at this address, and look there for dead systems.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @click.pass_context
 def doctor(context: click.Context, /, *, address: str | None, as_json: bool) -> None:
     """Check this machine: Python, Ray, token, ports, disk, memory, stray processes.
 
-    Starts nothing and changes nothing. Exits with 1 when a check failed, otherwise with 0.
+    Starts nothing and changes nothing. Exits with 1 when a check fails, otherwise with 0.
     """
     checks = run_checks(address=address)
     ready = worst(checks) is not Status.FAIL

@@ -1,7 +1,7 @@
-"""`callboard down`: stops a detached system of a cluster, or lists those that run there.
+"""`callboard down`: stops a detached system of a cluster, or lists the running ones.
 
-Invariant: what it says is stopped has left no process; a system whose root does not answer
-is ended with all its hosts, and that is said.
+Invariant: a system that is reported as stopped has left no process. If the root does not answer,
+the command kills the system with all its hosts, and says so.
 """
 
 import asyncio
@@ -23,9 +23,9 @@ ADDRESS_DEFAULT = "auto"
     "--address",
     metavar="HOST:PORT",
     envvar="CALLBOARD_ADDRESS",
-    help="The cluster it runs on (default: the one of this machine).",
+    help="The cluster that it runs on (default: the cluster of this machine).",
 )
-@timeout_option("How long its actors may take to stop before they are ended.")
+@timeout_option("How long its actors may take to stop before they are killed.")
 @json_option
 @click.pass_context
 def down(
@@ -37,11 +37,11 @@ def down(
     timeout_s: float,
     as_json: bool,
 ) -> None:
-    """Stop the detached system NAME; without NAME, list those that run.
+    """Stop the detached system NAME; without NAME, list the running systems.
 
-    Its actors are stopped in order, newest first, and then all its processes. Drivers that
-    are attached to it are told. What a system with a dead root has left is listed, and removed,
-    too. Exits with 1 when there is no such system.
+    The actors stop in order, newest first, and then all processes. Attached drivers get a notice.
+    Systems with a dead root are listed too, and NAME removes what such a system left. Exits with 1
+    when there is no such system.
     """
     if name is None:
         names, leftovers = asyncio.run(_list(address))
@@ -52,20 +52,20 @@ def down(
                 f"{name}  (its root is dead; `callboard down {name}` removes what it left)"
                 for name in leftovers
             ]
-            click.echo("\n".join([*names, *dead]) or "no detached system runs there.")
+            click.echo("\n".join([*names, *dead]) or "no detached system runs on this cluster.")
         context.exit(ExitCode.OK)
     in_order = asyncio.run(_stop(name, address, timeout_s))
     if as_json:
         click.echo(json.dumps({"name": name, "in_order": in_order}))
     elif in_order:
-        click.echo(f"{name} has been stopped.")
+        click.echo(f"{name} has stopped.")
     else:
-        click.echo(f"{name} did not answer; it has been ended with all its hosts.")
+        click.echo(f"{name} did not answer; it was killed with all its hosts.")
     context.exit(ExitCode.OK)
 
 
 async def _list(address: str | None) -> tuple[list[str], list[str]]:
-    """Those that run, and those of which only something is left."""
+    """The names of the running systems, and of systems whose root is dead."""
     from ..api.composition import detached_systems
 
     detached = detached_systems()

@@ -1,4 +1,4 @@
-"""A system drawn as a tree: hosts, their actors, placed children where they were declared."""
+"""A system drawn as a tree: hosts, their actors, and placed children below their supervisors."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -14,18 +14,18 @@ from .sources import Snapshot
 __all__ = ["draw"]
 
 Place = tuple[int, int]
-"""A slot, and a cell there."""
+"""A slot, and a cell in it."""
 
 
 def draw(snapshot: Snapshot[CallboardView]) -> Tree:
-    """One system as a tree: itself, its hosts, their actors."""
+    """One system as a tree: the system, its hosts, their actors."""
     view = snapshot.view
     if view is None:
-        return Tree(Text(f"{snapshot.who} {printable(snapshot.problem)}", style="yellow"))
+        return Tree(Text(f"{snapshot.source} {printable(snapshot.problem)}", style="yellow"))
     facts = [
         counted(len(view.hosts) - 1, "host"),
         counted(sum(host.actors for host in view.hosts), "actor"),
-        counted(view.standbys, "standby", "standbys"),
+        counted(view.standbys, "standby"),
     ]
     if view.restarts:
         facts.append(f"{counted(view.restarts, 'host')} replaced")
@@ -40,7 +40,7 @@ def draw(snapshot: Snapshot[CallboardView]) -> Tree:
                 _add_actor(branch, actor, placed)
             elif not placed.is_shown(host, actor):
                 for remote_child in actor.members:
-                    # What declares it cannot be seen: it is drawn where it runs, by its path.
+                    # Its supervisor is not in the view: draw the child on its host, by its path.
                     _add_actor(
                         branch, remote_child.model_copy(update={"name": remote_child.path}), placed
                     )
@@ -49,7 +49,7 @@ def draw(snapshot: Snapshot[CallboardView]) -> Tree:
 
 
 class _Placed:
-    """The placed children of all trees, wherever they run."""
+    """The placed children of all trees, on all hosts."""
 
     def __init__(self, view: CallboardView) -> None:
         self._hosts: Final = {host.slot: host for host in view.hosts}
@@ -71,13 +71,14 @@ class _Placed:
             self._note(actor.members)
 
     def is_shown(self, host: HostView, holder: ActorView) -> bool:
-        """Whether all that a holder holds is drawn below the supervisors that declare it."""
+        """Whether all children of a holder are drawn below the supervisors that declare them."""
         return all((host.slot, remote_child.cell) in self._shown for remote_child in holder.members)
 
     def whole(self, actor: ActorView) -> ActorView:
-        """A placed child as one actor: its life as its supervisor tells it, its work from there.
+        """A placed child as one actor: lifecycle from its supervisor, load from its own host.
 
-        What its host did not tell (it is down, or shows fewer) is left out.
+        Without a view of its host (it is down, or shows fewer actors) only the supervisor's part is
+        drawn.
         """
         remote_child = self._remote_children.get((actor.runs_on, actor.runs_as))
         if remote_child is None:
@@ -87,7 +88,7 @@ class _Placed:
         return remote_child.model_copy(update=known)
 
     def host_of(self, actor: ActorView) -> str:
-        """The host that a placed child runs on, and its state unless that is up."""
+        """The host of a placed child, and the host's state unless it is up."""
         host = self._hosts.get(actor.runs_on)
         if host is None:
             return f"host {actor.runs_on}"

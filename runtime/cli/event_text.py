@@ -1,4 +1,4 @@
-"""What an event of an execution says, in words and with the names of its sub-tasks."""
+"""The events of an execution in words, with the names of its sub-tasks."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -25,11 +25,11 @@ from .figures import age, counted, printable, short
 __all__ = ["words_of"]
 
 NAMES_MAX: Final = 6
-"""Sub-tasks of one event that are named; the rest are counted."""
+"""Sub-tasks of one event that are named. The others are counted."""
 
 
 def words_of(event: Event, history: ExecutionHistory) -> list[str]:
-    """The lines of an event; `history` has it already. Raises what malformed rows raise."""
+    """The lines of an event that `history` has applied. Raises what malformed rows raise."""
     return [printable(line) for line in _lines(event, history)]
 
 
@@ -42,13 +42,13 @@ def _lines(event: Event, history: ExecutionHistory) -> Iterator[str]:
             shared = f"{event.shared:,} of {counted(event.sub_tasks, 'sub-task')}"
             yield f"a fork of {short(event.of_id)} from {event.step}: {shared} shared"
         case Resumed():
-            yield f"goes on, owner {event.by}"
+            yield f"resumed, owner {event.by}"
         case Entered():
             yield ", ".join(phase.name for phase in event.phases)
         case Planned():
             yield f"planned: {counted(event.sub_tasks, 'sub-task')}"
         case Grown():
-            grew = "to do" if event.parent is None else f"grew out of {ids[event.parent]}"
+            grew = "to do" if event.parent is None else f"added by {ids[event.parent]}"
             yield f"{grew}: {_named(event.ids())}"
         case Began():
             names = _named(ids[index] for index, _ in event.attempts)

@@ -1,4 +1,4 @@
-"""`callboard events STREAM`: the events of a journal as they stand there."""
+"""`callboard events STREAM`: the events of a journal, as recorded."""
 
 import datetime as dt
 import json
@@ -23,10 +23,15 @@ KINDS: Final = frozenset(map(str, Kind))
 
 @click.command()
 @click.argument("stream", required=False)
-@click.option("--all", "all_streams", is_flag=True, help="Those of all streams, as committed.")
-@click.option("--after", type=click.IntRange(min=0), default=0, help="Begin behind this one.")
+@click.option(
+    "--all",
+    "all_streams",
+    is_flag=True,
+    help="Events of all streams, in the order of their commit.",
+)
+@click.option("--after", type=click.IntRange(min=0), default=0, help="Begin after this event.")
 @click.option("--limit", type=click.IntRange(min=1), default=LIMIT_DEFAULT, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print each as a line of JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print each event as a line of JSON.")
 @journal_option
 def events(
     *,
@@ -39,10 +44,10 @@ def events(
 ) -> None:
     """Print the events of STREAM, or of an execution by its id, oldest first.
 
-    --after is a version of the stream; with --all, a position of the log.
+    --after takes a version of the stream; with --all, a position in the log.
     """
     if (stream is None) != all_streams:
-        raise UsageError("name a stream, or ask for --all.", advice="Not both, and not neither.")
+        raise UsageError("name a stream, or use --all.", advice="Give one of the two.")
     with open_logs(url) as logs:
         if stream is None:
             if len(logs) > 1:
@@ -71,7 +76,7 @@ def _stream(logs: list[Log], name: str) -> tuple[Log, str]:
 
 
 def fields_of(event: RecordedEvent) -> dict[str, Any] | None:
-    """What an event of an execution says; None for others, and for one that is damaged."""
+    """The fields of an event of an execution; None for other events."""
     if event.kind not in KINDS:
         return None
     try:

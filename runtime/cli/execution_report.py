@@ -1,4 +1,4 @@
-"""The history of one execution as text and as data; what is left off is counted."""
+"""The history of one execution as text and as data. What is left off is counted."""
 
 import datetime as dt
 import shlex
@@ -24,12 +24,12 @@ __all__ = [
     "draw",
     "failure_of",
     "nodes",
-    "standing_of_all",
+    "status_of",
     "to_data",
 ]
 
 NODES_MAX: Final = 60
-"""A plan of more sub-tasks is counted by kind."""
+"""A larger plan is shown as counts by kind."""
 ATTEMPTS_MAX: Final = 30
 DOUBTS_MAX: Final = 20
 
@@ -46,12 +46,12 @@ class Node(NamedTuple):
 
 
 def approval(execution_id: str, step: str) -> str:
-    """The command that settles a step."""
+    """The command that decides about a step in doubt."""
     return printable(f"callboard approve {short(execution_id)} {shlex.quote(step)}")
 
 
 def nodes(history: ExecutionHistory, limit: int | None = None) -> Iterator[Node]:
-    """The sub-tasks in the order in which they were added."""
+    """The sub-tasks, in the order in which they were added."""
     ids = history.ids
     for added in history.added:
         grown = added.event
@@ -66,13 +66,13 @@ def nodes(history: ExecutionHistory, limit: int | None = None) -> Iterator[Node]
             yield Node(ids[index], name, needs, parent, status, error)
 
 
-def standing_of_all(history: ExecutionHistory, *, lives: bool | None) -> str:
-    """Where the execution stands, in a word."""
-    return "interrupted" if not history.is_over and lives is False else str(history.status)
+def status_of(history: ExecutionHistory, *, is_running: bool | None) -> str:
+    """The status of the execution, or `interrupted` when its system does not run."""
+    return "interrupted" if not history.is_over and is_running is False else str(history.status)
 
 
 def to_data(
-    history: ExecutionHistory, *, lives: bool | None, shows_all: bool = False
+    history: ExecutionHistory, *, is_running: bool | None, shows_all: bool = False
 ) -> dict[str, Any]:
     """The execution for machines."""
     limit = None if shows_all else NODES_MAX
@@ -81,7 +81,7 @@ def to_data(
         "id": history.id,
         "job": history.job,
         "status": str(history.status),
-        "interrupted": False if history.is_over else None if lives is None else not lives,
+        "interrupted": False if history.is_over else None if is_running is None else not is_running,
         "version": history.version,
         "fork": None if history.fork is None else plain(history.fork.fields()),
         "submitted_at": history.submitted.at or None,
@@ -96,23 +96,23 @@ def to_data(
             attempt._asdict() | {"task": history.ids[attempt.task]} for attempt in attempts
         ],
         "attempts_left_off": len(history.attempts) - len(attempts),
-        "in_doubt": [doubt._asdict() for doubt in doubts(history, is_gone=lives is False)],
+        "in_doubt": [doubt._asdict() for doubt in doubts(history, is_gone=is_running is False)],
     }
 
 
 def draw(
-    history: ExecutionHistory, *, lives: bool | None, shows_all: bool = False
+    history: ExecutionHistory, *, is_running: bool | None, shows_all: bool = False
 ) -> RenderableType:
     """The execution for people."""
-    standing = standing_of_all(history, lives=lives)
+    standing = status_of(history, is_running=is_running)
     parts: list[RenderableType] = [
         Text.assemble((history.id, "bold"), f"  {printable(history.job)}  ", (standing, "bold"))
     ]
     if history.fork is not None:
         parts.append(Text(f"a fork of {history.fork.of_id} from {history.fork.step}"))
     if standing == "interrupted":
-        parts.append(Text(f"callboard resume {short(history.id)}  # goes on with it", "yellow"))
-    parts += _doubts(history, lives=lives)
+        parts.append(Text(f"callboard resume {short(history.id)}  # continues it", "yellow"))
+    parts += _doubts(history, is_running=is_running)
     for owner, at in history.owners:
         parts.append(Text(printable(f"{_moment(at)}  owner {owner}"), "dim"))
     began = began_of(history)
@@ -132,15 +132,15 @@ def draw(
     return Group(*parts)
 
 
-def _doubts(history: ExecutionHistory, *, lives: bool | None) -> Iterator[RenderableType]:
-    found = doubts(history, is_gone=lives is False)
+def _doubts(history: ExecutionHistory, *, is_running: bool | None) -> Iterator[RenderableType]:
+    found = doubts(history, is_gone=is_running is False)
     for doubt in found[:DOUBTS_MAX]:
-        told = f"{doubt.step} may have run (attempt {doubt.attempt}): {doubt.message}"
-        yield Text(printable(told), "yellow")
+        text = f"{doubt.step} may have run (attempt {doubt.attempt}): {doubt.message}"
+        yield Text(printable(text), "yellow")
         command = approval(history.id, doubt.step)
-        yield Text(f"{command}  # runs it again; with --fail it fails", "yellow")
+        yield Text(f"{command}  # runs the step again; with --fail it fails", "yellow")
     if len(found) > DOUBTS_MAX:
-        yield Text(f"… and {len(found) - DOUBTS_MAX:,} more wait for a decision", "yellow")
+        yield Text(f"… and {len(found) - DOUBTS_MAX:,} more steps wait for a decision", "yellow")
 
 
 def _graph(history: ExecutionHistory, *, shows_all: bool) -> list[RenderableType]:
@@ -154,7 +154,7 @@ def _graph(history: ExecutionHistory, *, shows_all: bool) -> list[RenderableType
     tree = Tree(Text(counted(len(history.ids), "sub-task")))
     branches: dict[str, Tree] = {}
     for node in nodes(history):
-        # Below the last thing that it waited for; a sub-task with several needs names the others.
+        # Drawn below the last sub-task that it needs. Its line names the other needs.
         above = node.needs[-1] if node.needs else node.parent
         others = f"  needs also {', '.join(node.needs[:-1])}" if len(node.needs) > 1 else ""
         error = f"  {node.error}" if node.error else ""
@@ -164,12 +164,12 @@ def _graph(history: ExecutionHistory, *, shows_all: bool) -> list[RenderableType
 
 
 def _attempt(history: ExecutionHistory, attempt: Attempt, began: float) -> Text:
-    told = f"  {attempt.code}: {attempt.message}" if attempt.code else "  done"
+    outcome = f"  {attempt.code}: {attempt.message}" if attempt.code else "  done"
     return Text(
         printable(
             f"+{attempt.began_at - began:.3f} s  {history.ids[attempt.task]}  "
             f"attempt {attempt.attempt} on {place_of(attempt.executor)}  "
-            f"{age(attempt.took_s)}{told}"
+            f"{age(attempt.took_s)}{outcome}"
         ),
         "red" if attempt.code else "",
     )
@@ -180,7 +180,7 @@ def _moment(at: float) -> str:
 
 
 def began_of(history: ExecutionHistory) -> float:
-    """When it began; what a fork shares with its origin was before the fork."""
+    """When the execution began. A fork includes the times that it shares with its origin."""
     return min(
         [
             float(history.submitted.at or history.at),
@@ -191,6 +191,6 @@ def began_of(history: ExecutionHistory) -> float:
 
 
 def failure_of(history: ExecutionHistory) -> str:
-    """Why the execution ended without a result, if it did."""
+    """Why the execution ended without a result; empty if it did not."""
     error = history.steps[-1].metadata.get("error") if history.steps else None
     return str(error.get("message", "")) if isinstance(error, dict) else ""

@@ -1,4 +1,4 @@
-"""Figures and texts as the commands that look at systems show them."""
+"""Figures and texts, as the commands show them."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from rich.console import Console
 __all__ = ["FILE_WIDTH", "age", "counted", "paper", "printable", "rate", "short", "size"]
 
 FILE_WIDTH: Final = 240
-"""Columns of a file: tables fit, and the lines of a traceback stay whole."""
+"""Columns of a file, wide enough for tables and the lines of a traceback."""
 MINUTE_S: Final = 60.0
 HOUR_S: Final = 3600.0
 DAY_S: Final = 86_400.0
@@ -19,12 +19,12 @@ CONTROL_CHARACTERS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x80-\x9f]")
 
 
 def counted(count: int, one: str, many: str = "") -> str:
-    """A count with its noun."""
+    """A count and its noun."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def age(seconds: float) -> str:
-    """A duration: below a minute in the unit that fits, above in its two largest units."""
+    """A duration: below a minute in the best unit, above it in the two largest units."""
     if seconds < MINUTE_S:
         return _below_a_minute(max(0.0, seconds))
     whole = int(seconds)
@@ -45,12 +45,12 @@ def _below_a_minute(seconds: float) -> str:
 
 
 def short(execution_id: str) -> str:
-    """An id as it is shown: its beginning, which the commands take for the whole."""
+    """The shown part of an id. The commands accept it in place of the whole id."""
     return printable(execution_id[:SHORT])
 
 
 def rate(per_second: float | None) -> str:
-    """A rate; a dash where two looks are still needed."""
+    """A rate; a dash before the second snapshot."""
     if per_second is None:
         return "–"
     if per_second >= 100.0:
@@ -59,7 +59,7 @@ def rate(per_second: float | None) -> str:
 
 
 def size(size_bytes: float | None) -> str:
-    """A number of bytes in the unit that fits."""
+    """A number of bytes in the best unit."""
     if size_bytes is None:
         return "–"
     for unit in ("B", "KiB", "MiB"):
@@ -70,12 +70,12 @@ def size(size_bytes: float | None) -> str:
 
 
 def printable(text: str) -> str:
-    """A text from elsewhere, without what would move a terminal's cursor or change its colours."""
+    """A foreign text without characters that move a terminal's cursor or change its colours."""
     return CONTROL_CHARACTERS.sub("·", text)
 
 
 def paper() -> Console:
-    """Standard output. A pipe or a file is not cut to 80 columns, unless COLUMNS says so."""
+    """A console on standard output. A pipe or file is cut to 80 columns only if COLUMNS says so."""
     console = Console()
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = FILE_WIDTH

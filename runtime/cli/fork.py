@@ -1,4 +1,4 @@
-"""`callboard fork ID --from STEP`: a new execution that begins with what another has done."""
+"""`callboard fork ID --from STEP`: a new execution that shares the finished work of another."""
 
 import json
 from uuid import uuid4
@@ -18,15 +18,15 @@ __all__ = ["fork"]
 
 @click.command()
 @click.argument("execution_id", metavar="ID")
-@click.option("--from", "step", required=True, metavar="STEP", help="The sub-task to begin from.")
+@click.option("--from", "step", required=True, metavar="STEP", help="The sub-task to run again.")
 @json_option
 @take_over_option
 @journal_option
 def fork(*, execution_id: str, step: str, as_json: bool, take_over: bool, url: str | None) -> None:
-    """Make a new execution out of ID: STEP, what needs it and what grew out of it run again.
+    """Make a new execution from ID: STEP, all that needs it, and all that it added run again.
 
-    What else was done is shared, not copied. `callboard resume` runs the fork. A system that
-    writes the journal is asked to keep it.
+    The fork shares all other results and copies nothing. `callboard resume` runs it. If a running
+    system writes the journal, that system records the fork.
     """
     new_id = uuid4().hex
     with open_logs(url) as logs:

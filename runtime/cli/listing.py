@@ -1,4 +1,4 @@
-"""The executions of a journal, each as one row, from the few events that say where it stands."""
+"""The executions of a journal, one row each, read from the few events that decide its status."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ KINDS: Final = tuple(
 )  # fmt: skip
 EVENTS_AT_ONCE: Final = 1_000
 PROGRESS_EVENTS_MAX: Final = 500
-"""Events of one execution that are read to say how many sub-tasks are done."""
+"""Events of one execution that are read to count its finished sub-tasks."""
 
 
 @dataclass(slots=True)
@@ -52,21 +52,21 @@ class Row:
     owner: str = ""
     sub_tasks: int | None = None
     done: int | None = None
-    """How many are done; None where that would cost much to say."""
+    """The number of finished sub-tasks; None where counting would cost much."""
     fork_of: str = ""
     shared: int = 0
-    """Of a fork: how many sub-tasks its origin has done for it."""
+    """Of a fork: the number of sub-tasks whose results it shares with its origin."""
     interrupted: bool | None = False
-    """Whether it has not ended though its system is gone; None where nobody can tell."""
+    """Whether it has not ended, but its system is gone; None where this is unknown."""
     problem: str = ""
     has_non_idempotent: bool = False
-    """Whether it has run steps that must not run twice."""
+    """Whether it has run non-idempotent steps."""
     in_doubt: tuple[str, ...] = ()
     """Steps that wait for a decision."""
 
     @property
     def is_over(self) -> bool:
-        """Whether it has ended."""
+        """Whether the execution has ended."""
         return not EXECUTION_TRANSITIONS[self.status]
 
     def to_data(self) -> dict[str, Any]:
@@ -119,11 +119,11 @@ def _take(row: Row, event: Event, rows: dict[str, Row]) -> None:
             row.status = ExecutionStatus(event.to)
             row.ended_at = float(event.at) if row.is_over else None
         case _:
-            pass  # It is not one of `KINDS`.
+            pass  # No event of `KINDS`.
 
 
 def count_done(log: Log, row: Row) -> None:
-    """Say how many sub-tasks there are and are done, if that takes few events."""
+    """Count the sub-tasks and the finished ones, if that takes few events."""
     found = log.store.read_stream(stream_of(row.id), limit=PROGRESS_EVENTS_MAX)
     if len(found) == PROGRESS_EVENTS_MAX:
         return
@@ -137,7 +137,7 @@ def count_done(log: Log, row: Row) -> None:
 
 
 def find_doubts(log: Log, row: Row) -> None:
-    """Say which steps wait for a decision; reads the execution if any may."""
+    """Find the steps that wait for a decision. Reads the execution only if it can have some."""
     if row.is_over or not row.has_non_idempotent:
         return
     try:
@@ -149,7 +149,7 @@ def find_doubts(log: Log, row: Row) -> None:
 
 
 def _counts_in(kind: str, data: bytes) -> tuple[int, int]:
-    """How many sub-tasks an event says to be done, and how many it adds to the plan."""
+    """How many sub-tasks an event finishes, and how many it adds to the plan."""
     if kind not in (Kind.MOVED, Kind.GROWN):
         return 0, 0
     match read(kind, data):

@@ -1,4 +1,4 @@
-"""The journals that a command reads: opened beside their writers, which they do not disturb."""
+"""The journals that a command reads. Reading does not disturb a journal's writer."""
 
 import asyncio
 import contextlib
@@ -26,22 +26,23 @@ MATCHES_SHOWN: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """One journal that is open for reading."""
+    """One journal, open for reading."""
 
     url: str
     store: EventStore
     path: Path | None
-    """Its file; None for one that a server keeps."""
+    """Its file; None for a journal on a server."""
 
     def writer(self) -> str | None:
-        """The process that writes it; empty when there is none, None where nobody can tell.
+        """The process that writes it; empty without a writer, None where this is unknown.
 
-        Asks the lock of the file. What a server keeps may be written from any machine.
+        The lock of the file names the process. A journal on a server may have a writer on any
+        machine.
         """
         return None if self.path is None else _holder(self.path)
 
-    def lives(self, owner: str) -> bool | None:
-        """Whether the system that an event names as its owner still runs."""
+    def is_running(self, owner: str) -> bool | None:
+        """Whether the system that owns an execution still runs; None where this is unknown."""
         writer = self.writer()
         return None if writer is None else bool(writer) and owner.rpartition("/")[2] == writer
 
@@ -50,7 +51,7 @@ def _holder(path: Path) -> str:
     try:
         handle = os.open(path.with_name(path.name + ".lock"), os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return ""  # A writer makes it first of all.
+        return ""  # A writer makes the lock file first.
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
@@ -62,10 +63,10 @@ def _holder(path: Path) -> str:
 
 @contextlib.contextmanager
 def open_logs(url: str | None) -> Iterator[list[Log]]:
-    """The journal that was named, or all that there are here; one that fails is told on stderr.
+    """The named journal, or all journals of this user. A failure of one of them goes to stderr.
 
-    They are open to read: a file is not made, changed, or brought to this release's tables.
-    Raises `UsageError` for a file that is not there, and what the named store raises.
+    They are open for reading only: nothing is created, changed or migrated. Raises `UsageError`
+    for a file that does not exist, and what the named store raises.
     """
     from ..stores.choose import event_store, path_of
 
@@ -75,7 +76,9 @@ def open_logs(url: str | None) -> Iterator[list[Log]]:
         for one in wanted:
             path = path_of(one)
             if path is not None and not path.is_file():
-                raise UsageError(f"there is no journal {path}.", advice="Name an existing file.")
+                raise UsageError(
+                    f"the journal {path} does not exist.", advice="Name an existing file."
+                )
             store = event_store(one, reads_only=True)
             stack.callback(store.close)
             try:
@@ -98,7 +101,7 @@ class Found:
 
 
 def find(logs: Sequence[Log], prefix: str) -> Found:
-    """The execution whose id begins so. Raises `UsageError` for none, and for several."""
+    """The execution whose id begins with `prefix`. Raises `UsageError` for none or several."""
     found: list[Found] = []
     for log in logs:
         names = log.store.streams(PREFIX + prefix, limit=MATCHES_SHOWN + 1)
@@ -121,7 +124,7 @@ def find(logs: Sequence[Log], prefix: str) -> Found:
 
 
 def history_of(found: Found, up_to: int | None = None) -> ExecutionHistory:
-    """The whole history of an execution; raises `StoreDamaged`, `UnknownEvent`."""
+    """The whole history of an execution. Raises `StoreDamaged` and `UnknownEvent`."""
     store = found.log.store
 
     async def read(stream: str, *, after: int = 0, limit: int = 1_000) -> list[RecordedEvent]:
@@ -134,7 +137,7 @@ def history_of(found: Found, up_to: int | None = None) -> ExecutionHistory:
 
 
 def catch_up(found: Found, history: ExecutionHistory) -> None:
-    """Bring a history to what the journal says now. Raises as `history_of` does."""
+    """Apply new events of the journal to a history. Raises what `history_of` raises."""
     stream = stream_of(history.id)
     while events := found.log.store.read_stream(stream, after=history.version):
         for event in events:
@@ -142,7 +145,7 @@ def catch_up(found: Found, history: ExecutionHistory) -> None:
 
 
 def plain(value: Any) -> Any:
-    """A value of an event as JSON can hold it: bytes are told by their number."""
+    """A value of an event in JSON's types. Bytes become their number."""
     if isinstance(value, bytes):
         return {"bytes": len(value)}
     if isinstance(value, dict):

@@ -22,20 +22,20 @@ __all__ = ["draw", "ls"]
 
 LIMIT_DEFAULT: Final = 20
 DOUBTS_MAX: Final = 5
-"""Commands that are named for one execution; `show` has more."""
+"""Steps in doubt that are listed for one execution. `show` lists more."""
 STYLES: Final = {"running": "cyan", "completed": "green", "failed": "red", "interrupted": "yellow"}
 
 
 @click.command()
 @click.option("--status", type=click.Choice([*ExecutionStatus, "interrupted"]))
-@click.option("--job", metavar="NAME", help="Only those of this job.")
+@click.option("--job", metavar="NAME", help="List only executions of this job.")
 @click.option("--limit", type=click.IntRange(min=1), default=LIMIT_DEFAULT, show_default=True)
 @json_option
 @journal_option
 def ls(*, status: str | None, job: str | None, limit: int, as_json: bool, url: str | None) -> None:
-    """List executions, newest first: where each stands, and which can be resumed.
+    """List executions, newest first, with their status, and which ones can be resumed.
 
-    One is interrupted when it has not ended, though its system does not run any more.
+    An execution is interrupted when it has not ended, but its system no longer runs.
     """
     with open_logs(url) as logs:
         by_url = {log.url: log for log in logs}
@@ -84,6 +84,6 @@ def _advise(rows: Sequence[Row]) -> None:
         click.echo("no executions.", err=True)
     for row in rows:
         if row.interrupted:
-            click.echo(f"callboard resume {short(row.id)}  # goes on with it", err=True)
+            click.echo(f"callboard resume {short(row.id)}  # continues it", err=True)
         for step in row.in_doubt[:DOUBTS_MAX]:
-            click.echo(f"{approval(row.id, step)}  # it may have run: decide", err=True)
+            click.echo(f"{approval(row.id, step)}  # the step may have run: decide", err=True)

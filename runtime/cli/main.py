@@ -1,6 +1,6 @@
 """The entry of the `callboard` command: the one place that turns errors into exit codes.
 
-Everything is imported inside, so that Ctrl-C is taken well from the first moment on.
+Imports are inside the functions, so that Ctrl-C has its exit code from the first moment on.
 """
 
 import sys
@@ -29,12 +29,12 @@ def _run(arguments: Sequence[str] | None) -> int:
     from .outcome import ExitCode, failure_of, print_failure
 
     try:
-        # Click itself would make exit code 1 of Ctrl-C.
+        # Standalone, click would exit with 1 on Ctrl-C.
         code = command.main(arguments, prog_name="callboard", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return ExitCode.USAGE
-    except Exception as error:  # noqa: BLE001 - the end of the line
+    except Exception as error:  # noqa: BLE001 - the last place to handle it
         failure = failure_of(error)
         print_failure(failure, verbose="--verbose" in sys.argv)
         return failure.exit_code

@@ -1,4 +1,4 @@
-"""Options that several commands have, each said once."""
+"""Options that several commands share."""
 
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
@@ -10,22 +10,22 @@ __all__ = ["journal_option", "json_option", "take_over_option", "timeout_option"
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 TIMEOUT_DEFAULT_S: Final = 10.0
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 journal_option = click.option(
     "--journal",
     "url",
     metavar="URL",
-    help="Look into this journal only: a file, or postgresql://... (default: all of this user).",
+    help="Use only this journal: a file, or postgresql://... (default: all of this user).",
 )
 
 take_over_option = click.option(
-    "--take-over", is_flag=True, help="Even where nobody can tell whether its system runs."
+    "--take-over", is_flag=True, help="Write even if nothing shows whether its system still runs."
 )
 
 
 def timeout_option(what: str) -> Callable[[CommandT], CommandT]:
-    """`--timeout S`, with what it says of itself."""
+    """`--timeout S`, with this help text."""
     return click.option(
         "--timeout",
         "timeout_s",

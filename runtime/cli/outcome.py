@@ -1,7 +1,7 @@
-"""How a command ended: its exit code, and what it says when it failed.
+"""The outcome of a command: its exit code, and the message of a failure.
 
-Invariant: each kind of failure has one exit code, so that a script can tell what to do next,
-and a failure is told in a sentence with an advice; a traceback comes with `--verbose` only.
+Invariant: each kind of failure has one exit code, so that a script can decide what to do next. A
+failure has one sentence and an advice. Only `--verbose` prints a traceback.
 """
 
 import enum
@@ -30,23 +30,23 @@ VERBOSE_ADVICE: Final = "--verbose shows the traceback."
 
 
 class ExitCode(enum.IntEnum):
-    """What `callboard` exits with."""
+    """The exit codes of `callboard`."""
 
     OK = 0
     FAILED = 1
     """The work failed."""
     USAGE = 2
-    """The command, a setting or a specification is wrong: nothing was tried."""
+    """The command, a setting or a specification is wrong. Nothing ran."""
     UNREACHABLE = 3
-    """The cluster cannot be had, or not as asked."""
+    """The cluster does not answer, or does not match the request."""
     TIMEOUT = 4
     INTERRUPTED = 130
-    """Ctrl-C: 128 and the number of SIGINT, as shells have it."""
+    """Ctrl-C: 128 plus the number of SIGINT, as in shells."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One failure, as it is shown."""
+    """One failure, as shown to the user."""
 
     exit_code: int
     code: str
@@ -61,7 +61,7 @@ class Failure:
 
 
 def failure_of(error: BaseException) -> Failure:
-    """What to say of an error, and what to exit with."""
+    """The message and the exit code for an error."""
     details = "".join(traceback.format_exception(error)).rstrip()
     match error:
         case HandlerFailed():
@@ -98,13 +98,13 @@ def _exit_code(error: CallboardError) -> ExitCode:
 
 
 def _place(trace: TracebackType | None) -> str:
-    """Where it was raised: the innermost line that is not Python's own."""
+    """Where the error was raised: the innermost line in a file."""
     frames = [frame for frame in traceback.extract_tb(trace) if not frame.filename.startswith("<")]
     return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
 
 
 def print_failure(failure: Failure, *, verbose: bool) -> None:
-    """Say it on stderr: what happened, and what to do about it."""
+    """Print what happened, and what to do about it, to stderr."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     if verbose and failure.details:
         console.print(Text(failure.details, style="dim"))

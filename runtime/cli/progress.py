@@ -1,6 +1,6 @@
-"""A line on the terminal that says how the work is going.
+"""A line on the terminal that shows the progress of the work.
 
-Only on a terminal, and only on stderr: what a command prints on stdout can be piped.
+It goes to stderr, and only if that is a terminal, so that stdout can be piped.
 """
 
 import asyncio
@@ -19,14 +19,14 @@ from callboard.messages.core.errors import CallboardError
 if TYPE_CHECKING:
     from ..api.system import System
 
-__all__ = ["Line"]
+__all__ = ["ProgressLine"]
 
 QUERY_EVERY_S: Final = 0.5
 REFRESH_PER_SECOND: Final = 8
 
 
-class Line:
-    """The line; silent where nobody sees it."""
+class ProgressLine:
+    """The line. It writes nothing when stderr is no terminal."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = Console(stderr=True) if console is None else console
@@ -36,39 +36,39 @@ class Line:
 
     @property
     def is_shown(self) -> bool:
-        """Whether somebody sees it."""
+        """Whether the line is on a terminal."""
         return self._console.is_terminal
 
     @contextlib.contextmanager
-    def shown(self, text: str) -> Iterator[None]:
-        """Show it, with this text first, and take it away at the end."""
+    def display(self, text: str) -> Iterator[None]:
+        """Show the line, with this text first, and remove it at the end."""
         if not self.is_shown:
             yield
             return
-        self.say(text)
+        self.update(text)
         live = Live(
             self._spinner,
             console=self._console,
             transient=True,
             refresh_per_second=REFRESH_PER_SECOND,
-            # What is printed to a terminal goes above the line; what goes elsewhere stays there.
+            # Only output to a terminal is moved above the line.
             redirect_stdout=sys.stdout.isatty(),
         )
         with live:
             yield
 
-    def say(self, text: str) -> None:
+    def update(self, text: str) -> None:
         """Change the text."""
         self.text = f"{text}  {time.monotonic() - self._began:.1f} s"
         self._spinner.update(text=self.text)
 
     @contextlib.asynccontextmanager
-    async def following(self, system: "System") -> AsyncIterator[None]:
-        """Say how many messages the system has handled, as long as this lasts."""
+    async def follow(self, system: "System") -> AsyncIterator[None]:
+        """Show how many messages the system has handled, until the block ends."""
         if not self.is_shown:
             yield
             return
-        task = asyncio.get_running_loop().create_task(self._follow(system))
+        task = asyncio.get_running_loop().create_task(self._poll(system))
         try:
             yield
         finally:
@@ -76,12 +76,12 @@ class Line:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
 
-    async def _follow(self, system: "System") -> None:
+    async def _poll(self, system: "System") -> None:
         while True:
             with contextlib.suppress(CallboardError):
                 view = await system.view(actors_max=0)
                 hosts = view.hosts[1:]
-                self.say(
+                self.update(
                     f"{len(hosts)} hosts, {sum(host.actors for host in hosts):,} actors, "
                     f"{sum(host.handled for host in hosts):,} messages handled"
                     + (f", {view.restarts} hosts replaced" if view.restarts else "")

@@ -1,8 +1,7 @@
-"""Rates from looks: counters of two looks at a system, and the time between them. Pure.
+"""Rates from the counters of two snapshots of a system, and the time between them. Pure.
 
-The time is the looked-at host's own, so neither the way of an answer nor this machine's
-clock is in a rate. Between two looks that are not of the same incarnation of a host there
-is no rate.
+The time is the observed host's own, so neither network delay nor the clock of this machine
+affects a rate. There is no rate between two incarnations of a host.
 """
 
 from collections import deque
@@ -16,12 +15,12 @@ __all__ = ["ActorRow", "HostRow", "LinkRow", "SystemRows", "Trend"]
 
 RESTARTS_OVER_S: Final = 60.0
 SNAPSHOTS_MAX: Final = 600
-"""Looks kept for the restarts of a minute, however often one looks."""
+"""Snapshots kept for the restarts of a minute, at any interval."""
 
 
 @dataclass(frozen=True, slots=True)
 class HostRow:
-    """One host; rates are None until there are two looks at it."""
+    """One host. Rates are None until it has two snapshots."""
 
     name: str
     state: str
@@ -35,7 +34,7 @@ class HostRow:
     lag_mean_s: float | None
     lag_max_s: float | None
     cpu_percent: float | None
-    """Of one processor. Hosts that share a process (the inline engine) share this too."""
+    """Of one processor. Hosts that share a process (the inline engine) share this value."""
     memory_bytes: int
     frames_per_s: float | None
     bytes_per_s: float | None
@@ -45,7 +44,7 @@ class HostRow:
 
 @dataclass(frozen=True, slots=True)
 class LinkRow:
-    """One link, seen from the host that it belongs to."""
+    """One link, seen from its host."""
 
     host: str
     peer: str
@@ -63,7 +62,7 @@ class ActorRow:
     """One of the busiest actors."""
 
     path: str
-    """With its host, as `callboard why` takes it."""
+    """With its host, as `callboard why` accepts it."""
     kind: str
     messages_per_s: float | None
     mailbox: int
@@ -87,16 +86,16 @@ class SystemRows:
 
 
 class Trend:
-    """The looks at one system, and what they say together."""
+    """The snapshots of one system, and the rates between them."""
 
     def __init__(self) -> None:
-        self._looks: deque[dict[int, HostView]] = deque(maxlen=SNAPSHOTS_MAX)
+        self._snapshots: deque[dict[int, HostView]] = deque(maxlen=SNAPSHOTS_MAX)
 
     def add(self, view: CallboardView) -> SystemRows:
-        """Take one more look into account; gives the rows as of now."""
+        """Add a snapshot, and give the current rows."""
         now = {host.slot: host for host in view.hosts}
-        before = self._looks[-1] if self._looks else {}
-        self._looks.append(now)
+        before = self._snapshots[-1] if self._snapshots else {}
+        self._snapshots.append(now)
         names = {host.slot: host.name for host in view.hosts}
         hosts, links, actors = [], [], []
         for host in view.hosts:
@@ -122,8 +121,8 @@ class Trend:
         )
 
     def _oldest(self, host: HostView) -> HostView | None:
-        """The oldest look at the same incarnation within the minute."""
-        for hosts in self._looks:
+        """The oldest snapshot of the same incarnation within the last minute."""
+        for hosts in self._snapshots:
             old = _same(host, hosts.get(host.slot))
             if old is not None and host.at_s - old.at_s <= RESTARTS_OVER_S:
                 return old
@@ -131,7 +130,7 @@ class Trend:
 
 
 def _same(host: HostView, old: HostView | None) -> HostView | None:
-    """`old`, if it was the same incarnation of the host, and earlier."""
+    """`old`, if it is an earlier snapshot of the same incarnation of the host."""
     if old is None or old.state != "up" or host.state != "up":
         return None
     return old if old.epoch == host.epoch and old.at_s < host.at_s else None

@@ -1,4 +1,4 @@
-"""`callboard resume ID`: starts the driver of an execution once more, to go on with it."""
+"""`callboard resume ID`: starts the driver of an execution again, to continue it."""
 
 import json
 import os
@@ -32,18 +32,18 @@ WITH_VALUE: Final = frozenset({"-W", "-X", "--check-hash-based-pycs"})
 
 @click.command()
 @click.argument("execution_id", metavar="ID")
-@click.option("--json", "as_json", is_flag=True, help="Print how it ended as JSON, last.")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON, last.")
 @take_over_option
 @journal_option
 @click.pass_context
 def resume(
     context: click.Context, /, *, execution_id: str, as_json: bool, take_over: bool, url: str | None
 ) -> None:
-    """Go on with the execution ID: start its driver again, as it was started before.
+    """Continue the execution ID: start its driver again, with the same command line.
 
-    What has ended is not run again. The driver's output and its exit code are passed on. Exits
-    with 1 when the driver has ended well, but the execution has not ended. Where a system runs
-    that writes the journal, it goes on with it, and this command waits for the end.
+    Finished sub-tasks do not run again. The command passes on the driver's output and exit code. It
+    exits with 1 when the driver succeeds, but the execution has not ended. If a running system
+    writes the journal, that system continues the execution, and this command waits for the end.
     """
     with open_logs(url) as logs:
         found = find(logs, execution_id)
@@ -51,7 +51,7 @@ def resume(
         if history.is_over:
             raise UsageError(
                 f"execution {found.id} is over: {history.status}.",
-                advice=f"`callboard show {short(found.id)}` tells more, `fork` begins anew.",
+                advice=f"`callboard show {short(found.id)}` shows it, `fork` runs parts again.",
             )
         command = ResumeExecution(**command_fields(found, history))
         if ask_owner(found, command) is not None:
@@ -60,7 +60,7 @@ def resume(
             except KeyboardInterrupt:
                 context.exit(ExitCode.INTERRUPTED)
             code = 0 if status is ExecutionStatus.COMPLETED else ExitCode.FAILED
-            _tell(found, status, code, as_json=as_json)
+            _print_status(found, status, code, as_json=as_json)
             context.exit(code)
         check_free(found, take_over=take_over)
         argv, folder = _argv(found.id, history.submitted.driver or {})
@@ -77,31 +77,31 @@ def resume(
         )
         code = ExitCode.FAILED
     if as_json:
-        _tell(found, after.status, code, as_json=True)
+        _print_status(found, after.status, code, as_json=True)
     context.exit(code)
 
 
 def _follow(found: Found, history: ExecutionHistory) -> ExecutionStatus:
-    """Wait until the system that goes on with it has ended it; raises when it ends before."""
+    """Wait until the running system has ended the execution. Raises when the system ends first."""
     click.echo(
-        f"the system of process {found.log.writer() or 'unknown'} goes on with it; Ctrl-C ends "
+        f"the system of process {found.log.writer() or 'unknown'} continues it; Ctrl-C ends "
         "this command only.",
         err=True,
     )
     while True:
-        is_gone = found.log.writer() == ""  # Before the look: what it has written is seen then.
+        is_gone = found.log.writer() == ""  # Asked first, so that its last events are read.
         catch_up(found, history)
         if history.is_over:
             return history.status
         if is_gone:
             raise HostLost(
-                f"the system that went on with execution {found.id} has ended before it.",
+                f"the system that continued execution {found.id} ended before the execution did.",
                 advice=f"callboard resume {short(found.id)}",
             )
         time.sleep(POLL_S)
 
 
-def _tell(found: Found, status: ExecutionStatus, code: int, *, as_json: bool) -> None:
+def _print_status(found: Found, status: ExecutionStatus, code: int, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"id": found.id, "status": str(status), "exit_code": int(code)}))
     else:
@@ -130,7 +130,7 @@ def _argv(execution_id: str, driver: Mapping[str, Any]) -> tuple[list[str], str]
 
 
 def script_of(arguments: Sequence[str]) -> str | None:
-    """The script in Python's own arguments; None for code or a module."""
+    """The script in the arguments of Python; None for code or a module."""
     rest = iter(arguments)
     for argument in rest:
         if argument in WITH_VALUE:
@@ -143,8 +143,8 @@ def script_of(arguments: Sequence[str]) -> str | None:
 
 
 def _run(command: Sequence[str], folder: str, environment: Mapping[str, str]) -> int:
-    # Ctrl-C reaches the driver from the terminal too: it ends, and then so do we.
-    # A handler of Python's is not inherited, so the driver takes it as ever.
+    # Ctrl-C on the terminal reaches the driver too. The driver ends, and then this command does. A
+    # Python handler is not inherited, so the driver handles Ctrl-C as usual.
     before = signal.signal(signal.SIGINT, lambda _number, _frame: None)
     try:
         with subprocess.Popen(command, cwd=folder, env=environment) as driver:  # noqa: S603 - as before

@@ -1,7 +1,7 @@
-"""`callboard run`: a driver script, a function, or an actor that is asked one request.
+"""`callboard run`: runs a driver script or a function, or asks an actor one request.
 
-Invariants: however it ends, what it started is stopped first; each kind of failure has its
-exit code; stdout carries the result and what the target itself prints, nothing else.
+Invariants: before the command ends, all that it started has stopped. Each kind of failure has its
+exit code. stdout carries the result and the target's own output, nothing else.
 """
 
 import contextlib
@@ -30,13 +30,13 @@ from ..api.run import run as run_driver
 from ..api.system import System
 from ..hosting.settings import ENGINES, FROM_ENVIRONMENT
 from .outcome import ExitCode, Failure, failure_of, print_failure
-from .progress import Line
+from .progress import ProgressLine
 from .target import Function, Script, Target, actor_in, find_target, request_for
 
 __all__ = ["run"]
 
 UNTIL_CTRL_C_S: Final = 365 * 24 * 3600.0
-"""Without --timeout a request may take as long as it takes; every ask has a deadline, though."""
+"""Without --timeout a request has no limit. An ask needs a deadline, so this one is far away."""
 
 HELP: Final = """Run TARGET: a driver script, or a part of a module.
 
@@ -45,17 +45,17 @@ HELP: Final = """Run TARGET: a driver script, or a part of a module.
   callboard run jobs:main
   callboard run jobs:Reviewer --request '{"path": "a.py"}'
 
-A script runs as `python driver.py` would. An `async def` function is called with the running
-system. An actor class is started and asked, and its reply is printed. ARGS are the target's
-own sys.argv.
+A script runs as with `python driver.py`. An `async def` function gets the running system. An actor
+class is started and gets the request, and the command prints the reply. ARGS become the target's
+sys.argv.
 
---engine, --hosts, --address, --name and --journal hold for what the code leaves open; the
-variables CALLBOARD_ENGINE, CALLBOARD_HOSTS, CALLBOARD_ADDRESS, CALLBOARD_NAME and
-CALLBOARD_JOURNAL do the same.
+--engine, --hosts, --address, --name and --journal apply where the code sets nothing. The variables
+CALLBOARD_ENGINE, CALLBOARD_HOSTS, CALLBOARD_ADDRESS, CALLBOARD_NAME and CALLBOARD_JOURNAL do the
+same.
 
 \b
-Exit codes: 0 done, 1 the work failed, 2 wrong usage, 3 the cluster cannot be had,
-4 timeout, 130 Ctrl-C. A script's own exit code is passed on.
+Exit codes: 0 done, 1 the work failed, 2 wrong usage, 3 the cluster does not answer,
+4 timeout, 130 Ctrl-C. A script's own exit code is kept.
 """
 
 
@@ -63,25 +63,29 @@ Exit codes: 0 done, 1 the work failed, 2 wrong usage, 3 the cluster cannot be ha
 @click.argument("target")
 @click.argument("arguments", metavar="[-- ARGS]...", nargs=-1, type=click.UNPROCESSED)
 @click.option("--engine", type=click.Choice(ENGINES), help="Ray, or all in this process.")
-@click.option("--hosts", type=click.IntRange(min=1), help="Hosts (default: one a processor).")
+@click.option("--hosts", type=click.IntRange(min=1), help="Hosts (default: one per processor).")
 @click.option("--address", metavar="HOST:PORT", help="A running cluster (default: start Ray here).")
-@click.option("--name", help="What the system is called in `callboard tree` and the dashboard.")
-@click.option("--journal", metavar="PLACE", help="Where executions are journalled, or off.")
-@click.option("--request", "fields", metavar="JSON", help="The fields of the request; - for stdin.")
-@click.option("--contract", metavar="NAME", help="Which request, if the actor answers several.")
+@click.option("--name", help="The system's name in `callboard tree` and the dashboard.")
+@click.option("--journal", metavar="PLACE", help="The journal of executions, or off.")
+@click.option(
+    "--request", "fields", metavar="JSON", help="The fields of the request; - reads stdin."
+)
+@click.option(
+    "--contract", metavar="NAME", help="The request's name, if the actor answers several."
+)
 @click.option(
     "--pool",
     "pools",
     metavar="CLASS[=SIZE]",
     multiple=True,
-    help="Also start agents that the actor asks for; may be repeated.",
+    help="Also start a pool of agents for the actor; may be repeated.",
 )
 @click.option("--timeout", "timeout_s", type=click.FloatRange(min=0, min_open=True), metavar="S")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON line, last.")
 @click.option("--verbose", is_flag=True, help="Show tracebacks.")
 @click.pass_context
 def run(context: click.Context, /, **options: Any) -> None:
-    """Run a target and exit with what came of it."""
+    """Run a target and exit with the code of its outcome."""
     began = time.monotonic()
     result, failure = _outcome(options)
     elapsed_s = round(time.monotonic() - began, 3)
@@ -105,14 +109,14 @@ def _outcome(options: Mapping[str, Any]) -> tuple[Any, Failure | None]:
         return None, _exit_failure(error)
     except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 - ends by exit code
         if passed.is_set():
-            message = f"not done within {timeout_s:g} s; everything has been stopped."
-            advice = "Raise --timeout, or look with `callboard tree` at what it waits for."
+            message = f"not done within {timeout_s:g} s; everything was stopped."
+            advice = "Raise --timeout, or see with `callboard tree` where the work waits."
             return None, Failure(ExitCode.TIMEOUT, "timeout", message, advice)
         return None, failure_of(error)
 
 
 def _exit_failure(error: SystemExit) -> Failure | None:
-    """What a script's own `sys.exit` means."""
+    """The failure that a script's `sys.exit` means; None for success."""
     if error.code is None or error.code == 0:
         return None
     if isinstance(error.code, int):
@@ -129,8 +133,8 @@ def _perform(options: Mapping[str, Any]) -> Any:
         if isinstance(target, Script):
             _run_script(target.path)
             return None
-        line = Line()
-        with line.shown(f"{name}: starting"):
+        line = ProgressLine()
+        with line.display(f"{name}: starting"):
             if isinstance(target, Function):
                 return run_driver(partial(_call, target, line))
             assert fields is not None, "checked with the other options"
@@ -152,7 +156,9 @@ def _check_options(name: str, target: Target, options: Mapping[str, Any]) -> Non
     for option in ("fields", "contract", "pools"):
         if options[option]:
             flag = {"fields": "request", "pools": "pool"}.get(option, option)
-            raise UsageError(f"--{flag} is for an actor, and {name} is none.", advice="Leave it.")
+            raise UsageError(
+                f"--{flag} needs an actor, and {name} is none.", advice="Leave it out."
+            )
 
 
 def _pool(neighbour: type[Actor], text: str) -> tuple[type[Actor], int | None]:
@@ -162,8 +168,8 @@ def _pool(neighbour: type[Actor], text: str) -> tuple[type[Actor], int | None]:
     return actor_in(neighbour, name), int(size) if equals else None
 
 
-async def _call(target: Function, line: Line, system: System) -> Any:
-    async with line.following(system):
+async def _call(target: Function, line: ProgressLine, system: System) -> Any:
+    async with line.follow(system):
         return await target.function(system)
 
 
@@ -171,11 +177,11 @@ async def _ask(
     actor: type[Actor],
     request: Request[Any],
     pools: Sequence[tuple[type[Actor], int | None]],
-    line: Line,
+    line: ProgressLine,
     timeout_s: float | None,
     system: System,
 ) -> Any:
-    async with line.following(system):
+    async with line.follow(system):
         for agent, size in pools:
             await system.pool(agent, size=size)
         reference = await system.spawn(actor)
@@ -184,7 +190,7 @@ async def _ask(
 
 def _run_script(path: Path) -> None:
     folder = str(path.resolve().parent)
-    sys.path.insert(0, folder)  # As Python does for a script; Ray's workers follow it.
+    sys.path.insert(0, folder)  # As Python does for a script. Ray's workers inherit it.
     try:
         runpy.run_path(str(path), run_name="__main__")
     finally:
@@ -192,7 +198,8 @@ def _run_script(path: Path) -> None:
             sys.path.remove(folder)
 
 
-# --- what surrounds it --------------------------------------------------------------------------
+# --- environment, arguments, timeout
+# --------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -221,7 +228,7 @@ def _own_argv(argv: list[str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _interrupted_after(timeout_s: float | None, passed: threading.Event) -> Iterator[None]:
-    """Interrupt the work as Ctrl-C would: that way out stops whatever the target is doing."""
+    """Interrupt the work after the timeout, as Ctrl-C does. This stops any target."""
     if timeout_s is None:
         yield
         return
@@ -234,7 +241,7 @@ def _interrupted_after(timeout_s: float | None, passed: threading.Event) -> Iter
                 passed.set()
                 os.kill(os.getpid(), signal.SIGINT)
 
-    # A shell's background job ignores Ctrl-C, and would ignore its timeout as well.
+    # A shell's background job ignores SIGINT, and would ignore the timeout too.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     timer = threading.Timer(timeout_s, interrupt)
     timer.daemon = True
@@ -248,13 +255,13 @@ def _interrupted_after(timeout_s: float | None, passed: threading.Event) -> Iter
         signal.signal(signal.SIGINT, before)
 
 
-# --- what it prints -----------------------------------------------------------------------------
+# --- output -----------------------------------------------------------------------------
 
 
 def _plain(result: Any) -> Any:
-    """The result as JSON can hold it; bytes become base64, and what nothing fits its repr."""
+    """The result in JSON's types. Bytes become base64, unknown objects their repr."""
     if isinstance(result, BaseModel):
-        result = result.model_dump()  # Left as it is, it would be written by its own settings.
+        result = result.model_dump()  # As a model it would use its own settings.
     elif isinstance(result, list | tuple):
         result = [_plain(item) for item in result]
     text = to_json(result, bytes_mode="base64", inf_nan_mode="strings", fallback=_other)

@@ -1,4 +1,4 @@
-"""`callboard show ID`: one execution as its journal tells it."""
+"""`callboard show ID`: one execution, as recorded in its journal."""
 
 import json
 from pathlib import Path
@@ -17,9 +17,11 @@ __all__ = ["show"]
 
 @click.command()
 @click.argument("execution_id", metavar="ID")
-@click.option("--all", "shows_all", is_flag=True, help="Every sub-task and every attempt.")
-@click.option("--timeline", "as_timeline", is_flag=True, help="Executors over time, as bars.")
-@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a page.")
+@click.option("--all", "shows_all", is_flag=True, help="Show every sub-task and every attempt.")
+@click.option(
+    "--timeline", "as_timeline", is_flag=True, help="Show the executors over time, as bars."
+)
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write an HTML page.")
 @json_option
 @journal_option
 def show(
@@ -31,20 +33,22 @@ def show(
     as_json: bool,
     url: str | None,
 ) -> None:
-    """Show the execution ID: its way, its graph, attempts, times and errors.
+    """Show the execution ID: its phases, its graph, attempts, times and errors.
 
-    Of a large plan the sub-tasks are counted by kind, and the newest attempts are shown.
+    A large plan is shown as counts of sub-tasks by kind, with the newest attempts.
     """
     with open_logs(url) as logs:
         found = find(logs, execution_id)
         history = history_of(found)
-        lives = found.log.lives(history.owners[-1].name) if history.owners else None
+        is_running = found.log.is_running(history.owners[-1].name) if history.owners else None
     if html is not None:
-        html.write_text(page(history, lives=lives), encoding="utf-8")
+        html.write_text(page(history, is_running=is_running), encoding="utf-8")
         click.echo(f"written: {html}", err=True)
     if as_json:
-        click.echo(json.dumps(to_data(history, lives=lives, shows_all=shows_all), indent=2))
+        click.echo(
+            json.dumps(to_data(history, is_running=is_running, shows_all=shows_all), indent=2)
+        )
     elif as_timeline:
         Console().print(timeline(history, Console().width))
     elif html is None:
-        Console().print(draw(history, lives=lives, shows_all=shows_all))
+        Console().print(draw(history, is_running=is_running, shows_all=shows_all))

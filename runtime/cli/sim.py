@@ -1,7 +1,7 @@
-"""`callboard sim`: many seeds of a built-in scenario, and a report of those that fail.
+"""`callboard sim`: runs many seeds of a built-in scenario, and reports the seeds that fail.
 
-The built-in scenarios test Callboard itself. They are in `tests/simulation`, so they come with
-a clone of the repository and not with an installed package.
+The built-in scenarios test Callboard itself. They lie in `tests/simulation`, which a clone of the
+repository has and an installed package does not.
 """
 
 import contextlib
@@ -22,12 +22,12 @@ from .outcome import ExitCode
 __all__ = ["load_built_in", "sim"]
 
 SCENARIOS: Final = Path(__file__).resolve().parents[2] / "tests" / "simulation"
-"""Where a clone has the scenarios: `resolve` follows the links of `src/callboard` to its root."""
+"""The scenarios of a clone. `resolve` follows the links of `src/callboard` to the clone's root."""
 PACKAGE: Final = "callboard_simulation"
-"""The name under which they are imported here: `tests` may be a package of the user's."""
+"""The name for importing them. `tests` may be a package of the user."""
 PROGRESS_S: Final = 1.0
 FAILURES_MAX: Final = 10
-"""After so many failing seeds there is nothing more to learn from one run."""
+"""After so many failing seeds the run ends: more of them show nothing new."""
 
 
 class Outcome(Protocol):
@@ -45,7 +45,7 @@ class Outcome(Protocol):
         """The trace of the run, and the command that runs the seed again."""
 
     def to_data(self) -> dict[str, Any]:
-        """All of it for machines."""
+        """The outcome for machines."""
 
 
 def load_built_in(module: str) -> Any:
@@ -71,7 +71,11 @@ def load_built_in(module: str) -> Any:
 @click.option(
     "--scenario", "name", default="mixed", show_default=True, help="The scenario to simulate."
 )
-@click.option("--defect", metavar="NAME", help="Break the kernel on purpose, to see it found.")
+@click.option(
+    "--defect",
+    metavar="NAME",
+    help="Break the kernel on purpose, to check that the invariants find it.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON line at the end.")
 @click.pass_context
 def sim(
@@ -84,17 +88,17 @@ def sim(
     defect: str | None,
     as_json: bool,
 ) -> None:
-    """Run whole systems on a virtual clock, with the faults that their seeds draw.
+    """Run whole systems on a virtual clock, with faults drawn from seeds.
 
-    Hosts crash, hang and slow down, links lose, double, reorder and cut; after every step
-    invariants are checked. The same seed is the same run, on every machine.
+    Hosts crash, hang and slow down. Links lose, double, reorder and cut frames. Invariants are
+    checked after every step. The same seed gives the same run on every machine.
 
     The scenarios come with a clone of the repository. Simulate your own actors with
     callboard.testing.
 
     \b
     Exit codes: 0 all invariants held, 1 a seed broke one, 2 wrong usage or no clone.
-    """  # noqa: D301 - click's mark for a paragraph that is not to be wrapped
+    """  # noqa: D301 - \b stops click from wrapping the paragraph
     scenarios = load_built_in("scenarios").SCENARIOS
     mutations = load_built_in("mutations").MUTATIONS
     run_seeds = load_built_in("run").run_seeds
@@ -140,7 +144,7 @@ def _show(outcome: Outcome, *, as_json: bool) -> None:
 
 
 def _progress(text: str) -> None:
-    """One line that is written over, and only where people look."""
+    """One line that overwrites itself, on a terminal only."""
     if sys.stderr.isatty():
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 

@@ -1,7 +1,7 @@
-"""Where the commands that look at systems find them, and what they get from each.
+"""The systems that commands query, and the replies of each.
 
-A source is a way to ask one system, whatever carries the questions. One that does not answer
-is told with the reason; it never hides the others.
+A source sends requests to one system, over any carrier. A source that does not answer is reported
+with the reason. It never hides the others.
 """
 
 import asyncio
@@ -28,37 +28,37 @@ __all__ = [
     "cluster_options",
     "local_executors",
     "local_systems",
-    "look",
+    "query_all",
 ]
 
 ReplyT = TypeVar("ReplyT")
 COMMAND_TIMEOUT_S: Final = 10.0
-"""A command may read a whole history, where a query looks at what is at hand."""
+"""The limit for commands, which may read a whole history. Queries are faster."""
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 ADDRESS_DEFAULT: Final = "auto"
-SILENT_ADVICE: Final = "Its driver may be computing, or be stopped; look again."
+SILENT_ADVICE: Final = "Its driver may be busy or stopped; try again."
 NOTHING_RUNS: Final = Failure(
     ExitCode.FAILED,
     "nothing_runs",
-    "no system of yours runs on this machine.",
-    "Start one, for instance with `callboard run driver.py`, and look while it runs.",
+    "you run no system on this machine.",
+    "Start one, for instance with `callboard run driver.py`, and try again while it runs.",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One system that can be asked."""
+    """One system that answers requests."""
 
     pid: int
-    """The process that answers; 0 for a detached system that is asked through its cluster."""
+    """The process that answers; 0 for a detached system, which answers through its cluster."""
     ask: Ask
     name: str = ""
-    """The detached system's."""
+    """The name of a detached system."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot(Generic[ReplyT]):
-    """One look at one system: what it answered, or why there is no answer."""
+    """One reply of one system, or the reason why there is none."""
 
     pid: int
     view: ReplyT | None
@@ -66,36 +66,36 @@ class Snapshot(Generic[ReplyT]):
     name: str = ""
 
     @property
-    def who(self) -> str:
-        """Who was asked, for people."""
+    def source(self) -> str:
+        """The source of the reply, for people."""
         return f"process {self.pid}" if self.pid else f"detached system {self.name}"
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a command looks: at this machine, or at detached systems of a cluster."""
+    """The systems that a command queries: of this machine, or detached ones of a cluster."""
 
     address: str | None = None
     name: str | None = None
 
     @property
     def nothing_runs(self) -> Failure:
-        """What to say when there is no system."""
+        """The failure when there is no system."""
         if self.address is None and self.name is None:
             return NOTHING_RUNS
         return Failure(
             ExitCode.FAILED,
             "nothing_runs",
             f"no detached system runs on the cluster at {self.address or ADDRESS_DEFAULT}.",
-            "Start one with detached=True, or look at this machine's systems without --address.",
+            "Start one with detached=True, or omit --address for the systems of this machine.",
         )
 
     @contextlib.asynccontextmanager
     async def sources(self) -> AsyncIterator[Callable[[], Sequence[Source]]]:
-        """What gives the systems to ask, for as long as somebody looks.
+        """A function that lists the systems, usable until the block ends.
 
-        Those of a cluster are found once. Raises `ActorNotFound`, which names those that run,
-        when there is none of this name, and `ClusterUnreachable` within its deadline.
+        The systems of a cluster are listed once. Raises `ActorNotFound` for an unknown name; the
+        error lists the running systems. Raises `ClusterUnreachable` within its deadline.
         """
         if self.address is None and self.name is None:
             yield local_systems
@@ -114,12 +114,12 @@ def cluster_options(command: CommandT) -> CommandT:
     address = click.option(
         "--address",
         metavar="HOST:PORT",
-        help="Look at the detached systems of this cluster ('auto': the one of this machine).",
+        help="Query the detached systems of this cluster ('auto': this machine's cluster).",
     )
     name = click.option(
         "--name",
         metavar="NAME",
-        help="Look at this detached system only; without --address, on this machine's cluster.",
+        help="Query only this detached system; without --address, on this machine's cluster.",
     )
     return address(name(command))
 
@@ -132,30 +132,30 @@ def local_systems() -> list[Source]:
 def local_executors() -> list[Source]:
     """The processes of this user on this machine that run executions.
 
-    Those are the drivers of systems, and the execution services of detached ones.
+    These are the drivers of systems, and the execution services of detached systems.
     """
     paths = [*admin_sockets(SYSTEM), *admin_sockets(EXECUTIONS)]
     return [Source(process_of(path), connect(path, COMMAND_TIMEOUT_S).ask) for path in paths]
 
 
-async def look(sources: Sequence[Source], request: Request[ReplyT]) -> list[Snapshot[ReplyT]]:
-    """Ask all of them at once; one that has just ended is left out."""
-    seen = await asyncio.gather(*(_look_at(source, request) for source in sources))
+async def query_all(sources: Sequence[Source], request: Request[ReplyT]) -> list[Snapshot[ReplyT]]:
+    """Ask all systems at once. A system that has just ended is left out."""
+    seen = await asyncio.gather(*(_query_one(source, request) for source in sources))
     return [snapshot for snapshot in seen if snapshot is not None]
 
 
-async def _look_at(source: Source, request: Request[ReplyT]) -> Snapshot[ReplyT] | None:
+async def _query_one(source: Source, request: Request[ReplyT]) -> Snapshot[ReplyT] | None:
     pid, name = source.pid, source.name
     try:
         return Snapshot(pid, await source.ask(request), name=name)
     except (FileNotFoundError, ConnectionRefusedError):
-        return None  # It ended just now.
+        return None  # It has just ended.
     except TimeoutError:
         problem = f"does not answer. {SILENT_ADVICE}"
     except CallboardError as error:
         problem = f"answers with an error: {error}"
     except ValidationError:
-        problem = "answers nonsense. Is it another release of Callboard?"
+        problem = "gives an invalid answer. Is it another release of Callboard?"
     except (OSError, ValueError) as error:
         problem = f"cannot be asked: {error}"
     return Snapshot(pid, None, problem, name)

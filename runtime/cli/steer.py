@@ -1,7 +1,7 @@
-"""A command that changes an execution: through the process that has it, or as the journal's writer.
+"""Commands that change an execution: through its owner process, or as the journal's writer.
 
-A process has an execution when it runs it, or writes its journal. Where there is none the command
-line writes the same events into the journal itself.
+A process owns an execution when it runs the execution or writes its journal. Without an owner, the
+command line writes the same events into the journal itself.
 """
 
 import asyncio
@@ -35,12 +35,12 @@ WRITER_NAME: Final = "callboard-command"
 
 
 def writer_name() -> str:
-    """The name of a command that writes events of its own."""
+    """The name under which a command writes events."""
     return f"{WRITER_NAME}/{os.getpid()}"
 
 
 def command_fields(found: Found, history: ExecutionHistory) -> dict[str, Any]:
-    """The fields that all commands on an execution have; see `ExecutionCommand`."""
+    """The common fields of commands on an execution; see `ExecutionCommand`."""
     return {
         "execution_id": found.id,
         "token": uuid4().hex,
@@ -51,7 +51,7 @@ def command_fields(found: Found, history: ExecutionHistory) -> dict[str, Any]:
 
 
 def ask_owner(found: Found, command: Request[ReplyT]) -> ReplyT | None:
-    """The reply of the process that has the execution; None when none of this machine does."""
+    """The reply of the owner process; None without an owner on this machine."""
     return asyncio.run(_ask_owner(found, command))
 
 
@@ -63,7 +63,7 @@ async def _ask_owner(found: Found, command: Request[ReplyT]) -> ReplyT | None:
         try:
             reply: ReplyT = await source.ask(command)
         except (OSError, TimeoutError, ValueError):
-            continue  # It has ended, hangs, or is of another release: the journal's lock tells.
+            continue  # It ended, hangs, or is another release. The journal's lock decides.
         if reply.is_known:
             return reply
     return None
@@ -72,11 +72,10 @@ async def _ask_owner(found: Found, command: Request[ReplyT]) -> ReplyT | None:
 def change(
     found: Found, command: Request[ReplyT], append: Append, *, take_over: bool
 ) -> ReplyT | None:
-    """Carry out a command where the execution is; otherwise append its events, durably.
+    """Send a command to the owner of the execution, or else append its events, durably.
 
-    Gives the reply of the process that has the execution, None when there was none. Raises what
-    that process or the store raises, and `UsageError` where another process writes the journal,
-    or may.
+    Gives the owner's reply, or None without an owner. Raises what the owner or the store raises,
+    and `UsageError` where another process writes the journal, or may write it.
     """
     reply = ask_owner(found, command)
     if reply is None:
@@ -89,33 +88,32 @@ def change(
 
 
 def check_free(found: Found, *, take_over: bool) -> None:
-    """Refuse when a process writes the journal. Raises `UsageError`."""
+    """Raise `UsageError` when a process writes the journal, or may write it."""
     writer = found.log.writer()
     if writer:
         raise UsageError(
-            f"the journal {found.log.url} is being written by process {writer}, which does not "
+            f"the journal {found.log.url} has a writer, process {writer}, which does not "
             f"answer: execution {found.id} may be running there.",
             advice="Follow it with `callboard tail`, or stop that system first.",
         )
     if writer is None and not take_over:
         raise UsageError(
-            f"whether somebody writes {found.log.store.name} cannot be known here.",
-            advice="When its system is gone for sure, say --take-over: the old writer is fenced.",
+            f"{found.log.store.name} may have a writer on another machine.",
+            advice="If its system is gone for sure, use --take-over. It fences the old writer.",
         )
 
 
 @contextlib.contextmanager
 def _taken_over(found: Found) -> Iterator[EventStore]:
-    """The store, whose writer the command is meanwhile."""
+    """The store, with this command as its writer."""
     from ..stores.choose import event_store
 
     path = found.log.path
     lock = None if path is None else FileLock(path)
     if lock is not None and not lock.take():
         raise UsageError(
-            f"the journal {found.log.url} is written by process {lock.owner()}, which has "
-            "started meanwhile.",
-            advice="Try again: a running system is asked instead.",
+            f"the journal {found.log.url} has a new writer, process {lock.owner()}.",
+            advice="Try again: the command then goes to that system.",
         )
     store = event_store(found.log.url)
     try:
@@ -135,15 +133,12 @@ def wait_until(
     what: str,
     timeout_s: float,
 ) -> None:
-    """Wait for what a running system was asked to do; `history` goes on.
-
-    Raises `DeadlineExceeded`.
-    """
+    """Read new events into `history` until `is_so` holds. Raises `DeadlineExceeded`."""
     ends_s = time.monotonic() + timeout_s
     while not is_so(history):
         if time.monotonic() >= ends_s:
             raise DeadlineExceeded(
-                f"execution {found.id} was told to {what}, and has not within {timeout_s:g} s.",
+                f"execution {found.id} did not {what} within {timeout_s:g} s.",
                 advice="Follow it with `callboard tail`.",
             )
         time.sleep(POLL_S)

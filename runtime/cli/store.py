@@ -1,4 +1,4 @@
-"""`callboard store check`, `migrate` and `blobs`: for who looks after a store."""
+"""`callboard store check`, `migrate` and `blobs`: the maintenance of a store."""
 
 import json
 import time
@@ -23,18 +23,18 @@ PAGE: Final = 4_096
 
 @click.group()
 def store() -> None:
-    """Look after a store: a file, sqlite:///path, or postgresql://..."""
+    """Maintain a store: a file, sqlite:///path, or postgresql://..."""
 
 
 @store.command()
 @click.argument("url", metavar="URL")
 @json_option
 def check(*, url: str, as_json: bool) -> None:
-    """Read all of the store at URL, and tell what is wrong with it.
+    """Read the whole store at URL, and report any damage.
 
-    Exits with 1 when it is damaged. A writer may be at work; of a file, nothing is changed.
+    Exits with 1 when it is damaged. A writer may be at work. A file stays unchanged.
     """
-    from ..stores.sqlite import SqliteEventStore  # No other command loads a database for it.
+    from ..stores.sqlite import SqliteEventStore  # Only this command needs it.
 
     with _found(url, reads_only=True) as kept:
         kept.open()
@@ -42,14 +42,16 @@ def check(*, url: str, as_json: bool) -> None:
             kept.check()
         events, streams = _read_all(kept)
     data = {"url": url, "events": events, "streams": streams}
-    _print(data, f"{kept.name} is well: {events:,} events in {streams:,} streams.", as_json=as_json)
+    _print(
+        data, f"{kept.name} is intact: {events:,} events in {streams:,} streams.", as_json=as_json
+    )
 
 
 @store.command()
 @click.argument("url", metavar="URL")
 @json_option
 def migrate(*, url: str, as_json: bool) -> None:
-    """Bring the tables of the store at URL to this release's version. Make a copy before."""
+    """Migrate the tables of the store at URL to this release. Make a copy first."""
     with _found(url) as kept:
         kept.open()
         head = kept.head()
@@ -59,30 +61,29 @@ def migrate(*, url: str, as_json: bool) -> None:
 
 @store.command()
 @click.argument("url", metavar="URL")
-@click.option("--blobs", "place", default="auto", help="The folder, if it is not beside the file.")
-@click.option("--drop", is_flag=True, help="Delete those that nothing refers to.")
+@click.option("--blobs", "place", default="auto", help="The folder, if it is not next to the file.")
+@click.option("--drop", is_flag=True, help="Delete the blobs that no event refers to.")
 @click.option(
     "--older-than",
     "hours",
     default=24.0,
     show_default=True,
     type=click.FloatRange(min=0.0),
-    help="Hours since it was stored: one that is younger may be about to be referred to.",
+    help="Spare blobs younger than these hours: an event may be about to refer to them.",
 )
 @json_option
 def blobs(*, url: str, place: str, drop: bool, hours: float, as_json: bool) -> None:
-    """Tell which large results are stored beside the journal at URL, and which nothing needs.
+    """List the large results stored with the journal at URL, and those that nothing needs.
 
-    An execution that is in the journal needs its results, also when it is over. A writer may be
-    at work.
+    An execution in the journal needs its results, even after its end. A writer may be at work.
     """
     from ..stores.choose import blob_store
 
     kept_blobs = blob_store(place, url)
     if kept_blobs is None or isinstance(kept_blobs, MemoryBlobStore):
-        raise UsageError(f"{url} has no blobs beside it.", advice="Name their folder: --blobs.")
+        raise UsageError(f"{url} has no folder of blobs.", advice="Name the folder: --blobs.")
     before = time.time() - 3_600.0 * hours
-    found = list(kept_blobs.blobs())  # Listed first: what is stored later is not looked at.
+    found = list(kept_blobs.blobs())  # Listed first, so that newer blobs are left alone.
     with _found(url, reads_only=True) as kept:
         kept.open()
         needed = _digests(kept)
@@ -113,7 +114,7 @@ def blobs(*, url: str, place: str, drop: bool, hours: float, as_json: bool) -> N
 
 
 def _digests(kept: EventStore) -> set[bytes]:
-    """The blobs that events of executions refer to."""
+    """The blobs that the events of executions refer to."""
     position, needed = 0, set[bytes]()
     while page := kept.read(position, PAGE, kinds=(Kind.MOVED,)):
         for event in page:
@@ -130,7 +131,7 @@ def _found(url: str, *, reads_only: bool = False) -> Iterator[EventStore]:
 
     path = path_of(url)
     if path is not None and not path.is_file():
-        raise UsageError(f"there is no file {path}.", advice="Name an existing store.")
+        raise UsageError(f"the file {path} does not exist.", advice="Name an existing store.")
     kept = event_store(url, reads_only=reads_only)
     try:
         yield kept
@@ -139,7 +140,7 @@ def _found(url: str, *, reads_only: bool = False) -> Iterator[EventStore]:
 
 
 def _read_all(kept: EventStore) -> tuple[int, int]:
-    """How many events and streams; raises `StoreDamaged` for a gap."""
+    """The number of events and of streams. Raises `StoreDamaged` for a gap."""
     position = 0
     versions: dict[str, int] = {}
     while page := kept.read(position, PAGE):
@@ -147,7 +148,7 @@ def _read_all(kept: EventStore) -> tuple[int, int]:
             version = versions.get(event.stream, 0) + 1
             if event.position != position + 1 or event.version != version:
                 raise StoreDamaged(
-                    f"{kept.name}: behind position {position} stands event {event.position}, "
+                    f"{kept.name}: position {position} is followed by event {event.position}, "
                     f"version {event.version} of stream {event.stream!r} instead of {version}.",
                     advice="Keep a copy, and restore a backup.",
                 )

@@ -28,14 +28,16 @@ EVENTS_AT_ONCE: Final = 256
 
 @click.command()
 @click.argument("execution_id", metavar="ID")
-@click.option("--for", "for_s", type=click.FloatRange(min=0), metavar="S", help="At most so long.")
-@click.option("--json", "as_json", is_flag=True, help="Print each as a line of JSON.")
+@click.option(
+    "--for", "for_s", type=click.FloatRange(min=0), metavar="S", help="Stop after so many seconds."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print each event as a line of JSON.")
 @journal_option
 def tail(*, execution_id: str, for_s: float | None, as_json: bool, url: str | None) -> None:
-    """Print what happens in the execution ID until it ends; what has happened comes first.
+    """Print the events of the execution ID, past ones first, until it ends.
 
-    The journal is looked at five times a second. Exits with 4 when --for is over before. With
-    --json each event is printed as it stands in the journal.
+    The command reads the journal five times a second. It exits with 4 when --for is over first.
+    With --json it prints each event as recorded in the journal.
     """
     ends_s = None if for_s is None else time.monotonic() + for_s
     with open_logs(url) as logs:
@@ -51,12 +53,12 @@ def tail(*, execution_id: str, for_s: float | None, as_json: bool, url: str | No
 
 
 def _follow(found: Found, ends_s: float | None, *, as_json: bool) -> None:
-    teller = _Teller(found)
+    formatter = _EventFormatter(found)
     version = 0
     while True:
         new = found.log.store.read_stream(stream_of(found.id), after=version, limit=EVENTS_AT_ONCE)
         for event in new:
-            click.echo(json.dumps(to_data(event)) if as_json else teller.tell(event))
+            click.echo(json.dumps(to_data(event)) if as_json else formatter.format(event))
             version = event.version
             if event.kind == Kind.STEPPED and _is_end(event.data):
                 return
@@ -67,14 +69,14 @@ def _follow(found: Found, ends_s: float | None, *, as_json: bool) -> None:
         time.sleep(POLL_S)
 
 
-class _Teller:
-    """Tells events in words; from one on that cannot be understood, as they stand there."""
+class _EventFormatter:
+    """Formats events in words. After an event that it cannot read, it prints the raw fields."""
 
     def __init__(self, found: Found) -> None:
         self._found = found
         self._history: ExecutionHistory | None = ExecutionHistory(found.id)
 
-    def tell(self, event: RecordedEvent) -> str:
+    def format(self, event: RecordedEvent) -> str:
         if self._history is not None:
             try:
                 return self._words(self._history, event)

@@ -1,6 +1,6 @@
-"""What `callboard run` is to run: a driver script, a function, or an actor class to be asked.
+"""The target of `callboard run`: a driver script, a function, or an actor class.
 
-A target is named by a path, or by `module:name`, as seen from the working folder.
+The name of a target is a path, or `module:name`, seen from the working folder.
 """
 
 import importlib
@@ -43,9 +43,9 @@ Target = Script | Function | type[Actor]
 
 
 def find_target(name: str) -> Target:
-    """The target of that name; raises `UsageError` when there is none.
+    """The target of that name. Raises `UsageError` when there is none.
 
-    The module is imported, and what importing it raises is raised.
+    It imports the module, and raises what the import raises.
     """
     path = Path(name)
     if path.is_file():
@@ -53,8 +53,8 @@ def find_target(name: str) -> Target:
     module_name, colon, attribute = name.partition(":")
     if not colon:
         if path.is_dir() or path.suffix == ".py" or len(path.parts) > 1:
-            raise UsageError(f"there is no file {name!r}.", advice=TARGET_ADVICE)
-        raise UsageError(f"{name!r} names nothing that can be run.", advice=TARGET_ADVICE)
+            raise UsageError(f"the file {name!r} does not exist.", advice=TARGET_ADVICE)
+        raise UsageError(f"{name!r} names no target.", advice=TARGET_ADVICE)
     found = _attribute(name, _module(module_name), attribute)
     if isinstance(found, type) and issubclass(found, Actor):
         return found
@@ -67,7 +67,7 @@ def find_target(name: str) -> Target:
 
 
 def actor_in(neighbour: type[Actor], name: str) -> type[Actor]:
-    """The actor class of that name in the neighbour's module, or `module:Class` anywhere."""
+    """The actor class of that name in the neighbour's module, or `module:Class` of any module."""
     full = name if ":" in name else f"{neighbour.__module__}:{name}"
     found = find_target(full)
     if isinstance(found, type):
@@ -85,13 +85,13 @@ def _module(name: str) -> Any:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise  # The module is there; something that it imports is not.
+            raise  # The module exists, but one of its imports does not.
         raise UsageError(
             f"there is no module {name!r}.",
-            advice="Run it from the folder that the module is in, or install it.",
+            advice="Run the command in the folder of the module, or install the module.",
         ) from None
     except ValueError as error:
-        raise UsageError(f"{name!r} is no name of a module.", advice=TARGET_ADVICE) from error
+        raise UsageError(f"{name!r} is no module name.", advice=TARGET_ADVICE) from error
 
 
 def _attribute(name: str, module: Any, attribute: str) -> Any:
@@ -99,7 +99,7 @@ def _attribute(name: str, module: Any, attribute: str) -> Any:
     for part in attribute.split("."):
         found = getattr(found, part, None)
     if found is None:
-        offers = ", ".join(sorted(_runnable(module))) or "nothing that can be run"
+        offers = ", ".join(sorted(_runnable(module))) or "no target"
         raise UsageError(
             f"there is no {name}.", advice=f"{module.__name__} has: {offers}.", target=name
         )
@@ -119,10 +119,10 @@ def _runnable(module: Any) -> list[str]:
 
 
 def request_for(actor: type[Actor], fields: str, contract: str | None) -> Request[Any]:
-    """The request that `fields` (a JSON object) makes for one of the actor's handlers.
+    """The request for one of the actor's handlers, from `fields`, a JSON object.
 
-    `contract` names it, by its full name or its class; it may be left out when the actor
-    answers one only. Raises `UsageError` that says what is wrong with which field.
+    `contract` is the request's full name or its class; an actor with one request needs none.
+    Raises `UsageError` that names the wrong fields.
     """
     chosen = _contract(actor, contract)
     try:
@@ -146,8 +146,8 @@ def request_for(actor: type[Actor], fields: str, contract: str | None) -> Reques
             for row in rows[:PROBLEMS_SHOWN_MAX]
         )
         raise UsageError(
-            f"--request does not keep {chosen.contract_name}: {problems}.",
-            advice=f"It looks like this: {_example(chosen)}",
+            f"--request does not match {chosen.contract_name}: {problems}.",
+            advice=f"Write it like this: {_example(chosen)}",
         ) from None
     return request
 
@@ -164,7 +164,7 @@ def _contract(actor: type[Actor], name: str | None) -> type[Request[Any]]:
             return next(iter(asked.values()))
         raise UsageError(
             f"{actor.__name__} answers {len(asked)} requests ({known}).",
-            advice="Choose one with --contract." if asked else "Only a Request can be asked.",
+            advice="Choose one with --contract." if asked else "Add a handler for a Request.",
         )
     found = [cls for full, cls in asked.items() if name in (full, cls.__name__)]
     if len(found) != 1:

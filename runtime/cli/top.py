@@ -1,7 +1,7 @@
 """`callboard top`: the busiest hosts, links and actors of the running systems, each second.
 
-A rate needs two looks, so `--once` takes a second. What each actor handles is counted only
-while somebody looks; the first look begins it.
+A rate needs two snapshots, so `--once` takes a second. A system counts the messages of each actor
+only while a command queries it; the first query starts the count.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from .figures import counted, paper, printable, rate, size
 from .options import json_option
 from .outcome import ExitCode, print_failure
 from .rates import ActorRow, HostRow, LinkRow, SystemRows, Trend
-from .sources import Place, Snapshot, Source, cluster_options, look
+from .sources import Place, Snapshot, Source, cluster_options, query_all
 
 __all__ = ["SORTS", "Watcher", "draw", "sorted_rows", "top"]
 
@@ -42,20 +42,20 @@ SORTS: Final[Mapping[str, tuple[str, str, str]]] = {
     "asks": ("pending_asks", "waiting", "running"),
     "name": ("", "", ""),
 }
-"""By what hosts, links and actors are sorted, most first; by name as the hosts are numbered."""
+"""The columns that sort hosts, links and actors, largest first. `name` keeps the hosts' order."""
 
 
 class Watcher:
-    """Looks at systems again and again, and knows each one's trend."""
+    """Queries systems repeatedly, and keeps a trend of each."""
 
     def __init__(self, sources: Callable[[], Sequence[Source]], busiest_max: int) -> None:
         self._sources = sources
         self._request = QuerySystem(actors_max=0, busiest_max=busiest_max)
         self._trends: dict[tuple[int, str], Trend] = {}
 
-    async def look(self) -> list[Snapshot[SystemRows]]:
-        """One look at all systems; those that are gone are forgotten."""
-        snapshots = await look(self._sources(), self._request)
+    async def query(self) -> list[Snapshot[SystemRows]]:
+        """One snapshot of all systems. Systems that are gone are forgotten."""
+        snapshots = await query_all(self._sources(), self._request)
         trends, self._trends = self._trends, {}
         rows: list[Snapshot[SystemRows]] = []
         for snapshot in snapshots:
@@ -69,7 +69,7 @@ class Watcher:
 
 
 def _identity(view: CallboardView) -> str:
-    # Several systems may live in one process, and have the same name.
+    # Several systems in one process may have the same name.
     return f"{view.name}/{view.hosts[0].epoch}/{view.hosts[0].at_s - view.hosts[0].uptime_s:.3f}"
 
 
@@ -81,7 +81,7 @@ def _identity(view: CallboardView) -> str:
     type=click.Choice(list(SORTS)),
     default="messages",
     show_default=True,
-    help="What comes first.",
+    help="The column to sort by.",
 )
 @click.option(
     "--actors",
@@ -89,7 +89,7 @@ def _identity(view: CallboardView) -> str:
     type=click.IntRange(1, BUSIEST_MAX),
     default=BUSIEST_DEFAULT,
     show_default=True,
-    help="How many actors of each host are told.",
+    help="How many actors of each host to show.",
 )
 @cluster_options
 @click.pass_context
@@ -106,45 +106,44 @@ def top(
 ) -> None:
     """Show the busiest hosts, links and actors: rates, mailboxes, restarts, lag, processor.
 
-    Without --once it goes on until Ctrl-C. Exits with 1 when there is no system, or none that
-    answers.
+    Without --once it runs until Ctrl-C. Exits with 1 when there is no system, or none that answers.
     """
     place = Place(address, name)
     try:
-        snapshots = asyncio.run(_look_on(place, busiest_max, sort, as_json=as_json, once=once))
+        snapshots = asyncio.run(_watch(place, busiest_max, sort, as_json=as_json, once=once))
     except KeyboardInterrupt:
         if once:
             raise
-        return  # The way out, and so no failure.
+        return  # The normal way to leave.
     if not snapshots:
         print_failure(place.nothing_runs, verbose=False)
     seen = any(snapshot.view is not None for snapshot in snapshots)
     context.exit(ExitCode.OK if seen else ExitCode.FAILED)
 
 
-async def _look_on(
+async def _watch(
     place: Place, busiest_max: int, sort: str, *, as_json: bool, once: bool
 ) -> list[Snapshot[SystemRows]]:
-    """Look for a second, or until Ctrl-C; gives the last look."""
+    """Query for a second, or until Ctrl-C. Gives the last snapshots."""
     async with place.sources() as sources:
         watcher = Watcher(sources, busiest_max)
         if once:
             return await _once(watcher, sort, as_json=as_json)
         if as_json:
             while True:
-                click.echo(json.dumps(_data(await watcher.look(), sort)))
+                click.echo(json.dumps(_data(await watcher.query(), sort)))
                 await asyncio.sleep(QUERY_EVERY_S)
         with Live(console=paper(), auto_refresh=False, screen=True) as live:
             while True:
-                live.update(_whole(await watcher.look(), sort, place), refresh=True)
+                live.update(_whole(await watcher.query(), sort, place), refresh=True)
                 await asyncio.sleep(QUERY_EVERY_S)
 
 
 async def _once(watcher: Watcher, sort: str, *, as_json: bool) -> list[Snapshot[SystemRows]]:
-    snapshots = await watcher.look()
+    snapshots = await watcher.query()
     if snapshots:
         await asyncio.sleep(QUERY_EVERY_S)
-        snapshots = await watcher.look()
+        snapshots = await watcher.query()
     if as_json:
         click.echo(json.dumps(_data(snapshots, sort), indent=2))
     elif snapshots:
@@ -153,7 +152,7 @@ async def _once(watcher: Watcher, sort: str, *, as_json: bool) -> list[Snapshot[
 
 
 def sorted_rows(rows: SystemRows, sort: str) -> SystemRows:
-    """The rows with what comes first first."""
+    """The rows, sorted by the column of `sort`."""
     by_host, by_link, by_actor = SORTS[sort]
     return SystemRows(
         rows.name,
@@ -195,11 +194,11 @@ def _whole(snapshots: Sequence[Snapshot[SystemRows]], sort: str, place: Place) -
 def draw(snapshot: Snapshot[SystemRows], sort: str = "messages") -> RenderableType:
     """One system: a table of hosts, one of links, one of actors."""
     if snapshot.view is None:
-        return Text(f"{snapshot.who} {printable(snapshot.problem)}", style="yellow")
+        return Text(f"{snapshot.source} {printable(snapshot.problem)}", style="yellow")
     rows = sorted_rows(snapshot.view, sort)
     facts = [
         counted(len(rows.hosts) - 1, "host"),
-        counted(rows.standbys, "standby", "standbys"),
+        counted(rows.standbys, "standby"),
         f"{counted(rows.hosts_replaced, 'host')} replaced",
     ]
     kind = f"process {snapshot.pid}" if snapshot.pid else "detached"
@@ -216,7 +215,7 @@ def _table(*columns: str) -> Table:
 
 
 def _hosts(rows: Sequence[HostRow]) -> Group:
-    """What hosts do, and what it costs: two tables, which fit where one would be cut."""
+    """The work of hosts, and its cost: two tables that fit where one would be cut."""
     work = _table(
         "host", "actors", "msg/s", "mailbox", "max", "restarts/min", "asks", "dead letters"
     )

@@ -1,8 +1,7 @@
-"""`callboard tree`: the running systems of this user on this machine, and what is in them.
+"""`callboard tree`: the running systems of this user on this machine, with hosts and actors.
 
-It asks each system over its admin socket (see `runtime/admin/`), so it needs no cluster and
-disturbs nobody; a detached system elsewhere is asked through its cluster. What is not shown is
-counted: nothing is cut silently.
+It queries each system over its admin socket (see `runtime/admin/`), so it needs no cluster. A
+detached system elsewhere answers through its cluster. Actors that are not shown are counted.
 """
 
 import asyncio
@@ -22,7 +21,7 @@ from .drawing import draw
 from .figures import paper
 from .options import json_option
 from .outcome import ExitCode, print_failure
-from .sources import Place, Snapshot, Source, cluster_options, look
+from .sources import Place, Snapshot, Source, cluster_options, query_all
 
 __all__ = ["to_data", "tree"]
 
@@ -34,14 +33,14 @@ Seen = Snapshot[CallboardView]
 
 @click.command()
 @json_option
-@click.option("--watch", is_flag=True, help="Show it again each second, until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Update the tree each second, until Ctrl-C.")
 @click.option(
     "--actors",
     "actors_max",
     type=click.IntRange(0, ACTORS_MAX),
     default=ACTORS_DEFAULT,
     show_default=True,
-    help="How many actors of a host are shown one by one; those that failed come first.",
+    help="How many actors of each host to show; actors that failed come first.",
 )
 @cluster_options
 @click.pass_context
@@ -61,11 +60,11 @@ def tree(
     """
     place = Place(address, name)
     if watch:
-        # Until Ctrl-C, which is the way out and so no failure.
+        # Ctrl-C is the normal way to leave.
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(_watch(place, actors_max, as_json=as_json))
         return
-    snapshots = asyncio.run(_look_once(place, actors_max))
+    snapshots = asyncio.run(_query_once(place, actors_max))
     if as_json:
         click.echo(json.dumps(_data(snapshots), indent=2))
     elif snapshots:
@@ -80,26 +79,26 @@ async def _watch(place: Place, actors_max: int, *, as_json: bool) -> None:
     async with place.sources() as sources:
         if as_json:
             while True:
-                click.echo(json.dumps(_data(await _look(sources, actors_max))))
+                click.echo(json.dumps(_data(await _query(sources, actors_max))))
                 await asyncio.sleep(WATCH_EVERY_S)
         with Live(console=paper(), auto_refresh=False, vertical_overflow="ellipsis") as live:
             while True:
-                snapshots = await _look(sources, actors_max)
+                snapshots = await _query(sources, actors_max)
                 live.update(_whole(snapshots, place), refresh=True)
                 await asyncio.sleep(WATCH_EVERY_S)
 
 
-async def _look_once(place: Place, actors_max: int) -> list[Seen]:
+async def _query_once(place: Place, actors_max: int) -> list[Seen]:
     async with place.sources() as sources:
-        return await _look(sources, actors_max)
+        return await _query(sources, actors_max)
 
 
-async def _look(sources: Callable[[], Sequence[Source]], actors_max: int) -> list[Seen]:
-    return await look(sources(), QuerySystem(actors_max=actors_max))
+async def _query(sources: Callable[[], Sequence[Source]], actors_max: int) -> list[Seen]:
+    return await query_all(sources(), QuerySystem(actors_max=actors_max))
 
 
 def to_data(snapshot: Seen) -> dict[str, Any]:
-    """One look for machines."""
+    """One snapshot for machines."""
     if snapshot.view is None:
         name = {"name": snapshot.name} if snapshot.name else {}
         return {"pid": snapshot.pid, **name, "problem": snapshot.problem}

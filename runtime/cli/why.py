@@ -1,4 +1,4 @@
-"""`callboard why PATH`: what happened to an actor, or to a host, and what was decided about it.
+"""`callboard why PATH`: the failures of an actor or a host, and its supervisor's decisions.
 
 PATH is what `callboard tree` shows: `host-1/reviews/store`; `/reviews/store` on any host; a
 registered name; or a host.
@@ -22,7 +22,7 @@ from callboard.messages.core.errors import UsageError
 from .figures import age, counted, paper, printable
 from .options import json_option
 from .outcome import ExitCode, print_failure
-from .sources import Place, Source, cluster_options, look
+from .sources import Place, Source, cluster_options, query_all
 
 __all__ = ["Found", "draw", "find", "full_path", "why"]
 
@@ -31,27 +31,27 @@ Clock = Callable[[], dt.datetime]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The one story that a path means, and what could not be asked."""
+    """The one history that a path means, and the hosts that did not answer."""
 
     system: str
     pid: int
-    story: ActorHistory
+    history: ActorHistory
     silent: tuple[str, ...] = ()
 
     def to_data(self) -> dict[str, Any]:
-        """The story for machines."""
+        """The history for machines."""
         return {
             "system": self.system,
             "pid": self.pid,
             "silent": list(self.silent),
-            **self.story.model_dump(mode="json"),
+            **self.history.model_dump(mode="json"),
         }
 
 
 @click.command()
 @click.argument("path")
 @json_option
-@click.option("--system", metavar="NAME", help="Only in the system of this name.")
+@click.option("--system", metavar="NAME", help="Search only the system of this name.")
 @click.option("--traceback/--no-traceback", "traces", default=True, help="Show the tracebacks.")
 @cluster_options
 @click.pass_context
@@ -66,12 +66,11 @@ def why(
     address: str | None,
     name: str | None,
 ) -> None:
-    """Show why an actor or a host is as it is: its failures, and what its supervisor did.
+    """Show the failures of an actor or a host, and what its supervisor did.
 
     PATH is as `callboard tree` shows it (host-1/reviews/store), without the host
-    (/reviews/store), a registered name, or a host (host-1). Actors that ended are
-    remembered for a while. Exits with 1 when no system answers, with 2 when PATH is unknown or
-    may mean several.
+    (/reviews/store), a registered name, or a host (host-1). Ended actors stay known for a while.
+    Exits with 1 when no system answers, with 2 when PATH is unknown or may mean several.
     """
     place = Place(address, name)
     found = asyncio.run(_find_at(place, path, system))
@@ -85,22 +84,22 @@ def why(
 
 
 async def _find_at(place: Place, path: str, system: str | None) -> Found | None:
-    """The story, or None when no system runs there."""
+    """The history, or None when no system runs there."""
     async with place.sources() as sources:
         asked = sources()
         return await find(asked, path, system) if asked else None
 
 
 async def find(sources: Sequence[Source], path: str, system: str | None = None) -> Found:
-    """The story that `path` means. Raises `UsageError` when it means none, or several."""
+    """The history that `path` means. Raises `UsageError` when it means none, or several."""
     names: dict[str, None] = {}
     found: list[Found] = []
     near: list[str] = []
     silent: list[str] = []
     left_off = 0
-    for snapshot in await look(sources, QueryActor(path=path)):
+    for snapshot in await query_all(sources, QueryActor(path=path)):
         if snapshot.view is None:
-            silent.append(f"{snapshot.who} {snapshot.problem}")
+            silent.append(f"{snapshot.source} {snapshot.problem}")
             continue
         name = snapshot.view.system
         names[name] = None
@@ -110,7 +109,9 @@ async def find(sources: Sequence[Source], path: str, system: str | None = None) 
         silent += unanswered
         near += snapshot.view.near
         left_off += snapshot.view.matches_left_off
-        found += [Found(name, snapshot.pid, story, unanswered) for story in snapshot.view.matches]
+        found += [
+            Found(name, snapshot.pid, history, unanswered) for history in snapshot.view.matches
+        ]
     if len(found) == 1 and not left_off:
         return found[0]
     if found:
@@ -121,9 +122,9 @@ async def find(sources: Sequence[Source], path: str, system: str | None = None) 
     raise _unknown(path, near, silent)
 
 
-def full_path(story: ActorHistory) -> str:
-    """Host and path, as one may ask again."""
-    return f"{story.host}{story.path}"
+def full_path(history: ActorHistory) -> str:
+    """Host and path, as `callboard why` accepts them."""
+    return f"{history.host}{history.path}"
 
 
 def _where(found: Found) -> str:
@@ -135,7 +136,7 @@ def _where(found: Found) -> str:
 def _ambiguous(path: str, found: Sequence[Found], left_off: int) -> UsageError:
     several = len({(one.system, one.pid) for one in found}) > 1
     paths = ", ".join(
-        full_path(one.story) + (f" ({_where(one)})" if several else "") for one in found
+        full_path(one.history) + (f" ({_where(one)})" if several else "") for one in found
     )
     more = f", and {left_off:,} more" if left_off else ""
     choose = "Choose one" + (" with --system." if several else ".")
@@ -147,10 +148,10 @@ def _ambiguous(path: str, found: Sequence[Found], left_off: int) -> UsageError:
 
 def _unknown(path: str, near: Sequence[str], silent: Sequence[str]) -> UsageError:
     alike = f"Did you mean {' or '.join(near)}? " if near else ""
-    unasked = f" These did not answer, it may be there: {'; '.join(silent)}." if silent else ""
+    unasked = f" These did not answer and may have it: {'; '.join(silent)}." if silent else ""
     return UsageError(
-        f"no actor and no host is known as {path!r}.{unasked}",
-        advice=f"{alike}`callboard tree` shows what there is; ended actors are forgotten in time.",
+        f"no actor and no host has the path {path!r}.{unasked}",
+        advice=f"{alike}`callboard tree` shows the paths; ended actors are forgotten in time.",
     )
 
 
@@ -162,38 +163,41 @@ def _now() -> dt.datetime:
 
 
 def draw(found: Found, *, traces: bool = True, now: Clock = _now) -> RenderableType:
-    """One story: who it is, then each failure, oldest first."""
-    story = found.story
-    lifecycle_style = "green" if story.lifecycle == "running" else "red"
+    """One history: the actor or host, then each failure, oldest first."""
+    history = found.history
+    lifecycle_style = "green" if history.lifecycle == "running" else "red"
     head = Text.assemble(
-        (printable(full_path(story)), "bold"),
-        f"  {printable(story.kind)}  ",
-        (story.lifecycle, lifecycle_style),
+        (printable(full_path(history)), "bold"),
+        f"  {printable(history.kind)}  ",
+        (history.lifecycle, lifecycle_style),
         f"  {printable(_where(found))}" if found.system else "",
     )
-    parts: list[RenderableType] = [head, Text(", ".join(_facts(story)))]
-    if story.ended_ago_s is not None:
+    parts: list[RenderableType] = [head, Text(", ".join(_facts(history)))]
+    if history.ended_ago_s is not None:
         parts.append(
-            Text(f"ended {_when(story.ended_ago_s, now)}: {printable(story.ended)}", style="yellow")
+            Text(
+                f"ended {_when(history.ended_ago_s, now)}: {printable(history.ended)}",
+                style="yellow",
+            )
         )
-    if story.note:
-        parts.append(Text(printable(story.note), style="dim"))
+    if history.note:
+        parts.append(Text(printable(history.note), style="dim"))
     parts += [Text(f"not asked: {printable(text)}", style="yellow") for text in found.silent]
-    if not story.entries:
-        parts.append(Text("It has not failed, as far as is remembered."))
-    for entry in story.entries:
+    if not history.entries:
+        parts.append(Text("No failure is known."))
+    for entry in history.entries:
         parts += _entry(entry, now, traces=traces)
     return Group(*parts)
 
 
-def _facts(story: ActorHistory) -> list[str]:
-    facts = [counted(story.restarts, "restart")] if story.ended_ago_s is None else []
-    if story.restart:
-        facts.insert(0, story.restart)
-    if story.mailbox:
-        facts.append(f"{story.mailbox:,} in its mailbox")
-    if story.supervision:
-        facts.append(f"supervised {story.supervision}")
+def _facts(history: ActorHistory) -> list[str]:
+    facts = [counted(history.restarts, "restart")] if history.ended_ago_s is None else []
+    if history.restart:
+        facts.insert(0, history.restart)
+    if history.mailbox:
+        facts.append(f"{history.mailbox:,} in its mailbox")
+    if history.supervision:
+        facts.append(f"supervised {history.supervision}")
     return facts
 
 

@@ -1,3 +1,3 @@
-"""The root: keeps hosts alive and remembers what has to run on them."""
+"""The control plane: the root supervises hosts, and knows which actors run on them."""
 
 __all__: list[str] = []

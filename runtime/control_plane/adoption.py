@@ -1,8 +1,8 @@
-"""Adoption: a root that comes back takes over what its predecessor has left.
+"""Adoption: a root that comes back takes over the hosts of its predecessor.
 
-Living hosts go on working meanwhile: they are told of the new root and asked what runs on
-them. What they no longer have has ended; what nobody was told of is stopped. A host that
-cannot be taken over is ended and replaced, as one that died.
+Living hosts keep working meanwhile. Each learns of the new root and answers with its top-level
+actors. An actor that a host no longer has has ended; an actor that no driver has a reference to
+is stopped. The root kills a host that cannot be adopted and replaces it like a dead one.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from callboard.messages.core.errors import CallboardError
 from callboard.messages.core.ref import Address
 from callboard.messages.ports import FrameCarrier, HostProcess
 
-from .records import KeptBatch, KeptSlot, Remembered
+from .records import BatchRecord, Remembered, SlotRecord
 from .root import Root
 from .slots import Batch, Slot
 
@@ -28,20 +28,20 @@ __all__ = ["DetachedProcess", "FindProcess", "Found", "adopt"]
 
 LOGGER: Final = logging.getLogger("callboard.root")
 SETTLE_TIMEOUT_S: Final = 10.0
-"""How long the stop of what was half started may keep others waiting: over a frame that is lost
-and sent again, and the usual stop timeout."""
+"""How long the stop of half-started actors may delay adoption: longer than the repeat of a lost
+frame and the usual stop timeout."""
 
 
 class Found(Protocol):
-    """What a host tells the root that takes it over."""
+    """A host's answer to the root that adopts it."""
 
     @property
     def slot(self) -> int:
-        """Its slot."""
+        """The host's slot."""
 
     @property
     def epoch(self) -> int:
-        """Which incarnation of the slot it is."""
+        """The epoch of the slot."""
 
     @property
     def cells(self) -> tuple[int, ...]:
@@ -56,21 +56,21 @@ class DetachedProcess(HostProcess, Protocol):
     """A process that outlives the root."""
 
     async def adopt(self, control_epoch: int) -> Found | None:
-        """Belong to this root from now on; None when it is no host. Raises `HostLost`."""
+        """Belong to this root from now on; None when it is not a host. Raises `HostLost`."""
 
     async def carrier(self) -> FrameCarrier:
-        """The way to it."""
+        """The carrier of frames to it."""
 
 
 class FindProcess(Protocol):
-    """Finds what was left."""
+    """Finds a process that an earlier root started."""
 
     async def __call__(self, name: str) -> DetachedProcess | None:
         """The process of that name; None when it is gone."""
 
 
-class _Taken(NamedTuple):
-    """A host that was taken over."""
+class _Adopted(NamedTuple):
+    """An adopted host."""
 
     slot: Slot
     process: DetachedProcess
@@ -100,38 +100,38 @@ class _Adoption:
         table.newest_slot = remembered.newest_slot
         dead_letters = [self._control.ref(address) for address in remembered.dead_letters]
         root.hosting.dead_letter_subscribers[:] = dead_letters
-        for kept in remembered.slots:
-            table.slots[kept.number] = _slot_of(kept)
-            table.newest_slot = max(table.newest_slot, kept.number)
+        for record in remembered.slots:
+            table.slots[record.number] = _slot_of(record)
+            table.newest_slot = max(table.newest_slot, record.number)
         for batch in remembered.batches:
             self._restore(batch)
         for first in remembered.orphans:
-            root.registrar.records.orphaned(first)
-        for token, answer in remembered.kept.items():
+            root.registrar.records.forget_batch(first)
+        for token, answer in remembered.answers.items():
             firsts = [batch.first for batch in remembered.batches if batch.token == token]
             root.registrar.records.remember(token, firsts, answer)
         root.isolated.start()
         root.hosts.start()
-        homes = {kept.process: kept for kept in remembered.slots if kept.process}
+        homes = {record.process: record for record in remembered.slots if record.process}
         taken = await asyncio.gather(
             *(self._take(name, homes.get(name), answer_s) for name in remembered.processes)
         )
         living = {one.slot.number: one for one in taken if one is not None}
-        # Without a pause: an end is decided on when all are known again, as any other end.
+        # No await up to the last slot: a supervisor decides on an end only when it knows all.
         for process in self._idle:
             root.standbys.keep(process)
-        for slot, incarnation in self._known_again(living):
+        for slot, incarnation in self._adopt_slots(living):
             children = root.supervised_by(slot)
             if slot.number in living:
                 one = living[slot.number]
-                children.go_on(slot, incarnation, one.process, one.carrier)
+                children.resume(slot, incarnation, one.process, one.carrier)
             else:
                 root.registrar.host_lost(slot)
-                children.has_died(slot, incarnation)
+                children.report_death(slot, incarnation)
         root.registrar.directory_changed()
         await asyncio.gather(
             root.hosting.introduce([one.slot for one in living.values()]),
-            *(self._settle(one) for one in living.values()),
+            *(self._reconcile(one) for one in living.values()),
         )
         await root.registrar.published()
         self._control.run_task(root.standbys.start_one())
@@ -139,27 +139,28 @@ class _Adoption:
             dict.fromkeys(s for one in living.values() for s in one.found.attached_drivers)
         )
 
-    def _restore(self, kept: KeptBatch) -> None:
-        """Write down again what was to run, and how it is found."""
+    def _restore(self, record: BatchRecord) -> None:
+        """Restore a batch in the slot table, with its names and offers."""
         table = self._root.table
-        slot = table.slots.get(kept.slot)
+        slot = table.slots.get(record.slot)
         if slot is None:
             return
-        batch = Batch(kept.part, kept.first)
+        batch = Batch(record.part, record.first)
         batch.cells = [
-            cell if lives else 0 for cell, lives in zip(batch.cells, kept.living, strict=True)
+            cell if is_living else 0
+            for cell, is_living in zip(batch.cells, record.living, strict=True)
         ]
         slot.entries.update((cell, batch) for cell in batch.cells if cell)
-        for offer in kept.offers:
-            if batch.cells[offer.offset // kept.part.numbers_each]:
-                address = Address(slot.number, kept.first + offer.offset)
+        for offer in record.offers:
+            if batch.cells[offer.offset // record.part.numbers_each]:
+                address = Address(slot.number, record.first + offer.offset)
                 if offer.name is not None:
                     table.take_name(offer.name, address)
                 if offer.contracts:
                     table.offer(offer.contracts, address, offer.size, offer.routing)
 
-    async def _take(self, name: str, kept: KeptSlot | None, answer_s: float) -> _Taken | None:
-        """Take a process over; what cannot be is ended."""
+    async def _take(self, name: str, record: SlotRecord | None, answer_s: float) -> _Adopted | None:
+        """Adopt a process, or kill it when that is not possible."""
         records = self._root.registrar.records
         process = await self._find(name)
         if process is None:
@@ -169,27 +170,27 @@ class _Adoption:
         try:
             async with asyncio.timeout(answer_s):
                 found = await process.adopt(self._control.epoch)
-                if found is None and kept is None:
+                if found is None and record is None:
                     await process.ping()
                     self._idle.append(process)
                     return None
         except (CallboardError, TimeoutError) as error:
-            LOGGER.warning("%s cannot be taken over: %s", name, error)
-        slot = None if kept is None else self._root.table.slots[kept.number]
+            LOGGER.warning("%s cannot be adopted and is replaced: %s", name, error)
+        slot = None if record is None else self._root.table.slots[record.number]
         if (
             found is not None
-            and kept is not None
+            and record is not None
             and slot is not None
-            and kept.is_populated
+            and record.is_populated
             and (found.slot, found.epoch) == (slot.number, slot.epoch)
             and (slot.entries or not slot.is_isolated)
         ):
-            return _Taken(slot, process, found, await process.carrier())
+            return _Adopted(slot, process, found, await process.carrier())
         await process.kill()
         return None
 
-    def _known_again(self, living: Mapping[int, _Taken]) -> list[tuple[Slot, int]]:
-        """Make all slots known to their supervisors, the living first; with incarnations."""
+    def _adopt_slots(self, living: Mapping[int, _Adopted]) -> list[tuple[Slot, int]]:
+        """Let the supervisors adopt all slots; gives the slots, the living first."""
         root, known = self._root, list[tuple[Slot, int]]()
         for slot in list(root.table.slots.values()):
             if slot.number not in living:
@@ -201,20 +202,20 @@ class _Adoption:
             known.append((slot, root.supervised_by(slot).adopt(slot, self._spec(slot))))
         return sorted(known, key=lambda row: row[0].number not in living)
 
-    async def _settle(self, one: _Taken) -> None:
-        """What runs on a host and what is to run there become the same."""
+    async def _reconcile(self, one: _Adopted) -> None:
+        """Make the actors of a host and the entries of its slot the same."""
         slot, there = one.slot, dict.fromkeys(one.found.cells)
         for cell in [cell for cell in slot.entries if cell not in there]:
             self._root.registrar.forget(Address(slot.number, cell))
         unknown = tuple(c for c in there if c < FIRST_LOCAL_CELL and c not in slot.entries)
         if unknown:
-            # Its start was under way when the root died, and nobody was told of it. Whoever
-            # asked for it asks again, and that one must find the name free.
+            # The root died during their start, and no driver got the answer. The driver asks
+            # again, and the new start must find the name free.
             control_actor, command = Address(slot.number, CONTROL_CELL), StopActors(cells=unknown)
             try:
                 await self._control.ask(control_actor, command, SETTLE_TIMEOUT_S)
             except CallboardError:
-                # Whoever gave up waiting, a tell has no deadline.
+                # The ask may have timed out; a tell has no deadline.
                 with contextlib.suppress(CallboardError):
                     self._control.tell(control_actor, command)
 
@@ -226,11 +227,11 @@ class _Adoption:
         return self._specs.get(slot.name, HostSpec(slot.name, resources=slot.resources))
 
 
-def _slot_of(kept: KeptSlot) -> Slot:
-    resources = None if kept.resources is None else Resources.from_data(kept.resources)
-    slot = Slot(kept.number, kept.name, resources, is_isolated=kept.is_isolated)
-    slot.epoch = kept.epoch
-    slot.final_epoch = kept.final_epoch
+def _slot_of(record: SlotRecord) -> Slot:
+    resources = None if record.resources is None else Resources.from_data(record.resources)
+    slot = Slot(record.number, record.name, resources, is_isolated=record.is_isolated)
+    slot.epoch = record.epoch
+    slot.final_epoch = record.final_epoch
     return slot
 
 
@@ -243,9 +244,9 @@ async def adopt(
     *,
     answer_s: float,
 ) -> tuple[int, ...]:
-    """Take over; gives the drivers that hosts know, which may come again.
+    """Adopt what an earlier root left; returns the slots of drivers that may join again.
 
-    `specs` are the hosts of a system that starts. One that does not answer within
-    `answer_s` is ended.
+    `specs` are the hosts of a system that starts. A process that does not answer within
+    `answer_s` is killed.
     """
     return await _Adoption(root, control, find, remembered, specs).perform(answer_s)

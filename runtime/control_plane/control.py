@@ -1,6 +1,6 @@
 """The control plane of one system: the control host, its root and endpoint, and the engine.
 
-It lives in the driver's process, and ends with it; or, when the system is detached, in a
+The control plane lives in the driver's process and ends with it. In a detached system it has a
 process of its own.
 """
 
@@ -27,12 +27,12 @@ __all__ = ["ROOT_ENDPOINT", "Connection", "Control"]
 
 ReplyT = TypeVar("ReplyT")
 EPOCH_BITS: Final = 32
-"""Changes of the directory that one incarnation of a root may tell of."""
+"""Bits for the directory changes of one incarnation of a root."""
 ROOT_ENDPOINT: Final = Address(CONTROL_SLOT, CONTROL_CELL)
 
 
 class Connection(Protocol):
-    """A driver's part in a system: its control plane, or an attached driver's way to that."""
+    """A driver's connection to a system: the control plane itself, or the way to it."""
 
     host: Host
     """The driver's own host."""
@@ -44,14 +44,14 @@ class Connection(Protocol):
         """The processes of the living hosts, in the order of their slots."""
 
     async def stop(self, timeout_s: float) -> None:
-        """End this driver's part, and with it all that lives as long as the driver."""
+        """End this connection, and with it everything that lives as long as the driver."""
 
 
 class Control:
     """Root, endpoint and hosts of one system, on the running event loop.
 
-    `on_failed` is called once when the root gives up. With `records`, what its next
-    incarnation must know is written down.
+    `on_failed` is called once when the root gives up. `records` keeps what the next incarnation
+    of the root must know.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Control:
             epoch=environment.epoch(),
             name=name,
             settings=settings,
-            blobs=engine.blobs(),
+            large_values=engine.large_values(),
             environment=environment,
         )
         engine.attach(self.host)
@@ -80,18 +80,18 @@ class Control:
             records.attach(self.host)
         self.root: Final = Root(self.host, engine, settings, on_failed, environment, records)
         if records is not None:
-            # Above all that an earlier root has told.
+            # Higher than every version of an earlier root.
             self.root.registrar.directory_version = self.host.epoch << EPOCH_BITS
         open_root_endpoint(self.host, self.root, settings.name)
 
     async def start(self) -> None:
-        """Bring up the hosts; raises a `ClusterError` when they cannot be had."""
+        """Bring up the hosts. Raises a `ClusterError` when they do not come up."""
         await self.root.start(self._specs())
 
     async def resume(self, find: FindProcess, remembered: Remembered) -> tuple[int, ...]:
-        """Take over what an earlier incarnation has left, instead of starting.
+        """Adopt the hosts of an earlier incarnation instead of starting new ones.
 
-        Gives the slots of the drivers that the hosts know.
+        Returns the slots of the drivers that the hosts know.
         """
         settings = self._settings
         answer_s = settings.heartbeat_s * settings.heartbeats_missed_max
@@ -101,7 +101,7 @@ class Control:
         return host_specs(self._settings.hosts or self.engine.default_hosts())
 
     async def ask_root(self, request: Request[ReplyT], timeout_s: float) -> ReplyT:
-        """Ask the endpoint, which is here."""
+        """Ask the root's endpoint, which runs on this host; see `Ref.ask`."""
         return await self.host.ask(ROOT_ENDPOINT, request, timeout_s)
 
     def processes(self) -> Sequence[Any]:
@@ -109,7 +109,7 @@ class Control:
         return [slot.process for slot in self.root.table.living()]
 
     async def stop(self, timeout_s: float) -> None:
-        """Stop all actors in order, end their processes, and let go of the cluster."""
+        """Stop all actors in order, then their processes, then this host."""
         await self.root.stop(timeout_s)
         if self._records is not None:
             await self._records.close()

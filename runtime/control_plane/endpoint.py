@@ -32,16 +32,16 @@ class RootEndpoint(ControlActor):
     """The control actor of the control host, which also knows the root."""
 
     concurrency: ClassVar[int] = 4_096
-    """Starts wait for start hooks; neither a look nor another start waits for them."""
+    """A start waits for start hooks; queries and other starts must not wait for it."""
 
     def __init__(self, host: Host, root: "Root", system_name: str) -> None:
         super().__init__(host)
         self._root = root
-        self._looks = SystemViews(host, root, system_name)
+        self._views = SystemViews(host, root, system_name)
 
     @handler
     async def ended(self, report: ActorEnded) -> None:
-        """A top-level actor ended for good on its host."""
+        """Forget a top-level actor that has ended for good on its host."""
         self._root.registrar.forget(Address(report.slot, report.cell))
 
     @handler
@@ -61,7 +61,7 @@ class RootEndpoint(ControlActor):
 
     @handler
     async def resize(self, request: ResizePool) -> ResizedPool:
-        """Give parts of a pool other sizes."""
+        """Change the sizes of a pool's parts."""
         await self._root.registrar.resize(request)
         return ResizedPool()
 
@@ -73,15 +73,15 @@ class RootEndpoint(ControlActor):
 
     @handler
     async def query_system(self, request: QuerySystem) -> CallboardView:
-        """Every host that answers, and a line for each that does not."""
-        return await self._looks.system(request)
+        """View every host; a host that does not answer has a line with the reason."""
+        return await self._views.system(request)
 
     @handler
     async def query_any_actor(self, request: QueryActor) -> ActorHistories:
-        """Why an actor or a host is as it is."""
-        return await self._looks.actor(request)
+        """The history of an actor or a host."""
+        return await self._views.actor(request)
 
 
 def open_root_endpoint(host: Host, root: "Root", system_name: str) -> None:
-    """Put the endpoint where the control host's control actor was."""
-    host.run_control(Recipe(RootEndpoint, (host, root, system_name), None, "desk"))
+    """Replace the control actor of the control host by the endpoint."""
+    host.run_control(Recipe(RootEndpoint, (host, root, system_name), None, "root-endpoint"))

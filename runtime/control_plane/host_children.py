@@ -1,8 +1,8 @@
-"""A family of hosts: the slots of one supervisor, and what performs its decisions on them.
+"""Hosts as the children of one supervisor, and the runner that performs its decisions on them.
 
-The same supervisor core as for actors. The system's own hosts are one family, supervised
-as the settings say; isolated hosts are another, because each belongs to one actor alone:
-they fail independently, whatever the strategy of the others is.
+The supervisor core is the one that supervises actors. The system's own hosts are the children of
+one supervisor, with the strategy of the settings. Isolated hosts are the children of another: each
+belongs to one actor alone, so they fail independently of the strategy of the others.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ LOGGER: Final = logging.getLogger("callboard.root")
 
 
 def child_spec(slot: "Slot", spec: HostSpec) -> ChildSpec:
-    """A host as its supervisor sees it: slots are its children's ids."""
+    """A host as its supervisor sees it: the child's id is the number of the slot."""
     return ChildSpec(
         slot.number,
         restart=spec.restart,
@@ -61,7 +61,7 @@ class HostChildren:
         self._gone: dict[int, asyncio.Future[None]] = {}
         self._failures: dict[int, CallboardError] = {}
         self._ended: dict[int, None] = {}
-        """Slots whose process has ended and whose fate may not be decided yet."""
+        """Slots whose process has ended, and of which the supervisor may not have decided yet."""
         self._adopted = 0
         self.spec: Final = spec
         self.last_failure: CallboardError | None = None
@@ -71,7 +71,7 @@ class HostChildren:
             spec, self, HostClock(control.now), environment.random
         )
 
-    # --- what the root wants ----------------------------------------------------------------
+    # --- commands of the root ---------------------------------------------------------------
 
     def start(self) -> None:
         """Start the hosts that the supervisor expects, one after the other."""
@@ -83,42 +83,42 @@ class HostChildren:
         await asyncio.shield(self.stopped)
 
     async def add(self, slot: "Slot", spec: HostSpec) -> None:
-        """Start one more host and wait until it is up; raises what keeps it from that."""
+        """Start one more host and wait until it is up. Raises the reason when it does not."""
         waiting = self._waiting[slot.number] = self._control.loop.create_future()
         self.supervisor.add_child(child_spec(slot, spec), slot.number)
         await asyncio.shield(waiting)
 
     def adopt(self, slot: "Slot", spec: HostSpec) -> int:
-        """Take in a host that an earlier root has started; gives its incarnation here.
+        """Adopt a host that an earlier root started; returns its incarnation here.
 
-        To be followed by `go_on` or `has_died`.
+        Call `resume` or `report_death` next.
         """
         incarnation = self._adopted = self._adopted + 1
         self.supervisor.adopt_child(child_spec(slot, spec), incarnation, slot.number)
         return incarnation
 
-    def go_on(
+    def resume(
         self, slot: "Slot", incarnation: int, process: HostProcess, carrier: FrameCarrier
     ) -> None:
-        """Go on with a host that works already."""
+        """Supervise an adopted host that works."""
 
         def ended(reason: Exit) -> None:
-            self._has_ended(slot, incarnation, reason)
+            self._handle_exit(slot, incarnation, reason)
 
         self._hosting.adopt(slot, process, carrier, ended)
 
-    def has_died(self, slot: "Slot", incarnation: int) -> None:
-        """A host has died while there was no root: its end is decided on as any other."""
+    def report_death(self, slot: "Slot", incarnation: int) -> None:
+        """Report that an adopted host died while there was no root; the supervisor decides."""
         lost = HostLost(f"{slot.name} has died while there was no root.", slot=slot.number)
         reason = Exit.of_error(ExitReason.HOST_LOST, lost)
         slot.dead_epoch = slot.epoch
         self._hosting.announce(slot, slot.epoch, reason)
-        self._has_ended(slot, incarnation, reason)
+        self._handle_exit(slot, incarnation, reason)
 
     async def remove(self, slot: "Slot") -> None:
         """Stop a host in order and forget it, and wait."""
         if slot.number not in self.supervisor.core:
-            if slot.number in self._registrar.table.slots:  # It was never started.
+            if slot.number in self._registrar.table.slots:  # The host was never started.
                 self._registrar.remove_slot(slot)
         else:
             gone = self._gone.setdefault(slot.number, self._control.loop.create_future())
@@ -143,7 +143,7 @@ class HostChildren:
 
     async def _bring_up(self, slot: "Slot", incarnation: int) -> None:
         def ended(reason: Exit) -> None:
-            self._has_ended(slot, incarnation, reason)
+            self._handle_exit(slot, incarnation, reason)
 
         try:
             await self._hosting.bring_up(slot, ended)
@@ -158,7 +158,7 @@ class HostChildren:
             slot.problem = failure.message
             reason = Exit.of_error(ExitReason.START_FAILED, failure)
             self.supervisor.child_start_failed(slot.number, incarnation, reason)
-            self._stop_for_good()
+            self._settle_ended()
             return
         self._failures.pop(slot.number, None)
         self.supervisor.child_started(slot.number, incarnation)
@@ -166,13 +166,13 @@ class HostChildren:
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
 
-    def _has_ended(self, slot: "Slot", incarnation: int, reason: Exit) -> None:
+    def _handle_exit(self, slot: "Slot", incarnation: int, reason: Exit) -> None:
         slot.problem = str(reason.detail.get("message", "")) or reason.kind.value
         self._ended[slot.number] = None
         self.supervisor.child_exited(slot.number, incarnation, reason)
-        self._stop_for_good()
+        self._settle_ended()
         if slot.number in self._ended and slot.resources is None and not self._hosting.is_closing:
-            # It comes back after others of its group: its process starts meanwhile.
+            # It comes back after other hosts of its group: start its process meanwhile.
             self._hosting.prepare(slot)
 
     def stop_child(
@@ -187,7 +187,7 @@ class HostChildren:
         """Stop a slot's actors in order, then its process."""
         slot = self._slot(child)
         if comes_back:
-            # Its next process starts while others of the group are still being stopped.
+            # Its next process starts while other hosts of the group still stop.
             self._hosting.prepare(slot)
         down = self._bring_down(slot, incarnation, timeout, comes_back=comes_back)
         self._control.run_task(down)
@@ -205,10 +205,10 @@ class HostChildren:
             start.cancel()
             await asyncio.wait((start,))
         outcome = await self._hosting.bring_down(slot, timeout, comes_back=comes_back)
-        self._has_ended(slot, incarnation, outcome)
+        self._handle_exit(slot, incarnation, outcome)
 
     def child_gone(self, child: ChildId, reason: Exit) -> None:
-        """A host that never comes back: its slot is gone, and who waits for it is told."""
+        """Remove the slot of a host that never comes back, and settle the waits for it."""
         slot = self._slot(child)
         number = slot.number
         self._hosting.announce(slot, slot.epoch, reason, comes_back=False)
@@ -217,7 +217,7 @@ class HostChildren:
         self._hosting.forget(slot)
         self._registrar.remove_slot(slot)
         failure = self._failures.pop(number, None) or HostLost(
-            f"{slot.name} is gone for good: {reason.kind.value}.", advice=""
+            f"{slot.name} has ended for good: {reason.kind.value}.", advice=""
         )
         waiting = self._waiting.pop(number, None)
         if waiting is not None and not waiting.done():
@@ -227,12 +227,12 @@ class HostChildren:
             gone.set_result(None)
 
     def supervisor_started(self) -> None:
-        """Every host given at construction is up."""
+        """Report that every host given at construction is up."""
         if not self.started.done():
             self.started.set_result(None)
 
     def supervisor_stopped(self, reason: Exit) -> None:
-        """All hosts are down: by request, or because they kept dying."""
+        """Report that all hosts are down: by request, or because they kept dying."""
         for waiting in (*self._waiting.values(), *self._gone.values()):
             if not waiting.done():
                 waiting.set_exception(HostLost("the system has stopped.", advice=""))
@@ -242,16 +242,16 @@ class HostChildren:
         self._on_stopped(reason)
 
     def set_timer(self, at_s: float, callback: Callable[[], None]) -> TimerHandle:
-        """A timer of the control host's loop."""
+        """Set a timer of the control host's loop."""
         return self._control.loop.call_at(at_s, callback)
 
     # --- hosts that stay down -----------------------------------------------------------------
 
-    def _stop_for_good(self) -> None:
-        """See which of the hosts that ended are not to come back by themselves.
+    def _settle_ended(self) -> None:
+        """Find the ended hosts that do not come back by themselves, and end their actors.
 
-        A transient one that ended in good order stays down with its spec; its group may
-        start it again. Until then what was on it has ended, and nothing waits for it.
+        A transient host that ended in good order stays down and keeps its spec; its group may
+        start it again. Until then its actors have ended, and nothing waits for them.
         """
         for number in list(self._ended):
             slot = self._registrar.table.slots.get(number)

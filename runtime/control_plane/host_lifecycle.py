@@ -1,7 +1,8 @@
 """Hosting: brings a process to a slot, watches it there, and takes it away again.
 
-Bringing up: become, start the slot's actors, open the way for what has waited. Nothing is
-decided here; whoever asked for a slot to be brought up is told when its process has ended.
+A process comes up in four steps: it becomes the slot's host, connects for control messages only,
+starts the slot's actors, and opens to messages for them. Nothing is decided here: the caller of
+`bring_up` learns of the end of the process.
 """
 
 import asyncio
@@ -37,7 +38,7 @@ __all__ = ["Hosting"]
 
 LOGGER: Final = logging.getLogger("callboard.root")
 STANDBY_DELAY_S: Final = 0.25
-"""A starting process takes a core for a while: the actors that come back need it first."""
+"""A starting process occupies a core for a while, and the returning actors need it first."""
 STOP_ANSWER_S: Final = 2.0
 """How long the event loop of a host that stops may be silent, twice, before it is killed."""
 FOREVER_S: Final = 1e8
@@ -64,14 +65,14 @@ class Hosting:
         self._table: SlotTable = registrar.table
         self.standbys: Final = standbys
         self._prepared: dict[int, asyncio.Task[HostProcess]] = {}
-        """Processes that start already, for slots that will want them."""
+        """Processes that start ahead of the slots that will need them."""
         self.lost_hosts = 0
         self.dead_letter_subscribers: Final[list[Ref[Any]]] = []
-        """Actors that get the dead letters of all hosts, also of those to come."""
+        """Actors that get the dead letters of all hosts, present and future."""
         self.is_closing = False
 
     async def close(self) -> None:
-        """Start nothing any more, and end what is starting."""
+        """Start no more processes, and end those that are starting."""
         self.is_closing = True
         self.standbys.close()
         prepared, self._prepared = self._prepared, {}
@@ -86,7 +87,7 @@ class Hosting:
             self._prepared[slot.number] = self._control.loop.create_task(self._start(slot))
 
     def forget(self, slot: "Slot") -> None:
-        """A slot will not want its next process."""
+        """Discard the process that starts ahead for a slot."""
         task = self._prepared.pop(slot.number, None)
         if task is not None:
             self._control.run_task(_discard(task))
@@ -113,9 +114,9 @@ class Hosting:
     # --- up -------------------------------------------------------------------------------
 
     async def bring_up(self, slot: "Slot", ended: Ended) -> None:
-        """Bring a process to a slot; `ended` is called once when it has ended afterwards.
+        """Bring a process to a slot; call `ended` once when the process has ended afterwards.
 
-        Raises what keeps it from coming up; nothing of it is left then.
+        Raises the reason when it does not come up; the process is killed first.
         """
         process = await self._process_for(slot)
         try:
@@ -145,30 +146,41 @@ class Hosting:
         process.bring_frames(slot.number, epoch)
         self._control.run_task(self._watch(slot, process, epoch, ended))
         self._control.run_task(self._heartbeat(slot, process))
+        await self._connect_control_only(slot, process, epoch)
+        await self._registrar.populate(slot)
+        await self._registrar.records.slot(slot, is_populated=True)
+        if slot.dead_epoch == epoch:  # Nothing waits for the process from here on.
+            raise HostLost(f"{process.name} died while it took over {slot.name}.")
+        link.open()
+        self._open_to_actors(slot, process, epoch)
+
+    async def _connect_control_only(self, slot: "Slot", process: HostProcess, epoch: int) -> None:
+        """Connect a new host and its peers; messages for its actors still wait.
+
+        The start hooks of its actors may ask actors on other hosts, and those must be able to
+        answer. Messages from other hosts wait until all actors have started.
+        """
         here = {slot.number: (epoch, process)}
-        # Hooks of its actors may ask others, whose hosts must be able to answer; but what
-        # they have for these actors waits until all have been started.
         self._control.run_task(self._introduce(slot, here, is_open=False))
         await process.connect(self._peers(slot))
         control_actor = Address(slot.number, CONTROL_CELL)
         self._control.tell(control_actor, self._registrar.directory())
         for subscriber in self.dead_letter_subscribers:
             self._control.tell(control_actor, SubscribeDeadLetters(subscriber=subscriber))
-        await self._registrar.populate(slot)
-        await self._registrar.records.slot(slot, is_populated=True)
-        if slot.dead_epoch == epoch:  # Nothing is waited for from here on.
-            raise HostLost(f"{process.name} died while it took over {slot.name}.")
-        link.open()
-        slot.is_up = True
-        # Again: what has changed meanwhile was sent to living hosts only, and of two that
-        # come up together neither could be told of the other before.
-        self._control.tell(control_actor, self._registrar.directory())
-        # Not waited for: from now on it runs, and who ends it now has to stop its actors.
-        self._control.run_task(self._connect_again(slot, process, here))
 
-    async def _connect_again(
-        self, slot: "Slot", process: HostProcess, here: dict[int, tuple[int, HostProcess]]
-    ) -> None:
+    def _open_to_actors(self, slot: "Slot", process: HostProcess, epoch: int) -> None:
+        """Let the messages that wait reach the actors of a new host.
+
+        The directory and the peers are sent a second time: changes during the first phase went
+        to living hosts only, and two hosts that come up together did not know each other then.
+        """
+        slot.is_up = True
+        self._control.tell(Address(slot.number, CONTROL_CELL), self._registrar.directory())
+        # Nothing waits for this: the host runs already, so its end has to stop its actors.
+        self._control.run_task(self._connect_again(slot, process, epoch))
+
+    async def _connect_again(self, slot: "Slot", process: HostProcess, epoch: int) -> None:
+        here = {slot.number: (epoch, process)}
         await asyncio.gather(
             process.connect(self._peers(slot)),
             self._introduce(slot, here, is_open=True),
@@ -178,7 +190,7 @@ class Hosting:
     def adopt(
         self, slot: "Slot", process: HostProcess, carrier: FrameCarrier, ended: Ended
     ) -> None:
-        """Go on with a host that works already; `ended` as in `bring_up`."""
+        """Take over a host that works already; `ended` as in `bring_up`."""
         slot.process = process
         link = self._control.link(slot.number)
         link.connect(slot.epoch, carrier)
@@ -188,7 +200,7 @@ class Hosting:
         self._control.run_task(self._heartbeat(slot, process))
 
     async def introduce(self, slots: "Sequence[Slot]") -> None:
-        """Tell hosts that were adopted of each other; one that dies meanwhile is replaced."""
+        """Connect adopted hosts with each other; a host that dies meanwhile is replaced."""
         await asyncio.gather(
             *(
                 slot.process.connect(self._peers(slot))
@@ -203,11 +215,11 @@ class Hosting:
     ) -> None:
         await asyncio.gather(
             *(other.process.connect(here, is_open=is_open) for other in self._others(slot)),
-            return_exceptions=True,  # One that dies meanwhile is connected when it is back.
+            return_exceptions=True,  # The successor of a host that dies here connects by itself.
         )
 
     async def _become(self, slot: "Slot", process: HostProcess, epoch: int) -> FrameCarrier:
-        # A standby may hang, and nobody listens to its heart yet.
+        # A standby may hang, and its heartbeats are not watched yet.
         limit_s = self._settings.heartbeat_s * self._settings.heartbeats_missed_max
         try:
             async with asyncio.timeout(limit_s):
@@ -226,37 +238,37 @@ class Hosting:
     async def _watch(self, slot: "Slot", process: HostProcess, epoch: int, ended: Ended) -> None:
         reason = await process.watch()
         error = HostLost(f"{slot.name} ({process.name}) is lost.", slot=slot.number)
-        if slot.process is not process:  # It was brought down, or its take-over failed.
-            self._control.link(slot.number).lost(epoch, error)
+        if slot.process is not process:  # The slot was stopped, or its take-over failed.
+            self._control.link(slot.number).mark_lost(epoch, error)
             return
         was_up, slot.is_up = slot.is_up, False
-        # Who is told of its end may ask at once, and that is for the next incarnation.
-        self._control.link(slot.number).hold_back()
+        # A listener may ask at once: such an ask is for the next incarnation.
+        self._control.link(slot.number).hold_requests()
         slot.dead_epoch = epoch
         self.announce(slot, epoch, reason)
         self._registrar.host_lost(slot)
-        if was_up:  # Otherwise it is still being brought up, and that fails.
-            # First of all: what follows may be ten thousand asks that fail.
+        if was_up:  # Otherwise `bring_up` is under way and fails.
+            # Before the rest, which may be ten thousand asks that fail.
             ended(reason)
             await asyncio.sleep(0)
-        self._control.link(slot.number).lost(epoch, error)
+        self._control.link(slot.number).mark_lost(epoch, error)
         if not self.is_closing:
             self.lost_hosts += 1
             LOGGER.warning("%s It ended: %s.", error.message, reason.kind.value)
-        await process.kill()  # It may have failed without its process having died.
+        await process.kill()  # The host may have failed while its process lives.
 
     def announce(self, slot: "Slot", epoch: int, reason: Exit, *, comes_back: bool = True) -> None:
-        """Tell all hosts that one of them is gone: who watches it, or waits for it, must know."""
+        """Tell all hosts that a host has ended, for those that watch it or wait for it."""
         notice = HostDown(
             slot=slot.number, epoch=epoch, reason=reason.to_data(), comes_back=comes_back
         )
-        for other in self._table.everybody():
+        for other in self._table.all_peers():
             if other is not slot and self._control.link(other.number).is_connected:
                 self._control.tell(Address(other.number, CONTROL_CELL), notice)
         self._control.monitors.host_down(notice)
 
     async def _heartbeat(self, slot: "Slot", process: HostProcess) -> None:
-        """A process that is silent for long is as good as dead: make it so."""
+        """Kill a process that misses too many heartbeats."""
         settings, missed = self._settings, 0
         epoch = slot.epoch
         while (
@@ -270,9 +282,9 @@ class Hosting:
                     await process.ping()
                 missed = 0
             except (TimeoutError, HostLost):
-                missed += 1  # Unreachable is not dead: `watch` says when it is that.
+                missed += 1  # Unreachable is not dead: `watch` reports the death.
         if slot.process is process and slot.dead_epoch != epoch and not self.is_closing:
-            LOGGER.warning("%s has missed %d heartbeats and is ended", slot.name, missed)
+            LOGGER.warning("%s has missed %d heartbeats and is killed", slot.name, missed)
             await process.kill()
 
     # --- down -------------------------------------------------------------------------------
@@ -284,10 +296,10 @@ class Hosting:
         *,
         comes_back: bool = False,
     ) -> Exit:
-        """Stop a slot's actors in order, then its process; killed when `timeout` has passed.
+        """Stop a slot's actors in order, then its process; kill it when `timeout` has passed.
 
-        With `comes_back` it is brought up again with its group, and what is for its actors
-        waits for that. Gives how it ended: shut down, or killed.
+        With `comes_back` the slot comes up again with its group, and messages for its actors
+        wait for that. Returns how it ended: shut down, or killed.
         """
         process = slot.process
         in_order = (
@@ -303,8 +315,8 @@ class Hosting:
             self.announce(slot, slot.epoch, outcome)
             self._registrar.host_lost(slot)
             error = HostLost(f"{slot.name} has been stopped.", slot=slot.number)
-            self._control.link(slot.number).lost(slot.epoch, error)
-            await asyncio.sleep(0)  # The announcement leaves before others notice by themselves.
+            self._control.link(slot.number).mark_lost(slot.epoch, error)
+            await asyncio.sleep(0)  # The notice leaves before other hosts see the death.
             if process is not None:
                 await process.kill()
         return outcome
@@ -316,7 +328,7 @@ class Hosting:
         *,
         comes_back: bool,
     ) -> bool:
-        """Have all actors of a host stopped; False when they were not."""
+        """Stop all actors of a host; False when that failed or took too long."""
         limit_s = None if timeout.is_infinite else timeout.seconds
         control_actor = Address(slot.number, CONTROL_CELL)
         command = StopHost(comes_back=comes_back)
@@ -328,7 +340,7 @@ class Hosting:
             async with asyncio.timeout(limit_s):
                 await asyncio.wait((stop, silence), return_when=asyncio.FIRST_COMPLETED)
             if not stop.done():
-                LOGGER.warning("%s no longer answers and is ended", slot.name)
+                LOGGER.warning("%s no longer answers and is killed", slot.name)
                 return False
             stop.result()
         except (CallboardError, TimeoutError):
@@ -339,9 +351,9 @@ class Hosting:
         return True
 
     async def _silence(self, control_actor: Address) -> None:
-        """Returns when a host's event loop no longer answers.
+        """Return when a host's event loop no longer answers.
 
-        While it does, its own supervisors keep to the stop timeouts of its actors.
+        While it answers, its own supervisors enforce the stop timeouts of its actors.
         """
         missed = 0
         while missed < 2:
@@ -355,7 +367,7 @@ class Hosting:
 
 
 async def _discard(start: "asyncio.Task[HostProcess]") -> None:
-    """End a process that may be starting still, or may have started."""
+    """End a process that is starting or has started."""
     start.cancel()
     with contextlib.suppress(asyncio.CancelledError, Exception):
         await asyncio.shield((await start).kill())

@@ -1,9 +1,9 @@
-"""What a root writes down, so that its next incarnation can go on from there.
+"""The records from which the next incarnation of a root continues.
 
-Only what nobody else could tell is written, and before it counts: which process has taken
-a slot over, which actors a driver was told of, which numbers may have been given. What
-hosts know of themselves (which of their actors have ended) is written a little later, for
-the case that such a host dies together with the root.
+Facts that only the root knows are written before they count: which process has taken a slot over,
+which actors a driver has references to, which numbers may be in use. Facts that hosts know too
+(which of their actors have ended) are written a little later, in case such a host dies together
+with the root.
 
 Without a ledger nothing is written, and nothing waits.
 """
@@ -28,14 +28,14 @@ from .slots import Batch, Slot
 if TYPE_CHECKING:
     from callboard.actors.kernel.host.host import Host
 
-__all__ = ["KeptBatch", "KeptSlot", "Records", "Remembered"]
+__all__ = ["BatchRecord", "Records", "Remembered", "SlotRecord"]
 
 LOGGER: Final = logging.getLogger("callboard.root")
 WRITE_RETRY_S: Final = 0.5
 CLOSE_TIMEOUT_S: Final = 2.0
-"""How long a head that does not answer keeps a root from ending."""
+"""How long a silent head of the cluster may delay the end of a root."""
 CELLS_AHEAD: Final = 1 << 20
-"""Actor numbers that are reserved at once: a new root begins after them."""
+"""Actor numbers that are reserved at once; a new root starts after them."""
 
 EPOCH: Final = "epoch"
 STARTED: Final = "started"
@@ -45,13 +45,13 @@ SLOT: Final = "slot/"
 PROCESS: Final = "process/"
 BATCH: Final = "batch/"
 ENDED: Final = "ended/"
-KEPT: Final = "kept/"
-DRIVER: Final = "guest/"
+ANSWER: Final = "kept/"
+DRIVER: Final = "driver/"
 
 
 @dataclass(frozen=True, slots=True)
-class KeptSlot:
-    """One slot as it was written down."""
+class SlotRecord:
+    """The record of one slot."""
 
     number: int
     name: str
@@ -60,49 +60,49 @@ class KeptSlot:
     process: str
     """The name of its process; empty when it had none."""
     is_populated: bool
-    """Whether its actors had all been started there."""
+    """Whether all its actors had started there."""
     is_isolated: bool
     resources: dict[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)
-class KeptBatch:
-    """Actors that a driver was told of."""
+class BatchRecord:
+    """The record of actors that a driver has references to."""
 
     slot: int
     first: int
     token: str
     part: SpawnPart
     offers: tuple[Offer, ...]
-    """Those of this part; `part` is 0 in each."""
+    """The offers of this part; `part` is 0 in each."""
     living: bytes
-    """For each birth whether its actor still belonged to the slot, as 0 or 1."""
+    """For each start whether its actor still belonged to the slot, as 0 or 1."""
 
 
 @dataclass(slots=True)
 class Remembered:
-    """Everything a root left behind."""
+    """Everything that a root has written."""
 
     system: str = ""
-    """Whose it is: systems of one name, one after the other, have different ones."""
+    """The identity of the system; two systems of one name, one after the other, differ."""
     epoch: int = 0
-    """The newest control epoch that was used."""
+    """The newest control epoch in use."""
     was_started: bool = False
     next_cell: int = 1
     newest_slot: int = 0
     dead_letters: list[Address] = field(default_factory=list)
-    slots: list[KeptSlot] = field(default_factory=list)
+    slots: list[SlotRecord] = field(default_factory=list)
     processes: list[str] = field(default_factory=list)
-    batches: list[KeptBatch] = field(default_factory=list)
+    batches: list[BatchRecord] = field(default_factory=list)
     orphans: list[int] = field(default_factory=list)
-    """The first numbers of batches that a root died over: they were asked for again since."""
-    kept: dict[str, Spawned] = field(default_factory=dict)
+    """The first numbers of batches without an answer: the root died, and the driver asks again."""
+    answers: dict[str, Spawned] = field(default_factory=dict)
     attached_drivers: dict[int, tuple[Any, ...]] = field(default_factory=dict)
-    """The drivers that were let in, by their slots; see `Records.attached_driver`."""
+    """The attached drivers by their slots; see `Records.attached_driver`."""
 
     @classmethod
     def from_entries(cls, entries: Mapping[str, bytes]) -> "Remembered":
-        """Read what was written. What was not acknowledged to anybody is left out."""
+        """Read the entries of a ledger, without batches that no driver has an answer for."""
         found = cls()
         ended: dict[int, bytes] = {}
         batches: list[tuple[int, Any]] = []
@@ -117,20 +117,20 @@ class Remembered:
             elif key == DEAD_LETTERS:
                 found.dead_letters = [Address(*row) for row in msgpack.unpackb(value)]
             elif kind + slash == SLOT:
-                found.slots.append(KeptSlot(*msgpack.unpackb(value)))
+                found.slots.append(SlotRecord(*msgpack.unpackb(value)))
             elif kind + slash == PROCESS:
                 found.processes.append(name)
             elif kind + slash == ENDED:
                 ended[int(name)] = value
             elif kind + slash == DRIVER:
                 found.attached_drivers[int(name)] = tuple(msgpack.unpackb(value))
-            elif kind + slash == KEPT:
-                found.kept[name] = Spawned.model_validate(_unpacked(value))
+            elif kind + slash == ANSWER:
+                found.answers[name] = Spawned.model_validate(_unpacked(value))
             elif kind + slash == BATCH:
                 batches.append((int(name), _unpacked(value)))
         found.slots.sort(key=lambda slot: slot.number)
         for first, data in sorted(batches, key=lambda row: row[0]):
-            answer = found.kept.get(data["token"])
+            answer = found.answers.get(data["token"])
             if answer is None or (data["slot"], first) not in answer.parts:
                 found.orphans.append(first)
             else:
@@ -138,13 +138,13 @@ class Remembered:
                 offers = tuple(Offer.model_validate(offer) for offer in data["offers"])
                 living = ended.get(first, b"\1" * part.count)
                 found.batches.append(
-                    KeptBatch(data["slot"], first, data["token"], part, offers, living)
+                    BatchRecord(data["slot"], first, data["token"], part, offers, living)
                 )
         return found
 
 
 class Records:
-    """What is to be written, and when it has been."""
+    """Writes the records to the ledger; its coroutines return when the records are safe."""
 
     def __init__(self, ledger: Ledger | None) -> None:
         self._ledger = ledger
@@ -154,30 +154,30 @@ class Records:
         self._is_writing = False
         self._reserved = (1, 0)
         self._tokens: dict[int, str] = {}
-        """The token of the request that each batch came by."""
+        """The token of the request of each batch."""
         self._living: dict[str, int] = {}
         """How many batches of a request have a living actor."""
-        self.kept: Final[dict[str, Spawned]] = {}
-        """What was answered to requests whose actors live, by the request's token."""
+        self.answers: Final[dict[str, Spawned]] = {}
+        """The answers to requests whose actors live, by the request's token."""
 
     def attach(self, host: "Host") -> None:
-        """The control host, whose tasks the writing is among."""
+        """Set the control host, which runs the writing as a task."""
         self._host = host
 
     # --- facts --------------------------------------------------------------------------
 
     async def epoch(self, system: str, epoch: int) -> None:
-        """This control epoch is used from now on."""
+        """Record that this control epoch is in use from now on."""
         self._note(EPOCH, lambda: msgpack.packb((system, epoch)))
         await self._written()
 
     async def started(self) -> None:
-        """The system is up; before, a new root begins from nothing."""
+        """Record that the system is up; a new root of a system that never was starts afresh."""
         self._note(STARTED, lambda: b"")
         await self._written()
 
     async def reserve(self, next_cell: int, newest_slot: int) -> None:
-        """Numbers of actors below this one, and of slots up to that, may have been given."""
+        """Reserve the numbers of actors below `next_cell`, and of slots up to `newest_slot`."""
         cells, slots = self._reserved
         if next_cell > cells or newest_slot != slots:
             mark = self._reserved = (max(cells, next_cell + CELLS_AHEAD), newest_slot)
@@ -185,22 +185,22 @@ class Records:
             await self._written()
 
     async def process(self, name: str) -> None:
-        """A process of that name is about to be started."""
+        """Record the name of a process before its start."""
         self._note(PROCESS + name, lambda: b"")
         await self._written()
 
     def process_gone(self, name: str) -> None:
-        """A process has ended."""
+        """Remove the record of a process that has ended."""
         self._note(PROCESS + name, lambda: None)
 
     async def slot(self, slot: Slot, *, is_populated: bool) -> None:
-        """A process takes a slot over; or all the slot's actors have been started on it."""
+        """Record that a process takes a slot over, or that all its actors have started there."""
         if self._ledger is not None:
             self.slot_changed(slot, is_populated=is_populated)
             await self._written()
 
     def slot_changed(self, slot: Slot, *, is_populated: bool) -> None:
-        """The same, where nothing has to wait for it."""
+        """The same, for callers that need not wait."""
         row = (
             slot.number,
             slot.name,
@@ -214,13 +214,13 @@ class Records:
         self._note(f"{SLOT}{slot.number}", lambda: msgpack.packb(row))
 
     def slot_gone(self, number: int) -> None:
-        """A slot is never used again."""
+        """Remove the record of a slot that is never used again."""
         self._note(f"{SLOT}{number}", lambda: None)
 
-    async def keep(
+    async def record_spawn(
         self, request: Spawn, placed: Sequence[tuple[Slot, Batch]], answer: Spawned
     ) -> None:
-        """A driver is about to be told of these actors."""
+        """Record these actors before their driver gets the answer."""
         if self._ledger is None:
             return
         token = request.token
@@ -230,12 +230,12 @@ class Records:
             if not all(batch.cells):
                 self._note_ended(batch)
         self.remember(token, [batch.first for _, batch in placed], answer)
-        # Last: with it the others count.
-        self._note(KEPT + token, lambda: msgpack.packb(answer.model_dump()))
+        # Last: the batches count only with the answer.
+        self._note(ANSWER + token, lambda: msgpack.packb(answer.model_dump()))
         await self._written()
 
     async def resized(self, part: PartSize) -> None:
-        """A part of a pool is about to have another size."""
+        """Record the size of a part of a pool before it changes."""
         token = self._tokens.get(part.cell)
         if token is not None:
             self._note_batch(part.slot, token, part.cell, part.part, [part.offer])
@@ -253,18 +253,18 @@ class Records:
         self._note(f"{BATCH}{first}", partial(msgpack.packb, data))
 
     def remember(self, token: str, firsts: Sequence[int], answer: Spawned) -> None:
-        """Go on with what an earlier root has kept."""
-        self.kept[token] = answer
+        """Keep an answer of this root, or of an earlier one."""
+        self.answers[token] = answer
         self._living[token] = len(firsts)
         self._tokens.update(dict.fromkeys(firsts, token))
 
-    def orphaned(self, first: int) -> None:
-        """A batch was written down, but nobody was told of it."""
+    def forget_batch(self, first: int) -> None:
+        """Remove the record of a batch that no driver uses, or that another root must not offer."""
         self._note(f"{BATCH}{first}", lambda: None)
         self._note(f"{ENDED}{first}", lambda: None)
 
     def ended(self, batch: Batch) -> None:
-        """An actor of a batch has ended for good."""
+        """Record that an actor of a batch has ended for good."""
         token = self._tokens.get(batch.first)
         if token is None:
             return
@@ -277,32 +277,32 @@ class Records:
         self._living[token] -= 1
         if not self._living[token]:
             del self._living[token]
-            del self.kept[token]
-            self._note(KEPT + token, lambda: None)
+            del self.answers[token]
+            self._note(ANSWER + token, lambda: None)
 
     def _note_ended(self, batch: Batch) -> None:
         self._note(f"{ENDED}{batch.first}", lambda: bytes(map(bool, batch.cells)))
 
     async def dead_letters(self, subscribers: Sequence[Address]) -> None:
-        """These actors get all dead letters."""
+        """Record the subscribers of all dead letters."""
         rows = [tuple(subscriber) for subscriber in subscribers]
         self._note(DEAD_LETTERS, lambda: msgpack.packb(rows))
         await self._written()
 
     async def close(self) -> None:
-        """Write nothing more, and wait until nothing is being written: all is to be forgotten."""
+        """Accept no more records, and wait until the last write has ended."""
         self._ledger = None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._written()
 
     async def attached_driver(self, slot: int, row: Sequence[Any]) -> None:
-        """A driver is about to be let in; `row` is plain data."""
+        """Record a driver before it joins; `row` is plain data."""
         self._note(f"{DRIVER}{slot}", lambda: msgpack.packb(row))
         await self._written()
 
     def driver_gone(self, slot: int) -> None:
-        """A driver has left, or was dropped: it is never let in again."""
+        """Remove the record of a driver that has left or was dropped; it never joins again."""
         self._note(f"{DRIVER}{slot}", lambda: None)
 
     # --- writing ------------------------------------------------------------------------
@@ -310,7 +310,7 @@ class Records:
     def _note(self, key: str, value: Callable[[], bytes | None]) -> None:
         if self._ledger is None:
             return
-        self._changes.pop(key, None)  # To the end: the order of writing is the order of facts.
+        self._changes.pop(key, None)  # To the end: records are written in the order of their facts.
         self._changes[key] = value
         if not self._is_writing:
             assert self._host is not None, "attach comes first"
@@ -318,7 +318,7 @@ class Records:
             self._host.run_task(self._write(self._ledger))
 
     async def _written(self) -> None:
-        """Wait until everything noted so far is safe."""
+        """Wait until all records so far are safe."""
         if self._is_writing:
             assert self._host is not None
             done = self._host.loop.create_future()
@@ -335,16 +335,16 @@ class Records:
                     await ledger.write(entries)
                     break
                 except CallboardError as error:
-                    # Whoever waits has a deadline of its own; what is written must not be lost.
-                    LOGGER.warning("%s It is tried again.", error)
+                    # Callers have deadlines of their own; the records must not be lost.
+                    LOGGER.warning("the records are written again: %s", error)
                     await asyncio.sleep(WRITE_RETRY_S)
-            _let_go(waiting)
+            _wake(waiting)
         self._is_writing = False
-        _let_go(self._waiting)  # Who waits for the end of the writing itself.
+        _wake(self._waiting)  # Those that wait for the end of the writing itself.
         self._waiting.clear()
 
 
-def _let_go(waiting: Sequence["asyncio.Future[None]"]) -> None:
+def _wake(waiting: Sequence["asyncio.Future[None]"]) -> None:
     for done in waiting:
         if not done.done():
             done.set_result(None)

@@ -1,7 +1,7 @@
-"""The registrar: which top-level actors there are, where, and how they are found.
+"""The registrar: the top-level actors of a system, their places, names and offers.
 
-It writes down what is to run before it has it started, so that whoever takes over a slot
-meanwhile starts it; and it tells every host of each change of names and offers.
+The registrar notes an actor in the slot table before it starts the actor, so that a process that
+takes the slot over meanwhile starts it too. It sends each change of names and offers to all hosts.
 """
 
 import asyncio
@@ -45,20 +45,20 @@ LOGGER: Final = logging.getLogger("callboard.root")
 START_ACTORS_TIMEOUT_S: Final = 60.0
 """How long the start hooks of a batch of actors may take."""
 DRAIN_S: Final = 7 * 24 * 3600.0
-"""How long an actor that is to end may work on what it has."""
+"""How long a draining actor may work on the messages in its mailbox."""
 
 Placed = tuple[Slot, Batch]
 Failures = dict[int, dict[str, Any]]
 
 
 class IsolatedHosts(Protocol):
-    """Hosts that have one actor each."""
+    """Starts and ends hosts that run one actor each."""
 
     async def open_isolated(self, slot: Slot, spec: HostSpec) -> None:
-        """Bring one up."""
+        """Bring the host of one actor up."""
 
     async def close_isolated(self, slot: Slot) -> None:
-        """End one whose actor is no more."""
+        """End the host of an actor that has ended."""
 
 
 class Registrar:
@@ -77,7 +77,7 @@ class Registrar:
         self._control = control
         self._isolated = isolated
         self._on_code = on_code
-        """Called with the code of what is started."""
+        """Called with the code of the actors that start."""
         self.directory_version = 0
         self._directory_scheduled = False
 
@@ -86,12 +86,12 @@ class Registrar:
     async def spawn(self, request: Spawn) -> Spawned:
         """Start top-level actors; see `Spawn`.
 
-        Raises `UsageError` for a host that is not there, `NameTaken`, and what the host
-        answers; none of the actors is to run then.
+        Raises `UsageError` for an unknown host, `NameTaken`, and the errors of the host; then
+        none of the actors runs.
         """
-        known = self.records.kept.get(request.token)
+        known = self.records.answers.get(request.token)
         if known is not None:
-            return known  # An earlier root has answered, but the answer was lost with it.
+            return known  # The answer of an earlier root was lost with it.
         placed: list[Placed] = []
         failures: Failures = {}
         try:
@@ -121,7 +121,7 @@ class Registrar:
                 self.forget(Address(slot.number, cell))
         if request.offers and not failures:
             try:
-                for offer in request.offers:  # Others may have come meanwhile.
+                for offer in request.offers:  # Other offers may have come meanwhile.
                     self.table.check_routing(offer.contracts, offer.routing)
             except SpecError:
                 self._give_up(placed)
@@ -136,7 +136,7 @@ class Registrar:
             parts=tuple((slot.number, batch.first) for slot, batch in placed), failures=failures
         )
         if request.token and any(any(batch.cells) for _, batch in placed):
-            await self.records.keep(request, placed, answer)
+            await self.records.record_spawn(request, placed, answer)
         return answer
 
     def _place(self, part: SpawnPart) -> Placed:
@@ -173,12 +173,12 @@ class Registrar:
         if slot.is_isolated:
             with _naming(batch.field):
                 await self._isolated.open_isolated(slot, _host_of(batch.host))
-            # Only now: its host would have started it already, and logged what failed.
+            # Not earlier: the host would have started the actor and logged a failure.
             slot.add(batch)
         try:
             return await self._start_batch(slot, batch)
         except HostLost:
-            # The slot's next host starts them: they are written down.
+            # The slot's next host starts them too: they are in the slot table.
             return await self._start_batch(slot, batch)
 
     async def _start_batch(self, slot: Slot, batch: Batch, *, waits: bool = True) -> Failures:
@@ -199,13 +199,13 @@ class Registrar:
                 self._control.run_task(self._isolated.close_isolated(slot))
                 continue
             with contextlib.suppress(CallboardError):
-                # Some may have started all the same.
+                # Some actors may have started.
                 self._control.tell(Address(slot.number, CONTROL_CELL), StopActors(cells=cells))
 
     async def populate(self, slot: Slot) -> None:
-        """Start the actors that belong to a slot, on the process that has taken it over."""
+        """Start the actors of a slot on the process that has taken it over."""
         batches = [batch for batch in slot.batches() if batch.comes_back]
-        # A tree with placed children needs other hosts, which may need this one to come up.
+        # A tree with placed children needs other hosts, and these may need this host.
         outcomes = await asyncio.gather(
             *(self._start_batch(slot, batch, waits=not batch.places) for batch in batches)
         )
@@ -216,7 +216,7 @@ class Registrar:
                 self.forget(Address(slot.number, cell))
 
     def host_lost(self, slot: Slot) -> None:
-        """A host is gone, and with it for good what is not to come back with its slot."""
+        """Forget the actors of a lost host that do not come back with its slot."""
         for batch in slot.batches():
             if not batch.comes_back:
                 for cell in [cell for cell in batch.cells if cell]:
@@ -235,13 +235,13 @@ class Registrar:
             await asyncio.wait(ends)
 
     async def drain_actor(self, address: Address) -> None:
-        """Let an actor be found no more; it stops when it has handled what was sent to it.
+        """Withdraw an actor from the directory; it stops after the messages sent to it.
 
         Raises `ActorNotFound`.
         """
         batch = self.table.slot_of(address).entries[address.cell]
-        # A root that comes after this one does not offer it again: it stops it.
-        self.records.orphaned(batch.first)
+        # The next root must stop the actor, not offer it again.
+        self.records.forget_batch(batch.first)
         if self.table.forget_entries(address):
             self.directory_changed()
             await self.published()
@@ -249,24 +249,24 @@ class Registrar:
 
     async def _drain_and_stop(self, address: Address) -> None:
         slot, cell = address
-        # A host gets the new directory before this, and sends nothing to the actor after it.
+        # A host has the new directory before this barrier, and sends nothing after it.
         command = SendBarrier(slot=slot, cell=cell)
         hosts = [CONTROL_SLOT, *(slot.number for slot in self.table.reached())]
         asks = (self._control.ask(Address(host, CONTROL_CELL), command, DRAIN_S) for host in hosts)
-        await asyncio.gather(*asks, return_exceptions=True)  # A host that died sends nothing more.
+        await asyncio.gather(*asks, return_exceptions=True)  # A dead host sends nothing.
         with contextlib.suppress(CallboardError):
             await self._control.ask(Address(slot, CONTROL_CELL), DrainActor(cell=cell), DRAIN_S)
-        with contextlib.suppress(CallboardError):  # It was stopped meanwhile.
+        with contextlib.suppress(CallboardError):  # The actor may have stopped meanwhile.
             await self.stop_actor(address)
 
     async def resize(self, request: ResizePool) -> None:
-        """Give parts of a pool other sizes; see `ResizePool`."""
+        """Change the sizes of a pool's parts; see `ResizePool`."""
         starting = []
         for wanted in request.parts:
             slot = self.table.slots.get(wanted.slot)
             batch = None if slot is None else slot.entries.get(wanted.cell)
             if batch is not None:
-                batch.entries = wanted.part.entries  # The next host of the slot starts so many.
+                batch.entries = wanted.part.entries  # For the next host of the slot.
                 await self.records.resized(wanted)
                 self.table.resize(Address(wanted.slot, wanted.cell), wanted.offer.size)
                 starting.append(self._resize(wanted))
@@ -278,7 +278,7 @@ class Registrar:
 
     async def _resize(self, wanted: PartSize) -> None:
         command = ResizePart(cell=wanted.cell, size=wanted.size)
-        with contextlib.suppress(HostLost):  # Its next host starts as many.
+        with contextlib.suppress(HostLost):  # The next host of the slot starts the new size.
             await self._control.ask(
                 Address(wanted.slot, CONTROL_CELL), command, START_ACTORS_TIMEOUT_S
             )
@@ -294,23 +294,23 @@ class Registrar:
         try:
             await self._control.ask(control_actor, command, None)
         except BaseException:
-            # It is in no book any more, so nobody else would ever stop it: whoever gave up
-            # waiting, a tell has no deadline.
+            # The table has forgotten the actor, so only this can stop it. The ask may have timed
+            # out; a tell has no deadline.
             with contextlib.suppress(CallboardError):
                 self._control.tell(control_actor, command)
             raise
 
     def _end_holders(self, batch: Batch) -> list[asyncio.Task[None]]:
-        """A tree has ended for good, and with it what is elsewhere for its placed children."""
+        """End the holders of the placed children of a tree that has ended for good."""
         places = () if batch.is_remote_child_holder else batch.places
         return [self._control.start_task(self._end_holder(Address(*place))) for place in places]
 
     async def _end_holder(self, address: Address) -> None:
-        with contextlib.suppress(CallboardError):  # It may have ended with its host.
+        with contextlib.suppress(CallboardError):  # The holder may have ended with its host.
             await self.stop_actor(address)
 
     async def stop_spread(self) -> None:
-        """Stop trees that are on several hosts, the newest first, while all of them are up."""
+        """Stop the trees that span several hosts, the newest first, while all hosts are up."""
         batches = {
             batch: slot
             for slot in self.table.slots.values()
@@ -322,9 +322,9 @@ class Registrar:
                 await self.stop_actor(Address(batches[batch].number, batch.first))
 
     def forget(self, address: Address, *, is_over: bool = True) -> None:
-        """An actor has ended for good, and with it a host of its own.
+        """Forget an actor that has ended for good, and end its isolated host.
 
-        Without `is_over` it is about to end: what is elsewhere for it is needed for that.
+        Without `is_over` the actor is about to end, and still needs its holders on other hosts.
         """
         slot = self.table.slots.get(address.slot)
         batch = None if slot is None else slot.entries.get(address.cell)
@@ -338,19 +338,19 @@ class Registrar:
             self._control.run_task(self._isolated.close_isolated(slot))
 
     def forget_all(self, slot: Slot) -> None:
-        """All actors of a slot have ended for good."""
+        """Forget all actors of a slot."""
         for cell in list(slot.entries):
             self.forget(Address(slot.number, cell))
 
     def stop_for_good(self, slot: Slot) -> None:
-        """A host has ended and does not come back by itself: its actors neither."""
+        """Forget the actors of a host that has ended and does not come back by itself."""
         slot.final_epoch = slot.epoch
         self.records.slot_changed(slot, is_populated=False)
         self.forget_all(slot)
         self.directory_changed()
 
     def remove_slot(self, slot: Slot) -> None:
-        """A host is gone for good, and its number is never given again."""
+        """Remove the slot of a host that has ended for good; its number is never used again."""
         self.forget_all(slot)
         self.table.remove_slot(slot)
         self.records.slot_gone(slot.number)
@@ -359,7 +359,7 @@ class Registrar:
     # --- the directory ----------------------------------------------------------------
 
     def directory_changed(self) -> None:
-        """Tell all hosts, once for all changes of this moment."""
+        """Send the directory to all hosts, once for all changes of this loop iteration."""
         if not self._directory_scheduled:
             self._directory_scheduled = True
             self._control.loop.call_soon(self._publish)
@@ -377,17 +377,17 @@ class Registrar:
             table.shared(),
             table.routings,
         )
-        self._control.places.changed(change.places, change.newest_slot)
+        self._control.membership.update(change.places, change.newest_slot)
         for slot in table.reached():
             self._control.tell(Address(slot.number, CONTROL_CELL), change)
 
     async def published(self) -> None:
-        """Wait until this host's own copy is up to date, and all others are on their way."""
+        """Wait until this host's copy is up to date, and the others are on their way."""
         if self._directory_scheduled:
             await asyncio.sleep(0)  # `_publish` was scheduled before this.
 
     def directory(self) -> DirectoryChanged:
-        """The whole directory, as hosts are told of it."""
+        """The whole directory, as a message to hosts."""
         return DirectoryChanged(
             version=self.directory_version,
             hosts=self.table.shared(),
@@ -404,7 +404,7 @@ class Registrar:
 
 
 def _with_places(request: Spawn, placed: Sequence[Placed]) -> Spawn:
-    """Write the places of keyed actors into their routing: they share the keys for ever."""
+    """Write the places of keyed actors into their routing; the shares of the keys never change."""
     places: dict[str, list[tuple[int, int]]] = {}
     for offer in request.offers:
         if offer.routing is not None:
@@ -425,7 +425,7 @@ def _with_places(request: Spawn, placed: Sequence[Placed]) -> Spawn:
 
 
 def _with_holders(request: Spawn, placed: Sequence[Placed]) -> Spawn:
-    """Write into the parts of a tree where its placed children are."""
+    """Write the places of a tree's placed children into its parts."""
     parts = list(request.parts)
     for number, part in enumerate(parts):
         if part.holders:
@@ -437,7 +437,7 @@ def _with_holders(request: Spawn, placed: Sequence[Placed]) -> Spawn:
 
 @contextlib.contextmanager
 def _naming(field: str) -> Iterator[None]:
-    """Let errors about a placement say whose it is."""
+    """Name `field` in errors about a placement."""
     try:
         yield
     except CallboardError as error:
@@ -445,8 +445,8 @@ def _naming(field: str) -> Iterator[None]:
             raise
         data = error.to_data()
         details = {**data["details"], "field": field}
-        told = {**data, "message": f"{field}: {error.message}", "details": details}
-        raise error_from_data(told) from error
+        named = {**data, "message": f"{field}: {error.message}", "details": details}
+        raise error_from_data(named) from error
 
 
 def _host_of(data: dict[str, Any] | None) -> HostSpec:

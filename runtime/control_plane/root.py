@@ -1,10 +1,9 @@
-"""The root supervisor: hosts are its children, a slot each.
+"""The root supervisor: its children are hosts, one a slot.
 
-It has two families of them: the system's own hosts, supervised together as the settings
-say, and isolated hosts, each for one actor. When a host dies, its slot is taken over by an
-standby at once; what to do when is decided by the same supervisor core that supervises
-actors. Stop order is start order reversed: isolated hosts, the newest first, then the
-system's own.
+The root has two supervisors: one for the system's own hosts, with the strategy of the settings, and
+one for isolated hosts, each of which runs one actor. When a host dies, a standby takes its slot
+over at once. The supervisor core is the one that supervises actors. Hosts stop in reverse order
+of their starts: isolated hosts first, then the system's own.
 """
 
 import asyncio
@@ -39,12 +38,12 @@ __all__ = ["Root"]
 
 LOGGER: Final = logging.getLogger("callboard.root")
 ISOLATED: Final = Intensity(restarts=10_000, period_s=10.0)
-"""Isolated hosts are many and fail independently; what keeps one that fails again and again
-slow is its back-off, which is that of the other hosts."""
+"""Isolated hosts are many and fail independently. The back-off of the other hosts slows down one
+that keeps failing."""
 
 
 class Root:
-    """Keeps hosts alive, and knows what has to run on them."""
+    """Supervises the hosts of one system, and knows which actors run on them."""
 
     def __init__(
         self,
@@ -57,7 +56,7 @@ class Root:
     ) -> None:
         self.table: Final = SlotTable()
         standbys = Standbys(control, engine, settings.standbys)
-        self.registrar: Final = Registrar(control, self.table, self, standbys.learn, records)
+        self.registrar: Final = Registrar(control, self.table, self, standbys.preload, records)
         self.hosting: Final = Hosting(control, engine, settings, self.registrar, standbys)
         self._control = control
         self._settings = settings
@@ -79,11 +78,11 @@ class Root:
         return self.hosts.supervisor
 
     def supervised_by(self, slot: Slot) -> HostChildren:
-        """The family that a slot's host belongs to."""
+        """The group of hosts that a slot's host belongs to."""
         return self.isolated if slot.is_isolated else self.hosts
 
     def supervisor_of(self, slot: Slot) -> Supervisor:
-        """The supervisor that a slot's host is a child of."""
+        """The supervisor of a slot's host."""
         return self.supervised_by(slot).supervisor
 
     async def open_isolated(self, slot: Slot, spec: HostSpec) -> None:
@@ -91,7 +90,7 @@ class Root:
         await self.isolated.add(slot, spec)
 
     async def close_isolated(self, slot: Slot) -> None:
-        """End the host of one actor that is no more."""
+        """End the host of an actor that has ended."""
         await self.isolated.remove(slot)
 
     @property
@@ -101,7 +100,7 @@ class Root:
 
     @property
     def lost_hosts(self) -> int:
-        """How many hosts have ended by themselves."""
+        """The number of hosts that have ended unasked."""
         return self.hosting.lost_hosts
 
     # --- start and stop ---------------------------------------------------------------------
@@ -109,9 +108,9 @@ class Root:
     async def start(self, specs: Sequence[HostSpec]) -> None:
         """Start the hosts, in the order of their specs, and the standbys.
 
-        Raises when one of them cannot be had; those before it have been stopped then.
+        Raises a `ClusterError` or the last failure when the hosts do not come up in time.
         """
-        # Their processes start all at once, and become hosts one after the other.
+        # All processes start at once, and become hosts one after the other.
         slots = [self.table.add_slot(spec.name, spec.resources) for spec in specs]
         for slot, spec in zip(slots, specs, strict=True):
             self.supervisor.expect_child(child_spec(slot, spec))
@@ -133,7 +132,7 @@ class Root:
             ) from None
 
     async def stop(self, timeout_s: float) -> None:
-        """Stop all actors in order, then their processes; at the timeout, at once."""
+        """Stop all actors in order, then their processes; kill what is left at the timeout."""
         self._stopping = True
         try:
             async with asyncio.timeout(timeout_s):
@@ -142,19 +141,21 @@ class Root:
                 await self.isolated.stop()
                 await self.hosts.stop()
         except TimeoutError:
-            LOGGER.warning("not all actors stopped within %.1f s; ending their hosts", timeout_s)
+            LOGGER.warning(
+                "not all actors stopped within %.1f s; their hosts are killed", timeout_s
+            )
         for slot in self.table.slots.values():
             slot.is_up = False
             slot.process = None
 
     def _hosts_stopped(self, reason: Exit) -> None:
-        """All hosts of a family are down: by request, or because they kept dying."""
+        """All hosts of one supervisor are down: by request, or because they kept dying."""
         if self._stopping:
             return
         error = _why_it_ended(reason, self.hosts.last_failure)
         if not self.hosts.started.done():
             self.hosts.started.set_exception(error)
-            self.hosts.started.exception()  # Whoever starts the system is told, if still there.
+            self.hosts.started.exception()  # Seen: `start` may have given up waiting.
             return
         for number in self.table.slots:
             self._control.link(number).close(error)
@@ -163,10 +164,10 @@ class Root:
     # --- dead letters -------------------------------------------------------------------------
 
     async def subscribe_dead_letters(self, subscriber: Ref[Any]) -> None:
-        """Send each dead letter of every host, also of hosts to come, to an actor."""
+        """Send each dead letter of all hosts, present and future, to an actor."""
         subscribers = self.hosting.dead_letter_subscribers
         if subscriber in subscribers:
-            return  # A driver asks again when the root has died meanwhile.
+            return  # A driver asks again when the root dies meanwhile.
         subscribers.append(subscriber)
         await self.registrar.records.dead_letters([ref.address for ref in subscribers])
         slots = [CONTROL_SLOT, *(slot.number for slot in self.table.living())]
@@ -180,7 +181,7 @@ class Root:
         )
 
     async def forget_dead_letters(self, slot: int) -> None:
-        """A driver has left, and what it subscribed to dead letters with it."""
+        """Remove the subscriptions of a driver that has left."""
         subscribers = self.hosting.dead_letter_subscribers
         left = [ref for ref in subscribers if ref.address.slot != slot]
         if len(left) != len(subscribers):
@@ -198,13 +199,13 @@ def _why_it_ended(reason: Exit, last_failure: CallboardError | None) -> Callboar
             return last_failure
         case "auto_shutdown":
             return HostLost(
-                f"significant host {reason.detail.get('child')} has ended, and with it the system.",
-                advice="That is what host_supervision.auto_shutdown asks for.",
+                f"significant host {reason.detail.get('child')} has ended, so the system ends.",
+                advice="host_supervision.auto_shutdown asks for this.",
                 reason=reason.to_data(),
             )
         case _:
             return HostLost(
-                "hosts keep dying faster than they may be replaced; the system gives up.",
-                advice="`callboard doctor` and the hosts' logs tell why.",
+                "hosts died more often than host_supervision allows, so the system gives up.",
+                advice="Look for the reason in the hosts' logs, and run `callboard doctor`.",
                 reason=reason.to_data(),
             )

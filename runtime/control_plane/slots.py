@@ -1,7 +1,7 @@
-"""Slots: the places of hosts, and the top-level actors that belong to each. Pure.
+"""Slots: the places of hosts, and the top-level actors of each. Pure.
 
-What is written here outlives a host: whoever takes over a slot starts these actors again
-under the same numbers, so that references to them stay good. What an actor is stays bytes:
+The entries of a slot outlive its host: the next process in the slot starts these actors again under
+the same numbers, so references to them stay valid. Classes and arguments of actors stay bytes;
 only a host reads them.
 """
 
@@ -18,7 +18,7 @@ __all__ = ["Batch", "Slot", "SlotTable"]
 
 
 class Batch:
-    """Births that were pickled together, and which of them still have an actor."""
+    """Actors that were pickled together for one start, and which of them still run."""
 
     __slots__ = (
         "cells",
@@ -38,23 +38,23 @@ class Batch:
         self.numbers_each = part.numbers_each
         self.comes_back = part.comes_back
         self.host = part.host
-        """The host of its own, as data, if it has one."""
+        """The isolated host of the batch, as data; None without one."""
         self.field = part.field
-        """What errors about its placement name."""
+        """The field that errors about the placement name."""
         self.is_remote_child_holder = part.is_remote_child_holder
-        """Whether it holds a placed child of a tree elsewhere."""
+        """Whether it holds a placed child of a tree on another host."""
         self.places = part.places
-        """Slot and cell of what holds the placed children of its tree."""
+        """Slot and cell of each holder of a placed child of its tree."""
         self.cells = [first + i * part.numbers_each for i in range(part.count)]
-        """The first number of each birth, in order; 0 once its actor has ended for good."""
+        """The first number of each actor, in order; 0 once the actor has ended for good."""
 
     def forget(self, cell: int) -> None:
-        """An actor ended for good."""
+        """Note that an actor has ended for good."""
         self.cells[(cell - self.first) // self.numbers_each] = 0
 
 
 class Slot:
-    """One host's place."""
+    """The place of one host."""
 
     __slots__ = (
         "dead_epoch",
@@ -76,15 +76,15 @@ class Slot:
         self.number = number
         self.name = name
         self.resources = resources
-        """What its processes reserve; None: whatever a standby has, which is nothing."""
+        """What its processes reserve; None for nothing, so that a standby may take it over."""
         self.is_isolated = is_isolated
-        """Whether it belongs to one actor alone, and ends with it."""
+        """Whether its host runs one actor alone, and ends with it."""
         self.problem = ""
-        """Why it is not up; for people."""
+        """Why it is not up, for people."""
         self.final_epoch = 0
-        """The epoch whose host ended and is not to come back by itself; 0 while one is."""
+        """The epoch of the last host when none comes back by itself; otherwise 0."""
         self.epoch = 0
-        """How often a process has taken it over."""
+        """How often a process has taken the slot over."""
         self.dead_epoch = 0
         """The newest epoch whose process is known to be dead."""
         self.is_up = False
@@ -93,11 +93,11 @@ class Slot:
         """The living top-level actors by their first number."""
 
     def add(self, batch: Batch) -> None:
-        """Write down what belongs to this slot now."""
+        """Add the actors of a batch to this slot."""
         self.entries.update(dict.fromkeys(batch.cells, batch))
 
     def batches(self) -> list[Batch]:
-        """What is to be started when another process takes over."""
+        """The batches to start when another process takes over."""
         return list(dict.fromkeys(self.entries.values()))
 
 
@@ -107,46 +107,46 @@ class SlotTable:
     def __init__(self) -> None:
         self.slots: dict[int, Slot] = {}
         self.newest_slot = 0
-        """The highest number ever given: numbers are not used again."""
+        """The highest number so far; numbers are never used twice."""
         self.attached_drivers: dict[int, Slot] = {}
-        """Drivers that have attached: told of everything, and no place for actors."""
+        """Attached drivers: they get the directory and take no actors."""
         self.names: dict[str, Address] = {}
         self.offers: dict[str, list[Address]] = {}
         self.sizes: dict[Address, int] = {}
-        """How many agents stand behind an offer."""
+        """The number of agents behind an offer."""
         self.routings: dict[str, str] = {}
-        """How a contract is routed, as text, where somebody has said so."""
+        """The routing of a contract, as text, where an offer names one."""
         self._found: dict[Address, tuple[list[str], list[str]]] = {}
-        """The names and the contracts by which an actor is found."""
+        """The names and the offered contracts of an actor."""
         self.next_cell = 1
 
     def add_slot(
         self, name: str, resources: Resources | None = None, *, is_isolated: bool = False
     ) -> Slot:
-        """One more place for a host."""
+        """Add a slot for a host."""
         self.newest_slot += 1
         number = self.newest_slot
         slot = self.slots[number] = Slot(number, name, resources, is_isolated=is_isolated)
         return slot
 
     def add_driver(self, number: int, name: str, epoch: int, process: Any) -> None:
-        """One more driver."""
+        """Add an attached driver."""
         attached_driver = self.attached_drivers[number] = Slot(number, name, None, is_isolated=True)
         attached_driver.epoch = epoch
         attached_driver.process = process
         attached_driver.is_up = True
 
     def remove_slot(self, slot: Slot) -> None:
-        """A place that no host takes any more; its actors are forgotten already."""
-        assert not slot.entries, "whoever removes a slot forgets its actors first"
+        """Remove a slot without actors."""
+        assert not slot.entries, "forget the actors of a slot before the slot"
         self.slots.pop(slot.number, None)
 
     def places(self) -> dict[int, int]:
-        """All slots, each with the epoch it rests after; 0 for those that do not rest."""
+        """The final epoch of each slot; 0 while its host runs or comes back."""
         return {slot.number: slot.final_epoch for slot in self.slots.values()}
 
     def take_cells(self, count: int) -> int:
-        """Numbers for actors, unique in the system: gives the first of so many."""
+        """Reserve `count` numbers for actors, unique in the system; returns the first."""
         first = self.next_cell
         self.next_cell += count
         return first
@@ -159,7 +159,7 @@ class SlotTable:
         return (slot for slot in self.slots.values() if _takes_actors(slot))
 
     def least_loaded(self) -> Slot:
-        """The slot for the next actor: the one with the fewest; up before down.
+        """The slot with the fewest actors, preferably one that is up.
 
         Raises `UsageError` when every host has ended for good.
         """
@@ -170,13 +170,13 @@ class SlotTable:
         )
         if found is None:
             raise UsageError(
-                "no host is left that takes actors.",
-                advice="Those there were have ended, and their restart kinds keep them down.",
+                "no host takes actors: all hosts have ended for good.",
+                advice="Start a new system; `Restart.PERMANENT` hosts come back.",
             )
         return found
 
     def slot(self, host: int | str) -> Slot:
-        """The slot of that number or name, where actors may be placed; raises `UsageError`."""
+        """The slot of that number or name. Raises `UsageError` when it takes no actors."""
         found = (
             self.slots.get(host)
             if isinstance(host, int)
@@ -191,32 +191,32 @@ class SlotTable:
         return found
 
     def take_name(self, name: str, address: Address) -> None:
-        """Reserve a name; raises `NameTaken`."""
+        """Reserve a name. Raises `NameTaken`."""
         if name in self.names:
             raise NameTaken(
-                f"an actor named {name!r} lives already, at {self.names[name]}.",
-                advice="Choose another name, or stop that one first.",
+                f"the name {name!r} is taken by the actor at {self.names[name]}.",
+                advice="Choose another name, or stop that actor first.",
             )
         self.names[name] = address
         self._found.setdefault(address, ([], []))[0].append(name)
 
     def check_routing(self, contracts: tuple[str, ...], routing: str | None) -> None:
-        """Raises `SpecError` when a contract is routed in another way already.
+        """Raise `SpecError` when a contract has another routing already.
 
-        Keyed actors share their contracts with nobody: each key has its place for ever.
+        Keyed actors share their contracts with no other actors: the place of a key never changes.
         """
         for contract in contracts:
             before = self.routings.get(contract)
             if contract in self.offers and (_is_keyed(before) or _is_keyed(routing)):
                 raise SpecError(
                     f"{contract} is handled already (routing {before or 'round_robin'}).",
-                    advice="Keyed actors share their contracts with nobody: stop the others first.",
+                    advice="Stop the other actors first: keyed actors share no contract.",
                     field="routing",
                 )
             if routing is not None and before not in {None, routing}:
                 raise SpecError(
                     f"{contract} is routed by {before} already, not by {routing}.",
-                    advice="All that offer one contract share its routing.",
+                    advice="Use one routing for all actors that offer a contract.",
                     field="routing",
                 )
 
@@ -227,7 +227,7 @@ class SlotTable:
         size: int,
         routing: str | None = None,
     ) -> None:
-        """Let an address be found by the contracts it handles."""
+        """Offer an address under the contracts that it handles."""
         if routing is not None:
             self.routings.update(dict.fromkeys(contracts, routing))
         self.sizes[address] = size
@@ -236,12 +236,12 @@ class SlotTable:
             self.offers.setdefault(contract, []).append(address)
 
     def resize(self, address: Address, size: int) -> None:
-        """So many agents stand behind an offer now. One that was withdrawn stays so."""
+        """Set the number of agents behind an offer; a withdrawn offer stays withdrawn."""
         if address in self.sizes:
             self.sizes[address] = size
 
     def forget(self, address: Address) -> bool:
-        """An actor ended for good; True when the directory has changed by that."""
+        """Forget an actor that has ended for good; True when the directory has changed."""
         slot = self.slots.get(address.slot)
         batch = None if slot is None else slot.entries.pop(address.cell, None)
         numbers = 1
@@ -254,7 +254,7 @@ class SlotTable:
         return changed
 
     def forget_entries(self, address: Address) -> bool:
-        """Nobody finds the actor any more; True when somebody could."""
+        """Withdraw the names and offers of an actor; True when it had some."""
         found = self._found.pop(address, None)
         if found is None:
             return False
@@ -271,27 +271,27 @@ class SlotTable:
         return True
 
     def slot_of(self, address: Address) -> Slot:
-        """The slot of an address; raises `ActorNotFound`."""
+        """The slot of an address. Raises `ActorNotFound`."""
         slot = self.slots.get(address.slot)
         if slot is None or address.cell not in slot.entries:
             raise ActorNotFound(
                 f"there is no top-level actor at {address}.",
-                advice="Stop a child from its parent.",
+                advice="Use the reference of a running top-level actor; a parent stops its child.",
                 may_have_run=False,
             )
         return slot
 
     def living(self) -> Iterator[Slot]:
-        """Slots that have a running host."""
+        """The slots with a running host."""
         return (slot for slot in self.slots.values() if slot.is_up)
 
-    def everybody(self) -> Iterator[Slot]:
-        """All slots, up or not, and the drivers that have attached."""
+    def all_peers(self) -> Iterator[Slot]:
+        """All slots, up or not, and the attached drivers."""
         yield from self.slots.values()
         yield from self.attached_drivers.values()
 
     def reached(self) -> Iterator[Slot]:
-        """Those, and the drivers that have attached: who is to know of the others."""
+        """The slots with a running host, and the attached drivers."""
         yield from self.living()
         yield from self.attached_drivers.values()
 

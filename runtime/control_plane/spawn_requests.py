@@ -1,4 +1,4 @@
-"""Births as they are shipped: what a driver wants started, pickled for the host that does it."""
+"""Spawn requests: the actors that a driver wants, pickled for the host that starts them."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
@@ -17,7 +17,7 @@ __all__ = ["START_BATCH", "contracts_of", "part_of", "raise_first"]
 
 STOP_GRACE_S: Final = 1.0
 START_BATCH: Final = 1_000
-"""Top-level actors started by one message: decoding and starting overlap."""
+"""Top-level actors in one message: the host decodes one batch while it starts another."""
 
 
 def part_of(
@@ -27,15 +27,15 @@ def part_of(
     *,
     numbers_each: int = 1,
 ) -> SpawnPart:
-    """Births that go to one host; raises `SpecError` when they cannot be pickled."""
+    """The part of a request for one host. Raises `SpecError` when it cannot be pickled."""
     try:
         packed = pickler.dumps(list(entries))
         code = pickler.dumps(tuple(dict.fromkeys(_classes(entries))))
     except Exception as error:
         raise SpecError(
             f"{_title(entries[0])} cannot be sent to a host: {error!r}.",
-            advice="Its class and constructor arguments must be picklable: open files, locks "
-            "and connections are made in the constructor or in `started`.",
+            advice="Make its class and constructor arguments picklable: open files, locks and "
+            "connections in the constructor or in `started`.",
         ) from error
     return SpawnPart(
         entries=packed,
@@ -48,12 +48,12 @@ def part_of(
 
 
 def contracts_of(behaviour: Behaviour) -> tuple[str, ...]:
-    """The names of the contracts that an actor handles, by which it is found."""
+    """The names of the contracts that an actor handles."""
     return tuple(row.contract.contract_name for row in behaviour.handlers.values())
 
 
 def raise_first(started: Spawned) -> None:
-    """Raise the first failure among what was to start, if there is one."""
+    """Raise the first failure of a start, if there is one."""
     for data in started.failures.values():
         raise error_from_data(data)
 
@@ -71,14 +71,14 @@ def _classes(entries: Sequence[SpawnEntry | Startable]) -> Iterator[type[Actor]]
 
 
 def _own_host(entry: SpawnEntry | Startable, resources: Resources) -> dict[str, Any]:
-    """The host of an isolated actor: named, restarted and stopped as the actor itself."""
+    """The host of an isolated actor, with the name, restart kind and stop timeout of the actor."""
     if isinstance(entry, tuple):
         actor, _, _, given, restart, limit = entry
         name, stop_timeout = given or actor.__name__, limit or STOP_TIMEOUT_DEFAULT
     else:
         name, restart, stop_timeout = entry.host_terms()
     if not stop_timeout.is_brutal:
-        # Its actor keeps to its own limit; the host is killed when it does not come to that.
+        # The actor has its own limit; the host is killed a little later.
         stop_timeout = StopTimeout(stop_timeout.seconds + STOP_GRACE_S)
     return HostSpec(
         name[:NAME_CHARS_MAX], resources=resources, restart=restart, stop_timeout=stop_timeout

@@ -1,7 +1,7 @@
 """Standbys: warm, empty processes that wait to take over a slot.
 
-A host that dies is replaced by one of them in milliseconds, while the next one starts
-behind it. What reserves resources has no standby: it would reserve them twice.
+A standby replaces a dead host within milliseconds, while the next standby starts. A host that
+reserves resources has no standby, which would reserve them twice.
 """
 
 import asyncio
@@ -15,9 +15,9 @@ from callboard.messages.ports import Engine, HostProcess
 __all__ = ["Standbys"]
 
 LOGGER: Final = logging.getLogger("callboard.root")
-SPARE_LIFE_MIN_S: Final = 5.0
+STANDBY_AGE_MIN_S: Final = 5.0
 CODES_MAX: Final = 256
-"""Kinds of actors whose code standbys load; of more, the newest."""
+"""Kinds of actors whose code standbys load; beyond that the newest."""
 
 
 class Standbys:
@@ -28,7 +28,7 @@ class Standbys:
         self._control = control
         self._engine = engine
         self._wanted = wanted
-        self._hiring = 0
+        self._starting = 0
         self._numbered = 0
         self._closed = False
         self._codes: dict[bytes, None] = {}
@@ -36,12 +36,12 @@ class Standbys:
 
     @property
     def ready(self) -> int:
-        """How many wait that have loaded what they will need."""
+        """The number of standbys that have loaded their code."""
         return sum(process not in self._warming for process in self.spares)
 
     @property
     def are_missing(self) -> bool:
-        """Whether there are fewer than wanted, not counting those that start."""
+        """Whether fewer standbys wait than wanted, without those that start."""
         return len(self.spares) < self._wanted
 
     def next_number(self) -> int:
@@ -54,13 +54,13 @@ class Standbys:
         return await self._engine.start_process(self.next_number())
 
     async def gather(self, hosts: int) -> None:
-        """Start processes for so many hosts, and the standbys, all at once."""
+        """Start the processes of `hosts` hosts, and the standbys, all at once."""
         starts = (self.start_process() for _ in range(hosts + self._wanted))
         for process in await asyncio.gather(*starts):
             self.keep(process)
 
     async def take(self) -> HostProcess:
-        """A process to become a host: one that waits, or a new one. Raises `ClusterError`."""
+        """A standby, or else a new process, to become a host. Raises `ClusterError`."""
         if not self.spares:
             return await self.start_process()
         warm = (process for process in self.spares if process not in self._warming)
@@ -70,26 +70,26 @@ class Standbys:
 
     async def start_one(self) -> None:
         """Start standbys until there are as many as wanted."""
-        while not self._closed and self._hiring + len(self.spares) < self._wanted:
-            self._hiring += 1
+        while not self._closed and self._starting + len(self.spares) < self._wanted:
+            self._starting += 1
             try:
                 process = await self.start_process()
                 self._warm(process, tuple(self._codes))
                 self.keep(process)
             except CallboardError as error:
-                LOGGER.warning("no standby: %s", error)
+                LOGGER.warning("a standby did not start: %s", error)
                 return
             finally:
-                self._hiring -= 1
+                self._starting -= 1
 
     def close(self) -> None:
-        """Hire nobody any more."""
+        """Start no more standbys."""
         self._closed = True
 
-    def learn(self, code: bytes) -> None:
-        """Actors of this code run in the system: whoever takes over will need it at once.
+    def preload(self, code: bytes) -> None:
+        """Load the code of actors in all standbys, ahead of a take-over.
 
-        Loading it takes longer than all the rest of taking over.
+        Loading takes longer than all other steps of a take-over.
         """
         if not code or code in self._codes:
             return
@@ -100,7 +100,7 @@ class Standbys:
             self._warm(process, (code,))
 
     def _warm(self, process: HostProcess, codes: tuple[bytes, ...]) -> None:
-        """Let it load code; until it has, others are taken before it."""
+        """Load code in a standby; until then other standbys are preferred."""
         self._warming[process] = self._warming.get(process, 0) + 1
         self._control.run_task(self._until_warm(process, codes))
 
@@ -113,7 +113,7 @@ class Standbys:
                 del self._warming[process]
 
     def keep(self, process: HostProcess) -> None:
-        """One more empty process, started or found."""
+        """Add an empty process to the standbys."""
         self.spares.append(process)
         self._control.run_task(self._watch(process))
 
@@ -124,6 +124,6 @@ class Standbys:
         if process in self.spares and not self._closed:
             self.spares.remove(process)
             LOGGER.warning("standby %s is lost and replaced", process.name)
-            # One that dies at once would be replaced without end, as fast as they start.
-            await asyncio.sleep(max(0.0, began_s + SPARE_LIFE_MIN_S - self._control.now()))
+            # Not faster: standbys that die at once would be replaced without end.
+            await asyncio.sleep(max(0.0, began_s + STANDBY_AGE_MIN_S - self._control.now()))
             await self.start_one()

@@ -1,7 +1,7 @@
-"""Trees as they are shipped: one birth for each host, and what is found of it.
+"""Spawn requests for trees: one part for each host, and its offers.
 
-The outermost supervisor is part 0, with all that runs on its host. Each placed child is a
-part of its own, with a holder for it to run in; see `actors/trees/remote/proxy.py`.
+Part 0 is the outermost supervisor with everything on its host. Each placed child is a part of its
+own and runs in a holder; see `actors/trees/remote/proxy.py`.
 """
 
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ __all__ = ["places_in", "spawn_of"]
 
 
 def spawn_of(pickler: Pickler, tree: TreeSpec) -> Spawn:
-    """What the root is asked for to start a tree. Raises `SpecError` that names the place."""
+    """The request that starts a tree. Raises `SpecError` that names the place in the tree."""
     if not isinstance(tree, TreeSpec):
         raise SpecError(f"{tree!r} is not a tree.", advice="Give a TreeSpec.", field="tree")
     check_ships(tree, pickler)
@@ -50,7 +50,7 @@ def spawn_of(pickler: Pickler, tree: TreeSpec) -> Spawn:
 
 
 def places_in(tree: TreeSpec, started: Spawned) -> Mapping[str, Address]:
-    """Where each node of a tree is, by its path."""
+    """The address of each node of a tree, by its path."""
     return {
         path: Address(slot, first + offset)
         for number, (part, (slot, first)) in enumerate(
@@ -62,7 +62,7 @@ def places_in(tree: TreeSpec, started: Spawned) -> Mapping[str, Address]:
 
 
 def _first(number: int) -> int:
-    """The offset of a part's first node: before a placed one there is its holder."""
+    """The offset of a part's first node; the holder of a placed child comes first."""
     return 1 if number else 0
 
 
@@ -72,7 +72,7 @@ def _shipped(
     wanted = ANYWHERE if part.node.placement is None else part.node.placement
     node = without_placed(part.node)
     if not is_remote_child_holder:
-        assert isinstance(node, TreeSpec), "whoever starts a tree begins with a supervisor"
+        assert isinstance(node, TreeSpec), "the root of a tree is a supervisor"
         shipped = part_of(pickler, [TreeStart(node)], wanted, numbers_each=len(part.paths))
         return shipped.model_copy(update={"holders": tuple(part.below)})
     above = f"{tree.name}/{part.path}".rpartition("/")[0]
@@ -89,7 +89,7 @@ def _shipped(
 
 
 def _detached(host: Mapping[str, Any]) -> dict[str, Any]:
-    """The host of an isolated child: as long as its tree may start it, it is there."""
+    """The host of an isolated child; it stays up as long as its tree may start the child."""
     spec = HostSpec.from_data(dict(host))
     return HostSpec(
         spec.name,

@@ -1,7 +1,7 @@
-"""Looks at the whole system, for its endpoint.
+"""Views of the whole system, for the root's endpoint.
 
-Every host is asked, each with a deadline, so that one that hangs does not hide the others;
-of those that do not answer, it is told what the root knows.
+Each host is asked with a deadline of its own, so a host that hangs does not hide the others. For a
+host that does not answer, the view shows what the root knows.
 """
 
 import asyncio
@@ -42,12 +42,12 @@ if TYPE_CHECKING:
 __all__ = ["SystemViews"]
 
 QUERY_TIMEOUT_S: Final = 2.0
-"""How long a host may take to answer; one that hangs must not hide the others."""
+"""How long a host may take to answer."""
 ReplyT = TypeVar("ReplyT")
 
 
 class SystemViews:
-    """Looks at one system."""
+    """Views of one system."""
 
     def __init__(self, host: "Host", root: "Root", system_name: str) -> None:
         self._host = host
@@ -58,11 +58,11 @@ class SystemViews:
     # --- everything -----------------------------------------------------------------------
 
     async def system(self, request: QuerySystem) -> CallboardView:
-        """Every host that answers, and a line for each that does not."""
+        """View every host; a host that does not answer has a line with the reason."""
         wanted = QueryHost(actors_max=request.actors_max, busiest_max=request.busiest_max)
         slots = list(self._root.table.slots.values())
         own, *views = await asyncio.gather(
-            view_host(self._host, wanted), *(self._look(slot, wanted) for slot in slots)
+            view_host(self._host, wanted), *(self._view_of(slot, wanted) for slot in slots)
         )
         numbers = self._root.statistics()
         return CallboardView(
@@ -72,7 +72,7 @@ class SystemViews:
             standbys=numbers["standbys"],
         )
 
-    async def _look(self, slot: Slot, request: QueryHost) -> HostView:
+    async def _view_of(self, slot: Slot, request: QueryHost) -> HostView:
         if not slot.is_up:
             return self._absent(slot, "down", slot.problem or _last_end(self._root, slot))
         try:
@@ -104,7 +104,7 @@ class SystemViews:
     # --- one actor ------------------------------------------------------------------------
 
     async def actor(self, request: QueryActor) -> ActorHistories:
-        """The story of an actor or a host, wherever it is; or what its name is like."""
+        """The history of an actor or a host on any host; or similar names when there is none."""
         histories = await self._histories_of(request.path.strip())
         return histories.model_copy(update={"system": self._system_name})
 
@@ -134,25 +134,28 @@ class SystemViews:
 
     async def _on_hosts(self, numbers: Sequence[int], path: str, cell: int) -> ActorHistories:
         wanted = QueryHostActor(path=path, cell=cell)
-        told = await asyncio.gather(*(self._histories(number, wanted) for number in numbers))
+        answers = await asyncio.gather(*(self._histories(number, wanted) for number in numbers))
         living = [
-            match for histories in told for match in histories.matches if match.lifecycle != "ended"
+            match
+            for histories in answers
+            for match in histories.matches
+            if match.lifecycle != "ended"
         ]
-        # What lives under the path is meant; what ended there, only when nothing does.
-        matches = living or [match for histories in told for match in histories.matches]
+        # Living actors of the path first; ended ones only when none lives.
+        matches = living or [match for histories in answers for match in histories.matches]
         names = {slot.number: slot.name for slot in self._root.table.slots.values()}
         names[CONTROL_SLOT] = self._host.name
         near = [
             f"{names[number]}{path}"
-            for number, histories in zip(numbers, told, strict=True)
+            for number, histories in zip(numbers, answers, strict=True)
             for path in histories.near
         ]
         return ActorHistories(
             matches=tuple(matches[:MATCHES_MAX]),
             matches_left_off=max(0, len(matches) - MATCHES_MAX)
-            + sum(histories.matches_left_off for histories in told),
+            + sum(histories.matches_left_off for histories in answers),
             near=tuple(near[:NEAR_MAX]),
-            silent=tuple(silent for histories in told for silent in histories.silent),
+            silent=tuple(silent for histories in answers for silent in histories.silent),
         )
 
     async def _histories(self, number: int, request: QueryHostActor) -> ActorHistories:
@@ -160,7 +163,7 @@ class SystemViews:
             return histories_of(self._host, request)
         slot = self._root.table.slots.get(number)
         if slot is None:
-            return ActorHistories()  # It has just ended for good.
+            return ActorHistories()  # The host has just ended for good.
         if not slot.is_up:
             return ActorHistories(silent=((slot.name, "down"),))
         try:
@@ -170,8 +173,8 @@ class SystemViews:
         if slot.epoch == 1:
             return histories
         note = (
-            f"{slot.name} has been taken over {_times(slot.epoch - 1)}; what happened to the actor "
-            f"before is not remembered. `callboard why {slot.name}` tells of the host."
+            f"{slot.name} has been taken over {_times(slot.epoch - 1)}; the history of the actor "
+            f"before that is lost. `callboard why {slot.name}` shows the history of the host."
         )
         matches = tuple(match.model_copy(update={"note": note}) for match in histories.matches)
         return histories.model_copy(update={"matches": matches})
@@ -183,7 +186,7 @@ class SystemViews:
                 path="",
                 kind="control host",
                 lifecycle="running",
-                note="Nobody supervises it: when it ends, the system does.",
+                note="It has no supervisor: when it ends, the system ends.",
             )
         slot = self._root.table.slots[number]
         children = self._root.isolated if slot.is_isolated else self._root.hosts
@@ -191,7 +194,7 @@ class SystemViews:
         try:
             child = children.supervisor.child(number)
         except ActorNotFound:
-            pass  # Given up for good.
+            pass  # The supervisor has given it up.
         else:
             restarts, restart = child.restarts, child.spec.restart.value
         return ActorHistory(

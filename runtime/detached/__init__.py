@@ -1,3 +1,3 @@
-"""Systems that outlive their drivers: a root in a process of its own, and attached drivers."""
+"""Detached systems: a root in a process of its own, and drivers that attach to it."""
 
 __all__: list[str] = []

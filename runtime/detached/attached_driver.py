@@ -1,8 +1,8 @@
-"""A driver as an attached driver of a detached system: its own host, and its ways to all others.
+"""A driver that is attached to a detached system: its own host, and its links to all others.
 
-It stands where `Control` stands for a system that lives in its driver. The root may die and
-come back meanwhile: the attached driver waits for it and is admitted again, while its messages to
-and from hosts go on.
+It takes the place of the `Control` of a system that lives in its driver. When the root dies, the
+attached driver waits for the next root and joins again; its messages to and from hosts continue
+meanwhile.
 """
 
 import asyncio
@@ -40,15 +40,15 @@ __all__ = ["AttachedDriver", "slot_of"]
 LOGGER: Final = logging.getLogger("callboard.driver")
 ReplyT = TypeVar("ReplyT")
 EPOCH: Final = 1
-"""An attached driver that was dropped does not come back: another driver has another slot."""
+"""Always the first epoch: a dropped driver does not come back, and a new driver has a new slot."""
 RETRY_S: Final = 0.1
 LEAVE_TIMEOUT_S: Final = 2.0
 SLOT_DIGITS: Final = 8
-"""Hexadecimal digits of an id that make a slot: 4 billion."""
+"""Hexadecimal digits of an id that make a slot: 4 billion slots."""
 
 
 def slot_of(identity: str) -> int:
-    """The slot of a driver, from an id that is never given twice."""
+    """The slot of a driver, from its unique id."""
     return FIRST_DRIVER_SLOT + int(identity[:SLOT_DIGITS], 16)
 
 
@@ -61,15 +61,15 @@ class DriverControlActor(ControlActor):
 
     @handler
     async def peers(self, change: PeersChanged) -> None:
-        """Other processes are at these slots now."""
-        await self._attached_driver.meet(change.peers, is_open=change.is_open)
+        """Connect to the processes that are at these slots now."""
+        await self._attached_driver.connect(change.peers, is_open=change.is_open)
 
 
 class AttachedDriver:
-    """One driver's part in a detached system, on the running event loop.
+    """One driver's connection to a detached system, on the running event loop.
 
-    `on_failed` is called once when the system is gone, or has dropped this driver. For
-    `make_ledger` see `AttachedDriver`.
+    `on_failed` is called once when the system has ended, or has dropped this driver. For
+    `make_ledger` see the protocol `AttachedDriver`.
     """
 
     def __init__(
@@ -92,13 +92,13 @@ class AttachedDriver:
         self._control_epoch = 0
         self._is_over = False
         self._has_left = False
-        self._stop_beating: Callable[[], None] = _nothing
+        self._stop_beating: Callable[[], None] = _no_heartbeat
         self.host, self._watchdog = make_host(
             slot=slot_of(environment.new_id()),
             epoch=EPOCH,
             name=name,
             settings=settings,
-            blobs=engine.blobs(),
+            large_values=engine.large_values(),
             environment=environment,
         )
         engine.attach(self.host)
@@ -106,11 +106,11 @@ class AttachedDriver:
         """The processes of the hosts, by their slots."""
         self.host.run_control(Recipe(DriverControlActor, (self,), None, "control-actor"))
 
-    # --- coming and going -----------------------------------------------------------------
+    # --- join and leave -------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Be admitted; raises `HostLost` when the system ends meanwhile."""
-        # First: a driver may compute for long as soon as it has been let in.
+        """Join the system. Raises `HostLost` when it ends meanwhile."""
+        # Before the join: a driver may compute for long as soon as it has joined.
         self._stop_beating = self._root.beat(self.host.slot, self._settings.heartbeat_s)
         try:
             await self._join()
@@ -121,7 +121,7 @@ class AttachedDriver:
         self.host.run_task(self._stay())
 
     async def stop(self, timeout_s: float) -> None:
-        """Leave: what this driver has under way ends, and the system goes on."""
+        """Leave: the asks of this driver end, and the system continues."""
         self._leave()
         over, self._is_over = self._is_over, True
         if not over:
@@ -134,7 +134,7 @@ class AttachedDriver:
 
     @property
     def settings(self) -> Settings:
-        """How the system is run."""
+        """The settings of the system."""
         return self._settings
 
     @property
@@ -157,9 +157,9 @@ class AttachedDriver:
     # --- the root ---------------------------------------------------------------------------
 
     async def ask_root(self, request: Request[ReplyT], timeout_s: float) -> ReplyT:
-        """Ask the root's endpoint; asked again if the root dies over it.
+        """Ask the root's endpoint, again when the root dies meanwhile.
 
-        Nothing is started twice by that. Only a stop is not repeated: it raises `HostLost`.
+        A repeated start starts nothing twice. A stop is not repeated and raises `HostLost`.
         """
         deadline_s = self.host.now() + timeout_s
         starts = isinstance(request, Spawn)
@@ -180,11 +180,11 @@ class AttachedDriver:
                     raise
 
     async def _directory_taken(self) -> None:
-        """Wait until the control actor has taken in the directory that has arrived."""
+        """Wait until the control actor has handled the directory that has arrived."""
         await self.host.ask(Address(self.host.slot, CONTROL_CELL), QueryHost(actors_max=0))
 
     async def _join(self) -> None:
-        """Come in, or in again, however long the root takes to come back."""
+        """Join, or join again, however long the root takes to come back."""
         engine, slot = self.engine, self.host.slot
         address = await engine.socket_address()
         job, identity = engine.job(), engine.identity()
@@ -195,7 +195,7 @@ class AttachedDriver:
                 join_reply = await self._root.join(join_request, self._control_epoch)
                 is_answered = True
             except RootAway as error:
-                LOGGER.info("the root of %s is away: %s", self._settings.name, error)
+                LOGGER.info("the root of %s does not answer: %s", self._settings.name, error)
                 await asyncio.sleep(RETRY_S)
         if join_reply is None:
             raise HostLost(
@@ -206,11 +206,11 @@ class AttachedDriver:
         self._control_epoch = join_reply.control_epoch
         link = self.host.link(CONTROL_SLOT)
         link.connect(join_reply.control_epoch, self._root.carrier(join_reply, address))
-        await self.meet(join_reply.peers, is_open=True)
+        await self.connect(join_reply.peers, is_open=True)
         self.host.tell(Address(slot, CONTROL_CELL), join_reply.directory)
 
     async def _stay(self) -> None:
-        """Keep one pull outstanding: it brings the root's frames, and tells when it dies."""
+        """Keep one pull outstanding: it returns the root's frames, and ends when the root dies."""
         link = self.host.link(CONTROL_SLOT)
         while not self._is_over:
             pulled: Pulled | None = None
@@ -222,8 +222,8 @@ class AttachedDriver:
                 continue
             if self._has_left:
                 return
-            # It may be the way to it that is gone, not the root: what was said stays said then.
-            link.hold_back()
+            # Perhaps only the connection is lost, not the root: keep the frames for it.
+            link.hold_requests()
             try:
                 await self._join()
             except HostLost as error:
@@ -239,39 +239,39 @@ class AttachedDriver:
             if self.host.link(slot).is_connected
         ]
 
-    async def meet(self, peers: Mapping[int, Peer], *, is_open: bool) -> None:
-        """Find out where the processes at these slots are, and talk to them from now on."""
+    async def connect(self, peers: Mapping[int, Peer], *, is_open: bool) -> None:
+        """Find the processes at these slots, and link to them."""
         for slot, (epoch, name, where) in peers.items():
             link = self.host.link(slot)
             process = self._processes.get(slot)
             if process is None or process.name != name:
                 process = await self.engine.find(name)
                 if process is None:
-                    continue  # It has died meanwhile: its successor will be told of.
+                    continue  # It has died meanwhile: the root announces its successor.
                 process.address = None if where is None else SocketAddress(*where)
                 self._processes[slot] = process
             is_new = epoch > link.epoch
             link.connect(epoch, await process.carrier(), is_open=is_open)
             if is_new:
-                self.host.run_task(self._bring(process, slot, epoch))
+                self.host.run_task(self._pull(process, slot, epoch))
 
-    async def _bring(self, process: Neighbour, slot: int, epoch: int) -> None:
-        """Keep one pull outstanding at a host; it also tells when the host dies."""
+    async def _pull(self, process: Neighbour, slot: int, epoch: int) -> None:
+        """Keep one pull outstanding at a host; it also fails when the host dies."""
         link = self.host.link(slot)
         while link.epoch == epoch and link.carrier is not None:
             pulled: Pulled = ()
             try:
                 pulled = await process.pull(self.host.slot, link.bookkeeping())
             except HostLost:
-                link.lost(epoch, HostLost(f"{process.name} is lost.", slot=slot))
+                link.mark_lost(epoch, HostLost(f"{process.name} is lost.", slot=slot))
                 return
             except TransportBroken as error:
                 LOGGER.info("pulling from %s: %s", process.name, error)
             if not pulled:
-                await asyncio.sleep(RETRY_S)  # The host has not been told of this driver yet.
+                await asyncio.sleep(RETRY_S)  # The host does not know this driver yet.
             for frame, references in pulled:
                 self.host.receive(frame, references)
 
 
-def _nothing() -> None:
-    """There are no signs of life to end."""
+def _no_heartbeat() -> None:
+    """Nothing to end: the heartbeats have not begun."""

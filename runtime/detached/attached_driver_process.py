@@ -1,4 +1,4 @@
-"""An attached driver as hosts are told of it: a peer with a slot, and without a process of ours."""
+"""An attached driver as a peer of hosts: it has a slot, and no process that the root started."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,21 +13,21 @@ __all__ = ["AttachedDriverProcess"]
 
 
 class AttachedDriverProcess:
-    """Stands where a `HostProcess` stands for a host."""
+    """Takes the place that a `HostProcess` has for a host."""
 
     def __init__(self, control: Host, slot: int, name: str, address: SocketAddress | None) -> None:
         self.name = name
         self.address = address
         self.handle: Any = None
-        """A driver cannot be called: it pulls what is for it."""
+        """None: a driver cannot be called, and pulls its frames."""
         self._control = control
         self._slot = slot
 
     async def warm(self, codes: Sequence[bytes]) -> None:
-        """Nothing to do: a driver never takes over."""
+        """Does nothing: a driver never takes over."""
 
     async def connect(self, peers: Mapping[int, tuple[int, Any]], *, is_open: bool = True) -> None:
-        """Send the driver its peers; other attached drivers are not among them."""
+        """Send the driver its peers, without other attached drivers."""
         known = {
             slot: (epoch, process.name, process.address)
             for slot, (epoch, process) in peers.items()

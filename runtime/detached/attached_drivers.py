@@ -1,8 +1,8 @@
-"""The attached drivers of a root: drivers that have attached to its system.
+"""The attached drivers of a root.
 
-An attached driver has a slot that takes no actors. It is introduced to all hosts, and dropped when
-it leaves or has been silent for too long: its asks are stopped then, whoever watches it is told,
-and nothing waits for it any longer.
+An attached driver has a slot that takes no actors. All hosts connect to it. The root drops a driver
+that leaves, dies or is silent for too long: its asks stop, its watchers get a notice, and nothing
+waits for it any longer.
 """
 
 import asyncio
@@ -31,34 +31,34 @@ class AttachedDrivers:
         self,
         control: Host,
         root: Root,
-        around: RootEnvironment,
+        root_environment: RootEnvironment,
         silence_s: float,
         expected: Mapping[int, JoinRequest | None],
         on_dropped: Callable[[int], None],
     ) -> None:
         self._control = control
         self._root = root
-        self._around = around
+        self._root_environment = root_environment
         self._silence_s = silence_s
-        """An attached driver that has said nothing for so long is dropped."""
+        """The silence after which the root drops a driver."""
         self.expected: Final = dict(expected)
-        """Drivers that an earlier root has let in: they come again, or are dead. None: nothing
-        is known of one but that hosts know it."""
-        # One that computes gives signs of life before it is ready to come again.
+        """Drivers of an earlier root, which join again or are dead. None stands for a driver that
+        only hosts know."""
+        # A driver that computes sends heartbeats before it can join again.
         self._heard_s: Final = dict.fromkeys(self.expected, control.now())
         self._watches: dict[int, Callable[[], None]] = {}
-        """What ends the watch over each driver's process."""
+        """The function that ends the watch of each driver's process."""
         for join_request in self.expected.values():
             if join_request is not None:
-                self._watch_over(join_request)
+                self._watch_driver(join_request)
         self._on_dropped = on_dropped
 
     async def join(
         self, join_request: JoinRequest, carrier: FrameCarrier, known_epoch: int
     ) -> JoinReply | None:
-        """Let a driver in, or in again; None when it was dropped meanwhile.
+        """Accept a driver, for the first time or again; None when it was dropped meanwhile.
 
-        `known_epoch` is the control epoch that had let it in before, or 0.
+        `known_epoch` is the control epoch of its last join, or 0.
         """
         slot, attached_drivers = join_request.slot, self._root.table.attached_drivers
         if self._control.has_forgotten(slot):
@@ -69,7 +69,7 @@ class AttachedDrivers:
             await self._root.registrar.records.attached_driver(slot, join_request)
         if slot not in attached_drivers:
             if known_epoch and slot not in self.expected:
-                return None  # It has left meanwhile.
+                return None  # The driver has left meanwhile.
             self.expected.pop(slot, None)
             process = AttachedDriverProcess(
                 self._control, slot, join_request.name, join_request.address
@@ -77,7 +77,7 @@ class AttachedDrivers:
             self._control.link(slot).connect(join_request.epoch, carrier)
             self._root.table.add_driver(slot, join_request.name, join_request.epoch, process)
             if slot not in self._watches:
-                self._watch_over(join_request)
+                self._watch_driver(join_request)
             LOGGER.info("driver %s has attached", join_request.name)
         self.heard(slot)
         self._control.run_task(self._introduce(slot))
@@ -91,9 +91,11 @@ class AttachedDrivers:
             self._root.registrar.directory(),
         )
 
-    def _watch_over(self, join_request: JoinRequest) -> None:
+    def _watch_driver(self, join_request: JoinRequest) -> None:
         slot = join_request.slot
-        self._watches[slot] = self._around.watch_over(join_request, lambda: self._gone(slot))
+        self._watches[slot] = self._root_environment.watch_process(
+            join_request, lambda: self._gone(slot)
+        )
 
     async def _introduce(self, slot: int) -> None:
         attached_driver = self._root.table.attached_drivers.get(slot)
@@ -101,36 +103,36 @@ class AttachedDrivers:
             here = {slot: (attached_driver.epoch, attached_driver.process)}
             await asyncio.gather(
                 *(host.process.connect(here) for host in self._root.table.living()),
-                return_exceptions=True,  # One that dies is told when it is back.
+                return_exceptions=True,  # The successor of a host that dies here connects itself.
             )
 
     def is_known(self, slot: int) -> bool:
-        """Whether this driver is an attached driver now."""
+        """Whether this driver is attached now."""
         return slot in self._root.table.attached_drivers
 
     def heard(self, slot: int) -> None:
-        """An attached driver gives a sign of life. May be called from another thread."""
+        """Note a heartbeat of a driver. May be called from another thread."""
         if self.is_known(slot) or slot in self.expected:
             self._heard_s[slot] = self._control.now()
 
     async def watch(self, every_s: float) -> None:
-        """Drop who is silent, for ever."""
+        """Drop silent drivers, until the task is cancelled."""
         while True:
             await asyncio.sleep(every_s)
             now_s = self._control.now()
             silent = [s for s, at_s in self._heard_s.items() if now_s - at_s > self._silence_s]
             for slot in silent:
-                LOGGER.warning("a driver (slot %d) is silent and is dropped", slot)
+                LOGGER.warning("the driver at slot %d is silent and is dropped", slot)
                 await self.drop(slot)
 
     def _gone(self, slot: int) -> None:
-        """The process of an attached driver has ended without a word."""
+        """Drop a driver whose process has ended without leaving."""
         if self.is_known(slot) or slot in self.expected:
-            LOGGER.warning("a driver (slot %d) is dead and is dropped", slot)
+            LOGGER.warning("the driver at slot %d is dead and is dropped", slot)
             self._control.run_task(self.drop(slot))
 
     async def drop(self, slot: int) -> None:
-        """An attached driver has left, or is dead: everybody forgets it."""
+        """Remove a driver that has left or is dead, here and on all hosts."""
         watch = self._watches.pop(slot, None)
         if watch is not None:
             watch()
@@ -142,7 +144,7 @@ class AttachedDrivers:
         self._on_dropped(slot)
         with contextlib.suppress(CallboardError):
             await self._root.forget_dead_letters(slot)
-        # Those that are just coming up too: they have been told of it already.
+        # Also hosts that are coming up: they know the driver already.
         await asyncio.gather(
             *(
                 host.process.disconnect(slot)
@@ -153,6 +155,6 @@ class AttachedDrivers:
         )
 
     def close(self) -> None:
-        """Watch over nobody any more: the system is being stopped."""
+        """End all watches: the system stops."""
         while self._watches:
             self._watches.popitem()[1]()

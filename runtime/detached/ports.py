@@ -1,6 +1,7 @@
-"""What a detached system needs from outside: a root that comes back, and a driver's way to it.
+"""The ports of a detached system: the environment of its root, and a driver's way to the root.
 
-Adapters: Ray (`entry.py`, `ray_line.py`, `root_actor.py`), and the simulator.
+Adapters: Ray (`detached_systems.py`, `root_actor.py` and `root_client.py` in `engines/ray/`), and
+the simulator.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -10,7 +11,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from callboard.actors.kernel.host.host import Host
 from callboard.messages.control.control_plane import DirectoryChanged, Peer
 from callboard.messages.core.errors import CallboardError
-from callboard.messages.ports import BlobStore, Engine, FrameCarrier, Ledger
+from callboard.messages.ports import Engine, FrameCarrier, LargeValueStore, Ledger
 
 from ..admin.client import AdminClient
 from ..control_plane.adoption import DetachedProcess
@@ -41,32 +42,32 @@ __all__ = [
 ]
 
 VISIT_TIMEOUT_S: Final = 30.0
-"""How long connecting to a cluster may take where nothing is started there."""
+"""How long the connection to a cluster may take, without a start there."""
 
 Pulled = Sequence[tuple[bytes, Sequence[Any]]]
-"""Frames with the references beside them."""
+"""Frames, each with its object references."""
 
 
 class RootAway(Exception):
-    """The root does not answer now; it is coming back, or on its way."""
+    """The root does not answer now; it is being replaced, or its start is under way."""
 
 
 class JoinRequest(NamedTuple):
-    """A driver that wants to be let in."""
+    """The request of a driver that joins."""
 
     slot: int
     epoch: int
     name: str
     address: SocketAddress | None
-    """Where it takes frames from processes of its own node."""
+    """The socket for frames from processes of its own node."""
     job: str
-    """What the cluster calls its job; empty when it is none of its own."""
+    """The cluster's id of its job; empty when the driver has no job of its own."""
     identity: Identity | None
-    """What process it is, to others of its machine."""
+    """Its process, for other processes of its machine."""
 
 
 def join_request_of(row: Sequence[Any]) -> JoinRequest:
-    """A visitor from its fields as plain data."""
+    """A join request from its fields as plain data."""
     slot, epoch, name, address, job, identity = row
     return JoinRequest(
         slot,
@@ -79,7 +80,7 @@ def join_request_of(row: Sequence[Any]) -> JoinRequest:
 
 
 class JoinReply(NamedTuple):
-    """What an attached driver needs to take part."""
+    """The facts that a driver needs to join."""
 
     control_epoch: int
     control_address: SocketAddress | None
@@ -91,56 +92,59 @@ class JoinReply(NamedTuple):
 
 
 class DetachedEngine(Engine, Protocol):
-    """An engine whose processes outlive the root that has started them."""
+    """An engine whose processes outlive the root that started them."""
 
     async def find(self, name: str) -> DetachedProcess | None:
         """The process of that name; None when it is gone."""
 
 
 class RootEnvironment(Protocol):
-    """Where one incarnation of a root lives."""
+    """The process of one incarnation of a root."""
 
     @property
     def ledger(self) -> Ledger:
-        """What its predecessors have written down."""
+        """The records of earlier incarnations."""
 
     def engine(self, epoch: int, records: Records) -> DetachedEngine:
-        """The engine of this incarnation; called once.
+        """Make the engine of this incarnation; called once.
 
-        It writes down each process before that is started, and when that has been ended.
+        The engine records each process before its start and after its end.
         """
 
     async def end_processes(self, names: Iterable[str]) -> None:
         """End these processes, as far as they live."""
 
     async def forget(self) -> None:
-        """Forget all that was written down. Raises `ClusterError`."""
+        """Erase all records. Raises `ClusterError`."""
 
-    async def way_to(
+    async def carrier_to(
         self, join_request: JoinRequest, pulls: PullCarrier
     ) -> tuple[FrameCarrier, SocketAddress | None]:
-        """The way for frames to a driver, and the one it has for frames to here."""
+        """The carrier of frames to a driver, and the socket for its frames to this root."""
 
-    def watch_over(self, join_request: JoinRequest, gone: Callable[[], None]) -> Callable[[], None]:
-        """Have `gone` called once, soon after the driver's process has ended.
+    def watch_process(
+        self, join_request: JoinRequest, gone: Callable[[], None]
+    ) -> Callable[[], None]:
+        """Call `gone` once, soon after the driver's process has ended.
 
-        Never for one that lives, however busy or hard to reach. Gives what ends the watch.
+        Never for a process that lives, however busy or hard to reach. Returns a function that
+        ends the watch.
         """
 
     async def end(self) -> None:
-        """End this process; it is not to come back."""
+        """End this process for good."""
 
     def crash(self) -> None:
-        """End this process at once; it is started again."""
+        """Kill this process; another incarnation replaces it."""
 
 
 # --- a driver's side ---------------------------------------------------------------------------
 
 
 class RootClient(Protocol):
-    """A driver's line to the root of a system, whichever incarnation that is.
+    """A driver's client of the root of a system, across its incarnations.
 
-    Its calls raise `RootAway` while there is none, and `HostLost` once none comes back.
+    Calls raise `RootAway` while no root answers, and `HostLost` once none comes back.
     """
 
     async def join(self, join_request: JoinRequest, known_epoch: int) -> JoinReply | None:
@@ -153,62 +157,62 @@ class RootClient(Protocol):
         """See `DetachedRoot.leave`."""
 
     def beat(self, slot: int, every_s: float) -> Callable[[], None]:
-        """Give signs of life as long as this process lives, however busy its event loop is.
+        """Send heartbeats while this process lives, however busy its event loop is.
 
-        Gives what ends them.
+        Returns a function that ends them.
         """
 
     def carrier(self, join_reply: JoinReply, mine: SocketAddress | None) -> FrameCarrier:
-        """The way for frames to the root."""
+        """The carrier of frames to the root."""
 
 
 class Neighbour(Protocol):
-    """A host's process, as a driver reaches it."""
+    """The process of a host, for a driver."""
 
     name: str
     address: SocketAddress | None
 
     async def carrier(self) -> FrameCarrier:
-        """The way for frames to it."""
+        """The carrier of frames to it."""
 
     async def pull(self, slot: int, bookkeeping: bytes) -> Pulled:
-        """What waits there for this driver. Raises `HostLost`, `TransportBroken`."""
+        """The frames that wait there for a driver. Raises `HostLost`, `TransportBroken`."""
 
 
 class DriverEngine(Protocol):
-    """What a driver has of the cluster."""
+    """A driver's engine: its connection to the cluster."""
 
     def attach(self, control: Host) -> None:
-        """The driver's own host."""
+        """Set the driver's own host."""
 
-    def blobs(self) -> BlobStore:
-        """The blob store of the system."""
+    def large_values(self) -> LargeValueStore:
+        """The store for large values of the system."""
 
     async def socket_address(self) -> SocketAddress | None:
-        """Where this driver takes frames from processes of its own node."""
+        """The socket for frames from processes of this driver's node."""
 
     def job(self) -> str:
-        """What the cluster calls the job that ends with this process; empty for none."""
+        """The cluster's id of the job that ends with this process; empty for none."""
 
     def identity(self) -> Identity | None:
-        """What process this is, to others of its machine."""
+        """This process, for other processes of its machine."""
 
     async def find(self, name: str) -> Neighbour | None:
         """The host's process of that name; None when it is gone."""
 
     async def stop(self) -> None:
-        """Let go of the cluster."""
+        """Disconnect from the cluster."""
 
 
 # --- the systems of a cluster ------------------------------------------------------------------
 
 
 class AttachedDriver(Connection, Protocol):
-    """A driver's part in a detached system, once it has been let in."""
+    """A driver's connection to a detached system, after its join."""
 
     @property
     def settings(self) -> Settings:
-        """How the system is run."""
+        """The settings of the system."""
 
     @property
     def is_over(self) -> bool:
@@ -216,9 +220,9 @@ class AttachedDriver(Connection, Protocol):
 
     @property
     def make_ledger(self) -> Callable[[], Ledger] | None:
-        """Makes the ledger of the executions that the system runs itself; it can be pickled.
+        """Makes the ledger of the executions that the system runs itself; can be pickled.
 
-        None where executions are their driver's own, and end with it.
+        None where executions belong to their driver and end with it.
         """
 
 
@@ -241,30 +245,30 @@ class Enter(Protocol):
 
 
 class Stopped(NamedTuple):
-    """How a detached system was stopped."""
+    """The outcome of `stop_system`."""
 
     name: str
     in_order: bool
-    """Whether its actors were asked to stop; otherwise its root did not answer."""
+    """Whether its actors stopped in order; otherwise its root did not answer."""
 
 
 class DetachedSystems(Protocol):
-    """The detached systems of a cluster. All but `visit` need a visit."""
+    """The detached systems of a cluster. Call all methods but `visit` inside a `visit`."""
 
     def visit(
         self, address: str | None = None, *, start_timeout_s: float = VISIT_TIMEOUT_S
     ) -> AbstractAsyncContextManager[None]:
-        """Be connected to a cluster.
+        """Connect to a cluster; the end of `async with` disconnects.
 
-        Raises `SpecError` without an address, `ClusterUnreachable` when nothing answers there,
-        or connecting takes longer than `start_timeout_s`.
+        Raises `SpecError` without an address, and `ClusterUnreachable` when no cluster answers
+        within `start_timeout_s`.
         """
 
     async def list_systems(self) -> list[str]:
-        """The names of all that run."""
+        """The names of all systems that run."""
 
     async def list_leftovers(self) -> list[str]:
-        """Those whose root is dead for good, while their entries and perhaps hosts are there."""
+        """The systems whose root is dead for good, and that left records and perhaps hosts."""
 
     async def admin_client(self, name: str) -> AdminClient:
         """A client of a system's admin API. Raises `ActorNotFound`."""

@@ -1,3 +1,3 @@
-"""What Callboard knows about the machine and the cluster it runs on."""
+"""Checks of the machine and the cluster that Callboard runs on."""
 
 __all__: list[str] = []

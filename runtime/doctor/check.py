@@ -1,7 +1,7 @@
-"""What a check of the machine or the cluster found, and what to do about it.
+"""The finding of a check of the machine or the cluster, and what to do about it.
 
-A check is data: a name, a status, what was found, and advice. Invariant: whatever is not
-`ok` carries advice, because a finding that nobody can act upon is noise.
+A check is data: a name, a status, a finding, and advice. Invariant: every check that is not `ok`
+has advice, because a finding that nobody can act upon is noise.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,7 +12,7 @@ __all__ = ["Check", "Status", "guarded", "worst"]
 
 
 class Status(StrEnum):
-    """How a check ended: `warn` works but may hurt, `fail` must be repaired first."""
+    """The outcome of a check. `warn` works with drawbacks; `fail` needs a repair first."""
 
     OK = "ok"
     WARN = "warn"
@@ -32,7 +32,7 @@ class Check:
         assert self.status is Status.OK or self.advice, f"{self.name}: a finding needs advice"
 
     def to_data(self) -> dict[str, str]:
-        """This check as plain values, for `--json`."""
+        """The check as plain values, for `--json`."""
         return {
             "name": self.name,
             "status": self.status.value,
@@ -51,7 +51,7 @@ def worst(checks: Iterable[Check]) -> Status:
 
 
 def guarded(name: str, check: Callable[[], Check]) -> Check:
-    """Run `check`; one that raises becomes a finding, so that the others are still made."""
+    """Run `check`. If it raises, the error becomes its finding, and the other checks still run."""
     try:
         return check()
     except Exception as error:  # noqa: BLE001 -- a machine can be broken in any way

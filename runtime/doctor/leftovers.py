@@ -1,7 +1,7 @@
-"""What nobody owns any more: processes of Ray without a driver, detached systems without a root.
+"""Leftovers without an owner: Ray processes without a driver, detached systems without a root.
 
-Ray ends neither by itself. `find_strays` judges a list of processes that its caller saw, and
-`check_leftovers` a list of systems; `seen_processes` looks.
+Ray ends neither by itself. `find_strays` checks a list of processes, and `check_leftovers` a list
+of systems. `seen_processes` makes the list of processes.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,7 +25,7 @@ DETACHED: Final = "detached systems"
 STRAYS_SHOWN_MAX: Final = 8
 INIT_PID: Final = 1
 REAPERS: Final = frozenset({"systemd", "init", "launchd", "tini", "dumb-init", "docker-init"})
-"""What adopts a process whose parent died."""
+"""Processes that adopt a process whose parent died."""
 RAY_NAMES: Final = frozenset({"raylet", "gcs_server"})
 RAY_PATHS: Final = (
     "/ray/dashboard/",
@@ -39,7 +39,7 @@ RAY_PATHS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class ProcessSeen:
-    """One process as it was when somebody looked."""
+    """One process of the list."""
 
     pid: int
     parent_pid: int
@@ -48,14 +48,14 @@ class ProcessSeen:
 
     @property
     def is_ray(self) -> bool:
-        """Whether Ray started it: a daemon of its own, or a worker (these rename themselves)."""
+        """Whether Ray started it: a daemon, or a worker (workers rename themselves)."""
         if self.name in RAY_NAMES or self.command.startswith("ray::"):
             return True
         return any(path in self.command for path in RAY_PATHS)
 
 
 def seen_processes() -> list[ProcessSeen]:
-    """Every process this user can see; those that end meanwhile are left out."""
+    """Every process that this user can see, without those that end meanwhile."""
     found = []
     for process in psutil.process_iter(["pid", "ppid", "name", "cmdline", "status"]):
         seen = process.info
@@ -73,7 +73,7 @@ def seen_processes() -> list[ProcessSeen]:
 
 
 def find_strays(processes: Iterable[ProcessSeen]) -> list[ProcessSeen]:
-    """The Ray processes whose parent is dead, oldest id first; their children are not listed."""
+    """The Ray processes whose parent is dead, lowest id first, without their children."""
     by_pid = {process.pid: process for process in processes}
     strays = [
         process
@@ -86,12 +86,12 @@ def find_strays(processes: Iterable[ProcessSeen]) -> list[ProcessSeen]:
 def _is_orphan(parent: ProcessSeen | None) -> bool:
     if parent is None or parent.name in REAPERS:
         return True
-    # In a container the driver itself may be process 1; any other process 1 is a reaper.
+    # In a container the driver may be process 1. Any other process 1 is a reaper.
     return parent.pid == INIT_PID and not parent.name.startswith("python")
 
 
 def check_strays(processes: Iterable[ProcessSeen]) -> Check:
-    """Whether Ray processes run that no living driver owns."""
+    """Whether there are Ray processes that no living driver owns."""
     name = "stray processes"
     strays = find_strays(processes)
     if not strays:
@@ -102,13 +102,13 @@ def check_strays(processes: Iterable[ProcessSeen]) -> Check:
         name,
         Status.WARN,
         f"{len(strays)} without a living driver: {shown}{more}",
-        "If they belong to a cluster that was started by `ray start`, all is well. Otherwise a "
-        "killed driver left them: stop them by `ray stop`, or by `kill` with these ids.",
+        "If they belong to a cluster started by `ray start`, leave them. Otherwise a killed driver "
+        "left them: stop them by `ray stop`, or by `kill` with these ids.",
     )
 
 
 def check_leftovers(address: str, names: Sequence[str]) -> Check:
-    """Whether detached systems have left something in the cluster at `address`."""
+    """Whether detached systems left something in the cluster at `address`."""
     if not names:
         return Check(DETACHED, Status.OK, "none with a dead root")
     commands = ", ".join(f"`callboard down {name} --address {address}`" for name in names)
@@ -116,15 +116,15 @@ def check_leftovers(address: str, names: Sequence[str]) -> Check:
         DETACHED,
         Status.WARN,
         f"{len(names)} with a dead root, whose hosts may still run: {', '.join(names)}",
-        f"Remove what is left: {commands}.",
+        f"Remove the remains: {commands}.",
     )
 
 
 def leftovers_unknown(reason: str) -> Check:
-    """The cluster could not be looked into from here."""
+    """The finding when the cluster cannot be searched from here."""
     return Check(
         DETACHED,
         Status.WARN,
-        f"could not be looked for: {reason}",
-        "Run it on a node of the cluster, with the cluster's token.",
+        f"could not be searched: {reason}",
+        "Run `callboard doctor` on a node of the cluster, with the cluster's token.",
     )

@@ -1,7 +1,7 @@
-"""Whether this machine can carry Callboard: Python, packages, disk, memory, open files.
+"""Whether this machine can run Callboard: Python, packages, disk, memory, open files.
 
-Each `check_*` function judges plain values that its caller measured, so every outcome can be
-tested on any machine. The functions without that prefix measure.
+Each `check_*` function judges values that its caller measured, so that a test can reach every
+outcome on any machine. The other functions measure.
 """
 
 import importlib
@@ -43,20 +43,20 @@ RAY_BELOW: Final = (3, 0)
 RAY_INSTALL: Final = "Install it into the Python that runs Callboard: pip install 'ray[default]'."
 
 DISK_FREE_BYTES_MIN: Final = 1 * GIB
-"""Logs and spilled objects of one local session; below it Ray cannot work."""
+"""Room for logs and spilled objects of one local session. Ray cannot work with less."""
 DISK_FREE_BYTES_LOW: Final = 5 * GIB
 DISK_USED_SHARE_MAX: Final = 0.95
-"""Ray refuses to create objects on a disk that is fuller (its own threshold)."""
+"""Ray's own threshold: it creates no objects on a fuller disk."""
 
 MEMORY_BYTES_MIN: Final = 512 * MIB
-"""Ray's own processes take about this much before the first host is started."""
+"""Ray's own processes take about this much before the first host starts."""
 MEMORY_BYTES_LOW: Final = 2 * GIB
 SHARED_MEMORY_BYTES_LOW: Final = 1 * GIB
 OPEN_FILES_MIN: Final = 256
 OPEN_FILES_LOW: Final = 4_096
 
 CGROUP: Final = Path("/sys/fs/cgroup")
-SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 -- the mount itself, no file of ours
+SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 -- the mount itself, not a temporary file
 
 
 # --- measuring ----------------------------------------------------------------------------------
@@ -84,7 +84,7 @@ def usable_folder(folder: Path) -> Path:
 
 
 def available_memory_bytes(cgroup: Path = CGROUP) -> int:
-    """What may still be used: the machine's free memory, or less where a container limits it."""
+    """The free memory of the machine, or less where a container limits it."""
     available = int(psutil.virtual_memory().available)
     try:
         limit = (cgroup / "memory.max").read_text().strip()
@@ -97,14 +97,14 @@ def available_memory_bytes(cgroup: Path = CGROUP) -> int:
 
 
 def shared_memory_bytes(mount: Path = SHARED_MEMORY) -> int | None:
-    """The size of the shared-memory file system, or None where there is no such thing."""
+    """The size of the shared-memory file system; None where there is none."""
     if not mount.is_dir():
         return None
     return int(psutil.disk_usage(str(mount)).total)
 
 
 def open_files_limit() -> tuple[int, int] | None:
-    """The soft and hard limits on open files; None on Windows; -1 means no limit."""
+    """The soft and hard limits on open files. None on Windows; -1 means no limit."""
     if sys.platform == "win32":
         return None
     import resource
@@ -140,7 +140,7 @@ def check_python(version: tuple[int, int, int]) -> Check:
 
 
 def check_ray(find: Callable[[str], str]) -> Check:
-    """Whether Ray imports and has a version that Callboard knows."""
+    """Whether Ray can be imported, in a version that Callboard supports."""
     try:
         version = find("ray")
     except ModuleNotFoundError as error:
@@ -154,15 +154,15 @@ def check_ray(find: Callable[[str], str]) -> Check:
     return Check(
         "ray",
         Status.FAIL,
-        f"{version} is outside what Callboard works with",
-        "Install one that fits: pip install 'ray[default]>=2.52,<3' (on every node the same).",
+        f"{version} is not supported by Callboard",
+        "Install a supported one: pip install 'ray[default]>=2.52,<3' (the same on every node).",
     )
 
 
 def check_uvloop(find: Callable[[str], str], platform: str) -> Check:
-    """Whether the faster event loop is there; without it everything works, only slower."""
+    """Whether the faster event loop is installed. Everything works without it, but slower."""
     if platform == "win32":
-        return Check("uvloop", Status.OK, "not made for Windows; asyncio's own loop is used")
+        return Check("uvloop", Status.OK, "not available on Windows; asyncio's own loop is used")
     try:
         return Check("uvloop", Status.OK, find("uvloop"))
     except ImportError:
@@ -200,7 +200,7 @@ def check_disk(folder: Path, total_bytes: int, free_bytes: int, *, writable: boo
 
 
 def check_shared_memory(size_bytes: int | None) -> Check:
-    """Whether Ray's object store has shared memory to live in."""
+    """Whether Ray's object store has enough shared memory."""
     if size_bytes is None:
         return Check("shared memory", Status.OK, "no /dev/shm here; Ray uses files instead")
     found = f"{_size(size_bytes)} in /dev/shm"
@@ -209,13 +209,13 @@ def check_shared_memory(size_bytes: int | None) -> Check:
     return Check(
         "shared memory",
         Status.WARN,
-        f"{found}: large values go over the disk and are slow",
-        "In a container give it more, for instance --shm-size=2g.",
+        f"{found}: large values go to disk and are slow",
+        "Give the container more, for instance --shm-size=2g.",
     )
 
 
 def check_memory(available_bytes: int) -> Check:
-    """Whether there is memory for Ray and a few hosts."""
+    """Whether there is enough memory for Ray and a few hosts."""
     found = f"{_size(available_bytes)} available"
     if available_bytes < MEMORY_BYTES_MIN:
         return Check(
@@ -235,7 +235,7 @@ def check_memory(available_bytes: int) -> Check:
 
 
 def check_open_files(limits: tuple[int, int] | None) -> Check:
-    """Whether enough files and sockets may be open at a time."""
+    """Whether a process may open enough files and sockets at once."""
     if limits is None:
         return Check("open files", Status.OK, "no limit of this kind on Windows")
     soft, hard = limits
@@ -250,5 +250,5 @@ def check_open_files(limits: tuple[int, int] | None) -> Check:
 
 
 def is_writable(folder: Path) -> bool:
-    """Whether this user may create files in `folder`, or in the parent that would hold it."""
+    """Whether this user may create files in `folder`, or in its nearest existing parent."""
     return os.access(usable_folder(folder), os.W_OK | os.X_OK)

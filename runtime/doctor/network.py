@@ -1,6 +1,6 @@
-"""Ports and addresses: who listens on Ray's ports, and whether an address answers in time.
+"""Ports and addresses: the listeners on Ray's ports, and whether an address answers in time.
 
-Nothing here can hang: every connection attempt, the name's resolution included, ends at its
+Nothing here can hang. Every connection attempt, with the resolution of its name, ends at its
 deadline.
 """
 
@@ -37,7 +37,7 @@ ADDRESS_DEADLINE_S: Final = 5.0
 LOOPBACK_DEADLINE_S: Final = 0.5
 PORT_MAX: Final = 65_535
 HTTP2_GREETING: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
-"""What opens a connection of gRPC: the preface, and settings that set nothing."""
+"""The begin of a gRPC connection: the preface, and empty settings."""
 HTTP2_FRAME_HEAD_BYTES: Final = 9
 HTTP2_SETTINGS: Final = 4
 RAY_PORTS: Final = {6379: "the head's GCS", 8265: "the dashboard", 10001: "Ray Client"}
@@ -67,25 +67,25 @@ def parse_address(address: str) -> Endpoint:
     except ValueError:  # a port that is no number, or too large
         host, port, known = None, None, False
     if not host or not port or not known:
-        message = f"{address!r} is no address of a cluster."
+        message = f"{address!r} is not the address of a cluster."
         raise UsageError(message, advice="Write host:port, for instance 192.0.2.10:6379.")
     return Endpoint(host, port)
 
 
 def connect_error(endpoint: Endpoint, deadline_s: float) -> str | None:
-    """Why no TCP connection to `endpoint` came about within `deadline_s`, or None if one did.
+    """Why no TCP connection to `endpoint` succeeded within `deadline_s`; None if one did.
 
-    The attempt runs in a thread of its own, because resolving a name cannot be given a
-    timeout: a thread that is still at it when the deadline passes is left behind.
+    The attempt runs in a thread of its own, because the resolution of a name has no timeout. A
+    thread that misses the deadline is abandoned.
     """
     return _attempt(endpoint, deadline_s, lambda _connection: None)
 
 
 def grpc_error(endpoint: Endpoint, deadline_s: float) -> str | None:
-    """Why nothing that speaks gRPC without TLS answered at `endpoint` in time, or None.
+    """Why no gRPC server without TLS answered at `endpoint` in time; None if one did.
 
-    A port that accepts connections may still be silent, or another program's, and Ray's own
-    client would wait for it without an end.
+    A port that accepts connections may still be silent, or belong to another program. Ray's client
+    would wait for it for ever.
     """
 
     def greet(connection: socket.socket) -> str | None:
@@ -102,10 +102,10 @@ def grpc_error(endpoint: Endpoint, deadline_s: float) -> str | None:
 
 
 def cluster_error(endpoint: Endpoint, deadline_s: float) -> str | None:
-    """Why nothing that can be a cluster answered at `endpoint` in time, or None.
+    """Why no possible cluster answered at `endpoint` in time; None if one did.
 
-    With Ray's TLS only the connection is looked at: TLS is negotiated before anything that
-    could be recognised.
+    With Ray's TLS only the connection is checked: the negotiation of TLS precedes everything that
+    this check could recognise.
     """
     uses_tls = os.environ.get("RAY_USE_TLS", "0") not in {"", "0"}
     return (connect_error if uses_tls else grpc_error)(endpoint, deadline_s)
@@ -138,7 +138,7 @@ def check_address(
     deadline_s: float = ADDRESS_DEADLINE_S,
     connect: Callable[[Endpoint, float], str | None] = cluster_error,
 ) -> Check:
-    """Whether something that can be a cluster answers at `address`."""
+    """Whether a possible cluster answers at `address`."""
     name = "address"
     try:
         endpoint = parse_address(address)
@@ -153,17 +153,17 @@ def check_address(
         name,
         Status.FAIL,
         f"{endpoint} does not answer: {reason}",
-        "Check that the head runs (ray status on it), that the port is the one it was started "
-        "with (--port, 6379 by default), and that no firewall stands between.",
+        "Check that the head runs (`ray status` there), that the port is its --port (6379 by "
+        "default), and that no firewall blocks it.",
     )
 
 
 def is_listening(port: int) -> bool:
-    """Whether anything on this machine listens on TCP `port`."""
+    """Whether a process of this machine listens on TCP `port`."""
     assert 0 < port <= PORT_MAX, f"{port} is no port"
     if connect_error(Endpoint("127.0.0.1", port), LOOPBACK_DEADLINE_S) is None:
         return True
-    # A listener on another interface only is seen by trying to take the port everywhere.
+    # Binding the port on all interfaces finds a listener on another interface.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -174,13 +174,13 @@ def is_listening(port: int) -> bool:
 
 
 def port_owner(port: int) -> str:
-    """Name and id of the process that listens on `port`; "" where that may not be seen."""
+    """Name and id of the process that listens on `port`; "" where this is hidden."""
     try:
         for connection in psutil.net_connections(kind="tcp"):
             listens = connection.status == psutil.CONN_LISTEN
             if listens and connection.laddr and connection.laddr.port == port and connection.pid:
                 return f"{psutil.Process(connection.pid).name()} (process {connection.pid})"
-    except (psutil.Error, OSError):  # macOS shows other users' sockets to root only
+    except (psutil.Error, OSError):  # macOS shows sockets of other users to root only
         return ""
     return ""
 
@@ -192,7 +192,7 @@ def check_port(
     listening: Callable[[int], bool] = is_listening,
     owner: Callable[[int], str] = port_owner,
 ) -> Check:
-    """Whether `port` is free. One in use is no failure: a local Ray then takes another."""
+    """Whether `port` is free. A port in use is no failure: a local Ray then takes another."""
     name = f"port {port}"
     if not listening(port):
         return Check(name, Status.OK, f"free, for {purpose}")
@@ -201,6 +201,6 @@ def check_port(
         name,
         Status.WARN,
         f"in use by {who}, so {purpose} cannot have it",
-        "If it is a Ray of yours, use it by --address or stop it (ray stop). A local run takes "
-        "other ports by itself; `ray start --head` must be told another one.",
+        "If it is your Ray, use it by --address or stop it (ray stop). A local run takes other "
+        "ports by itself; `ray start --head` needs another --port.",
     )

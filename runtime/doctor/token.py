@@ -1,7 +1,7 @@
-"""Whether Ray's token authentication is set up as it should be, before Ray aborts over it.
+"""Whether Ray's token authentication is set up correctly; otherwise Ray aborts.
 
-Ray takes the token from RAY_AUTH_TOKEN, else from the file that RAY_AUTH_TOKEN_PATH names,
-else from ~/.ray/auth_token. Invariant: no token, and no part of one, ever gets into a finding.
+Ray takes the token from RAY_AUTH_TOKEN, else from the file that RAY_AUTH_TOKEN_PATH names, else
+from ~/.ray/auth_token. Invariant: no finding contains a token or a part of one.
 """
 
 import os
@@ -20,29 +20,29 @@ OTHERS_MAY_READ: Final = 0o077
 
 
 def default_token_file(home: Path) -> Path:
-    """Where Ray looks when no environment variable names a token."""
+    """The file that Ray reads when no environment variable names a token."""
     return home / ".ray" / "auth_token"
 
 
 def check_token(environment: Mapping[str, str], home: Path, *, joining: bool) -> Check:
-    """Judge mode and token; `joining` says that a running cluster is to be used by address.
+    """Check mode and token. `joining` means that the driver uses a running cluster by address.
 
-    A local Ray turns authentication on by itself and writes a token when there is none. One
-    that is joined by address does neither, so the same settings mean another thing there.
+    A local Ray turns authentication on and writes a missing token by itself. Joining a cluster
+    does neither, so the same settings have another meaning there.
     """
     mode = environment.get("RAY_AUTH_MODE", "").strip().lower()
     if mode == "disabled":
         return Check(
             NAME,
             Status.WARN,
-            "RAY_AUTH_MODE=disabled: whoever reaches the ports can run code",
+            "RAY_AUTH_MODE=disabled: everybody who reaches the ports can run code",
             "Set RAY_AUTH_MODE=token, on every node and for the driver.",
         )
     if mode not in {"", "token"}:
         return Check(
             NAME,
             Status.FAIL,
-            f"RAY_AUTH_MODE={mode} is no mode that Callboard uses",
+            f"RAY_AUTH_MODE={mode} is not supported by Callboard",
             "Set RAY_AUTH_MODE=token, on every node and for the driver.",
         )
     problem = _check_source(environment, home, mode=mode, joining=joining)
@@ -50,7 +50,7 @@ def check_token(environment: Mapping[str, str], home: Path, *, joining: bool) ->
         return Check(
             NAME,
             Status.WARN,
-            f"{problem.found}, but RAY_AUTH_MODE is not set and joining does not turn it on",
+            f"{problem.found}, but RAY_AUTH_MODE is not set, and joining does not turn it on",
             "Set RAY_AUTH_MODE=token if the cluster uses tokens (cluster.yaml does).",
         )
     return problem
@@ -99,7 +99,7 @@ def _check_file(file: Path, which: str) -> Check:
         return Check(
             NAME,
             Status.FAIL,
-            f"{which} {file}, which is empty: Ray aborts over it",
+            f"{which} {file}, which is empty: Ray aborts",
             f"Remove it. {GENERATE}",
         )
     if sys.platform != "win32" and mode & OTHERS_MAY_READ:

@@ -1,3 +1,3 @@
-"""Engines: what gives hosts processes, links and stores."""
+"""Engines give hosts processes, links and blob stores."""
 
 __all__: list[str] = []

@@ -14,7 +14,7 @@ from callboard.messages.control.control_plane import CONTROL_SLOT
 from callboard.messages.control.hosts import ProcessOrder
 from callboard.messages.control.lifecycle import SHUT_DOWN, Exit, ExitReason
 from callboard.messages.core.errors import HostLost, PayloadLost
-from callboard.messages.ports import BlobStore, FrameCarrier, HostProcess, TransportBroken
+from callboard.messages.ports import FrameCarrier, HostProcess, LargeValueStore, TransportBroken
 
 from ..hosting.settings import Settings
 from ..hosting.wiring import make_host
@@ -24,39 +24,43 @@ __all__ = ["InlineEngine"]
 HOSTS_DEFAULT: Final = 2
 
 
-class InlineBlobs:
-    """Large values by reference inside one process."""
+class InlineLargeValues:
+    """A `LargeValueStore` of one process: values stay where they are."""
 
     def put(self, body: bytes, buffers: Sequence[Any]) -> Any:
         """The value itself is its reference."""
         return (body, tuple(bytes(buffer) for buffer in buffers))
 
     async def get(self, reference: Any) -> tuple[bytes, Sequence[Any]]:
-        """The value again."""
+        """Return the value behind a reference."""
         if not isinstance(reference, tuple):
-            raise PayloadLost("a reference of another engine.", advice="Please report this.")
+            raise PayloadLost(
+                f"{reference!r} is no reference of the inline engine.", advice="Please report this."
+            )
         body, buffers = reference
         return body, buffers
 
 
 class InlineCarrier:
-    """Carries frames to a host of the same process, one loop iteration later."""
+    """Carries frames to a host of the same process."""
 
     def __init__(self, process: "InlineProcess") -> None:
         self._process = process
 
     def write(self, frame: bytes) -> bool:
-        """Frames are answered here, which has to be awaited."""
+        """Always False: the answer to a frame has to be awaited."""
         return False
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Does nothing: there is no connection."""
 
     async def deliver(self, frame: bytes, references: Sequence[Any]) -> tuple[bytes, Sequence[Any]]:
         """Hand a frame over; see `FrameCarrier`."""
         host = self._process.host
         if host is None:
-            raise HostLost(f"{self._process.name} has ended.", advice="It comes back elsewhere.")
+            raise HostLost(
+                f"{self._process.name} has ended.", advice="Its actors come back on a standby."
+            )
         answer = await host.answer(frame, references)
         if answer is None:
             raise TransportBroken("the peer does not know this incarnation yet")
@@ -64,7 +68,7 @@ class InlineCarrier:
 
 
 class InlineProcess:
-    """A stand-in for a process: killing it drops the host without any goodbye."""
+    """Takes the place of a process; a kill drops its host without an orderly stop."""
 
     def __init__(self, engine: "InlineEngine", number: int) -> None:
         self.name = f"{engine.settings.name}-inline-{number}"
@@ -81,7 +85,7 @@ class InlineProcess:
             epoch=epoch,
             name=name,
             settings=self._engine.settings,
-            blobs=self._engine.blobs(),
+            large_values=self._engine.large_values(),
             on_failed=self._end,
         )
         assert control is not None
@@ -89,7 +93,7 @@ class InlineProcess:
         return InlineCarrier(self)
 
     def bring_frames(self, slot: int, epoch: int) -> None:
-        """Nothing to do: an inline host hands its frames over itself."""
+        """Does nothing: an inline host delivers its frames itself."""
 
     async def connect(
         self, peers: Mapping[int, tuple[int, HostProcess]], *, is_open: bool = True
@@ -102,19 +106,19 @@ class InlineProcess:
             self.host.link(slot).connect(epoch, InlineCarrier(process), is_open=is_open)
 
     async def warm(self, codes: Sequence[bytes]) -> None:
-        """Nothing to do: its code is this process' own."""
+        """Does nothing: this process has loaded the code."""
 
     async def watch(self) -> Exit:
-        """How it ended."""
+        """Wait for its end and return the reason."""
         return await asyncio.shield(self._ended)
 
     async def ping(self) -> None:
-        """Answers as long as it lives."""
+        """Return while it lives. Raises `HostLost`."""
         if self._ended.done():
             raise HostLost(f"{self.name} has ended.")
 
     async def kill(self) -> None:
-        """End it at once."""
+        """End the host at once."""
         await self.end(Exit(ExitReason.KILLED))
 
     def _end(self, reason: Exit) -> None:
@@ -122,7 +126,7 @@ class InlineProcess:
             self.host.run_task(self.end(reason))
 
     async def end(self, reason: Exit) -> None:
-        """Drop the host; `reason` is what `watch` tells."""
+        """Drop the host; `watch` returns `reason`."""
         host, self.host = self.host, None
         if self._watchdog is not None:
             self._watchdog.stop()
@@ -140,11 +144,11 @@ class ControlCarrier:
         self._control = control
 
     def write(self, frame: bytes) -> bool:
-        """Frames are answered here, which has to be awaited."""
+        """Always False: the answer to a frame has to be awaited."""
         return False
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Does nothing: there is no connection."""
 
     async def deliver(self, frame: bytes, references: Sequence[Any]) -> tuple[bytes, Sequence[Any]]:
         """Hand a frame over; see `FrameCarrier`."""
@@ -155,40 +159,40 @@ class ControlCarrier:
 
 
 class InlineEngine:
-    """Hosts without processes."""
+    """Runs all hosts in this process."""
 
     name = "inline"
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.control: Host | None = None
-        self._blobs = InlineBlobs()
+        self._large_values = InlineLargeValues()
         self._processes: dict[InlineProcess, None] = {}
 
     async def start(self) -> None:
-        """Nothing to get ready."""
+        """Does nothing: there is no cluster."""
 
     async def start_process(self, number: int, order: ProcessOrder | None = None) -> HostProcess:
-        """One more stand-in; all have the resources of this one process."""
+        """Make one more `InlineProcess`; all share the resources of this process."""
         process = InlineProcess(self, number)
         self._processes[process] = None
         return process
 
     def forget(self, process: InlineProcess) -> None:
-        """One has ended."""
+        """Forget a process that has ended."""
         self._processes.pop(process, None)
 
     def attach(self, control: Host) -> None:
-        """Remember the control host."""
+        """Set the control host."""
         self.control = control
 
     def default_hosts(self) -> int:
-        """Enough to have links."""
+        """Two: enough for links between hosts."""
         return HOSTS_DEFAULT
 
-    def blobs(self) -> BlobStore:
-        """One for all."""
-        return self._blobs
+    def large_values(self) -> LargeValueStore:
+        """The one blob store of all hosts."""
+        return self._large_values
 
     async def stop(self) -> None:
         """End all hosts."""

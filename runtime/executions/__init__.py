@@ -1,3 +1,3 @@
-"""The executions of one process, their journals, and the service of detached systems."""
+"""The executions of one process, their journals, and the execution service."""
 
 __all__: list[str] = []

@@ -1,7 +1,7 @@
-"""The executions that one process runs: submitted, journalled, and taken up again.
+"""The executions that one process runs: submits, journals and resumes them.
 
-That is a driver; or, in a detached system that journals, its execution service
-(`detached/service/execution_service.py`).
+The process is a driver or, in a detached system with a journal, the host of its execution service
+(`service/execution_service.py`).
 """
 
 import asyncio
@@ -45,11 +45,11 @@ ResultT = TypeVar("ResultT")
 LOGGER: Final = logging.getLogger("callboard")
 LOSSES_SHOWN: Final = 5
 RESUME_VARIABLE: Final = "CALLBOARD_RESUME"
-"""The execution that a driver, started once more, is to go on with: `callboard resume` sets it."""
-LET_GO_S: Final = 2.0
-"""How long executions may take to let go; whatever they do then, they end with their host."""
+"""The execution that a restarted driver continues: `callboard resume` sets the variable."""
+RELEASE_S: Final = 2.0
+"""How long executions may take to release their work; then they end with their host."""
 JOBS_MAX: Final = 1_000
-"""Jobs that a driver remembers; of more, those that were used last."""
+"""Jobs that a driver remembers; beyond that the last used."""
 
 
 async def read_history(
@@ -61,19 +61,19 @@ async def read_history(
 
 
 class Known(NamedTuple):
-    """What the journal has of an execution, and which of its results cannot be read any more."""
+    """The history of an execution in the journal, and its results that cannot be read any more."""
 
     history: ExecutionHistory
     losses: Mapping[int, CallboardError]
 
 
 def resumed_id(environment: Environment) -> str:
-    """The execution that this driver was started to go on with; empty for none."""
+    """The execution that this driver was started to continue; empty for none."""
     return os.environ.get(RESUME_VARIABLE, "") if environment.is_real else ""
 
 
 def how_started(environment: Environment) -> dict[str, Any]:
-    """How this driver was started, so that it can be started again."""
+    """The command line of this driver, so that it can be started again."""
     if not environment.is_real:
         return {}
     return {
@@ -85,7 +85,7 @@ def how_started(environment: Environment) -> dict[str, Any]:
 
 
 class Submits(Protocol):
-    """Where a driver submits: to its own process, or into the system that it has attached to."""
+    """The executions of a driver: in its own process, or in the system that it is attached to."""
 
     @property
     def states(self) -> SystemStates:
@@ -109,11 +109,11 @@ class Submits(Protocol):
         """See `System.resume`."""
 
     async def leave(self) -> None:
-        """The driver goes."""
+        """Release the executions: the driver leaves."""
 
 
 class Executions:
-    """What one process has submitted."""
+    """The executions of one process."""
 
     def __init__(self, host: Host, environment: Environment, journal: OpenJournal | None) -> None:
         self._host = host
@@ -129,37 +129,38 @@ class Executions:
                     host.meters.instruments.add(source)
             if journal.blobs is not None:
                 host.meters.instruments.add(journal.blobs.reading)
-        self._goes_on: Known | None = None
+        self._resumable: Known | None = None
+        """The execution that the next matching submission continues."""
         self._by_id: dict[str, ExecutionHandle[Any]] = {}
-        """Those that run."""
+        """The executions that run."""
         self._jobs: dict[str, Job[Any, Any]] = {}
         self._recorders: dict[str, list[Recorder]] = {}
-        """Of those that run, also when somebody here has superseded them."""
+        """The recorders of executions that run, also of superseded ones."""
 
     @property
     def states(self) -> SystemStates:
-        """What the journal says of executions; raises `UsageError` when that is not kept."""
+        """The states of executions. Raises `UsageError` when the system keeps none."""
         if self._states is None:
             raise UsageError(
                 "this system keeps no states of executions.",
-                advice="Start it with `states=...`, a path or a URL.",
+                advice="Start it with `states=` a path or a URL.",
             )
         return self._states
 
     async def prepare(self) -> None:
-        """Let a submission go on with the execution that this driver is to resume, if any.
+        """Read the execution that this driver is to resume, if any, for the next submission.
 
-        Raises `UsageError` when the journal does not know it.
+        Raises `UsageError` when the journal does not have it.
         """
         execution_id = resumed_id(self._environment)
         if execution_id:
-            self._goes_on = await self._known(execution_id)
+            self._resumable = await self._known(execution_id)
 
     async def _known(self, execution_id: str) -> Known:
         if self.journal is None:
             raise UsageError(
                 f"execution {execution_id} cannot be resumed: this system has no journal.",
-                advice="Start it with `journal=...`, or set CALLBOARD_JOURNAL.",
+                advice="Start it with `journal=` a path or a URL, or set CALLBOARD_JOURNAL.",
             )
         history = await read_history(self.journal, execution_id, self._snapshots)
         if history is None:
@@ -171,9 +172,9 @@ class Executions:
             return Known(history, {})
         if self._blobs is None:
             raise UsageError(
-                f"execution {execution_id} has results that are stored beside the journal, and "
-                "this system does not know where.",
-                advice="Give it the setting `blobs` that it had.",
+                f"execution {execution_id} has stored results, and this system does not know "
+                "their folder.",
+                advice="Give the setting `blobs` the value of the system that ran it.",
             )
         return Known(history, await self._blobs.lost(history))
 
@@ -185,12 +186,12 @@ class Executions:
         execution_id: str | None,
         driver: Mapping[str, Any] | None = None,
     ) -> ExecutionHandle[ResultT]:
-        """See `System.submit`; `driver` says how the driver was started, if it is not this."""
-        known = self._goes_on
+        """See `System.submit`; `driver` is the command line of another driver than this."""
+        known = self._resumable
         is_job = known is not None and known.history.job == job.name
         if known is not None and is_job and execution_id in (None, known.history.id):
-            self._goes_on = None
-            return self._go_on(job, known)
+            self._resumable = None
+            return self._continue(job, known)
         recorder = None
         if self.journal is not None:
             recorder = self._recorder(job, execution_id or self._environment.new_id(), 0)
@@ -210,14 +211,15 @@ class Executions:
             known = await self._known(execution_id)
         if known.history.job != job.name:
             raise UsageError(
-                f"execution {execution_id} is one of job {known.history.job!r}, not {job.name!r}."
+                f"execution {execution_id} belongs to job {known.history.job!r}, not {job.name!r}.",
+                advice="Give the job that it was submitted with.",
             )
-        return self._go_on(job, known)
+        return self._continue(job, known)
 
     async def _silence(self, execution_id: str) -> bool:
-        """End those here that still write this execution; whether there were any.
+        """End the recorders here that still write this execution; False when there are none.
 
-        An owner in another process has lost its epoch by then, and needs nothing of this.
+        An owner in another process is fenced already.
         """
         recorders = self._recorders.get(execution_id, ())
         running = [recorder for recorder in recorders if recorder.failure is None]
@@ -225,17 +227,17 @@ class Executions:
             await recorder.supersede()
         return bool(running)
 
-    def _go_on(self, job: Job[Any, ResultT], known: Known) -> ExecutionHandle[ResultT]:
+    def _continue(self, job: Job[Any, ResultT], known: Known) -> ExecutionHandle[ResultT]:
         history = known.history
         replay = Replay(history, self._host.codec, self._host.contracts)
         recorder = self._recorder(job, history.id, history.version)
         if not history.is_over:
             recorder.resumed()
-            self._tell_losses(known, recorder)
+            self._record_losses(known, recorder)
         return self._start(job, replay.request(), replay.attributes(), recorder, history, None)
 
-    def _tell_losses(self, known: Known, recorder: Recorder) -> None:
-        """Results that are gone are no results any more: their sub-tasks run again."""
+    def _record_losses(self, known: Known, recorder: Recorder) -> None:
+        """Drop the lost results from the history, so that their sub-tasks run again."""
         history, losses = known
         if not losses:
             return
@@ -278,7 +280,7 @@ class Executions:
         self._by_id[handle.id] = handle
         if recorder is not None:
             self._recorders.setdefault(handle.id, []).append(recorder)
-        handle.on_end(lambda: self._ended(handle, recorder))
+        handle.on_end(lambda: self._forget(handle, recorder))
         return handle
 
     def _remember(self, job: Job[Any, Any]) -> None:
@@ -287,7 +289,7 @@ class Executions:
         if len(self._jobs) > JOBS_MAX:
             del self._jobs[next(iter(self._jobs))]
 
-    def _ended(self, handle: ExecutionHandle[Any], recorder: Recorder | None) -> None:
+    def _forget(self, handle: ExecutionHandle[Any], recorder: Recorder | None) -> None:
         if recorder is not None:
             recorders = self._recorders[handle.id]
             recorders.remove(recorder)
@@ -295,22 +297,22 @@ class Executions:
                 del self._recorders[handle.id]
                 if self._snapshots is not None:
                     self._snapshots.forget(handle.id)
-        # The same execution may have been taken up again since.
+        # The same execution may have been resumed since.
         if self._by_id.get(handle.id) is handle:
             del self._by_id[handle.id]
 
     def running(self, execution_id: str) -> ExecutionHandle[Any] | None:
-        """One of these executions, while it runs."""
+        """The handle of an execution that runs here; None for any other."""
         return self._by_id.get(execution_id)
 
     def job(self, name: str) -> Job[Any, Any] | None:
-        """A job of which a request was submitted here, or taken up again."""
+        """The job of that name, if an execution of it was submitted or resumed here."""
         return self._jobs.get(name)
 
     async def leave(self) -> None:
-        """Let go of what is journalled, before actors are stopped: it can be resumed.
+        """Release the journalled executions before actors stop; they can be resumed.
 
-        A stop would otherwise look like the failure of each attempt that it interrupts.
+        Otherwise the stop would look like a failure of each attempt that it interrupts.
         """
         journalled = [self._by_id[id_] for id_ in self._recorders if id_ in self._by_id]
         executions = [cast("Execution[Any]", execution_of(handle)) for handle in journalled]
@@ -318,7 +320,7 @@ class Executions:
         for execution in executions:
             execution.let_go()
         if outcomes:
-            await asyncio.wait(outcomes, timeout=LET_GO_S)
+            await asyncio.wait(outcomes, timeout=RELEASE_S)
 
     def _recorder(self, job: Job[Any, Any], execution_id: str, version: int) -> Recorder:
         assert self.journal is not None

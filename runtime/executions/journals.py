@@ -1,7 +1,7 @@
-"""Where the journal of a system is, and how it is opened.
+"""The location of a system's journal, and its opening.
 
-A journal has one writer, so two systems never share one. Of a file, a lock tells whether its
-writer lives: the system's own file is taken when it is free, otherwise the next one beside it.
+A journal has one writer, so two systems never share one. A lock says whether the writer of a file
+lives. A system takes its own file when that is free, otherwise the next file of the same folder.
 """
 
 import contextlib
@@ -39,14 +39,14 @@ LOGGER: Final = logging.getLogger("callboard")
 AUTO: Final = "auto"
 OFF: Final = "off"
 FILES_MAX: Final = 64
-"""Systems of one name that run at once and each have a file."""
+"""The most systems of one name that run at once, each with a file."""
 FLUSH_S: Final = 10.0
 TRIES_MAX: Final = 3
 TRY_AGAIN_S: Final = 0.015
 
 
 def home(environment: Mapping[str, str]) -> Path:
-    """Where Callboard keeps what outlives a process: `CALLBOARD_HOME`, or the user's state."""
+    """The folder of Callboard's files: `CALLBOARD_HOME`, or the user's state folder."""
     chosen = environment.get("CALLBOARD_HOME")
     if chosen:
         return Path(chosen)
@@ -55,12 +55,12 @@ def home(environment: Mapping[str, str]) -> Path:
 
 
 def journal_files(environment: Mapping[str, str]) -> list[Path]:
-    """The journals that systems made of themselves, by name."""
+    """The journal files of the default setting, by name."""
     return sorted((home(environment) / "journals").glob("*.db"))
 
 
 class FileLock:
-    """Says that the writer of a file lives. The system lets go of it however the process ends."""
+    """The lock of a file's writer. The kernel releases it when the process ends in any way."""
 
     def __init__(self, path: Path, *, pause: Callable[[float], None] = time.sleep) -> None:
         self._path = path.with_name(path.name + ".lock")
@@ -68,7 +68,7 @@ class FileLock:
         self._handle: int | None = None
 
     def take(self) -> bool:
-        """Whether it is ours now; tries for some hundredths of a second."""
+        """Try to take the lock for some hundredths of a second; True when that succeeds."""
         handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         for tries in range(1, TRIES_MAX + 1):
             try:
@@ -78,7 +78,7 @@ class FileLock:
                 if tries == TRIES_MAX:
                     os.close(handle)
                     return False
-                # Whoever asks whether a writer lives has the lock for an instant.
+                # A check for a living writer holds the lock for an instant.
                 self._pause(TRY_AGAIN_S)
         os.ftruncate(handle, 0)
         os.write(handle, f"{os.getpid()}\n".encode())
@@ -86,20 +86,20 @@ class FileLock:
         return True
 
     def owner(self) -> str:
-        """The process that has it, for people."""
+        """The process id of the holder, for people."""
         with contextlib.suppress(OSError):
             return self._path.read_text().strip() or "unknown"
         return "unknown"
 
     def release(self) -> None:
-        """Let go of it; may be called twice."""
+        """Release the lock; may be called twice."""
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
 
 
 class OpenJournal:
-    """A journal, the lock that makes it ours, and what is kept beside it."""
+    """A journal with its lock, stored results, snapshots and states."""
 
     def __init__(
         self,
@@ -110,13 +110,13 @@ class OpenJournal:
     ) -> None:
         self.journal: Final = journal
         self.states: SystemStates | None = None
-        """The states that it feeds."""
+        """The states that the journal feeds; None without the setting `states`."""
         self.snapshots: Final = snapshots
         self.blobs: Final = blobs
         self._lock = lock
 
     async def close(self) -> None:
-        """Write what was submitted, and let go."""
+        """Commit the pending events, and close all stores."""
         if self.blobs is not None:
             await self.blobs.close()
         if self.snapshots is not None:
@@ -131,22 +131,23 @@ class OpenJournal:
 
 
 JournalOpener = Callable[[Settings], Awaitable[OpenJournal | None]]
-"""Opens the journal that the settings name; gives None where there is to be none."""
+"""Opens the journal that the settings name; returns None without a journal."""
 
 
 async def no_journal(_settings: Settings) -> OpenJournal | None:
-    """Nothing is journalled, whatever the settings say."""
+    """Open no journal, whatever the settings say."""
     return None
 
 
 async def open_journal(
     settings: Settings, environment: Mapping[str, str] = os.environ
 ) -> OpenJournal | None:
-    """The journal that the settings name; None when there is to be none.
+    """Open the journal that the settings name; None without a journal.
 
-    One that is named must work: raises what its store raises, `StoreUnavailable` when another
-    system writes it, `SpecError` for what names no store. The one of the default is done
-    without, with a warning, when it cannot be had. The states that it is to feed must work too.
+    A named journal must open: otherwise its store's error is raised, `StoreUnavailable` when
+    another system writes it, and `SpecError` for a text that names no store. When the default
+    journal does not open, a warning says so, and the system has none. The states that the journal
+    feeds must open in both cases.
     """
     journal = await _open_named(settings, environment)
     if journal is not None:
@@ -172,8 +173,8 @@ async def _open_named(settings: Settings, environment: Mapping[str, str]) -> Ope
 
 def _warn(error: Exception) -> None:
     LOGGER.warning(
-        "executions are not journalled: %s Name a journal with the setting `journal`, or "
-        "turn it off with journal=%r.", error, OFF,
+        "executions are not journalled: %s Name another journal by the setting `journal`, or "
+        "turn it off by journal=%r.", error, OFF,
     )  # fmt: skip
 
 
@@ -191,14 +192,17 @@ def _own_lock(settings: Settings, environment: Mapping[str, str]) -> tuple[FileL
         lock = FileLock(path)
         if lock.take():
             return lock, path
-    raise StoreUnavailable(f"{FILES_MAX} systems named {settings.name!r} have their journals open.")
+    raise StoreUnavailable(
+        f"all {FILES_MAX} journals of systems named {settings.name!r} are in use.",
+        advice="Give the system another name, or name a journal.",
+    )
 
 
 def detached_journal(settings: Settings, environment: Mapping[str, str]) -> str:
-    """The journal of a detached system, as whatever process of it is to open it finds it.
+    """The journal of a detached system, as a text for the process that opens it.
 
-    A file is named from the root on. Raises `SpecError` for what names no store; without a file
-    of its own the system goes without, with a warning.
+    The path of a file is absolute. Raises `SpecError` for a text that names no store. When the
+    default file cannot be used, a warning says so, and the system has no journal.
     """
     if settings.journal == OFF:
         return OFF
@@ -210,13 +214,13 @@ def detached_journal(settings: Settings, environment: Mapping[str, str]) -> str:
             return OFF
     from ..stores.choose import event_store, path_of
 
-    event_store(settings.journal)  # A wrong one is refused here, not where it is opened.
+    event_store(settings.journal)  # Refuse a wrong URL here, not in the process that opens it.
     path = path_of(settings.journal)
     return settings.journal if path is None else str(path.absolute())
 
 
 def _own_file(settings: Settings, environment: Mapping[str, str]) -> Path:
-    """The first of a system's own files that nobody writes."""
+    """The first of a system's own files that no process writes."""
     lock, path = _own_lock(settings, environment)
     lock.release()
     return path
@@ -234,7 +238,7 @@ async def _open(url: str, settings: Settings) -> OpenJournal:
         is_free = lock.take()
     except OSError as error:
         raise SpecError(
-            f"setting journal is {url!r}: {error}.", advice="Name a file that can be written."
+            f"setting journal is {url!r}: {error}.", advice="Name a writable file."
         ) from error
     if not is_free:
         raise StoreUnavailable(

@@ -1,4 +1,4 @@
-"""The states of a system's executions: fed from its journal, read and told of here.
+"""The states of a system's executions, fed from its journal.
 
 async with callboard.start(journal="jobs.db", states="states.db") as system:
     (state,) = await system.states.synchronise([execution.id])
@@ -30,7 +30,7 @@ OFF: Final = "off"
 
 
 class SystemStates:
-    """What the journal of this system says of its executions, running and ended ones."""
+    """The states of all executions in the journal, running and ended. See `System.states`."""
 
     def __init__(self, journal: Journal, models: ReadModelStore, cache: "TieredCache") -> None:
         self._journal = journal
@@ -42,15 +42,24 @@ class SystemStates:
         self.feed: StateFeed
 
     async def synchronise(self, execution_ids: Sequence[str]) -> list[AgentExecutionState | None]:
-        """See `AgentStateManager.synchronise`; a state is about a quarter of a second behind."""
+        """The states of these executions; None for an unknown one.
+
+        A state is about a quarter of a second behind. See `AgentStateManager.synchronise`.
+        """
         return await self.manager.synchronise(execution_ids)
 
     async def caught_up(self, timeout_s: float) -> None:
-        """Wait until the states show all that is in the journal now. Raises `DeadlineExceeded`."""
+        """Wait until the states include all present events of the journal.
+
+        Raises `DeadlineExceeded` after `timeout_s` seconds.
+        """
         await self.feed.wait_for(self._journal.head, timeout_s)
 
     def on_change(self, subscriber: Subscriber) -> Callable[[], None]:
-        """Call `subscriber` on the loop with each `agent.state.changed`; gives what ends that."""
+        """Call `subscriber` on the event loop with each `agent.state.changed`.
+
+        Returns a function that ends the subscription.
+        """
         self._number = number = self._number + 1
         self._subscribers[number] = subscriber
 
@@ -60,7 +69,7 @@ class SystemStates:
         return end
 
     async def publish(self, changes: Sequence[AgentStateChanged]) -> None:
-        """Tell all subscribers; one that raises hears of the next change all the same."""
+        """Call all subscribers; a subscriber that raises gets the next change too."""
         for change in changes:
             for subscriber in tuple(self._subscribers.values()):
                 try:
@@ -69,11 +78,11 @@ class SystemStates:
                     LOGGER.exception("a subscriber of states failed with %s", change)
 
     def statistics(self) -> tuple[FeedStatistics, StateStatistics]:
-        """How the feed stands, and what the manager has done."""
+        """The figures of the feed and of the state manager."""
         return self.feed.statistics(), self.manager.statistics()
 
     def sources(self) -> Sequence[Source]:
-        """What tells the metrics of all parts."""
+        """The metric sources of the feed, the manager and the cache."""
         from ..cache.metrics import reading_of as cache_reading
 
         return (
@@ -83,18 +92,18 @@ class SystemStates:
         )
 
     async def close(self) -> None:
-        """Feed what is in the journal, and let go of the stores; a store that fails is logged."""
+        """Feed the events of the journal, and close the stores; logs a store that fails."""
         await self.feed.close()
         try:
             await self.manager.close()
         except CallboardError as error:
-            LOGGER.warning("The states of executions are behind: %s", error)
+            LOGGER.warning("the states of executions are behind the journal: %s", error)
         await self._cache.close()
         self._models.close()
 
 
 async def open_system_states(settings: Settings, journal: Journal) -> SystemStates | None:
-    """The states that the settings name; None when there are to be none. Raises what stores do."""
+    """Open the states that the settings name; None without. Raises the errors of the stores."""
     if settings.states == OFF:
         return None
     from ..cache.tiers import open_cache  # A driver without states loads neither store nor cache.

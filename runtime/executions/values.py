@@ -1,8 +1,8 @@
-"""Values of a job's own types, between the process that runs it and its driver.
+"""Values of a job's own types, between the process that runs the job and its driver.
 
-What a job gives back is any object, as what its constructor got was: it is pickled, as that is.
-Contracts in it are not: each is encoded like a message, and becomes the reader's own class of
-that contract, so that a driver that was started again gets what its own code can use.
+The result of a job may be any object, so it is pickled like the arguments of a constructor. A
+contract in it is encoded like a message, and decoded into the reader's own class, so that a
+restarted driver gets instances of its own classes.
 """
 
 from collections.abc import Callable
@@ -62,12 +62,12 @@ class Values:
         self._codec = host.codec.copy()
 
     def pack(self, value: Any) -> bytes:
-        """A value as bytes; raises whatever pickling it raises, and `ContractError`s."""
+        """Pickle a value. Raises the errors of pickling, and `ContractError`."""
         file = BytesIO()
         _Pickler(file, self._codec).dump(value)
         return file.getvalue()
 
     def unpack(self, data: bytes) -> Any:
-        """The value again; raises `ContractError` for a contract that is not known here."""
+        """Unpickle a value. Raises `ContractError` for a contract that is unknown here."""
         host = self._host
         return _Unpickler(BytesIO(data), host.ref, self._codec, host.contracts).load()

@@ -1,3 +1,3 @@
-"""Hosts as processes: how one is made, and what its environment gives it."""
+"""The making of a host in a process: its settings, environment, memory and adapters."""
 
 __all__: list[str] = []

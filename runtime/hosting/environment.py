@@ -1,6 +1,6 @@
-"""What a system takes from the world besides messages: chance, the wall clock, identities.
+"""The environment of a system: randomness, the wall clock, identities.
 
-All of it comes in here, so that the simulator can give a system a world of its own.
+A system takes these from here only, so that the simulator can replace them.
 """
 
 import os
@@ -21,32 +21,32 @@ __all__ = ["REAL", "Environment"]
 @final
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """The world of one system."""
+    """The environment of one system."""
 
     random: Callable[[], float]
     """Numbers in [0, 1), for jitter."""
     wall_time: Callable[[], float]
     """Seconds since 1970, for people; durations come from the event loop's clock."""
     new_id: Callable[[], str]
-    """A text that is never given twice, for executions."""
+    """A unique text, for executions."""
     epoch: Callable[[], int]
-    """A number that a later incarnation of the same control host does not have."""
+    """A number that differs between incarnations of the same control host."""
     is_real: bool = True
-    """Whether there are threads to watch event loops from, and a machine to announce on."""
+    """Whether the system has real threads, processes and sockets; False in the simulator."""
     make_pickler: Callable[[Callable[[Address], Ref[Any]]], Pickler] | None = None
-    """What ships code, if something else than pickles does; it is given what binds references."""
+    """Makes the pickler of code, given the function that binds references; None for the usual."""
     make_supervisor: Callable[..., Supervisor] = Supervisor
-    """What makes supervisors, of actors and of hosts: a place to look on from."""
+    """Makes the supervisors of actors and hosts; the simulator wraps them."""
     make_metrics: Callable[[str, str], MetricSink] | None = None
     """Makes the sink of one host's metrics, given the name of the system and the label of the
-    host; None where nobody collects metrics."""
+    host; None without metrics."""
 
 
 REAL: Final = Environment(
-    # Looked up at each call: a program may seed the module, or fork.
+    # The module is read at each call: a program may seed it, or fork.
     random=lambda: random.random(),  # noqa: PLW0108, S311 - as above; jitter is no secret
     wall_time=time.time,
     new_id=lambda: uuid.uuid4().hex,
     epoch=os.getpid,
 )
-"""This machine's. What starts processes adds where their metrics go."""
+"""The environment of this machine. An engine adds the sink of metrics."""

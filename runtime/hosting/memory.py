@@ -1,14 +1,13 @@
-"""Memory of processes that hold many small, long-lived objects, and live long.
+"""Memory settings for long-lived processes with many small objects.
 
-A host with 100,000 actors lets Python's default collector walk all of them again and
-again: new objects trigger a young collection every 700 allocations, and messages are
-hardly ever in cycles. What exists when a host begins is never garbage, and young
-collections may be rarer.
+Python's default collector walks all objects of a host with 100,000 actors again and again: a young
+collection starts every 700 allocations, although messages are hardly ever in cycles. Objects that
+exist when a host starts are never garbage, so they are frozen, and young collections are rarer.
 
-Ray's client frees what it had for a lost process in other threads than it was made in. The
-C library keeps heaps by thread, and what lies free in eight of them is not used again by a
-ninth: a driver grew by 90 KB for each host that it lost, of which 7 KB were in use. Two heaps
-are enough for what Ray's threads do, and their free pages can be given back.
+Ray's client frees the memory of a lost process in other threads than those that allocated it. The C
+library keeps a heap for each thread and does not reuse free memory across heaps: a driver grew by
+90 KB for each lost host, of which 7 KB were in use. Two heaps are enough for Ray's threads, and
+their free pages can be returned.
 """
 
 import asyncio
@@ -28,40 +27,40 @@ PAUSE_S: Final = 0.5
 
 HEAPS_MAX: Final = 2
 M_ARENA_MAX: Final = -8
-"""Of glibc's `mallopt(3)`."""
+"""The parameter of glibc's `mallopt(3)`."""
 ARENA_VARIABLES: Final = ("MALLOC_ARENA_MAX", "GLIBC_TUNABLES")
-"""With these a user says it."""
+"""The variables by which a user sets the number of heaps."""
 IS_GLIBC: Final = platform.libc_ver()[0] == "glibc"
 
 
 def tune_gc() -> None:
-    """Set this process's collector for actors. Called once, when a host or driver starts."""
+    """Tune this process's collector for actors; called once, when a host or driver starts."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS, MIDDLE_ROUNDS, OLD_ROUNDS)
 
 
 class GcPause:
-    """Keeps Python's collector from running while actors that are missed come back.
+    """Pauses Python's collector while the actors of a lost host come back.
 
-    Ten thousand of them are 100,000 new objects: a young collection of 18 ms, just when each
-    is asked for something.
+    Ten thousand actors are 100,000 new objects: a young collection of 18 ms, just when other
+    actors wait for each of them.
     """
 
     def __init__(self) -> None:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
-        """Pause for `PAUSE_S`. One that is under way is not made longer.
+        """Pause for `PAUSE_S`; a pause under way is not extended.
 
-        Nothing happens when the user has switched the collector off.
+        Does nothing when the user has switched the collector off.
         """
         if self._timer is None and gc.isenabled():
             gc.disable()
             self._timer = asyncio.get_running_loop().call_later(PAUSE_S, self.end)
 
     def end(self) -> None:
-        """Let it run again, if it was paused."""
+        """End the pause, if there is one."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -69,9 +68,9 @@ class GcPause:
 
 
 def limit_heaps() -> None:
-    """Let the C library keep few heaps from now on, unless the environment says how many.
+    """Limit the heaps of the C library, unless the environment sets their number.
 
-    Called before Ray's client starts its threads. Python's own objects are not concerned.
+    Called before Ray's client starts its threads. Python's own objects are not affected.
     """
     if IS_GLIBC and not any(name in os.environ for name in ARENA_VARIABLES):
         with contextlib.suppress(OSError, AttributeError):
@@ -79,7 +78,7 @@ def limit_heaps() -> None:
 
 
 def return_free_pages() -> None:
-    """Give the system back what the C library keeps free: less than 2 ms for 100 MB."""
+    """Return the free pages of the C library to the system: less than 2 ms for 100 MB."""
     if IS_GLIBC:
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(ctypes.c_size_t(0))

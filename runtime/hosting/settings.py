@@ -1,8 +1,9 @@
-"""Settings of one system: code first, checked once, a wrong one is refused by name.
+"""The settings of one system. They are checked once; an error names the wrong setting.
 
-What the code leaves open, the environment may say: `CALLBOARD_ENGINE`, `CALLBOARD_HOSTS`,
-`CALLBOARD_ADDRESS`, `CALLBOARD_NAME` and `CALLBOARD_JOURNAL`. `callboard run` sets them from
-its options, so one driver runs on this machine and on a cluster without a change.
+Code comes first. For a setting that the code leaves out, the environment counts:
+`CALLBOARD_ENGINE`, `CALLBOARD_HOSTS`, `CALLBOARD_ADDRESS`, `CALLBOARD_NAME` and
+`CALLBOARD_JOURNAL`. `callboard run` sets these from its options, so one driver runs on this
+machine and on a cluster without a change.
 """
 
 import logging
@@ -29,64 +30,72 @@ FROM_ENVIRONMENT: Final = {
     "name": "CALLBOARD_NAME",
     "journal": "CALLBOARD_JOURNAL",
 }
-"""The settings that the environment may give, and the variables that give them."""
+"""The settings that the environment may give, and their variables."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a system is run. Times in seconds."""
+    """The settings of a system. All times are in seconds. A wrong value raises `SpecError`."""
 
     engine: str = "ray"
+    """`ray` runs each host as a Ray actor; `inline` runs all hosts in this process."""
     hosts: int | Sequence[HostSpec] | None = None
-    """Hosts that run actors, or what each of them is; None: one for each CPU of the cluster."""
+    """The number of hosts that run actors, or a spec for each; None: one for each CPU of the
+    cluster (`inline`: 2)."""
     standbys: int = 1
-    """Warm, empty processes that take over when a host dies."""
+    """The number of warm, empty processes that take over when a host dies."""
     address: str | None = None
-    """A running cluster (`host:port`); None starts Ray on this machine, embedded."""
+    """The address of a running cluster (`host:port`); None starts an embedded Ray on this
+    machine."""
     name: str = "callboard"
+    """The name of the system, for the CLI, metrics and `attach`."""
     detached: bool = False
-    """Whether the system outlives this driver: others `attach` to it by its name, and
+    """Whether the system outlives this driver: other drivers `attach` to it by its name, and
     `callboard down` stops it. It needs a cluster that outlives the driver."""
     dashboard: bool = False
-    """Whether an embedded Ray starts its dashboard too; a cluster's is there anyway."""
+    """Whether an embedded Ray starts its dashboard; a cluster has one anyway."""
     show_host_logs: bool = False
-    """Whether what hosts print and log appears in the driver's terminal too."""
+    """Whether the output and logs of hosts appear in the driver's terminal too."""
     ask_timeout_s: float = 30.0
+    """The deadline of an `ask` without a `timeout_s` of its own."""
     start_timeout_s: float = 60.0
+    """How long Ray and the hosts may take to start."""
     stop_timeout_s: float = 30.0
-    """The last resort: how long all hosts may take to stop before their processes are ended.
-    Each actor has a stop timeout of its own, and a host as much as its actors need."""
+    """How long all hosts may take to stop before their processes are killed. Each actor has a
+    stop timeout of its own, and a host as much time as its actors need."""
     blocked_s: float = 0.5
-    """From when on a handler that keeps the event loop from running is reported."""
+    """A handler that blocks the event loop for longer is reported in the log."""
     metrics_s: float = 5.0
-    """How often each host publishes its figures as Ray's metrics; 0 for never."""
+    """The interval at which each host publishes its metrics; 0 for never."""
     heartbeat_s: float = 1.0
+    """The interval of heartbeats, and the time for the answer to one."""
     heartbeats_missed_max: int = 5
-    """A host that misses so many in a row counts as dead and is killed."""
+    """A host that misses this many heartbeats in a row is killed and replaced."""
     host_supervision: SupervisorSpec = field(
         default_factory=lambda: SupervisorSpec(
             intensity=Intensity(restarts=30, period_s=30.0), backoff=Backoff(max_s=5.0)
         )
     )
-    """How lost hosts are replaced."""
+    """The strategy, restart intensity and back-off for lost hosts."""
     limits: Limits = DEFAULT_LIMITS
+    """The limits of messages, frames and queues."""
     journal: str = "auto"
-    """Where executions are journalled: a path, `sqlite:///path`, `postgresql://...`, `memory:`,
-    or `off`. By default, with the engine `ray`, a file of the system's own below
+    """The journal of executions: a path, `sqlite:///path`, `postgresql://...`, `memory:`, or
+    `off`. By default (`auto`), with the engine `ray`, a file of the system's own below
     `CALLBOARD_HOME`."""
     journal_node: str = ""
-    """Of a detached system whose journal is a file: the address of the node that has it, in
-    Ray's words. By default that of the driver that starts the system."""
+    """For a detached system whose journal is a file: the Ray address of the node with the file.
+    By default the node of the driver that starts the system."""
     blobs: str = "auto"
-    """Where results are kept that are too large for the journal (`Job.large_results`): a folder,
-    or `off`. By default beside a journal that is a file, with `.blobs` behind its name."""
+    """The folder for results that are too large for the journal (`Job.large_results`), or `off`.
+    By default (`auto`), the path of a journal file with `.blobs` appended."""
     states: str = "off"
-    """Where the states of executions are kept, fed from the journal: a path or a URL as for the
+    """The store for states of executions, fed from the journal: a path or a URL as for the
     journal (a file of its own), or `off`."""
     states_cache: str = ""
-    """A Redis URL: the second tier of the cache in front of them."""
+    """A Redis URL for the second tier of the cache of states; empty for none."""
     durability: str = "full"
-    """What a commit of an SQLite journal survives: `full` (loss of power), `normal` (the end of
+    """What a commit of an SQLite journal survives: `full` (a power loss), `normal` (the end of
     any process), `off`."""
 
     def __post_init__(self) -> None:
@@ -97,9 +106,9 @@ class Settings:
         if not 0 <= self.standbys <= HOSTS_MAX:
             _refuse("standbys", self.standbys, f"a number from 0 to {HOSTS_MAX}")
         if self.engine == "inline" and self.address is not None:
-            _refuse("address", self.address, "None for the inline engine: it has no cluster")
+            _refuse("address", self.address, "None for the inline engine, which has no cluster")
         if self.engine == "inline" and self.detached:
-            _refuse("detached", self.detached, "False for the inline engine: it is one process")
+            _refuse("detached", self.detached, "False for the inline engine, which is one process")
         for name in ("ask_timeout_s", "start_timeout_s", "stop_timeout_s", "heartbeat_s"):
             if not getattr(self, name) > 0:
                 _refuse(name, getattr(self, name), "over 0")
@@ -107,7 +116,7 @@ class Settings:
             _refuse("blobs", self.blobs, "a folder, auto, or off")
         has_journal = self.journal != "off" and (self.journal != "auto" or self.engine == "ray")
         if self.states != "off" and not has_journal:
-            _refuse("states", self.states, "off where there is no journal: it feeds them")
+            _refuse("states", self.states, "off without a journal, which feeds the states")
         if self.durability not in DURABILITIES:
             _refuse("durability", self.durability, f"one of {', '.join(DURABILITIES)}")
         if not self.metrics_s >= 0:
@@ -117,10 +126,10 @@ class Settings:
     def from_words(
         cls, words: Iterable[str], environment: Mapping[str, str] = os.environ
     ) -> "Settings":
-        """The settings that words such as `hosts=2` and `detached=yes` name.
+        """The settings of words such as `hosts=2` and `detached=yes`.
 
-        For scripts that pass on the words of their command line. What the words leave open, the
-        environment may say. Raises `SpecError`.
+        For scripts that pass on their command line. For a setting that the words leave out,
+        `environment` counts. Raises `SpecError`.
         """
         options: dict[str, Any] = {}
         for word in words:
@@ -152,9 +161,9 @@ class Settings:
 
 
 class SettingsOptions(TypedDict, total=False):
-    """The settings as keyword arguments, of `run` and `start` for instance; see `Settings`.
+    """The settings as keyword arguments, for example of `run` and `start`; see `Settings`.
 
-    One that is left out, or None, the environment may say.
+    For one that is left out, or None, the environment counts.
     """
 
     engine: str | None
@@ -187,9 +196,9 @@ def _refuse(name: str, value: Any, wanted: str) -> NoReturn:
 
 
 def settings_of(options: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:
-    """The settings that `options` name; what they leave open or None, `environment` may say.
+    """The settings of `options`; for those left out or None, `environment` counts.
 
-    Raises `SpecError` for an option that is not a setting, and for a wrong value from anywhere.
+    Raises `SpecError` for an option that is not a setting, and for a wrong value.
     """
     for name in options:
         if name not in Settings.__dataclass_fields__:
@@ -206,16 +215,16 @@ def settings_of(options: Mapping[str, Any], environment: Mapping[str, str]) -> S
             said[name] = _whole_number(variable, text) if name == "hosts" else text
         elif not _is_same(name, str(said[name]), text):
             LOGGER.warning(
-                "%s=%s is not used: the code says %s=%r. Leave %s out there to choose it outside.",
+                "%s=%s is ignored: the code sets %s=%r. Remove %s there to use the variable.",
                 variable, text, name, said[name], name,
             )  # fmt: skip
     if options.get("engine") == "inline" and options.get("address") is None:
-        said.pop("address", None)  # The code wants no cluster, wherever the others run.
+        said.pop("address", None)  # The code wants no cluster.
     return Settings(**said)
 
 
 def _is_same(name: str, said: str, text: str) -> bool:
-    """Whether both mean the same: a journal's file has many names."""
+    """Whether both mean the same: a journal file has many paths."""
     if said == text or name != "journal":
         return said == text
     from ..stores.choose import path_of  # A driver without a journal loads no stores.
@@ -228,7 +237,7 @@ def _is_same(name: str, said: str, text: str) -> bool:
 
 
 def _value_of(name: str, text: str) -> Any:
-    """What a text means as the value of a setting; that of another name is left as it is."""
+    """The value of a setting from a text; a text for an unknown name stays as it is."""
     field = Settings.__dataclass_fields__.get(name)
     kind = None if field is None else field.type
     if kind is int or name == "hosts":
@@ -243,7 +252,7 @@ def _value_of(name: str, text: str) -> Any:
             _refuse(name, text, "yes or no")
         return TRUTHS[text.lower()]
     if kind in {Limits, SupervisorSpec}:
-        _refuse(name, text, f"a {kind.__name__}, so it must be given in code")
+        _refuse(name, text, f"a {kind.__name__}, which only code can give")
     return text
 
 

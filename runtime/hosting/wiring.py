@@ -1,4 +1,4 @@
-"""The wiring: where hosts meet their adapters. Nothing else sees both."""
+"""The wiring of a host: makes a host with its adapters."""
 
 import asyncio
 import io
@@ -21,7 +21,7 @@ from callboard.messages.control.control_plane import is_driver_slot
 from callboard.messages.control.lifecycle import Exit
 from callboard.messages.control.spec import SupervisorSpec
 from callboard.messages.core.ref import Address, Ref
-from callboard.messages.ports import BlobStore, ChildRunner, MetricSink, SupervisorPort
+from callboard.messages.ports import ChildRunner, LargeValueStore, MetricSink, SupervisorPort
 
 from ..telemetry.metrics import Publisher
 from ..telemetry.vitals import process_vitals
@@ -33,15 +33,15 @@ __all__ = ["EXTENSIONS", "CloudPickler", "HostClock", "RefPickler", "RefUnpickle
 
 METRICS_DELAY_S: Final = 1.0
 EXTENSIONS: Final = (Pools, Trees)
-"""What roles have on every host. Keyed actors need nothing there but their recipe."""
+"""The extensions that every host has. Keyed actors need none: they have their recipe."""
 
 
 DYNAMIC: Final = "<dynamic-code>"
-"""What cloudpickle has called the file of every class of a `__main__` since its release 3.1.3."""
+"""The file name that cloudpickle, from release 3.1.3, gives to every class of a `__main__`."""
 
 
 def _reduce_code(code: types.CodeType) -> tuple[Any, ...]:
-    """As cloudpickle does, but with the file's name: remote tracebacks show their source by it."""
+    """Reduce code like cloudpickle, but keep the file name: remote tracebacks need it."""
     make, arguments = cloudpickle.Pickler.dispatch_table[types.CodeType](code)
     named = (
         code.co_filename if isinstance(given, str) and given == DYNAMIC else given
@@ -50,15 +50,15 @@ def _reduce_code(code: types.CodeType) -> tuple[Any, ...]:
     return make, tuple(named)
 
 
-class RefPickler(cloudpickle.Pickler):  # type: ignore[misc] # it comes without types
-    """Writes references as addresses: what they are bound to stays here."""
+class RefPickler(cloudpickle.Pickler):  # type: ignore[misc] # untyped
+    """Writes references as addresses, without the host that they are bound to."""
 
     dispatch_table: ClassVar = cloudpickle.Pickler.dispatch_table.new_child(
         {types.CodeType: _reduce_code}
     )
 
     def persistent_id(self, value: Any) -> Any:
-        """What stands for a value in the pickle; None for one that is pickled."""
+        """The address of a reference; None for a value that is pickled itself."""
         return tuple(value.address) if type(value) is Ref else None
 
 
@@ -70,27 +70,27 @@ class RefUnpickler(pickle.Unpickler):
         self._bind = bind
 
     def persistent_load(self, address: Any) -> Any:
-        """What it stands for."""
+        """The reference to an address."""
         return self._bind(Address(*address))
 
 
 class CloudPickler:
-    """Ships actor classes, also those of a driver's `__main__`, and constructor arguments.
+    """Pickles actor classes, also those of a driver's `__main__`, and constructor arguments.
 
-    `bind` makes a reference that came along one of this host's own.
+    `bind` binds a reference in the pickle to this host.
     """
 
     def __init__(self, bind: Callable[[Address], Ref[Any]]) -> None:
         self._bind = bind
 
     def dumps(self, value: Any) -> bytes:
-        """Pickle, by value what cannot be imported elsewhere."""
+        """Pickle a value; classes that other processes cannot import are pickled by value."""
         file = io.BytesIO()
         RefPickler(file).dump(value)
         return file.getvalue()
 
     def loads(self, data: bytes) -> Any:
-        """The value again."""
+        """Unpickle a value."""
         return RefUnpickler(io.BytesIO(data), self._bind).load()
 
 
@@ -113,11 +113,11 @@ def make_host(
     epoch: int,
     name: str,
     settings: Settings,
-    blobs: BlobStore,
+    large_values: LargeValueStore,
     on_failed: Callable[[Exit], None] | None = None,
     environment: Environment = REAL,
 ) -> tuple[Host, Watchdog]:
-    """A host on the running event loop, with its watchdog running in a real environment."""
+    """Make a host on the running event loop; its watchdog runs in a real environment only."""
     clock = HostClock(asyncio.get_running_loop().time)
 
     def make_supervisor(spec: SupervisorSpec, runner: ChildRunner) -> SupervisorPort:
@@ -129,7 +129,7 @@ def make_host(
         epoch=epoch,
         name=name,
         make_supervisor=make_supervisor,
-        blobs=blobs,
+        large_values=large_values,
         pickler=make_pickler(lambda address: host.ref(address)),  # noqa: PLW0108 - made later
         limits=settings.limits,
         ask_timeout_s=settings.ask_timeout_s,
@@ -148,8 +148,8 @@ def make_host(
 async def _publish(
     host: Host, settings: Settings, make_metrics: Callable[[str, str], MetricSink]
 ) -> None:
-    """Publish the host's metrics, a moment later: a host that takes over has more urgent work."""
+    """Publish the host's metrics, after a delay: a host that takes over has more urgent work."""
     await asyncio.sleep(min(METRICS_DELAY_S, settings.metrics_s))
-    # Drivers come and go under names of their own, which must not become labels.
-    label = "driver" if is_driver_slot(host.slot) else host.name
+    # Each attached driver has a name of its own; names without bound must not become labels.
+    label = "attached-driver" if is_driver_slot(host.slot) else host.name
     Publisher(host, make_metrics(settings.name, label), settings.metrics_s).start()

@@ -1,3 +1,3 @@
-"""What keeps events, states and read models: in a file, in PostgreSQL, or in memory."""
+"""Stores of events, states and read models: in a file, in PostgreSQL, or in memory."""
 
 __all__: list[str] = []

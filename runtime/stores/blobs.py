@@ -1,8 +1,8 @@
-"""Blobs in a folder, beside the journal whose events refer to them; and in memory, for tests.
+"""Blobs in a folder next to the journal whose events refer to them; and in memory, for tests.
 
-A blob is written under another name, synced, and then renamed to the name of its content, so
-that a blob is there as a whole or not at all. What a writer that was killed had begun stays
-under the other name until `sweep`.
+A blob is written under a temporary name, synced, and then renamed to the name of its content, so
+that a blob exists as a whole or not at all. The unfinished file of a killed writer keeps its
+temporary name until `sweep`.
 """
 
 import contextlib
@@ -27,10 +27,10 @@ READ_ONLY: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 
 class FileBlobStore:
-    """Blobs as files. The folder is made with the first of them.
+    """Blobs as files. The first blob creates the folder.
 
-    `durability` is the journal's: with `full` a blob is on the disk when `put` returns, with
-    anything less it outlives any process.
+    `durability` is the durability of the journal: with `full` a blob is on the disk when `put`
+    returns; with less it outlives every process.
     """
 
     def __init__(self, folder: Path, *, durability: str = "full") -> None:
@@ -40,12 +40,12 @@ class FileBlobStore:
         self._numbers = itertools.count(1)
 
     def put(self, parts: Sequence[bytes]) -> tuple[BlobRef, bool]:
-        """See `BlobStore`. One of the same name that was damaged is replaced."""
+        """See `BlobStore`. It replaces a damaged blob of the same name."""
         ref = BlobRef.of(parts)
         path = self._path(ref.digest)
-        with self._told():
+        with self._translate_errors():
             if self._is_there(path, ref):
-                os.utime(path)  # It is young again: whoever throws old ones away leaves it.
+                os.utime(path)  # Young again, so that a cleanup of old blobs spares it.
                 self._sync_folder(path.parent)
                 return ref, False
             self._make(path.parent)
@@ -96,7 +96,7 @@ class FileBlobStore:
     def get(self, ref: BlobRef) -> bytes:
         """See `BlobStore`."""
         try:
-            with self._told():
+            with self._translate_errors():
                 data = self._path(ref.digest).read_bytes()
         except StoreUnavailable as error:
             if isinstance(error.__cause__, FileNotFoundError):
@@ -107,7 +107,7 @@ class FileBlobStore:
 
     def blobs(self) -> Iterator[StoredBlob]:
         """See `BlobStore`."""
-        with self._told():
+        with self._translate_errors():
             for path in sorted(self._folder.glob("??/*")):
                 with contextlib.suppress(ValueError, FileNotFoundError):
                     found = path.stat()
@@ -115,14 +115,14 @@ class FileBlobStore:
 
     def drop(self, digests: Iterable[bytes]) -> None:
         """See `BlobStore`."""
-        with self._told():
+        with self._translate_errors():
             for digest in digests:
                 self._path(digest).unlink(missing_ok=True)
 
     def sweep(self, before: float) -> int:
         """See `BlobStore`."""
         count = 0
-        with self._told():
+        with self._translate_errors():
             for path in (self._folder / INCOMING).glob("*"):
                 with contextlib.suppress(FileNotFoundError):
                     if path.stat().st_mtime < before:
@@ -135,7 +135,7 @@ class FileBlobStore:
         return self._folder / name[:2] / name
 
     @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
@@ -147,11 +147,11 @@ class FileBlobStore:
             return StoreFull(text, advice="Make room on the disk; nothing was changed.")
         if error.errno in READ_ONLY:
             return StoreReadOnly(text, advice="Make the folder writable, or name another.")
-        return StoreUnavailable(text, advice="Look whether the folder and its disk are there.")
+        return StoreUnavailable(text, advice="Check that the folder and its disk exist.")
 
 
 class MemoryBlobStore:
-    """Blobs that end with the process, as a journal in memory does."""
+    """Blobs in memory, for a journal in memory."""
 
     name: Final = "blobs in memory"
 
@@ -184,13 +184,13 @@ class MemoryBlobStore:
             self._blobs.pop(digest, None)
 
     def sweep(self, before: float) -> int:
-        """See `BlobStore`; nothing is left half written here."""
+        """See `BlobStore`. There are no unfinished blobs here."""
         del before
         return 0
 
 
 def _gone(name: str, ref: BlobRef) -> BlobGone:
     return BlobGone(
-        f"{name}: the blob {ref.digest.hex()[:16]} of {ref.size_bytes} bytes is not there.",
-        advice="Put it back from a backup; a resume runs its sub-task again without it.",
+        f"{name}: the blob {ref.digest.hex()[:16]} of {ref.size_bytes} bytes is missing.",
+        advice="Restore it from a backup; without it a resume runs its sub-task again.",
     )

@@ -17,7 +17,7 @@ KNOWN: Final = "Use a path, sqlite:///path, postgresql://user@host/database, or 
 
 
 def path_of(url: str) -> Path | None:
-    """The file that a URL names; None when the store is none. Raises `SpecError`."""
+    """The file that a URL names; None when the store is no file. Raises `SpecError`."""
     if not url.strip():
         raise SpecError("a store's URL is empty.", advice=KNOWN)
     scheme, colon, rest = url.partition(":")
@@ -25,7 +25,7 @@ def path_of(url: str) -> Path | None:
         return None
     if colon and scheme == "sqlite":
         path = unquote(rest.removeprefix("//"))
-        # sqlite:///relative and sqlite:////absolute, as SQLAlchemy and others have it.
+        # sqlite:///relative and sqlite:////absolute, as in SQLAlchemy.
         path = path.removeprefix("/")
         if not path:
             raise SpecError(f"{url!r} names no file.", advice=KNOWN)
@@ -33,12 +33,12 @@ def path_of(url: str) -> Path | None:
     if "://" in url:
         if scheme in POSTGRES:
             return None
-        raise SpecError(f"{scheme}:// is no store that is known.", advice=KNOWN)
+        raise SpecError(f"{scheme}:// is not a known store.", advice=KNOWN)
     return Path(url)
 
 
 class _Kind(NamedTuple):
-    """One kind of store, and how a store of it is made."""
+    """One kind of store: its classes and their arguments."""
 
     events: Callable[..., EventStore]
     states: Callable[..., StateStore]
@@ -48,7 +48,7 @@ class _Kind(NamedTuple):
 
 
 def _kind(url: str, durability: str) -> _Kind:
-    # A driver loads the one store that it has.
+    # Imported here, so that a driver loads only the store that it uses.
     path, options = path_of(url), {"durability": durability}
     if path is not None:
         from .sqlite import SqliteEventStore, SqliteReadModelStore, SqliteStateStore
@@ -72,10 +72,10 @@ def _kind(url: str, durability: str) -> _Kind:
 def event_store(url: str, *, durability: str = "full", reads_only: bool = False) -> EventStore:
     """The event store at a URL, not yet opened. Raises `SpecError`.
 
-    With `reads_only` it must be there, and is neither changed nor brought forward.
+    With `reads_only` the store must exist. It is neither changed nor migrated.
     """
     kind = _kind(url, durability)
-    # What a process keeps in memory is its own: there is nothing to leave alone.
+    # A store in memory belongs to its process: there is nothing to protect.
     kept = {"reads_only": reads_only} if kind.options else {}
     return kind.events(*kind.place, **kind.options, **kept)
 
@@ -93,9 +93,10 @@ def read_model_store(url: str, *, durability: str = "full") -> ReadModelStore:
 
 
 def blob_store(place: str, url: str, *, durability: str = "full") -> BlobStore | None:
-    """Where the large results of a journal at a URL are kept; None: nowhere.
+    """The store for the large results of a journal at a URL; None without one.
 
-    `place` is a folder, `off`, or `auto`: beside a file, in memory, and of a server nowhere.
+    `place` is a folder, `off`, or `auto`: next to a journal file, in memory for a journal in
+    memory, none for a server.
     """
     from .blobs import FileBlobStore, MemoryBlobStore
 

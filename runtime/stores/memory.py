@@ -1,4 +1,4 @@
-"""Stores in memory: for tests, and for what need not outlive its process."""
+"""Stores in memory: for tests, and for data that need not outlive the process."""
 
 import threading
 import time
@@ -25,7 +25,7 @@ __all__ = ["MemoryEventStore", "MemoryReadModelStore", "MemoryStateStore"]
 
 
 class MemoryEventStore:
-    """An `EventStore` in memory. Several of them may share one log: see `beside`."""
+    """An `EventStore` in memory. Several stores may share one log: see `sibling`."""
 
     name = "memory"
 
@@ -41,14 +41,14 @@ class MemoryEventStore:
         self._log = _Log() if log is None else log
         self._epoch = -1
 
-    def beside(self) -> EventStore:
-        """Another store of the same log, as another process would open it."""
+    def second_handle(self) -> EventStore:
+        """A second store on the same log, as another process opens it."""
         return MemoryEventStore(
             event_bytes_max=self._event_bytes_max, wall_time=self._wall_time, log=self._log
         )
 
     def open(self) -> None:
-        """See `EventStore.open`; there is nothing to make."""
+        """See `EventStore.open`. There is nothing to create."""
 
     def take_over(self, owner: str) -> int:
         """See `EventStore.take_over`."""
@@ -163,11 +163,11 @@ class MemoryEventStore:
         self._log.snapshots.pop(stream, None)
 
     def close(self) -> None:
-        """See `EventStore.close`; the log stays as long as somebody has it."""
+        """See `EventStore.close`. The log lasts as long as a store refers to it."""
 
 
 class _Log:
-    """What several stores share."""
+    """The log that several stores share."""
 
     def __init__(self) -> None:
         self.lock: Final = threading.Lock()
@@ -273,8 +273,8 @@ class MemoryReadModelStore:
             found.append((key, values[key]))
         return found
 
-    def switch(self, name: str, model: str) -> None:
-        """See `ReadModelStore.switch`."""
+    def promote(self, name: str, model: str) -> None:
+        """See `ReadModelStore.promote`."""
         self._meanings[name] = model
 
     def meaning(self, name: str) -> str:

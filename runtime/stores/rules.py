@@ -1,4 +1,4 @@
-"""What every event store refuses, and in which words."""
+"""The rules of every event store, and their errors."""
 
 from typing import Final
 
@@ -12,9 +12,9 @@ EVENT_BYTES_MAX: Final = 16 * 2**20
 
 
 def check_sizes(append: Append, event_bytes_max: int) -> CallboardError | None:
-    """Why an append cannot be kept, whatever the log holds."""
+    """Why no log can store an append; None when one can."""
     if not append.events:
-        return InvalidMessage(f"an append to the stream {append.stream!r} holds no event.")
+        return InvalidMessage(f"an append to the stream {append.stream!r} has no event.")
     for event in append.events:
         if len(event.id) != EVENT_ID_BYTES:
             return EventIdReused(
@@ -28,21 +28,21 @@ def check_sizes(append: Append, event_bytes_max: int) -> CallboardError | None:
             return EventTooLarge(
                 f"an event {event.kind} for stream {append.stream!r} has {size} bytes, the limit "
                 f"is {event_bytes_max}.",
-                advice="Put the large part into a store and keep a reference.",
+                advice="Put the large part into a blob store, and append a reference.",
                 stream=append.stream,
             )
     return None
 
 
 def wrong_version(append: Append, version: int) -> WrongExpectedVersion:
-    """Somebody else has appended."""
+    """The error for an append whose stream has changed."""
     if append.expected in (ANY, version):
         wanted = f"the event {append.follows.hex()} to be its last one"
     else:
         wanted = "no event" if append.expected == 0 else f"version {append.expected}"
     return WrongExpectedVersion(
         f"stream {append.stream!r} is at version {version}; the append expects {wanted}.",
-        advice="Read what has been appended, decide again, and append with the new version.",
+        advice="Read the new events, decide again, and append with the new version.",
         stream=append.stream,
         version=version,
         expected=append.expected,
@@ -50,7 +50,7 @@ def wrong_version(append: Append, version: int) -> WrongExpectedVersion:
 
 
 def reused_id(append: Append) -> EventIdReused:
-    """An id stands for something else already."""
+    """The error for an id that another event already has."""
     return EventIdReused(
         f"an id of the {len(append.events)} event(s) for stream {append.stream!r} belongs to "
         "another event of the log, or to another append.",

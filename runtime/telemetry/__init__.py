@@ -1,3 +1,3 @@
-"""Telemetry: what a host's process costs, and the system's figures as Ray's metrics."""
+"""Telemetry: the metrics of hosts, and the memory and processor time of their processes."""
 
 __all__: list[str] = []

@@ -1,8 +1,8 @@
-"""The metrics of a host: what is measured, and who publishes it, every few seconds.
+"""The metrics of a host, and their publisher.
 
-Metrics are for graphs and alarms over days, so their number must not grow with the system's
-life: a host is labelled by its name, which its next incarnation has too, some metrics by one
-more name out of a closed set, and nothing is ever labelled by an actor or an execution.
+Metrics are for graphs and alarms over days, so their number must not grow with the age of the
+system. A host's label is its name, which its next incarnation has too. Some metrics have one more
+label with a closed set of values. No label names an actor or an execution.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ LOGGER: Final = logging.getLogger("callboard.metrics")
 
 
 async def figures_of(host: Host) -> dict[str, float]:
-    """The metrics of a host now; counters since it came up. What is not measured is left out."""
+    """The present metrics of a host, without those that are not measured."""
     depths = await measure_mailboxes(host)
     meters, links = host.meters, list(host.links.values())
     figures: dict[str, float | None] = {
@@ -47,7 +47,7 @@ async def figures_of(host: Host) -> dict[str, float]:
 
 
 class Publisher:
-    """Publishes the metrics of one host, as long as that lives."""
+    """Publishes the metrics of one host, until the host ends."""
 
     def __init__(self, host: Host, sink: MetricSink, every_s: float) -> None:
         self._host = host
@@ -55,11 +55,11 @@ class Publisher:
         self._every_s = every_s
         self._before: dict[Name, float] = {}
         self._gauges: set[Name] = set()
-        """What had a value the last time."""
+        """The gauges of the last reading."""
         self._is_broken = False
 
     def start(self) -> None:
-        """Begin; it ends with the host."""
+        """Start publishing; it ends with the host."""
         self._host.run_task(self._run())
 
     async def _run(self) -> None:
@@ -68,30 +68,30 @@ class Publisher:
             await asyncio.sleep(self._every_s)
 
     async def publish(self) -> None:
-        """Give the sink the figures as of now; one that fails is logged once, and tried again."""
+        """Give the present figures to the sink; log the first of several failures in a row."""
         figures = await figures_of(self._host)
         try:
             for metric, value in figures.items():
-                self._give(Name(metric), value)
+                self._publish_one(Name(metric), value)
             counts, gauges = self._host.meters.instruments.read()
             for name in self._gauges - gauges.keys():
-                self._sink.gauge(name.metric, 0.0, name.label)  # Or it would stay as it was.
+                self._sink.gauge(name.metric, 0.0, name.label)  # Or its last value would stay.
             self._gauges = set(gauges)
             for name, value in (*counts.items(), *gauges.items()):
-                self._give(name, value)
-        except Exception as error:  # noqa: BLE001 - metrics must not hurt what they are about
+                self._publish_one(name, value)
+        except Exception as error:  # noqa: BLE001 - a failing sink must not hurt the host
             if not self._is_broken:
                 LOGGER.warning("metrics of %s cannot be published: %r", self._host.name, error)
             self._is_broken = True
         else:
             self._is_broken = False
 
-    def _give(self, name: Name, value: float) -> None:
+    def _publish_one(self, name: Name, value: float) -> None:
         if METRICS[name.metric].kind is Kind.GAUGE:
             self._sink.gauge(name.metric, value, name.label)
             return
         increase = value - self._before.get(name, 0.0)
-        # A counter that nothing was counted by is there all the same, with 0.
+        # A counter without an increase exists with the value 0.
         if increase > 0.0 or name not in self._before:
             self._sink.count(name.metric, increase, name.label)
         self._before[name] = value

@@ -1,6 +1,6 @@
-"""Every metric there is: its name, what it says, and its one label of its own, if it has one.
+"""All metrics: name, kind, description, and the label of its own where it has one.
 
-Ray writes `ray_` before the names of its own exporter, and `_total` behind counters.
+Ray's exporter adds the prefix `ray_` to names, and the suffix `_total` to counters.
 """
 
 import enum
@@ -13,12 +13,12 @@ __all__ = ["METRICS", "Kind", "Metric"]
 
 @enum.unique
 class Kind(enum.Enum):
-    """What a metric does."""
+    """The kind of a metric."""
 
     GAUGE = "gauge"
-    """It goes up and down."""
+    """The value goes up and down."""
     COUNTER = "counter"
-    """It grows, and begins at 0 with each incarnation of a host."""
+    """The value grows, and starts at 0 with each incarnation of a host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Metric:
     kind: Kind
     text: str
     label: str = ""
-    """What distinguishes several of its name on one host: a name out of a closed set."""
+    """The label that distinguishes several values on one host; it has a closed set of values."""
 
 
 GAUGE: Final = Kind.GAUGE
@@ -49,7 +49,7 @@ HOST: Final = {
     "callboard_messages_handled": Metric(COUNTER, "Messages that were handled."),
     "callboard_restarts": Metric(COUNTER, "Restarts of actors."),
     "callboard_deaths": Metric(COUNTER, "Actors that failed or did not start, restarted or not."),
-    "callboard_dead_letters": Metric(COUNTER, "Messages that reached nobody."),
+    "callboard_dead_letters": Metric(COUNTER, "Messages without a receiver."),
     "callboard_frames_sent": Metric(COUNTER, "Frames sent to other hosts."),
     "callboard_frames_received": Metric(COUNTER, "Frames received from other hosts."),
     "callboard_frames_resent": Metric(COUNTER, "Frames that had to be sent again."),
@@ -61,43 +61,39 @@ JOURNAL: Final = {
     "callboard_journal_appends": Metric(COUNTER, "Appends that are durable."),
     "callboard_journal_events": Metric(COUNTER, "Events that are durable."),
     "callboard_journal_bytes": Metric(COUNTER, "Bytes of these events, data and metadata."),
-    "callboard_journal_commits": Metric(COUNTER, "Groups that were committed."),
+    "callboard_journal_commits": Metric(COUNTER, "Committed groups."),
     "callboard_journal_commit_seconds": Metric(COUNTER, "Seconds that commits have taken."),
-    "callboard_journal_retries": Metric(COUNTER, "Commits that were tried again."),
+    "callboard_journal_retries": Metric(COUNTER, "Commits that were repeated."),
     "callboard_journal_refused": Metric(
         COUNTER, "Appends that the log refused: a wrong version, a reused id, too large."
     ),
     "callboard_journal_failed": Metric(COUNTER, "Appends that failed because the store did."),
-    "callboard_journal_faults": Metric(
-        COUNTER, "Commits that the store did not make, each try counted.", "fault"
-    ),
+    "callboard_journal_faults": Metric(COUNTER, "Failed attempts to commit.", "fault"),
     "callboard_journal_waiting_events": Metric(GAUGE, "Events that wait for a commit."),
 }
 
 BLOBS: Final = {
-    "callboard_blobs_stored": Metric(COUNTER, "Results that were stored beside the journal."),
-    "callboard_blobs_shared": Metric(COUNTER, "Of these, those that were there already."),
-    "callboard_blobs_bytes": Metric(COUNTER, "Bytes of those that were not."),
+    "callboard_blobs_stored": Metric(COUNTER, "Results that were stored outside the journal."),
+    "callboard_blobs_shared": Metric(COUNTER, "Of these, results that the store had already."),
+    "callboard_blobs_bytes": Metric(COUNTER, "Bytes of the results that the store did not have."),
     "callboard_blobs_lost": Metric(COUNTER, "Stored results that were gone at a resume."),
-    "callboard_blobs_faults": Metric(COUNTER, "Tries to store one that failed.", "fault"),
+    "callboard_blobs_faults": Metric(COUNTER, "Failed attempts to store a result.", "fault"),
 }
 
 CACHE: Final = {
     "callboard_cache_hits": Metric(COUNTER, "Keys that were found in a tier.", "tier"),
     "callboard_cache_misses": Metric(COUNTER, "Keys that were not found in a tier.", "tier"),
-    "callboard_cache_evicted": Metric(COUNTER, "Entries that gave way to others."),
-    "callboard_cache_loads": Metric(COUNTER, "Loads of what was in no tier."),
+    "callboard_cache_evicted": Metric(COUNTER, "Entries that were evicted."),
+    "callboard_cache_loads": Metric(COUNTER, "Loads of values that were in no tier."),
     "callboard_cache_loads_shared": Metric(COUNTER, "Callers that waited for another's load."),
-    "callboard_cache_invalidations": Metric(
-        COUNTER, "Messages about what has changed, between nodes.", "way"
-    ),
-    "callboard_cache_redis_lost": Metric(COUNTER, "How often Redis was given up for down."),
-    "callboard_cache_redis_back": Metric(COUNTER, "How often it answered again after that."),
+    "callboard_cache_invalidations": Metric(COUNTER, "Invalidation messages between nodes.", "way"),
+    "callboard_cache_redis_lost": Metric(COUNTER, "Times that Redis was found to be down."),
+    "callboard_cache_redis_back": Metric(COUNTER, "Times that Redis was back."),
     "callboard_cache_redis_skipped": Metric(
-        COUNTER, "Calls that were not made because it was down."
+        COUNTER, "Calls that were skipped because Redis was down."
     ),
-    "callboard_cache_redis_down": Metric(GAUGE, "1 while Redis is given up for down, else 0."),
-    "callboard_cache_redis_owed": Metric(GAUGE, "Keys to delete from it when it is back."),
+    "callboard_cache_redis_down": Metric(GAUGE, "1 while Redis is down, else 0."),
+    "callboard_cache_redis_owed": Metric(GAUGE, "Keys to delete from Redis when it is back."),
     "callboard_cache_bytes": Metric(GAUGE, "Bytes in the local tier."),
 }
 
@@ -106,10 +102,10 @@ EVENTS: Final = {
         GAUGE, "Positions that the read model is behind the log.", "projection"
     ),
     "callboard_projection_lag_seconds": Metric(
-        GAUGE, "How long the oldest event not in it has been in the log.", "projection"
+        GAUGE, "Age in the log of the oldest event that is not in the read model.", "projection"
     ),
     "callboard_projection_stopped": Metric(
-        GAUGE, "1 when an event that it cannot fold has stopped it, else 0.", "projection"
+        GAUGE, "1 when an event has stopped the projection, else 0.", "projection"
     ),
     "callboard_projection_events": Metric(COUNTER, "Events applied.", "projection"),
     "callboard_projection_pages": Metric(COUNTER, "Transactions of the read model.", "projection"),
@@ -117,28 +113,32 @@ EVENTS: Final = {
         COUNTER, "Events that could not be folded, each try counted.", "projection"
     ),
     "callboard_projection_store_failures": Metric(
-        COUNTER, "Failures of the store or the log that were waited out.", "projection"
+        COUNTER, "Failures of the store or the log that ended in a retry.", "projection"
     ),
     "callboard_projection_skipped": Metric(
-        COUNTER, "Unknown events that were left out.", "projection"
+        COUNTER, "Unknown events that were skipped.", "projection"
     ),
     "callboard_consumers_lag_positions": Metric(
         GAUGE, "Positions that the group's checkpoint is behind the log.", "group"
     ),
     "callboard_consumers_parked": Metric(GAUGE, "Events that are parked now.", "group"),
-    "callboard_consumers_acks": Metric(COUNTER, "Events that were done.", "group"),
-    "callboard_consumers_nacks": Metric(COUNTER, "Events that a consumer gave back.", "group"),
+    "callboard_consumers_acks": Metric(COUNTER, "Events that a consumer acknowledged.", "group"),
+    "callboard_consumers_nacks": Metric(COUNTER, "Events that a consumer rejected.", "group"),
     "callboard_consumers_parkings": Metric(COUNTER, "Events that were parked.", "group"),
 }
 
 STATES: Final = {
     "callboard_states_stored": Metric(COUNTER, "States that were stored."),
-    "callboard_states_conflicts": Metric(COUNTER, "Changes refused: somebody was faster."),
-    "callboard_states_read": Metric(COUNTER, "States read, and from where.", "source"),
+    "callboard_states_conflicts": Metric(
+        COUNTER, "Changes that were refused because another change came first."
+    ),
+    "callboard_states_read": Metric(COUNTER, "States that were read.", "source"),
     "callboard_states_cache_failures": Metric(COUNTER, "Calls of the cache that failed."),
-    "callboard_states_told": Metric(COUNTER, "Changes that were told."),
-    "callboard_states_publish_failures": Metric(COUNTER, "Times that telling failed."),
-    "callboard_states_untold": Metric(GAUGE, "Executions whose newest change is not told yet."),
+    "callboard_states_notified": Metric(COUNTER, "Changes that were published."),
+    "callboard_states_publish_failures": Metric(COUNTER, "Times that publishing failed."),
+    "callboard_states_pending_notifications": Metric(
+        GAUGE, "Executions whose newest change is not published yet."
+    ),
 }
 
 METRICS: Final[Mapping[str, Metric]] = {**HOST, **JOURNAL, **BLOBS, **CACHE, **EVENTS, **STATES}

@@ -1,4 +1,4 @@
-"""What the operating system says of this process."""
+"""The memory and processor time of this process, by the operating system."""
 
 import os
 import pathlib
@@ -15,7 +15,7 @@ STATM: Final = pathlib.Path("/proc/self/statm")
 
 
 def process_vitals() -> Vitals:
-    """This process' number, machine, memory and processor time."""
+    """The id, machine, memory and processor time of this process."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return Vitals(
         pid=os.getpid(),
@@ -26,7 +26,7 @@ def process_vitals() -> Vitals:
 
 
 def _memory_bytes(usage: resource.struct_rusage) -> int:
-    """Resident memory; its peak where the system does not tell more."""
+    """Resident memory; its peak where the system has no present value."""
     if STATM.exists():
         return int(STATM.read_text(encoding="ascii").split()[1]) * PAGE_BYTES
     return usage.ru_maxrss

@@ -1,4 +1,4 @@
-"""The simulated engine: hosts as simulated processes of one world, on its clock and chance."""
+"""The simulated engine: hosts run as simulated processes of one world, with its clock and seed."""
 
 import asyncio
 import itertools
@@ -10,7 +10,7 @@ from callboard.messages.control.hosts import ProcessOrder
 from callboard.messages.control.lifecycle import Exit
 from callboard.messages.core.errors import ClusterError, FrameError, HostLost, PayloadLost
 from callboard.messages.core.ref import Address, Ref
-from callboard.messages.ports import BlobStore, HostProcess
+from callboard.messages.ports import HostProcess, LargeValueStore
 from callboard.supervisors.supervisor import Supervisor
 
 from ..hosting.environment import Environment
@@ -24,33 +24,36 @@ __all__ = ["SimulatedEngine", "SimulatedPickler", "environment_of"]
 
 HOSTS_DEFAULT: Final = 2
 WALL_TIME_S: Final = 1_700_000_000.0
-"""What the wall clock shows when a world begins."""
+"""The wall clock at the start of a world."""
 START_MIN_S: Final = 0.2
 START_SPREAD_S: Final = 0.4
-"""How long a process takes to start, as measured with Ray."""
+"""The start time of a process, as measured with Ray."""
 PLAIN: Final = (str, int, float, bool, bytes, type(None))
 
 
-class SimulatedBlobs:
+class SimulatedLargeValues:
     """Large values by reference inside one process."""
 
     def put(self, body: bytes, buffers: Sequence[Any]) -> Any:
-        """The value itself is its reference."""
+        """Use the value itself as its reference."""
         return (body, tuple(bytes(buffer) for buffer in buffers))
 
     async def get(self, reference: Any) -> tuple[bytes, Sequence[Any]]:
-        """The value again."""
+        """Return the value of a reference."""
         if not isinstance(reference, tuple):
-            raise PayloadLost("a reference of another engine.", advice="Please report this.")
+            raise PayloadLost(
+                f"{type(reference).__name__} is no reference of this engine.",
+                advice="Please report this.",
+            )
         body, buffers = reference
         return body, buffers
 
 
 class SimulatedPickler:
-    """Ships births without pickling values that need no copy; others are pickled.
+    """Ships spawn entries: it keeps values that need no copy, and pickles the others.
 
-    A class and plain arguments come out the same, and pickling a class by value for
-    every seed takes longer than the seed's whole run.
+    Classes and plain arguments survive without a copy, and pickling a class by value for every
+    seed takes longer than the whole run of the seed.
     """
 
     def __init__(self, kept: list[Any], bind: Callable[[Address], Ref[Any]]) -> None:
@@ -59,14 +62,14 @@ class SimulatedPickler:
         self._pickler = CloudPickler(bind)
 
     def dumps(self, value: Any) -> bytes:
-        """The place where the value is kept, or its pickle."""
+        """The index of the kept value, or its pickle."""
         if not _is_plain(value):
             return b"P" + self._pickler.dumps(value)
         self._kept.append(value)
         return b"K%d" % (len(self._kept) - 1)
 
     def loads(self, data: bytes) -> Any:
-        """The value again, its references bound to this host."""
+        """The value, with its references bound to this host."""
         if data[:1] == b"P":
             return self._pickler.loads(data[1:])
         return self._bound(self._kept[int(data[1:])])
@@ -98,7 +101,7 @@ def _is_plain(value: Any) -> bool:
 
 
 class _Driver:
-    """The driver's process, as far as calls that go to it are concerned."""
+    """The driver's process as an endpoint of calls."""
 
     def __init__(self, engine: "SimulatedEngine") -> None:
         self._engine = engine
@@ -132,22 +135,22 @@ class SimulatedEngine:
         self.network: Final = Network(world) if network is None else network
         self.control: Host | None = None
         self.driver: Endpoint = _Driver(self)
-        """Where the control host is."""
+        """The process of the control host."""
         self.processes: Final[list[SimulatedProcess]] = []
-        """All that ever were, in the order of their starts."""
+        """All processes so far, in the order of their starts."""
         self.failing_starts = 0
-        """How many of the next process starts fail."""
+        """The number of coming process starts that fail."""
         self.refusals: Final[list[str]] = []
-        """Frames that were refused: none, when all hosts are well."""
-        self._blobs = SimulatedBlobs()
+        """Refused frames: none in a correct run."""
+        self._large_values = SimulatedLargeValues()
         self._on_host = on_host
         self.environment: Final = environment or environment_of(world)
 
     async def start(self) -> None:
-        """Nothing to get ready."""
+        """Do nothing: the world is ready."""
 
     async def start_process(self, number: int, order: ProcessOrder | None = None) -> HostProcess:
-        """One more process, after a while."""
+        """Start one more process; it takes virtual time."""
         started = asyncio.get_running_loop().create_future()
         after_s = START_MIN_S + START_SPREAD_S * self.world.random.random()
         self.world.at(self.world.now_s + after_s, _set, started)
@@ -155,7 +158,7 @@ class SimulatedEngine:
         if self.failing_starts:
             self.failing_starts -= 1
             self.world.trace.note(self.world.now_s, f"process-{number} does not start")
-            raise ClusterError(f"process {number} did not start.", advice="As the seed has it.")
+            raise ClusterError(f"process {number} did not start.", advice="The fault plan says so.")
         process = self._new_process(number)
         self.processes.append(process)
         return process
@@ -166,13 +169,13 @@ class SimulatedEngine:
     def make_host(
         self, slot: int, epoch: int, name: str, on_failed: Callable[[Exit], None]
     ) -> Host:
-        """A host in the process whose step this is."""
+        """Make a host in the running process."""
         host, _ = make_host(
             slot=slot,
             epoch=epoch,
             name=name,
             settings=self.settings,
-            blobs=self._blobs,
+            large_values=self._large_values,
             on_failed=on_failed,
             environment=self.environment,
         )
@@ -186,8 +189,8 @@ class SimulatedEngine:
         if self._on_host is not None:
             self._on_host(control)
 
-    def refused(self, host: Host, error: FrameError) -> None:
-        """A host has refused a frame."""
+    def note_refusal(self, host: Host, error: FrameError) -> None:
+        """Note that a host has refused a frame."""
         self.refusals.append(f"{host.name} refuses a frame: {error}")
 
     def process_of(self, slot: int) -> SimulatedProcess | None:
@@ -196,16 +199,16 @@ class SimulatedEngine:
         for process in self.processes:
             host = process.host
             if host is not None and host.slot == slot and not process.loop.is_dead:
-                found = process  # A later one has a later epoch: they are started in turn.
+                found = process  # A later process has a later epoch.
         return found
 
     def default_hosts(self) -> int:
-        """Enough to have links."""
+        """Two hosts: the fewest with a link."""
         return HOSTS_DEFAULT
 
-    def blobs(self) -> BlobStore:
-        """One for all."""
-        return self._blobs
+    def large_values(self) -> LargeValueStore:
+        """The store of large values of all hosts."""
+        return self._large_values
 
     async def stop(self) -> None:
         """End all processes."""

@@ -1,10 +1,11 @@
-"""The event loop of one simulated process: a queue, and a clock that the world turns.
+"""The event loop of one simulated process: a queue, and a clock that the world advances.
 
-It runs nothing by itself. The world draws which process takes its next step, and a step is
-one ready callback of its loop. Within a loop callbacks run in the order in which they
-became ready, as asyncio promises; between loops the order is the seed's.
+It runs nothing by itself. The world draws the process of the next step; a step is one ready
+callback of its loop. Within a loop, callbacks run in the order in which they became ready, as
+asyncio promises. Between loops, the seed decides the order.
 
-A process that is dead, hung or slow is one whose loop is stepped never, later, or rarely.
+The loop of a dead process takes no step, that of a hung process continues later, and that of a slow
+process takes few steps.
 """
 
 import asyncio
@@ -28,7 +29,7 @@ from typing import (
 from callboard.messages.core.errors import UsageError
 
 if TYPE_CHECKING:
-    # Whatever of it is not here, no actor may use; at run time it raises NotImplementedError.
+    # Actors may not use methods that are missing here: they raise NotImplementedError.
     _EventLoop = asyncio.BaseEventLoop
 else:
     _EventLoop = asyncio.AbstractEventLoop
@@ -38,13 +39,13 @@ __all__ = ["Later", "Scheduler", "SimulatedLoop", "Step"]
 ArgumentsT = TypeVarTuple("ArgumentsT")
 ResultT = TypeVar("ResultT")
 TASKS_KEPT: Final = 256
-"""After so many tasks those that are done are forgotten."""
+"""The number of tasks after which the loop forgets those that are done."""
 
 
 class Later(NamedTuple):
-    """The result of a blocking call that takes time: `then` gives the outcome after `seconds`.
+    """The result of a blocking call that takes time: `then` returns the outcome after `seconds`.
 
-    `then` may give a `Later` again. A process that dies meanwhile never comes to it.
+    `then` may return another `Later`. A process that dies meanwhile never calls it.
     """
 
     seconds: float
@@ -52,11 +53,11 @@ class Later(NamedTuple):
 
 
 class Step(asyncio.TimerHandle):
-    """One callback of one loop, ready or due later."""
+    """One callback of one loop, ready now or due later."""
 
     __slots__ = ("due_s",)
 
-    # Not the base's: a step is made ten thousand times for each seed.
+    # Without the base's constructor: each seed makes ten thousand steps.
     def __init__(  # as above
         self,
         callback: Callable[..., Any],
@@ -75,7 +76,7 @@ class Step(asyncio.TimerHandle):
         self._scheduled = False
         self._when = when_s
         self.due_s = 0.0
-        """When it is due, in the world's time."""
+        """Its due time on the world's clock."""
 
     def cancel(self) -> None:
         """Never run it."""
@@ -89,7 +90,7 @@ def _nothing() -> None:
 
 
 class Scheduler(Protocol):
-    """What a loop needs of its world: the time, and turns."""
+    """What a loop needs of its world: the time and the order of turns."""
 
     @property
     def now_s(self) -> float:
@@ -97,12 +98,12 @@ class Scheduler(Protocol):
 
     @property
     def loops(self) -> "list[SimulatedLoop]":
-        """All loops that ever were, in the order of their making."""
+        """All loops so far, in the order of their creation."""
 
-    def list_loop(self, loop: "SimulatedLoop") -> None:
+    def mark_runnable(self, loop: "SimulatedLoop") -> None:
         """Let a loop take turns: it has something to do."""
 
-    def unlist_loop(self, loop: "SimulatedLoop") -> None:
+    def unmark_runnable(self, loop: "SimulatedLoop") -> None:
         """Let a loop take no turn for now."""
 
     def schedule(self, step: Step) -> None:
@@ -124,22 +125,22 @@ class SimulatedLoop(_EventLoop):
         self.rate: Final = rate
         self.offset_s: Final = offset_s
         self.ready: Final[deque[Step]] = deque()
-        self.is_listed = False
-        """Whether the world may draw it: it has something to do, and may."""
+        self.is_runnable = False
+        """Whether the world may draw it: it has ready steps and is not paused."""
         self.is_dead = False
         self.paused_until_s = 0.0
-        """Until then, in the world's time, it is not stepped."""
+        """The end of its pause, on the world's clock."""
         self.step_cost_s = 0.0
-        """How long each of its steps takes; over 0 it is slow."""
+        """The virtual duration of each step; above 0 the process is slow."""
         self.steps = 0
         self._tasks: list[asyncio.Task[Any]] = []
         self._tasks_kept = TASKS_KEPT
         self.host: Any = None
         """The host that runs here, for observers."""
         self.is_touched = False
-        """Whether a frame has come or gone since the last observation."""
+        """Whether a frame has arrived or left since the last observation."""
         self.errors: Final[list[str]] = []
-        """The errors of callbacks: none in a healthy system."""
+        """The errors of callbacks: none in a correct run."""
         world.loops.append(self)
 
     def __repr__(self) -> str:
@@ -153,13 +154,13 @@ class SimulatedLoop(_EventLoop):
     # --- time ---------------------------------------------------------------------------
 
     def time(self) -> float:
-        """This process' clock."""
+        """The clock of this process."""
         return self.offset_s + self.rate * self.world.now_s
 
     def world_time(self, when_s: float) -> float:
         """The first moment of the world at which this clock shows `when_s` or more."""
         due_s = (when_s - self.offset_s) / self.rate
-        # A callback must see the time that it is due at: rounding may not run it too early.
+        # Rounding must not run a callback before its due time.
         while self.offset_s + self.rate * due_s < when_s:
             due_s = math.nextafter(due_s, math.inf)
         return due_s
@@ -175,8 +176,8 @@ class SimulatedLoop(_EventLoop):
         """Run `callback` in a step of its own, after those that are ready already."""
         step = Step(callback, args, self, context)
         self.ready.append(step)
-        if not self.is_listed:
-            self.world.list_loop(self)
+        if not self.is_runnable:
+            self.world.mark_runnable(self)
         return step
 
     call_soon_threadsafe = call_soon
@@ -213,7 +214,7 @@ class SimulatedLoop(_EventLoop):
     ) -> "asyncio.Future[ResultT]":
         """Run `func` in a later step of this loop: there are no threads here.
 
-        A function that gives a `Later` goes on then, also when its caller has given up waiting.
+        A function that returns a `Later` continues then, even when its caller no longer waits.
         """
         future: asyncio.Future[ResultT] = self.create_future()
 
@@ -255,7 +256,7 @@ class SimulatedLoop(_EventLoop):
         """A task of this loop."""
         named = None if name is None else str(name)
         task: asyncio.Task[ResultT] = asyncio.Task(coro, loop=self, name=named, context=context)
-        # A process that dies leaves tasks behind, and that is no defect.
+        # A process that dies leaves pending tasks, which is no defect.
         task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - no other way
         self._tasks.append(task)
         if len(self._tasks) >= self._tasks_kept:
@@ -265,24 +266,24 @@ class SimulatedLoop(_EventLoop):
 
     @property
     def tasks(self) -> "list[asyncio.Task[Any]]":
-        """Tasks that are not done, in the order of their making."""
+        """Tasks that are not done, in the order of their creation."""
         return [task for task in self._tasks if not task.done()]
 
-    # --- life ---------------------------------------------------------------------------------
+    # --- lifecycle ----------------------------------------------------------------------------
 
     def die(self) -> None:
-        """Never step again: all callbacks and tasks are lost at once, without clean-up."""
+        """End the process: it loses all callbacks and tasks at once, without clean-up."""
         self.is_dead = True
         self.ready.clear()
-        self.world.unlist_loop(self)
+        self.world.unmark_runnable(self)
 
-    def bury(self) -> None:
-        """Close the coroutines of a dead process, quietly; nothing of it runs."""
+    def close_tasks(self) -> None:
+        """Close the coroutines of a dead process without running them."""
         self.is_dead = True
         before = events._get_running_loop()  # noqa: SLF001 - a loop's own
         events._set_running_loop(self)  # noqa: SLF001 - as above
         try:
-            while left := self.tasks:  # Closing a coroutine may leave more of them.
+            while left := self.tasks:  # Closing a coroutine may make more tasks.
                 self._tasks.clear()
                 for task in left:
                     _close(task.get_coro())
@@ -291,14 +292,14 @@ class SimulatedLoop(_EventLoop):
         self.ready.clear()
 
     def get_debug(self) -> bool:
-        """Never: it would look at real time."""
+        """False: the debug mode uses real time."""
         return False
 
     def set_debug(self, enabled: bool) -> None:  # noqa: FBT001 - asyncio's signature
-        """Nothing changes."""
+        """Do nothing."""
 
     def is_running(self) -> bool:
-        """Whether it may be stepped."""
+        """Whether it may take steps."""
         return not self.is_dead
 
     def is_closed(self) -> bool:
@@ -306,25 +307,25 @@ class SimulatedLoop(_EventLoop):
         return self.is_dead
 
     def close(self) -> None:
-        """The same as the death of its process."""
+        """End the process, see `die`."""
         self.die()
 
-    def failed(self, step: Step, error: BaseException) -> None:
-        """Note that a callback has raised: in a kernel that is well none does."""
+    def note_failure(self, step: Step, error: BaseException) -> None:
+        """Note that a callback has raised: none does in a correct run."""
         self.errors.append(f"a callback of {self.name} raised {error!r} ({step!r})")
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Nothing: the garbage collector calls it at no fixed time."""
+        """Do nothing: the garbage collector calls it at no fixed time."""
 
     async def shutdown_asyncgens(self) -> None:
-        """There is nothing to do."""
+        """Do nothing."""
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncio's signature
-        """There are no threads."""
+        """Do nothing: there are no threads."""
 
     def run_forever(self) -> NoReturn:
         """Raises `UsageError`: a world runs its loops."""
-        raise UsageError("a simulated loop does not run by itself.", advice="Use World.run.")
+        raise UsageError("a simulated loop cannot run by itself.", advice="Use World.run.")
 
     def run_until_complete(self, future: Any) -> NoReturn:
         """Raises `UsageError`: a world runs its loops."""

@@ -1,16 +1,16 @@
 """The network between simulated processes, and its faults.
 
-Three kinds of traffic cross it, each with the promises of its original:
+It carries three kinds of traffic, each with the guarantees of its original:
 
 - a stream (a socket between processes of one node) takes a frame at once and says nothing
   about its arrival;
-- a call with a frame (a Ray call) returns the peer's answer, or fails with
-  `TransportBroken`, when it cannot be known whether the frame arrived, or `HostLost`;
-- a control call (Ray's own channel) is not lost: it waits while the way is cut, and fails
-  with `HostLost` once the process is dead or out of reach for long.
+- a call with a frame (a Ray call) returns the peer's answer, or fails with `TransportBroken`
+  (the frame may have arrived) or `HostLost`;
+- a control call (Ray's own channel) is never lost: it waits while the route is cut, and fails
+  with `HostLost` once the process is dead or unreachable for long.
 
-A dead process is noticed by Ray's control plane, which no cut between two hosts keeps from
-noticing: `NOTICE_S` later all that waits for it fails.
+Ray's control plane notices the death of a process even when the route between two hosts is cut:
+`NOTICE_S` later all calls to the process fail.
 """
 
 import asyncio
@@ -28,74 +28,74 @@ from .world import World
 __all__ = ["NOTICE_S", "NO_NETWORK_FAULTS", "Endpoint", "Network", "NetworkFaults"]
 
 NOTICE_S: Final = 0.01
-"""How soon a death is noticed."""
+"""The delay until a death is noticed."""
 UNREACHABLE_S: Final = 20.0
-"""How long a control call waits for a way that is cut."""
+"""The time that a control call waits for a cut route."""
 RETRY_S: Final = 0.1
 CALLS_KEPT: Final = 128
-"""After so many calls of a process those that are over are forgotten."""
+"""The number of calls to a process after which the network forgets those that are done."""
 BROKEN_AFTER_S: Final = 0.5
-"""How long a call whose frame was lost takes to fail, at most."""
+"""The most time until a call with a lost frame fails."""
 
-Way = tuple[SimulatedLoop, SimulatedLoop]
+Route = tuple[SimulatedLoop, SimulatedLoop]
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class NetworkFaults:
-    """The delays and faults of a network; shares are from 0 to 1."""
+    """The delays and faults of a network; shares are between 0 and 1."""
 
     delay_min_s: float = 0.0001
     delay_max_s: float = 0.001
     loss: float = 0.0
     """The share of frames that are lost."""
     double: float = 0.0
-    """The share that arrives twice."""
+    """The share of frames that arrive twice."""
     reorder: float = 0.0
-    """The share that later frames overtake."""
+    """The share of frames that later frames overtake."""
     late_s: float = 0.05
-    """How much later a repeated or overtaken frame arrives, at most."""
+    """The most delay of a repeated or overtaken frame."""
     streams: float = 0.5
-    """The share of links that run over streams, and not over calls."""
+    """The share of links that use streams instead of calls."""
 
 
 NO_NETWORK_FAULTS: Final = NetworkFaults()
 
 
 class Endpoint(Protocol):
-    """A process that frames are carried to."""
+    """A process that receives frames and calls."""
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Its name, for people."""
 
     @property
     def loop(self) -> SimulatedLoop:
-        """Where it runs now."""
+        """Its current event loop."""
 
     @property
     def host(self) -> Host | None:
         """Its host, once it has one."""
 
     def death(self, why: str) -> Exception:
-        """The error of a call that it has not answered, or that cannot reach it."""
+        """The error of a call that it did not answer, or that cannot reach it."""
 
 
 class Network:
-    """All ways between the processes of one world."""
+    """All routes between the processes of one world."""
 
     def __init__(self, world: World, faults: NetworkFaults = NO_NETWORK_FAULTS) -> None:
         self.world: Final = world
         self.faults = faults
         self.frames = 0
-        self._cuts: dict[Way, None] = {}
-        self._arrivals: dict[Way, float] = {}
+        self._cuts: dict[Route, None] = {}
+        self._arrivals: dict[Route, float] = {}
         self._calls: dict[SimulatedLoop, list[tuple[asyncio.Future[Any], SimulatedLoop]]] = {}
 
     # --- faults ---------------------------------------------------------------------------
 
     def cut(self, source: SimulatedLoop, target: SimulatedLoop, *, both: bool = True) -> None:
-        """Let nothing through any more, in both directions or in one."""
+        """Cut a route in both directions or in one: nothing passes any more."""
         self.world.trace.note(
             self.world.now_s, f"cut {source.name} {'<->' if both else '->'} {target.name}"
         )
@@ -104,7 +104,7 @@ class Network:
             self._cuts[target, source] = None
 
     def heal(self, source: SimulatedLoop, target: SimulatedLoop) -> None:
-        """Let everything through again, in both directions."""
+        """Restore a route in both directions."""
         self.world.trace.note(self.world.now_s, f"heal {source.name} <-> {target.name}")
         self._cuts.pop((source, target), None)
         self._cuts.pop((target, source), None)
@@ -116,7 +116,7 @@ class Network:
         self.faults = NO_NETWORK_FAULTS
 
     def is_cut(self, source: SimulatedLoop, target: SimulatedLoop) -> bool:
-        """Whether nothing gets from one to the other."""
+        """Whether the route from one to the other is cut."""
         return (source, target) in self._cuts
 
     # --- frames -----------------------------------------------------------------------------
@@ -128,7 +128,7 @@ class Network:
         callback: Callable[..., Any],
         *args: Any,
     ) -> bool:
-        """Have a frame taken by `callback` in the target's process; False when it is lost."""
+        """Deliver a frame to `callback` in the target's process; False when it is lost."""
         world, faults = self.world, self.faults
         self.frames += 1
         source.is_touched = True
@@ -141,7 +141,7 @@ class Network:
         if faults.reorder and draw() < faults.reorder:
             at_s += faults.late_s * draw()
         else:
-            # A frame that is not overtaken on purpose stays in order, as in a stream.
+            # Other frames stay in order, as in a stream.
             at_s = max(at_s, self._arrivals.get((source, target), 0.0))
             self._arrivals[source, target] = at_s
         world.on(target, at_s, callback, *args)
@@ -153,7 +153,7 @@ class Network:
         self, process: Endpoint, answer: Callable[[bytes, Any], Any], frame: bytes,
         references: Any,
     ) -> Any:  # fmt: skip
-        """Take a frame to a process by a call, and its answer back; see `FrameCarrier`."""
+        """Carry a frame to a process by a call, and its answer back; see `FrameCarrier`."""
         source, target = _running(), process.loop
         outcome = self._expect(process, source)
 
@@ -195,15 +195,15 @@ class Network:
         arrive: Callable[[], None], until_s: float,
     ) -> None:  # fmt: skip
         target = process.loop
-        self.send_surely(source, target, arrive, until_s, lambda: _settle(
+        self.send_reliably(source, target, arrive, until_s, lambda: _settle(
             outcome, None, process.death("cannot be reached")
         ))  # fmt: skip
 
-    def send_surely(
+    def send_reliably(
         self, source: SimulatedLoop, target: SimulatedLoop, arrive: Callable[[], None],
         until_s: float, give_up: Callable[[], None],
     ) -> None:  # fmt: skip
-        """Have something arrive as soon as there is a way."""
+        """Deliver something as soon as the route is open."""
         world, faults = self.world, self.faults
         if (source, target) not in self._cuts:
             spread_s = faults.delay_max_s - faults.delay_min_s
@@ -213,7 +213,7 @@ class Network:
             world.on(source, world.now_s, give_up)
         else:
             world.at(
-                world.now_s + RETRY_S, self.send_surely, source, target, arrive, until_s, give_up
+                world.now_s + RETRY_S, self.send_reliably, source, target, arrive, until_s, give_up
             )
 
     def _perform(
@@ -222,7 +222,7 @@ class Network:
     ) -> None:  # fmt: skip
         try:
             result = function(*args)
-        except Exception as error:  # noqa: BLE001 - it is raised where it is awaited
+        except Exception as error:  # noqa: BLE001 - raised in the waiting caller
             self._reply(process, source, outcome, None, error)
             return
         if inspect.isawaitable(result):
@@ -236,7 +236,7 @@ class Network:
     ) -> None:  # fmt: skip
         try:
             reply = await result
-        except Exception as error:  # noqa: BLE001 - it is raised where it is awaited
+        except Exception as error:  # noqa: BLE001 - raised in the waiting caller
             self._reply(process, source, outcome, None, error)
         else:
             self._reply(process, source, outcome, reply, None)
@@ -245,7 +245,7 @@ class Network:
         self, process: Endpoint, source: SimulatedLoop, outcome: "asyncio.Future[Any]",
         result: Any, error: Exception | None,
     ) -> None:  # fmt: skip
-        self.send_surely(
+        self.send_reliably(
             process.loop,
             source,
             lambda: _settle(outcome, result, error),
@@ -256,7 +256,7 @@ class Network:
     # --- death --------------------------------------------------------------------------------
 
     def _expect(self, process: Endpoint, source: SimulatedLoop) -> "asyncio.Future[Any]":
-        """A future of the caller's that fails when the process is dead."""
+        """A future of the caller that fails when the process is dead."""
         outcome: asyncio.Future[Any] = source.create_future()
         if process.loop.is_dead:
             self._lose(process, outcome, source)
@@ -267,8 +267,8 @@ class Network:
         calls.append((outcome, source))
         return outcome
 
-    def died(self, process: Endpoint) -> None:
-        """Let all that waits for a process fail, as soon as its death is noticed."""
+    def fail_calls_to(self, process: Endpoint) -> None:
+        """Fail all calls to a dead process, as soon as its death is noticed."""
         for outcome, source in self._calls.pop(process.loop, ()):
             if not outcome.done():
                 self._lose(process, outcome, source)

@@ -1,9 +1,9 @@
-"""Fault plans: the faults of a simulated run and their times, as data.
+"""Fault plans: the faults of a simulated run, and their times, as data.
 
     FaultPlan((Crash(at_s=10.0, host=1), Cut(at_s=20.0, host=1, other=2, for_s=5.0)))
 
-Times are virtual seconds from the start of the plan. A fault whose host is down at its time
-does nothing, and the trace says so.
+Times are virtual seconds from the start of the plan. A fault does nothing when its host is
+down at that time; the trace notes it.
 """
 
 import math
@@ -32,7 +32,7 @@ __all__ = [
 
 FAULTS_MAX: Final = 10_000
 SHORTEST_S: Final = 0.05
-"""The least that a drawn fault lasts."""
+"""The shortest duration of a drawn fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class _Timed:
             ):
                 raise SpecError(
                     f"{kind}.{each.name} is {value!r}.",
-                    advice="Give seconds from 0 on.",
+                    advice="Give finite seconds, 0 or more.",
                     field=f"{kind}.{each.name}",
                 )
 
@@ -56,7 +56,7 @@ class _Timed:
 @final
 @dataclass(frozen=True, slots=True)
 class Crash(_Timed):
-    """The process of a host dies, without any goodbye."""
+    """The process of a host dies without notice."""
 
     host: int
 
@@ -83,7 +83,7 @@ class Slow(_Timed):
 @final
 @dataclass(frozen=True, slots=True)
 class Cut(_Timed):
-    """Nothing gets from one host to another for a while; host 0 is the driver."""
+    """Nothing passes from one host to another for a while; host 0 is the driver."""
 
     host: int
     other: int
@@ -94,7 +94,7 @@ class Cut(_Timed):
 @final
 @dataclass(frozen=True, slots=True)
 class Storm(_Timed):
-    """The network loses, doubles and reorders that share of all frames for a while."""
+    """The network loses, repeats and reorders shares of all frames for a while."""
 
     for_s: float
     loss: float = 0.1
@@ -107,7 +107,7 @@ class Storm(_Timed):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise SpecError(
                     f"Storm.{name} is {getattr(self, name)!r}.",
-                    advice="Give a share from 0 to 1.",
+                    advice="Give a share between 0 and 1.",
                     field=f"Storm.{name}",
                 )
 
@@ -115,7 +115,7 @@ class Storm(_Timed):
 @final
 @dataclass(frozen=True, slots=True)
 class FailStarts(_Timed):
-    """The next processes that are started fail to start."""
+    """The next `count` process starts fail."""
 
     count: int = 1
 
@@ -134,14 +134,14 @@ class FaultPlan:
     def __post_init__(self) -> None:
         if len(self.faults) > FAULTS_MAX:
             raise SpecError(
-                f"FaultPlan.faults holds {len(self.faults)}.",
-                advice=f"At most {FAULTS_MAX:,}.",
+                f"FaultPlan.faults holds {len(self.faults):,} faults.",
+                advice=f"Use {FAULTS_MAX:,} faults at most.",
                 field="FaultPlan.faults",
             )
 
     @classmethod
     def drawn(cls, random: Random, *, count: int, within_s: float, hosts: Sequence[int]) -> Self:
-        """So many faults of all kinds, drawn from `random` (a seed's own chance).
+        """Draw `count` faults of all kinds from `random` (the generator of a seed).
 
         Each begins within `within_s` and lasts a tenth of that at most.
         """
@@ -175,17 +175,17 @@ def apply(plan: FaultPlan, simulated: SimulatedSystem) -> None:
     """Schedule a plan from now on."""
     world = simulated.world
     for fault in plan.faults:
-        world.at(world.now_s + fault.at_s, _strike, fault, simulated)
+        world.at(world.now_s + fault.at_s, _inject, fault, simulated)
 
 
-def _strike(fault: Fault, simulated: SimulatedSystem) -> None:
+def _inject(fault: Fault, simulated: SimulatedSystem) -> None:
     try:
-        _do(fault, simulated)
+        _apply(fault, simulated)
     except UsageError as error:
         simulated.world.trace.note(simulated.world.now_s, f"{fault} does nothing: {error.message}")
 
 
-def _do(fault: Fault, simulated: SimulatedSystem) -> None:
+def _apply(fault: Fault, simulated: SimulatedSystem) -> None:
     world, network = simulated.world, simulated.network
     match fault:
         case Crash(host=host):

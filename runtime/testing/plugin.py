@@ -5,11 +5,10 @@
         world = World(seed=callboard_seed)
         ...
 
-The test runs once for each seed from `first` on (0 by default). It stops at the first that
-fails and names its number. `pytest --callboard-first-seed 17 --callboard-seeds 1` runs
-that one alone.
+The test runs once for each seed from `first` on (0 by default). It stops at the first failing
+seed and names it. `pytest --callboard-first-seed 17 --callboard-seeds 1` runs that seed alone.
 
-Nothing of Callboard is imported here: pytest loads this for every test run of its user.
+This module imports nothing of Callboard: pytest loads it in every test run of the user.
 """
 
 from typing import Any
@@ -23,21 +22,24 @@ FIXTURE = "callboard_seed"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Which seeds, from the command line."""
+    """Add the command line options for seeds."""
     group = parser.getgroup("callboard")
     group.addoption(
-        "--callboard-seeds", type=int, default=None, help="How many seeds, whatever the marks say."
+        "--callboard-seeds",
+        type=int,
+        default=None,
+        help="The number of seeds, instead of the markers' counts.",
     )
     group.addoption("--callboard-first-seed", type=int, default=None, help="The first seed.")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker known."""
-    config.addinivalue_line("markers", f"{MARKER}(count, first=0): run the test with so many seeds")
+    """Register the marker."""
+    config.addinivalue_line("markers", f"{MARKER}(count, first=0): run the test with `count` seeds")
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
-    """Say when the seeds are not those of the marks."""
+    """Report seeds from the command line."""
     first = config.getoption("--callboard-first-seed")
     count = config.getoption("--callboard-seeds")
     if first is None and count is None:
@@ -53,7 +55,7 @@ def callboard_seed() -> int:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: Any) -> bool | None:
-    """Call a marked test with one seed after the other."""
+    """Call a marked test once for each seed."""
     mark = pyfuncitem.get_closest_marker(MARKER)
     if mark is None or FIXTURE not in pyfuncitem.funcargs:
         return None

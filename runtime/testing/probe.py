@@ -1,10 +1,10 @@
-"""Probes: actors of a test that record their messages and answer as the test says.
+"""Probes: actors of a test that record their messages and give the test's answers.
 
     probe = await open_probe(system, Report, answers={ReadNumber: Number(number=7)})
     await system.spawn(Reporter, probe.ref)
     report = await probe.expect(Report, within_s=1.0)
 
-A probe takes the contracts that it was opened for, like any actor; others are dead letters.
+Like any actor, a probe handles the contracts that it was opened for; others are dead letters.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ Answer = Contract | None | Callable[[Any], Contract | None]
 
 
 class Inbox:
-    """The messages of a probe, and those of them that are not expected yet."""
+    """The messages of a probe, and those that no `expect` has taken yet."""
 
     def __init__(self) -> None:
         self.waiting: Final[deque[Contract]] = deque(maxlen=INBOX_MAX)
@@ -39,7 +39,7 @@ class Inbox:
         self.came: Final = asyncio.Condition()
 
     async def put(self, message: Contract) -> None:
-        """Note a message."""
+        """Record a message."""
         async with self.came:
             self.waiting.append(message)
             self.all.append(message)
@@ -47,7 +47,7 @@ class Inbox:
 
 
 class Probe:
-    """A test's own actor, seen from the test."""
+    """An actor of a test, as the test sees it."""
 
     def __init__(self, ref: Ref[Any], inbox: Inbox) -> None:
         self.ref: Final = ref
@@ -56,7 +56,7 @@ class Probe:
 
     @property
     def received(self) -> tuple[Contract, ...]:
-        """All it has got so far, expected or not, in order."""
+        """All messages so far, in order, including those that `expect` has taken."""
         return tuple(self._inbox.all)
 
     async def expect(
@@ -66,9 +66,9 @@ class Probe:
         within_s: float = WITHIN_S,
         where: Callable[[ContractT], bool] | None = None,
     ) -> ContractT:
-        """The next message, which must be a `contract` (for which `where` holds).
+        """Return the next message, which must be a `contract` (for which `where` holds).
 
-        Raises `AssertionError` when another one comes, or none `within_s`.
+        Raises `AssertionError` when another message comes, or none comes `within_s`.
         """
         inbox = self._inbox
         try:
@@ -86,7 +86,7 @@ class Probe:
         return message
 
     async def expect_nothing(self, *, within_s: float = WITHIN_S) -> None:
-        """Raises `AssertionError` when a message is there, or one comes within that time."""
+        """Raise `AssertionError` when a message is there, or comes within that time."""
         inbox = self._inbox
         try:
             async with asyncio.timeout(within_s), inbox.came:
@@ -104,17 +104,17 @@ async def open_probe(
     *contracts: type[Contract],
     answers: Mapping[type[Contract], Answer] | None = None,
 ) -> Probe:
-    """A probe on the driver's own host, for these contracts.
+    """Open a probe on the driver's own host, for these contracts.
 
-    `answers` has the answer to each request: a reply, or a function of the request
-    (which may raise). Raises `UsageError` for a request without an answer.
+    `answers` has the answer to each request: a reply, or a function of the request that may
+    raise. Raises `UsageError` for a request without an answer.
     """
     wanted = dict(answers or {})
     for contract in contracts:
         if issubclass(contract, Request) and contract not in wanted:
             raise UsageError(
                 f"the probe has no answer for a {contract.__name__}.",
-                advice=f"Say it: answers={{{contract.__name__}: ...}}.",
+                advice=f"Pass one: answers={{{contract.__name__}: ...}}.",
             )
         wanted.setdefault(contract, None)
     inbox = Inbox()

@@ -1,4 +1,4 @@
-"""Simulated processes, as the root sees them, and the carriers of the links between them."""
+"""Simulated processes of hosts, and the carriers of the links between them."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,7 @@ __all__ = ["ProcessEngine", "SimulatedCarrier", "SimulatedProcess"]
 CONNECTING_S: Final = 0.0005
 CLOCK_OFFSET_S: Final = 1_000.0
 CLOCK_RATE_SPREAD: Final = 0.01
-"""Clocks of processes go up to so much faster or slower than the world's."""
+"""The most that the clock of a process runs faster or slower than the world's."""
 
 
 class ProcessEngine(Protocol):
@@ -28,11 +28,11 @@ class ProcessEngine(Protocol):
 
     @property
     def world(self) -> World:
-        """The world that they are in."""
+        """Their world."""
 
     @property
     def settings(self) -> Settings:
-        """Those of the system."""
+        """The settings of the system."""
 
     @property
     def network(self) -> Network:
@@ -49,14 +49,14 @@ class ProcessEngine(Protocol):
     def make_host(
         self, slot: int, epoch: int, name: str, on_failed: Callable[[Exit], None]
     ) -> Host:
-        """A host in the process whose step this is."""
+        """Make a host in the running process."""
 
-    def refused(self, host: Host, error: FrameError) -> None:
-        """A host has refused a frame."""
+    def note_refusal(self, host: Host, error: FrameError) -> None:
+        """Note that a host has refused a frame."""
 
 
 class SimulatedProcess:
-    """One process: a loop of its own, and a host once it has become one."""
+    """One process: an event loop, and a host once it has become one."""
 
     def __init__(self, engine: ProcessEngine, number: int) -> None:
         world = engine.world
@@ -82,7 +82,7 @@ class SimulatedProcess:
         return SimulatedCarrier(self._engine, self)
 
     def bring_frames(self, slot: int, epoch: int) -> None:
-        """Nothing to do: a simulated host hands its frames over itself."""
+        """Do nothing: a simulated host delivers its frames itself."""
 
     async def connect(
         self, peers: Mapping[int, tuple[int, HostProcess]], *, is_open: bool = True
@@ -91,10 +91,10 @@ class SimulatedProcess:
         await self._call(self._connect, peers, is_open)
 
     async def warm(self, codes: Sequence[bytes]) -> None:
-        """Nothing to do: its code is there."""
+        """Do nothing: all code is loaded."""
 
     async def watch(self) -> Exit:
-        """How it ended; see `HostProcess`."""
+        """Wait for its exit; see `HostProcess`."""
         try:
             reason: Exit = await self._call(self._wait_for_end)
         except HostLost as error:
@@ -102,11 +102,11 @@ class SimulatedProcess:
         return reason
 
     async def ping(self) -> None:
-        """Answers as long as it lives; see `HostProcess`."""
+        """Answer while it is alive; see `HostProcess`."""
         await self._call(int)
 
     async def kill(self) -> None:
-        """End it at once: by the node's own means, which no cut keeps from working."""
+        """Kill it by means of its node, which works across network cuts."""
         world = self._engine.world
         world.at(world.now_s + world.random.random() * NOTICE_S, self.die, "is killed")
 
@@ -116,7 +116,7 @@ class SimulatedProcess:
     # --- its own side, in its process ---------------------------------------------------------
 
     def _become(self, slot: int, epoch: int, name: str, control_epoch: int) -> None:
-        self.host = self._engine.make_host(slot, epoch, name, self._failed)
+        self.host = self._engine.make_host(slot, epoch, name, self._note_failure)
         way = SimulatedCarrier(self._engine, self._engine.driver)
         self.host.link(CONTROL_SLOT).connect(control_epoch, way)
         world = self._engine.world
@@ -138,7 +138,7 @@ class SimulatedProcess:
             self._ended = self.loop.create_future()
         return await asyncio.shield(self._ended)
 
-    def _failed(self, reason: Exit) -> None:
+    def _note_failure(self, reason: Exit) -> None:
         if self._ended is None:
             self._ended = self.loop.create_future()
         if not self._ended.done():
@@ -147,32 +147,32 @@ class SimulatedProcess:
     # --- faults -----------------------------------------------------------------------------
 
     def die(self, why: str) -> None:
-        """Take no step any more, from now on."""
+        """Die: take no step from now on."""
         if self.loop.is_dead:
             return
         world = self._engine.world
         what = f" ({self.host.name}, epoch {self.host.epoch})" if self.host is not None else ""
         world.trace.note(world.now_s, f"{self.loop.name}{what} {why}")
         self.loop.die()
-        self._engine.network.died(self)
+        self._engine.network.fail_calls_to(self)
 
     def death(self, why: str) -> Exception:
-        """See `Endpoint`: no process of its name comes back."""
+        """See `Endpoint`. No process with its name comes back."""
         return HostLost(f"{self.name} {why}.", advice="Its actors come back elsewhere.")
 
 
 class SimulatedCarrier:
-    """Carries the frames of one link, over a stream or by calls, as the seed says.
+    """Carries the frames of one link, over a stream or by calls, as the seed decides.
 
-    Made in the sender's process. A peer that cannot be called has a carrier behind it instead.
+    The sender's process makes it. For a peer that takes no calls, it uses a `fallback` carrier.
     """
 
     def __init__(
-        self, engine: ProcessEngine, peer: Endpoint, behind: FrameCarrier | None = None
+        self, engine: ProcessEngine, peer: Endpoint, fallback: FrameCarrier | None = None
     ) -> None:
         self._engine = engine
         self._peer = peer
-        self._behind = behind
+        self._fallback = fallback
         network = engine.network
         self._source: SimulatedLoop = asyncio.get_running_loop()  # type: ignore[assignment]
         self._target = peer.loop
@@ -181,30 +181,30 @@ class SimulatedCarrier:
         self._is_closed = False
 
     def write(self, frame: bytes) -> bool:
-        """Hand a frame to the stream, if there is one and its peer lives."""
+        """Write a frame to the stream, if there is one and its peer is alive."""
         if not self._is_connected or self._is_closed:
             return False
         if self._target.is_dead:
-            # A socket whose other end is gone is closed at once.
+            # A socket closes at once when its other end does.
             self._is_connected = self._has_stream = False
             return False
         self._engine.network.post(self._source, self._target, self._take, frame)
         return True
 
     def close(self) -> None:
-        """The link is done with it."""
+        """Close it: the link no longer uses it."""
         self._is_closed = True
 
     async def deliver(self, frame: bytes, references: Sequence[Any]) -> tuple[bytes, Sequence[Any]]:
-        """Hand a frame over; see `FrameCarrier`."""
+        """Deliver a frame; see `FrameCarrier`."""
         if self._has_stream and not references:
             if not self._is_connected:
                 await asyncio.sleep(CONNECTING_S)
                 self._is_connected = self._has_stream
             if self.write(frame):
                 return b"", ()
-        if self._behind is not None:
-            return await self._behind.deliver(frame, references)
+        if self._fallback is not None:
+            return await self._fallback.deliver(frame, references)
         return await self._exchange(frame, references)
 
     async def _exchange(
@@ -214,8 +214,8 @@ class SimulatedCarrier:
         answer = await network.exchange(self._peer, self._answer, frame, references)
         if answer is None:
             raise TransportBroken("the peer does not know this incarnation yet")
-        data, beside = answer
-        return data, beside
+        data, answer_references = answer
+        return data, answer_references
 
     # --- in the receiver's process --------------------------------------------------------------
 
@@ -227,7 +227,7 @@ class SimulatedCarrier:
         try:
             host.take(frame)
         except FrameError as error:
-            self._engine.refused(host, error)
+            self._engine.note_refusal(host, error)
 
     async def _answer(self, frame: bytes, references: Sequence[Any]) -> Any:
         self._peer.loop.is_touched = True
@@ -237,5 +237,5 @@ class SimulatedCarrier:
         try:
             return await host.answer(frame, references)
         except FrameError as error:
-            self._engine.refused(host, error)
+            self._engine.note_refusal(host, error)
             return None

@@ -1,4 +1,4 @@
-"""Simulated runs of a user's own scenario: virtual time, seeds, faults.
+"""Simulated runs of a user's scenario, with virtual time, seeds and faults.
 
     async def scenario(sim: Simulation) -> None:
         ref = await sim.system.spawn(Flaky)
@@ -35,14 +35,14 @@ __all__ = ["Simulation", "simulate", "simulated"]
 ResultT = TypeVar("ResultT")
 P = ParamSpec("P")
 LIMIT_S: Final = 7 * 24 * 3600.0
-"""Virtual seconds that a scenario may take: a week."""
+"""The limit of a scenario: a week of virtual time."""
 UP_WITHIN_S: Final = 120.0
 QUERY_EVERY_S: Final = 0.1
 TRACE_LINES: Final = 30
 
 
 class Simulation:
-    """A running system in a world of its own, and its fault injector. Times are virtual."""
+    """A running system in its own world, and its fault injector. Times are virtual."""
 
     def __init__(self, simulated: SimulatedSystem) -> None:
         self._simulated: Final = simulated
@@ -54,12 +54,12 @@ class Simulation:
 
     @property
     def random(self) -> Random:
-        """The seed's chance: draws from it replay with the seed."""
+        """The random generator of the seed: its draws replay with the seed."""
         return self._simulated.world.random
 
     @property
     def now_s(self) -> float:
-        """Virtual seconds since the world began."""
+        """Virtual seconds since the start of the world."""
         return self._simulated.world.now_s
 
     async def probe(
@@ -86,7 +86,7 @@ class Simulation:
     # --- faults -------------------------------------------------------------------------------
 
     def apply(self, plan: FaultPlan) -> None:
-        """Begin a plan now."""
+        """Start a fault plan now."""
         apply(plan, self._simulated)
 
     def crash(self, host: int) -> None:
@@ -94,19 +94,21 @@ class Simulation:
         self._simulated.crash(host)
 
     def hang(self, host: int, seconds: float) -> None:
-        """Hang the process of a host for so many seconds."""
+        """Hang the process of a host for some seconds."""
         self._simulated.hang(host, seconds)
 
     def slow(self, host: int, step_s: float) -> None:
-        """Let each step of a host's process take so long from now on; 0 ends it."""
+        """Let each step of a host's process take `step_s` from now on; 0 ends that."""
         self._simulated.slow(host, step_s)
 
     def cut(self, host: int, other: int, *, both: bool = True) -> None:
         """Let nothing pass from one host to the other any more; 0 is the driver."""
         self._simulated.cut(host, other, both=both)
 
-    def weather(self, *, loss: float = 0.0, double: float = 0.0, reorder: float = 0.0) -> None:
-        """The network loses, doubles and reorders these shares of frames from now on."""
+    def degrade_network(
+        self, *, loss: float = 0.0, double: float = 0.0, reorder: float = 0.0
+    ) -> None:
+        """Let the network lose, repeat and reorder these shares of frames from now on."""
         self._simulated.network.faults = NetworkFaults(loss=loss, double=double, reorder=reorder)
 
     def heal(self) -> None:
@@ -125,10 +127,10 @@ def simulate(
     limit_s: float = LIMIT_S,
     **options: Unpack[SettingsOptions],
 ) -> ResultT:
-    """Run a scenario in a world of its own and give its result.
+    """Run a scenario in its own world and return its result.
 
     `options` are the fields of `Settings` (hosts, standbys, ...); `faults` begin with
-    the scenario. Raises the scenario's error, with the seed's trace as a note, and
+    the scenario. Raises the scenario's error with the trace of the seed as a note, and
     `TimeoutError` after `limit_s` virtual seconds.
     """
     world = World(seed)
@@ -156,7 +158,7 @@ def _refuse_running_loop() -> None:
     except RuntimeError:
         return
     raise UsageError(
-        "a simulation runs on loops of its own, not inside another one.",
+        "a simulation has its own event loops and cannot run inside another one.",
         advice="Call `simulate` from a plain function, or decorate the test with `@simulated`.",
     )
 
@@ -176,9 +178,9 @@ def simulated(
     faults: FaultPlan = NO_FAULTS,
     **options: Unpack[SettingsOptions],
 ) -> Callable[[Callable[Concatenate[Simulation, P], Awaitable[None]]], Callable[P, None]]:
-    """Make a test of `async def test_...(sim, ...)`, run once for each seed.
+    """Make `async def test_...(sim, ...)` a test that runs once for each seed.
 
-    `seeds` is how many, from 0, or which. Other parameters stay pytest's fixtures.
+    `seeds` is their number, from 0, or the seeds themselves. Other parameters are fixtures.
     """
     chosen = range(seeds) if isinstance(seeds, int) else tuple(seeds)
 

@@ -49,7 +49,7 @@ class SimulatedSystem:
         return root_of(self.system)
 
     def living(self) -> Iterator[Host]:
-        """The hosts of all slots, the control host among them."""
+        """The control host, and the living hosts of all slots."""
         control = self.engine.control
         assert control is not None
         yield control
@@ -62,7 +62,9 @@ class SimulatedSystem:
         """The living process of a slot (from 1); raises `UsageError`."""
         found = self.engine.process_of(slot)
         if found is None:
-            raise UsageError(f"no living process has slot {slot}.", advice="It may be down now.")
+            raise UsageError(
+                f"slot {slot} has no living process.", advice="Wait until its host is up."
+            )
         return found
 
     def host(self, slot: int) -> Host:
@@ -78,23 +80,23 @@ class SimulatedSystem:
         return self.world.driver if slot == 0 else self.process(slot).loop
 
     def crash(self, slot: int) -> None:
-        """The process of a slot dies at once, without any goodbye."""
+        """Kill the process of a slot at once, without notice."""
         self.process(slot).die("crashes")
 
     def hang(self, slot: int, seconds: float) -> None:
-        """Hang the process of a slot for so many seconds."""
+        """Hang the process of a slot for some seconds."""
         loop = self.loop(slot)
         self.world.trace.note(self.world.now_s, f"{loop.name} hangs for {seconds:.3f} s")
         self.world.pause(loop, seconds)
 
     def slow(self, slot: int, step_cost_s: float) -> None:
-        """Each step of a slot's process takes so long from now on; 0 makes it quick again."""
+        """Let each step of a slot's process take `step_cost_s` from now on; 0 ends that."""
         loop = self.loop(slot)
         self.world.trace.note(self.world.now_s, f"{loop.name} takes {step_cost_s:.6f} s a step")
         loop.step_cost_s = step_cost_s
 
     def cut(self, slot: int, other: int, *, both: bool = True) -> None:
-        """Nothing gets from one slot's host to the other's, and back neither with `both`."""
+        """Cut the route from one slot's host to another's, in both directions with `both`."""
         self.network.cut(self.loop(slot), self.loop(other), both=both)
 
     def heal(self) -> None:

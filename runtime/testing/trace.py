@@ -1,8 +1,8 @@
-"""The trace of a run: a hash of all that happened, and lines that people read.
+"""The trace of a run: a hash of all events, and lines for people.
 
-The hash is fed with text that is the same on every machine and in every run of a seed:
-the process of each step, its time, each delivery. No address in memory, no order of a
-set, no path of a file gets into it.
+The input of the hash is the same on every machine and in every run of a seed: the process of
+each step, its time, each delivery. It contains no address in memory, no order of a set and no
+path of a file.
 """
 
 import hashlib
@@ -24,12 +24,12 @@ class Trace:
     def __init__(self) -> None:
         self._hash = hashlib.blake2b(digest_size=DIGEST_BYTES)
         self.steps: Final = bytearray()
-        """The numbers of the processes that took steps, not yet in the hash."""
+        """The numbers of the stepped processes that are not yet in the hash."""
         self.lines: Final[deque[tuple[float, str]]] = deque(maxlen=LINES_MAX)
         """Lines for people, newest last: (world time, text)."""
 
-    def moved(self, now_s: float) -> None:
-        """Record that time has gone on."""
+    def add_time(self, now_s: float) -> None:
+        """Record the advance of time."""
         steps = self.steps
         steps += MOMENT.pack(now_s)
         if len(steps) > FLUSH_BYTES:
@@ -50,6 +50,6 @@ class Trace:
 
     @property
     def digest(self) -> str:
-        """The hash of all that happened so far."""
+        """The hash of all events so far."""
         self._flush()
         return self._hash.hexdigest()

@@ -1,11 +1,11 @@
-"""The world of one seed: time, chance, and the order of steps.
+"""The world of one seed: its time, its random draws, and the order of steps.
 
     world = World(seed=7)
     result = world.run(main())       # `main` runs in the process "driver"
     world.close()
 
-Everything a run decides by chance is drawn from `world.random`, so a seed is a whole run:
-the same seed gives the same `world.trace.digest` on every machine. Nothing here reads a
+All random decisions of a run come from `world.random`, so a seed determines the whole run: the
+same seed gives the same `world.trace.digest` on every machine. Nothing here reads a
 clock, starts a thread, opens a socket or uses the state of the `random` module.
 """
 
@@ -27,11 +27,11 @@ __all__ = ["World", "WorldStuck"]
 
 ResultT = TypeVar("ResultT")
 STEPS_AT_ONCE_MAX: Final = 200_000
-"""Steps without a pause: beyond, something goes round in circles."""
+"""The most steps without a pause; more of them are an endless loop."""
 
 
 class WorldStuck(CallboardError):
-    """Nothing can happen any more, or nothing ends."""
+    """The run cannot continue: no event is left, or a loop is endless."""
 
     code = "world_stuck"
 
@@ -39,44 +39,44 @@ class WorldStuck(CallboardError):
 class World:
     """Processes, a clock, and a seed.
 
-    `step_cost_s` is how long a step of any process takes; `stickiness` how likely a process
-    goes on when others are ready too. Both decide which interleavings a run meets.
+    `step_cost_s` is the virtual duration of each step; `stickiness` is the probability that a
+    process continues when others are ready. Both decide about the interleavings of a run.
     """
 
     def __init__(self, seed: int, *, step_cost_s: float = 0.0, stickiness: float = 0.0) -> None:
         self.seed: Final = seed
-        self.random: Final = random.Random(seed)  # noqa: S311 - nothing secret
+        self.random: Final = random.Random(seed)  # noqa: S311 - no secrets
         self.now_s = 0.0
-        """The world's time in seconds; clocks of processes differ from it."""
+        """The world's time in seconds; the clocks of processes differ from it."""
         self.trace: Final = Trace()
         self.loops: Final[list[SimulatedLoop]] = []
         self.steps = 0
         self.step_cost_s = step_cost_s
         self.stickiness = stickiness
         self.recorder: Any = None
-        """An object of the scenario in which its actors record what they see."""
+        """An object of the scenario in which its actors record observations."""
         self.after_step: Callable[[SimulatedLoop], None] | None = None
         """Called with the loop after each step, for instance to check invariants."""
         self._runnable: Final[list[SimulatedLoop]] = []
         self._timers: Final[list[tuple[float, int, Step]]] = []
         self._numbers: Final = itertools.count(1)
         self.outside: Final = SimulatedLoop(self, "world")
-        """Its steps are events of the world itself: faults, and the work of engines."""
+        """Runs the events of the world itself: faults, and the work of engines."""
         self.driver = SimulatedLoop(self, "driver")
-        """The process of the driver and the control host; another one after it was killed."""
+        """The process of the driver and the control host; a new one replaces a killed one."""
 
     # --- for loops ----------------------------------------------------------------------------
 
-    def list_loop(self, loop: SimulatedLoop) -> None:
+    def mark_runnable(self, loop: SimulatedLoop) -> None:
         """Let a loop take turns: it has something to do."""
-        if not (loop.is_dead or loop.is_listed or loop.paused_until_s > self.now_s):
-            loop.is_listed = True
+        if not (loop.is_dead or loop.is_runnable or loop.paused_until_s > self.now_s):
+            loop.is_runnable = True
             self._runnable.append(loop)
 
-    def unlist_loop(self, loop: SimulatedLoop) -> None:
+    def unmark_runnable(self, loop: SimulatedLoop) -> None:
         """Let a loop take no turn for now."""
-        if loop.is_listed:
-            loop.is_listed = False
+        if loop.is_runnable:
+            loop.is_runnable = False
             self._runnable.remove(loop)
 
     def schedule(self, step: Step) -> None:
@@ -84,7 +84,7 @@ class World:
         heapq.heappush(self._timers, (step.due_s, next(self._numbers), step))
 
     def at(self, when_s: float, callback: Callable[..., Any], *args: Any) -> Step:
-        """Do something at a time of the world, outside all processes."""
+        """Run a callback at a time of the world, outside all processes."""
         return self.on(self.outside, when_s, callback, *args)
 
     def on(
@@ -99,26 +99,26 @@ class World:
     # --- faults -------------------------------------------------------------------------------
 
     def pause(self, loop: SimulatedLoop, seconds: float) -> None:
-        """Hang a process for so long: it takes no step, and its clock goes on."""
+        """Hang a process for some seconds: it takes no step, but its clock continues."""
         until_s = self.now_s + seconds
         if loop.is_dead or until_s <= loop.paused_until_s:
             return
         loop.paused_until_s = until_s
-        self.unlist_loop(loop)
+        self.unmark_runnable(loop)
         self.at(until_s, self._resume, loop)
 
     def _resume(self, loop: SimulatedLoop) -> None:
         if loop.ready:
-            self.list_loop(loop)
+            self.mark_runnable(loop)
 
     # --- running ------------------------------------------------------------------------------
 
     def run(
         self, main: Coroutine[Any, Any, ResultT], *, on: SimulatedLoop | None = None
     ) -> ResultT:
-        """Run a coroutine in a process (the driver's) until it is done; gives its result.
+        """Run a coroutine in a process (by default the driver's) and return its result.
 
-        Raises what it raises, and `WorldStuck` when nothing can happen any more.
+        Raises the coroutine's error, and `WorldStuck` when the run cannot continue.
         """
         loop = self.driver if on is None else on
         task = loop.create_task(main)
@@ -127,14 +127,14 @@ class World:
         return result
 
     def advance(self, seconds: float) -> None:
-        """Let time pass: all that is due within is done."""
+        """Let time pass, and run all steps that are due meanwhile."""
         until_s = self.now_s + seconds
         reached: list[bool] = []
-        self.at(until_s, reached.append, True)  # noqa: FBT003 - a mark
+        self.at(until_s, reached.append, True)  # noqa: FBT003 - a marker
         self.run_until(lambda: bool(reached))
 
     def run_until(self, is_done: Callable[[], bool]) -> None:
-        """Take steps until `is_done`, which is asked after each."""
+        """Take steps until `is_done` returns True; it is called after each step."""
         before = events._get_running_loop()  # noqa: SLF001 - a loop's own
         try:
             self._run_until(is_done)
@@ -151,8 +151,8 @@ class World:
             if not runnable:
                 if not timers:
                     raise WorldStuck(
-                        f"nothing can happen any more at {self.now_s:.6f} s.",
-                        advice="The awaited event never comes.",
+                        f"no event is left at {self.now_s:.6f} s.",
+                        advice="The awaited event never comes: check the scenario for a deadlock.",
                     )
                 self._next_moment()
                 limit = self.steps + STEPS_AT_ONCE_MAX
@@ -160,7 +160,7 @@ class World:
             count = len(runnable)
             if count == 1:
                 loop = runnable[0]
-            elif last is not None and last.is_listed and draw() < self.stickiness:
+            elif last is not None and last.is_runnable and draw() < self.stickiness:
                 loop = last
             else:
                 loop = runnable[int(draw() * count)]
@@ -175,11 +175,11 @@ class World:
                 except (KeyboardInterrupt, SystemExit):
                     raise
                 except BaseException as error:  # noqa: BLE001 - as asyncio does it
-                    loop.failed(step, error)
+                    loop.note_failure(step, error)
             self.steps += 1
             loop.steps += 1
             if not loop.ready:
-                self.unlist_loop(loop)
+                self.unmark_runnable(loop)
             if self.after_step is not None:
                 self.after_step(loop)
             cost_s = self.step_cost_s
@@ -192,7 +192,7 @@ class World:
             if self.steps > limit:
                 raise WorldStuck(
                     f"{loop.name} has taken {loop.steps} steps by {self.now_s:.6f} s.",
-                    advice="Something goes round in circles.",
+                    advice="Time does not advance: check the scenario for an endless loop.",
                 )
 
     def _next_moment(self) -> None:
@@ -202,20 +202,20 @@ class World:
 
     def _make_ready(self) -> None:
         timers, now_s = self._timers, self.now_s
-        self.trace.moved(now_s)
+        self.trace.add_time(now_s)
         while timers and timers[0][0] <= now_s:
             _, _, step = heapq.heappop(timers)
             loop = step._loop  # noqa: SLF001 - a step of ours
             if step._cancelled or loop.is_dead:  # noqa: SLF001 - as above
                 continue
             loop.ready.append(step)
-            if not loop.is_listed:
-                self.list_loop(loop)
+            if not loop.is_runnable:
+                self.mark_runnable(loop)
 
     # --- the end ------------------------------------------------------------------------------
 
     def timers_of(self, loop: SimulatedLoop) -> list[Step]:
-        """The steps that are still due in a process."""
+        """The steps that are still due in a process, in order."""
         return [
             step
             for _, _, step in sorted(self._timers)
@@ -223,16 +223,16 @@ class World:
         ]
 
     def close(self) -> None:
-        """End all processes, and close their coroutines quietly."""
-        # Log messages about the death of a process are of no interest.
+        """End all processes and close their coroutines."""
+        # The deaths of the processes need no log messages.
         before = logging.root.manager.disable
         logging.disable(logging.CRITICAL)
         try:
             with warnings.catch_warnings():
-                # About coroutines that never began.
+                # Python warns about coroutines that never began.
                 warnings.simplefilter("ignore", RuntimeWarning)
                 for loop in self.loops:
-                    loop.bury()
+                    loop.close_tasks()
         finally:
             logging.disable(before)
         self._timers.clear()

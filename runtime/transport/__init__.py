@@ -1,3 +1,3 @@
-"""Transports that engines share."""
+"""Transports: sockets, pulls, and the watch of local processes."""
 
 __all__: list[str] = []

@@ -1,7 +1,7 @@
-"""Frames for processes that cannot be called: they wait until they are pulled.
+"""Frames for processes that cannot be called: the frames wait for a pull.
 
-A driver is no Ray actor. It keeps one pull outstanding at each host and at the root, and
-the frames for it leave with the answer.
+A driver is not a Ray actor. It keeps one pull outstanding at each host and at the root, and the
+answer carries its frames.
 """
 
 import asyncio
@@ -15,20 +15,20 @@ __all__ = ["PullCarrier", "Pulls"]
 
 
 class PullCarrier:
-    """Lets frames wait for the next pull of a driver."""
+    """A carrier whose frames wait for the next pull of a driver."""
 
     def __init__(self) -> None:
         self._frames: deque[tuple[bytes, Sequence[Any], asyncio.Future[None]]] = deque()
         self._waiting: asyncio.Future[bool] | None = None
-        """Of the newest pull: whether it is to take what there is."""
+        """The wait of the newest pull: True to take the frames, False to return none."""
         self._closed = False
 
     def write(self, frame: bytes) -> bool:
-        """A pull takes frames along; there may be none outstanding."""
+        """Always False: perhaps no pull is outstanding."""
         return False
 
     def close(self) -> None:
-        """Let go of who waits: nobody pulls, and nothing is sent, any more."""
+        """End all waits: the driver pulls no more."""
         self._closed = True
         self._wake()
         while self._frames:
@@ -37,7 +37,7 @@ class PullCarrier:
                 gone.set_result(None)
 
     async def deliver(self, frame: bytes, references: Sequence[Any]) -> tuple[bytes, Sequence[Any]]:
-        """Returns once the frame is on its way with a pull; loss is the link's business."""
+        """Return when a pull has taken the frame; the link repeats a lost frame."""
         if self._closed:
             raise HostLost("the driver has left.")
         gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -51,10 +51,10 @@ class PullCarrier:
             self._waiting.set_result(takes)
 
     async def take(self) -> list[tuple[bytes, Sequence[Any]]]:
-        """All frames that wait; waits for one.
+        """Wait for a frame and return all that are ready.
 
-        None when it was closed, or when somebody else takes: whoever took before has lost
-        its caller.
+        Returns none when the carrier is closed, or when a newer pull has replaced this one, whose
+        caller is gone then.
         """
         self._wake(takes=False)
         if not self._frames and not self._closed:
@@ -71,7 +71,7 @@ class PullCarrier:
 
 
 class Pulls:
-    """The frames of one process for drivers, by the driver's slot."""
+    """The frames of one process for drivers, by the slot of the driver."""
 
     def __init__(self) -> None:
         self._carriers: Final[dict[int, PullCarrier]] = {}
@@ -82,16 +82,16 @@ class Pulls:
         return tuple(self._carriers)
 
     def carrier(self, slot: int) -> PullCarrier:
-        """What lets frames for this driver wait; made when it is asked for first."""
+        """The carrier for this driver; the first call makes it."""
         return self._carriers.setdefault(slot, PullCarrier())
 
     async def take(self, slot: int) -> list[tuple[bytes, Sequence[Any]]]:
-        """What waits for a driver, as soon as there is something; none for an unknown one."""
+        """Wait for frames for a driver and return them; none for an unknown driver."""
         carrier = self._carriers.get(slot)
         return [] if carrier is None else await carrier.take()
 
     def end(self, slot: int) -> None:
-        """A driver has left: who waits for it to pull is let go."""
+        """Remove a driver that has left, and end the waits for its pulls."""
         carrier = self._carriers.pop(slot, None)
         if carrier is not None:
             carrier.close()

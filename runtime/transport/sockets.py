@@ -1,15 +1,15 @@
 """Frames over Unix sockets, between processes of one node.
 
-An order of magnitude faster than a Ray call for a lone message, and without its cost for
-every frame. Each process listens on one socket; each direction of a link is a connection
-of its own, over which frames go one after the other behind their length.
+A socket is ten times faster than a Ray call for a single message, and cheaper for each frame. Each
+process listens on one socket. Each direction of a link is a connection of its own, which carries
+frames, each after its length.
 
-Who may connect: on Linux the socket has no file (an abstract name), and only processes of
-the same user are let in; elsewhere it is a file in a folder of this user's alone. Both
-must show a token that the root has handed out over Ray's own channel.
+On Linux the socket has no file (an abstract name), and the server accepts only processes of the
+same user. Elsewhere the socket is a file in a folder that only this user can read. In both cases a
+peer must show a token that the root has distributed by Ray calls.
 
-A frame that cannot go this way (it carries object references, or the socket is gone)
-goes by the carrier behind it; the link's numbers put everything in order again.
+A frame with object references, or without a working socket, goes by the fallback carrier; the
+link's frame numbers restore the order.
 """
 
 import asyncio
@@ -38,12 +38,12 @@ LENGTH: Final = struct.Struct(">I")
 TOKEN_BYTES: Final = 32
 CONNECT_TIMEOUT_S: Final = 2.0
 WRITE_BUFFER_BYTES: Final = 4 << 20
-"""Written but not yet taken by the kernel: more, and the link waits instead."""
+"""The link waits when more bytes than this wait for the kernel."""
 PEER_CREDENTIALS: Final = struct.Struct("3i")
 
 
 class SocketAddress(NamedTuple):
-    """Where a process listens, on which node, and the token to show."""
+    """The node and the socket of a process, and its token."""
 
     node: str
     name: str
@@ -51,7 +51,7 @@ class SocketAddress(NamedTuple):
 
 
 class SocketServer:
-    """Takes connections and hands every frame to `receive`."""
+    """Accepts connections and hands each frame to `receive`."""
 
     def __init__(self, receive: Callable[[bytes], object], limits: Limits) -> None:
         self.receive: Final = receive
@@ -62,7 +62,7 @@ class SocketServer:
         self.token: Final = secrets.token_bytes(TOKEN_BYTES)
 
     async def start(self, node: str) -> SocketAddress | None:
-        """Listen; None where there are no Unix sockets, so that links use another way."""
+        """Listen and return the address; None without Unix sockets, so that links use Ray calls."""
         if not hasattr(socket, "AF_UNIX"):
             return None
         if sys.platform == "linux":
@@ -77,7 +77,7 @@ class SocketServer:
                 lambda: _Incoming(self), sock=listener
             )
         except OSError as error:
-            LOGGER.warning("no Unix socket, links of this node use Ray calls: %s", error)
+            LOGGER.warning("links of this node use Ray calls, without a Unix socket: %s", error)
             listener.close()
             return None
         return SocketAddress(node, name, self.token)
@@ -102,15 +102,15 @@ class _Incoming(asyncio.Protocol):
         self._trusted = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Let in this user's processes only."""
+        """Accept this user's processes only."""
         self._transport = transport
         self._server.connections.add(transport)
         if not _same_user(transport):
-            LOGGER.warning("a process of another user tried to connect and was refused")
+            LOGGER.warning("the connection of another user's process was refused")
             transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Whatever was half sent is sent again by the link."""
+        """Forget the connection; the link repeats an incomplete frame."""
         if self._transport is not None:
             self._server.connections.discard(self._transport)
 
@@ -153,7 +153,7 @@ class _Incoming(asyncio.Protocol):
 
 def _same_user(transport: asyncio.BaseTransport) -> bool:
     if sys.platform != "linux":
-        return True  # The folder's permissions have decided.
+        return True  # The folder's permissions protect the socket.
     peer = transport.get_extra_info("socket")
     raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER_CREDENTIALS.size)
     _, user, _ = PEER_CREDENTIALS.unpack(raw)
@@ -163,13 +163,12 @@ def _same_user(transport: asyncio.BaseTransport) -> bool:
 class SocketCarrier(asyncio.Protocol):
     """Carries a link's frames to a process of the same node.
 
-    Frames are handed to the kernel and nothing comes back: what the peer has to say
-    comes over its own connection.
+    A connection carries frames in one direction: the frames of the peer come by its own.
     """
 
-    def __init__(self, address: SocketAddress, behind: FrameCarrier) -> None:
+    def __init__(self, address: SocketAddress, fallback: FrameCarrier) -> None:
         self._address = address
-        self._behind = behind
+        self._fallback = fallback
         self._transport: Any = None
         self._connecting: asyncio.Task[None] | None = None
         self._room: asyncio.Future[None] | None = None
@@ -186,17 +185,17 @@ class SocketCarrier(asyncio.Protocol):
     async def deliver(self, frame: bytes, references: Sequence[Any]) -> tuple[bytes, Sequence[Any]]:
         """Hand a frame over; see `FrameCarrier`."""
         if references or self._given_up:
-            return await self._behind.deliver(frame, references)
+            return await self._fallback.deliver(frame, references)
         if self._transport is None:
             await self._connect()
         while self._paused and not self._given_up:
-            # One future for all frames that wait: each must be let go.
+            # All waiting frames share one future.
             if self._room is None or self._room.done():
                 self._room = asyncio.get_running_loop().create_future()
             await asyncio.shield(self._room)
         if self.write(frame):
             return b"", ()
-        return await self._behind.deliver(frame, references)
+        return await self._fallback.deliver(frame, references)
 
     async def _connect(self) -> None:
         if self._connecting is None:
@@ -207,13 +206,13 @@ class SocketCarrier(asyncio.Protocol):
         peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                # A Unix socket connects at once or not at all.
+                # A Unix socket connects at once, or fails.
                 peer.connect(self._address.name)
                 transport, _ = await asyncio.get_running_loop().create_unix_connection(
                     lambda: self, sock=peer
                 )
         except (OSError, TimeoutError) as error:
-            LOGGER.warning("no socket to a host of this node, using Ray calls: %s", error)
+            LOGGER.warning("Ray calls replace the socket to a host of this node: %s", error)
             peer.close()
             self._given_up = True
             return
@@ -223,19 +222,19 @@ class SocketCarrier(asyncio.Protocol):
         self._connecting = None
 
     def pause_writing(self) -> None:
-        """The kernel's buffer is full."""
+        """Pause: the kernel's buffer is full."""
         self._paused = True
 
     def resume_writing(self) -> None:
-        """There is room again."""
+        """Resume: the buffer has room."""
         self._paused = False
-        self._let_go()
+        self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The peer is dead or has refused us; the other carrier will tell which."""
+        """Use the fallback from now on: the peer is dead or has refused the connection."""
         self._transport = None
         self._given_up = True
-        self._let_go()
+        self._wake()
 
     def close(self) -> None:
         """Close the connection."""
@@ -243,6 +242,6 @@ class SocketCarrier(asyncio.Protocol):
             with contextlib.suppress(OSError):
                 self._transport.close()
 
-    def _let_go(self) -> None:
+    def _wake(self) -> None:
         if self._room is not None and not self._room.done():
             self._room.set_result(None)

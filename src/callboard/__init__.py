@@ -1,19 +1,19 @@
 """Callboard: a supervised actor runtime on Ray.
 
-What nearly every program needs is here; the rest is by topic:
+The names that nearly every program needs are here; the others are in modules by topic:
 
     from callboard import Agent, Contract, Request, System, handler, run
     from callboard.errors import DeadlineExceeded
 
 | topic | what for |
 |---|---|
-| `callboard.errors` | everything one may catch |
+| `callboard.errors` | all errors |
 | `callboard.events` | logs, aggregates, projections, consumers |
 | `callboard.jobs` | plans, sub-tasks, retries |
 | `callboard.keyed` | actors that belong to a key |
 | `callboard.messaging` | notices, timers, limits, the codec |
 | `callboard.placement` | hosts, resources, routing |
-| `callboard.reducers` | one result of many |
+| `callboard.reducers` | the merge of many results into one |
 | `callboard.states` | states of executions and agents |
 | `callboard.storage` | stores and caches by URL |
 | `callboard.supervision` | trees, restarts, death notices |
@@ -21,9 +21,9 @@ What nearly every program needs is here; the rest is by topic:
 | `callboard.testing` | virtual time, probes, faults |
 | `callboard.updates` | the progress of an execution |
 
-Invariants: importing this package imports neither Ray nor any other part of Callboard, each
-name is fetched from its one home when it is first used, and a name is public only if it is
-in `__all__` here or in a topic's.
+Invariants: the import of this package imports neither Ray nor any other part of Callboard. The
+first use of a name loads it from its one home. A name is public only if it is in `__all__` here or
+in a topic's module.
 """
 
 import importlib
@@ -106,10 +106,10 @@ TOPICS: Final = (
     "testing",
     "updates",
 )
-"""The modules of this package that are public: all else is by topic."""
+"""The public modules of this package."""
 
-# Fetched at first use, so that `callboard --help` and a host that needs one part of it do not
-# pay for all; a test holds it against the imports above, which type checkers read.
+# Loaded at first use, so that `callboard --help` and hosts load only the parts that they need. A
+# test compares this with the imports above, which type checkers read.
 _HOMES: Final = {
     "callboard.actors.kernel.actor": ("Actor", "Agent", "handler"),
     "callboard.actors.kernel.context": ("Context",),

@@ -1,4 +1,4 @@
-"""Every error that Callboard raises, all with one base; see docs/drivers.md for who must act."""
+"""All errors of Callboard, with one base class; docs/drivers.md says who must act on each."""
 
 from callboard.actors.events.errors import (
     EventUnreadable,

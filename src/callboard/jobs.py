@@ -1,4 +1,4 @@
-"""What a request becomes: a job, its plan of sub-tasks, their retries, the handle on it."""
+"""Jobs: plans of sub-tasks, retries, and the handles of executions."""
 
 from callboard.actors.executions.handle import ExecutionHandle
 from callboard.messages.jobs.execution import Decision, ExecutionStatus, OnFailure, TaskStatus

@@ -1,4 +1,4 @@
-"""What travels between actors besides users' own contracts, and how: notices, limits, the codec."""
+"""Notices, dead letters, timers, limits and the codec of messages."""
 
 from callboard.actors.kernel.actor import Overflow
 from callboard.actors.kernel.timers import Timer

@@ -1,4 +1,4 @@
-"""Where actors run, and which of them a message reaches."""
+"""The placement of actors on hosts, and the routing of messages to them."""
 
 from callboard.messages.control.hosts import HostSpec
 from callboard.messages.control.placement import Placement, Resources

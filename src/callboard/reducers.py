@@ -1,4 +1,4 @@
-"""What makes one result of many, and settles conflicts between them."""
+"""Reducers merge many results into one; resolvers settle conflicts between them."""
 
 from callboard.actors.aggregator.conflicts import (
     Claim,

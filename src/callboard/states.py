@@ -1,4 +1,4 @@
-"""The states of executions and agents: kept, cached, and changed by known transitions."""
+"""The states of executions and agents: stored, cached, and changed by known transitions."""
 
 from callboard.actors.state.states import AgentStateManager
 from callboard.messages.jobs.execution import StateTransitionTrigger

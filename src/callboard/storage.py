@@ -1,4 +1,4 @@
-"""Stores and caches, by URL."""
+"""Stores and caches that a URL names."""
 
 from callboard.messages.storage.blobs import BlobStore
 from callboard.messages.storage.stores import Cache, ReadModelStore, StateStore

@@ -1,4 +1,4 @@
-"""How actors and hosts are supervised: trees, restarts, death notices."""
+"""The supervision of actors and hosts: trees, restarts, death notices."""
 
 from callboard.actors.kernel.actor import OnError, OnRestart
 from callboard.actors.kernel.monitors.monitors import Watch

@@ -1,4 +1,4 @@
-"""What a system tells about itself to metrics."""
+"""Metrics of projections, logs and caches that a program adds to those of its driver."""
 
 from callboard.runtime.api.measure import measure
 

@@ -1,4 +1,4 @@
-"""What an execution says of itself while it runs; see `ExecutionHandle.updates`."""
+"""The updates of a running execution; see `ExecutionHandle.updates`."""
 
 from callboard.messages.jobs.updates import (
     ExecutionMetrics,

@@ -53,7 +53,7 @@ def test_figures_keep_six_significant_digits() -> None:
     assert data["results"] == {"a_per_s": 123457.0, "b_ms": 0.0123457}
 
 
-def test_the_table_tells_every_side_and_its_status() -> None:
+def test_the_table_shows_every_side_and_its_status() -> None:
     report = report_of(
         measured("callboard", asks_per_s=300.0),
         measured("ray", asks_per_s=10.0),
@@ -104,7 +104,7 @@ def test_list_names_all_benches() -> None:
     assert names == [*first_round, *hosts, "state", "durable", "resume", "append", "project"]
 
 
-def test_what_a_side_cannot_do_stands_in_the_json_and_in_the_table() -> None:
+def test_the_limits_of_a_side_are_in_the_json_and_in_the_table() -> None:
     cannot = {"sleeping_barber": "no chairs"}
     ray = SideReport("ray", "measured", {}, results={"big_messages_per_s": 5.0}, cannot=cannot)
     report = report_of(measured("callboard", big_messages_per_s=10.0), ray, bench="savina")

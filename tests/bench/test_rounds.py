@@ -54,10 +54,10 @@ def test_ours_and_a_peer_are_measured_and_compared(
 
 
 def test_sides_take_turns_in_every_round(make_bench: MakeBench, make_side: MakeSide) -> None:
-    told: list[str] = []
+    lines: list[str] = []
     bench = make_bench(peers=(make_side("one"), make_side("two")))
-    report = run_bench(bench, smoke=True, repeat=2, all_peers=True, progress=told.append)
-    assert [line.rpartition(": ")[2] for line in told] == ["callboard", "one", "two"] * 2
+    report = run_bench(bench, smoke=True, repeat=2, all_peers=True, progress=lines.append)
+    assert [line.rpartition(": ")[2] for line in lines] == ["callboard", "one", "two"] * 2
     assert len(report.ours.rounds) == 2
 
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.ours.savina import STAGES
+from bench.ours.savina import RUNNERS
 from bench.outcome import Params
-from bench.peers.savina.plays import PLAYS
+from bench.peers.savina.drivers import DRIVERS
 from bench.registry import SAVINA
 from bench.rounds import Report, SideReport
 from bench.savina.games import (
@@ -30,8 +30,8 @@ PING_PONG = {"ping_pong.round_trips": 3}
 
 def test_the_suite_has_the_games_it_is_asked_for() -> None:
     assert len(NAMES) >= 12
-    assert list(STAGES) == NAMES
-    assert list(PLAYS) == NAMES
+    assert list(RUNNERS) == NAMES
+    assert list(DRIVERS) == NAMES
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_the_page_has_a_row_for_each_game() -> None:
     assert rows_of(PAGE.read_text(encoding="utf-8")) == NAMES
 
 
-def test_the_page_says_of_each_game_what_is_done() -> None:
+def test_the_page_describes_each_game() -> None:
     text = PAGE.read_text(encoding="utf-8")
     assert all(f"| `{game.name}` | {game.what} |" in text for game in GAMES)
 
@@ -117,7 +117,7 @@ def report(*peers: SideReport) -> Report:
     return Report("savina", "How fast?", False, 1, ours, peers)
 
 
-def test_a_table_tells_rates_smaller_sizes_and_what_is_missing() -> None:
+def test_a_table_shows_rates_smaller_sizes_and_missing_sides() -> None:
     pykka = SideReport("pykka", "measured", {**PYKKA}, results={"ping_pong_messages_per_s": 99.4})
     ray = SideReport("ray", "measured", {**RAY}, cannot=RAY_CANNOT)
     erlang = SideReport("erlang", "absent", {}, "no program 'erl' here")

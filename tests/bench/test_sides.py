@@ -65,7 +65,7 @@ COUNTS = (
     *("outcome_", "processes_", "descriptors_", "asks", "answers_each_second"),
     *("slowdown", "journal_", "run_again", "append_p50_over_fsync"),
 )
-"""Figures that are counts, or compare with ourselves: told, never compared with others."""
+"""Figures that are counts, or ratios of our own figures: no verdict compares them with others."""
 
 
 @pytest.fixture(scope="module")

@@ -43,7 +43,7 @@ def test_an_ask_loop_reaches_the_expected_check() -> None:
     assert check_of_each(replies) == expected_ask({"messages": COUNT})
 
 
-def test_a_tally_of_all_tells_reaches_the_expected_check() -> None:
+def test_a_tally_of_all_messages_reaches_the_expected_check() -> None:
     counted = tally(ask_request(number) for number in range(COUNT))
     assert check_of(counted) == expected_tell_local({"messages": COUNT})
 

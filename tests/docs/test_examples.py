@@ -1,4 +1,4 @@
-"""Every Python example in `docs/` runs: each page from top to bottom, in a process of its own."""
+"""Every Python example in `docs/` runs: each page from top to bottom, in its own process."""
 
 import re
 import subprocess
@@ -16,7 +16,7 @@ PAGES: Final = sorted(
 
 
 def script_of(page: str) -> str:
-    """The page's examples as one script, each on its own lines, so that a traceback fits."""
+    """The examples of a page as one script, on the page's lines, so that tracebacks match."""
     script: list[str] = []
     for block in FENCE.finditer(page):
         line = page.count("\n", 0, block.start(1))

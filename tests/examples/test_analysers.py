@@ -277,7 +277,7 @@ NESTED = {
 
 @pytest.mark.parametrize("agent", ANALYSER_NAMES)
 @pytest.mark.parametrize("shape", NESTED)
-def test_what_is_just_not_too_deep_is_analysed_on_any_stack(
+def test_the_deepest_allowed_nesting_is_analysed_on_any_stack(
     written: Writer, agent: str, shape: str
 ) -> None:
     """An actor's stack is deeper than a loop's, and both must say the same."""

@@ -132,7 +132,7 @@ def test_a_missing_tree_is_a_usage_error(tmp_path: Path) -> None:
 # --- JSON -----------------------------------------------------------------------------
 
 
-def test_json_has_what_was_promised_and_timings_last(sample_tree: Path) -> None:
+def test_json_has_the_documented_fields_and_timings_last(sample_tree: Path) -> None:
     report = review_sequential(sample_tree)
     data = json.loads(render_json(report, {"total_s": 1.23456}))
     assert list(data)[-1] == "timings"
@@ -154,7 +154,7 @@ def test_canonical_ignores_timings_only(sample_tree: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"{}", b"\xff", b'{"findings": [}'])
-def test_canonical_refuses_what_is_no_report(data: bytes) -> None:
+def test_canonical_refuses_other_json_than_a_report(data: bytes) -> None:
     with pytest.raises(InvalidMessage):
         canonical(data)
 

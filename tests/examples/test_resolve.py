@@ -195,6 +195,6 @@ def test_no_claim_is_lost(raw: list[Finding]) -> None:
         )
 
 
-def test_ties_are_broken_the_same_way_in_every_order() -> None:
+def test_the_order_of_findings_does_not_decide_a_tie() -> None:
     tied = [finding("ruff"), finding("bandit"), finding("hygiene"), finding("ruff", message="or")]
     assert len({dumped(resolve(order)) for order in permutations(tied)}) == 1

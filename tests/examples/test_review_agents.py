@@ -32,7 +32,7 @@ def context(*, cancelled: bool = False) -> Context:
 
 def ask(agent: Specialist, folder: Path, *paths: str, slice_s: float) -> BatchFindings:
     work = agent.request(root=str(folder), paths=paths, slice_s=slice_s)
-    return agent.look(work, context())
+    return agent.analyse(work, context())
 
 
 def test_there_is_one_agent_for_every_analyser() -> None:
@@ -47,7 +47,7 @@ def test_no_two_specialists_take_the_same_contract() -> None:
 
 
 @pytest.mark.parametrize("name", ANALYSER_NAMES)
-def test_an_agent_finds_what_its_analyser_finds_in_however_many_slices(
+def test_an_agent_has_the_findings_of_its_analyser_for_any_number_of_slices(
     name: str, folder: Path
 ) -> None:
     agent = SPECIALISTS[name]()
@@ -67,7 +67,7 @@ def test_an_agent_whose_time_is_over_finishes_one_file_all_the_same(folder: Path
     assert (part.reviewed, part.left) == (("a.py",), ("b.py", "c.py"))
 
 
-def test_an_agent_that_nobody_waits_for_any_more_looks_at_nothing(folder: Path) -> None:
+def test_an_agent_of_a_cancelled_ask_analyses_nothing(folder: Path) -> None:
     agent = SPECIALISTS["hygiene"]()
     work = agent.request(root=str(folder), paths=tuple(FILES))
-    assert agent.look(work, context(cancelled=True)).reviewed == ()
+    assert agent.analyse(work, context(cancelled=True)).reviewed == ()

@@ -65,19 +65,19 @@ def silent_address() -> Iterator[str]:
 
 @pytest.fixture
 def closed_address() -> str:
-    """A port where nobody listens."""
+    """A port on which no process listens."""
     with closing(socket.socket()) as listener:
         listener.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{listener.getsockname()[1]}"
 
 
-def test_what_nobody_can_read_or_parse_is_a_finding(expected: bytes) -> None:
+def test_a_file_that_cannot_be_read_or_parsed_is_a_finding(expected: bytes) -> None:
     topics = {(row["path"], row["topic"]) for row in json.loads(expected)["findings"]}
     assert topics >= set(FINDINGS_OF_BAD_FILES.items())
     assert BAD_FILES.keys() & FINDINGS_OF_BAD_FILES.keys()
 
 
-def test_the_inline_engine_reports_what_the_plain_loop_reports(
+def test_the_inline_engine_has_the_report_of_the_plain_loop(
     tree: Path, expected: bytes, tmp_path: Path
 ) -> None:
     done = review(tree, "--out", tmp_path, "--engine", "inline", "--hosts", "1")
@@ -87,7 +87,7 @@ def test_the_inline_engine_reports_what_the_plain_loop_reports(
     assert str(tmp_path / "report.sarif") in done.stdout
 
 
-def test_several_inline_hosts_report_the_same_and_one_line_of_json_sums_it_up(
+def test_several_inline_hosts_have_the_same_report_and_one_line_of_json_sums_it_up(
     tree: Path, expected: bytes, tmp_path: Path
 ) -> None:
     done = review(tree, "--out", tmp_path, "--engine", "inline", "--hosts", "3", "--json")
@@ -111,7 +111,7 @@ def check_summary(done: Done, report: bytes) -> None:
 @pytest.mark.ray
 @pytest.mark.soak
 @pytest.mark.parametrize("hosts", [1, 2, 4])
-def test_ray_hosts_report_what_the_plain_loop_reports(
+def test_ray_hosts_have_the_report_of_the_plain_loop(
     hosts: int, tree: Path, expected: bytes, tmp_path: Path
 ) -> None:
     done = review(tree, "--out", tmp_path, "--hosts", str(hosts))
@@ -167,7 +167,7 @@ def test_a_file_in_the_place_of_the_tree_is_bad_input(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("way", ["--sequential", "--engine=ray"])
-def test_an_output_folder_that_cannot_be_written_is_told_before_anything_starts(
+def test_an_output_folder_that_cannot_be_written_is_refused_before_anything_starts(
     way: str, tree: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "out").write_text("a file")
@@ -180,7 +180,7 @@ def test_an_output_folder_that_cannot_be_written_is_told_before_anything_starts(
 
 
 @pytest.mark.skipif(not Path("/proc/sys").is_dir(), reason="needs a file system that is read-only")
-def test_a_read_only_output_folder_is_told(tree: Path) -> None:
+def test_a_read_only_output_folder_is_refused(tree: Path) -> None:
     done = review(tree, "--out", "/proc/sys/out")
     assert done.returncode == 2
     assert "cannot write" in done.stderr
@@ -208,7 +208,7 @@ def test_wrong_options_are_wrong_use(options: tuple[str, ...], tree: Path, tmp_p
 @pytest.mark.parametrize(
     "address", ["closed_address", pytest.param("silent_address", marks=pytest.mark.soak)]
 )
-def test_a_cluster_that_does_not_answer_is_told_within_ten_seconds(
+def test_a_silent_cluster_is_an_error_within_ten_seconds(
     address: str, request: pytest.FixtureRequest, tree: Path, tmp_path: Path
 ) -> None:
     where: str = request.getfixturevalue(address)

@@ -63,13 +63,13 @@ def wait_for_results(stream: IO[str] | None) -> str:
 
 
 def a_host_of(process: subprocess.Popen[str]) -> psutil.Process:
-    """The process of one of the agents' hosts; not a standby, which looks the same."""
+    """The process of one of the agents' hosts, not of a standby."""
     (socket,) = (path for path in admin_sockets(SYSTEM) if process_of(path) == process.pid)
-    view = asyncio.run(_look(socket))
+    view = asyncio.run(_query(socket))
     return psutil.Process(next(host.pid for host in view.hosts if host.slot and host.pid))
 
 
-async def _look(socket: Path) -> CallboardView:
+async def _query(socket: Path) -> CallboardView:
     return await connect(socket).ask(QuerySystem(actors_max=0))
 
 

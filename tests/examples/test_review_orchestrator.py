@@ -18,13 +18,13 @@ from examples.review.orchestrator import (
     ReviewTree,
     by_file,
     by_size,
-    everything_was_seen,
-    findings_are_of,
+    every_file_was_seen,
+    findings_are_in_the_tree,
+    remaining_files,
     root_is_a_folder,
     route,
     settle,
     specialists_exist,
-    what_is_left,
     with_sizes,
 )
 from examples.review.tree import SourceTree
@@ -97,20 +97,20 @@ def test_small_trees_are_routed_file_by_file_and_each_request_to_its_own_pool() 
     assert sorted(route(small).agents.values()) == sorted(NAMES)
 
 
-def test_what_an_agent_had_no_time_for_is_one_more_sub_task_until_nothing_is_left() -> None:
+def test_the_remaining_files_are_one_more_sub_task_until_none_is_left() -> None:
     (sub_task,) = by_size(request(1_000, 1_000, 1_000, specialists=("radon",)))
     first, second, third = sub_task.request.paths
-    (rest,) = what_is_left(sub_task, answer("radon", first, left=(second, third)))
+    (rest,) = remaining_files(sub_task, answer("radon", first, left=(second, third)))
     assert rest.request.paths == (second, third)
     assert type(rest.request) is type(sub_task.request)
     assert rest.priority < sub_task.priority
-    (last,) = what_is_left(rest, answer("radon", second, left=(third,)))
+    (last,) = remaining_files(rest, answer("radon", second, left=(third,)))
     assert last.request.paths == (third,)
     assert len({sub_task.id, rest.id, last.id}) == 3
-    assert what_is_left(last, answer("radon", third)) == ()
+    assert remaining_files(last, answer("radon", third)) == ()
 
 
-def test_sizes_are_looked_up_and_a_missing_file_has_none(tmp_path: Path) -> None:
+def test_sizes_are_read_and_a_missing_file_has_none(tmp_path: Path) -> None:
     (tmp_path / "here.py").write_bytes(b"x = 1\n")
     asked = ReviewTree(root=str(tmp_path), paths=("gone.py", "here.py"), specialists=NAMES)
     assert with_sizes(asked, CONTEXT).sizes_bytes == (0, 6)
@@ -124,31 +124,31 @@ def test_an_unknown_or_repeated_specialist_is_refused_by_name(names: tuple[str, 
 
 def test_a_root_that_has_gone_is_refused(tmp_path: Path) -> None:
     gone = ReviewTree(root=str(tmp_path / "gone"), paths=(), specialists=NAMES)
-    with pytest.raises(RequestRejected, match="no folder"):
+    with pytest.raises(RequestRejected, match="not a folder"):
         root_is_a_folder(gone)
 
 
 def test_complete_answers_pass_the_check() -> None:
     settled = settle([answer(name, "a.py", "b.py") for name in NAMES])
-    everything_was_seen(tree("a.py", "b.py"), settled)
+    every_file_was_seen(tree("a.py", "b.py"), settled)
 
 
 def test_a_file_that_one_specialist_left_out_is_noticed() -> None:
     settled = settle([answer(name, "a.py") for name in NAMES[1:]])
     with pytest.raises(ResultRejected, match=f"{NAMES[0]}: a.py"):
-        everything_was_seen(tree("a.py"), settled)
+        every_file_was_seen(tree("a.py"), settled)
 
 
 def test_a_file_that_was_seen_twice_is_noticed() -> None:
     answers = [answer(name, "a.py") for name in NAMES]
     with pytest.raises(ResultRejected, match="seen twice"):
-        everything_was_seen(tree("a.py"), settle([*answers, answers[0]]))
+        every_file_was_seen(tree("a.py"), settle([*answers, answers[0]]))
 
 
 def test_a_finding_about_a_file_of_no_tree_is_noticed() -> None:
     settled = settle([answer("text", "a.py", found=(finding("elsewhere.py"),))])
     with pytest.raises(ResultRejected, match=r"elsewhere\.py"):
-        findings_are_of(tree("a.py"), settled)
+        findings_are_in_the_tree(tree("a.py"), settled)
 
 
 def test_agents_that_say_the_same_are_settled_into_one_finding() -> None:

@@ -20,7 +20,7 @@ from examples.review.finding import Finding, Severity
 from examples.review.progress import (
     LinesView,
     NoView,
-    Standing,
+    ReviewProgress,
     TableView,
     Tally,
     choose_view,
@@ -63,32 +63,34 @@ def lines_of(text: io.StringIO) -> list[str]:
 
 
 def test_findings_and_files_are_counted_for_each_specialist() -> None:
-    standing = Standing(files=4).after(partial(("text", 2, 1), ("ruff", 1, 5), ("text", 1, 2)))
-    assert standing.by_specialist == {"ruff": Tally(1, 5), "text": Tally(3, 3)}
-    assert standing.findings == 8
+    progress = ReviewProgress(files=4).after(
+        partial(("text", 2, 1), ("ruff", 1, 5), ("text", 1, 2))
+    )
+    assert progress.by_specialist == {"ruff": Tally(1, 5), "text": Tally(3, 3)}
+    assert progress.findings == 8
 
 
 def test_a_line_says_how_far_it_is_and_who_lives() -> None:
-    standing = Standing(files=4, hosts=2)
+    progress = ReviewProgress(files=4, hosts=2)
     for update in (phase(ExecutionPhase.RUNNING), progressed(1.25, retries=7)):
-        standing = standing.after(update)
-    line = line_of(standing)
+        progress = progress.after(update)
+    line = line_of(progress)
     assert line == "  1.2 s | running | 3 of 6 sub-tasks | 0 findings | 2 hosts | 7 retries"
 
 
 def test_lines_begin_with_the_first_result_and_then_keep_their_distance() -> None:
     text = io.StringIO()
     view = LinesView(Console(file=text, width=80))
-    standing = Standing(files=4).after(progressed(0.1))
-    view.show(standing)
+    progress = ReviewProgress(files=4).after(progressed(0.1))
+    view.show(progress)
     assert lines_of(text) == []
     for elapsed_s in (0.2, 0.3, 3.1, 3.3, 5.0):
-        standing = standing.after(partial(("text", 1, 1))).after(progressed(elapsed_s))
-        view.show(standing)
+        progress = progress.after(partial(("text", 1, 1))).after(progressed(elapsed_s))
+        view.show(progress)
     assert [line.strip()[:3] for line in lines_of(text)] == ["0.2", "3.3"]
 
 
-async def test_a_lost_host_is_told_at_once() -> None:
+async def test_a_lost_host_is_printed_at_once() -> None:
     text = io.StringIO()
     living = iter([2, 2, 2, 1, 1])
 
@@ -110,7 +112,9 @@ def test_a_table_has_a_row_for_each_specialist_and_leaves_nothing_behind() -> No
         execution_id="1", task_id="ruff/3", attempt=1, code="c", message="[oops", retried=True
     )
     with TableView(console) as view:
-        view.show(Standing(files=4).after(partial(("text", 2, 1), ("ruff", 4, 5))).after(trouble))
+        view.show(
+            ReviewProgress(files=4).after(partial(("text", 2, 1), ("ruff", 4, 5))).after(trouble)
+        )
         shown = text.getvalue()
     assert "2 / 4" in shown
     assert "4 / 4" in shown

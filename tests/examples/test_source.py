@@ -40,7 +40,7 @@ def test_plain_file_has_text_and_tree() -> None:
         (b"'unfinished", 1),
     ],
 )
-def test_what_python_cannot_parse_is_a_problem_with_a_line(data: bytes, line: int) -> None:
+def test_unparsable_source_is_a_problem_with_a_line(data: bytes, line: int) -> None:
     problem = SourceFile("a.py", data).parse_problem
     assert problem is not None
     assert (problem.rule, problem.line) == ("unparsable", line)
@@ -92,7 +92,7 @@ def test_file_over_the_limit_is_not_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(10)
-def test_what_is_no_file_is_unreadable(tmp_path: Path) -> None:
+def test_a_path_without_a_file_is_unreadable(tmp_path: Path) -> None:
     (tmp_path / "folder.py").mkdir()
     (tmp_path / "dangling.py").symlink_to(tmp_path / "nowhere")
     (tmp_path / "loop.py").symlink_to(tmp_path / "loop.py")

@@ -41,7 +41,7 @@ def test_links_to_folders_are_not_entered(tmp_path: Path) -> None:
     assert scan_tree(tmp_path).paths == ("real/a.py",)
 
 
-def test_what_only_looks_like_a_file_is_listed(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_read_as_a_file_is_listed(tmp_path: Path) -> None:
     (tmp_path / "folder.py").mkdir()
     (tmp_path / "folder.py" / "inner.py").touch()
     (tmp_path / "dangling.py").symlink_to("nowhere")

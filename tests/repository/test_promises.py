@@ -13,7 +13,7 @@ from ..supervisors.test_matrix_actor import EXTRAS_OF_ACTORS
 ROOT: Final = Path(__file__).resolve().parents[2]
 TABLE: Final = "| promise | test |"
 PROMISING: Final = (
-    "keyed", "looking", "mailboxes", "placement", "supervision", "testing", "watch",
+    "keyed", "mailboxes", "observing", "placement", "supervision", "testing", "watch",
 )  # fmt: skip
 """Pages that have to have such a table."""
 NAMED: Final = re.compile(r"`([\w/]+\.py)?(?:::)?(\w*Machine|test_\w+)?`")

@@ -84,7 +84,7 @@ def short_functions(source: Source) -> Iterator[str]:
                 yield f"line {node.lineno}: {node.name} has {lines} lines"
 
 
-def telling_names(source: Source) -> Iterator[str]:
+def clear_names(source: Source) -> Iterator[str]:
     for part in source.path.with_suffix("").parts:
         words = part.strip("_").split("_")
         if BANNED_NAMES & {part.strip("_"), words[-1]} or words[0] == "base":
@@ -192,7 +192,7 @@ def _sleeps(body: list[ast.stmt]) -> Iterator[int]:
 PYTHON_RULES: Final[tuple[Rule, ...]] = (
     short_files,
     short_functions,
-    telling_names,
+    clear_names,
     docstring_first,
     names_its_exports,
     imported_by_one_name,
@@ -289,12 +289,12 @@ LONG_FUNCTION: Final = "def f():\n" + "    x = 1\n" * FUNCTION_LINES_MAX
 CASES: Final = [
     (short_files, "actors/a.py", "x = 1\n" * (FILE_LINES_MAX + 1)),
     (short_functions, "actors/a.py", LONG_FUNCTION),
-    (telling_names, "runtime/utils.py", ""),
-    (telling_names, "runtime/string_helpers.py", ""),
-    (telling_names, "actors/base_actor.py", ""),
-    (telling_names, "runtime/common/files.py", ""),
-    (telling_names, "actors/a.py", "class PoolManager: ...\n"),
-    (telling_names, "actors/a.py", "class BaseActor: ...\n"),
+    (clear_names, "runtime/utils.py", ""),
+    (clear_names, "runtime/string_helpers.py", ""),
+    (clear_names, "actors/base_actor.py", ""),
+    (clear_names, "runtime/common/files.py", ""),
+    (clear_names, "actors/a.py", "class PoolManager: ...\n"),
+    (clear_names, "actors/a.py", "class BaseActor: ...\n"),
     (docstring_first, "actors/a.py", "x = 1\n"),
     (names_its_exports, "actors/a.py", '"""A."""\n'),
     (names_its_exports, "actors/__init__.py", '"""A."""\n'),
@@ -337,14 +337,14 @@ def test_a_breach_is_noticed(rule: Rule, path: str, text: str) -> None:
         ),
         (finished, "examples/a.py", 'WORDS = ["TODO"]\n'),
         (of_no_machine, "docs/a.md", "Ray writes to /tmp/ray, logs are in src/work/x\n"),
-        (telling_names, "messages/jobs/commands.py", "class Database: ...\n"),
+        (clear_names, "messages/jobs/commands.py", "class Database: ...\n"),
     ],
 )
 def test_what_is_allowed_passes(rule: Rule, path: str, text: str) -> None:
     assert not list(rule(Source(Path(path), text)))
 
 
-def test_dead_modules_are_told_from_living_ones() -> None:
+def test_dead_modules_are_found_among_living_ones() -> None:
     sources = [
         Source(Path("actors/cell.py"), "from .dispatch import d\n"),
         Source(Path("actors/dispatch.py"), ""),

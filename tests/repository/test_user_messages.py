@@ -1,4 +1,4 @@
-"""A user's `messages.py`, `actors.py`, ... beside a driver script have nothing to do with ours.
+"""A user's `messages.py`, `actors.py`, ... next to a driver script have nothing to do with ours.
 
 Python puts the script's folder first on its path, and Ray does so in its workers. Bare imports
 of our folders would find the user's files there.
@@ -34,7 +34,7 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_driver_beside_files_of_our_names_imports_everything(project: Path) -> None:
+def test_a_driver_next_to_files_of_our_names_imports_everything(project: Path) -> None:
     command = [sys.executable, "driver.py", *NAMES]
     done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=project)
     assert done.returncode == 0, done.stderr

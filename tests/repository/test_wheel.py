@@ -55,7 +55,7 @@ OF_THE_TESTS: Final = frozenset(
 def wheel(
     root: Path, repository_files: list[Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """A wheel built from a copy, because building writes beside the sources."""
+    """A wheel built from a copy, because building writes next to the sources."""
     copy = tmp_path_factory.mktemp("copy")
     for file in repository_files:
         (copy / file).parent.mkdir(parents=True, exist_ok=True)

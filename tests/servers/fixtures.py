@@ -1,4 +1,4 @@
-"""Fixtures of real servers: started once, when the first test wants one, and emptied for each."""
+"""Fixtures of real servers, started once for the first test that needs one, emptied for each."""
 
 import itertools
 from collections.abc import Iterator
@@ -50,7 +50,7 @@ def postgres_server(postgres_process: PostgresServer) -> Iterator[PostgresServer
 
 @pytest.fixture
 def postgres_schema() -> str:
-    """A name of a schema that no other test has."""
+    """The name of a schema that no other test uses."""
     return f"test_{next(SCHEMAS)}"
 
 
@@ -62,14 +62,14 @@ def postgres_url(postgres_server: PostgresServer, postgres_schema: str) -> str:
 
 @pytest.fixture
 def postgres_proxy(postgres_server: PostgresServer) -> Iterator[Proxy]:
-    """A way to the server, by TCP, that the test may cut."""
+    """A TCP path to the server that the test may cut."""
     with Proxy(postgres_server.socket) as proxy:
         yield proxy
 
 
 @pytest.fixture
 def proxied_url(postgres_proxy: Proxy, postgres_schema: str) -> str:
-    """The same store as `postgres_url`, by way of the proxy."""
+    """The same store as `postgres_url`, through the proxy."""
     return (
         f"postgresql://postgres@{postgres_proxy.host}:{postgres_proxy.port}/postgres"
         f"?schema={postgres_schema}"

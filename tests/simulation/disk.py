@@ -1,8 +1,8 @@
 """A simulated disk with one event log: it takes time, it fails, and it forgets unsynced commits.
 
-A commit is written, then synced, then answered, each at a moment of the world. A reader sees
+A commit is written, then synced, then answered, each at its own virtual time. A reader sees
 synced commits. When the machine crashes, unsynced commits may be lost, from some commit on. A
-commit that was on its way is wholly there or not at all.
+commit on its way is complete or absent.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,21 +28,21 @@ ALL: Final = 1_000_000
 @final
 @dataclass(frozen=True, slots=True)
 class DiskFaults:
-    """How slow a disk is and how often it fails: chances are per call, times in seconds."""
+    """The delays and the failures of a disk: probabilities for each call, times in seconds."""
 
     write_max_s: float = 0.001
     sync_max_s: float = 0.004
     unavailable: float = 0.0
     full: float = 0.0
     unknown: float = 0.0
-    """A commit that ends without an answer: it may be written, and synced, or not."""
+    """A commit without an answer: it may be written, and synced, or not."""
 
 
 NO_DISK_FAULTS: Final = DiskFaults()
 
 
 class SimulatedDisk:
-    """The disk outlives every process of a world; `on_synced` gets each event, once."""
+    """The disk survives every process of a world; `on_synced` gets each event once."""
 
     def __init__(
         self,
@@ -55,13 +55,13 @@ class SimulatedDisk:
         self.epoch = 0
         self.owner = ""
         self.synced = 0
-        """The position up to which nothing is lost."""
+        """The last position that a crash cannot lose."""
         self.under_way: list[tuple[int, Sequence[Append]]] = []
         """Commits that are not written yet, with their writers' epochs."""
         self._wall_time = wall_time
         self._on_synced = on_synced
         self._ends: list[int] = []
-        """Where commits end that are written and not synced."""
+        """The end positions of written, unsynced commits."""
         self.log = self._new_log()
 
     def _new_log(self) -> MemoryEventStore:
@@ -70,7 +70,7 @@ class SimulatedDisk:
         return log
 
     def write(self, epoch: int, appends: Sequence[Append]) -> list[Appended | CallboardError]:
-        """One transaction: the epoch is checked in it. Raises `WriterFenced`."""
+        """Write one transaction, which checks the epoch. Raises `WriterFenced`."""
         if epoch != self.epoch:
             raise WriterFenced(
                 f"{self.owner} writes this log (epoch {self.epoch}), not epoch {epoch}.",
@@ -81,7 +81,7 @@ class SimulatedDisk:
         return results
 
     def sync(self) -> None:
-        """All that is written stays."""
+        """Sync all written commits."""
         self._ends.clear()
         head = self.log.head()
         if head > self.synced:
@@ -91,7 +91,7 @@ class SimulatedDisk:
                 self._on_synced(event)
 
     def crash(self) -> None:
-        """The machine is gone, and comes back with the commits that the disk has kept."""
+        """Crash the machine; it comes back with the commits that the disk has kept."""
         draw = self.draw
         under_way, self.under_way = self.under_way, []
         for epoch, appends in under_way:
@@ -108,7 +108,7 @@ class SimulatedDisk:
 
 
 class SimulatedEventStore:
-    """One process' way to the disk: an `EventStore` whose calls take time where they would."""
+    """The disk as one process uses it: an `EventStore` whose calls take virtual time."""
 
     name = "simulated"
 
@@ -142,15 +142,15 @@ class SimulatedEventStore:
             disk.under_way.remove(entry)
             how = draw() if is_unknown else 1.0
             if how < 0.4:
-                raise CommitUnknown("the connection is gone, nothing is written.")
+                raise CommitUnknown("the connection is lost; the commit is not written.")
             results = disk.write(self._epoch, appends)
             if how < 0.7:
-                raise CommitUnknown("the connection is gone, all is written.")
+                raise CommitUnknown("the connection is lost; the commit is written.")
 
             def synced() -> list[Appended | CallboardError]:
                 disk.sync()
                 if is_unknown:
-                    raise CommitUnknown("the connection is gone, all is synced.")
+                    raise CommitUnknown("the connection is lost; the commit is synced.")
                 return results
 
             return Later(faults.sync_max_s * draw(), synced)

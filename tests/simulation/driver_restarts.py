@@ -1,7 +1,7 @@
-"""Driver restarts: everything is killed at any step, and a new driver begins with the disk.
+"""Driver restarts: the seed kills everything at any step, and a new driver begins with the disk.
 
-Each driver is a process of its own with a whole system in it. The disk outlives it, and so does
-the checker, which is outside all processes.
+Each driver is a separate process with a whole system in it. The disk survives it, and so does the
+checker, which is outside all processes.
 """
 
 import asyncio
@@ -30,14 +30,14 @@ KILLED_MAX_S: Final = 2.6
 @final
 @dataclasses.dataclass(frozen=True, slots=True)
 class Kill:
-    """When everything dies: so long after the driver began, and so many steps later."""
+    """The time at which everything dies, after the start of the driver, plus some steps."""
 
     after_s: float
     steps_late: int
 
 
 def draw_kill(draw: Callable[[], float]) -> Kill:
-    """Draw a moment of a driver's run, also one in which it has hardly begun."""
+    """Draw a moment of a driver's run, possibly right after its start."""
     return Kill(KILLED_MAX_S * draw(), int(draw() * STEPS_LATE_MAX))
 
 
@@ -48,7 +48,7 @@ async def run_driver(
     main: Callable[[], Coroutine[Any, Any, None]],
     kill: Kill | None,
 ) -> bool:
-    """Run `main` in a new driver until it ends or everything is killed; gives whether it ended."""
+    """Run `main` in a new driver; True when it ended, False when everything was killed."""
     world, director = run.world, asyncio.get_running_loop()
     first = len(world.loops)
     run.message_log = world.recorder = MessageLog(world, run.complain)
@@ -89,7 +89,7 @@ async def run_driver(
 
 
 async def open_disk_journal(_settings: Settings, disk: SimulatedDisk, owner: str) -> OpenJournal:
-    """A journal of this process on the disk; it fences the writer before it."""
+    """Open a journal of this process on the disk; it fences the previous writer."""
     limits = JournalLimits(patience_s=0.5 if disk.draw() < 0.5 else 5.0)
     journal = Journal(SimulatedEventStore(disk), owner=owner, limits=limits)
     await journal.open()

@@ -1,10 +1,10 @@
-"""The scenario of durable executions: whatever dies, acknowledged work stays done.
+"""The scenario of durable executions: acknowledged sub-tasks stay done, whatever dies.
 
 An execution with needs, bindings, growth, retries and an optional sub-task runs on hosts that
-crash, with a journal on a disk that fails, takes long and forgets what is not synced. Its driver
-is killed at any step, again and again, with everything else; it is superseded by another owner,
-and its journal is fenced by another writer. The checker reads each event once it is synced, with
-nothing of the kernel but the packing of events, and keeps its own counts.
+crash. Its journal is on a disk that fails, is slow, and forgets unsynced commits. The seed kills
+its driver with everything else at any step, again and again. Another owner supersedes it, and
+another writer fences its journal. The checker reads each synced event, uses only the event codec
+of the kernel, and keeps its own counts.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ __all__ = [
     "finish",
     "new_checker",
     "prepare",
-    "pursue",
+    "run_execution",
     "take_over",
 ]
 
@@ -61,7 +61,7 @@ AGAIN_S: Final = 0.1
 OPTIONAL: Final = 9_999
 """The number of the sub-task that never succeeds."""
 FIRST_IDENTITY: Final = 1 << 24
-"""Identities from here on are given by a checker."""
+"""A checker gives the identities from here on."""
 ENDED: Final = ("completed", "failed", "cancelled")
 
 
@@ -80,16 +80,16 @@ class Labor(Request[Labored], name="sim.labor"):
 
 
 class LaborAgent(Agent):
-    """Does it; sometimes it fails, sometimes it takes long."""
+    """Runs pieces of labor; sometimes it fails, sometimes it is slow."""
 
     @handler
     async def labor(self, request: Labor) -> Labored:
-        """Check that it may run, and run it."""
+        """Check that the piece may run, and run it."""
         log = current_message_log()
         log.checker.runs(request.number)
         chance = log.random()
         if request.number == OPTIONAL or chance < 0.08:
-            raise OSError("a passing trouble")
+            raise OSError("a transient failure")
         if chance < 0.6:
             await asyncio.sleep(0.3 * chance)
         total = request.number + sum(part.total for part in request.parts if part is not None)
@@ -97,7 +97,7 @@ class LaborAgent(Agent):
 
 
 class ExecutionChecker:
-    """Keeps what the disk has acknowledged, and complains of what that forbids."""
+    """Records the acknowledged events, and complains when an event or a run contradicts them."""
 
     def __init__(self, run: Run, tasks: int) -> None:
         self.run: Final = run
@@ -107,31 +107,31 @@ class ExecutionChecker:
         self.events: Final[list[RecordedEvent]] = []
         self.ids: Final[list[str]] = []
         self.done: Final[set[str]] = set()
-        """Sub-tasks whose result is synced."""
+        """Sub-tasks with a synced result."""
         self.done_before: frozenset[str] = frozenset()
-        """Those whose result was synced when this driver began."""
+        """Sub-tasks with a synced result at the start of this driver."""
         self.status = ""
         self.opened: Final[list[OpenJournal]] = []
-        """Journals of this driver besides the system's own."""
+        """Journals of this driver, except the one of the system."""
         self._planned: int | None = None
         self._head = 0
         self._versions: dict[str, int] = {}
         self._identities = itertools.count(1)
 
     def new_id(self) -> str:
-        """An identity that no other driver of the run gets."""
+        """An identity that is unique in the run."""
         self.nonces.append(f"{FIRST_IDENTITY + next(self._identities):08x}")
         return self.nonces[-1]
 
     def driver_started(self) -> None:
-        """A new driver begins: what is done now stays done."""
+        """A new driver begins: sub-tasks that are done now stay done."""
         self.done_before = frozenset(self.done)
         self.opened.clear()
 
     # --- events ---------------------------------------------------------------------------
 
     def synced(self, event: RecordedEvent) -> None:
-        """An event stays."""
+        """An event is synced."""
         self._versions[event.stream] = version = self._versions.get(event.stream, 0) + 1
         self._head += 1
         if event.position != self._head or event.version != version:
@@ -179,7 +179,7 @@ class ExecutionChecker:
             self.run.complain("durable_before_it_leaves", f"{task_id!r} is collected, not synced")
 
     def check(self) -> None:
-        """At the end: each owner wrote in a row, and none after the next."""
+        """Check at the end that each owner wrote consecutively, and none after the next."""
         owners = {mark_of(nonce): nonce for nonce in self.nonces}
         wrote = [owners.get(event.id[MARK], "?") for event in self.events]
         turns = [owner for owner, _ in itertools.groupby(wrote)]
@@ -255,7 +255,7 @@ def _job(checker: ExecutionChecker) -> Job[Any, Any]:
 # --- activities -------------------------------------------------------------------------------
 
 
-async def pursue(
+async def run_execution(
     fixture: ScenarioFixture, checker: ExecutionChecker, *, supersedes: bool = False
 ) -> None:
     """Run the execution to its end, or until another owner supersedes this one."""
@@ -263,7 +263,7 @@ async def pursue(
     if supersedes:
         await fixture.later(BUSY_S)
     while True:
-        handle = await _taken_up(fixture, checker, job)
+        handle = await _resume_or_submit(fixture, checker, job)
         if handle is None:
             await asyncio.sleep(AGAIN_S)
             continue
@@ -285,7 +285,7 @@ async def pursue(
         return
 
 
-async def _taken_up(
+async def _resume_or_submit(
     fixture: ScenarioFixture, checker: ExecutionChecker, job: Job[Any, Any]
 ) -> ExecutionHandle[Any] | None:
     try:
@@ -297,13 +297,13 @@ async def _taken_up(
 
 
 async def take_over(fixture: ScenarioFixture, checker: ExecutionChecker) -> None:
-    """Another writer takes the log over, and its executions with it."""
+    """Another writer takes over the log and its executions."""
     await fixture.later(BUSY_S)
     system = fixture.system
     opened = await open_disk_journal(system.settings, checker.disk, "another writer")
     system._executions = Executions(host_of(system), system._environment, opened)
     checker.opened.append(opened)
-    await pursue(fixture, checker)
+    await run_execution(fixture, checker)
 
 
 def _draw_disk(draw: Any) -> DiskFaults:
@@ -319,7 +319,7 @@ def _draw_disk(draw: Any) -> DiskFaults:
 
 
 def new_checker(run: Run, tasks: int) -> ExecutionChecker:
-    """A checker with its disk."""
+    """Make a checker with its disk."""
     checker = ExecutionChecker(run, tasks)
     checker.disk = SimulatedDisk(run.draw, run.environment.wall_time, checker.synced)
     checker.disk.faults = _draw_disk(run.draw)
@@ -327,7 +327,7 @@ def new_checker(run: Run, tasks: int) -> ExecutionChecker:
 
 
 async def prepare(fixture: ScenarioFixture, checker: ExecutionChecker, *, is_last: bool) -> None:
-    """A pool that serves the execution; the disk of the last driver becomes healthy."""
+    """Start the pool of the execution; the disk of the last driver becomes healthy."""
     with contextlib.suppress(CallboardError):
         await fixture.system.pool(LaborAgent, size=6)
     if is_last:
@@ -340,28 +340,28 @@ async def _drive(run: Run, checker: ExecutionChecker, *, is_last: bool) -> None:
         await prepare(fixture, checker, is_last=is_last)
         others = []
         if run.draw() < 0.3:
-            others.append(pursue(fixture, checker, supersedes=True))
+            others.append(run_execution(fixture, checker, supersedes=True))
         if run.draw() < 0.3:
             others.append(take_over(fixture, checker))
-        await run_under_faults(fixture, pursue(fixture, checker), *others, count=2)
+        await run_under_faults(fixture, run_execution(fixture, checker), *others, count=2)
         await finish(fixture, checker)
 
 
 async def finish(fixture: ScenarioFixture, checker: ExecutionChecker) -> None:
-    """Run the execution to its end on a healthy disk: its last owner may be gone."""
+    """Run the execution to its end on a healthy disk: its last owner may be dead."""
     checker.disk.faults = NO_DISK_FAULTS
     opened = await open_disk_journal(fixture.system.settings, checker.disk, "the last writer")
     system = fixture.system
     system._executions = Executions(host_of(system), system._environment, opened)
-    await pursue(fixture, checker)
-    # Not before: an owner that has superseded another one goes on with its journal.
+    await run_execution(fixture, checker)
+    # Not before: an owner that superseded another one still uses its journal.
     for journal in (*checker.opened, opened):
         await journal.close()
     checker.check()
 
 
 async def durable(run: Run) -> None:
-    """An execution whose driver is killed again and again, with everything else."""
+    """An execution whose driver dies again and again, with everything else."""
     checker = new_checker(run, 8 + int(run.draw() * 8))
     for _ in range(int(run.draw() * (KILLS_MAX + 1))):
         kill = draw_kill(run.draw)

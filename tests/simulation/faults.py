@@ -1,4 +1,4 @@
-"""Faults, drawn from the seed: their kinds, times and lengths."""
+"""Faults drawn from the seed: their kinds, times and durations."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ __all__ = [
 FAULTS: Final = ("crash", "crash", "hang", "slow", "cut", "cut_one_way", "storm", "failing_start")
 LINK_FAULTS: Final = ("cut", "cut_one_way", "storm", "hang")
 STEPS_LATE_MAX: Final = 40
-"""A fault comes up to so many steps after its time: in the middle of other work."""
+"""The most steps between the time of a fault and the fault: it hits other activities."""
 HANG_MAX_S: Final = 1.5
 SLOW_STEP_MAX_S: Final = 0.002
 CUT_MAX_S: Final = 2.0
@@ -34,7 +34,7 @@ STORM: Final = NetworkFaults(
 @final
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault; `slot` and `other` are hosts, `seconds` is how long it lasts."""
+    """One fault; `slot` and `other` are hosts, `seconds` is its duration."""
 
     kind: str
     at_s: float
@@ -51,12 +51,12 @@ def draw_faults(
     draw: Callable[[], float], *, hosts: int, until_s: float, count: int,
     kinds: Sequence[str] = FAULTS,
 ) -> list[Fault]:  # fmt: skip
-    """Draw so many faults within a time; the driver itself neither crashes nor hangs."""
+    """Draw `count` faults before `until_s`; the driver neither crashes nor hangs."""
     faults = []
     for _ in range(count):
         kind = kinds[int(draw() * len(kinds))]
         slot = 1 + int(draw() * hosts)
-        other = int(draw() * hosts)  # Another one, or the driver.
+        other = int(draw() * hosts)  # Another host, or the driver.
         other = other if other < slot else other + 1
         faults.append(
             Fault(kind, draw() * until_s, slot, other, draw(), int(draw() * STEPS_LATE_MAX))
@@ -65,7 +65,7 @@ def draw_faults(
 
 
 def draw_network_faults(draw: Callable[[], float]) -> NetworkFaults:
-    """Network faults that last for the whole run."""
+    """Draw network faults for the whole run."""
     if draw() < 0.4:
         return NetworkFaults(streams=draw())
     return NetworkFaults(
@@ -81,7 +81,7 @@ def draw_network_faults(draw: Callable[[], float]) -> NetworkFaults:
 def schedule_faults(
     system: SimulatedSystem, faults: Sequence[Fault], inject: Injector | None = None
 ) -> None:
-    """Inject them at their times; `inject` is for worlds that know more kinds."""
+    """Inject faults at their times; `inject` handles more kinds than `inject_fault`."""
     inject = inject_fault if inject is None else inject
     world = system.world
     began_s = world.now_s
@@ -93,7 +93,7 @@ def schedule_faults(
         try:
             inject(system, fault)
         except UsageError:
-            return  # There is no such process just now.
+            return  # The process is down now.
 
     for fault in faults:
         world.at(began_s + fault.at_s, come, fault, fault.steps_late)
@@ -112,9 +112,9 @@ def inject_fault(system: SimulatedSystem, fault: Fault) -> None:
             system.slow(fault.slot, SLOW_STEP_MAX_S * fault.seconds)
             world.at(world.now_s + fault.seconds, _quick, loop)
         case "cut" | "cut_one_way":
-            ways = system.loop(fault.slot), system.loop(fault.other)
-            system.network.cut(*ways, both=fault.kind == "cut")
-            world.at(world.now_s + CUT_MAX_S * fault.seconds, system.network.heal, *ways)
+            ends = system.loop(fault.slot), system.loop(fault.other)
+            system.network.cut(*ends, both=fault.kind == "cut")
+            world.at(world.now_s + CUT_MAX_S * fault.seconds, system.network.heal, *ends)
         case "storm":
             before = system.network.faults
             world.trace.note(world.now_s, "a storm begins")

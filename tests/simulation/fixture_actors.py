@@ -1,6 +1,6 @@
 """The fixture actors of the scenarios: they record their messages in the message log.
 
-They fail on purpose, by the seed's chance or because a message says so.
+They fail deliberately, at random or because a message says so.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ __all__ = [
 MAILBOX: Final = 8
 """Small, so that mailboxes fill."""
 NOTE_S: Final = 0.002
-"""How long a receiver takes for some notes, at most."""
+"""The most time that a receiver takes for a note."""
 
 
 class Note(Contract, name="sim.note"):
@@ -91,7 +91,7 @@ class Fail(Contract, name="sim.fail"):
 
 
 class Poke(Contract, name="sim.poke"):
-    """Have the child at this place raise, or stop."""
+    """Let the child at this place raise, or stop."""
 
     place: int
     how: str = "fail"
@@ -121,7 +121,7 @@ class Receiver(Actor):
 
     @handler
     async def note(self, note: Note, ctx: Context) -> None:
-        """Write it down; sometimes it takes a while."""
+        """Record the note; sometimes take a while."""
         log = self._log
         log.took(note.sender, str(ctx.self_ref.address), note.number)
         chance = log.random()
@@ -181,21 +181,21 @@ class Sender(Actor):
 
     @handler
     async def relay(self, request: Relay, ctx: Context) -> Echoed:
-        """Ask on, within the deadline."""
+        """Ask the other actor, within the deadline."""
         current_message_log().began(request.number)
         await ctx.ask(Echo(number=request.onward), request.to)
         return Echoed(number=request.number)
 
 
 class SquaringAgent(Agent):
-    """Does sub-tasks; sometimes it fails, sometimes it takes long."""
+    """Runs sub-tasks; sometimes it fails, sometimes it is slow."""
 
     @handler
     async def square(self, request: Square) -> Squared:
         """Square a number."""
         chance = current_message_log().random()
         if chance < 0.05:
-            raise OSError("a passing trouble")
+            raise OSError("a transient failure")
         if chance < 0.3:
             await asyncio.sleep(chance)
         return Squared(number=request.number, square=request.number**2)
@@ -207,7 +207,7 @@ class SquaringAgent(Agent):
 
 
 class Child(Actor):
-    """Starts and stops with hooks that take time or fail, by chance."""
+    """Has start and stop hooks that take time or fail at random."""
 
     def __init__(self, trouble: float) -> None:
         self._trouble = trouble
@@ -235,7 +235,7 @@ class Child(Actor):
 
     @handler
     async def poke(self, message: Poke, ctx: Context) -> None:
-        """Raise, or stop; before, sometimes, take a while."""
+        """Raise or stop, sometimes after a while."""
         chance = current_message_log().random()
         if chance < 0.3:
             await asyncio.sleep(0.1 * chance)
@@ -246,14 +246,14 @@ class Child(Actor):
 
 
 async def _tried(wanted: Awaitable[Any]) -> None:
-    """Wait for a start or stop that may fail: the supervisor goes on."""
+    """Wait for a start or stop that may fail: the supervisor continues."""
     with contextlib.suppress(CallboardError):
         await wanted
 
 
 @functools.cache
 def parent_of(spec: SupervisorSpec) -> type["Parent"]:
-    """A parent class with this supervision; kept, because reading a class takes a while."""
+    """A parent class with this supervision; cached, because reading a class takes a while."""
     return type("Parent", (Parent,), {"supervision": spec, "__module__": __name__})
 
 
@@ -268,7 +268,7 @@ class Parent(Actor):
         self._nested = nested
 
     async def started(self, ctx: Context) -> None:
-        """Start the children, and a parent in their midst."""
+        """Start the children, with a parent between them."""
         middle = len(self._kinds) // 2
         for place, kind in enumerate(self._kinds):
             if place == middle and self._nested:

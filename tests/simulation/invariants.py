@@ -1,7 +1,7 @@
-"""The invariants, each a function with a name, and a sentence that says it.
+"""The invariants: each is a function, whose name and first sentence describe it.
 
-They look into the kernel from outside and keep their own counts. `message_log` checks messages
-and asks, `supervision_checker` checks supervisors, because they see a breach at its moment; the
+They inspect the kernel from outside and keep their own counts. `message_log` checks messages and
+asks, and `supervision_checker` checks supervisors, because they see a breach when it happens; the
 sentences of those invariants are in `SEEN`.
 """
 
@@ -39,13 +39,13 @@ __all__ = [
 ]
 
 UNACKNOWLEDGED_MAX: Final = 512
-"""Frames without acknowledgement: replies and control need no credit, so only time bounds them."""
+"""Frames without acknowledgement: replies and control frames need no credit."""
 OVERDUE_S: Final = 0.3
 BUCKET_S: Final = 0.005
 
 
 class CheckedRun(Protocol):
-    """What the invariants look at."""
+    """What the invariants need of a run."""
 
     @property
     def ours(self) -> frozenset[type[Actor]]:
@@ -65,7 +65,7 @@ class CheckedRun(Protocol):
 
     @property
     def permanent(self) -> set[str]:
-        """Receivers that are never stopped on purpose, as `slot/cell`."""
+        """Receivers that no activity stops, as `slot/cell`."""
 
     @property
     def abandoned(self) -> set[int]:
@@ -119,7 +119,7 @@ def link_queues_bounded(host: Host) -> str | None:
 
 
 def links_are_well(host: Host) -> bool:
-    """Whether all that is checked after each step holds: a look at all of it at once."""
+    """Whether all invariants of `AFTER_EACH_STEP` hold: a fast check of them all."""
     limits = host.limits
     for link in host.links.values():
         core = link.core
@@ -137,7 +137,7 @@ def links_are_well(host: Host) -> bool:
 
 
 def mailboxes_bounded(_run: CheckedRun, host: Host) -> str | None:
-    """A mailbox holds no more than its size, except the messages that its senders wait with."""
+    """A mailbox holds no more than its size, except messages whose senders wait."""
     for cell in host.cells.values():
         mailbox = cell.mailbox
         if mailbox is None or len(mailbox) <= cell.behaviour.mailbox_messages:
@@ -155,7 +155,7 @@ def mailboxes_bounded(_run: CheckedRun, host: Host) -> str | None:
 
 
 def _left_behind(link: Link) -> int:
-    """How many messages dead incarnations of a peer may have left in a full mailbox."""
+    """The most messages of dead incarnations of a peer in a full mailbox."""
     gone = link.epoch - link.is_connected
     credit: int = link.host.limits.link_credit
     return max(0, gone) * 2 * credit
@@ -179,9 +179,9 @@ def asks_not_forgotten(_run: CheckedRun, host: Host) -> str | None:
 
 
 def tree_is_what_runs(run: CheckedRun, host: Host) -> str | None:
-    """No child runs that the tree does not know, and the tree knows none that does not run."""
+    """The running children are exactly those that their supervisors know."""
     known: dict[int, Cell] = {}
-    for children in _families(host):
+    for children in _all_children(host):
         checker = (
             children.supervisor.checker
             if isinstance(children.supervisor, CheckedSupervisor)
@@ -203,21 +203,21 @@ def tree_is_what_runs(run: CheckedRun, host: Host) -> str | None:
             and cell.recipe.actor in run.ours
             and not _is_declared(cell)
         ):
-            return f"{cell.path} ({cell.lifecycle.name}) is in no family"
+            return f"{cell.path} ({cell.lifecycle.name}) has no supervisor"
     for number, cell in known.items():
         if host.cells.get(number) is not cell:
-            return f"{cell.path} is in a family, but cannot be reached"
+            return f"{cell.path} has a supervisor, but cannot be reached"
     return None
 
 
 def _is_declared(cell: Cell) -> bool:
-    """Whether it is a child of a supervisor of a tree, which has not started it (again) yet."""
+    """Whether it is a declared child of a tree that its supervisor has not started yet."""
     parent = cell.parent
     is_member = isinstance(parent, SupervisorCell) and cell.id in parent.members
     return is_member and cell.lifecycle is not Lifecycle.RUNNING
 
 
-def _families(host: Host) -> Iterator[Children[Cell]]:
+def _all_children(host: Host) -> Iterator[Children[Cell]]:
     guardian = host.spawner._guardian
     waiting: list[Children[Cell]] = [] if guardian is None else [guardian]
     while waiting:
@@ -238,13 +238,13 @@ def all_slots_up(run: CheckedRun) -> str | None:
 
 
 def all_connected(run: CheckedRun) -> str | None:
-    """Every two hosts are connected, in both directions, to the incarnations that live."""
+    """Every two hosts are connected, in both directions, to their current incarnations."""
     for source, target in _pairs(run):
         link = source.links.get(target.slot)
         if link is None or link.carrier is None or link.epoch != target.epoch:
             return f"{source.name} is not connected to {target.name}, epoch {target.epoch}"
         if not link.outbox.is_open:
-            return f"{source.name} lets nothing through to {target.name}"
+            return f"{source.name} has a closed outbox to {target.name}"
     return None
 
 
@@ -266,12 +266,12 @@ def links_agree(run: CheckedRun) -> str | None:
             return f"{source.name} to {target.name}: {len(out.unacknowledged)} unacknowledged"
         waiting = source.links[target.slot].outbox.waiting
         if waiting:
-            return f"{source.name} to {target.name}: {waiting} messages wait for nothing"
+            return f"{source.name} to {target.name}: {waiting} messages wait without a reason"
     return None
 
 
 def directories_agree(run: CheckedRun) -> str | None:
-    """Every host has the newest directory, and what it names lives."""
+    """Every host has the newest directory, and all actors that it names are alive."""
     registrar = run.simulated.root.registrar
     table = run.simulated.root.table
     newest = registrar.directory()
@@ -283,12 +283,12 @@ def directories_agree(run: CheckedRun) -> str | None:
     for address in named:
         found = hosts.get(address.slot)
         if found is None or address.cell not in found.cells:
-            return f"{address} is in the directory and nowhere else"
+            return f"{address} is in the directory, but not on its host"
     return None
 
 
-def births_live(run: CheckedRun) -> str | None:
-    """Every top-level actor that is written down lives, and no other."""
+def entries_run(run: CheckedRun) -> str | None:
+    """The top-level actors of a host are exactly those of its records."""
     table = run.simulated.root.table
     for host in run.living():
         if host.slot == CONTROL_SLOT or is_driver_slot(host.slot):
@@ -297,7 +297,7 @@ def births_live(run: CheckedRun) -> str | None:
         alive = set() if guardian is None else set(guardian.cells)
         written = set(table.slots[host.slot].entries)
         if alive != written:
-            return f"{host.name} has {sorted(alive)}, written down are {sorted(written)}"
+            return f"{host.name} has {sorted(alive)}, its records have {sorted(written)}"
     return None
 
 
@@ -308,14 +308,14 @@ def no_ask_left(run: CheckedRun) -> str | None:
             return f"{host.name} has {len(host.pending)} open asks"
     for record in run.message_log.asks:
         if record.asker.is_dead:
-            continue  # No actor is there to see it.
+            continue  # Its asker has died and cannot see it.
         if not record.outcome and record.number not in run.abandoned:
             return f"ask {record.number} has no outcome"
     return None
 
 
 def no_note_lost(run: CheckedRun) -> str | None:
-    """Every note between two hosts that lived all the time has arrived."""
+    """Every note between two hosts that never died has arrived."""
     table = run.simulated.root.table
     stable = {slot.number for slot in table.slots.values() if slot.epoch == 1}
     stable.add(CONTROL_SLOT)
@@ -375,7 +375,7 @@ AT_THE_END: Final = _of(
     all_connected,
     links_agree,
     directories_agree,
-    births_live,
+    entries_run,
     no_ask_left,
     no_note_lost,
 )
@@ -392,25 +392,25 @@ SEEN: Final = MappingProxyType(
         "restart_kinds": "Only children whose restart kind says so are restarted.",
         "restart_intensity": "Restarts within a period never exceed the intensity.",
         "stop_order": "Children stop in the exact reverse of the order of their starts.",
-        "notified_once": "A watcher gets one notice of each end, and none of an end that was not.",
-        "one_activation": "A key has at most one actor at work in the whole system.",
-        "placed_once": "A placed child of a tree runs for its proxy, and for no other.",
-        "placed_children_come_back": "Placed children answer again once all has healed.",
+        "notified_once": "A watcher gets exactly one notice of each end.",
+        "one_activation": "A key has at most one active actor in the whole system.",
+        "placed_once": "A placed child of a tree runs for its own proxy only.",
+        "placed_children_come_back": "Placed children answer again once the system has healed.",
         "execution_is_right": "Every execution ends with the right result or a stated failure.",
         "positions_gapless": "Positions of a log and versions of a stream have no gap.",
         "committed_once": "Each result and each end of an execution is committed once.",
-        "done_stays_done": "Work that was durably done before a resume is not run again.",
-        "durable_before_it_leaves": "Nothing is collected or handed on before it is durable.",
-        "superseded_is_silent": "An owner that was superseded writes nothing any more.",
-        "work_goes_on": "No host's work is stopped by the death of a root or a driver.",
-        "started_once": "An actor that a driver knows exists once, any other at most once.",
-        "guests_forgotten": "Nothing is left of a driver that has left or died.",
-        "drivers_are_kept": "A driver that gives signs of life is not dropped.",
-        "no_error_of_its_own": "The kernel logs no error and raises none of its own.",
-        "it_ends": "Everything comes to its end.",
+        "done_stays_done": "Sub-tasks that were durably done before a resume do not run again.",
+        "durable_before_it_leaves": "No result is collected or delivered before it is durable.",
+        "superseded_is_silent": "A superseded owner writes no more events.",
+        "work_goes_on": "The death of a root or a driver does not stop the work of a host.",
+        "started_once": "An actor that a driver knows runs exactly once, any other at most once.",
+        "drivers_forgotten": "No trace remains of a driver that has left or died.",
+        "drivers_are_kept": "The root does not drop a driver that sends heartbeats.",
+        "no_error_of_its_own": "The kernel logs no error and raises no unexpected one.",
+        "it_ends": "Every activity ends.",
     }
 )
-"""Invariants that are seen where they break."""
+"""Invariants whose breach is seen when it happens."""
 
 
 def sentence_of(name: str) -> str:

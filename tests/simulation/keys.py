@@ -1,7 +1,7 @@
-"""The scenario of keyed actors: one activation of a key in the whole system, at any time.
+"""The scenario of keyed actors: a key has one activation in the whole system, at any time.
 
-Their mailboxes are small and one key is slow, so that keys are full and the links between
-hosts wait for some keys and not for others.
+Mailboxes are small and one key is slow. So some keys are full, and links wait for those keys but
+not for others.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ __all__ = ["keyed"]
 KEYS: Final = 4
 SLOW: Final = "account-0"
 IDLE_S: Final = 0.3
-"""Short, so that keys are put away and come back within a run."""
+"""Short, so that keys passivate and activate again within a run."""
 MAILBOX: Final = 3
 
 
@@ -58,7 +58,7 @@ class Entered(Contract, name="sim.entered"):
 
 
 class Enter(Request[Entered], name="sim.enter"):
-    """Send so many entries to each of these keys."""
+    """Send `count` entries to each of these keys."""
 
     accounts: tuple[str, ...]
     count: int
@@ -66,7 +66,7 @@ class Enter(Request[Entered], name="sim.enter"):
 
 
 class Account(KeyedActor):
-    """Adds up; no other actor may do so for its key meanwhile."""
+    """Adds up; no other actor of its key may run meanwhile."""
 
     key: ClassVar[str] = "account"
     mailbox_messages: ClassVar[int] = MAILBOX
@@ -75,7 +75,7 @@ class Account(KeyedActor):
         self._total = 0
 
     def restore(self, state: Total | None) -> None:
-        """Go on where it was left."""
+        """Restore the total."""
         self._total = 0 if state is None else state.total
 
     def snapshot(self) -> Total:
@@ -91,7 +91,7 @@ class Account(KeyedActor):
 
     @handler
     async def entry(self, entry: Entry) -> None:
-        """Add one: those of one sender in their order."""
+        """Add one; the entries of one sender come in order."""
         current_message_log().took(entry.sender, entry.account, entry.number)
         await self._add(entry.account)
 
@@ -135,14 +135,14 @@ class Clerk(Actor):
 
 
 async def keyed(run: Run) -> None:
-    """Keys that are used, put away, and moved by hosts that die."""
+    """Keys that are used, passivated, and moved by dying hosts."""
     async with open_fixture(run) as fixture:
         store = await fixture.system.spawn(StoreActor, host=1)
         await fixture.system.keyed(Account, store=store, idle_s=IDLE_S, save_every=1)
         clerks = [await fixture.system.spawn(Clerk, host=1 + place) for place in range(HOSTS)]
         asks = [_add(fixture) for _ in range(20)]
         entries = [_enter(fixture, clerks) for _ in range(8)]
-        await run_under_faults(fixture, *asks, *entries, is_idle=_all_put_away)
+        await run_under_faults(fixture, *asks, *entries, is_idle=_all_passivated)
 
 
 async def _add(fixture: ScenarioFixture) -> None:
@@ -155,8 +155,8 @@ async def _add(fixture: ScenarioFixture) -> None:
     await log.outcome_of(record, reply, lambda answer: answer.number == record.number)
 
 
-def _all_put_away(host: Host) -> bool:
-    """Whether no key is active on a host: one that is would save its state at some time."""
+def _all_passivated(host: Host) -> bool:
+    """Whether no key is active on a host: an active key would save its state later."""
     regions = [cell for cell in host.cells.values() if isinstance(cell, KeyRegion)]
     return not any(region.keys_active for region in regions)
 

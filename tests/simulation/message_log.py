@@ -1,8 +1,8 @@
 """The message log of a run: its messages and asks, and their outcomes.
 
-Actors of a scenario record the messages they handle, its driver records its asks. The log is
-outside all processes, so it survives them. It knows of each message whether it came twice, too
-early, or after its sender got an error that said it never would.
+The actors of a scenario record the messages that they handle, and its driver records its asks. The
+log is outside all processes, so it survives them. It complains when a message comes twice, out of
+order, or after its sender got an error that says that it never ran.
 """
 
 import asyncio
@@ -15,13 +15,13 @@ from callboard.runtime.testing.world import World
 __all__ = ["AskRecord", "MessageLog", "current_message_log"]
 
 LATE_S: Final = 0.3
-"""How much later than its deadline an ask may end: buckets, slow steps, and nothing else."""
+"""The most delay between a deadline and the end of its ask: timer buckets and slow steps."""
 
 Pair = tuple[int, str]
 
 
 class AskRecord:
-    """One ask: when it must be over, how often its handler began, how it ended."""
+    """One ask: its deadline, the number of its handler's starts, and its outcome."""
 
     __slots__ = ("asker", "began", "deadline_s", "not_run", "number", "outcome")
 
@@ -49,7 +49,7 @@ class MessageLog:
         """Slot and epoch of each sender."""
         self.handled: Final[dict[Pair, int]] = {}
         self.active: Final[dict[str, Any]] = {}
-        """Keys whose actor is at work, and which one that is."""
+        """The running actor of each key."""
         self.checker: Any = None
         """The checker of a durable execution; it outlives this log."""
         self._newest: dict[Pair, int] = {}
@@ -57,13 +57,13 @@ class MessageLog:
 
     @property
     def random(self) -> Callable[[], float]:
-        """The seed's chance, for actors that misbehave by it."""
+        """The random numbers of the seed, for actors that fail at random."""
         return self._world.random.random
 
     # --- notes ----------------------------------------------------------------------------
 
     def new_sender(self, slot: int, epoch: int) -> int:
-        """A number that no other sender has."""
+        """A unique sender number."""
         self._senders += 1
         self.homes[self._senders] = (slot, epoch)
         return self._senders
@@ -84,7 +84,7 @@ class MessageLog:
     # --- asks -----------------------------------------------------------------------------
 
     def new_ask(self, timeout_s: float) -> AskRecord:
-        """Write down an ask that is about to be made."""
+        """Record a new ask."""
         asker = asyncio.get_running_loop()
         record = AskRecord(len(self.asks), self._world.now_s + timeout_s, asker)
         self.asks.append(record)
@@ -105,7 +105,7 @@ class MessageLog:
     async def outcome_of(
         self, record: AskRecord, reply: Awaitable[Any], check: Callable[[Any], bool]
     ) -> Any:
-        """Wait for an ask; its reply, or None when it failed in a proper way."""
+        """Wait for an ask; returns its reply, or None when it failed with a proper error."""
         try:
             answer = await reply
         except CallboardError as error:
@@ -122,7 +122,7 @@ class MessageLog:
         except asyncio.CancelledError:
             self._ended(record, "given up")
             raise
-        except Exception as error:  # noqa: BLE001 - the scenario looks for them
+        except Exception as error:  # noqa: BLE001 - a defect to report
             self._ended(record, "?")
             self.complain("one_outcome", f"ask {record.number} failed with {error!r}")
             return None
@@ -139,7 +139,7 @@ class MessageLog:
         if record.outcome:
             self.complain("one_outcome", f"ask {record.number} ended twice")
         record.outcome = outcome
-        # An asker that was stopped meanwhile cannot see it earlier.
+        # A paused asker cannot see the outcome earlier.
         late_s = world.now_s - max(record.deadline_s, record.asker.paused_until_s)
         if late_s > LATE_S:
             self.complain(

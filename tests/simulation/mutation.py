@@ -1,4 +1,4 @@
-"""A defect on purpose, and how the kernel gets and loses it."""
+"""A deliberate defect, and its application to the kernel."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -17,12 +17,12 @@ class Mutation:
     owner: Any
     attribute: str
     defect: Callable[[Any], Any]
-    """Gives the defective attribute, from the right one."""
+    """Makes the defective attribute from the right one."""
     scenario: str = "mixed"
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
-        """The kernel has this defect for so long."""
+        """Give the kernel this defect inside a `with` block."""
         right = getattr(self.owner, self.attribute)
         setattr(self.owner, self.attribute, self.defect(right))
         try:

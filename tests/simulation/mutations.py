@@ -1,6 +1,6 @@
-"""Defects of the kernel on purpose: the simulator must find each, or it finds nothing.
+"""Deliberate defects of the kernel: the simulator must find each of them.
 
-Each changes one method for as long as it lasts:
+Each replaces one method inside a `with` block:
 
     with MUTATIONS["dedupe_skipped"].applied():
         assert run_seed("links", links, seed).broken
@@ -42,22 +42,22 @@ __all__ = ["MUTATIONS"]
 
 
 def _dedupe_skipped(right: Any) -> Any:
-    def arrived(self: Any, sequence: int, frame: Any) -> Any:
+    def receive(self: Any, sequence: int, frame: Any) -> Any:
         if sequence <= self.received:
             return iter((frame,))
         return right(self, sequence, frame)
 
-    return arrived
+    return receive
 
 
 def _order_forgotten(_right: Any) -> Any:
-    def arrived(self: Any, sequence: int, frame: Any) -> Any:
+    def receive(self: Any, sequence: int, frame: Any) -> Any:
         if sequence <= self.received:
             return iter(())
         self.received = sequence
         return iter((frame,))
 
-    return arrived
+    return receive
 
 
 def _one_restart_too_many(_right: Any) -> Any:
@@ -73,10 +73,10 @@ def _one_restart_too_many(_right: Any) -> Any:
 
 
 def _credit_lost(right: Any) -> Any:
-    def admitted(self: Any, count: int) -> None:
+    def return_credit(self: Any, count: int) -> None:
         right(self, count if count < 3 else count - 1)
 
-    return admitted
+    return return_credit
 
 
 def _credit_ignored(_right: Any) -> Any:
@@ -87,10 +87,10 @@ def _credit_ignored(_right: Any) -> Any:
 
 
 def _asks_not_lost(_right: Any) -> Any:
-    def asks_lost(self: Any, slot: int, error: Any) -> None:
-        """Leave them to their deadlines."""
+    def fail_lost_asks(self: Any, slot: int, error: Any) -> None:
+        """Let them wait for their deadlines."""
 
-    return asks_lost
+    return fail_lost_asks
 
 
 def _stops_in_start_order(right: Any) -> Any:
@@ -149,7 +149,7 @@ def _directory_not_replaced(right: Any) -> Any:
 
 def _deadlines_ignored(_right: Any) -> Any:
     def expired(self: Any) -> None:
-        """Go on waiting."""
+        """Continue to wait."""
 
     return expired
 
@@ -174,12 +174,12 @@ def _result_taken_twice(right: Any) -> Any:
 
 
 def _mailbox_thrown_away(right: Any) -> Any:
-    def failed(self: Any, cell: Any, failure: Any) -> None:
+    def actor_failed(self: Any, cell: Any, failure: Any) -> None:
         if cell.mailbox:
             cell.mailbox = deque()
         right(self, cell, failure)
 
-    return failed
+    return actor_failed
 
 
 def _pause_ignored(_right: Any) -> Any:
@@ -204,12 +204,12 @@ def _key_never_full(_right: Any) -> Any:
 
 
 def _old_frames_accepted(_right: Any) -> Any:
-    def lost(self: Any, epoch: int, error: Any) -> None:
+    def mark_lost(self: Any, epoch: int, error: Any) -> None:
         if epoch == self.epoch and self.carrier is not None:
-            self.host.asks_lost(self.slot, error)
+            self.host.fail_lost_asks(self.slot, error)
             self.carrier = None
 
-    return lost
+    return mark_lost
 
 
 def _collected_before_the_commit(_right: Any) -> Any:
@@ -254,7 +254,7 @@ def _end_not_awaited(_right: Any) -> Any:
 
 
 class _FollowingNothing:
-    """A journal whose appends do not say what they follow."""
+    """A journal whose appends do not name the append before them."""
 
     def __init__(self, journal: Any) -> None:
         self._journal = journal
@@ -278,27 +278,27 @@ def _not_silenced(_right: Any) -> Any:
 MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
     {
         "dedupe_skipped": Mutation(
-            "a repeated frame is handed on again", LinkCore, "arrived", _dedupe_skipped, "links"
+            "a repeated frame is delivered again", LinkCore, "receive", _dedupe_skipped, "links"
         ),
         "order_forgotten": Mutation(
-            "frames are handed on as they come", LinkCore, "arrived", _order_forgotten, "links"
+            "frames are delivered as they arrive", LinkCore, "receive", _order_forgotten, "links"
         ),
         "one_restart_too_many": Mutation(
-            "the intensity window admits one more",
+            "the restart window allows one restart too many",
             RestartWindow, "admit", _one_restart_too_many, "supervision",
         ),
         "credit_lost": Mutation(
-            "a message in its mailbox gives no credit back",
+            "a delivered message returns no credit",
             FrameReceiver,
-            "admitted",
+            "return_credit",
             _credit_lost,
             "links",
         ),
         "credit_ignored": Mutation(
-            "what waited is sent without credit", Outbox, "_may_write", _credit_ignored, "links"
+            "messages are sent without credit", Outbox, "_may_write", _credit_ignored, "links"
         ),
         "asks_not_lost": Mutation(
-            "asks to a dead host go on waiting", Host, "asks_lost", _asks_not_lost, "failover"
+            "asks to a dead host still wait", Host, "fail_lost_asks", _asks_not_lost, "failover"
         ),
         "stops_in_start_order": Mutation(
             "a supervisor stops its oldest child first",
@@ -309,7 +309,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
             Link, "_resend", _sent_again_under_a_new_number, "links",
         ),
         "backlog_turned_over": Mutation(
-            "what waited for a mailbox is sent in reverse",
+            "messages that waited for a mailbox are sent in reverse",
             MessageQueue, "put_first", _backlog_turned_over, "links",
         ),
         "temporary_children_restarted": Mutation(
@@ -317,7 +317,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
             decisions, "restarts_after", _temporary_children_restarted, "supervision",
         ),
         "directory_not_replaced": Mutation(
-            "hosts do not take newer directories",
+            "hosts ignore newer directories",
             Directory, "replace", _directory_not_replaced, "failover",
         ),
         "deadlines_ignored": Mutation(
@@ -328,25 +328,29 @@ MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
             SchedulerCore, "tasks_done", _result_taken_twice, "execution",
         ),
         "mailbox_thrown_away": Mutation(
-            "a failed actor's mailbox is lost", Termination, "failed", _mailbox_thrown_away, "links"
+            "a failed actor's mailbox is lost",
+            Termination,
+            "actor_failed",
+            _mailbox_thrown_away,
+            "links",
         ),
         "pause_ignored": Mutation(
-            "a full mailbox takes more and more", FrameReceiver, "hold", _pause_ignored, "links"
+            "a full mailbox takes more messages", FrameReceiver, "hold", _pause_ignored, "links"
         ),
         "pause_of_a_key_kept": Mutation(
             "a sender that waits for a full key never learns that there is room",
             FlowControl, "resume", _pause_of_a_key_kept, "keyed",
         ),
         "key_never_full": Mutation(
-            "a key that is not active takes more and more",
+            "a key that is not active takes more messages",
             KeyRegion, "_is_over", _key_never_full, "keyed",
         ),
         "link_not_reset": Mutation(
             "a lost link keeps the numbers of the dead host",
-            Link, "lost", _old_frames_accepted, "keyed",
+            Link, "mark_lost", _old_frames_accepted, "keyed",
         ),
         "lies_about_having_run": Mutation(
-            "an ask whose handler failed is said not to have run",
+            "the error of a failed handler says that it has not run",
             FrameReceiver, "fail", _replies_to_the_lost,
         ),
         "collected_before_the_commit": Mutation(
@@ -358,19 +362,19 @@ MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
             SchedulerCore, "restore_done", _done_row_forgotten, "durable",
         ),
         "version_not_expected": Mutation(
-            "an owner appends whatever the version is",
+            "an owner appends without checking the version",
             Journal, "submit", _version_not_expected, "durable",
         ),
         "row_not_written": Mutation(
-            "of several results of one turn the last is not journalled",
+            "the last of several results of one turn is not journalled",
             MovedWriter, "event", _row_not_written, "durable",
         ),
         "old_owner_goes_on": Mutation(
-            "an owner writes while the next one does, also after a refused append",
+            "an owner still writes after the next owner has begun",
             Executions, "_silence", _not_silenced, "durable",
         ),
         "end_not_awaited": Mutation(
-            "a result is handed on while its end is being written",
+            "a result is delivered before its end is written",
             Recorder, "settled", _end_not_awaited, "durable",
         ),
         **DETACHED,

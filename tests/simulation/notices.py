@@ -18,27 +18,27 @@ from .scenario_fixture import BUSY_S, HOSTS, ScenarioFixture, open_fixture, run_
 __all__ = ["watch"]
 
 NOTICED_S = 8.0
-"""How long notices may take, over links that lose and send again."""
+"""The time in which notices arrive over bad links."""
 
 
 class WatchIt(Contract, name="sim.watch_it"):
-    """Watch an actor, unless it is watched already."""
+    """Watch an actor, unless a watch is open."""
 
     to: Ref[Any]
 
 
 class Waiting(Contract, name="sim.waiting"):
-    """The watched actors that have not ended, as far as the watcher knows."""
+    """The watched actors of which the watcher has no notice yet."""
 
     watched: tuple[str, ...]
 
 
-class Look(Request[Waiting], name="sim.look_at_watches"):
+class QueryWatches(Request[Waiting], name="sim.query_watches"):
     """The request for the open watches."""
 
 
 class Watcher(Actor):
-    """Keeps a list of its watches; the list ends with its incarnation, as they do."""
+    """Keeps a list of its watches, which end with its incarnation."""
 
     mailbox_messages: ClassVar[int] = 64
 
@@ -55,7 +55,7 @@ class Watcher(Actor):
 
     @handler
     async def down(self, notice: Down, ctx: Context) -> None:
-        """Remove it from the list, and complain if it was not there."""
+        """Remove the actor from the list; complain when it is not there."""
         where = str(notice.ref.address)
         if where not in self._open:
             current_message_log().complain(
@@ -64,13 +64,13 @@ class Watcher(Actor):
         self._open.pop(where, None)
 
     @handler
-    async def look(self, request: Look) -> Waiting:
+    async def query_watches(self, request: QueryWatches) -> Waiting:
         """The open watches."""
         return Waiting(watched=tuple(self._open))
 
 
 async def watch(run: Run) -> None:
-    """Watchers and watched on hosts that die; in the end all that is watched has ended."""
+    """Watchers and watched actors on dying hosts; in the end all watched actors have ended."""
     async with open_fixture(run) as fixture:
         system = fixture.system
         await fixture.start_actors(receivers=4, senders=0, parents=0, agents=0)
@@ -87,7 +87,7 @@ async def watch(run: Run) -> None:
             await system.stop(ref)
         await asyncio.sleep(NOTICED_S)
         for watcher in watchers:
-            waiting = await system.ask(Look(), watcher)
+            waiting = await system.ask(QueryWatches(), watcher)
             if waiting.watched:
                 run.complain("notified_once", f"{watcher} got no notice of {waiting.watched}")
         run.check_now()

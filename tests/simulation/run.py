@@ -37,17 +37,17 @@ __all__ = ["InvariantBroken", "Outcome", "Run", "Scenario", "run_seed", "run_see
 STEP_COSTS_S: Final = (0.0, 0.0, 0.000_002, 0.000_05)
 STICKINESS: Final = (0.0, 0.5, 0.9)
 COLLECT_EVERY: Final = 25
-"""A seed leaves a megabyte or two in circles."""
+"""Seeds between two garbage collections: each leaves one or two megabytes in cycles."""
 TRACE_LINES: Final = 60
 SETTLE_S: Final = 0.1
-"""Frames that are on their way when a system goes down have arrived by then."""
+"""The time in which the last frames of a stopped system arrive."""
 LOGGER: Final = logging.getLogger("callboard")
 
 Scenario = Callable[["Run"], Coroutine[Any, Any, None]]
 
 
 class InvariantBroken(CallboardError):
-    """Something that must hold does not."""
+    """An invariant does not hold."""
 
     code = "invariant_broken"
 
@@ -63,15 +63,15 @@ class Outcome:
     """The name of the invariant that broke; empty when all held."""
     seen: str
     digest: str
-    """The hash of the whole run: the same seed gives the same, on every machine."""
+    """The hash of the whole run: equal for equal seeds, on every machine."""
     steps: int
     seconds: float
-    """Time that passed in the world."""
+    """The virtual duration of the run."""
     trace: tuple[str, ...]
     """The last events of a run that broke an invariant."""
 
     def to_data(self) -> dict[str, Any]:
-        """All of it for machines."""
+        """The outcome as data."""
         return asdict(self)
 
     def report(self) -> str:
@@ -98,7 +98,7 @@ class Run:
             fixture_actors.SquaringAgent,
         }
     )
-    """The actors that must have a supervisor: the kernel's own have none."""
+    """The actors that must have a supervisor: those of the kernel have none."""
 
     def __init__(self, seed: int) -> None:
         world = self.world = World(seed)
@@ -119,7 +119,7 @@ class Run:
         self.abandoned: set[int] = set()
         """Asks whose asker has died: no actor sees their outcome."""
         self._system: SimulatedSystem | None = None
-        self._looked: dict[SimulatedLoop, int] = {}
+        self._checked_changes: dict[SimulatedLoop, int] = {}
 
     # --- for scenarios ------------------------------------------------------------------
 
@@ -130,25 +130,25 @@ class Run:
         return self._system
 
     def watch(self, system: SimulatedSystem) -> None:
-        """Take the system that the scenario has opened."""
+        """Set the system that the scenario has opened."""
         self._system = system
 
     def add_host(self, host: Host) -> None:
-        """Look at a host from now on."""
+        """Check a host from now on."""
         loop: Any = host.loop
         loop.host = host
 
     def living(self) -> Iterator[Host]:
-        """The hosts of all slots, the control host among them, and those of drivers apart."""
+        """The control host, the hosts of all slots, and those of attached drivers."""
         return self.simulated.living()
 
     def complain(self, invariant: str, seen: str) -> None:
-        """An invariant is broken."""
+        """Record a broken invariant."""
         self.broken.append((invariant, seen))
         self.world.trace.note(self.world.now_s, f"{invariant}: {seen}")
 
     def check_end(self) -> None:
-        """All has healed and come to rest; raises `InvariantBroken`."""
+        """Check the system after it has healed and come to rest; raises `InvariantBroken`."""
         self._check(AT_THE_END)
 
     def check_now(self) -> None:
@@ -156,10 +156,10 @@ class Run:
         self._raise()
 
     def check_down(self) -> None:
-        """The system has been stopped; raises `InvariantBroken`."""
+        """Check the stopped system; raises `InvariantBroken`."""
         self._check(WHEN_DOWN)
 
-    # --- looking ------------------------------------------------------------------------
+    # --- checks -------------------------------------------------------------------------
 
     def _check(self, invariants: tuple[Invariant, ...]) -> None:
         for invariant in invariants:
@@ -191,11 +191,11 @@ class Run:
 
     def _at_rest(self, loop: SimulatedLoop, host: Host) -> None:
         changes = self.tree_changes
-        for invariant in AT_REST[:-1] if self._looked.get(loop) == changes else AT_REST:
+        for invariant in AT_REST[:-1] if self._checked_changes.get(loop) == changes else AT_REST:
             seen = invariant.check(self, host)
             if seen is not None:
                 self.complain(invariant.name, seen)
-        self._looked[loop] = changes
+        self._checked_changes[loop] = changes
 
     def _raise(self) -> None:
         if self._system is not None and self._system.engine.refusals:
@@ -206,7 +206,7 @@ class Run:
 
 
 def run_seed(name: str, scenario: Scenario, seed: int) -> Outcome:
-    """Run one seed of a scenario; a broken invariant is in the outcome and is not raised."""
+    """Run one seed of a scenario; the outcome names a broken invariant."""
     run = Run(seed)
     world = run.world
     with _errors_seen(run):
@@ -233,7 +233,7 @@ def run_seed(name: str, scenario: Scenario, seed: int) -> Outcome:
 def run_seeds(name: str, scenario: Scenario, seeds: Iterable[int]) -> Iterator[Outcome]:
     """Run many seeds of a scenario, one after the other."""
     was_collecting = gc.isenabled()
-    gc.disable()  # It would look through all that lives, again and again, for nothing.
+    gc.disable()  # It would scan all live objects again and again, for nothing.
     try:
         for count, seed in enumerate(seeds, start=1):
             yield run_seed(name, scenario, seed)
@@ -245,14 +245,14 @@ def run_seeds(name: str, scenario: Scenario, seeds: Iterable[int]) -> Iterator[O
 
 
 class _Errors(logging.Handler):
-    """Errors that the kernel logs are defects; its warnings are about the seed's faults."""
+    """Reports logged errors as defects; warnings are about the faults of the seed."""
 
     def __init__(self, run: Run) -> None:
         super().__init__(logging.ERROR)
         self._run = run
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Complain."""
+        """Record the error as a broken invariant."""
         why = f": {record.exc_info[1]!r}" if record.exc_info else ""
         self._run.complain("no_error_of_its_own", record.getMessage() + why)
 
@@ -262,7 +262,7 @@ class _NoTracebacks:
 
     @staticmethod
     def format_exception(error: BaseException) -> list[str]:
-        """Its type alone."""
+        """Only the type of the error."""
         return [type(error).__qualname__]
 
 
@@ -277,10 +277,10 @@ def _errors_seen(run: Run) -> Iterator[None]:
     LOGGER.addHandler(handler)
     LOGGER.setLevel(logging.ERROR)
     LOGGER.propagate = False
-    # Tracebacks take a while to write, and name files of this machine, which must not get
-    # into frames: the same seed is the same run everywhere.
+    # Tracebacks take time, and name files of this machine. Those must not get into frames:
+    # a seed is the same run everywhere.
     failures.__dict__["traceback"] = _NoTracebacks
-    # Open generators of a killed process stay as they are: nothing of it runs any more.
+    # Open generators of a killed process stay as they are: it takes no step any more.
     hooks = sys.get_asyncgen_hooks()
     sys.set_asyncgen_hooks(finalizer=_leave)
     try:

@@ -25,7 +25,7 @@ __all__ = [
     "BUSY_S",
     "HOSTS",
     "LIMITS",
-    "LOOK_S",
+    "POLL_S",
     "QUIET_S",
     "REST_MAX_S",
     "ScenarioFixture",
@@ -42,16 +42,16 @@ LIMITS: Final = Limits(
     frame_messages_soft=6,
     mailbox_messages=64,
 )
-"""Small, so that everything that can be full is full at times."""
+"""Small limits, so that every bounded queue is full at times."""
 BUSY_S: Final = 2.0
-"""For how long faults are injected."""
+"""The time in which faults are injected."""
 REST_MAX_S: Final = 60.0
-"""How long everything may take to come to rest once all has healed."""
+"""The time in which a healed system must come to rest."""
 QUIET_S: Final = 0.6
-"""Acknowledgements and grants of credit come within this."""
-LOOK_S: Final = 0.5
+"""The time in which the last acknowledgements and credits arrive."""
+POLL_S: Final = 0.5
 NESTED: Final = 0.6
-"""How many parents have a parent among their children."""
+"""The share of parents with a parent among their children."""
 KINDS: Final = tuple(str(kind) for kind in Restart)
 
 
@@ -69,7 +69,7 @@ class ScenarioFixture:
     async def start_actors(
         self, *, receivers: int, senders: int, parents: int, agents: int
     ) -> None:
-        """Start the actors; one whose start fails by the seed is simply not there."""
+        """Start the actors; an actor whose start fails is missing."""
         spawn = self.system.spawn
         refs: list[Any] = await asyncio.gather(
             *(spawn(fixture_actors.Receiver, host=1 + place % HOSTS) for place in range(receivers)),
@@ -88,7 +88,7 @@ class ScenarioFixture:
         self.run.permanent.update(str(ref.address) for ref in self.receivers)
 
     async def add_parent(self) -> None:
-        """A parent with children of all kinds, and any strategy."""
+        """Start a parent with children of all kinds, and any strategy."""
         draw = self.draw
         nested = 1 if draw() < NESTED else 0
         kinds = tuple(KINDS[int(draw() * len(KINDS))] for _ in range(1 + int(draw() * 3)))
@@ -117,11 +117,11 @@ class ScenarioFixture:
     # --- activities -----------------------------------------------------------------------
 
     async def later(self, seconds: float) -> None:
-        """Wait for some part of a time."""
+        """Wait for a random share of a time."""
         await asyncio.sleep(self.draw() * seconds)
 
     async def burst(self, count: int = 6) -> None:
-        """Have notes sent."""
+        """Let a sender send notes."""
         draw = self.draw
         await self.later(BUSY_S)
         to = tuple(dict.fromkeys(self.some(self.receivers) for _ in range(2)))
@@ -151,7 +151,7 @@ class ScenarioFixture:
         await waiting
 
     async def relay(self) -> None:
-        """Have a sender ask a receiver."""
+        """Let a sender ask a receiver."""
         log = self.run.message_log
         await self.later(BUSY_S)
         timeout_s = 0.2 + 2.0 * self.draw()
@@ -185,16 +185,16 @@ class ScenarioFixture:
         with contextlib.suppress(CallboardError):
             self.some(self.receivers).tell(fixture_actors.Fail())
 
-    async def come_and_go(self) -> None:
+    async def start_and_stop(self) -> None:
         """Start an actor, use it, and stop it."""
         await self.later(BUSY_S)
         with contextlib.suppress(CallboardError):
-            ref = await self.system.spawn(fixture_actors.Receiver, name=f"guest-{self.draw()}")
+            ref = await self.system.spawn(fixture_actors.Receiver, name=f"temporary-{self.draw()}")
             await self.later(0.2)
             await self.system.stop(ref)
 
     async def execute(self, tasks: int) -> None:
-        """Run a job of so many sub-tasks; it ends rightly or says why not."""
+        """Run a job of `tasks` sub-tasks; it ends with the right result or with an error."""
         await self.later(BUSY_S / 2)
         draw = self.draw
 
@@ -240,7 +240,7 @@ class ScenarioFixture:
 
 @contextlib.asynccontextmanager
 async def open_fixture(run: Run, *, healthy: bool = False) -> AsyncIterator[ScenarioFixture]:
-    """A system whose hosts are up, on a network with faults unless it is `healthy`."""
+    """Open a system with running hosts, on a network with faults unless it is `healthy`."""
     faults = None if healthy else draw_network_faults(run.draw)
     async with open_system(
         run.world,
@@ -271,9 +271,9 @@ async def run_under_faults(
     count: int = 3,
     is_idle: Callable[[Host], bool] = bool,
 ) -> None:
-    """Run all activities at once under faults; then let the system heal and come to rest.
+    """Run all activities at once under faults, then let the system heal and come to rest.
 
-    It rests when nothing is under way between hosts, and each of them `is_idle`.
+    It is at rest when no message is on its way between hosts, and each host `is_idle`.
     """
     run = fixture.run
     drawn = draw_faults(
@@ -288,18 +288,18 @@ async def run_under_faults(
     for task in done:
         task.result()
     if late:
-        run.complain("it_ends", f"{len(late)} activities go on: {late}")
+        run.complain("it_ends", f"{len(late)} activities do not end: {late}")
     await _rest(fixture, is_idle)
     run.check_end()
 
 
 async def _rest(fixture: ScenarioFixture, is_idle: Callable[[Host], bool]) -> None:
-    """Wait until all hosts are up and nothing is under way."""
+    """Wait until all hosts are up and no message is on its way."""
     run = fixture.run
     until_s = run.world.now_s + REST_MAX_S
     table = run.simulated.root.table
     while run.world.now_s < until_s:
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(POLL_S)
         hosts = list(run.living())
         if all(slot.is_up for slot in table.slots.values()) and all(
             is_quiet(host) and is_idle(host) for host in hosts
@@ -309,7 +309,7 @@ async def _rest(fixture: ScenarioFixture, is_idle: Callable[[Host], bool]) -> No
 
 
 def is_quiet(host: Host) -> bool:
-    """Whether nothing is under way from a host."""
+    """Whether no message or ask of a host is on its way."""
     return not host.pending and not any(
         link.core.unacknowledged or link.outbox.waiting for link in host.links.values()
     )

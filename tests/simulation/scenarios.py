@@ -1,7 +1,7 @@
 """The scenarios: the activities of a system while its seed injects faults.
 
-Each opens a system, does its work under faults, lets everything heal, waits until it has
-come to rest, has the invariants checked, and stops the system.
+Each opens a system, performs its activities under faults, ends the faults, waits until the system
+is at rest, checks the invariants, and stops the system.
 """
 
 from collections.abc import Callable, Coroutine, Mapping
@@ -12,7 +12,7 @@ from typing import Any, Final
 from . import keys, notices
 from .detached.scenario import detached
 from .driver_restarts import draw_kill, run_driver
-from .durable import ExecutionChecker, durable, finish, new_checker, prepare, pursue
+from .durable import ExecutionChecker, durable, finish, new_checker, prepare, run_execution
 from .faults import LINK_FAULTS
 from .run import Run, Scenario
 from .scenario_fixture import open_fixture, run_under_faults
@@ -22,17 +22,17 @@ __all__ = ["SCENARIOS"]
 
 Activity = Callable[[], Coroutine[Any, Any, None]]
 ACTIVITY_SHARE: Final = 0.4
-"""How much of all that can be done a seed of `mixed` does."""
+"""The share of all activities that a seed of `mixed` performs."""
 
 KILLED_SHARE: Final = 0.12
-"""In how many seeds of `mixed` everything is killed, and a new driver goes on."""
+"""The share of seeds of `mixed` that kill everything and continue with a new driver."""
 
 
 # --- the scenarios --------------------------------------------------------------------------
 
 
 async def mixed(run: Run) -> None:
-    """A little of everything; in a part of the seeds everything is killed meanwhile."""
+    """Some of all activities; a share of the seeds kills everything meanwhile."""
     if run.draw() >= KILLED_SHARE:
         await _mixed(run, None)
         return
@@ -55,20 +55,20 @@ async def _mixed(run: Run, checker: ExecutionChecker | None) -> None:
             fixture.relay,
             fixture.relay,
             fixture.fail,
-            fixture.come_and_go,
+            fixture.start_and_stop,
             partial(fixture.execute, 8 + int(run.draw() * 8)),
         )
-        # A part of it for each seed: seeds are many, and each is to be quick.
+        # Only a share of them: there are many seeds, and each must be quick.
         chosen = [begin() for begin in activities if run.draw() < ACTIVITY_SHARE]
         if checker is not None:
-            chosen.append(pursue(fixture, checker))
+            chosen.append(run_execution(fixture, checker))
         await run_under_faults(fixture, *chosen)
         if checker is not None:
             await finish(fixture, checker)
 
 
 async def links(run: Run) -> None:
-    """Many messages over bad links, and hosts that live."""
+    """Many messages over bad links between healthy hosts."""
     async with open_fixture(run) as fixture:
         await fixture.start_actors(receivers=3, senders=3, parents=0, agents=0)
         await run_under_faults(
@@ -82,7 +82,7 @@ async def links(run: Run) -> None:
 
 
 async def supervision(run: Run) -> None:
-    """Children of all kinds that fail, on hosts that live."""
+    """Failing children of all kinds on healthy hosts."""
     async with open_fixture(run, healthy=True) as fixture:
         await fixture.start_actors(receivers=0, senders=0, parents=3, agents=0)
         await run_under_faults(
@@ -91,22 +91,22 @@ async def supervision(run: Run) -> None:
 
 
 async def execution(run: Run) -> None:
-    """Jobs on a pool whose hosts die."""
+    """Jobs on a pool with dying hosts."""
     async with open_fixture(run) as fixture:
         await fixture.start_actors(receivers=0, senders=0, parents=0, agents=6)
         await run_under_faults(fixture, fixture.execute(40), fixture.execute(20), count=3)
 
 
 async def failover(run: Run) -> None:
-    """Hosts that die in the middle of everything, also the standbys."""
+    """Hosts and standbys that die while all kinds of activities run."""
     async with open_fixture(run) as fixture:
         await fixture.start_actors(receivers=3, senders=2, parents=1, agents=3)
         await run_under_faults(
             fixture,
             *(fixture.burst() for _ in range(2)),
             *(fixture.ask() for _ in range(8)),
-            fixture.come_and_go(),
-            fixture.come_and_go(),
+            fixture.start_and_stop(),
+            fixture.start_and_stop(),
             faults=("crash", "crash", "crash", "failing_start", "hang"),
             count=6,
         )

@@ -1,8 +1,8 @@
-"""The scenario of spread trees: children with places of their own, on hosts that die.
+"""The scenario of spread trees: placed children on dying hosts.
 
-A tree with its supervisor on one host, and below it children on the others and a subtree
-with a child that is placed back. Whatever dies, each child runs for exactly one proxy, and
-once all has healed every child answers again.
+A tree has its supervisor on one host, children on the others, and a subtree with a child back on
+the first host. Whatever dies, each child runs for exactly one proxy. Once the system has healed,
+every child answers again.
 """
 
 import asyncio
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 __all__ = ["spread"]
 
 SETTLED_S: Final = 20.0
-"""How long a tree may take until all in it answer, once all has healed."""
-LOOK_S: Final = 0.2
+"""The time in which all children of a healed tree answer again."""
+POLL_S: Final = 0.2
 FAULTS: Final = ("crash", "crash", "crash", "hang", "slow", "cut", "storm", "failing_start")
 PATHS: Final = ("a", "b", "s", "s/c", "s/d", "e")
 
 
 async def spread(run: Run) -> None:
-    """Trees on several hosts, whose hosts and children fail."""
+    """Trees on several hosts; their hosts and children fail."""
     async with open_fixture(run) as fixture:
         tree = await _start(fixture)
         if tree is None:
@@ -115,7 +115,7 @@ async def _fail(fixture: ScenarioFixture, tree: TreeRef) -> None:
 
 
 async def _by_hand(fixture: ScenarioFixture, tree: TreeRef) -> None:
-    """Take a child down and start it again; an error is the answer of a host that dies."""
+    """Terminate a child and start it again; a dying host answers with an error."""
     await fixture.later(BUSY_S)
     path = PATHS[int(fixture.draw() * len(PATHS))]
     with contextlib.suppress(CallboardError):
@@ -126,7 +126,7 @@ async def _by_hand(fixture: ScenarioFixture, tree: TreeRef) -> None:
 
 
 async def _settle(fixture: ScenarioFixture, tree: TreeRef) -> None:
-    """All children answer again: those that were taken down are started by hand."""
+    """Check that all children answer again; start terminated children by hand."""
     await asyncio.sleep(BUSY_S)
     run = fixture.run
     until_s = run.world.now_s + SETTLED_S
@@ -135,7 +135,7 @@ async def _settle(fixture: ScenarioFixture, tree: TreeRef) -> None:
         for path in PATHS:
             with contextlib.suppress(CallboardError):
                 await tree.restart_child(path)
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(POLL_S)
         silent = [path for path in PATHS if path != "s" and not await _answers(fixture, tree, path)]
     if silent and _is_written(run, tree):
         run.complain("placed_children_come_back", f"{silent} of the tree do not answer")
@@ -150,7 +150,7 @@ async def _answers(fixture: ScenarioFixture, tree: TreeRef, path: str) -> bool:
 
 
 def _is_written(run: Run, tree: TreeRef) -> bool:
-    """Whether the tree still belongs to the system: it has ended if its host could not start it."""
+    """Whether the tree is still in the records: it has ended if its host could not start it."""
     slot = run.simulated.root.table.slots[tree.address.slot]
     return tree.address.cell in slot.entries
 
@@ -161,7 +161,7 @@ def _is_written(run: Run, tree: TreeRef) -> bool:
 def _check(run: Run) -> None:
     hosts = {host.slot: host for host in run.living()}
     for host in hosts.values():
-        for holder in host.extension(Trees).remote_child_holders.all:
+        for holder in host.extension(Trees).holders.all:
             seen = _wrong(hosts, host, holder)
             if seen is not None:
                 run.complain("placed_once", seen)
@@ -175,14 +175,14 @@ def _check(run: Run) -> None:
 
 
 def _wrong(hosts: dict[int, Host], host: Host, holder: "RemoteChildHolder") -> str | None:
-    """The fault of a holder once all is at rest: its remote child runs for no proxy."""
+    """A breach at rest: the remote child of a holder runs for no proxy."""
     supervisor, owner = holder.supervisor, holder.owner
     if supervisor is None or supervisor.is_down:
         return None
     home = hosts.get(owner.slot)
     proxy = None if home is None else home.cells.get(owner.cell)
     if home is None or home.epoch != owner.epoch or not isinstance(proxy, RemoteChildCell):
-        return f"{supervisor.path} runs on {host.name} for {owner}, which is gone"
+        return f"{supervisor.path} runs on {host.name} for {owner}, which is lost"
     if proxy.turn != owner.turn or proxy.lifecycle.name != "RUNNING":
         state = f"{proxy.lifecycle.name} in {proxy.turn}"
         return f"{supervisor.path} runs for {owner}, its proxy is {state}"
@@ -191,6 +191,6 @@ def _wrong(hosts: dict[int, Host], host: Host, holder: "RemoteChildHolder") -> s
 
 def _check_gone(run: Run) -> None:
     for host in run.living():
-        for holder in host.extension(Trees).remote_child_holders.all:
+        for holder in host.extension(Trees).holders.all:
             run.complain("placed_once", f"{holder.path} is on {host.name}, its tree has ended")
     run.check_now()

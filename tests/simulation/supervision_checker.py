@@ -1,7 +1,7 @@
-"""The checker of a supervisor: it sees the supervisor's events and effects, and judges them.
+"""The checker of a supervisor: it observes the supervisor's events and effects, and checks them.
 
-It stands between a supervisor's core and the runner of its decisions. It keeps its own record of
-the children that were started, stopped and ended, and never asks the core for its counts.
+It sits between a supervisor's core and its runner. It keeps its own record of the starts, stops
+and exits of children, and never uses the counts of the core.
 """
 
 import bisect
@@ -27,14 +27,14 @@ class Observer(Protocol):
     """The run to which a checker reports."""
 
     tree_changes: int
-    """How often a tree has changed."""
+    """The number of changes of trees."""
 
     def complain(self, invariant: str, seen: str) -> None:
-        """An invariant is broken."""
+        """Record a broken invariant."""
 
 
 class SupervisionChecker:
-    """The record of one supervisor's children, and the checks of it."""
+    """The record of one supervisor's children, and its checks."""
 
     def __init__(self, spec: SupervisorSpec, now: Callable[[], float], observer: Observer) -> None:
         self._spec = spec
@@ -42,27 +42,27 @@ class SupervisionChecker:
         self._observer = observer
         self._complain = observer.complain
         self._places: dict[ChildId, int] = {}
-        """The children in their order: as they were expected, or first started."""
+        """The children in the order of their first mention."""
         self._next_place = 0
         self._started: dict[ChildId, None] = {}
-        """Those that have been started before."""
+        """Children that have started before."""
         self.alive: Final[dict[ChildId, int]] = {}
         """Started and not ended: child to incarnation."""
         self._starting: dict[ChildId, None] = {}
-        """Of those, the ones that have not reported yet."""
+        """Those of them without a report yet."""
         self._asked: dict[ChildId, int] = {}
         """Asked to stop, and not ended."""
         self._removed: dict[ChildId, None] = {}
         self._trouble: dict[ChildId, float] = {}
-        """When a child ended whose end was decided at once."""
+        """The times of exits that the supervisor decides about at once."""
         self._good_ends: dict[ChildId, None] = {}
         self._restarts: list[float] = []
-        """When restarts were decided, ascending."""
+        """The times of decided restarts, ascending."""
 
     # --- effects --------------------------------------------------------------------------
 
     def starts(self, child: ChildId, incarnation: int, spec: ChildSpec) -> None:
-        """The supervisor has a child started."""
+        """The supervisor starts a child."""
         self._observer.tree_changes += 1
         self._removed.pop(child, None)
         if child in self.alive:
@@ -80,7 +80,9 @@ class SupervisionChecker:
         if spec.restart is Restart.TEMPORARY:
             self._complain("restart_kinds", f"temporary child {child!r} is restarted")
         elif child in self._good_ends and spec.restart is Restart.TRANSIENT and self._is_single:
-            self._complain("restart_kinds", f"transient child {child!r} is restarted for nothing")
+            self._complain(
+                "restart_kinds", f"transient child {child!r} is restarted after a normal exit"
+            )
         self._good_ends.pop(child, None)
         at_s = self._trouble.pop(child, None)
         if at_s is not None:
@@ -100,20 +102,20 @@ class SupervisionChecker:
                 return
 
     def expects(self, child: ChildId) -> None:
-        """A child has its place in the order."""
+        """Give a child its place in the order."""
         if child not in self._places:
             self._places[child] = self._next_place
             self._next_place += 1
 
     def adopts(self, child: ChildId, incarnation: int) -> None:
-        """A child that another supervisor has started belongs to this one."""
+        """The supervisor adopts a running child."""
         self._observer.tree_changes += 1
         self.expects(child)
         self._started[child] = None
         self.alive[child] = incarnation
 
     def by_hand(self, child: ChildId) -> None:
-        """A caller starts a child that is down: that is no restart of the supervisor's."""
+        """A caller starts a child that is down, which does not count as a restart."""
         self._trouble.pop(child, None)
         self._good_ends.pop(child, None)
 
@@ -123,7 +125,7 @@ class SupervisionChecker:
             self._starting.pop(child, None)
 
     def stops(self, child: ChildId, incarnation: int) -> None:
-        """The supervisor has a child stopped."""
+        """The supervisor stops a child."""
         self._asked[child] = incarnation
         if child in self._removed:
             return
@@ -145,7 +147,7 @@ class SupervisionChecker:
             del self.alive[child]
 
     def abandoned(self) -> None:
-        """The children are gone by force, all at once."""
+        """All children were killed at once."""
         self._observer.tree_changes += 1
         self.alive.clear()
         self._starting.clear()
@@ -163,7 +165,7 @@ class SupervisionChecker:
         return self._spec.strategy is Strategy.ONE_FOR_ONE
 
     def removes(self, child: ChildId) -> None:
-        """A child is to be stopped and forgotten."""
+        """A caller removes a child."""
         self._removed[child] = None
 
     def exited(
@@ -181,13 +183,13 @@ class SupervisionChecker:
             return
         if not (reason.is_abnormal or never_ran):
             self._good_ends[child] = None
-        # In a group an end may be put aside until the group is up again: such are not counted.
+        # A group may postpone an exit until the group runs again: such exits do not count.
         if self._is_single or not (self._asked or self._trouble or self._starting):
             self._trouble[child] = self._now()
 
 
 class _Runner:
-    """Performs a supervisor's decisions, after they have been written down."""
+    """Records a supervisor's decisions, then performs them."""
 
     def __init__(self, runner: ChildRunner, checker: SupervisionChecker) -> None:
         self._runner = runner
@@ -252,7 +254,7 @@ class CheckedSupervisor(Supervisor):
         super().child_started(child, incarnation)
 
     def children_started(self, children: Sequence[ChildId], first_incarnation: int) -> None:
-        """These starts succeeded; those that did not have been reported before."""
+        """These starts succeeded; reports about failed ones came before."""
         for incarnation, child in enumerate(children, first_incarnation):
             self.checker.runs(child, incarnation)
         super().children_started(children, first_incarnation)
@@ -268,12 +270,12 @@ class CheckedSupervisor(Supervisor):
         super().child_exited(child, incarnation, reason)
 
     def expect_child(self, spec: ChildSpec) -> None:
-        """Add a child that `start` starts."""
+        """Add a child for `start` to start."""
         super().expect_child(spec)
         self.checker.expects(spec.id)
 
     def adopt_child(self, spec: ChildSpec, incarnation: int, child: ChildId = None) -> None:
-        """Add a child that was started before."""
+        """Adopt a running child."""
         super().adopt_child(spec, incarnation, child)
         self.checker.adopts(spec.id if child is None else child, incarnation)
 
@@ -294,13 +296,13 @@ class CheckedSupervisor(Supervisor):
         super().terminate_child(child)
 
     def abandon(self) -> None:
-        """Perform nothing more: the children are gone by force."""
+        """Perform nothing more: the children were killed."""
         self.checker.abandoned()
         super().abandon()
 
 
 def checked_supervisors(observer: Observer) -> Callable[..., Supervisor]:
-    """A maker of supervisors whose checkers report to `observer`."""
+    """A factory of supervisors whose checkers report to `observer`."""
 
     def make(*args: Any, **options: Any) -> Supervisor:
         return CheckedSupervisor(observer, *args, **options)

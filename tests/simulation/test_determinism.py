@@ -1,4 +1,4 @@
-"""A seed is a whole run: the same trace in every process, whatever the hash seed."""
+"""A seed determines a run: the trace is the same in every process, for any hash seed."""
 
 import os
 import subprocess

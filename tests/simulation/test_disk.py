@@ -1,4 +1,4 @@
-"""The simulated disk: what is synced stays, what is not may be lost, and a commit is whole."""
+"""The simulated disk: synced commits stay, others may be lost, and a commit is complete."""
 
 import random
 from collections.abc import Callable
@@ -33,7 +33,7 @@ def to_its_end(outcome: Any) -> Any:
     return outcome
 
 
-def test_what_is_not_synced_is_not_read() -> None:
+def test_a_reader_sees_synced_commits_only() -> None:
     disk, synced = disk_of()
     store = SimulatedEventStore(disk)
     store.take_over("me")
@@ -106,7 +106,7 @@ def broken(seeds: range) -> list[int]:
 
 
 def test_an_append_behind_a_refused_one_never_meets_the_version_it_expects() -> None:
-    """The seeds from 60 on: an old owner went on behind the new owner's first event."""
+    """In the seeds from 60 on, an old owner wrote after the first event of the new owner."""
     with MUTATIONS["old_owner_goes_on"].applied():
         assert broken(range(60, 80))
     assert not broken(range(60, 80))

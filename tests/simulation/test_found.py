@@ -1,6 +1,6 @@
-"""Defects that the simulator has found in the kernel, each as a test of its own.
+"""Defects that the simulator has found in the kernel, each with a separate test.
 
-Times pass in a world, so that waiting for two seconds costs nothing.
+Time is virtual, so waiting costs nothing.
 """
 
 import asyncio
@@ -44,12 +44,12 @@ class Seen(Contract, name="found.seen"):
     numbers: tuple[int, ...]
 
 
-class Look(Request[Seen], name="found.look"):
+class ReadNumbers(Request[Seen], name="found.read_numbers"):
     pass
 
 
 class Onward(Request[Seen], name="found.onward"):
-    """Ask an actor that is not there."""
+    """Ask an actor that does not exist."""
 
     to: Ref[Any]
 
@@ -66,12 +66,12 @@ class Tight(Actor):
         await asyncio.sleep(0.01)
 
     @handler
-    async def look(self, request: Look) -> Seen:
+    async def read_numbers(self, request: ReadNumbers) -> Seen:
         return Seen(numbers=tuple(self._numbers))
 
     @handler
     async def onward(self, request: Onward, ctx: Context) -> Seen:
-        return await ctx.ask(Look(), request.to)
+        return await ctx.ask(ReadNumbers(), request.to)
 
 
 def test_messages_keep_their_order_when_a_full_mailbox_meets_a_link_without_credit() -> None:
@@ -81,14 +81,14 @@ def test_messages_keep_their_order_when_a_full_mailbox_meets_a_link_without_cred
             ref.tell(Numbered(n=n))
             await asyncio.sleep(0.001)
         await asyncio.sleep(5.0)
-        seen: Seen = await simulated.system.ask(Look(), ref)
+        seen: Seen = await simulated.system.ask(ReadNumbers(), ref)
         return seen.numbers
 
     limits = Limits(link_credit=6, link_backlog_max=100, frame_messages_soft=2)
     assert simulate(main, hosts=1, limits=limits) == tuple(range(60))
 
 
-def test_an_actor_whose_stop_nobody_could_wait_for_is_stopped_all_the_same() -> None:
+def test_an_actor_stops_even_when_its_stop_times_out() -> None:
     async def main(simulated: SimulatedSystem) -> None:
         ref = await simulated.system.spawn(Tight, host=1)
         simulated.hang(1, 4.0)
@@ -131,7 +131,7 @@ class Middle(Actor):
         raise ValueError("asked to fail")
 
     @handler
-    async def look(self, request: Look) -> Seen:
+    async def read_numbers(self, request: ReadNumbers) -> Seen:
         return Seen(numbers=())
 
 
@@ -148,16 +148,16 @@ class Top(Actor):
         self._leaf.tell(message)
 
     @handler
-    async def look(self, request: Look, ctx: Context) -> Seen:
-        return await ctx.ask(Look(), self._middle)
+    async def read_numbers(self, request: ReadNumbers, ctx: Context) -> Seen:
+        return await ctx.ask(ReadNumbers(), self._middle)
 
 
-def test_a_failing_parent_that_its_group_stops_meanwhile_comes_back_once() -> None:
+def test_a_failing_parent_that_its_group_stops_meanwhile_restarts_once() -> None:
     async def main(simulated: SimulatedSystem) -> None:
         ref = await simulated.system.spawn(Top, host=1)
         ref.tell(Numbered(n=0))
         await asyncio.sleep(5.0)
-        await simulated.system.ask(Look(), ref)
+        await simulated.system.ask(ReadNumbers(), ref)
         cells = simulated.host(1).cells.values()
         assert [cell.recipe.actor for cell in cells].count(Middle) == 1
 

@@ -1,4 +1,4 @@
-"""Defects that the simulator has found in detached systems, each as a test of its own."""
+"""Defects that the simulator has found in detached systems, each with a separate test."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -21,7 +21,7 @@ from .detached.system import FIRST_DRIVER, ROOT, DetachedSystem, Driver
 
 Main = Callable[[DetachedSystem, Driver], Awaitable[Any]]
 SEEDS = range(12)
-"""Which step a fault meets is the seed's."""
+"""The seed decides which step a fault hits."""
 DOWN_S = 5.0
 
 
@@ -46,7 +46,7 @@ class Counter(Agent):
 def simulate(
     seed: int, main: Main, faults: NetworkFaults = NO_NETWORK_FAULTS, **options: Any
 ) -> Any:
-    """Run `main` with one driver of a detached system, and take the system down."""
+    """Run `main` with one driver of a detached system, then take the system down."""
     world = World(seed=seed)
     options = {"hosts": 2, "heartbeat_s": 0.5, "heartbeats_missed_max": 3, **options}
     settings = Settings(engine="inline", name="sim", **{"standbys": 1, **options})
@@ -62,7 +62,7 @@ def simulate(
         result = await main(system, driver)
         await system.down(DOWN_S)
         assert system.cluster.living() == []
-        assert system.lasting.ledger.entries == {}
+        assert system.root_process.ledger.entries == {}
         return result
 
     try:
@@ -72,7 +72,7 @@ def simulate(
 
 
 async def do(driver: Driver, call: Callable[[Any], Awaitable[Any]]) -> Any:
-    """Have a driver do something in its own process, and wait for it."""
+    """Let a driver perform a call in its own process, and wait for it."""
     loop = driver.process.loop
     world: Any = loop.world
     outside: Any = asyncio.get_running_loop()
@@ -95,23 +95,23 @@ async def until(holds: Callable[[], bool]) -> None:
 
 
 async def stopped(system: DetachedSystem) -> None:
-    """Have the root stop everything, as `down` does, which then ends what is left."""
+    """Let the root stop everything, as `down` does before it ends the processes."""
     while not await system._root_call("stop", DOWN_S):  # noqa: ASYNC110 - there is no event
         await asyncio.sleep(0.1)
 
 
 def is_back(system: DetachedSystem, *, deaths: int = 1) -> bool:
-    lasting = system.lasting.lasting
-    is_ready = lasting is not None and lasting.attached_drivers is not None
-    return is_ready and system.lasting.deaths == deaths and system.is_up()
+    incarnation = system.root_process.incarnation
+    is_ready = incarnation is not None and incarnation.attached_drivers is not None
+    return is_ready and system.root_process.deaths == deaths and system.is_up()
 
 
-def test_a_way_to_the_root_that_blinks_takes_nothing_with_it() -> None:
-    """The link to a root that had never died was lost for good: nothing could be started."""
+def test_a_short_cut_of_the_link_to_the_root_loses_nothing() -> None:
+    """The link to a living root was lost for good, so no start was possible."""
 
     async def main(system: DetachedSystem, driver: Driver) -> Any:
         system.cut(ROOT, FIRST_DRIVER)
-        # What the root has for the driver is lost, and the call with it that was to bring it.
+        # The frames of the root for the driver are lost, and the call that carries them.
         system.root.registrar.directory_changed()
         await asyncio.sleep(1.0)
         system.heal()
@@ -122,7 +122,7 @@ def test_a_way_to_the_root_that_blinks_takes_nothing_with_it() -> None:
 
 
 def test_a_host_that_died_with_the_root_comes_back_though_its_first_start_fails() -> None:
-    """It was given up, with its actors, like a new child that does not start."""
+    """The root gave it up with its actors, like a new child that does not start."""
 
     async def main(system: DetachedSystem, driver: Driver) -> Any:
         ref = await do(driver, lambda api: api.spawn(Counter, host=1))
@@ -139,7 +139,7 @@ def test_a_temporary_host_that_died_with_the_root_does_not_come_back() -> None:
     async def main(system: DetachedSystem, _driver: Driver) -> list[str]:
         system.crash(ROOT)
         system.crash(2)
-        await until(lambda: system.lasting.deaths == 1 and is_back(system))
+        await until(lambda: system.root_process.deaths == 1 and is_back(system))
         return [slot.name for slot in system.root.table.slots.values()]
 
     hosts = (HostSpec("stays"), HostSpec("goes", restart=Restart.TEMPORARY))
@@ -159,7 +159,7 @@ def test_the_death_of_a_host_counts_as_a_restart_though_there_was_no_root() -> N
 
 
 def test_a_driver_that_computes_while_the_root_comes_back_is_kept() -> None:
-    """Its signs of life were not heard: it was no attached driver of the new root yet."""
+    """The new root did not know the driver yet and ignored its heartbeats."""
 
     async def main(system: DetachedSystem, driver: Driver) -> CallboardError | None:
         system.crash(ROOT)
@@ -172,7 +172,7 @@ def test_a_driver_that_computes_while_the_root_comes_back_is_kept() -> None:
 
 
 def test_a_driver_comes_again_though_all_hosts_died_with_the_root() -> None:
-    """Only hosts knew of it, and those that did were gone."""
+    """Only hosts knew the driver, and all of them had died."""
 
     async def main(system: DetachedSystem, driver: Driver) -> CallboardError | None:
         system.crash(ROOT)
@@ -187,7 +187,7 @@ def test_a_driver_comes_again_though_all_hosts_died_with_the_root() -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_pool_whose_start_the_root_did_not_survive_can_be_started_again(seed: int) -> None:
-    """What was half started was still being stopped, and its name was taken."""
+    """The half-started pool was still stopping, so its name was taken."""
 
     async def main(system: DetachedSystem, driver: Driver) -> Any:
         world = system.world
@@ -201,7 +201,7 @@ def test_a_pool_whose_start_the_root_did_not_survive_can_be_started_again(seed: 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_pool_keeps_the_size_that_it_had_when_the_root_died(seed: int) -> None:
-    """The root is killed around a change of size, and then each host: all come back as asked."""
+    """The root dies around a resize, then each host dies: all come back with the new size."""
 
     async def main(system: DetachedSystem, driver: Driver) -> Any:
         world = system.world
@@ -209,7 +209,7 @@ def test_a_pool_keeps_the_size_that_it_had_when_the_root_died(seed: int) -> None
         resizing = asyncio.ensure_future(do(driver, lambda _: pool.resize(7)))
         world.at(world.now_s + 0.01 * world.random.random(), system.crash, ROOT)
         await resizing
-        await until(lambda: system.lasting.deaths >= 1 and system.is_up())
+        await until(lambda: system.root_process.deaths >= 1 and system.is_up())
         for host in (1, 2):
             system.crash(host)
             await asyncio.sleep(1.0)
@@ -225,7 +225,7 @@ def test_a_pool_keeps_the_size_that_it_had_when_the_root_died(seed: int) -> None
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_host_that_comes_up_while_a_driver_dies_forgets_it_too(seed: int) -> None:
-    """Only hosts that were up learned that it is gone."""
+    """Only running hosts learned that the driver was gone."""
 
     async def main(system: DetachedSystem, driver: Driver) -> list[int]:
         world = system.world
@@ -238,22 +238,22 @@ def test_a_host_that_comes_up_while_a_driver_dies_forgets_it_too(seed: int) -> N
     assert simulate(seed, main) == []
 
 
-def test_a_driver_that_dies_while_there_is_no_root_is_forgotten_once_it_is_back() -> None:
-    """It had to be silent for ten seconds first; its end is known from what was written."""
+def test_the_next_root_forgets_a_driver_that_died_without_a_root() -> None:
+    """The root waited ten seconds for heartbeats, though the records show the driver's end."""
 
     async def main(system: DetachedSystem, driver: Driver) -> list[int]:
         system.crash(ROOT)
         system.crash(FIRST_DRIVER)
         await until(lambda: is_back(system))
         await asyncio.sleep(2.0)
-        return list(system.lasting.lasting.attached_drivers.expected)  # type: ignore[union-attr]
+        return list(system.root_process.incarnation.attached_drivers.expected)  # type: ignore[union-attr]
 
     assert simulate(7, main, heartbeat_s=10.0) == []
 
 
 @pytest.fixture
 def lookups(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """The share of returning roots whose lookups fail."""
+    """Set the share of restarted roots whose lookups fail."""
 
     def fail(share: float) -> None:
         monkeypatch.setattr(root, "LOOKUPS_FAIL_SHARE", share)
@@ -262,17 +262,17 @@ def lookups(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_root_that_cannot_take_over_comes_back_until_it_can(
+def test_a_root_that_cannot_take_over_restarts_until_it_can(
     seed: int, lookups: Callable[[float], None]
 ) -> None:
-    """It stayed up and was never ready, and nobody watched the hosts."""
+    """It stayed up, was never ready, and did not watch the hosts."""
 
     async def main(system: DetachedSystem, driver: Driver) -> Any:
         ref = await do(driver, lambda api: api.spawn(Counter))
         await do(driver, lambda api: api.ask(Count(), ref))
         lookups(1.0)
         system.crash(ROOT)
-        await until(lambda: system.lasting.deaths == 3)
+        await until(lambda: system.root_process.deaths == 3)
         lookups(0.0)
         await until(system.is_up)
         return (await do(driver, lambda api: api.ask(Count(), ref))).n
@@ -281,15 +281,15 @@ def test_a_root_that_cannot_take_over_comes_back_until_it_can(
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_root_that_cannot_take_over_ends_all_when_it_is_to_stop(
+def test_a_root_that_cannot_take_over_ends_all_processes_on_stop(
     seed: int, lookups: Callable[[float], None]
 ) -> None:
     async def main(system: DetachedSystem, _driver: Driver) -> None:
         lookups(1.0)
         system.crash(ROOT)
-        await until(lambda: system.lasting.deaths == 2)
+        await until(lambda: system.root_process.deaths == 2)
         await stopped(system)
         assert system.cluster.living() == []
-        assert system.lasting.ledger.entries == {}
+        assert system.root_process.ledger.entries == {}
 
     simulate(seed, main)

@@ -1,4 +1,4 @@
-"""Three hundred seeds of everything at once, and some of each other scenario."""
+"""Three hundred seeds of `mixed`, and some of each other scenario."""
 
 import time
 

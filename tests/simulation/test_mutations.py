@@ -1,4 +1,4 @@
-"""The simulator finds what is wrong: each defect of the kernel within its seeds."""
+"""The simulator finds each deliberate defect of the kernel within its seeds."""
 
 import pytest
 
@@ -17,7 +17,13 @@ def test_a_defect_is_found(name: str) -> None:
         assert any(outcome.broken for outcome in outcomes), mutation.what
 
 
-def test_a_defect_lasts_no_longer_than_asked() -> None:
+def test_a_defect_replaces_an_attribute_that_exists() -> None:
+    """A rename in the kernel shows here at once, and not after all seeds."""
+    for name, mutation in MUTATIONS.items():
+        assert hasattr(mutation.owner, mutation.attribute), name
+
+
+def test_a_defect_ends_with_its_block() -> None:
     mutation = MUTATIONS["dedupe_skipped"]
     right = getattr(mutation.owner, mutation.attribute)
     with mutation.applied():

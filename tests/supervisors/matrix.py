@@ -1,16 +1,16 @@
-"""What OTP's documentation says becomes of a supervisor's children, as a table.
+"""The rules of OTP's documentation for a supervisor's children, as a table.
 
-Written from the supervisor's manual and the design principles, not from this code:
+The sources are the supervisor's manual and the design principles, not this code:
 
-- permanent: always restarted; transient: restarted after an abnormal end only, which is
-  any reason but normal and shutdown; temporary: never restarted, also when the strategy
-  takes it down with others, and its specification is dropped.
-- one_for_one: the child alone is restarted. one_for_all: all others are stopped, and all
-  restarted. rest_for_one: those after it in start order are stopped, and with it restarted.
-- Stops are in reverse start order, starts in start order.
+- permanent: always restarted; transient: restarted only after an abnormal exit, which is
+  any reason but normal and shutdown; temporary: never restarted, even when the strategy
+  stops it with others, and its specification is dropped.
+- one_for_one: only the child restarts. one_for_all: all others stop, and all restart.
+  rest_for_one: the children after it in start order stop, and restart with it.
+- Stops happen in reverse start order, starts in start order.
 
-A level (actors in a host, hosts in a cluster) takes `CELLS` and `EXTRAS`, and makes one test
-of each: `test_<strategy>_<restart>_<reason>` and `test_<strategy>_<extra>`.
+Each level (actors in a host, hosts in a cluster) makes one test for each of `CELLS` and
+`EXTRAS`: `test_<strategy>_<restart>_<reason>` and `test_<strategy>_<extra>`.
 """
 
 from dataclasses import dataclass
@@ -41,17 +41,17 @@ EXITS: Final[dict[str, Exit]] = {
     "killed": Exit(ExitReason.KILLED),
     "lost": Exit(ExitReason.HOST_LOST),
 }
-"""How the subject ends by itself; OTP knows the first two and "any other term"."""
+"""The exits of the subject; OTP has the first two and "any other term"."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What is to be seen once all has come to rest."""
+    """The expected outcome at rest."""
 
     stops: tuple[str, ...] = ()
-    """Siblings that are stopped, in order."""
+    """Siblings that stop, in order."""
     starts: tuple[str, ...] = ()
-    """Children that are started again, in order."""
+    """Children that start again, in order."""
     subject: Literal["running", "down", "forgotten"] = "running"
     last: Literal["running", "forgotten"] = "running"
 
@@ -116,16 +116,16 @@ CELLS: Final = tuple(
 )
 
 EXTRAS: Final = (
-    "escalation",  # one restart too many: all stop in reverse, and the one above decides
-    "start_fails_half_way",  # what ran is stopped in reverse, and the start fails
-    "restart_that_fails",  # is tried again, and the supervisor answers meanwhile
+    "escalation",  # one restart too many: all stop in reverse, and the parent decides
+    "start_fails_half_way",  # the running children stop in reverse, and the start fails
+    "restart_that_fails",  # the supervisor tries again, and answers meanwhile
     "ordered_stop",  # is the exact reverse of the start
 )
-"""What every strategy shows at every level, besides the cells."""
+"""Tests of every strategy at every level, in addition to the cells."""
 
 
 def names(extras: tuple[str, ...] = EXTRAS) -> list[str]:
-    """The tests that a level has to have."""
+    """The names of the tests that a level must have."""
     return [cell.name for cell in CELLS] + [
         f"test_{strategy}_{extra}" for strategy in Strategy for extra in extras
     ]

@@ -1,4 +1,4 @@
-"""Significant children: when a supervisor ends by itself, and when it must not."""
+"""Significant children: the exits that end a supervisor, and those that do not."""
 
 import pytest
 

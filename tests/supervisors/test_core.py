@@ -1,4 +1,4 @@
-"""The supervisor core against OTP's rules: strategy x restart kind x way of ending."""
+"""The supervisor core and OTP's rules: strategy x restart type x exit."""
 
 import pytest
 
@@ -80,7 +80,7 @@ def test_group_restart_drops_temporary_siblings(strategy: Strategy, first: str) 
 
 @pytest.mark.parametrize("strategy", [ALL, REST])
 def test_group_restart_starts_siblings_that_were_down(strategy: Strategy) -> None:
-    """OTP starts every child of the group, also one that had ended or been terminated."""
+    """OTP starts every child of the group, even one that ended or was terminated before."""
     world = world_of(strategy, Restart.TRANSIENT).started()
     world.exits("b", ENDED_NORMALLY)
     world.perform(world.core.terminate_child("c", world.now))
@@ -365,7 +365,7 @@ def test_back_off_jitter_uses_the_given_random_number() -> None:
 
 
 def test_back_off_goes_on_growing_when_restarts_fail_after_a_long_run() -> None:
-    """Only the run that just ended may end the row, not one before a failed start."""
+    """Only the last run may reset the back-off, not a run before a failed start."""
     world = world_of(backoff=Backoff(min_s=1.0, max_s=4.0)).started()
     world.exits("b")
     world.fire()

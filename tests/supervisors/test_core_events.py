@@ -1,4 +1,4 @@
-"""The supervisor core and what interferes: late, stale and odd events, and requests."""
+"""The supervisor core with late, stale and unexpected events, and with requests."""
 
 import pytest
 
@@ -23,7 +23,7 @@ ALL = Strategy.ONE_FOR_ALL
 REST = Strategy.REST_FOR_ONE
 
 
-# --- what arrives during a sequence ---------------------------------------------------------------
+# --- events during a sequence ---------------------------------------------------------------------
 
 
 def test_exit_during_initial_start_is_decided_after_it() -> None:
@@ -75,7 +75,7 @@ def test_older_siblings_exit_takes_over_a_waiting_group() -> None:
 
 
 def test_older_siblings_exit_during_a_failing_group_start_comes_first() -> None:
-    """OTP's mailbox holds the exit before the supervisor's own try-again, which is stale then."""
+    """OTP's mailbox holds the exit before the supervisor's own retry, which is stale then."""
     world = world_of(REST, names="abc").started()
     world.answers = False
     world.exits("b")

@@ -1,4 +1,4 @@
-"""Children added together: the same as one by one, whatever happens to them."""
+"""Children added together behave like children added one by one."""
 
 from collections.abc import Sequence
 
@@ -61,11 +61,11 @@ def test_adding_many_is_adding_each(
         if number in together:
             incarnation = together.child(number).incarnation
             assert single.child(number).incarnation == incarnation
-            told = [
+            ends = [
                 c.child_exited(number, incarnation, CRASH, float(moment))
                 for c in (together, single)
             ]
-            assert told[0] == told[1]
+            assert ends[0] == ends[1]
     for core in (together, single):
         core.validate_state()
     assert list(together.children()) == list(single.children())
@@ -120,7 +120,7 @@ def test_significant_ones_need_a_supervisor_that_ends_with_them() -> None:
     core.validate_state()
 
 
-def test_news_of_an_older_incarnation_counts_for_nobody() -> None:
+def test_reports_of_an_older_incarnation_are_ignored() -> None:
     core = running(SupervisorSpec())
     core.add_children(ChildSpec("alike"), [1, 2], 0.0)
     core.children_started([1, 2], 5, 0.0)

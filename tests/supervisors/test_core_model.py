@@ -1,9 +1,8 @@
-"""The core against a plain model, and against any interleaving of answers.
+"""The core compared with a simple model, and with any interleaving of answers.
 
-`ModelMachine` lets every answer come at once and predicts each trace, in the words of
-OTP's manual. `InterleavingMachine` holds answers back and delivers them in any order;
-there no trace is predicted, but nothing may ever be broken, and once all answers are
-in, everybody who should run does.
+`ModelMachine` answers at once and predicts each trace from the rules of OTP's manual.
+`InterleavingMachine` delays answers and delivers them in any order. It predicts no trace, but
+the invariants always hold, and after all answers every child that should run does.
 """
 
 import contextlib
@@ -37,7 +36,7 @@ STEPS = settings(max_examples=examples(150), stateful_step_count=40, deadline=No
 
 
 class ModelMachine(RuleBasedStateMachine):
-    """No restart fails, no answer waits: every trace is what the manual says.
+    """No restart fails, no answer waits: every trace follows the manual.
 
     From the manual: children start in order, and when one does not, those before it are
     stopped in reverse and the supervisor does not start; a significant child that ends by
@@ -245,7 +244,7 @@ class ModelMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.is_over())
     @rule(child_id=IDS, incarnation=st.integers(1, 30))
-    def hears_late_news(self, child_id: int, incarnation: int) -> None:
+    def receives_late_reports(self, child_id: int, incarnation: int) -> None:
         core, now = self.world.core, self.world.now
         assert core.child_started(child_id, incarnation, now) == ()
         assert core.child_exited(child_id, incarnation, CRASH, now) == ()
@@ -372,7 +371,7 @@ class InterleavingMachine(RuleBasedStateMachine):
             effects = getattr(core, f"{request}_child")(child_id, self.world.now)
         except CallboardError:
             return
-        # From here on a failed start leaves it down, so nothing is promised about it.
+        # From here on a failed start leaves the child down, so it need not run.
         self.wanted.pop(child_id, None)
         self.world.perform(effects)
         self.after()
@@ -384,7 +383,7 @@ class InterleavingMachine(RuleBasedStateMachine):
             self.after()
 
     def teardown(self) -> None:
-        """All answers come in, good ones: the supervisor comes to rest, and holds its word."""
+        """After all answers, all successful, the supervisor is at rest and in the right state."""
         if not hasattr(self, "world"):
             return
         world = self.world
@@ -398,7 +397,7 @@ class InterleavingMachine(RuleBasedStateMachine):
             else:
                 break
         else:
-            raise AssertionError("it never comes to rest")
+            raise AssertionError("the supervisor does not come to rest")
         if world.ending is not None:
             assert world.core.state is SupervisorState.STOPPED
             assert len(world.core) == 0

@@ -1,4 +1,4 @@
-"""What a supervisor remembers of children that failed, and what it says of those it stops."""
+"""The histories of failed children, and the `comes_back` of stopped ones."""
 
 import pytest
 
@@ -28,7 +28,7 @@ def test_child_that_never_failed_has_no_history() -> None:
     assert world.core.history("nobody").entries == ()
 
 
-def test_history_tells_each_end_and_what_was_decided() -> None:
+def test_history_has_each_exit_and_its_decision() -> None:
     world = world_of(intensity=Intensity(2, 60.0), backoff=Backoff(jitter=0.0)).started()
     world.exits("b", CRASH)
     world.now += 1
@@ -80,7 +80,7 @@ def test_history_is_bounded() -> None:
     assert len(newest[0].traceback) == TEXT_CHARS_MAX
 
 
-def test_history_of_an_escalation_tells_what_began_it() -> None:
+def test_history_of_an_escalation_names_its_first_cause() -> None:
     world = world_of(intensity=Intensity(0, 1.0)).started()
     cause = Exit(ExitReason.FAILED, {"message": "boom", "details": {"remote_traceback": "T"}})
     world.exits("b", cause)
@@ -138,7 +138,7 @@ def test_wrong_back_off_of_a_child_is_refused() -> None:
         ChildSpec("a", backoff=1.0)  # type: ignore[arg-type]
 
 
-def test_child_expected_after_the_start_is_refused() -> None:
+def test_initial_child_after_the_start_is_refused() -> None:
     world = world_of().started()
-    with pytest.raises(UsageError, match="too late"):
+    with pytest.raises(UsageError, match="no initial child"):
         world.core.expect_child(ChildSpec("late"))

@@ -1,7 +1,7 @@
-"""The matrix of supervision on real actors: strategy, restart kind and way of ending.
+"""The matrix of supervision on real actors: strategy, restart type and exit.
 
-Each cell is a test of its own name, made from the table in `matrix`, so that a cell that
-is missing is a name that is missing.
+Each cell of the table in `matrix` becomes a test with its own name, so a missing cell is a
+missing name.
 """
 
 from collections.abc import Awaitable, Callable
@@ -37,7 +37,7 @@ def tree_of(
     kind: Restart = Restart.PERMANENT,
     significant: tuple[str, ...] = (),
 ) -> TreeSpec:
-    """The children of the table under one supervisor, which is in a tree of its own."""
+    """The children of the table under one supervisor, inside a tree."""
     kinds = {SUBJECT: restart, "last": Restart.TEMPORARY}
     children = tuple(
         child(name, restart=kinds.get(name, Restart.PERMANENT), significant=name in significant)

@@ -1,4 +1,4 @@
-"""docs/supervision.md says what the code says."""
+"""docs/supervision.md has the same table of states as the code."""
 
 import re
 from pathlib import Path

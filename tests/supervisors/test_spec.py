@@ -1,4 +1,4 @@
-"""Specs and exits: every refusal names its field, and every default can be had."""
+"""Specs and exits: every refusal names its field, and all values pickle."""
 
 import math
 import pickle

@@ -1,4 +1,4 @@
-"""Who restarts, as the two tables that OTP's manual gives."""
+"""The restart rules, from the two tables of OTP's manual."""
 
 import pytest
 

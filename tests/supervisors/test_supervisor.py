@@ -1,4 +1,4 @@
-"""The shell: what it has performed, and that others have their turn between."""
+"""The shell: it performs effects in order, and lets other actors run between them."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -51,7 +51,7 @@ class Runner:
         self.supervisor.child_exited(child, incarnation, reason)
 
     def child_gone(self, child: ChildId, reason: Exit) -> None:
-        pytest.fail("nobody is removed")
+        pytest.fail("no child is removed")
 
     def supervisor_started(self) -> None:
         """It has no initial children."""
@@ -79,13 +79,13 @@ def _children() -> tuple[Supervisor, Runner]:
     return supervisor, runner
 
 
-def test_a_long_stop_lets_others_have_their_turn_and_keeps_its_order() -> None:
+def test_a_long_stop_lets_other_actors_run_and_keeps_its_order() -> None:
     supervisor, runner = _children()
     supervisor.stop()
     turns = 0
     while not runner.ended:
         assert len(runner.stopped) < (turns + 1) * EFFECTS_AT_ONCE + 1
-        assert supervisor.statistics().state == "stopping", "it can be looked at meanwhile"
+        assert supervisor.statistics().state == "stopping", "it answers queries meanwhile"
         runner.timers.popleft()()
         turns += 1
     assert turns == 2
@@ -93,7 +93,7 @@ def test_a_long_stop_lets_others_have_their_turn_and_keeps_its_order() -> None:
     assert len(runner.ended) == 1
 
 
-def test_one_that_is_abandoned_in_the_middle_performs_nothing_more() -> None:
+def test_an_abandoned_supervisor_performs_nothing_more() -> None:
     supervisor, runner = _children()
     supervisor.stop()
     before = len(runner.stopped)

@@ -1,7 +1,7 @@
-"""A world in memory for one supervisor core: performs its effects, keeps what it promises.
+"""An in-memory shell for one supervisor core: it performs the effects and checks them.
 
-It holds the performer's side of the contract (one live incarnation of a child at a time,
-no stop of what does not live, nothing after the end) and asserts it at every effect.
+It asserts at every effect that a child has one incarnation at a time, that only running children
+stop, and that no effect follows the end.
 """
 
 from collections import deque
@@ -86,7 +86,7 @@ class World:
         return self
 
     def started(self) -> "World":
-        """Start, and forget what that took."""
+        """Start, and clear the trace."""
         self.start()
         self.trace.clear()
         return self
@@ -104,7 +104,7 @@ class World:
                         self._begins(StartChild(child_id, incarnation, spec))
                 case StopChild(child_id, incarnation, _, _):
                     alive = self.starting.pop(child_id, None) or self.running.pop(child_id, None)
-                    assert alive == incarnation, f"stop of {child_id}, which does not live"
+                    assert alive == incarnation, f"stop of {child_id}, which does not run"
                     self.stopping[child_id] = incarnation
                     self.stops.append(effect)
                     self.trace.append(f"stop {child_id}")
@@ -117,7 +117,7 @@ class World:
                     del self.timers[child_id, incarnation]
                     self.trace.append(f"cancel {child_id}")
                 case ChildGone(child_id, exit_):
-                    assert not self.is_alive(child_id), f"{child_id} is forgotten, but lives"
+                    assert not self.is_alive(child_id), f"{child_id} is forgotten, but runs"
                     self.gone[child_id] = exit_
                     self.trace.append(f"gone {child_id}")
                 case SupervisorStarted():
@@ -133,7 +133,7 @@ class World:
 
     def _begins(self, start: StartChild) -> None:
         child_id, incarnation = start.id, start.incarnation
-        assert not self.is_alive(child_id), f"{child_id} would live twice"
+        assert not self.is_alive(child_id), f"{child_id} would run twice"
         assert incarnation > self._last_incarnation, "an incarnation came again"
         self._last_incarnation = incarnation
         self.starting[child_id] = incarnation
@@ -144,7 +144,7 @@ class World:
         return child_id in self.starting or child_id in self.running or child_id in self.stopping
 
     def answer(self, effect: StartChild | StopChild) -> None:
-        """Do what the effect asks for, unless it has been overtaken."""
+        """Answer an effect, unless a later one has replaced it."""
         child_id, incarnation = effect.id, effect.incarnation
         if isinstance(effect, StopChild):
             if self.stopping.get(child_id) == incarnation:
@@ -160,7 +160,7 @@ class World:
                 self.running[child_id] = incarnation
                 self.perform(self.core.child_started(child_id, incarnation, self.now))
 
-    # --- what happens to children ---------------------------------------------------------
+    # --- events of children ---------------------------------------------------------------
 
     def exits(self, child_id: ChildId, exit_: Exit = CRASH) -> None:
         """A running child ends by itself."""
@@ -186,10 +186,10 @@ class World:
         self.now = max(self.now, self.timers.pop(key))
         self.perform(self.core.timer_fired(*key, self.now))
 
-    # --- what a test asks -----------------------------------------------------------------
+    # --- queries of a test ----------------------------------------------------------------
 
     def taken(self) -> list[str]:
-        """What was done since last asked."""
+        """The trace since the last call."""
         trace, self.trace = self.trace, []
         return trace
 
@@ -219,7 +219,7 @@ def world_of(
     intensity: Intensity = PATIENT,
     backoff: Backoff = AT_ONCE,
 ) -> World:
-    """Children that are all permanent, apart from "b", which is `restart`."""
+    """Permanent children, except "b", which is `restart`."""
     children = [ChildSpec(n, restart=restart if n == "b" else Restart.PERMANENT) for n in names]
     spec = spec_of(strategy, intensity=intensity, backoff=backoff)
     return World(spec, children, answers=answers)

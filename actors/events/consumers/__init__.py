@@ -1,3 +1,3 @@
-"""Competing consumers: each event of a group goes to one of them, until it is done or parked."""
+"""Competing consumers: each event goes to one consumer of a group, until it is done or parked."""
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""One consumer of a group: an iterator over what it is given, and how it answers."""
+"""A consumer of a group: an iterator over its deliveries, and their acknowledgement."""
 
 import asyncio
 from collections import deque
@@ -13,10 +13,10 @@ __all__ = ["Answers", "Consumer", "Delivery"]
 
 
 class Answers(Protocol):
-    """What takes the answers of consumers: their group."""
+    """Takes the acknowledgements of consumers: their group."""
 
     def has(self, delivery: "Delivery", /) -> bool:
-        """Whether a delivery may still be answered."""
+        """Whether a delivery may still be acknowledged."""
 
     def ack(self, delivery: "Delivery", /) -> bool:
         """See `Delivery.ack`."""
@@ -25,31 +25,32 @@ class Answers(Protocol):
         """See `Delivery.nack`."""
 
     def left(self, name: str, /) -> None:
-        """A consumer is gone."""
+        """Report that a consumer is closed."""
 
 
 class Delivery(NamedTuple):
-    """An event that this consumer has, until it answers or its time is over."""
+    """An event for one consumer, until it acknowledges the event or the time for that is over."""
 
     group: Answers
     consumer: str
     event: Event
     attempt: int
-    """1 for the first time anybody gets it."""
+    """The number of this delivery of the event, from 1."""
 
     def ack(self) -> bool:
-        """It is done. False when this comes too late: somebody else has it, or it is parked."""
+        """Mark the event as done. Gives False if too late: it was delivered again, or parked."""
         return self.group.ack(self)
 
     def nack(self, reason: str) -> bool:
-        """It could not be done: it is tried again, or parked. False when this comes too late."""
+        """Give the event back: it is retried, or parked. Gives False if this is too late."""
         return self.group.nack(self, reason)
 
 
 class Consumer:
-    """What `ConsumerGroup.consumer` gives; one task may read it at a time.
+    """An iterator over the deliveries of one consumer; one task may read it at a time.
 
-    What it has not answered when it is closed goes to others, as a failed attempt.
+    `ConsumerGroup.consumer` makes it. Events that it has not acknowledged when it is closed go
+    to other consumers, and count as failed attempts.
     """
 
     def __init__(self, group: Answers, name: str) -> None:
@@ -61,22 +62,22 @@ class Consumer:
         self._is_closed = False
 
     def give(self, delivery: Delivery) -> None:
-        """The group has an event for it."""
+        """Add a delivery; called by the group."""
         while self._given and not self._group.has(self._given[0]):
             self._given.popleft()
         self._given.append(delivery)
         self._changed.set()
 
     def end(self, error: CallboardError) -> None:
-        """The group has stopped."""
+        """Report that the group has stopped; called by the group."""
         self._error = error
         self._changed.set()
 
     async def next(self, timeout_s: float | None = None) -> Delivery | None:
-        """The next event; None when the consumer is closed or `timeout_s` is over.
+        """The next delivery; None when the consumer is closed or `timeout_s` seconds have passed.
 
-        One that has waited here until its time for the ack was over is left out.
-        Raises why the group has stopped, if it has.
+        Skips deliveries whose time for the acknowledgement has passed here. Raises the error
+        that stopped the group, if it has stopped.
         """
         try:
             async with asyncio.timeout(timeout_s):
@@ -103,7 +104,7 @@ class Consumer:
         return found
 
     def close(self) -> None:
-        """Take no more. May be called twice."""
+        """Take no more deliveries. May be called twice."""
         if not self._is_closed:
             self._is_closed = True
             self._changed.set()

@@ -1,24 +1,24 @@
-"""Who of a group works on which event. Events and `now` go in, effects come out. Pure.
+"""The assignment of events to the consumers of a group. Events and `now` in, effects out. Pure.
 
-| from | what happens | to |
+| from | event | to |
 |---|---|---|
-| READY | a consumer has room, and nothing before it of its key is open | IN_FLIGHT |
+| READY | a consumer has room, and no earlier event of the same key is open | IN_FLIGHT |
 | IN_FLIGHT | ack by its consumer | DONE |
 | IN_FLIGHT | nack, its consumer leaves, or the time for the ack is over | WAITING |
-| IN_FLIGHT | the same, and it was the last attempt | PARKED |
+| IN_FLIGHT | the same, after the last attempt | PARKED |
 | WAITING | the back-off is over | READY |
 | PARKED | replay | READY, with its attempts from 0 |
 | PARKED | drop | DONE |
 
-An acknowledgement of a delivery that has timed out is too late: it changes nothing, since
-somebody else has the event by then, or the same consumer a second time.
+An acknowledgement after the timeout of its delivery is too late and changes nothing: the event
+was delivered again by then.
 
-The checkpoint is the highest position below which everything is done or parked. What is
-parked is kept aside, so it holds nothing up. At most `window_max` of the group's events lie
-between the checkpoint and what was taken last.
+The checkpoint is the highest position up to which all events are done or parked. A parked event
+holds up neither the checkpoint nor other events. At most `window_max` of the group's events lie
+between the checkpoint and the event that was taken last.
 
-Order: without a key, none is promised. With one, of each key one event is open at a time, in
-their order; an event that is parked lets the next one of its key go on.
+Order: without keys, none is promised. With keys, one event of each key is open at a time, in
+their order; after an event is parked, the next one of its key follows.
 """
 
 import enum
@@ -34,45 +34,48 @@ from callboard.messages.core.errors import SpecError
 __all__ = ["ConsumersCore", "ConsumersLimits", "Deliver", "Effect", "Entry", "Park", "State"]
 
 STALE_MAX: Final = 64
-"""Times kept of what is done already, beside one for each that is open."""
+"""Due times of events that are done already, in addition to one for each open event."""
 
 
 class State(enum.Enum):
-    """What an event of the group is in; one behind the checkpoint is done, or parked."""
+    """The state of an event; events up to the checkpoint are done or parked."""
 
     READY = "ready"
     IN_FLIGHT = "in flight"
     WAITING = "waiting"
-    """It has failed, and is tried again after its back-off."""
+    """An attempt has failed; the event is retried after its back-off."""
     PARKED = "parked"
     DONE = "done"
 
 
 @dataclass(frozen=True, slots=True)
 class ConsumersLimits:
-    """How many, and for how long."""
+    """The limits of a group; times in seconds. Raises `SpecError` for a value out of range."""
 
     window_max: int = 10_000
-    """Events between the checkpoint and the one that was taken last."""
+    """The most events between the checkpoint and the event that was taken last."""
     attempts_max: int = 5
-    """Deliveries of one event, the first included; after the last one it is parked."""
+    """The most deliveries of one event, the first included; after the last one it is parked."""
     ack_timeout_s: float = 30.0
+    """How long a consumer may take to acknowledge a delivery."""
     backoff_s_min: float = 0.2
+    """The wait before the first retry; it doubles up to `backoff_s_max`."""
     backoff_s_max: float = 30.0
     history_max: int = 20
-    """Attempts whose reasons are kept, the last ones."""
+    """The number of last attempts whose reasons are kept."""
 
     def __post_init__(self) -> None:
         counts, times = (self.window_max, self.attempts_max, self.history_max), self.ack_timeout_s
         if min(counts) < 1 or times <= 0 or not 0 <= self.backoff_s_min <= self.backoff_s_max:
             raise SpecError(
-                f"limits of consumers: {self}.",
-                advice="Counts are from 1 on, times over 0, the back-off grows.",
+                f"the limits of the consumers are out of range: {self}.",
+                advice="Counts must be at least 1, ack_timeout_s above 0, and backoff_s_min from "
+                "0 to backoff_s_max.",
             )
 
 
 class Deliver(NamedTuple):
-    """Give the event to the consumer."""
+    """Deliver the event to the consumer."""
 
     position: int
     consumer: str
@@ -80,11 +83,11 @@ class Deliver(NamedTuple):
 
 
 class Park(NamedTuple):
-    """Keep the event aside, with its story."""
+    """Park the event, with the reasons of its failed attempts."""
 
     position: int
     attempts: int
-    story: tuple[str, ...]
+    reasons: tuple[str, ...]
 
 
 Effect = Deliver | Park
@@ -92,7 +95,7 @@ Effect = Deliver | Park
 
 @dataclass(slots=True)
 class Entry:
-    """One event between the checkpoint and what was taken last, or parked."""
+    """An event between the checkpoint and the event that was taken last, or a parked one."""
 
     position: int
     key: str | None
@@ -100,10 +103,10 @@ class Entry:
     attempts: int = 0
     consumer: str = ""
     due_s: float = 0.0
-    """When its acknowledgement, or its back-off, is over."""
-    story: list[str] = field(default_factory=list)
+    """When the time for its acknowledgement, or its back-off, is over."""
+    reasons: list[str] = field(default_factory=list)
     is_replay: bool = False
-    """Whether it was parked before: it holds up no checkpoint."""
+    """Whether it was parked before, so that it does not hold up the checkpoint."""
 
 
 @dataclass(slots=True)
@@ -113,7 +116,7 @@ class _Consumer:
 
 
 class ConsumersCore:
-    """The group, from a checkpoint on."""
+    """The decisions of one group, from a checkpoint on."""
 
     def __init__(self, limits: ConsumersLimits, checkpoint: int, done: Iterable[int] = ()) -> None:
         self.limits: Final = limits
@@ -122,38 +125,37 @@ class ConsumersCore:
         self.taken = checkpoint
         """The position up to which events have been taken in."""
         self.entries: dict[int, Entry] = {}
-        """Those that are neither done nor parked."""
+        """The open events: neither done nor parked, those that are being replayed included."""
         self.parked: dict[int, Entry] = {}
-        """Those that were parked and are being replayed are in `entries`."""
         self._known_done = {position for position in done if position > checkpoint}
-        """Positions behind `taken` that an earlier life of the group has done."""
+        """Positions above `taken` that an earlier incarnation of the group has done."""
         self._above: deque[int] = deque()
-        """Positions behind the checkpoint that were not done when they were taken, in order."""
+        """Positions above the checkpoint that were not done when they were taken, in order."""
         self._done: set[int] = set()
         self._consumers: dict[str, _Consumer] = {}
         self._free: deque[str] = deque()
-        """Consumers with room, in turn; one may stand here that has none any more."""
+        """Consumers with room, in turn; some may have become full since."""
         self._ready: list[int] = []
-        self._executors: dict[str, deque[int]] = {}
-        """Of each key the open events, in order; only the first may be given out."""
+        self._open_by_key: dict[str, deque[int]] = {}
+        """The open events of each key, in order; only the first may be delivered."""
         self._due: list[tuple[float, int]] = []
         self.acks = self.nacks = self.timeouts = self.late = self.parkings = 0
 
     # --- consumers --------------------------------------------------------------------------
 
     def joined(self, consumer: str, capacity: int, now: float) -> list[Effect]:
-        """A consumer has come that takes so many events at once."""
+        """Add a consumer that takes up to `capacity` events at once. Raises `SpecError`."""
         if consumer in self._consumers or capacity < 1:
             raise SpecError(
-                f"consumer {consumer!r} with capacity {capacity}.",
-                advice="Each consumer has a name of its own and takes at least one event.",
+                f"consumer {consumer!r} with capacity {capacity} cannot join the group.",
+                advice="Give each consumer its own name and a capacity of at least 1.",
             )
         self._consumers[consumer] = _Consumer(capacity)
         self._free.append(consumer)
         return self._give_out(now)
 
     def left(self, consumer: str, now: float) -> list[Effect]:
-        """A consumer has gone: what it has not acknowledged goes to others."""
+        """Remove a consumer: the events that it has not acknowledged go to others."""
         gone = self._consumers.pop(consumer, None)
         if gone is None:
             return []
@@ -168,11 +170,11 @@ class ConsumersCore:
 
     @property
     def room(self) -> int:
-        """How many more events may be taken in now."""
+        """The number of events for which there is room now."""
         return self.limits.window_max - len(self._above)
 
     def arrived(self, events: Iterable[tuple[int, str | None]], now: float) -> list[Effect]:
-        """Events have come, in the order of their positions, each with its key or None."""
+        """Take events in, in the order of their positions, each with its key or None."""
         for position, key in events:
             assert position > self.taken, (position, self.taken)
             self.taken = position
@@ -186,12 +188,12 @@ class ConsumersCore:
         return self._give_out(now)
 
     def passed(self, seen: int) -> None:
-        """Up to here there are no other events for this group."""
+        """Note that the group has no other events up to this position."""
         self.taken = max(self.taken, seen)
         self._advance()
 
     def has(self, consumer: str, position: int, attempt: int) -> bool:
-        """Whether a delivery is still this consumer's to answer."""
+        """Whether this consumer may still acknowledge the delivery."""
         entry = self.entries.get(position)
         return (
             entry is not None
@@ -202,7 +204,7 @@ class ConsumersCore:
     def ack(
         self, consumer: str, position: int, attempt: int, now: float
     ) -> tuple[bool, list[Effect]]:
-        """A consumer has done an event. False when it is not his: it comes too late."""
+        """A consumer has done an event. Gives False, with no effect, if this is too late."""
         entry = self._open_of(consumer, position, attempt)
         if entry is None:
             return False, []
@@ -214,7 +216,7 @@ class ConsumersCore:
     def nack(
         self, consumer: str, position: int, attempt: int, reason: str, now: float
     ) -> tuple[bool, list[Effect]]:
-        """A consumer could not do an event. False when it is not his: it comes too late."""
+        """A consumer could not do an event. Gives False, with no effect, if this is too late."""
         entry = self._open_of(consumer, position, attempt)
         if entry is None:
             return False, []
@@ -223,13 +225,13 @@ class ConsumersCore:
         return True, effects + self._give_out(now)
 
     def tick(self, now: float) -> list[Effect]:
-        """Time has passed: acknowledgements are overdue, back-offs are over."""
+        """Handle overdue acknowledgements, and back-offs that are over."""
         effects: list[Effect] = []
         while self._due and self._due[0][0] <= now:
             due_s, position = heapq.heappop(self._due)
             entry = self.entries.get(position)
             if entry is None or entry.due_s != due_s:
-                continue  # It was done, or given out again, in the meantime.
+                continue  # The event was done, or delivered again, in the meantime.
             match entry.state:
                 case State.IN_FLIGHT:
                     self.timeouts += 1
@@ -244,19 +246,19 @@ class ConsumersCore:
 
     @property
     def due_s(self) -> float | None:
-        """When `tick` is to be called next; never later than needed, maybe for nothing."""
+        """When to call `tick` next: never too late, sometimes without need."""
         return self._due[0][0] if self._due else None
 
-    # --- what is parked -----------------------------------------------------------------------
+    # --- parked events ------------------------------------------------------------------------
 
-    def keep_parked(self, position: int, key: str | None, story: Iterable[str]) -> None:
-        """An event was parked before this group began."""
+    def keep_parked(self, position: int, key: str | None, reasons: Iterable[str]) -> None:
+        """Add an event that was parked before this incarnation of the group."""
         entry = Entry(position, key, State.PARKED, self.limits.attempts_max)
-        entry.story.extend(story)
+        entry.reasons.extend(reasons)
         self.parked[position] = entry
 
     def replay(self, position: int, now: float) -> list[Effect]:
-        """Try a parked event again. It is put before nothing: what came later went on."""
+        """Open a parked event again; its key's order does not hold for it any more."""
         entry = self.parked.pop(position)
         entry.attempts = 0
         entry.is_replay = True
@@ -264,7 +266,7 @@ class ConsumersCore:
         return self._give_out(now)
 
     def drop(self, position: int) -> None:
-        """Let a parked event be done."""
+        """Mark a parked event as done."""
         del self.parked[position]
 
     # --- inside -------------------------------------------------------------------------------
@@ -273,9 +275,9 @@ class ConsumersCore:
         entry.state = State.READY
         self.entries[entry.position] = entry
         if entry.key is not None:
-            lane = self._executors.setdefault(entry.key, deque())
-            lane.append(entry.position)
-            if len(lane) > 1:
+            open_events = self._open_by_key.setdefault(entry.key, deque())
+            open_events.append(entry.position)
+            if len(open_events) > 1:
                 return
         heapq.heappush(self._ready, entry.position)
 
@@ -308,14 +310,14 @@ class ConsumersCore:
         entry.due_s = due_s
         heapq.heappush(self._due, (due_s, entry.position))
         if len(self._due) > 2 * len(self.entries) + STALE_MAX:
-            # What is done leaves its time behind: without this, a fast group keeps a long list.
+            # Events that are done leave their times behind: this keeps a fast group's list short.
             timed = (State.IN_FLIGHT, State.WAITING)
             entries = self.entries.values()
             self._due = [(e.due_s, e.position) for e in entries if e.state in timed]
             heapq.heapify(self._due)
 
     def _release(self, entry: Entry) -> None:
-        """Its consumer has room again."""
+        """Give the event's consumer room again."""
         consumer = self._consumers.get(entry.consumer)
         if consumer is not None:
             if len(consumer.open) >= consumer.capacity and entry.consumer not in self._free:
@@ -325,8 +327,8 @@ class ConsumersCore:
 
     def _failed(self, entry: Entry, reason: str, now: float) -> list[Effect]:
         self._release(entry)
-        entry.story.append(f"attempt {entry.attempts}: {reason}")
-        del entry.story[: -self.limits.history_max]
+        entry.reasons.append(f"attempt {entry.attempts}: {reason}")
+        del entry.reasons[: -self.limits.history_max]
         if entry.attempts < self.limits.attempts_max:
             entry.state = State.WAITING
             self._set_due(entry, now + self._backoff.delay_s(entry.attempts))
@@ -335,20 +337,20 @@ class ConsumersCore:
         self._finish(entry)
         entry.state = State.PARKED
         self.parked[entry.position] = entry
-        return [Park(entry.position, entry.attempts, tuple(entry.story))]
+        return [Park(entry.position, entry.attempts, tuple(entry.reasons))]
 
     def _finish(self, entry: Entry) -> None:
-        """It holds up neither the checkpoint nor its key any more."""
+        """Close the event: it holds up neither the checkpoint nor its key any more."""
         entry.state = State.DONE
         del self.entries[entry.position]
         if entry.key is not None:
-            lane = self._executors[entry.key]
-            assert lane[0] == entry.position, (lane, entry)
-            lane.popleft()
-            if lane:
-                heapq.heappush(self._ready, lane[0])
+            open_events = self._open_by_key[entry.key]
+            assert open_events[0] == entry.position, (open_events, entry)
+            open_events.popleft()
+            if open_events:
+                heapq.heappush(self._ready, open_events[0])
             else:
-                del self._executors[entry.key]
+                del self._open_by_key[entry.key]
         if entry.position > self.checkpoint:
             self._done.add(entry.position)
             self._advance()
@@ -364,17 +366,17 @@ class ConsumersCore:
 
     @property
     def first_open(self) -> int | None:
-        """The first event behind the checkpoint: it holds it up."""
+        """The first event above the checkpoint, which holds the checkpoint up."""
         return self._above[0] if self._above else None
 
     def done_above(self) -> list[int]:
-        """What is done behind the checkpoint: after a restart it is not given out again."""
+        """The positions above the checkpoint that are done, so that a restart skips them."""
         return sorted(
             position for position in self._done | self._known_done if position > self.checkpoint
         )
 
     def validate_state(self) -> None:
-        """Assert what must always hold."""
+        """Assert the invariants."""
         entries, consumers = self.entries.values(), self._consumers
         in_flight = [entry for entry in entries if entry.state is State.IN_FLIGHT]
         assert sum(len(consumer.open) for consumer in consumers.values()) == len(in_flight)
@@ -388,7 +390,7 @@ class ConsumersCore:
         first = {e.position for e in entries if not e.is_replay}
         assert all(position > self.checkpoint for position in first)
         assert first <= set(self._above)
-        heads = {lane[0] for lane in self._executors.values()}
+        heads = {open_events[0] for open_events in self._open_by_key.values()}
         assert all(
             entry.state is State.READY or entry.key is None or entry.position in heads
             for entry in entries

@@ -1,13 +1,13 @@
 """A named group of competing consumers over a log.
 
-The group reads the log by a subscription, `ConsumersCore` says who gets what, and what must
-outlive the process stands in the read model `consumers/NAME`: the checkpoint (its position),
-what is done above it, what is parked, and who serves it. All of it changes in one transaction.
+The group reads the log by a subscription, and `ConsumersCore` assigns events to consumers. The
+read model `consumers/NAME` has the durable state: the checkpoint (its position), the events that
+are done above it, the parked events, and the owner. One transaction writes all of it.
 
-Delivery is at least once: what was acknowledged after the last save (`save_every_s`, and at
-`close`) is given out again after a crash. A group is served in one place at a time: who opens
-it takes it over, and the next save of who served it before fails with `GroupTaken`. Events
-that the codec skips are done without a consumer.
+Delivery is at least once: after a crash, events that were acknowledged after the last save
+(`save_every_s`, and at `close`) are delivered again. A group has one owner at a time: the process
+that opens it takes it over, and the next save of the earlier owner fails with `GroupTaken`.
+Events that the codec skips count as done.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ __all__ = ["ConsumerGroup", "ConsumersStatistics", "Parked"]
 
 LOGGER: Final = logging.getLogger("callboard.events")
 SAVE_EVERY_S: Final = 0.5
-"""How often what was acknowledged is saved; a crash repeats at most that much."""
+"""The time between two saves in seconds; a crash repeats at most the events of that time."""
 PARKED_PAGE: Final = 1_000
 
 KeyOf = Callable[[Event], str]
@@ -44,24 +44,25 @@ Handle = Callable[[Event], Awaitable[None]]
 
 
 class Parked(NamedTuple):
-    """An event that was given up for now."""
+    """An event whose attempts have all failed."""
 
     event: Event
-    """As the log keeps it; `body` is None when it is not known here any more."""
+    """The event; its `body` is None when the codec does not know it."""
     attempts: int
-    story: tuple[str, ...]
-    """Why each of its last attempts failed."""
+    reasons: tuple[str, ...]
+    """The reasons of its last failed attempts."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConsumersStatistics:
-    """A group now."""
+    """The figures of a group; counts are since it was opened."""
 
     checkpoint: int
     head: int
     lag_positions: int
+    """How many positions the checkpoint is behind the log's head."""
     open: int
-    """Events that are taken in and neither done nor parked."""
+    """Events that were taken in and are neither done nor parked."""
     parked: int
     consumers: int
     acks: int
@@ -74,11 +75,12 @@ class ConsumersStatistics:
 
 
 class ConsumerGroup:
-    """Gives each event of a log to one of its consumers, again until it is done or parked.
+    """Delivers each event of a log to one of its consumers, until it is done or parked.
 
-    `source` is the log, or a `Follower` of it that groups and subscriptions share. `key` names
-    the partition of an event: events of one key are given out one after another, in their order.
-    Without it no order is promised.
+    `source` is the log, or a `Follower` of it that groups and subscriptions share. `stream` or
+    `kinds` select events. `key` gives the partition of an event: events of one key are delivered
+    one after another, in their order. Without `key` no order is promised. Belongs to one event
+    loop.
     """
 
     def __init__(
@@ -106,12 +108,12 @@ class ConsumerGroup:
         self._loop = asyncio.get_running_loop()
         self._core = ConsumersCore(self._limits, 0)
         self._events: dict[int, Event] = {}
-        """The events of all that is open."""
+        """The events of all open entries."""
         self._version = 0
-        """Of a stream's group: the version of the event that was taken in last."""
+        """For the group of a stream: the version of the event that was taken in last."""
         self._saved = 0
         self._changes: dict[int, ParkedRow | None] = {}
-        """What has been parked since it was saved, or (None) is parked no more."""
+        """Rows of parked events that are not saved yet; None deletes a row."""
         self._is_dirty = False
         self._save_failures = 0
         self._saving = asyncio.Lock()
@@ -120,23 +122,23 @@ class ConsumerGroup:
         self._tasks: list[asyncio.Task[None]] = []
         self._replays: set[int] = set()
         self._is_saving = True
-        """Whether what is done can still be saved."""
+        """Whether acknowledgements can still be saved."""
         self._room = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._error: CallboardError | None = None
         self._is_closed = False
 
-    # --- life -------------------------------------------------------------------------------
+    # --- open and close ---------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Take the group over, and go on from its checkpoint. Raises what the stores raise."""
+        """Take the group over, and begin at its checkpoint. Raises what the stores raise."""
         try:
             self._saved, done, self._version = await self._threads.call(self._kept.take_over)
             self._core = ConsumersCore(self._limits, self._saved, done)
             after = 0
             while rows := await self._threads.call(self._kept.parked, after, PARKED_PAGE):
                 for row in rows:
-                    self._core.keep_parked(row.position, row.key, row.story)
+                    self._core.keep_parked(row.position, row.key, row.reasons)
                 after = rows[-1].position
         except BaseException:
             self._threads.close()
@@ -153,9 +155,9 @@ class ConsumerGroup:
         ]
 
     async def close(self) -> None:
-        """Save what is done, and end; consumers end too. May be called twice.
+        """Save the progress, and end the group and its consumers. May be called twice.
 
-        What is not acknowledged is given out again by who serves the group next.
+        The next owner of the group delivers events without acknowledgement again.
         """
         if self._is_closed:
             return
@@ -167,12 +169,12 @@ class ConsumerGroup:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        # Without `left`: an end in order is no failed attempt.
+        # Without `left`: closing in order is no failed attempt.
         consumers, self._consumers = self._consumers, {}
         for consumer in consumers.values():
             consumer.close()
         try:
-            if self._is_saving and self._tasks and self._has_news:
+            if self._is_saving and self._tasks and self._has_unsaved:
                 await self._save()
         finally:
             self._threads.close()
@@ -187,12 +189,12 @@ class ConsumerGroup:
     async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
-        except Exception as error:  # noqa: BLE001 - whatever ends the work is told to consumers
+        except Exception as error:  # noqa: BLE001 - consumers raise any error
             if not isinstance(error, CallboardError):
                 unforeseen = InternalError(f"the consumers {self.name!r} failed: {error!r}.")
                 unforeseen.__cause__ = error
                 error = unforeseen
-            LOGGER.error("The consumers %r have stopped: %s", self.name, error)  # noqa: TRY400 - it is raised by every consumer
+            LOGGER.error("The consumers %r have stopped: %s", self.name, error)  # noqa: TRY400 - every consumer raises it
             self._error = self._error or error
             self._is_saving = self._is_saving and work != self._keep_saved
             for consumer in tuple(self._consumers.values()):
@@ -201,17 +203,17 @@ class ConsumerGroup:
     # --- consumers --------------------------------------------------------------------------
 
     def consumer(self, name: str, *, capacity: int = 1) -> Consumer:
-        """A new consumer that has at most `capacity` events at once; close it when done.
+        """A new consumer that has at most `capacity` events at once; close it at the end.
 
-        Raises `SpecError` for a name that is taken, `UsageError` when the group is closed,
-        and why the group has stopped, if it has.
+        Raises `SpecError` for a name in use, `UsageError` when the group is not open, and the
+        error that stopped the group, if it has stopped.
         """
         if self._error is not None:
             raise self._error
         if self._is_closed or not self._tasks:
             raise UsageError(f"the group {self.name!r} is not open.", advice="Open it first.")
         consumer = Consumer(self, name)
-        # It must be known before the first event comes, and not stay if the name is taken.
+        # Add it before its first delivery, and remove it if the name is in use.
         others = self._consumers
         self._consumers = {name: consumer, **others}
         try:
@@ -222,10 +224,11 @@ class ConsumerGroup:
         return consumer
 
     async def run(self, handle: Handle, *, consumers: int = 1) -> None:
-        """Let so many consumers handle events until the group is closed.
+        """Handle events with this number of consumers until the group is closed.
 
-        Returning acknowledges; raising is a failed attempt with the error as its reason.
-        Raises why the group has stopped, if it has, and what `consumer` raises.
+        An event whose `handle` returns is acknowledged; an exception is a failed attempt with
+        the exception as its reason. Raises the error that stopped the group, if it has stopped,
+        and what `consumer` raises.
         """
 
         async def work(number: int) -> None:
@@ -243,16 +246,16 @@ class ConsumerGroup:
                 for number in range(consumers):
                     group.create_task(work(number))
         except ExceptionGroup as errors:
-            # All of them say the same.
+            # All consumers raise the same error.
             raise errors.exceptions[0] from None
 
     def left(self, name: str) -> None:
-        """A consumer is gone; called by `Consumer.close`."""
+        """Remove a consumer; called by `Consumer.close`."""
         if self._consumers.pop(name, None) is not None:
             self._perform(self._core.left(name, self._loop.time()))
 
     def has(self, delivery: Delivery) -> bool:
-        """Whether a delivery may still be answered."""
+        """Whether a delivery may still be acknowledged."""
         position = delivery.event.position
         return self._core.has(delivery.consumer, position, delivery.attempt)
 
@@ -265,7 +268,7 @@ class ConsumerGroup:
             delivery.consumer, position, delivery.attempt, self._loop.time()
         )
         if taken:
-            self._finished(position)
+            self._remove(position)
         self._perform(effects)
         return taken
 
@@ -283,7 +286,7 @@ class ConsumerGroup:
         self._perform(effects)
         return taken
 
-    def _finished(self, position: int) -> None:
+    def _remove(self, position: int) -> None:
         del self._events[position]
         if position in self._replays:
             self._replays.discard(position)
@@ -296,11 +299,11 @@ class ConsumerGroup:
                 case Deliver(position, name, attempt):
                     event = self._events[position]
                     self._consumers[name].give(Delivery(self, name, event, attempt))
-                case Park(position, attempts, story):
+                case Park(position, attempts, reasons):
                     event = self._events.pop(position)
                     self._replays.discard(position)
                     key = self._core.parked[position].key
-                    self._changes[position] = ParkedRow(position, attempts, key, story)
+                    self._changes[position] = ParkedRow(position, attempts, key, reasons)
                     self._is_dirty = True
                     LOGGER.warning(
                         "The consumers %r have parked the event at %d (%s) after %d attempts: %s",
@@ -308,7 +311,7 @@ class ConsumerGroup:
                         position,
                         event.recorded.kind,
                         attempts,
-                        story[-1],
+                        reasons[-1],
                     )
         self._room.set()
         self._set_timer()
@@ -348,7 +351,7 @@ class ConsumerGroup:
         self._events.update((event.position, event) for event in events)
         self._version = events[-1].recorded.version
         effects = self._core.arrived(rows, self._loop.time())
-        # What an earlier life of the group has done is not open.
+        # Events that an earlier incarnation of the group has done are not open.
         for position, _ in rows:
             if position not in self._core.entries:
                 self._events.pop(position, None)
@@ -358,23 +361,23 @@ class ConsumerGroup:
         failures = 0
         while True:
             await asyncio.sleep(RETRY.delay_s(failures) if failures else self._save_every_s)
-            if not self._has_news:
+            if not self._has_unsaved:
                 continue
             try:
                 await self._save()
             except (StoreUnavailable, CommitUnknown) as error:
                 failures += 1
                 self._save_failures += 1
-                LOGGER.warning("The consumers %r could not be saved: %s", self.name, error)
+                LOGGER.warning("The progress of %r could not be saved: %s", self.name, error)
             else:
                 failures = 0
 
     async def flush(self) -> None:
-        """Save now what is done and parked. Raises `GroupTaken` and what the store raises."""
+        """Save the progress now. Raises `GroupTaken`, and what the store raises."""
         await self._save()
 
     @property
-    def _has_news(self) -> bool:
+    def _has_unsaved(self) -> bool:
         return self._is_dirty or self._core.checkpoint != self._saved
 
     async def _save(self) -> None:
@@ -386,7 +389,7 @@ class ConsumerGroup:
             try:
                 await self._threads.call(self._kept.write, now, changes)
             except BaseException as error:
-                # It may have been written all the same; a second time does no harm.
+                # The write may have happened; a second one does no harm.
                 self._changes = {**changes, **self._changes}
                 self._is_dirty = True
                 self._is_saving = self._is_saving and not isinstance(error, GroupTaken)
@@ -397,37 +400,38 @@ class ConsumerGroup:
         first = self._core.first_open
         return self._version if first is None else self._events[first].recorded.version - 1
 
-    # --- what is parked -----------------------------------------------------------------------
+    # --- parked events ------------------------------------------------------------------------
 
     async def parked(self, *, after: int = 0, limit: int = 100) -> list[Parked]:
-        """Parked events behind a position, those that are being replayed included."""
+        """Parked events with positions above `after`, at most `limit`; replayed ones included."""
         await self._save()
         found: list[Parked] = []
         for row in await self._threads.call(self._kept.parked, after, limit):
             recorded = await self._recorded(row.position)
             event = Event(self._codec.body_of(recorded), recorded)
-            found.append(Parked(event, row.attempts, row.story))
+            found.append(Parked(event, row.attempts, row.reasons))
         return found
 
     async def replay(self, position: int) -> None:
-        """Give a parked event out again, with its attempts from 0.
+        """Deliver a parked event again, with its attempts from 0.
 
-        It stays parked for the case of a crash until it is done. Raises `UsageError` when it
-        is not parked, and `UnknownEvent` or `EventUnreadable` when it still cannot be read.
+        In the store it stays parked until it is done, in case of a crash. Raises `UsageError`
+        when it is not parked, and `UnknownEvent` or `EventUnreadable` when it cannot be read.
         """
         self._check_parked(position)
         event = self._codec.decode(await self._recorded(position))
         self._check_parked(position)
         if event is None:
             raise UsageError(
-                f"the event at {position} is unknown here and skipped.", advice="Drop it."
+                f"the codec skips the event at {position}, which it does not know.",
+                advice="Give the codec its contract, or drop the event.",
             )
         self._events[position] = event
         self._replays.add(position)
         self._perform(self._core.replay(position, self._loop.time()))
 
     async def drop(self, position: int) -> None:
-        """Give a parked event up for good. Raises `UsageError` when it is not parked."""
+        """Drop a parked event for good. Raises `UsageError` when it is not parked."""
         self._check_parked(position)
         self._core.drop(position)
         self._changes[position] = None
@@ -436,18 +440,20 @@ class ConsumerGroup:
     def _check_parked(self, position: int) -> None:
         if position not in self._core.parked:
             raise UsageError(
-                f"no event at {position} is parked by the consumers {self.name!r}.",
-                advice="`parked` lists those that are; one may be on its way already.",
+                f"the consumers {self.name!r} have no parked event at {position}.",
+                advice="Choose one that `parked` lists and that is not being replayed.",
             )
 
     async def _recorded(self, position: int) -> RecordedEvent:
         found = await self._log.read(position - 1, 1)
         if not found or found[0].position != position:
-            raise UsageError(f"the log has no event at {position}.", advice="Drop what is parked.")
+            raise UsageError(
+                f"the log has no event at {position}.", advice="Drop the parked event."
+            )
         return found[0]
 
     def statistics(self) -> ConsumersStatistics:
-        """How the group stands now."""
+        """The group's figures now."""
         core, head = self._core, self._log.head
         return ConsumersStatistics(
             checkpoint=core.checkpoint,

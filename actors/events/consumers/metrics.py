@@ -1,4 +1,4 @@
-"""What a group of consumers counts, as metrics of its host; labelled by the group's name."""
+"""The counts of a group of consumers, as metrics of its host, labelled by the group's name."""
 
 from ...kernel.inspection.metric_sources import Name, Reading
 from .group import ConsumerGroup
@@ -7,7 +7,7 @@ __all__ = ["reading_of"]
 
 
 def reading_of(group: ConsumerGroup) -> Reading:
-    """The group's figures now; see `runtime.telemetry.metrics` for what each says."""
+    """The group's figures now; `runtime.telemetry.names` describes each metric."""
     now = group.statistics()
     counts = {"acks": now.acks, "nacks": now.nacks, "parkings": now.parkings}
     gauges = {"lag_positions": now.lag_positions, "parked": now.parked}

@@ -1,8 +1,8 @@
-"""What of a group outlives its process: a read model named `consumers/NAME`.
+"""The durable state of a group: a read model named `consumers/NAME`.
 
-Its position is the checkpoint. Its rows are the state (what is done above the checkpoint), one
-for each parked event, and who serves the group: whoever took it over last may write.
-Everything here blocks.
+Its position is the checkpoint. Its rows are the events that are done above the checkpoint, one
+row for each parked event, and the owner of the group: only the last owner may write. All calls
+here block.
 """
 
 import uuid
@@ -24,26 +24,26 @@ TAKE_OVER_TRIES: Final = 100
 
 
 class TakenOver(NamedTuple):
-    """Where the group stood when it was taken over."""
+    """The stored progress of a group."""
 
     checkpoint: int
     done: list[int]
     """Positions above the checkpoint that are done."""
     version: int
-    """Of a stream's group: the version up to which everything is done."""
+    """For the group of a stream: the version up to which all events are done."""
 
 
 class ParkedRow(NamedTuple):
-    """An event that was parked, as it is kept."""
+    """A parked event, as it is stored."""
 
     position: int
     attempts: int
     key: str | None
-    story: tuple[str, ...]
+    reasons: tuple[str, ...]
 
 
 class KeptGroup:
-    """The read model of one group, for who serves it."""
+    """The read model of one group, for its owner."""
 
     def __init__(self, name: str, models: ReadModelStore) -> None:
         self.model: Final = f"consumers/{name}"
@@ -52,7 +52,7 @@ class KeptGroup:
         self._owner = uuid.uuid4().bytes
 
     def take_over(self) -> TakenOver:
-        """Become the one who writes; whoever was it before is refused from now on."""
+        """Become the owner; the writes of the owner before fail from now on."""
         models, model = self._models, self.model
         for _ in range(TAKE_OVER_TRIES):
             position = models.position(model)
@@ -63,9 +63,9 @@ class KeptGroup:
         raise self._taken()
 
     def write(self, now: TakenOver, parked: dict[int, ParkedRow | None]) -> None:
-        """Write how the group stands, and what has been parked or (None) is no more.
+        """Write the group's progress, and rows of parked events (None deletes a row).
 
-        Twice does no harm. Raises `GroupTaken`, and what the store raises.
+        May be repeated. Raises `GroupTaken`, and what the store raises.
         """
         models, model = self._models, self.model
         (owner,) = models.get_many(model, [OWNER_ROW])
@@ -77,21 +77,21 @@ class KeptGroup:
             raise self._taken()
 
     def parked(self, after: int, limit: int) -> list[ParkedRow]:
-        """What is parked behind a position, in order."""
+        """The parked events with positions above `after`, in order, at most `limit`."""
         rows = self._models.items(
             self.model, PARKED_PREFIX, after=_row_of(after) if after else "", limit=limit
         )
         found: list[ParkedRow] = []
         for name, value in rows:
-            attempts, key, story = msgpack.unpackb(value)
+            attempts, key, reasons = msgpack.unpackb(value)
             position = int(name.removeprefix(PARKED_PREFIX))
-            found.append(ParkedRow(position, attempts, key, tuple(story)))
+            found.append(ParkedRow(position, attempts, key, tuple(reasons)))
         return found
 
     def _taken(self) -> GroupTaken:
         return GroupTaken(
-            f"the consumers {self._name!r} are served by somebody else, who came later.",
-            advice="End one of the two, or give it another name.",
+            f"another process has taken the consumers {self._name!r} over.",
+            advice="Stop one of the two, or give one group another name.",
         )
 
 
@@ -100,7 +100,7 @@ def _row_of(position: int) -> str:
 
 
 def _ranges(positions: Iterable[int]) -> list[list[int]]:
-    """Positions in order as pairs of a first and a last one."""
+    """Sorted positions as pairs of a first and a last one."""
     ranges: list[list[int]] = []
     for position in positions:
         if ranges and position == ranges[-1][1] + 1:

@@ -1,3 +1,3 @@
-"""Projections: read models folded from the log, each position in them exactly once."""
+"""Projections: read models folded from the log, with each event in them exactly once."""
 
 __all__: list[str] = []

@@ -1,8 +1,8 @@
-"""A projector as an actor: started, restarted and given up by its supervisor, as any other.
+"""A projector as an actor, which a supervisor starts and restarts.
 
-It opens its stores on its host, begins at the position that the read model's transaction has
-left, and fails with whatever has stopped its projector. So after each end, of its actor, its
-supervisor or its host's process, each event is in the model exactly once.
+The actor opens its stores on its host, begins at the stored position of the read model, and
+fails with the error that stopped its projector. After each restart, of the actor, its supervisor
+or its host, each event is in the model exactly once.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ AT_ONCE: Final = 64
 
 
 class ProjectorView(Contract, name="callboard.projection.look"):
-    """How a projector stands; see `ProjectorStatistics`."""
+    """The state and figures of a projector; see `ProjectorStatistics`."""
 
     model: str
     state: ProjectorState
@@ -41,7 +41,7 @@ class ProjectorView(Contract, name="callboard.projection.look"):
     lag_positions: int
     lag_s: float
     events: int
-    """Since this incarnation began."""
+    """Events since the start of this incarnation."""
     overtaken: int
     failures: int
     store_failures: int
@@ -49,15 +49,15 @@ class ProjectorView(Contract, name="callboard.projection.look"):
 
 
 class QueryProjector(Request[ProjectorView], name="callboard.projection.look_at"):
-    """Ask a projector how it stands."""
+    """Ask a projector for its state and figures."""
 
 
 class ProjectorActor(Actor):
-    """Keeps one read model up with a log; see `Projector` for what is promised.
+    """Keeps one read model up to date with a log; see `Projector` for its guarantees.
 
-    `projection`, `make_models`, `make_codec` and, for a log that is followed in its store, `log`
-    are called on the actor's host: the stores must be reachable from there. A log that is an
-    actor is given by its reference.
+    `log` is the reference of a log that is an actor, or a function that makes the store of a
+    followed log. The actor calls this function, `projection`, `make_models` and `make_codec` on
+    its host: the stores must be reachable from there.
     """
 
     on_error: ClassVar[OnError] = OnError.RESUME
@@ -119,12 +119,12 @@ class ProjectorActor(Actor):
         return log
 
     async def stopping(self, ctx: Context, reason: Exit) -> None:
-        """End after the page that is under way."""
+        """Finish the page that is under way, and close the stores."""
         await self._open.aclose()
 
     @handler
-    async def look(self, request: QueryProjector) -> ProjectorView:
-        """How it stands now."""
+    async def view(self, request: QueryProjector) -> ProjectorView:
+        """The projector's state and figures now."""
         if self._projector is None:
             raise ActorStopped("the projector has not started.", may_have_run=False)
         now = self._projector.statistics()

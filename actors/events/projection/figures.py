@@ -1,4 +1,4 @@
-"""What a projector may use, and how it stands."""
+"""The limits, the states and the figures of a projector."""
 
 import enum
 from dataclasses import dataclass
@@ -8,28 +8,28 @@ __all__ = ["ProjectorLimits", "ProjectorState", "ProjectorStatistics"]
 
 @dataclass(frozen=True, slots=True)
 class ProjectorLimits:
-    """How many, and for how long."""
+    """The limits of a projector; times in seconds."""
 
     page_events: int = 8_000
-    """Events of one transaction, at most."""
+    """The most events in one transaction."""
     rows_cached: int = 100_000
     """Rows that stay in memory between pages; a page may need more."""
     read_timeout_s: float = 30.0
-    """A read of the log that takes longer counts as a failure of the store."""
+    """A longer read of the log counts as a failure of the store."""
     idle_s: float = 1.0
-    """How long it waits for a commit until it looks at the head by itself."""
-    look_s: float = 1.0
-    """How often it looks whether the projection's name means another model meanwhile."""
+    """How long it waits for the notification of a commit before it reads the head itself."""
+    model_check_s: float = 1.0
+    """How often it checks whether the projection's name refers to another model."""
 
 
 class ProjectorState(enum.Enum):
-    """What a projector is doing."""
+    """The state of a projector."""
 
     CATCHING_UP = "catching up"
     LIVE = "live"
-    """It has had every event; new ones come as they are committed."""
+    """It has processed every event; new ones come as they are committed."""
     RETRYING = "retrying"
-    """An event could not be folded; it is tried again after a while."""
+    """An event could not be folded; it is retried after a back-off."""
     WAITING_FOR_STORE = "waiting for the store"
     FAILED = "failed"
     CLOSED = "closed"
@@ -37,7 +37,7 @@ class ProjectorState(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class ProjectorStatistics:
-    """A projector now; the counts are since it was made."""
+    """The figures of a projector; counts are since it was made."""
 
     name: str
     model: str
@@ -47,14 +47,16 @@ class ProjectorStatistics:
     lag_positions: int
     """How many positions the model is behind the log's head."""
     lag_s: float
-    """For how long the oldest event that is not in the model has been in the log, about."""
+    """The approximate age of the oldest event in the log that is not in the model, in seconds."""
     events: int
+    """Events that were folded."""
     pages: int
     """Transactions."""
     overtaken: int
-    """Pages that somebody else had applied first."""
+    """Pages that another projector had applied first."""
     failures: int
-    """Events that could not be folded, each try counted."""
+    """Attempts to fold an event that failed."""
     store_failures: int
+    """Failures of the log or the store that were waited out."""
     skipped: int
-    """Unknown events that the codec left out, each reading counted."""
+    """Unknown events that the codec skipped, each read counted."""

@@ -1,7 +1,7 @@
-"""The blocking half of a projector: a page of events to changes of rows, and those to the store.
+"""The blocking half of a projector: folds a page of events into changes of rows, and stores them.
 
-Belongs to one thread at a time, the projector's own. Events before one that cannot be folded
-are folded all the same: what comes out is the longest prefix that works, and why it ends.
+Only the projector's thread uses it. The events before one that cannot be folded are folded all
+the same: the result is the longest prefix that works, and the error of the next event.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,18 +21,19 @@ __all__ = ["Folded", "ModelFold", "next_model"]
 
 
 class Folded(NamedTuple):
-    """What some events change."""
+    """The changes of a read model by some events."""
 
     before: int
-    """The position that the model must have for it."""
+    """The position that the model must have before these changes."""
     after: int
+    """The position of the model after these changes."""
     changes: dict[str, bytes | None]
     failed: ProjectionFailed | None
-    """Why the event behind `after` cannot be folded; None when there is no such event."""
+    """The error of the event after `after`; None when all events were folded."""
 
 
 class ModelFold:
-    """One read model, and the rows of it that are in memory."""
+    """One read model, with some of its rows in memory."""
 
     def __init__(
         self,
@@ -42,7 +43,7 @@ class ModelFold:
         rows_cached_max: int,
     ) -> None:
         self.model = projection.name
-        self.is_beside = False
+        self.is_shadow = False
         self._projection: Final = projection
         self._store = store
         self._codec = codec
@@ -53,9 +54,9 @@ class ModelFold:
         return self._store.get_many(self.model, (key,))[0]
 
     def open(self, model: str) -> int:
-        """Begin, or begin again, from what the store holds of a model; gives its position.
+        """Begin, or begin again, at the stored state of a model; gives its position.
 
-        Raises `ProjectionChanged` when another version of the projection made it.
+        Raises `ProjectionChanged` when another version of the projection made the model.
         """
         self.model = model
         position = self._store.position(model)
@@ -64,9 +65,9 @@ class ModelFold:
             version = self.version_of(model)
             if version != self._projection.version:
                 raise ProjectionChanged(
-                    f"the read model {model!r} was made by version {version} of its projection; "
-                    f"this is version {self._projection.version}.",
-                    advice="Build it anew beside the live one (beside=True), then switch.",
+                    f"the read model {model!r} is of version {version} of its projection; this "
+                    f"is version {self._projection.version}.",
+                    advice="Build a new model with Projector(..., shadow=True), then promote it.",
                     model=model,
                 )
         return position
@@ -76,23 +77,23 @@ class ModelFold:
         data = self._store.get_many(model, (FOLD_ROW,))[0]
         return None if data is None else int(msgpack.unpackb(data))
 
-    def open_beside(self) -> int:
-        """Begin with a model beside the live one, or go on with it; gives its position.
+    def open_shadow(self) -> int:
+        """Begin a shadow build, or go on with it; gives its position.
 
-        What another version had begun to build there is thrown away, the first time. When the
-        name means this model meanwhile, it is not beside any more.
+        The first call drops a shadow build of another version. A model that was promoted
+        meanwhile is no shadow any more.
         """
         meaning = self._store.meaning(self._projection.name)
-        if not self.is_beside:
-            self.is_beside = True
+        if not self.is_shadow:
+            self.is_shadow = True
             self.model = next_model(meaning)
             if self.version_of(self.model) not in (None, self._projection.version):
                 self._store.drop(self.model)
-        self.is_beside = self.model != meaning
+        self.is_shadow = self.model != meaning
         return self.open(self.model)
 
     def fold(self, before: int, page: Sequence[RecordedEvent], seen: int) -> Folded:
-        """Fold a page that reaches up to `seen`. Raises what the store raises."""
+        """Fold a page, which covers the log up to `seen`. Raises what the store raises."""
         version = {} if before else {FOLD_ROW: msgpack.packb(self._projection.version)}
         changes: dict[str, bytes | None] = {}
         failed: ProjectionFailed | None = None
@@ -108,7 +109,8 @@ class ModelFold:
             except Exception as error:
                 self._rows.forget(is_empty=before == 0)
                 if not self._rows.is_checking:
-                    # Once more: it may have been a row without an encoding, of any event.
+                    # Again, with a check of each row: any event may have set a row that cannot
+                    # be encoded.
                     self._rows.is_checking = True
                     continue
                 if not page:
@@ -126,7 +128,7 @@ class ModelFold:
                 yield event
 
     def apply(self, folded: Folded) -> bool:
-        """Bring the model forward; False when somebody else has. Raises what the store raises."""
+        """Store the changes; False if another projector has. Raises what the store raises."""
         try:
             applied = self._store.apply(self.model, folded.before, folded.after, folded.changes)
         except BaseException:
@@ -140,7 +142,7 @@ class ModelFold:
 
 
 def next_model(model: str) -> str:
-    """The name of the model that is built to replace this one."""
+    """The name of the model that replaces this one."""
     name, _, number = model.partition("@")
     return f"{name}@{int(number or 1) + 1}"
 
@@ -153,8 +155,8 @@ def _failure(
         f"the projection {projection.name!r} v{projection.version} cannot fold the event at "
         f"position {recorded.position} ({recorded.kind!r} v{recorded.schema} of stream "
         f"{recorded.stream!r}): {why}",
-        advice="All events before it are in the read model; correct the projection and start "
-        "its projector again.",
+        advice="Correct the projection, and start its projector again; all earlier events are in "
+        "the read model.",
         position=recorded.position,
         kind=recorded.kind,
         stream=recorded.stream,

@@ -1,4 +1,4 @@
-"""What a projector counts, as metrics of its host; labelled by the projection's name."""
+"""The counts of a projector, as metrics of its host, labelled by the projection's name."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ __all__ = ["reading_of"]
 
 
 def reading_of(projector: Projector) -> Reading:
-    """The projector's figures now; see `runtime.telemetry.metrics` for what each says."""
+    """The projector's figures now; `runtime.telemetry.names` describes each metric."""
     now = projector.statistics()
     counts = {
         "events": now.events,

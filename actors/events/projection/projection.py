@@ -1,4 +1,4 @@
-"""A projection: what each event changes in the rows of a read model.
+"""A projection: the changes of a read model's rows by each event.
 
     class Balances(Projection[int]):
         name = "balances"
@@ -7,9 +7,9 @@
         def deposited(self, rows: Rows[int], event: Deposited) -> None:
             rows[event.account] = rows.get(event.account, 0) + event.amount
 
-A row is plain data, or a contract when `row` names its class. Only what is assigned (or
-deleted) is written: changing a row in place does nothing. A method may be called again for an
-event whose transaction did not happen, so it changes rows and nothing else.
+A row is plain data, or a contract of the class `row`. Only assigned or deleted rows are written:
+changing a row in place does nothing. A method may be called again for an event whose transaction
+failed, so it must change nothing but rows.
 """
 
 from collections import OrderedDict
@@ -30,7 +30,7 @@ __all__ = ["FOLD_ROW", "Projection", "RowCodec", "Rows", "projects"]
 RowT = TypeVar("RowT")
 
 FOLD_ROW: Final = ""
-"""The row that tells which version of the projection made the model. `Rows` refuses its key."""
+"""The key of the row with the version of the projection. `Rows` refuses this key."""
 
 
 def projects(function: FunctionT) -> FunctionT:
@@ -39,7 +39,7 @@ def projects(function: FunctionT) -> FunctionT:
 
 
 class RowCodec(Generic[RowT]):
-    """Rows to bytes and back: plain data, or one contract. Serves one thread at a time."""
+    """Encodes rows to bytes and decodes them: plain data, or one contract. For one thread."""
 
     def __init__(self, row: type[Contract] | None) -> None:
         self._row = row
@@ -48,15 +48,15 @@ class RowCodec(Generic[RowT]):
         self._codec = Codec(registry)
 
     def encode(self, row: RowT) -> bytes:
-        """The bytes of a row. Raises `InvalidMessage` or `TypeError` for what has none."""
+        """The bytes of a row. Raises `InvalidMessage` or `TypeError` for a row without encoding."""
         if self._row is None:
             packed: bytes = msgpack.packb(row)
             return packed
         if not isinstance(row, self._row):
             raise TypeError(f"a row is a {type(row).__qualname__}, not a {self._row.__qualname__}")
-        body, beside = self._codec.encode(row)
-        if beside:
-            raise TypeError("a row holds an array")
+        body, buffers = self._codec.encode(row)
+        if buffers:
+            raise TypeError("a row holds an array, which it must not")
         return body
 
     def decode(self, data: bytes) -> RowT:
@@ -67,10 +67,10 @@ class RowCodec(Generic[RowT]):
 
 
 class Rows(Generic[RowT]):
-    """The rows of a read model while events are folded: a mapping that remembers changes.
+    """The rows of a read model while events are folded: a mapping that records changes.
 
-    Rows that are not in memory are fetched one by one; those used last stay, `cached_max`.
-    Of a model that began empty nothing is fetched while all its rows are in memory.
+    It fetches rows that are not in memory one by one, and keeps the `cached_max` rows that were
+    used last. While all rows of a new model are in memory, it fetches nothing.
     """
 
     def __init__(
@@ -86,10 +86,10 @@ class Rows(Generic[RowT]):
         self._changed: set[str] = set()
         self._is_complete = False
         self.is_checking = False
-        """Whether a row is encoded when it is assigned: then the event that set it is known."""
+        """Whether assigning a row encodes it, which finds the event of a wrong row."""
 
     def get(self, key: str, default: RowT | None = None) -> RowT | Any:
-        """The row of this key as of the event, or the default."""
+        """The row of this key, as the earlier events left it, or the default."""
         rows = self._rows
         if key in rows:
             row = rows[key]
@@ -113,7 +113,7 @@ class Rows(Generic[RowT]):
         if not key or row is None:
             raise UsageError(
                 f"the row {key!r} is set to {row!r}.",
-                advice="A key is a text with something in it; delete a row with `del`.",
+                advice="Use a key that is not empty; delete a row with `del`.",
             )
         if self.is_checking:
             self._codec.encode(row)
@@ -122,17 +122,17 @@ class Rows(Generic[RowT]):
 
     def __delitem__(self, key: str) -> None:
         if not key:
-            raise UsageError("the row '' is deleted.", advice="No row has this key.")
+            raise UsageError("the row '' is deleted.", advice="Use a key that is not empty.")
         self._rows[key] = None
         self._changed.add(key)
 
     def changes(self) -> dict[str, bytes | None]:
-        """What has changed since the last `keep`, as the store takes it."""
+        """The changes since the last `keep`, for the store."""
         rows, encode = self._rows, self._codec.encode
         return {key: None if (row := rows[key]) is None else encode(row) for key in self._changed}
 
     def keep(self) -> None:
-        """The changes are in the store: go on from them."""
+        """Keep the rows after their changes were stored."""
         rows = self._rows
         for key in self._changed:
             if self._is_complete and rows[key] is None:
@@ -145,18 +145,19 @@ class Rows(Generic[RowT]):
             rows.popitem(last=False)
 
     def forget(self, *, is_empty: bool = False) -> None:
-        """Start again from what is in the store; with `is_empty`, there is nothing."""
+        """Drop all rows from memory; with `is_empty`, the store has no rows either."""
         self._rows.clear()
         self._changed.clear()
         self._is_complete = is_empty
 
 
 class Projection(Generic[RowT]):
-    """What events mean for a read model. `name` is the model's; `version` that of the fold.
+    """Folds events into the rows of a read model.
 
-    With `reads_all` (the default) it is given every event of the log, so that its codec
-    meets the unknown ones; without it, only the kinds it has methods for are read.
-    Events that the codec knows and no method takes change nothing.
+    `name` is the model's name. Raise `version` when the fold changes. With `reads_all` (the
+    default) the projector reads every event of the log, so that its codec finds unknown ones;
+    without it, only the kinds that have methods. A known event without a method changes
+    nothing. Raises `SpecError` for a wrong name or wrong methods.
     """
 
     name: ClassVar[str]
@@ -169,22 +170,22 @@ class Projection(Generic[RowT]):
         if not isinstance(name, str) or not name or "@" in name:
             raise SpecError(
                 f"{type(self).__qualname__}.name is {name!r}.",
-                advice="It is a text without @, which numbers the rebuilt models.",
+                advice="Use a text without @, which stands before the numbers of rebuilt models.",
             )
         methods = methods_of(type(self), "projects", 2, 1)
         self.contracts: Final = tuple(contracts_of(methods))
-        """The contracts of the events that change something."""
+        """The contracts of the events that have methods."""
         self._table: Final[dict[str, Callable[..., None]]] = {
             kind: function for kind, (function, _) in methods.items()
         }
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The kinds of events that change something, in order."""
+        """The kinds of events that have methods, sorted."""
         return tuple(sorted(self._table))
 
     def on_unknown(self, rows: Rows[RowT], event: Event) -> None:
-        """An unknown event that the codec keeps: change nothing, unless overridden."""
+        """Handle an event that the codec does not know (`Unknown.KEEP`); by default, ignore it."""
 
     def fold(self, rows: Rows[RowT], events: Iterable[Event]) -> None:
         """Fold some events into rows."""

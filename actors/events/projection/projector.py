@@ -1,12 +1,12 @@
-"""A projector: keeps one read model up with a log, each event in it exactly once.
+"""A projector: keeps one read model up to date with a log, with each event in it exactly once.
 
-It reads a page of the log, folds it in memory, and gives the store all changes together with
-the new position, in one transaction. What interrupts it (a kill, a lost connection, another
-projector of the same model) leaves the model at some position, and it goes on from there. While
-a page is being written the next one is being read.
+It reads a page of the log, folds it in memory, and stores all changes together with the new
+position, in one transaction. After any interruption (a kill, a lost connection, another projector
+of the same model) it goes on at the stored position. It reads the next page while it writes one.
 
-A model can be built anew beside the live one, under a name of its own (`name@2`, `name@3`, ...),
-and `switch` lets the name mean it once it has caught up. Readers never see it before.
+A shadow build makes a new model under a name of its own (`name@2`, `name@3`, ...) while the live
+model serves readers. When it has caught up, `promote` makes the name refer to it. Readers never
+see it before.
 """
 
 import asyncio
@@ -39,33 +39,34 @@ from .projection import Projection
 __all__ = ["Follows", "Projector"]
 
 LOGGER: Final = logging.getLogger("callboard.events")
-PASSING: Final = (StoreUnavailable, StoreFull, CommitUnknown)
+TRANSIENT: Final = (StoreUnavailable, StoreFull, CommitUnknown)
 """Failures of a store that are waited out."""
 
 
 class Follows(Protocol):
-    """Who is told of what happens to a read model: `Queries`."""
+    """A listener to the changes of a read model: `Queries`."""
 
     async def applied(self, model: str, position: int, keys: Sequence[str] | None) -> None:
-        """The model has come to a position; None when it is not known which rows changed."""
+        """The model has reached a position; `keys` are the changed rows, None if unknown."""
 
-    async def switched(self, model: str, position: int) -> None:
-        """The name means this model from now on."""
+    async def promoted(self, model: str, position: int) -> None:
+        """The projection's name refers to this model from now on."""
 
 
 class Projector:
-    """See the module. Belongs to one event loop; `start` begins, `close` ends it.
+    """Keeps one read model up to date. Belongs to one event loop; `start` begins, `close` ends it.
 
-    Without `codec`, the events of the projection's own methods are known, and any other one
-    stops it (or is not even read, where the projection says `reads_all = False`).
+    Without `codec`, only the events of the projection's methods are known, and any other event
+    stops the projector (with `reads_all = False`, it does not read other events at all).
 
-    An event that cannot be folded stops the projector right before it; an exception of the
-    projection's own method is tried again `retries` times before (None: without end), after
-    0.1 s at first and up to 5 s later. A store that is unavailable or full is waited for.
-    `on_stopped` is called once with what has ended it. The stores are their owner's to close.
+    An event that cannot be folded stops the projector right before this event. If a method of
+    the projection raises, it is retried `retries` times first (None: without end), after 0.1 s
+    at first and up to 5 s later. The projector waits for a store that is unavailable or full.
+    `on_stopped` is called once with the error that stopped it. The owner of the stores closes
+    them.
 
-    `source` is the log, or a `Follower` of it: then projectors that share it, and are up to
-    date, read each commit once.
+    `source` is the log, or a `Follower` of it: projectors that share a follower, and are up to
+    date, read each commit once. `queries` are notified of changes. `shadow` makes a shadow build.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class Projector:
         store: ReadModelStore,
         codec: EventCodec | None = None,
         *,
-        beside: bool = False,
+        shadow: bool = False,
         retries: int | None = 0,
         limits: ProjectorLimits | None = None,
         queries: Sequence[Follows] = (),
@@ -87,7 +88,7 @@ class Projector:
         self.store: Final = store
         self.limits: Final = limits or ProjectorLimits()
         self.failed: CallboardError | None = None
-        """What has ended it."""
+        """The error that stopped it; None while it works."""
         self._codec = codec or EventCodec(projection.contracts)
         self._fold = ModelFold(projection, store, self._codec, self.limits.rows_cached)
         self._threads = ThreadRunner(f"project-{projection.name}")
@@ -95,14 +96,14 @@ class Projector:
         self._reader: LogReader
         self._position = Position()
         self._ahead: Page | None = None
-        self._beside = beside
+        self._is_shadow = shadow
         self._retries = retries
         self._queries = tuple(queries)
         self._on_stopped = on_stopped
         self._wall_time = wall_time
         self._state = ProjectorState.CATCHING_UP
         self._waiting_since: float | None = None
-        self._looked_s = 0.0
+        self._model_checked_s = 0.0
         self._is_fresh = False
         self._attempts = self._store_failures_in_a_row = 0
         self._events = self._pages = self._overtaken = self._failures = self._store_failures = 0
@@ -112,18 +113,18 @@ class Projector:
 
     @property
     def position(self) -> int:
-        """The position of the last event that is in the model, as far as is known here."""
+        """The last known position of the model: that of the last event in it."""
         return self._position.value
 
     @property
     def model(self) -> str:
-        """The name of the model that it writes."""
+        """The name of the model that this projector writes."""
         return self._fold.model
 
     async def start(self) -> None:
-        """Find the model and begin. Raises `ProjectionChanged`, and what the store raises."""
+        """Open the store and begin. Raises `ProjectionChanged`, and what the store raises."""
         if self._task is not None:
-            raise UsageError("the projector was started already.", advice="Make another one.")
+            raise UsageError("the projector was started already.", advice="Make a new one.")
         await self._threads.call(self.store.open)
         position = await self._find()
         limits = self.limits
@@ -137,17 +138,17 @@ class Projector:
         self._task = asyncio.create_task(self._run(), name=f"projector {self.model}")
 
     async def _find(self) -> int:
-        """Look at what the store holds; gives the position to begin from."""
+        """Find the model in the store; gives its position."""
         self._ahead = None
-        if self._beside:
-            position = await self._threads.call(self._fold.open_beside)
-            self._beside = self._fold.is_beside
+        if self._is_shadow:
+            position = await self._threads.call(self._fold.open_shadow)
+            self._is_shadow = self._fold.is_shadow
         else:
             model = await self._threads.call(self.store.meaning, self.projection.name)
             position = await self._threads.call(self._fold.open, model)
-        self._looked_s = asyncio.get_running_loop().time()
+        self._model_checked_s = asyncio.get_running_loop().time()
         self._is_fresh = True
-        await self._moved(position, None)
+        await self._set_position(position, None)
         return position
 
     async def _reopen(self) -> None:
@@ -165,13 +166,13 @@ class Projector:
                 try:
                     await self._step()
                     self._store_failures_in_a_row = 0
-                except PASSING as error:
+                except TRANSIENT as error:
                     if not self._closing:
                         await self._wait_for_store(error)
         except CallboardError as error:
             self._stop(error)
         except Exception as error:
-            LOGGER.exception("The projector of %s ends.", self.model)
+            LOGGER.exception("The projector of %s has failed.", self.model)
             unforeseen = InternalError(f"the projector of {self.model!r} failed: {error!r}.")
             unforeseen.__cause__ = error
             self._stop(unforeseen)
@@ -179,7 +180,7 @@ class Projector:
     async def _step(self) -> None:
         if not self._is_fresh:
             await self._reopen()
-        await self._look()
+        await self._check_model()
         if not self._reader.is_behind and self._ahead is None:
             self._waiting_since = None
             self._state = ProjectorState.LIVE
@@ -200,12 +201,12 @@ class Projector:
             self._attempts = 0
 
     async def _apply(self, folded: Folded, page: Page) -> bool:
-        """Write it, and read the next page meanwhile; False when somebody else was first."""
+        """Store the changes, and read the next page meanwhile; False if another was faster."""
         self._is_fresh = False
         applying = asyncio.ensure_future(self._threads.call(self._fold.apply, folded))
         try:
             if folded.failed is None and self.log.head > page.seen:
-                # A read that fails here is done again, and fails, where it counts.
+                # A read that fails here is repeated later, where its error counts.
                 with contextlib.suppress(CallboardError):
                     self._ahead = await self._reader.next_page()
         finally:
@@ -222,25 +223,25 @@ class Projector:
             self._events += sum(event.position <= last for event in page.events)
         if self._ahead is None and folded.failed is None and page.events:
             self._waiting_since = page.events[-1].recorded_at
-        await self._moved(last, [key for key in folded.changes if key])
+        await self._set_position(last, [key for key in folded.changes if key])
         return True
 
-    async def _moved(self, position: int, keys: Sequence[str] | None) -> None:
-        """The model stands at a position: tell everybody, those who cache first."""
-        if not self._beside:
+    async def _set_position(self, position: int, keys: Sequence[str] | None) -> None:
+        """Notify the caches, then those that wait, of the model's position."""
+        if not self._is_shadow:
             for queries in self._queries:
                 await queries.applied(self.model, position, keys)
         self._position.move(position)
 
-    async def _look(self) -> None:
-        """Once in a while: whether the name means another model meanwhile."""
+    async def _check_model(self) -> None:
+        """Reopen the model when the name refers to another one; checks once in a while."""
         now_s = asyncio.get_running_loop().time()
-        if self._beside or now_s - self._looked_s < self.limits.look_s:
+        if self._is_shadow or now_s - self._model_checked_s < self.limits.model_check_s:
             return
-        self._looked_s = now_s
+        self._model_checked_s = now_s
         if await self._threads.call(self.store.meaning, self.projection.name) != self.model:
             LOGGER.info(
-                "The name %s means another model than %s.", self.projection.name, self.model
+                "The name %s refers to another model than %s.", self.projection.name, self.model
             )
             await self._reopen()
 
@@ -259,7 +260,7 @@ class Projector:
 
     async def _wait_to_retry(self, failed: ProjectionFailed) -> None:
         self._failures += 1
-        # What an event is does not change by waiting; what a method meets may.
+        # Waiting does not repair an event; it may help a method that raises.
         is_hopeless = isinstance(failed.__cause__, UnknownEvent | EventUnreadable)
         if is_hopeless or (self._retries is not None and self._attempts >= self._retries):
             raise failed
@@ -294,24 +295,27 @@ class Projector:
     # --- for its owner ---------------------------------------------------------------------
 
     async def wait_for(self, position: int, timeout_s: float) -> None:
-        """Wait until an event is in the model, and no cache of its queries holds older rows.
+        """Wait until the event at a position is in the model, and its queries serve no older rows.
 
-        Raises `DeadlineExceeded`, and what has ended the projector.
+        Raises `DeadlineExceeded` after `timeout_s` seconds, and the error that stopped the
+        projector.
         """
         await self._position.wait_for(position, timeout_s, f"the read model {self.model!r}")
 
-    async def switch(self, timeout_s: float, *, instead_of: "Projector | None" = None) -> str:
-        """Let the name mean the model that was built beside; gives the model it meant before.
+    async def promote(self, timeout_s: float, *, instead_of: "Projector | None" = None) -> str:
+        """Make the name refer to the shadow build; gives the model that it referred to before.
 
-        Waits until it has every event that was in the log when this was called, and every one
-        that is in the live model. With `instead_of` the live model's projector is closed first,
-        so that no reader goes back by a single event; without it, events that the live
-        projector applies in the last moment may be missing for that moment.
-        Raises `DeadlineExceeded` (nothing is switched then), and what `wait_for` raises.
+        Waits until the shadow build has every event that is in the log now, and every event
+        that is in the live model. With `instead_of`, closes the projector of the live model
+        first, so that readers never see an older state. Without it, the last events of the live
+        projector may be missing for a moment. Raises `DeadlineExceeded` after `timeout_s`
+        seconds (nothing is promoted then), `UsageError` when this is no shadow build, and what
+        `wait_for` raises.
         """
-        if not self._beside:
+        if not self._is_shadow:
             raise UsageError(
-                f"{self.model!r} is the live model.", advice="Build one with beside=True."
+                f"{self.model!r} is the live model.",
+                advice="Make the projector with shadow=True for a model to promote.",
             )
         until_s = asyncio.get_running_loop().time() + timeout_s
         await self.wait_for(self.log.head, timeout_s)
@@ -321,25 +325,28 @@ class Projector:
         before = await self._threads.call(self.store.meaning, name)
         live = await self._threads.call(self.store.position, before)
         await self.wait_for(live, max(0.0, until_s - asyncio.get_running_loop().time()))
-        await self._threads.call(self.store.switch, name, self.model)
-        self._beside = False
+        await self._threads.call(self.store.promote, name, self.model)
+        self._is_shadow = False
         for queries in self._queries:
-            await queries.switched(self.model, self.position)
+            await queries.promoted(self.model, self.position)
         return before
 
     async def drop(self, model: str) -> None:
-        """Forget a model that the name does not mean any more. Raises `UsageError` if it does."""
+        """Delete a model. Raises `UsageError` for the live model, and for this projector's own."""
         if model == await self._threads.call(self.store.meaning, self.projection.name):
             raise UsageError(
-                f"{model!r} is what readers of {self.projection.name!r} see.",
-                advice="Switch to another model first.",
+                f"{model!r} is the live model of {self.projection.name!r}.",
+                advice="Promote another model first.",
             )
         if model == self.model:
-            raise UsageError(f"{model!r} is being built here.", advice="Close its projector.")
+            raise UsageError(
+                f"{model!r} is the model of this projector.",
+                advice="Close this projector, and drop the model with another one.",
+            )
         await self._threads.call(self.store.drop, model)
 
     def statistics(self) -> ProjectorStatistics:
-        """How it stands now."""
+        """The projector's figures now."""
         lag = max(0, self.log.head - self.position)
         since = self._waiting_since
         return ProjectorStatistics(
@@ -359,7 +366,7 @@ class Projector:
         )
 
     async def close(self) -> None:
-        """End after the page that is under way; may be called twice."""
+        """Finish the page that is under way, and end; may be called twice."""
         self._closing = True
         if self._task is not None:
             self._reader.close()

@@ -1,12 +1,12 @@
 """The query side of a projection: rows by key and by prefix, through a cache.
 
-A cached row carries the position that its model had before it was read, in its first eight
-bytes, so that a cache in which the newest wins orders them. The rows a page has changed leave
-the cache after its transaction, before `wait_for` tells of it; a row that was read before the
-transaction and comes late does not enter. That holds for the projectors that were given these
-queries. What another process applies is seen when the row's time to live is over, or by
-`wait_for`, behind which no older row is served; a cache that tells other nodes of what is
-deleted (the tiers with Redis) brings it sooner.
+A cached row has in its first eight bytes the position that its model had before the read, so
+that a cache that keeps the newest value orders the rows. The rows that a page has changed leave
+the cache after the page's transaction, before `wait_for` returns for it. A row that was read
+before the transaction and arrives late does not enter the cache. This holds for projectors that
+have these queries. Changes of another process are seen when the row's time to live is over, or
+after `wait_for`, which excludes older rows; a cache that deletes keys on other nodes too (the
+tiers with Redis) shows them sooner.
 """
 
 import asyncio
@@ -27,18 +27,18 @@ POSITION_BYTES: Final = 8
 TTL_S: Final = 60.0
 MEANING_S: Final = 1.0
 POLL_S: Final = 0.02
-"""How often the store is asked for the position where no projector tells it."""
-TOLD_POLL_S: Final = 0.25
-"""The same where one does: another process may have taken over."""
+"""The time between two reads of the stored position without a projector here, in seconds."""
+NOTIFIED_POLL_S: Final = 0.25
+"""The same with a projector that notifies: another process may have taken over."""
 READERS: Final = 2
 
 
 class Queries(Generic[RowT]):
-    """Reads the model that a projection's name means. Belongs to one event loop.
+    """Reads the live model of a projection. Belongs to one event loop.
 
-    `ttl_s` is how long a row stays in the cache; for up to `meaning_s` after another process
-    has switched to another model, the earlier one's rows may be served. Raises, everywhere,
-    what the store raises; a cache never fails.
+    `ttl_s` is how long a row stays in the cache, in seconds. For up to `meaning_s` seconds after
+    another process has promoted a model, rows of the earlier model may be served. Every method
+    raises what the store raises; a cache never raises.
     """
 
     def __init__(
@@ -52,8 +52,9 @@ class Queries(Generic[RowT]):
     ) -> None:
         self.name: Final = projection.name
         self.from_cache = 0
-        """Rows that came from the cache; `from_store`: rows that were asked of the store."""
+        """The number of rows that came from the cache."""
         self.from_store = 0
+        """The number of rows that were read from the store."""
         self._store = store
         self._codec: RowCodec[RowT] = RowCodec(projection.row)
         self._cache = cache
@@ -63,22 +64,25 @@ class Queries(Generic[RowT]):
         self._model: str | None = None
         self._model_known_s = 0.0
         self._floor = 0
-        """No cached row that was read before the model had this position is served."""
-        self._told = Position(-1)
-        """The position of the model as its projector here says it; -1 without one."""
+        """Cached rows from before this position of the model are not served."""
+        self._notified = Position(-1)
+        """The position of the model by its projector's notifications; -1 without a projector."""
         self._loading: dict[int, set[str]] = {}
-        """For each read of the store under way: the keys that have changed meanwhile."""
+        """For each read of the store under way: the keys that changed meanwhile."""
 
     # --- reading ---------------------------------------------------------------------------
 
     async def get(self, key: str) -> RowT | None:
-        """The row of a key."""
+        """The row of a key; None when there is none."""
         return (await self.get_many((key,)))[0]
 
     async def get_many(self, keys: Sequence[str]) -> list[RowT | None]:
-        """The rows of these keys: first from the cache in one batch, the others from the store."""
+        """The rows of these keys, None for a missing row; raises `UsageError` for an empty key.
+
+        Reads the cache in one batch, then the rest from the store.
+        """
         if not all(keys):
-            raise UsageError("a row is asked for with an empty key.", advice="No row has it.")
+            raise UsageError("a key of a row is empty.", advice="Ask only for other keys.")
         rows: dict[str, bytes] = {}
         model = await self._meaning()
         if self._cache is not None:
@@ -99,7 +103,7 @@ class Queries(Generic[RowT]):
         self._loading[id(touched)] = touched
         try:
             model, position, rows = await self._threads.call(self._read, keys)
-            self._means(model)
+            self._set_model(model)
             if self._cache is None:
                 return rows
             stamp = position.to_bytes(POSITION_BYTES, "big")
@@ -122,7 +126,7 @@ class Queries(Generic[RowT]):
             model = store.meaning(self.name)
             position = store.position(model)
             found = store.get_many(model, keys)
-            # A model that was dropped in between has no rows; then the name means another one.
+            # A model that was dropped meanwhile has no rows: the name refers to another one.
             if None not in found or store.meaning(self.name) == model:
                 there = {k: row for k, row in zip(keys, found, strict=True) if row is not None}
                 return model, position, there
@@ -130,9 +134,9 @@ class Queries(Generic[RowT]):
     async def items(
         self, prefix: str = "", *, after: str = "", limit: int = 1_000
     ) -> list[tuple[str, RowT]]:
-        """Rows whose keys have the prefix, in the order of the keys, behind `after`.
+        """Keys with the prefix and their rows, sorted by key, those after `after`.
 
-        Always from the store. The last key of a page is the next one's `after`.
+        Always from the store. For the next page, give the last key as `after`.
         """
         found = await self._threads.call(self._items, prefix, after, limit)
         return [(key, self._codec.decode(row)) for key, row in found]
@@ -140,7 +144,7 @@ class Queries(Generic[RowT]):
     def _items(self, prefix: str, after: str, limit: int) -> list[tuple[str, bytes]]:
         while True:
             model = self._store.meaning(self.name)
-            # One more than asked: the row of the projection's version may be among them.
+            # One more than `limit`: the row with the projection's version may be among them.
             found = self._store.items(model, prefix, after=after, limit=limit + 1)
             if self._store.meaning(self.name) == model:
                 return [(key, row) for key, row in found if key][:limit]
@@ -152,37 +156,39 @@ class Queries(Generic[RowT]):
         )
 
     async def wait_for(self, position: int, timeout_s: float) -> None:
-        """Wait until an event is in the model; what is read afterwards has it.
+        """Wait until the event at a position is in the model; later reads show it.
 
-        So one reads what one has written: give the position that the append has told. Raises
-        `DeadlineExceeded`.
+        Use it to read your own write: give the position that the append returned. Raises
+        `DeadlineExceeded` after `timeout_s` seconds.
         """
         try:
             async with asyncio.timeout(timeout_s):
-                while (told := self._told.value) < position:
+                while (notified := self._notified.value) < position:
                     if await self.position() >= position:
-                        # The rows that this has changed may still be in the cache.
+                        # Older rows may still be in the cache.
                         self._floor = max(self._floor, position)
                         return
-                    await self._told.wait(told + 1, POLL_S if told < 0 else TOLD_POLL_S)
+                    poll_s = POLL_S if notified < 0 else NOTIFIED_POLL_S
+                    await self._notified.wait(notified + 1, poll_s)
         except TimeoutError:
             raise DeadlineExceeded(
-                f"the read model {self.name!r} has not come to position {position} within "
-                f"{timeout_s} s."
+                f"the read model {self.name!r} has not reached position {position} within "
+                f"{timeout_s} s.",
+                advice="Check that its projector runs; see its statistics.",
             ) from None
 
     async def _meaning(self) -> str:
         now_s = asyncio.get_running_loop().time()
         if self._model is None or now_s - self._model_known_s >= self._meaning_s:
-            self._means(await self._threads.call(self._store.meaning, self.name))
+            self._set_model(await self._threads.call(self._store.meaning, self.name))
         assert self._model is not None
         return self._model
 
-    def _means(self, model: str) -> None:
+    def _set_model(self, model: str) -> None:
         self._model = model
         self._model_known_s = asyncio.get_running_loop().time()
 
-    # --- what a projector tells ------------------------------------------------------------
+    # --- notifications of a projector ------------------------------------------------------
 
     async def applied(self, model: str, position: int, keys: Sequence[str] | None) -> None:
         """See `Follows`."""
@@ -192,15 +198,15 @@ class Queries(Generic[RowT]):
             self._floor = max(self._floor, position)
         elif self._cache is not None and keys:
             await self._cache.delete_many([_name(model, key) for key in keys])
-        self._told.move(position)
+        self._notified.move(position)
 
-    async def switched(self, model: str, position: int) -> None:
+    async def promoted(self, model: str, position: int) -> None:
         """See `Follows`."""
-        self._means(model)
+        self._set_model(model)
         await self.applied(model, position, None)
 
     async def close(self) -> None:
-        """Let go of its threads; the cache and the store are their owner's to close."""
+        """End its threads. The owner of the cache and the store closes them."""
         self._threads.close()
 
     async def __aenter__(self) -> Self:

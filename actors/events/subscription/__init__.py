@@ -1,3 +1,3 @@
-"""Catch-up subscriptions: from a position through the store, then live, without gap or repeat."""
+"""Catch-up subscriptions: first from the store, then live, without a gap or a repetition."""
 
 __all__: list[str] = []

@@ -1,16 +1,16 @@
-"""Where a subscription stands, and the tail of the log that live ones share. Pure.
+"""The progress of a subscription, and the tail of the log that live ones share. Pure.
 
-A subscription has *seen* every position up to `seen`: each event up to there that its filter
-takes has been handed over, and none behind it. All it ever asks is "what comes behind `seen`",
-of the shared tail when that reaches so far back, of the store otherwise; so going live, and
-falling back when it was too slow, are the same step as any other, and can lose nothing:
+A subscription has *seen* every position up to `seen`: it has delivered each event up to there
+that its filter takes, and none after it. Each step asks for the events after `seen`: from the
+shared tail when the tail reaches back that far, and from the store otherwise. So going live, and
+falling back when it was too slow, are ordinary steps that lose nothing:
 
     CATCHING_UP --the tail covers `seen`--> LIVE --the tail has moved on--> CATCHING_UP
          |                                   |
          +--the store fails--> WAITING_FOR_STORE --it answers--> as before
 
-Positions have no gap, so what should not happen is seen: a page that repeats a position, goes
-back, or (read without a filter) leaves one out is `StoreDamaged`, not a silent loss.
+Positions have no gaps, so errors are detected: a page that repeats a position, goes back, or
+(without a filter) skips a position raises `StoreDamaged` instead of losing events silently.
 """
 
 import enum
@@ -28,23 +28,26 @@ from callboard.messages.storage.events import RecordedEvent
 __all__ = ["RETRY", "Filter", "Mode", "Page", "SubscriptionCore", "Tail"]
 
 RETRY: Final = Backoff(min_s=0.1, max_s=5.0)
-"""How long whoever reads a log waits for what has failed."""
+"""The waits of readers after failures."""
 
 
 class Mode(enum.Enum):
-    """Where the next page comes from."""
+    """The source of the next page."""
 
     CATCHING_UP = "catching up"
     """The store."""
     LIVE = "live"
     """The tail that live subscriptions share in memory."""
     WAITING_FOR_STORE = "waiting for the store"
-    """It has failed; it is asked again after a while."""
+    """The store, which has failed and is read again after a back-off."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which events: all, those of one stream, or those of some kinds."""
+    """The selected events: all, those of one stream, or those of some kinds.
+
+    Raises `SpecError` for a stream together with kinds, and for no kinds.
+    """
 
     stream: str | None = None
     kinds: tuple[str, ...] | None = None
@@ -52,19 +55,21 @@ class Filter:
     def __post_init__(self) -> None:
         if self.stream is not None and self.kinds is not None:
             raise SpecError(
-                "a subscription names a stream and kinds.",
-                advice="Choose one of them; of a stream's events take the kinds you want.",
+                "a subscription names both a stream and kinds.",
+                advice="Name one of the two, and select kinds of a stream's events yourself.",
             )
         if self.kinds == ():
-            raise SpecError("a subscription to no kinds.", advice="Leave `kinds` out for all.")
+            raise SpecError(
+                "a subscription names no kinds.", advice="Leave `kinds` out for all events."
+            )
 
     @property
     def takes_all(self) -> bool:
-        """Whether every event of the log is taken."""
+        """Whether the filter takes every event of the log."""
         return self.stream is None and self.kinds is None
 
     def test(self) -> Callable[[RecordedEvent], bool] | None:
-        """What tells whether an event is taken; None when all are."""
+        """A function that says whether an event is taken; None when all events are."""
         if self.stream is not None:
             stream = self.stream
             return lambda event: event.stream == stream
@@ -75,31 +80,32 @@ class Filter:
 
 
 class Page(NamedTuple):
-    """Events behind a position, and how far the log has been looked through for them."""
+    """Events after a position, and the position up to which the log was searched for them."""
 
     events: list[RecordedEvent]
     seen: int
 
 
 class SubscriptionCore:
-    """One subscription: what it has seen, and where the next page comes from."""
+    """The progress of one subscription, and the source of its next page."""
 
     def __init__(self, taken: Filter, after: int) -> None:
         self.filter: Final = taken
         self.seen = after if taken.stream is None else 0
-        """No event up to this position is still to come."""
+        """All events up to this position are delivered."""
         self.version = 0 if taken.stream is None else after
-        """Of a stream's subscription: the version of the last event handed over."""
+        """For the subscription to a stream: the version of the last delivered event."""
         self.mode = Mode.CATCHING_UP
         self.delivered = 0
         self.fallbacks = 0
-        """How often it was too slow for the tail, and went back to the store."""
+        """How often it was too slow for the tail, and fell back to the store."""
         self.failures = 0
-        """How often the store failed it, ever; `failed_in_a_row` since it last answered."""
+        """All failures of the store."""
         self.failed_in_a_row = 0
+        """Failures of the store since its last reply."""
 
     def follow(self, *, is_in_tail: bool) -> None:
-        """Whether the tail reaches back to `seen` has been found out."""
+        """Note whether the tail reaches back to `seen`."""
         if is_in_tail:
             self.mode = Mode.LIVE
         else:
@@ -107,10 +113,10 @@ class SubscriptionCore:
             self.mode = Mode.CATCHING_UP
 
     def read(self, events: Sequence[RecordedEvent], head: int) -> list[RecordedEvent]:
-        """A page has come from the store; `head` was known before it was asked for.
+        """Take a page from the store; `head` was known before the read. Gives its new events.
 
-        Gives what is to be handed over. Only an empty page says that up to `head` there is
-        nothing else: a log that is an actor gives shorter ones than it is asked for.
+        Only an empty page shows that there are no more events up to `head`: a log that is an
+        actor may give shorter pages than requested.
         """
         self.failed_in_a_row = 0
         self._check(events)
@@ -121,17 +127,17 @@ class SubscriptionCore:
         return self._hand_over(events)
 
     def took(self, page: Page) -> list[RecordedEvent]:
-        """A page has come from the tail. Gives what is to be handed over."""
+        """Take a page from the tail. Gives its new events."""
         events = page.events
         if self.filter.stream is not None:
-            # The tail begins at a position; what this one knows is said by a version.
+            # The tail begins at a position, but this subscription counts versions.
             events = [event for event in events if event.version > self.version]
         self._check(events)
         self.seen = max(self.seen, page.seen)
         return self._hand_over(events)
 
     def failed(self) -> float:
-        """The store has failed. Gives the seconds after which it is asked again."""
+        """Note a failure of the store. Gives the wait before the next read, in seconds."""
         self.failures += 1
         self.failed_in_a_row += 1
         self.mode = Mode.WAITING_FOR_STORE
@@ -157,7 +163,7 @@ class SubscriptionCore:
                     raise _gap(f"position {event.position}", before)
                 before = event.position
         elif events:
-            # Without a filter the ends prove the middle, but for a page out of order.
+            # Without a filter, the first and the last position prove those between.
             first, last = events[0].position, events[-1].position
             if first != self.seen + 1 or last != self.seen + len(events):
                 raise _gap(f"positions {first} to {last} in {len(events)} events", self.seen)
@@ -165,38 +171,38 @@ class SubscriptionCore:
 
 def _gap(found: str, before: int) -> StoreDamaged:
     return StoreDamaged(
-        f"the log gives {found} behind {before}: one is missing, or came twice.",
-        advice="Check the store; nothing was handed over.",
+        f"the log gives {found} after {before}: an event is missing or repeated.",
+        advice="Check the store with `callboard store check`; no event of this page was delivered.",
     )
 
 
 class Tail:
-    """The last events of a log, one after another, shared by all that are live.
+    """The last events of a log, without gaps, shared by all live subscriptions.
 
-    Holds at most `events_max`; what is older is only in the store.
+    Holds at most `events_max`; older events are only in the store.
     """
 
     def __init__(self, events_max: int) -> None:
         self._events: deque[RecordedEvent] = deque(maxlen=events_max)
         self.end = 0
-        """The position of the last event that it has had."""
+        """The position of the last event that was added."""
 
     @property
     def start(self) -> int:
-        """It holds every event behind this position, up to `end`."""
+        """The position before its first event: it holds all events after it, up to `end`."""
         return self.end - len(self._events)
 
     def covers(self, seen: int) -> bool:
-        """Whether what comes behind `seen` is here, or is the next to be added."""
+        """Whether the event after `seen` is here, or is the next one to add."""
         return self.start <= seen <= self.end
 
     def begin(self, seen: int) -> None:
-        """Forget everything: the next event that is added is the one behind `seen`."""
+        """Drop all events: the next one to add is the event after `seen`."""
         self._events.clear()
         self.end = seen
 
     def add(self, events: Sequence[RecordedEvent]) -> None:
-        """The next events of the log; raises `StoreDamaged` when they do not follow."""
+        """Add the next events of the log. Raises `StoreDamaged` when they do not follow `end`."""
         if not events:
             raise _gap("nothing with its head further on", self.end)
         first, last = events[0].position, events[-1].position
@@ -206,7 +212,7 @@ class Tail:
         self.end = last
 
     def page(self, seen: int, limit: int, test: Callable[[RecordedEvent], bool] | None) -> Page:
-        """What comes behind `seen`, which it must cover: at most `limit` that pass the test."""
+        """The events after `seen`, which it must cover: at most `limit` that pass the test."""
         assert self.covers(seen), (self.start, seen, self.end)
         behind = islice(self._events, seen - self.start, None)
         found: list[RecordedEvent] = []

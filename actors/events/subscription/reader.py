@@ -1,13 +1,12 @@
-"""The reader of a log: page after page behind a position, then what is new, whatever fails.
+"""The reader of a log: page after page from a position on, then new events, despite failures.
 
-Everything that reads a log from a position on does so by a `LogReader`: subscriptions, groups
-of consumers, projectors, the feed of states. Nothing is pushed: a reader fetches the page behind
-what it has seen when its user has taken the last one. So a slow one costs one page of memory and
-slows down nobody.
+Subscriptions, groups of consumers, projectors and the feed of states read logs by a `LogReader`.
+Nothing is pushed: a reader fetches the next page when its user has taken the last one. So a slow
+reader costs one page of memory and slows no other reader down.
 
-A log's `Follower` holds the tail that live readers share: of each commit, one read serves all
-of them. A reader that is too slow for the tail reads from the store again. One without a tail
-(`tail_events=0`) keeps nothing in memory, and each page is a read of its own.
+A log's `Follower` holds the tail that live readers share: one read of each commit serves all of
+them. A reader that is too slow for the tail reads from the store again. A follower without a tail
+(`tail_events=0`) keeps nothing in memory: each page is one read.
 """
 
 import asyncio
@@ -34,26 +33,27 @@ ReturnT = TypeVar("ReturnT")
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionLimits:
-    """How many, and for how long."""
+    """The limits of readers and followers; times in seconds."""
 
     page_events: int = 1_000
-    """Events of one page: what a subscription holds that its reader has not taken yet."""
+    """The most events of one page, which a subscription holds for its reader."""
     tail_events: int = 10_000
-    """Events that a `Follower` holds for all that are live; 0: there is no tail."""
+    """The most events in the tail of a `Follower`; 0 for no tail."""
     read_timeout_s: float = 30.0
-    """A read that takes longer counts as a failure of the store, and is tried again."""
+    """A longer read counts as a failure of the store, and is retried."""
     idle_s: float | None = 1.0
-    """How long a live subscription waits at most until it looks at the head by itself."""
+    """The longest wait for the notification of a commit before a live reader reads the head
+    itself; None for no limit."""
 
 
 class Follower:
-    """What the readers of one log share: the tail, and the news of commits."""
+    """The state that readers of one log share: the tail, and the notifications of commits."""
 
     def __init__(self, log: EventLog, limits: SubscriptionLimits | None = None) -> None:
         self.log: Final = log
         self.limits: Final = limits or SubscriptionLimits()
         self.news: Final = Position(log.head)
-        """The log's head, as its commits tell it."""
+        """The log's head, by the notifications of its commits."""
         self.is_closed = False
         self._tail = Tail(self.limits.tail_events)
         self._filling = asyncio.Lock()
@@ -61,7 +61,7 @@ class Follower:
         self._end = log.on_commit(self.news.move)
 
     async def tail_page(self, seen: int, size: int, taken: Filter) -> Page | None:
-        """The page behind `seen`, after one read at most; None when the tail does not have it.
+        """The page after `seen`, after one read at most; None when the tail does not have it.
 
         Raises what `read` raises.
         """
@@ -79,7 +79,7 @@ class Follower:
         end = tail.end
         async with self._filling:
             if tail.end == end:
-                # Nobody else moves it while this one is filling.
+                # No other reader fills the tail meanwhile.
                 page_events = self.limits.page_events
                 tail.add(
                     await read_in_time(
@@ -89,16 +89,16 @@ class Follower:
         return tail.page(seen, size, test) if tail.covers(seen) else None
 
     def _is_near(self, seen: int, head: int) -> bool:
-        # Whoever is a page behind may begin a new tail, unless others live on the old one.
+        # A reader at most a page behind may begin a new tail, unless others use the old one.
         near = self.limits.page_events
         return head - seen <= near and (head - self._tail.end > near or seen > self._tail.end)
 
     def opened(self, reader: "LogReader") -> None:
-        """A reader reads this log; called by itself."""
+        """Register a reader; called by the reader."""
         self._open.add(reader)
 
     def close(self) -> None:
-        """Listen no more; readers that are open end. May be called twice."""
+        """Stop listening, and end all open readers. May be called twice."""
         self.is_closed = True
         self._end()
         for reader in tuple(self._open):
@@ -112,10 +112,10 @@ class Follower:
 
 
 class LogReader:
-    """One reader's place in a log. One task at a time may read.
+    """The progress of one reader in a log. One task at a time may read.
 
-    `source` is the log, or the follower of it that readers share. Of a log alone the reader makes
-    a follower of its own with these limits, and closes it.
+    `source` is the log, or a follower of it that readers share. For a log, the reader makes a
+    follower of its own with these limits, and closes it.
     """
 
     def __init__(
@@ -135,23 +135,23 @@ class LogReader:
 
     @property
     def is_closed(self) -> bool:
-        """Whether it has ended, or its follower has."""
+        """Whether it, or its follower, is closed."""
         return self._closed.is_set() or self.follower.is_closed
 
     @property
     def is_behind(self) -> bool:
-        """Whether there is something in the log that it has not looked at."""
+        """Whether the log has events that it has not seen."""
         return self.follower.log.head > self.core.seen
 
     def restart(self, after: int) -> None:
-        """Go on from another position."""
+        """Continue at another position."""
         self.core = SubscriptionCore(self.core.filter, after)
 
     async def next_page(self) -> Page:
-        """What comes behind what it has seen; without events when there is nothing for it.
+        """The next page; without events when the log has none for it.
 
-        Raises `StoreDamaged`, and `StoreUnavailable` for what may pass: a store that is away, a
-        log whose actor does not answer, a read that takes too long, the reader's end.
+        Raises `StoreDamaged`, and `StoreUnavailable` for a failure that may pass: the store or
+        the log actor does not answer, the read takes too long, or the reader is closed.
         """
         core, size = self.core, self._limits.page_events
         head = self.follower.log.head
@@ -174,7 +174,7 @@ class LogReader:
 
     async def _until_closed(self, call: Coroutine[Any, Any, ReturnT]) -> ReturnT:
         # A task of its own, which `close` can end: the log may be an actor that is silent.
-        # What it gives is looked at out here, so whoever is cancelled has seen nothing of it.
+        # Its result is processed out here, so a cancelled caller has seen nothing of it.
         task = asyncio.ensure_future(call)
         self._reading = task
         if self.is_closed:
@@ -183,7 +183,7 @@ class LogReader:
             return await task
         except asyncio.CancelledError:
             if task.done() and not task.cancelled():
-                task.exception()  # Nobody else asks for it.
+                task.exception()  # No other code retrieves it.
             waiting = asyncio.current_task()
             if not self.is_closed or (waiting is not None and waiting.cancelling()):
                 raise
@@ -192,29 +192,29 @@ class LogReader:
             self._reading = None
 
     async def wait(self) -> None:
-        """Wait for a commit behind what it has seen, for `idle_s` at most, or for its end."""
+        """Wait for a commit that it has not seen, for its `close`, or for `idle_s` at most."""
         if not self.is_closed and not self.is_behind:
             await self.follower.news.wait(self.core.seen + 1, self._limits.idle_s)
 
     def wake(self) -> None:
-        """End a `wait`; other readers of the log look at its head, and wait again."""
+        """End a `wait`; other readers of the log check its head, and wait again."""
         self.follower.news.wake()
 
     async def back_off(self, error: CallboardError) -> None:
-        """Wait after a failure: longer after each one in a row, until a page comes again."""
+        """Wait after a failure; each failure in a row makes the wait longer."""
         if not self.is_closed:
             wait_s = self.core.failed()
-            LOGGER.warning("A reader waits %.1f s for its log: %s", wait_s, error)
+            LOGGER.warning("A read of a log failed, retrying in %.1f s: %s", wait_s, error)
             await self.pause(wait_s)
 
     async def pause(self, wait_s: float) -> None:
-        """Wait, whatever is committed meanwhile, but not beyond its end."""
+        """Wait `wait_s` seconds, whatever is committed, or until `close`."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
                 await self._closed.wait()
 
     def close(self) -> None:
-        """End whatever it waits for. May be called twice."""
+        """End the reader and all its waits. May be called twice."""
         self._closed.set()
         if self._reading is not None:
             self._reading.cancel()
@@ -226,17 +226,17 @@ class LogReader:
 async def read_in_time(
     read: Callable[[], Awaitable[list[RecordedEvent]]], timeout_s: float
 ) -> list[RecordedEvent]:
-    """One read of a log. Raises `StoreUnavailable` for what may pass, and `StoreFailed`."""
+    """One read of a log. Raises `StoreUnavailable` if a retry may help, and `StoreFailed`."""
     try:
         async with asyncio.timeout(timeout_s):
             return await read()
     except TimeoutError:
         raise StoreUnavailable(
-            f"a page of the log has not come within {timeout_s} s.",
-            advice="Look at the store's load; the read is tried again.",
+            f"a read of the log took longer than {timeout_s} s.",
+            advice="Check the load of the store; the read is retried.",
         ) from None
     except StoreFailed:
         raise
     except AskError as error:
-        # A log that is an actor: it may be on its way to another host.
+        # A log that is an actor: it may be restarting on another host.
         raise StoreUnavailable(f"the log does not answer: {error.message}") from error

@@ -1,7 +1,7 @@
-"""Subscriptions to a log: an asynchronous iterator over its events, past and to come.
+"""Subscriptions to a log: asynchronous iterators over its past and future events.
 
-A subscription keeps no position of its own: `after` is its reader's to remember. Delivery
-is exactly once within one subscription, and at least once across restarts of its reader.
+A subscription stores no position: its reader must remember `after`. Delivery is exactly once
+within one subscription, and at least once across restarts of the reader.
 """
 
 import asyncio
@@ -24,32 +24,32 @@ __all__ = ["Subscription", "SubscriptionStatistics"]
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionStatistics:
-    """A subscription now."""
+    """The figures of a subscription."""
 
     mode: Mode
     seen: int
-    """No event up to this position is still to come."""
+    """All events up to this position were read."""
     head: int
     lag_positions: int
-    """How many positions it has not looked at yet."""
+    """The number of positions in the log that were not read yet."""
     buffered: int
-    """Events that it has read and its reader has not taken."""
+    """Events that were read and that the reader has not taken."""
     delivered: int
     fallbacks: int
     failures: int
 
 
 class Subscription:
-    """The events of a log behind `after`, past and to come, in their order.
+    """The events of a log after `after`, past and future, in their order.
 
-    Over everything, one `stream`, or some `kinds`. `after` is a position of the log; with a
-    stream, it is a version of that stream. `source` is the log, or a `Follower` of it: then the
-    subscriptions that share it, and are up to date, read each commit once.
+    It covers the whole log, one `stream`, or some `kinds`. `after` is a position of the log, or a
+    version of the stream. `source` is the log, or a `Follower` of it: subscriptions that share a
+    follower, and are up to date, read each commit once.
 
-    An iteration ends when the subscription (or its follower) is closed. It raises
-    `UnknownEvent` and `EventUnreadable` as the codec says, behind all that comes before, and
-    again when it is read on; and `StoreDamaged`. A store that is unavailable, or a log whose
-    actor does not answer, is asked again after a back-off. One task may read at a time.
+    The iteration ends when the subscription (or its follower) is closed. It raises
+    `UnknownEvent` and `EventUnreadable` by the codec's policy, after all earlier events, and
+    again at each further read; and `StoreDamaged`. While the store or the log actor does not
+    answer, it retries after a back-off. One task may read at a time.
     """
 
     def __init__(
@@ -69,11 +69,11 @@ class Subscription:
 
     @property
     def position(self) -> int:
-        """No event up to this position is still to come out of it."""
+        """All events up to this position were delivered."""
         return self._buffer[0].position - 1 if self._buffer else self._reader.core.seen
 
     async def next_page(self, timeout_s: float | None = None) -> list[Event]:
-        """The next events, at least one; empty when it is closed or `timeout_s` is over."""
+        """The next events, at least one; none when it is closed, or after `timeout_s` seconds."""
         ends_s = _ends_s(timeout_s)
         while not self._reader.is_closed:
             if not self._buffer and not await self._fill(ends_s):
@@ -84,7 +84,7 @@ class Subscription:
         return []
 
     def _take(self) -> list[Event]:
-        """What has been read, up to one that does not decode; that one is met again."""
+        """The buffered events, up to one that does not decode, which stays in the buffer."""
         found: list[Event] = []
         while self._buffer:
             try:
@@ -99,12 +99,16 @@ class Subscription:
         return found
 
     async def next(self, timeout_s: float) -> Event:
-        """The next event. Raises `DeadlineExceeded`, and `UsageError` when it is closed."""
+        """The next event.
+
+        Raises `DeadlineExceeded` after `timeout_s` seconds, and `UsageError` when the
+        subscription is closed.
+        """
         event = await self._next(_ends_s(timeout_s))
         if event is None and self._reader.is_closed:
-            raise UsageError("the subscription is closed.", advice="Open another one.")
+            raise UsageError("the subscription is closed.", advice="Make a new one.")
         if event is None:
-            raise DeadlineExceeded(f"no event has come within {timeout_s} s.")
+            raise DeadlineExceeded(f"no event arrived within {timeout_s} s.")
         return event
 
     def __aiter__(self) -> Self:
@@ -117,7 +121,7 @@ class Subscription:
         return event
 
     async def _next(self, ends_s: float | None) -> Event | None:
-        """The next event; None when it is closed, or the time is over."""
+        """The next event; None when the subscription is closed, or the time is over."""
         while not self._reader.is_closed and (self._buffer or await self._fill(ends_s)):
             event = self._codec.decode(self._buffer[0])
             self._buffer.popleft()
@@ -126,10 +130,11 @@ class Subscription:
         return None
 
     async def _fill(self, ends_s: float | None) -> bool:
-        """Read until there is something; False when it is closed, or the time is over."""
+        """Fill the buffer; False when the subscription is closed, or the time is over."""
         if self._reading:
             raise UsageError(
-                "two tasks read one subscription.", advice="Open a subscription for each."
+                "two tasks read one subscription at the same time.",
+                advice="Make a subscription for each task.",
             )
         self._reading = True
         try:
@@ -154,7 +159,7 @@ class Subscription:
             await reader.wait()
 
     def statistics(self) -> SubscriptionStatistics:
-        """How it stands now."""
+        """The subscription's figures now."""
         core, head = self._reader.core, self._reader.follower.log.head
         return SubscriptionStatistics(
             core.mode,
@@ -168,7 +173,7 @@ class Subscription:
         )
 
     def close(self) -> None:
-        """End the iteration; what was read and not taken is left. May be called twice."""
+        """End the iteration; buffered events are dropped. May be called twice."""
         self._reader.close()
 
     async def __aenter__(self) -> Self:

@@ -1,8 +1,8 @@
-"""Results that are too large for the journal: stored as blobs, referred to by its events.
+"""Results that are too large for the journal: stored as blobs, to which events refer.
 
-A blob is durable before the event that refers to it is written, so a reference in the journal
-is good until somebody deletes the blob. A store that is full or away for a while is waited for,
-as the journal waits for its own; then the attempt fails, and says that it has run.
+A blob is durable before the event that refers to it is written, so a reference is valid until the
+blob is deleted. While the store is full or unavailable, an attempt waits, as the journal does for
+its store. After that the attempt fails, with an error that says that it has run.
 """
 
 import asyncio
@@ -28,13 +28,13 @@ __all__ = ["BlobStatistics", "Blobs", "Limits", "unpacked"]
 
 THREADS: Final = 2
 HEAD_BYTES: Final = 4
-"""Before a blob's parts stand their sizes, packed, and before those how long that is."""
+"""A blob begins with the length of the packed list of part sizes, in this many bytes."""
 Stored = Callable[[BlobRef | CallboardError], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long a store that is full or away is waited for."""
+    """The limits of waiting for a store that is full or unavailable; times in seconds."""
 
     patience_s: float = 30.0
     retry_first_s: float = 0.02
@@ -43,17 +43,17 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class BlobStatistics:
-    """What has happened since this was made."""
+    """The counts of one `Blobs` since it was made."""
 
     stored: int
     shared: int
-    """Results that were there already: an equal one had been stored."""
+    """Stored results that equal an earlier one, with which they share a blob."""
     bytes: int
-    """Of all that was stored, the shared ones left out."""
+    """Bytes of the stored blobs, without shared ones."""
     lost: int
-    """Results that were gone or damaged when an execution went on."""
+    """Results that were gone or damaged when an execution was resumed."""
     faults: Counter[StoreFault]
-    """Tries to store one that failed."""
+    """Failed attempts to store a result, by kind of fault."""
 
 
 class Blobs:
@@ -83,7 +83,7 @@ class Blobs:
         while True:
             try:
                 ref, is_new = await self._threads.call(self.store.put, parts)
-            except Exception as error:  # noqa: BLE001 - whatever a store raises is told
+            except Exception as error:  # noqa: BLE001 - `done` gets any error of a store
                 failed = _failure(self.store.name, error)
                 self._faults[kind_of(failed)] += 1
                 passes = isinstance(failed, StoreUnavailable | StoreFull)
@@ -101,7 +101,7 @@ class Blobs:
             return
 
     async def lost(self, history: ExecutionHistory) -> dict[int, CallboardError]:
-        """The sub-tasks whose results are gone or damaged, and why. Raises what the store does."""
+        """The sub-tasks with lost or damaged results, and why. Raises what the store raises."""
         found: dict[int, CallboardError] = {}
         for index, (_, packed) in history.results.items():
             if packed.blob is None:
@@ -114,13 +114,13 @@ class Blobs:
         return found
 
     def statistics(self) -> BlobStatistics:
-        """As of now."""
+        """The counts now."""
         return BlobStatistics(
             self._stored, self._shared, self._bytes, self._lost, Counter(self._faults)
         )
 
     def reading(self) -> Reading:
-        """The same as metrics of the host."""
+        """The same counts as metrics of the host."""
         counts: dict[Name, float] = {
             Name("callboard_blobs_stored"): self._stored,
             Name("callboard_blobs_shared"): self._shared,
@@ -132,7 +132,7 @@ class Blobs:
         return Reading(counts, {})
 
     async def close(self) -> None:
-        """Store no more; what nobody refers to yet is left to whoever tidies up."""
+        """Stop storing; a later cleanup deletes blobs without a reference."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -154,7 +154,7 @@ def unpacked(packed: Packed, data: bytes) -> Packed:
 
 
 def _failure(name: str, error: Exception) -> CallboardError:
-    """What an attempt fails with whose result cannot be stored: it has run."""
+    """The error of an attempt whose result cannot be stored; it says that the attempt has run."""
     if not isinstance(error, CallboardError):
         failed = InternalError(f"{name} failed: {error!r}.", may_have_run=True)
         failed.__cause__ = error

@@ -1,8 +1,8 @@
-"""The events by which a command changes an execution that nobody runs.
+"""The events by which a command changes an execution that no process runs.
 
-A process that writes the journal appends them for a command; without such a process the command
-line does. Invariant: the same command makes the same events of the same history, with the same ids,
-so an append that comes a second time changes nothing.
+The process that writes the journal appends them for a command; without such a process, the
+command line does. Invariant: from the same history, the same command makes the same events with
+the same ids, so a repeated append changes nothing.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ NEAR_AMONG: Final = 10_000
 
 
 class Doubt(NamedTuple):
-    """One non-idempotent step of which an attempt may have run: somebody must decide."""
+    """A non-idempotent step in doubt: an attempt of it may have run, and a person must decide."""
 
     step: str
     number: int
@@ -43,7 +43,7 @@ class Doubt(NamedTuple):
 
 
 def doubts(history: ExecutionHistory, *, is_gone: bool) -> list[Doubt]:
-    """What waits for a decision. Of a system that is gone, what had begun does too."""
+    """The steps in doubt; with `is_gone`, also those whose attempts a dead system had begun."""
     if history.is_over:
         return []
     ids = history.ids
@@ -56,19 +56,19 @@ def doubts(history: ExecutionHistory, *, is_gone: bool) -> list[Doubt]:
 
 
 def standing_of(history: ExecutionHistory, index: int) -> str:
-    """Where a sub-task stands, in a word."""
+    """The status of a sub-task as one word."""
     return "in_doubt" if index in history.doubtful else str(history.statuses[index])
 
 
 def check_in_doubt(history: ExecutionHistory, step: str, *, is_gone: bool) -> int:
-    """The number of a step that is in doubt. Raises `UsageError` for all others."""
+    """The number of a step that is in doubt. Raises `UsageError` for any other step."""
     check_not_over(history)
     waiting = doubts(history, is_gone=is_gone)
     for doubt in waiting:
         if doubt.step == step:
             return doubt.number
     names = [doubt.step for doubt in waiting[:NAMES_MAX]]
-    advice = f"In doubt are: {', '.join(names)}." if names else "Nothing of it is in doubt."
+    advice = f"In doubt are: {', '.join(names)}." if names else "None of its steps is in doubt."
     if step in history.ids:
         what = standing_of(history, history.ids.index(step))
         raise UsageError(
@@ -84,14 +84,14 @@ def check_in_doubt(history: ExecutionHistory, step: str, *, is_gone: bool) -> in
 def check_not_over(history: ExecutionHistory) -> None:
     """Raises `UsageError` for an execution that has ended."""
     if history.is_over:
-        raise UsageError(f"execution {history.id} is over: {history.status}.")
+        raise UsageError(f"execution {history.id} has ended: it is {history.status}.")
 
 
 # --- commands -----------------------------------------------------------------------------------
 
 
 def cancelled(history: ExecutionHistory, command: CancelExecution) -> Append:
-    """The end of an execution that is cancelled. Raises `UsageError` when it is over."""
+    """The cancellation of an execution. Raises `UsageError` when it has ended."""
     check_not_over(history)
     error = Cancelled(f"execution {history.id} of job {history.job!r} was cancelled.")
     phase = history.phases[-1].name if history.phases else "validating"
@@ -110,7 +110,7 @@ def decided(history: ExecutionHistory, command: DecideStep) -> Append:
     index, now = check_in_doubt(history, command.step, is_gone=True), command.at
     changes: list[Event] = []
     if index not in history.doubtful:
-        # What its next owner would have said first: the attempt that had begun is in doubt.
+        # First the event that the next owner would write: the begun attempt is in doubt.
         error, moved = lost_attempt(history, index), MovedWriter()
         moved.doubtful(index, history.began[index], error.code, error.message, None)
         changes.append(moved.event(now))
@@ -120,7 +120,7 @@ def decided(history: ExecutionHistory, command: DecideStep) -> Append:
 
 
 def fork(history: ExecutionHistory, command: ForkExecution) -> tuple[ExecutionHistory, Append]:
-    """A fork as it begins, and its first event. Raises `UsageError` without such a step."""
+    """The history of a new fork, and its first event. Raises `UsageError` without such a step."""
     event = Forked(history.id, history.version, command.step, command.at, command.by)
     made = forked(history, command.fork_id, event)
     event = dataclasses.replace(event, sub_tasks=len(made.ids), shared=len(made.results))

@@ -1,4 +1,4 @@
-"""How events of an execution are packed: their kinds, their bytes, and the messages in them."""
+"""The encoding of an execution's events: their kinds, their bytes, and the messages in them."""
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -14,7 +14,7 @@ __all__ = ["Event", "Kind", "Packed", "pack", "unpack"]
 
 
 class Kind(StrEnum):
-    """The kinds of events; a closed vocabulary."""
+    """The kinds of events of an execution; a closed vocabulary."""
 
     SUBMITTED = "callboard.execution.submitted"
     ENTERED = "callboard.execution.entered"
@@ -37,30 +37,30 @@ class Event:
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> Self:
-        """The event that has these fields. Raises what malformed fields raise."""
+        """The event with these fields. Malformed fields raise `KeyError`, `TypeError` and so on."""
         raise NotImplementedError
 
     def fields(self) -> Mapping[str, Any]:
-        """Its fields as they are packed, in their order."""
+        """The event's fields as they are packed, in their order."""
         raise NotImplementedError
 
     def write(self) -> bytes:
-        """Its data in the journal."""
+        """The event's data in the journal."""
         return pack(self.fields())
 
 
 class Packed(NamedTuple):
-    """A message as it was encoded."""
+    """An encoded message."""
 
     contract: ContractKey
     body: bytes
     buffers: tuple[bytes, ...] = ()
     blob: BlobRef | None = None
-    """Where body and buffers are, when they are not here."""
+    """The blob with body and buffers, when they are not here."""
 
     @classmethod
     def with_parts(cls, contract: ContractKey, body: bytes, parts: Sequence[Any]) -> "Packed":
-        """A result out of its row; `parts` are the buffers, then the blob if there is one."""
+        """The result in a row; `parts` are the buffers, then the blob if there is one."""
         return cls(contract, body, tuple(parts[0]), BlobRef(*parts[1]) if len(parts) > 1 else None)
 
 

@@ -1,27 +1,27 @@
-"""The events of an execution: the one place where they are read and written.
+"""The events of an execution: the one place that reads and writes them.
 
-They stand in the stream `execution/<id>`. An event holds the change and never the state: what a
-step costs in the journal is bounded by the step's own data. All that happened in one turn of
-the scheduler is one event, so a busy turn costs one row of the log, not one a sub-task.
+They are in the stream `execution/<id>`. An event holds a change, never the whole state, so the
+data of a step bound its size in the journal. One turn of the scheduler is one event, so a busy
+turn costs one row of the log, not one per sub-task.
 
-| kind | what it says | fields |
+| kind | meaning | fields |
 |---|---|---|
-| submitted | somebody wants this | id, job, request, attributes, at, by, driver |
-| entered | the next phases of its way | phases: [name, at] |
+| submitted | a request was submitted | id, job, request, attributes, at, by, driver |
+| entered | the next phases began | phases: [name, at] |
 | planned | the plan is made; its sub-tasks follow in `grown` | agents, plan_maker, sub_tasks |
 | grown | sub-tasks were added | parent, contracts, policies, rows: see `grown.py` |
-| began | attempts that must not run twice are about to run | at, rows: [index, attempt] |
-| moved | what became of attempts and sub-tasks in one turn | see `moved.py` |
+| began | non-idempotent attempts are about to run | at, rows: [index, attempt] |
+| moved | the changes of attempts and sub-tasks in one turn | see `moved.py` |
 | stepped | the status changed | from, to, at, trigger, metadata |
-| resumed | another owner goes on | by, at |
-| lost | results that had been stored as blobs are gone | rows: [index, attempt, why], by, at |
+| resumed | another owner resumed it | by, at |
+| lost | results that were stored as blobs are gone | rows: [index, attempt, why], by, at |
 | decided | a person or a policy settled a step in doubt | index, decision, by, at |
-| forked | the first: begins with what another did | of, version, from, at, by, sub_tasks, shared |
+| forked | the first event of a fork | of, version, from, at, by, sub_tasks, shared |
 
 Sub-tasks are numbered in the order in which they were added, over all `grown` events. A message
-is packed as in a frame: the number of its contract in the event's own table, its body, and the
-buffers beside it if there are any. A result that is too large stands in a blob: in its row the body
-is empty, there are no buffers, and behind them stands the reference, [digest, bytes].
+is packed as in a frame: the index of its contract in the event's own table, its body, and its
+buffers if there are any. A large result is in a blob: the body in its row is empty, the list of
+buffers is empty, and after them comes the reference, [digest, bytes].
 """
 
 import dataclasses
@@ -72,14 +72,14 @@ def stream_of(execution_id: str) -> str:
 
 
 class Phase(NamedTuple):
-    """A phase of an execution's way, and when it began."""
+    """A phase of an execution, and when it began, in seconds since 1970."""
 
     name: str
     at: float
 
 
 class Owner(NamedTuple):
-    """A process that ran an execution, and since when."""
+    """A process that ran an execution, and since when, in seconds since 1970."""
 
     name: str
     at: float
@@ -93,7 +93,7 @@ class Beginning(NamedTuple):
 
 
 class LostResult(NamedTuple):
-    """A result that cannot be read any more, and why."""
+    """A result that can no longer be read, and why."""
 
     task: int
     attempt: int
@@ -107,7 +107,7 @@ class NamedFields(Event):
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> Self:
-        """See `Event.of`; what is not known of a later release is left out."""
+        """See `Event.of`; unknown fields of a later release are ignored."""
         return cls(**{name: fields[name] for name in cls.__slots__ if name in fields})
 
     def fields(self) -> dict[str, Any]:
@@ -120,7 +120,7 @@ NO_REQUEST: Final = Packed(ContractKey("", 0, 0), b"")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Submitted(Event):
-    """Somebody wants this."""
+    """A request was submitted."""
 
     kind: ClassVar[Kind] = Kind.SUBMITTED
     job: str
@@ -129,9 +129,9 @@ class Submitted(Event):
     id: str = ""
     request: Packed = NO_REQUEST
     attributes: tuple[bytes, Sequence[bytes]] = (b"", ())
-    """What the caller gave along: body and buffers."""
+    """The encoded attributes of the caller: body and buffers."""
     driver: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """How the driver can be started again."""
+    """The command that starts the driver again."""
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> "Submitted":
@@ -162,7 +162,7 @@ class Submitted(Event):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Entered(Event):
-    """The next phases of its way have begun."""
+    """The next phases have begun."""
 
     kind: ClassVar[Kind] = Kind.ENTERED
     phases: Sequence[Phase]
@@ -183,7 +183,7 @@ class Planned(NamedFields):
 
     kind: ClassVar[Kind] = Kind.PLANNED
     agents: Mapping[str, str]
-    """Which pool serves which contract, by the route that was taken."""
+    """The pool of each contract that the route names."""
     plan_maker: str | None
     sub_tasks: int
 
@@ -236,7 +236,7 @@ class Stepped(Event):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Resumed(NamedFields):
-    """Another owner goes on."""
+    """Another owner has resumed the execution."""
 
     kind: ClassVar[Kind] = Kind.RESUMED
     by: str
@@ -245,7 +245,7 @@ class Resumed(NamedFields):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Lost(Event):
-    """Results that had been stored as blobs are gone."""
+    """Results that were stored as blobs are gone."""
 
     kind: ClassVar[Kind] = Kind.LOST
     results: Sequence[LostResult]
@@ -276,14 +276,15 @@ class Decided(NamedFields):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Forked(Event):
-    """The first event of an execution that begins with what another one did."""
+    """The first event of a fork: an execution that begins with the results of another one."""
 
     kind: ClassVar[Kind] = Kind.FORKED
     of_id: str
+    """The id of the origin."""
     version: int
-    """How far the other one's events count."""
+    """The version of the origin at which the fork begins."""
     step: str
-    """The sub-task from which on it runs again."""
+    """The sub-task that runs again, with all that depend on it."""
     at: float
     by: str
     sub_tasks: int = 0
@@ -324,12 +325,12 @@ EVENTS: Final[Mapping[str, type[Event]]] = {
 
 
 def read(kind: str, data: bytes) -> Event:
-    """The event of this kind that has these bytes. Raises `UnknownEvent`, `StoreDamaged`."""
+    """The event of this kind with these bytes. Raises `UnknownEvent`, `StoreDamaged`."""
     event = EVENTS.get(kind)
     if event is None:
         raise UnknownEvent(
             f"this release does not know events {kind!r}.",
-            advice="A later release of Callboard wrote it: use that one.",
+            advice="Use the later release of Callboard that wrote them.",
         )
     try:
         return event.of(unpack(kind, data))

@@ -1,9 +1,9 @@
-"""The fold: what the events of one execution amount to, without any of the user's code.
+"""The fold: the history of one execution from its events, without any of the user's code.
 
-Messages stay packed, so that the history can be shown by a command that cannot import them.
+Messages stay packed, so that a command can show a history without importing their contracts.
 
 Invariants: lists over sub-tasks have one entry for each, in the order in which they were added;
-a sub-task that is done has the place of its result.
+a sub-task that is done has a result.
 """
 
 import dataclasses
@@ -43,7 +43,7 @@ __all__ = ["Attempt", "ExecutionHistory", "HistoryStep", "fold"]
 
 
 class HistoryStep(NamedTuple):
-    """A step of the execution's status."""
+    """A transition of the execution's status."""
 
     from_status: ExecutionStatus
     to: ExecutionStatus
@@ -66,7 +66,7 @@ class Attempt(NamedTuple):
 
 
 EndedAttempt = tuple[int, int, str, float, float, str, str]
-"""The fields of an `Attempt`, plain: there may be a hundred thousand that nobody looks at."""
+"""The fields of an `Attempt` as a plain tuple: there may be a hundred thousand of them."""
 
 
 class Added(NamedTuple):
@@ -78,57 +78,57 @@ class Added(NamedTuple):
 
 
 class ExecutionHistory:
-    """The state of one execution as its journal tells it."""
+    """The state of one execution by its journal."""
 
     def __init__(self, execution_id: str) -> None:
         self.id: Final = execution_id
         self.version = 0
-        """The version of the last event that is in it."""
+        """The version of the last event in the history."""
         self.last_id = b""
-        """The id of that event."""
+        """The id of this event."""
         self.submitted = Submitted(job="", at=0.0, by="")
-        """What was wanted; empty until it is known."""
+        """The submission; empty until its event is read."""
         self.fork: Forked | None = None
-        """Where it begins, for a fork."""
+        """The first event of a fork."""
         self.status = ExecutionStatus.PENDING
         self.steps: Final[list[HistoryStep]] = []
         self.phases: Final[list[Phase]] = []
         self.owners: Final[list[Owner]] = []
         self.agents: dict[str, str] = {}
-        """Which pool serves which contract, by the route that was taken."""
+        """The pool of each contract that the route names."""
         self.plan_maker: str | None = None
         self.planned_count: int | None = None
-        """How many sub-tasks the plan has; None before it is made."""
+        """The number of sub-tasks in the plan; None before there is one."""
         self.added: Final[list[Added]] = []
         self.ids: Final[list[str]] = []
         self.statuses: Final[list[TaskStatus]] = []
         self.results: Final[dict[int, tuple[int, Packed]]] = {}
-        """Of those that are done: the attempt that succeeded, and its result."""
+        """For each sub-task that is done: the successful attempt and its result."""
         self.order: Final[list[tuple[str, Any]]] = []
-        """What happened to sub-tasks, in its order: what a resume does again."""
+        """The changes of sub-tasks in their order, which a resume repeats."""
         self.ended: Final[list[EndedAttempt]] = []
         self.began: Final[dict[int, int]] = {}
         """Non-idempotent sub-tasks with an attempt whose end is not known."""
         self.lost: Final[dict[int, tuple[int, str]]] = {}
-        """Sub-tasks whose result is gone, and that are not done again: the attempt, and why."""
+        """Sub-tasks whose result is lost, until they are done again: the attempt, and why."""
         self.doubtful: Final[dict[int, tuple[int, str, str]]] = {}
         self.errors: Final[dict[int, dict[str, Any]]] = {}
         self.at = 0.0
         """When the last event was written, in seconds since 1970."""
 
     def apply(self, event: RecordedEvent) -> None:
-        """Take one more event in. Raises `UnknownEvent`, `StoreDamaged`."""
+        """Add the next event. Raises `UnknownEvent`, `StoreDamaged`."""
         take = self._takes.get(event.kind)
         if take is None:
             raise UnknownEvent(
                 f"execution {self.id} has an event {event.kind!r} (version {event.version}) "
                 "that this release does not know.",
-                advice="A later release of Callboard wrote it: use that one.",
+                advice="Use the later release of Callboard that wrote it.",
             )
         if event.version != self.version + 1:
             raise StoreDamaged(
                 f"execution {self.id}: version {event.version} follows {self.version}.",
-                advice="Look at the store with `callboard store check`.",
+                advice="Check the store with `callboard store check`.",
             )
         try:
             take(self, read(event.kind, event.data))
@@ -153,7 +153,7 @@ class ExecutionHistory:
     def _resumed(self, event: Resumed) -> None:
         self.owners.append(Owner(event.by, event.at))
         if not self.has_plan:
-            # It was written in part: the new owner makes it again.
+            # The plan is incomplete: the new owner makes it again.
             self.added.clear()
             self.ids.clear()
             self.statuses.clear()
@@ -224,7 +224,7 @@ class ExecutionHistory:
         self.lose(event.results)
 
     def lose(self, results: Iterable[LostResult]) -> None:
-        """Results are gone: their sub-tasks run again, non-idempotent ones if so decided."""
+        """Remove lost results: their sub-tasks run again, non-idempotent ones after a decision."""
         lost = {index: (attempt, why) for index, attempt, why in results}
         self.lost.update(lost)
         for what, how in self.order:
@@ -232,7 +232,7 @@ class ExecutionHistory:
                 how[:] = [index for index in how if index not in lost]
         for index, (attempt, _) in lost.items():
             del self.results[index]
-            # As with an attempt whose host is lost: the next one has the next number.
+            # As after the loss of an attempt's host: the next attempt has the next number.
             self.order.append(("troubled", (index, attempt, True)))
             is_non_idempotent = self._is_non_idempotent(index)
             self.statuses[index] = TaskStatus.RUNNING if is_non_idempotent else TaskStatus.READY
@@ -255,12 +255,12 @@ class ExecutionHistory:
 
     def _forked(self, _event: Forked) -> None:
         raise StoreDamaged(
-            f"execution {self.id}: a fork begins with its origin, and only there.",
-            advice="Read it with `read_history`, which reads the origin too.",
+            f"execution {self.id}: `forked` is not its first event.",
+            advice="Read a fork with `read_history`, which reads its origin too.",
         )
 
     def begin_fork(self, origin: "ExecutionHistory", fork: Forked) -> None:
-        """Take over from the origin of a fork what was wanted, and how it was planned."""
+        """Take over the submission and the route from the origin of a fork."""
         self.fork = fork
         self.submitted = dataclasses.replace(origin.submitted, id=self.id, at=fork.at, by=fork.by)
         self.owners.append(Owner(fork.by, fork.at))
@@ -291,11 +291,11 @@ class ExecutionHistory:
         Kind.FORKED: _forked,
     }
 
-    # --- looking ---------------------------------------------------------------------------
+    # --- queries ---------------------------------------------------------------------------
 
     @property
     def attempts(self) -> list[Attempt]:
-        """The attempts that have ended, in order."""
+        """The attempts that have ended, in the order of their ends."""
         return [Attempt(*ended) for ended in self.ended]
 
     @property
@@ -305,7 +305,7 @@ class ExecutionHistory:
 
     @property
     def has_plan(self) -> bool:
-        """Whether the whole plan is there."""
+        """Whether the history has the whole plan."""
         return self.planned_count is not None and len(self.ids) >= self.planned_count
 
     @property
@@ -315,7 +315,7 @@ class ExecutionHistory:
 
 
 def fold(execution_id: str, events: Iterable[RecordedEvent]) -> ExecutionHistory:
-    """The history that these events, from the first on, amount to."""
+    """The history of these events, from the first one on."""
     history = ExecutionHistory(execution_id)
     for event in events:
         history.apply(event)

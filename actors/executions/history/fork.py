@@ -1,12 +1,12 @@
-"""A fork: a new execution that begins with what another one has done, up to a step.
+"""A fork: a new execution that begins with the results of another one, up to a step.
 
-What is kept of the origin is its results: those of every sub-task that is done, except the step
-that the fork begins from, what needs that step, directly or not, and what grew out of any of
-these. A sub-task that had failed, or was cancelled or skipped, runs in the fork; only where a
-kept result was made without it (it was optional) it stays as it is.
+A fork keeps the results of all sub-tasks of its origin that are done, except those of the step
+that it begins from, of sub-tasks that depend on this step, and of sub-tasks that grew out of any
+of these. A sub-task that failed, was cancelled or was skipped runs again in the fork, unless it
+is optional and a kept result was made without it.
 
-What grew out of a sub-task that runs again is taken out of the plan: it grows again. So the
-sub-tasks of a fork are numbered anew.
+Sub-tasks that grew out of one that runs again leave the plan, and may grow again. So the
+sub-tasks of a fork get new numbers.
 """
 
 from collections.abc import Iterable
@@ -23,21 +23,21 @@ from .fold import Added, ExecutionHistory
 __all__ = ["forked"]
 
 NEAR_AMONG: Final = 10_000
-"""Names among which one that is not there is looked for."""
+"""The most names among which similar ones are searched."""
 PHASES: Final = list(ExecutionPhase)
 LATER_PHASES: Final = frozenset(PHASES[PHASES.index(ExecutionPhase.RUNNING) + 1 :])
 ENDED: Final = frozenset(status for status, steps in TASK_TRANSITIONS.items() if not steps)
 
 
 def forked(origin: ExecutionHistory, execution_id: str, fork: Forked) -> ExecutionHistory:
-    """The history of a fork that has only its `forked` event.
+    """The history of a fork after its `forked` event.
 
     Raises `UsageError` when the origin has no plan, or no such step.
     """
     if not origin.has_plan:
         raise UsageError(
-            f"execution {origin.id} cannot be forked: it had no plan by then.",
-            advice="Resume it, or submit its request once more.",
+            f"execution {origin.id} cannot be forked: it has no plan yet.",
+            advice="Resume it, or submit its request again.",
         )
     step = fork.step
     if step not in origin.ids:
@@ -50,7 +50,7 @@ def forked(origin: ExecutionHistory, execution_id: str, fork: Forked) -> Executi
 
 
 class _Fork:
-    """One origin, and which of its sub-tasks run again."""
+    """One origin, and those of its sub-tasks that run again."""
 
     def __init__(self, origin: ExecutionHistory, step: int) -> None:
         self._origin = origin
@@ -62,7 +62,7 @@ class _Fork:
         self._kept = self._kept_without(again)
         self._numbers: dict[int, int] = {}
         self._added: dict[int, Added] = {}
-        """What is still added, by the number that its first sub-task had."""
+        """The additions that stay, by the old number of their first sub-task."""
         for added in origin.added:
             if added.event.parent not in again:
                 self._renumber(added)
@@ -85,7 +85,7 @@ class _Fork:
                 new = [other for other in follows if other not in again]
                 again.update(new)
                 todo += new
-            # What needs a sub-task that must grow again cannot stay in the plan before that.
+            # A sub-task that needs one that must grow again cannot stay in the plan.
             for index in tuple(again):
                 parent = self._parents[index]
                 if parent is None or parent in again:

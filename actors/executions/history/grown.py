@@ -1,4 +1,4 @@
-"""The event `grown`: sub-tasks as they are written into the journal, and read.
+"""The event `grown`: sub-tasks in the journal.
 
 A row is [id, contract, body] for a sub-task that has nothing but a request without buffers, and
 otherwise [id, contract, body, buffers, needs, bind, priority, timeout, policy, weight, optional,
@@ -19,7 +19,7 @@ __all__ = ["Grown", "GrownWriter"]
 
 DEFAULT_POLICY: Final = -1
 PLAIN: Final = SubTask("", None)[2:]
-"""What a sub-task has of whom only id and request are written."""
+"""The fields of a sub-task of which only id and request are written."""
 
 
 class _Written(NamedTuple):
@@ -45,7 +45,7 @@ PLAIN_FIELDS: Final = 3
 
 
 class Grown(Event):
-    """Sub-tasks were added: those that were planned, or what a result has brought."""
+    """Sub-tasks were added: by the plan, or by a result."""
 
     __slots__ = ("_contracts", "_fields", "_policies", "_rows", "parent")
     kind: ClassVar[Kind] = Kind.GROWN
@@ -56,7 +56,7 @@ class Grown(Event):
         self._policies: Final = [_policy_of(*row) for row in fields["policies"]]
         self._rows: Final[list[list[Any]]] = fields["rows"]
         self.parent: Final[int | None] = fields["parent"]
-        """The sub-task whose result has brought them; None for the plan."""
+        """The sub-task whose result added them; None for the plan."""
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> "Grown":
@@ -71,23 +71,23 @@ class Grown(Event):
         return len(self._rows)
 
     def ids(self) -> list[str]:
-        """The name of each."""
+        """The id of each sub-task."""
         return [row[0] for row in self._rows]
 
     def contract_names(self) -> list[str]:
-        """The name of the contract of each one's request."""
+        """The contract name of each sub-task's request."""
         return [self._contracts[row[1]].name for row in self._rows]
 
     def needs(self) -> list[Sequence[int]]:
-        """The numbers of the sub-tasks that each needs."""
+        """The numbers of the sub-tasks that each sub-task needs."""
         return [() if len(row) == PLAIN_FIELDS else _Written(*row).needs for row in self._rows]
 
     def is_non_idempotent(self, place: int) -> bool:
-        """Whether the one at this place must not run twice."""
+        """Whether the sub-task at this place must not run twice."""
         return bool(_Written(*self._rows[place]).non_idempotent)
 
     def sub_tasks(self, ids: Sequence[str], message: Callable[[Packed], Any]) -> Iterator[SubTask]:
-        """All of them. `ids` are those of all sub-tasks in order; `message` decodes a request."""
+        """The sub-tasks. `ids` has the ids of the whole plan; `message` decodes a request."""
         contracts = self._contracts
         for row in self._rows:
             if len(row) == PLAIN_FIELDS:
@@ -115,7 +115,7 @@ class Grown(Event):
         )
 
     def renumbered(self, numbers: Mapping[int, int]) -> "Grown":
-        """The same where sub-tasks have other numbers."""
+        """The same event with other numbers of sub-tasks."""
         rows = []
         for row in self._rows:
             if len(row) == PLAIN_FIELDS:
@@ -132,7 +132,7 @@ class GrownWriter:
 
     def __init__(self) -> None:
         self.bytes = 0
-        """Of all requests."""
+        """The size of all requests."""
         self._rows: Final[list[list[Any]]] = []
         self._contracts: Final[dict[ContractKey, int]] = {}
         self._policies: Final[dict[RetryPolicy, int]] = {}
@@ -141,7 +141,7 @@ class GrownWriter:
         return len(self._rows)
 
     def add(self, sub_task: SubTask, request: Packed, index_of: Mapping[str, int]) -> None:
-        """Add one; `index_of` numbers what it needs."""
+        """Add a sub-task; `index_of` has the numbers of the sub-tasks that it needs."""
         self.bytes += len(request.body) + sum(map(len, request.buffers))
         contract = self._contracts.setdefault(request.contract, len(self._contracts))
         row: list[Any] = [sub_task.id, contract, request.body]
@@ -167,7 +167,7 @@ class GrownWriter:
         return self._policies.setdefault(policy, len(self._policies))
 
     def event(self, parent: int | None) -> Grown:
-        """All that were added, grown out of `parent`."""
+        """The event of all added sub-tasks, which grew out of `parent`."""
         return Grown(
             {
                 "parent": parent,

@@ -1,4 +1,4 @@
-"""The event `moved`: what one turn of the scheduler did, written into the journal and read.
+"""The event `moved`: the changes of one turn of the scheduler, in the journal.
 
 Its rows, by field:
 
@@ -9,8 +9,9 @@ Its rows, by field:
 | failed | [index, error as data; attempt, executor, began, took if one was under way] |
 | doubtful | [index, attempt, code, message; executor, began, took unless its owner had ended] |
 
-`executor` and `contract` are places in the tables of the event. Times are microseconds: `began`
-before the turn, and how long the attempt took.
+`executor` and `contract` are indices into the tables of the event. Times are microseconds:
+`began` counts back from the turn, and `took` is the duration of the attempt. The table of
+executors has the field name of the first release.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,9 +27,9 @@ __all__ = ["Done", "Doubtful", "Failed", "Moved", "MovedWriter", "Span", "Troubl
 US: Final = 1e6
 """Microseconds of a second."""
 PLAIN_FIELDS: Final = 7
-"""Those of a result without buffers and blob."""
+"""The fields of a result without buffers and blob."""
 MAKE: Final = tuple.__new__
-"""Makes a named tuple of all its fields at half the price: there may be a hundred thousand."""
+"""Makes a named tuple at half the cost: there may be a hundred thousand of them."""
 
 
 class Span(NamedTuple):
@@ -41,7 +42,7 @@ class Span(NamedTuple):
 
 
 class Done(NamedTuple):
-    """An attempt that has brought its result."""
+    """A successful attempt and its result."""
 
     task: int
     """The number of its sub-task."""
@@ -53,7 +54,7 @@ class Done(NamedTuple):
 
 
 class Troubled(NamedTuple):
-    """An attempt that failed; its sub-task is tried again."""
+    """A failed attempt whose sub-task is retried."""
 
     task: int
     attempt: int
@@ -61,7 +62,7 @@ class Troubled(NamedTuple):
     code: str
     message: str
     is_loss: bool
-    """Its host was lost with it."""
+    """Whether its host was lost."""
 
 
 class Failed(NamedTuple):
@@ -71,7 +72,7 @@ class Failed(NamedTuple):
     error: dict[str, Any]
     """As `CallboardError.to_data` gives it."""
     attempt: int = 0
-    """The last one; 0 when none was under way."""
+    """The last attempt; 0 when none was under way."""
     span: Span | None = None
 
 
@@ -87,7 +88,7 @@ class Doubtful(NamedTuple):
 
 
 class Moved(Event):
-    """What became of attempts and sub-tasks in one turn."""
+    """The changes of attempts and sub-tasks in one turn."""
 
     __slots__ = ("_contracts", "_fields", "at", "cancelled", "executors", "skipped")
     kind: ClassVar[Kind] = Kind.MOVED
@@ -96,9 +97,9 @@ class Moved(Event):
         self._fields: Final = fields
         self._contracts: Final = [ContractKey(*key) for key in fields["contracts"]]
         self.at: Final[float] = fields["at"]
-        """When the turn was, in seconds since 1970."""
+        """The time of the turn, in seconds since 1970."""
         self.executors: Final[list[str]] = fields["lanes"]
-        """Where attempts ran."""
+        """The executors that ran attempts."""
         self.cancelled: Final[list[int]] = fields["cancelled"]
         self.skipped: Final[list[int]] = fields["skipped"]
 
@@ -113,7 +114,7 @@ class Moved(Event):
 
     @property
     def done_count(self) -> int:
-        """How many sub-tasks are done."""
+        """The number of sub-tasks that are done."""
         return len(self._fields["done"])
 
     def done(self) -> Iterator[Done]:
@@ -137,7 +138,7 @@ class Moved(Event):
                 yield one.result.blob
 
     def troubled(self) -> Iterator[Troubled]:
-        """The attempts that failed, of sub-tasks that are tried again."""
+        """The failed attempts whose sub-tasks are retried."""
         for index, attempt, executor, began, took, code, message, is_loss in self._fields[
             "troubled"
         ]:
@@ -154,7 +155,7 @@ class Moved(Event):
                 yield Failed(index, error)
 
     def doubtful(self) -> Iterator[Doubtful]:
-        """The sub-tasks that are in doubt now."""
+        """The attempts whose sub-tasks are in doubt now."""
         for index, attempt, code, message, *times in self._fields["doubtful"]:
             span = self._span(*times) if times else None
             yield Doubtful(index, attempt, code, message, span)
@@ -164,7 +165,7 @@ class Moved(Event):
 
 
 class MovedWriter:
-    """Collects what one turn does. Spans end with the turn: they have executor and duration."""
+    """Collects the changes of one turn. Attempts end with the turn, so only durations count."""
 
     def __init__(self) -> None:
         self._contracts: Final[dict[ContractKey, int]] = {}
@@ -187,7 +188,7 @@ class MovedWriter:
         )
 
     def done(self, index: int, attempt: int, executor: str, took_s: float, result: Packed) -> None:
-        """A result."""
+        """See `Done`."""
         took = int(took_s * US)
         number = self._executors.setdefault(executor, len(self._executors))
         contract = self._contracts.setdefault(result.contract, len(self._contracts))
@@ -226,7 +227,7 @@ class MovedWriter:
     def doubtful(
         self, index: int, attempt: int, code: str, message: str, span: tuple[str, float] | None
     ) -> None:
-        """See `Doubtful`; the executor, and how long it took, unless nobody knows."""
+        """See `Doubtful`; `span` is the executor and the duration, if known."""
         times: Sequence[int] = () if span is None else self._times(*span)
         self._doubtful.append([index, attempt, code, message, *times])
 
@@ -235,7 +236,7 @@ class MovedWriter:
         return self._executors.setdefault(executor, len(self._executors)), took, took
 
     def event(self, at: float) -> Moved:
-        """All of it, as of the turn that was at `at`."""
+        """The event of all changes, for a turn at the time `at`."""
         return Moved(
             {
                 "at": at,

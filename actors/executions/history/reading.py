@@ -1,4 +1,4 @@
-"""Reads the history of one execution out of a log; that of a fork begins in its origin's."""
+"""Reads the history of one execution from a log; a fork begins with its origin's history."""
 
 from collections.abc import Awaitable
 from typing import Final, Protocol
@@ -15,11 +15,11 @@ __all__ = ["EVENTS_AT_ONCE", "ReadStream", "read_history"]
 
 EVENTS_AT_ONCE: Final = 256
 FORKS_MAX: Final = 64
-"""Forks of forks; each is read on the way to its result."""
+"""The most forks of forks in a chain, all of which are read."""
 
 
 class ReadStream(Protocol):
-    """A page of one stream: what a journal and a client of one have."""
+    """Reads a page of one stream: a method of journals and their clients."""
 
     def __call__(
         self, stream: str, *, after: int = 0, limit: int = 1_000
@@ -34,11 +34,11 @@ async def read_history(
     up_to: int | None = None,
     base: ExecutionHistory | None = None,
 ) -> ExecutionHistory | None:
-    """The history of one execution, up to a version; None when there is none of that id.
+    """The history of one execution, up to a version; None when there is no such execution.
 
-    With `base`, which a snapshot held, only the events behind it are read; it is changed, and left
-    aside when the stream does not go on where it ends. Raises `StoreDamaged`, also when the
-    origin of a fork is not there any more, and `UnknownEvent`.
+    With `base`, the history in a snapshot, only later events are read, and `base` is changed; it
+    is ignored when the stream does not continue it. Raises `UnknownEvent`, and `StoreDamaged`,
+    also when the origin of a fork is missing.
     """
     if base is not None:
         found = await read(stream_of(execution_id), after=base.version - 1, limit=1)
@@ -79,15 +79,15 @@ async def _forked(
         of, version = str(fork.of_id), int(fork.version)
         if of in forks or len(forks) > FORKS_MAX:
             raise StoreDamaged(
-                f"execution {execution_id} is a fork of {of}, and that again of forks: "
-                f"{len(forks)} so far, which has no end."
+                f"execution {execution_id} is a fork of {of} in a chain of {len(forks)} forks, "
+                "which is circular or too long."
             )
         origin = await _read(read, of, version, forks)
         if origin is None or origin.version < version:
             raise StoreDamaged(
-                f"execution {execution_id} is a fork of {of}, which is not in this journal any "
-                f"more{'' if origin is None else f' beyond version {origin.version}'}.",
-                advice="A fork needs the events of its origin: put those back.",
+                f"execution {execution_id} is a fork of {of}, which this journal does not have"
+                f"{'' if origin is None else f' beyond version {origin.version}'}.",
+                advice="Restore the events of the origin: a fork needs them.",
             )
         history = forked(origin, execution_id, fork)
     except (KeyError, IndexError, TypeError, ValueError) as error:

@@ -1,12 +1,12 @@
-"""Writes what an execution does into the journal, while it goes on.
+"""Writes the events of an execution into the journal, while the execution goes on.
 
-Everything of one turn is one append. Appends are under way while the execution works on; each
+The events of one turn are one append. The execution does not wait for its appends. Each append
 expects the version that the one before it leads to, and follows its last event. So an owner that
-was superseded (another process has resumed the execution) can write nothing any more and learns it
-at its next append.
+was superseded (another process has resumed the execution) can write no more, and notices this at
+its next append.
 
-Invariants: what was submitted is in the order in which it happened; after a failure nothing is
-submitted any more; `is_settled` says that everything submitted is durable.
+Invariants: events are appended in the order in which they happened; after a failure nothing is
+appended; `is_settled` says that all appended events are durable.
 """
 
 import asyncio
@@ -63,12 +63,12 @@ Then = Callable[[], None]
 
 
 class Recorder:
-    """The history of one execution, as its owner writes it.
+    """Writes the history of one execution, for its owner.
 
-    `owner` names who runs it; `nonce` is a text that no other recorder ever has. `on_failure`
-    is called once, when something could not be written. With `blobs`, a result over
-    `result_bytes_max` and up to `stored_bytes_max` is stored there. `on_durable` is called with
-    the execution's id and each version that is durable.
+    `owner` names the process that runs it; `nonce` is a text that no other recorder ever has.
+    `on_failure` is called once, with the error of the first failed write. With `blobs`, a result
+    over `result_bytes_max` and up to `stored_bytes_max` is stored there. `on_durable` is called
+    with the execution's id and each durable version.
     """
 
     def __init__(
@@ -100,20 +100,20 @@ class Recorder:
         self._blobs = blobs
         self._on_durable = on_durable
         self._stored: dict[tuple[str, int], Packed | CallboardError] = {}
-        """Results that were stored as blobs, or could not be, until they are reported again."""
+        """Results that are stored as blobs, or failed to be, until they are reported again."""
         self._version = version
         self._last = b""
-        """The id of the event that was submitted last."""
+        """The id of the event that was appended last."""
         self._under_way = 0
         self._noted: list[NewEvent] = []
         self._phases: list[Phase] = []
         self._waiters: list[asyncio.Future[None]] = []
         self._moved = MovedWriter()
-        """What has happened since the last append."""
+        """The changes since the last append."""
         self._starting: list[Beginning] = []
         self._packed: dict[tuple[str, int], Packed] = {}
         self._began: dict[str, tuple[str, float, int]] = {}
-        """Of attempts under way: the executor, since when, and the number."""
+        """For each attempt under way: the executor, the start, and the number."""
 
     # --- around the plan ---------------------------------------------------------------------
 
@@ -124,7 +124,7 @@ class Recorder:
         attributes: Mapping[str, Any],
         driver: Mapping[str, Any],
     ) -> None:
-        """Somebody wants this. Raises a `ContractError` for what cannot be written."""
+        """Record the submission. Raises a `ContractError` if it cannot be encoded."""
         packed = self._pack(request)
         given = self._codec.encode(GivenAttributes(values=dict(attributes)))
         self._note(
@@ -141,17 +141,17 @@ class Recorder:
         self.flush()
 
     def resumed(self) -> None:
-        """This owner goes on."""
+        """Record that this owner resumes the execution."""
         self._note(Resumed(self.owner, self._wall_time()))
         self.flush()
 
     def lost(self, results: Sequence[LostResult]) -> None:
-        """Results that were stored as blobs are gone."""
+        """Record the loss of results that were stored as blobs."""
         self._note(Lost(results, self.owner, self._wall_time()))
         self.flush()
 
     def entered(self, phase: str) -> None:
-        """The next phase; written along with what comes next."""
+        """Record the next phase; it is written with the next append."""
         self._phases.append(Phase(phase, self._wall_time()))
 
     def stepped(
@@ -162,12 +162,12 @@ class Recorder:
         trigger: StateTransitionTrigger,
         metadata: Mapping[str, Any],
     ) -> None:
-        """The status changed."""
+        """Record a transition of the status."""
         self._note(Stepped(str(from_status), str(to), at, str(trigger), dict(metadata)))
         self.flush()
 
     async def planned(self, route: Route, sub_tasks: Sequence[SubTask]) -> None:
-        """The plan is made. Waits only for room; raises what could not be written before."""
+        """Record the plan. Waits only for room in the journal; raises a failed write's error."""
         self._note(Planned(dict(route.agents), route.plan_maker, len(sub_tasks)))
         index_of = {sub_task.id: number for number, sub_task in enumerate(sub_tasks)}
         writer = GrownWriter()
@@ -187,31 +187,32 @@ class Recorder:
     # --- in a turn ---------------------------------------------------------------------------
 
     def began(self, task_id: str, attempt: int, executor: str, now: float) -> None:
-        """An attempt is about to be sent."""
+        """Note that an attempt is about to be sent."""
         self._began[task_id] = (executor, now, attempt)
 
     def began_non_idempotent(self, index: int, attempt: int) -> None:
-        """An attempt that must not run twice waits until this is durable."""
+        """Record the start of a non-idempotent attempt, which waits until this is durable."""
         self._starting.append(Beginning(index, attempt))
 
     def doubtful(
         self, index: int, task_id: str, attempt: int, error: CallboardError, now: float
     ) -> None:
-        """An attempt that must not run twice may have run."""
+        """Record that a non-idempotent attempt may have run."""
         span = self._span(task_id, now)
         self._moved.doubtful(index, attempt, error.code, error.message, span)
 
     def decided(self, index: int, decision: Decision, by: str) -> None:
-        """What becomes of a sub-task that was in doubt."""
+        """Record the decision about a sub-task that was in doubt."""
         self._close_turn()
         self._note(Decided(index, str(decision), by, self._wall_time()))
 
     def result(
         self, report: DoneReport, again: Callable[[DoneReport], None]
     ) -> CallboardError | bool:
-        """Keep a result for when the core accepts it: True, or why it cannot be kept.
+        """Keep a result until the core accepts it.
 
-        False: it is being stored, and `again` is called with the report once that is over.
+        Gives True, or the error when it cannot be kept. Gives False while it is being stored as
+        a blob; `again` is called with the report at the end of that.
         """
         task_id, attempt, message = report
         packed = self._stored.pop((task_id, attempt), None) if self._stored else None
@@ -248,22 +249,21 @@ class Recorder:
 
     def _too_large(self, task_id: str, size: int) -> CallboardError:
         limit, what = self._result_bytes_max, "journalled"
-        advice = "Put it into a store and give back a reference, raise Job.result_bytes_max, or "
+        advice = "Put it into a store and return a reference, raise Job.result_bytes_max, or "
         if self._blobs is None:
-            advice += "let it be stored: Job.large_results, and the setting `blobs` for where."
+            advice += "store it as a blob: set Job.large_results and the setting `blobs`."
         else:
             limit, what = self._stored_bytes_max, "stored"
-            advice = "Put it into a store and give back a reference, or raise Job.stored_bytes_max."
+            advice = "Put it into a store and return a reference, or raise Job.stored_bytes_max."
         return PayloadTooLarge(
-            f"the result of sub-task {task_id!r} has {size} bytes, more than the {limit} that are "
-            f"{what}.",
+            f"the result of sub-task {task_id!r} has {size} bytes; at most {limit} are {what}.",
             advice=advice,
             task_id=task_id,
             may_have_run=True,
         )
 
     def done(self, index: int, task_id: str, attempt: int, now: float) -> None:
-        """The core accepted the result of an attempt."""
+        """Record a result that the core has accepted."""
         packed = self._packed.pop((task_id, attempt))
         executor, took_s = self._span(task_id, now)
         self._moved.done(index, attempt, executor, took_s, packed)
@@ -278,14 +278,14 @@ class Recorder:
         *,
         loss: bool,
     ) -> None:
-        """An attempt failed and is tried again."""
+        """Record a failed attempt whose sub-task is retried."""
         executor, took_s = self._span(task_id, now)
         self._moved.troubled(
             index, attempt, executor, took_s, code=error.code, message=error.message, is_loss=loss
         )
 
     def failed(self, index: int, task_id: str, error: CallboardError, now: float) -> None:
-        """A sub-task failed for good, usually with its last attempt."""
+        """Record that a sub-task failed for good, usually with its last attempt."""
         if task_id in self._began:
             _, _, attempt = self._began[task_id]
             self._moved.failed_in(index, error.to_data(), attempt, *self._span(task_id, now))
@@ -293,15 +293,15 @@ class Recorder:
             self._moved.failed(index, error.to_data())
 
     def cancelled(self, indices: Sequence[int]) -> None:
-        """Sub-tasks were cancelled."""
+        """Record that sub-tasks were cancelled."""
         self._moved.cancelled.extend(indices)
 
     def skipped(self, indices: Sequence[int]) -> None:
-        """Sub-tasks can never run."""
+        """Record that sub-tasks were skipped."""
         self._moved.skipped.extend(indices)
 
     def grown(self, parent: int, sub_tasks: Sequence[SubTask], index_of: Mapping[str, int]) -> None:
-        """The plan grew by what a result has brought. Raises a `ContractError`."""
+        """Record the sub-tasks that a result has added. Raises a `ContractError`."""
         self._close_turn()
         for start in range(0, len(sub_tasks), GROWN_ROWS_MAX):
             writer = GrownWriter()
@@ -310,7 +310,7 @@ class Recorder:
             self._note(writer.event(parent))
 
     def _span(self, task_id: str, now: float) -> tuple[str, float]:
-        """Where an attempt ran that has ended now, and how long."""
+        """The executor and the duration of an attempt that has ended now."""
         executor, began_s, _ = self._began.pop(task_id, ("", now, 0))
         return executor, now - began_s
 
@@ -318,16 +318,16 @@ class Recorder:
 
     @property
     def has_room(self) -> bool:
-        """Whether the journal keeps up."""
+        """Whether the journal has room for more."""
         return self._journal.has_room
 
     @property
     def is_settled(self) -> bool:
-        """Whether everything submitted is durable."""
+        """Whether all appended events are durable."""
         return not self._under_way
 
     def flush(self, then: Then | None = None) -> bool:
-        """Append what was noted; `then` is called once it is durable. False: nothing was."""
+        """Append the recorded events; `then` is called once they are durable. False for none."""
         self._close_turn()
         if self._starting:
             self._note(Began(self._wall_time(), self._starting))
@@ -340,16 +340,16 @@ class Recorder:
             self._noted = []
             return False
         events, self._noted = self._noted, []
-        # It follows what is under way before it: were that refused, this one could still meet the
-        # version that it expects, which another owner's events have made.
+        # It follows the append before it. If that one is refused, the events of another owner
+        # could still make the version that this one expects.
         append = Append(self._stream, tuple(events), self._version, self._last)
         self._version += len(events)
         self._last = events[-1].id
         self._under_way += 1
         try:
-            self._journal.submit(append, lambda outcome: self._answered(outcome, then))
+            self._journal.submit(append, lambda outcome: self._settle(outcome, then))
         except CallboardError as error:
-            self._answered(error, None)
+            self._settle(error, None)
         return True
 
     def _close_turn(self) -> None:
@@ -357,7 +357,7 @@ class Recorder:
             self._note(self._moved.event(self._wall_time()))
             self._moved = MovedWriter()
 
-    def _answered(self, outcome: Appended | CallboardError, then: Then | None) -> None:
+    def _settle(self, outcome: Appended | CallboardError, then: Then | None) -> None:
         self._under_way -= 1
         if isinstance(outcome, CallboardError):
             self.give_up(outcome)
@@ -373,7 +373,7 @@ class Recorder:
                     waiter.set_result(None)
 
     def give_up(self, error: CallboardError) -> None:
-        """Write nothing any more."""
+        """Stop writing; gives `on_failure` the error."""
         if self.failure is not None:
             return
         if isinstance(error, WrongExpectedVersion):
@@ -383,7 +383,7 @@ class Recorder:
             self.on_failure(error)
 
     async def settled(self) -> None:
-        """Wait until everything submitted is durable; raises why something is not."""
+        """Wait until all appended events are durable. Raises the error of a failed write."""
         while self._under_way and self.failure is None:
             waiter = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)
@@ -392,13 +392,13 @@ class Recorder:
             raise self.failure
 
     async def supersede(self) -> None:
-        """Somebody in this process is about to resume: write no more, and wait for what is written.
+        """Stop writing before a resume in this process, and wait for the appends under way.
 
-        An append under way would otherwise move the stream on after the new owner has read it,
-        and the new owner's first one be refused.
+        An append under way could otherwise extend the stream after the new owner has read it,
+        and the new owner's first append would be refused.
         """
         self.give_up(
-            WrongExpectedVersion(f"stream {self._stream!r} is taken over in this process.")
+            WrongExpectedVersion(f"another execution in this process writes {self._stream!r} now.")
         )
         while self._under_way:
             waiter = asyncio.get_running_loop().create_future()
@@ -419,21 +419,21 @@ class Recorder:
             self._noted.append(self._new(event))
 
     def _new(self, event: Event) -> NewEvent:
-        # An id of its own for each event of each owner: an append that is repeated after a
-        # broken commit is known again, and that of another owner never taken for it.
+        # Each event of each owner has its own id: so the log recognises an append that is
+        # repeated after a broken commit, and never confuses it with one of another owner.
         return NewEvent(self._ids.next(), str(event.kind), event.write())
 
 
 class GivenAttributes(Contract, name="callboard.execution.attributes"):
-    """What the caller gave along, as it is journalled."""
+    """The attributes of the caller, as they are journalled."""
 
     values: dict[str, Any]
 
 
 def _superseded(execution_id: str, error: CallboardError) -> CallboardError:
     superseded = WrongExpectedVersion(
-        f"execution {execution_id} goes on elsewhere: somebody has resumed it. {error.message}",
-        advice="Nothing of what happened here since then counts.",
+        f"execution {execution_id} was resumed elsewhere. {error.message}",
+        advice="Follow it there: work in this process since then does not count.",
         **error.details,
     )
     superseded.__cause__ = error

@@ -1,7 +1,7 @@
-"""Brings a new scheduler's core to where the journal says that an execution stands.
+"""Brings a new scheduler's core to the state of an execution in the journal.
 
-What had ended is not run again; what was under way, or never begun, runs. Everything is done
-in the order in which it happened, so that a plan which grew grows the same way.
+Sub-tasks that had ended do not run again; all others run. Changes are repeated in the order in
+which they happened, so that a plan grows in the same way again.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -31,7 +31,7 @@ __all__ = ["Replay", "lost_attempt"]
 
 
 def lost_attempt(history: ExecutionHistory, index: int) -> HostLost:
-    """Why a non-idempotent attempt is in doubt that had begun when its owner ended, or is lost."""
+    """The error of a non-idempotent attempt whose owner ended, or whose result is lost."""
     if index in history.lost:
         attempt, why = history.lost[index]
         return HostLost(
@@ -46,7 +46,7 @@ def lost_attempt(history: ExecutionHistory, index: int) -> HostLost:
 
 
 class Replay:
-    """Decodes one history for the host that goes on with it."""
+    """Decodes one history for the host that resumes the execution."""
 
     def __init__(
         self,
@@ -58,26 +58,26 @@ class Replay:
         self._history = history
         self._blobs = blobs
         self._builds: dict[ContractKey, Callable[[dict[str, Any]], Contract]] = {}
-        """Asked for once: there may be a hundred thousand messages of one contract."""
+        """Resolved once: there may be a hundred thousand messages of one contract."""
         self._codec = codec
         self._contracts = contracts
         self._growths = _growths(history)
 
     def request(self) -> Contract:
-        """What was submitted. Raises a `ContractError` when it cannot be read here."""
+        """The submitted request. Raises a `ContractError` when it cannot be decoded here."""
         request = self._history.submitted.request
         build = self._contracts.resolve(*request.contract)
         return self._codec.decode(request.body, build, request.buffers)
 
     def attributes(self) -> dict[str, Any]:
-        """What the caller gave along."""
+        """The attributes of the caller."""
         body, buffers = self._history.submitted.attributes
         given = self._codec.decode(body, describe_contract(GivenAttributes).build, tuple(buffers))
         assert isinstance(given, GivenAttributes)
         return given.values
 
     def plan(self) -> Sequence[SubTask]:
-        """The sub-tasks that were planned at first."""
+        """The sub-tasks of the first plan."""
         parent, added = next(self._growths, (None, ()))
         assert parent is None, "an execution begins with its plan"
         return self._sub_tasks(added)
@@ -99,25 +99,26 @@ class Replay:
             return self._message(packed)
         try:
             if self._blobs is None:
-                raise BlobGone("this system keeps no blobs.", advice="Set `blobs` as it was.")
+                raise BlobGone(
+                    "this system has no blob store.", advice="Set `blobs` to the earlier place."
+                )
             return self._message(unpacked(packed, self._blobs.get(packed.blob)))
         except StoreFailed as error:
             raise ResultLost(
                 f"execution {self._history.id}: the result of {self._history.ids[index]!r} cannot "
                 f"be read: {error.message}",
-                advice="Resume it once more. Of an execution that has ended nothing runs again: "
-                "fork it from that step.",
+                advice="Resume it again; if it has ended, fork it from that step.",
             ) from error
 
     @property
     def grown(self) -> frozenset[str]:
-        """Sub-tasks that run again, and whose result had made the plan grow already."""
+        """Sub-tasks that run again, and whose earlier results have extended the plan."""
         history = self._history
         parents = {added.event.parent for added in history.added}
         return frozenset(history.ids[index] for index in history.lost if index in parents)
 
     def apply(self, core: SchedulerCore, collector: Collector, now: float) -> None:
-        """Do to the core of the first plan what has happened since."""
+        """Repeat all later changes on the core of the first plan."""
         history = self._history
         seen = set[int]()
         for what, how in history.order:
@@ -133,7 +134,7 @@ class Replay:
                 )
             elif what == "troubled":
                 index, attempt, is_loss = how
-                core.restore_trouble(index, attempt, is_loss=is_loss)
+                core.restore_failed_attempt(index, attempt, is_loss=is_loss)
             elif what == "failed":
                 index, error = how
                 core.restore_failure(index, error_from_data(error), now)
@@ -149,7 +150,7 @@ class Replay:
                 core.decide(history.ids[index], Decision(decision), now)
 
     def leave_doubts(self, core: SchedulerCore) -> None:
-        """Note the non-idempotent attempts that had begun when the last owner ended."""
+        """Put the non-idempotent attempts that the last owner had begun in doubt."""
         for index, attempt in self._history.began.items():
             core.restore_doubt(index, attempt, lost_attempt(self._history, index))
 
@@ -162,7 +163,7 @@ class Replay:
 
 
 def _growths(history: ExecutionHistory) -> Iterator[tuple[int | None, Sequence[Added]]]:
-    """What was added, with what it grew out of: a large addition stands in several events."""
+    """The additions by their parents: a large addition takes several events."""
     parent: int | None = None
     together: list[Added] = []
     for added in history.added:

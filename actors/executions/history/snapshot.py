@@ -1,8 +1,7 @@
-"""A history as bytes, and back: what a snapshot of an execution holds.
+"""Encodes a history to bytes and decodes it: the content of an execution's snapshot.
 
-Columns where there are many of a kind, so that a hundred thousand results are a few lists. The
-layout is that of this release and no other: `SCHEMA` names it, and a snapshot of another one is
-left aside, as any that cannot be read.
+Many values of a kind are columns, so that a hundred thousand results are a few lists. `SCHEMA` is
+the version of the layout: a snapshot of another version is ignored, like an unreadable one.
 """
 
 from itertools import repeat
@@ -21,7 +20,7 @@ from .fold import Added, ExecutionHistory, HistoryStep
 __all__ = ["SCHEMA", "pack_history", "unpack_history"]
 
 SCHEMA: Final = 1
-"""Raised with every change of the layout, or of what the fold makes of an event."""
+"""Raise it with every change of the layout, or of the fold."""
 
 STATUSES: Final = tuple(TaskStatus)
 CONTRACT: Final = attrgetter("contract")
@@ -81,7 +80,7 @@ def _results(history: ExecutionHistory) -> list[Any]:
 
 
 def _ended(history: ExecutionHistory) -> list[Any]:
-    """Columns of the attempts; codes and messages only where there are any."""
+    """The columns of the attempts; codes and messages only of failed ones."""
     if not history.ended:
         return [[], [], [], [], [], [], []]
     tasks, attempts, executors, began, took, codes, messages = zip(*history.ended, strict=True)
@@ -99,7 +98,7 @@ def _ended(history: ExecutionHistory) -> list[Any]:
 
 
 def unpack_history(data: bytes) -> ExecutionHistory:
-    """The history in these bytes; raises whatever bytes that are none raise."""
+    """The history in these bytes; other bytes may raise any exception."""
     fields = msgpack.unpackb(data, strict_map_key=False)
     history = ExecutionHistory(fields["id"])
     history.version, history.at = fields["version"], fields["at"]
@@ -135,9 +134,9 @@ def unpack_history(data: bytes) -> ExecutionHistory:
     history.doubtful.update((index, tuple(doubt)) for index, doubt in fields["doubtful"])
     history.errors.update(fields["errors"])
     if len({*map(len, fields["results"][:4])}) + len({*map(len, fields["ended"][:5])}) != 2:
-        raise ValueError("its columns are not of one length")
+        raise ValueError("its columns differ in length")
     if not len(history.ids) == len(history.statuses) >= len(history.results):
-        raise ValueError("its columns are not of one length")
+        raise ValueError("its columns differ in length")
     return history
 
 
@@ -151,15 +150,15 @@ def _take_results(
     attempts: list[int],
     numbers: list[int],
     bodies: list[bytes],
-    beside: list[Any],
+    special: list[Any],
     contracts: list[Any],
 ) -> None:
     keys = [ContractKey(*key) for key in contracts]
-    # All of it in C: a loop of ours over a hundred thousand results costs more than reading them.
+    # Iterators in C: a Python loop over a hundred thousand results costs more than reading them.
     rows = zip(map(keys.__getitem__, numbers), bodies, repeat(()), repeat(None))
     packed = map(Packed._make, rows)
     history.results.update(zip(indices, zip(attempts, packed, strict=True), strict=True))
-    for index, buffers, blob in beside:
+    for index, buffers, blob in special:
         attempt, one = history.results[index]
         ref = None if blob is None else BlobRef(*blob)
         history.results[index] = (attempt, one._replace(buffers=tuple(buffers), blob=ref))

@@ -1,12 +1,12 @@
-"""Snapshots of executions: a resume reads the newest one, and the events behind it.
+"""Snapshots of executions: a resume reads the newest one, and the events after it.
 
-They are written beside the work, in a thread, from what is in the log by then: after the first
-`EVERY` events of an execution, and again each time it has grown by half. So all of them together
-cost about three times what folding the execution once does, however long it becomes. Counted
-are events, not sub-tasks: a busy turn is one event, and is folded faster than it is written.
+A thread writes them from the log while the execution goes on: after the first `EVERY` events of
+an execution, and again each time it has grown by half. So all of them together cost about three
+times as much as folding the execution once, however long it becomes. The count is of events, not
+of sub-tasks: a busy turn is one event, and is folded faster than it is written.
 
-Throwing them away loses nothing. One that is damaged, of another release, or of a stream that has
-another event where the snapshot ends, is left aside.
+Deleting them loses nothing. A snapshot is ignored when it is damaged, of another release, or of a
+stream that has another event at the snapshot's version.
 """
 
 import asyncio
@@ -31,11 +31,11 @@ EVERY: Final = 1_000
 GROWTH: Final = 1.5
 CLOSE_S: Final = 10.0
 BYTES_MAX: Final = 128 * 2**20
-"""What would be larger is not written: it would hold the journal up for too long."""
+"""A larger snapshot is not written: it would delay the journal for too long."""
 
 
 class HistoryMark(Contract, name="callboard.execution.snapshot"):
-    """Whose snapshot it is; the history itself stands beside it."""
+    """The execution of a snapshot, whose history is in the snapshot's extra data."""
 
     execution_id: str
 
@@ -49,17 +49,17 @@ class HistorySnapshots:
         self._snapshots = Snapshots(store, HistoryMark, schema=SCHEMA, every=every)
         self._threads = ThreadRunner("histories")
         self._due: dict[str, int] = {}
-        """The version from which on an execution that runs gets its next one."""
+        """The version at which each running execution gets its next snapshot."""
         self._writing: dict[str, asyncio.Task[None]] = {}
         self._is_closed = False
 
     @property
     def statistics(self) -> SnapshotStatistics:
-        """What has become of them here."""
+        """The counts of loads and saves."""
         return self._snapshots.statistics
 
     async def load(self, execution_id: str) -> ExecutionHistory | None:
-        """The history up to the newest snapshot; None when there is none that can be used."""
+        """The history in the newest snapshot; None when there is no usable one."""
         loaded = await self._snapshots.load(stream_of(execution_id))
         if loaded is None:
             return None
@@ -67,9 +67,9 @@ class HistorySnapshots:
             history = await self._threads.call(unpack_history, loaded.extra)
             if (history.id, history.version) != (execution_id, loaded.version):
                 raise ValueError(f"it is of {history.id!r} at {history.version}")  # noqa: TRY301
-        except Exception as error:  # noqa: BLE001 - what is no snapshot of ours may be anything
+        except Exception as error:  # noqa: BLE001 - damaged bytes may raise anything
             self.statistics.damaged += 1
-            LOGGER.warning("The snapshot of execution %s is left aside: %r", execution_id, error)
+            LOGGER.warning("The snapshot of execution %s is ignored: %r", execution_id, error)
             return None
         self._due[execution_id] = self._next(history.version)
         return history
@@ -78,7 +78,7 @@ class HistorySnapshots:
         return max(self._every, int(version * GROWTH))
 
     def committed(self, execution_id: str, version: int) -> None:
-        """An execution has come to a version; if it is due, a snapshot is written meanwhile."""
+        """Note the version of an execution; starts to write a snapshot if one is due."""
         due = self._due.get(execution_id, self._every)
         if version < due or execution_id in self._writing or self._is_closed:
             return
@@ -93,7 +93,9 @@ class HistorySnapshots:
             version, data = await self._threads.call(self._made, execution_id, base)
         except CallboardError as error:
             self.statistics.failures += 1
-            LOGGER.warning("No snapshot of execution %s is written: %s", execution_id, error)
+            LOGGER.warning(
+                "The snapshot of execution %s could not be written: %s", execution_id, error
+            )
             return
         self._due[execution_id] = self._next(version)
         if len(data) <= BYTES_MAX:
@@ -101,7 +103,7 @@ class HistorySnapshots:
             await self._snapshots.save(stream_of(execution_id), version, mark, data)
 
     def _made(self, execution_id: str, base: ExecutionHistory | None) -> tuple[int, bytes]:
-        """In a thread: the history of what is in the log, packed."""
+        """In a thread: the packed history of the events in the log, and its version."""
 
         async def read(stream: str, *, after: int = 0, limit: int = 1_000) -> list[RecordedEvent]:
             return self._store.read_stream(stream, after=after, limit=limit)
@@ -111,11 +113,11 @@ class HistorySnapshots:
         return history.version, pack_history(history)
 
     def forget(self, execution_id: str) -> None:
-        """An execution has ended here."""
+        """Note that an execution has ended here."""
         self._due.pop(execution_id, None)
 
     async def close(self) -> None:
-        """Finish what is being written, before the store is closed; give it up when that hangs."""
+        """Finish the snapshots that are being written, for at most 10 s. Close the store after."""
         self._is_closed = True
         if self._writing:
             _, late = await asyncio.wait(tuple(self._writing.values()), timeout=CLOSE_S)

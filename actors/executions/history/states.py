@@ -1,8 +1,7 @@
-"""What an execution's events say of its state: the record that is stored, cached and told of.
+"""The state of an execution from its events: the record that is stored, cached and published.
 
-The same comes out of a history (`of_history`) and of the events one after the other (`advanced`),
-so a state that was stored is brought forward by what has happened since. Events that it shows
-already change nothing.
+A history (`of_history`) and the events one after another (`advanced`) give the same state, so
+later events update a stored state. Events that it shows already change nothing.
 """
 
 import datetime as dt
@@ -44,7 +43,7 @@ from .recorder import GivenAttributes
 __all__ = ["KINDS", "advanced", "is_of_history", "of_history"]
 
 KINDS: Final = tuple(map(str, sorted(set(Kind) - {Kind.PLANNED, Kind.BEGAN})))
-"""The kinds of events that a state is made of."""
+"""The kinds of events that change a state."""
 
 NONE: Final = ExecutionMetrics(
     sub_tasks=0, done=0, failed=0, attempts=0, retries=0, timeouts=0, host_losses=0, running=0,
@@ -53,10 +52,10 @@ NONE: Final = ExecutionMetrics(
 
 
 def is_of_history(state: AgentExecutionState | None, event: RecordedEvent) -> bool:
-    """Whether the state after this event needs all of the history, not the state before it.
+    """Whether the state after this event needs the whole history, not only the state before.
 
-    A fork begins with what its origin has done, and who resumes before the plan was whole makes
-    it anew.
+    A fork begins with the history of its origin, and a resume before the plan is complete makes
+    the plan again.
     """
     if event.kind == Kind.RESUMED:
         return state is None or state.status is ExecutionStatus.PENDING
@@ -64,7 +63,7 @@ def is_of_history(state: AgentExecutionState | None, event: RecordedEvent) -> bo
 
 
 def of_history(history: ExecutionHistory) -> AgentExecutionState:
-    """The state that a history tells."""
+    """The state at the end of a history."""
     codes = [code for *_, code, _ in history.ended if code]
     troubles = [how for what, how in history.order if what == "troubled"]
     state = _begun(history.submitted)
@@ -94,9 +93,10 @@ def of_history(history: ExecutionHistory) -> AgentExecutionState:
 def advanced(
     state: AgentExecutionState | None, events: Sequence[RecordedEvent]
 ) -> AgentExecutionState | None:
-    """The state after these events of one execution; None when its beginning is not among them.
+    """The state after these events of one execution; None when its first event is missing.
 
-    Raises `StoreDamaged` for what does not decode, and `KeyError` or the like for other layouts.
+    Raises `StoreDamaged` for bytes that do not decode, and `KeyError` or the like for other
+    layouts.
     """
     counts = dict((NONE if state is None or state.metrics is None else state.metrics).__dict__)
     changes: dict[str, Any] = {}
@@ -151,14 +151,14 @@ def _take(
             before = changes.get("transitions", state.transitions)
             changes |= {"status": change.to, "transitions": (*before, change), **_end(event)}
         case _:
-            pass  # It says nothing of the state.
+            pass  # The event does not change the state.
 
 
 def _count(counts: dict[str, Any], moved: Moved) -> None:
     failed, troubled = list(moved.failed()), list(moved.troubled())
     counts["done"] += moved.done_count
     counts["failed"] += len(failed)
-    # Where there is a span, the end of an attempt is known.
+    # An attempt with a span has ended.
     codes = [one.error["code"] for one in failed if one.span is not None]
     codes += [one.code for one in moved.doubtful() if one.span is not None]
     counts["attempts"] += moved.done_count + len(troubled) + len(codes)
@@ -180,13 +180,13 @@ def _begun(submitted: Submitted) -> AgentExecutionState:
 
 
 def _context(body: bytes, buffers: Sequence[bytes]) -> dict[str, Any]:
-    """What the caller gave along; nothing of it when some cannot be told without its code."""
+    """The caller's attributes; empty if they cannot be decoded without the user's code."""
     try:
         build = describe_contract(GivenAttributes).build
         given = Codec(ContractRegistry()).decode(body, build, tuple(buffers))
         assert isinstance(given, GivenAttributes)
         msgpack.packb(given.values)
-    except Exception:  # noqa: BLE001 - contracts of the user's, arrays, whatever it was
+    except Exception:  # noqa: BLE001 - user's contracts, arrays or other values
         return {}
     return given.values
 
@@ -205,7 +205,7 @@ def _change(
 
 
 def _end(last: Stepped | HistoryStep | None) -> dict[str, Any]:
-    """What the last step says of the end, if it is one."""
+    """The fields of the state that the last transition sets, if it is the end."""
     if last is None or EXECUTION_TRANSITIONS[ExecutionStatus(last.to)]:
         return {}
     return {"end_time": _moment(last.at), "error": last.metadata.get("error")}

@@ -1,4 +1,4 @@
-"""What one turn of a run tells its recorder."""
+"""The results and effects of one turn of a run, for its recorder."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -28,9 +28,9 @@ Refused = tuple[str, int, CallboardError]
 def keep_results(
     recorder: "Recorder", reports: Sequence[DoneReport], again: Callable[[DoneReport], None]
 ) -> tuple[list[DoneReport], list[Refused]]:
-    """Give the results to the recorder: those that it keeps, and those that it cannot.
+    """Give the results to the recorder: gives those that it keeps, and those that it cannot keep.
 
-    What it must store first is in neither: `again` is called when that is over.
+    A result that must be stored first is in neither list: `again` is called after that.
     """
     kept: list[DoneReport] = []
     refused: list[Refused] = []
@@ -46,7 +46,7 @@ def keep_results(
 def record_effect(
     recorder: "Recorder", effect: Effect, numbers: Mapping[str, int], now: float
 ) -> None:
-    """Note an effect of the scheduler; what it does not note follows from the rest."""
+    """Record an effect of the scheduler; effects that follow from others are not recorded."""
     match effect:
         case TaskFailed(task_id, error, _):
             recorder.failed(numbers[task_id], task_id, error, now)

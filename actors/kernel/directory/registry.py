@@ -1,7 +1,7 @@
-"""The directory: which name is where, and who offers which contract.
+"""The directory: the address of each name, and the actors that offer each contract.
 
-Every host holds a copy, the root holds the original and sends each change to all. A
-route is chosen from the copy, so an ask without an address costs no extra hop.
+The root has the original and sends each change to all hosts; every host has a copy. A route
+is chosen from the copy, so an ask without an address costs no extra hop.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ __all__ = ["Directory"]
 
 
 class Directory:
-    """Names and offers, as one host knows them."""
+    """A host's copy of all names and offers."""
 
     __slots__ = (
         "_loads",
@@ -36,7 +36,7 @@ class Directory:
 
     def __init__(self, owner: AskOwner, on_changed: Callable[[], None]) -> None:
         self._owner = owner
-        """The host, which keeps the asks that a router counts."""
+        """The host, the owner of the asks that a `Load` counts."""
         self._on_changed = on_changed
         """Called after each change."""
         self._names: dict[str, Address] = {}
@@ -46,9 +46,9 @@ class Directory:
         self._routers: dict[str, Router] = {}
         self._loads: dict[Address, Load] = {}
         self.hosts: Sequence[int] = ()
-        """The slots of all hosts that take actors of any kind, up or not."""
+        """The slots of all hosts that take actors of any kind, whether they run or not."""
         self.version = 0
-        """Grows with each change; an older copy never replaces a newer one."""
+        """It grows with each change; an older copy never replaces a newer one."""
 
     def replace(
         self,
@@ -73,19 +73,19 @@ class Directory:
             self._on_changed()
 
     def find(self, name: str) -> Address | None:
-        """Where the actor of that name is."""
+        """The address of the actor with that name."""
         return self._names.get(name)
 
     def offers(self, contract_name: str) -> Sequence[Address]:
-        """Who offers that contract."""
+        """The addresses of the actors that offer that contract."""
         return self._offers.get(contract_name, ())
 
     def size_of(self, address: Address) -> int:
-        """How many agents stand behind an offer."""
+        """How many agents serve an offer."""
         return self._sizes.get(address, 1)
 
     def route(self, message: Contract) -> Any:
-        """Where a message goes: an address, or a `Load` that keeps the ask; or an error."""
+        """The route of a message: an address, or a `Load` that owns the ask; or an error."""
         name = type(message).contract_name
         router = self._routers.get(name)
         if router is None:
@@ -99,7 +99,7 @@ class Directory:
             return error
 
     def address_for(self, message: Contract) -> Address:
-        """Where a message goes that nobody answers; raises `NoAgentOffers`."""
+        """The address for a message without a reply; raises `NoAgentOffers`."""
         chosen = self.route(message)
         if isinstance(chosen, CallboardError):
             raise chosen
@@ -117,7 +117,7 @@ class Directory:
     def _renew_routers(
         self, before: Mapping[str, Sequence[Address]], routings: dict[str, str]
     ) -> None:
-        # One whose offers are the same goes on where it is in its turn.
+        # A router with unchanged offers keeps its turn.
         for name in list(self._routers):
             same = self._offers.get(name) == before.get(name)
             if not same or routings.get(name) != self._routings.get(name):
@@ -130,9 +130,9 @@ class Directory:
 
 
 def no_agent_offers(contract_name: str) -> CallboardError:
-    """The error for a request that nobody offers to handle."""
+    """The error for a request that no actor offers."""
     return NoAgentOffers(
-        f"nobody offers {contract_name}.",
+        f"no actor offers {contract_name}.",
         advice="Start a pool of agents that handle it, or ask a reference.",
         may_have_run=False,
     )

@@ -1,8 +1,8 @@
-"""Routing: which of several offers a message goes to. Pure.
+"""Routing: the choice of one of several offers for a message. Pure.
 
-A router belongs to one contract on one host and chooses from what that host knows, so a
-choice costs no hop. The address of an offer names a slot and stays good when its host
-dies, so choices need not change then.
+A router belongs to one contract on one host and chooses from the host's own copy of the
+directory, so a choice costs no hop. The address of an offer names a slot, which stays the
+same when its host dies, so choices need not change then.
 """
 
 import bisect
@@ -32,15 +32,15 @@ __all__ = [
 ]
 
 POINTS_EACH: Final = 128
-"""Points of an address on the ring: its share of the keys is within about a tenth of fair."""
+"""Points of an address on the ring; its share of the keys is within about a tenth of the mean."""
 SCANNED_MAX: Final = 8
-"""Up to so many offers are all compared; of more, two are drawn."""
+"""Up to so many offers are all compared; of more, two are drawn at random."""
 _MULTIPLIER: Final = 6_364_136_223_846_793_005
 _MASK: Final = 2**64 - 1
 
 
 class Load:
-    """What this host has outstanding at one address. Keeps the asks that it counts."""
+    """This host's outstanding asks at one address. It is the owner of the asks that it counts."""
 
     __slots__ = ("_owner", "address", "outstanding", "share")
 
@@ -49,10 +49,10 @@ class Load:
         self.address: Final = address
         self.outstanding = 0
         self.share = 1.0 / size
-        """How much of the address one outstanding ask takes up."""
+        """The share of the address that one outstanding ask uses."""
 
     def resize(self, size: int) -> None:
-        """So many agents stand behind the address now."""
+        """So many agents serve the address now."""
         self.share = 1.0 / size
 
     def ask_settled(self, future: AskFuture) -> None:
@@ -70,7 +70,7 @@ class Router(Protocol):
     """Chooses one of the offers of a contract."""
 
     def choose(self, message: Contract) -> Address | Load:
-        """Where the message goes; a `Load` wants to keep the ask. Raises `InvalidMessage`."""
+        """The chosen offer; a `Load` must own the ask. Raises `InvalidMessage`."""
 
 
 class RoundRobin:
@@ -83,16 +83,16 @@ class RoundRobin:
         self._turn = -1
 
     def choose(self, message: Contract) -> Address:
-        """The next one."""
+        """The next offer."""
         self._turn = turn = (self._turn + 1) % len(self._addresses)
         return self._addresses[turn]
 
 
 class LeastLoaded:
-    """The offer with the least outstanding for its size; equal ones in turn.
+    """The offer with the fewest outstanding asks for its size; equal ones in turn.
 
-    Of many offers two are drawn, which is nearly as even. The draw is a sequence of its
-    own: the same messages in the same order take the same way.
+    Of many offers two are drawn, which is nearly as even. The draw has a sequence of its
+    own: the same messages in the same order take the same routes.
     """
 
     __slots__ = ("_loads", "_state")
@@ -102,7 +102,7 @@ class LeastLoaded:
         self._state = 0
 
     def choose(self, message: Contract) -> Load:
-        """The one with the most room."""
+        """The least loaded offer."""
         loads = self._loads
         count = len(loads)
         if count > SCANNED_MAX:
@@ -111,7 +111,7 @@ class LeastLoaded:
         best = loads[first]
         least = best.outstanding * best.share
         if least:
-            # From the next in turn on, so that equal ones take turns.
+            # Starting with the next in turn, so that equal ones take turns.
             for offset in range(1 - count + first, first):
                 load = loads[offset]
                 taken = load.outstanding * load.share
@@ -128,7 +128,7 @@ class LeastLoaded:
 
 
 class ConsistentHash:
-    """Equal keys to equal offers; one offer more or less moves its own share of the keys only."""
+    """Equal keys go to equal offers; an offer more or less moves only its own share of the keys."""
 
     __slots__ = ("_addresses", "_field", "_owners", "_points")
 
@@ -144,7 +144,7 @@ class ConsistentHash:
 
     def owner(self, key: str) -> Address:
         """The offer that a key belongs to."""
-        if self._points is None:  # Made at first use: most copies of a directory are not used.
+        if self._points is None:  # Made at first use: most copies of a directory never need it.
             ring = sorted(
                 (text_hash(f"{address}#{number}"), address)
                 for address in self._addresses
@@ -172,7 +172,7 @@ def router_of(
 
 
 def key_text(message: Contract, field: str) -> str:
-    """The key in a message as text; raises `InvalidMessage` when it cannot be one."""
+    """The key in a message as text; raises `InvalidMessage` when its type is not allowed."""
     key = getattr(message, field, None)
     if isinstance(key, enum.Enum):
         key = key.value

@@ -1,8 +1,8 @@
-"""Subscriptions to the directory: who offers a contract, who has a name, now and later.
+"""Subscriptions to the directory: the offers of a contract, or the actor of a name, over time.
 
-Every host has a copy of the directory already, so a subscription costs no message: when
-the copy is replaced, what is subscribed to is looked up again, and a notice goes to the
-local subscribers of what has changed.
+Every host has a copy of the directory, so a subscription costs no message: when the copy is
+replaced, the host looks its subjects up again, and sends a notice of each change to the
+local subscribers.
 """
 
 from collections.abc import Callable
@@ -20,12 +20,12 @@ from .registry import Directory
 __all__ = ["SUBSCRIPTIONS_MAX", "Subject", "Subscriptions", "contract_name_of"]
 
 SUBSCRIPTIONS_MAX: Final = 1_024
-"""Contracts and names that one actor may subscribe to."""
+"""Subjects that one actor may subscribe to."""
 
 Subject = tuple[type[Offers] | type[NameChanged], str]
-"""What is told, and the name of the contract or the actor."""
-Told = Callable[[Offers | NameChanged | None], None]
-"""None: the host is gone, and nothing comes any more."""
+"""The type of its notices, and the name of the contract or the actor."""
+Listener = Callable[[Offers | NameChanged | None], None]
+"""A function that gets the notices of a driver's subscription; None when the host closes."""
 
 
 def contract_name_of(contract: type[Contract] | str) -> str:
@@ -34,11 +34,13 @@ def contract_name_of(contract: type[Contract] | str) -> str:
         return contract
     if isinstance(contract, type) and issubclass(contract, Contract):
         return contract.contract_name
-    raise UsageError(f"{contract!r} is no contract.", advice="Give a Contract class or its name.")
+    raise UsageError(
+        f"{contract!r} is not a contract.", advice="Pass a Contract class or its name."
+    )
 
 
 class Subscriptions:
-    """Who on one host wants to know of which changes."""
+    """The subscriptions of one host's actors and driver."""
 
     __slots__ = (
         "_directory",
@@ -59,15 +61,15 @@ class Subscriptions:
         self._ref = ref
         self._subscribers: dict[Subject, dict[int, CellPort]] = {}
         self._of: dict[int, dict[Subject, None]] = {}
-        self._listeners: dict[Subject, dict[int, Told]] = {}
+        self._listeners: dict[Subject, dict[int, Listener]] = {}
         self._found: dict[Subject, object] = {}
-        """What each subject was when it was last told of."""
+        """What the last notice of each subject said."""
         self._number = 0
 
     # --- actors ---------------------------------------------------------------------------
 
     def subscribe(self, cell: CellPort, subject: Subject) -> None:
-        """Tell an actor at once and after each change; raises `UsageError`."""
+        """Send an actor a notice at once and after each change; raises `UsageError`."""
         check_handled(cell, subject[0])
         row = self._of.setdefault(cell.id, {})
         if subject not in row and len(row) >= SUBSCRIPTIONS_MAX:
@@ -77,59 +79,59 @@ class Subscriptions:
             )
         row[subject] = None
         self._subscribers.setdefault(subject, {})[cell.id] = cell
-        self._found.setdefault(subject, self._look(subject))
+        self._found.setdefault(subject, self._lookup(subject))
         self._notices.put(cell, subject, self._notice(subject))
 
     def unsubscribe(self, cell: CellPort, subject: Subject) -> None:
-        """No notice comes after this."""
+        """End a subscription; no handler gets a notice of it after this."""
         row = self._of.get(cell.id)
         if row is not None and subject in row:
             del row[subject]
             if not row:
                 del self._of[cell.id]
             del self._subscribers[subject][cell.id]
-            self._forget_unwanted(subject)
+            self._forget_unused(subject)
             self._notices.withdraw(cell.id, subject)
 
     def drop(self, number: int) -> None:
-        """An incarnation has ended, and with it what it subscribed to."""
+        """End all subscriptions of an incarnation that has ended."""
         if self._of:
             for subject in self._of.pop(number, ()):
                 del self._subscribers[subject][number]
-                self._forget_unwanted(subject)
+                self._forget_unused(subject)
 
     # --- drivers ----------------------------------------------------------------------------
 
-    def listen(self, subject: Subject, told: Told) -> Callable[[], None]:
-        """Call a function at once and after each change; gives what ends that."""
+    def listen(self, subject: Subject, listener: Listener) -> Callable[[], None]:
+        """Call a function at once and after each change; returns a function that ends this."""
         self._number += 1
         number = self._number
-        self._found.setdefault(subject, self._look(subject))
-        self._listeners.setdefault(subject, {})[number] = told
-        told(self._notice(subject))
+        self._found.setdefault(subject, self._lookup(subject))
+        self._listeners.setdefault(subject, {})[number] = listener
+        listener(self._notice(subject))
 
-        def unlisten() -> None:
+        def stop_listening() -> None:
             self._listeners.get(subject, {}).pop(number, None)
-            self._forget_unwanted(subject)
+            self._forget_unused(subject)
 
-        return unlisten
+        return stop_listening
 
     # --- changes ----------------------------------------------------------------------------
 
     def changed(self) -> None:
-        """The host's copy of the directory has been replaced."""
+        """The host's copy of the directory has been replaced: send notices of the changes."""
         for subject, before in list(self._found.items()):
-            found = self._look(subject)
+            found = self._lookup(subject)
             if found == before:
                 continue
             self._found[subject] = found
             notice = self._notice(subject)
             for cell in list(self._subscribers.get(subject, {}).values()):
                 self._notices.put(cell, subject, notice)
-            for told in list(self._listeners.get(subject, {}).values()):
-                told(notice)
+            for listener in list(self._listeners.get(subject, {}).values()):
+                listener(notice)
 
-    def _look(self, subject: Subject) -> object:
+    def _lookup(self, subject: Subject) -> object:
         kind, name = subject
         directory = self._directory
         return tuple(directory.offers(name)) if kind is Offers else directory.find(name)
@@ -144,7 +146,7 @@ class Subscriptions:
         ref = None if address is None else self._ref(address)
         return NameChanged(name=name, ref=ref, version=directory.version)
 
-    def _forget_unwanted(self, subject: Subject) -> None:
+    def _forget_unused(self, subject: Subject) -> None:
         for row in (self._subscribers, self._listeners):
             if subject in row and not row[subject]:
                 del row[subject]
@@ -152,11 +154,11 @@ class Subscriptions:
             self._found.pop(subject, None)
 
     def close(self) -> None:
-        """Forget everything: the host is gone."""
+        """The host closes: end all subscriptions."""
         self._subscribers.clear()
         self._of.clear()
         self._found.clear()
         listeners, self._listeners = self._listeners, {}
         for row in listeners.values():
-            for told in row.values():
-                told(None)
+            for listener in row.values():
+                listener(None)

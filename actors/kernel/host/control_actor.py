@@ -1,6 +1,6 @@
-"""The control actor: cell 0 of every host, where the root's commands are carried out.
+"""The control actor: cell 0 of every host, which carries out the root's commands.
 
-What roles are asked for comes here too; their extensions answer it.
+Requests to roles come here too; the extensions of the host answer them.
 """
 
 import asyncio
@@ -45,14 +45,14 @@ from ..lifecycle.spawner import Spawner
 from ..link.link import Link
 from ..ports import RoleHost
 from .extension import Startable
-from .membership import Places
+from .membership import Membership
 
 __all__ = ["ControlActor", "ControlHost", "SpawnEntry"]
 
 LEAVE_TIMEOUT_S: Final = 0.5
-"""How long a host that is to come back waits for each of its peers before it ends."""
+"""How long a host that a restart stops waits for each of its peers before it ends."""
 BARRIER_S: Final = 7 * 24 * 3600.0
-"""How long an actor may take to work off what was sent to it before a barrier."""
+"""How long an actor may take to handle the messages sent to it before a barrier."""
 SpawnEntry = tuple[
     type[Actor],
     tuple[Any, ...],
@@ -61,46 +61,46 @@ SpawnEntry = tuple[
     Restart,
     StopTimeout | None,
 ]
-"""A plain actor as it is shipped: class, arguments, keywords, name, restart, stop timeout."""
+"""A plain actor on the wire: class, arguments, keywords, name, restart, stop timeout."""
 
 
 Wanted = tuple[int, Any]
-"""A number, and the `SpawnEntry` or `Startable` that is to have it."""
-Kind = tuple[type[Actor], Restart, StopTimeout | None]
+"""A cell's number, and the `SpawnEntry` or `Startable` for it."""
+BatchKey = tuple[type[Actor], Restart, StopTimeout | None]
 
 
 class ControlHost(ViewHost, RoleHost[Cell], Protocol):
-    """What the root's commands are carried out on: a host."""
+    """The host, for its control actor."""
 
     @property
     def spawner(self) -> Spawner:
-        """How cells come to it."""
+        """Starts cells on it."""
 
     @property
-    def places(self) -> Places:
-        """Which slots there are."""
+    def membership(self) -> Membership:
+        """The slots of the system, as the root reports them."""
 
     @property
     def dead_letters(self) -> DeadLetters:
         """Its dead letters."""
 
     def link(self, slot: int) -> Link:
-        """The way to a slot, made if need be."""
+        """The link to a slot, made at first use."""
 
 
 class ControlActor(Actor):
-    """Carries out what the root wants done on this host."""
+    """Carries out the root's commands on this host."""
 
     on_error: ClassVar[OnError] = OnError.RESUME
     concurrency: ClassVar[int] = 4_096
-    """Starts and stops wait for user code; a look or a death notice must not wait for them."""
+    """Starts and stops wait for user code; queries and death notices must not wait for them."""
 
     def __init__(self, host: ControlHost) -> None:
         self._host = host
 
     @handler
     async def start(self, command: StartActors) -> ActorsStarted:
-        """Start actors, all at once; tell which failed."""
+        """Start actors, all at once; the reply has the failures."""
         entries: list[SpawnEntry | Startable] = self._host.pickler.loads(command.entries)
         places = [Address(*place) for place in command.places]
         failures: dict[int, dict[str, Any]] = {}
@@ -109,12 +109,12 @@ class ControlActor(Actor):
         wanted = [
             (number, entry)
             for number, entry in zip(command.cells, entries, strict=True)
-            # Otherwise it has ended for good, or the command is repeated.
+            # Otherwise the actor has ended for good, or the command is a repetition.
             if number and number not in known
         ]
-        for kind, alike in groupby(wanted, self._kind_of):
-            if kind is not None:
-                begun += self._begin_alike(kind, list(alike), failures)
+        for key, alike in groupby(wanted, self._batch_key):
+            if key is not None:
+                begun += self._begin_alike(key, list(alike), failures)
             else:
                 begun += self._begin_each(alike, places, failures)
         if not command.waits:
@@ -122,8 +122,8 @@ class ControlActor(Actor):
             return ActorsStarted(failures=failures)
         for cell in begun:
             if cell.lifecycle == Lifecycle.RUNNING and type(cell) is Cell:
-                # Nearly all: only a start hook takes longer than its `begin`, and what belongs
-                # to the start of a cell of another kind.
+                # Nearly all actors: only a start hook, and a cell of another kind, may still be
+                # starting after `begin`.
                 continue
             try:
                 await self._host.spawner.outcome(cell)
@@ -132,13 +132,13 @@ class ControlActor(Actor):
         return ActorsStarted(failures=failures)
 
     async def _outcomes(self, cells: Sequence[Cell]) -> None:
-        """Wait for starts that nobody else waits for: what failed, its family has reported."""
+        """Wait for starts that no spawner waits for; supervisors report their failures."""
         for cell in cells:
             with contextlib.suppress(CallboardError):
                 await self._host.spawner.outcome(cell)
 
-    def _kind_of(self, wanted: Wanted) -> Kind | None:
-        """What a plain actor has in common with others, or None for what is begun by itself."""
+    def _batch_key(self, wanted: Wanted) -> BatchKey | None:
+        """What a plain actor shares with others of its batch; None for an entry begun by itself."""
         entry = wanted[1]
         if type(entry) is not tuple:
             return None
@@ -148,15 +148,15 @@ class ControlActor(Actor):
         return actor, restart, stop_timeout
 
     def _begin_alike(
-        self, kind: Kind, alike: Sequence[Wanted], failures: dict[int, dict[str, Any]]
+        self, key: BatchKey, alike: Sequence[Wanted], failures: dict[int, dict[str, Any]]
     ) -> list[Cell]:
-        actor, restart, stop_timeout = kind
+        actor, restart, stop_timeout = key
         recipes = [(number, Recipe(actor, entry[1], entry[2])) for number, entry in alike]
-        entries = self._host.spawner
+        spawner = self._host.spawner
         try:
-            return entries.begin_all(actor, recipes, entries.spec(restart, stop_timeout))
+            return spawner.begin_all(actor, recipes, spawner.spec(restart, stop_timeout))
         except CallboardError:
-            # One by one, so that those which can be had are, and each other one is told why.
+            # One by one, so that all that can start do, and each other one has its own error.
             return self._begin_each(alike, (), failures)
 
     def _begin_each(
@@ -190,7 +190,7 @@ class ControlActor(Actor):
 
     @handler
     async def send_barrier(self, command: SendBarrier) -> BarrierPassed:
-        """See that all that this host has sent to an actor has been taken in."""
+        """Reply once an actor has handled all messages that this host has sent to it."""
         address = Address(command.slot, command.cell)
         with contextlib.suppress(CallboardError):
             await self._host.ask(address, Barrier(), BARRIER_S)
@@ -201,16 +201,16 @@ class ControlActor(Actor):
         """Stop every actor, in reverse order of their starts."""
         await self._host.spawner.stop_all(comes_back=command.comes_back)
         if command.comes_back:
-            await self._take_leave()
+            await self._announce_leave()
         monitors = self._host.monitors
-        monitors.release(monitors.leave(CONTROL_CELL), SHUT_DOWN, comes_back=None)
+        monitors.release(monitors.detach(CONTROL_CELL), SHUT_DOWN, comes_back=None)
         return HostStopped()
 
-    async def _take_leave(self) -> None:
-        """See that no ask is lost that came too late, or is on its way.
+    async def _announce_leave(self) -> None:
+        """Announce the leave to all peers, so that no ask on its way here is lost.
 
-        Once a peer has answered, all that it had sent is here and goes back to it; once it has
-        answered again, that is there.
+        Once a peer has answered, all its messages have arrived here and bounce back to it.
+        Once it has answered again, they have arrived there.
         """
         host = self._host
         peers = [slot for slot, link in host.links.items() if link.is_connected]
@@ -228,41 +228,41 @@ class ControlActor(Actor):
 
     @handler
     async def host_leaves(self, notice: HostLeaves) -> LeaveAcknowledged:
-        """Let what is for the actors of another host wait for its next incarnation."""
+        """Hold the messages for the actors of another host until its next incarnation."""
         link = self._host.link(notice.slot)
         if link.epoch == notice.epoch:
-            link.hold_back()
+            link.hold_requests()
         return LeaveAcknowledged()
 
     @handler
     async def host_down(self, notice: HostDown) -> None:
-        """Another host is gone: let everybody here know who waits for it or watches it."""
+        """Another host has ended: notify the watchers here, and fail the asks under way."""
         self._host.monitors.host_down(notice)
         link = self._host.link(notice.slot)
         error = HostLost(f"host {notice.slot} has ended.", slot=notice.slot)
         if notice.comes_back:
-            link.declared_dead(notice.epoch, error)
+            link.declare_dead(notice.epoch, error)
         else:
             link.close(error)
 
     @handler
     async def monitor(self, request: MonitorRequested) -> None:
         """An actor of another host watches one of this host, or is linked to it."""
-        self._host.monitors.requested(request)
+        self._host.monitors.handle_request(request)
 
     @handler
     async def monitor_ended(self, notice: MonitorEnded) -> None:
-        """What an actor of this host is tied to has ended."""
-        self._host.monitors.ended(notice)
+        """An actor has ended that an actor of this host watches or is linked to."""
+        self._host.monitors.handle_end(notice)
 
     @handler
     async def monitor_dropped(self, notice: MonitorDropped) -> None:
-        """Somebody watches an actor of this host no longer."""
-        self._host.monitors.dropped(notice)
+        """A watch of another host on an actor of this host has ended."""
+        self._host.monitors.handle_drop(notice)
 
     @handler
     async def directory(self, change: DirectoryChanged) -> None:
-        """Take over a newer directory."""
+        """Replace the directory by a newer copy."""
         is_newer = change.version > self._host.directory.version
         self._host.directory.replace(
             change.version,
@@ -279,37 +279,36 @@ class ControlActor(Actor):
             change.routings,
         )
         if is_newer:
-            self._host.places.changed(change.places, change.newest_slot)
+            self._host.membership.update(change.places, change.newest_slot)
 
     @handler
-    async def look(self, request: QueryHost) -> HostView:
-        """What is on this host."""
+    async def query(self, request: QueryHost) -> HostView:
+        """A view of this host."""
         return await view_host(self._host, request)
 
     @handler
     async def query_actor(self, request: QueryHostActor) -> ActorHistories:
-        """Why an actor of this host is as it is."""
+        """The histories of the actors that a path may mean."""
         return histories_of(self._host, request)
 
     @handler
     async def dead_letters(self, request: SubscribeDeadLetters) -> SubscribedDeadLetters:
-        """Send dead letters to an actor; one that cannot take them loses them."""
+        """Send dead letters to an actor; an actor without room for them loses them."""
         subscriber = request.subscriber.address
 
-        def pass_on(letter: DeadLetter) -> None:
+        def forward(letter: DeadLetter) -> None:
             link = self._host.links.get(subscriber.slot)
             if link is not None and link.outbox.closed_by is not None:
-                unsubscribe()  # A driver that has left.
-            # A dead letter of a dead letter would go round for ever.
+                unsubscribe()  # The subscriber's driver has left.
+            # The dead letter of a dead letter would start an endless loop.
             elif letter.contract != DeadLetter.contract_name:
                 self._tell(subscriber, letter)
 
-        unsubscribe = self._host.dead_letters.subscribe(pass_on)
+        unsubscribe = self._host.dead_letters.subscribe(forward)
         return SubscribedDeadLetters(before=dict(self._host.dead_letters.counts))
 
     def _tell(self, address: Address, message: Contract) -> None:
         try:
             self._host.tell(address, message)
-        except MailboxFull as error:
+        except MailboxFull:
             self._host.dead_letters.counts["not_sent"] += 1
-            del error

@@ -1,8 +1,8 @@
-"""How a role plugs into a host: an extension of the host, and what is shipped to be started.
+"""The ways in for a role: an extension of the host, and startables that the root ships to it.
 
-The wiring gives a host its extensions when it makes it. Their `handler` methods answer in
-cell 0, as those of the host's control actor do, so the kernel knows no message of a role. A
-role that only has cells of its own kind needs no extension: its `Recipe` makes them.
+The wiring passes a host its extensions at construction. Their `handler` methods answer in
+cell 0, next to those of the control actor, so the kernel knows no message of a role. A role
+that only has cells of its own kind needs no extension: its `Recipe` makes them.
 """
 
 import functools
@@ -31,37 +31,37 @@ ExtensionT = TypeVar("ExtensionT")
 
 
 class Extension:
-    """A role's part of one host. All its hooks do nothing by default."""
+    """A role's part of one host. By default its hooks do nothing."""
 
     def peer_opened(self, slot: int) -> None:
-        """The way to another host is open: requests get through from now on."""
+        """The link to another host is open: it takes requests from now on."""
 
     def peer_lost(self, slot: int, epoch: float) -> None:
-        """Another host is gone, in this incarnation and all before it."""
+        """Another host is lost, in this incarnation and all before it."""
 
     def close(self) -> None:
-        """Forget everything: the host is gone."""
+        """The host closes: drop all state."""
 
 
 MakeExtension: TypeAlias = Callable[[RoleHost[Cell]], Extension]
-"""Keeps the host that it is given, and asks nothing of it yet: the host is being made."""
+"""A factory of an extension. It must not use the host yet, which is under construction."""
 
 
 class Startable(Protocol):
-    """What is shipped to a host to be started there, and is more than a plain actor."""
+    """Something to start on a host that is more than a plain actor; the root ships it there."""
 
     @property
     def title(self) -> str:
-        """What errors call it."""
+        """Its name in errors."""
 
     def actors(self) -> Iterator[type[Actor]]:
-        """The classes in it, which a standby loads ahead of time."""
+        """Its actor classes, which a standby loads ahead of time."""
 
     def host_terms(self) -> tuple[str, Restart, StopTimeout]:
-        """Of a host of its own: the name, and how that is restarted and stopped."""
+        """The name, restart and stop timeout of a host of its own."""
 
     def begin(self, host: RoleHost[Cell], number: int, places: Sequence[Address]) -> Cell:
-        """Begin to start it under this number; `places` are what it has on other hosts.
+        """Begin to start it under this number; `places` are the addresses of its other parts.
 
         Raises `SpecError` when a class is no proper actor, `NameTaken` for its name.
         """
@@ -78,7 +78,7 @@ class RecipeStart:
 
     @property
     def title(self) -> str:
-        """What errors call it."""
+        """Its name in errors."""
         return self.recipe.actor.__qualname__
 
     def actors(self) -> Iterator[type[Actor]]:
@@ -86,7 +86,7 @@ class RecipeStart:
         yield self.recipe.actor
 
     def host_terms(self) -> tuple[str, Restart, StopTimeout]:
-        """Those of its actor."""
+        """The terms of its actor."""
         name = self.recipe.name or self.recipe.actor.__name__
         return name, self.restart, self.stop_timeout or STOP_TIMEOUT_DEFAULT
 
@@ -97,11 +97,11 @@ class RecipeStart:
 
 
 _TABLES: Final[dict[type[Extension], Mapping[type, Handler]]] = {}
-"""Read once for all hosts of a process: it takes a millisecond."""
+"""Tables by class, read once per process: reading takes a millisecond."""
 
 
 def extension_handlers(kind: type[Extension]) -> Mapping[type, Handler]:
-    """What an extension of this class answers in cell 0. Raises `SpecError`."""
+    """The handlers of an extension class, for cell 0. Raises `SpecError`."""
     table = _TABLES.get(kind)
     if table is None:
         table = _TABLES[kind] = handlers_of(kind)
@@ -109,7 +109,7 @@ def extension_handlers(kind: type[Extension]) -> Mapping[type, Handler]:
 
 
 class Extensions:
-    """The extensions of one host, in the order in which it was given them."""
+    """The extensions of one host, in the order of their factories."""
 
     __slots__ = ("_all",)
 
@@ -122,11 +122,11 @@ class Extensions:
             if isinstance(extension, kind):
                 return extension
         raise UsageError(
-            f"this host has no {kind.__name__}.", advice="Give it to hosts where they are made."
+            f"this host has no {kind.__name__}.", advice="Pass it to the host in its wiring."
         )
 
     def handlers(self) -> Mapping[type, Handler]:
-        """What they add to the dispatch table of cell 0; raises `SpecError` if two do the same."""
+        """Their rows of the dispatch table of cell 0; raises `SpecError` for a contract of two."""
         table: dict[type, Handler] = {}
         for extension in self._all:
             rows = extension_handlers(type(extension))
@@ -134,24 +134,24 @@ class Extensions:
                 raise SpecError(
                     f"{type(extension).__qualname__}.{rows[contract].name} and "
                     f"{table[contract].name} both handle {contract.__name__}.",
-                    advice="One handler a contract, among all extensions of a host.",
+                    advice="Write one handler for each contract, over all extensions of a host.",
                 )
             for contract, row in rows.items():
                 table[contract] = replace(row, function=_bound(row.function, extension))
         return table
 
     def peer_opened(self, slot: int) -> None:
-        """The way to another host is open."""
+        """The link to another host is open."""
         for extension in self._all:
             extension.peer_opened(slot)
 
     def peer_lost(self, slot: int, epoch: float) -> None:
-        """Another host is gone, in this incarnation and all before it."""
+        """Another host is lost, in this incarnation and all before it."""
         for extension in self._all:
             extension.peer_lost(slot, epoch)
 
     def close(self) -> None:
-        """Forget everything: the host is gone."""
+        """The host closes: drop all state."""
         for extension in self._all:
             extension.close()
 

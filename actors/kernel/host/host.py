@@ -1,9 +1,9 @@
 """The host: the kernel of one process. Cells, links, asks and deadlines meet here.
 
 A host has a slot (its place in the cluster, which outlives it) and an epoch (which
-incarnation of the slot it is). It knows nothing of Ray: an engine gives it links'
-carriers, a blob store, a pickler and a supervisor factory, all as ports. It knows no role
-either: those come as extensions, and as recipes that make cells of their own kinds.
+incarnation of the slot it is). It knows nothing of Ray: an engine gives it carriers for
+its links, a store for large values, a pickler and a supervisor factory, all as ports. It
+knows no role either: roles come as extensions, and as recipes that make their own cells.
 
 Everything here runs on one event loop; nothing is safe to call from another thread
 unless it says so.
@@ -30,7 +30,7 @@ from callboard.messages.core.errors import (
 from callboard.messages.core.frame import Kind, decode_frame
 from callboard.messages.core.limits import DEFAULT_LIMITS, Limits
 from callboard.messages.core.ref import EXTERNAL_REF, Address, Ref
-from callboard.messages.ports import BlobStore, MakeSupervisor, Pickler
+from callboard.messages.ports import LargeValueStore, MakeSupervisor, Pickler
 
 from ..asks import Ask, AskFuture, AskOwner, Call
 from ..cell import Cell, Recipe
@@ -56,7 +56,7 @@ from ..stash import Stashes
 from ..timers import Timers
 from .control_actor import ControlActor
 from .extension import Extensions, MakeExtension
-from .membership import Places
+from .membership import Membership
 
 __all__ = ["Host"]
 
@@ -65,24 +65,24 @@ ExtensionT = TypeVar("ExtensionT")
 ReplyT = TypeVar("ReplyT")
 ASK_TIMEOUT_S: Final = 30.0
 EARLY_FRAMES_MAX: Final = 256
-"""Frames kept for incarnations that the root has not told this host of yet."""
-GONE_MAX: Final = 1_024
-"""Slots of drivers that have left and are remembered, so that nothing waits for them."""
+"""Frames kept for incarnations that this host does not know yet."""
+FORGOTTEN_MAX: Final = 1_024
+"""Slots of left drivers that the host remembers, so that no message waits for them."""
 TIMEOUT_S_MAX: Final = 1e9
-"""About 30 years: beyond it, a deadline is a mistake, and its arithmetic loses milliseconds."""
+"""About 30 years: a longer timeout is a mistake, and its arithmetic loses milliseconds."""
 
 
 def _checked_timeout(timeout_s: float) -> float:
     if not 0.0 <= timeout_s <= TIMEOUT_S_MAX:
         raise UsageError(
-            f"a timeout of {timeout_s!r} s.",
-            advice=f"Give seconds from 0 to {TIMEOUT_S_MAX:g}: every wait has a deadline.",
+            f"timeout_s is {timeout_s!r}.",
+            advice=f"Pass seconds from 0 to {TIMEOUT_S_MAX:g}: every wait has a deadline.",
         )
     return timeout_s
 
 
 class Host:
-    """One process' part of the system."""
+    """The part of the system in one process."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class Host:
         epoch: int,
         name: str,
         make_supervisor: "MakeSupervisor",
-        blobs: BlobStore,
+        large_values: LargeValueStore,
         pickler: Pickler,
         limits: Limits = DEFAULT_LIMITS,
         ask_timeout_s: float = ASK_TIMEOUT_S,
@@ -108,7 +108,7 @@ class Host:
         self.inline_bytes_max: Final = limits.inline_bytes_max
         self.ask_timeout_s: Final = ask_timeout_s
         self.make_supervisor: Final = make_supervisor
-        self.blobs: Final = blobs
+        self.large_values: Final = large_values
         self.pickler: Final = pickler
         self.contracts: Final = ContractRegistry(limits)
         self.codec: Final = Codec(self.contracts, limits, self._internalise)
@@ -116,7 +116,7 @@ class Host:
         self.cells: Final[dict[int, Cell]] = {}
         self.links: Final[dict[int, Link]] = {}
         self.pending: Final[dict[int, Call]] = {}
-        """Asks to other hosts that wait for their reply."""
+        """Asks to other hosts that wait for their reply, by correlation."""
         self.deadlines: Final = Deadlines()
         self.directory: Final = Directory(self, lambda: self.subscriptions.changed())  # noqa: PLW0108 - made later
         self.dispatcher: Final = Dispatcher(self, self.dead_letters)
@@ -131,7 +131,7 @@ class Host:
         self._extensions: Final = Extensions(self, extensions)
         self.monitors: Final = Monitors(self, self._extensions)
         self.cleanup: Final = Cleanup(self, self.notices, self.timers, self.subscriptions)
-        self.places: Final = Places(slot, self.links, lambda other: Link(self, other))
+        self.membership: Final = Membership(slot, self.links, lambda other: Link(self, other))
         self.spawner: Final = Spawner(self, on_failed)
         self.termination: Final = Termination(
             self, self.dispatcher.workers, self.cleanup, self.tell
@@ -139,7 +139,7 @@ class Host:
         self.run_control(Recipe(ControlActor, (self,), None, "control-actor"))
         self._tasks: set[asyncio.Task[Any]] = set()
         self._early: deque[bytes] = deque(maxlen=EARLY_FRAMES_MAX)
-        self._gone: deque[int] = deque()
+        self._forgotten: deque[int] = deque()
         self._correlation = 0
         self._deadline_timer: asyncio.TimerHandle | None = None
         self._deadline_at_s = 0.0
@@ -162,7 +162,7 @@ class Host:
         """A context that belongs to no message, for an actor's hooks."""
         return Context(self, cell, None)
 
-    # --- the sender ------------------------------------------------------------------------
+    # --- messages out -------------------------------------------------------------------------
 
     def tell(self, address: Address, message: Contract) -> None:
         """See `Ref.tell`."""
@@ -193,7 +193,7 @@ class Host:
             except TimeoutError:
                 raise DeadlineExceeded(
                     f"no room on the way to {address} within {limit_s:g} s.",
-                    advice="The receiver is slower than its senders: give it time or send less.",
+                    advice="The receiver is slower than its senders: raise timeout_s or send less.",
                     may_have_run=False,
                 ) from None
         future.result()
@@ -223,9 +223,9 @@ class Host:
         timeout_s: float | None = None,
         origin: Ask | None = None,
     ) -> Awaitable[ReplyT]:
-        """See `Ref.ask`; without an address, whoever offers the contract is asked.
+        """See `Ref.ask`; without an address, an actor that offers the contract answers.
 
-        A `Load` is an address that counts the ask.
+        A `Load` is an address that counts its asks.
         """
         deadline_s = self.now() + (
             self.ask_timeout_s if timeout_s is None else _checked_timeout(timeout_s)
@@ -251,10 +251,10 @@ class Host:
         return future
 
     def call(self, address: Address, request: Contract, deadline_s: float, call: Call) -> None:
-        """Ask with the caller's own object in the future's place, for who asks by the thousand.
+        """Ask with the caller's own object instead of a future: cheaper, for thousands of asks.
 
-        The deadline travels along to the handler, but here it is the caller's to watch. A
-        request that cannot be sent fails the call; nothing is raised.
+        The deadline travels to the handler; on this host the caller must watch it. A request
+        that cannot be sent fails the call; nothing is raised.
         """
         slot, number = address
         self._correlation = call.correlation = correlation = self._correlation + 1
@@ -274,7 +274,7 @@ class Host:
             call.fail(correlation, error)
 
     def stop_call(self, call: Call, error: CallboardError) -> None:
-        """Stop the handler of a call. The call still gets an outcome: at once, or from there."""
+        """Stop the handler of a call. The call still gets an outcome: now, or from its host."""
         if call.local is not None:
             call.local.stop(error)
         elif call.sent:
@@ -287,56 +287,56 @@ class Host:
     def _failed_ask(self, error: CallboardError) -> "asyncio.Future[Any]":
         future: asyncio.Future[Any] = self.loop.create_future()
         future.set_exception(error)
-        future.exception()  # Seen: whoever awaits it gets it, whoever does not was told.
+        future.exception()  # Retrieved: a future that nobody awaits must not log it.
         return future
 
     # --- AskOwner --------------------------------------------------------------------------
 
     def ask_settled(self, future: AskFuture) -> None:
-        """An ask has its outcome."""
+        """An ask has its outcome: forget it."""
         self.pending.pop(future.correlation, None)
         if future.bucket >= 0:
             self.deadlines.remove(future)
 
     def ask_abandoned(self, future: AskFuture, error: CallboardError) -> None:
-        """An asker gave up: its handler, here or there, is stopped."""
+        """An asker gave up: stop the handler, on this host or the other."""
         self.ask_settled(future)
         self.stop_call(future, error)
 
-    def asks_lost(self, slot: int, error: CallboardError) -> None:
-        """A host is gone: asks that had left for it fail, those that wait go on waiting."""
+    def fail_lost_asks(self, slot: int, error: CallboardError) -> None:
+        """A host is lost: fail the asks that have left for it; the others wait on."""
         lost = HostLost(
             error.message,
-            advice="Its actors come back elsewhere; ask again if a repetition is safe.",
+            advice="Its actors start again elsewhere; ask again if a repetition is safe.",
             may_have_run=True,
         )
         for future in [f for f in self.pending.values() if f.slot == slot and f.sent]:
             future.fail(future.correlation, lost)
 
-    # --- what links say and ask (see `LinkHost`) ----------------------------------------------
+    # --- LinkHost -----------------------------------------------------------------------------
 
     def link_opened(self, slot: int, epoch: int) -> None:
-        """The actors of another host can be reached."""
-        self.monitors.opened(slot, epoch)
+        """The link to another host takes requests now."""
+        self.monitors.link_opened(slot, epoch)
 
     def link_lost(self, slot: int, epoch: int, error: CallboardError) -> None:
-        """An incarnation of another host is gone."""
-        self.asks_lost(slot, error)
-        self.monitors.lost(slot, epoch)
+        """An incarnation of another host is lost."""
+        self.fail_lost_asks(slot, error)
+        self.monitors.host_lost(slot, epoch)
 
     def link_closed(self, slot: int, error: CallboardError) -> None:
-        """A slot is gone for good."""
-        self.asks_lost(slot, error)
-        self.monitors.closed(slot)
+        """A slot has ended for good."""
+        self.fail_lost_asks(slot, error)
+        self.monitors.slot_closed(slot)
 
-    def bounces(self, error: CallboardError) -> TypeGuard[AskError]:
-        """Whether its asker's host keeps an ask until the actor it missed here is back."""
+    def should_bounce(self, error: CallboardError) -> TypeGuard[AskError]:
+        """Whether an ask that fails so goes back to its sender, to wait for this host's restart."""
         return self.spawner.comes_back and is_missing_here(error, self.slot)
 
     # --- deadlines --------------------------------------------------------------------------
 
     def arm_deadlines(self) -> None:
-        """Set the one timer to the next expiry."""
+        """Set the timer to the next expiry."""
         at_s = self.deadlines.next_expiry_s()
         if at_s is None:
             return
@@ -358,22 +358,22 @@ class Host:
         """The link to a slot; messages wait in it until the slot is connected."""
         found = self.links.get(slot)
         if found is None:
-            found = self.places.make_link(slot)
+            found = self.membership.make_link(slot)
         return found
 
     def forget(self, slot: int, error: CallboardError) -> None:
-        """A slot is gone and is never used again: what is sent to it is refused."""
+        """A slot has ended and is never used again: refuse messages to it."""
         self.link(slot).close(error)
-        self._gone.append(slot)
-        if len(self._gone) > GONE_MAX:
-            self.links.pop(self._gone.popleft(), None)
+        self._forgotten.append(slot)
+        if len(self._forgotten) > FORGOTTEN_MAX:
+            self.links.pop(self._forgotten.popleft(), None)
 
     def has_forgotten(self, slot: int) -> bool:
-        """Whether a slot is gone: who is told of it now, is told too late."""
-        return slot in self._gone
+        """Whether the slot was forgotten: news of it come too late."""
+        return slot in self._forgotten
 
     def receive(self, data: bytes, references: Sequence[Any] = ()) -> Link | None:
-        """Take a frame; gives its link, or None when it is from an incarnation not known (yet).
+        """Take a frame; returns its link, or None for a frame of an unknown incarnation.
 
         Raises `FrameError` when the bytes are no frame for this host.
         """
@@ -384,23 +384,23 @@ class Host:
         link = self.links.get(header.source)
         if link is None or link.epoch != header.source_epoch or link.carrier is None:
             return None
-        link.counted_in(len(data))
+        link.count_received(len(data))
         link.receive(frame, references)
         return link
 
     def take(self, data: bytes) -> None:
-        """Take a frame whose answer goes another way, and let the actors run soon.
+        """Take a frame without answering it on the same call, and wake a worker.
 
-        A frame of an incarnation that is not known yet is kept until it is; when too many
-        are kept, the oldest is dropped, and its sender sends it again. Raises `FrameError`.
+        A frame of an incarnation that is not known yet is kept until then. When too many are
+        kept, the oldest is dropped, and its sender sends it again. Raises `FrameError`.
         """
         if self.receive(data) is not None:
             self.dispatcher.wake_now()
         else:
             self._early.append(data)
 
-    def connected(self) -> None:
-        """A link has learnt of a new incarnation: take the frames that came too early."""
+    def link_connected(self) -> None:
+        """A link has connected to a new incarnation: take the frames that came too early."""
         early = list(self._early)
         self._early.clear()
         for data in early:
@@ -412,10 +412,10 @@ class Host:
     async def answer(
         self, data: bytes, references: Sequence[Any] = ()
     ) -> tuple[bytes, Sequence[Any]] | None:
-        """Take a frame and give back what is ready for its sender by then.
+        """Take a frame, and return the frame that is ready for its sender.
 
-        The actors get one turn of the event loop: what they answer at once rides on the
-        return of the very call that asked. None as in `receive`.
+        The actors get one iteration of the event loop: replies that they give at once travel
+        with the return of this call. None as in `receive`.
         """
         link = self.receive(data, references)
         if link is None:
@@ -428,7 +428,7 @@ class Host:
         finally:
             link.uncork()
 
-    # --- life of actors (see births and endings) ----------------------------------------------
+    # --- actors (see `Spawner` and `Termination`) ---------------------------------------------
 
     async def spawn(
         self,
@@ -445,20 +445,20 @@ class Host:
         return self.spawner.children_of(cell)
 
     def extension(self, kind: type[ExtensionT]) -> ExtensionT:
-        """What a role has on this host; raises `UsageError` when the host was not given it."""
+        """The extension of that kind; raises `UsageError` when the host has none."""
         return self._extensions.find(kind)
 
     def run_control(self, recipe: Recipe) -> None:
-        """Let this actor answer in cell 0 from now on, and the extensions with it."""
+        """Run this actor in cell 0 from now on, together with the handlers of the extensions."""
         self.spawner.install(recipe, self._extensions.handlers())
 
     async def lookup(self, name: str, timeout_s: float | None = None) -> Ref[Any]:
-        """The actor of a name; waits for one that is being spawned. Raises `ActorNotFound`."""
+        """The actor of a name. Raises `ActorNotFound`."""
         address = self.directory.find(name)
         if address is None:
             raise ActorNotFound(
                 f"no actor has the name {name!r}.",
-                advice="Spawn it with that name, or look with `callboard tree`.",
+                advice="Spawn it with that name, or list the names with `callboard tree`.",
                 may_have_run=False,
             )
         return self.ref(address)
@@ -466,11 +466,11 @@ class Host:
     # --- tasks ------------------------------------------------------------------------------
 
     def run_task(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        """Run something in the background of this host; its failure is logged, never lost."""
+        """Run a coroutine in the background of this host; its failure is logged."""
         _ = self.start_task(coroutine)  # Kept in `_tasks` until it is done.
 
     def start_task(self, coroutine: Coroutine[Any, Any, ReplyT]) -> "asyncio.Task[ReplyT]":
-        """Like `run_task`, for who wants to cancel it."""
+        """Like `run_task`; returns the task, so that the caller can cancel it."""
         task = self.loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._task_done)
@@ -482,7 +482,7 @@ class Host:
             LOGGER.error("a task of host %s failed", self.name, exc_info=task.exception())
 
     async def close(self) -> None:
-        """Forget everything at once: no actor is asked to stop. Open asks fail."""
+        """Close at once, without stopping actors in order. Open asks fail."""
         self.cleanup.close()
         self._extensions.close()
         error = HostLost("the system has stopped.", advice="Start it again.", may_have_run=True)

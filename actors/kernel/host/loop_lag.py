@@ -1,7 +1,7 @@
-"""Loop lag: how late the timers of an event loop are.
+"""Loop lag: how late the timers of an event loop fire.
 
-A timer fires ten times a second and compares when it should have run with when it did.
-What is late is everything else on the loop too: handlers, frames, deadlines.
+A timer fires ten times a second and compares its due time with the actual time. Everything
+else on the loop is late by as much: handlers, frames, deadlines.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ __all__ = ["LoopLag"]
 
 PERIOD_S: Final = 0.1
 WINDOW_TICKS: Final = 100
-"""How many measurements are kept: those of about ten seconds."""
+"""How many measurements are kept: about ten seconds of them."""
 
 
 class LoopLag:
@@ -25,12 +25,12 @@ class LoopLag:
         self._due_s = 0.0
 
     def start(self) -> None:
-        """Begin to measure."""
+        """Start measuring."""
         if self._timer is None:
             self._arm()
 
     def stop(self) -> None:
-        """Measure no longer."""
+        """Stop measuring."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,8 +1,8 @@
-"""Which slots there are, as the root has told this host: nothing waits for one that is gone.
+"""The membership: the slots of the system, as the root reports them to this host.
 
-A slot that rests (its host ended, and only its group may start it again) refuses what is
-sent to it until then. A number below the newest that has no place is never used again, so
-what is gone need not be remembered one by one.
+A slot may be stopped: its host has ended, and only its group may start it again. Messages to
+it are refused until then. A number below the newest one that is not in the report is never
+used again, so a host need not remember the ended slots one by one.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,10 +12,10 @@ from callboard.messages.core.errors import HostLost
 
 from ..link.link import Link
 
-__all__ = ["Places"]
+__all__ = ["Membership"]
 
 
-class Places:
+class Membership:
     """The slots of one system, as one of its hosts knows them."""
 
     __slots__ = ("_links", "_make_link", "_newest_slot", "_places", "_slot")
@@ -28,7 +28,7 @@ class Places:
         self._newest_slot = 0
 
     def make_link(self, slot: int) -> Link:
-        """A link to a slot; kept by the host unless the slot is gone for good."""
+        """A link to a slot; the host keeps it unless the slot has ended for good."""
         link = self._make_link(slot)
         final_epoch = self._final_epoch(slot)
         if final_epoch != 0:
@@ -37,8 +37,8 @@ class Places:
             self._links[slot] = link
         return link
 
-    def changed(self, places: Mapping[int, int], newest_slot: int) -> None:
-        """The root has told anew which slots there are."""
+    def update(self, places: Mapping[int, int], newest_slot: int) -> None:
+        """Take over a report of the root."""
         self._places = places
         self._newest_slot = newest_slot
         links = self._links
@@ -51,15 +51,15 @@ class Places:
                     del links[slot]
 
     def _final_epoch(self, slot: int) -> int | None:
-        """0 for a slot that has a host, or will have one; None when it is gone for good."""
+        """0 for a slot that has or will have a host; None when it has ended for good."""
         if slot in (CONTROL_SLOT, self._slot) or slot > self._newest_slot:
-            return 0  # What is not known yet may come.
+            return 0  # A slot that is not reported yet may start.
         return self._places.get(slot)
 
 
 def _has_ended(slot: int) -> HostLost:
     return HostLost(
-        f"host {slot} has ended and does not come back by itself.",
+        f"host {slot} has ended and is not restarted by itself.",
         advice="Its actors have ended with it: spawn them again.",
         may_have_run=False,
         slot=slot,

@@ -1,7 +1,7 @@
-"""The watchdog: notices a handler that keeps the event loop from running, and names it.
+"""The watchdog: finds a handler that blocks the event loop, and names it.
 
-A thread of its own asks the loop for a sign of life. When none comes, it reads from
-outside which worker's turn it is and where in the code the loop's thread stands.
+A thread of its own waits for answers of the loop. When none comes, it reads from outside
+which worker runs, and at which line of code the loop's thread is.
 """
 
 import asyncio
@@ -25,13 +25,13 @@ __all__ = ["Blocked", "Watchdog"]
 LOGGER: Final = logging.getLogger("callboard.watchdog")
 PERIOD_S: Final = 0.1
 BLOCKED_S: Final = 0.5
-"""From when on a loop counts as blocked: far over what a busy but well-behaved one needs."""
-NOBODY: Final = "no actor"
+"""A loop without an answer for so long is blocked; a busy loop answers far sooner."""
+NO_ACTOR: Final = "no actor"
 STACK_FRAMES_MAX: Final = 12
 
 
 class Blocked(NamedTuple):
-    """One blocked loop: who, since when, and where in the code."""
+    """One blocked loop: the actor, the contract, for how long, and the stack."""
 
     actor: str
     contract: str
@@ -40,7 +40,7 @@ class Blocked(NamedTuple):
 
 
 class RunsWorkers(Protocol):
-    """What runs the actors of a host."""
+    """A dispatcher, for the watchdog."""
 
     @property
     def workers(self) -> Collection[Worker]:
@@ -48,7 +48,7 @@ class RunsWorkers(Protocol):
 
 
 class WatchdogHost(Protocol):
-    """What is watched: a host."""
+    """The host, for its watchdog."""
 
     @property
     def slot(self) -> int:
@@ -64,11 +64,11 @@ class WatchdogHost(Protocol):
 
     @property
     def meters(self) -> Meters:
-        """What is measured on it."""
+        """Its counters and measurements."""
 
     @property
     def dispatcher(self) -> RunsWorkers:
-        """What runs its actors."""
+        """The dispatcher that runs its actors."""
 
 
 class Watchdog:
@@ -98,7 +98,7 @@ class Watchdog:
         self.findings = 0
 
     def start(self) -> None:
-        """Begin to watch, and to measure the loop's lag."""
+        """Start watching, and measuring the loop's lag."""
         self._host.meters.lag.start()
         self._thread.start()
 
@@ -118,23 +118,23 @@ class Watchdog:
             if self._answered.wait(self._blocked_s):
                 continue
             self._report(time.monotonic() - asked_s)
-            # One report a block: wait until the loop runs again.
+            # One report per block: wait until the loop runs again.
             while not self._answered.wait(PERIOD_S):
                 if self._stopped.is_set():
                     return
 
     def _report(self, seconds: float) -> None:
         actor, contract = self._suspect()
-        if actor == NOBODY and self._host.slot != CONTROL_SLOT and self._shares_loop:
-            return  # Another host of this loop has the actor; the driver speaks for nobody.
-        frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001 - the only way to look
+        if actor == NO_ACTOR and self._host.slot != CONTROL_SLOT and self._shares_loop:
+            return  # Another host on this loop runs the handler; its own watchdog reports it.
+        frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001 - the only way to see it
         stack = "".join(traceback.format_stack(frame)[-STACK_FRAMES_MAX:]) if frame else ""
         self.blocked = Blocked(actor, contract, seconds, stack)
         self.findings += 1
         LOGGER.warning(
             "the event loop of host %s has not run for %.1f s: %s is handling %s\n%s"
-            "A handler that computes for long belongs into a `def` handler, which runs in "
-            "a thread, or onto a host of its own.",
+            "Make a handler that computes for long a `def` handler, which runs in a thread, "
+            "or give its actor a host of its own.",
             self._host.name,
             seconds,
             actor,
@@ -145,11 +145,11 @@ class Watchdog:
             self._on_blocked(self.blocked)
 
     def _suspect(self) -> tuple[str, str]:
-        """Whose turn it is. Read from another thread: what changes meanwhile is only unlucky."""
+        """The actor that runs, and its message; read from another thread, so it may just change."""
         task = asyncio.current_task(self._loop)
         for worker in list(self._host.dispatcher.workers):
             cell, item = worker.cell, worker.item
             if worker.task is task and cell is not None and item is not None:
                 message: Contract = item.message if type(item) is Ask else item
                 return cell.path, type(message).contract_name
-        return NOBODY, "nothing"
+        return NO_ACTOR, "nothing"

@@ -1,7 +1,7 @@
-"""The past of a host: who failed lately, and the actors that ended for good.
+"""The actors of a host that failed lately, and those that ended for good.
 
-Two rings of ended actors, so that a flood of ordinary ends does not wash failures away.
-Everything here is bounded, and written only when something ends.
+Ended actors are in two rings, so that a flood of normal ends does not remove the failures.
+All of it is bounded, and written only at the end of an incarnation.
 """
 
 from collections import deque
@@ -15,7 +15,7 @@ from ..cell_port import CellPort
 __all__ = ["ENDED_MAX", "FAILED_MAX", "Ended", "EndedActors"]
 
 FAILED_MAX: Final = 256
-"""Living actors that failed lately; a look at the tree shows them first."""
+"""Living actors that failed lately; a view of the tree shows them first."""
 ENDED_MAX: Final = 256
 """Ended actors in each of the two rings."""
 
@@ -30,22 +30,22 @@ class Ended(NamedTuple):
     at_s: float
     reason: Exit
     history: tuple[Any, ...]
-    """What its supervisor remembered of it, oldest first."""
+    """The entries of its supervisor's history, oldest first."""
 
 
 class EndedActors:
-    """What a host remembers of what is no more."""
+    """A host's record of ended actors."""
 
     def __init__(self) -> None:
         self.deaths = 0
         """Incarnations that ended abnormally, since the start."""
         self.failed_at_s: Final[dict[int, float]] = {}
-        """When cells failed last, the newest at the end."""
+        """The time of each cell's last failure, the newest at the end."""
         self._failed: deque[Ended] = deque(maxlen=ENDED_MAX)
         self._ended: deque[Ended] = deque(maxlen=ENDED_MAX)
 
-    def failed(self, cell: CellPort, reason: Exit, at_s: float) -> None:
-        """An incarnation of a cell ended, or did not start."""
+    def record_failure(self, cell: CellPort, reason: Exit, at_s: float) -> None:
+        """Record the end of an incarnation, or a failed start."""
         if not reason.is_abnormal:
             return
         self.deaths += 1
@@ -54,14 +54,16 @@ class EndedActors:
         if len(self.failed_at_s) > FAILED_MAX:
             del self.failed_at_s[next(iter(self.failed_at_s))]
 
-    def gone(self, cell: CellPort, reason: Exit, at_s: float, history: tuple[Any, ...]) -> None:
-        """A cell ended for good."""
+    def record_end(
+        self, cell: CellPort, reason: Exit, at_s: float, history: tuple[Any, ...]
+    ) -> None:
+        """Record a cell that has ended for good."""
         self.failed_at_s.pop(cell.id, None)
         ring = self._failed if reason.is_abnormal or history else self._ended
         kind = cell.behaviour.actor.__qualname__
         ring.append(Ended(cell.id, cell.path, kind, cell.incarnation, at_s, reason, history))
 
-    def ended(self) -> Iterator[Ended]:
-        """The actors that ended for good: those that failed, then the others, newest first."""
+    def entries(self) -> Iterator[Ended]:
+        """The actors that ended for good: failed ones, then the others, newest first."""
         yield from reversed(self._failed)
         yield from reversed(self._ended)

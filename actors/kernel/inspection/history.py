@@ -1,7 +1,8 @@
-"""The story of an actor: where it is, how it is supervised, and each failure it had.
+"""The history of an actor: its place, its supervision, and each of its failures.
 
-An actor is named by its path, part by part; a part is a name, or `$` (or `#`) and the number of an
-actor without one. Those that ended for good are found too, as long as they are remembered.
+A query names an actor by its path. Each part of a path is a name, or `$` (or `#`) and the
+number of an actor without a name. Actors that ended for good are found as long as the host
+has their record.
 """
 
 import difflib
@@ -27,26 +28,26 @@ __all__ = ["MATCHES_MAX", "NEAR_MAX", "entries_of", "histories_of", "supervision
 
 MATCHES_MAX: Final = 20
 NEAR_MAX: Final = 5
-NEAR_LOOKED_AT: Final = 2_000
-"""Names compared for likeness: with many more a look would keep the host from its work."""
+NEAR_COMPARED_MAX: Final = 2_000
+"""Names compared for similarity: with many more, a query would block the host."""
 PARTS_MAX: Final = 100
 
 
 def histories_of(host: CellHost[Cell], request: QueryHostActor) -> ActorHistories:
-    """The story of each actor that `request` may mean; with none, the paths that look alike."""
+    """The history of each actor that `request` may mean; without one, similar paths."""
     parts = [part for part in request.path.split("/") if part][:PARTS_MAX]
     if request.cell:
         cell = host.cells.get(request.cell)
         cells = [] if cell is None else [cell]
-        ended = [one for one in host.meters.ended_actors.ended() if one.cell == request.cell]
+        ended = [one for one in host.meters.ended_actors.entries() if one.cell == request.cell]
     else:
         cells = list(_find(host, host.spawner.guardian, parts))
         path = "/" + "/".join(_plain(part) for part in parts)
-        ended = [one for one in host.meters.ended_actors.ended() if one.path == path]
+        ended = [one for one in host.meters.ended_actors.entries() if one.path == path]
     if cells:
         matches = [_history(host, cell) for cell in cells]
     else:
-        # The newest life of a path that was used again; a cell's number is used once.
+        # The newest actor of a path that was used again; a cell's number is used once.
         matches = [_history_of_ended(host, one) for one in ended[:1]]
     near = () if matches or request.cell else _near(host, parts)
     return ActorHistories(
@@ -57,7 +58,7 @@ def histories_of(host: CellHost[Cell], request: QueryHostActor) -> ActorHistorie
 
 
 def _plain(part: str) -> str:
-    """`#7` is how one may type `$7` without a shell taking it for its own."""
+    """The part as paths have it: `#7` stands for `$7`, which a shell would expand."""
     return f"${part[1:]}" if part.startswith("#") and part[1:].isdigit() else part
 
 
@@ -69,7 +70,7 @@ def _child(children: Children[Cell], part: str) -> Cell | None:
 
 
 def _find(host: CellHost[Cell], children: Children[Cell], parts: Sequence[str]) -> Iterator[Cell]:
-    """The actors that a path may mean: more than one only if names have slashes in them."""
+    """The actors that a path may mean; several only if names contain slashes."""
     for used in range(1, len(parts) + 1):
         cell = _child(children, "/".join(parts[:used]))
         if cell is None:
@@ -81,7 +82,7 @@ def _find(host: CellHost[Cell], children: Children[Cell], parts: Sequence[str]) 
 
 
 def _near(host: CellHost[Cell], parts: Sequence[str]) -> tuple[str, ...]:
-    """Paths that look alike: among the siblings of the first part that is unknown, and the dead."""
+    """Similar paths: among the siblings of the first unknown part, and the ended actors."""
     children, prefix = host.spawner.guardian, ""
     rest = list(parts)
     while len(rest) > 1:
@@ -92,18 +93,18 @@ def _near(host: CellHost[Cell], parts: Sequence[str]) -> tuple[str, ...]:
         rest.pop(0)
     if not rest:
         return ()
-    names = [cell.name for cell in islice(children.cells.values(), NEAR_LOOKED_AT)]
+    names = [cell.name for cell in islice(children.cells.values(), NEAR_COMPARED_MAX)]
     wanted = "/".join(rest)
-    alike = difflib.get_close_matches(rest[0], names, NEAR_MAX) or [
+    similar = difflib.get_close_matches(rest[0], names, NEAR_MAX) or [
         name for name in names if rest[0].lower() in name.lower()
     ]
-    paths = [f"{prefix}/{name}" for name in alike]
-    dead = list(dict.fromkeys(one.path for one in host.meters.ended_actors.ended()))
-    paths += difflib.get_close_matches(f"{prefix}/{wanted}", dead, NEAR_MAX)
+    paths = [f"{prefix}/{name}" for name in similar]
+    ended = list(dict.fromkeys(one.path for one in host.meters.ended_actors.entries()))
+    paths += difflib.get_close_matches(f"{prefix}/{wanted}", ended, NEAR_MAX)
     return tuple(list(dict.fromkeys(paths))[:NEAR_MAX])
 
 
-# --- telling --------------------------------------------------------------------------------
+# --- contracts ------------------------------------------------------------------------------------
 
 
 def _history(host: CellHost[Cell], cell: Cell) -> ActorHistory:
@@ -117,7 +118,7 @@ def _history(host: CellHost[Cell], cell: Cell) -> ActorHistory:
         try:
             child = children.supervisor.child(cell.id)
         except ActorNotFound:
-            pass  # Gone for its supervisor, and about to go for its family.
+            pass  # Its supervisor has removed it; its cell is about to follow.
         else:
             restarts, restart = child.restarts, child.spec.restart.value
     return ActorHistory(
@@ -144,18 +145,18 @@ def _history_of_ended(host: CellHost[Cell], ended: Ended) -> ActorHistory:
         cell=ended.cell,
         incarnation=ended.incarnation,
         ended_ago_s=host.now() - ended.at_s,
-        ended=_told(ended.reason),
+        ended=_rendered(ended.reason),
         entries=entries_of(ended.history, host.now()),
     )
 
 
-def _told(reason: Exit) -> str:
+def _rendered(reason: Exit) -> str:
     message = str(reason.detail.get("message", ""))
     return f"{reason.kind.value}: {message}" if message else reason.kind.value
 
 
 def entries_of(history: Sequence[Any], now: float) -> tuple[HistoryEntry, ...]:
-    """What a supervisor remembers of a child, as it is told."""
+    """A supervisor's history of a child, as contracts."""
     return tuple(
         HistoryEntry(
             ago_s=max(0.0, now - entry.at_s),
@@ -171,7 +172,7 @@ def entries_of(history: Sequence[Any], now: float) -> tuple[HistoryEntry, ...]:
 
 
 def supervision_of(spec: SupervisorSpec) -> str:
-    """How a supervisor judges, in a few words."""
+    """The strategy and intensity of a supervisor, as text."""
     intensity = spec.intensity
     return (
         f"{spec.strategy.value}, at most {intensity.restarts:,} restarts "

@@ -1,7 +1,7 @@
-"""The meters of a host: what is counted and measured so that one can look into it.
+"""The meters of a host: its counters and measurements, for views and metrics.
 
-Counting costs nothing while nobody looks: what happens rarely is counted always, how much
-each actor handles only for some seconds after a look.
+Rare events are always counted. The messages that each actor handles are counted only for
+some seconds after a query, so that counting costs nothing otherwise.
 """
 
 import asyncio
@@ -15,15 +15,15 @@ from .metric_sources import Instruments
 __all__ = ["Activity", "Meters", "Vitals", "Window", "no_vitals"]
 
 WINDOW_MIN_S: Final = 0.5
-"""A look after less than that gets the counts of the window before."""
+"""A query sooner after the last one gets the counts of the window before."""
 LEASE_S: Final = 10.0
-"""For how long after a look it is counted what each actor handles."""
+"""For how long after a query the messages of each actor are counted."""
 ACTIVE_MAX: Final = 100_000
-"""Actors counted in one window; what others handle is counted for the host alone."""
+"""Actors counted in one window; the messages of others count for the host only."""
 
 
 class Vitals(NamedTuple):
-    """What the operating system says of a host's process."""
+    """The readings of the operating system for a host's process."""
 
     pid: int
     node: str
@@ -32,26 +32,26 @@ class Vitals(NamedTuple):
 
 
 def no_vitals() -> Vitals:
-    """Those of a process that nobody looks at."""
+    """The readings of a process without a source of readings."""
     return Vitals(0, "", 0, 0.0)
 
 
 class Window(NamedTuple):
-    """What actors handled within some seconds."""
+    """The messages that actors handled within some seconds."""
 
     seconds: float
     handled: dict[int, int]
-    """By cell; an actor that handled nothing is not in it."""
+    """Their number by cell; an actor that handled none is not in it."""
 
 
 class Activity:
-    """How much each actor handles, counted while somebody looks."""
+    """The messages that each actor handles, counted while a query needs them."""
 
     def __init__(self) -> None:
         self._counts: dict[int, int] = {}
 
     def add(self, number: int, count: int) -> None:
-        """An actor handled so many messages in its turn."""
+        """Count the messages that an actor handled in one turn."""
         counts = self._counts
         if number in counts:
             counts[number] += count
@@ -59,16 +59,16 @@ class Activity:
             counts[number] = count
 
     def take(self) -> dict[int, int]:
-        """The counts since this was last called."""
+        """Take the counts since the last call."""
         counts, self._counts = self._counts, {}
         return counts
 
 
 class CountsActivity(Protocol):
-    """What runs the actors of a host."""
+    """A dispatcher, for the meters."""
 
     activity: Activity | None
-    """Counts what each actor handles; None while nobody looks."""
+    """Counts the messages of each actor; None while no query needs them."""
 
 
 class Meters:
@@ -82,25 +82,25 @@ class Meters:
     ) -> None:
         self._loop = loop
         self._dispatcher = dispatcher
-        self.born_s: Final = loop.time()
+        self.started_s: Final = loop.time()
         self.ended_actors: Final = EndedActors()
         self.restarts = 0
         """Restarts of actors since the start."""
         self.hosts_replaced: Callable[[], int] | None = None
-        """Where the root is: how many hosts were replaced since the start."""
+        """On the root's host: how many hosts were replaced since the start."""
         self.lag: Final = LoopLag(loop)
-        """Runs where a watchdog does."""
+        """The lag of the event loop; measured if the host has a watchdog."""
         self.vitals = vitals
         self.instruments: Final = Instruments()
-        """What others measure in this process."""
+        """The metric sources of other parts of this process."""
         self._window = Window(0.0, {})
         self._window_began_s = 0.0
-        self._looked_s = 0.0
+        self._queried_s = 0.0
         self._lease: asyncio.TimerHandle | None = None
 
     def window(self) -> Window:
-        """What each actor handled lately; counting begins with the first look."""
-        now = self._looked_s = self._loop.time()
+        """The messages that each actor handled lately; the first query starts the counting."""
+        now = self._queried_s = self._loop.time()
         dispatcher = self._dispatcher
         if dispatcher.activity is None:
             dispatcher.activity = Activity()
@@ -113,7 +113,7 @@ class Meters:
         return self._window
 
     def _lease_ends(self) -> None:
-        ends_s = self._looked_s + LEASE_S
+        ends_s = self._queried_s + LEASE_S
         if self._loop.time() < ends_s:
             self._lease = self._loop.call_at(ends_s, self._lease_ends)
         else:
@@ -125,7 +125,7 @@ class Meters:
         self._lease = None
 
     def close(self) -> None:
-        """Count and measure no longer."""
+        """Stop counting and measuring."""
         self.lag.stop()
         if self._lease is not None:
             self._lease.cancel()

@@ -1,10 +1,10 @@
-"""What is measured in this process beside the host itself: by a journal, a cache, a projector.
+"""Metric sources: the readings of a journal, a cache or a projector on a host.
 
-Whoever measures adds a source to the instruments of its host, and takes it out when it ends.
-Of a name that several sources have, counts are added up, and of gauges the largest is told.
+A part adds a source to the instruments of its host, and removes it when it ends. If several
+sources have the same name, their counts are added up, and the largest of their gauges counts.
 
-Invariants: counts never go back, also when a source is taken out; a name has at most
-`LABELS_MAX` labels, what has another one is told together under `OTHER`.
+Invariants: a count never decreases, also when a source is removed; a metric has at most
+`LABELS_MAX` labels, and all further labels are summed up under `OTHER`.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,22 +13,22 @@ from typing import Final, NamedTuple
 __all__ = ["LABELS_MAX", "OTHER", "Instruments", "Name", "Reading", "Source"]
 
 LABELS_MAX: Final = 100
-"""Projections and groups of consumers that are told by their names on one host."""
+"""Projections and groups of consumers with labels of their own on one host."""
 OTHER: Final = "other"
 
 
 class Name(NamedTuple):
-    """A metric, and the value of its one label of its own: empty when it has none."""
+    """A metric, and the value of its one label; empty when it has no label."""
 
     metric: str
     label: str = ""
 
 
 class Reading(NamedTuple):
-    """What a source has measured."""
+    """The reading of a source."""
 
     counts: Mapping[Name, float]
-    """They only grow while the source is there."""
+    """Counts, which only grow as long as the source is added."""
     gauges: Mapping[Name, float]
 
 
@@ -42,51 +42,51 @@ class Instruments:
         self._sources: dict[int, Source] = {}
         self._number = 0
         self._owned: dict[int, list[Callable[[], None]]] = {}
-        """By the actor that has added them: what takes them out."""
-        self._kept: dict[Name, float] = {}
-        """What sources had counted that are not here any more."""
+        """The functions that remove the sources of an actor, by cell."""
+        self._ended_counts: dict[Name, float] = {}
+        """The counts of removed sources."""
         self._labels: dict[str, set[str]] = {}
 
     def add(self, source: Source) -> Callable[[], None]:
-        """Read this source too; gives what takes it out again, and may be called twice."""
+        """Add a source; returns a function that removes it, and may be called twice."""
         self._number = number = self._number + 1
         self._sources[number] = source
 
         def end() -> None:
             if self._sources.pop(number, None) is not None:
-                self._count(self._kept, source().counts)
+                self._count(self._ended_counts, source().counts)
 
         return end
 
-    def add_of(self, cell: int, source: Source) -> None:
-        """Read this source until the actor's incarnation ends."""
+    def add_for(self, cell: int, source: Source) -> None:
+        """Add a source until the actor's incarnation ends."""
         self._owned.setdefault(cell, []).append(self.add(source))
 
     def drop(self, cell: int) -> None:
-        """An actor's incarnation has ended."""
+        """Remove the sources of an ended incarnation."""
         if self._owned:
             for end in self._owned.pop(cell, ()):
                 end()
 
     def read(self) -> Reading:
-        """What all sources have measured by now."""
+        """The reading of all sources together."""
         counts: dict[Name, float] = {}
         gauges: dict[Name, float] = {}
-        self._count(counts, self._kept)
+        self._count(counts, self._ended_counts)
         for source in tuple(self._sources.values()):
             reading = source()
             self._count(counts, reading.counts)
             for name, value in reading.gauges.items():
-                told = self._told(name)
-                gauges[told] = max(value, gauges.get(told, value))
+                bounded = self._bounded_name(name)
+                gauges[bounded] = max(value, gauges.get(bounded, value))
         return Reading(counts, gauges)
 
     def _count(self, to: dict[Name, float], counts: Mapping[Name, float]) -> None:
         for name, value in counts.items():
-            told = self._told(name)
-            to[told] = to.get(told, 0.0) + value
+            bounded = self._bounded_name(name)
+            to[bounded] = to.get(bounded, 0.0) + value
 
-    def _told(self, name: Name) -> Name:
+    def _bounded_name(self, name: Name) -> Name:
         labels = self._labels.setdefault(name.metric, set())
         if name.label not in labels:
             if len(labels) >= LABELS_MAX:

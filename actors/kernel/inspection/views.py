@@ -1,7 +1,7 @@
-"""Looks at one host: its numbers, its tree of actors, its busiest ones.
+"""Views of one host: its counters, its tree of actors, its busiest actors.
 
-A look takes what is there without stopping anything. It is limited in what it tells, and
-what takes long with many actors is done in slices, so that handlers run in between.
+A query does not stop the host. Its answer is limited in size, and work that takes long with
+many actors is done in slices, so that handlers run in between.
 """
 
 import asyncio
@@ -23,25 +23,25 @@ from ..ports import CellHost, Children
 __all__ = ["ACTORS_MAX", "Depths", "ViewHost", "measure_mailboxes", "view_host"]
 
 FAILURE_CHARS_MAX: Final = 200
-"""A longer reason is cut in views: a line of `callboard tree` is for looking."""
+"""A longer reason is cut in views, to fit into a line of `callboard tree`."""
 ACTORS_MAX: Final = 10_000
-"""Actors told one by one, whatever a look asks for."""
+"""The largest number of actors in a view, whatever a query asks for."""
 BUSIEST_MAX: Final = 1_000
 LINKS_MAX: Final = 1_000
 DEPTH_MAX: Final = 50
-"""Generations of a tree that are told. What is below is counted by its parent."""
-NOBODY: Final = -1
+"""The largest depth of a tree in a view. A parent has the number of its children below that."""
+NO_PARENT: Final = -1
 """The parent of top-level actors."""
 SLICE_CELLS: Final = 10_000
 """Cells measured in a row: well under a millisecond."""
 
 
 class ViewHost(CellHost[Cell], Protocol):
-    """What is looked at: a host."""
+    """The host, for its views."""
 
     @property
     def links(self) -> Mapping[int, Link]:
-        """The ways to other hosts."""
+        """The links to other hosts."""
 
     @property
     def pending(self) -> Mapping[int, Call]:
@@ -54,11 +54,11 @@ class Depths(NamedTuple):
     total: int
     deepest: int
     fullest: list[Cell]
-    """Cells with the fullest mailboxes, as many as were asked for."""
+    """The cells with the fullest mailboxes, as many as requested."""
 
 
 async def view_host(host: ViewHost, request: QueryHost) -> HostView:
-    """What is on this host now."""
+    """A view of this host now."""
     busiest: tuple[ActorLoad, ...] = ()
     links: tuple[LinkView, ...] = ()
     window_s = 0.0
@@ -85,7 +85,7 @@ async def view_host(host: ViewHost, request: QueryHost) -> HostView:
         dead_letters=dict(host.dispatcher.dead_letters.counts),
         memory_bytes=vitals.memory_bytes,
         at_s=host.now(),
-        uptime_s=host.now() - meters.born_s,
+        uptime_s=host.now() - meters.started_s,
         is_stopping=host.spawner.is_stopping,
         top_level=len(siblings.cells),
         strategy=siblings.spec.strategy.value,
@@ -112,9 +112,9 @@ def _members(host: ViewHost, siblings: Children[Cell], actors_max: int) -> tuple
 
 
 def _choose(host: ViewHost, guardian: Children[Cell], actors_max: int) -> dict[int, None]:
-    """The cells to tell: who failed lately with all ancestors, then generation by generation."""
+    """The cells of the view: lately failed ones with all ancestors, then level by level."""
     chosen, by_parent = _troubled(host, actors_max)
-    generations = deque([(NOBODY, guardian, 1)])
+    generations = deque([(NO_PARENT, guardian, 1)])
     while generations:
         parent, siblings, depth = generations.popleft()
         here = by_parent.get(parent, [])
@@ -129,7 +129,7 @@ def _choose(host: ViewHost, guardian: Children[Cell], actors_max: int) -> dict[i
 
 
 def _troubled(host: ViewHost, actors_max: int) -> tuple[dict[int, None], dict[int, list[int]]]:
-    """Living actors that failed lately, the newest first, and their ancestors; by parent too."""
+    """Living actors that failed lately, newest first, and their ancestors; also by parent."""
     chosen: dict[int, None] = {}
     by_parent: dict[int, list[int]] = {}
     for number in reversed(host.meters.ended_actors.failed_at_s):
@@ -139,13 +139,13 @@ def _troubled(host: ViewHost, actors_max: int) -> tuple[dict[int, None], dict[in
             continue
         for cell in new:
             chosen[cell.id] = None
-            parent = NOBODY if cell.parent is None else cell.parent.id
+            parent = NO_PARENT if cell.parent is None else cell.parent.id
             by_parent.setdefault(parent, []).append(cell.id)
     return chosen, by_parent
 
 
 def _line_of(host: ViewHost, number: int) -> list[Cell]:
-    """A living cell and its ancestors; empty when one of them is about to go."""
+    """A living cell and its ancestors; empty when one of them is about to end."""
     line = []
     cell = host.cells.get(number)
     while cell is not None:
@@ -160,7 +160,7 @@ def _line_of(host: ViewHost, number: int) -> list[Cell]:
 def _views(
     host: ViewHost, siblings: Children[Cell], chosen: dict[int, None]
 ) -> tuple[ActorView, ...]:
-    # In the order of their start; a family of many is not gone through for the sake of few.
+    # In the order of their start; for few chosen cells, do not walk through many siblings.
     if len(siblings.cells) <= 4 * len(chosen):
         cells = [cell for cell in siblings.cells.values() if cell.id in chosen]
     else:
@@ -196,16 +196,16 @@ def _view(
 
 
 def _running(cell: Cell) -> int:
-    """How many of its handlers run or wait; a cell that others serve has none of its own."""
+    """How many of its handlers run or wait; a cell that only routes messages has none."""
     return 0 if cell.is_quiet else cell.behaviour.concurrency - cell.free
 
 
 def _trouble(siblings: Children[Cell], cell: Cell) -> tuple[int, str, str, bool]:
-    """How often it was restarted, why last, and how it is restarted."""
+    """The number of restarts, the last failure, the restart policy, and the significance."""
     try:
         child = siblings.supervisor.child(cell.id)
     except ActorNotFound:
-        return 0, "", "", False  # Gone for its supervisor, and about to go for its family.
+        return 0, "", "", False  # Its supervisor has removed it.
     kind, significant = child.spec.restart.value, child.spec.significant
     if child.last_exit is None or not child.last_exit.is_abnormal:
         return child.restarts, "", kind, significant
@@ -217,7 +217,7 @@ def _trouble(siblings: Children[Cell], cell: Cell) -> tuple[int, str, str, bool]
 
 
 async def measure_mailboxes(host: ViewHost, fullest_max: int = 0) -> Depths:
-    """How full the mailboxes are; the control actor's own does not count."""
+    """How full the mailboxes are, without that of the control actor."""
     cells = list(host.cells.values())
     total, deepest = 0, 0
     fullest: list[tuple[int, int]] = []

@@ -1,3 +1,8 @@
-"""How actors start, fail, restart and stop on a host."""
+"""The lifecycle of actors on a host: start, failure, restart and stop.
+
+`Spawner` makes cells, `CellChildren` carries out the decisions of a supervisor, and
+`Termination` ends cells. `Cleanup` drops what an incarnation has registered, and the mailbox
+policy decides about waiting messages.
+"""
 
 __all__: list[str] = []

@@ -1,7 +1,7 @@
-"""A family: the children of one cell (or of the host itself), under one supervisor.
+"""The child runner of actors: the children of one cell, or of the host, under one supervisor.
 
-The supervisor decides, the family performs: it makes actors, stops cells, and reports
-back. It is the `ChildRunner` of actors; hosts have another one with the same core.
+The supervisor decides; the child runner makes actors, stops cells, and reports back. Hosts
+have another `ChildRunner` under the same supervisor core.
 """
 
 import asyncio
@@ -14,14 +14,14 @@ from callboard.messages.core.errors import ActorStartFailed, CallboardError, Nam
 from callboard.messages.ports import SupervisorPort, TimerHandle
 
 from ..cell import Cell, Lifecycle
-from ..failures import is_being_cancelled, linked_ended
+from ..failures import is_being_cancelled, linked_exit_error
 from ..ports import CellHost
 
 __all__ = ["CellChildren"]
 
 
 class CellChildren:
-    """Performs one supervisor's decisions on cells."""
+    """Carries out the decisions of one supervisor on cells."""
 
     __slots__ = (
         "_host",
@@ -51,7 +51,7 @@ class CellChildren:
         return supervisor
 
     def add(self, cell: Cell, spec: ChildSpec) -> None:
-        """Start a child; the outcome of its first start is what `started` waits for.
+        """Start a child; `wait_started` waits for the outcome of its first start.
 
         Raises `NameTaken` when a living sibling has its name.
         """
@@ -59,7 +59,7 @@ class CellChildren:
         if name is not None:
             if name in self._names:
                 raise NameTaken(
-                    f"{cell.path} lives already.", advice="Choose another name, or stop that one."
+                    f"{cell.path} exists already.", advice="Choose another name, or stop that one."
                 )
             self._names[name] = cell.id
         self.cells[cell.id] = cell
@@ -74,12 +74,12 @@ class CellChildren:
     def add_all(self, cells: Sequence[Cell], spec: ChildSpec) -> None:
         """Start children that share a spec, and have neither names nor start hooks.
 
-        As `add` for each, at less than half the cost; all of them, or none.
+        Like `add` for each, at less than half the cost; it adds all of them or none.
         """
         numbers = [cell.id for cell in cells]
-        born = dict(zip(numbers, cells, strict=True))
-        self.cells.update(born)
-        self._host.cells.update(born)
+        added = dict(zip(numbers, cells, strict=True))
+        self.cells.update(added)
+        self._host.cells.update(added)
         try:
             self.supervisor.add_children(spec, numbers)
         except CallboardError:
@@ -88,7 +88,7 @@ class CellChildren:
                 self._host.cells.pop(cell.id, None)
             raise
 
-    async def started(self, cell: Cell) -> None:
+    async def wait_started(self, cell: Cell) -> None:
         """Wait for the outcome of a first start; raises `ActorStartFailed`."""
         if cell.lifecycle == Lifecycle.STARTING and cell.id in self.cells:
             waiting = self._waiting.get(cell.id)
@@ -96,9 +96,9 @@ class CellChildren:
                 waiting = self._waiting[cell.id] = self._host.loop.create_future()
             await asyncio.shield(waiting)
 
-    def failed(self, cell: Cell, reason: Exit) -> None:
-        """A running child failed; its actor is gone already."""
-        self._host.meters.ended_actors.failed(cell, reason, self._host.now())
+    def child_failed(self, cell: Cell, reason: Exit) -> None:
+        """A running child has failed or stopped itself; it has no actor any more."""
+        self._host.meters.ended_actors.record_failure(cell, reason, self._host.now())
         self.supervisor.child_exited(cell.id, cell.incarnation, reason)
 
     def remove(self, cell: Cell) -> None:
@@ -106,9 +106,9 @@ class CellChildren:
         self.supervisor.remove_child(cell.id)
 
     def patience_s(self) -> float:
-        """How long an ordered stop of these may take, each within its own time.
+        """How long an ordered stop of all children may take, each within its own timeout.
 
-        One without a limit counts nothing: its time is that of whoever stops them.
+        A child without a timeout adds nothing: the timeout of the cell that stops it counts.
         """
         total_s = 0.0
         for number, timeout in self.supervisor.stop_timeouts():
@@ -120,17 +120,17 @@ class CellChildren:
                 total_s += cell.children.patience_s() if is_own else 0.0
         return total_s
 
-    def is_member(self, cell: Cell) -> bool:
-        """Whether a child was declared with its supervisor, and so outlives its own end."""
+    def is_declared(self, cell: Cell) -> bool:
+        """Whether the supervisor's spec declares the child, so that it outlives its own end."""
         return False
 
     def stop_for_good(self, cell: Cell) -> None:
-        """Refuse what waits for a declared child if that stays down."""
+        """Refuse the messages that wait for a declared child, if the child stays down."""
 
     # --- ChildRunner ------------------------------------------------------------
 
     def start_child(self, child: ChildId, incarnation: int, spec: ChildSpec) -> None:
-        """Make the actor of a cell: at once, or in a task when it has a start hook."""
+        """Make the actor of a cell, and run its start hook in a task, if it has one."""
         assert isinstance(child, int)
         cell = self.cells[child]
         is_first = not cell.incarnation
@@ -150,7 +150,7 @@ class CellChildren:
     def start_children(
         self, children: Sequence[ChildId], first_incarnation: int, spec: ChildSpec
     ) -> None:
-        """Make the actors of new cells, those of `add_all`: there is no hook to wait for."""
+        """Make the actors of the cells of `add_all`, which have no start hooks."""
         cells: Any = self.cells
         for incarnation, child in enumerate(children, first_incarnation):
             cell = cells[child]
@@ -163,13 +163,13 @@ class CellChildren:
                 self._start_failed(cell, incarnation, error, is_first=True)
                 continue
             cell.lifecycle = Lifecycle.RUNNING
-            if cell.mailbox:  # The constructor of another has told it something.
+            if cell.mailbox:  # The constructor of another child has sent it a message.
                 cell.schedule()
-        # Those that failed are forgotten already, and left out.
+        # The supervisor skips the children whose start failed: it has forgotten them.
         self.supervisor.children_started(children, first_incarnation)
 
     def run_start_hook(self, cell: Cell, incarnation: int, *, is_first: bool) -> None:
-        """Let the start hook of a child run; the child runs when that is through."""
+        """Run the start hook of a child; the child runs once the hook has returned."""
         hook = self._run_started_hook(cell, incarnation, is_first=is_first)
         self._host.termination.start_hooks[cell.id] = self._host.start_task(hook)
 
@@ -178,54 +178,56 @@ class CellChildren:
         try:
             await cell.run_started(self._host.context(cell))
         except (KeyboardInterrupt, GeneratorExit):
-            raise  # The second: its process has ended before it.
+            raise  # GeneratorExit: the process ends before the coroutine does.
         except BaseException as error:
             if is_being_cancelled(error):
                 raise
             self._start_failed(cell, incarnation, error, is_first=is_first)
             return
         finally:
-            self._hook_over(cell)
+            self._forget_hook(cell)
         if cell.incarnation == incarnation and cell.lifecycle == Lifecycle.STARTING:
-            exit_signal = self._host.monitors.exit_signal_late(cell)
+            exit_signal = self._host.monitors.take_late_exit(cell)
             if exit_signal is not None:
-                self.did_not_start(cell, linked_ended(cell, exit_signal), is_first=is_first)
+                self.mark_start_failed(
+                    cell, linked_exit_error(cell, exit_signal), is_first=is_first
+                )
                 return
-            self.runs(cell, incarnation)
+            self.mark_running(cell, incarnation)
 
-    def _hook_over(self, cell: Cell) -> None:
+    def _forget_hook(self, cell: Cell) -> None:
         hooks = self._host.termination.start_hooks
         if hooks.get(cell.id) is asyncio.current_task():
             del hooks[cell.id]
 
-    def runs(self, cell: Cell, incarnation: int) -> None:
+    def mark_running(self, cell: Cell, incarnation: int) -> None:
         """The start of a child has succeeded."""
         cell.lifecycle = Lifecycle.RUNNING
         waiting = self._waiting.pop(cell.id, None) if self._waiting else None
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
         self.supervisor.child_started(cell.id, incarnation)
-        cell.began()
+        cell.wake()
 
     def _start_failed(
         self, cell: Cell, incarnation: int, error: BaseException, *, is_first: bool
     ) -> None:
         if cell.incarnation != incarnation or cell.lifecycle != Lifecycle.STARTING:
             return
-        self.did_not_start(cell, cell.start_failure(error), is_first=is_first)
+        self.mark_start_failed(cell, cell.start_error(error), is_first=is_first)
 
-    def did_not_start(self, cell: Cell, failure: ActorStartFailed, *, is_first: bool) -> None:
+    def mark_start_failed(self, cell: Cell, failure: ActorStartFailed, *, is_first: bool) -> None:
         """The start of a child has failed."""
         cell.actor = None
         waiting = self._waiting.pop(cell.id, None)
         if waiting is not None and not waiting.done():
             waiting.set_exception(failure)
-            waiting.exception()  # Retrieved here: the spawner may have given up waiting.
-        elif is_first and not self.is_member(cell):
+            waiting.exception()  # Retrieved: the spawner may no longer wait for it.
+        elif is_first and not self.is_declared(cell):
             self._host.termination.start_failures[cell.id] = failure
         reason = Exit.of_error(ExitReason.START_FAILED, failure)
-        self._host.cleanup.never_ran(cell, reason)
-        self._host.meters.ended_actors.failed(cell, reason, self._host.now())
+        self._host.cleanup.discard_start(cell, reason)
+        self._host.meters.ended_actors.record_failure(cell, reason, self._host.now())
         self.supervisor.child_start_failed(cell.id, cell.incarnation, reason)
         self.stop_for_good(cell)
 
@@ -238,7 +240,7 @@ class CellChildren:
         *,
         comes_back: bool,
     ) -> None:
-        """Stop a cell in order and report it."""
+        """Stop a cell in order and report its end."""
         assert isinstance(child, int)
         cell = self.cells[child]
 
@@ -248,26 +250,26 @@ class CellChildren:
         self._host.termination.stop(cell, timeout, reason, stopped, comes_back=comes_back)
 
     def child_gone(self, child: ChildId, reason: Exit) -> None:
-        """A child ended for good: its messages are dead letters now."""
+        """A child has ended for good: remove its cell."""
         cell = self.cells.get(child) if isinstance(child, int) else None
         if cell is not None:
-            self._remember(cell, reason)
+            self._record_end(cell, reason)
             self._forget(cell)
-            self._host.termination.gone(cell, reason)
+            self._host.termination.remove(cell, reason)
 
     def supervisor_started(self) -> None:
-        """Every declared child runs; where there are none, nobody waits for that."""
+        """Every declared child runs; without declared children there is nothing to do."""
 
     def supervisor_stopped(self, reason: Exit) -> None:
-        """All children have stopped; the owner decides what that means."""
+        """All children have stopped; the owner decides what follows."""
         for cell in list(self.cells.values()):
-            if self.is_member(cell):
-                self._forget(cell)  # Its owner has it; what becomes of that is not known yet.
+            if self.is_declared(cell):
+                self._forget(cell)  # Its owner keeps the cell, and decides about it later.
                 continue
             if not self._host.spawner.is_stopping:
-                self._remember(cell, reason)
+                self._record_end(cell, reason)
             self._forget(cell)
-            self._host.termination.gone(cell, reason)
+            self._host.termination.remove(cell, reason)
         self._on_stopped(reason)
 
     def set_timer(self, at_s: float, callback: Callable[[], None]) -> TimerHandle:
@@ -278,9 +280,9 @@ class CellChildren:
         """The child of that name."""
         return self.cells.get(self._names.get(name, -1))
 
-    def _remember(self, cell: Cell, reason: Exit) -> None:
+    def _record_end(self, cell: Cell, reason: Exit) -> None:
         history = self.supervisor.history(cell.id).entries
-        self._host.meters.ended_actors.gone(cell, reason, self._host.now(), history)
+        self._host.meters.ended_actors.record_end(cell, reason, self._host.now(), history)
 
     def _forget(self, cell: Cell) -> None:
         self.cells.pop(cell.id, None)

@@ -1,7 +1,7 @@
-"""What an incarnation of an actor has besides its state, and what ends with it.
+"""The cleanup after an incarnation: what it has registered on the host ends with it.
 
-Watches, links, timers, subscriptions, what it measures, and the notices of all of these that it
-has not handled. Actors that have none of them are not in any table here.
+That are its watches, links, timers, subscriptions and metric sources, and their notices that
+it has not handled. An actor without any of them is in no table.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ __all__ = ["Cleanup"]
 
 
 class Cleanup:
-    """Clears up after incarnations, and tells those that are tied to them."""
+    """Clears up after incarnations, and notifies their watchers and linked actors."""
 
     __slots__ = ("_host", "_notices", "_subscriptions", "_timers")
 
@@ -36,23 +36,23 @@ class Cleanup:
         self._timers = timers
         self._subscriptions = subscriptions
 
-    def leave(self, cell: Cell) -> Sequence[End]:
-        """An incarnation has ended; gives whom `tell` is to tell of it."""
+    def detach(self, cell: Cell) -> Sequence[End]:
+        """Drop what an ended incarnation has registered; returns the ends for `notify`."""
         self._drop(cell.id)
-        return self._host.monitors.leave(cell.id)
+        return self._host.monitors.detach(cell.id)
 
-    def tell(self, ends: Sequence[End], cell: Cell, reason: Exit) -> None:
-        """Tell how it ended, now that its supervisor has decided (or will take its time)."""
+    def notify(self, ends: Sequence[End], cell: Cell, reason: Exit) -> None:
+        """Notify watchers and linked actors of the end, once its supervisor has decided."""
         if ends:
             self._host.monitors.release(ends, reason, comes_back=self._comes_back(cell))
 
-    def tell_soon(self, ends: Sequence[End], cell: Cell, reason: Exit) -> None:
-        """The same, once its supervisor is through with what it is doing."""
+    def notify_soon(self, ends: Sequence[End], cell: Cell, reason: Exit) -> None:
+        """Notify them once the supervisor has finished what it does now."""
         if ends:
-            self._host.loop.call_soon(self.tell, ends, cell, reason)
+            self._host.loop.call_soon(self.notify, ends, cell, reason)
 
-    def never_ran(self, cell: Cell, reason: Exit) -> None:
-        """A start failed, whose hook may have asked for things."""
+    def discard_start(self, cell: Cell, reason: Exit) -> None:
+        """A start has failed: drop what its hook has registered."""
         self._drop(cell.id)
         self._host.monitors.abandon(cell.id, reason)
 
@@ -63,13 +63,13 @@ class Cleanup:
         self._host.meters.instruments.drop(number)
 
     def close(self) -> None:
-        """Forget everything: the host is gone."""
+        """The host closes: drop everything."""
         self._timers.close()
         self._subscriptions.close()
         self._host.monitors.close()
 
     def _comes_back(self, cell: Cell) -> bool | None:
-        """Whether it is started again, as far as that has been decided."""
+        """Whether the actor starts again; None while that is undecided."""
         if self._host.cells.get(cell.id) is not cell:
             return False
         if cell.lifecycle == Lifecycle.RUNNING:

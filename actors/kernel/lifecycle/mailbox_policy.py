@@ -1,4 +1,4 @@
-"""What becomes of the messages that wait when their actor restarts, or ends for good."""
+"""The mailbox policy: waiting messages when their actor restarts, or ends for good."""
 
 from collections import deque
 from typing import Any
@@ -10,17 +10,17 @@ from ..asks import Ask
 from ..cell import Cell
 from ..monitors.notices import is_notice
 
-__all__ = ["accept_waiting", "actor_restarts", "refuse_waiting", "stopped_too_soon"]
+__all__ = ["apply_restart_policy", "refuse_waiting", "reopen_mailbox", "stopped_early_error"]
 
 
-def accept_waiting(cell: Cell) -> None:
-    """From now on until its next start, a stopping cell takes messages."""
+def reopen_mailbox(cell: Cell) -> None:
+    """Let a stopping cell take messages, for its next start."""
     if cell.mailbox is None:
-        cell.mailbox = deque()  # Without one, a cell that stops refuses.
+        cell.mailbox = deque()  # A stopping cell without a mailbox refuses messages.
 
 
-def actor_restarts(cell: Cell) -> None:
-    """The actor of a cell has failed: do with what waits as its class says."""
+def apply_restart_policy(cell: Cell) -> None:
+    """The actor of a cell restarts: treat waiting messages as `mailbox_on_restart` says."""
     stashed = cell.dispatcher.stashes.take(cell)
     policy = cell.behaviour.mailbox_on_restart
     if policy is OnRestart.KEEP:
@@ -30,7 +30,7 @@ def actor_restarts(cell: Cell) -> None:
     kept: list[Any] = []
     for item in (*stashed, *cell.drain()):
         if is_notice(item):
-            kept.append(item)  # Owed to the actor, and its owner knows to whom.
+            kept.append(item)  # The cleanup withdraws the notices of an ended incarnation.
         elif type(item) is Ask:
             item.fail(
                 ActorRestarted(
@@ -49,14 +49,14 @@ def actor_restarts(cell: Cell) -> None:
 
 
 def refuse_waiting(cell: Cell) -> None:
-    """The actor of a cell has ended: whoever waits for it is told."""
+    """The actor of a cell has ended: fail waiting asks; waiting tells become dead letters."""
     dispatcher = cell.dispatcher
     waiting = cell.drain()
     stashed = dispatcher.stashes.take(cell)
     for item in (*stashed, *waiting) if stashed else waiting:
-        failure = dispatcher.attempts.last_failure(cell, item)
+        failure = dispatcher.redelivery.last_failure(cell, item)
         if type(item) is Ask:
-            item.fail(failure or stopped_too_soon(cell, may_have_run=False))
+            item.fail(failure or stopped_early_error(cell, may_have_run=False))
         elif failure is not None:
             dispatcher.dead_letters.dead("handler_failed", cell.path, item, failure)
         else:
@@ -65,8 +65,8 @@ def refuse_waiting(cell: Cell) -> None:
         cell.notify_room_waiters()
 
 
-def stopped_too_soon(cell: Cell, *, may_have_run: bool) -> ActorStopped:
-    """The error for an asker whose actor ended first."""
+def stopped_early_error(cell: Cell, *, may_have_run: bool) -> ActorStopped:
+    """The error for an asker whose actor stopped before it answered."""
     when = "while" if may_have_run else "before"
     return ActorStopped(
         f"{cell.path} stopped {when} it handled the request.",

@@ -1,4 +1,4 @@
-"""How actors come to a host: cells, their numbers, their families, their contracts."""
+"""The spawner of a host: it makes cells, numbers them, and adds them to their parents."""
 
 import asyncio
 import functools
@@ -24,15 +24,15 @@ from .children import CellChildren
 __all__ = ["FIRST_LOCAL_CELL", "GUARDIAN", "Spawner"]
 
 FIRST_LOCAL_CELL: Final = 1 << 32
-"""Cells below are numbered by the root, so that they keep their number when their host dies."""
+"""The root gives the numbers below, so that a cell keeps its number when its host dies."""
 
 GUARDIAN: Final = SupervisorSpec(intensity=Intensity(restarts=10_000, period_s=10.0))
-"""How a host supervises its top-level actors. They are thousands and fail independently;
-what keeps a crash loop slow is the back-off, and what is beyond this is the host's own."""
+"""How a host supervises its top-level actors. They are thousands and fail independently: the
+back-off slows a crash loop down, and above this intensity the host itself fails."""
 
 
 class Spawner:
-    """Makes cells and hands them to their families."""
+    """Makes cells, and adds them to the children of their parents."""
 
     def __init__(self, host: CellHost[Cell], on_failed: Callable[[Exit], None] | None) -> None:
         self._host = host
@@ -42,12 +42,12 @@ class Spawner:
         self._guardian: CellChildren | None = None
         self._all_stopped: asyncio.Future[None] | None = None
         self.comes_back = False
-        """Whether the host is stopped only to be started again, in another process."""
+        """Whether the host stops for a restart, in another process."""
         self._specs: dict[tuple[Restart, StopTimeout | None], ChildSpec] = {}
 
     @property
     def guardian(self) -> CellChildren:
-        """The family of the top-level actors."""
+        """The child runner of the top-level actors."""
         if self._guardian is None:
             self._guardian = CellChildren(self._host, GUARDIAN, self._guardian_stopped)
         return self._guardian
@@ -60,7 +60,7 @@ class Spawner:
     async def stop_all(self, *, comes_back: bool = False) -> None:
         """Stop all top-level actors in reverse order of their starts, and wait.
 
-        With `comes_back`, another process is to take the slot over with the same actors.
+        With `comes_back`, another process will take over the slot with the same actors.
         """
         if self._guardian is None:
             return
@@ -99,7 +99,7 @@ class Spawner:
         stop_timeout: StopTimeout | None = None,
         number: int | None = None,
     ) -> Cell:
-        """Begin to start an actor; `outcome` tells how it went.
+        """Begin to start an actor; `outcome` waits for the start.
 
         Raises `SpecError` when the class is no proper actor, `NameTaken` for its name.
         """
@@ -116,31 +116,31 @@ class Spawner:
         stop_timeout: StopTimeout | None = None,
         number: int | None = None,
     ) -> Cell:
-        """As `begin`, in the cell that `make` gives for a number."""
+        """Like `begin`, in the cell that `make` returns for a number."""
         if parent is None and self.is_stopping:
-            raise self._refusal()
-        cell = make(self.number() if number is None else number)
+            raise self._stopping_error()
+        cell = make(self.next_number() if number is None else number)
         if cell.behaviour not in self._known:
             self._learn(cell.behaviour)
         cell.parent = parent
         self.children_of(parent).add(cell, self.spec(restart, stop_timeout))
         return cell
 
-    def begin_top(self, cell: Cell, spec: ChildSpec) -> None:
-        """The same for a top-level actor that has a spec of its own, and may have cells below."""
+    def begin_top_level(self, cell: Cell, spec: ChildSpec) -> None:
+        """Begin to start a top-level actor that has a spec of its own."""
         try:
             if self.is_stopping:
-                raise self._refusal()
+                raise self._stopping_error()
             self.guardian.add(cell, spec)
         except CallboardError:
-            self._host.termination.gone(cell, SHUT_DOWN)
+            self._host.termination.remove(cell, SHUT_DOWN)
             raise
 
     def is_plain(self, actor: type[Actor]) -> bool:
-        """Whether actors of a class are all there once they are made: no hook."""
+        """Whether actors of a class have no start hook, so that they run once they are made."""
         try:
             return not behaviour_of(actor).has_started_hook
-        except SpecError:  # For whoever begins it.
+        except SpecError:  # `begin` raises it.
             return False
 
     def begin_all(
@@ -148,10 +148,10 @@ class Spawner:
     ) -> list[Cell]:
         """Begin to start top-level actors of a plain class, by their numbers; see `is_plain`.
 
-        As `begin` for each, at less than half the cost; all of them, or none.
+        Like `begin` for each, at less than half the cost; it starts all of them or none.
         """
         if self.is_stopping:
-            raise self._refusal()
+            raise self._stopping_error()
         behaviour, dispatcher = behaviour_of(actor), self._host.dispatcher
         self.learn(behaviour)
         cells = [Cell(number, recipe, behaviour, dispatcher) for number, recipe in entries]
@@ -159,14 +159,14 @@ class Spawner:
         return cells
 
     def learn(self, behaviour: Behaviour) -> None:
-        """Take in the contracts of an actor class that is going to run here."""
+        """Register the contracts of an actor class that will run here."""
         if behaviour not in self._known:
             self._learn(behaviour)
 
     def install(self, recipe: Recipe, extra: Mapping[type, Handler]) -> None:
-        """Run an actor of the kernel's own in cell 0: nobody stops or restarts it.
+        """Run an actor in cell 0, without a supervisor.
 
-        It handles `extra` too. Raises `SpecError` when its class does so already.
+        It handles `extra` too. Raises `SpecError` when its class already handles one of them.
         """
         behaviour = behaviour_of(recipe.actor).extended(extra)
         cell = Cell(CONTROL_CELL, recipe, behaviour, self._host.dispatcher)
@@ -180,9 +180,9 @@ class Spawner:
         failure = self._host.termination.start_failures.pop(cell.id, None)
         if failure is not None:
             raise failure
-        await self.children_of(cell.parent).started(cell)
+        await self.children_of(cell.parent).wait_started(cell)
         if type(cell) is not Cell:
-            await cell.all_started()
+            await cell.wait_members_started()
 
     def children_of(self, cell: Cell | None) -> Children[Cell]:
         """The children of a cell (made at first use), or of the host itself."""
@@ -196,15 +196,15 @@ class Spawner:
             cell.children = children
         return cell.children
 
-    def _refusal(self) -> ActorStopped:
+    def _stopping_error(self) -> ActorStopped:
         return ActorStopped(
-            f"host {self._host.name} is being stopped.",
-            advice="Nothing is started on it any more.",
+            f"host {self._host.name} is stopping.",
+            advice="It starts no more actors: spawn on another host.",
             may_have_run=False,
         )
 
-    def number(self) -> int:
-        """A number for a cell of this host's own: the root never gives it."""
+    def next_number(self) -> int:
+        """A number for a cell that this host numbers itself; the root never gives it."""
         self._next_local += 1
         return self._next_local
 
@@ -216,7 +216,7 @@ class Spawner:
         self._known.add(behaviour)
 
     def spec(self, restart: Restart, stop_timeout: StopTimeout | None) -> ChildSpec:
-        """The spec of an actor that brings none of its own."""
+        """The spec of an actor that has none of its own."""
         # Shared: a spec per actor would cost more than the actor's own state.
         spec = self._specs.get((restart, stop_timeout))
         if spec is None:

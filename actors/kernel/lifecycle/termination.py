@@ -1,15 +1,16 @@
-"""How actors end on a host: in order, by failure, and for good.
+"""The termination of actors on a host: ordered stop, failure, and end for good.
 
-An ordered stop of a cell: no more messages, children in reverse, the running handler
-until the timeout and then no longer, the `stopping` hook, and the report. Whoever waits
-for an answer from it gets `ActorStopped`.
+An ordered stop of a cell refuses new messages, stops the children in reverse order, waits
+for the running handler until the timeout, runs the `stopping` hook, and reports the end. An
+asker that waits for a reply gets `ActorStopped`.
 
-An actor's stop timeout is its own: its children have theirs, one after another, before it
-begins; a child without a limit has its parent's. A cell whose children do not stop first has
-one time for all below it, as a supervisor in OTP.
-Ended by force means: the actor is gone for all others at once; a coroutine is cancelled; a
-thread (a `def` handler) cannot be, so it runs on for nobody, sees `ctx.cancelled`, and its
-result is dropped.
+An actor's stop timeout is its own. Before it begins, its children stop one after another,
+each within its own timeout; a child without one stops within its parent's. A cell whose
+children do not stop first has one timeout for all below it, like a supervisor in OTP.
+
+A killed actor has ended for all others at once. Its coroutine is cancelled. A thread (of a
+`def` handler) cannot be cancelled: it runs on, sees `ctx.cancelled`, and its result is
+dropped.
 """
 
 import asyncio
@@ -36,23 +37,28 @@ from ..dispatcher import Worker
 from ..failures import describe_exception, is_being_cancelled
 from ..ports import CellHost
 from .cleanup import Cleanup
-from .mailbox_policy import accept_waiting, actor_restarts, refuse_waiting, stopped_too_soon
+from .mailbox_policy import (
+    apply_restart_policy,
+    refuse_waiting,
+    reopen_mailbox,
+    stopped_early_error,
+)
 
 __all__ = ["Termination"]
 
-Stopped = Callable[[Exit], None]
+OnStopped = Callable[[Exit], None]
 
 LOGGER: Final = logging.getLogger("callboard.host")
 KILL_GRACE_S: Final = 1.0
-"""How long a cancelled handler may take to end before it is left behind, with a log line."""
+"""How long a cancelled handler may take to end before a log line reports it."""
 
 
 class OrderlyStop:
-    """One ordered stop under way. Whoever asks for a second one waits for the first."""
+    """An ordered stop under way. A second stop of the same cell joins the first."""
 
     __slots__ = ("_more_s", "_now", "_seconds", "_timeout", "callbacks")
 
-    def __init__(self, stopped: Stopped, timeout: StopTimeout, now: Callable[[], float]) -> None:
+    def __init__(self, stopped: OnStopped, timeout: StopTimeout, now: Callable[[], float]) -> None:
         self.callbacks = [stopped]
         self._now = now
         self._seconds = timeout.seconds
@@ -60,7 +66,7 @@ class OrderlyStop:
         self._timeout: asyncio.Timeout | None = None
 
     def shorten(self, timeout: StopTimeout) -> None:
-        """Give it so much from now on at most; before its own time has begun, from then on."""
+        """Shorten the timeout: from now on, or from its beginning if it has not begun."""
         self._seconds = min(self._seconds, timeout.seconds)
         if self._timeout is not None:
             ends_at_s = self._now() + timeout.seconds + self._more_s
@@ -69,7 +75,7 @@ class OrderlyStop:
                 self._timeout.reschedule(ends_at_s)
 
     def limit(self, more_s: float = 0.0) -> asyncio.Timeout:
-        """The limit to work within, `more_s` longer than its own time, which begins now."""
+        """Begin the cell's timeout, longer by `more_s`; returns the limit to work within."""
         if self._timeout is not None and self._timeout.expired():
             self._seconds = 0.0
         self._more_s = more_s
@@ -79,7 +85,7 @@ class OrderlyStop:
 
 
 class Termination:
-    """Stops cells and clears up after them; `tell` carries what the root must know."""
+    """Ends cells and clears up after them; `tell` sends reports to the root."""
 
     def __init__(
         self,
@@ -90,15 +96,15 @@ class Termination:
     ) -> None:
         self._host = host
         self._all_workers = workers
-        self._belongings = cleanup
+        self._cleanup = cleanup
         self._tell = tell
         self.start_failures: dict[int, ActorStartFailed] = {}
-        """Why cells did not start, until their spawner has been told."""
+        """The errors of failed starts, until their spawner takes them."""
         self._stopped: dict[int, asyncio.Future[None]] = {}
         self._quiet: dict[int, asyncio.Future[None]] = {}
         self._stops: dict[int, OrderlyStop] = {}
         self.start_hooks: Final[dict[int, asyncio.Task[None]]] = {}
-        """The start hooks that run, by their cell."""
+        """The running start hooks, by cell."""
 
     # --- ordered stop -------------------------------------------------------------------
 
@@ -107,13 +113,13 @@ class Termination:
         cell: Cell,
         timeout: StopTimeout,
         reason: Exit,
-        stopped: Stopped,
+        stopped: OnStopped,
         *,
         comes_back: bool = False,
     ) -> None:
-        """Stop a cell; at once when nothing runs in it, in a task otherwise.
+        """Stop a cell in order: at once when nothing runs in it, in a task otherwise.
 
-        With `comes_back` it is started again afterwards, and its mailbox is treated so.
+        With `comes_back` a new start follows, and its mailbox takes messages for it.
         """
         under_way = self._stops.get(cell.id)
         if under_way is not None:
@@ -125,10 +131,10 @@ class Termination:
             return
         was_running = cell.lifecycle == Lifecycle.RUNNING
         cell.lifecycle = Lifecycle.STOPPING
-        cell.stops(comes_back=comes_back)
+        cell.before_stop(comes_back=comes_back)
         if comes_back:
-            actor_restarts(cell)
-            accept_waiting(cell)
+            apply_restart_policy(cell)
+            reopen_mailbox(cell)
         else:
             refuse_waiting(cell)
         if timeout.is_brutal:
@@ -152,25 +158,25 @@ class Termination:
         if cell.children_stop_first and cell.children is not None:
             try:
                 async with ordered.limit(cell.children.patience_s()):
-                    await self._start_hook_ends(cell, ordered)
-                    await cell.prepare_stop()
+                    await self._cancel_start_hook(cell, ordered)
+                    await cell.before_children_stop()
                     await self.stop_children(cell)
                     cell.children = None
                 began_at_s = self._host.now()
             except TimeoutError:
-                pass  # The limit below has passed, too.
+                pass  # The limit below has passed as well.
             if self._stops.get(cell.id) is not ordered:
-                return  # Killed meanwhile.
+                return  # It was killed meanwhile.
         limit = ordered.limit()
         try:
             async with limit:
-                await self._start_hook_ends(cell, ordered)
+                await self._cancel_start_hook(cell, ordered)
                 await self.stop_children(cell)
-                await self._handlers_end(cell)
+                await self._wait_for_handlers(cell)
                 if cell.behaviour.has_stopping_hook and was_running and cell.actor is not None:
                     outcome = await cell.run_stopping(self._host.context(cell), reason)
         except (KeyboardInterrupt, GeneratorExit):
-            raise  # The second: its process has ended before it.
+            raise  # GeneratorExit: the process ends before the coroutine does.
         except BaseException as error:
             if limit.expired():
                 took_s = self._host.now() - began_at_s
@@ -186,14 +192,14 @@ class Termination:
             del self._stops[cell.id]
             self._finish(cell, outcome, ordered.callbacks)
 
-    async def _start_hook_ends(self, cell: Cell, ordered: OrderlyStop) -> None:
+    async def _cancel_start_hook(self, cell: Cell, ordered: OrderlyStop) -> None:
         hook = self.start_hooks.pop(cell.id, None)
         if hook is not None and self._stops.get(cell.id) is ordered:
             hook.cancel()
             await asyncio.wait((hook,))
 
     async def stop_children(self, cell: Cell) -> None:
-        """Stop the children of a cell in reverse, each within its own time, and wait."""
+        """Stop the children of a cell in reverse order, each within its own timeout, and wait."""
         children = cell.children
         if children is None:
             return
@@ -203,13 +209,13 @@ class Termination:
             children.supervisor.stop()
         await asyncio.shield(waiting)
 
-    async def _handlers_end(self, cell: Cell) -> None:
+    async def _wait_for_handlers(self, cell: Cell) -> None:
         while not cell.is_quiet:
             quiet = self._quiet[cell.id] = self._host.loop.create_future()
             await quiet
 
-    def turn_over(self, cell: Cell) -> None:
-        """A worker has left a cell that is not to run any more."""
+    def worker_left(self, cell: Cell) -> None:
+        """A worker has left a cell that does not run any more."""
         quiet = self._quiet.pop(cell.id, None)
         if quiet is not None and not quiet.done():
             quiet.set_result(None)
@@ -217,89 +223,89 @@ class Termination:
     def _workers(self, cell: Cell) -> list[Worker]:
         return [worker for worker in self._all_workers if worker.cell is cell]
 
-    def _kill_and_finish(self, cell: Cell, callbacks: Sequence[Stopped]) -> None:
+    def _kill_and_finish(self, cell: Cell, callbacks: Sequence[OnStopped]) -> None:
         self._stops.pop(cell.id, None)
         self._kill(cell)
-        self._finish(cell, _killed(f"{cell.path} was not asked to stop."), callbacks)
+        self._finish(cell, _killed(f"{cell.path} was killed without an ordered stop."), callbacks)
 
     def _kill(self, cell: Cell) -> None:
-        """End what runs in a cell and all below it; the caller finishes the cell itself."""
+        """Kill all that runs in a cell, and all cells below it; the caller finishes the cell."""
         hook = self.start_hooks.pop(cell.id, None)
         if hook is not None:
             hook.cancel()
         workers = self._workers(cell)
         for worker in workers:
             if type(worker.item) is Ask:
-                worker.item.fail(stopped_too_soon(cell, may_have_run=True))
+                worker.item.fail(stopped_early_error(cell, may_have_run=True))
             worker.interrupt()
-            worker.disown()
+            worker.abandon_handler()
         if workers:
-            # A handler that does not end does not keep the next incarnation from working.
+            # A handler that does not end must not block the next incarnation.
             cell.free = cell.behaviour.concurrency
-            self._host.loop.call_later(KILL_GRACE_S, _tell_left_behind, cell.path, workers)
-        cell.killed()
+            self._host.loop.call_later(KILL_GRACE_S, _warn_left_behind, cell.path, workers)
+        cell.on_killed()
         children = cell.children
         if children is None:
             return
         children.supervisor.abandon()
-        comes_back = cell.keeps_children()
+        comes_back = cell.keeps_children_when_killed()
         for child in reversed(list(children.cells.values())):
             outcome = _killed(f"{child.path} was killed with {cell.path}.")
             self._stops.pop(child.id, None)
-            child.killed_with_parent(comes_back=comes_back)
+            child.before_killed_with_parent(comes_back=comes_back)
             self._kill(child)
             self._finish(child, outcome, ())
             if comes_back:
-                accept_waiting(child)
+                reopen_mailbox(child)
             else:
-                self.gone(child, outcome)
+                self.remove(child, outcome)
 
-    def _finish(self, cell: Cell, outcome: Exit, callbacks: Sequence[Stopped]) -> None:
+    def _finish(self, cell: Cell, outcome: Exit, callbacks: Sequence[OnStopped]) -> None:
         cell.lifecycle = Lifecycle.STOPPED
         cell.actor = None
         cell.children = None
         if cell.stopping is not None and cell.stopping.done():
             cell.stopping = None
-        tied = self._belongings.leave(cell)
+        ends = self._cleanup.detach(cell)
         for stopped in callbacks:
             stopped(outcome)
-        self._belongings.tell_soon(tied, cell, outcome)
+        self._cleanup.notify_soon(ends, cell, outcome)
 
     # --- failure ---------------------------------------------------------------------------
 
-    def failed(self, cell: Cell, failure: CallboardError) -> None:
-        """Throw the actor away; its mailbox waits for the next one."""
+    def actor_failed(self, cell: Cell, failure: CallboardError) -> None:
+        """Drop a failed actor; its mailbox waits for the next incarnation."""
         self.fail(cell, Exit.of_error(ExitReason.FAILED, failure))
 
     def fail(self, cell: Cell, reason: Exit) -> None:
-        """Let a running actor end like this; its supervisor decides."""
+        """End a running actor with this reason; its supervisor decides what follows."""
         if cell.lifecycle != Lifecycle.RUNNING:
             return
-        tied = self._belongings.leave(cell)
+        ends = self._cleanup.detach(cell)
         cell.lifecycle = Lifecycle.STARTING
         cell.actor = None
         for worker in self._workers(cell):
             worker.interrupt()
         if cell.children is None:
             self._report_failed(cell, reason)
-            self._belongings.tell(tied, cell, reason)
+            self._cleanup.notify(ends, cell, reason)
         else:
-            self._belongings.tell(tied, cell, reason)  # Its children may take long.
+            self._cleanup.notify(ends, cell, reason)  # The stop of its children may take long.
             self._host.run_task(self._fail_after_children(cell, reason))
 
     async def _fail_after_children(self, cell: Cell, reason: Exit) -> None:
         incarnation = cell.incarnation
         await self.stop_children(cell)
         if cell.incarnation != incarnation or cell.lifecycle != Lifecycle.STARTING:
-            return  # Stopped meanwhile, and perhaps started again.
+            return  # It was stopped meanwhile, and perhaps started again.
         cell.children = None
         self._report_failed(cell, reason)
 
     def _report_failed(self, cell: Cell, reason: Exit) -> None:
-        self._host.children_of(cell.parent).failed(cell, reason)
+        self._host.children_of(cell.parent).child_failed(cell, reason)
 
     def children_stopped(self, cell: Cell, reason: Exit) -> None:
-        """All children of a cell have stopped: because it stops, or because they gave up."""
+        """All children have stopped: the cell stops them, or their supervisor gave up."""
         waiting = cell.stopping
         if waiting is not None:
             cell.stopping = None
@@ -308,25 +314,25 @@ class Termination:
             return
         cell.children = None
         if cell.lifecycle == Lifecycle.RUNNING:
-            reason = cell.children_gave_up(reason)
-            tied = self._belongings.leave(cell)
+            reason = cell.exit_after_children(reason)
+            ends = self._cleanup.detach(cell)
             cell.lifecycle = Lifecycle.STARTING
             cell.actor = None
-            actor_restarts(cell)
+            apply_restart_policy(cell)
             for worker in self._workers(cell):
                 worker.interrupt()
             self._report_failed(cell, reason)
-            self._belongings.tell(tied, cell, reason)
+            self._cleanup.notify(ends, cell, reason)
         elif cell.lifecycle == Lifecycle.STARTING:
-            cell.children_did_not_start(reason)
+            cell.on_children_start_failed(reason)
 
     # --- the end ------------------------------------------------------------------------------
 
     def stop_self(self, cell: Cell, reason: Exit) -> None:
-        """An actor ends itself, after the message it is handling."""
+        """Stop an actor after the message that it handles now."""
 
         def stopped(outcome: Exit) -> None:
-            children.failed(cell, outcome)
+            children.child_failed(cell, outcome)
 
         if cell.lifecycle == Lifecycle.RUNNING:
             children = self._host.children_of(cell.parent)
@@ -339,35 +345,35 @@ class Termination:
         cell = children.cells.get(number)
         if cell is None:
             raise ActorNotFound(
-                f"no such child: {number}.",
-                advice="It has stopped already, or is somebody else's.",
+                f"there is no child {number}.",
+                advice="It has stopped already, or is not a child of this actor.",
                 may_have_run=False,
             )
-        gone = self._stopped.setdefault(number, self._host.loop.create_future())
+        stopped = self._stopped.setdefault(number, self._host.loop.create_future())
         children.remove(cell)
-        await asyncio.shield(gone)
+        await asyncio.shield(stopped)
 
-    def gone(self, cell: Cell, reason: Exit) -> None:
-        """A cell ended for good: whoever still waits for it is told."""
+    def remove(self, cell: Cell, reason: Exit) -> None:
+        """Remove a cell that has ended for good, and refuse its waiting messages."""
         if self._host.cells.get(cell.id) is cell:
             del self._host.cells[cell.id]
         cell.lifecycle = Lifecycle.STOPPED
         cell.actor = None
-        for member in reversed(cell.declared()):
+        for member in reversed(cell.declared_children()):
             if self._host.cells.get(member.id) is member:
-                self.gone(member, reason)
+                self.remove(member, reason)
         refuse_waiting(cell)
-        cell.ended()
-        # What was to be tied to its next incarnation, which will not be.
-        self._belongings.tell(self._belongings.leave(cell), cell, reason)
+        cell.on_removed()
+        # The watches and links that waited for its next incarnation, which will not come.
+        self._cleanup.notify(self._cleanup.detach(cell), cell, reason)
         waiting = self._stopped.pop(cell.id, None)
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
         if cell.parent is None:
-            self._report_gone(cell, reason)
+            self._report_end(cell, reason)
 
-    def _report_gone(self, cell: Cell, reason: Exit) -> None:
-        """A top-level actor must not come back with its host: the root must know."""
+    def _report_end(self, cell: Cell, reason: Exit) -> None:
+        """Report to the root that a top-level actor must not start again with its host."""
         host = self._host
         if host.slot == CONTROL_SLOT or host.spawner.is_stopping:
             return
@@ -382,6 +388,6 @@ def _killed(message: str) -> Exit:
     return Exit(ExitReason.KILLED, {"message": message})
 
 
-def _tell_left_behind(path: str, workers: Sequence[Worker]) -> None:
+def _warn_left_behind(path: str, workers: Sequence[Worker]) -> None:
     if any(worker.item is not None and worker.cell is None for worker in workers):
-        LOGGER.warning("a handler of %s goes on although it was cancelled", path)
+        LOGGER.warning("a handler of %s still runs although it was cancelled", path)

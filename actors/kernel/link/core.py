@@ -1,23 +1,24 @@
-"""What a link decides: numbering, order, repeats, acknowledgement, credit. Pure.
+"""The decisions of a link: numbers, order, repeats, acknowledgement, credit. Pure.
 
-Each direction numbers its frames from 1. A frame is kept by its sender until the other
-side says that it arrived; it is sent again when that is in doubt. The receiver hands
-frames on in order, exactly once, whatever the transport does to them.
+Each direction numbers its frames from 1. The sender keeps a frame until the other side
+acknowledges it, and sends it again when its arrival is in doubt. The receiver delivers
+frames in order, exactly once, whatever the transport does to them.
 
-Credit counts envelopes that go into mailboxes (TELL and ASK). It is given as a running
-total, so that a lost or repeated grant does no harm. Replies need none: if they did, two
-hosts with full mailboxes could wait for each other's replies for ever.
+Credit counts envelopes that go into mailboxes (TELL and ASK). A grant is a running total, so
+a lost or repeated grant does no harm. Replies need no credit: otherwise two hosts with full
+mailboxes could wait for each other's replies for ever.
 
-What has come and found its mailbox full is held: its sender is told to send no more there,
-and gets credit for others in its place. Only once a whole credit is held does it take away
-from that of the others; so what a burst to one slow receiver has used up, the others have
-again at once, and what is in no mailbox is never more than two credits.
+An envelope whose mailbox is full is held: the receiver pauses its flow key at the sender,
+and grants credit for other messages in its place. The first full credit of held envelopes
+costs the other messages nothing; only what is held beyond it reduces their credit. So a
+burst to one slow actor blocks no other actor, and at most two credits of envelopes are in no
+mailbox.
 
 Invariants:
-- every frame number up to `received` was handed on once, and none twice;
+- every frame up to `received` was delivered once, and none twice;
 - `sent` envelopes never exceed `granted`;
 - at most two credits of envelopes have been sent and are in no mailbox;
-- `ahead` holds only numbers over `received`, by at most `reorder_frames_max`.
+- `_ahead` holds only numbers above `received`, by at most `reorder_frames_max`.
 """
 
 from collections.abc import Iterator
@@ -58,14 +59,14 @@ class LinkCore(Generic[FrameT]):
         self.granted = limits.link_credit
         """Envelopes this side may send in all."""
         self.received = 0
-        """All frames up to this number have been handed on."""
+        """All frames up to this number have been delivered."""
         self.admitted = 0
         """Envelopes that have arrived in mailboxes here."""
         self.held = 0
-        """Envelopes that have arrived here, and whose mailboxes are full."""
+        """Envelopes that have arrived here and wait for room in their mailboxes."""
         self.duplicates = 0
         self.unacknowledged: dict[int, Any] = {}
-        """Frames sent that may have to be sent again, oldest first."""
+        """Sent frames that may have to be sent again, oldest first."""
 
     @property
     def credit(self) -> int:
@@ -73,7 +74,7 @@ class LinkCore(Generic[FrameT]):
         return self.granted - self.sent
 
     def grant(self) -> int:
-        """What the other side may send in all."""
+        """How many envelopes the other side may send in all."""
         credit = self._limits.link_credit
         return self.admitted + min(self.held, credit) + credit
 
@@ -83,8 +84,8 @@ class LinkCore(Generic[FrameT]):
         self.unacknowledged[self.sequence] = frame
         return self.sequence
 
-    def heard(self, header: FrameHeader) -> None:
-        """Take over what the other side says of this side's direction."""
+    def read_header(self, header: FrameHeader) -> None:
+        """Take the acknowledgement and the grant from a frame of the other side."""
         if header.received > self.sequence:
             raise FrameError(
                 f"host {header.source} acknowledges frame {header.received}, "
@@ -97,8 +98,8 @@ class LinkCore(Generic[FrameT]):
                 break
             del self.unacknowledged[number]
 
-    def arrived(self, sequence: int, frame: FrameT) -> Iterator[FrameT]:
-        """The frames that may be handed on now, in order; none for a repeat or a gap.
+    def receive(self, sequence: int, frame: FrameT) -> Iterator[FrameT]:
+        """The frames to deliver now, in order; none for a repeat or before a gap.
 
         Raises `FrameError` when the frame is too far ahead of a missing one.
         """
@@ -108,11 +109,11 @@ class LinkCore(Generic[FrameT]):
         if sequence == self.received + 1 and not self._ahead:
             self.received = sequence
             return iter((frame,))
-        # By distance, not by count: so the missing frame itself always finds room.
+        # By distance, not by count: so there is always room for the missing frame.
         if sequence - self.received > self._limits.reorder_frames_max:
             raise FrameError(
-                f"frame {sequence} is {sequence - self.received} ahead of what arrived.",
-                advice="The transport loses frames; look at the network between the hosts.",
+                f"frame {sequence} is {sequence - self.received} ahead of the last one in order.",
+                advice="The transport loses frames: check the network between the hosts.",
             )
         self._ahead[sequence] = frame
         return self._in_order()

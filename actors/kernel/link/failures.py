@@ -1,6 +1,6 @@
-"""Errors of the way between two hosts, and errors on the wire.
+"""Errors of the link between two hosts, and errors on the wire.
 
-On the wire they are plain data, whatever somebody has put into their details.
+On the wire an error is plain data, whatever its details hold.
 """
 
 from typing import Final, TypeGuard
@@ -28,7 +28,7 @@ ERROR_BYTES_MAX: Final = 60_000
 
 
 def encode_error(error: CallboardError) -> bytes:
-    """An error for the wire; details that cannot travel are left out, and it says so."""
+    """An error for the wire, without the details that cannot be encoded or are too large."""
     data = error.to_data()
     try:
         packed: bytes = msgpack.packb(data, unicode_errors="backslashreplace")
@@ -59,7 +59,7 @@ def actor_not_found(slot: int, number: int) -> CallboardError:
     """The error for an asker whose address names no actor."""
     return ActorNotFound(
         f"there is no actor at {slot}/{number}.",
-        advice="It has stopped; look it up by name, or spawn it again.",
+        advice="It has stopped: look it up by name, or spawn it again.",
         may_have_run=False,
         slot=slot,
         cell=number,
@@ -74,9 +74,9 @@ def is_missing_here(error: CallboardError, slot: int) -> TypeGuard[AskError]:
 
 
 def restarting_host_error(name: str, error: AskError) -> HostLost:
-    """The same for an asker, where the host is stopped only to be started again."""
+    """The error for an asker whose actor stopped because its host restarts."""
     return HostLost(
         f"{name} is being restarted with its group: {error.message}",
-        advice="Its actors come back at the same references; ask again if a repetition is safe.",
+        advice="Its actors start again at the same references; ask again if a repetition is safe.",
         may_have_run=error.may_have_run,
     )

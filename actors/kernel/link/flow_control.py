@@ -1,17 +1,16 @@
-"""Pauses: which messages must not leave for a host now, because what they are for is full. Pure.
+"""Flow control: the messages that must not leave for a host, because a mailbox is full. Pure.
 
-A pause names a flow key: all messages for one cell, or of those only the ones of one key. Each
-flow key that is paused has its row, so what is full holds up nothing else. Flow keys of keys are
-found by the key in the message, which the pause says how to read: the sender need not know
-that it talks to keyed actors.
+A pause names a flow key: all messages for one cell, or only those of one key. Each paused
+flow key has a queue of its own, so a full mailbox delays no other messages. A pause also
+names the field of the key in a message, so the sender need not know of keyed actors.
 
-A cell whose actor leaves with its host, to come back, sends back what it has not run. That
-goes before all that waits for the cell, and nothing leaves for it until the host is gone.
+When a host stops to restart, its cells bounce the asks that they have not run. These go
+before all messages that wait for the cell, and nothing leaves for it until the host has ended.
 
 Invariants:
-- a message is in the row of its key's flow key if that is paused, and only otherwise in the row
-  of its whole cell, so whatever ends first, the messages of a key keep their order;
-- `tells` is what all rows together hold of messages that nobody waits for.
+- a message waits in the queue of its own key if that is paused, and otherwise in the queue of
+  its whole cell; so the messages of a key keep their order, whichever pause ends first;
+- `tells` is the number of messages in all queues that no sender waits for.
 """
 
 from collections.abc import Iterator
@@ -28,36 +27,36 @@ __all__ = ["FlowControl"]
 
 
 class _Cell:
-    """What is paused of one cell."""
+    """The paused flow keys of one cell."""
 
-    __slots__ = ("field", "lanes", "returned", "whole")
+    __slots__ = ("bounced", "by_key", "field", "whole")
 
     def __init__(self) -> None:
         self.field = ""
-        """What the key of its messages is in; all its flow keys have the same."""
-        self.lanes: dict[int, MessageQueue] = {}
+        """The field of the key in its messages; all its flow keys have the same."""
+        self.by_key: dict[int, MessageQueue] = {}
         self.whole: MessageQueue | None = None
-        self.returned: MessageQueue | None = None
-        """What has come back; there is a `whole` then, for as long as the host is there."""
+        self.bounced: MessageQueue | None = None
+        """Bounced asks; while there are any, the whole cell is paused, until the host has ended."""
 
-    def flow_key_of(self, message: Contract) -> MessageQueue | None:
-        """The row of the message's key, if that is paused by itself."""
-        if not self.lanes:
+    def queue_of(self, message: Contract) -> MessageQueue | None:
+        """The queue of the message's key, if that key is paused."""
+        if not self.by_key:
             return None
         try:
-            return self.lanes.get(key_hash(message, self.field))
+            return self.by_key.get(key_hash(message, self.field))
         except InvalidMessage:
-            return None  # It has no key, and the other side says so.
+            return None  # A message without a key: the other side refuses it.
 
 
 class FlowControl:
-    """The flow keys that are paused, and what waits in them."""
+    """The paused flow keys, and the messages that wait in them."""
 
     __slots__ = ("cells", "tells")
 
     def __init__(self) -> None:
         self.cells: Final[dict[int, _Cell]] = {}
-        """What is paused of each cell; empty nearly always, and then nothing need be asked."""
+        """The paused flow keys by cell; nearly always empty, and then no method need be called."""
         self.tells = 0
 
     def __bool__(self) -> bool:
@@ -66,24 +65,24 @@ class FlowControl:
 
     def __len__(self) -> int:
         """How many messages wait."""
-        return sum(len(queue) for queue in self._rows())
+        return sum(len(queue) for queue in self._queues())
 
-    def row_of(self, target: int, message: Contract) -> MessageQueue | None:
-        """The row that a message has to wait in; None when it need not."""
+    def queue_of(self, target: int, message: Contract) -> MessageQueue | None:
+        """The queue that a message has to wait in; None when it need not wait."""
         cell = self.cells.get(target)
         if cell is None:
             return None
-        flow_key = cell.flow_key_of(message)
-        return cell.whole if flow_key is None else flow_key
+        queue = cell.queue_of(message)
+        return cell.whole if queue is None else queue
 
     def put(self, queue: MessageQueue, item: OutgoingMessage) -> None:
-        """Let a message wait in the row that `row_of` gave for it."""
+        """Put a message into the queue that `queue_of` returned for it."""
         self.tells -= queue.tells
         queue.put(item)
         self.tells += queue.tells
 
     def pause(self, target: int, flow_key: FlowKey) -> None:
-        """Let nothing more of a flow key through."""
+        """Pause a flow key: its messages wait."""
         cell = self.cells.get(target)
         if cell is None:
             cell = self.cells[target] = _Cell()
@@ -91,56 +90,56 @@ class FlowControl:
             if cell.whole is None:
                 cell.whole = MessageQueue()
             return
-        if not cell.lanes:
+        if not cell.by_key:
             cell.field = flow_key.field
-        if flow_key.key not in cell.lanes and flow_key.field == cell.field:
-            queue = cell.lanes[flow_key.key] = MessageQueue()
+        if flow_key.key not in cell.by_key and flow_key.field == cell.field:
+            queue = cell.by_key[flow_key.key] = MessageQueue()
             if cell.whole is not None:
-                # Older ones of the same key: before what will come.
+                # Older messages of the same key go before the next ones.
                 items, cell.whole = cell.whole, MessageQueue()
                 for item in items:
-                    (queue if cell.flow_key_of(item.message) is queue else cell.whole).put(item)
+                    (queue if cell.queue_of(item.message) is queue else cell.whole).put(item)
 
     def resume(self, target: int, flow_key: FlowKey) -> MessageQueue | None:
-        """End a pause; gives what has waited for that and is free to go now."""
+        """End a pause; returns the messages that may leave now."""
         cell = self.cells.get(target)
         if cell is None:
             return None
         if flow_key == WHOLE_CELL:
-            if cell.returned is not None:
+            if cell.bounced is not None:
                 return None
             queue, cell.whole = cell.whole, None
         else:
-            queue = cell.lanes.pop(flow_key.key, None) if flow_key.field == cell.field else None
+            queue = cell.by_key.pop(flow_key.key, None) if flow_key.field == cell.field else None
             if queue is not None and cell.whole is not None:
                 for item in queue:
                     cell.whole.put(item)
                 queue = None
-        if cell.whole is None and not cell.lanes:
+        if cell.whole is None and not cell.by_key:
             del self.cells[target]
         if queue is not None:
             self.tells -= queue.tells
         return queue
 
-    def bounced(self, item: OutgoingMessage) -> None:
-        """A message has come back from a cell: until `clear`, nothing more leaves for that."""
+    def put_bounced(self, item: OutgoingMessage) -> None:
+        """Put a bounced message first, and pause its whole cell until `clear`."""
         self.pause(item.target, WHOLE_CELL)
         cell = self.cells[item.target]
-        if cell.returned is None:
-            cell.returned = MessageQueue()
-        self.put(cell.returned, item)
+        if cell.bounced is None:
+            cell.bounced = MessageQueue()
+        self.put(cell.bounced, item)
 
     def clear(self) -> list[MessageQueue]:
-        """End all pauses; gives what has waited. Of one cell, earlier rows go after later ones."""
-        rows = list(self._rows())
+        """End all pauses; returns the queues. Of one cell, a later queue has the older messages."""
+        queues = list(self._queues())
         self.cells.clear()
         self.tells = 0
-        return rows
+        return queues
 
-    def _rows(self) -> Iterator[MessageQueue]:
+    def _queues(self) -> Iterator[MessageQueue]:
         for cell in self.cells.values():
             if cell.whole is not None:
                 yield cell.whole
-            yield from cell.lanes.values()
-            if cell.returned is not None:
-                yield cell.returned
+            yield from cell.by_key.values()
+            if cell.bounced is not None:
+                yield cell.bounced

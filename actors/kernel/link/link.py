@@ -1,9 +1,9 @@
 """A link, the shell: frames out and in, over whatever carries frames.
 
-A frame leaves as soon as fewer than `link_frames_in_flight` are under way; what comes
-meanwhile fills the next one. So a lone message leaves at once, and under load frames grow
-by themselves. What is to be sent is the outbox's business, what has arrived the edge's,
-and numbers, order and credit are the core's.
+A frame leaves as soon as fewer than `link_frames_in_flight` are under way; messages that
+come meanwhile fill the next one. So a single message leaves at once, and under load frames
+grow by themselves. The outbox fills the frames, the receiver delivers those that arrive, and
+the core decides numbers, order and credit.
 """
 
 import asyncio
@@ -28,11 +28,11 @@ RETRY: Final = Backoff(min_s=0.05, max_s=2.0)
 ACK_DELAY_S: Final = 0.25
 """How long an acknowledgement waits for a frame to ride on."""
 RESEND_AFTER_S: Final = 2.0
-"""When a frame without acknowledgement is sent again: well over `ACK_DELAY_S` and a busy loop."""
+"""A frame without acknowledgement is sent again after so long: well above `ACK_DELAY_S`."""
 
 
 class SentFrame(NamedTuple):
-    """A frame as it left: what is sent again if need be."""
+    """A frame as it was sent, kept to be sent again."""
 
     data: bytes
     references: Sequence[Any]
@@ -40,17 +40,17 @@ class SentFrame(NamedTuple):
 
 
 class Link:
-    """The path from this host to one slot."""
+    """The link from this host to one slot."""
 
     def __init__(self, host: LinkHost, slot: int) -> None:
         self.host: Final = host
         self.slot: Final = slot
         self.epoch = 0
-        """Which incarnation of the slot this link talks to; 0 before the first."""
+        """The incarnation of the slot that this link is connected to; 0 before the first."""
         self.dead_epoch = 0
-        """The newest incarnation that is known to be dead: it is never talked to again."""
+        """The newest incarnation that is known to be dead: the link never connects to it again."""
         self.is_closed = False
-        """Whether the slot is gone for good."""
+        """Whether the slot has ended for good."""
         self.carrier: FrameCarrier | None = None
         self.core: LinkCore[Any] = LinkCore(host.limits)
         self.flush_is_scheduled = False
@@ -60,11 +60,11 @@ class Link:
         self._in_flight = 0
         self._corked = 0
         self._granted = host.limits.link_credit
-        """The grant that the peer was last told."""
+        """The last grant that was sent to the peer."""
         self._ack_owed = False
         self._ack_timer: asyncio.TimerHandle | None = None
         self.frames_out = 0
-        """Frames and bytes since the host came up, whoever was at the other end."""
+        """Frames and bytes since the start of this host, over all incarnations of the peer."""
         self.bytes_out = 0
         self.frames_in = 0
         self.bytes_in = 0
@@ -74,14 +74,14 @@ class Link:
 
     @property
     def is_connected(self) -> bool:
-        """Whether there is a process behind the slot."""
+        """Whether the link has a carrier to a process of the slot."""
         return self.carrier is not None
 
     def connect(self, epoch: int, carrier: FrameCarrier, *, is_open: bool = True) -> None:
-        """Talk to this incarnation of the slot from now on.
+        """Connect to this incarnation of the slot.
 
-        Until it is opened, only the control plane gets through: the slot's actors are
-        started first, and what waits for them goes on waiting.
+        Until the link is opened, only messages of the control plane leave: the slot's actors
+        are started first, and the messages for them wait.
         """
         if epoch <= self.epoch:
             if epoch == self.epoch and is_open:
@@ -90,42 +90,44 @@ class Link:
         if epoch <= self.dead_epoch:
             return
         if self.is_connected:
-            gone = HostLost(f"host {self.slot} has a new incarnation.", advice="", slot=self.slot)
-            self.lost(self.epoch, gone)
+            replaced = HostLost(
+                f"host {self.slot} has a new incarnation.", advice="", slot=self.slot
+            )
+            self.mark_lost(self.epoch, replaced)
         self._reset()
         self.is_closed = False
         self.epoch = epoch
         self.carrier = carrier
         if is_open:
             self.open()
-        self.host.connected()
+        self.host.link_connected()
 
     def open(self) -> None:
-        """Let everything through that has waited."""
+        """Open the link for all messages, and send the waiting ones."""
         self.outbox.is_open = self.is_connected
-        self.outbox.drain()
+        self.outbox.write_waiting()
         if self.is_connected:
             self.host.link_opened(self.slot, self.epoch)
 
-    def hold_back(self) -> None:
-        """Let nothing more through but the control plane: what comes waits for the next one."""
+    def hold_requests(self) -> None:
+        """Send only messages of the control plane; others wait for the next incarnation."""
         self.outbox.is_open = False
 
-    def lost(self, epoch: int, error: CallboardError) -> None:
-        """That incarnation is gone: what was under way is lost, what waits goes on waiting."""
+    def mark_lost(self, epoch: int, error: CallboardError) -> None:
+        """That incarnation is lost, with all frames under way; waiting messages wait on."""
         if epoch != self.epoch or self.carrier is None:
             return
         self._reset()
         self.host.link_lost(self.slot, epoch, error)
 
-    def declared_dead(self, epoch: int, error: CallboardError) -> None:
-        """Somebody who must know says that this incarnation, and all before it, are gone."""
+    def declare_dead(self, epoch: int, error: CallboardError) -> None:
+        """The root declares this incarnation, and all before it, dead."""
         self.dead_epoch = max(self.dead_epoch, epoch)
         if self.epoch <= epoch:
-            self.lost(self.epoch, error)
+            self.mark_lost(self.epoch, error)
 
     def close(self, error: CallboardError) -> None:
-        """The slot is gone for good: nothing waits any longer."""
+        """The slot has ended for good: refuse all waiting messages."""
         self.is_closed = True
         self._reset()
         self.host.link_closed(self.slot, error)
@@ -142,26 +144,26 @@ class Link:
         self._in_flight = 0
         self._ack_owed = False
         self.outbox.reset(self.core)
-        gone, self.receiver = (
+        lost, self.receiver = (
             self.receiver,
             FrameReceiver(self.host, self.slot, self.core, self.outbox),
         )
-        gone.close()
+        lost.close()
 
     # --- frames out --------------------------------------------------------------------
 
     def cork(self) -> None:
-        """Hold frames back: a call of the peer's is about to return and takes one along."""
+        """Hold frames back: the return of a peer's call will carry the next one."""
         self._corked += 1
 
     def uncork(self) -> None:
-        """Let frames leave again."""
+        """Let frames leave by themselves again."""
         self._corked -= 1
         if not self._corked and self.outbox.has_frames:
             self.flush_soon()
 
     def flush_soon(self) -> None:
-        """Send what there is in the next loop iteration, together with what comes until then."""
+        """Send all messages that there are by the next loop iteration."""
         if not self.flush_is_scheduled:
             self.flush_is_scheduled = True
             self.host.loop.call_soon(self._flush_scheduled_now)
@@ -197,7 +199,7 @@ class Link:
         core.number(frame)
         self._ack_owed = False
         if self._ack_timer is None:
-            self._arm(RESEND_AFTER_S)  # Who sends must find out that nothing comes back.
+            self._arm(RESEND_AFTER_S)  # The sender must find out when no acknowledgement comes.
         return frame, number
 
     def _header(self, number: int) -> FrameHeader:
@@ -214,7 +216,7 @@ class Link:
         )
 
     def bookkeeping(self) -> bytes:
-        """A frame without messages: what arrived here, and what may come."""
+        """A frame without messages: the acknowledgement and the grant."""
         self._ack_owed = False
         data = FrameWriter().finish(self._header(0))
         self.frames_out += 1
@@ -222,10 +224,10 @@ class Link:
         return data
 
     def take_frame(self) -> tuple[bytes, Sequence[Any]]:
-        """The frame that a returning call takes along; bookkeeping when there is none."""
+        """The frame that a returning call carries; one without messages when there are none."""
         if self.outbox.has_frames and self.carrier is not None:
             frame, _ = self._next_frame()
-            self.outbox.drain()
+            self.outbox.write_waiting()
             return frame.data, frame.references
         return self.bookkeeping(), ()
 
@@ -235,7 +237,7 @@ class Link:
             try:
                 answer, references = await self.carrier.deliver(frame.data, frame.references)
             except HostLost as error:
-                self.lost(epoch, error)
+                self.mark_lost(epoch, error)
                 return
             except TransportBroken as error:
                 LOGGER.info("frame %d to host %d is sent again: %s", number, self.slot, error)
@@ -247,14 +249,14 @@ class Link:
             self._in_flight -= 1
             if answer:
                 self.host.receive(answer, references)
-            self.outbox.drain()
+            self.outbox.write_waiting()
             self.flush()
             return
 
     # --- frames in -------------------------------------------------------------------------
 
-    def counted_in(self, size_bytes: int) -> None:
-        """A frame came, whatever becomes of it."""
+    def count_received(self, size_bytes: int) -> None:
+        """Count a received frame."""
         self.frames_in += 1
         self.bytes_in += size_bytes
 
@@ -262,18 +264,18 @@ class Link:
         """Take a frame of this link's incarnation; raises `FrameError`."""
         header = frame.header
         core = self.core
-        core.heard(header)
+        core.read_header(header)
         if header.sequence:
             before = core.duplicates
-            for ready, beside in core.arrived(header.sequence, (frame, references)):
-                self.receiver.accept(ready, beside)
+            for ready, its_references in core.receive(header.sequence, (frame, references)):
+                self.receiver.accept(ready, its_references)
             self._owe_ack()
             if core.duplicates != before:
                 self._resend()
             elif core.grant() - self._granted >= self.host.limits.link_credit // 4:
-                # The peer may be about to run dry, and no frame of ours is under way.
+                # The peer may be short of credit, and no frame of this side is under way.
                 self._ack_now()
-        self.outbox.drain()
+        self.outbox.write_waiting()
 
     # --- acknowledgement and loss ---------------------------------------------------------
 
@@ -283,7 +285,7 @@ class Link:
             self._arm(ACK_DELAY_S)
 
     def _arm(self, delay_s: float) -> None:
-        """See that `_ack_due` is called after `delay_s` at the latest."""
+        """Call `_ack_due` after `delay_s` at the latest."""
         at_s = self.host.now() + delay_s
         if self._ack_timer is not None:
             if self._ack_timer.when() <= at_s:
@@ -312,7 +314,7 @@ class Link:
         try:
             answer, references = await carrier.deliver(self.bookkeeping(), ())
         except HostLost as error:
-            self.lost(epoch, error)
+            self.mark_lost(epoch, error)
         except TransportBroken:
             self._owe_ack()
         else:
@@ -320,7 +322,7 @@ class Link:
                 self.host.receive(answer, references)
 
     def _resend(self) -> None:
-        """Send again what may have been lost; the peer drops what it has."""
+        """Send again all frames that may be lost; the peer drops repeats."""
         for number, frame in list(self.core.unacknowledged.items()):
             if self._in_flight >= self._window:
                 return

@@ -1,12 +1,12 @@
 """The outbox of a link: messages in, sealed frames out.
 
-A message is encoded once, into the frame that is open. What cannot be written now (no
-credit, the peer is down, its actor's mailbox is full) waits unencoded in a bounded
-backlog, in order.
+A message is encoded once, into the open frame. A message that cannot be written now (no
+credit, the peer is down, its actor's mailbox is full) waits unencoded in a bounded backlog,
+in order.
 
-A message waits for nothing that it does not need: replies and control envelopes need no
-credit and never wait behind requests, and requests for one full mailbox, or for one full
-key of many, do not hold up those for another.
+A message waits only for what it needs itself: replies and control envelopes need no credit
+and never wait behind requests, and requests for one full mailbox, or for one full key, do
+not delay those for another.
 """
 
 from collections import deque
@@ -29,7 +29,7 @@ __all__ = ["Outbox"]
 
 
 class Outbox:
-    """What one link still has to send."""
+    """The messages that one link has yet to send."""
 
     def __init__(
         self, host: OutboxHost, slot: int, core: LinkCore[Any], sender: FrameSender
@@ -54,18 +54,18 @@ class Outbox:
         self._backlog = MessageQueue()
         self._paused = FlowControl()
         self.is_open = False
-        """Whether requests may leave: the slot is connected and its actors are there."""
+        """Whether requests may leave: the slot is connected and its actors run."""
         self.closed_by: CallboardError | None = None
-        """Why the slot is gone for good; nothing waits for it any more."""
+        """The error of a slot that has ended for good; no message waits for it any more."""
 
     @property
     def has_frames(self) -> bool:
-        """Whether there is something to send now."""
+        """Whether there is a frame to send now."""
         return bool(self._writer.count or self._sealed)
 
     @property
     def waiting(self) -> int:
-        """Messages that wait to be written."""
+        """How many messages wait to be written."""
         return len(self._backlog) + len(self._paused)
 
     # --- requests ---------------------------------------------------------------------
@@ -73,15 +73,15 @@ class Outbox:
     def post(self, item: OutgoingMessage) -> None:
         """Send a TELL or an ASK, or let it wait.
 
-        A TELL that nobody waits for is refused with `MailboxFull` when the backlog is full.
-        Raises `InvalidMessage` or `PayloadTooLarge` when it cannot be encoded.
+        A TELL that no sender waits for is refused with `MailboxFull` when the backlog is full.
+        Raises `InvalidMessage` or `PayloadTooLarge` when the message cannot be encoded.
         """
         core = self._core
         if (
             self.is_open
             and not self._backlog
             and not self._paused.cells
-            # `credit`, without the price of a property: this runs for every message.
+            # `credit`, without the cost of a property: this runs for every message.
             and core.granted - core.sent > self._credit_used + self._credit_sealed
             and len(self._sealed) < self._sealed_max
         ) or (item.target == CONTROL_CELL and self._sender.is_connected):
@@ -103,27 +103,27 @@ class Outbox:
             return
         is_limited = item.is_limited
         if not is_limited and not self.is_open and not self._paused:
-            self._backlog.put(item)  # Nearly all that waits: for a host that is not there yet.
+            self._backlog.put(item)  # The usual case: the host is not connected yet.
             return
-        queue = self._paused.row_of(item.target, item.message)
+        queue = self._paused.queue_of(item.target, item.message)
         # While there is a backlog, older messages for the same actor may be in it.
         is_next = queue is not None and not self._backlog
         if is_limited:
-            # What waits for full mailboxes is counted apart: it refuses nothing to others.
+            # Messages for full mailboxes count apart: they use up no room of others.
             tells = 0 if is_next else self._backlog.tells
             if queue is not None:
                 tells = max(tells, self._paused.tells)
             if tells >= self._backlog_max:
                 raise MailboxFull(
                     f"{tells} messages wait for host {self._slot}.",
-                    advice="Use send or ask, which wait for room.",
+                    advice="Use send or ask, which wait for room; or send less.",
                     may_have_run=False,
                 )
         if queue is not None and is_next:
             self._paused.put(queue, item)
             return
         self._backlog.put(item)
-        self.drain()
+        self.write_waiting()
 
     def _write(self, item: OutgoingMessage) -> None:
         message, call = item.message, item.call
@@ -134,10 +134,10 @@ class Outbox:
             kind, correlation, budget_ms, step = Kind.TELL, 0, 0, ""
         else:
             kind, correlation, step = Kind.ASK, call.correlation, call.step
-            # Rounded down, so that it shrinks from hop to hop; but 0 would say "none".
+            # Rounded down, so that it shrinks from hop to hop; but 0 would mean no deadline.
             budget_ms = int((item.deadline_s - self._now()) * 1000.0) or 1
         if step or buffers or len(body) > self._inline_bytes_max:
-            body, buffers, reference = self._large(body, buffers)
+            body, buffers, reference = self._store_large(body, buffers)
             writer.add(
                 kind,
                 item.target,
@@ -157,7 +157,7 @@ class Outbox:
         elif item.departure is not None and not item.departure.done():
             item.departure.set_result(None)
         if writer.count >= self._frame_messages or writer.size_bytes >= self._frame_bytes_soft:
-            self._written(writer)
+            self._seal_or_flush(writer)
         elif not self._sender.flush_is_scheduled:
             self._sender.flush_soon()
 
@@ -172,15 +172,15 @@ class Outbox:
         writer = self._writer
         number = writer.number_of(type(message))
         if buffers or len(body) > self._inline_bytes_max:
-            body, buffers, reference = self._large(body, buffers)
+            body, buffers, reference = self._store_large(body, buffers)
             writer.add(Kind.REPLY, 0, correlation, number, body, 0, buffers, reference)
         else:
             writer.add(Kind.REPLY, 0, correlation, number, body)
-        self._written(writer)
+        self._seal_or_flush(writer)
 
     def bounce(self, ask: Ask, budget_ms: int) -> None:
-        """Write an ask that goes back to its sender; raises like `reply`."""
-        body, buffers, reference = self._large(*self._encode(ask.message))
+        """Write an ask that bounces back to its sender; raises like `reply`."""
+        body, buffers, reference = self._store_large(*self._encode(ask.message))
         writer = self._writer
         number = writer.number_of(type(ask.message))
         writer.add(
@@ -194,31 +194,31 @@ class Outbox:
             reference,
             step=ask.step,
         )
-        self._written(writer)
+        self._seal_or_flush(writer)
 
     def control(self, kind: int, target: int, correlation: int = 0, body: bytes = b"") -> None:
-        """Write an envelope without a contract, which needs no credit, if somebody is there."""
+        """Write an envelope without a contract and credit, if the link is connected."""
         if self._sender.is_connected:
             self._writer.add(kind, target, correlation, -1, body)
-            self._written(self._writer)
+            self._seal_or_flush(self._writer)
 
-    def _written(self, writer: FrameWriter) -> None:
+    def _seal_or_flush(self, writer: FrameWriter) -> None:
         if writer.count >= self._frame_messages or writer.size_bytes >= self._frame_bytes_soft:
             self._seal()
-            # The peer works on this frame while the next one is written.
+            # The peer handles this frame while the next one is written.
             self._sender.flush()
         else:
             self._sender.flush_soon()
 
-    def _large(self, body: bytes, buffers: Any) -> tuple[bytes, Any, int]:
+    def _store_large(self, body: bytes, buffers: Any) -> tuple[bytes, Any, int]:
         if size_bytes(body, buffers) <= self._inline_bytes_max:
             return body, buffers, -1
         try:
-            reference = self._host.blobs.put(body, buffers)
+            reference = self._host.large_values.put(body, buffers)
         except Exception as error:
             raise PayloadLost(
                 f"a message of {size_bytes(body, buffers)} bytes could not be stored: {error!r}.",
-                advice="Is the object store full? `ray status` tells.",
+                advice="See with `ray status` whether the object store is full.",
                 may_have_run=False,
             ) from error
         return b"", (), self._writer.add_reference(reference)
@@ -232,26 +232,26 @@ class Outbox:
     # --- frames -------------------------------------------------------------------------
 
     def next_frame(self) -> tuple[FrameWriter, int]:
-        """The next frame to send, and how much credit it takes."""
+        """The next frame to send, and the credit that it uses."""
         if not self._sealed:
             self._seal()
         writer, credit_used = self._sealed.popleft()
         self._credit_sealed -= credit_used
         return writer, credit_used
 
-    # --- what waits -----------------------------------------------------------------------
+    # --- waiting messages ---------------------------------------------------------------------
 
-    def drain(self) -> None:
-        """Write what has waited, as far as that goes."""
+    def write_waiting(self) -> None:
+        """Write waiting messages, as far as credit and room allow."""
         backlog, paused = self._backlog, self._paused
         while backlog and self._may_write():
             item = backlog.take()
-            queue = paused.row_of(item.target, item.message) if paused.cells else None
+            queue = paused.queue_of(item.target, item.message) if paused.cells else None
             if queue is not None:
                 paused.put(queue, item)
                 continue
             if item.is_abandoned:
-                continue  # It never leaves.
+                continue  # Its sender no longer waits: it never leaves.
             try:
                 self._write(item)
             except CallboardError as error:
@@ -268,24 +268,24 @@ class Outbox:
             item.departure.set_exception(error)
 
     def pause(self, target: int, flow_key: FlowKey) -> None:
-        """The peer says that there is no room for these."""
+        """The peer has no room for the messages of a flow key."""
         self._paused.pause(target, flow_key)
 
     def resume(self, target: int, flow_key: FlowKey) -> None:
-        """The peer says that there is room again."""
+        """The peer has room for them again."""
         queue = self._paused.resume(target, flow_key)
         if queue:
             self._backlog.put_first(queue)
-        self.drain()
+        self.write_waiting()
 
-    def bounced(self, item: OutgoingMessage) -> None:
-        """An ask has come back: it, and what follows for its actor, waits for the next one."""
+    def put_bounced(self, item: OutgoingMessage) -> None:
+        """An ask has bounced: it and all later messages for its cell wait for a restart."""
         assert item.call is not None
         item.call.sent = False
-        self._paused.bounced(item)
+        self._paused.put_bounced(item)
 
     def reset(self, core: LinkCore[Any]) -> None:
-        """The peer is gone: what was written is lost, what waits goes on waiting."""
+        """The peer is lost, with all written messages; waiting messages wait on."""
         self._core = core
         self.closed_by = None
         self._writer = FrameWriter()
@@ -293,13 +293,13 @@ class Outbox:
         self._credit_used = 0
         self._credit_sealed = 0
         self.is_open = False
-        # What waited for a mailbox of the old incarnation waits for the new one's.
+        # Messages that waited for a full mailbox now wait for the next incarnation.
         for queue in self._paused.clear():
-            # Before what came later for the same actors.
+            # Before the later messages for the same actors.
             self._backlog.put_first(queue)
 
     def close(self, error: CallboardError) -> None:
-        """Nothing waits any longer; called after a `reset`."""
+        """Refuse all waiting messages; called after a `reset`."""
         self.closed_by = error
         waiting, self._backlog = self._backlog, MessageQueue()
         for item in waiting:

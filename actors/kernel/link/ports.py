@@ -1,4 +1,4 @@
-"""What the parts of a link need of their host, and of each other."""
+"""The ports of a link: its host, its recipients and its sender, for each of its parts."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -8,7 +8,7 @@ from callboard.messages.core.codec import Codec
 from callboard.messages.core.contract import Contract, ContractRegistry
 from callboard.messages.core.errors import AskError, CallboardError
 from callboard.messages.core.limits import Limits
-from callboard.messages.ports import BlobStore
+from callboard.messages.ports import LargeValueStore
 
 from ..asks import Call
 from ..dead_letters import DeadLetters
@@ -19,7 +19,7 @@ __all__ = ["FrameSender", "LinkHost", "OutboxHost", "ReceiverHost", "Recipient"]
 
 
 class Recipient(Protocol):
-    """What has an address on this host: a cell."""
+    """A recipient of messages on this host: a cell."""
 
     @property
     def id(self) -> int:
@@ -27,67 +27,67 @@ class Recipient(Protocol):
 
     @property
     def path(self) -> str:
-        """Where it is in the tree of its host."""
+        """Its path in the tree of its host."""
 
     def arrive(self, item: Any) -> bool:
-        """Take a message or an `Ask`; True when its mailbox is over its limit now.
+        """Take a message or an `Ask`; True when the mailbox is now over its limit.
 
         Raises `MailboxFull` when it refuses a message.
         """
 
     def flow_key_of(self, message: Contract) -> FlowKey:
-        """Which of its messages have to wait when there is no room for this one."""
+        """The flow key of a message."""
 
     def when_room(self, message: Contract, callback: Callable[[], None]) -> None:
         """Call `callback` once, when there is room for such a message."""
 
 
 class FrameSender(Protocol):
-    """What sends the frames that an outbox fills: its link."""
+    """The sender of the frames that an outbox fills: its link."""
 
     flush_is_scheduled: bool
-    """Whether frames leave in the next loop iteration anyway."""
+    """Whether a flush in the next loop iteration is scheduled."""
 
     @property
     def is_connected(self) -> bool:
-        """Whether there is a process behind the slot."""
+        """Whether the link has a carrier to a process of the slot."""
 
     def flush(self) -> None:
         """Send as many frames as may be under way."""
 
     def flush_soon(self) -> None:
-        """Do the same in the next loop iteration."""
+        """Flush in the next loop iteration."""
 
 
 class _Host(Protocol):
-    """What both directions need."""
+    """The host, for both directions of a link."""
 
     @property
     def codec(self) -> Codec:
-        """Its messages as bytes, and back."""
+        """Encodes and decodes messages."""
 
     @property
-    def blobs(self) -> BlobStore:
-        """Where bodies go that are too large for a frame."""
+    def large_values(self) -> LargeValueStore:
+        """The store for bodies that are too large for a frame."""
 
     @property
     def dead_letters(self) -> DeadLetters:
-        """Where messages end that reach nobody."""
+        """The messages that no handler got."""
 
     def now(self) -> float:
         """The time of its event loop, in seconds."""
 
 
 class OutboxHost(_Host, Protocol):
-    """What an outbox needs of its host."""
+    """The host, for an outbox."""
 
     @property
     def limits(self) -> Limits:
-        """How large a frame, a message and a backlog may be."""
+        """The limits of frames, messages and backlogs."""
 
 
 class ReceiverHost(_Host, Protocol):
-    """What a host lends to the receiver of a link."""
+    """The host, for the receiver of a link."""
 
     @property
     def slot(self) -> int:
@@ -95,7 +95,7 @@ class ReceiverHost(_Host, Protocol):
 
     @property
     def name(self) -> str:
-        """How errors call it."""
+        """Its name in errors."""
 
     @property
     def contracts(self) -> ContractRegistry:
@@ -103,7 +103,7 @@ class ReceiverHost(_Host, Protocol):
 
     @property
     def cells(self) -> Mapping[int, Recipient]:
-        """Who has an address here."""
+        """The recipients on this host, by number."""
 
     @property
     def pending(self) -> Mapping[int, Call]:
@@ -111,20 +111,20 @@ class ReceiverHost(_Host, Protocol):
 
     @property
     def deadlines(self) -> Deadlines:
-        """The deadlines of asks, also of those from elsewhere."""
+        """The deadlines of asks, including those from other hosts."""
 
     def arm_deadlines(self) -> None:
-        """Set the timer: a deadline has become the next one."""
+        """Set the timer: the next deadline has changed."""
 
-    def bounces(self, error: CallboardError) -> TypeGuard[AskError]:
-        """Whether an ask that fails so goes back to its sender, to wait for its actor there."""
+    def should_bounce(self, error: CallboardError) -> TypeGuard[AskError]:
+        """Whether an ask that fails so goes back to its sender, to wait there for its actor."""
 
     def run_task(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        """Run something in the background."""
+        """Run a coroutine in the background."""
 
 
 class LinkHost(OutboxHost, ReceiverHost, Protocol):
-    """What a link needs of its host, for itself and its parts."""
+    """The host, for a link and its parts."""
 
     @property
     def epoch(self) -> int:
@@ -132,19 +132,19 @@ class LinkHost(OutboxHost, ReceiverHost, Protocol):
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
-        """The event loop that everything of a host runs on."""
+        """Its event loop."""
 
     def receive(self, data: bytes, references: Sequence[Any] = ()) -> object:
-        """Take a frame that came as the answer to one of this link's."""
+        """Take a frame that came as the answer to one of this link."""
 
-    def connected(self) -> None:
-        """A link has learnt of a new incarnation."""
+    def link_connected(self) -> None:
+        """A link has connected to a new incarnation."""
 
     def link_opened(self, slot: int, epoch: int) -> None:
-        """The actors of that incarnation can be reached."""
+        """The link to that incarnation takes requests."""
 
     def link_lost(self, slot: int, epoch: int, error: CallboardError) -> None:
-        """That incarnation is gone, and with it what was under way."""
+        """That incarnation is lost, with all frames under way."""
 
     def link_closed(self, slot: int, error: CallboardError) -> None:
-        """The slot is gone for good."""
+        """The slot has ended for good."""

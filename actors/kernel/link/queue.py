@@ -1,4 +1,4 @@
-"""Rows: the messages of one link that cannot be written yet, in order. Pure."""
+"""Message queues: the messages of one link that cannot be written yet, in order. Pure."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -14,26 +14,26 @@ if TYPE_CHECKING:
 __all__ = ["MessageQueue", "OutgoingMessage"]
 
 SWEEP_MIN: Final = 1_024
-"""A row of so many is looked through for what has expired."""
+"""A queue of so many messages is swept of expired ones."""
 
 
 @dataclass(slots=True, eq=False)
 class OutgoingMessage:
-    """A TELL or an ASK to another host, made once by whoever sends it."""
+    """A TELL or an ASK to another host."""
 
     target: int
-    """The cell that it is for."""
+    """The number of its cell."""
     message: Contract
     call: Call | None = None
     """The asker's side of an ASK; None for a TELL."""
     deadline_s: float = 0.0
-    """When the ASK ends, on this host's clock."""
+    """The deadline of the ASK, on this host's clock."""
     departure: "asyncio.Future[None] | None" = None
-    """Of a TELL whose sender waits for room: done once the message has left."""
+    """For a TELL whose sender waits for room: done once the message has left."""
 
     @property
     def is_limited(self) -> bool:
-        """Whether nobody waits for it, so that only a limit bounds how many there are."""
+        """Whether no sender waits for it, so that only a limit bounds their number."""
         return self.call is None and self.departure is None
 
     @property
@@ -44,7 +44,7 @@ class OutgoingMessage:
 
 
 class MessageQueue(deque[OutgoingMessage]):
-    """Messages that wait, in order. What has expired is swept out before it piles up."""
+    """Waiting messages, in order. Expired ones are swept out before they pile up."""
 
     __slots__ = ("_sweep_at", "tells")
 
@@ -52,10 +52,10 @@ class MessageQueue(deque[OutgoingMessage]):
         super().__init__()
         self._sweep_at = SWEEP_MIN
         self.tells = 0
-        """How many have nobody who waits for them, so that only a limit bounds them."""
+        """How many of them no sender waits for."""
 
     def put(self, item: OutgoingMessage) -> None:
-        """Add a message behind the others."""
+        """Add a message after the others."""
         self.append(item)
         if item.is_limited:
             self.tells += 1

@@ -1,11 +1,11 @@
-"""The edge of a host: where what arrived is checked, once, and put into mailboxes.
+"""The frame receiver: checks arrived messages, once, and puts them into mailboxes.
 
-Unknown contract, wrong version, bytes that do not decode, no such actor, a passed
-deadline: each is a clear error to the asker, or a dead letter of a tell; never an
-exception on the receiving side, and never silence.
+An unknown contract, a wrong version, bytes that do not decode, a missing actor, a passed
+deadline: each gives a clear error to the asker, or a dead letter for a tell, and never an
+exception on the receiving side.
 
-The outcomes of the asks that came go back from here. A message that finds its mailbox full
-is held: its credit is not given back, and its sender pauses, until there is room.
+The receiver also sends the outcomes of the received asks. A message for a full mailbox is
+held: its credit is kept back, and its flow key paused at the sender, until there is room.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ Build = Callable[[dict[str, Any]], Contract]
 
 
 class FrameReceiver:
-    """Unpacks the frames of one incarnation of a peer, in order. The `ReplySink` of its asks."""
+    """Delivers the frames of one incarnation of a peer, in order. The `ReplySink` of its asks."""
 
     __slots__ = (
         "_core",
@@ -62,24 +62,26 @@ class FrameReceiver:
         self._waiting: deque[tuple[Frame, Sequence[Any]]] = deque()
         self._fetching = False
         self.asks: dict[int, Ask] = {}
-        """Asks that came from there and have no outcome yet."""
+        """Asks of the peer that have no outcome yet."""
         self.held: dict[tuple[int, FlowKey], int] = {}
-        """Messages that came and found no room, by cell and flow key."""
+        """How many messages wait here for room, by cell and flow key."""
         self.is_closed = False
-        """Whether the incarnation is gone: nobody there waits for anything."""
+        """Whether the incarnation is lost: it takes no outcome any more."""
 
     def close(self) -> None:
-        """The incarnation is gone: stop the handlers of its asks."""
+        """The incarnation is lost: stop the handlers of its asks."""
         self.is_closed = True
         asks, self.asks = self.asks, {}
-        gone = HostLost(f"host {self._slot} that asked is gone.", advice="Nobody waits for this.")
+        lost = HostLost(
+            f"host {self._slot}, which asked, is lost.", advice="No asker waits for the reply."
+        )
         for ask in asks.values():
-            ask.stop(gone)
+            ask.stop(lost)
 
     # --- messages in ------------------------------------------------------------------------
 
     def accept(self, frame: Frame, references: Sequence[Any]) -> None:
-        """Deliver a frame's messages, after those of the frames before it."""
+        """Deliver the messages of a frame, after those of the frames before it."""
         if references or self._fetching:
             self._waiting.append((frame, references))
             if not self._fetching:
@@ -89,8 +91,8 @@ class FrameReceiver:
             self._deliver(frame, ())
 
     async def _fetch(self) -> None:
-        """Fetch large values, frame by frame: order is worth more than overlap here."""
-        get = self._host.blobs.get
+        """Fetch large values, frame by frame, because the frames must stay in order."""
+        get = self._host.large_values.get
         while self._waiting:
             frame, references = self._waiting[0]
             fetched = await asyncio.gather(*map(get, references), return_exceptions=True)
@@ -110,11 +112,11 @@ class FrameReceiver:
         now_s = host.now()
         admitted = 0
         for envelope in frame.envelopes:
-            kind, target, correlation, contract, body, budget_ms, beside, reference, step = envelope
+            kind, target, correlation, contract, body, budget_ms, inline, reference, step = envelope
             future = None
             if kind >= Kind.ERROR:
                 if kind == Kind.BOUNCE:
-                    self._bounced(envelope, frame, fetched, builders)
+                    self._take_bounced(envelope, frame, fetched, builders)
                 else:
                     self._control(envelope)
                 continue
@@ -128,10 +130,10 @@ class FrameReceiver:
             else:
                 admitted += 1
             try:
-                buffers: Sequence[Any] = beside
+                buffers: Sequence[Any] = inline
                 if reference >= 0:
                     body, buffers = _fetched(fetched, reference)
-                # A number below 0 would name the last one.
+                # A negative number would index the list from its end.
                 build = builders[contract] if contract >= 0 else _no_contract()
                 if build is None:
                     build = self._builder(frame, contract, builders)
@@ -167,7 +169,7 @@ class FrameReceiver:
                 if over:
                     admitted -= 1
                     self.hold(cell, message)
-        self.admitted(admitted)
+        self.return_credit(admitted)
 
     def _builder(
         self, frame: Frame, contract: int, builders: list[Build | CallboardError | None]
@@ -185,7 +187,7 @@ class FrameReceiver:
     def _undecodable(self, envelope: Envelope, error: CallboardError) -> None:
         host = self._host
         if envelope.kind == Kind.ASK:
-            self.fail(envelope.correlation, _surely_not_run(error))
+            self.fail(envelope.correlation, _mark_not_run(error))
         elif envelope.kind == Kind.REPLY:
             future = host.pending.get(envelope.correlation)
             if future is not None:
@@ -193,14 +195,14 @@ class FrameReceiver:
         else:
             host.dead_letters.dead("undecodable", f"{host.slot}/{envelope.target}", None, error)
 
-    def _bounced(
+    def _take_bounced(
         self,
         envelope: Envelope,
         frame: Frame,
         fetched: Sequence[Any],
         builders: list[Build | CallboardError | None],
     ) -> None:
-        """An ask of this host's that has not run: it waits here for its actor to be back."""
+        """An ask of this host has bounced: it waits here for the restart of its peer."""
         host = self._host
         future = host.pending.get(envelope.correlation)
         if future is None:
@@ -215,10 +217,10 @@ class FrameReceiver:
                 raise build
             message = host.codec.decode(body, build, buffers)
         except CallboardError as error:
-            future.fail(envelope.correlation, _surely_not_run(error))
+            future.fail(envelope.correlation, _mark_not_run(error))
             return
         until_s = host.now() + envelope.budget_ms / 1000.0
-        self._outbox.bounced(OutgoingMessage(envelope.target, message, future, until_s))
+        self._outbox.put_bounced(OutgoingMessage(envelope.target, message, future, until_s))
 
     def _control(self, envelope: Envelope) -> None:
         kind, correlation = envelope.kind, envelope.correlation
@@ -232,7 +234,7 @@ class FrameReceiver:
                 ask.stop(decode_error(envelope.body))
         elif (flow_key := read_flow_key(envelope.body)) is None:
             LOGGER.warning(
-                "host %d names a flow key that is none: %r", self._slot, envelope.body[:80]
+                "host %d sent a flow key that does not decode: %r", self._slot, envelope.body[:80]
             )
         elif kind == Kind.PAUSE:
             self._outbox.pause(envelope.target, flow_key)
@@ -241,12 +243,12 @@ class FrameReceiver:
 
     # --- room -------------------------------------------------------------------------------
 
-    def admitted(self, count: int) -> None:
-        """That many envelopes are in their mailboxes: their credit goes back."""
+    def return_credit(self, count: int) -> None:
+        """Return the credit of so many envelopes, which are in their mailboxes now."""
         self._core.admitted += count
 
     def hold(self, cell: Recipient, message: Contract) -> None:
-        """Keep back the credit of a message that has no room yet, and pause its flow key."""
+        """Keep the credit of a message without room, and pause its flow key at the sender."""
         self._core.held += 1
         place = (cell.id, cell.flow_key_of(message))
         if place in self.held:
@@ -268,7 +270,7 @@ class FrameReceiver:
     # --- outcomes of asks -------------------------------------------------------------------
 
     def reply(self, correlation: int, message: Contract | None) -> None:
-        """Send the reply of an ask that came from there."""
+        """Send the reply to an ask of the peer."""
         if self.asks.pop(correlation, None) is None or self.is_closed:
             return
         try:
@@ -277,18 +279,18 @@ class FrameReceiver:
             self.fail(correlation, error)
 
     def fail(self, correlation: int, error: CallboardError) -> None:
-        """Send the failure of an ask that came from there.
+        """Send the failure of an ask of the peer.
 
-        Where the actor only ends to come back with its host, an ask that has not run goes
-        back to its sender instead, and waits there for the actor.
+        When the actor has stopped because its host restarts, an ask that has not run bounces
+        instead: it goes back to its sender, and waits there for the actor.
         """
         ask = self.asks.pop(correlation, None)
         if self.is_closed:
             return
-        if ask is not None and self._host.bounces(error):
+        if ask is not None and self._host.should_bounce(error):
             if not error.may_have_run and self._bounce(ask):
                 return
-            # What else its host has for this actor waits there for the next incarnation.
+            # Other messages for this actor wait at their sender for the next incarnation.
             self._outbox.control(Kind.PAUSE, ask.target)
             error = restarting_host_error(self._host.name, error)
         self._outbox.control(Kind.ERROR, 0, correlation, encode_error(error))
@@ -297,13 +299,13 @@ class FrameReceiver:
         try:
             self._outbox.bounce(ask, max(1, int((ask.deadline_s - self._host.now()) * 1000.0)))
         except CallboardError:
-            return False  # It came in a form that this host cannot write any more.
+            return False  # This host cannot encode it as it came.
         return True
 
 
 def _fetched(fetched: Sequence[Any], reference: int) -> tuple[bytes, Sequence[Any]]:
     if reference >= len(fetched):
-        raise PayloadLost("a large value did not come with its message.", advice="Send it again.")
+        raise PayloadLost("a message came without its large value.", advice="Send it again.")
     value = fetched[reference]
     if isinstance(value, CallboardError):
         raise value
@@ -313,7 +315,7 @@ def _fetched(fetched: Sequence[Any], reference: int) -> tuple[bytes, Sequence[An
     return body, buffers
 
 
-def _surely_not_run(error: CallboardError) -> CallboardError:
+def _mark_not_run(error: CallboardError) -> CallboardError:
     error.details.setdefault("may_have_run", False)
     return error
 

@@ -1,14 +1,15 @@
-"""The table of ties: who watches whom, who is linked to whom, as one host knows it.
+"""The monitor table: the watches and links of one host's actors. Pure.
 
-A tie joins two actors and has an end on each one's host: the asker's end, where it was
-made, and the asked end, where its target lives. Each host keeps the ends of its own
-actors; an actor of this host that is tied to another one of this host has both ends here.
+A monitor (a watch or a link) joins two actors and has an end on the host of each: the
+asker's end, on the host where it was made, and the asked end, on the host of its target. Each
+host has the ends of its own actors; a monitor between two actors of one host has both there.
 
-Whatever ends a tie takes its end out of the table, and only what took it out acts on it.
-So of a death notice, a lost link and a late answer exactly one counts: the first.
+An event that ends a monitor takes its end out of the table, and only the event that took it
+out acts on it. So of a death notice, a lost link and a late answer, exactly one counts: the
+first.
 
-Ties hold for one incarnation. An end of an actor that is just being restarted belongs to
-its next incarnation.
+A monitor holds for one incarnation. If an actor is just being restarted, the monitor belongs
+to its next incarnation.
 """
 
 import enum
@@ -18,35 +19,45 @@ from typing import NamedTuple
 from callboard.messages.control.lifecycle import Exit
 from callboard.messages.core.ref import Address
 
-__all__ = ["Drop", "Effect", "End", "Key", "MonitorTable", "Notify", "Role", "Tell", "release"]
+__all__ = [
+    "DropEnd",
+    "Effect",
+    "End",
+    "Key",
+    "MonitorTable",
+    "Notify",
+    "ReportEnd",
+    "Role",
+    "release",
+]
 
 
 class Role(enum.IntEnum):
-    """What the actor at one end of a tie is to the other."""
+    """The role of the actor at one end of a monitor."""
 
     WATCHER = 0
     WATCHED = 1
     PARTNER = 2
-    """Of a link: both ends alike."""
+    """The role at both ends of a link."""
 
 
 class Key(NamedTuple):
-    """Which end of which tie."""
+    """The key of one end of a monitor."""
 
     slot: int
-    """The host where the tie was made."""
+    """The slot of the host where the monitor was made."""
     number: int
     is_asked: bool
-    """Whether this is the end that was asked for."""
+    """Whether this is the asked end."""
 
     @property
     def other(self) -> "Key":
-        """The other end of the same tie."""
+        """The key of the monitor's other end."""
         return Key(self.slot, self.number, not self.is_asked)
 
 
 class End:
-    """One end of a tie."""
+    """One end of a monitor."""
 
     __slots__ = ("epoch", "here", "key", "role", "there")
 
@@ -56,41 +67,41 @@ class End:
         self.here = here
         """The cell on this host."""
         self.there = there
-        """The other end's actor."""
+        """The address of the other end's actor."""
         self.epoch = epoch
-        """The incarnation of the other's host that knows of it; 0 while it was not told."""
+        """The incarnation of the other host that has the other end; 0 before the request."""
 
     def __repr__(self) -> str:
         return f"<End {self.key} {self.role.name} {self.here} - {self.there} @{self.epoch}>"
 
 
 class Notify(NamedTuple):
-    """Let this end's actor know that the other has ended: by a notice, or a link's signal."""
+    """Notify this end's actor of the other's end, by a notice or by an exit signal."""
 
     end: End
     reason: Exit
     comes_back: bool | None
 
 
-class Tell(NamedTuple):
-    """Tell the host of the other end that this one has ended."""
+class ReportEnd(NamedTuple):
+    """Tell the other end's host that this end's actor has ended."""
 
     end: End
     reason: Exit
     comes_back: bool | None
 
 
-class Drop(NamedTuple):
-    """Tell the host of the other end that this one is not interested any more."""
+class DropEnd(NamedTuple):
+    """Tell the other end's host to drop its end."""
 
     end: End
 
 
-Effect = Notify | Tell | Drop
+Effect = Notify | ReportEnd | DropEnd
 
 
 class MonitorTable:
-    """All ends on one host."""
+    """The ends of all monitors on one host."""
 
     __slots__ = ("_asked", "_ends", "_here", "_number", "_slot", "_there")
 
@@ -105,10 +116,10 @@ class MonitorTable:
     def __len__(self) -> int:
         return len(self._ends)
 
-    # --- making -------------------------------------------------------------------------
+    # --- new monitors -------------------------------------------------------------------------
 
     def ask(self, here: int, there: Address, *, is_link: bool) -> End:
-        """Make the asker's end of a new tie; the other host has not been told of it yet."""
+        """Make the asker's end of a new monitor, before the request to the other host."""
         self._number += 1
         self._asked[here] = self._asked.get(here, 0) + 1
         role = Role.PARTNER if is_link else Role.WATCHER
@@ -128,32 +139,32 @@ class MonitorTable:
         self._there.setdefault(end.there.slot, {})[end.key] = end
         return end
 
-    # --- looking ------------------------------------------------------------------------
+    # --- queries ------------------------------------------------------------------------------
 
     def find(self, key: Key) -> End | None:
-        """That end, if it is still there."""
+        """The end with that key, if the table still has it."""
         return self._ends.get(key)
 
     def of(self, here: int) -> list[End]:
-        """All ends of one cell, in the order in which they were made."""
+        """All ends of one cell, oldest first."""
         return list(self._here.get(here, {}).values())
 
-    def of_asker(self, here: int) -> int:
-        """How many ties a cell has asked for itself."""
+    def count_asked(self, here: int) -> int:
+        """How many monitors a cell has asked for."""
         return self._asked.get(here, 0)
 
     def between(self, here: int, there: Address, role: Role) -> list[End]:
-        """The ends of one cell in that role towards one other actor."""
+        """The ends of one cell with that role and that other actor."""
         return [end for end in self.of(here) if end.there == there and end.role is role]
 
-    def pending_notifications(self, slot: int) -> list[End]:
-        """What the host of that slot has still to be asked."""
+    def pending_requests(self, slot: int) -> list[End]:
+        """The ends whose request has yet to be sent to that slot."""
         return [end for end in self._there.get(slot, {}).values() if not end.epoch]
 
-    # --- ending ---------------------------------------------------------------------------
+    # --- ends ---------------------------------------------------------------------------------
 
     def take(self, key: Key) -> End | None:
-        """Take an end out of the table; None when something else was first."""
+        """Take an end out of the table; None when another event was first."""
         end = self._ends.pop(key, None)
         if end is not None:
             _discard(self._here, end.here, key)
@@ -165,42 +176,43 @@ class MonitorTable:
         return end
 
     def take_all(self, ends: Iterable[End]) -> list[End]:
-        """Take these out, as far as they are still there."""
+        """Take out those ends that the table still has."""
         return [end for end in ends if self.take(end.key) is not None]
 
-    def leave(self, here: int) -> list[End]:
-        """An incarnation has ended: take all its ends out; `release` says what follows."""
+    def detach(self, here: int) -> list[End]:
+        """An incarnation has ended: take all its ends out, for `release`."""
         return self.take_all(self.of(here))
 
     def abandon(self, here: int) -> list[End]:
-        """An incarnation never ran: only what it asked for itself is taken out.
+        """An incarnation never ran: take out only the ends that it asked for.
 
-        What others have asked for is meant for the next incarnation.
+        The asked ends belong to the next incarnation.
         """
         return self.take_all(end for end in self.of(here) if not end.key.is_asked)
 
-    def lost(self, slot: int, epoch: int) -> list[End]:
-        """A host is gone: take out what that incarnation, or an earlier one, knew of.
+    def take_lost(self, slot: int, epoch: int) -> list[End]:
+        """A host is lost: take out the ends that this incarnation, or an earlier one, had.
 
-        What it was never told waits for its next incarnation.
+        An end without a request waits for the next incarnation of the host.
         """
         ends = self._there.get(slot, {})
         return self.take_all([end for end in ends.values() if 0 < end.epoch <= epoch])
 
-    def closed(self, slot: int) -> list[End]:
-        """A slot is gone for good: take everything out that leads there."""
+    def take_slot(self, slot: int) -> list[End]:
+        """A slot has ended for good: take out all ends to it."""
         return self.take_all(list(self._there.get(slot, {}).values()))
 
-    def ended(self, key: Key, reason: Exit, *, comes_back: bool | None) -> list[Effect]:
-        """The other host says that its end's actor has ended."""
+    def peer_ended(self, key: Key, reason: Exit, *, comes_back: bool | None) -> list[Effect]:
+        """The other host reports that its end's actor has ended."""
         end = self.take(key)
         return [] if end is None else [Notify(end, reason, comes_back)]
 
 
 def release(ends: Iterable[End], reason: Exit, *, comes_back: bool | None) -> list[Effect]:
-    """What others are told when the actor at these ends has ended."""
+    """The effects of the end of the actor at these ends."""
     return [
-        Drop(end) if end.role is Role.WATCHER else Tell(end, reason, comes_back) for end in ends
+        DropEnd(end) if end.role is Role.WATCHER else ReportEnd(end, reason, comes_back)
+        for end in ends
     ]
 
 

@@ -1,8 +1,8 @@
-"""Watches and links, the shell: from actors to the table of ties, and from it to others.
+"""Watches and links, the shell: between actors, the monitor table, and other hosts.
 
-The end of a tie on this host has the last word: a notice is given when that end is taken
-out of the table, and by nobody else. What is asked of another host is asked of its control actor,
-once the way there is open; until then it waits in the table.
+An actor gets a notice exactly when its end is taken out of this host's table. A request to
+another host goes to its control actor once the link is open; until then it waits in the
+table.
 """
 
 import asyncio
@@ -21,33 +21,33 @@ from callboard.messages.core.errors import CallboardError, UsageError
 from callboard.messages.core.ref import Address, Ref
 
 from ..cell_port import CellPort, Lifecycle
-from .core import Drop, Effect, End, Key, MonitorTable, Notify, Role, Tell, release
+from .core import DropEnd, Effect, End, Key, MonitorTable, Notify, ReportEnd, Role, release
 from .notices import Notices, check_handled
 
 __all__ = ["MONITORS_MAX", "Monitors", "Watch", "WatchingHost"]
 
 MONITORS_MAX: Final = 65_536
-"""Watches and links of one actor: what may be in its mailbox over the limit of that."""
-NOBODY: Final = -1
-"""In place of a cell: a function of the driver's watches."""
+"""Watches and links of one actor: so many notices may exceed the limit of its mailbox."""
+DRIVER: Final = -1
+"""The cell number of the driver's watches, which have no cell."""
 DETAIL_CHARS_MAX: Final = 1_000
-GONE: Final = Exit(ExitReason.HOST_LOST, {"message": "the system has stopped."})
-LOST: Final = Exit(ExitReason.HOST_LOST, {"message": "its host is gone."})
+SYSTEM_STOPPED: Final = Exit(ExitReason.HOST_LOST, {"message": "the system has stopped."})
+LOST_HOST: Final = Exit(ExitReason.HOST_LOST, {"message": "its host is lost."})
 
 
 @final
 class Watch:
     """A watch on one incarnation of an actor, or on a host; made by `watch` and `watch_host`.
 
-    Await it for the `Down` that ends it. `cancel` ends it without one. Giving up waiting, by a
-    timeout for instance, does not end it.
+    Await it for the `Down` that ends it. `cancel` ends it without one. A task that gives up
+    waiting, for instance by a timeout, does not end the watch.
     """
 
     __slots__ = ("__weakref__", "_down", "_end", "_future", "_key", "ref")
 
     def __init__(self, ref: Ref[Any], key: Key, end: "Callable[[Watch], None]") -> None:
         self.ref: Final = ref
-        """What is watched."""
+        """The watched actor."""
         self._key: Final = key
         self._end = end
         self._down: Down | None = None
@@ -55,26 +55,26 @@ class Watch:
 
     @property
     def key(self) -> Key:
-        """Which end it is, for the kernel."""
+        """The key of its end, for the kernel."""
         return self._key
 
     @property
     def down(self) -> Down | None:
-        """The notice that has ended the watch; None while there is none."""
+        """The notice that has ended the watch; None before it."""
         return self._down
 
     def done(self) -> bool:
-        """Whether the watched one has ended."""
+        """Whether the watched actor has ended."""
         return self._down is not None
 
     def cancel(self) -> None:
-        """End the watch: no notice comes after this, and a task that awaits it is cancelled."""
+        """End the watch: no notice comes after this, and tasks that await it are cancelled."""
         self._end(self)
         if self._future is not None:
             self._future.cancel()
 
     def settle(self, down: Down) -> None:
-        """The watched one has ended; the kernel calls this."""
+        """The watched actor has ended; the kernel calls this."""
         self._down = down
         if self._future is not None and not self._future.done():
             self._future.set_result(down)
@@ -91,35 +91,35 @@ class Watch:
 
 
 class OutboxPort(Protocol):
-    """What a link still has to send."""
+    """The outbox of a link."""
 
     @property
     def is_open(self) -> bool:
-        """Whether more than the control plane gets through."""
+        """Whether requests may leave."""
 
 
 class LinkPort(Protocol):
-    """The way to another host."""
+    """The link to another host."""
 
     @property
     def epoch(self) -> int:
-        """The incarnation that it talks to."""
+        """The incarnation that it is connected to."""
 
     @property
     def is_connected(self) -> bool:
-        """Whether there is a process behind the slot."""
+        """Whether the link has a carrier to a process of the slot."""
 
     @property
     def is_closed(self) -> bool:
-        """Whether the slot is gone for good."""
+        """Whether the slot has ended for good."""
 
     @property
     def outbox(self) -> OutboxPort:
-        """What waits to leave."""
+        """The messages that have yet to be sent."""
 
 
 class WatchingHost(Protocol):
-    """What the ties of a host need of it."""
+    """The host, for its monitors."""
 
     @property
     def slot(self) -> int:
@@ -135,62 +135,62 @@ class WatchingHost(Protocol):
 
     @property
     def notices(self) -> Notices:
-        """What the kernel puts into mailboxes."""
+        """The notices in its mailboxes."""
 
     @property
     def cells(self) -> Mapping[int, CellPort]:
-        """Its actors."""
+        """Its cells, by number."""
 
     @property
     def links(self) -> Mapping[int, LinkPort]:
-        """Its ways to other hosts, as far as there are any."""
+        """The links to other hosts that exist so far."""
 
     def link(self, slot: int) -> LinkPort:
-        """The way to a slot, made if need be."""
+        """The link to a slot, made at first use."""
 
     def ref(self, address: Address) -> Ref[Any]:
         """A reference that is bound to this host."""
 
     def tell(self, address: Address, message: Contract) -> None:
-        """Deliver a message."""
+        """See `Ref.tell`."""
 
 
 class PeerListener(Protocol):
-    """Who else wants to know what becomes of the other hosts."""
+    """A listener to the links of a host: its extensions."""
 
     def peer_opened(self, slot: int) -> None:
-        """The way to a slot is open."""
+        """The link to a slot is open."""
 
     def peer_lost(self, slot: int, epoch: float) -> None:
-        """A host is gone, in this incarnation and all before it."""
+        """A host is lost, in this incarnation and all before it."""
 
 
 class Monitors:
-    """The ties of one host's actors."""
+    """The watches and links of one host's actors and driver."""
 
     def __init__(self, host: WatchingHost, listener: PeerListener) -> None:
         self._host = host
         self._listener = listener
         self._table = MonitorTable(host.slot)
         self._callers: dict[int, Callable[[Down], None]] = {}
-        """Functions that watch, by the number of their tie."""
+        """The driver's functions that get a `Down`, by the number of their monitor."""
         self._watches: WeakValueDictionary[Key, Watch] = WeakValueDictionary()
-        """The watches that actors still hold."""
+        """The watches that actors still refer to."""
         self._signals: dict[int, tuple[CellPort, int, Address, Exit]] = {}
-        """Ends of linked actors that are about to be felt here."""
-        self._signal = 0
+        """Exit signals to be delivered in the next loop iteration, by number."""
+        self._last_signal = 0
         self._late: dict[int, tuple[int, Exit]] = {}
-        """What ends an actor as soon as its start hook is through: its incarnation, and why."""
+        """Exit signals during a start hook, by cell: the incarnation, and the reason."""
 
     @property
     def count(self) -> int:
-        """How many ends of ties there are on this host."""
+        """How many ends of monitors this host has."""
         return len(self._table)
 
-    # --- what actors and drivers want -----------------------------------------------------
+    # --- requests of actors and drivers -------------------------------------------------------
 
     def watch(self, cell: CellPort, ref: Ref[Any]) -> Watch:
-        """Begin to watch for an actor; raises `UsageError`."""
+        """Watch `ref` for the actor of a cell; raises `UsageError`."""
         check_handled(cell, Down)
         self._check_number(cell)
         end = self._table.ask(cell.id, ref.address, is_link=False)
@@ -198,9 +198,9 @@ class Monitors:
         self._request(end)
         return watch
 
-    def watch_here(self, ref: Ref[Any]) -> Watch:
-        """Begin to watch for the driver of this host: it has no mailbox."""
-        end = self._table.ask(NOBODY, ref.address, is_link=False)
+    def watch_for_driver(self, ref: Ref[Any]) -> Watch:
+        """Watch `ref` for the driver of this host, which has no mailbox."""
+        end = self._table.ask(DRIVER, ref.address, is_link=False)
 
         def unwatch(_: Watch) -> None:
             self._callers.pop(end.key.number, None)
@@ -208,12 +208,12 @@ class Monitors:
 
         watch = Watch(ref, end.key, unwatch)
         self._callers[end.key.number] = watch.settle
-        # Not before the caller has it, and with it the means to end the watch.
+        # In the next loop iteration, when the caller has the watch and can end it.
         self._host.loop.call_soon(self._request, end)
         return watch
 
     def unwatch(self, cell: CellPort, watched: Watch | Ref[Any]) -> None:
-        """End a watch, or all that the actor has on one other: no notice comes after this."""
+        """End a watch, or all watches of the actor on one other; no notice comes after this."""
         if isinstance(watched, Watch):
             found = self._table.find(watched.key)
             ends = [found] if found is not None and found.here == cell.id else []
@@ -221,7 +221,7 @@ class Monitors:
         else:
             ends = self._table.between(cell.id, watched.address, Role.WATCHER)
             self._host.notices.withdraw_all(
-                cell.id, lambda told: isinstance(told, Down) and told.ref == watched
+                cell.id, lambda notice: isinstance(notice, Down) and notice.ref == watched
             )
         self._drop(self._table.take_all(ends))
 
@@ -229,7 +229,9 @@ class Monitors:
         """Link an actor to another; raises `UsageError`."""
         address = ref.address
         if address.cell == CONTROL_CELL:
-            raise UsageError("a host cannot be linked to.", advice="Watch it: ctx.watch_host.")
+            raise UsageError(
+                "an actor cannot link to a host.", advice="Watch the host with ctx.watch_host."
+            )
         if cell.behaviour.trap_exits:
             check_handled(cell, Exited)
         if address == Address(self._host.slot, cell.id):
@@ -240,30 +242,30 @@ class Monitors:
         self._request(self._table.ask(cell.id, address, is_link=True))
 
     def unlink(self, cell: CellPort, ref: Ref[Any]) -> None:
-        """End a link; the other's end is not felt after this."""
+        """End a link; the other actor's end has no effect after this."""
         address = ref.address
-        for number, (feeling, _, partner, _) in list(self._signals.items()):
-            if feeling is cell and partner == address:
+        for number, (receiver, _, partner, _) in list(self._signals.items()):
+            if receiver is cell and partner == address:
                 del self._signals[number]
         self._host.notices.withdraw_all(
-            cell.id, lambda told: isinstance(told, Exited) and told.ref == ref
+            cell.id, lambda notice: isinstance(notice, Exited) and notice.ref == ref
         )
         self._drop(self._table.take_all(self._table.between(cell.id, address, Role.PARTNER)))
 
     def _check_number(self, cell: CellPort) -> None:
-        if self._table.of_asker(cell.id) + self._host.notices.count(cell.id) >= MONITORS_MAX:
+        if self._table.count_asked(cell.id) + self._host.notices.count(cell.id) >= MONITORS_MAX:
             raise UsageError(
                 f"{cell.path} has {MONITORS_MAX} watches and links.",
                 advice="End those it no longer needs, or let several actors watch.",
             )
 
-    # --- the way to the other host ----------------------------------------------------------
+    # --- requests to other hosts --------------------------------------------------------------
 
     def _request(self, end: End) -> None:
         host = self._host
         slot, cell = end.there
         if self._table.find(end.key) is not end:
-            return  # Ended before it began.
+            return  # It ended before its request.
         if slot == host.slot:
             end.epoch = host.epoch
             is_link = end.role is Role.PARTNER
@@ -271,7 +273,7 @@ class Monitors:
             return
         link = host.link(slot)
         if link.is_closed:
-            self._gone(self._table.take_all([end]), LOST, comes_back=False)
+            self._notify_all(self._table.take_all([end]), LOST_HOST, comes_back=False)
         elif link.outbox.is_open:
             self._send_request(end, link.epoch)
 
@@ -290,22 +292,24 @@ class Monitors:
 
     def _tell(self, slot: int, message: Contract) -> None:
         link = self._host.links.get(slot)
-        if link is not None and link.is_connected:  # Otherwise its loss has told everything.
+        if (
+            link is not None and link.is_connected
+        ):  # Otherwise both hosts notice the loss of the link.
             self._host.tell(Address(slot, CONTROL_CELL), message)
 
-    def opened(self, slot: int, epoch: int) -> None:
-        """The way to a slot is open: ask there for what has waited."""
-        for end in self._table.pending_notifications(slot):
+    def link_opened(self, slot: int, epoch: int) -> None:
+        """The link to a slot is open: send the waiting requests."""
+        for end in self._table.pending_requests(slot):
             self._send_request(end, epoch)
         self._listener.peer_opened(slot)
 
-    # --- what other hosts say -----------------------------------------------------------------
+    # --- messages of other hosts --------------------------------------------------------------
 
-    def requested(self, request: MonitorRequested) -> None:
-        """Another host asks for a tie with an actor here."""
+    def handle_request(self, request: MonitorRequested) -> None:
+        """Another host requests a watch on, or a link with, an actor here."""
         link = self._host.links.get(request.slot)
         if link is None or not link.is_connected or link.epoch != request.epoch:
-            return  # From an incarnation that is gone.
+            return  # The request is from an incarnation that is lost.
         key = Key(request.slot, request.number, is_asked=False)
         self._accept(
             key, request.cell, request.asker, request.slot, request.epoch, is_link=request.is_link
@@ -323,70 +327,70 @@ class Monitors:
             slot, asker, Exit(ExitReason.NO_ACTOR, {"message": message}), comes_back=False
         )
 
-    def ended(self, told: MonitorEnded) -> None:
-        """Another host says that an actor there has ended."""
-        key = Key(told.slot, told.number, not told.to_asker)
-        reason = Exit(ExitReason(told.kind), told.detail)
-        self._perform(self._table.ended(key, reason, comes_back=told.comes_back))
+    def handle_end(self, report: MonitorEnded) -> None:
+        """Another host reports that an actor there has ended."""
+        key = Key(report.slot, report.number, not report.to_asker)
+        reason = Exit(ExitReason(report.kind), report.detail)
+        self._perform(self._table.peer_ended(key, reason, comes_back=report.comes_back))
 
-    def dropped(self, told: MonitorDropped) -> None:
-        """Another host's end is not interested any more."""
-        self._table.take(Key(told.slot, told.number, not told.to_asker))
+    def handle_drop(self, report: MonitorDropped) -> None:
+        """Another host has dropped its end of a monitor."""
+        self._table.take(Key(report.slot, report.number, not report.to_asker))
 
-    # --- what links notice --------------------------------------------------------------------
+    # --- events of links ----------------------------------------------------------------------
 
-    def lost(self, slot: int, epoch: int, reason: Exit = LOST) -> None:
-        """An incarnation of a host is gone."""
-        self._gone(self._table.lost(slot, epoch), reason, comes_back=None)
+    def host_lost(self, slot: int, epoch: int, reason: Exit = LOST_HOST) -> None:
+        """An incarnation of a host is lost."""
+        self._notify_all(self._table.take_lost(slot, epoch), reason, comes_back=None)
         self._listener.peer_lost(slot, epoch)
 
-    def closed(self, slot: int) -> None:
-        """A slot is gone for good."""
-        self._gone(self._table.closed(slot), LOST, comes_back=False)
+    def slot_closed(self, slot: int) -> None:
+        """A slot has ended for good."""
+        self._notify_all(self._table.take_slot(slot), LOST_HOST, comes_back=False)
         self._listener.peer_lost(slot, math.inf)
 
     def host_down(self, notice: HostDown) -> None:
-        """The root says that a host is gone. Its link is its own business."""
+        """The root reports that a host has ended; the caller handles its link."""
         reason = Exit.from_data(notice.reason)
         if reason.kind is not ExitReason.SHUTDOWN:
             detail = {"message": f"host {notice.slot} has ended.", **reason.detail}
             reason = Exit(ExitReason.HOST_LOST, detail)
-        self.lost(notice.slot, notice.epoch, reason)
+        self.host_lost(notice.slot, notice.epoch, reason)
 
-    def _gone(self, ends: Sequence[End], reason: Exit, *, comes_back: bool | None) -> None:
+    def _notify_all(self, ends: Sequence[End], reason: Exit, *, comes_back: bool | None) -> None:
         self._perform(
             [Notify(end, reason, comes_back) for end in ends if end.role is not Role.WATCHED]
         )
 
     def close(self) -> None:
-        """Forget everything: the host is gone."""
+        """The host closes: drop everything, and notify the driver's watches."""
         self._signals.clear()
         table, self._table = self._table, MonitorTable(self._host.slot)
-        self._gone(table.of(NOBODY), GONE, comes_back=None)
+        self._notify_all(table.of(DRIVER), SYSTEM_STOPPED, comes_back=None)
 
-    # --- what becomes of actors here --------------------------------------------------------
+    # --- ends of actors on this host ----------------------------------------------------------
 
-    def leave(self, number: int) -> Sequence[End]:
-        """An incarnation has ended: take its ends out, to be told with `release`."""
+    def detach(self, number: int) -> Sequence[End]:
+        """An incarnation has ended: take its ends out, for `release`."""
         if self._late:
             self._late.pop(number, None)
-        return self._table.leave(number) if self._table else ()
+        return self._table.detach(number) if self._table else ()
 
     def release(self, ends: Sequence[End], reason: Exit, *, comes_back: bool | None) -> None:
-        """Tell all that were tied to an incarnation how it ended."""
+        """Notify all watchers and linked actors of an incarnation of how it ended."""
         self._perform(release(ends, reason, comes_back=comes_back))
 
     def abandon(self, number: int, reason: Exit) -> None:
-        """An incarnation never ran: what its start hook asked for is void."""
+        """An incarnation never ran: end the watches and links of its start hook."""
         self._late.pop(number, None)
         if self._table:
             self._perform(release(self._table.abandon(number), reason, comes_back=None))
 
-    def exit_signal_late(self, cell: CellPort) -> Exit | None:
-        """How a linked actor ended while the start hook of this one ran."""
+    def take_late_exit(self, cell: CellPort) -> Exit | None:
+        """The exit signal that came during the start hook of this incarnation, if any."""
         if not self._late:
             return None
-        incarnation, reason = self._late.pop(cell.id, (0, LOST))
+        incarnation, reason = self._late.pop(cell.id, (0, LOST_HOST))
         return reason if incarnation == cell.incarnation else None
 
     # --- effects ------------------------------------------------------------------------------
@@ -396,9 +400,9 @@ class Monitors:
             match effect:
                 case Notify(end, reason, comes_back):
                     self._notify(end, reason, comes_back=comes_back)
-                case Tell(end, reason, comes_back):
+                case ReportEnd(end, reason, comes_back):
                     self._send_end(end.there.slot, end.key.other, reason, comes_back=comes_back)
-                case Drop(end):
+                case DropEnd(end):
                     self._drop([end])
 
     def _drop(self, ends: Sequence[End]) -> None:
@@ -414,9 +418,9 @@ class Monitors:
 
     def _send_end(self, slot: int, key: Key, reason: Exit, *, comes_back: bool | None) -> None:
         if slot == self._host.slot:
-            self._perform(self._table.ended(key, reason, comes_back=comes_back))
+            self._perform(self._table.peer_ended(key, reason, comes_back=comes_back))
             return
-        told = MonitorEnded(
+        report = MonitorEnded(
             slot=key.slot,
             number=key.number,
             to_asker=not key.is_asked,
@@ -425,10 +429,10 @@ class Monitors:
             comes_back=comes_back,
         )
         try:
-            self._tell(slot, told)
-        except CallboardError:  # What cannot travel is its detail; that it ended must.
+            self._tell(slot, report)
+        except CallboardError:  # Its detail cannot be encoded; the report must still arrive.
             text = str(reason.detail.get("message", ""))[:DETAIL_CHARS_MAX]
-            self._tell(slot, told.model_copy(update={"detail": {"message": text}}))
+            self._tell(slot, report.model_copy(update={"detail": {"message": text}}))
 
     def _notify(self, end: End, reason: Exit, *, comes_back: bool | None) -> None:
         if end.role is Role.PARTNER:
@@ -452,17 +456,17 @@ class Monitors:
             self._host.notices.put(cell, end.key, down)
 
     def _notify_exit(self, end: End, reason: Exit) -> None:
-        """Let a linked actor feel it, but not in the middle of what is going on here."""
+        """Send an exit signal to a linked actor, in the next loop iteration."""
         cell = self._host.cells.get(end.here)
         if cell is not None:
-            self._signal += 1
-            self._signals[self._signal] = (cell, cell.incarnation, end.there, reason)
-            self._host.loop.call_soon(self._exit_signal, self._signal)
+            self._last_signal += 1
+            self._signals[self._last_signal] = (cell, cell.incarnation, end.there, reason)
+            self._host.loop.call_soon(self._deliver_exit, self._last_signal)
 
-    def _exit_signal(self, number: int) -> None:
+    def _deliver_exit(self, number: int) -> None:
         signal = self._signals.pop(number, None)
         if signal is None:
-            return  # It was unlinked meanwhile, or the host is gone.
+            return  # It was unlinked meanwhile, or the host closes.
         cell, incarnation, partner, reason = signal
         if (
             cell.incarnation != incarnation
@@ -471,8 +475,10 @@ class Monitors:
         ):
             return
         if cell.behaviour.trap_exits:
-            told = Exited(ref=self._host.ref(partner), kind=reason.kind, detail=dict(reason.detail))
-            self._host.notices.put(cell, ("exit", number), told)
+            notice = Exited(
+                ref=self._host.ref(partner), kind=reason.kind, detail=dict(reason.detail)
+            )
+            self._host.notices.put(cell, ("exit", number), notice)
         elif not reason.is_abnormal:
             return
         elif cell.lifecycle == Lifecycle.RUNNING:

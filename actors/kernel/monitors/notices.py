@@ -1,10 +1,10 @@
-"""Notices: what the kernel itself puts into mailboxes, over their limit if need be.
+"""Notices: messages that the kernel itself puts into mailboxes, even full ones.
 
-Each has a tag, so that it can be taken back until it is handled. A notice belongs to the
-incarnation it was meant for and ends with it, also when the mailbox lives on.
+Each notice has a tag, so that it can be withdrawn until its handler begins. A notice belongs
+to one incarnation and ends with it, also when the mailbox is kept.
 
-In the mailbox a notice is an `Ask` whose outcome comes back here: that is how it is known
-when it has been handled, at no cost to any other message.
+In the mailbox a notice is an `Ask` whose outcome comes to this module. So the kernel knows
+when it has been handled, at no cost to other messages.
 """
 
 import math
@@ -46,14 +46,14 @@ class Notice:
         self.ask = Ask(message, self, 0, math.inf)
 
     def reply(self, correlation: int, message: Contract | None) -> None:
-        """It has been handled."""
-        self._notices.settled(self)
+        """Its handler has returned."""
+        self._notices.settle(self)
         if self._on_handled is not None:
             self._on_handled()
 
     def fail(self, correlation: int, error: CallboardError) -> None:
-        """Its handler raised, or will never run."""
-        self._notices.failed(self, error)
+        """Its handler has raised, or will never run."""
+        self._notices.handle_failure(self, error)
         if self._on_handled is not None:
             self._on_handled()
 
@@ -61,10 +61,10 @@ class Notice:
 class Notices:
     """The notices of one host that have not been handled yet."""
 
-    __slots__ = ("_letters", "_waiting")
+    __slots__ = ("_dead_letters", "_waiting")
 
     def __init__(self, dead_letters: DeadLetters) -> None:
-        self._letters = dead_letters
+        self._dead_letters = dead_letters
         self._waiting: dict[int, dict[Hashable, Notice]] = {}
 
     def put(
@@ -76,75 +76,75 @@ class Notices:
     ) -> None:
         """Put a message into a mailbox, full or not.
 
-        It takes the place of one with the same tag that still waits.
+        It replaces a waiting notice with the same tag.
         """
-        if self.waits(cell.id, tag):
+        if self.is_waiting(cell.id, tag):
             self._waiting[cell.id][tag].ask.message = message
             return
         notice = Notice(self, cell, tag, message, on_handled)
         if cell.put_notice(notice.ask):
             self._waiting.setdefault(cell.id, {})[tag] = notice
 
-    def waits(self, number: int, tag: Hashable) -> bool:
-        """Whether that one is still in the mailbox, its handler not begun."""
-        row = self._waiting.get(number)
-        notice = None if row is None else row.get(tag)
+    def is_waiting(self, number: int, tag: Hashable) -> bool:
+        """Whether the notice with that tag is still in the mailbox."""
+        notices = self._waiting.get(number)
+        notice = None if notices is None else notices.get(tag)
         return notice is not None and notice.ask.worker is None
 
     def count(self, number: int) -> int:
-        """How many a cell has still to handle."""
+        """How many notices a cell has yet to handle."""
         return len(self._waiting.get(number, ()))
 
     def withdraw(self, number: int, tag: Hashable) -> None:
-        """Take one back: unless its handler has begun, it is never handled."""
-        row = self._waiting.get(number)
-        notice = None if row is None else row.get(tag)
+        """Withdraw a notice: unless its handler has begun, it never runs."""
+        notices = self._waiting.get(number)
+        notice = None if notices is None else notices.get(tag)
         if notice is not None:
-            self.settled(notice)
-            _void(notice)
+            self.settle(notice)
+            _withdraw_ask(notice)
 
-    def withdraw_all(self, number: int, is_meant: Callable[[Contract], bool]) -> None:
-        """Take back those of a cell that are meant."""
+    def withdraw_all(self, number: int, matches: Callable[[Contract], bool]) -> None:
+        """Withdraw all notices of a cell that match."""
         for tag, notice in list(self._waiting.get(number, {}).items()):
-            if is_meant(notice.ask.message):
+            if matches(notice.ask.message):
                 self.withdraw(number, tag)
 
     def drop(self, number: int) -> None:
-        """Take back all of an incarnation that has ended."""
+        """Withdraw all notices of an incarnation that has ended."""
         if self._waiting:
             for notice in self._waiting.pop(number, {}).values():
-                _void(notice)
+                _withdraw_ask(notice)
 
-    def settled(self, notice: Notice) -> bool:
-        """Forget one; False when that has happened before."""
-        row = self._waiting.get(notice.cell.id)
-        if row is None or row.get(notice.tag) is not notice:
+    def settle(self, notice: Notice) -> bool:
+        """Forget a notice; False when it was forgotten before."""
+        notices = self._waiting.get(notice.cell.id)
+        if notices is None or notices.get(notice.tag) is not notice:
             return False
-        del row[notice.tag]
-        if not row:
+        del notices[notice.tag]
+        if not notices:
             del self._waiting[notice.cell.id]
         return True
 
-    def failed(self, notice: Notice, error: CallboardError) -> None:
-        """Forget one that was not handled well; it is a dead letter, as a message would be."""
-        if not self.settled(notice) or isinstance(error, ActorStopped | Cancelled):
-            return  # Its incarnation is gone, and it with that.
+    def handle_failure(self, notice: Notice, error: CallboardError) -> None:
+        """Forget a notice whose handler failed; like a message, it becomes a dead letter."""
+        if not self.settle(notice) or isinstance(error, ActorStopped | Cancelled):
+            return  # It has ended with its incarnation.
         reason = "no_handler" if isinstance(error, ActorNotFound) else "handler_failed"
-        self._letters.dead(reason, notice.cell.path, notice.ask.message, error)
+        self._dead_letters.dead(reason, notice.cell.path, notice.ask.message, error)
 
 
 def is_notice(item: object) -> bool:
-    """Whether something in a mailbox is a notice, which no policy may drop."""
+    """Whether an item in a mailbox is a notice, which no policy may drop."""
     return type(item) is Ask and type(item.sink) is Notice
 
 
-def _void(notice: Notice) -> None:
-    if notice.ask.worker is None:  # Otherwise its handler runs already, and may fail.
+def _withdraw_ask(notice: Notice) -> None:
+    if notice.ask.worker is None:  # Otherwise its handler runs already, and may still fail.
         notice.ask.done = True
 
 
 def check_handled(cell: CellPort, contract: type[Contract]) -> None:
-    """Raise `UsageError` when the actor has no handler for what it asks to be told."""
+    """Raise `UsageError` when the actor has no handler for the notices that it asks for."""
     behaviour = cell.behaviour
     if contract not in behaviour.handlers and behaviour.find(contract) is None:
         raise UsageError(

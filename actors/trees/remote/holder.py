@@ -1,10 +1,10 @@
-"""Holders: where placed children of trees run, on hosts other than their supervisor's.
+"""Holders: the cells that run placed children of trees on other hosts than their supervisor's.
 
-A holder is a top-level actor of its host, put there by the root. It is a supervisor with one
-child, the remote child, whose supervisor is elsewhere: it starts and stops the remote child as the
-proxy's host says, and reports there how it ended. Its cells stay while the remote child is down,
-so references to it stay good and what waits for it stays. States and invariants are in
-`proxy.py`.
+The root puts a holder on its host as a top-level actor. A holder is a supervisor with one child,
+the remote child, whose own supervisor is on another host. The holder starts and stops the remote
+child when the proxy's host asks, and reports its exit to that host. Its cells stay while the
+remote child is down, so references stay valid and waiting messages stay. `proxy.py` has the states
+and the invariants.
 """
 
 import asyncio
@@ -47,13 +47,15 @@ __all__ = ["RemoteChildHolder", "RemoteChildHolders"]
 
 LOGGER: Final = logging.getLogger("callboard.host")
 DETAIL_CHARS_MAX: Final = 1_000
-HOLDER: Final = TreeSpec("lodge")
-AS_A_CHILD: Final = ChildSpec("lodge", restart=Restart.TEMPORARY, stop_timeout=StopTimeout.INFINITY)
-"""A holder among the top-level actors of its host: the root puts it back, nobody else."""
+HOLDER: Final = TreeSpec("holder")
+HOLDER_CHILD: Final = ChildSpec(
+    "holder", restart=Restart.TEMPORARY, stop_timeout=StopTimeout.INFINITY
+)
+"""The child spec of a holder in its host: only the root puts a lost holder back."""
 
 
 class Owner(NamedTuple):
-    """For whom a remote child runs; of two owners of one holder, the greater is the newer."""
+    """The proxy that a remote child runs for; of two owners, the greater is the newer."""
 
     epoch: int
     turn: int
@@ -61,54 +63,54 @@ class Owner(NamedTuple):
     cell: int
 
 
-NOBODY: Final = Owner(0, 0, 0, 0)
+NO_OWNER: Final = Owner(0, 0, 0, 0)
 
 
 class RemoteChildHolder(SupervisorCell):
-    """The place of one remote child."""
+    """The cell that holds one remote child."""
 
-    __slots__ = ("_lodgings", "above", "owner", "refused", "supervisor")
+    __slots__ = ("_holders", "owner", "parent_path", "refused", "supervisor")
 
     def __init__(
         self,
         number: int,
-        above: str,
+        parent_path: str,
         dispatcher: CellDispatcher[Cell],
-        remote_child_holders: "RemoteChildHolders",
+        holders: "RemoteChildHolders",
     ) -> None:
         super().__init__(number, HOLDER, dispatcher)
-        self.recipe.name = None  # No sibling has to be called otherwise because of it.
-        self._lodgings = remote_child_holders
-        self.above: Final = above
+        self.recipe.name = None  # It takes no name from the other top-level actors.
+        self._holders = holders
+        self.parent_path: Final = parent_path
         """The path of the remote child's supervisor, without the first `/`."""
-        self.owner = NOBODY
-        self.refused = NOBODY
-        """The newest owner that wants the remote child no longer."""
+        self.owner = NO_OWNER
+        self.refused = NO_OWNER
+        """The newest owner that has stopped the remote child."""
         self.supervisor: RemoteChildSupervisor | None = None
 
     @property
     def name(self) -> str:
-        """The path of the remote child's supervisor: the child's own path is as declared."""
-        return self.above
+        """The path of the remote child's supervisor, so that the child's path is as declared."""
+        return self.parent_path
 
     def make_supervisor(self, runner: ChildRunner) -> SupervisorPort:
-        """Who decides about the remote child: its proxy's host."""
+        """Make the supervisor, which does what the proxy's host asks."""
         ((remote_child, spec),) = self.members.values()
-        self.supervisor = RemoteChildSupervisor(self, self._lodgings, remote_child, spec, runner)
+        self.supervisor = RemoteChildSupervisor(self, self._holders, remote_child, spec, runner)
         return self.supervisor
 
     def view_fields(self) -> Mapping[str, Any]:
-        """That it is a holder: views show its remote child in its place."""
+        """Mark it as a holder: views show its remote child instead."""
         return {"is_remote_child_holder": True}
 
-    def ended(self) -> None:
-        """It is gone for good."""
-        self._lodgings.forget(self)
+    def on_removed(self) -> None:
+        """The holder has ended for good."""
+        self._holders.forget(self)
 
 
 @unique
 class RemoteChildState(StrEnum):
-    """Where a remote child is; whether it is started again is not known here."""
+    """The state of a remote child; only the proxy's supervisor decides about restarts."""
 
     DOWN = "down"
     STARTING = "starting"
@@ -119,7 +121,7 @@ class RemoteChildState(StrEnum):
 @final
 @dataclass(frozen=True, slots=True)
 class RemoteChildView:
-    """A remote child as it was when looked at."""
+    """A remote child, at the time of the query."""
 
     spec: ChildSpec
     state: RemoteChildState
@@ -129,14 +131,14 @@ class RemoteChildView:
 
     @property
     def is_down(self) -> bool:
-        """Whether it stays down: its proxy's supervisor knows, and has it told here."""
+        """False: only the proxy's supervisor knows whether the child stays down."""
         return False
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class RemoteChildHistory:
-    """What became of it is remembered where it is decided."""
+    """Empty: the proxy's supervisor has the history."""
 
     entries: tuple[Any, ...] = ()
 
@@ -144,27 +146,27 @@ class RemoteChildHistory:
 @final
 @dataclass(frozen=True, slots=True)
 class RemoteChildSupervisorStatistics:
-    """A key region as it was when looked at."""
+    """The supervisor of a holder, at the time of the query."""
 
     state: str
 
 
 class RemoteChildSupervisor:
-    """In a supervisor's place for the one child of a holder: does as it is told from elsewhere.
+    """The supervisor of a holder's one child: it does what the proxy's host asks.
 
-    It goes NEW (no runner has asked for it), running, stopping, stopped, as supervisors do.
+    Its states are new, running, stopping and stopped, as those of other supervisors.
     """
 
     def __init__(
         self,
         holder: RemoteChildHolder,
-        remote_child_holders: "RemoteChildHolders",
+        holders: "RemoteChildHolders",
         remote_child: Cell,
         spec: ChildSpec,
         runner: ChildRunner,
     ) -> None:
         self._holder = holder
-        self._lodgings = remote_child_holders
+        self._holders = holders
         self._remote_child: Final = remote_child
         self._spec: Final = spec
         self._runner = runner
@@ -177,19 +179,19 @@ class RemoteChildSupervisor:
 
     @property
     def path(self) -> str:
-        """The remote child's."""
+        """The path of the remote child."""
         return self._remote_child.path
 
     @property
     def is_down(self) -> bool:
-        """Whether nothing of the remote child runs."""
+        """Whether the remote child is down."""
         return self._remote_child_state is RemoteChildState.DOWN
 
     async def start_remote_child(self) -> None:
-        """Start it, and wait until it runs; raises `ActorStartFailed`, `ActorStopped`."""
-        assert self.is_down, "whoever starts it waits for its end first"
+        """Start it and wait until it runs; raises `ActorStartFailed`, `ActorStopped`."""
+        assert self.is_down, "the caller waits for its exit first"
         if self._state != "running":
-            raise _over(self._holder)
+            raise _superseded(self._holder)
         self._incarnation += 1
         self._remote_child_state = RemoteChildState.STARTING
         started = self._started = self._holder.host.loop.create_future()
@@ -197,7 +199,7 @@ class RemoteChildSupervisor:
         await asyncio.shield(started)
 
     async def stop_remote_child(self, *, comes_back: bool, is_brutal: bool = False) -> Exit:
-        """Stop it, and wait; gives how it ended. Unless it comes back, what waits is refused."""
+        """Stop it, wait, and return its exit. Refuse its messages unless it comes back."""
         outcome = SHUT_DOWN if self._last_exit is None else self._last_exit
         if not self.is_down:
             if self._stopped is None:
@@ -211,7 +213,7 @@ class RemoteChildSupervisor:
         return outcome
 
     def begin_stop(self, *, comes_back: bool, is_brutal: bool = False) -> None:
-        """Begin to stop it, if it runs and is not stopping yet; or end it at once."""
+        """Begin to stop the remote child, unless it already stops; kill it with `is_brutal`."""
         if self.is_down or (
             self._remote_child_state is RemoteChildState.STOPPING and not is_brutal
         ):
@@ -222,7 +224,7 @@ class RemoteChildSupervisor:
             self._remote_child.id, self._incarnation, timeout, SHUT_DOWN, comes_back=comes_back
         )
 
-    # --- SupervisorPort: what its family reports ----------------------------------------------
+    # --- SupervisorPort: reports of the children runner ---------------------------------------
 
     def child_started(self, child: ChildId, incarnation: int) -> None:
         """The remote child runs."""
@@ -234,7 +236,7 @@ class RemoteChildSupervisor:
             _settle(self._started, None)
 
     def children_started(self, children: Sequence[ChildId], first_incarnation: int) -> None:
-        """There is one at most, which reports for itself."""
+        """Raises `UsageError`: a holder has one child, which reports alone."""
         raise self._refusal()
 
     def child_start_failed(self, child: ChildId, incarnation: int, reason: Exit) -> None:
@@ -248,33 +250,33 @@ class RemoteChildSupervisor:
             _settle(self._started, error_from_data(reason.detail))
 
     def child_exited(self, child: ChildId, incarnation: int, reason: Exit) -> None:
-        """The remote child has ended, asked for or not."""
+        """The remote child has ended, on request or by itself."""
         if incarnation != self._incarnation or self.is_down:
             return
-        was_asked = self._remote_child_state is RemoteChildState.STOPPING
+        was_requested = self._remote_child_state is RemoteChildState.STOPPING
         self._remote_child_state = RemoteChildState.DOWN
         self._last_exit = reason
-        _settle(self._started, _over(self._holder))
+        _settle(self._started, _superseded(self._holder))
         stopped, self._stopped = self._stopped, None
         if stopped is not None and not stopped.done():
             stopped.set_result(reason)
         if self._state == "stopping":
             self._end()
-        elif not was_asked:
-            self._lodgings.report(self._holder, reason)
+        elif not was_requested:
+            self._holders.report(self._holder, reason)
 
-    # --- SupervisorPort: the holder's own life -------------------------------------------------
+    # --- SupervisorPort: the lifecycle of the holder --------------------------------------------
 
     def expect_child(self, spec: ChildSpec) -> None:
-        """Its child is known."""
+        """Do nothing: the holder has its child."""
 
     def start(self) -> None:
-        """The holder is ready; its remote child starts when the proxy's host says so."""
+        """Run the holder; its remote child starts when the proxy's host asks."""
         self._state = "running"
         self._runner.supervisor_started()
 
     def stop(self) -> None:
-        """The holder goes, and its remote child with it."""
+        """Stop the holder and its remote child."""
         self._state = "stopping"
         if self.is_down:
             self._end()
@@ -286,15 +288,15 @@ class RemoteChildSupervisor:
         self._runner.supervisor_stopped(SHUT_DOWN)
 
     def abandon(self) -> None:
-        """The remote child is gone by force, with its holder."""
+        """The remote child was killed with its holder."""
         self._state = "stopped"
         self._remote_child_state = RemoteChildState.DOWN
-        _settle(self._started, _over(self._holder))
+        _settle(self._started, _superseded(self._holder))
         stopped, self._stopped = self._stopped, None
         if stopped is not None and not stopped.done():
             stopped.set_result(SHUT_DOWN)
 
-    # --- SupervisorPort: what is done by hand, and is not done here ---------------------------
+    # --- SupervisorPort: changes by hand, which a holder refuses ------------------------------
 
     def add_child(self, spec: ChildSpec, child: ChildId = None) -> None:
         """Raises `UsageError`."""
@@ -319,13 +321,13 @@ class RemoteChildSupervisor:
     def _refusal(self) -> UsageError:
         return UsageError(
             f"{self._remote_child.path} belongs to a supervisor on host {self._holder.owner.slot}.",
-            advice="Do it there, with the tree's reference.",
+            advice="Use the reference of the tree: it asks that host.",
         )
 
-    # --- SupervisorPort: looks ----------------------------------------------------------------
+    # --- SupervisorPort: views ----------------------------------------------------------------
 
     def child(self, child: ChildId) -> RemoteChildView:
-        """The remote child, as it is now."""
+        """The current view of the remote child."""
         return RemoteChildView(
             spec=self._spec,
             state=self._remote_child_state,
@@ -335,18 +337,18 @@ class RemoteChildSupervisor:
         )
 
     def stop_timeouts(self) -> Iterable[tuple[ChildId, StopTimeout]]:
-        """How long the remote child may take to stop."""
+        """The stop timeout of the remote child, if it runs."""
         return () if self.is_down else ((self._remote_child.id, self._spec.stop_timeout),)
 
     def history(self, child: ChildId) -> RemoteChildHistory:
-        """Nothing: see its proxy."""
+        """Empty: the proxy's supervisor has the history."""
         return RemoteChildHistory()
 
     def inherit(self, other: SupervisorPort) -> None:
-        """There is nothing to go on with."""
+        """Do nothing: a holder keeps no history."""
 
     def statistics(self) -> RemoteChildSupervisorStatistics:
-        """What state it is in."""
+        """The state of this supervisor."""
         return RemoteChildSupervisorStatistics(self._state)
 
 
@@ -359,21 +361,21 @@ class RemoteChildHolders:
         self._holders: Final[dict[int, RemoteChildHolder]] = {}
 
     def begin(
-        self, node: Node, above: str, number: int, places: Iterator[Address]
+        self, node: Node, parent_path: str, number: int, places: Iterator[Address]
     ) -> RemoteChildHolder:
-        """Put a holder here, and start nothing in it. Raises `SpecError`.
+        """Add a holder and start nothing in it. Raises `SpecError`.
 
-        `above` is the path of the supervisor that the node was declared under.
+        `parent_path` is the path of the supervisor that the node was declared under.
         """
-        holder = RemoteChildHolder(number, above, self._host.dispatcher, self)
+        holder = RemoteChildHolder(number, parent_path, self._host.dispatcher, self)
         numbers = itertools.count(number + 1)
         self._builder.build_below(holder, (node,), lambda: next(numbers), places)
         self._holders[number] = holder
-        self._host.spawner.begin_top(holder, AS_A_CHILD)
+        self._host.spawner.begin_top_level(holder, HOLDER_CHILD)
         return holder
 
     def forget(self, holder: RemoteChildHolder) -> None:
-        """It is gone for good."""
+        """The holder has ended for good."""
         self._holders.pop(holder.id, None)
 
     @property
@@ -382,10 +384,10 @@ class RemoteChildHolders:
         return self._holders.values()
 
     def close(self) -> None:
-        """Forget everything: the host is gone."""
+        """Forget everything: the host has ended."""
         self._holders.clear()
 
-    # --- what the proxy's host wants ----------------------------------------------------------
+    # --- requests of the proxy's host ---------------------------------------------------------
 
     async def start(self, request: StartRemoteChild) -> RemoteChildStarted:
         """See `StartRemoteChild`."""
@@ -414,43 +416,43 @@ class RemoteChildHolders:
         return RemoteChildStopped(reason=outcome.to_data())
 
     def owner_lost(self, slot: int, epoch: float) -> None:
-        """A host is gone, in this incarnation and all before it: so is what it wanted here."""
+        """Stop the remote children of a lost host: of this incarnation and all before it."""
         for holder in list(self._holders.values()):
             supervisor = holder.supervisor
             if supervisor is None or holder.owner.slot != slot or holder.owner.epoch > epoch:
                 continue
             if not supervisor.is_down:
-                LOGGER.warning("%s ends: the host of its supervisor is gone", supervisor.path)
-                # At once: nobody's task may stop what a newer owner has started.
+                LOGGER.warning("%s stops: the host of its supervisor is lost", supervisor.path)
+                # At once: a later task could stop a child that a newer owner has started.
                 supervisor.begin_stop(comes_back=True)
 
     def _find(self, number: int) -> "tuple[RemoteChildHolder, RemoteChildSupervisor]":
         holder = self._holders.get(number)
         if holder is None or holder.supervisor is None:
             raise ActorNotFound(
-                f"there is no holder {number} on {self._host.name}.",
-                advice="Its tree has ended.",
+                f"{self._host.name} has no holder {number}.",
+                advice="Its tree has ended: start it again.",
                 may_have_run=False,
             )
         return holder, holder.supervisor
 
     def _check(self, holder: RemoteChildHolder, owner: Owner) -> None:
-        """Whether somebody newer has come, or its host is gone; raises `ActorStopped`."""
+        """Raise `ActorStopped` when a newer owner has come, or the owner's host is lost."""
         link = self._host.links.get(owner.slot)
         is_there = owner.slot == self._host.slot or (
             link is not None and link.is_connected and link.epoch == owner.epoch
         )
         if not is_there or owner[:2] <= holder.refused[:2] or owner[:2] < holder.owner[:2]:
-            raise _over(holder)
+            raise _superseded(holder)
 
-    # --- what it is told ----------------------------------------------------------------------
+    # --- reports to the proxy -----------------------------------------------------------------
 
     def report(self, holder: RemoteChildHolder, reason: Exit) -> None:
-        """A remote child has ended by itself: tell its proxy."""
+        """Notify the proxy that its remote child has ended by itself."""
         self._host.run_task(self._report(holder.owner, reason))
 
     async def _report(self, owner: Owner, reason: Exit) -> None:
-        told = RemoteChildEnded(
+        notice = RemoteChildEnded(
             cell=owner.cell,
             turn=owner.turn,
             kind=reason.kind.value,
@@ -459,20 +461,20 @@ class RemoteChildHolders:
         control_actor = Address(owner.slot, CONTROL_CELL)
         link = self._host.links.get(owner.slot)
         if owner.slot != self._host.slot and (link is None or link.epoch != owner.epoch):
-            return  # The loss of its host has told everything.
+            return  # The owner's host is lost, and its successor starts the child again.
         try:
-            await self._host.send(control_actor, told, FOREVER_S)
-        except CallboardError:  # What cannot travel is its detail; that it ended must.
+            await self._host.send(control_actor, notice, FOREVER_S)
+        except CallboardError:  # The detail does not travel; the exit must.
             text = str(reason.detail.get("message", ""))[:DETAIL_CHARS_MAX]
             with contextlib.suppress(CallboardError):
-                told = told.model_copy(update={"detail": {"message": text}})
-                await self._host.send(control_actor, told, FOREVER_S)
+                notice = notice.model_copy(update={"detail": {"message": text}})
+                await self._host.send(control_actor, notice, FOREVER_S)
 
 
-def _over(holder: RemoteChildHolder) -> ActorStopped:
+def _superseded(holder: RemoteChildHolder) -> ActorStopped:
     return ActorStopped(
-        f"{holder.path} is not to start any more.",
-        advice="Its supervisor has stopped it, or starts it anew.",
+        f"{holder.path} does not run the remote child for this request any more.",
+        advice="Its supervisor has stopped it, or starts it again with a newer request.",
         may_have_run=False,
     )
 
@@ -484,4 +486,4 @@ def _settle(future: "asyncio.Future[None] | None", error: CallboardError | None)
         future.set_result(None)
     else:
         future.set_exception(error)
-        future.exception()  # Retrieved here: who waited may have given up.
+        future.exception()  # Retrieved here: the waiting task may be cancelled.

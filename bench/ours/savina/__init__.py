@@ -1,4 +1,4 @@
-"""`savina`: every game on one host, spawned there by an actor, so that messages stay local."""
+"""`savina`: every game runs on one host, where an actor spawns its actors: messages stay local."""
 
 from collections.abc import Mapping
 
@@ -7,19 +7,19 @@ from bench.outcome import Outcome, Params
 from bench.savina.games import Round, games_in, outcome_of, sizes_of
 from callboard import System
 
-from . import buffers, crowds, micro, replies, waiting
-from .stage import Play, Stage
+from . import buffers, many_to_many, micro, replies, waiting
+from .runner import GameRunner, RunGame
 
-__all__ = ["STAGES", "run"]
+__all__ = ["RUNNERS", "run"]
 
-STAGES: Mapping[str, type[Stage]] = {
+RUNNERS: Mapping[str, type[GameRunner]] = {
     "ping_pong": micro.PingPong,
     "counting": micro.Counting,
     "fork_join_throughput": micro.ForkJoinThroughput,
     "fork_join_create": micro.ForkJoinCreate,
     "thread_ring": micro.ThreadRing,
-    "chameneos": crowds.Chameneos,
-    "big": crowds.Big,
+    "chameneos": many_to_many.Chameneos,
+    "big": many_to_many.Big,
     "concurrent_dictionary": replies.ConcurrentDictionary,
     "bounded_buffer": buffers.BoundedBuffer,
     "dining_philosophers": replies.DiningPhilosophers,
@@ -30,19 +30,21 @@ STAGES: Mapping[str, type[Stage]] = {
 }
 GAME_TIMEOUT_S = 120.0
 BLOCKED_S = 60.0
-"""A stage that creates 40,000 actors without a pause blocks its host, and is meant to."""
+"""A game that creates 40,000 actors without a pause blocks its host, on purpose."""
 
 
 def run(params: Params) -> Outcome:
-    """All games that have sizes, one after another."""
+    """Run all games with sizes, one after another."""
 
     async def main(system: System) -> Outcome:
         rounds: dict[str, Round] = {}
         for game in games_in(params):
-            stage = await system.spawn(STAGES[game.name])
-            played = await stage.ask(Play(sizes=sizes_of(game, params)), timeout_s=GAME_TIMEOUT_S)
-            rounds[game.name] = (played.elapsed_ns, played.output)
-            await system.stop(stage)
+            runner = await system.spawn(RUNNERS[game.name])
+            game_run = await runner.ask(
+                RunGame(sizes=sizes_of(game, params)), timeout_s=GAME_TIMEOUT_S
+            )
+            rounds[game.name] = (game_run.elapsed_ns, game_run.output)
+            await system.stop(runner)
         return outcome_of(params, rounds)
 
     return callboard.run(

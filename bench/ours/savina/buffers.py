@@ -1,4 +1,4 @@
-"""Producers and consumers around a buffer with a limit."""
+"""Producers and consumers of a bounded buffer."""
 
 from collections import deque
 from typing import Any
@@ -6,13 +6,13 @@ from typing import Any
 from callboard import Actor, Context, Contract, Ref, handler
 from callboard.actors.kernel.props import props
 
-from .stage import Report, Stage, Start
+from .runner import GameRunner, Report, Start
 
 __all__ = ["BoundedBuffer"]
 
 
 class Item(Contract):
-    """What is produced, and who may go on producing once there is room."""
+    """A produced item, and its producer, which continues when there is room."""
 
     value: int
     producer: Ref[Any]
@@ -39,12 +39,12 @@ class Close(Contract):
 
 
 class Buffer(Actor):
-    """Holds at most so many items: a producer goes on when it is told to."""
+    """Holds at most `capacity` items. A producer continues on request."""
 
-    def __init__(self, stage: Ref[Stage], sizes: dict[str, int]) -> None:
-        self._stage = stage
+    def __init__(self, runner: Ref[GameRunner], sizes: dict[str, int]) -> None:
+        self._runner = runner
         self._capacity = sizes["capacity"]
-        # Each producer may have one item on its way here.
+        # Each producer may have one item in flight.
         self._full_at = sizes["capacity"] - sizes["producers"]
         self._items_left = sizes["producers"] * sizes["items"]
         self._consumers = sizes["consumers"]
@@ -55,7 +55,7 @@ class Buffer(Actor):
 
     @handler
     async def item(self, item: Item) -> None:
-        """Pass it on or keep it; let its producer go on while there is room."""
+        """Pass the item on or keep it. Let its producer continue while there is room."""
         if self._idle:
             self._hand_out(self._idle.popleft(), item.value)
         else:
@@ -68,7 +68,7 @@ class Buffer(Actor):
 
     @handler
     async def available(self, message: Available) -> None:
-        """Give it an item, now or when there is one."""
+        """Give the consumer an item, now or when there is one."""
         if self._values:
             self._hand_out(message.consumer, self._values.popleft())
             if self._waiting:
@@ -79,7 +79,7 @@ class Buffer(Actor):
             for consumer in self._idle:
                 consumer.tell(Close())
             over = int(self._largest > self._capacity)
-            self._stage.tell(Report(counts={"over_capacity": over}))
+            self._runner.tell(Report(counts={"over_capacity": over}))
 
     def _hand_out(self, consumer: Ref[Any], value: int) -> None:
         self._items_left -= 1
@@ -87,7 +87,7 @@ class Buffer(Actor):
 
 
 class Producer(Actor):
-    """Produces its items, each when it is told to."""
+    """Produces one item on each request."""
 
     def __init__(self, buffer: Ref[Buffer], number: int, items: int) -> None:
         self._buffer = buffer
@@ -95,7 +95,7 @@ class Producer(Actor):
 
     @handler
     async def produce(self, message: Produce, ctx: Context) -> None:
-        """One more, if there is one."""
+        """Produce the next item, if any."""
         value = next(self._values, None)
         if value is not None:
             self._buffer.tell(Item(value=value, producer=ctx.self_ref))
@@ -104,8 +104,8 @@ class Producer(Actor):
 class Consumer(Actor):
     """Consumes, and asks for more."""
 
-    def __init__(self, stage: Ref[Stage], buffer: Ref[Buffer]) -> None:
-        self._stage = stage
+    def __init__(self, runner: Ref[GameRunner], buffer: Ref[Buffer]) -> None:
+        self._runner = runner
         self._buffer = buffer
         self._consumed = 0
         self._values = 0
@@ -117,22 +117,22 @@ class Consumer(Actor):
 
     @handler
     async def consume(self, item: Consume, ctx: Context) -> None:
-        """Count it, and ask for the next."""
+        """Count the item, and ask for the next."""
         self._consumed += 1
         self._values += item.value
         self._buffer.tell(Available(consumer=ctx.self_ref))
 
     @handler
     async def close(self, message: Close) -> None:
-        """Report."""
-        self._stage.tell(Report(counts={"consumed": self._consumed, "values": self._values}))
+        """Report the counts."""
+        self._runner.tell(Report(counts={"consumed": self._consumed, "values": self._values}))
 
 
-class BoundedBuffer(Stage):
+class BoundedBuffer(GameRunner):
     """Producers wait when the buffer is full, consumers when it is empty."""
 
     async def prepare(self, sizes: dict[str, int], ctx: Context) -> None:
-        """Spawn everybody."""
+        """Spawn buffer, producers and consumers."""
         buffer = await ctx.spawn(props(Buffer, ctx.self_ref, sizes))
         self._producers = [
             await ctx.spawn(props(Producer, buffer, number, sizes["items"]))
@@ -144,7 +144,7 @@ class BoundedBuffer(Stage):
         ]
 
     async def perform(self, sizes: dict[str, int], ctx: Context) -> dict[str, int]:
-        """Until all items are consumed."""
+        """Run until all items are consumed."""
         for consumer in self._consumers:
             consumer.tell(Start())
         for producer in self._producers:

@@ -1,4 +1,4 @@
-"""Messages alone: ping-pong, counting, the two fork-joins, the ring."""
+"""Games about messages alone: ping-pong, counting, the two fork-joins, the ring."""
 
 import math
 from typing import Any
@@ -7,7 +7,7 @@ from callboard import Actor, Context, Contract, Ref, Request, handler
 from callboard.actors.kernel.props import props
 from callboard.messages.core.errors import MailboxFull
 
-from .stage import Report, Stage, Start
+from .runner import GameRunner, Report, Start
 
 __all__ = ["Counting", "ForkJoinCreate", "ForkJoinThroughput", "PingPong", "ThreadRing"]
 
@@ -15,7 +15,7 @@ ANGLE = 37.2
 
 
 class Ping(Contract):
-    """To whom the pong goes."""
+    """A ping, with the receiver of the pong."""
 
     sender: Ref[Any]
 
@@ -32,28 +32,28 @@ class Ponger(Actor):
 
     @handler
     async def ping(self, ping: Ping) -> None:
-        """Answer one."""
+        """Answer the ping."""
         self._pings += 1
         ping.sender.tell(Pong())
 
     @handler
     async def tally(self, request: "ReadCount") -> "Count":
-        """How many there were."""
+        """Give the number of pings."""
         return Count(count=self._pings)
 
 
 class Pinger(Actor):
     """Sends a ping after each pong."""
 
-    def __init__(self, stage: Ref[Stage], ponger: Ref[Ponger], round_trips: int) -> None:
-        self._stage = stage
+    def __init__(self, runner: Ref[GameRunner], ponger: Ref[Ponger], round_trips: int) -> None:
+        self._runner = runner
         self._ponger = ponger
         self._round_trips = round_trips
         self._pongs = 0
 
     @handler
     async def start(self, message: Start, ctx: Context) -> None:
-        """Send the first."""
+        """Send the first ping."""
         self._ponger.tell(Ping(sender=ctx.self_ref))
 
     @handler
@@ -63,11 +63,11 @@ class Pinger(Actor):
         if self._pongs < self._round_trips:
             self._ponger.tell(Ping(sender=ctx.self_ref))
         else:
-            self._stage.tell(Report(counts={"pongs": self._pongs}))
+            self._runner.tell(Report(counts={"pongs": self._pongs}))
 
 
-class PingPong(Stage):
-    """Two actors send one message to and fro."""
+class PingPong(GameRunner):
+    """Two actors send one message back and forth."""
 
     async def prepare(self, sizes: dict[str, int], ctx: Context) -> None:
         """Spawn the two."""
@@ -77,14 +77,14 @@ class PingPong(Stage):
         )
 
     async def perform(self, sizes: dict[str, int], ctx: Context) -> dict[str, int]:
-        """Until the last pong."""
+        """Run until the last pong."""
         self._pinger.tell(Start())
         counts = await self.reports(1)
         return counts | {"pings": (await ctx.ask(ReadCount(), self._ponger)).count}
 
 
 class Count(Contract):
-    """How many."""
+    """A count."""
 
     count: int
 
@@ -114,7 +114,7 @@ class Counter(Actor):
         return Count(count=self._count)
 
 
-class Counting(Stage):
+class Counting(GameRunner):
     """One sends, another counts."""
 
     async def prepare(self, sizes: dict[str, int], ctx: Context) -> None:
@@ -122,7 +122,7 @@ class Counting(Stage):
         self._counter = await ctx.spawn(Counter)
 
     async def perform(self, sizes: dict[str, int], ctx: Context) -> dict[str, int]:
-        """Tell all, then ask for the sum."""
+        """Send all messages, then ask for the count."""
         counter = self._counter
         for _ in range(sizes["messages"]):
             message = Increment()
@@ -138,34 +138,34 @@ class Work(Contract):
 
 
 class Worker(Actor):
-    """Computes so many sines, then reports."""
+    """Computes a number of sines, then reports."""
 
-    def __init__(self, stage: Ref[Stage], messages: int) -> None:
-        self._stage = stage
+    def __init__(self, runner: Ref[GameRunner], messages: int) -> None:
+        self._runner = runner
         self._messages = messages
         self._handled = 0
 
     @handler
     async def work(self, message: Work) -> None:
-        """One of them."""
+        """Compute one sine."""
         assert math.sin(ANGLE) ** 2 > 0
         self._handled += 1
         if self._handled == self._messages:
-            self._stage.tell(Report(counts={"handled": self._handled}))
+            self._runner.tell(Report(counts={"handled": self._handled}))
 
 
-class ForkJoinThroughput(Stage):
-    """Messages dealt out to many actors."""
+class ForkJoinThroughput(GameRunner):
+    """Messages distributed to many actors."""
 
     async def prepare(self, sizes: dict[str, int], ctx: Context) -> None:
         """Spawn the workers."""
-        stage, messages = ctx.self_ref, sizes["messages"]
+        runner, messages = ctx.self_ref, sizes["messages"]
         self._workers = [
-            await ctx.spawn(props(Worker, stage, messages)) for _ in range(sizes["actors"])
+            await ctx.spawn(props(Worker, runner, messages)) for _ in range(sizes["actors"])
         ]
 
     async def perform(self, sizes: dict[str, int], ctx: Context) -> dict[str, int]:
-        """Deal out, one each in turn."""
+        """Send to the workers in turn."""
         for _ in range(sizes["messages"]):
             for worker in self._workers:
                 message = Work()
@@ -179,36 +179,36 @@ class ForkJoinThroughput(Stage):
 class ShortLived(Actor):
     """Computes one sine and ends."""
 
-    def __init__(self, stage: Ref[Stage]) -> None:
-        self._stage = stage
+    def __init__(self, runner: Ref[GameRunner]) -> None:
+        self._runner = runner
 
     @handler
     async def work(self, message: Work, ctx: Context) -> None:
-        """The only message it gets."""
+        """Handle its only message."""
         assert math.sin(ANGLE) ** 2 > 0
-        self._stage.tell(Report(counts={"finished": 1}))
+        self._runner.tell(Report(counts={"finished": 1}))
         ctx.stop()
 
 
-class ForkJoinCreate(Stage):
+class ForkJoinCreate(GameRunner):
     """Actors created for one message each."""
 
     async def perform(self, sizes: dict[str, int], ctx: Context) -> dict[str, int]:
-        """Spawn and tell each."""
-        stage = ctx.self_ref
+        """Spawn each actor, and send it a message."""
+        runner = ctx.self_ref
         for _ in range(sizes["actors"]):
-            (await ctx.spawn(props(ShortLived, stage))).tell(Work())
+            (await ctx.spawn(props(ShortLived, runner))).tell(Work())
         return await self.reports(sizes["actors"])
 
 
 class Neighbour(Contract):
-    """Who comes next in the ring."""
+    """The next member of the ring."""
 
     next: Ref[Any]
 
 
 class Token(Contract):
-    """How many hops are left."""
+    """The token, with its remaining hops."""
 
     hops_left: int
 
@@ -216,29 +216,29 @@ class Token(Contract):
 class Member(Actor):
     """One actor of the ring."""
 
-    def __init__(self, stage: Ref[Stage], place: int, hops: int) -> None:
-        self._stage = stage
+    def __init__(self, runner: Ref[GameRunner], place: int, hops: int) -> None:
+        self._runner = runner
         self._place = place
         self._hops = hops
         self._next: Ref[Any] | None = None
 
     @handler
     async def join(self, neighbour: Neighbour) -> None:
-        """Learn who comes next."""
+        """Note the next member."""
         self._next = neighbour.next
 
     @handler
     async def token(self, token: Token) -> None:
-        """Pass it on, or report."""
+        """Pass the token on, or report."""
         assert self._next is not None
         if token.hops_left:
             self._next.tell(Token(hops_left=token.hops_left - 1))
         else:
-            self._stage.tell(Report(counts={"last": self._place, "hops": self._hops}))
+            self._runner.tell(Report(counts={"last": self._place, "hops": self._hops}))
 
 
-class ThreadRing(Stage):
-    """A token goes round."""
+class ThreadRing(GameRunner):
+    """A token goes round a ring."""
 
     async def prepare(self, sizes: dict[str, int], ctx: Context) -> None:
         """Spawn the ring and close it."""
@@ -250,6 +250,6 @@ class ThreadRing(Stage):
             member.tell(Neighbour(next=following))
 
     async def perform(self, sizes: dict[str, int], ctx: Context) -> dict[str, int]:
-        """Until it has made all hops."""
+        """Run until the token has made all hops."""
         self._ring[0].tell(Token(hops_left=sizes["hops"]))
         return await self.reports(1)

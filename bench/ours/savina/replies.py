@@ -1,4 +1,4 @@
-"""Where the original waits for a reply: dictionary, philosophers, logistic map, banking."""
+"""Games in which an actor waits for a reply: dictionary, philosophers, logistic map, banking."""
 
 import asyncio
 from typing import Any
@@ -16,19 +16,19 @@ from callboard import Actor, Context, Contract, Ref, Request, handler
 from callboard.actors.kernel.props import props
 from callboard.messages.core.errors import MailboxFull
 
-from .stage import Report, Stage, Start
+from .runner import GameRunner, Report, Start
 
 __all__ = ["Banking", "ConcurrentDictionary", "DiningPhilosophers", "LogisticMap"]
 
 ORDERS_AT_ONCE = 2_000
-"""Transfers that the teller has under way at once."""
+"""Transfers in flight at once."""
 
 
 # --- the dictionary -----------------------------------------------------------------------------
 
 
 class Value(Contract):
-    """What is at a key, if anything."""
+    """The value at a key, if any."""
 
     value: int | None
 
@@ -40,14 +40,14 @@ class Read(Request[Value]):
 
 
 class Write(Request[Value]):
-    """Put a value at a key; answered with the one before."""
+    """Set the value at a key. The reply is the old value."""
 
     key: int
     value: int
 
 
 class Contents(Contract):
-    """What a dictionary holds, and what was done to it."""
+    """The contents of a dictionary, and the number of its operations."""
 
     reads: int
     writes: int
@@ -74,7 +74,7 @@ class Dictionary(Actor):
 
     @handler
     async def write(self, request: Write) -> Value:
-        """Another value."""
+        """Set another value."""
         self._writes += 1
         before = self._values.get(request.key)
         self._values[request.key] = request.value
@@ -82,7 +82,7 @@ class Dictionary(Actor):
 
     @handler
     async def contents(self, request: ReadContents) -> Contents:
-        """All of it, in numbers."""
+        """The contents as counts."""
         return Contents(
             reads=self._reads,
             writes=self._writes,
@@ -95,26 +95,26 @@ class Reader(Actor):
     """Reads and writes, one operation after another."""
 
     def __init__(
-        self, stage: Ref[Stage], dictionary: Ref[Dictionary], number: int, operations: int
+        self, runner: Ref[GameRunner], dictionary: Ref[Dictionary], number: int, operations: int
     ) -> None:
-        self._stage = stage
+        self._runner = runner
         self._dictionary = dictionary
         self._number = number
         self._operations = operations
 
     @handler
     async def start(self, message: Start) -> None:
-        """All operations."""
+        """Do all operations."""
         for operation in range(self._operations):
             key = key_of(self._number, operation)
             if is_write(operation):
                 await self._dictionary.ask(Write(key=key, value=key))
             else:
                 await self._dictionary.ask(Read(key=key))
-        self._stage.tell(Report(counts={}))
+        self._runner.tell(Report(counts={}))
 
 
-class ConcurrentDictionary(Stage):
+class ConcurrentDictionary(GameRunner):
     """Many read and write one dictionary."""
 
     async def prepare(self, sizes: dict[str, int], ctx: Context) -> None:
@@ -128,7 +128,7 @@ class ConcurrentDictionary(Stage):
         ]
 
     async def perform(self, sizes: dict[str, int], ctx: Context) -> dict[str, int]:
-        """Until each has done all its operations."""
+        """Run until each reader has done all its operations."""
         for reader in self._readers:
             reader.tell(Start())
         await self.reports(len(self._readers))
@@ -139,32 +139,32 @@ class ConcurrentDictionary(Stage):
 
 
 class Permission(Contract):
-    """Whether both forks were free; if so, they are the asker's now."""
+    """Whether both forks were free. If so, the philosopher has them now."""
 
     granted: bool
 
 
 class Hungry(Request[Permission]):
-    """Ask for the forks beside a seat."""
+    """Ask for the two forks of a seat."""
 
     seat: int
 
 
 class Sated(Contract):
-    """The forks beside a seat are free again."""
+    """Return the two forks of a seat."""
 
     seat: int
 
 
 class Arbiter(Actor):
-    """Knows who has which fork."""
+    """Knows which forks are taken."""
 
     def __init__(self, seats: int) -> None:
         self._taken = [False] * seats
 
     @handler
     async def hungry(self, request: Hungry) -> Permission:
-        """Give both forks or none."""
+        """Give both forks, or none."""
         left, right = request.seat, (request.seat + 1) % len(self._taken)
         if self._taken[left] or self._taken[right]:
             return Permission(granted=False)
@@ -173,31 +173,33 @@ class Arbiter(Actor):
 
     @handler
     async def sated(self, message: Sated) -> None:
-        """Take them back."""
+        """Take the forks back."""
         self._taken[message.seat] = self._taken[(message.seat + 1) % len(self._taken)] = False
 
 
 class Philosopher(Actor):
-    """Eats so many times."""
+    """Eats a number of meals."""
 
-    def __init__(self, stage: Ref[Stage], arbiter: Ref[Arbiter], seat: int, meals: int) -> None:
-        self._stage = stage
+    def __init__(
+        self, runner: Ref[GameRunner], arbiter: Ref[Arbiter], seat: int, meals: int
+    ) -> None:
+        self._runner = runner
         self._arbiter = arbiter
         self._seat = seat
         self._meals = meals
 
     @handler
     async def start(self, message: Start) -> None:
-        """All meals, asking again whenever it is refused."""
+        """Eat all meals. Ask again after each refusal."""
         for _ in range(self._meals):
             while not (await self._arbiter.ask(Hungry(seat=self._seat))).granted:
                 pass
             self._arbiter.tell(Sated(seat=self._seat))
-        self._stage.tell(Report(counts={"meals": self._meals}))
+        self._runner.tell(Report(counts={"meals": self._meals}))
 
 
-class DiningPhilosophers(Stage):
-    """They share forks."""
+class DiningPhilosophers(GameRunner):
+    """Philosophers share forks."""
 
     async def prepare(self, sizes: dict[str, int], ctx: Context) -> None:
         """Spawn the arbiter and the philosophers."""
@@ -208,7 +210,7 @@ class DiningPhilosophers(Stage):
         ]
 
     async def perform(self, sizes: dict[str, int], ctx: Context) -> dict[str, int]:
-        """Until all have eaten."""
+        """Run until all philosophers have eaten."""
         for philosopher in self._philosophers:
             philosopher.tell(Start())
         return await self.reports(len(self._philosophers))
@@ -230,15 +232,15 @@ class NextOf(Request[Term]):
 
 
 class NextTerm(Contract):
-    """Go on by one."""
+    """Compute the next term."""
 
 
 class LastTerm(Request[Term]):
-    """Ask where a series has arrived."""
+    """Ask for the last term of a series."""
 
 
 class Computer(Actor):
-    """Knows the rate of one series."""
+    """Has the rate of one series."""
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
@@ -258,7 +260,7 @@ class Series(Actor):
 
     @handler
     async def next(self, message: NextTerm) -> None:
-        """Have the next one computed."""
+        """Ask the computer for the next number."""
         self._term = (await self._computer.ask(NextOf(term=self._term))).term
 
     @handler
@@ -267,18 +269,18 @@ class Series(Actor):
         return Term(term=self._term)
 
 
-class LogisticMap(Stage):
-    """Each term is asked of another actor."""
+class LogisticMap(GameRunner):
+    """Another actor computes each term."""
 
     async def prepare(self, sizes: dict[str, int], ctx: Context) -> None:
-        """Spawn a computer and a region for each series."""
+        """Spawn a computer and a series actor for each series."""
         self._series: list[Ref[Any]] = []
         for number in range(sizes["series"]):
             computer = await ctx.spawn(props(Computer, rate_of(number)))
             self._series.append(await ctx.spawn(props(Series, computer, first_term(number))))
 
     async def perform(self, sizes: dict[str, int], ctx: Context) -> dict[str, int]:
-        """All terms of all series, then the last of each."""
+        """Compute all terms of all series, then read the last of each."""
         for _ in range(sizes["terms"]):
             for series in self._series:
                 message = NextTerm()
@@ -294,11 +296,11 @@ class LogisticMap(Stage):
 
 
 class Done(Contract):
-    """A transfer, or its half, is booked."""
+    """A transfer, or one half of it, is booked."""
 
 
 class Debit(Request[Done]):
-    """Take in an amount."""
+    """Add an amount."""
 
     amount: int
 
@@ -311,7 +313,7 @@ class Credit(Request[Done]):
 
 
 class Balance(Contract):
-    """What is in an account."""
+    """The balance of an account."""
 
     balance: int
 
@@ -328,31 +330,31 @@ class Account(Actor):
 
     @handler
     async def debit(self, request: Debit) -> Done:
-        """Take it in."""
+        """Add the amount."""
         self._balance += request.amount
         return Done()
 
     @handler
     async def credit(self, request: Credit, ctx: Context) -> Done:
-        """Give it away; done when the other account has it."""
+        """Send the amount. The reply comes when the other account has it."""
         self._balance -= request.amount
         return await ctx.ask(Debit(amount=request.amount), request.recipient)
 
     @handler
     async def read(self, request: ReadBalance) -> Balance:
-        """What is left."""
+        """Give the balance."""
         return Balance(balance=self._balance)
 
 
-class Banking(Stage):
-    """The stage is the teller."""
+class Banking(GameRunner):
+    """Transfers between accounts, ordered by the runner."""
 
     async def prepare(self, sizes: dict[str, int], ctx: Context) -> None:
         """Open the accounts."""
         self._accounts = [await ctx.spawn(Account) for _ in range(sizes["accounts"])]
 
     async def perform(self, sizes: dict[str, int], ctx: Context) -> dict[str, int]:
-        """Order all transfers, a window of them at once."""
+        """Order all transfers, in windows."""
         accounts, transfers = self._accounts, 0
         for start in range(0, sizes["transfers"], ORDERS_AT_ONCE):
             orders = []

@@ -1,4 +1,4 @@
-"""One that serves many in turn: the sleeping barber, the cigarette smokers."""
+"""Games in which one actor serves many: the sleeping barber, the cigarette smokers."""
 
 from collections import deque
 from typing import Any
@@ -7,7 +7,7 @@ from bench.savina.games import smoker_of
 from callboard import Actor, Context, Contract, Ref, Request, handler
 from callboard.actors.kernel.props import props
 
-from .stage import Report, Stage, Start
+from .runner import GameRunner, Report, Start
 
 __all__ = ["CigaretteSmokers", "SleepingBarber"]
 
@@ -58,7 +58,7 @@ class Served(Contract):
 
 
 class WaitingRoom(Actor):
-    """Has so many chairs."""
+    """Has a number of chairs."""
 
     def __init__(self, chairs: int) -> None:
         self._chairs = chairs
@@ -67,13 +67,13 @@ class WaitingRoom(Actor):
         self._barber_sleeps = True
 
     @handler
-    async def hire(self, message: Serve) -> None:
-        """Learn who the barber is."""
+    async def assign_barber(self, message: Serve) -> None:
+        """Note the barber."""
         self._barber = message.customer
 
     @handler
     async def enter(self, message: Enter, ctx: Context) -> None:
-        """A chair, if there is one."""
+        """Give the customer a chair, if one is free."""
         if len(self._customers) == self._chairs:
             message.customer.tell(Full())
             return
@@ -86,7 +86,7 @@ class WaitingRoom(Actor):
 
     @handler
     async def next(self, message: Next) -> None:
-        """The next customer, or sleep."""
+        """Send the next customer to the barber, or let the barber sleep."""
         assert self._barber is not None
         if self._customers:
             self._barber.tell(Serve(customer=self._customers.popleft()))
@@ -110,7 +110,7 @@ class Barber(Actor):
 
     @handler
     async def sleep(self, message: Wait) -> None:
-        """Until there is a customer."""
+        """Sleep until there is a customer."""
 
 
 class Customer(Actor):
@@ -126,31 +126,33 @@ class Customer(Actor):
 
     @handler
     async def wait(self, message: Wait) -> None:
-        """On a chair."""
+        """Wait on a chair."""
 
     @handler
     async def begin(self, message: Begin) -> None:
-        """On the barber's chair."""
+        """Sit on the barber's chair."""
 
     @handler
     async def done(self, message: Done, ctx: Context) -> None:
-        """Tell, and go."""
+        """Report, and stop."""
         self._factory.tell(Served())
         ctx.stop()
 
 
 class Factory(Actor):
-    """Makes customers; at most so many are about at once."""
+    """Makes customers, at most `at_once` at the same time."""
 
-    def __init__(self, stage: Ref[Stage], room: Ref[WaitingRoom], sizes: dict[str, int]) -> None:
-        self._stage = stage
+    def __init__(
+        self, runner: Ref[GameRunner], room: Ref[WaitingRoom], sizes: dict[str, int]
+    ) -> None:
+        self._runner = runner
         self._room = room
         self._unmade = self._unserved = sizes["customers"]
         self._at_once = min(sizes["at_once"], sizes["customers"])
 
     @handler
     async def start(self, message: Start, ctx: Context) -> None:
-        """The first customers."""
+        """Make the first customers."""
         for _ in range(self._at_once):
             await self._make(ctx)
 
@@ -160,20 +162,20 @@ class Factory(Actor):
 
     @handler
     async def returned(self, message: Returned) -> None:
-        """Send it again."""
+        """Send the customer again."""
         self._room.tell(Enter(customer=message.customer))
 
     @handler
     async def served(self, message: Served, ctx: Context) -> None:
-        """Make another one, or report."""
+        """Make another customer, or report."""
         self._unserved -= 1
         if self._unmade:
             await self._make(ctx)
         elif not self._unserved:
-            self._stage.tell(Report(counts={}))
+            self._runner.tell(Report(counts={}))
 
 
-class SleepingBarber(Stage):
+class SleepingBarber(GameRunner):
     """Customers, an actor each, wait for one barber."""
 
     async def prepare(self, sizes: dict[str, int], ctx: Context) -> None:
@@ -183,7 +185,7 @@ class SleepingBarber(Stage):
         self._factory = await ctx.spawn(props(Factory, ctx.self_ref, room, sizes))
 
     async def perform(self, sizes: dict[str, int], ctx: Context) -> dict[str, int]:
-        """Until the last has had its haircut."""
+        """Run until the last customer has had its haircut."""
         self._factory.tell(Start())
         await self.reports(1)
         return {"haircuts": sizes["customers"]}
@@ -207,11 +209,11 @@ class Smoked(Contract):
 
 
 class ReadSmoked(Request[Smoked]):
-    """Ask for it."""
+    """Ask for that number."""
 
 
 class Smoker(Actor):
-    """Smokes when it is told to."""
+    """Smokes on request."""
 
     def __init__(self, arbiter: Ref[Any]) -> None:
         self._arbiter = arbiter
@@ -219,13 +221,13 @@ class Smoker(Actor):
 
     @handler
     async def smoke(self, message: Smoke) -> None:
-        """Once."""
+        """Smoke once."""
         self._times += 1
         self._arbiter.tell(Started())
 
     @handler
     async def read(self, request: ReadSmoked) -> Smoked:
-        """How often."""
+        """Give the number of times."""
         return Smoked(times=self._times)
 
 
@@ -238,37 +240,37 @@ class Company(Contract):
 class SmokeArbiter(Actor):
     """Chooses who smokes next."""
 
-    def __init__(self, stage: Ref[Stage], turns: int) -> None:
-        self._stage = stage
+    def __init__(self, runner: Ref[GameRunner], turns: int) -> None:
+        self._runner = runner
         self._turns = turns
         self._turn = 0
         self._smokers: list[Ref[Any]] = []
 
     @handler
     async def meet(self, company: Company) -> None:
-        """Learn who there is."""
+        """Note the smokers."""
         self._smokers = company.smokers
 
     @handler
     async def start(self, message: Start) -> None:
-        """The first turn."""
+        """Begin the first turn."""
         self._choose()
 
     @handler
     async def smoking(self, message: Started) -> None:
-        """The next turn, or the report."""
+        """Begin the next turn, or report."""
         self._turn += 1
         if self._turn < self._turns:
             self._choose()
         else:
-            self._stage.tell(Report(counts={"smoked": self._turn}))
+            self._runner.tell(Report(counts={"smoked": self._turn}))
 
     def _choose(self) -> None:
         self._smokers[smoker_of(self._turn, len(self._smokers))].tell(Smoke())
 
 
-class CigaretteSmokers(Stage):
-    """One of many smokes after another."""
+class CigaretteSmokers(GameRunner):
+    """Many smokers smoke one after another."""
 
     async def prepare(self, sizes: dict[str, int], ctx: Context) -> None:
         """Spawn the arbiter and the smokers."""
@@ -279,7 +281,7 @@ class CigaretteSmokers(Stage):
         self._arbiter.tell(Company(smokers=self._smokers))
 
     async def perform(self, sizes: dict[str, int], ctx: Context) -> dict[str, int]:
-        """All turns."""
+        """Run all turns."""
         self._arbiter.tell(Start())
         counts = await self.reports(1)
         times = [(await ctx.ask(ReadSmoked(), smoker)).times for smoker in self._smokers]

@@ -11,7 +11,7 @@ __all__: list[str] = []
 
 SOURCE = Path(__file__).with_name("savina.erl")
 PROCESSES = 250_000
-"""Room for the actors of a fork-join that have not ended yet."""
+"""Room for the unfinished actors of a fork-join."""
 
 
 def _call(game: Game, params: Params) -> str:
@@ -29,7 +29,7 @@ def _rounds(printed: str) -> dict[str, Round]:
 
 
 def savina(params: Params) -> Outcome:
-    """All games that have sizes."""
+    """Run all games with sizes."""
     calls = ", ".join(_call(game, params) for game in games_in(params))
     printed = run_erlang("savina", SOURCE.read_text(), calls, processes=PROCESSES)
     return outcome_of(params, _rounds(printed))

@@ -34,12 +34,12 @@ class Ponger(Role):
         self._pings = 0
 
     def ping(self, sender: Any) -> None:
-        """Answer one."""
+        """Answer the ping."""
         self._pings += 1
         self.tell(sender, ("pong",))
 
     def read(self, reader: Any) -> None:
-        """Tell how many."""
+        """Report the number of pings."""
         self.tell(reader, ("report", {"pings": self._pings}))
 
 
@@ -53,7 +53,7 @@ class Pinger(Role):
         self._pongs = 0
 
     def begin(self) -> None:
-        """Send the first."""
+        """Send the first ping."""
         self.tell(self._ponger, ("ping", self.me))
 
     def pong(self) -> None:
@@ -96,7 +96,7 @@ class Producer(Role):
 
 
 class Worker(Role):
-    """Computes so many sines."""
+    """Computes a number of sines."""
 
     def __init__(self, collector: Any, messages: int) -> None:
         self._collector = collector
@@ -104,7 +104,7 @@ class Worker(Role):
         self._handled = 0
 
     def work(self) -> None:
-        """One of them."""
+        """Compute one sine."""
         assert math.sin(ANGLE) ** 2 > 0
         self._handled += 1
         if self._handled == self._messages:
@@ -112,7 +112,7 @@ class Worker(Role):
 
 
 class Dealer(Role):
-    """Deals out messages, one each in turn."""
+    """Sends messages to the workers in turn."""
 
     def __init__(self, workers: list[Any], messages: int) -> None:
         self._workers = workers
@@ -132,7 +132,7 @@ class ShortLived(Role):
         self._collector = collector
 
     def work(self) -> None:
-        """The only message it gets."""
+        """Handle its only message."""
         assert math.sin(ANGLE) ** 2 > 0
         self.tell(self._collector, ("report", {"finished": 1}))
         self.leave()
@@ -148,11 +148,11 @@ class Member(Role):
         self._next: Any = None
 
     def join(self, following: Any) -> None:
-        """Learn who comes next."""
+        """Note the next member."""
         self._next = following
 
     def token(self, hops_left: int) -> None:
-        """Pass it on, or report."""
+        """Pass the token on, or report."""
         if hops_left:
             self.tell(self._next, ("token", hops_left - 1))
         else:
@@ -160,7 +160,7 @@ class Member(Role):
 
 
 class Computer(Role):
-    """Knows the rate of one series."""
+    """Has the rate of one series."""
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
@@ -171,7 +171,7 @@ class Computer(Role):
 
 
 class Series(Role):
-    """Keeps the last number of one series; what comes while it waits is kept too."""
+    """Keeps the last number of one series. It stashes messages while it waits."""
 
     def __init__(self, computer: Any, term: float, number: int) -> None:
         self._computer = computer
@@ -181,7 +181,7 @@ class Series(Role):
         self._stash: deque[Message] = deque()
 
     def next(self) -> None:
-        """Have the next one computed."""
+        """Ask the computer for the next number."""
         if self._waits:
             self._stash.append(("next",))
             return
@@ -189,14 +189,14 @@ class Series(Role):
         self.tell(self._computer, ("compute", self.me, self._term))
 
     def computed(self, term: float) -> None:
-        """Here it is."""
+        """Take the next number."""
         self._term = term
         self._waits = False
         while self._stash and not self._waits:
             self.receive(self._stash.popleft())
 
     def last(self, reader: Any) -> None:
-        """Tell the last one, in its turn."""
+        """Report the last number, in its turn."""
         if self._waits:
             self._stash.append(("last", reader))
         else:
@@ -213,7 +213,7 @@ class Master(Role):
         self._last: dict[int, float] = {}
 
     def begin(self) -> None:
-        """Order them."""
+        """Order all terms."""
         for _ in range(self._terms):
             for series in self._series:
                 self.tell(series, ("next",))
@@ -221,7 +221,7 @@ class Master(Role):
             self.tell(series, ("last", self.me))
 
     def last_term(self, number: int, term: float) -> None:
-        """Where one series has arrived."""
+        """Take the last term of one series."""
         self._last[number] = term
         if len(self._last) == len(self._series):
             ordered = (self._last[place] for place in sorted(self._last))
@@ -230,7 +230,7 @@ class Master(Role):
 
 
 class Account(Role):
-    """Books one transfer after another; what comes while it waits is kept."""
+    """Books one transfer after another. It stashes messages while it waits."""
 
     def __init__(self, place: int) -> None:
         self._place = place
@@ -239,7 +239,7 @@ class Account(Role):
         self._stash: deque[Message] = deque()
 
     def credit(self, teller: Any, amount: int, recipient: Any) -> None:
-        """Give it away; done when the other account has it."""
+        """Send the amount. It is done when the other account has it."""
         if self._teller is not None:
             self._stash.append(("credit", teller, amount, recipient))
             return
@@ -248,7 +248,7 @@ class Account(Role):
         self.tell(recipient, ("debit", self.me, amount))
 
     def debit(self, sender: Any, amount: int) -> None:
-        """Take it in."""
+        """Add the amount."""
         if self._teller is not None:
             self._stash.append(("debit", sender, amount))
             return
@@ -256,20 +256,20 @@ class Account(Role):
         self.tell(sender, ("debited",))
 
     def debited(self) -> None:
-        """The other account has it."""
+        """Note that the other account has the amount."""
         teller, self._teller = self._teller, None
         self.tell(teller, ("transferred",))
         while self._stash and self._teller is None:
             self.receive(self._stash.popleft())
 
     def read(self, reader: Any) -> None:
-        """Tell what is left."""
+        """Report the balance."""
         counts = {"total": self._balance, "by_account": (self._place + 1) * self._balance}
         self.tell(reader, ("report", counts))
 
 
 class Teller(Role):
-    """Orders transfers, so many under way at once."""
+    """Orders transfers, a number of them in flight at once."""
 
     def __init__(self, collector: Any, accounts: list[Any], transfers: int) -> None:
         self._collector = collector
@@ -278,7 +278,7 @@ class Teller(Role):
         self._ordered = self._done = 0
 
     def begin(self) -> None:
-        """The first ones."""
+        """Order the first transfers."""
         for _ in range(min(ORDERS_AT_ONCE, self._transfers)):
             self._order()
 
@@ -288,7 +288,7 @@ class Teller(Role):
         self.tell(self._accounts[source], ("credit", self.me, amount, self._accounts[target]))
 
     def transferred(self) -> None:
-        """Order the next, or report."""
+        """Order the next transfer, or report."""
         self._done += 1
         if self._ordered < self._transfers:
             self._order()

@@ -1,7 +1,6 @@
 """Savina with Ray's actors: an actor is a process, so there are few of them.
 
-They are synchronous ones: Ray keeps the order of their calls, and that of an async actor's
-it does not.
+They are synchronous, because Ray keeps the order of calls only for synchronous actors.
 """
 
 import asyncio
@@ -12,8 +11,8 @@ import ray
 from bench.entry import serve
 from bench.outcome import Outcome, Params
 from bench.peers.ray_local import ray_cluster
-from bench.peers.savina.plays import PLAYS
-from bench.peers.savina.role import Message, Role, play_all
+from bench.peers.savina.drivers import DRIVERS
+from bench.peers.savina.role import Message, Role, run_all
 from bench.savina.games import Output
 
 __all__: list[str] = []
@@ -21,7 +20,7 @@ __all__: list[str] = []
 REPORT_TIMEOUT_S = 120.0
 
 
-class Player:
+class RoleActor:
     """Plays one role."""
 
     def __init__(self, role: type[Role], args: tuple[Any, ...]) -> None:
@@ -29,12 +28,12 @@ class Player:
         self._role.me = ray.get_runtime_context().current_actor
         self._role.tell = _tell
         self._role.spawn = self._spawn
-        self._role.leave = lambda: None  # It ends with the last handle on it.
+        self._role.leave = lambda: None  # It ends with its last handle.
 
     def receive(self, message: Message) -> None:
         self._role.receive(message)
 
-    def is_there(self) -> bool:
+    def is_ready(self) -> bool:
         return True
 
     def _spawn(self, role: type[Role], *args: Any) -> None:
@@ -56,7 +55,7 @@ class Collector:
         if not self._reports:
             self._all.set()
 
-    async def is_there(self) -> bool:
+    async def is_ready(self) -> bool:
         return True
 
     async def counts(self) -> Output:
@@ -64,7 +63,7 @@ class Collector:
         return self._counts
 
 
-REMOTE_PLAYER: Any = ray.remote(Player)  # Any: Ray makes the class another thing.
+REMOTE_ROLE: Any = ray.remote(RoleActor)  # Any: Ray replaces the class.
 REMOTE_COLLECTOR: Any = ray.remote(Collector)
 
 
@@ -73,11 +72,11 @@ def _tell(to: Any, message: Message) -> None:
 
 
 def _start(role: type[Role], args: tuple[Any, ...]) -> Any:
-    # No CPU is reserved, so that more of them fit than the machine has cores.
-    return REMOTE_PLAYER.options(num_cpus=0).remote(role, args)
+    # No CPU is reserved, so that there can be more actors than cores.
+    return REMOTE_ROLE.options(num_cpus=0).remote(role, args)
 
 
-class RayStage:
+class RayLibrary:
     """Actors of a local cluster."""
 
     def __init__(self) -> None:
@@ -85,24 +84,24 @@ class RayStage:
         self._collectors: list[Any] = []
 
     async def start(self, role: type[Role], *args: Any) -> Any:
-        """A new process."""
+        """Start a new process."""
         actor = _start(role, args)
         self._actors.append(actor)
         return actor
 
     async def tell(self, to: Any, message: Message) -> None:
-        """A call whose result nobody takes."""
+        """Call the actor without taking the result."""
         to.receive.remote(message)
 
     async def collector(self, reports: int) -> Any:
-        """One more process."""
+        """Start one more process."""
         collector = REMOTE_COLLECTOR.options(num_cpus=0).remote(reports)
         self._collectors.append(collector)
         return collector
 
     async def ready(self) -> None:
-        """Ray gives a handle long before there is a process behind it."""
-        ray.get([actor.is_there.remote() for actor in self._actors + self._collectors])
+        """Wait for the processes: Ray gives handles long before."""
+        ray.get([actor.is_ready.remote() for actor in self._actors + self._collectors])
 
     async def reported(self, collector: Any) -> Output:
         """Wait for all reports."""
@@ -110,7 +109,7 @@ class RayStage:
         return counts
 
     async def clear(self) -> None:
-        """Kill all."""
+        """Kill all actors."""
         for actor in self._actors + self._collectors:
             ray.kill(actor)
         self._actors.clear()
@@ -118,10 +117,10 @@ class RayStage:
 
 
 def savina(params: Params) -> Outcome:
-    """All games that have sizes."""
-    notes = ("an actor is a process, so few of them play",)
+    """Run all games with sizes."""
+    notes = ("an actor is a process, so each game has few",)
     with ray_cluster():
-        return asyncio.run(play_all(RayStage(), PLAYS, params, notes))
+        return asyncio.run(run_all(RayLibrary(), DRIVERS, params, notes))
 
 
 if __name__ == "__main__":

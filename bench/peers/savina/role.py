@@ -1,7 +1,7 @@
-"""What a role is, and what a library must offer to play it.
+"""The roles of games, and the protocol of libraries that run them.
 
-A message is a tuple: the name of a method, and its arguments. A role never waits: where
-the original waits for a reply, it keeps what arrives meanwhile in a stash.
+A message is a tuple: the name of a method, and its arguments. A role never waits: where the
+original game waits for a reply, the role stashes other messages.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -10,21 +10,21 @@ from typing import Any, Protocol, TypeAlias
 from bench.outcome import Outcome, Params
 from bench.savina.games import Output, Round, games_in, outcome_of, sizes_of
 
-__all__ = ["Message", "Play", "Role", "Stage", "play_all"]
+__all__ = ["ActorLibrary", "GameDriver", "Message", "Role", "run_all"]
 
 Message: TypeAlias = tuple[Any, ...]
 """The name of a method of the receiver, then its arguments."""
 
 
 class Role:
-    """An actor's behaviour; `me` and the three functions are set by the library's module."""
+    """An actor's behaviour. The module of the library sets `me` and the three functions."""
 
     me: Any
-    """What others reach this actor by."""
+    """The reference to this actor."""
     tell: Callable[[Any, Message], None]
     """Send a message, without waiting."""
     spawn: Callable[..., None]
-    """Start an actor; this one is told `("spawned", reference)`."""
+    """Start an actor. This one then receives `("spawned", reference)`."""
     leave: Callable[[], None]
     """End this actor after the current message."""
 
@@ -33,37 +33,40 @@ class Role:
         getattr(self, message[0])(*message[1:])
 
 
-class Stage(Protocol):
-    """What a library offers to a game."""
+class ActorLibrary(Protocol):
+    """The functions of a library that a game needs."""
 
     async def start(self, role: type[Role], *args: Any) -> Any:
-        """A new actor; it is there when this returns."""
+        """Start an actor. It exists when this returns."""
 
     async def tell(self, to: Any, message: Message) -> None:
         """Send a message."""
 
     async def collector(self, reports: int) -> Any:
-        """An actor that takes so many `("report", counts)`."""
+        """Start an actor that receives a number of `("report", counts)`."""
 
     async def ready(self) -> None:
-        """Return when all actors can take messages; the clock starts then."""
+        """Wait until all actors can receive messages. Then the clock starts."""
 
     async def reported(self, collector: Any) -> Output:
-        """The sums over all reports, once they are there."""
+        """Wait for all reports, and give their sums."""
 
     async def clear(self) -> None:
         """End all actors of the game."""
 
 
-Play: TypeAlias = Callable[[Stage, Mapping[str, int]], Awaitable[Round]]
+GameDriver: TypeAlias = Callable[[ActorLibrary, Mapping[str, int]], Awaitable[Round]]
 
 
-async def play_all(
-    stage: Stage, plays: Mapping[str, Play], params: Params, notes: Sequence[str] = ()
+async def run_all(
+    library: ActorLibrary,
+    drivers: Mapping[str, GameDriver],
+    params: Params,
+    notes: Sequence[str] = (),
 ) -> Outcome:
-    """All games that have sizes, one after another."""
+    """Run all games with sizes, one after another."""
     rounds = {}
     for game in games_in(params):
-        rounds[game.name] = await plays[game.name](stage, sizes_of(game, params))
-        await stage.clear()
+        rounds[game.name] = await drivers[game.name](library, sizes_of(game, params))
+        await library.clear()
     return outcome_of(params, rounds, tuple(notes))

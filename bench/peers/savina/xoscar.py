@@ -9,8 +9,8 @@ import xoscar
 from bench.entry import serve
 from bench.loop import run_on_fastest_loop
 from bench.outcome import Outcome, Params
-from bench.peers.savina.plays import PLAYS
-from bench.peers.savina.role import Message, Role, play_all
+from bench.peers.savina.drivers import DRIVERS
+from bench.peers.savina.role import Message, Role, run_all
 from bench.savina.games import Output
 
 __all__: list[str] = []
@@ -19,38 +19,38 @@ ANY_PORT = "127.0.0.1:0"
 REPORT_TIMEOUT_S = 120.0
 
 
-class Player(xoscar.Actor):
-    """Plays one role: what it tells goes out when the message has been handled."""
+class RoleActor(xoscar.Actor):
+    """Plays one role. Its messages leave when the current message is handled."""
 
     def __init__(self, role: type[Role], args: tuple[Any, ...]) -> None:
         super().__init__()
         self._role = role(*args)
         self._outbox: list[tuple[Any, Message]] = []
-        self._births: list[tuple[type[Role], tuple[Any, ...]]] = []
+        self._spawns: list[tuple[type[Role], tuple[Any, ...]]] = []
         self._leaves = False
 
     async def __post_create__(self) -> None:
-        """Give the role its hands."""
+        """Connect the role to xoscar."""
         self._role.me = self.ref()
         self._role.tell = lambda to, message: self._outbox.append((to, message))
-        self._role.spawn = lambda role, *args: self._births.append((role, args))
+        self._role.spawn = lambda role, *args: self._spawns.append((role, args))
         self._role.leave = self._leave
 
     def _leave(self) -> None:
         self._leaves = True
 
     async def receive(self, message: Message) -> None:
-        """One message."""
+        """Handle one message."""
         self._role.receive(message)
         outbox, self._outbox = self._outbox, []
-        for to, told in outbox:
-            await to.receive.tell(told)
-        entries, self._births = self._births, []
-        for role, args in entries:
-            actor = await xoscar.create_actor(Player, role, args, address=self.address)
+        for to, sent in outbox:
+            await to.receive.tell(sent)
+        spawns, self._spawns = self._spawns, []
+        for role, args in spawns:
+            actor = await xoscar.create_actor(RoleActor, role, args, address=self.address)
             await self._role.me.receive.tell(("spawned", actor))
         if self._leaves:
-            # Not awaited: it waits for this very call to end.
+            # Not awaited, because it waits for the end of this call.
             self._leaving = asyncio.create_task(xoscar.destroy_actor(self._role.me))
 
 
@@ -64,7 +64,7 @@ class Collector(xoscar.Actor):
         self._counts: Output = {}
 
     async def receive(self, message: Message) -> None:
-        """One report."""
+        """Add one report."""
         for name, count in message[1].items():
             self._counts[name] = self._counts.get(name, 0) + count
         self._reports -= 1
@@ -72,7 +72,7 @@ class Collector(xoscar.Actor):
             self._all.set_result(self._counts)
 
 
-class XoscarStage:
+class XoscarLibrary:
     """Actors of one pool."""
 
     def __init__(self, address: str) -> None:
@@ -82,17 +82,17 @@ class XoscarStage:
         self._actors: list[Any] = []
 
     async def start(self, role: type[Role], *args: Any) -> Any:
-        """A new actor."""
-        actor = await xoscar.create_actor(Player, role, args, address=self._address)
+        """Start an actor."""
+        actor = await xoscar.create_actor(RoleActor, role, args, address=self._address)
         self._actors.append(actor)
         return actor
 
     async def tell(self, to: Any, message: Message) -> None:
-        """A call whose result nobody takes."""
+        """Call the actor without taking the result."""
         await to.receive.tell(message)
 
     async def collector(self, reports: int) -> Any:
-        """An actor with a future."""
+        """Start an actor with a future."""
         name = f"collector-{next(self._numbers)}"
         self._collected[name] = asyncio.get_running_loop().create_future()
         return await xoscar.create_actor(
@@ -100,7 +100,7 @@ class XoscarStage:
         )
 
     async def ready(self) -> None:
-        """They are."""
+        """Do nothing: the actors are ready."""
 
     async def reported(self, collector: Any) -> Output:
         """Wait for the future."""
@@ -109,7 +109,7 @@ class XoscarStage:
             return await self._collected.pop(uid)
 
     async def clear(self) -> None:
-        """Destroy those that have not left."""
+        """Destroy the actors that have not left."""
         for actor in self._actors:
             if await xoscar.has_actor(actor):
                 await xoscar.destroy_actor(actor)
@@ -118,11 +118,11 @@ class XoscarStage:
 
 async def _savina(params: Params) -> Outcome:
     async with await xoscar.create_actor_pool(ANY_PORT, n_process=0) as pool:
-        return await play_all(XoscarStage(pool.external_address), PLAYS, params)
+        return await run_all(XoscarLibrary(pool.external_address), DRIVERS, params)
 
 
 def savina(params: Params) -> Outcome:
-    """All games that have sizes."""
+    """Run all games with sizes."""
     return run_on_fastest_loop(_savina(params))
 
 

@@ -1,4 +1,4 @@
-"""The specialists, by name. Adding one: a file here, and a line in `analyser`."""
+"""The analysers, by name. To add one, write a module here and a line in `analyser`."""
 
 from typing import Final
 
@@ -13,13 +13,13 @@ from .vulture_dead_code import VultureDeadCode
 __all__ = ["ANALYSER_NAMES", "Analyser", "analyser"]
 
 ANALYSER_NAMES: Final = ("bandit", "hygiene", "radon", "ruff", "text", "vulture")
-"""Every specialist there is, sorted."""
+"""All analysers, sorted."""
 
 
 def analyser(name: str) -> Analyser:
     """A new analyser.
 
-    Raises KeyError when there is none of that name.
+    Raises KeyError for an unknown name.
     """
     makers: dict[str, type[Analyser]] = {
         "bandit": BanditSecurity,

@@ -1,7 +1,7 @@
-"""Security, by bandit used as a library.
+"""Security checks, by bandit used as a library.
 
-`# nosec` does not silence it here: what the author excuses is marked, and the resolver
-decides. Text that bandit quotes after a colon may be a secret and is left out.
+`# nosec` does not silence it here. Such findings are marked, and the resolver decides. Text that
+bandit quotes after a colon may be a secret, so it is left out.
 """
 
 import re
@@ -31,10 +31,10 @@ _QUOTED: Final = re.compile(r"\s*:\s*'.*", re.DOTALL)
 def _load() -> tuple[Callable[..., Any], Callable[[], Any]]:
     format_warning = warnings.formatwarning
     try:
-        # On first use: it takes half a second, warns, and changes how warnings look.
+        # Imported on first use: it takes half a second, warns, and changes the format of warnings.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            from .bandit_visitor import BanditRun, new_test_set
+            from .bandit_run import BanditRun, new_test_set
     finally:
         warnings.formatwarning = format_warning
     return BanditRun, new_test_set
@@ -50,7 +50,7 @@ class BanditSecurity(PerFileAnalyser):
         self._tests = new_test_set()
 
     def check(self, file: SourceFile) -> Iterator[Finding]:
-        """What bandit's tests find."""
+        """The findings of bandit's tests."""
         for issue in self._run(file, self._tests).issues():
             code = str(issue.test_id)
             text = str(issue.text)

@@ -1,7 +1,7 @@
-"""Own checks on the syntax tree: habits that hide bugs, and code that is hard to read.
+"""Checks on the syntax tree: habits that hide bugs, and code that is hard to read.
 
-It is the independent auditor among the agents: no comment silences it, so what the
-author excuses elsewhere is weighed against what it says.
+It is the independent auditor among the agents: no comment silences it. So the resolver can weigh
+its findings against the comments of the author.
 """
 
 import ast
@@ -26,7 +26,7 @@ class Hygiene(PerFileAnalyser):
     name = "hygiene"
 
     def check(self, file: SourceFile) -> Iterator[Finding]:
-        """All own checks on one file."""
+        """All checks on one file."""
         for remark in self._remarks(file):
             yield raw_finding(
                 self.name,
@@ -43,7 +43,7 @@ class Hygiene(PerFileAnalyser):
     def _remarks(self, file: SourceFile) -> Iterator[Remark]:
         yield from undocumented(file.tree)
         for node in file.nodes:
-            # Asked here, because starting a generator for each of a million nodes is dear.
+            # Tested here, because a generator for each of a million nodes is expensive.
             if isinstance(node, NODE_KINDS):
                 yield from node_checks(node)
             if isinstance(node, _FUNCTIONS):

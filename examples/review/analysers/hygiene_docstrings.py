@@ -1,7 +1,7 @@
 """Public definitions without a docstring.
 
-Public is what no underscore and no enclosing function hides. Overloads and setters are
-described by their siblings.
+A definition is public unless an underscore or an enclosing function hides it. Overloads and setters
+need none: the docstring of the main definition describes them.
 """
 
 import ast
@@ -14,9 +14,9 @@ from .hygiene_nodes import Remark, remark_at
 __all__ = ["undocumented"]
 
 LONG_LINES: Final = 30
-"""A public function of more lines without a docstring is more than a blemish."""
+"""Without a docstring, a longer public function has a higher severity."""
 
-_SIBLINGS_SPEAK: Final = frozenset({"overload", "setter", "deleter"})
+_DOCUMENTED_ELSEWHERE: Final = frozenset({"overload", "setter", "deleter"})
 
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -32,16 +32,18 @@ def undocumented(tree: ast.Module) -> Iterator[Remark]:
             continue
         if isinstance(statement, ast.ClassDef):
             pending += statement.body
-        if ast.get_docstring(statement, clean=False) is None and not _is_spoken_for(statement):
+        if ast.get_docstring(statement, clean=False) is None and not _is_documented_elsewhere(
+            statement
+        ):
             yield _remark(statement)
 
 
-def _is_spoken_for(node: _Definition) -> bool:
+def _is_documented_elsewhere(node: _Definition) -> bool:
     for decorator in node.decorator_list:
         name = decorator.attr if isinstance(decorator, ast.Attribute) else None
         if isinstance(decorator, ast.Name):
             name = decorator.id
-        if name in _SIBLINGS_SPEAK:
+        if name in _DOCUMENTED_ELSEWHERE:
             return True
     return False
 

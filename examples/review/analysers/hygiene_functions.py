@@ -1,4 +1,4 @@
-"""Checks on functions, and on what comes after the end of a block."""
+"""Checks on functions, and on unreachable statements."""
 
 import ast
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ _MUTABLE: Final = (
 
 
 def function_checks(node: _Function) -> Iterator[Remark]:
-    """Arguments and size of one function."""
+    """Checks on the arguments and the size of one function."""
     yield from _arguments(node.args)
     if not isinstance(node, ast.Lambda):
         yield from _size(node)
@@ -63,7 +63,7 @@ def _size(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[Remark]:
 
 
 def _branches(node: ast.FunctionDef | ast.AsyncFunctionDef) -> tuple[int, int]:
-    """Branches (blocks one may enter), and complexity (decisions plus one)."""
+    """The number of branches (blocks), and the complexity (decisions plus one)."""
     branches, complexity = 0, 1
     pending: list[ast.AST] = list(node.body)
     while pending:
@@ -95,7 +95,7 @@ def _branches(node: ast.FunctionDef | ast.AsyncFunctionDef) -> tuple[int, int]:
 
 
 def unreachable_statements(node: ast.AST) -> Iterator[Remark]:
-    """The first statement of each block that comes after its end."""
+    """The first unreachable statement of each block."""
     for name in ("body", "orelse", "finalbody"):
         block = getattr(node, name, None)
         if not isinstance(block, list):

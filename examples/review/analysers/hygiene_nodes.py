@@ -1,4 +1,4 @@
-"""Checks that need to see one node only."""
+"""Checks on single nodes."""
 
 import ast
 import builtins
@@ -14,14 +14,14 @@ BUILTIN_NAMES: Final = frozenset(name for name in dir(builtins) if not name.star
 NODE_KINDS: Final = (
     ast.ExceptHandler, ast.Compare, ast.Assert, ast.Name, ast.Dict, ast.Try, ast.TryStar,
 )  # fmt: skip
-"""The nodes that `node_checks` has something to say about."""
+"""The nodes that `node_checks` checks."""
 
 _BROAD: Final = frozenset({"Exception", "BaseException"})
 
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """What a check says; the analyser makes the finding."""
+    """The result of a check. The analyser makes a finding of it."""
 
     topic: str
     line: int
@@ -45,7 +45,7 @@ def remark_at(
 
 
 def node_checks(node: ast.AST) -> Iterator[Remark]:
-    """What is to be said about this node by itself."""
+    """Remarks on one node."""
     match node:
         case ast.ExceptHandler():
             yield from _handler(node)
@@ -89,7 +89,7 @@ def _comparison(node: ast.Compare) -> Iterator[Remark]:
         if isinstance(operator, ast.Eq | ast.NotEq):
             if any(isinstance(side, ast.Constant) and side.value is None for side in sides):
                 message = "compares with None by equality, which a class can redefine: use `is`"
-                # Ruff puts it at the constant; both agree on the line only.
+                # Ruff reports the constant; otherwise the two agree only on the line.
                 none = next(
                     side for side in sides if isinstance(side, ast.Constant) and side.value is None
                 )

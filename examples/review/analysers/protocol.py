@@ -1,4 +1,4 @@
-"""What every analyser is: a name, and a pure function from files to raw findings."""
+"""The protocol of analysers: a name, and a pure function from files to raw findings."""
 
 import re
 from abc import ABC, abstractmethod
@@ -15,7 +15,7 @@ _FIRST_WORD: Final = re.compile(r"[a-z]+[ ,]")
 
 
 class Analyser(Protocol):
-    """A specialist. It reports on each file alone, so batches of any kind agree."""
+    """An analyser. It treats each file alone, so the batches do not affect the findings."""
 
     @property
     def name(self) -> str:
@@ -25,7 +25,7 @@ class Analyser(Protocol):
     def analyse_many(self, files: Sequence[SourceFile]) -> list[tuple[Finding, ...]]:
         """The raw findings of each file, in the order of `files`.
 
-        Never raises for what is in a file: what cannot be analysed is a finding.
+        Never raises because of a file: a file that cannot be analysed is a finding.
         """
         ...
 
@@ -44,7 +44,7 @@ def raw_finding(
     subject: str = "",
     exoneration: str | None = None,
 ) -> Finding:
-    """A finding of one agent, with its topic looked up; `name` is the rule's, in words."""
+    """A finding of one agent, with its topic. `name` is the name of the rule, in words."""
     return Finding(
         path=path,
         line=max(1, line),
@@ -61,12 +61,12 @@ def raw_finding(
 
 
 def _sentence(text: str) -> str:
-    # A name that the message begins with (`tarfile.extractall`) keeps its case.
+    # A name at the begin of the message (`tarfile.extractall`) keeps its case.
     return text[:1].upper() + text[1:] if _FIRST_WORD.match(text) else text
 
 
 def problem_finding(agent: str, path: str, problem: Problem) -> Finding:
-    """The finding that a file's problem is; its rule has no agent's prefix."""
+    """The finding for a file's problem. Its rule has no agent as a prefix."""
     return Finding(
         path=path,
         line=max(1, problem.line),
@@ -80,9 +80,9 @@ def problem_finding(agent: str, path: str, problem: Problem) -> Finding:
 
 
 class PerFileAnalyser(ABC):
-    """An analyser that works in this process, one file after the other.
+    """An analyser that works in this process, one file after another.
 
-    A subclass gives `name` and `check`, and `needs_tree` when text is enough for it.
+    A subclass defines `name` and `check`. It sets `needs_tree` to False when text is enough.
     """
 
     name: ClassVar[str]
@@ -90,17 +90,17 @@ class PerFileAnalyser(ABC):
 
     @abstractmethod
     def check(self, file: SourceFile) -> Iterable[Finding]:
-        """The raw findings of one file that has no problem."""
+        """The raw findings of one file without a problem."""
 
     def analyse(self, file: SourceFile) -> tuple[Finding, ...]:
-        """The raw findings of one file, sorted; whatever fails is a finding."""
+        """The raw findings of one file, sorted. Every failure is a finding."""
         problem = file.parse_problem if self.needs_tree else file.problem
         if problem is not None:
             return (problem_finding(self.name, file.path, problem),)
         try:
             return tuple(sorted(set(self.check(file)), key=lambda finding: finding.sort_key))
-        except Exception as error:  # noqa: BLE001 - a library's defect must not end the review
-            # Only the type: messages of libraries hold addresses and paths.
+        except Exception as error:  # noqa: BLE001 - a defect of a library must not end the review
+            # Only the type, because messages of libraries contain addresses and paths.
             message = f"{self.name} failed with {type(error).__name__}: not analysed by it"
             failed = Problem("analyser-failed", message, Severity.LOW)
             return (problem_finding(self.name, file.path, failed),)

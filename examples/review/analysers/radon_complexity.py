@@ -1,4 +1,4 @@
-"""Complexity and maintainability, by radon, on the tree that is parsed already."""
+"""Complexity and maintainability, by radon, on the parsed tree."""
 
 import ast
 from collections.abc import Iterator
@@ -27,14 +27,14 @@ MAINTAINABILITY_INFO: Final = 20.0
 
 
 class RadonComplexity(PerFileAnalyser):
-    """Functions that take many paths, and files that are hard to maintain."""
+    """Functions with many paths, and files that are hard to maintain."""
 
     name = "radon"
 
     def check(self, file: SourceFile) -> Iterator[Finding]:
         """Complexity of each function and method, and the maintainability index."""
-        visitor = ComplexityVisitor.from_ast(file.tree)
-        for block in _functions(visitor):
+        metrics = ComplexityVisitor.from_ast(file.tree)
+        for block in _functions(metrics):
             severity = SEVERITY_BY_RANK.get(cc_rank(block.complexity))
             if severity is None:
                 continue
@@ -49,10 +49,10 @@ class RadonComplexity(PerFileAnalyser):
                 confidence=0.9,
                 column=block.col_offset + 1,
             )
-        yield from self._maintainability(file, visitor.total_complexity)
+        yield from self._maintainability(file, metrics.total_complexity)
 
     def _maintainability(self, file: SourceFile, complexity: int) -> Iterator[Finding]:
-        # radon's own mi_visit tokenises every line again; these counts come for free.
+        # radon's mi_visit tokenises every line again. These counts are cheap.
         statements = sum(isinstance(node, ast.stmt) for node in file.nodes)
         written = [line.lstrip() for line in file.lines if line.strip()]
         comments = sum(line.startswith("#") for line in written)
@@ -71,9 +71,9 @@ class RadonComplexity(PerFileAnalyser):
             )
 
 
-def _functions(visitor: ComplexityVisitor) -> Iterator[Function]:
-    pending = list(visitor.functions)
-    classes = list(visitor.classes)
+def _functions(metrics: ComplexityVisitor) -> Iterator[Function]:
+    pending = list(metrics.functions)
+    classes = list(metrics.classes)
     while classes:
         block = classes.pop()
         pending += block.methods

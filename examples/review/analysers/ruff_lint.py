@@ -1,9 +1,9 @@
 """Lint, by ruff's binary: one process for a whole batch of files.
 
-The run is closed to its surroundings: no configuration, no cache, no `RUFF_` variables,
-one thread, fixed rules. Files that ruff cannot take by name and as UTF-8 are handed over
-by standard input. When a batch fails (a crash, a timeout), its halves are tried, so that
-one bad file never changes what is said about another.
+A run does not depend on its environment: no configuration, no cache, no `RUFF_` variables, one
+thread, fixed rules. Files that ruff cannot read by name or as UTF-8 go through standard input. When
+a batch fails (a crash, a timeout), its halves are tried, so that one bad file never changes the
+findings about another.
 """
 
 import json
@@ -27,17 +27,17 @@ __all__ = ["RuffLint"]
 
 TIMEOUT_S: Final = 60.0
 FILES_PER_PROCESS_MAX: Final = 200
-"""Keeps the command line far under any system's limit."""
+"""Keeps the command line far below the limit of every system."""
 
 SELECTED: Final = (
     "A001,A002,A004,A006,B,BLE,C90,D100,D101,D102,D103,D104,D106,E711,E712,E713,E714,E721,"
     "E722,E731,E9,F,PLE,PLR0911,PLR0912,PLR0913,PLR0915,PLW,S,W291,W293,W605"
 )
 IGNORED: Final = "F403,F405"
-"""Star imports: they make half of a graphics program's findings, and say little."""
+"""Star imports: half of the findings in graphics programs, with little value."""
 
 PYTHON_MINOR_MAX: Final = 14
-"""The newest Python that the oldest supported ruff knows."""
+"""The newest Python version that the oldest supported ruff knows."""
 
 _RATINGS: Final[tuple[tuple[str, Severity, float], ...]] = (
     ("B006", Severity.MEDIUM, 0.9),
@@ -50,7 +50,7 @@ _RATINGS: Final[tuple[tuple[str, Severity, float], ...]] = (
     ("E7", Severity.LOW, 0.9),
     ("F401", Severity.LOW, 0.9),
     ("F6", Severity.HIGH, 0.9),
-    # Names that a module puts into itself while it runs cannot be seen.
+    # Ruff cannot see names that a module defines dynamically.
     ("F82", Severity.MEDIUM, 0.6),
     ("F841", Severity.LOW, 0.9),
     ("F", Severity.MEDIUM, 0.8),
@@ -65,7 +65,7 @@ _RATINGS: Final[tuple[tuple[str, Severity, float], ...]] = (
     ("A", Severity.LOW, 0.7),
     ("W", Severity.INFO, 0.9),
 )
-"""The first prefix that fits decides."""
+"""The first matching prefix decides."""
 
 _NAMED_TOPICS: Final = frozenset({"unused-import", "unused-variable", "shadowed-builtin"})
 _QUOTED: Final = re.compile(r"`([^`]+)`")
@@ -87,7 +87,7 @@ class RuffLint:
         self._environment = {**kept, "RAYON_NUM_THREADS": "1", "NO_COLOR": "1"}
 
     def analyse_many(self, files: Sequence[SourceFile]) -> list[tuple[Finding, ...]]:
-        """What ruff finds in each file, in the order of `files`."""
+        """The findings of ruff in each file, in the order of `files`."""
         found: dict[int, tuple[Finding, ...]] = {}
         by_name: list[int] = []
         for index, file in enumerate(files):
@@ -117,7 +117,7 @@ class RuffLint:
         return self._batch(files[:half]) + self._batch(files[half:])
 
     def _one_by_input(self, file: SourceFile) -> tuple[Finding, ...]:
-        # Some rules look at the name: that of a package's __init__.py, for instance.
+        # Some rules depend on the name, for instance of a package's __init__.py.
         arguments = [f"--stdin-filename={PurePosixPath(file.path).name}", "-"]
         reported = self._run(arguments, stdin=file.text.encode("utf-8"))
         if reported is None:
@@ -125,7 +125,7 @@ class RuffLint:
         return self._findings(file, reported)
 
     def _run(self, arguments: Sequence[str], stdin: bytes | None) -> list[dict[str, Any]] | None:
-        """Ruff's diagnostics, or None when it did not do its work."""
+        """Ruff's diagnostics, or None when ruff failed."""
         try:
             done = subprocess.run(
                 [*self._command, *arguments],
@@ -147,7 +147,7 @@ class RuffLint:
     ) -> tuple[Finding, ...]:
         syntax = [item for item in diagnostics if _code(item) == "invalid-syntax"]
         if syntax:
-            # After the first error the parser guesses, and so do all rules.
+            # After the first error the parser guesses, so the other diagnostics are unreliable.
             first = min(syntax, key=lambda item: (_line(item), str(item["message"])))
             message = f"no valid Python: {first['message']}"
             problem = Problem("unparsable", message, line=_line(first))
@@ -187,7 +187,7 @@ def _can_be_named(file: SourceFile) -> bool:
 def _by_file(
     reported: Sequence[dict[str, Any]], files: Sequence[SourceFile]
 ) -> list[list[dict[str, Any]]] | None:
-    """The diagnostics of each file, or None when one is about no file of the batch."""
+    """The diagnostics of each file, or None when one is about another file."""
     groups: dict[str, list[dict[str, Any]]] = {str(file.location): [] for file in files}
     for item in reported:
         group = groups.get(str(item.get("filename")))
@@ -207,7 +207,7 @@ def _code(item: Mapping[str, Any]) -> str:
 
 
 def _rule_name(item: Mapping[str, Any]) -> str:
-    """The rule in words; releases before `name` have them in the documentation's address."""
+    """The rule in words. Older releases have them only in the address of the documentation."""
     return str(item.get("name") or str(item.get("url") or "").rpartition("/")[2])
 
 
@@ -223,7 +223,7 @@ def _rating(code: str) -> tuple[Severity, float]:
 
 
 def _subject(file: SourceFile, item: Mapping[str, Any]) -> str:
-    """The name that a diagnostic is about, as other agents would write it."""
+    """The name that a diagnostic is about, in the form that other agents use."""
     line, start = _line(item), int(item["location"]["column"]) - 1
     text = file.lines[line - 1] if line <= len(file.lines) else ""
     end = int(item["end_location"]["column"]) - 1

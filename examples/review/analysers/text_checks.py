@@ -1,7 +1,7 @@
-"""What is to be seen in the text alone: secrets, merge markers, deceiving characters.
+"""Checks on the text alone: secrets, merge markers, deceptive characters.
 
-It needs no syntax tree, so it also speaks about files that no parser accepts. A secret
-is never repeated in a message: reports travel further than sources.
+They need no syntax tree, so they also work on files that no parser accepts. A message never repeats
+a secret, because reports travel further than sources.
 """
 
 import math
@@ -17,7 +17,7 @@ from .protocol import PerFileAnalyser, raw_finding
 __all__ = ["TextChecks"]
 
 ENTROPY_BITS_MIN: Final = 3.0
-"""Per character; English words have about 2.5, random letters and digits about 4."""
+"""Per character. English words have about 2.5, random letters and digits about 4."""
 
 _PRIVATE_KEY: Final = re.compile(r"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----\s*[A-Za-z0-9+/\\]{16}")
 _KNOWN_TOKEN: Final = re.compile(

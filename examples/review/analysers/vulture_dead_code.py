@@ -1,8 +1,7 @@
 """Dead code, by vulture, one file at a time.
 
-Vulture means to see a whole program. Alone with one file it cannot know who uses a
-public name, so of its less certain findings only private names and the variables
-inside functions are taken.
+Vulture expects a whole program. In a single file it cannot see all uses of a public name. So of its
+less certain findings this keeps only private names and variables inside functions.
 """
 
 import ast
@@ -41,21 +40,21 @@ _NOQA_CODES: Final = {
 
 
 class _TreePath(PurePosixPath):
-    """A path that resolves to itself: vulture would ask the file system about it."""
+    """A path that resolves to itself, so that vulture does not query the file system."""
 
     def resolve(self) -> Self:
         return self
 
 
 class VultureDeadCode(PerFileAnalyser):
-    """Imports, variables and private functions that nothing uses; unreachable code."""
+    """Unused imports, variables and private functions, and unreachable code."""
 
     name = "vulture"
 
     def check(self, file: SourceFile) -> Iterator[Finding]:
-        """What vulture finds in this file alone."""
+        """Vulture's findings in this file alone."""
         scanner = cast("Any", Vulture())
-        # What `scan` does, without parsing again and with Python's own line ends.
+        # As `scan` does, but without parsing again, and with Python's line ends.
         scanner.code = list(file.lines)
         scanner.filename = _TreePath("/", file.path)
         scanner.noqa_lines = defaultdict(set)
@@ -108,7 +107,7 @@ def _lines_in_functions(file: SourceFile) -> set[int]:
 
 
 def _alias_lines(file: SourceFile) -> dict[tuple[int, str], int]:
-    """Where each imported name stands; vulture gives the line of the statement."""
+    """The line of each imported name. Vulture gives the line of the statement."""
     lines: dict[tuple[int, str], int] = {}
     for node in file.nodes:
         if isinstance(node, ast.Import | ast.ImportFrom):

@@ -1,7 +1,7 @@
-"""From resolved findings to what a person or a tool reads.
+"""Reports of resolved findings, for people and for tools.
 
-`model.py` is the report as data, `report_json.py`, `sarif.py` and `html.py` turn it into
-bytes, `terminal.py` prints a summary, and `output.py` puts files into a folder.
+`model.py` is the report as data. `report_json.py`, `sarif.py` and `html.py` render it,
+`terminal.py` prints a summary, and `output.py` writes files into a folder.
 """
 
 from .model import Report, Summary, build_report

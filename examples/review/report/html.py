@@ -1,8 +1,8 @@
-"""`report.html`: one page that needs nothing else, also for tens of thousands of findings.
+"""`report.html`: one self-contained page, also for tens of thousands of findings.
 
-The findings are embedded as data and rendered in pages by `page.js`, which only ever
-sets text, so nothing in a source tree can become markup. The page's own policy forbids
-every other script and every request.
+The findings are embedded as data. `page.js` renders them in pages and only sets text, so nothing in
+a source tree can become markup. The page's security policy forbids every other script and every
+request.
 """
 
 import base64
@@ -25,7 +25,7 @@ def render_html(report: Report, timings: Mapping[str, float] | None = None) -> b
     """The report as one self-contained page."""
     script = (_ASSETS / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    blanks = {
+    placeholders = {
         "policy": f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'",
         "title": escape(f"Review of {report.source}"),
         "source": escape(report.source),
@@ -42,11 +42,11 @@ def render_html(report: Report, timings: Mapping[str, float] | None = None) -> b
     }
     page = (_ASSETS / "page.html").read_text(encoding="utf-8")
     parts = page.split("{{")
-    # Filled in one pass: content that looks like a blank stays content.
+    # Filled in one pass, so that content that resembles a placeholder stays content.
     filled = [parts[0]]
     for part in parts[1:]:
         name, _, rest = part.partition("}}")
-        filled += [blanks[name], rest]
+        filled += [placeholders[name], rest]
     return "".join(filled).encode()
 
 
@@ -56,7 +56,7 @@ def _facts(report: Report, timings: Mapping[str, float] | None) -> str:
         f"{summary.files:,} files",
         f"{summary.lines:,} lines",
         f"{len(report.agents)} agents",
-        f"{summary.claims:,} claims settled into {summary.findings:,} findings",
+        f"{summary.claims:,} claims resolved into {summary.findings:,} findings",
     ]
     if timings and "total_s" in timings:
         facts.append(f"{timings['total_s']:.1f} s")
@@ -101,7 +101,7 @@ def _embedded(report: Report) -> str:
     """The findings as JSON that is safe inside a script element."""
     rows = [_row(finding) for finding in report.findings]
     text = json.dumps(rows, ensure_ascii=False, separators=(",", ":"))
-    # No tag, comment or line separator can come out of data in which these are escaped.
+    # With these escaped, the data cannot form a tag, a comment or a line separator.
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text

@@ -1,6 +1,6 @@
-"""A report as data: the findings, what was looked at, and the counts over both.
+"""A report as data: the findings, the reviewed tree, and counts of both.
 
-Nothing here varies between runs over the same tree; timings are kept apart.
+It is equal for all runs over the same tree. Timings are separate.
 """
 
 from collections import Counter
@@ -15,11 +15,11 @@ from ..tree import SourceTree
 __all__ = ["Report", "Summary", "build_report"]
 
 TOP_MAX: Final = 10
-"""Entries in each "most" list of the summary."""
+"""Entries in each list of the most frequent items."""
 
 
 class Summary(BaseModel):
-    """Counts over the findings; each mapping is in the order it is to be shown."""
+    """Counts of the findings. Each mapping is in the order of display."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

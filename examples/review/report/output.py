@@ -1,4 +1,4 @@
-"""Put reports into a folder: checked before the work, written whole or not at all."""
+"""Write reports into a folder. A check precedes the work, and each write is atomic."""
 
 import os
 import tempfile
@@ -20,12 +20,10 @@ ADVICE: Final = "Name a folder that you may write to."
 
 
 def prepare_output(folder: Path | str) -> Path:
-    """Make the output folder, and prove that reports can be written into it.
+    """Create the output folder, and check that it is writable.
 
-    To be called before the work begins. Really writes, and removes, a small file: what
-    permissions promise is not what every file system keeps.
-
-    Raises OutputError, naming the folder, when it cannot be used.
+    Call it before the work begins. It writes and removes a small file, because permissions alone
+    do not prove that writing works. Raises OutputError, with the name of the folder.
     """
     place = Path(folder)
     try:
@@ -38,15 +36,15 @@ def prepare_output(folder: Path | str) -> Path:
     for name in REPORT_NAMES:
         if (place / name).is_dir():
             raise OutputError(
-                f"cannot write {place / name}: a folder of that name is there.", advice=ADVICE
+                f"cannot write {place / name}: a folder has that name.", advice=ADVICE
             )
     return place
 
 
 def write_atomically(target: Path, data: bytes) -> None:
-    """Replace `target` by `data`; a reader sees the old content or the new, never a part.
+    """Replace `target` by `data`. A reader sees the old content or the new, never a part.
 
-    Raises OutputError when it cannot be written; then `target` is as it was.
+    Raises OutputError when it cannot be written. Then `target` is unchanged.
     """
     unfinished: Path | None = None
     try:
@@ -68,7 +66,7 @@ def write_atomically(target: Path, data: bytes) -> None:
 def write_reports(
     report: Report, folder: Path | str, timings: Mapping[str, float] | None = None
 ) -> tuple[Path, ...]:
-    """Write `report.json`, `report.sarif` and `report.html`; the paths written.
+    """Write `report.json`, `report.sarif` and `report.html`. Gives their paths.
 
     Raises OutputError when one cannot be written.
     """

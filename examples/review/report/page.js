@@ -2,11 +2,11 @@
 (() => {
   const PAGE = 100;
   const PRINTED_MAX = 5000;
-  const SETTLED = {
+  const RESOLVED_BY = {
     "agreement": "agreement",
     "weighted-severity": "weighted severity",
     "exonerated": "the author’s excuse",
-    "exoneration-overruled": "a graver claim, against the author’s excuse",
+    "exoneration-overruled": "a more severe claim, against the author’s excuse",
   };
   const LEVELS = ["info", "low", "medium", "high", "critical"];
   const byId = (id) => document.getElementById(id);
@@ -21,7 +21,7 @@
   const state = { severities: new Set(LEVELS), agent: "", topic: "", path: "", shown: PAGE };
   let visible = [];
 
-  // Only text is ever set: nothing that comes from a source tree is parsed as markup.
+  // Only text is set, so nothing from a source tree is parsed as markup.
   const make = (tag, className, text) => {
     const element = document.createElement(tag);
     if (className) element.className = className;
@@ -31,10 +31,10 @@
   const percent = (confidence) => `${Math.round(confidence * 100)} % sure`;
 
   const details = (finding) => {
-    const box = make("details");
+    const element = make("details");
     const count = finding.claims.length === 1 ? "1 claim" : `${finding.claims.length} claims`;
-    box.append(make("summary", "", `${count}, settled by ${SETTLED[finding.policy]}`));
-    box.append(make("p", "", finding.why));
+    element.append(make("summary", "", `${count}, resolved by ${RESOLVED_BY[finding.policy]}`));
+    element.append(make("p", "", finding.why));
     const table = make("table");
     for (const [agent, rule, severity, confidence, message] of finding.claims) {
       const row = make("tr", severity);
@@ -42,8 +42,8 @@
         make("td", "", rule), make("td", "", message));
       table.append(row);
     }
-    box.append(table);
-    return box;
+    element.append(table);
+    return element;
   };
 
   const item = (finding) => {
@@ -82,15 +82,15 @@
   };
 
   const chips = () => {
-    const box = byId("chips");
-    box.replaceChildren();
+    const holder = byId("chips");
+    holder.replaceChildren();
     for (const kind of ["agent", "topic", "path"]) {
       if (!state[kind]) continue;
       const chip = make("button", "", `${state[kind]} ×`);
       chip.type = "button";
       chip.setAttribute("aria-label", `Remove the filter ${state[kind]}`);
       chip.addEventListener("click", () => { state[kind] = ""; update(); });
-      box.append(chip);
+      holder.append(chip);
     }
     for (const button of document.querySelectorAll(".bars button")) {
       const [kind] = Object.keys(button.dataset);
@@ -117,7 +117,7 @@
     tile.addEventListener("click", () => {
       const level = tile.dataset.severity;
       const all = state.severities.size === LEVELS.length;
-      // The first choice narrows to one severity; further ones add or remove.
+      // The first click selects one severity; further clicks add or remove one.
       if (all) state.severities = new Set([level]);
       else if (!state.severities.delete(level)) state.severities.add(level);
       if (!state.severities.size) state.severities = new Set(LEVELS);

@@ -1,7 +1,7 @@
 """`report.json`: everything, for programs.
 
-Keys come in a fixed order, and `timings` last: it is the only part that may differ
-between two runs over the same tree. `canonical` removes it.
+Keys have a fixed order. `timings` comes last and is the only part that may differ between two runs
+over the same tree. `canonical` removes it.
 """
 
 import json
@@ -19,7 +19,7 @@ FORMAT_VERSION: Final = 1
 
 
 def render_json(report: Report, timings: Mapping[str, float] | None = None) -> bytes:
-    """The report as JSON, one finding a line so that two reports can be compared."""
+    """The report as JSON, with one finding per line so that two reports can be compared."""
     head = {
         "format": FORMAT_VERSION,
         "source": report.source,
@@ -36,22 +36,22 @@ def render_json(report: Report, timings: Mapping[str, float] | None = None) -> b
 
 
 def canonical(report_json: bytes) -> bytes:
-    """The bytes that must be the same for every way to run the same review.
+    """The part that must be equal for all ways to run the same review.
 
-    Raises InvalidMessage when `report_json` is no report.
+    Raises InvalidMessage when `report_json` is not a report.
     """
     try:
         data = json.loads(report_json)
     except ValueError as error:
-        raise InvalidMessage("the report is not JSON.", advice="Write it again.") from error
+        raise InvalidMessage("the report is not JSON.", advice="Run the review again.") from error
     if not isinstance(data, dict) or "findings" not in data:
-        raise InvalidMessage("the JSON is no report: it has no findings.")
+        raise InvalidMessage("the JSON is not a report: it has no findings.")
     data.pop("timings", None)
     return (_dump(data) + "\n").encode()
 
 
 def _plain(finding: Finding) -> dict[str, Any]:
-    """Without what is not set: most findings have no resolution."""
+    """The finding without unset fields: most findings have no resolution."""
     return finding.model_dump(mode="json", exclude_none=True)
 
 

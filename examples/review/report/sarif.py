@@ -1,7 +1,7 @@
 """`report.sarif`: SARIF 2.1.0, for code scanning services and editors.
 
-What the author excuses is a result with a suppression, as SARIF knows it. Paths are
-relative to `SRCROOT`, which the reader of the file supplies.
+A finding that the author excuses has a suppression in SARIF. Paths are relative to `SRCROOT`, which
+the reader of the file supplies.
 """
 
 import hashlib
@@ -97,7 +97,8 @@ def _results(findings: Sequence[Finding], index_of: dict[str, int]) -> list[dict
     seen: dict[str, int] = {}
     results = []
     for finding in findings:
-        # Without the line: a fingerprint survives edits above it; the count tells twins apart.
+        # Without the line, so that a fingerprint survives edits above it. The count separates equal
+        # ones.
         identity = f"{finding.path}\0{finding.topic}\0{finding.subject}\0{finding.message}"
         digest = hashlib.sha256(identity.encode()).hexdigest()[:32]
         seen[digest] = seen.get(digest, 0) + 1

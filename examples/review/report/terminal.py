@@ -1,4 +1,4 @@
-"""The summary in the terminal: what was found, who said it, and where to read on."""
+"""The summary in the terminal: counts, the worst findings, and the report files."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ def print_summary(
     timings: Mapping[str, float] | None = None,
     written: Sequence[Path] = (),
 ) -> None:
-    """Print the report's summary; safe for any content, and for any width."""
+    """Print the report's summary, safely for any content and any width."""
     summary = report.summary
     elapsed = (timings or {}).get("total_s")
     took = "" if elapsed is None else f" in {elapsed:.1f} s"
@@ -49,11 +49,11 @@ def print_summary(
         console.print(Text(f"Note: {note}", style="yellow"))
     tables = [
         _counts("Severity", summary.by_severity, STYLES),
-        _counts("Said by", summary.by_agent, {}),
+        _counts("Reported by", summary.by_agent, {}),
         _counts("Topic", summary.top_topics, {}),
     ]
     if summary.by_policy:
-        tables.append(_counts("Settled by", summary.by_policy, {}))
+        tables.append(_counts("Resolved by", summary.by_policy, {}))
     console.print(Columns(tables, padding=(0, 3)))
     _print_worst(console, report)
     console.print(
@@ -91,7 +91,7 @@ def _print_worst(console: Console, report: Report) -> None:
     serious.sort(key=lambda item: (-item.severity.rank, -item.confidence, item.sort_key))
     if not serious:
         return
-    # One of each topic: the worst eight would often say the same eight times.
+    # One of each topic, because the worst eight are often the same problem.
     worst_of_topic: dict[str, Finding] = {}
     for finding in serious:
         worst_of_topic.setdefault(finding.topic, finding)
@@ -108,6 +108,6 @@ def _print_worst(console: Console, report: Report) -> None:
         )
     console.print(table)
     if len(serious) > len(shown):
-        more = f"… and {len(serious) - len(shown):,} more that are high or critical"
+        more = f"… and {len(serious) - len(shown):,} more findings of severity high or critical"
         console.print(more, highlight=False)
     console.print()

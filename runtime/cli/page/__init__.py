@@ -1,4 +1,4 @@
-"""An execution as one page of HTML: what is drawn, how it is laid out, how it looks."""
+"""An execution as one page of HTML: its tables, its drawings and its style."""
 
 from .page import page
 

@@ -1,4 +1,4 @@
-"""The attempts of an execution over time as a drawing, a row for each that ran beside others."""
+"""A drawing of the attempts of an execution over time. Attempts at the same time have own rows."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -12,7 +12,7 @@ from .markup import clipped, left_off, text
 __all__ = ["draw", "ticks"]
 
 BARS_MAX: Final = 5_000
-"""After so many, executors are drawn as crowds."""
+"""After so many bars, an executor is drawn as the number of its attempts at once."""
 ROWS_MAX: Final = 200
 WIDTH: Final = 1_120
 LEFT: Final = 260
@@ -25,10 +25,10 @@ TICKS_MAX: Final = 8
 
 
 def draw(history: ExecutionHistory) -> str:
-    """The drawing as SVG; bars that follow each other in a row have different shades."""
+    """The drawing as SVG. Bars that follow each other in a row have different shades."""
     shown = history.attempts
     if not shown:
-        return '<p class="soft">No attempt has ended so far.</p>'
+        return '<p class="soft">No attempt has ended yet.</p>'
     begin = min(attempt.began_at for attempt in shown)
     span = max(max(attempt.began_at + attempt.took_s for attempt in shown) - begin, 1e-6)
     scale = (WIDTH - LEFT - 1) / span
@@ -64,7 +64,7 @@ def draw(history: ExecutionHistory) -> str:
         f'<div class="wide" tabindex="0" role="region" aria-label="Executors over time">'
         f'<svg width="{WIDTH}" height="{high + 22}" role="img" aria-label="{len(shown)} attempts '
         f'over {age(span)}, {failed} of them failed: the table of attempts says the same.">'
-        f"{lines}{''.join(parts)}</svg></div>" + left_off(hidden, "lanes")
+        f"{lines}{''.join(parts)}</svg></div>" + left_off(hidden, "executors")
     )
 
 
@@ -84,7 +84,7 @@ def _bar(
 
 
 def _crowd(executor: ExecutorRows, begin: float, span: float, y: int) -> str:
-    """How many attempts there were at once, as heights."""
+    """The number of attempts at once, as heights."""
     counts = at_once(executor.attempts, begin, span / CELLS, CELLS)
     wide, most = (WIDTH - LEFT - 1) / CELLS, max(counts)
     path = "".join(f"V{y + CROWD - (CROWD - 6) * count / most:.1f}h{wide:.2f}" for count in counts)
@@ -105,7 +105,7 @@ def _axis(span: float, scale: float) -> Iterator[tuple[float, float, str]]:
 
 
 def ticks(span: float) -> list[float]:
-    """Round numbers from 0 on, at most 8 of them."""
+    """Round numbers from 0 on, at most `TICKS_MAX`."""
     step = 1e-6
     factors = (2.0, 2.5, 2.0)  # 1, 2, 5, 10, ...
     number = 0

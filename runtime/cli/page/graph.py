@@ -1,6 +1,6 @@
-"""The graph of an execution as a drawing: what needs what, from left to right.
+"""The graph of an execution as a drawing: sub-tasks and their needs, from left to right.
 
-A large plan is drawn by kinds: a box for each contract, with how its sub-tasks stand.
+A large plan is drawn by kind: one node for each contract, with the statuses of its sub-tasks.
 """
 
 from collections import Counter
@@ -14,10 +14,10 @@ from ..execution_report import Node, nodes
 from ..figures import counted
 from .markup import clipped, text
 
-__all__ = ["NODES_MAX", "Box", "draw", "places"]
+__all__ = ["NODES_MAX", "GraphNode", "draw", "places"]
 
 NODES_MAX: Final = 150
-"""Boxes of a drawing."""
+"""Nodes of a drawing."""
 WIDTH: Final = 190
 HEIGHT: Final = 42
 GAP_X: Final = 56
@@ -25,42 +25,42 @@ GAP_Y: Final = 14
 NAME_CHARS: Final = 25
 
 
-class Box(NamedTuple):
-    """One box of the drawing."""
+class GraphNode(NamedTuple):
+    """One node of the drawing: a sub-task, or all sub-tasks of a kind."""
 
     name: str
     said: str
     status: str
     before: tuple[int, ...]
-    """The boxes that it needs, by their numbers; all of them smaller than its own."""
+    """The numbers of the nodes that it needs, all smaller than its own."""
     grown_from: int | None = None
 
 
 def draw(history: ExecutionHistory) -> str:
-    """The drawing as SVG, with how many sub-tasks it stands for."""
+    """The drawing as SVG, with the number of its sub-tasks."""
     all_nodes = list(nodes(history))
     if not all_nodes:
-        return "<p class=soft>There is no plan so far.</p>"
+        return "<p class=soft>There is no plan yet.</p>"
     is_large = len(all_nodes) > NODES_MAX
-    boxes = _by_kind(all_nodes) if is_large else _each(all_nodes)
+    graph_nodes = _by_kind(all_nodes) if is_large else _each(all_nodes)
     said = (
-        f"{counted(len(all_nodes), 'sub-task')} of {counted(len(boxes), 'kind')}; arrows lead from "
-        "what is needed to what needs it"
+        f"{counted(len(all_nodes), 'sub-task')} of {counted(len(graph_nodes), 'kind')}; arrows "
+        "lead from each kind to the kinds that need it"
         if is_large
-        else f"Arrows lead from what is needed to what needs it; a broken line, to what grew out "
-        f"of it. {counted(len(boxes), 'sub-task')}"
+        else "Arrows lead from each sub-task to the sub-tasks that need it; broken lines, to those "
+        f"that it added. {counted(len(graph_nodes), 'sub-task')}"
     )
-    return f"<p class=soft>{said}.</p>{_svg(boxes)}"
+    return f"<p class=soft>{said}.</p>{_svg(graph_nodes)}"
 
 
-def _each(all_nodes: Sequence[Node]) -> list[Box]:
+def _each(all_nodes: Sequence[Node]) -> list[GraphNode]:
     numbers = {node.id: number for number, node in enumerate(all_nodes)}
     return [
-        Box(
+        GraphNode(
             node.id,
             f"{short_kind(node.kind)} · {node.status.replace('_', ' ')}",
             node.status,
-            # What grew may need what grew later: drawn only from left to right.
+            # An added sub-task may need a later one. Only arrows from left to right are drawn.
             tuple(numbers[need] for need in node.needs if numbers[need] < number),
             None if node.parent is None else numbers[node.parent],
         )
@@ -68,7 +68,7 @@ def _each(all_nodes: Sequence[Node]) -> list[Box]:
     ]
 
 
-def _by_kind(all_nodes: Sequence[Node]) -> list[Box]:
+def _by_kind(all_nodes: Sequence[Node]) -> list[GraphNode]:
     kind_of = {node.id: node.kind for node in all_nodes}
     kinds = list(dict.fromkeys(node.kind for node in all_nodes))[:NODES_MAX]
     numbers = {kind: number for number, kind in enumerate(kinds)}
@@ -82,7 +82,7 @@ def _by_kind(all_nodes: Sequence[Node]) -> list[Box]:
         found = {numbers.get(kind_of[name], len(kinds)) for name in above}
         before[node.kind] |= {number for number in found if number < numbers[node.kind]}
     return [
-        Box(
+        GraphNode(
             short_kind(kind),
             ", ".join(f"{count:,} {status}" for status, count in statuses[kind].most_common(2)),
             _worst(statuses[kind]),
@@ -99,52 +99,53 @@ def _worst(statuses: Mapping[str, int]) -> str:
     return next(iter(statuses))
 
 
-def places(boxes: Sequence[Box]) -> list[tuple[int, int]]:
-    """A column and a row for each box: right of all that it needs, near to their middle."""
+def places(graph_nodes: Sequence[GraphNode]) -> list[tuple[int, int]]:
+    """A column and a row for each node: right of its needs, and near their middle."""
     columns: list[int] = []
-    for box in boxes:
-        above = (*box.before, *(() if box.grown_from is None else (box.grown_from,)))
+    for node in graph_nodes:
+        above = (*node.before, *(() if node.grown_from is None else (node.grown_from,)))
         columns.append(1 + max((columns[number] for number in above), default=-1))
-    found = [(0, 0)] * len(boxes)
+    found = [(0, 0)] * len(graph_nodes)
     for column in range(max(columns, default=-1) + 1):
         here = [number for number, at in enumerate(columns) if at == column]
-        here.sort(key=lambda number: _middle(boxes[number], found))
+        here.sort(key=lambda number: _middle(graph_nodes[number], found))
         for row, number in enumerate(here):
             found[number] = (column, row)
     return found
 
 
-def _middle(box: Box, found: Sequence[tuple[int, int]]) -> float:
-    above = (*box.before, *(() if box.grown_from is None else (box.grown_from,)))
+def _middle(node: GraphNode, found: Sequence[tuple[int, int]]) -> float:
+    above = (*node.before, *(() if node.grown_from is None else (node.grown_from,)))
     return sum(found[number][1] for number in above) / len(above) if above else 0.0
 
 
-def _svg(boxes: Sequence[Box]) -> str:
-    at = [(1 + x * (WIDTH + GAP_X), 1 + y * (HEIGHT + GAP_Y)) for x, y in places(boxes)]
+def _svg(graph_nodes: Sequence[GraphNode]) -> str:
+    at = [(1 + x * (WIDTH + GAP_X), 1 + y * (HEIGHT + GAP_Y)) for x, y in places(graph_nodes)]
     wide = max(x for x, _ in at) + WIDTH + 1
     high = max(y for _, y in at) + HEIGHT + 1
     parts = [
         _edge(at[number], at[index], "edge")
-        for index, box in enumerate(boxes)
-        for number in box.before
+        for index, node in enumerate(graph_nodes)
+        for number in node.before
     ]
     parts += [
-        _edge(at[box.grown_from], at[index], "edge grown")
-        for index, box in enumerate(boxes)
-        if box.grown_from is not None and box.grown_from not in box.before
+        _edge(at[node.grown_from], at[index], "edge grown")
+        for index, node in enumerate(graph_nodes)
+        if node.grown_from is not None and node.grown_from not in node.before
     ]
-    for box, (x, y) in zip(boxes, at, strict=True):
+    for node, (x, y) in zip(graph_nodes, at, strict=True):
         parts.append(
-            f'<g class="node {text(box.status)}"><title>{text(box.name)}: {text(box.said)}</title>'
+            f'<g class="node {text(node.status)}">'
+            f"<title>{text(node.name)}: {text(node.said)}</title>"
             f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="6"/>'
-            f'<text x="{x + 10}" y="{y + 17}">{text(clipped(box.name, NAME_CHARS))}</text>'
+            f'<text x="{x + 10}" y="{y + 17}">{text(clipped(node.name, NAME_CHARS))}</text>'
             f'<text class="soft" x="{x + 10}" y="{y + 33}">'
-            f"{text(clipped(box.said, NAME_CHARS + 2))}</text></g>"
+            f"{text(clipped(node.said, NAME_CHARS + 2))}</text></g>"
         )
     return (
         '<div class="wide" tabindex="0" role="region" aria-label="Graph">'
-        f'<svg width="{wide}" height="{high}" role="img" aria-label="What needs what: the table of '
-        f'sub-tasks says the same in words.">{"".join(parts)}</svg></div>'
+        f'<svg width="{wide}" height="{high}" role="img" aria-label="Sub-tasks and their '
+        f'needs: the table of sub-tasks says the same in words.">{"".join(parts)}</svg></div>'
     )
 
 

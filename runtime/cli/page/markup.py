@@ -1,4 +1,4 @@
-"""What of an execution may stand in HTML: escaped, without control characters, as tables."""
+"""Texts and tables of an execution in HTML: escaped, and without control characters."""
 
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -9,22 +9,22 @@ __all__ = ["clipped", "left_off", "table", "tag", "text"]
 
 
 def text(words: str) -> str:
-    """A text from elsewhere, for between tags and in attributes."""
+    """A foreign text, escaped for element contents and attributes."""
     return escape(printable(words).encode("utf-8", "replace").decode())
 
 
 def clipped(words: str, chars: int) -> str:
-    """The beginning of a text that is too long for its place."""
+    """A text, cut to `chars` characters."""
     return words if len(words) <= chars else f"{words[: chars - 1]}…"
 
 
 def tag(status: str) -> str:
-    """A status as a word in its colour."""
+    """A status in its colour."""
     return f'<span class="tag {text(status)}">{text(status.replace("_", " "))}</span>'
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[str]], label: str) -> str:
-    """A table; a title that begins with `#` is one of numbers. Cells are HTML already."""
+    """A table. A title that begins with `#` marks a column of numbers. Cells are HTML."""
     kinds = [' class="n"' if title.startswith("#") else "" for title in titles]
     kinds = [
         ' class="error"' if title == "error" else kind
@@ -48,5 +48,5 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[str]], label: str) -> s
 
 
 def left_off(count: int, what: str) -> str:
-    """How much of something is not on the page."""
+    """A note on how many items the page does not show."""
     return f'<p class="soft">{count:,} {what} are not shown.</p>' if count > 0 else ""

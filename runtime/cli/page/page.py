@@ -1,4 +1,4 @@
-"""An execution as one page of HTML that needs nothing else: times, graph, attempts, errors."""
+"""An execution as one self-contained page of HTML: times, graph, attempts, errors."""
 
 import datetime as dt
 from collections import Counter
@@ -9,7 +9,7 @@ from callboard.actors.executions.history.changes import doubts
 from callboard.actors.executions.history.fold import ExecutionHistory
 
 from ..attempt_rows import place_of, short_kind
-from ..execution_report import approval, began_of, failure_of, nodes, standing_of_all
+from ..execution_report import approval, began_of, failure_of, nodes, status_of
 from ..figures import age
 from . import gantt, graph
 from .markup import left_off, table, tag, text
@@ -21,22 +21,23 @@ ROWS_MAX: Final = 2_000
 ERRORS_MAX: Final = 50
 
 
-def page(history: ExecutionHistory, *, lives: bool | None) -> str:
-    """The whole page; `lives` says whether its system runs, None that nobody can tell."""
-    status = standing_of_all(history, lives=lives)
+def page(history: ExecutionHistory, *, is_running: bool | None) -> str:
+    """The whole page. `is_running` says whether its system runs; None means unknown."""
+    status = status_of(history, is_running=is_running)
     title = f"{text(history.job)} · {text(status)}"
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{title}</title><style>{STYLE}</style></head><body><main>"
         f"<header><h1>{text(history.job)} {tag(status)}</h1>"
-        f'<p class="id soft">{text(history.id)}</p>{_facts(history, lives=lives)}</header>'
-        f"{_errors(history, lives=lives)}"
+        f'<p class="id soft">{text(history.id)}</p>'
+        f"{_facts(history, is_running=is_running)}</header>"
+        f"{_errors(history, is_running=is_running)}"
         f"<section><h2>Attempts over time</h2>{gantt.draw(history)}</section>"
         f"<section><h2>Graph</h2>{graph.draw(history)}</section>"
         f"<section><h2>Sub-tasks</h2>{_sub_tasks(history)}</section>"
         f"<section><h2>Attempts</h2>{_attempts(history)}</section>"
-        f"<section><h2>Its way</h2>{_way(history)}</section>"
+        f"<section><h2>Phases</h2>{_phases(history)}</section>"
         "</main></body></html>\n"
     )
 
@@ -46,11 +47,11 @@ def _moment(at: float) -> str:
     return f'<time datetime="{moment.isoformat()}">{moment:%Y-%m-%d %H:%M:%S}</time>'
 
 
-def _facts(history: ExecutionHistory, *, lives: bool | None) -> str:
+def _facts(history: ExecutionHistory, *, is_running: bool | None) -> str:
     began = began_of(history)
     ended = history.steps[-1].at if history.is_over and history.steps else history.at
     counts = Counter(map(str, history.statuses))
-    in_doubt = len(doubts(history, is_gone=lives is False))
+    in_doubt = len(doubts(history, is_gone=is_running is False))
     said = " ".join(f"{tag(status)} {count:,}" for status, count in sorted(counts.items()))
     facts = [
         ("submitted", _moment(began)),
@@ -68,8 +69,8 @@ def _facts(history: ExecutionHistory, *, lives: bool | None) -> str:
     return f'<dl class="facts">{items}</dl>'
 
 
-def _errors(history: ExecutionHistory, *, lives: bool | None) -> str:
-    items = list(_error_items(history, lives=lives))
+def _errors(history: ExecutionHistory, *, is_running: bool | None) -> str:
+    items = list(_error_items(history, is_running=is_running))
     if not items:
         return ""
     shown = "".join(f"<li>{item}</li>" for item in items[:ERRORS_MAX])
@@ -79,16 +80,16 @@ def _errors(history: ExecutionHistory, *, lives: bool | None) -> str:
     )
 
 
-def _error_items(history: ExecutionHistory, *, lives: bool | None) -> Iterator[str]:
+def _error_items(history: ExecutionHistory, *, is_running: bool | None) -> Iterator[str]:
     error = failure_of(history)
     if error:
         yield f"{tag(str(history.status))} {text(error)}"
-    for doubt in doubts(history, is_gone=lives is False):
+    for doubt in doubts(history, is_gone=is_running is False):
         command = approval(history.id, doubt.step)
         yield (
             f"{tag('in_doubt')} <strong>{text(doubt.step)}</strong> may have run "
             f"(attempt {doubt.attempt}): {text(doubt.message)}<br>"
-            f"<code>{text(command)}</code> runs it again; with <code>--fail</code> it fails"
+            f"<code>{text(command)}</code> runs the step again; with <code>--fail</code> it fails"
         )
     for index, why in history.errors.items():
         message = str(why.get("message", ""))
@@ -113,7 +114,7 @@ def _sub_tasks(history: ExecutionHistory) -> str:
         )
         for index, node in enumerate(nodes(history, ROWS_MAX))
     )
-    titles = ("sub-task", "kind", "status", "needs", "grew out of", "#attempts", "#took", "error")
+    titles = ("sub-task", "kind", "status", "needs", "added by", "#attempts", "#took", "error")
     hidden = left_off(len(history.ids) - ROWS_MAX, "sub-tasks")
     return table(titles, rows, "Sub-tasks") + hidden
 
@@ -136,7 +137,7 @@ def _attempts(history: ExecutionHistory) -> str:
     return table(titles, rows, "Attempts") + hidden
 
 
-def _way(history: ExecutionHistory) -> str:
+def _phases(history: ExecutionHistory) -> str:
     began = began_of(history)
     rows = [(at, f"{text(phase)}", "phase") for phase, at in history.phases]
     rows += [(at, text(owner), "owner") for owner, at in history.owners]
@@ -146,4 +147,4 @@ def _way(history: ExecutionHistory) -> str:
     ]
     rows.sort(key=lambda row: row[0])
     cells = ((f"{at - began:+.3f} s", said, what) for at, said, what in rows)
-    return table(("#when", "what", "why"), cells, "Its way")
+    return table(("#when", "what", "why"), cells, "Phases")

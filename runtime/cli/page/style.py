@@ -1,4 +1,4 @@
-"""How the page of an execution looks: light and dark, narrow and wide, and in print."""
+"""The style of an execution's page: light and dark, narrow and wide, and in print."""
 
 from typing import Final
 

@@ -1,7 +1,7 @@
-"""What a cluster has for a process: what no node has at all, and what is only taken now. Pure.
+"""The capacity of a cluster for one process: resources that are missing or in use. Pure.
 
-Ray lets a process that no node can take wait without end and without a word; here it is
-said what is missing, node by node, before the process is asked for and while it waits.
+Ray lets a process that fits on no node wait without end and without a message. These functions say
+what is missing, before Ray is asked for the process and while it waits.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ GIB: Final = 1024**3
 
 
 def demand_of(resources: Resources) -> dict[str, float]:
-    """The amounts asked for, by Ray's names; what is not asked for is left out."""
+    """The requested amounts by Ray's names, without zeros."""
     amounts = {
         "CPU": resources.cpus,
         "GPU": resources.gpus,
@@ -26,7 +26,7 @@ def demand_of(resources: Resources) -> dict[str, float]:
 
 
 def matches(labels: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
-    """Whether a node's labels are what Ray's selectors `wanted` ask for."""
+    """Whether a node's labels match Ray's selectors `wanted`."""
     return all(_matches(labels.get(name), selector) for name, selector in wanted.items())
 
 
@@ -41,7 +41,7 @@ def _matches(value: str | None, selector: str) -> bool:
 
 
 def what_is_missing(resources: Resources, nodes: Sequence[Mapping[str, Any]]) -> str:
-    """Why no living node could ever take it; empty when one could. `nodes` as Ray lists them."""
+    """Why no living node could ever run it; empty when one could. `nodes` as Ray lists them."""
     living = [node for node in nodes if node["Alive"]]
     labelled = [node for node in living if matches(node.get("Labels", {}), resources.node_labels)]
     if not labelled:
@@ -64,7 +64,7 @@ def what_is_missing(resources: Resources, nodes: Sequence[Mapping[str, Any]]) ->
 
 
 def what_is_taken(resources: Resources, free: Mapping[str, float]) -> str:
-    """What of the cluster is in use, for something that it could take otherwise."""
+    """The resources for which a process waits although the cluster has them."""
     short = [
         f"{_amount(name, amount)} ({_amount(name, free.get(name, 0.0))} free)"
         for name, amount in demand_of(resources).items()

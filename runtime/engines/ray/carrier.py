@@ -1,4 +1,4 @@
-"""Frames as Ray calls: the carrier of links between any two nodes."""
+"""Frames as Ray calls: the carrier between any two nodes."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -11,16 +11,16 @@ from callboard.messages.ports import TransportBroken
 __all__ = ["NOT_CONNECTED", "RayCarrier", "describe", "host_lost", "pack_answer", "unpack_answer"]
 
 NOT_CONNECTED: Final = None
-"""The answer of a host that does not know the sender's incarnation (yet)."""
+"""The answer of a host that does not know the sender's incarnation yet."""
 
 
 def pack_answer(frame: bytes, references: Sequence[Any]) -> Any:
-    """A frame and its references as one return value; nearly always just the bytes."""
+    """A frame and its references as one return value; without references just the bytes."""
     return (frame, list(references)) if references else frame
 
 
 def unpack_answer(answer: Any) -> tuple[bytes, Sequence[Any]]:
-    """The frame and its references again."""
+    """The frame and the references of a return value."""
     if isinstance(answer, bytes):
         return answer, ()
     frame, references = answer
@@ -28,12 +28,12 @@ def unpack_answer(answer: Any) -> tuple[bytes, Sequence[Any]]:
 
 
 def host_lost(name: str, why: str) -> HostLost:
-    """A host that is dead, in Callboard's words."""
+    """The error for a dead host."""
     return HostLost(f"{name} is lost: {why}", advice="Its actors come back on a standby.")
 
 
 def describe(error: BaseException) -> str:
-    """An error of Ray's in one line; most of them are a page."""
+    """Ray's error in one line; its own text may fill a page."""
     return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
 
 
@@ -47,17 +47,17 @@ class RayCarrier:
         self._name = name
 
     def write(self, frame: bytes) -> bool:
-        """A Ray call has to be awaited."""
+        """Always False: a Ray call has to be awaited."""
         return False
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Does nothing: there is no connection."""
 
     async def deliver(self, frame: bytes, references: Sequence[Any]) -> tuple[bytes, Sequence[Any]]:
         """Hand a frame over; see `FrameCarrier`."""
         try:
             if references:
-                # Inside a list they stay references; as arguments Ray would fetch them.
+                # In a list they stay references; Ray would fetch them as plain arguments.
                 answer = await self._deliver.remote(frame, list(references))
             else:
                 answer = await self._deliver.remote(frame)

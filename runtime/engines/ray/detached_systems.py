@@ -1,4 +1,4 @@
-"""Into detached systems and out of them: starting one, attaching, stopping, listing."""
+"""Starts, attaches to, lists and stops detached systems on a Ray cluster."""
 
 import asyncio
 import contextlib
@@ -51,21 +51,21 @@ __all__ = [
 ADMIN_TIMEOUT_S: Final = 10.0
 RETRY_S: Final = 0.1
 node_address: Final[Any] = ray.util.get_node_ip_address
-"""Ray gives it no types."""
+"""Untyped in Ray."""
 EXECUTION_SERVICE_ENTRIES: Final = "/execution-service"
-"""The place of the execution service's entries among its system's: erased with those."""
+"""The suffix of the execution service's ledger; the system's entries include it."""
 GONE_POLL_S: Final = 0.02
 GONE_TIMEOUT_S: Final = 10.0
-"""How long Ray may take to end processes that it was told to kill."""
+"""How long Ray may take to end killed processes."""
 ROOT_OVERHEAD_S: Final = 5.0
-"""What the root may take beyond the time its actors have."""
+"""How long the root may take beyond the stop timeout of its actors."""
 HERE: Final = frozenset({"ray_local", "local"})
 
 
 def cluster_address(address: str | None) -> str | None:
-    """The cluster that outlives this driver: as given, or as Ray's environment says.
+    """The address of a cluster that outlives this driver: `address`, or `RAY_ADDRESS`.
 
-    None for one that this driver is connected to already. Raises `SpecError` when there is
+    None for a cluster that this driver is connected to already. Raises `SpecError` when there is
     none, or when it would end with this driver.
     """
     found = address or os.environ.get("RAY_ADDRESS", "").strip()
@@ -75,14 +75,14 @@ def cluster_address(address: str | None) -> str | None:
         return None
     raise SpecError(
         "a detached system needs a cluster that outlives its driver.",
-        advice="Start one, on this machine by `ray start --head`, and give its address: "
-        'address="auto" for one on this machine, or "host:port".',
+        advice="Start one (on this machine: `ray start --head`) and give its address: "
+        'address="auto" for a cluster of this machine, or "host:port".',
         field="address",
     )
 
 
 def _is_embedded() -> bool:
-    # Ray has no public way to tell that this process has started the cluster.
+    # Ray has no public way to find out that this process started the cluster.
     node: Any = getattr(ray._private.worker, "_global_node", None)  # noqa: SLF001 - as above
     return node is not None and bool(node.is_head())
 
@@ -103,7 +103,7 @@ async def enter(
         if starts:
             settings = _with_journal(settings)
         root = await (_create(settings) if starts else _find(settings.name))
-        their_release, theirs = await _answer(root.introduce.remote, settings)
+        their_release, theirs = await _answer(root.describe.remote, settings)
         _check_release(their_release, settings.name)
         attached_driver = AttachedDriver(
             f"driver-{os.getpid()}@{socket.gethostname()}",
@@ -122,7 +122,7 @@ async def enter(
 
 
 def _with_journal(settings: Settings) -> Settings:
-    """The settings with the journal as the execution service finds it, and the node of it."""
+    """The settings with the journal's path for the execution service, and the journal's node."""
     journal, node = detached_journal(settings, os.environ), settings.journal_node
     if journal != OFF and not node and path_of(journal) is not None:
         node = str(node_address())
@@ -130,7 +130,7 @@ def _with_journal(settings: Settings) -> Settings:
 
 
 def _ledger_of(settings: Settings) -> Callable[[], Ledger] | None:
-    """What makes the ledger of a system's executions; None when it journals nothing."""
+    """The function that makes the ledger of a system's executions; None without a journal."""
     if settings.journal == OFF:
         return None
     return functools.partial(RayLedger, settings.name + EXECUTION_SERVICE_ENTRIES)
@@ -139,13 +139,13 @@ def _ledger_of(settings: Settings) -> Callable[[], Ledger] | None:
 def _check_release(theirs: str, name: str) -> None:
     if theirs != release():
         raise ClusterError(
-            f"the system {name!r} runs Callboard {theirs}, this is {release()}.",
-            advice="Use the same release, or stop it and start it anew.",
+            f"the system {name!r} runs Callboard {theirs}, this driver has {release()}.",
+            advice="Use the release of the system, or restart the system with this one.",
         )
 
 
 async def _answer(call: Callable[[], Any], settings: Settings) -> Any:
-    """What the root answers; waits for one that is just coming back."""
+    """Call the root; wait for a root that is being replaced."""
     try:
         async with asyncio.timeout(settings.start_timeout_s):
             while True:
@@ -156,7 +156,7 @@ async def _answer(call: Callable[[], Any], settings: Settings) -> Any:
     except TimeoutError:
         raise ClusterError(
             f"the root of {settings.name!r} has not answered for {settings.start_timeout_s:g} s.",
-            advice="It may be coming back on another node: look at `ray list actors`.",
+            advice="Ray may be moving it to another node: see `ray list actors`.",
         ) from None
     except ray.exceptions.RayError as error:
         raise _root_failed(settings.name, error) from error
@@ -168,7 +168,7 @@ def _root_failed(name: str, error: BaseException) -> CallboardError:
         return cause
     return ClusterError(
         f"the root of {name!r} failed: {str(error).strip().splitlines()[-1][:300]}",
-        advice="Is Callboard installed on every node, in the same release?",
+        advice="Install the same release of Callboard on every node.",
     )
 
 
@@ -189,7 +189,7 @@ async def _create(settings: Settings) -> Any:
     except ValueError:
         raise NameTaken(
             f"a detached system {name!r} runs on this cluster already.",
-            advice=f"Attach to it, or stop it by `callboard down {name}`.",
+            advice=f"Attach to it, or stop it: `callboard down {name}`.",
         ) from None
     try:
         await _answer(root.ready.remote, settings)
@@ -206,7 +206,7 @@ async def _find(name: str) -> Any:
         others = ", ".join(await list_systems()) or "none"
         raise ActorNotFound(
             f"no detached system {name!r} runs on this cluster.",
-            advice=f"Those that run: {others}.",
+            advice=f"Detached systems on this cluster: {others}.",
             may_have_run=False,
         ) from None
 
@@ -215,10 +215,10 @@ async def _find(name: str) -> Any:
 async def visit(
     address: str | None = None, *, start_timeout_s: float = VISIT_TIMEOUT_S
 ) -> AsyncIterator[None]:
-    """Be connected to a cluster, for the functions below.
+    """Connect to a cluster for the functions below; the end of `async with` disconnects.
 
-    Raises `SpecError` without an address, `ClusterUnreachable` when nothing answers there, or
-    Ray's client has not connected within `start_timeout_s`.
+    Raises `SpecError` without an address, and `ClusterUnreachable` when no cluster answers
+    within `start_timeout_s`.
     """
     settings = Settings(address=cluster_address(address), start_timeout_s=start_timeout_s)
     engine = RayEngine(settings)
@@ -230,9 +230,9 @@ async def visit(
 
 
 async def admin_client(name: str) -> AdminClient:
-    """A client of a detached system: Ray calls carry its requests to the root.
+    """A client of a system's admin API, over Ray calls to its root.
 
-    A root that is just coming back is waited for. Raises `ActorNotFound`.
+    A call waits for a root that is being replaced. Raises `ActorNotFound`.
     """
     root = await _find(name)
 
@@ -251,28 +251,27 @@ async def admin_client(name: str) -> AdminClient:
 
 
 async def list_systems() -> list[str]:
-    """The names of all detached systems of the cluster that Ray is connected to."""
+    """The names of all detached systems of the connected cluster."""
     rows = await asyncio.to_thread(ray.util.list_named_actors, all_namespaces=True)
     names = [system_of(row["name"]) for row in rows if row["namespace"] == NAMESPACE]
     return sorted(name for name in names if name is not None)
 
 
 async def list_leftovers() -> list[str]:
-    """The detached systems whose root is dead for good, while their entries are there.
+    """The detached systems whose root is dead for good, and that left ledger entries.
 
-    Their hosts may be, too: Ray ends no detached actor by itself. `stop_system` clears up.
+    Their hosts may live: Ray never ends a detached actor. `stop_system` clears up.
     """
-    known = await RayLedger.systems()  # First: one that starts now is not taken for dead.
+    known = await RayLedger.systems()  # First, so that a starting system does not look dead.
     living = await list_systems()
     return [name for name in known if name not in living]
 
 
 async def stop_system(name: str, timeout_s: float) -> Stopped:
-    """Stop a detached system: its actors in order, then its processes; nothing is left.
+    """Stop a detached system: its actors in order, within `timeout_s`, then its processes.
 
-    Its actors have `timeout_s`; a root that does not answer is ended with all its hosts, and
-    what a dead root has left is ended as well. Raises `ActorNotFound` when there is no such
-    system.
+    A root that does not answer is killed with all its hosts, and so are the hosts of a dead root.
+    Raises `ActorNotFound` when there is no such system.
     """
     try:
         root = await _find(name)
@@ -292,18 +291,18 @@ async def stop_system(name: str, timeout_s: float) -> Stopped:
 
 
 async def _end(root: Any, name: str) -> None:
-    """End the root for good, and whatever it has left."""
+    """Kill the root for good, then its processes and records."""
     with contextlib.suppress(ray.exceptions.RayError):
         await asyncio.to_thread(ray.kill, root, no_restart=True)
     await _clear_up(name)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(GONE_TIMEOUT_S):
-            while name in await list_systems():  # noqa: ASYNC110 - Ray tells nobody
+            while name in await list_systems():  # noqa: ASYNC110 - Ray sends no event
                 await asyncio.sleep(GONE_POLL_S)
 
 
 async def _clear_up(name: str) -> None:
-    """End the processes that a root has left, and forget it."""
+    """Kill the processes that a root has left, and erase its records."""
     ledger = RayLedger(name)
     await end_by_name(Remembered.from_entries(await ledger.read()).processes)
     await ledger.erase()

@@ -1,9 +1,9 @@
-"""A root's watch over the process of a driver, which cannot be called.
+"""The root's watch of a driver's process, which cannot be called.
 
-Two things tell of its end and of nothing else: the kernel of its machine, at once, and its job,
-which the raylet of its node declares dead to the cluster, within a heartbeat and anywhere. A
-driver that computes, or is stopped for a while, has not ended for either. A connection or a call
-that fails says nothing.
+Two sources report the end of the process and nothing else. The kernel reports it at once, on the
+same machine. The raylet of the driver's node reports the end of its job to the cluster, within a
+heartbeat. For both, a driver that computes or is suspended is alive. A failed connection or call
+proves nothing.
 """
 
 import asyncio
@@ -17,19 +17,19 @@ import ray.exceptions
 from ...detached.ports import JoinRequest
 from ...transport.process_watch import until_ended
 
-__all__ = ["watch_over"]
+__all__ = ["watch_process"]
 
 LOGGER: Final = logging.getLogger("callboard.root")
 ANSWER_S: Final = 5.0
-"""How long the head of the cluster may take to tell of a job."""
+"""How long the head of the cluster may take to answer about a job."""
 
 
-def watch_over(
+def watch_process(
     join_request: JoinRequest, gone: Callable[[], None], every_s: float
 ) -> Callable[[], None]:
-    """Call `gone` once when the driver's process has ended; gives what ends the watch.
+    """Call `gone` once when the driver's process has ended; returns what ends the watch.
 
-    The job is looked at every `every_s`.
+    The job is checked every `every_s` seconds.
     """
     tasks: set[asyncio.Task[None]] = set()
     loop = asyncio.get_running_loop()
@@ -38,7 +38,7 @@ def watch_over(
     if join_request.job:
         tasks.add(loop.create_task(_job_ended(join_request.job, every_s)))
     if not tasks:
-        return _nothing
+        return _no_watch
 
     async def watch() -> None:
         try:
@@ -48,27 +48,27 @@ def watch_over(
                 task.cancel()
         gone()
 
-    monitors = loop.create_task(watch())
+    watching = loop.create_task(watch())
 
     def end() -> None:
-        monitors.cancel()
+        watching.cancel()
 
     return end
 
 
-def _nothing() -> None:
-    """There is nothing to look at: only its silence tells."""
+def _no_watch() -> None:
+    """Nothing to end: only missed heartbeats reveal the end of this driver."""
 
 
 async def _job_ended(job: str, every_s: float) -> None:
-    """Returns when the cluster knows that the job's driver is dead."""
+    """Return when the cluster reports that the job's driver is dead."""
     while True:
         await asyncio.sleep(every_s)
         try:
             if await asyncio.to_thread(_is_dead, job):
                 return
         except (ray.exceptions.RayError, RuntimeError, OSError) as error:
-            LOGGER.info("the cluster does not tell of job %s: %s", job, error)
+            LOGGER.info("the cluster does not answer about job %s: %s", job, error)
 
 
 def _is_dead(job: str) -> bool:

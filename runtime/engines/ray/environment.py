@@ -11,10 +11,10 @@ __all__ = ["RAY"]
 
 
 def _make_metrics(system: str, host: str) -> MetricSink:
-    from .metrics import RayMetrics  # Loaded when its host has nothing urgent.
+    from .metrics import RayMetrics  # Loaded late: a new host has more urgent work.
 
     return RayMetrics(system, host)
 
 
 RAY: Final[Environment] = dataclasses.replace(REAL, make_metrics=_make_metrics)
-"""This machine's, with the metrics port of its Ray node."""
+"""The environment of this machine, with the metrics of its Ray node."""

@@ -1,12 +1,12 @@
-"""What runs inside a Ray worker: one host, and the calls that reach it.
+"""The Ray actor of one host, and the Ray calls that reach it.
 
-Frames come in by `deliver`. A driver is no Ray actor and cannot be called: it keeps one
-`pull` outstanding, and the frames for it leave with that. `watch` never returns while
-the host lives: it is how death is noticed. `ping` runs on a thread and loop of its own,
-so it answers while a handler blocks the host's loop.
+Frames arrive by `deliver`. A driver is not a Ray actor and cannot be called: it keeps one `pull`
+outstanding, which returns its frames. `watch` does not return while the host lives, so its end
+reveals a death. `ping` runs on a thread and loop of its own, so it answers while a handler blocks
+the host's loop.
 
-The host of a detached system outlives its root. It goes on working meanwhile, and the
-next root takes it over with `adopt`.
+The host of a detached system outlives its root. It keeps working, and the next root takes it over
+by `adopt`.
 """
 
 import asyncio
@@ -37,9 +37,9 @@ from ...hosting.wiring import EXTENSIONS, CloudPickler, make_host
 from ...transport.process_watch import Identity, identity_of
 from ...transport.pulls import Pulls
 from ...transport.sockets import SocketAddress, SocketCarrier, SocketServer
-from .blobs import RayBlobs
 from .carrier import NOT_CONNECTED, RayCarrier, pack_answer
 from .environment import RAY
+from .large_values import RayLargeValues
 
 __all__ = ["Adopted", "HostActor", "take_call"]
 
@@ -58,14 +58,14 @@ PUBLIC: Final = (
     "callboard.telemetry",
     "callboard.updates",
 )
-"""The modules whose names actors use, which load the rest. The facade imports this room, so it is
-not imported here, but loaded by name."""
+"""The public modules, which load everything that actors use. The facade imports this room, so it
+is loaded by name here."""
 
 Answer = Any
 
 
 class Adopted(NamedTuple):
-    """What a host tells the root that takes it over."""
+    """A host's answer to the root that adopts it."""
 
     slot: int
     epoch: int
@@ -78,19 +78,19 @@ class Adopted(NamedTuple):
 
 
 async def take_call(host: Host | None, frame: bytes, references: Sequence[Any]) -> Answer:
-    """Take a frame that came by a Ray call; gives the frame that is ready for its sender."""
+    """Receive a frame from a Ray call; returns the frame that is ready for its sender."""
     if host is None:
         return NOT_CONNECTED
     try:
         answer = await host.answer(frame, references)
     except FrameError as error:
-        LOGGER.warning("host %s refuses a frame: %s", host.name, error)
+        LOGGER.warning("host %s rejects a frame: %s", host.name, error)
         return NOT_CONNECTED
     return NOT_CONNECTED if answer is None else pack_answer(*answer)
 
 
 class HostActor:
-    """The Ray actor. Wrapped by `ray.remote` in the engine, with its options."""
+    """The Ray actor. `process_start.py` wraps it by `ray.remote` with its options."""
 
     def __init__(self, settings: Settings, name: str) -> None:
         logging.basicConfig(
@@ -107,17 +107,17 @@ class HostActor:
         self._collector: Final = GcPause()
 
     def __repr__(self) -> str:
-        # What the Ray dashboard shows beside the class.
+        # The Ray dashboard shows this with the class.
         return self._name
 
     async def ready(self) -> Identity:
-        """What this process is, once it has started; called before anything else."""
+        """The identity of this process, once it has started; the first call."""
         self._ended = asyncio.get_running_loop().create_future()
         tune_gc()
         return identity_of(os.getpid())
 
     async def warm(self, codes: Sequence[bytes]) -> None:
-        """Load the public names of Callboard and these classes, while nobody waits for it."""
+        """Load the public names of Callboard and these classes, before the process is needed."""
         for public in map(importlib.import_module, PUBLIC):
             for name in public.__all__:
                 getattr(public, name)
@@ -130,7 +130,7 @@ class HostActor:
                 for actor in loaded if isinstance(loaded, list | tuple) else (loaded,):
                     if isinstance(actor, type) and issubclass(actor, Actor):
                         _prepare(behaviour_of(actor).handlers)
-            except Exception as error:  # noqa: BLE001 - it is loaded again, and told, when needed
+            except Exception as error:  # noqa: BLE001 - loaded and reported again when needed
                 LOGGER.debug("a standby cannot load a class: %r", error)
 
     async def become(
@@ -142,7 +142,7 @@ class HostActor:
         control_address: SocketAddress | None,
         control: Any = None,
     ) -> SocketAddress | None:
-        """Take over a slot; gives the socket on which this process takes frames.
+        """Take over a slot; returns the socket for frames to this process.
 
         `control` is the root's Ray actor; None when the root lives in a driver.
         """
@@ -152,7 +152,7 @@ class HostActor:
             epoch=epoch,
             name=name,
             settings=self._settings,
-            blobs=RayBlobs(),
+            large_values=RayLargeValues(),
             on_failed=self._failed,
             environment=RAY,
         )
@@ -160,18 +160,18 @@ class HostActor:
         self._server = SocketServer(self._host.take, self._settings.limits)
         self._address = await self._server.start(node)
         self._host.link(CONTROL_SLOT).connect(
-            control_epoch, self._way_to(control_address, self._calls_to(CONTROL_SLOT, control))
+            control_epoch, self._carrier_to(control_address, self._calls_to(CONTROL_SLOT, control))
         )
         return self._address
 
     async def adopt(
         self, control_epoch: int, control_address: SocketAddress | None, control: Any
     ) -> Adopted | None:
-        """Belong to another incarnation of the root from now on; None when this is no host yet."""
+        """Belong to another incarnation of the root; None when this is not a host yet."""
         host = self._host
         if host is None:
             return None
-        way = self._way_to(control_address, self._calls_to(CONTROL_SLOT, control))
+        way = self._carrier_to(control_address, self._calls_to(CONTROL_SLOT, control))
         host.link(CONTROL_SLOT).connect(control_epoch, way)
         return Adopted(
             host.slot,
@@ -183,13 +183,13 @@ class HostActor:
         )
 
     def _calls_to(self, slot: int, handle: Any) -> FrameCarrier:
-        """Ray calls to a Ray actor; to a driver, which has no handle, frames for its pulls."""
+        """The carrier to a Ray actor; without a handle, to a driver that pulls its frames."""
         if handle is not None:
             return RayCarrier(handle)
         return self._pulls.carrier(slot)
 
-    def _way_to(self, address: SocketAddress | None, by_call: FrameCarrier) -> FrameCarrier:
-        """The quickest way to a peer: a socket on this node, Ray calls to another."""
+    def _carrier_to(self, address: SocketAddress | None, by_call: FrameCarrier) -> FrameCarrier:
+        """The fastest carrier to a peer: a socket on this node, Ray calls to another node."""
         mine = self._address
         if address is None or mine is None or address.node != mine.node:
             return by_call
@@ -204,34 +204,34 @@ class HostActor:
         peers: Mapping[int, tuple[int, Any, SocketAddress | None]],
         is_open: bool,  # noqa: FBT001 - as an argument of a Ray call
     ) -> None:
-        """Who is at other slots: slot to (epoch, actor handle, socket); see `HostProcess`.
+        """Link to the peers: slot to (epoch, actor handle, socket); see `HostProcess`.
 
         A driver has no handle.
         """
         host = self._living()
         for slot, (epoch, handle, address) in peers.items():
             if host.has_forgotten(slot):
-                continue  # A driver that has left since this was sent.
-            carrier = self._way_to(address, self._calls_to(slot, handle))
+                continue  # The driver has left since this was sent.
+            carrier = self._carrier_to(address, self._calls_to(slot, handle))
             host.link(slot).connect(epoch, carrier, is_open=is_open)
 
     async def disconnect(self, slot: int) -> None:
-        """A driver has left for good: its asks are stopped, and nothing waits for it."""
-        left = HostLost("the driver has left.", advice="Nobody waits for this.", slot=slot)
+        """Forget a driver that has left for good, and stop its asks."""
+        left = HostLost("the driver has left.", advice="", slot=slot)
         self._living().forget(slot, left)
         self._pulls.end(slot)
 
     async def deliver(self, frame: bytes, references: Sequence[Any] = ()) -> Answer:
-        """Take a frame; gives the frame that is ready for its sender."""
+        """Receive a frame; returns the frame that is ready for its sender."""
         return await take_call(self._host, frame, references)
 
     async def pull(self, slot: int, bookkeeping: bytes) -> Answer:
-        """The frames for a driver, as soon as there are some; none: it is not known (yet)."""
+        """Wait for frames for a driver and return them; none for an unknown driver."""
         self._living().receive(bookkeeping)
         return [pack_answer(*taken) for taken in await self._pulls.take(slot)]
 
     async def watch(self) -> dict[str, Any]:
-        """How the host failed, if it fails while its process lives."""
+        """Return the reason when the host fails while its process lives."""
         assert self._ended is not None, "ready() comes first"
         return (await self._ended).to_data()
 
@@ -242,7 +242,7 @@ class HostActor:
 
     def _living(self) -> Host:
         if self._host is None:
-            raise InternalError(f"{self._name} has not become a host yet.")
+            raise InternalError(f"{self._name} is not a host yet.")
         return self._host
 
 
@@ -251,7 +251,7 @@ def _no_ref(address: Address) -> Ref[Any]:
 
 
 def _prepare(handlers: Mapping[type, Handler]) -> None:
-    """Read the schemas of these ahead of time: 20 ms for those of a host's own control actor."""
+    """Build the schemas of these contracts ahead of time: 20 ms for a control actor's."""
     for row in handlers.values():
         describe_contract(row.contract)
         if row.reply is not None:

@@ -1,6 +1,6 @@
-"""A ledger in Ray's own key-value store, where it outlives every process but the cluster's head.
+"""A ledger in Ray's own key-value store. It outlives every process but the cluster's head.
 
-With a fault-tolerant head (Ray's `RAY_REDIS_ADDRESS`) it outlives that too.
+With a fault-tolerant head (Ray's `RAY_REDIS_ADDRESS`) it outlives the head too.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ __all__ = ["LEDGER_NAMESPACE", "RayLedger"]
 
 LEDGER_NAMESPACE: Final = b"callboard"
 store: Final[Any] = internal_kv
-"""Ray gives it no types."""
+"""Untyped in Ray."""
 
 
 class RayLedger:
@@ -26,7 +26,7 @@ class RayLedger:
         self._prefix = f"{system}/".encode()
 
     async def write(self, entries: Mapping[str, bytes | None]) -> None:
-        """One call after the other, in a thread: each takes a millisecond of waiting."""
+        """Write entries one after the other, in a thread: each waits for a millisecond."""
         await asyncio.to_thread(self._write, dict(entries))
 
     def _write(self, entries: Mapping[str, bytes | None]) -> None:
@@ -41,7 +41,7 @@ class RayLedger:
             raise _unreachable(error) from error
 
     async def read(self) -> dict[str, bytes]:
-        """Everything that was saved."""
+        """Read all entries of the system."""
         return await asyncio.to_thread(self._read)
 
     def _read(self) -> dict[str, bytes]:
@@ -61,7 +61,7 @@ class RayLedger:
         return await asyncio.to_thread(_systems)
 
     async def erase(self) -> None:
-        """Forget everything."""
+        """Delete all entries of the system."""
         await asyncio.to_thread(self._erase)
 
     def _erase(self) -> None:
@@ -81,6 +81,6 @@ def _systems() -> list[str]:
 
 def _unreachable(error: BaseException) -> ClusterError:
     return ClusterError(
-        f"the cluster's head does not take what is to be remembered: {error!r}.",
-        advice="`ray status` tells whether the head node lives.",
+        f"the key-value store of the cluster's head cannot be used: {error!r}.",
+        advice="Run `ray status` to see whether the head node lives.",
     )

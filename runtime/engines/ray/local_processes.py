@@ -1,8 +1,8 @@
-"""What an embedded Ray has started in this process' name, and that none of it stays.
+"""Ends the processes that an embedded Ray has started for this process.
 
-Ray ends its own processes, but not always in time: an agent whose raylet was killed before
-it could say goodbye lives on for most of a minute. Only processes that descend from this
-one and run Ray's own programs are looked at, each by its id and start time.
+Ray ends its own processes, but not always in time: an agent whose raylet was killed lives on for
+most of a minute. Only descendants of this process that run Ray's programs are ended, each
+identified by its id and start time.
 """
 
 import contextlib
@@ -15,12 +15,12 @@ import ray
 __all__ = ["end_processes_of_ray", "ray_processes"]
 
 GOODBYE_S: Final = 0.5
-"""How long Ray's processes may take to end by themselves once Ray was told to."""
+"""How long Ray's processes may take to end after Ray's shutdown."""
 KILLED_S: Final = 2.0
 
 
 def ray_processes() -> list[psutil.Process]:
-    """Ray's processes below this one; not other children of the driver's."""
+    """Ray's processes below this process, without other children of the driver."""
     programs = str(pathlib.Path(ray.__file__).parent)
     children: list[psutil.Process] = []
     for child in psutil.Process().children():
@@ -31,11 +31,10 @@ def ray_processes() -> list[psutil.Process]:
 
 
 def end_processes_of_ray(children: list[psutil.Process]) -> None:
-    """Wait shortly for the processes to end, then end them."""
+    """Wait briefly for the processes to end, then kill the rest."""
     _, alive = psutil.wait_procs(children, timeout=GOODBYE_S)
     for process in alive:
-        # A process id that was given to somebody else meanwhile is not touched: psutil
-        # compares start times.
+        # A process with a reused id is safe: psutil compares start times.
         with contextlib.suppress(psutil.Error):
             process.kill()
     psutil.wait_procs(alive, timeout=KILLED_S)

@@ -1,7 +1,7 @@
-"""Metrics as Ray's own: they are on every node's metrics port and in Ray's dashboards.
+"""Metrics through Ray: on every node's metrics port and in Ray's dashboards.
 
-Ray adds labels of its own (the node, the worker's process); ours are the system and the
-host's name, and of some metrics one more.
+Ray adds labels of its own (the node, the worker's process). Callboard's labels are the system and
+the host's name, and one more for some metrics.
 """
 
 from typing import Any, Final
@@ -34,7 +34,7 @@ class RayMetrics:
         self._metrics[name].set(value, tags=self._tags_of(name, label))
 
     def count(self, name: str, increase: float, label: str = "") -> None:
-        """See `MetricSink`; Ray refuses to count 0."""
+        """See `MetricSink`; Ray refuses an increase of 0."""
         if increase > 0.0:
             self._metrics[name].inc(increase, tags=self._tags_of(name, label))
 

@@ -1,4 +1,4 @@
-"""How detached systems and their processes are called, so that any driver finds them."""
+"""The names of detached systems and their processes, by which any driver finds them."""
 
 import importlib
 import re
@@ -9,16 +9,16 @@ from callboard.messages.core.errors import SpecError
 __all__ = ["NAMESPACE", "check_name", "release", "root_name", "system_of"]
 
 NAMESPACE: Final = "callboard"
-"""Ray's namespace of all detached systems: names of one driver's own are seen by it alone."""
+"""Ray's namespace of all detached systems; a driver's default namespace is its own."""
 ROOT_SUFFIX: Final = "/root"
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def check_name(name: str) -> None:
-    """Raises `SpecError` for what cannot be the name of a detached system."""
+    """Raise `SpecError` for a text that cannot be the name of a detached system."""
     if not NAME.fullmatch(name):
         raise SpecError(
-            f"a detached system cannot be called {name!r}.",
+            f"a detached system cannot have the name {name!r}.",
             advice="Use up to 64 letters, digits, dots, dashes and underscores.",
             field="name",
         )
@@ -36,8 +36,8 @@ def system_of(actor_name: str) -> str | None:
 
 
 def release() -> str:
-    """The release of Callboard in this process; a system and its drivers have the same.
+    """The release of Callboard in this process, which a system and its drivers share.
 
-    The facade that knows it imports this room, so it is loaded by name.
+    The facade has it and imports this room, so the facade is loaded by name.
     """
     return str(importlib.import_module("callboard").__version__)

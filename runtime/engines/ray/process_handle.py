@@ -1,4 +1,4 @@
-"""The root's, or a driver's, handle on one process that is, or can become, a host."""
+"""The handle of a root or driver on one process that is, or can become, a host."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ PULL_RETRY_S: Final = 0.1
 
 
 class ProcessOwner(Protocol):
-    """What a handle needs of the engine that has made it."""
+    """The part of the engine that a handle needs."""
 
     @property
     def control(self) -> Host | None:
@@ -37,24 +37,24 @@ class ProcessOwner(Protocol):
 
     @property
     def control_handle(self) -> Any:
-        """The Ray actor that this process is; None in a driver."""
+        """The Ray actor of this process; None in a driver."""
 
     @property
     def collector(self) -> GcPause:
-        """The collector of this process."""
+        """Pauses the collector of this process."""
 
     async def socket_address(self) -> SocketAddress | None:
-        """Where this process takes frames from processes of its own node."""
+        """The socket for frames from processes of this node."""
 
     def forget(self, process: "RayProcess") -> None:
-        """A process is to be ended."""
+        """Forget a process before its kill."""
 
     def has_ended(self, process: "RayProcess") -> None:
-        """A process has been ended."""
+        """Remove the record of a process after its kill."""
 
 
 class RayProcess:
-    """The root's, or a driver's, handle on one Ray actor."""
+    """The handle of a root or driver on one Ray actor."""
 
     def __init__(self, handle: Any, name: str, engine: ProcessOwner) -> None:
         self.name = name
@@ -62,7 +62,7 @@ class RayProcess:
         self._engine = engine
         self.pid = 0
         self.identity: Identity | None = None
-        """What process it is, once it runs."""
+        """The identity of its process, once it runs."""
         self.address: SocketAddress | None = None
 
     async def become(self, slot: int, epoch: int, name: str) -> FrameCarrier:
@@ -79,7 +79,7 @@ class RayProcess:
         return await self.carrier()
 
     async def adopt(self, control_epoch: int) -> Adopted | None:
-        """Take over a host that works already; None when it is none. Raises `HostLost`."""
+        """Adopt a host that works already; None when it is not a host. Raises `HostLost`."""
         mine = await self._engine.socket_address()
         handle = self._engine.control_handle
         adopted: Adopted | None = await self._call(
@@ -91,7 +91,7 @@ class RayProcess:
         return adopted
 
     async def carrier(self) -> FrameCarrier:
-        """The way for frames of this process' own host to that one."""
+        """The carrier of frames from this process's host to that one."""
         mine = await self._engine.socket_address()
         by_call = RayCarrier(self.handle, self.name)
         if self.address is None or mine is None or self.address.node != mine.node:
@@ -99,7 +99,7 @@ class RayProcess:
         return SocketCarrier(self.address, by_call)
 
     def bring_frames(self, slot: int, epoch: int) -> None:
-        """Keep one pull outstanding, unless this process is a Ray actor and can be called."""
+        """Keep one pull outstanding, unless this process is a Ray actor and takes calls."""
         control = self._engine.control
         if self._engine.control_handle is not None:
             return
@@ -112,7 +112,7 @@ class RayProcess:
             try:
                 pulled = await self.pull(control.slot, link.bookkeeping())
             except HostLost:
-                return  # `watch` tells the root.
+                return  # The root learns it from `watch`.
             except TransportBroken as error:
                 LOGGER.warning("pulling from %s: %s", self.name, error)
                 await asyncio.sleep(PULL_RETRY_S)
@@ -121,7 +121,7 @@ class RayProcess:
                 control.receive(frame, references)
 
     async def pull(self, slot: int, bookkeeping: bytes) -> Pulled:
-        """What waits there for this driver. Raises `HostLost`, `TransportBroken`."""
+        """The frames that wait there for a driver. Raises `HostLost`, `TransportBroken`."""
         try:
             answers = await self.handle.pull.remote(slot, bookkeeping)
         except ray.exceptions.ActorDiedError as error:
@@ -143,7 +143,7 @@ class RayProcess:
             await self._call(self.handle.connect.remote(handles, is_open))
 
     async def disconnect(self, slot: int) -> None:
-        """Tell the host that a driver has left. Raises `HostLost`."""
+        """Let the host forget a driver that has left. Raises `HostLost`."""
         await self._call(self.handle.disconnect.remote(slot))
 
     async def warm(self, codes: Sequence[bytes]) -> None:
@@ -152,38 +152,38 @@ class RayProcess:
             await self._call(self.handle.warm.remote(list(codes)))
 
     async def watch(self) -> Exit:
-        """How it ended: as the host says, as the kernel does, or as Ray does, whoever is first."""
+        """Wait for its end; the first report of the host, the kernel or Ray gives the reason."""
         control = self._engine.control
         assert control is not None
-        told = control.start_task(self._told())
+        reported = control.start_task(self._exit_by_call())
         if self.identity is None:
-            return await told
+            return await reported
         gone = control.start_task(until_ended(self.identity))
         try:
-            await asyncio.wait((told, gone), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((reported, gone), return_when=asyncio.FIRST_COMPLETED)
         finally:
             gone.cancel()
-        if told.done():
-            return told.result()
-        told.add_done_callback(self._ray_has_told)
+        if reported.done():
+            return reported.result()
+        reported.add_done_callback(self._log_ray_report)
         where = f"its process {self.identity.process_id} has ended"
         return Exit.of_error(ExitReason.HOST_LOST, host_lost(self.name, where))
 
-    async def _told(self) -> Exit:
-        """An outstanding call returns when the host fails, and fails when its process is dead."""
+    async def _exit_by_call(self) -> Exit:
+        """Keep a call outstanding: it returns when the host fails, and fails when it is dead."""
         while True:
             try:
                 return Exit.from_data(await self.handle.watch.remote())
             except ray.exceptions.ActorUnavailableError:
-                # The network, not the actor: heartbeats decide when that is too long.
+                # The network failed, not the actor: heartbeats decide when that is too long.
                 await asyncio.sleep(PULL_RETRY_S)
             except ray.exceptions.RayError as error:
                 return Exit.of_error(ExitReason.HOST_LOST, host_lost(self.name, describe(error)))
 
-    def _ray_has_told(self, told: "asyncio.Task[Exit]") -> None:
-        """Ray comes later than the kernel, but it may know why: that memory was short, say."""
-        if not told.cancelled() and told.exception() is None:
-            LOGGER.info("Ray says: %s", told.result().detail)
+    def _log_ray_report(self, reported: "asyncio.Task[Exit]") -> None:
+        """Log Ray's report: it comes after the kernel's, but may name the cause, as low memory."""
+        if not reported.cancelled() and reported.exception() is None:
+            LOGGER.info("Ray reports the end of %s: %s", self.name, reported.result().detail)
 
     async def ping(self) -> None:
         """See `HostProcess`."""

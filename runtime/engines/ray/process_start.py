@@ -1,7 +1,7 @@
-"""Starts processes: Ray actors, each on its node or where Ray finds what was ordered.
+"""Starts processes: Ray actors, each on a node in turn or where Ray finds the ordered resources.
 
-Ray's client asks its control store in the caller's thread, 1 to 80 ms for each question. All of
-that is done in threads here: an event loop that also runs the root would be silent meanwhile.
+Ray's client queries its control store in the caller's thread, 1 to 80 ms for each query. All
+queries run in other threads here, so that the event loop of the root keeps running.
 """
 
 import asyncio
@@ -31,36 +31,40 @@ __all__ = [
 ]
 
 CAPACITY_EVERY_S: Final = 1.0
-"""How often it is looked whether what a process waits for is still there at all."""
+"""How often the cluster is checked for the resources that a process waits for."""
 CONTROL_CALLS_MAX: Final = 4
 CALLS_MAX: Final = 10_000
-"""Calls of one host at once: frames of many peers, plus what stays outstanding."""
+"""Concurrent calls of one host: frames of many peers, and the outstanding ones."""
 
 
 @functools.cache
 def _host_class() -> Any:
-    """What Ray starts as a host. Made once: each one made is exported to the whole cluster."""
+    """The Ray class of a host. Made once, because Ray exports each one to the whole cluster."""
     remote: Any = ray.remote  # Ray's types do not know `concurrency_groups`.
     return remote(concurrency_groups={"control": CONTROL_CALLS_MAX})(HostActor)
 
 
 async def create(
-    settings: Settings, name: str, number: int, order: ProcessOrder | None, life: Mapping[str, Any]
+    settings: Settings,
+    name: str,
+    number: int,
+    order: ProcessOrder | None,
+    lifetime: Mapping[str, Any],
 ) -> Any:
-    """The handle of a new Ray actor, which may not run yet; `life` are options of Ray's.
+    """Create a Ray actor and return its handle; the actor may not run yet.
 
-    When the caller is cancelled nothing of it is left.
+    `lifetime` are Ray's options. When the caller is cancelled, the actor is killed.
     """
 
     def ask_ray() -> Any:
-        return_free_pages()  # Of the process that this one replaces.
+        return_free_pages()  # The memory for the process that this one replaces.
         options = _host_class().options(
             name=name,
             max_restarts=0,
             max_task_retries=0,
             max_concurrency=CALLS_MAX,
             **_place_for(number, order),
-            **life,
+            **lifetime,
         )
         return options.remote(settings, name)
 
@@ -68,7 +72,7 @@ async def create(
     try:
         return await asyncio.shield(asked)
     except asyncio.CancelledError:
-        # A thread cannot be cancelled: what it makes is ended.
+        # A thread cannot be cancelled: kill the actor that it makes.
         asked.add_done_callback(_end)
         raise
 
@@ -79,23 +83,23 @@ def _end(asked: "asyncio.Future[Any]") -> None:
 
 
 async def check_order(name: str, order: ProcessOrder | None) -> None:
-    """Raises `ClusterError` that names what no node has, and for what a start would wait."""
+    """Raise `ClusterError` that names the resources that no node has."""
     if order is not None:
         await asyncio.to_thread(_check_capacity, name, order)
 
 
 async def taken_now(order: ProcessOrder) -> str:
-    """For what an order waits that some node has, but not free."""
+    """The resources that an order waits for: some node has them, but not free."""
     return what_is_taken(order.resources, await asyncio.to_thread(_free))
 
 
 async def wait_until_ready(
     handle: Any, name: str, order: ProcessOrder | None, limit_s: float
 ) -> Identity:
-    """What the process is, once it runs.
+    """Wait until the process runs and return its identity.
 
-    What is ordered may be taken by others for a while, which is told, or be lost with its
-    node, which ends the wait with `ClusterError`. Raises `TimeoutError`.
+    While other processes hold the ordered resources, `order.on_waiting` gets a text. Raises
+    `ClusterError` when the resources are lost with their node, and `TimeoutError`.
     """
     ready = asyncio.ensure_future(handle.ready.remote())
     try:
@@ -119,7 +123,7 @@ def _check_capacity(name: str, order: ProcessOrder) -> None:
     if missing:
         raise ClusterError(
             f"{name} cannot be placed: {missing}.",
-            advice="Ask for less, or add a node that has it; `ray status` shows what there is.",
+            advice="Ask for less, or add a node that has it; `ray status` shows the resources.",
         )
 
 
@@ -129,7 +133,7 @@ def _free() -> Mapping[str, float]:
 
 
 def _place_for(number: int, order: ProcessOrder | None) -> dict[str, Any]:
-    """Ray's options that say where a process runs and what it reserves."""
+    """Ray's options for the node of a process and the resources that it reserves."""
     if order is None:
         return {"num_cpus": 0, "scheduling_strategy": _node_for(number)}
     wanted = order.resources
@@ -143,10 +147,10 @@ def _place_for(number: int, order: ProcessOrder | None) -> dict[str, Any]:
 
 
 def _node_for(number: int) -> Any:
-    """Nodes in turn.
+    """The next node in turn.
 
-    Not soft: Ray then takes any node it likes. A node that is lost meanwhile fails the
-    start, and the next one is tried on another.
+    Not soft, which would let Ray take any node. When the node is lost meanwhile, the start fails,
+    and the next start is on another node.
     """
     known: Sequence[Mapping[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     nodes = sorted((node for node in known if node["Alive"]), key=lambda node: str(node["NodeID"]))

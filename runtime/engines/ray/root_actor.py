@@ -21,7 +21,7 @@ from ...hosting.settings import Settings
 from ...transport.pulls import PullCarrier
 from ...transport.sockets import SocketAddress, SocketCarrier
 from .carrier import pack_answer
-from .driver_watch import watch_over
+from .driver_watch import watch_process
 from .engine import RayEngine, end_by_name
 from .environment import RAY
 from .host_actor import take_call
@@ -32,7 +32,7 @@ __all__ = ["RootActor"]
 
 
 class RayRootEnvironment:
-    """A root in a Ray worker; see `RootEnvironment`."""
+    """The environment of a root in a Ray worker; see `RootEnvironment`."""
 
     def __init__(self, settings: Settings, system: str) -> None:
         self._settings = settings
@@ -58,19 +58,21 @@ class RayRootEnvironment:
         """See `RootEnvironment`."""
         await self.ledger.erase()
 
-    async def way_to(
+    async def carrier_to(
         self, join_request: JoinRequest, pulls: PullCarrier
     ) -> tuple[FrameCarrier, SocketAddress | None]:
-        """A socket to a driver of this node; frames for another wait until it pulls."""
+        """A socket to a driver of this node; other drivers pull their frames."""
         assert self._engine is not None, "the engine comes first"
         mine, address = await self._engine.socket_address(), join_request.address
         if address is None or mine is None or address.node != mine.node:
             return pulls, mine
         return SocketCarrier(address, pulls), mine
 
-    def watch_over(self, join_request: JoinRequest, gone: Callable[[], None]) -> Callable[[], None]:
+    def watch_process(
+        self, join_request: JoinRequest, gone: Callable[[], None]
+    ) -> Callable[[], None]:
         """See `RootEnvironment`."""
-        return watch_over(join_request, gone, self._settings.heartbeat_s)
+        return watch_process(join_request, gone, self._settings.heartbeat_s)
 
     async def end(self) -> None:
         """See `RootEnvironment`."""
@@ -82,7 +84,7 @@ class RayRootEnvironment:
 
 
 class RootActor:
-    """The Ray actor. Wrapped by `ray.remote` where a system is started, with its options."""
+    """The Ray actor. `detached_systems.py` wraps it by `ray.remote` with its options."""
 
     async def __init__(  # type: ignore[misc] # Ray awaits it, on the loop of the other methods
         self, settings: Settings, system: str
@@ -91,61 +93,60 @@ class RootActor:
             level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
         )
         self._settings = settings
-        around = RayRootEnvironment(settings, system)
-        self._root = DetachedRoot(settings, system, RAY, around)
+        root_environment = RayRootEnvironment(settings, system)
+        self._root = DetachedRoot(settings, system, RAY, root_environment)
         asyncio.get_running_loop().call_soon(tune_gc)
 
     def __repr__(self) -> str:
-        # What the Ray dashboard shows beside the class.
+        # The Ray dashboard shows this with the class.
         return f"{self._settings.name}-root"
 
-    # --- for who looks for it ---------------------------------------------------------------
+    # --- for drivers and the CLI ------------------------------------------------------------
 
     async def ready(self) -> None:
-        """Returns when the hosts are up; raises what kept them from that."""
+        """See `DetachedRoot.ready`."""
         await self._root.ready()
 
-    async def introduce(self) -> tuple[str, Settings]:
-        """The release of Callboard, and how the system is run."""
+    async def describe(self) -> tuple[str, Settings]:
+        """The release of Callboard, and the settings of the system."""
         return release(), self._settings
 
     async def stop(self, timeout_s: float) -> None:
-        """Stop all actors in order, end all processes but this one, and forget everything."""
+        """See `DetachedRoot.stop`."""
         await self._root.stop(timeout_s)
 
     async def admin(self, line: bytes) -> bytes:
-        """Answer a request of the admin API; see `DetachedRoot.admin`."""
+        """See `DetachedRoot.admin`."""
         return await self._root.admin(line, Caller("ray"))
 
     @ray.method(concurrency_group="control")
     async def ping(self) -> int:
-        """The process id; answers also while the root is busy."""
+        """The process id; answers while the root is busy."""
         return os.getpid()
 
-    # --- attached drivers
-    # -------------------------------------------------------------------------------
+    # --- attached drivers -------------------------------------------------------------------
 
     async def join(self, join_request: JoinRequest, known_epoch: int) -> JoinReply | None:
-        """Let a driver in; None when it was dropped and must begin anew."""
+        """See `DetachedRoot.join`."""
         return await self._root.join(join_request, known_epoch)
 
     @ray.method(concurrency_group="control")
     async def heard(self, slot: int) -> None:
-        """An attached driver lives."""
+        """See `DetachedRoot.heard`."""
         self._root.heard(slot)
 
     async def leave(self, slot: int) -> None:
-        """An attached driver leaves."""
+        """See `DetachedRoot.leave`."""
         await self._root.leave(slot)
 
     # --- frames -----------------------------------------------------------------------------
 
     async def deliver(self, frame: bytes, references: Sequence[Any] = ()) -> Any:
-        """Take a frame for the control host; gives the frame that is ready for its sender."""
+        """Receive a frame for the control host; returns the frame that is ready for its sender."""
         control = self._root.control
         return await take_call(None if control is None else control.host, frame, references)
 
     async def pull(self, slot: int, bookkeeping: bytes) -> Any:
-        """The frames for an attached driver, once there are some; None for an unknown driver."""
+        """See `DetachedRoot.pull`."""
         pulled = await self._root.pull(slot, bookkeeping)
         return None if pulled is None else [pack_answer(*one) for one in pulled]

@@ -1,4 +1,4 @@
-"""A driver's line to a root that is a Ray actor, and a root's watch over its drivers there."""
+"""A driver's client of a root that is a Ray actor."""
 
 import logging
 import threading
@@ -21,7 +21,7 @@ LOGGER: Final = logging.getLogger("callboard.driver")
 
 
 class RayRootClient:
-    """See `RootClient`: Ray calls to the root's actor, which Ray restarts."""
+    """A `RootClient` by Ray calls to the root's actor, which Ray restarts."""
 
     def __init__(self, root: Any, system: str) -> None:
         self._root = root
@@ -33,7 +33,7 @@ class RayRootClient:
         except ray.exceptions.ActorDiedError:
             raise HostLost(
                 f"the system {self._system!r} has ended.",
-                advice="Somebody has stopped it, or it gave up: the logs of its root tell.",
+                advice="It was stopped, or its root gave up: see the logs of the root.",
             ) from None
         except ray.exceptions.RayError as error:
             raise RootAway(f"{type(error).__name__}: {error}") from error
@@ -55,14 +55,14 @@ class RayRootClient:
         await self._answer(self._root.leave.remote(slot))
 
     def beat(self, slot: int, every_s: float) -> Callable[[], None]:
-        """See `RootClient`: from a thread, so a driver that computes is not taken for dead."""
+        """See `RootClient`: a thread sends the heartbeats, also of a driver that computes."""
         left = threading.Event()
 
         def beat() -> None:
             while not left.wait(every_s):
                 try:
                     self._root.heard.remote(slot)
-                except Exception:  # noqa: BLE001 - Ray has been shut down: the driver ends
+                except Exception:  # noqa: BLE001 - Ray is shut down: the driver ends
                     return
 
         threading.Thread(target=beat, name="callboard-driver-heartbeat", daemon=True).start()

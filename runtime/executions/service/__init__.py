@@ -1,3 +1,3 @@
-"""Executions of a detached system: its execution service runs them, and drivers follow."""
+"""The execution service of a detached system, and its client in drivers."""
 
 __all__: list[str] = []

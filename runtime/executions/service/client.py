@@ -1,4 +1,4 @@
-"""A driver's executions in a detached system: the execution service runs them."""
+"""The client of the execution service: a driver's executions in a detached system."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
@@ -34,7 +34,7 @@ from ..values import Values
 from .execution_service import ExecutionService
 from .jobs import pack_job
 from .messages import DescribeExecution, ExecutionDescribed, TakeExecution
-from .remote_execution import RemoteExecution, has_left
+from .remote_execution import RemoteExecution, driver_left
 
 __all__ = ["EXECUTION_SERVICE", "RemoteExecutions"]
 
@@ -44,21 +44,21 @@ ReplyT = TypeVar("ReplyT")
 EXECUTION_SERVICE: Final = "callboard.execution-service"
 """The execution service's name in its system."""
 START_TIMEOUT_S: Final = 150.0
-"""As for any start: the root may die over it."""
+"""The time for the start of the service: the root may die meanwhile."""
 RETRY_S: Final = 0.1
 FOLLOW_S: Final = 10.0
-"""How long the execution service keeps a question that it has nothing new for."""
+"""How long the execution service holds a request until it has news."""
 ASK_TIMEOUT_S: Final = 30.0
 LEAVE_TIMEOUT_S: Final = 2.0
-"""How long wishes that are on their way may take when the driver leaves."""
+"""How long commands under way may take when the driver leaves."""
 NODE_SHARE: Final = 0.001
-"""Of the resource that each node has by its address: it only says where."""
+"""The share of a node's address resource, which only selects the node."""
 
 
 class RemoteExecutions:
-    """What one driver has submitted to a detached system that journals.
+    """One driver's executions in a detached system with a journal.
 
-    `is_over` says whether the driver has no part in the system any more.
+    `is_over` says whether the driver has left the system, or the system has ended.
     """
 
     def __init__(
@@ -76,29 +76,29 @@ class RemoteExecutions:
         self._make_ledger = make_ledger
         self._is_over = is_over
         self._values = Values(self._host)
-        self._goes_on: tuple[str, ExecutionDescribed] | None = None
-        """An execution that this driver was started to go on with."""
+        self._resumable: tuple[str, ExecutionDescribed] | None = None
+        """The execution that the next matching submission continues."""
         self._finding = asyncio.Lock()
         self._found: Address | None = None
         self._followed: dict[RemoteExecution[Any], asyncio.Task[None]] = {}
-        self._wishes: set[asyncio.Task[Any]] = set()
+        self._commands: set[asyncio.Task[Any]] = set()
 
     @property
     def states(self) -> SystemStates:
-        """Raises `UsageError`: they are fed where the executions run."""
+        """Raise `UsageError`: the process that runs the executions feeds the states."""
         raise UsageError(
-            f"the execution service of {self._settings.name!r} feeds the states.",
-            advice="Read them by `open_states(...)` with the value of the system's `states`.",
+            f"the execution service of {self._settings.name!r} keeps the states, not this driver.",
+            advice="Read them by `open_states(...)` with the URL of the system's setting `states`.",
         )
 
     async def prepare(self) -> None:
-        """Let a submission go on with the execution that this driver is to resume, if any.
+        """Look up the execution that this driver is to resume, if any, for the next submission.
 
-        Raises `UsageError` when the journal does not know it.
+        Raises `UsageError` when the journal does not have it.
         """
         execution_id = resumed_id(self._environment)
         if execution_id:
-            self._goes_on = (execution_id, await self._described(execution_id))
+            self._resumable = (execution_id, await self._described(execution_id))
 
     async def _described(self, execution_id: str) -> ExecutionDescribed:
         described = await self._ask(DescribeExecution(execution_id=execution_id))
@@ -120,10 +120,10 @@ class RemoteExecutions:
         execution_id: str | None,
     ) -> ExecutionHandle[ResultT]:
         """See `System.submit`."""
-        if self._goes_on is not None:
-            resumed, described = self._goes_on
+        if self._resumable is not None:
+            resumed, described = self._resumable
             if described.job == job.name and execution_id in (None, resumed):
-                self._goes_on = None
+                self._resumable = None
                 return self._handle(job, resumed, lambda: self._code(job, described))
         return self._handle(
             job,
@@ -135,11 +135,12 @@ class RemoteExecutions:
     async def resume(
         self, job: Job[RequestT, ResultT], execution_id: str
     ) -> ExecutionHandle[ResultT]:
-        """See `System.resume`: one that runs already is followed, as by everybody else."""
+        """See `System.resume`; the handle of an execution that runs already follows it."""
         described = await self._described(execution_id)
         if described.job != job.name:
             raise UsageError(
-                f"execution {execution_id} is one of job {described.job!r}, not {job.name!r}."
+                f"execution {execution_id} belongs to job {described.job!r}, not {job.name!r}.",
+                advice="Give the job that it was submitted with.",
             )
         code = self._code(job, described)
         await self._ask(self._take(job, execution_id, code, is_new=False))
@@ -149,7 +150,7 @@ class RemoteExecutions:
         contract = self._host.contracts.find(described.request)
         if contract is None:
             raise UnknownContract(
-                f"no contract {described.request!r} is known here, and the request is one.",
+                f"the contract of the request, {described.request!r}, is unknown here.",
                 advice="Import its module before you resume.",
                 contract=described.request,
             )
@@ -185,10 +186,10 @@ class RemoteExecutions:
             self._environment.wall_time(),
         )
         try:
-            # At once: what the caller does to its objects later is not what was submitted.
+            # Pack at once: later changes of the caller's objects are not part of the request.
             take = self._take(job, execution_id, code(), is_new=is_new)
         except CallboardError as error:
-            execution.lost(error)
+            execution.fail(error)
         else:
             self._followed[execution] = self._start(self._follow(execution, take))
         return ExecutionHandle(execution)
@@ -198,36 +199,35 @@ class RemoteExecutions:
             await self._ask(take)
             execution.taken.set()
             while not execution.outcome.done():
-                answer = await self._ask(execution.question(FOLLOW_S), execution.hindered)
+                answer = await self._ask(execution.question(FOLLOW_S), execution.note_problem)
                 if answer.is_known:
-                    execution.told(answer)
+                    execution.apply(answer)
                 else:
-                    # It was over for so long that the execution service has it in the journal only.
+                    # It ended long ago: only the journal has it.
                     await self._ask(take)
         except CallboardError as error:
-            execution.lost(error)
+            execution.fail(error)
         finally:
             self._followed.pop(execution, None)
-            execution.lost(has_left(execution.id, self._settings.name))
+            execution.fail(driver_left(execution.id, self._settings.name))
 
-    # --- the execution service
-    # -----------------------------------------------------------------------------
+    # --- the execution service -------------------------------------------------------------------
 
     def _start(self, coroutine: Coroutine[Any, Any, ReplyT]) -> "asyncio.Task[ReplyT]":
         task = self._host.loop.create_task(coroutine)
-        self._wishes.add(task)
-        task.add_done_callback(self._wished)
+        self._commands.add(task)
+        task.add_done_callback(self._settle_command)
         return task
 
-    def _wished(self, task: "asyncio.Task[Any]") -> None:
-        self._wishes.discard(task)
+    def _settle_command(self, task: "asyncio.Task[Any]") -> None:
+        self._commands.discard(task)
         if not task.cancelled():
-            task.exception()  # Whoever awaits it is told.
+            task.exception()  # Seen: a caller that awaits the task gets it.
 
     async def _ask(
-        self, request: Request[ReplyT], hindered: Callable[[CallboardError], None] | None = None
+        self, request: Request[ReplyT], note_problem: Callable[[CallboardError], None] | None = None
     ) -> ReplyT:
-        """Ask the execution service, again when it or the way to it was lost."""
+        """Ask the execution service, again after a loss of it or of the connection."""
         while True:
             try:
                 address = await self._address()
@@ -235,14 +235,14 @@ class RemoteExecutions:
             except (HostLost, DeadlineExceeded, ActorNotFound, ActorStopped) as error:
                 if self._is_over():
                     raise
-                if hindered is not None:
-                    hindered(error)
+                if note_problem is not None:
+                    note_problem(error)
                 if isinstance(error, ActorNotFound | ActorStopped):
-                    self._found = None  # Somebody has stopped it: another one is started.
+                    self._found = None  # It was stopped: start another one.
                 await asyncio.sleep(RETRY_S)
 
     async def _address(self) -> Address:
-        """The address of the execution service, which is started when there is none."""
+        """The address of the execution service; starts it when there is none."""
         async with self._finding:
             while self._found is None:
                 self._found = self._host.directory.find(EXECUTION_SERVICE)
@@ -265,22 +265,22 @@ class RemoteExecutions:
         arguments = (settings, self._make_ledger)
         entry = (ExecutionService, arguments, None, EXECUTION_SERVICE, Restart.PERMANENT, None)
         part = part_of(self._host.pickler, [entry], place)
-        wish = Spawn(parts=(part,), offers=(Offer(part=0, name=EXECUTION_SERVICE),))
+        spawn = Spawn(parts=(part,), offers=(Offer(part=0, name=EXECUTION_SERVICE),))
         try:
-            started = await self._connection.ask_root(wish, START_TIMEOUT_S)
+            started = await self._connection.ask_root(spawn, START_TIMEOUT_S)
         except NameTaken:
-            await asyncio.sleep(RETRY_S)  # Another driver has it started just now.
+            await asyncio.sleep(RETRY_S)  # Another driver is starting it.
             return None
         raise_first(started)
         return Address(*started.parts[0])
 
     async def leave(self) -> None:
-        """Give wishes that are on their way some time; then nothing is followed any more."""
+        """Wait for commands under way for a while, then follow no execution any more."""
         following = set(self._followed.values())
-        wishes = self._wishes - following
-        if wishes:
-            await asyncio.wait(wishes, timeout=LEAVE_TIMEOUT_S)
-        for task in following | wishes:
+        commands = self._commands - following
+        if commands:
+            await asyncio.wait(commands, timeout=LEAVE_TIMEOUT_S)
+        for task in following | commands:
             task.cancel()
         if following:
             await asyncio.wait(following)

@@ -1,17 +1,17 @@
-"""Who owns an execution of a detached system, and what becomes of it. Pure.
+"""The ownership of an execution in a detached system, and its states. Pure.
 
-| state | what holds it | it leaves that state when |
+| state | holder | the execution leaves this state when |
 |---|---|---|
-| wished | the driver alone | the system's ledger has it: `TakeExecution` is answered then |
-| kept | the ledger | its execution service has opened the journal and begun it |
-| running | the service that has the journal | its end is in the journal, or what follows |
-| waiting | the ledger; the journal cannot be written | the pause is over: it is begun again |
-| given up | the journal | somebody takes it again: it went on elsewhere, or cannot go on |
+| requested | the driver alone | the system's ledger has it; then `TakeExecution` is answered |
+| accepted | the ledger | the execution service has opened the journal and started it |
+| running | the service that has the journal | it is over, waits or is given up |
+| waiting | the ledger; the journal cannot be written | the pause is over, and it starts again |
+| given up | the journal | a driver resumes it: it continued elsewhere, or cannot continue |
 | over | the journal | never |
 
-An execution service that dies, with its host or with everything else, leaves its executions kept:
-the next one begins them again. There is one owner, because the system has one execution service,
-and the journal takes events of one writer only.
+When an execution service dies, the ledger still has its executions, and the next service starts
+them again. An execution has one owner, because the system has one execution service and the journal
+accepts events of one writer only.
 """
 
 from collections.abc import Mapping
@@ -27,43 +27,43 @@ from callboard.messages.storage.errors import WriterFenced
 __all__ = ["PAUSE", "LedgerEntry", "Next", "what_follows"]
 
 PAUSE: Final = Backoff(min_s=0.2, max_s=30.0)
-"""How long an execution waits after tries in a row that have failed."""
+"""The pause of an execution after failed starts in a row."""
 
 
 class LedgerEntry(NamedTuple):
-    """What the system's ledger has of an execution that has not ended."""
+    """The entry of an execution that has not ended in the system's ledger."""
 
     id: str
     job: str
     code: bytes
     token: str
-    """Of the wish by which it came: a driver that asks again means the same one."""
+    """The token of its request: a repeated request has the same one."""
     driver: Mapping[str, Any]
 
     def to_bytes(self) -> bytes:
-        """As the ledger keeps it."""
+        """Encode the entry for the ledger."""
         packed: bytes = msgpack.packb(tuple(self))
         return packed
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """What was kept."""
+        """Decode an entry."""
         return cls(*msgpack.unpackb(data))
 
 
 class Next(Enum):
-    """What becomes of an execution that its execution service does not run any more."""
+    """The next step for an execution that has stopped running in its execution service."""
 
     FORGET = auto()
-    """It is over, and the journal says so."""
+    """It is over, and its end is in the journal."""
     TRY_AGAIN = auto()
-    """The journal could not be reached; what it has is what the next try begins from."""
+    """The journal could not be written; the next start continues from its last event."""
     GIVE_UP = auto()
-    """Another owner goes on with it, or nobody can."""
+    """Another owner continues it, or it cannot continue."""
 
 
 def what_follows(error: BaseException | None, *, is_journalled: bool) -> Next:
-    """What becomes of an execution that has ended here with `error`, if any.
+    """The next step for an execution that has stopped with `error`, or with None.
 
     `is_journalled` says whether its end is durable.
     """
@@ -71,8 +71,8 @@ def what_follows(error: BaseException | None, *, is_journalled: bool) -> Next:
         return Next.FORGET
     match error:
         case WriterFenced():
-            return Next.GIVE_UP  # To take the journal back would be a war of two owners.
+            return Next.GIVE_UP  # Two owners must not fence each other in turn.
         case StoreFailed() | Cancelled():
-            return Next.TRY_AGAIN  # Cancelled, and not by a wish: its process is ending.
+            return Next.TRY_AGAIN  # Cancelled without a command: its process is ending.
         case CallboardError() | BaseException() | None:
             return Next.GIVE_UP

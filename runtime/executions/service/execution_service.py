@@ -1,11 +1,11 @@
-"""The execution service runs the executions of a detached system, also without their drivers.
+"""The execution service: runs the executions of a detached system, also without their drivers.
 
-It is an actor like any other: its host is replaced when it dies, and its successor finds in the
-system's ledger what has not ended, and in the journal how far that has come. It is the one writer
-of that journal.
+The service is an actor like any other. When its host dies, the next service reads the executions
+that have not ended from the system's ledger, and their progress from the journal. It is the one
+writer of that journal.
 
-Invariants: what `TakeExecution` was answered for is in the ledger until its end is in the journal;
-an execution has one runner here at a time.
+Invariants: an execution whose `TakeExecution` was answered is in the ledger until its end is in the
+journal; an execution has one runner here at a time.
 """
 
 import asyncio
@@ -56,19 +56,19 @@ __all__ = ["ExecutionService"]
 
 LOGGER: Final = logging.getLogger("callboard.executions")
 EXECUTIONS_MAX: Final = 10_000
-"""Executions that have not ended, of one system."""
+"""The most executions of one system that have not ended."""
 ENDED_KEPT_S: Final = 10.0
-"""How long one that is over is kept for who follows it; later it is read from the journal."""
+"""How long an ended execution is kept for its followers; later it is read from the journal."""
 BEGUN_WITHIN_S: Final = 5.0
-"""How long a wish waits for an execution that is just being begun."""
+"""How long a command waits for an execution that is starting."""
 
 
 class ExecutionService(Actor):
-    """Runs executions; see the module. `settings` name the system and its journal."""
+    """Runs executions; see the module. `settings` names the system and its journal."""
 
     on_error: ClassVar[OnError] = OnError.RESUME
     concurrency: ClassVar[int] = 4_096
-    """Whoever follows an execution waits here."""
+    """Followers of executions wait in handlers."""
 
     def __init__(
         self,
@@ -93,9 +93,9 @@ class ExecutionService(Actor):
         self._values: Values
 
     async def started(self, ctx: Context) -> None:
-        """Go on with what an earlier execution service has left. Raises `ClusterError`."""
-        host = ctx._host  # noqa: SLF001 - executions run on the host itself, as a driver's do
-        assert isinstance(host, Host), "nothing else runs actors"
+        """Continue the executions of an earlier service. Raises `ClusterError`."""
+        host = ctx._host  # noqa: SLF001 - executions run on the host itself, like a driver's
+        assert isinstance(host, Host), "actors run on hosts"
         self._host = host
         self._values = Values(self._host)
         self._ledger = self._make_ledger()
@@ -106,50 +106,51 @@ class ExecutionService(Actor):
             await self._admin.start()
 
     async def stopping(self, ctx: Context, reason: Exit) -> None:
-        """Let go of everything: none of it has ended by this."""
+        """Release all executions; none of them ends by this."""
         if self._admin is not None:
             await self._admin.stop()
         for task in self._tasks.values():
             task.cancel()
-        await asyncio.gather(*(runner.let_go() for runner in self._runners.values()))
+        await asyncio.gather(*(runner.release() for runner in self._runners.values()))
         if self._journal is not None:
             await self._journal.close()
 
-    # --- taking ------------------------------------------------------------------------------
+    # --- requests ----------------------------------------------------------------------------
 
     @handler
     async def take(self, request: TakeExecution) -> ExecutionTaken:
         """See `TakeExecution`."""
-        load_job(self._host, request.code)  # What cannot be loaded is refused, not kept.
+        load_job(self._host, request.code)  # Refuse a job that cannot be loaded.
         async with self._taking:
             if not self._has(request):
                 await self._check(request)
-                kept = LedgerEntry(
+                entry = LedgerEntry(
                     request.execution_id, request.job, request.code, request.token, request.driver
                 )
-                await self._ledger.write({kept.id: kept.to_bytes()})
-                self._run(kept)
+                await self._ledger.write({entry.id: entry.to_bytes()})
+                self._run(entry)
         return ExecutionTaken()
 
     def _has(self, request: TakeExecution) -> bool:
-        """Whether it is here already. Raises `UsageError` when that is another one."""
+        """Whether this execution is here already. Raises `UsageError` for another of its id."""
         known = self._runners.get(request.execution_id)
         if known is None or known.error is not None:
             return False
-        if known.kept.job != request.job:
+        if known.entry.job != request.job:
             raise UsageError(
-                f"execution {request.execution_id} is one of job {known.kept.job!r}, not "
-                f"{request.job!r}."
+                f"execution {request.execution_id} belongs to job {known.entry.job!r}, not "
+                f"{request.job!r}.",
+                advice="Give the job that it was submitted with.",
             )
-        if request.is_new and known.kept.token != request.token:
+        if request.is_new and known.entry.token != request.token:
             raise _taken(request.execution_id)
         return True
 
     async def _check(self, request: TakeExecution) -> None:
         if len(self._tasks) >= EXECUTIONS_MAX:
             raise MailboxFull(
-                f"{EXECUTIONS_MAX} executions run in this system: it takes no more.",
-                advice="Wait until some have ended.",
+                f"{EXECUTIONS_MAX} executions run in this system, which is the limit.",
+                advice="Submit again when some of them have ended.",
                 may_have_run=False,
             )
         token = await self._token(await self._opened(), request.execution_id)
@@ -162,7 +163,7 @@ class ExecutionService(Actor):
             )
 
     async def _token(self, executions: Executions, execution_id: str) -> str | None:
-        """By which wish an execution came into the journal; None when it is not there."""
+        """The token of the request of an execution; None when the journal does not have it."""
         assert executions.journal is not None
         first = await executions.journal.read_stream(stream_of(execution_id), limit=1)
         if not first:
@@ -170,43 +171,48 @@ class ExecutionService(Actor):
         event = read(first[0].kind, first[0].data)
         return str(event.driver.get("token", "")) if isinstance(event, Submitted) else ""
 
-    # --- going on ----------------------------------------------------------------------------
+    # --- running -----------------------------------------------------------------------------
 
-    def _run(self, kept: LedgerEntry) -> None:
-        runner = ExecutionRunner(kept, self._begin, self._environment.new_id, self._values)
-        self._runners[kept.id] = runner
-        self._tasks[kept.id] = self._host.start_task(self._to_its_end(runner))
+    def _run(self, entry: LedgerEntry) -> None:
+        runner = ExecutionRunner(entry, self._begin, self._environment.new_id, self._values)
+        self._runners[entry.id] = runner
+        self._tasks[entry.id] = self._host.start_task(self._to_its_end(runner))
 
     async def _to_its_end(self, runner: ExecutionRunner) -> None:
-        execution_id = runner.kept.id
+        execution_id = runner.entry.id
         await runner.run()
         try:
             await self._ledger.write({execution_id: None})
         except CallboardError as error:
             LOGGER.warning(
-                "%s The next execution service looks at execution %s.", error, execution_id
+                "execution %s stays in the ledger, and the next service checks it: %s",
+                execution_id,
+                error,
             )
         self._tasks.pop(execution_id, None)
         self._host.loop.call_later(ENDED_KEPT_S, self._drop, runner)
 
     def _drop(self, runner: ExecutionRunner) -> None:
-        if self._runners.get(runner.kept.id) is runner:
-            del self._runners[runner.kept.id]
+        if self._runners.get(runner.entry.id) is runner:
+            del self._runners[runner.entry.id]
 
-    async def _begin(self, kept: LedgerEntry) -> Execution[Any]:
+    async def _begin(self, entry: LedgerEntry) -> Execution[Any]:
         executions = await self._opened()
-        job, request, attributes = load_job(self._host, kept.code)
-        if await self._token(executions, kept.id) is not None:
-            handle = await executions.resume(job, kept.id)
+        job, request, attributes = load_job(self._host, entry.code)
+        if await self._token(executions, entry.id) is not None:
+            handle = await executions.resume(job, entry.id)
         elif request is None:
-            raise UsageError(f"execution {kept.id} is not in the journal any more.")
+            raise UsageError(
+                f"execution {entry.id} is not in the journal any more.",
+                advice="Submit the request again.",
+            )
         else:
-            driver = {**kept.driver, "token": kept.token}
-            handle = executions.submit(job, request, attributes, kept.id, driver)
+            driver = {**entry.driver, "token": entry.token}
+            handle = executions.submit(job, request, attributes, entry.id, driver)
         return cast("Execution[Any]", execution_of(handle))
 
     async def _opened(self) -> Executions:
-        """The executions on the open journal. Raises what opening it raises."""
+        """The executions on the open journal. Raises the errors of its opening."""
         async with self._opening:
             if self._journal is not None and self._journal.journal.broken is not None:
                 broken, self._journal = self._journal, None
@@ -214,11 +220,15 @@ class ExecutionService(Actor):
             if self._journal is None or self._executions is None:
                 self._journal = await self._open_journal(self._settings)
                 if self._journal is None:
-                    raise SpecError("this system journals nothing.", field="journal")
+                    raise SpecError(
+                        "this system has no journal.",
+                        advice="Start it with `journal=` a path or a URL.",
+                        field="journal",
+                    )
                 self._executions = Executions(self._host, self._environment, self._journal)
             return self._executions
 
-    # --- following and steering ------------------------------------------------------------------
+    # --- followers and commands ------------------------------------------------------------------
 
     @handler
     async def follow(self, request: FollowExecution) -> ExecutionFollowed:
@@ -232,25 +242,25 @@ class ExecutionService(Actor):
     async def describe(self, request: DescribeExecution) -> ExecutionDescribed:
         """See `DescribeExecution`."""
         known = self._runners.get(request.execution_id)
-        if known is not None:  # The journal may not have it yet, or be out of reach.
-            _, wish, _ = load_job(self._host, known.kept.code)
-            if wish is not None:
-                return ExecutionDescribed(job=known.kept.job, request=wish.contract_name)
+        if known is not None:  # The journal may not have it yet, or be unavailable.
+            _, submitted, _ = load_job(self._host, known.entry.code)
+            if submitted is not None:
+                return ExecutionDescribed(job=known.entry.job, request=submitted.contract_name)
         journal = (await self._opened()).journal
         assert journal is not None
         first = await journal.read_stream(stream_of(request.execution_id), limit=1)
         if not first:
             return ExecutionDescribed()
-        wanted = read(first[0].kind, first[0].data)
-        if not isinstance(wanted, Submitted):  # A fork: what was wanted stands in its origin.
+        event = read(first[0].kind, first[0].data)
+        if not isinstance(event, Submitted):  # A fork: its origin has the request.
             history = await read_history(journal, request.execution_id)
             assert history is not None
-            wanted = history.submitted
-        return ExecutionDescribed(job=wanted.job, request=wanted.request.contract.name)
+            event = history.submitted
+        return ExecutionDescribed(job=event.job, request=event.request.contract.name)
 
     @handler
     async def cancel(self, request: CancelExecution) -> ExecutionCancelled:
-        """Cancel one; it ends soon after."""
+        """Cancel an execution; it ends soon after."""
         execution = await self._running(request.execution_id)
         is_known = execution is not None and execution.cancel()
         return ExecutionCancelled(is_known=is_known, is_running=is_known)
@@ -268,7 +278,10 @@ class ExecutionService(Actor):
         """See `CancelTask`."""
         execution = await self._running(request.execution_id)
         if execution is None:
-            raise UsageError(f"execution {request.execution_id} does not run here.")
+            raise UsageError(
+                f"execution {request.execution_id} does not run in this system.",
+                advice="`callboard ls` lists the executions that run.",
+            )
         return TaskCancelled(was_open=await execution.cancel_task(request.task_id))
 
     async def _running(self, execution_id: str) -> Execution[Any] | None:
@@ -278,14 +291,14 @@ class ExecutionService(Actor):
     async def _command(self, request: Any) -> Any:
         """Carry out a command of another process on this machine."""
         if isinstance(request, CancelExecution | DecideStep):
-            await self._running(request.execution_id)  # One that just begins is waited for.
+            await self._running(request.execution_id)  # Wait for an execution that is starting.
         return await self._commands(await self._opened()).answer(request)
 
     def _commands(self, executions: Executions) -> ExecutionCommands:
         return ExecutionCommands(executions, self._take_up)
 
     async def _take_up(self, job: Job[Any, Any], execution_id: str) -> None:
-        """Go on with one that nobody runs, as if a driver had asked for it."""
+        """Continue an execution that no process runs, like a driver's request."""
         await self.take(
             TakeExecution(
                 execution_id=execution_id,
@@ -301,5 +314,5 @@ class ExecutionService(Actor):
 def _taken(execution_id: str) -> UsageError:
     return UsageError(
         f"there is an execution {execution_id!r} already.",
-        advice="Give another execution_id, or none; `resume` goes on with one that is there.",
+        advice="Give another execution_id, or none; `resume` continues an existing execution.",
     )

@@ -1,4 +1,4 @@
-"""Jobs as code: a driver sends them into a detached system, whose execution service loads them."""
+"""Jobs as code: a driver packs them, and the execution service of a detached system loads them."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -15,13 +15,13 @@ from ...hosting.wiring import RefPickler
 __all__ = ["load_job", "pack_job"]
 
 CODE_BYTES_MAX: Final = 16 * 2**20
-"""Kept by the cluster's head until the execution has ended."""
+"""The limit of a packed job, which the cluster's head keeps until the execution has ended."""
 
 Loaded = tuple[Job[Any, Any], Contract | None, Mapping[str, Any] | None]
 
 
 class _JobPickler(RefPickler):
-    """Writes the contracts that it comes across behind what it was given."""
+    """Appends the contract classes of the pickled values to the pickle."""
 
     def __init__(self, file: BytesIO) -> None:
         super().__init__(file)
@@ -33,7 +33,7 @@ class _JobPickler(RefPickler):
         return super().reducer_override(obj)
 
     def write(self, *values: Any) -> None:
-        # Filled by the time that its own turn comes.
+        # The list is complete when the pickler reaches it.
         self.dump((*values, self._contracts))
 
 
@@ -50,9 +50,9 @@ def pack_job(
     *,
     contract: type[Contract] | None = None,
 ) -> bytes:
-    """A job with what was submitted. Raises `SpecError` naming what cannot be sent.
+    """Pack a job with its request and attributes. Raises `SpecError` that names the wrong part.
 
-    `contract` is that of a request which the journal has.
+    `contract` is the contract of a request that the journal has.
     """
     try:
         code = _packed(job, request, attributes, contract)
@@ -60,15 +60,15 @@ def pack_job(
         part = _culprit(job, request, attributes)
         raise SpecError(
             f"{part} of job {job.name!r} cannot be sent into the detached system: {error!r}.",
-            advice="The system runs the job, not the driver: its parts open files, locks and "
-            "connections themselves. With journal='off' executions stay with their driver.",
+            advice="Open files, locks and connections inside the parts of the job: the system runs "
+            "it, not the driver. With journal='off' executions stay with their driver.",
             field=part,
         ) from error
     if len(code) > CODE_BYTES_MAX:
         raise PayloadTooLarge(
             f"a request of job {job.name!r} has {len(code)} bytes with its code, the limit is "
             f"{CODE_BYTES_MAX}.",
-            advice="Put the large part into a store and send a reference to it.",
+            advice="Put the large part into a store, and send a reference to it.",
         )
     return code
 
@@ -78,16 +78,16 @@ def _culprit(job: Job[Any, Any], request: Contract | None, attributes: Any) -> s
     for name, part in {**parts, "request": request, "attributes": attributes}.items():
         try:
             _packed(part)
-        except Exception:  # noqa: BLE001 - that is what is looked for
+        except Exception:  # noqa: BLE001 - the wrong part may raise anything
             return f"part {name!r}"
     return "the whole"
 
 
 def load_job(host: Host, code: bytes) -> Loaded:
-    """The job again, and what was submitted. Raises `SpecError` for what cannot be loaded here.
+    """Load a job, its request and attributes. Raises `SpecError` when that fails.
 
-    The contracts that come along are the ones that are used from now on: a driver that runs
-    the same script again brings classes of its own.
+    The contract classes of the pickle replace earlier ones: a driver that runs the same script
+    again has classes of its own.
     """
     try:
         job, request, attributes, _, contracts = host.pickler.loads(code)
@@ -98,7 +98,7 @@ def load_job(host: Host, code: bytes) -> Loaded:
     except Exception as error:
         raise SpecError(
             f"a job cannot be loaded in the detached system: {error!r}.",
-            advice="Its modules must be installed on the node that runs the executions; what "
-            "the driver's script itself defines comes along.",
+            advice="Install its modules on the node that runs the executions. Definitions of the "
+            "driver's script itself travel with the job.",
         ) from error
     return job, request, attributes

@@ -1,7 +1,7 @@
-"""What a driver and the execution service of a detached system tell each other of executions.
+"""The messages between a driver and the execution service of a detached system.
 
-A job is code, so it travels as actor classes do: pickled, and read by the execution service's host
-alone. Results and partial results are values of the job's own types; see
+A job is code, so it travels like actor classes: pickled, and loaded by the host of the execution
+service only. Results and partial results are values of the job's own types; see
 `runtime/executions/values.py`.
 """
 
@@ -24,81 +24,81 @@ __all__ = [
 
 
 class ExecutionTaken(Contract, name="callboard.execution_taken"):
-    """The system has it: whatever ends now, it goes on."""
+    """The ledger has the execution: it continues whatever process ends."""
 
 
 class TakeExecution(Request[ExecutionTaken], name="callboard.take_execution"):
-    """Run an execution, or go on with it; one that runs already is left alone.
+    """Run an execution, or continue it; does nothing for an execution that runs already.
 
-    Asked again with the same token, it is the same wish. Fails with `UsageError` for an id that
-    the journal has already, or, when it is to go on, does not have; and with what the journal's
-    store raises.
+    A repeated request has the same token. Fails with `UsageError` for a new execution whose id
+    the journal has already, or for another whose id it does not have; and with the errors of the
+    journal's store.
     """
 
     execution_id: str
     job: str
     code: bytes
-    """The pickled job, request and attributes; the last two None when it is to go on."""
+    """The pickled job, request and attributes; the last two are None to continue."""
     token: str
     is_new: bool
     driver: dict[str, Any] = Field(default_factory=dict)
-    """How the driver was started, for the journal."""
+    """The command line of the driver, for the journal."""
 
 
 class ExecutionFollowed(Contract, name="callboard.execution_followed"):
-    """What is new of an execution."""
+    """The news of an execution."""
 
     is_known: bool = True
-    """Whether the execution service has it: it keeps what has ended for a short time only."""
-    life: str = ""
-    """Changes when the execution is begun again, and with it what the marks mean."""
+    """Whether the execution service has it; it keeps ended executions for a short time only."""
+    incarnation: str = ""
+    """Changes with each start of the execution; a mark belongs to one incarnation."""
     mark: tuple[int, int, int] = (0, 0, 0)
     updates: tuple[bytes, ...] = ()
-    picture: bytes = b""
+    snapshot: bytes = b""
     """Its state and statistics."""
     partial_cost_s: float = 0.0
-    """What a partial result among the updates took to make."""
+    """The time to pack a partial result among the updates."""
     error: dict[str, Any] | None = None
-    """Why the execution service has given it up, though it has not ended."""
+    """Why the execution service has given it up, although it has not ended."""
     problem: str = ""
-    """What keeps it from going on, now."""
+    """What prevents its progress now."""
 
 
 class FollowExecution(Request[ExecutionFollowed], name="callboard.follow_execution"):
-    """Tell what is new of an execution, as soon as something is, at the latest after `wait_s`."""
+    """Reply with the news of an execution, at the latest after `wait_s` seconds."""
 
     execution_id: str
-    life: str = ""
+    incarnation: str = ""
     mark: tuple[int, int, int] = (0, 0, 0)
     problem: str = ""
-    """What was told last of what keeps it from going on."""
+    """The problem of the last reply."""
     wants_partials: bool = False
     wait_s: float = 10.0
 
 
 class ExecutionDescribed(Contract, name="callboard.execution_described"):
-    """What the journal says of an execution."""
+    """The job and the request of an execution."""
 
     job: str = ""
-    """Its job's name; empty when the journal does not have it."""
+    """The name of its job; empty when the journal does not have it."""
     request: str = ""
-    """The name of its request's contract: whoever goes on with it brings that along."""
+    """The name of its request's contract, which a driver needs to resume it."""
 
 
 class DescribeExecution(Request[ExecutionDescribed], name="callboard.describe_execution"):
-    """What an execution is of. Fails with what the journal's store raises."""
+    """Ask for the job of an execution. Fails with the errors of the journal's store."""
 
     execution_id: str
 
 
 class TaskCancelled(Contract, name="callboard.task_cancelled"):
-    """What became of a wish to cancel a sub-task."""
+    """The outcome of `CancelTask`."""
 
     was_open: bool
 
 
 class CancelTask(Request[TaskCancelled], name="callboard.cancel_task"):
-    """Cancel one sub-task of an execution that runs; fails with `UsageError`."""
+    """Cancel one sub-task of an execution; fails with `UsageError` when it does not run."""
 
     execution_id: str
     task_id: str

@@ -1,6 +1,6 @@
-"""An execution that the system runs, as its driver sees it: what it is told, kept for its handle.
+"""An execution that a detached system runs, for its driver: keeps the news for its handle.
 
-It stands where `Execution` stands for one that runs here.
+It takes the place that `Execution` has for an execution of this process.
 """
 
 import asyncio
@@ -29,27 +29,27 @@ from callboard.messages.jobs.updates import (
 
 from ..values import Values
 from .messages import CancelTask, ExecutionFollowed, FollowExecution
-from .rendering import picture_of, update_of
+from .rendering import unpack_snapshot, unpack_update
 
-__all__ = ["AskExecutionService", "RemoteExecution", "has_left"]
+__all__ = ["AskExecutionService", "RemoteExecution", "driver_left"]
 
 ResultT = TypeVar("ResultT")
 ReplyT = TypeVar("ReplyT")
 PARTIAL_PAUSE: Final = 20
-"""As for readers beside the execution: a partial result may take a twentieth of the time."""
+"""The pause between partial results, in multiples of their cost, like in the same process."""
 CANCEL_AGAIN_S: Final = 0.2
 PHASES: Final = list(ExecutionPhase)
 
 
 class AskExecutionService(Protocol):
-    """The way to the execution service; waits for one that is coming back."""
+    """Asks the execution service; waits for one that is being replaced."""
 
     def __call__(self, request: Request[ReplyT], /) -> Coroutine[Any, Any, ReplyT]:
         """Ask. Raises the service's error, and `HostLost` once the service is gone for good."""
 
 
 class RemoteExecution(Generic[ResultT]):
-    """One execution that is followed. `begun_at` is in seconds since 1970."""
+    """An execution that this driver follows. `begun_at` is in seconds since 1970."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class RemoteExecution(Generic[ResultT]):
         self.id: Final = execution_id
         self.outcome: Final[asyncio.Future[ResultT]] = loop.create_future()
         self.taken: Final = asyncio.Event()
-        """Set once the execution service has it: a wish before that would find nothing."""
+        """Set when the execution service has it; an earlier command would not find it."""
         self.problem = ""
         self._ask = ask
         self._start = start
@@ -72,12 +72,12 @@ class RemoteExecution(Generic[ResultT]):
         self._now: Final[Callable[[], float]] = loop.time
         self._stream: Final = UpdateStream(loop, loop.time, self._newest_progress, self._newest)
         self._readers = 0
-        self._life = ""
+        self._incarnation = ""
         self._mark = (0, 0, 0)
         self._steps = 0
-        """Steps of the status that have been told to readers."""
+        """Status changes that readers have got."""
         self._repeated = 0
-        """Steps that a new life tells once more."""
+        """Status changes that a new incarnation repeats."""
         self._phase = -1
         self._progress: Progressed | None = None
         self._partial: PartialResult | None = None
@@ -90,34 +90,34 @@ class RemoteExecution(Generic[ResultT]):
     # --- following -----------------------------------------------------------------------------
 
     def question(self, wait_s: float) -> FollowExecution:
-        """What to ask next."""
+        """The next request to the execution service."""
         pause_s = self._partial_at_s - self._now()
         if self._readers and pause_s > 0.0:
             wait_s = min(wait_s, pause_s)
         return FollowExecution(
             execution_id=self.id,
-            life=self._life,
+            incarnation=self._incarnation,
             mark=self._mark,
             problem=self.problem,
             wants_partials=self._readers > 0 and pause_s <= 0.0,
             wait_s=wait_s,
         )
 
-    def told(self, answer: ExecutionFollowed) -> None:
-        """Take in what is new. Raises `ContractError` for what cannot be read here."""
+    def apply(self, answer: ExecutionFollowed) -> None:
+        """Apply the news. Raises `ContractError` for a value that cannot be read here."""
         self.problem = answer.problem
         if answer.error is not None:
             raise error_from_data(answer.error)
-        if not answer.life:
+        if not answer.incarnation:
             return
-        if answer.life != self._life:
-            self._life, self._repeated = answer.life, self._steps
+        if answer.incarnation != self._incarnation:
+            self._incarnation, self._repeated = answer.incarnation, self._steps
         self._mark = answer.mark
-        self._state, self._statistics = picture_of(self._values, answer.picture)
+        self._state, self._statistics = unpack_snapshot(self._values, answer.snapshot)
         if answer.partial_cost_s:
             pause_s = max(INTERVAL_S, answer.partial_cost_s * PARTIAL_PAUSE)
             self._partial_at_s = self._now() + pause_s
-        self._take([update_of(self._values, update) for update in answer.updates])
+        self._take([unpack_update(self._values, update) for update in answer.updates])
 
     def _take(self, updates: Sequence[ExecutionUpdate]) -> None:
         for update in updates:
@@ -130,7 +130,7 @@ class RemoteExecution(Generic[ResultT]):
                         self._stream.note(update)
                 case PhaseChanged():
                     place = PHASES.index(update.phase)
-                    if place > self._phase:  # A new life comes through some of them again.
+                    if place > self._phase:  # A new incarnation repeats some phases.
                         self._phase = place
                         self._stream.note(update)
                 case TaskTroubled():
@@ -151,17 +151,17 @@ class RemoteExecution(Generic[ResultT]):
         if update.error is None:
             self.outcome.set_result(update.result)
         else:
-            self._fail(error_from_data(update.error))
+            self._set_error(error_from_data(update.error))
 
-    def hindered(self, error: CallboardError) -> None:
-        """The execution service does not answer now, and is asked again."""
+    def note_problem(self, error: CallboardError) -> None:
+        """Note that the execution service does not answer now."""
         self.problem = f"The execution service of its system does not answer: {error.message}"
 
-    def lost(self, error: CallboardError) -> None:
-        """Nothing more is known of it here: readers end, and so does who waits for the result."""
+    def fail(self, error: CallboardError) -> None:
+        """End readers and the wait for the result with an error: no more news come here."""
         self.taken.set()
         if not self.outcome.done():
-            self._fail(error)
+            self._set_error(error)
             elapsed_s = self._statistics.elapsed_s
             status = self._statistics.status
             self._stream.finish(
@@ -170,12 +170,12 @@ class RemoteExecution(Generic[ResultT]):
                 )
             )
 
-    def _fail(self, error: CallboardError) -> None:
+    def _set_error(self, error: CallboardError) -> None:
         self.outcome.set_exception(error)
-        self.outcome.exception()  # Whoever asks for the result gets it; nobody has to.
+        self.outcome.exception()  # Seen: a caller may never ask for the result.
 
     def _newest_progress(self) -> Progressed:
-        assert self._progress is not None, "progress is told before anybody reads it"
+        assert self._progress is not None, "progress arrives before a reader asks for it"
         return self._progress
 
     def _newest(self) -> PartialResult | None:
@@ -193,7 +193,7 @@ class RemoteExecution(Generic[ResultT]):
             self._readers -= 1
 
     def cancel(self) -> bool:
-        """See `ExecutionHandle.cancel`: the wish is on its way when this returns."""
+        """See `ExecutionHandle.cancel`; the command is under way when this returns."""
         if self.outcome.done():
             return False
         self._start(self._cancel())
@@ -204,7 +204,7 @@ class RemoteExecution(Generic[ResultT]):
         while not self.outcome.done():
             if (await self._ask(CancelExecution(execution_id=self.id))).is_known:
                 return
-            await asyncio.sleep(CANCEL_AGAIN_S)  # It is just being begun, or waits.
+            await asyncio.sleep(CANCEL_AGAIN_S)  # The execution is starting, or waits.
 
     async def cancel_task(self, task_id: str) -> bool:
         """See `ExecutionHandle.cancel_task`."""
@@ -216,10 +216,10 @@ class RemoteExecution(Generic[ResultT]):
         if decision is Decision.ASK:
             return False
         await self.taken.wait()
-        wish = DecideStep(
+        command = DecideStep(
             execution_id=self.id, step=task_id, runs_again=decision is Decision.RUN_AGAIN, by=by
         )
-        return (await self._ask(wish)).is_settled
+        return (await self._ask(command)).is_settled
 
     def state(self) -> ExecutionState:
         """See `ExecutionHandle.state`."""
@@ -230,10 +230,10 @@ class RemoteExecution(Generic[ResultT]):
         return self._statistics
 
 
-def has_left(execution_id: str, system: str) -> HostLost:
-    """What waits end with when this driver leaves."""
+def driver_left(execution_id: str, system: str) -> HostLost:
+    """The error of pending waits when this driver leaves."""
     return HostLost(
-        f"this driver has left, and execution {execution_id} goes on in system {system!r}.",
+        f"this driver has left, and execution {execution_id} continues in system {system!r}.",
         advice=f"Attach again: `await system.resume(job, {execution_id!r})`.",
     )
 

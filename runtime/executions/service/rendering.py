@@ -1,4 +1,4 @@
-"""What is told of an execution, as bytes: its updates, and a picture of where it stands."""
+"""The news of an execution as bytes: its updates, and a snapshot of its state."""
 
 import time
 from collections.abc import Sequence
@@ -12,22 +12,22 @@ from callboard.messages.jobs.updates import ExecutionState, ExecutionUpdate, Fin
 
 from ..values import Values
 
-__all__ = ["Told", "packed_picture", "packed_updates", "picture_of", "update_of"]
+__all__ = ["PackedUpdates", "pack_snapshot", "pack_updates", "unpack_snapshot", "unpack_update"]
 
 RESULT_BYTES_MAX: Final = 60 * 2**20
-"""A message is limited to 64 MiB; around the result there is little else."""
+"""Less than the limit of a message, 64 MiB, which the other fields need little of."""
 
 
-class Told(NamedTuple):
-    """Updates as they travel."""
+class PackedUpdates(NamedTuple):
+    """Updates as bytes."""
 
     updates: tuple[bytes, ...]
     partial_cost_s: float
-    """What packing the partial result took."""
+    """The time to pack the partial result."""
 
 
-def packed_updates(values: Values, updates: Sequence[ExecutionUpdate]) -> Told:
-    """Pack them. A partial result that cannot travel is left out; a result becomes an error."""
+def pack_updates(values: Values, updates: Sequence[ExecutionUpdate]) -> PackedUpdates:
+    """Pack updates. A partial result that cannot travel is left out; a result becomes an error."""
     packed: list[bytes] = []
     cost_s = 0.0
     for update in updates:
@@ -41,13 +41,13 @@ def packed_updates(values: Values, updates: Sequence[ExecutionUpdate]) -> Told:
             packed.append(_packed_end(values, update))
         else:
             packed.append(values.pack((update, None)))
-    return Told(tuple(packed), cost_s)
+    return PackedUpdates(tuple(packed), cost_s)
 
 
 def _packed_partial(values: Values, update: PartialResult) -> bytes | None:
     try:
         data = values.pack((update.model_copy(update={"value": None}), update.value))
-    except Exception:  # noqa: BLE001 - a user's type may raise anything; the result will tell
+    except Exception:  # noqa: BLE001 - a user's type may raise anything; the result reports it
         return None
     return data if len(data) <= RESULT_BYTES_MAX else None
 
@@ -61,21 +61,21 @@ def _packed_end(values: Values, update: Finished) -> bytes:
         refused = ResultRejected(
             f"the result of execution {update.execution_id}, a {type(update.result).__qualname__}, "
             f"cannot leave the detached system: {error!r}.",
-            advice="It is complete: let `transform` make a contract or plain data of it.",
+            advice="The execution is complete: let `transform` return a contract or plain data.",
         )
     else:
         if len(data) <= RESULT_BYTES_MAX:
             return data
         refused = PayloadTooLarge(
             f"the result of execution {update.execution_id} has {len(data)} bytes, more than the "
-            f"{RESULT_BYTES_MAX} that come out of a detached system.",
-            advice="It is complete: have `deliver` or `transform` put it into a store.",
+            f"{RESULT_BYTES_MAX} that can leave a detached system.",
+            advice="The execution is complete: let `deliver` or `transform` store the result.",
         )
     return values.pack((bare.model_copy(update={"error": refused.to_data()}), None))
 
 
-def update_of(values: Values, data: bytes) -> ExecutionUpdate:
-    """An update again; raises `ContractError` for a result that is not known here."""
+def unpack_update(values: Values, data: bytes) -> ExecutionUpdate:
+    """Unpack an update. Raises `ContractError` for a result whose contract is unknown here."""
     update: ExecutionUpdate
     update, value = values.unpack(data)
     match update:
@@ -89,12 +89,12 @@ def update_of(values: Values, data: bytes) -> ExecutionUpdate:
             return update
 
 
-def packed_picture(values: Values, execution: Execution[Any]) -> bytes:
-    """Where an execution stands, and all its figures."""
+def pack_snapshot(values: Values, execution: Execution[Any]) -> bytes:
+    """Pack the state and the statistics of an execution."""
     return values.pack((execution.state(), execution.statistics()))
 
 
-def picture_of(values: Values, data: bytes) -> tuple[ExecutionState, ExecutionStatistics]:
-    """The same again."""
+def unpack_snapshot(values: Values, data: bytes) -> tuple[ExecutionState, ExecutionStatistics]:
+    """Unpack the state and the statistics."""
     state, statistics = values.unpack(data)
     return state, statistics

@@ -1,8 +1,8 @@
-"""One connection to PostgreSQL whose every wait has an end.
+"""One connection to PostgreSQL, on which every wait has a limit.
 
-The server ends a statement that takes too long, or that waits too long for a lock. A server
-that says nothing at all (its machine is gone, its processes are stopped) is given a little
-longer than that; then this side ends the connection.
+The server ends a statement that takes too long, or that waits too long for a lock. If the server
+sends nothing at all (its machine is gone, its processes are stopped), this side waits a little
+longer than that, and then closes the connection.
 """
 
 import select
@@ -16,7 +16,7 @@ from psycopg import RawCursor
 
 from callboard.messages.core.errors import CallboardError, SpecError
 
-from .faults import cannot_connect, is_lasting
+from .faults import cannot_connect, is_permanent
 from .packed import register
 from .place import Durability, Place, PostgresTimeouts
 
@@ -25,7 +25,7 @@ __all__ = ["Session", "StoreConnection"]
 ReturnT = TypeVar("ReturnT")
 
 SERVER_OLDEST: Final = 130_000
-"""PostgreSQL 13, as `server_version_num` tells it."""
+"""PostgreSQL 13, in the form of `server_version_num`."""
 
 SET_UP: Final = b"""
 SELECT current_setting('server_version_num')::int,
@@ -44,15 +44,15 @@ SELECT current_setting('server_version_num')::int,
 
 
 class Unanswered(psycopg.OperationalError):
-    """The server has said nothing for too long."""
+    """The server has sent nothing for too long."""
 
 
 class Failure(NamedTuple):
     """The error of an attempt to connect."""
 
     error: CallboardError
-    is_lasting: bool
-    """Whether another attempt would fail as well."""
+    is_permanent: bool
+    """Whether another attempt would fail too."""
 
 
 @dataclass(slots=True)
@@ -68,16 +68,16 @@ class Session:
 
 
 class StoreConnection(psycopg.Connection[tuple[Any, ...]]):
-    """A connection in autocommit: a statement is a transaction, unless one is begun."""
+    """A connection in autocommit: each statement is a transaction, unless one is open."""
 
     silence_s: float = 60.0
 
     @classmethod
     def connect(cls, conninfo: str = "", **kwargs: Any) -> Self:
-        """One attempt; the settings of the `session` among `kwargs` are made and checked.
+        """Try once to connect, with the settings of the `session` among `kwargs`.
 
-        Raises `psycopg.OperationalError` when there is no connection, and `SpecError` when the
-        server cannot keep what a store promises. The session gets the failure.
+        Raises `psycopg.OperationalError` without a connection, and `SpecError` when the server
+        cannot keep the promises of a store. The session records the failure.
         """
         session: Session = kwargs.pop("session")
         connection = None
@@ -95,20 +95,20 @@ class StoreConnection(psycopg.Connection[tuple[Any, ...]]):
         return connection
 
     def wait(self, gen: Generator[Any, Any, ReturnT], *args: Any, **kwargs: Any) -> ReturnT:
-        """Wait as psycopg does. Raises `Unanswered` after `silence_s`."""
+        """Wait as psycopg does. Raises `Unanswered` after `silence_s` without data."""
         return super().wait(_bounded(gen, self.silence_s), *args, **kwargs)
 
     def rows(self, statement: bytes, *values: Any) -> list[tuple[Any, ...]]:
-        """Run one statement, prepared on the server, and give its rows."""
+        """Run one statement, prepared on the server, and return its rows."""
         cursor = self.execute(statement, values, prepare=True, binary=True)
         return cursor.fetchall() if cursor.description else []
 
     @property
     def is_fresh(self) -> bool:
-        """Whether an idle connection still stands, as far as can be told from here.
+        """Whether an idle connection still works, as far as this side knows.
 
-        The server has nothing to say to an idle client, but that it ends, or that its settings
-        have changed: either way a new connection is what one wants.
+        To an idle client the server only sends that it ends, or that its settings have changed. In
+        both cases a new connection is better.
         """
         if self.closed:
             return False
@@ -125,7 +125,7 @@ def _bounded(gen: Generator[Any, Any, ReturnT], limit_s: float) -> Generator[Any
             ready = yield wanted
             if not ready and time.monotonic() > deadline:
                 gen.close()
-                raise Unanswered(f"the server has said nothing for {limit_s} s")
+                raise Unanswered(f"the server has sent nothing for {limit_s} s")
             wanted = gen.send(ready)
     except StopIteration as ended:
         result: ReturnT = ended.value
@@ -134,8 +134,8 @@ def _bounded(gen: Generator[Any, Any, ReturnT], limit_s: float) -> Generator[Any
 
 def _failure(error: psycopg.Error | SpecError, name: str) -> Failure:
     if isinstance(error, SpecError):
-        return Failure(error, is_lasting=True)
-    return Failure(cannot_connect(error, name=name), is_lasting(error))
+        return Failure(error, is_permanent=True)
+    return Failure(cannot_connect(error, name=name), is_permanent(error))
 
 
 def _set_up(connection: StoreConnection, session: Session) -> None:
@@ -157,12 +157,12 @@ def _set_up(connection: StoreConnection, session: Session) -> None:
     if encoding != "UTF8":
         raise SpecError(
             f"{place.shown}: the database's encoding is {encoding}, which cannot hold every text.",
-            advice="Make the database by CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0.",
+            advice="Create the database by CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0.",
         )
     if durability == "full" and (fsync != "on" or commit not in {"on", "remote_apply"}):
         raise SpecError(
             f"{place.shown}: the server does not write commits to its disk "
             f"(fsync is {fsync}, synchronous_commit is {commit}).",
-            advice="Set fsync = on on the server, or say that durability `normal` is enough.",
+            advice="Set fsync = on on the server, or choose durability `normal`.",
         )
     connection.silence_s = timeouts.statement_s + timeouts.silence_s

@@ -1,9 +1,9 @@
-"""A few connections that threads share, and what a broken one means for what ran on it.
+"""A few connections that threads share, and the handling of broken ones.
 
-`psycopg_pool` makes them in a thread of its own, lends them, and replaces what has broken. What
-is run on a connection is either repeatable (it reads, or its repetition changes nothing more) or
-not. When a connection breaks, a repeatable action is run once more on a new one; of the other
-nobody knows whether it happened, and that is said.
+`psycopg_pool` opens them in its own thread, lends them, and replaces broken ones. An action on a
+connection is repeatable (it reads, or its repetition changes nothing more) or not. When a
+connection breaks, a repeatable action runs once more on a new one. The outcome of any other action
+is unknown, and the error says so.
 """
 
 import time
@@ -19,7 +19,7 @@ from callboard.messages.core.errors import CallboardError, SpecError
 from callboard.messages.storage.errors import CommitUnknown, StoreUnavailable
 
 from .connection import Session, StoreConnection
-from .faults import told
+from .faults import error_of
 from .place import Durability, Place, PostgresTimeouts
 
 __all__ = ["Connections"]
@@ -29,11 +29,11 @@ Action = Callable[[StoreConnection], ReturnT]
 
 CHECK_FIRST_S: Final = 0.05
 CHECK_MAX_S: Final = 1.0
-"""How often a thread that waits for a connection checks why it has none: ever more rarely."""
+"""How often a thread that waits for a connection checks for a failure: less and less often."""
 
 
 class Connections:
-    """At most `size` connections to one place. All methods may be called by any thread."""
+    """At most `size` connections to one place. Any thread may call any method."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Connections:
         size: int,
         plans: str = "auto",
     ) -> None:
-        """`plans` is PostgreSQL's `plan_cache_mode`. Raises `SpecError` for no durability."""
+        """`plans` is PostgreSQL's `plan_cache_mode`. Raises `SpecError` for a wrong durability."""
         if durability not in get_args(Durability):
             raise SpecError(
                 f"durability is {durability!r}.",
@@ -71,10 +71,10 @@ class Connections:
         )
 
     def run(self, action: Action[ReturnT], what: str, *, repeatable: bool = True) -> ReturnT:
-        """Run an action on a connection; gives what it gives.
+        """Run an action on a connection, and return its result.
 
-        Raises what `EventStore` names; `CommitUnknown` only for what is not repeatable. A
-        violated unique constraint is the caller's business and raised as it is.
+        Raises the errors of `EventStore`; `CommitUnknown` only for an action that is not
+        repeatable. The caller handles a violated unique constraint, so it is raised unchanged.
         """
         error: CallboardError | None = None
         for _ in range(1 + repeatable):
@@ -84,7 +84,7 @@ class Connections:
                 except psycopg.errors.UniqueViolation:
                     raise
                 except psycopg.Error as failure:
-                    error = told(failure, name=self.place.shown, what=what)
+                    error = error_of(failure, name=self.place.shown, what=what)
                     if not (connection.broken or connection.closed or _is_cut(failure)):
                         raise error from failure
                     error.__cause__ = failure
@@ -92,12 +92,12 @@ class Connections:
         if not repeatable:
             raise CommitUnknown(
                 f"{self.place.shown}: the connection broke in {what}: it may have happened.",
-                advice="Do the same again: what has happened is not done twice.",
+                advice="Repeat the action: it has no second effect.",
                 may_have_run=True,
             ) from error
         raise StoreUnavailable(
             f"{self.place.shown}: the connection broke in {what}, twice.",
-            advice="It is tried again; if it stays, look into the server's log.",
+            advice="Callboard tries again. If the error persists, read the server's log.",
             may_have_run=False,
         ) from error
 
@@ -128,23 +128,23 @@ class Connections:
             check_s = min(2 * check_s, CHECK_MAX_S)
             waited_s, failure = time.monotonic() - began_s, self._session.failure
             if failure is not None and (
-                (failure.is_lasting and failure is not failed_before)
+                (failure.is_permanent and failure is not failed_before)
                 or waited_s > self.timeouts.reconnect_s
             ):
                 raise failure.error.with_traceback(None)
             if waited_s > self.timeouts.borrow_s:
                 raise StoreUnavailable(
-                    f"{self.place.shown}: no connection is free for {self.timeouts.borrow_s} s.",
+                    f"{self.place.shown}: no connection was free for {self.timeouts.borrow_s} s.",
                     advice="The server is slow, or too many threads read at once.",
                     may_have_run=False,
                 )
 
     def open(self) -> None:
-        """Let connections be made, also after `close`."""
+        """Allow new connections, also after `close`."""
         self._pool.open()
 
     def open_for(self, prepare: Callable[["Connections"], None]) -> None:
-        """Open, and prepare the store; when that fails nothing is left open."""
+        """Open, and prepare the store. A failure closes everything again."""
         self.open()
         try:
             prepare(self)
@@ -153,27 +153,27 @@ class Connections:
             raise
 
     def close(self) -> None:
-        """End what is idle now, and the rest when it comes back; may be called twice."""
-        # A pool that was closed cannot be opened again.
+        """Close idle connections now, and the others on their return. May be called twice."""
+        # A closed pool cannot be opened again.
         pool, self._pool = self._pool, self._new_pool()
         pool.close()
 
 
 def _give_back(pool: ConnectionPool[StoreConnection], connection: StoreConnection) -> None:
     if connection.pgconn.transaction_status != TransactionStatus.IDLE:
-        # What is under way on it is unknown.
+        # The state of its transaction is unknown.
         connection.close()
     is_broken = connection.closed
     pool.putconn(connection)
     if is_broken:
-        # What has broken one may have broken the others: the pool replaces them all.
+        # The others may be broken too, so the pool replaces them all.
         pool.drain()
 
 
 def _is_cut(failure: psycopg.Error) -> bool:
-    """Whether the client alone says it, not the server.
+    """Whether the error comes from the client, not from the server.
 
-    A socket that the other end has closed while it was waited for is told by such an error, and
-    the connection does not know of it yet.
+    Such an error reports a socket that the other end closed during a wait. The connection does not
+    know of it yet.
     """
     return isinstance(failure, psycopg.OperationalError) and failure.sqlstate is None

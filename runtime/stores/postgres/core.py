@@ -1,10 +1,10 @@
-"""What becomes of each append of a group, decided before the database is asked to keep it.
+"""The outcome of each append of a group, decided before the database stores the group.
 
-The writer knows where the log ends and how long the streams are: nobody else writes while it
-has its epoch, and the statement that keeps the events checks both. So most groups need no
-question first. A question is asked when an append does not fit: it may be a repeat, and only
-the ids that stand in the log can tell (`Plan.doubtful`). Ids that are used again and were not
-asked for violate a constraint; then all are asked for.
+The writer knows the head of the log and the lengths of the streams. No other process writes while
+its epoch stands, and the statement that stores the events checks both. So most groups need no
+query first. An append that does not fit may be a repeat, and only the ids in the log show that
+(`Plan.doubtful`). A reused id that was not looked up violates a constraint; then all ids are
+looked up.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -21,7 +21,7 @@ __all__ = ["NONE", "Plan", "Standing", "Stream", "plan_group"]
 
 
 class Stream(NamedTuple):
-    """A stream as the writer knows it."""
+    """A stream, as the writer knows it."""
 
     number: int
     version: int
@@ -34,7 +34,7 @@ NONE: Final = Stream(0, 0, b"")
 
 
 class Standing(NamedTuple):
-    """Where an event with a certain id stands."""
+    """The place of an event of the log."""
 
     stream: str
     version: int
@@ -43,19 +43,19 @@ class Standing(NamedTuple):
 
 @dataclass(slots=True)
 class Plan:
-    """A group's outcomes, and the columns of the events that are to be kept.
+    """The outcomes of a group, and the columns of the events to store.
 
-    The events stand in the order of their positions, which begin behind `head`.
+    The events are in the order of their positions, which begin after `head`.
     """
 
     head: int
     outcomes: list[Appended | CallboardError] = field(default_factory=list)
     doubtful: list[int] = field(default_factory=list)
-    """Appends whose ids must be looked up before they can be decided."""
+    """Appends that need a lookup of their ids before a decision."""
     streams: dict[str, Stream] = field(default_factory=dict)
-    """The streams that are longer afterwards."""
-    born: dict[str, int] = field(default_factory=dict)
-    """Streams that get their first event, and their numbers."""
+    """The streams that grow."""
+    new_streams: dict[str, int] = field(default_factory=dict)
+    """Streams with their first event, and their numbers."""
     numbers: list[int] = field(default_factory=list)
     versions: list[int] = field(default_factory=list)
     events: list[NewEvent] = field(default_factory=list)
@@ -70,10 +70,10 @@ def plan_group(
     asked: Collection[int] | None,
     event_bytes_max: int,
 ) -> Plan:
-    """Decide for a group on a log that ends at `head`.
+    """Decide about a group on a log that ends at `head`.
 
-    `streams` holds every stream of the group that exists, `standing` the ids that were found,
-    and `asked` the indices of the appends whose ids were looked up; None means all.
+    `streams` holds every existing stream of the group, `standing` the ids that are in the log, and
+    `asked` the indices of the appends whose ids were looked up; None means all.
     """
     plan = Plan(head)
     placed: dict[bytes, Standing] = {}
@@ -85,7 +85,7 @@ def plan_group(
             continue
         found = [placed.get(event.id) or standing.get(event.id) for event in append.events]
         if any(found):
-            plan.outcomes.append(_again(append, found))
+            plan.outcomes.append(_repeated(append, found))
             continue
         if append.expected not in {ANY, stream.version} or append.follows not in {b"", stream.last}:
             if asked is not None and index not in asked:
@@ -100,7 +100,7 @@ def _keep(plan: Plan, append: Append, stream: Stream, placed: dict[bytes, Standi
     first = plan.head + len(plan.events) + 1
     number, version, _ = stream
     if not version:
-        number = plan.born[append.stream] = first
+        number = plan.new_streams[append.stream] = first
     for offset, event in enumerate(append.events):
         placed[event.id] = Standing(append.stream, version + 1 + offset, first + offset)
     count = len(append.events)
@@ -111,8 +111,8 @@ def _keep(plan: Plan, append: Append, stream: Stream, placed: dict[bytes, Standi
     return Appended(first, first + count - 1, version + count)
 
 
-def _again(append: Append, found: Sequence[Standing | None]) -> Appended | EventIdReused:
-    """The append's outcome when at least one of its ids stands in the log."""
+def _repeated(append: Append, found: Sequence[Standing | None]) -> Appended | EventIdReused:
+    """The outcome of an append when at least one of its ids is in the log."""
     first = found[0]
     if first is not None and list(found) == [
         Standing(append.stream, first.version + offset, first.position + offset)
@@ -124,9 +124,9 @@ def _again(append: Append, found: Sequence[Standing | None]) -> Appended | Event
 
 
 def _malformed(append: Append, event_bytes_max: int) -> CallboardError | None:
-    """Why no store could take the append; None when one can."""
+    """Why no store can take the append; None when a store can."""
     if "\0" in append.stream:
-        return InvalidMessage(f"the stream's name {append.stream!r} holds a NUL character.")
+        return InvalidMessage(f"the stream's name {append.stream!r} contains a NUL character.")
     if any("\0" in event.kind for event in append.events):
         return InvalidMessage(
             f"the kind of an event for stream {append.stream!r} holds a NUL character."

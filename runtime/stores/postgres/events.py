@@ -1,18 +1,18 @@
 """An event log in PostgreSQL.
 
-A commit is one statement, and so one transaction and one round trip. It first raises the head
-in the writer's one row, if the row still holds the writer's epoch and the head that the writer
-knows; the events' positions follow from that head. When the row holds anything else, nothing
-is kept: that is how a writer that was replaced is fenced, however long it slept, and how a
-statement that arrives late, from a connection that was cut, does no harm.
+A commit is one statement, and so one transaction and one round trip. It first raises the head in
+the writer's row, if that row still holds the epoch and the head that the writer knows. The
+positions of the events follow from that head. If the row holds anything else, the statement stores
+nothing. This fences a replaced writer, however long it slept, and makes a late statement from a cut
+connection harmless.
 
-Why a reader never skips an event: the row stays locked until the transaction has ended, so the
-next one gets its positions only when this one's events are visible to everybody. Whoever sees
-a position sees all positions before it, in one statement. (A sequence would hand out numbers
-before their order of commit is known: a reader that has seen 8 may find 7 only later.)
+Why a reader never skips an event: the row stays locked until the transaction ends, so the next
+transaction gets its positions only when these events are visible to everybody. A reader that sees a
+position sees all earlier positions in the same statement. (A sequence would give out numbers before
+their order of commit is known: a reader that has seen 8 may find 7 only later.)
 
-No transaction stays open between two messages of the writer, so a writer that stops in the
-middle of anything holds no lock.
+No transaction stays open between two messages of the writer, so a writer that stops at any point
+holds no lock.
 """
 
 import threading
@@ -38,23 +38,22 @@ __all__ = ["PostgresEventStore"]
 
 READERS_MAX: Final = 4
 STREAMS_KNOWN_MAX: Final = 50_000
-"""Streams whose length the writer keeps in mind."""
+"""Streams whose lengths the writer remembers."""
 TRIES_MAX: Final = 4
-"""Of one commit: with what the writer knows, and after asking."""
+"""Attempts of one commit: first with the writer's knowledge, then after queries."""
 KINDS_WINDOW: Final = 50_000
-"""Positions that one statement looks through for some kinds."""
+"""Positions that one statement searches for some kinds."""
 
 KeyT = TypeVar("KeyT")
 ValueT = TypeVar("ValueT")
 
 
 class PostgresEventStore:
-    """See `EventStore`. `durability` is `full`, or less (`synchronous_commit` is off then).
+    """See `EventStore`. `durability` is `full`, or less (with `synchronous_commit` off).
 
-    With `reads_only` the tables must be there, and are neither made nor brought forward.
-
-    With less than `full`, a crash of the server loses the commits of about the last second, in
-    order; the log stays whole.
+    With `reads_only` the tables must exist. They are neither created nor migrated. With less than
+    `full`, a crash of the server loses the commits of about the last second, in order; the log
+    stays whole.
     """
 
     def __init__(
@@ -71,7 +70,7 @@ class PostgresEventStore:
         place = Place.of(url, limits)
         self.name = place.shown
         self.writing: Final = Connections(place, limits, durability, size=1)
-        # A plan made for any value could join more streams than the one page of events needs.
+        # A generic plan could join more streams than one page of events needs.
         self.reading: Final = Connections(
             place, limits, durability, size=READERS_MAX, plans="force_custom_plan"
         )
@@ -99,7 +98,7 @@ class PostgresEventStore:
     def take_over(self, owner: str) -> int:
         """See `EventStore.take_over`."""
         with self._one_writer:
-            # Repeated, it fences only itself.
+            # A repetition fences only this writer.
             row = self.writing.run(
                 lambda connection: connection.rows(self._sql.take_over, owner)[0], "taking over"
             )
@@ -118,11 +117,11 @@ class PostgresEventStore:
                     may_have_run=False,
                 )
             for _ in range(TRIES_MAX):
-                plan = self._planned(appends)
-                if not plan.events or self._kept(plan):
-                    self._learn(plan)
+                plan = self._plan(appends)
+                if not plan.events or self._store(plan):
+                    self._remember(plan)
                     return plan.outcomes
-                # Somebody else's commit, or one of our own whose answer was lost.
+                # Another writer has committed, or the reply to an own commit was lost.
                 self._forget()
         raise StoreDamaged(
             f"{self.name}: the writer's row and the events contradict each other.",
@@ -130,7 +129,7 @@ class PostgresEventStore:
             may_have_run=False,
         )
 
-    def _planned(self, appends: Sequence[Append]) -> Plan:
+    def _plan(self, appends: Sequence[Append]) -> Plan:
         head = self._known_head()
         self._ask_for_streams(appends)
         asked: set[int] | None = set()
@@ -154,7 +153,7 @@ class PostgresEventStore:
     def _known_head(self) -> int:
         if self._head is None:
             epoch, head, owner = self.writing.run(
-                lambda connection: connection.rows(self._sql.writer)[0], "looking at the writer"
+                lambda connection: connection.rows(self._sql.writer)[0], "reading the writer"
             )
             if epoch != self._epoch:
                 raise self._fenced(epoch, owner)
@@ -163,15 +162,16 @@ class PostgresEventStore:
 
     def _fenced(self, epoch: int, owner: str) -> WriterFenced:
         return WriterFenced(
-            f"{self.name}: {owner!r} has taken over; its epoch is {epoch}, ours {self._epoch}.",
-            advice="This one must end; start another only if it is to take over in turn.",
+            f"{self.name}: {owner!r} has taken over with epoch {epoch}; this writer has epoch "
+            f"{self._epoch}.",
+            advice="Stop this writer. Start another only if it should take over in turn.",
             may_have_run=False,
         )
 
     def _ask_for_streams(self, appends: Sequence[Append]) -> None:
-        """Learn the lengths of the streams that are not known.
+        """Read the lengths of unknown streams.
 
-        Of a stream that is expected to be new, none is presumed: the constraint tells.
+        A stream that the append expects to be new needs no query: the constraint checks it.
         """
         known = self._streams
         unknown = {
@@ -184,26 +184,26 @@ class PostgresEventStore:
             return
         names = texts(name for name in unknown if "\0" not in name)
         rows = self.writing.run(
-            lambda connection: connection.rows(self._sql.lengths, names), "looking at streams"
+            lambda connection: connection.rows(self._sql.lengths, names), "reading streams"
         )
         known.update((name, Stream(*rest)) for name, *rest in rows)
 
     def _standing(self, appends: Sequence[Append]) -> dict[bytes, Standing]:
         ids = blobs([event.id for append in appends for event in append.events])
         rows = self.writing.run(
-            lambda connection: connection.rows(self._sql.standing, ids), "looking at ids"
+            lambda connection: connection.rows(self._sql.standing, ids), "reading ids"
         )
         return {id_: Standing(stream, version, place) for id_, stream, version, place in rows}
 
-    def _kept(self, plan: Plan) -> bool:
-        """Whether the events are kept; when not, something else than was known stands there."""
+    def _store(self, plan: Plan) -> bool:
+        """Store the events. False when the log differs from the writer's knowledge."""
         events = plan.events
         values = (
             plan.head,
             plan.head + len(events),
             self._epoch,
-            big_integers(list(plan.born.values())),
-            texts(plan.born),
+            big_integers(list(plan.new_streams.values())),
+            texts(plan.new_streams),
             big_integers(plan.numbers),
             big_integers(plan.versions),
             blobs([event.id for event in events]),
@@ -226,7 +226,7 @@ class PostgresEventStore:
             return False
         return bool(count)
 
-    def _learn(self, plan: Plan) -> None:
+    def _remember(self, plan: Plan) -> None:
         self._head = plan.head + len(plan.events)
         self._ask_first = False
         self._streams.update(plan.streams)

@@ -1,6 +1,7 @@
-"""What PostgreSQL answers, as the errors of stores.
+"""The errors of PostgreSQL as errors of stores.
 
-The server's own sentence is kept, its statement and values are not: they are not for logs.
+An error keeps the server's sentence, but not the statement and its values, which do not belong in
+logs.
 """
 
 from typing import Final
@@ -16,7 +17,7 @@ from callboard.messages.storage.errors import (
     StoreUnavailable,
 )
 
-__all__ = ["cannot_connect", "is_lasting", "told"]
+__all__ = ["cannot_connect", "error_of", "is_permanent"]
 
 FULL: Final = frozenset({"53100"})  # disk_full
 READ_ONLY: Final = frozenset({"25006", "42501"})  # a read-only transaction; no privilege
@@ -24,9 +25,9 @@ DAMAGED: Final = frozenset({"XX001", "XX002", "58030", "58P01"})  # data, index,
 LOCKED: Final = frozenset({"55P03"})  # lock_not_available
 GONE: Final = frozenset({"3F000", "42P01", "42703"})  # no schema, table or column of ours
 PASSES: Final = ("08", "40", "53", "55", "57")
-"""Classes that waiting may end: connection, conflict, resources, locks, operator's action."""
+"""Classes that may pass: connection, conflict, resources, locks, operator's action."""
 
-LASTING: Final = (
+PERMANENT: Final = (
     "authentication failed",
     "no password supplied",
     "pg_hba.conf",
@@ -34,18 +35,18 @@ LASTING: Final = (
     "certificate",
 )
 """libpq gives no code for a failed connection, only text. In another language than English a
-lasting failure is tried again until the time to reconnect is over: slower, never wrong."""
+permanent failure is tried again until the time to reconnect is over: slower, but not wrong."""
 
 
-def told(error: psycopg.Error, *, name: str, what: str) -> CallboardError:
-    """The store's error for what the server has refused; nothing has been changed."""
+def error_of(error: psycopg.Error, *, name: str, what: str) -> CallboardError:
+    """The store's error for an action that the server refused. Nothing has changed."""
     state = error.sqlstate or ""
     said = f"{name}: {what} failed: {_sentence(error)}"
     details = {"sqlstate": state, "may_have_run": False}
     if state in FULL:
         return StoreFull(
             said,
-            advice="Make room on the disk of the database; then it goes on by itself.",
+            advice="Make room on the disk of the database; then the store works again.",
             **details,
         )
     if state in READ_ONLY:
@@ -63,40 +64,39 @@ def told(error: psycopg.Error, *, name: str, what: str) -> CallboardError:
     if state in GONE:
         return StoreDamaged(
             said,
-            advice="Its tables were changed or dropped by somebody else; open the store anew, or "
-            "restore it.",
+            advice="The tables were changed or dropped. Open the store again, or restore it.",
             **details,
         )
     if state in LOCKED:
         return StoreLocked(
             said,
-            advice="Look into pg_locks who holds it; it is tried again.",
+            advice="Find the holder in pg_locks. Callboard tries again.",
             **details,
         )
     if state.startswith(PASSES):
         return StoreUnavailable(
             said,
-            advice="It is tried again; if it stays, look into the server's log.",
+            advice="Callboard tries again. If the error persists, read the server's log.",
             **details,
         )
     return InternalError(f"{said} ({type(error).__name__}, {state or 'no SQLSTATE'})")
 
 
 def cannot_connect(error: psycopg.Error, *, name: str) -> StoreUnavailable:
-    """No connection, for now or for good."""
+    """The error for a failed connection, temporary or permanent."""
     return StoreUnavailable(
         f"{name} cannot be reached: {_sentence(error)}",
         advice="Check that the server runs, and the user and the password of the URL."
-        if is_lasting(error)
+        if is_permanent(error)
         else "Check that the server runs and takes connections from here.",
         may_have_run=False,
     )
 
 
-def is_lasting(error: psycopg.Error) -> bool:
-    """Whether a failed connection would fail again, however long one waits."""
+def is_permanent(error: psycopg.Error) -> bool:
+    """Whether a failed connection would always fail again."""
     text = str(error)
-    return any(part in text for part in LASTING)
+    return any(part in text for part in PERMANENT)
 
 
 def _sentence(error: psycopg.Error) -> str:

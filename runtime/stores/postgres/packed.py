@@ -1,9 +1,9 @@
-"""Arrays in PostgreSQL's binary form, packed by column: a group of events is a few of them.
+"""Arrays in PostgreSQL's binary form. A group of events is a few of them, one for each column.
 
-psycopg packs a list element by element, each by a call of its own; a commit of thousands of
-events would spend most of its time there. The form is: number of dimensions, whether there are
-nulls, the elements' type, then the length and the lower bound of the one dimension, then each
-element after its length; all big-endian.
+psycopg packs a list with one call per element. A commit of thousands of events would spend most of
+its time there. The form, all big-endian: the number of dimensions, whether there are nulls, the
+type of the elements, the length and the lower bound of the one dimension, then each element after
+its length.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,12 +19,12 @@ __all__ = ["Packed", "big_integers", "blobs", "integers", "register", "texts"]
 
 HEAD: Final = Struct("!iiIii")
 LENGTH: Final = Struct("!i").pack
-BYTEA, INT8, INT4, TEXT = 17, 20, 23, 25  # the types' numbers in every PostgreSQL
+BYTEA, INT8, INT4, TEXT = 17, 20, 23, 25  # the numbers of the types, the same in every PostgreSQL
 EMPTY: Final = Struct("!iiI")
 
 
 class Packed:
-    """An array that is packed already. The statement casts it: `$1::bytea[]`."""
+    """A packed array. The statement casts it: `$1::bytea[]`."""
 
     __slots__ = ("data",)
 
@@ -50,7 +50,7 @@ def blobs(values: Sequence[bytes]) -> Packed:
 
 
 def texts(values: Iterable[str]) -> Packed:
-    """A `text[]`. Raises `UnicodeEncodeError` for what is no text, as half a surrogate pair."""
+    """A `text[]`. Raises `UnicodeEncodeError` for invalid text such as half a surrogate pair."""
     return _of_bytes([value.encode() for value in values], TEXT)
 
 

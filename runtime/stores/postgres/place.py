@@ -1,4 +1,4 @@
-"""Where a store is: a URL of PostgreSQL, and the schema in it that holds one log."""
+"""The place of a store: a PostgreSQL database, and the schema in it that holds one log."""
 
 import re
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ SCHEMA_DEFAULT: Final = "callboard"
 SCHEMA_NAME: Final = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
 SCHEMES: Final = ("postgresql://", "postgres://")
 Durability = Literal["full", "normal", "off"]
-# A peer whose machine is gone is noticed by TCP itself; a URL may say otherwise.
+# With these, TCP notices a peer whose machine is gone. A URL may override them.
 TCP: Final = {
     "keepalives_idle": "30",
     "keepalives_interval": "10",
@@ -29,22 +29,23 @@ class PostgresTimeouts:
     """Every wait for PostgreSQL is bounded by one of these; in seconds."""
 
     connect_s: float = 5.0
-    """One attempt to connect; libpq takes whole seconds, 2 at least."""
+    """One attempt to connect. libpq takes whole seconds, at least 2."""
     reconnect_s: float = 10.0
-    """Attempts to connect, with growing pauses, until the store counts as unavailable."""
+    """All attempts to connect, with growing pauses. Then the store counts as unavailable."""
     statement_s: float = 30.0
-    """One statement, ended by the server."""
+    """One statement. The server ends it."""
     lock_s: float = 10.0
-    """One wait for a lock, ended by the server."""
+    """One wait for a lock. The server ends it."""
     silence_s: float = 5.0
-    """What a server may take beyond `statement_s` to say so; then the connection is ended."""
+    """The server's extra time after `statement_s` to report the end. Then the client disconnects.
+    """
     borrow_s: float = 30.0
     """The wait for a connection while other threads use them all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A database, and a schema in it. Its text shows no password and no user."""
+    """A database, and a schema in it. Its text contains no password and no user."""
 
     conninfo: str
     schema: str
@@ -70,17 +71,17 @@ class Place:
         if not SCHEMA_NAME.fullmatch(schema):
             raise SpecError(
                 f"{schema!r} cannot be the schema of a store.",
-                advice="Take small letters, digits and underscores; 63 at most, no `pg_` before.",
+                advice="Use a-z, digits and underscores; at most 63 characters, not `pg_` first.",
             )
         try:
             others = "&".join("".join(option) for option in options if option[0] != "schema")
             given = conninfo_to_dict(f"{head}?{others}" if others else head)
         except psycopg.Error:
-            # libpq's own text repeats parts of the URL, the password among them.
+            # libpq's text repeats parts of the URL, even the password.
             raise SpecError(
                 "the URL of the PostgreSQL store cannot be read.",
-                advice="Check it by `psql URL`, without the option `schema`; characters such as "
-                "`@` and `/` in a password are written as %40 and %2F.",
+                advice="Check it by `psql URL`, without the option `schema`. Write characters like "
+                "`@` and `/` in a password as %40 and %2F.",
             ) from None
         parts = {key: str(value) for key, value in given.items() if value is not None}
         silence_ms = round((timeouts.statement_s + timeouts.silence_s) * 1_000)

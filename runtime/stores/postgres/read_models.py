@@ -1,4 +1,4 @@
-"""Read models in PostgreSQL: what an event changes, and how far the model is, in one statement."""
+"""Read models in PostgreSQL. One statement stores the changes and the position of a model."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
@@ -9,7 +9,7 @@ from .statements import after_prefix
 
 __all__ = ["PostgresReadModelStore"]
 
-# As in a commit of events: without a row of `moved` nothing is changed.
+# As in a commit of events: without a row of `moved` nothing changes.
 APPLY: Final = """
 WITH moved AS (
   INSERT INTO {s}.models AS old (model, position)
@@ -41,7 +41,7 @@ class PostgresReadModelStore(RowStore):
             "AND ($2::text = '' OR key > $2) "
             "AND ($4::text IS NULL OR key < $4) ORDER BY key LIMIT $5"
         ),
-        "switch": (
+        "promote": (
             "INSERT INTO {s}.model_names (name, model) VALUES ($1, $2) "
             "ON CONFLICT (name) DO UPDATE SET model = excluded.model"
         ),
@@ -62,9 +62,10 @@ class PostgresReadModelStore(RowStore):
     ) -> bool:
         """See `ReadModelStore.apply`.
 
-        Raises `CommitUnknown` when the connection breaks in it: `position` tells.
+        Raises `CommitUnknown` when the connection breaks meanwhile; `position` then shows the
+        outcome.
         """
-        # In the order of their keys, so that two that apply to one model never wait in a ring.
+        # Sorted by key, so that two transactions on one model cannot deadlock.
         kept = sorted((key, value) for key, value in changes.items() if value is not None)
         values = (
             model,
@@ -95,9 +96,9 @@ class PostgresReadModelStore(RowStore):
         rows = self._rows("items", model, after, prefix, after_prefix(prefix), max(limit, 0))
         return [(key, value) for key, value in rows]
 
-    def switch(self, name: str, model: str) -> None:
-        """See `ReadModelStore.switch`."""
-        self._rows("switch", name, model)
+    def promote(self, name: str, model: str) -> None:
+        """See `ReadModelStore.promote`."""
+        self._rows("promote", name, model)
 
     def meaning(self, name: str) -> str:
         """See `ReadModelStore.meaning`."""

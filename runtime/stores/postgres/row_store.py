@@ -1,4 +1,4 @@
-"""What the stores of rows in PostgreSQL have in common: a place, connections, and statements."""
+"""The base of the stores of rows in PostgreSQL: a place, connections, and statements."""
 
 from collections.abc import Mapping
 from typing import ClassVar, Final
@@ -13,7 +13,7 @@ CONNECTIONS_MAX: Final = 4
 
 
 class RowStore:
-    """A store that any number of threads use; its statements are `WORDS`, for its schema."""
+    """A store for any number of threads. Its statements are `WORDS`, in its schema."""
 
     WORDS: ClassVar[Mapping[str, str]] = {}
 

@@ -1,4 +1,4 @@
-"""The statements of an event log, each prepared by the server at its first use."""
+"""The statements of an event log. The server prepares each at its first use."""
 
 from typing import Final
 
@@ -10,8 +10,8 @@ EVENT: Final = (
     "e.position, s.name, e.version, e.id, e.kind, e.schema, e.data, e.metadata, e.recorded_at"
 )
 
-# Parts of one WITH see the same snapshot; `raised` gives a row, and so anything to keep, only
-# when the writer's row, once it is locked, still holds what the writer knows.
+# The parts of one WITH see the same snapshot. `raised` gives a row, and so lets the others insert,
+# only if the locked row of the writer still holds what the writer knows.
 COMMIT: Final = """
 WITH raised AS (
   UPDATE {s}.writer SET head = $2::bigint
@@ -33,7 +33,7 @@ SELECT count(*) FROM raised
 
 
 class Statements:
-    """The texts, with the name of one schema in them."""
+    """The statements for one schema."""
 
     def __init__(self, schema: str) -> None:
         def text(words: str) -> bytes:
@@ -89,9 +89,9 @@ class Statements:
 
 
 def after_prefix(prefix: str) -> str | None:
-    """The least text behind all that begin with `prefix`; None when there is none.
+    """The least text after all texts that begin with `prefix`; None when there is none.
 
-    Half a surrogate pair is no character of a text that PostgreSQL keeps.
+    It has no half surrogate pairs, which PostgreSQL cannot store.
     """
     while prefix:
         last = ord(prefix[-1]) + 1

@@ -1,4 +1,4 @@
-"""The primary store of states in PostgreSQL: one row a state, replaced by newer ones only."""
+"""States in PostgreSQL: one row per state. Only a newer version replaces it."""
 
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
@@ -13,7 +13,7 @@ __all__ = ["PostgresStateStore"]
 
 
 class PostgresStateStore(RowStore):
-    """See `StateStore`. What is done twice has the same outcome as what is done once."""
+    """See `StateStore`. All operations are idempotent."""
 
     WORDS: ClassVar[Mapping[str, str]] = {
         "upsert": (
@@ -32,8 +32,8 @@ class PostgresStateStore(RowStore):
     def upsert(self, table: str, rows: Sequence[StateRow]) -> list[bool]:
         """See `StateStore.upsert`.
 
-        Raises `CommitUnknown` when the connection breaks in it. Rows that were kept then
-        are not newer when they come again.
+        Raises `CommitUnknown` when the connection breaks meanwhile. On a repetition, rows that were
+        stored count as not newer.
         """
         if not rows:
             return []
@@ -49,7 +49,7 @@ class PostgresStateStore(RowStore):
                     self._upsert_wave(connection, table, rows, wave, newer)
             return newer
 
-        return self.connections.run(upsert, "keeping states", repeatable=False)
+        return self.connections.run(upsert, "storing states", repeatable=False)
 
     def _upsert_wave(
         self,
@@ -59,8 +59,7 @@ class PostgresStateStore(RowStore):
         wave: Sequence[int],
         newer: list[bool],
     ) -> None:
-        # In the order of their ids: two that keep the same rows wait for each other, and never
-        # both for the other.
+        # Sorted by id, so that two writers of the same rows cannot deadlock.
         ordered = sorted((rows[index] for index in wave), key=lambda row: row.id)
         found = connection.rows(
             self.sql["upsert"],
@@ -88,12 +87,12 @@ class PostgresStateStore(RowStore):
         """See `StateStore.delete`."""
         self.connections.run(
             lambda connection: connection.rows(self.sql["delete"], table, texts(sorted(ids))),
-            "forgetting states",
+            "deleting states",
         )
 
 
 def _waves(rows: Sequence[StateRow]) -> list[list[int]]:
-    """Indices of rows such that no wave holds an id twice: one statement takes each id once."""
+    """Indices of rows in waves without a repeated id: a statement takes each id only once."""
     seen: dict[str, int] = {}
     waves: list[list[int]] = []
     for index, row in enumerate(rows):

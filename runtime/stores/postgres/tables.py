@@ -1,8 +1,7 @@
-"""The tables of a store, and how those of an earlier release are brought forward.
+"""The tables of a store, and the migration of tables of earlier releases.
 
-Each step leads from one version to the next; all that are missing are made in one
-transaction, so that a store is never half of a version. An advisory lock lets one process do
-it while others wait.
+Each step leads from one version to the next. All missing steps run in one transaction, so that a
+store is never between two versions. An advisory lock lets one process migrate while others wait.
 """
 
 import zlib
@@ -19,8 +18,8 @@ from .connections import Connections
 
 __all__ = ["STEPS", "check_tables", "open_tables", "statement"]
 
-# A stream's number is the position of its first event: no sequence, and no gap in one.
-# The writer's row changes in each commit; the room beside it lets that happen in one page.
+# A stream's number is the position of its first event, so no sequence is needed. The writer's row
+# changes with each commit; the free space next to it lets that happen in one page.
 FIRST: Final = """
 CREATE TABLE {s}.about (
   only_one boolean PRIMARY KEY DEFAULT true CHECK (only_one),
@@ -91,27 +90,27 @@ CREATE TABLE {s}.model_names (
 """
 
 STEPS: Final = (FIRST,)
-"""The step at i leads from version i to i + 1."""
+"""The step with index i leads from version i to i + 1."""
 
 OLDEST: Final = 0
-"""The oldest version that the steps lead from; 0 is an empty schema."""
+"""The oldest version that can be migrated; 0 is an empty schema."""
 
 UNDEFINED: Final = frozenset({"3F000", "42P01"})  # no such schema, no such table
 DUPLICATE_TABLE: Final = "42P07"
 
 
 def statement(text: str, schema: str) -> bytes:
-    """The text with its schema's name, which `Place` has checked."""
+    """The statement with the name of its schema, which `Place` has checked."""
     return text.replace("{s}", f'"{schema}"').encode()
 
 
 def open_tables(
     connections: Connections, *, steps: Sequence[str] = STEPS, oldest: int = OLDEST
 ) -> None:
-    """Make the tables, or bring them forward to the last step.
+    """Create the tables, or migrate them to the last step.
 
-    Raises `StoreTooNew`, `StoreTooOld`, and what `Connections.run` raises. A store that is as
-    it should be is only looked at, so that a role which may only read can open it.
+    Raises `StoreTooNew`, `StoreTooOld`, and what `Connections.run` raises. If the version is right,
+    this only reads, so that a read-only role can open the store.
     """
     schema = connections.place.schema
     found = connections.run(lambda connection: _version(connection, schema), "opening")
@@ -124,7 +123,7 @@ def open_tables(
 
 
 def check_tables(connections: Connections) -> None:
-    """See that this release can read the tables, and change nothing.
+    """Check that this release can read the tables, and change nothing.
 
     Raises what `open_tables` does, and `StoreUnavailable` when there are none.
     """
@@ -132,8 +131,8 @@ def check_tables(connections: Connections) -> None:
     found = connections.run(lambda connection: _version(connection, schema), "opening")
     if found is None:
         raise StoreUnavailable(
-            f"{name} has no tables so far.",
-            advice="Look again when its writer has started, or name another `?schema=...`.",
+            f"{name} has no tables yet.",
+            advice="Try again when its writer has started, or name another `?schema=...`.",
             may_have_run=False,
         )
     _check(name, found, len(STEPS), OLDEST)
@@ -165,7 +164,7 @@ def _bring_forward(
         assert row is not None
         if not row[0]:
             connection.execute(statement("CREATE SCHEMA {s}", schema))
-        # Another process may have done all of it while this one has waited for the lock.
+        # Another process may have done it while this one waited for the lock.
         version = (_version(connection, schema) or 0) if row[1] else 0
         _check(place.shown, version, len(steps), oldest)
         if version == len(steps):
@@ -175,8 +174,8 @@ def _bring_forward(
                 connection.execute(statement(step, schema))
         except psycopg.errors.DuplicateTable:
             raise SpecError(
-                f"{place.shown}: the schema holds other tables of the same names.",
-                advice="Name a schema of its own: `?schema=…`.",
+                f"{place.shown}: the schema has other tables of the same names.",
+                advice="Name another schema: `?schema=…`.",
             ) from None
         connection.execute(statement("UPDATE {s}.about SET version = $1", schema), (len(steps),))
 
@@ -190,7 +189,7 @@ def _check(name: str, found: int, newest: int, oldest: int) -> None:
         )
     if found < oldest:
         raise StoreTooOld(
-            f"{name} has version {found}; this release brings {oldest} and later forward.",
+            f"{name} has version {found}; this release migrates {oldest} and later.",
             advice="Make a copy, then run `callboard store migrate URL` with the release of "
             "Callboard before this one.",
             may_have_run=False,

@@ -1,4 +1,4 @@
-"""Stores in one SQLite file each, in WAL mode."""
+"""Stores in SQLite files, in WAL mode."""
 
 from .events import SqliteEventStore
 from .read_models import SqliteReadModelStore

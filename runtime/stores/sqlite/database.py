@@ -1,8 +1,8 @@
-"""One SQLite file and its connections: one to write, and one to read for each thread.
+"""One SQLite file and its connections: one writes, and each thread has one to read.
 
-WAL mode: readers see the last commit and never wait for the writer, nor it for them. What a
-commit survives is the durability: `full` syncs the log at each commit (loss of power), `normal`
-only at checkpoints (the end of any process), `off` never.
+In WAL mode readers see the last commit. Readers and the writer never wait for each other. The
+durability says what a commit survives: `full` syncs the log at each commit (survives a loss of
+power), `normal` only at checkpoints (survives the end of any process), `off` never.
 """
 
 import logging
@@ -17,7 +17,7 @@ from typing import Any, Final
 from callboard.messages.core.errors import SpecError
 from callboard.messages.storage.errors import StoreDamaged, StoreUnavailable
 
-from .faults import fault_of, told
+from .faults import fault_of, translate_errors
 from .schema import bring_forward, check_tables
 from .tail import NOTHING, Tail, log_of, tail_of
 
@@ -26,18 +26,18 @@ __all__ = ["DURABILITIES", "Database"]
 LOGGER: Final = logging.getLogger("callboard.stores")
 DURABILITIES: Final = {"full": "FULL", "normal": "NORMAL", "off": "OFF"}
 BUSY_S: Final = 5.0
-"""How long to wait for a lock that another process holds."""
-BUSY_LOOK_S: Final = 0.01
+"""The longest wait for a lock of another process."""
+BUSY_RETRY_S: Final = 0.01
 CHECKPOINT_PAGES: Final = 4_000
-"""Pages in the log after which a commit moves them into the file: about 16 MB."""
+"""Pages in the log, about 16 MB, after which a commit moves them into the file."""
 LOG_BYTES_KEPT: Final = 64 * 2**20
 CACHE_KIB: Final = 16_384
 
 
 class Database:
-    """Opens a file, and makes every error one of ours. Made once for each store.
+    """Opens a file, and translates every error of SQLite. One object for each store.
 
-    With `reads_only` it never makes a file, never changes one, and never waits for its writer.
+    With `reads_only` it never creates or changes a file, and never waits for the writer.
     """
 
     def __init__(
@@ -65,18 +65,19 @@ class Database:
         self._writer: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
         self._found_log: bool | None = None
-        """Whether there was a log when the first connection was made."""
+        """Whether there was a log before the first connection."""
         self._is_closed = False
 
     def open(self) -> None:
-        """Make the file and its tables, or bring them forward; see `schema.bring_forward`.
+        """Create the file and its tables, or migrate them; see `schema.bring_forward`.
 
-        To read only, it must be there: raises `StoreUnavailable`, and what `check_tables` does.
+        With `reads_only` the file must exist: raises `StoreUnavailable`, and what `check_tables`
+        raises.
         """
         if self._reads_only:
             if not self.path.is_file():
-                raise StoreUnavailable(f"{self.name}: there is no such file.")
-            with told(self.name):
+                raise StoreUnavailable(f"{self.name}: no such file.")
+            with translate_errors(self.name):
                 check_tables(self.reader(), self.name)
             return
         try:
@@ -85,14 +86,14 @@ class Database:
             raise StoreUnavailable(
                 f"{self.name}: {error}.", advice="Name another folder."
             ) from error
-        with told(self.name):
+        with translate_errors(self.name):
             writer = self.writer()
             bring_forward(writer, self.name)
 
     # --- connections ---------------------------------------------------------------------------
 
     def writer(self) -> sqlite3.Connection:
-        """The one connection that writes; used by one thread at a time."""
+        """The connection that writes. One thread at a time uses it."""
         self._check_file()
         if self._writer is None:
             self._writer = self._connect()
@@ -101,7 +102,7 @@ class Database:
         return self._writer
 
     def _check_file(self) -> None:
-        """A file that was removed still takes writes, and loses them: look before each."""
+        """Check before each write that the file still exists: a removed file loses writes."""
         if self._identity is None:
             return
         try:
@@ -111,18 +112,18 @@ class Database:
         except OSError:
             pass
         raise StoreUnavailable(
-            f"{self.name}: the file was removed or replaced while it is in use.",
-            advice="Bring it back from a copy and start again: nothing more is written.",
+            f"{self.name}: the file was removed or replaced during use.",
+            advice="Restore it from a copy and start again. Nothing more is written.",
         )
 
     def drop_writer(self) -> None:
-        """Let go of a connection that cannot be trusted any more."""
+        """Close a connection in an unknown state."""
         writer, self._writer = self._writer, None
         if writer is not None:
             self._forget(writer)
 
     def reader(self) -> sqlite3.Connection:
-        """This thread's connection to read."""
+        """This thread's connection for reading."""
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             connection = self._connect()
@@ -156,7 +157,7 @@ class Database:
         mode = self._begin_log(connection)
         if mode != "wal":
             raise StoreUnavailable(
-                f"{self.name}: the file system does not carry a write-ahead log ({mode}).",
+                f"{self.name}: the file system does not support a write-ahead log ({mode}).",
                 advice="Put the file on a local disk.",
             )
         for pragma in (
@@ -167,17 +168,17 @@ class Database:
             connection.execute(f"PRAGMA {pragma}")
 
     def _begin_log(self, connection: sqlite3.Connection) -> str:
-        """Ask for a log, for as long as a lock is waited for elsewhere; gives the mode."""
+        """Switch to a log, and return the mode. Waits as long as for any other lock."""
         deadline_s = time.monotonic() + self._busy_s
         while True:
             try:
                 (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
             except sqlite3.OperationalError as error:
-                # Several who make one file at once: SQLite does not wait here, so we do.
+                # Several processes create one file. SQLite does not wait here, so this loop does.
                 is_busy = error.sqlite_errorname.startswith("SQLITE_BUSY")
                 if not is_busy or time.monotonic() >= deadline_s:
                     raise
-                time.sleep(BUSY_LOOK_S)
+                time.sleep(BUSY_RETRY_S)
             else:
                 return str(mode)
 
@@ -190,36 +191,36 @@ class Database:
         except sqlite3.Error as error:
             LOGGER.warning("%s: a connection does not close: %s", self.name, error)
 
-    # --- looking ---------------------------------------------------------------------------------
+    # --- reading ---------------------------------------------------------------------------------
 
     def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[Any]:
-        """What a query gives."""
-        with told(self.name):
+        """The rows of a query."""
+        with translate_errors(self.name):
             return self.reader().execute(statement, parameters).fetchall()
 
     def tail(self) -> Tail:
-        """What of the log was cut off when the file was opened after a crash."""
-        with told(self.name):
+        """The uncommitted end of the log, which SQLite cut off after a crash."""
+        with translate_errors(self.name):
             writer = self.writer()
             writer.execute("SELECT count(*) FROM sqlite_master").fetchone()
             if not self._found_log:
                 return NOTHING
             try:
-                # A checkpoint tells how many frames it has found, whatever it could move.
+                # A checkpoint returns the number of frames, even if it moves none.
                 _, taken, _ = writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             except sqlite3.Error:
-                return NOTHING  # It cannot write; whoever writes next is told why.
+                return NOTHING  # It cannot write. The next write raises the reason.
         tail = tail_of(self.path, taken)
         if tail.bytes:
             LOGGER.warning(
-                "%s: %d bytes at the end of its log were not committed (a write was torn, or its "
-                "process ended in it); they are cut off.", self.name, tail.bytes,
+                "%s: %d bytes at the end of its log were not committed (a torn write, or the "
+                "end of its process); they are cut off.", self.name, tail.bytes,
             )  # fmt: skip
         return tail
 
     def check(self) -> None:
-        """Read everything; raises `StoreDamaged` with what SQLite finds."""
-        with told(self.name):
+        """Read the whole file. Raises `StoreDamaged` with the findings of SQLite."""
+        with translate_errors(self.name):
             found = [row[0] for row in self.reader().execute("PRAGMA integrity_check(20)")]
         if found != ["ok"]:
             raise StoreDamaged(
@@ -230,7 +231,7 @@ class Database:
     # --- transactions ----------------------------------------------------------------------------
 
     def begin(self) -> sqlite3.Connection:
-        """Begin to write; `commit` or `roll_back` must follow."""
+        """Begin a transaction that writes. `commit` or `roll_back` must follow."""
         try:
             writer = self.writer()
             writer.execute("BEGIN IMMEDIATE")
@@ -239,7 +240,7 @@ class Database:
         return writer
 
     def commit(self, writer: sqlite3.Connection) -> None:
-        """Make it durable, as the durability says."""
+        """Commit, with the durability of this store."""
         try:
             writer.execute("COMMIT")
         except sqlite3.Error as error:
@@ -248,7 +249,7 @@ class Database:
             raise failed from error
 
     def roll_back(self, writer: sqlite3.Connection) -> None:
-        """Nothing of it has happened."""
+        """Undo the transaction."""
         try:
             if writer.in_transaction:
                 writer.execute("ROLLBACK")
@@ -256,7 +257,7 @@ class Database:
             self.drop_writer()
 
     def close(self) -> None:
-        """Close all connections; may be called twice."""
+        """Close all connections. May be called twice."""
         self._is_closed = True
         self._writer = None
         with self._lock:
@@ -268,6 +269,6 @@ class Database:
                 LOGGER.warning("%s: a connection does not close: %s", self.name, error)
 
     def size_bytes(self) -> int:
-        """The file, and the log beside it."""
+        """The size of the file and its log."""
         log = self.path.with_name(self.path.name + "-wal")
         return sum(os.stat(each).st_size for each in (self.path, log) if each.exists())  # noqa: PTH116 - as short as it gets

@@ -1,11 +1,11 @@
 """An event log in an SQLite file.
 
-The writer knows what its last commit left (the head, and the versions of the streams it has
-written), because nobody else writes while its epoch stands; the epoch is checked in the same
-transaction. So a group costs one statement for some thousand events, and no query.
+The writer knows the log after its last commit (the head, and the versions of the streams that it
+wrote), because no other process writes while its epoch stands. Each transaction checks the epoch.
+So a group costs one statement for some thousand events, and no query.
 
-An id that is there already shows by its unique index: the group is rolled back and planned
-again, with what the log knows about its ids.
+A repeated id violates its unique index. The group is then rolled back and planned again, with the
+places of its ids in the log.
 """
 
 import sqlite3
@@ -20,7 +20,7 @@ from callboard.messages.storage.events import Append, Appended, RecordedEvent, S
 
 from ..rules import EVENT_BYTES_MAX
 from .database import Database
-from .faults import fault_of, told
+from .faults import fault_of, translate_errors
 from .group import Group, Place, Standing
 
 __all__ = ["SqliteEventStore"]
@@ -35,7 +35,7 @@ EVENT: Final = (
 class SqliteEventStore:
     """An `EventStore`. `event_bytes_max` bounds the data and metadata of one event.
 
-    With `reads_only` the file must be there, and nothing of it is changed.
+    With `reads_only` the file must exist, and stays unchanged.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class SqliteEventStore:
         database.tail()
         writer = database.begin()
         try:
-            with told(self.name):
+            with translate_errors(self.name):
                 writer.execute("UPDATE writer SET epoch = epoch + 1, owner = ?", (owner,))
                 (epoch,) = writer.execute("SELECT epoch FROM writer").fetchone()
         except BaseException:
@@ -86,13 +86,13 @@ class SqliteEventStore:
         except BaseException:
             self._standing.forget()
             raise
-        assert outcomes is not None, "an id came from nowhere"
+        assert outcomes is not None, "all ids are known here"
         return outcomes
 
     def _commit(
         self, appends: Sequence[Append], known: Mapping[bytes, Place] | None
     ) -> list[Appended | CallboardError] | None:
-        """What became of them; None when it takes what the log knows about their ids."""
+        """The outcomes; None when the decision needs the places of the ids in the log."""
         database = self._database
         writer = database.begin()
         try:
@@ -123,7 +123,7 @@ class SqliteEventStore:
             database.roll_back(writer)
             raise
         database.commit(writer)
-        self._standing.moved(group.head)
+        self._standing.commit(group.head)
         return cast("list[Appended | CallboardError]", outcomes)
 
     def _check_epoch(self, writer: sqlite3.Connection) -> None:
@@ -222,8 +222,8 @@ class SqliteEventStore:
         self._write("DELETE FROM snapshots WHERE stream = ?", (stream,))
 
     def _write(self, statement: str, parameters: Sequence[Any]) -> None:
-        """Beside the writer: on a connection of its own, so by any thread."""
-        with told(self.name):
+        """Write on this thread's own connection, next to the writer. Any thread may call it."""
+        with translate_errors(self.name):
             reader = self._database.reader()
             reader.execute("PRAGMA query_only = OFF")
             try:
@@ -232,11 +232,11 @@ class SqliteEventStore:
                 reader.execute("PRAGMA query_only = ON")
 
     def check(self) -> None:
-        """Read the whole file; raises `StoreDamaged`."""
+        """Read the whole file. Raises `StoreDamaged`."""
         self._database.check()
 
     def size_bytes(self) -> int:
-        """What it takes on disk."""
+        """Its size on disk."""
         return self._database.size_bytes()
 
     def close(self) -> None:

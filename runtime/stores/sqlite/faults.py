@@ -1,4 +1,4 @@
-"""What SQLite's errors mean here, and what to do about each."""
+"""The errors of SQLite as errors of stores, with advice."""
 
 import contextlib
 import resource
@@ -15,11 +15,11 @@ from callboard.messages.storage.errors import (
     StoreUnavailable,
 )
 
-__all__ = ["fault_of", "told"]
+__all__ = ["fault_of", "translate_errors"]
 
 
 def fault_of(name: str, error: sqlite3.Error, *, committing: bool = False) -> CallboardError:
-    """The error that says it in our words; `committing` when the transaction may stand."""
+    """The store's error. `committing` says that the transaction may have been committed."""
     code = getattr(error, "sqlite_errorname", "") or ""
     text = f"{name}: {error} ({code or type(error).__name__})."
     failed: StoreFailed
@@ -37,20 +37,21 @@ def _what(name: str, code: str) -> tuple[type[StoreFailed], str]:
     if kind == "FULL" or (code == "SQLITE_IOERR_WRITE" and _is_limited()):
         return StoreFull, "Make room on the disk; nothing was changed."
     if kind in ("READONLY", "PERM", "AUTH"):
-        return StoreReadOnly, "Make file and folder writable, or name others."
+        return StoreReadOnly, "Make the file and its folder writable, or name another file."
     if kind in ("CORRUPT", "NOTADB"):
         path = name.removeprefix("sqlite ")
-        return StoreDamaged, (
-            f"Keep a copy, look with `callboard store check {path}`, restore a backup."
-        )
+        return StoreDamaged, (f"Keep a copy, run `callboard store check {path}`, restore a backup.")
     if kind in ("BUSY", "LOCKED"):
-        return StoreLocked, ("Another process holds its lock: look with `fuser` who has it open.")
-    return StoreUnavailable, "Look whether file, folder and disk are there."
+        return (
+            StoreLocked,
+            "Another process holds the lock. `fuser` shows which processes have the file open.",
+        )
+    return StoreUnavailable, "Check that the file, its folder and the disk exist."
 
 
 @contextlib.contextmanager
-def told(name: str) -> Iterator[None]:
-    """Let errors of SQLite come out in our words."""
+def translate_errors(name: str) -> Iterator[None]:
+    """Raise errors of SQLite as errors of stores."""
     try:
         yield
     except sqlite3.Error as error:
@@ -58,6 +59,6 @@ def told(name: str) -> Iterator[None]:
 
 
 def _is_limited() -> bool:
-    """Whether this process may not write files of any size: SQLite tells no more than "I/O"."""
+    """Whether this process has a limit on file sizes. SQLite itself only reports "I/O"."""
     soft, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
     return soft != resource.RLIM_INFINITY

@@ -1,8 +1,8 @@
 """The appends of one transaction: decided one after another, inserted together.
 
-Every event of the log passes here, so there are plain loops and locals, and no objects of its
-own. As long as nothing is known about ids, none is looked at: the index over them refuses what
-is there already, also twice within one group, and then the group is planned again.
+Every event of the log passes here, so this code uses plain loops and locals, and no objects per
+event. It looks up no ids at first. Their unique index refuses a repeated id, also within one
+group, and then the group is planned again.
 """
 
 import sqlite3
@@ -17,14 +17,14 @@ from ..rules import check_sizes, reused_id, wrong_version
 __all__ = ["Group", "Place", "Standing"]
 
 COLUMNS: Final = 8
-"""Of one event, besides the time that it shares with the whole statement."""
+"""Parameters of one event, without the time, which the whole statement shares."""
 ROWS: Final = (1, 8, 64, 512, 4_095)
-"""Events of one statement: few texts of statements, which SQLite prepares once. It takes 32,766
+"""Events of one statement: few statements, which SQLite prepares once. The limit is 32,766
 parameters."""
 STREAMS_KNOWN: Final = 100_000
 
 Place = tuple[int, str, int]
-"""Where an event of a given id stands: position, stream, version in it."""
+"""The place of an event: position, stream, version in the stream."""
 
 Stream = tuple[int, int, bytes]
 """A stream's number and version, and the id of its last event."""
@@ -32,7 +32,7 @@ Stream = tuple[int, int, bytes]
 NEW: Final[Stream] = (0, 0, b"")
 
 NONE: Final = bytearray()
-"""No metadata. Python's module looks for an adapter of each `bytes`, and of no `bytearray`."""
+"""No metadata. The `sqlite3` module searches an adapter for `bytes`, but not for `bytearray`."""
 
 
 def _insert_of(count: int) -> str:
@@ -45,22 +45,22 @@ INSERTS: Final = {count: _insert_of(count) for count in ROWS}
 
 
 class Standing:
-    """What the writer knows of the log, while nobody else writes it."""
+    """The writer's knowledge of the log, valid while no other process writes it."""
 
     def __init__(self) -> None:
         self.head: int | None = None
-        """None: to be read again."""
+        """None: unknown, and to be read."""
         self.streams: Final[dict[str, Stream]] = {}
         self.kinds: Final[dict[str, int]] = {}
 
     def forget(self) -> None:
-        """The last transaction did not happen, or somebody else has written."""
+        """Forget everything: a transaction failed, or another process has written."""
         self.head = None
         self.streams.clear()
         self.kinds.clear()
 
-    def look(self, writer: sqlite3.Connection) -> int:
-        """The head."""
+    def read_head(self, writer: sqlite3.Connection) -> int:
+        """The head, read if it is unknown."""
         if self.head is None:
             (self.head,) = writer.execute(
                 "SELECT coalesce(max(position), 0) FROM events"
@@ -69,7 +69,7 @@ class Standing:
         return self.head
 
     def stream(self, writer: sqlite3.Connection, name: str) -> Stream:
-        """A stream that was not known so far; `NEW` when there is none."""
+        """Read an unknown stream; `NEW` when it does not exist."""
         row = writer.execute(
             "SELECT s.id, coalesce(e.version, 0), coalesce(e.id, x'') "
             "FROM streams s LEFT JOIN events e ON e.stream = s.id "
@@ -82,22 +82,22 @@ class Standing:
         return row  # type: ignore[no-any-return] # the columns of a `Stream`
 
     def kind(self, writer: sqlite3.Connection, name: str) -> int:
-        """The number of a kind that was not known so far."""
+        """Read or create the number of an unknown kind."""
         writer.execute("INSERT OR IGNORE INTO kinds (name) VALUES (?)", (name,))
         number: int
         (number,) = writer.execute("SELECT id FROM kinds WHERE name = ?", (name,)).fetchone()
         self.kinds[name] = number
         return number
 
-    def moved(self, head: int) -> None:
-        """A transaction is durable."""
+    def commit(self, head: int) -> None:
+        """Take over the head of a durable transaction."""
         self.head = head
         if len(self.streams) > STREAMS_KNOWN:
             self.streams.clear()
 
 
 class Group:
-    """Decides for one transaction. `known` holds the log's places of its ids, once asked for."""
+    """Decides about one transaction. `known` holds the places of its ids in the log, if read."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class Group:
         event_bytes_max: int,
         now: float,
     ) -> None:
-        self.head = standing.look(writer)
+        self.head = standing.read_head(writer)
         self._standing = standing
         self._streams = standing.streams
         self._kinds = standing.kinds
@@ -119,7 +119,7 @@ class Group:
         self._now = now
 
     def add(self, append: Append) -> Appended | CallboardError | None:
-        """Its outcome; None when the log must be asked about its ids first."""
+        """The outcome of an append; None when the decision needs a lookup of its ids."""
         name, events, expected, follows = append
         places = self._places
         if places is not None and any(event.id in places for event in events):
@@ -130,14 +130,14 @@ class Group:
             if refused is not None:
                 return refused
         if expected not in (ANY, version) or (follows and follows != last):
-            # It may be one that came before: then its ids are there.
+            # It may be a repeat. Then its ids are in the log.
             return None if places is None else wrong_version(append, version)
         number = number or self._make_stream(name)
         parameters, kinds, bytes_max = self._parameters, self._kinds, self._event_bytes_max
         first = head = self.head + 1
         for last, kind, data, schema, metadata in events:
             if len(last) != EVENT_ID_BYTES or len(data) + len(metadata) > bytes_max:
-                # Those of its events before this one are no more.
+                # Drop the earlier events of this append.
                 del parameters[len(parameters) - (head - first) * COLUMNS :]
                 return check_sizes(append, bytes_max)
             version += 1
@@ -154,13 +154,13 @@ class Group:
         return Appended(first, head, version)
 
     def _make_stream(self, name: str) -> int:
-        # Not before its first event is sure to come: a refused one names none.
+        # Only for a valid append: a refused one creates no stream.
         number = self._writer.execute("INSERT INTO streams (name) VALUES (?)", (name,)).lastrowid
         assert number is not None
         return number
 
     def insert(self) -> None:
-        """Write all of it, in few large statements."""
+        """Write all events, in few large statements."""
         parameters, now, at = self._parameters, self._now, 0
         for count in reversed(ROWS):
             width = count * COLUMNS

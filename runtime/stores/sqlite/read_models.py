@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Final
 
 from .database import Database
-from .faults import told
+from .faults import translate_errors
 
 __all__ = ["SqliteReadModelStore"]
 
 KEYS_AT_ONCE: Final = 10_000
 ROWS_AT_ONCE: Final = 500
-"""Values of one statement: one step of SQLite, which lets go of the interpreter meanwhile."""
+"""Values of one statement. SQLite releases the interpreter lock during a statement."""
 
 
 class SqliteReadModelStore:
-    """A `ReadModelStore`; several may share one file, also with an event store."""
+    """A `ReadModelStore`. Several stores may share one file, also with an event store."""
 
     def __init__(self, path: str | Path, *, durability: str = "full") -> None:
         self._database = Database(path, durability=durability)
@@ -71,14 +71,14 @@ class SqliteReadModelStore:
             (model, prefix, after, len(prefix), prefix, limit),
         )
         if not after and not prefix:
-            # A key may be empty, and nothing is behind an `after` that was not given.
+            # `key > ''` excludes the empty key, which is a valid key.
             empty = self.get_many(model, [""])[0]
             if empty is not None:
                 rows = [("", empty), *rows][:limit]
         return rows
 
-    def switch(self, name: str, model: str) -> None:
-        """See `ReadModelStore.switch`."""
+    def promote(self, name: str, model: str) -> None:
+        """See `ReadModelStore.promote`."""
         with self._transaction() as writer:
             writer.execute("INSERT OR REPLACE INTO meanings VALUES (?, ?)", (name, model))
 
@@ -102,12 +102,12 @@ class SqliteReadModelStore:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Write, one thread after another: there is one connection to write with."""
+        """A transaction that writes. Threads take turns, because one connection writes."""
         database = self._database
         with self._writing:
             writer = database.begin()
             try:
-                with told(self.name):
+                with translate_errors(self.name):
                     yield writer
             except BaseException:
                 database.roll_back(writer)
@@ -116,7 +116,7 @@ class SqliteReadModelStore:
 
 
 def _move(writer: sqlite3.Connection, model: str, before: int, after: int) -> bool:
-    """Whether the model stood at `before`; it stands at `after` now."""
+    """Move the model from position `before` to `after`. False if it was at another position."""
     if before == 0:
         writer.execute("INSERT OR IGNORE INTO models (name, position) VALUES (?, 0)", (model,))
     moved = writer.execute(

@@ -1,7 +1,7 @@
-"""The tables, and how those of an earlier release are brought forward.
+"""The tables, and their migration from earlier releases.
 
-The version stands in `user_version`, and `application_id` says that a file is ours. A migration
-happens in one transaction: a file is at one version or at the next.
+`user_version` holds the version, and `application_id` marks a file of Callboard. A migration is one
+transaction: a file is never between two versions.
 
 | version | what it has |
 |---|---|
@@ -23,11 +23,11 @@ from callboard.messages.storage.errors import (
 __all__ = ["APPLICATION_ID", "SCHEMA", "bring_forward", "check_tables", "create"]
 
 APPLICATION_ID: Final = 0x43424F44
-"""Says "CBOD" in a file's header."""
+""""CBOD" in the header of a file."""
 
 SCHEMA: Final = 2
 OLDEST: Final = 1
-"""From here on a file is brought forward when it is opened."""
+"""The oldest version that is migrated on opening."""
 
 VERSION_1: Final = (
     "CREATE TABLE writer (one INTEGER PRIMARY KEY CHECK (one = 1), epoch INTEGER, owner TEXT)",
@@ -53,11 +53,11 @@ VERSION_1: Final = (
 STEPS: Final[Mapping[int, Sequence[str]]] = {
     1: ("CREATE INDEX events_by_kind ON events (kind, position)",),
 }
-"""What leads from each version to the next."""
+"""The statements that lead from each version to the next."""
 
 
 def create(connection: sqlite3.Connection) -> None:
-    """Make all tables in a new file, in the transaction that is open."""
+    """Create all tables in a new file, in the open transaction."""
     for statement in (*VERSION_1, *(each for step in STEPS.values() for each in step)):
         connection.execute(statement)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -65,7 +65,7 @@ def create(connection: sqlite3.Connection) -> None:
 
 
 def version_of(connection: sqlite3.Connection, name: str) -> int:
-    """The version of the tables; 0 when there are none. Raises `StoreDamaged` for others' files."""
+    """The version of the tables; 0 without tables. Raises `StoreDamaged` for a foreign file."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -79,7 +79,7 @@ def version_of(connection: sqlite3.Connection, name: str) -> int:
 
 
 def bring_forward(connection: sqlite3.Connection, name: str) -> None:
-    """Make or migrate the tables. Raises `StoreTooNew`, `StoreTooOld`, `StoreDamaged`."""
+    """Create or migrate the tables. Raises `StoreTooNew`, `StoreTooOld`, `StoreDamaged`."""
     if version_of(connection, name) == SCHEMA:
         return
     connection.execute("BEGIN IMMEDIATE")
@@ -101,14 +101,14 @@ def bring_forward(connection: sqlite3.Connection, name: str) -> None:
 
 
 def check_tables(connection: sqlite3.Connection, name: str) -> None:
-    """See that this release can read the tables, and change nothing.
+    """Check that this release can read the tables, and change nothing.
 
-    Raises what `bring_forward` does, and `StoreUnavailable` when there are none.
+    Raises what `bring_forward` raises, and `StoreUnavailable` when there are none.
     """
     version = version_of(connection, name)
     if version == 0:
         raise StoreUnavailable(
-            f"{name} has no tables so far.", advice="Look again when its writer has started."
+            f"{name} has no tables yet.", advice="Try again when its writer has started."
         )
     _check(version, name)
 
@@ -117,7 +117,7 @@ def _check(version: int, name: str) -> None:
     if version > SCHEMA:
         raise StoreTooNew(
             f"{name} has tables of version {version}; this release knows {SCHEMA}.",
-            advice="Use the release of Callboard that wrote it. Nothing was changed.",
+            advice="Use the release of Callboard that wrote it. Nothing has changed.",
         )
     if version < OLDEST:
         raise StoreTooOld(

@@ -7,16 +7,16 @@ from typing import Final
 from callboard.messages.storage.stores import StateRow
 
 from .database import Database
-from .faults import told
+from .faults import translate_errors
 
 __all__ = ["SqliteStateStore"]
 
 IDS_AT_ONCE: Final = 10_000
-"""Parameters of one query; SQLite takes 32,766."""
+"""Parameters of one query. SQLite's limit is 32,766."""
 
 
 class SqliteStateStore:
-    """A `StateStore`; several may share one file."""
+    """A `StateStore`. Several stores may share one file."""
 
     def __init__(self, path: str | Path, *, durability: str = "full") -> None:
         self._database = Database(path, durability=durability)
@@ -32,7 +32,7 @@ class SqliteStateStore:
         writer = database.begin()
         newer: list[bool] = []
         try:
-            with told(self.name):
+            with translate_errors(self.name):
                 for row in rows:
                     cursor = writer.execute(
                         "INSERT INTO states VALUES (?, ?, ?, ?) ON CONFLICT (kind, id) DO UPDATE "
@@ -65,7 +65,7 @@ class SqliteStateStore:
         database = self._database
         writer = database.begin()
         try:
-            with told(self.name):
+            with translate_errors(self.name):
                 writer.executemany(
                     "DELETE FROM states WHERE kind = ? AND id = ?", [(table, id_) for id_ in ids]
                 )

@@ -1,13 +1,13 @@
-"""What a crash left at the end of a write-ahead log.
+"""The remains of a crash at the end of a write-ahead log.
 
-SQLite finds a torn write by its checksum and goes on from the last commit before it, without a
-word. Here it is counted: what stands behind the frames that SQLite has taken up, unless its salt
-says that an earlier round of the log has left it. The format is part of SQLite's documentation
+SQLite finds a torn write by its checksum and silently continues from the last commit before it.
+This module counts the bytes after the frames that SQLite has accepted, except those whose salt
+shows that they are from an earlier round of the log. The format is part of SQLite's documentation
 (https://www.sqlite.org/walformat.html).
 
-SQLite is asked for its number. It stands in the index beside the log too, but whoever opens and
-closes that file loses the locks that SQLite has on it in this process, and then the next process
-that comes empties the index under the feet of all others.
+The number of frames comes from a query to SQLite. The index file next to the log has it too, but a
+process that opens and closes that file loses the locks that SQLite has on it there. The next
+process would then empty the index while others use it.
 """
 
 import struct
@@ -19,31 +19,31 @@ __all__ = ["NOTHING", "Tail", "log_of", "tail_of"]
 LOG_HEADER: Final = struct.Struct(">8I")
 FRAME_HEADER: Final = struct.Struct(">6I")
 ROUNDS_MAX: Final = 2**24
-"""Rounds of a log of which something may be left. The first salt grows by one with each; what a
-torn write leaves there is any number, so that one in 256 would be taken for a round."""
+"""Earlier rounds of a log that may have left frames. The first salt grows by one with each round. A
+torn write leaves any number there, and one in 256 would look like a round."""
 
 
 class Tail(NamedTuple):
     """The end of a log that was not committed."""
 
     frames: int
-    """Pages that were written in whole."""
+    """Complete frames."""
     bytes: int
-    """All of it, a frame that was written in part included."""
+    """All bytes, with an incomplete frame."""
 
 
 NOTHING: Final = Tail(0, 0)
 
 
 def log_of(path: Path) -> Path:
-    """The log beside a file."""
+    """The log of a file."""
     return path.with_name(path.name + "-wal")
 
 
 def tail_of(path: Path, taken: int) -> Tail:
-    """What lies behind the first `taken` frames of the log beside the file at `path`.
+    """The part after the first `taken` frames of the log of the file at `path`.
 
-    Right after the first connection has been opened; a writer at work moves the end.
+    Call it right after opening the first connection: a writer at work moves the end.
     """
     log = log_of(path)
     try:
@@ -72,5 +72,5 @@ def tail_of(path: Path, taken: int) -> Tail:
 
 
 def _is_left(found: int, salt: int) -> bool:
-    """Whether an earlier round of the log has written a frame; zeros are no salt of any."""
+    """Whether a frame is from an earlier round of the log. No round has a salt of zero."""
     return found != 0 and 0 < (salt - found) % 2**32 < ROUNDS_MAX

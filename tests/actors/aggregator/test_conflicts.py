@@ -1,4 +1,4 @@
-"""Conflict resolution: each policy decides by its own criterion, whatever the order."""
+"""Conflict resolution: each policy decides by its own criterion, in any order of claims."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +17,7 @@ from callboard.actors.aggregator.conflicts import (
 from callboard.actors.aggregator.reducers import reduce_all
 from callboard.messages.core.errors import SpecError
 
-# Each policy picks another one of these.
+# Each policy picks a different claim.
 CLAIMS = [
     Claim("f:1", "sure", by="anna", confidence=0.9, severity=1),
     Claim("f:1", "popular", by="bert", confidence=0.5, severity=2),

@@ -1,4 +1,4 @@
-"""Accounts for the tests of projections: events, a projection, a plain fold beside it, a log."""
+"""Accounts for the tests of projections: events, a projection, a plain fold, a log."""
 
 import asyncio
 import contextlib
@@ -95,7 +95,7 @@ def some_events(seed: int, count: int, accounts: int = 20) -> list[Contract]:
 
 
 def folded(events: Sequence[Contract], factor: int = 1) -> dict[str, int]:
-    """What the projection must say, computed without it."""
+    """The expected rows of the projection, computed without it."""
     rows: dict[str, int] = {}
     for event in events:
         if isinstance(event, Deposited):
@@ -124,7 +124,7 @@ async def open_journal(store: EventStore | None = None) -> AsyncIterator[Journal
 
 
 def balances(models: ReadModelStore, model: str) -> dict[str, Any]:
-    """The rows as the store holds them, read by nothing of what is tested."""
+    """The rows in the store, read without the code under test."""
     import msgpack
 
     found = models.items(model, limit=100_000)

@@ -106,7 +106,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 class HardLog:
-    """A log on a store, whose reads are short, interleaved, and fail or hang when told to."""
+    """A log on a store, whose reads are short, interleaved, and fail or hang on request."""
 
     def __init__(self, store: MemoryEventStore | None = None, page_max: int = 1_000) -> None:
         self.store: Final = store or MemoryEventStore()

@@ -1,4 +1,4 @@
-"""Typed events: there and back, brought forward from earlier versions, and what is unknown."""
+"""Typed events: encoding, decoding, upcasting of earlier versions, and unknown events."""
 
 import logging
 from typing import Any, ClassVar
@@ -118,7 +118,7 @@ def test_unknown_events_are_skipped_counted_and_logged_once(
             assert [event.position for event in codec.decode_all(page)] == [5]
     assert codec.skipped == {("tests.events.stranger", 1): 3}
     assert len(caplog.records) == 1
-    assert "first at position 4" in caplog.text
+    assert "first one at position 4" in caplog.text
 
 
 def test_unknown_events_are_kept_undecoded() -> None:
@@ -139,13 +139,13 @@ def test_a_known_event_that_does_not_decode_is_never_unknown(unknown: Unknown, d
         codec.decode(event)
 
 
-def test_an_upcaster_that_fails_is_told_with_its_place() -> None:
+def test_a_failed_upcaster_is_reported_with_the_place_of_the_event() -> None:
     event = recorded(EventCodec([MovedOnce]).encode(MovedOnce(file="f")))
     with pytest.raises(EventUnreadable, match=r"moved' v1.*KeyError"):
         EventCodec([Moved]).decode(event._replace(data=b"\x80"))
 
 
-def test_metadata_of_somebody_else() -> None:
+def test_metadata_of_another_writer_is_unreadable() -> None:
     event = recorded(stranger())
     assert metadata_of(event) == {}
     for metadata in (b"\xc1", b"\x05"):

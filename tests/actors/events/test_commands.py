@@ -1,4 +1,4 @@
-"""Commands on aggregates: decided on the newest state, appended once, whoever else writes."""
+"""Commands on aggregates: decided on the newest state and appended once, despite conflicts."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -186,7 +186,7 @@ async def test_no_more_states_than_allowed_are_kept(log: Journal) -> None:
 
 
 class Rushed(Account):
-    """Somebody else is always faster."""
+    """Another writer is always faster."""
 
     def __init__(self, rival: "Rival") -> None:
         super().__init__()
@@ -248,7 +248,7 @@ async def test_a_commit_that_may_have_happened(times: int) -> None:
         assert await amounts(log) == [1, 6, 11]
 
 
-async def test_a_store_that_fails_is_told_and_the_command_sent_again() -> None:
+async def test_a_failed_store_raises_and_the_command_may_be_sent_again() -> None:
     store = FaultyStore()
     async with journal(store, IMPATIENT) as log:
         commands = commands_on(log)

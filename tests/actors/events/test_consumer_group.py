@@ -188,7 +188,7 @@ async def test_parked_replayed_and_dropped(log: HardLog, models: ReadModelStore)
         rows = await group.parked()
         assert [row.event.position for row in rows] == [2, 4]
         assert rows[0].attempts == 2
-        assert rows[0].story[-1] == "attempt 2: ValueError('no 2')"
+        assert rows[0].reasons[-1] == "attempt 2: ValueError('no 2')"
         assert rows[0].event.body == Deposited(amount=1)
         assert [row.event.position for row in await group.parked(after=2)] == [4]
         await group.drop(4)
@@ -363,7 +363,7 @@ async def test_an_unknown_event_stops_the_group_and_keeps_what_is_done(
     assert seen == [1, 2, 4]
 
 
-async def test_misuse_is_told(log: HardLog, models: ReadModelStore) -> None:
+async def test_misuse_raises_errors(log: HardLog, models: ReadModelStore) -> None:
     group = group_of(log, models)
     with pytest.raises(UsageError):
         group.consumer("x")

@@ -1,4 +1,4 @@
-"""The core of a group of consumers: any run of it, against a plain model."""
+"""The core of a group of consumers: random runs against a plain model."""
 
 from typing import Final
 
@@ -31,7 +31,7 @@ KEYS: Final = (None, "k", "l")
 
 
 class Delivered:
-    """What the model knows of an event that is neither done nor parked."""
+    """The model of an event that is neither done nor parked."""
 
     def __init__(self, key: str | None) -> None:
         self.key = key
@@ -52,11 +52,11 @@ class Group(RuleBasedStateMachine):
         """Every event of the group that was ever taken in: its position and key."""
         self.seen = 0
         self.finished: set[int] = set()
-        """Done or parked once: held up by nobody."""
+        """Done or parked once, so that it holds up no other event."""
         self.done: set[int] = set()
         self.parked: set[int] = set()
         self.open: dict[int, Delivered] = {}
-        self.lanes: dict[str, list[int]] = {}
+        self.open_by_key: dict[str, list[int]] = {}
         self.capacities: dict[str, int] = {}
         self.stale: list[tuple[str, int, int]] = []
         """Deliveries whose time is over: name, position, attempt."""
@@ -66,16 +66,16 @@ class Group(RuleBasedStateMachine):
     def enter(self, position: int, key: str | None) -> None:
         self.open[position] = Delivered(key)
         if key is not None:
-            self.lanes.setdefault(key, []).append(position)
+            self.open_by_key.setdefault(key, []).append(position)
 
     def leave(self, position: int) -> None:
         gone = self.open.pop(position)
         if gone.key is not None:
-            assert self.lanes[gone.key].pop(0) == position, "out of its key's order"
+            assert self.open_by_key[gone.key].pop(0) == position, "out of its key's order"
         self.finished.add(position)
 
     def fail(self, position: int, effects: list[Effect]) -> None:
-        """An attempt has failed: the event waits, or is parked, which must be told."""
+        """An attempt has failed: the event waits, or is parked, which must be reported."""
         event = self.open[position]
         self.stale.append((event.consumer, position, event.attempts))
         event.consumer = ""
@@ -83,19 +83,19 @@ class Group(RuleBasedStateMachine):
             event.ends_s = self.now + min(2.0, 2.0 ** (event.attempts - 1))
             return
         (park,) = (e for e in effects if isinstance(e, Park) and e.position == position)
-        assert park.attempts == LIMITS.attempts_max <= len(park.story), "with earlier ones"
+        assert park.attempts == LIMITS.attempts_max <= len(park.reasons), "with earlier ones"
         effects.remove(park)
         self.leave(position)
         self.parked.add(position)
 
     def take(self, effects: list[Effect]) -> None:
-        """What is given out must be free, first of its key, and fit."""
+        """Check that a delivered event was ready, the first of its key, and fits its consumer."""
         for effect in effects:
             assert isinstance(effect, Deliver), "parked without a reason"
             event = self.open[effect.position]
             assert not event.consumer, "two consumers have it"
             assert event.attempts == 0 or event.ends_s <= self.now, "its back-off is not over"
-            assert event.key is None or self.lanes[event.key][0] == effect.position
+            assert event.key is None or self.open_by_key[event.key][0] == effect.position
             event.attempts += 1
             assert effect.attempt == event.attempts
             event.consumer, event.ends_s = effect.consumer, self.now + LIMITS.ack_timeout_s
@@ -219,13 +219,13 @@ class Group(RuleBasedStateMachine):
 
     @rule()
     def restart(self) -> None:
-        """Another process goes on from what was saved."""
+        """Another process takes over at the saved state."""
         before = self.core
         self.core = ConsumersCore(LIMITS, before.checkpoint, before.done_above())
         for position in sorted(self.parked):
             self.core.keep_parked(position, self.log[position], ["earlier"])
         self.capacities, self.stale = {}, []
-        self.open, self.lanes = {}, {}
+        self.open, self.open_by_key = {}, {}
         rest = [position for position in sorted(self.log) if position > before.checkpoint]
         for position in rest:
             if position not in self.finished:
@@ -261,7 +261,7 @@ class Group(RuleBasedStateMachine):
             for position, event in self.open.items()
             if not event.consumer
             and not event.attempts
-            and (event.key is None or self.lanes[event.key][0] == position)
+            and (event.key is None or self.open_by_key[event.key][0] == position)
         ]
         assert not (free and heads)
 
@@ -308,7 +308,7 @@ def test_consumers_take_turns() -> None:
     assert [effect.consumer for effect in given if isinstance(effect, Deliver)] == list("xyzxyz")
 
 
-def test_what_an_earlier_life_has_done_stays_done() -> None:
+def test_events_done_by_an_earlier_incarnation_stay_done() -> None:
     core = ConsumersCore(ConsumersLimits(), 0, [2, 3, 4])
     core.joined("x", 9, 0.0)
     given = core.arrived([(position, None) for position in range(1, 6)], 0.0)

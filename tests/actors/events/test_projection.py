@@ -1,4 +1,4 @@
-"""Projectors: exactly once whatever interrupts them, alone and two at once; failures; lag."""
+"""Projectors: exactly once after any interruption, alone and two at once; failures; lag."""
 
 import asyncio
 import contextlib
@@ -68,7 +68,7 @@ class Crash(Exception):
 
 
 class Failing:
-    """A store that fails before or after it has applied something, as it is told."""
+    """A store that fails before or after it has applied changes, on request."""
 
     def __init__(self, store: ReadModelStore, next_fault: Callable[[], Exception | None]) -> None:
         self._store = store
@@ -222,7 +222,7 @@ async def test_several_projections_stand_side_by_side(memory: ReadModelStore) ->
 
 
 class TestFailures:
-    """An event that cannot be folded: what is before it is applied, and it is named."""
+    """An event that cannot be folded: earlier events are applied, and the error names it."""
 
     async def test_it_stops_right_before_the_event_and_names_it(
         self, models: ReadModelStore
@@ -243,7 +243,9 @@ class TestFailures:
             assert checked(models, "accounts", events) == 30
             await projector.close()
 
-    async def test_it_is_tried_again_as_often_as_it_was_told(self, memory: ReadModelStore) -> None:
+    async def test_a_method_that_raises_is_retried_as_often_as_configured(
+        self, memory: ReadModelStore
+    ) -> None:
         events: list[Contract] = [*some_events(5, 30), Deposited(account="bad", amount=1)]
         async with open_journal() as journal:
             await append(journal, events)
@@ -326,7 +328,7 @@ class Picky(Accounts):
 
 
 class TestUnknownEvents:
-    """What the codec says happens."""
+    """The policy of the codec holds."""
 
     EVENTS: Sequence[Contract] = (
         Deposited(account="a", amount=1),
@@ -337,7 +339,7 @@ class TestUnknownEvents:
     async def test_stop(self, memory: ReadModelStore) -> None:
         async with open_journal() as journal:
             await append(journal, self.EVENTS)
-            # Without end, and yet not tried again: what is unknown stays so.
+            # Retries without end, but none for an unknown event, which stays unknown.
             async with Projector(Accounts(), journal, memory, retries=None) as projector:
                 with pytest.raises(ProjectionFailed, match="position 2 ") as failed:
                     await projector.wait_for(3, DEADLINE_S)
@@ -379,7 +381,7 @@ class TestUnknownEvents:
         assert balances(models, "accounts") == {"a": 3, "c": 5}
 
 
-async def test_lag_is_told_in_positions_and_seconds(memory: ReadModelStore) -> None:
+async def test_lag_is_reported_in_positions_and_seconds(memory: ReadModelStore) -> None:
     faults: list[Exception] = [StoreUnavailable("before")] * 2
     store = failing(memory, lambda: faults.pop(0) if faults else None)
     late_s = 1_000.0
@@ -475,7 +477,7 @@ async def test_wait_for_ends_at_its_deadline_and_with_the_projector(
     async with open_journal() as journal:
         projector = Projector(Accounts(), journal, memory)
         await projector.start()
-        with pytest.raises(DeadlineExceeded, match="stands at 0, not at 1"):
+        with pytest.raises(DeadlineExceeded, match=r"is at position 0 after .* not at 1"):
             await projector.wait_for(1, 0.01)
         await projector.close()
         with pytest.raises(UsageError, match="closed"):

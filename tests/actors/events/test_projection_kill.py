@@ -16,7 +16,7 @@ from .accounts import DEADLINE_S, Accounts, append, checked, open_journal, some_
 
 KILLS: Final = 10
 EVENTS: Final = 6_000
-LIFE_S_MAX: Final = 0.15
+RUN_S_MAX: Final = 0.15
 PROJECTING: Final = """
 import asyncio, os, sys
 from callboard.actors.events.log import FollowedLog
@@ -38,7 +38,7 @@ asyncio.run(main())
 """
 
 
-def life(path: Path, root: Path, seed: int) -> None:
+def incarnation(path: Path, root: Path, seed: int) -> None:
     """Let a process project for a while, and kill it."""
     command = [sys.executable, "-c", PROJECTING, str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=root) as process:
@@ -47,7 +47,7 @@ def life(path: Path, root: Path, seed: int) -> None:
             assert select.select([process.stdout], [], [], DEADLINE_S)[0], "it hangs"
             assert process.stdout.readline() == b"ready\n"
             # The moment of death is random; nothing else is there to wait for.
-            time.sleep(random.Random(seed).uniform(0, LIFE_S_MAX))
+            time.sleep(random.Random(seed).uniform(0, RUN_S_MAX))
         finally:
             process.kill()
 
@@ -63,7 +63,7 @@ async def test_kill_9_of_a_projecting_process_loses_and_repeats_nothing(
         models = SqliteReadModelStore(path)
         models.open()
         for seed in range(KILLS):
-            life(path, root, seed)
+            incarnation(path, root, seed)
             positions.append(checked(models, "accounts", events))
         assert positions == sorted(positions)
         assert any(0 < position < EVENTS for position in positions), "no kill was in the middle"

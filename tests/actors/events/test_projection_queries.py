@@ -1,4 +1,4 @@
-"""The query side: its cache, what is forgotten when, and reading one's own writes."""
+"""The query side: its cache, the time to live of rows, and reading your own writes."""
 
 import asyncio
 import random
@@ -45,8 +45,8 @@ async def test_rows_come_from_the_cache_until_they_change(
     queries = Queries(Accounts, models, cache=LocalCache())
     async with Projector(Accounts(), journal, models, queries=[queries]) as projector:
         await append(journal, [Deposited(account=name, amount=5) for name in "abc"])
-        # Not `queries.wait_for`: that may see the store's position before it is told the keys,
-        # and then serves no row of before.
+        # Not `queries.wait_for`: it may read the store's position before the notification, and
+        # then serves no older row.
         await projector.wait_for(3, DEADLINE_S)
         assert await queries.get_many(["a", "b", "nobody", "a"]) == [5, 5, None, 5]
         assert (queries.from_cache, queries.from_store) == (0, 3)
@@ -76,13 +76,13 @@ async def test_keys_by_prefix_in_pages(models: ReadModelStore, journal: Journal)
 
 
 @pytest.mark.parametrize("newest_wins", [False, True])
-@pytest.mark.parametrize("is_told", [True, False], ids=["told", "by the store"])
+@pytest.mark.parametrize("is_notified", [True, False], ids=["notified", "by the store"])
 async def test_one_reads_what_one_has_written(
-    models: ReadModelStore, journal: Journal, *, is_told: bool, newest_wins: bool
+    models: ReadModelStore, journal: Journal, *, is_notified: bool, newest_wins: bool
 ) -> None:
-    """Whatever is read around it: after `wait_for` the row is never an older one."""
+    """After `wait_for` a read never gives an older row, whatever other reads happen."""
     queries = Queries(Accounts, models, cache=LocalCache(newest_wins=newest_wins))
-    told = [queries] if is_told else []
+    followers = [queries] if is_notified else []
     done = asyncio.Event()
 
     async def read() -> None:
@@ -101,7 +101,7 @@ async def test_one_reads_what_one_has_written(
             await queries.wait_for(position, DEADLINE_S)
             assert await queries.get(account) == balance
 
-    async with Projector(Accounts(), journal, models, limits=SMALL, queries=told):
+    async with Projector(Accounts(), journal, models, limits=SMALL, queries=followers):
         reading = [asyncio.create_task(read()) for _ in range(2)]
         async with asyncio.TaskGroup() as group:
             for number in range(5):
@@ -176,7 +176,7 @@ async def test_it_waits_no_longer_than_it_may_and_refuses_the_empty_key(
     queries = Queries(Accounts, models)
     with pytest.raises(DeadlineExceeded, match="position 1 "):
         await queries.wait_for(1, 0.01)
-    with pytest.raises(UsageError, match="empty key"):
+    with pytest.raises(UsageError, match="a key of a row is empty"):
         await queries.get("")
     await queries.close()
 

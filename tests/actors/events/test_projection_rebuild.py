@@ -1,4 +1,4 @@
-"""A model that is built anew beside the live one: under load, across a crash, and the switch."""
+"""A shadow build of a read model: under load, across a crash, and its promotion."""
 
 import asyncio
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ from .accounts import (
     until,
 )
 
-SMALL = ProjectorLimits(page_events=20, idle_s=0.05, look_s=0.05)
+SMALL = ProjectorLimits(page_events=20, idle_s=0.05, model_check_s=0.05)
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
@@ -39,7 +39,7 @@ def models(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ReadModel
     store.close()
 
 
-async def test_it_is_built_under_load_and_nobody_sees_half_of_it(models: ReadModelStore) -> None:
+async def test_a_shadow_build_under_load_is_never_seen_in_part(models: ReadModelStore) -> None:
     events = some_events(1, 1_500)
     at_first = 500
     async with open_journal() as journal:
@@ -65,11 +65,11 @@ async def test_it_is_built_under_load_and_nobody_sees_half_of_it(models: ReadMod
             group.create_task(read())
             writing = group.create_task(append(journal, events[at_first:], size=10))
             new = Projector(
-                AccountsInCents(), journal, models, beside=True, limits=SMALL, queries=[queries]
+                AccountsInCents(), journal, models, shadow=True, limits=SMALL, queries=[queries]
             )
             await new.start()
             assert new.model == "accounts@2"
-            before = await new.switch(DEADLINE_S, instead_of=live)
+            before = await new.promote(DEADLINE_S, instead_of=live)
             assert before == "accounts"
             assert checked(models, "accounts", events) <= new.position
             await writing
@@ -84,7 +84,7 @@ async def test_it_is_built_under_load_and_nobody_sees_half_of_it(models: ReadMod
         assert rows == folded(events, factor=100)
         await new.drop("accounts")
         assert models.position("accounts") == 0
-        with pytest.raises(UsageError, match="is what readers"):
+        with pytest.raises(UsageError, match="is the live model"):
             await new.drop("accounts@2")
         await new.close()
         await queries.close()
@@ -98,10 +98,10 @@ async def test_a_reader_without_the_projector_sees_the_switch(models: ReadModelS
             await live.wait_for(200, DEADLINE_S)
         queries = Queries(Accounts, models, meaning_s=0.01)
         assert dict(await queries.items()) == folded(events)
-        async with Projector(AccountsInCents(), journal, models, beside=True) as new:
+        async with Projector(AccountsInCents(), journal, models, shadow=True) as new:
             await new.wait_for(200, DEADLINE_S)
-            assert dict(await queries.items()) == folded(events), "seen before the switch"
-            await new.switch(DEADLINE_S)
+            assert dict(await queries.items()) == folded(events), "seen before the promotion"
+            await new.promote(DEADLINE_S)
         assert dict(await queries.items()) == folded(events, factor=100)
         some = list(folded(events))[:5]
         assert await queries.get_many(some) == [folded(events, 100)[key] for key in some]
@@ -112,15 +112,15 @@ async def test_a_rebuild_goes_on_where_it_was_left(models: ReadModelStore) -> No
     events = some_events(3, 200)
     async with open_journal() as journal:
         await append(journal, events[:100])
-        async with Projector(AccountsInCents(), journal, models, beside=True) as first:
+        async with Projector(AccountsInCents(), journal, models, shadow=True) as first:
             await first.wait_for(100, DEADLINE_S)
         await append(journal, events[100:])
-        async with Projector(AccountsInCents(), journal, models, beside=True) as second:
+        async with Projector(AccountsInCents(), journal, models, shadow=True) as second:
             assert second.model == "accounts@2"
-            await second.switch(DEADLINE_S)
+            await second.promote(DEADLINE_S)
             assert second.statistics().events == 100
         # The next one has the next number, and what readers see is left alone.
-        async with Projector(Accounts(), journal, models, beside=True) as third:
+        async with Projector(Accounts(), journal, models, shadow=True) as third:
             assert third.model == "accounts@3"
             await third.wait_for(200, DEADLINE_S)
         assert models.meaning("accounts") == "accounts@2"
@@ -132,9 +132,9 @@ async def test_what_another_version_had_begun_is_thrown_away(models: ReadModelSt
     events = some_events(4, 100)
     async with open_journal() as journal:
         await append(journal, events)
-        async with Projector(Accounts(), journal, models, beside=True) as first:
+        async with Projector(Accounts(), journal, models, shadow=True) as first:
             await first.wait_for(100, DEADLINE_S)
-        async with Projector(AccountsInCents(), journal, models, beside=True) as second:
+        async with Projector(AccountsInCents(), journal, models, shadow=True) as second:
             await second.wait_for(100, DEADLINE_S)
             assert second.statistics().events == 100
     assert balances(models, "accounts@2") == folded(events, factor=100)
@@ -146,8 +146,8 @@ async def test_an_old_projector_elsewhere_stops_after_the_switch(models: ReadMod
         await append(journal, events)
         async with Projector(Accounts(), journal, models, limits=SMALL) as old:
             await old.wait_for(100, DEADLINE_S)
-            async with Projector(AccountsInCents(), journal, models, beside=True) as new:
-                await new.switch(DEADLINE_S)
+            async with Projector(AccountsInCents(), journal, models, shadow=True) as new:
+                await new.promote(DEADLINE_S)
             await until(lambda: old.failed is not None, "the old one looks at the name")
             assert isinstance(old.failed, ProjectionChanged)
 
@@ -158,8 +158,8 @@ async def test_one_of_the_same_version_follows_the_switch(models: ReadModelStore
         await append(journal, events)
         async with Projector(Accounts(), journal, models, limits=SMALL) as old:
             await old.wait_for(100, DEADLINE_S)
-            async with Projector(Accounts(), journal, models, beside=True) as new:
-                await new.switch(DEADLINE_S)
+            async with Projector(Accounts(), journal, models, shadow=True) as new:
+                await new.promote(DEADLINE_S)
                 await new.drop("accounts")
             await until(lambda: old.model == "accounts@2", "the old one looks at the name")
             more = some_events(7, 20)
@@ -175,11 +175,11 @@ async def test_a_switch_that_does_not_catch_up_changes_nothing(models: ReadModel
         async with Projector(Accounts(), journal, models) as live:
             await live.wait_for(50, DEADLINE_S)
             with pytest.raises(UsageError, match="is the live model"):
-                await live.switch(DEADLINE_S)
-            new = Projector(AccountsInCents(), journal, models, beside=True)
+                await live.promote(DEADLINE_S)
+            new = Projector(AccountsInCents(), journal, models, shadow=True)
             await new.start()
             with pytest.raises(DeadlineExceeded):
-                await new.switch(0.0, instead_of=live)
+                await new.promote(0.0, instead_of=live)
             await new.close()
             await append(journal, some_events(9, 10))
             await live.wait_for(60, DEADLINE_S)

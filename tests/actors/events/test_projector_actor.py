@@ -71,12 +71,12 @@ async def stands_at(system: System, ref: Any, position: int) -> ProjectorView:
     async with asyncio.timeout(DEADLINE_S):
         while True:
             try:
-                look: ProjectorView = await system.ask(QueryProjector(), to=ref)
+                view: ProjectorView = await system.ask(QueryProjector(), to=ref)
             except CallboardError:
                 await asyncio.sleep(0.01)
                 continue
-            if look.position >= position:
-                return look
+            if view.position >= position:
+                return view
 
 
 @pytest.mark.parametrize("follows", ["the actor", "the store"])
@@ -102,8 +102,8 @@ async def test_a_projector_in_a_tree_keeps_up_and_goes_on_after_each_restart(
         await tree.terminate_child("accounts")
         position = await appended(log, more)
         await tree.restart_child("accounts")
-        look = await stands_at(system, ref, position)
-        assert (look.events, look.overtaken, look.failures) == (50, 0, 0)
+        view = await stands_at(system, ref, position)
+        assert (view.events, view.overtaken, view.failures) == (50, 0, 0)
     store = read_model_store(models)
     store.open()
     assert checked(store, "accounts", events) == len(events)
@@ -113,7 +113,7 @@ async def test_a_projector_in_a_tree_keeps_up_and_goes_on_after_each_restart(
 async def test_what_stops_it_is_a_failure_that_its_supervisor_deals_with(
     system: System, log: LogClient, tmp_path: Path
 ) -> None:
-    """Restarted it begins where the event is that it could not fold; corrected, it goes on."""
+    """A restart begins at the event that could not be folded; after a correction, it goes on."""
     models = str(tmp_path / "models.db")
     spec = callboard.events.projector_spec(Barred, log=log, models=models, limits=SMALL)
     Barred.is_barred = True

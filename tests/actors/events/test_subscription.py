@@ -1,4 +1,4 @@
-"""Subscriptions: every event once and in order, whoever writes, however slow, whatever fails."""
+"""Subscriptions: every event once and in order, for slow readers and after any failure."""
 
 import asyncio
 import contextlib
@@ -49,7 +49,7 @@ STEPS = st.lists(
 
 
 class Run:
-    """A log, its follower, and subscriptions of all kinds beside what they must have had."""
+    """A log, its follower, and subscriptions with the events that they must deliver."""
 
     def __init__(self, afters: list[int]) -> None:
         self.log = HardLog()
@@ -391,7 +391,7 @@ async def test_the_log_of_another_writer(kind: str, tmp_path: Path) -> None:
     codec = codec_of()
     if kind == "memory":
         writing = MemoryEventStore()
-        reading = writing.beside()
+        reading = writing.second_handle()
     else:
         writing, reading = (  # type: ignore[assignment]
             SqliteEventStore(tmp_path / "log.db", durability="off") for _ in range(2)

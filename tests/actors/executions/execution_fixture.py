@@ -48,7 +48,7 @@ class Gone(Contract, name="test.gone"):
 
 
 class Linger(Request[Gone], name="test.linger"):
-    """Handled for ever, unless it is let go or stopped."""
+    """A request whose handler runs until it is released or stopped."""
 
     label: str = ""
 
@@ -66,7 +66,7 @@ class Nobody(Request[Squared], name="test.nobody"):
 
 
 class Ticks:
-    """What the agents of one world have seen, shared by reference on the inline hosts."""
+    """The calls of one world's agents, shared by reference between the inline hosts."""
 
     def __init__(self) -> None:
         self.handled: list[Any] = []
@@ -130,7 +130,7 @@ class NoPickler:
         raise AssertionError("everything is started in place")
 
 
-class NoBlobs:
+class NoLargeValues:
     """Large values never leave the process here."""
 
     def put(self, body: bytes, buffers: Sequence[Any]) -> Any:
@@ -180,7 +180,7 @@ class World:
             epoch=epoch,
             name=f"host-{slot}",
             make_supervisor=supervise,
-            blobs=NoBlobs(),
+            large_values=NoLargeValues(),
             pickler=NoPickler(),
         )
 
@@ -223,7 +223,7 @@ class World:
         """The host dies, and the driver notices."""
         self._wires[slot].is_cut = True
         link = self.driver.link(slot)
-        link.lost(link.epoch, HostLost(f"host {slot} died.", may_have_run=True))
+        link.mark_lost(link.epoch, HostLost(f"host {slot} died.", may_have_run=True))
 
     async def revive(self, slot: int, size: int) -> None:
         """Another process takes over the slot, and its actors come back under their numbers."""

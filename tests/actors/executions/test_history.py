@@ -50,7 +50,7 @@ async def _abandon_and_resume(plan: list[tuple[bool, bool]], steps: list[int]) -
         # A world of its own for each driver: nothing of the one before it is there.
         world = World()
         await world.add_pool(1, 4)
-        journal = await opened(store.beside())  # type: ignore[arg-type] # of the same class
+        journal = await opened(store.second_handle())  # type: ignore[arg-type] # of the same class
         done = _done(store)
         handle = await resume(world, journal, job)
         if limit is not None:
@@ -132,7 +132,7 @@ async def test_an_owner_that_was_superseded_fails_and_delivers_nothing(world: Wo
     await execution_of(first)._recorder.supersede()  # type: ignore[attr-defined] # as `Executions` does
     second = await resume(world, journal, job_of("second"))
     world.ticks.release.set()
-    with pytest.raises(WrongExpectedVersion, match="goes on elsewhere"):
+    with pytest.raises(WrongExpectedVersion, match="was resumed elsewhere"):
         await first.result(timeout_s=WAIT_S)
     assert len(await second.result(timeout_s=WAIT_S)) == 21
     assert delivered == ["second"]
@@ -145,7 +145,7 @@ async def test_nothing_is_appended_behind_a_first_event_that_was_refused(world: 
     await journal.append(stream_of(ID), [NewEvent(bytes(16), "somebody", b"")])
     recorder = recorder_of(world, journal, job)
     recorder.submitted("j", Square(number=1), {}, {})
-    recorder.resumed()  # Expects version 1, which the stream has; but it follows what was refused.
+    recorder.resumed()  # Expects the stream's version 1, but follows a refused append.
     with pytest.raises(WrongExpectedVersion):
         await recorder.settled()
     await journal.flush(WAIT_S)
@@ -162,7 +162,9 @@ async def test_nothing_is_appended_behind_a_first_event_that_was_refused(world: 
         (str(Kind.MOVED), b"", StoreDamaged),
     ],
 )
-def test_what_cannot_be_read_is_said(kind: str, data: bytes, error: type[CallboardError]) -> None:
+def test_unreadable_events_raise_their_errors(
+    kind: str, data: bytes, error: type[CallboardError]
+) -> None:
     store = MemoryEventStore()
     store.take_over("test")
     store.commit([Append(stream_of(ID), (NewEvent(bytes(16), kind, data),))])

@@ -1,4 +1,4 @@
-"""Results as blobs, over several lives, whatever becomes of the blobs in between."""
+"""Results as blobs, over several resumes, with blobs that are lost or damaged in between."""
 
 import asyncio
 import dataclasses
@@ -65,7 +65,7 @@ async def _abandon_lose_and_resume(
     for limit in (*steps, None):
         world = World()
         await world.add_pool(1, 4)
-        journal, blobs = await opened(store.beside()), Blobs(kept)  # type: ignore[arg-type] # of the same class
+        journal, blobs = await opened(store.second_handle()), Blobs(kept)  # type: ignore[arg-type] # of the same class
         before = fold(ID, events_of(store))
         # Of an execution that has ended nothing runs again: that is another test.
         if not before.is_over:

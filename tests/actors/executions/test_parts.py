@@ -78,7 +78,9 @@ async def test_every_part_is_called_in_its_order_with_what_the_one_before_gave(
     ]  # fmt: skip
 
 
-async def test_all_problems_of_a_request_are_told_at_once_and_nothing_runs(world: World) -> None:
+async def test_all_problems_of_a_request_are_reported_together_and_nothing_runs(
+    world: World,
+) -> None:
     def no(text: str) -> Any:
         def refuse(request: Square) -> None:
             raise RequestRejected(f"{text} is wrong.")

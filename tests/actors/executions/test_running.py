@@ -72,7 +72,7 @@ async def test_a_plan_grows_by_what_its_results_show(world: World) -> None:
 
 
 async def test_grown_results_stand_behind_what_they_grew_out_of(world: World) -> None:
-    """Whoever finishes first: the order is that of the tree."""
+    """The order is that of the tree, whichever sub-task finishes first."""
     await world.add_pool(2, 3)
 
     def more(sub_task: SubTask, result: Any) -> tuple[SubTask, ...]:
@@ -242,7 +242,7 @@ async def test_an_optional_failure_is_bound_as_nothing(world: World) -> None:
     assert await world.submit(job).result(5) == 5
 
 
-async def test_a_kind_that_nobody_offers_fails_after_the_grace_and_says_what_is_offered(
+async def test_a_kind_without_offers_fails_after_the_grace_and_lists_the_offers(
     world: World,
 ) -> None:
     job = plan_of(SubTask("n", Nobody()), *squares(2), unserved_grace_s=0.05)

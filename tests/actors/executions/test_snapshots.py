@@ -1,4 +1,4 @@
-"""Snapshots of histories: with one or without it, an execution goes on from the same."""
+"""Snapshots of histories: an execution resumes at the same state with and without one."""
 
 import asyncio
 import uuid
@@ -57,7 +57,7 @@ def seen(history: ExecutionHistory) -> tuple[Any, ...]:
 def grown(parent: int | None, *ids: str, non_idempotent: bool = False) -> dict[str, Any]:
     writer = GrownWriter()
     for id_ in ids:
-        packed = Packed(KEY, id_.encode(), (b"beside",) if id_ == "b" else ())
+        packed = Packed(KEY, id_.encode(), (b"buffer",) if id_ == "b" else ())
         writer.add(SubTask(id_, None, non_idempotent=non_idempotent), packed, {})
     return dict(writer.event(parent).fields())
 
@@ -330,7 +330,7 @@ async def _abandon_and_resume(
     for limit in (*steps, None):
         world = World()
         await world.add_pool(1, 4)
-        journal = await opened(store.beside())  # type: ignore[arg-type] # of the same class
+        journal = await opened(store.second_handle())  # type: ignore[arg-type] # of the same class
         snapshots = HistorySnapshots(journal.store, every=2)
         if loses:
             store.drop_snapshots(STREAM)

@@ -1,4 +1,4 @@
-"""What a caller is told while an execution runs, and how it looks from outside."""
+"""The updates of a running execution for its caller, and its state and figures."""
 
 import asyncio
 import itertools
@@ -55,7 +55,7 @@ async def test_the_last_progress_says_that_all_is_done(world: World) -> None:
     assert (progress[-1].done, progress[-1].total, progress[-1].fraction) == (100, 100, 1.0)
 
 
-async def test_a_failure_is_told_with_its_error(world: World) -> None:
+async def test_a_failure_is_reported_with_its_error(world: World) -> None:
     bad = SubTask("bad", Stumble(label="bad", error="TypeError"))
     end = (await read_all(world.submit(plan_of(bad))))[-1]
     assert isinstance(end, Finished)
@@ -128,24 +128,24 @@ async def test_a_reader_that_comes_late_hears_it_from_the_beginning(world: World
     assert isinstance(updates[-1], Finished)
 
 
-async def test_progress_is_told_at_most_every_50_ms(world: World) -> None:
+async def test_progress_is_reported_at_most_every_50_ms(world: World) -> None:
     often = RetryPolicy(attempts_max=1_000, backoff_min_s=0.002, factor=1.0)
     handle = world.submit(
         plan_of(SubTask("again", Stumble(label="again", times=1_000), retry=often))
     )
-    told: list[Progressed] = []
+    given: list[Progressed] = []
     async for update in handle.updates():
         if isinstance(update, Progressed):
-            told.append(update)
-        if len(told) == 4:
+            given.append(update)
+        if len(given) == 4:
             break
     handle.cancel()
-    assert told[-1].retries > 4, "there was more to tell than was told"
-    gaps = [later.elapsed_s - earlier.elapsed_s for earlier, later in itertools.pairwise(told)]
+    assert given[-1].retries > 4, "there were more changes than updates"
+    gaps = [later.elapsed_s - earlier.elapsed_s for earlier, later in itertools.pairwise(given)]
     assert all(gap >= 0.045 for gap in gaps)
 
 
-async def test_troubles_are_told_up_to_a_limit_and_counted_beyond(world: World) -> None:
+async def test_troubles_are_reported_up_to_a_limit_and_counted_beyond(world: World) -> None:
     once = RetryPolicy(attempts_max=1)
     count = TROUBLES_MAX + 50
     tasks = [
@@ -196,21 +196,21 @@ async def test_updates_can_travel_as_messages(world: World) -> None:
         assert codec.decode(body, build, buffers) == update
 
 
-async def test_what_is_new_since_a_mark_is_told_once(world: World) -> None:
+async def test_updates_since_a_mark_are_given_once(world: World) -> None:
     handle = world.submit(plan_of(*squares(50)))
     stream = execution_of(handle).record.stream  # type: ignore[attr-defined] # one that runs here
-    mark, told = Mark(), list[ExecutionUpdate]()
-    while not told or not isinstance(told[-1], Finished):
+    mark, given = Mark(), list[ExecutionUpdate]()
+    while not given or not isinstance(given[-1], Finished):
         updates, mark = await stream.since(mark, 5.0, partials=False)
-        told += updates
-    assert [u.phase for u in told if isinstance(u, PhaseChanged)] == list(ExecutionPhase)
-    assert not any(isinstance(u, PartialResult) for u in told)
-    assert [u for u in told if isinstance(u, Progressed)][-1].done == 50
+        given += updates
+    assert [u.phase for u in given if isinstance(u, PhaseChanged)] == list(ExecutionPhase)
+    assert not any(isinstance(u, PartialResult) for u in given)
+    assert [u for u in given if isinstance(u, Progressed)][-1].done == 50
     updates, again = await stream.since(mark, 5.0, partials=True)
     assert ([type(update) for update in updates], again) == ([Finished], mark)
 
 
-async def test_nothing_new_is_told_when_the_time_is_over_and_progress_is_not_hurried(
+async def test_the_end_of_the_wait_gives_no_updates_and_hurries_no_progress(
     world: World,
 ) -> None:
     handle = world.submit(plan_of(SubTask("a", Linger(label="a")), *squares(3)))

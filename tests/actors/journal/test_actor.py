@@ -125,8 +125,8 @@ class Noting(LogActor):
         self.is_closed = True
 
     async def is_followed(self) -> None:
-        """Returns once somebody waits for news."""
-        while not (self._journal and self._journal.position._waits):  # noqa: ASYNC110 - nobody tells
+        """Returns once a client waits for a new head."""
+        while not (self._journal and self._journal.position._waits):  # noqa: ASYNC110 - no event for it
             await asyncio.sleep(0.001)
 
 

@@ -1,4 +1,4 @@
-"""The writer's core beside a plain model: any order of appends, commits and failures."""
+"""The writer's core against a plain model: any order of appends, commits and failures."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def append_of(count: int, size: int) -> Append:
 
 
 class Writer(RuleBasedStateMachine):
-    """The model is two lists: what was taken in, in order, and what became of each."""
+    """The model is two lists: the appends in their order, and the outcome of each."""
 
     @initialize(
         waiting=st.integers(1, 12),

@@ -62,7 +62,7 @@ class Owner:
 
 
 class Failing:
-    """A commit of the store raises what is in `faults`: an unknown one after it has happened."""
+    """A store whose commits raise the errors in `faults`: `CommitUnknown` after the commit."""
 
     def __init__(self, store: EventStore) -> None:
         self.faults: Final[deque[CallboardError]] = deque()

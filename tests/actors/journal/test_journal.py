@@ -83,7 +83,7 @@ async def test_a_commit_that_may_have_happened_happens_once(
     assert (journal.head, store.head()) == (2, 2)
 
 
-async def test_without_patience_each_append_hears_of_it_and_the_next_works(
+async def test_without_patience_each_append_fails_and_the_next_works(
     store: FaultyStore, opened: Make
 ) -> None:
     journal = await opened(IMPATIENT)
@@ -114,21 +114,21 @@ async def test_what_waits_behind_a_commit_is_one_group_in_its_order(
     assert journal.statistics().groups == 2
 
 
-async def test_nobody_hears_before_it_is_durable(store: FaultyStore, opened: Make) -> None:
+async def test_outcomes_come_after_the_commit_is_durable(store: FaultyStore, opened: Make) -> None:
     journal = await opened()
-    told: list[str] = []
+    calls: list[str] = []
     heads: list[int] = []
-    journal.on_commit(lambda _head: told.append("head"))
+    journal.on_commit(lambda _head: calls.append("head"))
     journal.on_commit(heads.append)
-    end = journal.on_commit(lambda _head: told.append("ended"))
+    end = journal.on_commit(lambda _head: calls.append("ended"))
     store.gate.clear()
-    journal.submit(Append("a", tuple(events(3))), lambda _outcome: told.append("done"))
+    journal.submit(Append("a", tuple(events(3))), lambda _outcome: calls.append("done"))
     await entered(store)
-    assert (told, journal.head) == ([], 0)
+    assert (calls, journal.head) == ([], 0)
     end()
     store.gate.set()
     await journal.flush(WAIT_S)
-    assert (told, heads, journal.head) == (["done", "head"], [3], 3)
+    assert (calls, heads, journal.head) == (["done", "head"], [3], 3)
 
 
 async def test_heads_only_grow(opened: Make) -> None:
@@ -176,7 +176,7 @@ async def test_too_much_is_refused_or_waits(store: FaultyStore, opened: Make) ->
 async def test_a_fenced_writer_ends_once_and_for_all(store: FaultyStore, opened: Make) -> None:
     broken: list[CallboardError] = []
     journal = await opened(on_broken=broken.append)
-    store.beside().take_over("another")
+    store.second_handle().take_over("another")
     outcomes = await asyncio.gather(
         *(journal.append("a", events()) for _ in range(3)), return_exceptions=True
     )
@@ -186,7 +186,7 @@ async def test_a_fenced_writer_ends_once_and_for_all(store: FaultyStore, opened:
     assert [type(error) for error in broken] == [WriterFenced]
 
 
-async def test_an_error_of_nobody_s_ends_it_as_well(store: FaultyStore, opened: Make) -> None:
+async def test_an_unknown_error_ends_the_writer_as_well(store: FaultyStore, opened: Make) -> None:
     broken: list[CallboardError] = []
     journal = await opened(on_broken=broken.append)
     store.faults.append(ZeroDivisionError("a bug"))
@@ -283,7 +283,7 @@ async def test_statistics_count_what_was_done(store: FaultyStore, opened: Make) 
 
 
 class Taken(MemoryEventStore):
-    """A store that another writer does not let go of."""
+    """A store whose lock another writer holds."""
 
     is_closed = False
 

@@ -26,7 +26,7 @@ async def test_each_wait_ends_when_the_position_has_come_there() -> None:
     assert await waits[1]
     position.wake()
     assert not await waits[2], "who is woken looks where it stands"
-    with pytest.raises(DeadlineExceeded, match="the model stands at 5, not at 9"):
+    with pytest.raises(DeadlineExceeded, match=r"the model is at position 5 after .* not at 9"):
         await position.wait_for(9, 0.01, "the model")
 
 
@@ -41,7 +41,7 @@ async def test_a_wait_for_a_position_outlasts_being_woken() -> None:
     await waiting
 
 
-async def test_a_position_that_has_ended_raises_why_to_all_who_want_more() -> None:
+async def test_a_position_that_has_ended_raises_its_error_to_all_waits_for_more() -> None:
     position = Position(2)
     waiting = asyncio.create_task(position.wait(3, None))
     await asyncio.sleep(0)
@@ -70,10 +70,10 @@ class RemoteChildSpec:
         self.news: asyncio.Queue[int | Exception] = asyncio.Queue()
         self.asked_after: list[int] = []
         self.position = FollowedPosition(
-            self.look, name="it", every_s=0.0, backoff=Backoff(max_s=0.0), passing=AskError
+            self.poll, name="it", every_s=0.0, backoff=Backoff(max_s=0.0), transient=AskError
         )
 
-    async def look(self, after: int) -> int:
+    async def poll(self, after: int) -> int:
         self.asked_after.append(after)
         found = await self.news.get()
         if isinstance(found, Exception):
@@ -118,7 +118,7 @@ async def test_it_is_followed_while_anybody_listens(elsewhere: RemoteChildSpec) 
     assert elsewhere.asked_after[asked] == 8
 
 
-async def test_what_does_not_pass_ends_it_until_somebody_listens_again(
+async def test_a_lasting_error_ends_the_polls_until_the_next_listener(
     elsewhere: RemoteChildSpec,
 ) -> None:
     await heard(elsewhere.position)

@@ -133,7 +133,7 @@ async def test_aggregates_begin_with_a_snapshot_and_do_without(store: EventStore
         third = Commands(log, Account(), codec_of(), snapshots=snapshots)
         assert await third.load("a") == loaded
         assert third.statistics.events_read == 25
-        assert store.load_snapshot("a") is not None, "written anew"
+        assert store.load_snapshot("a") is not None, "written again"
 
 
 def test_how_often() -> None:

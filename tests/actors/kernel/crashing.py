@@ -1,4 +1,4 @@
-"""An actor that crashes when told to, and keeps its diary outside itself."""
+"""An actor that crashes on request, and keeps its diary outside itself."""
 
 import asyncio
 from typing import Any, ClassVar
@@ -40,13 +40,13 @@ class Hold(Contract, name="tests.crashing.hold"):
 
 
 class Diary:
-    """What happened, and the gate at which `Hold` waits."""
+    """The events, and the gate at which `Hold` waits."""
 
     def __init__(self) -> None:
         self.events: list[str] = []
         self.gate = asyncio.Event()
         self.held = asyncio.Event()
-        self.lives = 0
+        self.incarnations = 0
 
     def crash(self, what: str, times: int) -> None:
         self.events.append(what)
@@ -57,7 +57,7 @@ class Diary:
 class Crashing(Actor):
     def __init__(self, diary: Diary) -> None:
         self._diary = diary
-        diary.lives += 1
+        diary.incarnations += 1
 
     @handler
     async def do(self, message: Do) -> None:
@@ -96,7 +96,7 @@ def dead_letters_of(host: Host) -> list[DeadLetter]:
 
 
 async def crash_with_waiting(ref: Any, diary: Diary, *waiting: Any) -> list[Any]:
-    """Crash it while messages wait; gives the asks among them."""
+    """Crash the actor while messages wait; returns the asks among them."""
     ref.tell(Hold())
     await diary.held.wait()
     asks = [

@@ -1,4 +1,4 @@
-"""From a class to its dispatch table: what is a handler, and which mistakes are refused."""
+"""From a class to its dispatch table: handlers, replies, policy, and refused mistakes."""
 
 import asyncio
 import functools
@@ -83,7 +83,7 @@ def test_each_marked_method_is_a_row_by_the_contract_of_its_first_parameter() ->
         (Touch, False, False, False, None),
     ],
 )
-def test_row_says_how_the_handler_is_called_and_what_it_answers(
+def test_row_has_the_call_and_the_reply_type_of_its_handler(
     contract: type[Contract],
     is_async: bool,
     wants_context: bool,
@@ -222,7 +222,7 @@ def test_contract_without_a_row_is_handled_by_its_nearest_base() -> None:
     assert other.name == "any_contract"
 
 
-def test_contract_that_no_base_has_a_row_for_is_not_found() -> None:
+def test_contract_without_a_row_for_any_base_is_not_found() -> None:
     assert Behaviour(Reviewer).find(Findings) is None
 
 
@@ -243,13 +243,13 @@ def test_contract_that_no_base_has_a_row_for_is_not_found() -> None:
         (Note, 1, False),
     ],
 )
-def test_row_accepts_what_the_request_names_and_its_subclasses(
+def test_row_accepts_the_reply_type_and_its_subclasses(
     contract: type[Contract], result: Any, accepted: bool
 ) -> None:
     assert behaviour_of(Reviewer).handlers[contract].accepts(result) is accepted
 
 
-def test_handler_may_promise_a_narrower_reply_or_say_nothing() -> None:
+def test_handler_may_name_a_narrower_reply_or_none() -> None:
     class Narrow(Actor):
         @handler
         async def review(self, request: ReviewFile) -> Precise:
@@ -364,9 +364,7 @@ class Unresolved(Actor):
         (Unresolved, r"Unresolved\.run: its annotations do not resolve: .*DefinedNowhere"),
     ],
 )
-def test_handler_that_cannot_work_is_a_spec_error_naming_it(
-    actor: type[Actor], problem: str
-) -> None:
+def test_wrong_handler_is_a_spec_error_that_names_it(actor: type[Actor], problem: str) -> None:
     for _ in range(2):
         with pytest.raises(SpecError, match=problem) as caught:
             behaviour_of(actor)
@@ -375,13 +373,13 @@ def test_handler_that_cannot_work_is_a_spec_error_naming_it(
 
 @pytest.mark.parametrize("value", [0, -1, 1.0, "1", True, None])
 @pytest.mark.parametrize("field", ["mailbox_messages", "concurrency"])
-def test_count_that_is_no_whole_number_from_1_on_is_a_spec_error(field: str, value: Any) -> None:
+def test_wrong_count_is_a_spec_error(field: str, value: Any) -> None:
     actor = type("Counted", (Actor,), {field: value})
     with pytest.raises(SpecError, match=rf"Counted\.{field} is "):
         behaviour_of(actor)
 
 
-def test_class_that_is_no_actor_is_a_spec_error() -> None:
+def test_class_that_is_not_an_actor_is_a_spec_error() -> None:
     class Plain:
         pass
 

@@ -1,4 +1,4 @@
-"""A cell's mailbox: what each policy does when it is full, and when it is queued to be served."""
+"""A cell's mailbox: the policies of a full one, and when the cell is queued."""
 
 import functools
 from types import SimpleNamespace
@@ -31,7 +31,7 @@ class Drops(Waits):
 
 
 class Queue:
-    """Stands where a dispatcher does: keeps what is queued, and never serves it."""
+    """In place of a dispatcher: keeps the queued cells, and never serves them."""
 
     def __init__(self) -> None:
         self.host = SimpleNamespace(slot=1)
@@ -92,11 +92,11 @@ def test_cell_that_starts_keeps_messages_and_is_queued_when_it_runs(lifecycle: L
     cell = cell_of(Waits, lifecycle, full=True)
     assert (len(queue(cell)) == 1) is (lifecycle is Lifecycle.RUNNING)
     cell.lifecycle = Lifecycle.RUNNING
-    cell.began()
+    cell.wake()
     assert queue(cell) == [cell]
 
 
-def test_cell_that_may_not_handle_more_at_once_is_not_queued() -> None:
+def test_cell_at_its_concurrency_is_not_queued() -> None:
     cell = cell_of(Waits)
     cell.free = 0
     cell.put(Job())
@@ -106,7 +106,7 @@ def test_cell_that_may_not_handle_more_at_once_is_not_queued() -> None:
     assert queue(cell) == [cell]
 
 
-def test_served_cell_is_queued_again_for_the_rest_and_falls_idle_without() -> None:
+def test_served_cell_is_queued_again_for_the_rest_or_becomes_idle() -> None:
     cell = cell_of(Waits)
     cell.put(Job(number=1))
     cell.put(Job(number=2))
@@ -114,7 +114,7 @@ def test_served_cell_is_queued_again_for_the_rest_and_falls_idle_without() -> No
         queue(cell).clear()
         cell.queued = False
         cell.take()
-        cell.turn_over()
+        cell.end_turn()
         assert len(queue(cell)) == left
     assert cell.mailbox is None
 
@@ -175,18 +175,18 @@ def test_message_over_a_link_is_refused_or_makes_room_as_the_policy_says() -> No
     assert waiting(drops) == [1, 2, 3, 9]
 
 
-def test_who_waits_for_room_is_told_once_when_half_is_free() -> None:
+def test_room_waiters_are_notified_once_when_half_is_free() -> None:
     cell = cell_of(Waits, full=True)
-    told: list[int] = []
+    called: list[int] = []
     assert not cell.has_room()
     for number in range(2):
-        cell.when_room(Job(), functools.partial(told.append, number))
+        cell.when_room(Job(), functools.partial(called.append, number))
     cell.take()
-    assert told == []
+    assert called == []
     cell.take()
-    assert told == [0, 1]
+    assert called == [0, 1]
     cell.take()
-    assert told == [0, 1]
+    assert called == [0, 1]
 
 
 # --- ended ---------------------------------------------------------------------------------------
@@ -202,7 +202,7 @@ def test_stopped_cell_makes_a_dead_letter_of_a_tell_and_fails_an_ask() -> None:
     assert error.may_have_run is False
 
 
-def test_drained_cell_gives_up_everything_in_order() -> None:
+def test_drain_takes_all_messages_in_order() -> None:
     cell = cell_of(Waits, full=True)
     assert [item.number for item in cell.drain()] == [0, 1, 2, 3]
     assert cell.mailbox is None

@@ -1,4 +1,4 @@
-"""Dead letters: counted by reason, shown to subscribers, and harmless to everything else."""
+"""Dead letters: counted by reason, sent to subscribers, and harmless to all else."""
 
 import logging
 
@@ -11,7 +11,7 @@ from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import CallboardError, MailboxFull
 
 
-class Job(Contract, name="tests.letters.job"):
+class Job(Contract, name="tests.dead_letters.job"):
     pass
 
 
@@ -25,7 +25,7 @@ class NoSink:
 
 @pytest.fixture
 def dead_letters(caplog: pytest.LogCaptureFixture) -> DeadLetters:
-    caplog.set_level(logging.WARNING, logger="callboard.letters")
+    caplog.set_level(logging.WARNING, logger="callboard.dead_letters")
     return DeadLetters("host-1")
 
 
@@ -44,7 +44,7 @@ def test_subscriber_gets_a_dead_letter_without_the_message(dead_letters: DeadLet
         DeadLetter(
             reason="mailbox_full",
             target="/a/b",
-            contract="tests.letters.job",
+            contract="tests.dead_letters.job",
             host="host-1",
             error=error.to_data(),
         )
@@ -58,7 +58,7 @@ def test_dead_letter_of_an_ask_names_the_request_and_that_of_unreadable_bytes_no
     dead_letters.subscribe(lambda letter: got.append(letter.contract))
     dead_letters.dead("no_actor", "1/2", Ask(Job(), NoSink(), 1, 0.0))
     dead_letters.dead("undecodable", "1/2", None)
-    assert got == ["tests.letters.job", ""]
+    assert got == ["tests.dead_letters.job", ""]
 
 
 def test_unsubscribed_gets_no_more_and_may_unsubscribe_twice(dead_letters: DeadLetters) -> None:
@@ -71,7 +71,7 @@ def test_unsubscribed_gets_no_more_and_may_unsubscribe_twice(dead_letters: DeadL
     assert len(got) == 1
 
 
-def test_subscriber_that_raises_is_dropped_and_the_others_are_served(
+def test_subscriber_that_raises_is_removed_and_the_others_are_served(
     dead_letters: DeadLetters, caplog: pytest.LogCaptureFixture
 ) -> None:
     got: list[DeadLetter] = []
@@ -86,7 +86,7 @@ def test_subscriber_that_raises_is_dropped_and_the_others_are_served(
     dead_letters.dead("expired", "/a", Job())
     dead_letters.dead("expired", "/a", Job())
     assert (len(calls), len(got)) == (1, 2)
-    assert "failed and is dropped" in caplog.text
+    assert "failed and is removed" in caplog.text
 
 
 def test_subscriber_may_unsubscribe_while_it_is_called(dead_letters: DeadLetters) -> None:
@@ -107,5 +107,5 @@ def test_flood_of_dead_letters_is_no_flood_of_log_lines(
 ) -> None:
     for _ in range(10_000):
         dead_letters.dead("mailbox_full", "/a", Job())
-    told = [record.args[0] for record in caplog.records if isinstance(record.args, tuple)]
-    assert told == [*range(1, LOGGED_MAX + 1), 100, 1_000, 10_000]
+    logged = [record.args[0] for record in caplog.records if isinstance(record.args, tuple)]
+    assert logged == [*range(1, LOGGED_MAX + 1), 100, 1_000, 10_000]

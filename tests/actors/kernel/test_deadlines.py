@@ -17,7 +17,7 @@ ROUNDING_S: Final = 1e-9
 
 
 class Item:
-    """Something with a deadline that remembers when it expired."""
+    """An item with a deadline that records its expiry."""
 
     def __init__(self, at_s: float = 0.0, then: Callable[[], Any] = lambda: None) -> None:
         self.at_s = at_s
@@ -38,7 +38,7 @@ def added(deadlines: Deadlines, at_s: float, then: Callable[[], Any] = lambda: N
 
 
 class DeadlinesModel(RuleBasedStateMachine):
-    """Against a plain list of what waits."""
+    """Deadlines against a plain list of the waiting items."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class DeadlinesModel(RuleBasedStateMachine):
         assert all(item.times == times for item, times in counts.items()), "not twice"
 
     @invariant()
-    def counts_what_waits(self) -> None:
+    def counts_the_waiting_items(self) -> None:
         assert len(self.deadlines) == len(self.waiting)
 
     @invariant()
@@ -119,7 +119,7 @@ TestDeadlinesModel.settings = settings(
 
 @settings(max_examples=examples(2_000), deadline=None)
 @given(at_s=st.floats(0.0, 1e6))
-def test_at_the_time_it_was_said_to_expire_it_does_and_not_before(at_s: float) -> None:
+def test_an_item_expires_at_its_next_expiry_and_not_before(at_s: float) -> None:
     deadlines = Deadlines()
     item = added(deadlines, at_s)
     next_s = deadlines.next_expiry_s()
@@ -149,7 +149,7 @@ def test_earlier_buckets_expire_first_and_a_bucket_in_the_order_of_adding() -> N
 
 
 @pytest.mark.parametrize("apart_s", [0.0, 0.1])
-def test_what_an_expiry_removes_does_not_expire(apart_s: float) -> None:
+def test_an_item_that_an_expiry_removes_does_not_expire(apart_s: float) -> None:
     deadlines = Deadlines()
     first = added(deadlines, 1.0, lambda: deadlines.remove(second))
     second = added(deadlines, 1.0 + apart_s)
@@ -158,7 +158,7 @@ def test_what_an_expiry_removes_does_not_expire(apart_s: float) -> None:
 
 
 @pytest.mark.parametrize("at_s", [0.5, 1.0, 1.5])
-def test_what_an_expiry_adds_and_is_due_expires_in_the_same_call(at_s: float) -> None:
+def test_a_due_item_that_an_expiry_adds_expires_in_the_same_call(at_s: float) -> None:
     deadlines = Deadlines()
     late = Item()
     added(deadlines, 1.0, lambda: deadlines.add(late, at_s))
@@ -166,7 +166,7 @@ def test_what_an_expiry_adds_and_is_due_expires_in_the_same_call(at_s: float) ->
     assert (late.times, len(deadlines)) == (1, 0)
 
 
-def test_what_an_expiry_adds_for_later_waits() -> None:
+def test_a_later_item_that_an_expiry_adds_waits() -> None:
     deadlines = Deadlines()
     again = Item()
     again.then = lambda: deadlines.add(again, 5.0)
@@ -175,7 +175,7 @@ def test_what_an_expiry_adds_for_later_waits() -> None:
     assert (again.times, len(deadlines)) == (1, 1)
 
 
-def test_what_an_expiry_removes_and_adds_again_expires_once() -> None:
+def test_an_item_that_an_expiry_removes_and_adds_again_expires_once() -> None:
     deadlines = Deadlines()
 
     def renew() -> None:
@@ -197,7 +197,7 @@ def test_an_expiry_may_expire() -> None:
     assert [item.times for item in others] == [1, 1]
 
 
-def test_an_expiry_that_raises_does_not_cost_the_others_theirs() -> None:
+def test_an_expiry_that_raises_keeps_the_others() -> None:
     deadlines = Deadlines()
 
     def broken() -> None:

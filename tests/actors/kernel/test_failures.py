@@ -1,4 +1,4 @@
-"""What a handler did wrong, told as plain data whatever it raised."""
+"""Errors of handlers as plain data, whatever a handler raised."""
 
 import asyncio
 from typing import Any, cast
@@ -11,10 +11,10 @@ from callboard.actors.kernel.cell import Cell, Recipe
 from callboard.actors.kernel.failures import (
     TRACEBACK_CHARS_MAX,
     describe_exception,
-    handler_failed,
-    missing_handler,
-    start_failed,
-    wrong_reply,
+    handler_failed_error,
+    missing_handler_error,
+    start_failed_error,
+    wrong_reply_error,
 )
 from callboard.actors.kernel.link.failures import actor_not_found
 from callboard.messages.core.contract import Contract, Request
@@ -78,7 +78,7 @@ def arrives(error: CallboardError) -> CallboardError:
     ("error", "name", "text"),
     [
         (ValueError("bad"), "builtins.ValueError", "bad"),
-        (Unprintable(), f"{__name__}.Unprintable", "(its text cannot be had: RuntimeError)"),
+        (Unprintable(), f"{__name__}.Unprintable", "(its text cannot be rendered: RuntimeError)"),
         (Unpicklable(), f"{__name__}.Unpicklable", "holds a function"),
         (ExceptionGroup("many", [ValueError("one")]), "builtins.ExceptionGroup", "many"),
         (KeyboardInterrupt(), "builtins.KeyboardInterrupt", ""),
@@ -88,7 +88,7 @@ def arrives(error: CallboardError) -> CallboardError:
 def test_failure_of_any_kind_crosses_hosts_with_type_text_and_traceback(
     error: BaseException, name: str, text: str
 ) -> None:
-    failed = handler_failed(cell_of(Answerer), Question(), raised(error), cancelled=False)
+    failed = handler_failed_error(cell_of(Answerer), Question(), raised(error), cancelled=False)
     back = arrives(failed)
     assert isinstance(back, HandlerFailed)
     assert back.remote_type == name
@@ -101,14 +101,14 @@ def test_failure_of_any_kind_crosses_hosts_with_type_text_and_traceback(
 def test_chained_failure_shows_its_cause() -> None:
     with pytest.raises(ValueError, match="second") as caught:
         raise ValueError("second") from raised(KeyError("first"))
-    told = describe_exception(caught.value)
-    assert "KeyError: 'first'" in told["remote_traceback"]
-    assert told["remote_text"] == "second"
+    described = describe_exception(caught.value)
+    assert "KeyError: 'first'" in described["remote_traceback"]
+    assert described["remote_text"] == "second"
 
 
 def test_enormous_failure_is_cut_and_both_ends_of_its_traceback_are_kept() -> None:
     error = raised(ValueError("x" * 1_000_000 + "the end"))
-    failed = handler_failed(cell_of(Answerer), Question(), error, cancelled=False)
+    failed = handler_failed_error(cell_of(Answerer), Question(), error, cancelled=False)
     assert isinstance(failed, HandlerFailed)
     assert len(failed.message) == MESSAGE_CHARS_MAX
     assert len(failed.remote_traceback) <= TRACEBACK_CHARS_MAX + len("\n[...]\n")
@@ -116,16 +116,18 @@ def test_enormous_failure_is_cut_and_both_ends_of_its_traceback_are_kept() -> No
     assert failed.remote_traceback.rstrip().endswith("the end")
 
 
-def test_cancelled_handler_is_told_as_cancelled() -> None:
-    error = handler_failed(cell_of(Answerer), Question(), asyncio.CancelledError(), cancelled=True)
+def test_cancelled_handler_gives_a_cancelled_error() -> None:
+    error = handler_failed_error(
+        cell_of(Answerer), Question(), asyncio.CancelledError(), cancelled=True
+    )
     assert isinstance(error, Cancelled)
 
 
 @pytest.mark.parametrize(
     ("actor", "handled"), [(Answerer, "tests.failures.question"), (Mute, "nothing")]
 )
-def test_missing_handler_names_what_is_handled(actor: type[Actor], handled: str) -> None:
-    error = arrives(missing_handler(cell_of(actor), Answer()))
+def test_missing_handler_names_the_handled_contracts(actor: type[Actor], handled: str) -> None:
+    error = arrives(missing_handler_error(cell_of(actor), Answer()))
     assert isinstance(error, ActorNotFound)
     assert error.advice == f"It handles: {handled}."
     assert error.may_have_run is False
@@ -139,16 +141,16 @@ def test_missing_actor_is_named_by_its_address_and_never_ran() -> None:
 
 
 @pytest.mark.parametrize("result", [None, 1, Question(), Answer])
-def test_wrong_reply_names_what_came_and_what_was_promised(result: Any) -> None:
+def test_wrong_reply_names_both_types(result: Any) -> None:
     row = behaviour_of(Answerer).handlers[Question]
-    error = arrives(wrong_reply(cell_of(Answerer), row, result))
+    error = arrives(wrong_reply_error(cell_of(Answerer), row, result))
     assert isinstance(error, WrongReply)
     assert type(result).__qualname__ in error.message
     assert "tests.failures.answer" in error.message
 
 
-def test_failed_start_tells_the_traceback_and_never_ran() -> None:
-    error = arrives(start_failed(cell_of(Answerer), raised(LookupError("no key"))))
+def test_failed_start_has_the_traceback_and_never_ran() -> None:
+    error = arrives(start_failed_error(cell_of(Answerer), raised(LookupError("no key"))))
     assert isinstance(error, ActorStartFailed)
     assert error.may_have_run is False
     assert "no key" in error.message

@@ -1,4 +1,4 @@
-"""Props: a class with its constructor's arguments, checked where they are written."""
+"""Props: a class with its constructor's arguments, checked at their call."""
 
 import pickle
 from typing import Any
@@ -51,7 +51,7 @@ def test_a_wrong_constructor_call_is_refused_where_it_is_made(
 @pytest.mark.parametrize(
     "actor", [dict, 7, [], make_plain], ids=["a class", "a number", "a list", "a function"]
 )
-def test_what_is_no_actor_class_is_refused(actor: Any) -> None:
+def test_a_value_that_is_not_an_actor_class_is_refused(actor: Any) -> None:
     with pytest.raises(SpecError, match="is not an Actor class"):
         props(actor)
     with pytest.raises(SpecError, match="is not an Actor class"):

@@ -1,4 +1,4 @@
-"""Poison: a message may crash `attempts_max` incarnations, and then its story is told."""
+"""Redelivery: a message may crash `attempts_max` incarnations, and then it is poison."""
 
 import asyncio
 import gc
@@ -20,9 +20,7 @@ def test_wrong_number_of_attempts_is_refused(value: Any) -> None:
         behaviour_of(type("Wrong", (Actor,), {"attempts_max": value}))
 
 
-async def test_poison_tell_is_a_dead_letter_with_the_story_of_each_attempt(
-    host: Host, spawn: Any
-) -> None:
+async def test_poison_tell_is_a_dead_letter_with_all_attempts(host: Host, spawn: Any) -> None:
     diary, dead_letters = Diary(), dead_letters_of(host)
     ref = await spawn(Thrice, diary)
     ref.tell(Boom())
@@ -30,18 +28,20 @@ async def test_poison_tell_is_a_dead_letter_with_the_story_of_each_attempt(
     assert diary.events == ["boom"] * 3 + ["after"]
     (letter,) = dead_letters
     assert letter.reason == "poison"
-    assert [(a.incarnation, a.error_type, a.text) for a in letter.story] == [
+    assert [(a.incarnation, a.error_type, a.text) for a in letter.attempts] == [
         (n, "builtins.ValueError", f"boom {n}") for n in (1, 2, 3)
     ]
-    assert all(a.host == host.name and "in crash" in a.traceback for a in letter.story)
+    assert all(a.host == host.name and "in crash" in a.traceback for a in letter.attempts)
 
 
-async def test_poison_ask_fails_with_the_last_error_and_its_story(host: Host, spawn: Any) -> None:
+async def test_poison_ask_fails_with_the_last_error_and_all_attempts(
+    host: Host, spawn: Any
+) -> None:
     dead_letters = dead_letters_of(host)
     ref = await spawn(Thrice, Diary())
     with pytest.raises(HandlerFailed, match=r"boom 3.*crashed its actor 3 times") as caught:
         await ref.ask(AskBoom())
-    assert [attempt["text"] for attempt in caught.value.details["story"]] == [
+    assert [attempt["text"] for attempt in caught.value.details["attempts"]] == [
         "boom 1",
         "boom 2",
         "boom 3",
@@ -56,7 +56,7 @@ async def test_message_that_survives_a_later_attempt_is_answered(host: Host, spa
     assert not host.dead_letters.counts
 
 
-async def test_tried_message_stays_in_front_of_those_that_wait(spawn: Any) -> None:
+async def test_retried_message_stays_before_the_waiting_ones(spawn: Any) -> None:
     diary = Diary()
     ref = await spawn(Thrice, diary)
     for message in (Do(what="a"), Boom(times=2), Do(what="b"), Boom(what="bang"), Do(what="c")):
@@ -65,7 +65,7 @@ async def test_tried_message_stays_in_front_of_those_that_wait(spawn: Any) -> No
     assert diary.events == ["a", "boom", "boom", "boom", "b", "bang", "bang", "bang", "c", "d"]
 
 
-async def test_same_object_told_twice_is_two_messages(host: Host, spawn: Any) -> None:
+async def test_same_object_sent_twice_is_two_messages(host: Host, spawn: Any) -> None:
     diary, dead_letters = Diary(), dead_letters_of(host)
     ref = await spawn(Thrice, diary)
     message = Boom(times=4)
@@ -86,7 +86,7 @@ async def test_deadline_ends_an_ask_between_two_attempts(host: Host, spawn: Any)
     assert 1 <= diary.events.count("boom") < 3
 
 
-async def test_actor_that_is_not_restarted_answers_with_what_ended_it(
+async def test_actor_that_is_not_restarted_answers_with_its_last_error(
     host: Host, spawn: Any
 ) -> None:
     dead_letters = dead_letters_of(host)
@@ -107,32 +107,32 @@ async def test_one_attempt_is_the_default_and_no_poison(host: Host, spawn: Any) 
     ref.tell(Boom())
     with pytest.raises(HandlerFailed) as caught:
         await ref.ask(AskBoom())
-    assert "story" not in caught.value.details
+    assert "attempts" not in caught.value.details
     assert [letter.reason for letter in dead_letters] == ["handler_failed"]
 
 
-async def test_nothing_is_remembered_of_a_message_that_is_gone(host: Host, spawn: Any) -> None:
+async def test_nothing_remains_of_a_handled_message(host: Host, spawn: Any) -> None:
     diary = Diary()
     ref = await spawn(Thrice, diary)
     ref.tell(Boom(times=1))
     await ref.ask(Get(what="after"))
     await ref.ask(Get(what="again"))
     gc.collect()
-    assert len(host.dispatcher.attempts) == 0
+    assert len(host.dispatcher.redelivery) == 0
 
 
 class Many(Thrice):
     attempts_max: ClassVar[int] = 12
 
 
-async def test_long_story_tells_the_first_attempt_and_the_newest(host: Host, spawn: Any) -> None:
+async def test_long_history_has_the_first_attempt_and_the_newest(host: Host, spawn: Any) -> None:
     ref = await spawn(Many, Diary())
     cell = host.cells[ref.address.cell]
     item: Any = Boom()
-    story: Any = ()
+    attempts: Any = ()
     for number in range(1, 13):
         cell.incarnation = number
         failure = HandlerFailed("it raised.", remote_text="again")
-        item, _, story = host.dispatcher.attempts.judge(cell, item, failure)
+        item, _, attempts = host.dispatcher.redelivery.judge(cell, item, failure)
     assert item is None
-    assert [attempt.incarnation for attempt in story] == [1, *range(6, 13)]
+    assert [attempt.incarnation for attempt in attempts] == [1, *range(6, 13)]

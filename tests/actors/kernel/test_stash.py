@@ -1,4 +1,4 @@
-"""Stash: messages put aside, and put back in front in their order."""
+"""Stash: messages that are put aside, and back before the waiting ones, in their order."""
 
 import asyncio
 from typing import Any, ClassVar

@@ -1,4 +1,4 @@
-"""The thread runner: bounded, in order, and closed behind what waits."""
+"""The thread runner: bounded, in order, and closed after the waiting calls."""
 
 import asyncio
 import threading
@@ -8,7 +8,7 @@ from callboard.actors.kernel.threads import ThreadRunner
 WAIT_S = 20.0
 
 
-async def test_calls_of_one_thread_run_in_their_order_and_the_last_one_behind_them() -> None:
+async def test_calls_of_one_thread_run_in_their_order_and_then_the_last_one() -> None:
     runner, done = ThreadRunner("test"), list[str]()
     waits = [runner.call(done.append, name) for name in ("a", "b")]
     await runner.finish(lambda: done.append("last"), WAIT_S)
@@ -16,7 +16,7 @@ async def test_calls_of_one_thread_run_in_their_order_and_the_last_one_behind_th
     await asyncio.gather(*waits)
 
 
-async def test_no_more_threads_than_named_run_at_once() -> None:
+async def test_at_most_the_given_number_of_threads_run() -> None:
     runner, both = ThreadRunner("test", 2), threading.Barrier(2)
     running = most = 0
     lock = threading.Lock()
@@ -35,7 +35,7 @@ async def test_no_more_threads_than_named_run_at_once() -> None:
     runner.close()
 
 
-async def test_a_call_that_hangs_does_not_hang_who_closes() -> None:
+async def test_a_call_that_hangs_does_not_block_the_close() -> None:
     runner, goes_on = ThreadRunner("test"), threading.Event()
     hangs = runner.call(goes_on.wait, WAIT_S)
     async with asyncio.timeout(WAIT_S):

@@ -1,4 +1,4 @@
-"""Timers on a clock that the test turns, and on a real host for what happens to their actor."""
+"""Timers on a clock that the test turns, and on a real host."""
 
 import asyncio
 import heapq
@@ -25,7 +25,7 @@ class Tick(Contract, name="timers.tick"):
 
 
 class Unheard(Contract, name="timers.unheard"):
-    """Nobody handles it."""
+    """No actor handles it."""
 
 
 class Count(Contract, name="timers.count"):
@@ -73,11 +73,11 @@ class Clock(Actor):
 
     @handler
     async def crash(self, message: Crash) -> None:
-        raise ValueError("as told")
+        raise ValueError("on purpose")
 
 
 class Handle:
-    """One call that is to come."""
+    """One scheduled call."""
 
     def __init__(self, at_s: float, call: Callable[..., Any]) -> None:
         self.at_s = at_s
@@ -92,7 +92,7 @@ class Handle:
 
 
 class World:
-    """A loop whose time stands still, and one cell that nobody serves."""
+    """A loop whose time stands still, and one cell that no worker serves."""
 
     def __init__(self) -> None:
         self.now_s = 100.0
@@ -112,10 +112,10 @@ class World:
         return handle
 
     def enqueue(self, cell: Cell) -> None:
-        """As the dispatcher: nobody serves it here."""
+        """In place of the dispatcher: no worker serves the cell."""
 
     def pass_time(self, seconds: float) -> None:
-        """Until then, calling on time."""
+        """Let time pass; the loop calls on time."""
         end_s = self.now_s + seconds
         while self.calls and self.calls[0].at_s <= end_s:
             handle = heapq.heappop(self.calls)
@@ -125,12 +125,12 @@ class World:
         self.now_s = end_s
 
     def stand_still(self, seconds: float) -> None:
-        """The loop is blocked so long; then it calls what was due, late."""
+        """Block the loop for so long; then it makes the due calls, late."""
         self.now_s += seconds
         self.pass_time(0.0)
 
     def handle_all(self) -> list[str]:
-        """What is in the mailbox, handled."""
+        """Handle all messages in the mailbox; returns their texts."""
         self.cell.queued = False
         texts = []
         while (item := self.cell.take()) is not None:
@@ -148,19 +148,19 @@ def world() -> World:
 
 
 @pytest.mark.parametrize("delay_s", [-0.1, math.nan, math.inf, 2e9, True, "1", None])
-def test_a_delay_that_is_none_is_refused_by_name(world: World, delay_s: Any) -> None:
+def test_a_wrong_delay_is_refused_by_name(world: World, delay_s: Any) -> None:
     with pytest.raises(UsageError, match="delay_s of a timer is"):
         world.timers.after(world.cell, delay_s, Tick())
 
 
 @pytest.mark.parametrize("period_s", [0, 0.0005, -1.0, math.nan, math.inf, False])
-def test_a_period_that_is_none_is_refused_by_name(world: World, period_s: Any) -> None:
+def test_a_wrong_period_is_refused_by_name(world: World, period_s: Any) -> None:
     with pytest.raises(UsageError, match="period_s of a timer is"):
         world.timers.every(world.cell, period_s, Tick())
 
 
-def test_a_message_that_is_none_is_refused(world: World) -> None:
-    with pytest.raises(UsageError, match="is to send 'tick'"):
+def test_a_message_that_is_not_a_contract_is_refused(world: World) -> None:
+    with pytest.raises(UsageError, match="got the message 'tick'"):
         world.timers.after(world.cell, 1.0, "tick")  # type: ignore[arg-type] # that is the fault
 
 
@@ -193,7 +193,7 @@ def test_a_message_that_waits_to_be_handled_counts_as_a_timer(
     world.timers.after(world.cell, 1.0, Tick())
 
 
-def test_a_single_one_fires_once_on_time(world: World) -> None:
+def test_a_single_timer_fires_once_on_time(world: World) -> None:
     timer = world.timers.after(world.cell, 5.0, Tick(text="a"))
     active = [timer.is_active]
     world.pass_time(4.999)
@@ -206,7 +206,7 @@ def test_a_single_one_fires_once_on_time(world: World) -> None:
     assert world.handle_all() == ["a"]
 
 
-def test_a_single_one_goes_into_a_full_mailbox(world: World) -> None:
+def test_a_single_timer_goes_into_a_full_mailbox(world: World) -> None:
     for _ in range(4):
         world.timers.after(world.cell, 1.0, Tick(text="a"))
     world.pass_time(1.0)
@@ -214,7 +214,7 @@ def test_a_single_one_goes_into_a_full_mailbox(world: World) -> None:
     assert world.handle_all() == ["a"] * 4
 
 
-def test_a_cancelled_one_is_never_handled(world: World) -> None:
+def test_a_cancelled_timer_is_never_handled(world: World) -> None:
     before = world.timers.after(world.cell, 1.0, Tick(text="before"))
     fired = world.timers.after(world.cell, 1.0, Tick(text="fired"))
     before.cancel()
@@ -226,7 +226,7 @@ def test_a_cancelled_one_is_never_handled(world: World) -> None:
     assert not before.is_active
 
 
-def test_a_cancelled_periodic_one_takes_its_message_along(world: World) -> None:
+def test_a_cancelled_periodic_timer_withdraws_its_message(world: World) -> None:
     timer = world.timers.every(world.cell, 1.0, Tick(text="p"))
     world.pass_time(1.0)
     timer.cancel()
@@ -235,7 +235,7 @@ def test_a_cancelled_periodic_one_takes_its_message_along(world: World) -> None:
     assert world.handle_all() == []
 
 
-def test_a_periodic_one_does_not_drift(world: World) -> None:
+def test_a_periodic_timer_does_not_drift(world: World) -> None:
     timer = world.timers.every(world.cell, 0.1, Tick(text="p"))
     world.pass_time(0.05)
     for _ in range(1_000):
@@ -245,7 +245,7 @@ def test_a_periodic_one_does_not_drift(world: World) -> None:
     assert world.calls[0].at_s == pytest.approx(100.0 + 0.1 * 1_001, abs=1e-6)
 
 
-def test_ticks_that_were_missed_are_left_out(world: World) -> None:
+def test_missed_ticks_are_skipped(world: World) -> None:
     world.timers.every(world.cell, 1.0, Tick(text="p"))
     world.stand_still(10.5)
     assert world.handle_all() == ["p"]
@@ -261,7 +261,7 @@ def test_one_tick_at_most_waits(world: World) -> None:
     assert world.handle_all() == ["p"]
 
 
-def test_a_periodic_one_leaves_a_full_mailbox_alone(world: World) -> None:
+def test_a_periodic_timer_skips_a_full_mailbox(world: World) -> None:
     world.timers.every(world.cell, 1.0, Tick(text="p"))
     for _ in range(2):
         world.timers.after(world.cell, 0.5, Tick(text="a"))
@@ -280,7 +280,7 @@ def test_a_loop_that_calls_early_gives_no_tick_twice(world: World) -> None:
     assert world.calls[0].at_s == pytest.approx(102.0)
 
 
-def test_all_end_with_their_incarnation(world: World) -> None:
+def test_all_timers_end_with_their_incarnation(world: World) -> None:
     timers = [world.timers.after(world.cell, 1.0, Tick()) for _ in range(3)]
     timers.append(world.timers.every(world.cell, 1.0, Tick()))
     world.pass_time(1.0)
@@ -313,7 +313,7 @@ async def test_a_closed_host_fires_nothing(host: Host, spawn: Any) -> None:
     assert host.timers.count(clock.address.cell) == 0
 
 
-async def test_a_periodic_one_ticks_and_its_handler_has_no_deadline(
+async def test_a_periodic_timer_ticks_and_its_handler_has_no_deadline(
     spawn: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ticked = asyncio.Event()

@@ -1,4 +1,4 @@
-"""A store that outlives every simulated process, with faults, and actors that use it."""
+"""A store that survives every simulated process, with faults, and actors that use it."""
 
 import asyncio
 from typing import ClassVar
@@ -12,11 +12,11 @@ from callboard.messages.storage.keyed_stores import EncodedState, LoadedState, M
 
 
 class Disk:
-    """One for all processes of a world; `wipe` it before each run."""
+    """One store for all processes of a world; `wipe` it before each run."""
 
     kept: ClassVar[MemoryStore] = MemoryStore()
     saves: ClassVar[list[float]] = []
-    """When each save was asked for, by the clock of the host that asked."""
+    """The time of each request for a save, on the clock of the asking host."""
     load_failures: ClassVar[int] = 0
     save_failures: ClassVar[int] = 0
     lost_answers: ClassVar[int] = 0
@@ -50,12 +50,12 @@ class Disk:
             raise
         if Disk.lost_answers:
             Disk.lost_answers -= 1
-            raise OSError("written, but nobody is told")
+            raise OSError("written, but the answer is lost")
         return saved
 
     @classmethod
     async def overwrite(cls, kind: str, key: str, by: str) -> None:
-        """Put the state of another key in place of this one's, as a newer incarnation would."""
+        """Replace the state of a key by that of another, as a newer incarnation would."""
         kept = await cls.kept.load(kind, key)
         other = await cls.kept.load(kind, by)
         await cls.kept.save(kind, key, other.state, kept.version)
@@ -113,7 +113,7 @@ class Counter(KeyedActor):
 
     @handler
     async def crash(self, request: Crash) -> Count:
-        raise ValueError("as asked")
+        raise ValueError("asked to fail")
 
 
 class Broad(Counter):

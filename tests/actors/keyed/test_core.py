@@ -1,4 +1,4 @@
-"""The key region's core: never two activations of a key, nothing lost, order kept, limits kept."""
+"""The key region's core: one activation for each key, no lost message, order and limits kept."""
 
 from collections import deque
 from typing import Any
@@ -28,46 +28,46 @@ def core(active_max: int = 2, held_max: int = 4) -> KeyRegionCore:
     return KeyRegionCore(KeyRegionLimits(active_max, 10.0, held_max))
 
 
-def test_failed_activation_fails_what_waits_and_the_next_message_tries_again() -> None:
+def test_failed_activation_fails_its_messages_and_the_next_one_tries_again() -> None:
     made = core()
-    assert made.arrived("a", 1, 0.0) == [Activate("a")]
-    assert made.arrived("a", 2, 0.0) == []
+    assert made.message_arrived("a", 1, 0.0) == [Activate("a")]
+    assert made.message_arrived("a", 2, 0.0) == []
     assert made.activation_failed("a", 0.0) == [Fail("a", (1, 2))]
-    assert made.arrived("a", 3, 0.0) == [Activate("a")]
+    assert made.message_arrived("a", 3, 0.0) == [Activate("a")]
 
 
-def test_more_than_may_wait_for_a_key_is_refused() -> None:
+def test_messages_over_the_limit_of_a_key_are_refused() -> None:
     made = core(held_max=1)
-    made.arrived("a", 1, 0.0)
-    assert made.arrived("a", 2, 0.0) == [Refuse("a", 2)]
+    made.message_arrived("a", 1, 0.0)
+    assert made.message_arrived("a", 2, 0.0) == [Refuse("a", 2)]
 
 
-def test_more_than_may_wait_is_taken_from_a_sender_that_waits() -> None:
+def test_messages_over_the_limit_are_taken_from_senders_that_wait() -> None:
     made = core(held_max=1)
-    made.arrived("a", 1, 0.0)
+    made.message_arrived("a", 1, 0.0)
     assert made.is_full("a")
-    assert made.arrived("a", 2, 0.0, may_wait=True) == []
+    assert made.message_arrived("a", 2, 0.0, may_wait=True) == []
     assert made.activated("a", 0.0) == [Deliver("a", 1), Deliver("a", 2)]
 
 
-@pytest.mark.parametrize("leaves", [False, True])
-def test_conflict_renews_it_whether_it_was_to_stay_or_not(leaves: bool) -> None:
+@pytest.mark.parametrize("passivates", [False, True])
+def test_conflict_renews_an_actor_that_stays_or_passivates(passivates: bool) -> None:
     made = core()
-    made.arrived("a", 1, 0.0)
+    made.message_arrived("a", 1, 0.0)
     made.activated("a", 0.0)
-    made.idle("a", 0.0)
-    assert (made.tick(10.0) if leaves else made.save("a", 0.0)) == [Save("a")]
-    made.arrived("a", 2, 10.0)
-    assert made.conflicted("a", 10.0) == [Renew("a"), Deliver("a", 2)]
-    assert made.tick(30.0) == [], "it is busy until it has handled what waits"
-    made.idle("a", 30.0)
+    made.actor_idle("a", 0.0)
+    assert (made.tick(10.0) if passivates else made.save("a", 0.0)) == [Save("a")]
+    made.message_arrived("a", 2, 10.0)
+    assert made.save_conflicted("a", 10.0) == [Renew("a"), Deliver("a", 2)]
+    assert made.tick(30.0) == [], "it is busy until it has handled its messages"
+    made.actor_idle("a", 30.0)
     assert made.tick(40.0) == [Save("a")]
 
 
-def test_what_is_held_is_given_back_and_nothing_is_activated_for_it() -> None:
+def test_drain_returns_held_messages_and_activates_no_key() -> None:
     made = core(active_max=1)
     for number, key in enumerate("aabb"):
-        made.arrived(key, number, 0.0)
+        made.message_arrived(key, number, 0.0)
     assert made.drain() == [0, 1, 2, 3]
     made.validate_state()
     assert made.activated("a", 0.0) == []
@@ -76,13 +76,13 @@ def test_what_is_held_is_given_back_and_nothing_is_activated_for_it() -> None:
 
 def test_failed_save_keeps_it_active_and_waits_longer_each_time() -> None:
     made = core()
-    made.arrived("a", 1, 0.0)
+    made.message_arrived("a", 1, 0.0)
     made.activated("a", 0.0)
-    made.idle("a", 0.0)
+    made.actor_idle("a", 0.0)
     assert made.tick(10.0) == [Save("a")]
-    assert made.arrived("a", 2, 10.0) == []
+    assert made.message_arrived("a", 2, 10.0) == []
     assert made.save_failed("a", 10.0) == [Deliver("a", 2)]
-    made.idle("a", 10.0)
+    made.actor_idle("a", 10.0)
     assert made.save("a", 10.05) == []
     assert made.save("a", 10.1) == [Save("a")]
     made.save_failed("a", 10.1)
@@ -92,40 +92,40 @@ def test_failed_save_keeps_it_active_and_waits_longer_each_time() -> None:
 
 def test_message_that_comes_while_it_stops_goes_to_the_next_activation() -> None:
     made = core()
-    made.arrived("a", 1, 0.0)
+    made.message_arrived("a", 1, 0.0)
     made.activated("a", 0.0)
-    made.idle("a", 0.0)
+    made.actor_idle("a", 0.0)
     made.tick(10.0)
-    assert made.saved("a", 10.0) == [Stop("a")]
-    assert made.arrived("a", 2, 10.0) == []
-    assert made.gone("a", 10.0) == [Activate("a")]
+    assert made.save_succeeded("a", 10.0) == [Stop("a")]
+    assert made.message_arrived("a", 2, 10.0) == []
+    assert made.actor_ended("a", 10.0) == [Activate("a")]
     assert made.activated("a", 10.0) == [Deliver("a", 2)]
 
 
 def test_least_recently_used_makes_room() -> None:
     made = core(active_max=2)
     for now, key in enumerate("ab"):
-        made.arrived(key, key, now)
+        made.message_arrived(key, key, now)
         made.activated(key, now)
-        made.idle(key, now)
-    made.arrived("a", 2, 3.0)
-    made.idle("a", 3.0)
-    assert made.arrived("c", 3, 4.0) == [Save("b")]
-    assert made.saved("b", 4.0) == [Stop("b")]
-    assert made.gone("b", 4.0) == [Activate("c")]
+        made.actor_idle(key, now)
+    made.message_arrived("a", 2, 3.0)
+    made.actor_idle("a", 3.0)
+    assert made.message_arrived("c", 3, 4.0) == [Save("b")]
+    assert made.save_succeeded("b", 4.0) == [Stop("b")]
+    assert made.actor_ended("b", 4.0) == [Activate("c")]
 
 
 @pytest.mark.parametrize(("over", "saves"), [(True, [Save("a")]), (False, [])])
-def test_short_memory_puts_an_idle_one_away(over: bool, saves: list[Effect]) -> None:
+def test_short_memory_passivates_an_idle_key(over: bool, saves: list[Effect]) -> None:
     made = core()
-    made.arrived("a", 1, 0.0)
+    made.message_arrived("a", 1, 0.0)
     made.activated("a", 0.0)
-    made.idle("a", 0.0)
+    made.actor_idle("a", 0.0)
     assert made.tick(0.1, is_over_memory=over) == saves
 
 
 class KeyRegionMachine(RuleBasedStateMachine):
-    """A key region whose shell does what it is told, some time later, or fails at it."""
+    """A key region whose shell performs each effect some time later, or fails to."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -170,14 +170,14 @@ class KeyRegionMachine(RuleBasedStateMachine):
     def message(self, key: str, may_wait: bool) -> None:
         self.number += 1
         self.expected[key].append(self.number)
-        self.perform(self.core.arrived(key, self.number, self.now, may_wait=may_wait))
+        self.perform(self.core.message_arrived(key, self.number, self.now, may_wait=may_wait))
 
     @rule(key=KEYS)
     def next_incarnation_starts(self, key: str) -> None:
         if key in self.renewed:
             del self.renewed[key]
             if not self.running[key]:
-                self.perform(self.core.idle(key, self.now))
+                self.perform(self.core.actor_idle(key, self.now))
 
     @rule(key=KEYS, works=st.booleans())
     def start_ends(self, key: str, works: bool) -> None:
@@ -195,7 +195,7 @@ class KeyRegionMachine(RuleBasedStateMachine):
         if mailbox and key not in self.renewed:
             assert mailbox.popleft() == self.expected[key].popleft()
             if not mailbox:
-                self.perform(self.core.idle(key, self.now))
+                self.perform(self.core.actor_idle(key, self.now))
 
     @rule(key=KEYS)
     def periodic_save(self, key: str) -> None:
@@ -203,7 +203,7 @@ class KeyRegionMachine(RuleBasedStateMachine):
         if key in self.running and not self.running[key] and not off:
             self.perform(self.core.save(key, self.now))
 
-    @rule(key=KEYS, how=st.sampled_from(["saved", "save_failed", "conflicted"]))
+    @rule(key=KEYS, how=st.sampled_from(["save_succeeded", "save_failed", "save_conflicted"]))
     def save_ends(self, key: str, how: str) -> None:
         if key in self.saving:
             del self.saving[key]
@@ -213,12 +213,12 @@ class KeyRegionMachine(RuleBasedStateMachine):
     def stop_ends(self, key: str) -> None:
         if key in self.stopping:
             del self.stopping[key], self.running[key]
-            self.perform(self.core.gone(key, self.now))
+            self.perform(self.core.actor_ended(key, self.now))
 
     @rule(key=KEYS)
     def ends_by_itself(self, key: str) -> None:
         if self.core.state_of(key) is State.ACTIVE:
-            self.core.returned(key, self.running[key])
+            self.core.messages_returned(key, self.running[key])
             self.running[key].clear()
             self.renewed.pop(key, None)
             self.stopping[key] = None

@@ -1,4 +1,4 @@
-"""Keyed actors when hosts die: one activation of a key, and never less than what was saved."""
+"""Keyed actors when hosts die: one activation of a key, and no saved state is lost."""
 
 import asyncio
 import contextlib
@@ -34,7 +34,7 @@ def disk() -> Iterator[None]:
 
 
 async def add(system: System, user: str) -> tuple[int, str]:
-    """Add one; again when the answer was lost on the way."""
+    """Add one; repeat when the answer is lost."""
     async with asyncio.timeout(60.0):
         while True:
             try:
@@ -65,7 +65,7 @@ async def test_killed_hosts_keys_have_the_state_of_their_last_save() -> None:
             user: host for user, (_, host) in before.items()
         }
         for user, (number, _) in after.items():
-            # A save that was under way when the host died may or may not have come.
+            # A running save may be lost when the host dies.
             assert number == 4 or (user in lost and number == 3)
 
 
@@ -108,7 +108,7 @@ class Lister(KeyedActor):
         self.numbers.append(message.number)
 
     @handler
-    async def told(self, request: Numbers) -> NumbersOf:
+    async def read(self, request: Numbers) -> NumbersOf:
         return NumbersOf(numbers=tuple(self.numbers))
 
 
@@ -126,18 +126,18 @@ async def test_store_lost_with_its_memory_gets_the_states_of_living_activations_
     await sim.advance(1.0)
     alive = [user for user, (_, host) in before.items() if host == "host-2"]
     assert [(await add(sim.system, user))[0] for user in alive] == [4] * len(alive)
-    await sim.advance(30.0)  # Put away, with what they have.
+    await sim.advance(30.0)  # All keys have passivated by then.
     assert [(await add(sim.system, user))[0] for user in alive] == [5] * len(alive)
 
 
 @simulated(hosts=2, standbys=2)
-@pytest.mark.parametrize("is_lasting", [False, True])
-async def test_store_and_key_regions_lost_together_have_what_the_store_itself_kept(
-    sim: Simulation, is_lasting: bool
+@pytest.mark.parametrize("is_durable", [False, True])
+async def test_store_and_key_regions_lost_together_have_the_states_of_the_store(
+    sim: Simulation, is_durable: bool
 ) -> None:
     store = await (
         sim.system.spawn(props(StoreActor, Disk()), host=1)
-        if is_lasting
+        if is_durable
         else sim.system.spawn(StoreActor, host=1)
     )
     await sim.system.keyed(Counter, store=store, save_every=1)
@@ -149,11 +149,11 @@ async def test_store_and_key_regions_lost_together_have_what_the_store_itself_ke
     sim.crash(1)
     sim.crash(2)
     numbers = {(await add(sim.system, user))[0] for user in users}
-    assert numbers == ({4} if is_lasting else {1})
+    assert numbers == ({4} if is_durable else {1})
 
 
 class Watched(MemoryStore):
-    """Notes what it has acknowledged; the host it is on stays."""
+    """Records the saves that it has acknowledged; its host stays."""
 
     acknowledged: ClassVar[dict[str, list[int]]] = {}
 
@@ -204,7 +204,7 @@ async def one_run(sim: Simulation, faults: FaultPlan) -> None:
         assert len(numbers) > 15
         saved = Watched.acknowledged[user]
         assert saved == sorted(saved), "a save went back"
-        # What is answered is what was handled: after a loss it goes on from a save.
+        # An answer shows a handled message: after a loss, the key continues from a save.
         for early, late in itertools.pairwise(numbers):
             assert late > early or late - 1 in saved or late - 1 == 0, (user, early, late)
         floor = saved[-1]
@@ -223,7 +223,7 @@ def test_old_incarnation_never_takes_a_key_below_an_acknowledged_save(seed: int)
 async def test_old_incarnation_that_wakes_up_cannot_save_to_a_store_it_still_reaches(
     sim: Simulation,
 ) -> None:
-    """The links do not protect a store that is outside of them; the versions do."""
+    """The versions protect a store that is outside the links."""
     Disk.wipe()
     await sim.system.keyed(Counter, store=Disk(), save_after_s=8.0, idle_s=1_000.0)
     users = [f"u{n}" for n in range(12)]
@@ -243,7 +243,7 @@ async def test_old_incarnation_that_wakes_up_cannot_save_to_a_store_it_still_rea
             await sim.advance(9.0)
         assert Disk.conflicts == 0
         await sim.advance(30.0)
-    assert Disk.conflicts > 0, "it has woken up, and tried"
+    assert Disk.conflicts > 0, "the old incarnation has tried to save"
     for user in users:
         number, _ = await add(sim.system, user)
         assert number == numbers[user] + 1
@@ -252,9 +252,9 @@ async def test_old_incarnation_that_wakes_up_cannot_save_to_a_store_it_still_rea
 
 @contextlib.contextmanager
 def undead(sim: Simulation, slot: int) -> Iterator[None]:
-    """The process of a slot is taken for dead when it is killed, and lives on."""
+    """Let the process of a slot survive its kill, while the system thinks that it is dead."""
     process = sim._simulated.process(slot)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(process, "die", lambda _: process._engine.network.died(process))
+        patch.setattr(process, "die", lambda _: process._engine.network.fail_calls_to(process))
         yield
-    process.die("is dead at last")
+    process.die("dies")

@@ -1,4 +1,4 @@
-"""Keyed actors and their keys: who has which, what is refused, and who waits for room."""
+"""Keyed actors and their keys: the owners, the refusals, and the senders that wait for room."""
 
 import asyncio
 from collections import Counter as Tally
@@ -37,17 +37,17 @@ def disk() -> Iterator[None]:
     Disk.wipe()
 
 
-class Told(Contract, name="keyed.told"):
+class Outcome(Contract, name="keyed.outcome"):
     error: str
 
 
-class TellOf(Request[Told], name="keyed.tell_of"):
+class TellOf(Request[Outcome], name="keyed.tell_of"):
     to: Ref[Any] | None = None
     user: str
     times: int = 1
 
 
-class SendOf(Request[Told], name="keyed.send_of"):
+class SendOf(Request[Outcome], name="keyed.send_of"):
     to: Ref[Any] | None = None
     user: str
     times: int = 1
@@ -58,10 +58,10 @@ class Odd(Contract, name="keyed.odd"):
 
 
 class Friend(Actor):
-    """Tells and sends from where it is."""
+    """Tells and sends from its host."""
 
     @handler
-    async def tell_of(self, request: TellOf, ctx: Context) -> Told:
+    async def tell_of(self, request: TellOf, ctx: Context) -> Outcome:
         try:
             for _ in range(request.times):
                 if request.to is None:
@@ -69,17 +69,17 @@ class Friend(Actor):
                 else:
                     request.to.tell(AddSoon(user=request.user))
         except CallboardError as error:
-            return Told(error=type(error).__name__)
-        return Told(error="")
+            return Outcome(error=type(error).__name__)
+        return Outcome(error="")
 
     @handler
-    async def send_of(self, request: SendOf, ctx: Context) -> Told:
+    async def send_of(self, request: SendOf, ctx: Context) -> Outcome:
         for _ in range(request.times):
             if request.to is None:
                 await ctx.send(AddSoon(user=request.user))
             else:
                 await ctx.send(AddSoon(user=request.user), request.to)
-        return Told(error="")
+        return Outcome(error="")
 
 
 class Oddly(KeyedActor):
@@ -138,7 +138,7 @@ async def owners(sim: Simulation) -> dict[str, str]:
 
 
 @simulated(hosts=3)
-async def test_keys_of_a_stopped_key_region_are_nobodys_and_none_moves(sim: Simulation) -> None:
+async def test_keys_of_a_stopped_key_region_have_no_owner_and_do_not_move(sim: Simulation) -> None:
     regions = (await sim.system.keyed(Counter)).refs
     before = await owners(sim)
     assert Tally(before.values()).keys() == {"host-1", "host-2", "host-3"}
@@ -196,15 +196,15 @@ async def test_message_of_a_bad_key_or_of_another_hosts_key_says_so(
     before = await owners(sim)
     here = next(user for user, host in before.items() if host == "host-1")
     there = next(user for user, host in before.items() if host == "host-2")
-    with pytest.raises(ActorNotFound, match="does not have this key"):
+    with pytest.raises(ActorNotFound, match="does not own this key"):
         await regions[0].ask(Add(user=there))
     assert (await regions[0].ask(Add(user=here))).number == 2
     regions[0].tell(AddSoon(user=there))
     letter = await dead_letters.get()
     assert (letter.reason, letter.error and letter.error["code"]) == ("refused", "actor_not_found")
     friend = await sim.system.spawn(Friend, host=1)
-    told = await friend.ask(TellOf(to=regions[0], user=there))
-    assert told.error == "ActorNotFound"
+    outcome = await friend.ask(TellOf(to=regions[0], user=there))
+    assert outcome.error == "ActorNotFound"
     with pytest.raises(InvalidMessage, match="A key is a str"):
         sim.system.tell(Odd(user=1.5))
 
@@ -226,7 +226,7 @@ async def test_tell_and_send_by_contract_reach_the_key_from_drivers_and_actors(
 
 @simulated(hosts=1)
 async def test_tell_to_a_full_key_is_refused_and_send_waits(sim: Simulation) -> None:
-    """On the key region's own host; while it is activated, and while it is active."""
+    """On the host of the key region, while the key activates, and while it is active."""
     (region,) = (await sim.system.keyed(Small, store=Disk())).refs
     friend = await sim.system.spawn(Friend, host=1)
     for user, busy_s in (("loading", 0.0), ("working", 1.0)):

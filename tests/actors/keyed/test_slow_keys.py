@@ -1,4 +1,4 @@
-"""A key that is slow or full holds up itself: neither other keys nor other actors."""
+"""A slow or full key delays only itself: neither other keys nor other actors."""
 
 import asyncio
 from typing import Any, ClassVar
@@ -37,15 +37,15 @@ class Do(Request[Seen], name="slow.do"):
 
 
 class Open(Contract, name="slow.open"):
-    """What waits at the gate goes on."""
+    """Let the waiting requests through the gate."""
 
 
 class Pass(Request[Seen], name="slow.pass"):
-    """Get through the gate."""
+    """The request to pass the gate."""
 
 
 class Gate(Actor):
-    """Who asks it waits until it is open."""
+    """Lets every asker wait until it is open."""
 
     concurrency: ClassVar[int] = 100
 
@@ -98,7 +98,7 @@ def owner(system: System, user: str) -> Any:
 
 
 async def overfill(system: System, sent: str) -> list["asyncio.Future[Any]"]:
-    """Give the slow key many times what it and the link have room for."""
+    """Send the slow key many more messages than it and the link have room for."""
     if sent == "ask":
         asks: list[asyncio.Future[Any]] = [
             asyncio.ensure_future(system.ask(Do(user="slow", number=n), timeout_s=60.0))
@@ -145,13 +145,13 @@ async def test_other_keys_and_actors_answer_while_one_key_is_full(sent: str) -> 
         await others_answer_while_one_is_full(system, sent)
 
 
-async def test_burst_to_who_is_full_already_takes_no_credit_from_others() -> None:
-    """Nothing of it finds room, so the link would be without credit until there is some."""
+async def test_burst_to_a_full_key_takes_no_credit_from_others() -> None:
+    """No message of the burst finds room, so without flow keys the link would have no credit."""
     async with start(engine="inline", hosts=1, limits=LIMITS) as system:
         gate = await system.spawn(Gate, host=1)
         await system.keyed(props(Slow, gate))
         asks: list[asyncio.Future[Any]] = []
-        # One is handled, a mailbox full waits, and of the burst nothing finds room.
+        # One message is handled, a full mailbox waits, and the burst finds no room.
         for count in (1, Slow.mailbox_messages, LIMITS.link_credit):
             for number in range(len(asks), len(asks) + count):
                 reply = system.ask(Do(user="slow", number=number), timeout_s=60.0)

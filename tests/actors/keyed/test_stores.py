@@ -9,6 +9,6 @@ from callboard.messages.storage.keyed_stores import MemoryStore
 async def test_old_incarnation_does_not_overwrite_a_newer_state() -> None:
     store = MemoryStore()
     assert await store.save("Account", "a", None, 0) == 1
-    with pytest.raises(StateConflict, match="version 1; who saves has 0"):
+    with pytest.raises(StateConflict, match="version 1; this save replaces 0"):
         await store.save("Account", "a", None, 0)
     assert (await store.load("Account", "a")).version == 1

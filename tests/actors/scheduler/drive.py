@@ -1,4 +1,4 @@
-"""Drives a scheduler's core in virtual time, on executors that take as long as each weight says."""
+"""Drives a scheduler's core in virtual time; an attempt takes the weight of its sub-task."""
 
 from heapq import heappop, heappush
 from typing import Any
@@ -44,17 +44,17 @@ def failed(
 
 
 def flaky() -> HandlerFailed:
-    """A failure that another attempt may not meet."""
+    """A failure that a retry may avoid."""
     return HandlerFailed("it broke", remote_type="builtins.ValueError")
 
 
 def broken() -> HandlerFailed:
-    """A failure that every attempt would meet."""
+    """A failure of every attempt."""
     return HandlerFailed("it is wrong", remote_type="builtins.TypeError")
 
 
 def run_to_end(core: SchedulerCore) -> tuple[float, list[str]]:
-    """Run on the executors the core has; each attempt takes its weight. Makespan and order."""
+    """Run on the core's executors until nothing runs; returns makespan and order."""
     now, order = 0.0, []
     ends: list[tuple[float, int, Dispatch]] = []
     while True:

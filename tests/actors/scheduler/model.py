@@ -1,8 +1,8 @@
-"""A slow and obvious model of the scheduler's core, to hold the fast one against.
+"""A slow and obvious model of the scheduler's core, to check the fast core.
 
-It knows nothing of heaps, counters or ranks: a dictionary of states, and rules applied by
-looking at everything. It does not choose what is dispatched; it says whether a choice was
-allowed, and whether nothing that could run was left lying.
+It has no heaps, counters or ranks: only a dictionary of states, and rules over all of them. It does
+not choose the next dispatch. It checks that a choice is allowed, and that no runnable sub-task
+waits.
 """
 
 from collections import Counter
@@ -19,7 +19,7 @@ Attempt = tuple[str, int]
 
 
 class Model:
-    """The same events as the core, the plainest possible bookkeeping."""
+    """The same events as the core, with the simplest possible records."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Model:
             self.state[task_id] = S.RUNNING
             self.running[task_id, attempt] = executor
         self.assert_budgets()
-        self.assert_nothing_left_lying()
+        self.assert_no_runnable_task_waits()
 
     def done(self, attempt: Attempt) -> None:
         self.cancelling.pop(attempt, None)
@@ -141,7 +141,7 @@ class Model:
             self.cancelling[attempt] = self.running.pop(attempt)
 
     def settle(self) -> None:
-        """Apply the rules for waiting tasks until nothing changes, then look for the end."""
+        """Apply the rules for waiting tasks until nothing changes, then check for the end."""
         changed = True
         while changed:
             changed = False
@@ -170,7 +170,7 @@ class Model:
         assert all(by_kind[kind] <= limit for kind, limit in self.limits.items())
         assert self.concurrency_max is None or len(self.slots()) <= self.concurrency_max
 
-    def assert_nothing_left_lying(self) -> None:
+    def assert_no_runnable_task_waits(self) -> None:
         if self.concurrency_max is not None and len(self.slots()) >= self.concurrency_max:
             return
         by_executor = Counter(executor for _, executor in self.slots())
@@ -180,7 +180,7 @@ class Model:
             if state is not S.READY or by_kind[kind] >= self.limits.get(kind, 10**9):
                 continue
             if self.tasks[task_id].key is not None:
-                continue  # it may wait for its own executor
+                continue  # it may wait for the executor of its key
             for executor, credit in self.executors.items():
                 assert kind not in self.offers[executor] or by_executor[executor] >= credit, (
                     f"{task_id} could run on {executor}"

@@ -1,4 +1,4 @@
-"""The scheduler's core, case by case; `test_core_model.py` holds it against a model."""
+"""The scheduler's core, case by case; `test_core_model.py` compares it with a model."""
 
 import pytest
 
@@ -114,7 +114,7 @@ def test_executor_that_changes_its_offer_is_not_chosen_for_the_old_one() -> None
     core.validate_state()
 
 
-def test_kind_without_executor_holds_up_no_other_and_is_told() -> None:
+def test_kind_without_executor_delays_no_other_and_is_reported() -> None:
     core = started(task("a", agent="nobody", priority=9), task("b"))
     assert names(core.dispatch(3.0)) == ["b"]
     core.dispatch(8.0)

@@ -107,7 +107,7 @@ def test_fail_fast_cancels_the_rest() -> None:
     assert core.dispatch(0) == []
 
 
-def test_finish_rest_runs_what_does_not_need_the_failed() -> None:
+def test_finish_rest_runs_tasks_that_do_not_need_the_failed() -> None:
     core = started(
         task("a"), task("b", "a"), task("c", "b"), task("d"), on_failure=OnFailure.FINISH_REST
     )

@@ -1,6 +1,6 @@
-"""The core against a model: random graphs, random events, the same states after each.
+"""The core and a model: random graphs, random events, the same states after each event.
 
-Graham's bound at the end shows that the schedule is not only right but good: no list
+Graham's bound at the end shows that the schedule is also good: no list
 schedule on m identical executors may take longer than W/m + (1 - 1/m) * CP.
 """
 
@@ -70,7 +70,7 @@ def added_tasks(draw: st.DrawFn, known: tuple[str, ...] = (), least: int = 0) ->
 
 
 class CoreMachine(RuleBasedStateMachine):
-    """Every event of the core, in any order, beside the model."""
+    """Every event of the core, in any order, compared with the model."""
 
     @initialize(
         tasks=added_tasks(least=1),
@@ -88,7 +88,7 @@ class CoreMachine(RuleBasedStateMachine):
         limits = {} if review_max is None else {"review": review_max}
         self.now = 0.0
         self.executors_seen = 0
-        self.ended_actors: list[Attempt] = []
+        self.dispatched: list[Attempt] = []
         self.ended: Counter[str] = Counter()
         self.executions_done: list[ExecutionDone] = []
         self.model = Model(tasks, on_failure, concurrency_max, limits)
@@ -130,30 +130,30 @@ class CoreMachine(RuleBasedStateMachine):
     @rule()
     def dispatch(self) -> None:
         dispatches = self.core.dispatch(self.now)
-        self.ended_actors += [(d.task_id, d.attempt) for d in dispatches]
+        self.dispatched += [(d.task_id, d.attempt) for d in dispatches]
         self.assert_states(partial=True)
         self.model_dispatched(dispatches)
 
     def model_dispatched(self, dispatches: list[Dispatch]) -> None:
-        # Credits that shrank below what already runs are nobody's fault.
+        # A credit may shrink below the number of running attempts.
         slots = Counter(executor for _, executor in self.model.slots())
         actual = dict(self.model.executors)
         self.model.executors = {executor: max(n, slots[executor]) for executor, n in actual.items()}
         self.model.dispatched(dispatches)
         self.model.executors = actual
 
-    @precondition(lambda self: self.ended_actors)
+    @precondition(lambda self: self.dispatched)
     @rule(data=st.data())
     def attempts_succeed(self, data: st.DataObject) -> None:
-        chosen = data.draw(st.lists(st.sampled_from(self.ended_actors), min_size=1, max_size=3))
+        chosen = data.draw(st.lists(st.sampled_from(self.dispatched), min_size=1, max_size=3))
         self.core.tasks_done([(*attempt, attempt) for attempt in chosen], self.now)
         for attempt in chosen:
             self.model.done(attempt)
 
-    @precondition(lambda self: self.ended_actors)
+    @precondition(lambda self: self.dispatched)
     @rule(data=st.data(), retryable=st.booleans())
     def attempt_fails(self, data: st.DataObject, retryable: bool) -> None:
-        task_id, number = data.draw(st.sampled_from(self.ended_actors))
+        task_id, number = data.draw(st.sampled_from(self.dispatched))
         error = flaky() if retryable else broken()
         self.core.task_failed(task_id, number, error, self.now, random=0.5)
         self.model.failed((task_id, number), retryable=retryable, now=self.now)
@@ -204,7 +204,7 @@ class CoreMachine(RuleBasedStateMachine):
                 case TaskDoubtful():
                     raise AssertionError("nothing here is non-idempotent")
         final = {id_ for id_, state in self.model.state.items() if state in ENDED}
-        assert self.ended == dict.fromkeys(final, 1), "each ends once, and says so"
+        assert self.ended == dict.fromkeys(final, 1), "each sub-task ends once, with an effect"
         assert len(self.executions_done) == (self.model.status is not ExecutionStatus.RUNNING)
 
     def assert_states(self, *, partial: bool) -> None:
@@ -225,7 +225,7 @@ class CoreMachine(RuleBasedStateMachine):
         assert statistics.attempts_cancelling == len(self.model.cancelling)
 
     def teardown(self) -> None:
-        """Given executors and good attempts, whatever state it is in comes to an end."""
+        """With executors and successful attempts, the execution ends from any state."""
         if not hasattr(self, "core"):
             return
         self.core.close()
@@ -246,7 +246,7 @@ class CoreMachine(RuleBasedStateMachine):
 
 
 def reachable(start: TaskStatus, end: TaskStatus) -> bool:
-    """Whether a path of allowed steps leads there; one event may take several."""
+    """Whether a path of allowed steps leads from `start` to `end`."""
     seen = {start}
     pending = [start]
     while pending:
@@ -294,7 +294,7 @@ def test_schedule_keeps_grahams_bound(
 
 
 def test_schedule_starts_the_critical_path_first() -> None:
-    """Without ranks the ten short ones would go first, and the makespan would be 15."""
+    """Without ranks the ten short tasks would run first, and the makespan would be 15."""
     short = [task(f"s{n}") for n in range(10)]
     path = [task("p0"), *(task(f"p{n}", f"p{n - 1}") for n in range(1, 10))]
     core = SchedulerCore(Plan([*short, *path]))

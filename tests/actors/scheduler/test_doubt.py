@@ -1,4 +1,4 @@
-"""Non-idempotent sub-tasks: what may have run is never run again without a decision."""
+"""Non-idempotent sub-tasks: one that may have run does not run again without a decision."""
 
 import pytest
 
@@ -29,7 +29,9 @@ def pay(**fields: object) -> SubTask:
         DeadlineExceeded("no answer"),
     ],
 )
-def test_what_may_have_run_is_in_doubt(error: HandlerFailed | HostLost | DeadlineExceeded) -> None:
+def test_a_task_that_may_have_run_is_in_doubt(
+    error: HandlerFailed | HostLost | DeadlineExceeded,
+) -> None:
     core = core_of(pay())
     core.dispatch(0.0)
     core.task_failed("pay", 1, error, 1.0, 0.5)
@@ -40,7 +42,7 @@ def test_what_may_have_run_is_in_doubt(error: HandlerFailed | HostLost | Deadlin
     core.validate_state()
 
 
-def test_what_has_surely_not_run_is_tried_again() -> None:
+def test_a_task_that_has_not_run_is_retried() -> None:
     core = core_of(pay())
     core.dispatch(0.0)
     core.task_failed("pay", 1, ActorStopped("not there", may_have_run=False), 1.0, 0.5)
@@ -49,12 +51,12 @@ def test_what_has_surely_not_run_is_tried_again() -> None:
 
 
 def test_the_loss_of_an_executor_leaves_it_in_doubt_and_runs_the_others_again() -> None:
-    core = core_of(pay(), SubTask("look", None))
+    core = core_of(pay(), SubTask("read", None))
     core.dispatch(0.0)
     core.executor_lost("1/1", 1.0)
     assert core.status_of("pay") is TaskStatus.IN_DOUBT
     core.executor_available("2/1", 4, KINDS)
-    assert [dispatch.task_id for dispatch in core.dispatch(1.0)] == ["look"]
+    assert [dispatch.task_id for dispatch in core.dispatch(1.0)] == ["read"]
     core.validate_state()
 
 
@@ -92,7 +94,7 @@ def test_cancelling_ends_it() -> None:
     core.validate_state()
 
 
-def test_a_beginning_of_an_earlier_life_is_in_doubt() -> None:
+def test_an_attempt_before_a_restart_is_in_doubt() -> None:
     core = core_of(pay())
     core.restore_doubt(0, 3, HostLost("interrupted"))
     assert core.dispatch(0.0) == []

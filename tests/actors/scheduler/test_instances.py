@@ -1,4 +1,4 @@
-"""Real task graphs (WfCommons format) through the core, when a folder with some is named.
+"""Real task graphs (WfCommons format) for the core, when a folder of them is configured.
 
 The environment variable CALLBOARD_INSTANCES names a folder of `*.json.gz` files.
 """

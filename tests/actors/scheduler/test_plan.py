@@ -1,4 +1,4 @@
-"""Plans, retry policies and states: what is refused, and that all of it is said at once."""
+"""Plans, retry policies and states: the refusals, and all problems in one error."""
 
 import pickle
 from itertools import pairwise
@@ -104,7 +104,7 @@ def test_plan_is_refused_exactly_when_there_is_a_cycle(edges: list[tuple[int, in
     needs: dict[int, set[int]] = {n: set() for n in range(10)}
     for a, b in edges:
         needs[a].add(b)
-    left = dict(needs)  # take away what needs nothing that is left, until nothing changes
+    left = dict(needs)  # remove nodes without remaining needs until nothing changes
     while free := [n for n in left if not left[n] & left.keys()]:
         for n in free:
             del left[n]

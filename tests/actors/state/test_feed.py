@@ -1,4 +1,4 @@
-"""States fed from a journal: each event once, whatever is killed, refused or away in between."""
+"""States fed from a journal: each event once, despite kills, refusals and outages."""
 
 import asyncio
 import contextlib
@@ -43,7 +43,7 @@ def kept(state: AgentExecutionState | None) -> dict[str, Any]:
 
 
 def of_store(store: EventStore, execution_id: str = ID) -> AgentExecutionState:
-    """What the whole history says."""
+    """The state of the whole history."""
     events = store.read_stream(stream_of(execution_id), limit=10_000)
     return of_history(fold(execution_id, events))
 
@@ -87,16 +87,16 @@ def test_without_its_beginning_there_is_no_state() -> None:
 
 
 class World5:
-    """Stores that outlive a feed, and what was told."""
+    """Stores that outlive a feed, and the published changes."""
 
     def __init__(self, store: MemoryEventStore) -> None:
         self.events = store
         self.states = FailingStates()
         self.models = MemoryReadModelStore()
-        self.told: list[AgentStateChanged] = []
+        self.published: list[AgentStateChanged] = []
 
     async def publish(self, changes: Sequence[AgentStateChanged]) -> None:
-        self.told += changes
+        self.published += changes
 
     def manager(self) -> AgentStateManager:
         return AgentStateManager(self.states, LocalCache(newest_wins=True), self.publish)
@@ -140,19 +140,19 @@ class FailingStates(MemoryStateStore):
     fails=st.integers(0, 3),
 )
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_over_lives_failures_and_kills_the_state_is_that_of_the_history(
+def test_over_restarts_failures_and_kills_the_state_is_that_of_the_history(
     plan: list[tuple[bool, bool]], steps: list[tuple[int, bool]], fails: int
 ) -> None:
-    asyncio.run(_lives(plan, steps, fails))
+    asyncio.run(_runs(plan, steps, fails))
 
 
-async def _lives(plan: list[tuple[bool, bool]], steps: list[tuple[int, bool]], fails: int) -> None:
+async def _runs(plan: list[tuple[bool, bool]], steps: list[tuple[int, bool]], fails: int) -> None:
     job, here = random_job(plan), World5(MemoryEventStore())
     here.states.fails = fails
     for limit, is_killed in (*steps, (None, False)):
         world = World()
         await world.add_pool(1, 4)
-        journal = await opened(here.events.beside())  # type: ignore[arg-type] # of the same class
+        journal = await opened(here.events.second_handle())  # type: ignore[arg-type] # of the same class
         async with here.feeding(journal, is_killed=is_killed) as (feed, manager):
             handle = await resume(world, journal, job)
             if limit is not None:
@@ -165,9 +165,9 @@ async def _lives(plan: list[tuple[bool, bool]], steps: list[tuple[int, bool]], f
                 assert kept(state) == kept(of_store(here.events))
                 assert state is not None
                 assert state.status is ExecutionStatus.COMPLETED
-                versions = [change.version for change in here.told]
-                assert versions == sorted(set(versions)), "each change is told once"
-                assert here.told[-1].version == state.version
+                versions = [change.version for change in here.published]
+                assert versions == sorted(set(versions)), "each change is published once"
+                assert here.published[-1].version == state.version
                 assert feed.statistics().unreadable == 0
                 assert feed.statistics().lag_positions == 0
         await world.close()
@@ -190,7 +190,7 @@ async def test_a_fork_begins_with_what_its_origin_had_done() -> None:
     await journal.close()
 
 
-async def test_somebody_else_s_change_is_not_lost_and_the_journal_s_counts() -> None:
+async def test_a_change_of_another_process_is_kept_and_the_journal_wins() -> None:
     here = World5(store_of(every_kind()[:-1]))
     journal = await opened(here.events)
     async with here.feeding(journal) as (feed, manager):
@@ -228,12 +228,12 @@ async def test_an_execution_that_cannot_be_read_holds_up_no_other() -> None:
     await journal.close()
 
 
-async def test_a_store_that_stays_away_hurts_nobody_and_is_told() -> None:
+async def test_a_store_that_stays_away_is_counted_and_executions_go_on() -> None:
     here = World5(store_of(every_kind()))
     here.states.fails = 1_000_000
     journal = await opened(here.events)
     async with here.feeding(journal) as (feed, _):
-        with pytest.raises(DeadlineExceeded, match="stands at 0, not at 15"):
+        with pytest.raises(DeadlineExceeded, match=r"is at position 0 after .* not at 15"):
             await feed.wait_for(journal.head, 0.2)
         assert feed.statistics().failures >= 1
         assert feed.statistics().lag_positions == journal.head

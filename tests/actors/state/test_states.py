@@ -37,7 +37,7 @@ TRIGGER: Final = StateTransitionTrigger.DISPATCHED
 
 
 class Rows:
-    """A primary store in a dictionary that can be told to fail."""
+    """A primary store in a dictionary that fails on request."""
 
     def __init__(self) -> None:
         self.kept: dict[str, StateRow] = {}
@@ -76,7 +76,7 @@ class Rows:
 
 
 class Values:
-    """A cache in a dictionary that can be told to fail, and notes when it was written."""
+    """A cache in a dictionary that fails on request, and notes when it was written."""
 
     def __init__(self, log: list[str]) -> None:
         self.kept: dict[str, bytes] = {}
@@ -109,21 +109,21 @@ class Values:
 
 
 class Parts:
-    """A manager and what it works with."""
+    """A manager, its store, its cache and its publisher."""
 
     def __init__(self, rows: Rows | None = None) -> None:
         self.log: list[str] = []
         self.rows = rows or Rows()
         self.values = Values(self.log)
-        self.told: list[AgentStateChanged] = []
+        self.published: list[AgentStateChanged] = []
         self.publish_error: Exception | None = None
         self.manager = AgentStateManager(self.rows, self.values, self.publish)
 
     async def publish(self, changes: Sequence[AgentStateChanged]) -> None:
         if self.publish_error is not None:
             raise self.publish_error
-        self.log.append("told")
-        self.told.extend(changes)
+        self.log.append("published")
+        self.published.extend(changes)
 
 
 async def until(condition: Callable[[], bool], what: str) -> None:
@@ -148,14 +148,14 @@ def parts() -> Parts:
     return Parts()
 
 
-async def test_it_is_stored_then_cached_then_told(parts: Parts) -> None:
+async def test_a_state_is_stored_then_cached_then_published(parts: Parts) -> None:
     await parts.manager.open()
     kept = await parts.manager.persist(state())
     assert kept.version == 1
     assert parts.rows.kept["e-1"].version == 1
-    assert parts.log == ["cached", "told"]
+    assert parts.log == ["cached", "published"]
     assert parts.values.ttls == {3_600.0}
-    assert [(change.execution_id, change.version) for change in parts.told] == [("e-1", 1)]
+    assert [(change.execution_id, change.version) for change in parts.published] == [("e-1", 1)]
     await parts.manager.close()
 
 
@@ -172,7 +172,7 @@ class TestFaults:
     async def test_cache_fails(self, parts: Parts) -> None:
         parts.values.error = OSError("gone")
         await parts.manager.persist(state())
-        assert [change.version for change in parts.told] == [1]
+        assert [change.version for change in parts.published] == [1]
         assert parts.manager.statistics().cache_failures == 1
         assert (await parts.manager.synchronise(["e-1"]))[0] is not None
 
@@ -183,24 +183,28 @@ class TestFaults:
         assert parts.values.kept.keys() == {"state:e-1", "state:e-2"}
         assert parts.manager.statistics().pending_notifications == 2
         parts.publish_error = None
-        await until(lambda: not parts.manager.statistics().pending_notifications, "both are told")
-        assert [change.execution_id for change in parts.told] == ["e-1", "e-2"]
+        await until(
+            lambda: not parts.manager.statistics().pending_notifications, "both are published"
+        )
+        assert [change.execution_id for change in parts.published] == ["e-1", "e-2"]
         assert parts.manager.statistics().publish_failures >= 1
         await parts.manager.close()
 
-    async def test_what_was_not_told_before_a_crash_is_told_by_the_next(self, parts: Parts) -> None:
+    async def test_pending_notifications_of_a_crash_are_published_by_the_next(
+        self, parts: Parts
+    ) -> None:
         parts.publish_error = OSError("gone")
         await parts.manager.persist(state())
         after = Parts(parts.rows)
         await after.manager.open()
-        await until(lambda: len(after.told) == 1, "the change is told")
-        assert after.told[0].version == 1
+        await until(lambda: len(after.published) == 1, "the change is published")
+        assert after.published[0].version == 1
         await after.manager.close()
         last = Parts(parts.rows)
         await last.manager.open()
         assert last.manager.statistics().pending_notifications == 0
 
-    async def test_too_many_untold_changes_are_no_more_stored(self, parts: Parts) -> None:
+    async def test_too_many_pending_notifications_refuse_further_states(self, parts: Parts) -> None:
         parts.manager._pending_notifications.add(
             AgentStateChanged(
                 execution_id=f"e-{number}", status=ExecutionStatus.PENDING, timestamp=0.0, version=1
@@ -217,7 +221,7 @@ class TestFaults:
         parts.rows.failures = [CommitUnknown("cut"), None]
         parts.rows.commits_first = commits_first
         assert (await parts.manager.persist(state())).version == 1
-        assert [change.version for change in parts.told] == [1]
+        assert [change.version for change in parts.published] == [1]
         assert parts.rows.kept["e-1"].version == 1
 
     async def test_a_cached_value_that_is_no_state_is_read_from_the_primary(
@@ -294,7 +298,7 @@ async def test_a_transition_is_recorded_and_a_forbidden_one_refused(parts: Parts
         await parts.manager.transition("e-1", ExecutionStatus.PENDING, TRIGGER)
     with pytest.raises(UnknownState):
         await parts.manager.transition("nobody", ExecutionStatus.RUNNING, TRIGGER)
-    with pytest.raises(TransitionRefused, match="not in its transitions"):
+    with pytest.raises(TransitionRefused, match="its transitions lack"):
         await parts.manager.persist(state("e-9", status="running"))
 
 
@@ -345,7 +349,7 @@ async def test_reserved_ids_are_refused(parts: Parts) -> None:
 
 
 class TestCodec:
-    """What is stored is what was given."""
+    """A stored state decodes to the given one."""
 
     def test_all_fields_come_back(self) -> None:
         change = StateChanged(

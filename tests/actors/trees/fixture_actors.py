@@ -1,4 +1,4 @@
-"""Actors for trees that write down what happens to them, and the tree to start them in."""
+"""Actors for trees that log their starts and stops, and functions to build trees of them."""
 
 import asyncio
 from typing import Any, ClassVar, Final
@@ -19,12 +19,12 @@ WAIT_S: Final = 10.0
 
 
 class Log:
-    """What happened, in order; all hosts of the inline engine share it."""
+    """The starts and stops, in order; all hosts of the inline engine share it."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.failing: dict[str, int] = {}
-        """How often starts of a child are still to fail."""
+        """The number of coming starts of a child that fail."""
         self._changed: asyncio.Event = asyncio.Event()
 
     def clear(self) -> None:
@@ -39,7 +39,7 @@ class Log:
         return lines
 
     async def reach(self, count: int) -> None:
-        """Wait until so many lines are there."""
+        """Wait until the log has `count` lines."""
         async with asyncio.timeout(WAIT_S):
             while len(self.lines) < count:
                 self._changed.clear()
@@ -55,19 +55,19 @@ class Pong(Contract, name="trees.pong"):
 
 
 class Ping(Request[Pong], name="trees.ping"):
-    """Tell who you are."""
+    """The request for label and incarnation."""
 
 
 class End(Contract, name="trees.end"):
-    """End by yourself."""
+    """Let an actor end by itself."""
 
     kind: str
 
 
 class Child(Actor):
-    """Writes its starts down, and its ordered stops."""
+    """Logs its starts and its ordered stops."""
 
-    lives: ClassVar[dict[str, int]] = {}
+    starts: ClassVar[dict[str, int]] = {}
 
     def __init__(self, label: str) -> None:
         self.label = label
@@ -75,8 +75,8 @@ class Child(Actor):
             LOG.failing[label] -= 1
             LOG.write(f"fail {label}")
             raise ValueError(f"{label} does not start")
-        self.lives[label] = self.lives.get(label, 0) + 1
-        self.lifecycle = self.lives[label]
+        self.starts[label] = self.starts.get(label, 0) + 1
+        self.incarnation = self.starts[label]
 
     async def started(self, ctx: Context) -> None:
         LOG.write(f"start {self.label}")
@@ -86,7 +86,7 @@ class Child(Actor):
 
     @handler
     async def ping(self, request: Ping) -> Pong:
-        return Pong(label=self.label, incarnation=self.lifecycle)
+        return Pong(label=self.label, incarnation=self.incarnation)
 
     @handler
     async def end(self, message: End, ctx: Context) -> None:
@@ -96,7 +96,7 @@ class Child(Actor):
 
 
 def child(label: str, **options: Any) -> ActorSpec:
-    """A `Child` of that name."""
+    """The spec of a `Child` with this label."""
     return ActorSpec(label, props(Child, label), **options)
 
 
@@ -108,5 +108,5 @@ def supervised(
 
 
 async def states(tree: TreeRef, path: str = "") -> dict[str, str]:
-    """The children of a supervisor, and what state they are in."""
+    """The states of a supervisor's children, by name."""
     return {row.name: row.state for row in (await tree.children(path)).children}

@@ -1,4 +1,4 @@
-"""Trees whose children have places of their own, on several hosts of the inline engine."""
+"""Trees with placed children, on several hosts of the inline engine."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -53,8 +53,8 @@ async def is_gone(system: System, slot: int) -> bool:
     return slot not in root_of(system).table.slots
 
 
-async def has_lived(tree: TreeRef, path: str, lives: int) -> bool:
-    return await answers(tree, path) == lives
+async def is_incarnation(tree: TreeRef, path: str, number: int) -> bool:
+    return await answers(tree, path) == number
 
 
 async def has_state(tree: TreeRef, path: str, state: str | None) -> bool:
@@ -118,7 +118,7 @@ async def test_start_that_fails_half_way_is_undone_in_reverse() -> None:
 # --- restarts ---------------------------------------------------------------------------------
 
 
-async def test_placed_child_that_fails_is_restarted_and_its_reference_stays_good() -> None:
+async def test_placed_child_that_fails_restarts_and_its_reference_stays_valid() -> None:
     async with start(**TWO) as system:
         tree = await system.start_tree(tree_of(child("a"), child("b", placement=THERE)))
         ref, before = tree["b"], await answers(tree, "b")
@@ -172,8 +172,8 @@ async def test_restart_kind_of_a_placed_child(
         tree = await system.start_tree(tree_of(child("a"), placed))
         before = await answers(tree, "b")
         tree["b"].tell(End(kind=kind))
-        if state == "running":  # An actor that ends itself may answer what it has already.
-            await until(lambda: has_lived(tree, "b", before + 1))
+        if state == "running":  # An actor that ends by itself may still answer earlier messages.
+            await until(lambda: is_incarnation(tree, "b", before + 1))
         await until(lambda: has_state(tree, "b", state))
         if state != "running":
             with pytest.raises(ActorStopped):
@@ -204,7 +204,7 @@ async def test_escalation_restarts_placed_children_with_their_supervisor() -> No
         assert await answers(tree, "c") == before[2]
 
 
-async def test_start_that_fails_over_there_is_tried_again() -> None:
+async def test_failed_start_on_another_host_is_retried() -> None:
     async with start(**TWO) as system:
         tree = await system.start_tree(tree_of(child("a"), child("b", placement=THERE)))
         before = await answers(tree, "b")
@@ -297,7 +297,7 @@ async def test_lost_host_takes_siblings_along_as_the_strategy_says() -> None:
         assert await answers(tree, "b") >= 2
 
 
-async def test_lost_host_of_the_supervisor_leaves_no_orphan_and_doubles_nobody() -> None:
+async def test_lost_host_of_the_supervisor_leaves_no_orphan_and_no_double() -> None:
     wanted = tree_of(
         child("a"),
         child("b", placement=THERE),
@@ -334,10 +334,10 @@ async def test_temporary_tree_that_is_lost_takes_its_placed_children_along() -> 
             await tree["b"].ask(Ping(), timeout_s=WAIT_S)
 
 
-# --- hosts of their own -----------------------------------------------------------------------
+# --- isolated hosts ---------------------------------------------------------------------------
 
 
-async def test_isolated_child_has_a_host_of_its_own_as_long_as_its_tree() -> None:
+async def test_isolated_child_has_its_own_host_as_long_as_its_tree() -> None:
     own = Placement(isolated=Resources(gpus=1))
     wanted = tree_of(child("a"), child("b", placement=own))
     async with start(**THREE) as system:
@@ -402,7 +402,7 @@ async def test_killed_supervisor_kills_its_placed_children() -> None:
 # --- refusals ---------------------------------------------------------------------------------
 
 
-async def test_placement_that_cannot_be_is_refused_with_its_place() -> None:
+async def test_impossible_placement_is_refused_with_its_place() -> None:
     wanted = tree_of(child("a"), TreeSpec("s", (child("b", placement=Placement(host=9)),)))
     async with start(**TWO) as system:
         with pytest.raises(CallboardError, match="no host 9") as refused:

@@ -1,4 +1,4 @@
-"""Wrong trees are refused at once, and the refusal names the place."""
+"""Wrong trees: the constructor refuses them, and the error names the place."""
 
 import pickle
 import threading
@@ -137,7 +137,7 @@ def test_too_many_nodes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=["args", "keywords"],
 )
-def test_what_cannot_be_pickled_is_named(place: str, options: Any) -> None:
+def test_argument_that_cannot_be_pickled_is_named(place: str, options: Any) -> None:
     class Picky:
         @staticmethod
         def dumps(value: Any) -> bytes:
@@ -153,7 +153,7 @@ def test_what_cannot_be_pickled_is_named(place: str, options: Any) -> None:
     assert place in refused.value.message
 
 
-def test_deepest_tree_is_taken() -> None:
+def test_deepest_tree_is_accepted() -> None:
     assert sum(1 for _ in walk(deep(TREE_DEPTH_MAX))) == TREE_DEPTH_MAX
 
 

@@ -1,4 +1,4 @@
-"""Trees on real hosts of the inline engine: references, messages, stops, looks, histories."""
+"""Trees on hosts of the inline engine: references, messages, stops, views, histories."""
 
 import asyncio
 import threading
@@ -27,11 +27,11 @@ WAIT_S = 10.0
 
 
 class Hang(Contract, name="trees.hang"):
-    """Handle this until somebody lets go."""
+    """The handler of this message ends only when the test allows it."""
 
 
 class Hanging(Child):
-    """Its handlers do not end when they are asked to."""
+    """Its handlers ignore their cancellation."""
 
     let_go: ClassVar[threading.Event]
     may_end: ClassVar[asyncio.Event]
@@ -55,7 +55,7 @@ class InThread(Hanging):
 
 
 class SlowStart(Child):
-    """Its start hook never ends by itself."""
+    """Its start hook ends only by cancellation."""
 
     async def started(self, ctx: Context) -> None:
         LOG.write(f"starting {self.label}")
@@ -93,7 +93,7 @@ async def answers(tree: TreeRef, path: str) -> int:
 # --- references and messages -------------------------------------------------------------------
 
 
-async def test_what_waits_for_a_child_survives_the_escalation_of_its_supervisor() -> None:
+async def test_messages_for_a_child_survive_the_escalation_of_its_supervisor() -> None:
     inner = TreeSpec("inner", (child("a"), child("b")), supervised(Strategy.ONE_FOR_ALL, 0))
     async with start(**ALONE) as system:
         tree = await system.start_tree(TreeSpec("outer", (inner, child("c")), supervised()))
@@ -105,10 +105,10 @@ async def test_what_waits_for_a_child_survives_the_escalation_of_its_supervisor(
         assert after[0] == before[0] + 1
         assert ref == tree["inner/b"]
         assert await answers(tree, "inner/b") == before[1] + 1
-        assert sum((await system.dead_letters()).values()) == 1  # the one it failed at
+        assert sum((await system.dead_letters()).values()) == 1  # the message that made it fail
 
 
-async def test_references_stay_good_when_a_standby_takes_over() -> None:
+async def test_references_stay_valid_when_a_standby_takes_over() -> None:
     tree_spec = TreeSpec("outer", (child("a"), TreeSpec("s", (child("b"),)), child("c")))
     async with start(engine="inline", hosts=1, standbys=1) as system:
         tree = await system.start_tree(tree_spec)
@@ -144,7 +144,7 @@ async def test_pool_that_does_not_start_undoes_the_tree() -> None:
         assert LOG.lines[-1] == "stop a"
 
 
-async def test_unknown_path_is_refused_with_those_there_are() -> None:
+async def test_unknown_path_is_refused_with_the_known_ones() -> None:
     async with start(**ALONE) as system:
         tree = await system.start_tree(TreeSpec("t", (child("a"),)))
         with pytest.raises(SpecError, match="'a'"):
@@ -248,7 +248,7 @@ async def test_crash_while_a_back_off_runs_leaves_no_zombie_after_a_kill() -> No
         await down
         await tree.terminate_child("inner")
         LOG.taken()
-        # Longer than the back-off: the host's own loop tells when that is over.
+        # Longer than the back-off, on the loop of the host.
         await asyncio.wait_for(_later(0.15), WAIT_S)
         assert LOG.taken() == []
         await tree.restart_child("inner")

@@ -1,4 +1,4 @@
-"""Hosts as data: what is wrong is refused where it is written, with the field's name."""
+"""Hosts as data: a wrong value raises an error where it is written, with the field's name."""
 
 from typing import Any
 

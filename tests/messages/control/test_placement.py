@@ -38,7 +38,7 @@ def test_host_is_a_number_from_one_or_a_name(host: Any) -> None:
 
 
 def test_isolated_is_not_on_another_host() -> None:
-    with pytest.raises(SpecError, match="beside isolated"):
+    with pytest.raises(SpecError, match="together with isolated"):
         Placement("gpu-1", Resources())
     with pytest.raises(SpecError, match=r"Placement\.isolated"):
         Placement(isolated={"gpus": 1})  # type: ignore[arg-type]

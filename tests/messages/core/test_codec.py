@@ -1,4 +1,4 @@
-"""The codec: every supported type comes back as what it was, and what cannot travel says so."""
+"""The codec: every supported type decodes to itself, and other types raise errors."""
 
 import datetime as dt
 import enum
@@ -258,7 +258,7 @@ def test_subclass_of_a_value_type_travels_as_that_type() -> None:
     assert Way().value(Id(int=5)) == uuid.UUID(int=5)
 
 
-# --- what is nested ------------------------------------------------------------------------------
+# --- nested values -------------------------------------------------------------------------------
 
 
 def test_nested_contract_stays_the_subclass_it_is() -> None:

@@ -111,7 +111,7 @@ def test_array_is_sent_and_received_without_a_copy_and_arrives_read_only() -> No
         decoded.first[0] = 1
 
 
-def test_many_arrays_keep_their_places_beside_the_body() -> None:
+def test_many_arrays_keep_their_order() -> None:
     arrays = tuple(np.full(3, number) for number in range(20))
     decoded = Way().back(Frames(first=arrays[0], others=arrays))
     assert [int(array[0]) for array in decoded.others] == list(range(20))

@@ -36,7 +36,7 @@ class Unprintable:
 
 
 def unchecked(cls: type[Contract], **fields: Any) -> Contract:
-    """A message whose fields nobody has validated."""
+    """A message whose fields are not validated."""
     return cls.model_construct(**fields)
 
 
@@ -141,7 +141,7 @@ def test_more_items_than_the_limit_are_payload_too_large(value: Any) -> None:
     assert way.value(1) == 1
 
 
-def test_size_counts_the_body_and_what_rides_beside() -> None:
+def test_size_counts_the_body_and_its_buffers() -> None:
     body, buffers = Way().codec.encode(Free(x=np.zeros(1000)))
     assert size_bytes(body, buffers) == len(body) + 8000
 

@@ -32,13 +32,13 @@ def test_examples_run_from_top_to_bottom(page: str) -> None:
         exec(compile(block, "docs/contracts.md", "exec"), names)
 
 
-def test_every_limit_is_told_with_its_default(page: str) -> None:
+def test_every_limit_is_listed_with_its_default(page: str) -> None:
     assert {row[0]: row[1] for row in rows(page, "Limits")} == {
         field.name: str(getattr(DEFAULT_LIMITS, field.name))
         for field in dataclasses.fields(DEFAULT_LIMITS)
     }
 
 
-def test_every_error_is_told(page: str) -> None:
-    told = [row[0] for row in rows(page, "Errors")]
-    assert sorted(told) == sorted(name for name in errors.__all__ if name[0].isupper())
+def test_every_error_is_listed(page: str) -> None:
+    listed = [row[0] for row in rows(page, "Errors")]
+    assert sorted(listed) == sorted(name for name in errors.__all__ if name[0].isupper())

@@ -1,4 +1,4 @@
-"""Errors: picklable, plain data on the wire, and never worse than what they tell of."""
+"""Errors: picklable, plain data on the wire, and robust against any details."""
 
 import copy
 import pickle
@@ -26,7 +26,7 @@ CLASSES: Final = [
 ]
 
 
-def told(error: CallboardError) -> tuple[Any, ...]:
+def parts_of(error: CallboardError) -> tuple[Any, ...]:
     return (type(error), error.message, error.advice, dict(error.details), str(error), error.args)
 
 
@@ -42,15 +42,15 @@ def test_every_class_has_a_code_of_its_own() -> None:
 @pytest.mark.parametrize("cls", CLASSES)
 def test_error_survives_pickle_and_copy(cls: type[CallboardError]) -> None:
     error = an_error(cls)
-    assert told(pickle.loads(pickle.dumps(error))) == told(error)
-    assert told(copy.copy(error)) == told(error)
+    assert parts_of(pickle.loads(pickle.dumps(error))) == parts_of(error)
+    assert parts_of(copy.copy(error)) == parts_of(error)
 
 
 @pytest.mark.parametrize("cls", CLASSES)
 def test_error_survives_its_way_as_data(cls: type[CallboardError]) -> None:
     error = an_error(cls)
     data = msgpack.unpackb(msgpack.packb(error.to_data()))
-    assert told(error_from_data(data)) == told(error)
+    assert parts_of(error_from_data(data)) == parts_of(error)
 
 
 @pytest.mark.parametrize("cls", CLASSES)
@@ -85,12 +85,12 @@ def test_subclass_with_a_code_and_another_constructor_comes_back_as_itself() -> 
 
     error = QuotaSpent("ada", 3)
     for back in (error_from_data(error.to_data()), pickle.loads(pickle.dumps(error))):
-        assert told(back) == told(error)
+        assert parts_of(back) == parts_of(error)
 
 
 def test_unknown_code_comes_back_as_the_base() -> None:
     back = error_from_data({"code": "from.the.future", "message": "m", "details": {"a": 1}})
-    assert told(back) == (CallboardError, "m", "", {"a": 1}, "m", ("m",))
+    assert parts_of(back) == (CallboardError, "m", "", {"a": 1}, "m", ("m",))
 
 
 def test_long_message_is_cut() -> None:
@@ -100,7 +100,7 @@ def test_long_message_is_cut() -> None:
     assert len(back.message) == MESSAGE_CHARS_MAX
 
 
-def test_whether_it_may_have_run_is_assumed_unless_told() -> None:
+def test_may_have_run_is_true_by_default() -> None:
     assert AskError("m").may_have_run is True
     assert AskError("m", may_have_run=False).may_have_run is False
 

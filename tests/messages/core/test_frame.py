@@ -1,4 +1,4 @@
-"""Frames: what goes in comes out, and whatever else arrives is a `FrameError`."""
+"""Frames: envelopes survive the way to the peer, and other bytes raise `FrameError`."""
 
 import tracemalloc
 import zlib
@@ -33,7 +33,7 @@ def small() -> bytes:
     writer = FrameWriter()
     number = writer.contract(KEY)
     writer.add(Kind.TELL, 7, 0, number, b"\x81\xa1x\x01")
-    writer.add(Kind.ASK, 8, 9, number, b"\x80", 1500, (b"beside", memoryview(b"view")))
+    writer.add(Kind.ASK, 8, 9, number, b"\x80", 1500, (b"buffer", memoryview(b"view")))
     writer.add(Kind.REPLY, 0, 9, -1, b"", reference=writer.add_reference("object"))
     return writer.finish(HEADER)
 
@@ -42,7 +42,7 @@ SMALL: Final = small()
 
 
 def framed(rest: bytes) -> bytes:
-    """Bytes under a right prefix, so that what is behind the checksum is tried."""
+    """Bytes behind a valid prefix, to test the decoding after the checksum."""
     return PREFIX.pack(MAGIC, zlib.crc32(rest)) + rest
 
 
@@ -59,7 +59,7 @@ def test_what_the_writer_took_comes_out() -> None:
     assert frame.contracts == (KEY,)
     assert frame.envelopes == [
         Envelope(Kind.TELL, 7, 0, 0, b"\x81\xa1x\x01"),
-        Envelope(Kind.ASK, 8, 9, 0, b"\x80", 1500, (b"beside", b"view")),
+        Envelope(Kind.ASK, 8, 9, 0, b"\x80", 1500, (b"buffer", b"view")),
         Envelope(Kind.REPLY, 0, 9, -1, b"", 0, (), 0),
     ]
 

@@ -70,15 +70,15 @@ def rebuilt(tmp_path: Path, mode: str) -> object:
     (tmp_path / "worker.py").write_text(WORKER)
     pickled = str(tmp_path / "classes.bin")
 
-    def told(*command: str) -> str:
+    def output_of(*command: str) -> str:
         ran = subprocess.run(
             [sys.executable, *command], check=False, capture_output=True, text=True
         )
         assert ran.returncode == 0, ran.stderr
         return ran.stdout
 
-    told(str(tmp_path / "driver.py"), pickled, mode)
-    return json.loads(told(str(tmp_path / "worker.py"), pickled))
+    output_of(str(tmp_path / "driver.py"), pickled, mode)
+    return json.loads(output_of(str(tmp_path / "worker.py"), pickled))
 
 
 EXPECTED = {

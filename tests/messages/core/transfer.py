@@ -1,4 +1,4 @@
-"""A codec with its registry, and a message's whole way through it, for the tests beside."""
+"""A codec with its registry, and a message's whole way through it, for tests of the codec."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar

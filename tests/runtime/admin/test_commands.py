@@ -1,4 +1,4 @@
-"""Commands on executions: through the process that has the journal, and once each."""
+"""Commands on executions: through the process that writes the journal, once each."""
 
 import asyncio
 import time
@@ -39,7 +39,7 @@ class Make(Request[Made], name="admin.make"):
 
 
 class Maker(Agent):
-    """Makes, or waits until it is cancelled."""
+    """Answers, or waits until it is cancelled."""
 
     hangs: ClassVar[bool] = False
 
@@ -66,7 +66,7 @@ async def system(tmp_path: Path) -> AsyncIterator[System]:
 
 
 def client(system: System) -> AdminClient:
-    """A client of a system, in its own process."""
+    """A client of a system in this process."""
     executions = system._executions
     assert isinstance(executions, Executions)
     commands = ExecutionCommands(executions, executions.resume)
@@ -81,7 +81,7 @@ async def events(system: System, execution_id: str) -> list[RecordedEvent]:
 
 
 async def known(system: System, execution_id: str) -> dict[str, Any]:
-    """The fields of a command that has read the journal."""
+    """The fields of a command from a client that has read the journal."""
     last = (await events(system, execution_id))[-1]
     fields = {"token": f"t-{execution_id}", "at": time.time()}
     return {
@@ -93,7 +93,7 @@ async def known(system: System, execution_id: str) -> dict[str, Any]:
 
 
 async def forked(system: System) -> str:
-    """A fork that nobody runs."""
+    """A fork that no process runs."""
     command = ForkExecution(**await known(system, "one"), fork_id="two", step="b", by="a test")
     reply = await client(system).ask(command)
     assert (reply.is_known, reply.sub_tasks, reply.shared) == (True, 2, 1)
@@ -124,7 +124,7 @@ async def test_the_process_and_the_command_line_make_the_same_events(system: Sys
     ]
 
 
-async def test_a_journal_that_the_asker_has_not_read_is_left_alone(system: System) -> None:
+async def test_a_command_on_another_version_of_the_journal_changes_nothing(system: System) -> None:
     two = await forked(system)
     fields = await known(system, two)
     for wrong in ({"event": "00" * 16}, {"version": 9}, {"token": ""}, {"execution_id": "one"}):
@@ -141,7 +141,7 @@ async def test_without_a_version_the_journal_of_the_process_is_meant(system: Sys
         await client(system).ask(command)
 
 
-async def test_what_runs_is_cancelled_where_it_runs(system: System) -> None:
+async def test_a_running_execution_is_cancelled_in_its_process(system: System) -> None:
     Maker.hangs = True
     execution = system.submit(JOB, Make(), execution_id="hangs")
     reply = await client(system).ask(CancelExecution(execution_id="hangs"))
@@ -150,7 +150,7 @@ async def test_what_runs_is_cancelled_where_it_runs(system: System) -> None:
         await execution.result(30)
 
 
-async def test_what_nobody_runs_goes_on_in_the_process_that_knows_its_job(system: System) -> None:
+async def test_an_idle_execution_resumes_in_the_process_that_knows_its_job(system: System) -> None:
     two = await forked(system)
     reply = await client(system).ask(ResumeExecution(**await known(system, two)))
     assert reply.is_known
@@ -167,7 +167,7 @@ async def test_a_step_that_is_not_in_doubt_is_refused(system: System) -> None:
         await client(system).ask(command.model_copy(update={"step": "c"}))
 
 
-async def test_what_is_over_is_not_changed(system: System) -> None:
+async def test_an_ended_execution_is_not_changed(system: System) -> None:
     journal = system._executions.journal  # type: ignore[union-attr]
     history = await read_history(journal.read_stream, "one")
     assert history is not None

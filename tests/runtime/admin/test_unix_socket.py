@@ -1,4 +1,4 @@
-"""The admin socket: what comes over it, who sends it, and what a peer may do wrong."""
+"""The admin socket: its requests, its callers, and the errors of peers."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ ACTOR = QueryActor(path="x")
 
 
 class Service(AdminService):
-    """Answers everything, and remembers from whom."""
+    """Answers everything, and notes the callers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ async def test_a_line_without_an_end_is_refused_and_the_connection_closed(servic
     writer.close()
 
 
-async def test_garbage_is_answered_with_errors_and_harms_nobody(service: Service) -> None:
+async def test_garbage_gets_errors_and_harms_no_other_client(service: Service) -> None:
     chance = random.Random(7)
     for _ in range(50):
         noise = chance.randbytes(chance.randrange(1, 300))
@@ -119,7 +119,9 @@ async def test_garbage_is_answered_with_errors_and_harms_nobody(service: Service
     assert (await connect(path()).ask(ACTOR)).system == "here"
 
 
-async def test_a_silent_peer_is_let_go(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_silent_peer_is_disconnected(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(unix_socket, "READ_TIMEOUT_S", 0.01)
     reader, writer = await opened()
     writer.write(b"{")
@@ -158,7 +160,7 @@ async def test_a_peer_that_closes_without_an_answer_is_an_os_error(temporary: Pa
     server.close()
 
 
-async def test_who_runs_executions_only_is_no_system() -> None:
+async def test_a_process_that_only_runs_executions_is_no_system() -> None:
     admin = AdminSocket(AdminService(), EXECUTIONS)
     await admin.start()
     assert admin_sockets(SYSTEM) == []

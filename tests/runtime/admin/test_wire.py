@@ -1,4 +1,4 @@
-"""Requests and replies of the admin API as lines: whatever comes in, an answer goes out."""
+"""Requests and replies of the admin API as lines. Every line gets an answer."""
 
 import json
 from typing import Any
@@ -32,7 +32,7 @@ class Change(Request[Contract], name="admin.change"):
 
 
 class Endpoint:
-    """Remembers what it was asked."""
+    """Notes its requests."""
 
     def __init__(self) -> None:
         self.asked: list[Any] = []
@@ -125,20 +125,20 @@ async def test_an_error_of_the_endpoint_is_raised_on_the_other_side(
 
 
 @pytest.mark.parametrize("request_", [QuerySystem(), CancelExecution(execution_id="one")])
-async def test_what_a_process_does_not_have_it_refuses(request_: Request[Any]) -> None:
+async def test_a_process_refuses_requests_that_it_cannot_answer(request_: Request[Any]) -> None:
     answer = await AdminService().answer(encode_request(request_), HERE)
     with pytest.raises(UsageError, match="executions"):
         decode_reply(request_, answer)
 
 
 @pytest.mark.parametrize("answer", [b"", b"[1, 2]\n", b"{}", b'{"reply": {"hosts": 3}}\n'])
-def test_a_nonsense_answer_is_a_value_error(answer: bytes) -> None:
+def test_an_invalid_answer_is_a_value_error(answer: bytes) -> None:
     with pytest.raises(ValueError, match=r".*") as error:
         decode_reply(QuerySystem(), answer)
     assert not isinstance(error.value, CallboardError)
 
 
-def test_what_is_no_request_of_the_api_cannot_be_sent() -> None:
+def test_a_contract_outside_the_api_cannot_be_sent() -> None:
     with pytest.raises(UsageError):
         encode_request(Change())
     assert json.loads(encode_request(QuerySystem(actors_max=3))) == {

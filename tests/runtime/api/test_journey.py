@@ -1,4 +1,4 @@
-"""One message's journey, held against the list in ARCHITECTURE.md."""
+"""The journey of one message passes the stops that ARCHITECTURE.md lists."""
 
 import re
 from pathlib import Path
@@ -45,10 +45,10 @@ STOPS: list[tuple[str, type, str]] = [
 ]
 
 
-async def test_an_ask_takes_the_way_that_the_document_tells(
+async def test_an_ask_passes_the_stops_of_the_document(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Every stop is passed, in this order, and the first passes are enough to see it."""
+    """The message passes every stop, and the first passes are in this order."""
     passed: list[str] = []
 
     def watched(name: str, function: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Pools when hosts die: the pool keeps the size it has been given last."""
+"""Pools when hosts die: a pool keeps its newest size."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Logs and states as users open them."""
+"""Logs and states through the public functions that open them."""
 
 import asyncio
 import datetime as dt
@@ -16,7 +16,7 @@ from callboard.messages.storage.states import AgentExecutionState
 from tests.servers.redis_server import RedisServer
 
 LEFT = "return redis.call('PTTL', redis.call('KEYS', '*an-hour*')[1])"
-"""What Redis says of how long the one key lives that has this name in it."""
+"""The time to live of the one key in Redis with this text in its name."""
 
 
 def _event(text: str) -> NewEvent:
@@ -60,7 +60,7 @@ async def test_a_wrong_url_is_refused_at_once() -> None:
             await callboard.events.open_log(system, "mysql://x/y", name="orders")
 
 
-async def test_states_are_there_in_the_next_life(tmp_path: Path) -> None:
+async def test_states_are_there_after_a_restart(tmp_path: Path) -> None:
     url = str(tmp_path / "states.db")
     async with callboard.states.open_states(url) as states:
         assert await states.synchronise(["nobody"]) == [None]

@@ -1,4 +1,4 @@
-"""The driver's API: settings, what is refused, and what a look shows."""
+"""The driver's API: settings, refused calls, and views."""
 
 import asyncio
 from typing import Any

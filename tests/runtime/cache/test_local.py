@@ -37,7 +37,7 @@ class Time:
 def test_it_is_a_dictionary_that_forgets_in_time(
     steps: list[tuple[Any, ...]], chance: float, newest_wins: bool
 ) -> None:
-    """With room for all, it says what a dictionary with expiries would say."""
+    """With enough room, it equals a dictionary with expiries."""
     clock = Time()
     cache = LocalCache(newest_wins=newest_wins, clock=clock, chance=lambda: chance)
     model: dict[str, tuple[bytes | None, float]] = {}
@@ -70,10 +70,10 @@ def test_it_is_a_dictionary_that_forgets_in_time(
 
 
 @given(steps=STEPS, entries_max=st.integers(1, 3), bytes_max=st.integers(200, 1_200))
-def test_bounds_hold_and_what_is_served_was_written_last(
+def test_bounds_hold_and_the_last_written_value_is_served(
     steps: list[tuple[Any, ...]], entries_max: int, bytes_max: int
 ) -> None:
-    """Without room, it may forget, but never says anything that is not so."""
+    """Without room, it may forget values, but never serves a wrong one."""
     clock = Time()
     cache = LocalCache(entries_max=entries_max, bytes_max=bytes_max, clock=clock)
     model: dict[str, tuple[bytes, float]] = {}
@@ -97,7 +97,7 @@ def test_bounds_hold_and_what_is_served_was_written_last(
         assert statistics.bytes <= bytes_max
 
 
-def test_what_was_not_read_for_longest_goes_first() -> None:
+def test_the_least_recently_read_entry_goes_first() -> None:
     cache = LocalCache(entries_max=2)
     cache.write("a", b"1", 60)
     cache.write("b", b"2", 60)

@@ -1,4 +1,4 @@
-"""Every cache against a real Redis, what its loss costs, and what two nodes see of each other."""
+"""Caches against a real Redis: the contract, a lost Redis, and two nodes."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ from tests.servers.redis_server import RedisServer
 DEADLINE_S: Final = 20.0
 CALL_S_MAX: Final = 0.3
 SLACK_S: Final = 1.5
-"""For a loop that shares its machine."""
+"""Allowance for a busy machine."""
 STALE_S_MAX: Final = 0.4
 LEFT: Final = """
 local left = {}
@@ -26,7 +26,7 @@ for number, key in ipairs(redis.call('KEYS', '*jitter:*')) do
 end
 return {ok = table.concat(left, ' ')}
 """
-"""How long the keys of one test live, in milliseconds, in one line."""
+"""The remaining times of the keys of one test, in milliseconds, in one line."""
 
 
 def versioned(number: int, text: bytes = b"") -> bytes:
@@ -80,7 +80,7 @@ async def cache(request: pytest.FixtureRequest, redis_server: RedisServer) -> As
 
 
 class TestContract:
-    """What the port promises, on every adapter."""
+    """The contract of the port, on every adapter."""
 
     async def test_values_come_back_in_the_order_asked_for(self, cache: Cache) -> None:
         await cache.set_many({"a": versioned(1), "b": versioned(2, b"\0\xff")}, 60)
@@ -101,13 +101,13 @@ class TestContract:
         await cache.set_many({"a": versioned(2)}, 60)
         assert await cache.get_many(["a"]) == [versioned(2)]
 
-    async def test_nothing_lives_longer_than_asked(self, cache: Cache) -> None:
+    async def test_no_value_outlives_its_time_to_live(self, cache: Cache) -> None:
         await cache.set_many({"a": versioned(1), "b": versioned(1)}, 0.3)
         asked_s = time.monotonic()
         await until(lambda: time.monotonic() >= asked_s + 0.3, "the time is over")
         assert await cache.get_many(["a", "b"]) == [None, None]
 
-    async def test_a_time_to_live_of_nothing_keeps_nothing(self, cache: Cache) -> None:
+    async def test_a_time_to_live_of_zero_stores_nothing(self, cache: Cache) -> None:
         await cache.set_many({"a": versioned(1)}, 60)
         await cache.set_many({"a": versioned(2)}, 0)
         assert await cache.get_many(["a"]) == [None]
@@ -125,7 +125,7 @@ async def test_an_older_value_or_one_after_a_delete_is_refused(redis_server: Red
     await cache.close()
 
 
-async def test_what_is_cached_together_does_not_expire_together(redis_server: RedisServer) -> None:
+async def test_values_cached_together_do_not_expire_together(redis_server: RedisServer) -> None:
     cache = RedisCache(redis_server.url, call_s_max=5.0)
     names = [f"jitter:{number}" for number in range(200)]
     await cache.set_many(dict.fromkeys(names, b"x"), 3_600.0)
@@ -175,7 +175,7 @@ async def test_a_flushed_redis_costs_only_speed(redis_server: RedisServer) -> No
 async def test_a_redis_that_is_gone_or_hangs_costs_only_speed(
     redis_server: RedisServer, loss: str
 ) -> None:
-    """Also a value that it still holds when it is back is not served if it is outdated."""
+    """An outdated value that Redis still holds after its return is not served either."""
     cache = node(redis_server)
     await until(lambda: is_up(cache), "it listens")
     await cache.set_many({"a": versioned(1), "b": versioned(1)}, 60)
@@ -192,7 +192,7 @@ async def test_a_redis_that_is_gone_or_hangs_costs_only_speed(
     assert away.skipped >= 9, "only the first call was made"
     assert away.owed >= 1
     assert away.state is not CircuitState.CLOSED
-    # Nobody could tell this node of a write: it does not trust what it has for long.
+    # No message of a write can reach this node, so it soon stops trusting its entries.
     await until(lambda: cache.statistics().subscriptions_lost == 1, "the loss is noticed")
     await until(lambda: not cache.statistics().is_confirmed, "the trust is over")
     set_s = time.monotonic()

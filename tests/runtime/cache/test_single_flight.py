@@ -1,4 +1,4 @@
-"""One load for all who want the same key at the same time."""
+"""One load for all callers that want the same key at the same time."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ from callboard.runtime.cache.tiers import TieredCache
 
 
 class Source:
-    """Loads when it is let."""
+    """A load that waits for the test."""
 
     def __init__(self) -> None:
         self.go = asyncio.Event()
@@ -33,7 +33,7 @@ class Source:
         return self.value
 
 
-async def test_many_misses_load_once_and_a_cancelled_waiter_takes_nobody_along() -> None:
+async def test_many_misses_load_once_and_a_cancelled_waiter_affects_no_other() -> None:
     cache, source = TieredCache(LocalCache()), Source()
     waiters = [asyncio.ensure_future(cache.get_or_load("k", source, 60)) for _ in range(20)]
     await asyncio.wait_for(source.begun.wait(), 5)
@@ -47,7 +47,7 @@ async def test_many_misses_load_once_and_a_cancelled_waiter_takes_nobody_along()
     assert await cache.get_many(["k"]) == [b"value"]
 
 
-async def test_when_nobody_waits_the_load_is_cancelled_and_the_next_begins_anew() -> None:
+async def test_without_waiters_the_load_is_cancelled_and_the_next_starts_again() -> None:
     flights, source = SingleFlight(), Source()
     waiters = [asyncio.ensure_future(flights.load("k", source)) for _ in range(3)]
     await asyncio.wait_for(source.begun.wait(), 5)
@@ -75,7 +75,7 @@ async def test_a_failure_is_shared_once_and_not_remembered() -> None:
     assert cache.statistics().loads_failed == 1
 
 
-async def test_nothing_is_remembered_of_what_is_not_there() -> None:
+async def test_a_miss_is_not_remembered() -> None:
     cache, source = TieredCache(LocalCache()), Source()
     source.value = None
     source.go.set()
@@ -90,7 +90,7 @@ async def test_a_load_that_takes_too_long_ends() -> None:
         await asyncio.wait_for(flights.load("k", source), 5)
 
 
-async def test_a_write_during_the_load_is_not_replaced_by_what_was_loaded() -> None:
+async def test_a_write_during_the_load_is_not_replaced_by_the_loaded_value() -> None:
     cache, source = TieredCache(LocalCache()), Source()
     waiter = asyncio.ensure_future(cache.get_or_load("k", source, 60))
     await asyncio.wait_for(source.begun.wait(), 5)

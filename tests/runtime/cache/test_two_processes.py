@@ -1,4 +1,4 @@
-"""Two processes and a real Redis: what one writes, the other does not serve in its old form."""
+"""Two processes and a real Redis: after a write of one, the other serves no older value."""
 
 import json
 import select
@@ -61,7 +61,7 @@ asyncio.run(main())
 
 
 class Node:
-    """A process with a cache of its own."""
+    """A process with its own cache."""
 
     def __init__(self, url: str) -> None:
         self.process = subprocess.Popen(
@@ -97,11 +97,11 @@ def nodes(redis_server: RedisServer) -> Iterator[tuple[Node, Node]]:
 
 
 def test_a_write_of_one_process_is_forgotten_by_the_other(nodes: tuple[Node, Node]) -> None:
-    """The bound of staleness is a minute here: only the message can be what ends it."""
+    """The bound of staleness is a minute here, so only the message can remove the entry."""
     one, two = nodes
     for number in range(1, 40, 2):
         one.ask("set", "a", number)
-        if number > 1:  # It has the value of the round before, until the message is there.
+        if number > 1:  # It has the value of the last round until the message arrives.
             two.ask("until forgotten", "a")
         assert two.ask("get", "a") == number
         assert two.ask("local", "a") == number, "it is served from here now"
@@ -121,7 +121,7 @@ def test_both_write_and_the_newest_stays(nodes: tuple[Node, Node]) -> None:
     assert one.ask("get", "a") == 7
 
 
-async def test_what_a_killed_process_wrote_is_there(
+async def test_a_write_of_a_killed_process_remains(
     nodes: tuple[Node, Node], redis_server: RedisServer
 ) -> None:
     one, two = nodes

@@ -1,4 +1,4 @@
-"""The command line as a user has it: called in this process, or started as one of its own."""
+"""The command line, called in this process or started as a process of its own."""
 
 import os
 import signal
@@ -117,7 +117,7 @@ def not_async(system):
     pass
 '''
 
-# A shell's background job ignores Ctrl-C, and so would all that it starts.
+# A shell's background job ignores SIGINT, and its children inherit that.
 ENTRY: Final = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -137,7 +137,7 @@ class Ended:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The working folder, with a module `jobs` in it; what commands import is forgotten again."""
+    """The working folder, with a module `jobs`. Imported modules are removed afterwards."""
     (tmp_path / "jobs.py").write_text(JOBS)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
@@ -166,7 +166,7 @@ def callboard(folder: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., 
 
 
 class Process:
-    """A command in a process of its own, and what must be gone when it has ended."""
+    """A command in its own process, and the resources that it must release at its end."""
 
     def __init__(self, folder: Path, arguments: tuple[str, ...]) -> None:
         self._shared_before = shared_memory()
@@ -222,7 +222,7 @@ def shared_memory() -> set[str]:
 
 @pytest.fixture
 def start(folder: Path) -> Iterator[Callable[..., Process]]:
-    """Starts the command line as a process; one that a failing test leaves is killed."""
+    """Starts the command line as a process, and kills processes that a failed test left."""
     started: list[Process] = []
 
     def begin(*arguments: str) -> Process:

@@ -1,4 +1,4 @@
-"""Steps that may have run are settled from the command line, while their system runs or not."""
+"""Decisions about steps in doubt, by the command line, with and without a running system."""
 
 import asyncio
 import json
@@ -75,7 +75,7 @@ class Pay(Request[Paid], name="approve.pay"):
 
 
 class Bank(Agent):
-    """Fails, or hangs, until it is told not to."""
+    """Fails or hangs while `trouble` is set."""
 
     runs: ClassVar[int] = 0
     trouble: ClassVar[str] = ""
@@ -98,7 +98,7 @@ JOB: Final = Job[Pay, list[Paid]](
 
 
 async def leave_in_doubt(trouble: str) -> None:
-    """A system that ends while its step hangs, or after it has failed."""
+    """Run a system that ends while its step hangs, or after the step failed."""
     Bank.runs, Bank.trouble, Bank.begun = 0, trouble, asyncio.Event()
     async with cb.start(engine="inline", hosts=1, journal="j.db") as system:
         await system.spawn(Bank, offer=True, stop_timeout=cb.supervision.StopTimeout.KILL)
@@ -127,7 +127,7 @@ def listed(callboard: Run) -> dict[str, Any]:
 
 @pytest.mark.parametrize("trouble", ["fails", "hangs"])
 @pytest.mark.parametrize("fails", [False, True])
-def test_without_its_system_the_journal_is_told(
+def test_without_its_system_the_journal_records_the_decision(
     callboard: Run, trouble: str, *, fails: bool
 ) -> None:
     asyncio.run(leave_in_doubt(trouble))
@@ -138,10 +138,10 @@ def test_without_its_system_the_journal_is_told(
     assert "callboard approve one pay" in callboard("show", "one", "--journal", "j.db").out
 
     options = ("--fail",) if fails else ()
-    told = callboard("approve", "one", "pay", "--journal", "j.db", "--json", *options)
-    assert told.code == 0, told.err
+    ended = callboard("approve", "one", "pay", "--journal", "j.db", "--json", *options)
+    assert ended.code == 0, ended.err
     wanted = "fail" if fails else "run_again"
-    assert json.loads(told.out) == {"id": "one", "step": "pay", "decision": wanted}
+    assert json.loads(ended.out) == {"id": "one", "step": "pay", "decision": wanted}
     assert listed(callboard)["in_doubt"] == []
     again = callboard("approve", "one", "pay", "--journal", "j.db")
     assert again.code == ExitCode.USAGE
@@ -186,7 +186,7 @@ def wait_for_doubt(callboard: Run, path: Path) -> None:
     pytest.fail("nothing is in doubt")
 
 
-def test_a_running_system_is_told(driver: subprocess.Popen[str], callboard: Run) -> None:
+def test_a_running_system_gets_the_decision(driver: subprocess.Popen[str], callboard: Run) -> None:
     id_ = listed(callboard)["id"]
     for step, said in (("look", "is done, not in doubt"), ("pay iy", "'pay it'"), ("x", "pay it")):
         refused = callboard("approve", id_, step, "--journal", "j.db")
@@ -195,9 +195,9 @@ def test_a_running_system_is_told(driver: subprocess.Popen[str], callboard: Run)
     shown = callboard("show", id_, "--journal", "j.db").out
     assert f"callboard approve {id_[:12]} 'pay it'" in shown
     assert "the line broke" in shown
-    told = callboard("approve", id_[:8], "pay it", "--journal", "j.db")
-    assert told.code == 0, told.err
-    assert "runs again; its system goes on" in told.out
+    ended = callboard("approve", id_[:8], "pay it", "--journal", "j.db")
+    assert ended.code == 0, ended.err
+    assert "runs again; its system continues" in ended.out
     assert driver.stdout is not None
     assert driver.stdout.readline() == "[0, 2]\n"
     assert driver.wait(30) == 0

@@ -1,4 +1,4 @@
-"""`callboard doctor` as a user runs it: real sockets, real files, its exit code and its JSON."""
+"""`callboard doctor` with real sockets and files: its exit code and its JSON."""
 
 import json
 import socket
@@ -22,7 +22,7 @@ def closed_address() -> str:
         return f"127.0.0.1:{server.getsockname()[1]}"
 
 
-def test_every_part_of_the_machine_is_looked_at(tmp_path: Path) -> None:
+def test_every_part_of_the_machine_is_checked(tmp_path: Path) -> None:
     names = set(by_name(run_checks(environment={}, home=tmp_path)))
     ports = {f"port {port}" for port in RAY_PORTS}
     assert names == ports | {
@@ -38,7 +38,7 @@ def test_every_part_of_the_machine_is_looked_at(tmp_path: Path) -> None:
     }
 
 
-def test_whatever_is_not_ok_says_what_to_do(tmp_path: Path) -> None:
+def test_every_finding_has_advice(tmp_path: Path) -> None:
     environment = {"RAY_AUTH_MODE": "tokne", "RAY_TMPDIR": str(tmp_path)}
     for check in run_checks(environment=environment, home=tmp_path, address=closed_address()):
         assert check.status is Status.OK or check.advice, check
@@ -62,7 +62,7 @@ def test_an_address_is_tried_only_when_given(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
         checks = run_checks(environment={}, home=tmp_path, address=address, deadline_s=0.2)
-    # It accepts, but what listens there is no cluster: it never says a word.
+    # It accepts, but it is no cluster: it never sends anything.
     assert by_name(checks)["address"].status is Status.FAIL
     assert "address" not in by_name(run_checks(environment={}, home=tmp_path))
 
@@ -83,7 +83,7 @@ def test_json_and_the_exit_code_agree_about_a_failure() -> None:
 def test_a_malformed_address_is_a_finding_and_no_crash(text: str) -> None:
     result = CliRunner().invoke(doctor, ["--address", text])
     assert result.exit_code == 1
-    assert "no address of a cluster" in " ".join(result.output.split())
+    assert "not the address of a cluster" in " ".join(result.output.split())
 
 
 def test_a_machine_that_is_ready_exits_with_0(
@@ -106,7 +106,7 @@ def test_the_table_ends_with_a_verdict() -> None:
     assert result.output.rstrip().splitlines()[-1].startswith(("Ready", "Not ready"))
 
 
-def test_help_tells_what_it_does() -> None:
+def test_help_lists_its_options() -> None:
     result = CliRunner().invoke(doctor, ["--help"])
     assert result.exit_code == 0
     assert "--address HOST:PORT" in result.output

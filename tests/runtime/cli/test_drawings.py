@@ -1,4 +1,4 @@
-"""How executions are shown: durations, executors over time, the page, and events in words."""
+"""Drawings of executions: durations, executors over time, the page, and events in words."""
 
 import asyncio
 import itertools
@@ -24,7 +24,7 @@ from callboard.runtime.cli.figures import age
 from callboard.runtime.cli.logs import find, history_of, open_logs
 from callboard.runtime.cli.page import page
 from callboard.runtime.cli.page.gantt import ticks
-from callboard.runtime.cli.page.graph import NODES_MAX, Box, places
+from callboard.runtime.cli.page.graph import NODES_MAX, GraphNode, places
 
 Run = Callable[..., Any]
 
@@ -42,7 +42,7 @@ class Pay(Request[Part], name="drawings.pay"):
 
 
 class Bank(Agent):
-    """Fails when it has paid, perhaps."""
+    """Pays, and fails: nothing shows whether the payment happened."""
 
     paid: ClassVar[asyncio.Event]
 
@@ -109,7 +109,7 @@ def test_a_duration_has_the_unit_that_fits(seconds: float, text: str) -> None:
     assert age(seconds) == text
 
 
-def test_the_last_attempt_of_what_failed_is_told_with_its_times(folder: Path) -> None:
+def test_the_last_attempt_of_a_failed_sub_task_has_its_times(folder: Path) -> None:
     history = drawn(0)
     ended = [(history.ids[one.task], one.attempt, one.code) for one in history.attempts]
     failed = "handler_failed"
@@ -120,7 +120,7 @@ def test_the_last_attempt_of_what_failed_is_told_with_its_times(folder: Path) ->
     assert not history.doubtful, "it was cancelled with the execution"
 
 
-def test_tail_names_what_happens_in_words(folder: Path, callboard: Run) -> None:
+def test_tail_prints_events_in_words(folder: Path, callboard: Run) -> None:
     drawn(8)
     ended = callboard("tail", "one", "--journal", "j.db")
     assert ended.code == 0, ended.err
@@ -139,7 +139,7 @@ def test_tail_names_what_happens_in_words(folder: Path, callboard: Run) -> None:
 
 
 class Balanced(HTMLParser):
-    """Checks that each tag that is opened is closed, and that nothing is loaded."""
+    """Checks that every opened tag is closed, and that the page loads nothing."""
 
     VOID: Final = {"meta", "rect", "line"}
 
@@ -158,9 +158,9 @@ class Balanced(HTMLParser):
 
 
 @pytest.mark.parametrize("count", [0, 3, NODES_MAX + 50])
-def test_the_page_is_whole_and_needs_nothing_else(folder: Path, count: int) -> None:
+def test_the_page_is_complete_and_self_contained(folder: Path, count: int) -> None:
     history = drawn(count)
-    html = page(history, lives=False)
+    html = page(history, is_running=False)
     parser = Balanced()
     parser.feed(html)
     parser.close()
@@ -176,19 +176,19 @@ def test_the_page_is_whole_and_needs_nothing_else(folder: Path, count: int) -> N
         assert f"{count + 3} sub-tasks." in html
 
 
-BOXES: Final = st.lists(st.sets(st.integers(0, 30), max_size=3), max_size=30)
+GRAPHS: Final = st.lists(st.sets(st.integers(0, 30), max_size=3), max_size=30)
 
 
-@given(BOXES)
-def test_a_box_stands_right_of_what_it_needs_and_alone(needs: list[set[int]]) -> None:
-    boxes = [
-        Box("b", "", "done", tuple(number for number in before if number < index))
+@given(GRAPHS)
+def test_a_node_is_right_of_its_needs_and_alone(needs: list[set[int]]) -> None:
+    graph_nodes = [
+        GraphNode("b", "", "done", tuple(number for number in before if number < index))
         for index, before in enumerate(needs)
     ]
-    found = places(boxes)
-    assert len(set(found)) == len(boxes)
-    for mailbox, (column, _) in zip(boxes, found, strict=True):
-        assert all(found[number][0] < column for number in mailbox.before)
+    found = places(graph_nodes)
+    assert len(set(found)) == len(graph_nodes)
+    for node, (column, _) in zip(graph_nodes, found, strict=True):
+        assert all(found[number][0] < column for number in node.before)
 
 
 def is_crowd(executor: ExecutorRows) -> bool:

@@ -1,4 +1,4 @@
-"""Executions are looked at, ended, forked and gone on with from the command line."""
+"""Executions are shown, cancelled, forked and resumed from the command line."""
 
 import contextlib
 import json
@@ -80,7 +80,7 @@ Run = Callable[..., Any]
 
 @pytest.fixture
 def driver(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[str]]:
-    """A driver that has done five of its eight sub-tasks, and hangs in the sixth."""
+    """A driver that has finished five of its eight sub-tasks, and hangs in the sixth."""
     (folder / "driver.py").write_text(DRIVER)
     monkeypatch.setenv("CALLBOARD_JOURNAL", str(folder / "j.db"))
     process = subprocess.Popen(
@@ -98,7 +98,7 @@ def driver(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess
 
 
 def wait_for_five(url: str) -> None:
-    """Work goes on ahead of its commits: wait until five results are durable."""
+    """Wait until five results are durable: work runs ahead of its commits."""
     ends_s, pause = time.monotonic() + 20, threading.Event()
     while time.monotonic() < ends_s:
         with open_logs(url) as (log,):
@@ -145,7 +145,7 @@ def test_a_killed_driver_is_interrupted_and_resumed_without_running_twice(
     assert "is over: completed" in again.err
 
 
-def test_a_fork_runs_the_step_and_what_needs_it(
+def test_a_fork_runs_the_step_and_its_dependents(
     driver: subprocess.Popen[str], callboard: Run, folder: Path
 ) -> None:
     kill(driver)
@@ -179,9 +179,9 @@ def test_a_running_execution_is_cancelled_by_its_system(
     ended = callboard("cancel", row["id"][:6], "--journal", "j.db", "--json")
     assert (ended.code, json.loads(ended.out)["status"]) == (0, "cancelled"), ended.err
     driver.wait(30)
-    told = callboard("tail", row["id"], "--journal", "j.db", "--for", "5")
-    assert told.code == 0
-    assert "running → cancelled" in told.out
+    ended = callboard("tail", row["id"], "--journal", "j.db", "--for", "5")
+    assert ended.code == 0
+    assert "running → cancelled" in ended.out
 
 
 def test_an_interrupted_execution_is_cancelled_in_the_journal(
@@ -209,7 +209,7 @@ def test_a_driver_whose_script_is_gone_is_named(
     assert "driver.py" in ended.err
 
 
-def test_what_is_unknown_is_a_usage_error(callboard: Run, folder: Path) -> None:
+def test_an_unknown_name_is_a_usage_error(callboard: Run, folder: Path) -> None:
     assert callboard("show", "abc", "--journal", "nix.db").code == ExitCode.USAGE
     assert callboard("events").code == ExitCode.USAGE
 
@@ -232,7 +232,7 @@ FIELDS: Final = st.dictionaries(st.sampled_from(NAMES), VALUES)
 
 
 @given(st.lists(st.tuples(st.sampled_from(list(Kind)), FIELDS.map(pack) | st.binary()), max_size=6))
-def test_damaged_events_are_told_and_never_crash(events: list[tuple[Kind, bytes]]) -> None:
+def test_damaged_events_are_reported_and_never_crash(events: list[tuple[Kind, bytes]]) -> None:
     recorded = [
         RecordedEvent(n, "execution/x", n, b"0" * 16, str(kind), 1, data, b"", 1.0)
         for n, (kind, data) in enumerate(events, 1)
@@ -267,9 +267,9 @@ def test_a_page_holds_no_markup_of_an_id(text: str) -> None:
         RecordedEvent(n, "execution/x", n, b"0" * 16, str(kind), 1, pack(fields), b"", 1.0)
         for n, (kind, fields) in enumerate(kinds, 1)
     ])  # fmt: skip
-    html = page(history, lives=True)
+    html = page(history, is_running=True)
     assert "<script" not in html
     assert "<b>" not in html
-    draw(history, lives=True)
+    draw(history, is_running=True)
     timeline(history, 80)
-    assert history_data(history, lives=True)["counts"] == {"done": 1}
+    assert history_data(history, is_running=True)["counts"] == {"done": 1}

@@ -1,4 +1,4 @@
-"""Commands over journals as they are found: grown plans, forks without an origin, damage."""
+"""Commands on journals in any state: grown plans, forks without an origin, damage."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ class Step(Request[Part], name="journals.step"):
 
 
 class Worker(Agent):
-    """Notes what it is asked."""
+    """Notes its requests."""
 
     runs: ClassVar[list[str]] = []
 
@@ -41,7 +41,7 @@ class Worker(Agent):
 
 
 def grows(_sub_task: SubTask, result: Part) -> Iterable[SubTask]:
-    """Two more out of each of the plan; what grew needs its neighbour."""
+    """Two more sub-tasks for each of the plan; the second needs the first."""
     if "." not in result.name:
         one = f"{result.name}.1"
         yield SubTask(one, Step(name=one))
@@ -85,7 +85,7 @@ async def resumed(id_: str) -> list[str]:
 
 
 def appended(id_: str, *events: tuple[Kind, bytes]) -> None:
-    """Write events into the journal, whatever is in them."""
+    """Write events into the journal, without a check of their contents."""
     store = SqliteEventStore("j.db")
     try:
         store.open()
@@ -101,9 +101,9 @@ def test_a_fork_of_a_plan_that_grew_grows_again(callboard: Run) -> None:
     asyncio.run(submitted(GROWING, "grown"))
     wanted = {"a": ["a", "a.1", "a.2"], "b.1": ["b.1", "b.2"], "c.2": ["c.2"]}
     for step, again in wanted.items():
-        told = callboard("fork", "grown", "--from", step, "--journal", "j.db", "--json")
-        assert told.code == 0, told.err
-        fork = json.loads(told.out)
+        ended = callboard("fork", "grown", "--from", step, "--journal", "j.db", "--json")
+        assert ended.code == 0, ended.err
+        fork = json.loads(ended.out)
         assert fork["shared"] == len(ALL) - len(again)
         assert asyncio.run(resumed(fork["id"])) == ALL
         assert sorted(Worker.runs) == again
@@ -114,8 +114,8 @@ def test_a_fork_of_a_plan_that_grew_grows_again(callboard: Run) -> None:
         assert needs["a.2"] == ["a.1"]
         assert needs["c.2"] == ["c.1"]
         # And a fork of the fork, from a step that the first one shares.
-        told = callboard("fork", fork["id"], "--from", "b", "--journal", "j.db", "--json")
-        assert asyncio.run(resumed(json.loads(told.out)["id"])) == ALL
+        ended = callboard("fork", fork["id"], "--from", "b", "--journal", "j.db", "--json")
+        assert asyncio.run(resumed(json.loads(ended.out)["id"])) == ALL
         assert sorted(Worker.runs) == ["b", "b.1", "b.2"]
 
 
@@ -130,7 +130,7 @@ COMMANDS: Final = (
 
 
 def refuses(callboard: Run, said: str) -> None:
-    """Every command tells of the damage; none crashes, and none writes."""
+    """Check that every command reports the damage, and that none crashes or writes."""
     for command in COMMANDS:
         ended = callboard(*command, "--journal", "j.db")
         assert ended.code == ExitCode.FAILED, command
@@ -144,7 +144,7 @@ def refuses(callboard: Run, said: str) -> None:
 def test_a_fork_whose_origin_is_gone(callboard: Run, folder: Path) -> None:
     fields = {"of": "gone", "version": 7, "from": "a", "at": 1.0, "by": "the test/1"}
     appended("bad", (Kind.FORKED, pack(fields)))
-    refuses(callboard, "not in this journal any more")
+    refuses(callboard, "which this journal does not have")
     (row,) = json.loads(callboard("ls", "--journal", "j.db", "--json").out)["executions"]
     assert row["fork_of"] == "gone"
     assert not (folder / "page.html").exists()
@@ -178,10 +178,10 @@ def test_a_file_that_is_no_journal_is_named(callboard: Run, folder: Path) -> Non
     assert "j.db" in ended.err
 
 
-def test_what_its_system_has_left_is_cancelled(callboard: Run) -> None:
+def test_an_execution_left_by_its_system_is_cancelled(callboard: Run) -> None:
     asyncio.run(submitted(HANGING, "left", waits=False))
-    told = callboard("cancel", "left", "--journal", "j.db", "--json")
-    assert (told.code, json.loads(told.out)["status"]) == (0, "cancelled"), told.err
+    ended = callboard("cancel", "left", "--journal", "j.db", "--json")
+    assert (ended.code, json.loads(ended.out)["status"]) == (0, "cancelled"), ended.err
     (row,) = json.loads(callboard("ls", "--journal", "j.db", "--json").out)["executions"]
     assert (row["status"], row["interrupted"]) == ("cancelled", False)
     assert row["ended_at"] is not None

@@ -28,7 +28,7 @@ def test_version_is_the_package_version(callboard: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize("arguments", [("walk",), ("tree", "--nonsense"), ("run",)])
-def test_wrong_usage_exits_2_and_says_where_help_is(
+def test_wrong_usage_exits_2_and_names_help(
     arguments: tuple[str, ...], callboard: Callable[..., Any]
 ) -> None:
     ended = callboard(*arguments)

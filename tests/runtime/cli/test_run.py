@@ -16,7 +16,7 @@ INLINE = ("--engine", "inline", "--hosts", "2")
 RAY = ("--engine", "ray", "--hosts", "2")
 SCRIPT = """
 import sys
-import messages  # the user's own, beside the script
+import messages  # the user's own, next to the script
 from callboard import run
 
 async def main(system):
@@ -75,16 +75,14 @@ def test_a_script_runs_as_main_with_its_arguments_and_neighbours(
 @pytest.mark.parametrize(
     ("text", "code"), [("0", 0), ("7", 7), ("None", 0), ("'went wrong'", ExitCode.FAILED)]
 )
-def test_a_script_s_own_exit_is_passed_on(
-    callboard: Run, folder: Path, text: str, code: int
-) -> None:
+def test_a_script_s_exit_code_is_kept(callboard: Run, folder: Path, text: str, code: int) -> None:
     (folder / "exits.py").write_text(f"import sys\nsys.exit({text})\n")
     ended = callboard("run", "exits.py")
     assert ended.code == code
     assert ("went wrong" in ended.err) is (code == ExitCode.FAILED)
 
 
-def test_what_the_code_says_counts_and_the_option_is_not_ignored_in_silence(
+def test_the_code_overrides_the_option_and_a_warning_says_so(
     callboard: Run, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (folder / "fixed.py").write_text(SCRIPT.replace("run(main)", "run(main, hosts=1)"))
@@ -103,7 +101,7 @@ def test_json_is_the_last_line_and_holds_the_result(callboard: Run, folder: Path
     assert (outcome["ok"], outcome["exit_code"], outcome["result"]) == (True, 0, ["a"])
 
 
-def test_json_holds_whatever_a_result_holds(callboard: Run) -> None:
+def test_json_holds_any_result(callboard: Run) -> None:
     ended = callboard("run", "jobs:odd_values", *INLINE, "--json")
     assert ended.code == ExitCode.OK, ended.err
     result = json.loads(ended.out)["result"]
@@ -111,7 +109,7 @@ def test_json_holds_whatever_a_result_holds(callboard: Run) -> None:
     assert "object" in result[3]
 
 
-def test_json_tells_a_failure_with_its_code_and_advice(callboard: Run) -> None:
+def test_json_holds_a_failure_with_its_code_and_advice(callboard: Run) -> None:
     ended = callboard("run", "jobs:Player", *INLINE, "--json", "--request", '{"n": -1}')
     outcome = json.loads(ended.out.splitlines()[-1])
     assert (outcome["ok"], outcome["exit_code"]) == (False, ended.code)
@@ -165,11 +163,11 @@ def test_wrong_usage_exits_2_with_advice(arguments: tuple[str, ...], callboard: 
         (("jobs:Player", "--request", '{"n": -1}'), "below zero"),
         (
             ("jobs:Referee", "--contract", "Ping", "--request", '{"n": 1}'),
-            "nobody offers jobs.Ping",
+            "no actor offers jobs.Ping",
         ),
     ],
 )
-def test_failed_work_exits_1_and_says_what_failed(
+def test_failed_work_exits_1_and_names_the_failure(
     target: tuple[str, ...], says: str, callboard: Run
 ) -> None:
     ended = callboard("run", *target, *INLINE)
@@ -210,7 +208,7 @@ def test_a_timeout_exits_4(arguments: tuple[str, ...], callboard: Run, folder: P
     assert time.monotonic() - began < 10.0
 
 
-def test_a_port_nobody_listens_on_exits_3(callboard: Run) -> None:
+def test_a_port_without_a_listener_exits_3(callboard: Run) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
     began = time.monotonic()

@@ -1,4 +1,4 @@
-"""`callboard sim`: what it prints and exits with."""
+"""`callboard sim`: its output and its exit codes."""
 
 import json
 

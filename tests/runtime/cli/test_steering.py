@@ -1,4 +1,4 @@
-"""Executions that nobody runs are steered while a system has their journal, and through it."""
+"""Commands on executions that no system runs, while another system writes their journal."""
 
 import json
 import os
@@ -73,7 +73,7 @@ run(main, engine="inline", hosts=1, name="demo", journal="j.db")
 
 
 class Driver:
-    """A driver that submits what it is told, and stays."""
+    """A driver that submits executions on request, and keeps running."""
 
     def __init__(self, folder: Path) -> None:
         (folder / "driver.py").write_text(DRIVER)
@@ -88,7 +88,7 @@ class Driver:
         assert self.process.stdout.readline() == "up\n"
 
     def submit(self, execution_id: str, count: int = 4) -> int:
-        """How many results it has."""
+        """Submit an execution, and give the number of its results."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(f"{execution_id} {count}\n")
@@ -118,8 +118,8 @@ def begin(folder: Path) -> Iterator[Callable[[], Driver]]:
 
 
 @pytest.fixture
-def told(callboard: Run) -> Callable[..., Any]:
-    """What a command gives as JSON."""
+def json_of(callboard: Run) -> Callable[..., Any]:
+    """Runs a command with --json, and gives its output as data."""
 
     def run(*arguments: str) -> Any:
         ended = callboard(*arguments, "--journal", "j.db", "--json")
@@ -129,53 +129,53 @@ def told(callboard: Run) -> Callable[..., Any]:
     return run
 
 
-def listed(told: Run) -> dict[str, Any]:
-    return {row["id"]: row for row in told("ls")["executions"]}
+def listed(json_of: Run) -> dict[str, Any]:
+    return {row["id"]: row for row in json_of("ls")["executions"]}
 
 
-def test_a_system_that_runs_keeps_a_fork_and_goes_on_with_it(
-    begin: Callable[[], Driver], callboard: Run, told: Run, folder: Path
+def test_a_running_system_records_a_fork_and_runs_it(
+    begin: Callable[[], Driver], callboard: Run, json_of: Run, folder: Path
 ) -> None:
     driver = begin()
     assert driver.submit("origin") == 5
-    fork = told("fork", "origin", "--from", "s2")
+    fork = json_of("fork", "origin", "--from", "s2")
     assert (fork["shared"], fork["sub_tasks"]) == (3, 5)
-    row = listed(told)[fork["id"]]
+    row = listed(json_of)[fork["id"]]
     assert (row["done"], row["sub_tasks"], row["shared"]) == (3, 5, 3)
     assert (row["job"], row["interrupted"]) == ("steps", True)
     assert driver.submit("after") == 5, "its writer was not fenced"
 
     (folder / "runs.txt").write_text("")
-    ended = told("resume", fork["id"])
+    ended = json_of("resume", fork["id"])
     assert ended == {"id": fork["id"], "status": "completed", "exit_code": 0}
     assert (folder / "runs.txt").read_text().split() == ["2", "3"]
-    row = listed(told)[fork["id"]]
+    row = listed(json_of)[fork["id"]]
     assert (row["done"], row["sub_tasks"], row["interrupted"]) == (5, 5, False)
-    shown = told("show", fork["id"])
+    shown = json_of("show", fork["id"])
     assert shown["owners"][-1]["owner"] == f"demo/{driver.process.pid}"
     assert driver.submit("again") == 5
 
 
-def test_a_fork_that_grows_again_is_counted_with_what_grew(
-    begin: Callable[[], Driver], told: Run
+def test_a_fork_that_grows_again_counts_the_added_sub_tasks(
+    begin: Callable[[], Driver], json_of: Run
 ) -> None:
     driver = begin()
     driver.submit("origin")
-    fork = told("fork", "origin", "--from", "s1")
+    fork = json_of("fork", "origin", "--from", "s1")
     assert (fork["shared"], fork["sub_tasks"]) == (1, 4)
-    second = told("fork", fork["id"], "--from", "s0")
-    rows = listed(told)
+    second = json_of("fork", fork["id"], "--from", "s0")
+    rows = listed(json_of)
     assert (rows[fork["id"]]["done"], rows[fork["id"]]["sub_tasks"]) == (1, 4)
     assert (rows[second["id"]]["done"], rows[second["id"]]["sub_tasks"]) == (0, 4)
-    told("resume", second["id"])
-    told("resume", fork["id"])
-    rows = listed(told)
+    json_of("resume", second["id"])
+    json_of("resume", fork["id"])
+    rows = listed(json_of)
     for each in (fork["id"], second["id"], "origin"):
         assert (rows[each]["done"], rows[each]["sub_tasks"]) == (5, 5)
 
 
-def test_what_nobody_runs_is_cancelled_and_decided_through_the_system(
-    begin: Callable[[], Driver], callboard: Run, told: Run
+def test_an_execution_without_a_driver_is_cancelled_and_decided_through_the_system(
+    begin: Callable[[], Driver], callboard: Run, json_of: Run
 ) -> None:
     first = begin()
     assert first.process.stdin is not None
@@ -186,12 +186,12 @@ def test_what_nobody_runs_is_cancelled_and_decided_through_the_system(
 
     second = begin()
     second.submit("other")
-    fork = told("fork", "other", "--from", "s3")
-    assert told("cancel", fork["id"])["status"] == "cancelled"
-    decided = told("approve", "doubtful", "s5", "--fail")
+    fork = json_of("fork", "other", "--from", "s3")
+    assert json_of("cancel", fork["id"])["status"] == "cancelled"
+    decided = json_of("approve", "doubtful", "s5", "--fail")
     assert decided["decision"] == "fail"
-    assert listed(told)["doubtful"]["in_doubt"] == []
-    assert listed(told)["doubtful"]["status"] == "running"
+    assert listed(json_of)["doubtful"]["in_doubt"] == []
+    assert listed(json_of)["doubtful"]["status"] == "running"
     ended = callboard("resume", "doubtful", "--journal", "j.db", "--json")
     assert ended.code == ExitCode.FAILED
     assert json.loads(ended.out)["status"] == "failed"
@@ -209,11 +209,11 @@ def wait_for_doubt(callboard: Run) -> None:
 
 
 def test_a_system_that_does_not_know_the_job_says_so(
-    begin: Callable[[], Driver], callboard: Run, told: Run
+    begin: Callable[[], Driver], callboard: Run, json_of: Run
 ) -> None:
     first = begin()
     first.submit("origin")
-    fork = told("fork", "origin", "--from", "s3")
+    fork = json_of("fork", "origin", "--from", "s3")
     first.kill()
     begin()
     ended = callboard("resume", fork["id"], "--journal", "j.db", "--json")
@@ -222,7 +222,9 @@ def test_a_system_that_does_not_know_the_job_says_so(
 
 
 @pytest.mark.soak
-def test_a_fork_waits_for_no_system_that_hangs(begin: Callable[[], Driver], callboard: Run) -> None:
+def test_a_fork_does_not_wait_for_a_system_that_hangs(
+    begin: Callable[[], Driver], callboard: Run
+) -> None:
     driver = begin()
     driver.submit("origin")
     os.kill(driver.process.pid, signal.SIGSTOP)

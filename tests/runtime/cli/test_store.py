@@ -1,4 +1,4 @@
-"""`callboard store`: a store is checked and brought forward from the command line."""
+"""`callboard store`: a store is checked and migrated from the command line."""
 
 import json
 import os
@@ -34,15 +34,15 @@ def path(tmp_path: Path) -> Path:
     return made
 
 
-def test_a_store_that_is_well(callboard: Run, path: Path) -> None:
+def test_an_intact_store(callboard: Run, path: Path) -> None:
     ended = callboard("store", "check", str(path))
     assert ended.code == ExitCode.OK
     assert "600 events in 3 streams" in ended.out
-    told = callboard("store", "check", f"sqlite:///{path}", "--json")
-    assert json.loads(told.out) == {"url": f"sqlite:///{path}", "events": 600, "streams": 3}
+    ended = callboard("store", "check", f"sqlite:///{path}", "--json")
+    assert json.loads(ended.out) == {"url": f"sqlite:///{path}", "events": 600, "streams": 3}
 
 
-def test_a_damaged_store_fails_with_an_advice(callboard: Run, path: Path) -> None:
+def test_a_damaged_store_fails_with_advice(callboard: Run, path: Path) -> None:
     size = path.stat().st_size
     with path.open("r+b") as file:
         file.seek(size // 4)
@@ -53,7 +53,7 @@ def test_a_damaged_store_fails_with_an_advice(callboard: Run, path: Path) -> Non
     assert "backup" in ended.err
 
 
-def test_a_gap_is_found_that_sqlite_knows_nothing_of(callboard: Run, path: Path) -> None:
+def test_a_gap_that_sqlite_does_not_see_is_found(callboard: Run, path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("DELETE FROM events WHERE position = 300")
     connection.close()
@@ -69,7 +69,7 @@ def test_a_file_that_is_not_there_is_not_made(callboard: Run, tmp_path: Path, co
     assert not (tmp_path / "none.db").exists()
 
 
-def test_an_earlier_release_s_file_is_checked_as_it_is_and_brought_forward(
+def test_a_file_of_an_earlier_release_is_checked_unchanged_and_migrated(
     callboard: Run, tmp_path: Path
 ) -> None:
     path = tmp_path / "old.db"
@@ -110,10 +110,10 @@ def test_blobs_that_nothing_refers_to_are_found_and_deleted(callboard: Run, path
     for blob in (needed, unused):
         name = blob.digest.hex()
         os.utime(path.with_name(path.name + ".blobs") / name[:2] / name, (1.0, 1.0))
-    told = json.loads(callboard("store", "blobs", str(path), "--json").out)
-    assert (told["blobs"], told["unused"], told["missing"], told["dropped"]) == (3, 1, 1, False)
-    assert (told["bytes"], told["unused_bytes"]) == (6, 2)
-    assert len(list(blobs.blobs())) == 3, "it has only looked"
+    found = json.loads(callboard("store", "blobs", str(path), "--json").out)
+    assert (found["blobs"], found["unused"], found["missing"], found["dropped"]) == (3, 1, 1, False)
+    assert (found["bytes"], found["unused_bytes"]) == (6, 2)
+    assert len(list(blobs.blobs())) == 3, "nothing is deleted without --drop"
     ended = callboard("store", "blobs", str(path), "--drop")
     assert "1 of them, 2 bytes: deleted" in " ".join(ended.out.split())
     assert {blob.digest for blob in blobs.blobs()} == {needed.digest, young.digest}
@@ -121,7 +121,7 @@ def test_blobs_that_nothing_refers_to_are_found_and_deleted(callboard: Run, path
     assert {blob.digest for blob in blobs.blobs()} == {needed.digest}
 
 
-def test_a_store_without_blobs_beside_it_is_said(callboard: Run) -> None:
+def test_a_store_without_a_blob_folder_is_an_error(callboard: Run) -> None:
     ended = callboard("store", "blobs", "postgresql://x/y")
     assert ended.code != ExitCode.OK
     assert "--blobs" in ended.err

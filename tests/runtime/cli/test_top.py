@@ -1,4 +1,4 @@
-"""`callboard top`: rates from two looks, and what is shown of them."""
+"""`callboard top`: rates from two snapshots, and their tables."""
 
 import json
 from collections.abc import Callable
@@ -50,7 +50,7 @@ def row(trend: Trend, *hosts: HostView) -> HostRow:
 # --- rates ------------------------------------------------------------------------------------
 
 
-def test_one_look_gives_no_rates() -> None:
+def test_one_snapshot_gives_no_rates() -> None:
     found = row(Trend(), host(5.0, handled=1_000, cpu_s=3.0))
     assert found.messages_per_s is None
     assert found.cpu_percent is None
@@ -103,7 +103,7 @@ def test_restarts_are_counted_over_a_minute() -> None:
     assert found.restarts_per_min == pytest.approx(6.0)
 
 
-def test_an_actor_of_the_first_look_has_no_rate() -> None:
+def test_an_actor_of_the_first_snapshot_has_no_rate() -> None:
     load = ActorLoad(cell=1, path="/a", kind="A", handled=50, mailbox=3, running=1)
     trend = Trend()
     (first,) = trend.add(system(host(1.0, busiest=(load,)))).actors
@@ -120,7 +120,7 @@ def test_every_sort_has_its_columns(sort: str) -> None:
     assert len(sorted_rows(rows, sort).hosts) == 2
 
 
-def test_what_comes_first_comes_first() -> None:
+def test_rows_are_sorted_largest_first() -> None:
     rows = Trend().add(system(host(1.0, pending_asks=1), host(1.0, slot=2, pending_asks=5)))
     assert [one.pending_asks for one in sorted_rows(rows, "asks").hosts] == [5, 1]
     assert [one.pending_asks for one in sorted_rows(rows, "name").hosts] == [1, 5]
@@ -160,10 +160,10 @@ def test_a_system_that_does_not_answer_is_drawn() -> None:
     assert "process 7 does not answer" in drawn(Snapshot(7, None, "does not answer"))
 
 
-# --- looking again and again -----------------------------------------------------------------
+# --- repeated queries -----------------------------------------------------------------
 
 
-async def test_systems_of_one_process_are_kept_apart() -> None:
+async def test_systems_of_one_process_have_their_own_trends() -> None:
     views = [system(host(1.0, slot=0, handled=100)), system(host(9.0, slot=0, uptime_s=2.0))]
 
     def source(number: int) -> Source:
@@ -173,13 +173,13 @@ async def test_systems_of_one_process_are_kept_apart() -> None:
         return Source(1, ask)
 
     watcher = Watcher(lambda: [source(0), source(1)], 5)
-    await watcher.look()
+    await watcher.query()
     views[:] = [
         system(host(2.0, slot=0, handled=150)),
         system(host(10.0, slot=0, uptime_s=3.0, handled=7)),
     ]
     rates = [
-        snapshot.view.hosts[0].messages_per_s for snapshot in await watcher.look() if snapshot.view
+        snapshot.view.hosts[0].messages_per_s for snapshot in await watcher.query() if snapshot.view
     ]
     assert rates == [50.0, 7.0]
 
@@ -196,7 +196,7 @@ async def test_one_that_fails_does_not_hide_the_others() -> None:
 
     asks: list[Any] = [broken, gone, good]
     watcher = Watcher(lambda: [Source(n, ask) for n, ask in enumerate(asks)], 5)
-    first, second = await watcher.look()
+    first, second = await watcher.query()
     assert "does not answer" in first.problem
     assert second.view is not None
 

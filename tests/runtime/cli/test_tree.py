@@ -1,4 +1,4 @@
-"""`callboard tree` looks at systems of other processes, as they are."""
+"""`callboard tree` shows the systems of other processes."""
 
 import json
 import os
@@ -41,9 +41,9 @@ class Idle(Actor):
 
 @pytest.fixture(autouse=True)
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder for admin sockets of its own: what else runs on this machine is not seen.
+    """An own folder for admin sockets, which hides other systems of this machine.
 
-    After `tmp_path`, which pytest would otherwise put into it for the whole session.
+    It depends on `tmp_path`: pytest would otherwise put that into it for the whole session.
     """
     with tempfile.TemporaryDirectory(prefix="cb") as folder:  # A socket's path must be short.
         monkeypatch.setenv("TMPDIR", folder)
@@ -110,7 +110,9 @@ def test_watching_ends_with_ctrl_c_and_that_is_no_failure(start: Run) -> None:
 # --- sockets that lead nowhere --------------------------------------------------------
 
 
-def test_what_a_killed_driver_left_is_swept(temporary: Path, start: Run, callboard: Run) -> None:
+def test_the_leftovers_of_a_killed_driver_are_swept(
+    temporary: Path, start: Run, callboard: Run
+) -> None:
     system = start("run", "jobs:stands", "--engine", "inline")
     system.wait_for("up")
     assert len(admin_sockets(SYSTEM)) == 1
@@ -127,19 +129,17 @@ def test_a_process_that_took_over_the_number_is_no_system(temporary: Path, callb
     assert callboard("tree").code == ExitCode.FAILED
 
 
-def test_a_system_that_answers_nonsense_is_told(
-    temporary: Path, start: Run, callboard: Run
-) -> None:
+def test_an_invalid_answer_is_reported(temporary: Path, start: Run, callboard: Run) -> None:
     path = socket_folder(temporary) / f"0-{os.getpid()}.sock"
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(path))
         server.listen()
-        looking = start("tree")
+        tree = start("tree")
         connection, _ = server.accept()
         with connection:
             connection.recv(1_000)
             connection.sendall(b"[1, 2]\n")
-        ended = looking.end()
+        ended = tree.end()
     assert ended.code == ExitCode.FAILED
     assert str(os.getpid()) in ended.out
     assert "Traceback" not in ended.err
@@ -234,7 +234,7 @@ def test_actors_that_are_not_shown_are_counted_where_they_are() -> None:
     assert "stopping, 2 handlers at work, 7 stashed, 5 children rest_for_one" in text
 
 
-def test_no_actor_shown_is_said_too() -> None:
+def test_hidden_actors_are_counted_without_any_shown() -> None:
     assert "3 actors not shown (--actors)" in drawn(system_view(host_view(actors=3, top_level=3)))
 
 
@@ -292,7 +292,7 @@ def test_a_placed_child_is_drawn_with_its_tree_and_not_where_its_holder_is() -> 
     assert not any("not shown" in line for line in lines)
 
 
-def test_a_placed_child_whose_host_is_down_is_drawn_by_what_its_supervisor_knows() -> None:
+def test_a_placed_child_on_a_lost_host_is_drawn_as_its_supervisor_knows_it() -> None:
     home, _ = placed_children()
     down = host_view(slot=2, name="host-2", pid=0, actors=2, state="down", problem="killed")
     assert "Child b  running on host-2 (down), significant, 3 restarts" in drawn(

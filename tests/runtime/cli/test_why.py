@@ -1,4 +1,4 @@
-"""`callboard why`: the story of an actor or a host, wherever it is, and however it is named."""
+"""`callboard why`: the history of an actor or a host, by each of its names."""
 
 import asyncio
 import datetime as dt
@@ -25,7 +25,7 @@ from callboard.runtime.api.system import System
 from callboard.runtime.cli.outcome import ExitCode
 from callboard.runtime.cli.sources import Source
 from callboard.runtime.cli.why import Found, draw, find, full_path
-from callboard.runtime.control_plane import views as looks
+from callboard.runtime.control_plane import views as control_views
 
 Run = Callable[..., Any]
 
@@ -74,16 +74,16 @@ async def test_a_path_that_may_mean_several_names_them(system: System) -> None:
             await find(both, "twin")
         assert "--system" in error.value.advice
         found = await find(both, "twin", "other")
-        assert (found.system, found.story.path) == ("other", "/twin")
+        assert (found.system, found.history.path) == ("other", "/twin")
         with pytest.raises(UsageError, match="no system is named 'third'") as error:
             await find(both, "twin", "third")
         assert "other, s" in error.value.advice
 
 
-async def test_an_unknown_path_names_what_looks_alike(system: System) -> None:
+async def test_an_unknown_path_lists_similar_paths(system: System) -> None:
     await system.spawn(Fragile, name="referee", host=2)
     for path in ("refere", "/refere", "host-2/refere"):
-        with pytest.raises(UsageError, match=r"no actor and no host is known") as error:
+        with pytest.raises(UsageError, match=r"no actor and no host has the path") as error:
             await find([source_of(system)], path)
         assert "referee" in error.value.advice, path
     with pytest.raises(UsageError) as error:
@@ -93,62 +93,62 @@ async def test_an_unknown_path_names_what_looks_alike(system: System) -> None:
         await find([source_of(system)], " / ")
 
 
-async def test_every_way_to_name_an_actor_leads_to_it(system: System) -> None:
+async def test_every_name_of_an_actor_leads_to_it(system: System) -> None:
     ref = await system.spawn(Fragile, name="referee", host=2)
     await crash(system, ref)
     number = ref.address.cell
     for path in ("host-2/referee", "/referee", "referee", " host-2/referee/ ", f"host-2/#{number}"):
-        story = (await find([source_of(system)], path)).story
-        assert (full_path(story), story.restarts) == ("host-2/referee", 1), path
-        (entry,) = story.entries
+        history = (await find([source_of(system)], path)).history
+        assert (full_path(history), history.restarts) == ("host-2/referee", 1), path
+        (entry,) = history.entries
         assert entry.decision == "restarted"
         assert "on purpose" in entry.traceback
 
 
-async def test_one_that_ended_is_found_and_so_is_its_namesake(system: System) -> None:
+async def test_an_ended_actor_is_found_and_so_is_its_successor(system: System) -> None:
     ref = await system.spawn(Fragile, name="once", host=1, restart=Restart.TEMPORARY)
     await crash(system, ref)
-    story = (await find([source_of(system)], "once")).story
-    assert (story.lifecycle, full_path(story)) == ("ended", "host-1/once")
-    assert "on purpose" in story.ended
+    history = (await find([source_of(system)], "once")).history
+    assert (history.lifecycle, full_path(history)) == ("ended", "host-1/once")
+    assert "on purpose" in history.ended
     async with asyncio.timeout(5.0):
         while root_of(system).table.names:  # noqa: ASYNC110 - the report of an end has no event
             await asyncio.sleep(0)
     await system.spawn(Fragile, name="once", host=2)
-    assert full_path((await find([source_of(system)], "once")).story) == "host-2/once"
+    assert full_path((await find([source_of(system)], "once")).history) == "host-2/once"
 
 
-async def test_hosts_have_stories_too(system: System) -> None:
+async def test_hosts_have_histories_too(system: System) -> None:
     ref = await system.spawn(Fragile, name="referee", host=1)
     await crash(system, ref)
-    story = (await find([source_of(system)], "driver")).story
-    assert "the system does" in story.note
-    before = (await find([source_of(system)], "host-1")).story
+    history = (await find([source_of(system)], "driver")).history
+    assert "the system does" in history.note
+    before = (await find([source_of(system)], "host-1")).history
     assert (before.kind, before.incarnation, before.entries) == ("host", 1, ())
     await processes_of(system)[0].kill()
     async with asyncio.timeout(10.0):
-        while not (await find([source_of(system)], "host-1")).story.incarnation > 1:  # noqa: ASYNC110 - as above
+        while not (await find([source_of(system)], "host-1")).history.incarnation > 1:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0)
-        while (await find([source_of(system)], "host-1")).story.lifecycle != "running":  # noqa: ASYNC110 - as above
+        while (await find([source_of(system)], "host-1")).history.lifecycle != "running":  # noqa: ASYNC110 - as above
             await asyncio.sleep(0)
-    story = (await find([source_of(system)], "host-1/")).story
-    assert (story.restarts, story.entries[0].reason) == (1, "killed")
-    actor = (await find([source_of(system)], "referee")).story
+    history = (await find([source_of(system)], "host-1/")).history
+    assert (history.restarts, history.entries[0].reason) == (1, "killed")
+    actor = (await find([source_of(system)], "referee")).history
     assert "taken over once" in actor.note
     assert actor.entries == ()
 
 
-async def test_a_host_that_hangs_is_told_and_does_not_hide_the_others(
+async def test_a_host_that_hangs_is_reported_and_hides_no_other(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(looks, "QUERY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(control_views, "QUERY_TIMEOUT_S", 0.05)
     await system.spawn(Fragile, name="here", host=1)
     hanging = processes_of(system)[1].host
     monkeypatch.setattr(hanging, "answer", lambda *_: asyncio.sleep(3_600.0))
     found = await find([source_of(system)], "/here")
-    assert full_path(found.story) == "host-1/here"
+    assert full_path(found.history) == "host-1/here"
     assert found.silent == ("host-2: it has not answered for 0.05 s",)
-    with pytest.raises(UsageError, match="it may be there: host-2: it has not answered"):
+    with pytest.raises(UsageError, match="may have it: host-2: it has not answered"):
         await find([source_of(system)], "/there")
     view = await system.view()
     assert [host.state for host in view.hosts] == ["up", "up", "silent"]
@@ -167,28 +167,28 @@ def drawn(found: Found, **options: Any) -> str:
     return capture.get()
 
 
-def test_a_story_is_drawn_with_times_and_decisions() -> None:
+def test_a_history_is_drawn_with_times_and_decisions() -> None:
     entry = HistoryEntry(
         ago_s=3_600.0, incarnation=3, reason="failed", message="ValueError: [bold]no[/]\x1b[2J",
         traceback="Traceback: line 7", decision="restarted", delay_s=0.5,
     )  # fmt: skip
-    story = ActorHistory(
+    history = ActorHistory(
         host="host-1", path="/a", kind="A", lifecycle="running", restarts=1, restart="transient",
         supervision="one_for_one, at most 3 restarts in 5 s", entries=(entry,),
     )  # fmt: skip
-    text = drawn(Found("s", 7, story, ("host-2: down",)))
+    text = drawn(Found("s", 7, history, ("host-2: down",)))
     assert "host-1/a  A  running  system s, process 7" in text
     assert "2030-01-02 11:00:00 (1 h 0 min ago)  incarnation 3  failed" in text
     assert "ValueError: [bold]no[/]·[2J" in text
     assert "→ restarted after 500 ms" in text
     assert "Traceback: line 7" in text
     assert "not asked: host-2: down" in text
-    assert "Traceback" not in drawn(Found("s", 7, story), traces=False)
+    assert "Traceback" not in drawn(Found("s", 7, history), traces=False)
 
 
 def test_one_without_failures_says_so() -> None:
-    story = ActorHistory(host="host-1", path="/a", kind="A", lifecycle="running")
-    assert "It has not failed" in drawn(Found("s", 7, story))
+    history = ActorHistory(host="host-1", path="/a", kind="A", lifecycle="running")
+    assert "No failure is known" in drawn(Found("s", 7, history))
 
 
 # --- the commands -------------------------------------------------------------------------------
@@ -196,7 +196,7 @@ def test_one_without_failures_says_so() -> None:
 
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder for admin sockets of its own (after `tmp_path`, which is not to be in it)."""
+    """An own folder for admin sockets; made after `tmp_path`, which must not be inside."""
     assert tmp_path.exists()
     with tempfile.TemporaryDirectory(prefix="cb") as folder:
         monkeypatch.setenv("TMPDIR", folder)
@@ -210,14 +210,14 @@ def test_a_running_system_is_asked_from_another_process(
     assert callboard("why", "x").code == ExitCode.FAILED
     system = start("run", "jobs:stands", "--engine", "inline", "--hosts", "2", "--name", "s")
     system.wait_for("up")
-    told = json.loads(callboard("why", "referee", "--json").out)
+    found = json.loads(callboard("why", "referee", "--json").out)
     shown = callboard("why", "referee")
     unknown = callboard("why", "refere")
     busiest = json.loads(callboard("top", "--once", "--json", "--sort", "memory").out)
     assert system.end(text="\n").code == ExitCode.OK
 
-    assert (told["system"], told["pid"], told["restarts"]) == ("s", system.pid, 1)
-    assert told["entries"][0]["decision"] == "restarted"
+    assert (found["system"], found["pid"], found["restarts"]) == ("s", system.pid, 1)
+    assert found["entries"][0]["decision"] == "restarted"
     assert shown.code == ExitCode.OK
     assert "on purpose" in shown.out
     assert "in crash" in shown.out

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 import cloudpickle
 import pytest
 
-from ..engines import engine_fixtures as company
-from ..engines import fixture_actors as cast
+from ..engines import engine_fixtures as fixtures
+from ..engines import fixture_actors as actors
 
 
 @pytest.fixture(scope="session", autouse=True)
 def by_value() -> None:
-    """The cast travels by value, as the classes of a driver script do."""
-    for module in (cast, company):
+    """Pickle the fixture classes by value, like the classes of a driver script."""
+    for module in (actors, fixtures):
         cloudpickle.register_pickle_by_value(module)
 
 

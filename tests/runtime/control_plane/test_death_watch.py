@@ -1,4 +1,4 @@
-"""A process is killed, and an actor on another host and the driver are told, once each."""
+"""After a kill, an actor on another host and the driver each get one notice."""
 
 import asyncio
 import os
@@ -14,49 +14,49 @@ from callboard.messages.core.ref import Address
 from callboard.runtime.api.inside import root_of
 from callboard.runtime.api.start import start
 
-from ...actors.kernel.monitors import fixture_actors as party
+from ...actors.kernel.monitors import fixture_actors as actors
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_here")]
 
 
-async def test_a_killed_process_is_told_to_watchers_on_other_hosts() -> None:
-    cloudpickle.register_pickle_by_value(party)
+async def test_watchers_on_other_hosts_learn_of_a_killed_process() -> None:
+    cloudpickle.register_pickle_by_value(actors)
     try:
         async with start(engine="ray", name="watched", hosts=2) as system:
-            target = await system.spawn(party.AttachedDriver, host=1)
-            watcher = await system.spawn(party.Listener, host=2)
-            partner = await system.spawn(party.Trapper, host=2)
-            await watcher.ask(party.Do(what="watch", ref=target, times=2))
-            await watcher.ask(party.Do(what="watch host", text="1"))
-            await partner.ask(party.Do(what="link", ref=target))
+            target = await system.spawn(actors.Participant, host=1)
+            watcher = await system.spawn(actors.Listener, host=2)
+            partner = await system.spawn(actors.Trapper, host=2)
+            await watcher.ask(actors.Do(what="watch", ref=target, times=2))
+            await watcher.ask(actors.Do(what="watch host", text="1"))
+            await partner.ask(actors.Do(what="link", ref=target))
             mine, crashed = system.watch(target), system.watch(watcher)
-            # Back from there, so that all watches have arrived.
-            await target.ask(party.Tell())
+            # This reply comes after all watches have arrived.
+            await target.ask(actors.GetNotices())
             process: Any = root_of(system).table.slots[1].process
             await process.ping()
             os.kill(process.pid, signal.SIGKILL)
             assert (await asyncio.wait_for(mine, 20.0)).kind is ExitReason.HOST_LOST
-            told = await watcher.ask(party.Tell(count=3), timeout_s=20.0)
-            assert [down.kind for down in told.downs] == [ExitReason.HOST_LOST] * 3
-            assert told.downs[-1].ref.address == Address(1, 0)
-            exit_signal = await partner.ask(party.Tell(count=1), timeout_s=20.0)
+            notices = await watcher.ask(actors.GetNotices(count=3), timeout_s=20.0)
+            assert [down.kind for down in notices.downs] == [ExitReason.HOST_LOST] * 3
+            assert notices.downs[-1].ref.address == Address(1, 0)
+            exit_signal = await partner.ask(actors.GetNotices(count=1), timeout_s=20.0)
             assert [exited.kind for exited in exit_signal.exits] == [ExitReason.HOST_LOST]
             while True:
                 try:
-                    await target.ask(party.Tell(), timeout_s=30.0)
+                    await target.ask(actors.GetNotices(), timeout_s=30.0)
                 except HostLost:
                     continue
                 break
-            # The next incarnation is watched by nobody, until somebody does.
-            assert len((await watcher.ask(party.Tell())).downs) == 3
+            # Nothing watches the next incarnation until the next call.
+            assert len((await watcher.ask(actors.GetNotices())).downs) == 3
             again = system.watch(target)
-            await target.ask(party.Tell())
-            target.tell(party.Crash())
+            await target.ask(actors.GetNotices())
+            target.tell(actors.Crash())
             down = await asyncio.wait_for(again, 20.0)
             assert (down.kind, down.comes_back) == (ExitReason.FAILED, True)
-            assert "as told" in down.detail["message"]
+            assert "on purpose" in down.detail["message"]
             assert not crashed.done()
             await system.stop(watcher)
             assert (await asyncio.wait_for(crashed, 20.0)).kind is ExitReason.SHUTDOWN
     finally:
-        cloudpickle.unregister_pickle_by_value(party)
+        cloudpickle.unregister_pickle_by_value(actors)

@@ -48,7 +48,7 @@ class Hangs(Actor):
 def say(**values):
     print(json.dumps(values), flush=True)
 
-def family():
+def processes():
     return [process.pid for process in psutil.Process().children(recursive=True)]
 
 def hosts(system):
@@ -74,7 +74,7 @@ class Driver:
             )
 
     def hear(self) -> dict[str, Any]:
-        """The next line that the driver says."""
+        """The next line of the driver's output."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
             if line.startswith("{"):
@@ -90,7 +90,7 @@ class Driver:
 
 @pytest.fixture
 def shared_memory() -> Iterator[None]:
-    """What a test leaves in shared memory is its failure."""
+    """Fail a test that leaves files in shared memory."""
     before = shared_files()
     yield
     deadline_s = time.monotonic() + GONE_WITHIN_S
@@ -125,7 +125,7 @@ def test_ordered_end_leaves_nothing(tmp_path: pathlib.Path) -> None:
         async def main(system):
             ref = await system.spawn(Sleepy)
             await ref.ask(Where())
-            say(pids=family())
+            say(pids=processes())
 
         run(main, hosts=2)
         """,
@@ -166,7 +166,7 @@ def test_ctrl_c_stops_everything_though_handlers_hang(tmp_path: pathlib.Path) ->
             ref = await system.spawn(Hangs)
             ask = asyncio.ensure_future(ref.ask(Where(), timeout_s=3600.0))
             await (await system.spawn(Sleepy)).ask(Where())
-            say(pids=family())
+            say(pids=processes())
             await ask
 
         try:
@@ -191,7 +191,7 @@ def test_exception_in_the_driver_comes_out_and_leaves_nothing(tmp_path: pathlib.
         """
         async def main(system):
             await (await system.spawn(Sleepy)).ask(Where())
-            say(pids=family())
+            say(pids=processes())
             raise ValueError("mine")
 
         run(main, hosts=1)
@@ -205,7 +205,9 @@ def test_exception_in_the_driver_comes_out_and_leaves_nothing(tmp_path: pathlib.
 
 @pytest.mark.soak
 @pytest.mark.usefixtures("shared_memory")
-def test_two_nodes_share_the_hosts_and_a_lost_node_is_survived(tmp_path: pathlib.Path) -> None:
+def test_two_nodes_share_the_hosts_and_the_system_survives_a_lost_node(
+    tmp_path: pathlib.Path,
+) -> None:
     """On one machine, with Ray's own test cluster: hosts on both nodes, and one removed."""
     driver = Driver(
         tmp_path,
@@ -230,7 +232,7 @@ def test_two_nodes_share_the_hosts_and_a_lost_node_is_survived(tmp_path: pathlib
             ) as system:
                 refs = [await system.spawn(Sleepy, host=number) for number in (1, 2, 3, 4)]
                 before = await where(refs)
-                say(before=before, pids=family())
+                say(before=before, pids=processes())
                 await asyncio.to_thread(cluster.remove_node, second)
                 say(after=await where(refs))
 

@@ -1,4 +1,4 @@
-"""Hosts die in every way, and the system goes on at the same references."""
+"""Hosts die in every way, and their actors come back at the same references."""
 
 import asyncio
 import contextlib
@@ -19,8 +19,8 @@ from callboard.runtime.api.inside import root_of
 from callboard.runtime.api.start import start
 from callboard.runtime.api.system import System
 
-from ..engines import engine_fixtures as company
-from ..engines import fixture_actors as cast
+from ..engines import engine_fixtures as fixtures
+from ..engines import fixture_actors as actors
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_here")]
 
@@ -44,13 +44,13 @@ async def kill(system: System, slot: int, how: signal.Signals = signal.SIGKILL) 
 
 
 async def ask_until_answered(
-    ref: Ref[Any], n: int = 1, request: cast.Ping | cast.Relay | None = None
+    ref: Ref[Any], n: int = 1, request: actors.Ping | actors.Relay | None = None
 ) -> None:
-    """Ask again when it was lost on the way, as an asker may whose handler may run twice."""
+    """Ask again after a loss, for a handler that may run twice."""
     async with asyncio.timeout(40.0):
         while True:
             try:
-                reply = await ref.ask(request or cast.Ping(n=n), timeout_s=30.0)
+                reply = await ref.ask(request or actors.Ping(n=n), timeout_s=30.0)
             except HostLost:
                 continue
             assert reply.n == n
@@ -59,7 +59,7 @@ async def ask_until_answered(
 
 async def relay_until_answered(relayer: Ref[Any], to: Ref[Any], n: int) -> None:
     """The same from another host, which may not have heard of the death yet."""
-    await ask_until_answered(relayer, n, cast.Relay(to=to, n=n))
+    await ask_until_answered(relayer, n, actors.Relay(to=to, n=n))
 
 
 async def standbys(system: System, wanted: int) -> None:
@@ -70,19 +70,19 @@ async def standbys(system: System, wanted: int) -> None:
 
 async def test_killed_host_comes_back_at_the_same_references() -> None:
     async with running() as system:
-        refs = await system.spawn_many([cast.Counter] * 500, host=1)
-        named = await system.spawn(cast.Counter, name="steady", host=1)
-        other = await system.spawn(cast.Counter, host=2)
-        parts = (await system.pool(company.Runner, size=4)).refs
-        relayer = await system.spawn(cast.Relayer, host=2)
+        refs = await system.spawn_many([actors.Counter] * 500, host=1)
+        named = await system.spawn(actors.Counter, name="steady", host=1)
+        other = await system.spawn(actors.Counter, host=2)
+        parts = (await system.pool(fixtures.Runner, size=4)).refs
+        relayer = await system.spawn(actors.Relayer, host=2)
         old = await kill(system, 1)
         await asyncio.gather(*(ask_until_answered(ref, n) for n, ref in enumerate(refs)))
         assert await pid_of(system, 1) != old
         assert await system.lookup("steady") == named
         await ask_until_answered(named)
         await relay_until_answered(relayer, refs[0], 7)
-        assert (await other.ask(cast.Ping(n=1))).n == 1
-        replies = await asyncio.gather(*(system.ask(company.Errand()) for _ in range(20)))
+        assert (await other.ask(actors.Ping(n=1))).n == 1
+        replies = await asyncio.gather(*(system.ask(fixtures.Errand()) for _ in range(20)))
         assert {reply.text for reply in replies} == {"host-1", "host-2"}
         assert len(parts) == 2
         await standbys(system, 1)
@@ -93,31 +93,31 @@ async def test_killed_host_comes_back_at_the_same_references() -> None:
 
 async def test_a_pool_that_was_resized_comes_back_as_it_was() -> None:
     async with running() as system:
-        pool = await system.pool(company.Runner, size=2)
+        pool = await system.pool(fixtures.Runner, size=2)
         await pool.resize(7)
         before = [host.actors for host in (await system.view(actors_max=0)).hosts]
         assert sum(before[1:]) == 7 + 2
         await kill(system, 1)
         await standbys(system, 1)
-        replies = await asyncio.gather(*(pool.ask(company.Errand()) for _ in range(20)))
+        replies = await asyncio.gather(*(pool.ask(fixtures.Errand()) for _ in range(20)))
         assert {reply.text for reply in replies} == {"host-1", "host-2"}
         assert [host.actors for host in (await system.view(actors_max=0)).hosts] == before
 
 
 async def test_pending_asks_fail_and_say_that_they_may_have_run() -> None:
-    """The driver's and another host's: both must be told, though neither sends any more."""
+    """Asks of the driver and of another host fail, although neither sends any more."""
     async with running() as system:
-        witness = await system.spawn(cast.Witness, host=2)
-        victim = await system.spawn(cast.Hanger, host=1)
-        relay = await system.spawn(cast.Hanger, host=2)
+        recorder = await system.spawn(actors.EventRecorder, host=2)
+        victim = await system.spawn(actors.Hanger, host=1)
+        relay = await system.spawn(actors.Hanger, host=2)
         direct = asyncio.ensure_future(
-            victim.ask(cast.Hang(witness=witness, label="direct"), timeout_s=60.0)
+            victim.ask(actors.Hang(recorder=recorder, label="direct"), timeout_s=60.0)
         )
         nested = asyncio.ensure_future(
-            relay.ask(cast.Hang(witness=witness, label="nested", to=(victim,)), timeout_s=60.0)
+            relay.ask(actors.Hang(recorder=recorder, label="nested", to=(victim,)), timeout_s=60.0)
         )
-        await witness.ask(cast.Expect(prefix="direct started"))
-        await witness.ask(cast.Expect(prefix="nested started", count=2))
+        await recorder.ask(actors.Expect(prefix="direct started"))
+        await recorder.ask(actors.Expect(prefix="nested started", count=2))
         await kill(system, 1)
         for ask in (direct, nested):
             with pytest.raises(HostLost) as caught:
@@ -127,49 +127,49 @@ async def test_pending_asks_fail_and_say_that_they_may_have_run() -> None:
 
 async def test_asks_of_a_dead_host_stop_the_handlers_they_started() -> None:
     async with running() as system:
-        witness = await system.spawn(cast.Witness, host=2)
-        asker = await system.spawn(cast.Hanger, host=1)
-        asked = await system.spawn(cast.Hanger, host=2)
+        recorder = await system.spawn(actors.EventRecorder, host=2)
+        asker = await system.spawn(actors.Hanger, host=1)
+        asked = await system.spawn(actors.Hanger, host=2)
         ask = asyncio.ensure_future(
-            asker.ask(cast.Hang(witness=witness, label="orphan", to=(asked,)), timeout_s=60.0)
+            asker.ask(actors.Hang(recorder=recorder, label="orphan", to=(asked,)), timeout_s=60.0)
         )
-        await witness.ask(cast.Expect(prefix="orphan started", count=2))
+        await recorder.ask(actors.Expect(prefix="orphan started", count=2))
         await kill(system, 1)
-        await witness.ask(cast.Expect(prefix="orphan ended 0"), timeout_s=20.0)
+        await recorder.ask(actors.Expect(prefix="orphan ended 0"), timeout_s=20.0)
         with pytest.raises(HostLost):
             await ask
 
 
 async def test_asks_while_a_host_is_down_wait_for_its_successor() -> None:
     async with running(standbys=0) as system:
-        ref = await system.spawn(cast.Counter, host=1)
-        relayer = await system.spawn(cast.Relayer, host=2)
+        ref = await system.spawn(actors.Counter, host=1)
+        relayer = await system.spawn(actors.Relayer, host=2)
         await kill(system, 1)
         async with asyncio.timeout(20.0):
             while root_of(system).table.slots[1].is_up:
                 await system.view(actors_max=0)
-        assert (await ref.ask(cast.Ping(n=5), timeout_s=30.0)).n == 5
+        assert (await ref.ask(actors.Ping(n=5), timeout_s=30.0)).n == 5
         await relay_until_answered(relayer, ref, 6)
 
 
 async def test_parents_make_their_children_again() -> None:
     async with running() as system:
-        witness = await system.spawn(cast.Witness, host=2)
-        parent = await system.spawn(props(company.Person, witness, "p", 2), host=1)
+        recorder = await system.spawn(actors.EventRecorder, host=2)
+        parent = await system.spawn(props(fixtures.Person, recorder, "p", 2), host=1)
         await kill(system, 1)
         await ask_until_answered(parent)
-        heard = await witness.ask(cast.Expect(prefix="p.", count=4), timeout_s=20.0)
+        heard = await recorder.ask(actors.Expect(prefix="p.", count=4), timeout_s=20.0)
         assert heard.events == ("p.0 started", "p.1 started") * 2
-        assert len((await parent.ask(company.AskChildren())).refs) == 2
+        assert len((await parent.ask(fixtures.AskChildren())).refs) == 2
 
 
 async def test_actor_that_has_ended_does_not_come_back_with_its_host() -> None:
     async with running() as system:
-        witness = await system.spawn(cast.Witness, host=2)
-        gone = await system.spawn(props(company.Person, witness, "gone"), host=1, name="gone")
-        kept = await system.spawn(cast.Counter, host=1)
-        gone.tell(company.Leave())
-        await witness.ask(cast.Expect(prefix="gone stopping"))
+        recorder = await system.spawn(actors.EventRecorder, host=2)
+        gone = await system.spawn(props(fixtures.Person, recorder, "gone"), host=1, name="gone")
+        kept = await system.spawn(actors.Counter, host=1)
+        gone.tell(fixtures.Leave())
+        await recorder.ask(actors.Expect(prefix="gone stopping"))
         async with asyncio.timeout(20.0):
             while gone.address.cell in root_of(system).table.slots[1].entries:
                 await system.view(actors_max=0)
@@ -181,8 +181,8 @@ async def test_actor_that_has_ended_does_not_come_back_with_its_host() -> None:
 
 async def test_two_hosts_killed_at_once_find_each_other_again() -> None:
     async with running() as system:
-        refs = [await system.spawn(cast.Counter, host=host) for host in (1, 2)]
-        relayers = [await system.spawn(cast.Relayer, host=host) for host in (1, 2)]
+        refs = [await system.spawn(actors.Counter, host=host) for host in (1, 2)]
+        relayers = [await system.spawn(actors.Relayer, host=host) for host in (1, 2)]
         await asyncio.gather(kill(system, 1), kill(system, 2))
         for relayer, ref in zip(relayers, reversed(refs), strict=True):
             await ask_until_answered(ref)
@@ -192,7 +192,7 @@ async def test_two_hosts_killed_at_once_find_each_other_again() -> None:
 
 async def test_standby_killed_while_it_takes_over() -> None:
     async with running() as system:
-        refs = await system.spawn_many([cast.Counter] * 2_000, host=1)
+        refs = await system.spawn_many([actors.Counter] * 2_000, host=1)
         spare = root_of(system).standbys.spares[0]
         spare_pid = spare.pid  # type: ignore[attr-defined]
         await kill(system, 1)
@@ -212,7 +212,7 @@ async def test_dead_standby_is_replaced_before_it_is_needed() -> None:
             while spare in root_of(system).standbys.spares:
                 await system.view(actors_max=0)
         await standbys(system, 1)
-        ref = await system.spawn(cast.Counter, host=1)
+        ref = await system.spawn(actors.Counter, host=1)
         await kill(system, 1)
         await ask_until_answered(ref)
 
@@ -221,7 +221,7 @@ async def test_dead_standby_is_replaced_before_it_is_needed() -> None:
 @pytest.mark.parametrize("times", [4])
 async def test_same_host_killed_again_and_again(times: int) -> None:
     async with running() as system:
-        ref = await system.spawn(cast.Counter, host=1)
+        ref = await system.spawn(actors.Counter, host=1)
         for n in range(times):
             await kill(system, 1)
             await ask_until_answered(ref, n)
@@ -233,7 +233,7 @@ async def test_hosts_that_die_faster_than_they_may_end_the_system_with_the_reaso
 
     async def main() -> None:
         async with running(host_supervision=frail, hosts=1) as system:
-            ref = await system.spawn(cast.Counter, host=1)
+            ref = await system.spawn(actors.Counter, host=1)
             for _ in range(3):
                 await kill(system, 1)
                 await ask_until_answered(ref)
@@ -245,19 +245,19 @@ async def test_hosts_that_die_faster_than_they_may_end_the_system_with_the_reaso
 
 async def test_actor_that_does_not_start_on_the_successor_is_given_up_alone() -> None:
     async with running() as system:
-        witness = await system.spawn(cast.Witness, host=2)
-        once = await system.spawn(props(company.FussyChild, witness, "once"), host=1)
-        kept = await system.spawn(cast.Counter, host=1)
+        recorder = await system.spawn(actors.EventRecorder, host=2)
+        once = await system.spawn(props(fixtures.FussyChild, recorder, "once"), host=1)
+        kept = await system.spawn(actors.Counter, host=1)
         await kill(system, 1)
         await ask_until_answered(kept)
         with pytest.raises(ActorNotFound):
-            await once.ask(cast.Ping(n=1), timeout_s=10.0)
+            await once.ask(actors.Ping(n=1), timeout_s=10.0)
 
 
 async def test_stopped_process_is_noticed_by_its_heartbeats_and_replaced() -> None:
     async with running(heartbeat_s=0.3, heartbeats_missed_max=3) as system:
-        ref = await system.spawn(cast.Counter, host=1)
-        relayer = await system.spawn(cast.Relayer, host=2)
+        ref = await system.spawn(actors.Counter, host=1)
+        relayer = await system.spawn(actors.Relayer, host=2)
         old = await kill(system, 1, signal.SIGSTOP)
         try:
             await ask_until_answered(ref)
@@ -266,19 +266,19 @@ async def test_stopped_process_is_noticed_by_its_heartbeats_and_replaced() -> No
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(old, signal.SIGCONT)
-        assert (await ref.ask(cast.Ping(n=4))).n == 4
+        assert (await ref.ask(actors.Ping(n=4))).n == 4
 
 
 async def test_blocked_loop_is_no_dead_host() -> None:
-    """Its heart beats on a thread of its own; the host is slow, not replaced."""
+    """Heartbeats have a thread of their own, so the slow host is not replaced."""
     async with running(heartbeat_s=0.2, heartbeats_missed_max=3) as system:
-        blocker = await system.spawn(cast.Blocker, host=1)
-        other = await system.spawn(cast.Counter, host=1)
+        blocker = await system.spawn(actors.Blocker, host=1)
+        other = await system.spawn(actors.Counter, host=1)
         pid = await pid_of(system, 1)
-        block = asyncio.ensure_future(blocker.ask(cast.Block(seconds=2.0)))
+        block = asyncio.ensure_future(blocker.ask(actors.Block(seconds=2.0)))
         await root_of(system).table.slots[1].process.ping()
         assert (await block).n == 1
-        assert (await other.ask(cast.Ping(n=1))).n == 1
+        assert (await other.ask(actors.Ping(n=1))).n == 1
         assert await pid_of(system, 1) == pid
         assert (await system.view(actors_max=0)).restarts == 0
 
@@ -287,11 +287,11 @@ async def test_dead_letters_of_a_successor_reach_subscribers_too() -> None:
     async with running() as system:
         dead_letters: list[DeadLetter] = []
         await system.on_dead_letter(dead_letters.append)
-        ref = await system.spawn(cast.Fragile, host=1)
+        ref = await system.spawn(actors.Fragile, host=1)
         await kill(system, 1)
         await ask_until_answered(ref)
-        ref.tell(cast.Note(n=-1))
-        await ref.ask(cast.Ping(n=1))
+        ref.tell(actors.Note(n=-1))
+        await ref.ask(actors.Ping(n=1))
         async with asyncio.timeout(20.0):
             while not any(letter.reason == "handler_failed" for letter in dead_letters):
                 await system.view(actors_max=0)
@@ -299,9 +299,9 @@ async def test_dead_letters_of_a_successor_reach_subscribers_too() -> None:
 
 async def test_names_given_while_a_host_comes_up_are_known_to_it() -> None:
     async with running(hosts=2) as system:
-        refs = await system.spawn_many([cast.Counter] * 1_000, host=1)
+        refs = await system.spawn_many([actors.Counter] * 1_000, host=1)
         await kill(system, 1)
-        runner = await system.spawn(company.Runner, host=2, offer=True, name="late")
+        runner = await system.spawn(fixtures.Runner, host=2, offer=True, name="late")
         await asyncio.gather(*(ask_until_answered(ref, n) for n, ref in enumerate(refs)))
-        asker = await system.spawn(company.Finder, host=1)
-        assert (await asker.ask(company.Find(name="late"))).text == str(runner.address)
+        asker = await system.spawn(fixtures.Finder, host=1)
+        assert (await asker.ask(fixtures.Find(name="late"))).text == str(runner.address)

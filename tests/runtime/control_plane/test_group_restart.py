@@ -30,12 +30,12 @@ OPTIONS: Final[dict[str, Any]] = {
 }
 
 
-class Lifecycle(Contract, name="group.life"):
+class Incarnation(Contract, name="group.incarnation"):
     number: int
 
 
-class Which(Request[Lifecycle], name="group.which"):
-    """Which of its lives it is in."""
+class Which(Request[Incarnation], name="group.which"):
+    """Ask for the incarnation of the actor."""
 
     number: int = 0
     holds: bool = False
@@ -50,15 +50,15 @@ class WhoseKey(Request[Where], name="group.whose_key"):
     user: str
 
 
-class PassOn(Request[Lifecycle], name="group.pass_on"):
+class PassOn(Request[Incarnation], name="group.pass_on"):
     to: Ref[Any]
 
 
 class Stage:
-    """What the actors of one test share: all hosts are in this process."""
+    """The state that the actors of one test share: all hosts are in this process."""
 
     def __init__(self) -> None:
-        self.lives = 0
+        self.starts = 0
         self.stopping = asyncio.Event()
         self.may_stop = asyncio.Event()
         self.begun = asyncio.Event()
@@ -78,20 +78,20 @@ class Slow(Actor):
     """Stops when it may."""
 
     async def started(self, ctx: Context) -> None:
-        STAGE.lives += 1
-        self.lifecycle = STAGE.lives
+        STAGE.starts += 1
+        self.number = STAGE.starts
 
     async def stopping(self, ctx: Context, reason: Exit) -> None:
         STAGE.stopping.set()
         await STAGE.may_stop.wait()
 
     @handler
-    async def which(self, request: Which) -> Lifecycle:
+    async def which(self, request: Which) -> Incarnation:
         STAGE.taken.append(request.number)
         if request.holds:
             STAGE.begun.set()
             await STAGE.go_on.wait()
-        return Lifecycle(number=self.lifecycle)
+        return Incarnation(number=self.number)
 
 
 class Held(KeyedActor):
@@ -106,9 +106,9 @@ class Other(Actor):
     """Asks from another host."""
 
     @handler
-    async def pass_on(self, request: PassOn, ctx: Context) -> Lifecycle:
-        lifecycle: Lifecycle = await request.to.ask(Which(), timeout_s=WAIT_S)
-        return lifecycle
+    async def pass_on(self, request: PassOn, ctx: Context) -> Incarnation:
+        reply: Incarnation = await request.to.ask(Which(), timeout_s=WAIT_S)
+        return reply
 
 
 async def end(system: System, slot: int) -> None:
@@ -116,14 +116,14 @@ async def end(system: System, slot: int) -> None:
 
 
 async def stop_by_its_group(system: System) -> None:
-    """End host b: with it, c is to be restarted; returns when that is stopping its actors."""
+    """End host b, which restarts c; return when c stops its actors."""
     await end(system, 2)
     async with asyncio.timeout(WAIT_S):
         await STAGE.stopping.wait()
 
 
 async def all_wait(asks: Sequence["asyncio.Future[Any]"]) -> list[Any]:
-    """What they all get once the host may end, and not before."""
+    """The outcomes of all asks after the host may end, and not before."""
     done, _ = await asyncio.wait(asks, timeout=0.1)
     assert not done, "it is stopping still"
     STAGE.may_stop.set()
@@ -137,11 +137,11 @@ async def test_asks_to_a_host_that_is_restarted_with_its_group_wait_and_keep_the
         assert (await slow.ask(Which(number=0))).number == 1
         await stop_by_its_group(system)
         asks = [asyncio.ensure_future(slow.ask(Which(number=1), timeout_s=WAIT_S))]
-        # The first gets there and comes back; these follow it there, or wait here.
+        # The first ask reaches the host and comes back; these follow it or wait here.
         for number in range(2, 40):
             asks.append(asyncio.ensure_future(slow.ask(Which(number=number), timeout_s=WAIT_S)))
             await asyncio.wait(asks, timeout=0.0001 * number)
-        assert {lifecycle.number for lifecycle in await all_wait(asks)} == {2}
+        assert {reply.number for reply in await all_wait(asks)} == {2}
         assert STAGE.taken == [*range(40)]
 
 
@@ -160,7 +160,7 @@ async def test_asks_that_wait_in_the_mailbox_wait_for_the_next_one() -> None:
         assert not done, "the one that has begun may end, and the others have not begun"
         STAGE.go_on.set()
         assert (await busy).number == 1
-        assert {lifecycle.number for lifecycle in await all_wait(asks)} == {2}
+        assert {reply.number for reply in await all_wait(asks)} == {2}
         assert STAGE.taken == [*range(10)]
 
 
@@ -170,7 +170,7 @@ async def test_an_actor_of_another_host_waits_as_well() -> None:
         other = await system.spawn(Other, host="a")
         await stop_by_its_group(system)
         asks = [asyncio.ensure_future(other.ask(PassOn(to=slow), timeout_s=WAIT_S))]
-        assert [lifecycle.number for lifecycle in await all_wait(asks)] == [2]
+        assert [reply.number for reply in await all_wait(asks)] == [2]
 
 
 async def test_a_key_of_such_a_host_waits_as_well() -> None:
@@ -221,10 +221,10 @@ async def test_a_large_ask_comes_back_as_well() -> None:
         await stop_by_its_group(system)
         large = Which(number=7, ballast=b"x" * 300_000)
         asks = [asyncio.ensure_future(slow.ask(large, timeout_s=WAIT_S))]
-        assert [lifecycle.number for lifecycle in await all_wait(asks)] == [2]
+        assert [reply.number for reply in await all_wait(asks)] == [2]
 
 
-async def test_an_actor_that_is_stopped_for_good_is_still_said_to_be() -> None:
+async def test_an_actor_that_is_stopped_for_good_is_reported_as_stopped() -> None:
     STAGE.may_stop.set()
     async with start(**OPTIONS) as system:
         slow = await system.spawn(Slow, host="c")

@@ -1,4 +1,4 @@
-"""Asks while hosts are restarted as a group, in simulated worlds: they wait, all of them."""
+"""All asks wait while hosts restart as a group, in simulated systems."""
 
 import asyncio
 from typing import Any, ClassVar, Final, cast
@@ -25,7 +25,7 @@ ASK_TIMEOUT_S: Final = 60.0
 
 
 class Done(Contract, name="group_seeds.done"):
-    lifecycle: int
+    epoch: int
 
 
 class Do(Request[Done], name="group_seeds.do"):
@@ -37,7 +37,7 @@ class DoFrom(Request[Done], name="group_seeds.do_from"):
 
 
 class Lingering(Actor):
-    """Takes its time to stop, or none: then what is on its way comes when it has stopped."""
+    """Stops slowly or at once; in the second case messages arrive after the stop."""
 
     def __init__(self, stops_in_s: float) -> None:
         self._stops_in_s = stops_in_s
@@ -46,11 +46,11 @@ class Lingering(Actor):
         await asyncio.sleep(self._stops_in_s)
 
     async def started(self, ctx: Context) -> None:
-        self._life = cast("Host", ctx._host).epoch
+        self._epoch = cast("Host", ctx._host).epoch
 
     @handler
     async def do(self, _: Do) -> Done:
-        return Done(lifecycle=self._life)
+        return Done(epoch=self._epoch)
 
 
 class Sender(Actor):
@@ -66,13 +66,13 @@ class Sender(Actor):
 @pytest.mark.parametrize("stops_in_s", [0.0, 0.02, 0.5])
 @pytest.mark.parametrize("seed", range(10))
 def test_no_ask_fails_that_has_not_run(seed: int, stops_in_s: float) -> None:
-    """From the driver, and from a host that stays, over a network that takes its time."""
+    """From the driver, and from a host that stays, over a slow network."""
     world = World(seed=seed)
-    lives: list[int] = []
+    epochs: list[int] = []
 
     async def ask(ref: Ref[Any], request: Request[Done], wait_s: float) -> None:
         await asyncio.sleep(wait_s)
-        lives.append((await ref.ask(request, timeout_s=ASK_TIMEOUT_S)).lifecycle)
+        epochs.append((await ref.ask(request, timeout_s=ASK_TIMEOUT_S)).epoch)
 
     async def main() -> None:
         options: dict[str, Any] = {"hosts": 3, "host_supervision": REST, "network_faults": SLOW}
@@ -88,5 +88,5 @@ def test_no_ask_fails_that_has_not_run(seed: int, stops_in_s: float) -> None:
         world.run(main())
     finally:
         world.close()
-    assert len(lives) == 2 * ASKS
-    assert set(lives) == {1, 2}, "some came before the stop, and some waited for its end"
+    assert len(epochs) == 2 * ASKS
+    assert set(epochs) == {1, 2}, "some came before the stop, and some waited for its end"

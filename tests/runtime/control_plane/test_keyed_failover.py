@@ -1,4 +1,4 @@
-"""Keyed actors on real processes: kill -9 of their host."""
+"""Keyed actors survive a kill -9 of their host's process."""
 
 import os
 import signal

@@ -5,7 +5,7 @@ from typing import Any
 
 from callboard.messages.control.spawning import Offer, Spawn, SpawnPart
 from callboard.runtime.control_plane import adoption, registrar
-from callboard.runtime.control_plane.records import KeptBatch, Remembered
+from callboard.runtime.control_plane.records import BatchRecord, Remembered
 from callboard.runtime.control_plane.slots import Batch, Slot, SlotTable
 
 PLACES = "keyed:user:1/1,2/2"
@@ -23,7 +23,7 @@ def test_next_root_knows_all_places_though_one_key_region_is_left() -> None:
     offers = registrar._with_places(request, placed).offers
     assert [offer.routing for offer in offers] == [PLACES, PLACES]
 
-    kept = KeptBatch(2, 2, "token", part, (offers[1].model_copy(update={"part": 0}),), b"\1")
+    kept = BatchRecord(2, 2, "token", part, (offers[1].model_copy(update={"part": 0}),), b"\1")
     root: Any = SimpleNamespace(table=table)
     control: Any = None
     find: Any = None

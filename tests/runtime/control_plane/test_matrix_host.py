@@ -29,7 +29,7 @@ from callboard.runtime.engines.inline import InlineEngine
 from callboard.runtime.hosting.settings import Settings
 
 from ...supervisors.matrix import CELLS, EXITS, EXTRAS, SUBJECT, Cell, Outcome, names
-from ..engines import fixture_actors as cast
+from ..engines import fixture_actors as actors
 
 AT_ONCE = Backoff(max_s=0.0)
 
@@ -93,16 +93,16 @@ HOST_OF = {"first": "a", SUBJECT: "b", "next": "c"}
 
 
 def log_of(outcome: Outcome) -> list[str]:
-    """What is done to the hosts, by the table."""
+    """The expected steps for the hosts, by the table."""
     stops = [f"-{HOST_OF[child]}" for child in outcome.stops if child in HOST_OF]
     return stops + [f"+{HOST_OF[child]}" for child in outcome.starts]
 
 
 async def follow(cell: Cell) -> None:
-    """Let b end and see that exactly what the table says follows."""
+    """End b and check that exactly the steps of the table follow."""
     b, expected = HostSpec("b", restart=cell.restart), log_of(cell.outcome)
     async with Three(b, strategy=cell.strategy) as three:
-        refs = [await three.system.spawn(cast.Counter, host=host) for host in "abc"]
+        refs = [await three.system.spawn(actors.Counter, host=host) for host in "abc"]
         before = {name: slot.process for name in "abc" if (slot := three.slot(name))}
         await three.end("b", EXITS[cell.reason])
         if cell.outcome.subject == "running":
@@ -113,11 +113,11 @@ async def follow(cell: Cell) -> None:
             assert (three.slot("b") is not None) is (cell.outcome.subject == "down")
             assert three.log == []
             with pytest.raises(HostLost):
-                await refs[1].ask(cast.Ping(n=1))
+                await refs[1].ask(actors.Ping(n=1))
             with pytest.raises(UsageError):
-                await three.system.spawn(cast.Counter, host="b")
+                await three.system.spawn(actors.Counter, host="b")
             living = [refs[0], refs[2]]
-        assert [(await ref.ask(cast.Ping(n=n))).n for n, ref in enumerate(living)] == list(
+        assert [(await ref.ask(actors.Ping(n=n))).n for n, ref in enumerate(living)] == list(
             range(len(living))
         )
         assert three.log == expected
@@ -184,7 +184,7 @@ TRIED_AGAIN = {
     Strategy.ONE_FOR_ALL: ["-c", "-a", "+a", "+b", "-a", "+a", "+b", "+c"],
     Strategy.REST_FOR_ONE: ["-c", "+b", "+b", "+c"],
 }
-"""A failed start takes along whom an end would, of those that are up again."""
+"""A failed start stops the same hosts as an end does, of those that are up again."""
 
 
 async def restart_that_fails(strategy: Strategy) -> None:
@@ -203,7 +203,7 @@ async def ordered_stop(strategy: Strategy) -> None:
 
 
 def test_with(strategy: Strategy, extra: str) -> Callable[[], Awaitable[None]]:
-    """The test of what every strategy has to show besides."""
+    """The test of one more property of a strategy."""
     shown: Callable[[Strategy], Awaitable[None]] = globals()[extra]
 
     async def test() -> None:
@@ -252,13 +252,13 @@ async def test_back_off_waits_before_the_next_start() -> None:
 async def test_resting_host_comes_back_empty_with_its_group() -> None:
     b = HostSpec("b", restart=Restart.TRANSIENT)
     async with Three(b, strategy=Strategy.ONE_FOR_ALL) as three:
-        old = await three.system.spawn(cast.Counter, host="b", name="old")
+        old = await three.system.spawn(actors.Counter, host="b", name="old")
         await three.end("b", ENDED_NORMALLY)
         await three.until(lambda: (slot := three.slot("b")) is not None and bool(slot.final_epoch))
         await three.end("a")
         await three.until(lambda: three.log == ["-c", "+a", "+b", "+c"] and three.all_up())
-        new = await three.system.spawn(cast.Counter, host="b", name="old")
-        assert (await new.ask(cast.Ping(n=1))).n == 1
+        new = await three.system.spawn(actors.Counter, host="b", name="old")
+        assert (await new.ask(actors.Ping(n=1))).n == 1
         assert new.address != old.address
 
 

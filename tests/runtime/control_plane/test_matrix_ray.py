@@ -19,7 +19,7 @@ from callboard.runtime.api.inside import root_of
 from callboard.runtime.api.start import start
 from callboard.runtime.api.system import System
 
-from ..engines import fixture_actors as cast
+from ..engines import fixture_actors as actors
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_here"), pytest.mark.timeout(120)]
 
@@ -42,7 +42,7 @@ async def answered(system: System, ref: Ref[Any]) -> None:
     async with asyncio.timeout(60.0):
         while True:
             try:
-                await ref.ask(cast.Ping(n=1), timeout_s=30.0)
+                await ref.ask(actors.Ping(n=1), timeout_s=30.0)
             except AskError:  # Lost with its host.
                 await system.view(actors_max=0)
                 continue
@@ -63,7 +63,7 @@ async def test_killed_host_takes_along_whom_its_strategy_says(
     supervision = SupervisorSpec(strategy, backoff=Backoff(max_s=0.0))
     hosts = tuple(HostSpec(name) for name in "abc")
     async with running(hosts=hosts, host_supervision=supervision) as system:
-        refs = [await system.spawn(cast.Counter, host=name) for name in "abc"]
+        refs = [await system.spawn(actors.Counter, host=name) for name in "abc"]
         before = await pids(system)
         watch = system.watch_host(2)
         os.kill(before["b"], signal.SIGKILL)
@@ -78,14 +78,14 @@ async def test_no_ask_fails_at_a_host_that_is_restarted_with_its_group() -> None
     supervision = SupervisorSpec(Strategy.REST_FOR_ONE, backoff=Backoff(max_s=0.0))
     hosts = tuple(HostSpec(name) for name in "abc")
     async with running(hosts=hosts, host_supervision=supervision) as system:
-        ref = await system.spawn(cast.Counter, host="c")
+        ref = await system.spawn(actors.Counter, host="c")
         before = await pids(system)
         watch = system.watch_host(3)
-        asks = [asyncio.ensure_future(ref.ask(cast.Ping(n=0), timeout_s=60.0))]
+        asks = [asyncio.ensure_future(ref.ask(actors.Ping(n=0), timeout_s=60.0))]
         os.kill(before["b"], signal.SIGKILL)
         while not watch.done():
             # Some get there before it stops, some come back, some wait.
-            asks.append(asyncio.ensure_future(ref.ask(cast.Ping(n=0), timeout_s=60.0)))
+            asks.append(asyncio.ensure_future(ref.ask(actors.Ping(n=0), timeout_s=60.0)))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(watch, 0.001)
         await asyncio.gather(*asks)
@@ -114,7 +114,7 @@ async def test_isolated_host_has_its_resources_comes_back_with_them_and_gives_th
     async with running(hosts=1) as system:
         before = free_cpus()
         place = Placement(isolated=Resources(cpus=1.0))
-        ref = await system.spawn(cast.Counter, name="alone", placement=place)
+        ref = await system.spawn(actors.Counter, name="alone", placement=place)
         pid = (await pids(system))["alone-isolated-2"]
         os.kill(pid, signal.SIGKILL)
         await answered(system, ref)
@@ -130,10 +130,10 @@ async def test_what_the_cluster_does_not_have_fails_at_once_and_is_named() -> No
         wanted = Resources(gpus=1_000, node_labels={})
         async with asyncio.timeout(5.0):
             with pytest.raises(ClusterError, match="no node has 1000 GPU"):
-                await system.spawn(cast.Counter, placement=Placement(isolated=wanted))
+                await system.spawn(actors.Counter, placement=Placement(isolated=wanted))
             labelled = Resources(node_labels={"zone": "nowhere"})
             with pytest.raises(ClusterError, match="zone=nowhere"):
-                await system.spawn(cast.Counter, placement=Placement(isolated=labelled))
+                await system.spawn(actors.Counter, placement=Placement(isolated=labelled))
 
 
 @pytest.mark.soak
@@ -143,12 +143,12 @@ async def test_what_is_taken_is_waited_for_until_the_deadline_and_said() -> None
     cpus = int(ray.cluster_resources()["CPU"])  # type: ignore[no-untyped-call]
     async with running(hosts=1, start_timeout_s=8.0) as system:
         place = Placement(isolated=Resources(cpus=float(cpus)))
-        first = await system.spawn(cast.Counter, placement=place)
-        second = asyncio.ensure_future(system.spawn(cast.Counter, placement=place))
+        first = await system.spawn(actors.Counter, placement=place)
+        second = asyncio.ensure_future(system.spawn(actors.Counter, placement=place))
         async with asyncio.timeout(7.0):
             while not any("busy" in host.problem for host in (await system.view()).hosts):
                 pass
         await system.stop(first)
         await answered(system, await second)
         with pytest.raises(ClusterError, match="busy"):
-            await system.spawn(cast.Counter, placement=place)
+            await system.spawn(actors.Counter, placement=place)

@@ -30,11 +30,11 @@ class Here(Contract, name="placed.here"):
 
 
 class Where(Request[Here], name="placed.where"):
-    """Tell where you are."""
+    """Ask for the place of the child."""
 
 
 class Child(Actor):
-    """Counts what one incarnation of it was asked."""
+    """Counts the requests to one incarnation."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -47,7 +47,7 @@ class Child(Actor):
 
 @pytest.fixture(scope="module", autouse=True)
 def travels_by_value() -> None:
-    """These classes are in no module of the hosts."""
+    """Pickle these classes by value: the hosts cannot import them."""
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
@@ -68,7 +68,7 @@ async def run_all(tree: TreeRef) -> None:
 
 
 async def kill(system: System, slot: int, pid: int) -> None:
-    """As nothing announces it, and wait until the system knows."""
+    """Kill without notice, and wait until the system has seen it."""
     down = system.watch_host(slot)
     os.kill(pid, signal.SIGKILL)
     async with asyncio.timeout(WAIT_S):

@@ -1,4 +1,4 @@
-"""What a root writes down, and what its next incarnation reads from it."""
+"""The records of a root, and their reading by its next incarnation."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
@@ -13,13 +13,13 @@ from callboard.messages.core.ref import Address
 from callboard.runtime.control_plane import records as module
 from callboard.runtime.control_plane.records import Records, Remembered
 from callboard.runtime.control_plane.slots import Batch, Slot
-from callboard.runtime.engines.inline import InlineBlobs
+from callboard.runtime.engines.inline import InlineLargeValues
 from callboard.runtime.hosting.settings import Settings
 from callboard.runtime.hosting.wiring import make_host
 
 
 class Memory:
-    """A ledger that may refuse."""
+    """A ledger that may fail."""
 
     def __init__(self) -> None:
         self.entries: dict[str, bytes] = {}
@@ -47,26 +47,30 @@ class Memory:
 
 
 class Office:
-    """Records with a host and a ledger, and a slot to write about."""
+    """Records with a host, a ledger and a slot."""
 
     def __init__(self) -> None:
         self.ledger = Memory()
         self.records = Records(self.ledger)
         self.host: Host
         self.host, self._watchdog = make_host(
-            slot=0, epoch=1, name="root", settings=Settings(engine="inline"), blobs=InlineBlobs()
+            slot=0,
+            epoch=1,
+            name="root",
+            settings=Settings(engine="inline"),
+            large_values=InlineLargeValues(),
         )
         self.records.attach(self.host)
         self.slot = Slot(1, "host-1", None, is_isolated=False)
         self.slot.epoch = 3
 
-    async def keep(self, token: str, *, first: int = 10, count: int = 3) -> Batch:
-        part = SpawnPart(entries=b"births", count=count)
+    async def record(self, token: str, *, first: int = 10, count: int = 3) -> Batch:
+        part = SpawnPart(entries=b"entries", count=count)
         batch = Batch(part, first)
         offer = Offer(part=0, offset=1, name="second", contracts=("ask",), size=2)
         request = Spawn(parts=(part,), offers=(offer,), token=token)
         answer = Spawned(parts=((1, first),), failures={})
-        await self.records.keep(request, [(self.slot, batch)], answer)
+        await self.records.record_spawn(request, [(self.slot, batch)], answer)
         return batch
 
     async def close(self) -> None:
@@ -92,26 +96,26 @@ def office(case: Callable[[Office], Coroutine[Any, Any, None]]) -> Callable[[], 
 
 
 @office
-async def test_what_was_not_acknowledged_is_not_remembered(here: Office) -> None:
-    await here.keep("told")
-    await here.keep("untold", first=20)
-    del here.ledger.entries["kept/untold"]
+async def test_an_unacknowledged_batch_is_not_remembered(here: Office) -> None:
+    await here.record("answered")
+    await here.record("unanswered", first=20)
+    del here.ledger.entries["kept/unanswered"]
     (batch,) = here.ledger.remembered.batches
-    assert (batch.slot, batch.first, batch.token, batch.living) == (1, 10, "told", b"\1\1\1")
-    assert batch.part == SpawnPart(entries=b"births", count=3)
+    assert (batch.slot, batch.first, batch.token, batch.living) == (1, 10, "answered", b"\1\1\1")
+    assert batch.part == SpawnPart(entries=b"entries", count=3)
     assert batch.offers[0].name == "second"
-    assert here.ledger.remembered.kept == {"told": Spawned(parts=((1, 10),), failures={})}
+    assert here.ledger.remembered.answers == {"answered": Spawned(parts=((1, 10),), failures={})}
 
 
 @office
 async def test_acknowledgement_is_written_after_what_it_acknowledges(here: Office) -> None:
-    await here.keep("told")
-    assert [keys[-1] for keys in here.ledger.writes if "batch/10" in keys] == ["kept/told"]
+    await here.record("answered")
+    assert [keys[-1] for keys in here.ledger.writes if "batch/10" in keys] == ["kept/answered"]
 
 
 @office
 async def test_ended_actors_are_not_remembered(here: Office) -> None:
-    batch = await here.keep("told")
+    batch = await here.record("answered")
     batch.forget(11)
     here.records.ended(batch)
     await here.records.started()
@@ -120,14 +124,14 @@ async def test_ended_actors_are_not_remembered(here: Office) -> None:
 
 @office
 async def test_a_batch_whose_actors_have_all_ended_leaves_no_entry(here: Office) -> None:
-    batch = await here.keep("told")
-    assert set(here.records.kept) == {"told"}
+    batch = await here.record("answered")
+    assert set(here.records.answers) == {"answered"}
     for cell in (10, 11, 12):
         batch.forget(cell)
         here.records.ended(batch)
     await here.records.started()
     assert set(here.ledger.entries) == {"started"}
-    assert not here.records.kept
+    assert not here.records.answers
 
 
 @office
@@ -180,24 +184,24 @@ def test_without_a_ledger_nothing_waits() -> None:
 
 
 @office
-async def test_what_a_root_died_over_is_not_restored_beside_what_was_started_instead(
+async def test_an_unanswered_batch_is_not_restored(
     here: Office,
 ) -> None:
-    """Both came by the same request; a name of theirs was taken twice, and no root came back."""
-    await here.keep("token", first=10)
+    """Restoring both batches of one request would take a name twice and fail every next root."""
+    await here.record("token", first=10)
     died_over = here.ledger.entries["batch/10"]
-    await here.keep("token", first=20)
+    await here.record("token", first=20)
     here.ledger.entries["batch/10"] = died_over
     remembered = here.ledger.remembered
     assert [batch.first for batch in remembered.batches] == [20]
     assert remembered.orphans == [10]
-    here.records.orphaned(10)
+    here.records.forget_batch(10)
     await here.records.close()
     assert "batch/10" not in here.ledger.entries
 
 
 @office
-async def test_drivers_that_were_let_in_are_remembered_until_they_are_gone(here: Office) -> None:
+async def test_attached_drivers_are_remembered_until_they_leave(here: Office) -> None:
     row = (1 << 32, 1, "driver", ("node", "name", b"token"), "job", None)
     await here.records.attached_driver(1 << 32, row)
     assert here.ledger.remembered.attached_drivers.keys() == {1 << 32}

@@ -1,4 +1,4 @@
-"""The table of slots: names, offers, and where the next actor goes."""
+"""The slot table: names, offers, and the slot of the next actor."""
 
 import pytest
 
@@ -58,7 +58,7 @@ def test_unknown_actor_has_no_slot(table: SlotTable) -> None:
             table.slot_of(address)
 
 
-def test_an_actor_that_ended_is_not_born_again_with_its_batch(table: SlotTable) -> None:
+def test_an_actor_that_ended_is_not_started_again_with_its_batch(table: SlotTable) -> None:
     slot = table.slots[1]
     batch = Batch(SpawnPart(entries=b"", count=3, numbers_each=2), 10)
     slot.add(batch)

@@ -18,12 +18,12 @@ from typing import Any, Final
 
 import psutil
 
-__all__ = ["CAST", "Cluster", "Driver", "gone", "running_cluster"]
+__all__ = ["FIXTURES", "Cluster", "Driver", "gone", "running_cluster"]
 
 UP_WITHIN_S: Final = 60.0
 GONE_WITHIN_S: Final = 20.0
 
-CAST: Final = """
+FIXTURES: Final = """
 import asyncio, json, os, signal, sys, time
 
 import ray
@@ -110,7 +110,7 @@ class Driver:
     def __init__(self, cluster: "Cluster", text: str) -> None:
         folder = pathlib.Path(tempfile.mkdtemp(dir=cluster.folder))
         path = folder / "driver.py"
-        path.write_text(CAST + textwrap.dedent(text), encoding="utf-8")
+        path.write_text(FIXTURES + textwrap.dedent(text), encoding="utf-8")
         self.errors = folder / "errors"
         with self.errors.open("wb") as errors:
             self.process = subprocess.Popen(
@@ -122,7 +122,7 @@ class Driver:
             )
 
     def hear(self) -> dict[str, Any]:
-        """The next line that the driver says."""
+        """The next line of the driver's output."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
             if line.startswith("{"):
@@ -136,7 +136,7 @@ class Driver:
         return self.process.returncode
 
     def kill(self) -> None:
-        """As the kernel kills."""
+        """Kill the driver by SIGKILL."""
         self.process.send_signal(signal.SIGKILL)
         self.end()
 
@@ -154,18 +154,18 @@ class Cluster:
         return Driver(self, text)
 
     def said(self, text: str) -> dict[str, Any]:
-        """What a driver says once before it ends well."""
+        """Run a driver and return its one line of output."""
         driver = self.driver(text)
         said = driver.hear()
         assert driver.end() == 0, driver.errors.read_text()[-3_000:]
         return said
 
     def callboard(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a command of the command line that is told of this cluster."""
+        """Run a `callboard` command with the address of this cluster."""
         return self.command(*arguments, "--address", self.address)
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a command of the command line on this machine."""
+        """Run a `callboard` command on this machine."""
         code = "from callboard.runtime.cli.main import main; main()"
         return subprocess.run(
             [sys.executable, "-c", code, *arguments],

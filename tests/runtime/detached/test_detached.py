@@ -29,7 +29,7 @@ asyncio.run(main())
 
 @pytest.fixture(scope="module")
 def hosts(cluster: Cluster) -> Iterator[dict[str, Any]]:
-    """The processes of a system whose driver has ended; stopped by the command line."""
+    """The processes of a system whose driver has ended; `callboard down` stops it."""
     pids = cluster.said(STARTS)
     yield pids
     stopped = cluster.callboard("down", "lasting", "--json")
@@ -65,7 +65,7 @@ def test_a_system_that_does_not_run_is_not_found(cluster: Cluster, hosts: dict[s
         asyncio.run(main())
         """
     )
-    assert "Those that run: lasting" in said["refused"]
+    assert "Detached systems on this cluster: lasting" in said["refused"]
 
 
 def test_a_killed_driver_is_dropped_and_its_asks_end(
@@ -165,7 +165,7 @@ def test_a_root_killed_over_a_spawn_starts_nothing_twice(
                 os.kill(root, signal.SIGKILL)
                 refs = await spawning
                 replies = await asyncio.gather(*(ref.ask(Add()) for ref in refs))
-                while True:  # What was half started is stopped without anybody waiting for it.
+                while True:  # The root stops half-started actors in the background.
                     actors = sum(host.actors for host in (await system.view()).hosts)
                     if actors - before <= 3_000:
                         break
@@ -226,7 +226,7 @@ def run(*arguments):
         except SystemExit as ended:
             return {"code": ended.code, "out": out.getvalue(), "err": err.getvalue()}
 """
-"""The command line, several times in one process: each look connects and leaves again."""
+"""The command line, several times in one process: each command connects and disconnects."""
 
 
 def test_tree_top_and_why_reach_it_through_its_cluster(
@@ -253,7 +253,7 @@ say(
     assert any(row["messages_per_s"] is not None for row in top["hosts"]), "two looks make a rate"
     assert json.loads(said["why"]["out"])["path"] == "/counter"
     assert said["unknown"]["code"] == 1
-    assert "Those that run: lasting" in said["unknown"]["err"].replace("\n", " ")
+    assert "Detached systems on this cluster: lasting" in said["unknown"]["err"].replace("\n", " ")
 
 
 @pytest.mark.soak
@@ -301,7 +301,7 @@ say(
     gone(list(pids.values()))
 
 
-def test_down_leaves_no_process_and_tells_drivers(cluster: Cluster) -> None:
+def test_down_leaves_no_process_and_ends_the_waits_of_drivers(cluster: Cluster) -> None:
     driver = cluster.driver(
         """
         async def main():
@@ -315,13 +315,13 @@ def test_down_leaves_no_process_and_tells_drivers(cluster: Cluster) -> None:
         try:
             asyncio.run(main())
         except errors.HostLost as error:
-            say(told=str(error))
+            say(error=str(error))
         """
     )
     pids = list(driver.hear().values())
     stopped = cluster.callboard("down", "short")
     assert stopped.stdout == "short has been stopped.\n", stopped.stderr
-    assert "told" in driver.hear()
+    assert "error" in driver.hear()
     assert driver.end() == 0
     gone(pids)
     assert "short" not in cluster.callboard("down").stdout

@@ -1,4 +1,4 @@
-"""Executions of a detached system on a real cluster, while what runs them is killed.
+"""Executions of a detached system on a real cluster, while their processes are killed.
 
 One system for all cases, as for its actors: its journal and its execution service are the same
 throughout.
@@ -25,7 +25,7 @@ JOBS: Final = """
 from pathlib import Path
 
 from callboard import Agent, Job, SubTask
-from callboard.messages.jobs.execution import Decision
+from callboard.jobs import Decision
 
 FOLDER = Path(os.environ["CLUSTER_FOLDER"])
 HELD = range(50_000, 50_010)
@@ -138,7 +138,7 @@ def runs(cluster: Cluster, execution_id: str) -> list[str]:
 
 
 def test_an_execution_goes_on_when_its_driver_is_killed(cluster: Cluster, journal: Path) -> None:
-    """Two later drivers follow it at once, and all that was submitted ran once."""
+    """Two later drivers follow it at the same time, and each sub-task ran once."""
     killed = cluster.driver(
         JOBS
         + """
@@ -176,9 +176,9 @@ asyncio.run(main())
         assert follower.hear() == {"right": True, "state": "completed"}
         assert follower.end() == 0, follower.errors.read_text()[-3_000:]
     assert sorted(map(int, runs(cluster, "killed"))) == list(range(3_000))
-    told = history(journal, "killed")
-    assert len(told.owners) == 1
-    assert sorted(attempt.task for attempt in told.attempts) == list(range(3_000))
+    found = history(journal, "killed")
+    assert len(found.owners) == 1
+    assert sorted(attempt.task for attempt in found.attempts) == list(range(3_000))
 
 
 def test_the_host_of_the_execution_service_and_the_root_are_killed_together(
@@ -266,7 +266,7 @@ asyncio.run(main())
 def test_a_step_in_doubt_waits_for_a_person_while_nobody_is_there(
     cluster: Cluster, journal: Path
 ) -> None:
-    """And an execution that nobody follows is cancelled by a command."""
+    """Also, a command cancels an execution without followers."""
     cluster.said(
         JOBS
         + """
@@ -340,7 +340,7 @@ asyncio.run(main())
 
 
 @pytest.mark.soak
-def test_a_journal_that_another_process_writes_is_told_of(cluster: Cluster) -> None:
+def test_the_error_names_another_process_that_writes_the_journal(cluster: Cluster) -> None:
     said = cluster.said(
         JOBS
         + """
@@ -377,7 +377,7 @@ asyncio.run(main())
 def test_with_postgresql_its_execution_service_may_come_back_anywhere(
     cluster: Cluster, postgres_url: str
 ) -> None:
-    """Nothing ties it to a node, and the old writer is fenced by the new one."""
+    """It belongs to no node, and the new writer fences the old one."""
     cluster.environment["JOURNAL"] = postgres_url
     driver = cluster.driver(
         JOBS
@@ -401,7 +401,9 @@ asyncio.run(main())
     assert driver.hear()["right"]
     assert driver.end() == 0, driver.errors.read_text()[-3_000:]
     with open_logs(postgres_url) as logs:
-        told = history_of(find(logs, "served"))
-    assert len(told.owners) == 2
-    assert sorted(attempt.task for attempt in told.attempts if not attempt.code) == list(range(500))
+        found = history_of(find(logs, "served"))
+    assert len(found.owners) == 2
+    assert sorted(attempt.task for attempt in found.attempts if not attempt.code) == list(
+        range(500)
+    )
     assert cluster.callboard("down", "served").returncode == 0

@@ -1,4 +1,4 @@
-"""A driver that is killed is noticed at once; one that is only busy is kept.
+"""The root notices a killed driver at once, and keeps a busy one.
 
 The signs of life of these systems are so rare, or so frequent, that they cannot be what tells.
 """
@@ -41,11 +41,11 @@ async def main():
 asyncio.run(main())
 """
 
-LOOKS = """
+WATCHES = """
 async def main():
     async with attach("quick", address=ADDRESS) as system:
         waiting = await system.lookup("waiting")
-        say(looks=True)
+        say(watching=True)
         while (await waiting.ask(HowMany())).running:
             await asyncio.sleep(0.005)
         say(noticed_s=time.time())
@@ -54,22 +54,22 @@ asyncio.run(main())
 """
 
 
-def test_the_end_of_its_process_tells_within_its_node(cluster: Cluster) -> None:
+def test_the_end_of_a_driver_is_noticed_within_its_node(cluster: Cluster) -> None:
     assert cluster.said(STARTS)["up"]
     killed = cluster.driver(HANGS)
     assert killed.hear()["hangs"]
-    looks = cluster.driver(LOOKS)
-    assert looks.hear()["looks"]
+    watching = cluster.driver(WATCHES)
+    assert watching.hear()["watching"]
     killed_s = time.time()
     os.kill(killed.process.pid, signal.SIGKILL)
-    took_s = looks.hear()["noticed_s"] - killed_s
+    took_s = watching.hear()["noticed_s"] - killed_s
     killed.end()
-    assert looks.end() == 0
+    assert watching.end() == 0
     assert took_s < NOTICED_WITHIN_S
     assert cluster.callboard("down", "quick").returncode == 0
 
 
-def test_the_end_of_its_job_tells_anywhere(cluster: Cluster) -> None:
+def test_the_end_of_a_job_is_noticed_anywhere(cluster: Cluster) -> None:
     killed = cluster.driver(
         """
         ray.init(address=ADDRESS, log_to_driver=False, logging_level="ERROR")
@@ -78,30 +78,30 @@ def test_the_end_of_its_job_tells_anywhere(cluster: Cluster) -> None:
         """
     )
     job = killed.hear()["job"]
-    looks = cluster.driver(
+    watching = cluster.driver(
         f"""
         from callboard.runtime.detached.ports import JoinRequest
-        from callboard.runtime.engines.ray.driver_watch import watch_over
+        from callboard.runtime.engines.ray.driver_watch import watch_process
 
         async def main():
             ray.init(address=ADDRESS, log_to_driver=False, logging_level="ERROR")
             elsewhere = JoinRequest(1 << 32, 1, "a driver of another node", None, {job!r}, None)
             gone = asyncio.Event()
-            watch_over(elsewhere, gone.set, 0.1)
-            await asyncio.sleep(1.0)  # Ten looks at a driver that lives.
-            say(lives=not gone.is_set())
+            watch_process(elsewhere, gone.set, 0.1)
+            await asyncio.sleep(1.0)  # Ten checks of a driver that lives.
+            say(is_alive=not gone.is_set())
             await gone.wait()
             say(noticed_s=time.time())
 
         asyncio.run(main())
         """
     )
-    assert looks.hear()["lives"]
+    assert watching.hear()["is_alive"]
     killed_s = time.time()
     os.kill(killed.process.pid, signal.SIGKILL)
-    took_s = looks.hear()["noticed_s"] - killed_s
+    took_s = watching.hear()["noticed_s"] - killed_s
     killed.end()
-    assert looks.end() == 0
+    assert watching.end() == 0
     assert took_s < NOTICED_WITHIN_S
 
 

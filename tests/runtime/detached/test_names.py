@@ -1,4 +1,4 @@
-"""What a detached system may be called, and where it may run."""
+"""The names of detached systems, and the clusters where they may run."""
 
 import pytest
 
@@ -10,11 +10,11 @@ from callboard.runtime.hosting.settings import Settings
 
 @pytest.mark.parametrize("name", ["", "a/b", "-x", ".", "a b", "x" * 65, "a\n"])
 def test_a_name_that_others_could_not_find_is_refused(name: str) -> None:
-    with pytest.raises(SpecError, match="cannot be called"):
+    with pytest.raises(SpecError, match="cannot have the name"):
         check_name(name)
 
 
-def test_a_root_is_told_from_other_actors() -> None:
+def test_a_root_is_distinguished_from_other_actors() -> None:
     check_name("reviews-2.b_1")
     assert system_of(root_name("reviews-2.b_1")) == "reviews-2.b_1"
     for other in ("reviews", "reviews-1-host-3", "/root", "a/b/root"):

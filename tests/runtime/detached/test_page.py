@@ -1,4 +1,4 @@
-"""The example in docs/detached.md runs on a cluster, and the tests that it names are there."""
+"""The example of docs/detached.md runs on a cluster, and the tests that the page names exist."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a detached system runs is steered from the command line."""
+"""The CLI sends commands to executions of a detached system."""
 
 import json
 import subprocess
@@ -45,7 +45,7 @@ def test_the_execution_service_cancels_what_it_runs(cluster: Cluster, tmp_path: 
     driver = cluster.driver(RUNS.format(journal=journal))
     try:
         assert driver.hear() == {"up": True}
-        told = subprocess.run(
+        cancelled = subprocess.run(
             [sys.executable, "-c", COMMAND, "cancel", "one", "--journal", journal],
             capture_output=True,
             text=True,
@@ -53,8 +53,8 @@ def test_the_execution_service_cancels_what_it_runs(cluster: Cluster, tmp_path: 
             timeout=60,
             env=cluster.environment,
         )
-        assert told.returncode == 0, told.stderr
-        assert "its system has cancelled it" in told.stdout
+        assert cancelled.returncode == 0, cancelled.stderr
+        assert "its system has cancelled it" in cancelled.stdout
         assert driver.hear() == {"cancelled": True}
         assert driver.end() == 0
         seen = cluster.callboard("tree", "--json")

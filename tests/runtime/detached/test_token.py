@@ -1,4 +1,4 @@
-"""A cluster that was given a token by `ray start` alone: drivers find it where Ray does."""
+"""Drivers find the token that `ray start` has given to a cluster."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ from .cluster import running_cluster
 DRIVER = """
 import asyncio, os
 
-import ray  # What has imported Ray before must not matter.
+import ray  # An earlier import of Ray must not matter.
 
 import callboard
 

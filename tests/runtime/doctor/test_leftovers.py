@@ -1,4 +1,4 @@
-"""Which Ray processes belong to nobody, on made-up process trees and on this machine's own."""
+"""Ray processes without an owner, in made-up process trees and on this machine."""
 
 import os
 
@@ -29,7 +29,7 @@ def test_a_living_driver_owns_what_it_started() -> None:
     assert find_strays([INIT, DRIVER, raylet(101, 100), worker(102, 101)]) == []
 
 
-def test_what_a_killed_driver_left_is_found_once_at_its_root() -> None:
+def test_the_remains_of_a_killed_driver_are_found_once_at_their_root() -> None:
     left = raylet(101, 1)
     assert find_strays([INIT, worker(102, 101), left]) == [left]
 

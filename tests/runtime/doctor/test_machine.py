@@ -1,4 +1,4 @@
-"""The judgements on a machine: each limit from both sides, whatever machine runs the test."""
+"""The checks of a machine: each limit from both sides, on any machine."""
 
 from pathlib import Path
 
@@ -57,7 +57,7 @@ def test_ray_must_be_in_the_range_of_the_package(version: str, status: Status) -
     assert found_version(version).status is status
 
 
-def test_a_missing_ray_is_told_from_a_ray_that_misses_something() -> None:
+def test_a_missing_ray_differs_from_a_ray_with_a_missing_dependency() -> None:
     absent = check_ray(missing)
     assert (absent.status, absent.found) == (Status.FAIL, "not installed")
 

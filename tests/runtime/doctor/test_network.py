@@ -106,7 +106,7 @@ def test_an_address_that_never_answers_costs_its_deadline_and_no_more() -> None:
         silent = stack.enter_context(socket.socket())
         silent.bind(("127.0.0.1", 0))
         silent.listen(0)
-        # A full backlog: from now on the kernel drops what arrives, as a firewall would.
+        # The backlog is full: the kernel now drops new connections, as a firewall does.
         for _ in range(4):
             filler = stack.enter_context(socket.socket())
             filler.setblocking(False)
@@ -128,7 +128,7 @@ GRPC_SETTINGS = b"\0\0\6\4\0\0\0\0\0\0\3\0\0\0\x64"
 
 @contextmanager
 def peer_that_answers(listener: socket.socket, answer: bytes) -> Iterator[None]:
-    """A peer that answers a greeting so and hangs up."""
+    """A peer that sends this answer to a greeting and hangs up."""
 
     def serve() -> None:
         connection, _ = listener.accept()
@@ -145,22 +145,22 @@ def peer_that_answers(listener: socket.socket, answer: bytes) -> Iterator[None]:
 
 
 def answering(listener: socket.socket, answer: bytes) -> str | None:
-    """What `grpc_error` makes of a peer that answers a greeting so and hangs up."""
+    """The result of `grpc_error` for a peer that sends this answer and hangs up."""
     with peer_that_answers(listener, answer):
         return grpc_error(Endpoint("127.0.0.1", port_of(listener)), 5.0)
 
 
-def test_what_greets_back_as_grpc_does_is_no_error(listener: socket.socket) -> None:
+def test_a_greeting_of_grpc_is_no_error(listener: socket.socket) -> None:
     assert answering(listener, GRPC_SETTINGS) is None
 
 
-def test_what_speaks_something_else_or_hangs_up_is_no_cluster(listener: socket.socket) -> None:
+def test_another_protocol_or_a_hang_up_is_no_cluster(listener: socket.socket) -> None:
     assert answering(listener, b"HTTP/1.1 400 Bad Request") == "it does not speak gRPC"
     assert "hung up" in str(answering(listener, b""))
     assert "hung up" in str(answering(listener, b"\0\0\6\4"))
 
 
-def test_what_never_greets_back_costs_its_deadline(listener: socket.socket) -> None:
+def test_a_silent_peer_costs_its_deadline(listener: socket.socket) -> None:
     assert grpc_error(Endpoint("127.0.0.1", port_of(listener)), 0.2) == "no answer within 0.2 s"
 
 
@@ -185,6 +185,6 @@ def test_a_free_port_is_ok() -> None:
     assert check_port(free_port(), "the dashboard").status is Status.OK
 
 
-def test_an_owner_that_may_not_be_seen_is_said_so() -> None:
+def test_a_hidden_owner_is_reported_as_hidden() -> None:
     check = check_port(6379, "the head's GCS", listening=lambda _: True, owner=lambda _: "")
     assert "may not see" in check.found

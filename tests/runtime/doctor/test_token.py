@@ -1,4 +1,4 @@
-"""The token check on real files: every source, every way it can be wrong, and no leak."""
+"""The token check on real files: every source, every error, and no leak."""
 
 from pathlib import Path
 
@@ -60,7 +60,7 @@ def test_an_empty_file_fails(tmp_path: Path, text: str) -> None:
     assert "empty" in check.found
 
 
-def test_a_file_for_all_eyes_warns(tmp_path: Path) -> None:
+def test_a_file_that_all_may_read_warns(tmp_path: Path) -> None:
     file = write_default(tmp_path, SECRET, mode=0o644)
     check = local(tmp_path)
     assert check.status is Status.WARN

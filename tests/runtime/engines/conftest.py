@@ -11,14 +11,14 @@ from callboard.messages.core.ref import Ref
 from callboard.runtime.api.start import start
 from callboard.runtime.api.system import System
 
-from . import engine_fixtures as company
-from . import fixture_actors as cast
+from . import engine_fixtures as fixtures
+from . import fixture_actors as actors
 
 
 @pytest.fixture(scope="session", autouse=True)
 def by_value() -> None:
-    """The cast travels by value, as the classes of a driver script do."""
-    for module in (cast, company):
+    """Pickle the fixture classes by value, like the classes of a driver script."""
+    for module in (actors, fixtures):
         cloudpickle.register_pickle_by_value(module)
 
 
@@ -36,8 +36,8 @@ async def system(request: pytest.FixtureRequest) -> AsyncIterator[System]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def witness(system: System) -> AsyncIterator[Ref[Any]]:
-    """An actor that is told of events; it lives on the first host."""
-    ref = await system.spawn(cast.Witness, host=1)
+async def recorder(system: System) -> AsyncIterator[Ref[Any]]:
+    """An actor on the first host that records events."""
+    ref = await system.spawn(actors.EventRecorder, host=1)
     yield ref
     await system.stop(ref)

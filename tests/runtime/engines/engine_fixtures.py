@@ -1,4 +1,4 @@
-"""The rest of the cast: lives and families, pools, and large values."""
+"""More fixture actors: lifecycle and children, pools, and large values."""
 
 import asyncio
 from typing import Any, ClassVar
@@ -28,7 +28,7 @@ from .fixture_actors import (
     misbehave,
 )
 
-# --- life -----------------------------------------------------------------------------
+# --- lifecycle ------------------------------------------------------------------------
 
 
 class FailingConstructor(Actor):
@@ -37,7 +37,7 @@ class FailingConstructor(Actor):
 
 
 class FailingStart(Actor):
-    """Its hook fails as often as it is told to; the count lives with the witness."""
+    """Its hook fails a given number of times, which the recorder counts."""
 
     def __init__(self, how: str = "plain") -> None:
         self._how = how
@@ -50,36 +50,36 @@ class FailingStart(Actor):
         return Number(n=request.n)
 
 
-class Crash(Contract, name="cast.crash"):
+class Crash(Contract, name="actors.crash"):
     """Raise."""
 
 
-class Leave(Contract, name="cast.leave"):
+class Leave(Contract, name="actors.leave"):
     """Stop yourself."""
 
 
-class Spawn(Request[Text], name="cast.spawn"):
+class Spawn(Request[Text], name="actors.spawn"):
     label: str
     kind: str = "child"
 
 
-class Children(Contract, name="cast.children"):
+class Children(Contract, name="actors.children"):
     refs: tuple[Ref[Any], ...]
 
 
-class AskChildren(Request[Children], name="cast.ask_children"):
+class AskChildren(Request[Children], name="actors.ask_children"):
     """The living children."""
 
 
-class StopChild(Request[Number], name="cast.stop_child"):
+class StopChild(Request[Number], name="actors.stop_child"):
     child: Ref[Any]
 
 
 class Person(Actor):
-    """Tells the witness of each step of its life; spawns more of its kind."""
+    """Reports its start and stop to the recorder, and spawns children of its class."""
 
-    def __init__(self, witness: Ref[Any], label: str, children: int = 0) -> None:
-        self._witness = witness
+    def __init__(self, recorder: Ref[Any], label: str, children: int = 0) -> None:
+        self._recorder = recorder
         self._label = label
         self._children = children
         self._notes = 0
@@ -87,12 +87,12 @@ class Person(Actor):
     async def started(self, ctx: Context) -> None:
         for number in range(self._children):
             await ctx.spawn(
-                props(Person, self._witness, f"{self._label}.{number}"), name=f"c{number}"
+                props(Person, self._recorder, f"{self._label}.{number}"), name=f"c{number}"
             )
-        ctx.tell(Event(text=f"{self._label} started"), self._witness)
+        ctx.tell(Event(text=f"{self._label} started"), self._recorder)
 
     async def stopping(self, ctx: Context, reason: Exit) -> None:
-        ctx.tell(Event(text=f"{self._label} stopping {reason.kind}"), self._witness)
+        ctx.tell(Event(text=f"{self._label} stopping {reason.kind}"), self._recorder)
 
     @handler
     async def crash(self, message: Crash) -> None:
@@ -113,7 +113,7 @@ class Person(Actor):
     @handler
     async def spawn(self, request: Spawn, ctx: Context) -> Text:
         label = f"{self._label}.{request.label}"
-        child = await ctx.spawn(props(Person, self._witness, label), name=request.label)
+        child = await ctx.spawn(props(Person, self._recorder, label), name=request.label)
         return Text(text=str(child.address))
 
     @handler
@@ -127,11 +127,11 @@ class Person(Actor):
 
     @handler
     async def hang(self, request: Hang, ctx: Context) -> Number:
-        ctx.tell(Event(text=f"{request.label} started"), request.witness)
+        ctx.tell(Event(text=f"{request.label} started"), request.recorder)
         try:
             await asyncio.sleep(FOREVER_S)
         except asyncio.CancelledError:
-            ctx.tell(Event(text=f"{request.label} cancelled"), request.witness)
+            ctx.tell(Event(text=f"{request.label} cancelled"), request.recorder)
             raise
         return Number(n=0)
 
@@ -141,17 +141,17 @@ class Person(Actor):
 
 
 class FussyChild(Actor):
-    """Cannot be started again after its first life."""
+    """Cannot start again after its first incarnation."""
 
-    lives: ClassVar[list[int]] = []
+    starts: ClassVar[list[int]] = []
 
-    def __init__(self, witness: Ref[Any], label: str) -> None:
-        self._witness = witness
+    def __init__(self, recorder: Ref[Any], label: str) -> None:
+        self._recorder = recorder
         self._label = label
 
     async def started(self, ctx: Context) -> None:
-        ctx.tell(Event(text=f"{self._label} starting"), self._witness)
-        heard = await ctx.ask(Expect(prefix=f"{self._label} starting"), self._witness)
+        ctx.tell(Event(text=f"{self._label} starting"), self._recorder)
+        heard = await ctx.ask(Expect(prefix=f"{self._label} starting"), self._recorder)
         if len(heard.events) > 1:
             raise ValueError("only one life")
 
@@ -165,17 +165,17 @@ class FussyParent(Actor):
 
     supervision: ClassVar[SupervisorSpec] = SupervisorSpec(intensity=Intensity(restarts=2))
 
-    def __init__(self, witness: Ref[Any], label: str) -> None:
-        self._witness = witness
+    def __init__(self, recorder: Ref[Any], label: str) -> None:
+        self._recorder = recorder
         self._label = label
 
     async def started(self, ctx: Context) -> None:
-        ctx.tell(Event(text=f"{self._label} parent started"), self._witness)
+        ctx.tell(Event(text=f"{self._label} parent started"), self._recorder)
 
     @handler
     async def spawn(self, request: Spawn, ctx: Context) -> Text:
         child = await ctx.spawn(
-            props(FussyChild, self._witness, f"{self._label} {request.label}"),
+            props(FussyChild, self._recorder, f"{self._label} {request.label}"),
             restart=Restart.PERMANENT,
         )
         ctx.tell(Crash(), child)
@@ -185,13 +185,13 @@ class FussyParent(Actor):
 class Stubborn(Actor):
     """Has a child whose handler does not end when asked to."""
 
-    def __init__(self, witness: Ref[Any], label: str) -> None:
-        self._witness = witness
+    def __init__(self, recorder: Ref[Any], label: str) -> None:
+        self._recorder = recorder
         self._label = label
 
     async def started(self, ctx: Context) -> None:
         await ctx.spawn(
-            props(Person, self._witness, f"{self._label}.c"),
+            props(Person, self._recorder, f"{self._label}.c"),
             name="c",
             stop_timeout=StopTimeout.INFINITY,
         )
@@ -204,10 +204,10 @@ class Stubborn(Actor):
 # --- pools ----------------------------------------------------------------------------
 
 
-class Hold(Request[Text], name="cast.hold"):
-    """Answered by the host's name once the witness has heard `go`."""
+class Hold(Request[Text], name="actors.hold"):
+    """Answered by the host's name once the recorder has the event `go`."""
 
-    witness: Ref[Any]
+    recorder: Ref[Any]
     label: str
     go: str
 
@@ -217,8 +217,8 @@ class Worker(Agent):
 
     @handler
     async def hold(self, request: Hold, ctx: Context) -> Text:
-        ctx.tell(Event(text=f"{request.label} held"), request.witness)
-        await ctx.ask(Expect(prefix=request.go), request.witness)
+        ctx.tell(Event(text=f"{request.label} held"), request.recorder)
+        await ctx.ask(Expect(prefix=request.go), request.recorder)
         return Text(text=ctx.host_name)
 
     @handler
@@ -232,7 +232,7 @@ class DoubleWorker(Worker):
     concurrency: ClassVar[int] = 2
 
 
-class Errand(Request[Text], name="cast.errand"):
+class Errand(Request[Text], name="actors.errand"):
     """Only pools of `Runner` offer it."""
 
 
@@ -245,7 +245,7 @@ class Runner(Agent):
         return Text(text=ctx.host_name)
 
 
-class RunErrands(Request[Number], name="cast.run_errands"):
+class RunErrands(Request[Number], name="actors.run_errands"):
     """Answered by how many errands have been run, one after the other."""
 
     count: int
@@ -259,7 +259,7 @@ class ErrandAsker(Agent):
         return Number(n=request.count)
 
 
-class AskLabel(Request[Text], name="cast.ask_label"):
+class AskLabel(Request[Text], name="actors.ask_label"):
     pass
 
 
@@ -275,27 +275,27 @@ class Labelled(Agent):
 # --- large values ---------------------------------------------------------------------
 
 
-class Blob(Contract, name="cast.blob"):
+class Blob(Contract, name="actors.blob"):
     data: bytes
 
 
-class EchoBlob(Request[Blob], name="cast.echo_blob"):
+class EchoBlob(Request[Blob], name="actors.echo_blob"):
     data: bytes
 
 
-class Matrix(Contract, name="cast.matrix"):
+class Matrix(Contract, name="actors.matrix"):
     values: Array
     total: float
     owns_data: bool
     writeable: bool
 
 
-class EchoMatrix(Request[Matrix], name="cast.echo_matrix"):
+class EchoMatrix(Request[Matrix], name="actors.echo_matrix"):
     values: Array
 
 
-class KeyRegion(Agent):
-    """Answers with what it was sent."""
+class Echo(Agent):
+    """Answers with the message."""
 
     @handler
     async def blob(self, request: EchoBlob) -> Blob:
@@ -312,7 +312,7 @@ class KeyRegion(Agent):
         )
 
 
-class Find(Request[Text], name="cast.find"):
+class Find(Request[Text], name="actors.find"):
     """The address of a name, as this host knows it, after an errand of whoever offers one."""
 
     name: str

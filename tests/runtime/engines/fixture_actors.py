@@ -1,6 +1,6 @@
-"""The cast of the engines' contract suite: contracts, and actors that behave in every way.
+"""The fixtures of the engines' contract suite: contracts, and actors with every behaviour.
 
-What happens on another host is observed through a `Witness`: an actor that is told of
+What happens on another host is observed through a `EventRecorder`: an actor that hears about
 events and answers `Expect` once it has heard enough of them, so that no test sleeps.
 """
 
@@ -18,42 +18,42 @@ from callboard.messages.core.ref import Ref
 FOREVER_S: Final = 3_600.0
 
 
-class Number(Contract, name="cast.number"):
+class Number(Contract, name="actors.number"):
     n: int
 
 
-class Ping(Request[Number], name="cast.ping"):
+class Ping(Request[Number], name="actors.ping"):
     n: int
 
 
-class Note(Contract, name="cast.note"):
+class Note(Contract, name="actors.note"):
     n: int
 
 
-class Text(Contract, name="cast.text"):
+class Text(Contract, name="actors.text"):
     text: str
 
 
-class WhereAreYou(Request[Text], name="cast.where"):
+class WhereAreYou(Request[Text], name="actors.where"):
     """The name of the host."""
 
 
-class Heard(Contract, name="cast.heard"):
+class Heard(Contract, name="actors.heard"):
     events: tuple[str, ...]
 
 
-class Event(Contract, name="cast.event"):
+class Event(Contract, name="actors.event"):
     text: str
 
 
-class Expect(Request[Heard], name="cast.expect"):
-    """Answered once `count` events that begin with `prefix` have been told."""
+class Expect(Request[Heard], name="actors.expect"):
+    """Answered once the recorder has `count` events that begin with `prefix`."""
 
     prefix: str
     count: int = 1
 
 
-class Witness(Actor):
+class EventRecorder(Actor):
     """Remembers events."""
 
     concurrency: ClassVar[int] = 64
@@ -81,14 +81,14 @@ class Witness(Actor):
 # --- messages -------------------------------------------------------------------------
 
 
-class Received(Contract, name="cast.received"):
+class Received(Contract, name="actors.received"):
     count: int
     in_order: bool
     newest: int
 
 
-class AskReceived(Request[Received], name="cast.ask_received"):
-    """What came so far; answered in its turn, so after all that was told before."""
+class AskReceived(Request[Received], name="actors.ask_received"):
+    """The notes so far; answered in turn, so after all earlier messages."""
 
 
 class Counter(Actor):
@@ -118,7 +118,7 @@ class Counter(Actor):
         return Text(text=ctx.host_name)
 
 
-class Shower(Request[Number], name="cast.shower"):
+class Shower(Request[Number], name="actors.shower"):
     """Send `count` numbered notes to `to`, and answer when all have left."""
 
     to: Ref[Any]
@@ -136,7 +136,7 @@ class Source(Actor):
         return Number(n=request.count)
 
 
-class Relay(Request[Number], name="cast.relay"):
+class Relay(Request[Number], name="actors.relay"):
     """Ask `to` from here."""
 
     to: Ref[Any]
@@ -144,7 +144,7 @@ class Relay(Request[Number], name="cast.relay"):
     timeout_s: float | None = None
 
 
-class RelayMany(Request[Number], name="cast.relay_many"):
+class RelayMany(Request[Number], name="actors.relay_many"):
     """Ask `to` from here `count` times at once; gives the sum."""
 
     to: Ref[Any]
@@ -169,11 +169,11 @@ class Relayer(Agent):
 # --- wrong in every way ---------------------------------------------------------------
 
 
-class Misbehave(Request[Number], name="cast.misbehave"):
+class Misbehave(Request[Number], name="actors.misbehave"):
     how: str
 
 
-class Unhandled(Request[Number], name="cast.unhandled"):
+class Unhandled(Request[Number], name="actors.unhandled"):
     """Nobody handles it."""
 
 
@@ -193,7 +193,7 @@ class BrokenText(Exception):
 
 
 def misbehave(how: str) -> Any:
-    """Raise or return what no handler should."""
+    """Raise or return a value that no handler should."""
     match how:
         case "plain":
             raise ValueError("plain")
@@ -212,7 +212,7 @@ def misbehave(how: str) -> Any:
         case "surrogates":
             raise ValueError("a file named \udcff\ud800")
         case "deliberate":
-            raise UsageError("said on purpose", advice="Do as told.", field="n")
+            raise UsageError("said on purpose", advice="Follow the advice.", field="n")
         case "odd_details":
             raise UsageError("odd \udcff", advice="", thing=object())
         case "wrong_type":
@@ -265,10 +265,10 @@ class FragileThread(Actor):
 # --- deadlines ------------------------------------------------------------------------
 
 
-class Hang(Request[Number], name="cast.hang"):
-    """Never answered; tells the witness when it starts and how it ends."""
+class Hang(Request[Number], name="actors.hang"):
+    """Never answered; the handler reports its start and end to the recorder."""
 
-    witness: Ref[Any]
+    recorder: Ref[Any]
     label: str
     deep: int = 0
     to: tuple[Ref[Any], ...] = ()
@@ -276,7 +276,7 @@ class Hang(Request[Number], name="cast.hang"):
     timeout_s: float | None = None
 
 
-class Remaining(Request[Heard], name="cast.remaining"):
+class Remaining(Request[Heard], name="actors.remaining"):
     """What is left of the deadline at each hop, in seconds as text."""
 
     to: tuple[Ref[Any], ...] = ()
@@ -289,16 +289,16 @@ class Hanger(Actor):
 
     @handler
     async def hang(self, request: Hang, ctx: Context) -> Number:
-        ctx.tell(Event(text=f"{request.label} started {len(request.to)}"), request.witness)
+        ctx.tell(Event(text=f"{request.label} started {len(request.to)}"), request.recorder)
         try:
             if request.to:
-                onward = Hang(witness=request.witness, label=request.label, to=request.to[1:])
+                onward = Hang(recorder=request.recorder, label=request.label, to=request.to[1:])
                 return await ctx.ask(onward, request.to[0], timeout_s=request.timeout_s)
             await asyncio.sleep(FOREVER_S)
         except (asyncio.CancelledError, DeadlineExceeded) as error:
             # Its own deadline and that of what it asks pass together: either is seen first.
             how = "cancelled" if isinstance(error, asyncio.CancelledError) else "expired"
-            ctx.tell(Event(text=f"{request.label} ended {len(request.to)} {how}"), request.witness)
+            ctx.tell(Event(text=f"{request.label} ended {len(request.to)} {how}"), request.recorder)
             raise
         return Number(n=0)
 
@@ -320,14 +320,14 @@ class Slow(Actor):
 
     mailbox_messages: ClassVar[int] = 8
 
-    def __init__(self, witness: Ref[Any] | None = None) -> None:
-        self._witness = witness
+    def __init__(self, recorder: Ref[Any] | None = None) -> None:
+        self._recorder = recorder
         self._count = 0
 
     @handler
     async def hang(self, request: Hang, ctx: Context) -> Number:
-        ctx.tell(Event(text=f"{request.label} started"), request.witness)
-        await ctx.ask(Expect(prefix=f"{request.label} go"), request.witness)
+        ctx.tell(Event(text=f"{request.label} started"), request.recorder)
+        await ctx.ask(Expect(prefix=f"{request.label} go"), request.recorder)
         return Number(n=1)
 
     @handler
@@ -351,7 +351,7 @@ class DroppingSlow(Slow):
     overflow: ClassVar[Overflow] = Overflow.DROP_OLDEST
 
 
-class Gated(Contract, name="cast.gated"):
+class Gated(Contract, name="actors.gated"):
     """One note of a flood."""
 
     payload: bytes
@@ -374,13 +374,13 @@ class Sink(Actor):
         return Received(count=self._count, in_order=True, newest=0)
 
 
-class Flood(Request[Number], name="cast.flood"):
+class Flood(Request[Number], name="actors.flood"):
     to: Ref[Any]
     count: int
 
 
 class Flooder(Actor):
-    """Sends 1 KB messages as fast as it is let."""
+    """Sends 1 KB messages as fast as possible."""
 
     @handler
     async def flood(self, request: Flood, ctx: Context) -> Number:
@@ -393,10 +393,10 @@ class Flooder(Actor):
 # --- threads and blocking -------------------------------------------------------------
 
 
-class Work(Request[Number], name="cast.work"):
+class Work(Request[Number], name="actors.work"):
     """Work in a thread until cancelled (or not at all)."""
 
-    witness: Ref[Any]
+    recorder: Ref[Any]
     label: str
     until_cancelled: bool = True
 
@@ -427,7 +427,7 @@ class Threaded(Actor):
         return Number(n=request.n)
 
 
-class Block(Request[Number], name="cast.block"):
+class Block(Request[Number], name="actors.block"):
     seconds: float
 
 

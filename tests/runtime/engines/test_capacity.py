@@ -1,4 +1,4 @@
-"""What a cluster lacks is named, before anything waits for it."""
+"""The error names the resources that a cluster lacks, before a process waits for them."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Bytes that are no frame, and frames that name what a host does not know: it goes on."""
+"""Hosts survive bytes that are no frame, and frames with unknown names."""
 
 import random
 import sys
@@ -16,7 +16,7 @@ from callboard.messages.core.ref import Ref
 from callboard.runtime.api.inside import host_of, root_of
 from callboard.runtime.api.system import System
 
-from . import fixture_actors as cast
+from . import fixture_actors as actors
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -37,7 +37,7 @@ def garbage() -> list[bytes]:
 
 
 async def deliver(system: System, slot: int, data: bytes) -> None:
-    """Bring bytes to a host's front door, as its engine does."""
+    """Deliver bytes to a host, like its engine."""
     process = root_of(system).table.slots[slot].process
     if system.settings.engine == "ray":
         assert await process.handle.deliver.remote(data) is None, "refused, and no exception"
@@ -49,37 +49,37 @@ async def deliver(system: System, slot: int, data: bytes) -> None:
 
 
 async def test_garbage_is_refused_and_the_host_goes_on(system: System) -> None:
-    ref = await system.spawn(cast.Counter, host=2)
+    ref = await system.spawn(actors.Counter, host=2)
     for data in garbage():
         await deliver(system, 2, data)
-    assert (await ref.ask(cast.Ping(n=1))).n == 1
+    assert (await ref.ask(actors.Ping(n=1))).n == 1
 
 
 async def test_oversized_frame_is_refused_unread(system: System) -> None:
-    ref = await system.spawn(cast.Counter, host=2)
+    ref = await system.spawn(actors.Counter, host=2)
     small = system.settings.limits.frame_bytes_max + 1
     await deliver(system, 2, b"CB\x01" + bytes(small))
-    assert (await ref.ask(cast.Ping(n=1))).n == 1
+    assert (await ref.ask(actors.Ping(n=1))).n == 1
 
 
 async def test_frame_of_an_incarnation_that_is_over_is_ignored(system: System) -> None:
     """A host that was given up and wakes again must not be believed."""
-    ref = await system.spawn(cast.Counter, host=2)
+    ref = await system.spawn(actors.Counter, host=2)
     writer = FrameWriter()
     writer.add(Kind.TELL, ref.address.cell, 0, -1, b"\x80")
     await deliver(system, 2, writer.finish(FrameHeader(1, 999, 2, 1, 1, 0, 100)))
-    assert (await ref.ask(cast.AskReceived())).count == 0
+    assert (await ref.ask(actors.AskReceived())).count == 0
 
 
 async def test_frame_whose_envelopes_are_wrong_spoils_nothing(system: System) -> None:
     """Well-formed frames of the driver's link with bodies and contracts that are not."""
-    ref = await system.spawn(cast.Counter, host=2)
+    ref = await system.spawn(actors.Counter, host=2)
     link = host_of(system).links[2]
     before = (await system.dead_letters()).get("undecodable", 0)
     outbox: Any = link.outbox
     cell = ref.address.cell
     for body in (b"", b"\xc1", b"\x80", b"\x81\xa1n\xa1x", b"\xdd\xff\xff\xff\xff"):
-        number = outbox._writer.number_of(cast.Note)
+        number = outbox._writer.number_of(actors.Note)
         outbox._writer.add(Kind.TELL, cell, 0, number, body)
         outbox._writer.add(Kind.TELL, cell, 0, -1, body)
         outbox._credit_used += 2
@@ -88,38 +88,38 @@ async def test_frame_whose_envelopes_are_wrong_spoils_nothing(system: System) ->
     outbox._writer.add(Kind.CANCEL, 0, 123_456_789, -1, b"")
     outbox._writer.add(Kind.RESUME, 123_456_789, 0, -1, b"")
     link.flush_soon()
-    received = await ref.ask(cast.AskReceived())
+    received = await ref.ask(actors.AskReceived())
     assert received.count == 0
     assert (await system.dead_letters())["undecodable"] == before + 10
 
 
-class OldQuestion(Request[cast.Number], name="cast.question", version=1):
+class OldQuestion(Request[actors.Number], name="actors.question", version=1):
     n: int
 
 
-class Question(Request[cast.Number], name="cast.question", version=2):
+class Question(Request[actors.Number], name="actors.question", version=2):
     n: int
     of: str
 
 
-class UpcastQuestion(Request[cast.Number], name="cast.upcast", version=2):
+class UpcastQuestion(Request[actors.Number], name="actors.upcast", version=2):
     n: int
     of: str
     upcasters: ClassVar[Any] = {1: lambda fields: {**fields, "of": "old"}}
 
 
-class OldUpcastQuestion(Request[cast.Number], name="cast.upcast", version=1):
+class OldUpcastQuestion(Request[actors.Number], name="actors.upcast", version=1):
     n: int
 
 
 class Answerer(Actor):
     @handler
-    async def question(self, request: Question) -> cast.Number:
-        return cast.Number(n=request.n)
+    async def question(self, request: Question) -> actors.Number:
+        return actors.Number(n=request.n)
 
     @handler
-    async def upcast(self, request: UpcastQuestion) -> cast.Number:
-        return cast.Number(n=len(request.of))
+    async def upcast(self, request: UpcastQuestion) -> actors.Number:
+        return actors.Number(n=len(request.of))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -131,13 +131,13 @@ def mine_by_value() -> Iterator[None]:
     cloudpickle.unregister_pickle_by_value(module)
 
 
-async def test_unknown_contract_is_told_to_the_asker(system: System) -> None:
-    ref: Ref[Any] = await system.spawn(cast.Counter, host=2)
+async def test_unknown_contract_fails_the_ask(system: System) -> None:
+    ref: Ref[Any] = await system.spawn(actors.Counter, host=2)
 
-    class Nobody(Contract, name="cast.nobody"):
+    class Nobody(Contract, name="actors.nobody"):
         n: int
 
-    class NobodyKnows(Request[Nobody], name=f"cast.nobody_knows_{system.settings.engine}"):
+    class NobodyKnows(Request[Nobody], name=f"actors.nobody_knows_{system.settings.engine}"):
         n: int
 
     if system.settings.engine == "inline":
@@ -147,13 +147,13 @@ async def test_unknown_contract_is_told_to_the_asker(system: System) -> None:
     assert caught.value.details.get("may_have_run") is False
     before = (await system.dead_letters()).get("undecodable", 0)
     ref.tell(NobodyKnows(n=1))
-    assert (await ref.ask(cast.Ping(n=1))).n == 1
+    assert (await ref.ask(actors.Ping(n=1))).n == 1
     assert (await system.dead_letters())["undecodable"] == before + 1
 
 
-async def test_wrong_version_without_upcaster_is_told_to_the_asker(system: System) -> None:
+async def test_wrong_version_without_upcaster_fails_the_ask(system: System) -> None:
     ref: Ref[Any] = await system.spawn(Answerer, host=2)
-    with pytest.raises(VersionMismatch, match=r"cast\.question"):
+    with pytest.raises(VersionMismatch, match=r"actors\.question"):
         await ref.ask(OldQuestion(n=3))
     assert (await ref.ask(Question(n=4, of="new"))).n == 4
 

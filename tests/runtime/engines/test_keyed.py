@@ -1,4 +1,4 @@
-"""Keyed actors over hosts: found by key, put away, brought back with their state."""
+"""Keyed actors over hosts: found by key, passivated, and restored with their state."""
 
 import asyncio
 
@@ -72,10 +72,10 @@ async def test_states_are_saved_when_the_key_regions_stop_in_order() -> None:
         assert [reply.amount for reply in replies] == [4] * 6
 
 
-async def test_idle_activation_is_put_away_and_comes_back_with_its_state() -> None:
+async def test_idle_activation_is_passivated_and_comes_back_with_its_state() -> None:
     async with start(engine="inline", hosts=1) as system:
         await system.keyed(Account, idle_s=0.02)
         await system.ask(Deposit(account="a", amount=3))
         while any(m.children for host in (await system.view()).hosts for m in host.members):
-            pass  # Each look takes turns of the loop.
+            pass  # Each view takes iterations of the loop.
         assert (await system.ask(Deposit(account="a", amount=3))).amount == 6

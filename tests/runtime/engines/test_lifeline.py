@@ -1,4 +1,4 @@
-"""The kernel tells of the end of a process: at once, of the right one, and never falsely."""
+"""The kernel reports the end of a process at once, of the right process, and never falsely."""
 
 import asyncio
 import os
@@ -45,7 +45,7 @@ def run(request: pytest.FixtureRequest) -> Run:
     return run_on_it
 
 
-def test_a_kill_is_told_at_once_though_nobody_has_waited_for_the_process(
+def test_a_kill_is_reported_at_once_also_of_a_zombie(
     child: subprocess.Popen[bytes], run: Run
 ) -> None:
     async def main() -> None:
@@ -61,7 +61,7 @@ def test_a_kill_is_told_at_once_though_nobody_has_waited_for_the_process(
     run(main())
 
 
-def test_one_that_has_ended_before_is_told_too(child: subprocess.Popen[bytes], run: Run) -> None:
+def test_an_earlier_end_is_reported_too(child: subprocess.Popen[bytes], run: Run) -> None:
     identity = identity_of(child.pid)
     child.kill()
     child.wait()
@@ -86,10 +86,10 @@ def test_an_id_that_has_gone_to_another_process_is_no_longer_that_process(
 
 
 @pytest.mark.parametrize("namespace", ["", "another-machine/pid:[4026531836]"])
-def test_one_that_cannot_be_seen_from_here_is_never_said_to_have_ended(
+def test_a_process_that_cannot_be_watched_is_never_reported(
     namespace: str, child: subprocess.Popen[bytes], run: Run
 ) -> None:
-    """Though here its id is that of a process which ends."""
+    """Although a process with the same id ends here."""
     elsewhere = Identity(child.pid, identity_of(child.pid).began_ticks, namespace)
 
     async def main() -> None:
@@ -104,7 +104,7 @@ def test_one_that_cannot_be_seen_from_here_is_never_said_to_have_ended(
     run(main())
 
 
-def test_without_descriptors_left_nothing_is_said(
+def test_without_descriptors_nothing_is_reported(
     child: subprocess.Popen[bytes], run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     identity = identity_of(child.pid)
@@ -123,9 +123,7 @@ def test_without_descriptors_left_nothing_is_said(
     run(main())
 
 
-def test_whoever_no_longer_waits_leaves_no_descriptor(
-    child: subprocess.Popen[bytes], run: Run
-) -> None:
+def test_a_cancelled_wait_leaves_no_descriptor(child: subprocess.Popen[bytes], run: Run) -> None:
     async def main() -> None:
         before = _descriptors()
         for _ in range(20):

@@ -1,4 +1,4 @@
-"""Snapshots of executions on a whole system: written beside the work, used by a resume."""
+"""Snapshots of executions on a whole system: written during the work, used by a resume."""
 
 import asyncio
 import functools
@@ -63,8 +63,8 @@ def snapshots_of(executions: object) -> Any:
     return executions._snapshots.statistics
 
 
-async def first_life(path: Path) -> int:
-    """Until the last one waits; how many snapshots were written."""
+async def first_run(path: Path) -> int:
+    """Run until the last step waits; return the number of snapshots."""
     async with callboard.start(engine="inline", hosts=1, journal=str(path)) as system:
         await system.pool(Counter, size=2)
         execution = system.submit(JOB, Count(number=0), execution_id=ID)
@@ -77,8 +77,8 @@ async def first_life(path: Path) -> int:
     return int(statistics.saved)
 
 
-async def second_life(path: Path) -> tuple[int, int, int]:
-    """Its snapshots that were used, missing, damaged; its result is right, nothing ran twice."""
+async def second_run(path: Path) -> tuple[int, int, int]:
+    """Resume, check the result, and return the numbers of used, missing and damaged snapshots."""
     Counter.waits_at = -1
     async with callboard.start(engine="inline", hosts=1, journal=str(path)) as system:
         await system.pool(Counter, size=2)
@@ -92,8 +92,8 @@ async def second_life(path: Path) -> tuple[int, int, int]:
 
 async def test_a_resume_reads_the_snapshot_and_what_is_behind_it(tmp_path: Path) -> None:
     path = tmp_path / "j.db"
-    assert await first_life(path) >= 1
-    assert await second_life(path) == (1, 0, 0)
+    assert await first_run(path) >= 1
+    assert await second_run(path) == (1, 0, 0)
 
 
 def deleted(file: sqlite3.Connection) -> None:
@@ -110,8 +110,8 @@ async def test_without_a_snapshot_that_can_be_used_it_is_the_same(
     change: Callable[[sqlite3.Connection], None], found: tuple[int, int, int], tmp_path: Path
 ) -> None:
     path = tmp_path / "j.db"
-    assert await first_life(path) >= 1
+    assert await first_run(path) >= 1
     with sqlite3.connect(path) as file:
         change(file)
     file.close()
-    assert await second_life(path) == found
+    assert await second_run(path) == found

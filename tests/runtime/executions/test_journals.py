@@ -1,4 +1,4 @@
-"""The lock of a journal's file, and who may have it."""
+"""The lock of a journal's file."""
 
 import fcntl
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from callboard.runtime.executions.journals import FileLock
 
 
-def test_who_asks_for_an_instant_does_not_keep_a_writer_away(tmp_path: Path) -> None:
+def test_a_check_for_an_instant_does_not_keep_a_writer_away(tmp_path: Path) -> None:
     path = tmp_path / "j.db"
     flow_control: list[float] = []
     (tmp_path / "j.db.lock").touch()

@@ -1,4 +1,4 @@
-"""Results too large for the journal on a whole system: stored, shared, lost, and told of."""
+"""Results too large for the journal, on a whole system: stored, shared, lost and reported."""
 
 import asyncio
 import contextlib
@@ -39,7 +39,7 @@ class Make(Request[Bulk], name="large.make"):
 
 
 class Wait(Request[Bulk], name="large.wait"):
-    """Answered in the second life."""
+    """Answered in the second incarnation."""
 
 
 class Maker(Agent):
@@ -88,8 +88,8 @@ async def system_at(path: Path, **options: Any) -> AsyncIterator[System]:
         yield system
 
 
-async def first_life(path: Path, job: Job[Make, list[Bulk]]) -> None:
-    """It ends when all are done but the one that waits."""
+async def first_run(path: Path, job: Job[Make, list[Bulk]]) -> None:
+    """Run until all sub-tasks but the waiting one are done."""
     async with system_at(path) as system:
         execution = system.submit(job, Make(fill=0), execution_id=ID)
         async with asyncio.timeout(WAIT_S):
@@ -101,13 +101,13 @@ async def first_life(path: Path, job: Job[Make, list[Bulk]]) -> None:
 
 
 def executions_of(system: System) -> Executions:
-    """Those that run in the driver itself."""
+    """The executions that run in the driver itself."""
     assert isinstance(system._executions, Executions)
     return system._executions
 
 
-async def second_life(path: Path, job: Job[Make, list[Bulk]]) -> list[int]:
-    """What each result of it is, and its sub-tasks are done."""
+async def second_run(path: Path, job: Job[Make, list[Bulk]]) -> list[int]:
+    """Resume, check that all sub-tasks are done, and return the results."""
     async with system_at(path) as system:
         execution = await system.resume(job, ID)
         result = await execution.result(WAIT_S)
@@ -134,12 +134,12 @@ ALL = [SIZE, SIZE, SIZE, 10, 3]
 
 async def test_a_stored_result_is_not_made_again(tmp_path: Path) -> None:
     path, job = tmp_path / "j.db", job_of(*PLAN)
-    await first_life(path, job)
+    await first_run(path, job)
     assert len(blobs_of(path)) == 3
-    assert await second_life(path, job) == ALL
+    assert await second_run(path, job) == ALL
     assert Maker.made == []
-    # Once more, now that it is over: nothing runs, and its result is there.
-    assert await second_life(path, job) == ALL
+    # Resume once more after its end: nothing runs, and the result is there.
+    assert await second_run(path, job) == ALL
     assert path.stat().st_size < SIZE, "the journal has references"
 
 
@@ -147,17 +147,17 @@ async def test_a_stored_result_is_not_made_again(tmp_path: Path) -> None:
 async def test_a_lost_one_runs_again_and_nothing_else(
     how: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Also when something that needed it is done: that stays done."""
+    """A done sub-task that needed it stays done."""
     path, job = tmp_path / "j.db", job_of(*PLAN)
-    await first_life(path, job)
+    await first_run(path, job)
     blob = blob_of(path, 2)
     blob.unlink() if how == "deleted" else blob.write_bytes(b"something else")
     with caplog.at_level(logging.WARNING, "callboard"):
-        assert await second_life(path, job) == ALL
+        assert await second_run(path, job) == ALL
     assert Maker.made == [2]
-    (told,) = [record.message for record in caplog.records if "lost" in record.message]
-    assert "large" in told
-    assert "'b'" in told or " b" in told
+    (warning,) = [record.message for record in caplog.records if "lost" in record.message]
+    assert "large" in warning
+    assert "'b'" in warning or " b" in warning
     assert len(blobs_of(path)) == 3
 
 
@@ -175,14 +175,14 @@ async def test_what_a_lost_one_made_grow_does_not_grow_twice(tmp_path: Path) -> 
                     break
     Maker.made, Maker.waits = [], False
     blob_of(path, 2).unlink()
-    assert await second_life(path, job) == [SIZE, SIZE, 3]
+    assert await second_run(path, job) == [SIZE, SIZE, 3]
     assert Maker.made == [2]
 
 
-async def test_an_non_idempotent_one_that_is_lost_is_put_to_somebody(tmp_path: Path) -> None:
+async def test_a_lost_non_idempotent_result_waits_for_a_decision(tmp_path: Path) -> None:
     path = tmp_path / "j.db"
     plan = tuple(task._replace(non_idempotent=True) if task.id == "b" else task for task in PLAN)
-    await first_life(path, job_of(*plan))
+    await first_run(path, job_of(*plan))
     blob_of(path, 2).unlink()
     asked: list[str] = []
 
@@ -190,7 +190,7 @@ async def test_an_non_idempotent_one_that_is_lost_is_put_to_somebody(tmp_path: P
         asked.append(f"{sub_task.id}: {error}")
         return Decision.RUN_AGAIN
 
-    assert await second_life(path, job_of(*plan, in_doubt=decide)) == ALL
+    assert await second_run(path, job_of(*plan, in_doubt=decide)) == ALL
     assert Maker.made == [2]
     assert len(asked) == 1
     assert "was done, and its result is lost" in asked[0]
@@ -200,8 +200,8 @@ async def test_of_an_execution_that_is_over_a_lost_one_is_said_and_it_stays_over
     tmp_path: Path,
 ) -> None:
     path, job = tmp_path / "j.db", job_of(*PLAN)
-    await first_life(path, job)
-    await second_life(path, job)
+    await first_run(path, job)
+    await second_run(path, job)
     blob = blob_of(path, 1)
     kept = blob.read_bytes()
     blob.unlink()
@@ -209,7 +209,7 @@ async def test_of_an_execution_that_is_over_a_lost_one_is_said_and_it_stays_over
         with pytest.raises(ResultLost, match="'a' cannot be read"):
             await (await system.resume(job, ID)).result(WAIT_S)
     blob.write_bytes(kept)
-    assert await second_life(path, job) == ALL
+    assert await second_run(path, job) == ALL
     assert Maker.made == []
 
 
@@ -237,7 +237,7 @@ def full(size: int) -> Iterator[None]:
 
 
 async def faults(system: System) -> Blobs:
-    """Wait until the full disk is felt."""
+    """Wait until the store reports the full disk."""
     blobs = executions_of(system)._blobs
     assert blobs is not None
     async with asyncio.timeout(WAIT_S):
@@ -297,11 +297,11 @@ async def test_over_its_own_limit_and_by_default_a_large_result_fails_at_once(
 
 async def test_a_system_that_keeps_no_blobs_does_not_take_them_for_lost(tmp_path: Path) -> None:
     path, job = tmp_path / "j.db", job_of(*PLAN)
-    await first_life(path, job)
+    await first_run(path, job)
     async with system_at(path, blobs="off") as system:
         with pytest.raises(UsageError, match="setting `blobs`"):
             await system.resume(job, ID)
-    assert await second_life(path, job) == ALL
+    assert await second_run(path, job) == ALL
     assert Maker.made == []
 
 

@@ -1,4 +1,4 @@
-"""Non-idempotent steps and idempotency keys on a whole system, journalled, over several lives."""
+"""Non-idempotent steps and idempotency keys on a whole system, journalled, over several runs."""
 
 import asyncio
 import time
@@ -13,20 +13,20 @@ from callboard.messages.core.errors import CallboardError, ExecutionFailed
 from callboard.messages.jobs.job import Decision
 
 
-class Paid(Contract, name="unsafe.paid"):
+class Paid(Contract, name="non_idempotent.paid"):
     key: str
 
 
-class Pay(Request[Paid], name="unsafe.pay"):
+class Pay(Request[Paid], name="non_idempotent.pay"):
     amount: int
 
 
-class Look(Request[Paid], name="unsafe.look"):
+class Check(Request[Paid], name="non_idempotent.check"):
     """Fails at first; is safe to repeat."""
 
 
 class Bank(Agent):
-    """Pays, and says under which key it was asked to."""
+    """Pays, and replies with the idempotency key of the request."""
 
     keys: ClassVar[list[str]] = []
     hangs: ClassVar[bool] = False
@@ -46,7 +46,7 @@ class Bank(Agent):
         return Paid(key=ctx.idempotency_key)
 
     @handler
-    async def look(self, request: Look, ctx: Context) -> Paid:
+    async def check(self, request: Check, ctx: Context) -> Paid:
         Bank.keys.append(ctx.idempotency_key)
         if len(Bank.keys) < 3:
             raise ValueError("try again")
@@ -69,7 +69,7 @@ async def test_every_attempt_of_a_step_has_the_same_key() -> None:
     async with callboard.start(engine="inline", hosts=1) as system:
         await system.pool(Bank, size=1)
         retry = callboard.jobs.RetryPolicy(backoff_min_s=0.0)
-        execution = system.submit(job_of(SubTask("look", Look(), retry=retry)), Pay(amount=1))
+        execution = system.submit(job_of(SubTask("look", Check(), retry=retry)), Pay(amount=1))
         (paid,) = await execution.result(30)
     assert Bank.keys == [paid.key] * 3
     assert paid.key == f"{execution.id}/look"
@@ -133,7 +133,7 @@ async def test_what_had_begun_is_not_repeated_by_a_resume(tmp_path: Path) -> Non
         execution = await system.resume(job, "one")
         await _until_in_doubt(system, execution)
         assert len(Bank.keys) == 1
-    # Still in doubt in the next life, until somebody decides.
+    # Still in doubt in the next run, until a decision.
     async with callboard.start(engine="inline", hosts=1, journal=journal) as system:
         await system.pool(Bank, size=1)
         execution = await system.resume(job, "one")
@@ -144,7 +144,7 @@ async def test_what_had_begun_is_not_repeated_by_a_resume(tmp_path: Path) -> Non
 
 
 async def test_a_stop_in_order_is_no_failure_of_what_it_interrupts(tmp_path: Path) -> None:
-    """One attempt is all that the sub-task has, and it is under way when the driver leaves."""
+    """The only attempt of the sub-task is under way when the driver leaves."""
     journal, once = str(tmp_path / "j.db"), callboard.jobs.RetryPolicy(attempts_max=1)
     job = job_of(SubTask("pay", Pay(amount=1), retry=once))
     Bank.hangs = True

@@ -1,4 +1,4 @@
-"""Journals that earlier releases have written are listed, shown, folded and gone on with.
+"""Journals of earlier releases are listed, shown, folded and resumed.
 
 `tests/data/journals/make.py` made them, with the code of the commit that names their folder:
 
@@ -129,7 +129,7 @@ async def system_at(path: Path) -> AsyncIterator[System]:
 
 
 async def resumed(path: Path, job: Job[Step, list[Any]], execution_id: str) -> list[Any]:
-    """The result of an execution that goes on; a step that was in doubt before runs again."""
+    """Resume an execution and return its result; a step in doubt runs again."""
     async with system_at(path) as system:
         execution = await system.resume(job, execution_id)
         if execution_id == "interrupted":
@@ -176,7 +176,7 @@ def test_they_are_listed(folder: Path) -> None:
 
 def test_they_are_shown(folder: Path) -> None:
     history = history_at(folder / "interrupted.db", "interrupted")
-    shown = to_data(history, lives=False, shows_all=True)
+    shown = to_data(history, is_running=False, shows_all=True)
     assert [node["id"] for node in shown["sub_tasks"]] == list(SHOP_IDS)
     assert shown["counts"] == {"done": 7, "failed": 1, "in_doubt": 1, "running": 1, "waiting": 2}
     nodes = {node["id"]: node for node in shown["sub_tasks"]}
@@ -191,7 +191,7 @@ def test_they_are_shown(folder: Path) -> None:
         ("pay", 1, "deadline_exceeded"),
     ]
     path = folder / "finished.db"
-    assert to_data(history_at(path, fork_in(path)), lives=False)["counts"] == {
+    assert to_data(history_at(path, fork_in(path)), is_running=False)["counts"] == {
         "done": 7, "waiting": 5
     }  # fmt: skip
 
@@ -242,7 +242,7 @@ async def test_a_fork_goes_on_from_its_step(folder: Path) -> None:
     assert sorted(names_of(results)) == sorted(SHOP_IDS)
 
 
-async def test_a_snapshot_and_results_beside_the_journal_are_used(folder: Path) -> None:
+async def test_a_snapshot_and_stored_results_are_used(folder: Path) -> None:
     path = folder / "large.db"
     async with system_at(path) as system:
         executions = system._executions

@@ -1,4 +1,4 @@
-"""A system whose states are fed from its journal, of executions that run and that have ended."""
+"""The states of running and ended executions, fed from the journal of a system."""
 
 import asyncio
 from pathlib import Path
@@ -50,13 +50,13 @@ JOB: Job[Do, list[Done]] = Job(name="do it", decompose=steps)
 
 async def test_states_follow_what_executions_do_and_outlive_their_system(tmp_path: Path) -> None:
     Doer.gate = asyncio.Event()
-    states_url, told = str(tmp_path / "states.db"), list[AgentStateChanged]()
+    states_url, changes = str(tmp_path / "states.db"), list[AgentStateChanged]()
     journal = str(tmp_path / "journal.db")
     async with callboard.start(
         engine="inline", hosts=1, journal=journal, states=states_url
     ) as system:
         await system.pool(Doer, size=2)
-        system.states.on_change(told.append)
+        system.states.on_change(changes.append)
         running = system.submit(JOB, Do(waits=True), attributes={"who": "ada"})
         good, bad = (system.submit(JOB, Do(fails=fails)) for fails in (False, True))
         await good.result(WAIT_S)
@@ -81,14 +81,14 @@ async def test_states_follow_what_executions_do_and_outlive_their_system(tmp_pat
         assert found[2] is not None
         assert found[2].error is not None
         assert "on purpose" in str(found[2].error)
-        assert {change.execution_id for change in told} == set(ids[:3])
-        last = {change.execution_id: change for change in told}
+        assert {change.execution_id for change in changes} == set(ids[:3])
+        last = {change.execution_id: change for change in changes}
         assert last[good.id].status is ExecutionStatus.COMPLETED
         feed, manager = system.states.statistics()
         assert feed.lag_positions == feed.failures == manager.pending_notifications == 0
         Doer.gate.set()
         await running.result(WAIT_S)
-    # Its last step was fed while it closed; who comes later needs no system.
+    # The close feeds the last step; a later reader needs no system.
     async with callboard.states.open_states(states_url) as states:
         found = await states.synchronise(ids)
         assert [state and str(state.status) for state in found] == [
@@ -96,7 +96,7 @@ async def test_states_follow_what_executions_do_and_outlive_their_system(tmp_pat
         ]  # fmt: skip
 
 
-async def test_an_execution_is_told_on_by_the_next_driver(tmp_path: Path) -> None:
+async def test_states_of_a_resumed_execution_continue(tmp_path: Path) -> None:
     Doer.gate = asyncio.Event()
     options: callboard.SettingsOptions = {
         "engine": "inline",
@@ -171,7 +171,7 @@ def test_without_a_journal_they_are_refused(options: dict[str, str]) -> None:
 async def test_a_store_of_states_that_cannot_be_had_is_an_error_and_not_left_out(
     journal: str | None, tmp_path: Path
 ) -> None:
-    """Also where a journal that cannot be had would be done without."""
+    """Also where the system would run without a journal that does not open."""
     there = tmp_path / "a folder"
     there.mkdir()
     wanted = Settings(engine="ray", journal=journal or "auto", states=str(there))

@@ -1,4 +1,4 @@
-"""What the memory of a long-lived process does."""
+"""The memory settings of long-lived processes."""
 
 import asyncio
 import ctypes
@@ -38,7 +38,7 @@ libc.malloc_stats()
 
 
 def _heaps(**environment: str) -> int:
-    """How many heaps a process has whose 16 threads have taken memory."""
+    """The number of heaps of a process whose 16 threads have allocated memory."""
     inherited = {k: v for k, v in os.environ.items() if k not in memory.ARENA_VARIABLES}
     found = subprocess.run(
         [sys.executable, "-c", HEAPS],

@@ -1,4 +1,4 @@
-"""Settings: what the code says, what the environment may add, and what is refused."""
+"""Settings from code and environment, and refused values."""
 
 import dataclasses
 import logging
@@ -32,18 +32,18 @@ def test_the_environment_says_what_the_code_leaves_open() -> None:
     assert set(EVERY) == set(FROM_ENVIRONMENT.values())
 
 
-def test_none_leaves_it_open_too() -> None:
+def test_none_leaves_a_setting_open() -> None:
     assert settings_of(dict.fromkeys(FROM_ENVIRONMENT), EVERY) == settings_of({}, EVERY)
     assert settings_of(dict.fromkeys(FROM_ENVIRONMENT), {}) == Settings()
 
 
-def test_the_code_counts_more_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_code_wins_and_a_warning_says_so(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "callboard"):
         assert settings_of({"hosts": 2}, EVERY).hosts == 2
-    assert "CALLBOARD_HOSTS=7 is not used" in caplog.text
+    assert "CALLBOARD_HOSTS=7 is ignored" in caplog.text
 
 
-def test_the_same_word_twice_is_no_news(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_same_value_twice_gives_no_warning(caplog: pytest.LogCaptureFixture) -> None:
     assert settings_of({"hosts": 7, "engine": "ray"}, EVERY).hosts == 7
     assert not caplog.text
 
@@ -53,7 +53,7 @@ def test_a_driver_that_is_inline_by_its_code_needs_no_cluster() -> None:
     assert (settings.engine, settings.address) == ("inline", None)
 
 
-def test_blank_variables_say_nothing() -> None:
+def test_blank_variables_are_ignored() -> None:
     assert settings_of({}, dict.fromkeys(EVERY, "  ")) == Settings()
 
 
@@ -84,7 +84,7 @@ def test_a_wrong_setting_is_refused_by_its_name(
 
 
 @pytest.mark.parametrize(
-    ("said", "text", "is_told"),
+    ("said", "text", "is_logged"),
     [
         ("j.db", "sqlite:///j.db", False),
         ("j.db", "{here}/j.db", False),
@@ -100,13 +100,13 @@ def test_a_journal_under_another_name_is_the_same(
     caplog: pytest.LogCaptureFixture,
     said: str,
     text: str,
-    is_told: bool,
+    is_logged: bool,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     environment = {"CALLBOARD_JOURNAL": text.format(here=tmp_path)}
     with caplog.at_level("WARNING", "callboard"):
         assert settings_of({"journal": said}, environment).journal == said
-    assert ("CALLBOARD_JOURNAL" in caplog.text) == is_told
+    assert ("CALLBOARD_JOURNAL" in caplog.text) == is_logged
 
 
 def test_options_are_the_settings() -> None:

@@ -1,4 +1,4 @@
-"""The stores that keep each contract: each test of it runs on all of them."""
+"""The stores of each contract. Each contract test runs on all of them."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ from callboard.runtime.stores.postgres import (
 from callboard.runtime.stores.sqlite import SqliteEventStore, SqliteReadModelStore, SqliteStateStore
 
 OpenStore = Callable[[], EventStore]
-"""Opens the log of the test, as one more process would."""
+"""Opens the log of the test, as another process would."""
 
 
 KINDS: Final = ("memory", "sqlite", "postgres")
@@ -25,18 +25,18 @@ KINDS: Final = ("memory", "sqlite", "postgres")
 
 @pytest.fixture(params=KINDS)
 def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenStore]:
-    """One log, which any number of stores may open."""
+    """One log, for any number of stores."""
     opened: list[EventStore] = []
     shared = MemoryEventStore()
 
     def make() -> EventStore:
         store: EventStore
         if request.param == "memory":
-            store = shared.beside()
+            store = shared.second_handle()
         elif request.param == "sqlite":
             store = SqliteEventStore(tmp_path / "log.db", durability="off")
         else:
-            # Asked for here, so that no server is started for the other stores.
+            # Requested here, so that the other stores start no server.
             store = PostgresEventStore(request.getfixturevalue("postgres_url"))
         store.open()
         opened.append(store)
@@ -59,7 +59,7 @@ Kept = TypeVar("Kept", StateStore, ReadModelStore)
 
 
 def opening(make: Callable[[], Kept]) -> Iterator[Callable[[], Kept]]:
-    """What opens stores as `make` makes them, and closes them all at the end."""
+    """Opens stores made by `make`, and closes them all at the end."""
     opened: list[Kept] = []
 
     def open_one() -> Kept:
@@ -77,7 +77,7 @@ def opening(make: Callable[[], Kept]) -> Iterator[Callable[[], Kept]]:
 def open_states(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> Iterator[Callable[[], StateStore]]:
-    """One store of states, which any number may open."""
+    """One store of states, for any number of clients."""
     shared = MemoryStateStore()
 
     def make() -> StateStore:
@@ -94,7 +94,7 @@ def open_states(
 def open_models(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> Iterator[Callable[[], ReadModelStore]]:
-    """One store of read models, which any number may open."""
+    """One store of read models, for any number of clients."""
     shared = MemoryReadModelStore()
 
     def make() -> ReadModelStore:

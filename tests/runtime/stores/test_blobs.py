@@ -1,4 +1,4 @@
-"""Stores of blobs: what each promises, and what goes wrong with a folder."""
+"""Stores of blobs: their contract, and the faults of a folder."""
 
 import os
 import resource
@@ -62,15 +62,15 @@ def files(folder: Path) -> Iterator[FileBlobStore]:
 
 
 class TestContract:
-    """What the port promises, on every adapter."""
+    """The contract of the port, on every adapter."""
 
-    def test_what_is_put_comes_back_whatever_its_parts(self, store: BlobStore) -> None:
+    def test_a_stored_blob_comes_back_from_any_parts(self, store: BlobStore) -> None:
         ref, is_new = store.put((b"one", b"", b"\0two"))
         assert is_new
         assert ref == BlobRef.of((b"one\0two",))
         assert store.get(ref) == b"one\0two"
 
-    def test_two_that_are_equal_are_one(self, store: BlobStore) -> None:
+    def test_equal_blobs_are_one(self, store: BlobStore) -> None:
         first = store.put((b"same",))
         assert store.put((b"sa", b"me")) == (first[0], False)
         assert [blob.digest for blob in store.blobs()] == [first[0].digest]
@@ -83,18 +83,18 @@ class TestContract:
         assert all(listed[ref.digest].size_bytes == ref.size_bytes for ref in refs)
         assert all(blob.stored_at > began for blob in listed.values())
         store.drop([refs[0].digest, refs[1].digest, bytes(32)])
-        with pytest.raises(BlobGone, match="is not there"):
+        with pytest.raises(BlobGone, match="is missing"):
             store.get(refs[0])
         assert store.get(refs[2]) == b"\2\2\2"
         assert store.put((b"\0",)) == (refs[0], True)
 
-    def test_what_never_was_is_gone(self, store: BlobStore) -> None:
+    def test_an_unknown_blob_is_gone(self, store: BlobStore) -> None:
         with pytest.raises(BlobGone):
             store.get(BlobRef.of((b"never",)))
         assert not list(store.blobs())
         assert store.sweep(time.time()) == 0
 
-    def test_an_empty_one_is_one(self, store: BlobStore) -> None:
+    def test_an_empty_blob_is_a_blob(self, store: BlobStore) -> None:
         ref, _ = store.put(())
         assert store.get(ref) == b""
 
@@ -105,19 +105,19 @@ def path_of(folder: Path, ref: BlobRef) -> Path:
 
 
 @pytest.mark.parametrize("damage", [b"", b"thas", b"that and more"])
-def test_a_damaged_one_is_told_and_healed_by_the_same_content(
+def test_a_damaged_blob_is_reported_and_repaired_by_the_same_content(
     damage: bytes, files: FileBlobStore, folder: Path
 ) -> None:
     ref, _ = files.put((b"that",))
     path_of(folder, ref).write_bytes(damage)
-    with pytest.raises(BlobDamaged, match="is not what was stored"):
+    with pytest.raises(BlobDamaged, match="has changed"):
         files.get(ref)
     assert files.put((b"that",)) == (ref, True)
     assert files.get(ref) == b"that"
 
 
-def test_one_that_is_stored_again_is_young_again(files: FileBlobStore, folder: Path) -> None:
-    """Or it would be thrown away between its second `put` and the event that refers to it."""
+def test_a_blob_that_is_stored_again_is_young_again(files: FileBlobStore, folder: Path) -> None:
+    """Otherwise a cleanup could drop it between its second `put` and the event with the ref."""
     ref, _ = files.put((b"that",))
     os.utime(path_of(folder, ref), (1.0, 1.0))
     assert next(files.blobs()).stored_at == 1.0
@@ -125,7 +125,7 @@ def test_one_that_is_stored_again_is_young_again(files: FileBlobStore, folder: P
     assert next(files.blobs()).stored_at > 1.0
 
 
-def test_a_full_disk_is_said_and_leaves_nothing(files: FileBlobStore) -> None:
+def test_a_full_disk_is_reported_and_leaves_nothing(files: FileBlobStore) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
@@ -137,8 +137,8 @@ def test_a_full_disk_is_said_and_leaves_nothing(files: FileBlobStore) -> None:
     assert files.put((b"x" * 1_000_000,))[1]
 
 
-def test_a_folder_that_may_not_be_written_is_said() -> None:
-    """In a child: the superuser, whom nothing stops, becomes nobody there."""
+def test_a_read_only_folder_is_reported() -> None:
+    """In a child, where the superuser, whom no permission stops, becomes another user."""
     with tempfile.TemporaryDirectory() as place:
         Path(place).chmod(0o755)
         command = [sys.executable, "-c", REFUSED, f"{place}/blobs"]
@@ -148,14 +148,14 @@ def test_a_folder_that_may_not_be_written_is_said() -> None:
     assert done.stdout.split() == [StoreReadOnly.__name__]
 
 
-def test_a_file_in_its_place_is_said(folder: Path) -> None:
+def test_a_file_in_place_of_the_folder_is_reported(folder: Path) -> None:
     folder.write_text("not a folder")
     with pytest.raises(StoreUnavailable, match="folder"):
         FileBlobStore(folder).put((b"x",))
 
 
 def test_a_writer_that_is_killed_leaves_whole_blobs_or_none(folder: Path, root: Path) -> None:
-    """What it had said is there; what it had begun is swept away, and hurts nobody before."""
+    """Acknowledged blobs are there. Unfinished ones are harmless, and a sweep removes them."""
     store = FileBlobStore(folder)
     for number in range(KILLS):
         command = [sys.executable, "-c", WRITING, str(folder), str(LARGE)]
@@ -163,7 +163,7 @@ def test_a_writer_that_is_killed_leaves_whole_blobs_or_none(folder: Path, root: 
             assert process.stdout is not None
             assert select.select([process.stdout], [], [], 30.0)[0], "it hangs"
             assert process.stdout.readline() == b"ready\n"
-            # Killed in the middle of the next one, most likely.
+            # The kill most likely hits the next blob.
             lines = [process.stdout.readline() for _ in range(number % 4)]
             process.kill()
             lines += [line for line in process.stdout if line.endswith(b"\n")]
@@ -188,7 +188,7 @@ def test_a_writer_that_is_killed_leaves_whole_blobs_or_none(folder: Path, root: 
         ("off", "log.db", None),
     ],
 )
-def test_where_they_are_by_default(place: str, url: str, found: str | None) -> None:
+def test_the_default_place(place: str, url: str, found: str | None) -> None:
     store = blob_store(place, url)
     assert (None if store is None else store.name) == found
 

@@ -1,4 +1,4 @@
-"""What every event store promises."""
+"""The contract of every event store."""
 
 import threading
 import uuid
@@ -81,7 +81,7 @@ def test_the_expected_version(store: EventStore, expected: int, is_kept: bool) -
     assert store.version_of("a") == 2 + is_kept
 
 
-def test_an_append_that_follows_stands_behind_that_event_alone(store: EventStore) -> None:
+def test_an_append_that_follows_an_event_comes_right_after_it(store: EventStore) -> None:
     first, second, other = event(), event(), event()
     assert one(store, Append("a", (first,))) == Appended(1, 1, 1)
     assert one(store, Append("a", (second,), 1, first.id)) == Appended(2, 2, 2)
@@ -104,8 +104,10 @@ def test_an_append_that_follows_is_idempotent_as_any_other(store: EventStore) ->
 
 
 @pytest.mark.parametrize("at_once", [True, False], ids=["one group", "a group each"])
-def test_what_follows_a_refused_append_is_refused_with_it(store: EventStore, at_once: bool) -> None:
-    """Somebody else was faster, with as many events as the next append counts on."""
+def test_an_append_that_follows_a_refused_one_is_refused_too(
+    store: EventStore, at_once: bool
+) -> None:
+    """Another writer was faster, with as many events as the next append expects."""
     base, theirs, mine = event(), event(), [event() for _ in range(4)]
     one(store, Append("a", (base,), NO_STREAM))
     appends = [
@@ -235,7 +237,7 @@ def test_a_writer_that_was_superseded_writes_nothing(open_store: OpenStore) -> N
     assert [e.version for e in old.read_stream("a")] == [1, 2]
 
 
-def test_who_never_took_over_writes_nothing(open_store: OpenStore) -> None:
+def test_a_store_that_never_took_over_writes_nothing(open_store: OpenStore) -> None:
     with pytest.raises(WriterFenced):
         open_store().commit([Append("a", (event(),))])
 
@@ -252,8 +254,8 @@ def test_the_log_is_there_when_it_is_opened_again(open_store: OpenStore) -> None
     assert one(again, Append("a", (event(),), 2)) == Appended(3, 3, 3)
 
 
-def test_readers_beside_a_writer_miss_nothing(open_store: OpenStore) -> None:
-    """Events of many streams, several readers that follow: each sees every position once."""
+def test_readers_during_writes_miss_nothing(open_store: OpenStore) -> None:
+    """Several readers follow the events of many streams: each sees every position once."""
     writer = open_store()
     writer.take_over("writer")
     total, failures = 1_500, list[BaseException]()
@@ -265,7 +267,7 @@ def test_readers_beside_a_writer_miss_nothing(open_store: OpenStore) -> None:
                 for found in store.read(seen, 97):
                     assert found.position == seen + 1, (found.position, seen)
                     seen = found.position
-        except BaseException as error:  # noqa: BLE001 - told to the test below
+        except BaseException as error:  # noqa: BLE001 - raised in the test below
             failures.append(error)
 
     readers = [threading.Thread(target=follow, args=(open_store(),), daemon=True) for _ in range(3)]

@@ -1,4 +1,4 @@
-"""Any groups of appends, on a store and on a plain list: the same outcomes, the same log."""
+"""Random groups of appends, on a store and on a plain list: equal outcomes, equal logs."""
 
 import tempfile
 from collections.abc import Sequence
@@ -19,9 +19,9 @@ from tests.thoroughness import examples
 STREAMS: Final = ("a", "ab", "b")
 KINDS: Final = ("made", "moved")
 Place = tuple[str, int, NewEvent]
-"""A stream, the version in it, and the event; the place in the list is the position."""
+"""A stream, the version in it, and the event. The index in the list is the position."""
 
-# Few ids, so that most groups hold repeats, parts of repeats, and ids of other streams.
+# Few ids, so that most groups have repeats, parts of repeats, and ids of other streams.
 IDS: Final = st.integers(0, 11).map(lambda number: number.to_bytes(16, "big"))
 EVENTS: Final = st.builds(
     NewEvent,
@@ -78,12 +78,12 @@ class Model:
         return Appended(at + 1, at + len(ids), there[-1][1], is_repeat=True)
 
 
-def told(outcome: Appended | CallboardError) -> Appended | type[CallboardError]:
+def comparable(outcome: Appended | CallboardError) -> Appended | type[CallboardError]:
     return outcome if isinstance(outcome, Appended) else type(outcome)
 
 
 def check(store: EventStore, model: Model) -> None:
-    """Everything that can be read is what the list holds."""
+    """Check that all reads equal the list."""
     found = store.read(0, 1_000)
     assert [event.position for event in found] == list(range(1, len(model.log) + 1))
     assert [
@@ -103,7 +103,7 @@ def check(store: EventStore, model: Model) -> None:
 
 
 def run(store: EventStore, again: EventStore | None, groups: Sequence[Sequence[Append]]) -> None:
-    """The groups on both; half of them through a second writer that takes over, if there is one."""
+    """Apply the groups to both, the second half through another writer, if there is one."""
     model = Model()
     store.open()
     store.take_over("first")
@@ -112,14 +112,16 @@ def run(store: EventStore, again: EventStore | None, groups: Sequence[Sequence[A
             store = again
             store.open()
             store.take_over("second")
-        assert [told(each) for each in store.commit(group)] == [model.add(each) for each in group]
+        assert [comparable(each) for each in store.commit(group)] == [
+            model.add(each) for each in group
+        ]
         check(store, model)
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
 @settings(max_examples=examples(150), deadline=None)
 @given(groups=GROUPS)
-def test_a_store_does_what_a_plain_list_does(kind: str, groups: list[list[Append]]) -> None:
+def test_a_store_behaves_like_a_plain_list(kind: str, groups: list[list[Append]]) -> None:
     if kind == "memory":
         run(MemoryEventStore(), None, groups)
         return

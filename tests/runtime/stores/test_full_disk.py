@@ -1,4 +1,4 @@
-"""A disk that is really full: a small one of memory, which root can mount."""
+"""A disk that is really full: a small one in memory, which root can mount."""
 
 import os
 import pwd
@@ -25,7 +25,7 @@ COMMITS_MAX: Final = 1_000
 
 @pytest.fixture
 def disk() -> Iterator[Path]:
-    """A folder that is a disk of 8 MiB, and that the server's user can enter too."""
+    """A folder on its own disk of 8 MiB, which the server's user can enter too."""
     mount = shutil.which("mount")
     if os.geteuid() != 0 or mount is None:
         pytest.skip("only root can mount a small disk")
@@ -50,7 +50,7 @@ def group() -> list[Append]:
 
 
 def fill(store: EventStore) -> tuple[int, list[Append]]:
-    """Commit until the disk is full: the head before, and the group that found no room."""
+    """Commit until the disk is full. Gives the head before, and the group that found no room."""
     head = store.head()
     for _ in range(COMMITS_MAX):
         one = group()
@@ -64,7 +64,7 @@ def fill(store: EventStore) -> tuple[int, list[Append]]:
 
 
 def check(store: EventStore, head: int, refused: list[Append], ballast: Path) -> None:
-    """All that was acknowledged is there; with room, the same group goes in, once."""
+    """Check that all acknowledged events are there, and that with room the group is stored once."""
     positions = [event.position for event in store.read(0, 10_000)]
     assert positions == list(range(1, head + 1)), "nothing of the refused commit is there"
     with pytest.raises(StoreFull) as full:
@@ -77,7 +77,7 @@ def check(store: EventStore, head: int, refused: list[Append], ballast: Path) ->
     assert [event.position for event in store.read(head, 100)] == list(range(head + 1, head + 9))
 
 
-def test_sqlite_goes_on_when_there_is_room(disk: Path) -> None:
+def test_sqlite_continues_when_there_is_room(disk: Path) -> None:
     ballast = disk / "ballast"
     ballast.write_bytes(b"x" * (DISK_BYTES // 2))
     store = SqliteEventStore(disk / "log.db")
@@ -109,10 +109,10 @@ def test_a_file_cannot_be_made_on_a_full_disk(disk: Path) -> None:
     assert isinstance(refused.value, StoreFull)
 
 
-def test_postgres_goes_on_when_there_is_room(
+def test_postgres_continues_when_there_is_room(
     disk: Path, postgres_server: PostgresServer, postgres_url: str, postgres_schema: str
 ) -> None:
-    """The table of the events is on a disk of its own, which becomes full."""
+    """The table of the events is on its own disk, which becomes full."""
     kept = disk / "tables"
     kept.mkdir()
     shutil.chown(kept, pwd.getpwnam("nobody").pw_uid)
@@ -124,7 +124,7 @@ def test_postgres_goes_on_when_there_is_room(
     try:
         postgres_server.execute(f"CREATE TABLESPACE {space} LOCATION '{kept}'")
         postgres_server.execute(f"ALTER TABLE {postgres_schema}.events SET TABLESPACE {space}")
-        # Data that does not shrink stays in the table itself.
+        # Without compression the data stays in the table itself.
         postgres_server.execute(
             f"ALTER TABLE {postgres_schema}.events ALTER COLUMN data SET STORAGE PLAIN"
         )

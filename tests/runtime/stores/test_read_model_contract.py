@@ -1,4 +1,4 @@
-"""What every store of read models promises: dicts that move from position to position."""
+"""The contract of every store of read models: dicts that move from position to position."""
 
 import itertools
 from collections.abc import Callable
@@ -61,7 +61,7 @@ def test_a_model_is_a_dict_with_a_position(
     assert (store.position(name), store.items(name)) == (0, [])
 
 
-def test_two_who_apply_the_same_events_apply_them_once(open_models: OpenModels) -> None:
+def test_two_writers_of_the_same_events_apply_them_once(open_models: OpenModels) -> None:
     first, second = open_models(), open_models()
     assert first.apply("m", 0, 3, {"a": b"1"})
     assert not second.apply("m", 0, 3, {"a": b"2"})
@@ -72,9 +72,9 @@ def test_two_who_apply_the_same_events_apply_them_once(open_models: OpenModels) 
 def test_a_name_means_another_model_from_one_moment_on(open_models: OpenModels) -> None:
     first, second = open_models(), open_models()
     assert first.meaning("m") == "m"
-    first.switch("m", "m-2")
+    first.promote("m", "m-2")
     assert second.meaning("m") == "m-2"
-    first.switch("m", "m-3")
+    first.promote("m", "m-3")
     assert second.meaning("m") == "m-3"
 
 

@@ -1,4 +1,4 @@
-"""What goes wrong with a file: the promised error each, and work again when it is over."""
+"""Faults of a file: each raises its error, and the store works again afterwards."""
 
 import logging
 import os
@@ -96,7 +96,7 @@ def test_a_removed_file_takes_no_events_until_it_is_back(
     assert store.commit(group()) == [Appended(2, 2, 2)]
 
 
-def test_a_damaged_file_is_told(store: SqliteEventStore, path: Path) -> None:
+def test_a_damaged_file_is_reported(store: SqliteEventStore, path: Path) -> None:
     store.commit([each for _ in range(300) for each in group(500)])
     store.close()
     size = path.stat().st_size
@@ -113,7 +113,7 @@ def test_a_damaged_file_is_told(store: SqliteEventStore, path: Path) -> None:
         damaged.close()
 
 
-def test_what_is_no_database_is_told(path: Path) -> None:
+def test_a_file_that_is_no_database_is_reported(path: Path) -> None:
     path.write_bytes(b"not a database, " * 1_000)
     store = SqliteEventStore(path)
     with pytest.raises(StoreDamaged):
@@ -164,7 +164,7 @@ def test_a_torn_write_is_cut_with_a_warning(
     log = path.with_name(path.name + "-wal")
     before = log.stat().st_size
     store.commit(group())
-    # As a loss of power would leave it: the last commit is there in part.
+    # As after a loss of power: the last commit is incomplete.
     torn = tmp_path / "torn.db"
     shutil.copy(path, torn)
     torn.with_name("torn.db-wal").write_bytes(log.read_bytes()[:-100])
@@ -183,7 +183,7 @@ def test_a_torn_write_is_cut_with_a_warning(
         again.close()
 
 
-def test_a_file_of_version_1_is_brought_forward(path: Path) -> None:
+def test_a_file_of_version_1_is_migrated(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         for statement in VERSION_1:
             connection.execute(statement)

@@ -1,7 +1,7 @@
-"""A writer is killed with -9 two hundred times on one log: at any moment, and at each kind of one.
+"""A writer is killed with -9 two hundred times on one log, at random moments of several kinds.
 
-What it acknowledged over its pipe is there, nothing is there twice, no position is missing. What
-it did not acknowledge is there wholly or not at all, and appending it again is safe.
+Every acknowledged commit is there once, and no position is missing. A commit without an
+acknowledgement is there as a whole or not at all, and appending it again is safe.
 """
 
 import json
@@ -16,8 +16,8 @@ from callboard.messages.storage.events import Append, Appended, NewEvent
 from callboard.runtime.stores.sqlite import SqliteEventStore
 
 KILLS: Final = 200
-# One process forks all writers: each begins at once, and with the store loaded.
-NURSERY: Final = """
+# One process forks all writers, so that each starts at once, with the store loaded.
+WRITERS: Final = """
 import json, os, random, signal, sys, time
 from callboard.messages.storage.events import Append, NewEvent
 from callboard.runtime.stores.sqlite import SqliteEventStore
@@ -67,13 +67,13 @@ for run in range(int(sys.argv[2])):
     if when == "any time":
         time.sleep(chance.uniform(0, 0.05))
         os.kill(child, signal.SIGKILL)
-    told = b""
+    printed = b""
     while piece := os.read(reading, 65_536):
-        told += piece
+        printed += piece
     os.close(reading)
     _, status = os.waitpid(child, 0)
-    # What the kill has cut off behind the last line was not said.
-    acknowledged = told.count(b"\\n")
+    # An incomplete last line does not count.
+    acknowledged = printed.count(b"\\n")
     print(json.dumps([run, when, acknowledged, os.WTERMSIG(status)]), flush=True)
 """
 
@@ -84,9 +84,9 @@ def ids_of(run: int, number: int) -> list[bytes]:
 
 
 def killed(path: Path, kills: int) -> list[tuple[int, str, int]]:
-    """Each run: its number, when its writer was killed, and how many commits it acknowledged."""
+    """For each run: its number, when its writer was killed, and its acknowledged commits."""
     done = subprocess.run(
-        [sys.executable, "-c", NURSERY, str(path), str(kills)],
+        [sys.executable, "-c", WRITERS, str(path), str(kills)],
         check=True,
         capture_output=True,
         text=True,
@@ -108,7 +108,7 @@ def check(store: SqliteEventStore, runs: list[tuple[int, str, int]]) -> None:
     found = [event.id for event in events]
     expected: list[bytes] = []
     for run, when, acknowledged in runs:
-        # All that was acknowledged; what was not yet, wholly or not at all.
+        # All acknowledged commits; one without an acknowledgement as a whole or not at all.
         commits = acknowledged
         if found[len(expected) + commits * 12 :][:1] == ids_of(run, commits)[:1]:
             commits += 1
@@ -121,7 +121,7 @@ def check(store: SqliteEventStore, runs: list[tuple[int, str, int]]) -> None:
 
 
 def again(store: SqliteEventStore, run: int, number: int) -> list[bool]:
-    """Append a commit once more; for each stream, whether it stood there before."""
+    """Append a commit again. Gives for each stream whether it was there before."""
     group = [
         Append(
             f"s{stream}",
@@ -144,13 +144,13 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_twice(tmp_path: Path) -> No
     store.open()
     try:
         check(store, runs)
-        store.take_over("who asks again")
+        store.take_over("the test")
         head = store.head()
         after = [
             (run, acknowledged) for run, when, acknowledged in runs if when == "after a commit"
         ]
         for run, acknowledged in after:
-            # Its answer was lost: who appends the same again is told that it stands there.
+            # Its acknowledgement was lost. The same append again is reported as a repeat.
             assert again(store, run, acknowledged) == [True] * 4
         assert store.head() == head
     finally:

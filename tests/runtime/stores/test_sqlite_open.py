@@ -1,4 +1,4 @@
-"""Files as they are found: another program's, full ones, and several who open one at once."""
+"""Opening files: of another program, full ones, and one in several processes at once."""
 
 import sqlite3
 import subprocess
@@ -51,8 +51,8 @@ def make_version_1(path: Path, *, events: int) -> None:
     connection.close()
 
 
-def test_a_file_of_the_release_before_goes_on(tmp_path: Path) -> None:
-    """Its ids are in no order, and a stream was named by an append without an event."""
+def test_a_file_of_the_release_before_continues(tmp_path: Path) -> None:
+    """Its ids have no order, and one stream has a name but no event."""
     path = tmp_path / "log.db"
     ids = [uuid.uuid4().bytes for _ in range(300)]
     connection = sqlite3.connect(path, isolation_level=None)

@@ -1,4 +1,4 @@
-"""A file that several processes have open: locks that stay, and readers that change nothing."""
+"""A file that several processes have open: lasting locks, and readers that change nothing."""
 
 import sqlite3
 import subprocess
@@ -14,8 +14,8 @@ from callboard.messages.storage.events import Append, Appended, NewEvent
 from callboard.runtime.stores.sqlite import SqliteEventStore
 from callboard.runtime.stores.sqlite.schema import APPLICATION_ID, SCHEMA, VERSION_1
 
-# The byte of the index that every connection has a lock on. Who can have it alone takes itself
-# for the first to come, and empties the index.
+# Every connection has a lock on this byte of the index. A process that gets it exclusively takes
+# itself for the first one, and empties the index.
 IS_ALONE: Final = """
 import fcntl, sys
 
@@ -48,7 +48,7 @@ def test_a_writer_keeps_its_lock_on_the_index(tmp_path: Path) -> None:
         first.commit(group())
         assert is_alone(path) == "others have it"
         second.open()
-        second.take_over("the second")  # It looks at what the first has left in the log.
+        second.take_over("the second")  # This reads the first one's log.
         second.commit(group())
         assert is_alone(path) == "others have it"
     finally:
@@ -57,7 +57,7 @@ def test_a_writer_keeps_its_lock_on_the_index(tmp_path: Path) -> None:
 
 
 def test_a_reader_sees_each_commit_and_cannot_write(tmp_path: Path) -> None:
-    path = tmp_path / "log?mode=rwc#.db"  # A name is no part of a URI.
+    path = tmp_path / "log?mode=rwc#.db"  # The name must be escaped in a URI.
     writer, reader = SqliteEventStore(path), SqliteEventStore(path, reads_only=True)
     try:
         writer.open()
@@ -76,7 +76,7 @@ def test_a_reader_sees_each_commit_and_cannot_write(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir() if each.name.endswith(".db")] == [path.name]
 
 
-def test_a_reader_makes_no_file_and_no_tables(tmp_path: Path) -> None:
+def test_a_reader_creates_no_file_and_no_tables(tmp_path: Path) -> None:
     missing, empty = tmp_path / "a" / "missing.db", tmp_path / "empty.db"
     empty.touch()
     for path, said in ((missing, "no such file"), (empty, "no tables")):
@@ -89,7 +89,7 @@ def test_a_reader_makes_no_file_and_no_tables(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("version", [1, SCHEMA + 1])
-def test_a_reader_brings_no_tables_forward(tmp_path: Path, version: int) -> None:
+def test_a_reader_migrates_no_tables(tmp_path: Path, version: int) -> None:
     path = tmp_path / "log.db"
     connection = sqlite3.connect(path)
     for statement in VERSION_1:

@@ -1,4 +1,4 @@
-"""The log beside the file, cut or overwritten anywhere: what was committed before stays."""
+"""The log of a file, cut or overwritten anywhere: earlier commits stay."""
 
 import logging
 import random
@@ -23,9 +23,9 @@ def group(size: int) -> list[Append]:
 
 @pytest.fixture
 def crashed(tmp_path: Path) -> tuple[Path, Ends]:
-    """A file and its log as a process leaves them that ends at once: copied while it is open.
+    """A file and its log as a killed process leaves them: copied while they are open.
 
-    With it, for each commit: where it ends in the log, and the head behind it.
+    With them, for each commit: its end in the log, and the head after it.
     """
     path = tmp_path / "live.db"
     store = SqliteEventStore(path)
@@ -45,7 +45,7 @@ def crashed(tmp_path: Path) -> tuple[Path, Ends]:
 
 
 def opened_again(path: Path) -> list[int]:
-    """The positions in a file that must work, and take further events."""
+    """Open a file, check that it takes further events, and give its positions."""
     store = SqliteEventStore(path)
     try:
         store.open()

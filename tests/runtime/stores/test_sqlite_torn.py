@@ -1,4 +1,4 @@
-"""The log of a killed writer, torn at every kind of place: cut, and said."""
+"""The log of a killed writer, torn at every kind of place: it is cut with a warning."""
 
 import logging
 import os
@@ -37,7 +37,7 @@ SECTOR: Final = 512
 
 
 def killed(path: Path) -> tuple[int, int]:
-    """Let a writer be killed after its commits; where its last one begins and ends in the log."""
+    """Kill a writer after its commits. Gives the begin and end of its last commit in the log."""
     done = subprocess.run(
         [sys.executable, "-c", WRITER, str(path)],
         check=False,
@@ -52,7 +52,7 @@ def killed(path: Path) -> tuple[int, int]:
 
 
 def opened(path: Path, caplog: pytest.LogCaptureFixture) -> int:
-    """The head of a store that works; what was said is in `caplog`."""
+    """Open the store, check that it works, and give its head. Warnings are in `caplog`."""
     store = SqliteEventStore(path)
     try:
         with caplog.at_level(logging.WARNING, "callboard.stores"):
@@ -69,7 +69,7 @@ def opened(path: Path, caplog: pytest.LogCaptureFixture) -> int:
     return head
 
 
-def test_a_log_that_is_whole_is_taken_without_a_word(
+def test_a_complete_log_is_accepted_without_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     killed(tmp_path / "log.db")
@@ -92,7 +92,7 @@ PLACES: Final[Mapping[str, Callable[[int, int], int]]] = {
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("how", ["cut", "zeros", "garbage"])
-def test_a_torn_commit_is_cut_and_said(
+def test_a_torn_commit_is_cut_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, place: str, how: str
 ) -> None:
     path = tmp_path / "log.db"
@@ -104,7 +104,7 @@ def test_a_torn_commit_is_cut_and_said(
     else:
         size = min(SECTOR, end - at)
         before = log.read_bytes()[at : at + size]
-        # Nothing of a sector stays as it was; a page may hold zeros, and they would say the same.
+        # The whole sector changes. If it held only zeros, zeros change nothing.
         changed = bytes(size) if how == "zeros" else bytes(byte ^ 0x5A for byte in before)
         if changed == before:
             pytest.skip("there were zeros before")

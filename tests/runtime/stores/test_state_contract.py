@@ -1,4 +1,4 @@
-"""What every store of states promises: the same as a dict whose versions only grow."""
+"""The contract of every store of states: a dict whose versions only grow."""
 
 import itertools
 from collections.abc import Callable
@@ -80,7 +80,7 @@ def test_data_comes_back_as_it_was(open_states: OpenStates, size: int) -> None:
     assert store.find_by_ids("k", ["a"]) == [StateRow("a", 2**40, data[:size])]
 
 
-def test_nothing_is_asked_and_nothing_is_given(open_states: OpenStates) -> None:
+def test_empty_requests_have_empty_results(open_states: OpenStates) -> None:
     store = open_states()
     assert store.upsert("k", []) == []
     assert store.find_by_ids("k", []) == []

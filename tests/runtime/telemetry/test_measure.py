@@ -1,4 +1,4 @@
-"""What a journal, a cache, projections and states count, as metrics; each fault as its kind."""
+"""Metrics of a journal, a cache, projections and states; each fault has its kind."""
 
 import asyncio
 import contextlib
@@ -62,7 +62,7 @@ Breaks = Callable[[], contextlib.AbstractContextManager[None]]
 
 
 class Sink:
-    """Keeps the metrics of a host, the driver's if no other, as Prometheus would."""
+    """Keeps the metrics of a host (by default the driver's) like Prometheus."""
 
     def __init__(self, system: System, host: Any = None) -> None:
         self._publisher = Publisher(host or host_of(system), self, 60.0)
@@ -98,7 +98,7 @@ def events(size: int = 10, mark: bytes = b"") -> list[NewEvent]:
 
 
 def impatient(path: Path) -> SqliteEventStore:
-    """A file whose lock is not waited for."""
+    """A file store that does not wait for its lock."""
     store = SqliteEventStore(path, durability="normal")
     store._database._busy_s = 0.02
     return store
@@ -157,7 +157,7 @@ def cut(proxy: Proxy) -> Iterator[None]:
 async def is_counted(
     system: System, store: EventStore, breaks: Breaks, error: type[CallboardError], size: int = 10
 ) -> None:
-    """One append fails while it is broken, is counted as its kind, and the next one works."""
+    """An append fails during the fault, counts as its kind, and the next append works."""
     fault, sink = fault_of(error("")), Sink(system)
     journal = Journal(store, owner="test", limits=AT_ONCE)
     await journal.open()
@@ -270,7 +270,7 @@ async def test_a_log_actor_is_measured_on_its_host_and_no_longer_than_it_lives(
     assert not host.meters.instruments._sources, "it is let go"
 
 
-async def test_a_projection_s_lag_and_events_are_told_over_its_restart(system: System) -> None:
+async def test_metrics_of_a_projection_continue_over_its_restart(system: System) -> None:
     models, sink = MemoryReadModelStore(), Sink(system)
     async with open_journal() as journal:
         await append(journal, some_events(3, 40))
@@ -298,7 +298,7 @@ async def test_a_projection_s_lag_and_events_are_told_over_its_restart(system: S
         await projector.close()
 
 
-async def test_what_a_group_parks_is_told(system: System) -> None:
+async def test_parked_events_of_a_group_are_measured(system: System) -> None:
     sink = Sink(system)
     async with open_journal() as journal:
         await append(journal, some_events(1, 3))
@@ -319,7 +319,7 @@ async def test_what_a_group_parks_is_told(system: System) -> None:
             await asyncio.wait((running,))
 
 
-async def test_both_tiers_single_flight_and_a_redis_that_is_down_are_told(
+async def test_both_tiers_single_flight_and_a_redis_that_is_down_are_measured(
     system: System, redis_server: RedisServer
 ) -> None:
     cache, sink = open_cache(redis_server.url), Sink(system)
@@ -349,7 +349,7 @@ async def test_both_tiers_single_flight_and_a_redis_that_is_down_are_told(
     await cache.close()
 
 
-async def test_states_and_their_cache_are_told_while_they_are_open(system: System) -> None:
+async def test_states_and_their_cache_are_measured_while_they_are_open(system: System) -> None:
     sink = Sink(system)
     async with callboard.states.open_states("memory:", system=system) as states:
         await states.synchronise(["nobody"])

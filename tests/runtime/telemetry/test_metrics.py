@@ -1,4 +1,4 @@
-"""Metrics of a host: what is published, when, and what a sink that fails does."""
+"""Metrics of a host: values, publishing, and a sink that fails."""
 
 import asyncio
 import logging
@@ -18,7 +18,7 @@ from callboard.runtime.telemetry.metrics import Publisher, figures_of
 from callboard.runtime.telemetry.names import METRICS, Kind
 from callboard.runtime.telemetry.vitals import process_vitals
 
-PAGE = Path(__file__).parents[3] / "docs" / "looking.md"
+PAGE = Path(__file__).parents[3] / "docs" / "observing.md"
 
 
 class Done(Contract, name="metrics.done"):
@@ -36,7 +36,7 @@ class Fragile(Actor):
 
 
 class MemorySink:
-    """Keeps what it is given."""
+    """Keeps the published values."""
 
     def __init__(self) -> None:
         self.values: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""Metrics and names as Ray shows them."""
+"""Metrics and names in Ray's exporter and state API."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ from tests.actors.events.accounts import Accounts, append, some_events, until
 
 SCRAPE_EVERY_S = 0.5
 HOSTS = frozenset(HOST) - {"callboard_dead_letters", "callboard_frames_resent"}
-"""Ray tells a counter only once it has counted something."""
+"""Ray exports a counter after its first increase."""
 KEPT = frozenset(
     {
         ("callboard_journal_faults", "driver", "locked"),
@@ -37,10 +37,10 @@ KEPT = frozenset(
         ("callboard_cache_misses", "driver", "local"),
         ("callboard_projection_lag_positions", "driver", "accounts"),
         ("callboard_projection_events", "driver", "accounts"),
-        ("callboard_states_untold", "driver", ""),
+        ("callboard_states_pending", "driver", ""),
     }
 )
-"""Name, host and own label of what must be told of the parts that the driver keeps."""
+"""Name, host and own label of the metrics of the driver's parts."""
 TAG = re.compile(r'(\w+)="([^"]*)"')
 LINE = re.compile(r"^ray_(callboard_\w+)\{(.*)\} (\S+)$", re.MULTILINE)
 
@@ -136,7 +136,7 @@ async def test_hosts_publish_their_figures_and_are_readable(
 async def test_what_is_stored_cached_and_projected_is_published(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Also a fault of the journal: somebody else holds its lock for a while."""
+    """Also a fault of the journal: another connection holds its lock for a while."""
     monkeypatch.setenv("RAY_metrics_report_interval_ms", "500")
     path, count = tmp_path / "log.db", 20
 
@@ -166,7 +166,7 @@ async def test_what_is_stored_cached_and_projected_is_published(
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             appending = asyncio.ensure_future(append(journal, some_events(1, count)))
-            await until(lambda: journal.statistics().retries > 0, "the lock is felt")
+            await until(lambda: journal.statistics().retries > 0, "the journal waits for the lock")
             other.execute("ROLLBACK")
         await appending
         metrics = await wait_for("kept", has_all)

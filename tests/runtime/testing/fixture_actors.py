@@ -1,4 +1,4 @@
-"""The actors that are tested with `callboard.testing` here."""
+"""The actors under test in the tests of `callboard.testing`."""
 
 from callboard import Actor, Context, Contract, Ref, Request, handler
 

@@ -1,4 +1,4 @@
-"""The network by itself: what frames and control calls may expect of it."""
+"""The simulated network alone: its guarantees for frames and control calls."""
 
 import asyncio
 from collections.abc import Iterator
@@ -71,7 +71,7 @@ def test_a_call_to_a_process_that_dies_fails_soon(world: World) -> None:
 
     async def main() -> float:
         world.at(1.0, process.loop.die)
-        world.at(1.0, network.died, process)
+        world.at(1.0, network.fail_calls_to, process)
         with pytest.raises(HostLost):
             await network.call(process, asyncio.sleep, 100.0)  # type: ignore[arg-type]
         return world.now_s

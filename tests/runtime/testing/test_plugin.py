@@ -1,4 +1,4 @@
-"""The pytest plugin: many seeds for one test, and the number of the one that fails."""
+"""The pytest plugin: many seeds for one test, and the number of the failing seed."""
 
 import os
 import pathlib

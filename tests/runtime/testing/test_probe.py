@@ -1,4 +1,4 @@
-"""Probes: what they expect, and what they say when something else comes."""
+"""Probes: expected messages, and the errors for others."""
 
 import pytest
 

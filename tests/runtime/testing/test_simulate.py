@@ -63,7 +63,7 @@ def test_a_scenario_has_a_limit_in_virtual_time() -> None:
 
 
 async def test_no_simulation_inside_a_running_loop() -> None:
-    with pytest.raises(UsageError, match="not inside another one"):
+    with pytest.raises(UsageError, match="cannot run inside another one"):
         simulate(_count)
 
 
@@ -105,7 +105,7 @@ ROUGH = FaultPlan(
 
 
 @simulated(seeds=5, faults=ROUGH)
-async def test_what_does_not_kill_changes_no_answer(sim: Simulation) -> None:
+async def test_faults_that_kill_no_process_change_no_answer(sim: Simulation) -> None:
     counter = await sim.system.spawn(Counter, host=1)
     for expected in range(1, 30):
         assert (await counter.ask(Next())).number == expected
@@ -123,7 +123,7 @@ def test_a_fault_on_a_host_that_is_down_is_only_in_the_trace() -> None:
     assert "does nothing" in caught.value.__notes__[-1]
 
 
-def test_a_drawn_plan_is_its_seeds() -> None:
+def test_a_seed_determines_a_drawn_plan() -> None:
     def plan(seed: int) -> FaultPlan:
         return FaultPlan.drawn(Random(seed), count=50, within_s=10.0, hosts=[1, 2])
 

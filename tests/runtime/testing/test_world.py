@@ -1,4 +1,4 @@
-"""The world by itself: its clock, its chance, its processes and their faults."""
+"""The world alone: its clock, its random draws, its processes and their faults."""
 
 import asyncio
 from collections.abc import Iterator
@@ -17,17 +17,17 @@ def world() -> Iterator[World]:
     made.close()
 
 
-def test_what_never_comes_is_an_error_and_no_hang(world: World) -> None:
+def test_an_event_that_never_comes_is_an_error_and_no_hang(world: World) -> None:
     async def main() -> None:
         await asyncio.get_running_loop().create_future()
 
-    with pytest.raises(WorldStuck, match="nothing can happen"):
+    with pytest.raises(WorldStuck, match="no event is left"):
         world.run(main())
 
 
-def test_what_goes_round_in_circles_is_an_error(world: World) -> None:
+def test_an_endless_loop_is_an_error(world: World) -> None:
     async def main() -> None:
-        while True:  # noqa: ASYNC110 - that is the fault
+        while True:  # noqa: ASYNC110 - the endless loop under test
             await asyncio.sleep(0)
 
     with pytest.raises(WorldStuck, match="steps"):
@@ -39,7 +39,7 @@ def test_a_loop_does_not_run_by_itself(world: World) -> None:
         world.driver.run_forever()
 
 
-def test_what_main_raises_is_raised(world: World) -> None:
+def test_an_error_of_main_is_raised(world: World) -> None:
     async def main() -> None:
         raise HostLost("gone")
 
@@ -59,7 +59,7 @@ def test_ten_minutes_pass_at_once(world: World) -> None:
 def test_a_timer_sees_its_own_time_on_every_clock(world: World) -> None:
     seen: list[tuple[float, float]] = []
 
-    def look(due_s: float, loop: SimulatedLoop) -> None:
+    def record(due_s: float, loop: SimulatedLoop) -> None:
         seen.append((due_s, loop.time()))
 
     for number in range(200):
@@ -67,7 +67,7 @@ def test_a_timer_sees_its_own_time_on_every_clock(world: World) -> None:
             world, f"p{number}", rate=0.9 + world.random.random() / 5, offset_s=number * 3.7
         )
         due_s = loop.time() + world.random.random()
-        loop.call_at(due_s, look, due_s, loop)
+        loop.call_at(due_s, record, due_s, loop)
     world.advance(2.0)
     assert len(seen) == 200
     assert all(due_s <= now_s <= due_s + 1e-6 for due_s, now_s in seen)
@@ -94,17 +94,17 @@ def test_a_dead_process_takes_no_step_and_leaves_no_warning(world: World) -> Non
     seen: list[str] = []
     loop = SimulatedLoop(world, "p")
 
-    async def live() -> None:
+    async def sleep_and_note() -> None:
         try:
             await asyncio.sleep(1.0)
-            seen.append("lived")
+            seen.append("woken")
         finally:
             seen.append("closed")
 
     async def never_begun() -> None:
         seen.append("begun")
 
-    _ = loop.create_task(live())
+    _ = loop.create_task(sleep_and_note())
     world.advance(0.5)
     _ = loop.create_task(never_begun())
     loop.die()
@@ -155,7 +155,7 @@ def test_a_function_for_a_thread_runs_in_a_step(world: World) -> None:
     assert world.run(main()) == 42
 
 
-def test_what_a_callback_raises_is_noted(world: World) -> None:
+def test_an_error_of_a_callback_is_recorded(world: World) -> None:
     world.driver.call_soon(lambda: 1 / 0)
     world.advance(0.0)
     assert "ZeroDivisionError" in world.driver.errors[0]

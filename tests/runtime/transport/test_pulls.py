@@ -1,4 +1,4 @@
-"""Frames that wait for somebody to pull them."""
+"""Frames that wait for a pull."""
 
 import asyncio
 
@@ -21,7 +21,7 @@ async def test_a_frame_waits_for_a_pull_and_a_pull_for_a_frame() -> None:
     assert await taking == [(b"second", ())]
 
 
-async def test_who_is_not_known_gets_nothing() -> None:
+async def test_an_unknown_driver_gets_nothing() -> None:
     assert await Pulls().take(7) == []
 
 
@@ -37,7 +37,7 @@ async def test_a_newer_pull_takes_the_place_of_one_whose_caller_is_lost() -> Non
     assert await newer == [(b"frame", ())]
 
 
-async def test_the_end_lets_everybody_go() -> None:
+async def test_the_end_ends_all_waits() -> None:
     pulls = Pulls()
     carrier = pulls.carrier(7)
     taking = asyncio.ensure_future(pulls.take(7))

@@ -1,4 +1,4 @@
-"""Frames over Unix sockets: what gets through, who is let in, what happens at the edges."""
+"""Frames over Unix sockets: delivery, access, and edge cases."""
 
 import asyncio
 import secrets
@@ -19,8 +19,8 @@ pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Un
 DEADLINE_S = 10.0
 
 
-class Behind:
-    """The other carrier: remembers what came to it."""
+class Fallback:
+    """The fallback carrier: keeps the frames that it gets."""
 
     def __init__(self) -> None:
         self.frames: list[bytes] = []
@@ -37,7 +37,7 @@ class Behind:
 
 
 class Inbox:
-    """Takes frames and lets a test wait for so many."""
+    """Takes frames, and lets a test wait for a number of them."""
 
     def __init__(self) -> None:
         self.frames: list[bytes] = []
@@ -90,7 +90,7 @@ async def test_frames_arrive_whole_and_in_order_whatever_their_size() -> None:
     sizes = [0, 1, 3, 1_000, 70_000, 300_000, 5_000_000, 2]
     sent = [secrets.token_bytes(size) for size in sizes]
     async with listening() as (inbox, address):
-        carrier = SocketCarrier(address, Behind())
+        carrier = SocketCarrier(address, Fallback())
         for frame in sent:
             assert await carrier.deliver(frame, ()) == (b"", ())
         await inbox.wait_for(len(sent))
@@ -100,7 +100,7 @@ async def test_frames_arrive_whole_and_in_order_whatever_their_size() -> None:
 
 async def test_write_hands_over_at_once_when_connected_and_refuses_before() -> None:
     async with listening() as (inbox, address):
-        carrier = SocketCarrier(address, Behind())
+        carrier = SocketCarrier(address, Fallback())
         assert not carrier.write(b"too early")
         await carrier.deliver(b"first", ())
         assert carrier.write(b"second")
@@ -111,35 +111,35 @@ async def test_write_hands_over_at_once_when_connected_and_refuses_before() -> N
 
 async def test_a_frame_with_references_goes_by_the_other_carrier() -> None:
     async with listening() as (inbox, address):
-        behind = Behind()
-        carrier = SocketCarrier(address, behind)
+        fallback = Fallback()
+        carrier = SocketCarrier(address, fallback)
         answer = await carrier.deliver(b"with references", [object()])
         assert answer == (b"by the other way", ())
-        assert behind.frames == [b"with references"]
+        assert fallback.frames == [b"with references"]
         assert inbox.frames == []
 
 
 async def test_a_socket_that_is_not_there_falls_back_for_good() -> None:
-    behind = Behind()
+    fallback = Fallback()
     gone = SocketAddress("node", "\0callboard-nobody-listens-here", b"x" * 32)
-    carrier = SocketCarrier(gone, behind)
+    carrier = SocketCarrier(gone, fallback)
     await carrier.deliver(b"one", ())
     await carrier.deliver(b"two", ())
     assert not carrier.write(b"three")
-    assert behind.frames == [b"one", b"two"]
+    assert fallback.frames == [b"one", b"two"]
 
 
 async def test_a_server_that_stops_sends_later_frames_the_other_way() -> None:
-    behind = Behind()
+    fallback = Fallback()
     async with listening() as (inbox, address):
-        carrier = SocketCarrier(address, behind)
+        carrier = SocketCarrier(address, fallback)
         await carrier.deliver(b"one", ())
         await inbox.wait_for(1)
     async with asyncio.timeout(DEADLINE_S):
         while carrier.write(b"lost in the closing socket"):  # noqa: ASYNC110 - no event tells
             await asyncio.sleep(0)
         await carrier.deliver(b"two", ())
-    assert behind.frames == [b"two"]
+    assert fallback.frames == [b"two"]
 
 
 async def test_a_slow_reader_makes_deliver_wait_and_not_memory_grow() -> None:
@@ -149,7 +149,7 @@ async def test_a_slow_reader_makes_deliver_wait_and_not_memory_grow() -> None:
         pytest.skip("needs abstract socket names")
     listener.bind(name)
     listener.listen()
-    carrier = SocketCarrier(SocketAddress("node", name, b"x" * 32), Behind())
+    carrier = SocketCarrier(SocketAddress("node", name, b"x" * 32), Fallback())
     written = 0
 
     async def write_for_ever() -> None:
@@ -187,7 +187,7 @@ async def test_a_token_that_comes_in_pieces_is_taken() -> None:
         connection.close()
 
 
-async def test_an_oversized_announcement_closes_the_connection_unread() -> None:
+async def test_an_oversized_length_closes_the_connection_unread() -> None:
     async with listening(Limits(frame_bytes_max=1_000)) as (inbox, address):
         connection = connect(address)
         connection.sendall(address.token + struct.pack(">I", 1_001))
@@ -202,7 +202,7 @@ async def test_bytes_that_are_no_frame_close_that_connection_only() -> None:
         bad = b"not a frame"
         connection.sendall(address.token + struct.pack(">I", len(bad)) + bad)
         assert await closed_by_peer(connection)
-        carrier = SocketCarrier(address, Behind())
+        carrier = SocketCarrier(address, Fallback())
         await carrier.deliver(b"another peer goes on", ())
         await inbox.wait_for(1)
         connection.close()

@@ -1,11 +1,11 @@
-"""An attached driver of a simulated detached system, in a process of its own."""
+"""An attached driver of a simulated detached system, in its own process."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
 from callboard.actors.kernel.host.host import Host
 from callboard.messages.core.errors import CallboardError, HostLost
-from callboard.messages.ports import BlobStore, FrameCarrier, TransportBroken
+from callboard.messages.ports import FrameCarrier, LargeValueStore, TransportBroken
 from callboard.runtime.api.system import System
 from callboard.runtime.detached.attached_driver import AttachedDriver
 from callboard.runtime.detached.detached_root import DetachedRoot
@@ -15,7 +15,7 @@ from callboard.runtime.hosting.environment import Environment
 from callboard.runtime.hosting.settings import Settings
 from callboard.runtime.testing.process import SimulatedCarrier
 
-from .engine import DriverProcess, LastingSimulatedEngine
+from .engine import DetachedSimulatedEngine, DriverProcess
 from .root import SimulatedRoot
 
 __all__ = ["driver_system"]
@@ -24,7 +24,7 @@ ResultT = TypeVar("ResultT")
 GIVE_UP_S: Final = 60.0
 
 
-class SimulatedLine:
+class SimulatedRootClient:
     """See `RootClient`."""
 
     def __init__(self, root: SimulatedRoot, driver: DriverProcess) -> None:
@@ -33,16 +33,16 @@ class SimulatedLine:
 
     async def _call(self, function: Callable[[DetachedRoot], Awaitable[ResultT]]) -> ResultT:
         async def perform() -> ResultT:
-            if self._root.lasting is None:
-                raise TransportBroken("it has only just come back")
-            return await function(self._root.lasting)
+            if self._root.incarnation is None:
+                raise TransportBroken("the root is starting")
+            return await function(self._root.incarnation)
 
         try:
             result: ResultT = await self._root.network.call(self._root, perform)
         except HostLost:
             if self._root.is_over:
                 raise
-            raise RootAway("it raised") from None
+            raise RootAway("the root raised HostLost") from None
         except (TransportBroken, CallboardError) as error:
             raise RootAway(str(error)) from error
         return result
@@ -57,8 +57,8 @@ class SimulatedLine:
 
         async def pulled(frame: bytes, _references: Any) -> Pulled | None:
             self._root.loop.is_touched = True
-            lasting = self._root.lasting
-            return None if lasting is None else await lasting.pull(slot, frame)
+            incarnation = self._root.incarnation
+            return None if incarnation is None else await incarnation.pull(slot, frame)
 
         try:
             answer: Pulled | None = await self._root.network.exchange(
@@ -73,14 +73,14 @@ class SimulatedLine:
         await self._call(lambda root: root.leave(slot))
 
     def beat(self, slot: int, every_s: float) -> Callable[[], None]:
-        """See `RootClient`: from outside the event loop, as a thread does."""
+        """See `RootClient`: it runs outside the event loop, as a thread does."""
         root, driver = self._root, self._driver
         world = root.world
         beats = [True]
 
         def heard() -> None:
-            if root.lasting is not None:
-                root.lasting.heard(slot)
+            if root.incarnation is not None:
+                root.incarnation.heard(slot)
 
         def beat() -> None:
             if beats and not driver.loop.is_dead:
@@ -89,23 +89,23 @@ class SimulatedLine:
                     world.at(at_s, beat)
                     return
                 until_s = world.now_s + GIVE_UP_S
-                root.network.send_surely(driver.loop, root.loop, heard, until_s, _nothing)
+                root.network.send_reliably(driver.loop, root.loop, heard, until_s, _nothing)
                 world.at(world.now_s + every_s, beat)
 
         beat()
         return beats.clear
 
-    def carrier(self, _admission: JoinReply, _mine: Any) -> FrameCarrier:
+    def carrier(self, _reply: JoinReply, _mine: Any) -> FrameCarrier:
         """See `RootClient`."""
         return SimulatedCarrier(self._root.engine, self._root)
 
 
-class SimulatedGuestEngine:
+class SimulatedDriverEngine:
     """See `DriverEngine`."""
 
     def __init__(
         self,
-        engine: LastingSimulatedEngine,
+        engine: DetachedSimulatedEngine,
         driver: DriverProcess,
         on_host: Callable[[Host], None],
     ) -> None:
@@ -118,19 +118,19 @@ class SimulatedGuestEngine:
         self._driver.host = control
         self._on_host(control)
 
-    def blobs(self) -> BlobStore:
+    def large_values(self) -> LargeValueStore:
         """See `DriverEngine`."""
-        return self._engine.blobs()
+        return self._engine.large_values()
 
     async def socket_address(self) -> None:
-        """See `DriverEngine`: whether there is a stream is the seed's business."""
+        """See `DriverEngine`: the seed decides about streams."""
 
     def job(self) -> str:
         """See `DriverEngine`."""
         return self._driver.name
 
     def identity(self) -> None:
-        """See `DriverEngine`: how its end is seen is the world's business."""
+        """See `DriverEngine`: the world notices the end of the driver."""
 
     async def find(self, name: str) -> Neighbour | None:
         """See `DriverEngine`."""
@@ -148,7 +148,7 @@ def driver_system(
     driver: DriverProcess,
     on_host: Callable[[Host], None],
 ) -> System:
-    """The driver's API in a driver's process, to be opened there: `attach`, as it were."""
+    """Make the API of a driver, to be opened in the driver's process, as `attach` does."""
 
     async def enter(
         theirs: Settings,
@@ -158,11 +158,13 @@ def driver_system(
         starts: bool,
     ) -> AttachedDriver:
         assert not starts, "the root starts the system here"
-        engine = SimulatedGuestEngine(root.engine, driver, on_host)
-        line = SimulatedLine(root, driver)
-        attached_driver = AttachedDriver(driver.name, theirs, engine, environment, on_failed, line)
+        engine = SimulatedDriverEngine(root.engine, driver, on_host)
+        client = SimulatedRootClient(root, driver)
+        attached_driver = AttachedDriver(
+            driver.name, theirs, engine, environment, on_failed, client
+        )
         await attached_driver.start()
-        return attached_driver  # Its executions are its own here.
+        return attached_driver  # The driver runs its own executions here.
 
     return System(
         settings, environment=environment, joins=True, open_journal=open_journal, enter=enter

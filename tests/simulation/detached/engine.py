@@ -1,4 +1,4 @@
-"""The simulated engine of a detached system: its processes outlive the root that started them."""
+"""The simulated engine of a detached system: its processes survive the root that started them."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -18,14 +18,14 @@ from callboard.runtime.testing.network import Endpoint
 from callboard.runtime.testing.process import SimulatedCarrier, SimulatedProcess
 from callboard.runtime.transport.pulls import Pulls
 
-__all__ = ["DriverProcess", "LastingSimulatedEngine", "LastingSimulatedProcess"]
+__all__ = ["DetachedSimulatedEngine", "DetachedSimulatedProcess", "DriverProcess"]
 
-LOOK_S: Final = 0.01
-"""How often a lookup checks whether the process runs."""
+POLL_S: Final = 0.01
+"""The interval at which a lookup checks whether the process runs."""
 
 
 class Adopted(NamedTuple):
-    """What a host answers to the root that adopts it."""
+    """The answer of a host to the root that adopts it."""
 
     slot: int
     epoch: int
@@ -34,18 +34,18 @@ class Adopted(NamedTuple):
 
 
 class DriverProcess:
-    """The process of one driver: nobody can call it, but streams reach it."""
+    """The process of one driver: it takes no calls, but streams reach it."""
 
     def __init__(self, loop: SimulatedLoop) -> None:
         self.loop: Final = loop
         self.host: Host | None = None
         self.suspended_until_s = 0.0
-        """Until then not even its threads do anything."""
+        """Until then, not even its threads run."""
         self._when_dead: list[Callable[[], object]] = []
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Its name, for people."""
         return self.loop.name
 
     def death(self, why: str) -> Exception:
@@ -60,26 +60,26 @@ class DriverProcess:
             self._when_dead.append(on_death)
 
     def die(self) -> None:
-        """Take no step any more."""
+        """Die: take no step any more."""
         self.loop.die()
         callbacks, self._when_dead = self._when_dead, []
         for callback in callbacks:
             callback()
 
 
-class LastingSimulatedProcess(SimulatedProcess):
-    """A host's process, which a root takes over from its predecessor."""
+class DetachedSimulatedProcess(SimulatedProcess):
+    """The process of a host, which the next root takes over."""
 
     address: Any = None
-    """Whether two processes share a node is the seed's business; see `SimulatedCarrier`."""
+    """None: the seed decides whether two processes share a node; see `SimulatedCarrier`."""
 
-    def __init__(self, engine: "LastingSimulatedEngine", number: int, name: str) -> None:
+    def __init__(self, engine: "DetachedSimulatedEngine", number: int, name: str) -> None:
         super().__init__(engine, number)
         self.name = name
         self.pulls: Final = Pulls()
         self._detached = engine
 
-    # --- the side of the root, and of drivers -------------------------------------------------
+    # --- calls of the root and of drivers -----------------------------------------------------
 
     async def adopt(self, control_epoch: int) -> Adopted | None:
         """See `DetachedProcess`."""
@@ -119,8 +119,8 @@ class LastingSimulatedProcess(SimulatedProcess):
         host = self.host
         if host is None:
             return None
-        way = SimulatedCarrier(self._detached, self._detached.driver)
-        host.link(CONTROL_SLOT).connect(control_epoch, way)
+        carrier = SimulatedCarrier(self._detached, self._detached.driver)
+        host.link(CONTROL_SLOT).connect(control_epoch, carrier)
         return Adopted(
             host.slot,
             host.epoch,
@@ -149,47 +149,47 @@ class LastingSimulatedProcess(SimulatedProcess):
 
     def _disconnect(self, slot: int) -> None:
         if self.host is None:
-            raise HostLost(f"{self.name} has not become a host yet.")
-        self.host.forget(slot, HostLost("the driver has left.", advice="Nobody waits for this."))
+            raise HostLost(f"{self.name} is not a host yet.")
+        self.host.forget(slot, HostLost("the driver has left.", advice=""))
         self.pulls.end(slot)
 
 
-class LastingSimulatedEngine(SimulatedEngine):
-    """One for all incarnations of a root: only one of them lives at a time."""
+class DetachedSimulatedEngine(SimulatedEngine):
+    """The engine of all incarnations of a root: only one of them is alive at a time."""
 
     def __init__(self, *args: Any, root: Endpoint, **options: Any) -> None:
         super().__init__(*args, **options)
         self.driver = root
         self.records: Records | None = None
-        """Of this incarnation."""
+        """The records of this incarnation."""
         self.epoch = 0
         self.lookups_fail = False
         """Whether lookups in the cluster fail for this incarnation."""
-        self.named: Final[dict[str, LastingSimulatedProcess]] = {}
-        """All processes that ever were, by name."""
+        self.named: Final[dict[str, DetachedSimulatedProcess]] = {}
+        """All processes so far, by name."""
         self.drivers: Final[dict[int, DriverProcess]] = {}
-        """All drivers that ever were, by slot."""
+        """All drivers so far, by slot."""
         self._starting: Final[set[str]] = set()
-        """Names that the cluster has, of processes that do not run yet."""
-        self._own: list[LastingSimulatedProcess] = []
-        """The processes that this incarnation has started or found: it knows no others."""
+        """Names of processes that do not run yet."""
+        self._own: list[DetachedSimulatedProcess] = []
+        """The processes that this incarnation has started or found."""
 
     def renew(self, epoch: int, records: Records) -> None:
-        """Another incarnation of the root goes on with it."""
+        """Hand the engine to the next incarnation of the root."""
         self.epoch = epoch
         self._own = []
         self.control = None
         self.records = records
 
     async def start_process(self, number: int, order: ProcessOrder | None = None) -> HostProcess:
-        """One more process after a while, also when the root dies meanwhile."""
+        """Start one more process, even when the root dies meanwhile."""
         world = self.world
         own = self._own
         name = f"{self.settings.name}.{self.epoch}-process-{number}"
-        assert self.records is not None, "it has been renewed"
+        assert self.records is not None, "renew sets the records"
         await self.records.process(name)
         loop = asyncio.get_running_loop()
-        started: asyncio.Future[LastingSimulatedProcess] = loop.create_future()
+        started: asyncio.Future[DetachedSimulatedProcess] = loop.create_future()
         fails, self.failing_starts = bool(self.failing_starts), max(0, self.failing_starts - 1)
 
         self._starting.add(name)
@@ -197,16 +197,18 @@ class LastingSimulatedEngine(SimulatedEngine):
         def come() -> None:
             if name not in self._starting:
                 world.trace.note(world.now_s, f"{name} was ended before it ran")
-                error = ClusterError(f"{name} did not start.", advice="It was ended.")
+                error = ClusterError(f"{name} did not start.", advice="Another call ended it.")
                 world.on(self.driver.loop, world.now_s, _fail, started, error)
                 return
             self._starting.remove(name)
             if fails:
                 world.trace.note(world.now_s, f"{name} does not start")
-                error = ClusterError(f"{name} did not start.", advice="As the seed has it.")
+                error = ClusterError(
+                    f"{name} did not start.", advice="The seed makes this start fail."
+                )
                 world.on(self.driver.loop, world.now_s, _fail, started, error)
                 return
-            process = LastingSimulatedProcess(self, len(self.processes) + 1, name)
+            process = DetachedSimulatedProcess(self, len(self.processes) + 1, name)
             self.processes.append(process)
             self.named[name] = process
             own.append(process)
@@ -220,24 +222,26 @@ class LastingSimulatedEngine(SimulatedEngine):
             world.at(world.now_s + START_MIN_S + START_SPREAD_S, self.end_process, name)
             raise
 
-    async def find(self, name: str) -> LastingSimulatedProcess | None:
-        """The process of that name, if it lives; the cluster may not say it, to a root."""
+    async def find(self, name: str) -> DetachedSimulatedProcess | None:
+        """The living process of that name, if any; lookups fail when the seed says so."""
         if self.lookups_fail:
-            raise ClusterError("the head does not answer.", advice="As the seed has it.")
+            raise ClusterError(
+                "the head does not answer.", advice="The seed makes this lookup fail."
+            )
         while name in self._starting:  # noqa: ASYNC110 - there is no event
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_S)
         process = self.named_process(name)
         if process is not None:
             self._own.append(process)
         return process
 
-    def named_process(self, name: str) -> LastingSimulatedProcess | None:
-        """The process of that name, if it lives."""
+    def named_process(self, name: str) -> DetachedSimulatedProcess | None:
+        """The living process of that name, if any."""
         process = self.named.get(name)
         return None if process is None or process.loop.is_dead else process
 
     def end_process(self, name: str) -> None:
-        """End a process, if it lives or is to live."""
+        """End a process that runs or starts."""
         self._starting.discard(name)
         process = self.named.get(name)
         if process is not None:
@@ -249,7 +253,7 @@ class LastingSimulatedEngine(SimulatedEngine):
             process.die("ends with its system")
 
     def living(self) -> list[str]:
-        """The names of the processes that live."""
+        """The names of the living processes."""
         return [process.name for process in self.named.values() if not process.loop.is_dead]
 
 

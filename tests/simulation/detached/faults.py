@@ -1,4 +1,4 @@
-"""Faults of a detached system: its root and its drivers die too, alone or with a host."""
+"""Faults of a detached system: its root and its drivers also die, alone or with a host."""
 
 from collections.abc import Callable
 from typing import Final
@@ -27,14 +27,14 @@ KINDS: Final = (
     "failing_start",
 )
 STALL_S: Final = 6.0
-"""How long a driver's event loop may stand still, or its whole process; longer than the root
-waits for a sign of life."""
+"""The most time that a driver's event loop, or its whole process, hangs; longer than the root
+waits for a heartbeat."""
 
 
 def draw_detached_faults(
     draw: Callable[[], float], *, hosts: int, drivers: int, until_s: float, count: int
 ) -> list[Fault]:
-    """So many faults within a time, of the root, of hosts and of drivers."""
+    """Draw `count` faults of the root, hosts and drivers before `until_s`."""
     processes = [ROOT, *range(1, hosts + 1), *range(FIRST_DRIVER, FIRST_DRIVER + drivers)]
     faults = []
     for _ in range(count):

@@ -1,4 +1,4 @@
-"""Defects on purpose of roots that come back and of their drivers."""
+"""Deliberate defects of restarted roots and of their drivers."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -34,7 +34,7 @@ def _token_forgotten(right: Any) -> Any:
 
 def _half_started_left(_right: Any) -> Any:
     async def settle(_self: Any, _one: Any) -> None:
-        """Leave what runs as it is."""
+        """Leave running actors as they are."""
 
     return settle
 
@@ -50,7 +50,7 @@ def _living_hosts_ended(right: Any) -> Any:
     return take
 
 
-def _signs_of_life_unheard(_right: Any) -> Any:
+def _heartbeats_ignored(_right: Any) -> Any:
     def heard(self: Any, slot: int) -> None:
         if self.is_known(slot):
             self._heard_s[slot] = self._control.now()
@@ -76,31 +76,31 @@ def _stays_without_being_ready(_right: Any) -> Any:
 DETACHED: Final[Mapping[str, Mutation]] = MappingProxyType(
     {
         "answered_before_it_is_written": Mutation(
-            "a driver gets references to actors that are not written down",
+            "a driver gets references to actors without records",
             Records, "keep", _answered_before_it_is_written, "detached",
         ),
         "token_forgotten": Mutation(
-            "a start is not recognised when it is asked for again",
+            "a repeated request for a start is not recognised",
             AttachedDriver, "_ask_until", _token_forgotten, "detached",
         ),
         "half_started_left": Mutation(
-            "what was half started when the root died goes on",
+            "actors that were half started when the root died stay",
             _Adoption, "_settle", _half_started_left, "detached",
         ),
         "living_hosts_ended": Mutation(
-            "a root that comes back ends hosts that live",
+            "a restarted root ends living hosts",
             _Adoption, "_take", _living_hosts_ended, "detached",
         ),
-        "signs_of_life_unheard": Mutation(
-            "a driver that has not come back yet is not heard",
-            AttachedDrivers, "heard", _signs_of_life_unheard, "detached",
+        "heartbeats_ignored": Mutation(
+            "heartbeats of a driver that has not joined again are ignored",
+            AttachedDrivers, "heard", _heartbeats_ignored, "detached",
         ),
         "asks_of_the_dead_go_on": Mutation(
-            "handlers go on for a driver that is dead",
+            "handlers of a dead driver's asks continue",
             Host, "forget", _asks_of_the_dead_go_on, "detached",
         ),
         "stays_without_being_ready": Mutation(
-            "a root that cannot take its hosts over stays as it is",
+            "a root that cannot take over its hosts stays up",
             DetachedRoot, "_has_to_stop", _stays_without_being_ready, "detached",
         ),
     }

@@ -1,4 +1,4 @@
-"""Drivers that own a journalled execution, one after the other: what is done stays done."""
+"""Drivers that own a journalled execution, one after the other: done sub-tasks stay done."""
 
 import asyncio
 import dataclasses
@@ -9,8 +9,8 @@ from typing import Any, Final
 from callboard.runtime.testing.engine import environment_of
 
 from ..driver_restarts import open_disk_journal
-from ..durable import ENDED, ExecutionChecker, finish, pursue
-from ..scenario_fixture import LOOK_S, REST_MAX_S, ScenarioFixture
+from ..durable import ENDED, ExecutionChecker, finish, run_execution
+from ..scenario_fixture import POLL_S, REST_MAX_S, ScenarioFixture
 from ..supervision_checker import checked_supervisors
 from .run_record import RunRecord
 from .system import Driver
@@ -47,9 +47,9 @@ class Owners:
         )
 
     async def _go_on(self) -> None:
-        """Replace an owner that is gone, until the execution has ended."""
+        """Replace a dead owner, until the execution has ended."""
         while self._checker.status not in ENDED:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_S)
             if self._is_gone():
                 self._checker.disk.crash()
                 self._driver = self._begin(_own)
@@ -59,24 +59,24 @@ class Owners:
         return self._driver.process.loop.is_dead or (task is not None and task.done())
 
     async def finish(self) -> None:
-        """See the execution to its end, and check it."""
+        """Wait for the end of the execution, and check it."""
         world = self._run.world
         until_s = world.now_s + REST_MAX_S
         while not (self._next.done() and self._is_gone()):
             if world.now_s > until_s:
-                self._run.complain("it_ends", f"an execution is {self._checker.status!r} still")
+                self._run.complain("it_ends", f"an execution is still {self._checker.status!r}")
                 self._run.check_now()
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_S)
         self._next.result()
         last = self._begin(_finish)
         while last.task is None or not last.task.done():  # noqa: ASYNC110 - in another process
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_S)
         last.task.result()
 
 
 async def _own(run_record: RunRecord, driver: Driver) -> None:
     assert run_record.checker is not None
-    await pursue(ScenarioFixture(run_record.run, driver.system), run_record.checker)
+    await run_execution(ScenarioFixture(run_record.run, driver.system), run_record.checker)
 
 
 async def _finish(run_record: RunRecord, driver: Driver) -> None:

@@ -1,4 +1,4 @@
-"""The root of a simulated detached system: a process that comes back when it has died."""
+"""The root of a simulated detached system: a process that restarts after its death."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
@@ -18,34 +18,34 @@ from callboard.runtime.testing.process import CLOCK_OFFSET_S, CLOCK_RATE_SPREAD,
 from callboard.runtime.testing.world import World
 from callboard.runtime.transport.pulls import PullCarrier
 
-from .engine import LastingSimulatedEngine
+from .engine import DetachedSimulatedEngine
 
 __all__ = ["WRITE_MAX_S", "SimulatedLedger", "SimulatedRoot"]
 
 RESTART_MIN_S: Final = 0.3
 RESTART_SPREAD_S: Final = 2.2
-"""How long Ray takes to start its process again."""
+"""The time that Ray takes to restart its process."""
 LOOKUPS_FAIL_SHARE: Final = 0.1
-"""Of the incarnations of a root: they cannot take over what is there."""
+"""The share of restarted roots that cannot take over their hosts."""
 WRITE_MAX_S: Final = 0.002
-"""How long an entry takes to be safe, and again until the writer knows, at most."""
+"""The most time until an entry is safe, and again until the writer knows."""
 ON_THIS_NODE: Final = 0.5
-"""How many drivers are on the root's node."""
-JOB_LOOK_S: Final = 1.0
-"""How long the cluster takes to know of the death of a driver on another node, at most."""
+"""The share of drivers on the root's node."""
+JOB_NOTICE_S: Final = 1.0
+"""The most time until the cluster notices the death of a driver on another node."""
 
 
 class SimulatedLedger:
-    """Entries that outlive all processes; see `Ledger`. A writer that dies may have written."""
+    """Entries that survive all processes; see `Ledger`. A dying writer may have written."""
 
     def __init__(self, world: World) -> None:
         self.entries: Final[dict[str, bytes]] = {}
         self.failing = 0.0
-        """How many of the calls fail."""
+        """The share of failing calls."""
         self._world = world
 
     async def write(self, entries: Mapping[str, bytes | None]) -> None:
-        """One entry after the other, each safe before it is known to be."""
+        """Write one entry after the other; each is safe before its writer knows."""
         for key, value in entries.items():
             await self._reached()
             await self._changed(key, value)
@@ -67,23 +67,23 @@ class SimulatedLedger:
         await done
 
     async def read(self) -> dict[str, bytes]:
-        """Everything that was written."""
+        """All entries."""
         await self._reached()
         return dict(self.entries)
 
     async def erase(self) -> None:
-        """Forget everything."""
+        """Remove all entries."""
         await self._reached()
         self.entries.clear()
 
     async def _reached(self) -> None:
         await asyncio.sleep(WRITE_MAX_S * self._world.random.random())
         if self.failing and self._world.random.random() < self.failing:
-            raise ClusterError("the head does not answer.", advice="As the seed has it.")
+            raise ClusterError("the head does not answer.", advice="The seed makes this call fail.")
 
 
 class SimulatedRoot:
-    """The root as its callers hold it, whichever incarnation there is."""
+    """The root as its callers see it, across its incarnations."""
 
     name = "root"
 
@@ -91,10 +91,10 @@ class SimulatedRoot:
         self.world: Final = network.world
         self.network: Final = network
         self.ledger: Final = SimulatedLedger(network.world)
-        self.engine: LastingSimulatedEngine
-        self.lasting: DetachedRoot | None = None
+        self.engine: DetachedSimulatedEngine
+        self.incarnation: DetachedRoot | None = None
         self.is_over = False
-        """Whether it is not to come back."""
+        """Whether it does not come back."""
         self.deaths = 0
         self.loop = self._new_loop()
         self._settings = settings
@@ -109,28 +109,28 @@ class SimulatedRoot:
     @property
     def host(self) -> Host | None:
         """Its control host, once there is one."""
-        control = None if self.lasting is None else self.lasting.control
+        control = None if self.incarnation is None else self.incarnation.control
         return None if control is None else control.host
 
     def death(self, why: str) -> Exception:
-        """See `Endpoint`: it comes back, unless it is over."""
+        """See `Endpoint`: it comes back, unless the system has ended."""
         if self.is_over:
             return HostLost(f"the system has ended: its root {why}.")
         return TransportBroken(f"the root {why}")
 
-    # --- its life -------------------------------------------------------------------------------
+    # --- lifecycle ------------------------------------------------------------------------------
 
-    def come(self) -> None:
-        """Begin an incarnation."""
+    def start(self) -> None:
+        """Start an incarnation."""
         self.world.on(self.loop, self.world.now_s, self._begin)
 
     def _begin(self) -> None:
-        self.lasting = DetachedRoot(
-            self._settings, "sim", self._environment, SimulatedSurroundings(self)
+        self.incarnation = DetachedRoot(
+            self._settings, "sim", self._environment, SimulatedRootEnvironment(self)
         )
 
     def crash(self) -> None:
-        """Die at once; Ray starts it again."""
+        """Die at once; Ray restarts it."""
         if self.loop.is_dead or self.is_over:
             return
         self.world.trace.note(self.world.now_s, f"{self.loop.name} crashes")
@@ -140,16 +140,16 @@ class SimulatedRoot:
 
     def _die(self) -> None:
         self.deaths += 1
-        self.lasting = None
+        self.incarnation = None
         self.loop.die()
-        self.network.died(self)
+        self.network.fail_calls_to(self)
 
     def _come_back(self) -> None:
         if not self.is_over:
             self.loop = self._new_loop()
             self.engine.lookups_fail = self.world.random.random() < LOOKUPS_FAIL_SHARE
             self.world.trace.note(self.world.now_s, f"{self.loop.name} comes back")
-            self.come()
+            self.start()
 
     def end_for_good(self) -> None:
         """Die, and never come back."""
@@ -158,8 +158,8 @@ class SimulatedRoot:
             self._die()
 
 
-class SimulatedSurroundings:
-    """Where an incarnation of the root lives; see `RootEnvironment`."""
+class SimulatedRootEnvironment:
+    """The environment of one incarnation of the root; see `RootEnvironment`."""
 
     def __init__(self, root: SimulatedRoot) -> None:
         self._root = root
@@ -169,7 +169,7 @@ class SimulatedSurroundings:
         """See `RootEnvironment`."""
         return self._root.ledger
 
-    def engine(self, epoch: int, records: Records) -> LastingSimulatedEngine:
+    def engine(self, epoch: int, records: Records) -> DetachedSimulatedEngine:
         """See `RootEnvironment`."""
         self._root.engine.renew(epoch, records)
         return self._root.engine
@@ -183,20 +183,22 @@ class SimulatedSurroundings:
         """See `RootEnvironment`."""
         await self.ledger.erase()
 
-    async def way_to(
+    async def carrier_to(
         self, join_request: JoinRequest, pulls: PullCarrier
     ) -> tuple[FrameCarrier, None]:
         """See `RootEnvironment`."""
         engine = self._root.engine
         return SimulatedCarrier(engine, engine.drivers[join_request.slot], pulls), None
 
-    def watch_over(self, join_request: JoinRequest, gone: Callable[[], None]) -> Callable[[], None]:
+    def watch_process(
+        self, join_request: JoinRequest, gone: Callable[[], None]
+    ) -> Callable[[], None]:
         """See `RootEnvironment`."""
         root = self._root
         world, loop = root.world, root.loop
         draw = world.random.random
         is_watched = [True]
-        within_s = (NOTICE_S if draw() < ON_THIS_NODE else JOB_LOOK_S) * draw()
+        within_s = (NOTICE_S if draw() < ON_THIS_NODE else JOB_NOTICE_S) * draw()
 
         def notify() -> None:
             if is_watched:

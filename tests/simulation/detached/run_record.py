@@ -15,7 +15,7 @@ __all__ = ["RunRecord"]
 
 
 class RunRecord:
-    """The actors that the drivers of one run started, stopped and know."""
+    """The actors that the drivers of one run have started, stopped, or know."""
 
     def __init__(self, run: Run, system: DetachedSystem) -> None:
         self.run: Final = run
@@ -24,9 +24,9 @@ class RunRecord:
         self.senders: list[Address] = []
         self.waiter: Address | None = None
         self.at_work: Final[dict[int, None]] = {}
-        """Drivers whose activities are not over."""
+        """Drivers with running activities."""
         self.known: Final[dict[int, Address]] = {}
-        """Addresses of started actors, by tag: a driver knows them and has not stopped them."""
+        """Addresses of the started actors that a driver knows and has not stopped, by tag."""
         self.stopped: Final[set[int]] = set()
         """Tags of actors whose stop was confirmed to a driver."""
         self.checker: ExecutionChecker | None = None
@@ -36,14 +36,14 @@ class RunRecord:
         self._tags = 0
 
     def new_tag(self) -> int:
-        """A number that nothing else has."""
+        """A unique number."""
         self._tags += 1
         return self._tags
 
     # --- during the run ---------------------------------------------------------------------
 
     def check_loss(self, driver: Driver, to: Address) -> None:
-        """An ask has failed with its host: a fault must have hit the host or the driver."""
+        """Check a failed ask: a fault must have hit its host or its driver."""
         hit = self.system.touched
         if not (self.is_going_down or driver.was_suspended or hit & {to.slot, driver.number}):
             self.run.complain("work_goes_on", f"an ask to {to} was lost, whose host never died")
@@ -51,25 +51,25 @@ class RunRecord:
     # --- at rest ----------------------------------------------------------------------------
 
     def check_at_rest(self) -> None:
-        """All has healed, and time enough has passed."""
+        """Check the system after it has healed and come to rest."""
         hosts = {host.slot: host for host in self.run.living()}
         for name, seen in (
             *(("work_goes_on", seen) for seen in self._restarted()),
             *(("started_once", seen) for seen in self._started(hosts)),
-            *(("guests_forgotten", seen) for seen in self._remembered(hosts)),
+            *(("drivers_forgotten", seen) for seen in self._remembered(hosts)),
             *(("drivers_are_kept", seen) for seen in self._dropped()),
         ):
             self.run.complain(name, seen)
         self.run.check_now()
 
     def _restarted(self) -> Iterator[str]:
-        """Hosts that ended though nothing had hit them."""
+        """Hosts that ended without a fault."""
         for slot in self.system.root.table.slots.values():
             if slot.number not in self.system.touched and slot.epoch > 1:
                 yield f"{slot.name} is in its epoch {slot.epoch}, and nothing has hit it"
 
     def _started(self, hosts: dict[int, Host]) -> Iterator[str]:
-        """Actors that run twice, that are missing, or that run after they were stopped."""
+        """Actors that run twice, are missing, or run after their stop."""
         found: dict[int, list[Address]] = {}
         for host in hosts.values():
             for number, cell in host.cells.items():
@@ -86,7 +86,7 @@ class RunRecord:
                 yield f"actor {tag} was at {address}, now it is at {found.get(tag, 'no place')}"
 
     def _remembered(self, hosts: dict[int, Host]) -> Iterator[str]:
-        """Find leftovers of drivers that are gone."""
+        """Find remains of drivers that are gone."""
         attached = {driver.slot for driver in self.system.drivers if driver.is_attached}
         for host in hosts.values():
             if is_driver_slot(host.slot):
@@ -117,7 +117,7 @@ class RunRecord:
         return [] if cell is None else list(cell.actor.waiting)
 
     def _dropped(self) -> Iterator[str]:
-        """Drivers that were dropped though they gave signs of life."""
+        """Drivers that the root dropped although they sent heartbeats."""
         for driver in self.system.drivers:
             if driver.system.failure is not None and not driver.was_suspended:
                 yield f"{driver.name} was dropped: {driver.system.failure}"
@@ -125,7 +125,7 @@ class RunRecord:
     # --- down -------------------------------------------------------------------------------
 
     def check_down(self) -> None:
-        """The system has been taken down, and the attached drivers know it."""
+        """Check that the system is down, and that the attached drivers know it."""
         for seen in self._left():
             self.run.complain("nothing_left", seen)
         self.run.check_now()
@@ -134,8 +134,8 @@ class RunRecord:
         living = self.system.cluster.living()
         if living:
             yield f"left: processes {living}"
-        if self.system.lasting.ledger.entries:
-            yield f"left: entries {list(self.system.lasting.ledger.entries)}"
+        if self.system.root_process.ledger.entries:
+            yield f"left: entries {list(self.system.root_process.ledger.entries)}"
         for driver in self.system.drivers:
             loop = driver.process.loop
             if loop.is_dead:

@@ -1,4 +1,4 @@
-"""The scenario of detached systems: the root dies alone, drivers die alone, and all goes on."""
+"""The scenario of detached systems: they survive the deaths of roots and drivers."""
 
 import asyncio
 import contextlib
@@ -25,7 +25,7 @@ from ..scenario_fixture import (
     BUSY_S,
     HOSTS,
     LIMITS,
-    LOOK_S,
+    POLL_S,
     QUIET_S,
     REST_MAX_S,
     ScenarioFixture,
@@ -42,27 +42,27 @@ DRIVERS: Final = 2
 FAULTS_MAX: Final = 5
 ACTIVITY_SHARE: Final = 0.5
 LONG_S: Final = 300.0
-"""The timeout of asks that only the end of their asker ends."""
+"""The timeout of asks that end only with their asker."""
 FAILING_SHARE: Final = 0.2
-"""In how many seeds the head of the cluster does not always take what is written."""
+"""The share of seeds in which writes to the head of the cluster may fail."""
 DURABLE_SHARE: Final = 0.25
-"""In how many seeds a driver owns an execution that is journalled."""
+"""The share of seeds in which a driver owns a journalled execution."""
 EARLY_SHARE: Final = 0.15
-"""In how many seeds the root dies while the system starts."""
-TOLD_WITHIN_S: Final = 3.0
+"""The share of seeds in which the root dies while the system starts."""
+NOTIFIED_WITHIN_S: Final = 3.0
 HEARTBEAT_S: Final = 0.6
 
 Activity = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Tag(Contract, name="sim.tag"):
-    """The start that an actor came from."""
+    """The number of an actor's start."""
 
     tag: int
 
 
 class WhichTag(Request[Tag], name="sim.which_tag"):
-    """The request for it."""
+    """The request for the tag."""
 
 
 class Tagged(Actor):
@@ -88,7 +88,7 @@ class Wait(Request[Tag], name="sim.wait"):
 
 
 class Waiter(Actor):
-    """Lets every request wait; none may wait once its asker is gone."""
+    """Lets every request wait; a request ends when its asker is gone."""
 
     concurrency: ClassVar[int] = 16
 
@@ -131,8 +131,8 @@ async def detached(run: Run) -> None:
         world.at(world.now_s + 1.5 * draw(), system.crash, 0)
     await system.start()
     if draw() < FAILING_SHARE:
-        system.lasting.ledger.failing = 0.5 * draw()
-        world.at(world.now_s + BUSY_S, setattr, system.lasting.ledger, "failing", 0.0)
+        system.root_process.ledger.failing = 0.5 * draw()
+        world.at(world.now_s + BUSY_S, setattr, system.root_process.ledger, "failing", 0.0)
     run_record = RunRecord(run, system)
     checker = run_record.checker = (
         new_checker(run, 4 + int(draw() * 5)) if draw() < DURABLE_SHARE else None
@@ -157,12 +157,12 @@ async def detached(run: Run) -> None:
     await _rest(run_record)
     run.check_end()
     run_record.check_at_rest()
-    run_record.may_leave = draw() < 0.5  # The others are there when the system is taken down.
-    await asyncio.sleep(LOOK_S)
+    run_record.may_leave = draw() < 0.5  # The others are attached when the system goes down.
+    await asyncio.sleep(POLL_S)
     run_record.is_going_down = True
     await system.down(settings.stop_timeout_s)
     stopped_s = max(driver.process.loop.paused_until_s for driver in system.drivers) - world.now_s
-    await asyncio.sleep(TOLD_WITHIN_S + max(0.0, stopped_s))
+    await asyncio.sleep(NOTIFIED_WITHIN_S + max(0.0, stopped_s))
     run_record.check_down()
 
 
@@ -170,7 +170,7 @@ async def detached(run: Run) -> None:
 
 
 async def _start_actors(run_record: RunRecord) -> None:
-    """Let the first driver start the actors, and go on as the others."""
+    """Let the first driver start the actors, then perform its activities."""
     run = run_record.run
 
     async def main(driver: Driver) -> None:
@@ -188,7 +188,7 @@ async def _start_actors(run_record: RunRecord) -> None:
     while not run_record.waiter:
         if driver.task is not None and driver.task.done():
             driver.task.result()
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(POLL_S)
 
 
 async def _perform(run_record: RunRecord, driver: Driver) -> None:
@@ -204,7 +204,7 @@ async def _perform(run_record: RunRecord, driver: Driver) -> None:
         *(fixture.burst,) * 2,
         fixture.relay,
         fixture.fail,
-        fixture.come_and_go,
+        fixture.start_and_stop,
         partial(fixture.execute, 6 + int(draw() * 6)),
     )
     tasks = [
@@ -221,7 +221,7 @@ async def _perform(run_record: RunRecord, driver: Driver) -> None:
         run_record.at_work.pop(driver.number)
         stays = draw() < 0.7
         while stays and not (run_record.may_leave and not run_record.is_going_down):  # noqa: ASYNC110 - as above
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_S)
     finally:
         for task in tasks:
             task.cancel()
@@ -229,7 +229,7 @@ async def _perform(run_record: RunRecord, driver: Driver) -> None:
 
 
 async def _ask(run_record: RunRecord, driver: Driver, fixture: ScenarioFixture) -> None:
-    """An ask to a host that nothing has hit does not fail with that host."""
+    """Ask a receiver; without a fault of its host, the ask does not fail with `host_lost`."""
     draw, log = fixture.draw, run_record.run.message_log
     await fixture.later(BUSY_S)
     timeout_s = 0.05 + 2.0 * draw() ** 2
@@ -245,7 +245,7 @@ async def _ask(run_record: RunRecord, driver: Driver, fixture: ScenarioFixture) 
 
 
 async def _spawn(run_record: RunRecord, driver: Driver, fixture: ScenarioFixture) -> None:
-    """Start some actors, here or there, and sometimes stop them again."""
+    """Start some actors on any host, and sometimes stop them again."""
     draw, system = fixture.draw, driver.system
     await fixture.later(BUSY_S)
     chance = draw()
@@ -271,7 +271,7 @@ async def _spawn(run_record: RunRecord, driver: Driver, fixture: ScenarioFixture
 
 
 async def _wait(run_record: RunRecord, driver: Driver, fixture: ScenarioFixture) -> None:
-    """Send a request that is never answered, and give up; a driver that dies gives up too."""
+    """Send a request without an answer, and give up; the death of a driver ends it too."""
     draw = fixture.draw
     await fixture.later(BUSY_S)
     waiter = host_of(driver.system).ref(run_record.waiter or Address(0, 0))
@@ -287,14 +287,14 @@ async def _subscribe(driver: Driver) -> None:
 
 
 def _read(_letter: Any) -> None:
-    """Read a dead letter; the seed decides how many there are."""
+    """Do nothing with a dead letter."""
 
 
 # --- the end ----------------------------------------------------------------------------------
 
 
 async def _activities_done(run_record: RunRecord) -> None:
-    """Wait until all living drivers have done their activities."""
+    """Wait until all living drivers have finished their activities."""
     world = run_record.run.world
     until_s = world.now_s + REST_MAX_S
     while any(
@@ -303,9 +303,9 @@ async def _activities_done(run_record: RunRecord) -> None:
         if _works(driver)
     ):
         if world.now_s > until_s:
-            run_record.run.complain("it_ends", f"drivers {list(run_record.at_work)} go on")
+            run_record.run.complain("it_ends", f"drivers {list(run_record.at_work)} do not end")
             break
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(POLL_S)
 
 
 def _works(driver: Driver) -> bool:
@@ -313,11 +313,11 @@ def _works(driver: Driver) -> bool:
 
 
 async def _rest(run_record: RunRecord) -> None:
-    """Wait until the root and all hosts are up, and all know of the same drivers."""
+    """Wait until the root and all hosts are up and agree about the drivers."""
     system = run_record.system
     until_s = run_record.run.world.now_s + REST_MAX_S
     while run_record.run.world.now_s < until_s:
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(POLL_S)
         if _is_at_rest(system):
             await asyncio.sleep(QUIET_S)
             if _is_at_rest(system):
@@ -327,15 +327,15 @@ async def _rest(run_record: RunRecord) -> None:
 
 
 def _is_at_rest(system: DetachedSystem) -> bool:
-    lasting = system.lasting.lasting
-    if lasting is None or lasting.attached_drivers is None:
+    incarnation = system.root_process.incarnation
+    if incarnation is None or incarnation.attached_drivers is None:
         return False
     table = system.root.table
     attached = {driver.slot for driver in system.drivers if driver.is_attached}
     return (
         all(slot.is_up for slot in table.slots.values())
         and set(table.attached_drivers) == attached
-        and not lasting.attached_drivers.expected
+        and not incarnation.attached_drivers.expected
         and all(map(is_quiet, system.living()))
         and not any(process.loop.is_paused for process in system.cluster.named.values())
     )

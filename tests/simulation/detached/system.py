@@ -22,7 +22,7 @@ from callboard.runtime.testing.system import SimulatedSystem
 from callboard.runtime.testing.world import World
 
 from .driver import driver_system
-from .engine import DriverProcess, LastingSimulatedEngine, LastingSimulatedProcess
+from .engine import DetachedSimulatedEngine, DetachedSimulatedProcess, DriverProcess
 from .root import WRITE_MAX_S, SimulatedRoot
 
 __all__ = ["FIRST_DRIVER", "ROOT", "DetachedSystem", "Driver"]
@@ -30,7 +30,7 @@ __all__ = ["FIRST_DRIVER", "ROOT", "DetachedSystem", "Driver"]
 RETRY_S: Final = 0.1
 ROOT: Final = 0
 FIRST_DRIVER: Final = 101
-"""Faults name the root 0, hosts by their slots, and drivers from here on."""
+"""Faults name the root 0, hosts by slot, and drivers from this number on."""
 Main = Callable[["Driver"], Coroutine[Any, Any, None]]
 
 
@@ -48,7 +48,7 @@ class Driver:
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Its name, for people."""
         return self.process.name
 
     @property
@@ -59,7 +59,7 @@ class Driver:
 
     @property
     def is_attached(self) -> bool:
-        """Whether it lives and takes part."""
+        """Whether it is alive and attached."""
         return (
             not self.process.loop.is_dead
             and not self.has_left
@@ -69,7 +69,7 @@ class Driver:
 
 
 class DetachedSystem(SimulatedSystem):
-    """A system that outlives its drivers, from outside."""
+    """A detached system, as seen from outside."""
 
     def __init__(
         self,
@@ -84,48 +84,53 @@ class DetachedSystem(SimulatedSystem):
         self._environment = environment
         self._on_host = on_host
         self._ids = itertools.count(1)
-        self.lasting: Final = SimulatedRoot(settings, environment, network)
-        self.cluster: Final = LastingSimulatedEngine(
-            world, settings, network, root=self.lasting, environment=environment, on_host=on_host
+        self.root_process: Final = SimulatedRoot(settings, environment, network)
+        self.cluster: Final = DetachedSimulatedEngine(
+            world,
+            settings,
+            network,
+            root=self.root_process,
+            environment=environment,
+            on_host=on_host,
         )
-        self.lasting.engine = self.cluster
+        self.root_process.engine = self.cluster
         self.drivers: Final[list[Driver]] = []
         self.touched: Final[set[int]] = set()
-        """What a fault has hit; a process that is not among these has no reason to end."""
-        unused: Any = None  # Each driver has a `System` of its own.
+        """The slots and drivers that a fault has hit; other processes have no reason to end."""
+        unused: Any = None  # Each driver has its own `System`.
         super().__init__(unused, self.cluster)
 
     # --- the system ---------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Start the root, and wait until its hosts are up, whatever happens meanwhile."""
-        self.lasting.come()
+        """Start the root, and wait until its hosts are up."""
+        self.root_process.start()
         while not await self._root_call("ready"):  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(RETRY_S)
 
     async def down(self, timeout_s: float) -> None:
-        """As `callboard down` does it: actors in order, processes, and what is left."""
+        """Stop the system as `callboard down` does: actors in order, then all processes."""
         while not await self._root_call("stop", timeout_s):  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(RETRY_S)
-        lasting = self.lasting
-        lasting.end_for_good()
-        await asyncio.sleep(2.0 * WRITE_MAX_S)  # What it was writing is written.
-        left = Remembered.from_entries(lasting.ledger.entries)
+        root_process = self.root_process
+        root_process.end_for_good()
+        await asyncio.sleep(2.0 * WRITE_MAX_S)  # Its last writes are done by then.
+        left = Remembered.from_entries(root_process.ledger.entries)
         for name in left.processes:
             self.cluster.end_process(name)
-        lasting.ledger.entries.clear()
+        root_process.ledger.entries.clear()
 
     async def _root_call(self, name: str, *args: Any) -> bool:
         """Call the root; False when it is away."""
-        lasting = self.lasting
+        root_process = self.root_process
 
         async def perform() -> None:
-            if lasting.lasting is None:
-                raise TransportBroken("it has only just come back")
-            await getattr(lasting.lasting, name)(*args)
+            if root_process.incarnation is None:
+                raise TransportBroken("the root is starting")
+            await getattr(root_process.incarnation, name)(*args)
 
         try:
-            await self.network.call(lasting, perform)
+            await self.network.call(root_process, perform)
         except TransportBroken:
             return False
         return True
@@ -133,14 +138,16 @@ class DetachedSystem(SimulatedSystem):
     @property
     def root(self) -> Root:
         """The root supervisor of the newest incarnation."""
-        control = None if self.lasting.lasting is None else self.lasting.lasting.control
+        control = (
+            None if self.root_process.incarnation is None else self.root_process.incarnation.control
+        )
         assert control is not None, "the root is away"
         return control.root
 
     def is_up(self) -> bool:
-        """Whether the root is there and all its hosts are up."""
-        lasting = self.lasting.lasting
-        if lasting is None or lasting.attached_drivers is None:
+        """Whether the root and all its hosts are up."""
+        incarnation = self.root_process.incarnation
+        if incarnation is None or incarnation.attached_drivers is None:
             return False
         return all(slot.is_up for slot in self.root.table.slots.values())
 
@@ -159,7 +166,7 @@ class DetachedSystem(SimulatedSystem):
         environment: Environment | None = None,
         open_journal: JournalOpener = no_journal,
     ) -> Driver:
-        """Start a driver that attaches, does its work, and leaves."""
+        """Start a driver that attaches, runs `main`, and leaves."""
         world = self.world
         draw = world.random.random
         number = FIRST_DRIVER + len(self.drivers)
@@ -174,18 +181,18 @@ class DetachedSystem(SimulatedSystem):
         if environment is None:
             environment = replace(self._environment, new_id=lambda: f"{next(self._ids):08x}")
         system = driver_system(
-            settings, environment, open_journal, self.lasting, process, self._on_host
+            settings, environment, open_journal, self.root_process, process, self._on_host
         )
         driver = Driver(number, process, system)
         self.drivers.append(driver)
 
         def come() -> None:
-            driver.task = loop.create_task(self._live(driver, main))
+            driver.task = loop.create_task(self._run_driver(driver, main))
 
         world.on(loop, world.now_s, come)
         return driver
 
-    async def _live(self, driver: Driver, main: Main) -> None:
+    async def _run_driver(self, driver: Driver, main: Main) -> None:
         system = driver.system
         try:
             await system.open()
@@ -194,13 +201,13 @@ class DetachedSystem(SimulatedSystem):
             if system.failure is None:
                 raise
         except HostLost:
-            if not (self.lasting.is_over or driver.was_suspended):
+            if not (self.root_process.is_over or driver.was_suspended):
                 raise
         finally:
             driver.has_left = True
             await system.close(self._settings.stop_timeout_s)
 
-    def process(self, slot: int) -> LastingSimulatedProcess:
+    def process(self, slot: int) -> DetachedSimulatedProcess:
         """The living process of a slot (from 1); raises `UsageError`."""
         return self.cluster.named[super().process(slot).name]
 
@@ -211,20 +218,20 @@ class DetachedSystem(SimulatedSystem):
         for driver in self.drivers:
             if driver.number == number and driver.is_attached:
                 return driver
-        raise UsageError(f"there is no driver {number}.", advice="It may have left.")
+        raise UsageError(f"driver {number} is not attached.", advice="It may have left.")
 
     def loop(self, slot: int) -> SimulatedLoop:
         """The event loop of the root (0), of a slot's process, or of a driver (from 101)."""
         if slot == ROOT:
-            return self.lasting.loop
+            return self.root_process.loop
         if slot >= FIRST_DRIVER:
             return self.driver(slot).process.loop
         return self.process(slot).loop
 
     def crash(self, slot: int) -> None:
-        """The root, a slot's process, or a driver dies at once, without any goodbye."""
+        """Kill the root, a slot's process, or a driver at once, without notice."""
         if slot == ROOT:
-            self.lasting.crash()
+            self.root_process.crash()
         elif slot >= FIRST_DRIVER:
             process = self.driver(slot).process
             self.world.trace.note(self.world.now_s, f"{process.name} is killed")
@@ -233,7 +240,7 @@ class DetachedSystem(SimulatedSystem):
             super().crash(slot)
 
     def suspend(self, number: int, seconds: float) -> None:
-        """A driver does nothing for so long, not even in its threads."""
+        """Suspend a driver with all its threads for some seconds."""
         driver = self.driver(number)
         driver.was_suspended = True
         driver.process.suspended_until_s = self.world.now_s + seconds

@@ -1,4 +1,4 @@
-"""The directory: names and offers as one host knows them."""
+"""The directory: a host's copy of all names and offers."""
 
 from collections import Counter
 from typing import Any, cast
@@ -29,7 +29,7 @@ def test_names_and_offers_are_found() -> None:
     assert list(directory().offers("other")) == []
 
 
-def test_size_of_an_offer_is_told_and_one_unless_told() -> None:
+def test_size_of_an_offer_is_one_unless_it_is_given() -> None:
     assert (directory().size_of(A), directory().size_of(B)) == (4, 1)
 
 
@@ -50,7 +50,7 @@ def test_newer_copy_replaces_all_of_the_older_one() -> None:
     )
 
 
-def test_copy_does_not_change_with_what_it_was_made_from() -> None:
+def test_copy_does_not_change_with_its_source() -> None:
     names = {"one": A}
     made = Directory(cast("Any", None), lambda: None)
     made.replace(1, names, {}, {})
@@ -64,7 +64,7 @@ def test_route_takes_every_offer_in_turn() -> None:
     assert taken == {A: 3, B: 3, C: 3}
 
 
-def test_route_of_what_nobody_offers_is_an_error_that_says_it_did_not_run() -> None:
+def test_route_without_an_offer_is_an_error_that_never_ran() -> None:
     for made in (Directory(cast("Any", None), lambda: None), directory()):
         made.replace(4, {}, {Job.contract_name: []}, {})
         error = made.route(Job())

@@ -1,4 +1,4 @@
-"""Routing: in turn, to the least loaded, and by a key that stays where it is."""
+"""Routing: in turn, to the least loaded offer, and by key."""
 
 from collections import Counter
 from typing import Any, cast
@@ -39,7 +39,7 @@ def test_wrong_field_is_refused(field: str) -> None:
 
 
 @pytest.mark.parametrize("key", [None, 1.5, (1, 2)])
-def test_what_cannot_be_a_key_is_an_error_of_the_message(key: Any) -> None:
+def test_a_wrong_key_is_an_error_of_the_message(key: Any) -> None:
     with pytest.raises(InvalidMessage, match="user"):
         ConsistentHash(places(2), "user").choose(Job(user=key))
 
@@ -63,7 +63,7 @@ def test_least_loaded_takes_idle_ones_in_turn() -> None:
 
 
 @pytest.mark.parametrize("count", [2, 3, 8])
-def test_least_loaded_takes_the_one_with_the_most_room(count: int) -> None:
+def test_least_loaded_takes_the_offer_with_the_most_room(count: int) -> None:
     rows = loads(count)
     for row in rows:
         row.outstanding = 5

@@ -1,4 +1,4 @@
-"""What routing by load is worth when agents are not equally fast: the figure in docs/keyed.md."""
+"""The gain of routing by load when agents are not equally fast: the figure in docs/keyed.md."""
 
 import asyncio
 from pathlib import Path

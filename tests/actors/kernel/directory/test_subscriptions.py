@@ -1,4 +1,4 @@
-"""Subscriptions: who offers a contract, who has a name, told at once and after each change."""
+"""Subscriptions: notices of offers and of names, at once and after each change."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,9 +14,18 @@ from callboard.messages.core.ref import Ref
 from callboard.runtime.api.start import start
 from callboard.runtime.api.system import System
 
-from ..monitors.fixture_actors import AttachedDriver, Block, Crash, Deaf, Do, Listener, Tell, Told
+from ..monitors.fixture_actors import (
+    Block,
+    Crash,
+    Deaf,
+    Do,
+    GetNotices,
+    Listener,
+    Participant,
+    Received,
+)
 
-TELL = Tell.contract_name
+GET_NOTICES = GetNotices.contract_name
 
 
 @pytest_asyncio.fixture
@@ -25,9 +34,9 @@ async def system() -> AsyncIterator[System]:
         yield running
 
 
-async def told(ref: Ref[Any], count: int) -> Told:
+async def received_by(ref: Ref[Any], count: int) -> Received:
     async with asyncio.timeout(10.0):
-        answer: Told = await ref.ask(Tell(count=count))
+        answer: Received = await ref.ask(GetNotices(count=count))
     return answer
 
 
@@ -37,116 +46,116 @@ async def test_a_subscriber_without_a_handler_is_refused(system: System) -> None
         await deaf.ask(Do(what="subscribe"))
 
 
-async def test_what_is_no_contract_is_refused(system: System) -> None:
-    attached_driver = await system.spawn(AttachedDriver)
-    with pytest.raises(CallboardError, match="'' is no contract"):
-        await attached_driver.ask(Do(what="subscribe"))
+async def test_a_subject_that_is_not_a_contract_is_refused(system: System) -> None:
+    participant = await system.spawn(Participant)
+    with pytest.raises(CallboardError, match="'' is not a contract"):
+        await participant.ask(Do(what="subscribe"))
 
 
 async def test_more_subscriptions_than_the_limit_are_refused(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "SUBSCRIPTIONS_MAX", 1)
-    attached_driver = await system.spawn(AttachedDriver)
-    await attached_driver.ask(Do(what="subscribe", text="a", times=2))
+    participant = await system.spawn(Participant)
+    await participant.ask(Do(what="subscribe", text="a", times=2))
     with pytest.raises(CallboardError, match="has 1 subscriptions"):
-        await attached_driver.ask(Do(what="subscribe", text="b"))
+        await participant.ask(Do(what="subscribe", text="b"))
 
 
-async def test_nobody_offers_and_that_is_told_too(system: System) -> None:
+async def test_no_offer_gives_a_notice_too(system: System) -> None:
     listener = await system.spawn(Listener, host=1)
     await listener.ask(Do(what="subscribe", text="nobody.offers"))
-    [offers] = (await told(listener, 1)).offers
+    [offers] = (await received_by(listener, 1)).offers
     assert (offers.contract, offers.refs) == ("nobody.offers", ())
 
 
 @pytest.mark.parametrize("host", [1, 2])
 async def test_offers_come_and_go(system: System, host: int) -> None:
     listener = await system.spawn(Listener, host=host)
-    await listener.ask(Do(what="subscribe", text=TELL))
-    await told(listener, 1)
-    first = await system.spawn(AttachedDriver, host=1, offer=True)
-    await told(listener, 2)
-    second = await system.spawn(AttachedDriver, host=2, offer=True)
-    await told(listener, 3)
+    await listener.ask(Do(what="subscribe", text=GET_NOTICES))
+    await received_by(listener, 1)
+    first = await system.spawn(Participant, host=1, offer=True)
+    await received_by(listener, 2)
+    second = await system.spawn(Participant, host=2, offer=True)
+    await received_by(listener, 3)
     await system.stop(first)
-    answer = await told(listener, 4)
+    answer = await received_by(listener, 4)
     assert [offers.refs for offers in answer.offers] == [(), (first,), (first, second), (second,)]
     versions = [offers.version for offers in answer.offers]
     assert versions == sorted(set(versions))
 
 
-async def test_a_change_of_something_else_is_not_told(system: System) -> None:
+async def test_a_change_of_something_else_gives_no_notice(system: System) -> None:
     listener = await system.spawn(Listener, host=1)
-    await listener.ask(Do(what="subscribe", text=TELL))
-    await told(listener, 1)
-    await system.spawn(AttachedDriver, host=1, name="somebody")
+    await listener.ask(Do(what="subscribe", text=GET_NOTICES))
+    await received_by(listener, 1)
+    await system.spawn(Participant, host=1, name="somebody")
     await system.spawn(Deaf, host=1, offer=True)
     await system.view(actors_max=0)
-    assert len((await told(listener, 1)).offers) == 1
+    assert len((await received_by(listener, 1)).offers) == 1
 
 
-async def test_a_slow_subscriber_sees_the_newest_only(
+async def test_a_slow_subscriber_gets_only_the_newest(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = asyncio.Event()
-    monkeypatch.setattr(AttachedDriver, "gate", gate)
-    attached_driver = await system.spawn(AttachedDriver, host=1)
-    await attached_driver.ask(Do(what="subscribe", text=TELL))
-    await told(attached_driver, 1)
-    blocked = attached_driver.ask(Block())
-    offering = [await system.spawn(AttachedDriver, host=1, offer=True) for _ in range(5)]
+    monkeypatch.setattr(Participant, "gate", gate)
+    participant = await system.spawn(Participant, host=1)
+    await participant.ask(Do(what="subscribe", text=GET_NOTICES))
+    await received_by(participant, 1)
+    blocked = participant.ask(Block())
+    offering = [await system.spawn(Participant, host=1, offer=True) for _ in range(5)]
     await system.view(actors_max=0)
     gate.set()
     await blocked
-    offers = (await told(attached_driver, 2)).offers
+    offers = (await received_by(participant, 2)).offers
     assert [len(change.refs) for change in offers] == [0, 5]
     assert offers[-1].refs == tuple(offering)
 
 
-async def test_no_change_is_told_after_unsubscribe(system: System) -> None:
+async def test_no_notice_comes_after_unsubscribe(system: System) -> None:
     listener = await system.spawn(Listener, host=1)
-    await listener.ask(Do(what="subscribe", text=TELL))
-    await told(listener, 1)
-    await listener.ask(Do(what="unsubscribe", text=TELL))
-    await listener.ask(Do(what="unsubscribe", text=TELL))
-    await system.spawn(AttachedDriver, host=1, offer=True)
+    await listener.ask(Do(what="subscribe", text=GET_NOTICES))
+    await received_by(listener, 1)
+    await listener.ask(Do(what="unsubscribe", text=GET_NOTICES))
+    await listener.ask(Do(what="unsubscribe", text=GET_NOTICES))
+    await system.spawn(Participant, host=1, offer=True)
     await system.view(actors_max=0)
-    assert len((await told(listener, 1)).offers) == 1
+    assert len((await received_by(listener, 1)).offers) == 1
 
 
 async def test_a_restart_ends_the_subscription(system: System) -> None:
     listener = await system.spawn(Listener, host=1)
-    await listener.ask(Do(what="subscribe", text=TELL))
-    await told(listener, 1)
+    await listener.ask(Do(what="subscribe", text=GET_NOTICES))
+    await received_by(listener, 1)
     listener.tell(Crash())
-    assert (await told(listener, 0)).offers == ()
-    await system.spawn(AttachedDriver, host=1, offer=True)
+    assert (await received_by(listener, 0)).offers == ()
+    await system.spawn(Participant, host=1, offer=True)
     await system.view(actors_max=0)
-    assert (await told(listener, 0)).offers == ()
+    assert (await received_by(listener, 0)).offers == ()
 
 
-async def test_a_name_is_taken_and_given_back(system: System) -> None:
+async def test_notices_follow_the_owner_of_a_name(system: System) -> None:
     listener = await system.spawn(Listener, host=2)
     await listener.ask(Do(what="subscribe name", text="somebody"))
-    await told(listener, 1)
-    named = await system.spawn(AttachedDriver, host=1, name="somebody")
-    await told(listener, 2)
+    await received_by(listener, 1)
+    named = await system.spawn(Participant, host=1, name="somebody")
+    await received_by(listener, 2)
     await system.stop(named)
-    answer = await told(listener, 3)
+    answer = await received_by(listener, 3)
     assert [change.ref for change in answer.names] == [None, named, None]
     await listener.ask(Do(what="unsubscribe name", text="somebody"))
-    await system.spawn(AttachedDriver, host=1, name="somebody")
+    await system.spawn(Participant, host=1, name="somebody")
     await system.view(actors_max=0)
-    assert len((await told(listener, 3)).names) == 3
+    assert len((await received_by(listener, 3)).names) == 3
 
 
 async def test_a_driver_iterates_over_changes() -> None:
     seen: list[Offers] = []
     async with start(engine="inline", hosts=1, name="iterated") as system:
-        changes = system.offers(Tell)
+        changes = system.offers(GetNotices)
         seen.append(await anext(changes))
-        attached_driver = await system.spawn(AttachedDriver, offer=True)
+        participant = await system.spawn(Participant, offer=True)
         seen.append(await anext(changes))
 
         async def rest() -> None:
@@ -155,13 +164,13 @@ async def test_a_driver_iterates_over_changes() -> None:
         going_on = asyncio.ensure_future(rest())
         await system.view(actors_max=0)
     await asyncio.wait_for(going_on, 5.0)  # It ends with the system.
-    assert [offers.refs for offers in seen[:2]] == [(), (attached_driver,)]
+    assert [offers.refs for offers in seen[:2]] == [(), (participant,)]
 
 
-async def test_an_iteration_that_is_left_listens_no_more(system: System) -> None:
-    changes = system.offers(Tell)
+async def test_a_closed_iteration_ends_its_subscription(system: System) -> None:
+    changes = system.offers(GetNotices)
     await anext(changes)
     await changes.aclose()  # type: ignore[attr-defined] # it is a generator
-    await system.spawn(AttachedDriver, offer=True)
+    await system.spawn(Participant, offer=True)
     with pytest.raises(StopAsyncIteration):
         await anext(changes)

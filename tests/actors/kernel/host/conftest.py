@@ -1,4 +1,4 @@
-"""One host without an engine, for what needs none."""
+"""One host without an engine, for tests that need none."""
 
 import random
 from collections.abc import AsyncIterator, Callable
@@ -12,15 +12,15 @@ from callboard.actors.kernel.host.host import Host
 from callboard.messages.control.spec import SupervisorSpec
 from callboard.messages.core.ref import Address, Ref
 from callboard.messages.ports import ChildRunner, SupervisorPort
-from callboard.runtime.engines.inline import InlineBlobs
+from callboard.runtime.engines.inline import InlineLargeValues
 from callboard.runtime.hosting.wiring import CloudPickler, HostClock
 from callboard.supervisors.supervisor import Supervisor
 
 Spawn = Callable[..., Any]
 
 
-def alone(*extensions: MakeExtension) -> Host:
-    """Host 1, alone in the world."""
+def make_host(*extensions: MakeExtension) -> Host:
+    """Host 1, the only one."""
     made: list[Host] = []
 
     def bind(address: Address) -> Ref[Any]:
@@ -34,7 +34,7 @@ def alone(*extensions: MakeExtension) -> Host:
         epoch=1,
         name="alone",
         make_supervisor=supervisor,
-        blobs=InlineBlobs(),
+        large_values=InlineLargeValues(),
         pickler=CloudPickler(bind),
         extensions=extensions,
     )
@@ -44,15 +44,15 @@ def alone(*extensions: MakeExtension) -> Host:
 
 @pytest_asyncio.fixture
 async def host() -> AsyncIterator[Host]:
-    """Host 1, alone in the world."""
-    host = alone()
+    """Host 1, the only one."""
+    host = make_host()
     yield host
     await host.close()
 
 
 @pytest_asyncio.fixture
 async def spawn(host: Host) -> Spawn:
-    """Start a top-level actor and give its reference."""
+    """Start a top-level actor; returns its reference."""
 
     async def started(actor: Any, *args: Any, **options: Any) -> Ref[Any]:
         cell = await host.spawn(Recipe(actor, args), None, **options)

@@ -1,4 +1,4 @@
-"""What a role adds to a host: handlers in cell 0, shipped starts, and cells of its own kind."""
+"""The extensions of a host: handlers in cell 0, startables, and cells of their own kind."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from callboard.messages.core.contract import Contract, Request
 from callboard.messages.core.errors import SpecError, UsageError
 from callboard.messages.core.ref import Address
 
-from .conftest import alone
+from .conftest import make_host
 
 HERE = Address(1, CONTROL_CELL)
 
@@ -25,7 +25,7 @@ class Counted(Contract, name="tests.extension.counted"):
 
 
 class Count(Request[Counted], name="tests.extension.count"):
-    """How often it was asked."""
+    """Asks for the number of these requests."""
 
 
 class Counter(Extension):
@@ -46,18 +46,18 @@ class Counter(Extension):
 
 
 class Other(Extension):
-    """Wants to count too."""
+    """Handles a contract that `Counter` handles too."""
 
     @handler
     async def also(self, request: Count) -> Counted:
         return Counted(count=0)
 
 
-class Looker(Extension):
-    """Wants what the kernel answers itself."""
+class Viewer(Extension):
+    """Handles a contract of the kernel's own control actor."""
 
     @handler
-    async def look(self, request: QueryHost) -> Any:
+    async def view(self, request: QueryHost) -> Any:
         return None
 
 
@@ -80,7 +80,7 @@ class CountsRecipe(Recipe):
 
 
 async def test_an_extension_answers_in_cell_0_of_its_own_host_and_ends_with_that() -> None:
-    hosts = [alone(Counter), alone(Counter)]
+    hosts = [make_host(Counter), make_host(Counter)]
     for expected in (1, 2):
         assert await hosts[0].ask(HERE, Count()) == Counted(count=expected)
     assert await hosts[1].ask(HERE, Count()) == Counted(count=1)
@@ -92,7 +92,7 @@ async def test_an_extension_answers_in_cell_0_of_its_own_host_and_ends_with_that
 
 
 async def test_another_control_actor_keeps_the_extensions() -> None:
-    host = alone(Counter)
+    host = make_host(Counter)
     host.run_control(Recipe(Actor))
     assert await host.ask(HERE, Count()) == Counted(count=1)
     with pytest.raises(SpecError, match=r"Counts\.count and counted both handle Count"):
@@ -100,7 +100,7 @@ async def test_another_control_actor_keeps_the_extensions() -> None:
     await host.close()
 
 
-async def test_a_host_without_an_extension_says_so(host: Host) -> None:
+async def test_a_missing_extension_is_an_error(host: Host) -> None:
     with pytest.raises(UsageError, match="no Counter"):
         host.extension(Counter)
 
@@ -109,15 +109,15 @@ async def test_a_host_without_an_extension_says_so(host: Host) -> None:
     ("extensions", "message"),
     [
         ((Counter, lambda _: Other()), "also and counted both handle Count"),
-        ((lambda _: Looker(),), r"ControlActor\.look and look both handle QueryHost"),
+        ((lambda _: Viewer(),), r"ControlActor\.query and view both handle QueryHost"),
     ],
 )
 async def test_two_handlers_of_one_contract_are_refused(extensions: Any, message: str) -> None:
     with pytest.raises(SpecError, match=message):
-        alone(*extensions)
+        make_host(*extensions)
 
 
-async def test_what_is_shipped_begins_itself_in_a_cell_of_its_own_kind(host: Host) -> None:
+async def test_a_startable_begins_in_a_cell_of_its_own_kind(host: Host) -> None:
     entries = host.pickler.dumps([RecipeStart(CountsRecipe(Counts, name="counts"))])
     assert (await host.ask(HERE, StartActors(entries=entries, cells=(7,)))).failures == {}
     assert type(host.cells[7]) is CountsCell

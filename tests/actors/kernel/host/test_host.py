@@ -1,4 +1,4 @@
-"""One host alone: fairness, what stays behind, and the watchdog."""
+"""One host alone: handlers, stops, cleanup, and the watchdog."""
 
 import asyncio
 import threading
@@ -43,7 +43,7 @@ class Stall(Contract, name="host.stall"):
 
 
 class Both(Actor):
-    """Two at once, and any error is its end."""
+    """Handles two messages at once, and restarts on any error."""
 
     concurrency: ClassVar[int] = 2
 
@@ -64,7 +64,7 @@ class Both(Actor):
 
 
 class Swallower(Agent):
-    """Does not let itself be cancelled, once."""
+    """Swallows its first cancellation."""
 
     @handler
     async def wait(self, request: Wait) -> Number:
@@ -99,7 +99,7 @@ class Timeouts(Agent):
         return Number(n=-1)
 
 
-class Unborn(Actor):
+class FailsToStart(Actor):
     def __init__(self) -> None:
         raise ValueError("unborn")
 
@@ -113,7 +113,7 @@ class Leaver(Actor):
         self._stopped.append(self._number)
 
 
-class Born(Actor):
+class Starts(Actor):
     on_error: ClassVar[OnError] = OnError.RESUME
 
 
@@ -127,7 +127,7 @@ async def test_crash_cancels_the_actors_other_handlers(host: Host, spawn: Any) -
     assert (await ref.ask(Ping(n=1))).n == 1
 
 
-async def test_handler_that_swallows_its_cancellation_harms_nobody_after_it(
+async def test_handler_that_swallows_its_cancellation_harms_no_later_one(
     host: Host, spawn: Any
 ) -> None:
     ref = await spawn(Swallower)
@@ -144,29 +144,29 @@ async def test_asyncios_own_timeouts_and_groups_work_in_handlers(host: Host, spa
     assert (await ref.ask(Ping(n=2))).n == 2
 
 
-async def test_nothing_stays_behind_of_actors_that_did_not_start(host: Host, spawn: Any) -> None:
+async def test_nothing_remains_of_actors_that_did_not_start(host: Host, spawn: Any) -> None:
     cells = len(host.cells)
     for _ in range(3):
         with pytest.raises(ActorStartFailed):
-            await spawn(Unborn)
+            await spawn(FailsToStart)
     with pytest.raises(ActorStartFailed):
-        await host.spawn(PoolRecipe(Unborn, (), None, "pool", 3), None)
+        await host.spawn(PoolRecipe(FailsToStart, (), None, "pool", 3), None)
     assert len(host.cells) == cells
     assert host.termination.start_failures == {}
 
 
-async def test_nothing_stays_behind_of_actors_that_are_refused(host: Host) -> None:
-    await host.spawn(Recipe(Born, (), None, "one"), None)
+async def test_nothing_remains_of_actors_that_are_refused(host: Host) -> None:
+    await host.spawn(Recipe(Starts, (), None, "one"), None)
     cells = len(host.cells)
     with pytest.raises(NameTaken):
-        await host.spawn(Recipe(Born, (), None, "one"), None)
+        await host.spawn(Recipe(Starts, (), None, "one"), None)
     await host.spawner.stop_all()
     with pytest.raises(ActorStopped):
-        await host.spawn(Recipe(Born, (), None, "two"), None)
+        await host.spawn(Recipe(Starts, (), None, "two"), None)
     assert len(host.cells) == cells - 1
 
 
-async def test_nothing_stays_behind_of_asks(host: Host, spawn: Any) -> None:
+async def test_nothing_remains_of_asks(host: Host, spawn: Any) -> None:
     ref = await spawn(Both)
     await asyncio.gather(*(ref.ask(Ping(n=n)) for n in range(1_000)))
     asks = [ref.ask(Wait(), timeout_s=0.01) for _ in range(100)]
@@ -187,7 +187,7 @@ async def test_stop_order_is_reverse_of_start(host: Host, spawn: Any) -> None:
     assert stopped == [4, 3, 2, 1, 0]
 
 
-async def test_handler_that_outlasts_the_stop_timeout_is_ended(host: Host, spawn: Any) -> None:
+async def test_handler_that_outlasts_the_stop_timeout_is_killed(host: Host, spawn: Any) -> None:
     ref = await spawn(Both, stop_timeout=StopTimeout(0.05))
     waiting = ref.ask(Wait())
     assert (await ref.ask(Ping(n=1))).n == 1

@@ -1,4 +1,4 @@
-"""Instruments: counts that never go back, gauges of what is there, and few labels."""
+"""Instruments: counts that never decrease, gauges of present sources, and few labels."""
 
 from callboard.actors.kernel.inspection.metric_sources import (
     LABELS_MAX,
@@ -13,7 +13,7 @@ LAG = Name("lag")
 
 
 class Part:
-    """Something that counts."""
+    """A part that counts."""
 
     def __init__(self, count: float = 0.0, lag: float = 0.0) -> None:
         self.count, self.lag = count, lag
@@ -24,14 +24,14 @@ class Part:
         return Reading({EVENTS: self.count}, {LAG: self.lag})
 
 
-def test_counts_are_added_up_and_of_gauges_the_largest_is_told() -> None:
+def test_counts_are_added_up_and_the_largest_gauge_counts() -> None:
     instruments = Instruments()
     for part in (Part(2, 7), Part(3, 5)):
         instruments.add(part.read)
     assert instruments.read() == Reading({EVENTS: 5}, {LAG: 7})
 
 
-def test_what_has_ended_stays_counted_and_has_no_gauge() -> None:
+def test_a_removed_source_stays_counted_and_has_no_gauge() -> None:
     instruments, part = Instruments(), Part(2, 7)
     end = instruments.add(part.read)
     part.count = 4
@@ -43,10 +43,10 @@ def test_what_has_ended_stays_counted_and_has_no_gauge() -> None:
     assert instruments.read().counts == {EVENTS: 5}
 
 
-def test_what_an_actor_has_added_ends_with_its_incarnation() -> None:
+def test_sources_of_an_actor_end_with_its_incarnation() -> None:
     instruments, part, other = Instruments(), Part(2), Part(10)
-    instruments.add_of(7, part.read)
-    instruments.add_of(8, other.read)
+    instruments.add_for(7, part.read)
+    instruments.add_for(8, other.read)
     instruments.drop(7)
     instruments.drop(7)
     assert part.reads == 1
@@ -54,7 +54,7 @@ def test_what_an_actor_has_added_ends_with_its_incarnation() -> None:
     assert (part.reads, other.reads) == (1, 1)
 
 
-def test_labels_beyond_the_bound_are_told_together() -> None:
+def test_labels_beyond_the_bound_are_summed_up() -> None:
     instruments = Instruments()
     names = [Name("lag", f"p{number}") for number in range(LABELS_MAX + 2)]
     counts = {Name("events", name.label): 1.0 for name in names}

@@ -1,4 +1,4 @@
-"""What becomes of waiting messages when their actor restarts: kept, dropped, or dead letters."""
+"""The mailbox policy: at a restart, waiting messages are kept, dropped, or dead letters."""
 
 import asyncio
 from typing import Any, ClassVar
@@ -31,7 +31,7 @@ def test_wrong_policy_is_refused_when_the_class_is_read(value: Any) -> None:
         behaviour_of(wrong)
 
 
-async def test_dropped_asks_fail_without_having_run_and_tells_are_counted(
+async def test_dropped_asks_fail_and_never_ran_and_tells_are_counted(
     host: Host, spawn: Any
 ) -> None:
     diary, dead_letters = Diary(), dead_letters_of(host)
@@ -41,12 +41,12 @@ async def test_dropped_asks_fail_without_having_run_and_tells_are_counted(
         await ask
     assert caught.value.may_have_run is False
     assert await ref.ask(Get(what="after")) == Text(text="after")
-    assert (diary.events, diary.lives) == (["after"], 2)
+    assert (diary.events, diary.incarnations) == (["after"], 2)
     assert host.dead_letters.counts["dropped_at_restart"] == 2
     assert [letter.reason for letter in dead_letters] == ["handler_failed"]
 
 
-async def test_buried_tells_are_dead_letters_and_asks_fail(host: Host, spawn: Any) -> None:
+async def test_tells_become_dead_letters_and_asks_fail(host: Host, spawn: Any) -> None:
     diary, dead_letters = Diary(), dead_letters_of(host)
     ref = await spawn(Burying, diary)
     (ask,) = await crash_with_waiting(ref, diary, Do(what="a"), Get(what="b"))
@@ -63,7 +63,7 @@ async def test_kept_messages_are_handled_in_order_by_the_next_incarnation(spawn:
     (ask,) = await crash_with_waiting(ref, diary, Do(what="a"), Get(what="b"), Do(what="c"))
     assert await ask == Text(text="b")
     await ref.ask(Get(what="d"))
-    assert (diary.events, diary.lives) == (["a", "b", "c", "d"], 2)
+    assert (diary.events, diary.incarnations) == (["a", "b", "c", "d"], 2)
 
 
 async def test_kept_messages_of_an_actor_that_is_not_restarted_are_refused(
@@ -97,7 +97,7 @@ class Slow(Crashing):
         await self._diary.gate.wait()
 
 
-async def test_sibling_restarted_with_its_group_keeps_what_comes_while_it_stops(
+async def test_sibling_restarted_with_its_group_keeps_messages_that_come_while_it_stops(
     host: Host,
 ) -> None:
     diary, other = Diary(), Diary()
@@ -110,4 +110,4 @@ async def test_sibling_restarted_with_its_group_keeps_what_comes_while_it_stops(
     sibling.tell(Do(what="too"))
     other.gate.set()
     assert await ask == Text(text="meanwhile")
-    assert other.lives == 2
+    assert other.incarnations == 2

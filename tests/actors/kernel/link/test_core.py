@@ -1,4 +1,4 @@
-"""The link's core: over any transport, every frame is handed on once and in order."""
+"""The link's core: over any transport, every frame is delivered once and in order."""
 
 from typing import Any, Final, NamedTuple
 
@@ -17,14 +17,14 @@ LIMITS: Final = Limits(link_credit=12, reorder_frames_max=6)
 
 
 class Packet(NamedTuple):
-    """A frame under way: what its sender said when it was (last) sent, and what is in it."""
+    """A frame under way: its header when it was last sent, and its content."""
 
     header: FrameHeader
     content: tuple[int, ...]
 
 
 class End:
-    """One side of a link: its core, what it has sent, and what it was handed."""
+    """One side of a link: its core, the sent frames, and the delivered ones."""
 
     def __init__(self, slot: int) -> None:
         self.slot = slot
@@ -52,13 +52,13 @@ class End:
         return [Packet(self.header(number), content) for number, content in kept]
 
     def take(self, packet: Packet) -> None:
-        self.core.heard(packet.header)
+        self.core.read_header(packet.header)
         if packet.header.sequence:
-            self.handed += self.core.arrived(packet.header.sequence, packet.content)
+            self.handed += self.core.receive(packet.header.sequence, packet.content)
 
     @property
     def waiting(self) -> int:
-        """Envelopes handed on here that are in no mailbox yet."""
+        """Delivered envelopes that are in no mailbox yet."""
         return sum(len(content) for content in self.handed) - self.in_mailboxes
 
     def admit(self, count: int) -> None:
@@ -124,7 +124,7 @@ class LinkModel(RuleBasedStateMachine):
         end.release(min(count, end.core.held))
 
     @invariant()
-    def handed_on_once_and_in_order(self) -> None:
+    def frames_are_delivered_once_and_in_order(self) -> None:
         for end, other in (self.ends, self.ends[::-1]):
             assert end.handed == other.sent[: len(end.handed)]
             assert end.core.received == len(end.handed)
@@ -176,9 +176,9 @@ def core() -> LinkCore[Any]:
 def test_frames_are_numbered_from_one_and_kept_until_acknowledged() -> None:
     link = core()
     assert [link.number(name) for name in "abc"] == [1, 2, 3]
-    link.heard(header(received=2))
+    link.read_header(header(received=2))
     assert link.unacknowledged == {3: "c"}
-    link.heard(header(received=1))
+    link.read_header(header(received=1))
     assert link.unacknowledged == {3: "c"}, "an acknowledgement that was overtaken says nothing"
 
 
@@ -186,7 +186,7 @@ def test_acknowledgement_of_a_frame_never_sent_is_a_frame_error_that_changes_not
     link = core()
     link.number("a")
     with pytest.raises(FrameError, match="acknowledges frame 2"):
-        link.heard(header(received=2, granted=10**6))
+        link.read_header(header(received=2, granted=10**6))
     assert link.unacknowledged == {1: "a"}
     assert link.credit == LIMITS.link_credit
 
@@ -195,11 +195,11 @@ def test_grant_is_a_running_total_so_repeats_and_losses_do_no_harm() -> None:
     link = core()
     link.sent = 10
     for granted in (20, 15, 20):
-        link.heard(header(granted=granted))
+        link.read_header(header(granted=granted))
     assert link.credit == 10
 
 
-def test_who_is_held_takes_nothing_from_the_others_until_a_whole_credit_is_held() -> None:
+def test_held_envelopes_cost_others_nothing_until_a_whole_credit_is_held() -> None:
     link, credit = core(), LIMITS.link_credit
     link.held = credit
     assert link.grant() == 2 * credit
@@ -211,18 +211,18 @@ def test_who_is_held_takes_nothing_from_the_others_until_a_whole_credit_is_held(
 
 def test_gap_is_filled_and_everything_behind_it_follows() -> None:
     link = core()
-    assert list(link.arrived(3, "c")) == []
-    assert list(link.arrived(2, "b")) == []
-    assert list(link.arrived(1, "a")) == ["a", "b", "c"]
+    assert list(link.receive(3, "c")) == []
+    assert list(link.receive(2, "b")) == []
+    assert list(link.receive(1, "a")) == ["a", "b", "c"]
     assert link.received == 3
 
 
 @pytest.mark.parametrize("repeated", [1, 3])
-def test_repeat_is_counted_and_not_handed_on(repeated: int) -> None:
+def test_repeat_is_counted_and_not_delivered(repeated: int) -> None:
     link = core()
-    list(link.arrived(1, "a"))
-    list(link.arrived(3, "c"))
-    assert list(link.arrived(repeated, "again")) == []
+    list(link.receive(1, "a"))
+    list(link.receive(3, "c"))
+    assert list(link.receive(repeated, "again")) == []
     assert link.duplicates == 1
 
 
@@ -230,17 +230,17 @@ def test_frame_too_far_ahead_is_a_frame_error_and_the_missing_one_still_finds_ro
     link = core()
     last = LIMITS.reorder_frames_max
     for sequence in range(2, last + 1):
-        assert list(link.arrived(sequence, str(sequence))) == []
+        assert list(link.receive(sequence, str(sequence))) == []
     for sequence in (last + 1, 10**12):
-        with pytest.raises(FrameError, match="ahead of what arrived"):
-            link.arrived(sequence, "too far")
+        with pytest.raises(FrameError, match="ahead of the last one in order"):
+            link.receive(sequence, "too far")
     link.validate_state()
-    assert list(link.arrived(1, "1")) == [str(number) for number in range(1, last + 1)]
-    assert list(link.arrived(last + 1, "next")) == ["next"]
+    assert list(link.receive(1, "1")) == [str(number) for number in range(1, last + 1)]
+    assert list(link.receive(last + 1, "next")) == ["next"]
 
 
-def test_order_holds_also_when_the_caller_does_not_consume_what_it_was_given() -> None:
+def test_order_holds_also_when_the_caller_does_not_consume_the_frames() -> None:
     link = core()
-    link.arrived(2, "b")
-    link.arrived(1, "a")
-    assert list(link.arrived(3, "c")) == ["c"]
+    link.receive(2, "b")
+    link.receive(1, "a")
+    assert list(link.receive(3, "c")) == ["c"]

@@ -1,4 +1,4 @@
-"""Flow control: a full mailbox holds up its own flow key, whose messages keep their order."""
+"""Flow control: a full mailbox delays only its own flow key, whose messages keep their order."""
 
 from typing import Any
 
@@ -19,12 +19,12 @@ KEYS = ("a", "b", "")
 """The last stands for a message that has no key."""
 
 
-class Keyed(Contract, name="pauses.keyed"):
+class Keyed(Contract, name="flow_control.keyed"):
     user: str
     number: int
 
 
-class Plain(Contract, name="pauses.plain"):
+class Plain(Contract, name="flow_control.plain"):
     number: int
 
 
@@ -41,7 +41,7 @@ def flow_key_of(key: str) -> FlowKey:
 
 
 class FlowControlModel(RuleBasedStateMachine):
-    """Some cells and keys, of which each may be paused; the way that an outbox uses it."""
+    """Cells and keys that may be paused, used as an outbox uses them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class FlowControlModel(RuleBasedStateMachine):
         self.number = 0
 
     def leave(self, item: OutgoingMessage) -> None:
-        queue = self.flow_control.row_of(item.target, item.message)
+        queue = self.flow_control.queue_of(item.target, item.message)
         if queue is not None:
             self.flow_control.put(queue, item)
             return
@@ -88,22 +88,22 @@ class FlowControlModel(RuleBasedStateMachine):
             self.leave(item)
 
     @rule(cell=st.sampled_from(CELLS))
-    def host_of_a_cell_sends_back(self, cell: int) -> None:
-        """All that it has got and not handled, once and in order; it handles nothing more."""
+    def host_of_a_cell_bounces(self, cell: int) -> None:
+        """A cell bounces all that it has got and not handled, once and in order."""
         back = [item for item in self.left if item.target == cell]
         if cell in self.leaving or not back:
             return
         self.leaving.add(cell)
         self.paused.add((cell, WHOLE_CELL))
         for item in back:
-            self.flow_control.bounced(item)
+            self.flow_control.put_bounced(item)
         for place in [place for place in self.gone if place[0] == cell]:
             del self.gone[place]
         self.left = [item for item in self.left if item.target != cell]
 
     @rule()
     def reset(self) -> None:
-        """The host is gone, and all that waits is for the next one."""
+        """The host has ended; all waiting messages are for its next incarnation."""
         backlog = MessageQueue()
         for queue in self.flow_control.clear():
             backlog.put_first(queue)
@@ -128,7 +128,7 @@ class FlowControlModel(RuleBasedStateMachine):
         assert bool(self.flow_control) == bool(self.paused)
         for cell in CELLS:
             for key in KEYS:
-                waits = self.flow_control.row_of(cell, message_of(key, 0)) is not None
+                waits = self.flow_control.queue_of(cell, message_of(key, 0)) is not None
                 whole = (cell, WHOLE_CELL) in self.paused
                 assert waits == (whole or (bool(key) and (cell, flow_key_of(key)) in self.paused))
 
@@ -142,23 +142,23 @@ TestFlowControlModel.settings = settings(
 )
 
 
-def test_message_that_somebody_waits_for_is_no_tell() -> None:
+def test_message_with_a_waiting_sender_is_not_limited() -> None:
     flow_control = FlowControl()
     flow_control.pause(7, WHOLE_CELL)
-    queue = flow_control.row_of(7, Plain(number=1))
+    queue = flow_control.queue_of(7, Plain(number=1))
     assert isinstance(queue, MessageQueue)
     flow_control.put(queue, waiting(7, Plain(number=1), call=object()))
     assert (len(flow_control), flow_control.tells) == (1, 0)
 
 
-def test_end_of_a_pause_that_there_is_not_ends_no_other() -> None:
+def test_resume_without_a_pause_ends_no_other_pause() -> None:
     flow_control = FlowControl()
     flow_control.pause(7, flow_key_of("a"))
     assert flow_control.resume(7, WHOLE_CELL) is None
     assert flow_control.resume(7, flow_key_of("b")) is None
     assert flow_control.resume(7, FlowKey("other", flow_key_of("a").key)) is None
     assert flow_control.resume(8, flow_key_of("a")) is None
-    assert flow_control.row_of(7, Keyed(user="a", number=1)) is not None
+    assert flow_control.queue_of(7, Keyed(user="a", number=1)) is not None
 
 
 @pytest.mark.parametrize("flow_key", [WHOLE_CELL, flow_key_of("a"), FlowKey("é", 2**64 - 1)])

@@ -1,4 +1,4 @@
-"""Three hosts in this process, and attached drivers on them."""
+"""A system of three hosts in this process."""
 
 from collections.abc import AsyncIterator
 

@@ -1,4 +1,4 @@
-"""Actors that watch, are watched, link, set timers and subscribe, as tests tell them to."""
+"""Actors that watch, link, set timers and subscribe, at the command of a test."""
 
 import asyncio
 from typing import Any, ClassVar
@@ -12,11 +12,11 @@ from callboard.messages.core.ref import Ref
 
 
 class Done(Contract, name="party.done"):
-    """It has been done."""
+    """The command was carried out."""
 
 
 class Do(Request[Done], name="party.do"):
-    """Do what the context offers."""
+    """Call the context."""
 
     what: str
     ref: Ref[Any] | None = None
@@ -25,7 +25,7 @@ class Do(Request[Done], name="party.do"):
     times: int = 1
 
 
-class Told(Contract, name="party.told"):
+class Received(Contract, name="party.received"):
     downs: tuple[Down, ...] = ()
     exits: tuple[Exited, ...] = ()
     offers: tuple[Offers, ...] = ()
@@ -34,8 +34,8 @@ class Told(Contract, name="party.told"):
     incarnation: int = 0
 
 
-class Tell(Request[Told], name="party.tell"):
-    """All that it has been told, once there are so many of it."""
+class GetNotices(Request[Received], name="party.get_notices"):
+    """Asks for all notices, once there are `count` of them."""
 
     count: int = 0
 
@@ -53,11 +53,11 @@ class Leave(Contract, name="party.leave"):
 
 
 class Block(Request[Done], name="party.block"):
-    """Is handled until somebody opens the gate."""
+    """Its handler runs until a test opens the gate."""
 
 
-class AttachedDriver(Actor):
-    """Does what it is told and remembers what it was told of."""
+class Participant(Actor):
+    """Carries out commands, and keeps its notices."""
 
     on_error: ClassVar[OnError] = OnError.RESTART
     entries: ClassVar[int] = 0
@@ -65,7 +65,7 @@ class AttachedDriver(Actor):
 
     def __init__(self) -> None:
         type(self).entries += 1
-        self.told: list[Contract] = []
+        self.notices: list[Contract] = []
         self.watches: list[Any] = []
         self.timers: list[Any] = []
         self.waiting: list[tuple[int, asyncio.Future[None]]] = []
@@ -101,7 +101,7 @@ class AttachedDriver(Actor):
             case "cancel":
                 self.timers.pop().cancel()
             case "active":
-                self.told += [Tick(text=str(timer.is_active)) for timer in self.timers]
+                self.notices += [Tick(text=str(timer.is_active)) for timer in self.timers]
             case "subscribe":
                 ctx.subscribe(request.text)
             case "unsubscribe":
@@ -114,9 +114,9 @@ class AttachedDriver(Actor):
                 raise AssertionError(other)
 
     def _take(self, notice: Contract) -> None:
-        self.told.append(notice)
+        self.notices.append(notice)
         for count, future in self.waiting:
-            if len(self.told) >= count and not future.done():
+            if len(self.notices) >= count and not future.done():
                 future.set_result(None)
 
     @handler
@@ -141,7 +141,7 @@ class AttachedDriver(Actor):
 
     @handler
     async def crash(self, message: Crash) -> None:
-        raise ValueError("as told")
+        raise ValueError("on purpose")
 
     @handler
     async def leave(self, message: Leave, ctx: Context) -> None:
@@ -154,29 +154,29 @@ class AttachedDriver(Actor):
         await gate.wait()
         return Done()
 
-    def _all(self) -> Told:
-        return Told(
-            downs=tuple(notice for notice in self.told if isinstance(notice, Down)),
-            exits=tuple(notice for notice in self.told if isinstance(notice, Exited)),
-            offers=tuple(notice for notice in self.told if isinstance(notice, Offers)),
-            names=tuple(notice for notice in self.told if isinstance(notice, NameChanged)),
-            texts=tuple(notice.text for notice in self.told if isinstance(notice, Tick)),
+    def _all(self) -> Received:
+        return Received(
+            downs=tuple(notice for notice in self.notices if isinstance(notice, Down)),
+            exits=tuple(notice for notice in self.notices if isinstance(notice, Exited)),
+            offers=tuple(notice for notice in self.notices if isinstance(notice, Offers)),
+            names=tuple(notice for notice in self.notices if isinstance(notice, NameChanged)),
+            texts=tuple(notice.text for notice in self.notices if isinstance(notice, Tick)),
             incarnation=type(self).entries,
         )
 
     @handler
-    async def tell(self, request: Tell) -> Told:
+    async def get_notices(self, request: GetNotices) -> Received:
         return self._all()
 
 
-class Listener(AttachedDriver):
-    """Answers `Tell` once it has been told enough: it does two things at once."""
+class Listener(Participant):
+    """Answers `GetNotices` once it has enough notices; it handles several messages at once."""
 
     concurrency: ClassVar[int] = 8
 
     @handler
-    async def tell(self, request: Tell) -> Told:
-        if len(self.told) < request.count:
+    async def get_notices(self, request: GetNotices) -> Received:
+        if len(self.notices) < request.count:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self.waiting.append((request.count, future))
             await future
@@ -184,18 +184,18 @@ class Listener(AttachedDriver):
 
 
 class Trapper(Listener):
-    """Lives on when a linked actor ends."""
+    """Traps the exit of a linked actor."""
 
     trap_exits: ClassVar[bool] = True
 
 
-class Cramped(AttachedDriver):
+class Cramped(Participant):
     """Has room for one message."""
 
     mailbox_messages: ClassVar[int] = 1
 
 
-class Forgetful(AttachedDriver):
+class Forgetful(Participant):
     """Has room for one message, and prefers the newest."""
 
     mailbox_messages: ClassVar[int] = 1
@@ -203,7 +203,7 @@ class Forgetful(AttachedDriver):
 
 
 class Deaf(Actor):
-    """Has no handler for anything that one can be told."""
+    """Has no handler for any notice."""
 
     @handler
     async def do(self, request: Do, ctx: Context) -> Done:
@@ -220,7 +220,7 @@ class Deaf(Actor):
 
 
 class DeafTrapper(Deaf):
-    """The same, and wants to be told when a linked actor ends."""
+    """Traps exits without a handler for `Exited`."""
 
     trap_exits: ClassVar[bool] = True
 
@@ -232,7 +232,7 @@ class DeafTrapper(Deaf):
 
 
 class Bound(Actor):
-    """Links itself to another in its start hook, and takes its time there."""
+    """Links to another actor in its start hook, and waits there for a gate."""
 
     gate: ClassVar[asyncio.Event | None] = None
 

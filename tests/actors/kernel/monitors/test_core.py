@@ -1,12 +1,12 @@
-"""The table of ties: exactly one end for each, whatever comes first, twice, or too late."""
+"""The monitor table: exactly one event ends each monitor, whichever comes first or twice."""
 
 from callboard.actors.kernel.monitors.core import (
-    Drop,
+    DropEnd,
     Key,
     MonitorTable,
     Notify,
+    ReportEnd,
     Role,
-    Tell,
     release,
 )
 from callboard.messages.control.lifecycle import SHUT_DOWN, Exit, ExitReason
@@ -16,11 +16,11 @@ FAILED = Exit(ExitReason.FAILED, {"message": "broken"})
 THERE = Address(2, 70)
 
 
-def test_an_end_told_twice_counts_once() -> None:
+def test_an_end_reported_twice_counts_once() -> None:
     table = MonitorTable(1)
     end = table.ask(10, THERE, is_link=False)
-    assert table.ended(end.key, FAILED, comes_back=True) == [Notify(end, FAILED, True)]
-    assert table.ended(end.key, FAILED, comes_back=True) == []
+    assert table.peer_ended(end.key, FAILED, comes_back=True) == [Notify(end, FAILED, True)]
+    assert table.peer_ended(end.key, FAILED, comes_back=True) == []
     assert len(table) == 0
 
 
@@ -28,44 +28,44 @@ def test_an_end_after_the_loss_of_its_host_counts_no_more() -> None:
     table = MonitorTable(1)
     end = table.ask(10, THERE, is_link=False)
     end.epoch = 3
-    assert table.lost(2, 3) == [end]
-    assert table.ended(end.key, FAILED, comes_back=None) == []
-    assert table.lost(2, 4) == []
+    assert table.take_lost(2, 3) == [end]
+    assert table.peer_ended(end.key, FAILED, comes_back=None) == []
+    assert table.take_lost(2, 4) == []
 
 
-def test_what_a_dead_host_was_never_told_waits_for_the_next() -> None:
+def test_an_end_without_a_request_waits_for_the_next_incarnation() -> None:
     table = MonitorTable(1)
     end = table.ask(10, THERE, is_link=False)
-    assert table.lost(2, 3) == []
-    assert table.pending_notifications(2) == [end]
+    assert table.take_lost(2, 3) == []
+    assert table.pending_requests(2) == [end]
     end.epoch = 4
-    assert table.pending_notifications(2) == []
-    assert table.lost(2, 3) == []
-    assert table.lost(2, 4) == [end]
+    assert table.pending_requests(2) == []
+    assert table.take_lost(2, 3) == []
+    assert table.take_lost(2, 4) == [end]
 
 
-def test_a_slot_that_is_gone_for_good_takes_everything() -> None:
+def test_an_ended_slot_takes_all_ends_out() -> None:
     table = MonitorTable(1)
-    told = table.ask(10, THERE, is_link=False)
-    told.epoch = 1
-    pending_notifications = table.ask(10, THERE, is_link=True)
+    sent = table.ask(10, THERE, is_link=False)
+    sent.epoch = 1
+    unsent = table.ask(10, THERE, is_link=True)
     elsewhere = table.ask(10, Address(3, 1), is_link=False)
-    assert table.closed(2) == [told, pending_notifications]
+    assert table.take_slot(2) == [sent, unsent]
     assert table.of(10) == [elsewhere]
 
 
-def test_an_end_that_was_dropped_is_not_told() -> None:
+def test_a_dropped_end_gives_no_notice() -> None:
     table = MonitorTable(1)
     end = table.ask(10, THERE, is_link=False)
     assert table.take(end.key) is end
     assert table.take(end.key) is None
-    assert table.ended(end.key, FAILED, comes_back=None) == []
+    assert table.peer_ended(end.key, FAILED, comes_back=None) == []
 
 
-def test_a_loss_takes_what_others_had_asked_for() -> None:
+def test_a_loss_takes_the_asked_ends_too() -> None:
     table = MonitorTable(1)
     table.accept(2, 5, 10, THERE, 3, is_link=False)
-    assert [end.role for end in table.lost(2, 3)] == [Role.WATCHED]
+    assert [end.role for end in table.take_lost(2, 3)] == [Role.WATCHED]
     # The next incarnation of that host counts from 1 again.
     table.accept(2, 5, 10, THERE, 4, is_link=False)
     assert len(table.of(10)) == 1
@@ -77,18 +77,18 @@ def test_the_end_of_an_actor_tells_its_watchers_and_drops_its_watches() -> None:
     linked = table.ask(10, THERE, is_link=True)
     table.accept(2, 1, 10, THERE, 1, is_link=False)
     table.ask(11, THERE, is_link=False)
-    ends = table.leave(10)
+    ends = table.detach(10)
     effects = release(ends, SHUT_DOWN, comes_back=False)
     assert effects == [
-        Drop(monitors),
-        Tell(linked, SHUT_DOWN, False),
-        Tell(ends[2], SHUT_DOWN, False),
+        DropEnd(monitors),
+        ReportEnd(linked, SHUT_DOWN, False),
+        ReportEnd(ends[2], SHUT_DOWN, False),
     ]
     assert [end.here for end in table.of(11)] == [11]
-    assert table.leave(10) == []
+    assert table.detach(10) == []
 
 
-def test_a_start_that_failed_keeps_what_others_have_asked_for() -> None:
+def test_a_failed_start_keeps_the_asked_ends() -> None:
     table = MonitorTable(1)
     own = table.ask(10, THERE, is_link=True)
     table.accept(2, 1, 10, THERE, 1, is_link=False)
@@ -102,17 +102,19 @@ def test_both_ends_on_one_host_are_two() -> None:
     table.accept(1, end.key.number, 11, Address(1, 10), 1, is_link=False)
     assert len(table) == 2
     assert end.key.other == Key(1, end.key.number, True)
-    [watched] = table.leave(11)
-    assert table.ended(watched.key.other, FAILED, comes_back=False) == [Notify(end, FAILED, False)]
+    [watched] = table.detach(11)
+    assert table.peer_ended(watched.key.other, FAILED, comes_back=False) == [
+        Notify(end, FAILED, False)
+    ]
 
 
-def test_ties_are_found_by_their_other_side() -> None:
+def test_monitors_are_found_by_their_other_side() -> None:
     table = MonitorTable(1)
     first, second = (table.ask(10, THERE, is_link=False) for _ in range(2))
     table.ask(10, Address(2, 71), is_link=False)
     table.ask(10, THERE, is_link=True)
     assert table.between(10, THERE, Role.WATCHER) == [first, second]
-    assert table.of_asker(10) == 4
+    assert table.count_asked(10) == 4
     assert table.take_all([first, second, first]) == [first, second]
-    assert table.of_asker(10) == 2
+    assert table.count_asked(10) == 2
     assert "WATCHER" in repr(first)

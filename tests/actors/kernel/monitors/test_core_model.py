@@ -1,8 +1,8 @@
 """Watches and links between hosts that crash, against a model that only counts.
 
-Each host has a table; between each two, messages wait in order until they are delivered,
-and a crash loses those that wait. The model knows for each watch whether it must have
-been told of an end, may have been, or must not.
+Each host has a table; between each two hosts, messages wait in order until they are
+delivered, and a crash loses the waiting ones. The model knows for each watch whether it must,
+may, or must not have got a notice.
 """
 
 import collections
@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from callboard.actors.kernel.monitors.core import (
-    Drop,
+    DropEnd,
     Effect,
     End,
     Key,
     MonitorTable,
     Notify,
+    ReportEnd,
     Role,
-    Tell,
     release,
 )
 from callboard.messages.control.lifecycle import Exit, ExitReason
@@ -77,15 +77,15 @@ class Machine(RuleBasedStateMachine):
                 case Notify(end, reason, _):
                     if reason.is_abnormal and self.living[slot, end.here]:
                         self.finish(slot, end.here, reason)
-                case Tell(end, reason, comes_back):
+                case ReportEnd(end, reason, comes_back):
                     self.send(slot, end.there.slot, "ended", end.key.other, reason, comes_back)
-                case Drop(end):
+                case DropEnd(end):
                     if end.epoch or end.there.slot == slot:
                         self.send(slot, end.there.slot, "dropped", end.key.other)
 
     def finish(self, slot: int, cell: int, reason: Exit) -> None:
         self.living[slot, cell] = False
-        ends = self.tables[slot].leave(cell)
+        ends = self.tables[slot].detach(cell)
         for end in ends:
             if end.role is Role.WATCHER:
                 self.watches[slot, self.epochs[slot], end.key.number].is_over = True
@@ -109,7 +109,7 @@ class Machine(RuleBasedStateMachine):
             else:
                 self.send(target, source, "ended", key, NO_ACTOR, False)
         elif kind == "ended":
-            self.perform(target, table.ended(rest[0], rest[1], comes_back=rest[2]))
+            self.perform(target, table.peer_ended(rest[0], rest[1], comes_back=rest[2]))
         else:
             table.take(*rest)
 
@@ -129,14 +129,14 @@ class Machine(RuleBasedStateMachine):
         self.request(slot, end)
 
     @rule(slot=slots, cell=cells, number=st.integers(0, 5))
-    def untie(self, slot: int, cell: int, number: int) -> None:
+    def unmonitor(self, slot: int, cell: int, number: int) -> None:
         ends = [end for end in self.tables[slot].of(cell) if end.role is not Role.WATCHED]
         if ends:
             end = ends[number % len(ends)]
             self.tables[slot].take(end.key)
             if end.role is Role.WATCHER:
                 self.watches[slot, self.epochs[slot], end.key.number].is_over = True
-            self.perform(slot, [Drop(end)])
+            self.perform(slot, [DropEnd(end)])
 
     @rule(slot=slots, cell=cells)
     def end(self, slot: int, cell: int) -> None:
@@ -163,7 +163,7 @@ class Machine(RuleBasedStateMachine):
         self.tables[slot] = MonitorTable(slot)
         for other in SLOTS:
             if other != slot:
-                # Those who did not know it yet hear of the newest incarnation at once.
+                # Hosts that did not know the slot learn of its newest incarnation at once.
                 self.wires[slot, other].clear()
                 self.wires[other, slot].clear()
                 self.knows[other, slot] = False
@@ -173,18 +173,18 @@ class Machine(RuleBasedStateMachine):
 
     @rule(slot=slots, other=slots)
     def meet(self, slot: int, other: int) -> None:
-        """One host hears of the other's loss and its new incarnation, and that one of it."""
+        """One host learns of the other's loss and new incarnation, and the other of this host."""
         for here, there in ((slot, other), (other, slot)):
             if not self.knows[here, there]:
                 table = self.tables[here]
-                ends = table.lost(there, self.epochs[there] - 1)
+                ends = table.take_lost(there, self.epochs[there] - 1)
                 self.perform(
                     here, [Notify(end, LOST, None) for end in ends if end.role is not Role.WATCHED]
                 )
         for here, there in ((slot, other), (other, slot)):
             if not self.knows[here, there]:
                 self.knows[here, there] = True
-                for end in self.tables[here].pending_notifications(there):
+                for end in self.tables[here].pending_requests(there):
                     self.request(here, end)
 
     # --- what must hold --------------------------------------------------------------------
@@ -195,7 +195,7 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def one_or_the_other(self) -> None:
-        """A watch is in the table, or has been told, or was ended; never two of these."""
+        """A watch is in the table, or got its notice, or was ended; never two of these."""
         for (slot, epoch, number), watch in self.watches.items():
             if epoch == self.epochs[slot]:
                 waits = self.tables[slot].find(Key(slot, number, is_asked=False)) is not None
@@ -204,7 +204,7 @@ class Machine(RuleBasedStateMachine):
                 assert watch.is_over or watch.notices
 
     def teardown(self) -> None:
-        """Once all is delivered and all actors have ended, nothing waits any more."""
+        """Once all messages are delivered and all actors have ended, nothing waits."""
         for slot in SLOTS:
             for other in SLOTS:
                 self.meet(slot, other)

@@ -1,4 +1,4 @@
-"""Links: what ends abnormally on one side ends the other, wherever it lives, or is told."""
+"""Links: an abnormal end of one actor ends the other, on any host, or gives it a notice."""
 
 import asyncio
 import itertools
@@ -13,36 +13,36 @@ from callboard.runtime.api.inside import host_of
 from callboard.runtime.api.system import System
 
 from .fixture_actors import (
-    AttachedDriver,
     Bound,
     Crash,
     DeafTrapper,
     Do,
+    GetNotices,
     Leave,
     Listener,
-    Tell,
+    Participant,
     Trapper,
 )
-from .test_watching import HOSTS, back, host_at, process_of, settle, table, told
+from .test_watching import HOSTS, back, host_at, process_of, received_by, settle, table
 
 
 async def test_a_host_cannot_be_linked_to(system: System) -> None:
-    attached_driver = await system.spawn(AttachedDriver)
-    with pytest.raises(CallboardError, match="a host cannot be linked to"):
-        await attached_driver.ask(Do(what="link", ref=host_of(system).ref(Address(1, 0))))
+    participant = await system.spawn(Participant)
+    with pytest.raises(CallboardError, match="an actor cannot link to a host"):
+        await participant.ask(Do(what="link", ref=host_of(system).ref(Address(1, 0))))
 
 
 async def test_a_trapper_without_a_handler_is_refused(system: System) -> None:
     deaf = await system.spawn(DeafTrapper)
-    attached_driver = await system.spawn(AttachedDriver)
+    participant = await system.spawn(Participant)
     with pytest.raises(CallboardError, match=r"has no handler for a callboard\.exited"):
-        await deaf.ask(Do(what="link", ref=attached_driver))
+        await deaf.ask(Do(what="link", ref=participant))
 
 
 @HOSTS
 async def test_an_abnormal_end_is_the_end_of_the_other(system: System, host: int) -> None:
-    first = await system.spawn(AttachedDriver, host=1)
-    second = await system.spawn(AttachedDriver, host=host)
+    first = await system.spawn(Participant, host=1)
+    second = await system.spawn(Participant, host=host)
     await second.ask(Do(what="link", ref=first))
     await table(system, 2)
     exit_signal = system.watch(second)
@@ -50,15 +50,15 @@ async def test_an_abnormal_end_is_the_end_of_the_other(system: System, host: int
     first.tell(Crash())
     down = await exit_signal
     assert down.kind is ExitReason.FAILED
-    assert "as told" in down.detail["message"]
+    assert "on purpose" in down.detail["message"]
     await back(system, second)
     await table(system, 0)
 
 
 @HOSTS
 async def test_it_works_both_ways(system: System, host: int) -> None:
-    first = await system.spawn(AttachedDriver, host=1)
-    second = await system.spawn(AttachedDriver, host=host)
+    first = await system.spawn(Participant, host=1)
+    second = await system.spawn(Participant, host=host)
     await second.ask(Do(what="link", ref=first))
     await table(system, 2)
     exit_signal = system.watch(first)
@@ -68,8 +68,8 @@ async def test_it_works_both_ways(system: System, host: int) -> None:
 
 
 @HOSTS
-async def test_a_normal_end_is_not_felt(system: System, host: int) -> None:
-    first = await system.spawn(AttachedDriver, host=1)
+async def test_a_normal_end_has_no_effect_on_the_other(system: System, host: int) -> None:
+    first = await system.spawn(Participant, host=1)
     second = await system.spawn(Listener, host=host)
     await second.ask(Do(what="link", ref=first))
     await table(system, 2)
@@ -83,35 +83,37 @@ async def test_a_normal_end_is_not_felt(system: System, host: int) -> None:
 
 @HOSTS
 @pytest.mark.parametrize("message", [Crash(), Leave()], ids=["crash", "leave"])
-async def test_a_trapper_is_told_and_lives_on(
+async def test_a_trapper_gets_a_notice_and_continues(
     system: System, host: int, message: Crash | Leave
 ) -> None:
-    first = await system.spawn(AttachedDriver, host=1)
+    first = await system.spawn(Participant, host=1)
     second = await system.spawn(Trapper, host=host)
     await second.ask(Do(what="link", ref=first))
     await table(system, 2)
     first.tell(message)
-    [exited] = (await told(second, 1)).exits
+    [exited] = (await received_by(second, 1)).exits
     wanted = ExitReason.FAILED if isinstance(message, Crash) else ExitReason.NORMAL
     assert (exited.ref, exited.kind) == (first, wanted)
 
 
 @HOSTS
-async def test_linking_to_nobody_is_felt_as_such(system: System, host: int) -> None:
+async def test_a_link_to_a_missing_actor_acts_as_its_end(system: System, host: int) -> None:
     nobody = host_of(system).ref(Address(1, 999))
     trapper = await system.spawn(Trapper, host=host)
     await trapper.ask(Do(what="link", ref=nobody))
-    assert [exited.kind for exited in (await told(trapper, 1)).exits] == [ExitReason.NO_ACTOR]
-    attached_driver = await system.spawn(AttachedDriver, host=host)
-    exit_signal = system.watch(attached_driver)
+    assert [exited.kind for exited in (await received_by(trapper, 1)).exits] == [
+        ExitReason.NO_ACTOR
+    ]
+    participant = await system.spawn(Participant, host=host)
+    exit_signal = system.watch(participant)
     await settle(system)
-    await attached_driver.ask(Do(what="link", ref=nobody))
+    await participant.ask(Do(what="link", ref=nobody))
     assert (await exit_signal).kind is ExitReason.NO_ACTOR
 
 
-async def test_a_lost_host_is_felt(system: System) -> None:
-    first = await system.spawn(AttachedDriver, host=1)
-    second = await system.spawn(AttachedDriver, host=2)
+async def test_a_lost_host_ends_linked_actors(system: System) -> None:
+    first = await system.spawn(Participant, host=1)
+    second = await system.spawn(Participant, host=2)
     trapper = await system.spawn(Trapper, host=2)
     for linked in (second, trapper):
         await linked.ask(Do(what="link", ref=first))
@@ -120,34 +122,36 @@ async def test_a_lost_host_is_felt(system: System) -> None:
     await settle(system)
     await process_of(system, 1).kill()
     assert (await exit_signal).kind is ExitReason.HOST_LOST
-    assert [exited.kind for exited in (await told(trapper, 1)).exits] == [ExitReason.HOST_LOST]
+    assert [exited.kind for exited in (await received_by(trapper, 1)).exits] == [
+        ExitReason.HOST_LOST
+    ]
 
 
 @HOSTS
 async def test_linking_twice_is_linking_once(system: System, host: int) -> None:
-    first = await system.spawn(AttachedDriver, host=1)
+    first = await system.spawn(Participant, host=1)
     second = await system.spawn(Trapper, host=host)
     await second.ask(Do(what="link", ref=first, times=3))
     await table(system, 2)
     first.tell(Crash())
-    assert len((await told(second, 1)).exits) == 1
+    assert len((await received_by(second, 1)).exits) == 1
     await settle(system)
-    assert len((await told(second)).exits) == 1
+    assert len((await received_by(second)).exits) == 1
 
 
 async def test_a_link_to_itself_is_none(system: System) -> None:
-    attached_driver = await system.spawn(AttachedDriver, host=1)
-    await attached_driver.ask(Do(what="link", ref=attached_driver))
+    participant = await system.spawn(Participant, host=1)
+    await participant.ask(Do(what="link", ref=participant))
     await table(system, 0)
 
 
 @HOSTS
-async def test_after_unlink_nothing_is_felt(system: System, host: int) -> None:
-    first = await system.spawn(AttachedDriver, host=1)
-    second = await system.spawn(AttachedDriver, host=host)
+async def test_an_end_after_unlink_has_no_effect(system: System, host: int) -> None:
+    first = await system.spawn(Participant, host=1)
+    second = await system.spawn(Participant, host=host)
     await second.ask(Do(what="link", ref=first))
     await table(system, 2)
-    await first.ask(Do(what="unlink", ref=second))  # From the side that was asked.
+    await first.ask(Do(what="unlink", ref=second))  # From the asked side.
     await table(system, 0)
     exit_signal = system.watch(second)
     await settle(system)
@@ -156,33 +160,33 @@ async def test_after_unlink_nothing_is_felt(system: System, host: int) -> None:
     assert not exit_signal.done()
 
 
-async def test_unlink_takes_back_what_is_about_to_be_felt(system: System) -> None:
+async def test_unlink_withdraws_an_exit_signal_under_way(system: System) -> None:
     nobody = host_of(system).ref(Address(1, 999))
-    attached_driver = await system.spawn(AttachedDriver, host=1)
-    exit_signal = system.watch(attached_driver)
+    participant = await system.spawn(Participant, host=1)
+    exit_signal = system.watch(participant)
     await settle(system)
-    await attached_driver.ask(Do(what="link and unlink", ref=nobody))
+    await participant.ask(Do(what="link and unlink", ref=nobody))
     await settle(system)
     assert not exit_signal.done()
 
 
 async def test_a_restart_ends_the_link(system: System) -> None:
-    first = await system.spawn(AttachedDriver, host=1)
+    first = await system.spawn(Participant, host=1)
     second = await system.spawn(Trapper, host=2)
     await second.ask(Do(what="link", ref=first))
     await table(system, 2)
     first.tell(Crash())
-    await told(second, 1)
+    await received_by(second, 1)
     first.tell(Crash())
     await settle(system)
-    assert len((await told(second)).exits) == 1
+    assert len((await received_by(second)).exits) == 1
 
 
 async def test_an_actor_linked_in_its_start_hook_does_not_start_when_the_other_ends(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The end is felt once the hook is through: an actor that never ran cannot fail."""
-    partner = await system.spawn(AttachedDriver, host=1)
+    """The exit signal acts once the hook has returned: an actor that never ran cannot fail."""
+    partner = await system.spawn(Participant, host=1)
     gate = asyncio.Event()
     monkeypatch.setattr(Bound, "gate", gate)
     starting = asyncio.ensure_future(system.spawn(props(Bound, partner), host=1))
@@ -196,17 +200,15 @@ async def test_an_actor_linked_in_its_start_hook_does_not_start_when_the_other_e
 
 
 async def test_a_chain_of_links_falls_together(system: System) -> None:
-    attached_drivers = [
-        await system.spawn(AttachedDriver, host=1 + number % 3) for number in range(9)
-    ]
-    for left, right in itertools.pairwise(attached_drivers):
+    participants = [await system.spawn(Participant, host=1 + number % 3) for number in range(9)]
+    for left, right in itertools.pairwise(participants):
         await left.ask(Do(what="link", ref=right))
     await table(system, 16)
-    exit_signal = [system.watch(attached_driver) for attached_driver in attached_drivers]
+    exit_signal = [system.watch(participant) for participant in participants]
     await settle(system)
-    attached_drivers[4].tell(Crash())
+    participants[4].tell(Crash())
     assert {(await down).kind for down in exit_signal} == {ExitReason.FAILED}
-    for attached_driver in attached_drivers:
-        await back(system, attached_driver)
+    for participant in participants:
+        await back(system, participant)
     assert host_at(system, 1).monitors.count == 0
-    await attached_drivers[0].ask(Tell())
+    await participants[0].ask(GetNotices())

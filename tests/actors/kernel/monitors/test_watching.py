@@ -1,4 +1,4 @@
-"""Watches: exactly one notice each, whatever dies, and whatever crosses what on the way."""
+"""Watches: exactly one notice each, whatever ends, and in whatever order messages arrive."""
 
 import asyncio
 from typing import Any
@@ -16,24 +16,24 @@ from callboard.runtime.api.inside import host_of, root_of
 from callboard.runtime.api.system import System
 
 from .fixture_actors import (
-    AttachedDriver,
     Block,
     Cramped,
     Crash,
     Deaf,
     Do,
     Forgetful,
+    GetNotices,
     Leave,
     Listener,
-    Tell,
-    Told,
+    Participant,
+    Received,
 )
 
 HOSTS = pytest.mark.parametrize("host", [1, 2], ids=["same_host", "other_host"])
 
 
 async def settle(system: System) -> None:
-    """Let what is under way arrive: a round trip to every host, and back from each to each."""
+    """Let all messages under way arrive: a round trip between each two hosts."""
     for _ in range(3):
         await system.view(actors_max=0)
 
@@ -47,13 +47,13 @@ def host_at(system: System, slot: int) -> Host:
     return host
 
 
-async def told(watcher: Ref[Any], count: int = 0) -> Told:
+async def received_by(watcher: Ref[Any], count: int = 0) -> Received:
     async with asyncio.timeout(10.0):
-        answer: Told = await watcher.ask(Tell(count=count))
+        answer: Received = await watcher.ask(GetNotices(count=count))
     return answer
 
 
-def kinds(answer: Told) -> list[ExitReason]:
+def kinds(answer: Received) -> list[ExitReason]:
     return [down.kind for down in answer.downs]
 
 
@@ -62,14 +62,14 @@ async def back(system: System, ref: Ref[Any]) -> None:
     async with asyncio.timeout(10.0):
         while True:
             try:
-                await ref.ask(Tell())
+                await ref.ask(GetNotices())
             except HostLost:
                 continue
             return
 
 
 async def table(system: System, wanted: int) -> None:
-    """Wait until all hosts together have so many ends of ties."""
+    """Wait until all hosts together have so many ends of monitors."""
     async with asyncio.timeout(10.0):
         while (
             sum(
@@ -95,8 +95,8 @@ async def test_more_watches_than_the_limit_are_refused(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("callboard.actors.kernel.monitors.monitors.MONITORS_MAX", 2)
-    watcher = await system.spawn(AttachedDriver, host=1)
-    target = await system.spawn(AttachedDriver, host=1)
+    watcher = await system.spawn(Participant, host=1)
+    target = await system.spawn(Participant, host=1)
     await watcher.ask(Do(what="watch", ref=target, times=2))
     with pytest.raises(CallboardError, match="has 2 watches and links"):
         await watcher.ask(Do(what="watch", ref=target))
@@ -106,7 +106,7 @@ async def test_notices_not_handled_yet_count_as_watches(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("callboard.actors.kernel.monitors.monitors.MONITORS_MAX", 2)
-    watcher = await system.spawn(AttachedDriver, host=1)
+    watcher = await system.spawn(Participant, host=1)
     nobody = host_of(system).ref(Address(1, 999))
     with pytest.raises(CallboardError, match="has 2 watches and links"):
         await watcher.ask(Do(what="watch", ref=nobody, times=3))
@@ -116,88 +116,90 @@ async def test_notices_not_handled_yet_count_as_watches(
 
 
 @HOSTS
-async def test_an_actor_that_is_not_there_is_told_of_at_once(system: System, host: int) -> None:
+async def test_a_missing_actor_gives_a_notice_at_once(system: System, host: int) -> None:
     watcher = await system.spawn(Listener, host=host)
     await watcher.ask(Do(what="watch", ref=host_of(system).ref(Address(1, 999))))
-    [down] = (await told(watcher, 1)).downs
+    [down] = (await received_by(watcher, 1)).downs
     assert down.kind is ExitReason.NO_ACTOR
     assert down.ref.address == Address(1, 999)
     assert down.comes_back is False
     assert "1/999" in down.detail["message"]
 
 
-async def test_an_actor_of_a_slot_that_is_gone_for_good_is_told_of_at_once(
+async def test_an_actor_of_an_ended_slot_gives_a_notice_at_once(
     system: System,
 ) -> None:
     watcher = await system.spawn(Listener, host=1)
-    host_at(system, 1).link(77).close(HostLost("as told"))
+    host_at(system, 1).link(77).close(HostLost("on purpose"))
     await watcher.ask(Do(what="watch", ref=host_of(system).ref(Address(77, 1))))
-    [down] = (await told(watcher, 1)).downs
+    [down] = (await received_by(watcher, 1)).downs
     assert (down.kind, down.comes_back) == (ExitReason.HOST_LOST, False)
 
 
-async def test_a_slot_that_goes_for_good_ends_the_watches_that_waited_for_it(
+async def test_the_end_of_a_slot_ends_the_watches_that_wait_for_it(
     system: System,
 ) -> None:
     watcher = await system.spawn(Listener, host=1)
     await watcher.ask(Do(what="watch", ref=host_of(system).ref(Address(77, 1))))
-    assert (await told(watcher)).downs == ()
-    host_at(system, 1).link(77).close(HostLost("as told"))
-    assert kinds(await told(watcher, 1)) == [ExitReason.HOST_LOST]
+    assert (await received_by(watcher)).downs == ()
+    host_at(system, 1).link(77).close(HostLost("on purpose"))
+    assert kinds(await received_by(watcher, 1)) == [ExitReason.HOST_LOST]
 
 
 @HOSTS
-async def test_a_crash_is_told_once_with_its_traceback(system: System, host: int) -> None:
-    target = await system.spawn(AttachedDriver, host=1)
+async def test_a_crash_gives_one_notice_with_its_traceback(system: System, host: int) -> None:
+    target = await system.spawn(Participant, host=1)
     watcher = await system.spawn(Listener, host=host)
     await watcher.ask(Do(what="watch", ref=target))
     await settle(system)
     target.tell(Crash())
-    [down] = (await told(watcher, 1)).downs
+    [down] = (await received_by(watcher, 1)).downs
     assert (down.kind, down.ref, down.comes_back) == (ExitReason.FAILED, target, True)
-    assert "as told" in down.detail["message"]
+    assert "on purpose" in down.detail["message"]
     assert "ValueError" in down.detail["details"]["remote_traceback"]
     target.tell(Crash())  # The watch is over: the next incarnation is not watched.
     await settle(system)
-    assert len((await told(watcher)).downs) == 1
+    assert len((await received_by(watcher)).downs) == 1
     assert down.ref == target
-    await target.ask(Tell())
+    await target.ask(GetNotices())
 
 
 @HOSTS
 async def test_two_watches_get_two_notices(system: System, host: int) -> None:
-    target = await system.spawn(AttachedDriver, host=1)
+    target = await system.spawn(Participant, host=1)
     watcher = await system.spawn(Listener, host=host)
     await watcher.ask(Do(what="watch", ref=target, times=2))
     await settle(system)
     target.tell(Crash())
-    assert kinds(await told(watcher, 2)) == [ExitReason.FAILED] * 2
+    assert kinds(await received_by(watcher, 2)) == [ExitReason.FAILED] * 2
 
 
 @HOSTS
-async def test_a_normal_end_is_told_and_does_not_come_back(system: System, host: int) -> None:
-    target = await system.spawn(AttachedDriver, host=1)
+async def test_a_normal_end_gives_a_notice_and_no_restart(system: System, host: int) -> None:
+    target = await system.spawn(Participant, host=1)
     watcher = await system.spawn(Listener, host=host)
     await watcher.ask(Do(what="watch", ref=target))
     await settle(system)
     target.tell(Leave())
-    [down] = (await told(watcher, 1)).downs
+    [down] = (await received_by(watcher, 1)).downs
     assert (down.kind, down.comes_back) == (ExitReason.NORMAL, False)
 
 
 @HOSTS
-async def test_an_ordered_stop_is_told_as_shutdown(system: System, host: int) -> None:
-    target = await system.spawn(AttachedDriver, host=1)
+async def test_an_ordered_stop_gives_a_shutdown(system: System, host: int) -> None:
+    target = await system.spawn(Participant, host=1)
     watcher = await system.spawn(Listener, host=host)
     await watcher.ask(Do(what="watch", ref=target))
     await settle(system)
     await system.stop(target)
-    [down] = (await told(watcher, 1)).downs
+    [down] = (await received_by(watcher, 1)).downs
     assert (down.kind, down.comes_back) == (ExitReason.SHUTDOWN, False)
 
 
-async def test_a_temporary_actor_does_not_come_back(system: System) -> None:
-    target = await system.spawn(AttachedDriver, host=1, restart=Restart.TEMPORARY)
+async def test_the_notice_of_a_temporary_actor_says_that_it_does_not_come_back(
+    system: System,
+) -> None:
+    target = await system.spawn(Participant, host=1, restart=Restart.TEMPORARY)
     down = system.watch(target)
     await settle(system)
     target.tell(Crash())
@@ -205,15 +207,15 @@ async def test_a_temporary_actor_does_not_come_back(system: System) -> None:
     assert (notice.kind, notice.comes_back) == (ExitReason.FAILED, False)
 
 
-async def test_an_end_while_the_request_is_under_way_is_told_once(system: System) -> None:
-    """The watch and the crash are in the same frames: whatever comes first, one notice."""
+async def test_an_end_while_the_request_is_under_way_gives_one_notice(system: System) -> None:
+    """The watch and the crash are in the same frames: one notice, whichever comes first."""
     for _ in range(20):
-        target = await system.spawn(AttachedDriver, host=1)
+        target = await system.spawn(Participant, host=1)
         watcher = await system.spawn(Listener, host=2)
         doing = watcher.ask(Do(what="watch", ref=target))
         stopping = asyncio.ensure_future(system.stop(target))
         await asyncio.gather(doing, stopping)
-        [down] = (await told(watcher, 1)).downs
+        [down] = (await received_by(watcher, 1)).downs
         assert down.kind in {ExitReason.NO_ACTOR, ExitReason.SHUTDOWN}
     await settle(system)
     await table(system, 0)
@@ -222,7 +224,7 @@ async def test_an_end_while_the_request_is_under_way_is_told_once(system: System
 async def test_an_actor_that_is_being_restarted_is_watched_from_its_next_start_on(
     system: System,
 ) -> None:
-    target = await system.spawn(AttachedDriver, host=1)
+    target = await system.spawn(Participant, host=1)
     kernel = host_at(system, 1)
     cell = kernel.cells[target.address.cell]
     for _ in range(2):  # The second restart in a row waits for its back-off.
@@ -243,9 +245,9 @@ async def test_an_actor_that_is_being_restarted_is_watched_from_its_next_start_o
 
 @pytest.mark.parametrize("kind", [Cramped, Forgetful])
 async def test_a_full_mailbox_takes_every_notice(
-    system: System, kind: type[AttachedDriver], monkeypatch: pytest.MonkeyPatch
+    system: System, kind: type[Participant], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target = await system.spawn(AttachedDriver, host=1)
+    target = await system.spawn(Participant, host=1)
     watcher = await system.spawn(kind, host=1)
     gate = asyncio.Event()
     monkeypatch.setattr(kind, "gate", gate)
@@ -261,7 +263,7 @@ async def test_a_full_mailbox_takes_every_notice(
             waiting.tell(Do(what="active"))
     gate.set()
     await blocked
-    assert kinds(await told(watcher)) == [ExitReason.FAILED] * 5
+    assert kinds(await received_by(watcher)) == [ExitReason.FAILED] * 5
 
 
 # --- the watcher --------------------------------------------------------------------------------
@@ -269,47 +271,47 @@ async def test_a_full_mailbox_takes_every_notice(
 
 @HOSTS
 async def test_no_notice_after_unwatch(system: System, host: int) -> None:
-    target = await system.spawn(AttachedDriver, host=1)
+    target = await system.spawn(Participant, host=1)
     watcher = await system.spawn(Listener, host=host)
     await watcher.ask(Do(what="watch", ref=target, times=2))
     await watcher.ask(Do(what="unwatch"))
     await settle(system)
     target.tell(Crash())
-    assert len((await told(watcher, 1)).downs) == 1
+    assert len((await received_by(watcher, 1)).downs) == 1
     await settle(system)
-    assert len((await told(watcher)).downs) == 1
+    assert len((await received_by(watcher)).downs) == 1
 
 
 @pytest.mark.parametrize("how", ["unwatch", "unwatch ref"])
-async def test_unwatch_takes_back_a_notice_that_waits(system: System, how: str) -> None:
-    """The notice is in the mailbox already, behind the request to end the watch."""
-    watcher = await system.spawn(AttachedDriver, host=1)
+async def test_unwatch_withdraws_a_waiting_notice(system: System, how: str) -> None:
+    """The notice is in the mailbox already, after the request to end the watch."""
+    watcher = await system.spawn(Participant, host=1)
     nobody = host_of(system).ref(Address(1, 999))
     watch = watcher.ask(Do(what="watch", ref=nobody))
     unwatch = watcher.ask(Do(what=how, ref=nobody))
     await asyncio.gather(watch, unwatch)
     await settle(system)
     # The notice waits behind the second request, which came in the same frame.
-    assert (await told(watcher)).downs == ()
+    assert (await received_by(watcher)).downs == ()
 
 
 async def test_unwatch_that_crosses_the_notice_wins(system: System) -> None:
     for _ in range(20):
-        target = await system.spawn(AttachedDriver, host=1)
-        watcher = await system.spawn(AttachedDriver, host=2)
+        target = await system.spawn(Participant, host=1)
+        watcher = await system.spawn(Participant, host=2)
         await watcher.ask(Do(what="watch", ref=target))
         await settle(system)
         target.tell(Crash())
         await watcher.ask(Do(what="unwatch"))
-        before = (await told(watcher)).downs
+        before = (await received_by(watcher)).downs
         await settle(system)
-        assert (await told(watcher)).downs == before
+        assert (await received_by(watcher)).downs == before
     await table(system, 0)
 
 
 @HOSTS
-async def test_a_watcher_that_is_restarted_is_told_nothing_more(system: System, host: int) -> None:
-    target = await system.spawn(AttachedDriver, host=1)
+async def test_a_restarted_watcher_gets_no_more_notices(system: System, host: int) -> None:
+    target = await system.spawn(Participant, host=1)
     watcher = await system.spawn(Listener, host=host)
     await watcher.ask(Do(what="watch", ref=target, times=3))
     await table(system, 6)
@@ -318,26 +320,26 @@ async def test_a_watcher_that_is_restarted_is_told_nothing_more(system: System, 
     await table(system, 0)
     target.tell(Crash())
     await settle(system)
-    assert (await told(watcher)).downs == ()
+    assert (await received_by(watcher)).downs == ()
 
 
 async def test_notices_do_not_outlive_the_incarnation_they_were_for(system: System) -> None:
-    """They wait in the mailbox, which lives on, when their actor fails."""
-    watcher = await system.spawn(AttachedDriver, host=1)
+    """They wait in the mailbox, which is kept, when their actor fails."""
+    watcher = await system.spawn(Participant, host=1)
     nobody = host_of(system).ref(Address(1, 999))
     near = host_at(system, 1).ref(watcher.address)
     monitors = near.ask(Do(what="watch", ref=nobody, times=3))
     near.tell(Crash())
     await monitors
     await back(system, watcher)
-    answer = await told(watcher)
+    answer = await received_by(watcher)
     assert answer.downs == ()
     assert host_at(system, 1).notices.count(watcher.address.cell) == 0
 
 
 async def test_a_watcher_that_stops_leaves_no_trace(system: System) -> None:
-    target = await system.spawn(AttachedDriver, host=1)
-    watcher = await system.spawn(AttachedDriver, host=2)
+    target = await system.spawn(Participant, host=1)
+    watcher = await system.spawn(Participant, host=2)
     await watcher.ask(Do(what="watch", ref=target))
     await table(system, 2)
     await system.stop(watcher)
@@ -345,8 +347,8 @@ async def test_a_watcher_that_stops_leaves_no_trace(system: System) -> None:
 
 
 async def test_a_watcher_on_a_host_that_dies_leaves_no_trace(system: System) -> None:
-    target = await system.spawn(AttachedDriver, host=1)
-    watcher = await system.spawn(AttachedDriver, host=2)
+    target = await system.spawn(Participant, host=1)
+    watcher = await system.spawn(Participant, host=2)
     await watcher.ask(Do(what="watch", ref=target))
     await table(system, 2)
     await process_of(system, 2).kill()
@@ -354,62 +356,62 @@ async def test_a_watcher_on_a_host_that_dies_leaves_no_trace(system: System) -> 
     await table(system, 0)
     target.tell(Crash())
     await settle(system)
-    assert (await told(watcher)).downs == ()
+    assert (await received_by(watcher)).downs == ()
 
 
 # --- hosts ----------------------------------------------------------------------------------------
 
 
-async def test_a_lost_host_is_told_for_each_of_its_actors_and_itself(system: System) -> None:
-    targets = [await system.spawn(AttachedDriver, host=1) for _ in range(3)]
+async def test_a_lost_host_gives_a_notice_for_each_of_its_actors_and_itself(system: System) -> None:
+    targets = [await system.spawn(Participant, host=1) for _ in range(3)]
     watcher = await system.spawn(Listener, host=2)
     for target in targets:
         await watcher.ask(Do(what="watch", ref=target))
     await watcher.ask(Do(what="watch host", text="1"))
     await settle(system)
     await process_of(system, 1).kill()
-    answer = await told(watcher, 4)
+    answer = await received_by(watcher, 4)
     assert kinds(answer) == [ExitReason.HOST_LOST] * 4
     assert [down.ref.address for down in answer.downs[3:]] == [Address(1, CONTROL_CELL)]
     await back(system, targets[0])
     await settle(system)
-    assert len((await told(watcher)).downs) == 4
+    assert len((await received_by(watcher)).downs) == 4
 
 
 async def test_a_watch_that_waits_for_a_host_is_on_its_next_incarnation(system: System) -> None:
-    target = await system.spawn(AttachedDriver, host=1)
+    target = await system.spawn(Participant, host=1)
     watcher = await system.spawn(Listener, host=2)
     link = host_at(system, 2).link(1)
-    link.lost(link.epoch, HostLost("as told"))
+    link.mark_lost(link.epoch, HostLost("on purpose"))
     await watcher.ask(Do(what="watch", ref=target))
     await process_of(system, 1).kill()
     await back(system, target)
     await settle(system)
-    assert (await told(watcher)).downs == ()
+    assert (await received_by(watcher)).downs == ()
     target.tell(Crash())
-    assert kinds(await told(watcher, 1)) == [ExitReason.FAILED]
+    assert kinds(await received_by(watcher, 1)) == [ExitReason.FAILED]
 
 
 async def test_a_late_notice_from_a_lost_host_counts_no_more(system: System) -> None:
-    """The loss of the link comes first, the frame with the notice is taken all the same."""
-    target = await system.spawn(AttachedDriver, host=1)
+    """The loss of the link comes first, and the frame with the notice arrives after it."""
+    target = await system.spawn(Participant, host=1)
     watcher = await system.spawn(Listener, host=2)
     await watcher.ask(Do(what="watch", ref=target))
     await table(system, 2)
     far = host_at(system, 2)
     link = far.link(1)
     target.tell(Crash())
-    link.lost(link.epoch, HostLost("as told"))
-    assert kinds(await told(watcher, 1)) == [ExitReason.HOST_LOST]
+    link.mark_lost(link.epoch, HostLost("on purpose"))
+    assert kinds(await received_by(watcher, 1)) == [ExitReason.HOST_LOST]
     await settle(system)
-    assert len((await told(watcher)).downs) == 1
+    assert len((await received_by(watcher)).downs) == 1
 
 
-async def test_word_of_a_dead_host_fails_what_waits_for_it_at_once(system: System) -> None:
-    """Nobody else has noticed: the root's word is enough, also for asks between hosts."""
+async def test_the_roots_notice_of_a_dead_host_fails_asks_to_it_at_once(system: System) -> None:
+    """No link has noticed the loss: the root's notice suffices, also for asks between hosts."""
     target = await system.spawn(Listener, host=1)
     asker = host_at(system, 2)
-    asking = asyncio.ensure_future(asker.ask(target.address, Tell(count=9), 30.0))
+    asking = asyncio.ensure_future(asker.ask(target.address, GetNotices(count=9), 30.0))
     await settle(system)
     link = asker.link(1)
     await process_of(system, 1).kill()
@@ -418,31 +420,31 @@ async def test_word_of_a_dead_host_fails_what_waits_for_it_at_once(system: Syste
     assert link.dead_epoch == 1
 
 
-async def test_a_host_that_is_stopped_in_order_is_told_as_shutdown(system: System) -> None:
-    target = await system.spawn(AttachedDriver, host=1)
+async def test_a_host_that_stops_in_order_gives_a_shutdown(system: System) -> None:
+    target = await system.spawn(Participant, host=1)
     watcher = await system.spawn(Listener, host=2)
     await watcher.ask(Do(what="watch", ref=target))
     await watcher.ask(Do(what="watch host", text="1"))
     await table(system, 4)
     root_of(system).supervisor.remove_child(1)
-    assert kinds(await told(watcher, 2)) == [ExitReason.SHUTDOWN] * 2
+    assert kinds(await received_by(watcher, 2)) == [ExitReason.SHUTDOWN] * 2
 
 
-async def test_an_ended_handler_that_goes_on_is_refused(system: System) -> None:
-    watcher = await system.spawn(AttachedDriver, host=1)
+async def test_a_handler_that_outlives_its_actor_is_refused(system: System) -> None:
+    watcher = await system.spawn(Participant, host=1)
     kernel = host_at(system, 1)
     ctx = kernel.context(kernel.cells[watcher.address.cell])
     await system.stop(watcher)
-    with pytest.raises(CallboardError, match="has ended while this handler went on"):
+    with pytest.raises(CallboardError, match="has ended, but this handler still runs"):
         _ = ctx.watch(watcher)
 
 
 async def test_a_failing_handler_of_a_notice_is_a_dead_letter(system: System) -> None:
-    class Clumsy(AttachedDriver):
+    class Clumsy(Participant):
         async def down(self, notice: Down) -> None:
             raise ValueError("clumsy")
 
-    target = await system.spawn(AttachedDriver, host=1)
+    target = await system.spawn(Participant, host=1)
     watcher = await system.spawn(Clumsy, host=1)
     await watcher.ask(Do(what="watch", ref=target))
     down = system.watch(watcher)

@@ -28,20 +28,20 @@ from callboard.runtime.stores.memory import MemoryEventStore
 WITHIN_S: Final = 30.0
 
 
-class Done(Contract, name="steward.done"):
+class Done(Contract, name="service.done"):
     n: int
 
 
-class Step(Request[Done], name="steward.step"):
+class Step(Request[Done], name="service.step"):
     n: int
 
 
-class Order(Contract, name="steward.order"):
+class Order(Contract, name="service.order"):
     count: int = 1
 
 
 class Worker(Agent):
-    """Notes each run. What is held waits until it is let through."""
+    """Notes each run; held steps wait until the test releases them."""
 
     concurrency: ClassVar[int] = 64
     runs: ClassVar[list[int]] = []
@@ -71,7 +71,7 @@ JOB: Final = Job[Order, list[Done]](name="steps", decompose=plan)
 
 
 class Away(MemoryEventStore):
-    """A store that can be out of reach."""
+    """A store that can be unavailable."""
 
     def __init__(self, stage: "Stage", **options: Any) -> None:
         super().__init__(**options)
@@ -107,7 +107,7 @@ class Entries:
 
 
 STAGES: Final[dict[str, "Stage"]] = {}
-"""By name: what is shipped to a host names its stage."""
+"""By name: the pickled arguments of a service name their stage."""
 
 
 def entries_of(name: str) -> Entries:
@@ -117,8 +117,8 @@ def entries_of(name: str) -> Entries:
 async def journal_of(settings: Settings) -> OpenJournal:
     stage = STAGES[settings.name]
     limits = JournalLimits(patience_s=0.0)
-    journal = Journal(stage.store(), owner=f"life-{stage.lives}", limits=limits)
-    stage.lives += 1
+    journal = Journal(stage.store(), owner=f"incarnation-{stage.incarnations}", limits=limits)
+    stage.incarnations += 1
     try:
         await journal.open()
     except BaseException:
@@ -150,19 +150,19 @@ class Stage:
         self.ledger = Entries()
         self.log = MemoryEventStore()
         self.is_away = False
-        self.lives = 0
+        self.incarnations = 0
         self.drivers: list[Driver] = []
         self.environment = dataclasses.replace(REAL, is_real=False)
         self.settings = Settings(name=self.name, journal="memory:")
         self.execution_service: Ref[Any]
-        self._hiring = asyncio.Lock()
+        self._starting = asyncio.Lock()
 
     def store(self) -> EventStore:
         return Away(self, log=self.log._log)
 
     async def start_one(self) -> Address:
         """The execution service on host 2; it is started when there is none."""
-        async with self._hiring:
+        async with self._starting:
             found = host_of(self.system).directory.find(EXECUTION_SERVICE)
             if found is not None:
                 return found
@@ -192,11 +192,11 @@ class Stage:
         await until(lambda: len(Worker.runs) >= count)
 
     def events(self, execution_id: str) -> list[Any]:
-        return self.log.beside().read_stream(f"execution/{execution_id}", limit=10_000)
+        return self.log.second_handle().read_stream(f"execution/{execution_id}", limit=10_000)
 
 
 async def until(is_so: Callable[[], object]) -> None:
-    """Wait for what nobody tells."""
+    """Wait for a condition without an event."""
     async with asyncio.timeout(WITHIN_S):
         while not is_so():  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.001)

@@ -1,4 +1,4 @@
-"""What becomes of an execution that its execution service does not run any more."""
+"""The next step for an execution that has stopped in its execution service."""
 
 import pytest
 
@@ -13,7 +13,7 @@ from callboard.runtime.executions.service.core import PAUSE, LedgerEntry, Next, 
 
 
 @pytest.mark.parametrize("error", [None, ExecutionFailed("no"), Cancelled("by a wish")])
-def test_what_the_journal_has_ended_is_forgotten(error: BaseException | None) -> None:
+def test_an_execution_that_ended_in_the_journal_is_forgotten(error: BaseException | None) -> None:
     assert what_follows(error, is_journalled=True) is Next.FORGET
 
 
@@ -22,7 +22,7 @@ def test_a_part_of_the_job_may_fail_as_a_store_does() -> None:
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable("away"), StoreFull("full"), Cancelled("ends")])
-def test_what_may_pass_is_tried_again(error: BaseException) -> None:
+def test_a_passing_failure_is_tried_again(error: BaseException) -> None:
     assert what_follows(error, is_journalled=False) is Next.TRY_AGAIN
 
 
@@ -30,7 +30,7 @@ def test_what_may_pass_is_tried_again(error: BaseException) -> None:
     "error",
     [WriterFenced("another"), WrongExpectedVersion("another"), UsageError("?"), ValueError("?")],
 )
-def test_what_another_has_or_nobody_can_do_is_given_up(error: BaseException) -> None:
+def test_a_fenced_or_impossible_execution_is_given_up(error: BaseException) -> None:
     assert what_follows(error, is_journalled=False) is Next.GIVE_UP
 
 
@@ -41,6 +41,6 @@ def test_pauses_grow_and_are_bounded() -> None:
     assert flow_control[-1] == 30.0
 
 
-def test_what_is_kept_comes_back() -> None:
+def test_a_ledger_entry_round_trips() -> None:
     kept = LedgerEntry("one", "job", b"\0code", "token", {"argv": ["python", "x.py"], "pid": 7})
     assert LedgerEntry.from_bytes(kept.to_bytes()) == kept

@@ -69,21 +69,21 @@ async def test_a_result_and_every_update_come_as_from_an_execution_here(stage: S
     driver = stage.driver()
     here = stage.system.submit(JOB, Order(count=100))
     there = driver.submit(JOB, Order(count=100), {"who": "me"}, None)
-    told, said = await read_all(there), await read_all(here)
+    followed, said = await read_all(there), await read_all(here)
     assert await there.result(WITHIN_S) == await here.result(WITHIN_S)
 
-    def lasting(updates: list[ExecutionUpdate]) -> list[Any]:
+    def comparable(updates: list[ExecutionUpdate]) -> list[Any]:
         return [
             (type(update), getattr(update, "phase", None) or getattr(update, "to", None))
             for update in updates
             if isinstance(update, StateChanged | PhaseChanged | Finished)
         ]
 
-    assert lasting(told) == lasting(said)
-    assert [update.phase for update in told if isinstance(update, PhaseChanged)] == list(
+    assert comparable(followed) == comparable(said)
+    assert [update.phase for update in followed if isinstance(update, PhaseChanged)] == list(
         ExecutionPhase
     )
-    progress = [update for update in told if isinstance(update, Progressed)]
+    progress = [update for update in followed if isinstance(update, Progressed)]
     assert (progress[-1].done, progress[-1].total) == (100, 100)
     state = there.state()
     assert (state.status, state.job) == (ExecutionStatus.COMPLETED, "steps")
@@ -93,7 +93,7 @@ async def test_a_result_and_every_update_come_as_from_an_execution_here(stage: S
     assert figures.progress.done == 100
 
 
-async def test_partial_results_are_made_for_who_reads_them(stage: Stage) -> None:
+async def test_partial_results_are_made_for_readers_only(stage: Stage) -> None:
     Worker.held = {7}
     handle = stage.driver().submit(JOB, Order(count=8), None, None)
     async with asyncio.timeout(WITHIN_S):
@@ -163,7 +163,7 @@ async def test_two_drivers_resume_one_execution_and_it_runs_once(stage: Stage) -
     handle = first.submit(JOB, Order(count=20), None, "one")
     await stage.ran(20)
     await first.leave()
-    with pytest.raises(HostLost, match=r"goes on in system") as caught:
+    with pytest.raises(HostLost, match=r"continues in system") as caught:
         await handle.result(WITHIN_S)
     assert "system.resume(job, 'one')" in caught.value.advice
     handles = await asyncio.gather(*(stage.driver().resume(JOB, "one") for _ in range(2)))
@@ -173,10 +173,10 @@ async def test_two_drivers_resume_one_execution_and_it_runs_once(stage: Stage) -
         assert numbers(await follower.result(WITHIN_S)) == list(range(20))
     assert sorted(Worker.runs) == list(range(20))
     assert str(Kind.RESUMED) not in [event.kind for event in stage.events("one")]
-    assert stage.lives == 1
+    assert stage.incarnations == 1
 
 
-async def test_an_id_is_taken_once_and_the_same_wish_may_come_twice(stage: Stage) -> None:
+async def test_an_id_is_taken_once_and_a_request_may_be_repeated(stage: Stage) -> None:
     driver = stage.driver()
     take = driver._take(JOB, "one", pack_job(JOB, Order(count=3), {}), is_new=True)
     for _ in range(2):  # As after the answer was lost with the execution service.
@@ -232,10 +232,10 @@ async def test_a_killed_execution_service_goes_on_and_repeats_nothing_that_was_d
     await until(lambda: not stage.ledger.entries)
 
 
-async def test_what_was_taken_and_not_begun_is_begun_by_the_next_execution_service(
+async def test_the_next_execution_service_starts_accepted_executions(
     stage: Stage,
 ) -> None:
-    """It dies between its two writes: the ledger's, and the journal's first."""
+    """The service dies between the write to the ledger and the first one to the journal."""
     driver = stage.driver()
     await driver.submit(JOB, Order(count=1), None, "before").result(WITHIN_S)
     stage.is_away = True
@@ -289,10 +289,10 @@ async def test_a_journal_that_goes_away_is_waited_for(stage: Stage) -> None:
     assert numbers(await handle.result(WITHIN_S)) == list(range(4))
     assert sorted(Worker.runs)[:3] == [0, 1, 2]
     # That it had to be begun again is nothing that a reader has to know.
-    told = await reading
-    steps = [update.to for update in told if isinstance(update, StateChanged)]
+    followed = await reading
+    steps = [update.to for update in followed if isinstance(update, StateChanged)]
     assert steps == [ExecutionStatus.RUNNING, ExecutionStatus.COMPLETED]
-    phases = [update.phase for update in told if isinstance(update, PhaseChanged)]
+    phases = [update.phase for update in followed if isinstance(update, PhaseChanged)]
     assert phases == list(ExecutionPhase)
     await until(lambda: not stage.ledger.entries)
 
@@ -304,15 +304,15 @@ async def test_an_execution_service_whose_journal_another_has_taken_does_not_tak
     driver = stage.driver()
     handle = driver.submit(JOB, Order(count=2), None, "one")
     await stage.ran(2)
-    stage.log.beside().take_over("another")
+    stage.log.second_handle().take_over("another")
     assert Worker.gate is not None
     Worker.gate.set()
     with pytest.raises(WriterFenced):
         await handle.result(WITHIN_S)
-    assert stage.lives == 1
-    # Until somebody wants it again, as of any owner.
+    assert stage.incarnations == 1
+    # Until a driver resumes it.
     assert numbers(await (await driver.resume(JOB, "one")).result(WITHIN_S)) == [0, 1]
-    assert stage.lives == 2
+    assert stage.incarnations == 2
 
 
 # --- steering ------------------------------------------------------------------------------------

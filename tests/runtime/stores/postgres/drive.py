@@ -1,4 +1,4 @@
-"""What the tests of stores in PostgreSQL share."""
+"""Helpers of the tests of stores in PostgreSQL."""
 
 import os
 import uuid
@@ -20,7 +20,7 @@ SHORT: Final = PostgresTimeouts(
 
 
 def event(data: bytes = b"", *, kind: str = "tests.happened") -> NewEvent:
-    """A new event with an id of its own."""
+    """A new event with a new id."""
     return NewEvent(uuid.uuid4().bytes, kind, data)
 
 
@@ -33,7 +33,7 @@ def append(stream: str, *data: bytes, expected: int = ANY) -> Append:
 def opened(
     url: str, *, timeouts: PostgresTimeouts = SHORT, take_over: bool = True
 ) -> Iterator[PostgresEventStore]:
-    """A store that is open, and its writer unless told otherwise."""
+    """An open store, which takes over the log by default."""
     store = PostgresEventStore(url, timeouts=timeouts)
     try:
         store.open()
@@ -51,7 +51,7 @@ def committed(
     between: Callable[[CallboardError], None] = lambda _error: None,
     tries: int = 20,
 ) -> list[Appended]:
-    """Commit as the journal does: again, with the same ids, while that may help."""
+    """Commit as the journal does: on an error, try again with the same ids."""
     for _ in range(tries - 1):
         try:
             results = store.commit(appends)
@@ -65,7 +65,7 @@ def committed(
 
 
 def check_log(store: PostgresEventStore) -> list[bytes]:
-    """Check that positions and versions have no gap, and no id stands twice; gives the data."""
+    """Check that positions and versions have no gap, and ids no repeat. Gives the data."""
     after, data = 0, []
     ids: set[bytes] = set()
     versions: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""Connections are shared by threads, replaced when they break, and every wait for one ends."""
+"""Threads share connections, broken ones are replaced, and every wait for one ends."""
 
 import threading
 import time
@@ -18,7 +18,7 @@ from tests.servers.proxy import Cut, Proxy
 
 
 def test_a_cut_that_only_the_client_has_seen_is_a_cut(postgres_url: str) -> None:
-    """As psycopg says it when the socket is closed while it waits: the connection looks well."""
+    """The error of psycopg for a socket closed during a wait. The connection looks intact."""
     with opened(postgres_url) as store:
         left = [psycopg.OperationalError("connection socket closed")]
 
@@ -46,7 +46,7 @@ def test_all_connections_that_a_restart_has_broken_are_replaced_at_once(
 
 
 def test_a_cut_replaces_each_connection_once(postgres_proxy: Proxy, proxied_url: str) -> None:
-    """A healthy one that comes back late is replaced, and the new ones stay."""
+    """A healthy connection that returns late is replaced, and the new ones stay."""
     with opened(proxied_url) as store:
         taken, ends = threading.Event(), threading.Event()
 
@@ -79,11 +79,11 @@ def test_the_wait_for_a_connection_that_others_use_ends(postgres_url: str) -> No
             refused.append(error.value)
 
         store.writing.run(action, "a long look")
-        assert "no connection is free" in str(refused[0])
+        assert "no connection was free" in str(refused[0])
         assert store.commit([append("a", b"1")]) == [Appended(1, 1, 1)]
 
 
-def test_a_role_that_is_gone_is_said_before_the_time_to_reconnect_is_over(
+def test_a_missing_role_is_reported_before_the_time_to_reconnect_is_over(
     postgres_server: PostgresServer, postgres_schema: str
 ) -> None:
     role = f"renamed_{postgres_schema}"
@@ -118,7 +118,7 @@ def test_a_closed_store_says_so_and_can_be_opened_again(postgres_url: str) -> No
             store.head()
         closed.set()
         user.join(30)
-        assert found == [[(7,)]]  # What has a connection may end its work.
+        assert found == [[(7,)]]  # An action that has a connection may finish.
         store.open()
         assert store.commit([append("a", b"1")]) == [Appended(1, 1, 1)]
 

@@ -1,4 +1,4 @@
-"""A log in PostgreSQL while the server, the network and other writers fail it."""
+"""A log in PostgreSQL under faults of the server, the network and other writers."""
 
 import itertools
 import random
@@ -57,7 +57,7 @@ def test_a_store_waits_for_a_server_that_comes_back(
 
 
 @pytest.mark.soak
-def test_a_server_that_stays_away_is_said_in_time(
+def test_a_server_that_stays_away_is_reported_in_time(
     postgres_server: PostgresServer, postgres_url: str
 ) -> None:
     with opened(postgres_url) as store:
@@ -111,9 +111,7 @@ def test_a_restart_during_commits_loses_and_doubles_nothing(
         assert check_log(store) == acknowledged
 
 
-def test_a_server_that_says_nothing_is_given_up(
-    postgres_server: PostgresServer, postgres_url: str
-) -> None:
+def test_a_silent_server_is_given_up(postgres_server: PostgresServer, postgres_url: str) -> None:
     with opened(postgres_url) as store:
         group = [append("a", b"1", expected=NO_STREAM)]
         postgres_server.pause()
@@ -159,8 +157,8 @@ def test_cuts_at_any_moment_lose_and_double_nothing(
     ended = threading.Event()
 
     def cut() -> None:
-        # Twice as long after each cut without a commit between: on a busy machine, a commit with
-        # its new connection would otherwise never come through.
+        # The pause doubles after each cut without a commit between. Otherwise a commit with a new
+        # connection would never succeed on a busy machine.
         seen, factor = 0, 1
         while not ended.wait(chance.uniform(0.001, 0.02) * factor):
             factor = factor * 2 if len(written) == seen else 1
@@ -199,12 +197,12 @@ def test_a_frozen_network_is_given_up(postgres_proxy: Proxy, proxied_url: str) -
         postgres_proxy.thaw()
         group = [append("a", b"2")]
         committed(store, group)
-        # What was frozen may have arrived late, but never between.
+        # The frozen commit may have arrived late, but not in between.
         assert check_log(store)[-1] == b"2"
 
 
 @pytest.mark.parametrize("cut", [Cut.BEFORE, Cut.AFTER])
-def test_states_and_read_models_say_what_is_unknown(
+def test_states_and_read_models_report_an_unknown_outcome(
     cut: Cut, postgres_proxy: Proxy, proxied_url: str
 ) -> None:
     states = PostgresStateStore(proxied_url, timeouts=SHORT)
@@ -275,7 +273,7 @@ def test_a_commit_that_arrives_after_the_take_over_keeps_nothing(
 
 
 def test_many_take_overs_leave_one_history(postgres_url: str) -> None:
-    """Writers that fence each other all the time: each acknowledged event stands there once."""
+    """Writers that fence each other all the time: each acknowledged event is there once."""
     acknowledged: list[list[bytes]] = [[] for _ in range(4)]
 
     def write(number: int) -> None:
@@ -321,7 +319,7 @@ def test_readers_never_miss_an_event(postgres_url: str) -> None:
             thread.start()
         writers, position = (first, second), 0
         while position < events:
-            # Both write in turn, so that positions come from more than one connection.
+            # Both write in turn, so that positions come from several connections.
             writer = writers[(position // 60) % 2]
             writer.take_over("turn")
             for _ in range(20):
@@ -336,10 +334,10 @@ def test_readers_never_miss_an_event(postgres_url: str) -> None:
 # --- the operator ----------------------------------------------------------------------------
 
 
-def test_a_full_disk_is_said_and_passes(
+def test_a_full_disk_is_reported_and_passes(
     postgres_server: PostgresServer, postgres_url: str, postgres_schema: str
 ) -> None:
-    """The server says `disk_full` as it does when it cannot extend a table's file."""
+    """The server raises `disk_full`, as when it cannot extend a table's file."""
     with opened(postgres_url) as store:
         postgres_server.execute(
             f"CREATE FUNCTION {postgres_schema}.full() RETURNS trigger LANGUAGE plpgsql AS "
@@ -357,7 +355,7 @@ def test_a_full_disk_is_said_and_passes(
         assert store.commit(group) == [Appended(1, 1, 1)]
 
 
-def test_a_role_that_may_only_read_reads(
+def test_a_read_only_role_reads(
     postgres_server: PostgresServer, postgres_url: str, postgres_schema: str
 ) -> None:
     with opened(postgres_url) as store:
@@ -378,7 +376,7 @@ def test_a_role_that_may_only_read_reads(
         pass
 
 
-def test_a_read_only_server_is_said(postgres_server: PostgresServer, postgres_url: str) -> None:
+def test_a_read_only_server_is_reported(postgres_server: PostgresServer, postgres_url: str) -> None:
     with opened(postgres_url) as store:
         store.commit([append("a", b"1")])
         postgres_server.execute("ALTER SYSTEM SET default_transaction_read_only = on")
@@ -392,7 +390,7 @@ def test_a_read_only_server_is_said(postgres_server: PostgresServer, postgres_ur
             postgres_server.restart()
 
 
-def test_a_lock_that_others_hold_too_long_is_said(
+def test_a_lock_that_others_hold_too_long_is_reported(
     postgres_server: PostgresServer, postgres_url: str, postgres_schema: str
 ) -> None:
     import psycopg
@@ -425,7 +423,7 @@ def test_a_server_that_does_not_sync_is_refused(
     postgres_server.execute("ALTER SYSTEM SET synchronous_commit = off")
     postgres_server.restart()
     try:
-        # The session sets its own level, and so a default of less does no harm.
+        # The session sets its own level, so a lower default is harmless.
         with opened(postgres_url) as store:
             rows = store.writing.run(lambda c: c.rows(b"SHOW synchronous_commit"), "asking")
             assert rows == [("on",)]
@@ -455,7 +453,7 @@ def test_a_password_is_never_shown(
     began_s = time.monotonic()
     with pytest.raises(StoreUnavailable) as refused:
         PostgresEventStore(wrong, timeouts=SHORT).open()
-    assert time.monotonic() - began_s < SHORT.reconnect_s  # not tried again and again
+    assert time.monotonic() - began_s < SHORT.reconnect_s  # no repeated attempts
     with pytest.raises(SpecError) as unread:
         PostgresEventStore(f"postgresql://u:{PASSWORD}@@h:x:y/?schema=a&sslmode=%")
     for error in (refused.value, unread.value):

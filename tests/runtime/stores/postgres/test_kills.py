@@ -16,7 +16,7 @@ CHILD = "tests.runtime.stores.postgres.writing_child"
 
 
 def killed(root: Path, url: str, run: int, chance: random.Random) -> int:
-    """Let a child write and kill it at some moment; gives the last number it acknowledged."""
+    """Start a child that writes, and kill it at some moment. Gives its last acknowledged number."""
     child = subprocess.Popen(
         [sys.executable, "-m", CHILD, url, str(run)], cwd=root, stdout=subprocess.PIPE, text=True
     )
@@ -47,10 +47,10 @@ def check_kills(root: Path, url: str, runs: int, seed: int) -> None:
             data = check_log(store)
             assert data[: len(expected)] == expected
             written = data[len(expected) :]
-            # Whole groups, in order: all that was acknowledged, and one group more at most.
+            # Whole groups, in order: all acknowledged ones, and at most one more.
             assert written == [event(run, number).data for number in range(len(written))]
             assert len(written) in {last + 1, last + 4}
-            # Whoever does not know of that group appends it again.
+            # Append that group again, as a writer without an answer does.
             group = [Append(f"s{n % 5}", (event(run, n),)) for n in range(last + 1, last + 4)]
             results = [result for result in store.commit(group) if isinstance(result, Appended)]
             assert [result.is_repeat for result in results] == [len(written) == last + 4] * 3

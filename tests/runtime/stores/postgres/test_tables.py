@@ -1,4 +1,4 @@
-"""The tables of a store: made once, brought forward in one step, never touched when newer."""
+"""The tables of a store: created once, migrated in one transaction, left alone when newer."""
 
 import threading
 
@@ -42,10 +42,10 @@ def test_many_that_open_at_once_make_the_tables_once(postgres_url: str) -> None:
     assert not errors
 
 
-def test_who_only_reads_makes_and_moves_nothing(
+def test_a_reader_creates_and_migrates_nothing(
     postgres_server: PostgresServer, postgres_url: str, postgres_schema: str
 ) -> None:
-    with pytest.raises(StoreUnavailable, match="no tables so far"):
+    with pytest.raises(StoreUnavailable, match="no tables yet"):
         event_store(postgres_url, reads_only=True).open()
     assert not postgres_server.execute(
         "SELECT 1 FROM pg_namespace WHERE nspname = %s", postgres_schema
@@ -61,7 +61,7 @@ def test_who_only_reads_makes_and_moves_nothing(
         event_store(postgres_url, reads_only=True).open()
 
 
-def test_a_store_is_brought_forward_with_its_events(
+def test_a_store_is_migrated_with_its_events(
     postgres_server: PostgresServer, postgres_url: str, postgres_schema: str
 ) -> None:
     with opened(postgres_url) as store:
@@ -108,7 +108,7 @@ def test_a_store_that_is_too_old_is_refused(postgres_url: str) -> None:
             open_tables(store.writing, steps=steps, oldest=len(STEPS) + 1)
 
 
-def test_logs_of_two_schemas_know_nothing_of_each_other(
+def test_logs_of_two_schemas_are_separate(
     postgres_server: PostgresServer, postgres_schema: str
 ) -> None:
     urls = [postgres_server.url(schema=f"{postgres_schema}_{name}") for name in "ab"]

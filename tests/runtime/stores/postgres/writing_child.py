@@ -1,4 +1,4 @@
-"""A writer that is killed: appends one numbered event after another, and prints what is durable.
+"""A writer for kill tests: appends numbered events, and prints the number of the last durable one.
 
 Run as `python -m tests.runtime.stores.postgres.writing_child URL RUN`.
 """
@@ -14,7 +14,7 @@ SPACE = uuid.UUID(int=0)
 
 
 def event(run: int, number: int) -> NewEvent:
-    """The event of this number: its id is the same in whichever process makes it."""
+    """The event of this number, with the same id in every process."""
     name = f"{run}/{number}"
     return NewEvent(uuid.uuid5(SPACE, name).bytes, "tests.written", name.encode())
 

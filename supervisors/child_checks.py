@@ -1,4 +1,4 @@
-"""Which children a supervisor takes: the refusals, each with what to do about it."""
+"""Checks of new children: each refusal says what to do about it."""
 
 from collections.abc import Container, Sized
 from typing import Protocol, assert_never
@@ -25,12 +25,12 @@ def check_accepts(state: SupervisorState, child_id: ChildId) -> None:
             return
         case SupervisorState.NEW:
             raise UsageError(
-                f"Child {child_id!r} came before the supervisor's start.",
-                advice="Start the supervisor first, or give it the child when it is made.",
+                f"The supervisor has not started yet, so it cannot add child {child_id!r}.",
+                advice="Start the supervisor first, or pass the child to its constructor.",
             )
         case SupervisorState.STOPPING | SupervisorState.STOPPED:
             raise ActorStopped(
-                f"The supervisor is {state} and starts no child {child_id!r}.",
+                f"The supervisor is {state} and does not start child {child_id!r}.",
                 may_have_run=False,
             )
         case _:
@@ -50,18 +50,18 @@ def check_fits(
     if spec.significant and supervisor.auto_shutdown is AutoShutdown.NEVER:
         raise SpecError(
             f"ChildSpec.significant is set for {child_id!r}, but auto_shutdown is never.",
-            advice="Set SupervisorSpec.auto_shutdown, or let the child not be significant.",
+            advice="Set SupervisorSpec.auto_shutdown, or leave the child's significant unset.",
             field="ChildSpec.significant",
         )
     check_room(supervisor, child_id, len(children))
 
 
 def check_room(supervisor: SupervisorSpec, child_id: ChildId, children: int) -> None:
-    """Check that there is room for this child beside so many. Raises UsageError."""
+    """Check that one child fits next to `children` others. Raises UsageError."""
     if children >= supervisor.children_max:
         raise UsageError(
-            f"The supervisor has its {supervisor.children_max} children (children_max); "
-            f"there is no room for {child_id!r}.",
-            advice="Raise SupervisorSpec.children_max, or spread them over supervisors.",
+            f"The supervisor has {supervisor.children_max} children, the most it may have "
+            f"(children_max): there is no room for {child_id!r}.",
+            advice="Raise SupervisorSpec.children_max, or use several supervisors.",
             children_max=supervisor.children_max,
         )

@@ -1,4 +1,4 @@
-"""Many that meet many: chameneos, big."""
+"""Games of many actors with many: chameneos, big."""
 
 import random
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from callboard import Actor, Context, Contract, Ref, Request, handler
 from callboard.actors.kernel.props import props
 
-from .stage import Report, Stage, Start
+from .runner import GameRunner, Report, Start
 
 __all__ = ["Big", "Chameneos"]
 
@@ -14,7 +14,7 @@ COLOURS = 3
 
 
 class Meet(Contract):
-    """A creature wants to meet another; the mall passes it on to the one that waits."""
+    """A creature wants to meet another. The mall forwards this to the waiting one."""
 
     colour: int
     creature: Ref[Any]
@@ -31,7 +31,7 @@ class Leave(Contract):
 
 
 class Mall(Actor):
-    """Brings creatures together, in pairs, so many times."""
+    """Pairs creatures, for a number of meetings."""
 
     def __init__(self, meetings: int) -> None:
         self._meetings_left = meetings
@@ -39,7 +39,7 @@ class Mall(Actor):
 
     @handler
     async def meet(self, meet: Meet) -> None:
-        """Let it wait, or meet the one that waits."""
+        """Let the creature wait, or meet the waiting one."""
         if not self._meetings_left:
             meet.creature.tell(Leave())
         elif self._waiting is None:
@@ -53,8 +53,8 @@ class Mall(Actor):
 class Creature(Actor):
     """Meets others and changes its colour."""
 
-    def __init__(self, stage: Ref[Stage], mall: Ref[Mall], colour: int) -> None:
-        self._stage = stage
+    def __init__(self, runner: Ref[GameRunner], mall: Ref[Mall], colour: int) -> None:
+        self._runner = runner
         self._mall = mall
         self._colour = colour
         self._met = 0
@@ -66,7 +66,7 @@ class Creature(Actor):
 
     @handler
     async def meet(self, meet: Meet, ctx: Context) -> None:
-        """Both take the third colour, if theirs differ."""
+        """Change both to the third colour, if their colours differ."""
         if self._colour != meet.colour:
             self._colour = COLOURS - self._colour - meet.colour
         self._met += 1
@@ -75,7 +75,7 @@ class Creature(Actor):
 
     @handler
     async def change(self, change: Change, ctx: Context) -> None:
-        """What the other one has worked out."""
+        """Take the colour that the other creature computed."""
         self._colour = change.colour
         self._met += 1
         self._mall.tell(Meet(colour=self._colour, creature=ctx.self_ref))
@@ -83,10 +83,10 @@ class Creature(Actor):
     @handler
     async def leave(self, message: Leave) -> None:
         """Report."""
-        self._stage.tell(Report(counts={"met": self._met}))
+        self._runner.tell(Report(counts={"met": self._met}))
 
 
-class Chameneos(Stage):
+class Chameneos(GameRunner):
     """Creatures meet at one mall."""
 
     async def prepare(self, sizes: dict[str, int], ctx: Context) -> None:
@@ -98,14 +98,14 @@ class Chameneos(Stage):
         ]
 
     async def perform(self, sizes: dict[str, int], ctx: Context) -> dict[str, int]:
-        """Until all have left."""
+        """Run until all creatures have left."""
         for creature in self._creatures:
             creature.tell(Start())
         return await self.reports(len(self._creatures))
 
 
 class Ping(Contract):
-    """To whom the pong goes."""
+    """A ping, with the receiver of the pong."""
 
     sender: Ref[Any]
 
@@ -115,26 +115,26 @@ class Pong(Contract):
 
 
 class Neighbours(Contract):
-    """Everybody in the game."""
+    """All members of the game."""
 
     members: list[Ref[Any]]
 
 
 class Answered(Contract):
-    """How many pings a member has answered."""
+    """The number of pings that a member has answered."""
 
     pings: int
 
 
 class ReadAnswered(Request[Answered]):
-    """Ask for it."""
+    """Ask for that number."""
 
 
 class Member(Actor):
-    """Pings others, one at a time, and answers theirs."""
+    """Pings others, one at a time, and answers their pings."""
 
-    def __init__(self, stage: Ref[Stage], number: int, pings: int) -> None:
-        self._stage = stage
+    def __init__(self, runner: Ref[GameRunner], number: int, pings: int) -> None:
+        self._runner = runner
         self._random = random.Random(number)
         self._pings_left = pings
         self._pongs = 0
@@ -143,7 +143,7 @@ class Member(Actor):
 
     @handler
     async def join(self, neighbours: Neighbours) -> None:
-        """Learn who there is."""
+        """Note the other members."""
         self._members = neighbours.members
 
     @handler
@@ -158,7 +158,7 @@ class Member(Actor):
         if self._pings_left:
             self._ping(ctx)
         else:
-            self._stage.tell(Report(counts={"pongs": self._pongs}))
+            self._runner.tell(Report(counts={"pongs": self._pongs}))
 
     def _ping(self, ctx: Context) -> None:
         self._pings_left -= 1
@@ -167,21 +167,21 @@ class Member(Actor):
 
     @handler
     async def ping(self, ping: Ping) -> None:
-        """Answer it."""
+        """Answer the ping."""
         self._answered += 1
         ping.sender.tell(Pong())
 
     @handler
     async def read(self, request: ReadAnswered) -> Answered:
-        """How many it has answered."""
+        """Give the number of answered pings."""
         return Answered(pings=self._answered)
 
 
-class Big(Stage):
+class Big(GameRunner):
     """Many to many."""
 
     async def prepare(self, sizes: dict[str, int], ctx: Context) -> None:
-        """Spawn the members and let each know all."""
+        """Spawn the members, and send each the list of all."""
         self._members = [
             await ctx.spawn(props(Member, ctx.self_ref, number, sizes["pings"]))
             for number in range(sizes["actors"])
@@ -190,7 +190,7 @@ class Big(Stage):
             member.tell(Neighbours(members=self._members))
 
     async def perform(self, sizes: dict[str, int], ctx: Context) -> dict[str, int]:
-        """Until each has its last pong."""
+        """Run until each member has its last pong."""
         for member in self._members:
             member.tell(Start())
         counts = await self.reports(len(self._members))

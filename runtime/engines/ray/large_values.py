@@ -10,27 +10,27 @@ import ray.exceptions
 
 from callboard.messages.core.errors import PayloadLost
 
-__all__ = ["RayBlobs"]
+__all__ = ["RayLargeValues"]
 
 FETCH_TIMEOUT_S: Final = 60.0
 
 
-class RayBlobs:
-    """A `BlobStore` on Ray's object store."""
+class RayLargeValues:
+    """A `LargeValueStore` on Ray's object store."""
 
     def put(self, body: bytes, buffers: Sequence[Any]) -> Any:
-        """Store a message; arrays make Ray keep their memory out of the pickle."""
+        """Store a message; as arrays, its parts stay out of Ray's pickle."""
         parts = [np.frombuffer(part, dtype=np.uint8) if part else b"" for part in (body, *buffers)]
         return ray.put(parts)
 
     async def get(self, reference: Any) -> tuple[bytes, Sequence[Any]]:
-        """The stored message: buffers are views of shared memory."""
+        """Fetch a stored message; its buffers are views of shared memory."""
         try:
             async with asyncio.timeout(FETCH_TIMEOUT_S):
                 body, *buffers = await reference
         except (ray.exceptions.RayError, TimeoutError) as error:
             raise PayloadLost(
                 f"a large value is lost: {type(error).__name__}.",
-                advice="Its sender or the node it lay on has died: ask again.",
+                advice="Ask again: the sender, or the node with the value, has died.",
             ) from error
         return bytes(body), [memoryview(part) for part in buffers]

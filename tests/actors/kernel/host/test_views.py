@@ -1,4 +1,4 @@
-"""Looks at one host: what is told, what is counted, and what stays within its limits."""
+"""Views of one host: the tree, the load, the histories, and their limits."""
 
 import asyncio
 from collections.abc import Callable
@@ -24,19 +24,19 @@ from callboard.messages.core.ref import Address
 Spawn = Callable[..., Any]
 
 
-class Done(Contract, name="look.done"):
+class Done(Contract, name="views.done"):
     pass
 
 
-class Work(Request[Done], name="look.work"):
+class Work(Request[Done], name="views.work"):
     pass
 
 
-class Fail(Request[Done], name="look.fail"):
+class Fail(Request[Done], name="views.fail"):
     text: str
 
 
-class Hold(Contract, name="look.hold"):
+class Hold(Contract, name="views.hold"):
     """Handled until the host ends."""
 
 
@@ -79,15 +79,15 @@ def by_name(members: tuple[ActorView, ...]) -> dict[str, ActorView]:
     return {member.name: member for member in members}
 
 
-def story(host: Host, path: str) -> ActorHistory:
+def history(host: Host, path: str) -> ActorHistory:
     (found,) = histories_of(host, QueryHostActor(path=path)).matches
     return found
 
 
-# --- the tree -------------------------------------------------------------------------------
+# --- the tree -------------------------------------------------------------------------------------
 
 
-async def test_who_failed_is_told_even_when_thousands_are_not(host: Host, spawn: Spawn) -> None:
+async def test_failed_actors_are_in_the_view_of_thousands(host: Host, spawn: Spawn) -> None:
     for _ in range(200):
         await spawn(Worker)
     parent = await named(host, "reviews")
@@ -109,7 +109,7 @@ async def test_who_failed_is_told_even_when_thousands_are_not(host: Host, spawn:
     assert (view.restarts, view.deaths) == (1, 1)
 
 
-async def test_members_are_told_in_the_order_of_their_start(host: Host) -> None:
+async def test_members_come_in_the_order_of_their_start(host: Host) -> None:
     for name in "abc":
         await named(host, name)
     await crash(host, host.spawner.guardian.named("c"))
@@ -117,7 +117,7 @@ async def test_members_are_told_in_the_order_of_their_start(host: Host) -> None:
     assert [member.name for member in view.members] == ["a", "b", "c"]
 
 
-async def test_a_look_at_no_actors_still_counts_them(host: Host) -> None:
+async def test_a_view_of_no_actors_still_counts_them(host: Host) -> None:
     await named(host, "a")
     view = await view_host(host, QueryHost(actors_max=0))
     assert (view.members, view.top_level, view.actors) == ((), 1, 1)
@@ -125,7 +125,7 @@ async def test_a_look_at_no_actors_still_counts_them(host: Host) -> None:
     assert (view.members, view.mailbox) == ((), None)
 
 
-async def test_a_deep_tree_is_told_down_to_its_limit(host: Host) -> None:
+async def test_a_deep_tree_is_cut_at_its_limit(host: Host) -> None:
     parent: Cell | None = None
     for depth in range(60):
         parent = await named(host, f"d{depth}", parent)
@@ -137,10 +137,10 @@ async def test_a_deep_tree_is_told_down_to_its_limit(host: Host) -> None:
     assert last.children == 1
 
 
-# --- load -------------------------------------------------------------------------------------
+# --- load -----------------------------------------------------------------------------------------
 
 
-async def test_the_busiest_are_counted_from_the_first_look_on(
+async def test_the_busiest_are_counted_from_the_first_query_on(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(meters_module, "WINDOW_MIN_S", 0.0)
@@ -156,10 +156,10 @@ async def test_the_busiest_are_counted_from_the_first_look_on(
     assert second.busiest_window_s > 0.0
     assert second.handled - first.handled >= 8
     (only,) = (await view_host(host, QueryHost(actors_max=0, busiest_max=1))).busiest or [None]
-    assert only is None  # In the third window nobody handled anything.
+    assert only is None  # In the third window no actor handled a message.
 
 
-async def test_counting_ends_when_nobody_looks_any_more(
+async def test_counting_ends_when_no_query_comes(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(meters_module, "LEASE_S", 0.0)
@@ -169,7 +169,7 @@ async def test_counting_ends_when_nobody_looks_any_more(
             await asyncio.sleep(0)
 
 
-async def test_two_who_look_do_not_take_each_others_counts(host: Host) -> None:
+async def test_two_queries_do_not_take_each_others_counts(host: Host) -> None:
     await view_host(host, QueryHost(busiest_max=1))
     window = host.meters.window()
     assert host.meters.window() is window
@@ -184,7 +184,7 @@ def test_activity_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert activity.take() == {}
 
 
-async def test_mailboxes_are_measured_without_the_wardens_own(host: Host) -> None:
+async def test_mailboxes_are_measured_without_that_of_the_control_actor(host: Host) -> None:
     slow, slower = await named(host, "slow"), await named(host, "slower")
     for cell, count in ((slow, 3), (slower, 5)):
         for _ in range(count):
@@ -214,21 +214,21 @@ async def test_lag_is_how_late_the_timer_was() -> None:
     assert (lag.max_s() or 0.0) >= 0.04
 
 
-# --- stories ----------------------------------------------------------------------------------
+# --- histories ------------------------------------------------------------------------------------
 
 
-async def test_a_story_has_each_failure_with_its_traceback_and_what_was_decided(
+async def test_a_history_has_each_failure_with_its_traceback_and_the_decision(
     host: Host,
 ) -> None:
     parent = await named(host, "reviews")
     child = await named(host, "store", parent)
     await crash(host, child, "first")
     await crash(host, child, "second")
-    told = story(host, "reviews/store")
-    assert (told.host, told.path, told.kind) == ("alone", "/reviews/store", "Worker")
-    assert (told.lifecycle, told.restarts, told.restart) == ("running", 2, "transient")
-    assert "one_for_one, at most 3 restarts in 5 s" in told.supervision
-    first, second = told.entries
+    found = history(host, "reviews/store")
+    assert (found.host, found.path, found.kind) == ("alone", "/reviews/store", "Worker")
+    assert (found.lifecycle, found.restarts, found.restart) == ("running", 2, "transient")
+    assert "one_for_one, at most 3 restarts in 5 s" in found.supervision
+    first, second = found.entries
     assert ("first" in first.message, "second" in second.message) == (True, True)
     assert first.ago_s >= second.ago_s
     assert "in fail" in first.traceback
@@ -240,43 +240,43 @@ async def test_an_actor_without_a_name_is_found_by_its_number(host: Host, spawn:
     ref = await spawn(Worker)
     number = ref.address.cell
     for path in (f"${number}", f"/#{number}/", f"${number}"):
-        assert story(host, path).cell == number
+        assert history(host, path).cell == number
     (by_cell,) = histories_of(host, QueryHostActor(path="", cell=number)).matches
     assert by_cell.path == f"/${number}"
     assert histories_of(host, QueryHostActor(path="", cell=77)).matches == ()
 
 
-async def test_the_dead_have_their_story_too(host: Host) -> None:
+async def test_an_ended_actor_has_a_history(host: Host) -> None:
     cell = await named(host, "once", restart=Restart.TEMPORARY)
     await crash(host, cell)
-    told = story(host, "/once")
-    assert (told.lifecycle, told.cell) == ("ended", cell.id)
-    assert told.ended_ago_s is not None
-    assert "failed" in told.ended
-    assert "on purpose" in told.ended
+    found = history(host, "/once")
+    assert (found.lifecycle, found.cell) == ("ended", cell.id)
+    assert found.ended_ago_s is not None
+    assert "failed" in found.ended
+    assert "on purpose" in found.ended
     await named(host, "once")
-    assert story(host, "/once").lifecycle == "running"
+    assert history(host, "/once").lifecycle == "running"
 
 
-async def test_one_that_never_started_has_a_story(host: Host) -> None:
+async def test_an_actor_that_never_started_has_a_history(host: Host) -> None:
     with pytest.raises(ActorStartFailed):
         await host.spawn(Recipe(Stillborn, (), None, "never"), None)
-    told = story(host, "never")
-    assert (told.lifecycle, told.kind) == ("ended", "Stillborn")
-    assert "no such thing" in told.ended
+    found = history(host, "never")
+    assert (found.lifecycle, found.kind) == ("ended", "Stillborn")
+    assert "no such thing" in found.ended
 
 
-async def test_ordinary_ends_do_not_wash_failures_away(host: Host) -> None:
+async def test_normal_ends_do_not_remove_failures(host: Host) -> None:
     await crash(host, await named(host, "failed", restart=Restart.TEMPORARY))
     for number in range(ENDED_MAX + 10):
         cell = await named(host, f"ended-{number}")
         await host.termination.stop_child(None, cell.id)
-    assert "on purpose" in story(host, "failed").ended
+    assert "on purpose" in history(host, "failed").ended
     assert histories_of(host, QueryHostActor(path="ended-0")).matches == ()
-    assert story(host, f"ended-{ENDED_MAX}").ended == "shutdown"
+    assert history(host, f"ended-{ENDED_MAX}").ended == "shutdown"
 
 
-async def test_only_so_many_failures_are_kept_in_sight(host: Host) -> None:
+async def test_the_number_of_kept_failures_is_bounded(host: Host) -> None:
     ended_actors = host.meters.ended_actors
     cell = await named(host, "a")
     await crash(host, cell)
@@ -288,7 +288,7 @@ async def test_only_so_many_failures_are_kept_in_sight(host: Host) -> None:
     assert cell.id not in ended_actors.failed_at_s
 
 
-async def test_what_looks_alike_is_named(host: Host) -> None:
+async def test_similar_paths_are_named(host: Host) -> None:
     parent = await named(host, "reviews")
     await named(host, "store", parent)
     near = histories_of(host, QueryHostActor(path="/reviews/stoer"))
@@ -307,7 +307,7 @@ async def test_slashes_in_names_may_mean_several(host: Host) -> None:
     assert len(paths) <= MATCHES_MAX
 
 
-async def test_a_host_that_is_being_stopped_can_be_looked_at(host: Host) -> None:
+async def test_a_stopping_host_has_a_view(host: Host) -> None:
     cell = await named(host, "slow")
     host.tell(Address(1, cell.id), Hold())
     while cell.is_quiet:  # noqa: ASYNC110 - a worker's turn is no event

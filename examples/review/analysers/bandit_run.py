@@ -1,11 +1,11 @@
-"""Run bandit's tests on a tree that is parsed already.
+"""Run bandit's tests on a parsed tree.
 
-Bandit's own manager opens files, prints, and exits the process on Ctrl-C, and its
-visitor asks the file system for the module's name; only its tests and the traversal are
-used here. The bookkeeping is done only for nodes that have a test, which halves the time.
+Bandit's manager opens files, prints, and exits the process on Ctrl-C, and its traversal reads the
+module's name from the file system. So this uses only bandit's tests and its traversal. It does the
+bookkeeping only for nodes that have a test, which halves the time.
 
-Importing this module imports bandit, which changes how warnings of the whole process
-look: see `bandit_security.py`.
+Importing this module imports bandit, which changes the format of warnings in the whole process: see
+`bandit_security.py`.
 """
 
 import ast
@@ -19,11 +19,11 @@ from ..source import SourceFile
 __all__ = ["BanditRun", "FailingTestError", "new_test_set"]
 
 TESTS_LEFT_OUT: Final = ("B613",)
-"""Bidirectional text: bandit counts its lines by form feeds; the text agent does it."""
+"""Bidirectional text: bandit counts lines by form feeds. The text agent checks it instead."""
 
 
 class FailingTestError(Exception):
-    """A test of bandit's raised; bandit itself would only log it."""
+    """A test of bandit raised. Bandit itself only logs it."""
 
 
 def new_test_set() -> Any:
@@ -38,10 +38,10 @@ class _Tester(tester.BanditTester):  # type: ignore[misc]
 
 
 class BanditRun(node_visitor.BanditNodeVisitor):  # type: ignore[misc]
-    """One run over one file; `issues()` gives what the tests found."""
+    """One run over one file. `issues()` gives the findings of the tests."""
 
     def __init__(self, file: SourceFile, tests: Any) -> None:
-        # Not super().__init__: it derives the namespace from __init__.py files on disk.
+        # super().__init__ would derive the namespace from __init__.py files on disk.
         self.debug = False
         self.nosec_lines: dict[int, set[str]] = {}
         self.scores = {"SEVERITY": [0] * 4, "CONFIDENCE": [0] * 4}
@@ -61,7 +61,7 @@ class BanditRun(node_visitor.BanditNodeVisitor):  # type: ignore[misc]
     def issues(self) -> list[Any]:
         """The issues of all tests.
 
-        Raises FailingTestError when one of them does.
+        Raises FailingTestError when a test raises.
         """
         self.generic_visit(self._tree)
         issues: list[Any] = self.tester.results
@@ -76,7 +76,7 @@ class BanditRun(node_visitor.BanditNodeVisitor):  # type: ignore[misc]
         return known
 
     def pre_visit(self, node: ast.AST) -> bool:
-        """Set the context up, for nodes that a test will look at."""
+        """Set up the context, for nodes that have a test."""
         if self._is_tested(type(node)):
             self.context = {
                 "imports": self.imports,
@@ -97,9 +97,9 @@ class BanditRun(node_visitor.BanditNodeVisitor):  # type: ignore[misc]
             super().visit(node)
 
     def post_visit(self, node: ast.AST) -> None:
-        """Leave the namespace that a function or class opened."""
+        """Leave the namespace of a function or class."""
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             self.namespace = utils.namespace_path_split(self.namespace)[0]
 
     def update_scores(self, scores: dict[str, list[int]]) -> None:
-        """Nothing: bandit's scores are not used."""
+        """Do nothing: bandit's scores are not used."""

@@ -1,4 +1,4 @@
-"""What all games share: an actor that spawns the players, starts them, and is told the end."""
+"""The base of all games: an actor that spawns and starts the players, and adds up reports."""
 
 import asyncio
 from typing import ClassVar
@@ -6,39 +6,39 @@ from typing import ClassVar
 from bench.timing import timed
 from callboard import Actor, Context, Contract, Request, handler
 
-__all__ = ["Play", "Played", "Report", "Stage", "Start"]
+__all__ = ["GameRun", "GameRunner", "Report", "RunGame", "Start"]
 
 
-class Played(Contract):
-    """How long a game took, and what came out."""
+class GameRun(Contract):
+    """The duration and the output of a game."""
 
     elapsed_ns: int
     output: dict[str, int]
 
 
-class Play(Request[Played]):
-    """Play the game with these sizes."""
+class RunGame(Request[GameRun]):
+    """Run the game with these sizes."""
 
     sizes: dict[str, int]
 
 
 class Start(Contract):
-    """Tells a player to begin."""
+    """Starts a player."""
 
 
 class Report(Contract):
-    """What a player has done, told when it has finished."""
+    """The counts of a player, at its end."""
 
     counts: dict[str, int]
 
 
-class Stage(Actor):
-    """One game: `prepare` is not timed, `perform` is."""
+class GameRunner(Actor):
+    """One game. `prepare` is not timed; `perform` is."""
 
     concurrency: ClassVar[int] = 2
-    """Reports are handled while `play` waits for them."""
+    """Reports are handled while `run_game` waits for them."""
     mailbox_messages: ClassVar[int] = 1_000_000
-    """Every actor of a fork-join may report at once."""
+    """Room for a report of every actor of a fork-join."""
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
@@ -49,20 +49,20 @@ class Stage(Actor):
         """Spawn the players."""
 
     async def perform(self, sizes: dict[str, int], ctx: Context) -> dict[str, int]:
-        """Play, and give the output."""
+        """Run the game, and give the output."""
         raise NotImplementedError
 
     @handler
-    async def play(self, request: Play, ctx: Context) -> Played:
-        """Play it once."""
+    async def run_game(self, request: RunGame, ctx: Context) -> GameRun:
+        """Run the game once."""
         await self.prepare(request.sizes, ctx)
         with timed() as stopwatch:
             output = await self.perform(request.sizes, ctx)
-        return Played(elapsed_ns=stopwatch.elapsed_ns, output=output)
+        return GameRun(elapsed_ns=stopwatch.elapsed_ns, output=output)
 
     @handler
     async def report(self, report: Report) -> None:
-        """Add what a player has done."""
+        """Add the counts of a player."""
         for name, count in report.counts.items():
             self._counts[name] = self._counts.get(name, 0) + count
         self._awaited -= 1
@@ -70,7 +70,7 @@ class Stage(Actor):
             self._reported.set_result(None)
 
     async def reports(self, players: int) -> dict[str, int]:
-        """The sums over what so many players report; call it once."""
+        """Wait for the reports of so many players, and give the sums. Call it once."""
         self._awaited += players
         if self._awaited:
             self._reported = asyncio.get_running_loop().create_future()

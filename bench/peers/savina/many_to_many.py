@@ -1,4 +1,4 @@
-"""Roles of the games in which many meet: mall, big, dictionary, buffer, forks, chairs, smoke."""
+"""Roles of games of many actors: mall, big, dictionary, buffer, philosophers, barber, smokers."""
 
 import random
 from collections import deque
@@ -32,14 +32,14 @@ COLOURS = 3
 
 
 class Mall(Role):
-    """Brings creatures together."""
+    """Pairs creatures."""
 
     def __init__(self, meetings: int) -> None:
         self._meetings_left = meetings
         self._waiting: Any = None
 
     def meet(self, colour: int, creature: Any) -> None:
-        """Let it wait, or meet the one that waits."""
+        """Let the creature wait, or meet the waiting one."""
         if not self._meetings_left:
             self.tell(creature, ("close",))
         elif self._waiting is None:
@@ -64,7 +64,7 @@ class Creature(Role):
         self.tell(self._mall, ("meet", self._colour, self.me))
 
     def meet(self, colour: int, creature: Any) -> None:
-        """Both take the third colour, if theirs differ."""
+        """Change both to the third colour, if their colours differ."""
         if self._colour != colour:
             self._colour = COLOURS - self._colour - colour
         self._met += 1
@@ -72,7 +72,7 @@ class Creature(Role):
         self.tell(self._mall, ("meet", self._colour, self.me))
 
     def change(self, colour: int) -> None:
-        """What the other one has worked out."""
+        """Take the colour that the other creature computed."""
         self._colour = colour
         self._met += 1
         self.tell(self._mall, ("meet", self._colour, self.me))
@@ -83,7 +83,7 @@ class Creature(Role):
 
 
 class Member(Role):
-    """Pings others, one at a time, and answers theirs."""
+    """Pings others, one at a time, and answers their pings."""
 
     def __init__(self, collector: Any, number: int, pings: int) -> None:
         self._collector = collector
@@ -117,7 +117,7 @@ class Member(Role):
         self.tell(sender, ("pong",))
 
     def read(self, reader: Any) -> None:
-        """Tell how many it has answered."""
+        """Report the number of answered pings."""
         self.tell(reader, ("report", {"pings": self._answered}))
 
 
@@ -128,20 +128,20 @@ class Dictionary(Role):
         self._values: dict[int, int] = {}
         self._reads = self._writes = 0
 
-    def look_up(self, sender: Any, key: int) -> None:
+    def lookup(self, sender: Any, key: int) -> None:
         """The value at a key."""
         self._reads += 1
         self.tell(sender, ("result", self._values.get(key)))
 
     def write(self, sender: Any, key: int, value: int) -> None:
-        """Another value."""
+        """Set another value."""
         self._writes += 1
         before = self._values.get(key)
         self._values[key] = value
         self.tell(sender, ("result", before))
 
     def read(self, reader: Any) -> None:
-        """Tell what there is."""
+        """Report the contents."""
         counts = {
             "reads": self._reads,
             "writes": self._writes,
@@ -162,12 +162,12 @@ class Reader(Role):
         self._operation = 0
 
     def begin(self) -> None:
-        """The next operation."""
+        """Do the next operation."""
         key = key_of(self._number, self._operation)
         if is_write(self._operation):
             self.tell(self._dictionary, ("write", self.me, key, key))
         else:
-            self.tell(self._dictionary, ("look_up", self.me, key))
+            self.tell(self._dictionary, ("lookup", self.me, key))
 
     def result(self, value: int | None) -> None:
         """Go on, or report."""
@@ -179,7 +179,7 @@ class Reader(Role):
 
 
 class Buffer(Role):
-    """Holds at most so many items."""
+    """Holds at most `capacity` items."""
 
     def __init__(self, collector: Any, sizes: Mapping[str, int]) -> None:
         self._collector = collector
@@ -193,7 +193,7 @@ class Buffer(Role):
         self._idle: deque[Any] = deque()
 
     def item(self, value: int, producer: Any) -> None:
-        """Pass it on or keep it; let its producer go on while there is room."""
+        """Pass the item on or keep it. Let its producer continue while there is room."""
         if self._idle:
             self._hand_out(self._idle.popleft(), value)
         else:
@@ -205,7 +205,7 @@ class Buffer(Role):
             self.tell(producer, ("produce",))
 
     def available(self, consumer: Any) -> None:
-        """Give it an item, now or when there is one."""
+        """Give the consumer an item, now or when there is one."""
         if self._values:
             self._hand_out(consumer, self._values.popleft())
             if self._waiting:
@@ -224,14 +224,14 @@ class Buffer(Role):
 
 
 class Producer(Role):
-    """Produces its items, each when it is told to."""
+    """Produces one item on each request."""
 
     def __init__(self, buffer: Any, number: int, items: int) -> None:
         self._buffer = buffer
         self._values = iter(range(number * items, (number + 1) * items))
 
     def produce(self) -> None:
-        """One more, if there is one."""
+        """Produce the next item, if any."""
         value = next(self._values, None)
         if value is not None:
             self.tell(self._buffer, ("item", value, self.me))
@@ -251,7 +251,7 @@ class Consumer(Role):
         self.tell(self._buffer, ("available", self.me))
 
     def consume(self, value: int) -> None:
-        """Count it, and ask for the next."""
+        """Count the item, and ask for the next."""
         self._consumed += 1
         self._values += value
         self.tell(self._buffer, ("available", self.me))
@@ -263,13 +263,13 @@ class Consumer(Role):
 
 
 class Arbiter(Role):
-    """Knows who has which fork."""
+    """Knows which forks are taken."""
 
     def __init__(self, seats: int) -> None:
         self._taken = [False] * seats
 
     def hungry(self, philosopher: Any, seat: int) -> None:
-        """Give both forks or none."""
+        """Give both forks, or none."""
         left, right = seat, (seat + 1) % len(self._taken)
         if self._taken[left] or self._taken[right]:
             self.tell(philosopher, ("begin",))
@@ -278,12 +278,12 @@ class Arbiter(Role):
         self.tell(philosopher, ("eat",))
 
     def sated(self, seat: int) -> None:
-        """Take them back."""
+        """Take the forks back."""
         self._taken[seat] = self._taken[(seat + 1) % len(self._taken)] = False
 
 
 class Philosopher(Role):
-    """Eats so many times."""
+    """Eats a number of meals."""
 
     def __init__(self, collector: Any, arbiter: Any, seat: int, meals: int) -> None:
         self._collector = collector
@@ -297,7 +297,7 @@ class Philosopher(Role):
         self.tell(self._arbiter, ("hungry", self.me, self._seat))
 
     def eat(self) -> None:
-        """One meal."""
+        """Eat one meal."""
         self._eaten += 1
         self.tell(self._arbiter, ("sated", self._seat))
         if self._eaten < self._meals:
@@ -307,7 +307,7 @@ class Philosopher(Role):
 
 
 class WaitingRoom(Role):
-    """Has so many chairs."""
+    """Has a number of chairs."""
 
     def __init__(self, chairs: int) -> None:
         self._chairs = chairs
@@ -315,12 +315,12 @@ class WaitingRoom(Role):
         self._barber: Any = None
         self._barber_sleeps = True
 
-    def hire(self, barber: Any) -> None:
-        """Learn who the barber is."""
+    def assign_barber(self, barber: Any) -> None:
+        """Note the barber."""
         self._barber = barber
 
     def enter(self, customer: Any) -> None:
-        """A chair, if there is one."""
+        """Give the customer a chair, if one is free."""
         if len(self._customers) == self._chairs:
             self.tell(customer, ("full",))
             return
@@ -332,7 +332,7 @@ class WaitingRoom(Role):
             self.tell(customer, ("wait",))
 
     def next(self) -> None:
-        """The next customer, or sleep."""
+        """Send the next customer to the barber, or let the barber sleep."""
         if self._customers:
             self.tell(self._barber, ("serve", self._customers.popleft()))
         else:
@@ -367,16 +367,16 @@ class Customer(Role):
         self.tell(self._factory, ("returned", self.me))
 
     def wait(self) -> None:
-        """On a chair, or on the barber's."""
+        """Wait on a chair, or sit on the barber's chair."""
 
     def done(self) -> None:
-        """Tell, and go."""
+        """Report, and stop."""
         self.tell(self._factory, ("served",))
         self.leave()
 
 
 class Factory(Role):
-    """Makes customers; at most so many are about at once."""
+    """Makes customers, at most `at_once` at the same time."""
 
     def __init__(self, collector: Any, room: Any, sizes: Mapping[str, int]) -> None:
         self._collector = collector
@@ -386,7 +386,7 @@ class Factory(Role):
         self._haircuts = 0
 
     def begin(self) -> None:
-        """The first customers."""
+        """Make the first customers."""
         for _ in range(self._at_once):
             self._make()
 
@@ -395,15 +395,15 @@ class Factory(Role):
         self.spawn(Customer, self.me)
 
     def spawned(self, customer: Any) -> None:
-        """Send it in."""
+        """Send the customer in."""
         self.tell(self._room, ("enter", customer))
 
     def returned(self, customer: Any) -> None:
-        """Send it in again."""
+        """Send the customer in again."""
         self.tell(self._room, ("enter", customer))
 
     def served(self) -> None:
-        """Make another one, or report."""
+        """Make another customer, or report."""
         self._haircuts += 1
         if self._unmade:
             self._make()
@@ -425,7 +425,7 @@ class SmokeArbiter(Role):
         self._smokers = smokers
 
     def begin(self) -> None:
-        """The next turn."""
+        """Begin the next turn."""
         smoker = self._smokers[smoker_of(self._turn, len(self._smokers))]
         self.tell(smoker, ("smoke",))
 
@@ -439,7 +439,7 @@ class SmokeArbiter(Role):
 
 
 class Smoker(Role):
-    """Smokes when it is told to."""
+    """Smokes on request."""
 
     def __init__(self, arbiter: Any, place: int) -> None:
         self._arbiter = arbiter
@@ -447,10 +447,10 @@ class Smoker(Role):
         self._times = 0
 
     def smoke(self) -> None:
-        """Once."""
+        """Smoke once."""
         self._times += 1
         self.tell(self._arbiter, ("smoking",))
 
     def read(self, reader: Any) -> None:
-        """Tell how often."""
+        """Report the number of times."""
         self.tell(reader, ("report", {"by_smoker": (self._place + 1) * self._times}))
