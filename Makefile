@@ -94,8 +94,8 @@ docs: $(STAMP)  ## build the documentation as a site into site/; a warning is an
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir site
 	@echo "The first page is site/index.html"
 
-soak: $(STAMP) compiled  ## the tests that run for minutes, one after the other
-	@CALLBOARD_TESTS=soak $(PYTEST) -m soak --timeout=3600 $(ARGS)
+soak: $(STAMP) compiled  ## the tests that run for minutes, and all examples of Hypothesis
+	@$(PYTEST) -m "soak or hypothesis" --hypothesis-profile=soak --timeout=3600 $(ARGS)
 
 bench: $(STAMP) compiled  ## every benchmark beside its peers (BENCH="ask spawn" for some of them)
 	@for name in $(BENCH); do $(BIN)/python -m bench $$name --peers $(ARGS) || exit 1; done

@@ -6,11 +6,18 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from hypothesis import settings
+
+import tests.thoroughness  # noqa: F401 - it registers the profiles
 
 pytest_plugins = ["tests.servers.fixtures"]
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 NOT_OURS: Final = frozenset({".git", ".venv", "__pycache__", "build", "dist", "out"})
+
+
+# `--hypothesis-profile=soak` comes later and wins.
+settings.load_profile("test")
 
 
 @pytest.fixture(scope="session", autouse=True)

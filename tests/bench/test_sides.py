@@ -16,9 +16,22 @@ from bench.savina.games import games_in
 
 from ..runtime.detached.cluster import Cluster, running_cluster
 
+ONE_PROCESS_IS_ENOUGH = frozenset(
+    {"fanout", "flap", "million", "savina", "spawn", "state", "durable", "resume", "append"}
+    | {"project", "tell_local"}
+)
+"""Of ours, what needs no process to be killed and no second one to talk to: it runs without
+Ray, whose start takes longer than all the rest."""
+RAY_OF_ITS_OWN = frozenset({("ask", "callboard"), ("ask", "ray_async_actor")})
+"""They start Ray themselves, as all sides do when they are measured; the others share one."""
+
+
+def is_inline(bench: Bench, side: Side) -> bool:
+    return side is bench.ours and bench.name in ONE_PROCESS_IS_ENOUGH
+
 
 def case(bench: Bench, side: Side, name: str) -> Any:
-    marks = [pytest.mark.ray] if RAY in side.requires else []
+    marks = [pytest.mark.ray] if RAY in side.requires and not is_inline(bench, side) else []
     return pytest.param(bench, side, id=f"{bench.name}-{name}", marks=marks)
 
 
@@ -55,16 +68,6 @@ COUNTS = (
 """Figures that are counts, or ratios of our own figures: no verdict compares them with others."""
 
 
-ONE_PROCESS_IS_ENOUGH = frozenset(
-    {"fanout", "flap", "million", "savina", "spawn", "state", "durable", "resume", "append"}
-    | {"project"}
-)
-"""Of ours, what needs no process to be killed and no second one to talk to: it runs without
-Ray, whose start takes longer than all the rest."""
-RAY_OF_ITS_OWN = frozenset({("ask", "callboard"), ("ask", "ray_async_actor")})
-"""They start Ray themselves, as all sides do when they are measured; the others share one."""
-
-
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """One Ray for the sides that may share it."""
@@ -80,7 +83,7 @@ def root_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The engine and the cluster that a side finds."""
-    if side is bench.ours and bench.name in ONE_PROCESS_IS_ENOUGH:
+    if is_inline(bench, side):
         monkeypatch.setenv("CALLBOARD_ENGINE", "inline")
     elif RAY in side.requires and (bench.name, side.name) not in RAY_OF_ITS_OWN:
         shared: Cluster = request.getfixturevalue("cluster")

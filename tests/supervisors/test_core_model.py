@@ -26,12 +26,13 @@ from callboard.messages.control.spec import (
 from callboard.messages.core.errors import CallboardError
 from callboard.supervisors.tree import ChildState
 from callboard.supervisors.views import SupervisorState
+from tests.thoroughness import examples
 
 from .world import CRASH, EXITS, World, reachable_states
 
 IDS = st.integers(0, 7)
 REACHABLE = reachable_states()
-STEPS = settings(max_examples=150, stateful_step_count=40, deadline=None)
+STEPS = settings(max_examples=examples(150), stateful_step_count=40, deadline=None)
 
 
 class ModelMachine(RuleBasedStateMachine):

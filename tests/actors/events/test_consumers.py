@@ -21,6 +21,7 @@ from callboard.actors.events.consumers.core import (
     State,
 )
 from callboard.messages.core.errors import SpecError
+from tests.thoroughness import examples
 
 LIMITS: Final = ConsumersLimits(
     window_max=6, attempts_max=3, ack_timeout_s=10.0, backoff_s_min=1.0, backoff_s_max=2.0
@@ -286,7 +287,7 @@ class Group(RuleBasedStateMachine):
 
 
 TestGroup = Group.TestCase
-TestGroup.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
+TestGroup.settings = settings(max_examples=examples(150), stateful_step_count=50, deadline=None)
 
 
 def test_an_event_is_parked_with_why_each_attempt_failed() -> None:

@@ -20,6 +20,7 @@ from callboard.messages.storage.errors import StoreDamaged, StoreUnavailable, Un
 from callboard.messages.storage.events import NewEvent, RecordedEvent
 from callboard.runtime.stores.memory import MemoryEventStore
 from callboard.runtime.stores.sqlite import SqliteEventStore
+from tests.thoroughness import examples
 
 from .ledger import WAIT_S, Deposited, HardLog, codec_of, deposits, journal, stranger, until
 
@@ -97,7 +98,7 @@ class Run:
                 assert not self.readers[number].is_behind
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=examples(250), deadline=None)
 @given(steps=STEPS, afters=st.lists(st.integers(0, 3), min_size=5, max_size=5))
 def test_any_run_hands_over_every_event_once_in_order(
     steps: list[tuple[str, object, int]], afters: list[int]

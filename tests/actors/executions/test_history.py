@@ -30,13 +30,14 @@ from tests.actors.executions.driver_restarts import (
     undisturbed,
 )
 from tests.actors.executions.execution_fixture import Linger, Square, Squared, World, squares, turns
+from tests.thoroughness import examples
 
 
 @given(
     plan=st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=12),
     steps=st.lists(st.integers(0, 60), max_size=3),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_an_abandoned_execution_goes_on_to_the_same_result(
     plan: list[tuple[bool, bool]], steps: list[int]
 ) -> None:

@@ -25,6 +25,7 @@ from tests.actors.executions.driver_restarts import (
 )
 from tests.actors.executions.driver_restarts import undisturbed as right_of
 from tests.actors.executions.execution_fixture import World, turns
+from tests.thoroughness import examples
 
 
 class Perishable(MemoryBlobStore):
@@ -49,7 +50,7 @@ class Perishable(MemoryBlobStore):
     steps=st.lists(st.integers(0, 120), max_size=3),
     seed=st.integers(0, 2**32),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_it_goes_on_to_the_same_result_whichever_blobs_are_lost(
     plan: list[tuple[bool, bool]], steps: list[int], seed: int
 ) -> None:

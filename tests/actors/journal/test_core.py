@@ -17,6 +17,7 @@ from callboard.actors.journal.core import GroupCommit, JournalLimits, Outcome, S
 from callboard.messages.core.errors import ActorStopped, MailboxFull
 from callboard.messages.storage.errors import StoreUnavailable, WriterFenced
 from callboard.messages.storage.events import Append, NewEvent
+from tests.thoroughness import examples
 
 
 def append_of(count: int, size: int) -> Append:
@@ -159,7 +160,7 @@ class Writer(RuleBasedStateMachine):
 
 
 TestWriter = Writer.TestCase
-TestWriter.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestWriter.settings = settings(max_examples=examples(150), stateful_step_count=40, deadline=None)
 
 
 def test_patience_belongs_to_the_outage() -> None:

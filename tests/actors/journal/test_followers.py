@@ -24,6 +24,7 @@ from callboard.messages.storage.event_ids import NumberedIds
 from callboard.messages.storage.events import Append, Appended, EventStore, NewEvent
 from callboard.runtime.stores.memory import MemoryEventStore
 from callboard.runtime.stores.sqlite import SqliteEventStore
+from tests.thoroughness import examples
 
 STREAM: Final = "e"
 WAIT_S: Final = 20.0
@@ -121,7 +122,7 @@ def check(owners: Sequence[Owner], found: Sequence[bytes], *, is_known: bool) ->
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(steps=STEPS)
 def test_what_is_refused_takes_what_is_behind_it(kind: str, steps: list[Step]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from callboard.actors.kernel.deadlines import BUCKET_S, BUCKETS_KEPT, Deadlines
+from tests.thoroughness import examples
 
 ROUNDING_S: Final = 1e-9
 """What a few hours in seconds lose in a float."""
@@ -111,10 +112,12 @@ class DeadlinesModel(RuleBasedStateMachine):
 
 
 TestDeadlinesModel = DeadlinesModel.TestCase
-TestDeadlinesModel.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestDeadlinesModel.settings = settings(
+    max_examples=examples(150), stateful_step_count=40, deadline=None
+)
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=examples(2_000), deadline=None)
 @given(at_s=st.floats(0.0, 1e6))
 def test_an_item_expires_at_its_next_expiry_and_not_before(at_s: float) -> None:
     deadlines = Deadlines()

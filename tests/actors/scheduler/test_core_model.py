@@ -33,6 +33,7 @@ from callboard.messages.jobs.plan import Plan, SubTask
 from callboard.messages.jobs.retry import RetryPolicy
 from tests.actors.scheduler.drive import broken, flaky, run_to_end, task
 from tests.actors.scheduler.model import ENDED, Attempt, Model
+from tests.thoroughness import examples
 
 KINDS = ("review", "merge")
 GRACE_S = 1e9  # longer than any run here: only an answer frees a cancelled slot
@@ -256,7 +257,9 @@ def reachable(start: TaskStatus, end: TaskStatus) -> bool:
 
 
 TestCoreAgainstModel = CoreMachine.TestCase
-TestCoreAgainstModel.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestCoreAgainstModel.settings = settings(
+    max_examples=examples(150), stateful_step_count=40, deadline=None
+)
 
 
 # --- the quality of the schedule --------------------------------------------------------------

@@ -22,6 +22,7 @@ from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import InvalidMessage, UnknownContract, VersionMismatch
 from callboard.messages.core.ref import Address, Ref
 from tests.messages.core.transfer import Free, NoSender, Place, Span, Way
+from tests.thoroughness import examples
 
 
 class Colour(enum.Enum):
@@ -101,7 +102,7 @@ VALUES: Final = st.recursive(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(value=VALUES)
 def test_any_nesting_of_plain_values_comes_back_equal_and_of_the_same_type(value: Any) -> None:
     decoded = Way().value(value)
@@ -165,7 +166,7 @@ EVERYTHING: Final = st.builds(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(message=EVERYTHING)
 def test_declared_fields_of_every_supported_type_come_back_equal(message: Everything) -> None:
     decoded = Way().back(message)

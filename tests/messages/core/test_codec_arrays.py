@@ -14,6 +14,7 @@ from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import InvalidMessage, PayloadTooLarge
 from callboard.messages.core.limits import Limits
 from tests.messages.core.transfer import Free, Way
+from tests.thoroughness import examples
 
 Anything = np.ndarray[Any, np.dtype[Any]]
 ALIGNED: Final = np.dtype([("a", "i1"), ("b", "<i8")], align=True)
@@ -57,7 +58,7 @@ def same(left: Anything, right: Anything) -> bool:
     )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(data=st.data())
 def test_array_of_any_type_and_shape_comes_back_bit_for_bit(data: st.DataObject) -> None:
     dtype = data.draw(DTYPES)

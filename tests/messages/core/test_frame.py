@@ -22,6 +22,7 @@ from callboard.messages.core.frame import (
     decode_frame,
 )
 from callboard.messages.core.limits import Limits
+from tests.thoroughness import examples
 
 HEADER: Final = FrameHeader(1, 2, 3, 4, sequence=5, received=6, granted=7)
 KEY: Final = ContractKey("a.contract", 1, 2**56 - 1)
@@ -250,20 +251,20 @@ def refused_or_decoded(data: bytes) -> None:
         assert type(envelope.body) is bytes
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=examples(3_000), deadline=None)
 @given(data=st.binary(max_size=300))
 def test_random_bytes_are_a_frame_error(data: bytes) -> None:
     with pytest.raises(FrameError):
         decode_frame(data)
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=examples(3_000), deadline=None)
 @given(rest=st.binary(max_size=300))
 def test_random_bytes_under_a_right_checksum_raise_nothing_else(rest: bytes) -> None:
     refused_or_decoded(framed(rest))
 
 
-@settings(max_examples=5000, deadline=None)
+@settings(max_examples=examples(5_000), deadline=None)
 @given(data=st.data())
 def test_mutated_bytes_under_a_right_checksum_raise_nothing_else(data: st.DataObject) -> None:
     rest = bytearray(SMALL[PREFIX.size :])

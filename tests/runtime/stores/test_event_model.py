@@ -14,6 +14,7 @@ from callboard.messages.storage.errors import EventIdReused, WrongExpectedVersio
 from callboard.messages.storage.events import ANY, Append, Appended, EventStore, NewEvent
 from callboard.runtime.stores.memory import MemoryEventStore
 from callboard.runtime.stores.sqlite import SqliteEventStore
+from tests.thoroughness import examples
 
 STREAMS: Final = ("a", "ab", "b")
 KINDS: Final = ("made", "moved")
@@ -118,7 +119,7 @@ def run(store: EventStore, again: EventStore | None, groups: Sequence[Sequence[A
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(groups=GROUPS)
 def test_a_store_behaves_like_a_plain_list(kind: str, groups: list[list[Append]]) -> None:
     if kind == "memory":

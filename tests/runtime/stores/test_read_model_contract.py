@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from callboard.messages.storage.stores import ReadModelStore
+from tests.thoroughness import examples
 
 OpenModels = Callable[[], ReadModelStore]
 KEYS = ("", "a", "a/1", "a/2", "b", "ü", "%_", "\U0001f4d6")
@@ -18,7 +19,9 @@ STEPS = st.lists(st.tuples(st.booleans(), st.integers(1, 3), CHANGES), max_size=
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(60),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     steps=STEPS,

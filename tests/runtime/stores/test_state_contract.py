@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from callboard.messages.storage.stores import StateRow, StateStore
+from tests.thoroughness import examples
 
 OpenStates = Callable[[], StateStore]
 IDS = ("", "a", "b", "ü/1", "%_")
@@ -28,7 +29,9 @@ STEPS = st.lists(
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(60),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(steps=STEPS)
 def test_a_store_is_a_dict_with_versions(

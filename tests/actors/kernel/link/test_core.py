@@ -11,6 +11,7 @@ from callboard.actors.kernel.link.core import LinkCore
 from callboard.messages.core.errors import FrameError
 from callboard.messages.core.frame import FrameHeader
 from callboard.messages.core.limits import Limits
+from tests.thoroughness import examples
 
 LIMITS: Final = Limits(link_credit=12, reorder_frames_max=6)
 
@@ -158,7 +159,7 @@ class LinkModel(RuleBasedStateMachine):
 
 
 TestLinkModel = LinkModel.TestCase
-TestLinkModel.settings = settings(max_examples=300, stateful_step_count=60, deadline=None)
+TestLinkModel.settings = settings(max_examples=examples(300), stateful_step_count=60, deadline=None)
 
 
 # --- single decisions ----------------------------------------------------------------------------

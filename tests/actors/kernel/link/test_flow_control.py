@@ -12,6 +12,7 @@ from callboard.actors.kernel.link.flow_control import FlowControl
 from callboard.actors.kernel.link.queue import MessageQueue, OutgoingMessage
 from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import InvalidMessage
+from tests.thoroughness import examples
 
 CELLS = (7, 8)
 KEYS = ("a", "b", "")
@@ -136,7 +137,9 @@ class FlowControlModel(RuleBasedStateMachine):
 
 
 TestFlowControlModel = FlowControlModel.TestCase
-TestFlowControlModel.settings = settings(max_examples=300, stateful_step_count=50, deadline=None)
+TestFlowControlModel.settings = settings(
+    max_examples=examples(300), stateful_step_count=50, deadline=None
+)
 
 
 def test_message_with_a_waiting_sender_is_not_limited() -> None:

@@ -25,6 +25,7 @@ from callboard.actors.kernel.monitors.core import (
 )
 from callboard.messages.control.lifecycle import Exit, ExitReason
 from callboard.messages.core.ref import Address
+from tests.thoroughness import examples
 
 SLOTS = (1, 2, 3)
 CELLS = (1, 2)
@@ -217,4 +218,6 @@ class Machine(RuleBasedStateMachine):
 
 
 TestMonitorTable = Machine.TestCase
-TestMonitorTable.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestMonitorTable.settings = settings(
+    max_examples=examples(150), stateful_step_count=40, deadline=None
+)

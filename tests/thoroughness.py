@@ -1,0 +1,26 @@
+"""How thorough Hypothesis is: `make soak` takes all examples of a test, `make test` a quarter."""
+
+from typing import Final
+
+from hypothesis import HealthCheck, settings
+
+__all__ = ["examples"]
+
+ALL: Final = 100
+"""The examples of a test that says nothing about them, in `make soak`."""
+QUARTER: Final = ALL // 4
+
+# No deadline and no complaint about slow data: a machine that runs other things as well, such as
+# the next test, is slow without a fault of the test's.
+for _name, _count in (("test", QUARTER), ("soak", ALL)):
+    settings.register_profile(
+        _name,
+        max_examples=_count,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+
+
+def examples(count: int) -> int:
+    """The examples of a test that takes `count` in `make soak`."""
+    return count * settings().max_examples // ALL
