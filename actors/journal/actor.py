@@ -26,7 +26,6 @@ from .messages import (
     ReadStream,
     VersionOf,
 )
-from .metrics import reading_of
 
 __all__ = ["LogActor"]
 
@@ -65,7 +64,7 @@ class LogActor(Actor):
             await journal.close()
             raise
         self._stop = ctx.stop
-        ctx.measure(lambda: reading_of(journal))
+        ctx.measure(journal.reading)
         self._journal = journal
 
     async def stopping(self, ctx: Context, reason: Exit) -> None:

@@ -15,6 +15,7 @@ from callboard.messages.core.errors import CallboardError, DeadlineExceeded, Int
 from callboard.messages.storage.errors import StoreFault, fault_of
 from callboard.messages.storage.events import ANY, Append, Appended, EventStore, NewEvent
 
+from ..kernel.inspection.metric_sources import Name, Reading
 from ..kernel.threads import ThreadRunner
 from .core import GroupCommit, JournalLimits, Outcome, Submitted, Writing
 from .position import Position
@@ -181,6 +182,24 @@ class Journal(StoredLog):
             waiting_bytes=core.waiting_bytes,
             **asdict(self._counts),
         )
+
+    def reading(self) -> Reading:
+        """The same figures as metrics of the host; `names.py` describes each."""
+        done = self.statistics()
+        counts: dict[Name, float] = {
+            Name("callboard_journal_appends"): done.appends,
+            Name("callboard_journal_events"): done.events,
+            Name("callboard_journal_bytes"): done.bytes,
+            Name("callboard_journal_commits"): done.groups,
+            Name("callboard_journal_commit_seconds"): done.commit_s,
+            Name("callboard_journal_retries"): done.retries,
+            Name("callboard_journal_refused"): done.refused,
+            Name("callboard_journal_failed"): done.failed,
+        }
+        for fault in StoreFault:
+            # All kinds from the start, so that an alarm can refer to a kind that never occurred.
+            counts[Name("callboard_journal_faults", fault)] = self.faults[fault]
+        return Reading(counts, {Name("callboard_journal_waiting_events"): self.waiting_events})
 
     def _begin(self) -> None:
         if self._core.state is Writing.COMMITTING:

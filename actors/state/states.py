@@ -39,6 +39,7 @@ from callboard.messages.storage.states import (
 )
 from callboard.messages.storage.stores import Cache, StateRow, StateStore
 
+from ..kernel.inspection.metric_sources import Name, Reading
 from ..kernel.threads import ThreadRunner
 from .core import RESERVED, PendingNotifications, check_history, check_id, step
 
@@ -309,6 +310,22 @@ class AgentStateManager:
             notified=self._notified,
             publish_failures=self._publish_failures,
             pending_notifications=len(self._pending_notifications),
+        )
+
+    def reading(self) -> Reading:
+        """The same figures as metrics of the host; `names.py` describes each."""
+        now = self.statistics()
+        counts: dict[Name, float] = {
+            Name("callboard_states_stored"): now.stored,
+            Name("callboard_states_conflicts"): now.conflicts,
+            Name("callboard_states_read", "cache"): now.read_cached,
+            Name("callboard_states_read", "primary"): now.read_primary,
+            Name("callboard_states_cache_failures"): now.cache_failures,
+            Name("callboard_states_notified"): now.notified,
+            Name("callboard_states_publish_failures"): now.publish_failures,
+        }
+        return Reading(
+            counts, {Name("callboard_states_pending_notifications"): now.pending_notifications}
         )
 
     async def _from_primary(self, ids: Sequence[str]) -> list[AgentExecutionState | None]:

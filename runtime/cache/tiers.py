@@ -24,6 +24,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from callboard.actors.kernel.inspection.metric_sources import Name, Reading
+
+from .circuit import CircuitState
 from .invalidations import VERSION_BYTES, Subscription, decode_invalidation, encode_invalidation
 from .local import BYTES_MAX, ENTRIES_MAX, JITTER, LocalCache, LocalStatistics, is_older
 from .redis import CALL_S_MAX, RedisCache, RedisStatistics
@@ -208,6 +211,34 @@ class TieredCache:
             loads_shared=self._flights.shared,
             loads_failed=self._flights.failed,
         )
+
+    def reading(self) -> Reading:
+        """The figures of both tiers as metrics of the host; `names.py` describes each."""
+        now = self.statistics()
+        counts: dict[Name, float] = {
+            Name("callboard_cache_hits", "local"): now.local.hits,
+            Name("callboard_cache_misses", "local"): now.local.misses,
+            Name("callboard_cache_evicted"): now.local.evicted,
+            Name("callboard_cache_loads"): now.loads,
+            Name("callboard_cache_loads_shared"): now.loads_shared,
+            Name("callboard_cache_invalidations", "sent"): now.sent,
+            Name("callboard_cache_invalidations", "heard"): now.heard,
+        }
+        gauges: dict[Name, float] = {Name("callboard_cache_bytes"): now.local.bytes}
+        redis = now.redis
+        if redis is not None:
+            counts |= {
+                Name("callboard_cache_hits", "redis"): redis.hits,
+                Name("callboard_cache_misses", "redis"): redis.misses,
+                Name("callboard_cache_redis_lost"): redis.opened,
+                Name("callboard_cache_redis_back"): redis.closed,
+                Name("callboard_cache_redis_skipped"): redis.skipped,
+            }
+            gauges |= {
+                Name("callboard_cache_redis_down"): float(redis.state is not CircuitState.CLOSED),
+                Name("callboard_cache_redis_owed"): redis.owed,
+            }
+        return Reading(counts, gauges)
 
     # --- writes of other nodes ---------------------------------------------------------------
 

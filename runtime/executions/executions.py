@@ -5,7 +5,6 @@ The process is a driver or, in a detached system with a journal, the host of its
 """
 
 import asyncio
-import functools
 import logging
 import os
 import sys
@@ -21,7 +20,6 @@ from callboard.actors.executions.history.recorder import Recorder
 from callboard.actors.executions.history.replay import Replay
 from callboard.actors.executions.history.snapshots import HistorySnapshots
 from callboard.actors.journal.journal import Journal
-from callboard.actors.journal.metrics import reading_of
 from callboard.actors.kernel.host.host import Host
 from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import CallboardError, UsageError
@@ -123,7 +121,7 @@ class Executions:
         self._states = None if journal is None else journal.states
         self._snapshots = None if journal is None else journal.snapshots
         if journal is not None:
-            host.meters.instruments.add(functools.partial(reading_of, journal.journal))
+            host.meters.instruments.add(journal.journal.reading)
             if journal.states is not None:
                 for source in journal.states.sources():
                     host.meters.instruments.add(source)

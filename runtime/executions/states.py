@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 from callboard.actors.journal.journal import Journal
 from callboard.actors.kernel.inspection.metric_sources import Source
 from callboard.actors.state.feed import FeedStatistics, StateFeed
-from callboard.actors.state.metrics import reading_of as states_reading
 from callboard.actors.state.states import AgentStateManager, StateStatistics
 from callboard.messages.core.errors import CallboardError
 from callboard.messages.storage.states import AgentExecutionState, AgentStateChanged
@@ -83,13 +82,7 @@ class SystemStates:
 
     def sources(self) -> Sequence[Source]:
         """The metric sources of the feed, the manager and the cache."""
-        from ..cache.metrics import reading_of as cache_reading
-
-        return (
-            self.feed.reading,
-            lambda: states_reading(self.manager),
-            lambda: cache_reading(self._cache),
-        )
+        return self.feed.reading, self.manager.reading, self._cache.reading
 
     async def close(self) -> None:
         """Feed the events of the journal, and close the stores; logs a store that fails."""

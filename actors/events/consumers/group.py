@@ -21,6 +21,7 @@ from callboard.messages.storage.errors import CommitUnknown, StoreUnavailable
 from callboard.messages.storage.events import RecordedEvent
 from callboard.messages.storage.stores import ReadModelStore
 
+from ...kernel.inspection.metric_sources import Name, Reading
 from ...kernel.threads import ThreadRunner
 from ..codec import Event, EventCodec
 from ..errors import GroupTaken
@@ -468,4 +469,14 @@ class ConsumerGroup:
             late=core.late,
             parkings=core.parkings,
             save_failures=self._save_failures,
+        )
+
+    def reading(self) -> Reading:
+        """The same figures as metrics, labelled by the group; `names.py` describes each."""
+        now = self.statistics()
+        counts = {"acks": now.acks, "nacks": now.nacks, "parkings": now.parkings}
+        gauges = {"lag_positions": now.lag_positions, "parked": now.parked}
+        return Reading(
+            {Name(f"callboard_consumers_{what}", self.name): n for what, n in counts.items()},
+            {Name(f"callboard_consumers_{what}", self.name): n for what, n in gauges.items()},
         )

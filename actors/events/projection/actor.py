@@ -22,7 +22,6 @@ from ...kernel.context import Context
 from ..codec import EventCodec
 from ..log import FollowedLog
 from .figures import ProjectorLimits, ProjectorState
-from .metrics import reading_of
 from .projection import Projection
 from .projector import Projector
 
@@ -105,7 +104,7 @@ class ProjectorActor(Actor):
             stack.push_async_callback(projector.close)
             await projector.start()
             self._open, self._projector = stack.pop_all(), projector
-        ctx.measure(lambda: reading_of(projector))
+        ctx.measure(projector.reading)
 
     def _log_in(self, stack: contextlib.AsyncExitStack) -> LogClient | FollowedLog:
         at = self._log_at

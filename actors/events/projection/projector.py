@@ -26,6 +26,7 @@ from callboard.messages.storage.errors import (
 from callboard.messages.storage.stores import ReadModelStore
 
 from ...journal.position import Position
+from ...kernel.inspection.metric_sources import Name, Reading
 from ...kernel.threads import ThreadRunner
 from ..codec import EventCodec
 from ..errors import EventUnreadable, ProjectionFailed
@@ -363,6 +364,26 @@ class Projector:
             failures=self._failures,
             store_failures=self._store_failures,
             skipped=sum(self._codec.skipped.values()),
+        )
+
+    def reading(self) -> Reading:
+        """The same figures as metrics, labelled by the projection; `names.py` describes each."""
+        now = self.statistics()
+        counts = {
+            "events": now.events,
+            "pages": now.pages,
+            "failures": now.failures,
+            "store_failures": now.store_failures,
+            "skipped": now.skipped,
+        }
+        gauges = {
+            "lag_positions": now.lag_positions,
+            "lag_seconds": now.lag_s,
+            "stopped": float(now.state is ProjectorState.FAILED),
+        }
+        return Reading(
+            {Name(f"callboard_projection_{what}", now.name): n for what, n in counts.items()},
+            {Name(f"callboard_projection_{what}", now.name): n for what, n in gauges.items()},
         )
 
     async def close(self) -> None:
