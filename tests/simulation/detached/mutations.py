@@ -17,10 +17,10 @@ __all__ = ["DETACHED"]
 
 
 def _answered_before_it_is_written(_right: Any) -> Any:
-    async def keep(self: Any, request: Any, placed: Any, answer: Any) -> None:
+    async def record_spawn(self: Any, request: Any, placed: Any, answer: Any) -> None:
         self.remember(request.token, [batch.first for _, batch in placed], answer)
 
-    return keep
+    return record_spawn
 
 
 def _token_forgotten(right: Any) -> Any:
@@ -33,10 +33,10 @@ def _token_forgotten(right: Any) -> Any:
 
 
 def _half_started_left(_right: Any) -> Any:
-    async def settle(_self: Any, _one: Any) -> None:
+    async def reconcile(_self: Any, _one: Any) -> None:
         """Leave running actors as they are."""
 
-    return settle
+    return reconcile
 
 
 def _living_hosts_ended(right: Any) -> Any:
@@ -77,7 +77,7 @@ DETACHED: Final[Mapping[str, Mutation]] = MappingProxyType(
     {
         "answered_before_it_is_written": Mutation(
             "a driver gets references to actors without records",
-            Records, "keep", _answered_before_it_is_written, "detached",
+            Records, "record_spawn", _answered_before_it_is_written, "detached",
         ),
         "token_forgotten": Mutation(
             "a repeated request for a start is not recognised",
@@ -85,7 +85,7 @@ DETACHED: Final[Mapping[str, Mutation]] = MappingProxyType(
         ),
         "half_started_left": Mutation(
             "actors that were half started when the root died stay",
-            _Adoption, "_settle", _half_started_left, "detached",
+            _Adoption, "_reconcile", _half_started_left, "detached",
         ),
         "living_hosts_ended": Mutation(
             "a restarted root ends living hosts",
