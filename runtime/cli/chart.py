@@ -40,7 +40,9 @@ def timeline(history: ExecutionHistory, width: int) -> RenderableType:
             rows.append(
                 Text(f"{_fitted(printable(executor.name))} │{_heights(counts)}", no_wrap=True)
             )
-            rows.append(Text(f"{' ' * NAME_MAX}  {_said(executor, counts)}", "dim", no_wrap=True))
+            rows.append(
+                Text(f"{' ' * NAME_MAX}  {_caption(executor, counts)}", "dim", no_wrap=True)
+            )
         for number, attempts in enumerate(executor.rows):
             if len(rows) >= ROWS_MAX:
                 hidden += 1
@@ -67,7 +69,7 @@ def _heights(counts: Sequence[int]) -> str:
     return "".join(HEIGHTS[-(-count * (len(HEIGHTS) - 1) // most)] for count in counts)
 
 
-def _said(executor: ExecutorRows, counts: Sequence[int]) -> str:
+def _caption(executor: ExecutorRows, counts: Sequence[int]) -> str:
     failed = sum(1 for attempt in executor.attempts if attempt.code)
     attempts = counted(len(executor.attempts), "attempt")
     return f"{attempts}, up to {max(counts):,} at once, {failed:,} failed"

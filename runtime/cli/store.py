@@ -36,14 +36,16 @@ def check(*, url: str, as_json: bool) -> None:
     """
     from ..stores.sqlite import SqliteEventStore  # Only this command needs it.
 
-    with _found(url, reads_only=True) as kept:
-        kept.open()
-        if isinstance(kept, SqliteEventStore):
-            kept.check()
-        events, streams = _read_all(kept)
+    with _found(url, reads_only=True) as journal:
+        journal.open()
+        if isinstance(journal, SqliteEventStore):
+            journal.check()
+        events, streams = _read_all(journal)
     data = {"url": url, "events": events, "streams": streams}
     _print(
-        data, f"{kept.name} is intact: {events:,} events in {streams:,} streams.", as_json=as_json
+        data,
+        f"{journal.name} is intact: {events:,} events in {streams:,} streams.",
+        as_json=as_json,
     )
 
 
@@ -52,11 +54,11 @@ def check(*, url: str, as_json: bool) -> None:
 @json_option
 def migrate(*, url: str, as_json: bool) -> None:
     """Migrate the tables of the store at URL to this release. Make a copy first."""
-    with _found(url) as kept:
-        kept.open()
-        head = kept.head()
+    with _found(url) as journal:
+        journal.open()
+        head = journal.head()
     data = {"url": url, "events": head}
-    _print(data, f"{kept.name} has this release's tables: {head:,} events.", as_json=as_json)
+    _print(data, f"{journal.name} has this release's tables: {head:,} events.", as_json=as_json)
 
 
 @store.command()
@@ -79,19 +81,19 @@ def blobs(*, url: str, place: str, drop: bool, hours: float, as_json: bool) -> N
     """
     from ..stores.choose import blob_store
 
-    kept_blobs = blob_store(place, url)
-    if kept_blobs is None or isinstance(kept_blobs, MemoryBlobStore):
+    blob_folder = blob_store(place, url)
+    if blob_folder is None or isinstance(blob_folder, MemoryBlobStore):
         raise UsageError(f"{url} has no folder of blobs.", advice="Name the folder: --blobs.")
     before = time.time() - 3_600.0 * hours
-    found = list(kept_blobs.blobs())  # Listed first, so that newer blobs are left alone.
-    with _found(url, reads_only=True) as kept:
-        kept.open()
-        needed = _digests(kept)
+    found = list(blob_folder.blobs())  # Listed first, so that newer blobs are left alone.
+    with _found(url, reads_only=True) as journal:
+        journal.open()
+        needed = _digests(journal)
     unused = [blob for blob in found if blob.digest not in needed and blob.stored_at < before]
     swept = 0
     if drop:
-        kept_blobs.drop(blob.digest for blob in unused)
-        swept = kept_blobs.sweep(before)
+        blob_folder.drop(blob.digest for blob in unused)
+        swept = blob_folder.sweep(before)
     size, unused_size = (sum(blob.size_bytes for blob in some) for some in (found, unused))
     missing = len(needed - {blob.digest for blob in found})
     data = {
@@ -105,7 +107,7 @@ def blobs(*, url: str, place: str, drop: bool, hours: float, as_json: bool) -> N
         "swept": swept,
     }
     text = (
-        f"{kept_blobs.name}: {len(found):,} blobs, {size:,} bytes; nothing refers to "
+        f"{blob_folder.name}: {len(found):,} blobs, {size:,} bytes; nothing refers to "
         f"{len(unused):,} of them, {unused_size:,} bytes"
         + (": deleted" if drop else "")
         + f"; {missing:,} that are referred to are not there."
@@ -113,10 +115,10 @@ def blobs(*, url: str, place: str, drop: bool, hours: float, as_json: bool) -> N
     _print(data, text, as_json=as_json)
 
 
-def _digests(kept: EventStore) -> set[bytes]:
+def _digests(journal: EventStore) -> set[bytes]:
     """The blobs that the events of executions refer to."""
     position, needed = 0, set[bytes]()
-    while page := kept.read(position, PAGE, kinds=(Kind.MOVED,)):
+    while page := journal.read(position, PAGE, kinds=(Kind.MOVED,)):
         for event in page:
             moved = read(event.kind, event.data)
             assert isinstance(moved, Moved)
@@ -132,23 +134,23 @@ def _found(url: str, *, reads_only: bool = False) -> Iterator[EventStore]:
     path = path_of(url)
     if path is not None and not path.is_file():
         raise UsageError(f"the file {path} does not exist.", advice="Name an existing store.")
-    kept = event_store(url, reads_only=reads_only)
+    journal = event_store(url, reads_only=reads_only)
     try:
-        yield kept
+        yield journal
     finally:
-        kept.close()
+        journal.close()
 
 
-def _read_all(kept: EventStore) -> tuple[int, int]:
+def _read_all(journal: EventStore) -> tuple[int, int]:
     """The number of events and of streams. Raises `StoreDamaged` for a gap."""
     position = 0
     versions: dict[str, int] = {}
-    while page := kept.read(position, PAGE):
+    while page := journal.read(position, PAGE):
         for event in page:
             version = versions.get(event.stream, 0) + 1
             if event.position != position + 1 or event.version != version:
                 raise StoreDamaged(
-                    f"{kept.name}: position {position} is followed by event {event.position}, "
+                    f"{journal.name}: position {position} is followed by event {event.position}, "
                     f"version {event.version} of stream {event.stream!r} instead of {version}.",
                     advice="Keep a copy, and restore a backup.",
                 )

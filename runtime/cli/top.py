@@ -135,7 +135,7 @@ async def _watch(
                 await asyncio.sleep(QUERY_EVERY_S)
         with Live(console=paper(), auto_refresh=False, screen=True) as live:
             while True:
-                live.update(_whole(await watcher.query(), sort, place), refresh=True)
+                live.update(_screen(await watcher.query(), sort, place), refresh=True)
                 await asyncio.sleep(QUERY_EVERY_S)
 
 
@@ -185,7 +185,7 @@ def _data(snapshots: Sequence[Snapshot[SystemRows]], sort: str) -> dict[str, Any
 # --- drawing --------------------------------------------------------------------------------
 
 
-def _whole(snapshots: Sequence[Snapshot[SystemRows]], sort: str, place: Place) -> RenderableType:
+def _screen(snapshots: Sequence[Snapshot[SystemRows]], sort: str, place: Place) -> RenderableType:
     if not snapshots:
         return Text(place.nothing_runs.message)
     return Group(*(draw(snapshot, sort) for snapshot in snapshots))

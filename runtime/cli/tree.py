@@ -28,7 +28,7 @@ __all__ = ["to_data", "tree"]
 WATCH_EVERY_S: Final = 1.0
 ACTORS_DEFAULT: Final = 20
 ACTORS_MAX: Final = 10_000
-Seen = Snapshot[CallboardView]
+TreeSnapshot = Snapshot[CallboardView]
 
 
 @click.command()
@@ -68,7 +68,7 @@ def tree(
     if as_json:
         click.echo(json.dumps(_data(snapshots), indent=2))
     elif snapshots:
-        paper().print(_whole(snapshots, place))
+        paper().print(_screen(snapshots, place))
     if not snapshots:
         print_failure(place.nothing_runs, verbose=False)
     seen = any(snapshot.view is not None for snapshot in snapshots)
@@ -84,20 +84,20 @@ async def _watch(place: Place, actors_max: int, *, as_json: bool) -> None:
         with Live(console=paper(), auto_refresh=False, vertical_overflow="ellipsis") as live:
             while True:
                 snapshots = await _query(sources, actors_max)
-                live.update(_whole(snapshots, place), refresh=True)
+                live.update(_screen(snapshots, place), refresh=True)
                 await asyncio.sleep(WATCH_EVERY_S)
 
 
-async def _query_once(place: Place, actors_max: int) -> list[Seen]:
+async def _query_once(place: Place, actors_max: int) -> list[TreeSnapshot]:
     async with place.sources() as sources:
         return await _query(sources, actors_max)
 
 
-async def _query(sources: Callable[[], Sequence[Source]], actors_max: int) -> list[Seen]:
+async def _query(sources: Callable[[], Sequence[Source]], actors_max: int) -> list[TreeSnapshot]:
     return await query_all(sources(), QuerySystem(actors_max=actors_max))
 
 
-def to_data(snapshot: Seen) -> dict[str, Any]:
+def to_data(snapshot: TreeSnapshot) -> dict[str, Any]:
     """One snapshot for machines."""
     if snapshot.view is None:
         name = {"name": snapshot.name} if snapshot.name else {}
@@ -105,14 +105,14 @@ def to_data(snapshot: Seen) -> dict[str, Any]:
     return {"pid": snapshot.pid, **snapshot.view.model_dump(mode="json")}
 
 
-def _data(snapshots: Sequence[Seen]) -> dict[str, Any]:
+def _data(snapshots: Sequence[TreeSnapshot]) -> dict[str, Any]:
     return {"systems": [to_data(snapshot) for snapshot in snapshots]}
 
 
 # --- drawing ------------------------------------------------------------------------------------
 
 
-def _whole(snapshots: Sequence[Seen], place: Place) -> RenderableType:
+def _screen(snapshots: Sequence[TreeSnapshot], place: Place) -> RenderableType:
     if not snapshots:
         return Text(place.nothing_runs.message)
     return Group(*(draw(snapshot) for snapshot in snapshots))

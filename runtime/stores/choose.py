@@ -76,8 +76,8 @@ def event_store(url: str, *, durability: str = "full", reads_only: bool = False)
     """
     kind = _kind(url, durability)
     # A store in memory belongs to its process: there is nothing to protect.
-    kept = {"reads_only": reads_only} if kind.options else {}
-    return kind.events(*kind.place, **kind.options, **kept)
+    mode = {"reads_only": reads_only} if kind.options else {}
+    return kind.events(*kind.place, **kind.options, **mode)
 
 
 def state_store(url: str, *, durability: str = "full") -> StateStore:

@@ -194,26 +194,26 @@ class MemoryStateStore:
     def upsert(self, table: str, rows: Sequence[StateRow]) -> list[bool]:
         """See `StateStore.upsert`."""
         with self._lock:
-            kept = self._tables.setdefault(table, {})
+            stored = self._tables.setdefault(table, {})
             newer: list[bool] = []
             for row in rows:
-                before = kept.get(row.id)
+                before = stored.get(row.id)
                 newer.append(before is None or row.version > before.version)
                 if newer[-1]:
-                    kept[row.id] = row
+                    stored[row.id] = row
             return newer
 
     def find_by_ids(self, table: str, ids: Sequence[str]) -> list[StateRow | None]:
         """See `StateStore.find_by_ids`."""
-        kept = self._tables.get(table, {})
-        return [kept.get(id_) for id_ in ids]
+        stored = self._tables.get(table, {})
+        return [stored.get(id_) for id_ in ids]
 
     def delete(self, table: str, ids: Sequence[str]) -> None:
         """See `StateStore.delete`."""
         with self._lock:
-            kept = self._tables.get(table, {})
+            stored = self._tables.get(table, {})
             for id_ in ids:
-                kept.pop(id_, None)
+                stored.pop(id_, None)
 
     def close(self) -> None:
         """See `StateStore.close`."""

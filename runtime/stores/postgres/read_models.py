@@ -66,13 +66,13 @@ class PostgresReadModelStore(RowStore):
         outcome.
         """
         # Sorted by key, so that two transactions on one model cannot deadlock.
-        kept = sorted((key, value) for key, value in changes.items() if value is not None)
+        updated = sorted((key, value) for key, value in changes.items() if value is not None)
         values = (
             model,
             before,
             after,
-            texts(key for key, _ in kept),
-            blobs([value for _, value in kept]),
+            texts(key for key, _ in updated),
+            blobs([value for _, value in updated]),
             texts(sorted(key for key, value in changes.items() if value is None)),
         )
         ((count,),) = self.connections.run(

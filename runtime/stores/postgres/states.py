@@ -68,9 +68,9 @@ class PostgresStateStore(RowStore):
             big_integers([row.version for row in ordered]),
             blobs([row.data for row in ordered]),
         )
-        kept = {row[0] for row in found}
+        written = {row[0] for row in found}
         for index in wave:
-            newer[index] = rows[index].id in kept
+            newer[index] = rows[index].id in written
 
     def find_by_ids(self, table: str, ids: Sequence[str]) -> list[StateRow | None]:
         """See `StateStore.find_by_ids`."""

@@ -126,12 +126,12 @@ def _move(writer: sqlite3.Connection, model: str, before: int, after: int) -> bo
 
 
 def _change(writer: sqlite3.Connection, number: int, changes: Mapping[str, bytes | None]) -> None:
-    gone = [(number, key) for key, value in changes.items() if value is None]
-    if gone:
-        writer.executemany("DELETE FROM model_values WHERE model = ? AND key = ?", gone)
-    kept = sorted((key, value) for key, value in changes.items() if value is not None)
-    for start in range(0, len(kept), ROWS_AT_ONCE):
-        some = kept[start : start + ROWS_AT_ONCE]
+    deleted = [(number, key) for key, value in changes.items() if value is None]
+    if deleted:
+        writer.executemany("DELETE FROM model_values WHERE model = ? AND key = ?", deleted)
+    updated = sorted((key, value) for key, value in changes.items() if value is not None)
+    for start in range(0, len(updated), ROWS_AT_ONCE):
+        some = updated[start : start + ROWS_AT_ONCE]
         marks = ",".join(["(?,?,?)"] * len(some))
         parameters = [part for key, value in some for part in (number, key, value)]
         writer.execute(f"INSERT OR REPLACE INTO model_values VALUES {marks}", parameters)  # noqa: S608 - marks only
