@@ -254,7 +254,7 @@ FANOUT = Bench(
 FAILOVER = Bench(
     name="failover",
     question="After kill -9 of a process with actors: how long until all of them answer again?",
-    ours=_ours({"actors": 10_000, "rounds": 20}, {"actors": 100, "rounds": 2}),
+    ours=_ours({"actors": 10_000, "rounds": 20}, {"actors": 100, "rounds": 1}),
     # A Ray process has one actor, so it can lose only one.
     peers=(_ray("ray_async_actor", {"actors": 1, "rounds": 20}, {"actors": 1, "rounds": 1}),),
     expected_check=workload.expected_failover,

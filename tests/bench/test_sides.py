@@ -26,12 +26,20 @@ RAY_OF_ITS_OWN = frozenset({("ask", "callboard"), ("ask", "ray_async_actor")})
 """They start Ray themselves, as all sides do when they are measured; the others share one."""
 
 
+OF_RAY = frozenset({("ask", "ray_async_actor"), ("fanout", "ray_tasks"), ("savina", "ray")})
+"""The peers on Ray of which `make test` is to know: one of each kind. All run in `make soak`."""
+
+
 def is_inline(bench: Bench, side: Side) -> bool:
     return side is bench.ours and bench.name in ONE_PROCESS_IS_ENOUGH
 
 
 def case(bench: Bench, side: Side, name: str) -> Any:
-    marks = [pytest.mark.ray] if RAY in side.requires and not is_inline(bench, side) else []
+    marks = []
+    if RAY in side.requires and not is_inline(bench, side):
+        marks.append(pytest.mark.ray)
+        if side is not bench.ours and (bench.name, side.name) not in OF_RAY:
+            marks.append(pytest.mark.soak)
     return pytest.param(bench, side, id=f"{bench.name}-{name}", marks=marks)
 
 
