@@ -4,9 +4,8 @@ Outcomes are only noted. Once per turn of the event loop, the core gets all of t
 its effects are performed, and new attempts are sent. So hundreds of sub-tasks share the cost of a
 turn, and no sub-task has a task or a timer of its own.
 
-A turn is bounded: it takes at most `REPORTS_PER_TURN` outcomes and sends at most `SENT_PER_TURN`
-attempts. The rest waits for the next turn, so that replies, timers and other work of the loop
-come in between.
+A turn takes at most `REPORTS_PER_TURN` outcomes and sends at most `SENT_PER_TURN` attempts. The
+rest waits for the next turn, so that other work of the loop comes in between.
 
 Invariants: `calls` holds exactly the attempts that the core counts as running; each gets
 one outcome, or its executor is reported as lost; `ended` is set exactly once.
@@ -184,8 +183,7 @@ class PlanRun:
         return self._host.codec.decode(body, describe_contract(cls).build, buffers)
 
     def _has_lost_its_host(self, executor: Executor) -> bool:
-        # A handler whose own ask met a dead host fails with `HostLost` as well, although its
-        # executor is healthy.
+        # A handler whose own ask met a dead host fails with `HostLost`, too.
         slot = executor.address.slot
         return slot != self._host.slot and self._host.link(slot).carrier is None
 

@@ -160,13 +160,13 @@ class GroupCommit:
         self.waiting_bytes -= size
         return group
 
-    def committed(self) -> None:
+    def note_commit(self) -> None:
         """Note the success of the commit under way."""
         self._next()
         self._down_since = None
         self._tries = 0
 
-    def failed(self, error: CallboardError, now: float) -> Outcome:
+    def note_failure(self, error: CallboardError, now: float) -> Outcome:
         """Note the failure of the commit under way; gives what follows."""
         if isinstance(error, WriterFenced | StoreDamaged) or not isinstance(error, StoreFailed):
             return self._break(error)

@@ -234,11 +234,11 @@ class Journal(StoredLog):
         if not isinstance(error, CallboardError):
             error = _internal_error(self.store.name, error)
         self.faults[fault_of(error)] += 1
-        self._handle_failure(self._core.failed(error, now))
+        self._handle_failure(self._core.note_failure(error, now))
 
     def _settle(self, group: list[Submitted], results: list[Appended | CallboardError]) -> None:
         core = self._core
-        core.committed()
+        core.note_commit()
         # The next commit begins before the outcomes of this one are delivered: the disk need
         # not wait for that.
         if core.waiting:

@@ -117,7 +117,7 @@ def _plain(value: Any, depth: int = 0) -> Any:
             return [_plain(part, depth + 1) for part in value]
     try:
         return _text(repr(value)[:MESSAGE_CHARS_MAX])
-    except Exception as error:  # noqa: BLE001 - somebody's __repr__ may do anything
+    except Exception as error:  # noqa: BLE001 - a user's __repr__ may do anything
         return f"a {type(value).__qualname__} ({type(error).__name__} in its repr)"
 
 

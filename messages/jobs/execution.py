@@ -88,7 +88,7 @@ EXECUTION_TRANSITIONS: Final[Mapping[ExecutionStatus, frozenset[ExecutionStatus]
                 {
                     ExecutionStatus.COMPLETED,  # every required sub-task is done
                     ExecutionStatus.FAILED,  # a required sub-task failed for good
-                    ExecutionStatus.CANCELLED,  # somebody asked for it
+                    ExecutionStatus.CANCELLED,  # a caller asked for it
                 }
             ),
             ExecutionStatus.COMPLETED: frozenset(),

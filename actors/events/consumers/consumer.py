@@ -24,7 +24,7 @@ class Answers(Protocol):
     def nack(self, delivery: "Delivery", reason: str, /) -> bool:
         """See `Delivery.nack`."""
 
-    def left(self, name: str, /) -> None:
+    def remove_consumer(self, name: str, /) -> None:
         """Report that a consumer is closed."""
 
 
@@ -108,7 +108,7 @@ class Consumer:
         if not self._is_closed:
             self._is_closed = True
             self._changed.set()
-            self._group.left(self.name)
+            self._group.remove_consumer(self.name)
 
     def __enter__(self) -> Self:
         return self

@@ -143,7 +143,7 @@ class ConsumersCore:
 
     # --- consumers --------------------------------------------------------------------------
 
-    def joined(self, consumer: str, capacity: int, now: float) -> list[Effect]:
+    def add_consumer(self, consumer: str, capacity: int, now: float) -> list[Effect]:
         """Add a consumer that takes up to `capacity` events at once. Raises `SpecError`."""
         if consumer in self._consumers or capacity < 1:
             raise SpecError(
@@ -152,9 +152,9 @@ class ConsumersCore:
             )
         self._consumers[consumer] = _Consumer(capacity)
         self._free.append(consumer)
-        return self._give_out(now)
+        return self._assign(now)
 
-    def left(self, consumer: str, now: float) -> list[Effect]:
+    def remove_consumer(self, consumer: str, now: float) -> list[Effect]:
         """Remove a consumer: the events that it has not acknowledged go to others."""
         gone = self._consumers.pop(consumer, None)
         if gone is None:
@@ -163,8 +163,8 @@ class ConsumersCore:
             self._free.remove(consumer)
         effects: list[Effect] = []
         for position in sorted(gone.open):
-            effects += self._failed(self.entries[position], f"{consumer} has left", now)
-        return effects + self._give_out(now)
+            effects += self._fail(self.entries[position], f"{consumer} has left", now)
+        return effects + self._assign(now)
 
     # --- events -----------------------------------------------------------------------------
 
@@ -173,7 +173,7 @@ class ConsumersCore:
         """The number of events for which there is room now."""
         return self.limits.window_max - len(self._above)
 
-    def arrived(self, events: Iterable[tuple[int, str | None]], now: float) -> list[Effect]:
+    def take_in(self, events: Iterable[tuple[int, str | None]], now: float) -> list[Effect]:
         """Take events in, in the order of their positions, each with its key or None."""
         for position, key in events:
             assert position > self.taken, (position, self.taken)
@@ -183,11 +183,11 @@ class ConsumersCore:
                 self._done.add(position)
                 continue
             self._above.append(position)
-            self._enter(Entry(position, key))
+            self._open(Entry(position, key))
         self._advance()
-        return self._give_out(now)
+        return self._assign(now)
 
-    def passed(self, seen: int) -> None:
+    def skip_to(self, seen: int) -> None:
         """Note that the group has no other events up to this position."""
         self.taken = max(self.taken, seen)
         self._advance()
@@ -211,7 +211,7 @@ class ConsumersCore:
         self.acks += 1
         self._release(entry)
         self._finish(entry)
-        return True, self._give_out(now)
+        return True, self._assign(now)
 
     def nack(
         self, consumer: str, position: int, attempt: int, reason: str, now: float
@@ -221,8 +221,8 @@ class ConsumersCore:
         if entry is None:
             return False, []
         self.nacks += 1
-        effects = self._failed(entry, reason, now)
-        return True, effects + self._give_out(now)
+        effects = self._fail(entry, reason, now)
+        return True, effects + self._assign(now)
 
     def tick(self, now: float) -> list[Effect]:
         """Handle overdue acknowledgements, and back-offs that are over."""
@@ -236,13 +236,13 @@ class ConsumersCore:
                 case State.IN_FLIGHT:
                     self.timeouts += 1
                     reason = f"{entry.consumer} has not acknowledged it in time"
-                    effects += self._failed(entry, reason, now)
+                    effects += self._fail(entry, reason, now)
                 case State.WAITING:
                     entry.state = State.READY
                     heapq.heappush(self._ready, position)
                 case _:
                     pass
-        return effects + self._give_out(now)
+        return effects + self._assign(now)
 
     @property
     def due_s(self) -> float | None:
@@ -262,8 +262,8 @@ class ConsumersCore:
         entry = self.parked.pop(position)
         entry.attempts = 0
         entry.is_replay = True
-        self._enter(entry)
-        return self._give_out(now)
+        self._open(entry)
+        return self._assign(now)
 
     def drop(self, position: int) -> None:
         """Mark a parked event as done."""
@@ -271,7 +271,7 @@ class ConsumersCore:
 
     # --- inside -------------------------------------------------------------------------------
 
-    def _enter(self, entry: Entry) -> None:
+    def _open(self, entry: Entry) -> None:
         entry.state = State.READY
         self.entries[entry.position] = entry
         if entry.key is not None:
@@ -281,7 +281,7 @@ class ConsumersCore:
                 return
         heapq.heappush(self._ready, entry.position)
 
-    def _give_out(self, now: float) -> list[Effect]:
+    def _assign(self, now: float) -> list[Effect]:
         effects: list[Effect] = []
         while self._ready and self._free:
             name = self._free[0]
@@ -325,7 +325,7 @@ class ConsumersCore:
             consumer.open.discard(entry.position)
         entry.consumer = ""
 
-    def _failed(self, entry: Entry, reason: str, now: float) -> list[Effect]:
+    def _fail(self, entry: Entry, reason: str, now: float) -> list[Effect]:
         self._release(entry)
         entry.reasons.append(f"attempt {entry.attempts}: {reason}")
         del entry.reasons[: -self.limits.history_max]

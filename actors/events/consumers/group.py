@@ -170,7 +170,7 @@ class ConsumerGroup:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        # Without `left`: closing in order is no failed attempt.
+        # Without `remove_consumer`: closing in order is no failed attempt.
         consumers, self._consumers = self._consumers, {}
         for consumer in consumers.values():
             consumer.close()
@@ -218,7 +218,7 @@ class ConsumerGroup:
         others = self._consumers
         self._consumers = {name: consumer, **others}
         try:
-            self._perform(self._core.joined(name, capacity, self._loop.time()))
+            self._perform(self._core.add_consumer(name, capacity, self._loop.time()))
         except CallboardError:
             self._consumers = others
             raise
@@ -250,10 +250,10 @@ class ConsumerGroup:
             # All consumers raise the same error.
             raise errors.exceptions[0] from None
 
-    def left(self, name: str) -> None:
+    def remove_consumer(self, name: str) -> None:
         """Remove a consumer; called by `Consumer.close`."""
         if self._consumers.pop(name, None) is not None:
-            self._perform(self._core.left(name, self._loop.time()))
+            self._perform(self._core.remove_consumer(name, self._loop.time()))
 
     def has(self, delivery: Delivery) -> bool:
         """Whether a delivery may still be acknowledged."""
@@ -344,14 +344,14 @@ class ConsumerGroup:
                     await self._room.wait()
                 now, rest = rest[: core.room], rest[core.room :]
                 self._take_in(now)
-            core.passed(subscription.position)
+            core.skip_to(subscription.position)
 
     def _take_in(self, events: list[Event]) -> None:
         key_of = self._key_of
         rows = [(e.position, None if key_of is None else key_of(e)) for e in events]
         self._events.update((event.position, event) for event in events)
         self._version = events[-1].recorded.version
-        effects = self._core.arrived(rows, self._loop.time())
+        effects = self._core.take_in(rows, self._loop.time())
         # Events that an earlier incarnation of the group has done are not open.
         for position, _ in rows:
             if position not in self._core.entries:

@@ -112,7 +112,7 @@ class SubscriptionCore:
             self.fallbacks += self.mode is Mode.LIVE
             self.mode = Mode.CATCHING_UP
 
-    def read(self, events: Sequence[RecordedEvent], head: int) -> list[RecordedEvent]:
+    def take_read(self, events: Sequence[RecordedEvent], head: int) -> list[RecordedEvent]:
         """Take a page from the store; `head` was known before the read. Gives its new events.
 
         Only an empty page shows that there are no more events up to `head`: a log that is an
@@ -126,7 +126,7 @@ class SubscriptionCore:
         self.seen = max(self.seen, last if events else head)
         return self._hand_over(events)
 
-    def took(self, page: Page) -> list[RecordedEvent]:
+    def take_tail(self, page: Page) -> list[RecordedEvent]:
         """Take a page from the tail. Gives its new events."""
         events = page.events
         if self.filter.stream is not None:
@@ -136,7 +136,7 @@ class SubscriptionCore:
         self.seen = max(self.seen, page.seen)
         return self._hand_over(events)
 
-    def failed(self) -> float:
+    def note_failure(self) -> float:
         """Note a failure of the store. Gives the wait before the next read, in seconds."""
         self.failures += 1
         self.failed_in_a_row += 1

@@ -162,9 +162,9 @@ class LogReader:
             page = await self._until_closed(in_tail)
             core.follow(is_in_tail=page is not None)
             if page is not None:
-                return Page(core.took(page), core.seen)
+                return Page(core.take_tail(page), core.seen)
         found = await self._until_closed(read_in_time(self._read, self._limits.read_timeout_s))
-        return Page(core.read(found, head), core.seen)
+        return Page(core.take_read(found, head), core.seen)
 
     def _read(self) -> Awaitable[list[RecordedEvent]]:
         core, log, size = self.core, self.follower.log, self._limits.page_events
@@ -203,7 +203,7 @@ class LogReader:
     async def back_off(self, error: CallboardError) -> None:
         """Wait after a failure; each failure in a row makes the wait longer."""
         if not self.is_closed:
-            wait_s = self.core.failed()
+            wait_s = self.core.note_failure()
             LOGGER.warning("A read of a log failed, retrying in %.1f s: %s", wait_s, error)
             await self.pause(wait_s)
 

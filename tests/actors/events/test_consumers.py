@@ -116,26 +116,26 @@ class Group(RuleBasedStateMachine):
             some.append((self.seen, key))
             self.log[self.seen] = key
             self.enter(self.seen, key)
-        self.take(self.core.arrived(some, self.now))
+        self.take(self.core.take_in(some, self.now))
 
     @rule(more=st.integers(0, 3))
     def pass_over(self, more: int) -> None:
         self.seen += more
-        self.core.passed(self.seen)
+        self.core.skip_to(self.seen)
 
     @rule(name=st.sampled_from(NAMES), capacity=st.integers(1, 3))
     def join(self, name: str, capacity: int) -> None:
         if name in self.capacities:
             with pytest.raises(SpecError):
-                self.core.joined(name, capacity, self.now)
+                self.core.add_consumer(name, capacity, self.now)
             return
         self.capacities[name] = capacity
-        self.take(self.core.joined(name, capacity, self.now))
+        self.take(self.core.add_consumer(name, capacity, self.now))
 
     @rule(name=st.sampled_from(NAMES))
     def go(self, name: str) -> None:
         self.capacities.pop(name, None)
-        effects = self.core.left(name, self.now)
+        effects = self.core.remove_consumer(name, self.now)
         for position in self.in_flight():
             if self.open[position].consumer == name:
                 self.fail(position, effects)
@@ -230,8 +230,8 @@ class Group(RuleBasedStateMachine):
         for position in rest:
             if position not in self.finished:
                 self.enter(position, self.log[position])
-        self.take(self.core.arrived([(p, self.log[p]) for p in rest], self.now))
-        self.core.passed(self.seen)
+        self.take(self.core.take_in([(p, self.log[p]) for p in rest], self.now))
+        self.core.skip_to(self.seen)
 
     # --- what always holds ----------------------------------------------------------------------
 
@@ -292,8 +292,8 @@ TestGroup.settings = settings(max_examples=examples(150), stateful_step_count=50
 
 def test_an_event_is_parked_with_why_each_attempt_failed() -> None:
     core = ConsumersCore(ConsumersLimits(attempts_max=2, history_max=1), 0)
-    core.joined("x", 1, 0.0)
-    assert core.arrived([(1, None)], 0.0) == [Deliver(1, "x", 1)]
+    core.add_consumer("x", 1, 0.0)
+    assert core.take_in([(1, None)], 0.0) == [Deliver(1, "x", 1)]
     assert core.nack("x", 1, 1, "bad", 0.0) == (True, [])
     assert core.tick(0.2) == [Deliver(1, "x", 2)]
     assert core.tick(30.2) == [Park(1, 2, ("attempt 2: x has not acknowledged it in time",))]
@@ -303,15 +303,15 @@ def test_an_event_is_parked_with_why_each_attempt_failed() -> None:
 def test_consumers_take_turns() -> None:
     core = ConsumersCore(ConsumersLimits(), 0)
     for name in NAMES:
-        core.joined(name, 2, 0.0)
-    given = core.arrived([(number, None) for number in range(1, 8)], 0.0)
+        core.add_consumer(name, 2, 0.0)
+    given = core.take_in([(number, None) for number in range(1, 8)], 0.0)
     assert [effect.consumer for effect in given if isinstance(effect, Deliver)] == list("xyzxyz")
 
 
 def test_events_done_by_an_earlier_incarnation_stay_done() -> None:
     core = ConsumersCore(ConsumersLimits(), 0, [2, 3, 4])
-    core.joined("x", 9, 0.0)
-    given = core.arrived([(position, None) for position in range(1, 6)], 0.0)
+    core.add_consumer("x", 9, 0.0)
+    given = core.take_in([(position, None) for position in range(1, 6)], 0.0)
     assert given == [Deliver(1, "x", 1), Deliver(5, "x", 1)]
     assert core.done_above() == [2, 3, 4]
     core.ack("x", 5, 1, 0.0)
@@ -322,9 +322,9 @@ def test_events_done_by_an_earlier_incarnation_stay_done() -> None:
 
 def test_times_of_what_is_done_are_not_kept() -> None:
     core = ConsumersCore(ConsumersLimits(), 0)
-    core.joined("x", 1, 0.0)
+    core.add_consumer("x", 1, 0.0)
     for position in range(1, 5_000):
-        core.arrived([(position, None)], 0.0)
+        core.take_in([(position, None)], 0.0)
         assert core.ack("x", position, 1, 0.0)[0]
         assert len(core._due) < 100
 

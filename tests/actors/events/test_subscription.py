@@ -74,7 +74,7 @@ class Run:
         try:
             page = await reader.next_page()
         except StoreUnavailable:
-            reader.core.failed()
+            reader.core.note_failure()
             return True
         assert len(page.events) <= SMALL.page_events
         self.had[number] += page.events
@@ -141,20 +141,20 @@ def numbered(*positions: int, stream: str = "a") -> list[RecordedEvent]:
 def test_a_page_with_a_gap_or_a_repeat_is_damage(taken: Filter, positions: tuple[int, ...]) -> None:
     core = SubscriptionCore(taken, 0)
     if not positions and taken.stream is not None:
-        assert core.read([], 5) == []  # None of that stream: no damage.
+        assert core.take_read([], 5) == []  # None of that stream: no damage.
         return
     with pytest.raises(StoreDamaged):
-        core.read(numbered(*positions), 5)
+        core.take_read(numbered(*positions), 5)
     assert (core.seen, core.delivered) == (0, 0)
 
 
 def test_kinds_never_go_back() -> None:
     core = SubscriptionCore(Filter(kinds=("made",)), 4)
-    assert core.read(numbered(6, 9), 20) == numbered(6, 9)
+    assert core.take_read(numbered(6, 9), 20) == numbered(6, 9)
     assert core.seen == 9, "a page shorter than asked for says nothing of what is behind it"
     with pytest.raises(StoreDamaged):
-        core.read(numbered(9), 20)
-    assert core.read([], 20) == []
+        core.take_read(numbered(9), 20)
+    assert core.take_read([], 20) == []
     assert core.seen == 20
 
 
@@ -287,10 +287,10 @@ async def test_a_store_that_fails_is_waited_for(fault: Exception) -> None:
 
 def test_the_back_off_doubles_up_to_its_bound() -> None:
     core = SubscriptionCore(Filter(), 0)
-    waits = [core.failed() for _ in range(8)]
+    waits = [core.note_failure() for _ in range(8)]
     assert waits == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
-    core.read(numbered(1), 1)
-    assert core.failed() == 0.1
+    core.take_read(numbered(1), 1)
+    assert core.note_failure() == 0.1
     assert core.failures == 9
 
 

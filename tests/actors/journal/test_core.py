@@ -105,7 +105,7 @@ class Writer(RuleBasedStateMachine):
     @precondition(lambda self: self.core.state is Writing.COMMITTING)
     @rule()
     def commit(self) -> None:
-        self.core.committed()
+        self.core.note_commit()
         self.settle([token for _, token, _ in self.group], "committed")
         self.group, self.down_since = [], None
 
@@ -114,7 +114,7 @@ class Writer(RuleBasedStateMachine):
     def fail(self, after_s: float) -> None:
         self.now += after_s
         began_s = self.now if self.down_since is None else self.down_since
-        outcome = self.core.failed(StoreUnavailable("down"), self.now)
+        outcome = self.core.note_failure(StoreUnavailable("down"), self.now)
         self.down_since = began_s
         if outcome.retry_s is not None:
             assert 0 < outcome.retry_s <= self.limits.retry_max_s
@@ -130,7 +130,7 @@ class Writer(RuleBasedStateMachine):
     @precondition(lambda self: self.core.state is Writing.COMMITTING)
     @rule()
     def fence(self) -> None:
-        self.end(self.core.failed(WriterFenced("another"), self.now))
+        self.end(self.core.note_failure(WriterFenced("another"), self.now))
 
     @precondition(lambda self: self.core.is_closed and self.core.broken is None)
     @rule()
@@ -169,14 +169,14 @@ def test_patience_belongs_to_the_outage() -> None:
     core.add(append_of(1, 1), "a")
     core.add(append_of(1, 1), "b")
     core.take()
-    assert core.failed(down, 0.0).retry_s == 0.5
+    assert core.note_failure(down, 0.0).retry_s == 0.5
     core.take()
-    assert core.failed(down, 0.9).error is down
+    assert core.note_failure(down, 0.9).error is down
     core.take()
-    assert core.failed(down, 0.9).error is down, "the second group is tried once"
+    assert core.note_failure(down, 0.9).error is down, "the second group is tried once"
     core.add(append_of(1, 1), "c")
     core.take()
-    core.committed()
+    core.note_commit()
     core.add(append_of(1, 1), "d")
     core.take()
-    assert core.failed(down, 50.0).retry_s == 0.5, "a new outage, with patience of its own"
+    assert core.note_failure(down, 50.0).retry_s == 0.5, "a new outage, with patience of its own"
