@@ -134,7 +134,7 @@ class StopHost(Request[HostStopped], name="callboard.stop_host"):
     """Whether another process starts its actors again afterwards, with their group."""
 
 
-class LeaveAcknowledged(Contract, name="callboard.leave_taken"):
+class LeaveAcknowledged(Contract, name="callboard.leave_acknowledged"):
     """The sender sends no more to that incarnation; all it sent is before this message."""
 
 

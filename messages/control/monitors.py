@@ -11,7 +11,7 @@ from ..core.contract import Contract
 __all__ = ["MonitorDropped", "MonitorEnded", "MonitorRequested"]
 
 
-class MonitorRequested(Contract, name="callboard.tie_requested"):
+class MonitorRequested(Contract, name="callboard.monitor_requested"):
     """An actor of another host begins to watch an actor here, or links itself to it."""
 
     slot: int
@@ -25,7 +25,7 @@ class MonitorRequested(Contract, name="callboard.tie_requested"):
     is_link: bool
 
 
-class MonitorEnded(Contract, name="callboard.tie_ended"):
+class MonitorEnded(Contract, name="callboard.monitor_ended"):
     """The actor at the sender's end has ended."""
 
     slot: int
@@ -37,7 +37,7 @@ class MonitorEnded(Contract, name="callboard.tie_ended"):
     comes_back: bool | None = None
 
 
-class MonitorDropped(Contract, name="callboard.tie_dropped"):
+class MonitorDropped(Contract, name="callboard.monitor_dropped"):
     """The actor at the sender's end has ended its monitor or link."""
 
     slot: int

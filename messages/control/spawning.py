@@ -134,12 +134,12 @@ class StopActor(Request[StoppedActor], name="callboard.stop_actor"):
     soon as the actor cannot be found any more."""
 
 
-class AllDeadLettersSubscribed(Contract, name="callboard.all_letters_subscribed"):
+class AllDeadLettersSubscribed(Contract, name="callboard.all_dead_letters_subscribed"):
     """Every living host has the subscriber, and later hosts will have it."""
 
 
 class SubscribeAllDeadLetters(
-    Request[AllDeadLettersSubscribed], name="callboard.subscribe_all_letters"
+    Request[AllDeadLettersSubscribed], name="callboard.subscribe_all_dead_letters"
 ):
     """Send each further dead letter of all hosts, later hosts included, to an actor."""
 

@@ -41,7 +41,7 @@ class DeclaredChild(BaseModel):
     """Whether `AddChild` added it; a restart of its supervisor removes it."""
 
 
-class SupervisorView(Contract, name="callboard.branch_view"):
+class SupervisorView(Contract, name="callboard.supervisor_view"):
     """A supervisor and its children in start order, with the counts of `count_children`."""
 
     path: str
@@ -54,7 +54,7 @@ class SupervisorView(Contract, name="callboard.branch_view"):
     workers: int
 
 
-class QuerySupervisor(Request[SupervisorView], name="callboard.look_at_branch"):
+class QuerySupervisor(Request[SupervisorView], name="callboard.query_supervisor"):
     """Ask for a supervisor of a tree and its children. Fails with `ActorNotFound`."""
 
     cell: int
@@ -93,14 +93,14 @@ class AddChild(Request[ChildAdded], name="callboard.add_child"):
 # --- placed children: the messages between the hosts of a proxy and of its holder -------------
 
 
-class RemoteChildStarted(Contract, name="callboard.lodger_started"):
+class RemoteChildStarted(Contract, name="callboard.remote_child_started"):
     """The placed child runs."""
 
     epoch: int
     """The incarnation of the host that it runs on."""
 
 
-class StartRemoteChild(Request[RemoteChildStarted], name="callboard.start_lodger"):
+class StartRemoteChild(Request[RemoteChildStarted], name="callboard.start_remote_child"):
     """Start a placed child, after the child of an earlier turn has ended.
 
     Fails with `ActorStartFailed` like a local start, with `ActorNotFound` when there is no
@@ -117,14 +117,14 @@ class StartRemoteChild(Request[RemoteChildStarted], name="callboard.start_lodger
     """The number of this start; a higher one is newer."""
 
 
-class RemoteChildStopped(Contract, name="callboard.lodger_stopped"):
+class RemoteChildStopped(Contract, name="callboard.remote_child_stopped"):
     """No child of that turn or of an earlier one runs any more."""
 
     reason: dict[str, Any]
     """An `Exit` as data."""
 
 
-class StopRemoteChild(Request[RemoteChildStopped], name="callboard.stop_lodger"):
+class StopRemoteChild(Request[RemoteChildStopped], name="callboard.stop_remote_child"):
     """Stop a placed child in order, within its stop timeout, and end its turn."""
 
     holder: int
@@ -137,7 +137,7 @@ class StopRemoteChild(Request[RemoteChildStopped], name="callboard.stop_lodger")
     """Whether it is killed at once."""
 
 
-class RemoteChildEnded(Contract, name="callboard.lodger_ended"):
+class RemoteChildEnded(Contract, name="callboard.remote_child_ended"):
     """A placed child has ended by itself, or has failed."""
 
     cell: int

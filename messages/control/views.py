@@ -130,7 +130,7 @@ class HostView(Contract, name="callboard.host_view"):
     members: tuple[ActorView, ...] = ()
 
 
-class QueryHost(Request[HostView], name="callboard.look_at_host"):
+class QueryHost(Request[HostView], name="callboard.query_host"):
     """Ask for a host and its actors.
 
     The reply lists at most `actors_max` actors, those with recent failures first. With
@@ -151,14 +151,14 @@ class CallboardView(Contract, name="callboard.view"):
     standbys: int
 
 
-class QuerySystem(Request[CallboardView], name="callboard.look_at_system"):
+class QuerySystem(Request[CallboardView], name="callboard.query_system"):
     """Ask for the whole system; the limits hold for each host, as in `QueryHost`."""
 
     actors_max: int = 50
     busiest_max: int = 0
 
 
-class HistoryEntry(Contract, name="callboard.story_entry"):
+class HistoryEntry(Contract, name="callboard.history_entry"):
     """One failure of an actor or a host."""
 
     ago_s: float
@@ -172,7 +172,7 @@ class HistoryEntry(Contract, name="callboard.story_entry"):
     """The back-off before the restart, in seconds."""
 
 
-class ActorHistory(Contract, name="callboard.actor_story"):
+class ActorHistory(Contract, name="callboard.actor_history"):
     """The state and the failures of an actor or a host, as `callboard why` shows them."""
 
     host: str
@@ -196,7 +196,7 @@ class ActorHistory(Contract, name="callboard.actor_story"):
     """The oldest first; only the newest entries are kept."""
 
 
-class ActorHistories(Contract, name="callboard.stories"):
+class ActorHistories(Contract, name="callboard.actor_histories"):
     """The histories of all actors that match a path."""
 
     system: str = ""
@@ -208,13 +208,13 @@ class ActorHistories(Contract, name="callboard.stories"):
     """Hosts that did not answer, and why; the actor may be there."""
 
 
-class QueryActor(Request[ActorHistories], name="callboard.look_at_actor"):
+class QueryActor(Request[ActorHistories], name="callboard.query_actor"):
     """Ask the endpoint for the history of an actor by its path or name, or a host by its name."""
 
     path: str
 
 
-class QueryHostActor(Request[ActorHistories], name="callboard.look_at_host_actor"):
+class QueryHostActor(Request[ActorHistories], name="callboard.query_host_actor"):
     """Ask a host for the history of an actor, by its path there, or by its cell if not 0."""
 
     path: str

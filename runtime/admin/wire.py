@@ -1,6 +1,6 @@
 """Requests and replies of the admin API as lines of JSON, the same over every carrier.
 
-    {"admin": 1, "request": "callboard.look_at_actor", "version": 1, "fields": {"path": "host-1"}}
+    {"admin": 1, "request": "callboard.query_actor", "version": 1, "fields": {"path": "host-1"}}
     {"admin": 1, "reply": {"system": "demo", ...}}
     {"admin": 1, "error": {"code": "usage", "message": ..., "advice": ..., "details": {}}}
 

@@ -30,7 +30,7 @@ __all__ = ["ProjectorActor", "ProjectorView", "QueryProjector"]
 AT_ONCE: Final = 64
 
 
-class ProjectorView(Contract, name="callboard.projection.look"):
+class ProjectorView(Contract, name="callboard.projection.view"):
     """The state and figures of a projector; see `ProjectorStatistics`."""
 
     model: str
@@ -47,7 +47,7 @@ class ProjectorView(Contract, name="callboard.projection.look"):
     skipped: int
 
 
-class QueryProjector(Request[ProjectorView], name="callboard.projection.look_at"):
+class QueryProjector(Request[ProjectorView], name="callboard.projection.query"):
     """Ask a projector for its state and figures."""
 
 

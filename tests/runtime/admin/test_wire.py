@@ -51,12 +51,12 @@ class Endpoint:
         b"null\n",
         b"{}\n",
         b"[" * 50_000,
-        b'{"request": "callboard.look_at_system", "version": 1}\n',
+        b'{"request": "callboard.query_system", "version": 1}\n',
         START + b'"request": "callboard.spawn"}\n',
-        START + b'"request": ["callboard.look_at_system"]}\n',
-        START + b'"request": "callboard.look_at_system", "fields": 3}\n',
-        START + b'"request": "callboard.look_at_system", "fields": [1]}\n',
-        START + b'"request": "callboard.look_at_system", "fields": {"actors_max": "many"}}\n',
+        START + b'"request": ["callboard.query_system"]}\n',
+        START + b'"request": "callboard.query_system", "fields": 3}\n',
+        START + b'"request": "callboard.query_system", "fields": [1]}\n',
+        START + b'"request": "callboard.query_system", "fields": {"actors_max": "many"}}\n',
         START + b'"request": "callboard.query_actor"}\n',
         START + b'"request": "callboard.cancel_execution", "fields": {"execution_id": 1}}\n',
         START + COMMAND + b'"at": NaN}}\n',
@@ -143,7 +143,7 @@ def test_a_contract_outside_the_api_cannot_be_sent() -> None:
         encode_request(Change())
     assert json.loads(encode_request(QuerySystem(actors_max=3))) == {
         "admin": 1,
-        "request": "callboard.look_at_system",
+        "request": "callboard.query_system",
         "version": 1,
         "fields": {"actors_max": 3, "busiest_max": 0},
     }
