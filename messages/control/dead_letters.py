@@ -30,7 +30,7 @@ class DeadLetter(Contract, name="callboard.dead_letter"):
     """A message that was not handled. The message itself is not kept: it may be large."""
 
     reason: str
-    """no_actor, actor_stopped, no_handler, mailbox_full, handler_failed, expired, undecodable,
+    """no_actor, actor_stopped, no_handler, mailbox_full, handler_failed, undecodable, not_sent,
     restarted, poison, activation_failed, refused."""
     target: str
     """The path or address of the receiver."""
