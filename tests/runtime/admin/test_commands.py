@@ -137,7 +137,7 @@ async def test_without_a_version_the_journal_of_the_process_is_meant(system: Sys
     two = await forked(system)
     command = CancelExecution(execution_id=two, token="once", at=1.0)
     assert (await client(system).ask(command)).is_known
-    with pytest.raises(UsageError, match="is over"):
+    with pytest.raises(UsageError, match="has ended"):
         await client(system).ask(command)
 
 
@@ -172,7 +172,7 @@ async def test_an_ended_execution_is_not_changed(system: System) -> None:
     history = await read_history(journal.read_stream, "one")
     assert history is not None
     fields = await known(system, "one")
-    with pytest.raises(UsageError, match="is over"):
+    with pytest.raises(UsageError, match="has ended"):
         cancelled(history, CancelExecution(**fields))
-    with pytest.raises(UsageError, match="is over"):
+    with pytest.raises(UsageError, match="has ended"):
         decided(history, DecideStep(**fields, step="a", runs_again=True, by="a test"))
