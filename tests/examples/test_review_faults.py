@@ -18,7 +18,7 @@ from callboard.runtime.admin.unix_socket import SYSTEM, admin_sockets, connect, 
 
 from .review_runs import ROOT, command, make_tree, report_in, review
 
-PACKAGES = ("asyncio", "email", "http", "json", "logging", "unittest", "xml")
+PACKAGES = ("asyncio", "email", "json")
 """Enough for some seconds of work."""
 
 STOP_S = 5.0

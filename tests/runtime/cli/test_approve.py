@@ -156,7 +156,7 @@ def test_without_its_system_the_journal_records_the_decision(
     assert listed(callboard)["status"] == ("failed" if fails else "completed")
     over = callboard("approve", "one", "pay", "--journal", "j.db")
     assert over.code == ExitCode.USAGE
-    assert "is over" in over.err
+    assert "has ended" in over.err
 
 
 @pytest.fixture

@@ -89,7 +89,7 @@ def test_the_code_overrides_the_option_and_a_warning_says_so(
     (folder / "messages.py").write_text("MINE = ''\n")
     ended = callboard("run", "fixed.py", *INLINE)
     assert ", 1, 'inline')" in ended.out
-    assert "CALLBOARD_HOSTS=2 is not used" in caplog.text
+    assert "CALLBOARD_HOSTS=2 is ignored" in caplog.text
 
 
 # --- json -----------------------------------------------------------------------------

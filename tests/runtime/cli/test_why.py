@@ -122,7 +122,7 @@ async def test_hosts_have_histories_too(system: System) -> None:
     ref = await system.spawn(Fragile, name="referee", host=1)
     await crash(system, ref)
     history = (await find([source_of(system)], "driver")).history
-    assert "the system does" in history.note
+    assert "the system ends" in history.note
     before = (await find([source_of(system)], "host-1")).history
     assert (before.kind, before.incarnation, before.entries) == ("host", 1, ())
     await processes_of(system)[0].kill()

@@ -320,7 +320,7 @@ def test_down_leaves_no_process_and_ends_the_waits_of_drivers(cluster: Cluster) 
     )
     pids = list(driver.hear().values())
     stopped = cluster.callboard("down", "short")
-    assert stopped.stdout == "short has been stopped.\n", stopped.stderr
+    assert stopped.stdout == "short has stopped.\n", stopped.stderr
     assert "error" in driver.hear()
     assert driver.end() == 0
     gone(pids)

@@ -288,13 +288,13 @@ asyncio.run(main())
     )
     assert listed(cluster, journal, "doubtful")["in_doubt"] == ["pay"]
     approved = cluster.command("approve", "doubtful", "pay", "--journal", str(journal))
-    assert "runs again; its system goes on" in approved.stdout, approved.stderr
+    assert "runs again; its system continues" in approved.stdout, approved.stderr
     ended = cluster.command("tail", "doubtful", "--for", "30", "--journal", str(journal))
     assert ended.returncode == 0, ended.stdout
     assert history(journal, "doubtful").status == "completed"
     assert runs(cluster, "doubtful") == ["paid", "paid"]
     cancelled = cluster.command("cancel", "long", "--journal", str(journal))
-    assert "its system has cancelled it" in cancelled.stdout, cancelled.stderr
+    assert "its system cancelled it" in cancelled.stdout, cancelled.stderr
     shown = json.loads(cluster.command("show", "long", "--json", "--journal", str(journal)).stdout)
     assert shown["status"] == "cancelled"
 

@@ -154,7 +154,7 @@ async def test_message_that_cannot_be_encoded_is_the_senders_error(system: Syste
     [
         ("plain", "builtins.ValueError", "plain"),
         ("unpicklable", "Unpicklable", "unpicklable"),
-        ("broken_text", "BrokenText", "cannot be had"),
+        ("broken_text", "BrokenText", "cannot be rendered"),
         ("system_exit", "builtins.SystemExit", "3"),
         ("long", "builtins.ValueError", "xxx"),
         ("surrogates", "builtins.ValueError", "a file named"),
