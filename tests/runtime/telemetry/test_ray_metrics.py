@@ -37,7 +37,7 @@ KEPT = frozenset(
         ("callboard_cache_misses", "driver", "local"),
         ("callboard_projection_lag_positions", "driver", "accounts"),
         ("callboard_projection_events", "driver", "accounts"),
-        ("callboard_states_pending", "driver", ""),
+        ("callboard_states_pending_notifications", "driver", ""),
     }
 )
 """Name, host and own label of the metrics of the driver's parts."""
