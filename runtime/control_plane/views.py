@@ -16,6 +16,7 @@ from callboard.actors.kernel.inspection.history import (
     histories_of,
     supervision_of,
 )
+from callboard.actors.kernel.inspection.metric_sources import Name, Reading
 from callboard.actors.kernel.inspection.views import view_host
 from callboard.messages.control.control_plane import CONTROL_CELL, CONTROL_SLOT
 from callboard.messages.control.views import (
@@ -53,7 +54,8 @@ class SystemViews:
         self._host = host
         self._root = root
         self._system_name = system_name
-        host.meters.hosts_replaced = lambda: root.lost_hosts
+        replaced = Name("callboard_hosts_replaced")
+        host.meters.instruments.add(lambda: Reading({}, {replaced: root.lost_hosts}))
 
     # --- everything -----------------------------------------------------------------------
 

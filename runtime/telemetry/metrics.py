@@ -22,7 +22,7 @@ LOGGER: Final = logging.getLogger("callboard.metrics")
 
 
 async def figures_of(host: Host) -> dict[str, float]:
-    """The present metrics of a host, without those that are not measured."""
+    """The present metrics of a host that are measured, without those of its sources."""
     depths = await measure_mailboxes(host)
     meters, links = host.meters, list(host.links.values())
     figures: dict[str, float | None] = {
@@ -32,7 +32,6 @@ async def figures_of(host: Host) -> dict[str, float]:
         "callboard_pending_asks": len(host.pending),
         "callboard_loop_lag_seconds": meters.lag.mean_s(),
         "callboard_loop_lag_seconds_max": meters.lag.max_s(),
-        "callboard_hosts_replaced": meters.hosts_replaced and meters.hosts_replaced(),
         "callboard_messages_handled": host.dispatcher.handled,
         "callboard_restarts": meters.restarts,
         "callboard_deaths": meters.ended_actors.deaths,

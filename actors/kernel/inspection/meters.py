@@ -86,8 +86,6 @@ class Meters:
         self.ended_actors: Final = EndedActors()
         self.restarts = 0
         """Restarts of actors since the start."""
-        self.hosts_replaced: Callable[[], int] | None = None
-        """On the root's host: how many hosts were replaced since the start."""
         self.lag: Final = LoopLag(loop)
         """The lag of the event loop; measured if the host has a watchdog."""
         self.vitals = vitals

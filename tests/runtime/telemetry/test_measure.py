@@ -351,8 +351,9 @@ async def test_both_tiers_single_flight_and_a_redis_that_is_down_are_measured(
 
 async def test_states_and_their_cache_are_measured_while_they_are_open(system: System) -> None:
     sink = Sink(system)
+    sources = dict(host_of(system).meters.instruments._sources)
     async with callboard.states.open_states("memory:", system=system) as states:
         await states.synchronise(["nobody"])
         assert (await sink.of("states"))["read{primary}"] == 0.0
         assert (await sink.of("cache"))["misses{local}"] == 1.0
-    assert not host_of(system).meters.instruments._sources
+    assert host_of(system).meters.instruments._sources == sources

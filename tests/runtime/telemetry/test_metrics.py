@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from callboard.actors.kernel.actor import Actor, handler
+from callboard.actors.kernel.inspection.metric_sources import Name
 from callboard.messages.core.contract import Contract, Request
 from callboard.messages.core.errors import HandlerFailed
 from callboard.runtime.api.inside import host_of, processes_of
@@ -81,7 +82,8 @@ async def test_counters_grow_by_what_happened_and_gauges_are_what_is() -> None:
             assert sink.values[full] == figures[full] > 0.0
         assert set(sink.values) <= set(METRICS)
         assert "callboard_hosts_replaced" not in sink.values
-        assert (await figures_of(host_of(system)))["callboard_hosts_replaced"] == 0
+        _, gauges = host_of(system).meters.instruments.read()
+        assert gauges[Name("callboard_hosts_replaced")] == 0
 
 
 async def test_a_sink_that_fails_is_logged_once_and_tried_again(
