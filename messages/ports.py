@@ -156,6 +156,13 @@ class TransportBroken(Exception):
 class FrameCarrier(Protocol):
     """The transport of a link to one peer."""
 
+    @property
+    def is_stream(self) -> bool:
+        """Whether it is a stream: large messages leave in parts then, and otherwise by reference.
+
+        A stream may break, and frames with parts go by another way then.
+        """
+
     def write(self, frame: bytes) -> bool:
         """Hand a frame over without waiting, if the transport can; otherwise give False.
 

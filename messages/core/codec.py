@@ -116,13 +116,13 @@ class Codec:
         }
         # msgpack itself bounds every claimed length by the bytes that are there, which is
         # tighter than `items_max` as long as there are fewer bytes than that.
-        self._unpack_quick: Callable[[bytes], Any] = functools.partial(
+        self._unpack_quick: Callable[[bytes | memoryview], Any] = functools.partial(
             msgpack.unpackb, **self._unpack_options
         )
         self._unpack_quick_bytes_max = min(
             limits.inline_bytes_max, limits.items_max, limits.payload_bytes_max
         )
-        self._unpack: Callable[[bytes], Any] = self._unpack_quick
+        self._unpack: Callable[[bytes | memoryview], Any] = self._unpack_quick
 
     def copy(self) -> "Codec":
         """Another codec with the same settings: each thread needs its own."""
@@ -153,7 +153,10 @@ class Codec:
         return body, taken
 
     def decode(
-        self, body: bytes, build: Callable[[dict[str, Any]], Contract], buffers: Any = ()
+        self,
+        body: bytes | memoryview,
+        build: Callable[[dict[str, Any]], Contract],
+        buffers: Any = (),
     ) -> Contract:
         """The message in `body`; `build` comes from `ContractRegistry.resolve`.
 
@@ -181,7 +184,10 @@ class Codec:
         )
 
     def _decode_again(
-        self, body: bytes, build: Callable[[dict[str, Any]], Contract], error: Exception
+        self,
+        body: bytes | memoryview,
+        build: Callable[[dict[str, Any]], Contract],
+        error: Exception,
     ) -> Contract:
         """Try again with keys that are tuples; raise the error that fits if that fails too."""
         if type(error) is TypeError and "unhashable" in str(error):
@@ -205,7 +211,7 @@ class Codec:
             advice=SAME_RELEASE,
         ) from error
 
-    def _unpack_large(self, body: bytes) -> Any:
+    def _unpack_large(self, body: bytes | memoryview) -> Any:
         limits = self._limits
         if len(body) > limits.payload_bytes_max:
             raise PayloadTooLarge(

@@ -1,6 +1,7 @@
 """Frames: a batch of envelopes from one host to another, as bytes.
 
-    magic "CB" | format 1 | CRC-32 of the rest, 4 bytes | msgpack [header, contracts, envelopes]
+    magic "CB" | format 2 | CRC-32 of the table, 4 bytes | its length, 4 bytes
+    | the table: msgpack [header, contracts, envelopes] | parts of large values, one after another
 
 The header numbers the frame within its link and carries the acknowledgement and the credit
 of the other direction. A frame lists its contracts once, in a table, and envelopes point
@@ -8,6 +9,9 @@ into it. So a frame can be decoded alone, whatever was lost before it.
 
 The body of a message stays packed inside its envelope: a message that does not decode
 damages no other message of its frame, and a host can refuse it by its contract's name.
+
+The parts of large values are neither packed nor under the checksum, which took a quarter of the
+time of a large message. Their lengths are in the table and must add up to the bytes that follow.
 """
 
 import struct
@@ -23,8 +27,8 @@ from .limits import DEFAULT_LIMITS, Limits
 
 __all__ = ["Envelope", "Frame", "FrameHeader", "FrameWriter", "Kind", "decode_frame"]
 
-MAGIC: Final = b"CB\x01"
-PREFIX: Final = struct.Struct(">3sI")
+MAGIC: Final = b"CB\x02"
+PREFIX: Final = struct.Struct(">3sII")
 NO_CONTRACT: Final = -1
 PACKER_BYTES: Final = 4_096
 """The initial buffer of a packer, which grows when needed. The default of 256 KiB is mapped
@@ -43,7 +47,11 @@ class Kind:
     RESUME: Final = 6
     BOUNCE: Final = 7
     """An ask that returns to its sender: the actor ended before it ran, and will be restarted."""
-    KINDS: Final = 8
+    PART: Final = 8
+    """A part of a large value, whose number is the correlation; an empty one ends the value.
+    Its target is the size of the value, its budget that of the part, whose bytes follow the
+    table."""
+    KINDS: Final = 9
 
 
 class FrameHeader(NamedTuple):
@@ -69,7 +77,8 @@ class Envelope(NamedTuple):
     `correlation` identifies the ask. `budget_ms` is the rest of the deadline in
     milliseconds, 0 for none. A body that travels apart is empty here, and `reference` is its
     index among the references that travel with the frame. `step` names the step of an
-    execution, for an ASK that is an attempt of it.
+    execution, for an ASK that is an attempt of it. `value` is the number of the value whose
+    parts have come before; `body` has the layout of it then.
     """
 
     kind: int
@@ -81,6 +90,7 @@ class Envelope(NamedTuple):
     buffers: tuple[bytes, ...] = ()
     reference: int = -1
     step: str = ""
+    value: int = 0
 
 
 FIELDS: Final = len(Envelope._fields)
@@ -94,18 +104,30 @@ class Frame(NamedTuple):
     header: FrameHeader
     contracts: tuple[ContractKey, ...]
     envelopes: list[Envelope]
+    parts: memoryview = memoryview(b"")
+    """The parts of large values, one after another."""
 
 
 class FrameWriter:
     """Collects the envelopes of one frame, and knows its size so far."""
 
-    __slots__ = ("_chunks", "_classes", "_contracts", "_pack", "count", "references", "size_bytes")
+    __slots__ = (
+        "_chunks",
+        "_classes",
+        "_contracts",
+        "_pack",
+        "_parts",
+        "count",
+        "references",
+        "size_bytes",
+    )
 
     def __init__(self) -> None:
         self._pack = msgpack.Packer(buf_size=PACKER_BYTES).pack
         self._contracts: dict[ContractKey, int] = {}
         self._classes: dict[type[Contract], int] = {}
         self._chunks: list[bytes] = []
+        self._parts: list[bytes | memoryview] = []
         self.references: list[Any] = []
         self.count = 0
         self.size_bytes = 0
@@ -138,12 +160,12 @@ class FrameWriter:
         reference: int = -1,
         *,
         step: str = "",
+        value: int = 0,
     ) -> None:
         """Append one envelope."""
-        if step:
-            chunk = self._pack(
-                (kind, target, correlation, contract, body, budget_ms, buffers, reference, step)
-            )
+        if step or value:
+            row = (kind, target, correlation, contract, body, budget_ms, buffers, reference, step)
+            chunk = self._pack((*row, value) if value else row)
         elif buffers or reference >= 0:
             chunk = self._pack(
                 (kind, target, correlation, contract, body, budget_ms, buffers, reference)
@@ -153,6 +175,12 @@ class FrameWriter:
         self._chunks.append(chunk)
         self.count += 1
         self.size_bytes += len(chunk)
+
+    def add_part(self, value: int, total_bytes: int, part: bytes | memoryview) -> None:
+        """Append a part of a large value of so many bytes; an empty one ends the value."""
+        self.add(Kind.PART, total_bytes, value, NO_CONTRACT, b"", len(part))
+        self._parts.append(part)
+        self.size_bytes += len(part)
 
     def add_reference(self, reference: Any) -> int:
         """Send an object reference with the frame; gives its index."""
@@ -167,14 +195,17 @@ class FrameWriter:
         packer.pack([(key.name, key.version, key.fingerprint) for key in self._contracts])
         packer.pack_array_header(self.count)
         self._chunks.insert(0, packer.bytes())
-        rest = b"".join(self._chunks)
+        table = b"".join(self._chunks)
+        prefix = PREFIX.pack(MAGIC, zlib.crc32(table), len(table))
+        data = b"".join((prefix, table, *self._parts))
         self._chunks = []
+        self._parts = []
         self._contracts = {}
         self._classes = {}
         self.references = []
         self.count = 0
         self.size_bytes = 0
-        return PREFIX.pack(MAGIC, zlib.crc32(rest)) + rest
+        return data
 
 
 def decode_frame(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Frame:
@@ -187,27 +218,28 @@ def decode_frame(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Frame:
         raise _bad(data, f"it is over the limit of {limits.frame_bytes_max} bytes")
     if len(data) < PREFIX.size:
         raise _bad(data, f"a frame has at least {PREFIX.size} bytes")
-    magic, checksum = PREFIX.unpack_from(data)
+    magic, checksum, table_bytes = PREFIX.unpack_from(data)
     if magic != MAGIC:
         raise _bad(data, f"it begins with {bytes(magic)!r}, not {MAGIC!r}")
     rest = memoryview(data)[PREFIX.size :]
-    if zlib.crc32(rest) != checksum:
+    table, parts = rest[:table_bytes], rest[table_bytes:]
+    if len(table) != table_bytes or zlib.crc32(table) != checksum:
         raise _bad(data, "its checksum is wrong: it was cut or altered")
     # A tuple takes its memory as soon as its length is read; no list of a frame is longer.
     items_max = max(limits.frame_messages_max, limits.contracts_max, limits.buffers_max)
     try:
-        parts = msgpack.unpackb(
-            rest,
-            max_array_len=min(items_max, len(rest)),
+        header, contracts, envelopes = msgpack.unpackb(
+            table,
+            max_array_len=min(items_max, len(table)),
             max_map_len=0,
             use_list=False,
             max_ext_len=0,
         )
-        header, contracts, envelopes = parts
         return Frame(
             _checked_header(header),
             _checked_contracts(contracts, limits),
-            _checked_envelopes(envelopes, len(contracts), limits),
+            envelopes := _checked_envelopes(envelopes, len(contracts), limits),
+            _checked_parts(envelopes, parts) if parts else parts,
         )
     except FrameError:
         raise
@@ -254,11 +286,11 @@ def _checked_envelopes(
         for row in rows
     ]
     for row in envelopes:
-        kind, target, correlation, contract, body, budget_ms, buffers, reference, step = row
+        kind, target, correlation, contract, body, budget_ms, buffers, reference, step, value = row
         # One chained test: this loop runs for every message that arrives.
         if not (
             type(kind) is type(target) is type(correlation) is int
-            and type(contract) is type(budget_ms) is type(reference) is int
+            and type(contract) is type(budget_ms) is type(reference) is type(value) is int
             and type(body) is bytes
             and type(step) is str
             and 0 <= kind < Kind.KINDS
@@ -269,3 +301,10 @@ def _checked_envelopes(
         if buffers and not all(type(buffer) is bytes for buffer in buffers):
             raise ValueError("a buffer is not bytes")
     return envelopes
+
+
+def _checked_parts(envelopes: list[Envelope], parts: memoryview) -> memoryview:
+    lengths = [row.budget_ms for row in envelopes if row.kind == Kind.PART]
+    if any(length < 0 for length in lengths) or sum(lengths) != len(parts):
+        raise ValueError(f"its parts announce {lengths} bytes, but {len(parts)} follow")
+    return parts

@@ -20,8 +20,16 @@ class Limits:
     """The size of one message. Put a larger value into a store, and send a reference."""
 
     inline_bytes_max: int = 64 * KIB
-    """A larger message travels by object reference: Ray inlines call arguments below
-    100 KB, and a frame must stay below that together with its other messages."""
+    """A larger message travels in parts on a link with a stream, and by object reference on
+    others: Ray inlines call arguments below 100 KB, and a frame must stay below that together
+    with its other messages."""
+
+    part_bytes: int = 64 * KIB
+    """A larger message travels in parts of this size on a link with a stream: a part takes
+    some 0.1 ms of each side, which is how long it delays a small message."""
+
+    values_in_parts_max: int = 4
+    """Messages that one link sends in parts at a time; a receiver keeps no more."""
 
     frame_bytes_soft: int = 80 * KIB
     """A frame is closed at this size: Ray still inlines it with its last message."""

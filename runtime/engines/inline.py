@@ -44,6 +44,8 @@ class InlineLargeValues:
 class InlineCarrier:
     """Carries frames to a host of the same process."""
 
+    is_stream: Final = False
+
     def __init__(self, process: "InlineProcess") -> None:
         self._process = process
 
@@ -139,6 +141,8 @@ class InlineProcess:
 
 class ControlCarrier:
     """Carries frames to the control host."""
+
+    is_stream: Final = False
 
     def __init__(self, control: Host) -> None:
         self._control = control

@@ -25,6 +25,10 @@ MIDDLE_ROUNDS: Final = 10
 OLD_ROUNDS: Final = 50
 PAUSE_S: Final = 0.5
 
+TRIM_BYTES: Final = 256 << 20
+M_TRIM_THRESHOLD: Final = -1
+MMAP_BYTES: Final = 32 << 20
+M_MMAP_THRESHOLD: Final = -3
 HEAPS_MAX: Final = 2
 M_ARENA_MAX: Final = -8
 """The parameter of glibc's `mallopt(3)`."""
@@ -75,6 +79,8 @@ def limit_heaps() -> None:
     if IS_GLIBC and not any(name in os.environ for name in ARENA_VARIABLES):
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).mallopt(M_ARENA_MAX, HEAPS_MAX)
+            ctypes.CDLL(None).mallopt(M_TRIM_THRESHOLD, TRIM_BYTES)
+            ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, MMAP_BYTES)
 
 
 def return_free_pages() -> None:

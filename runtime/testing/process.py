@@ -180,6 +180,11 @@ class SimulatedCarrier:
         self._is_connected = False
         self._is_closed = False
 
+    @property
+    def is_stream(self) -> bool:
+        """Whether it has a stream that has not broken."""
+        return self._has_stream
+
     def write(self, frame: bytes) -> bool:
         """Write a frame to the stream, if there is one and its peer is alive."""
         if not self._is_connected or self._is_closed:

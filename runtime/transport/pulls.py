@@ -17,6 +17,8 @@ __all__ = ["PullCarrier", "Pulls"]
 class PullCarrier:
     """A carrier whose frames wait for the next pull of a driver."""
 
+    is_stream: Final = False
+
     def __init__(self) -> None:
         self._frames: deque[tuple[bytes, Sequence[Any], asyncio.Future[None]]] = deque()
         self._waiting: asyncio.Future[bool] | None = None

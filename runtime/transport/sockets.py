@@ -37,7 +37,7 @@ LOGGER: Final = logging.getLogger("callboard.socket")
 LENGTH: Final = struct.Struct(">I")
 TOKEN_BYTES: Final = 32
 CONNECT_TIMEOUT_S: Final = 2.0
-WRITE_BUFFER_BYTES: Final = 4 << 20
+WRITE_BUFFER_BYTES: Final = 256 << 10
 """The link waits when more bytes than this wait for the kernel."""
 PEER_CREDENTIALS: Final = struct.Struct("3i")
 
@@ -174,6 +174,11 @@ class SocketCarrier(asyncio.Protocol):
         self._room: asyncio.Future[None] | None = None
         self._paused = False
         self._given_up = False
+
+    @property
+    def is_stream(self) -> bool:
+        """True until the connection breaks."""
+        return not self._given_up
 
     def write(self, frame: bytes) -> bool:
         """Hand a frame over without waiting; False when `deliver` must be used."""

@@ -27,6 +27,8 @@ LOGGER: Final = logging.getLogger("callboard.link")
 RETRY: Final = Backoff(min_s=0.05, max_s=2.0)
 ACK_DELAY_S: Final = 0.25
 """How long an acknowledgement waits for a frame to ride on."""
+ACK_BYTES: Final = 1 << 20
+"""The bytes of frames after which an acknowledgement leaves at once: the peer keeps them."""
 RESEND_AFTER_S: Final = 2.0
 """A frame without acknowledgement is sent again after so long: well above `ACK_DELAY_S`."""
 
@@ -54,6 +56,7 @@ class Link:
         self.carrier: FrameCarrier | None = None
         self.core: LinkCore[Any] = LinkCore(host.limits)
         self.flush_is_scheduled = False
+        self._is_flushing = False
         self.outbox: Final = Outbox(host, slot, self.core, self)
         self.receiver = FrameReceiver(host, slot, self.core, self.outbox)
         self._window: Final = host.limits.link_frames_in_flight
@@ -62,6 +65,7 @@ class Link:
         self._granted = host.limits.link_credit
         """The last grant that was sent to the peer."""
         self._ack_owed = False
+        self._bytes_not_acknowledged = 0
         self._ack_timer: asyncio.TimerHandle | None = None
         self.frames_out = 0
         """Frames and bytes since the start of this host, over all incarnations of the peer."""
@@ -76,6 +80,11 @@ class Link:
     def is_connected(self) -> bool:
         """Whether the link has a carrier to a process of the slot."""
         return self.carrier is not None
+
+    @property
+    def sends_in_parts(self) -> bool:
+        """Whether large messages leave in parts, not by reference."""
+        return self.carrier is not None and self.carrier.is_stream
 
     def connect(self, epoch: int, carrier: FrameCarrier, *, is_open: bool = True) -> None:
         """Connect to this incarnation of the slot.
@@ -174,6 +183,15 @@ class Link:
 
     def flush(self) -> None:
         """Send as many frames as may be under way."""
+        if self._is_flushing:
+            return  # The call that is flushing goes on.
+        self._is_flushing = True
+        try:
+            self._flush()
+        finally:
+            self._is_flushing = False
+
+    def _flush(self) -> None:
         outbox = self.outbox
         while (
             self._in_flight < self._window
@@ -185,6 +203,7 @@ class Link:
             if frame.references or not self.carrier.write(frame.data):
                 self._in_flight += 1
                 self.host.run_task(self._carry(frame, number, self.epoch))
+            outbox.write_behind()
 
     def _next_frame(self) -> tuple[SentFrame, int]:
         writer, credit_used = self.outbox.next_frame()
@@ -204,6 +223,7 @@ class Link:
 
     def _header(self, number: int) -> FrameHeader:
         core = self.core
+        self._bytes_not_acknowledged = 0
         self._granted = core.grant()
         return FrameHeader(
             self.host.slot,
@@ -259,6 +279,7 @@ class Link:
         """Count a received frame."""
         self.frames_in += 1
         self.bytes_in += size_bytes
+        self._bytes_not_acknowledged += size_bytes
 
     def receive(self, frame: Frame, references: Sequence[Any]) -> None:
         """Take a frame of this link's incarnation; raises `FrameError`."""
@@ -272,8 +293,11 @@ class Link:
             self._owe_ack()
             if core.duplicates != before:
                 self._resend()
-            elif core.grant() - self._granted >= self.host.limits.link_credit // 4:
-                # The peer may be short of credit, and no frame of this side is under way.
+            elif (
+                self._bytes_not_acknowledged > ACK_BYTES
+                or core.grant() - self._granted >= self.host.limits.link_credit // 4
+            ):
+                # The peer may be short of memory or credit, and no frame of this side is under way.
                 self._ack_now()
         self.outbox.write_waiting()
 

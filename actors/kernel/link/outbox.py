@@ -6,11 +6,13 @@ in order.
 
 A message waits only for what it needs itself: replies and control envelopes need no credit
 and never wait behind requests, and requests for one full mailbox, or for one full key, do
-not delay those for another.
+not delay those for another. A large message leaves in parts, one in each frame, and delays
+only the later messages for its own cell.
 """
 
 from collections import deque
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 from callboard.messages.control.control_plane import CONTROL_CELL
 from callboard.messages.core.codec import size_bytes
@@ -21,11 +23,16 @@ from callboard.messages.core.frame import FrameWriter, Kind
 from ..asks import Ask
 from ..flow_key import FlowKey
 from .core import LinkCore
+from .failures import encode_error
 from .flow_control import FlowControl
+from .parts import Transfer, Transfers
 from .ports import FrameSender, OutboxHost
 from .queue import MessageQueue, OutgoingMessage
 
 __all__ = ["Outbox"]
+
+PART_BYTES_MIN: Final = 4_096
+"""A frame with less room than this takes no further part."""
 
 
 class Outbox:
@@ -42,6 +49,7 @@ class Outbox:
         self._now = host.now
         limits = host.limits
         self._inline_bytes_max = limits.inline_bytes_max
+        self._part_bytes = limits.part_bytes
         self._frame_bytes_soft = limits.frame_bytes_soft
         self._frame_messages = limits.frame_messages_soft
         self._backlog_max = limits.link_backlog_max
@@ -53,6 +61,8 @@ class Outbox:
         self._credit_sealed = 0
         self._backlog = MessageQueue()
         self._paused = FlowControl()
+        self._transfers = Transfers(limits)
+        self._behind = self._transfers.behind
         self.is_open = False
         """Whether requests may leave: the slot is connected and its actors run."""
         self.closed_by: CallboardError | None = None
@@ -61,12 +71,14 @@ class Outbox:
     @property
     def has_frames(self) -> bool:
         """Whether there is a frame to send now."""
-        return bool(self._writer.count or self._sealed)
+        return bool(
+            self._writer.count or self._sealed or self._transfers.has_parts(is_open=self.is_open)
+        )
 
     @property
     def waiting(self) -> int:
         """How many messages wait to be written."""
-        return len(self._backlog) + len(self._paused)
+        return len(self._backlog) + len(self._paused) + len(self._transfers)
 
     # --- requests ---------------------------------------------------------------------
 
@@ -81,10 +93,15 @@ class Outbox:
             self.is_open
             and not self._backlog
             and not self._paused.cells
+            and not self._behind
             # `credit`, without the cost of a property: this runs for every message.
             and core.granted - core.sent > self._credit_used + self._credit_sealed
             and len(self._sealed) < self._sealed_max
-        ) or (item.target == CONTROL_CELL and self._sender.is_connected):
+        ) or (
+            item.target == CONTROL_CELL
+            and self._sender.is_connected
+            and CONTROL_CELL not in self._behind
+        ):
             # The control plane never waits behind data.
             self._write(item)
         else:
@@ -93,7 +110,7 @@ class Outbox:
     def _may_write(self) -> bool:
         return (
             self.is_open
-            and self._core.credit > self._credit_used + self._credit_sealed
+            and self._core.credit > self._credit_used + self._credit_sealed + self._transfers.credit
             and len(self._sealed) < self._sealed_max
         )
 
@@ -102,17 +119,18 @@ class Outbox:
             self._refuse(item, self.closed_by)
             return
         is_limited = item.is_limited
-        if not is_limited and not self.is_open and not self._paused:
+        if not is_limited and not self.is_open and not self._paused and not self._behind:
             self._backlog.put(item)  # The usual case: the host is not connected yet.
             return
-        queue = self._paused.queue_of(item.target, item.message)
-        # While there is a backlog, older messages for the same actor may be in it.
-        is_next = queue is not None and not self._backlog
+        queue = self._queue_of(item)
+        # While there is a backlog, older messages for the same actor may be in it. The control
+        # plane's are never in it while the link is connected.
+        is_next = queue is not None and (not self._backlog or item.target == CONTROL_CELL)
         if is_limited:
             # Messages for full mailboxes count apart: they use up no room of others.
             tells = 0 if is_next else self._backlog.tells
             if queue is not None:
-                tells = max(tells, self._paused.tells)
+                tells = max(tells, self._paused.tells + self._transfers.tells)
             if tells >= self._backlog_max:
                 raise MailboxFull(
                     f"{tells} messages wait for host {self._slot}.",
@@ -120,10 +138,23 @@ class Outbox:
                     may_have_run=False,
                 )
         if queue is not None and is_next:
-            self._paused.put(queue, item)
+            self._put(queue, item)
             return
         self._backlog.put(item)
         self.write_waiting()
+
+    def _queue_of(self, item: OutgoingMessage) -> MessageQueue | None:
+        """The queue that a message has to wait in; None when it need not wait."""
+        behind = self._behind.get(item.target)
+        if behind is not None:
+            return behind
+        return self._paused.queue_of(item.target, item.message) if self._paused.cells else None
+
+    def _put(self, queue: MessageQueue, item: OutgoingMessage) -> None:
+        if self._behind.get(item.target) is queue:
+            self._transfers.put(queue, item)
+        else:
+            self._paused.put(queue, item)
 
     def _write(self, item: OutgoingMessage) -> None:
         message, call = item.message, item.call
@@ -134,9 +165,22 @@ class Outbox:
             kind, correlation, budget_ms, step = Kind.TELL, 0, 0, ""
         else:
             kind, correlation, step = Kind.ASK, call.correlation, call.step
-            # Rounded down, so that it shrinks from hop to hop; but 0 would mean no deadline.
-            budget_ms = int((item.deadline_s - self._now()) * 1000.0) or 1
+            budget_ms = self._budget_ms(item.deadline_s)
         if step or buffers or len(body) > self._inline_bytes_max:
+            if self._is_sent_in_parts(body, buffers):
+                self._begin(
+                    Transfer(
+                        kind,
+                        item.target,
+                        correlation,
+                        message,
+                        deadline_s=item.deadline_s,
+                        step=step,
+                        item=item,
+                    ),
+                    (body, *buffers),
+                )
+                return
             body, buffers, reference = self._store_large(body, buffers)
             writer.add(
                 kind,
@@ -151,15 +195,22 @@ class Outbox:
             )
         else:
             writer.add(kind, item.target, correlation, number, body, budget_ms)
-        self._credit_used += 1
-        if call is not None:
-            call.sent = True
-        elif item.departure is not None and not item.departure.done():
-            item.departure.set_result(None)
+        self._mark_written(item)
         if writer.count >= self._frame_messages or writer.size_bytes >= self._frame_bytes_soft:
             self._seal_or_flush(writer)
         elif not self._sender.flush_is_scheduled:
             self._sender.flush_soon()
+
+    def _mark_written(self, item: OutgoingMessage) -> None:
+        self._credit_used += 1
+        if item.call is not None:
+            item.call.sent = True
+        elif item.departure is not None and not item.departure.done():
+            item.departure.set_result(None)
+
+    def _budget_ms(self, deadline_s: float) -> int:
+        # Rounded down, so that it shrinks from hop to hop; but 0 would mean no deadline.
+        return max(1, int((deadline_s - self._now()) * 1000.0))
 
     # --- replies and control ------------------------------------------------------------
 
@@ -172,24 +223,40 @@ class Outbox:
         writer = self._writer
         number = writer.number_of(type(message))
         if buffers or len(body) > self._inline_bytes_max:
+            if self._is_sent_in_parts(body, buffers):
+                self._begin(Transfer(Kind.REPLY, 0, correlation, message), (body, *buffers))
+                return
             body, buffers, reference = self._store_large(body, buffers)
             writer.add(Kind.REPLY, 0, correlation, number, body, 0, buffers, reference)
         else:
             writer.add(Kind.REPLY, 0, correlation, number, body)
         self._seal_or_flush(writer)
 
-    def bounce(self, ask: Ask, budget_ms: int) -> None:
+    def bounce(self, ask: Ask) -> None:
         """Write an ask that bounces back to its sender; raises like `reply`."""
-        body, buffers, reference = self._store_large(*self._encode(ask.message))
+        body, buffers = self._encode(ask.message)
+        if self._is_sent_in_parts(body, buffers):
+            self._begin(
+                Transfer(
+                    Kind.BOUNCE,
+                    ask.target,
+                    ask.correlation,
+                    ask.message,
+                    deadline_s=ask.deadline_s,
+                    step=ask.step,
+                ),
+                (body, *buffers),
+            )
+            return
+        body, buffers, reference = self._store_large(body, buffers)
         writer = self._writer
-        number = writer.number_of(type(ask.message))
         writer.add(
             Kind.BOUNCE,
             ask.target,
             ask.correlation,
-            number,
+            writer.number_of(type(ask.message)),
             body,
-            budget_ms,
+            self._budget_ms(ask.deadline_s),
             buffers,
             reference,
             step=ask.step,
@@ -223,13 +290,97 @@ class Outbox:
             ) from error
         return b"", (), self._writer.add_reference(reference)
 
+    # --- large messages -----------------------------------------------------------------
+
+    def _is_sent_in_parts(self, body: bytes, buffers: Any) -> bool:
+        is_large = size_bytes(body, buffers) > self._inline_bytes_max
+        return is_large and self._sender.sends_in_parts
+
+    def _begin(self, transfer: Transfer, pieces: Sequence[Any]) -> None:
+        self._transfers.add(transfer, pieces)
+        self._sender.flush_soon()
+
+    def _add_parts(self) -> None:
+        """Fill the open frame with parts of large messages, and the envelopes at their ends."""
+        transfers, writer = self._transfers, self._writer
+        while True:
+            room = self._part_bytes - writer.size_bytes
+            if room < PART_BYTES_MIN and writer.count:
+                return
+            transfer = transfers.next(is_open=self.is_open)
+            if transfer is None:
+                return
+            if transfer.is_abandoned:
+                writer.add_part(transfer.number, 0, b"")
+                transfers.end(transfer)
+                self._begin_waiting()
+                continue
+            part = transfer.next_part(room)
+            if part is not None:
+                writer.add_part(transfer.number, transfer.total_bytes, part)
+            if transfer.is_sent:
+                self._end(transfer)
+
+    def _end(self, transfer: Transfer) -> None:
+        """Write the envelope after the last part."""
+        writer = self._writer
+        writer.add(
+            transfer.kind,
+            transfer.target,
+            transfer.correlation,
+            writer.number_of(type(transfer.message)),
+            transfer.layout(),
+            self._budget_ms(transfer.deadline_s) if transfer.deadline_s else 0,
+            step=transfer.step,
+            value=transfer.number,
+        )
+        if transfer.item is not None:
+            self._mark_written(transfer.item)
+        self._transfers.end(transfer)
+        self._begin_waiting()
+
+    def _begin_waiting(self) -> None:
+        transfers = self._transfers
+        while (transfer := transfers.next_waiting()) is not None:
+            if transfer.is_abandoned:
+                transfers.end(transfer)
+                continue
+            try:
+                body, buffers = self._encode(transfer.message)
+            except CallboardError as error:
+                transfers.end(transfer)
+                if transfer.item is not None:
+                    self._refuse(transfer.item, error)
+                else:
+                    self.control(Kind.ERROR, 0, transfer.correlation, encode_error(error))
+                continue
+            transfers.begin(transfer, (body, *buffers))
+
+    def write_behind(self) -> None:
+        """Write the messages that waited behind large ones."""
+        transfers = self._transfers
+        for target in list(transfers.idle):
+            while target in transfers.idle and (
+                self._may_write() or (target == CONTROL_CELL and self._sender.is_connected)
+            ):
+                item = transfers.take(target)
+                if item is None:
+                    break
+                queue = self._paused.queue_of(target, item.message) if self._paused.cells else None
+                if queue is not None:
+                    self._paused.put(queue, item)
+                elif not item.is_abandoned:
+                    self._write_or_refuse(item)
+
+    # --- frames -------------------------------------------------------------------------
+
     def _seal(self) -> None:
+        if self._transfers.has_parts(is_open=self.is_open):
+            self._add_parts()
         self._sealed.append((self._writer, self._credit_used))
         self._credit_sealed += self._credit_used
         self._writer = FrameWriter()
         self._credit_used = 0
-
-    # --- frames -------------------------------------------------------------------------
 
     def next_frame(self) -> tuple[FrameWriter, int]:
         """The next frame to send, and the credit that it uses."""
@@ -243,19 +394,21 @@ class Outbox:
 
     def write_waiting(self) -> None:
         """Write waiting messages, as far as credit and room allow."""
-        backlog, paused = self._backlog, self._paused
+        self.write_behind()
+        backlog = self._backlog
         while backlog and self._may_write():
             item = backlog.take()
-            queue = paused.queue_of(item.target, item.message) if paused.cells else None
+            queue = self._queue_of(item)
             if queue is not None:
-                paused.put(queue, item)
-                continue
-            if item.is_abandoned:
-                continue  # Its sender no longer waits: it never leaves.
-            try:
-                self._write(item)
-            except CallboardError as error:
-                self._refuse(item, error)
+                self._put(queue, item)
+            elif not item.is_abandoned:  # Otherwise its sender no longer waits: it never leaves.
+                self._write_or_refuse(item)
+
+    def _write_or_refuse(self, item: OutgoingMessage) -> None:
+        try:
+            self._write(item)
+        except CallboardError as error:
+            self._refuse(item, error)
 
     def _refuse(self, item: OutgoingMessage, error: CallboardError) -> None:
         if item.call is not None:
@@ -274,7 +427,9 @@ class Outbox:
     def resume(self, target: int, flow_key: FlowKey) -> None:
         """The peer has room for them again."""
         queue = self._paused.resume(target, flow_key)
-        if queue:
+        if queue and target in self._behind:
+            self._transfers.put_first(target, queue)
+        elif queue:
             self._backlog.put_first(queue)
         self.write_waiting()
 
@@ -293,6 +448,8 @@ class Outbox:
         self._credit_used = 0
         self._credit_sealed = 0
         self.is_open = False
+        for queue in self._transfers.clear():
+            self._backlog.put_first(queue)
         # Messages that waited for a full mailbox now wait for the next incarnation.
         for queue in self._paused.clear():
             # Before the later messages for the same actors.

@@ -52,6 +52,10 @@ class FrameSender(Protocol):
     def is_connected(self) -> bool:
         """Whether the link has a carrier to a process of the slot."""
 
+    @property
+    def sends_in_parts(self) -> bool:
+        """Whether large messages leave in parts, not by reference."""
+
     def flush(self) -> None:
         """Send as many frames as may be under way."""
 
@@ -74,16 +78,16 @@ class _Host(Protocol):
     def dead_letters(self) -> DeadLetters:
         """The messages that no handler got."""
 
+    @property
+    def limits(self) -> Limits:
+        """The limits of frames, messages and backlogs."""
+
     def now(self) -> float:
         """The time of its event loop, in seconds."""
 
 
 class OutboxHost(_Host, Protocol):
     """The host, for an outbox."""
-
-    @property
-    def limits(self) -> Limits:
-        """The limits of frames, messages and backlogs."""
 
 
 class ReceiverHost(_Host, Protocol):

@@ -30,6 +30,7 @@ from ..flow_key import FlowKey, read_flow_key
 from .core import LinkCore
 from .failures import actor_not_found, decode_error, encode_error, restarting_host_error
 from .outbox import Outbox
+from .parts import Joiner
 from .ports import ReceiverHost, Recipient
 from .queue import OutgoingMessage
 
@@ -46,6 +47,7 @@ class FrameReceiver:
         "_core",
         "_fetching",
         "_host",
+        "_joiner",
         "_outbox",
         "_slot",
         "_waiting",
@@ -61,6 +63,7 @@ class FrameReceiver:
         self._outbox = outbox
         self._waiting: deque[tuple[Frame, Sequence[Any]]] = deque()
         self._fetching = False
+        self._joiner = Joiner(host.limits)
         self.asks: dict[int, Ask] = {}
         """Asks of the peer that have no outcome yet."""
         self.held: dict[tuple[int, FlowKey], int] = {}
@@ -110,12 +113,19 @@ class FrameReceiver:
         pending, cells, deadlines = host.pending, host.cells, host.deadlines
         decode = host.codec.decode
         now_s = host.now()
-        admitted = 0
+        admitted = start = 0
         for envelope in frame.envelopes:
-            kind, target, correlation, contract, body, budget_ms, inline, reference, step = envelope
+            body: bytes | memoryview
+            kind, target, correlation, contract, body, budget_ms, inline, reference, step, value = (
+                envelope
+            )
             future = None
             if kind >= Kind.ERROR:
-                if kind == Kind.BOUNCE:
+                if kind == Kind.PART:
+                    end = start + budget_ms
+                    self._take_part(correlation, target, frame.parts[start:end])
+                    start = end
+                elif kind == Kind.BOUNCE:
                     self._take_bounced(envelope, frame, fetched, builders)
                 else:
                     self._control(envelope)
@@ -123,6 +133,7 @@ class FrameReceiver:
             if kind == Kind.REPLY:
                 future = pending.get(correlation)
                 if future is None:
+                    self._joiner.drop(value)
                     continue
                 if contract < 0:
                     future.reply(correlation, None)
@@ -133,6 +144,8 @@ class FrameReceiver:
                 buffers: Sequence[Any] = inline
                 if reference >= 0:
                     body, buffers = _fetched(fetched, reference)
+                elif value:
+                    body, buffers = self._joiner.take(value, body)
                 # A negative number would index the list from its end.
                 build = builders[contract] if contract >= 0 else _no_contract()
                 if build is None:
@@ -195,6 +208,12 @@ class FrameReceiver:
         else:
             host.dead_letters.dead("undecodable", f"{host.slot}/{envelope.target}", None, error)
 
+    def _take_part(self, number: int, total_bytes: int, part: memoryview) -> None:
+        if not part:
+            self._joiner.drop(number)
+        elif not self._joiner.add(number, total_bytes, part):
+            LOGGER.warning("host %d sent a part of a value over the limits", self._slot)
+
     def _take_bounced(
         self,
         envelope: Envelope,
@@ -206,12 +225,16 @@ class FrameReceiver:
         host = self._host
         future = host.pending.get(envelope.correlation)
         if future is None:
+            self._joiner.drop(envelope.value)
             return
         buffers: Sequence[Any] = envelope.buffers
-        body, contract = envelope.body, envelope.contract
+        body: bytes | memoryview = envelope.body
+        contract = envelope.contract
         try:
             if envelope.reference >= 0:
                 body, buffers = _fetched(fetched, envelope.reference)
+            elif envelope.value:
+                body, buffers = self._joiner.take(envelope.value, envelope.body)
             build = self._builder(frame, contract, builders) if contract >= 0 else _no_contract()
             if isinstance(build, CallboardError):
                 raise build
@@ -297,7 +320,7 @@ class FrameReceiver:
 
     def _bounce(self, ask: Ask) -> bool:
         try:
-            self._outbox.bounce(ask, max(1, int((ask.deadline_s - self._host.now()) * 1000.0)))
+            self._outbox.bounce(ask)
         except CallboardError:
             return False  # This host cannot encode it as it came.
         return True

@@ -40,6 +40,8 @@ def describe(error: BaseException) -> str:
 class RayCarrier:
     """Delivers frames to one Ray actor."""
 
+    is_stream: Final = False
+
     __slots__ = ("_deliver", "_name")
 
     def __init__(self, handle: Any, name: str = "a host") -> None:

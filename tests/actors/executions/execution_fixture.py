@@ -146,6 +146,7 @@ class Wire:
     def __init__(self, to: Host) -> None:
         self.to = to
         self.is_cut = False
+        self.is_stream = False
 
     def write(self, frame: bytes) -> bool:
         return False

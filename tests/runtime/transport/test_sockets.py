@@ -25,6 +25,8 @@ class Fallback:
     def __init__(self) -> None:
         self.frames: list[bytes] = []
 
+    is_stream = False
+
     def write(self, frame: bytes) -> bool:
         return False
 
