@@ -57,6 +57,8 @@ class NetworkFaults:
     """The most delay of a repeated or overtaken frame."""
     streams: float = 0.5
     """The share of links that use streams instead of calls."""
+    full: float = 0.0
+    """The share of frames for which a stream has no room at once."""
 
 
 NO_NETWORK_FAULTS: Final = NetworkFaults()

@@ -18,6 +18,8 @@ from .world import World
 __all__ = ["ProcessEngine", "SimulatedCarrier", "SimulatedProcess"]
 
 CONNECTING_S: Final = 0.0005
+DRAINING_S: Final = 0.005
+"""The time until a full stream has room again."""
 CLOCK_OFFSET_S: Final = 1_000.0
 CLOCK_RATE_SPREAD: Final = 0.01
 """The most that the clock of a process runs faster or slower than the world's."""
@@ -186,7 +188,13 @@ class SimulatedCarrier:
         return self._has_stream
 
     def write(self, frame: bytes) -> bool:
-        """Write a frame to the stream, if there is one and its peer is alive."""
+        """Write a frame to the stream, if there is one with room and its peer is alive."""
+        full = self._engine.network.faults.full
+        if full and self._is_connected and self._engine.world.random.random() < full:
+            return False
+        return self._send(frame)
+
+    def _send(self, frame: bytes) -> bool:
         if not self._is_connected or self._is_closed:
             return False
         if self._target.is_dead:
@@ -203,10 +211,9 @@ class SimulatedCarrier:
     async def deliver(self, frame: bytes, references: Sequence[Any]) -> tuple[bytes, Sequence[Any]]:
         """Deliver a frame; see `FrameCarrier`."""
         if self._has_stream and not references:
-            if not self._is_connected:
-                await asyncio.sleep(CONNECTING_S)
-                self._is_connected = self._has_stream
-            if self.write(frame):
+            await asyncio.sleep(DRAINING_S if self._is_connected else CONNECTING_S)
+            self._is_connected = self._has_stream
+            if self._send(frame):
                 return b"", ()
         if self._fallback is not None:
             return await self._fallback.deliver(frame, references)

@@ -67,7 +67,7 @@ def draw_faults(
 def draw_network_faults(draw: Callable[[], float]) -> NetworkFaults:
     """Draw network faults for the whole run."""
     if draw() < 0.4:
-        return NetworkFaults(streams=draw())
+        return NetworkFaults(streams=draw(), full=0.6 * draw())
     return NetworkFaults(
         delay_max_s=0.0005 + 0.01 * draw() ** 2,
         loss=0.05 * draw() ** 2,
@@ -75,6 +75,7 @@ def draw_network_faults(draw: Callable[[], float]) -> NetworkFaults:
         reorder=0.2 * draw() ** 2,
         late_s=0.02 * draw(),
         streams=draw(),
+        full=0.6 * draw(),
     )
 
 

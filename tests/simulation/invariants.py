@@ -136,6 +136,13 @@ def links_are_well(host: Host) -> bool:
 # --- at rest: when the process has nothing more to do for the moment -------------------------
 
 
+def large_messages_in_order(_run: CheckedRun, host: Host) -> str | None:
+    """The large messages of a link, and the messages behind them, keep their own invariants."""
+    for link in host.links.values():
+        link.outbox._transfers.validate_state()
+    return None
+
+
 def mailboxes_bounded(_run: CheckedRun, host: Host) -> str | None:
     """A mailbox holds no more than its size, except messages whose senders wait."""
     for cell in host.cells.values():
@@ -267,6 +274,9 @@ def links_agree(run: CheckedRun) -> str | None:
         waiting = source.links[target.slot].outbox.waiting
         if waiting:
             return f"{source.name} to {target.name}: {waiting} messages wait without a reason"
+        unfinished = len(back.receiver._joiner)
+        if unfinished:
+            return f"{source.name} to {target.name}: {unfinished} large values without an end"
     return None
 
 
@@ -369,7 +379,9 @@ def _link(host: Host, link: Any) -> str:
 
 
 AFTER_EACH_STEP: Final = _of(credit_kept, link_queues_bounded)
-AT_REST: Final = _of(mailboxes_bounded, asks_not_forgotten, tree_is_what_runs)
+AT_REST: Final = _of(
+    large_messages_in_order, mailboxes_bounded, asks_not_forgotten, tree_is_what_runs
+)
 AT_THE_END: Final = _of(
     all_slots_up,
     all_connected,

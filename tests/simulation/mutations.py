@@ -114,13 +114,19 @@ def _sent_again_under_a_new_number(_right: Any) -> Any:
 
 
 def _renumbered(link: Any, frame: Any, number: int) -> bytes:
-    from callboard.messages.core.frame import FrameWriter, decode_frame
+    from callboard.messages.core.frame import FrameWriter, Kind, decode_frame
 
     old, writer = decode_frame(frame.data), FrameWriter()
     for key in old.contracts:
         writer.contract(key)
+    start = 0
     for envelope in old.envelopes:
-        writer.add(*envelope[:8], step=envelope.step)
+        if envelope.kind == Kind.PART:
+            end = start + envelope.budget_ms
+            writer.add_part(envelope.correlation, envelope.target, old.parts[start:end])
+            start = end
+        else:
+            writer.add(*envelope[:8], step=envelope.step, value=envelope.value)
     return writer.finish(link._header(number))
 
 

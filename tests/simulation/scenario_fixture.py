@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, Final
 
@@ -43,6 +44,8 @@ LIMITS: Final = Limits(
     mailbox_messages=64,
 )
 """Small limits, so that every bounded queue is full at times."""
+IN_PARTS: Final = 1 / 3
+"""The share of runs with large messages."""
 BUSY_S: Final = 2.0
 """The time in which faults are injected."""
 REST_MAX_S: Final = 60.0
@@ -238,6 +241,13 @@ class ScenarioFixture:
             self.run.complain("execution_is_right", f"taken in: {sorted(taken)}")
 
 
+def draw_limits(draw: Callable[[], float]) -> Limits:
+    """Small limits; in a third of the runs nearly every message is a large one."""
+    if draw() < IN_PARTS:
+        return dataclasses.replace(LIMITS, inline_bytes_max=12, part_bytes=7)
+    return LIMITS
+
+
 @contextlib.asynccontextmanager
 async def open_fixture(run: Run, *, healthy: bool = False) -> AsyncIterator[ScenarioFixture]:
     """Open a system with running hosts, on a network with faults unless it is `healthy`."""
@@ -255,7 +265,7 @@ async def open_fixture(run: Run, *, healthy: bool = False) -> AsyncIterator[Scen
         heartbeats_missed_max=3,
         ask_timeout_s=3.0,
         stop_timeout_s=10.0,
-        limits=LIMITS,
+        limits=draw_limits(run.draw),
         host_supervision=SupervisorSpec(
             intensity=Intensity(restarts=30, period_s=30.0), backoff=Backoff(max_s=0.5)
         ),

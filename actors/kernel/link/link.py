@@ -120,7 +120,7 @@ class Link:
 
     def hold_requests(self) -> None:
         """Send only messages of the control plane; others wait for the next incarnation."""
-        self.outbox.is_open = False
+        self.outbox.hold_requests()
 
     def mark_lost(self, epoch: int, error: CallboardError) -> None:
         """That incarnation is lost, with all frames under way; waiting messages wait on."""

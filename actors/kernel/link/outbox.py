@@ -12,7 +12,7 @@ only the later messages for its own cell.
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 from callboard.messages.control.control_plane import CONTROL_CELL
 from callboard.messages.core.codec import size_bytes
@@ -30,9 +30,6 @@ from .ports import FrameSender, OutboxHost
 from .queue import MessageQueue, OutgoingMessage
 
 __all__ = ["Outbox"]
-
-PART_BYTES_MIN: Final = 4_096
-"""A frame with less room than this takes no further part."""
 
 
 class Outbox:
@@ -64,16 +61,15 @@ class Outbox:
         self._transfers = Transfers(limits)
         self._behind = self._transfers.behind
         self.is_open = False
-        """Whether requests may leave: the slot is connected and its actors run."""
+        """Whether requests may leave: the slot is connected and its actors run. To set it to
+        False, call `hold_requests`."""
         self.closed_by: CallboardError | None = None
         """The error of a slot that has ended for good; no message waits for it any more."""
 
     @property
     def has_frames(self) -> bool:
         """Whether there is a frame to send now."""
-        return bool(
-            self._writer.count or self._sealed or self._transfers.has_parts(is_open=self.is_open)
-        )
+        return bool(self._writer.count or self._sealed or self._transfers.has_parts)
 
     @property
     def waiting(self) -> int:
@@ -303,13 +299,11 @@ class Outbox:
     def _add_parts(self) -> None:
         """Fill the open frame with parts of large messages, and the envelopes at their ends."""
         transfers, writer = self._transfers, self._writer
-        while True:
-            room = self._part_bytes - writer.size_bytes
-            if room < PART_BYTES_MIN and writer.count:
-                return
-            transfer = transfers.next(is_open=self.is_open)
-            if transfer is None:
-                return
+        part_bytes_min = 1 + self._part_bytes // 16
+        # Each frame takes a part, so that small messages in full frames do not hold it up.
+        room = max(self._part_bytes - writer.size_bytes, part_bytes_min)
+        while room >= part_bytes_min and transfers.has_parts:
+            transfer = transfers.next()
             if transfer.is_abandoned:
                 writer.add_part(transfer.number, 0, b"")
                 transfers.end(transfer)
@@ -320,6 +314,7 @@ class Outbox:
                 writer.add_part(transfer.number, transfer.total_bytes, part)
             if transfer.is_sent:
                 self._end(transfer)
+            room = self._part_bytes - writer.size_bytes
 
     def _end(self, transfer: Transfer) -> None:
         """Write the envelope after the last part."""
@@ -352,7 +347,9 @@ class Outbox:
                 if transfer.item is not None:
                     self._refuse(transfer.item, error)
                 else:
-                    self.control(Kind.ERROR, 0, transfer.correlation, encode_error(error))
+                    self._writer.add(
+                        Kind.ERROR, 0, transfer.correlation, -1, encode_error(error)
+                    )
                 continue
             transfers.begin(transfer, (body, *buffers))
 
@@ -375,7 +372,7 @@ class Outbox:
     # --- frames -------------------------------------------------------------------------
 
     def _seal(self) -> None:
-        if self._transfers.has_parts(is_open=self.is_open):
+        if self._transfers.has_parts:
             self._add_parts()
         self._sealed.append((self._writer, self._credit_used))
         self._credit_sealed += self._credit_used
@@ -438,6 +435,18 @@ class Outbox:
         assert item.call is not None
         item.call.sent = False
         self._paused.put_bounced(item)
+
+    def hold_requests(self) -> None:
+        """Send only replies and messages of the control plane."""
+        self.is_open = False
+        numbers, queues = self._transfers.hold_requests()
+        for number in numbers:
+            self._writer.add_part(number, 0, b"")
+        for queue in queues:
+            self._backlog.put_first(queue)
+        self._begin_waiting()
+        if self.has_frames:
+            self._sender.flush_soon()
 
     def reset(self, core: LinkCore[Any]) -> None:
         """The peer is lost, with all written messages; waiting messages wait on."""

@@ -162,20 +162,16 @@ class Transfers:
         """The next message to encode and begin; None when there is none, or no room for it."""
         return self._waiting.popleft() if self._waiting and not self.is_full else None
 
-    def has_parts(self, *, is_open: bool) -> bool:
-        """Whether a part can be sent now. On a link that is not open, no request leaves."""
-        return bool(self._active) and (
-            is_open or any(_is_free(transfer) for transfer in self._active)
-        )
+    @property
+    def has_parts(self) -> bool:
+        """Whether there is a part to send."""
+        return bool(self._active)
 
-    def next(self, *, is_open: bool) -> Transfer | None:
+    def next(self) -> Transfer:
         """The message that sends the next part; they take turns."""
-        for _ in range(len(self._active)):
-            transfer = self._active[0]
-            self._active.rotate(-1)
-            if is_open or _is_free(transfer):
-                return transfer
-        return None
+        transfer = self._active[0]
+        self._active.rotate(-1)
+        return transfer
 
     def end(self, transfer: Transfer) -> None:
         """The message has been sent, or will not be: the messages behind it may leave."""
@@ -207,20 +203,39 @@ class Transfers:
         self.tells += queue.tells
         return item
 
+    def hold_requests(self) -> tuple[list[int], list[MessageQueue]]:
+        """Stop the requests, except for the control actor, until the link opens again.
+
+        Returns the numbers of the values that have begun, and the requests by cell, in order.
+        """
+        held = [each for each in (*self._active, *self._waiting) if _is_held(each)]
+        queues = self._requeue(held)
+        for transfer in held:
+            (self._active if transfer.number else self._waiting).remove(transfer)
+        return [transfer.number for transfer in held if transfer.number], queues
+
     def clear(self) -> list[MessageQueue]:
         """End all transfers; returns the requests that have not left, by cell and in order."""
-        for transfer in (*self._active, *self._waiting):
-            if transfer.item is not None:
-                first = MessageQueue()
-                first.put(transfer.item)
-                self.behind[transfer.target].put_first(first)
-        queues = [queue for queue in self.behind.values() if queue]
+        queues = self._requeue([*self._active, *self._waiting])
         self._active.clear()
         self._waiting.clear()
-        self.behind.clear()
-        self.idle.clear()
-        self.credit = 0
-        self.tells = 0
+        return queues
+
+    def _requeue(self, transfers: Sequence[Transfer]) -> list[MessageQueue]:
+        queues = []
+        for transfer in transfers:
+            if transfer.item is not None:
+                self.credit -= 1
+                first = MessageQueue()
+                first.put(transfer.item)
+                self.put_first(transfer.target, first)
+                self.idle[transfer.target] = None
+        for target in list(self.idle):
+            queue = self.behind.pop(target)
+            del self.idle[target]
+            self.tells -= queue.tells
+            if queue:
+                queues.append(queue)
         return queues
 
     def validate_state(self) -> None:
@@ -234,9 +249,9 @@ class Transfers:
         assert self.is_full or not self._waiting
 
 
-def _is_free(transfer: Transfer) -> bool:
-    """Whether a message may leave before the link is open, as replies and control messages do."""
-    return transfer.item is None or transfer.target == CONTROL_CELL
+def _is_held(transfer: Transfer) -> bool:
+    """Whether a message may not leave before the link is open."""
+    return transfer.item is not None and transfer.target != CONTROL_CELL
 
 
 class Joiner:
