@@ -135,6 +135,7 @@ class Outbox:
                 )
         if queue is not None and is_next:
             self._put(queue, item)
+            self._mark_control(item)
             return
         self._backlog.put(item)
         self.write_waiting()
@@ -176,6 +177,7 @@ class Outbox:
                     ),
                     (body, *buffers),
                 )
+                self._mark_control(item)
                 return
             body, buffers, reference = self._store_large(body, buffers)
             writer.add(
@@ -196,6 +198,12 @@ class Outbox:
             self._seal_or_flush(writer)
         elif not self._sender.flush_is_scheduled:
             self._sender.flush_soon()
+
+    @staticmethod
+    def _mark_control(item: OutgoingMessage) -> None:
+        """A message for the control actor belongs to this incarnation from now on."""
+        if item.target == CONTROL_CELL and item.call is not None:
+            item.call.sent = True
 
     def _mark_written(self, item: OutgoingMessage) -> None:
         self._credit_used += 1
@@ -347,9 +355,7 @@ class Outbox:
                 if transfer.item is not None:
                     self._refuse(transfer.item, error)
                 else:
-                    self._writer.add(
-                        Kind.ERROR, 0, transfer.correlation, -1, encode_error(error)
-                    )
+                    self._writer.add(Kind.ERROR, 0, transfer.correlation, -1, encode_error(error))
                 continue
             transfers.begin(transfer, (body, *buffers))
 
@@ -457,8 +463,12 @@ class Outbox:
         self._credit_used = 0
         self._credit_sealed = 0
         self.is_open = False
-        for queue in self._transfers.clear():
+        queues, lost = self._transfers.clear()
+        for queue in queues:
             self._backlog.put_first(queue)
+        for item in lost:
+            if item.departure is not None and not item.departure.done():
+                item.departure.set_result(None)
         # Messages that waited for a full mailbox now wait for the next incarnation.
         for queue in self._paused.clear():
             # Before the later messages for the same actors.

@@ -214,12 +214,16 @@ class Transfers:
             (self._active if transfer.number else self._waiting).remove(transfer)
         return [transfer.number for transfer in held if transfer.number], queues
 
-    def clear(self) -> list[MessageQueue]:
-        """End all transfers; returns the requests that have not left, by cell and in order."""
+    def clear(self) -> tuple[list[MessageQueue], list[OutgoingMessage]]:
+        """End all transfers; returns the requests that have not left, by cell and in order.
+
+        Apart from these it returns the messages for the control actor, which are lost with it.
+        """
         queues = self._requeue([*self._active, *self._waiting])
         self._active.clear()
         self._waiting.clear()
-        return queues
+        lost = [item for queue in queues for item in queue if item.target == CONTROL_CELL]
+        return [queue for queue in queues if queue[0].target != CONTROL_CELL], lost
 
     def _requeue(self, transfers: Sequence[Transfer]) -> list[MessageQueue]:
         queues = []
