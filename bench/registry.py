@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, assert_never
 
 from bench import workload
+from bench.large import expected_large
 from bench.outcome import Params
 from bench.savina import sizes
 from bench.savina.games import GAMES, SEPARATOR, expected_savina
@@ -191,6 +192,26 @@ ASK = Bench(
         _peer("monarch", MONARCH, _asks(10_000, 2_000, 500), ASKS_SMOKE),
     ),
     expected_check=workload.expected_ask,
+)
+
+LARGE_SMOKE = {"megabytes": 1, "milliseconds": 100, "largest_bytes": 1 << 20, "warm_up": 4}
+
+
+def _large(megabytes: int) -> dict[str, int]:
+    return {
+        "megabytes": megabytes,
+        "milliseconds": 3_000,
+        "largest_bytes": 64_000_000,
+        "warm_up": 200,
+    }
+
+
+LARGE = Bench(
+    name="large",
+    question="How many MB a second do large values make, and do small messages wait for them?",
+    ours=_ours(_large(600), LARGE_SMOKE),
+    peers=(_ray("ray_async_actor", _large(200), LARGE_SMOKE),),
+    expected_check=expected_large,
 )
 
 TELL_LOCAL = Bench(
@@ -442,6 +463,7 @@ PROJECT = Bench(
 
 BENCHES: tuple[Bench, ...] = (
     ASK,
+    LARGE,
     TELL_LOCAL,
     SPAWN,
     FANOUT,

@@ -1,4 +1,4 @@
-"""Ray's async actors: `ask`, `tell_local`, `spawn`, `fanout`, `failover` and `supervise`.
+"""Ray's async actors: `ask`, `large`, `tell_local`, `spawn`, `fanout`, `failover` and `supervise`.
 
 The driver calls an actor in another process. Where Ray has no counterpart, the bench measures the
 nearest honest equivalent, with a note: Ray has no actors within one process, and loses one actor
@@ -16,6 +16,7 @@ import ray
 from ray.exceptions import RayActorError
 
 from bench.entry import serve
+from bench.large import large_reply, measure_large
 from bench.memory import own_bytes
 from bench.outcome import Outcome, Params, check_of, check_of_each
 from bench.peers.ray_local import CPUS, measure_asks, ray_cluster
@@ -40,6 +41,9 @@ class Worker:
     async def tell(self, message: dict[str, Any]) -> None:
         self._tally["count"] += 1
         self._tally["total"] += message["number"]
+
+    async def receive(self, number: int, value: bytes) -> dict[str, Any]:
+        return large_reply(number, value)
 
     async def tally(self, count: int) -> dict[str, int]:
         # Ray starts the calls of an async actor in any order: without the wait this one can
@@ -70,6 +74,18 @@ def ask(params: Params) -> Outcome:
     with ray_cluster():
         worker = REMOTE_WORKER.remote()
         return measure_asks(worker.ask.remote, params)
+
+
+def large(params: Params) -> Outcome:
+    """Calls with values of many sizes, and small ones beside them."""
+    with ray_cluster():
+        worker = REMOTE_WORKER.remote()
+
+        async def ask(number: int, value: bytes) -> dict[str, Any]:
+            reply: dict[str, Any] = await worker.receive.remote(number, value)
+            return reply
+
+        return asyncio.run(measure_large(ask, params))
 
 
 def tell_local(params: Params) -> Outcome:
@@ -183,6 +199,7 @@ if __name__ == "__main__":
     serve(
         {
             "ask": ask,
+            "large": large,
             "tell_local": tell_local,
             "spawn": spawn,
             "fanout": fanout,

@@ -1,0 +1,123 @@
+"""The load of `large`: values of several sizes, and small messages beside them, for any side.
+
+First the throughput: asks with a value each, some in flight at once. Then small asks one at a
+time: alone, and while values of one size leave for the same process at a steady rate.
+"""
+
+import asyncio
+import statistics
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, Final
+
+from bench.outcome import Outcome, Params, check_of_each
+from bench.timing import timed
+
+__all__ = ["SIZES", "expected_large", "large_reply", "measure_large"]
+
+SIZES: Final = {
+    "60kb": 60_000,
+    "64kb": 65_536,
+    "100kb": 100_000,
+    "1mb": 1 << 20,
+    "16mb": 16 << 20,
+    "60mb": 60_000_000,
+}
+BESIDE: Final = ("64kb", "100kb", "1mb", "16mb")
+"""The sizes of the values beside small messages."""
+MB: Final = 1_000_000
+IN_FLIGHT_BYTES: Final = 128 * MB
+IN_FLIGHT_MAX: Final = 64
+STEADY_BYTES_PER_S: Final = 100 * MB
+
+Ask = Callable[[int, bytes], Awaitable[dict[str, Any]]]
+"""Ask with a number and a value; the reply is `large_reply`."""
+
+
+def large_reply(number: int, value: bytes) -> dict[str, Any]:
+    """The reply to a value: its number, its size, and its last byte."""
+    return {"number": number, "size_bytes": len(value), "last": value[-1] if value else 0}
+
+
+def _count(params: Params, size: str) -> int:
+    return max(2, int(params["megabytes"]) * MB // SIZES[size])
+
+
+def _sizes(params: Params) -> Iterator[str]:
+    return (size for size in SIZES if SIZES[size] <= params["largest_bytes"])
+
+
+def _value(size: str) -> bytes:
+    return bytes(SIZES[size] - 1) + b"\x07"
+
+
+def expected_large(params: Params) -> str:
+    """The check over the replies of all sizes, in order."""
+    return check_of_each(
+        {"number": number, "size_bytes": SIZES[size], "last": 7}
+        for size in _sizes(params)
+        for number in range(_count(params, size))
+    )
+
+
+async def _ask_all(ask: Ask, size: str, count: int) -> list[dict[str, Any]]:
+    value = _value(size)
+    askers = max(2, min(IN_FLIGHT_MAX, IN_FLIGHT_BYTES // SIZES[size], count))
+    replies: list[Any] = [None] * count
+    numbers = iter(range(count))
+
+    async def asker() -> None:
+        for number in numbers:
+            replies[number] = await ask(number, value)
+
+    await asyncio.gather(*(asker() for _ in range(askers)))
+    return replies
+
+
+async def _small_p50_ms(ask: Ask, seconds: float) -> float:
+    round_trips_ns = []
+    ends_s = time.perf_counter() + seconds
+    while time.perf_counter() < ends_s:
+        start_ns = time.perf_counter_ns()
+        await ask(1, b"x" * 1_000)
+        round_trips_ns.append(time.perf_counter_ns() - start_ns)
+    return statistics.median(round_trips_ns) / 1e6
+
+
+async def _beside(ask: Ask, size: str, seconds: float) -> tuple[float, float]:
+    """The median of small asks in ms, and the megabytes a second that went beside them."""
+    value, under_way, sent = _value(size), set[Any](), 0
+    began_s = time.perf_counter()
+    small = asyncio.ensure_future(_small_p50_ms(ask, seconds))
+    while not small.done():
+        due = int((time.perf_counter() - began_s) * STEADY_BYTES_PER_S / len(value))
+        while sent < due and len(under_way) < IN_FLIGHT_MAX:
+            task = asyncio.ensure_future(ask(sent, value))
+            under_way.add(task)
+            task.add_done_callback(under_way.discard)
+            sent += 1
+        await asyncio.sleep(0.001)
+    took_s = time.perf_counter() - began_s
+    done = sent - len(under_way)
+    await asyncio.gather(*under_way)
+    return await small, done * len(value) / took_s / MB
+
+
+async def measure_large(ask: Ask, params: Params) -> Outcome:
+    """The throughput of each size, and the median of small asks beside values of some sizes."""
+    results: dict[str, float] = {}
+    replies: list[dict[str, Any]] = []
+    await _ask_all(ask, "60kb", params["warm_up"])
+    for size in _sizes(params):
+        count = _count(params, size)
+        with timed() as stopwatch:
+            replies += await _ask_all(ask, size, count)
+        results[f"values_{size}_mb_per_s"] = stopwatch.per_s(count) * SIZES[size] / MB
+    seconds = params["milliseconds"] / 1_000
+    results["small_alone_p50_ms"] = await _small_p50_ms(ask, seconds)
+    for size in BESIDE:
+        if SIZES[size] <= params["largest_bytes"]:
+            p50_ms, mb_per_s = await _beside(ask, size, seconds)
+            results[f"small_beside_{size}_p50_ms"] = p50_ms
+            results[f"beside_{size}_mb_per_s"] = mb_per_s
+    return Outcome(results, check_of_each(replies))
