@@ -1,4 +1,4 @@
-"""The load of `large`: values of several sizes, and small messages beside them, for any side.
+"""The load of `large`: values of several sizes, and small messages during them, for any side.
 
 First the throughput: asks with a value each, some in flight at once. Then small asks one at a
 time: alone, and while values of one size leave for the same process at a steady rate.
@@ -23,8 +23,8 @@ SIZES: Final = {
     "16mb": 16 << 20,
     "60mb": 60_000_000,
 }
-BESIDE: Final = ("64kb", "100kb", "1mb", "16mb")
-"""The sizes of the values beside small messages."""
+DURING: Final = ("64kb", "100kb", "1mb", "16mb")
+"""The sizes of the values that leave during small asks."""
 MB: Final = 1_000_000
 IN_FLIGHT_BYTES: Final = 128 * MB
 IN_FLIGHT_MAX: Final = 64
@@ -84,8 +84,8 @@ async def _small_p50_ms(ask: Ask, seconds: float) -> float:
     return statistics.median(round_trips_ns) / 1e6
 
 
-async def _beside(ask: Ask, size: str, seconds: float) -> tuple[float, float]:
-    """The median of small asks in ms, and the megabytes a second that went beside them."""
+async def _during(ask: Ask, size: str, seconds: float) -> tuple[float, float]:
+    """The median of small asks in ms, and the megabytes a second that left during them."""
     value, under_way, sent = _value(size), set[Any](), 0
     began_s = time.perf_counter()
     small = asyncio.ensure_future(_small_p50_ms(ask, seconds))
@@ -104,7 +104,7 @@ async def _beside(ask: Ask, size: str, seconds: float) -> tuple[float, float]:
 
 
 async def measure_large(ask: Ask, params: Params) -> Outcome:
-    """The throughput of each size, and the median of small asks beside values of some sizes."""
+    """The throughput of each size, and the median of small asks during values of some sizes."""
     results: dict[str, float] = {}
     replies: list[dict[str, Any]] = []
     await _ask_all(ask, "60kb", params["warm_up"])
@@ -115,9 +115,9 @@ async def measure_large(ask: Ask, params: Params) -> Outcome:
         results[f"values_{size}_mb_per_s"] = stopwatch.per_s(count) * SIZES[size] / MB
     seconds = params["milliseconds"] / 1_000
     results["small_alone_p50_ms"] = await _small_p50_ms(ask, seconds)
-    for size in BESIDE:
+    for size in DURING:
         if SIZES[size] <= params["largest_bytes"]:
-            p50_ms, mb_per_s = await _beside(ask, size, seconds)
-            results[f"small_beside_{size}_p50_ms"] = p50_ms
-            results[f"beside_{size}_mb_per_s"] = mb_per_s
+            p50_ms, mb_per_s = await _during(ask, size, seconds)
+            results[f"small_during_{size}_p50_ms"] = p50_ms
+            results[f"during_{size}_mb_per_s"] = mb_per_s
     return Outcome(results, check_of_each(replies))

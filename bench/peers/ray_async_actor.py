@@ -77,7 +77,7 @@ def ask(params: Params) -> Outcome:
 
 
 def large(params: Params) -> Outcome:
-    """Calls with values of many sizes, and small ones beside them."""
+    """Calls with values of many sizes, and small ones during them."""
     with ray_cluster():
         worker = REMOTE_WORKER.remote()
 

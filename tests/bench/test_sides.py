@@ -55,7 +55,7 @@ CASES = [
 
 FIGURES = {
     "ask": {"pipelined_per_s", "round_trip_p50_ms", "round_trip_p99_ms"},
-    "large": {"values_60kb_mb_per_s", "small_alone_p50_ms", "small_beside_1mb_p50_ms"},
+    "large": {"values_60kb_mb_per_s", "small_alone_p50_ms", "small_during_1mb_p50_ms"},
     "tell_local": {"messages_per_s"},
     "spawn": {"actors_per_s", "bytes_per_actor"},
     "fanout": {"sub_tasks_per_s"},

@@ -83,7 +83,9 @@ class Transfer:
     def begin(self, number: int, pieces: Sequence[Any]) -> None:
         """Give it its number, and the bytes to send."""
         self.number = number
-        self._views.extend(memoryview(piece).cast("B") for piece in pieces)
+        views = (memoryview(piece).cast("B") for piece in pieces)
+        # An array may change before its last part has left.
+        self._views.extend(view if view.readonly else memoryview(bytes(view)) for view in views)
         self.sizes = tuple(len(view) for view in self._views)
 
     def next_part(self, bytes_max: int) -> memoryview | None:

@@ -115,16 +115,13 @@ class FrameReceiver:
         now_s = host.now()
         admitted = start = 0
         for envelope in frame.envelopes:
-            body: bytes | memoryview
-            kind, target, correlation, contract, body, budget_ms, inline, reference, step, value = (
+            kind, target, correlation, contract, body, budget_ms, buffers, ref, step, value = (
                 envelope
             )
             future = None
             if kind >= Kind.ERROR:
                 if kind == Kind.PART:
-                    end = start + budget_ms
-                    self._take_part(correlation, target, frame.parts[start:end])
-                    start = end
+                    start = self._take_part(envelope, frame.parts, start)
                 elif kind == Kind.BOUNCE:
                     self._take_bounced(envelope, frame, fetched, builders)
                 else:
@@ -141,11 +138,8 @@ class FrameReceiver:
             else:
                 admitted += 1
             try:
-                buffers: Sequence[Any] = inline
-                if reference >= 0:
-                    body, buffers = _fetched(fetched, reference)
-                elif value:
-                    body, buffers = self._joiner.take(value, body)
+                if ref >= 0 or value:
+                    body, buffers = self._came_apart(envelope, fetched)
                 # A negative number would index the list from its end.
                 build = builders[contract] if contract >= 0 else _no_contract()
                 if build is None:
@@ -208,11 +202,20 @@ class FrameReceiver:
         else:
             host.dead_letters.dead("undecodable", f"{host.slot}/{envelope.target}", None, error)
 
-    def _take_part(self, number: int, total_bytes: int, part: memoryview) -> None:
-        if not part:
+    def _take_part(self, envelope: Envelope, parts: memoryview, start: int) -> int:
+        """Keep a part of a large value; returns where the next one begins."""
+        number, end = envelope.correlation, start + envelope.budget_ms
+        if end == start:
             self._joiner.drop(number)
-        elif not self._joiner.add(number, total_bytes, part):
+        elif not self._joiner.add(number, envelope.target, parts[start:end]):
             LOGGER.warning("host %d sent a part of a value over the limits", self._slot)
+        return end
+
+    def _came_apart(self, envelope: Envelope, fetched: Sequence[Any]) -> tuple[Any, Any]:
+        """The body and the buffers of a large message; raises `PayloadLost`."""
+        if envelope.value:
+            return self._joiner.take(envelope.value, envelope.body)
+        return _fetched(fetched, envelope.reference)
 
     def _take_bounced(
         self,
@@ -231,10 +234,8 @@ class FrameReceiver:
         body: bytes | memoryview = envelope.body
         contract = envelope.contract
         try:
-            if envelope.reference >= 0:
-                body, buffers = _fetched(fetched, envelope.reference)
-            elif envelope.value:
-                body, buffers = self._joiner.take(envelope.value, envelope.body)
+            if envelope.reference >= 0 or envelope.value:
+                body, buffers = self._came_apart(envelope, fetched)
             build = self._builder(frame, contract, builders) if contract >= 0 else _no_contract()
             if isinstance(build, CallboardError):
                 raise build

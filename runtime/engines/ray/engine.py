@@ -28,7 +28,7 @@ from callboard.messages.ports import HostProcess, LargeValueStore
 
 from ...control_plane.records import Records
 from ...doctor.network import cluster_error, parse_address
-from ...hosting.memory import GcPause, limit_heaps
+from ...hosting.memory import GcPause, tune_heap
 from ...hosting.settings import Settings
 from ...transport.process_watch import Identity, identity_of
 from ...transport.sockets import SocketAddress, SocketServer
@@ -119,7 +119,7 @@ class RayEngine:
         else:
             options["address"] = settings.address
             _use_token()
-        limit_heaps()
+        tune_heap()
         ray.init(**options)
 
     async def _check_address(self, address: str) -> None:

@@ -31,7 +31,7 @@ from callboard.messages.core.errors import FrameError, HostLost, InternalError
 from callboard.messages.core.ref import Address, Ref
 from callboard.messages.ports import FrameCarrier
 
-from ...hosting.memory import GcPause, limit_heaps, tune_gc
+from ...hosting.memory import GcPause, tune_gc, tune_heap
 from ...hosting.settings import Settings
 from ...hosting.wiring import EXTENSIONS, CloudPickler, make_host
 from ...transport.process_watch import Identity, identity_of
@@ -113,7 +113,7 @@ class HostActor:
     async def ready(self) -> Identity:
         """The identity of this process, once it has started; the first call."""
         self._ended = asyncio.get_running_loop().create_future()
-        limit_heaps()
+        tune_heap()
         tune_gc()
         return identity_of(os.getpid())
 

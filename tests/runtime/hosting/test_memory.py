@@ -17,9 +17,9 @@ ONLY_GLIBC = pytest.mark.skipif(not memory.IS_GLIBC, reason="another C library")
 
 HEAPS = """
 import ctypes, threading
-from callboard.runtime.hosting.memory import limit_heaps
+from callboard.runtime.hosting.memory import tune_heap
 
-limit_heaps()
+tune_heap()
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
 together = threading.Barrier(16)
@@ -39,7 +39,9 @@ libc.malloc_stats()
 
 def _heaps(**environment: str) -> int:
     """The number of heaps of a process whose 16 threads have allocated memory."""
-    inherited = {k: v for k, v in os.environ.items() if k not in memory.ARENA_VARIABLES}
+    inherited = {
+        k: v for k, v in os.environ.items() if k not in (*memory.TUNED, memory.ALL_VARIABLE)
+    }
     found = subprocess.run(
         [sys.executable, "-c", HEAPS],
         env=inherited | environment,
@@ -89,7 +91,7 @@ def _resident_bytes() -> int:
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "IS_GLIBC", False)
     monkeypatch.setattr(ctypes, "CDLL", _refuse)
-    memory.limit_heaps()
+    memory.tune_heap()
     memory.return_free_pages()
 
 

@@ -261,6 +261,25 @@ def test_the_pieces_of_a_message_arrive_as_they_left(pieces: list[bytes], part_b
     assert not len(joiner)
 
 
+def test_an_array_that_changes_on_the_way_arrives_as_it_was() -> None:
+    array = bytearray(b"before")
+    transfer = Transfer(Kind.REPLY, 0, 1, Numbered(number=1))
+    transfer.begin(1, [b"body", array])
+    array[:] = b"after!"
+    parts = list(iter(lambda: transfer.next_part(4), None))
+    assert b"".join(parts) == b"bodybefore"
+
+
+def test_a_small_message_passes_a_large_one_for_another_actor() -> None:
+    link = OneLink()
+    link.post(cell=1, key=0, size=200, waits=False)
+    link.post(cell=2, key=0, size=0, waits=False)
+    link.send()
+    assert link.waiting[1, 0]
+    assert not link.waiting[2, 0]
+    link.teardown()
+
+
 @given(
     layout=st.binary(max_size=40), parts=st.lists(st.binary(min_size=1, max_size=20), max_size=4)
 )
