@@ -115,9 +115,7 @@ class FrameReceiver:
         now_s = host.now()
         admitted = start = 0
         for envelope in frame.envelopes:
-            kind, target, correlation, contract, body, budget_ms, buffers, ref, step, value = (
-                envelope
-            )
+            kind, target, number, contract, body, budget_ms, buffers, ref, step, value = envelope
             future = None
             if kind >= Kind.ERROR:
                 if kind == Kind.PART:
@@ -128,12 +126,12 @@ class FrameReceiver:
                     self._control(envelope)
                 continue
             if kind == Kind.REPLY:
-                future = pending.get(correlation)
+                future = pending.get(number)
                 if future is None:
                     self._joiner.drop(value)
                     continue
                 if contract < 0:
-                    future.reply(correlation, None)
+                    future.reply(number, None)
                     continue
             else:
                 admitted += 1
@@ -151,12 +149,12 @@ class FrameReceiver:
                 self._undecodable(envelope, error)
                 continue
             if future is not None:
-                future.reply(correlation, message)
+                future.reply(number, message)
                 continue
             cell = cells.get(target)
             if kind == Kind.ASK:
                 until_s = now_s + budget_ms / 1000.0
-                asks[correlation] = ask = Ask(message, self, correlation, until_s, step, target)
+                asks[number] = ask = Ask(message, self, number, until_s, step, target)
                 if cell is None:
                     ask.fail(actor_not_found(host.slot, target))
                     continue
