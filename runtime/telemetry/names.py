@@ -55,6 +55,9 @@ HOST: Final = {
     "callboard_frames_resent": Metric(COUNTER, "Frames that had to be sent again."),
     "callboard_bytes_sent": Metric(COUNTER, "Bytes of the frames sent."),
     "callboard_bytes_received": Metric(COUNTER, "Bytes of the frames received."),
+    "callboard_connections_refused": Metric(
+        COUNTER, "Connections to the sockets of the process that were refused.", "reason"
+    ),
 }
 
 JOURNAL: Final = {

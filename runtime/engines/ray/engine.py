@@ -145,6 +145,7 @@ class RayEngine:
         if self._server is None:
             assert self.control is not None
             self._server = SocketServer(self.control.take, self.settings.limits)
+            self.control.meters.instruments.add(self._server.reading)
             node = ray.get_runtime_context().get_node_id()
             self._listening = asyncio.ensure_future(self._server.start(node))
         assert self._listening is not None
