@@ -55,6 +55,9 @@ HOST: Final = {
     "callboard_frames_resent": Metric(COUNTER, "Frames that had to be sent again."),
     "callboard_bytes_sent": Metric(COUNTER, "Bytes of the frames sent."),
     "callboard_bytes_received": Metric(COUNTER, "Bytes of the frames received."),
+}
+
+SOCKETS: Final = {
     "callboard_connections_refused": Metric(
         COUNTER, "Connections to the sockets of the process that were refused.", "reason"
     ),
@@ -144,5 +147,13 @@ STATES: Final = {
     ),
 }
 
-METRICS: Final[Mapping[str, Metric]] = {**HOST, **JOURNAL, **BLOBS, **CACHE, **EVENTS, **STATES}
+METRICS: Final[Mapping[str, Metric]] = {
+    **HOST,
+    **SOCKETS,
+    **JOURNAL,
+    **BLOBS,
+    **CACHE,
+    **EVENTS,
+    **STATES,
+}
 """All of them, by name."""
