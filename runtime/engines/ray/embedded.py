@@ -21,13 +21,14 @@ import sys
 from collections.abc import Iterator
 from typing import Any, Final
 
+from . import agent_watch
 from .local_processes import ray_processes
 
 __all__ = ["LOOPBACK", "PROGRAM", "AgentWatch", "on_loopback"]
 
 LOGGER: Final = logging.getLogger("callboard.ray")
 LOOPBACK: Final = "127.0.0.1"
-PROGRAM: Final = pathlib.Path(__file__).with_name("agent_watch.py")
+PROGRAM: Final = pathlib.Path(agent_watch.__file__)
 
 
 @contextlib.contextmanager
