@@ -128,21 +128,34 @@ def test_an_open_file_of_another_user_is_refused(tmp_path: Path) -> None:
     assert mode_of(file) == 0o644
 
 
-@pytest.mark.ray
-@pytest.mark.parametrize("mode", [None, 0o644])
-def test_rays_first_start_leaves_a_private_token(tmp_path: Path, mode: int | None) -> None:
-    if mode is not None:
-        written(tmp_path, mode)
+def run_driver(home: Path) -> "subprocess.CompletedProcess[str]":
     named = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
     inherited = {key: value for key, value in os.environ.items() if key not in named}
-    ran = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-c", DRIVER],
-        env={**inherited, "HOME": str(tmp_path)},
+        env={**inherited, "HOME": str(home)},
         capture_output=True,
         text=True,
         check=False,
         timeout=60.0,
     )
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
+def test_a_driver_does_not_start_with_a_token_that_others_read(tmp_path: Path) -> None:
+    os.chown(written(tmp_path, 0o644), 65_534, 65_534)
+    ran = run_driver(tmp_path)
+    assert ran.returncode == 1
+    assert "ClusterError: other users can read Ray's token" in ran.stderr
+    assert SECRET not in ran.stderr
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("mode", [None, 0o644])
+def test_rays_first_start_leaves_a_private_token(tmp_path: Path, mode: int | None) -> None:
+    if mode is not None:
+        written(tmp_path, mode)
+    ran = run_driver(tmp_path)
     assert ran.stdout == "up\n", ran.stderr
     assert mode_of(default_token_file(tmp_path)) == 0o600
     assert ("other users could read" in ran.stderr) is (mode is not None)
