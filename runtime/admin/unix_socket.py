@@ -6,7 +6,9 @@ characters and any length.) A socket of a dead process is removed. A folder that
 is not used. The folder belongs to the machine and is not `CALLBOARD_HOME`, which many machines may
 share, and which may differ between a driver and Ray's workers.
 
-A connection carries lines (see `wire.py`). Each line gets one line as its reply, in order.
+A connection carries lines (see `wire.py`). Each line gets one line as its reply, in order. The
+connections of other users, which a folder's permissions keep out, are refused again as those of
+links are (`transport/connections.py`).
 """
 
 import asyncio
@@ -15,13 +17,14 @@ import os
 import pathlib
 import secrets
 import socket
-import struct
 import tempfile
 from functools import partial
 from typing import Any, Final
 
+from callboard.actors.kernel.inspection.metric_sources import Reading
 from callboard.messages.core.errors import CallboardError, MailboxFull
 
+from ..transport.connections import Listener, Refusal, Refusals, peer_of
 from .client import AdminClient
 from .port import Caller
 from .service import AdminService
@@ -40,8 +43,6 @@ READ_TIMEOUT_S: Final = 5.0
 SEND_TIMEOUT_S: Final = 5.0
 REPLY_TIMEOUT_S: Final = 5.0
 """How long a client waits for a reply by default."""
-CREDENTIALS: Final = struct.Struct("3i")
-"""Linux' `struct ucred`: process, user, group."""
 
 
 class AdminSocket:
@@ -49,7 +50,9 @@ class AdminSocket:
 
     def __init__(self, service: AdminService, kind: str = SYSTEM) -> None:
         self._service = service
-        self._server: asyncio.Server | None = None
+        self._refusals: Final = Refusals("the admin API")
+        self._listener: Final = Listener(self._open, self._refusals)
+        self._is_open = False
         self._path = _folder() / f"{secrets.token_hex(4)}-{os.getpid()}{kind}"
         self._connections: set[asyncio.Task[Any]] = set()
 
@@ -57,26 +60,41 @@ class AdminSocket:
         """Listen. On a machine without Unix sockets this does nothing."""
         with contextlib.suppress(OSError, NotImplementedError):
             _own_folder()
-            self._server = await asyncio.start_unix_server(
-                self._serve, str(self._path), limit=REQUEST_BYTES_MAX
-            )
+            bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                bound.bind(str(self._path))
+                self._listener.start(bound)
+                self._is_open = True
+            except OSError:
+                bound.close()
+                raise
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def reading(self) -> Reading:
+        """The refused connections, as a metric source."""
+        return self._refusals.reading()
+
+    def _open(self, connection: socket.socket) -> None:
+        task = asyncio.get_running_loop().create_task(self._serve(connection))
         self._connections.add(task)
-        try:
-            with contextlib.suppress(OSError, TimeoutError):
-                await self._answer(reader, writer)
-        finally:
-            self._connections.discard(task)
-            writer.close()
+        task.add_done_callback(self._connections.discard)
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError, TimeoutError):
+            reader, writer = await asyncio.open_unix_connection(
+                sock=connection, limit=REQUEST_BYTES_MAX
+            )
+            try:
+                await self._answer(reader, writer, _caller(connection))
+            finally:
+                writer.close()
+
+    async def _answer(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, caller: Caller
+    ) -> None:
         if len(self._connections) > CONNECTIONS_MAX:
+            self._refusals.count(Refusal.TOO_MANY, f"{CONNECTIONS_MAX} connections are open")
             await _send(writer, encode_error(_turned_away()))
             return
-        caller = _caller(writer)
         while True:
             try:
                 async with asyncio.timeout(READ_TIMEOUT_S):
@@ -90,9 +108,9 @@ class AdminSocket:
 
     async def stop(self) -> None:
         """Stop listening, and remove the file."""
-        if self._server is None:
+        if not self._is_open:
             return
-        self._server.close()
+        self._listener.stop()
         for task in self._connections:
             task.cancel()  # The service is about to end.
         self._path.unlink(missing_ok=True)
@@ -114,14 +132,9 @@ async def _send(writer: asyncio.StreamWriter, line: bytes) -> None:
         await writer.drain()
 
 
-def _caller(writer: asyncio.StreamWriter) -> Caller:
-    """The peer. Only Linux names its user and process."""
-    option, connection = getattr(socket, "SO_PEERCRED", None), writer.get_extra_info("socket")
-    if option is None or connection is None:
-        return Caller("socket")
-    packed = connection.getsockopt(socket.SOL_SOCKET, option, CREDENTIALS.size)
-    pid, uid, _ = CREDENTIALS.unpack(packed)
-    return Caller("socket", uid, pid)
+def _caller(connection: socket.socket) -> Caller:
+    peer = peer_of(connection)
+    return Caller("socket") if peer is None else Caller("socket", peer.uid, peer.pid)
 
 
 # --- the folder -------------------------------------------------------------------------------

@@ -134,6 +134,7 @@ class System:
                 queries=DriverSpawner(control).ask_root, commands=commands.answer
             )
             self._admin = AdminSocket(service)
+            control.host.meters.instruments.add(self._admin.reading)
             await self._admin.start()
         return executions
 

@@ -117,6 +117,7 @@ class DetachedRoot:
         await records.started()
         if environment.is_real:
             self._admin = AdminSocket(self._service)
+            control.host.meters.instruments.add(self._admin.reading)
             await self._admin.start()
         silence_s = SILENCES * settings.heartbeat_s * settings.heartbeats_missed_max
         self.attached_drivers = AttachedDrivers(

@@ -38,7 +38,8 @@ MIB: Final = 1024**2
 GIB: Final = 1024**3
 
 PYTHON_MIN: Final = (3, 11)
-RAY_MIN: Final = (2, 52)
+RAY_MIN: Final = (2, 54)
+"""Older dashboards let a web page act on the cluster (CVE-2026-27482)."""
 RAY_BELOW: Final = (3, 0)
 RAY_INSTALL: Final = "Install it into the Python that runs Callboard: pip install 'ray[default]'."
 
@@ -155,7 +156,7 @@ def check_ray(find: Callable[[str], str]) -> Check:
         "ray",
         Status.FAIL,
         f"{version} is not supported by Callboard",
-        "Install a supported one: pip install 'ray[default]>=2.52,<3' (the same on every node).",
+        "Install a supported one: pip install 'ray[default]>=2.54,<3' (the same on every node).",
     )
 
 

@@ -12,11 +12,12 @@ from typing import Final
 
 from .check import Check, Status
 
-__all__ = ["check_token", "default_token_file"]
+__all__ = ["OTHERS_MAY_READ", "check_token", "default_token_file", "token_file"]
 
 NAME: Final = "token"
 GENERATE: Final = "Generate one: ray get-auth-token --generate."
 OTHERS_MAY_READ: Final = 0o077
+"""The bits of a file's mode that let other users at it."""
 
 
 def default_token_file(home: Path) -> Path:
@@ -24,11 +25,19 @@ def default_token_file(home: Path) -> Path:
     return home / ".ray" / "auth_token"
 
 
+def token_file(environment: Mapping[str, str], home: Path) -> Path | None:
+    """The file from which Ray reads the token; None when an environment variable has the token."""
+    if environment.get("RAY_AUTH_TOKEN", "").strip():
+        return None
+    named = environment.get("RAY_AUTH_TOKEN_PATH", "").strip()
+    return Path(named).expanduser() if named else default_token_file(home)
+
+
 def check_token(environment: Mapping[str, str], home: Path, *, joining: bool) -> Check:
     """Check mode and token. `joining` means that the driver uses a running cluster by address.
 
-    A local Ray turns authentication on and writes a missing token by itself. Joining a cluster
-    does neither, so the same settings have another meaning there.
+    A local Ray turns authentication on, and Callboard writes a missing token for it. Joining a
+    cluster does neither, so the same settings have another meaning there.
     """
     mode = environment.get("RAY_AUTH_MODE", "").strip().lower()
     if mode == "disabled":
@@ -57,12 +66,11 @@ def check_token(environment: Mapping[str, str], home: Path, *, joining: bool) ->
 
 
 def _check_source(environment: Mapping[str, str], home: Path, *, mode: str, joining: bool) -> Check:
-    if environment.get("RAY_AUTH_TOKEN", "").strip():
+    file = token_file(environment, home)
+    if file is None:
         return Check(NAME, Status.OK, "in RAY_AUTH_TOKEN")
-    named = environment.get("RAY_AUTH_TOKEN_PATH", "").strip()
-    if named:
-        return _check_file(Path(named).expanduser(), "RAY_AUTH_TOKEN_PATH names")
-    file = default_token_file(home)
+    if file != default_token_file(home):
+        return _check_file(file, "RAY_AUTH_TOKEN_PATH names")
     if file.exists():
         return _check_file(file, "the default is")
     if joining:
@@ -77,16 +85,16 @@ def _check_source(environment: Mapping[str, str], home: Path, *, mode: str, join
         return Check(
             NAME,
             Status.FAIL,
-            f"none, and Ray cannot write one: {nearest} is not writable",
+            f"none, and none can be written: {nearest} is not writable",
             "Set RAY_AUTH_TOKEN to a long random text, or make the folder writable.",
         )
-    return Check(NAME, Status.OK, "none yet; a local Ray writes one when it starts")
+    return Check(NAME, Status.OK, "none yet; the first start of a local Ray writes one")
 
 
 def _check_file(file: Path, which: str) -> Check:
     try:
         empty = not file.read_text(encoding="utf-8").strip()
-        mode = file.stat().st_mode
+        found = file.stat()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
         return Check(
@@ -102,11 +110,11 @@ def _check_file(file: Path, which: str) -> Check:
             f"{which} {file}, which is empty: Ray aborts",
             f"Remove it. {GENERATE}",
         )
-    if sys.platform != "win32" and mode & OTHERS_MAY_READ:
-        return Check(
-            NAME,
-            Status.WARN,
-            f"{file} may be read by other users (mode {mode & 0o777:03o})",
-            f"chmod 600 {file}",
-        )
+    if sys.platform != "win32" and found.st_mode & OTHERS_MAY_READ:
+        readable = f"{file} may be read by other users (mode {found.st_mode & 0o777:03o})"
+        if found.st_uid != os.getuid():
+            advice = "Let its owner run `chmod 600` on it, or set RAY_AUTH_TOKEN."
+            return Check(NAME, Status.FAIL, f"{readable}, and this user cannot change that", advice)
+        advice = f"Run `chmod 600 {file}`; the next start does it, too. If another user may have "
+        return Check(NAME, Status.WARN, readable, f"{advice}read it, make another token.")
     return Check(NAME, Status.OK, f"in {file}")

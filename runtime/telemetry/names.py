@@ -57,6 +57,12 @@ HOST: Final = {
     "callboard_bytes_received": Metric(COUNTER, "Bytes of the frames received."),
 }
 
+SOCKETS: Final = {
+    "callboard_connections_refused": Metric(
+        COUNTER, "Connections to the sockets of the process that were refused.", "reason"
+    ),
+}
+
 JOURNAL: Final = {
     "callboard_journal_appends": Metric(COUNTER, "Appends that are durable."),
     "callboard_journal_events": Metric(COUNTER, "Events that are durable."),
@@ -141,5 +147,13 @@ STATES: Final = {
     ),
 }
 
-METRICS: Final[Mapping[str, Metric]] = {**HOST, **JOURNAL, **BLOBS, **CACHE, **EVENTS, **STATES}
+METRICS: Final[Mapping[str, Metric]] = {
+    **HOST,
+    **SOCKETS,
+    **JOURNAL,
+    **BLOBS,
+    **CACHE,
+    **EVENTS,
+    **STATES,
+}
 """All of them, by name."""

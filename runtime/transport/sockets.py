@@ -6,7 +6,7 @@ frames, each after its length.
 
 On Linux the socket has no file (an abstract name), and the server accepts only processes of the
 same user. Elsewhere the socket is a file in a folder that only this user can read. In both cases a
-peer must show a token that the root has distributed by Ray calls.
+peer must show a token that the root has distributed by Ray calls (`connections.py`).
 
 A frame with object references, or without a working socket, goes by the fallback carrier; the
 link's frame numbers restore the order.
@@ -14,9 +14,7 @@ link's frame numbers restore the order.
 
 import asyncio
 import contextlib
-import hmac
 import logging
-import os
 import pathlib
 import secrets
 import shutil
@@ -27,9 +25,12 @@ import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
+from callboard.actors.kernel.inspection.metric_sources import Reading
 from callboard.messages.core.errors import FrameError
 from callboard.messages.core.limits import Limits
 from callboard.messages.ports import FrameCarrier
+
+from .connections import Listener, Refusal, Refusals, open_connection
 
 __all__ = ["SocketAddress", "SocketCarrier", "SocketServer"]
 
@@ -39,7 +40,6 @@ TOKEN_BYTES: Final = 32
 CONNECT_TIMEOUT_S: Final = 2.0
 WRITE_BUFFER_BYTES: Final = 256 << 10
 """The link waits when more bytes than this wait for the kernel."""
-PEER_CREDENTIALS: Final = struct.Struct("3i")
 
 
 class SocketAddress(NamedTuple):
@@ -56,10 +56,13 @@ class SocketServer:
     def __init__(self, receive: Callable[[bytes], object], limits: Limits) -> None:
         self.receive: Final = receive
         self.limits: Final = limits
-        self._server: asyncio.AbstractServer | None = None
         self._folder: str | None = None
         self.connections: set[asyncio.BaseTransport] = set()
         self.token: Final = secrets.token_bytes(TOKEN_BYTES)
+        self.refusals: Final = Refusals("this host")
+        self._listener: Final = Listener(self._open, self.refusals, self.token)
+        self._opening: Final[set[asyncio.Task[None]]] = set()
+        self.is_stopped = False
 
     async def start(self, node: str) -> SocketAddress | None:
         """Listen and return the address; None without Unix sockets, so that links use Ray calls."""
@@ -73,9 +76,7 @@ class SocketServer:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             listener.bind(name)
-            self._server = await asyncio.get_running_loop().create_unix_server(
-                lambda: _Incoming(self), sock=listener
-            )
+            self._listener.start(listener)
         except OSError as error:
             LOGGER.warning("links of this node use Ray calls, without a Unix socket: %s", error)
             listener.close()
@@ -84,29 +85,44 @@ class SocketServer:
 
     async def stop(self) -> None:
         """Stop listening and close all connections."""
-        if self._server is not None:
-            self._server.close()
+        self.is_stopped = True
+        self._listener.stop()
         for connection in list(self.connections):
             connection.close()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
+    def reading(self) -> Reading:
+        """The refused connections, as a metric source."""
+        return self.refusals.reading()
+
+    def _open(self, connection: socket.socket) -> None:
+        opening = asyncio.get_running_loop().create_task(self._receive_from(connection))
+        self._opening.add(opening)
+        opening.add_done_callback(self._opening.discard)
+
+    async def _receive_from(self, connection: socket.socket) -> None:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: _Incoming(self), connection
+            )
+        except OSError:  # It has ended meanwhile.
+            connection.close()
+
 
 class _Incoming(asyncio.Protocol):
-    """One connection from a peer: the token, then frames."""
+    """One connection from a peer that has shown the token: frames."""
 
     def __init__(self, server: SocketServer) -> None:
         self._server = server
         self._transport: asyncio.BaseTransport | None = None
         self._buffer = bytearray()
-        self._trusted = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Accept this user's processes only."""
+        """Keep the connection, to close it at the end."""
         self._transport = transport
         self._server.connections.add(transport)
-        if not _same_user(transport):
-            LOGGER.warning("the connection of another user's process was refused")
+        if self._server.is_stopped:
             transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -119,14 +135,6 @@ class _Incoming(asyncio.Protocol):
         buffer = self._buffer
         buffer += data
         start, end = 0, len(buffer)
-        if not self._trusted:
-            if end < TOKEN_BYTES:
-                return
-            if not hmac.compare_digest(bytes(buffer[:TOKEN_BYTES]), self._server.token):
-                self._refuse("its token is wrong")
-                return
-            self._trusted = True
-            start = TOKEN_BYTES
         while end - start >= LENGTH.size:
             (length,) = LENGTH.unpack_from(buffer, start)
             if length > self._server.limits.frame_bytes_max:
@@ -145,19 +153,10 @@ class _Incoming(asyncio.Protocol):
         del buffer[:start]
 
     def _refuse(self, why: str) -> None:
-        LOGGER.warning("a connection was closed: %s", why)
+        self._server.refusals.count(Refusal.INVALID, why)
         self._buffer.clear()
         if self._transport is not None:
             self._transport.close()
-
-
-def _same_user(transport: asyncio.BaseTransport) -> bool:
-    if sys.platform != "linux":
-        return True  # The folder's permissions protect the socket.
-    peer = transport.get_extra_info("socket")
-    raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER_CREDENTIALS.size)
-    _, user, _ = PEER_CREDENTIALS.unpack(raw)
-    return bool(user == os.getuid())
 
 
 class SocketCarrier(asyncio.Protocol):
@@ -208,21 +207,17 @@ class SocketCarrier(asyncio.Protocol):
         await asyncio.shield(self._connecting)
 
     async def _open(self) -> None:
-        peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        address = self._address
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                # A Unix socket connects at once, or fails.
-                peer.connect(self._address.name)
-                transport, _ = await asyncio.get_running_loop().create_unix_connection(
-                    lambda: self, sock=peer
-                )
-        except (OSError, TimeoutError) as error:
+            peer = await open_connection(address.name, address.token, CONNECT_TIMEOUT_S)
+            transport, _ = await asyncio.get_running_loop().create_unix_connection(
+                lambda: self, sock=peer
+            )
+        except OSError as error:
             LOGGER.warning("Ray calls replace the socket to a host of this node: %s", error)
-            peer.close()
             self._given_up = True
             return
         transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
-        transport.write(self._address.token)
         self._transport = transport
         self._connecting = None
 

@@ -1,4 +1,8 @@
-"""Tests that start Ray are marked, so that `make test` never runs them in parallel."""
+"""The marks and settings of tests, so that none fails on a busy machine.
+
+Tests that start Ray are marked: `make test` never runs them in parallel. No test has a limit of
+Hypothesis' time.
+"""
 
 import ast
 from collections.abc import Iterator
@@ -6,6 +10,9 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.thoroughness import PROFILES, examples, sharing_fixtures
 
 MARKS: Final = frozenset({"ray", "soak"})
 """Either keeps a test out of the parallel part."""
@@ -87,3 +94,57 @@ def test_every_test_that_starts_ray_is_marked(root: Path) -> None:
 def test_a_missing_mark_is_noticed(text: str) -> None:
     assert list(unmarked(ast.parse(text)))
     assert not list(unmarked(ast.parse(f"pytestmark = pytest.mark.ray\n{text}")))
+
+
+# --- Hypothesis ---------------------------------------------------------------------------------
+
+LIMITS: Final = frozenset({"deadline", "suppress_health_check"})
+"""The settings that only `tests/thoroughness.py` makes."""
+
+
+def limits(tree: ast.AST) -> list[str]:
+    """The limits that a file sets for itself, and profiles of its own."""
+    return [
+        name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        for name in (*(key.arg for key in node.keywords), ast.unparse(node.func))
+        if name in LIMITS or name in {"settings.register_profile", "settings.get_profile"}
+    ]
+
+
+def test_no_test_has_limits_of_hypothesis_of_its_own(root: Path) -> None:
+    files = sorted((root / "tests").rglob("*.py"))
+    found = {
+        path.relative_to(root).as_posix(): names
+        for path in files
+        if (names := limits(ast.parse(path.read_text(encoding="utf-8"))))
+    }
+    here = Path(__file__).relative_to(root).as_posix()
+    assert found.keys() == {"tests/thoroughness.py", here}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "@settings(max_examples=9, deadline=None)\ndef test_a(): pass\n",
+        "A.settings = settings(deadline=300)\n",
+        "@settings(suppress_health_check=[])\ndef test_a(): pass\n",
+        "settings.register_profile('mine')\n",
+    ],
+)
+def test_a_limit_is_noticed(text: str) -> None:
+    assert limits(ast.parse(text))
+
+
+def test_every_profile_lets_a_test_take_its_time() -> None:
+    for name, count in PROFILES.items():
+        profile = settings.get_profile(name)
+        assert (profile.deadline, profile.max_examples) == (None, count)
+        assert HealthCheck.too_slow in profile.suppress_health_check
+
+
+def test_settings_of_a_test_have_those_of_the_profile() -> None:
+    for made in (settings(max_examples=examples(8)), sharing_fixtures()):
+        assert made.deadline is None
+        assert HealthCheck.too_slow in made.suppress_health_check

@@ -32,7 +32,7 @@ from .world import CRASH, EXITS, World, reachable_states
 
 IDS = st.integers(0, 7)
 REACHABLE = reachable_states()
-STEPS = settings(max_examples=examples(150), stateful_step_count=40, deadline=None)
+STEPS = settings(max_examples=examples(150), stateful_step_count=40)
 
 
 class ModelMachine(RuleBasedStateMachine):

@@ -6,10 +6,8 @@ restarts nor count them within a period.
 
 import asyncio
 import contextlib
-import importlib
 import logging
 import os
-import pathlib
 import secrets
 import signal
 import threading
@@ -32,11 +30,13 @@ from ...hosting.memory import GcPause, tune_heap
 from ...hosting.settings import Settings
 from ...transport.process_watch import Identity, identity_of
 from ...transport.sockets import SocketAddress, SocketServer
+from .embedded import AgentWatch, on_loopback
 from .large_values import RayLargeValues
 from .local_processes import end_processes_of_ray, ray_processes
 from .names import NAMESPACE
 from .process_handle import RayProcess
 from .process_start import check_order, create, taken_now, wait_until_ready
+from .token_file import use_token
 
 __all__ = ["RayEngine", "RayProcess", "end_by_name"]
 
@@ -72,6 +72,7 @@ class RayEngine:
         self._server: SocketServer | None = None
         self._listening: asyncio.Future[SocketAddress | None] | None = None
         self._owns_ray = False
+        self._agent_watch: Final = AgentWatch()
         self.collector: Final = GcPause()
         """Pauses the collector of this process, which resends messages to restarted actors."""
         self._system = f"{settings.name}-{secrets.token_hex(3)}" if system is None else system
@@ -113,14 +114,15 @@ class RayEngine:
             "log_to_driver": settings.show_host_logs,
             "namespace": self._system,
         }
-        if settings.address is None:
-            # "local" never joins another cluster on this machine.
-            options |= {"address": "local", "include_dashboard": settings.dashboard}
-        else:
-            options["address"] = settings.address
-            _use_token()
         tune_heap()
-        ray.init(**options)
+        use_token(joins=settings.address is not None)
+        if settings.address is not None:
+            ray.init(**options, address=settings.address)
+            return
+        with on_loopback() as more:
+            # "local" never joins another cluster on this machine.
+            ray.init(**options, **more, address="local", include_dashboard=settings.dashboard)
+        self._agent_watch.start()
 
     async def _check_address(self, address: str) -> None:
         if address == "auto":
@@ -145,6 +147,7 @@ class RayEngine:
         if self._server is None:
             assert self.control is not None
             self._server = SocketServer(self.control.take, self.settings.limits)
+            self.control.meters.instruments.add(self._server.reading)
             node = ray.get_runtime_context().get_node_id()
             self._listening = asyncio.ensure_future(self._server.start(node))
         assert self._listening is not None
@@ -233,6 +236,7 @@ class RayEngine:
         if not ray.is_initialized():
             if self._owns_ray:  # The start was interrupted.
                 _shut_down(ray_processes(), limit_s=INTERRUPTED_GOODBYE_S)
+                self._agent_watch.stop()
             return
         for process in self._processes:
             with contextlib.suppress(ray.exceptions.RayError):
@@ -242,6 +246,7 @@ class RayEngine:
             # A joined cluster may also run below this process, and must survive.
             children = ray_processes() if self.settings.address is None else []
             await asyncio.to_thread(_shut_down, children)
+            self._agent_watch.stop()
 
 
 async def end_by_name(names: Iterable[str]) -> None:
@@ -299,19 +304,3 @@ async def _in_daemon_thread(function: Callable[[], ResultT]) -> ResultT:
 
     threading.Thread(target=call, name="callboard-ray", daemon=True).start()
     return await done
-
-
-def _use_token() -> None:
-    """Enable token authentication: Ray does so by itself for a local cluster only."""
-    if "RAY_AUTH_MODE" in os.environ:
-        return
-    has_token = (
-        "RAY_AUTH_TOKEN" in os.environ
-        or "RAY_AUTH_TOKEN_PATH" in os.environ
-        or (pathlib.Path.home() / ".ray" / "auth_token").exists()
-    )
-    if has_token:
-        os.environ["RAY_AUTH_MODE"] = "token"
-        # Ray reads its environment at import, and again only on this call.
-        raylet: Any = importlib.import_module("ray._raylet")
-        raylet.Config.initialize("")

@@ -159,6 +159,7 @@ class HostActor:
         )
         node = ray.get_runtime_context().get_node_id()
         self._server = SocketServer(self._host.take, self._settings.limits)
+        self._host.meters.instruments.add(self._server.reading)
         self._address = await self._server.start(node)
         self._host.link(CONTROL_SLOT).connect(
             control_epoch, self._carrier_to(control_address, self._calls_to(CONTROL_SLOT, control))

@@ -103,6 +103,7 @@ class ExecutionService(Actor):
             self._run(LedgerEntry.from_bytes(data))
         if self._environment.is_real:
             self._admin = AdminSocket(AdminService(commands=self._command), EXECUTIONS)
+            ctx.measure(self._admin.reading)
             await self._admin.start()
 
     async def stopping(self, ctx: Context, reason: Exit) -> None:

@@ -287,7 +287,7 @@ class Group(RuleBasedStateMachine):
 
 
 TestGroup = Group.TestCase
-TestGroup.settings = settings(max_examples=examples(150), stateful_step_count=50, deadline=None)
+TestGroup.settings = settings(max_examples=examples(150), stateful_step_count=50)
 
 
 def test_an_event_is_parked_with_why_each_attempt_failed() -> None:

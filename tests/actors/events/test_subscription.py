@@ -98,7 +98,7 @@ class Run:
                 assert not self.readers[number].is_behind
 
 
-@settings(max_examples=examples(250), deadline=None)
+@settings(max_examples=examples(250))
 @given(steps=STEPS, afters=st.lists(st.integers(0, 3), min_size=5, max_size=5))
 def test_any_run_hands_over_every_event_once_in_order(
     steps: list[tuple[str, object, int]], afters: list[int]

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callboard.actors.executions.handle import execution_of
@@ -37,7 +37,7 @@ from tests.thoroughness import examples
     plan=st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=12),
     steps=st.lists(st.integers(0, 60), max_size=3),
 )
-@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(60))
 def test_an_abandoned_execution_goes_on_to_the_same_result(
     plan: list[tuple[bool, bool]], steps: list[int]
 ) -> None:

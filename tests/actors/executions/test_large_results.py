@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 import random
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callboard.actors.executions.handle import execution_of
@@ -50,7 +50,7 @@ class Perishable(MemoryBlobStore):
     steps=st.lists(st.integers(0, 120), max_size=3),
     seed=st.integers(0, 2**32),
 )
-@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(60))
 def test_it_goes_on_to_the_same_result_whichever_blobs_are_lost(
     plan: list[tuple[bool, bool]], steps: list[int], seed: int
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callboard.actors.executions.history.events import (
@@ -142,7 +142,7 @@ def test_from_any_cut_the_rest_leads_to_the_same_history() -> None:
 
 
 @given(plan=st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=10))
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15)
 def test_so_it_does_for_what_executions_write(plan: list[tuple[bool, bool]]) -> None:
     async def run() -> None:
         store, world = MemoryEventStore(), World()
@@ -316,7 +316,7 @@ async def test_a_store_that_fails_costs_time_later_and_nothing_else(
     steps=st.lists(st.integers(0, 60), max_size=3),
     loses=st.booleans(),
 )
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25)
 def test_an_execution_goes_on_from_its_snapshots_to_the_same_result(
     plan: list[tuple[bool, bool]], steps: list[int], *, loses: bool
 ) -> None:

@@ -160,7 +160,7 @@ class Writer(RuleBasedStateMachine):
 
 
 TestWriter = Writer.TestCase
-TestWriter.settings = settings(max_examples=examples(150), stateful_step_count=40, deadline=None)
+TestWriter.settings = settings(max_examples=examples(150), stateful_step_count=40)
 
 
 def test_patience_belongs_to_the_outage() -> None:

@@ -122,7 +122,7 @@ def check(owners: Sequence[Owner], found: Sequence[bytes], *, is_known: bool) ->
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
-@settings(max_examples=examples(150), deadline=None)
+@settings(max_examples=examples(150))
 @given(steps=STEPS)
 def test_what_is_refused_takes_what_is_behind_it(kind: str, steps: list[Step]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -112,12 +112,10 @@ class DeadlinesModel(RuleBasedStateMachine):
 
 
 TestDeadlinesModel = DeadlinesModel.TestCase
-TestDeadlinesModel.settings = settings(
-    max_examples=examples(150), stateful_step_count=40, deadline=None
-)
+TestDeadlinesModel.settings = settings(max_examples=examples(150), stateful_step_count=40)
 
 
-@settings(max_examples=examples(2_000), deadline=None)
+@settings(max_examples=examples(2_000))
 @given(at_s=st.floats(0.0, 1e6))
 def test_an_item_expires_at_its_next_expiry_and_not_before(at_s: float) -> None:
     deadlines = Deadlines()

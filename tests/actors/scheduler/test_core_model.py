@@ -257,9 +257,7 @@ def reachable(start: TaskStatus, end: TaskStatus) -> bool:
 
 
 TestCoreAgainstModel = CoreMachine.TestCase
-TestCoreAgainstModel.settings = settings(
-    max_examples=examples(150), stateful_step_count=40, deadline=None
-)
+TestCoreAgainstModel.settings = settings(max_examples=examples(150), stateful_step_count=40)
 
 
 # --- the quality of the schedule --------------------------------------------------------------

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callboard.actors.executions.history.events import Kind, pack, stream_of
@@ -139,7 +139,7 @@ class FailingStates(MemoryStateStore):
     steps=st.lists(st.tuples(st.integers(0, 80), st.booleans()), max_size=3),
     fails=st.integers(0, 3),
 )
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25)
 def test_over_restarts_failures_and_kills_the_state_is_that_of_the_history(
     plan: list[tuple[bool, bool]], steps: list[tuple[int, bool]], fails: int
 ) -> None:

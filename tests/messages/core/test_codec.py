@@ -102,7 +102,7 @@ VALUES: Final = st.recursive(
 )
 
 
-@settings(max_examples=examples(400), deadline=None)
+@settings(max_examples=examples(400))
 @given(value=VALUES)
 def test_any_nesting_of_plain_values_comes_back_equal_and_of_the_same_type(value: Any) -> None:
     decoded = Way().value(value)
@@ -166,7 +166,7 @@ EVERYTHING: Final = st.builds(
 )
 
 
-@settings(max_examples=examples(200), deadline=None)
+@settings(max_examples=examples(200))
 @given(message=EVERYTHING)
 def test_declared_fields_of_every_supported_type_come_back_equal(message: Everything) -> None:
     decoded = Way().back(message)

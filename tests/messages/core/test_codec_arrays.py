@@ -58,7 +58,7 @@ def same(left: Anything, right: Anything) -> bool:
     )
 
 
-@settings(max_examples=examples(500), deadline=None)
+@settings(max_examples=examples(500))
 @given(data=st.data())
 def test_array_of_any_type_and_shape_comes_back_bit_for_bit(data: st.DataObject) -> None:
     dtype = data.draw(DTYPES)

@@ -196,19 +196,19 @@ def refused_or_decoded(body: bytes, buffers: tuple[bytes, ...]) -> None:
     assert way.value(1) == 1, "the codec is good for the next message"
 
 
-@settings(max_examples=examples(3_000), deadline=None)
+@settings(max_examples=examples(3_000))
 @given(body=st.binary(max_size=200), buffers=st.lists(st.binary(max_size=50), max_size=2))
 def test_random_bytes_never_raise_anything_else(body: bytes, buffers: list[bytes]) -> None:
     refused_or_decoded(body, tuple(buffers))
 
 
-@settings(max_examples=examples(3_000), deadline=None)
+@settings(max_examples=examples(3_000))
 @given(body=st.binary(max_size=200), code=st.integers(0, 12))
 def test_random_bytes_in_an_extension_never_raise_anything_else(body: bytes, code: int) -> None:
     refused_or_decoded(msgpack.packb({"x": msgpack.ExtType(code, body)}), (b"12345678",))
 
 
-@settings(max_examples=examples(3_000), deadline=None)
+@settings(max_examples=examples(3_000))
 @given(data=st.data())
 def test_mutated_messages_never_raise_anything_else(data: st.DataObject) -> None:
     body = bytearray(data.draw(st.sampled_from(BODIES)))

@@ -64,7 +64,6 @@ def test_what_the_writer_took_comes_out() -> None:
     ]
 
 
-@settings(deadline=None)
 @given(
     header=st.builds(FrameHeader, *(NUMBERS,) * 7),
     keys=st.lists(st.builds(ContractKey, st.text(), NUMBERS, NUMBERS), min_size=1, max_size=5),
@@ -251,20 +250,20 @@ def refused_or_decoded(data: bytes) -> None:
         assert type(envelope.body) is bytes
 
 
-@settings(max_examples=examples(3_000), deadline=None)
+@settings(max_examples=examples(3_000))
 @given(data=st.binary(max_size=300))
 def test_random_bytes_are_a_frame_error(data: bytes) -> None:
     with pytest.raises(FrameError):
         decode_frame(data)
 
 
-@settings(max_examples=examples(3_000), deadline=None)
+@settings(max_examples=examples(3_000))
 @given(rest=st.binary(max_size=300))
 def test_random_bytes_under_a_right_checksum_raise_nothing_else(rest: bytes) -> None:
     refused_or_decoded(framed(rest))
 
 
-@settings(max_examples=examples(5_000), deadline=None)
+@settings(max_examples=examples(5_000))
 @given(data=st.data())
 def test_mutated_bytes_under_a_right_checksum_raise_nothing_else(data: st.DataObject) -> None:
     rest = bytearray(SMALL[PREFIX.size :])

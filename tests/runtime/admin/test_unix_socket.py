@@ -5,6 +5,7 @@ import json
 import os
 import random
 import socket
+import sys
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from callboard.actors.kernel.inspection.metric_sources import Name
 from callboard.messages.control.views import ActorHistories, QueryActor, QuerySystem
 from callboard.messages.core.errors import CallboardError, MailboxFull, PayloadTooLarge
 from callboard.messages.jobs.commands import CancelExecution, ExecutionCancelled
@@ -28,6 +30,7 @@ from callboard.runtime.admin.unix_socket import (
     process_of,
 )
 from callboard.runtime.admin.wire import REQUEST_BYTES_MAX, decode_reply, encode_request
+from callboard.runtime.api.start import start
 
 ACTOR = QueryActor(path="x")
 
@@ -147,6 +150,40 @@ async def test_too_many_connections_are_turned_away(
     with pytest.raises(MailboxFull):
         await connect(path()).ask(ACTOR)
     writer.close()
+
+
+async def test_refused_connections_are_among_the_figures_of_the_driver(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(unix_socket, "CONNECTIONS_MAX", 0)
+    async with start(engine="inline") as system:
+        with pytest.raises(MailboxFull):
+            await connect(path()).ask(ACTOR)
+        counts = system._host.meters.instruments.read().counts
+    assert counts[Name("callboard_connections_refused", "too_many")] == 1
+
+
+@pytest.mark.skipif(
+    not hasattr(socket, "SO_PEERCRED") or os.getuid() != 0,
+    reason="only root can start another user's process, and only Linux names it",
+)
+async def test_another_user_is_refused_even_in_a_folder_that_is_open(
+    service: Service, temporary: Path
+) -> None:
+    found = path()
+    for each in (temporary, found.parent, found):
+        each.chmod(0o777)
+    stranger = (
+        "import os, socket, sys; os.setgroups([]); os.setuid(65534); "
+        "c = socket.socket(socket.AF_UNIX); c.connect(sys.argv[1]); print(c.recv(1))"
+    )
+    asked = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", stranger, str(found), stdout=asyncio.subprocess.PIPE, cwd="/"
+    )
+    out, _ = await asked.communicate()
+    assert out == b"b''\n"
+    assert service.callers == []
+    found.parent.chmod(0o700)
 
 
 async def test_a_peer_that_closes_without_an_answer_is_an_os_error(temporary: Path) -> None:

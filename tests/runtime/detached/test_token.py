@@ -29,9 +29,9 @@ MODE = """
 import ray
 from ray._raylet import AuthenticationMode, get_authentication_mode
 
-from callboard.runtime.engines.ray.engine import _use_token
+from callboard.runtime.engines.ray.token_file import use_token
 
-_use_token()
+use_token(joins=True)
 print("token" if get_authentication_mode() == AuthenticationMode.TOKEN else "none")
 """
 

@@ -1,8 +1,12 @@
 """The token check on real files: every source, every error, and no leak."""
 
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from callboard.runtime.doctor.check import Check, Status
 from callboard.runtime.doctor.token import check_token, default_token_file
@@ -64,7 +68,27 @@ def test_a_file_that_all_may_read_warns(tmp_path: Path) -> None:
     file = write_default(tmp_path, SECRET, mode=0o644)
     check = local(tmp_path)
     assert check.status is Status.WARN
-    assert check.advice == f"chmod 600 {file}"
+    assert f"`chmod 600 {file}`" in check.advice
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
+def test_an_open_file_of_another_user_fails(tmp_path: Path) -> None:
+    file = write_default(tmp_path, SECRET, mode=0o640)
+    os.chown(file, 65_534, 65_534)
+    check = local(tmp_path)
+    assert check.status is Status.FAIL
+    assert "RAY_AUTH_TOKEN" in check.advice
+
+
+@given(st.binary(max_size=80), st.integers(0, 0o777))
+def test_any_file_gives_a_finding_without_its_content(data: bytes, mode: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "token"
+        file.write_bytes(b"secret-" + data + b"-secret")
+        file.chmod(mode)
+        check = local(Path(folder), RAY_AUTH_TOKEN_PATH=str(file))
+    assert check.status in Status
+    assert "secret-" not in check.found + check.advice
 
 
 def test_a_named_file_that_is_missing_fails_though_the_default_is_there(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def run(store: EventStore, again: EventStore | None, groups: Sequence[Sequence[A
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
-@settings(max_examples=examples(150), deadline=None)
+@settings(max_examples=examples(150))
 @given(groups=GROUPS)
 def test_a_store_behaves_like_a_plain_list(kind: str, groups: list[list[Append]]) -> None:
     if kind == "memory":

@@ -3,11 +3,11 @@
 import itertools
 from collections.abc import Callable
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callboard.messages.storage.stores import ReadModelStore
-from tests.thoroughness import examples
+from tests.thoroughness import examples, sharing_fixtures
 
 OpenModels = Callable[[], ReadModelStore]
 KEYS = ("", "a", "a/1", "a/2", "b", "ü", "%_", "\U0001f4d6")
@@ -18,11 +18,7 @@ CHANGES = st.dictionaries(
 STEPS = st.lists(st.tuples(st.booleans(), st.integers(1, 3), CHANGES), max_size=10)
 
 
-@settings(
-    max_examples=examples(60),
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@settings(sharing_fixtures(), max_examples=examples(60))
 @given(
     steps=STEPS,
     prefix=st.sampled_from(["", "a", "a/", "%", "ü"]),

@@ -4,11 +4,11 @@ import itertools
 from collections.abc import Callable
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callboard.messages.storage.stores import StateRow, StateStore
-from tests.thoroughness import examples
+from tests.thoroughness import examples, sharing_fixtures
 
 OpenStates = Callable[[], StateStore]
 IDS = ("", "a", "b", "ü/1", "%_")
@@ -28,11 +28,7 @@ STEPS = st.lists(
 )
 
 
-@settings(
-    max_examples=examples(60),
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@settings(sharing_fixtures(), max_examples=examples(60))
 @given(steps=STEPS)
 def test_a_store_is_a_dict_with_versions(
     open_states: OpenStates, steps: list[tuple[str, list[StateRow]]]

@@ -159,7 +159,7 @@ class LinkModel(RuleBasedStateMachine):
 
 
 TestLinkModel = LinkModel.TestCase
-TestLinkModel.settings = settings(max_examples=examples(300), stateful_step_count=60, deadline=None)
+TestLinkModel.settings = settings(max_examples=examples(300), stateful_step_count=60)
 
 
 # --- single decisions ----------------------------------------------------------------------------

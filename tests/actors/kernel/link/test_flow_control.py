@@ -137,9 +137,7 @@ class FlowControlModel(RuleBasedStateMachine):
 
 
 TestFlowControlModel = FlowControlModel.TestCase
-TestFlowControlModel.settings = settings(
-    max_examples=examples(300), stateful_step_count=50, deadline=None
-)
+TestFlowControlModel.settings = settings(max_examples=examples(300), stateful_step_count=50)
 
 
 def test_message_with_a_waiting_sender_is_not_limited() -> None:

@@ -218,6 +218,4 @@ class Machine(RuleBasedStateMachine):
 
 
 TestMonitorTable = Machine.TestCase
-TestMonitorTable.settings = settings(
-    max_examples=examples(150), stateful_step_count=40, deadline=None
-)
+TestMonitorTable.settings = settings(max_examples=examples(150), stateful_step_count=40)
