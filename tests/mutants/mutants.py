@@ -43,7 +43,9 @@ class Mutant:
     nth: int
     """Which of the changes that this operator can make to lines of this text in the function."""
     line: int
-    """Where the line is today; not a part of the mutant's name."""
+    """Where the line is today; not a part of the mutant's name, as all that follows."""
+    statement: int
+    """The first line of its statement."""
     occurrence: int
     """Which of the changes that this operator can make to the file."""
     span: Span
@@ -99,7 +101,10 @@ def mutants_of(file: str, text: str) -> Iterator[Mutant]:
             function, source = places.function(begin), lines[begin[0] - 1].strip()
             nth = seen[function, name, source]
             seen[function, name, source] += 1
-            mutant = Mutant(file, function, name, source, nth, begin[0], occurrence, span)
+            statement = places.statement(begin)
+            mutant = Mutant(
+                file, function, name, source, nth, begin[0], statement, occurrence, span
+            )  # fmt: skip
             if _compiles(mutant, text):
                 yield mutant
 
@@ -133,6 +138,8 @@ class _Places:
             self._span(part) for node in ast.walk(tree) for part in _noise_of(node)
         ]
         self._noise += [self._span(part) for part in _constants(tree)]
+        statements = [node for node in ast.walk(tree) if isinstance(node, ast.stmt)]
+        self._statements = [self._span(node) for node in statements]
         self._functions = list(self._functions_in(tree, ""))
 
     def is_noise(self, position: Position) -> bool:
@@ -143,6 +150,10 @@ class _Places:
         """The innermost function or class around a position."""
         around = [name for name, (begin, end) in self._functions if begin <= position < end]
         return around[-1] if around else ""
+
+    def statement(self, position: Position) -> int:
+        """The first line of the innermost statement around a position."""
+        return max((b[0] for b, end in self._statements if b <= position < end), default=1)
 
     def _functions_in(self, node: ast.AST, prefix: str) -> Iterator[tuple[str, Span]]:
         for child in ast.iter_child_nodes(node):

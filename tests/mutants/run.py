@@ -14,6 +14,7 @@ from typing import TypeVar, final
 
 from .equivalent import Entry, Equivalents, entry_for
 from .mutants import Mutant, mutants_of, sampled
+from .reaching import Reach
 from .session import Session, newest
 from .targets import files_of, target_of
 from .trial import Copy, Trial
@@ -162,8 +163,8 @@ def _try_all(
         if mutant.name in session.trials:
             _count(summary, mutant, session.trials[mutant.name], text(mutant.file))
     with _Workers(first, min(request.workers, max(len(pending), 1))) as workers:
-        new = {target_of(m.file).name: m.file for m in pending}
-        for name in session.baselines_s:
+        new = {(target := target_of(m.file)).name: target for m in pending}
+        for name in session.baselines:
             new.pop(name, None)
 
         def baseline(copy: Copy, name: str) -> Trial:
@@ -174,14 +175,16 @@ def _try_all(
                 summary.broken.append(f"the tests of {name} fail without a change: {trial.how}")
                 tell(summary.broken[-1])
             else:
-                session.keep_baseline(name, trial.took_s)
+                session.keep_baseline(name, trial)
                 tell(f"{trial.took_s:.1f} s without a change: {name}")
-        baselines_s = dict(session.baselines_s)
-        by_name = {m.name: m for m in pending if target_of(m.file).name in baselines_s}
+        known = {
+            name: (trial.took_s, Reach.read(trial.how)) for name, trial in session.baselines.items()
+        }
+        by_name = {m.name: m for m in pending if target_of(m.file).name in known}
 
         def attempt(copy: Copy, name: str) -> Trial:
             mutant = by_name[name]
-            return copy.attempt(mutant, baselines_s[target_of(mutant.file).name])
+            return copy.attempt(mutant, *known[target_of(mutant.file).name])
 
         for name, trial in workers.each(by_name, attempt):
             mutant = by_name[name]

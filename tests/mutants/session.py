@@ -25,8 +25,8 @@ class Session:
         self._known = {item.job_id for item in self._db.work_items}
         self.trials: dict[str, Trial] = {}
         """The trials by the mutant's name."""
-        self.baselines_s: dict[str, float] = {}
-        """How long the tests of a target take, by its name."""
+        self.baselines: dict[str, Trial] = {}
+        """The trials without a change, by the name of the target."""
         for name, result in self._db.results:
             self._take(name, result)
 
@@ -36,13 +36,13 @@ class Session:
         self._db.add_work_items(items)
         self._known.update(item.job_id for item in items)
 
-    def keep_baseline(self, target: str, took_s: float) -> None:
-        """Keep how long the tests of a target take without a change."""
+    def keep_baseline(self, target: str, trial: Trial) -> None:
+        """Keep the trial of a target without a change."""
         name = f"{BASELINE}{target}"
         if name not in self._known:
             self._db.add_work_item(WorkItem(name, ()))
             self._known.add(name)
-        self._set(name, Trial(is_found=False, how="", took_s=took_s), "")
+        self._set(name, trial, "")
 
     def keep(self, mutant: Mutant, trial: Trial, diff: str) -> None:
         """Keep the trial of a mutant."""
@@ -65,10 +65,11 @@ class Session:
 
     def _take(self, name: str, result: WorkResult) -> None:
         took, _, how = (result.output or "0 ").partition(" ")
+        trial = Trial(is_found=result.is_killed, how=how, took_s=float(took))
         if name.startswith(BASELINE):
-            self.baselines_s[name.removeprefix(BASELINE)] = float(took)
+            self.baselines[name.removeprefix(BASELINE)] = trial
         else:
-            self.trials[name] = Trial(is_found=result.is_killed, how=how, took_s=float(took))
+            self.trials[name] = trial
 
 
 def newest(folder: Path) -> Iterator[Path]:

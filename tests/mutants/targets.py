@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, final
 
-__all__ = ["TARGETS", "Target", "files_of", "target_of", "tests_of"]
+__all__ = ["TARGETS", "Target", "files_of", "target_of", "checks_of"]
 
 
 @final
@@ -169,15 +169,16 @@ def target_of(file: str) -> Target:
     return next(target for target in TARGETS for pattern in target.files if _matches(file, pattern))
 
 
-def tests_of(root: Path, file: str) -> list[str]:
-    """The test files of a module, its own first."""
-    module = Path("tests", file)
-    own = (module.with_name(f"test_{module.name}"), module.parent)
-    named = target_of(file).tests or tuple(path.as_posix() for path in own)
-    paths: dict[str, None] = {}
-    for name in (own[0].as_posix(), *named):
-        paths.update(dict.fromkeys(_test_files(root, name)))
-    return list(paths)
+def checks_of(root: Path, target: Target) -> list[str]:
+    """The test files of a target's modules: their own, and then those that the target names."""
+    names: list[str] = []
+    for file in files_of(root):
+        if target_of(file) is target:
+            module = Path("tests", file)
+            names += [module.with_name(f"test_{module.name}").as_posix()]
+            names += () if target.tests else [module.parent.as_posix()]
+    paths = (path for name in (*names, *target.tests) for path in _files_under(root, name))
+    return list(dict.fromkeys(paths))
 
 
 def _matches(file: str, pattern: str) -> bool:
@@ -185,7 +186,7 @@ def _matches(file: str, pattern: str) -> bool:
     return path.match(pattern) or path.match(pattern.replace("**/", ""))
 
 
-def _test_files(root: Path, name: str) -> Iterator[str]:
+def _files_under(root: Path, name: str) -> Iterator[str]:
     path = root / name
     if path.is_file():
         yield name

@@ -12,13 +12,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, final
 
 from .mutants import Mutant
-from .targets import Target, target_of, tests_of
+from .reaching import FILES, WRITTEN, Reach
+from .targets import Target, files_of, target_of, checks_of
 
 __all__ = ["Copy", "Trial", "TrialFailed"]
 
@@ -30,9 +31,11 @@ IGNORED: Final = shutil.ignore_patterns("__pycache__", "*.egg-info", "out", ".*"
 LISTED: Final = "equivalent.toml"
 """Not a part of the fingerprint: a session goes on when one more mutant is listed there."""
 
-MARGIN_S: Final = 20.0
+MARGIN_S: Final = 15.0
 TIMES: Final = 4.0
-"""A trial may take this many times as long as the tests take without a change, and the margin."""
+"""A trial may work this many times as long as its tests take without a change, and the margin."""
+WAITS: Final = 5.0
+"""A busy machine takes so many seconds for one of work."""
 BASELINE_S: Final = 600.0
 MEMORY_KB: Final = 6 * 1024 * 1024
 """The address space of a trial's process, which has some 1.5 GB of it without a change."""
@@ -40,6 +43,11 @@ FOUND_CODES: Final = frozenset({1, 2, 3, 4})
 """Of pytest: a test failed, or did not even begin, or a plugin or `conftest.py` does not load."""
 FAILED: Final = re.compile(r"^(?:FAILED|ERROR) (\S.*)$", re.MULTILINE)
 TAIL: Final = 2_000
+PYTEST: Final = ("-m", "pytest", "-x", "-q", "--tb=line", "-p", "no:cacheprovider", "--timeout=45")
+SEEDS: Final = ("-m", "tests.mutants.seeds")
+BYTECODE: Final = "PYTHONDONTWRITEBYTECODE"
+CHANGED: Final = {BYTECODE: "1"}
+"""While a file is changed, nothing is compiled for later; without a change it is."""
 
 
 class TrialFailed(Exception):
@@ -81,12 +89,34 @@ class Copy:
                 digest.update(f"{path.relative_to(self.folder)}\0".encode() + path.read_bytes())
         return digest.hexdigest()[:12]
 
-    def baseline(self, file: str) -> Trial:
-        """The tests and seeds of a module without a change: nothing may be found."""
-        return self._tests(file, BASELINE_S, keeps_bytecode=True)
+    def baseline(self, target: Target) -> Trial:
+        """The tests and seeds of a target without a change: nothing may be found.
 
-    def attempt(self, mutant: Mutant, baseline_s: float) -> Trial:
+        The trial says how: what the tests reach, as `Reach` reads it.
+        """
+        written = self.folder.with_suffix(".json")
+        files = [name for name in files_of(self.folder) if target_of(name) is target]
+        watch = {
+            BYTECODE: "",
+            FILES: os.pathsep.join(files),
+            WRITTEN: str(written),
+        }
+        options = [
+            *("-p", "tests.mutants.reaching", "-m", "not ray and not soak"),
+            *(("-k", target.select) if target.select else ()),
+        ]
+        tests = _pytest([*options, *checks_of(self.folder, target)])
+        trial = self._pass(target, [(tests, BASELINE_S)], BASELINE_S, watch)
+        if trial.is_found:
+            return trial
+        return replace(trial, how=written.read_text(encoding="utf-8"))
+
+    def attempt(self, mutant: Mutant, baseline_s: float, reach: Reach) -> Trial:
         """Change the copy, pass the tests until one fails, and change it back."""
+        target = target_of(mutant.file)
+        names = reach.of(mutant.file, range(mutant.statement, mutant.line + 1))
+        limit_s = MARGIN_S + TIMES * reach.seconds(names)
+        tests = [(_pytest(names), limit_s)] if names else []
         path = self.folder / mutant.file
         text, times = path.read_text(encoding="utf-8"), path.stat()
         path.write_text(mutant.code(text), encoding="utf-8")
@@ -94,7 +124,7 @@ class Copy:
         # that it takes none of the file as it was, and nothing is compiled for the next mutant.
         os.utime(path, (times.st_atime, times.st_mtime + 10))
         try:
-            return self._tests(mutant.file, MARGIN_S + TIMES * baseline_s)
+            return self._pass(target, tests, MARGIN_S + TIMES * baseline_s, CHANGED)
         finally:
             path.write_text(text, encoding="utf-8")
             os.utime(path, (times.st_atime, times.st_mtime))
@@ -105,52 +135,43 @@ class Copy:
         if self._process is not None:
             _kill(self._process)
 
-    def _tests(self, file: str, limit_s: float, *, keeps_bytecode: bool = False) -> Trial:
-        """The tests of a module, then its seeds; the first failure ends it."""
-        target = target_of(file)
+    def _pass(
+        self,
+        target: Target,
+        tests: list[tuple[list[str], float]],
+        seeds_s: float,
+        environment: Mapping[str, str],
+    ) -> Trial:
+        """The tests, then the seeds; the first failure ends it."""
+        seeds = [*SEEDS, *(f"{name}={count}" for name, count in target.seeds.items())]
         began_s = time.monotonic()
-        for command in (self._pytest(file, target), self._seeds(target)):
-            left_s = limit_s - (time.monotonic() - began_s)
-            code, output = self._run(command, left_s, keeps_bytecode=keeps_bytecode)
+        for command, limit_s in (*tests, (seeds, seeds_s)):
+            code, output = self._run(command, limit_s, environment)
             took_s = time.monotonic() - began_s
-            if code is None:
-                return Trial(is_found=True, how=f"not done after {limit_s:.0f} s", took_s=took_s)
-            if code in FOUND_CODES or code < 0 or code > 128:
+            if code is None or code < 0:
+                how = "no end" if code is None else signal.Signals(-code).name
+                return Trial(is_found=True, how=f"{how} after {took_s:.0f} s", took_s=took_s)
+            if code in FOUND_CODES:
                 return Trial(is_found=True, how=_failure(output, code), took_s=took_s)
             if code != 0:
                 raise TrialFailed(f"exit code {code} of {' '.join(command)}:\n{output[-TAIL:]}")
         return Trial(is_found=False, how="", took_s=time.monotonic() - began_s)
 
-    def _pytest(self, file: str, target: Target) -> list[str]:
-        options = [
-            *("-x", "-q", "--tb=line", "-p", "no:cacheprovider", "--timeout=45"),
-            *("-m", "not ray and not soak", "--hypothesis-profile=mutants"),
-            *(("-k", target.select) if target.select else ()),
-        ]
-        return ["-m", "pytest", *options, *tests_of(self.folder, file)]
-
-    def _seeds(self, target: Target) -> list[str]:
-        return ["-m", "tests.mutants.seeds", *(f"{name}={n}" for name, n in target.seeds.items())]
-
     def _run(
-        self, command: Sequence[str], limit_s: float, *, keeps_bytecode: bool
+        self, command: Sequence[str], limit_s: float, environment: Mapping[str, str]
     ) -> tuple[int | None, str]:
         """The exit code (none: the time is over) and the output of a Python of the copy."""
         if self._ended:
             raise TrialFailed("the run has ended")
-        environment = {
-            **os.environ,
-            "PYTHONPATH": f"{self.folder / 'src'}{os.pathsep}{self.folder}",
-            "PYTHONDONTWRITEBYTECODE": "" if keeps_bytecode else "1",
-        }
+        path = f"{self.folder / 'src'}{os.pathsep}{self.folder}"
         # A mutant that takes all memory, or that outlives the kill of the run, ends by itself.
-        bounds = f'ulimit -v {MEMORY_KB}; ulimit -t {int(BASELINE_S)}; exec "$@"'
+        bounds = f'ulimit -v {MEMORY_KB}; ulimit -t {int(limit_s)}; exec "$@"'
         output = self.folder.with_suffix(".txt")
         with output.open("wb") as file:
             process = self._process = subprocess.Popen(
                 ["/bin/sh", "-c", bounds, "sh", sys.executable, *command],
                 cwd=self.folder,
-                env=environment,
+                env={**os.environ, "PYTHONPATH": path, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=file,  # A pipe would be open as long as a server that a test has left.
                 stderr=subprocess.STDOUT,
@@ -158,7 +179,7 @@ class Copy:
             )
         code: int | None = None
         try:
-            code = process.wait(timeout=max(limit_s, 1.0))
+            code = process.wait(timeout=WAITS * limit_s)
         except subprocess.TimeoutExpired:
             pass
         finally:
@@ -169,6 +190,10 @@ class Copy:
         if self._ended:
             raise TrialFailed("the run has ended")
         return code, output.read_text(encoding="utf-8", errors="replace")
+
+
+def _pytest(arguments: list[str]) -> list[str]:
+    return [*PYTEST, "--hypothesis-profile=mutants", *arguments]
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
