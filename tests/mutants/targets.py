@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, final
 
-__all__ = ["TARGETS", "Target", "files_of", "target_of", "checks_of"]
+__all__ = ["TARGETS", "Target", "checks_of", "files_of", "target_of"]
 
 
 @final

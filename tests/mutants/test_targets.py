@@ -6,7 +6,7 @@ import pytest
 
 from tests.simulation.scenarios import SCENARIOS
 
-from .targets import TARGETS, Target, files_of, target_of, checks_of
+from .targets import TARGETS, Target, checks_of, files_of, target_of
 
 REQUIRED = (
     "actors/kernel/cell.py",

@@ -19,7 +19,7 @@ from typing import Final, final
 
 from .mutants import Mutant
 from .reaching import FILES, WRITTEN, Reach
-from .targets import Target, files_of, target_of, checks_of
+from .targets import Target, checks_of, files_of, target_of
 
 __all__ = ["Copy", "Trial", "TrialFailed"]
 
