@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, TypeGuard
 
-from callboard.actors.kernel.asks import Ask, AskFuture, Call
+from callboard.actors.kernel.asks import Ask, Call
 from callboard.actors.kernel.dead_letters import DeadLetters
 from callboard.actors.kernel.deadlines import Deadlines
 from callboard.actors.kernel.flow_key import WHOLE_CELL, FlowKey
@@ -53,6 +53,36 @@ class Keyed(Contract, name="pair.keyed"):
     user: str
 
 
+class Asked:
+    """The asker's side of an ask, with its outcome."""
+
+    local: Ask | None = None
+
+    def __init__(self, pending: dict[int, Call], slot: int, correlation: int) -> None:
+        self.slot, self.correlation = slot, correlation
+        self.sent = False
+        self.step = ""
+        self.result: Contract | None = None
+        self.error: CallboardError | None = None
+        self._pending = pending
+        pending[correlation] = self
+
+    def done(self) -> bool:
+        return self.correlation not in self._pending
+
+    def reply(self, _correlation: int, message: Contract | None) -> None:
+        del self._pending[self.correlation]
+        self.result = message
+
+    def fail(self, _correlation: int, error: CallboardError) -> None:
+        del self._pending[self.correlation]
+        self.error = error
+
+    def cancel(self) -> None:
+        """Wait no more."""
+        del self._pending[self.correlation]
+
+
 class Mailbox:
     """A recipient: it is over its limit after `room` messages, and refuses after `most`."""
 
@@ -61,6 +91,7 @@ class Mailbox:
         self.path = f"cell-{number}"
         self.room, self.most = room, most
         self.key_field = ""
+        self.queued, self.is_blocked = True, False
         self.items: list[Any] = []
         self.waiting: list[Callable[[], None]] = []
 
@@ -161,6 +192,13 @@ class End:
     def should_bounce(self, error: CallboardError) -> TypeGuard[AskError]:
         return self.is_restarting and isinstance(error, ActorStopped)
 
+    def suspect(self, ask: Ask) -> None:
+        self.events.append(("suspected", ask))
+
+    def take_search(self, correlation: int, body: bytes) -> bool:
+        self.events.append(("search", correlation, body))
+        return True
+
     def run_task(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         self.tasks.append(self.loop.create_task(coroutine))
 
@@ -181,28 +219,16 @@ class End:
     def link_closed(self, slot: int, error: CallboardError) -> None:
         self.events.append(("closed", slot, error.code))
 
-    # --- asks ---------------------------------------------------------------------------
-
-    def ask_settled(self, future: AskFuture) -> None:
-        self.pending.pop(future.correlation, None)
-
-    def ask_abandoned(self, future: AskFuture, error: CallboardError) -> None:
-        self.pending.pop(future.correlation, None)
-
     def tell(self, number: int, text: str = "", target: int = 7) -> None:
         """Send a note."""
         self.link.outbox.post(OutgoingMessage(target, Note(number=number, text=text)))
 
-    def ask(
-        self, number: int, text: str = "", target: int = 7, timeout_s: float = 9.0
-    ) -> AskFuture:
+    def ask(self, number: int, text: str = "", target: int = 7, timeout_s: float = 9.0) -> Asked:
         """Ask a question."""
-        future = AskFuture(self.loop, self, self.link.slot, Reply)
-        future.correlation = 100 + number
-        self.pending[future.correlation] = future
+        asked = Asked(self.pending, self.link.slot, 100 + number)
         question = Question(number=number, text=text)
-        self.link.outbox.post(OutgoingMessage(target, question, future, self.now() + timeout_s))
-        return future
+        self.link.outbox.post(OutgoingMessage(target, question, asked, self.now() + timeout_s))
+        return asked
 
     # --- the wire -----------------------------------------------------------------------
 

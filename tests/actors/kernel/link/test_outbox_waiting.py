@@ -12,7 +12,7 @@ from callboard.messages.control.control_plane import CONTROL_CELL
 from callboard.messages.core.errors import HostLost, InvalidMessage, MailboxFull
 from callboard.messages.core.frame import Kind
 
-from .pair import LIMITS, Mailbox, Note, Pair, Question, Reply
+from .pair import LIMITS, Asked, Mailbox, Note, Pair, Question, Reply
 
 GONE = HostLost("gone for good.", advice="")
 
@@ -164,17 +164,14 @@ def test_the_budget_of_an_ask_is_what_is_left_and_never_nothing(pair: Pair) -> N
 
 
 def test_an_ask_of_a_step_travels_with_it(pair: Pair) -> None:
+    attempt = Asked(pair.here.pending, 2, 150)
+    attempt.step = "e-1/step"
+    item = OutgoingMessage(7, Question(number=3), attempt, pair.here.now() + 5.0)
+    pair.here.link.outbox.post(item)
     asked = pair.here.ask(1)
     pair.settle()
-    asked.cancel()
-    asked = pair.here.ask(2)
-    asked.step = "e-1/step"
-    asked.correlation = 150
-    pair.here.pending[150] = asked
-    item = OutgoingMessage(7, Question(number=3), asked, pair.here.now() + 5.0)
-    pair.here.link.outbox.post(item)
-    pair.settle()
-    assert [item.step for item in pair.box.items] == ["", "", "e-1/step"]
+    assert [item.step for item in pair.box.items] == ["e-1/step", ""]
+    assert (attempt.sent, asked.sent) == (True, True)
 
 
 # --- what cannot travel -------------------------------------------------------------------------
@@ -197,9 +194,8 @@ def test_a_message_that_cannot_be_written_later_is_refused_then(pair: Pair) -> N
     pair.settle()
     assert pair.box.numbers == [4]
     assert [(each.reason, each.target) for each in pair.here.letters] == [("not_sent", "2/7")]
-    for future in (asked, departure):
-        error = future.exception()
-        assert "no space left" in str(error)
+    assert "no space left" in str(asked.error)
+    assert "no space left" in str(departure.exception())
 
 
 def test_a_large_reply_travels_by_reference(pair: Pair) -> None:
@@ -209,7 +205,7 @@ def test_a_large_reply_travels_by_reference(pair: Pair) -> None:
     pair.step()
     assert pair.there.wire.frames[0][1]
     pair.settle()
-    assert asked.result().text == "x" * 2_000
+    assert asked.result == Reply(number=1, text="x" * 2_000)
 
 
 def test_a_value_at_the_limit_travels_in_the_frame(pair: Pair) -> None:
@@ -233,11 +229,11 @@ def test_what_waits_for_a_slot_that_has_ended_is_refused_and_so_is_what_comes(
     asked, sent, left = pair.here.ask(2), sending(pair, 3), sending(pair, 4)
     left.cancel()
     pair.here.link.close(GONE)
-    assert (asked.exception(), sent.exception()) == (GONE, GONE)
+    assert (asked.error, sent.exception()) == (GONE, GONE)
     assert [letter.reason for letter in pair.here.letters] == ["not_sent"]
     late = pair.here.ask(5)
     pair.here.tell(6)
-    assert late.exception() is GONE
+    assert late.error is GONE
     assert [letter.reason for letter in pair.here.letters] == ["not_sent"] * 2
     assert pair.here.link.outbox.waiting == 0
     # A new incarnation ends the end.

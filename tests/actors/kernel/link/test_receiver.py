@@ -66,7 +66,7 @@ def test_every_envelope_that_needs_credit_gives_it_back_once(pair: Pair) -> None
     assert (core.admitted, core.held) == (5, 0)
     assert [letter.reason for letter in pair.there.letters] == ["mailbox_full", "no_actor"]
     assert [letter.target for letter in pair.there.letters] == ["cell-7", "2/99"]
-    error = asked.exception()
+    error = asked.error
     assert isinstance(error, ActorNotFound)
     assert (error.may_have_run, error.details["cell"]) == (False, 99)
 
@@ -145,7 +145,7 @@ def test_an_ask_that_does_not_decode_fails_as_not_run(pair: Pair) -> None:
     pair.step()
     pair.here.link.core.sequence = 1
     pair.carry(pair.there)
-    error = asked.exception()
+    error = asked.error
     assert isinstance(error, UnknownContract)
     assert error.details["may_have_run"] is False
     assert not pair.box.items
@@ -206,7 +206,7 @@ def test_an_ask_arrives_with_its_deadline_and_its_reply_goes_back(pair: Pair) ->
     assert pair.there.armed == 1
     ask.reply(Reply(number=8))
     pair.settle()
-    assert asked.result() == Reply(number=8)
+    assert asked.result == Reply(number=8)
     assert not pair.there.link.receiver.asks
     assert not pair.here.pending
 
@@ -222,7 +222,7 @@ def test_a_second_outcome_of_an_ask_leaves_nothing_on_the_wire(pair: Pair) -> No
     pair.step()
     assert pair.there.kinds() == [[Kind.REPLY]]
     pair.settle()
-    assert asked.result().number == 1
+    assert asked.result == Reply(number=1)
 
 
 def test_a_reply_that_nobody_waits_for_is_dropped_and_costs_no_credit(pair: Pair) -> None:
@@ -231,7 +231,7 @@ def test_a_reply_that_nobody_waits_for_is_dropped_and_costs_no_credit(pair: Pair
     asked.cancel()
     pair.box.items[0].reply(Reply(number=1))
     pair.settle()
-    assert asked.cancelled()
+    assert asked.result is None
     assert pair.here.link.core.admitted == 0
     assert not pair.here.letters
 
@@ -242,7 +242,7 @@ def test_a_cancel_stops_the_ask_and_its_error_goes_back(pair: Pair) -> None:
     pair.here.link.outbox.control(Kind.CANCEL, 0, 101, encode_error(Cancelled("enough.")))
     pair.settle()
     assert isinstance(pair.box.items[0].stopped_by, Cancelled)
-    assert isinstance(asked.exception(), Cancelled)
+    assert isinstance(asked.error, Cancelled)
     pair.here.link.outbox.control(Kind.CANCEL, 0, 999, encode_error(Cancelled("enough.")))
     pair.settle()
 
@@ -295,7 +295,7 @@ def test_a_large_value_that_is_gone_fails_its_ask_alone(pair: Pair) -> None:
     pair.there.receive(data, ["no reference"])
     pair.here.tell(2)
     pair.settle()
-    error = asked.exception()
+    error = asked.error
     assert isinstance(error, PayloadLost)
     assert error.details["may_have_run"] is False
     assert pair.box.numbers == [2]
@@ -379,7 +379,7 @@ def test_an_ask_that_may_have_run_fails_and_the_next_messages_wait(pair: Pair) -
     pair.settle()
     pair.box.items.pop().fail(stopped(pair, may_have_run=True))
     pair.settle()
-    error = asked.exception()
+    error = asked.error
     assert isinstance(error, HostLost)
     assert error.may_have_run
     assert "host-2 is being restarted" in str(error)
@@ -420,7 +420,7 @@ def test_a_bounced_ask_that_does_not_decode_fails_as_not_run(pair: Pair) -> None
     assert decode_frame(data, LIMITS).envelopes[0].kind == Kind.BOUNCE
     pair.here.receive(data, ["no reference"])
     pair.settle()
-    error = asked.exception()
+    error = asked.error
     assert isinstance(error, PayloadLost)
     assert error.details["may_have_run"] is False
 
