@@ -185,6 +185,16 @@ def test_a_corked_link_keeps_its_frames_until_the_last_cork_is_out(pair: Pair) -
     assert not here.link.flush_is_scheduled
 
 
+def test_many_messages_are_one_flush(pair: Pair) -> None:
+    pair.step()
+    for number in range(2):
+        pair.here.tell(number)
+    assert pair.here.link.flush_is_scheduled
+    assert len(pair.world.driver.ready) == 1
+    pair.step()
+    assert not pair.here.link.flush_is_scheduled
+
+
 def test_frames_that_come_are_counted(pair: Pair) -> None:
     pair.here.link.count_received(10)
     pair.here.link.count_received(5)
