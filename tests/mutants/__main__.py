@@ -1,7 +1,7 @@
 """`make mutants`: small changes of the code, each of which some test has to find.
 
-Each mutant is one change by one operator of cosmic-ray. The tests of its module run in a copy of
-the tree until one fails; a mutant that passes them has to break an invariant of the simulator's
+Each mutant is one change by one operator of cosmic-ray. The tests of its module that reach its line
+run in a copy of the tree until one fails; a mutant that passes them has to break an invariant of the simulator's
 seeds. What passes those as well has survived: a test is missing, or the mutant is equivalent, and
 `equivalent.toml` says why.
 

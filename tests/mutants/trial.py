@@ -98,6 +98,7 @@ class Copy:
         files = [name for name in files_of(self.folder) if target_of(name) is target]
         watch = {
             BYTECODE: "",
+            "COVERAGE_CORE": "ctrace",  # the one that tells tests apart on every Python
             FILES: os.pathsep.join(files),
             WRITTEN: str(written),
         }
