@@ -1,9 +1,9 @@
 """`make mutants`: small changes of the code, each of which some test has to find.
 
 Each mutant is one change by one operator of cosmic-ray. The tests of its module that reach its line
-run in a copy of the tree until one fails; a mutant that passes them has to break an invariant of the simulator's
-seeds. What passes those as well has survived: a test is missing, or the mutant is equivalent, and
-`equivalent.toml` says why.
+run in a copy of the tree until one fails; a mutant that passes them has to break an invariant of
+the simulator's seeds. What passes those as well has survived: a test is missing, or the mutant is
+equivalent, and `equivalent.toml` says why.
 
 Cosmic-ray gives the operators and the file of a session. Its own runner changes the work tree,
 and has one command for all modules. (Mutmut was tried: it finds the mutants of a function by the
