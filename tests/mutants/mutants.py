@@ -22,6 +22,8 @@ from .operators import OPERATORS
 __all__ = ["Mutant", "mutants_of", "sampled"]
 
 LOGGERS: Final = re.compile(r"_?log(ger)?$", re.IGNORECASE)
+UNSEEN: Final = frozenset({"__repr__", "validate_state"})
+"""Functions that people read in a debugger, or that only tests call."""
 FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 Position = tuple[int, int]
@@ -179,15 +181,18 @@ def _noise_of(node: ast.AST) -> Iterator[ast.AST]:
 
     Types and decorators are for the type checker, or for a class as a whole. An `assert`, and the
     `strict` of a `zip`, can fail only by a defect: the opposite is found by any test, and what is
-    weaker cannot be found. Texts of logs and errors, and `__repr__`, are read by people.
+    weaker cannot be found; the same holds for `validate_state`. Texts of logs and errors, and
+    `__repr__`, are read by people. Limits are tuned.
     """
     match node:
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
             yield from node.decorator_list
+            if node.name.endswith("Limits"):
+                yield from (part for part in node.body if isinstance(part, ast.AnnAssign))
             if isinstance(node, FUNCTIONS):
                 if node.returns is not None:
                     yield node.returns
-                if node.name == "__repr__":
+                if node.name in UNSEEN:
                     yield node
         case ast.arg(annotation=annotation) if annotation is not None:
             yield annotation

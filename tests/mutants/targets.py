@@ -4,6 +4,7 @@ A module's own tests come first, as `tests/` mirrors the folders; the table has 
 them, and the simulator's scenarios for what survives all of it.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,6 +151,8 @@ TARGETS: Final = (
     Target(("actors/**/core.py", "messages/**/core.py", "runtime/**/core.py"), (), {"mixed": 100}),
 )
 """The first that knows a module is the module's; the last one takes a `core.py` that is new."""
+LEFT_OUT: Final = frozenset({"__init__.py", "invariants.py"})
+"""Files that decide nothing: exports, and what tests assert of the scheduler."""
 
 
 def files_of(root: Path) -> list[str]:
@@ -159,7 +162,7 @@ def files_of(root: Path) -> list[str]:
         for target in TARGETS
         for pattern in target.files
         for path in root.glob(pattern)
-        if path.name != "__init__.py"
+        if path.name not in LEFT_OUT
     }
     return sorted(found)
 
@@ -182,8 +185,8 @@ def checks_of(root: Path, target: Target) -> list[str]:
 
 
 def _matches(file: str, pattern: str) -> bool:
-    path = Path(file)
-    return path.match(pattern) or path.match(pattern.replace("**/", ""))
+    parts = re.escape(pattern).replace(r"\*\*/", "(?:.*/)?").replace(r"\*", "[^/]*")
+    return re.fullmatch(parts, file) is not None
 
 
 def _files_under(root: Path, name: str) -> Iterator[str]:
