@@ -186,14 +186,7 @@ def _noise_of(node: ast.AST) -> Iterator[ast.AST]:
     """
     match node:
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
-            yield from node.decorator_list
-            if node.name.endswith("Limits"):
-                yield from (part for part in node.body if isinstance(part, ast.AnnAssign))
-            if isinstance(node, FUNCTIONS):
-                if node.returns is not None:
-                    yield node.returns
-                if node.name in UNSEEN:
-                    yield node
+            yield from _noise_of_definition(node)
         case ast.arg(annotation=annotation) if annotation is not None:
             yield annotation
         case ast.AnnAssign(annotation=annotation):
@@ -214,6 +207,20 @@ def _noise_of(node: ast.AST) -> Iterator[ast.AST]:
             yield from (part for part in ast.walk(call) if isinstance(part, ast.JoinedStr))
         case _:
             pass
+
+
+def _noise_of_definition(
+    node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef,
+) -> Iterator[ast.AST]:
+    yield from node.decorator_list
+    if isinstance(node, ast.ClassDef):
+        if node.name.endswith("Limits"):
+            yield from (part for part in node.body if isinstance(part, ast.AnnAssign))
+        return
+    if node.returns is not None:
+        yield node.returns
+    if node.name in UNSEEN:
+        yield node
 
 
 def _constants(tree: ast.Module) -> Iterator[ast.AST]:
