@@ -22,7 +22,7 @@ from .operators import OPERATORS
 __all__ = ["Mutant", "mutants_of", "sampled"]
 
 LOGGERS: Final = re.compile(r"_?log(ger)?$", re.IGNORECASE)
-UNSEEN: Final = frozenset({"__repr__", "validate_state"})
+UNSEEN: Final = frozenset({"__repr__", "validate", "validate_state"})
 """Functions that people read in a debugger, or that only tests call."""
 FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -181,8 +181,9 @@ def _noise_of(node: ast.AST) -> Iterator[ast.AST]:
 
     Types and decorators are for the type checker, or for a class as a whole. An `assert`, and the
     `strict` of a `zip`, can fail only by a defect: the opposite is found by any test, and what is
-    weaker cannot be found; the same holds for `validate_state`. Texts of logs and errors, and
-    `__repr__`, are read by people. Limits are tuned.
+    weaker cannot be found; the same holds for `validate_state`, and for an error that reports a
+    defect. Texts of logs and errors, and `__repr__`, are read by people. Limits are tuned, and the
+    values of an enumeration only tell its members apart.
     """
     match node:
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
@@ -203,6 +204,8 @@ def _noise_of(node: ast.AST) -> Iterator[ast.AST]:
             yield from keywords
         case ast.Call(func=ast.Attribute(value=ast.Name(id=name))) if LOGGERS.fullmatch(name):
             yield node
+        case ast.Raise(exc=ast.Call(func=ast.Name(id="AssertionError" | "InternalError"))):
+            yield node
         case ast.Raise(exc=ast.Call() as call):
             yield from (part for part in ast.walk(call) if isinstance(part, ast.JoinedStr))
         case _:
@@ -216,6 +219,8 @@ def _noise_of_definition(
     if isinstance(node, ast.ClassDef):
         if node.name.endswith("Limits"):
             yield from (part for part in node.body if isinstance(part, ast.AnnAssign))
+        if any(ast.unparse(base).endswith("Enum") for base in node.bases):
+            yield from (part for part in node.body if isinstance(part, ast.Assign))
         return
     if node.returns is not None:
         yield node.returns
