@@ -182,14 +182,16 @@ def _noise_of(node: ast.AST) -> Iterator[ast.AST]:
     Types and decorators are for the type checker, or for a class as a whole. An `assert`, and the
     `strict` of a `zip`, can fail only by a defect: the opposite is found by any test, and what is
     weaker cannot be found; the same holds for `validate_state`, and for an error that reports a
-    defect. Texts of logs and errors, and `__repr__`, are read by people. Limits are tuned, and the
-    values of an enumeration only tell its members apart.
+    defect. Texts of logs and errors, and `__repr__`, are read by people. Limits, and numbers above
+    1 that are defaults, are tuned. The values of an enumeration only tell its members apart.
     """
     match node:
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
             yield from _noise_of_definition(node)
         case ast.arg(annotation=annotation) if annotation is not None:
             yield annotation
+        case ast.arguments(defaults=defaults, kw_defaults=kw_defaults):
+            yield from (each for each in (*defaults, *filter(None, kw_defaults)) if _is_tuned(each))
         case ast.AnnAssign(annotation=annotation):
             yield annotation
         case ast.Assert():
@@ -226,6 +228,10 @@ def _noise_of_definition(
         yield node.returns
     if node.name in UNSEEN:
         yield node
+
+
+def _is_tuned(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, int | float) and node.value > 1
 
 
 def _constants(tree: ast.Module) -> Iterator[ast.AST]:
