@@ -43,7 +43,7 @@ FOUND_CODES: Final = frozenset({1, 2, 3, 4})
 """Of pytest: a test failed, or did not even begin, or a plugin or `conftest.py` does not load."""
 FAILED: Final = re.compile(r"^(?:FAILED|ERROR) (\S.*)$", re.MULTILINE)
 TAIL: Final = 2_000
-PYTEST: Final = ("-m", "pytest", "-x", "-q", "--tb=line", "-p", "no:cacheprovider", "--timeout=45")
+PYTEST: Final = ("-m", "pytest", "-x", "-q", "--tb=line", "-p", "no:cacheprovider")
 SEEDS: Final = ("-m", "tests.mutants.seeds")
 BYTECODE: Final = "PYTHONDONTWRITEBYTECODE"
 CHANGED: Final = {BYTECODE: "1"}
@@ -117,7 +117,8 @@ class Copy:
         target = target_of(mutant.file)
         names = reach.of(mutant.file, range(mutant.statement, mutant.line + 1))
         limit_s = MARGIN_S + TIMES * reach.seconds(names)
-        tests = [(_pytest(names), limit_s)] if names else []
+        longest_s = MARGIN_S + TIMES * max(map(reach.tests.__getitem__, names), default=0.0)
+        tests = [(_pytest([f"--timeout={longest_s:.0f}", *names]), limit_s)] if names else []
         path = self.folder / mutant.file
         text, times = path.read_text(encoding="utf-8"), path.stat()
         path.write_text(mutant.code(text), encoding="utf-8")
