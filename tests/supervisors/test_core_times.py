@@ -11,22 +11,22 @@ from .world import CRASH, START_FAILED, spec_of
 def test_every_event_is_the_last_one_for_now() -> None:
     backoff = Backoff(min_s=1.0)
     core = SupervisorCore(spec_of(backoff=backoff), lambda: 0.0, [ChildSpec("a")])
-    lasting = ChildSpec("lasting", restart=Restart.PERMANENT)
+    permanent = ChildSpec("permanent", restart=Restart.PERMANENT)
     events = (
         core.start,
         lambda now: core.child_started("a", 1, now),
-        lambda now: core.add_child(lasting, now, "b"),
+        lambda now: core.add_child(permanent, now, "b"),
         lambda now: core.child_start_failed("b", 2, START_FAILED, now),
-        lambda now: core.add_children(lasting, ["c", "d"], now),
+        lambda now: core.add_children(permanent, ["c", "d"], now),
         lambda now: core.children_started(["c", "d"], 3, now),
-        lambda now: core.adopt_child(lasting, 9, now, "e"),
+        lambda now: core.adopt_child(permanent, 9, now, "e"),
         lambda now: core.child_exited("c", 3, CRASH, now),
         lambda now: core.timer_fired("c", 3, now),
         lambda now: core.terminate_child("d", now),
         lambda now: core.child_exited("d", 4, ENDED_NORMALLY, now),
         lambda now: core.restart_child("d", now),
         lambda now: core.remove_child("e", now),
-        lambda now: core.add_children(lasting, [], now),
+        lambda now: core.add_children(permanent, [], now),
         core.stop,
     )
     for now, event in enumerate(events, 1):
