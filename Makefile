@@ -19,7 +19,7 @@ WORKERS ?= logical
 BENCH ?= ask large tell_local spawn fanout failover supervise kills flap million savina \
 	append durable project resume state
 
-.PHONY: help setup compiled demo test check lint format types layers tidy fix wheel docs soak bench clean distclean
+.PHONY: help setup compiled demo test check lint format types layers tidy fix wheel docs soak mutants bench clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -96,6 +96,9 @@ docs: $(STAMP)  ## build the documentation as a site into site/; a warning is an
 
 soak: $(STAMP) compiled  ## the tests that run for minutes, and all examples of Hypothesis
 	@$(PYTEST) -m "soak or hypothesis" --hypothesis-profile=soak --timeout=3600 $(ARGS)
+
+mutants: $(STAMP) compiled  ## change the code in small ways; list what no test finds (ARGS="--sample 300")
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m tests.mutants $(ARGS)
 
 bench: $(STAMP) compiled  ## every benchmark beside its peers (BENCH="ask spawn" for some of them)
 	@for name in $(BENCH); do $(BIN)/python -m bench $$name --peers $(ARGS) || exit 1; done

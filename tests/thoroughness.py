@@ -5,7 +5,7 @@ The only place with limits of time: `repository/test_marks.py` keeps them out of
 
 from typing import Final
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 __all__ = ["PROFILES", "examples", "sharing_fixtures"]
 
@@ -24,6 +24,16 @@ for _name, _count in PROFILES.items():
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow],
     )
+
+# For `make mutants`: a failure ends the trial, so nobody reads a small example, and the next mutant
+# must not begin with the examples of the one before.
+settings.register_profile(
+    "mutants",
+    settings.get_profile("test"),
+    derandomize=True,
+    database=None,
+    phases=(Phase.explicit, Phase.generate),
+)
 
 
 def examples(count: int) -> int:

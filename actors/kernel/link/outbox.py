@@ -114,15 +114,11 @@ class Outbox:
         if self.closed_by is not None:
             self._refuse(item, self.closed_by)
             return
-        is_limited = item.is_limited
-        if not is_limited and not self.is_open and not self._paused and not self._behind:
-            self._backlog.put(item)  # The usual case: the host is not connected yet.
-            return
         queue = self._queue_of(item)
         # While there is a backlog, older messages for the same actor may be in it. The control
         # plane's are never in it while the link is connected.
         is_next = queue is not None and (not self._backlog or item.target == CONTROL_CELL)
-        if is_limited:
+        if item.is_limited:
             # Messages for full mailboxes count apart: they use up no room of others.
             tells = 0 if is_next else self._backlog.tells
             if queue is not None:

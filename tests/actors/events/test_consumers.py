@@ -13,6 +13,7 @@ from hypothesis.stateful import (
 )
 
 from callboard.actors.events.consumers.core import (
+    STALE_MAX,
     ConsumersCore,
     ConsumersLimits,
     Deliver,
@@ -323,10 +324,14 @@ def test_events_done_by_an_earlier_incarnation_stay_done() -> None:
 def test_times_of_what_is_done_are_not_kept() -> None:
     core = ConsumersCore(ConsumersLimits(), 0)
     core.add_consumer("x", 1, 0.0)
-    for position in range(1, 5_000):
+    kept: list[int] = []
+    for position in range(1, 1_000):
         core.take_in([(position, None)], 0.0)
+        kept.append(len(core._due))
         assert core.ack("x", position, 1, 0.0)[0]
-        assert len(core._due) < 100
+    # Two for each open event and a few more: then one for each, and again.
+    assert max(kept) == 2 + STALE_MAX
+    assert kept[: max(kept) + 1] == [*range(1, max(kept) + 1), 1]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from callboard.actors.events.codec import Unknown
 from callboard.actors.events.log import FollowedLog
 from callboard.actors.events.subscription import core as core_module
-from callboard.actors.events.subscription.core import Filter, Mode, SubscriptionCore, Tail
+from callboard.actors.events.subscription.core import (
+    RETRY,
+    Filter,
+    Mode,
+    Page,
+    SubscriptionCore,
+    Tail,
+)
 from callboard.actors.events.subscription.reader import Follower, LogReader, SubscriptionLimits
 from callboard.actors.events.subscription.subscription import Subscription
 from callboard.messages.control.spec import Backoff
@@ -146,6 +153,42 @@ def test_a_page_with_a_gap_or_a_repeat_is_damage(taken: Filter, positions: tuple
     with pytest.raises(StoreDamaged):
         core.take_read(numbered(*positions), 5)
     assert (core.seen, core.delivered) == (0, 0)
+
+
+def test_an_empty_page_at_the_head_is_no_gap() -> None:
+    core = SubscriptionCore(Filter(), 5)
+    assert core.take_read([], 5) == []
+    assert core.take_read([], 3) == []
+    assert (core.seen, core.failed_in_a_row) == (5, 0)
+
+
+def test_a_subscription_counts_what_became_of_it() -> None:
+    core = SubscriptionCore(Filter(stream="a"), 2)
+    assert (core.seen, core.version) == (0, 2)
+    core.follow(is_in_tail=False)
+    assert (core.mode, core.fallbacks) == (Mode.CATCHING_UP, 0)
+    core.follow(is_in_tail=True)
+    core.follow(is_in_tail=True)
+    core.follow(is_in_tail=False)
+    assert (core.mode, core.fallbacks) == (Mode.CATCHING_UP, 1)
+    assert [core.note_failure(), core.note_failure()] == [RETRY.delay_s(1), RETRY.delay_s(2)]
+    assert (core.mode, core.failures, core.failed_in_a_row) == (Mode.WAITING_FOR_STORE, 2, 2)
+    assert core.take_read(numbered(3, 4), 9) == numbered(3, 4)
+    assert (core.failures, core.failed_in_a_row, core.version, core.seen) == (2, 0, 4, 4)
+    assert core.take_tail(Page(numbered(3, 4, 5), 7)) == numbered(5)
+    assert core.take_tail(Page([], 6)) == []
+    assert (core.version, core.seen, core.delivered) == (5, 7, 3)
+
+
+def test_a_page_of_the_tail_ends_at_its_limit_or_at_the_tails_end() -> None:
+    tail = Tail(9)
+    tail.begin(4)
+    assert (tail.start, tail.end, tail.covers(4), tail.covers(5)) == (4, 4, True, False)
+    tail.add(numbered(5, 6, 7, 8))
+    assert tail.page(4, 2, None) == Page(numbered(5, 6), 6)
+    assert tail.page(6, 2, None) == Page(numbered(7, 8), 8)
+    assert tail.page(4, 9, lambda event: event.position % 2 == 0) == Page(numbered(6, 8), 8)
+    assert tail.page(8, 9, None) == Page([], 8)
 
 
 def test_kinds_never_go_back() -> None:

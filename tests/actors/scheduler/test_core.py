@@ -128,6 +128,19 @@ def test_unservable_kind_fails_ready_tasks() -> None:
     assert core.fail_unservable("nobody", NoAgentOffers("nobody offers it"), 9.0) == 1
     assert core.status_of("a") is TaskStatus.FAILED
     assert core.status is ExecutionStatus.FAILED
+    core.validate_state()
+
+
+def test_unservable_kind_fails_what_is_ready_and_leaves_what_waits() -> None:
+    tasks = [task("a", agent="nobody"), task("b", agent="nobody"), task("c", "d", agent="nobody")]
+    core = started(*tasks, task("d"), on_failure=OnFailure.FINISH_REST)
+    assert names(core.dispatch(0.0)) == ["d"]
+    assert core.fail_unservable("nobody", NoAgentOffers("nobody offers it"), 9.0) == 2
+    assert core.statistics().unserved == ()
+    assert core.status_of("c") is TaskStatus.WAITING
+    core.validate_state()
+    assert core.fail_unservable("nobody", NoAgentOffers("nobody offers it"), 9.0) == 0
+    assert core.fail_unservable("unknown", NoAgentOffers("nobody offers it"), 9.0) == 0
 
 
 def test_unservable_kind_is_spared_once_an_executor_offers_it() -> None:
