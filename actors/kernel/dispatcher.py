@@ -201,10 +201,17 @@ class Worker:
         """Serve the queue until enough other workers are idle, or a handler has left something."""
         try:
             await self._serve_queue()
+        except GeneratorExit:
+            if not self._is_current():
+                raise
         finally:
             self._dispatcher.left(self)
             if self.task is not None:
                 self.task.changed = None
+
+    def _is_current(self) -> bool:
+        """Whether its task runs now: otherwise the process ends before the coroutine does."""
+        return asyncio.current_task(self._dispatcher.loop) is self.task
 
     async def _serve_queue(self) -> None:
         dispatcher = self._dispatcher
@@ -352,21 +359,13 @@ class Worker:
         self, cell: Cell, actor: Actor | None, item: Any, error: BaseException
     ) -> None:
         """Handle an exception of a handler: for the asker, the actor, and this worker."""
-        if is_interrupt(error):
-            raise error
-        if (
-            isinstance(error, GeneratorExit)
-            and asyncio.current_task(self._dispatcher.loop) is not self.task
-        ):
-            raise error  # The process ends before the coroutine does.
-        if isinstance(error, asyncio.CancelledError):
-            if self._dispatcher.loop.is_closed() or self not in self._dispatcher.workers:
-                raise error
-            if self._cancelling is not None:
-                if type(item) is Ask and not item.done:
-                    item.fail(item.stopped_by or cancelled_error(cell, item.message))
-                return
         error = deciding_error(error)
+        if self._ends_with(error):
+            raise error
+        if isinstance(error, asyncio.CancelledError) and self._cancelling is not None:
+            if type(item) is Ask and not item.done:
+                item.fail(item.stopped_by or cancelled_error(cell, item.message))
+            return
         if isinstance(error, Stashed):
             self._dispatcher.stashes.put(cell, item)
             return
@@ -392,6 +391,17 @@ class Worker:
                 cell.schedule()
             if is_newest:
                 self._dispatcher.host.termination.actor_failed(cell, failure)
+
+    def _ends_with(self, error: BaseException) -> bool:
+        """Whether an error ends the worker: Ctrl-C, or its host or process ends."""
+        if isinstance(error, GeneratorExit):
+            # As the exception of a future it closes the coroutines here: none may wait again.
+            assert self.task is not None
+            self.task.changed = self.task
+            return not self._is_current()
+        if isinstance(error, asyncio.CancelledError):
+            return self._dispatcher.loop.is_closed() or self not in self._dispatcher.workers
+        return is_interrupt(error)
 
     def _redeliver(self, cell: Cell, item: Any, failure: CallboardError) -> Any:
         """The message that the next incarnation handles first; None when it is not retried."""

@@ -14,7 +14,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
-from callboard.actors.kernel.interrupts import is_interrupt, watch_interrupts
+from callboard.actors.kernel.interrupts import is_interrupt
 from callboard.actors.kernel.isolation import is_of_actor
 
 __all__ = ["guard"]
@@ -40,7 +40,6 @@ class _Guard:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.users = 0
         self._loop = loop
-        self._unwatch = watch_interrupts()
         self._wrappers: dict[str, Any] = {
             **{name: _wrapped(getattr(loop, name)) for name in SOON},
             **{name: _wrapped_timer(getattr(loop, name)) for name in LATER},
@@ -50,7 +49,6 @@ class _Guard:
     def leave(self) -> None:
         self.users -= 1
         if not self.users:
-            self._unwatch()
             del _GUARDED[self._loop]
             state = vars(self._loop)
             for name, wrapper in self._wrappers.items():
