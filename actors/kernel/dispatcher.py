@@ -6,8 +6,9 @@ task of its own. When a handler waits, its worker waits with it, and another wor
 the queue; so there are about as many workers as waiting handlers. A worker ends when a handler
 has left something behind in its context or its task; see `isolation`.
 
-Invariant: whenever the ready queue is not empty, a wake-up is scheduled (`_wake_scheduled`)
-or a worker runs. The wake-up is one loop callback per loop iteration, not per message.
+Invariant: whenever the ready queue is not empty, a wake-up is scheduled (`_wake_scheduled`),
+or a worker runs or gives the loop its turn. The wake-up is one loop callback per loop iteration,
+not per message.
 """
 
 import asyncio
@@ -71,6 +72,8 @@ class Dispatcher:
         self.redelivery: Final = Redelivery(host.name)
         self._idle: list[Worker] = []
         self._wake_scheduled = False
+        self.resting = 0
+        """How many workers give the loop its turn, and go on after it."""
         self._threads: concurrent.futures.ThreadPoolExecutor | None = None
         # A loop that keeps the tasks that `create_task` makes, as the simulator's, keeps these too.
         self._keep_task: Callable[[WorkerTask], None] | None = getattr(self.loop, "keep_task", None)
@@ -97,8 +100,8 @@ class Dispatcher:
         self._wake_worker()
 
     def _wake_worker(self) -> None:
-        if not self.ready:
-            return
+        if not self.ready or self.resting:
+            return  # One more worker each time would make the loop wait longer each time.
         if self._idle:
             self._idle.pop().wake()
         else:
@@ -246,8 +249,11 @@ class Worker:
             if not is_as_new:
                 return
             if loop.time() > slice_ends_s:
-                dispatcher.wake_soon()
-                await asyncio.sleep(0)
+                dispatcher.resting += 1
+                try:
+                    await asyncio.sleep(0)
+                finally:
+                    dispatcher.resting -= 1
                 slice_ends_s = loop.time() + SLICE_S
 
     # One loop on purpose: one more coroutine per message costs a sixth of a local tell.
