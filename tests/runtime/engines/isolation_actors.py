@@ -152,6 +152,8 @@ def leave_callback(how: str) -> None:
             _forget(loop.create_task(asyncio.to_thread(loop.call_soon_threadsafe, sys.exit, 2)))
         case "done":
             loop.create_task(asyncio.sleep(0)).add_done_callback(lambda _: sys.exit(2))
+        case "stop_loop":
+            loop.stop()
         case "forgotten_task":
             _forget(loop.create_task(raises(SystemExit(2))))
         case "forgotten_interrupt":
