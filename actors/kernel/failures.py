@@ -42,6 +42,7 @@ __all__ = [
     "linked_exit_error",
     "missing_handler_error",
     "start_failed_error",
+    "text_of",
     "wrong_reply_error",
 ]
 
@@ -102,6 +103,12 @@ def describe_exception(error: BaseException) -> dict[str, str]:
         "remote_text": _printable(text[:TRACEBACK_CHARS_MAX]),
         "remote_traceback": _printable(_shortened(trace)),
     }
+
+
+def text_of(error: BaseException) -> str:
+    """The `repr` of an exception, or its type if there is none."""
+    text, _ = _attempt(lambda: str.__str__(repr(error)))
+    return type.__repr__(type(error)) if text is None else _printable(text)
 
 
 def _attempt(call: Callable[[], ValueT]) -> tuple[ValueT | None, BaseException | None]:

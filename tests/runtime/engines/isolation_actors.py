@@ -69,6 +69,13 @@ class ExitsAsText(Exception):
         sys.exit(3)
 
 
+class ExitsOnTheWay:
+    """A value that cannot travel without an exit."""
+
+    def to_external(self) -> Any:
+        sys.exit(3)
+
+
 class BrokenRefusal(UsageError):
     """An error of Callboard that cannot be read."""
 
@@ -182,6 +189,12 @@ class Faulty(Actor):
         return Seen(text="went on", count=self.count)
 
     @handler
+    async def look_with_context(self, request: LookWithContext) -> Seen:
+        self.count += 1
+        fields: dict[str, Any] = {"text": ExitsOnTheWay(), "count": self.count}
+        return Seen.model_construct(**fields)
+
+    @handler
     def fails_in_thread(self, request: TryInThread) -> Seen:
         self.count += 1
         _fail_now(fail(request.how))
@@ -240,7 +253,7 @@ class Nester(Faulty):
         self._other = other
 
     @handler
-    async def nested(self, request: LookWithContext, ctx: Context) -> Seen:
+    async def nested(self, request: LookInThread, ctx: Context) -> Seen:
         self.count += 1
 
         async def ask() -> None:

@@ -6,7 +6,12 @@ import pytest
 
 from callboard.actors.kernel.props import props
 from callboard.messages.control.dead_letters import DeadLetter
-from callboard.messages.core.errors import ActorStartFailed, HandlerFailed, UsageError
+from callboard.messages.core.errors import (
+    ActorStartFailed,
+    HandlerFailed,
+    InvalidMessage,
+    UsageError,
+)
 from callboard.runtime.api.system import System
 
 from . import isolation_actors as actors
@@ -86,6 +91,13 @@ async def test_whatever_a_stop_hook_raises_ends_the_stop(system: System, how: st
     assert (await other.ask(actors.Look())).text == "runs"
 
 
+async def test_a_reply_that_exits_on_its_way_is_an_error_for_its_asker(system: System) -> None:
+    faulty = await system.spawn(actors.Faulty, host=2)
+    with pytest.raises(InvalidMessage, match="SystemExit"):
+        await faulty.ask(actors.LookWithContext())
+    assert (await faulty.ask(actors.Look())).count == 2
+
+
 @pytest.mark.parametrize("how", ["cancelled", "cancels_itself", "own", "deep_group"])
 async def test_a_tell_whose_handler_raises_is_a_dead_letter(system: System, how: str) -> None:
     letters: list[DeadLetter] = []
@@ -101,7 +113,7 @@ async def test_a_refused_ask_in_a_task_group_is_forwarded(system: System) -> Non
     refuser = await system.spawn(actors.Refuser, host=1)
     nester = await system.spawn(props(actors.Nester, refuser), host=2)
     with pytest.raises(UsageError, match="not today") as caught:
-        await nester.ask(actors.LookWithContext())
+        await nester.ask(actors.LookInThread())
     assert caught.value.details["field"] == "nested"
     assert (await nester.ask(actors.Look())).count == 2, "it has not been started again"
 
