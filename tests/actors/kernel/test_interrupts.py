@@ -1,4 +1,4 @@
-"""Ctrl-C is told from a `KeyboardInterrupt` of user code, whatever handles the signal."""
+"""Ctrl-C is distinguished from a `KeyboardInterrupt` of user code, whatever handles the signal."""
 
 import asyncio
 import concurrent.futures
@@ -73,11 +73,11 @@ def test_no_other_error_is_one() -> None:
 
 
 def test_there_is_none_in_another_thread() -> None:
-    def look() -> bool:
+    def query() -> bool:
         return is_interrupt(caught(raise_it))
 
     with concurrent.futures.ThreadPoolExecutor(1) as threads:
-        assert not threads.submit(look).result()
+        assert not threads.submit(query).result()
         with pytest.raises(KeyboardInterrupt) as found:
             threads.submit(raise_it).result()
     assert not is_interrupt(found.value), "nor when the main thread gets it from there"

@@ -30,14 +30,14 @@ async def test_a_host_whose_loop_ends_is_replaced_and_one_whose_loop_goes_on_is_
                 await faulty.ask(actors.Try(how=how))
         for how in ("soon", "later", "forgotten_task"):
             await faulty.ask(actors.Try(how=how))
-        assert (await bystander.ask(actors.Look())).count == 1
+        assert (await bystander.ask(actors.Query())).count == 1
         assert await pid_of(system, 1) == pid
 
         with pytest.raises(HostLost) as caught:
             await faulty.ask(actors.Try(how="stop_loop"))
         assert caught.value.may_have_run
         async with asyncio.timeout(30.0):
-            assert (await bystander.ask(actors.Look())).count == 1
-            assert (await faulty.ask(actors.Look())).count == 1
+            assert (await bystander.ask(actors.Query())).count == 1
+            assert (await faulty.ask(actors.Query())).count == 1
         assert await pid_of(system, 1) != pid
         assert (await system.view(actors_max=0)).restarts == 1

@@ -36,19 +36,19 @@ class TryInThread(Request[Seen], name="isolation.try_in_thread"):
     how: str
 
 
-class Look(Request[Seen], name="isolation.look"):
+class Query(Request[Seen], name="isolation.query"):
     """What a handler sees that leaves nothing behind; `count` is the messages of the actor."""
 
 
-class LookWithContext(Request[Seen], name="isolation.look_with_context"):
+class QueryWithContext(Request[Seen], name="isolation.query_with_context"):
     """The same, in a handler that takes a `Context`."""
 
 
-class LookInThread(Request[Seen], name="isolation.look_in_thread"):
+class QueryInThread(Request[Seen], name="isolation.query_in_thread"):
     """The same, in a synchronous handler."""
 
 
-class Told(Contract, name="isolation.told"):
+class Note(Contract, name="isolation.note"):
     how: str
 
 
@@ -189,7 +189,7 @@ class Faulty(Actor):
         return Seen(text="went on", count=self.count)
 
     @handler
-    async def look_with_context(self, request: LookWithContext) -> Seen:
+    async def query_with_context(self, request: QueryWithContext) -> Seen:
         self.count += 1
         fields: dict[str, Any] = {"text": ExitsOnTheWay(), "count": self.count}
         return Seen.model_construct(**fields)
@@ -201,12 +201,12 @@ class Faulty(Actor):
         return Seen(text="went on", count=self.count)
 
     @handler
-    async def told(self, message: Told) -> None:
+    async def note(self, message: Note) -> None:
         self.count += 1
         await fail(message.how)
 
     @handler
-    async def look(self, request: Look) -> Seen:
+    async def query(self, request: Query) -> Seen:
         self.count += 1
         return Seen(text="", count=self.count)
 
@@ -233,7 +233,7 @@ class FaultyHooks(Actor):
         await fail(self._stop)
 
     @handler
-    async def look(self, request: Look) -> Seen:
+    async def query(self, request: Query) -> Seen:
         return Seen(text="runs")
 
 
@@ -253,7 +253,7 @@ class Nester(Faulty):
         self._other = other
 
     @handler
-    async def nested(self, request: LookInThread, ctx: Context) -> Seen:
+    async def nested(self, request: QueryInThread, ctx: Context) -> Seen:
         self.count += 1
 
         async def ask() -> None:
@@ -265,7 +265,7 @@ class Nester(Faulty):
 
 
 class Leaver(Agent):
-    """Leaves something behind, and looks at what a message begins with."""
+    """Leaves something behind, and reads what a message begins with."""
 
     concurrency: ClassVar[int] = 1
 
@@ -280,7 +280,7 @@ class Leaver(Agent):
         return Seen(text=state())
 
     @handler
-    async def leaves_later(self, request: LookWithContext, ctx: Context) -> Seen:
+    async def leaves_later(self, request: QueryWithContext, ctx: Context) -> Seen:
         await asyncio.sleep(0)
         self._leave("variable")
         await asyncio.sleep(0)
@@ -292,14 +292,14 @@ class Leaver(Agent):
         return Seen(text=variables())
 
     @handler
-    async def look(self, request: Look) -> Seen:
+    async def query(self, request: Query) -> Seen:
         self.count += 1
         before = state()
         await asyncio.sleep(0.002)  # A cancellation, or a timer that was left, would come here.
         return Seen(text=before if before == state() else f"{before} -> {state()}")
 
     @handler
-    def look_in_thread(self, request: LookInThread) -> Seen:
+    def query_in_thread(self, request: QueryInThread) -> Seen:
         return Seen(text=variables())
 
     def _leave(self, how: str) -> None:
@@ -377,7 +377,7 @@ class SetsInHook(Agent):
         mark().set("hook")
 
     @handler
-    async def look(self, request: Look) -> Seen:
+    async def query(self, request: Query) -> Seen:
         return Seen(text=f"{self.seen} {mark().get()}")
 
 
@@ -388,5 +388,5 @@ class Spawner(Agent):
     async def fails(self, request: Try, ctx: Context) -> Seen:
         mark().set("spawner")
         child = await ctx.spawn(SetsInHook)
-        seen = await ctx.ask(Look(), child)
+        seen = await ctx.ask(Query(), child)
         return Seen(text=f"{seen.text}, {mark().get()}")

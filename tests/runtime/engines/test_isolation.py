@@ -46,13 +46,13 @@ async def test_whatever_a_handler_raises_fails_one_actor(
 ) -> None:
     faulty = await system.spawn(actors.Faulty, host=2)
     bystander = await system.spawn(actors.Faulty, host=2)
-    assert (await bystander.ask(actors.Look())).count == 1
+    assert (await bystander.ask(actors.Query())).count == 1
     with pytest.raises(HandlerFailed) as caught:
         await faulty.ask(actors.Try(how=how))
     assert caught.value.remote_type.endswith(remote_type)
     assert caught.value.may_have_run
-    assert (await faulty.ask(actors.Look())).count == 1, "it has been started again"
-    assert (await bystander.ask(actors.Look())).count == 2
+    assert (await faulty.ask(actors.Query())).count == 1, "it has been started again"
+    assert (await bystander.ask(actors.Query())).count == 2
 
 
 @pytest.mark.parametrize(("how", "remote_type"), FAILURES)
@@ -63,7 +63,7 @@ async def test_whatever_a_synchronous_handler_raises_fails_one_actor(
     with pytest.raises(HandlerFailed) as caught:
         await faulty.ask(actors.TryInThread(how=how))
     assert caught.value.remote_type.endswith(remote_type)
-    assert (await faulty.ask(actors.Look())).count == 1
+    assert (await faulty.ask(actors.Query())).count == 1
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ async def test_whatever_a_synchronous_handler_raises_fails_one_actor(
 async def test_an_exit_in_a_callback_ends_no_loop(system: System, how: str) -> None:
     faulty = await system.spawn(actors.Faulty, host=2)
     assert (await faulty.ask(actors.Try(how=how))).text == "went on"
-    assert (await faulty.ask(actors.Look())).count == 2, "the actor itself has not failed"
+    assert (await faulty.ask(actors.Query())).count == 2, "the actor itself has not failed"
 
 
 @pytest.mark.parametrize(("how", "remote_type"), [*FAILURES, *FAILURES_OF_TASKS])
@@ -88,14 +88,14 @@ async def test_whatever_a_stop_hook_raises_ends_the_stop(system: System, how: st
     ref = await system.spawn(props(actors.FaultyHooks, "", how), host=2)
     await system.stop(ref)
     other = await system.spawn(props(actors.FaultyHooks, "", ""), host=2)
-    assert (await other.ask(actors.Look())).text == "runs"
+    assert (await other.ask(actors.Query())).text == "runs"
 
 
 async def test_a_reply_that_exits_on_its_way_is_an_error_for_its_asker(system: System) -> None:
     faulty = await system.spawn(actors.Faulty, host=2)
     with pytest.raises(InvalidMessage, match="SystemExit"):
-        await faulty.ask(actors.LookWithContext())
-    assert (await faulty.ask(actors.Look())).count == 2
+        await faulty.ask(actors.QueryWithContext())
+    assert (await faulty.ask(actors.Query())).count == 2
 
 
 @pytest.mark.parametrize("how", ["cancelled", "cancels_itself", "own", "deep_group"])
@@ -104,8 +104,8 @@ async def test_a_tell_whose_handler_raises_is_a_dead_letter(system: System, how:
     await system.on_dead_letter(letters.append)
     faulty = await system.spawn(actors.Faulty, host=2)
     before = (await system.dead_letters()).get("handler_failed", 0)
-    faulty.tell(actors.Told(how=how))
-    assert (await faulty.ask(actors.Look())).count == 1, "it has been started again"
+    faulty.tell(actors.Note(how=how))
+    assert (await faulty.ask(actors.Query())).count == 1, "it has been started again"
     assert (await system.dead_letters())["handler_failed"] == before + 1
 
 
@@ -113,9 +113,9 @@ async def test_a_refused_ask_in_a_task_group_is_forwarded(system: System) -> Non
     refuser = await system.spawn(actors.Refuser, host=1)
     nester = await system.spawn(props(actors.Nester, refuser), host=2)
     with pytest.raises(UsageError, match="not today") as caught:
-        await nester.ask(actors.LookInThread())
+        await nester.ask(actors.QueryInThread())
     assert caught.value.details["field"] == "nested"
-    assert (await nester.ask(actors.Look())).count == 2, "it has not been started again"
+    assert (await nester.ask(actors.Query())).count == 2, "it has not been started again"
 
 
 CLEAN = "none 28 False"
@@ -142,16 +142,16 @@ async def test_nothing_that_a_handler_leaves_reaches_another_message(
     leaver = await system.spawn(actors.Leaver, host=2)
     others = [await system.spawn(actors.Leaver, host=2) for _ in range(3)]
     asked = [leaver.ask(actors.Try(how=how))]
-    asked += [ref.ask(actors.Look()) for ref in (leaver, *others)]
+    asked += [ref.ask(actors.Query()) for ref in (leaver, *others)]
     left, *seen = [(await ask).text for ask in asked]
     assert left == LEFT[how]
     assert seen == [f"{CLEAN} own 0"] * 4
-    assert (await leaver.ask(actors.LookInThread())).text == CLEAN
+    assert (await leaver.ask(actors.QueryInThread())).text == CLEAN
 
 
 async def test_what_is_set_after_an_await_stays_until_the_handler_ends(system: System) -> None:
     leaver = await system.spawn(actors.Leaver, host=2)
-    asked: list[Any] = [leaver.ask(actors.LookWithContext()), leaver.ask(actors.Look())]
+    asked: list[Any] = [leaver.ask(actors.QueryWithContext()), leaver.ask(actors.Query())]
     assert [(await ask).text for ask in asked] == [LEFT["variable"], f"{CLEAN} own 0"]
 
 
@@ -160,7 +160,7 @@ async def test_nothing_stays_in_a_thread(system: System, how: str) -> None:
     leaver = await system.spawn(actors.Leaver, host=2)
     assert (await leaver.ask(actors.TryInThread(how=how))).text == LEFT[how][: -len(" own 0")]
     for _ in range(8):
-        assert (await leaver.ask(actors.LookInThread())).text == CLEAN
+        assert (await leaver.ask(actors.QueryInThread())).text == CLEAN
 
 
 async def test_hooks_and_constructors_have_contexts_of_their_own(system: System) -> None:

@@ -140,7 +140,7 @@ def test_a_run_goes_on_after_an_exit_in_an_actor(how: str) -> None:
         faulty = await system.spawn(actors.Faulty, host=1)
         other = await system.spawn(actors.Faulty, host=1)
         await asyncio.wait((asyncio.ensure_future(faulty.ask(actors.Try(how=how))),))
-        return (await other.ask(actors.Look())).count
+        return (await other.ask(actors.Query())).count
 
     assert callboard.run(main, engine="inline", hosts=1, standbys=0) == 1
 
