@@ -28,6 +28,7 @@ from callboard.messages.jobs.updates import ExecutionPhase, ExecutionState, Exec
 from callboard.messages.storage.blobs import BlobStore
 from callboard.messages.storage.errors import ResultLost
 
+from ..kernel.failures import deciding_error
 from .collector import Collector
 from .handle import ExecutionHandle
 from .history.fold import ExecutionHistory
@@ -79,6 +80,7 @@ class Execution(Generic[ResultT]):
         self._task: asyncio.Task[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._stopped_by: CallboardError | None = None
+        self._is_let_go = False
         """The error of a stop from outside: cancellation, deadline, or journal."""
 
     @classmethod
@@ -143,9 +145,13 @@ class Execution(Generic[ResultT]):
             await self._journal_step(ExecutionStatus.COMPLETED, StateTransitionTrigger.SUCCEEDED)
             self.is_journalled = self._recorder is not None
             self._end(result)
-        except asyncio.CancelledError:
-            await self._fail_durably(self._stopped_by or self._cancelled())
-        except Exception as error:  # noqa: BLE001 - the parts of a job may raise anything
+        except BaseException as raised:
+            error = deciding_error(raised)
+            if isinstance(error, asyncio.CancelledError) and self._is_cancelled(error):
+                await self._fail_durably(self._stopped_by or self._cancelled())
+                return
+            if self._host.ends_task(error):
+                raise
             failed = part_failed(self._job.name, self.record.phase, error)
             await self._fail_durably(self._stopped_by or failed)
 
@@ -312,7 +318,12 @@ class Execution(Generic[ResultT]):
     def let_go(self) -> None:
         """Stop the execution here without ending it, so that it can be resumed."""
         if self._task is not None:
+            self._is_let_go = True
             self._task.cancel()
+
+    def _is_cancelled(self, error: BaseException) -> bool:
+        """Whether its task was cancelled; a part may also raise `CancelledError` by itself."""
+        return self._stopped_by is not None or self._is_let_go or self._host.ends_task(error)
 
     def _cancelled(self) -> Cancelled:
         return Cancelled(f"execution {self.record.id} of job {self._job.name!r} was cancelled.")

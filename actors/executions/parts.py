@@ -1,6 +1,5 @@
 """Runs the checks of a job, and turns exceptions of its parts into errors for the caller."""
 
-import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, Final, assert_never
 
@@ -13,6 +12,7 @@ from callboard.messages.core.errors import (
 )
 from callboard.messages.jobs.updates import ExecutionPhase
 
+from ..kernel.failures import describe_exception
 from ..scheduler.effects import ExecutionDone
 
 __all__ = ["check_all", "part_failed", "sub_task_failed"]
@@ -43,12 +43,14 @@ def check_all(
     raise rejected(f"The {what} has problems: {listed}", problems=problems) from first
 
 
-def part_failed(job: str, phase: ExecutionPhase, error: Exception) -> CallboardError:
+def part_failed(job: str, phase: ExecutionPhase, error: BaseException) -> CallboardError:
     """The caller's error for an exception of the part of a phase."""
     if isinstance(error, CallboardError):
         return error
-    message = f"Job {job!r} failed while {phase}: {type(error).__qualname__}: {error}."
-    lines = "".join(traceback.format_exception(error))[-TRACEBACK_CHARS_MAX:]
+    described = describe_exception(error)
+    text = f"{type(error).__qualname__}: {described['remote_text']}"
+    message = f"Job {job!r} failed while {phase}: {text}."
+    lines = described["remote_traceback"][-TRACEBACK_CHARS_MAX:]
     details = {"phase": str(phase), "remote_traceback": lines}
     failed: CallboardError
     match phase:

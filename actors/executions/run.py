@@ -30,6 +30,7 @@ from callboard.messages.core.errors import (
 from callboard.messages.jobs.execution import Decision, ExecutionStatus
 from callboard.messages.jobs.plan import SubTask
 
+from ..kernel.interrupts import is_interrupt
 from ..scheduler.core import SchedulerCore
 from ..scheduler.effects import (
     CancelAttempt,
@@ -204,7 +205,9 @@ class PlanRun:
         try:
             self._turn_unless_broken()
             self._commit()
-        except Exception as error:  # noqa: BLE001 - a part of the job may raise anything
+        except BaseException as error:
+            if is_interrupt(error):
+                raise
             self.break_off(error)
 
     @property
@@ -335,7 +338,9 @@ class PlanRun:
         try:
             if held:
                 self._collector.take(held, self.core)
-        except Exception as error:  # noqa: BLE001 - a part of the job may raise anything
+        except BaseException as error:
+            if is_interrupt(error):
+                raise
             self.break_off(error)
             return
         self._end_when_durable()
@@ -393,6 +398,10 @@ class PlanRun:
         """Stop all attempts, and end the run with an error."""
         if self.ended.done():
             return
+        if isinstance(error, StopIteration):  # A future cannot hold one.
+            stopped = RuntimeError("a part of the job raised StopIteration")
+            stopped.__cause__ = error
+            error = stopped
         self.ended.set_exception(error)
         self.core.cancel_all(self._host.now())
         for effect in self.core.take_effects():

@@ -14,6 +14,7 @@ from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import CallboardError
 
 from .asks import Ask
+from .interrupts import is_interrupt
 
 __all__ = ["DeadLetters"]
 
@@ -77,7 +78,9 @@ class DeadLetters:
         for subscriber in tuple(self._subscribers):
             try:
                 subscriber(letter)
-            except Exception:
+            except BaseException as broken:
+                if is_interrupt(broken):
+                    raise
                 LOGGER.exception("a subscriber of dead letters failed and is removed")
                 self._remove(subscriber)
 

@@ -3,17 +3,19 @@
 Cells with messages wait in one ready queue. A worker is an asyncio task that takes cells
 from it and runs their handlers inside itself: a message whose handler never waits costs no
 task of its own. When a handler waits, its worker waits with it, and another worker serves
-the queue; so there are about as many workers as waiting handlers.
+the queue; so there are about as many workers as waiting handlers. A worker ends when a handler
+has left something behind in its context or its task; see `isolation`.
 
-Invariant: whenever the ready queue is not empty, a wake-up is scheduled (`_wake_scheduled`)
-or a worker runs. The wake-up is one loop callback per loop iteration, not per message.
+Invariant: whenever the ready queue is not empty, a wake-up is scheduled (`_wake_scheduled`),
+or a worker runs or gives the loop its turn. The wake-up is one loop callback per loop iteration,
+not per message.
 """
 
 import asyncio
 import concurrent.futures
 import contextlib
-import contextvars
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final
 
 from callboard.messages.core.contract import Contract
@@ -25,12 +27,16 @@ from .cell import Cell, Lifecycle
 from .context import Context
 from .dead_letters import DeadLetters
 from .failures import (
+    cancelled_error,
+    deciding_error,
+    failure_of,
     forwarded_error,
-    handler_failed_error,
     missing_handler_error,
     wrong_reply_error,
 )
 from .inspection.meters import Activity
+from .interrupts import is_interrupt
+from .isolation import FRESH_VARIABLES, WorkerTask, fresh_context, holders_of
 from .lifecycle.mailbox_policy import apply_restart_policy
 from .ports import DispatcherHost
 from .redelivery import Redelivery
@@ -56,9 +62,8 @@ class Dispatcher:
         self.dead_letters: Final = dead_letters
         self.loop: Final = asyncio.get_running_loop()
         self.ready: deque[Cell] = deque()
-        self.running: Worker | None = None
-        """The worker whose turn it is."""
-        self.workers: set[Worker] = set()
+        self.workers: dict[Worker, None] = {}
+        """Workers that have not ended, oldest first."""
         self.handled = 0
         """Messages handled since the start."""
         self.activity: Activity | None = None
@@ -67,7 +72,11 @@ class Dispatcher:
         self.redelivery: Final = Redelivery(host.name)
         self._idle: list[Worker] = []
         self._wake_scheduled = False
+        self.resting = 0
+        """How many workers give the loop its turn, and go on after it."""
         self._threads: concurrent.futures.ThreadPoolExecutor | None = None
+        # A loop that keeps the tasks that `create_task` makes, as the simulator's, keeps these too.
+        self._keep_task: Callable[[WorkerTask], None] | None = getattr(self.loop, "keep_task", None)
 
     def enqueue(self, cell: Cell) -> None:
         """Put a cell into the ready queue; the caller sets `cell.queued`."""
@@ -91,24 +100,31 @@ class Dispatcher:
         self._wake_worker()
 
     def _wake_worker(self) -> None:
-        if not self.ready:
-            return
+        if not self.ready or self.resting:
+            return  # One more worker each time would make the loop wait longer each time.
         if self._idle:
             self._idle.pop().wake()
         else:
             worker = Worker(self)
-            self.workers.add(worker)
-            # An empty context: the context variables of a handler must not depend on the
-            # sender of the first message.
-            worker.task = self.loop.create_task(worker.run(), context=contextvars.Context())
+            self.workers[worker] = None
+            worker.task = task = WorkerTask(worker.run(), self.loop, worker.context)
+            if self._keep_task is not None:
+                self._keep_task(task)
 
     def park(self, worker: "Worker") -> bool:
         """Keep an idle worker for later; False when it is to end."""
         if len(self._idle) >= WORKERS_IDLE_MAX:
-            self.workers.discard(worker)
             return False
         self._idle.append(worker)
         return True
+
+    def left(self, worker: "Worker") -> None:
+        """A worker has ended: forget it, and let another one go on."""
+        is_open = self.workers.pop(worker, worker) is None
+        if worker in self._idle:  # Its task was cancelled while it waited.
+            self._idle.remove(worker)
+        if is_open and self.ready:
+            self.wake_soon()
 
     def run_in_thread(self, function: Any, *arguments: Any) -> "asyncio.Future[Any]":
         """Run a synchronous handler in a thread of this host's pool."""
@@ -117,7 +133,9 @@ class Dispatcher:
                 THREADS_MAX, thread_name_prefix="callboard-handler"
             )
         running: asyncio.Future[Any] = asyncio.ensure_future(
-            self.loop.run_in_executor(self._threads, _run_in_thread, function, *arguments),
+            self.loop.run_in_executor(
+                self._threads, fresh_context().run, _run_in_thread, function, *arguments
+            ),
             loop=self.loop,
         )
         return running
@@ -140,13 +158,23 @@ class Dispatcher:
 class Worker:
     """One task that runs handlers, one at a time."""
 
-    __slots__ = ("_cancelling", "_dispatcher", "_wake", "cell", "item", "task")
+    __slots__ = (
+        "_cancelling",
+        "_dispatcher",
+        "_wake",
+        "cell",
+        "context",
+        "item",
+        "task",
+    )
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
         self._wake: asyncio.Future[None] | None = None
-        self._cancelling: Ask | None = None
-        self.task: asyncio.Task[None] | None = None
+        self._cancelling: Any = None
+        """The message whose handler the kernel has cancelled."""
+        self.context: Final = fresh_context()
+        self.task: WorkerTask | None = None
         self.cell: Cell | None = None
         self.item: Any = None
         """The message, or the `Ask`, that it handles now."""
@@ -173,7 +201,22 @@ class Worker:
             self.task.cancel()
 
     async def run(self) -> None:
-        """Serve the queue until enough other workers are idle."""
+        """Serve the queue until enough other workers are idle, or a handler has left something."""
+        try:
+            await self._serve_queue()
+        except GeneratorExit:
+            if not self._is_current():
+                raise
+        finally:
+            self._dispatcher.left(self)
+            if self.task is not None:
+                self.task.changed = None
+
+    def _is_current(self) -> bool:
+        """Whether its task runs now: otherwise the process ends before the coroutine does."""
+        return asyncio.current_task(self._dispatcher.loop) is self.task
+
+    async def _serve_queue(self) -> None:
         dispatcher = self._dispatcher
         ready, loop = dispatcher.ready, dispatcher.loop
         slice_ends_s = loop.time() + SLICE_S
@@ -196,22 +239,34 @@ class Worker:
             if ready:
                 dispatcher.wake_soon()
             try:
-                await self._serve(cell)
+                is_as_new = await self._serve(cell)
             finally:
                 self.item = None
-                is_mine = self.cell is cell
-                if is_mine:
+                if self.cell is cell:
                     cell.free += 1
-            if is_mine:
-                cell.end_turn()
+                    if self in dispatcher.workers:
+                        cell.end_turn()
+            if not is_as_new:
+                return
             if loop.time() > slice_ends_s:
-                dispatcher.wake_soon()
-                await asyncio.sleep(0)
+                dispatcher.resting += 1
+                try:
+                    await asyncio.sleep(0)
+                finally:
+                    dispatcher.resting -= 1
                 slice_ends_s = loop.time() + SLICE_S
 
     # One loop on purpose: one more coroutine per message costs a sixth of a local tell.
-    async def _serve(self, cell: Cell) -> None:  # noqa: C901, PLR0912, PLR0915 - as above
-        """One turn of a cell: up to a batch of its messages."""
+    async def _serve(self, cell: Cell) -> bool:  # noqa: C901, PLR0912, PLR0915 - as above
+        """One turn of a cell: up to a batch of its messages.
+
+        Returns whether the worker is as new, so that it may handle more.
+        """
+        context, task = self.context, self.task
+        assert task is not None
+        task.changed = None
+        holders = holders_of(task)
+        is_as_new = True
         actor = cell.actor
         behaviour = cell.behaviour
         handlers = behaviour.handlers
@@ -263,13 +318,14 @@ class Worker:
                         await self._call(row, actor, item, None)
                 except BaseException as error:  # noqa: BLE001 - `_handle_failure` sorts it
                     self._handle_failure(cell, actor, item, error)
-            if self._cancelling is not None:
-                # The handler swallowed its cancellation, which must not reach the worker.
-                self._uncancel()
+            if holders_of(task) != holders or len(context) != FRESH_VARIABLES:
+                is_as_new = False
+                break
         self.item = None
         dispatcher.handled += BATCH_MESSAGES - left
         if dispatcher.activity is not None:
             dispatcher.activity.add(cell.id, BATCH_MESSAGES - left)
+        return is_as_new
 
     async def _call(
         self, row: Handler, actor: Actor | None, message: Contract, ask: Ask | None
@@ -296,6 +352,7 @@ class Worker:
                 stop = error
                 continue
             if stop is not None:
+                self._cancelling = message  # Still the kernel's cancellation.
                 raise stop
             return result
 
@@ -308,29 +365,18 @@ class Worker:
         self, cell: Cell, actor: Actor | None, item: Any, error: BaseException
     ) -> None:
         """Handle an exception of a handler: for the asker, the actor, and this worker."""
-        if isinstance(error, asyncio.CancelledError):
-            is_ours = self._cancelling is not None
-            if is_ours:
-                self._uncancel()
-            elif self._dispatcher.loop.is_closed() or self not in self._dispatcher.workers:
-                raise error
-            if type(item) is Ask and not item.done:
-                item.fail(
-                    item.stopped_by
-                    or handler_failed_error(cell, item.message, error, cancelled=True)
-                )
-            return
-        if isinstance(error, KeyboardInterrupt | GeneratorExit):
+        error = deciding_error(error)
+        if self._ends_with(error):
             raise error
+        if isinstance(error, asyncio.CancelledError) and self._cancelling is not None:
+            if type(item) is Ask and not item.done:
+                item.fail(item.stopped_by or cancelled_error(cell, item.message))
+            return
         if isinstance(error, Stashed):
             self._dispatcher.stashes.put(cell, item)
             return
         message = item.message if type(item) is Ask else item
-        failure = (
-            error
-            if isinstance(error, CallboardError)
-            else handler_failed_error(cell, message, error, cancelled=False)
-        )
+        failure = failure_of(cell, message, error)
         restarts = failure is not error and cell.behaviour.restarts_on_error
         retried = None
         if restarts and cell.behaviour.attempts_max > 1 and cell.lifecycle < Lifecycle.STOPPING:
@@ -351,6 +397,17 @@ class Worker:
                 cell.schedule()
             if is_newest:
                 self._dispatcher.host.termination.actor_failed(cell, failure)
+
+    def _ends_with(self, error: BaseException) -> bool:
+        """Whether an error ends the worker: Ctrl-C, or its host or process ends."""
+        if isinstance(error, GeneratorExit):
+            # As the exception of a future it closes the coroutines here: none may wait again.
+            assert self.task is not None
+            self.task.changed = self.task
+            return not self._is_current()
+        if isinstance(error, asyncio.CancelledError):
+            return self._dispatcher.loop.is_closed() or self not in self._dispatcher.workers
+        return is_interrupt(error)
 
     def _redeliver(self, cell: Cell, item: Any, failure: CallboardError) -> Any:
         """The message that the next incarnation handles first; None when it is not retried."""

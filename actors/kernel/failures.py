@@ -2,11 +2,17 @@
 
 Nothing here pickles the exception that a handler raised. An exception that cannot be
 rendered as text is named by its type alone.
+
+One rule says what an exception means, wherever the code of a user raised it. An exception group
+means what `deciding_error` picks from it. A `CallboardError` was raised on purpose, and goes to the
+asker as it is. Everything else is a failure, also `SystemExit`, and a `CancelledError` that nobody
+asked for.
 """
 
 import asyncio
 import traceback
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 from callboard.messages.control.lifecycle import Exit
 from callboard.messages.core.contract import Contract
@@ -23,37 +29,96 @@ from callboard.messages.core.errors import (
 
 from .actor import Handler
 from .cell_port import CellPort
+from .interrupts import is_interrupt
+from .stash import Stashed
 
 __all__ = [
+    "cancelled_error",
+    "deciding_error",
     "describe_exception",
+    "failure_of",
     "forwarded_error",
     "handler_failed_error",
-    "is_being_cancelled",
     "linked_exit_error",
     "missing_handler_error",
     "start_failed_error",
+    "text_of",
     "wrong_reply_error",
 ]
 
+ValueT = TypeVar("ValueT")
 TRACEBACK_CHARS_MAX: Final = 16_000
 
 
+def deciding_error(error: BaseException) -> BaseException:
+    """The error that decides what an exception means: itself, or one of a group's leaves.
+
+    It is the first leaf that is a failure; without one, the first `CallboardError`. So a group
+    with one leaf means what the leaf means, and a refused ask in a `TaskGroup` means what it means
+    in a `gather`.
+    """
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    leaves = _leaves(error)
+    return min(leaves, key=_rank) if leaves else error  # `min` takes the first of equals.
+
+
+def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:
+    """The exceptions in a group and in the groups within it, in their order; without recursion."""
+    leaves: list[BaseException] = []
+    waiting: list[BaseException] = [group]
+    while waiting:
+        error = waiting.pop()
+        if isinstance(error, BaseExceptionGroup):
+            waiting.extend(reversed(error.exceptions))
+        else:
+            leaves.append(error)
+    return leaves
+
+
+def _rank(error: BaseException) -> int:
+    if is_interrupt(error):
+        return 0
+    # The last two end a task because of something else, which another leaf may name.
+    last: tuple[type[BaseException], ...] = (CallboardError, asyncio.CancelledError, Stashed)
+    return next((rank for rank, kind in enumerate(last, 2) if isinstance(error, kind)), 1)
+
+
 def describe_exception(error: BaseException) -> dict[str, str]:
-    """Type, text and traceback of an exception, whatever its own methods do."""
-    cls = type(error)
-    try:
-        text = str(error)
-    except Exception as broken:  # noqa: BLE001 - a user's __str__ may do anything
+    """Type, text and traceback of an exception, whatever its own methods do.
+
+    For a group, type and text are those of its `deciding_error`.
+    """
+    leaf = deciding_error(error)
+    cls = type(leaf)
+    text, broken = _attempt(lambda: str.__str__(str(leaf)))
+    if text is None:
         text = f"(its text cannot be rendered: {type(broken).__name__})"
-    try:
-        trace = "".join(traceback.format_exception(error))
-    except Exception:  # noqa: BLE001 - as above
+    trace, _ = _attempt(lambda: "".join(traceback.format_exception(error)))
+    if trace is None:
         trace = "".join(traceback.format_tb(error.__traceback__))
+    name, _ = _attempt(lambda: f"{cls.__module__}.{cls.__qualname__}")
     return {
-        "remote_type": f"{cls.__module__}.{cls.__qualname__}",
+        "remote_type": _printable(name or type.__repr__(cls)),
         "remote_text": _printable(text[:TRACEBACK_CHARS_MAX]),
         "remote_traceback": _printable(_shortened(trace)),
     }
+
+
+def text_of(error: BaseException) -> str:
+    """The `repr` of an exception, or its type if there is none."""
+    text, _ = _attempt(lambda: str.__str__(repr(error)))
+    return type.__repr__(type(error)) if text is None else _printable(text)
+
+
+def _attempt(call: Callable[[], ValueT]) -> tuple[ValueT | None, BaseException | None]:
+    """Call the code of a user; its result, or what it raises instead."""
+    try:
+        return call(), None
+    except BaseException as broken:
+        if is_interrupt(broken):
+            raise
+        return None, broken
 
 
 def _shortened(trace: str) -> str:
@@ -69,19 +134,37 @@ def _printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def handler_failed_error(
-    cell: CellPort, message: Contract, error: BaseException, *, cancelled: bool
-) -> CallboardError:
-    """The error for an asker whose handler raised, or was cancelled with its actor."""
-    where = f"{cell.path} while it handled a {type(message).contract_name}"
-    if cancelled:
-        return Cancelled(f"{where} was cancelled.", advice="Ask again if you still need it.")
+def failure_of(cell: CellPort, message: Contract, error: BaseException) -> CallboardError:
+    """The error for the asker of a handler that has raised `error`, a `deciding_error`.
+
+    It is `error` itself if that is a `CallboardError` that can be read.
+    """
+    if isinstance(error, CallboardError):
+        _, broken = _attempt(lambda: (str(error), error.to_data()))
+        if broken is None:
+            return error
+    return handler_failed_error(cell, message, error)
+
+
+def cancelled_error(cell: CellPort, message: Contract) -> CallboardError:
+    """The error for an asker whose handler was cancelled with its actor."""
+    return Cancelled(
+        f"{_place(cell, message)} was cancelled.", advice="Ask again if you still need it."
+    )
+
+
+def handler_failed_error(cell: CellPort, message: Contract, error: BaseException) -> HandlerFailed:
+    """The error for an asker whose handler has failed."""
     described = describe_exception(error)
     return HandlerFailed(
-        f"{where} raised {described['remote_type']}: {described['remote_text']}",
+        f"{_place(cell, message)} raised {described['remote_type']}: {described['remote_text']}",
         advice="Its traceback is in remote_traceback.",
         **described,
     )
+
+
+def _place(cell: CellPort, message: Contract) -> str:
+    return f"{cell.path} while it handled a {type(message).contract_name}"
 
 
 def forwarded_error(error: CallboardError) -> CallboardError:
@@ -139,10 +222,3 @@ def linked_exit_error(cell: CellPort, reason: Exit) -> ActorStartFailed:
         may_have_run=False,
         reason=reason.to_data(),
     )
-
-
-def is_being_cancelled(error: BaseException) -> bool:
-    """Whether the task is really being cancelled; a hook may also raise `CancelledError` itself."""
-    task = asyncio.current_task()
-    is_cancelled = isinstance(error, asyncio.CancelledError)
-    return is_cancelled and task is not None and task.cancelling() > 0

@@ -151,6 +151,9 @@ class TerminationPort(Protocol[CellT_contra]):
     def start_hooks(self) -> dict[int, "asyncio.Task[None]"]:
         """The running start hooks, by cell."""
 
+    def ends_start(self, cell: CellT_contra, error: BaseException) -> bool:
+        """Whether an error in a start hook only says that the kernel has ended the hook."""
+
     def stop(
         self,
         cell: CellT_contra,
@@ -271,6 +274,9 @@ class CellHost(Protocol[CellT]):
 
     def start_task(self, coroutine: Coroutine[Any, Any, ReplyT]) -> "asyncio.Task[ReplyT]":
         """Like `run_task`; returns the task, so that the caller can cancel it."""
+
+    def ends_task(self, error: BaseException) -> bool:
+        """Whether an error in such a task is no failure of it: it ends from outside."""
 
 
 class CellDispatcher(Protocol[CellT]):

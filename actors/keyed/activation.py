@@ -13,7 +13,6 @@ from callboard.messages.storage.keyed_stores import KeyedStore
 from ..kernel.actor import Behaviour
 from ..kernel.cell import Cell, Lifecycle, Recipe
 from ..kernel.context import Context
-from ..kernel.failures import is_being_cancelled
 from ..kernel.ports import CellDispatcher
 from .actor import KeyedActor
 from .states import States
@@ -179,10 +178,8 @@ class Activation(Cell):
         try:
             await self.region.states.restore(self)
             await super().run_started(ctx)
-        except (KeyboardInterrupt, GeneratorExit):
-            raise
         except BaseException as error:
-            if not is_being_cancelled(error):
+            if not self.host.termination.ends_start(self, error):
                 self.region.did_not_start(self, error)
             raise
 

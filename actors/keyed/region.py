@@ -28,7 +28,7 @@ from ..kernel.actor import Actor, Behaviour, Overflow, behaviour_of
 from ..kernel.asks import Ask
 from ..kernel.cell import Cell, Lifecycle, Recipe, message_of
 from ..kernel.directory.routing import key_text
-from ..kernel.failures import start_failed_error
+from ..kernel.failures import start_failed_error, text_of
 from ..kernel.flow_key import FlowKey
 from ..kernel.lifecycle.mailbox_policy import apply_restart_policy
 from ..kernel.ports import CellDispatcher, CellHost
@@ -424,9 +424,13 @@ class KeyRegion(Cell):
             LOGGER.error("%s is renewed: the store has a newer state: %s", cell.path, error)  # noqa: TRY400 - no traceback
             cell.failure = error
             finish = core.save_conflicted
-        except CallboardError as error:
+        except BaseException as error:
+            if self.host.ends_task(error):
+                raise
             LOGGER.warning(
-                "%s could not save its state, stays active and tries again: %s", cell.path, error
+                "%s could not save its state, stays active and tries again: %s",
+                cell.path,
+                error if isinstance(error, CallboardError) else text_of(error),
             )
             finish = core.save_failed
         cell.saving = False

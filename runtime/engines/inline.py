@@ -5,7 +5,7 @@ frames are encoded, numbered and checked as between processes.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from callboard.actors.kernel.host.host import Host
@@ -18,6 +18,7 @@ from callboard.messages.ports import FrameCarrier, HostProcess, LargeValueStore,
 
 from ..hosting.settings import Settings
 from ..hosting.wiring import make_host
+from .shared_loop import guard
 
 __all__ = ["InlineEngine"]
 
@@ -172,9 +173,11 @@ class InlineEngine:
         self.control: Host | None = None
         self._large_values = InlineLargeValues()
         self._processes: dict[InlineProcess, None] = {}
+        self._unguard: Callable[[], None] | None = None
 
     async def start(self) -> None:
-        """Does nothing: there is no cluster."""
+        """Guard the event loop, which is the driver's; there is no cluster."""
+        self._unguard = guard(asyncio.get_running_loop())
 
     async def start_process(self, number: int, order: ProcessOrder | None = None) -> HostProcess:
         """Make one more `InlineProcess`; all share the resources of this process."""
@@ -202,3 +205,6 @@ class InlineEngine:
         """End all hosts."""
         for process in list(self._processes):
             await process.end(SHUT_DOWN)
+        unguard, self._unguard = self._unguard, None
+        if unguard is not None:
+            unguard()

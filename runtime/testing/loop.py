@@ -222,7 +222,7 @@ class SimulatedLoop(_EventLoop):
             try:
                 result = call()
             except BaseException as error:
-                if isinstance(error, KeyboardInterrupt | SystemExit):
+                if isinstance(error, KeyboardInterrupt):
                     raise
                 if not future.done():
                     future.set_exception(error)
@@ -256,13 +256,17 @@ class SimulatedLoop(_EventLoop):
         """A task of this loop."""
         named = None if name is None else str(name)
         task: asyncio.Task[ResultT] = asyncio.Task(coro, loop=self, name=named, context=context)
+        self.keep_task(task)
+        return task
+
+    def keep_task(self, task: "asyncio.Task[Any]") -> None:
+        """Keep a task of this loop until it is done; a dispatcher makes those of its workers."""
         # A process that dies leaves pending tasks, which is no defect.
         task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - no other way
         self._tasks.append(task)
         if len(self._tasks) >= self._tasks_kept:
             self._tasks = self.tasks
             self._tasks_kept = TASKS_KEPT + 2 * len(self._tasks)
-        return task
 
     @property
     def tasks(self) -> "list[asyncio.Task[Any]]":
@@ -311,7 +315,12 @@ class SimulatedLoop(_EventLoop):
         self.die()
 
     def note_failure(self, step: Step, error: BaseException) -> None:
-        """Note that a callback has raised: none does in a correct run."""
+        """Note that a callback has raised: none does in a correct run.
+
+        A process goes on after `SystemExit` in user code, as a host does; its task has the error.
+        """
+        if isinstance(error, SystemExit):
+            return
         self.errors.append(f"a callback of {self.name} raised {error!r} ({step!r})")
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:

@@ -172,7 +172,7 @@ class World:
             if not step._cancelled:  # noqa: SLF001 - a step of ours
                 try:
                     step._context.run(step._callback, *step._args)  # noqa: SLF001 - as above
-                except (KeyboardInterrupt, SystemExit):
+                except KeyboardInterrupt:
                     raise
                 except BaseException as error:  # noqa: BLE001 - as asyncio does it
                     loop.note_failure(step, error)

@@ -21,7 +21,9 @@ from callboard.messages.storage.errors import CommitUnknown, StoreUnavailable
 from callboard.messages.storage.events import RecordedEvent
 from callboard.messages.storage.stores import ReadModelStore
 
+from ...kernel.failures import text_of
 from ...kernel.inspection.metric_sources import Name, Reading
+from ...kernel.interrupts import is_interrupt
 from ...kernel.threads import ThreadRunner
 from ..codec import Event, EventCodec
 from ..errors import GroupTaken
@@ -235,12 +237,11 @@ class ConsumerGroup:
         async def work(number: int) -> None:
             with self.consumer(f"{self.name}-{number}") as consumer:
                 async for delivery in consumer:
-                    try:
-                        await handle(delivery.event)
-                    except Exception as error:  # noqa: BLE001 - a handler may raise anything
-                        delivery.nack(repr(error))
-                    else:
+                    error = await self._attempt(handle, delivery.event)
+                    if error is None:
                         delivery.ack()
+                    else:
+                        delivery.nack(text_of(error))
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -249,6 +250,31 @@ class ConsumerGroup:
         except ExceptionGroup as errors:
             # All consumers raise the same error.
             raise errors.exceptions[0] from None
+
+    async def _attempt(self, handle: Handle, event: Event) -> BaseException | None:
+        """Handle one event; returns what `handle` raises.
+
+        A task for each: what a handler does to its context or task must not reach the next event.
+        """
+        failure: BaseException | None = None
+
+        async def attempt() -> None:
+            nonlocal failure
+            try:
+                await handle(event)
+            except BaseException as error:
+                if is_interrupt(error):
+                    raise
+                failure = error
+
+        running = self._loop.create_task(attempt())
+        try:
+            await asyncio.wait((running,))
+        except asyncio.CancelledError:  # Only of this consumer: `wait` raises nothing of the task.
+            running.cancel()
+            await asyncio.wait((running,))
+            raise
+        return failure
 
     def remove_consumer(self, name: str) -> None:
         """Remove a consumer; called by `Consumer.close`."""

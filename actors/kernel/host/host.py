@@ -43,6 +43,8 @@ from ..directory.subscriptions import Subscriptions
 from ..dispatcher import Dispatcher
 from ..inspection.meters import Meters, Vitals, no_vitals
 from ..inspection.metric_sources import Instruments
+from ..interrupts import is_interrupt
+from ..isolation import fresh_context
 from ..lifecycle.cleanup import Cleanup
 from ..lifecycle.spawner import Spawner
 from ..lifecycle.termination import Termination
@@ -138,6 +140,7 @@ class Host:
         )
         self.run_control(Recipe(ControlActor, (self,), None, "control-actor"))
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._is_closed = False
         self._early: deque[bytes] = deque(maxlen=EARLY_FRAMES_MAX)
         self._forgotten: deque[int] = deque()
         self._correlation = 0
@@ -471,7 +474,7 @@ class Host:
 
     def start_task(self, coroutine: Coroutine[Any, Any, ReplyT]) -> "asyncio.Task[ReplyT]":
         """Like `run_task`; returns the task, so that the caller can cancel it."""
-        task = self.loop.create_task(coroutine)
+        task = self.loop.create_task(coroutine, context=fresh_context())
         self._tasks.add(task)
         task.add_done_callback(self._task_done)
         return task
@@ -481,8 +484,20 @@ class Host:
         if not task.cancelled() and task.exception() is not None:
             LOGGER.error("a task of host %s failed", self.name, exc_info=task.exception())
 
+    def ends_task(self, error: BaseException) -> bool:
+        """Whether an error in such a task is no failure of it: it ends from outside.
+
+        That is Ctrl-C, the end of this host, or that of the process before the coroutine.
+        """
+        if isinstance(error, asyncio.CancelledError):
+            return self._is_closed
+        if isinstance(error, GeneratorExit):
+            return asyncio.current_task(self.loop) not in self._tasks
+        return is_interrupt(error)
+
     async def close(self) -> None:
         """Close at once, without stopping actors in order. Open asks fail."""
+        self._is_closed = True
         self.cleanup.close()
         self._extensions.close()
         error = HostLost("the system has stopped.", advice="Start it again.", may_have_run=True)

@@ -7,11 +7,16 @@ Invariants: a count never decreases, also when a source is removed; a metric has
 `LABELS_MAX` labels, and all further labels are summed up under `OTHER`.
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
+from ..interrupts import is_interrupt
+from ..isolation import fresh_context
+
 __all__ = ["LABELS_MAX", "OTHER", "Instruments", "Name", "Reading", "Source"]
 
+LOGGER: Final = logging.getLogger("callboard.metrics")
 LABELS_MAX: Final = 100
 """Projections and groups of consumers with labels of their own on one host."""
 OTHER: Final = "other"
@@ -33,6 +38,18 @@ class Reading(NamedTuple):
 
 
 Source = Callable[[], Reading]
+NOTHING: Final = Reading({}, {})
+
+
+def _reading_of(source: Source) -> Reading:
+    """The reading of a source; nothing when it raises, because an actor's end reads it too."""
+    try:
+        return fresh_context().run(source)
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
+        LOGGER.exception("a metric source has failed")
+        return NOTHING
 
 
 class Instruments:
@@ -54,7 +71,7 @@ class Instruments:
 
         def end() -> None:
             if self._sources.pop(number, None) is not None:
-                self._count(self._ended_counts, source().counts)
+                self._count(self._ended_counts, _reading_of(source).counts)
 
         return end
 
@@ -74,7 +91,7 @@ class Instruments:
         gauges: dict[Name, float] = {}
         self._count(counts, self._ended_counts)
         for source in tuple(self._sources.values()):
-            reading = source()
+            reading = _reading_of(source)
             self._count(counts, reading.counts)
             for name, value in reading.gauges.items():
                 bounded = self._bounded_name(name)

@@ -14,7 +14,9 @@ from callboard.messages.core.errors import ActorStartFailed, CallboardError, Nam
 from callboard.messages.ports import SupervisorPort, TimerHandle
 
 from ..cell import Cell, Lifecycle
-from ..failures import is_being_cancelled, linked_exit_error
+from ..failures import linked_exit_error
+from ..interrupts import is_interrupt
+from ..isolation import fresh_context
 from ..ports import CellHost
 
 __all__ = ["CellChildren"]
@@ -139,10 +141,10 @@ class CellChildren:
         if not is_first:
             self._host.meters.restarts += 1
         try:
-            cell.actor = cell.recipe.make()
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # noqa: BLE001 - a constructor may raise anything
+            cell.actor = fresh_context().run(cell.recipe.make)
+        except BaseException as error:
+            if is_interrupt(error):
+                raise
             self._start_failed(cell, incarnation, error, is_first=is_first)
             return
         cell.start(self, incarnation, is_first=is_first)
@@ -156,10 +158,10 @@ class CellChildren:
             cell = cells[child]
             cell.incarnation = incarnation
             try:
-                cell.actor = cell.recipe.make()
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:  # noqa: BLE001 - a constructor may raise anything
+                cell.actor = fresh_context().run(cell.recipe.make)
+            except BaseException as error:
+                if is_interrupt(error):
+                    raise
                 self._start_failed(cell, incarnation, error, is_first=True)
                 continue
             cell.lifecycle = Lifecycle.RUNNING
@@ -177,10 +179,8 @@ class CellChildren:
         assert cell.actor is not None
         try:
             await cell.run_started(self._host.context(cell))
-        except (KeyboardInterrupt, GeneratorExit):
-            raise  # GeneratorExit: the process ends before the coroutine does.
         except BaseException as error:
-            if is_being_cancelled(error):
+            if self._host.termination.ends_start(cell, error):
                 raise
             self._start_failed(cell, incarnation, error, is_first=is_first)
             return
@@ -197,7 +197,7 @@ class CellChildren:
 
     def _forget_hook(self, cell: Cell) -> None:
         hooks = self._host.termination.start_hooks
-        if hooks.get(cell.id) is asyncio.current_task():
+        if hooks.get(cell.id) is asyncio.current_task(self._host.loop):
             del hooks[cell.id]
 
     def mark_running(self, cell: Cell, incarnation: int) -> None:

@@ -34,7 +34,7 @@ from callboard.messages.core.ref import Address
 from ..asks import Ask
 from ..cell import Cell, Lifecycle
 from ..dispatcher import Worker
-from ..failures import describe_exception, is_being_cancelled
+from ..failures import describe_exception
 from ..ports import CellHost
 from .cleanup import Cleanup
 from .mailbox_policy import (
@@ -175,19 +175,20 @@ class Termination:
                 await self._wait_for_handlers(cell)
                 if cell.behaviour.has_stopping_hook and was_running and cell.actor is not None:
                     outcome = await cell.run_stopping(self._host.context(cell), reason)
-        except (KeyboardInterrupt, GeneratorExit):
-            raise  # GeneratorExit: the process ends before the coroutine does.
         except BaseException as error:
+            if self._host.ends_task(error):
+                raise
             if limit.expired():
                 took_s = self._host.now() - began_at_s
                 outcome = _killed(f"{cell.path} did not stop within {took_s:.1f} s.")
                 if self._stops.get(cell.id) is ordered:
                     self._kill(cell)
-            elif is_being_cancelled(error):
-                raise
             else:
-                LOGGER.exception("the stopping hook of %s failed", cell.path)
-                outcome = Exit(ExitReason.FAILED, describe_exception(error))
+                described = describe_exception(error)
+                LOGGER.error(  # noqa: TRY400 - the exception's own methods may raise
+                    "the stopping hook of %s failed\n%s", cell.path, described["remote_traceback"]
+                )
+                outcome = Exit(ExitReason.FAILED, described)
         if self._stops.get(cell.id) is ordered:
             del self._stops[cell.id]
             self._finish(cell, outcome, ordered.callbacks)
@@ -197,6 +198,14 @@ class Termination:
         if hook is not None and self._stops.get(cell.id) is ordered:
             hook.cancel()
             await asyncio.wait((hook,))
+
+    def ends_start(self, cell: Cell, error: BaseException) -> bool:
+        """Whether an error in a start hook only says that the kernel has ended the hook."""
+        if isinstance(error, asyncio.CancelledError):
+            hook = self.start_hooks.get(cell.id)  # Whoever cancels a hook takes it out first.
+            if hook is not asyncio.current_task(self._host.loop):
+                return True
+        return self._host.ends_task(error)
 
     async def stop_children(self, cell: Cell) -> None:
         """Stop the children of a cell in reverse order, each within its own timeout, and wait."""

@@ -19,6 +19,7 @@ from callboard.messages.core.errors import (
     CallboardError,
     HostLost,
     InternalError,
+    InvalidMessage,
     MailboxFull,
     PayloadLost,
     UnknownContract,
@@ -26,7 +27,9 @@ from callboard.messages.core.errors import (
 from callboard.messages.core.frame import Envelope, Frame, Kind
 
 from ..asks import Ask
+from ..failures import text_of
 from ..flow_key import FlowKey, read_flow_key
+from ..interrupts import is_interrupt
 from .core import LinkCore
 from .failures import actor_not_found, decode_error, encode_error, restarting_host_error
 from .outbox import Outbox
@@ -299,6 +302,11 @@ class FrameReceiver:
             self._outbox.reply(correlation, message)
         except CallboardError as error:
             self.fail(correlation, error)
+        except BaseException as error:
+            if is_interrupt(error):
+                raise
+            text = f"a {type(message).__qualname__} cannot be encoded: {text_of(error)}."
+            self.fail(correlation, InvalidMessage(text, advice="Its own code has raised that."))
 
     def fail(self, correlation: int, error: CallboardError) -> None:
         """Send the failure of an ask of the peer.

@@ -3,7 +3,7 @@
 Frames arrive by `deliver`. A driver is not a Ray actor and cannot be called: it keeps one `pull`
 outstanding, which returns its frames. `watch` does not return while the host lives, so its end
 reveals a death. `ping` runs on a thread and loop of its own, so it answers while a handler blocks
-the host's loop.
+the host's loop. A process whose loop has ended does not answer it: it has ended, see `actor_loop`.
 
 The host of a detached system outlives its root. It keeps working, and the next root takes it over
 by `adopt`.
@@ -37,6 +37,7 @@ from ...hosting.wiring import EXTENSIONS, CloudPickler, make_host
 from ...transport.process_watch import Identity, identity_of
 from ...transport.pulls import Pulls
 from ...transport.sockets import SocketAddress, SocketCarrier, SocketServer
+from .actor_loop import take_over
 from .carrier import NOT_CONNECTED, RayCarrier, pack_answer
 from .environment import RAY
 from .large_values import RayLargeValues
@@ -112,6 +113,7 @@ class HostActor:
 
     async def ready(self) -> Identity:
         """The identity of this process, once it has started; the first call."""
+        take_over()
         self._ended = asyncio.get_running_loop().create_future()
         tune_heap()
         tune_gc()

@@ -20,6 +20,7 @@ from ...hosting.memory import tune_gc
 from ...hosting.settings import Settings
 from ...transport.pulls import PullCarrier
 from ...transport.sockets import SocketAddress, SocketCarrier
+from .actor_loop import take_over
 from .carrier import pack_answer
 from .driver_watch import watch_process
 from .engine import RayEngine, end_by_name
@@ -96,6 +97,7 @@ class RootActor:
         root_environment = RayRootEnvironment(settings, system)
         self._root = DetachedRoot(settings, system, RAY, root_environment)
         asyncio.get_running_loop().call_soon(tune_gc)
+        take_over()
 
     def __repr__(self) -> str:
         # The Ray dashboard shows this with the class.

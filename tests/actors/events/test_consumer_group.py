@@ -1,6 +1,7 @@
 """Groups of consumers over logs and read models: at least once, saved, and in one place."""
 
 import asyncio
+import contextvars
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -68,6 +69,31 @@ async def test_each_event_goes_to_one_consumer(log: HardLog, models: ReadModelSt
     await running
     assert seen == Counter(range(1, 201))
     assert models.position("consumers/g") == 200
+
+
+async def test_whatever_a_handler_raises_is_a_failed_attempt_and_nothing_is_left(
+    log: HardLog, models: ReadModelStore
+) -> None:
+    mark = contextvars.ContextVar("mark", default="")
+    errors = (asyncio.CancelledError, SystemExit, KeyboardInterrupt, GeneratorExit, ValueError)
+    seen: list[tuple[str, int]] = []
+
+    async def handle(event: Event) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        seen.append((mark.get(), task.cancelling()))
+        mark.set("left")
+        task.cancel()
+        raise errors[event.position % len(errors)]
+
+    async with group_of(log, models) as group:
+        running = asyncio.create_task(group.run(handle))
+        log.add("a", deposits(CODEC, len(errors)))
+        await until(lambda: group.statistics().parked == len(errors))
+        reasons = {parked.reasons[-1] for parked in await group.parked()}
+    await running
+    assert reasons == {f"attempt 2: {error.__name__}()" for error in errors}
+    assert seen == [("", 0)] * (len(errors) * QUICK.attempts_max)
 
 
 async def test_a_restart_goes_on_where_it_was_and_repeats_nothing_that_was_saved(

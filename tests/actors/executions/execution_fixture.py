@@ -4,8 +4,8 @@ import asyncio
 import itertools
 import random
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from callboard.actors.executions.execution import Execution
 from callboard.actors.executions.handle import ExecutionHandle
@@ -61,6 +61,11 @@ class Stumble(Request[Squared], name="test.stumble"):
     error: str = "ValueError"
 
 
+ERRORS: Final[Mapping[str, type[BaseException]]] = {
+    each.__name__: each for each in (TypeError, ValueError, asyncio.CancelledError)
+}
+
+
 class Nobody(Request[Squared], name="test.nobody"):
     """No agent handles it."""
 
@@ -107,7 +112,7 @@ class Calculator(Agent):
         begun = self.ticks.begun.get(request.label, 0) + 1
         self.ticks.begun[request.label] = begun
         if begun <= request.times:
-            raise (TypeError if request.error == "TypeError" else ValueError)(request.label)
+            raise ERRORS[request.error](request.label)
         return Squared(number=begun, square=begun**2)
 
 

@@ -1,5 +1,6 @@
 """The parts of a job: each is called in its phase, may be replaced, and may refuse."""
 
+import asyncio
 import dataclasses
 from collections.abc import Iterator
 from typing import Any, TypeVar
@@ -130,6 +131,31 @@ async def test_a_part_that_breaks_is_named_with_its_phase(
     with pytest.raises(error, match=rf"failed while {phase}: KeyError") as caught:
         await world.submit(job).result(5)
     assert isinstance(caught.value.__cause__, KeyError)
+
+
+@pytest.mark.parametrize("part", ["enrich", "decompose", "collect", "expand", "deliver"])
+@pytest.mark.parametrize(
+    "error", [asyncio.CancelledError, SystemExit, GeneratorExit, StopIteration, KeyboardInterrupt]
+)
+async def test_a_part_fails_whatever_it_raises(
+    world: World, part: str, error: type[BaseException]
+) -> None:
+    def broken(*given: Any) -> Any:
+        raise error
+
+    job: Job[Square, Any] = dataclasses.replace(Job(), **{part: broken})  # type: ignore[arg-type]
+    handle = world.submit(job)
+    with pytest.raises((ExecutionFailed, OutputError), match="failed while"):
+        await handle.result(5)
+    assert handle.state().status is ExecutionStatus.FAILED
+
+
+async def test_a_refusal_in_a_group_is_the_refusal(world: World) -> None:
+    def empty(merged: object) -> None:
+        raise ExceptionGroup("checks", [ResultRejected("nothing was found.")])
+
+    with pytest.raises(ResultRejected, match="nothing was found"):
+        await world.submit(Job(check=(empty,))).result(5)
 
 
 async def test_a_reducer_that_breaks_ends_the_execution_and_stops_the_rest(world: World) -> None:

@@ -242,6 +242,19 @@ async def test_an_optional_failure_is_bound_as_nothing(world: World) -> None:
     assert await world.submit(job).result(5) == 5
 
 
+async def test_a_cancellation_that_nobody_asked_for_is_a_failure_of_a_sub_task(
+    world: World,
+) -> None:
+    job = plan_of(
+        SubTask("odd", Stumble(label="odd", error="CancelledError", times=1), retry=AT_ONCE),
+        SubTask("bad", Stumble(label="bad", error="CancelledError", times=99), retry=AT_ONCE),
+    )
+    details = await failure_of(world.submit(job))
+    assert details["cause"]["code"] == "handler_failed"
+    assert "CancelledError" in details["cause"]["details"]["remote_type"]
+    assert world.ticks.begun == {"odd": 2, "bad": 3}, "it is retried like any other"
+
+
 async def test_a_kind_without_offers_fails_after_the_grace_and_lists_the_offers(
     world: World,
 ) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from typing import ClassVar
 
 import pytest
 
@@ -93,6 +94,28 @@ async def test_failed_save_of_a_passivating_key_keeps_it_active_and_is_retried(
     assert await add(sim) == 2
     await sim.advance(10.0)
     assert (await active(sim), await kept(sim, "a")) == (0, 2)
+
+
+class Stumbling(Counter):
+    """Raises in its first snapshots; the class variables are one process's."""
+
+    raises: ClassVar[list[type[BaseException]]] = []
+
+    def snapshot(self) -> Count:
+        if Stumbling.raises:
+            raise Stumbling.raises.pop()
+        return super().snapshot()
+
+
+@simulated()
+async def test_a_snapshot_that_raises_anything_is_tried_again(sim: Simulation) -> None:
+    Stumbling.raises = [asyncio.CancelledError, SystemExit, GeneratorExit, ValueError]
+    await sim.system.keyed(Stumbling, store=Disk(), idle_s=1.0)
+    assert await add(sim) == 1
+    await sim.advance(60.0)
+    assert Stumbling.raises == []
+    assert (await Disk.kept.load("Stumbling", "a")).state is not None
+    assert await add(sim) == 2
 
 
 @simulated()

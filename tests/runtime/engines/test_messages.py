@@ -8,7 +8,6 @@ import pytest
 from callboard.messages.core.errors import (
     ActorNotFound,
     ActorStopped,
-    Cancelled,
     HandlerFailed,
     InvalidMessage,
     NoAgentOffers,
@@ -180,13 +179,6 @@ async def test_handler_that_raises_stop_iteration_is_answered(system: System, ac
     ref = await system.spawn(actor, host=2)
     with pytest.raises(HandlerFailed, match="StopIteration"):
         await ref.ask(actors.Misbehave(how="stop_iteration"), timeout_s=10.0)
-
-
-async def test_handler_that_raises_cancelled_error_is_answered(system: System) -> None:
-    ref = await system.spawn(actors.Fragile, host=2)
-    with pytest.raises(Cancelled):
-        await ref.ask(actors.Misbehave(how="cancelled"), timeout_s=10.0)
-    assert (await ref.ask(actors.Ping(n=2))).n == 2
 
 
 @pytest.mark.parametrize("how", ["wrong_type", "wrong_contract", "none"])
