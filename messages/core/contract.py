@@ -20,7 +20,7 @@ imported subclasses of `Contract`.
 """
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import GenericAlias
 from typing import (
     TYPE_CHECKING,
@@ -34,14 +34,17 @@ from typing import (
     get_origin,
 )
 
+import msgpack
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.errors import PydanticUndefinedAnnotation
 
 from .errors import InvalidMessage, PayloadTooLarge, SpecError, UnknownContract, VersionMismatch
 from .limits import DEFAULT_LIMITS, Limits
 from .schema import depth_is_bounded, schema_fingerprint
+from .travel import MARK, Travel
 
 __all__ = [
+    "Build",
     "Contract",
     "ContractInfo",
     "ContractKey",
@@ -163,31 +166,118 @@ class ContractKey(NamedTuple):
 
 
 class ContractInfo:
-    """One contract, ready for the hot path: its key and its bound validator."""
+    """One contract, ready for the hot path: its key, and how its messages travel and arrive."""
 
-    __slots__ = ("bounded", "cls", "key", "validate")
+    __slots__ = ("_build", "_travel", "bounded", "cls", "head", "key")
 
     def __init__(self, cls: type[Contract]) -> None:
         self.cls = cls
         self.key = ContractKey(cls.contract_name, cls.contract_version, schema_fingerprint(cls))
-        self.validate: Callable[[Any], Contract] = cls.__pydantic_validator__.validate_python
-        if "validation_alias" in repr(cls.__pydantic_core_schema__):
-            # Fields travel by their names, even those of a nested model with aliases.
-            self.validate = functools.partial(self.validate, by_name=True)
+        key: bytes = msgpack.packb(tuple(self.key))
+        self.head = len(key).to_bytes(2, "big") + key
+        """The key as it stands before the fields of a contract inside another one."""
         # A schema without free-form parts bounds the depth of what it accepts; only for
         # other schemas the depth of decoded fields is checked.
         self.bounded = depth_is_bounded(cls)
+        self._travel: Travel | None = None
+        self._build: Build | None = None
 
-    def build(self, fields: Fields) -> Contract:
-        """The message of decoded fields. Raises `InvalidMessage`, which names each problem."""
+    @property
+    def travel(self) -> Travel:
+        """How its values travel. Raises `SpecError` for a field whose type cannot."""
+        travel = self._travel
+        if travel is None:
+            travel = self._travel = Travel(self.cls)
+        return travel
+
+    @property
+    def build(self) -> "Build":
+        """Makes messages of decoded fields."""
+        build = self._build
+        if build is None:
+            build = self._build = Build(self)
+        return build
+
+    def construct(self, fields: Fields) -> Contract:
+        """A new message of these fields, by the class itself and with its users' validators.
+
+        Raises `InvalidMessage`, which names each problem.
+        """
         try:
-            return self.validate(fields)
+            return self.cls.model_validate(fields, by_name=True)
         except ValidationError as error:
-            raise InvalidMessage(
-                f"a message violates contract {self.key}: {_problems(error)}.",
-                advice="Send the fields that the contract declares.",
-                contract=self.key.name,
-            ) from None
+            raise _violation(self, error) from None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # It lies on its class, and a class that travels by value is described anew.
+        return type(None), ()
+
+
+class Build:
+    """Makes messages of one contract of fields that have arrived.
+
+    Types and bounds are checked; the users' validators have run at the sender.
+    """
+
+    __slots__ = ("_depth_max", "_info", "_steps", "_validate", "make", "travel")
+
+    def __init__(
+        self,
+        info: ContractInfo,
+        steps: Sequence[Upcaster] = (),
+        depth_max: int | None = None,
+    ) -> None:
+        self.travel: Final = info.travel
+        self._info = info
+        self._steps = steps
+        self._depth_max = depth_max
+        self._validate = info.travel.validate
+        is_plain = not steps and depth_max is None and not info.travel.is_marked
+        self.make: Callable[[Fields], Contract] = self._plain if is_plain else self._checked
+        """The message. Raises `InvalidMessage`, which names each problem, and the errors of
+        `ContractRegistry.resolve`."""
+
+    def __call__(self, fields: Fields) -> Contract:
+        """The same as `make`."""
+        return self.make(fields)
+
+    def _plain(self, fields: Fields) -> Contract:
+        try:
+            return self._validate(fields)
+        except ValidationError as error:
+            raise _violation(self._info, error) from None
+
+    def _checked(self, fields: Fields) -> Contract:
+        if self._depth_max is not None:
+            check_depth(fields, self._depth_max)
+        is_marked = self.travel.is_marked and fields.pop(MARK, None) is not None
+        # An upcaster may write a value as a constructor takes it: a date as text.
+        strict = False if self._steps else True if is_marked else None
+        for step in self._steps:
+            fields = _upcast(self._info, step, fields)
+        try:
+            return self._validate(fields, strict=strict)
+        except ValidationError as error:
+            raise _violation(self._info, error) from None
+
+
+def _upcast(info: ContractInfo, step: Upcaster, fields: Fields) -> Fields:
+    try:
+        return step(fields)
+    except Exception as error:
+        raise VersionMismatch(
+            f"an upcaster of contract {info.key.name} failed: {error!r}.",
+            advice="An upcaster takes the fields of one version and returns those of the next.",
+            contract=info.key.name,
+        ) from error
+
+
+def _violation(info: ContractInfo, error: ValidationError) -> InvalidMessage:
+    return InvalidMessage(
+        f"a message violates contract {info.key}: {_problems(error)}.",
+        advice="Send the fields that the contract declares.",
+        contract=info.key.name,
+    )
 
 
 def _problems(error: ValidationError) -> str:
@@ -258,7 +348,7 @@ class ContractRegistry:
         self._depth_max = limits.depth_max
         self._resolved_max = limits.contracts_max
         self._by_name: dict[str, ContractInfo] = {}
-        self._resolved: dict[tuple[str, int, int], Callable[[Fields], Contract]] = {}
+        self._resolved: dict[tuple[str, int, int], Build] = {}
 
     def learn(self, cls: type[Contract]) -> ContractInfo:
         """Add a contract; a newer version replaces an older one of the same name.
@@ -282,8 +372,8 @@ class ContractRegistry:
             self._resolved.clear()
         return info
 
-    def resolve(self, name: str, version: int, fingerprint: int) -> Callable[[Fields], Contract]:
-        """The function that makes a message of fields with this name, version and schema.
+    def resolve(self, name: str, version: int, fingerprint: int) -> Build:
+        """What makes a message of fields with this name, version and schema.
 
         Raises `UnknownContract`, or `VersionMismatch` when no upcasters lead from that
         version to the one that is known here.
@@ -302,7 +392,7 @@ class ContractRegistry:
         info = self._by_name.get(name) or self._search(name)
         return None if info is None else info.cls
 
-    def _builder(self, key: ContractKey) -> Callable[[Fields], Contract]:
+    def _builder(self, key: ContractKey) -> Build:
         info = self._by_name.get(key.name) or self._search(key.name)
         if info is None:
             raise UnknownContract(
@@ -311,7 +401,7 @@ class ContractRegistry:
                 contract=key.name,
             )
         if info.key == key:
-            return info.build if info.bounded else self._depth_checking(info.build)
+            return info.build if info.bounded else Build(info, (), self._depth_max)
         if info.key.version == key.version:
             raise VersionMismatch(
                 f"contract {key.name} v{key.version} has schema {info.key.fingerprint:016x} here "
@@ -327,14 +417,7 @@ class ContractRegistry:
                 advice="Run the same release on both sides, or add the missing upcaster.",
                 contract=key.name,
             )
-        return self._depth_checking(_upcasting(info, steps))
-
-    def _depth_checking(self, build: Callable[[Fields], Contract]) -> Callable[[Fields], Contract]:
-        def checked(fields: Fields) -> Contract:
-            check_depth(fields, self._depth_max)
-            return build(fields)
-
-        return checked
+        return Build(info, steps, self._depth_max)
 
     def _search(self, name: str) -> ContractInfo | None:
         """Search all imported contracts: a reply may be a subclass of the declared contract."""
@@ -361,23 +444,6 @@ def _upcasters_from(version: int, info: ContractInfo) -> list[Upcaster] | None:
             return None
         steps.append(step)
     return steps
-
-
-def _upcasting(info: ContractInfo, steps: list[Upcaster]) -> Callable[[Fields], Contract]:
-    def build(fields: Fields) -> Contract:
-        for step in steps:
-            try:
-                fields = step(fields)
-            except Exception as error:
-                raise VersionMismatch(
-                    f"an upcaster of contract {info.key.name} failed: {error!r}.",
-                    advice="An upcaster takes the fields of one version and returns those of the "
-                    "next.",
-                    contract=info.key.name,
-                ) from error
-        return info.build(fields)
-
-    return build
 
 
 def check_depth(value: Any, depth_max: int) -> None:

@@ -1,0 +1,516 @@
+"""The schema by which the fields of a contract are checked when they arrive.
+
+It is the contract's own schema without what belongs to construction: the users' validators,
+converters and hooks, which have run once, at the sender. Types and bounds stay:
+
+- A scalar must have its exact type. Containers, enums and models may come in their bare form
+  (see `travel.py`), of which the annotation makes the object again.
+- A bound that stands inside a validator of the user (`Annotated[int, Field(le=9), AfterValidator(f)]`,
+  or a `field_validator` of the mode "after" or "wrap") is one of the validator's input, not of the
+  value that travels. It is not checked again; its type is.
+- A `model_post_init`, a `__post_init__`, an `__init__` of the user's and an enum's `_missing_` do
+  not run; defaults fill in for what an older sender did not know.
+
+The walk also finds what the bare form depends on: the classes that a contract can hold, and
+whether its annotations leave the receiver a choice. It refuses types that cannot travel.
+"""
+
+import dataclasses
+import enum
+import functools
+import operator
+import pathlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, get_args
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from pydantic import BaseModel, TypeAdapter
+from pydantic_core import CoreSchema, SchemaValidator, core_schema
+
+from .errors import SpecError
+from .extensions import LEAVES, TEXTS, URLS
+from .shapes import leaves_choice
+
+__all__ = ["Arrival", "Schema"]
+
+Schema = dict[str, Any]
+
+CONVERSIONS: Final = frozenset(
+    {"coerce_numbers_to_str", "microseconds_precision", "strip_whitespace", "to_lower", "to_upper"}
+)
+"""What a scalar's schema converts. At the receiver the value is what it is."""
+OF_THE_CLOCK: Final = frozenset({"now_op", "now_utc_offset"})
+"""A time in the future when it was sent may be in the past when it arrives."""
+NOT_ON_ARRIVAL: Final = frozenset({"metadata", "ref", "serialization"}) | CONVERSIONS | OF_THE_CLOCK
+BOUNDS: Final = frozenset(
+    {"allow_inf_nan", "decimal_places", "ge", "gt", "le", "lt", "max_digits", "max_length",
+     "min_length", "multiple_of", "pattern", "tz_constraint"}
+)  # fmt: skip
+CONFIG: Final = frozenset(
+    {"allow_inf_nan", "cache_strings", "extra_fields_behavior", "hide_input_in_errors",
+     "regex_engine", "str_max_length", "str_min_length", "title"}
+)  # fmt: skip
+"""What stays of a model's configuration: bounds, and what concerns errors."""
+
+SCALARS: Final = frozenset(
+    {"bool", "bytes", "complex", "date", "datetime", "decimal", "float", "fraction", "int", "none",
+     "str", "time", "timedelta", "uuid"}
+)  # fmt: skip
+COLLECTIONS: Final = frozenset(
+    {"counter", "deque", "dict", "frozenset", "list", "ordered-dict", "set", "tuple"}
+)
+ANYTHING: Final[Schema] = {"type": "any"}
+
+CANNOT_TRAVEL: Final = {
+    "callable": "Send data, and choose the function at the receiver.",
+    "is-subclass": "Send the name of the class.",
+    "generator": "An iterator is read only once: declare tuple[...] or list[...].",
+}
+NOT_OF_PYDANTIC: Final = "Declare a contract, a pydantic model, a dataclass or a plain type."
+OPAQUE: Final = frozenset(
+    {"ByteSize", "Color", "ImportString", "NameEmail", "PaymentCardNumber", "Secret", "SecretBytes",
+     "SecretStr"}
+)  # fmt: skip
+"""Classes of pydantic whose values are objects of their own, without an encoding."""
+
+
+class Arrival:
+    """The arrival schema of one model, and what it may hold. Raises `SpecError` for a field
+    whose type cannot travel."""
+
+    def __init__(self, cls: type[BaseModel]) -> None:
+        self.classes: dict[type, Schema] = {}
+        """The models, dataclasses, enums and named tuples that it may hold, with their schemas."""
+        self.leaves_choice = False
+        """Whether bare values would leave the receiver a choice between types."""
+        self.definitions: dict[str, Schema] = {}
+        """The schemas of recursive types."""
+        self._found: dict[str, Schema] = {}
+        """The same as pydantic has them."""
+        self._cls = cls
+        self._place = cls.__qualname__
+        self.schema = self._node(_schema_of(cls))
+        self.leaves_choice = self.leaves_choice or any(
+            issubclass(one, other)
+            for one in self.classes
+            for other in self.classes
+            if one is not other
+        )
+
+    def validator(self, schema: Schema) -> SchemaValidator:
+        """The validator of a part of this schema."""
+        whole: Any = {
+            "type": "definitions",
+            "schema": schema,
+            "definitions": list(self.definitions.values()),
+        }
+        # Not with the validators of its models, which run the users' functions.
+        return SchemaValidator(whole, _use_prebuilt=False)
+
+    # --- the walk -----------------------------------------------------------------------------
+
+    def _node(self, schema: Any, *, relaxed: bool = False) -> Schema:
+        """The schema on arrival. `relaxed` is for the input of a user's function: no bounds."""
+        kind: str = schema["type"]
+        if kind in SCALARS:
+            return {**_kept(schema, relaxed=relaxed), "strict": True}
+        if kind in COLLECTIONS:
+            return self._collection(schema, relaxed=relaxed)
+        if kind.startswith("function-"):
+            return self._function(schema, relaxed=relaxed)
+        if kind in CANNOT_TRAVEL:
+            self._refuse(kind, CANNOT_TRAVEL[kind])
+        walk = _WALKS.get(kind)
+        if walk is None:
+            self._refuse(kind, NOT_OF_PYDANTIC)
+        return walk(self, schema, relaxed)
+
+    def _inner(self, schema: Schema, relaxed: bool) -> Schema:
+        return self._node(schema["schema"], relaxed=relaxed)
+
+    def _around(self, schema: Schema, relaxed: bool) -> Schema:
+        return {**_kept(schema), "schema": self._inner(schema, relaxed)}
+
+    def _any(self, _schema: Schema, _relaxed: bool) -> Schema:
+        self.leaves_choice = True
+        return ANYTHING
+
+    def _definitions(self, schema: Schema, relaxed: bool) -> Schema:
+        self._found |= {found["ref"]: found for found in schema["definitions"]}
+        for found in schema["definitions"]:
+            if found["ref"] not in self.definitions:
+                self.definitions[found["ref"]] = {}
+                self.definitions[found["ref"]] = {**self._node(found), "ref": found["ref"]}
+        return self._inner(schema, relaxed)
+
+    def _collection(self, schema: Schema, *, relaxed: bool) -> Schema:
+        made = {**_kept(schema, relaxed=relaxed), "strict": False}
+        for part in ("items_schema", "keys_schema", "values_schema"):
+            inner = made.get(part)
+            if isinstance(inner, list):
+                made[part] = [self._node(one, relaxed=relaxed) for one in inner]
+            elif inner is not None:
+                made[part] = self._node(inner, relaxed=relaxed)
+        if leaves_choice(schema, self._found):
+            self.leaves_choice = True
+        return made
+
+    def _union(self, schema: Schema, relaxed: bool) -> Schema:
+        choices = schema["choices"]
+        choices = choices.values() if isinstance(choices, dict) else choices
+        if leaves_choice(schema, self._found):
+            self.leaves_choice = True
+        plain = [choice[0] if isinstance(choice, tuple) else choice for choice in choices]
+        return {
+            "type": "union",
+            "choices": [self._node(choice, relaxed=relaxed) for choice in plain],
+        }
+
+    def _tagged_union(self, schema: Schema, relaxed: bool) -> Schema:
+        choices = {tag: self._node(one, relaxed=relaxed) for tag, one in schema["choices"].items()}
+        field = schema["discriminator"]
+        if isinstance(field, str) and all(map(self._has_field(field), choices.values())):
+            return {"type": "tagged-union", "choices": choices, "discriminator": field}
+        # The receiver cannot ask the user's function, nor an alias, for the tag.
+        self.leaves_choice = True
+        return {"type": "union", "choices": list(choices.values())}
+
+    def _has_field(self, field: str) -> Callable[[Schema], bool]:
+        def has(schema: Schema) -> bool:
+            if schema["type"] == "definition-ref":
+                schema = self.definitions[schema["schema_ref"]]
+            inner = schema.get("schema", {})
+            fields = inner.get("fields", ())
+            if inner.get("type") == "dataclass-args":
+                return any(one["name"] == field for one in fields)
+            return inner.get("type") == "model-fields" and field in fields
+
+        return has
+
+    def _json_or_python(self, schema: Schema, relaxed: bool) -> Schema:
+        return self._node(schema["python_schema"], relaxed=relaxed)
+
+    def _json(self, schema: Schema, relaxed: bool) -> Schema:
+        """A text of JSON at construction; what it says on the way."""
+        return self._node(schema.get("schema", ANYTHING), relaxed=relaxed)
+
+    def _chain(self, schema: Schema, relaxed: bool) -> Schema:
+        first, *_, last = schema["steps"]
+        if first["type"] != "is-instance" or not last["type"].startswith("function-"):
+            return self._node(last, relaxed=True)
+        # A Sequence: the value has the class that it had.
+        self.leaves_choice = True
+        items = {**_kept(last["schema"], relaxed=relaxed), "strict": False}
+        if "items_schema" in items:
+            items["items_schema"] = self._node(items["items_schema"], relaxed=relaxed)
+        checked = core_schema.no_info_wrap_validator_function(_as_sent, _core(items))
+        return {"type": "chain", "steps": [_kept(first), checked]}
+
+    def _lax_or_strict(self, schema: Schema, relaxed: bool) -> Schema:
+        strict = self._node(schema["strict_schema"], relaxed=relaxed)
+        cls = strict.get("cls")
+        if isinstance(cls, type) and issubclass(cls, pathlib.PurePath):
+            # Earlier releases wrote a path as text.
+            text = core_schema.no_info_after_validator_function(
+                cls, core_schema.str_schema(strict=True)
+            )
+            lax = {"type": "union", "choices": [strict, text]}
+            return {"type": "lax-or-strict", "lax_schema": lax, "strict_schema": strict}
+        return strict
+
+    def _instance(self, schema: Schema, _relaxed: bool) -> Schema:
+        cls = schema["cls"]
+        for one in cls if isinstance(cls, tuple) else (cls,):
+            self._may_hold(getattr(one, "__origin__", None) or one)
+        return _kept(schema)
+
+    def _may_hold(self, cls: Any) -> None:
+        if cls in LEAVES or cls is np.ndarray or hasattr(cls, "to_external"):
+            return
+        if isinstance(cls, type) and issubclass(cls, pathlib.PurePath | URLS):
+            return
+        self.leaves_choice = True
+        if isinstance(cls, type) and (
+            issubclass(cls, BaseModel | enum.Enum) or dataclasses.is_dataclass(cls)
+        ):
+            if cls not in self.classes:
+                self._node(_schema_of(cls))
+        elif getattr(cls, "__module__", "") not in _ABSTRACT:
+            self._refuse(getattr(cls, "__qualname__", repr(cls)), NOT_OF_PYDANTIC)
+
+    # --- functions ------------------------------------------------------------------------------
+
+    def _function(self, schema: Schema, *, relaxed: bool) -> Schema:
+        kind = schema["type"]
+        function = schema["function"]["function"]
+        inner = schema.get("schema")
+        if inner is None:
+            return self._plain_function(schema, function)
+        if inner["type"] in {"url", "multi-host-url"}:
+            made = {**schema, "schema": _kept(inner)}
+            return core_schema.no_info_wrap_validator_function(_url_as_sent, _core(_kept(made)))
+        if isinstance(function, operator.attrgetter) and inner["type"] == "enum":
+            return {"type": "literal", "expected": [member.value for member in inner["members"]]}
+        if _is_internal(function):
+            return {**_kept(schema), "schema": self._inner(schema, relaxed)}
+        return self._inner(schema, relaxed or kind != "function-before")
+
+    def _plain_function(self, schema: Schema, function: Any) -> Schema:
+        name = getattr(function, "__name__", "")
+        if _is_internal(function) and name == "validate_str_is_valid_iana_tz":
+            return {"type": "is-instance", "cls": ZoneInfo}
+        if _is_internal(function):
+            self._refuse(name, NOT_OF_PYDANTIC)
+        serialization = schema.get("serialization", {})
+        if _is_internal(serialization.get("function")) and "schema" in serialization:
+            # The annotation, which pydantic keeps for what it writes.
+            return self._node(serialization["schema"], relaxed=True)
+        return self._any(schema, True)
+
+    # --- classes ------------------------------------------------------------------------------
+
+    def _enum(self, schema: Schema, _relaxed: bool) -> Schema:
+        cls = schema["cls"]
+        made = {**_kept(schema), "strict": False}
+        if "missing" in made and getattr(made["missing"], "__module__", "") != enum.__name__:
+            del made["missing"]
+        self.classes.setdefault(cls, made)
+        return made
+
+    def _literal(self, schema: Schema, _relaxed: bool) -> Schema:
+        for value in schema["expected"]:
+            if isinstance(value, enum.Enum):
+                self.leaves_choice = True
+                self.classes.setdefault(type(value), {"type": "any"})
+        return _kept(schema)
+
+    def _model(self, schema: Schema, _relaxed: bool) -> Schema:
+        cls = schema["cls"]
+        made: Schema = {
+            "type": "model",
+            "cls": cls,
+            "root_model": schema.get("root_model", False),
+            "revalidate_instances": "never",
+            "config": _config(schema),
+        }
+        for key in ("extra_behavior", "generic_origin"):
+            if key in schema:
+                made[key] = schema[key]
+        private = next(iter(cls.__private_attributes__), None)
+        if private is not None:
+            self._refuse(
+                f"{cls.__qualname__}, which has the private attribute {private!r}",
+                "Only fields travel: make it a field, or a functools.cached_property.",
+            )
+        before, self._place = self._place, cls.__qualname__
+        made["schema"] = self._node(schema["schema"])
+        self._place = before
+        if made["config"].get("extra_fields_behavior") == "allow":
+            self.leaves_choice = True
+        self._enter(cls, schema, made)
+        return made
+
+    def _enter(self, cls: type, schema: Schema, made: Schema) -> None:
+        ref = schema.get("ref")
+        known = ref in self.definitions
+        self.classes[cls] = {"type": "definition-ref", "schema_ref": ref} if known else made
+
+    def _model_fields(self, schema: Schema, _relaxed: bool) -> Schema:
+        made = {**_kept(schema), "computed_fields": []}
+        if "extras_schema" in made:
+            made["extras_schema"] = self._node(made["extras_schema"])
+        made["fields"] = {
+            name: {"type": "model-field", "schema": self._field(name, field["schema"])}
+            for name, field in schema["fields"].items()
+        }
+        return made
+
+    def _field(self, name: str, schema: Schema) -> Schema:
+        before = self._place
+        self._place = f"{before}.{name}"
+        made = self._node(schema)
+        self._place = before
+        return made
+
+    def _typed_dict(self, schema: Schema, _relaxed: bool) -> Schema:
+        made = {**_kept(schema), "computed_fields": [], "config": _config(schema), "strict": False}
+        made["fields"] = {
+            name: {
+                "type": "typed-dict-field",
+                "required": field.get("required", schema.get("total", True)),
+                "schema": self._field(name, field["schema"]),
+            }
+            for name, field in schema["fields"].items()
+        }
+        behaviour = schema.get("extra_behavior") or made["config"].get("extra_fields_behavior")
+        if behaviour == "allow":
+            self.leaves_choice = True
+        else:
+            made["extra_behavior"] = "forbid"
+        return made
+
+    def _named_tuple(self, schema: Schema, _relaxed: bool) -> Schema:
+        made = _kept(schema)
+        made["fields"] = [
+            {**_kept(field), "schema": self._field(field["name"], field["schema"])}
+            for field in schema["fields"]
+        ]
+        self._enter(schema["cls"], schema, made)
+        return made
+
+    def _dataclass(self, schema: Schema, _relaxed: bool) -> Schema:
+        cls = schema["cls"]
+        made = {**_kept(schema), "config": _config(schema), "post_init": False, "strict": False}
+        made["revalidate_instances"] = "never"
+        before, self._place = self._place, cls.__qualname__
+        made["schema"] = self._node(schema["schema"])
+        self._place = before
+        if "__pydantic_validator__" not in vars(cls):
+            # Nobody has checked its fields, so each value says what it is.
+            self.leaves_choice = True
+            _let_integers_be(made["schema"])
+        self._enter(cls, schema, made)
+        return made
+
+    def _dataclass_args(self, schema: Schema, _relaxed: bool) -> Schema:
+        made = {**_kept(schema), "computed_fields": [], "collect_init_only": False}
+        made["fields"] = [
+            {
+                "type": "dataclass-field",
+                "name": field["name"],
+                "kw_only": False,
+                "init": True,
+                "schema": self._field(field["name"], field["schema"]),
+            }
+            for field in schema["fields"]
+            if not field.get("init_only")
+        ]
+        return made
+
+    def _default(self, schema: Schema, relaxed: bool) -> Schema:
+        made = self._around(schema, relaxed)
+        made.pop("on_error", None)
+        made["validate_default"] = False
+        return made
+
+    def _refuse(self, what: str, advice: str) -> Any:
+        raise SpecError(
+            f"contract {self._cls.__qualname__}: {self._place} has a type that cannot travel: "
+            f"{what}.",
+            advice=advice,
+        )
+
+    def check_annotations(self) -> None:
+        """Raises `SpecError` for a class that makes its values by functions of its own.
+
+        Its schema does not say of which class its values are.
+        """
+        for field, info in self._cls.model_fields.items():
+            for cls in _classes_in(info.annotation):
+                if _is_opaque(cls):
+                    self._place = f"{self._cls.__qualname__}.{field}"
+                    self._refuse(cls.__qualname__, NOT_OF_PYDANTIC)
+
+
+Walk = Callable[[Arrival, Schema, bool], Schema]
+_WALKS: Final[Mapping[str, Walk]] = {
+    "any": Arrival._any,
+    "chain": Arrival._chain,
+    "custom-error": Arrival._around,
+    "dataclass": Arrival._dataclass,
+    "dataclass-args": Arrival._dataclass_args,
+    "default": Arrival._default,
+    "definition-ref": lambda _self, schema, _relaxed: _kept(schema),
+    "definitions": Arrival._definitions,
+    "enum": Arrival._enum,
+    "is-instance": Arrival._instance,
+    "json": Arrival._json,
+    "json-or-python": Arrival._json_or_python,
+    "lax-or-strict": Arrival._lax_or_strict,
+    "literal": Arrival._literal,
+    "model": Arrival._model,
+    "model-fields": Arrival._model_fields,
+    "named-tuple": Arrival._named_tuple,
+    "nullable": Arrival._around,
+    "tagged-union": Arrival._tagged_union,
+    "typed-dict": Arrival._typed_dict,
+    "union": Arrival._union,
+}
+_ABSTRACT: Final = frozenset({"builtins", "collections.abc", "numbers", "typing"})
+
+
+def _core(schema: Any) -> CoreSchema:
+    found: CoreSchema = schema
+    return found
+
+
+def _schema_of(cls: type) -> Schema:
+    found: Any = (
+        cls.__pydantic_core_schema__ if issubclass(cls, BaseModel) else TypeAdapter(cls).core_schema
+    )
+    return dict(found)
+
+
+def _kept(schema: Mapping[str, Any], *, relaxed: bool = False) -> Schema:
+    dropped = NOT_ON_ARRIVAL | BOUNDS if relaxed else NOT_ON_ARRIVAL
+    return {key: value for key, value in schema.items() if key not in dropped}
+
+
+def _config(schema: Schema) -> Schema:
+    return {key: value for key, value in schema.get("config", {}).items() if key in CONFIG}
+
+
+def _let_integers_be(arguments: Schema) -> None:
+    """Let an integer stay one in a field that is annotated `float`, as type checkers do."""
+    for field in arguments["fields"]:
+        if field["schema"]["type"] == "float":
+            integer = {**field["schema"], "type": "int"}
+            integer.pop("allow_inf_nan", None)
+            field["schema"] = {"type": "union", "choices": [field["schema"], integer]}
+
+
+def _is_internal(function: Any) -> bool:
+    """Whether a function is one of pydantic's that only checks, or builds a standard type."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    module = getattr(function, "__module__", None) or ""
+    return module.startswith(("pydantic._internal", "pydantic.functional"))
+
+
+def _as_sent(value: Any, check: Callable[[Any], Any]) -> Any:
+    """A sequence with its class; a list may come in its bare form."""
+    if isinstance(value, str | bytes):
+        raise ValueError("a text is no sequence of values")  # noqa: TRY004 - pydantic's errors
+    if type(value) is list:
+        return check(value)
+    check(list(value))
+    return value
+
+
+def _url_as_sent(value: Any, make: Callable[[Any], Any]) -> Any:
+    """A URL of the declared class, or of a class derived from it, checked by its text."""
+    made = make(str(value))
+    return value if isinstance(value, type(made)) else made
+
+
+def _classes_in(annotation: Any) -> Iterator[type]:
+    annotation = getattr(annotation, "__value__", annotation)
+    arguments = get_args(annotation)
+    if isinstance(annotation, type) and not arguments:
+        yield annotation
+    for argument in arguments:
+        if argument is not annotation:
+            yield from _classes_in(argument)
+
+
+def _is_opaque(cls: type) -> bool:
+    if not hasattr(cls, "__get_pydantic_core_schema__") or hasattr(cls, "to_external"):
+        return False
+    if issubclass(cls, URLS):
+        return cls.__name__ not in TEXTS or TEXTS[cls.__name__][0] is not cls
+    if issubclass(cls, BaseModel | enum.Enum) or dataclasses.is_dataclass(cls):
+        return False
+    if cls.__module__.startswith("pydantic"):
+        return cls.__name__ in OPAQUE
+    return "'type': 'function-" in repr(TypeAdapter(cls).core_schema)

@@ -1,0 +1,105 @@
+"""What a value looks like on the wire in its bare form, and where two types look alike.
+
+msgpack has numbers, texts, bytes, lists and maps. Where an annotation accepts two types of one
+shape (`Path | str`, `set | list`, two models), a bare value would not say which of them it is.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+__all__ = ["leaves_choice"]
+
+Kind = tuple[str, Any]
+"""A shape, and the type of the values that have it."""
+
+NATIVE: Final = frozenset({bool, bytes, dict, float, int, list, str})
+"""The types that say what they are."""
+SHAPES: Final[Mapping[str, Kind]] = {
+    "bool": ("number", bool),
+    "bytes": ("bytes", bytes),
+    "counter": ("map", "counter"),
+    "dict": ("map", dict),
+    "float": ("number", float),
+    "frozenset": ("list", frozenset),
+    "int": ("number", int),
+    "list": ("list", list),
+    "ordered-dict": ("map", "ordered-dict"),
+    "set": ("list", set),
+    "str": ("text", str),
+    "tuple": ("list", tuple),
+    "typed-dict": ("map", dict),
+}
+"""The others are extension types, which say what they are."""
+CLASSES: Final[Mapping[str, str]] = {"dataclass": "map", "model": "map", "named-tuple": "list"}
+VALUES: Final[Mapping[type, str]] = {
+    bool: "number", bytes: "bytes", float: "number", int: "number", str: "text",
+}  # fmt: skip
+PARTS: Final = ("choices", "items_schema", "keys_schema", "schema", "values_schema")
+"""Where a schema has the schemas of what it holds."""
+
+
+def leaves_choice(schema: Any, definitions: Mapping[str, Any]) -> bool:
+    """Whether bare values of a union look alike, or bare keys and members are not hashable.
+
+    `definitions` has the schemas of recursive types.
+    """
+    if "choices" not in schema:
+        part = "items_schema" if schema["type"] in {"frozenset", "set"} else "keys_schema"
+        hashed = _kinds(schema[part], definitions, set()) if part in schema else ()
+        return any(shape == "map" for shape, _ in hashed)
+    alike = defaultdict[str, set[Any]](set)
+    for shape, kind in _kinds(schema, definitions, set()):
+        alike[shape].add(kind)
+    return any(len(types) > 1 and not types <= NATIVE for types in alike.values())
+
+
+def _kinds(schema: Any, definitions: Mapping[str, Any], seen: set[str]) -> Iterator[Kind]:
+    """The kinds of all values of a schema, down to the fields of models."""
+    if isinstance(schema, list | tuple):
+        for part in schema:
+            if not isinstance(part, str):
+                yield from _kinds(part, definitions, seen)
+        return
+    kind = schema["type"]
+    if kind == "definition-ref":
+        if schema["schema_ref"] not in seen:
+            seen.add(schema["schema_ref"])
+            yield from _kinds(definitions[schema["schema_ref"]], definitions, seen)
+    elif kind in CLASSES:
+        yield from _kinds_of_class(CLASSES[kind], schema)
+    elif kind == "enum":
+        for member in schema["members"]:
+            yield VALUES.get(type(member.value), "extension"), schema["cls"]
+    elif kind == "literal":
+        for value in schema["expected"]:
+            yield VALUES.get(type(value), "extension"), type(value)
+    elif kind == "json-or-python":
+        yield from _kinds(schema["python_schema"], definitions, seen)
+    elif kind == "function-plain":
+        # The annotation, which pydantic keeps for what it writes.
+        annotated = schema.get("serialization", {}).get("schema", {"type": "any"})
+        yield from _kinds(annotated, definitions, seen)
+    elif kind == "typed-dict":
+        yield SHAPES[kind]
+        for field in schema["fields"].values():
+            yield from _kinds(field["schema"], definitions, seen)
+    elif kind != "lax-or-strict":  # A path, an address: extension types.
+        if kind in SHAPES:
+            yield SHAPES[kind]
+        for part in PARTS:
+            if part in schema:
+                inner = schema[part]
+                is_tagged = part == "choices" and isinstance(inner, dict)
+                yield from _kinds(list(inner.values()) if is_tagged else inner, definitions, seen)
+
+
+def _kinds_of_class(shape: str, schema: Any) -> Iterator[Kind]:
+    cls = schema["cls"]
+    if hasattr(cls, "contract_name"):
+        return  # A contract says which one it is.
+    yield shape, cls
+    if schema.get("root_model"):
+        # It looks like its root, which may be anything.
+        for other in ("bytes", "list", "number", "text"):
+            yield other, cls
