@@ -490,6 +490,8 @@ def _as_sent(value: Any, check: Callable[[Any], Any]) -> Any:
 
 def _url_as_sent(value: Any, make: Callable[[Any], Any]) -> Any:
     """A URL of the declared class, or of a class derived from it, checked by its text."""
+    if not isinstance(value, URLS):
+        raise ValueError("a URL is expected")  # noqa: TRY004 - pydantic's errors
     made = make(str(value))
     return value if isinstance(value, type(made)) else made
 

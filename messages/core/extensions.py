@@ -186,7 +186,7 @@ def numpy_of(value: "np.generic[Any]") -> msgpack.ExtType:
     return msgpack.ExtType(Ext.NUMPY, pack_plain(described))
 
 
-URLS: Final = (pydantic.networks._BaseUrl, pydantic.networks._BaseMultiHostUrl)
+URLS: Final = pydantic.networks._BaseUrl | pydantic.networks._BaseMultiHostUrl
 """The base classes of pydantic's URLs."""
 TEXTS: Final = _texts()
 

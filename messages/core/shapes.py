@@ -4,6 +4,7 @@ msgpack has numbers, texts, bytes, lists and maps. Where an annotation accepts t
 shape (`Path | str`, `set | list`, two models), a bare value would not say which of them it is.
 """
 
+import pathlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -84,7 +85,13 @@ def _kinds(schema: Any, definitions: Mapping[str, Any], seen: set[str]) -> Itera
         yield SHAPES[kind]
         for field in schema["fields"].values():
             yield from _kinds(field["schema"], definitions, seen)
-    elif kind != "lax-or-strict":  # A path, an address: extension types.
+    elif kind == "lax-or-strict":
+        # A path, which was a text in earlier releases, or an extension type.
+        strict = schema["strict_schema"]
+        cls = strict.get("python_schema", strict).get("cls", object)
+        if issubclass(cls, pathlib.PurePath):
+            yield "text", cls
+    else:
         if kind in SHAPES:
             yield SHAPES[kind]
         for part in PARTS:

@@ -17,12 +17,14 @@ from typing import Any, Final
 from pydantic import BaseModel, RootModel
 
 from .arrival import Arrival, Schema
-from .extensions import ENCODERS, LEAVES
+from .extensions import ENCODERS
 
 __all__ = ["MARK", "Travel", "fields_of"]
 
 MARK: Final = None
 """The key, among a message's fields, that says that each value names its type."""
+
+PLAIN: Final = frozenset({bool, bytes, float, str, type(None)})
 
 
 class Travel:
@@ -127,16 +129,13 @@ def _bare_form(cls: type) -> Callable[[Any], Any] | None:
 
 
 def _values_of(cls: type[enum.Enum]) -> Callable[[Any], Any] | None:
-    """The value of each member, if every one of them is a scalar."""
-    values: dict[enum.Enum, Any] = {}
-    for member in cls:
-        value = member.value
-        if type(value) in ENCODERS and not (type(value) is int and -(2**63) <= value < 2**64):
-            value = ENCODERS[type(value)](value)
-        elif type(value) not in LEAVES and value is not None:
-            return None
-        values[member] = value
-    return values.__getitem__
+    """The value of each member, if msgpack knows every one of them."""
+    values = {member: member.value for member in cls}
+    are_plain = all(
+        -(2**63) <= value < 2**63 if type(value) is int else type(value) in PLAIN
+        for value in values.values()
+    )
+    return values.__getitem__ if are_plain else None
 
 
 def _parts_of(cls: type) -> Callable[[Any], Any]:
