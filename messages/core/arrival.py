@@ -20,19 +20,21 @@ import enum
 import functools
 import operator
 import pathlib
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, get_args
+from typing import Any, Final, NoReturn, get_args, get_origin
 from zoneinfo import ZoneInfo
 
 import numpy as np
 from pydantic import BaseModel, TypeAdapter
+from pydantic.errors import PydanticUserError
 from pydantic_core import CoreSchema, SchemaValidator, core_schema
 
 from .errors import SpecError
 from .extensions import LEAVES, TEXTS, URLS
 from .shapes import leaves_choice
 
-__all__ = ["Arrival", "Schema"]
+__all__ = ["Arrival", "Schema", "no_schema"]
 
 Schema = dict[str, Any]
 
@@ -62,17 +64,28 @@ COLLECTIONS: Final = frozenset(
 )
 ANYTHING: Final[Schema] = {"type": "any"}
 
-CANNOT_TRAVEL: Final = {
+DECLARE: Final = "Declare a contract, a pydantic model, a dataclass or a plain type."
+INSTEAD: Final = {
+    "ByteSize": "Declare int.",
+    "ImportString": "Declare str, and import at the receiver.",
+    "Secret": "Declare str, or send the name under which the receiver finds the secret.",
+    "SecretBytes": "Declare bytes, or send the name under which the receiver finds the secret.",
+    "SecretStr": "Declare str, or send the name under which the receiver finds the secret.",
+    "bytearray": "Declare bytes.",
     "callable": "Send data, and choose the function at the receiver.",
-    "is-subclass": "Send the name of the class.",
+    "defaultdict": "Declare dict.",
     "generator": "An iterator is read only once: declare tuple[...] or list[...].",
+    "is-subclass": "Send the name of the class.",
+    "memoryview": "Declare bytes.",
+    "ndarray": "Declare callboard.messaging.Array.",
+    "pattern_str_validator": "Declare str, and compile it at the receiver.",
 }
-NOT_OF_PYDANTIC: Final = "Declare a contract, a pydantic model, a dataclass or a plain type."
+"""What to declare instead of a type that cannot travel."""
 OPAQUE: Final = frozenset(
     {"ByteSize", "Color", "ImportString", "NameEmail", "PaymentCardNumber", "Secret", "SecretBytes",
-     "SecretStr"}
+     "SecretStr", "defaultdict"}
 )  # fmt: skip
-"""Classes of pydantic whose values are objects of their own, without an encoding."""
+"""Classes whose values are objects with code of their own."""
 
 
 class Arrival:
@@ -89,7 +102,8 @@ class Arrival:
         self._found: dict[str, Schema] = {}
         """The same as pydantic has them."""
         self._cls = cls
-        self._place = cls.__qualname__
+        self._field_of = (cls, "")
+        """The model and the field that are being walked."""
         self.schema = self._node(_schema_of(cls))
         self.leaves_choice = self.leaves_choice or any(
             issubclass(one, other)
@@ -119,11 +133,9 @@ class Arrival:
             return self._collection(schema, relaxed=relaxed)
         if kind.startswith("function-"):
             return self._function(schema, relaxed=relaxed)
-        if kind in CANNOT_TRAVEL:
-            self._refuse(kind, CANNOT_TRAVEL[kind])
         walk = _WALKS.get(kind)
         if walk is None:
-            self._refuse(kind, NOT_OF_PYDANTIC)
+            self._refuse(kind)
         return walk(self, schema, relaxed)
 
     def _inner(self, schema: Schema, relaxed: bool) -> Schema:
@@ -237,7 +249,7 @@ class Arrival:
             if cls not in self.classes:
                 self._node(_schema_of(cls))
         elif getattr(cls, "__module__", "") not in _ABSTRACT:
-            self._refuse(getattr(cls, "__qualname__", repr(cls)), NOT_OF_PYDANTIC)
+            self._refuse(getattr(cls, "__name__", repr(cls)))
 
     # --- functions ------------------------------------------------------------------------------
 
@@ -261,7 +273,7 @@ class Arrival:
         if _is_internal(function) and name == "validate_str_is_valid_iana_tz":
             return {"type": "is-instance", "cls": ZoneInfo}
         if _is_internal(function):
-            self._refuse(name, NOT_OF_PYDANTIC)
+            self._refuse(name)
         serialization = schema.get("serialization", {})
         if _is_internal(serialization.get("function")) and "schema" in serialization:
             # The annotation, which pydantic keeps for what it writes.
@@ -299,13 +311,12 @@ class Arrival:
                 made[key] = schema[key]
         private = next(iter(cls.__private_attributes__), None)
         if private is not None:
-            self._refuse(
-                f"{cls.__qualname__}, which has the private attribute {private!r}",
-                "Only fields travel: make it a field, or a functools.cached_property.",
+            raise SpecError(
+                f"contract {self._cls.__qualname__}: {cls.__qualname__} has the private attribute "
+                f"{private!r}, which does not travel.",
+                advice="Make it a field, or a functools.cached_property.",
             )
-        before, self._place = self._place, cls.__qualname__
-        made["schema"] = self._node(schema["schema"])
-        self._place = before
+        made["schema"] = self._in_class(cls, schema["schema"])
         if made["config"].get("extra_fields_behavior") == "allow":
             self.leaves_choice = True
         self._enter(cls, schema, made)
@@ -326,11 +337,17 @@ class Arrival:
         }
         return made
 
-    def _field(self, name: str, schema: Schema) -> Schema:
-        before = self._place
-        self._place = f"{before}.{name}"
+    def _in_class(self, cls: type, schema: Schema) -> Schema:
+        before, self._field_of = self._field_of, (cls, "")
         made = self._node(schema)
-        self._place = before
+        self._field_of = before
+        return made
+
+    def _field(self, name: str, schema: Schema) -> Schema:
+        before = self._field_of
+        self._field_of = (before[0], name)
+        made = self._node(schema)
+        self._field_of = before
         return made
 
     def _typed_dict(self, schema: Schema, _relaxed: bool) -> Schema:
@@ -363,9 +380,7 @@ class Arrival:
         cls = schema["cls"]
         made = {**_kept(schema), "config": _config(schema), "post_init": False, "strict": False}
         made["revalidate_instances"] = "never"
-        before, self._place = self._place, cls.__qualname__
-        made["schema"] = self._node(schema["schema"])
-        self._place = before
+        made["schema"] = self._in_class(cls, schema["schema"])
         if "__pydantic_validator__" not in vars(cls):
             # Nobody has checked its fields, so each value says what it is.
             self.leaves_choice = True
@@ -394,23 +409,51 @@ class Arrival:
         made["validate_default"] = False
         return made
 
-    def _refuse(self, what: str, advice: str) -> Any:
-        raise SpecError(
-            f"contract {self._cls.__qualname__}: {self._place} has a type that cannot travel: "
-            f"{what}.",
-            advice=advice,
-        )
-
     def check_annotations(self) -> None:
         """Raises `SpecError` for a class that makes its values by functions of its own.
 
         Its schema does not say of which class its values are.
         """
-        for field, info in self._cls.model_fields.items():
-            for cls in _classes_in(info.annotation):
-                if _is_opaque(cls):
-                    self._place = f"{self._cls.__qualname__}.{field}"
-                    self._refuse(cls.__qualname__, NOT_OF_PYDANTIC)
+        models = [held for held in self.classes if issubclass(held, BaseModel)]
+        for model in models:
+            for field, info in model.model_fields.items():
+                for cls in _classes_in(info.annotation):
+                    if _is_opaque(cls):
+                        raise _refusal(self._cls, model, field, cls.__name__)
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise _refusal(self._cls, *self._field_of, what)
+
+
+def no_schema(cls: type[BaseModel]) -> SpecError:
+    """The error for a contract with a field for which pydantic has no schema."""
+    for field, info in cls.__pydantic_fields__.items():
+        try:
+            TypeAdapter(info.annotation)
+        except PydanticUserError:
+            unknown = [one for one in _classes_in(info.annotation) if not _has_schema(one)]
+            return _refusal(cls, cls, field, unknown[0].__name__ if unknown else "")
+    return _refusal(cls, cls, "", "")
+
+
+def _has_schema(cls: type) -> bool:
+    try:
+        TypeAdapter(cls)
+    except PydanticUserError:
+        return False
+    return True
+
+
+def _refusal(contract: type, holder: type, field: str, what: str) -> SpecError:
+    fields = getattr(holder, "__annotations__", {})
+    declared = fields.get(field, what)
+    text = declared if isinstance(declared, str) else _shown(declared)
+    where = f"the field {field!r}" if holder is contract else f"{holder.__qualname__}.{field}"
+    return SpecError(
+        f"contract {contract.__qualname__}: {where} is declared as {text}, and values of this "
+        "type cannot travel between hosts.",
+        advice=INSTEAD.get(what, DECLARE),
+    )
 
 
 Walk = Callable[[Arrival, Schema, bool], Schema]
@@ -497,22 +540,29 @@ def _url_as_sent(value: Any, make: Callable[[Any], Any]) -> Any:
 
 
 def _classes_in(annotation: Any) -> Iterator[type]:
-    annotation = getattr(annotation, "__value__", annotation)
+    """The classes in an annotation; recursive aliases name only classes that pydantic knows."""
     arguments = get_args(annotation)
-    if isinstance(annotation, type) and not arguments:
-        yield annotation
+    cls = get_origin(annotation) or annotation
+    if isinstance(cls, type):
+        yield cls
     for argument in arguments:
         if argument is not annotation:
             yield from _classes_in(argument)
 
 
 def _is_opaque(cls: type) -> bool:
+    if cls.__module__.startswith("pydantic") or cls is defaultdict:
+        return cls.__name__.partition("[")[0] in OPAQUE
+    if issubclass(cls, URLS):
+        return True
     if not hasattr(cls, "__get_pydantic_core_schema__") or hasattr(cls, "to_external"):
         return False
-    if issubclass(cls, URLS):
-        return cls.__name__ not in TEXTS or TEXTS[cls.__name__][0] is not cls
     if issubclass(cls, BaseModel | enum.Enum) or dataclasses.is_dataclass(cls):
         return False
-    if cls.__module__.startswith("pydantic"):
-        return cls.__name__ in OPAQUE
     return "'type': 'function-" in repr(TypeAdapter(cls).core_schema)
+
+
+def _shown(annotation: Any) -> str:
+    """An annotation as it is written."""
+    is_class = isinstance(annotation, type) and not get_args(annotation)
+    return annotation.__name__ if is_class else str(annotation).replace("typing.", "")

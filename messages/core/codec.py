@@ -180,7 +180,7 @@ class Codec:
             self._depth = 0
             if not isinstance(error, Exception):
                 raise
-            raise _unencodable(message, error) from error
+            raise _unencodable(message, error, self._culprit(fields)) from error
         if not buffers:
             if len(body) > self._inline_bytes_max:
                 self._check_size(type(message), len(body))
@@ -189,6 +189,18 @@ class Codec:
         buffers.clear()
         self._check_size(type(message), size_bytes(body, taken))
         return body, taken
+
+    def _culprit(self, fields: dict[str, Any]) -> str:
+        """The first field that cannot be encoded, for people; empty when it is none of them."""
+        for name, value in fields.items():
+            try:
+                self._nested(value)
+            except Exception:  # noqa: BLE001 - the error of this field is reported already
+                return f"its field {name!r}: "
+            finally:
+                self._buffers.clear()
+                self._depth = 0
+        return ""
 
     def decode(
         self, body: bytes, build: Build, buffers: Any = ()
@@ -476,7 +488,7 @@ def _hashable(key: Any) -> Any:
     return tuple(_hashable(part) for part in key) if type(key) is list else key
 
 
-def _unencodable(message: Contract, error: Exception) -> CallboardError:
+def _unencodable(message: Contract, error: Exception, culprit: str) -> CallboardError:
     name = type(message).contract_name
     if isinstance(error, RecursionError) or "recursion" in str(error):
         return PayloadTooLarge(f"a {name} nests too deep to encode.", advice=FLATTEN, contract=name)
@@ -485,7 +497,7 @@ def _unencodable(message: Contract, error: Exception) -> CallboardError:
         return PayloadTooLarge(text, advice=error.advice, contract=name)
     reason = error.message if isinstance(error, CallboardError) else str(error)
     return InvalidMessage(
-        f"a {name} cannot be encoded: {reason or type(error).__name__}.",
-        advice="Use contracts, pydantic models, arrays and plain values as fields.",
+        f"a {name} cannot be encoded: {culprit}{reason or type(error).__name__}.",
+        advice="Use contracts, declared classes, arrays and plain values as fields.",
         contract=name,
     )

@@ -35,9 +35,11 @@ from typing import (
 )
 
 import msgpack
-from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic.errors import PydanticUndefinedAnnotation
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
+from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation
+from pydantic_core import CoreSchema
 
+from .arrival import Arrival, no_schema
 from .errors import InvalidMessage, PayloadTooLarge, SpecError, UnknownContract, VersionMismatch
 from .limits import DEFAULT_LIMITS, Limits
 from .schema import depth_is_bounded, schema_fingerprint
@@ -111,6 +113,22 @@ class Contract(BaseModel):
             for attribute in vars(base).values()
         )
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **keywords: Any) -> None:
+        super().__pydantic_init_subclass__(**keywords)
+        # A class whose annotations name later ones is checked at its first use.
+        if cls.__pydantic_complete__ and not cls.__module__.startswith("callboard."):
+            Arrival(cls).check_annotations()
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        try:
+            return handler(source)
+        except PydanticSchemaGenerationError:
+            raise no_schema(cls) from None
+
 
 if TYPE_CHECKING:
 
@@ -168,7 +186,7 @@ class ContractKey(NamedTuple):
 class ContractInfo:
     """One contract, ready for the hot path: its key, and how its messages travel and arrive."""
 
-    __slots__ = ("_build", "_travel", "bounded", "cls", "head", "key")
+    __slots__ = ("bounded", "build", "cls", "head", "key", "travel")
 
     def __init__(self, cls: type[Contract]) -> None:
         self.cls = cls
@@ -179,24 +197,10 @@ class ContractInfo:
         # A schema without free-form parts bounds the depth of what it accepts; only for
         # other schemas the depth of decoded fields is checked.
         self.bounded = depth_is_bounded(cls)
-        self._travel: Travel | None = None
-        self._build: Build | None = None
-
-    @property
-    def travel(self) -> Travel:
-        """How its values travel. Raises `SpecError` for a field whose type cannot."""
-        travel = self._travel
-        if travel is None:
-            travel = self._travel = Travel(self.cls)
-        return travel
-
-    @property
-    def build(self) -> "Build":
+        self.travel: Final = Travel(cls)
+        """How its values travel."""
+        self.build: Final = Build(self)
         """Makes messages of decoded fields."""
-        build = self._build
-        if build is None:
-            build = self._build = Build(self)
-        return build
 
     def construct(self, fields: Fields) -> Contract:
         """A new message of these fields, by the class itself and with its users' validators.
