@@ -30,7 +30,13 @@ import numpy as np
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, RootModel
 from pydantic_core import core_schema
 
-from .contract import Build, Contract, ContractRegistry, check_depth, describe_contract
+from .contract import (
+    Build,
+    Contract,
+    ContractRegistry,
+    check_depth,
+    describe_contract,
+)
 from .errors import CallboardError, InvalidMessage, PayloadTooLarge
 from .extensions import DECODERS, ENCODERS, Ext, numpy_of, pack_plain
 from .limits import DEFAULT_LIMITS, Limits
@@ -168,8 +174,12 @@ class Codec:
         for a message over the limits; both name the contract.
         """
         buffers = self._buffers
-        self._travel = travel = describe_contract(type(message)).travel
-        fields = fields_of(message) if message.contract_caches else message.__dict__
+        cls = type(message)
+        info = cls.contract_info
+        if info is None or info.cls is not cls:
+            info = describe_contract(cls)
+        self._travel = travel = info.travel
+        fields = fields_of(message) if info.has_caches else message.__dict__
         try:
             if travel.is_marked:
                 body = self._pack_marked({MARK: 1, **fields})
@@ -323,7 +333,7 @@ class Codec:
         parts = self._travel.parts_of(value)
         if isinstance(value, RootModel) and not self._travel.is_marked:
             return self._encode_inner(parts)
-        head = len(name).to_bytes(HEAD_BYTES, "big") + name
+        head = len(name).to_bytes(HEAD_BYTES) + name
         return msgpack.ExtType(Ext.NAMED, head + self._nested(parts))
 
     def _nested(self, value: Any) -> bytes:
@@ -397,7 +407,7 @@ class Codec:
 
     def _decode_contract(self, data: bytes) -> Contract:
         key, packed = _split(data)
-        build = self._registry.resolve(*msgpack.unpackb(key))
+        build = self._registry.resolve_packed(key)
         outer = self._travel
         self._travel = build.travel
         fields = self._unpack_inner(packed)
@@ -452,7 +462,7 @@ def _dtype_description(description: Any) -> Any:
 
 def _split(data: bytes) -> tuple[bytes, bytes]:
     """The head of an extension and the rest."""
-    end = HEAD_BYTES + int.from_bytes(data[:HEAD_BYTES], "big")
+    end = HEAD_BYTES + (data[0] << 8 | data[1])
     return data[HEAD_BYTES:end], data[end:]
 
 

@@ -86,6 +86,9 @@ class Contract(BaseModel):
     contract_version: ClassVar[int] = 1
     contract_caches: ClassVar[bool] = False
     """Whether it has cached properties, which lie among the fields and do not travel."""
+    contract_info: ClassVar["ContractInfo | None"] = None
+    """Made at the first use. It is read once per message sent, and lies on the class itself, so
+    that a class that is collected takes it with it. A derived class has its own."""
     upcasters: ClassVar[Mapping[int, Upcaster]] = {}
 
     def __init_subclass__(
@@ -186,7 +189,7 @@ class ContractKey(NamedTuple):
 class ContractInfo:
     """One contract, ready for the hot path: its key, and how its messages travel and arrive."""
 
-    __slots__ = ("bounded", "build", "cls", "head", "key", "travel")
+    __slots__ = ("bounded", "build", "cls", "has_caches", "head", "key", "travel")
 
     def __init__(self, cls: type[Contract]) -> None:
         self.cls = cls
@@ -197,6 +200,7 @@ class ContractInfo:
         # A schema without free-form parts bounds the depth of what it accepts; only for
         # other schemas the depth of decoded fields is checked.
         self.bounded = depth_is_bounded(cls)
+        self.has_caches: Final = cls.contract_caches
         self.travel: Final = Travel(cls)
         """How its values travel."""
         self.build: Final = Build(self)
@@ -220,23 +224,27 @@ class ContractInfo:
 class Build:
     """Makes messages of one contract of fields that have arrived.
 
-    Types and bounds are checked; the users' validators have run at the sender.
+    Types and bounds are checked; the users' validators have run at the sender. `is_lax` lets
+    fields of an earlier release be as a constructor takes them, such as a date as text.
     """
 
-    __slots__ = ("_depth_max", "_info", "_steps", "_validate", "make", "travel")
+    __slots__ = ("_depth_max", "_info", "_is_lax", "_steps", "_validate", "make", "travel")
 
     def __init__(
         self,
         info: ContractInfo,
         steps: Sequence[Upcaster] = (),
         depth_max: int | None = None,
+        *,
+        is_lax: bool = False,
     ) -> None:
         self.travel: Final = info.travel
         self._info = info
         self._steps = steps
         self._depth_max = depth_max
+        self._is_lax = is_lax or bool(steps)
         self._validate = info.travel.validate
-        is_plain = not steps and depth_max is None and not info.travel.is_marked
+        is_plain = not self._is_lax and depth_max is None and not info.travel.is_marked
         self.make: Callable[[Fields], Contract] = self._plain if is_plain else self._checked
         """The message. Raises `InvalidMessage`, which names each problem, and the errors of
         `ContractRegistry.resolve`."""
@@ -255,8 +263,8 @@ class Build:
         if self._depth_max is not None:
             check_depth(fields, self._depth_max)
         is_marked = self.travel.is_marked and fields.pop(MARK, None) is not None
-        # An upcaster may write a value as a constructor takes it: a date as text.
-        strict = False if self._steps else True if is_marked else None
+        # An upcaster, too, may write a value as a constructor takes it.
+        strict = True if is_marked and not self._steps else False if self._is_lax else None
         for step in self._steps:
             fields = _upcast(self._info, step, fields)
         try:
@@ -294,18 +302,12 @@ def _problems(error: ValidationError) -> str:
     return shown + (f"; and {more} more" if more > 0 else "")
 
 
-# Read once per message sent. It lies on the class itself, so that a class that is
-# collected takes its entry with it.
-_INFO_ATTRIBUTE: Final = "__callboard_contract_info__"
-
-
 def describe_contract(cls: type[Contract]) -> ContractInfo:
     """The `ContractInfo` of a class, made at first use. Raises `SpecError` for a wrong class."""
-    info: ContractInfo | None = cls.__dict__.get(_INFO_ATTRIBUTE)
+    info = cls.contract_info
     if info is None or info.cls is not cls:
         _check_class(cls)
-        info = ContractInfo(cls)
-        setattr(cls, _INFO_ATTRIBUTE, info)
+        info = cls.contract_info = ContractInfo(cls)
     return info
 
 
@@ -346,13 +348,14 @@ def is_same_contract(cls: type, other: type) -> bool:
 class ContractRegistry:
     """The contracts that one host knows, by name. `resolve` serves incoming messages."""
 
-    __slots__ = ("_by_name", "_depth_max", "_resolved", "_resolved_max")
+    __slots__ = ("_by_name", "_depth_max", "_resolved", "_resolved_max", "_resolved_packed")
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
         self._depth_max = limits.depth_max
         self._resolved_max = limits.contracts_max
         self._by_name: dict[str, ContractInfo] = {}
         self._resolved: dict[tuple[str, int, int], Build] = {}
+        self._resolved_packed: dict[bytes, Build] = {}
 
     def learn(self, cls: type[Contract]) -> ContractInfo:
         """Add a contract; a newer version replaces an older one of the same name.
@@ -373,7 +376,7 @@ class ContractRegistry:
                 return info
         if known is None or known.cls is not cls:
             self._by_name[info.key.name] = info
-            self._resolved.clear()
+            self._forget()
         return info
 
     def resolve(self, name: str, version: int, fingerprint: int) -> Build:
@@ -387,9 +390,23 @@ class ContractRegistry:
             builder = self._builder(ContractKey(name, version, fingerprint))
             if len(self._resolved) >= self._resolved_max:
                 # An old version is accepted with any fingerprint, so a peer chooses the keys.
-                self._resolved.clear()
+                self._forget()
             self._resolved[(name, version, fingerprint)] = builder
         return builder
+
+    def resolve_packed(self, key: bytes) -> Build:
+        """The same for a key as it stands before the fields of a contract inside another one."""
+        build = self._resolved_packed.get(key)
+        if build is None:
+            build = self.resolve(*msgpack.unpackb(key))
+            if len(self._resolved_packed) >= self._resolved_max:
+                self._resolved_packed.clear()
+            self._resolved_packed[key] = build
+        return build
+
+    def _forget(self) -> None:
+        self._resolved.clear()
+        self._resolved_packed.clear()
 
     def find(self, name: str) -> type[Contract] | None:
         """The class of this name; None when there is none."""
