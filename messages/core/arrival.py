@@ -5,9 +5,9 @@ converters and hooks, which have run once, at the sender. Types and bounds stay:
 
 - A scalar must have its exact type. Containers, enums and models may come in their bare form
   (see `travel.py`), of which the annotation makes the object again.
-- A bound that stands inside a validator of the user (`Annotated[int, Field(le=9), AfterValidator(f)]`,
-  or a `field_validator` of the mode "after" or "wrap") is one of the validator's input, not of the
-  value that travels. It is not checked again; its type is.
+- A bound that stands inside a validator of the user (`Annotated[int, Field(le=9),
+  AfterValidator(f)]`, or a `field_validator` of the mode "after" or "wrap") is one of the
+  validator's input, not of the value that travels. It is not checked again; its type is.
 - A `model_post_init`, a `__post_init__`, an `__init__` of the user's and an enum's `_missing_` do
   not run; defaults fill in for what an older sender did not know.
 
@@ -31,7 +31,7 @@ from pydantic.errors import PydanticUserError
 from pydantic_core import CoreSchema, SchemaValidator, core_schema
 
 from .errors import SpecError
-from .extensions import LEAVES, TEXTS, URLS
+from .extensions import LEAVES, URLS
 from .shapes import leaves_choice
 
 __all__ = ["Arrival", "Schema", "no_schema"]
@@ -89,8 +89,10 @@ OPAQUE: Final = frozenset(
 
 
 class Arrival:
-    """The arrival schema of one model, and what it may hold. Raises `SpecError` for a field
-    whose type cannot travel."""
+    """The arrival schema of one model, and what it may hold.
+
+    Raises `SpecError` for a field whose type cannot travel.
+    """
 
     def __init__(self, cls: type[BaseModel]) -> None:
         self.classes: dict[type, Schema] = {}
@@ -104,6 +106,9 @@ class Arrival:
         self._cls = cls
         self._field_of = (cls, "")
         """The model and the field that are being walked."""
+        self._is_relaxed = False
+        """Whether it walks the input of a user's function, whose bounds are not those of the
+        value."""
         self.schema = self._node(_schema_of(cls))
         self.leaves_choice = self.leaves_choice or any(
             issubclass(one, other)
@@ -124,51 +129,68 @@ class Arrival:
 
     # --- the walk -----------------------------------------------------------------------------
 
-    def _node(self, schema: Any, *, relaxed: bool = False) -> Schema:
-        """The schema on arrival. `relaxed` is for the input of a user's function: no bounds."""
+    def _node(self, schema: Any) -> Schema:
+        """The schema on arrival."""
         kind: str = schema["type"]
         if kind in SCALARS:
-            return {**_kept(schema, relaxed=relaxed), "strict": True}
+            return {**self._bounded(schema), "strict": True}
         if kind in COLLECTIONS:
-            return self._collection(schema, relaxed=relaxed)
+            return self._collection(schema)
         if kind.startswith("function-"):
-            return self._function(schema, relaxed=relaxed)
-        walk = _WALKS.get(kind)
+            return self._function(schema)
+        walk = getattr(self, f"_walk_{kind.replace('-', '_')}", None)
         if walk is None:
             self._refuse(kind)
-        return walk(self, schema, relaxed)
+        walked: Schema = walk(schema)
+        return walked
 
-    def _inner(self, schema: Schema, relaxed: bool) -> Schema:
-        return self._node(schema["schema"], relaxed=relaxed)
+    def _relaxed(self, schema: Schema) -> Schema:
+        """The schema of a user's function's input, without bounds."""
+        before, self._is_relaxed = self._is_relaxed, True
+        made = self._node(schema)
+        self._is_relaxed = before
+        return made
 
-    def _around(self, schema: Schema, relaxed: bool) -> Schema:
-        return {**_kept(schema), "schema": self._inner(schema, relaxed)}
+    def _bounded(self, schema: Schema) -> Schema:
+        dropped = BOUNDS if self._is_relaxed else ()
+        return {key: value for key, value in _kept(schema).items() if key not in dropped}
 
-    def _any(self, _schema: Schema, _relaxed: bool) -> Schema:
+    def _inner(self, schema: Schema) -> Schema:
+        return self._node(schema["schema"])
+
+    def _walk_definition_ref(self, schema: Schema) -> Schema:
+        return _kept(schema)
+
+    def _walk_custom_error(self, schema: Schema) -> Schema:
+        return {**_kept(schema), "schema": self._inner(schema)}
+
+    _walk_nullable = _walk_custom_error
+
+    def _walk_any(self, _schema: Schema) -> Schema:
         self.leaves_choice = True
         return ANYTHING
 
-    def _definitions(self, schema: Schema, relaxed: bool) -> Schema:
+    def _walk_definitions(self, schema: Schema) -> Schema:
         self._found |= {found["ref"]: found for found in schema["definitions"]}
         for found in schema["definitions"]:
             if found["ref"] not in self.definitions:
                 self.definitions[found["ref"]] = {}
                 self.definitions[found["ref"]] = {**self._node(found), "ref": found["ref"]}
-        return self._inner(schema, relaxed)
+        return self._inner(schema)
 
-    def _collection(self, schema: Schema, *, relaxed: bool) -> Schema:
-        made = {**_kept(schema, relaxed=relaxed), "strict": False}
+    def _collection(self, schema: Schema) -> Schema:
+        made = {**self._bounded(schema), "strict": False}
         for part in ("items_schema", "keys_schema", "values_schema"):
             inner = made.get(part)
             if isinstance(inner, list):
-                made[part] = [self._node(one, relaxed=relaxed) for one in inner]
+                made[part] = [self._node(one) for one in inner]
             elif inner is not None:
-                made[part] = self._node(inner, relaxed=relaxed)
+                made[part] = self._node(inner)
         if leaves_choice(schema, self._found):
             self.leaves_choice = True
         return made
 
-    def _union(self, schema: Schema, relaxed: bool) -> Schema:
+    def _walk_union(self, schema: Schema) -> Schema:
         choices = schema["choices"]
         choices = choices.values() if isinstance(choices, dict) else choices
         if leaves_choice(schema, self._found):
@@ -176,11 +198,11 @@ class Arrival:
         plain = [choice[0] if isinstance(choice, tuple) else choice for choice in choices]
         return {
             "type": "union",
-            "choices": [self._node(choice, relaxed=relaxed) for choice in plain],
+            "choices": [self._node(choice) for choice in plain],
         }
 
-    def _tagged_union(self, schema: Schema, relaxed: bool) -> Schema:
-        choices = {tag: self._node(one, relaxed=relaxed) for tag, one in schema["choices"].items()}
+    def _walk_tagged_union(self, schema: Schema) -> Schema:
+        choices = {tag: self._node(one) for tag, one in schema["choices"].items()}
         field = schema["discriminator"]
         if isinstance(field, str) and all(map(self._has_field(field), choices.values())):
             return {"type": "tagged-union", "choices": choices, "discriminator": field}
@@ -200,27 +222,27 @@ class Arrival:
 
         return has
 
-    def _json_or_python(self, schema: Schema, relaxed: bool) -> Schema:
-        return self._node(schema["python_schema"], relaxed=relaxed)
+    def _walk_json_or_python(self, schema: Schema) -> Schema:
+        return self._node(schema["python_schema"])
 
-    def _json(self, schema: Schema, relaxed: bool) -> Schema:
+    def _walk_json(self, schema: Schema) -> Schema:
         """A text of JSON at construction; what it says on the way."""
-        return self._node(schema.get("schema", ANYTHING), relaxed=relaxed)
+        return self._node(schema.get("schema", ANYTHING))
 
-    def _chain(self, schema: Schema, relaxed: bool) -> Schema:
+    def _walk_chain(self, schema: Schema) -> Schema:
         first, *_, last = schema["steps"]
         if first["type"] != "is-instance" or not last["type"].startswith("function-"):
-            return self._node(last, relaxed=True)
+            return self._relaxed(last)
         # A Sequence: the value has the class that it had.
         self.leaves_choice = True
-        items = {**_kept(last["schema"], relaxed=relaxed), "strict": False}
+        items = {**self._bounded(last["schema"]), "strict": False}
         if "items_schema" in items:
-            items["items_schema"] = self._node(items["items_schema"], relaxed=relaxed)
+            items["items_schema"] = self._node(items["items_schema"])
         checked = core_schema.no_info_wrap_validator_function(_as_sent, _core(items))
         return {"type": "chain", "steps": [_kept(first), checked]}
 
-    def _lax_or_strict(self, schema: Schema, relaxed: bool) -> Schema:
-        strict = self._node(schema["strict_schema"], relaxed=relaxed)
+    def _walk_lax_or_strict(self, schema: Schema) -> Schema:
+        strict = self._node(schema["strict_schema"])
         cls = strict.get("cls")
         if isinstance(cls, type) and issubclass(cls, pathlib.PurePath):
             # Earlier releases wrote a path as text.
@@ -231,7 +253,7 @@ class Arrival:
             return {"type": "lax-or-strict", "lax_schema": lax, "strict_schema": strict}
         return strict
 
-    def _instance(self, schema: Schema, _relaxed: bool) -> Schema:
+    def _walk_is_instance(self, schema: Schema) -> Schema:
         cls = schema["cls"]
         for one in cls if isinstance(cls, tuple) else (cls,):
             self._may_hold(getattr(one, "__origin__", None) or one)
@@ -253,7 +275,7 @@ class Arrival:
 
     # --- functions ------------------------------------------------------------------------------
 
-    def _function(self, schema: Schema, *, relaxed: bool) -> Schema:
+    def _function(self, schema: Schema) -> Schema:
         kind = schema["type"]
         function = schema["function"]["function"]
         inner = schema.get("schema")
@@ -261,12 +283,13 @@ class Arrival:
             return self._plain_function(schema, function)
         if inner["type"] in {"url", "multi-host-url"}:
             made = {**schema, "schema": _kept(inner)}
-            return core_schema.no_info_wrap_validator_function(_url_as_sent, _core(_kept(made)))
+            url = core_schema.no_info_wrap_validator_function(_url_as_sent, _core(_kept(made)))
+            return dict(url)
         if isinstance(function, operator.attrgetter) and inner["type"] == "enum":
             return {"type": "literal", "expected": [member.value for member in inner["members"]]}
         if _is_internal(function):
-            return {**_kept(schema), "schema": self._inner(schema, relaxed)}
-        return self._inner(schema, relaxed or kind != "function-before")
+            return {**_kept(schema), "schema": self._inner(schema)}
+        return self._inner(schema) if kind == "function-before" else self._relaxed(inner)
 
     def _plain_function(self, schema: Schema, function: Any) -> Schema:
         name = getattr(function, "__name__", "")
@@ -277,12 +300,12 @@ class Arrival:
         serialization = schema.get("serialization", {})
         if _is_internal(serialization.get("function")) and "schema" in serialization:
             # The annotation, which pydantic keeps for what it writes.
-            return self._node(serialization["schema"], relaxed=True)
-        return self._any(schema, True)
+            return self._relaxed(serialization["schema"])
+        return self._walk_any(schema)
 
     # --- classes ------------------------------------------------------------------------------
 
-    def _enum(self, schema: Schema, _relaxed: bool) -> Schema:
+    def _walk_enum(self, schema: Schema) -> Schema:
         cls = schema["cls"]
         made = {**_kept(schema), "strict": False}
         if "missing" in made and getattr(made["missing"], "__module__", "") != enum.__name__:
@@ -290,14 +313,14 @@ class Arrival:
         self.classes.setdefault(cls, made)
         return made
 
-    def _literal(self, schema: Schema, _relaxed: bool) -> Schema:
+    def _walk_literal(self, schema: Schema) -> Schema:
         for value in schema["expected"]:
             if isinstance(value, enum.Enum):
                 self.leaves_choice = True
                 self.classes.setdefault(type(value), {"type": "any"})
         return _kept(schema)
 
-    def _model(self, schema: Schema, _relaxed: bool) -> Schema:
+    def _walk_model(self, schema: Schema) -> Schema:
         cls = schema["cls"]
         made: Schema = {
             "type": "model",
@@ -327,7 +350,7 @@ class Arrival:
         known = ref in self.definitions
         self.classes[cls] = {"type": "definition-ref", "schema_ref": ref} if known else made
 
-    def _model_fields(self, schema: Schema, _relaxed: bool) -> Schema:
+    def _walk_model_fields(self, schema: Schema) -> Schema:
         made = {**_kept(schema), "computed_fields": []}
         if "extras_schema" in made:
             made["extras_schema"] = self._node(made["extras_schema"])
@@ -344,13 +367,13 @@ class Arrival:
         return made
 
     def _field(self, name: str, schema: Schema) -> Schema:
-        before = self._field_of
-        self._field_of = (before[0], name)
+        before, was_relaxed = self._field_of, self._is_relaxed
+        self._field_of, self._is_relaxed = (before[0], name), False
         made = self._node(schema)
-        self._field_of = before
+        self._field_of, self._is_relaxed = before, was_relaxed
         return made
 
-    def _typed_dict(self, schema: Schema, _relaxed: bool) -> Schema:
+    def _walk_typed_dict(self, schema: Schema) -> Schema:
         made = {**_kept(schema), "computed_fields": [], "config": _config(schema), "strict": False}
         made["fields"] = {
             name: {
@@ -367,7 +390,7 @@ class Arrival:
             made["extra_behavior"] = "forbid"
         return made
 
-    def _named_tuple(self, schema: Schema, _relaxed: bool) -> Schema:
+    def _walk_named_tuple(self, schema: Schema) -> Schema:
         made = _kept(schema)
         made["fields"] = [
             {**_kept(field), "schema": self._field(field["name"], field["schema"])}
@@ -376,7 +399,7 @@ class Arrival:
         self._enter(schema["cls"], schema, made)
         return made
 
-    def _dataclass(self, schema: Schema, _relaxed: bool) -> Schema:
+    def _walk_dataclass(self, schema: Schema) -> Schema:
         cls = schema["cls"]
         made = {**_kept(schema), "config": _config(schema), "post_init": False, "strict": False}
         made["revalidate_instances"] = "never"
@@ -388,7 +411,7 @@ class Arrival:
         self._enter(cls, schema, made)
         return made
 
-    def _dataclass_args(self, schema: Schema, _relaxed: bool) -> Schema:
+    def _walk_dataclass_args(self, schema: Schema) -> Schema:
         made = {**_kept(schema), "computed_fields": [], "collect_init_only": False}
         made["fields"] = [
             {
@@ -403,8 +426,8 @@ class Arrival:
         ]
         return made
 
-    def _default(self, schema: Schema, relaxed: bool) -> Schema:
-        made = self._around(schema, relaxed)
+    def _walk_default(self, schema: Schema) -> Schema:
+        made = self._walk_nullable(schema)
         made.pop("on_error", None)
         made["validate_default"] = False
         return made
@@ -429,7 +452,7 @@ def no_schema(cls: type[BaseModel]) -> SpecError:
     """The error for a contract with a field for which pydantic has no schema."""
     for field, info in cls.__pydantic_fields__.items():
         try:
-            TypeAdapter(info.annotation)
+            TypeAdapter(info.rebuild_annotation())
         except PydanticUserError:
             unknown = [one for one in _classes_in(info.annotation) if not _has_schema(one)]
             return _refusal(cls, cls, field, unknown[0].__name__ if unknown else "")
@@ -456,30 +479,6 @@ def _refusal(contract: type, holder: type, field: str, what: str) -> SpecError:
     )
 
 
-Walk = Callable[[Arrival, Schema, bool], Schema]
-_WALKS: Final[Mapping[str, Walk]] = {
-    "any": Arrival._any,
-    "chain": Arrival._chain,
-    "custom-error": Arrival._around,
-    "dataclass": Arrival._dataclass,
-    "dataclass-args": Arrival._dataclass_args,
-    "default": Arrival._default,
-    "definition-ref": lambda _self, schema, _relaxed: _kept(schema),
-    "definitions": Arrival._definitions,
-    "enum": Arrival._enum,
-    "is-instance": Arrival._instance,
-    "json": Arrival._json,
-    "json-or-python": Arrival._json_or_python,
-    "lax-or-strict": Arrival._lax_or_strict,
-    "literal": Arrival._literal,
-    "model": Arrival._model,
-    "model-fields": Arrival._model_fields,
-    "named-tuple": Arrival._named_tuple,
-    "nullable": Arrival._around,
-    "tagged-union": Arrival._tagged_union,
-    "typed-dict": Arrival._typed_dict,
-    "union": Arrival._union,
-}
 _ABSTRACT: Final = frozenset({"builtins", "collections.abc", "numbers", "typing"})
 
 
@@ -495,9 +494,8 @@ def _schema_of(cls: type) -> Schema:
     return dict(found)
 
 
-def _kept(schema: Mapping[str, Any], *, relaxed: bool = False) -> Schema:
-    dropped = NOT_ON_ARRIVAL | BOUNDS if relaxed else NOT_ON_ARRIVAL
-    return {key: value for key, value in schema.items() if key not in dropped}
+def _kept(schema: Mapping[str, Any]) -> Schema:
+    return {key: value for key, value in schema.items() if key not in NOT_ON_ARRIVAL}
 
 
 def _config(schema: Schema) -> Schema:

@@ -212,9 +212,7 @@ class Codec:
                 self._depth = 0
         return ""
 
-    def decode(
-        self, body: bytes, build: Build, buffers: Any = ()
-    ) -> Contract:
+    def decode(self, body: bytes, build: Build, buffers: Any = ()) -> Contract:
         """The message in `body`; `build` comes from `ContractRegistry.resolve`.
 
         Raises a `ContractError` and nothing else, whatever the bytes: `InvalidMessage` or
@@ -241,9 +239,7 @@ class Codec:
             advice=SAME_RELEASE,
         )
 
-    def _decode_again(
-        self, body: bytes, build: Build, error: Exception
-    ) -> Contract:
+    def _decode_again(self, body: bytes, build: Build, error: Exception) -> Contract:
         """Try again with keys that are tuples; raise the error that fits if that fails too."""
         if type(error) is TypeError and "unhashable" in str(error):
             try:

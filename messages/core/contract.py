@@ -42,6 +42,7 @@ from pydantic_core import CoreSchema
 from .arrival import Arrival, no_schema
 from .errors import InvalidMessage, PayloadTooLarge, SpecError, UnknownContract, VersionMismatch
 from .limits import DEFAULT_LIMITS, Limits
+from .names import former_name, module_of, near_match
 from .schema import depth_is_bounded, schema_fingerprint
 from .travel import MARK, Travel
 
@@ -73,7 +74,8 @@ PROBLEMS_SHOWN_MAX: Final = 3
 class Contract(BaseModel):
     """The base class of every message: frozen, without unknown fields, named and versioned.
 
-    Class keywords: `name` (default: module and class name) and `version` (default 1).
+    Class keywords: `name` (default: module and class name, see `names.py`) and `version`
+    (default 1).
     `upcasters` maps a version to the function that makes fields of the next version of its
     fields. A class that breaks these rules raises `SpecError`.
     """
@@ -100,7 +102,7 @@ class Contract(BaseModel):
                 f"contract {cls.__qualname__}: version is {version!r}.",
                 advice="Versions are whole numbers from 1 on.",
             )
-        chosen = name if name is not None else f"{cls.__module__}.{cls.__qualname__}"
+        chosen = name if name is not None else f"{module_of(cls)}.{cls.__qualname__}"
         if not isinstance(chosen, str) or not 1 <= len(chosen) <= NAME_CHARS_MAX:
             raise SpecError(
                 f"contract {cls.__qualname__}: the name is {chosen!r:.{NAME_CHARS_MAX}}.",
@@ -124,9 +126,7 @@ class Contract(BaseModel):
             Arrival(cls).check_annotations()
 
     @classmethod
-    def __get_pydantic_core_schema__(
-        cls, source: Any, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         try:
             return handler(source)
         except PydanticSchemaGenerationError:
@@ -243,7 +243,7 @@ class Build:
         self._steps = steps
         self._depth_max = depth_max
         self._is_lax = is_lax or bool(steps)
-        self._validate = info.travel.validate
+        self._validate: Callable[..., Contract] = info.travel.validate
         is_plain = not self._is_lax and depth_max is None and not info.travel.is_marked
         self.make: Callable[[Fields], Contract] = self._plain if is_plain else self._checked
         """The message. Raises `InvalidMessage`, which names each problem, and the errors of
@@ -262,7 +262,8 @@ class Build:
     def _checked(self, fields: Fields) -> Contract:
         if self._depth_max is not None:
             check_depth(fields, self._depth_max)
-        is_marked = self.travel.is_marked and fields.pop(MARK, None) is not None
+        marked: dict[Any, Any] = fields
+        is_marked = self.travel.is_marked and marked.pop(MARK, None) is not None
         # An upcaster, too, may write a value as a constructor takes it.
         strict = True if is_marked and not self._steps else False if self._is_lax else None
         for step in self._steps:
@@ -416,12 +417,14 @@ class ContractRegistry:
     def _builder(self, key: ContractKey) -> Build:
         info = self._by_name.get(key.name) or self._search(key.name)
         if info is None:
+            near = near_match(key.name, {*self._by_name, *_names_of_users()}, "known")
             raise UnknownContract(
-                f"no contract {key.name!r} is known here.",
+                f"no contract {key.name!r} is known here{near}.",
                 advice="Import its module on this host, or start an actor that handles it.",
                 contract=key.name,
             )
-        if info.key == key:
+        # Without the name: what an earlier release stored may have a former one.
+        if info.key[1:] == key[1:]:
             return info.build if info.bounded else Build(info, (), self._depth_max)
         if info.key.version == key.version:
             raise VersionMismatch(
@@ -444,7 +447,8 @@ class ContractRegistry:
         """Search all imported contracts: a reply may be a subclass of the declared contract."""
         newest: type[Contract] | None = None
         for cls in _subclasses(Contract):
-            if cls.contract_name == name and (
+            names = (cls.contract_name, former_name(cls, cls.contract_name))
+            if name in names and (
                 newest is None or cls.contract_version >= newest.contract_version
             ):
                 newest = cls
@@ -486,6 +490,12 @@ def check_depth(value: Any, depth_max: int) -> None:
 
 
 _CONTAINERS: Final = frozenset((dict, list, tuple))
+
+
+def _names_of_users() -> Iterator[str]:
+    for cls in _subclasses(Contract):
+        if not cls.__module__.startswith("callboard."):
+            yield cls.contract_name
 
 
 def _subclasses(cls: type[Contract]) -> Iterator[type[Contract]]:

@@ -44,7 +44,7 @@ class Ext(enum.IntEnum):
     MESSAGE = 12
     """A contract: the length of its key, its key, and its fields."""
     NAMED = 13
-    """A model, a dataclass, an enum's member or a named tuple of a class that the contract names."""
+    """A model, dataclass, enum member or named tuple: the name of its class, and its parts."""
     TUPLE = 14
     SET = 15
     FROZENSET = 16
@@ -149,12 +149,14 @@ def _texts() -> dict[str, tuple[type, Callable[[str], Any]]]:
         ipaddress.IPv6Network,
         ZoneInfo,
     )
-    found: dict[str, tuple[type, Callable[[str], Any]]] = {cls.__name__: (cls, cls) for cls in plain}
+    found: dict[str, tuple[type, Callable[[str], Any]]] = {
+        cls.__name__: (cls, cls) for cls in plain
+    }
     found["Fraction"] = (Fraction, _fraction)
     for name in pydantic.networks.__all__:
-        cls = getattr(pydantic.networks, name)
-        if isinstance(cls, type) and issubclass(cls, URLS):
-            found[name] = (cls, cls)
+        url = getattr(pydantic.networks, name)
+        if isinstance(url, type) and issubclass(url, URLS):
+            found[name] = (url, url)
     return found
 
 
@@ -180,13 +182,15 @@ def _text(data: bytes) -> Any:
 
 
 def numpy_of(value: "np.generic[Any]") -> msgpack.ExtType:
+    """A scalar of numpy as an extension. Raises `TypeError` for one of Python objects."""
     if value.dtype.hasobject:
         raise TypeError(f"a scalar of dtype {value.dtype} holds Python objects")
     described = (np.lib.format.dtype_to_descr(value.dtype), value.tobytes())
     return msgpack.ExtType(Ext.NUMPY, pack_plain(described))
 
 
-URLS: Final = pydantic.networks._BaseUrl | pydantic.networks._BaseMultiHostUrl
+# The classes of pydantic's URLs have no public base.
+URLS: Final = pydantic.AnyUrl.__mro__[1] | pydantic.PostgresDsn.__mro__[1]
 """The base classes of pydantic's URLs."""
 TEXTS: Final = _texts()
 

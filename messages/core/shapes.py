@@ -57,34 +57,11 @@ def leaves_choice(schema: Any, definitions: Mapping[str, Any]) -> bool:
 
 def _kinds(schema: Any, definitions: Mapping[str, Any], seen: set[str]) -> Iterator[Kind]:
     """The kinds of all values of a schema, down to the fields of models."""
-    if isinstance(schema, list | tuple):
-        for part in schema:
-            if not isinstance(part, str):
-                yield from _kinds(part, definitions, seen)
-        return
     kind = schema["type"]
-    if kind == "definition-ref":
-        if schema["schema_ref"] not in seen:
-            seen.add(schema["schema_ref"])
-            yield from _kinds(definitions[schema["schema_ref"]], definitions, seen)
-    elif kind in CLASSES:
+    if kind in CLASSES:
         yield from _kinds_of_class(CLASSES[kind], schema)
-    elif kind == "enum":
-        for member in schema["members"]:
-            yield VALUES.get(type(member.value), "extension"), schema["cls"]
-    elif kind == "literal":
-        for value in schema["expected"]:
-            yield VALUES.get(type(value), "extension"), type(value)
-    elif kind == "json-or-python":
-        yield from _kinds(schema["python_schema"], definitions, seen)
-    elif kind == "function-plain":
-        # The annotation, which pydantic keeps for what it writes.
-        annotated = schema.get("serialization", {}).get("schema", {"type": "any"})
-        yield from _kinds(annotated, definitions, seen)
-    elif kind == "typed-dict":
-        yield SHAPES[kind]
-        for field in schema["fields"].values():
-            yield from _kinds(field["schema"], definitions, seen)
+    elif kind in {"enum", "literal"}:
+        yield from _kinds_of_values(schema)
     elif kind == "lax-or-strict":
         # A path, which was a text in earlier releases, or an extension type.
         strict = schema["strict_schema"]
@@ -94,11 +71,41 @@ def _kinds(schema: Any, definitions: Mapping[str, Any], seen: set[str]) -> Itera
     else:
         if kind in SHAPES:
             yield SHAPES[kind]
-        for part in PARTS:
-            if part in schema:
-                inner = schema[part]
-                is_tagged = part == "choices" and isinstance(inner, dict)
-                yield from _kinds(list(inner.values()) if is_tagged else inner, definitions, seen)
+        for part in _parts(schema, definitions, seen):
+            yield from _kinds(part, definitions, seen)
+
+
+def _parts(schema: Any, definitions: Mapping[str, Any], seen: set[str]) -> Iterator[Any]:
+    """The schemas inside a schema that is none of a class."""
+    kind = schema["type"]
+    if kind == "definition-ref":
+        if schema["schema_ref"] not in seen:
+            seen.add(schema["schema_ref"])
+            yield definitions[schema["schema_ref"]]
+    elif kind == "json-or-python":
+        yield schema["python_schema"]
+    elif kind == "function-plain":
+        # The annotation, which pydantic keeps for what it writes.
+        yield schema.get("serialization", {}).get("schema", {"type": "any"})
+    elif kind == "typed-dict":
+        for field in schema["fields"].values():
+            yield field["schema"]
+    else:
+        for name in PARTS:
+            inner = schema.get(name, ())
+            is_one = isinstance(inner, dict) and name != "choices"
+            parts = [inner] if is_one else inner.values() if isinstance(inner, dict) else inner
+            for part in parts:
+                yield part[0] if isinstance(part, tuple) else part
+
+
+def _kinds_of_values(schema: Any) -> Iterator[Kind]:
+    if schema["type"] == "enum":
+        for member in schema["members"]:
+            yield VALUES.get(type(member.value), "extension"), schema["cls"]
+    else:
+        for value in schema["expected"]:
+            yield VALUES.get(type(value), "extension"), type(value)
 
 
 def _kinds_of_class(shape: str, schema: Any) -> Iterator[Kind]:

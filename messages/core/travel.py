@@ -41,7 +41,7 @@ class Travel:
         self.is_marked: Final = arrival.leaves_choice
         """Whether each value names its type."""
         self.validate: Final = arrival.validator(arrival.schema).validate_python
-        self.encoders: Final[dict[type, Callable[[Any], Any]]] = dict(ENCODERS)
+        self.encoders: dict[type, Callable[[Any], Any]] = dict(ENCODERS)
         """What msgpack gets for a value that needs no packer of its own."""
         self._names: dict[type, bytes] = {}
         self._parts: dict[type, Callable[[Any], Any]] = {}
@@ -102,7 +102,7 @@ class Travel:
 
         def make(parts: Any) -> Any:
             fields, _ = validate(parts, strict=True)
-            made = object.__new__(cls)
+            made: Any = object.__new__(cls)
             for name, value in fields.items():
                 object.__setattr__(made, name, value)
             return made

@@ -8,10 +8,11 @@ import enum
 import ipaddress
 import itertools
 import pathlib
+import types
 import uuid
 from collections import deque
 from fractions import Fraction
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple, Union
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -136,6 +137,9 @@ DOGS: Final = st.builds(Dog, name=st.text(max_size=3), lives=st.integers(0, 9))
 KITTENS: Final = st.builds(Kitten, name=st.text(max_size=3))
 CIRCLES: Final = st.builds(Circle, radius=FLOATS)
 SQUARES: Final = st.builds(Square, side=st.tuples(FLOATS))
+MOVIES: Final = st.fixed_dictionaries(
+    {"title": st.text(max_size=3), "years": st.tuples(st.integers())}
+)
 
 LEAVES: Final = [
     Typed(None, st.none()),
@@ -171,7 +175,7 @@ LEAVES: Final = [
     Typed(Literal["a", 1, True], st.sampled_from(["a", 1, True])),
     Typed(Literal[Shade.DARK, "dark"], st.sampled_from([Shade.DARK, "dark"])),
     Typed(Annotated[int, Field(ge=0, le=9)], st.integers(0, 9)),
-    Typed(Annotated[str, Field(pattern="^[ab]+$", max_length=3)], st.text("ab", min_size=1, max_size=3)),
+    Typed(Annotated[str, Field(pattern="^[ab]+$")], st.text("ab", min_size=1, max_size=3)),
     *(Typed(cls, st.sampled_from(cls)) for cls in (Colour, Shade, Level, Corner)),
     Typed(Mode, st.sampled_from([Mode.READ, Mode.WRITE, Mode.READ | Mode.WRITE, Mode(0)])),
     Typed(Cat, CATS),
@@ -181,32 +185,49 @@ LEAVES: Final = [
     Typed(Circle | Square, CIRCLES | SQUARES),
     Typed(Annotated[Circle | Square, Field(discriminator="kind")], CIRCLES | SQUARES),
     Typed(Numbers, st.tuples(st.integers()).map(Numbers)),
-    Typed(Leaf, st.builds(Leaf, size=st.integers()) | st.builds(Bud, size=st.just(1), opens=st.dates())),
+    Typed(Leaf, st.builds(Leaf, size=st.integers())),
+    Typed(Leaf, st.builds(Bud, size=st.just(1), opens=st.dates())),
     Typed(Pair, st.builds(Pair, st.integers(), st.tuples(st.text(max_size=2)))),
     Typed(Point, st.builds(Point, x=FLOATS | st.integers(), tags=st.tuples(st.just("t")))),
     Typed(Place, st.builds(Place, x=st.integers(), mode=st.sampled_from(Mode))),
     Typed(Checked, st.builds(Checked, x=st.integers(), shade=st.sampled_from(Shade))),
-    Typed(Movie, st.fixed_dictionaries({"title": st.text(max_size=3), "years": st.tuples(st.integers())}), False),
-    Typed(Array, st.sampled_from([np.arange(3), np.zeros((2, 2), "f4")]), False),
-    Typed(collections.Counter[str], st.just(collections.Counter("aab")), False),
+    Typed(Movie, MOVIES, is_hashable=False),
+    Typed(Array, st.sampled_from([np.arange(3), np.zeros((2, 2), "f4")]), is_hashable=False),
+    Typed(collections.Counter[str], st.just(collections.Counter("aab")), is_hashable=False),
 ]  # fmt: skip
 
 
+def _of(origin: Any, *arguments: Any) -> Any:
+    """The type with these arguments, which a type checker need not know."""
+    return types.GenericAlias(origin, arguments)
+
+
+def _either(one: Any, other: Any) -> Any:
+    return Union[one, other]  # noqa: UP007 - either may be None
+
+
 def _collected(inner: Typed) -> st.SearchStrategy[Typed]:
-    few = st.lists(inner.values, max_size=3)
+    one, values = inner.annotation, inner.values
+    few = st.lists(values, max_size=3)
+    ordered = few.map(lambda found: collections.OrderedDict(enumerate(found)))
     found = [
-        Typed(list[inner.annotation], few, False),
-        Typed(tuple[inner.annotation, ...], few.map(tuple), inner.is_hashable),
-        Typed(deque[inner.annotation], few.map(deque), False),
-        Typed(dict[str, inner.annotation], st.dictionaries(st.text(max_size=2), inner.values, max_size=2), False),
-        Typed(inner.annotation | None if inner.annotation is not None else None, st.none() | inner.values, inner.is_hashable),
-        Typed(collections.OrderedDict[int, inner.annotation], few.map(lambda values: collections.OrderedDict(enumerate(values))), False),
-    ]  # fmt: skip
+        Typed(_of(list, one), few, is_hashable=False),
+        Typed(_of(tuple, one, ...), few.map(tuple), inner.is_hashable),
+        Typed(_of(deque, one), few.map(deque), is_hashable=False),
+        Typed(
+            _of(dict, str, one),
+            st.dictionaries(st.text(max_size=2), values, max_size=2),
+            is_hashable=False,
+        ),
+        Typed(_either(one, None), st.none() | values, inner.is_hashable),
+        Typed(_of(collections.OrderedDict, int, one), ordered, is_hashable=False),
+    ]
     if inner.is_hashable:
+        keyed = few.map(lambda keys: dict.fromkeys(keys, 1))
         found += [
-            Typed(set[inner.annotation], few.map(set), False),
-            Typed(frozenset[inner.annotation], few.map(frozenset)),
-            Typed(dict[inner.annotation, int], few.map(lambda keys: dict.fromkeys(keys, 1)), False),
+            Typed(_of(set, one), few.map(set), is_hashable=False),
+            Typed(_of(frozenset, one), few.map(frozenset)),
+            Typed(_of(dict, one, int), keyed, is_hashable=False),
         ]
     return st.sampled_from(found)
 
@@ -226,9 +247,7 @@ def _model_of(inner: list[Typed]) -> Typed:
 def _extended(inner: st.SearchStrategy[Typed]) -> st.SearchStrategy[Typed]:
     unions = st.tuples(inner, inner).map(
         lambda two: Typed(
-            two[0].annotation | two[1].annotation
-            if two[0].annotation is not None
-            else two[1].annotation | None if two[1].annotation is not None else None,
+            _either(two[0].annotation, two[1].annotation),
             two[0].values | two[1].values,
             two[0].is_hashable and two[1].is_hashable,
         )
@@ -288,5 +307,7 @@ def differences(one: Any, other: Any, place: str = "it") -> list[str]:
     else:
         return [] if one == other and repr(one) == repr(other) else [f"{place}: {one!r} {other!r}"]
     return [
-        found for name, left, right in pairs for found in differences(left, right, f"{place}.{name}")
+        found
+        for name, left, right in pairs
+        for found in differences(left, right, f"{place}.{name}")
     ]

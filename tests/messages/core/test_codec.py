@@ -248,7 +248,9 @@ def test_in_a_field_that_may_be_anything_a_value_keeps_its_type(value: Any) -> N
     assert not differences(value, Way().value(value))
 
 
-@pytest.mark.parametrize(("value", "arrives"), [(bytearray(b"ab"), b"ab"), (memoryview(b"ab"), b"ab")])
+@pytest.mark.parametrize(
+    ("value", "arrives"), [(bytearray(b"ab"), b"ab"), (memoryview(b"ab"), b"ab")]
+)
 def test_bytes_that_can_change_arrive_as_bytes(value: Any, arrives: bytes) -> None:
     assert Way().value(value) == arrives
 
