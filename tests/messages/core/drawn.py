@@ -267,7 +267,7 @@ def messages(draw: st.DrawFn) -> Contract:
     names = [f"f{index}" for index in range(len(drawn))]
     fields: Any = {name: (one.annotation, ...) for name, one in zip(names, drawn, strict=True)}
     made: type[Contract] = create_model(
-        "Drawn", __base__=Contract, __cls_kwargs__={"name": "tests.drawn"}, **fields
+        "Drawn", __base__=Contract, __cls_kwargs__={"name": f"tests.drawn.{next(NUMBERS)}"}, **fields
     )
     return made(**{name: draw(one.values) for name, one in zip(names, drawn, strict=True)})
 
