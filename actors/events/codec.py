@@ -21,13 +21,19 @@ import enum
 import hashlib
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgpack
 
 from callboard.messages.core.codec import Codec
-from callboard.messages.core.contract import Contract, ContractInfo, ContractRegistry, contract_key
+from callboard.messages.core.contract import (
+    Build,
+    Contract,
+    ContractInfo,
+    ContractRegistry,
+    contract_key,
+)
 from callboard.messages.core.errors import (
     CallboardError,
     InvalidMessage,
@@ -35,6 +41,7 @@ from callboard.messages.core.errors import (
     VersionMismatch,
 )
 from callboard.messages.core.limits import DEFAULT_LIMITS, Limits
+from callboard.messages.core.names import former_name
 from callboard.messages.storage.errors import UnknownEvent
 from callboard.messages.storage.event_ids import new_event_id
 from callboard.messages.storage.events import EVENT_ID_BYTES, NewEvent, RecordedEvent
@@ -44,7 +51,6 @@ from .errors import EventUnreadable
 __all__ = ["Event", "EventCodec", "Unknown", "event_id", "metadata_of"]
 
 LOGGER: Final = logging.getLogger("callboard.events")
-Build = Callable[[dict[str, Any]], Contract]
 Kind = tuple[str, int]
 """The name of an event's kind and its version."""
 
@@ -129,6 +135,9 @@ class EventCodec:
         if not (isinstance(contract, type) and issubclass(contract, Contract)):
             raise SpecError(f"{contract!r} is no contract.", advice="Give Contract classes.")
         info = self._registry.learn(contract)
+        former = former_name(contract, info.key.name)
+        if former is not None:
+            self._known.setdefault(former, info)
         known = self._known.setdefault(info.key.name, info)
         if known.cls is not contract:
             raise SpecError(

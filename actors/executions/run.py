@@ -466,9 +466,10 @@ class PlanRun:
 
     def _bound(self, sub_task: SubTask) -> Any:
         """The request with its bound results. Raises `InvalidMessage`."""
-        request = sub_task.request
-        fields = {**request.__dict__, **self.core.bindings_of(sub_task.id)}
-        return describe_contract(type(request)).build(fields)
+        request, bound = sub_task.request, self.core.bindings_of(sub_task.id)
+        made = describe_contract(type(request)).construct({**request.__dict__, **bound})
+        # Validators have run for the other fields when the request was made.
+        return request.model_copy(update={name: getattr(made, name) for name in bound})
 
     # --- missing agents ------------------------------------------------------------------
 

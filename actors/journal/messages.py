@@ -1,7 +1,5 @@
 """The contracts of a log that is an actor: append, read, and wait for new events."""
 
-from typing import Any
-
 from pydantic import Field
 
 from callboard.messages.core.contract import Contract, Request
@@ -49,7 +47,7 @@ class AppendEvents(Request[EventsAppended], name="callboard.log.append_events"):
 class EventsRead(Contract, name="callboard.log.events_read"):
     """A page of events."""
 
-    events: tuple[tuple[Any, ...], ...]
+    events: tuple[tuple[int, str, int, bytes, str, int, bytes, bytes, float], ...]
     """The fields of `RecordedEvent`, in order."""
 
     def recorded(self) -> list[RecordedEvent]:

@@ -19,6 +19,7 @@ from .interrupts import is_interrupt
 __all__ = ["DeadLetters"]
 
 LOGGER: Final = logging.getLogger("callboard.dead_letters")
+CAUSE_CHARS_MAX: Final = 500
 LOGGED_MAX: Final = 20
 """Dead letters logged one by one; after that each power of ten, so that no flood fills the log."""
 
@@ -31,6 +32,8 @@ class DeadLetters:
         self._subscribers: list[Callable[[DeadLetter], None]] = []
         self.counts: Counter[str] = Counter()
         """How many there were, by reason."""
+        self.causes: dict[str, str] = {}
+        """The newest error of each reason, as text."""
         self._total = 0
 
     def subscribe(self, subscriber: Callable[[DeadLetter], None]) -> Callable[[], None]:
@@ -55,6 +58,9 @@ class DeadLetters:
         self._total += 1
         message: Contract | None = item.message if type(item) is Ask else item
         name = type(message).contract_name if message is not None else ""
+        if error is not None:
+            name = name or str(error.details.get("contract", ""))
+            self.causes[reason] = f"{error}"[:CAUSE_CHARS_MAX]
         if self._total <= LOGGED_MAX or str(self._total).strip("0") == "1":
             LOGGER.warning(
                 "dead letter %d on %s: %s to %s: %s%s",

@@ -309,7 +309,8 @@ class Worker:
             else:
                 row = handlers.get(type(item)) or behaviour.find(type(item))
                 if row is None:
-                    dispatcher.dead_letters.dead("no_handler", cell.path, item)
+                    missing = missing_handler_error(cell, item)
+                    dispatcher.dead_letters.dead("no_handler", cell.path, item, missing)
                     continue
                 try:
                     if row.is_plain:

@@ -26,6 +26,7 @@ from callboard.messages.core.errors import (
     WrongReply,
     error_from_data,
 )
+from callboard.messages.core.names import near_match
 
 from .actor import Handler
 from .cell_port import CellPort
@@ -182,9 +183,10 @@ def forwarded_error(error: CallboardError) -> CallboardError:
 def missing_handler_error(cell: CellPort, message: Contract) -> CallboardError:
     """The error for an asker whose request the actor has no handler for."""
     handled = sorted({row.contract.contract_name for row in cell.behaviour.handlers.values()})
+    name = type(message).contract_name
     return ActorNotFound(
         f"{cell.path} ({cell.behaviour.actor.__qualname__}) has no handler for a "
-        f"{type(message).contract_name}.",
+        f"{name}{near_match(name, handled, 'handled')}.",
         advice=f"It handles: {', '.join(handled) or 'nothing'}.",
         may_have_run=False,
     )

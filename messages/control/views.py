@@ -5,6 +5,8 @@ control host (the root's endpoint), which asks every host. Times are ages and du
 the clock of the replying host, so clocks need not agree.
 """
 
+from pydantic import Field
+
 from ..core.contract import Contract, Request
 
 __all__ = [
@@ -99,6 +101,7 @@ class HostView(Contract, name="callboard.host_view"):
     handled: int
     pending_asks: int
     dead_letters: dict[str, int]
+    """How many, by reason."""
     memory_bytes: int
     state: str = "up"
     """`up`; or, without a reply, `down` (no process has the slot) or `silent`."""
@@ -106,6 +109,8 @@ class HostView(Contract, name="callboard.host_view"):
     """Why there is no reply, or why the last process of this slot ended."""
     at_s: float = 0.0
     """The time of this view, in seconds of the host's clock: for rates between two views."""
+    dead_letter_causes: dict[str, str] = Field(default_factory=dict)
+    """The newest error of each reason."""
     uptime_s: float = 0.0
     is_stopping: bool = False
     top_level: int = 0

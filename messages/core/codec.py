@@ -2,9 +2,10 @@
 
 msgpack takes a message's fields as they are (`__dict__` of a frozen model), so a plain
 message costs no Python code per field. Types that msgpack does not know travel as
-extension types. Nested models travel by one of two rules:
+extension types. What arrives has the types of what was sent, or it was refused:
 
-- a plain pydantic model travels as its fields, and the field's annotation names its type;
+- the contract's `Travel` says which values may travel in a bare form, after which the annotation
+  makes them again, and which name their type;
 - a contract describes itself (name, version, schema), so that a subclass keeps its type,
   and nested contracts are upcast like outer ones.
 
@@ -16,10 +17,11 @@ nesting, because each level of extensions takes 32 KB of the C stack, and it tru
 claimed length beyond the bytes that are there.
 """
 
+import dataclasses
 import enum
 import functools
 import math
-import pathlib
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
 
@@ -28,10 +30,17 @@ import numpy as np
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, RootModel
 from pydantic_core import core_schema
 
-from .contract import Contract, ContractRegistry, check_depth, describe_contract
+from .contract import (
+    Build,
+    Contract,
+    ContractRegistry,
+    check_depth,
+    describe_contract,
+)
 from .errors import CallboardError, InvalidMessage, PayloadTooLarge
-from .extensions import DECODERS, ENCODERS, Ext, pack_plain
+from .extensions import DECODERS, ENCODERS, Ext, numpy_of, pack_plain
 from .limits import DEFAULT_LIMITS, Limits
+from .travel import MARK, Travel, fields_of
 
 if TYPE_CHECKING:
     from pydantic.json_schema import JsonSchemaValue
@@ -41,7 +50,26 @@ __all__ = ["Array", "Buffers", "Codec", "External", "size_bytes"]
 SAME_RELEASE: Final = "Sender and receiver must run the same release of Callboard."
 FLATTEN: Final = "Flatten it, or put it into a store and send a reference."
 
-_NATIVE: Final = frozenset({type(None), bool, float, str, bytes, list, tuple, dict})
+_NATIVE: Final = frozenset({type(None), bool, float, str, bytes, list, dict})
+_COLLECTIONS: Final[dict[type, tuple[int, Callable[[Any], Any]]]] = {
+    tuple: (Ext.TUPLE, list),
+    set: (Ext.SET, list),
+    frozenset: (Ext.FROZENSET, list),
+    deque: (Ext.DEQUE, lambda value: [value.maxlen, list(value)]),
+    OrderedDict: (Ext.ORDERED_DICT, dict),
+    Counter: (Ext.COUNTER, dict),
+}
+"""Collections that msgpack would take for lists and maps, and what stands in their extension."""
+_COLLECTED: Final[dict[int, Callable[[Any], Any]]] = {
+    Ext.TUPLE: tuple,
+    Ext.SET: set,
+    Ext.FROZENSET: frozenset,
+    Ext.DEQUE: lambda parts: deque(parts[1], parts[0]),
+    Ext.ORDERED_DICT: OrderedDict,
+    Ext.COUNTER: Counter,
+}
+HEAD_BYTES: Final = 2
+"""The length of the name or key at the head of an extension."""
 _UNCHECKED_EXTENSIONS: Final = 8
 """Levels of extensions whose lists are not counted: msgpack stops each at 511 or 1,024
 (by its release). Deeper than this, all of them together could exhaust the C stack."""
@@ -76,6 +104,9 @@ Array = Annotated[np.ndarray[Any, np.dtype[Any]], _ArraySchema()]
 """A numpy array as a field of a contract. It arrives read-only, without a copy."""
 
 
+NOTHING: Final = Travel(Contract)
+
+
 class Codec:
     """Encodes and decodes messages for one host; keeps no state between messages.
 
@@ -90,7 +121,9 @@ class Codec:
         "_internalise",
         "_limits",
         "_pack",
+        "_pack_marked",
         "_registry",
+        "_travel",
         "_unpack",
         "_unpack_options",
         "_unpack_quick",
@@ -109,7 +142,13 @@ class Codec:
         self._internalise = internalise
         self._buffers: list[Any] = []
         self._depth = 0
+        self._travel = NOTHING
+        """How the contract travels whose values are encoded or decoded now."""
         self._pack: Callable[[Any], bytes] = msgpack.Packer(default=self._encode_other).pack
+        # Strict: a tuple is no list, and an object of a derived class is none of the base.
+        self._pack_marked: Callable[[Any], bytes] = msgpack.Packer(
+            default=self._encode_other, strict_types=True
+        ).pack
         self._unpack_options: dict[str, Any] = {
             "ext_hook": self._decode_extension,
             "strict_map_key": False,
@@ -135,14 +174,23 @@ class Codec:
         for a message over the limits; both name the contract.
         """
         buffers = self._buffers
+        cls = type(message)
+        info = cls.contract_info
+        if info is None or info.cls is not cls:
+            info = describe_contract(cls)
+        self._travel = travel = info.travel
+        fields = fields_of(message) if info.has_caches else message.__dict__
         try:
-            body = self._pack(_fields_of(message) if message.contract_caches else message.__dict__)
+            if travel.is_marked:
+                body = self._pack_marked({MARK: 1, **fields})
+            else:
+                body = self._pack(fields)
         except BaseException as error:
             buffers.clear()
             self._depth = 0
             if not isinstance(error, Exception):
                 raise
-            raise _unencodable(message, error) from error
+            raise _unencodable(message, error, self._culprit(fields)) from error
         if not buffers:
             if len(body) > self._inline_bytes_max:
                 self._check_size(type(message), len(body))
@@ -152,12 +200,19 @@ class Codec:
         self._check_size(type(message), size_bytes(body, taken))
         return body, taken
 
-    def decode(
-        self,
-        body: bytes | memoryview,
-        build: Callable[[dict[str, Any]], Contract],
-        buffers: Any = (),
-    ) -> Contract:
+    def _culprit(self, fields: dict[str, Any]) -> str:
+        """The first field that cannot be encoded, for people; empty when it is none of them."""
+        for name, value in fields.items():
+            try:
+                self._nested(value)
+            except Exception:  # noqa: BLE001 - the error of this field is reported already
+                return f"its field {name!r}: "
+            finally:
+                self._buffers.clear()
+                self._depth = 0
+        return ""
+
+    def decode(self, body: bytes | memoryview, build: Build, buffers: Any = ()) -> Contract:
         """The message in `body`; `build` comes from `ContractRegistry.resolve`.
 
         Raises a `ContractError` and nothing else, whatever the bytes: `InvalidMessage` or
@@ -165,13 +220,14 @@ class Codec:
         `ContractRegistry.resolve` raises.
         """
         self._buffers = buffers
+        self._travel = build.travel
         try:
             if len(body) <= self._unpack_quick_bytes_max:
                 fields = self._unpack_quick(body)
             else:
                 fields = self._unpack_large(body)
             if type(fields) is dict:
-                return build(fields)
+                return build.make(fields)
         except CallboardError:
             raise
         except Exception as error:  # noqa: BLE001 - bytes from outside may be anything
@@ -183,19 +239,15 @@ class Codec:
             advice=SAME_RELEASE,
         )
 
-    def _decode_again(
-        self,
-        body: bytes | memoryview,
-        build: Callable[[dict[str, Any]], Contract],
-        error: Exception,
-    ) -> Contract:
+    def _decode_again(self, body: bytes | memoryview, build: Build, error: Exception) -> Contract:
         """Try again with keys that are tuples; raise the error that fits if that fails too."""
         if type(error) is TypeError and "unhashable" in str(error):
             try:
                 self._unpack = functools.partial(
                     msgpack.unpackb, object_pairs_hook=_hashable_keys, **self._unpack_options
                 )
-                return build(self._unpack(body))
+                self._travel = build.travel
+                return build.make(self._unpack(body))
             except CallboardError:
                 raise
             except Exception as still:  # noqa: BLE001 - bytes from outside may be anything
@@ -243,41 +295,42 @@ class Codec:
     # --- encoding what msgpack does not know ----------------------------------
 
     def _encode_other(self, value: Any) -> Any:
-        if isinstance(value, BaseModel):
-            if isinstance(value, Contract):
-                return self._encode_contract(value)
-            if isinstance(value, RootModel):
-                return self._encode_inner(value.root)
-            return _fields_of(value)
-        encode = ENCODERS.get(type(value))
+        cls = type(value)
+        encode = self._travel.encoders.get(cls)
         if encode is not None:
             return encode(value)
+        if isinstance(value, Contract):
+            return self._encode_contract(value)
+        collection = _COLLECTIONS.get(cls)
+        if collection is not None:
+            code, parts_of = collection
+            return msgpack.ExtType(code, self._nested(parts_of(value)))
+        name = self._travel.name_of(cls)
+        if name is not None:
+            return self._encode_named(name, value)
         if isinstance(value, np.ndarray):
             return self._encode_array(value)
         if isinstance(value, np.generic):
-            item = value.item()
-            if not isinstance(item, np.generic):
-                return self._encode_inner(item)
-        if isinstance(value, enum.Enum):
-            if isinstance(value.value, tuple | list | dict | set | frozenset):
-                # It would arrive as a list, which names no member.
-                raise TypeError(f"{value} stands for a {type(value.value).__name__}")
-            return self._encode_inner(value.value)
-        if isinstance(value, pathlib.PurePath):
-            return str(value)
+            return numpy_of(value)
         external = getattr(value, "to_external", None)
         if external is not None:
             return msgpack.ExtType(Ext.EXTERNAL, self._nested(external()))
-        for cls, encode in ENCODERS.items():
-            if isinstance(value, cls):
-                return encode(value)
-        raise TypeError(f"a {type(value).__qualname__} has no encoding")
+        raise TypeError(_no_encoding(value))
 
     def _encode_inner(self, value: Any) -> Any:
         # msgpack asks once per value: a value that replaces another must be encoded here.
         if type(value) in _NATIVE or (type(value) is int and -(2**63) <= value < 2**64):
             return value
+        if type(value) is tuple and not self._travel.is_marked:
+            return value
         return self._encode_other(value)
+
+    def _encode_named(self, name: bytes, value: Any) -> Any:
+        parts = self._travel.parts_of(value)
+        if isinstance(value, RootModel) and not self._travel.is_marked:
+            return self._encode_inner(parts)
+        head = len(name).to_bytes(HEAD_BYTES) + name
+        return msgpack.ExtType(Ext.NAMED, head + self._nested(parts))
 
     def _nested(self, value: Any) -> bytes:
         # A packer is not re-entrant: the content of an extension gets a packer of its own.
@@ -287,16 +340,20 @@ class Codec:
         if depth >= _UNCHECKED_EXTENSIONS:
             check_depth(value, self._limits.depth_max)
         self._depth = depth + 1
-        packed: bytes = msgpack.packb(value, default=self._encode_other)
+        packed: bytes = msgpack.packb(
+            value, default=self._encode_other, strict_types=self._travel.is_marked
+        )
         self._depth = depth
         return packed
 
     def _encode_contract(self, value: Contract) -> msgpack.ExtType:
-        key = describe_contract(type(value)).key
-        return msgpack.ExtType(
-            Ext.CONTRACT,
-            self._nested((key.name, key.version, key.fingerprint, _fields_of(value))),
-        )
+        info = describe_contract(type(value))
+        outer, travel = self._travel, info.travel
+        fields = fields_of(value)
+        self._travel = travel
+        packed = self._nested({MARK: 1, **fields} if travel.is_marked else fields)
+        self._travel = outer
+        return msgpack.ExtType(Ext.MESSAGE, info.head + packed)
 
     def _encode_array(self, value: "np.ndarray[Any, Any]") -> msgpack.ExtType:
         if value.dtype.hasobject:
@@ -324,15 +381,36 @@ class Codec:
         decode = DECODERS.get(code)
         if decode is not None:
             return decode(data)
+        if code == Ext.MESSAGE:
+            return self._decode_contract(data)
+        collect = _COLLECTED.get(code)
+        if collect is not None:
+            return collect(self._unpack_inner(data))
+        if code == Ext.NAMED:
+            name, parts = _split(data)
+            return self._travel.made(name.decode(), self._unpack_inner(parts))
+        if code == Ext.NUMPY:
+            return _numpy(*msgpack.unpackb(data))
         if code == Ext.CONTRACT:
             name, version, fingerprint, fields = self._unpack_inner(data)
-            return self._registry.resolve(name, version, fingerprint)(fields)
+            return self._registry.resolve(name, version, fingerprint).make(fields)
         if code == Ext.ARRAY:
             return self._decode_array(data)
         if code == Ext.EXTERNAL:
             value = self._unpack_inner(data)
             return value if self._internalise is None else self._internalise(value)
         raise ValueError(f"unknown extension type {code}")
+
+    def _decode_contract(self, data: bytes) -> Contract:
+        key, packed = _split(data)
+        build = self._registry.resolve_packed(key)
+        outer = self._travel
+        self._travel = build.travel
+        fields = self._unpack_inner(packed)
+        self._travel = outer
+        if type(fields) is not dict:
+            raise ValueError(f"a contract holds a {type(fields).__name__}, not fields")
+        return build.make(fields)
 
     def _unpack_inner(self, data: bytes) -> Any:
         depth = self._depth
@@ -378,14 +456,34 @@ def _dtype_description(description: Any) -> Any:
     ]
 
 
-def _fields_of(model: BaseModel) -> dict[str, Any]:
-    """The parts of a model that travel: fields and allowed extras, no cached properties."""
-    fields = model.__dict__
-    declared = type(model).__pydantic_fields__
-    if len(fields) != len(declared):
-        fields = {name: value for name, value in fields.items() if name in declared}
-    extra = model.__pydantic_extra__
-    return {**fields, **extra} if extra else fields
+def _split(data: bytes) -> tuple[bytes, bytes]:
+    """The head of an extension and the rest."""
+    end = HEAD_BYTES + (data[0] << 8 | data[1])
+    return data[HEAD_BYTES:end], data[end:]
+
+
+def _numpy(description: Any, data: bytes) -> "np.generic[Any]":
+    dtype = np.lib.format.descr_to_dtype(_dtype_description(description))
+    if dtype.hasobject or dtype.itemsize != len(data):
+        raise ValueError(f"a scalar of dtype {dtype} cannot come from outside")
+    found: np.generic[Any] = np.frombuffer(data, dtype=dtype)[0]
+    return found
+
+
+def _no_encoding(value: Any) -> str:
+    cls = type(value)
+    if isinstance(value, BaseModel | enum.Enum) or dataclasses.is_dataclass(cls):
+        return (
+            f"a {cls.__qualname__} stands where no field declares this class: name it in the "
+            "field's annotation, or make it a contract"
+        )
+    for known in ENCODERS | dict.fromkeys(_COLLECTIONS) | dict.fromkeys(_NATIVE):
+        if isinstance(value, known):
+            return (
+                f"a {cls.__qualname__} would arrive as a {known.__qualname__}, from which it is "
+                f"derived: send a {known.__qualname__}"
+            )
+    return f"a {cls.__qualname__} has no encoding"
 
 
 def _hashable_keys(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
@@ -396,7 +494,7 @@ def _hashable(key: Any) -> Any:
     return tuple(_hashable(part) for part in key) if type(key) is list else key
 
 
-def _unencodable(message: Contract, error: Exception) -> CallboardError:
+def _unencodable(message: Contract, error: Exception, culprit: str) -> CallboardError:
     name = type(message).contract_name
     if isinstance(error, RecursionError) or "recursion" in str(error):
         return PayloadTooLarge(f"a {name} nests too deep to encode.", advice=FLATTEN, contract=name)
@@ -405,7 +503,7 @@ def _unencodable(message: Contract, error: Exception) -> CallboardError:
         return PayloadTooLarge(text, advice=error.advice, contract=name)
     reason = error.message if isinstance(error, CallboardError) else str(error)
     return InvalidMessage(
-        f"a {name} cannot be encoded: {reason or type(error).__name__}.",
-        advice="Use contracts, pydantic models, arrays and plain values as fields.",
+        f"a {name} cannot be encoded: {culprit}{reason or type(error).__name__}.",
+        advice="Use contracts, declared classes, arrays and plain values as fields.",
         contract=name,
     )

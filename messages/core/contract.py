@@ -20,7 +20,7 @@ imported subclasses of `Contract`.
 """
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import GenericAlias
 from typing import (
     TYPE_CHECKING,
@@ -34,14 +34,20 @@ from typing import (
     get_origin,
 )
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic.errors import PydanticUndefinedAnnotation
+import msgpack
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
+from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation
+from pydantic_core import CoreSchema
 
+from .arrival import Arrival, no_schema
 from .errors import InvalidMessage, PayloadTooLarge, SpecError, UnknownContract, VersionMismatch
 from .limits import DEFAULT_LIMITS, Limits
+from .names import former_name, module_of, near_match
 from .schema import depth_is_bounded, schema_fingerprint
+from .travel import MARK, Travel
 
 __all__ = [
+    "Build",
     "Contract",
     "ContractInfo",
     "ContractKey",
@@ -68,7 +74,8 @@ PROBLEMS_SHOWN_MAX: Final = 3
 class Contract(BaseModel):
     """The base class of every message: frozen, without unknown fields, named and versioned.
 
-    Class keywords: `name` (default: module and class name) and `version` (default 1).
+    Class keywords: `name` (default: module and class name, see `names.py`) and `version`
+    (default 1).
     `upcasters` maps a version to the function that makes fields of the next version of its
     fields. A class that breaks these rules raises `SpecError`.
     """
@@ -81,6 +88,9 @@ class Contract(BaseModel):
     contract_version: ClassVar[int] = 1
     contract_caches: ClassVar[bool] = False
     """Whether it has cached properties, which lie among the fields and do not travel."""
+    contract_info: ClassVar["ContractInfo | None"] = None
+    """Made at the first use. It is read once per message sent, and lies on the class itself, so
+    that a class that is collected takes it with it. A derived class has its own."""
     upcasters: ClassVar[Mapping[int, Upcaster]] = {}
 
     def __init_subclass__(
@@ -92,7 +102,7 @@ class Contract(BaseModel):
                 f"contract {cls.__qualname__}: version is {version!r}.",
                 advice="Versions are whole numbers from 1 on.",
             )
-        chosen = name if name is not None else f"{cls.__module__}.{cls.__qualname__}"
+        chosen = name if name is not None else f"{module_of(cls)}.{cls.__qualname__}"
         if not isinstance(chosen, str) or not 1 <= len(chosen) <= NAME_CHARS_MAX:
             raise SpecError(
                 f"contract {cls.__qualname__}: the name is {chosen!r:.{NAME_CHARS_MAX}}.",
@@ -107,6 +117,20 @@ class Contract(BaseModel):
             for base in cls.__mro__
             for attribute in vars(base).values()
         )
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **keywords: Any) -> None:
+        super().__pydantic_init_subclass__(**keywords)
+        # A class whose annotations name later ones is checked at its first use.
+        if cls.__pydantic_complete__ and not cls.__module__.startswith("callboard."):
+            Arrival(cls).check_annotations()
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        try:
+            return handler(source)
+        except PydanticSchemaGenerationError:
+            raise no_schema(cls) from None
 
 
 if TYPE_CHECKING:
@@ -163,31 +187,110 @@ class ContractKey(NamedTuple):
 
 
 class ContractInfo:
-    """One contract, ready for the hot path: its key and its bound validator."""
+    """One contract, ready for the hot path: its key, and how its messages travel and arrive."""
 
-    __slots__ = ("bounded", "cls", "key", "validate")
+    __slots__ = ("bounded", "build", "cls", "has_caches", "head", "key", "travel")
 
     def __init__(self, cls: type[Contract]) -> None:
         self.cls = cls
         self.key = ContractKey(cls.contract_name, cls.contract_version, schema_fingerprint(cls))
-        self.validate: Callable[[Any], Contract] = cls.__pydantic_validator__.validate_python
-        if "validation_alias" in repr(cls.__pydantic_core_schema__):
-            # Fields travel by their names, even those of a nested model with aliases.
-            self.validate = functools.partial(self.validate, by_name=True)
+        key: bytes = msgpack.packb(tuple(self.key))
+        self.head = len(key).to_bytes(2, "big") + key
+        """The key as it stands before the fields of a contract inside another one."""
         # A schema without free-form parts bounds the depth of what it accepts; only for
         # other schemas the depth of decoded fields is checked.
         self.bounded = depth_is_bounded(cls)
+        self.has_caches: Final = cls.contract_caches
+        self.travel: Final = Travel(cls)
+        """How its values travel."""
+        self.build: Final = Build(self)
+        """Makes messages of decoded fields."""
 
-    def build(self, fields: Fields) -> Contract:
-        """The message of decoded fields. Raises `InvalidMessage`, which names each problem."""
+    def construct(self, fields: Fields) -> Contract:
+        """A new message of these fields, by the class itself and with its users' validators.
+
+        Raises `InvalidMessage`, which names each problem.
+        """
         try:
-            return self.validate(fields)
+            return self.cls.model_validate(fields, by_name=True)
         except ValidationError as error:
-            raise InvalidMessage(
-                f"a message violates contract {self.key}: {_problems(error)}.",
-                advice="Send the fields that the contract declares.",
-                contract=self.key.name,
-            ) from None
+            raise _violation(self, error) from None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # It lies on its class, and a class that travels by value is described anew.
+        return type(None), ()
+
+
+class Build:
+    """Makes messages of one contract of fields that have arrived.
+
+    Types and bounds are checked; the users' validators have run at the sender. `is_lax` lets
+    fields of an earlier release be as a constructor takes them, such as a date as text.
+    """
+
+    __slots__ = ("_depth_max", "_info", "_is_lax", "_steps", "_validate", "make", "travel")
+
+    def __init__(
+        self,
+        info: ContractInfo,
+        steps: Sequence[Upcaster] = (),
+        depth_max: int | None = None,
+        *,
+        is_lax: bool = False,
+    ) -> None:
+        self.travel: Final = info.travel
+        self._info = info
+        self._steps = steps
+        self._depth_max = depth_max
+        self._is_lax = is_lax or bool(steps)
+        self._validate: Callable[..., Contract] = info.travel.validate
+        is_plain = not self._is_lax and depth_max is None and not info.travel.is_marked
+        self.make: Callable[[Fields], Contract] = self._plain if is_plain else self._checked
+        """The message. Raises `InvalidMessage`, which names each problem, and the errors of
+        `ContractRegistry.resolve`."""
+
+    def __call__(self, fields: Fields) -> Contract:
+        """The same as `make`."""
+        return self.make(fields)
+
+    def _plain(self, fields: Fields) -> Contract:
+        try:
+            return self._validate(fields)
+        except ValidationError as error:
+            raise _violation(self._info, error) from None
+
+    def _checked(self, fields: Fields) -> Contract:
+        if self._depth_max is not None:
+            check_depth(fields, self._depth_max)
+        marked: dict[Any, Any] = fields
+        is_marked = self.travel.is_marked and marked.pop(MARK, None) is not None
+        # An upcaster, too, may write a value as a constructor takes it.
+        strict = True if is_marked and not self._steps else False if self._is_lax else None
+        for step in self._steps:
+            fields = _upcast(self._info, step, fields)
+        try:
+            return self._validate(fields, strict=strict)
+        except ValidationError as error:
+            raise _violation(self._info, error) from None
+
+
+def _upcast(info: ContractInfo, step: Upcaster, fields: Fields) -> Fields:
+    try:
+        return step(fields)
+    except Exception as error:
+        raise VersionMismatch(
+            f"an upcaster of contract {info.key.name} failed: {error!r}.",
+            advice="An upcaster takes the fields of one version and returns those of the next.",
+            contract=info.key.name,
+        ) from error
+
+
+def _violation(info: ContractInfo, error: ValidationError) -> InvalidMessage:
+    return InvalidMessage(
+        f"a message violates contract {info.key}: {_problems(error)}.",
+        advice="Send the fields that the contract declares.",
+        contract=info.key.name,
+    )
 
 
 def _problems(error: ValidationError) -> str:
@@ -200,18 +303,12 @@ def _problems(error: ValidationError) -> str:
     return shown + (f"; and {more} more" if more > 0 else "")
 
 
-# Read once per message sent. It lies on the class itself, so that a class that is
-# collected takes its entry with it.
-_INFO_ATTRIBUTE: Final = "__callboard_contract_info__"
-
-
 def describe_contract(cls: type[Contract]) -> ContractInfo:
     """The `ContractInfo` of a class, made at first use. Raises `SpecError` for a wrong class."""
-    info: ContractInfo | None = cls.__dict__.get(_INFO_ATTRIBUTE)
+    info = cls.contract_info
     if info is None or info.cls is not cls:
         _check_class(cls)
-        info = ContractInfo(cls)
-        setattr(cls, _INFO_ATTRIBUTE, info)
+        info = cls.contract_info = ContractInfo(cls)
     return info
 
 
@@ -252,13 +349,14 @@ def is_same_contract(cls: type, other: type) -> bool:
 class ContractRegistry:
     """The contracts that one host knows, by name. `resolve` serves incoming messages."""
 
-    __slots__ = ("_by_name", "_depth_max", "_resolved", "_resolved_max")
+    __slots__ = ("_by_name", "_depth_max", "_resolved", "_resolved_max", "_resolved_packed")
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
         self._depth_max = limits.depth_max
         self._resolved_max = limits.contracts_max
         self._by_name: dict[str, ContractInfo] = {}
-        self._resolved: dict[tuple[str, int, int], Callable[[Fields], Contract]] = {}
+        self._resolved: dict[tuple[str, int, int], Build] = {}
+        self._resolved_packed: dict[bytes, Build] = {}
 
     def learn(self, cls: type[Contract]) -> ContractInfo:
         """Add a contract; a newer version replaces an older one of the same name.
@@ -279,11 +377,11 @@ class ContractRegistry:
                 return info
         if known is None or known.cls is not cls:
             self._by_name[info.key.name] = info
-            self._resolved.clear()
+            self._forget()
         return info
 
-    def resolve(self, name: str, version: int, fingerprint: int) -> Callable[[Fields], Contract]:
-        """The function that makes a message of fields with this name, version and schema.
+    def resolve(self, name: str, version: int, fingerprint: int) -> Build:
+        """What makes a message of fields with this name, version and schema.
 
         Raises `UnknownContract`, or `VersionMismatch` when no upcasters lead from that
         version to the one that is known here.
@@ -293,25 +391,41 @@ class ContractRegistry:
             builder = self._builder(ContractKey(name, version, fingerprint))
             if len(self._resolved) >= self._resolved_max:
                 # An old version is accepted with any fingerprint, so a peer chooses the keys.
-                self._resolved.clear()
+                self._forget()
             self._resolved[(name, version, fingerprint)] = builder
         return builder
+
+    def resolve_packed(self, key: bytes) -> Build:
+        """The same for a key as it stands before the fields of a contract inside another one."""
+        build = self._resolved_packed.get(key)
+        if build is None:
+            build = self.resolve(*msgpack.unpackb(key))
+            if len(self._resolved_packed) >= self._resolved_max:
+                self._resolved_packed.clear()
+            self._resolved_packed[key] = build
+        return build
+
+    def _forget(self) -> None:
+        self._resolved.clear()
+        self._resolved_packed.clear()
 
     def find(self, name: str) -> type[Contract] | None:
         """The class of this name; None when there is none."""
         info = self._by_name.get(name) or self._search(name)
         return None if info is None else info.cls
 
-    def _builder(self, key: ContractKey) -> Callable[[Fields], Contract]:
+    def _builder(self, key: ContractKey) -> Build:
         info = self._by_name.get(key.name) or self._search(key.name)
         if info is None:
+            near = near_match(key.name, {*self._by_name, *_names_of_users()}, "known")
             raise UnknownContract(
-                f"no contract {key.name!r} is known here.",
+                f"no contract {key.name!r} is known here{near}.",
                 advice="Import its module on this host, or start an actor that handles it.",
                 contract=key.name,
             )
-        if info.key == key:
-            return info.build if info.bounded else self._depth_checking(info.build)
+        # Without the name: what an earlier release stored may have a former one.
+        if info.key[1:] == key[1:]:
+            return info.build if info.bounded else Build(info, (), self._depth_max)
         if info.key.version == key.version:
             raise VersionMismatch(
                 f"contract {key.name} v{key.version} has schema {info.key.fingerprint:016x} here "
@@ -327,20 +441,14 @@ class ContractRegistry:
                 advice="Run the same release on both sides, or add the missing upcaster.",
                 contract=key.name,
             )
-        return self._depth_checking(_upcasting(info, steps))
-
-    def _depth_checking(self, build: Callable[[Fields], Contract]) -> Callable[[Fields], Contract]:
-        def checked(fields: Fields) -> Contract:
-            check_depth(fields, self._depth_max)
-            return build(fields)
-
-        return checked
+        return Build(info, steps, self._depth_max)
 
     def _search(self, name: str) -> ContractInfo | None:
         """Search all imported contracts: a reply may be a subclass of the declared contract."""
         newest: type[Contract] | None = None
         for cls in _subclasses(Contract):
-            if cls.contract_name == name and (
+            names = (cls.contract_name, former_name(cls, cls.contract_name))
+            if name in names and (
                 newest is None or cls.contract_version >= newest.contract_version
             ):
                 newest = cls
@@ -363,23 +471,6 @@ def _upcasters_from(version: int, info: ContractInfo) -> list[Upcaster] | None:
     return steps
 
 
-def _upcasting(info: ContractInfo, steps: list[Upcaster]) -> Callable[[Fields], Contract]:
-    def build(fields: Fields) -> Contract:
-        for step in steps:
-            try:
-                fields = step(fields)
-            except Exception as error:
-                raise VersionMismatch(
-                    f"an upcaster of contract {info.key.name} failed: {error!r}.",
-                    advice="An upcaster takes the fields of one version and returns those of the "
-                    "next.",
-                    contract=info.key.name,
-                ) from error
-        return info.build(fields)
-
-    return build
-
-
 def check_depth(value: Any, depth_max: int) -> None:
     """Raises `PayloadTooLarge` when `value` nests deeper than `depth_max` levels."""
     level: list[Any] = [value]
@@ -399,6 +490,12 @@ def check_depth(value: Any, depth_max: int) -> None:
 
 
 _CONTAINERS: Final = frozenset((dict, list, tuple))
+
+
+def _names_of_users() -> Iterator[str]:
+    for cls in _subclasses(Contract):
+        if not cls.__module__.startswith("callboard."):
+            yield cls.contract_name
 
 
 def _subclasses(cls: type[Contract]) -> Iterator[type[Contract]]:

@@ -15,18 +15,17 @@ can compare two values by their first eight bytes without knowing what they are:
 
 Contracts inside the declared fields are stored as their fields: the outer contract's
 fingerprint covers their schemas too. Contracts inside `context` and other free fields
-describe themselves, as in any message.
+describe themselves, as in any message. Earlier releases stored times as texts.
 """
 
 import struct
-from collections.abc import Callable
 from typing import Any, Final, Self
 
 import msgpack
 from pydantic import AwareDatetime, Field
 
 from ..core.codec import Codec
-from ..core.contract import Contract, ContractRegistry, check_depth, contract_key
+from ..core.contract import Build, Contract, ContractRegistry, check_depth, contract_key
 from ..core.errors import CallboardError, InvalidMessage
 from ..core.limits import DEFAULT_LIMITS, Limits
 from ..jobs.execution import ExecutionStatus
@@ -163,6 +162,7 @@ class StateCodec:
     ) -> None:
         self._contracts = ContractRegistry(limits)
         self._info = self._contracts.learn(contract)
+        self._build = Build(self._info, is_lax=True)
         self._codec = Codec(self._contracts, limits)
         self._depth_max = limits.depth_max
 
@@ -211,7 +211,7 @@ class StateCodec:
         version, contract_version, fingerprint, _ = HEADER.unpack_from(data)
         key = self._info.key
         if contract_version == key.version and fingerprint == key.fingerprint:
-            build: Callable[[dict[str, Any]], Contract] = self._info.build
+            build = self._build
         else:
             build = self._contracts.resolve(key.name, contract_version, fingerprint)
         try:
@@ -225,15 +225,12 @@ class StateCodec:
 
 
 def _flat(state: AgentExecutionState) -> dict[str, Any]:
-    """The fields, with declared contracts as their fields and times as texts."""
+    """The fields, with declared contracts as their fields."""
     fields = dict(state.__dict__)
-    fields["start_time"] = state.start_time.isoformat()
-    if state.end_time is not None:
-        fields["end_time"] = state.end_time.isoformat()
     if state.metrics is not None:
         fields["metrics"] = state.metrics.__dict__
     for name in ("intermediate_results", "dependencies", "transitions"):
-        fields[name] = [part.__dict__ for part in fields[name]]
+        fields[name] = tuple([part.__dict__ for part in fields[name]])
     return fields
 
 

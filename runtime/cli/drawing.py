@@ -13,6 +13,9 @@ from .sources import Snapshot
 
 __all__ = ["draw"]
 
+NOT_UNDERSTOOD: Final = frozenset({"no_handler", "undecodable"})
+"""Dead letters whose newest cause is shown: their sender and receiver do not agree."""
+
 Place = tuple[int, int]
 """A slot, and a cell in it."""
 
@@ -124,6 +127,9 @@ def _host_line(host: HostView) -> Text:
             f"{count:,} {printable(reason)}" for reason, count in host.dead_letters.items()
         )
         line.append(f"  dead letters: {letters}", style="yellow")
+        for reason in sorted(NOT_UNDERSTOOD & host.dead_letter_causes.keys()):
+            cause = printable(host.dead_letter_causes[reason])
+            line.append(f"\n{printable(reason)}: {cause}", style="yellow")
     return line
 
 

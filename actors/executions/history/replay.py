@@ -4,11 +4,12 @@ Sub-tasks that had ended do not run again; all others run. Changes are repeated 
 which they happened, so that a plan grows in the same way again.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from callboard.messages.core.codec import Codec
 from callboard.messages.core.contract import (
+    Build,
     Contract,
     ContractKey,
     ContractRegistry,
@@ -57,7 +58,7 @@ class Replay:
     ) -> None:
         self._history = history
         self._blobs = blobs
-        self._builds: dict[ContractKey, Callable[[dict[str, Any]], Contract]] = {}
+        self._builds: dict[ContractKey, Build] = {}
         """Resolved once: there may be a hundred thousand messages of one contract."""
         self._codec = codec
         self._contracts = contracts

@@ -185,10 +185,16 @@ def _context(body: bytes, buffers: Sequence[bytes]) -> dict[str, Any]:
         build = describe_contract(GivenAttributes).build
         given = Codec(ContractRegistry()).decode(body, build, tuple(buffers))
         assert isinstance(given, GivenAttributes)
-        msgpack.packb(given.values)
+        msgpack.packb(given.values, default=_set_as_list)
     except Exception:  # noqa: BLE001 - user's contracts, arrays or other values
         return {}
     return given.values
+
+
+def _set_as_list(value: Any) -> list[Any]:
+    if isinstance(value, set | frozenset):
+        return list(value)
+    raise TypeError(f"a {type(value).__qualname__} is no plain data")
 
 
 def _change(

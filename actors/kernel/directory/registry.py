@@ -4,12 +4,13 @@ The root has the original and sends each change to all hosts; every host has a c
 is chosen from the copy, so an ask without an address costs no extra hop.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from callboard.messages.control.routing import ROUTING_DEFAULT, Routing, RoutingKind
 from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import CallboardError, NoAgentOffers
+from callboard.messages.core.names import near_match
 from callboard.messages.core.ref import Address
 
 from ..asks import AskOwner
@@ -91,7 +92,7 @@ class Directory:
         if router is None:
             addresses = self._offers.get(name)
             if not addresses:
-                return no_agent_offers(name)
+                return no_agent_offers(name, self._offers)
             router = self._routers[name] = self._router(name, addresses)
         try:
             return router.choose(message)
@@ -129,10 +130,10 @@ class Directory:
             load.resize(self._sizes[address])
 
 
-def no_agent_offers(contract_name: str) -> CallboardError:
-    """The error for a request that no actor offers."""
+def no_agent_offers(contract_name: str, offered: Collection[str] = ()) -> CallboardError:
+    """The error for a request that no actor offers; it names an offer that is nearly it."""
     return NoAgentOffers(
-        f"no actor offers {contract_name}.",
+        f"no actor offers {contract_name}{near_match(contract_name, offered, 'offered')}.",
         advice="Start a pool of agents that handle it, or ask a reference.",
         may_have_run=False,
     )

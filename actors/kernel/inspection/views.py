@@ -83,6 +83,7 @@ async def view_host(host: ViewHost, request: QueryHost) -> HostView:
         handled=host.dispatcher.handled,
         pending_asks=len(host.pending),
         dead_letters=dict(host.dispatcher.dead_letters.counts),
+        dead_letter_causes=dict(host.dispatcher.dead_letters.causes),
         memory_bytes=vitals.memory_bytes,
         at_s=host.now(),
         uptime_s=host.now() - meters.started_s,

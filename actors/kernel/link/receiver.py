@@ -11,10 +11,10 @@ held: its credit is kept back, and its flow key paused at the sender, until ther
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
-from callboard.messages.core.contract import Contract
+from callboard.messages.core.contract import Build, Contract
 from callboard.messages.core.errors import (
     CallboardError,
     HostLost,
@@ -40,7 +40,6 @@ from .queue import OutgoingMessage
 __all__ = ["FrameReceiver"]
 
 LOGGER: Final = logging.getLogger("callboard.link")
-Build = Callable[[dict[str, Any]], Contract]
 
 
 class FrameReceiver:

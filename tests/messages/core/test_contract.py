@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
@@ -209,18 +210,15 @@ def test_fingerprint_sees_a_change_inside_a_nested_model() -> None:
 
 
 def test_fingerprint_of_a_type_without_json_schema_still_tells_fields_apart() -> None:
-    class Opaque:
-        pass
-
     open_config = ConfigDict(arbitrary_types_allowed=True)
 
     class First(Contract, name="tests.opaque"):
         model_config = open_config
-        x: Opaque
+        x: np.ndarray[Any, Any]
 
     class Second(Contract, name="tests.opaque"):
         model_config = open_config
-        y: Opaque
+        y: np.ndarray[Any, Any]
 
     assert fingerprint(First) != fingerprint(Second)
 

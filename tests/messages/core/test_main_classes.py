@@ -82,7 +82,7 @@ def rebuilt(tmp_path: Path, mode: str) -> object:
 
 
 EXPECTED = {
-    "names": [["driver.review", 2], ["driver.findings", 1], ["__main__.Place", 2]],
+    "names": [["driver.review", 2], ["driver.findings", 1], ["driver.Place", 2]],
     "same_keys": True,
     "reply": True,
     "types": [True, True, True],

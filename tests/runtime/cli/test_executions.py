@@ -133,7 +133,7 @@ def test_a_killed_driver_is_interrupted_and_resumed_without_running_twice(
     prefix = row["id"][:8]
     shown = callboard("show", prefix, "--journal", "j.db").out
     assert "interrupted" in shown
-    assert "s5  __main__.Step  waiting" in shown
+    assert "s5  driver.Step  waiting" in shown
 
     (folder / "go").touch()
     ended = callboard("resume", prefix, "--journal", "j.db")
