@@ -78,7 +78,7 @@ class Runner:
         self.events.append("started")
 
     def supervisor_stopped(self, reason: Exit) -> None:
-        self.events.append(f"stopped: {reason.reason.value}")
+        self.events.append(f"stopped: {reason.kind.value}")
 
     def set_timer(self, at_s: float, callback: Callable[[], None]) -> Timer:
         timer = Timer(at_s, callback)

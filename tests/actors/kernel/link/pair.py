@@ -123,6 +123,8 @@ class Mailbox:
 class Wire:
     """The carrier of one direction."""
 
+    is_stream = False
+
     def __init__(self) -> None:
         self.frames: deque[tuple[bytes, Sequence[Any]]] = deque()
         self.writes = True
