@@ -25,13 +25,18 @@ from callboard.actors.kernel.inspection.metric_sources import Name, Reading
 __all__ = ["Listener", "Peer", "Refusal", "Refusals", "open_connection", "peer_of"]
 
 LOGGER: Final = logging.getLogger("callboard.socket")
-BACKLOG: Final = 128
+BACKLOG: Final = 64
 """Connections that the kernel keeps until they are accepted."""
-ACCEPTS_MAX: Final = 32
-"""Connections accepted in one turn of the event loop: some 0.3 ms."""
-REST_S: Final = 0.005
-"""The rest of a listener that has refused a connection: refusals take at most some 6 % of a loop,
-and 6,400 connections a second are refused."""
+ACCEPTS_MAX: Final = 16
+"""Connections accepted in one turn of the event loop: some 0.2 ms."""
+REST_S: Final = 0.02
+"""The least rest of a listener that has refused a connection: at most 800 are refused in a
+second."""
+REST_SHARE: Final = 20
+"""The rest is at least so many times the duration of the batch, which grows where processes wait
+for a processor: a flood takes at most 5 % of a loop's time."""
+REST_MAX_S: Final = 0.1
+"""The longest such rest: a peer behind a full queue waits for at most four of them."""
 FAILED_REST_S: Final = 1.0
 """The rest of a listener that cannot accept, for instance because no descriptor is left."""
 TOKEN_TIMEOUT_S: Final = 5.0
@@ -147,6 +152,8 @@ class Listener:
         self._token: Final = token
         self._socket: socket.socket | None = None
         self._rest: asyncio.TimerHandle | None = None
+        self._refused = False
+        """Whether the batch that is being accepted had a connection to refuse."""
         self._unproven: Final[dict[socket.socket, _Unproven]] = {}
         """The oldest first."""
 
@@ -177,9 +184,17 @@ class Listener:
         self._refusals.close()
 
     def _accept(self) -> None:
-        bound = self._socket
+        bound, loop = self._socket, asyncio.get_running_loop()
         if bound is None:
             return
+        began_s = loop.time()
+        self._refused = False
+        self._accept_some(bound)
+        if self._refused:
+            took_s = loop.time() - began_s
+            self._take_a_rest(min(max(REST_S, REST_SHARE * took_s), REST_MAX_S))
+
+    def _accept_some(self, bound: socket.socket) -> None:
         for _ in range(ACCEPTS_MAX):
             try:
                 connection, _ = bound.accept()
@@ -246,7 +261,7 @@ class Listener:
     def _refuse(self, connection: socket.socket, why: Refusal, detail: str) -> None:
         connection.close()
         self._refusals.count(why, detail)
-        self._take_a_rest(REST_S)
+        self._refused = True
 
     def _take_a_rest(self, rest_s: float) -> None:
         if self._rest is None and self._socket is not None:
