@@ -163,6 +163,34 @@ def test_a_repeated_append_is_where_it_was(store: EventStore, expected: int) -> 
     assert store.head() == 3
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_repeated_append_does_not_touch_the_others_of_its_group(
+    store: EventStore, place: int
+) -> None:
+    first = one(store, repeated := Append("a", (event(),), ANY))
+    one(store, Append("b", (event(),)))
+    others = [Append("b", (event("new kind"),), 1), Append("c", (event("new kind"),), NO_STREAM)]
+    outcomes = store.commit([*others[:place], repeated, *others[place:]])
+    assert isinstance(first, Appended)
+    assert outcomes.pop(place) == first._replace(is_repeat=True)
+    assert outcomes == [Appended(3, 3, 2), Appended(4, 4, 1)]
+    assert [e.stream for e in store.read(2, 10, kinds=["new kind"])] == ["b", "c"]
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_reused_id_does_not_touch_the_other_appends_of_its_group(
+    store: EventStore, place: int
+) -> None:
+    one(store, Append("a", (known := event(),)))
+    others = [Append("b", (event("new kind"),), NO_STREAM), Append("b", (event(),), 1)]
+    reused = Append("c", (known,), NO_STREAM)
+    outcomes = store.commit([*others[:place], reused, *others[place:]])
+    assert isinstance(outcomes.pop(place), EventIdReused)
+    assert outcomes == [Appended(2, 2, 1), Appended(3, 3, 2)]
+    assert store.streams() == ["a", "b"]
+    assert [e.stream for e in store.read(0, 10, kinds=["new kind"])] == ["b"]
+
+
 def test_a_repeat_within_one_group(store: EventStore) -> None:
     append = Append("a", (event(),), NO_STREAM)
     assert store.commit([append, append]) == [Appended(1, 1, 1), Appended(1, 1, 1, is_repeat=True)]
