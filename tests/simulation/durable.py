@@ -23,6 +23,7 @@ from callboard.actors.executions.history.events import (
     read,
     stream_of,
 )
+from callboard.actors.executions.history.fold import fold
 from callboard.actors.kernel.actor import Agent, handler
 from callboard.messages.core.contract import Contract, Request
 from callboard.messages.core.errors import CallboardError, StoreFailed, UsageError
@@ -187,6 +188,10 @@ class ExecutionChecker:
             self.run.complain("superseded_is_silent", f"the events are of {turns}")
         if self.status not in ENDED:
             self.run.complain("execution_is_right", f"the journal ends with {self.status!r}")
+        try:
+            fold(EXECUTION, self.events).validate_state()
+        except AssertionError as error:
+            self.run.complain("execution_is_right", f"its history contradicts itself: {error}")
         self.run.check_now()
 
 
