@@ -78,7 +78,8 @@ def event_id(*parts: str | int) -> bytes:
     """The id of an event, made of these parts: the same parts give the same id."""
     digest = hashlib.blake2b(digest_size=EVENT_ID_BYTES)
     for part in parts:
-        text = f"{part}".encode()
+        # A store refuses a text without an encoding, with an error that says so.
+        text = f"{part}".encode("utf-8", "surrogatepass")
         digest.update(len(text).to_bytes(8, "big"))
         digest.update(text)
     return digest.digest()

@@ -37,6 +37,7 @@ from .parts import check_all, part_failed, sub_task_failed
 from .preparation import Preparation, gather_sub_tasks
 from .record import ExecutionRecord, ExecutionStatistics
 from .run import PlanRun
+from .step_keys import KEY_FORM, step_keys
 
 if TYPE_CHECKING:
     from ..kernel.host.host import Host
@@ -157,6 +158,10 @@ class Execution(Generic[ResultT]):
         made, route = await self._planned()
         return await self._complete(await self._run_plan(made, route))
 
+    @property
+    def _key_form(self) -> int:
+        return KEY_FORM if self._history is None else self._history.submitted.keys
+
     def _replay(self, history: ExecutionHistory) -> Replay:
         return Replay(history, self._host.codec.copy(), self._host.contracts, self._blobs)
 
@@ -246,7 +251,7 @@ class Execution(Generic[ResultT]):
             random=self._random,
             on_turn=record.moved,
             on_trouble=record.troubled,
-            execution_id=record.id,
+            step_key=step_keys(record.id, self._key_form),
             in_doubt=job.in_doubt,
             recorder=self._recorder,
             grown=made.grown if isinstance(made, Replay) else frozenset(),

@@ -265,7 +265,9 @@ class ExecutionHistory:
     def begin_fork(self, origin: "ExecutionHistory", fork: Forked) -> None:
         """Take over the submission and the route from the origin of a fork."""
         self.fork = fork
-        self.submitted = dataclasses.replace(origin.submitted, id=self.id, at=fork.at, by=fork.by)
+        self.submitted = dataclasses.replace(
+            origin.submitted, id=self.id, at=fork.at, by=fork.by, keys=fork.keys
+        )
         self.owners.append(Owner(fork.by, fork.at))
         self.agents, self.plan_maker = dict(origin.agents), origin.plan_maker
         self.planned_count = origin.planned_count

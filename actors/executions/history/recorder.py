@@ -25,6 +25,7 @@ from callboard.messages.storage.event_ids import NumberedIds
 from callboard.messages.storage.events import Append, Appended, NewEvent
 
 from ...scheduler.effects import DoneReport
+from ..step_keys import KEY_FORM
 from .blobs import Blobs
 from .events import (
     Began,
@@ -136,6 +137,7 @@ class Recorder:
                 at=self._wall_time(),
                 by=self.owner,
                 driver=dict(driver),
+                keys=KEY_FORM,
             )
         )
         self.flush()
