@@ -386,13 +386,17 @@ class System:
     ) -> ExecutionHandle[ResultT]:
         """Start an execution of `job` for `request`, and return its handle at once.
 
-        `attributes` reach the job's `enrich`. An `execution_id` of your own must be new to the
-        journal. In a driver that `callboard resume` started, the first matching submission
-        continues the execution named there.
+        `attributes` reach the job's `enrich`. With an `execution_id` of your own, one request is
+        executed once: while an execution of that id runs, the handle follows it; one that was
+        interrupted continues from the journal, and one that is over gives its result or error
+        once more. Without a journal, only an execution that runs is known. In a driver that
+        `callboard resume` started, the first matching submission continues the execution named
+        there.
 
-        Errors of the execution are raised by `result` of the handle. In a detached system, which
-        runs the job itself, this includes a `SpecError` for parts of the job that cannot be
-        pickled.
+        Errors of the execution are raised by `result` of the handle. This includes
+        `ExecutionIdTaken` when another request was submitted under the id and, in a detached
+        system, which runs the job itself, a `SpecError` for parts of the job that cannot be
+        pickled. Raises `UsageError` for a text that cannot be an id.
         """
         return self._submits().submit(job, request, attributes, execution_id)
 
