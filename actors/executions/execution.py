@@ -163,7 +163,7 @@ class Execution(Generic[ResultT]):
 
     async def _begin_as_known(self, look_up: LookUp) -> None:
         """Begin with the history that the journal has. A cancellation waits for the answer."""
-        looking = self._host.start_task(look_up())
+        looking = self._host.loop.create_task(look_up())
         is_cancelled = False
         while not looking.done():
             try:

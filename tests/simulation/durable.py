@@ -112,6 +112,7 @@ class ExecutionChecker:
         self.done_before: frozenset[str] = frozenset()
         """Sub-tasks with a synced result at the start of this driver."""
         self.status = ""
+        self.submissions = 0
         self.opened: Final[list[OpenJournal]] = []
         """Journals of this driver, except the one of the system."""
         self._planned: int | None = None
@@ -293,10 +294,16 @@ async def run_execution(
 async def _resume_or_submit(
     fixture: ScenarioFixture, checker: ExecutionChecker, job: Job[Any, Any]
 ) -> ExecutionHandle[Any] | None:
+    def submitted() -> ExecutionHandle[Any]:
+        return fixture.system.submit(job, Labor(number=checker.tasks), execution_id=EXECUTION)
+
+    checker.submissions += 1
+    if checker.submissions % 2:
+        return submitted()  # It attaches to what runs, or continues.
     try:
         return await fixture.system.resume(job, EXECUTION)
     except UsageError:
-        return fixture.system.submit(job, Labor(number=checker.tasks), execution_id=EXECUTION)
+        return submitted()
     except StoreFailed:
         return None
 
