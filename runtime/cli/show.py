@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from ..stores.private import write_private
 from .chart import timeline
 from .execution_report import draw, to_data
 from .logs import find, history_of, open_logs
@@ -42,7 +43,7 @@ def show(
         history = history_of(found)
         is_running = found.log.is_running(history.owners[-1].name) if history.owners else None
     if html is not None:
-        html.write_text(page(history, is_running=is_running), encoding="utf-8")
+        write_private(html, page(history, is_running=is_running))
         click.echo(f"written: {html}", err=True)
     if as_json:
         click.echo(
