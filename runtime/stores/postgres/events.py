@@ -37,8 +37,8 @@ from .tables import check_tables, open_tables
 __all__ = ["PostgresEventStore"]
 
 READERS_MAX: Final = 4
-STREAMS_KNOWN_MAX: Final = 50_000
-"""Streams whose lengths the writer remembers."""
+STREAMS_KNOWN_MAX: Final = 10_000
+"""Streams whose lengths the writer remembers, about 300 bytes each. Another costs one query."""
 TRIES_MAX: Final = 4
 """Attempts of one commit: first with the writer's knowledge, then after queries."""
 KINDS_WINDOW: Final = 50_000

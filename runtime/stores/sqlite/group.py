@@ -22,7 +22,8 @@ COLUMNS: Final = 8
 ROWS: Final = (1, 8, 64, 512, 4_095)
 """Events of one statement: few statements, which SQLite prepares once. The limit is 32,766
 parameters."""
-STREAMS_KNOWN: Final = 100_000
+STREAMS_KNOWN_MAX: Final = 10_000
+"""Streams of which the writer knows the end, about 300 bytes each. Another costs one query."""
 
 Place = tuple[int, str, int]
 """The place of an event: position, stream, version in the stream."""
@@ -98,8 +99,10 @@ class Standing:
     def commit(self, head: int) -> None:
         """Take over the head of a durable transaction."""
         self.head = head
-        if len(self.streams) > STREAMS_KNOWN:
-            self.streams.clear()
+        streams = self.streams
+        if len(streams) > STREAMS_KNOWN_MAX:
+            for name in list(streams)[: len(streams) // 2]:
+                del streams[name]
 
 
 class Group:
