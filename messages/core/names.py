@@ -5,6 +5,7 @@ edge calls `check_name` once, and nothing behind the edge checks it again. Names
 quotes and any letters: who shows one in a command quotes it.
 """
 
+import shlex
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -18,6 +19,7 @@ __all__ = [
     "joined",
     "problem_of",
     "problems_of",
+    "shell_command",
     "shown",
 ]
 
@@ -117,3 +119,28 @@ def joined(*names: str) -> str:
 def escaped(name: str) -> str:
     """A name as a part of a joined key."""
     return name.translate(ESCAPES) if "/" in name or "%" in name else name
+
+
+def shell_command(command: str, *arguments: str, options: Sequence[str] = ()) -> str:
+    """A command to paste into a shell, in which each argument is one word, whatever it holds."""
+    dashes = ["--"] if any(argument.startswith("-") for argument in arguments) else []
+    return " ".join([command, *map(_quoted, options), *dashes, *map(_quoted, arguments)])
+
+
+def _quoted(word: str) -> str:
+    if problem_of(word) is None or not word:
+        return shlex.quote(word)
+    # A name of an earlier release. In $'...' bash, zsh and ksh read escapes.
+    try:
+        data = word.encode("utf-8", "surrogateescape")  # As the arguments of a program come.
+    except UnicodeEncodeError:
+        data = word.encode("utf-8", "surrogatepass")
+    parts = map(_escape, data)
+    return f"$'{''.join(parts)}'"
+
+
+def _escape(byte: int) -> str:
+    character = chr(byte)
+    if character in "\\'":
+        return "\\" + character
+    return character if character.isascii() and character.isprintable() else f"\\x{byte:02x}"

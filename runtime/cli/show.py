@@ -9,6 +9,7 @@ from rich.console import Console
 from ..stores.private import write_private
 from .chart import timeline
 from .execution_report import draw, to_data
+from .figures import echo
 from .logs import find, history_of, open_logs
 from .options import journal_option, json_option
 from .page import page
@@ -44,7 +45,7 @@ def show(
         is_running = found.log.is_running(history.owners[-1].name) if history.owners else None
     if html is not None:
         write_private(html, page(history, is_running=is_running))
-        click.echo(f"written: {html}", err=True)
+        echo(f"written: {html}", err=True)
     if as_json:
         click.echo(
             json.dumps(to_data(history, is_running=is_running, shows_all=shows_all), indent=2)

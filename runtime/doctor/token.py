@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from callboard.messages.core.names import shell_command
+
 from .check import Check, Status
 
 __all__ = ["check_token", "default_token_file"]
@@ -107,6 +109,6 @@ def _check_file(file: Path, which: str) -> Check:
             NAME,
             Status.WARN,
             f"{file} may be read by other users (mode {mode & 0o777:03o})",
-            f"chmod 600 {file}",
+            shell_command("chmod 600", str(file)),
         )
     return Check(NAME, Status.OK, f"in {file}")

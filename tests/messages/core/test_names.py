@@ -1,5 +1,6 @@
 """The one rule for names and ids, and the edges that apply it."""
 
+import subprocess
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ from callboard.messages.core.names import (
     joined,
     problem_of,
     problems_of,
+    shell_command,
 )
 from callboard.messages.jobs.execution import check_execution_id
 from callboard.messages.jobs.job import Job
@@ -155,3 +157,34 @@ def test_a_reserved_prefix_is_refused() -> None:
         check_execution_id(":x")
     with pytest.raises(SpecError, match="begin with consumers/ or callboard"):
         _projection("consumers/a")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "plain",
+        "two words",
+        "$(id)",
+        "`id`",
+        "it's",
+        "-x",
+        "a;b|c&d",
+        "*",
+        "a\nb",
+        "\x1b[31m",
+        "",
+        "ü'\t",
+    ],
+    ids=ascii,
+)
+def test_a_command_to_paste_names_exactly_what_it_means(name: str) -> None:
+    command = shell_command("printf '<%s>'", name, "second").replace("'<%s>' --", "-- '<%s>'")
+    assert command.isprintable()
+    shell = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert shell.stdout == f"<{name}><second>"
+
+
+def test_a_name_that_looks_like_an_option_comes_after_two_dashes() -> None:
+    command = shell_command("callboard down", "-x", options=("--address", "a b"))
+    assert command == "callboard down --address 'a b' -- -x"
+    assert shell_command("callboard show", "x\ud800y\udcff").isprintable()
